@@ -1,0 +1,1 @@
+"""From videos and captions to shards, and from cached features to retrieval numbers."""

@@ -1,0 +1,105 @@
+"""Running a plan. `run_synchronously` is the specification: every other executor yields the same results, in any order.
+
+A task carries what it needs and writes what it makes into the store itself; only its report travels back.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+Task = TypeVar("Task")
+Report = TypeVar("Report")
+
+TASKS_PER_WORKER = 2
+"""Tasks in flight for each worker: one at work, one waiting. Bounds what the coordinator holds."""
+
+MAX_ATTEMPTS = 3
+"""A task whose worker died is tried on this many workers in all."""
+
+
+class Executor(Protocol):
+    """Calls a function on each task, and yields each report as it comes."""
+
+    def __call__(self, function: Callable[[Task], Report], tasks: Iterable[Task]) -> Iterator[Report]:
+        """Run all tasks. The first error ends the run: what is committed by then stands."""
+
+
+class WorkerDiedError(RuntimeError):
+    """A task killed the workers that it ran on."""
+
+
+def run_synchronously(function: Callable[[Task], Report], tasks: Iterable[Task]) -> Iterator[Report]:
+    """Run the tasks one after the other in this process."""
+    for task in tasks:
+        yield function(task)
+
+
+class DaskExecutor:
+    """Runs tasks on the workers of a Dask client through a bounded window."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __call__(self, function: Callable[[Task], Report], tasks: Iterable[Task]) -> Iterator[Report]:
+        """Run all tasks; reports come in the order in which tasks end.
+
+        Raises:
+            WorkerDiedError: A task killed every worker that tried it.
+        """
+        from distributed import KilledWorker, as_completed
+
+        waiting = iter(tasks)
+        num_workers = len(self._client.scheduler_info()["workers"])
+        first = [self._submit(function, task) for task in islice(waiting, num_workers * TASKS_PER_WORKER)]
+        in_flight = as_completed(first)
+        try:
+            for future in in_flight:
+                report: Report = future.result()
+                in_flight.update(self._submit(function, task) for task in islice(waiting, 1))
+                yield report
+        except KilledWorker as error:
+            raise WorkerDiedError(
+                f"{error.task} killed {MAX_ATTEMPTS} workers: out of memory, or a crash in a decoder. "
+                "What is committed stands; run the same command again with fewer --workers"
+            ) from error
+        finally:
+            self._client.cancel(list(in_flight.futures))
+
+    def _submit(self, function: Callable[[Task], Report], task: Task) -> Future:
+        return self._client.submit(function, task, pure=False)
+
+
+@contextmanager
+def local_dask(num_workers: int) -> Iterator[DaskExecutor]:
+    """Start a scheduler and `num_workers` worker processes of one thread each on this machine, over TCP.
+
+    One thread each: av, OpenCV and zarr work on one core then, and processes add up where threads do not.
+    """
+    import dask
+    from distributed import Client, LocalCluster
+
+    settings = {
+        "distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1,
+        "distributed.comm.retry.count": 3,
+        "distributed.worker.daemon": True,
+    }
+    with (
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=num_workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            silence_logs=logging.ERROR,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield DaskExecutor(client)

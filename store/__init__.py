@@ -1,0 +1,1 @@
+"""What is on disk: schema, catalogue, writing and committing shards, reading."""

@@ -1,0 +1,172 @@
+"""Zarr v3 arrays whose shards are written whole: one call makes one shard of one array, and one file.
+
+zarr-python encodes each shard in memory, and `StoreFolder.write` puts it in its place in one step. So no task ever
+reads, changes and writes a file back, and two tasks cannot meet in one: the shard is the smallest unit that may be
+written concurrently (zarr-python #3682).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import LocalStore, MemoryStore
+
+from store.errors import NotInStoreError, StoreMismatchError
+from store.files import StoreFolder, WrittenFile
+from store.schema import Shard
+
+JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
+ZarrArray = zarr.Array[Any]
+ArrayValues = NDArray[np.uint8] | NDArray[np.bool_] | NDArray[np.int64] | NDArray[np.float32] | NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySpec:
+    """One array of a store, cut along its first axis into shards of `shard_rows` rows.
+
+    A shard is one file. Inside it, a chunk holds `chunk_rows` rows and carries a CRC-32C that every Zarr reader
+    checks. A chunk that holds nothing but the fill value is not stored.
+    """
+
+    name: str
+    """Relative to the store: `clips.zarr/test/frames`."""
+    num_rows: int
+    item_shape: tuple[int, ...]
+    dtype: Literal["uint8", "bool", "int64", "float32", "float64"]
+    fill_value: float | bool
+    """What a slot holds that no video filled."""
+    shard_rows: int
+    chunk_rows: int
+    dimensions: tuple[str, ...]
+    compress: bool = False
+    """Blosc (zstd level 1, bit shuffle): for masks. Frames are stored raw, which reads fastest."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the whole array."""
+        return (self.num_rows, *self.item_shape)
+
+    def shard_name(self, index: int) -> str:
+        """The file of a shard, by Zarr's default chunk keys."""
+        return "/".join([self.name, "c", str(index), *("0" for _ in self.item_shape)])
+
+
+def create_array(folder: StoreFolder, spec: ArraySpec, attributes: Mapping[str, JSON]) -> None:
+    """Write the metadata of an array, and of the groups above it, unless the very same stand there.
+
+    Args:
+        folder: The store.
+        spec: Shape, type and layout.
+        attributes: What made the array; kept with it. `software` is recorded and not compared.
+
+    Raises:
+        StoreMismatchError: There is such an array, made otherwise.
+    """
+    zarr_store = MemoryStore()
+    _create(zarr_store, spec, spec.num_rows, attributes)
+    wanted = zarr_store._store_dict["zarr.json"].to_bytes()
+    metadata_name = f"{spec.name}/zarr.json"
+    if folder.num_bytes(metadata_name) is None:
+        _create_groups(folder, spec.name)
+        folder.write(metadata_name, wanted)
+        return
+    found = differences(_identity(folder.read(metadata_name)), _identity(wanted))
+    if found:
+        raise StoreMismatchError(f"{spec.name} in {folder.root} was made otherwise: {found}")
+
+
+def write_shard(folder: StoreFolder, spec: ArraySpec, shard: Shard, values: ArrayValues) -> WrittenFile | None:
+    """Write one shard of an array: the only way that array data are written.
+
+    Args:
+        folder: The store.
+        spec: The array.
+        shard: Which rows.
+        values: Shape (shard.num_rows, *spec.item_shape).
+
+    Returns:
+        The file written, or None where every value is the fill value: Zarr then stores nothing.
+    """
+    if values.shape != (shard.num_rows, *spec.item_shape) or values.dtype != np.dtype(spec.dtype):
+        raise ValueError(
+            f"shard {shard.key} of {spec.name} wants {spec.dtype} of shape {(shard.num_rows, *spec.item_shape)}, "
+            f"got {values.dtype} of shape {values.shape}"
+        )
+    zarr_store = MemoryStore()
+    array = _create(zarr_store, spec, spec.shard_rows, {})
+    array[: shard.num_rows] = values
+    encoded = zarr_store._store_dict.get(ArraySpec.shard_name(spec, 0).removeprefix(f"{spec.name}/"))
+    name = spec.shard_name(shard.index)
+    if encoded is None:
+        folder.remove(name)
+        return None
+    return folder.write(name, encoded.to_bytes())
+
+
+def open_array(folder: StoreFolder, name: str) -> ZarrArray:
+    """Open an array of the store for reading.
+
+    Raises:
+        NotInStoreError: There is no such array.
+    """
+    if folder.num_bytes(f"{name}/zarr.json") is None:
+        raise NotInStoreError(f"{folder.root} has no array {name}")
+    return zarr.open_array(LocalStore(folder.path(name), read_only=True), mode="r", zarr_format=3)
+
+
+def differences(found: Mapping[str, JSON], wanted: Mapping[str, JSON], prefix: str = "") -> str:
+    """Say in one line where two JSON objects differ, with both values.
+
+    >>> differences({"masks": {"threshold": 25}}, {"masks": {"threshold": 50}})
+    'masks.threshold is 25 in the store and 50 now'
+    """
+    parts = []
+    for key in sorted({*found, *wanted}):
+        mine, theirs = found.get(key), wanted.get(key)
+        if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+            inner = differences(mine, theirs, f"{prefix}{key}.")
+            parts += [inner] if inner else []
+        elif mine != theirs:
+            parts.append(f"{prefix}{key} is {json.dumps(mine)} in the store and {json.dumps(theirs)} now")
+    return "; ".join(parts)
+
+
+def _identity(metadata: bytes) -> Mapping[str, JSON]:
+    """What must agree: an array's attributes but `software`, under their own names, and its layout."""
+    fields: dict[str, JSON] = json.loads(metadata)
+    attributes = fields.pop("attributes", {})
+    assert isinstance(attributes, dict)
+    attributes.pop("software", None)
+    return {**attributes, "array": fields}
+
+
+def _create(zarr_store: MemoryStore, spec: ArraySpec, num_rows: int, attributes: Mapping[str, JSON]) -> ZarrArray:
+    blosc = [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=1)] if spec.compress else []
+    return zarr.create_array(
+        zarr_store,
+        shape=(num_rows, *spec.item_shape),
+        chunks=(spec.chunk_rows, *spec.item_shape),
+        shards=(spec.shard_rows, *spec.item_shape),
+        dtype=spec.dtype,
+        compressors=[*blosc, Crc32cCodec()],
+        fill_value=spec.fill_value,
+        dimension_names=spec.dimensions,
+        attributes=dict(attributes),
+        zarr_format=3,
+    )
+
+
+def _create_groups(folder: StoreFolder, array_name: str) -> None:
+    """Write the metadata of each group that an array lies in, where it is not there yet."""
+    parts = array_name.split("/")[:-1]
+    for depth in range(1, len(parts) + 1):
+        name = "/".join([*parts[:depth], "zarr.json"])
+        if folder.num_bytes(name) is None:
+            folder.write(name, b'{"attributes": {}, "zarr_format": 3, "node_type": "group"}\n')

@@ -1,0 +1,32 @@
+"""Errors that a caller tells apart. Each is also the builtin that fits it."""
+
+
+class StoreError(Exception):
+    """Something is wrong with a store or with what it is asked for."""
+
+
+class StoreMissingError(StoreError, FileNotFoundError):
+    """There is no store at this place."""
+
+
+class StoreFormatError(StoreError, ValueError):
+    """The folder holds something, but not a store this version can read."""
+
+
+class StoreMismatchError(StoreError, ValueError):
+    """The store was made with other inputs or options than the ones given now."""
+
+
+class NotInStoreError(StoreError, KeyError):
+    """A split, video, mask set or feature set that the store does not hold."""
+
+    def __str__(self) -> str:  # a KeyError would print the message quoted
+        return str(self.args[0]) if self.args else ""
+
+
+class ShardIncompleteError(StoreError, RuntimeError):
+    """A shard that is needed has not been committed, or its data are gone."""
+
+
+class StoreWriteError(StoreError, OSError):
+    """A file could not be written: the disk is full, read-only or failing."""

@@ -1,0 +1,215 @@
+"""Feature sets: cached embeddings of the clips and captions of a split, under a name, with what made them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from store.arrays import JSON, ArraySpec, ZarrArray, create_array, open_array, write_shard
+from store.catalog import parquet_bytes
+from store.clips import input_digests, outcomes_of
+from store.commits import CommitRecord, VideoOutcome, commit_shard, committed
+from store.errors import NotInStoreError, ShardIncompleteError
+from store.files import check_name
+from store.schema import Shard, shards_of
+from store.store import Store
+
+CAPTIONS_PER_SHARD = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The features of one split, as evaluation wants them: only videos that have features, and their captions."""
+
+    video_ids: tuple[str, ...]
+    video: NDArray[np.float32]
+    """Shape (num_videos, dim), unit rows."""
+    caption_ids: tuple[str, ...]
+    text: NDArray[np.float32]
+    """Shape (num_captions, dim), unit rows."""
+    truth: NDArray[np.int64]
+    """Shape (num_captions,): index into `video_ids` of the video that each caption describes."""
+    num_videos_expected: int
+    """Videos of the split in the catalogue, with features or without."""
+    num_captions_expected: int
+    attributes: Mapping[str, JSON]
+    """What made them."""
+
+
+def features_stage(name: str, part: str) -> str:
+    """The stage that makes the `video` or the `text` part of a feature set."""
+    return f"features/{name}/{part}"
+
+
+def caption_shards(store: Store, split: str) -> tuple[Shard, ...]:
+    """The captions of a split, cut into shards; rows are caption rows."""
+    return shards_of(split, store.layout(split).num_captions, CAPTIONS_PER_SHARD)
+
+
+def create_features(store: Store, name: str, split: str, dim: int, attributes: Mapping[str, JSON]) -> None:
+    """Make the arrays of a feature set for one split, unless they stand, and the ids of their rows.
+
+    Raises:
+        StoreMismatchError: Features of this name were made otherwise.
+    """
+    check_name("feature set", name)
+    for spec in (*_clip_specs(store, name, split, dim), _text_spec(store, name, split, dim)):
+        create_array(store.folder, spec, attributes)
+    videos, captions = store.catalog.split_videos(split), store.catalog.split_captions(split)
+    for part, columns in (("video", videos.select(["row", "video_id"])), ("caption", _with_rows(captions))):
+        store_name = _name(name, split, f"{part}_ids.parquet")
+        if store.folder.num_bytes(store_name) is None:
+            store.folder.write(store_name, parquet_bytes(columns))
+
+
+def remove_features(store: Store, name: str, split: str) -> None:
+    """Remove a feature set of one split: its commit records first, so that nothing half-removed counts."""
+    for folder in (f"commits/{split}/features/{name}", _name(name, split, "")):
+        if store.folder.path(folder).is_dir():
+            shutil.rmtree(store.folder.path(folder))
+
+
+def write_clip_features(
+    store: Store,
+    name: str,
+    shard: Shard,
+    video: NDArray[np.float32],
+    frame: NDArray[np.float32],
+    outcomes: tuple[VideoOutcome, ...],
+    inputs: tuple[str, ...],
+) -> CommitRecord:
+    """Write and commit the clip features of a shard.
+
+    Args:
+        store: The store.
+        name: The feature set.
+        shard: Of videos.
+        video: Shape (shard.num_rows, dim), unit rows; NaN where there is no video.
+        frame: Shape (shard.num_rows, num_frames, dim), not normalised; NaN where there is no video.
+        outcomes: One a video.
+        inputs: The stages that the features were computed from.
+    """
+    specs = _clip_specs(store, name, shard.split, video.shape[-1])
+    files = [write_shard(store.folder, spec, shard, values) for spec, values in zip(specs, (video, frame), strict=True)]
+    return commit_shard(
+        store.folder, shard, features_stage(name, "video"), outcomes, files, input_digests(store, shard, inputs)
+    )
+
+
+def write_text_features(store: Store, name: str, shard: Shard, text: NDArray[np.float32]) -> CommitRecord:
+    """Write and commit the text features of a shard of captions, shape (shard.num_rows, dim), unit rows."""
+    file = write_shard(store.folder, _text_spec(store, name, shard.split, text.shape[-1]), shard, text)
+    return commit_shard(store.folder, shard, features_stage(name, "text"), (), [file], {})
+
+
+def read_features(store: Store, name: str, split: str) -> Features:
+    """Read a feature set for evaluation.
+
+    Raises:
+        NotInStoreError: There is none of this name for this split.
+        ShardIncompleteError: It is not complete, or older than the frames or masks it was made from.
+    """
+    array = _open(store, name, split, "video")
+    _check_complete(store, name, split)
+    outcomes = [
+        outcome
+        for shard in store.shards(split)
+        for outcome in outcomes_of(store, shard, features_stage(name, "video"))
+        if outcome.filled
+    ]
+    rows = [outcome.row for outcome in outcomes]
+    video_ids = tuple(outcome.video_id for outcome in outcomes)
+    position = {video_id: index for index, video_id in enumerate(video_ids)}
+    captions = store.catalog.split_captions(split)
+    owners = captions["video_id"].to_pylist()
+    used = [row for row, video_id in enumerate(owners) if video_id in position]
+    all_caption_ids = captions["caption_id"].to_pylist()
+    return Features(
+        video_ids=video_ids,
+        video=np.asarray(array[:], dtype=np.float32)[rows],
+        caption_ids=tuple(all_caption_ids[row] for row in used),
+        text=np.asarray(_open(store, name, split, "text")[:], dtype=np.float32)[used],
+        truth=np.asarray([position[owners[row]] for row in used], dtype=np.int64),
+        num_videos_expected=store.layout(split).num_videos,
+        num_captions_expected=captions.num_rows,
+        attributes=dict(array.attrs),
+    )
+
+
+def feature_names(store: Store, split: str) -> tuple[str, ...]:
+    """The feature sets that a split has, complete or not."""
+    root = store.folder.path("features.zarr")
+    return tuple(sorted(path.parts[-4] for path in root.glob(f"*/{split}/video/zarr.json")))
+
+
+def _check_complete(store: Store, name: str, split: str) -> None:
+    for part, shards in (("video", store.shards(split)), ("text", caption_shards(store, split))):
+        stage = features_stage(name, part)
+        owed = [shard for shard in shards if committed(store.folder, shard, stage) is None]
+        if owed:
+            raise ShardIncompleteError(
+                f"features {name!r}: {len(owed)} of {len(shards)} {part} shards of split {split!r} are missing or "
+                f"older than their frames or masks (first: {owed[0].key}). Run its `fda encode` again"
+            )
+
+
+def _open(store: Store, name: str, split: str, part: str) -> ZarrArray:
+    try:
+        return open_array(store.folder, _name(name, split, part))
+    except NotInStoreError as error:
+        there = ", ".join(map(repr, feature_names(store, split))) or "none"
+        raise NotInStoreError(
+            f"no features {name!r} for split {split!r} in {store.folder.root} (there: {there}). `fda encode` makes them"
+        ) from error
+
+
+def _with_rows(captions: pa.Table) -> pa.Table:
+    rows = pa.array(range(captions.num_rows), type=pa.int64())
+    return captions.select(["caption_id", "video_id"]).add_column(0, "row", rows)
+
+
+def _name(name: str, split: str, part: str) -> str:
+    return f"features.zarr/{name}/{split}/{part}".rstrip("/")
+
+
+def _clip_specs(store: Store, name: str, split: str, dim: int) -> tuple[ArraySpec, ArraySpec]:
+    num_videos, rows = store.layout(split).num_videos, store.manifest.shard_size
+    video = ArraySpec(
+        name=_name(name, split, "video"),
+        num_rows=num_videos,
+        item_shape=(dim,),
+        dtype="float32",
+        fill_value=np.nan,
+        shard_rows=rows,
+        chunk_rows=rows,
+        dimensions=("video", "dim"),
+    )
+    frame = ArraySpec(
+        name=_name(name, split, "frame"),
+        num_rows=num_videos,
+        item_shape=(store.layout(split).num_frames, dim),
+        dtype="float32",
+        fill_value=np.nan,
+        shard_rows=rows,
+        chunk_rows=rows,
+        dimensions=("video", "frame", "dim"),
+    )
+    return video, frame
+
+
+def _text_spec(store: Store, name: str, split: str, dim: int) -> ArraySpec:
+    return ArraySpec(
+        name=_name(name, split, "text"),
+        num_rows=store.layout(split).num_captions,
+        item_shape=(dim,),
+        dtype="float32",
+        fill_value=np.nan,
+        shard_rows=CAPTIONS_PER_SHARD,
+        chunk_rows=CAPTIONS_PER_SHARD,
+        dimensions=("caption", "dim"),
+    )

@@ -1,0 +1,97 @@
+"""The values a store is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+FORMAT_VERSION = 1
+
+
+class VideoStatus(StrEnum):
+    """How preprocessing one video ended. A slot is filled for `OK`, and for `TRUNCATED` that gave all its frames."""
+
+    OK = "ok"
+    MISSING = "missing"
+    EMPTY = "empty"
+    NO_VIDEO_STREAM = "no_video_stream"
+    CORRUPT = "corrupt"
+    TRUNCATED = "truncated"
+    TOO_SHORT = "too_short"
+    TIMEOUT = "timeout"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """One row of the catalogue: a video and its place in the arrays of its split."""
+
+    video_id: str
+    split: str
+    row: int
+    """Index along the first axis of every array of the split."""
+    path: str
+    """Relative to the folder of the videos, with forward slashes."""
+
+    def __post_init__(self) -> None:
+        if self.row < 0:
+            raise ValueError(f"row must not be negative, got {self.row} for {self.video_id!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """One row of the catalogue: a text that describes a video."""
+
+    caption_id: str
+    video_id: str
+    split: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A run of consecutive rows of one split: the unit of work, of writing, of committing and of resuming."""
+
+    split: str
+    index: int
+    start: int
+    """First row."""
+    stop: int
+    """One past the last row: `[start, stop)`."""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in the shard; the last one of a split may be short."""
+        return self.stop - self.start
+
+    @property
+    def key(self) -> str:
+        """A name for messages and files: `train/00003`."""
+        return f"{self.split}/{self.index:05d}"
+
+
+def shards_of(split: str, num_rows: int, shard_size: int) -> tuple[Shard, ...]:
+    """Cut the rows `[0, num_rows)` of a split into shards of `shard_size` rows.
+
+    >>> [(shard.start, shard.stop) for shard in shards_of("test", 5, 2)]
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    if shard_size < 1:
+        raise ValueError(f"shard_size must be at least 1, got {shard_size}")
+    starts = range(0, num_rows, shard_size)
+    return tuple(Shard(split, index, start, min(start + shard_size, num_rows)) for index, start in enumerate(starts))
+
+
+@dataclass(frozen=True, slots=True)
+class SplitLayout:
+    """How much a split holds, and the shape of one clip in its arrays."""
+
+    num_videos: int
+    num_captions: int
+    num_frames: int
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if min(self.num_videos, self.num_frames, self.height, self.width) < 1 or self.num_captions < 0:
+            raise ValueError(f"a split holds at least one video of one frame of one pixel, got {self}")
