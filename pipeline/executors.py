@@ -85,19 +85,15 @@ def local_dask(num_workers: int) -> Iterator[DaskExecutor]:
     import dask
     from distributed import Client, LocalCluster
 
-    settings = {
-        "distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1,
-        "distributed.comm.retry.count": 3,
-        "distributed.worker.daemon": True,
-    }
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # it would tell of every connection
     with (
-        dask.config.set(settings),
+        dask.config.set({"distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}),
         LocalCluster(
             n_workers=num_workers,
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address=":0",  # any free port: two runs at once must not quarrel over one
             silence_logs=logging.ERROR,
         ) as cluster,
         Client(cluster) as client,

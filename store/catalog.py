@@ -20,7 +20,13 @@ CAPTIONS_NAME = "catalog/captions.parquet"
 
 _VIDEOS = pa.schema([("video_id", pa.string()), ("split", pa.string()), ("row", pa.int64()), ("path", pa.string())])
 _CAPTIONS = pa.schema(
-    [("caption_id", pa.string()), ("video_id", pa.string()), ("split", pa.string()), ("text", pa.string())]
+    [
+        ("caption_id", pa.string()),
+        ("video_id", pa.string()),
+        ("split", pa.string()),
+        ("row", pa.int64()),
+        ("text", pa.string()),
+    ]
 )
 
 
@@ -38,7 +44,7 @@ class Catalog:
     videos: pa.Table
     """Columns video_id, split, row, path: the videos of a split stand together, in row order."""
     captions: pa.Table
-    """Columns caption_id, video_id, split, text: likewise, the captions of a video together."""
+    """Columns caption_id, video_id, split, row, text: likewise, the captions of a video together."""
 
     @classmethod
     def of(cls, videos: Sequence[Video], captions: Sequence[Caption]) -> Catalog:

@@ -1,4 +1,8 @@
-"""Feature sets: cached embeddings of the clips and captions of a split, under a name, with what made them."""
+"""Feature sets: cached embeddings of the clips and captions of a split, under a name, with what made them.
+
+Row *i* of `video` and `frame` belongs to the video of row *i* in `catalog/videos.parquet`, row *i* of `text` to the
+caption of row *i* in `catalog/captions.parquet`, each within its split.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from store.arrays import JSON, ArraySpec, ZarrArray, create_array, open_array, write_shard
-from store.catalog import parquet_bytes
 from store.clips import input_digests, outcomes_of
 from store.commits import CommitRecord, VideoOutcome, commit_shard, committed
 from store.errors import NotInStoreError, ShardIncompleteError
@@ -52,7 +54,7 @@ def caption_shards(store: Store, split: str) -> tuple[Shard, ...]:
 
 
 def create_features(store: Store, name: str, split: str, dim: int, attributes: Mapping[str, JSON]) -> None:
-    """Make the arrays of a feature set for one split, unless they stand, and the ids of their rows.
+    """Make the arrays of a feature set for one split, unless they stand.
 
     Raises:
         StoreMismatchError: Features of this name were made otherwise.
@@ -60,11 +62,6 @@ def create_features(store: Store, name: str, split: str, dim: int, attributes: M
     check_name("feature set", name)
     for spec in (*_clip_specs(store, name, split, dim), _text_spec(store, name, split, dim)):
         create_array(store.folder, spec, attributes)
-    videos, captions = store.catalog.split_videos(split), store.catalog.split_captions(split)
-    for part, columns in (("video", videos.select(["row", "video_id"])), ("caption", _with_rows(captions))):
-        store_name = _name(name, split, f"{part}_ids.parquet")
-        if store.folder.num_bytes(store_name) is None:
-            store.folder.write(store_name, parquet_bytes(columns))
 
 
 def remove_features(store: Store, name: str, split: str) -> None:
@@ -166,11 +163,6 @@ def _open(store: Store, name: str, split: str, part: str) -> ZarrArray:
         raise NotInStoreError(
             f"no features {name!r} for split {split!r} in {store.folder.root} (there: {there}). `fda encode` makes them"
         ) from error
-
-
-def _with_rows(captions: pa.Table) -> pa.Table:
-    rows = pa.array(range(captions.num_rows), type=pa.int64())
-    return captions.select(["caption_id", "video_id"]).add_column(0, "row", rows)
 
 
 def _name(name: str, split: str, part: str) -> str:

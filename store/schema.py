@@ -45,6 +45,8 @@ class Caption:
     caption_id: str
     video_id: str
     split: str
+    row: int
+    """Index along the first axis of the text features of the split."""
     text: str
 
 

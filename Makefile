@@ -1,0 +1,38 @@
+# Every target sets up what it needs: .venv is built when it is missing, and only then.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+DEMO ?= demo
+
+.PHONY: help setup demo test lint types bench clean
+
+help: ## Say what each target does.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Build .venv with everything that fda needs, pinned by constraints.txt.
+
+demo: $(READY) ## Make a small motion data set and run everything on it, on the CPU: a table and a page.
+	$(BIN)/fda demo $(DEMO)
+
+test: $(READY) ## Run all tests.
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## Check style with ruff.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## Check types with mypy --strict.
+	$(BIN)/mypy
+
+bench: $(READY) ## Measure against named peers, interleaved; prints ratios.
+	$(BIN)/python -m tests.benchmarks
+
+clean: ## Remove .venv, the demo and caches.
+	rm -rf $(VENV) $(DEMO) bench .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+
+$(READY):
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"fda needs Python 3.11 or newer; this is {v[0]}.{v[1]}: make PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)

@@ -1,0 +1,1 @@
+"""The `fda` command, its progress bars and pages."""

@@ -1,0 +1,78 @@
+"""The `fda` command. Sub-commands are imported when they are called, so that `fda --help` starts no torch."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+
+import click
+
+from cli.output import FAILED, fail
+
+_COMMANDS = {
+    "demo": ("cli.demo", "Make a small labelled motion data set and run everything on it, on the CPU."),
+    "preprocess": ("cli.preprocess", "Videos -> frames and masks in a store."),
+    "finetune": ("cli.finetune", "Train Alpha-CLIP on the clips of a store."),
+    "encode": ("cli.encode", "Clips and captions of a store -> cached embeddings."),
+    "eval": ("cli.evaluate", "Retrieval metrics from cached embeddings."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported one by one, when asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which people use them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(_COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, sentence) for name, (_, sentence) in _COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="fda")
+def fda() -> None:
+    """Text-video retrieval, decoded once: frames and motion masks in a store, Alpha-CLIP features, honest numbers.
+
+    \b
+    fda preprocess CLIPS.jsonl STORE
+    fda finetune STORE CHECKPOINT --preset demo
+    fda encode STORE --features mine --checkpoint CHECKPOINT
+    fda eval STORE --features mine
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but more videos failed than --max-failed allows.
+    """
+
+
+def main() -> None:
+    """Run `fda`, and turn an error that the user can mend into one clear message."""
+    try:
+        fda.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        fail("interrupted: what is committed stands, run the same command again to go on")
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe has gone: nobody is left to be told
+        sys.exit(FAILED)
+    except (OSError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            raise
+        fail(str(error) or type(error).__name__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Options that commands share, each defined once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.logging import RichHandler
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    """Take defaults for this command from its table in a TOML file."""
+    if value is None:
+        return
+    try:
+        tables = tomllib.loads(value.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"{value}: {error}", ctx, param) from error
+    table = tables.get(ctx.command.name or "", {})
+    if not isinstance(table, dict):
+        raise click.BadParameter(f"{value}: [{ctx.command.name}] must be a table", ctx, param)
+    given = {key.replace("-", "_"): entry for key, entry in table.items()}
+    known = {parameter.name for parameter in ctx.command.params}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise click.BadParameter(f"{value}: [{ctx.command.name}] has no option {unknown[0]!r}", ctx, param)
+    ctx.default_map = {**(ctx.default_map or {}), **given}
+
+
+def _configure_logging(ctx: click.Context, param: click.Parameter, value: int) -> None:
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(value, 2)]
+    handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
+
+
+_SHARED = (
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout; all else on stderr."),
+    click.option(
+        "--progress/--no-progress",
+        default=None,
+        help="Show a progress bar on stderr. [default: where stderr is a terminal]",
+    ),
+    click.option(
+        "-v",
+        "--verbose",
+        count=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_configure_logging,
+        help="Say more; twice, with the traceback of an error.",
+    ),
+    click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        expose_value=False,
+        is_eager=True,
+        callback=_read_config,
+        help="TOML file with a table named like the command, one key an option. Flags on the command line win.",
+    ),
+)
+
+
+def shared_options(function: Function) -> Function:
+    """Add `--json`, `--progress`, `-v` and `--config`."""
+    for option in reversed(_SHARED):
+        function = option(function)
+    return function
+
+
+store_argument = click.argument("store", type=click.Path(path_type=str))
+"""The store."""
+
+mask_option = click.option(
+    "--masks", "mask_name", default="default", show_default=True, metavar="NAME", help="Which mask set of the store."
+)
+alpha_option = click.option(
+    "--alpha",
+    type=click.Choice(["masks", "ones", "zeros", "shuffled"]),
+    default="masks",
+    show_default=True,
+    help="What goes into the alpha channel: a clip's masks, or a control: all ones, all zeros, another clip's masks.",
+)
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="auto (a GPU where there is one), cpu, cuda, cuda:1, ..."
+)
+seed_option = click.option("--seed", default=0, show_default=True, help="Of everything that is drawn at random.")
+
+
+def model_options(function: Function) -> Function:
+    """Add `--model`, `--pretrained` and `--alpha-checkpoint`."""
+    options = (
+        click.option(
+            "--model", help="An open_clip ViT, such as ViT-B-16-quickgelu, or a JSON file in open_clip's format."
+        ),
+        click.option(
+            "--pretrained",
+            help="Weights: an open_clip tag (openai, laion2b_s34b_b88k, ...), a local file, or `none`: random weights.",
+        ),
+        click.option(
+            "--alpha-checkpoint",
+            type=click.Path(path_type=Path),
+            help="A released Alpha-CLIP .pth: its vision tower is laid over --pretrained.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+class Limit(click.ParamType[Callable[[int], float]]):
+    """A number of videos, or a share of them: `5` or `10%`. Converts to a function of the total."""
+
+    name = "N|P%"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Callable[[int], float]:
+        """Return how many of a total may fail.
+
+        >>> Limit().convert("10%", None, None)(50)
+        5.0
+        """
+        if callable(value):
+            return value  # type: ignore[no-any-return]  # click converts a default twice
+        text = str(value).strip()
+        try:
+            number = float(text.removesuffix("%"))
+        except ValueError:
+            self.fail(f"{value!r} is neither a number of videos nor a percentage such as 10%", param, ctx)
+        if number < 0 or number != number:
+            self.fail(f"{value!r} must not be negative", param, ctx)
+        return lambda total: total * number / 100 if text.endswith("%") else number
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,25 @@
+"""Errors that a caller tells apart. Each is also the builtin that fits it."""
+
+
+class EncoderError(Exception):
+    """Something is wrong with a model, with its weights or with a training run."""
+
+
+class WeightsError(EncoderError):
+    """Weights that cannot be used."""
+
+
+class WeightsMissingError(WeightsError, FileNotFoundError):
+    """There are no weights at this place, or they could not be downloaded."""
+
+
+class WeightsFormatError(WeightsError, ValueError):
+    """The file is not a weights file this version can read: empty, cut short, a web page, another format."""
+
+
+class WeightsMismatchError(WeightsError, ValueError):
+    """The weights can be read, but they are not this model's: other tensors, shapes, activation or bytes."""
+
+
+class DivergedError(EncoderError, ArithmeticError):
+    """A loss or a gradient is not finite. The weights are those of the step before."""

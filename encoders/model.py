@@ -1,0 +1,111 @@
+"""Alpha-CLIP: open_clip's CLIP with one more convolution, and nothing else changed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
+from torch import Tensor, nn
+
+from encoders.config import ModelConfig
+from encoders.torchvision_shim import import_open_clip
+
+__all__ = ["ALPHA_WEIGHT", "AlphaClip", "AlphaConv", "ModelConfig"]
+
+open_clip = import_open_clip()
+
+ALPHA_WEIGHT = "visual.conv1_alpha.weight"
+"""The one tensor that CLIP does not have; shape (width, 1, patch_size, patch_size)."""
+
+_PUBLIC_NAMES = {"visual.conv1.rgb.weight": "visual.conv1.weight", "visual.conv1.alpha.weight": ALPHA_WEIGHT}
+
+
+class AlphaConv(nn.Module):
+    """Patch embedding of an image and its alpha channel: `conv1(image) + conv1_alpha(alpha)`.
+
+    It stands where `visual.conv1` stood, and takes a pair that the vision tower hands to it unseen. A pair and not one
+    tensor of four channels: to join them and split them again takes longer than both convolutions.
+
+    Source: SunzeY/AlphaCLIP e5676c9, `alpha_clip/model.py`, `VisionTransformer.forward`.
+    """
+
+    def __init__(self, conv1: nn.Conv2d) -> None:
+        super().__init__()
+        self.rgb = conv1
+        size, stride = conv1.kernel_size[0], conv1.stride[0]
+        self.alpha = nn.Conv2d(1, conv1.out_channels, kernel_size=size, stride=stride, bias=False)
+        nn.init.zeros_(self.alpha.weight)
+
+    def forward(self, images_and_alpha: tuple[Tensor, Tensor]) -> Tensor:
+        """Embed patches.
+
+        Args:
+            images_and_alpha: shapes (batch_size, 3, height, width) and (batch_size, 1, height, width).
+
+        Returns:
+            Shape (batch_size, width of the tower, height / patch_size, width / patch_size).
+        """
+        images, alpha = images_and_alpha
+        return self.rgb(images) + self.alpha(alpha)  # type: ignore[no-any-return]
+
+
+class AlphaClip(nn.Module):
+    """CLIP whose vision tower sees a fourth channel, the mask, and that averages frames into a video."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Build the model with random weights, from torch's random state; the alpha convolution is zero."""
+        super().__init__()
+        self.config = config
+        self.clip = open_clip.CLIP(
+            embed_dim=config.embed_dim,
+            vision_cfg=open_clip.CLIPVisionCfg(**asdict(config.vision_cfg)),
+            text_cfg=open_clip.CLIPTextCfg(**asdict(config.text_cfg)),
+            quick_gelu=config.quick_gelu,
+        )
+        self.clip.visual.conv1 = AlphaConv(self.clip.visual.conv1)
+
+    @property
+    def logit_scale(self) -> nn.Parameter:
+        """Natural logarithm of the factor on cosine similarities; a scalar."""
+        scale: nn.Parameter = self.clip.logit_scale
+        return scale
+
+    def encode_frames(self, images: Tensor, alpha: Tensor) -> Tensor:
+        """Embed frames: [CLS], projected, not normalised.
+
+        Args:
+            images: normalised, shape (batch_size, 3, image_size, image_size).
+            alpha: normalised, shape (batch_size, 1, image_size, image_size).
+
+        Returns:
+            Shape (batch_size, embed_dim).
+        """
+        features: Tensor = self.clip.visual((images, alpha))
+        return features
+
+    def pool(self, frame_features: Tensor) -> Tensor:
+        """Average frames into videos of unit norm (FDA-CLIP's average pooling).
+
+        Args:
+            frame_features: shape (num_clips, num_frames, embed_dim).
+
+        Returns:
+            Shape (num_clips, embed_dim).
+        """
+        return F.normalize(frame_features.mean(dim=1), dim=-1)
+
+    def encode_texts(self, tokens: Tensor) -> Tensor:
+        """Embed texts: the end token's features, projected, of unit norm.
+
+        Args:
+            tokens: int64, shape (num_texts, context_length).
+
+        Returns:
+            Shape (num_texts, embed_dim).
+        """
+        features: Tensor = self.clip.encode_text(tokens, normalize=True)
+        return features
+
+    def named_tensors(self) -> dict[str, Tensor]:
+        """All weights, under open_clip's names plus `visual.conv1_alpha.weight`. They share memory with the model."""
+        return {_PUBLIC_NAMES.get(name, name): tensor for name, tensor in self.clip.state_dict().items()}

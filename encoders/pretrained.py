@@ -1,0 +1,67 @@
+"""Weights by name: open_clip's pretrained tags."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from pathlib import Path
+
+from encoders.config import ModelConfig
+from encoders.errors import WeightsMismatchError, WeightsMissingError
+from encoders.inputs import IMAGE_MEAN, IMAGE_STD
+from encoders.torchvision_shim import import_open_clip
+from encoders.weight_fit import sibling_name
+
+open_clip = import_open_clip()
+
+
+def is_tag(config: ModelConfig, pretrained: str) -> bool:
+    """Whether open_clip knows weights of this name for this model."""
+    return pretrained in open_clip.list_pretrained_tags_by_model(config.name)
+
+
+def unknown_pretrained(config: ModelConfig, pretrained: str) -> WeightsMissingError:
+    """Make the error for what is neither a tag nor a file; it lists what would be."""
+    tags = open_clip.list_pretrained_tags_by_model(config.name)
+    if not tags:
+        elsewhere = open_clip.list_pretrained_models_by_tag(pretrained)
+        hint = f"there are no tags for {config.name}; give a file, or 'none' for random weights"
+        if elsewhere:
+            hint += f" ({pretrained!r} is a tag of {', '.join(elsewhere[:8])})"
+    else:
+        close = difflib.get_close_matches(pretrained, tags, n=3) or tags
+        hint = f"tags of {config.name}: {', '.join(close[:10])}; or give a file, or 'none' for random weights"
+        other = sibling_name(config)
+        if other and pretrained in open_clip.list_pretrained_tags_by_model(other):
+            hint = f"it is a tag of {other}: use that model name"
+    return WeightsMissingError(f"no weights {pretrained!r} for {config.name}: no such file and no such tag; {hint}")
+
+
+def download_weights(config: ModelConfig, tag: str) -> Path:
+    """Fetch a tag's weights into the cache of the hub that serves them, unless they are there.
+
+    Raises:
+        WeightsMismatchError: the tag was trained with the other activation, or with another normalisation of images.
+        WeightsMissingError: the download failed.
+    """
+    description = open_clip.get_pretrained_cfg(config.name, tag)
+    needs_quick_gelu = bool(description.get("quick_gelu", False))
+    if needs_quick_gelu != config.quick_gelu:
+        raise WeightsMismatchError(
+            f"the weights {tag!r} were trained {'with' if needs_quick_gelu else 'without'} QuickGELU, "
+            f"{config.name} runs {'with' if config.quick_gelu else 'without'} it: "
+            f"use {sibling_name(config) or 'another model'}"
+        )
+    mean, std = description.get("mean", IMAGE_MEAN), description.get("std", IMAGE_STD)
+    if not all(math.isclose(a, b, abs_tol=1e-6) for a, b in zip((*mean, *std), (*IMAGE_MEAN, *IMAGE_STD), strict=True)):
+        raise WeightsMismatchError(
+            f"the weights {tag!r} of {config.name} expect images normalised by mean {mean} and std {std}; only CLIP's "
+            f"{IMAGE_MEAN} and {IMAGE_STD} are supported: choose another tag"
+        )
+    try:
+        return Path(open_clip.download_pretrained(description))
+    except (OSError, RuntimeError) as error:
+        raise WeightsMissingError(
+            f"could not download the weights {tag!r} of {config.name}: {error}. Where there is no network, "
+            "download them elsewhere and give the file as --pretrained"
+        ) from error

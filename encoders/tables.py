@@ -1,0 +1,74 @@
+"""Reading tables of plain values (JSON, TOML) into frozen dataclasses, with errors that name the key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, get_type_hints
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+JSON: TypeAlias = "str | int | float | bool | Sequence[JSON] | Mapping[str, JSON] | None"
+"""What a JSON file can hold."""
+
+_Table = TypeVar("_Table", bound="DataclassInstance")
+
+_ACCEPTED: dict[object, tuple[type, ...]] = {
+    int: (int,),
+    float: (int, float),
+    bool: (bool,),
+    str: (str,),
+    float | None: (int, float, type(None)),
+}
+"""What may be given for a field of each type. A whole number is a float; true and false are numbers nowhere."""
+
+
+def read_table(kind: type[_Table], values: object, where: str) -> _Table:
+    """Make a dataclass of scalar fields from a table.
+
+    Args:
+        kind: the dataclass; its fields are of the types in `_ACCEPTED`.
+        values: what the file holds at this place.
+        where: the place, for messages: "[finetune] of demo.toml".
+
+    Raises:
+        ValueError: not a table, a key that is unknown or missing, or a value of the wrong type.
+    """
+    table = as_table(values, where)
+    known = {field.name for field in fields(kind)}
+    required = {field.name for field in fields(kind) if field.default is MISSING}
+    check_keys(table, known, required, where)
+    hints = get_type_hints(kind)
+    make: Callable[..., _Table] = kind
+    return make(**{key: _scalar(value, hints[key], f"{key!r} in {where}") for key, value in table.items()})
+
+
+def as_table(values: object, where: str) -> Mapping[str, object]:
+    """Return `values` where it is a table with string keys; a `ValueError` otherwise."""
+    if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
+        raise ValueError(f"{where} must be a table of named values, got {values!r}")
+    return values
+
+
+def check_keys(table: Mapping[str, object], known: set[str], required: set[str], where: str) -> None:
+    """Refuse keys nobody reads, and the absence of keys that have no default.
+
+    Raises:
+        ValueError: it names the keys.
+    """
+    if unknown := sorted(set(table) - known):
+        raise ValueError(f"{where} has unknown keys: {', '.join(unknown)}; it may have {', '.join(sorted(known))}")
+    if missing := sorted(required - set(table)):
+        raise ValueError(f"{where} lacks {', '.join(missing)}")
+
+
+def _scalar(value: object, hint: object, where: str) -> object:
+    accepted = _ACCEPTED[hint]
+    if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
+        raise ValueError(f"{where} must be {' or '.join(_name(kind) for kind in accepted)}, got {value!r}")
+    return float(value) if hint in (float, float | None) and isinstance(value, int) else value
+
+
+def _name(kind: type) -> str:
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(kind, "nothing")

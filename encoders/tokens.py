@@ -1,0 +1,68 @@
+"""Texts as CLIP's tokens."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from encoders.torchvision_shim import import_open_clip
+
+open_clip = import_open_clip()
+
+
+class _BytePairs(Protocol):
+    sot_token_id: int
+    eot_token_id: int
+
+    def encode(self, text: str) -> list[int]: ...
+
+
+@functools.cache
+def _byte_pairs() -> _BytePairs:
+    """CLIP's byte-pair vocabulary: a quarter of a second to read, so once a process."""
+    vocabulary: _BytePairs = open_clip.SimpleTokenizer()
+    return vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedTexts:
+    """Texts as a model takes them."""
+
+    tokens: Tensor
+    """int64, shape (num_texts, context_length): start, byte pairs, end, then zeros."""
+    num_truncated: int
+    """Texts of which the last byte pairs did not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """CLIP's tokenizer at one context length: start and end tokens always fit, a text that is too long loses its tail.
+
+    >>> Tokenizer(context_length=5)(["a dog", "a dog runs over there"]).tokens.tolist()
+    [[49406, 320, 1929, 49407, 0], [49406, 320, 1929, 5586, 49407]]
+    """
+
+    context_length: int
+
+    def __call__(self, texts: Sequence[str]) -> TokenizedTexts:
+        """Tokenize some texts; none is fine too.
+
+        Raises:
+            ValueError: one text where a sequence of them belongs.
+        """
+        if isinstance(texts, str):
+            raise ValueError(f"texts must be a sequence of texts, got the single text {texts!r}: pass it in a list")
+        vocabulary = _byte_pairs()
+        tokens = torch.zeros((len(texts), self.context_length), dtype=torch.int64)
+        num_truncated = 0
+        for row, text in zip(tokens, texts, strict=True):
+            pairs = vocabulary.encode(text)
+            kept = pairs[: self.context_length - 2]
+            num_truncated += len(kept) < len(pairs)
+            row[: len(kept) + 2] = torch.tensor([vocabulary.sot_token_id, *kept, vocabulary.eot_token_id])
+        return TokenizedTexts(tokens, num_truncated)

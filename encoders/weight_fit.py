@@ -1,0 +1,121 @@
+"""Whether weights are a model's, and whose they are if not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from encoders.config import ModelConfig, supported_models
+from encoders.errors import WeightsMismatchError
+from encoders.model import ALPHA_WEIGHT
+from encoders.weight_files import WeightsFile
+
+_NUM_LISTED = 5
+
+
+def check_activation(config: ModelConfig, file: WeightsFile) -> None:
+    """Refuse weights that need QuickGELU in a model without it: they would load, and be silently wrong.
+
+    Raises:
+        WeightsMismatchError: it names the model to use.
+    """
+    if file.kind.needs_quick_gelu and not config.quick_gelu:
+        other = sibling_name(config)
+        use = f"use {other}" if other else 'set "quick_gelu": true in the model\'s file'
+        raise WeightsMismatchError(
+            f"{file.path} holds {file.kind.value} weights, trained with QuickGELU, but {config.name} runs without it: "
+            f"{use}"
+        )
+
+
+def sibling_name(config: ModelConfig) -> str | None:
+    """Name open_clip's model that is the same but for the activation, if there is one.
+
+    >>> sibling_name(ModelConfig.from_name_or_file("ViT-B-16"))
+    'ViT-B-16-quickgelu'
+    """
+    suffix = "-quickgelu"
+    other = config.name.removesuffix(suffix) if config.name.endswith(suffix) else config.name + suffix
+    return next((model.name for model in supported_models() if model.name == other), None)
+
+
+def check_fit(config: ModelConfig, file: WeightsFile, targets: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Check that a file gives all tensors of the model (of its vision tower, for a file without text) in their shapes.
+
+    Args:
+        config: the model's.
+        file: the weights.
+        targets: the model's tensors by name.
+
+    Returns:
+        What the file lacks and may lack: the alpha convolution, or nothing.
+
+    Raises:
+        WeightsMismatchError: it lists some names, and the models that would fit.
+    """
+    wanted = {name for name in targets if not file.is_visual_only or name.startswith("visual.")}
+    lacking = wanted - set(file.tensors)
+    problems = [
+        *_listed("missing", lacking - {ALPHA_WEIGHT}),
+        *_listed("unexpected", set(file.tensors) - wanted),
+        *_listed("of another shape", _other_shapes(file.tensors, targets)),
+    ]
+    if problems:
+        raise WeightsMismatchError(
+            f"{file.path} ({file.kind.value}) does not fit {config.name}: {'; '.join(problems)}.{_advice(config, file)}"
+        )
+    return tuple(lacking)
+
+
+def _other_shapes(tensors: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> list[str]:
+    return [
+        f"{name} is {tuple(tensor.shape)} and should be {tuple(targets[name].shape)}"
+        for name, tensor in tensors.items()
+        if name in targets and tensor.shape != targets[name].shape
+    ]
+
+
+def _listed(what: str, names: set[str] | Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    first = sorted(names)[:_NUM_LISTED]
+    more = ", ..." if len(names) > len(first) else ""
+    return [f"{len(names)} {what}: {', '.join(first)}{more}"]
+
+
+def _advice(config: ModelConfig, file: WeightsFile) -> str:
+    fitting = [
+        model.name
+        for model in supported_models()
+        if (model.quick_gelu or not file.kind.needs_quick_gelu) and _has_sizes(file, model)
+    ]
+    if not fitting or config.name in fitting:
+        return ""
+    return f" By its shapes it is {' or '.join(fitting)}: use that model name (positions are not resized)"
+
+
+def _has_sizes(file: WeightsFile, config: ModelConfig) -> bool:
+    """Whether some telling tensors have the model's shapes, and the towers its depth."""
+    vision, text = config.vision_cfg, config.text_cfg
+    num_positions = (vision.image_size // vision.patch_size) ** 2 + 1
+    shapes: dict[str, tuple[int, ...] | None] = {
+        "visual.conv1.weight": (vision.width, 3, vision.patch_size, vision.patch_size),
+        "visual.positional_embedding": (num_positions, vision.width),
+        "visual.proj": (vision.width, config.embed_dim),
+        f"visual.transformer.resblocks.{vision.layers - 1}.mlp.c_fc.weight": (
+            int(vision.width * vision.mlp_ratio),
+            vision.width,
+        ),
+        f"visual.transformer.resblocks.{vision.layers}.mlp.c_fc.weight": None,
+        "positional_embedding": (text.context_length, text.width),
+        "text_projection": (text.width, config.embed_dim),
+        f"transformer.resblocks.{text.layers - 1}.ln_1.weight": (text.width,),
+        f"transformer.resblocks.{text.layers}.ln_1.weight": None,
+    }
+    found = {name: tuple(tensor.shape) for name, tensor in file.tensors.items()}
+    return all(
+        found.get(name) == shape
+        for name, shape in shapes.items()
+        if name.startswith("visual.") or not file.is_visual_only
+    )

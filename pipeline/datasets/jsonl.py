@@ -1,0 +1,119 @@
+"""The layout `jsonl`: one JSON object a line, one line a video.
+
+    {"video_id": "-x_1_5", "path": "clips/-x_1_5.mp4", "captions": ["a cat plays"], "split": "test"}
+
+`path` is relative to the file, `split` may be left out (`test`), other keys are ignored, and so are blank lines.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.datasets.files import decode_line, is_video, require_file, require_folder
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, relative_path
+
+MAX_LINE_BYTES = 2**20
+
+
+def read_jsonl(source: Path, videos: Path | None = None, *, path_key: str = "path") -> Dataset:
+    """Read a `.jsonl` file.
+
+    Args:
+        source: The file.
+        videos: The folder that paths are relative to; by default the folder of `source`.
+        path_key: The key that holds the path of a video.
+
+    Raises:
+        DatasetError: names the line that is not valid UTF-8 or JSON, is longer than 1 MiB, lacks a key, has a value of
+            the wrong type, or repeats an id (both lines).
+    """
+    require_file(source)
+    root = (source.parent if videos is None else videos).absolute()
+    require_folder(root)
+    records: list[VideoRecord] = []
+    line_of: dict[str, int] = {}
+    for number, line in _lines(source):
+        try:
+            record = _record(_parse(line), root, path_key)
+        except DatasetError as error:
+            raise DatasetError(f"{source}:{number}: {error}") from error
+        if record.video_id in line_of:
+            earlier = line_of[record.video_id]
+            raise DatasetError(f"{source}:{number}: video_id {record.video_id!r} is already on line {earlier}")
+        line_of[record.video_id] = number
+        records.append(record)
+    if not records:
+        raise DatasetError(f"{source} holds no record; write one JSON object a line")
+    return Dataset(source.stem, root, tuple(records))
+
+
+def _lines(source: Path) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers; never more than one of them is held."""
+    with source.open("rb") as file:
+        number = 0
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > MAX_LINE_BYTES:
+                raise DatasetError(f"{source}:{number}: longer than {MAX_LINE_BYTES} bytes; is this one record a line?")
+            text = decode_line(line, source, number)
+            if text.strip():
+                yield number, text
+
+
+def _parse(line: str) -> dict[str, object]:
+    try:
+        fields: object = json.loads(line, object_pairs_hook=_unique_keys)
+    except DatasetError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise DatasetError(f"must be a JSON object, got {type(fields).__name__}")
+    return fields
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise DatasetError(f"key {twice!r} is there twice; keep one")
+    return fields
+
+
+def _record(fields: dict[str, object], root: Path, path_key: str) -> VideoRecord:
+    video_id = _text(fields, "video_id")
+    if path_key not in fields:
+        raise DatasetError(_missing_path(fields, path_key))
+    path = relative_path(_text(fields, path_key), root)
+    split = _text(fields, "split") if "split" in fields else "test"
+    return VideoRecord(video_id, path, split, _captions(fields))
+
+
+def _text(fields: dict[str, object], key: str) -> str:
+    if key not in fields:
+        raise DatasetError(f"no {key!r}; the keys are {', '.join(map(repr, fields)) or 'none'}")
+    value = fields[key]
+    if not isinstance(value, str):
+        raise DatasetError(f"{key!r} must be a string, got {type(value).__name__} {reprlib.repr(value)}")
+    return value
+
+
+def _captions(fields: dict[str, object]) -> tuple[str, ...]:
+    if "captions" not in fields:
+        raise DatasetError("no 'captions'; give a list of strings")
+    captions = fields["captions"]
+    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+        raise DatasetError(f"'captions' must be a list of strings, got {reprlib.repr(captions)}")
+    return tuple(captions)
+
+
+def _missing_path(fields: dict[str, object], path_key: str) -> str:
+    """Say that the path is missing, and which key seems to hold it."""
+    alike = [key for key, value in fields.items() if isinstance(value, str) and is_video(value)]
+    if alike:
+        return f"no {path_key!r}, but {alike[0]!r} names a video file; pass --path-key {alike[0]}"
+    return f"no {path_key!r}; the keys are {', '.join(map(repr, fields)) or 'none'}"

@@ -1,0 +1,101 @@
+"""What every reader returns: videos, where they lie, which split they are in, and their captions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class DatasetError(ValueError):
+    """A data set cannot be read as it stands. The message names the file, and the line where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRecord:
+    """One video of a data set."""
+
+    video_id: str
+    """Not empty, one line."""
+    path: str
+    """Relative to the root of the data set, as `relative_path` makes it. The file need not exist."""
+    split: str
+    captions: tuple[str, ...]
+    """At least one, none of them blank."""
+
+    def __post_init__(self) -> None:
+        for name, text in (("video_id", self.video_id), ("path", self.path), ("split", self.split)):
+            _check_one_line(name, text)
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.split):
+            raise DatasetError(f"split must be letters, digits, '_' and '-' only, got {self.split!r}")
+        if relative_path(self.path, Path("/")) != self.path:
+            raise DatasetError(f"path must be relative and plain, got {self.path!r}; see relative_path")
+        if not self.captions:
+            raise DatasetError(f"video {self.video_id!r} has no caption; give it one, or leave the video out")
+        for number, caption in enumerate(self.captions, start=1):
+            if not caption.strip():
+                raise DatasetError(f"caption {number} of video {self.video_id!r} is blank: {caption!r}")
+            _check_encodable(f"caption {number} of video {self.video_id!r}", caption)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Videos with captions, in the order of their source."""
+
+    name: str
+    root: Path
+    """The folder that the paths of the videos are relative to."""
+    videos: tuple[VideoRecord, ...]
+    """At least one; no two with one id."""
+
+    def __post_init__(self) -> None:
+        _check_one_line("name", self.name)
+        if not self.videos:
+            raise DatasetError(f"data set {self.name!r} holds no video")
+        seen: set[str] = set()
+        for video in self.videos:
+            if video.video_id in seen:
+                raise DatasetError(f"data set {self.name!r} holds video {video.video_id!r} twice; ids must be unique")
+            seen.add(video.video_id)
+
+    def digest(self) -> str:
+        """The sha256, in hexadecimal, of all ids, paths, splits and captions in order; not of where the folder lies."""
+        content = hashlib.sha256()
+        for video in self.videos:
+            row = [video.video_id, video.path, video.split, *video.captions]
+            content.update(json.dumps(row, ensure_ascii=True, separators=(",", ":")).encode() + b"\n")
+        return content.hexdigest()
+
+
+def relative_path(path: str, root: Path) -> str:
+    """The way from `root` to `path`, itself relative to `root` or absolute; read letter by letter, links are not resolved.
+
+    Raises:
+        DatasetError: if `path` is empty, leaves `root`, is `root` itself, or cannot be a file name.
+
+    >>> relative_path("a/./b/../clip 1.mp4", Path("/videos")), relative_path("/videos/a.mp4", Path("/videos"))
+    ('a/clip 1.mp4', 'a.mp4')
+    """
+    _check_one_line("path", path)
+    here = os.path.normpath(root.absolute())
+    inside = os.path.relpath(os.path.normpath(root.absolute() / path), here)
+    if inside == os.curdir or inside == os.pardir or inside.startswith(os.pardir + os.sep):
+        raise DatasetError(f"path {path!r} is not inside {here}; name a file there, or give the folder of the videos")
+    return Path(inside).as_posix()
+
+
+def _check_one_line(name: str, text: str) -> None:
+    if not text or any(character in text for character in "\0\n\r"):
+        raise DatasetError(f"{name} must be one line of text, not empty and without NUL, got {text!r}")
+    _check_encodable(name, text)
+
+
+def _check_encodable(name: str, text: str) -> None:
+    """Refuse lone surrogates: from `"\\ud800"` in JSON, or a file name that is not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DatasetError(f"{name} cannot be written as UTF-8: {text!r} ({error.reason})") from error

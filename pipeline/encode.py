@@ -1,0 +1,158 @@
+"""Clips and captions of a store -> a feature set: one feature shard for each clip shard, one vector a caption."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from encoders.encoding import Encoder
+from encoders.weights import LoadedModel
+from pipeline.alpha import AlphaClips, AlphaSource
+from pipeline.events import Listener, RunPlanned, ShardDone, ignore_events
+from pipeline.executors import run_synchronously
+from pipeline.plan import Plan, Tally, make_plan
+from pipeline.software import MODEL_SOFTWARE, software_versions
+from store.arrays import JSON
+from store.clips import FRAMES_STAGE, ClipReader, mask_attributes, masks_stage, outcomes_of, slot_checksum
+from store.commits import VideoOutcome
+from store.features import (
+    caption_shards,
+    create_features,
+    features_stage,
+    remove_features,
+    write_clip_features,
+    write_text_features,
+)
+from store.schema import Shard
+from store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeOptions:
+    """Which clips go through the model, and with which alpha channel."""
+
+    features: str
+    """Name of the feature set."""
+    splits: tuple[str, ...]
+    mask_name: str = "default"
+    alpha: AlphaSource = AlphaSource.MASKS
+    shuffle_seed: int = 0
+    """Which other clip's masks a clip gets, where `alpha` is `shuffled`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitEncoded:
+    """What was encoded of one split."""
+
+    split: str
+    tally: Tally
+    """Of all its videos, those encoded before included."""
+    num_captions: int
+    num_captions_truncated: int
+    """Captions of this run that were longer than the model reads."""
+    num_clips_encoded: int
+    """By this run."""
+
+
+def encode(
+    store: Store, loaded: LoadedModel, options: EncodeOptions, listener: Listener = ignore_events
+) -> tuple[SplitEncoded, ...]:
+    """Encode what each split owes.
+
+    Raises:
+        StoreMismatchError: Features of this name were made from other inputs; the message names both values.
+        ShardIncompleteError: Frames or masks are not complete.
+        NotInStoreError: There is no such split or mask set.
+    """
+    encoder = Encoder(loaded.model)
+    return tuple(_encode_split(store, encoder, loaded, options, split, listener) for split in options.splits)
+
+
+def remove(store: Store, options: EncodeOptions) -> None:
+    """Remove the feature set of each split, so that it can be made anew."""
+    for split in options.splits:
+        remove_features(store, options.features, split)
+
+
+def feature_identity(store: Store, loaded: LoadedModel, options: EncodeOptions, split: str) -> dict[str, JSON]:
+    """What made a feature set: two runs must agree on all but the software to share it."""
+    masks = mask_attributes(store, split, options.mask_name)
+    shuffled = options.alpha is AlphaSource.SHUFFLED
+    return {
+        "clips": {"dataset": dict(store.manifest.dataset), "options": dict(store.manifest.options)},
+        "masks": {"name": options.mask_name, "options": masks["options"]},
+        "alpha": f"{options.alpha}, seed {options.shuffle_seed}" if shuffled else str(options.alpha),
+        "model": {"name": loaded.config.name, "weights_sha256": loaded.report.sha256, "kind": loaded.report.kind},
+        "pooling": "mean of the frames' [CLS], then unit norm",
+        "precision": "float32",
+        "software": dict(software_versions(MODEL_SOFTWARE)),
+    }
+
+
+def _encode_split(
+    store: Store, encoder: Encoder, loaded: LoadedModel, options: EncodeOptions, split: str, listener: Listener
+) -> SplitEncoded:
+    name, dim = options.features, loaded.config.embed_dim
+    clips = AlphaClips(ClipReader(store, split, options.mask_name), options.alpha, options.shuffle_seed)
+    create_features(store, name, split, dim, feature_identity(store, loaded, options, split))
+    clip_plan = make_plan(store, store.shards(split), [features_stage(name, "video")])
+    text_plan = make_plan(store, caption_shards(store, split), [features_stage(name, "text")])
+    listener(RunPlanned("videos", store.layout(split).num_videos, clip_plan.standing.num_videos))
+
+    def encode_clips(shard: Shard) -> tuple[Shard, Tally]:
+        return shard, _encode_clips(store, encoder, clips, options, shard)
+
+    encoded = Tally()
+    for shard, shard_tally in run_synchronously(encode_clips, _shards(clip_plan)):
+        encoded += shard_tally
+        listener(ShardDone(shard, shard.num_rows, len(shard_tally.failures)))
+    num_truncated = sum(_encode_captions(store, encoder, name, shard) for shard in _shards(text_plan))
+    store.folder.remove_partial_files()
+    return SplitEncoded(
+        split=split,
+        tally=clip_plan.standing + encoded,
+        num_captions=store.layout(split).num_captions,
+        num_captions_truncated=num_truncated,
+        num_clips_encoded=encoded.num_videos - len(encoded.failures),
+    )
+
+
+def _encode_clips(store: Store, encoder: Encoder, clips: AlphaClips, options: EncodeOptions, shard: Shard) -> Tally:
+    """Encode and commit one shard. Slots without a video keep NaN: never a vector that could be scored."""
+    stage = masks_stage(options.mask_name)
+    outcomes = outcomes_of(store, shard, stage)
+    rows = [outcome.row for outcome in outcomes if outcome.filled]
+    batch = clips.read(rows)
+    embedded = encoder.encode_clips(batch.frames, batch.masks)
+    video = np.full((shard.num_rows, *embedded.video.shape[1:]), np.nan, dtype=np.float32)
+    frame = np.full((shard.num_rows, *embedded.frame.shape[1:]), np.nan, dtype=np.float32)
+    slots = batch.rows - shard.start
+    video[slots], frame[slots] = embedded.video, embedded.frame
+    feature_outcomes = tuple(
+        VideoOutcome(
+            video_id=outcome.video_id,
+            row=outcome.row,
+            status=outcome.status,
+            filled=outcome.filled,
+            checksum=slot_checksum(video[outcome.row - shard.start]) if outcome.filled else None,
+        )
+        for outcome in outcomes
+    )
+    write_clip_features(store, options.features, shard, video, frame, feature_outcomes, (FRAMES_STAGE, stage))
+    return Tally.of(feature_outcomes)
+
+
+def _encode_captions(store: Store, encoder: Encoder, name: str, shard: Shard) -> int:
+    """Encode and commit one shard of captions, and return how many were cut to the model's context."""
+    texts: Sequence[str] = (
+        store.catalog.split_captions(shard.split)["text"].slice(shard.start, shard.num_rows).to_pylist()
+    )
+    embedded = encoder.encode_texts(texts)
+    write_text_features(store, name, shard, embedded.text)
+    return embedded.num_truncated
+
+
+def _shards(plan: Plan) -> list[Shard]:
+    return [owed.shard for owed in plan.owed]

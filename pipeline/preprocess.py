@@ -1,0 +1,281 @@
+"""Videos -> frames and masks: plan the shards that are owed, make each in one task, say how every video ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.datasets.records import Dataset
+from pipeline.decoding import DecodedClip, DecodeOptions, VideoError, decode_clip
+from pipeline.events import Listener, RunPlanned, ShardDone, ignore_events
+from pipeline.executors import Executor, run_synchronously
+from pipeline.masks import MaskOptions, difference_masks
+from pipeline.plan import Plan, Tally, make_plan
+from pipeline.software import FRAME_SOFTWARE, software_versions
+from store.arrays import JSON
+from store.catalog import Catalog
+from store.clips import (
+    FRAMES_STAGE,
+    ShardFrames,
+    create_clip_arrays,
+    create_mask_arrays,
+    masks_stage,
+    outcomes_of,
+    read_frames,
+    slot_checksum,
+    write_frames,
+    write_masks,
+)
+from store.commits import VideoOutcome
+from store.schema import Caption, Shard, SplitLayout, Video, VideoStatus
+from store.store import Manifest, Store
+
+TRAIN_SPLIT = "train"
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessOptions:
+    """Everything that decides the bytes of frames and masks, and the limits within which a video is decoded."""
+
+    train_frames: int = 6
+    """Frames of a clip in the split `train` (FDA-CLIP: 6)."""
+    eval_frames: int = 12
+    """Frames of a clip in every other split (FDA-CLIP: 12)."""
+    image_size: int = 224
+    """Side of the stored frames, pixels: the short side is resized to it, the centre is cut out."""
+    shard_size: int = 16
+    """Videos a shard."""
+    timeout_seconds: float = 120.0
+    """A video that decodes for longer is given up."""
+    mask_name: str = "default"
+    masks: MaskOptions = field(default_factory=MaskOptions)
+
+    def decode_options(self, split: str) -> DecodeOptions:
+        """How the videos of a split are decoded."""
+        return DecodeOptions(
+            num_frames=self.train_frames if split == TRAIN_SPLIT else self.eval_frames,
+            image_size=self.image_size,
+            timeout_seconds=self.timeout_seconds,
+        )
+
+    def frame_identity(self) -> dict[str, JSON]:
+        """What two runs must agree on to share one store's frames."""
+        return {
+            "sampling": "uniform: the centres of num_frames equal spans of the clip, by presentation time",
+            "train_frames": self.train_frames,
+            "eval_frames": self.eval_frames,
+            "image_size": self.image_size,
+            "geometry": "short side by PIL bicubic, centre crop",
+        }
+
+    def mask_identity(self) -> dict[str, JSON]:
+        """What two runs must agree on to share one mask set."""
+        return {"difference": "sampled", **asdict(self.masks)}
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessTask:
+    """One shard to make: everything a worker needs, and nothing that grows with the data set."""
+
+    place: str
+    """The store."""
+    videos_root: Path
+    shard: Shard
+    videos: tuple[Video, ...]
+    stages: tuple[str, ...]
+    options: PreprocessOptions
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What travels back from a worker."""
+
+    shard: Shard
+    tally: Tally
+    num_source_bytes: int
+    num_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessResult:
+    """How a run of `preprocess` ended."""
+
+    plan: Plan
+    tally: Tally
+    """Of all videos of the store: those of this run and of earlier ones."""
+    num_frames: int
+    """Frames stored by this run."""
+    num_source_bytes: int
+    """Bytes of the videos that this run read."""
+
+
+def open_store(dataset: Dataset, place: str, options: PreprocessOptions) -> Store:
+    """Make the store of a data set, or open it where the same data set and options made it.
+
+    Raises:
+        StoreMismatchError: Other inputs or options made it; the message names both values.
+    """
+    ordered = _in_array_order(dataset)
+    catalog = Catalog.of(*ordered)
+    splits = {split: _layout(catalog, split, options) for split in catalog.splits}
+    manifest = Manifest(
+        dataset={"name": dataset.name, "digest": dataset.digest()},
+        shard_size=options.shard_size,
+        splits=splits,
+        options=options.frame_identity(),
+        software=software_versions(FRAME_SOFTWARE),
+    )
+    store = Store.create(place, manifest, catalog)
+    made_by: dict[str, JSON] = {"dataset": dict(manifest.dataset), "software": dict(store.manifest.software)}
+    create_clip_arrays(store, {**made_by, "options": options.frame_identity()})
+    create_mask_arrays(store, options.mask_name, {**made_by, "options": options.mask_identity()})
+    return store
+
+
+def plan_preprocess(store: Store, options: PreprocessOptions) -> Plan:
+    """Which shards of which splits are owed."""
+    shards = [shard for split in store.manifest.splits for shard in store.shards(split)]
+    return make_plan(store, shards, [FRAMES_STAGE, masks_stage(options.mask_name)])
+
+
+def preprocess(
+    store: Store,
+    videos_root: Path,
+    plan: Plan,
+    options: PreprocessOptions,
+    executor: Executor = run_synchronously,
+    listener: Listener = ignore_events,
+) -> PreprocessResult:
+    """Run a plan, and count how every video of the store ended."""
+    listener(RunPlanned("videos", plan.standing.num_videos + plan.num_videos_owed, plan.standing.num_videos))
+    tally, num_frames, num_source_bytes = plan.standing, 0, 0
+    for report in executor(preprocess_shard, _tasks(store, videos_root, plan, options)):
+        tally += report.tally
+        num_frames += report.num_frames
+        num_source_bytes += report.num_source_bytes
+        listener(ShardDone(report.shard, report.shard.num_rows, len(report.tally.failures)))
+    store.folder.remove_partial_files()
+    return PreprocessResult(plan, tally, num_frames, num_source_bytes)
+
+
+def preprocess_shard(task: PreprocessTask) -> ShardReport:
+    """Make what one shard owes. The only writer of this shard's files; running it twice writes the same bytes."""
+    cv2.setNumThreads(1)
+    store = Store.open(task.place)
+    num_frames = num_source_bytes = 0
+    if FRAMES_STAGE in task.stages:
+        clips = _decode_all(task)
+        frames = _fill(clips, store.layout(task.shard.split))
+        outcomes = tuple(
+            _outcome(video, clip, frames.frames[slot])
+            for slot, (video, clip) in enumerate(zip(task.videos, clips, strict=True))
+        )
+        write_frames(store, task.shard, frames, outcomes)
+        stored = frames.frames
+        num_frames = sum(outcome.filled for outcome in outcomes) * stored.shape[1]
+        num_source_bytes = sum(_num_bytes(task.videos_root / video.path) for video in task.videos)
+    else:
+        outcomes, stored = outcomes_of(store, task.shard), read_frames(store, task.shard)
+    if masks_stage(task.options.mask_name) in task.stages:
+        _make_masks(store, task, stored, outcomes)
+    return ShardReport(task.shard, Tally.of(outcomes), num_source_bytes, num_frames)
+
+
+def _decode_all(task: PreprocessTask) -> list[DecodedClip | VideoError]:
+    options = task.options.decode_options(task.shard.split)
+    clips: list[DecodedClip | VideoError] = []
+    for video in task.videos:
+        try:
+            clips.append(decode_clip(task.videos_root / video.path, options))
+        except VideoError as error:
+            clips.append(error)
+    return clips
+
+
+def _fill(clips: list[DecodedClip | VideoError], layout: SplitLayout) -> ShardFrames:
+    """Put the clips in their slots; a slot without a clip keeps the fill values."""
+    shape = (len(clips), layout.num_frames)
+    shard = ShardFrames(
+        frames=np.zeros((*shape, layout.height, layout.width, 3), dtype=np.uint8),
+        pts_seconds=np.full(shape, np.nan),
+        frame_index=np.full(shape, -1, dtype=np.int64),
+    )
+    for slot, clip in enumerate(clips):
+        if isinstance(clip, DecodedClip):
+            shard.frames[slot] = clip.sample.frames
+            shard.pts_seconds[slot] = clip.sample.pts_seconds
+            shard.frame_index[slot] = clip.sample.frame_index
+    return shard
+
+
+def _outcome(video: Video, clip: DecodedClip | VideoError, slot: NDArray[np.uint8]) -> VideoOutcome:
+    if isinstance(clip, VideoError):
+        return VideoOutcome(video.video_id, video.row, clip.status, filled=False, reason=clip.reason)
+    return VideoOutcome(
+        video_id=video.video_id,
+        row=video.row,
+        status=VideoStatus.TRUNCATED if clip.truncated else VideoStatus.OK,
+        filled=True,
+        reason="the file is cut off after the last frame that was needed" if clip.truncated else None,
+        duration_seconds=clip.source.duration_seconds,
+        fps=clip.source.fps,
+        codec=clip.source.codec,
+        checksum=slot_checksum(slot),
+    )
+
+
+def _make_masks(
+    store: Store, task: PreprocessTask, frames: NDArray[np.uint8], outcomes: tuple[VideoOutcome, ...]
+) -> None:
+    masks = np.zeros(frames.shape[:-1], dtype=np.bool_)
+    mask_outcomes = []
+    for slot, outcome in enumerate(outcomes):
+        checksum = None
+        if outcome.filled:
+            masks[slot] = difference_masks(frames[slot], task.options.masks)
+            checksum = slot_checksum(masks[slot])
+        mask_outcomes.append(
+            VideoOutcome(outcome.video_id, outcome.row, outcome.status, outcome.filled, checksum=checksum)
+        )
+    write_masks(store, task.shard, task.options.mask_name, masks, mask_outcomes)
+
+
+def _tasks(store: Store, videos_root: Path, plan: Plan, options: PreprocessOptions) -> Iterator[PreprocessTask]:
+    for owed in plan.owed:
+        videos = store.catalog.shard_videos(owed.shard)
+        yield PreprocessTask(str(store.folder.root), videos_root, owed.shard, videos, owed.stages, options)
+
+
+def _in_array_order(dataset: Dataset) -> tuple[list[Video], list[Caption]]:
+    """Give each video its row: splits in the order in which they first appear, videos in the order of the source."""
+    videos: list[Video] = []
+    captions: list[Caption] = []
+    for split in dict.fromkeys(record.split for record in dataset.videos):
+        records = [record for record in dataset.videos if record.split == split]
+        caption_row = 0
+        for row, record in enumerate(records):
+            videos.append(Video(record.video_id, split, row, record.path))
+            for number, text in enumerate(record.captions):
+                captions.append(Caption(f"{record.video_id}#{number}", record.video_id, split, caption_row, text))
+                caption_row += 1
+    return videos, captions
+
+
+def _layout(catalog: Catalog, split: str, options: PreprocessOptions) -> SplitLayout:
+    decode = options.decode_options(split)
+    return SplitLayout(
+        num_videos=catalog.split_videos(split).num_rows,
+        num_captions=catalog.split_captions(split).num_rows,
+        num_frames=decode.num_frames,
+        height=decode.image_size,
+        width=decode.image_size,
+    )
+
+
+def _num_bytes(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

@@ -1,0 +1,59 @@
+"""CLIP's image geometry: bicubic resize of the short side, then a centre crop."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def resized_shape(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width after the short side is made `size`, the long side rounded down.
+
+    The rule of torchvision's `Resize(size)` (`_compute_resized_output_size`).
+
+    >>> resized_shape(360, 640, 224)
+    (224, 398)
+    >>> resized_shape(640, 360, 224)
+    (398, 224)
+    """
+    if min(height, width, size) < 1:
+        raise ValueError(f"sides must be at least 1, got {height}x{width} to {size}")
+    short, long = min(height, width), max(height, width)
+    resized_long = int(size * long / short)
+    return (size, resized_long) if height <= width else (resized_long, size)
+
+
+def crop_start(length: int, size: int) -> int:
+    """Where a centre crop of `size` starts in `length`, a half rounded to even as torchvision's `CenterCrop` does.
+
+    >>> crop_start(398, 224), crop_start(225, 224), crop_start(227, 224)
+    (87, 0, 2)
+    """
+    if length < size:
+        raise ValueError(f"cannot crop {size} out of {length}")
+    return round((length - size) / 2.0)
+
+
+def resize_and_crop(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Make one picture what CLIP's preprocessing makes of it, before normalisation.
+
+    PIL's bicubic filter (antialiased) brings the short side to `size`; the centre is then cropped. This is
+    `Compose([Resize(size, BICUBIC), CenterCrop(size)])` of OpenAI's CLIP and open_clip, to the bit, without torch.
+
+    Args:
+        rgb: Shape (height, width, 3).
+        size: Side of the square to make, in pixels.
+
+    Returns:
+        Shape (size, size, 3), contiguous.
+
+    Raises:
+        ValueError: Another shape or type, or an empty picture.
+    """
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise ValueError(f"expected (height, width, 3) uint8, got {rgb.shape} {rgb.dtype}")
+    height, width = resized_shape(rgb.shape[0], rgb.shape[1], size)
+    picture = Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC)
+    left, top = crop_start(width, size), crop_start(height, size)
+    return np.array(picture.crop((left, top, left + size, top + size)), dtype=np.uint8)

@@ -1,0 +1,104 @@
+"""Small stores made by hand, without a video, for tests of what is on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from store.catalog import Catalog
+from store.clips import (
+    ShardFrames,
+    create_clip_arrays,
+    create_mask_arrays,
+    slot_checksum,
+    write_frames,
+    write_masks,
+)
+from store.commits import VideoOutcome
+from store.schema import Caption, Shard, SplitLayout, Video, VideoStatus
+from store.store import Manifest, Store
+
+SHARD_SIZE = 4
+NUM_FRAMES = 3
+SIZE = 8
+MASKS = "default"
+
+
+def make_manifest(num_videos: int, shard_size: int = SHARD_SIZE, digest: str = "d" * 64) -> Manifest:
+    layout = SplitLayout(num_videos, 2 * num_videos, NUM_FRAMES, SIZE, SIZE)
+    return Manifest(
+        dataset={"name": "made by hand", "digest": digest},
+        shard_size=shard_size,
+        splits={"test": layout},
+        options={"image_size": SIZE},
+        software={"numpy": np.__version__},
+    )
+
+
+def make_catalog(num_videos: int) -> Catalog:
+    videos = [Video(f"-vidéo_{row}", "test", row, f"clips/{row}.mp4") for row in range(num_videos)]
+    captions = [
+        Caption(f"{video.video_id}#{number}", video.video_id, "test", 2 * video.row + number, f"caption {number}")
+        for video in videos
+        for number in range(2)
+    ]
+    return Catalog.of(videos, captions)
+
+
+def make_store(place: Path, num_videos: int, shard_size: int = SHARD_SIZE) -> Store:
+    store = Store.create(place, make_manifest(num_videos, shard_size), make_catalog(num_videos))
+    create_clip_arrays(store, {"made by": "hand"})
+    create_mask_arrays(store, MASKS, {"options": {"threshold": 25}})
+    return store
+
+
+def clip_frames(row: int) -> np.ndarray:
+    """What the video of a row shows: noise that only this row has."""
+    return np.random.default_rng(row).integers(1, 255, (NUM_FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def clip_masks(row: int) -> np.ndarray:
+    masks: np.ndarray = clip_frames(row)[..., 0] > 128
+    return masks
+
+
+def outcomes(store: Store, shard: Shard, failed: frozenset[int] = frozenset()) -> tuple[VideoOutcome, ...]:
+    return tuple(
+        VideoOutcome(
+            video_id=video.video_id,
+            row=video.row,
+            status=VideoStatus.CORRUPT if video.row in failed else VideoStatus.OK,
+            filled=video.row not in failed,
+            reason="broken on purpose" if video.row in failed else None,
+            checksum=None if video.row in failed else slot_checksum(clip_frames(video.row)),
+        )
+        for video in store.catalog.shard_videos(shard)
+    )
+
+
+def fill_shard(store: Store, shard: Shard, failed: frozenset[int] = frozenset()) -> None:
+    """Write and commit frames and masks of one shard."""
+    rows = range(shard.start, shard.stop)
+    empty = np.zeros_like(clip_frames(0))
+    frames = np.stack([empty if row in failed else clip_frames(row) for row in rows])
+    times = np.stack([np.full(NUM_FRAMES, np.nan) if row in failed else np.arange(NUM_FRAMES) / 25 for row in rows])
+    index = np.where(np.isnan(times), -1, np.arange(NUM_FRAMES)).astype(np.int64)
+    write_frames(store, shard, ShardFrames(frames, times, index), outcomes(store, shard, failed))
+    masks = np.stack([np.zeros_like(clip_masks(0)) if row in failed else clip_masks(row) for row in rows])
+    write_masks(store, shard, MASKS, masks, outcomes(store, shard, failed))
+
+
+def fill_store(store: Store, failed: frozenset[int] = frozenset()) -> None:
+    for shard in store.shards("test"):
+        fill_shard(store, shard, failed)
+
+
+def tree_digest(place: Path, leave_out: tuple[str, ...] = ("runs",)) -> dict[str, str]:
+    """Every file below a folder with the sha256 of its bytes."""
+    return {
+        str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(place.rglob("*"))
+        if path.is_file() and path.relative_to(place).parts[0] not in leave_out
+    }

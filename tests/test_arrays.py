@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorstore
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from store.arrays import ArraySpec, create_array, differences, open_array, write_shard
+from store.errors import NotInStoreError, StoreMismatchError
+from store.files import StoreFolder
+from store.schema import Shard, shards_of
+
+
+def frames_spec(num_rows: int, shard_rows: int = 4, *, compress: bool = False) -> ArraySpec:
+    return ArraySpec(
+        name="clips.zarr/test/frames",
+        num_rows=num_rows,
+        item_shape=(2, 5, 3),
+        dtype="uint8",
+        fill_value=0,
+        shard_rows=shard_rows,
+        chunk_rows=1,
+        dimensions=("video", "frame", "height", "width"),
+        compress=compress,
+    )
+
+
+def write_all(folder: StoreFolder, spec: ArraySpec, values: np.ndarray) -> None:
+    create_array(folder, spec, {"made by": "hand"})
+    for shard in shards_of("test", spec.num_rows, spec.shard_rows):
+        write_shard(folder, spec, shard, values[shard.start : shard.stop])
+
+
+@given(num_rows=st.integers(1, 11), shard_rows=st.integers(1, 5), compress=st.booleans(), seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_zarr_and_tensorstore_read_what_was_written(
+    tmp_path_factory: pytest.TempPathFactory, num_rows: int, shard_rows: int, compress: bool, seed: int
+) -> None:
+    root = tmp_path_factory.mktemp("store")
+    spec = frames_spec(num_rows, shard_rows, compress=compress)
+    values = np.random.default_rng(seed).integers(0, 255, spec.shape, dtype=np.uint8)
+    values[:: seed % 3 + 1] = 0  # slots that Zarr leaves out
+    write_all(StoreFolder.at(root), spec, values)
+    by_zarr = zarr.open_group(root / "clips.zarr", mode="r")["test/frames"]
+    assert isinstance(by_zarr, zarr.Array)
+    assert by_zarr.metadata.zarr_format == 3
+    np.testing.assert_array_equal(by_zarr[:], values)
+    kvstore = {"driver": "file", "path": str(root / "clips.zarr/test/frames")}
+    by_tensorstore = tensorstore.open({"driver": "zarr3", "kvstore": kvstore}, read=True).result()
+    np.testing.assert_array_equal(by_tensorstore.read().result(), values)
+    assert by_tensorstore.domain.labels == ("video", "frame", "height", "width")
+
+
+def test_a_shard_is_one_file_and_writing_it_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    folder, spec = StoreFolder.at(tmp_path), frames_spec(6)
+    values = np.random.default_rng(0).integers(0, 255, (4, *spec.item_shape), dtype=np.uint8)
+    create_array(folder, spec, {})
+    first = write_shard(folder, spec, Shard("test", 0, 0, 4), values)
+    second = write_shard(folder, spec, Shard("test", 0, 0, 4), values)
+    assert first == second
+    assert first is not None
+    assert first.name == "clips.zarr/test/frames/c/0/0/0/0"
+    assert [path.name for path in tmp_path.rglob("c/**/*") if path.is_file()] == ["0"]
+
+
+def test_an_empty_shard_replaces_a_full_one(tmp_path: Path) -> None:
+    folder, spec, shard = StoreFolder.at(tmp_path), frames_spec(4), Shard("test", 0, 0, 4)
+    values = np.ones((4, *spec.item_shape), dtype=np.uint8)
+    create_array(folder, spec, {})
+    write_shard(folder, spec, shard, values)
+    assert write_shard(folder, spec, shard, np.zeros_like(values)) is None
+    np.testing.assert_array_equal(open_array(folder, spec.name)[:], 0)
+
+
+def test_a_flipped_bit_is_found_by_the_reader(tmp_path: Path) -> None:
+    folder, spec = StoreFolder.at(tmp_path), frames_spec(4)
+    values = np.random.default_rng(0).integers(0, 255, spec.shape, dtype=np.uint8)
+    write_all(folder, spec, values)
+    path = folder.path(spec.shard_name(0))
+    content = bytearray(path.read_bytes())
+    content[10] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="[cC]hecksum"):
+        open_array(folder, spec.name)[0]
+
+
+def test_values_of_another_shape_or_type_are_refused(tmp_path: Path) -> None:
+    folder, spec, shard = StoreFolder.at(tmp_path), frames_spec(4), Shard("test", 0, 0, 4)
+    with pytest.raises(ValueError, match=r"wants uint8 of shape \(4, 2, 5, 3\), got uint8 of shape \(3, 2, 5, 3\)"):
+        write_shard(folder, spec, shard, np.zeros((3, 2, 5, 3), dtype=np.uint8))
+    with pytest.raises(ValueError, match="got float32"):
+        write_shard(folder, spec, shard, np.zeros((4, 2, 5, 3), dtype=np.float32))
+
+
+def test_an_array_made_otherwise_is_not_mixed_with(tmp_path: Path) -> None:
+    folder, spec = StoreFolder.at(tmp_path), frames_spec(4)
+    create_array(folder, spec, {"options": {"threshold": 25}, "software": {"numpy": "1"}})
+    create_array(folder, spec, {"options": {"threshold": 25}, "software": {"numpy": "2"}})  # recorded, not compared
+    with pytest.raises(StoreMismatchError, match=r"options.threshold is 25 in the store and 50 now"):
+        create_array(folder, spec, {"options": {"threshold": 50}, "software": {"numpy": "1"}})
+    with pytest.raises(StoreMismatchError, match=r"array.shape is \[4, 2, 5, 3\] in the store and \[5, 2, 5, 3\] now"):
+        create_array(folder, frames_spec(5), {"options": {"threshold": 25}})
+
+
+def test_differences_name_what_only_one_side_has() -> None:
+    assert differences({"a": 1}, {"b": {"c": None}}) == (
+        'a is 1 in the store and null now; b is null in the store and {"c": null} now'
+    )
+    assert differences({"a": [1, 2]}, {"a": [1, 2]}) == ""
+
+
+def test_an_array_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NotInStoreError, match="has no array clips.zarr/test/frames"):
+        open_array(StoreFolder.at(tmp_path), "clips.zarr/test/frames")

@@ -1,0 +1,258 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from encoders.errors import DivergedError
+from encoders.model import ALPHA_WEIGHT, AlphaClip
+from encoders.recipes import load_preset, preset_names
+from encoders.training import (
+    MAX_LOGIT_SCALE,
+    Trainer,
+    TrainOptions,
+    learning_rate_factor,
+    parameter_groups,
+    seed_torch,
+    symmetric_cross_entropy,
+)
+from encoders.weights import load_model
+from tests.encoders_tiny import TINY, random_clips, tiny_model
+
+FAST = TrainOptions(lr=3e-3, alpha_lr=1e-2, weight_decay=0.0, warmup=0.0)
+TEXTS = ["a cat", "a dog", "two birds", "the sea"]
+
+
+def fresh_model() -> AlphaClip:
+    torch.manual_seed(0)
+    return AlphaClip(TINY)
+
+
+def copies(model: AlphaClip) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.named_tensors().items()}
+
+
+def same_frames_other_masks() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Four clips that only their masks tell apart: each shows another quarter of one image."""
+    frames, _ = random_clips(1, 2)
+    masks = np.zeros((4, 2, 32, 32), dtype=bool)
+    for index in range(4):
+        top, left = 16 * (index // 2), 16 * (index % 2)
+        masks[index, :, top : top + 16, left : left + 16] = True
+    return np.repeat(frames, 4, axis=0), masks
+
+
+def test_loss_by_hand() -> None:
+    # Rows: log(1 + e^-2) and log(1 + e^1). Columns: log(1 + e^0) and log(1 + e^-1).
+    logits = torch.tensor([[2.0, 0.0], [2.0, 1.0]])
+    rows = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(1))) / 2
+    columns = (math.log(2) + math.log(1 + math.exp(-1))) / 2
+    assert symmetric_cross_entropy(logits).item() == pytest.approx((rows + columns) / 2)
+    assert symmetric_cross_entropy(torch.eye(3) * 100).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2,)])
+def test_loss_needs_a_square_matrix(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="square"):
+        symmetric_cross_entropy(torch.zeros(shape))
+
+
+@given(st.integers(1, 200), st.floats(0, 1))
+def test_the_rate_rises_to_its_peak_and_falls(num_steps: int, warmup: float) -> None:
+    factors = [learning_rate_factor(step, num_steps, warmup) for step in range(num_steps)]
+    peak = int(np.argmax(factors))
+    assert all(0 < factor <= 1 for factor in factors)
+    assert max(factors) == 1
+    assert factors[: peak + 1] == sorted(factors[: peak + 1])
+    assert factors[peak:] == sorted(factors[peak:], reverse=True)
+
+
+def test_every_parameter_is_in_one_group() -> None:
+    model = tiny_model()
+    options = TrainOptions(lr=1e-6, alpha_lr=1e-4, weight_decay=0.2)
+    matrices, vectors, alpha = parameter_groups(model, options)
+    assert [group.lr for group in (matrices, vectors, alpha)] == [1e-6, 1e-6, 1e-4]
+    assert [group.weight_decay for group in (matrices, vectors, alpha)] == [0.2, 0.0, 0.2]
+    grouped = [id(one) for group in (matrices, vectors, alpha) for one in group.parameters]
+    assert sorted(grouped) == sorted(id(one) for one in model.parameters())
+    assert [tuple(one.shape) for one in alpha.parameters] == [(32, 1, 16, 16)]
+    assert any(one is model.logit_scale for one in vectors.parameters)
+
+
+def test_masks_alone_are_learned_from() -> None:
+    # From a zero alpha convolution, where all four clips look the same: no better than chance, log(4).
+    model = fresh_model()
+    trainer = Trainer(model, FAST, num_steps=40)
+    frames, masks = same_frames_other_masks()
+    losses = [trainer.step(frames, masks, TEXTS).loss for _ in range(40)]
+    assert losses[0] > math.log(4) - 1e-4
+    assert losses[-1] < math.log(4) / 2
+    assert model.named_tensors()[ALPHA_WEIGHT].abs().max() > 1e-3
+
+
+def test_each_group_moves_at_its_rate() -> None:
+    # Adam's first step moves each weight by about its rate, whatever the gradient.
+    model = fresh_model()
+    before = copies(model)
+    result = Trainer(model, TrainOptions(lr=1e-5, alpha_lr=1e-3, warmup=0.0, weight_decay=0.0, eps=1e-12), 1).step(
+        *random_clips(4, 2), TEXTS
+    )
+    moved = {name: (tensor - before[name]).abs().max().item() for name, tensor in model.named_tensors().items()}
+    assert result.lr == 1e-5
+    assert moved[ALPHA_WEIGHT] == pytest.approx(1e-3, rel=0.01)
+    assert moved["visual.conv1.weight"] == pytest.approx(1e-5, rel=0.01)
+
+
+def test_weight_decay_spares_vectors() -> None:
+    model = tiny_model()
+    before = copies(model)
+    Trainer(model, TrainOptions(lr=1e-2, alpha_lr=0, warmup=0, weight_decay=10, eps=1e9), 1).step(
+        *random_clips(2, 1), TEXTS[:2]
+    )
+    after = model.named_tensors()
+    torch.testing.assert_close(after["visual.proj"], before["visual.proj"] * 0.9)
+    torch.testing.assert_close(after["visual.ln_post.weight"], before["visual.ln_post.weight"])
+    torch.testing.assert_close(after["logit_scale"], before["logit_scale"])
+
+
+def test_results_say_what_the_step_used() -> None:
+    model = fresh_model()
+    trainer = Trainer(model, TrainOptions(lr=1e-3, warmup=0.5), num_steps=4)
+    results = [trainer.step(*random_clips(2, 1), TEXTS[:2]) for _ in range(4)]
+    assert [result.lr for result in results] == pytest.approx([0.5e-3, 1e-3, 1e-3, 0.5e-3])
+    assert results[0].logit_scale == pytest.approx(1 / 0.07)
+    assert all(result.grad_norm > 0 for result in results)
+
+
+def test_the_logit_scale_is_clamped() -> None:
+    model = fresh_model()
+    with torch.no_grad():
+        model.logit_scale.fill_(MAX_LOGIT_SCALE)
+    trainer = Trainer(model, FAST, num_steps=15)
+    scales = [trainer.step(*random_clips(2, 1), TEXTS[:2]).logit_scale for _ in range(15)]
+    assert max(scales) <= 100.001
+    assert model.logit_scale.item() <= MAX_LOGIT_SCALE + 1e-6
+
+
+def test_the_gradient_is_clipped() -> None:
+    model = fresh_model()
+    norm = Trainer(model, TrainOptions(grad_clip=1e-3), num_steps=1).step(*random_clips(4, 1), TEXTS).grad_norm
+    gradients = [one.grad for one in model.parameters() if one.grad is not None]
+    assert norm > 1e-3
+    assert torch.nn.utils.get_total_norm(gradients).item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_same_seed_gives_the_same_bits() -> None:
+    def trained() -> dict[str, Tensor]:
+        seed_torch(11)
+        model = AlphaClip(TINY)
+        trainer = Trainer(model, FAST, num_steps=3)
+        for step in range(3):
+            trainer.step(*random_clips(4, 2, seed=step), TEXTS)
+        return copies(model)
+
+    one, two = trained(), trained()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_divergence_is_found_before_the_weights_change(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fresh_model()
+    trainer = Trainer(model, FAST, num_steps=2)
+    trainer.step(*random_clips(2, 1), TEXTS[:2])
+    if where == "loss":
+        monkeypatch.setattr("encoders.training.symmetric_cross_entropy", lambda logits: logits.sum() * math.nan)
+    else:
+        model.clip.visual.proj.register_hook(lambda gradient: gradient * math.inf)
+    before = copies(model)
+    with pytest.raises(DivergedError, match=r"at step 2 of 2.*Lower lr \(0\.003\)") as caught:
+        trainer.step(*random_clips(2, 1), TEXTS[:2])
+    assert isinstance(caught.value, ArithmeticError)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.named_tensors().items())
+
+
+def test_batches_that_do_not_fit_are_refused() -> None:
+    trainer = Trainer(fresh_model(), FAST, num_steps=1)
+    with pytest.raises(ValueError, match="1 texts and 2 clips"):
+        trainer.step(*random_clips(2, 1), TEXTS[:1])
+    with pytest.raises(ValueError, match="0 texts and 0 clips"):
+        trainer.step(*random_clips(0, 1), [])
+    with pytest.raises(ValueError, match="--image-size 32"):
+        trainer.step(*random_clips(2, 1, size=16), TEXTS[:2])
+    trainer.step(*random_clips(2, 1), TEXTS[:2])
+    with pytest.raises(ValueError, match="all 1 steps"):
+        trainer.step(*random_clips(2, 1), TEXTS[:2])
+
+
+def test_trainers_that_cannot_work_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"num_steps.*0"):
+        Trainer(fresh_model(), FAST, num_steps=0)
+    with pytest.raises(ValueError, match=r"float32.*torch\.float16"):
+        Trainer(fresh_model().half(), FAST, num_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"epochs": 0}, "epochs is out of range, got 0"),
+        ({"batch_size": 1}, "batch_size is out of range, got 1"),
+        ({"lr": -1.0}, "lr is out of range"),
+        ({"lr": math.nan}, "lr is out of range, got nan"),
+        ({"beta2": 1}, "beta2 is out of range, got 1"),
+        ({"warmup": 1.5}, "warmup is out of range, got 1.5"),
+        ({"grad_clip": 0.0}, "grad_clip is out of range"),
+        ({"epochs": 2.5}, "'epochs' in the training options must be a whole number, got 2.5"),
+        ({"lr": "1e-6"}, "'lr' in the training options must be a whole number or a number, got '1e-6'"),
+        ({"epochs": True}, "'epochs'.*got True"),
+        ({"learning_rate": 1e-3}, "unknown keys: learning_rate; it may have alpha_lr"),
+    ],
+)
+def test_bad_options_are_named(values: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        TrainOptions.from_dict(values)
+
+
+def test_presets_that_come_with_the_package() -> None:
+    paper = load_preset("fda-clip")
+    assert (paper.model, paper.pretrained, paper.train) == ("ViT-B-16-quickgelu", "openai", TrainOptions())
+    demo = load_preset("demo")
+    assert demo.pretrained == "none"
+    loaded = load_model(demo.model, demo.pretrained, None, seed=0)
+    assert (loaded.config.name, loaded.config.image_size) == ("demo", 224)
+
+
+def test_a_preset_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text("{}")
+    (tmp_path / "mine.toml").write_text('[model]\nmodel = "mine.json"\npretrained = "none"\n[finetune]\nepochs = 2\n')
+    preset = load_preset(str(tmp_path / "mine.toml"))
+    assert preset.model == str(tmp_path / "mine.json")
+    assert preset.train == TrainOptions(epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[model", "is not a TOML file"),
+        ("[finetune]", r"mine\.toml lacks model"),
+        ('[model]\nmodel = "a"\n[finetune]', "lacks pretrained"),
+        ('[model]\nmodel = "a"\npretrained = 1\n[finetune]', "'pretrained'.*a text, got 1"),
+        ('[model]\nmodel = "a"\npretrained = "none"\nseed = 1\n[finetune]', "unknown keys: seed"),
+        ('[model]\nmodel = "a"\npretrained = "none"\n[finetune]\nrate = 1', r"\[finetune\].*unknown keys: rate"),
+        ('finetune = 1\n[model]\nmodel = "a"\npretrained = "none"', r"\[finetune\].*must be a table"),
+        ("[model]\n[finetune]\n[extra]", "unknown keys: extra"),
+    ],
+)
+def test_bad_presets_say_what_is_wrong(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        load_preset(str(tmp_path / "mine.toml"))
+
+
+def test_unknown_presets_list_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=f"'demoo'.*{', '.join(preset_names())}"):
+        load_preset("demoo")

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from skimage.measure import label
+from skimage.morphology import dilation, erosion
+
+from pipeline.masks import MaskOptions, difference_masks
+
+# cv2.getStructuringElement(MORPH_ELLIPSE, (n, n)), as OpenCV 4 and 5 draw it; written out so that a change is seen.
+_ELLIPSES = {
+    1: ["1"],
+    3: ["010", "111", "010"],
+    5: ["00100", "11111", "11111", "11111", "00100"],
+}
+
+
+def ellipse(size: int) -> NDArray[np.bool_]:
+    return np.array([[cell == "1" for cell in row] for row in _ELLIPSES[size]])
+
+
+def grey(rgb: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """BT.601 weights in OpenCV's fixed point: 15 bits, rounded to nearest."""
+    red, green, blue = (rgb[..., channel].astype(np.int64) for channel in range(3))
+    return (9798 * red + 19235 * green + 3735 * blue + (1 << 14)) >> 15
+
+
+def reference(frames: NDArray[np.uint8], options: MaskOptions) -> NDArray[np.bool_]:
+    """The same masks by NumPy and scikit-image.
+
+    A border as wide as the kernel reaches keeps the outside out: background while dilating, foreground while eroding.
+    """
+    masks = np.zeros(frames.shape[:3], dtype=np.bool_)
+    for t in range(len(frames) - 1):
+        moved = np.abs(grey(frames[t + 1]) - grey(frames[t])) > options.threshold
+        masks[t] = keep_large(open_and_close(moved, ellipse(options.kernel_size)), options.min_area)
+    if len(frames) > 1:
+        masks[-1] = masks[-2]
+    return masks
+
+
+def open_and_close(moved: NDArray[np.bool_], kernel: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def step(picture: NDArray[np.bool_], *, grow: bool) -> NDArray[np.bool_]:
+        reach = len(kernel) // 2
+        padded = np.pad(picture, reach, constant_values=not grow)
+        done = dilation(padded, kernel) if grow else erosion(padded, kernel)
+        inner: NDArray[np.bool_] = done[reach : done.shape[0] - reach, reach : done.shape[1] - reach]
+        return inner
+
+    closed = step(step(moved, grow=True), grow=False)
+    return step(step(closed, grow=False), grow=True)
+
+
+def keep_large(picture: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
+    labels = label(picture, connectivity=2)
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    kept: NDArray[np.bool_] = ((areas >= min_area) & (areas > 0))[labels]
+    return kept
+
+
+def clip_of(*levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey pictures (height, width) as RGB frames."""
+    return np.stack([np.repeat(level[..., None], 3, axis=2) for level in levels])
+
+
+@st.composite
+def clips(draw: st.DrawFn) -> NDArray[np.uint8]:
+    """Noise, or rectangles that move over noise, at the border too."""
+    num_frames, height, width = draw(st.integers(1, 4)), draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    strength = draw(st.sampled_from([1, 40, 256]))
+    frames = rng.integers(0, strength, (num_frames, height, width, 3)).astype(np.uint8)
+    for _ in range(draw(st.integers(0, 3))):
+        top, left = int(rng.integers(0, height)), int(rng.integers(0, width))
+        size, step = int(rng.integers(1, 20)), int(rng.integers(0, 9))
+        for t, frame in enumerate(frames):
+            frame[top : top + size, left + t * step : left + t * step + size] = rng.integers(0, 256, 3)
+    return frames
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    clips(),
+    st.sampled_from([0.0, 12.5, 25.0, 50.0, 100.0, 255.0]),
+    st.sampled_from([1, 3, 5]),
+    st.sampled_from([0, 1, 2, 16, 64, 200]),
+)
+def test_the_same_bits_as_scikit_image(
+    frames: NDArray[np.uint8], threshold: float, kernel_size: int, min_area: int
+) -> None:
+    options = MaskOptions(threshold=threshold, kernel_size=kernel_size, min_area=min_area)
+    masks = difference_masks(frames, options)
+    assert masks.dtype == np.bool_
+    np.testing.assert_array_equal(masks, reference(frames, options))
+
+
+@pytest.mark.parametrize("size", sorted(_ELLIPSES))
+def test_the_grey_of_every_colour_is_opencvs(size: int) -> None:
+    rng = np.random.default_rng(size)
+    frames = rng.integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    options = MaskOptions(threshold=60, kernel_size=size, min_area=3)
+    np.testing.assert_array_equal(difference_masks(frames, options), reference(frames, options))
+
+
+@pytest.mark.parametrize(
+    ("threshold", "difference", "moved"), [(25, 25, False), (25, 26, True), (12.5, 12, False), (12.5, 13, True)]
+)
+def test_a_pixel_moves_above_the_threshold(threshold: float, difference: int, *, moved: bool) -> None:
+    before = np.full((20, 20), 100, np.uint8)
+    after = np.full((20, 20), 100 - difference, np.uint8)  # darker: the difference is absolute
+    assert bool(difference_masks(clip_of(before, after), MaskOptions(threshold=threshold)).all()) is moved
+
+
+@pytest.mark.parametrize(("side", "kept"), [(7, False), (8, True)])
+def test_a_component_counts_from_min_area_on(side: int, *, kept: bool) -> None:
+    still, moved = np.zeros((32, 32), np.uint8), np.zeros((32, 32), np.uint8)
+    moved[10 : 10 + side, 10 : 10 + side] = 200
+    mask = difference_masks(clip_of(still, moved), MaskOptions(kernel_size=1, min_area=64))[0]
+    assert mask.sum() == (side * side if kept else 0)
+
+
+def test_components_that_touch_at_a_corner_are_one() -> None:
+    still, moved = np.zeros((32, 32), np.uint8), np.zeros((32, 32), np.uint8)
+    moved[4:10, 4:10] = moved[10:16, 10:16] = 200
+    assert difference_masks(clip_of(still, moved), MaskOptions(kernel_size=1, min_area=72))[0].sum() == 72
+
+
+def test_the_last_frame_has_the_mask_before_it_and_a_still_clip_none() -> None:
+    still, moved = np.zeros((32, 32), np.uint8), np.zeros((32, 32), np.uint8)
+    moved[8:24, 8:24] = 200
+    masks = difference_masks(clip_of(still, still, moved), MaskOptions())
+    assert not masks[0].any()
+    assert masks[1].any()
+    np.testing.assert_array_equal(masks[2], masks[1])
+    assert not difference_masks(clip_of(still, still), MaskOptions()).any()
+
+
+def test_a_clip_of_one_frame_has_an_empty_mask() -> None:
+    assert not difference_masks(np.full((1, 8, 8, 3), 255, np.uint8), MaskOptions(threshold=0, min_area=0)).any()
+
+
+def test_a_change_everywhere_is_a_full_mask() -> None:
+    dark, light = np.zeros((16, 16), np.uint8), np.full((16, 16), 255, np.uint8)
+    assert difference_masks(clip_of(dark, light, dark), MaskOptions()).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"threshold": -1.0}, "got -1.0"),
+        ({"threshold": 255.5}, "got 255.5"),
+        ({"threshold": float("nan")}, "got nan"),
+        ({"kernel_size": 4}, "got 4"),
+        ({"kernel_size": 0}, "got 0"),
+        ({"min_area": -1}, "got -1"),
+    ],
+)
+def test_wrong_options_are_named(arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MaskOptions(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4), (2, 4, 4, 4), (0, 4, 4, 3)])
+def test_wrong_shapes_are_named(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected \(num_frames, height, width, 3\)"):
+        difference_masks(np.zeros(shape, np.uint8), MaskOptions())

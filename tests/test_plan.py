@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.plan import OwedShard, Tally, make_plan
+from store.clips import FRAMES_STAGE, masks_stage
+from store.commits import commit_name
+from store.store import Store
+from tests.stores import MASKS, fill_shard, fill_store, make_store
+
+STAGES = [FRAMES_STAGE, masks_stage(MASKS)]
+
+
+def test_an_empty_store_owes_everything(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 6)
+    plan = make_plan(store, store.shards("test"), STAGES)
+    assert plan.owed == tuple(OwedShard(shard, tuple(STAGES)) for shard in store.shards("test"))
+    assert (plan.num_shards, plan.num_videos_owed, plan.standing) == (2, 6, Tally())
+
+
+def test_what_stands_is_not_owed_and_is_counted(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 6)
+    fill_shard(store, store.shards("test")[0], failed=frozenset({2}))
+    plan = make_plan(store, store.shards("test"), STAGES)
+    assert [owed.shard.index for owed in plan.owed] == [1]
+    assert plan.standing.num_videos == 4
+    assert [failure.video_id for failure in plan.standing.failures] == ["-vidéo_2"]
+
+
+def test_only_the_stage_that_is_missing_is_owed(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 3)
+    fill_store(store)
+    store.folder.remove(commit_name(store.shards("test")[0], masks_stage(MASKS)))
+    assert make_plan(store, store.shards("test"), STAGES).owed[0].stages == (masks_stage(MASKS),)
+
+
+def test_planning_writes_nothing(tmp_path: Path) -> None:
+    store = Store.open(make_store(tmp_path, 6).folder.root)
+    before = sorted(tmp_path.rglob("*"))
+    make_plan(store, store.shards("test"), STAGES)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_tallies_add_up(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 6)
+    fill_store(store, failed=frozenset({2, 5}))
+    plan = make_plan(store, store.shards("test"), STAGES)
+    halves = [make_plan(store, [shard], STAGES).standing for shard in store.shards("test")]
+    assert halves[0] + halves[1] == plan.standing
