@@ -10,11 +10,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import click
-from pipeline.datasets import LAYOUTS, guess_layout, read_dataset
 
 from cli.options import Limit, num_cores, shared_options
 from cli.output import DONE, OVER_LIMIT, plural, print_json, print_table, say
 from cli.progress import progress_listener
+from pipeline.datasets import LAYOUTS, guess_layout, read_dataset
 from pipeline.executors import Executor, local_dask, run_synchronously
 from pipeline.masks import MaskOptions
 from pipeline.plan import Tally

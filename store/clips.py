@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.arrays import JSON, ArraySpec, ArrayValues, create_array, open_array, write_shard
+from store.chunks import ChunkReader
 from store.commits import CommitRecord, VideoOutcome, commit_name, commit_shard, file_digest, read_commit
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.files import check_name
@@ -139,8 +140,9 @@ class ClipReader:
             ShardIncompleteError: A shard has not been committed.
         """
         self.split = split
-        self._frames = open_array(store.folder, _clips_name(split, "frames"))
-        self._masks = open_array(store.folder, _clips_name(split, f"masks/{mask_name}"))
+        mask_attributes(store, split, mask_name)  # there is such a mask set
+        self._frames = ChunkReader(store.folder, _frames_specs(store, split)[0])
+        self._masks = ChunkReader(store.folder, _masks_spec(store, split, mask_name))
         outcomes = [
             outcome
             for shard in store.shards(split)
@@ -157,11 +159,8 @@ class ClipReader:
             NotInStoreError: A row holds no video.
         """
         self._check_filled(rows)
-        frames = np.empty((len(rows), *self._frames.shape[1:]), dtype=np.uint8)
-        for position, row in enumerate(rows):  # one by one: fancy indexing is 100 times slower
-            frames[position] = self._frames[row]
         video_ids = tuple(self.video_ids[row] for row in rows)
-        return ClipBatch(video_ids, np.asarray(rows, dtype=np.int64), frames, self.read_masks(rows))
+        return ClipBatch(video_ids, np.asarray(rows, dtype=np.int64), self._frames.read(rows), self.read_masks(rows))
 
     def read_masks(self, rows: Sequence[int]) -> NDArray[np.bool_]:
         """Read masks alone, shape (len(rows), num_frames, height, width).
@@ -170,10 +169,7 @@ class ClipReader:
             NotInStoreError: A row holds no video.
         """
         self._check_filled(rows)
-        masks = np.empty((len(rows), *self._masks.shape[1:]), dtype=np.bool_)
-        for position, row in enumerate(rows):
-            masks[position] = self._masks[row]
-        return masks
+        return self._masks.read(rows).view(np.bool_)
 
     def _check_filled(self, rows: Sequence[int]) -> None:
         unfilled = [row for row in rows if row not in self.video_ids]

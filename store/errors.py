@@ -28,5 +28,9 @@ class ShardIncompleteError(StoreError, RuntimeError):
     """A shard that is needed has not been committed, or its data are gone."""
 
 
+class ShardDamagedError(StoreError, ValueError):
+    """The bytes of a shard are not those that were written."""
+
+
 class StoreWriteError(StoreError, OSError):
     """A file could not be written: the disk is full, read-only or failing."""

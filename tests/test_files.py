@@ -28,10 +28,10 @@ def test_writing_leaves_nothing_else_behind(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["name"]
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize(("owner", "call"), [(os, "fsync"), (Path, "replace")])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO])
 def test_a_failed_write_leaves_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, call: str, code: int
 ) -> None:
     folder = StoreFolder.at(tmp_path)
     folder.write("name", b"before")
@@ -39,7 +39,7 @@ def test_a_failed_write_leaves_what_was_there(
     def fails(*args: object, **kwargs: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(*((os, "fsync") if call == "fsync" else (Path, "replace")), fails)
+    monkeypatch.setattr(owner, call, fails)
     with pytest.raises(StoreWriteError, match=r"cannot write name in .*run the same command again") as caught:
         folder.write("name", b"after")
     assert isinstance(caught.value, OSError)

@@ -42,8 +42,8 @@ def read_msvd(source: Path, videos: Path | None = None) -> Dataset:
         videos: A folder above the videos; by default `source`.
 
     Raises:
-        DatasetError: if a list is missing or repeats an id, an id has no captions, the pickle holds anything but lists of
-            tokens, or two files could be the video of one id.
+        DatasetError: if a list is missing or repeats an id, an id has no captions, the pickle holds more than lists
+            of tokens, or two files could be the video of one id.
     """
     split_of = _read_lists(source)
     pickled = source / CAPTIONS_PICKLE

@@ -71,7 +71,7 @@ class Dataset:
 
 
 def relative_path(path: str, root: Path) -> str:
-    """The way from `root` to `path`, itself relative to `root` or absolute; read letter by letter, links are not resolved.
+    """The way from `root` to `path`, itself relative to `root` or absolute; by its letters, links are not resolved.
 
     Raises:
         DatasetError: if `path` is empty, leaves `root`, is `root` itself, or cannot be a file name.

@@ -1,0 +1,258 @@
+"""A small labelled data set of real videos in which motion carries the meaning.
+
+Every clip shows four objects of different kinds (colour and shape) on a still, textured ground with sensor noise.
+Exactly one of them moves, and the caption names it: "a red star is moving". In the split `still`, and in a known share
+of `train`, the caption names one that does not: "a red star is resting".
+
+No single frame tells which object moves. Each object has a cell of a 2 x 2 grid to itself and a circular orbit in it,
+all drawn from one distribution. The mover runs along its orbit from a random phase; the others stay at a random phase
+of theirs. So at any one time all objects have the same distribution of place and size, whichever moves, and none ever
+touch. A model whose video vector is a mean over frames can, without masks, at best name the objects and guess.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+SPLITS = ("train", "val", "test", "still")
+MANIFEST_NAME = "clips.jsonl"
+NUM_OBJECTS = 4
+"""In one clip: one for each cell of the grid."""
+
+COLOURS: Mapping[str, tuple[int, int, int]] = {
+    "red": (235, 50, 50),
+    "green": (50, 200, 70),
+    "blue": (70, 110, 255),
+    "yellow": (245, 225, 50),
+    "purple": (200, 80, 230),
+    "white": (245, 245, 245),
+}
+"""RGB, 0..255. All differ from the ground by more than the masks' threshold."""
+
+Points = NDArray[np.float64]
+
+
+def _polygon(num_corners: int, inner_radius: float = 1.0) -> Points:
+    """Corners of a polygon, shape (num_corners, 2), the first one up; every second one at `inner_radius`."""
+    angles = 2 * np.pi * np.arange(num_corners) / num_corners - np.pi / 2
+    radii = np.where(np.arange(num_corners) % 2, inner_radius, 1.0)
+    return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
+
+
+SHAPES: Mapping[str, Points] = {
+    "circle": 0.88 * _polygon(40),
+    "square": 0.8 * np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]),
+    "triangle": 1.1 * _polygon(3) + np.array([0.0, 0.25]),
+    "star": 1.1 * _polygon(10, inner_radius=0.42),
+}
+"""Corners around the origin, at a radius of about 1."""
+
+KINDS: tuple[tuple[str, str], ...] = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
+"""Every (colour, shape): one caption each, and so the size of the test gallery."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticOptions:
+    """How many clips there are, and what they look like. Lengths are fractions of the height."""
+
+    seed: int = 0
+    num_train: int = 960
+    num_val: int = len(KINDS)
+    num_test: int = len(KINDS)
+    """Of `test` and of `still`. At most one a kind, so that no two captions of a split are equal."""
+    rest_every: int = 5
+    """In `train`, every fifth round through the kinds names an object that rests."""
+    width: int = 192
+    height: int = 144
+    num_frames: int = 24
+    fps: int = 12
+    radius: tuple[float, float] = (0.13, 0.15)
+    orbit: tuple[float, float] = (0.07, 0.09)
+    turns: tuple[float, float] = (0.7, 1.3)
+    """Rounds of the mover in one clip, either way."""
+    ground: float = 45.0
+    """Mean grey level of the background."""
+    texture: float = 10.0
+    """Its standard deviation, grey levels."""
+    noise: float = 2.0
+    """Standard deviation of the sensor's noise, grey levels."""
+    crf: int = 23
+    """Quality of the H.264 encoding."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_test <= len(KINDS):
+            raise ValueError(f"num_test must be 1..{len(KINDS)}, one clip a kind at most, got {self.num_test}")
+
+    def num_clips(self, split: str) -> int:
+        """Clips of a split."""
+        return {"train": self.num_train, "val": self.num_val}.get(split, self.num_test)
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticClip:
+    """One rendered clip."""
+
+    frames: NDArray[np.uint8]
+    """Shape (num_frames, height, width, 3), RGB."""
+    kinds: tuple[tuple[str, str], ...]
+    """The objects; the first one is named by the caption."""
+    mover: int
+    """Index into `kinds` of the object that moves."""
+
+    @property
+    def caption(self) -> str:
+        """What the clip is about."""
+        colour, shape = self.kinds[0]
+        return f"a {colour} {shape} is {'resting' if self.mover else 'moving'}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """Where the objects of a clip are. Lengths in pixels, angles in radians; axis 0 counts objects."""
+
+    centres: Points
+    radii: Points
+    orbits: Points
+    phases: Points
+    turn_per_frame: float
+
+    def paint(self, canvas: NDArray[np.uint8], index: int, kind: tuple[str, str], num_frames_passed: int) -> None:
+        """Draw one object where it is after some frames, antialiased, in place."""
+        colour, shape = kind
+        angle = self.phases[index] + self.turn_per_frame * num_frames_passed
+        centre = self.centres[index] + self.orbits[index] * np.array([np.cos(angle), np.sin(angle)])
+        corners = np.round((centre + self.radii[index] * SHAPES[shape]) * 16).astype(np.int32)  # 4 bits of a pixel
+        cv2.fillPoly(canvas, [corners], COLOURS[colour], lineType=cv2.LINE_AA, shift=4)
+
+
+def render_clip(options: SyntheticOptions, split: str, index: int) -> SyntheticClip:
+    """Render clip `index` of a split, a pure function of its arguments. Clip i names kind i modulo their number."""
+    rng = np.random.default_rng([options.seed, SPLITS.index(split), index])
+    round_number, named = divmod(index, len(KINDS))
+    others = rng.choice(np.delete(np.arange(len(KINDS)), named), NUM_OBJECTS - 1, replace=False)
+    kinds = tuple(KINDS[kind] for kind in (named, *others))
+    is_resting_round = split == "train" and round_number % options.rest_every == options.rest_every - 1
+    mover = 1 if split == "still" or is_resting_round else 0
+    scene = _draw_scene(rng, options)
+    ground = np.clip(_draw_ground(rng, options), 0, 255).astype(np.uint8)
+    for resting in set(range(NUM_OBJECTS)) - {mover}:
+        scene.paint(ground, resting, kinds[resting], num_frames_passed=0)
+    frames = np.repeat(ground[None], options.num_frames, axis=0)
+    for number, frame in enumerate(frames):
+        scene.paint(frame, mover, kinds[mover], num_frames_passed=number)
+    noise = options.noise * rng.standard_normal(frames.shape[:3], dtype=np.float32)
+    return SyntheticClip(np.clip(frames + noise[..., None], 0, 255).astype(np.uint8), kinds, mover)
+
+
+def single_frame_bound(options: SyntheticOptions, split: str) -> float:
+    """The text-to-video R@1, in percent, of an ideal model that sees every object and no motion.
+
+    For a caption it can do no better than to draw one of the clips in which the named object stands.
+    """
+    clips = [render_clip(options, split, index) for index in range(options.num_clips(split))]
+    chances = [1 / sum(clip.kinds[0] in other.kinds for other in clips) for clip in clips]
+    return 100 * float(np.mean(chances))
+
+
+def write_synthetic_dataset(folder: Path, options: SyntheticOptions, max_workers: int = 1) -> Path:
+    """Write every clip as `videos/<id>.mp4` (H.264) and then the manifest, unless the same one stands there.
+
+    Args:
+        folder: Made if need be.
+        options: What to write.
+        max_workers: Processes that render and encode.
+
+    Returns:
+        The manifest, in the `jsonl` layout; each line also names the objects of its clip.
+    """
+    manifest = folder / MANIFEST_NAME
+    made_by = folder / "options.json"
+    description = json.dumps(asdict(options), indent=2) + "\n"
+    if manifest.is_file() and made_by.is_file() and made_by.read_text(encoding="utf-8") == description:
+        return manifest
+    (folder / "videos").mkdir(parents=True, exist_ok=True)
+    manifest.unlink(missing_ok=True)
+    numbered = [(split, index) for split in SPLITS for index in range(options.num_clips(split))]
+    write = partial(_write_clip, folder, options)
+    with ProcessPoolExecutor(max_workers, mp_context=get_context("spawn")) as pool:
+        records = list(pool.map(write, numbered, chunksize=16))
+    made_by.write_text(description, encoding="utf-8")
+    manifest.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return manifest
+
+
+def _write_clip(folder: Path, options: SyntheticOptions, numbered: tuple[str, int]) -> dict[str, str | list[str]]:
+    """Render and encode one clip, and return its line of the manifest."""
+    split, index = numbered
+    clip = render_clip(options, split, index)
+    video_id = f"{split}_{index:05d}"
+    path = f"videos/{video_id}.mp4"
+    _write_mp4(folder / path, clip.frames, options)
+    return {
+        "video_id": video_id,
+        "path": path,
+        "captions": [clip.caption],
+        "split": split,
+        "objects": [" ".join(kind) for kind in clip.kinds],
+        "mover": " ".join(clip.kinds[clip.mover]),
+    }
+
+
+def _draw_scene(rng: np.random.Generator, options: SyntheticOptions) -> _Scene:
+    """Draw radii, orbits and places: every orbit lies in a cell of its own, in the central square of the picture."""
+    radii = rng.uniform(*options.radius, NUM_OBJECTS)
+    orbits = rng.uniform(*options.orbit, NUM_OBJECTS)
+    cells = rng.permutation(NUM_OBJECTS)
+    slack = np.maximum(0.25 - 0.01 - radii - orbits, 0.0)[:, None]
+    middles = np.stack([cells % 2, cells // 2], axis=1) * 0.5 + 0.25
+    centres = middles + rng.uniform(-1.0, 1.0, (NUM_OBJECTS, 2)) * slack
+    margin = np.array([(options.width - options.height) / 2, 0.0])
+    turns = rng.uniform(*options.turns) * rng.choice([-1.0, 1.0])
+    return _Scene(
+        centres=centres * options.height + margin,
+        radii=radii * options.height,
+        orbits=orbits * options.height,
+        phases=rng.uniform(0.0, 2 * np.pi, NUM_OBJECTS),
+        turn_per_frame=turns * 2 * np.pi / options.num_frames,
+    )
+
+
+def _draw_ground(rng: np.random.Generator, options: SyntheticOptions) -> NDArray[np.float32]:
+    """A still ground, shape (height, width, 3), grey levels: coarse and fine smooth noise with a slight tint."""
+    ground = np.full((options.height, options.width, 3), options.ground, np.float32)
+    for cell, share in ((32, 0.8), (8, 0.6)):
+        rows, columns = options.height // cell + 2, options.width // cell + 2
+        grey = rng.normal(0.0, share * options.texture, (rows, columns, 1))
+        tint = rng.normal(0.0, 0.2 * options.texture, (rows, columns, 3))
+        coarse = (grey + tint).astype(np.float32)
+        ground += cv2.resize(coarse, (options.width, options.height), interpolation=cv2.INTER_CUBIC)
+    return ground
+
+
+def _write_mp4(path: Path, frames: NDArray[np.uint8], options: SyntheticOptions) -> None:
+    """Encode frames of shape (num_frames, height, width, 3) as H.264: the same frames give the same bytes."""
+    with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("libx264", rate=Fraction(options.fps))
+        assert isinstance(stream, VideoStream)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        # x264's macroblock tree gives other bytes from run to run, even with one thread.
+        x264 = "threads=1:mbtree=0:rc-lookahead=0"
+        stream.options = {"crf": str(options.crf), "preset": "veryfast", "x264-params": x264}
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
