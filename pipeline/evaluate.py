@@ -56,7 +56,7 @@ def evaluate(store: Store, features: str, split: str, max_missing: float) -> Eva
     if missing > max_missing or num_videos == 0:
         raise TooManyMissingError(
             f"{num_expected - num_videos} of {num_expected} videos of split {split!r} ({missing:.1%}) have no "
-            f"features, over the limit of {max_missing:.1%}: mend the videos, of which `fda preprocess` says what is wrong, "
+            f"features, over the limit of {max_missing:.1%}: mend the videos (`fda preprocess` says what is wrong), "
             "or raise --max-missing to score the rest"
         )
     return Evaluation(

@@ -145,6 +145,9 @@ def test_jsonl_with_another_path_key(tmp_path: Path) -> None:
     ):
         read_jsonl(source)
     assert read_jsonl(source, path_key="file").videos == (record(path="b/a.AVI"),)
+    assert read_dataset("jsonl", source, path_key="file") == read_jsonl(source, path_key="file")
+    with pytest.raises(DatasetError, match="layout 'folder' has no keys, so path_key 'file' means nothing"):
+        read_dataset("folder", tmp_path, path_key="file")
 
 
 def test_jsonl_under_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,20 +20,26 @@ LAYOUTS: Mapping[str, Callable[[Path, Path | None], Dataset]] = {
 """The reader of each layout: from the source, and the folder of the videos where that is another, to the data set."""
 
 
-def read_dataset(layout: str, source: Path, videos: Path | None = None) -> Dataset:
+def read_dataset(layout: str, source: Path, videos: Path | None = None, *, path_key: str | None = None) -> Dataset:
     """Read the data set at `source`, laid out as `layout` says.
 
     Args:
         layout: A key of `LAYOUTS`.
         source: A file or a folder, as the layout has it.
         videos: The folder in which the videos lie, where it is not the one that the layout implies.
+        path_key: For `jsonl` alone: the key that holds the path of a video, where it is not `path`.
 
     Raises:
-        DatasetError: for an unknown layout, and for whatever keeps the source from being read.
+        DatasetError: for an unknown layout, a `path_key` that it does not take, and whatever keeps the source from
+            being read.
     """
     if layout not in LAYOUTS:
         raise DatasetError(f"there is no layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
-    return LAYOUTS[layout](source, videos)
+    if path_key is None:
+        return LAYOUTS[layout](source, videos)
+    if layout != "jsonl":
+        raise DatasetError(f"layout {layout!r} has no keys, so path_key {path_key!r} means nothing; leave it out")
+    return read_jsonl(source, videos, path_key=path_key)
 
 
 def guess_layout(source: Path) -> str:
