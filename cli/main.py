@@ -57,12 +57,10 @@ def fda() -> None:
 def main() -> None:
     """Run `fda`, and turn an error that the user can mend into one clear message."""
     try:
-        fda.main(standalone_mode=False)
+        sys.exit(fda.main(standalone_mode=False))  # what a command gave to `Context.exit`, else None
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
     except (click.Abort, KeyboardInterrupt):
         fail("interrupted: what is committed stands, run the same command again to go on")
     except BrokenPipeError:

@@ -105,6 +105,7 @@ def preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of the videos, where it is not that of SOURCE.",
 )
+@click.option("--path-key", metavar="KEY", help="jsonl: the key of a video's path.  [default: path]")
 @preprocess_options
 @click.option(
     "--workers",
@@ -126,6 +127,7 @@ def command(
     options: PreprocessOptions,
     layout: str,
     videos: Path | None,
+    path_key: str | None,
     workers: int | None,
     max_failed: Callable[[int], float],
     overwrite: bool,
@@ -144,7 +146,7 @@ def command(
     recorded with the reason, and its slot stays empty. Where a name begins with `-`, write `./` before it.
     """
     clock = RunClock()
-    dataset = read_dataset(guess_layout(source) if layout == "auto" else layout, source, videos)
+    dataset = read_dataset(guess_layout(source) if layout == "auto" else layout, source, videos, path_key=path_key)
     if overwrite:
         remove_store(store_place)
     store = open_store(dataset, store_place, options)

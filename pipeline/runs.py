@@ -37,4 +37,5 @@ def record_run(folder: StoreFolder, command: str, clock: RunClock, fields: Mappi
         **fields,
     }
     folder.write(name, (json.dumps(record, indent=2) + "\n").encode())
+    folder.remove_partial_files()
     return name
