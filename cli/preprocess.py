@@ -119,6 +119,7 @@ def preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help="Exit with code 3 where more videos than this gave no clip.",
 )
+@click.option("--retry-failed", is_flag=True, help="Decode the shards again in which a video failed.")
 @click.option("--overwrite", is_flag=True, help="Remove the store first, if there is one.")
 @shared_options
 def command(
@@ -130,6 +131,7 @@ def command(
     path_key: str | None,
     workers: int | None,
     max_failed: Callable[[int], float],
+    retry_failed: bool,
     overwrite: bool,
     as_json: bool,
     progress: bool | None,
@@ -150,7 +152,7 @@ def command(
     if overwrite:
         remove_store(store_place)
     store = open_store(dataset, store_place, options)
-    plan = plan_preprocess(store, options)
+    plan = plan_preprocess(store, options, retry_failed=retry_failed)
     num_workers = min(num_cores() if workers is None else workers, len(plan.owed))
     with ExitStack() as stack:
         listener = stack.enter_context(progress_listener("preprocess", progress))
@@ -225,3 +227,4 @@ def _print_failures(tally: Tally) -> None:
         click.echo(f"  {failure.video_id}  {failure.status}: {failure.reason}")
     if len(tally.failures) > FAILURES_SHOWN:
         click.echo(f"  and {len(tally.failures) - FAILURES_SHOWN} more: --json and the commit records name all")
+    say("once a video is mended, --retry-failed decodes it again")

@@ -62,22 +62,26 @@ class Plan:
         return sum(owed.shard.num_rows for owed in self.owed)
 
 
-def make_plan(store: Store, shards: Sequence[Shard], stages: Sequence[str]) -> Plan:
+def make_plan(store: Store, shards: Sequence[Shard], stages: Sequence[str], *, retry_failed: bool = False) -> Plan:
     """Find the shards that some stage still owes.
 
     Args:
         store: The store; read, not written.
         shards: Those of the run.
         stages: In the order in which they build upon each other; the first one's records hold the outcomes.
+        retry_failed: Whether a shard with a video that failed is owed again, all stages of it.
     """
     owed: list[OwedShard] = []
     standing: list[CommitRecord] = []
     for shard in shards:
         records = {stage: committed(store.folder, shard, stage) for stage in stages}
         missing = tuple(stage for stage, record in records.items() if record is None)
+        first = records[stages[0]]
+        if retry_failed and first is not None and not all(outcome.filled for outcome in first.outcomes):
+            missing = tuple(stages)
         if missing:
             owed.append(OwedShard(shard, missing))
-            continue
-        standing += [record for record in list(records.values())[:1] if record is not None]
+        elif first is not None:
+            standing.append(first)
     outcomes = (outcome for record in standing for outcome in record.outcomes)
     return Plan(tuple(owed), len(shards), Tally.of(outcomes))

@@ -137,10 +137,10 @@ def open_store(dataset: Dataset, place: str, options: PreprocessOptions) -> Stor
     return store
 
 
-def plan_preprocess(store: Store, options: PreprocessOptions) -> Plan:
-    """Which shards of which splits are owed."""
+def plan_preprocess(store: Store, options: PreprocessOptions, *, retry_failed: bool = False) -> Plan:
+    """Which shards of which splits are owed; on request, also those in which a video failed."""
     shards = [shard for split in store.manifest.splits for shard in store.shards(split)]
-    return make_plan(store, shards, [FRAMES_STAGE, masks_stage(options.mask_name)])
+    return make_plan(store, shards, [FRAMES_STAGE, masks_stage(options.mask_name)], retry_failed=retry_failed)
 
 
 def preprocess(

@@ -47,3 +47,12 @@ def test_tallies_add_up(tmp_path: Path) -> None:
     plan = make_plan(store, store.shards("test"), STAGES)
     halves = [make_plan(store, [shard], STAGES).standing for shard in store.shards("test")]
     assert halves[0] + halves[1] == plan.standing
+
+
+def test_a_shard_in_which_a_video_failed_is_owed_again_on_request(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 6)
+    fill_store(store, failed=frozenset({5}))
+    assert make_plan(store, store.shards("test"), STAGES).owed == ()
+    plan = make_plan(store, store.shards("test"), STAGES, retry_failed=True)
+    assert plan.owed == (OwedShard(store.shards("test")[1], tuple(STAGES)),)
+    assert plan.standing.num_videos == 4
