@@ -57,7 +57,7 @@ def fda() -> None:
 def main() -> None:
     """Run `fda`, and turn an error that the user can mend into one clear message."""
     try:
-        sys.exit(fda.main(standalone_mode=False))  # what a command gave to `Context.exit`, else None
+        sys.exit(fda.main(prog_name="fda", standalone_mode=False))  # what a command gave to `Context.exit`, else None
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -26,7 +26,7 @@ def draw_epoch(captions: Mapping[int, Sequence[str]], batch_size: int, rng: np.r
     """Draw the batches of one epoch: every clip once, with one of its captions, in random order.
 
     No batch holds one text twice: each would be a false negative of the other. A clip whose caption is in the batch
-    already waits for the next. A last batch of fewer than `MIN_BATCH` pairs is dropped.
+    already waits for the next. Batches of fewer than `MIN_BATCH` pairs come last and are dropped.
 
     Args:
         captions: Row of a clip -> its captions.

@@ -52,7 +52,7 @@ def evaluate(store: Store, features: str, split: str, max_missing: float) -> Eva
     """
     cached = read_features(store, features, split)
     num_videos, num_expected = len(cached.video_ids), cached.num_videos_expected
-    missing = 1 - num_videos / num_expected
+    missing = (num_expected - num_videos) / num_expected
     if missing > max_missing or num_videos == 0:
         raise TooManyMissingError(
             f"{num_expected - num_videos} of {num_expected} videos of split {split!r} ({missing:.1%}) have no "

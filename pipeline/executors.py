@@ -94,7 +94,7 @@ def local_dask(num_workers: int) -> Iterator[DaskExecutor]:
             processes=True,
             host="127.0.0.1",
             dashboard_address=":0",  # any free port: two runs at once must not quarrel over one
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,  # a task's error is raised here; a worker need not print it as well
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -32,6 +32,7 @@ from store.clips import (
     write_masks,
 )
 from store.commits import VideoOutcome
+from store.files import check_name
 from store.schema import Caption, Shard, SplitLayout, Video, VideoStatus
 from store.store import Manifest, Store
 
@@ -54,6 +55,11 @@ class PreprocessOptions:
     """A video that decodes for longer is given up."""
     mask_name: str = "default"
     masks: MaskOptions = field(default_factory=MaskOptions)
+
+    def __post_init__(self) -> None:
+        if self.shard_size < 1:
+            raise ValueError(f"shard_size must be at least 1, got {self.shard_size}")
+        check_name("mask set", self.mask_name)
 
     def decode_options(self, split: str) -> DecodeOptions:
         """How the videos of a split are decoded."""

@@ -79,7 +79,10 @@ def create_array(folder: StoreFolder, spec: ArraySpec, attributes: Mapping[str, 
         return
     found = differences(_identity(folder.read(metadata_name)), _identity(wanted))
     if found:
-        raise StoreMismatchError(f"{spec.name} in {folder.root} was made otherwise: {found}")
+        raise StoreMismatchError(
+            f"{spec.name} in {folder.root} was made otherwise: {found}. "
+            "Use another name, or --overwrite to make it anew"
+        )
 
 
 def write_shard(folder: StoreFolder, spec: ArraySpec, shard: Shard, values: ArrayValues) -> WrittenFile | None:
@@ -158,7 +161,7 @@ def _create(zarr_store: MemoryStore, spec: ArraySpec, num_rows: int, attributes:
         compressors=[*blosc, Crc32cCodec()],
         fill_value=spec.fill_value,
         dimension_names=spec.dimensions,
-        attributes=dict(attributes),
+        attributes=json.loads(json.dumps(attributes, sort_keys=True)),  # one order, read back from a file or not
         zarr_format=3,
     )
 

@@ -63,9 +63,9 @@ class Catalog:
         )
 
     def write(self, folder: StoreFolder) -> None:
-        """Write the two files."""
-        folder.write(VIDEOS_NAME, parquet_bytes(self.videos))
+        """Write the two files, the videos last: where they stand, the catalogue is whole."""
         folder.write(CAPTIONS_NAME, parquet_bytes(self.captions))
+        folder.write(VIDEOS_NAME, parquet_bytes(self.videos))
 
     @cached_property
     def splits(self) -> tuple[str, ...]:

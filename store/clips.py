@@ -181,8 +181,9 @@ def mask_attributes(store: Store, split: str, name: str) -> dict[str, JSON]:
     """What made a mask set.
 
     Raises:
-        NotInStoreError: There is no such mask set.
+        NotInStoreError: There is no such split or mask set.
     """
+    store.layout(split)
     return dict(open_array(store.folder, _clips_name(split, f"masks/{name}")).attrs)
 
 

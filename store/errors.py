@@ -9,6 +9,10 @@ class StoreMissingError(StoreError, FileNotFoundError):
     """There is no store at this place."""
 
 
+class StorePlaceError(StoreError, ValueError):
+    """A store cannot lie at this place."""
+
+
 class StoreFormatError(StoreError, ValueError):
     """The folder holds something, but not a store this version can read."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from store.errors import StoreError, StoreMissingError, StoreWriteError
+from store.errors import StoreMissingError, StorePlaceError, StoreWriteError
 
 PARTIAL_FOLDER = "partial"
 """Files on their way. What a killed run left there is removed by the next."""
@@ -50,10 +51,12 @@ class StoreFolder:
         """The folder at `place`, which need not exist yet."""
         text = os.fspath(place)
         if "://" in text:
-            raise StoreError(f"{text!r} is an object store, which this version cannot use yet: give a local folder")
+            raise StorePlaceError(
+                f"{text!r} is an object store, which this version cannot use yet: give a local folder"
+            )
         path = Path(text).absolute()
         if path.exists() and not path.is_dir():
-            raise StoreError(f"{text!r} is a file, not a folder: a store is a folder")
+            raise StorePlaceError(f"{text!r} is a file, not a folder: a store is a folder")
         return cls(path)
 
     def path(self, name: str) -> Path:
@@ -66,6 +69,16 @@ class StoreFolder:
         Raises:
             StoreWriteError: The disk is full, read-only or failing. Nothing is left under `name`.
         """
+        try:
+            try:
+                self._replace(name, content)
+            except FileNotFoundError:  # another run has just ended, and took the partial file for a leftover
+                self._replace(name, content)
+        except OSError as error:
+            raise _write_error(name, self.root, error) from error
+        return WrittenFile(name, len(content), hashlib.sha256(content).hexdigest())
+
+    def _replace(self, name: str, content: bytes | memoryview) -> None:
         target, partial = self.path(name), self.path(PARTIAL_FOLDER) / uuid.uuid4().hex
         try:
             partial.parent.mkdir(parents=True, exist_ok=True)
@@ -73,11 +86,8 @@ class StoreFolder:
             _write_through(partial, content)
             partial.replace(target)
             _sync_folder(target.parent)
-        except OSError as error:
-            raise _write_error(name, self.root, error) from error
         finally:
             partial.unlink(missing_ok=True)
-        return WrittenFile(name, len(content), hashlib.sha256(content).hexdigest())
 
     def read(self, name: str) -> bytes:
         """The content of a file.
@@ -111,9 +121,8 @@ class StoreFolder:
         """Remove what killed runs left half-written, and the folder that held it."""
         for name in self.names(PARTIAL_FOLDER):
             self.remove(name)
-        path = self.path(PARTIAL_FOLDER)
-        if path.is_dir():
-            path.rmdir()
+        with contextlib.suppress(OSError):  # there is none, or another run is writing
+            self.path(PARTIAL_FOLDER).rmdir()
 
 
 def check_name(kind: str, name: str) -> str:

@@ -148,6 +148,8 @@ class Store:
 def remove_store(place: str | PathLike[str]) -> None:
     """Remove a store with all that is in it; a folder that is not a store is left alone.
 
+    The manifest goes last: what a removal that was killed has left is still known for a store.
+
     Raises:
         StoreFormatError: The folder exists and is not a store.
     """
@@ -156,6 +158,11 @@ def remove_store(place: str | PathLike[str]) -> None:
         return
     if folder.num_bytes(MANIFEST_NAME) is None:
         _check_empty(folder)
+    for entry in folder.root.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != MANIFEST_NAME:
+            entry.unlink()
     shutil.rmtree(folder.root)
 
 

@@ -62,7 +62,7 @@ def write_manifest(folder: Path, records: Sequence[Mapping[str, object]], name: 
 
 def write_small_dataset(folder: Path, counts: Mapping[str, int]) -> Path:
     """So many good videos of each split, two captions each, and the manifest."""
-    records = []
+    records: list[dict[str, object]] = []
     for split, count in counts.items():
         for number in range(count):
             video_id = f"{split}_{number}"
@@ -73,7 +73,7 @@ def write_small_dataset(folder: Path, counts: Mapping[str, int]) -> Path:
 
 
 def write_mixed_dataset(folder: Path) -> Path:
-    """2 train and 5 test videos; of these, one is missing, one is no video and one is cut off: 3 shards of 2, 1 of 1."""
+    """2 train and 5 test videos; of these, one is missing, one is no video and one is cut off: shards of 2, 2, 2, 1."""
     write_clip(folder / "train_0.mp4", 0)
     write_clip(folder / "train_1.mp4", 1)
     whole = write_clip(folder / "test_0.mp4", 2)

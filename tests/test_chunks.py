@@ -1,0 +1,120 @@
+"""The reader of single clips gives what zarr-python gives, from the same files, and finds damage."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from store.arrays import ArraySpec, create_array, write_shard
+from store.chunks import ChunkReader
+from store.errors import ShardDamagedError
+from store.files import StoreFolder
+from store.schema import shards_of
+
+
+def spec_of(num_rows: int, shard_rows: int, *, masks: bool, chunk_rows: int = 1) -> ArraySpec:
+    return ArraySpec(
+        name="clips.zarr/test/array",
+        num_rows=num_rows,
+        item_shape=(2, 4, 5),
+        dtype="bool" if masks else "uint8",
+        fill_value=False if masks else 0,
+        shard_rows=shard_rows,
+        chunk_rows=chunk_rows,
+        dimensions=("video", "frame", "height", "width"),
+        compress=masks,
+    )
+
+
+def values_of(spec: ArraySpec, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 2 if spec.compress else 256, spec.shape).astype(spec.dtype)
+
+
+@given(
+    num_rows=st.integers(1, 12),
+    shard_rows=st.integers(1, 5),
+    masks=st.booleans(),
+    empty=st.sets(st.integers(0, 11)),
+    drawn=st.lists(st.integers(0, 11), max_size=15),
+    lost=st.sets(st.integers(0, 11), max_size=2),
+)
+@settings(max_examples=60)
+def test_rows_are_those_that_zarr_reads(
+    tmp_path_factory: pytest.TempPathFactory,
+    num_rows: int,
+    shard_rows: int,
+    masks: bool,
+    empty: set[int],
+    drawn: list[int],
+    lost: set[int],
+) -> None:
+    folder, spec = StoreFolder.at(tmp_path_factory.mktemp("store")), spec_of(num_rows, shard_rows, masks=masks)
+    values = values_of(spec, seed=num_rows)
+    values[[row for row in empty if row < num_rows]] = 0  # chunks, and whole shards, that Zarr leaves out
+    create_array(folder, spec, {})
+    for shard in shards_of("test", num_rows, shard_rows):
+        write_shard(folder, spec, shard, values[shard.start : shard.stop])
+        if shard.index in lost:
+            folder.remove(spec.shard_name(shard.index))
+    rows = [row for row in drawn if row < num_rows]
+    expected = np.asarray(zarr.open_array(folder.path(spec.name), mode="r")[:])[rows]
+    read = ChunkReader(folder, spec).read(rows)
+    assert read.shape == (len(rows), *spec.item_shape)
+    np.testing.assert_array_equal(read.view(spec.dtype), expected)
+
+
+def made(place: Path, *, masks: bool) -> tuple[StoreFolder, ArraySpec, np.ndarray]:
+    folder, spec = StoreFolder.at(place), spec_of(3, 4, masks=masks)
+    values = values_of(spec, seed=1)
+    create_array(folder, spec, {})
+    write_shard(folder, spec, shards_of("test", 3, 4)[0], values)
+    return folder, spec, values
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_a_flipped_bit_anywhere_is_found(tmp_path: Path, masks: bool) -> None:
+    folder, spec, values = made(tmp_path, masks=masks)
+    path = folder.path(spec.shard_name(0))
+    content = path.read_bytes()
+    for position in range(len(content)):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ShardDamagedError, match=r"is damaged: the checksum of its (index|chunk \d) is wrong"):
+            ChunkReader(folder, spec).read([0, 1, 2])
+    path.write_bytes(content)
+    np.testing.assert_array_equal(ChunkReader(folder, spec).read([0, 1, 2]), values)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_a_file_that_is_cut_off_at_any_place_is_found(tmp_path: Path, masks: bool) -> None:
+    folder, spec, _ = made(tmp_path, masks=masks)
+    path = folder.path(spec.shard_name(0))
+    for length in reversed(range(path.stat().st_size)):
+        os.truncate(path, length)
+        with pytest.raises(ShardDamagedError, match=r"cut off|damaged") as caught:
+            ChunkReader(folder, spec).read([0, 1, 2])
+        assert str(path) in str(caught.value)
+
+
+def test_damage_in_one_clip_leaves_the_others_readable(tmp_path: Path) -> None:
+    folder, spec, values = made(tmp_path, masks=False)
+    path = folder.path(spec.shard_name(0))
+    content = bytearray(path.read_bytes())
+    content[3] ^= 1
+    path.write_bytes(content)
+    reader = ChunkReader(folder, spec)
+    np.testing.assert_array_equal(reader.read([2, 1]), values[[2, 1]])
+    with pytest.raises(ShardDamagedError, match="checksum of its chunk 0"):
+        reader.read([0])
+
+
+def test_chunks_of_more_rows_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has 4 rows a chunk"):
+        ChunkReader(StoreFolder.at(tmp_path), spec_of(4, 4, masks=False, chunk_rows=4))

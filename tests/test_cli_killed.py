@@ -1,0 +1,187 @@
+"""The real `fda preprocess`, killed for real (SIGKILL) or on a disk that is full for real, and run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clips_on_disk import FDA, SMALL_FLAGS, Commands, fda_in_a_process, write_small_dataset
+from tests.stores import tree_digest
+
+NUM_VIDEOS = 20
+FLAGS = (*SMALL_FLAGS, "--shard-size", "1", "--no-progress")
+NUM_COMMITS = 2 * NUM_VIDEOS
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_dataset(tmp_path_factory.mktemp("many"), {"test": NUM_VIDEOS})
+
+
+@pytest.fixture
+def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
+    return Commands(monkeypatch, capfd)
+
+
+@pytest.fixture
+def whole(fda: Commands, manifest: Path, tmp_path: Path) -> dict[str, str]:
+    """What the store holds after a run that nothing disturbed."""
+    assert fda("preprocess", manifest, tmp_path / "whole", *FLAGS, "--workers", "0").code == 0
+    return tree_digest(tmp_path / "whole")
+
+
+def num_commits(place: Path) -> int:
+    return sum(1 for _ in place.glob("commits/**/*.parquet"))
+
+
+class OwnGroup:
+    """`fda preprocess` with Dask workers, all in a process group of their own."""
+
+    def __init__(self, manifest: Path, place: Path) -> None:
+        command = [str(FDA), "preprocess", str(manifest), str(place), *FLAGS, "--workers", "2"]
+        quiet = subprocess.DEVNULL
+        self.parent = subprocess.Popen(command, start_new_session=True, stdout=quiet, stderr=quiet)
+
+    def wait_for(self, place: Path, commits: int, seconds: float = 60) -> None:
+        end = time.monotonic() + seconds
+        while num_commits(place) < commits and self.parent.poll() is None:
+            assert time.monotonic() < end, "the run does not get on"
+            time.sleep(0.001)
+
+    def kill(self, *, everyone: bool) -> None:
+        if everyone:
+            os.killpg(self.parent.pid, signal.SIGKILL)
+        else:
+            os.kill(self.parent.pid, signal.SIGKILL)
+        self.parent.wait()
+
+    def is_gone(self) -> bool:
+        try:
+            os.killpg(self.parent.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    def wait_until_gone(self, seconds: float = 30) -> None:
+        end = time.monotonic() + seconds
+        while not self.is_gone():
+            assert time.monotonic() < end, "workers outlive the run that was killed"
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def groups() -> Iterator[list[OwnGroup]]:
+    started: list[OwnGroup] = []
+    yield started
+    for group in started:
+        if not group.is_gone():
+            os.killpg(group.parent.pid, signal.SIGKILL)
+        group.parent.wait()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_at_random_moments_and_run_again(
+    fda: Commands, manifest: Path, tmp_path: Path, whole: dict[str, str], groups: list[OwnGroup], seed: int
+) -> None:
+    rng, place = random.Random(seed), tmp_path / "store"
+    kills = [(rng.randint(0, 8), True), (rng.randint(9, 30), False)]
+    for commits, everyone in kills:
+        group = OwnGroup(manifest, place)
+        groups.append(group)
+        group.wait_for(place, commits)
+        time.sleep(rng.uniform(0, 0.02))
+        group.kill(everyone=everyone)
+    assert num_commits(place) < NUM_COMMITS
+    again = fda("preprocess", manifest, place, *FLAGS, "--workers", "0", "--json")  # workers may still be dying
+    assert again.code == 0
+    assert 0 < json.loads(again.out)["num_shards_made"] <= NUM_VIDEOS
+    for group in groups:
+        group.wait_until_gone()
+    assert fda("preprocess", manifest, place, *FLAGS).err == f"nothing to do: all {NUM_VIDEOS} shards stand\n"
+    assert tree_digest(place) == whole
+    assert not (place / "partial").exists()
+
+
+def test_an_interrupt_is_one_line_and_exit_code_1(manifest: Path, tmp_path: Path) -> None:
+    place = tmp_path / "store"
+    command = [str(FDA), "preprocess", str(manifest), str(place), *FLAGS, "--workers", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        end = time.monotonic() + 60
+        while num_commits(place) < 3:
+            assert time.monotonic() < end, "the run does not get on"
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    message = "fda: error: interrupted: what is committed stands, run the same command again to go on"
+    assert err.split("\n") == ["", message, ""]  # click ends the line on which the terminal shows ^C
+
+
+def may_mount() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    try_it = ["unshare", "-rm", "sh", "-c", "mount -t tmpfs -o size=64k tmpfs /mnt"]
+    return subprocess.run(try_it, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not may_mount(), reason="no file system can be mounted here (unshare -rm)")
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_disk_that_is_full_and_then_has_room(
+    fda: Commands, manifest: Path, tmp_path: Path, whole: dict[str, str], workers: str
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = f"'{FDA}' preprocess '{manifest}' '{disk}/store' {' '.join(FLAGS)} --workers {workers}"
+    script = f"""
+        mount -t tmpfs -o size=400k tmpfs '{disk}' || exit 99
+        {command} > full.out 2> full.err; echo $? > full.code
+        cp -r '{disk}/store' full
+        mount -o remount,size=20m '{disk}' || exit 98
+        {command} > room.out 2> room.err; echo $? > room.code
+        mount -o remount,ro '{disk}' || exit 97
+        {command} --masks other > read_only.out 2> read_only.err; echo $? > read_only.code
+        {command} > nothing.out 2> nothing.err; echo $? > nothing.code
+        cp -r '{disk}/store' room
+    """
+    subprocess.run(["unshare", "-rm", "sh", "-c", script], cwd=tmp_path, check=True, timeout=120)
+
+    def said(name: str) -> tuple[int, str, str]:
+        code, out, err = ((tmp_path / f"{name}.{kind}").read_text() for kind in ("code", "out", "err"))
+        return int(code), out, err
+
+    code, out, err = said("full")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("fda: error: cannot write ")
+    assert "no space left on the disk" in err
+    assert "run the same command again" in err
+    left = tree_digest(tmp_path / "full")
+    assert {name: whole.get(name) for name in left} == left
+    assert 0 < num_commits(tmp_path / "full") < NUM_COMMITS
+    assert said("room")[0] == 0
+    assert tree_digest(tmp_path / "room") == whole
+    code, out, err = said("read_only")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "Read-only file system" in err
+    assert said("nothing")[0] == 0
+
+
+def test_a_store_in_a_place_where_nothing_can_be_made(fda: Commands, manifest: Path) -> None:
+    ended = fda("preprocess", manifest, "/proc/store", *SMALL_FLAGS, "--workers", "0")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.error_line.startswith("fda: error: cannot write store.json in /proc/store")
+
+
+def test_the_shell_command_is_the_same(manifest: Path, tmp_path: Path, whole: dict[str, str]) -> None:
+    ended = fda_in_a_process("preprocess", manifest, tmp_path / "store", *FLAGS, "--json")
+    assert ended.code == 0
+    assert json.loads(ended.out)["num_videos_made"] == NUM_VIDEOS
+    assert tree_digest(tmp_path / "store") == whole

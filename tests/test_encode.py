@@ -1,0 +1,214 @@
+"""Encoding a store: complete features, honest gaps, resuming to the same bytes, the controls of the alpha channel."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from numpy.typing import NDArray
+
+from encoders.encoding import Encoder
+from encoders.weights import LoadedModel, load_model
+from pipeline.alpha import AlphaSource, shuffled_rows
+from pipeline.encode import EncodeOptions, SplitEncoded, encode, remove
+from pipeline.events import Event, RunPlanned, ShardDone
+from store.clips import ClipReader
+from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError
+from store.features import read_features
+from store.files import StoreFolder, WrittenFile
+from store.store import Store
+from tests.clips_on_disk import run_preprocess, write_mixed_dataset
+from tests.encoders_tiny import write_config
+from tests.stores import tree_digest
+
+OPTIONS = EncodeOptions(features="mine", splits=("train", "test"))
+FILLED, FAILED = [0, 2], [1, 3, 4]
+"""Rows of the split `test`."""
+
+Load = Callable[[int], LoadedModel]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames and masks, no features. Not to be changed."""
+    folder = tmp_path_factory.mktemp("mixed")
+    return run_preprocess(write_mixed_dataset(folder), folder / "store").folder.root
+
+
+@pytest.fixture
+def store(made: Path, tmp_path: Path) -> Store:
+    return Store.open(shutil.copytree(made, tmp_path / "store"))
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Load:
+    """A tiny model with random weights of a seed, the alpha convolution too."""
+    config = write_config(tmp_path_factory.mktemp("model"))
+    return lambda seed: load_model(config, "none", None, seed=seed)
+
+
+def with_alpha(loaded: LoadedModel, scale: float) -> LoadedModel:
+    """The model with an alpha convolution of random weights times `scale`, under a digest of its own."""
+    weight = loaded.model.named_tensors()["visual.conv1_alpha.weight"]
+    weight.copy_(scale * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)))
+    return replace(loaded, report=replace(loaded.report, sha256=f"alpha times {scale}"))
+
+
+def array(opened: Store, name: str) -> NDArray[np.float32]:
+    return np.asarray(zarr.open_array(opened.folder.path(f"features.zarr/{name}"), mode="r")[:], dtype=np.float32)
+
+
+def test_features_are_those_of_the_encoder(store: Store, load: Load) -> None:
+    loaded = with_alpha(load(0), 1.0)
+    encode(store, loaded, OPTIONS)
+    clips = ClipReader(store, "test", "default").read(FILLED)
+    texts = store.catalog.split_captions("test")["text"].to_pylist()
+    encoder = Encoder(loaded.model)
+    expected = encoder.encode_clips(clips.frames, clips.masks)
+    np.testing.assert_allclose(array(store, "mine/test/video")[FILLED], expected.video, atol=1e-5)
+    np.testing.assert_allclose(array(store, "mine/test/frame")[FILLED], expected.frame, atol=1e-5)
+    np.testing.assert_allclose(array(store, "mine/test/text"), encoder.encode_texts(texts).text, atol=1e-5)
+
+
+def test_rows_are_of_unit_norm_and_failed_videos_are_nan(store: Store, load: Load) -> None:
+    heard: list[Event] = []
+    ended = encode(store, load(0), OPTIONS, heard.append)
+    video, frame = array(store, "mine/test/video"), array(store, "mine/test/frame")
+    np.testing.assert_allclose(np.linalg.norm(video[FILLED], axis=1), 1, atol=1e-5)
+    assert np.isnan(video[FAILED]).all()
+    assert np.isnan(frame[FAILED]).all()
+    assert not np.isnan(frame[FILLED]).any()
+    features = read_features(store, "mine", "test")
+    assert features.video_ids == ("test_0", "-x_é")
+    assert (len(features.caption_ids), features.num_videos_expected, features.num_captions_expected) == (2, 5, 5)
+    assert np.isfinite(features.video).all()
+    assert [(one.split, one.tally.num_videos, one.num_clips_encoded, one.num_captions) for one in ended] == [
+        ("train", 2, 2, 3),
+        ("test", 5, 2, 5),
+    ]
+    assert [event for event in heard if isinstance(event, RunPlanned)] == [
+        RunPlanned("videos", 2, 0),
+        RunPlanned("videos", 5, 0),
+    ]
+    assert sum(event.num_done for event in heard if isinstance(event, ShardDone)) == 7
+
+
+def test_a_second_run_encodes_nothing_and_changes_no_byte(store: Store, load: Load) -> None:
+    encode(store, load(0), OPTIONS)
+    before = tree_digest(store.folder.root)
+    again = encode(store, load(0), OPTIONS)
+    assert [(one.tally.num_videos, one.num_clips_encoded) for one in again] == [(2, 0), (5, 0)]
+    assert tree_digest(store.folder.root) == before
+
+
+class Killed(BaseException):
+    """Ends a run."""
+
+
+def test_killed_at_any_write_and_run_again_the_bytes_are_the_same(
+    made: Path, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, num_writes, kill_at = StoreFolder.write, 0, 0
+    loaded, options = load(0), replace(OPTIONS, splits=("test",))
+
+    def counted(folder: StoreFolder, name: str, content: bytes | memoryview) -> WrittenFile:
+        nonlocal num_writes
+        num_writes += 1
+        if num_writes == kill_at:
+            folder.path("partial").mkdir(exist_ok=True)
+            folder.path("partial/half").write_bytes(content[: len(content) // 2])
+            raise Killed
+        return write(folder, name, content)
+
+    monkeypatch.setattr(StoreFolder, "write", counted)
+    whole = Store.open(shutil.copytree(made, tmp_path / "whole"))
+    encode(whole, loaded, options)
+    total = num_writes
+    assert total > 15
+    for number in range(1, total + 1):
+        store = Store.open(shutil.copytree(made, tmp_path / str(number)))
+        num_writes, kill_at = 0, number
+        with pytest.raises(Killed):
+            encode(store, loaded, options)
+        kill_at = 0
+        encode(store, loaded, options)
+        assert tree_digest(store.folder.root) == tree_digest(whole.folder.root), f"killed at write {number}"
+        shutil.rmtree(store.folder.root)
+
+
+def test_what_is_half_done_is_not_scored(store: Store, load: Load) -> None:
+    encode(store, load(0), OPTIONS)
+    store.folder.remove("commits/test/features/mine/video/00001.parquet")
+    with pytest.raises(ShardIncompleteError, match="1 of 3 video shards of split 'test'"):
+        read_features(store, "mine", "test")
+
+
+def test_other_inputs_under_the_same_name_are_refused(store: Store, load: Load) -> None:
+    encode(store, load(0), OPTIONS)
+    before = tree_digest(store.folder.root)
+    with pytest.raises(StoreMismatchError, match=r"model.weights_sha256 is .* in the store and .* now.*--overwrite"):
+        encode(store, load(1), OPTIONS)
+    with pytest.raises(StoreMismatchError, match='alpha is "masks" in the store and "ones" now'):
+        encode(store, load(0), replace(OPTIONS, alpha=AlphaSource.ONES))
+    assert tree_digest(store.folder.root) == before
+    remove(store, OPTIONS)
+    encode(store, load(1), OPTIONS)
+    assert tree_digest(store.folder.root) != before
+    remove(store, OPTIONS)
+    encode(store, load(0), OPTIONS)
+    assert tree_digest(store.folder.root) == before
+
+
+def features_of(store: Store, loaded: LoadedModel, alpha: AlphaSource, seed: int = 0) -> NDArray[np.float32]:
+    options = EncodeOptions(f"{alpha}-{seed}-{loaded.report.sha256[-3:]}", ("test",), alpha=alpha, shuffle_seed=seed)
+    encode(store, loaded, options)
+    return read_features(store, options.features, "test").video
+
+
+def test_the_sources_of_alpha_differ_where_the_model_looks_at_it(store: Store, load: Load) -> None:
+    loaded = with_alpha(load(0), 1.0)
+    videos = [features_of(store, loaded, source) for source in AlphaSource]
+    for index, video in enumerate(videos):
+        for other in videos[:index]:
+            assert np.abs(video - other).max() > 1e-3
+
+
+def test_the_sources_of_alpha_are_equal_where_the_model_does_not(store: Store, load: Load) -> None:
+    loaded = with_alpha(load(0), 0.0)
+    videos = [features_of(store, loaded, source) for source in AlphaSource]
+    for video in videos[1:]:
+        np.testing.assert_allclose(video, videos[0], atol=1e-6)
+
+
+def test_shuffled_features_are_those_of_a_clip_with_anothers_masks(store: Store, load: Load) -> None:
+    loaded = with_alpha(load(0), 1.0)
+    video = features_of(store, loaded, AlphaSource.SHUFFLED, seed=4)
+    reader = ClipReader(store, "test", "default")
+    owners = shuffled_rows(FILLED, 4)
+    masks = reader.read_masks([owners[row] for row in FILLED])
+    expected = Encoder(loaded.model).encode_clips(reader.read(FILLED).frames, masks).video
+    np.testing.assert_allclose(video, expected, atol=1e-5)
+
+
+def test_one_split_alone(store: Store, load: Load) -> None:
+    ended: tuple[SplitEncoded, ...] = encode(store, load(0), replace(OPTIONS, splits=("test",)))
+    assert [one.split for one in ended] == ["test"]
+    with pytest.raises(NotInStoreError, match="no features 'mine' for split 'train'"):
+        read_features(store, "mine", "train")
+
+
+def test_splits_masks_and_names_that_are_not_there(store: Store, load: Load) -> None:
+    before = tree_digest(store.folder.root)
+    with pytest.raises(NotInStoreError, match="no split 'val'"):
+        encode(store, load(0), replace(OPTIONS, splits=("val",)))
+    with pytest.raises(NotInStoreError, match="no array clips.zarr/train/masks/high"):
+        encode(store, load(0), replace(OPTIONS, mask_name="high"))
+    with pytest.raises(ValueError, match="feature set name"):
+        encode(store, load(0), replace(OPTIONS, features="../x"))
+    assert tree_digest(store.folder.root) == before
