@@ -15,8 +15,8 @@ from cli.evaluate import METRIC_COLUMNS, metric_cells, to_json
 from cli.main import fda
 from cli.options import num_cores, seed_option, shared_options
 from cli.output import plural, print_json, print_table, say
+from pipeline.checkpoint import read_history
 from pipeline.evaluate import Evaluation, evaluate
-from pipeline.finetune import read_history
 from pipeline.retrieval import text_to_video_ranks
 from pipeline.runs import RunClock
 from pipeline.synthetic import SPLITS, SyntheticOptions, single_frame_bound, write_synthetic_dataset

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skimage.segmentation import find_boundaries
 from skimage.util import montage
 
-from pipeline.finetune import FinetuneResult
+from pipeline.checkpoint import FinetuneResult
 
 FRAMES_SHOWN = 6
 FRAME_SIDE = 112

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,7 @@ from cli.options import (
 from cli.output import plural, print_json, print_table, say
 from cli.progress import progress_listener
 from pipeline.alpha import AlphaSource
-from pipeline.encode import EncodeOptions, SplitEncoded, encode, remove
+from pipeline.encode import EncodeOptions, SplitEncoded, encode, feature_identity
 from pipeline.runs import RunClock, record_run
 from store.arrays import JSON
 from store.store import Store
@@ -77,12 +76,14 @@ def command(
         else load(model, pretrained, alpha_checkpoint, seed=seed, device=device)
     )
     say(f"weights: {loaded.report.summary()}")
-    if overwrite:
-        remove(store, options)
     with progress_listener("encode", progress) as listener:
-        encoded = encode(store, loaded, options, listener)
+        encoded = encode(store, loaded, options, listener, overwrite=overwrite)
     summary = _summary(store, features, encoded, clock)
-    record_run(store.folder, "encode", clock, {"arguments": sys.argv[1:], **summary})
+    made_with = {
+        "splits": options.splits,
+        **feature_identity(store, loaded, options, options.splits[0]),
+    }
+    record_run(store.folder, "encode", clock, made_with, summary)
     if as_json:
         print_json(summary)
     else:
@@ -114,8 +115,6 @@ def _print(features: str, encoded: Sequence[SplitEncoded], clock: RunClock) -> N
         ]
         for one in encoded
     ]
-    print_table(
-        f"features {features}", ["split", "videos with features", "encoded now", "captions", "captions cut"], rows
-    )
+    print_table(f"features {features}", ["split", "videos with features", "encoded now", "captions", "cut now"], rows)
     num_encoded = sum(one.num_clips_encoded for one in encoded)
     say(f"{plural(num_encoded, 'video')} in {clock.seconds:.1f} s, loading the model included")

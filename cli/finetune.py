@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,17 +16,10 @@ from cli.progress import progress_listener
 from encoders.recipes import load_preset, preset_names
 from encoders.training import TrainOptions
 from pipeline.alpha import AlphaSource
-from pipeline.finetune import (
-    FinetuneOptions,
-    FinetuneResult,
-    checkpoint_identity,
-    finetune,
-    finished_identity,
-    read_history,
-)
+from pipeline.checkpoint import FinetuneResult, is_finished, read_history, remove_checkpoint
+from pipeline.finetune import FinetuneOptions, checkpoint_identity, finetune
 from pipeline.runs import RunClock, record_run
-from store.arrays import JSON, differences
-from store.errors import StoreMismatchError
+from store.arrays import JSON
 from store.store import Store
 
 
@@ -78,15 +69,16 @@ def command(
     store = Store.open(store_place)
     loaded = load(model or recipe.model, pretrained or recipe.pretrained, alpha_checkpoint, seed=seed, device=device)
     say(f"weights: {loaded.report.summary()}")
+    identity = checkpoint_identity(store, loaded, options)
     if overwrite:
-        _remove(checkpoint)
-    if _is_finished(checkpoint, checkpoint_identity(store, loaded, options)):
+        remove_checkpoint(checkpoint)
+    if is_finished(checkpoint, identity):
         say(f"nothing to do: {checkpoint} was trained to the end with these inputs")
         result = read_history(checkpoint)
     else:
         with progress_listener("finetune", progress) as listener:
             result = finetune(store, loaded, checkpoint, options, listener)
-        record_run(store.folder, "finetune", clock, {"arguments": sys.argv[1:], **_summary(checkpoint, result)})
+        record_run(store.folder, "finetune", clock, identity, _summary(checkpoint, result))
     if as_json:
         print_json({**_summary(checkpoint, result), "seconds": round(clock.seconds, 3)})
     else:
@@ -104,33 +96,6 @@ def _with_settings(options: TrainOptions, settings: Sequence[str]) -> TrainOptio
         except ValueError as error:
             raise click.BadParameter(f"{setting!r}: {text!r} is not a number", param_hint="--set") from error
     return TrainOptions.from_dict({**asdict(options), **values}, "--set")
-
-
-def _is_finished(checkpoint: Path, identity: dict[str, JSON]) -> bool:
-    """Whether this very training has ended there.
-
-    Raises:
-        StoreMismatchError: Another one has, or the folder holds something else.
-    """
-    there = finished_identity(checkpoint)
-    if there is None:
-        if checkpoint.is_dir() and any(checkpoint.iterdir()) and not (checkpoint / "config.json").is_file():
-            raise StoreMismatchError(f"{checkpoint} is not a checkpoint and not empty: give another folder")
-        return False
-    without_software = [{key: value for key, value in one.items() if key != "software"} for one in (there, identity)]
-    found = differences(without_software[0], without_software[1])
-    if found:
-        raise StoreMismatchError(
-            f"{checkpoint} was trained otherwise: {found}. Give another folder, or --overwrite to train anew"
-        )
-    return True
-
-
-def _remove(checkpoint: Path) -> None:
-    if checkpoint.is_dir() and not (checkpoint / "config.json").is_file() and any(checkpoint.iterdir()):
-        raise StoreMismatchError(f"{checkpoint} is not a checkpoint: --overwrite leaves it alone")
-    if checkpoint.is_dir():
-        shutil.rmtree(checkpoint)
 
 
 def _summary(checkpoint: Path, result: FinetuneResult) -> dict[str, JSON]:

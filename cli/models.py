@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from cli.output import say
 from encoders.devices import move_to
 from encoders.weights import LoadedModel, load_checkpoint, load_model
+from pipeline.checkpoint import has_ended
 
 
 def load(
@@ -28,7 +30,9 @@ def load(
 
 
 def load_trained(checkpoint: Path, *, device: str) -> LoadedModel:
-    """Load what `fda finetune` kept."""
+    """Load what `fda finetune` kept, and say so where training has not ended."""
     loaded = load_checkpoint(checkpoint)
+    if not has_ended(checkpoint):
+        say(f"warning: training has not ended in {checkpoint}: these are the best weights so far")
     move_to(loaded.model, device)
     return loaded

@@ -13,6 +13,8 @@ import click
 from rich.console import Console
 from rich.logging import RichHandler
 
+from cli.main import COMMANDS
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -24,15 +26,30 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
         tables = tomllib.loads(value.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise click.BadParameter(f"{value}: {error}", ctx, param) from error
-    table = tables.get(ctx.command.name or "", {})
+    name = ctx.command.name or ""
+    unknown_tables = sorted(set(tables) - set(COMMANDS))
+    if unknown_tables:
+        raise click.BadParameter(
+            f"{value}: [{unknown_tables[0]}] is no command; tables are named {', '.join(COMMANDS)}", ctx, param
+        )
+    table = tables.get(name, {})
     if not isinstance(table, dict):
-        raise click.BadParameter(f"{value}: [{ctx.command.name}] must be a table", ctx, param)
-    given = {key.replace("-", "_"): entry for key, entry in table.items()}
-    known = {parameter.name for parameter in ctx.command.params}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise click.BadParameter(f"{value}: [{ctx.command.name}] has no option {unknown[0]!r}", ctx, param)
+        raise click.BadParameter(f"{value}: [{name}] must be a table", ctx, param)
+    by_key = {key: parameter for parameter in ctx.command.params for key in _config_keys(parameter)}
+    for key, entry in table.items():
+        if key.replace("_", "-") not in by_key:
+            raise click.BadParameter(f"{value}: [{name}] has no option {key!r}", ctx, param)
+        if isinstance(entry, float) and isinstance(by_key[key.replace("_", "-")].type, click.types.IntParamType):
+            raise click.BadParameter(f"{value}: [{name}] {key} must be a whole number, got {entry}", ctx, param)
+    given = {by_key[key.replace("_", "-")].name: entry for key, entry in table.items()}
     ctx.default_map = {**(ctx.default_map or {}), **given}
+
+
+def _config_keys(parameter: click.Parameter) -> list[str]:
+    """What an option is called in a file: as on the command line, without the dashes before it."""
+    if not isinstance(parameter, click.Option):
+        return []
+    return [name.removeprefix("--") for name in parameter.opts if name.startswith("--")]
 
 
 def _configure_logging(ctx: click.Context, param: click.Parameter, value: int) -> None:
@@ -75,9 +92,6 @@ def shared_options(function: Function) -> Function:
     return function
 
 
-store_argument = click.argument("store", type=click.Path(path_type=str))
-"""The store."""
-
 mask_option = click.option(
     "--masks", "mask_name", default="default", show_default=True, metavar="NAME", help="Which mask set of the store."
 )
@@ -91,7 +105,9 @@ alpha_option = click.option(
 device_option = click.option(
     "--device", default="auto", show_default=True, help="auto (a GPU where there is one), cpu, cuda, cuda:1, ..."
 )
-seed_option = click.option("--seed", default=0, show_default=True, help="Of everything that is drawn at random.")
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything that is drawn at random."
+)
 
 
 def model_options(function: Function) -> Function:

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from store.arrays import JSON
 
-DONE, FAILED, WRONG_USAGE, OVER_LIMIT = 0, 1, 2, 3
-"""Exit codes."""
+DONE, FAILED, OVER_LIMIT = 0, 1, 3
+"""Exit codes; click ends with 2 where the usage is wrong."""
 
 
 def fail(message: str) -> NoReturn:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -20,6 +20,7 @@ from pipeline.masks import MaskOptions
 from pipeline.plan import Tally
 from pipeline.preprocess import PreprocessOptions, PreprocessResult, open_store, plan_preprocess, preprocess
 from pipeline.runs import RunClock, record_run
+from pipeline.software import FRAME_SOFTWARE, software_versions
 from store.arrays import JSON
 from store.store import Store, remove_store
 
@@ -160,7 +161,8 @@ def command(
         result = preprocess(store, dataset.root, plan, options, executor, listener)
     summary = _summary(store, result, clock, num_workers)
     if plan.owed:
-        summary["run"] = record_run(store.folder, "preprocess", clock, {"arguments": sys.argv[1:], **summary})
+        made_with = {**asdict(options), "source": str(source), "software": dict(software_versions(FRAME_SOFTWARE))}
+        summary["run"] = record_run(store.folder, "preprocess", clock, made_with, summary)
     if as_json:
         print_json(summary)
     else:

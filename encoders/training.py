@@ -231,8 +231,3 @@ def parameter_groups(model: AlphaClip, options: TrainOptions) -> list[ParameterG
         ParameterGroup(vectors, options.lr, 0.0),
         ParameterGroup(alpha, options.alpha_lr, options.weight_decay),
     ]
-
-
-def seed_torch(seed: int) -> None:
-    """Seed torch's random numbers, on all devices."""
-    torch.manual_seed(seed)

@@ -20,6 +20,8 @@ from torch import Tensor
 from encoders.errors import WeightsFormatError, WeightsMissingError
 from encoders.model import ALPHA_WEIGHT
 
+QUICK_GELU_KEY = "quick_gelu"
+"""Of the metadata in our own safetensors files: "true" or "false"."""
 _OPENAI_SCALARS = frozenset({"input_resolution", "context_length", "vocab_size"})
 """What OpenAI's state dicts carry beside the weights."""
 
@@ -50,6 +52,8 @@ class WeightsFile:
     """Under open_clip's names, plus `visual.conv1_alpha.weight`."""
     ignored: tuple[str, ...]
     """Entries that are no weights: the scalars of OpenAI's state dicts."""
+    quick_gelu: bool | None
+    """Whether they were trained with QuickGELU; None where nothing in the file tells."""
 
     @property
     def is_visual_only(self) -> bool:
@@ -81,7 +85,17 @@ def read_weights_file(path: Path) -> WeightsFile:
         found = ", ".join(sorted(others)[:5]) or "nothing"
         raise WeightsFormatError(f"{path} is not a state dict: it holds {found} where named tensors are expected")
     kind, renamed = _recognise(tensors, is_openai=is_archive or bool(ignored), path=path)
-    return WeightsFile(path, kind, sha256_of(path), renamed, ignored)
+    quick_gelu = True if kind.needs_quick_gelu else _declared_quick_gelu(path)
+    return WeightsFile(path, kind, sha256_of(path), renamed, ignored, quick_gelu)
+
+
+def _declared_quick_gelu(path: Path) -> bool | None:
+    """What our own safetensors files say of their activation."""
+    if path.suffix != ".safetensors":
+        return None
+    with safetensors.safe_open(path, framework="pt") as file:
+        declared = (file.metadata() or {}).get(QUICK_GELU_KEY)
+    return {"true": True, "false": False}.get(declared or "")
 
 
 def sha256_of(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
@@ -15,17 +16,18 @@ _NUM_LISTED = 5
 
 
 def check_activation(config: ModelConfig, file: WeightsFile) -> None:
-    """Refuse weights that need QuickGELU in a model without it: they would load, and be silently wrong.
+    """Refuse weights that were trained with another activation: they would load, and be silently wrong.
 
     Raises:
         WeightsMismatchError: it names the model to use.
     """
-    if file.kind.needs_quick_gelu and not config.quick_gelu:
+    if file.quick_gelu is not None and file.quick_gelu != config.quick_gelu:
         other = sibling_name(config)
-        use = f"use {other}" if other else 'set "quick_gelu": true in the model\'s file'
+        use = f"use {other}" if other else f'set "quick_gelu": {json.dumps(file.quick_gelu)} in the model\'s file'
+        trained, runs = ("with", "without") if file.quick_gelu else ("without", "with")
         raise WeightsMismatchError(
-            f"{file.path} holds {file.kind.value} weights, trained with QuickGELU, but {config.name} runs without it: "
-            f"{use}"
+            f"{file.path} holds {file.kind.value} weights, trained {trained} QuickGELU, but {config.name} runs {runs} "
+            f"it: {use}"
         )
 
 

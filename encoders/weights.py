@@ -19,7 +19,7 @@ from encoders.errors import WeightsFormatError, WeightsMismatchError, WeightsMis
 from encoders.model import ALPHA_WEIGHT, AlphaClip
 from encoders.pretrained import download_weights, is_tag, unknown_pretrained
 from encoders.tables import JSON, as_table, check_keys
-from encoders.weight_files import WeightsFile, read_weights_file, sha256_of
+from encoders.weight_files import QUICK_GELU_KEY, WeightsFile, read_weights_file, sha256_of
 from encoders.weight_fit import check_activation, check_fit
 
 FORMAT_VERSION = 1
@@ -193,7 +193,9 @@ def save_checkpoint(folder: Path, model: AlphaClip, config: ModelConfig, metadat
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.named_tensors().items()}
     with _replacing(folder / WEIGHTS_FILE) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt"})
+        safetensors.torch.save_file(
+            tensors, temporary, metadata={"format": "pt", QUICK_GELU_KEY: json.dumps(config.quick_gelu)}
+        )
         digest = sha256_of(temporary)
     description = {
         "format_version": FORMAT_VERSION,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +18,7 @@ from pipeline.plan import Plan, Tally, make_plan
 from pipeline.software import MODEL_SOFTWARE, software_versions
 from store.arrays import JSON
 from store.clips import FRAMES_STAGE, ClipReader, mask_attributes, masks_stage, outcomes_of, slot_checksum
-from store.commits import VideoOutcome
+from store.commits import VideoOutcome, commit_name, file_digest
 from store.features import (
     caption_shards,
     create_features,
@@ -25,6 +27,7 @@ from store.features import (
     write_clip_features,
     write_text_features,
 )
+from store.files import check_name
 from store.schema import Shard
 from store.store import Store
 
@@ -57,23 +60,30 @@ class SplitEncoded:
 
 
 def encode(
-    store: Store, loaded: LoadedModel, options: EncodeOptions, listener: Listener = ignore_events
+    store: Store,
+    loaded: LoadedModel,
+    options: EncodeOptions,
+    listener: Listener = ignore_events,
+    *,
+    overwrite: bool = False,
 ) -> tuple[SplitEncoded, ...]:
-    """Encode what each split owes.
+    """Encode what each split owes; `overwrite` removes the features first, once all is known to be right.
 
     Raises:
         StoreMismatchError: Features of this name were made from other inputs; the message names both values.
         ShardIncompleteError: Frames or masks are not complete.
         NotInStoreError: There is no such split or mask set.
+        ValueError: The model takes frames of another size, or the name cannot be one.
     """
     encoder = Encoder(loaded.model)
-    return tuple(_encode_split(store, encoder, loaded, options, split, listener) for split in options.splits)
-
-
-def remove(store: Store, options: EncodeOptions) -> None:
-    """Remove the feature set of each split, so that it can be made anew."""
-    for split in options.splits:
-        remove_features(store, options.features, split)
+    check_name("feature set", options.features)
+    clips = {split: _open_clips(store, loaded, options, split) for split in options.splits}
+    if overwrite:
+        for split in options.splits:
+            remove_features(store, options.features, split)
+    return tuple(
+        _encode_split(store, encoder, clips[split], loaded, options, split, listener) for split in options.splits
+    )
 
 
 def feature_identity(store: Store, loaded: LoadedModel, options: EncodeOptions, split: str) -> dict[str, JSON]:
@@ -83,19 +93,48 @@ def feature_identity(store: Store, loaded: LoadedModel, options: EncodeOptions, 
     return {
         "clips": {"dataset": dict(store.manifest.dataset), "options": dict(store.manifest.options)},
         "masks": {"name": options.mask_name, "options": masks["options"]},
-        "alpha": f"{options.alpha}, seed {options.shuffle_seed}" if shuffled else str(options.alpha),
-        "model": {"name": loaded.config.name, "weights_sha256": loaded.report.sha256, "kind": loaded.report.kind},
+        "alpha": _shuffled_identity(store, options, split) if shuffled else str(options.alpha),
+        "model": {
+            "name": loaded.config.name,
+            "architecture": loaded.config.architecture,
+            "weights_sha256": loaded.report.sha256,
+            "kind": loaded.report.kind,
+        },
         "pooling": "mean of the frames' [CLS], then unit norm",
         "precision": "float32",
         "software": dict(software_versions(MODEL_SOFTWARE)),
     }
 
 
+def _shuffled_identity(store: Store, options: EncodeOptions, split: str) -> dict[str, JSON]:
+    """Which masks were shuffled, and how: one clip more or less in the split changes whose masks each clip gets."""
+    stage = masks_stage(options.mask_name)
+    digests = [file_digest(store.folder, commit_name(shard, stage)) for shard in store.shards(split)]
+    all_masks = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+    return {"source": str(options.alpha), "seed": options.shuffle_seed, "masks_sha256": all_masks}
+
+
+def _open_clips(store: Store, loaded: LoadedModel, options: EncodeOptions, split: str) -> AlphaClips:
+    """Open the clips of a split for reading, having checked that the model can take them."""
+    layout, image_size = store.layout(split), loaded.config.image_size
+    if (layout.height, layout.width) != (image_size, image_size):
+        raise ValueError(
+            f"the frames of split {split!r} are {layout.height} x {layout.width} pixels, {loaded.config.name} "
+            f"takes {image_size} x {image_size}: preprocess with --image-size {image_size}, or choose another model"
+        )
+    return AlphaClips(ClipReader(store, split, options.mask_name), options.alpha, options.shuffle_seed)
+
+
 def _encode_split(
-    store: Store, encoder: Encoder, loaded: LoadedModel, options: EncodeOptions, split: str, listener: Listener
+    store: Store,
+    encoder: Encoder,
+    clips: AlphaClips,
+    loaded: LoadedModel,
+    options: EncodeOptions,
+    split: str,
+    listener: Listener,
 ) -> SplitEncoded:
     name, dim = options.features, loaded.config.embed_dim
-    clips = AlphaClips(ClipReader(store, split, options.mask_name), options.alpha, options.shuffle_seed)
     create_features(store, name, split, dim, feature_identity(store, loaded, options, split))
     clip_plan = make_plan(store, store.shards(split), [features_stage(name, "video")])
     text_plan = make_plan(store, caption_shards(store, split), [features_stage(name, "text")])

@@ -56,24 +56,29 @@ class DaskExecutor:
         from distributed import KilledWorker, as_completed
 
         waiting = iter(tasks)
+        in_hand: dict[str, str] = {}
+
+        def submit(task: Task) -> Future:
+            future = self._client.submit(function, task, pure=False)
+            in_hand[future.key] = str(task)
+            return future
+
         num_workers = len(self._client.scheduler_info()["workers"])
-        first = [self._submit(function, task) for task in islice(waiting, num_workers * TASKS_PER_WORKER)]
+        first = [submit(task) for task in islice(waiting, num_workers * TASKS_PER_WORKER)]
         in_flight = as_completed(first)
         try:
             for future in in_flight:
                 report: Report = future.result()
-                in_flight.update(self._submit(function, task) for task in islice(waiting, 1))
+                del in_hand[future.key]
+                in_flight.update(submit(task) for task in islice(waiting, 1))
                 yield report
         except KilledWorker as error:
             raise WorkerDiedError(
-                f"{error.task} killed {MAX_ATTEMPTS} workers: out of memory, or a crash in a decoder. "
-                "What is committed stands; run the same command again with fewer --workers"
+                f"{in_hand.get(error.task, error.task)} killed {MAX_ATTEMPTS} workers: it ran out of memory (use fewer "
+                "--workers), or a decoder crashed on one of its videos (leave that one out). What is committed stands"
             ) from error
         finally:
             self._client.cancel(list(in_flight.futures))
-
-    def _submit(self, function: Callable[[Task], Report], task: Task) -> Future:
-        return self._client.submit(function, task, pure=False)
 
 
 @contextmanager

@@ -15,15 +15,13 @@ from encoders.training import Trainer, TrainOptions
 from encoders.weights import LoadedModel, save_checkpoint
 from pipeline.alpha import AlphaClips, AlphaSource
 from pipeline.batches import MIN_BATCH, Batch, draw_epoch, hold_out
+from pipeline.checkpoint import FinetuneResult, write_history
 from pipeline.events import EpochDone, Listener, RunPlanned, StepDone, ignore_events
 from pipeline.retrieval import evaluate_retrieval
 from pipeline.software import MODEL_SOFTWARE, software_versions
 from store.arrays import JSON
 from store.clips import ClipReader, mask_attributes
 from store.store import Store
-
-HISTORY_NAME = "history.json"
-"""Written when training has ended: one entry an epoch. Its presence says that the checkpoint is final."""
 
 ENCODE_CLIPS = 16
 """Clips read at a time for validation."""
@@ -42,19 +40,6 @@ class FinetuneOptions:
     alpha: AlphaSource = AlphaSource.MASKS
     seed: int = 0
     """Of batches, captions, hold-out and shuffled masks."""
-
-
-@dataclass(frozen=True, slots=True)
-class FinetuneResult:
-    """How training ended."""
-
-    epochs: tuple[EpochDone, ...]
-    best_epoch: int
-    best_validation_r1: float
-    num_train_videos: int
-    num_val_videos: int
-    validation: str
-    """Where the validation videos come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +78,7 @@ def finetune(
             save_checkpoint(folder, loaded.model, loaded.config, metadata)
         listener(done[-1])
     result = _result(tuple(done), train, val, validation)
-    _write_history(folder, result, identity)
+    write_history(folder, result, identity)
     return result
 
 
@@ -103,26 +88,14 @@ def checkpoint_identity(store: Store, loaded: LoadedModel, options: FinetuneOpti
     return {
         "clips": {"dataset": dict(store.manifest.dataset), "options": dict(store.manifest.options)},
         "masks": {"name": options.mask_name, "options": masks["options"]},
-        "start": {"model": loaded.config.name, "weights_sha256": loaded.report.sha256},
+        "start": {
+            "model": loaded.config.name,
+            "architecture": loaded.config.architecture,
+            "weights_sha256": loaded.report.sha256,
+        },
         "options": json.loads(json.dumps(asdict(options))),
         "software": dict(software_versions(MODEL_SOFTWARE)),
     }
-
-
-def finished_identity(folder: Path) -> Mapping[str, JSON] | None:
-    """What made the checkpoint in `folder`, or None where no training ever ended there."""
-    path = folder / HISTORY_NAME
-    if not path.is_file():
-        return None
-    identity: Mapping[str, JSON] = json.loads(path.read_text(encoding="utf-8"))["identity"]
-    return identity
-
-
-def read_history(folder: Path) -> FinetuneResult:
-    """How the training that ended in `folder` went."""
-    fields = json.loads((folder / HISTORY_NAME).read_text(encoding="utf-8"))
-    del fields["identity"]
-    return FinetuneResult(**{**fields, "epochs": tuple(EpochDone(**epoch) for epoch in fields["epochs"])})
 
 
 def _halves(store: Store, options: FinetuneOptions) -> tuple[_Half, _Half, str]:
@@ -195,9 +168,3 @@ def _result(done: tuple[EpochDone, ...], train: _Half, val: _Half, validation: s
         num_val_videos=len(val.captions),
         validation=validation,
     )
-
-
-def _write_history(folder: Path, result: FinetuneResult, identity: Mapping[str, JSON]) -> None:
-    partial = folder / f"{HISTORY_NAME}.partial"
-    partial.write_text(json.dumps({"identity": identity, **asdict(result)}, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / HISTORY_NAME)

@@ -44,6 +44,8 @@ class OwedShard:
 
     shard: Shard
     stages: tuple[str, ...]
+    only_failed: bool = False
+    """Whether the videos that gave a clip keep it, and only the others are tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +71,19 @@ def make_plan(store: Store, shards: Sequence[Shard], stages: Sequence[str], *, r
         store: The store; read, not written.
         shards: Those of the run.
         stages: In the order in which they build upon each other; the first one's records hold the outcomes.
-        retry_failed: Whether a shard with a video that failed is owed again, all stages of it.
+        retry_failed: Whether a shard with a video that failed is owed again, for the sake of that video.
     """
     owed: list[OwedShard] = []
     standing: list[CommitRecord] = []
     for shard in shards:
         records = {stage: committed(store.folder, shard, stage) for stage in stages}
-        missing = tuple(stage for stage, record in records.items() if record is None)
         first = records[stages[0]]
         if retry_failed and first is not None and not all(outcome.filled for outcome in first.outcomes):
-            missing = tuple(stages)
-        if missing:
-            owed.append(OwedShard(shard, missing))
+            owed.append(OwedShard(shard, tuple(stages), only_failed=True))
+            continue
+        num_standing = next((number for number, stage in enumerate(stages) if records[stage] is None), len(stages))
+        if num_standing < len(stages):  # and all that builds upon the first that is owed
+            owed.append(OwedShard(shard, tuple(stages[num_standing:])))
         elif first is not None:
             standing.append(first)
     outcomes = (outcome for record in standing for outcome in record.outcomes)

@@ -60,6 +60,8 @@ class PreprocessOptions:
         if self.shard_size < 1:
             raise ValueError(f"shard_size must be at least 1, got {self.shard_size}")
         check_name("mask set", self.mask_name)
+        for split in (TRAIN_SPLIT, "test"):
+            self.decode_options(split)  # which checks what is in it
 
     def decode_options(self, split: str) -> DecodeOptions:
         """How the videos of a split are decoded."""
@@ -94,7 +96,12 @@ class PreprocessTask:
     shard: Shard
     videos: tuple[Video, ...]
     stages: tuple[str, ...]
+    only_failed: bool
+    """Whether to decode only the videos that have no clip yet."""
     options: PreprocessOptions
+
+    def __str__(self) -> str:
+        return f"shard {self.shard.key} (from video {self.videos[0].video_id!r} to {self.videos[-1].video_id!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,50 +180,61 @@ def preprocess_shard(task: PreprocessTask) -> ShardReport:
     """Make what one shard owes. The only writer of this shard's files; running it twice writes the same bytes."""
     cv2.setNumThreads(1)
     store = Store.open(task.place)
-    num_frames = num_source_bytes = 0
     if FRAMES_STAGE in task.stages:
-        clips = _decode_all(task)
-        frames = _fill(clips, store.layout(task.shard.split))
-        outcomes = tuple(
-            _outcome(video, clip, frames.frames[slot])
-            for slot, (video, clip) in enumerate(zip(task.videos, clips, strict=True))
-        )
-        write_frames(store, task.shard, frames, outcomes)
-        stored = frames.frames
-        num_frames = sum(outcome.filled for outcome in outcomes) * stored.shape[1]
-        num_source_bytes = sum(_num_bytes(task.videos_root / video.path) for video in task.videos)
+        frames, outcomes, num_source_bytes = _make_frames(store, task)
+        num_frames = sum(outcome.filled for outcome in outcomes) * frames.shape[1]
     else:
-        outcomes, stored = outcomes_of(store, task.shard), read_frames(store, task.shard)
+        outcomes, frames = outcomes_of(store, task.shard), read_frames(store, task.shard).frames
+        num_frames = num_source_bytes = 0
     if masks_stage(task.options.mask_name) in task.stages:
-        _make_masks(store, task, stored, outcomes)
+        _make_masks(store, task, frames, outcomes)
     return ShardReport(task.shard, Tally.of(outcomes), num_source_bytes, num_frames)
 
 
-def _decode_all(task: PreprocessTask) -> list[DecodedClip | VideoError]:
-    options = task.options.decode_options(task.shard.split)
-    clips: list[DecodedClip | VideoError] = []
-    for video in task.videos:
-        try:
-            clips.append(decode_clip(task.videos_root / video.path, options))
-        except VideoError as error:
-            clips.append(error)
-    return clips
+def _make_frames(store: Store, task: PreprocessTask) -> tuple[NDArray[np.uint8], tuple[VideoOutcome, ...], int]:
+    """Decode and commit a shard: its frames, how each video fared, and the bytes of the videos that were read."""
+    frames = _empty_frames(task.shard, store.layout(task.shard.split))
+    kept: dict[int, VideoOutcome] = {}
+    if task.only_failed:
+        frames = read_frames(store, task.shard)
+        kept = {outcome.row: outcome for outcome in outcomes_of(store, task.shard) if outcome.filled}
+    num_source_bytes = 0
+    outcomes = []
+    for slot, video in enumerate(task.videos):
+        if video.row not in kept:
+            clip = _decode(task, video)
+            _fill(frames, slot, clip)
+            num_source_bytes += _num_bytes(task.videos_root / video.path)
+            outcomes.append(_outcome(video, clip, frames.frames[slot]))
+        else:
+            outcomes.append(kept[video.row])
+    write_frames(store, task.shard, frames, outcomes)
+    return frames.frames, tuple(outcomes), num_source_bytes
 
 
-def _fill(clips: list[DecodedClip | VideoError], layout: SplitLayout) -> ShardFrames:
-    """Put the clips in their slots; a slot without a clip keeps the fill values."""
-    shape = (len(clips), layout.num_frames)
-    shard = ShardFrames(
+def _decode(task: PreprocessTask, video: Video) -> DecodedClip | VideoError:
+    try:
+        return decode_clip(task.videos_root / video.path, task.options.decode_options(task.shard.split))
+    except VideoError as error:
+        return error
+
+
+def _empty_frames(shard: Shard, layout: SplitLayout) -> ShardFrames:
+    """A shard in which no slot is filled."""
+    shape = (shard.num_rows, layout.num_frames)
+    return ShardFrames(
         frames=np.zeros((*shape, layout.height, layout.width, 3), dtype=np.uint8),
         pts_seconds=np.full(shape, np.nan),
         frame_index=np.full(shape, -1, dtype=np.int64),
     )
-    for slot, clip in enumerate(clips):
-        if isinstance(clip, DecodedClip):
-            shard.frames[slot] = clip.sample.frames
-            shard.pts_seconds[slot] = clip.sample.pts_seconds
-            shard.frame_index[slot] = clip.sample.frame_index
-    return shard
+
+
+def _fill(frames: ShardFrames, slot: int, clip: DecodedClip | VideoError) -> None:
+    """Put a clip in its slot; without a clip, the slot keeps the fill values."""
+    if isinstance(clip, DecodedClip):
+        frames.frames[slot] = clip.sample.frames
+        frames.pts_seconds[slot] = clip.sample.pts_seconds
+        frames.frame_index[slot] = clip.sample.frame_index
 
 
 def _outcome(video: Video, clip: DecodedClip | VideoError, slot: NDArray[np.uint8]) -> VideoOutcome:
@@ -254,7 +272,15 @@ def _make_masks(
 def _tasks(store: Store, videos_root: Path, plan: Plan, options: PreprocessOptions) -> Iterator[PreprocessTask]:
     for owed in plan.owed:
         videos = store.catalog.shard_videos(owed.shard)
-        yield PreprocessTask(str(store.folder.root), videos_root, owed.shard, videos, owed.stages, options)
+        yield PreprocessTask(
+            place=str(store.folder.root),
+            videos_root=videos_root,
+            shard=owed.shard,
+            videos=videos,
+            stages=owed.stages,
+            only_failed=owed.only_failed,
+            options=options,
+        )
 
 
 def _in_array_order(dataset: Dataset) -> tuple[list[Video], list[Caption]]:

@@ -26,15 +26,29 @@ class RunClock:
         return time.monotonic() - self._monotonic
 
 
-def record_run(folder: StoreFolder, command: str, clock: RunClock, fields: Mapping[str, JSON]) -> str:
-    """Write the record of a run that has ended, and return its name in the store."""
+def record_run(
+    folder: StoreFolder, command: str, clock: RunClock, options: Mapping[str, JSON], result: Mapping[str, JSON]
+) -> str:
+    """Write the record of a run that has ended.
+
+    Args:
+        folder: The store.
+        command: Name of the command.
+        clock: Started when the run did.
+        options: All that was asked for, as it was understood, and the versions of the software.
+        result: What came of it.
+
+    Returns:
+        Its name in the store.
+    """
     stamp = clock.started.strftime("%Y%m%dT%H%M%S")
     name = f"runs/{stamp}-{command}-{os.getpid()}.json"
     record = {
         "command": command,
         "started": clock.started.isoformat(timespec="seconds"),
         "seconds": round(clock.seconds, 3),
-        **fields,
+        "options": options,
+        "result": result,
     }
     folder.write(name, (json.dumps(record, indent=2) + "\n").encode())
     folder.remove_partial_files()

@@ -184,14 +184,20 @@ def write_synthetic_dataset(folder: Path, options: SyntheticOptions, max_workers
     if manifest.is_file() and made_by.is_file() and made_by.read_text(encoding="utf-8") == description:
         return manifest
     (folder / "videos").mkdir(parents=True, exist_ok=True)
-    manifest.unlink(missing_ok=True)
+    made_by.unlink(missing_ok=True)
     numbered = [(split, index) for split in SPLITS for index in range(options.num_clips(split))]
     write = partial(_write_clip, folder, options)
     with ProcessPoolExecutor(max_workers, mp_context=get_context("spawn")) as pool:
         records = list(pool.map(write, numbered, chunksize=16))
-    made_by.write_text(description, encoding="utf-8")
-    manifest.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    _write_whole(manifest, "".join(json.dumps(record) + "\n" for record in records))
+    _write_whole(made_by, description)  # last: where it stands, all the rest does
     return manifest
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.partial")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def _write_clip(folder: Path, options: SyntheticOptions, numbered: tuple[str, int]) -> dict[str, str | list[str]]:

@@ -16,6 +16,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore, MemoryStore
 
 from store.errors import NotInStoreError, StoreMismatchError
@@ -69,9 +70,9 @@ def create_array(folder: StoreFolder, spec: ArraySpec, attributes: Mapping[str, 
     Raises:
         StoreMismatchError: There is such an array, made otherwise.
     """
-    zarr_store = MemoryStore()
-    _create(zarr_store, spec, spec.num_rows, attributes)
-    wanted = zarr_store._store_dict["zarr.json"].to_bytes()
+    files: dict[str, Buffer] = {}
+    _create(files, spec, spec.num_rows, attributes)
+    wanted = files["zarr.json"].to_bytes()
     metadata_name = f"{spec.name}/zarr.json"
     if folder.num_bytes(metadata_name) is None:
         _create_groups(folder, spec.name)
@@ -102,10 +103,10 @@ def write_shard(folder: StoreFolder, spec: ArraySpec, shard: Shard, values: Arra
             f"shard {shard.key} of {spec.name} wants {spec.dtype} of shape {(shard.num_rows, *spec.item_shape)}, "
             f"got {values.dtype} of shape {values.shape}"
         )
-    zarr_store = MemoryStore()
-    array = _create(zarr_store, spec, spec.shard_rows, {})
+    files: dict[str, Buffer] = {}
+    array = _create(files, spec, spec.shard_rows, {})
     array[: shard.num_rows] = values
-    encoded = zarr_store._store_dict.get(ArraySpec.shard_name(spec, 0).removeprefix(f"{spec.name}/"))
+    encoded = files.get(spec.shard_name(0).removeprefix(f"{spec.name}/"))
     name = spec.shard_name(shard.index)
     if encoded is None:
         folder.remove(name)
@@ -124,8 +125,10 @@ def open_array(folder: StoreFolder, name: str) -> ZarrArray:
     return zarr.open_array(LocalStore(folder.path(name), read_only=True), mode="r", zarr_format=3)
 
 
-def differences(found: Mapping[str, JSON], wanted: Mapping[str, JSON], prefix: str = "") -> str:
-    """Say in one line where two JSON objects differ, with both values.
+def differences(
+    found: Mapping[str, JSON], wanted: Mapping[str, JSON], prefix: str = "", *, where: str = "in the store"
+) -> str:
+    """Say in one line where two JSON objects differ, with both values; `where` says where the first one is.
 
     >>> differences({"masks": {"threshold": 25}}, {"masks": {"threshold": 50}})
     'masks.threshold is 25 in the store and 50 now'
@@ -134,10 +137,10 @@ def differences(found: Mapping[str, JSON], wanted: Mapping[str, JSON], prefix: s
     for key in sorted({*found, *wanted}):
         mine, theirs = found.get(key), wanted.get(key)
         if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
-            inner = differences(mine, theirs, f"{prefix}{key}.")
+            inner = differences(mine, theirs, f"{prefix}{key}.", where=where)
             parts += [inner] if inner else []
         elif mine != theirs:
-            parts.append(f"{prefix}{key} is {json.dumps(mine)} in the store and {json.dumps(theirs)} now")
+            parts.append(f"{prefix}{key} is {json.dumps(mine)} {where} and {json.dumps(theirs)} now")
     return "; ".join(parts)
 
 
@@ -150,10 +153,10 @@ def _identity(metadata: bytes) -> Mapping[str, JSON]:
     return {**attributes, "array": fields}
 
 
-def _create(zarr_store: MemoryStore, spec: ArraySpec, num_rows: int, attributes: Mapping[str, JSON]) -> ZarrArray:
+def _create(files: dict[str, Buffer], spec: ArraySpec, num_rows: int, attributes: Mapping[str, JSON]) -> ZarrArray:
     blosc = [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=1)] if spec.compress else []
     return zarr.create_array(
-        zarr_store,
+        MemoryStore(store_dict=files),
         shape=(num_rows, *spec.item_shape),
         chunks=(spec.chunk_rows, *spec.item_shape),
         shards=(spec.shard_rows, *spec.item_shape),

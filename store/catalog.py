@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -88,10 +88,6 @@ class Catalog:
     def split_captions(self, split: str) -> pa.Table:
         """The part of `captions` that belongs to a split."""
         return self._by_split(self.captions, split)
-
-    def __iter__(self) -> Iterator[Video]:
-        for batch in self.videos.to_batches(max_chunksize=1024):
-            yield from (Video(**fields) for fields in batch.to_pylist())
 
     def _by_split(self, table: pa.Table, split: str) -> pa.Table:
         if split not in self.splits:

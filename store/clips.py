@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from store.arrays import JSON, ArraySpec, ArrayValues, create_array, open_array, write_shard
 from store.chunks import ChunkReader
-from store.commits import CommitRecord, VideoOutcome, commit_name, commit_shard, file_digest, read_commit
+from store.commits import CommitRecord, VideoOutcome, commit_name, commit_shard, committed, file_digest, read_commit
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.files import check_name
 from store.schema import Shard
@@ -95,10 +95,12 @@ def write_masks(
     )
 
 
-def read_frames(store: Store, shard: Shard) -> NDArray[np.uint8]:
-    """All frames of a shard, shape (shard.num_rows, num_frames, height, width, 3)."""
-    array = open_array(store.folder, _clips_name(shard.split, "frames"))
-    return np.asarray(array[shard.start : shard.stop], dtype=np.uint8)
+def read_frames(store: Store, shard: Shard) -> ShardFrames:
+    """All frames of a shard, with their times."""
+    frames, pts_seconds, frame_index = (
+        open_array(store.folder, spec.name)[shard.start : shard.stop] for spec in _frames_specs(store, shard.split)
+    )
+    return ShardFrames(np.asarray(frames), np.asarray(pts_seconds), np.asarray(frame_index))
 
 
 def outcomes_of(store: Store, shard: Shard, stage: str = FRAMES_STAGE) -> tuple[VideoOutcome, ...]:
@@ -113,6 +115,21 @@ def outcomes_of(store: Store, shard: Shard, stage: str = FRAMES_STAGE) -> tuple[
             f"shard {shard.key} of {store.folder.root} has no {stage} yet: run its `fda preprocess` to the end"
         )
     return record.outcomes
+
+
+def require_committed(store: Store, shard: Shard, stage: str) -> CommitRecord:
+    """The record of a shard whose data stand, made from inputs that have not changed since.
+
+    Raises:
+        ShardIncompleteError: It is not so.
+    """
+    record = committed(store.folder, shard, stage)
+    if record is None:
+        raise ShardIncompleteError(
+            f"shard {shard.key} of {store.folder.root} has no {stage} yet, has lost some, or has some that are older "
+            "than what they were made from: run its `fda preprocess` to the end"
+        )
+    return record
 
 
 def input_digests(store: Store, shard: Shard, stages: Sequence[str]) -> dict[str, str]:
@@ -137,18 +154,18 @@ class ClipReader:
 
         Raises:
             NotInStoreError: There is no such split or mask set.
-            ShardIncompleteError: A shard has not been committed.
+            ShardIncompleteError: A shard has not been committed, has lost data, or has masks of other frames.
         """
         self.split = split
         mask_attributes(store, split, mask_name)  # there is such a mask set
         self._frames = ChunkReader(store.folder, _frames_specs(store, split)[0])
         self._masks = ChunkReader(store.folder, _masks_spec(store, split, mask_name))
-        outcomes = [
-            outcome
+        records = [
+            require_committed(store, shard, stage)
             for shard in store.shards(split)
-            for outcome in outcomes_of(store, shard, masks_stage(mask_name))
-            if outcome.filled
+            for stage in (FRAMES_STAGE, masks_stage(mask_name))
         ]
+        outcomes = [outcome for record in records for outcome in record.outcomes if outcome.filled]
         self.video_ids = {outcome.row: outcome.video_id for outcome in outcomes}
         """Row -> id, of the rows that hold a video."""
 

@@ -65,7 +65,14 @@ def create_features(store: Store, name: str, split: str, dim: int, attributes: M
 
 
 def remove_features(store: Store, name: str, split: str) -> None:
-    """Remove a feature set of one split: its commit records first, so that nothing half-removed counts."""
+    """Remove a feature set of one split: its commit records first, so that nothing half-removed counts.
+
+    Raises:
+        ValueError: This cannot be the name of a feature set.
+        NotInStoreError: There is no such split.
+    """
+    check_name("feature set", name)
+    store.layout(split)
     for folder in (f"commits/{split}/features/{name}", _name(name, split, "")):
         if store.folder.path(folder).is_dir():
             shutil.rmtree(store.folder.path(folder))

@@ -131,7 +131,7 @@ def check_name(kind: str, name: str) -> str:
     >>> check_name("split", "train")
     'train'
     """
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name == "zarr.json":
         raise ValueError(
             f"{kind} name {name!r}: use up to 100 letters, digits, '_', '.' and '-', and begin with none of '.' and '-'"
         )

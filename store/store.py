@@ -38,7 +38,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """The manifest as JSON. No clock time: the same input gives the same bytes."""
-        return (json.dumps(asdict(self), indent=2, sort_keys=True) + "\n").encode()
+        return (json.dumps(asdict(self), indent=2) + "\n").encode()
 
     @classmethod
     def from_bytes(cls, content: bytes, place: Path) -> Self:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cli.demo_page import DemoClip, write_demo_page
+from pipeline.checkpoint import FinetuneResult
 from pipeline.events import EpochDone
-from pipeline.finetune import FinetuneResult
 from tests.clips_on_disk import SMALL_FLAGS, Commands, fda_in_a_process, write_small_dataset
 from tests.encoders_tiny import write_config
 from tests.stores import tree_digest

@@ -21,7 +21,7 @@ def test_clips_come_back_as_they_were_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(clips.rows, [5, 0, 5])
     np.testing.assert_array_equal(clips.frames, np.stack([clip_frames(row) for row in (5, 0, 5)]))
     np.testing.assert_array_equal(clips.masks, np.stack([clip_masks(row) for row in (5, 0, 5)]))
-    np.testing.assert_array_equal(read_frames(store, store.shards("test")[1])[1], clip_frames(5))
+    np.testing.assert_array_equal(read_frames(store, store.shards("test")[1]).frames[1], clip_frames(5))
 
 
 def test_an_empty_slot_is_never_read_as_a_video(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_no_rows_give_no_clips(tmp_path: Path) -> None:
 def test_a_shard_that_is_not_committed_cannot_be_read(tmp_path: Path) -> None:
     store = make_store(tmp_path, 6)
     fill_shard(store, store.shards("test")[0])
-    with pytest.raises(ShardIncompleteError, match="shard test/00001 .* has no masks/default yet"):
+    with pytest.raises(ShardIncompleteError, match="shard test/00001 .* has no frames yet"):
         ClipReader(store, "test", MASKS)
 
 
@@ -118,3 +118,22 @@ def test_a_damaged_record_vouches_for_nothing(tmp_path: Path) -> None:
 def test_shapes_that_do_not_agree_are_refused() -> None:
     with pytest.raises(ValueError, match=r"do not agree on \(num_videos, num_frames\)"):
         ShardFrames(np.zeros((2, 3, 4, 4, 3), np.uint8), np.zeros((2, 4)), np.zeros((2, 3), np.int64))
+
+
+def test_frames_whose_file_is_gone_are_not_read_as_black(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 3)
+    fill_store(store)
+    store.folder.remove("clips.zarr/test/frames/c/0/0/0/0/0")
+    with pytest.raises(ShardIncompleteError, match="has lost some"):
+        ClipReader(store, "test", MASKS)
+
+
+def test_masks_of_other_frames_are_not_read(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 3)
+    fill_store(store)
+    shard = store.shards("test")[0]
+    masks_record = store.folder.read(commit_name(shard, masks_stage(MASKS)))
+    fill_shard(store, shard, failed=frozenset({1}))
+    store.folder.write(commit_name(shard, masks_stage(MASKS)), masks_record)
+    with pytest.raises(ShardIncompleteError, match="older"):
+        ClipReader(store, "test", MASKS)

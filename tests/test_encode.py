@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from encoders.encoding import Encoder
 from encoders.weights import LoadedModel, load_model
 from pipeline.alpha import AlphaSource, shuffled_rows
-from pipeline.encode import EncodeOptions, SplitEncoded, encode, remove
+from pipeline.encode import EncodeOptions, SplitEncoded, encode
 from pipeline.events import Event, RunPlanned, ShardDone
 from store.clips import ClipReader
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError
@@ -157,11 +157,9 @@ def test_other_inputs_under_the_same_name_are_refused(store: Store, load: Load) 
     with pytest.raises(StoreMismatchError, match='alpha is "masks" in the store and "ones" now'):
         encode(store, load(0), replace(OPTIONS, alpha=AlphaSource.ONES))
     assert tree_digest(store.folder.root) == before
-    remove(store, OPTIONS)
-    encode(store, load(1), OPTIONS)
+    encode(store, load(1), OPTIONS, overwrite=True)
     assert tree_digest(store.folder.root) != before
-    remove(store, OPTIONS)
-    encode(store, load(0), OPTIONS)
+    encode(store, load(0), OPTIONS, overwrite=True)
     assert tree_digest(store.folder.root) == before
 
 

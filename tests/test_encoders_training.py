@@ -18,7 +18,6 @@ from encoders.training import (
     TrainOptions,
     learning_rate_factor,
     parameter_groups,
-    seed_torch,
     symmetric_cross_entropy,
 )
 from encoders.weights import load_model
@@ -149,7 +148,7 @@ def test_the_gradient_is_clipped() -> None:
 
 def test_the_same_seed_gives_the_same_bits() -> None:
     def trained() -> dict[str, Tensor]:
-        seed_torch(11)
+        torch.manual_seed(11)
         model = AlphaClip(TINY)
         trainer = Trainer(model, FAST, num_steps=3)
         for step in range(3):

@@ -284,7 +284,7 @@ def test_quick_gelu_is_demanded(tmp_path: Path, kind: str) -> None:
 
 
 def test_quick_gelu_names_open_clips_model() -> None:
-    file = WeightsFile(Path("x.pt"), WeightsKind.OPENAI, "", {}, ())
+    file = WeightsFile(Path("x.pt"), WeightsKind.OPENAI, "", {}, (), quick_gelu=True)
     with pytest.raises(WeightsMismatchError, match="use ViT-B-16-quickgelu"):
         check_activation(ModelConfig.from_name_or_file("ViT-B-16"), file)
 

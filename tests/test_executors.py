@@ -89,5 +89,5 @@ def test_a_caller_may_stop_early(dask: DaskExecutor) -> None:
 
 
 def test_a_task_that_kills_its_workers_is_named() -> None:
-    with local_dask(1) as executor, pytest.raises(WorkerDiedError, match=r"die-.* killed 3 workers.*fewer --workers"):
+    with local_dask(1) as executor, pytest.raises(WorkerDiedError, match=r"^1 killed 3 workers.*fewer --workers"):
         list(executor(die, [1]))

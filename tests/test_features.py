@@ -20,7 +20,7 @@ from store.features import (
 )
 from store.schema import Shard
 from store.store import Store
-from tests.stores import MASKS, fill_shard, fill_store, make_store
+from tests.stores import MASKS, fill_shard, fill_store, make_store, tree_digest
 
 DIM = 5
 
@@ -131,3 +131,14 @@ def test_removing_features_leaves_the_others(tmp_path: Path) -> None:
     assert feature_names(made, "test") == ("yours",)
     assert read_features(made, "yours", "test").video.shape == (2, DIM)
     assert not (tmp_path / "commits/test/features/mine").exists()
+
+
+@pytest.mark.parametrize(("name", "split"), [("", "test"), ("..", "test"), ("mine", "../.."), ("mine", "")])
+def test_removing_features_never_leaves_their_folder(tmp_path: Path, name: str, split: str) -> None:
+    made = make_store(tmp_path, 2)
+    fill_store(made)
+    encode_all(made, "mine")
+    before = tree_digest(tmp_path)
+    with pytest.raises((ValueError, NotInStoreError)):
+        remove_features(made, name, split)
+    assert tree_digest(tmp_path) == before

@@ -11,15 +11,9 @@ import pipeline.finetune
 from encoders.training import TrainOptions
 from encoders.weights import load_checkpoint, load_model
 from pipeline.alpha import AlphaSource
+from pipeline.checkpoint import FinetuneResult, has_ended, is_finished, read_history
 from pipeline.events import EpochDone, Event, RunPlanned, StepDone
-from pipeline.finetune import (
-    FinetuneOptions,
-    FinetuneResult,
-    checkpoint_identity,
-    finetune,
-    finished_identity,
-    read_history,
-)
+from pipeline.finetune import FinetuneOptions, checkpoint_identity, finetune
 from store.errors import NotInStoreError
 from store.store import Store
 from tests.clips_on_disk import run_preprocess, write_small_dataset
@@ -105,7 +99,7 @@ def test_a_run_that_was_killed_and_run_again_ends_with_the_same_bytes(
 
         with pytest.raises(Killed):
             finetune(store, load_model(config, "none", None, seed=0), folder, OPTIONS, listener)
-        assert finished_identity(folder) is None
+        assert not has_ended(folder)
         train(store, config, folder)
         assert tree_digest(folder) == tree_digest(tmp_path / "whole")
 
@@ -114,7 +108,7 @@ def test_what_made_a_checkpoint_is_kept_and_tells_runs_apart(store: Store, confi
     train(store, config, tmp_path)
     loaded = load_model(config, "none", None, seed=0)
     identity = checkpoint_identity(store, loaded, OPTIONS)
-    assert finished_identity(tmp_path) == identity
+    assert is_finished(tmp_path, identity)
     others = [
         replace(OPTIONS, seed=1),
         replace(OPTIONS, alpha=AlphaSource.ONES),

@@ -54,5 +54,12 @@ def test_a_shard_in_which_a_video_failed_is_owed_again_on_request(tmp_path: Path
     fill_store(store, failed=frozenset({5}))
     assert make_plan(store, store.shards("test"), STAGES).owed == ()
     plan = make_plan(store, store.shards("test"), STAGES, retry_failed=True)
-    assert plan.owed == (OwedShard(store.shards("test")[1], tuple(STAGES)),)
+    assert plan.owed == (OwedShard(store.shards("test")[1], tuple(STAGES), only_failed=True),)
     assert plan.standing.num_videos == 4
+
+
+def test_what_builds_upon_a_stage_that_is_owed_is_owed_too(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 3)
+    fill_store(store)
+    store.folder.remove("clips.zarr/test/frames/c/0/0/0/0/0")
+    assert make_plan(store, store.shards("test"), STAGES).owed[0].stages == tuple(STAGES)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from store.files import check_name
 
 
 class DatasetError(ValueError):
@@ -29,8 +30,10 @@ class VideoRecord:
     def __post_init__(self) -> None:
         for name, text in (("video_id", self.video_id), ("path", self.path), ("split", self.split)):
             _check_one_line(name, text)
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.split):
-            raise DatasetError(f"split must be letters, digits, '_' and '-' only, got {self.split!r}")
+        try:
+            check_name("split", self.split)
+        except ValueError as error:
+            raise DatasetError(str(error)) from error
         if relative_path(self.path, Path("/")) != self.path:
             raise DatasetError(f"path must be relative and plain, got {self.path!r}; see relative_path")
         if not self.captions:
@@ -83,7 +86,10 @@ def relative_path(path: str, root: Path) -> str:
     here = os.path.normpath(root.absolute())
     inside = os.path.relpath(os.path.normpath(root.absolute() / path), here)
     if inside == os.curdir or inside == os.pardir or inside.startswith(os.pardir + os.sep):
-        raise DatasetError(f"path {path!r} is not inside {here}; name a file there, or give the folder of the videos")
+        raise DatasetError(
+            f"path {path!r} leaves {here}: every path must lie below the folder of the videos (--videos), "
+            "written as seen from there"
+        )
     return Path(inside).as_posix()
 
 
