@@ -72,7 +72,7 @@ def command(folder: Path, quick: bool, seed: int, as_json: bool, progress: bool 
     result = _measure(store, options)
     page = folder / "demo.html"
     histories = {name: read_history(folder / "checkpoints" / name) for name in (MASKS, ONES)}
-    write_demo_page(page, _rows(result), _header(), histories, _clips(store), clock.seconds)
+    write_demo_page(page, _rows(result), _header(), histories, _clips(store), store.layout("test").num_videos)
     if as_json:
         print_json(_to_json(result, page, clock))
     else:
@@ -163,9 +163,13 @@ def _clips(store: Store) -> list[DemoClip]:
 def _print(result: DemoResult, page: Path, clock: RunClock) -> None:
     print_table("Does the motion mask help?", _header(), _rows(result))
     with_masks, without = (result.moving[name].metrics.text_to_video.r1 for name in (MASKS, ONES))
-    ratio = f"{with_masks / without:.1f} times that without" if without else "above zero only with them"
-    click.echo(f"R@1 with masks: {ratio}, {with_masks / result.bound_r1:.1f} times an ideal guess from single frames.")
-    click.echo("still: captions name an object that rests, so masks point at the wrong one and should not help.")
+    click.echo(
+        f"R@1 with masks is {with_masks / result.bound_r1:.1f} times the best that any model could guess from single "
+        f"frames, and {with_masks - without:.1f} points over the same training without masks."
+    )
+    num_clips = result.moving[MASKS].num_videos
+    click.echo(f"{num_clips} test clips: one hit is {100 / num_clips:.1f} points. still: captions name an object that")
+    click.echo("rests, so masks point at the wrong one and should not help.")
     click.echo(f"page: {page.resolve()}  ({clock.seconds:.0f} s)")
 
 

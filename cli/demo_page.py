@@ -15,6 +15,7 @@ from skimage.segmentation import find_boundaries
 from skimage.util import montage
 
 from pipeline.checkpoint import FinetuneResult
+from pipeline.synthetic import NUM_OBJECTS
 
 FRAMES_SHOWN = 6
 FRAME_SIDE = 112
@@ -43,15 +44,15 @@ def write_demo_page(
     header: Sequence[str],
     histories: Mapping[str, FinetuneResult],
     clips: Sequence[DemoClip],
-    seconds: float,
+    num_clips: int,
 ) -> None:
-    """Write the page; captions and ids are escaped."""
+    """Write the page, of `num_clips` test clips; captions and ids are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cli"), autoescape=True, undefined=jinja2.StrictUndefined
     )
     shown = [(clip, _data_url(filmstrip(clip.frames, clip.masks))) for clip in clips]
     html = environment.get_template("demo.html").render(
-        header=header, rows=rows, histories=histories, clips=shown, seconds=round(seconds)
+        header=header, rows=rows, histories=histories, clips=shown, num_clips=num_clips, num_objects=NUM_OBJECTS
     )
     path.write_text(html, encoding="utf-8")
 

@@ -111,10 +111,15 @@ def _print(features: str, encoded: Sequence[SplitEncoded], clock: RunClock) -> N
             f"{one.tally.num_videos - len(one.tally.failures):,} of {one.tally.num_videos:,}",
             f"{one.num_clips_encoded:,}",
             f"{one.num_captions:,}",
+            f"{one.num_captions_encoded:,}",
             f"{one.num_captions_truncated:,}",
         ]
         for one in encoded
     ]
-    print_table(f"features {features}", ["split", "videos with features", "encoded now", "captions", "cut now"], rows)
+    print_table(
+        f"features {features}",
+        ["split", "videos with features", "encoded now", "captions", "encoded now", "of these cut"],
+        rows,
+    )
     num_encoded = sum(one.num_clips_encoded for one in encoded)
     say(f"{plural(num_encoded, 'video')} in {clock.seconds:.1f} s, loading the model included")

@@ -104,7 +104,11 @@ def _summary(checkpoint: Path, result: FinetuneResult) -> dict[str, JSON]:
 
 def _print(checkpoint: Path, result: FinetuneResult) -> None:
     rows = [
-        [f"{epoch.epoch}{' *' if epoch.is_best else ''}", f"{epoch.mean_loss:.4f}", f"{epoch.validation_r1:.1f}"]
+        [
+            f"{epoch.epoch}{' (kept)' if epoch.epoch == result.best_epoch else ''}",
+            f"{epoch.mean_loss:.4f}",
+            f"{epoch.validation_r1:.1f}",
+        ]
         for epoch in result.epochs
     ]
     print_table(str(checkpoint), ["epoch", "mean loss", "validation T2V R@1"], rows)

@@ -55,6 +55,7 @@ def _config_keys(parameter: click.Parameter) -> list[str]:
 def _configure_logging(ctx: click.Context, param: click.Parameter, value: int) -> None:
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(value, 2)]
     handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
+    logging.getLogger("huggingface_hub").setLevel(level if value else logging.ERROR)  # it tells of every attempt
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
 
 

@@ -22,33 +22,58 @@ from pipeline.preprocess import PreprocessOptions, PreprocessResult, open_store,
 from pipeline.runs import RunClock, record_run
 from pipeline.software import FRAME_SOFTWARE, software_versions
 from store.arrays import JSON
+from store.schema import VideoStatus
 from store.store import Store, remove_store
 
 FAILURES_SHOWN = 20
 _DEFAULTS = PreprocessOptions()
 
 
+_COUNT = click.IntRange(1, 1024)
 _OPTIONS = (
-    click.option("--train-frames", default=_DEFAULTS.train_frames, show_default=True, help="Frames a clip on `train`."),
-    click.option("--eval-frames", default=_DEFAULTS.eval_frames, show_default=True, help="Frames a clip, elsewhere."),
-    click.option("--image-size", default=_DEFAULTS.image_size, show_default=True, help="Side of the frames, pixels."),
-    click.option("--shard-size", default=_DEFAULTS.shard_size, show_default=True, help="Videos a shard."),
-    click.option("--timeout", default=_DEFAULTS.timeout_seconds, show_default=True, help="Seconds a video may take."),
+    click.option(
+        "--train-frames",
+        type=_COUNT,
+        default=_DEFAULTS.train_frames,
+        show_default=True,
+        help="Frames a clip on `train`.",
+    ),
+    click.option(
+        "--eval-frames", type=_COUNT, default=_DEFAULTS.eval_frames, show_default=True, help="Frames a clip, elsewhere."
+    ),
+    click.option(
+        "--image-size",
+        type=click.IntRange(16, 1024),
+        default=_DEFAULTS.image_size,
+        show_default=True,
+        help="Side of the frames, pixels.",
+    ),
+    click.option("--shard-size", type=_COUNT, default=_DEFAULTS.shard_size, show_default=True, help="Videos a shard."),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(0, min_open=True),
+        default=_DEFAULTS.timeout_seconds,
+        show_default=True,
+        help="Seconds a video may take.",
+    ),
     click.option("--masks", default=_DEFAULTS.mask_name, show_default=True, metavar="NAME", help="Name of the masks."),
     click.option(
         "--threshold",
+        type=click.FloatRange(0, 255),
         default=_DEFAULTS.masks.threshold,
         show_default=True,
         help="Grey levels (0..255): a pixel moves where two frames differ by more.",
     ),
     click.option(
         "--kernel-size",
+        type=_COUNT,
         default=_DEFAULTS.masks.kernel_size,
         show_default=True,
         help="Diameter of the ellipse of closing and opening, pixels; odd.",
     ),
     click.option(
         "--min-area",
+        type=click.IntRange(min=0),
         default=_DEFAULTS.masks.min_area,
         show_default=True,
         help="Connected components of fewer pixels are dropped.",
@@ -166,7 +191,7 @@ def command(
     if as_json:
         print_json(summary)
     else:
-        _print(store, result, clock, num_workers)
+        _print(store, result, clock, num_workers, dataset.root)
     failed = len(result.tally.failures)
     limit = max_failed(result.tally.num_videos)
     if failed > limit:
@@ -180,7 +205,7 @@ def _summary(store: Store, result: PreprocessResult, clock: RunClock, num_worker
         "store": str(store.folder.root),
         "num_videos": tally.num_videos,
         "num_clips": tally.num_videos - len(tally.failures),
-        "num_truncated": tally.num_truncated,
+        "num_clips_truncated": tally.num_truncated,
         "num_shards": result.plan.num_shards,
         "num_shards_made": len(result.plan.owed),
         "num_videos_made": result.plan.num_videos_owed,
@@ -196,7 +221,7 @@ def _summary(store: Store, result: PreprocessResult, clock: RunClock, num_worker
     }
 
 
-def _print(store: Store, result: PreprocessResult, clock: RunClock, num_workers: int) -> None:
+def _print(store: Store, result: PreprocessResult, clock: RunClock, num_workers: int, root: Path) -> None:
     tally, made = result.tally, result.plan.num_videos_owed
     if made:
         rate = made / clock.seconds
@@ -207,16 +232,16 @@ def _print(store: Store, result: PreprocessResult, clock: RunClock, num_workers:
             f"{rate:.1f} videos/s, {source_mb / clock.seconds:.1f} MB/s of video"
         )
     else:
-        say(f"nothing to do: all {plural(result.plan.num_shards, 'shard')} stand")
+        say(f"nothing to do: {plural(result.plan.num_shards, 'shard')}, all done")
     rows = [
         [split, f"{layout.num_videos:,}", f"{layout.num_captions:,}", str(layout.num_frames)]
         for split, layout in store.manifest.splits.items()
     ]
     print_table(str(store.folder.root), ["split", "videos", "captions", "frames"], rows)
-    _print_failures(tally)
+    _print_failures(tally, root)
 
 
-def _print_failures(tally: Tally) -> None:
+def _print_failures(tally: Tally, root: Path) -> None:
     num_clips = tally.num_videos - len(tally.failures)
     truncated = f", {tally.num_truncated} of them from files that are cut off" if tally.num_truncated else ""
     if not tally.failures:
@@ -229,4 +254,6 @@ def _print_failures(tally: Tally) -> None:
         click.echo(f"  {failure.video_id}  {failure.status}: {failure.reason}")
     if len(tally.failures) > FAILURES_SHOWN:
         click.echo(f"  and {len(tally.failures) - FAILURES_SHOWN} more: --json and the commit records name all")
-    say("once a video is mended, --retry-failed decodes it again")
+    if any(failure.status == VideoStatus.MISSING for failure in tally.failures):
+        say(f"missing videos were looked for below {root}: --videos names another folder")
+    say("once videos are mended or found, --retry-failed decodes them, and only them")

@@ -192,10 +192,11 @@ def save_checkpoint(folder: Path, model: AlphaClip, config: ModelConfig, metadat
     json.dumps(metadata, allow_nan=False)  # before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.named_tensors().items()}
+    # One key: safetensors writes several in random order, and equal weights must give equal bytes.
+    header = {QUICK_GELU_KEY: json.dumps(config.quick_gelu)}
     with _replacing(folder / WEIGHTS_FILE) as temporary:
-        safetensors.torch.save_file(
-            tensors, temporary, metadata={"format": "pt", QUICK_GELU_KEY: json.dumps(config.quick_gelu)}
-        )
+        temporary.touch()  # with the user's own permissions: safetensors would let nobody else read it
+        safetensors.torch.save_file(tensors, temporary, metadata=header)
         digest = sha256_of(temporary)
     description = {
         "format_version": FORMAT_VERSION,

@@ -54,7 +54,9 @@ class SplitEncoded:
     """Of all its videos, those encoded before included."""
     num_captions: int
     num_captions_truncated: int
-    """Captions of this run that were longer than the model reads."""
+    """Captions encoded by this run that were longer than the model reads."""
+    num_captions_encoded: int
+    """By this run."""
     num_clips_encoded: int
     """By this run."""
 
@@ -91,7 +93,7 @@ def feature_identity(store: Store, loaded: LoadedModel, options: EncodeOptions, 
     masks = mask_attributes(store, split, options.mask_name)
     shuffled = options.alpha is AlphaSource.SHUFFLED
     return {
-        "clips": {"dataset": dict(store.manifest.dataset), "options": dict(store.manifest.options)},
+        "clips": {"dataset": store.manifest.dataset["digest"], "options": dict(store.manifest.options)},
         "masks": {"name": options.mask_name, "options": masks["options"]},
         "alpha": _shuffled_identity(store, options, split) if shuffled else str(options.alpha),
         "model": {
@@ -154,6 +156,7 @@ def _encode_split(
         tally=clip_plan.standing + encoded,
         num_captions=store.layout(split).num_captions,
         num_captions_truncated=num_truncated,
+        num_captions_encoded=sum(shard.num_rows for shard in _shards(text_plan)),
         num_clips_encoded=encoded.num_videos - len(encoded.failures),
     )
 

@@ -86,7 +86,7 @@ def checkpoint_identity(store: Store, loaded: LoadedModel, options: FinetuneOpti
     """What made a checkpoint: with the same, training again gives the same weights on the same kind of machine."""
     masks = mask_attributes(store, options.train_split, options.mask_name)
     return {
-        "clips": {"dataset": dict(store.manifest.dataset), "options": dict(store.manifest.options)},
+        "clips": {"dataset": store.manifest.dataset["digest"], "options": dict(store.manifest.options)},
         "masks": {"name": options.mask_name, "options": masks["options"]},
         "start": {
             "model": loaded.config.name,

@@ -144,7 +144,7 @@ def open_store(dataset: Dataset, place: str, options: PreprocessOptions) -> Stor
         software=software_versions(FRAME_SOFTWARE),
     )
     store = Store.create(place, manifest, catalog)
-    made_by: dict[str, JSON] = {"dataset": dict(manifest.dataset), "software": dict(store.manifest.software)}
+    made_by: dict[str, JSON] = {"dataset": manifest.dataset["digest"], "software": dict(store.manifest.software)}
     create_clip_arrays(store, {**made_by, "options": options.frame_identity()})
     create_mask_arrays(store, options.mask_name, {**made_by, "options": options.mask_identity()})
     return store

@@ -201,6 +201,12 @@ def mask_attributes(store: Store, split: str, name: str) -> dict[str, JSON]:
         NotInStoreError: There is no such split or mask set.
     """
     store.layout(split)
+    store.layout(split)
+    if store.folder.num_bytes(f"{_clips_name(split, f'masks/{name}')}/zarr.json") is None:
+        there = sorted(path.parent.name for path in store.folder.path(_clips_name(split, "masks")).glob("*/zarr.json"))
+        raise NotInStoreError(
+            f"no masks {name!r} for split {split!r} in {store.folder.root}: there are {', '.join(map(repr, there))}"
+        )
     return dict(open_array(store.folder, _clips_name(split, f"masks/{name}")).attrs)
 
 

@@ -66,11 +66,11 @@ class Manifest:
         """Refuse to mix: `self` stands in the store, `other` is what this run would make.
 
         Raises:
-            StoreMismatchError: They differ in anything but software; the message names both values.
+            StoreMismatchError: They differ in anything but software and names; the message names both values.
         """
         mine, theirs = asdict(self), asdict(other)
         for fields in (mine, theirs):
-            del fields["software"]
+            del fields["software"], fields["dataset"]["name"]
         if mine != theirs:
             raise StoreMismatchError(
                 f"{place} was made with other inputs: {differences(mine, theirs)}. "

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from cli.main import main
 from pipeline.datasets import read_dataset
-from pipeline.executors import run_synchronously
 from pipeline.masks import MaskOptions
 from pipeline.preprocess import PreprocessOptions, open_store, plan_preprocess, preprocess
 from store.store import Store
@@ -94,11 +93,13 @@ def write_mixed_dataset(folder: Path) -> Path:
     )
 
 
-def run_preprocess(manifest: Path, place: Path, options: PreprocessOptions = SMALL) -> Store:
+def run_preprocess(
+    manifest: Path, place: Path, options: PreprocessOptions = SMALL, *, retry_failed: bool = False
+) -> Store:
     """What `fda preprocess --workers 0` does, without the command line."""
     dataset = read_dataset("jsonl", manifest)
     store = open_store(dataset, str(place), options)
-    preprocess(store, dataset.root, plan_preprocess(store, options), options, run_synchronously)
+    preprocess(store, dataset.root, plan_preprocess(store, options, retry_failed=retry_failed), options)
     return store
 
 

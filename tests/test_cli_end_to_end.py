@@ -50,7 +50,7 @@ def test_the_four_commands(fda: Commands, tmp_path: Path) -> None:
     assert f"nothing to do: {checkpoint} was trained to the end with these inputs" in again.err
     refused = fda(*train, "--seed", "1")
     assert (refused.code, refused.out) == (1, "")
-    assert "options.seed is 0 in the store and 1 now" in refused.error_line
+    assert "options.seed is 0 there and 1 now" in refused.error_line
     assert "--overwrite" in refused.error_line
     assert tree_digest(checkpoint) == weights
     assert fda(*train, "--set", "epochs=x").code == 2
@@ -128,7 +128,7 @@ def test_the_page_escapes_captions_and_loads_nothing(tmp_path: Path) -> None:
     history = FinetuneResult((EpochDone(1, 1, 2.5, 40.0, True),), 1, 40.0, 8, 2, "split 'val'")
     clip = DemoClip(evil, evil, np.zeros((3, 8, 8, 3), np.uint8), np.ones((3, 8, 8), np.bool_), 1, 7)
     page = tmp_path / "page.html"
-    write_demo_page(page, [[evil, "1"]], ["", "R@1"], {"masks": history}, [clip], 3.2)
+    write_demo_page(page, [[evil, "1"]], ["", "R@1"], {"masks": history}, [clip], 24)
     html = page.read_text(encoding="utf-8")
     assert_self_contained(html)
     assert html.count("&lt;script&gt;") >= 3

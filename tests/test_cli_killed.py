@@ -106,7 +106,7 @@ def test_killed_at_random_moments_and_run_again(
     assert 0 < json.loads(again.out)["num_shards_made"] <= NUM_VIDEOS
     for group in groups:
         group.wait_until_gone()
-    assert fda("preprocess", manifest, place, *FLAGS).err == f"nothing to do: all {NUM_VIDEOS} shards stand\n"
+    assert fda("preprocess", manifest, place, *FLAGS).err == f"nothing to do: {NUM_VIDEOS} shards, all done\n"
     assert tree_digest(place) == whole
     assert not (place / "partial").exists()
 

@@ -130,7 +130,7 @@ def test_killed_at_any_write_and_run_again_the_bytes_are_the_same(
     whole = Store.open(shutil.copytree(made, tmp_path / "whole"))
     encode(whole, loaded, options)
     total = num_writes
-    assert total > 15
+    assert total > 10  # arrays, shards, commits
     for number in range(1, total + 1):
         store = Store.open(shutil.copytree(made, tmp_path / str(number)))
         num_writes, kill_at = 0, number
@@ -205,7 +205,7 @@ def test_splits_masks_and_names_that_are_not_there(store: Store, load: Load) -> 
     before = tree_digest(store.folder.root)
     with pytest.raises(NotInStoreError, match="no split 'val'"):
         encode(store, load(0), replace(OPTIONS, splits=("val",)))
-    with pytest.raises(NotInStoreError, match="no array clips.zarr/train/masks/high"):
+    with pytest.raises(NotInStoreError, match="no masks .high. for split .train. .*there are .default."):
         encode(store, load(0), replace(OPTIONS, mask_name="high"))
     with pytest.raises(ValueError, match="feature set name"):
         encode(store, load(0), replace(OPTIONS, features="../x"))
