@@ -51,7 +51,7 @@ def test_a_shard_that_is_not_committed_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_mask_set_that_is_not_there(tmp_path: Path) -> None:
     store = make_store(tmp_path, 2)
-    with pytest.raises(NotInStoreError, match="no array clips.zarr/test/masks/other"):
+    with pytest.raises(NotInStoreError, match="no masks .other. for split .test."):
         mask_attributes(store, "test", "other")
 
 

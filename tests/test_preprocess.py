@@ -33,7 +33,7 @@ from store.errors import StoreMismatchError, StoreWriteError
 from store.files import StoreFolder, WrittenFile
 from store.schema import VideoStatus
 from store.store import Store, remove_store
-from tests.clips_on_disk import SIZE, SMALL, moving_frames, run_preprocess, write_mixed_dataset, write_small_dataset
+from tests.clips_on_disk import SIZE, SMALL, moving_frames, run_preprocess, write_mixed_dataset
 from tests.stores import tree_digest
 from tests.videos import cut, write_video
 
@@ -458,18 +458,3 @@ def test_a_run_that_ends_takes_nothing_away_from_another(manifest: Path, made: S
         preprocess(opened, dataset.root, plan_preprocess(opened, SMALL), SMALL)
     assert num_written == 2 * (len(tree_digest(place)) - num_before)
     assert tree_digest(place) == tree_digest(made.folder.root)
-
-
-def test_a_retry_keeps_the_clips_that_stand_and_ends_as_a_clean_run(tmp_path: Path) -> None:
-    manifest = write_small_dataset(tmp_path / "data", {"test": 3})
-    other, video, *_ = sorted((tmp_path / "data").glob("**/*.mp4"))
-    whole = run_preprocess(manifest, tmp_path / "whole").folder.root
-    content = video.read_bytes()
-    video.unlink()
-    store = run_preprocess(manifest, tmp_path / "store")
-    video.write_bytes(content)
-    other.rename(other.with_suffix(".away"))  # what stands is not decoded again
-    run_preprocess(manifest, store.folder.root)
-    assert tree_digest(store.folder.root) != tree_digest(whole)
-    run_preprocess(manifest, store.folder.root, retry_failed=True)
-    assert tree_digest(store.folder.root) == tree_digest(whole)
