@@ -111,13 +111,24 @@ def test_killed_at_random_moments_and_run_again(
     assert not (place / "partial").exists()
 
 
+def heed_interrupts() -> None:
+    """A shell starts what runs in its background with interrupts ignored, and children inherit it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupt_is_one_line_and_exit_code_1(manifest: Path, tmp_path: Path) -> None:
     place = tmp_path / "store"
     record = json.loads(manifest.read_text().splitlines()[0])
     many = manifest.with_name("many.jsonl")  # one video 500 times: far from done when the signal comes
     many.write_text("".join(json.dumps({**record, "video_id": f"v{number}"}) + "\n" for number in range(500)))
     command = [str(FDA), "preprocess", str(many), str(place), *FLAGS, "--workers", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    ) as process:
         end = time.monotonic() + 60
         while num_commits(place) < 3:
             assert time.monotonic() < end, "the run does not get on"
