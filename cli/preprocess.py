@@ -145,7 +145,7 @@ def preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help="Exit with code 3 where more videos than this gave no clip.",
 )
-@click.option("--retry-failed", is_flag=True, help="Decode the shards again in which a video failed.")
+@click.option("--retry-failed", is_flag=True, help="Decode again the videos that gave no clip, and only them.")
 @click.option("--overwrite", is_flag=True, help="Remove the store first, if there is one.")
 @shared_options
 def command(
