@@ -7,33 +7,28 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.datasets.records import Dataset
-from pipeline.decoding import DecodedClip, DecodeOptions, VideoError, decode_clip
 from pipeline.events import Listener, RunPlanned, ShardDone, ignore_events
 from pipeline.executors import Executor, run_synchronously
-from pipeline.masks import MaskOptions, difference_masks
+from pipeline.masks import MaskOptions
 from pipeline.plan import Plan, Tally, make_plan
+from pipeline.shard_frames import MadeFrames, make_frames
+from pipeline.shard_masks import make_masks
 from pipeline.software import FRAME_SOFTWARE, software_versions
+from pipeline.video.decoding import DecodeOptions
 from store.arrays import JSON
 from store.catalog import Catalog
 from store.clips import (
     FRAMES_STAGE,
-    ShardFrames,
     create_clip_arrays,
     create_mask_arrays,
     masks_stage,
     outcomes_of,
     read_frames,
-    slot_checksum,
-    write_frames,
-    write_masks,
 )
-from store.commits import VideoOutcome
 from store.files import check_name
-from store.schema import Caption, Shard, SplitLayout, Video, VideoStatus
+from store.schema import Caption, Shard, SplitLayout, Video
 from store.store import Manifest, Store
 
 TRAIN_SPLIT = "train"
@@ -180,93 +175,17 @@ def preprocess_shard(task: PreprocessTask) -> ShardReport:
     """Make what one shard owes. The only writer of this shard's files; running it twice writes the same bytes."""
     cv2.setNumThreads(1)
     store = Store.open(task.place)
+    shard, options = task.shard, task.options
     if FRAMES_STAGE in task.stages:
-        frames, outcomes, num_source_bytes = _make_frames(store, task)
-        num_frames = sum(outcome.filled for outcome in outcomes) * frames.shape[1]
+        decode = options.decode_options(shard.split)
+        made = make_frames(store, shard, task.videos, task.videos_root, decode, only_failed=task.only_failed)
+        num_frames = sum(outcome.filled for outcome in made.outcomes) * made.frames.shape[1]
     else:
-        outcomes, frames = outcomes_of(store, task.shard), read_frames(store, task.shard).frames
-        num_frames = num_source_bytes = 0
-    if masks_stage(task.options.mask_name) in task.stages:
-        _make_masks(store, task, frames, outcomes)
-    return ShardReport(task.shard, Tally.of(outcomes), num_source_bytes, num_frames)
-
-
-def _make_frames(store: Store, task: PreprocessTask) -> tuple[NDArray[np.uint8], tuple[VideoOutcome, ...], int]:
-    """Decode and commit a shard: its frames, how each video fared, and the bytes of the videos that were read."""
-    frames = _empty_frames(task.shard, store.layout(task.shard.split))
-    kept: dict[int, VideoOutcome] = {}
-    if task.only_failed:
-        frames = read_frames(store, task.shard)
-        kept = {outcome.row: outcome for outcome in outcomes_of(store, task.shard) if outcome.filled}
-    num_source_bytes = 0
-    outcomes = []
-    for slot, video in enumerate(task.videos):
-        if video.row not in kept:
-            clip = _decode(task, video)
-            _fill(frames, slot, clip)
-            num_source_bytes += _num_bytes(task.videos_root / video.path)
-            outcomes.append(_outcome(video, clip, frames.frames[slot]))
-        else:
-            outcomes.append(kept[video.row])
-    write_frames(store, task.shard, frames, outcomes)
-    return frames.frames, tuple(outcomes), num_source_bytes
-
-
-def _decode(task: PreprocessTask, video: Video) -> DecodedClip | VideoError:
-    try:
-        return decode_clip(task.videos_root / video.path, task.options.decode_options(task.shard.split))
-    except VideoError as error:
-        return error
-
-
-def _empty_frames(shard: Shard, layout: SplitLayout) -> ShardFrames:
-    """A shard in which no slot is filled."""
-    shape = (shard.num_rows, layout.num_frames)
-    return ShardFrames(
-        frames=np.zeros((*shape, layout.height, layout.width, 3), dtype=np.uint8),
-        pts_seconds=np.full(shape, np.nan),
-        frame_index=np.full(shape, -1, dtype=np.int64),
-    )
-
-
-def _fill(frames: ShardFrames, slot: int, clip: DecodedClip | VideoError) -> None:
-    """Put a clip in its slot; without a clip, the slot keeps the fill values."""
-    if isinstance(clip, DecodedClip):
-        frames.frames[slot] = clip.sample.frames
-        frames.pts_seconds[slot] = clip.sample.pts_seconds
-        frames.frame_index[slot] = clip.sample.frame_index
-
-
-def _outcome(video: Video, clip: DecodedClip | VideoError, slot: NDArray[np.uint8]) -> VideoOutcome:
-    if isinstance(clip, VideoError):
-        return VideoOutcome(video.video_id, video.row, clip.status, filled=False, reason=clip.reason)
-    return VideoOutcome(
-        video_id=video.video_id,
-        row=video.row,
-        status=VideoStatus.TRUNCATED if clip.truncated else VideoStatus.OK,
-        filled=True,
-        reason="the file is cut off after the last frame that was needed" if clip.truncated else None,
-        duration_seconds=clip.source.duration_seconds,
-        fps=clip.source.fps,
-        codec=clip.source.codec,
-        checksum=slot_checksum(slot),
-    )
-
-
-def _make_masks(
-    store: Store, task: PreprocessTask, frames: NDArray[np.uint8], outcomes: tuple[VideoOutcome, ...]
-) -> None:
-    masks = np.zeros(frames.shape[:-1], dtype=np.bool_)
-    mask_outcomes = []
-    for slot, outcome in enumerate(outcomes):
-        checksum = None
-        if outcome.filled:
-            masks[slot] = difference_masks(frames[slot], task.options.masks)
-            checksum = slot_checksum(masks[slot])
-        mask_outcomes.append(
-            VideoOutcome(outcome.video_id, outcome.row, outcome.status, outcome.filled, checksum=checksum)
-        )
-    write_masks(store, task.shard, task.options.mask_name, masks, mask_outcomes)
+        made = MadeFrames(read_frames(store, shard).frames, outcomes_of(store, shard), num_source_bytes=0)
+        num_frames = 0
+    if masks_stage(options.mask_name) in task.stages:
+        make_masks(store, shard, options.mask_name, options.masks, made.frames, made.outcomes)
+    return ShardReport(shard, Tally.of(made.outcomes), made.num_source_bytes, num_frames)
 
 
 def _tasks(store: Store, videos_root: Path, plan: Plan, options: PreprocessOptions) -> Iterator[PreprocessTask]:
@@ -307,7 +226,3 @@ def _layout(catalog: Catalog, split: str, options: PreprocessOptions) -> SplitLa
         height=decode.image_size,
         width=decode.image_size,
     )
-
-
-def _num_bytes(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline import decoding
-from pipeline.clips import ClipSample, DecodedClip, DecodeOptions, SourceFacts, VideoError
-from pipeline.decoding import decode_clip
-from pipeline.frame_plan import DrawPlan, plan_from_packets
-from pipeline.resizing import resize_and_crop
-from pipeline.timeline import Timeline
+from pipeline.video import decoding
+from pipeline.video.clips import ClipSample, DecodedClip, DecodeOptions, SourceFacts, VideoError
+from pipeline.video.decoding import decode_clip
+from pipeline.video.frame_plan import DrawPlan, plan_from_packets
+from pipeline.video.resizing import resize_and_crop
+from pipeline.video.timeline import Timeline
 from store.schema import VideoStatus
 from tests.videos import (
     NTSC,

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.clips import DecodeOptions, VideoError
-from pipeline.decoding import decode_clip
-from pipeline.drawing import decode_facts
-from pipeline.opening import Deadline, check_file
-from pipeline.probing import scan_video
-from pipeline.soundness import FrameFacts, sound_frames
+from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.decoding import decode_clip
+from pipeline.video.drawing import decode_facts
+from pipeline.video.opening import Deadline, check_file
+from pipeline.video.probing import scan_video
+from pipeline.video.soundness import FrameFacts, sound_frames
 from store.schema import VideoStatus
 from tests.videos import (
     damage,
@@ -172,7 +172,7 @@ def test_time_runs_out(video: Path) -> None:
 def test_time_runs_out_while_decoding(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moment = time.monotonic()
     ticks = iter(range(10_000))
-    monkeypatch.setattr("pipeline.opening.time.monotonic", lambda: moment + next(ticks))
+    monkeypatch.setattr("pipeline.video.opening.time.monotonic", lambda: moment + next(ticks))
     assert refusal(video, DecodeOptions(6, 32, timeout_seconds=60)).status == VideoStatus.TIMEOUT
 
 

@@ -9,9 +9,9 @@ import pytest
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from pipeline.clips import DecodeOptions
-from pipeline.decoding import decode_clip
-from pipeline.pictures import display_matrix, to_rgb, upright
+from pipeline.video.clips import DecodeOptions
+from pipeline.video.decoding import decode_clip
+from pipeline.video.pictures import display_matrix, to_rgb, upright
 from tests.videos import decode_all, decode_all_with_opencv, textured_frames, write_video
 
 BT709, BT601 = 1, 6

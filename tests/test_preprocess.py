@@ -18,15 +18,15 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pipeline.preprocess
+import pipeline.shard_frames
 import store.files
 from pipeline.datasets import read_dataset
-from pipeline.decoding import DecodedClip, DecodeOptions, decode_clip
 from pipeline.events import Event, RunPlanned, ShardDone
 from pipeline.executors import local_dask, run_synchronously
 from pipeline.masks import MaskOptions, difference_masks
 from pipeline.plan import Plan
 from pipeline.preprocess import PreprocessOptions, PreprocessResult, open_store, plan_preprocess, preprocess
+from pipeline.video.decoding import DecodedClip, DecodeOptions, decode_clip
 from store.clips import FRAMES_STAGE, ClipReader, masks_stage, outcomes_of, slot_checksum
 from store.commits import commit_name
 from store.errors import StoreMismatchError, StoreWriteError
@@ -348,7 +348,7 @@ def decode_once() -> Iterator[None]:
         return decode_clip(path, options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline.preprocess, "decode_clip", remembered)
+        patch.setattr(pipeline.shard_frames, "decode_clip", remembered)
         yield
 
 

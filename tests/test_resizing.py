@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.resizing import crop_start, resize_and_crop, resized_shape
+from pipeline.video.resizing import crop_start, resize_and_crop, resized_shape
 
 
 def torchvision_reference(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

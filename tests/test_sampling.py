@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.sampling import uniform_indices, uniform_targets
+from pipeline.video.sampling import uniform_indices, uniform_targets
 
 _BIG = 2**61
 

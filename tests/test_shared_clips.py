@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.clips import DecodeOptions
-from pipeline.decoding import decode_clip
-from pipeline.resizing import resize_and_crop
+from pipeline.video.clips import DecodeOptions
+from pipeline.video.decoding import decode_clip
+from pipeline.video.resizing import resize_and_crop
 from tests.videos import decode_all
 
 FOLDER = Path(os.environ.get("FDA_TEST_CLIPS", Path(__file__).resolve().parents[2] / "shared" / "data" / "clips"))

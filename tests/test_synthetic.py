@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.datasets import read_dataset
-from pipeline.decoding import DecodeOptions, decode_clip
 from pipeline.masks import MaskOptions, difference_masks
 from pipeline.synthetic import (
     KINDS,
@@ -23,6 +22,7 @@ from pipeline.synthetic import (
     single_frame_bound,
     write_synthetic_dataset,
 )
+from pipeline.video.decoding import DecodeOptions, decode_clip
 from tests.stores import tree_digest
 
 OPTIONS = SyntheticOptions(num_train=3, num_val=2, num_test=2)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.clips import DecodeOptions, VideoError
-from pipeline.decoding import decode_clip
-from pipeline.timeline import Timeline, timeline_of
-from pipeline.truncation import WHOLE, file_extent
+from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.decoding import decode_clip
+from pipeline.video.timeline import Timeline, timeline_of
+from pipeline.video.truncation import WHOLE, file_extent
 from store.schema import VideoStatus
 from tests.videos import cut, textured_frames, write_numbered_video, write_video
 

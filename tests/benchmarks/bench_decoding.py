@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.decoding import DecodeOptions, decode_clip
-from pipeline.resizing import resize_and_crop
+from pipeline.video.decoding import DecodeOptions, decode_clip
+from pipeline.video.resizing import resize_and_crop
 from tests.benchmarks.measure import interleaved, print_ratios
 from tests.videos import textured_frames, write_video
 

@@ -9,10 +9,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.clips import VideoError
-from pipeline.probing import VideoScan, decoded_end
-from pipeline.soundness import Damage, FrameFacts, sound_frames
-from pipeline.timeline import Timeline, timeline_of
+from pipeline.video.clips import VideoError
+from pipeline.video.probing import VideoScan, decoded_end
+from pipeline.video.soundness import Damage, FrameFacts, sound_frames
+from pipeline.video.timeline import Timeline, timeline_of
 from store.schema import VideoStatus
 
 REORDER_LIMIT = 16

@@ -14,11 +14,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from pipeline.clips import ClipSample, DecodedClip, DecodeOptions, SourceFacts, VideoError
-from pipeline.drawing import Pictures, PlanRefutedError, decode_facts, draw
-from pipeline.frame_plan import DrawPlan, plan_from_frames, plan_from_packets
-from pipeline.opening import Deadline, check_file, extent_of, refuse_missing_index
-from pipeline.probing import VideoScan, scan_video
+from pipeline.video.clips import ClipSample, DecodedClip, DecodeOptions, SourceFacts, VideoError
+from pipeline.video.drawing import Pictures, PlanRefutedError, decode_facts, draw
+from pipeline.video.frame_plan import DrawPlan, plan_from_frames, plan_from_packets
+from pipeline.video.opening import Deadline, check_file, extent_of, refuse_missing_index
+from pipeline.video.probing import VideoScan, scan_video
 from store.schema import VideoStatus
 
 __all__ = ["ClipSample", "DecodeOptions", "DecodedClip", "SourceFacts", "VideoError", "decode_clip"]

@@ -12,9 +12,9 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from pipeline.clips import VideoError
-from pipeline.opening import Deadline, open_video
-from pipeline.timeline import Timeline, timeline_of
+from pipeline.video.clips import VideoError
+from pipeline.video.opening import Deadline, open_video
+from pipeline.video.timeline import Timeline, timeline_of
 from store.schema import VideoStatus
 
 _MICROSECOND = Fraction(1, 1_000_000)

@@ -9,8 +9,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.clips import VideoError
-from pipeline.sampling import uniform_indices, uniform_targets
+from pipeline.video.clips import VideoError
+from pipeline.video.sampling import uniform_indices, uniform_targets
 from store.schema import VideoStatus
 
 

@@ -15,13 +15,13 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from pipeline.clips import DecodeOptions, VideoError
-from pipeline.frame_plan import REORDER_LIMIT, DrawPlan
-from pipeline.opening import Deadline, ffmpeg_errors, open_video, video_error_of
-from pipeline.pictures import to_rgb
-from pipeline.probing import VideoScan
-from pipeline.resizing import resize_and_crop
-from pipeline.soundness import Damage, FrameFacts
+from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.frame_plan import REORDER_LIMIT, DrawPlan
+from pipeline.video.opening import Deadline, ffmpeg_errors, open_video, video_error_of
+from pipeline.video.pictures import to_rgb
+from pipeline.video.probing import VideoScan
+from pipeline.video.resizing import resize_and_crop
+from pipeline.video.soundness import Damage, FrameFacts
 from store.schema import VideoStatus
 
 

@@ -18,8 +18,8 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from pipeline.clips import VideoError
-from pipeline.truncation import FileExtent, file_extent
+from pipeline.video.clips import VideoError
+from pipeline.video.truncation import FileExtent, file_extent
 from store.schema import VideoStatus
 
 _DEMUXERS = (

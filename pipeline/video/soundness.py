@@ -15,7 +15,7 @@ import numpy as np
 from av.video.frame import PictureType, VideoFrame
 from numpy.typing import NDArray
 
-from pipeline.clips import VideoError
+from pipeline.video.clips import VideoError
 
 
 @dataclass(frozen=True, slots=True)

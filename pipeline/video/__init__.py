@@ -1,0 +1,1 @@
+"""One video in, one clip out: opening, planning, decoding and resizing."""
