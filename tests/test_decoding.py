@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.video import decoding
-from pipeline.video.clips import ClipSample, DecodedClip, DecodeOptions, SourceFacts, VideoError
+from pipeline.video.clips import ClipSample, DecodedClip, DecodeOptions, Resize, SourceFacts, VideoError
 from pipeline.video.decoding import decode_clip
-from pipeline.video.frame_plan import DrawPlan, plan_from_packets
+from pipeline.video.frame_plan import ClipPlan, PacketPlan, plan_packets
+from pipeline.video.probing import VideoScan
 from pipeline.video.resizing import resize_and_crop
-from pipeline.video.timeline import Timeline
 from store.schema import VideoStatus
 from tests.videos import (
     NTSC,
@@ -35,7 +36,8 @@ X265 = {"x265-params": "log-level=none:pools=none:frame-threads=1"}
 
 
 def options(num_frames: int = 8, **limits: float) -> DecodeOptions:
-    return DecodeOptions(num_frames, SIZE, **limits)  # type: ignore[arg-type]
+    """With CLIP's own resizing, so that pixels can be compared with those of a full decode."""
+    return DecodeOptions(num_frames, SIZE, resize=Resize.CLIP, **limits)  # type: ignore[arg-type]
 
 
 def vfr_pts(num_frames: int) -> list[int]:
@@ -203,14 +205,13 @@ def test_a_plan_that_does_not_hold_gives_way_to_the_exact_decode(
 ) -> None:
     path = made("b_frames.mp4")
     right = decode_clip(path, options())
-    planned = plan_from_packets
+    planned = plan_packets
 
-    def wrong(timeline: Timeline, num_frames: int) -> DrawPlan:
-        plan = planned(timeline, num_frames)
-        object.__setattr__(plan, "expected_pts", [time + 1 for time in plan.expected_pts if time is not None])
-        return plan
+    def wrong(clip: ClipPlan, scan: VideoScan) -> PacketPlan:
+        plan = planned(clip, scan)
+        return replace(plan, segments=tuple(replace(part, shown_pts=part.shown_pts + 1) for part in plan.segments))
 
-    monkeypatch.setattr(decoding, "plan_from_packets", wrong)
+    monkeypatch.setattr(decoding, "plan_packets", wrong)
     again = decode_clip(path, options())
     np.testing.assert_array_equal(again.sample.frames, right.sample.frames)
     np.testing.assert_array_equal(again.sample.frame_index, right.sample.frame_index)

@@ -14,7 +14,7 @@ import pytest
 from pipeline.video.clips import DecodeOptions, VideoError
 from pipeline.video.decoding import decode_clip
 from pipeline.video.drawing import decode_facts
-from pipeline.video.opening import Deadline, check_file
+from pipeline.video.opening import Deadline, check_file, open_video
 from pipeline.video.probing import scan_video
 from pipeline.video.soundness import FrameFacts, sound_frames
 from store.schema import VideoStatus
@@ -182,8 +182,10 @@ def test_damage_refuses_the_frames_that_depend_on_it_and_no_others(tmp_path: Pat
     error = refusal(broken, DecodeOptions(20, 32))
     assert error.status == VideoStatus.CORRUPT
     assert "damage" in error.reason
-    scan = scan_video(broken, Deadline.after(60), cut_off=False)
-    events = decode_facts(broken, scan, Deadline.after(60))
+    deadline = Deadline.after(60)
+    with open_video(broken, deadline, OPTIONS) as video_there:
+        scan = scan_video(video_there, deadline, OPTIONS, cut_off=False)
+    events = decode_facts(broken, scan, OPTIONS, deadline)
     kept = [event.pts for event in events if isinstance(event, FrameFacts)]
     sound = sound_frames(events)
     assert 0 < sound.sum() < 40

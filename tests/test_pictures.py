@@ -9,9 +9,10 @@ import pytest
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from pipeline.video.clips import DecodeOptions
+from pipeline.video.clips import DecodeOptions, Resize
 from pipeline.video.decoding import decode_clip
-from pipeline.video.pictures import display_matrix, to_rgb, upright
+from pipeline.video.pictures import display_matrix, square_picture, upright
+from pipeline.video.resizing import resize_and_crop
 from tests.videos import decode_all, decode_all_with_opencv, textured_frames, write_video
 
 BT709, BT601 = 1, 6
@@ -50,8 +51,10 @@ def test_matrix_and_range_are_those_of_the_tags(tmp_path: Path, matrix: int, col
             frame.pts, frame.colorspace, frame.color_range = index, matrix, color_range
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    pixel = decode_clip(path, DecodeOptions(1, 16)).sample.frames[0, 8, 8]
-    assert np.abs(pixel - expected_rgb(y, u, v, matrix, color_range)).max() <= 2
+    for resize in Resize:
+        pixel = decode_clip(path, DecodeOptions(1, 16, resize=resize)).sample.frames[0, 8, 8]
+        assert np.abs(pixel - expected_rgb(y, u, v, matrix, color_range)).max() <= 2
+    pixel = decode_clip(path, DecodeOptions(1, 16, resize=Resize.CLIP)).sample.frames[0, 8, 8]
     np.testing.assert_array_equal(pixel, decode_all_with_opencv(path)[1][8, 8])
 
 
@@ -62,7 +65,10 @@ def test_a_rotated_video_is_shown_as_opencv_shows_it(tmp_path: Path, rotation: i
     reformatter = VideoReformatter()
     with av.open(str(path)) as container:
         for frame, expected in zip(container.decode(video=0), shown, strict=True):
-            np.testing.assert_array_equal(to_rgb(frame, reformatter), expected)
+            picture = square_picture(frame, reformatter, 32, Resize.CLIP)
+            np.testing.assert_array_equal(picture, resize_and_crop(expected, 32))
+            nearly = square_picture(frame, reformatter, 32, Resize.SWSCALE)
+            assert np.abs(nearly.astype(int) - picture).mean() < 6
     clip = decode_clip(path, DecodeOptions(2, 32))
     turned = rotation in {90, 270}
     assert (clip.source.width, clip.source.height) == ((48, 64) if turned else (64, 48))
@@ -75,7 +81,8 @@ def test_a_mirrored_video_is_mirrored_back(tmp_path: Path) -> None:
     with av.open(str(path)) as container:
         frame = next(iter(container.decode(video=0)))
         assert display_matrix(frame)[4] < 0
-        np.testing.assert_array_equal(to_rgb(frame, VideoReformatter()), stored[0][::-1])
+        picture = square_picture(frame, VideoReformatter(), 32, Resize.CLIP)
+        np.testing.assert_array_equal(picture, resize_and_crop(stored[0][::-1], 32))
 
 
 @pytest.mark.parametrize(

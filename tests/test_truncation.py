@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.clips import WHOLE_VIDEO, DecodeOptions, VideoError
 from pipeline.video.decoding import decode_clip
 from pipeline.video.timeline import Timeline, timeline_of
 from pipeline.video.truncation import WHOLE, file_extent
@@ -125,9 +125,9 @@ def test_a_target_beyond_what_is_readable_is_refused() -> None:
     cut_off = timeline_of([0, 10, 20, 30], 10, Fraction(1, 1000), 100, 40)
     assert cut_off.truncated
     with pytest.raises(VideoError, match=r"only 0\.040 s of 0\.100 s are readable"):
-        cut_off.choose(1)
+        cut_off.choose(DecodeOptions(1), WHOLE_VIDEO, None)
     survives = timeline_of([0, 10, 20, 30, 40, 50], 10, Fraction(1, 1000), 100, 60)
-    assert survives.choose(1).tolist() == [5]
+    assert survives.choose(DecodeOptions(1), WHOLE_VIDEO, None).tolist() == [5]
     assert survives.seconds_of(np.array([0, 5])).tolist() == [0.0, 0.05]
 
 

@@ -1,9 +1,10 @@
-"""One video in, one clip out: the frames shown at the centres of equal spans, decoded exactly.
+"""One video in, one clip out: the frames that stand for it, decoded exactly and at the least cost.
 
-First the packets are read without decoding, which gives every frame's time for a few per cent of the cost. Then the
-video is decoded from its start to the last frame wanted, and only those are converted. That plan is checked as it runs:
-the frames must come with exactly the times that the packets promised, undamaged. Where it does not hold, or packets
-tell no times, the video is decoded twice, once for times and damage and once for pictures.
+First the packets are read without decoding, which gives every frame's time for a few per cent of the cost. The frames
+are chosen, and the packets that they depend on; only these are decoded, and only the chosen frames are converted. That
+plan is checked as it runs: the frames must come with exactly the times that the packets promised, undamaged. Where it
+does not hold, or packets tell no times, the video is decoded from its start, once for times and damage and once for
+pictures.
 
 A cut-off file is sampled over the length that it declares, so that frame i stands for the same moment as in the whole
 file; the clip is given if all of its frames are still there.
@@ -14,37 +15,52 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from pipeline.video.clips import ClipSample, DecodedClip, DecodeOptions, SourceFacts, VideoError
-from pipeline.video.drawing import Pictures, PlanRefutedError, decode_facts, draw
-from pipeline.video.frame_plan import DrawPlan, plan_from_frames, plan_from_packets
-from pipeline.video.opening import Deadline, check_file, extent_of, refuse_missing_index
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.video.clips import (
+    WHOLE_VIDEO,
+    ClipSample,
+    DecodedClip,
+    DecodeOptions,
+    SourceFacts,
+    VideoError,
+    Window,
+)
+from pipeline.video.drawing import PlanRefutedError, decode_facts, draw_packets, draw_sequentially
+from pipeline.video.frame_plan import ClipPlan, plan_clip, plan_from_frames, plan_packets
+from pipeline.video.opening import Deadline, check_file, extent_of, open_video, refuse_missing_index
+from pipeline.video.pictures import Album
 from pipeline.video.probing import VideoScan, scan_video
 from store.schema import VideoStatus
 
-__all__ = ["ClipSample", "DecodeOptions", "DecodedClip", "SourceFacts", "VideoError", "decode_clip"]
+__all__ = ["ClipSample", "DecodeOptions", "DecodedClip", "SourceFacts", "VideoError", "Window", "decode_clip"]
 
 _logger = logging.getLogger(__name__)
 
 
-def decode_clip(path: Path, options: DecodeOptions) -> DecodedClip:
-    """Draw `options.num_frames` frames from a local video file.
+def decode_clip(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO) -> DecodedClip:
+    """Draw up to `options.num_frames` frames from a local video file.
 
     Args:
         path: Any path; nothing in it is taken for a URL, a pattern or an option.
-        options: How many frames, how large, and the limits.
+        options: How many frames, which, how large, and the limits.
+        window: The part of the video that is the clip. What lies outside is not decoded, but for what its frames
+            depend on.
 
     Raises:
         VideoError: Every video that gives no clip, with its status and reason. `MISSING` (no readable regular file),
-            `EMPTY`, `NO_VIDEO_STREAM`, `UNSUPPORTED` (no decoder, or a size outside the limits), `TOO_SHORT` (fewer
-            than two frames: no motion), `TRUNCATED` (cut off before the last frame wanted, or without its index),
-            `TIMEOUT`, and `CORRUPT` (not a video, or damaged where a wanted frame depends on it).
+            `EMPTY`, `NO_VIDEO_STREAM`, `UNSUPPORTED` (no decoder, or outside the limits), `TOO_SHORT` (fewer than two
+            frames: no motion), `TRUNCATED` (cut off before the last frame wanted, or without its index), `TIMEOUT`,
+            and `CORRUPT` (not a video, or damaged where a wanted frame depends on it).
     """
     deadline = Deadline.after(options.timeout_seconds)
     check_file(path)
     extent = extent_of(path)
     refuse_missing_index(extent)
     try:
-        return _decode_checked(path, options, deadline, cut_off=extent.is_cut_off)
+        return _decode_checked(path, options, window, deadline, cut_off=extent.is_cut_off)
     except VideoError as error:
         explained_by_cut = (VideoStatus.CORRUPT, VideoStatus.NO_VIDEO_STREAM, VideoStatus.TOO_SHORT)
         if extent.is_cut_off and error.status in explained_by_cut:
@@ -53,34 +69,59 @@ def decode_clip(path: Path, options: DecodeOptions) -> DecodedClip:
         raise
 
 
-def _decode_checked(path: Path, options: DecodeOptions, deadline: Deadline, *, cut_off: bool) -> DecodedClip:
-    scan = scan_video(path, deadline, cut_off=cut_off)
-    if scan.timeline is not None and len(scan.timeline.pts) >= options.num_frames:
-        plan = plan_from_packets(scan.timeline, options.num_frames)
-        try:
-            return _clip(scan, plan, draw(path, scan, plan, options, deadline))
-        except PlanRefutedError as error:
-            _logger.info("decoding twice: %s", error)
-    plan = plan_from_frames(scan, decode_facts(path, scan, deadline), options.num_frames)
+def _decode_checked(
+    path: Path, options: DecodeOptions, window: Window, deadline: Deadline, *, cut_off: bool
+) -> DecodedClip:
+    with open_video(path, deadline, options) as video:
+        scan = scan_video(video, deadline, options, cut_off=cut_off)
+        if scan.timeline is not None and len(scan.timeline.pts) >= options.num_frames:
+            plan = plan_packets(plan_clip(scan.timeline, scan, options, window), scan)
+            try:
+                album = draw_packets(path, video.stream.codec_context, scan, plan, options, deadline)
+                return _clip(scan, plan.clip, album)
+            except PlanRefutedError as error:
+                _logger.info("decoding from the start: %s", error)
+    events = decode_facts(path, scan, options, deadline)
+    sequential = plan_from_frames(scan, events, options, window)
     try:
-        return _clip(scan, plan, draw(path, scan, plan, options, deadline))
+        return _clip(scan, sequential.clip, draw_sequentially(path, scan, sequential, options, deadline))
     except PlanRefutedError as error:
         raise VideoError(VideoStatus.CORRUPT, "the decoder gives other frames when asked twice") from error
 
 
-def _clip(scan: VideoScan, plan: DrawPlan, pictures: Pictures) -> DecodedClip:
+def _clip(scan: VideoScan, plan: ClipPlan, album: Album) -> DecodedClip:
     timeline = plan.timeline
     num_frames = len(timeline.pts)
     shown, covered = (
         (num_frames, timeline.end_pts) if not timeline.truncated else (num_frames - 1, int(timeline.pts[-1]))
     )
     source = SourceFacts(
-        duration_seconds=timeline.seconds(timeline.end_pts - timeline.start_pts),
+        duration_seconds=timeline.seconds(plan.end_pts - plan.start_pts),
         fps=float(shown / ((covered - timeline.start_pts) * timeline.time_base)),
         codec=scan.codec,
         num_frames=num_frames,
-        width=pictures.width,
-        height=pictures.height,
+        width=album.width,
+        height=album.height,
     )
-    sample = ClipSample(pictures.frames, timeline.seconds_of(plan.chosen), plan.chosen)
-    return DecodedClip(sample, source, timeline.truncated)
+    return DecodedClip(_sample(plan, album, album.options), source, timeline.truncated)
+
+
+def _sample(plan: ClipPlan, album: Album, options: DecodeOptions) -> ClipSample:
+    """The pictures in their slots; slots for which there is no frame come last and stay black."""
+    num_slots, num_chosen, size = options.num_frames, len(plan.chosen), options.image_size
+    frames = np.zeros((num_slots, size, size, 3), dtype=np.uint8)
+    frames[:num_chosen] = album.pictures(plan.chosen.tolist())
+    pts_seconds = np.full(num_slots, np.nan)
+    pts_seconds[:num_chosen] = plan.timeline.seconds_of(plan.chosen)
+    frame_index = np.full(num_slots, -1, dtype=np.int64)
+    frame_index[:num_chosen] = plan.chosen
+    next_grey = None
+    if options.neighbours:
+        next_grey = np.zeros(frames.shape[:3], dtype=np.uint8)
+        for slot, picture in enumerate(album.pictures(plan.neighbours.tolist())):
+            next_grey[slot] = _grey(picture)
+    return ClipSample(frames, pts_seconds, frame_index, next_grey)
+
+
+def _grey(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)

@@ -9,8 +9,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.video.clips import VideoError
-from pipeline.video.probing import VideoScan, decoded_end
+from pipeline.video.clips import DecodeOptions, VideoError, Window
+from pipeline.video.probing import VideoScan
+from pipeline.video.segments import Segment, everything_to, plan_segments
 from pipeline.video.soundness import Damage, FrameFacts, sound_frames
 from pipeline.video.timeline import Timeline, timeline_of
 from store.schema import VideoStatus
@@ -20,31 +21,70 @@ REORDER_LIMIT = 16
 
 
 @dataclass(frozen=True, slots=True)
-class DrawPlan:
-    """Which frames to draw, and the times that show that the decoder gives the frames that were planned."""
+class ClipPlan:
+    """Which frames a clip takes."""
 
     timeline: Timeline
+    start_pts: int
+    """The clip is `[start_pts, end_pts)`, in ticks."""
+    end_pts: int
     chosen: NDArray[np.int64]
-    """Shape (num_frames,): places in the timeline."""
-    positions: tuple[int, ...]
-    """For each chosen frame, its place among the frames that the decoder gives."""
+    """Shape (n,): places in the timeline, non-decreasing; n is at most `num_frames`."""
+    neighbours: NDArray[np.int64]
+    """Shape (n,) or (0,), if none are asked for: the frame after each; of the last frame the one before."""
+
+    @property
+    def wanted(self) -> list[int]:
+        """All places to draw, increasing, each once."""
+        return [int(place) for place in np.union1d(self.chosen, self.neighbours)]
+
+
+@dataclass(frozen=True, slots=True)
+class PacketPlan:
+    """A clip, and the packets that give its frames."""
+
+    clip: ClipPlan
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SequentialPlan:
+    """A clip, and where its frames are among all that a decoder gives."""
+
+    clip: ClipPlan
+    positions: dict[int, int]
+    """Place in the timeline -> place among the frames that the decoder gives, for each frame to draw."""
     expected_pts: Sequence[int | None]
     """Times of the frames that the decoder gives, in its order."""
-    tolerates_damage: bool
-    """Whether damage was already judged, so that meeting it refutes nothing."""
 
 
-def plan_from_packets(timeline: Timeline, num_frames: int) -> DrawPlan:
-    """The plan of a video whose packets are believed.
+def plan_clip(timeline: Timeline, scan: VideoScan, options: DecodeOptions, window: Window) -> ClipPlan:
+    """Choose the frames of a clip.
 
     Raises:
-        VideoError: `TRUNCATED`, a frame lies in what was cut off.
+        VideoError: As `Timeline.choose`.
     """
-    chosen = timeline.choose(num_frames)
-    return DrawPlan(timeline, chosen, tuple(chosen.tolist()), timeline.pts.tolist(), tolerates_damage=False)
+    start, end = timeline.span(window)
+    chosen = timeline.choose(options, window, scan.guessed_rate)
+    neighbours = np.empty(0, np.int64)
+    if options.neighbours:
+        last = len(timeline.pts) - 1
+        neighbours = np.where(chosen < last, chosen + 1, last - 1)
+    return ClipPlan(timeline, start, end, chosen, neighbours)
 
 
-def plan_from_frames(scan: VideoScan, events: Sequence[FrameFacts | Damage], num_frames: int) -> DrawPlan:
+def plan_packets(clip: ClipPlan, scan: VideoScan) -> PacketPlan:
+    """The packets that give a clip's frames: few where the codec allows it, else all up to the last."""
+    shown = np.flatnonzero(scan.table.is_shown)
+    in_order = shown[np.argsort(scan.table.pts[shown])]  # the packet of each frame of the timeline
+    packets = in_order[clip.wanted].tolist()
+    segments = plan_segments(scan.table, packets) if scan.may_skip else None
+    return PacketPlan(clip, segments or (everything_to(scan.table, max(packets)),))
+
+
+def plan_from_frames(
+    scan: VideoScan, events: Sequence[FrameFacts | Damage], options: DecodeOptions, window: Window
+) -> SequentialPlan:
     """The plan of a video by what a full decode gave; packets are still believed about frames that were lost to damage.
 
     Raises:
@@ -63,12 +103,14 @@ def plan_from_frames(scan: VideoScan, events: Sequence[FrameFacts | Damage], num
     else:
         timeline = _timeline_of_frames(scan, frames, damage)
         positions = {tick: position for position, tick in enumerate(timeline.pts.tolist())}
-    chosen = timeline.choose(num_frames)
-    for tick in timeline.pts[chosen].tolist():
+    clip = plan_clip(timeline, scan, options, window)
+    drawn = {}
+    for place in clip.wanted:
+        tick = int(timeline.pts[place])
         if tick not in positions or not sound[positions[tick]]:
             raise _damaged(timeline, tick, damage)
-    drawn = tuple(positions[tick] for tick in timeline.pts[chosen].tolist())
-    return DrawPlan(timeline, chosen, drawn, expected, tolerates_damage=True)
+        drawn[place] = positions[tick]
+    return SequentialPlan(clip, drawn, expected)
 
 
 def _too_few(num_frames: int, damage: Damage | None) -> VideoError:
@@ -97,7 +139,7 @@ def _timeline_of_frames(scan: VideoScan, frames: Sequence[FrameFacts], damage: D
     """Times as decoded; where there are none, or they go backwards, frame i is shown at i over the average rate."""
     times = [frame.pts for frame in frames if frame.pts is not None]
     if len(times) == len(frames) and all(before < after for before, after in pairwise(times)):
-        complete_until = decoded_end(scan.packets) if scan.is_cut_off else None
+        complete_until = scan.table.decoded_end if scan.is_cut_off else None
         return timeline_of(times, frames[-1].duration, scan.time_base, scan.declared_end, complete_until)
     if damage is not None:
         reason = f"frames are lost, and the file has no times that say which; {damage.cause.reason}"
@@ -107,6 +149,6 @@ def _timeline_of_frames(scan: VideoScan, frames: Sequence[FrameFacts], damage: D
     time_base = 1 / scan.average_rate
     declared_end, complete_until = None, None
     if scan.declared_end is not None:
-        declared_end = round((scan.declared_end - scan.start_pts) * scan.time_base / time_base)
+        declared_end = round((scan.declared_end - scan.table.start_pts) * scan.time_base / time_base)
         complete_until = max(0, len(frames) - REORDER_LIMIT)  # in the last ones, pictures between may be missing
     return timeline_of(range(len(frames)), 1, time_base, declared_end, complete_until)

@@ -6,19 +6,21 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
 import av
 import av.error
 from av.container import InputContainer
-from av.stream import Disposition
+from av.packet import Packet
+from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
-from pipeline.video.clips import VideoError
+from pipeline.video.clips import DecodeOptions, VideoError
 from pipeline.video.truncation import FileExtent, file_extent
 from store.schema import VideoStatus
 
@@ -144,15 +146,53 @@ def _status_of(error: av.error.FFmpegError) -> VideoStatus:
     return VideoStatus.UNSUPPORTED if isinstance(error, refusals) else VideoStatus.CORRUPT
 
 
+@dataclass(frozen=True, slots=True)
+class OpenVideo:
+    """A file that is open, and the stream of it that is the video."""
+
+    container: InputContainer
+    stream: VideoStream
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width over height of a pixel as displayed; 1 where the file does not say, or says nonsense."""
+        aspect = self.stream.sample_aspect_ratio
+        return aspect if aspect is not None and aspect > 0 else Fraction(1)
+
+    def packets(self, deadline: Deadline) -> Generator[Packet[VideoStream], None, None]:
+        """The packets of the stream that hold something, in the order of the file.
+
+        Raises:
+            VideoError: `TIMEOUT`.
+            av.error.FFmpegError: The file cannot be read to its end.
+        """
+        for packet in self.container.demux(self.stream):
+            deadline.check()
+            if _is_flush(packet):
+                break
+            if packet.size:
+                yield packet
+
+
+def _is_flush(packet: Packet[VideoStream]) -> bool:
+    """Whether it is PyAV's mark for the end of the stream, and not a frame that an AVI says was dropped.
+
+    PyAV 18.1 must not be read beyond it: for streams that turned up while reading it raises IndexError there.
+    """
+    return packet.size == 0 and packet.pts is None and packet.dts is None and packet.pos is None
+
+
 @contextmanager
-def open_video(path: Path, deadline: Deadline) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_video(path: Path, deadline: Deadline, options: DecodeOptions) -> Iterator[OpenVideo]:
     """Open a local file and its first video stream that is not a cover picture, with one decoder thread.
 
-    The name is given to ffmpeg behind `file:`, so that one like `-x.mp4` or `concat:a|b` is only ever a name.
+    The name is given to ffmpeg behind `file:`, so that one like `-x.mp4` or `concat:a|b` is only ever a name. Packets
+    of other streams are not read, and pictures of more than `options.max_pixels` are refused before memory is taken
+    for them.
 
     Raises:
         VideoError: `CORRUPT` when it is no video that is read here, `NO_VIDEO_STREAM`, `UNSUPPORTED` when nothing here
-            decodes it, or `TIMEOUT`.
+            decodes it, or `TIMEOUT`. Errors of ffmpeg inside the block become one as well.
     """
     deadline.check()
     with ffmpeg_errors():
@@ -160,7 +200,7 @@ def open_video(path: Path, deadline: Deadline) -> Iterator[tuple[InputContainer,
             container = av.open(
                 "file:" + os.fspath(path),
                 mode="r",
-                options=_OPTIONS,
+                options={**_OPTIONS, "max_streams": str(options.max_streams)},
                 metadata_errors="replace",
                 timeout=(deadline.left_seconds, deadline.left_seconds),
             )
@@ -168,11 +208,10 @@ def open_video(path: Path, deadline: Deadline) -> Iterator[tuple[InputContainer,
             reason = f"the file is no video in a format that is accepted (ffmpeg: {error.strerror})"
             raise VideoError(VideoStatus.CORRUPT, reason) from error
         with container:
-            stream = _video_stream(container)
-            yield container, stream
+            yield OpenVideo(container, _video_stream(container, options))
 
 
-def _video_stream(container: InputContainer) -> VideoStream:
+def _video_stream(container: InputContainer, options: DecodeOptions) -> VideoStream:
     streams = [stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition]
     if not streams:
         cover = "only a cover picture" if container.streams.video else "no video stream"
@@ -180,9 +219,26 @@ def _video_stream(container: InputContainer) -> VideoStream:
     stream = streams[0]
     if has_no_decoder(stream):
         raise VideoError(VideoStatus.UNSUPPORTED, "nothing here decodes the video stream")
-    stream.codec_context.thread_count = 1
-    stream.codec_context.thread_type = av.codec.context.ThreadType.NONE
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = Discard.all
+    context = stream.codec_context
+    check_pixels(context.height, context.width, options)
+    context.thread_count = 1
+    context.thread_type = av.codec.context.ThreadType.NONE
+    context.options = {"max_pixels": str(options.max_pixels)}
     return stream
+
+
+def check_pixels(height: int, width: int, options: DecodeOptions) -> None:
+    """Refuse pictures that are too large, by their size as stored.
+
+    Raises:
+        VideoError: `UNSUPPORTED`.
+    """
+    if height * width > options.max_pixels:
+        reason = f"the picture is {width}x{height}, it may have {options.max_pixels} pixels"
+        raise VideoError(VideoStatus.UNSUPPORTED, reason)
 
 
 def has_no_decoder(stream: VideoStream) -> bool:

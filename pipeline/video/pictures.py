@@ -1,32 +1,119 @@
-"""From a decoded frame to upright RGB pixels at their own size."""
+"""From a decoded frame to the square RGB picture that is stored."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 from av.buffer import Buffer
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from pipeline.video.clips import DecodeOptions, Resize, VideoError
+from pipeline.video.opening import check_pixels, ffmpeg_errors
+from pipeline.video.resizing import centre_crop, resize_and_crop, resized_shape
+from store.schema import VideoStatus
+
 _IDENTITY = (1, 0, 0, 0, 1, 0, 0, 0, 1)
+_SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
+"""Without accurate rounding swscale makes colours about one grey level too dark; bit-exact on every processor."""
 
 
-def to_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
-    """Convert one frame as its tags say, and turn it the way it is to be shown.
+class Album:
+    """The pictures that are made of the frames of one video, each by its place in the video."""
+
+    def __init__(self, options: DecodeOptions, pixel_aspect: Fraction) -> None:
+        self.options = options
+        self._pixel_aspect = pixel_aspect
+        self._reformatter = VideoReformatter()
+        self._pictures: dict[int, NDArray[np.uint8]] = {}
+        self.height = 0
+        """Of the first frame added, as displayed, in pixels."""
+        self.width = 0
+
+    def add(self, place: int, frame: VideoFrame) -> None:
+        """Convert a frame.
+
+        Raises:
+            VideoError: `UNSUPPORTED`, for its size is outside the limits or swscale cannot convert it.
+        """
+        height, width = shown_shape(frame, self._pixel_aspect)
+        self._check_size(frame, height, width)
+        if not self._pictures:
+            self.height, self.width = height, width
+        with ffmpeg_errors():
+            self._pictures[place] = square_picture(
+                frame, self._reformatter, self.options.image_size, self.options.resize, self._pixel_aspect
+            )
+
+    def pictures(self, places: Sequence[int]) -> NDArray[np.uint8]:
+        """Pictures by place, shape (len(places), size, size, 3)."""
+        return np.stack([self._pictures[place] for place in places])
+
+    def _check_size(self, frame: VideoFrame, height: int, width: int) -> None:
+        options = self.options
+        check_pixels(frame.height, frame.width, options)
+        if min(height, width) < options.min_side:
+            limit = f"its shorter side must have at least {options.min_side} pixels"
+        elif max(height, width) > options.max_aspect * min(height, width):
+            limit = f"its sides may differ by a factor of {options.max_aspect:g}"
+        else:
+            return
+        raise VideoError(VideoStatus.UNSUPPORTED, f"the picture is {width}x{height}, {limit}")
+
+
+def square_picture(
+    frame: VideoFrame,
+    reformatter: VideoReformatter,
+    size: int,
+    resize: Resize = Resize.SWSCALE,
+    pixel_aspect: Fraction = Fraction(1),
+) -> NDArray[np.uint8]:
+    """Convert one frame as its tags say, turn it the way it is to be shown, and cut out its middle square.
 
     Colour matrix and range are those the frame is tagged with; an untagged one is taken as BT.601, limited range, as
-    swscale and OpenCV do. An alpha channel is dropped. Pixels that are not square stay as they are stored.
+    swscale and OpenCV do. High dynamic range is converted by its matrix and not tone-mapped; interlaced fields stay
+    woven; an alpha channel is dropped. Pixels that are not square become so.
+
+    Args:
+        frame: As decoded.
+        reformatter: Shared between the frames of a video: it keeps what it has set up.
+        size: Side of the square, pixels.
+        resize: By swscale in one step, or as CLIP does it.
+        pixel_aspect: Width over height of a pixel.
 
     Returns:
-        Shape (height, width, 3), of the frame as displayed.
+        Shape (size, size, 3), RGB.
 
     Raises:
         av.error.FFmpegError: swscale cannot convert from the frame's format.
     """
-    rgb = reformatter.reformat(frame, format="rgb24", interpolation="BICUBIC", threads=1).to_ndarray()
-    return upright(rgb.astype(np.uint8, copy=False), display_matrix(frame))
+    matrix, shown = display_matrix(frame), shown_shape(frame, pixel_aspect)
+    if resize is Resize.CLIP:
+        rgb = _converted(frame, reformatter, frame.height, frame.width, Interpolation.BICUBIC)
+        return resize_and_crop(upright(rgb, matrix), size, shown)
+    height, width = resized_shape(*shown, size)
+    stored = (width, height) if _is_turned(matrix) else (height, width)
+    return centre_crop(upright(_converted(frame, reformatter, *stored, _SCALING), matrix), size)
+
+
+def _converted(
+    frame: VideoFrame, reformatter: VideoReformatter, height: int, width: int, flags: Interpolation
+) -> NDArray[np.uint8]:
+    rgb = reformatter.reformat(frame, width, height, "rgb24", interpolation=flags, threads=1)
+    return rgb.to_ndarray().astype(np.uint8, copy=False)
+
+
+def shown_shape(frame: VideoFrame, pixel_aspect: Fraction) -> tuple[int, int]:
+    """Height and width of a frame as displayed: its wider pixels made square, and turned."""
+    height, width = frame.height, frame.width
+    if pixel_aspect > 1:
+        width = max(1, round(width * pixel_aspect))
+    else:
+        height = max(1, round(height / pixel_aspect))
+    return (width, height) if _is_turned(display_matrix(frame)) else (height, width)
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, ...]:
@@ -35,6 +122,12 @@ def display_matrix(frame: VideoFrame) -> tuple[int, ...]:
     if not isinstance(side_data, Buffer):
         return _IDENTITY
     return tuple(np.frombuffer(bytes(side_data), dtype=np.int32).tolist())
+
+
+def _is_turned(matrix: Sequence[int]) -> bool:
+    """Whether rows become columns."""
+    a, b, _, c, d = matrix[:5]
+    return abs(b) + abs(c) > abs(a) + abs(d)
 
 
 def upright(rgb: NDArray[np.uint8], matrix: Sequence[int]) -> NDArray[np.uint8]:
@@ -57,7 +150,7 @@ def upright(rgb: NDArray[np.uint8], matrix: Sequence[int]) -> NDArray[np.uint8]:
     [[3, 1], [4, 2]]
     """
     a, b, _, c, d = matrix[:5]
-    turned = abs(b) + abs(c) > abs(a) + abs(d)
+    turned = _is_turned(matrix)
     picture = rgb.transpose(1, 0, 2) if turned else rgb
     down, right = (b, c) if turned else (d, a)  # what moves along the new rows, and along the new columns
     return np.ascontiguousarray(picture[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1])

@@ -2,126 +2,182 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import av.error
+import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from pipeline.video.clips import VideoError
-from pipeline.video.opening import Deadline, open_video
+from pipeline.video.bitstream import parser_of
+from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.opening import Deadline, OpenVideo, open_video
+from pipeline.video.packets import NO_TIME, PacketLog, PacketTable
 from pipeline.video.timeline import Timeline, timeline_of
 from store.schema import VideoStatus
+
+HELD_BYTES = 1 << 26
+"""Packets of a video are kept in memory while they are fewer bytes than this in all; else they are read again."""
 
 _MICROSECOND = Fraction(1, 1_000_000)
 """The unit of a container's duration in ffmpeg."""
 
 
 @dataclass(frozen=True, slots=True)
-class PacketFacts:
-    """What is kept of a packet; all times in ticks of the stream's time base."""
+class VideoScan:
+    """What a video's packets and header say."""
 
-    pts: int | None
-    dts: int | None
-    duration: int
-    is_key: bool
-    is_corrupt: bool
-    is_discard: bool
-    """Decoded for others to refer to, but outside an edit list: never shown."""
+    table: PacketTable
+    timeline: Timeline | None
+    """As the packets promise it, or None where they cannot be believed."""
+    time_base: Fraction
+    """Seconds a tick."""
+    average_rate: Fraction | None
+    """Frames a second by the header; used only for frames without times."""
+    guessed_rate: Fraction | None
+    """Frames a second as ffmpeg guesses and OpenCV reports it; used only by `clip4clip` sampling."""
+    declared_end: int | None
+    """Where a file that was cut off was to end, in ticks; None for a whole file."""
+    pixel_aspect: Fraction
+    """Width over height of a pixel as displayed."""
+    codec: str
+    is_cut_off: bool
+    may_skip: bool
+    """Whether packets may be left out: those of some codecs are not understood well enough."""
+    held: tuple[Packet[VideoStream], ...] | None = field(repr=False)
+    """The packets, or None where they would take too much memory."""
 
-    @classmethod
-    def of(cls, packet: Packet[VideoStream]) -> PacketFacts:
-        """Read them off a packet."""
-        return cls(
-            packet.pts,
-            packet.dts,
-            packet.duration or 0,
-            packet.is_keyframe,
-            packet.is_corrupt,
-            packet.is_discard,
-        )
 
-
-def scan_packets(
-    container: InputContainer, stream: VideoStream, deadline: Deadline, *, cut_off: bool
-) -> tuple[PacketFacts, ...]:
-    """Read every packet of the stream without decoding it, in the order of the file.
-
-    Of a file that was cut off, an error while reading and broken packets at the end are taken as its end.
+def scan_video(video: OpenVideo, deadline: Deadline, options: DecodeOptions, *, cut_off: bool) -> VideoScan:
+    """Read the packets of a video without decoding them.
 
     Raises:
-        VideoError: `TIMEOUT`.
-        av.error.FFmpegError: A whole file cannot be read to its end.
+        VideoError: `CORRUPT` when they cannot be read; `TOO_SHORT` when there are none; `UNSUPPORTED` when there are
+            more than the limit; `TIMEOUT`.
     """
-    packets: list[PacketFacts] = []
+    stream, container = video.stream, video.container
+    codec = stream.codec_context.codec.canonical_name
+    parser = parser_of(codec, stream.codec_context.extradata)
+    log, held = PacketLog(parser), _Held()
     try:
-        for packet in container.demux(stream):
-            deadline.check()
-            if _is_flush(packet):
-                break
-            if packet.size:
-                packets.append(PacketFacts.of(packet))
+        with closing(video.packets(deadline)) as packets:
+            for packet in packets:
+                if len(log) >= options.max_packets:
+                    reason = f"the video stream has more than {options.max_packets} packets, which is the limit"
+                    raise VideoError(VideoStatus.UNSUPPORTED, reason)
+                log.add(packet)
+                held.add(packet)
     except (av.error.InvalidDataError, av.error.OSError):
         if not cut_off:
             raise
-    while cut_off and packets and packets[-1].is_corrupt:
-        packets.pop()
-    return tuple(packets)
+    table = log.table()
+    if cut_off:
+        table = table.head(len(table) - _num_broken(table))
+    if stream.time_base is None or not len(table):
+        raise VideoError(VideoStatus.TOO_SHORT, "the video stream has 0 frames")
+    declared_end = declared_end_of(container, stream, table.start_pts) if cut_off else None
+    has_b_frames = bool(stream.codec_context.has_b_frames)
+    return VideoScan(
+        table=table,
+        timeline=planned_timeline(table, stream.time_base, declared_end, has_b_frames=has_b_frames),
+        time_base=stream.time_base,
+        average_rate=stream.average_rate or stream.guessed_rate,
+        guessed_rate=stream.guessed_rate or stream.average_rate,
+        declared_end=declared_end,
+        pixel_aspect=video.pixel_aspect,
+        codec=codec,
+        is_cut_off=cut_off,
+        may_skip=parser is not None,
+        held=held.packets(len(table)),
+    )
 
 
-def _is_flush(packet: Packet[VideoStream]) -> bool:
-    """Whether it is PyAV's mark for the end of the stream, and not a frame that an AVI says was dropped.
+class _Held:
+    """Keeps packets until they are too many bytes, and then none."""
 
-    PyAV 18.1 must not be read beyond it: for streams that turned up while reading it raises IndexError there.
-    """
-    return packet.size == 0 and packet.pts is None and packet.dts is None and packet.pos is None
+    def __init__(self) -> None:
+        self._packets: list[Packet[VideoStream]] | None = []
+        self._num_bytes = 0
+
+    def add(self, packet: Packet[VideoStream]) -> None:
+        self._num_bytes += packet.size
+        if self._num_bytes > HELD_BYTES:
+            self._packets = None
+        elif self._packets is not None:
+            self._packets.append(packet)
+
+    def packets(self, num_packets: int) -> tuple[Packet[VideoStream], ...] | None:
+        return None if self._packets is None else tuple(self._packets[:num_packets])
+
+
+def read_packets(
+    path: Path, scan: VideoScan, places: Sequence[int], deadline: Deadline, options: DecodeOptions
+) -> Generator[Packet[VideoStream], None, None]:
+    """The packets at some places of the table, increasing: those that are held, or read again."""
+    if scan.held is not None:
+        yield from (scan.held[place] for place in places)
+        return
+    wanted = iter(places)
+    place = next(wanted, None)
+    with open_video(path, deadline, options) as video, closing(video.packets(deadline)) as packets:
+        for number, packet in enumerate(packets):
+            if number == place:
+                yield packet
+                place = next(wanted, None)
+            if place is None:
+                return
+
+
+def _num_broken(table: PacketTable) -> int:
+    """Packets at the end that are flagged corrupt: what a cut left of the last ones."""
+    return int(np.argmin(table.is_corrupt[::-1])) if not table.is_corrupt.all() else len(table)
 
 
 def planned_timeline(
-    packets: Sequence[PacketFacts], time_base: Fraction, declared_end: int | None, *, has_b_frames: bool
+    table: PacketTable, time_base: Fraction, declared_end: int | None, *, has_b_frames: bool
 ) -> Timeline | None:
     """The timeline that the packets promise, or None where it cannot be believed.
 
-    Not believed: packets without times or with equal ones, a first packet that is no key frame, fewer than two frames,
-    and B pictures whose presentation order is said to be the decoding order (times that an AVI cannot hold). Packets
-    outside an edit list are no frames. What is believed is still checked against every frame decoded.
+    Not believed: packets without times or with equal ones, a first packet that is no key frame or is shown after
+    another, fewer than two frames, and B pictures whose presentation order is said to be the decoding order (times that
+    an AVI cannot hold). Packets outside an edit list are no frames. What is believed is still checked against every
+    frame decoded.
 
     Args:
-        packets: In the order of the file.
+        table: Of the whole stream.
         time_base: Seconds a tick.
         declared_end: Where a file that was cut off was to end, in ticks; None for a whole file.
         has_b_frames: Whether pictures are decoded in another order than shown.
 
-    >>> def packet(pts, dts):
-    ...     return PacketFacts(pts, dts, 1, dts == 0, False, False)
-    >>> planned_timeline([packet(1, 0), packet(3, 1), packet(2, 2)], Fraction(1, 25), None, has_b_frames=True).pts
+    >>> reordered = PacketTable.of([(1, 0), (3, 1), (2, 2)])
+    >>> planned_timeline(reordered, Fraction(1, 25), None, has_b_frames=True).pts
     array([1, 2, 3])
-    >>> planned_timeline([packet(0, 0), packet(1, 1), packet(2, 2)], Fraction(1, 25), None, has_b_frames=True) is None
+    >>> in_order = PacketTable.of([(0, 0), (1, 1), (2, 2)])
+    >>> planned_timeline(in_order, Fraction(1, 25), None, has_b_frames=True) is None
     True
     """
-    times = [packet.pts for packet in packets if packet.pts is not None and not packet.is_discard]
-    num_shown = sum(not packet.is_discard for packet in packets)
-    if num_shown < 2 or len(times) != num_shown or len(set(times)) != num_shown or not packets[0].is_key:
+    shown = table.pts[table.is_shown]
+    times = np.unique(shown)
+    if len(times) < 2 or len(times) != len(shown) or times[0] == NO_TIME or not table.is_key[0]:
         return None
-    if has_b_frames and len({_reordering(packet) for packet in packets}) == 1:
+    if table.is_shown[0] and table.pts[0] != times[0]:
         return None
-    last = max((packet for packet in packets if not packet.is_discard), key=lambda packet: packet.pts or 0)
-    return timeline_of(sorted(times), last.duration, time_base, declared_end, decoded_end(packets))
-
-
-def _reordering(packet: PacketFacts) -> int | None:
-    return None if packet.pts is None or packet.dts is None else packet.pts - packet.dts
-
-
-def decoded_end(packets: Sequence[PacketFacts]) -> int | None:
-    """The decoding time at which the packets end: any later packet would be shown at or after it."""
-    if not packets or packets[-1].dts is None:
+    if has_b_frames and _is_never_reordered(table):
         return None
-    return packets[-1].dts + max(1, packets[-1].duration)
+    last_duration = int(table.duration[table.is_shown][np.argmax(shown)])
+    return timeline_of(times, last_duration, time_base, declared_end, table.decoded_end)
+
+
+def _is_never_reordered(table: PacketTable) -> bool:
+    """Whether presentation follows decoding by one and the same interval, or there are no decoding times at all."""
+    if bool((table.dts == NO_TIME).any()):
+        return bool((table.dts == NO_TIME).all())
+    return len(np.unique(table.pts - table.dts)) == 1
 
 
 def declared_end_of(container: InputContainer, stream: VideoStream, start_pts: int) -> int | None:
@@ -139,53 +195,3 @@ def declared_end_of(container: InputContainer, stream: VideoStream, start_pts: i
     if "matroska" in container.format.name and container.duration is not None:
         return int(container.duration * _MICROSECOND / stream.time_base)
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class VideoScan:
-    """What a video's packets and header say."""
-
-    packets: tuple[PacketFacts, ...]
-    """In the order of the file."""
-    timeline: Timeline | None
-    """As the packets promise it, or None where they cannot be believed."""
-    time_base: Fraction
-    """Seconds a tick."""
-    average_rate: Fraction | None
-    """Frames a second by the header; used only for frames without times."""
-    declared_end: int | None
-    """Where a file that was cut off was to end, in ticks; None for a whole file."""
-    codec: str
-    is_cut_off: bool
-
-    @property
-    def start_pts(self) -> int:
-        """The earliest time of a packet that is shown, in ticks; 0 when none has a time."""
-        return _start_of(self.packets)
-
-
-def scan_video(path: Path, deadline: Deadline, *, cut_off: bool) -> VideoScan:
-    """Open a video and read its packets without decoding them.
-
-    Raises:
-        VideoError: As `open_video`; `CORRUPT` when the packets cannot be read; `TOO_SHORT` when there are none.
-    """
-    with open_video(path, deadline) as (container, stream):
-        packets = scan_packets(container, stream, deadline, cut_off=cut_off)
-        if stream.time_base is None or not packets:
-            raise VideoError(VideoStatus.TOO_SHORT, "the video stream has 0 frames")
-        declared_end = declared_end_of(container, stream, _start_of(packets)) if cut_off else None
-        has_b_frames = bool(stream.codec_context.has_b_frames)
-        return VideoScan(
-            packets=packets,
-            timeline=planned_timeline(packets, stream.time_base, declared_end, has_b_frames=has_b_frames),
-            time_base=stream.time_base,
-            average_rate=stream.average_rate or stream.guessed_rate,
-            declared_end=declared_end,
-            codec=stream.codec_context.codec.canonical_name,
-            is_cut_off=cut_off,
-        )
-
-
-def _start_of(packets: Sequence[PacketFacts]) -> int:
-    return min((packet.pts for packet in packets if packet.pts is not None and not packet.is_discard), default=0)

@@ -35,7 +35,13 @@ def crop_start(length: int, size: int) -> int:
     return round((length - size) / 2.0)
 
 
-def resize_and_crop(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def centre_crop(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The middle square of a picture, shape (size, size, 3), contiguous."""
+    top, left = crop_start(rgb.shape[0], size), crop_start(rgb.shape[1], size)
+    return np.ascontiguousarray(rgb[top : top + size, left : left + size])
+
+
+def resize_and_crop(rgb: NDArray[np.uint8], size: int, shown: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Make one picture what CLIP's preprocessing makes of it, before normalisation.
 
     PIL's bicubic filter (antialiased) brings the short side to `size`; the centre is then cropped. This is
@@ -44,6 +50,7 @@ def resize_and_crop(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     Args:
         rgb: Shape (height, width, 3).
         size: Side of the square to make, in pixels.
+        shown: Height and width as displayed, where the picture's pixels are not square.
 
     Returns:
         Shape (size, size, 3), contiguous.
@@ -53,7 +60,7 @@ def resize_and_crop(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ValueError(f"expected (height, width, 3) uint8, got {rgb.shape} {rgb.dtype}")
-    height, width = resized_shape(rgb.shape[0], rgb.shape[1], size)
+    shown_height, shown_width = shown or rgb.shape[:2]
+    height, width = resized_shape(shown_height, shown_width, size)
     picture = Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC)
-    left, top = crop_start(width, size), crop_start(height, size)
-    return np.array(picture.crop((left, top, left + size, top + size)), dtype=np.uint8)
+    return centre_crop(np.array(picture, dtype=np.uint8), size)

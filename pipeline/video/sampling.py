@@ -6,8 +6,134 @@ unbounded integers, so nothing overflows and no frame rate is ever rounded.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+
 import numpy as np
 from numpy.typing import NDArray
+
+
+class SamplingMode(StrEnum):
+    """How the frames of a clip are chosen."""
+
+    UNIFORM = "uniform"
+    """Those shown at the centres of equal spans, by presentation time; repeated where there are too few."""
+    FPS = "fps"
+    """Those shown at a constant rate from the start; where they are too many, some of them; too few, fewer."""
+    CLIP4CLIP = "clip4clip"
+    """One a second by frame number over the rate cut to an integer, as CLIP4Clip's `rawvideo_util.py` has it."""
+
+
+class Keep(StrEnum):
+    """Which of too many frames stay (CLIP4Clip's `slice_framepos`)."""
+
+    HEAD = "head"
+    TAIL = "tail"
+    UNIFORM = "uniform"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """A sampling mode and what belongs to it."""
+
+    mode: SamplingMode = SamplingMode.UNIFORM
+    fps: Fraction = Fraction(1)
+    """Frames a second of the mode `fps`."""
+    keep: Keep = Keep.UNIFORM
+    """Of the modes `fps` and `clip4clip`."""
+
+    def __post_init__(self) -> None:
+        if not self.fps > 0:
+            raise ValueError(f"fps must be positive, got {self.fps}")
+
+
+UNIFORM = Sampling()
+
+
+def kept(num_candidates: int, max_frames: int, keep: Keep) -> NDArray[np.int64]:
+    """Which of too many candidates stay: the first, the last, or spread over all as CLIP4Clip spreads them.
+
+    Args:
+        num_candidates: At least 0.
+        max_frames: At least 1.
+        keep: Which.
+
+    Returns:
+        Shape (min(num_candidates, max_frames),), increasing.
+
+    >>> kept(7, 3, Keep.UNIFORM).tolist(), kept(7, 3, Keep.HEAD).tolist(), kept(7, 3, Keep.TAIL).tolist()
+    ([0, 3, 6], [0, 1, 2], [4, 5, 6])
+    >>> kept(2, 3, Keep.UNIFORM).tolist()
+    [0, 1]
+    """
+    if num_candidates <= max_frames:
+        return np.arange(num_candidates, dtype=np.int64)
+    if keep is Keep.HEAD:
+        return np.arange(max_frames, dtype=np.int64)
+    if keep is Keep.TAIL:
+        return np.arange(num_candidates - max_frames, num_candidates, dtype=np.int64)
+    return np.linspace(0, num_candidates - 1, num=max_frames, dtype=int).astype(np.int64)  # truncates, as theirs does
+
+
+def fps_targets(start_pts: int, end_pts: int, interval: Fraction, max_frames: int, keep: Keep) -> NDArray[np.int64]:
+    """The ticks at which a constant rate looks at `[start_pts, end_pts)`: its start, and every interval after it.
+
+    Args:
+        start_pts: In ticks.
+        end_pts: Later than `start_pts`.
+        interval: Ticks between two looks; need not be whole.
+        max_frames: At most so many.
+        keep: Which, of too many.
+
+    Returns:
+        Shape (n,), rounded down: a frame is shown at a time if it is shown at the tick before it.
+
+    >>> fps_targets(0, 10, Fraction(5, 2), 12, Keep.UNIFORM).tolist()
+    [0, 2, 5, 7]
+    >>> fps_targets(0, 10, Fraction(5, 2), 2, Keep.UNIFORM).tolist()
+    [0, 7]
+    """
+    if end_pts <= start_pts or interval <= 0:
+        raise ValueError(f"no rate over [{start_pts}, {end_pts}) at an interval of {interval}")
+    num_candidates = -((start_pts - end_pts) // interval)  # the span over the interval, rounded up
+    numbers = kept(num_candidates, max_frames, keep).tolist()
+    return np.array([start_pts + number * interval.numerator // interval.denominator for number in numbers], np.int64)
+
+
+def clip4clip_indices(
+    num_frames: int, rate: Fraction, start_seconds: float, end_seconds: float | None
+) -> NDArray[np.int64]:
+    """The frames that CLIP4Clip's `rawvideo_util.py` reads at one a second, before some of too many are kept.
+
+    Its rate is cut to an integer (29.97 becomes 29), frame `second * rate` stands for a second, and the second at which
+    a clip ends counts if there is still a frame.
+
+    Args:
+        num_frames: Of the video.
+        rate: Frames a second, as OpenCV's `CAP_PROP_FPS` says it.
+        start_seconds: Of the clip, cut to an integer; theirs are integers.
+        end_seconds: Of the clip, rounded up to an integer; None for the whole video.
+
+    Returns:
+        Shape (n,), increasing, each below `num_frames`.
+
+    Raises:
+        ValueError: A rate below one, by which theirs divides.
+
+    >>> clip4clip_indices(75, Fraction(30000, 1001), 0, None).tolist()
+    [0, 29, 58]
+    >>> clip4clip_indices(300, Fraction(25), 3, 5).tolist()
+    [75, 100, 125]
+    """
+    whole_rate = int(rate)
+    if whole_rate < 1:
+        raise ValueError(f"a rate of {float(rate):g} frames a second, which CLIP4Clip cuts to 0")
+    total_seconds = (num_frames + whole_rate - 1) // whole_rate
+    last = total_seconds if end_seconds is None else min(math.ceil(end_seconds), total_seconds)
+    indices = whole_rate * np.arange(int(start_seconds), last + 1, dtype=np.int64)
+    return indices[indices < num_frames]
 
 
 def uniform_targets(start_pts: int, end_pts: int, num_frames: int) -> NDArray[np.int64]:
@@ -31,6 +157,16 @@ def uniform_targets(start_pts: int, end_pts: int, num_frames: int) -> NDArray[np
 
     >>> uniform_targets(0, 10, 2).tolist()
     [2, 7]
+
+    Nine frames of one tick and three spans: the middle frame of each third, as at any constant rate.
+
+    >>> shown_at(np.arange(9), uniform_targets(0, 9, 3)).tolist()
+    [1, 4, 7]
+
+    Fewer frames than targets, and a last frame that is held for long:
+
+    >>> shown_at(np.array([0, 10]), uniform_targets(0, 20, 4)).tolist()
+    [0, 0, 1, 1]
     """
     if num_frames < 1:
         raise ValueError(f"num_frames must be at least 1, got {num_frames}")
@@ -42,42 +178,26 @@ def uniform_targets(start_pts: int, end_pts: int, num_frames: int) -> NDArray[np
     return np.array(targets, dtype=np.int64)
 
 
-def uniform_indices(pts: NDArray[np.int64], end_pts: int, num_frames: int) -> NDArray[np.int64]:
-    """The frames shown at the centres of `num_frames` equal spans of the clip `[pts[0], end_pts)`.
-
-    The frame shown at a time is the last one whose presentation time is not after it. At a constant frame rate with
-    `N` frames that is `floor((i + 1/2) * N / num_frames)`. Frames repeat where there are fewer than targets.
+def shown_at(pts: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The frames shown at some times: of each, the last frame whose presentation time is not after it.
 
     Args:
         pts: Shape (N,), N >= 1: presentation times in ticks, strictly increasing.
-        end_pts: The tick at which the last frame stops being shown; later than `pts[-1]`, or the declared end of a
-            clip whose frames are not all there.
-        num_frames: How many frames to choose, at least 1.
+        targets: Shape (n,): times in ticks, none before the first frame.
 
     Returns:
-        Shape (num_frames,): positions in `pts`, non-decreasing.
+        Shape (n,): positions in `pts`.
 
     Raises:
-        ValueError: No frames, times that do not increase, an end that is not after the last frame, or no frame asked
-            for.
+        ValueError: No frames, times that do not increase, or a target before the first.
 
-    Nine frames of one tick and three targets: the middle frame of each third.
-
-    >>> uniform_indices(np.arange(9), 9, 3).tolist()
-    [1, 4, 7]
-
-    Fewer frames than targets, and a last frame that is held for long:
-
-    >>> uniform_indices(np.array([0, 10]), 20, 4).tolist()
-    [0, 0, 1, 1]
-    >>> uniform_indices(np.array([0, 1, 2]), 100, 4).tolist()
-    [2, 2, 2, 2]
+    >>> shown_at(np.array([0, 10, 20]), np.array([0, 9, 10, 500])).tolist()
+    [0, 0, 1, 2]
     """
     if pts.ndim != 1 or pts.size == 0:
         raise ValueError(f"pts must be a vector of at least one time, got shape {pts.shape}")
     if not bool(np.all(pts[1:] > pts[:-1])):  # a comparison cannot overflow, a difference can
         raise ValueError("pts must be strictly increasing")
-    if end_pts <= int(pts[-1]):
-        raise ValueError(f"the clip must end after its last frame at {int(pts[-1])}, got end_pts {end_pts}")
-    targets = uniform_targets(int(pts[0]), end_pts, num_frames)
+    if targets.size and int(targets.min()) < int(pts[0]):
+        raise ValueError(f"the first frame is shown at {int(pts[0])}, nothing is at {int(targets.min())}")
     return np.searchsorted(pts, targets, side="right").astype(np.int64) - 1

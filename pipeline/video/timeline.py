@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,8 +10,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.video.clips import VideoError
-from pipeline.video.sampling import uniform_indices, uniform_targets
+from pipeline.video.clips import DecodeOptions, VideoError, Window
+from pipeline.video.sampling import SamplingMode, clip4clip_indices, fps_targets, kept, shown_at, uniform_targets
 from store.schema import VideoStatus
 
 
@@ -51,23 +52,78 @@ class Timeline:
         """When frames are shown, in seconds since the first; shape as given."""
         return np.array([self.seconds(int(self.pts[i]) - self.start_pts) for i in index], dtype=np.float64)
 
-    def choose(self, num_frames: int) -> NDArray[np.int64]:
-        """`uniform_indices` of the whole clip, refused if one of them would lie in what was cut off.
+    def span(self, window: Window) -> tuple[int, int]:
+        """The ticks `[start, end)` of a clip: where it leads beyond the video, those that there are.
 
         Raises:
-            VideoError: `TRUNCATED`.
+            VideoError: `TOO_SHORT`, the video ends before the clip begins, or shows one frame in it.
         """
-        last_target = int(uniform_targets(self.start_pts, self.end_pts, num_frames)[-1])
-        if self.truncated and last_target >= self.readable_end:
-            readable = self.seconds(max(0, self.readable_end - self.start_pts))
-            whole = self.seconds(self.end_pts - self.start_pts)
-            reason = f"the file was cut off, only {readable:.3f} s of {whole:.3f} s are readable"
-            raise VideoError(VideoStatus.TRUNCATED, reason)
-        return uniform_indices(self.pts, max(self.end_pts, int(self.pts[-1]) + 1), num_frames)
+        end = max(self.end_pts, int(self.pts[-1]) + 1)
+        start = self.start_pts + self._ticks(window.start_seconds)
+        if start >= end:
+            whole = self.seconds(end - self.start_pts)
+            reason = f"the clip begins at {window.start_seconds:g} s, and the video ends at {whole:.3f} s"
+            raise VideoError(VideoStatus.TOO_SHORT, reason)
+        if window.end_seconds is not None:
+            end = min(end, max(start + 1, self.start_pts + self._ticks(window.end_seconds)))
+        first, last = shown_at(self.pts, np.array([start, end - 1])).tolist()
+        if first == last:
+            reason = f"the clip has 1 frame, the one at {self.seconds(int(self.pts[first]) - self.start_pts):.3f} s"
+            raise VideoError(VideoStatus.TOO_SHORT, f"{reason}, and motion takes two")
+        return start, end
+
+    def choose(self, options: DecodeOptions, window: Window, rate: Fraction | None) -> NDArray[np.int64]:
+        """The frames of a clip.
+
+        Args:
+            options: How many, and how they are sampled.
+            window: The clip.
+            rate: Frames a second by the header, which only `clip4clip` asks for.
+
+        Returns:
+            Shape (n,): places in the timeline, non-decreasing; n is `num_frames`, or less where the mode says so.
+
+        Raises:
+            VideoError: `TRUNCATED`, one of them lies in what was cut off; `TOO_SHORT`; `UNSUPPORTED`, no rate.
+        """
+        start, end = self.span(window)
+        sampling = options.sampling
+        match sampling.mode:
+            case SamplingMode.UNIFORM:
+                targets = uniform_targets(start, end, options.num_frames)
+            case SamplingMode.FPS:
+                interval = 1 / (sampling.fps * self.time_base)
+                targets = fps_targets(start, end, interval, options.num_frames, sampling.keep)
+            case SamplingMode.CLIP4CLIP:
+                return self._clip4clip(options, window, rate)
+        if self.truncated and int(targets[-1]) >= self.readable_end:
+            raise self._cut_off()
+        return shown_at(self.pts, targets)
+
+    def _clip4clip(self, options: DecodeOptions, window: Window, rate: Fraction | None) -> NDArray[np.int64]:
+        try:
+            indices = clip4clip_indices(len(self.pts), rate or Fraction(0), window.start_seconds, window.end_seconds)
+        except ValueError as error:
+            raise VideoError(VideoStatus.UNSUPPORTED, f"the video has {error}") from error
+        if not len(indices):
+            raise VideoError(VideoStatus.TOO_SHORT, f"no frame of the video lies in the clip, {window}")
+        chosen = indices[kept(len(indices), options.num_frames, options.sampling.keep)]
+        if self.truncated and int(self.pts[chosen[-1]]) >= self.readable_end:
+            raise self._cut_off()
+        return chosen
+
+    def _cut_off(self) -> VideoError:
+        readable = self.seconds(max(0, self.readable_end - self.start_pts))
+        whole = self.seconds(self.end_pts - self.start_pts)
+        reason = f"the file was cut off, only {readable:.3f} s of {whole:.3f} s are readable"
+        return VideoError(VideoStatus.TRUNCATED, reason)
+
+    def _ticks(self, seconds: float) -> int:
+        return math.floor(Fraction(seconds) / self.time_base)
 
 
 def timeline_of(
-    times: Sequence[int],
+    times: Sequence[int] | NDArray[np.int64],
     last_duration: int,
     time_base: Fraction,
     declared_end: int | None,
@@ -91,8 +147,9 @@ def timeline_of(
     >>> cut.readable_end, cut.end_pts
     (20, 100)
     """
-    mean_interval = max(1, round(Fraction(times[-1] - times[0], len(times) - 1)))
-    end = times[-1] + (last_duration if last_duration > 0 else mean_interval)
+    first, last = int(times[0]), int(times[-1])
+    mean_interval = max(1, round(Fraction(last - first, len(times) - 1)))
+    end = last + (last_duration if last_duration > 0 else mean_interval)
     readable_end = end if complete_until is None else min(end, complete_until)
     pts = np.array(times, dtype=np.int64)
     if declared_end is None or 2 * (declared_end - readable_end) <= mean_interval:

@@ -1,0 +1,172 @@
+"""What a packet's first bytes say of its picture: can a decoder start there, does anything refer to it, is it shown.
+
+Flags of containers say less, and sometimes wrongly: an H.264 "key frame" may be a recovery point, and what follows it
+may refer to pictures before it. So packets of some codecs are read here, a few bytes each, by their standards: H.264
+(7.3.1, 7.4.1), HEVC (7.3.1.2, table 7-1), MPEG-1/2 (6.2.3), MPEG-4 part 2 (6.2.5), VP8 (RFC 6386, 9.1) and VP9 (6.2).
+In a few more, every packet that is flagged as key stands for itself. Packets of all others are never left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What is known of the coded picture in a packet."""
+
+    is_start: bool
+    """A decoder that starts here gives right pictures from here on, in the order in which they are shown."""
+    is_reference: bool
+    """Another picture may refer to it."""
+    is_shown: bool = True
+    layer: int = 0
+    """HEVC's temporal sub-layer: a picture that its own layer does not refer to may be one for higher layers."""
+
+
+PLAIN = Picture(is_start=False, is_reference=True)
+"""A picture that others may refer to, and that itself refers to others."""
+STANDALONE = Picture(is_start=True, is_reference=True)
+
+PictureParser = Callable[[bytes | memoryview, bool], Picture]
+"""From the bytes of a packet, and whether it is flagged as a key frame."""
+
+_H264_IDR, _H264_SLICES = 5, frozenset({1, 2, 3, 4, 5})
+_HEVC_IRAP = range(16, 22)
+"""IDR, CRA and BLA pictures."""
+_HEVC_NEVER_REFERRED = frozenset({0, 2, 4, 6, 8, 10, 12, 14})
+"""Sub-layer non-reference pictures: TRAIL_N, TSA_N, STSA_N, RADL_N, RASL_N and reserved ones."""
+_HEVC_LAST_VCL = 31
+_MPEG_PICTURE, _MPEG4_VOP = b"\x00\x00\x01\x00", b"\x00\x00\x01\xb6"
+_MPEG_I, _MPEG_B = 1, 3
+_MPEG4_I, _MPEG4_B = 0, 2
+
+_STANDALONE_WHERE_KEY = frozenset(
+    {
+        "av1",
+        "mjpeg",
+        "prores",
+        "dnxhd",
+        "ffv1",
+        "huffyuv",
+        "ffvhuff",
+        "utvideo",
+        "rawvideo",
+        "v210",
+        "dvvideo",
+        "jpeg2000",
+    }
+)
+"""Codecs whose key packets refer to nothing before them, and nothing after one refers beyond it."""
+
+
+def parser_of(codec: str, extradata: bytes | None) -> PictureParser | None:
+    """How to read packets of a codec, or None where no packet of it may be left out.
+
+    Args:
+        codec: ffmpeg's name of it.
+        extradata: Of the stream: for H.264 and HEVC it says how NAL units are told apart.
+    """
+    if codec in ("h264", "hevc"):
+        length_bytes = _nal_length_bytes(codec, extradata or b"")
+        read = _h264_picture if codec == "h264" else _hevc_picture
+        return lambda packet, is_key: read(_nal_units(packet, length_bytes))
+    if codec in ("mpeg1video", "mpeg2video"):
+        return lambda packet, is_key: _mpeg_picture(bytes(packet))
+    if codec == "mpeg4":
+        return lambda packet, is_key: _mpeg4_picture(bytes(packet))
+    if codec == "vp8":
+        return lambda packet, is_key: Picture(is_key, is_reference=True, is_shown=bool(packet[0] >> 4 & 1))
+    if codec == "vp9":
+        return lambda packet, is_key: Picture(is_key, is_reference=True, is_shown=_vp9_is_shown(packet))
+    if codec in _STANDALONE_WHERE_KEY:
+        return lambda packet, is_key: STANDALONE if is_key else PLAIN
+    return None
+
+
+def _nal_length_bytes(codec: str, extradata: bytes) -> int | None:
+    """Bytes of the length before each NAL unit (avcC, hvcC), or None where start codes stand between them."""
+    place = 4 if codec == "h264" else 21
+    if len(extradata) <= place or extradata[:3] in (b"\0\0\0", b"\0\0\1") or extradata[0] != 1:
+        return None
+    return (extradata[place] & 3) + 1
+
+
+def _nal_units(packet: bytes | memoryview, length_bytes: int | None) -> Iterator[bytes | memoryview]:
+    """The first two bytes of every NAL unit of a packet; ends where a length leads out of it."""
+    if length_bytes is None:
+        content = bytes(packet)
+        place = content.find(b"\0\0\1")
+        while place >= 0:
+            yield content[place + 3 : place + 5]
+            place = content.find(b"\0\0\1", place + 3)
+        return
+    start, size = 0, len(packet)
+    while start + length_bytes + 2 <= size:
+        begin = start + length_bytes
+        yield packet[begin : begin + 2]
+        start = begin + int.from_bytes(packet[start:begin], "big")
+
+
+def _h264_picture(units: Iterator[bytes | memoryview]) -> Picture:
+    """Type and `nal_ref_idc` of the slices: two fields may share a packet, and one of them be referred to.
+
+    >>> _h264_picture(iter([b"\\x06\\x00", b"\\x01\\x9a"]))
+    Picture(is_start=False, is_reference=False, is_shown=True, layer=0)
+    """
+    heads = [unit[0] for unit in units if len(unit) and unit[0] & 31 in _H264_SLICES]
+    if not heads:
+        return PLAIN
+    return Picture(heads[0] & 31 == _H264_IDR, is_reference=any(head >> 5 & 3 for head in heads))
+
+
+def _hevc_picture(units: Iterator[bytes | memoryview]) -> Picture:
+    heads = [(unit[0] >> 1 & 63, (unit[1] & 7) - 1) for unit in units if len(unit) == 2]
+    slices = [(kind, layer) for kind, layer in heads if kind <= _HEVC_LAST_VCL]
+    if not slices:
+        return PLAIN
+    kinds = {kind for kind, _ in slices}
+    return Picture(
+        is_start=slices[0][0] in _HEVC_IRAP,
+        is_reference=not kinds <= _HEVC_NEVER_REFERRED,
+        layer=max(layer for _, layer in slices),
+    )
+
+
+def _mpeg_picture(packet: bytes) -> Picture:
+    """`picture_coding_type` of the picture, or of both its fields; an I picture starts."""
+    kinds = [packet[place + 5] >> 3 & 7 for place in _places(packet, _MPEG_PICTURE) if place + 5 < len(packet)]
+    if not kinds:
+        return PLAIN
+    return Picture(kinds[0] == _MPEG_I, is_reference=any(kind != _MPEG_B for kind in kinds))
+
+
+def _mpeg4_picture(packet: bytes) -> Picture:
+    """`vop_coding_type`; some files pack a B picture behind the one that it refers to."""
+    kinds = [packet[place + 4] >> 6 for place in _places(packet, _MPEG4_VOP) if place + 4 < len(packet)]
+    if not kinds:
+        return PLAIN
+    return Picture(kinds[0] == _MPEG4_I, is_reference=any(kind != _MPEG4_B for kind in kinds))
+
+
+def _places(packet: bytes, code: bytes) -> Iterator[int]:
+    place = packet.find(code)
+    while place >= 0:
+        yield place
+        place = packet.find(code, place + len(code))
+
+
+def _vp9_is_shown(packet: bytes | memoryview) -> bool:
+    """Whether a packet shows a picture: a superframe does, a frame says so.
+
+    >>> _vp9_is_shown(bytes([0b10000010])), _vp9_is_shown(bytes([0b10000000])), _vp9_is_shown(bytes([0b10001000]))
+    (True, False, True)
+    """
+    if packet[-1] >> 5 == 0b110:  # the mark of a superframe's index
+        return True
+    first = packet[0]
+    after_profile = 3 if first >> 4 & 3 == 3 else 2  # profile 3 has a reserved bit more
+    bits = first << after_profile + 2
+    shows_existing, shows = bits >> 7 & 1, bits >> 5 & 1
+    return bool(shows_existing or shows)

@@ -1,0 +1,90 @@
+"""Which packets to send to a decoder so that it gives some frames of a video, and as few others as possible.
+
+Pictures refer to pictures that were decoded before them. So a frame takes the packets from the last place before it at
+which a decoder can start, and of these only the ones that others may refer to: half of the pictures of a usual stream
+are referred to by none. It is exact, for what is left out cannot be seen in what is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.video.packets import NO_TIME, PacketTable
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Packets to send one after the other to a decoder that is fresh; then it is drained."""
+
+    packets: NDArray[np.int64]
+    """Places in the table, increasing."""
+    shown_pts: NDArray[np.int64]
+    """The times of the frames that must come out, and of no others, in the order in which they come."""
+
+
+def plan_segments(table: PacketTable, wanted: Iterable[int]) -> tuple[Segment, ...] | None:
+    """Plan the packets for the frames of some packets.
+
+    Between two wanted frames the decoder goes on if the later one can be reached no other way, and is started anew if
+    there is a start between them.
+
+    Args:
+        table: Of the whole stream; packets that are shown have times, all different.
+        wanted: Places in the table of packets that are shown.
+
+    Returns:
+        Segments in the order of the file; None where a wanted frame has no packet to start from that is shown no later.
+
+    A start, a picture that two others are predicted from, these two (shown before it), and once more:
+
+    >>> from pipeline.video.bitstream import Picture
+    >>> start, reference, other = Picture(True, True), Picture(False, True), Picture(False, False)
+    >>> times = [(0, 0), (3, 1), (1, 2), (2, 3), (4, 4), (7, 5), (5, 6), (6, 7)]
+    >>> table = PacketTable.of(times, [start, reference, other, other] * 2)
+    >>> [segment.packets.tolist() for segment in plan_segments(table, [2, 7])]
+    [[0, 1, 2], [4, 5, 7]]
+    >>> [segment.shown_pts.tolist() for segment in plan_segments(table, [2, 7])]
+    [[0, 1, 3], [4, 6, 7]]
+    """
+    starts = np.flatnonzero(table.is_start)
+    ranges: list[tuple[int, int, list[int]]] = []
+    for target in sorted(set(wanted)):
+        start = _start_for(table, starts, target)
+        if start is None:
+            return None
+        if ranges and start < ranges[-1][1]:
+            first, _, targets = ranges[-1]
+            ranges[-1] = (first, target + 1, [*targets, target])
+        else:
+            ranges.append((start, target + 1, [target]))
+    return tuple(_segment(table, first, stop, targets) for first, stop, targets in ranges)
+
+
+def everything_to(table: PacketTable, last: int) -> Segment:
+    """The packets up to a place, none left out: for streams of which nothing may be."""
+    packets = np.arange(last + 1)
+    return Segment(packets, np.sort(table.pts[: last + 1][table.is_shown[: last + 1]]))
+
+
+def _start_for(table: PacketTable, starts: NDArray[np.int64], target: int) -> int | None:
+    """The last start that is decoded and shown no later than the target.
+
+    A picture shown before its start and decoded after it (a leading picture of an open GOP) may refer beyond the start.
+    """
+    for place in range(int(np.searchsorted(starts, target, side="right")) - 1, -1, -1):
+        if table.pts[starts[place]] <= table.pts[target]:
+            return int(starts[place])
+    return None
+
+
+def _segment(table: PacketTable, first: int, stop: int, targets: list[int]) -> Segment:
+    pts = table.pts[first:stop]
+    is_leading = (pts < table.pts[first]) & (pts != NO_TIME)  # it may refer to what is not decoded here
+    keep = table.is_needed_by_others[first:stop] & ~is_leading
+    keep[np.array(targets) - first] = True
+    packets = first + np.flatnonzero(keep)
+    return Segment(packets, np.sort(table.pts[packets][table.is_shown[packets]]))
