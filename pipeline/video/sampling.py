@@ -48,6 +48,20 @@ class Sampling:
         if not self.fps > 0:
             raise ValueError(f"fps must be positive, got {self.fps}")
 
+    def to_dict(self) -> dict[str, str]:
+        """What matters of it, as strings.
+
+        >>> Sampling().to_dict(), Sampling(SamplingMode.FPS, Fraction(1, 2)).to_dict()
+        ({'mode': 'uniform'}, {'mode': 'fps', 'fps': '1/2', 'keep': 'uniform'})
+        """
+        match self.mode:
+            case SamplingMode.UNIFORM:
+                return {"mode": str(self.mode)}
+            case SamplingMode.FPS:
+                return {"mode": str(self.mode), "fps": str(self.fps), "keep": str(self.keep)}
+            case SamplingMode.CLIP4CLIP:
+                return {"mode": str(self.mode), "keep": str(self.keep)}
+
 
 UNIFORM = Sampling()
 

@@ -56,11 +56,11 @@ def plan_segments(table: PacketTable, wanted: Iterable[int]) -> tuple[Segment, .
         start = _start_for(table, starts, target)
         if start is None:
             return None
-        if ranges and start < ranges[-1][1]:
-            first, _, targets = ranges[-1]
-            ranges[-1] = (first, target + 1, [*targets, target])
-        else:
-            ranges.append((start, target + 1, [target]))
+        first, targets = start, [target]
+        while ranges and start < ranges[-1][1]:  # a leading picture may reach back over several
+            earlier, _, before = ranges.pop()
+            first, targets = min(first, earlier), [*before, *targets]
+        ranges.append((first, target + 1, targets))
     return tuple(_segment(table, first, stop, targets) for first, stop, targets in ranges)
 
 
