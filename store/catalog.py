@@ -18,7 +18,16 @@ from store.schema import Caption, Shard, Video
 VIDEOS_NAME = "catalog/videos.parquet"
 CAPTIONS_NAME = "catalog/captions.parquet"
 
-_VIDEOS = pa.schema([("video_id", pa.string()), ("split", pa.string()), ("row", pa.int64()), ("path", pa.string())])
+_VIDEOS = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("split", pa.string()),
+        ("row", pa.int64()),
+        ("path", pa.string()),
+        ("start_seconds", pa.float64()),
+        ("end_seconds", pa.float64()),
+    ]
+)
 _CAPTIONS = pa.schema(
     [
         ("caption_id", pa.string()),
@@ -42,7 +51,8 @@ class Catalog:
     """All videos and captions of a store. Kept as Arrow tables, so that millions of rows stay small."""
 
     videos: pa.Table
-    """Columns video_id, split, row, path: the videos of a split stand together, in row order."""
+    """Columns video_id, split, row, path, start_seconds, end_seconds: the videos of a split stand together, in row
+    order."""
     captions: pa.Table
     """Columns caption_id, video_id, split, row, text: likewise, the captions of a video together."""
 
@@ -95,5 +105,5 @@ class Catalog:
         return table.filter(pc.equal(table["split"], split))
 
 
-def _fields(row: Video | Caption, schema: pa.Schema) -> dict[str, str | int]:
+def _fields(row: Video | Caption, schema: pa.Schema) -> dict[str, str | int | float | None]:
     return {name: getattr(row, name) for name in schema.names}

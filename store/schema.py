@@ -32,6 +32,10 @@ class Video:
     """Index along the first axis of every array of the split."""
     path: str
     """Relative to the folder of the videos, with forward slashes."""
+    start_seconds: float = 0.0
+    """Where the clip begins, since the first frame of the video stream: several clips may lie in one file."""
+    end_seconds: float | None = None
+    """Where it ends; None where that is the end of the video."""
 
     def __post_init__(self) -> None:
         if self.row < 0:

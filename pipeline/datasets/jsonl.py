@@ -2,7 +2,8 @@
 
     {"video_id": "-x_1_5", "path": "clips/-x_1_5.mp4", "captions": ["a cat plays"], "split": "test"}
 
-`path` is relative to the file, `split` may be left out (`test`), other keys are ignored, and so are blank lines.
+`path` is relative to the file and `split` may be left out (`test`). A clip inside a longer video has `start_seconds`,
+`end_seconds`, or both, counted from the first frame. Other keys are ignored, and so are blank lines.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from pipeline.datasets.files import decode_line, is_video, require_file, require_folder
 from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, relative_path
+from pipeline.video.clips import Window
 
 MAX_LINE_BYTES = 2**20
 
@@ -90,7 +92,27 @@ def _record(fields: dict[str, object], root: Path, path_key: str) -> VideoRecord
         raise DatasetError(_missing_path(fields, path_key))
     path = relative_path(_text(fields, path_key), root)
     split = _text(fields, "split") if "split" in fields else "test"
-    return VideoRecord(video_id, path, split, _captions(fields))
+    return VideoRecord(video_id, path, split, _captions(fields), _window(fields))
+
+
+def _window(fields: dict[str, object]) -> Window:
+    start, end = _seconds(fields, "start_seconds"), _seconds(fields, "end_seconds")
+    try:
+        return Window(start or 0.0, end)
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
+
+
+def _seconds(fields: dict[str, object], key: str) -> float | None:
+    value = fields.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise DatasetError(f"{key!r} must be a number of seconds, got {type(value).__name__} {reprlib.repr(value)}")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise DatasetError(f"{key!r} is no number of seconds: {error}") from error
 
 
 def _text(fields: dict[str, object], key: str) -> str:

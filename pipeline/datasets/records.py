@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.video.clips import WHOLE_VIDEO, Window
 from store.files import check_name
 
 
@@ -26,6 +27,8 @@ class VideoRecord:
     split: str
     captions: tuple[str, ...]
     """At least one, none of them blank."""
+    window: Window = WHOLE_VIDEO
+    """The part of the file that is the clip."""
 
     def __post_init__(self) -> None:
         for name, text in (("video_id", self.video_id), ("path", self.path), ("split", self.split)):
@@ -65,10 +68,11 @@ class Dataset:
             seen.add(video.video_id)
 
     def digest(self) -> str:
-        """The sha256, in hexadecimal, of all ids, paths, splits and captions in order; not of where the folder lies."""
+        """The sha256, in hexadecimal, of all records in order; not of where the folder of the videos lies."""
         content = hashlib.sha256()
         for video in self.videos:
-            row = [video.video_id, video.path, video.split, *video.captions]
+            span = [] if video.window == WHOLE_VIDEO else [[video.window.start_seconds, video.window.end_seconds]]
+            row = [video.video_id, video.path, video.split, *span, *video.captions]
             content.update(json.dumps(row, ensure_ascii=True, separators=(",", ":")).encode() + b"\n")
         return content.hexdigest()
 

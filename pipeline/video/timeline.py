@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -53,23 +52,11 @@ class Timeline:
         return np.array([self.seconds(int(self.pts[i]) - self.start_pts) for i in index], dtype=np.float64)
 
     def span(self, window: Window) -> tuple[int, int]:
-        """The ticks `[start, end)` of a clip: where it leads beyond the video, those that there are.
-
-        Raises:
-            VideoError: `TOO_SHORT`, the video ends before the clip begins, or shows one frame in it.
-        """
+        """The ticks `[start, end)` of a clip: where it leads beyond the video, those that there are, at least one."""
         end = max(self.end_pts, int(self.pts[-1]) + 1)
-        start = self.start_pts + self._ticks(window.start_seconds)
-        if start >= end:
-            whole = self.seconds(end - self.start_pts)
-            reason = f"the clip begins at {window.start_seconds:g} s, and the video ends at {whole:.3f} s"
-            raise VideoError(VideoStatus.TOO_SHORT, reason)
+        start = min(end - 1, self.start_pts + self._ticks(window.start_seconds))
         if window.end_seconds is not None:
             end = min(end, max(start + 1, self.start_pts + self._ticks(window.end_seconds)))
-        first, last = shown_at(self.pts, np.array([start, end - 1])).tolist()
-        if first == last:
-            reason = f"the clip has 1 frame, the one at {self.seconds(int(self.pts[first]) - self.start_pts):.3f} s"
-            raise VideoError(VideoStatus.TOO_SHORT, f"{reason}, and motion takes two")
         return start, end
 
     def choose(self, options: DecodeOptions, window: Window, rate: Fraction | None) -> NDArray[np.int64]:
@@ -86,19 +73,32 @@ class Timeline:
         Raises:
             VideoError: `TRUNCATED`, one of them lies in what was cut off; `TOO_SHORT`; `UNSUPPORTED`, no rate.
         """
-        start, end = self.span(window)
         sampling = options.sampling
+        if sampling.mode is SamplingMode.CLIP4CLIP:
+            return self._clip4clip(options, window, rate)
+        start, end = self._moving_span(window)
         match sampling.mode:
             case SamplingMode.UNIFORM:
                 targets = uniform_targets(start, end, options.num_frames)
             case SamplingMode.FPS:
                 interval = 1 / (sampling.fps * self.time_base)
                 targets = fps_targets(start, end, interval, options.num_frames, sampling.keep)
-            case SamplingMode.CLIP4CLIP:
-                return self._clip4clip(options, window, rate)
         if self.truncated and int(targets[-1]) >= self.readable_end:
             raise self._cut_off()
         return shown_at(self.pts, targets)
+
+    def _moving_span(self, window: Window) -> tuple[int, int]:
+        """The ticks of a clip, refused if it has no two frames."""
+        start, end = self.span(window)
+        first, last = shown_at(self.pts, np.array([start, end - 1])).tolist()
+        if self.start_pts + self._ticks(window.start_seconds) > start:
+            whole = self.seconds(end - self.start_pts)
+            reason = f"the clip begins at {window.start_seconds:g} s, and the video ends at {whole:.3f} s"
+            raise VideoError(VideoStatus.TOO_SHORT, reason)
+        if first == last:
+            when = self.seconds(int(self.pts[first]) - self.start_pts)
+            raise VideoError(VideoStatus.TOO_SHORT, f"the clip has 1 frame, at {when:.3f} s, and motion takes two")
+        return start, end
 
     def _clip4clip(self, options: DecodeOptions, window: Window, rate: Fraction | None) -> NDArray[np.int64]:
         try:
@@ -119,7 +119,7 @@ class Timeline:
         return VideoError(VideoStatus.TRUNCATED, reason)
 
     def _ticks(self, seconds: float) -> int:
-        return math.floor(Fraction(seconds) / self.time_base)
+        return round(Fraction(seconds) / self.time_base)
 
 
 def timeline_of(
