@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DEMO ?= demo
+PEERS := .venv-peers
+BENCH ?=
+VIDEOS ?=
 
 .PHONY: help setup demo test lint types bench clean
 
@@ -25,14 +28,19 @@ lint: $(READY) ## Check style with ruff.
 types: $(READY) ## Check types with mypy --strict.
 	$(BIN)/mypy
 
-bench: $(READY) ## Measure against named peers, interleaved; prints ratios.
-	$(BIN)/python -m tests.benchmarks
+bench: $(READY) $(PEERS)/ready ## Measure against named peers; BENCH="decoding --quick" or VIDEOS=folder for less.
+	$(BIN)/python -m tests.benchmarks $(BENCH) $(if $(VIDEOS),--videos '$(VIDEOS)')
 
-clean: ## Remove .venv, the demo and caches.
-	rm -rf $(VENV) $(DEMO) bench .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+clean: ## Remove .venv, the peers' environment, the demo, the results of bench and caches.
+	rm -rf $(VENV) $(PEERS) $(DEMO) bench .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 
 $(READY):
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"fda needs Python 3.11 or newer; this is {v[0]}.{v[1]}: make PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)
+
+$(PEERS)/ready: tests/benchmarks/peers.txt
+	$(PYTHON) -m venv --clear $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt --requirement tests/benchmarks/peers.txt
+	@touch $@

@@ -13,9 +13,11 @@ from cli.output import FAILED, fail
 COMMANDS = {
     "demo": ("cli.demo", "Make a small labelled motion data set and run everything on it, on the CPU."),
     "preprocess": ("cli.preprocess", "Videos -> frames and masks in a store."),
+    "masks": ("cli.masks", "Another mask set from stored frames, without decoding."),
     "finetune": ("cli.finetune", "Train Alpha-CLIP on the clips of a store."),
     "encode": ("cli.encode", "Clips and captions of a store -> cached embeddings."),
     "eval": ("cli.evaluate", "Retrieval metrics from cached embeddings."),
+    "status": ("cli.status", "What stands in a store and what is owed, with sizes and failures."),
 }
 
 

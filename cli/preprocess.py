@@ -11,14 +11,17 @@ from pathlib import Path
 
 import click
 
+from cli.frame_options import FRAME_OPTIONS, take_frame_fields
+from cli.mask_options import MASK_OPTIONS, take_mask_options
 from cli.options import Limit, num_cores, shared_options
 from cli.output import DONE, OVER_LIMIT, plural, print_json, print_table, say
 from cli.progress import progress_listener
 from pipeline.datasets import LAYOUTS, guess_layout, read_dataset
 from pipeline.executors import Executor, local_dask, run_synchronously
-from pipeline.masks import MaskOptions
-from pipeline.plan import Tally
+from pipeline.isolation.decoder import IsolatedDecoder
+from pipeline.plan import Plan, Tally
 from pipeline.preprocess import PreprocessOptions, PreprocessResult, open_store, plan_preprocess, preprocess
+from pipeline.resources import DECODER_MEMORY_MIB, WorkerMemory, machine_memory_mib
 from pipeline.runs import RunClock, record_run
 from pipeline.software import FRAME_SOFTWARE, software_versions
 from store.arrays import JSON
@@ -28,56 +31,10 @@ from store.store import Store, remove_store
 FAILURES_SHOWN = 20
 _DEFAULTS = PreprocessOptions()
 
-
-_COUNT = click.IntRange(1, 1024)
-_OPTIONS = (
-    click.option(
-        "--train-frames",
-        type=_COUNT,
-        default=_DEFAULTS.train_frames,
-        show_default=True,
-        help="Frames a clip on `train`.",
-    ),
-    click.option(
-        "--eval-frames", type=_COUNT, default=_DEFAULTS.eval_frames, show_default=True, help="Frames a clip, elsewhere."
-    ),
-    click.option(
-        "--image-size",
-        type=click.IntRange(16, 1024),
-        default=_DEFAULTS.image_size,
-        show_default=True,
-        help="Side of the frames, pixels.",
-    ),
-    click.option("--shard-size", type=_COUNT, default=_DEFAULTS.shard_size, show_default=True, help="Videos a shard."),
-    click.option(
-        "--timeout",
-        type=click.FloatRange(0, min_open=True),
-        default=_DEFAULTS.timeout_seconds,
-        show_default=True,
-        help="Seconds a video may take.",
-    ),
+_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
+    *FRAME_OPTIONS,
     click.option("--masks", default=_DEFAULTS.mask_name, show_default=True, metavar="NAME", help="Name of the masks."),
-    click.option(
-        "--threshold",
-        type=click.FloatRange(0, 255),
-        default=_DEFAULTS.masks.threshold,
-        show_default=True,
-        help="Grey levels (0..255): a pixel moves where two frames differ by more.",
-    ),
-    click.option(
-        "--kernel-size",
-        type=_COUNT,
-        default=_DEFAULTS.masks.kernel_size,
-        show_default=True,
-        help="Diameter of the ellipse of closing and opening, pixels; odd.",
-    ),
-    click.option(
-        "--min-area",
-        type=click.IntRange(min=0),
-        default=_DEFAULTS.masks.min_area,
-        show_default=True,
-        help="Connected components of fewer pixels are dropped.",
-    ),
+    *MASK_OPTIONS,
 )
 
 
@@ -87,28 +44,12 @@ def preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def with_options(
         *,
-        train_frames: int,
-        eval_frames: int,
-        image_size: int,
-        shard_size: int,
-        timeout: float,
         masks: str,
-        threshold: float,
-        kernel_size: int,
-        min_area: int,
         **others: object,
     ) -> None:
-        mask_options = MaskOptions(threshold=threshold, kernel_size=kernel_size, min_area=min_area)
-        options = PreprocessOptions(
-            train_frames=train_frames,
-            eval_frames=eval_frames,
-            image_size=image_size,
-            shard_size=shard_size,
-            timeout_seconds=timeout,
-            mask_name=masks,
-            masks=mask_options,
-        )
-        function(options=options, **others)
+        fields, rest = take_frame_fields(others)
+        mask_options, rest = take_mask_options(rest)
+        function(options=PreprocessOptions(**fields, mask_name=masks, masks=mask_options), **rest)
 
     for option in reversed(_OPTIONS):
         with_options = option(with_options)
@@ -136,7 +77,16 @@ def preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--workers",
     type=click.IntRange(min=0),
-    help="Worker processes; 0 works in this process alone.  [default: the number of cores]",
+    help="Worker processes, each with a decoder process; 0 works in this process and its decoder.  "
+    "[default: the number of cores, or fewer where memory is short]",
+)
+@click.option(
+    "--decoder-memory",
+    type=click.IntRange(min=64),
+    default=DECODER_MEMORY_MIB,
+    show_default=True,
+    metavar="MIB",
+    help="Memory that decoding one video may take; a video that wants more is recorded as unsupported.",
 )
 @click.option(
     "--max-failed",
@@ -156,6 +106,7 @@ def command(
     videos: Path | None,
     path_key: str | None,
     workers: int | None,
+    decoder_memory: int,
     max_failed: Callable[[int], float],
     retry_failed: bool,
     overwrite: bool,
@@ -179,14 +130,20 @@ def command(
         remove_store(store_place)
     store = open_store(dataset, store_place, options)
     plan = plan_preprocess(store, options, retry_failed=retry_failed)
-    num_workers = min(num_cores() if workers is None else workers, len(plan.owed))
+    num_workers = _num_workers(num_cores() if workers is None else workers, plan, options, decoder_memory)
+    decoder = IsolatedDecoder(memory_mib=decoder_memory)
     with ExitStack() as stack:
         listener = stack.enter_context(progress_listener("preprocess", progress))
         executor: Executor = stack.enter_context(local_dask(num_workers)) if num_workers > 0 else run_synchronously
-        result = preprocess(store, dataset.root, plan, options, executor, listener)
+        result = preprocess(store, dataset.root, plan, options, executor, listener, decoder)
     summary = _summary(store, result, clock, num_workers)
     if plan.owed:
-        made_with = {**asdict(options), "source": str(source), "software": dict(software_versions(FRAME_SOFTWARE))}
+        made_with = {
+            **asdict(options),
+            "sampling": options.sampling.to_dict(),
+            "source": str(source),
+            "software": dict(software_versions(FRAME_SOFTWARE)),
+        }
         summary["run"] = record_run(store.folder, "preprocess", clock, made_with, summary)
     if as_json:
         print_json(summary)
@@ -197,6 +154,25 @@ def command(
     if failed > limit:
         say(f"{failed} of {plural(result.tally.num_videos, 'video')} gave no clip, over --max-failed ({limit:g})")
     click.get_current_context().exit(OVER_LIMIT if failed > limit else DONE)
+
+
+def _num_workers(wanted: int, plan: Plan, options: PreprocessOptions, decoder_memory: int) -> int:
+    """No more workers than shards, and than fit into memory; says what they take."""
+    num_frames = max(options.train_frames, options.eval_frames)
+    memory = WorkerMemory(options.shard_size, num_frames, options.image_size, decoder_memory)
+    wanted = min(wanted, len(plan.owed))
+    if not plan.owed:
+        return 0
+    if wanted == 0:
+        say(f"in this process and its decoder, at most about {memory.total_mib:,} MiB")
+        return 0
+    machine_mib = machine_memory_mib()
+    num_workers = memory.num_fitting(wanted, machine_mib)
+    why = ""
+    if num_workers < wanted:
+        why = f": {wanted} do not fit into {machine_mib:,} MiB (--decoder-memory and --shard-size make them smaller)"
+    say(f"{plural(num_workers, 'worker')}, at most about {memory.total_mib:,} MiB each{why}")
+    return num_workers
 
 
 def _summary(store: Store, result: PreprocessResult, clock: RunClock, num_workers: int) -> dict[str, JSON]:

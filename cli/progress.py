@@ -4,22 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
-from pipeline.events import EpochDone, Event, Listener, RunPlanned, ShardDone, StepDone, ignore_events
+from pipeline.events import EpochDone, Event, ItemsDone, Listener, RunPlanned, StepDone, ignore_events
 
 
-class _Rate(ProgressColumn):
-    """What was done a second, of this run alone."""
+class _Rates(ProgressColumn):
+    """What was done a second, on average over this run: items, and where there are any, frames and bytes of video."""
 
     def render(self, task: Task) -> Text:
-        done = task.completed - task.fields["num_standing"]
-        seconds = task.elapsed or 0.0
-        rate = f"{done / seconds:.1f}" if done > 0 and seconds > 0 else "-"
-        return Text(f"{rate} {task.fields['unit']}/s")
+        done, seconds = task.fields["done"], task.elapsed or 0.0
+        if done.num_done == 0 or seconds == 0:
+            return Text(f"- {task.fields['unit']}/s")
+        rates = [f"{done.num_done / seconds:.1f} {task.fields['unit']}/s"]
+        if done.num_frames:
+            rates.append(f"{done.num_frames / seconds:.0f} frames/s")
+        if done.num_source_bytes:
+            rates.append(f"{done.num_source_bytes / 1e6 / seconds:.1f} MB/s")
+        return Text(" ".join(rates))
+
+
+class _TimeLeft(ProgressColumn):
+    """When the rest is done at the average rate of this run, which does not jump as a rate of the last seconds does."""
+
+    def render(self, task: Task) -> Text:
+        left = seconds_left(task.fields["done"].num_done, task.remaining, task.elapsed)
+        return Text("-:--:--" if left is None else str(timedelta(seconds=round(left))))
+
+
+def seconds_left(num_done: int, num_left: float | None, seconds: float | None) -> float | None:
+    """How long the rest will take, or None where nothing tells.
+
+    Args:
+        num_done: By this run.
+        num_left: What is still to be done, or None if that is not known.
+        seconds: Since this run began its work.
+
+    >>> seconds_left(20, 100, 5.0), seconds_left(0, 100, 5.0)
+    (25.0, None)
+    """
+    if num_left is None or not seconds or not num_done:
+        return None
+    return num_left * seconds / num_done
 
 
 @contextmanager
@@ -29,39 +60,56 @@ def progress_listener(title: str, shown: bool | None) -> Iterator[Listener]:
     if shown is False or (shown is None and not console.is_terminal):
         yield ignore_events
         return
+    with progress_bar(console) as progress:
+        yield BarListener(progress, title)
+
+
+def progress_bar(console: Console) -> Progress:
+    """The bar, drawn ten times a second whether anything comes or not: a long video must not look like a halt."""
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),  # gets what the others leave
         MofNCompleteColumn(),
-        _Rate(),
+        _Rates(table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
+        _TimeLeft(),
     )
-    with Progress(*columns, console=console) as progress:
-        yield _Bar(progress, title)
+    return Progress(*columns, console=console, expand=True)
 
 
-class _Bar:
+class BarListener:
     """Turns events into one bar at a time."""
 
     def __init__(self, progress: Progress, title: str) -> None:
+        """Show an empty bar until the run is planned."""
         self._progress = progress
-        self._title = title
-        self._task = progress.add_task(title, total=None, note="", unit="", num_standing=0)
-        self._num_failed = 0
+        self._task = progress.add_task(title, total=None, note="", unit="", done=ItemsDone())
+        self._done = ItemsDone()
         self._validation = ""
 
     def __call__(self, event: Event) -> None:
+        """Draw what an event tells."""
         match event:
             case RunPlanned():
+                self._done = ItemsDone()
                 self._progress.reset(self._task, total=event.num_total, completed=event.num_standing)
-                self._progress.update(self._task, unit=event.unit, num_standing=event.num_standing)
-            case ShardDone():
-                self._num_failed += event.num_failed
-                note = f"{self._num_failed} failed" if self._num_failed else ""
-                self._progress.update(self._task, advance=event.num_done, note=note)
+                self._progress.update(self._task, unit=event.unit, done=self._done, note="")
+            case ItemsDone():
+                self._add(event)
             case StepDone():
+                self._add(ItemsDone(1))
                 note = f"epoch {event.epoch}  loss {event.loss:.3f}  rate {event.learning_rate:.1e}{self._validation}"
-                self._progress.update(self._task, advance=1, note=note)
+                self._progress.update(self._task, note=note)
             case EpochDone():
                 self._validation = f"  val R@1 {event.validation_r1:.1f}"
+
+    def _add(self, items: ItemsDone) -> None:
+        self._done += items
+        if self._done == ItemsDone():
+            self._start_clock()
+        note = f"{self._done.num_failed:,} failed" if self._done.num_failed else ""
+        self._progress.update(self._task, advance=items.num_done, done=self._done, note=note)
+
+    def _start_clock(self) -> None:
+        """The work begins only now: what it took to start the workers is no part of any rate."""
+        self._progress.reset(self._task, completed=int(self._progress.tasks[0].completed))

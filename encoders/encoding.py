@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from encoders.inputs import check_clips, vision_inputs
+from encoders.inputs import check_clips, only_frames, vision_inputs
 from encoders.model import AlphaClip
 from encoders.tokens import Tokenizer
 
@@ -24,7 +24,7 @@ class ClipEmbeddings:
     video: NDArray[np.float32]
     """Shape (num_clips, embed_dim); rows of unit norm."""
     frame: NDArray[np.float32]
-    """Shape (num_clips, num_frames, embed_dim); not normalised."""
+    """Shape (num_clips, num_frames, embed_dim); not normalised, and NaN where a clip has no frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +53,23 @@ class Encoder:
         self._device = model.logit_scale.device
         self._tokenizer = Tokenizer(model.config.context_length)
 
-    def encode_clips(self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_]) -> ClipEmbeddings:
+    def encode_clips(
+        self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_], is_frame: NDArray[np.bool_] | None = None
+    ) -> ClipEmbeddings:
         """Embed clips with their masks; none is fine too.
 
         Args:
             frames: shape (num_clips, num_frames, height, width, 3), RGB.
             alpha: the masks, shape (num_clips, num_frames, height, width).
+            is_frame: shape (num_clips, num_frames): where it is False, a clip has no frame, and what stands there does
+                not count. Without it, all are frames.
 
         Raises:
-            ValueError: a wrong type or shape, or frames of another size than the model's.
+            ValueError: a wrong type or shape, a clip without a frame, or frames of another size than the model's.
             ArithmeticError: an embedding is not finite: the weights are broken.
         """
-        check_clips(frames, alpha, self._model.config.image_size)
-        num_clips, num_frames = frames.shape[:2]
-        images = frames.reshape(num_clips * num_frames, *frames.shape[2:])
-        masks = alpha.reshape(num_clips * num_frames, *alpha.shape[2:])
+        there = check_clips(frames, alpha, self._model.config.image_size, is_frame)
+        images, masks = only_frames(frames, alpha, there)
         self._model.eval()
         with torch.inference_mode():
             features = self._empty(len(images))
@@ -75,8 +77,10 @@ class Encoder:
                 batch = slice(start, start + self._batch_frames)
                 inputs = vision_inputs(images[batch], masks[batch], self._device)
                 features[batch] = self._model.encode_frames(*inputs)
-            frame = features.view(num_clips, num_frames, self._model.config.embed_dim)
-            return ClipEmbeddings(video=_finite(self._model.pool(frame)), frame=_finite(frame))
+            frame = np.full((*there.shape, features.shape[-1]), np.nan, dtype=np.float32)
+            frame[there] = _finite(features)
+            video = self._model.pool(torch.from_numpy(frame), torch.from_numpy(there))
+            return ClipEmbeddings(video=_finite(video), frame=frame)
 
     def encode_texts(self, texts: Sequence[str]) -> TextEmbeddings:
         """Embed texts; none is fine too.

@@ -15,13 +15,19 @@ ALPHA_STD = 0.26
 """Alpha-CLIP's: a mask's 0 and 1 become -1.923 and +1.923."""
 
 
-def check_clips(frames: NDArray[np.uint8], alpha: NDArray[np.bool_], image_size: int) -> None:
+def check_clips(
+    frames: NDArray[np.uint8], alpha: NDArray[np.bool_], image_size: int, is_frame: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
     """Check that clips and their masks belong together and fit the model.
 
     Args:
         frames: uint8, shape (num_clips, num_frames, height, width, 3), RGB.
         alpha: bool, shape (num_clips, num_frames, height, width).
         image_size: height and width that the model takes, in pixels.
+        is_frame: bool, shape (num_clips, num_frames): False where a clip has no frame; without it, all are frames.
+
+    Returns:
+        Which of the pictures are frames: `is_frame`, or all True.
 
     Raises:
         ValueError: a wrong type or shape, clips without frames, or frames of another size than the model's.
@@ -44,6 +50,34 @@ def check_clips(frames: NDArray[np.uint8], alpha: NDArray[np.bool_], image_size:
             f"frames are {height} x {width} pixels (height x width), the model takes {image_size} x {image_size}: "
             f"preprocess the videos with --image-size {image_size}, or choose a model for the size they have"
         )
+    if is_frame is None:
+        return np.ones(frames.shape[:2], dtype=np.bool_)
+    if is_frame.dtype != np.bool_ or is_frame.shape != frames.shape[:2]:
+        raise ValueError(
+            f"is_frame must be bool of shape {frames.shape[:2]} to match the frames, "
+            f"got {is_frame.dtype} of shape {is_frame.shape}"
+        )
+    if not is_frame.any(axis=1).all():
+        raise ValueError(f"clip {int(is_frame.any(axis=1).argmin())} of {len(is_frame)} has no frame at all")
+    return is_frame
+
+
+def only_frames(
+    frames: NDArray[np.uint8], alpha: NDArray[np.bool_], is_frame: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The pictures of all clips that are frames, one after the other, with their masks; not copied where all are.
+
+    Args:
+        frames: shape (num_clips, num_frames, height, width, 3), RGB.
+        alpha: shape (num_clips, num_frames, height, width).
+        is_frame: shape (num_clips, num_frames).
+
+    Returns:
+        Shapes (number of True in `is_frame`, height, width, 3) and likewise without the 3.
+    """
+    if is_frame.all():
+        return frames.reshape(-1, *frames.shape[2:]), alpha.reshape(-1, *alpha.shape[2:])
+    return frames[is_frame], alpha[is_frame]
 
 
 def vision_inputs(frames: NDArray[np.uint8], alpha: NDArray[np.bool_], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -83,16 +83,19 @@ class AlphaClip(nn.Module):
         features: Tensor = self.clip.visual((images, alpha))
         return features
 
-    def pool(self, frame_features: Tensor) -> Tensor:
+    def pool(self, frame_features: Tensor, is_frame: Tensor) -> Tensor:
         """Average frames into videos of unit norm (FDA-CLIP's average pooling).
 
         Args:
             frame_features: shape (num_clips, num_frames, embed_dim).
+            is_frame: bool, shape (num_clips, num_frames); what stands where it is False does not count, even NaN.
 
         Returns:
             Shape (num_clips, embed_dim).
         """
-        return F.normalize(frame_features.mean(dim=1), dim=-1)
+        there = is_frame.unsqueeze(-1)
+        mean = frame_features.masked_fill(~there, 0).sum(dim=1) / there.sum(dim=1)
+        return F.normalize(mean, dim=-1)
 
     def encode_texts(self, tokens: Tensor) -> Tensor:
         """Embed texts: the end token's features, projected, of unit norm.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from encoders.errors import DivergedError
-from encoders.inputs import check_clips, vision_inputs
+from encoders.inputs import check_clips, only_frames, vision_inputs
 from encoders.model import AlphaClip
 from encoders.tables import read_table
 from encoders.tokens import Tokenizer
@@ -110,22 +110,30 @@ class Trainer:
         settings = [{"params": group.parameters, "weight_decay": group.weight_decay} for group in groups]
         self._optimizer = torch.optim.AdamW(settings, betas=(options.beta1, options.beta2), eps=options.eps, fused=True)
 
-    def step(self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_], texts: Sequence[str]) -> StepResult:
+    def step(
+        self,
+        frames: NDArray[np.uint8],
+        alpha: NDArray[np.bool_],
+        texts: Sequence[str],
+        is_frame: NDArray[np.bool_] | None = None,
+    ) -> StepResult:
         """Take one step on a batch of clips, each with its text.
 
         Args:
             frames: shape (batch_size, num_frames, height, width, 3), RGB.
             alpha: the masks, shape (batch_size, num_frames, height, width).
             texts: one for each clip.
+            is_frame: shape (batch_size, num_frames): where it is False, a clip has no frame, and what stands there does
+                not count. Without it, all are frames.
 
         Raises:
             ValueError: clips, masks and texts that do not fit together or do not fit the model, or a step too many.
             DivergedError: the loss or its gradient is not finite; the weights are as before the step.
         """
-        self._check(frames, alpha, texts)
+        there = self._check(frames, alpha, texts, is_frame)
         self._model.train()
         self._optimizer.zero_grad()
-        loss = self._loss(frames, alpha, texts)
+        loss = self._loss(frames, alpha, texts, there)
         self._require_finite("loss", loss.item())
         loss.backward()  # type: ignore[no-untyped-call]
         grad_norm = nn.utils.clip_grad_norm_(self._model.parameters(), self._options.grad_clip).item()
@@ -140,18 +148,33 @@ class Trainer:
         self._num_done += 1
         return StepResult(loss.item(), grad_norm, self._options.lr * factor, scale)
 
-    def _check(self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_], texts: Sequence[str]) -> None:
-        check_clips(frames, alpha, self._model.config.image_size)
+    def _check(
+        self,
+        frames: NDArray[np.uint8],
+        alpha: NDArray[np.bool_],
+        texts: Sequence[str],
+        is_frame: NDArray[np.bool_] | None,
+    ) -> NDArray[np.bool_]:
+        there = check_clips(frames, alpha, self._model.config.image_size, is_frame)
         if not len(texts) == len(frames) > 0:
             raise ValueError(f"a batch needs one text for each clip, got {len(texts)} texts and {len(frames)} clips")
         if self._num_done >= self._num_steps:
             raise ValueError(f"all {self._num_steps} steps of the schedule are done: make the trainer with more")
+        return there
 
-    def _loss(self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_], texts: Sequence[str]) -> Tensor:
-        num_clips, num_frames = frames.shape[:2]
-        inputs = vision_inputs(frames.reshape(-1, *frames.shape[2:]), alpha.reshape(-1, *alpha.shape[2:]), self._device)
-        frame_features = self._model.encode_frames(*inputs).view(num_clips, num_frames, -1)
-        video = self._model.pool(frame_features)
+    def _loss(
+        self,
+        frames: NDArray[np.uint8],
+        alpha: NDArray[np.bool_],
+        texts: Sequence[str],
+        is_frame: NDArray[np.bool_],
+    ) -> Tensor:
+        features = self._model.encode_frames(*vision_inputs(*only_frames(frames, alpha, is_frame), self._device))
+        there = torch.from_numpy(is_frame).to(self._device)
+        frame_features = features.new_zeros((*is_frame.shape, features.shape[-1])).masked_scatter(
+            there.unsqueeze(-1), features
+        )
+        video = self._model.pool(frame_features, there)
         text = self._model.encode_texts(self._tokenizer(texts).tokens.to(self._device))
         return symmetric_cross_entropy(self._model.logit_scale.exp() * text @ video.T)
 

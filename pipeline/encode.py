@@ -12,8 +12,7 @@ import numpy as np
 from encoders.encoding import Encoder
 from encoders.weights import LoadedModel
 from pipeline.alpha import AlphaClips, AlphaSource
-from pipeline.events import Listener, RunPlanned, ShardDone, ignore_events
-from pipeline.executors import run_synchronously
+from pipeline.events import ItemsDone, Listener, RunPlanned, ignore_events
 from pipeline.plan import Plan, Tally, make_plan
 from pipeline.software import MODEL_SOFTWARE, software_versions
 from store.arrays import JSON
@@ -93,7 +92,11 @@ def feature_identity(store: Store, loaded: LoadedModel, options: EncodeOptions, 
     masks = mask_attributes(store, split, options.mask_name)
     shuffled = options.alpha is AlphaSource.SHUFFLED
     return {
-        "clips": {"dataset": store.manifest.dataset["digest"], "options": dict(store.manifest.options)},
+        "clips": {
+            "dataset": store.manifest.dataset["digest"],
+            "options": dict(store.manifest.options),
+            "frame_codec": store.manifest.frame_codec,
+        },
         "masks": {"name": options.mask_name, "options": masks["options"]},
         "alpha": _shuffled_identity(store, options, split) if shuffled else str(options.alpha),
         "model": {
@@ -102,7 +105,7 @@ def feature_identity(store: Store, loaded: LoadedModel, options: EncodeOptions, 
             "weights_sha256": loaded.report.sha256,
             "kind": loaded.report.kind,
         },
-        "pooling": "mean of the frames' [CLS], then unit norm",
+        "pooling": "mean of the [CLS] of the frames that there are, then unit norm",
         "precision": "float32",
         "software": dict(software_versions(MODEL_SOFTWARE)),
     }
@@ -142,13 +145,11 @@ def _encode_split(
     text_plan = make_plan(store, caption_shards(store, split), [features_stage(name, "text")])
     listener(RunPlanned("videos", store.layout(split).num_videos, clip_plan.standing.num_videos))
 
-    def encode_clips(shard: Shard) -> tuple[Shard, Tally]:
-        return shard, _encode_clips(store, encoder, clips, options, shard)
-
     encoded = Tally()
-    for shard, shard_tally in run_synchronously(encode_clips, _shards(clip_plan)):
+    for shard in _shards(clip_plan):
+        shard_tally = _encode_clips(store, encoder, clips, options, shard)
         encoded += shard_tally
-        listener(ShardDone(shard, shard.num_rows, len(shard_tally.failures)))
+        listener(ItemsDone(shard.num_rows, len(shard_tally.failures)))
     num_truncated = sum(_encode_captions(store, encoder, name, shard) for shard in _shards(text_plan))
     store.folder.remove_partial_files()
     return SplitEncoded(
@@ -167,7 +168,7 @@ def _encode_clips(store: Store, encoder: Encoder, clips: AlphaClips, options: En
     outcomes = outcomes_of(store, shard, stage)
     rows = [outcome.row for outcome in outcomes if outcome.filled]
     batch = clips.read(rows)
-    embedded = encoder.encode_clips(batch.frames, batch.masks)
+    embedded = encoder.encode_clips(batch.frames, batch.masks, batch.is_frame)
     video = np.full((shard.num_rows, *embedded.video.shape[1:]), np.nan, dtype=np.float32)
     frame = np.full((shard.num_rows, *embedded.frame.shape[1:]), np.nan, dtype=np.float32)
     slots = batch.rows - shard.start

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from store.schema import Shard
-
 
 @dataclass(frozen=True, slots=True)
 class RunPlanned:
@@ -20,13 +18,38 @@ class RunPlanned:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardDone:
-    """A shard was committed."""
+class ItemsDone:
+    """Some more of what the run counts are done. With nothing in it: the work begins now.
 
-    shard: Shard
-    num_done: int
-    """In the unit of the plan."""
-    num_failed: int
+    >>> ItemsDone(3, num_failed=1) + ItemsDone(2)
+    ItemsDone(num_done=5, num_failed=1, num_frames=0, num_source_bytes=0)
+    >>> ItemsDone(5, num_failed=1) - ItemsDone(3, num_failed=1)
+    ItemsDone(num_done=2, num_failed=0, num_frames=0, num_source_bytes=0)
+    """
+
+    num_done: int = 0
+    """In the unit of the plan; those that failed are among them."""
+    num_failed: int = 0
+    num_frames: int = 0
+    """Frames decoded and kept."""
+    num_source_bytes: int = 0
+    """Bytes of the files that were read for them."""
+
+    def __add__(self, other: ItemsDone) -> ItemsDone:
+        return ItemsDone(
+            self.num_done + other.num_done,
+            self.num_failed + other.num_failed,
+            self.num_frames + other.num_frames,
+            self.num_source_bytes + other.num_source_bytes,
+        )
+
+    def __sub__(self, other: ItemsDone) -> ItemsDone:
+        return ItemsDone(
+            self.num_done - other.num_done,
+            self.num_failed - other.num_failed,
+            self.num_frames - other.num_frames,
+            self.num_source_bytes - other.num_source_bytes,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +73,10 @@ class EpochDone:
     is_best: bool
 
 
-Event = RunPlanned | ShardDone | StepDone | EpochDone
+Event = RunPlanned | ItemsDone | StepDone | EpochDone
 Listener = Callable[[Event], None]
+Tell = Callable[[ItemsDone], None]
+"""What a task is given to tell how it gets on; a listener is one."""
 
 
 def ignore_events(event: Event) -> None:

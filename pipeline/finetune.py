@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from encoders.encoding import Encoder
 from encoders.training import Trainer, TrainOptions
@@ -20,7 +19,7 @@ from pipeline.events import EpochDone, Listener, RunPlanned, StepDone, ignore_ev
 from pipeline.retrieval import evaluate_retrieval
 from pipeline.software import MODEL_SOFTWARE, software_versions
 from store.arrays import JSON
-from store.clips import ClipReader, mask_attributes
+from store.clips import ClipBatch, ClipReader, mask_attributes
 from store.store import Store
 
 ENCODE_CLIPS = 16
@@ -136,7 +135,7 @@ def _train_epoch(trainer: Trainer, clips: AlphaClips, epoch: Sequence[Batch], nu
     losses = []
     for batch in epoch:
         read = clips.read([pair.row for pair in batch])
-        step = trainer.step(read.frames, read.masks, [pair.text for pair in batch])
+        step = trainer.step(read.frames, read.masks, [pair.text for pair in batch], read.is_frame)
         losses.append(step.loss)
         listener(StepDone(number, step.loss, step.lr))
     return float(np.mean(losses))
@@ -145,17 +144,18 @@ def _train_epoch(trainer: Trainer, clips: AlphaClips, epoch: Sequence[Batch], nu
 def _validate(encoder: Encoder, val: _Half) -> float:
     """Text-to-video R@1 in percent: every caption is a query among the validation videos."""
     rows = sorted(val.captions)
-    videos = [encoder.encode_clips(*clips).video for clips in _clips_of(val.clips, rows)]
+    videos = [
+        encoder.encode_clips(clips.frames, clips.masks, clips.is_frame).video for clips in _clips_of(val.clips, rows)
+    ]
     texts = [text for row in rows for text in val.captions[row]]
     truth = np.repeat(np.arange(len(rows)), [len(val.captions[row]) for row in rows])
     metrics = evaluate_retrieval(encoder.encode_texts(texts).text, np.concatenate(videos), truth)
     return metrics.text_to_video.r1
 
 
-def _clips_of(clips: AlphaClips, rows: Sequence[int]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
+def _clips_of(clips: AlphaClips, rows: Sequence[int]) -> Iterator[ClipBatch]:
     for start in range(0, len(rows), ENCODE_CLIPS):
-        batch = clips.read(rows[start : start + ENCODE_CLIPS])
-        yield batch.frames, batch.masks
+        yield clips.read(rows[start : start + ENCODE_CLIPS])
 
 
 def _result(done: tuple[EpochDone, ...], train: _Half, val: _Half, validation: str) -> FinetuneResult:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 
 from pipeline.datasets.records import Dataset
-from pipeline.events import Listener, RunPlanned, ShardDone, ignore_events
+from pipeline.events import ItemsDone, Listener, RunPlanned, Tell, ignore_events
 from pipeline.executors import Executor, run_synchronously
+from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
 from pipeline.masks import MaskOptions
-from pipeline.plan import Plan, Tally, make_plan
-from pipeline.shard_frames import MadeFrames, make_frames
+from pipeline.plan import OwedShard, Plan, Tally, make_plan
+from pipeline.shard_frames import MadeFrames, file_bytes, make_frames
 from pipeline.shard_masks import make_masks
 from pipeline.software import FRAME_SOFTWARE, software_versions
-from pipeline.video.decoding import DecodeOptions
+from pipeline.video.clips import DecodeOptions, Resize
+from pipeline.video.sampling import UNIFORM, Sampling
 from store.arrays import JSON
 from store.catalog import Catalog
 from store.clips import (
@@ -27,11 +30,15 @@ from store.clips import (
     outcomes_of,
     read_frames,
 )
+from store.codecs import CodecName
 from store.files import check_name
 from store.schema import Caption, Shard, SplitLayout, Video
 from store.store import Manifest, Store
 
 TRAIN_SPLIT = "train"
+SORTED_UP_TO = 50_000
+"""Videos: a plan of more is taken in its own order, for each would have to be looked up on the disk first."""
+_LIMITS = DecodeOptions(num_frames=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +49,22 @@ class PreprocessOptions:
     """Frames of a clip in the split `train` (FDA-CLIP: 6)."""
     eval_frames: int = 12
     """Frames of a clip in every other split (FDA-CLIP: 12)."""
+    sampling: Sampling = UNIFORM
     image_size: int = 224
     """Side of the stored frames, pixels: the short side is resized to it, the centre is cut out."""
+    resize: Resize = Resize.SWSCALE
+    neighbours: bool = False
+    """Whether to keep, of each frame, the next one of the video in grey: for masks of true neighbours."""
+    frame_codec: CodecName = "raw"
+    """How frames are stored, see `store.codecs`."""
     shard_size: int = 16
     """Videos a shard."""
     timeout_seconds: float = 120.0
     """A video that decodes for longer is given up."""
+    max_pixels: int = _LIMITS.max_pixels
+    """Of a picture, width times height; a video above any of these limits is refused."""
+    max_packets: int = _LIMITS.max_packets
+    max_streams: int = _LIMITS.max_streams
     mask_name: str = "default"
     masks: MaskOptions = field(default_factory=MaskOptions)
 
@@ -63,22 +80,25 @@ class PreprocessOptions:
         return DecodeOptions(
             num_frames=self.train_frames if split == TRAIN_SPLIT else self.eval_frames,
             image_size=self.image_size,
+            sampling=self.sampling,
+            resize=self.resize,
+            neighbours=self.neighbours,
             timeout_seconds=self.timeout_seconds,
+            max_pixels=self.max_pixels,
+            max_packets=self.max_packets,
+            max_streams=self.max_streams,
         )
 
     def frame_identity(self) -> dict[str, JSON]:
         """What two runs must agree on to share one store's frames."""
         return {
-            "sampling": "uniform: the centres of num_frames equal spans of the clip, by presentation time",
+            "sampling": self.sampling.to_dict(),
             "train_frames": self.train_frames,
             "eval_frames": self.eval_frames,
             "image_size": self.image_size,
-            "geometry": "short side by PIL bicubic, centre crop",
+            "geometry": "short side as displayed to image_size, centre crop",
+            "resize": str(self.resize),
         }
-
-    def mask_identity(self) -> dict[str, JSON]:
-        """What two runs must agree on to share one mask set."""
-        return {"difference": "sampled", **asdict(self.masks)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +114,7 @@ class PreprocessTask:
     only_failed: bool
     """Whether to decode only the videos that have no clip yet."""
     options: PreprocessOptions
+    decoder: Decoder
 
     def __str__(self) -> str:
         return f"shard {self.shard.key} (from video {self.videos[0].video_id!r} to {self.videos[-1].video_id!r})"
@@ -137,11 +158,13 @@ def open_store(dataset: Dataset, place: str, options: PreprocessOptions) -> Stor
         splits=splits,
         options=options.frame_identity(),
         software=software_versions(FRAME_SOFTWARE),
+        frame_codec=options.frame_codec,
+        neighbours=options.neighbours,
     )
     store = Store.create(place, manifest, catalog)
     made_by: dict[str, JSON] = {"dataset": manifest.dataset["digest"], "software": dict(store.manifest.software)}
     create_clip_arrays(store, {**made_by, "options": options.frame_identity()})
-    create_mask_arrays(store, options.mask_name, {**made_by, "options": options.mask_identity()})
+    create_mask_arrays(store, options.mask_name, {**made_by, "options": options.masks.identity()})
     return store
 
 
@@ -158,38 +181,82 @@ def preprocess(
     options: PreprocessOptions,
     executor: Executor = run_synchronously,
     listener: Listener = ignore_events,
+    decoder: Decoder = DEFAULT_DECODER,
 ) -> PreprocessResult:
-    """Run a plan, and count how every video of the store ended."""
+    """Run a plan, and count how every video of the store ended. Nothing that it started outlives it."""
     listener(RunPlanned("videos", plan.standing.num_videos + plan.num_videos_owed, plan.standing.num_videos))
-    tally, num_frames, num_source_bytes = plan.standing, 0, 0
-    for report in executor(preprocess_shard, _tasks(store, videos_root, plan, options)):
-        tally += report.tally
-        num_frames += report.num_frames
-        num_source_bytes += report.num_source_bytes
-        listener(ShardDone(report.shard, report.shard.num_rows, len(report.tally.failures)))
+    shards = _largest_first(store, videos_root, plan)
+    tasks = _tasks(store, videos_root, shards, options, decoder)
+    tallies: dict[Shard, Tally] = {}
+    num_frames = num_source_bytes = 0
+    try:
+        with closing(executor(preprocess_shard, tasks, listener)) as reports:
+            for report in reports:
+                tallies[report.shard] = report.tally
+                num_frames += report.num_frames
+                num_source_bytes += report.num_source_bytes
+    finally:
+        decoder.close()
     store.folder.remove_partial_files()
+    tally = _total([plan.standing, *(tallies[owed.shard] for owed in plan.owed)])
     return PreprocessResult(plan, tally, num_frames, num_source_bytes)
 
 
-def preprocess_shard(task: PreprocessTask) -> ShardReport:
+def preprocess_shard(task: PreprocessTask, tell: Tell) -> ShardReport:
     """Make what one shard owes. The only writer of this shard's files; running it twice writes the same bytes."""
     cv2.setNumThreads(1)
+    tell(ItemsDone())  # the work begins
     store = Store.open(task.place)
     shard, options = task.shard, task.options
     if FRAMES_STAGE in task.stages:
-        decode = options.decode_options(shard.split)
-        made = make_frames(store, shard, task.videos, task.videos_root, decode, only_failed=task.only_failed)
-        num_frames = sum(outcome.filled for outcome in made.outcomes) * made.frames.shape[1]
+        made = make_frames(
+            store,
+            shard,
+            task.videos,
+            task.videos_root,
+            options.decode_options(shard.split),
+            only_failed=task.only_failed,
+            decoder=task.decoder,
+            tell=tell,
+        )
     else:
-        made = MadeFrames(read_frames(store, shard).frames, outcomes_of(store, shard), num_source_bytes=0)
-        num_frames = 0
+        made = MadeFrames(read_frames(store, shard), outcomes_of(store, shard))
     if masks_stage(options.mask_name) in task.stages:
-        make_masks(store, shard, options.mask_name, options.masks, made.frames, made.outcomes)
-    return ShardReport(shard, Tally.of(made.outcomes), made.num_source_bytes, num_frames)
+        make_masks(store, shard, options.mask_name, options.masks, made.clips, made.outcomes)
+    tally = Tally.of(made.outcomes)
+    if FRAMES_STAGE not in task.stages:
+        tell(ItemsDone(tally.num_videos, len(tally.failures)))
+    return ShardReport(shard, tally, made.num_source_bytes, made.num_frames)
 
 
-def _tasks(store: Store, videos_root: Path, plan: Plan, options: PreprocessOptions) -> Iterator[PreprocessTask]:
-    for owed in plan.owed:
+def _largest_first(store: Store, videos_root: Path, plan: Plan) -> list[OwedShard]:
+    """The shards that are owed, those with most bytes of video first, unless there are too many to look.
+
+    What takes long then begins early. In the order of the source, the last shard may hold a film, at which one worker
+    works while the others have run out of shards. A shard is made the same wherever it stands.
+    """
+    if plan.num_videos_owed > SORTED_UP_TO:
+        return list(plan.owed)
+
+    def num_bytes(owed: OwedShard) -> int:
+        return sum(file_bytes(videos_root / video.path) for video in store.catalog.shard_videos(owed.shard))
+
+    return sorted(plan.owed, key=num_bytes, reverse=True)
+
+
+def _total(tallies: Sequence[Tally]) -> Tally:
+    """The sum, made at once: one by one, the failures would be copied again for every shard."""
+    return Tally(
+        num_videos=sum(tally.num_videos for tally in tallies),
+        failures=tuple(failure for tally in tallies for failure in tally.failures),
+        num_truncated=sum(tally.num_truncated for tally in tallies),
+    )
+
+
+def _tasks(
+    store: Store, videos_root: Path, shards: Iterable[OwedShard], options: PreprocessOptions, decoder: Decoder
+) -> Iterator[PreprocessTask]:
+    for owed in shards:
         videos = store.catalog.shard_videos(owed.shard)
         yield PreprocessTask(
             place=str(store.folder.root),
@@ -199,6 +266,7 @@ def _tasks(store: Store, videos_root: Path, plan: Plan, options: PreprocessOptio
             stages=owed.stages,
             only_failed=owed.only_failed,
             options=options,
+            decoder=decoder,
         )
 
 
@@ -210,7 +278,8 @@ def _in_array_order(dataset: Dataset) -> tuple[list[Video], list[Caption]]:
         records = [record for record in dataset.videos if record.split == split]
         caption_row = 0
         for row, record in enumerate(records):
-            videos.append(Video(record.video_id, split, row, record.path))
+            window = record.window
+            videos.append(Video(record.video_id, split, row, record.path, window.start_seconds, window.end_seconds))
             for number, text in enumerate(record.captions):
                 captions.append(Caption(f"{record.video_id}#{number}", record.video_id, split, caption_row, text))
                 caption_row += 1

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.masks import MaskOptions, difference_masks
-from store.clips import slot_checksum, write_masks
-from store.commits import VideoOutcome
+from pipeline.masks import ClipMasks, MaskOptions, clip_masks
+from store.clips import ShardFrames, slot_checksum, write_masks
+from store.commits import CommitRecord, VideoOutcome
 from store.schema import Shard
 from store.store import Store
 
@@ -19,9 +19,9 @@ def make_masks(
     shard: Shard,
     name: str,
     options: MaskOptions,
-    frames: NDArray[np.uint8],
+    clips: ShardFrames,
     outcomes: Sequence[VideoOutcome],
-) -> None:
+) -> CommitRecord:
     """Compute and commit one mask set's part of a shard.
 
     Args:
@@ -29,17 +29,39 @@ def make_masks(
         shard: Which rows; their frames are committed.
         name: Of the mask set.
         options: What makes a mask.
-        frames: Shape (num_videos, num_frames, height, width, 3), RGB: the stored frames.
+        clips: The stored frames. Where a clip has fewer frames than slots, the masks of the others stay empty.
         outcomes: How each video fared when its frames were made, in row order.
     """
-    masks = np.zeros(frames.shape[:-1], dtype=np.bool_)
+    masks = np.zeros(clips.frames.shape[:-1], dtype=np.bool_)
     mask_outcomes = []
     for slot, outcome in enumerate(outcomes):
-        checksum = None
-        if outcome.filled:
-            masks[slot] = difference_masks(frames[slot], options)
-            checksum = slot_checksum(masks[slot])
-        mask_outcomes.append(
-            VideoOutcome(outcome.video_id, outcome.row, outcome.status, outcome.filled, checksum=checksum)
-        )
-    write_masks(store, shard, name, masks, mask_outcomes)
+        made = _fill(masks[slot], clips, slot, options) if outcome.filled else None
+        mask_outcomes.append(_outcome(outcome, made, slot_checksum(masks[slot])))
+    return write_masks(store, shard, name, masks, mask_outcomes)
+
+
+def _fill(masks: NDArray[np.bool_], clips: ShardFrames, slot: int, options: MaskOptions) -> ClipMasks:
+    """Make the masks of one clip, in place; its frames come first, then the slots for which it has none."""
+    num_frames = int((clips.frame_index[slot] >= 0).sum())
+    next_grey = None if clips.next_grey is None else clips.next_grey[slot, :num_frames]
+    return clip_masks(clips.frames[slot, :num_frames], options, next_grey, out=masks[:num_frames])
+
+
+def _outcome(outcome: VideoOutcome, made: ClipMasks | None, checksum: str) -> VideoOutcome:
+    if made is None:
+        return VideoOutcome(outcome.video_id, outcome.row, outcome.status, filled=False)
+    summary = made.summary
+    return VideoOutcome(
+        video_id=outcome.video_id,
+        row=outcome.row,
+        status=outcome.status,
+        filled=True,
+        checksum=checksum,
+        num_masks=summary.num_masks,
+        mask_coverage=summary.coverage,
+        mask_components=summary.components,
+        num_empty_masks=summary.num_empty,
+        num_full_masks=summary.num_full,
+        camera_motion=summary.camera_motion,
+        num_unregistered_pairs=summary.num_unregistered,
+    )

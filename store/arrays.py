@@ -1,31 +1,42 @@
 """Zarr v3 arrays whose shards are written whole: one call makes one shard of one array, and one file.
 
-zarr-python encodes each shard in memory, and `StoreFolder.write` puts it in its place in one step. So no task ever
-reads, changes and writes a file back, and two tasks cannot meet in one: the shard is the smallest unit that may be
-written concurrently (zarr-python #3682).
+Each shard is put together in memory, and `StoreFolder.write` puts it in its place in one step. So no task ever reads,
+changes and writes a file back, and two tasks cannot meet in one: the shard is the smallest unit that may be written
+concurrently (zarr-python #3682).
+
+A shard is its chunks, one after the other, and then an index: offset and length of each, as 64-bit little-endian
+numbers, and a CRC-32C of these. zarr-python makes the very same bytes (a test holds the two together), through three
+more copies of all frames.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import google_crc32c
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore, MemoryStore
 
+from store.codecs import CodecName, codec_named
 from store.errors import NotInStoreError, StoreMismatchError
 from store.files import StoreFolder, WrittenFile
 from store.schema import Shard
 
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 ZarrArray = zarr.Array[Any]
+Encoded = bytes | NDArray[np.uint8]
 ArrayValues = NDArray[np.uint8] | NDArray[np.bool_] | NDArray[np.int64] | NDArray[np.float32] | NDArray[np.float64]
+
+NOT_STORED = 2**64 - 1
+"""Offset and length, in a shard's index, of a chunk that holds nothing but the fill value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +57,23 @@ class ArraySpec:
     shard_rows: int
     chunk_rows: int
     dimensions: tuple[str, ...]
-    compress: bool = False
-    """Blosc (zstd level 1, bit shuffle): for masks. Frames are stored raw, which reads fastest."""
+    codec: CodecName = "raw"
+    """How a chunk is stored: see `store.codecs`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the whole array."""
         return (self.num_rows, *self.item_shape)
+
+    @property
+    def chunk_shape(self) -> tuple[int, ...]:
+        """Shape of one chunk."""
+        return (self.chunk_rows, *self.item_shape)
+
+    @property
+    def chunks_per_shard(self) -> int:
+        """Chunks in a shard, stored or not."""
+        return self.shard_rows // self.chunk_rows
 
     def shard_name(self, index: int) -> str:
         """The file of a shard, by Zarr's default chunk keys."""
@@ -71,7 +92,7 @@ def create_array(folder: StoreFolder, spec: ArraySpec, attributes: Mapping[str, 
         StoreMismatchError: There is such an array, made otherwise.
     """
     files: dict[str, Buffer] = {}
-    _create(files, spec, spec.num_rows, attributes)
+    _create(files, spec, attributes)
     wanted = files["zarr.json"].to_bytes()
     metadata_name = f"{spec.name}/zarr.json"
     if folder.num_bytes(metadata_name) is None:
@@ -86,7 +107,9 @@ def create_array(folder: StoreFolder, spec: ArraySpec, attributes: Mapping[str, 
         )
 
 
-def write_shard(folder: StoreFolder, spec: ArraySpec, shard: Shard, values: ArrayValues) -> WrittenFile | None:
+def write_shard(
+    folder: StoreFolder, spec: ArraySpec, shard: Shard, values: ArrayValues, kept: Mapping[int, bytes] | None = None
+) -> WrittenFile | None:
     """Write one shard of an array: the only way that array data are written.
 
     Args:
@@ -94,6 +117,8 @@ def write_shard(folder: StoreFolder, spec: ArraySpec, shard: Shard, values: Arra
         spec: The array.
         shard: Which rows.
         values: Shape (shard.num_rows, *spec.item_shape).
+        kept: Number of a chunk in the shard -> its bytes as they were stored before (`ChunkReader.stored`), to be
+            taken over as they are: to encode anew what a lossy codec gave back would lose a little more each time.
 
     Returns:
         The file written, or None where every value is the fill value: Zarr then stores nothing.
@@ -103,15 +128,12 @@ def write_shard(folder: StoreFolder, spec: ArraySpec, shard: Shard, values: Arra
             f"shard {shard.key} of {spec.name} wants {spec.dtype} of shape {(shard.num_rows, *spec.item_shape)}, "
             f"got {values.dtype} of shape {values.shape}"
         )
-    files: dict[str, Buffer] = {}
-    array = _create(files, spec, spec.shard_rows, {})
-    array[: shard.num_rows] = values
-    encoded = files.get(spec.shard_name(0).removeprefix(f"{spec.name}/"))
+    chunks = _encode_chunks(spec, values, kept or {})
     name = spec.shard_name(shard.index)
-    if encoded is None:
+    if all(chunk is None for chunk in chunks):
         folder.remove(name)
         return None
-    return folder.write(name, encoded.to_bytes())
+    return folder.write(name, _join(chunks))
 
 
 def open_array(folder: StoreFolder, name: str) -> ZarrArray:
@@ -153,15 +175,71 @@ def _identity(metadata: bytes) -> Mapping[str, JSON]:
     return {**attributes, "array": fields}
 
 
-def _create(files: dict[str, Buffer], spec: ArraySpec, num_rows: int, attributes: Mapping[str, JSON]) -> ZarrArray:
-    blosc = [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=1)] if spec.compress else []
-    return zarr.create_array(
+def checksum_of(content: bytes | NDArray[np.uint8]) -> bytes:
+    """The CRC-32C that ends a chunk, and an index."""
+    value: int = google_crc32c.value(content)
+    return value.to_bytes(4, "little")
+
+
+def _encode_chunks(spec: ArraySpec, values: ArrayValues, kept: Mapping[int, bytes]) -> list[list[Encoded] | None]:
+    """The parts of each chunk of a shard, in order; None where it holds nothing but the fill value."""
+    encode = codec_named(spec.codec).encode
+    chunks: list[list[Encoded] | None] = []
+    for number in range(spec.chunks_per_shard):
+        chunk = values[number * spec.chunk_rows : (number + 1) * spec.chunk_rows]
+        if number in kept:
+            chunks.append([kept[number]])
+        elif _is_fill(chunk, spec.fill_value):
+            chunks.append(None)
+        else:
+            content = encode(_padded(chunk, spec))
+            chunks.append([content, checksum_of(content)])
+    return chunks
+
+
+def _padded(chunk: ArrayValues, spec: ArraySpec) -> NDArray[np.generic]:
+    """A chunk in C order and of full size: the rows that the last shard of a split lacks hold the fill value."""
+    if len(chunk) == spec.chunk_rows:
+        return np.ascontiguousarray(chunk)
+    whole = np.full(spec.chunk_shape, spec.fill_value, dtype=chunk.dtype)
+    whole[: len(chunk)] = chunk
+    return whole
+
+
+def _is_fill(chunk: ArrayValues, fill_value: float | bool) -> bool:
+    """Whether every value is the fill value, NaN included. Almost always one value says that it is not so."""
+    flat = chunk.reshape(-1)
+    return all(
+        bool(np.isnan(part).all() if fill_value != fill_value else (part == fill_value).all())
+        for part in (flat[:1], flat)
+    )
+
+
+def _join(chunks: Sequence[Sequence[Encoded] | None]) -> bytes:
+    """The file of a shard: its chunks, the index, and the index's checksum."""
+    index = np.full((len(chunks), 2), NOT_STORED, dtype="<u8")
+    offset = 0
+    for number, chunk in enumerate(chunks):
+        if chunk is not None:
+            num_bytes = sum(len(part) for part in chunk)
+            index[number] = offset, num_bytes
+            offset += num_bytes
+    parts = [part for chunk in chunks if chunk is not None for part in chunk]
+    contents = [part.data if isinstance(part, np.ndarray) else part for part in parts]
+    return b"".join([*contents, index.tobytes(), checksum_of(index.tobytes())])
+
+
+def _create(files: dict[str, Buffer], spec: ArraySpec, attributes: Mapping[str, JSON]) -> None:
+    codec = codec_named(spec.codec)
+    chunk_bytes = math.prod(spec.chunk_shape) * np.dtype(spec.dtype).itemsize
+    zarr.create_array(
         MemoryStore(store_dict=files),
-        shape=(num_rows, *spec.item_shape),
-        chunks=(spec.chunk_rows, *spec.item_shape),
+        shape=spec.shape,
+        chunks=spec.chunk_shape,
         shards=(spec.shard_rows, *spec.item_shape),
         dtype=spec.dtype,
-        compressors=[*blosc, Crc32cCodec()],
+        serializer=codec.serializer,
+        compressors=[*codec.compressors(chunk_bytes), Crc32cCodec()],
         fill_value=spec.fill_value,
         dimension_names=spec.dimensions,
         attributes=json.loads(json.dumps(attributes, sort_keys=True)),  # one order, read back from a file or not

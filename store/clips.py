@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from store.arrays import JSON, ArraySpec, ArrayValues, create_array, open_array, write_shard
-from store.chunks import ChunkReader
+from store.chunks import ChunkReader, in_threads, read_shard
+from store.clip_arrays import clips_name, frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
+from store.codecs import codec_named
 from store.commits import CommitRecord, VideoOutcome, commit_name, commit_shard, committed, file_digest, read_commit
 from store.errors import NotInStoreError, ShardIncompleteError
-from store.files import check_name
+from store.files import WrittenFile, check_name
 from store.schema import Shard
 from store.store import Store
 
 FRAMES_STAGE = "frames"
 
 
+NUM_READ_THREADS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+"""Threads that read one batch: more than four wait for memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class ShardFrames:
-    """The frames of one shard, each with the time at which it is shown."""
+    """The frames of one shard, each with the time at which it is shown.
+
+    A slot that no video filled has no frame at all. A clip may have fewer frames than slots: its last slots have none.
+    """
 
     frames: NDArray[np.uint8]
-    """Shape (num_videos, num_frames, height, width, 3), RGB; zero where no video filled the slot."""
+    """Shape (num_videos, num_frames, height, width, 3), RGB; zero where there is no frame."""
     pts_seconds: NDArray[np.float64]
-    """Shape (num_videos, num_frames); NaN where no video filled the slot."""
+    """Shape (num_videos, num_frames); NaN where there is no frame."""
     frame_index: NDArray[np.int64]
-    """Shape (num_videos, num_frames): position in presentation order; -1 where no video filled the slot."""
+    """Shape (num_videos, num_frames): position in presentation order; -1 where there is no frame."""
+    next_grey: NDArray[np.uint8] | None = None
+    """Shape (num_videos, num_frames, height, width): each frame's neighbour in the video, in grey; zero where there is
+    no frame. None in a store without neighbours."""
 
     def __post_init__(self) -> None:
         if not self.frames.shape[:2] == self.pts_seconds.shape == self.frame_index.shape:
@@ -37,6 +50,21 @@ class ShardFrames:
                 f"frames {self.frames.shape}, pts_seconds {self.pts_seconds.shape} and frame_index "
                 f"{self.frame_index.shape} do not agree on (num_videos, num_frames)"
             )
+        if self.next_grey is not None and self.next_grey.shape != self.frames.shape[:-1]:
+            raise ValueError(
+                f"frames {self.frames.shape} and next_grey {self.next_grey.shape} do not agree on "
+                "(num_videos, num_frames, height, width)"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFrames:
+    """The frames of one shard once they are stored."""
+
+    clips: ShardFrames
+    """As every reader gets them from now on: with a lossy codec, not quite what was handed in. Masks are of these."""
+    record: CommitRecord
+    """With a checksum of each slot as it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +78,8 @@ class ClipBatch:
     """Shape (num_clips, num_frames, height, width, 3), RGB."""
     masks: NDArray[np.bool_]
     """Shape (num_clips, num_frames, height, width); True where something moves."""
+    is_frame: NDArray[np.bool_]
+    """Shape (num_clips, num_frames); False where a clip has fewer frames than the store has room for."""
 
 
 def masks_stage(name: str) -> str:
@@ -60,7 +90,8 @@ def masks_stage(name: str) -> str:
 def create_clip_arrays(store: Store, attributes: Mapping[str, JSON]) -> None:
     """Make the arrays of frames and times of every split, unless they stand."""
     for split in store.manifest.splits:
-        for spec in _frames_specs(store, split):
+        neighbours = [next_grey_spec(store, split)] if store.manifest.neighbours else []
+        for spec in (frames_spec(store, split), pts_spec(store, split), frame_index_spec(store, split), *neighbours):
             create_array(store.folder, spec, attributes)
 
 
@@ -72,35 +103,99 @@ def create_mask_arrays(store: Store, name: str, attributes: Mapping[str, JSON]) 
     """
     check_name("mask set", name)
     for split in store.manifest.splits:
-        create_array(store.folder, _masks_spec(store, split, name), attributes)
+        create_array(store.folder, masks_spec(store, split, name), attributes)
 
 
-def write_frames(store: Store, shard: Shard, clips: ShardFrames, outcomes: Sequence[VideoOutcome]) -> CommitRecord:
-    """Write and commit the frames of a shard."""
-    arrays: tuple[ArrayValues, ...] = (clips.frames, clips.pts_seconds, clips.frame_index)
-    files = [
-        write_shard(store.folder, spec, shard, values)
-        for spec, values in zip(_frames_specs(store, shard.split), arrays, strict=True)
+def write_frames(
+    store: Store,
+    shard: Shard,
+    clips: ShardFrames,
+    outcomes: Sequence[VideoOutcome],
+    *,
+    kept_rows: Collection[int] = (),
+) -> WrittenFrames:
+    """Write and commit the frames of a shard.
+
+    Args:
+        store: The store.
+        shard: Which rows.
+        clips: What its slots hold.
+        outcomes: One a video, in row order; the checksum of a filled slot is put in here.
+        kept_rows: Rows whose frames were read from this very shard: they are stored byte for byte as they were.
+
+    Raises:
+        ValueError: The store keeps the frames' neighbours, and there are none, or the other way round.
+    """
+    split = shard.split
+    if store.manifest.neighbours != (clips.next_grey is not None):
+        raise ValueError(
+            f"shard {shard.key}: the store {'wants' if store.manifest.neighbours else 'has no room for'} next_grey"
+        )
+    file, frames = _write_pictures(store, frames_spec(store, split), shard, clips.frames, kept_rows)
+    written, next_grey = [file], None
+    if clips.next_grey is not None:
+        file, next_grey = _write_pictures(store, next_grey_spec(store, split), shard, clips.next_grey, kept_rows)
+        written.append(file)
+    written.append(write_shard(store.folder, pts_spec(store, split), shard, clips.pts_seconds))
+    written.append(write_shard(store.folder, frame_index_spec(store, split), shard, clips.frame_index))
+    checked = [
+        replace(outcome, checksum=slot_checksum(frames[outcome.row - shard.start]) if outcome.filled else None)
+        for outcome in outcomes
     ]
-    return commit_shard(store.folder, shard, FRAMES_STAGE, outcomes, files, {})
+    record = commit_shard(store.folder, shard, FRAMES_STAGE, checked, written, {})
+    return WrittenFrames(replace(clips, frames=frames, next_grey=next_grey), record)
+
+
+def _write_pictures(
+    store: Store, spec: ArraySpec, shard: Shard, pictures: NDArray[np.uint8], kept_rows: Collection[int]
+) -> tuple[WrittenFile | None, NDArray[np.uint8]]:
+    """Write one shard of pictures, and return its file and the pictures as they are read from it."""
+    reader = ChunkReader(store.folder, spec)
+    stored = {row - shard.start: reader.stored(row) for row in kept_rows}
+    kept = {slot: content for slot, content in stored.items() if content is not None}
+    file = write_shard(store.folder, spec, shard, pictures, kept)
+    if not codec_named(spec.codec).lossy:
+        return file, pictures
+    return file, np.asarray(read_shard(store.folder, spec, shard), dtype=np.uint8)
 
 
 def write_masks(
     store: Store, shard: Shard, name: str, masks: NDArray[np.bool_], outcomes: Sequence[VideoOutcome]
 ) -> CommitRecord:
     """Write and commit a mask set's part of a shard, whose frames are committed."""
-    file = write_shard(store.folder, _masks_spec(store, shard.split, name), shard, masks)
+    file = write_shard(store.folder, masks_spec(store, shard.split, name), shard, masks)
     return commit_shard(
         store.folder, shard, masks_stage(name), outcomes, [file], input_digests(store, shard, [FRAMES_STAGE])
     )
 
 
 def read_frames(store: Store, shard: Shard) -> ShardFrames:
-    """All frames of a shard, with their times."""
-    frames, pts_seconds, frame_index = (
-        open_array(store.folder, spec.name)[shard.start : shard.stop] for spec in _frames_specs(store, shard.split)
+    """All frames of a shard, with their times, and with their neighbours where the store has them.
+
+    Raises:
+        ShardDamagedError: The bytes are not those that were written.
+    """
+    folder, split = store.folder, shard.split
+    return ShardFrames(
+        frames=np.asarray(read_shard(folder, frames_spec(store, split), shard), dtype=np.uint8),
+        pts_seconds=np.asarray(read_shard(folder, pts_spec(store, split), shard), dtype=np.float64),
+        frame_index=np.asarray(read_shard(folder, frame_index_spec(store, split), shard), dtype=np.int64),
+        next_grey=read_next_grey(store, shard) if store.manifest.neighbours else None,
     )
-    return ShardFrames(np.asarray(frames), np.asarray(pts_seconds), np.asarray(frame_index))
+
+
+def read_next_grey(store: Store, shard: Shard) -> NDArray[np.uint8]:
+    """The neighbour of each frame of a shard, in grey: shape (shard.num_rows, num_frames, height, width).
+
+    Raises:
+        NotInStoreError: The store was made without neighbours.
+        ShardDamagedError: The bytes are not those that were written.
+    """
+    if not store.manifest.neighbours:
+        raise NotInStoreError(
+            f"{store.folder.root} has no neighbours of its frames: make a store with `fda preprocess --neighbours`"
+        )
+    return np.asarray(read_shard(store.folder, next_grey_spec(store, shard.split), shard), dtype=np.uint8)
 
 
 def outcomes_of(store: Store, shard: Shard, stage: str = FRAMES_STAGE) -> tuple[VideoOutcome, ...]:
@@ -149,44 +244,71 @@ def input_digests(store: Store, shard: Shard, stages: Sequence[str]) -> dict[str
 class ClipReader:
     """Reads clips of one split by row, each with its masks."""
 
-    def __init__(self, store: Store, split: str, mask_name: str) -> None:
-        """Open the arrays, and find the rows that hold a video.
+    def __init__(self, store: Store, split: str, mask_name: str, num_threads: int = NUM_READ_THREADS) -> None:
+        """Open the arrays, and find the rows that hold a video; `num_threads` threads read a batch.
 
         Raises:
             NotInStoreError: There is no such split or mask set.
             ShardIncompleteError: A shard has not been committed, has lost data, or has masks of other frames.
+            ShardDamagedError: The bytes that say which frames there are are not those that were written.
         """
+        if num_threads < 1:
+            raise ValueError(f"num_threads must be at least 1, got {num_threads}")
         self.split = split
+        self._num_threads = num_threads
         mask_attributes(store, split, mask_name)  # there is such a mask set
-        self._frames = ChunkReader(store.folder, _frames_specs(store, split)[0])
-        self._masks = ChunkReader(store.folder, _masks_spec(store, split, mask_name))
+        self._frames = ChunkReader(store.folder, frames_spec(store, split))
+        self._masks = ChunkReader(store.folder, masks_spec(store, split, mask_name))
+        shards = store.shards(split)
         records = [
             require_committed(store, shard, stage)
-            for shard in store.shards(split)
+            for shard in shards
             for stage in (FRAMES_STAGE, masks_stage(mask_name))
         ]
         outcomes = [outcome for record in records for outcome in record.outcomes if outcome.filled]
         self.video_ids = {outcome.row: outcome.video_id for outcome in outcomes}
         """Row -> id, of the rows that hold a video."""
+        frame_index = np.concatenate(
+            [read_shard(store.folder, frame_index_spec(store, split), shard) for shard in shards]
+        )
+        self._is_frame = frame_index >= 0
 
     def read(self, rows: Sequence[int]) -> ClipBatch:
         """Read clips, in the order given.
 
         Raises:
             NotInStoreError: A row holds no video.
+            ShardDamagedError: The bytes of a clip are not those that were written.
         """
         self._check_filled(rows)
-        video_ids = tuple(self.video_ids[row] for row in rows)
-        return ClipBatch(video_ids, np.asarray(rows, dtype=np.int64), self._frames.read(rows), self.read_masks(rows))
+        frames, masks = self._frames.empty(len(rows)), self._masks.empty(len(rows))
+
+        def read_one(position: int) -> None:
+            self._frames.read_into(rows[position], frames[position])
+            self._masks.read_into(rows[position], masks[position])
+
+        in_threads(read_one, len(rows), self._num_threads)
+        return ClipBatch(
+            video_ids=tuple(self.video_ids[row] for row in rows),
+            rows=np.asarray(rows, dtype=np.int64),
+            frames=np.asarray(frames[:, 0], dtype=np.uint8),
+            masks=np.asarray(masks[:, 0], dtype=np.bool_),
+            is_frame=self._is_frame[list(rows)],
+        )
 
     def read_masks(self, rows: Sequence[int]) -> NDArray[np.bool_]:
         """Read masks alone, shape (len(rows), num_frames, height, width).
 
         Raises:
             NotInStoreError: A row holds no video.
+            ShardDamagedError: As of `read`.
         """
         self._check_filled(rows)
-        return self._masks.read(rows).view(np.bool_)
+        masks = self._masks.empty(len(rows))
+        in_threads(
+            lambda position: self._masks.read_into(rows[position], masks[position]), len(rows), self._num_threads
+        )
+        return np.asarray(masks[:, 0], dtype=np.bool_)
 
     def _check_filled(self, rows: Sequence[int]) -> None:
         unfilled = [row for row in rows if row not in self.video_ids]
@@ -201,73 +323,14 @@ def mask_attributes(store: Store, split: str, name: str) -> dict[str, JSON]:
         NotInStoreError: There is no such split or mask set.
     """
     store.layout(split)
-    store.layout(split)
-    if store.folder.num_bytes(f"{_clips_name(split, f'masks/{name}')}/zarr.json") is None:
-        there = sorted(path.parent.name for path in store.folder.path(_clips_name(split, "masks")).glob("*/zarr.json"))
+    if store.folder.num_bytes(f"{clips_name(split, f'masks/{name}')}/zarr.json") is None:
+        there = sorted(path.parent.name for path in store.folder.path(clips_name(split, "masks")).glob("*/zarr.json"))
         raise NotInStoreError(
             f"no masks {name!r} for split {split!r} in {store.folder.root}: there are {', '.join(map(repr, there))}"
         )
-    return dict(open_array(store.folder, _clips_name(split, f"masks/{name}")).attrs)
+    return dict(open_array(store.folder, clips_name(split, f"masks/{name}")).attrs)
 
 
 def slot_checksum(values: ArrayValues) -> str:
     """The sha256 of one video's slot, C order."""
     return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
-
-
-def _clips_name(split: str, array: str) -> str:
-    return f"clips.zarr/{split}/{array}"
-
-
-def _frames_specs(store: Store, split: str) -> tuple[ArraySpec, ArraySpec, ArraySpec]:
-    layout = store.layout(split)
-    num_videos, rows = store.layout(split).num_videos, store.manifest.shard_size
-    picture = (layout.num_frames, layout.height, layout.width)
-    frame_axes = ("video", "frame")
-    return (
-        ArraySpec(
-            name=_clips_name(split, "frames"),
-            num_rows=num_videos,
-            item_shape=(*picture, 3),
-            dtype="uint8",
-            fill_value=0,
-            shard_rows=rows,
-            chunk_rows=1,
-            dimensions=(*frame_axes, "height", "width", "channel"),
-        ),
-        ArraySpec(
-            name=_clips_name(split, "pts_seconds"),
-            num_rows=num_videos,
-            item_shape=(layout.num_frames,),
-            dtype="float64",
-            fill_value=np.nan,
-            shard_rows=rows,
-            chunk_rows=1,
-            dimensions=frame_axes,
-        ),
-        ArraySpec(
-            name=_clips_name(split, "frame_index"),
-            num_rows=num_videos,
-            item_shape=(layout.num_frames,),
-            dtype="int64",
-            fill_value=-1,
-            shard_rows=rows,
-            chunk_rows=1,
-            dimensions=frame_axes,
-        ),
-    )
-
-
-def _masks_spec(store: Store, split: str, name: str) -> ArraySpec:
-    layout = store.layout(split)
-    return ArraySpec(
-        name=_clips_name(split, f"masks/{name}"),
-        num_rows=store.layout(split).num_videos,
-        item_shape=(layout.num_frames, layout.height, layout.width),
-        dtype="bool",
-        fill_value=False,
-        shard_rows=store.manifest.shard_size,
-        chunk_rows=1,
-        dimensions=("video", "frame", "height", "width"),
-        compress=True,
-    )

@@ -33,6 +33,13 @@ _SCHEMA = pa.schema(
         ("fps", pa.float64()),
         ("codec", pa.string()),
         ("checksum", pa.string()),
+        ("num_masks", pa.int64()),
+        ("mask_coverage", pa.float64()),
+        ("mask_components", pa.float64()),
+        ("num_empty_masks", pa.int64()),
+        ("num_full_masks", pa.int64()),
+        ("camera_motion", pa.bool_()),
+        ("num_unregistered_pairs", pa.int64()),
     ]
 )
 
@@ -53,6 +60,19 @@ class VideoOutcome:
     codec: str | None = None
     checksum: str | None = None
     """sha256 of the video's slot in the stage's main array, C order."""
+    num_masks: int | None = None
+    """Of the frames that the clip has. This and all below are given for mask sets alone, before their rules for empty
+    and full masks."""
+    mask_coverage: float | None = None
+    """Mean share of the picture that a mask covers, 0..1."""
+    mask_components: float | None = None
+    """Mean number of connected components of a mask."""
+    num_empty_masks: int | None = None
+    num_full_masks: int | None = None
+    camera_motion: bool | None = None
+    """Whether the camera moved; None where that cannot be told."""
+    num_unregistered_pairs: int | None = None
+    """Pairs of pictures whose camera motion was to be taken out and could not be found."""
 
 
 @dataclass(frozen=True, slots=True)

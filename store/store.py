@@ -13,6 +13,7 @@ from typing import Self
 
 from store.arrays import JSON, differences
 from store.catalog import VIDEOS_NAME, Catalog
+from store.codecs import CodecName, codec_named
 from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError, StoreMissingError
 from store.files import StoreFolder
 from store.schema import FORMAT_VERSION, Shard, SplitLayout, shards_of
@@ -34,6 +35,10 @@ class Manifest:
     """The options that made the frames."""
     software: Mapping[str, str]
     """Versions of what made the frames. Recorded; a difference is not refused."""
+    frame_codec: CodecName = "raw"
+    """How a clip's frames are stored: see `store.codecs`."""
+    neighbours: bool = False
+    """Whether each frame's neighbour in its video is stored too, in grey."""
     format_version: int = FORMAT_VERSION
 
     def to_bytes(self) -> bytes:
@@ -55,6 +60,7 @@ class Manifest:
                     f"{place} has store format {version}, and this fda reads {FORMAT_VERSION}: "
                     "open it with the version that made it, or make it anew"
                 )
+            codec_named(fields["frame_codec"])  # there is such a codec
             splits = {split: SplitLayout(**shape) for split, shape in fields["splits"].items()}
             return cls(**{**fields, "splits": splits})
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cli.main import main
 from pipeline.datasets import read_dataset
+from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
 from pipeline.masks import MaskOptions
 from pipeline.preprocess import PreprocessOptions, open_store, plan_preprocess, preprocess
 from store.store import Store
@@ -94,12 +95,18 @@ def write_mixed_dataset(folder: Path) -> Path:
 
 
 def run_preprocess(
-    manifest: Path, place: Path, options: PreprocessOptions = SMALL, *, retry_failed: bool = False
+    manifest: Path,
+    place: Path,
+    options: PreprocessOptions = SMALL,
+    *,
+    retry_failed: bool = False,
+    decoder: Decoder = DEFAULT_DECODER,
 ) -> Store:
     """What `fda preprocess --workers 0` does, without the command line."""
     dataset = read_dataset("jsonl", manifest)
     store = open_store(dataset, str(place), options)
-    preprocess(store, dataset.root, plan_preprocess(store, options, retry_failed=retry_failed), options)
+    plan = plan_preprocess(store, options, retry_failed=retry_failed)
+    preprocess(store, dataset.root, plan, options, decoder=decoder)
     return store
 
 

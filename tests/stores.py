@@ -16,6 +16,7 @@ from store.clips import (
     write_frames,
     write_masks,
 )
+from store.codecs import CodecName
 from store.commits import VideoOutcome
 from store.schema import Caption, Shard, SplitLayout, Video, VideoStatus
 from store.store import Manifest, Store
@@ -26,7 +27,13 @@ SIZE = 8
 MASKS = "default"
 
 
-def make_manifest(num_videos: int, shard_size: int = SHARD_SIZE, digest: str = "d" * 64) -> Manifest:
+def make_manifest(
+    num_videos: int,
+    shard_size: int = SHARD_SIZE,
+    digest: str = "d" * 64,
+    frame_codec: CodecName = "raw",
+    neighbours: bool = False,
+) -> Manifest:
     layout = SplitLayout(num_videos, 2 * num_videos, NUM_FRAMES, SIZE, SIZE)
     return Manifest(
         dataset={"name": "made by hand", "digest": digest},
@@ -34,6 +41,8 @@ def make_manifest(num_videos: int, shard_size: int = SHARD_SIZE, digest: str = "
         splits={"test": layout},
         options={"image_size": SIZE},
         software={"numpy": np.__version__},
+        frame_codec=frame_codec,
+        neighbours=neighbours,
     )
 
 
@@ -47,8 +56,15 @@ def make_catalog(num_videos: int) -> Catalog:
     return Catalog.of(videos, captions)
 
 
-def make_store(place: Path, num_videos: int, shard_size: int = SHARD_SIZE) -> Store:
-    store = Store.create(place, make_manifest(num_videos, shard_size), make_catalog(num_videos))
+def make_store(
+    place: Path,
+    num_videos: int,
+    shard_size: int = SHARD_SIZE,
+    frame_codec: CodecName = "raw",
+    neighbours: bool = False,
+) -> Store:
+    manifest = make_manifest(num_videos, shard_size, frame_codec=frame_codec, neighbours=neighbours)
+    store = Store.create(place, manifest, make_catalog(num_videos))
     create_clip_arrays(store, {"made by": "hand"})
     create_mask_arrays(store, MASKS, {"options": {"threshold": 25}})
     return store

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,12 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store.arrays import ArraySpec, create_array, differences, open_array, write_shard
+from store.codecs import CodecName
 from store.errors import NotInStoreError, StoreMismatchError
 from store.files import StoreFolder
 from store.schema import Shard, shards_of
+from tests.stores import tree_digest
+
+LOSSLESS: st.SearchStrategy[CodecName] = st.sampled_from(["raw", "zstd", "blosc"])
 
 
-def frames_spec(num_rows: int, shard_rows: int = 4, *, compress: bool = False) -> ArraySpec:
+def frames_spec(num_rows: int, shard_rows: int = 4, *, codec: CodecName = "raw") -> ArraySpec:
     return ArraySpec(
         name="clips.zarr/test/frames",
         num_rows=num_rows,
@@ -25,7 +30,7 @@ def frames_spec(num_rows: int, shard_rows: int = 4, *, compress: bool = False) -
         shard_rows=shard_rows,
         chunk_rows=1,
         dimensions=("video", "frame", "height", "width"),
-        compress=compress,
+        codec=codec,
     )
 
 
@@ -35,13 +40,13 @@ def write_all(folder: StoreFolder, spec: ArraySpec, values: np.ndarray) -> None:
         write_shard(folder, spec, shard, values[shard.start : shard.stop])
 
 
-@given(num_rows=st.integers(1, 11), shard_rows=st.integers(1, 5), compress=st.booleans(), seed=st.integers(0, 99))
+@given(num_rows=st.integers(1, 11), shard_rows=st.integers(1, 5), codec=LOSSLESS, seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
 def test_zarr_and_tensorstore_read_what_was_written(
-    tmp_path_factory: pytest.TempPathFactory, num_rows: int, shard_rows: int, compress: bool, seed: int
+    tmp_path_factory: pytest.TempPathFactory, num_rows: int, shard_rows: int, codec: CodecName, seed: int
 ) -> None:
     root = tmp_path_factory.mktemp("store")
-    spec = frames_spec(num_rows, shard_rows, compress=compress)
+    spec = frames_spec(num_rows, shard_rows, codec=codec)
     values = np.random.default_rng(seed).integers(0, 255, spec.shape, dtype=np.uint8)
     values[:: seed % 3 + 1] = 0  # slots that Zarr leaves out
     write_all(StoreFolder.at(root), spec, values)
@@ -53,6 +58,41 @@ def test_zarr_and_tensorstore_read_what_was_written(
     by_tensorstore = tensorstore.open({"driver": "zarr3", "kvstore": kvstore}, read=True).result()
     np.testing.assert_array_equal(by_tensorstore.read().result(), values)
     assert by_tensorstore.domain.labels == ("video", "frame", "height", "width")
+
+
+@given(
+    num_rows=st.integers(1, 9),
+    shard_rows=st.integers(1, 4),
+    whole=st.booleans(),
+    codec=LOSSLESS,
+    dtype=st.sampled_from(["uint8", "bool", "int64", "float32", "float64"]),
+    fill=st.sampled_from([0.0, -1.0, np.nan]),
+    empty=st.sets(st.integers(0, 8)),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_files_are_those_that_zarr_python_writes(
+    tmp_path_factory: pytest.TempPathFactory,
+    num_rows: int,
+    shard_rows: int,
+    whole: bool,
+    codec: CodecName,
+    dtype: Literal["uint8", "bool", "int64", "float32", "float64"],
+    fill: float,
+    empty: set[int],
+) -> None:
+    fill_value = fill if dtype.startswith("float") else -1 if dtype == "int64" else dtype == "bool" and fill != 0
+    spec = ArraySpec(
+        "a", num_rows, (3, 8), dtype, fill_value, shard_rows, shard_rows if whole else 1, ("x", "y", "z"), codec
+    )
+    values = np.random.default_rng(num_rows).integers(0, 3, spec.shape).astype(dtype)
+    values[[row for row in empty if row < num_rows]] = fill_value
+    ours, theirs = (StoreFolder.at(tmp_path_factory.mktemp(name)) for name in ("ours", "theirs"))
+    for folder in (ours, theirs):
+        create_array(folder, spec, {})
+    for shard in shards_of("test", num_rows, shard_rows):
+        write_shard(ours, spec, shard, values[shard.start : shard.stop])
+    zarr.open_array(theirs.path("a"), mode="r+")[:] = values
+    assert tree_digest(ours.root, leave_out=("partial",)) == tree_digest(theirs.root)
 
 
 def test_a_shard_is_one_file_and_writing_it_twice_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store.arrays import ArraySpec, create_array, write_shard
-from store.chunks import ChunkReader
+from store.chunks import ChunkReader, in_threads
 from store.errors import ShardDamagedError
 from store.files import StoreFolder
 from store.schema import shards_of
@@ -28,12 +30,12 @@ def spec_of(num_rows: int, shard_rows: int, *, masks: bool, chunk_rows: int = 1)
         shard_rows=shard_rows,
         chunk_rows=chunk_rows,
         dimensions=("video", "frame", "height", "width"),
-        compress=masks,
+        codec="blosc" if masks else "raw",
     )
 
 
 def values_of(spec: ArraySpec, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 2 if spec.compress else 256, spec.shape).astype(spec.dtype)
+    return np.random.default_rng(seed).integers(0, 2 if spec.dtype == "bool" else 256, spec.shape).astype(spec.dtype)
 
 
 @given(
@@ -65,8 +67,8 @@ def test_rows_are_those_that_zarr_reads(
     rows = [row for row in drawn if row < num_rows]
     expected = np.asarray(zarr.open_array(folder.path(spec.name), mode="r")[:])[rows]
     read = ChunkReader(folder, spec).read(rows)
-    assert read.shape == (len(rows), *spec.item_shape)
-    np.testing.assert_array_equal(read.view(spec.dtype), expected)
+    assert read.shape == (len(rows), 1, *spec.item_shape)
+    np.testing.assert_array_equal(read[:, 0], expected)
 
 
 def made(place: Path, *, masks: bool) -> tuple[StoreFolder, ArraySpec, np.ndarray]:
@@ -89,7 +91,7 @@ def test_a_flipped_bit_anywhere_is_found(tmp_path: Path, masks: bool) -> None:
         with pytest.raises(ShardDamagedError, match=r"is damaged: the checksum of its (index|chunk \d) is wrong"):
             ChunkReader(folder, spec).read([0, 1, 2])
     path.write_bytes(content)
-    np.testing.assert_array_equal(ChunkReader(folder, spec).read([0, 1, 2]), values)
+    np.testing.assert_array_equal(ChunkReader(folder, spec).read([0, 1, 2])[:, 0], values)
 
 
 @pytest.mark.parametrize("masks", [False, True])
@@ -110,11 +112,44 @@ def test_damage_in_one_clip_leaves_the_others_readable(tmp_path: Path) -> None:
     content[3] ^= 1
     path.write_bytes(content)
     reader = ChunkReader(folder, spec)
-    np.testing.assert_array_equal(reader.read([2, 1]), values[[2, 1]])
+    np.testing.assert_array_equal(reader.read([2, 1])[:, 0], values[[2, 1]])
     with pytest.raises(ShardDamagedError, match="checksum of its chunk 0"):
         reader.read([0])
 
 
-def test_chunks_of_more_rows_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="has 4 rows a chunk"):
-        ChunkReader(StoreFolder.at(tmp_path), spec_of(4, 4, masks=False, chunk_rows=4))
+def open_files(folder: Path) -> int:
+    """Files below a folder that this process holds open."""
+    return sum(link.resolve().is_relative_to(folder) for link in Path("/proc/self/fd").iterdir())
+
+
+def test_a_reader_may_be_pickled_and_keeps_few_files_open(tmp_path: Path) -> None:
+    folder, spec = StoreFolder.at(tmp_path), spec_of(100, 1, masks=False)
+    values = values_of(spec, seed=1)
+    create_array(folder, spec, {})
+    for shard in shards_of("test", 100, 1):
+        write_shard(folder, spec, shard, values[shard.start : shard.stop])
+    reader = ChunkReader(folder, spec)
+    np.testing.assert_array_equal(reader.read(range(100))[:, 0], values)
+    assert 0 < open_files(tmp_path) <= 64
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(reader)).read([99, 0])[:, 0], values[[99, 0]])
+    del reader
+    gc.collect()
+    assert open_files(tmp_path) == 0
+
+
+def test_threads_share_a_reader(tmp_path: Path) -> None:
+    folder, spec, values = made(tmp_path, masks=True)
+    reader, rows = ChunkReader(folder, spec), [number % 3 for number in range(200)]
+    out = reader.empty(200)
+    in_threads(lambda number: reader.read_into(rows[number], out[number]), 200, num_threads=8)
+    np.testing.assert_array_equal(out[:, 0], values[rows])
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_an_error_in_any_thread_is_raised(num_threads: int) -> None:
+    def work(number: int) -> None:
+        if number == 5:
+            raise ShardDamagedError("chunk 5")
+
+    with pytest.raises(ShardDamagedError, match="chunk 5"):
+        in_threads(work, 9, num_threads)

@@ -7,10 +7,23 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 
-from store.clips import FRAMES_STAGE, ClipReader, ShardFrames, mask_attributes, masks_stage, outcomes_of, read_frames
+from store.clips import (
+    FRAMES_STAGE,
+    ClipReader,
+    ShardFrames,
+    mask_attributes,
+    masks_stage,
+    outcomes_of,
+    read_frames,
+    read_next_grey,
+    slot_checksum,
+    write_frames,
+    write_masks,
+)
+from store.codecs import CodecName
 from store.commits import CommitRecord, commit_name, committed
 from store.errors import NotInStoreError, ShardIncompleteError, StoreFormatError
-from tests.stores import MASKS, clip_frames, clip_masks, fill_shard, fill_store, make_store
+from tests.stores import MASKS, clip_frames, clip_masks, fill_shard, fill_store, make_store, outcomes, tree_digest
 
 
 def test_clips_come_back_as_they_were_written(tmp_path: Path) -> None:
@@ -137,3 +150,93 @@ def test_masks_of_other_frames_are_not_read(tmp_path: Path) -> None:
     store.folder.write(commit_name(shard, masks_stage(MASKS)), masks_record)
     with pytest.raises(ShardIncompleteError, match="older"):
         ClipReader(store, "test", MASKS)
+
+
+def clips_of(rows: range, *, neighbours: bool = False) -> ShardFrames:
+    frames = np.stack([clip_frames(row) for row in rows])
+    index = np.tile(np.arange(frames.shape[1]), (len(rows), 1))
+    return ShardFrames(frames, index / 25, index, frames[..., 1] if neighbours else None)
+
+
+def test_slots_without_a_frame_are_known(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 6)
+    fill_store(store)
+    shard = store.shards("test")[1]
+    clips = clips_of(range(4, 6))
+    clips.frames[0, 1:], clips.pts_seconds[0, 1:], clips.frame_index[0, 1:] = 0, np.nan, -1
+    write_frames(store, shard, clips, outcomes(store, shard))
+    write_masks(store, shard, MASKS, np.stack([clip_masks(4), clip_masks(5)]), outcomes(store, shard))
+    batch = ClipReader(store, "test", MASKS).read([5, 4, 0])
+    assert batch.is_frame.tolist() == [[True] * 3, [True, False, False], [True] * 3]
+
+
+def test_neighbours_come_back_where_the_store_has_them(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 3, neighbours=True)
+    shard = store.shards("test")[0]
+    clips = clips_of(range(3), neighbours=True)
+    record = write_frames(store, shard, clips, outcomes(store, shard)).record
+    assert len(record.files) == 4
+    np.testing.assert_array_equal(read_next_grey(store, shard), clips.frames[..., 1])
+    np.testing.assert_array_equal(read_frames(store, shard).next_grey, clips.frames[..., 1])
+    with pytest.raises(ValueError, match="the store wants next_grey"):
+        write_frames(store, shard, clips_of(range(3)), outcomes(store, shard))
+
+
+def test_a_store_without_neighbours_says_how_to_get_them(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 3)
+    fill_store(store)
+    shard = store.shards("test")[0]
+    assert read_frames(store, shard).next_grey is None
+    with pytest.raises(NotInStoreError, match="--neighbours"):
+        read_next_grey(store, shard)
+    with pytest.raises(ValueError, match="has no room for next_grey"):
+        write_frames(store, shard, clips_of(range(3), neighbours=True), outcomes(store, shard))
+    with pytest.raises(ValueError, match="do not agree on .*height, width"):
+        ShardFrames(clips_of(range(2)).frames, np.zeros((2, 3)), np.zeros((2, 3), np.int64), np.zeros((2, 3), np.uint8))
+
+
+@pytest.mark.parametrize("codec", ["raw", "zstd", "blosc", "jpeg"])
+def test_what_is_written_is_what_every_reader_gets(tmp_path: Path, codec: CodecName) -> None:
+    store = make_store(tmp_path, 3, frame_codec=codec, neighbours=True)
+    shard = store.shards("test")[0]
+    clips = clips_of(range(3), neighbours=True)
+    clips.frames[1] = np.arange(8, dtype=np.uint8)[:, None] * 30  # smooth: JPEG keeps it almost
+    written = write_frames(store, shard, clips, outcomes(store, shard))
+    assert (written.clips.frames == clips.frames).all() == (codec != "jpeg")
+    assert np.abs(written.clips.frames[1].astype(int) - clips.frames[1]).max() <= 3
+    checksums = [outcome.checksum for outcome in written.record.outcomes]
+    assert checksums == [slot_checksum(frames) for frames in written.clips.frames]
+    write_masks(store, shard, MASKS, clips.frames[..., 0] > 128, outcomes(store, shard))
+    readings = (
+        read_frames(store, shard).frames,
+        ClipReader(store, "test", MASKS, num_threads=3).read(range(3)).frames,
+        np.asarray(zarr.open_array(tmp_path / "clips.zarr/test/frames", mode="r")[:]),
+    )
+    for frames in readings:
+        np.testing.assert_array_equal(frames, written.clips.frames)
+    np.testing.assert_array_equal(read_next_grey(store, shard), written.clips.next_grey)
+
+
+@pytest.mark.parametrize("codec", ["raw", "blosc", "jpeg"])
+def test_kept_clips_are_stored_byte_for_byte_as_they_were(tmp_path: Path, codec: CodecName) -> None:
+    store = make_store(tmp_path, 3, frame_codec=codec)
+    shard = store.shards("test")[0]
+    clips = clips_of(range(3))
+    without = ShardFrames(clips.frames.copy(), clips.pts_seconds, clips.frame_index)
+    without.frames[1] = 0
+    write_frames(store, shard, without, outcomes(store, shard, frozenset({1})))
+    again = read_frames(store, shard)
+    again.frames[1] = clips.frames[1]
+    write_frames(store, shard, again, outcomes(store, shard), kept_rows=[0, 2])
+    at_once = make_store(tmp_path / "at_once", 3, frame_codec=codec)
+    write_frames(at_once, shard, clips, outcomes(at_once, shard))
+    retried = {name: digest for name, digest in tree_digest(tmp_path).items() if not name.startswith("at_once")}
+    assert retried == tree_digest(tmp_path / "at_once")
+
+
+def test_a_store_of_an_unknown_codec_is_refused(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 3)
+    text = (tmp_path / "store.json").read_text().replace('"frame_codec": "raw"', '"frame_codec": "h264"')
+    (tmp_path / "store.json").write_text(text)
+    with pytest.raises(StoreFormatError, match="no codec 'h264': use one of raw, zstd, blosc, jpeg"):
+        type(store).open(tmp_path)

@@ -17,7 +17,7 @@ from encoders.encoding import Encoder
 from encoders.weights import LoadedModel, load_model
 from pipeline.alpha import AlphaSource, shuffled_rows
 from pipeline.encode import EncodeOptions, SplitEncoded, encode
-from pipeline.events import Event, RunPlanned, ShardDone
+from pipeline.events import Event, ItemsDone, RunPlanned
 from store.clips import ClipReader
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError
 from store.features import read_features
@@ -96,7 +96,7 @@ def test_rows_are_of_unit_norm_and_failed_videos_are_nan(store: Store, load: Loa
         RunPlanned("videos", 2, 0),
         RunPlanned("videos", 5, 0),
     ]
-    assert sum(event.num_done for event in heard if isinstance(event, ShardDone)) == 7
+    assert sum(event.num_done for event in heard if isinstance(event, ItemsDone)) == 7
 
 
 def test_a_second_run_encodes_nothing_and_changes_no_byte(store: Store, load: Load) -> None:

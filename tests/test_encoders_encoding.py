@@ -37,6 +37,28 @@ def test_batches_do_not_change_embeddings(num_clips: int, num_frames: int, batch
         np.testing.assert_allclose(found.frame[one], alone.frame, atol=1e-5)
 
 
+def test_a_clip_with_fewer_frames_has_the_embedding_of_those_alone() -> None:
+    frames, alpha = random_clips(3, 4)
+    is_frame = np.array([[True] * 4, [True, True, False, False], [True, False, False, False]])
+    frames[~is_frame], alpha[~is_frame] = 0, False
+    found = Encoder(MODEL).encode_clips(frames, alpha, is_frame)
+    assert np.isnan(found.frame).all(axis=2).tolist() == (~is_frame).tolist()
+    for index, count in enumerate(is_frame.sum(axis=1)):
+        alone = Encoder(MODEL).encode_clips(frames[index : index + 1, :count], alpha[index : index + 1, :count])
+        np.testing.assert_allclose(found.video[index], alone.video[0], atol=1e-6)
+        np.testing.assert_allclose(found.frame[index, :count], alone.frame[0], atol=1e-5)
+    with_padding = Encoder(MODEL).encode_clips(frames, alpha)
+    assert (np.abs(found.video - with_padding.video).max(axis=1) > 1e-3).tolist() == [False, True, True]
+
+
+def test_clips_without_a_frame_are_refused() -> None:
+    frames, alpha = random_clips(2, 2)
+    with pytest.raises(ValueError, match="clip 1 of 2 has no frame at all"):
+        Encoder(MODEL).encode_clips(frames, alpha, np.array([[True, False], [False, False]]))
+    with pytest.raises(ValueError, match=r"is_frame must be bool of shape \(2, 2\)"):
+        Encoder(MODEL).encode_clips(frames, alpha, np.ones((2, 3), dtype=np.bool_))
+
+
 def test_texts_are_unit_rows_and_truncation_is_counted() -> None:
     texts = ["a red star is moving", "", "many words " * 20]
     embeddings = Encoder(MODEL).encode_texts(texts)

@@ -110,7 +110,9 @@ def test_tensors_have_open_clips_names_and_one_more() -> None:
 
 def test_pool_averages_and_then_normalises() -> None:
     frames = torch.tensor([[[3.0, 0.0], [3.0, 8.0]]])
-    torch.testing.assert_close(AlphaClip(TINY).pool(frames), torch.tensor([[0.6, 0.8]]))
+    torch.testing.assert_close(
+        AlphaClip(TINY).pool(frames, torch.ones(frames.shape[:2], dtype=torch.bool)), torch.tensor([[0.6, 0.8]])
+    )
 
 
 @settings(max_examples=10, deadline=None)

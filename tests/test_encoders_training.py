@@ -188,6 +188,20 @@ def test_batches_that_do_not_fit_are_refused() -> None:
         trainer.step(*random_clips(2, 1), TEXTS[:2])
 
 
+def test_padding_changes_neither_loss_nor_gradient() -> None:
+    frames, alpha = random_clips(4, 3)
+    is_frame = np.array([[True] * 3, [True, False, False], [True, True, False], [True] * 3])
+    results = []
+    for filler in (0, 255):
+        frames[~is_frame] = filler
+        model = fresh_model()
+        results.append((Trainer(model, FAST, num_steps=1).step(frames, alpha, TEXTS, is_frame), copies(model)))
+    (first, weights), (second, other_weights) = results
+    assert first == second
+    assert all(torch.equal(weights[name], tensor) for name, tensor in other_weights.items())
+    assert Trainer(fresh_model(), FAST, num_steps=1).step(frames, alpha, TEXTS).loss != first.loss
+
+
 def test_trainers_that_cannot_work_are_refused() -> None:
     with pytest.raises(ValueError, match=r"num_steps.*0"):
         Trainer(fresh_model(), FAST, num_steps=0)

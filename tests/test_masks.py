@@ -5,61 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from skimage.measure import label
-from skimage.morphology import dilation, erosion
 
-from pipeline.masks import MaskOptions, difference_masks
-
-# cv2.getStructuringElement(MORPH_ELLIPSE, (n, n)), as OpenCV 4 and 5 draw it; written out so that a change is seen.
-_ELLIPSES = {
-    1: ["1"],
-    3: ["010", "111", "010"],
-    5: ["00100", "11111", "11111", "11111", "00100"],
-}
-
-
-def ellipse(size: int) -> NDArray[np.bool_]:
-    return np.array([[cell == "1" for cell in row] for row in _ELLIPSES[size]])
-
-
-def grey(rgb: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """BT.601 weights in OpenCV's fixed point: 15 bits, rounded to nearest."""
-    red, green, blue = (rgb[..., channel].astype(np.int64) for channel in range(3))
-    return (9798 * red + 19235 * green + 3735 * blue + (1 << 14)) >> 15
-
-
-def reference(frames: NDArray[np.uint8], options: MaskOptions) -> NDArray[np.bool_]:
-    """The same masks by NumPy and scikit-image.
-
-    A border as wide as the kernel reaches keeps the outside out: background while dilating, foreground while eroding.
-    """
-    masks = np.zeros(frames.shape[:3], dtype=np.bool_)
-    for t in range(len(frames) - 1):
-        moved = np.abs(grey(frames[t + 1]) - grey(frames[t])) > options.threshold
-        masks[t] = keep_large(open_and_close(moved, ellipse(options.kernel_size)), options.min_area)
-    if len(frames) > 1:
-        masks[-1] = masks[-2]
-    return masks
-
-
-def open_and_close(moved: NDArray[np.bool_], kernel: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    def step(picture: NDArray[np.bool_], *, grow: bool) -> NDArray[np.bool_]:
-        reach = len(kernel) // 2
-        padded = np.pad(picture, reach, constant_values=not grow)
-        done = dilation(padded, kernel) if grow else erosion(padded, kernel)
-        inner: NDArray[np.bool_] = done[reach : done.shape[0] - reach, reach : done.shape[1] - reach]
-        return inner
-
-    closed = step(step(moved, grow=True), grow=False)
-    return step(step(closed, grow=False), grow=True)
-
-
-def keep_large(picture: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
-    labels = label(picture, connectivity=2)
-    areas = np.bincount(labels.ravel())
-    areas[0] = 0
-    kept: NDArray[np.bool_] = ((areas >= min_area) & (areas > 0))[labels]
-    return kept
+from pipeline.masks import MaskOptions, clip_masks, difference_masks
+from tests.reference_masks import ELLIPSES, reference
 
 
 def clip_of(*levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -98,7 +46,21 @@ def test_the_same_bits_as_scikit_image(
     np.testing.assert_array_equal(masks, reference(frames, options))
 
 
-@pytest.mark.parametrize("size", sorted(_ELLIPSES))
+@pytest.mark.parametrize(("side", "cell"), [(96, 2), (520, 2)])  # more components than fit a byte, and than fit 16 bits
+def test_masks_of_very_many_components_too(side: int, cell: int) -> None:
+    still, dots = np.zeros((side, side), np.uint8), np.zeros((side, side), np.uint8)
+    dots[::cell, ::cell] = 200
+    dots[:3, :3] = 200
+    options = MaskOptions(kernel_size=1, min_area=2)
+    made = clip_masks(clip_of(still, dots), options)
+    np.testing.assert_array_equal(made.masks, reference(clip_of(still, dots), options))
+    assert made.masks[0].sum() > 3
+    everything = clip_masks(clip_of(still, dots), MaskOptions(kernel_size=1, min_area=0))
+    np.testing.assert_array_equal(everything.masks[0], dots > 0)
+    assert everything.summary.components == (side // cell) ** 2 - 3
+
+
+@pytest.mark.parametrize("size", sorted(ELLIPSES))
 def test_the_grey_of_every_colour_is_opencvs(size: int) -> None:
     rng = np.random.default_rng(size)
     frames = rng.integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)

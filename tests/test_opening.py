@@ -17,6 +17,7 @@ from pipeline.video.drawing import decode_facts
 from pipeline.video.opening import Deadline, check_file, open_video
 from pipeline.video.probing import scan_video
 from pipeline.video.soundness import FrameFacts, sound_frames
+from pipeline.video.truncation import file_extent
 from store.schema import VideoStatus
 from tests.videos import (
     damage,
@@ -184,7 +185,7 @@ def test_damage_refuses_the_frames_that_depend_on_it_and_no_others(tmp_path: Pat
     assert "damage" in error.reason
     deadline = Deadline.after(60)
     with open_video(broken, deadline, OPTIONS) as video_there:
-        scan = scan_video(video_there, deadline, OPTIONS, cut_off=False)
+        scan = scan_video(video_there, file_extent(broken), OPTIONS, deadline)
     events = decode_facts(broken, scan, OPTIONS, deadline)
     kept = [event.pts for event in events if isinstance(event, FrameFacts)]
     sound = sound_frames(events)

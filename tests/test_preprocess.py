@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +17,15 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pipeline.shard_frames
+import pipeline.preprocess
 import store.files
 from pipeline.datasets import read_dataset
-from pipeline.events import Event, RunPlanned, ShardDone
+from pipeline.events import Event, ItemsDone, RunPlanned
 from pipeline.executors import local_dask, run_synchronously
 from pipeline.masks import MaskOptions, difference_masks
 from pipeline.plan import Plan
 from pipeline.preprocess import PreprocessOptions, PreprocessResult, open_store, plan_preprocess, preprocess
-from pipeline.video.decoding import DecodedClip, DecodeOptions, decode_clip
+from pipeline.video.decoding import DecodeOptions, decode_clip
 from store.clips import FRAMES_STAGE, ClipReader, masks_stage, outcomes_of, slot_checksum
 from store.commits import commit_name
 from store.errors import StoreMismatchError, StoreWriteError
@@ -34,6 +33,7 @@ from store.files import StoreFolder, WrittenFile
 from store.schema import VideoStatus
 from store.store import Store, remove_store
 from tests.clips_on_disk import SIZE, SMALL, moving_frames, run_preprocess, write_mixed_dataset
+from tests.decoders import RememberingDecoder
 from tests.stores import tree_digest
 from tests.videos import cut, write_video
 
@@ -142,13 +142,9 @@ def test_the_result_counts_every_video(manifest: Path, tmp_path: Path) -> None:
     sizes = [path.stat().st_size for path in manifest.parent.iterdir() if path.suffix == ".mp4"]
     assert result.num_source_bytes == sum(sizes)
     assert heard[0] == RunPlanned("videos", 7, 0)
-    done = [event for event in heard if isinstance(event, ShardDone)]
-    assert [(event.shard.key, event.num_done, event.num_failed) for event in done] == [
-        ("train/00000", 2, 0),
-        ("test/00000", 2, 1),
-        ("test/00001", 2, 1),
-        ("test/00002", 1, 1),
-    ]
+    done = [event for event in heard if isinstance(event, ItemsDone)]
+    assert {event.num_done for event in done} == {0, 1}
+    assert sum(done, start=ItemsDone()) == ItemsDone(7, 3, result.num_frames, result.num_source_bytes)
 
 
 def test_a_file_that_is_cut_off_after_its_last_frame_gives_a_clip(manifest: Path, tmp_path: Path) -> None:
@@ -175,11 +171,15 @@ def test_the_synchronous_executor_and_dask_give_the_same_bytes(manifest: Path, m
     assert {failure.video_id for failure in result.tally.failures} == {"gone", "cut", "text"}
 
 
-def test_any_order_of_the_shards_gives_the_same_bytes(manifest: Path, made: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [1, -1])
+def test_any_order_of_the_shards_gives_the_same_bytes(
+    manifest: Path, made: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    monkeypatch.setattr(pipeline.preprocess, "SORTED_UP_TO", 0)
     dataset = read_dataset("jsonl", manifest)
     opened = open_store(dataset, str(tmp_path / "store"), SMALL)
     plan = plan_preprocess(opened, SMALL)
-    preprocess(opened, dataset.root, replace(plan, owed=plan.owed[::-1]), SMALL, run_synchronously)
+    preprocess(opened, dataset.root, replace(plan, owed=plan.owed[::step]), SMALL, run_synchronously)
     assert tree_digest(opened.folder.root) == tree_digest(made.folder.root)
 
 
@@ -339,30 +339,17 @@ class FaultyDisk:
             return written
 
 
-@pytest.fixture(scope="module")
-def decode_once() -> Iterator[None]:
-    """Decode each video once for all runs of this module's fault tests."""
-
-    @lru_cache
-    def remembered(path: Path, options: DecodeOptions) -> DecodedClip:
-        return decode_clip(path, options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline.shard_frames, "decode_clip", remembered)
-        yield
-
-
+REMEMBERING = RememberingDecoder()
 TWO_SHARDS = replace(SMALL, shard_size=8)
 
 
 @pytest.mark.parametrize("fault", Fault)
-@pytest.mark.usefixtures("decode_once")
 def test_a_fault_at_any_write_and_a_run_again_end_as_one_undisturbed_run(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     disk = FaultyDisk(monkeypatch)
     with disk.failing_at(None, fault):
-        whole = tree_digest(run_preprocess(manifest, tmp_path / "whole", TWO_SHARDS).folder.root)
+        whole = tree_digest(run_preprocess(manifest, tmp_path / "whole", TWO_SHARDS, decoder=REMEMBERING).folder.root)
     num_writes = disk.num_writes
     assert num_writes > 20
     for number in range(1, num_writes + 1):
@@ -371,13 +358,13 @@ def test_a_fault_at_any_write_and_a_run_again_end_as_one_undisturbed_run(
             disk.failing_at(number, fault),
             pytest.raises(StoreWriteError if fault is Fault.FULL else Killed) as caught,
         ):
-            run_preprocess(manifest, place, TWO_SHARDS)
+            run_preprocess(manifest, place, TWO_SHARDS, decoder=REMEMBERING)
         if fault is Fault.FULL:
             assert "no space left on the disk" in str(caught.value)
             assert "run the same command again" in str(caught.value)
             assert not list(place.glob("partial/*"))
         assert_commits_vouch_for_what_stands(place, whole)
-        run_preprocess(manifest, place, TWO_SHARDS)
+        run_preprocess(manifest, place, TWO_SHARDS, decoder=REMEMBERING)
         assert tree_digest(place) == whole, f"after {fault.value} at write {number}"
         assert not (place / "partial").exists()
         shutil.rmtree(place)
@@ -396,7 +383,6 @@ def assert_commits_vouch_for_what_stands(place: Path, whole: dict[str, str]) -> 
 
 @given(kills=st.lists(st.tuples(st.integers(1, 40), st.sampled_from(Fault)), max_size=4), start=st.integers(0, 3))
 @settings(max_examples=12)
-@pytest.mark.usefixtures("decode_once")
 def test_killed_again_and_again(
     manifest: Path, made: Store, tmp_path_factory: pytest.TempPathFactory, kills: list[tuple[int, Fault]], start: int
 ) -> None:
@@ -409,8 +395,8 @@ def test_killed_again_and_again(
                 opened = open_store(dataset, str(place), SMALL)
                 plan = plan_preprocess(opened, SMALL)
                 turned = replace(plan, owed=plan.owed[start:] + plan.owed[:start])
-                preprocess(opened, dataset.root, turned, SMALL)
-    opened = run_preprocess(manifest, place)
+                preprocess(opened, dataset.root, turned, SMALL, decoder=REMEMBERING)
+    opened = run_preprocess(manifest, place, decoder=REMEMBERING)
     assert tree_digest(opened.folder.root) == tree_digest(made.folder.root)
     assert not (place / "partial").exists()
 

@@ -26,7 +26,7 @@ def test_a_store_opens_as_it_was_made(tmp_path: Path) -> None:
 def test_any_parquet_reader_reads_the_catalogue(tmp_path: Path) -> None:
     make_store(tmp_path, 3)
     videos = pq.read_table(tmp_path / "catalog/videos.parquet")
-    assert videos.column_names == ["video_id", "split", "row", "path"]
+    assert videos.column_names == ["video_id", "split", "row", "path", "start_seconds", "end_seconds"]
     assert videos["video_id"].to_pylist() == ["-vidéo_0", "-vidéo_1", "-vidéo_2"]
     captions = pq.read_table(tmp_path / "catalog/captions.parquet")
     assert captions.column_names == ["caption_id", "video_id", "split", "row", "text"]
@@ -122,6 +122,8 @@ def test_the_manifest_holds_no_clock_time(tmp_path: Path) -> None:
     assert set(json.loads((tmp_path / "store.json").read_text())) == {
         "dataset",
         "format_version",
+        "frame_codec",
+        "neighbours",
         "options",
         "shard_size",
         "software",

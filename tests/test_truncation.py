@@ -9,7 +9,7 @@ import pytest
 from pipeline.video.clips import WHOLE_VIDEO, DecodeOptions, VideoError
 from pipeline.video.decoding import decode_clip
 from pipeline.video.timeline import Timeline, timeline_of
-from pipeline.video.truncation import WHOLE, file_extent
+from pipeline.video.truncation import UNDECLARED, file_extent
 from store.schema import VideoStatus
 from tests.videos import cut, textured_frames, write_numbered_video, write_video
 
@@ -91,13 +91,13 @@ def test_an_mp4_without_its_index_is_truncated(folder: Path, keep: float) -> Non
 
 def test_only_containers_that_count_their_bytes_are_judged(folder: Path) -> None:
     stream = write_video(folder / "stream.ts", textured_frames(20), options=X264)
-    assert file_extent(cut(stream, folder / "cut.ts", keep=0.5)) == WHOLE
+    assert file_extent(cut(stream, folder / "cut.ts", keep=0.5)) == UNDECLARED
     streamed = folder / "streamed.mkv"  # a segment of unknown size, as a live recording has it
     write_numbered_video(streamed, 12)
     content = streamed.read_bytes()
     at = content.index(bytes.fromhex("18538067")) + 4
     streamed.write_bytes(content[:at] + b"\x01" + b"\xff" * 7 + content[at + 8 :])
-    assert file_extent(cut(streamed, folder / "cut.mkv", keep=0.5)) == WHOLE
+    assert file_extent(cut(streamed, folder / "cut.mkv", keep=0.5)) == UNDECLARED
 
 
 @pytest.mark.parametrize(

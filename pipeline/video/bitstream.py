@@ -124,7 +124,7 @@ def _h264_picture(units: Iterator[bytes | memoryview]) -> Picture:
 def _hevc_picture(units: Iterator[bytes | memoryview]) -> Picture:
     heads = [(unit[0] >> 1 & 63, (unit[1] & 7) - 1) for unit in units if len(unit) == 2]
     slices = [(kind, layer) for kind, layer in heads if kind <= _HEVC_LAST_VCL]
-    if not slices:
+    if not slices or any(layer < 0 for _, layer in slices):  # -1 is forbidden: the packet is damaged
         return PLAIN
     kinds = {kind for kind, _ in slices}
     return Picture(

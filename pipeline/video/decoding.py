@@ -33,6 +33,7 @@ from pipeline.video.frame_plan import ClipPlan, plan_clip, plan_from_frames, pla
 from pipeline.video.opening import Deadline, check_file, extent_of, open_video, refuse_missing_index
 from pipeline.video.pictures import Album
 from pipeline.video.probing import VideoScan, scan_video
+from pipeline.video.truncation import FileExtent
 from store.schema import VideoStatus
 
 __all__ = ["ClipSample", "DecodeOptions", "DecodedClip", "SourceFacts", "VideoError", "Window", "decode_clip"]
@@ -60,7 +61,7 @@ def decode_clip(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO
     extent = extent_of(path)
     refuse_missing_index(extent)
     try:
-        return _decode_checked(path, options, window, deadline, cut_off=extent.is_cut_off)
+        return _decode_checked(path, options, window, deadline, extent=extent)
     except VideoError as error:
         explained_by_cut = (VideoStatus.CORRUPT, VideoStatus.NO_VIDEO_STREAM, VideoStatus.TOO_SHORT)
         if extent.is_cut_off and error.status in explained_by_cut:
@@ -70,10 +71,10 @@ def decode_clip(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO
 
 
 def _decode_checked(
-    path: Path, options: DecodeOptions, window: Window, deadline: Deadline, *, cut_off: bool
+    path: Path, options: DecodeOptions, window: Window, deadline: Deadline, *, extent: FileExtent
 ) -> DecodedClip:
     with open_video(path, deadline, options) as video:
-        scan = scan_video(video, deadline, options, cut_off=cut_off)
+        scan = scan_video(video, extent, options, deadline)
         if scan.timeline is not None and len(scan.timeline.pts) >= options.num_frames:
             plan = plan_packets(plan_clip(scan.timeline, scan, options, window), scan)
             try:

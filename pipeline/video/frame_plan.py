@@ -78,6 +78,8 @@ def plan_packets(clip: ClipPlan, scan: VideoScan) -> PacketPlan:
     shown = np.flatnonzero(scan.table.is_shown)
     in_order = shown[np.argsort(scan.table.pts[shown])]  # the packet of each frame of the timeline
     packets = in_order[clip.wanted].tolist()
+    if scan.may_end_early:  # part of a packet may give no frame, and then there is one less to choose from
+        packets.append(int(shown[-1]))
     segments = plan_segments(scan.table, packets) if scan.may_skip else None
     return PacketPlan(clip, segments or (everything_to(scan.table, max(packets)),))
 

@@ -200,7 +200,7 @@ def open_video(path: Path, deadline: Deadline, options: DecodeOptions) -> Iterat
             container = av.open(
                 "file:" + os.fspath(path),
                 mode="r",
-                options={**_OPTIONS, "max_streams": str(options.max_streams)},
+                options={**_OPTIONS, "max_streams": str(options.max_streams + 1)},
                 metadata_errors="replace",
                 timeout=(deadline.left_seconds, deadline.left_seconds),
             )
@@ -208,6 +208,9 @@ def open_video(path: Path, deadline: Deadline, options: DecodeOptions) -> Iterat
             reason = f"the file is no video in a format that is accepted (ffmpeg: {error.strerror})"
             raise VideoError(VideoStatus.CORRUPT, reason) from error
         with container:
+            if len(container.streams) > options.max_streams:
+                reason = f"the file has more than {options.max_streams} streams, which is the limit"
+                raise VideoError(VideoStatus.UNSUPPORTED, reason)
             yield OpenVideo(container, _video_stream(container, options))
 
 

@@ -19,10 +19,13 @@ from pipeline.video.clips import DecodeOptions, VideoError
 from pipeline.video.opening import Deadline, OpenVideo, open_video
 from pipeline.video.packets import NO_TIME, PacketLog, PacketTable
 from pipeline.video.timeline import Timeline, timeline_of
+from pipeline.video.truncation import FileExtent
 from store.schema import VideoStatus
 
 HELD_BYTES = 1 << 26
-"""Packets of a video are kept in memory while they are fewer bytes than this in all; else they are read again."""
+"""Packets of a video are kept in memory while they take less than this in all; else they are read again."""
+PACKET_BYTES = 1 << 10
+"""What a packet takes beside its content, about."""
 
 _MICROSECOND = Fraction(1, 1_000_000)
 """The unit of a container's duration in ffmpeg."""
@@ -49,12 +52,14 @@ class VideoScan:
     is_cut_off: bool
     may_skip: bool
     """Whether packets may be left out: those of some codecs are not understood well enough."""
+    may_end_early: bool
+    """Whether the last packet may be cut off: the container does not say how long it is."""
     held: tuple[Packet[VideoStream], ...] | None = field(repr=False)
     """The packets, or None where they would take too much memory."""
 
 
-def scan_video(video: OpenVideo, deadline: Deadline, options: DecodeOptions, *, cut_off: bool) -> VideoScan:
-    """Read the packets of a video without decoding them.
+def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, deadline: Deadline) -> VideoScan:
+    """Read the packets of a video without decoding them; `extent` is that of its file.
 
     Raises:
         VideoError: `CORRUPT` when they cannot be read; `TOO_SHORT` when there are none; `UNSUPPORTED` when there are
@@ -63,7 +68,7 @@ def scan_video(video: OpenVideo, deadline: Deadline, options: DecodeOptions, *, 
     stream, container = video.stream, video.container
     codec = stream.codec_context.codec.canonical_name
     parser = parser_of(codec, stream.codec_context.extradata)
-    log, held = PacketLog(parser), _Held()
+    log, held, cut_off = PacketLog(parser), _Held(), extent.is_cut_off
     try:
         with closing(video.packets(deadline)) as packets:
             for packet in packets:
@@ -93,6 +98,7 @@ def scan_video(video: OpenVideo, deadline: Deadline, options: DecodeOptions, *, 
         codec=codec,
         is_cut_off=cut_off,
         may_skip=parser is not None,
+        may_end_early=not extent.is_declared,
         held=held.packets(len(table)),
     )
 
@@ -105,7 +111,7 @@ class _Held:
         self._num_bytes = 0
 
     def add(self, packet: Packet[VideoStream]) -> None:
-        self._num_bytes += packet.size
+        self._num_bytes += packet.size + PACKET_BYTES
         if self._num_bytes > HELD_BYTES:
             self._packets = None
         elif self._packets is not None:
@@ -143,10 +149,10 @@ def planned_timeline(
 ) -> Timeline | None:
     """The timeline that the packets promise, or None where it cannot be believed.
 
-    Not believed: packets without times or with equal ones, a first packet that is no key frame or is shown after
-    another, fewer than two frames, and B pictures whose presentation order is said to be the decoding order (times that
-    an AVI cannot hold). Packets outside an edit list are no frames. What is believed is still checked against every
-    frame decoded.
+    Not believed: packets without times or with equal ones, decoding times that go back, a first packet that is no key
+    frame or is shown after another, fewer than two frames, and B pictures that are said to be shown in the order of the
+    file (times that an AVI cannot hold). Packets outside an edit list are no frames. What is believed is still checked
+    against every frame decoded.
 
     Args:
         table: Of the whole stream.
@@ -157,7 +163,7 @@ def planned_timeline(
     >>> reordered = PacketTable.of([(1, 0), (3, 1), (2, 2)])
     >>> planned_timeline(reordered, Fraction(1, 25), None, has_b_frames=True).pts
     array([1, 2, 3])
-    >>> in_order = PacketTable.of([(0, 0), (1, 1), (2, 2)])
+    >>> in_order = PacketTable.of([(0, NO_TIME), (1, 1), (2, 2)])
     >>> planned_timeline(in_order, Fraction(1, 25), None, has_b_frames=True) is None
     True
     """
@@ -167,17 +173,11 @@ def planned_timeline(
         return None
     if table.is_shown[0] and table.pts[0] != times[0]:
         return None
-    if has_b_frames and _is_never_reordered(table):
+    dts = table.dts[table.dts != NO_TIME]
+    if bool((dts[1:] < dts[:-1]).any()) or (has_b_frames and bool((shown[1:] > shown[:-1]).all())):
         return None
     last_duration = int(table.duration[table.is_shown][np.argmax(shown)])
     return timeline_of(times, last_duration, time_base, declared_end, table.decoded_end)
-
-
-def _is_never_reordered(table: PacketTable) -> bool:
-    """Whether presentation follows decoding by one and the same interval, or there are no decoding times at all."""
-    if bool((table.dts == NO_TIME).any()):
-        return bool((table.dts == NO_TIME).all())
-    return len(np.unique(table.pts - table.dts)) == 1
 
 
 def declared_end_of(container: InputContainer, stream: VideoStream, start_pts: int) -> int | None:

@@ -25,7 +25,9 @@ class FileExtent:
 
     missing_bytes: int
     """Bytes that the container promises beyond the end of the file; 0 when it is whole or says nothing."""
-    index_missing: bool
+    is_declared: bool
+    """Whether the container says how many bytes there should be."""
+    index_missing: bool = False
     """An ISO media file whose `moov` box, without which nothing can be read, is not there in full."""
 
     @property
@@ -34,11 +36,11 @@ class FileExtent:
         return self.missing_bytes > 0 or self.index_missing
 
 
-WHOLE = FileExtent(missing_bytes=0, index_missing=False)
+UNDECLARED = FileExtent(missing_bytes=0, is_declared=False)
 
 
 def file_extent(path: Path) -> FileExtent:
-    """Compare the size of a file with what its container says; `WHOLE` for containers that do not say.
+    """Compare the size of a file with what its container says; `UNDECLARED` for containers that do not say.
 
     Raises:
         OSError: The file cannot be read.
@@ -52,11 +54,11 @@ def file_extent(path: Path) -> FileExtent:
             return _beyond(8 + int.from_bytes(head[4:8], "little"), size)
         if head[:4] == _EBML_MAGIC:
             return _matroska_extent(file, size)
-    return WHOLE
+    return UNDECLARED
 
 
 def _beyond(end: int, size: int) -> FileExtent:
-    return FileExtent(missing_bytes=max(0, end - size), index_missing=False)
+    return FileExtent(missing_bytes=max(0, end - size), is_declared=True)
 
 
 def _iso_extent(file: BinaryIO, size: int) -> FileExtent:
@@ -74,7 +76,7 @@ def _iso_extent(file: BinaryIO, size: int) -> FileExtent:
         if is_last or end >= size:
             break
         start = end
-    return FileExtent(missing_bytes=max(0, end - size), index_missing=not has_index)
+    return FileExtent(missing_bytes=max(0, end - size), is_declared=True, index_missing=not has_index)
 
 
 def _matroska_extent(file: BinaryIO, size: int) -> FileExtent:
@@ -82,12 +84,12 @@ def _matroska_extent(file: BinaryIO, size: int) -> FileExtent:
     file.seek(4)
     header_size = _read_ebml_size(file)
     if header_size is None or header_size > size:
-        return WHOLE
+        return UNDECLARED
     file.seek(header_size, os.SEEK_CUR)
     if file.read(4) != _SEGMENT_ID:
-        return WHOLE
+        return UNDECLARED
     segment_size = _read_ebml_size(file)
-    return WHOLE if segment_size is None else _beyond(file.tell() + segment_size, size)
+    return UNDECLARED if segment_size is None else _beyond(file.tell() + segment_size, size)
 
 
 def _read_ebml_size(file: BinaryIO) -> int | None:

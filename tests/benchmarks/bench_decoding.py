@@ -1,56 +1,134 @@
-"""Decoding 12 spread frames exactly, against OpenCV reading from the start and converting only these."""
+"""Decoding 12 spread frames to RGB at their own size: fda's packet plan against other libraries, one thread each.
+
+Every peer is asked for the frames that fda draws, by their numbers, and what it gives is compared with a sequential
+decode in the same run: a peer whose frames are others is marked wrong and has no ratio.
+
+`python -m tests.benchmarks.bench_decoding --videos FOLDER` measures the videos of a folder instead.
+"""
 
 from __future__ import annotations
 
+import argparse
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
+from pipeline.video.clips import VideoError
 from pipeline.video.decoding import DecodeOptions, decode_clip
-from pipeline.video.resizing import resize_and_crop
-from tests.benchmarks.measure import interleaved, print_ratios
-from tests.videos import textured_frames, write_video
+from tests.benchmarks.footage import CLASSES, QUICK_CLASSES, video_of
+from tests.benchmarks.measure import Cost, Table, interleaved_costs, print_table, ratio_table
+from tests.benchmarks.peer_server import METHODS
+from tests.benchmarks.peers import Peer, PeerError, Truth, neighbours_of, wrong_frames
 
 NUM_FRAMES, REPEATS = 12, 5
-SIZES = {"240p": (240, 426), "360p": (360, 640), "720p": (720, 1280)}
+BASE, TRUE, OURS = "OpenCV, sequential", "PyAV, sequential", "fda"
+TARGETS: Mapping[str, float] = {kind.name: 1.0 for kind in CLASSES} | {
+    "240p g250": 1.3,
+    "360p g250": 1.5,
+    "720p g250": 1.8,
+    "HEVC 720p": 1.8,
+}
+"""Class -> how many times faster than the fastest exact peer fda is to be."""
+TARGETS_TO_BASE: Mapping[str, float] = {"360p g12": 3.0, "2 min": 5.0}
+"""Class -> how many times faster than OpenCV's sequential reading."""
 
 
-def opencv_clip(path: Path, frame_index: Sequence[int]) -> NDArray[np.uint8]:
-    """Grab every frame up to the last that is wanted, retrieve these."""
-    capture = cv2.VideoCapture(str(path))
-    wanted, frames = set(frame_index), []
-    for number in range(max(wanted) + 1):
-        capture.grab()
-        if number in wanted:
-            _, pixels = capture.retrieve()
-            frames.append(resize_and_crop(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8), 224))
-    capture.release()
-    return np.stack(frames)
+def truth_of(path: Path, frame_index: Sequence[int], num_frames: int, peer: Peer, folder: Path) -> Truth:
+    """The wanted frames and those beside them, by PyAV's own loop."""
+    asked, before, after = neighbours_of(frame_index, num_frames)
+    frames = peer.frames(path, asked, folder)
+    return Truth(frames[[asked.index(number) for number in frame_index]], frames[[before, after]])
 
 
-def main() -> None:
-    """Measure, and print the ratios."""
-    cv2.setNumThreads(1)
-    options = DecodeOptions(num_frames=NUM_FRAMES)
+def measure_video(title: str, path: Path, peers: Sequence[Peer], repeats: int) -> Table:
+    """Time all peers on one video.
+
+    Raises:
+        VideoError: fda draws no clip from it.
+        PeerError: The peer that all are compared with, or checked against, cannot read it.
+    """
+    clip = decode_clip(path, DecodeOptions(NUM_FRAMES))
+    frame_index = [int(number) for number in clip.sample.frame_index if number >= 0]
+    notes = {peer.method: f"not available: {peer.unavailable}" for peer in peers if peer.unavailable}
+    methods: dict[str, Callable[[], Cost]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, (height, width) in SIZES.items():
-            path = Path(folder) / f"{name}.mp4"
-            write_video(path, textured_frames(240, height=height, width=width), options={"g": "250"})
-            index = decode_clip(path, options).sample.frame_index.tolist()
-            difference = np.abs(decode_clip(path, options).sample.frames.astype(int) - opencv_clip(path, index))
-            methods: dict[str, Callable[[], object]] = {
-                "OpenCV sequential": partial(opencv_clip, path, index),
-                "fda": partial(decode_clip, path, options),
-            }
-            seconds = interleaved(methods, REPEATS)
-            title = f"decoding {name}, H.264, 240 frames (largest difference {difference.max()})"
-            print_ratios(title, seconds, "OpenCV sequential")
+        sequential = next(peer for peer in peers if peer.method == TRUE)
+        truth = truth_of(path, frame_index, clip.source.num_frames, sequential, Path(folder))
+        for peer in peers:
+            if peer.unavailable:
+                continue
+            try:
+                wrong = wrong_frames(peer.frames(path, frame_index, Path(folder)), truth)
+            except PeerError as error:
+                notes[peer.method] = f"failed: {error}"
+                continue
+            methods[peer.method] = partial(peer.ask, path, frame_index)
+            if wrong:
+                notes[peer.method] = f"wrong: {wrong} of {len(frame_index)} frames"
+    costs = interleaved_costs(methods, repeats)
+    seconds = {peer.method: costs[peer.method].cpu_seconds if peer.method in costs else None for peer in peers}
+    return ratio_table(f"decoding {NUM_FRAMES} frames, CPU time: {title}", seconds, BASE, notes)
+
+
+def fastest_exact_peer(table: Table) -> tuple[str, float]:
+    """The peer with the highest ratio among those that gave the right frames, and how many times faster fda is."""
+    ours = table.row(OURS).ratio
+    peers = [(row.ratio, row.method) for row in table.rows if row.method != OURS and row.ratio is not None]
+    ratio, method = max(peers)
+    return method, 0.0 if ours is None else ours / ratio
+
+
+def summary(tables: Mapping[str, Table]) -> str:
+    """One line a class: fda against OpenCV and against the fastest exact peer, and the targets where there are some.
+
+    A target that is missed is marked; fda's ratio is 0 where its own frames are wrong.
+    """
+    lines = [f"{'class':24} {'to OpenCV':>10} {'target':>7} {'to fastest exact peer':>22} {'target':>7}"]
+    for name, table in tables.items():
+        method, ratio = fastest_exact_peer(table)
+        to_base = table.row(OURS).ratio or 0.0
+        target, base_target = TARGETS.get(name), TARGETS_TO_BASE.get(name)
+        missed = ratio < (target or 0.0) or to_base < (base_target or 0.0)
+        lines.append(
+            f"{name:24} {to_base:9.2f}x {_target(base_target):>7} {ratio:21.2f}x {_target(target):>7}  "
+            f"{method}{'  MISSED' if missed else ''}"
+        )
+    return "\n".join(lines)
+
+
+def _target(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio}x"
+
+
+def videos_to_measure(folder: Path | None, *, quick: bool) -> dict[str, Path]:
+    """Title -> file: those of a folder, or footage made for the purpose."""
+    if folder is not None:
+        return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {kind.name: video_of(kind) for kind in (QUICK_CLASSES if quick else CLASSES)}
+
+
+def main(*, quick: bool = False, videos: Path | None = None) -> None:
+    """Measure, and print a table a file and a summary."""
+    tables: dict[str, Table] = {}
+    with ExitStack() as stack:
+        peers = [stack.enter_context(Peer(method)) for method in METHODS]
+        for peer in peers:
+            print(f"{peer.method:26} {peer.version}{f'not available: {peer.unavailable}' if peer.unavailable else ''}")
+        for title, path in videos_to_measure(videos, quick=quick).items():
+            try:
+                tables[title] = measure_video(title, path, peers, 1 if quick else REPEATS)
+            except (VideoError, PeerError) as error:
+                print(f"\n{title}: left out: {error}")
+                continue
+            print_table(tables[title])
+    print(f"\n{summary(tables)}")
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--videos", type=Path, help="folder of videos to measure instead of generated footage")
+    parser.add_argument("--quick", action="store_true", help="small files, one round")
+    arguments = parser.parse_args()
+    main(quick=arguments.quick, videos=arguments.videos)

@@ -1,30 +1,148 @@
-"""Timing methods against a named peer: interleaved, so that a machine that slows down slows all of them."""
+"""Timing methods against a named peer: interleaved, so that a machine that slows down slows all of them.
+
+What is printed is kept as well, and `python -m tests.benchmarks` writes it to a file.
+"""
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from statistics import median
 
 
-def interleaved(methods: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one run took."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    """Of all threads and of processes that were waited for; user and system."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One method in a table."""
+
+    method: str
+    seconds: float | None
+    """Median; None where the method could not run."""
+    ratio: float | None
+    """How many times faster than the peer; None where the method could not run or gave something else."""
+    note: str = ""
+    """Why there is no ratio, or what else is to be known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Methods that do the same work, against one of them."""
+
+    title: str
+    peer: str
+    rows: tuple[Row, ...]
+
+    def row(self, method: str) -> Row:
+        """The row of a method.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for row in self.rows:
+            if row.method == method:
+                return row
+        raise KeyError(method)
+
+    def __str__(self) -> str:
+        lines = [self.title]
+        for row in self.rows:
+            seconds = " " * 13 if row.seconds is None else f"{1e3 * row.seconds:10.1f} ms"
+            ratio = "" if row.ratio is None else f"{row.ratio:6.2f}x {self.peer}"
+            lines.append(
+                f"  {row.method:44} {seconds}   {ratio}{'  ' if ratio and row.note else ''}{row.note}".rstrip()
+            )
+        return "\n".join(lines)
+
+
+printed: list[Table] = []
+"""Every table printed so far by this process."""
+
+
+def interleaved_costs(methods: Mapping[str, Callable[[], Cost]], repeats: int) -> dict[str, Cost]:
     """Run all methods in turn, again and again, after one round that is not counted.
 
     Returns:
-        Method -> median seconds.
+        Method -> medians of what it said it took.
     """
-    times: dict[str, list[float]] = {name: [] for name in methods}
+    costs: dict[str, list[Cost]] = {name: [] for name in methods}
     for round_number in range(repeats + 1):
         for name, run in methods.items():
-            start = time.perf_counter()
-            run()
+            cost = run()
             if round_number:
-                times[name].append(time.perf_counter() - start)
-    return {name: median(values) for name, values in times.items()}
+                costs[name].append(cost)
+    return {
+        name: Cost(median(cost.wall_seconds for cost in of), median(cost.cpu_seconds for cost in of))
+        for name, of in costs.items()
+    }
+
+
+def timed(run: Callable[[], object]) -> Callable[[], Cost]:
+    """What a function in this process takes."""
+
+    def cost() -> Cost:
+        wall, cpu = time.perf_counter(), time.process_time()
+        run()
+        return Cost(time.perf_counter() - wall, time.process_time() - cpu)
+
+    return cost
+
+
+def interleaved(methods: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """As `interleaved_costs`, for functions in this process.
+
+    Returns:
+        Method -> median seconds of wall time.
+    """
+    costs = interleaved_costs({name: timed(run) for name, run in methods.items()}, repeats)
+    return {name: cost.wall_seconds for name, cost in costs.items()}
+
+
+def ratio_table(
+    title: str, seconds: Mapping[str, float | None], peer: str, notes: Mapping[str, str] | None = None
+) -> Table:
+    """Compare methods with one of them; a method with a note that begins with "wrong" gets no ratio.
+
+    >>> print(ratio_table("reading", {"tar": 0.02, "fda": 0.005}, "tar"))
+    reading
+      tar                                                20.0 ms     1.00x tar
+      fda                                                 5.0 ms     4.00x tar
+    """
+    notes = notes or {}
+    base = seconds[peer]
+    if base is None:
+        raise ValueError(f"{peer}, which all are compared with, was not measured: {notes.get(peer, 'no reason given')}")
+    rows = []
+    for method, value in seconds.items():
+        note = notes.get(method, "")
+        comparable = value is not None and not note.startswith("wrong")
+        rows.append(Row(method, value, base / value if comparable and value is not None else None, note))
+    return Table(title, peer, tuple(rows))
+
+
+def print_table(table: Table) -> None:
+    """Print a table, and keep it for the file of results."""
+    printed.append(table)
+    print(f"\n{table}", flush=True)
 
 
 def print_ratios(title: str, seconds: Mapping[str, float], peer: str) -> None:
     """Print a line a method: its time, and how many times faster it is than the peer."""
-    print(f"\n{title}")
-    for name, value in seconds.items():
-        print(f"  {name:44} {1e3 * value:10.1f} ms   {seconds[peer] / value:6.2f}x {peer}")
+    print_table(ratio_table(title, seconds, peer))
+
+
+def run_benchmark(main: Callable[..., None], *, quick: bool) -> None:
+    """Run a benchmark; with `quick` on small inputs, where it knows such."""
+    if "quick" in inspect.signature(main).parameters:
+        main(quick=quick)
+    else:
+        main()

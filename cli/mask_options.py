@@ -1,0 +1,116 @@
+"""The flags that say what makes a mask out of two frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any
+
+import click
+
+from pipeline.masks import Compensation, Difference, MaskOptions, ThresholdMode, WhenEmpty, WhenFull
+
+_DEFAULTS = MaskOptions()
+
+
+def _choice(values: type[StrEnum]) -> click.Choice[str]:
+    return click.Choice([str(value) for value in values])
+
+
+MASK_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
+    click.option(
+        "--threshold",
+        type=click.FloatRange(0, 255),
+        default=_DEFAULTS.threshold,
+        show_default=True,
+        help="Grey levels (0..255): a pixel moves where two frames differ by more.",
+    ),
+    click.option(
+        "--threshold-mode",
+        type=_choice(ThresholdMode),
+        default=str(_DEFAULTS.threshold_mode),
+        show_default=True,
+        help="noise: instead of --threshold, --noise-sigmas times the noise of each pair of frames, a robust estimate.",
+    ),
+    click.option(
+        "--noise-sigmas",
+        type=click.FloatRange(0, 1000, min_open=True),
+        default=_DEFAULTS.noise_sigmas,
+        show_default=True,
+        help="Of --threshold-mode noise: standard deviations.",
+    ),
+    click.option(
+        "--noise-floor",
+        type=click.FloatRange(0, 255),
+        default=_DEFAULTS.noise_floor,
+        show_default=True,
+        help="Of --threshold-mode noise: the threshold is never lower, grey levels.",
+    ),
+    click.option(
+        "--kernel-size",
+        type=click.IntRange(1, 1023),
+        default=_DEFAULTS.kernel_size,
+        show_default=True,
+        help="Diameter of the ellipse of closing and opening, pixels; odd.",
+    ),
+    click.option(
+        "--min-area",
+        type=click.IntRange(min=0),
+        default=_DEFAULTS.min_area,
+        show_default=True,
+        help="Connected components of fewer pixels are dropped.",
+    ),
+    click.option(
+        "--difference",
+        type=_choice(Difference),
+        default=str(_DEFAULTS.difference),
+        show_default=True,
+        help="sampled: from each frame of the clip to the next of the clip. consecutive: to the next of the video; the "
+        "store must have been made with --neighbours.",
+    ),
+    click.option(
+        "--compensation",
+        type=_choice(Compensation),
+        default=str(_DEFAULTS.compensation),
+        show_default=True,
+        help="Motion of the camera that is taken out first. translation: a shift. similarity: shift, zoom, rotation.",
+    ),
+    click.option(
+        "--when-empty",
+        type=_choice(WhenEmpty),
+        default=str(_DEFAULTS.when_empty),
+        show_default=True,
+        help="What becomes of a mask in which nothing moves. ones: the whole picture, Alpha-CLIP's neutral input.",
+    ),
+    click.option(
+        "--when-full",
+        type=_choice(WhenFull),
+        default=str(_DEFAULTS.when_full),
+        show_default=True,
+        help="What becomes of a mask that covers --full-coverage.",
+    ),
+    click.option(
+        "--full-coverage",
+        type=click.FloatRange(0, 1, min_open=True),
+        default=_DEFAULTS.full_coverage,
+        show_default=True,
+        help="Share of the picture from which on a mask is full.",
+    ),
+)
+"""All of them; the values are for `take_mask_options`."""
+
+_SAME_NAME = ("threshold", "noise_sigmas", "noise_floor", "kernel_size", "min_area", "full_coverage")
+
+
+def take_mask_options(values: Mapping[str, Any]) -> tuple[MaskOptions, dict[str, Any]]:
+    """What the flags of `MASK_OPTIONS` make, and the values of all other flags."""
+    rest = dict(values)
+    options = MaskOptions(
+        difference=Difference(rest.pop("difference")),
+        compensation=Compensation(rest.pop("compensation")),
+        threshold_mode=ThresholdMode(rest.pop("threshold_mode")),
+        when_empty=WhenEmpty(rest.pop("when_empty")),
+        when_full=WhenFull(rest.pop("when_full")),
+        **{name: rest.pop(name) for name in _SAME_NAME},
+    )
+    return options, rest

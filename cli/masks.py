@@ -1,0 +1,122 @@
+"""`fda masks`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import click
+
+from cli.mask_options import MASK_OPTIONS, take_mask_options
+from cli.options import num_cores, shared_options
+from cli.output import plural, print_json, print_table, say
+from cli.progress import progress_listener
+from pipeline.executors import Executor, local_dask, run_synchronously
+from pipeline.mask_sets import SplitMasks, create_mask_set, make_mask_set, plan_masks, summarise_masks
+from pipeline.plan import Plan
+from pipeline.runs import RunClock, record_run
+from pipeline.software import FRAME_SOFTWARE, software_versions
+from store.arrays import JSON
+from store.store import Store
+
+
+def _mask_options(function: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(MASK_OPTIONS):
+        function = option(function)
+    return function
+
+
+@click.command("masks")
+@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
+@click.option("--name", required=True, metavar="NAME", help="Name of the mask set.")
+@_mask_options
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Worker processes; 0 works in this process alone.  [default: the number of cores]",
+)
+@click.option("--overwrite", is_flag=True, help="Remove the mask set of this name first, if there is one.")
+@shared_options
+def command(
+    store_place: str,
+    name: str,
+    workers: int | None,
+    overwrite: bool,
+    as_json: bool,
+    progress: bool | None,
+    **flags: Any,
+) -> None:
+    """Make another mask set from the frames of STORE, without decoding, under a name.
+
+    The paper's masks are the default. Killed and started again, the same command goes on where it was. Masks of the
+    same name are never mixed: where the options differ, the command refuses and says what differs. Features that were
+    made from a mask set that is made anew are older than their masks then, and `fda encode` makes them again.
+
+    The table says, for each split and before --when-empty and --when-full: the mean share of the picture that moves,
+    the masks that are empty and full, and the videos whose camera moved.
+    """
+    options, _ = take_mask_options(flags)
+    clock = RunClock()
+    store = Store.open(store_place)
+    create_mask_set(store, name, options, overwrite=overwrite)
+    plan = plan_masks(store, name)
+    num_workers = min(num_cores() if workers is None else workers, len(plan.owed))
+    with ExitStack() as stack:
+        listener = stack.enter_context(progress_listener("masks", progress))
+        executor: Executor = stack.enter_context(local_dask(num_workers)) if num_workers > 0 else run_synchronously
+        make_mask_set(store, name, options, plan, executor, listener)
+    splits = summarise_masks(store, name)
+    summary = _summary(store, name, plan, splits, clock, num_workers)
+    if plan.owed:
+        made_with = {"name": name, **options.identity(), "software": dict(software_versions(FRAME_SOFTWARE))}
+        summary["run"] = record_run(store.folder, "masks", clock, made_with, summary)
+    if as_json:
+        print_json(summary)
+    else:
+        _print(name, plan, splits, clock)
+
+
+def _summary(
+    store: Store, name: str, plan: Plan, splits: Sequence[SplitMasks], clock: RunClock, num_workers: int
+) -> dict[str, JSON]:
+    return {
+        "store": str(store.folder.root),
+        "masks": name,
+        "splits": [split.to_dict() for split in splits],
+        "num_shards": plan.num_shards,
+        "num_shards_made": len(plan.owed),
+        "num_videos_made": plan.num_videos_owed,
+        "workers": num_workers,
+        "seconds": round(clock.seconds, 3),
+        "videos_per_second": round(plan.num_videos_owed / clock.seconds, 3),
+    }
+
+
+def _print(name: str, plan: Plan, splits: Sequence[SplitMasks], clock: RunClock) -> None:
+    columns = ["split", "videos with masks", "coverage", "empty", "full", "camera moves"]
+    is_compensated = any(split.num_unregistered_pairs is not None for split in splits)
+    if is_compensated:
+        columns.append("pairs not registered")
+    rows = [
+        [
+            split.split,
+            f"{split.num_videos_masked:,} of {split.num_videos:,}",
+            _percent(split.mean_coverage),
+            _percent(split.empty_share),
+            _percent(split.full_share),
+            _percent(split.camera_motion_share),
+            *([f"{split.num_unregistered_pairs or 0:,}"] if is_compensated else []),
+        ]
+        for split in splits
+    ]
+    print_table(f"masks {name}", columns, rows)
+    if plan.owed:
+        rate = plan.num_videos_owed / clock.seconds
+        say(f"{plural(plan.num_videos_owed, 'video')} in {clock.seconds:.1f} s: {rate:.1f} videos/s")
+    else:
+        say(f"nothing to do: {plural(plan.num_shards, 'shard')}, all done")
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"

@@ -1,0 +1,108 @@
+"""`fda status`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+from cli.options import shared_options
+from cli.output import plural, print_json, print_table, say
+from pipeline.status import SplitStatus, StageStatus, StoreStatus, store_status
+from store.arrays import JSON
+from store.store import Store
+
+COLUMNS = ("", "shards done", "owed", "ok", "truncated", "failed", "KiB a video", "MiB")
+
+
+@click.command("status")
+@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
+@click.option("--failures", "list_failures", is_flag=True, help="List every video that gave no clip, with the reason.")
+@shared_options
+def command(store_place: str, list_failures: bool, as_json: bool, progress: bool | None) -> None:
+    """What stands in a store and what is owed: shards, videos, sizes, options, the latest runs.
+
+    Reads the records of what was committed, and no frame; changes nothing. A shard is owed where it was never made, has
+    lost data, or is older than what it was made from: the command that made it makes it anew.
+    """
+    store = Store.open(store_place)
+    status = store_status(store)
+    for sentence in status.damaged:
+        say(f"warning: {sentence}")
+    if as_json:
+        print_json(to_json(store, status))
+        return
+    for split in status.splits:
+        title = (
+            f"{split.split}: {plural(split.num_videos, 'video')} of {plural(split.num_frames, 'frame')}, "
+            f"{plural(split.num_captions, 'caption')}"
+        )
+        print_table(title, COLUMNS, [_cells(stage) for stage in split.stages])
+    click.echo(
+        f"{status.num_bytes / 2**20:,.1f} MiB in all; frames stored as {store.manifest.frame_codec}, "
+        f"{plural(store.manifest.shard_size, 'video')} a shard, "
+        f"{'with' if store.manifest.neighbours else 'without'} neighbours"
+    )
+    click.echo(f"made with {json.dumps(store.manifest.options)}")
+    for run in status.runs:
+        click.echo(f"run: {run['command']}, {run['started']}, {run['seconds']} s")
+    if list_failures and status.failures:
+        rows = [[one.video_id, one.split, one.status, one.reason or ""] for one in status.failures]
+        print_table(plural(len(rows), "failed video"), ("video", "split", "status", "reason"), rows)
+    elif status.failures:
+        click.echo(f"{plural(len(status.failures), 'video')} failed: --failures lists them")
+
+
+def _cells(stage: StageStatus) -> list[str]:
+    over_videos = bool(stage.outcomes)
+    truncated = stage.outcomes.get("truncated", 0)
+    num_videos = sum(stage.outcomes.values())
+    per_video = stage.bytes_per_video
+    return [
+        stage.stage,
+        f"{stage.num_done:,}",
+        f"{stage.num_shards - stage.num_done:,}",
+        f"{stage.outcomes.get('ok', 0):,}" if over_videos else "-",
+        f"{truncated:,}" if over_videos else "-",
+        f"{num_videos - stage.num_filled:,}" if over_videos else "-",
+        "-" if per_video is None else f"{per_video / 1024:,.1f}",
+        f"{stage.num_bytes / 2**20:,.1f}",
+    ]
+
+
+def to_json(store: Store, status: StoreStatus) -> dict[str, JSON]:
+    """The machine-readable result."""
+    return {
+        "store": str(store.folder.root),
+        "dataset": dict(store.manifest.dataset),
+        "num_bytes": status.num_bytes,
+        "frame_codec": store.manifest.frame_codec,
+        "neighbours": store.manifest.neighbours,
+        "shard_size": store.manifest.shard_size,
+        "options": dict(store.manifest.options),
+        "splits": {split.split: _split_json(split) for split in status.splits},
+        "failures": [dict(asdict(one)) for one in status.failures],
+        "damaged": list(status.damaged),
+        "runs": list(status.runs),
+    }
+
+
+def _split_json(split: SplitStatus) -> dict[str, JSON]:
+    return {
+        "num_videos": split.num_videos,
+        "num_captions": split.num_captions,
+        "num_frames": split.num_frames,
+        "stages": {
+            stage.stage: {
+                "num_shards": stage.num_shards,
+                "num_done": stage.num_done,
+                "num_owed": stage.num_shards - stage.num_done,
+                "outcomes": dict(stage.outcomes),
+                "num_filled": stage.num_filled,
+                "num_bytes": stage.num_bytes,
+                "bytes_per_video": stage.bytes_per_video,
+            }
+            for stage in split.stages
+        },
+    }

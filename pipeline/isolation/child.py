@@ -1,0 +1,102 @@
+"""The program that a decoder process runs: answer one request after the other until the worker is gone.
+
+    python -m pipeline.isolation.child SOCKET PARENT
+
+Nothing here outlives the worker. The thread that listens for requests ends the process when the worker's end of the
+socket closes, whatever the decoder is at; on Linux the kernel kills the process as well when its parent dies.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+
+import cv2
+
+from pipeline.isolation.messages import Bug, Job, Ready, receive, send
+from pipeline.video.clips import VideoError
+from store.schema import VideoStatus
+
+_PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h."""
+
+
+def main() -> None:
+    """Serve until the worker is gone."""
+    _die_with_parent(int(sys.argv[2]))
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    job = receive(connection)
+    assert isinstance(job, Job)
+    cv2.setNumThreads(1)
+    _limit_memory(job.memory_bytes)
+    requests: SimpleQueue[tuple[object, ...]] = SimpleQueue()
+    Thread(target=_listen, args=(connection, requests), daemon=True).start()
+    _send(connection, Ready())
+    gc.freeze()  # what is loaded stays: a collection then looks at what videos left, and takes a tenth of a millisecond
+    while True:
+        _send(connection, answer(job, requests.get()))
+        gc.collect()  # a cycle may hold all packets of a video, and Python sees only that there are few objects
+
+
+def answer(job: Job, arguments: tuple[object, ...]) -> object:
+    """What the function gives, or why it gives nothing: a `VideoError` or a `Bug`."""
+    try:
+        return job.function(*arguments)
+    except VideoError as error:
+        return _over_memory(job) if isinstance(error.__cause__, MemoryError) else error
+    except MemoryError:
+        return _over_memory(job)
+    except Exception as error:
+        if isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem:
+            return _over_memory(job)
+        return Bug(f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def _over_memory(job: Job) -> VideoError:
+    return VideoError(VideoStatus.UNSUPPORTED, f"decoding it takes more than {job.memory_bytes >> 20} MiB of memory")
+
+
+def _send(connection: socket.socket, value: object) -> None:
+    try:
+        send(connection, value)
+    except OSError:
+        os._exit(0)  # nobody is left to be told
+
+
+def _listen(connection: socket.socket, requests: SimpleQueue[tuple[object, ...]]) -> None:
+    while True:
+        try:
+            request = receive(connection)
+        except EOFError:
+            os._exit(0)  # from here, for the main thread may be stuck in a decoder
+        assert isinstance(request, tuple)
+        requests.put(request)
+
+
+def _die_with_parent(parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        if os.getppid() != parent:  # it died before it was asked
+            os._exit(0)
+
+
+def _limit_memory(num_bytes: int) -> None:
+    """Make allocations fail beyond a limit. On Linux alone: elsewhere the kernel counts other things, or nothing."""
+    if sys.platform == "linux":
+        import resource
+
+        num_pages = int(Path("/proc/self/statm").read_text().split()[5])  # size resident shared text lib data
+        limit = num_pages * resource.getpagesize() + num_bytes
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Decoding as the rest of the pipeline sees it: requests in, for each a clip or the reason why there is none."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.isolation.process import DecoderBugError, DecoderLostError, DecoderProcess
+from pipeline.resources import DECODER_MEMORY_MIB
+from pipeline.video.clips import WHOLE_VIDEO, DecodedClip, DecodeOptions, VideoError, Window
+from pipeline.video.decoding import decode_clip
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeRequest:
+    """One video to decode: the arguments of `decode_clip`."""
+
+    path: Path
+    options: DecodeOptions
+    window: Window = WHOLE_VIDEO
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """In the order of `decode_clip`."""
+        return (self.path, self.options, self.window)
+
+
+class Decoder(Protocol):
+    """Turns requests into clips. A value: it goes to the workers with each task."""
+
+    def decode(self, requests: Iterable[DecodeRequest]) -> Generator[DecodedClip | VideoError]:
+        """Answer each request, in order. To be closed by who does not take all answers."""
+
+    def close(self) -> None:
+        """End what runs in this process for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class IsolatedDecoder:
+    """Decodes in another process, which it keeps from shard to shard, and replaces when it hangs or dies.
+
+    That process works one video ahead: while a clip is looked after here, the next one is decoded there.
+    """
+
+    memory_mib: int = DECODER_MEMORY_MIB
+    """What decoding one video may allocate; above it the video is `UNSUPPORTED`. Kept on Linux alone."""
+    grace_seconds: float = 5.0
+    """On top of the video's own time limit, which the decoder keeps unless it hangs. Then it is killed."""
+    function: Callable[..., DecodedClip] = decode_clip
+    """What is called in the other process, found there by its import path."""
+
+    def __post_init__(self) -> None:
+        if self.memory_mib < 1 or self.grace_seconds < 0:
+            raise ValueError(f"memory_mib must be at least 1 and grace_seconds must not be negative, got {self}")
+
+    def decode(self, requests: Iterable[DecodeRequest]) -> Generator[DecodedClip | VideoError]:
+        """Answer each request, in order.
+
+        Raises:
+            DecoderBugError: Something else than a `VideoError` came of a video, which the message names.
+            DecoderStartError: The other process does not come up.
+        """
+        waiting = iter(requests)
+        request = next(waiting, None)
+        process = self._asked(None, request)
+        try:
+            while request is not None and process is not None:
+                try:
+                    outcome = self._outcome(process, request)
+                except DecoderLostError as lost:
+                    process, outcome = None, lost.verdict
+                request = next(waiting, None)
+                process = self._asked(process, request)
+                yield outcome
+        finally:
+            if process is not None:
+                self._keep(process)
+
+    def close(self) -> None:
+        """End the process that is kept, if there is one."""
+        process = _kept.pop(self, None)
+        if process is not None:
+            process.close()
+
+    def _asked(self, process: DecoderProcess | None, request: DecodeRequest | None) -> DecoderProcess | None:
+        """A process that is at work on the request, if there is one."""
+        if request is None:
+            return process
+        if process is None:
+            process = _kept.pop(self, None)
+        if process is not None and not process.is_idle:
+            process.close()
+            process = None
+        if process is None:
+            process = DecoderProcess(self.function, self.memory_mib << 20)
+        process.ask(request.arguments)
+        return process
+
+    def _outcome(self, process: DecoderProcess, request: DecodeRequest) -> DecodedClip | VideoError:
+        try:
+            answer = process.answer(request.options.timeout_seconds + self.grace_seconds)
+        except DecoderBugError as error:
+            raise DecoderBugError(f"the decoder failed on {request.path}, which is a bug: {error}") from None
+        assert isinstance(answer, DecodedClip | VideoError)
+        return answer
+
+    def _keep(self, process: DecoderProcess) -> None:
+        """Keep a process that is at nothing for the next shard; one that is still at work is ended."""
+        if process.is_idle and _kept.setdefault(self, process) is process:
+            return
+        process.close()
+
+
+_kept: dict[IsolatedDecoder, DecoderProcess] = {}
+"""The processes of this process that wait for work, one for each decoder that differs."""
+
+
+@atexit.register
+def _close_all() -> None:
+    for decoder in list(_kept):
+        decoder.close()
+
+
+DEFAULT_DECODER: Decoder = IsolatedDecoder()

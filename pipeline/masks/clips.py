@@ -1,0 +1,136 @@
+"""The masks of one clip, and what they say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.masks.camera import CameraWatch
+from pipeline.masks.cleaning import Cleaner
+from pipeline.masks.comparison import Comparison
+from pipeline.masks.options import Compensation, Difference, MaskOptions, WhenEmpty, WhenFull
+
+
+@dataclass(frozen=True, slots=True)
+class MaskSummary:
+    """What the masks of a clip say of it, before the rules for empty and full masks are applied."""
+
+    num_masks: int
+    coverage: float
+    """Mean share of the picture that a mask covers, 0..1."""
+    components: float
+    """Mean number of 8-connected components of a mask."""
+    num_empty: int
+    """Masks in which nothing moves."""
+    num_full: int
+    """Masks that cover `full_coverage` of the picture or more."""
+    camera_motion: bool | None
+    """Whether the camera moved, by `CameraWatch`; None where that cannot be told."""
+    num_unregistered: int | None
+    """Pairs of pictures whose camera motion could not be found, so that it was not taken out; None where none was
+    looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipMasks:
+    """The masks of one clip."""
+
+    masks: NDArray[np.bool_]
+    """Shape (num_frames, height, width); True where something moves."""
+    summary: MaskSummary
+
+
+def difference_masks(
+    frames: NDArray[np.uint8], options: MaskOptions, next_grey: NDArray[np.uint8] | None = None
+) -> NDArray[np.bool_]:
+    """The masks of `clip_masks` alone, shape (num_frames, height, width)."""
+    return clip_masks(frames, options, next_grey).masks
+
+
+def clip_masks(
+    frames: NDArray[np.uint8],
+    options: MaskOptions,
+    next_grey: NDArray[np.uint8] | None = None,
+    out: NDArray[np.bool_] | None = None,
+) -> ClipMasks:
+    """Masks of what changes from each frame to the next.
+
+    With `G` the frames in grey (BT.601 weights, as `cv2.cvtColor` rounds them): `D_t = |G_{t+1} - G_t|`, `D_t >
+    threshold`, closing, opening, then components smaller than `min_area` are dropped. The last frame has no successor
+    and gets the mask of the difference to its predecessor, which is the mask before it; a clip of one frame has no
+    difference and gets an empty mask. With `difference="consecutive"`, `D_t = |next_grey_t - G_t|` for every frame.
+
+    With `compensation`, the second picture of a pair is first moved back by the motion of the camera; a pixel that has
+    no counterpart then takes no part (`D = 0`). Where that motion cannot be found, the pair is compared as it is.
+
+    With `threshold_mode="noise"`, the threshold of a pair is `max(noise_floor, noise_sigmas * sigma)` grey levels, with
+    `sigma` the noise of its difference by `noise_sigma`: robust, and hardly touched by what moves.
+
+    Last, each mask that came out empty or full is replaced as `when_empty` and `when_full` say.
+
+    Args:
+        frames: Shape (num_frames, height, width, 3), RGB.
+        options: How they are made.
+        next_grey: Shape (num_frames, height, width): the picture after each frame in the video. Needed by
+            `difference="consecutive"`, not used otherwise.
+        out: Shape (num_frames, height, width), C order, all False: where the masks go; a new array without it.
+
+    Raises:
+        ValueError: Another shape or type, or no frames; or `next_grey` is needed and not there.
+    """
+    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or frames.size == 0:
+        raise ValueError(f"expected (num_frames, height, width, 3) uint8, got {frames.shape} {frames.dtype}")
+    masks = np.zeros(frames.shape[:3], dtype=np.uint8) if out is None else out.view(np.uint8)
+    num_components = np.zeros(len(frames), dtype=np.int64)
+    watch = CameraWatch()
+    comparison = Comparison(options, *frames.shape[1:3])
+    cleaner = Cleaner(options.kernel_size, options.min_area, *frames.shape[1:3])
+    for number, (before, after) in enumerate(_pairs(frames, options, next_grey)):
+        watch.see(before, after)
+        moved = comparison.moved(before, after)
+        if moved is not None:
+            num_components[number] = cleaner.clean(moved, masks[number])
+    if options.difference == Difference.SAMPLED and len(frames) > 1:
+        masks[-1], num_components[-1] = masks[-2], num_components[-2]
+    areas = np.array([cv2.countNonZero(mask) for mask in masks])
+    is_empty, is_full = areas == 0, areas >= options.full_coverage * masks[0].size
+    summary = MaskSummary(
+        num_masks=len(masks),
+        coverage=int(areas.sum()) / masks.size,
+        components=int(num_components.sum()) / len(masks),
+        num_empty=int(is_empty.sum()),
+        num_full=int(is_full.sum()),
+        camera_motion=watch.camera_moves(),
+        num_unregistered=comparison.num_unregistered if options.compensation != Compensation.NONE else None,
+    )
+    if options.when_empty == WhenEmpty.ONES:
+        masks[is_empty] = 1
+    if options.when_full != WhenFull.KEEP:
+        masks[is_full] = options.when_full == WhenFull.ONES
+    return ClipMasks(masks.view(np.bool_), summary)
+
+
+def _pairs(
+    frames: NDArray[np.uint8], options: MaskOptions, next_grey: NDArray[np.uint8] | None
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """The pictures that are compared, each of shape (height, width), grey."""
+    if options.difference == Difference.SAMPLED:
+        greys = map(_grey, frames)
+        yield from pairwise(greys)
+        return
+    if next_grey is None:
+        raise ValueError("difference 'consecutive' compares each frame with its neighbour in the video: give next_grey")
+    if next_grey.shape != frames.shape[:3] or next_grey.dtype != np.uint8:
+        raise ValueError(
+            f"expected next_grey of shape {frames.shape[:3]} uint8, got {next_grey.shape} {next_grey.dtype}"
+        )
+    yield from zip(map(_grey, frames), next_grey, strict=True)
+
+
+def _grey(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), dtype=np.uint8)

@@ -1,0 +1,90 @@
+"""Which pixels differ between two pictures: the camera's motion taken out, and the threshold laid on."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.masks.options import Compensation, MaskOptions, ThresholdMode
+from pipeline.masks.registration import camera_motion, moved_back
+
+_SIGMAS_OF_MEDIAN = 1.4826
+"""The standard deviation of normal noise is this many medians of its absolute value."""
+
+
+class Comparison:
+    """Compares pictures of one size, pair by pair. Its buffers, small enough for the cache, are made once."""
+
+    def __init__(self, options: MaskOptions, height: int, width: int) -> None:
+        self._options = options
+        self._is_fixed = options.threshold_mode == ThresholdMode.FIXED
+        self._least = options.threshold if self._is_fixed else options.noise_floor
+        self._difference = np.empty((height, width), dtype=np.uint8)
+        self._moved = np.empty((height, width), dtype=np.uint8)
+        self.num_unregistered = 0
+        """Pairs so far whose camera motion was looked for and not found."""
+
+    def moved(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        """Which pixels moved.
+
+        Args:
+            before: Shape (height, width), grey.
+            after: Shape (height, width), grey.
+
+        Returns:
+            Shape (height, width), 1 where a pixel moved, else 0; the next call overwrites it. None where no difference
+            reaches the least threshold that there can be.
+        """
+        cv2.absdiff(before, after, dst=self._difference)
+        if self._is_fixed and self._options.compensation == Compensation.NONE:
+            return self._over(self._difference, self._options.threshold)
+        if int(self._difference.max()) <= self._least:
+            return None
+        difference = self._difference
+        motion = self._motion(before, after)
+        if motion is not None:
+            back, takes_part = moved_back(after, motion)
+            difference = np.where(takes_part, cv2.absdiff(before, back), np.uint8(0)).astype(np.uint8)
+        if self._is_fixed:
+            return self._over(difference, self._options.threshold)
+        sigmas = self._options.noise_sigmas * noise_sigma(before, after)
+        return self._over(difference, max(self._options.noise_floor, sigmas))
+
+    def _motion(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+        if self._options.compensation == Compensation.NONE:
+            return None
+        motion = camera_motion(before, after, self._options.compensation)
+        self.num_unregistered += motion is None
+        return motion
+
+    def _over(self, difference: NDArray[np.uint8], threshold: float) -> NDArray[np.uint8]:
+        levels = float(np.floor(min(threshold, 255.0)))  # differences are whole, so D > 12.5 is D > 12
+        cv2.threshold(difference, levels, 1, cv2.THRESH_BINARY, dst=self._moved)
+        return self._moved
+
+
+def noise_sigma(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
+    """The standard deviation of the noise in the difference of two pictures, grey levels.
+
+    Donoho's robust estimate: each 2 x 2 square of the signed difference gives `h = d00 - d01 - d10 + d11`, in which
+    areas and straight edges that moved cancel and noise of standard deviation `sigma` has `2 sigma`; `sigma =
+    1.4826 median(|h|) / 2`. As `h` is whole, those that read `k` are taken to lie evenly over `[k - 0.5, k + 0.5)`, and
+    0 where more than half of them are 0.
+
+    >>> noise_sigma(np.zeros((8, 8), np.uint8), np.full((8, 8), 9, np.uint8))
+    0.0
+    """
+    height, width = before.shape[0] // 2 * 2, before.shape[1] // 2 * 2
+    d = after[:height, :width].astype(np.int16) - before[:height, :width]
+    squares = np.abs(d[::2, ::2] - d[::2, 1::2] - d[1::2, ::2] + d[1::2, 1::2])
+    if squares.size == 0:
+        return 0.0
+    counts = np.bincount(squares.reshape(-1))
+    up_to = np.cumsum(counts)
+    level = int(np.searchsorted(up_to, squares.size / 2))
+    if level == 0:
+        return 0.0
+    num_below = int(up_to[level] - counts[level])
+    median = level - 0.5 + (squares.size / 2 - num_below) / int(counts[level])
+    return float(_SIGMAS_OF_MEDIAN * median / 2)

@@ -1,0 +1,92 @@
+"""What makes a mask out of two frames."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from store.arrays import JSON
+
+
+class Difference(StrEnum):
+    """Which two pictures are compared."""
+
+    SAMPLED = "sampled"
+    """Each frame of the clip with the next frame of the clip (FDA-CLIP)."""
+    CONSECUTIVE = "consecutive"
+    """Each frame of the clip with the frame that follows it in the video."""
+
+
+class Compensation(StrEnum):
+    """What motion of the camera is taken out before two pictures are compared."""
+
+    NONE = "none"
+    TRANSLATION = "translation"
+    """A shift: pans and tilts."""
+    SIMILARITY = "similarity"
+    """A shift, a zoom and a rotation about the viewing axis."""
+
+
+class ThresholdMode(StrEnum):
+    """From which difference on a pixel has moved."""
+
+    FIXED = "fixed"
+    """`threshold` grey levels (FDA-CLIP)."""
+    NOISE = "noise"
+    """`noise_sigmas` times the noise of the pair of pictures, and at least `noise_floor` grey levels."""
+
+
+class WhenEmpty(StrEnum):
+    """What becomes of a mask in which nothing moves."""
+
+    KEEP = "keep"
+    ONES = "ones"
+    """The whole picture: what Alpha-CLIP takes for "no region in particular"."""
+
+
+class WhenFull(StrEnum):
+    """What becomes of a mask that covers `full_coverage` of the picture or more."""
+
+    KEEP = "keep"
+    ONES = "ones"
+    ZEROS = "zeros"
+
+
+@dataclass(frozen=True, slots=True)
+class MaskOptions:
+    """What makes a mask out of two frames. The paper fixes the threshold; the rest are choices of this project."""
+
+    threshold: float = 25.0
+    """Grey levels, 0..255: a pixel has moved when it differs by more than this. Not used by the mode `noise`."""
+    kernel_size: int = 5
+    """Side of the elliptical structuring element of closing and opening, in stored pixels; odd. 1 is none."""
+    min_area: int = 64
+    """Stored pixels: smaller 8-connected components are dropped. 0 or 1 keeps all."""
+    difference: Difference = Difference.SAMPLED
+    compensation: Compensation = Compensation.NONE
+    threshold_mode: ThresholdMode = ThresholdMode.FIXED
+    noise_sigmas: float = 6.0
+    """Mode `noise`: standard deviations of the noise of a difference that a pixel must exceed."""
+    noise_floor: float = 8.0
+    """Mode `noise`: grey levels, 0..255; the threshold is never lower, so that a clip without noise stays empty."""
+    when_empty: WhenEmpty = WhenEmpty.KEEP
+    when_full: WhenFull = WhenFull.KEEP
+    full_coverage: float = 0.9
+    """Share of the picture, over 0 and up to 1: a mask that covers as much is full."""
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "noise_floor"):
+            if not 0.0 <= getattr(self, name) <= 255.0:
+                raise ValueError(f"{name} must be in 0..255 grey levels, got {getattr(self, name)}")
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd and at least 1, got {self.kernel_size}")
+        if self.min_area < 0:
+            raise ValueError(f"min_area must not be negative, got {self.min_area}")
+        if not 0.0 < self.noise_sigmas <= 1000.0:
+            raise ValueError(f"noise_sigmas must be over 0 and at most 1000, got {self.noise_sigmas}")
+        if not 0.0 < self.full_coverage <= 1.0:
+            raise ValueError(f"full_coverage must be over 0 and at most 1, got {self.full_coverage}")
+
+    def identity(self) -> dict[str, JSON]:
+        """What two runs must agree on to share one mask set."""
+        return asdict(self)

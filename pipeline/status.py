@@ -1,0 +1,150 @@
+"""What stands in a store and what is owed, from its commit records alone: no frame is read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from store.arrays import JSON
+from store.clip_arrays import clips_name
+from store.clips import FRAMES_STAGE, masks_stage
+from store.commits import VideoOutcome, commit_name, committed, read_commit
+from store.errors import StoreFormatError
+from store.features import caption_shards, feature_names, features_stage
+from store.schema import Shard
+from store.store import Store
+
+NUM_RUNS = 5
+"""The latest runs that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageStatus:
+    """How far one stage of one split is."""
+
+    stage: str
+    """`frames`, `masks/NAME`, `features/NAME/video` or `features/NAME/text`."""
+    num_shards: int
+    num_done: int
+    """Shards that need no work. The others are owed: never made, cut off, or older than what they were made from."""
+    outcomes: Mapping[str, int]
+    """Status -> videos of the shards that are done; nothing for a stage over captions."""
+    num_filled: int
+    """Videos of the shards that are done whose slots hold data."""
+    num_bytes: int
+    """Of the files of the shards that are done."""
+
+    @property
+    def bytes_per_video(self) -> float | None:
+        """Mean size of what the stage keeps of a video, bytes; None where it keeps none."""
+        return self.num_bytes / self.num_filled if self.num_filled else None
+
+
+@dataclass(frozen=True, slots=True)
+class SplitStatus:
+    """How far one split is."""
+
+    split: str
+    num_videos: int
+    num_captions: int
+    num_frames: int
+    stages: tuple[StageStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedVideo:
+    """A video that gave no clip."""
+
+    split: str
+    video_id: str
+    status: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """What stands in a store and what is owed."""
+
+    splits: tuple[SplitStatus, ...]
+    failures: tuple[FailedVideo, ...]
+    damaged: tuple[str, ...]
+    """Commit and run records that cannot be read, each as one sentence; such shards count as owed."""
+    runs: tuple[Mapping[str, JSON], ...]
+    """The latest run records, the latest first."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all shards that are done."""
+        return sum(stage.num_bytes for split in self.splits for stage in split.stages)
+
+
+def store_status(store: Store) -> StoreStatus:
+    """Look at every commit record of a store; nothing is changed."""
+    failures: list[FailedVideo] = []
+    damaged: list[str] = []
+    splits = []
+    for split, layout in store.manifest.splits.items():
+        stages = [
+            _stage_status(store, stage, shards, failures if stage == FRAMES_STAGE else [], damaged)
+            for stage, shards in _stages(store, split)
+        ]
+        splits.append(SplitStatus(split, layout.num_videos, layout.num_captions, layout.num_frames, tuple(stages)))
+    runs = tuple(_latest_runs(store, damaged))
+    return StoreStatus(tuple(splits), tuple(failures), tuple(damaged), runs)
+
+
+def _stages(store: Store, split: str) -> Iterator[tuple[str, tuple[Shard, ...]]]:
+    """Every stage that a split has arrays for, with its shards."""
+    shards = store.shards(split)
+    yield FRAMES_STAGE, shards
+    masks = store.folder.path(clips_name(split, "masks"))
+    for name in sorted(path.parent.name for path in masks.glob("*/zarr.json")):
+        yield masks_stage(name), shards
+    for name in feature_names(store, split):
+        yield features_stage(name, "video"), shards
+        yield features_stage(name, "text"), caption_shards(store, split)
+
+
+def _stage_status(
+    store: Store, stage: str, shards: tuple[Shard, ...], failures: list[FailedVideo], damaged: list[str]
+) -> StageStatus:
+    """How far a stage is; its failed videos and damaged records are added to the lists."""
+    outcomes: Counter[str] = Counter()
+    num_done = num_filled = num_bytes = 0
+    for shard in shards:
+        record = committed(store.folder, shard, stage)
+        if record is None:
+            damaged += _damage(store, shard, stage)
+            continue
+        num_done += 1
+        num_bytes += sum(written.num_bytes for written in record.files)
+        num_filled += sum(outcome.filled for outcome in record.outcomes)
+        outcomes.update(str(outcome.status) for outcome in record.outcomes)
+        failures += [_failed(shard, outcome) for outcome in record.outcomes if not outcome.filled]
+    return StageStatus(stage, len(shards), num_done, dict(sorted(outcomes.items())), num_filled, num_bytes)
+
+
+def _failed(shard: Shard, outcome: VideoOutcome) -> FailedVideo:
+    return FailedVideo(shard.split, outcome.video_id, str(outcome.status), outcome.reason)
+
+
+def _damage(store: Store, shard: Shard, stage: str) -> list[str]:
+    """What is wrong with the record of a shard that is owed, if it has one that cannot be read."""
+    if store.folder.num_bytes(commit_name(shard, stage)) is None:
+        return []
+    try:
+        read_commit(store.folder, shard, stage)
+    except StoreFormatError as error:
+        return [str(error)]
+    return []
+
+
+def _latest_runs(store: Store, damaged: list[str]) -> Iterator[Mapping[str, JSON]]:
+    for name in sorted(store.folder.names("runs"), reverse=True)[:NUM_RUNS]:
+        try:
+            record = json.loads(store.folder.read(name))
+            yield {key: record[key] for key in ("command", "started", "seconds")}
+        except (ValueError, KeyError, TypeError) as error:
+            damaged.append(f"{name} is damaged: {error}. Nothing depends on it: remove it")

@@ -1,0 +1,117 @@
+"""JPEG as a codec of Zarr v3: every picture of a chunk, one below the other, in one ordinary JPEG file.
+
+Zarr has no settled JPEG codec (zarr-extensions #66 is a draft, and imagecodecs has one in no release for Python 3.11),
+so this one has a name of its own, `fda.jpeg`, in zarr-python's public registry. Whoever has `fda` installed opens such
+an array with `zarr.open`. Without it: a chunk, less the four bytes of its CRC-32C, is a JPEG file.
+
+Pictures share no block of 8 x 8 pixels where their height is a multiple of 8, so stacking them changes no pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from zarr.abc.codec import ArrayBytesCodec
+from zarr.registry import register_codec
+
+if TYPE_CHECKING:
+    from zarr.core.array_spec import ArraySpec
+    from zarr.core.buffer import Buffer, NDBuffer
+    from zarr.core.common import JSON
+
+JPEG_NAME = "fda.jpeg"
+_SUBSAMPLINGS = {
+    "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+    "4:2:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+}
+_MAX_SIDE = 65_500
+"""libjpeg's limit on either side of a picture, pixels."""
+
+
+@dataclass(frozen=True)
+class JpegCodec(ArrayBytesCodec):
+    """Pictures of uint8: (..., height, width, 3) is RGB, anything else (..., height, width) is grey."""
+
+    quality: int = 95
+    """1..100, libjpeg's scale."""
+    subsampling: str = "4:4:4"
+    """Of the colours; 4:4:4 keeps their full resolution."""
+
+    is_fixed_size = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f"JPEG quality must be 1..100, got {self.quality}")
+        if self.subsampling not in _SUBSAMPLINGS:
+            raise ValueError(f"JPEG subsampling must be one of {', '.join(_SUBSAMPLINGS)}, got {self.subsampling!r}")
+
+    @classmethod
+    def from_dict(cls, data: dict[str, JSON]) -> Self:
+        """Read the codec's entry in an array's metadata."""
+        configuration = data.get("configuration", {})
+        if data.get("name") != JPEG_NAME or not isinstance(configuration, dict):
+            raise ValueError(f"this is not the configuration of {JPEG_NAME}: {data}")
+        return cls(**configuration)
+
+    def to_dict(self) -> dict[str, JSON]:
+        """The codec's entry in an array's metadata."""
+        return {"name": JPEG_NAME, "configuration": {"quality": self.quality, "subsampling": self.subsampling}}
+
+    def encode_pictures(self, pictures: NDArray[np.uint8]) -> bytes:
+        """One JPEG file of all pictures of a chunk.
+
+        Raises:
+            ValueError: They are too many, or too wide, for one JPEG file.
+        """
+        tall = _stacked(pictures)
+        if max(tall.shape[:2]) > _MAX_SIDE:
+            raise ValueError(
+                f"a clip of shape {pictures.shape} makes a JPEG of {tall.shape[0]} x {tall.shape[1]} pixels, and "
+                f"{_MAX_SIDE} a side is the most: use fewer frames, or another frame codec"
+            )
+        if tall.ndim == 3:
+            tall = np.asarray(cv2.cvtColor(tall, cv2.COLOR_RGB2BGR), dtype=np.uint8)
+        settings = [
+            *(cv2.IMWRITE_JPEG_QUALITY, self.quality),
+            *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _SUBSAMPLINGS[self.subsampling]),
+        ]
+        return cv2.imencode(".jpg", tall, settings)[1].tobytes()
+
+    def decode_pictures(self, content: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+        """Put the pictures of a JPEG file where they belong.
+
+        Raises:
+            ValueError: It is no JPEG file, or one of other pictures.
+        """
+        tall = _stacked(out)
+        decoded = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB if tall.ndim == 3 else cv2.IMREAD_GRAYSCALE)
+        if decoded is None or decoded.shape != tall.shape:
+            raise ValueError(f"a chunk is not a JPEG of shape {tall.shape}")
+        tall[...] = decoded
+
+    def compute_encoded_size(self, input_byte_length: int, _chunk_spec: ArraySpec) -> int:
+        """Zarr asks codecs whose output has one size; this one's depends on the picture."""
+        raise NotImplementedError
+
+    async def _encode_single(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
+        pictures = np.ascontiguousarray(chunk_array.as_numpy_array(), dtype=np.uint8)
+        return chunk_spec.prototype.buffer.from_bytes(self.encode_pictures(pictures))
+
+    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        out = np.empty(chunk_spec.shape, dtype=np.uint8)
+        self.decode_pictures(np.asarray(chunk_bytes.as_numpy_array(), dtype=np.uint8), out)
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(out)
+
+
+def _stacked(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A view of the pictures, one below the other: shape (height of all, width, 3), or without the 3 where grey."""
+    colour = pictures.ndim >= 3 and pictures.shape[-1] == 3
+    return pictures.reshape(-1, *(pictures.shape[-2:] if colour else pictures.shape[-1:]))
+
+
+register_codec(JPEG_NAME, JpegCodec)

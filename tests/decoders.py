@@ -1,0 +1,89 @@
+"""Decoders for tests: one that misbehaves in the decoder process as a file name says, and one in this process."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.isolation.decoder import DecodeRequest
+from pipeline.video.clips import (
+    WHOLE_VIDEO,
+    ClipSample,
+    DecodedClip,
+    DecodeOptions,
+    SourceFacts,
+    VideoError,
+    Window,
+)
+from pipeline.video.decoding import decode_clip
+
+
+def still_clip(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO) -> DecodedClip:
+    """A clip as long as asked for, made at once; every value is that of the last digit in the file's stem, or 0."""
+    digits = [int(letter) for letter in path.stem if letter.isdigit()]
+    shape = (options.num_frames, options.image_size, options.image_size, 3)
+    index = np.arange(options.num_frames)
+    frames = np.full(shape, digits[-1] if digits else 0, dtype=np.uint8)
+    return DecodedClip(
+        ClipSample(frames, index / 25, index), SourceFacts(1.0, 25.0, "none", 25, 32, 32), truncated=False
+    )
+
+
+def misbehave(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO) -> DecodedClip:
+    """Do what the stem of the file says, for real; any other file gives a still clip."""
+    match path.stem.split("_")[0]:
+        case "hang":
+            time.sleep(3600)
+        case "stuck":  # in C code that does not give other threads their turn
+            ctypes.PyDLL(None).sleep(3600)
+        case "segfault":
+            ctypes.string_at(0)
+        case "abort":
+            os.abort()
+        case "exit":
+            os._exit(3)
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "stopped":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "greedy":
+            np.ones(1 << 40, dtype=np.uint8)
+        case "bug":
+            raise ZeroDivisionError("a frame rate of 0")
+        case "print":
+            print("what a library prints", flush=True)
+            os.write(1, b"what a C library prints\n")
+        case "slow":
+            time.sleep(0.3)
+        case "terminated":  # by a batch system, with all of its job
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+    return still_clip(path, options)
+
+
+@dataclass(frozen=True)
+class RememberingDecoder:
+    """Decodes in this process, and each video once. For tests of what comes after decoding, which run it many times."""
+
+    def decode(self, requests: Iterable[DecodeRequest]) -> Generator[DecodedClip | VideoError]:
+        for request in requests:
+            yield _decoded_once(request)
+
+    def close(self) -> None:
+        """Nothing runs for it."""
+
+
+@lru_cache
+def _decoded_once(request: DecodeRequest) -> DecodedClip | VideoError:
+    try:
+        return decode_clip(request.path, request.options, request.window)
+    except VideoError as error:
+        return error

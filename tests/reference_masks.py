@@ -1,0 +1,74 @@
+"""The definition of a motion mask, by NumPy and scikit-image: what `pipeline.masks` must equal, bit by bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage.measure import label
+from skimage.morphology import dilation, erosion
+
+from pipeline.masks import MaskOptions
+
+# cv2.getStructuringElement(MORPH_ELLIPSE, (n, n)), as OpenCV 4 and 5 draw it; written out so that a change is seen.
+ELLIPSES = {
+    1: ["1"],
+    3: ["010", "111", "010"],
+    5: ["00100", "11111", "11111", "11111", "00100"],
+}
+
+
+def ellipse(size: int) -> NDArray[np.bool_]:
+    return np.array([[cell == "1" for cell in row] for row in ELLIPSES[size]])
+
+
+def grey(rgb: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """BT.601 weights in OpenCV's fixed point: 15 bits, rounded to nearest."""
+    red, green, blue = (rgb[..., channel].astype(np.int64) for channel in range(3))
+    return ((9798 * red + 19235 * green + 3735 * blue + (1 << 14)) >> 15).astype(np.int16)
+
+
+def opencv_grey(rgb: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """The same, fast: for benchmarks."""
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)).astype(np.int16)
+
+
+def reference(
+    frames: NDArray[np.uint8],
+    options: MaskOptions,
+    to_grey: Callable[[NDArray[np.uint8]], NDArray[np.int16]] = grey,
+) -> NDArray[np.bool_]:
+    """The masks of a clip, by the default rules of `MaskOptions`.
+
+    A border as wide as the kernel reaches keeps the outside out: background while dilating, foreground while eroding.
+    """
+    masks = np.zeros(frames.shape[:3], dtype=np.bool_)
+    greys = [to_grey(frame) for frame in frames]
+    for t in range(len(frames) - 1):
+        moved = np.abs(greys[t + 1] - greys[t]) > options.threshold
+        masks[t] = keep_large(open_and_close(moved, ellipse(options.kernel_size)), options.min_area)
+    if len(frames) > 1:
+        masks[-1] = masks[-2]
+    return masks
+
+
+def open_and_close(moved: NDArray[np.bool_], kernel: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def step(picture: NDArray[np.bool_], *, grow: bool) -> NDArray[np.bool_]:
+        reach = len(kernel) // 2
+        padded = np.pad(picture, reach, constant_values=not grow)
+        done = dilation(padded, kernel) if grow else erosion(padded, kernel)
+        inner: NDArray[np.bool_] = done[reach : done.shape[0] - reach, reach : done.shape[1] - reach]
+        return inner
+
+    closed = step(step(moved, grow=True), grow=False)
+    return step(step(closed, grow=False), grow=True)
+
+
+def keep_large(picture: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
+    labels = label(picture, connectivity=2)
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    kept: NDArray[np.bool_] = ((areas >= min_area) & (areas > 0))[labels]
+    return kept

@@ -1,0 +1,128 @@
+"""The parts of the benchmarks that are not timing: ratios, tables, and telling a wrong frame from another rounding."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tests.benchmarks.bench_decoding import fastest_exact_peer, summary
+from tests.benchmarks.bench_resizing import Cosines
+from tests.benchmarks.footage import scenes
+from tests.benchmarks.measure import Cost, Table, interleaved_costs, ratio_table
+from tests.benchmarks.peers import Truth, neighbours_of, wrong_frames
+from tests.videos import textured_frames
+
+
+def decoding_table(ours: float, **peers: float | None) -> Table:
+    seconds = {"OpenCV, sequential": 1.0, **peers, "fda": ours}
+    notes = {"seek": "wrong: 3 of 12 frames", "absent": "not available: no such library"}
+    return ratio_table("decoding", seconds, "OpenCV, sequential", notes)
+
+
+def truth(num_frames: int = 6) -> Truth:
+    """Of every other frame of a grainy video."""
+    frames = np.stack(list(scenes(2 * num_frames + 1, 48, 64, 30, seed=0)))
+    return Truth(frames[1::2], np.stack([frames[0:-1:2], frames[2::2]]))
+
+
+def brighter(frames: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
+    return np.clip(frames.astype(np.int16) + levels, 0, 255).astype(np.uint8)
+
+
+def test_ratio_is_how_many_times_faster_than_the_peer() -> None:
+    table = decoding_table(0.25, slow=4.0)
+    assert [row.ratio for row in table.rows] == [1.0, 0.25, 4.0]
+
+
+def test_wrong_and_absent_methods_are_shown_without_a_ratio() -> None:
+    table = decoding_table(0.5, seek=0.01, absent=None)
+    assert table.row("seek").ratio is None
+    assert "wrong: 3 of 12 frames" in str(table)
+    assert table.row("absent").seconds is None
+    assert "not available: no such library" in str(table)
+
+
+def test_fastest_exact_peer_is_never_a_wrong_one() -> None:
+    assert fastest_exact_peer(decoding_table(0.2, seek=0.01, decord=0.5, absent=None)) == ("decord", 2.5)
+
+
+def test_table_without_its_peer_is_refused() -> None:
+    with pytest.raises(ValueError, match="OpenCV was not measured|OpenCV, which all are compared with"):
+        ratio_table("decoding", {"OpenCV": None, "fda": 1.0}, "OpenCV")
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "missed"),
+    [("360p g250", 0.5 / 1.5, False), ("360p g250", 0.5 / 1.4, True), ("2 min", 0.21, True), ("2 min", 0.19, False)],
+)
+def test_summary_marks_a_missed_target(name: str, ours: float, missed: bool) -> None:
+    assert ("MISSED" in summary({name: decoding_table(ours * 0.999, decord=0.5)})) == missed
+
+
+def test_summary_has_no_targets_for_other_files() -> None:
+    assert "MISSED" not in summary({"holiday.mp4": decoding_table(2.0)})
+
+
+def test_first_round_is_not_counted() -> None:
+    costs = iter([100.0, 1.0, 5.0, 2.0])
+    assert interleaved_costs({"fda": lambda: Cost(next(costs), 0.5)}, 3) == {"fda": Cost(2.0, 0.5)}
+
+
+@given(st.integers(1, 50).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1), min_size=1))))
+def test_neighbours_are_one_frame_off_and_inside(video: tuple[int, set[int]]) -> None:
+    num_frames, wanted = video[0], sorted(video[1])
+    asked, before, after = neighbours_of(wanted, num_frames)
+    assert asked == sorted(set(asked))
+    assert set(wanted) <= set(asked) <= set(range(num_frames))
+    assert [asked[place] for place in before] == [max(number - 1, 0) for number in wanted]
+    assert [asked[place] for place in after] == [min(number + 1, num_frames - 1) for number in wanted]
+
+
+def test_other_rounding_is_no_wrong_frame() -> None:
+    true = truth()
+    assert wrong_frames(true.frames, true) == 0
+    assert wrong_frames(brighter(true.frames, -2), true) == 0
+
+
+def test_frames_beside_the_wanted_ones_are_wrong() -> None:
+    true = truth()
+    assert wrong_frames(true.neighbours[0], true) == 6
+    mixed = true.frames.copy()
+    mixed[2] = true.neighbours[1, 2]
+    assert wrong_frames(mixed, true) == 1
+
+
+def test_other_colours_are_wrong() -> None:
+    true = truth()
+    assert wrong_frames(true.frames[..., ::-1], true) == 6
+
+
+def test_frames_that_are_missing_or_too_many_are_wrong() -> None:
+    true = truth()
+    assert wrong_frames(true.frames[:-1], true) == 1
+    assert wrong_frames(np.concatenate([true.frames, true.frames[:1]]), true) == 6
+    assert wrong_frames(true.frames[:, :-2], true) == 6
+
+
+def test_a_still_video_has_no_wrong_frames() -> None:
+    still = np.repeat(textured_frames(1), 4, axis=0)
+    assert wrong_frames(brighter(still, 1), Truth(still, np.stack([still, still]))) == 0
+
+
+def test_scenes_are_the_same_every_time_and_never_stand_still() -> None:
+    frames = list(scenes(5, 48, 64, 30, seed=3))
+    np.testing.assert_array_equal(frames, list(scenes(5, 48, 64, 30, seed=3)))
+    assert all(np.abs(one.astype(int) - other).mean() > 4 for one, other in pairwise(frames))
+
+
+def test_cosines_of_frames_and_of_their_mean() -> None:
+    one = np.array([[[1, 0], [0, 1]]], dtype=np.float32)
+    other = np.array([[[0, 1], [2, 0]]], dtype=np.float32)
+    cosines = Cosines.between(one, other)
+    assert cosines.frame_mean == cosines.frame_min == 0
+    assert cosines.clip_min == pytest.approx(3 / 10**0.5)  # (1, 1) and (2, 1)

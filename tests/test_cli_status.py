@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from store.commits import commit_name
+from tests.clips_on_disk import SMALL_FLAGS, Commands, write_mixed_dataset
+from tests.stores import fill_store, make_store
+
+
+@pytest.fixture
+def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
+    return Commands(monkeypatch, capfd)
+
+
+def test_after_preprocess_nothing_is_owed_and_failures_have_reasons(tmp_path: Path, fda: Commands) -> None:
+    made = fda("preprocess", write_mixed_dataset(tmp_path), tmp_path / "store", *SMALL_FLAGS, "--workers", "0")
+    assert made.code in (0, 3), made.err
+    ended = fda("status", tmp_path / "store", "--json")
+    result = json.loads(ended.out)
+    stages = result["splits"]["test"]["stages"]
+    assert {name: (one["num_done"], one["num_owed"]) for name, one in stages.items()} == {
+        "frames": (3, 0),
+        "masks/default": (3, 0),
+    }
+    assert stages["frames"]["outcomes"]["ok"] == stages["frames"]["num_filled"] == 2
+    assert stages["frames"]["bytes_per_video"] > 3 * 32 * 32 * 3
+    assert {one["video_id"]: one["status"] for one in result["failures"]}["gone"] == "missing"
+    assert len(result["failures"]) == 3
+    assert [run["command"] for run in result["runs"]] == ["preprocess"]
+    assert result["options"]["image_size"] == 32
+    shown = fda("status", tmp_path / "store", "--failures").out
+    for words in (
+        "masks/default",
+        "KiB a video",
+        "frames stored as raw",
+        "gone",
+        "missing",
+        "test: 5 videos of 3 frames",
+    ):
+        assert words in shown
+    assert "--failures lists them" in fda("status", tmp_path / "store").out
+
+
+def test_a_record_that_is_cut_off_is_named_on_stderr(tmp_path: Path, fda: Commands) -> None:
+    store = make_store(tmp_path / "store", 6)
+    fill_store(store)
+    name = commit_name(store.shards("test")[0], "frames")
+    store.folder.write(name, b"PAR1")
+    ended = fda("status", tmp_path / "store", "--json")
+    assert ended.code == 0
+    assert f"warning: {name} is damaged" in ended.err
+    assert json.loads(ended.out)["splits"]["test"]["stages"]["frames"]["num_owed"] == 1
+
+
+def test_what_is_no_store(tmp_path: Path, fda: Commands) -> None:
+    assert fda("status", tmp_path / "nowhere").error_line.startswith("fda: error: no store at")
+    (tmp_path / "store.json").write_text("[]")
+    ended = fda("status", tmp_path)
+    assert (ended.code, ended.out) == (1, "")
+    assert "store.json is not the manifest of a store" in ended.err

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipeline.status import FailedVideo, StageStatus, store_status
+from store.clips import FRAMES_STAGE, create_mask_arrays, masks_stage
+from store.commits import commit_name
+from tests.stores import MASKS, fill_shard, fill_store, make_store, tree_digest
+
+
+def stage(place: Path, name: str) -> StageStatus:
+    (split,) = store_status(make_store(place, 6)).splits
+    return next(one for one in split.stages if one.stage == name)
+
+
+def test_a_store_without_data_owes_everything(tmp_path: Path) -> None:
+    status = store_status(make_store(tmp_path, 6))
+    (split,) = status.splits
+    assert (split.split, split.num_videos, split.num_captions, split.num_frames) == ("test", 6, 12, 3)
+    assert [(one.stage, one.num_shards, one.num_done) for one in split.stages] == [
+        ("frames", 2, 0),
+        ("masks/default", 2, 0),
+    ]
+    assert (status.num_bytes, split.stages[0].bytes_per_video, status.failures, status.runs) == (0, None, (), ())
+
+
+def test_videos_are_counted_by_how_they_ended_and_bytes_by_what_is_on_disk(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 6)
+    fill_store(store, failed=frozenset({2, 5}))
+    create_mask_arrays(store, "high", {"options": {"threshold": 50}})
+    before = tree_digest(tmp_path)
+    status = store_status(store)
+    frames, masks, high = status.splits[0].stages
+    files = [
+        path
+        for name in ("frames", "pts_seconds", "frame_index")
+        for path in tmp_path.glob(f"clips.zarr/test/{name}/c/**/*")
+    ]
+    assert frames.num_bytes == sum(path.stat().st_size for path in files if path.is_file())
+    assert (frames.num_done, frames.num_filled, frames.outcomes) == (2, 4, {"corrupt": 2, "ok": 4})
+    assert frames.bytes_per_video == frames.num_bytes / 4
+    assert (masks.stage, masks.num_done, masks.num_filled) == ("masks/default", 2, 4)
+    assert (high.stage, high.num_done, high.outcomes) == ("masks/high", 0, {})
+    assert status.num_bytes == frames.num_bytes + masks.num_bytes
+    assert status.failures == tuple(
+        FailedVideo("test", f"-vidéo_{row}", "corrupt", "broken on purpose") for row in (2, 5)
+    )
+    assert tree_digest(tmp_path) == before
+
+
+def test_what_is_half_done_lost_or_out_of_date_is_owed(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 6)
+    first, second = store.shards("test")
+    fill_shard(store, first)
+    assert (stage(tmp_path, FRAMES_STAGE).num_done, stage(tmp_path, FRAMES_STAGE).num_filled) == (1, 4)
+    fill_shard(store, second)
+    assert stage(tmp_path, masks_stage(MASKS)).num_done == 2
+    masks_record = store.folder.read(commit_name(second, masks_stage(MASKS)))
+    fill_shard(store, second, failed=frozenset({4}))
+    store.folder.write(commit_name(second, masks_stage(MASKS)), masks_record)
+    assert stage(tmp_path, masks_stage(MASKS)).num_done == 1
+    store.folder.remove("clips.zarr/test/frames/c/0/0/0/0/0")
+    assert stage(tmp_path, FRAMES_STAGE).num_done == 1
+
+
+def test_a_record_that_is_cut_off_is_named_and_its_shard_owed(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 6)
+    fill_store(store)
+    name = commit_name(store.shards("test")[1], FRAMES_STAGE)
+    os.truncate(tmp_path / name, 40)
+    store.folder.write("runs/20260101T000000-encode-1.json", b'{"command": ')
+    store.folder.write("runs/20250101T000000-encode-1.json", b'{"command": "encode", "started": "then", "seconds": 2}')
+    status = store_status(store)
+    assert [one.num_done for one in status.splits[0].stages] == [1, 1]
+    assert [sentence.split(" is damaged")[0] for sentence in status.damaged] == [
+        name,
+        "runs/20260101T000000-encode-1.json",
+    ]
+    assert status.runs == ({"command": "encode", "started": "then", "seconds": 2},)

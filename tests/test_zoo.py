@@ -1,0 +1,137 @@
+"""The decoder against a plain sequential decode, on every kind of file of the zoo."""
+
+from __future__ import annotations
+
+import resource
+import struct
+import time
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.decoding import decode_clip
+from store.schema import VideoStatus
+from tests.zoo.kinds import CORE_ENCODERS, ZOO
+from tests.zoo.making import with_streams
+from tests.zoo.truth import FullDecode, decode_fully, expected_picture
+
+SIZE = 64
+COUNTS = (1, 3, 12, 40)
+"""Frames asked for: few, so that a decoder must jump, and more than some files have."""
+
+Seen = Callable[[str], tuple[Path, FullDecode]]
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    """A file of the zoo and its full decode, made when first asked for."""
+    folder = tmp_path_factory.mktemp("zoo")
+
+    @cache
+    def make(name: str) -> tuple[Path, FullDecode]:
+        if ZOO[name].missing_encoder:
+            pytest.skip(f"this build of ffmpeg has no encoder {ZOO[name].encoder}")
+        path = ZOO[name].make(folder / name)
+        return path, decode_fully(path)
+
+    return make
+
+
+def test_the_encoders_that_matter_are_there() -> None:
+    missing = {kind.encoder for kind in ZOO.values() if kind.missing_encoder}
+    assert not missing & CORE_ENCODERS
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_a_file_has_what_it_is_in_the_zoo_for(seen: Seen, name: str) -> None:
+    _, whole = seen(name)
+    assert ZOO[name].shows(whole)
+    pictures = [expected_picture(frame, SIZE, whole.pixel_aspect) for frame in whole.frames]
+    differ = [bool(np.any(before != after)) for before, after in pairwise(pictures)]
+    assert sum(differ) >= 0.8 * len(differ)  # else a wrong frame could not be told from the right one
+
+
+@pytest.mark.parametrize("num_frames", COUNTS)
+@pytest.mark.parametrize("name", ZOO)
+def test_clips_are_those_of_a_full_decode(seen: Seen, name: str, num_frames: int) -> None:
+    path, whole = seen(name)
+    expected = ZOO[name].truth(whole, num_frames)
+    clip = decode_clip(path, DecodeOptions(num_frames, image_size=SIZE))
+    assert clip.sample.frame_index.tolist() == expected.frame_index
+    assert clip.sample.pts_seconds.tolist() == expected.pts_seconds
+    assert clip.source.num_frames == len(whole.frames)
+    pictures = {
+        place: expected_picture(whole.frames[place], SIZE, whole.pixel_aspect) for place in set(expected.frame_index)
+    }
+    np.testing.assert_array_equal(clip.sample.frames, np.stack([pictures[place] for place in expected.frame_index]))
+    assert not clip.truncated
+
+
+def _refusal(path: Path, **limits: float) -> VideoError:
+    with pytest.raises(VideoError) as caught:
+        decode_clip(path, DecodeOptions(4, image_size=32, **limits))  # type: ignore[arg-type]
+    return caught.value
+
+
+def test_a_picture_above_the_limit_is_refused(tmp_path: Path) -> None:
+    for name in ("h264_gop12.mp4", "vp9.webm", "mjpeg.avi", "plain.gif", "ffv1.mkv"):
+        path = ZOO[name].make(tmp_path / name)
+        assert decode_clip(path, DecodeOptions(4, image_size=32, max_pixels=64 * 48)).source.width == 64
+        assert _refusal(path, max_pixels=64 * 48 - 1).status == VideoStatus.UNSUPPORTED, name
+
+
+@pytest.mark.parametrize("side", [16384, 65535])
+def test_a_size_that_only_the_header_claims_takes_no_memory(tmp_path: Path, side: int) -> None:
+    gif = bytearray(ZOO["plain.gif"].make(tmp_path / "whole.gif").read_bytes())
+    gif[6:10] = struct.pack("<HH", side, side)
+    (tmp_path / "claim.gif").write_bytes(gif)
+    jpegs = bytearray(ZOO["mjpeg.avi"].make(tmp_path / "whole.avi").read_bytes())
+    place = -1
+    while (place := jpegs.find(b"\xff\xc0", place + 1)) >= 0:
+        jpegs[place + 5 : place + 9] = struct.pack(">HH", side, side)
+    (tmp_path / "claim.avi").write_bytes(jpegs)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name in ("claim.gif", "claim.avi"):
+        assert _refusal(tmp_path / name).status in (VideoStatus.UNSUPPORTED, VideoStatus.CORRUPT)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
+
+
+def test_a_large_canvas_again_and_again_ends_in_time(tmp_path: Path) -> None:
+    """Every frame of a GIF is its whole canvas: a file of kilobytes can ask for gigabytes of copies."""
+    content = bytearray(ZOO["plain.gif"].make(tmp_path / "whole.gif").read_bytes())
+    content[6:10] = struct.pack("<HH", 8000, 8000)
+    (tmp_path / "claim.gif").write_bytes(content)
+    start = time.monotonic()
+    assert _refusal(tmp_path / "claim.gif", timeout_seconds=0.3).status == VideoStatus.TIMEOUT
+    assert time.monotonic() - start < 5
+
+
+def test_a_video_of_too_many_packets_is_refused(tmp_path: Path) -> None:
+    path = ZOO["h264_gop12.mp4"].make(tmp_path / "whole.mp4")
+    assert decode_clip(path, DecodeOptions(4, image_size=32, max_packets=72)).source.num_frames == 72
+    assert _refusal(path, max_packets=71).status == VideoStatus.UNSUPPORTED
+
+
+@pytest.mark.parametrize("ext", ["mp4", "mov", "ts"])
+def test_a_file_of_too_many_streams_is_refused(tmp_path: Path, ext: str) -> None:
+    path = with_streams(5)(tmp_path / f"five.{ext}")
+    assert decode_clip(path, DecodeOptions(4, image_size=32, max_streams=5)).source.num_frames == 8
+    assert _refusal(path, max_streams=4).status == VideoStatus.UNSUPPORTED
+
+
+@pytest.mark.parametrize(("box", "offset"), [(b"mvhd", 16), (b"mdhd", 16), (b"tkhd", 20)])
+def test_a_length_that_only_the_header_claims_changes_nothing(tmp_path: Path, box: bytes, offset: int) -> None:
+    path = ZOO["h264_gop12.mp4"].make(tmp_path / "whole.mp4")
+    right = decode_clip(path, DecodeOptions(4, image_size=32))
+    content = bytearray(path.read_bytes())
+    place = content.index(box) + 4 + offset
+    content[place : place + 4] = b"\xff\xff\xff\xfe"
+    path.write_bytes(content)
+    lied = decode_clip(path, DecodeOptions(4, image_size=32))
+    assert lied.source == right.source
+    np.testing.assert_array_equal(lied.sample.frames, right.sample.frames)
