@@ -7,16 +7,19 @@ is at work, how many items it has done.
 from __future__ import annotations
 
 import logging
+import signal
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import astuple
 from functools import partial
+from multiprocessing import resource_tracker
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from pipeline.events import ItemsDone, Tell
+from pipeline.isolation.signals import signals_blocked
 from pipeline.resources import ONE_THREAD
 
 if TYPE_CHECKING:
@@ -198,18 +201,18 @@ def local_dask(num_workers: int) -> Iterator[DaskExecutor]:
     from distributed import Client, LocalCluster
 
     logging.getLogger("distributed").setLevel(logging.ERROR)  # it would tell of every connection
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}),
-        LocalCluster(
-            n_workers=num_workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=":0",  # any free port: two runs at once must not quarrel over one
-            memory_limit=0,  # `pipeline.resources` bounds it; Dask would pause a worker for good that is above its own
-            env=ONE_THREAD,
-            silence_logs=logging.CRITICAL,  # a task's error is raised here; a worker need not print it as well
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield DaskExecutor(client)
+    with dask.config.set({"distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}), ExitStack() as stack:
+        resource_tracker.ensure_running()  # which unblocks the signals of whoever starts it
+        with signals_blocked(signal.SIGINT):  # the coordinator ends the workers; each would print where it was else
+            cluster = LocalCluster(
+                n_workers=num_workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=":0",  # any free port: two runs at once must not quarrel over one
+                memory_limit=0,  # `pipeline.resources` bounds it; Dask would pause a worker for good above its own
+                env=ONE_THREAD,
+                silence_logs=logging.CRITICAL,  # a task's error is raised here; a worker need not print it as well
+            )
+            stack.enter_context(cluster)
+        yield DaskExecutor(stack.enter_context(Client(cluster)))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.clips_on_disk import FDA, SMALL_FLAGS, Commands, fda_in_a_process, write_small_dataset
@@ -116,28 +117,35 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_an_interrupt_is_one_line_and_exit_code_1(manifest: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_an_interrupt_is_one_line_and_exit_code_1_and_leaves_no_process(
+    manifest: Path, tmp_path: Path, workers: str
+) -> None:
     place = tmp_path / "store"
     record = json.loads(manifest.read_text().splitlines()[0])
     many = manifest.with_name("many.jsonl")  # one video 500 times: far from done when the signal comes
     many.write_text("".join(json.dumps({**record, "video_id": f"v{number}"}) + "\n" for number in range(500)))
-    command = [str(FDA), "preprocess", str(many), str(place), *FLAGS, "--workers", "0"]
+    command = [str(FDA), "preprocess", str(many), str(place), *FLAGS, "--workers", workers]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=heed_interrupts,
+        start_new_session=True,
     ) as process:
         end = time.monotonic() + 60
         while num_commits(place) < 3:
             assert time.monotonic() < end, "the run does not get on"
             time.sleep(0.001)
-        process.send_signal(signal.SIGINT)
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert len(started) >= (1 if workers == "0" else 4)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the run gets it
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "")
     message = "fda: error: interrupted: what is committed stands, run the same command again to go on"
     assert err.split("\n")[1:] == ["", message, ""]  # click ends the line on which the terminal shows ^C
+    assert psutil.wait_procs(started, timeout=20)[1] == []
 
 
 def may_mount() -> bool:

@@ -186,7 +186,7 @@ def test_damage_refuses_the_frames_that_depend_on_it_and_no_others(tmp_path: Pat
     deadline = Deadline.after(60)
     with open_video(broken, deadline, OPTIONS) as video_there:
         scan = scan_video(video_there, file_extent(broken), OPTIONS, deadline)
-    events = decode_facts(broken, scan, OPTIONS, deadline)
+    events, _ = decode_facts(broken, scan, OPTIONS, deadline)
     kept = [event.pts for event in events if isinstance(event, FrameFacts)]
     sound = sound_frames(events)
     assert 0 < sound.sum() < 40

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -22,10 +22,12 @@ import store.files
 from pipeline.datasets import read_dataset
 from pipeline.events import Event, ItemsDone, RunPlanned
 from pipeline.executors import local_dask, run_synchronously
+from pipeline.isolation.decoder import DecodeRequest
 from pipeline.masks import MaskOptions, difference_masks
 from pipeline.plan import Plan
 from pipeline.preprocess import PreprocessOptions, PreprocessResult, open_store, plan_preprocess, preprocess
-from pipeline.video.decoding import DecodeOptions, decode_clip
+from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.decoding import decode_clip
 from store.clips import FRAMES_STAGE, ClipReader, masks_stage, outcomes_of, slot_checksum
 from store.commits import commit_name
 from store.errors import StoreMismatchError, StoreWriteError
@@ -181,6 +183,28 @@ def test_any_order_of_the_shards_gives_the_same_bytes(
     plan = plan_preprocess(opened, SMALL)
     preprocess(opened, dataset.root, replace(plan, owed=plan.owed[::step]), SMALL, run_synchronously)
     assert tree_digest(opened.folder.root) == tree_digest(made.folder.root)
+
+
+def test_the_shards_with_most_bytes_of_video_begin_first(manifest: Path, tmp_path: Path) -> None:
+    opened = open_store(read_dataset("jsonl", manifest), str(tmp_path / "store"), SMALL)
+    folder, asked = tmp_path / "videos", list[str]()
+    folder.mkdir()
+    for number, video_id in enumerate(["test_0", "gone", "-x_é", "cut", "text", "train_0"]):
+        (folder / f"{video_id}.mp4").write_bytes(bytes([10, 0, 30, 10, 50, 1][number]))
+
+    @dataclass(frozen=True)
+    class Refusing:
+        def decode(self, requests: Iterable[DecodeRequest]) -> Generator[VideoError]:
+            for request in requests:
+                asked.append(request.path.stem)
+                yield VideoError(VideoStatus.CORRUPT, "no")
+
+        def close(self) -> None:
+            pass
+
+    result = preprocess(opened, folder, plan_preprocess(opened, SMALL), SMALL, decoder=Refusing())
+    assert asked == ["text", "-x_é", "cut", "test_0", "gone", "train_0", "train_1"]
+    assert [failure.video_id for failure in result.tally.failures] == ["train_0", "train_1", *TEST_IDS]
 
 
 def test_a_second_run_owes_nothing_and_changes_no_byte(manifest: Path, copy: Store) -> None:

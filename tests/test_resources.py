@@ -8,13 +8,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.resources import BASE_MIB, WorkerMemory, decoder_memory_for, machine_memory_mib
+from pipeline.resources import WorkerMemory, decoder_memory_for, machine_memory_mib
 from tests.clips_on_disk import Commands, record, write_clip, write_manifest
 from tests.videos import write_video
 
@@ -52,11 +53,11 @@ def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
     return Commands(monkeypatch, capfd)
 
 
-def measured(manifest: Path, place: Path, **options: object) -> dict[str, list[list[int]]]:
-    """What a run in a process of its own takes: KiB of worker and decoder and their files at each video, and peaks."""
+def measured(manifest: Path, place: Path, **options: object) -> dict[str, Any]:
+    """What a run takes, in a process of its own: KiB and open files of worker and decoder at each video; peaks, MiB."""
     command = [sys.executable, "-c", MEASURE, str(manifest), str(place), json.dumps(options)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
-    answer: dict[str, list[list[int]]] = json.loads(done.stdout)
+    answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 
@@ -74,18 +75,17 @@ def test_the_machine_has_some_memory() -> None:
 
 
 @needs_proc
-@pytest.mark.parametrize("shard_size", [1, 32])
-def test_a_worker_stays_below_the_formula_and_not_far_below(tmp_path: Path, shard_size: int) -> None:
-    frames = np.random.default_rng(0).integers(0, 255, (12, 1080, 1920, 3), dtype=np.uint8)
-    write_video(tmp_path / "large.mp4", frames, options={"preset": "ultrafast", "threads": "1"})
-    manifest = write_manifest(tmp_path, [record(f"v{number}", "large.mp4") for number in range(shard_size)])
+@pytest.mark.parametrize(("shard_size", "height", "width"), [(1, 1080, 1920), (64, 240, 320)])
+def test_a_worker_stays_below_the_formula_and_not_far_below(
+    tmp_path: Path, shard_size: int, height: int, width: int
+) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (12, height, width, 3), dtype=np.uint8)
+    write_video(tmp_path / "noise.mp4", frames, options={"preset": "ultrafast", "threads": "1"})
+    manifest = write_manifest(tmp_path, [record(f"v{number}", "noise.mp4") for number in range(shard_size)])
     took = measured(manifest, tmp_path / "store", shard_size=shard_size, eval_frames=12, image_size=224)
     memory = WorkerMemory(shard_size, num_frames=12, image_size=224)
-    clips = memory.worker_mib - BASE_MIB
-    peak = float(str(took["peak_worker"])) + float(str(took["peak_decoder"]))
-    assert peak < memory.worker_mib + decoder_memory_for(1920 * 1080)
-    assert peak > (memory.worker_mib + decoder_memory_for(1920 * 1080)) / 4
-    assert clips >= shard_size * 4  # MiB: the shard is in it
+    most = memory.worker_mib + decoder_memory_for(height * width)
+    assert most / 3 < took["peak_worker"] + took["peak_decoder"] < most
 
 
 @needs_proc

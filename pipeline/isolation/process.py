@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.isolation.messages import Bug, Job, Ready, connected_pair, receive, send
+from pipeline.isolation.signals import signals_blocked
 from pipeline.resources import ONE_THREAD
 from pipeline.video.clips import VideoError
 from store.schema import VideoStatus
@@ -20,7 +21,8 @@ START_SECONDS = 120.0
 """In which the process must be ready: a quarter of a second on an idle machine, more where a file system is slow."""
 _END_SECONDS = 10.0
 """In which a process must have ended after it closed its end of the connection."""
-_REQUESTS_TO_STOP = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+_REQUESTS_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""For the worker to heed, which takes its decoder along: one that went first would seem to have crashed."""
 
 
 class DecoderBugError(RuntimeError):
@@ -51,7 +53,7 @@ class DecoderProcess:
             **ONE_THREAD,
             "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         }
-        with theirs, _requests_to_stop_blocked():
+        with theirs, signals_blocked(*_REQUESTS_TO_STOP):
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -138,20 +140,6 @@ class DecoderProcess:
             return self._process.wait()
         finally:
             self.close()
-
-
-@contextmanager
-def _requests_to_stop_blocked() -> Iterator[None]:
-    """Let a process that is started in the block ignore Ctrl-C and `kill` for good: it inherits the mask.
-
-    A terminal or a batch system sends these to every process of a run. The worker heeds them and takes its decoder
-    along. A decoder that went first would look as if it had crashed on its video.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _REQUESTS_TO_STOP)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _verdict_on(return_code: int) -> VideoError:

@@ -3,8 +3,8 @@
 First the packets are read without decoding, which gives every frame's time for a few per cent of the cost. The frames
 are chosen, and the packets that they depend on; only these are decoded, and only the chosen frames are converted. That
 plan is checked as it runs: the frames must come with exactly the times that the packets promised, undamaged. Where it
-does not hold, or packets tell no times, the video is decoded from its start, once for times and damage and once for
-pictures.
+does not hold, or packets tell no times, the video is decoded from its start, for times and damage; once more for the
+pictures, unless counting packets told which they are.
 
 A cut-off file is sampled over the length that it declares, so that frame i stands for the same moment as in the whole
 file; the clip is given if all of its frames are still there.
@@ -29,7 +29,7 @@ from pipeline.video.clips import (
     Window,
 )
 from pipeline.video.drawing import PlanRefutedError, decode_facts, draw_packets, draw_sequentially
-from pipeline.video.frame_plan import ClipPlan, plan_clip, plan_from_frames, plan_packets
+from pipeline.video.frame_plan import ClipPlan, guessed_positions, plan_clip, plan_from_frames, plan_packets
 from pipeline.video.opening import Deadline, check_file, extent_of, open_video, refuse_missing_index
 from pipeline.video.pictures import Album
 from pipeline.video.probing import VideoScan, scan_video
@@ -82,10 +82,12 @@ def _decode_checked(
                 return _clip(scan, plan.clip, album)
             except PlanRefutedError as error:
                 _logger.info("decoding from the start: %s", error)
-    events = decode_facts(path, scan, options, deadline)
+    events, album = decode_facts(path, scan, options, deadline, guessed_positions(scan, options, window))
     sequential = plan_from_frames(scan, events, options, window)
     try:
-        return _clip(scan, sequential.clip, draw_sequentially(path, scan, sequential, options, deadline))
+        if not album.holds(sequential.positions.values()):
+            album = draw_sequentially(path, scan, sequential, options, deadline)
+        return _clip(scan, sequential.clip, album.moved(sequential.positions))
     except PlanRefutedError as error:
         raise VideoError(VideoStatus.CORRUPT, "the decoder gives other frames when asked twice") from error
 

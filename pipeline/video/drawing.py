@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.video.clips import DecodeOptions
+from pipeline.video.clips import DecodeOptions, VideoError
 from pipeline.video.frame_plan import PacketPlan, SequentialPlan
 from pipeline.video.opening import Deadline, open_video, video_error_of
 from pipeline.video.pictures import Album
@@ -118,16 +118,33 @@ def _decoded(
         yield frame
 
 
-def decode_facts(path: Path, scan: VideoScan, options: DecodeOptions, deadline: Deadline) -> list[FrameFacts | Damage]:
-    """Decode everything and keep what is known of each frame, without its pixels."""
+def decode_facts(
+    path: Path, scan: VideoScan, options: DecodeOptions, deadline: Deadline, guessed: Collection[int] = ()
+) -> tuple[list[FrameFacts | Damage], Album]:
+    """Decode everything and keep what is known of each frame.
+
+    The frames at the guessed positions are converted on the way, as long as that succeeds: where the guess turns out
+    right, the video need not be decoded again.
+    """
+    album, facts, position = Album(options, scan.pixel_aspect), list[FrameFacts | Damage](), -1
     with closing(decode_events(path, scan, options, deadline)) as events:
-        return [event if isinstance(event, Damage) else FrameFacts.of(event) for event in events]
+        for event in events:
+            facts.append(event if isinstance(event, Damage) else FrameFacts.of(event))
+            if isinstance(event, Damage):
+                continue
+            position += 1
+            if position in guessed:
+                try:
+                    album.add(position, event)
+                except VideoError:  # it is told when the frame is really wanted
+                    guessed = ()
+    return facts, album
 
 
 def draw_sequentially(
     path: Path, scan: VideoScan, plan: SequentialPlan, options: DecodeOptions, deadline: Deadline
 ) -> Album:
-    """Decode from the start to the last frame that a plan names, and convert those that it names.
+    """Decode from the start to the last frame that a plan names, and convert those that it names, by their position.
 
     Damage was judged when the plan was made; the times of all frames must be those that were found then.
 
@@ -136,8 +153,8 @@ def draw_sequentially(
         VideoError: As `decode_events` and `Album.add`.
     """
     album = Album(options, scan.pixel_aspect)
-    places = {position: place for place, position in plan.positions.items()}
-    last = max(places)
+    wanted = frozenset(plan.positions.values())
+    last = max(wanted)
     position = -1
     with closing(decode_events(path, scan, options, deadline)) as events:
         for event in events:
@@ -146,8 +163,8 @@ def draw_sequentially(
             position += 1
             if position >= len(plan.expected_pts) or event.pts != plan.expected_pts[position]:
                 raise PlanRefutedError(f"frame {position} has pts {event.pts}, which was not planned")
-            if position in places:
-                album.add(places[position], event)
+            if position in wanted:
+                album.add(position, event)
             if position >= last:
                 return album
     raise PlanRefutedError(f"frame {last} was planned, and the decoder gave {position + 1}")

@@ -73,6 +73,18 @@ def plan_clip(timeline: Timeline, scan: VideoScan, options: DecodeOptions, windo
     return ClipPlan(timeline, start, end, chosen, neighbours)
 
 
+def guessed_positions(scan: VideoScan, options: DecodeOptions, window: Window) -> frozenset[int]:
+    """Where the frames to draw are among all that a decoder gives, if every packet that is shown gives one in turn."""
+    num_frames = int(scan.table.is_shown.sum())
+    if num_frames < 2 or not scan.average_rate:
+        return frozenset()
+    counted = timeline_of(range(num_frames), 1, 1 / scan.average_rate, None, None)
+    try:
+        return frozenset(plan_clip(counted, scan, options, window).wanted)
+    except VideoError:  # it is told of the frames as they are
+        return frozenset()
+
+
 def plan_packets(clip: ClipPlan, scan: VideoScan) -> PacketPlan:
     """The packets that give a clip's frames: few where the codec allows it, else all up to the last."""
     shown = np.flatnonzero(scan.table.is_shown)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from typing import Self
 
 import numpy as np
 from av.buffer import Buffer
@@ -51,6 +52,17 @@ class Album:
     def pictures(self, places: Sequence[int]) -> NDArray[np.uint8]:
         """Pictures by place, shape (len(places), size, size, 3)."""
         return np.stack([self._pictures[place] for place in places])
+
+    def holds(self, places: Iterable[int]) -> bool:
+        """Whether there is a picture for each place."""
+        return self._pictures.keys() >= set(places)
+
+    def moved(self, positions: Mapping[int, int]) -> Self:
+        """The same pictures under other places: place -> where its picture is now."""
+        album = type(self)(self.options, self._pixel_aspect)
+        album.height, album.width = self.height, self.width
+        album._pictures = {place: self._pictures[position] for place, position in positions.items()}
+        return album
 
     def _check_size(self, frame: VideoFrame, height: int, width: int) -> None:
         options = self.options

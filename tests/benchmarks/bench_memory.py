@@ -1,13 +1,12 @@
 """Memory and open files of a long run: 10,000 tiny videos through the real workers.
 
-`python -m tests.benchmarks.bench_memory [NUM_VIDEOS]`: prints what coordinator, workers and decoders hold as it goes on.
+`python -m tests.benchmarks memory` prints what coordinator, workers and decoders hold as it goes on.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -56,8 +55,9 @@ class Watch:
         print(f"  {self._num_done:7,} videos {time.monotonic() - self._start:6.1f} s   {held}", flush=True)
 
 
-def main(num_videos: int = 10_000) -> None:
+def main(*, quick: bool = False) -> None:
     """Make the videos (one file under many names), and run."""
+    num_videos = 300 if quick else 10_000
     print(f"\nMemory over {num_videos:,} videos of 8 frames, {NUM_CORES} workers")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -75,4 +75,4 @@ def main(num_videos: int = 10_000) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from pipeline.video import drawing
 from pipeline.video.clips import DecodeOptions
 from pipeline.video.decoding import decode_clip
+from pipeline.video.pictures import Album
 
 
-class NativeAlbum:
-    """In the place of `pictures.Album`: converts as the peers do, and keeps what comes out."""
+class NativeAlbum(Album):
+    """Converts as the peers do, and keeps what comes out."""
 
-    frames: dict[int, NDArray[np.uint8]]
-    """Of the last video."""
-
-    def __init__(self, options: DecodeOptions, pixel_aspect: Fraction) -> None:
-        self.options = options
-        self.height = self.width = 16
-        self._reformatter = VideoReformatter()
-        NativeAlbum.frames = {}
+    last: NativeAlbum
+    """That of the last clip."""
 
     def add(self, place: int, frame: VideoFrame) -> None:
+        self.height, self.width = frame.height, frame.width
         rgb = self._reformatter.reformat(frame, format="rgb24", interpolation="BICUBIC", threads=1).to_ndarray()
-        NativeAlbum.frames[place] = rgb.astype(np.uint8, copy=False)
+        self._pictures[place] = rgb.astype(np.uint8, copy=False)
 
     def pictures(self, places: Sequence[int]) -> NDArray[np.uint8]:
+        NativeAlbum.last = self
         return np.zeros((len(places), 1, 1, 3), dtype=np.uint8)
+
+    def native(self) -> list[NDArray[np.uint8]]:
+        """Each of shape (height, width, 3), in order."""
+        return [self._pictures[place] for place in sorted(self._pictures)]
 
 
 def decode_native(path: str, num_frames: int) -> list[NDArray[np.uint8]]:
-    """The frames that `decode_clip` would draw, each of shape (height, width, 3), in order."""
+    """The frames that `decode_clip` would draw, at their own size."""
     with patch.object(drawing, "Album", NativeAlbum):
         decode_clip(Path(path), DecodeOptions(num_frames, image_size=1, min_side=1))
-    return [NativeAlbum.frames[place] for place in sorted(NativeAlbum.frames)]
+    return NativeAlbum.last.native()
