@@ -7,6 +7,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from store.clips import ClipBatch, ClipReader
 
@@ -20,7 +21,8 @@ class AlphaSource(StrEnum):
     """All ones: Alpha-CLIP's neutral input, the whole image."""
     ZEROS = "zeros"
     SHUFFLED = "shuffled"
-    """The masks of another clip of the split: how much is due to the motion of this very clip?"""
+    """The masks of another clip of the split, again from its first where it has fewer frames: how much is due to the
+    motion of this very clip?"""
 
 
 class AlphaClips:
@@ -44,8 +46,24 @@ class AlphaClips:
         if self._source is AlphaSource.MASKS:
             return clips
         if self._source is AlphaSource.SHUFFLED:
-            return replace(clips, masks=self._reader.read_masks([self._mask_rows[row] for row in rows]))
+            givers = [self._mask_rows[row] for row in rows]
+            return replace(clips, masks=_repeated(self._reader.read_masks(givers), self._reader.is_frame(givers)))
         return replace(clips, masks=np.full_like(clips.masks, self._source is AlphaSource.ONES))
+
+
+def _repeated(masks: NDArray[np.bool_], is_frame: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Fill the slots without a frame, which come last, with the masks of a clip's frames, again from the first.
+
+    Args:
+        masks: Shape (num_clips, num_frames, height, width).
+        is_frame: Shape (num_clips, num_frames); at least one a clip.
+
+    Returns:
+        Shape (num_clips, num_frames, height, width).
+    """
+    slots = np.arange(masks.shape[1]) % is_frame.sum(axis=1, keepdims=True)
+    repeated: NDArray[np.bool_] = np.take_along_axis(masks, slots[:, :, None, None], axis=1)
+    return repeated
 
 
 def shuffled_rows(rows: Sequence[int], seed: int) -> dict[int, int]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import alpha
 from pipeline.alpha import AlphaClips, AlphaSource, shuffled_rows
 from store.clips import ClipReader
 from store.errors import NotInStoreError
@@ -76,3 +77,12 @@ def test_shuffled_masks_are_those_of_another_clip_that_is_there(reader: ClipRead
 def test_a_row_without_a_video_is_refused(reader: ClipReader, source: AlphaSource) -> None:
     with pytest.raises(NotInStoreError, match="row 2 of split 'test' holds no video"):
         AlphaClips(reader, source).read([0, 2])
+
+
+def test_a_clip_of_fewer_frames_gives_its_masks_again_from_the_first() -> None:
+    masks = np.arange(8).reshape(2, 4, 1, 1) % 2 == 0
+    masks[1] = np.array([True, True, False, False]).reshape(4, 1, 1)
+    is_frame = np.array([[True] * 4, [True, True, True, False]])
+    repeated = alpha._repeated(masks, is_frame)
+    np.testing.assert_array_equal(repeated[0], masks[0])
+    assert repeated[1, :, 0, 0].tolist() == [True, True, False, True]

@@ -37,6 +37,9 @@ def test_starts_are_intra_and_what_nothing_refers_to_is_bidirectional(tmp_path: 
     with av.open(str(path)) as container:
         kinds = {frame.pts: frame.pict_type for frame in container.decode(video=0)}
     assert pictures.keys() == kinds.keys()
+    parameters = {picture.parameters for picture in pictures.values()} - {b""}
+    assert len(parameters) <= 1, "repeated, and the same"
+    assert bool(parameters) == (name.endswith("ts") or codec in ("mpeg1video", "mpeg2video"))
     starts = {pts for pts, picture in pictures.items() if picture.is_start}
     left_out = {pts for pts, picture in pictures.items() if not picture.is_reference}
     assert len(starts) >= 4

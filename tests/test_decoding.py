@@ -284,3 +284,45 @@ def test_a_clip_checks_that_its_parts_agree() -> None:
 def test_an_error_survives_pickling_between_processes() -> None:
     error = pickle.loads(pickle.dumps(VideoError(VideoStatus.CORRUPT, "two\n lines")))
     assert (error.status, error.reason) == (VideoStatus.CORRUPT, "two lines")
+
+
+def _annex_b(packet: bytes, head: bytes) -> bytes:
+    """NAL units with start codes instead of lengths, behind parameter sets of one's own; nothing but slices."""
+    content, place = head, 0
+    while place < len(packet):
+        end = place + 4 + int.from_bytes(packet[place : place + 4], "big")
+        if packet[place + 4] & 31 in (1, 5):
+            content += b"\0\0\0\1" + packet[place + 4 : end]
+        place = end
+    return content
+
+
+def _parameter_sets(avcc: bytes) -> bytes:
+    """The SPS and the PPS of an mp4's extradata, with start codes."""
+    sps_end = 8 + int.from_bytes(avcc[6:8], "big")
+    pps_end = sps_end + 3 + int.from_bytes(avcc[sps_end + 1 : sps_end + 3], "big")
+    return b"\0\0\0\1" + avcc[8:sps_end] + b"\0\0\0\1" + avcc[sps_end + 3 : pps_end]
+
+
+def test_parameter_sets_that_change_on_the_way_are_not_skipped(tmp_path: Path) -> None:
+    """Two streams joined: the second sends another PPS (chroma quantisers) with its first picture, and never again."""
+    path = tmp_path / "joined.ts"
+    with av.open(str(path), "w") as output:
+        joined = output.add_stream("libx264", rate=25)
+        joined.width, joined.height, joined.pix_fmt = 64, 48, "yuv420p"
+        for number, offset in enumerate((-6, 12)):
+            parameters = f"keyint=10:scenecut=0:bframes=0:qp=20:chroma-qp-offset={offset}:log-level=none"
+            part = write_video(tmp_path / f"{number}.mp4", textured_frames(50), options={"x264-params": parameters})
+            with av.open(str(part)) as source:
+                stream = source.streams.video[0]
+                head = _parameter_sets(stream.codec_context.extradata or b"")
+                for index, packet in enumerate(packet for packet in source.demux(stream) if packet.size):
+                    copy = av.Packet(_annex_b(bytes(packet), b"" if index else head))
+                    copy.time_base, copy.pts, copy.dts = Fraction(1, 25), 50 * number + index, 50 * number + index
+                    copy.is_keyframe, copy.stream = packet.is_keyframe, joined
+                    output.mux(copy)
+    _, pictures = decode_all(path)
+    clip = decode_clip(path, options(4))
+    assert clip.sample.frame_index.tolist() == [12, 37, 62, 87]
+    expected = np.stack([resize_and_crop(pictures[k], SIZE) for k in clip.sample.frame_index])
+    np.testing.assert_array_equal(clip.sample.frames, expected)

@@ -9,7 +9,7 @@ In a few more, every packet that is flagged as key stands for itself. Packets of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Picture:
     is_shown: bool = True
     layer: int = 0
     """HEVC's temporal sub-layer: a picture that its own layer does not refer to may be one for higher layers."""
+    parameters: bytes = b""
+    """Parameter sets or sequence headers that come with it, and hold for all that follows until there are others."""
 
 
 PLAIN = Picture(is_start=False, is_reference=True)
@@ -38,6 +40,11 @@ _HEVC_IRAP = range(16, 22)
 _HEVC_NEVER_REFERRED = frozenset({0, 2, 4, 6, 8, 10, 12, 14})
 """Sub-layer non-reference pictures: TRAIL_N, TSA_N, STSA_N, RADL_N, RASL_N and reserved ones."""
 _HEVC_LAST_VCL = 31
+_H264_PARAMETERS, _HEVC_PARAMETERS = frozenset({7, 8, 13, 15}), frozenset({32, 33, 34})
+_MPEG_SEQUENCE, _MPEG_GROUP, _MPEG_EXTENSION = b"\x00\x00\x01\xb3", b"\x00\x00\x01\xb8", b"\x00\x00\x01\xb5"
+_MPEG_QUANT_MATRIX = 3
+_MPEG4_LAYERS = tuple(b"\x00\x00\x01" + bytes([code]) for code in range(0x20, 0x30))
+_MPEG4_GROUP = b"\x00\x00\x01\xb3"
 _MPEG_PICTURE, _MPEG4_VOP = b"\x00\x00\x01\x00", b"\x00\x00\x01\xb6"
 _MPEG_I, _MPEG_B = 1, 3
 _MPEG4_I, _MPEG4_B = 0, 2
@@ -94,60 +101,95 @@ def _nal_length_bytes(codec: str, extradata: bytes) -> int | None:
 
 
 def _nal_units(packet: bytes | memoryview, length_bytes: int | None) -> Iterator[bytes | memoryview]:
-    """The first two bytes of every NAL unit of a packet; ends where a length leads out of it."""
+    """The NAL units of a packet, without copying; ends where a length leads out of it."""
     if length_bytes is None:
         content = bytes(packet)
-        place = content.find(b"\0\0\1")
+        whole, place = memoryview(content), content.find(b"\0\0\1")
         while place >= 0:
-            yield content[place + 3 : place + 5]
-            place = content.find(b"\0\0\1", place + 3)
+            following = content.find(b"\0\0\1", place + 3)
+            yield whole[place + 3 : following if following >= 0 else None]
+            place = following
         return
     start, size = 0, len(packet)
     while start + length_bytes + 2 <= size:
         begin = start + length_bytes
-        yield packet[begin : begin + 2]
-        start = begin + int.from_bytes(packet[start:begin], "big")
+        end = begin + int.from_bytes(packet[start:begin], "big")
+        yield packet[begin:end]
+        start = end
 
 
 def _h264_picture(units: Iterator[bytes | memoryview]) -> Picture:
     """Type and `nal_ref_idc` of the slices: two fields may share a packet, and one of them be referred to.
 
-    >>> _h264_picture(iter([b"\\x06\\x00", b"\\x01\\x9a"]))
-    Picture(is_start=False, is_reference=False, is_shown=True, layer=0)
+    >>> _h264_picture(iter([b"\\x06\\x00", b"\\x01\\x9a"])).is_reference
+    False
     """
-    heads = [unit[0] for unit in units if len(unit) and unit[0] & 31 in _H264_SLICES]
+    heads, parameters = [], b""
+    for unit in units:
+        kind = unit[0] & 31 if len(unit) else 0
+        if kind in _H264_SLICES:
+            heads.append(unit[0])
+        elif kind in _H264_PARAMETERS:
+            parameters += bytes(unit)
     if not heads:
-        return PLAIN
-    return Picture(heads[0] & 31 == _H264_IDR, is_reference=any(head >> 5 & 3 for head in heads))
+        return replace(PLAIN, parameters=parameters)
+    is_reference = any(head >> 5 & 3 for head in heads)
+    return Picture(heads[0] & 31 == _H264_IDR, is_reference, parameters=parameters)
 
 
 def _hevc_picture(units: Iterator[bytes | memoryview]) -> Picture:
-    heads = [(unit[0] >> 1 & 63, (unit[1] & 7) - 1) for unit in units if len(unit) == 2]
-    slices = [(kind, layer) for kind, layer in heads if kind <= _HEVC_LAST_VCL]
+    slices, parameters = [], b""
+    for unit in units:
+        kind = unit[0] >> 1 & 63 if len(unit) >= 2 else None
+        if kind is not None and kind <= _HEVC_LAST_VCL:
+            slices.append((kind, (unit[1] & 7) - 1))
+        elif kind in _HEVC_PARAMETERS:
+            parameters += bytes(unit)
     if not slices or any(layer < 0 for _, layer in slices):  # -1 is forbidden: the packet is damaged
-        return PLAIN
+        return replace(PLAIN, parameters=parameters)
     kinds = {kind for kind, _ in slices}
     return Picture(
         is_start=slices[0][0] in _HEVC_IRAP,
         is_reference=not kinds <= _HEVC_NEVER_REFERRED,
         layer=max(layer for _, layer in slices),
+        parameters=parameters,
     )
 
 
 def _mpeg_picture(packet: bytes) -> Picture:
     """`picture_coding_type` of the picture, or of both its fields; an I picture starts."""
     kinds = [packet[place + 5] >> 3 & 7 for place in _places(packet, _MPEG_PICTURE) if place + 5 < len(packet)]
+    parameters = _between(packet, _MPEG_SEQUENCE, (_MPEG_GROUP, _MPEG_PICTURE))
+    for place in _places(packet, _MPEG_EXTENSION):  # matrices may also come with a picture, and hold from there on
+        if packet[place + 4 : place + 5] and packet[place + 4] >> 4 == _MPEG_QUANT_MATRIX:
+            parameters += packet[place : place + 72]
     if not kinds:
-        return PLAIN
-    return Picture(kinds[0] == _MPEG_I, is_reference=any(kind != _MPEG_B for kind in kinds))
+        return replace(PLAIN, parameters=parameters)
+    is_reference = any(kind != _MPEG_B for kind in kinds)
+    return Picture(kinds[0] == _MPEG_I, is_reference, parameters=parameters)
 
 
 def _mpeg4_picture(packet: bytes) -> Picture:
     """`vop_coding_type`; some files pack a B picture behind the one that it refers to."""
     kinds = [packet[place + 4] >> 6 for place in _places(packet, _MPEG4_VOP) if place + 4 < len(packet)]
+    parameters = b"".join(_between(packet, code, (_MPEG4_GROUP, _MPEG4_VOP)) for code in _MPEG4_LAYERS)
     if not kinds:
-        return PLAIN
-    return Picture(kinds[0] == _MPEG4_I, is_reference=any(kind != _MPEG4_B for kind in kinds))
+        return replace(PLAIN, parameters=parameters)
+    is_reference = any(kind != _MPEG4_B for kind in kinds)
+    return Picture(kinds[0] == _MPEG4_I, is_reference, parameters=parameters)
+
+
+def _between(packet: bytes, start: bytes, ends: tuple[bytes, ...]) -> bytes:
+    """From a start code to the first of others after it, or nothing.
+
+    >>> _between(b"..start header end picture", b"start", (b"picture", b"end"))
+    b'start header '
+    """
+    place = packet.find(start)
+    if place < 0:
+        return b""
+    found = [end for end in (packet.find(code, place) for code in ends) if end >= 0]
+    return packet[place : min(found, default=len(packet))]
 
 
 def _places(packet: bytes, code: bytes) -> Iterator[int]:

@@ -80,6 +80,9 @@ class PacketLog:
         self._pts, self._dts, self._duration = array("q"), array("q"), array("q")
         self._key, self._corrupt, self._shown = bytearray(), bytearray(), bytearray()
         self._start, self._reference, self._layer = bytearray(), bytearray(), bytearray()
+        self._parameters = b""
+        self.changes_parameters = False
+        """Whether parameter sets change on the way: then no packet may be left out, for it may hold those in force."""
 
     def __len__(self) -> int:
         return len(self._pts)
@@ -88,6 +91,10 @@ class PacketLog:
         """Note a packet that holds something."""
         is_key = packet.is_keyframe
         picture = PLAIN if self._parser is None else self._parser(memoryview(packet), is_key)
+        if len(self) and (_has_new_parameters(packet) or picture.parameters not in (b"", self._parameters)):
+            self.changes_parameters = True
+        elif not len(self):
+            self._parameters = picture.parameters
         self.append(
             NO_TIME if packet.pts is None else packet.pts,
             NO_TIME if packet.dts is None else packet.dts,
@@ -127,6 +134,11 @@ class PacketLog:
             is_start=_flags(self._start),
             is_needed_by_others=_flags(self._reference) | below_highest,
         )
+
+
+def _has_new_parameters(packet: Packet[VideoStream]) -> bool:
+    """Whether the container says that the stream goes on otherwise from this packet on."""
+    return packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change")
 
 
 def _flags(content: bytearray) -> NDArray[np.bool_]:

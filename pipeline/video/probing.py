@@ -51,7 +51,7 @@ class VideoScan:
     codec: str
     is_cut_off: bool
     may_skip: bool
-    """Whether packets may be left out: those of some codecs are not understood well enough."""
+    """Whether packets may be left out: their codec is understood, and its parameters do not change on the way."""
     may_end_early: bool
     """Whether the last packet may be cut off: the container does not say how long it is."""
     held: tuple[Packet[VideoStream], ...] | None = field(repr=False)
@@ -97,7 +97,7 @@ def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, dea
         pixel_aspect=video.pixel_aspect,
         codec=codec,
         is_cut_off=cut_off,
-        may_skip=parser is not None,
+        may_skip=parser is not None and not log.changes_parameters,
         may_end_early=not extent.is_declared,
         held=held.packets(len(table)),
     )
