@@ -52,7 +52,7 @@ def test_damaged_files_give_a_clip_or_a_video_error(tmp_path: Path, name: str) -
     open_files = _num_open()
     refused = 0
     for mutation in MUTATIONS:
-        for number in range(2):
+        for number in range(6):
             damaged = mutant(content, mutation, f"{name} {number}")
             path = tmp_path / f"{mutation}.{number}.{name}"
             path.write_bytes(damaged)

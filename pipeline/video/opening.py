@@ -207,6 +207,9 @@ def open_video(path: Path, deadline: Deadline, options: DecodeOptions) -> Iterat
         except av.error.ArgumentError as error:  # how ffmpeg says that the demuxer is not on the list
             reason = f"the file is no video in a format that is accepted (ffmpeg: {error.strerror})"
             raise VideoError(VideoStatus.CORRUPT, reason) from error
+        except av.error.MemoryError as error:  # how demuxers say that no stream may be added, too
+            reason = f"the file has more than {options.max_streams} streams, or asks for more memory than there is"
+            raise VideoError(VideoStatus.UNSUPPORTED, reason) from error
         with container:
             if len(container.streams) > options.max_streams:
                 reason = f"the file has more than {options.max_streams} streams, which is the limit"

@@ -15,6 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+MAX_FPS = 1000
+"""Frames a second: no video has more, and the arithmetic stays within 64 bits."""
+
+
 class SamplingMode(StrEnum):
     """How the frames of a clip are chosen."""
 
@@ -45,8 +49,8 @@ class Sampling:
     """Of the modes `fps` and `clip4clip`."""
 
     def __post_init__(self) -> None:
-        if not self.fps > 0:
-            raise ValueError(f"fps must be positive, got {self.fps}")
+        if not 0 < self.fps <= MAX_FPS:
+            raise ValueError(f"fps must be positive and at most {MAX_FPS}, got {self.fps}")
 
     def to_dict(self) -> dict[str, str]:
         """What matters of it, as strings.
