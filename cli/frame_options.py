@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from pipeline.preprocess import PreprocessOptions
-from pipeline.video.clips import Resize
-from pipeline.video.sampling import Keep, Sampling, SamplingMode
+from pipeline.video.clips import MAX_LIMITS, MAX_TIMEOUT_SECONDS, Resize
+from pipeline.video.sampling import MAX_FPS, Keep, Sampling, SamplingMode
 from store.codecs import FRAME_CODECS
 
 _DEFAULTS = PreprocessOptions()
@@ -18,7 +18,7 @@ _COUNT = click.IntRange(1, 1024)
 
 
 class Rate(click.ParamType[Fraction]):
-    """A positive number, exactly: `2`, `0.5` or `30000/1001`."""
+    """A positive number up to `MAX_FPS`, exactly: `2`, `0.5` or `30000/1001`."""
 
     name = "rate"
 
@@ -32,8 +32,8 @@ class Rate(click.ParamType[Fraction]):
             rate = Fraction(str(value))
         except (ValueError, ZeroDivisionError):
             self.fail(f"{value!r} is no number of frames a second, such as 2, 0.5 or 30000/1001", param, ctx)
-        if not rate > 0:
-            self.fail(f"{value!r} must be more than 0", param, ctx)
+        if not 0 < rate <= MAX_FPS:
+            self.fail(f"{value!r} must be more than 0 and at most {MAX_FPS}", param, ctx)
         return rate
 
 
@@ -89,28 +89,28 @@ FRAME_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] 
     click.option("--shard-size", type=_COUNT, default=_DEFAULTS.shard_size, show_default=True, help="Videos a shard."),
     click.option(
         "--timeout",
-        type=click.FloatRange(0, min_open=True),
+        type=click.FloatRange(0, MAX_TIMEOUT_SECONDS, min_open=True),
         default=_DEFAULTS.timeout_seconds,
         show_default=True,
         help="Seconds a video may take.",
     ),
     click.option(
         "--max-pixels",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MAX_LIMITS["max_pixels"]),
         default=_DEFAULTS.max_pixels,
         show_default=True,
         help="Width times height of a picture; a video above is refused.",
     ),
     click.option(
         "--max-packets",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MAX_LIMITS["max_packets"]),
         default=_DEFAULTS.max_packets,
         show_default=True,
         help="Coded pictures of a video; one of more is refused.",
     ),
     click.option(
         "--max-streams",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MAX_LIMITS["max_streams"]),
         default=_DEFAULTS.max_streams,
         show_default=True,
         help="Streams of a file; one of more is refused.",

@@ -13,6 +13,12 @@ from pipeline.masks import Compensation, Difference, MaskOptions, ThresholdMode,
 _DEFAULTS = MaskOptions()
 
 
+def _check_odd(ctx: click.Context, param: click.Parameter, value: int) -> int:
+    if value % 2 == 0:
+        raise click.BadParameter(f"{value} is even: it must be odd, such as {value - 1} or {value + 1}", ctx, param)
+    return value
+
+
 def _choice(values: type[StrEnum]) -> click.Choice[str]:
     return click.Choice([str(value) for value in values])
 
@@ -49,6 +55,7 @@ MASK_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] =
     click.option(
         "--kernel-size",
         type=click.IntRange(1, 1023),
+        callback=_check_odd,
         default=_DEFAULTS.kernel_size,
         show_default=True,
         help="Diameter of the ellipse of closing and opening, pixels; odd.",

@@ -12,9 +12,11 @@ from cli.mask_options import MASK_OPTIONS, take_mask_options
 from cli.options import num_cores, shared_options
 from cli.output import plural, print_json, print_table, say
 from cli.progress import progress_listener
+from cli.workers import fitting_workers
 from pipeline.executors import Executor, local_dask, run_synchronously
 from pipeline.mask_sets import SplitMasks, create_mask_set, make_mask_set, plan_masks, summarise_masks
 from pipeline.plan import Plan
+from pipeline.resources import WorkerMemory
 from pipeline.runs import RunClock, record_run
 from pipeline.software import FRAME_SOFTWARE, software_versions
 from store.arrays import JSON
@@ -34,7 +36,8 @@ def _mask_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--workers",
     type=click.IntRange(min=0),
-    help="Worker processes; 0 works in this process alone.  [default: the number of cores]",
+    help="Worker processes; 0 works in this process alone.  "
+    "[default: the number of cores, or fewer where memory is short]",
 )
 @click.option("--overwrite", is_flag=True, help="Remove the mask set of this name first, if there is one.")
 @shared_options
@@ -51,7 +54,8 @@ def command(
 
     The paper's masks are the default. Killed and started again, the same command goes on where it was. Masks of the
     same name are never mixed: where the options differ, the command refuses and says what differs. Features that were
-    made from a mask set that is made anew are older than their masks then, and `fda encode` makes them again.
+    made from a mask set that is made anew with other options are refused by `fda encode` then, and its --overwrite
+    makes them anew.
 
     The table says, for each split and before --when-empty and --when-full: the mean share of the picture that moves,
     the masks that are empty and full, and the videos whose camera moved.
@@ -61,7 +65,7 @@ def command(
     store = Store.open(store_place)
     create_mask_set(store, name, options, overwrite=overwrite)
     plan = plan_masks(store, name)
-    num_workers = min(num_cores() if workers is None else workers, len(plan.owed))
+    num_workers = _num_workers(num_cores() if workers is None else workers, store, plan)
     with ExitStack() as stack:
         listener = stack.enter_context(progress_listener("masks", progress))
         executor: Executor = stack.enter_context(local_dask(num_workers)) if num_workers > 0 else run_synchronously
@@ -75,6 +79,18 @@ def command(
         print_json(summary)
     else:
         _print(name, plan, splits, clock)
+
+
+def _num_workers(wanted: int, store: Store, plan: Plan) -> int:
+    layouts = store.manifest.splits.values()
+    memory = WorkerMemory(
+        shard_size=store.manifest.shard_size,
+        num_frames=max(layout.num_frames for layout in layouts),
+        image_size=max(layout.height for layout in layouts),
+        decoder_memory_mib=0,  # nothing is decoded
+    )
+    remedy = "a store with a smaller --shard-size makes them smaller"
+    return fitting_workers(wanted, len(plan.owed), memory, alone="in this process", remedy=remedy)
 
 
 def _summary(

@@ -16,12 +16,13 @@ from cli.mask_options import MASK_OPTIONS, take_mask_options
 from cli.options import Limit, num_cores, shared_options
 from cli.output import DONE, OVER_LIMIT, plural, print_json, print_table, say
 from cli.progress import progress_listener
+from cli.workers import fitting_workers
 from pipeline.datasets import LAYOUTS, guess_layout, read_dataset
 from pipeline.executors import Executor, local_dask, run_synchronously
 from pipeline.isolation.decoder import IsolatedDecoder
 from pipeline.plan import Plan, Tally
 from pipeline.preprocess import PreprocessOptions, PreprocessResult, open_store, plan_preprocess, preprocess
-from pipeline.resources import DECODER_MEMORY_MIB, WorkerMemory, machine_memory_mib
+from pipeline.resources import DECODER_MEMORY_MIB, WorkerMemory
 from pipeline.runs import RunClock, record_run
 from pipeline.software import FRAME_SOFTWARE, software_versions
 from store.arrays import JSON
@@ -125,13 +126,13 @@ def command(
     recorded with the reason, and its slot stays empty. Where a name begins with `-`, write `./` before it.
     """
     clock = RunClock()
+    decoder = IsolatedDecoder(memory_mib=decoder_memory)
     dataset = read_dataset(guess_layout(source) if layout == "auto" else layout, source, videos, path_key=path_key)
     if overwrite:
         remove_store(store_place)
     store = open_store(dataset, store_place, options)
     plan = plan_preprocess(store, options, retry_failed=retry_failed)
     num_workers = _num_workers(num_cores() if workers is None else workers, plan, options, decoder_memory)
-    decoder = IsolatedDecoder(memory_mib=decoder_memory)
     with ExitStack() as stack:
         listener = stack.enter_context(progress_listener("preprocess", progress))
         executor: Executor = stack.enter_context(local_dask(num_workers)) if num_workers > 0 else run_synchronously
@@ -157,22 +158,10 @@ def command(
 
 
 def _num_workers(wanted: int, plan: Plan, options: PreprocessOptions, decoder_memory: int) -> int:
-    """No more workers than shards, and than fit into memory; says what they take."""
     num_frames = max(options.train_frames, options.eval_frames)
     memory = WorkerMemory(options.shard_size, num_frames, options.image_size, decoder_memory)
-    wanted = min(wanted, len(plan.owed))
-    if not plan.owed:
-        return 0
-    if wanted == 0:
-        say(f"in this process and its decoder, at most about {memory.total_mib:,} MiB")
-        return 0
-    machine_mib = machine_memory_mib()
-    num_workers = memory.num_fitting(wanted, machine_mib)
-    why = ""
-    if num_workers < wanted:
-        why = f": {wanted} do not fit into {machine_mib:,} MiB (--decoder-memory and --shard-size make them smaller)"
-    say(f"{plural(num_workers, 'worker')}, at most about {memory.total_mib:,} MiB each{why}")
-    return num_workers
+    remedy = "--decoder-memory and --shard-size make them smaller"
+    return fitting_workers(wanted, len(plan.owed), memory, alone="in this process and its decoder", remedy=remedy)
 
 
 def _summary(store: Store, result: PreprocessResult, clock: RunClock, num_workers: int) -> dict[str, JSON]:

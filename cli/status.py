@@ -56,7 +56,6 @@ def command(store_place: str, list_failures: bool, as_json: bool, progress: bool
 
 def _cells(stage: StageStatus) -> list[str]:
     over_videos = bool(stage.outcomes)
-    truncated = stage.outcomes.get("truncated", 0)
     num_videos = sum(stage.outcomes.values())
     per_video = stage.bytes_per_video
     return [
@@ -64,7 +63,7 @@ def _cells(stage: StageStatus) -> list[str]:
         f"{stage.num_done:,}",
         f"{stage.num_shards - stage.num_done:,}",
         f"{stage.outcomes.get('ok', 0):,}" if over_videos else "-",
-        f"{truncated:,}" if over_videos else "-",
+        f"{stage.num_truncated:,}" if over_videos else "-",
         f"{num_videos - stage.num_filled:,}" if over_videos else "-",
         "-" if per_video is None else f"{per_video / 1024:,.1f}",
         f"{stage.num_bytes / 2**20:,.1f}",
@@ -100,6 +99,7 @@ def _split_json(split: SplitStatus) -> dict[str, JSON]:
                 "num_owed": stage.num_shards - stage.num_done,
                 "outcomes": dict(stage.outcomes),
                 "num_filled": stage.num_filled,
+                "num_truncated": stage.num_truncated,
                 "num_bytes": stage.num_bytes,
                 "bytes_per_video": stage.bytes_per_video,
             }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,9 @@ from pipeline.events import ItemsDone, Listener, RunPlanned, ignore_events
 from pipeline.plan import Plan, Tally, make_plan
 from pipeline.software import MODEL_SOFTWARE, software_versions
 from store.arrays import JSON
-from store.clips import FRAMES_STAGE, ClipReader, mask_attributes, masks_stage, outcomes_of, slot_checksum
+from store.clips import FRAMES_STAGE, ClipReader, clips_identity, input_digests, masks_stage, outcomes_of, slot_checksum
 from store.commits import VideoOutcome, commit_name, file_digest
+from store.errors import ShardIncompleteError
 from store.features import (
     caption_shards,
     create_features,
@@ -60,6 +61,19 @@ class SplitEncoded:
     """By this run."""
 
 
+@dataclass(frozen=True, slots=True)
+class _SplitInputs:
+    """What a split is encoded from, and what it was when its clips were opened."""
+
+    split: str
+    identity: Mapping[str, JSON]
+    """What will have made the features. This and the digests were taken before the clips were opened: where another
+    run makes frames or masks anew from then on, the features are known as older."""
+    digests: Mapping[Shard, Mapping[str, str]]
+    """Shard -> what `input_digests` gave for it."""
+    clips: AlphaClips
+
+
 def encode(
     store: Store,
     loaded: LoadedModel,
@@ -78,26 +92,19 @@ def encode(
     """
     encoder = Encoder(loaded.model)
     check_name("feature set", options.features)
-    clips = {split: _open_clips(store, loaded, options, split) for split in options.splits}
+    opened = [_open_split(store, loaded, options, split) for split in options.splits]
     if overwrite:
         for split in options.splits:
             remove_features(store, options.features, split)
-    return tuple(
-        _encode_split(store, encoder, clips[split], loaded, options, split, listener) for split in options.splits
-    )
+    dim = loaded.config.embed_dim
+    return tuple(_encode_split(store, encoder, inputs, dim, options, listener) for inputs in opened)
 
 
 def feature_identity(store: Store, loaded: LoadedModel, options: EncodeOptions, split: str) -> dict[str, JSON]:
     """What made a feature set: two runs must agree on all but the software to share it."""
-    masks = mask_attributes(store, split, options.mask_name)
     shuffled = options.alpha is AlphaSource.SHUFFLED
     return {
-        "clips": {
-            "dataset": store.manifest.dataset["digest"],
-            "options": dict(store.manifest.options),
-            "frame_codec": store.manifest.frame_codec,
-        },
-        "masks": {"name": options.mask_name, "options": masks["options"]},
+        **clips_identity(store, split, options.mask_name),
         "alpha": _shuffled_identity(store, options, split) if shuffled else str(options.alpha),
         "model": {
             "name": loaded.config.name,
@@ -119,7 +126,7 @@ def _shuffled_identity(store: Store, options: EncodeOptions, split: str) -> dict
     return {"source": str(options.alpha), "seed": options.shuffle_seed, "masks_sha256": all_masks}
 
 
-def _open_clips(store: Store, loaded: LoadedModel, options: EncodeOptions, split: str) -> AlphaClips:
+def _open_split(store: Store, loaded: LoadedModel, options: EncodeOptions, split: str) -> _SplitInputs:
     """Open the clips of a split for reading, having checked that the model can take them."""
     layout, image_size = store.layout(split), loaded.config.image_size
     if (layout.height, layout.width) != (image_size, image_size):
@@ -127,27 +134,28 @@ def _open_clips(store: Store, loaded: LoadedModel, options: EncodeOptions, split
             f"the frames of split {split!r} are {layout.height} x {layout.width} pixels, {loaded.config.name} "
             f"takes {image_size} x {image_size}: preprocess with --image-size {image_size}, or choose another model"
         )
-    return AlphaClips(ClipReader(store, split, options.mask_name), options.alpha, options.shuffle_seed)
+    identity = feature_identity(store, loaded, options, split)
+    digests = {shard: input_digests(store, shard, _input_stages(options)) for shard in store.shards(split)}
+    reader = ClipReader(store, split, options.mask_name)
+    return _SplitInputs(split, identity, digests, AlphaClips(reader, options.alpha, options.shuffle_seed))
+
+
+def _input_stages(options: EncodeOptions) -> tuple[str, str]:
+    return FRAMES_STAGE, masks_stage(options.mask_name)
 
 
 def _encode_split(
-    store: Store,
-    encoder: Encoder,
-    clips: AlphaClips,
-    loaded: LoadedModel,
-    options: EncodeOptions,
-    split: str,
-    listener: Listener,
+    store: Store, encoder: Encoder, inputs: _SplitInputs, dim: int, options: EncodeOptions, listener: Listener
 ) -> SplitEncoded:
-    name, dim = options.features, loaded.config.embed_dim
-    create_features(store, name, split, dim, feature_identity(store, loaded, options, split))
+    name, split = options.features, inputs.split
+    create_features(store, name, split, dim, inputs.identity)
     clip_plan = make_plan(store, store.shards(split), [features_stage(name, "video")])
     text_plan = make_plan(store, caption_shards(store, split), [features_stage(name, "text")])
     listener(RunPlanned("videos", store.layout(split).num_videos, clip_plan.standing.num_videos))
 
     encoded = Tally()
     for shard in _shards(clip_plan):
-        shard_tally = _encode_clips(store, encoder, clips, options, shard)
+        shard_tally = _encode_clips(store, encoder, inputs, options, shard)
         encoded += shard_tally
         listener(ItemsDone(shard.num_rows, len(shard_tally.failures)))
     num_truncated = sum(_encode_captions(store, encoder, name, shard) for shard in _shards(text_plan))
@@ -162,12 +170,21 @@ def _encode_split(
     )
 
 
-def _encode_clips(store: Store, encoder: Encoder, clips: AlphaClips, options: EncodeOptions, shard: Shard) -> Tally:
-    """Encode and commit one shard. Slots without a video keep NaN: never a vector that could be scored."""
-    stage = masks_stage(options.mask_name)
-    outcomes = outcomes_of(store, shard, stage)
+def _encode_clips(store: Store, encoder: Encoder, inputs: _SplitInputs, options: EncodeOptions, shard: Shard) -> Tally:
+    """Encode and commit one shard. Slots without a video keep NaN: never a vector that could be scored.
+
+    Raises:
+        ShardIncompleteError: Its frames or masks were made anew since they were opened.
+    """
+    digests = inputs.digests[shard]
+    outcomes = outcomes_of(store, shard, masks_stage(options.mask_name))
+    if input_digests(store, shard, _input_stages(options)) != digests:
+        raise ShardIncompleteError(
+            f"shard {shard.key} of {store.folder.root} has been made anew since this run opened it: "
+            "run the same command again"
+        )
     rows = [outcome.row for outcome in outcomes if outcome.filled]
-    batch = clips.read(rows)
+    batch = inputs.clips.read(rows)
     embedded = encoder.encode_clips(batch.frames, batch.masks, batch.is_frame)
     video = np.full((shard.num_rows, *embedded.video.shape[1:]), np.nan, dtype=np.float32)
     frame = np.full((shard.num_rows, *embedded.frame.shape[1:]), np.nan, dtype=np.float32)
@@ -183,7 +200,7 @@ def _encode_clips(store: Store, encoder: Encoder, clips: AlphaClips, options: En
         )
         for outcome in outcomes
     )
-    write_clip_features(store, options.features, shard, video, frame, feature_outcomes, (FRAMES_STAGE, stage))
+    write_clip_features(store, options.features, shard, video, frame, feature_outcomes, digests)
     return Tally.of(feature_outcomes)
 
 

@@ -19,7 +19,7 @@ from pipeline.events import EpochDone, Listener, RunPlanned, StepDone, ignore_ev
 from pipeline.retrieval import evaluate_retrieval
 from pipeline.software import MODEL_SOFTWARE, software_versions
 from store.arrays import JSON
-from store.clips import ClipBatch, ClipReader, mask_attributes
+from store.clips import ClipBatch, ClipReader, clips_identity
 from store.store import Store
 
 ENCODE_CLIPS = 16
@@ -83,10 +83,8 @@ def finetune(
 
 def checkpoint_identity(store: Store, loaded: LoadedModel, options: FinetuneOptions) -> dict[str, JSON]:
     """What made a checkpoint: with the same, training again gives the same weights on the same kind of machine."""
-    masks = mask_attributes(store, options.train_split, options.mask_name)
     return {
-        "clips": {"dataset": store.manifest.dataset["digest"], "options": dict(store.manifest.options)},
-        "masks": {"name": options.mask_name, "options": masks["options"]},
+        **clips_identity(store, options.train_split, options.mask_name),
         "start": {
             "model": loaded.config.name,
             "architecture": loaded.config.architecture,

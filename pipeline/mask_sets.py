@@ -126,8 +126,9 @@ def mask_shard(task: MaskTask, tell: Tell) -> Shard:
     """Make one shard's masks. The only writer of their file; running it twice writes the same bytes."""
     cv2.setNumThreads(1)
     store, shard = Store.open(task.place), task.shard
-    record = require_committed(store, shard, FRAMES_STAGE)
-    made = make_masks(store, shard, task.name, task.options, read_frames(store, shard), record.outcomes)
+    require_committed(store, shard, FRAMES_STAGE)
+    clips = read_frames(store, shard)  # before the outcomes: if these are of newer frames, the masks are known as old
+    made = make_masks(store, shard, task.name, task.options, clips, outcomes_of(store, shard))
     tell(ItemsDone(shard.num_rows, sum(not outcome.filled for outcome in made.outcomes)))
     return shard
 

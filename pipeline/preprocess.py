@@ -13,7 +13,7 @@ from pipeline.datasets.records import Dataset
 from pipeline.events import ItemsDone, Listener, RunPlanned, Tell, ignore_events
 from pipeline.executors import Executor, run_synchronously
 from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
-from pipeline.masks import MaskOptions
+from pipeline.masks import Difference, MaskOptions
 from pipeline.plan import OwedShard, Plan, Tally, make_plan
 from pipeline.shard_frames import MadeFrames, file_bytes, make_frames
 from pipeline.shard_masks import make_masks
@@ -39,6 +39,8 @@ TRAIN_SPLIT = "train"
 SORTED_UP_TO = 50_000
 """Videos: a plan of more is taken in its own order, for each would have to be looked up on the disk first."""
 _LIMITS = DecodeOptions(num_frames=1)
+_JPEG_SIDE = 65_500
+"""Pixels: the longest side of a JPEG; a clip is one, its frames one below the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,17 @@ class PreprocessOptions:
         check_name("mask set", self.mask_name)
         for split in (TRAIN_SPLIT, "test"):
             self.decode_options(split)  # which checks what is in it
+        if self.masks.difference == Difference.CONSECUTIVE and not self.neighbours:
+            raise ValueError(
+                "difference 'consecutive' compares each frame with the next one of its video: give --neighbours as "
+                "well, so that it is kept, or use difference 'sampled'"
+            )
+        num_frames = max(self.train_frames, self.eval_frames)
+        if self.frame_codec == "jpeg" and num_frames * self.image_size > _JPEG_SIDE:
+            raise ValueError(
+                f"frame_codec 'jpeg' takes clips of up to {_JPEG_SIDE} pixels, frames times their side, got "
+                f"{num_frames} x {self.image_size}: use fewer or smaller frames, or another frame_codec"
+            )
 
     def decode_options(self, split: str) -> DecodeOptions:
         """How the videos of a split are decoded."""

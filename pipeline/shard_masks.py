@@ -29,7 +29,8 @@ def make_masks(
         shard: Which rows; their frames are committed.
         name: Of the mask set.
         options: What makes a mask.
-        clips: The stored frames. Where a clip has fewer frames than slots, the masks of the others stay empty.
+        clips: The frames as they were read from the store, or written to it. Where a clip has fewer frames than slots,
+            the masks of the others stay empty.
         outcomes: How each video fared when its frames were made, in row order.
     """
     masks = np.zeros(clips.frames.shape[:-1], dtype=np.bool_)
@@ -37,7 +38,7 @@ def make_masks(
     for slot, outcome in enumerate(outcomes):
         made = _fill(masks[slot], clips, slot, options) if outcome.filled else None
         mask_outcomes.append(_outcome(outcome, made, slot_checksum(masks[slot])))
-    return write_masks(store, shard, name, masks, mask_outcomes)
+    return write_masks(store, shard, name, masks, mask_outcomes, clips.inputs)
 
 
 def _fill(masks: NDArray[np.bool_], clips: ShardFrames, slot: int, options: MaskOptions) -> ClipMasks:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from pipeline.plan import Tally
 from store.arrays import JSON
 from store.clip_arrays import clips_name
 from store.clips import FRAMES_STAGE, masks_stage
@@ -33,6 +34,8 @@ class StageStatus:
     """Status -> videos of the shards that are done; nothing for a stage over captions."""
     num_filled: int
     """Videos of the shards that are done whose slots hold data."""
+    num_truncated: int
+    """Of these, videos that are cut off, and still gave all their frames."""
     num_bytes: int
     """Of the files of the shards that are done."""
 
@@ -112,7 +115,7 @@ def _stage_status(
 ) -> StageStatus:
     """How far a stage is; its failed videos and damaged records are added to the lists."""
     outcomes: Counter[str] = Counter()
-    num_done = num_filled = num_bytes = 0
+    num_done = num_filled = num_truncated = num_bytes = 0
     for shard in shards:
         record = committed(store.folder, shard, stage)
         if record is None:
@@ -120,10 +123,13 @@ def _stage_status(
             continue
         num_done += 1
         num_bytes += sum(written.num_bytes for written in record.files)
-        num_filled += sum(outcome.filled for outcome in record.outcomes)
+        tally = Tally.of(record.outcomes)
+        num_filled += tally.num_videos - len(tally.failures)
+        num_truncated += tally.num_truncated
         outcomes.update(str(outcome.status) for outcome in record.outcomes)
-        failures += [_failed(shard, outcome) for outcome in record.outcomes if not outcome.filled]
-    return StageStatus(stage, len(shards), num_done, dict(sorted(outcomes.items())), num_filled, num_bytes)
+        failures += [_failed(shard, outcome) for outcome in tally.failures]
+    counts = dict(sorted(outcomes.items()))
+    return StageStatus(stage, len(shards), num_done, counts, num_filled, num_truncated, num_bytes)
 
 
 def _failed(shard: Shard, outcome: VideoOutcome) -> FailedVideo:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -93,16 +93,34 @@ class Catalog:
         Raises:
             NotInStoreError: There is no such split.
         """
-        return self._by_split(self.videos, split)
+        return self._slice(self._video_slices, split)
 
     def split_captions(self, split: str) -> pa.Table:
         """The part of `captions` that belongs to a split."""
-        return self._by_split(self.captions, split)
+        return self._slice(self._caption_slices, split)
 
-    def _by_split(self, table: pa.Table, split: str) -> pa.Table:
+    @cached_property
+    def _video_slices(self) -> Mapping[str, pa.Table]:
+        return _by_split(self.videos)
+
+    @cached_property
+    def _caption_slices(self) -> Mapping[str, pa.Table]:
+        return _by_split(self.captions)
+
+    def _slice(self, slices: Mapping[str, pa.Table], split: str) -> pa.Table:
         if split not in self.splits:
             raise NotInStoreError(f"no split {split!r} here: the store has {', '.join(map(repr, self.splits))}")
-        return table.filter(pc.equal(table["split"], split))
+        return slices.get(split, self.captions.slice(0, 0))  # a split has videos; it may have no caption
+
+
+def _by_split(table: pa.Table) -> dict[str, pa.Table]:
+    """Split -> its rows, which stand together: slices that share the table's memory."""
+    counts = pc.value_counts(table["split"]).to_pylist()  # in the order in which the splits come
+    slices, start = {}, 0
+    for one in counts:
+        slices[one["values"]] = table.slice(start, one["counts"])
+        start += one["counts"]
+    return slices
 
 
 def _fields(row: Video | Caption, schema: pa.Schema) -> dict[str, str | int | float | None]:

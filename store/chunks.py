@@ -1,6 +1,8 @@
 """Reading chunks out of shards, in any order, straight into the arrays that a batch is made of.
 
-zarr-python fetches and parses the index of a shard for every clip; here it is read once, and a clip is one `preadv`.
+zarr-python fetches and parses the index of a shard for every clip; here it is read when the file is opened, and a clip
+is one `preadv`. An index and the file it was read from are kept and dropped together: a shard that another run makes
+anew is another file under the same name, with its chunks elsewhere.
 The files are the same, and so are the values (a test holds the two together). `store.arrays` says how a shard is laid
 out.
 """
@@ -26,11 +28,11 @@ from store.schema import Shard
 
 _CHECKSUM_BYTES = 4
 _MAX_OPEN_FILES = 64
-"""Of one reader."""
+"""Of one reader; each with its index, 16 bytes a chunk."""
 
 
 class ChunkReader:
-    """Reads chunks of one array. Keeps 16 bytes a chunk, the indices it has met, and the files it used last open.
+    """Reads chunks of one array, and keeps the files it used last open.
 
     Threads may share a reader, and so may a process that was forked; one that was pickled opens its own files.
     """
@@ -38,8 +40,8 @@ class ChunkReader:
     def __init__(self, folder: StoreFolder, spec: ArraySpec) -> None:
         self.spec = spec
         self._folder = folder
-        self._indices: dict[int, NDArray[np.uint64] | None] = {}
-        self._files = _OpenFiles()
+        self._files: OrderedDict[int, _ShardFile | None] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[ChunkReader], tuple[StoreFolder, ArraySpec]]:
         return ChunkReader, (self._folder, self.spec)
@@ -66,20 +68,21 @@ class ChunkReader:
     def read_into(self, chunk: int, out: ArrayValues) -> None:
         """Read one chunk into an array of its shape, in C order; else like `read`."""
         shard, slot = divmod(chunk, self.spec.chunks_per_shard)
-        place = self._place(shard, slot)
-        if place is None:
+        file = self._file(shard)
+        place = None if file is None else file.place(slot)
+        if file is None or place is None:
             out[...] = self.spec.fill_value
             return
         offset, num_bytes = place
         flat = out.reshape(-1).view(np.uint8)
         if self.spec.codec == "raw":  # nothing to decode: from the file to where it belongs, without a copy
             if num_bytes != len(flat) + _CHECKSUM_BYTES:
-                raise self._damaged(shard, f"the length of its chunk {slot}")
+                raise file.damaged(f"the length of its chunk {slot}")
             checksum = np.empty(_CHECKSUM_BYTES, dtype=np.uint8)
-            self._fill(shard, offset, [flat, checksum])
-            self._check(shard, f"chunk {slot}", flat, checksum)
+            file.fill(offset, [flat, checksum])
+            file.check(f"chunk {slot}", flat, checksum)
         else:
-            content = self._checked(shard, f"chunk {slot}", offset, num_bytes)
+            content = file.checked(f"chunk {slot}", offset, num_bytes)
             codec_named(self.spec.codec).decode(content, out.view(np.uint8))
 
     def stored(self, chunk: int) -> bytes | None:
@@ -89,63 +92,22 @@ class ChunkReader:
             ShardDamagedError: As of `read`.
         """
         shard, slot = divmod(chunk, self.spec.chunks_per_shard)
-        place = self._place(shard, slot)
-        if place is None:
+        file = self._file(shard)
+        place = None if file is None else file.place(slot)
+        if file is None or place is None:
             return None
-        content = self._checked(shard, f"chunk {slot}", *place)
+        content = file.checked(f"chunk {slot}", *place)
         return content.tobytes() + checksum_of(content)
 
-    def _place(self, shard: int, slot: int) -> tuple[int, int] | None:
-        """Offset and length of a chunk in its shard's file, or None where it is not stored."""
-        index = self._index(shard)
-        if index is None or index[slot, 0] == NOT_STORED:
-            return None
-        return int(index[slot, 0]), int(index[slot, 1])
-
-    def _index(self, shard: int) -> NDArray[np.uint64] | None:
-        """Offset and length of each chunk of a shard, shape (chunks_per_shard, 2); None where the shard has no file."""
-        if shard not in self._indices:  # two threads may both read it, and find the same
-            num_bytes = 16 * self.spec.chunks_per_shard + _CHECKSUM_BYTES
-            size = self._folder.num_bytes(self.spec.shard_name(shard))
-            if size is None:
-                self._indices[shard] = None
-            else:
-                content = self._checked(shard, "index", max(0, size - num_bytes), num_bytes)
-                self._indices[shard] = content.view("<u8").reshape(-1, 2)
-        return self._indices[shard]
-
-    def _checked(self, shard: int, what: str, offset: int, num_bytes: int) -> NDArray[np.uint8]:
-        """Bytes of a shard without the CRC-32C that ends them, which must be right."""
-        if num_bytes < _CHECKSUM_BYTES:
-            raise self._damaged(shard, f"the length of its {what}")
-        content = np.empty(num_bytes, dtype=np.uint8)
-        self._fill(shard, offset, [content])
-        self._check(shard, what, content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:])
-        return content[:-_CHECKSUM_BYTES]
-
-    def _fill(self, shard: int, offset: int, buffers: list[NDArray[np.uint8]]) -> None:
-        """Read from a shard's file into buffers, one after the other, till all are full."""
-        file = self._files.get(shard, self._path)
-        missing = sum(map(len, buffers))
-        while missing:
-            num_read = os.preadv(
-                file.descriptor, [part.data for part in buffers], offset
-            )  # 2 GiB at most, so perhaps not all at once
-            if num_read == 0:
-                raise ShardDamagedError(f"{self._path(shard)} is cut off: {_REMEDY}")
-            missing -= num_read
-            offset += num_read
-            buffers = _after(buffers, num_read) if missing else []
-
-    def _check(self, shard: int, what: str, content: NDArray[np.uint8], checksum: NDArray[np.uint8]) -> None:
-        if checksum_of(content) != checksum.tobytes():
-            raise self._damaged(shard, f"the checksum of its {what}")
-
-    def _damaged(self, shard: int, what: str) -> ShardDamagedError:
-        return ShardDamagedError(f"{self._path(shard)} is damaged: {what} is wrong. {_REMEDY.capitalize()}")
-
-    def _path(self, shard: int) -> Path:
-        return self._folder.path(self.spec.shard_name(shard))
+    def _file(self, shard: int) -> _ShardFile | None:
+        """The file of a shard, or None where it has none: nothing of it differs from the fill value."""
+        with self._lock:
+            if shard not in self._files:
+                self._files[shard] = _open_shard(self._folder.path(self.spec.shard_name(shard)), self.spec)
+                if len(self._files) > _MAX_OPEN_FILES:
+                    self._files.popitem(last=False)
+            self._files.move_to_end(shard)
+            return self._files[shard]
 
 
 _REMEDY = "remove it, and the next run of the command that made it makes it anew"
@@ -183,33 +145,72 @@ def in_threads(work: Callable[[int], None], count: int, num_threads: int) -> Non
             other.result()
 
 
-class _OpenFile:
-    """A file open for reading; closed when nobody holds it any more, so never under a thread that reads it."""
+class _ShardFile:
+    """A shard's file open for reading, with its index.
 
-    def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY)
+    It is closed when nobody holds it any more, so never under a thread that reads it.
+    """
+
+    def __init__(self, path: Path, num_chunks: int) -> None:
+        """Open it.
+
+        Raises:
+            FileNotFoundError: There is none.
+            ShardDamagedError: It ends too soon, or the checksum of its index is wrong.
+        """
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDONLY)
+        num_bytes = 16 * num_chunks + _CHECKSUM_BYTES
+        start = max(0, os.fstat(self._descriptor).st_size - num_bytes)
+        self._index = self.checked("index", start, num_bytes).view("<u8").reshape(-1, 2)
 
     def __del__(self) -> None:
-        if hasattr(self, "descriptor"):  # else it could not be opened
-            os.close(self.descriptor)
+        if hasattr(self, "_descriptor"):  # else it could not be opened
+            os.close(self._descriptor)
+
+    def place(self, slot: int) -> tuple[int, int] | None:
+        """Offset and length of a chunk, or None where it is not stored."""
+        if self._index[slot, 0] == NOT_STORED:
+            return None
+        return int(self._index[slot, 0]), int(self._index[slot, 1])
+
+    def checked(self, what: str, offset: int, num_bytes: int) -> NDArray[np.uint8]:
+        """Bytes of the file without the CRC-32C that ends them, which must be right."""
+        if num_bytes < _CHECKSUM_BYTES:
+            raise self.damaged(f"the length of its {what}")
+        content = np.empty(num_bytes, dtype=np.uint8)
+        self.fill(offset, [content])
+        self.check(what, content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:])
+        return content[:-_CHECKSUM_BYTES]
+
+    def fill(self, offset: int, buffers: list[NDArray[np.uint8]]) -> None:
+        """Read into buffers, one after the other, till all are full."""
+        missing = sum(map(len, buffers))
+        while missing:
+            num_read = os.preadv(
+                self._descriptor, [part.data for part in buffers], offset
+            )  # 2 GiB at most, so perhaps not all at once
+            if num_read == 0:
+                raise ShardDamagedError(f"{self._path} is cut off: {_REMEDY}")
+            missing -= num_read
+            offset += num_read
+            buffers = _after(buffers, num_read) if missing else []
+
+    def check(self, what: str, content: NDArray[np.uint8], checksum: NDArray[np.uint8]) -> None:
+        """Refuse content whose checksum is another."""
+        if checksum_of(content) != checksum.tobytes():
+            raise self.damaged(f"the checksum of its {what}")
+
+    def damaged(self, what: str) -> ShardDamagedError:
+        """The error to raise, where `what` is wrong."""
+        return ShardDamagedError(f"{self._path} is damaged: {what} is wrong. {_REMEDY.capitalize()}")
 
 
-class _OpenFiles:
-    """The files used last, open."""
-
-    def __init__(self) -> None:
-        self._files: OrderedDict[int, _OpenFile] = OrderedDict()
-        """By the number of the shard."""
-        self._lock = threading.Lock()
-
-    def get(self, shard: int, path: Callable[[int], Path]) -> _OpenFile:
-        with self._lock:
-            if shard not in self._files:
-                self._files[shard] = _OpenFile(path(shard))
-                if len(self._files) > _MAX_OPEN_FILES:
-                    self._files.popitem(last=False)
-            self._files.move_to_end(shard)
-            return self._files[shard]
+def _open_shard(path: Path, spec: ArraySpec) -> _ShardFile | None:
+    try:
+        return _ShardFile(path, spec.chunks_per_shard)
+    except FileNotFoundError:
+        return None
 
 
 def _after(buffers: Sequence[NDArray[np.uint8]], num_done: int) -> list[NDArray[np.uint8]]:

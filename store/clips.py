@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,16 @@ from store.arrays import JSON, ArraySpec, ArrayValues, create_array, open_array,
 from store.chunks import ChunkReader, in_threads, read_shard
 from store.clip_arrays import clips_name, frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
 from store.codecs import codec_named
-from store.commits import CommitRecord, VideoOutcome, commit_name, commit_shard, committed, file_digest, read_commit
+from store.commits import (
+    CommitRecord,
+    VideoOutcome,
+    commit_name,
+    commit_shard,
+    committed,
+    file_digest,
+    read_commit,
+    withdraw_commit,
+)
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.files import WrittenFile, check_name
 from store.schema import Shard
@@ -43,6 +52,9 @@ class ShardFrames:
     next_grey: NDArray[np.uint8] | None = None
     """Shape (num_videos, num_frames, height, width): each frame's neighbour in the video, in grey; zero where there is
     no frame. None in a store without neighbours."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Of frames that come from a store: name -> sha256 of the commit record under which they were written, or which
+    stood before they were read. What is computed from them is older than its frames once that record is another."""
 
     def __post_init__(self) -> None:
         if not self.frames.shape[:2] == self.pts_seconds.shape == self.frame_index.shape:
@@ -125,12 +137,14 @@ def write_frames(
 
     Raises:
         ValueError: The store keeps the frames' neighbours, and there are none, or the other way round.
+        StoreWriteError: The disk is full, read-only or failing. A shard that was committed before is owed again.
     """
     split = shard.split
     if store.manifest.neighbours != (clips.next_grey is not None):
         raise ValueError(
             f"shard {shard.key}: the store {'wants' if store.manifest.neighbours else 'has no room for'} next_grey"
         )
+    withdraw_commit(store.folder, shard, FRAMES_STAGE)
     file, frames = _write_pictures(store, frames_spec(store, split), shard, clips.frames, kept_rows)
     written, next_grey = [file], None
     if clips.next_grey is not None:
@@ -143,7 +157,7 @@ def write_frames(
         for outcome in outcomes
     ]
     record = commit_shard(store.folder, shard, FRAMES_STAGE, checked, written, {})
-    return WrittenFrames(replace(clips, frames=frames, next_grey=next_grey), record)
+    return WrittenFrames(replace(clips, frames=frames, next_grey=next_grey, inputs=record.as_input()), record)
 
 
 def _write_pictures(
@@ -160,27 +174,48 @@ def _write_pictures(
 
 
 def write_masks(
-    store: Store, shard: Shard, name: str, masks: NDArray[np.bool_], outcomes: Sequence[VideoOutcome]
+    store: Store,
+    shard: Shard,
+    name: str,
+    masks: NDArray[np.bool_],
+    outcomes: Sequence[VideoOutcome],
+    inputs: Mapping[str, str],
 ) -> CommitRecord:
-    """Write and commit a mask set's part of a shard, whose frames are committed."""
+    """Write and commit a mask set's part of a shard.
+
+    Args:
+        store: The store.
+        shard: Which rows; their frames are committed.
+        name: Of the mask set.
+        masks: Shape (shard.num_rows, num_frames, height, width).
+        outcomes: One a video, in row order.
+        inputs: `ShardFrames.inputs` of the frames that the masks were computed from.
+
+    Raises:
+        ValueError: The frames come from no store: nothing could tell when the masks are older than their frames.
+    """
+    if commit_name(shard, FRAMES_STAGE) not in inputs:
+        raise ValueError(f"shard {shard.key}: masks want the inputs of the frames they were made of, got {inputs}")
+    withdraw_commit(store.folder, shard, masks_stage(name))
     file = write_shard(store.folder, masks_spec(store, shard.split, name), shard, masks)
-    return commit_shard(
-        store.folder, shard, masks_stage(name), outcomes, [file], input_digests(store, shard, [FRAMES_STAGE])
-    )
+    return commit_shard(store.folder, shard, masks_stage(name), outcomes, [file], inputs)
 
 
 def read_frames(store: Store, shard: Shard) -> ShardFrames:
     """All frames of a shard, with their times, and with their neighbours where the store has them.
 
     Raises:
+        ShardIncompleteError: The shard has not been committed.
         ShardDamagedError: The bytes are not those that were written.
     """
     folder, split = store.folder, shard.split
+    inputs = input_digests(store, shard, [FRAMES_STAGE])  # before the frames: another run may make them anew meanwhile
     return ShardFrames(
         frames=np.asarray(read_shard(folder, frames_spec(store, split), shard), dtype=np.uint8),
         pts_seconds=np.asarray(read_shard(folder, pts_spec(store, split), shard), dtype=np.float64),
         frame_index=np.asarray(read_shard(folder, frame_index_spec(store, split), shard), dtype=np.int64),
         next_grey=read_next_grey(store, shard) if store.manifest.neighbours else None,
+        inputs=inputs,
     )
 
 
@@ -206,9 +241,7 @@ def outcomes_of(store: Store, shard: Shard, stage: str = FRAMES_STAGE) -> tuple[
     """
     record = read_commit(store.folder, shard, stage)
     if record is None:
-        raise ShardIncompleteError(
-            f"shard {shard.key} of {store.folder.root} has no {stage} yet: run its `fda preprocess` to the end"
-        )
+        raise ShardIncompleteError(f"shard {shard.key} of {store.folder.root} has no {stage} yet: {_remedy(stage)}")
     return record.outcomes
 
 
@@ -222,23 +255,34 @@ def require_committed(store: Store, shard: Shard, stage: str) -> CommitRecord:
     if record is None:
         raise ShardIncompleteError(
             f"shard {shard.key} of {store.folder.root} has no {stage} yet, has lost some, or has some that are older "
-            "than what they were made from: run its `fda preprocess` to the end"
+            f"than what they were made from: {_remedy(stage)}"
         )
     return record
 
 
+def _remedy(stage: str) -> str:
+    """The command that makes what a stage owes."""
+    if stage == FRAMES_STAGE:
+        return "run its `fda preprocess` to the end"
+    name = stage.split("/")[1]
+    if stage == masks_stage(name):
+        return f"run `fda masks --name {name}` with its options, or `fda preprocess` where it made them, to the end"
+    return f"run its `fda encode --features {name}` to the end"
+
+
 def input_digests(store: Store, shard: Shard, stages: Sequence[str]) -> dict[str, str]:
-    """Name -> sha256 of the records that a stage builds upon.
+    """Name -> sha256 of the records that a stage builds upon: to be taken before what they vouch for is read.
 
     Raises:
         ShardIncompleteError: One of them has not been committed.
     """
-    names = [commit_name(shard, stage) for stage in stages]
-    digests = {name: file_digest(store.folder, name) for name in names}
-    missing = [name for name, digest in digests.items() if digest is None]
-    if missing:
-        raise ShardIncompleteError(f"{store.folder.root} has no {missing[0]} yet: run its `fda preprocess` to the end")
-    return {name: digest for name, digest in digests.items() if digest is not None}
+    digests = {}
+    for stage in stages:
+        digest = file_digest(store.folder, commit_name(shard, stage))
+        if digest is None:
+            raise ShardIncompleteError(f"shard {shard.key} of {store.folder.root} has no {stage} yet: {_remedy(stage)}")
+        digests[commit_name(shard, stage)] = digest
+    return digests
 
 
 class ClipReader:
@@ -310,6 +354,11 @@ class ClipReader:
         )
         return np.asarray(masks[:, 0], dtype=np.bool_)
 
+    def is_frame(self, rows: Sequence[int]) -> NDArray[np.bool_]:
+        """Which slots of clips hold a frame, shape (len(rows), num_frames): those that do come first."""
+        slots: NDArray[np.bool_] = self._is_frame[list(rows)]
+        return slots
+
     def _check_filled(self, rows: Sequence[int]) -> None:
         unfilled = [row for row in rows if row not in self.video_ids]
         if unfilled:
@@ -329,6 +378,23 @@ def mask_attributes(store: Store, split: str, name: str) -> dict[str, JSON]:
             f"no masks {name!r} for split {split!r} in {store.folder.root}: there are {', '.join(map(repr, there))}"
         )
     return dict(open_array(store.folder, clips_name(split, f"masks/{name}")).attrs)
+
+
+def clips_identity(store: Store, split: str, mask_name: str) -> dict[str, JSON]:
+    """What made the clips of a split and their masks: what features and checkpoints keep of their inputs.
+
+    Raises:
+        NotInStoreError: There is no such split or mask set.
+    """
+    manifest = store.manifest
+    return {
+        "clips": {
+            "dataset": manifest.dataset["digest"],
+            "options": dict(manifest.options),
+            "frame_codec": manifest.frame_codec,
+        },
+        "masks": {"name": mask_name, "options": mask_attributes(store, split, mask_name)["options"]},
+    }
 
 
 def slot_checksum(values: ArrayValues) -> str:

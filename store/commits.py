@@ -88,6 +88,10 @@ class CommitRecord:
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Name -> sha256 of each file of the store that the shard was computed from."""
 
+    def as_input(self) -> dict[str, str]:
+        """Name -> sha256 of the record as it is stored: what a stage that builds upon it keeps as its input."""
+        return {commit_name(self.shard, self.stage): hashlib.sha256(self.to_bytes()).hexdigest()}
+
     def to_bytes(self) -> bytes:
         """The record as a Parquet file."""
         table = pa.Table.from_pylist([asdict(outcome) for outcome in self.outcomes], schema=_SCHEMA)
@@ -127,6 +131,15 @@ def commit_name(shard: Shard, stage: str) -> str:
     return f"commits/{shard.split}/{stage}/{shard.index:05d}.parquet"
 
 
+def withdraw_commit(folder: StoreFolder, shard: Shard, stage: str) -> None:
+    """Remove the record of a shard, if it has one: to be done before the first of its files is written again.
+
+    Else a run that is killed half-way would leave new files of the same size under the old record, which vouches for
+    others.
+    """
+    folder.remove(commit_name(shard, stage))
+
+
 def commit_shard(
     folder: StoreFolder,
     shard: Shard,
@@ -143,7 +156,8 @@ def commit_shard(
         stage: What was made of them.
         outcomes: One a video, in row order.
         files: What `write_shard` returned; None, for a file that Zarr leaves out, is passed over.
-        inputs: Name -> sha256 of each file of the store that the shard was computed from.
+        inputs: Name -> sha256 of each file of the store that the shard was computed from, as it stood before it was
+            read.
     """
     written = tuple(file for file in files if file is not None)
     record = CommitRecord(shard, stage, tuple(outcomes), written, inputs)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.arrays import JSON, ArraySpec, ZarrArray, create_array, open_array, write_shard
-from store.clips import input_digests, outcomes_of
-from store.commits import CommitRecord, VideoOutcome, commit_shard, committed
+from store.clips import outcomes_of
+from store.commits import CommitRecord, VideoOutcome, commit_shard, committed, withdraw_commit
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.files import check_name
 from store.schema import Shard, shards_of
@@ -85,7 +85,7 @@ def write_clip_features(
     video: NDArray[np.float32],
     frame: NDArray[np.float32],
     outcomes: tuple[VideoOutcome, ...],
-    inputs: tuple[str, ...],
+    inputs: Mapping[str, str],
 ) -> CommitRecord:
     """Write and commit the clip features of a shard.
 
@@ -96,17 +96,17 @@ def write_clip_features(
         video: Shape (shard.num_rows, dim), unit rows; NaN where there is no video.
         frame: Shape (shard.num_rows, num_frames, dim), not normalised; NaN where there is no video.
         outcomes: One a video.
-        inputs: The stages that the features were computed from.
+        inputs: `input_digests` of the stages that the features were computed from, taken before these were read.
     """
+    withdraw_commit(store.folder, shard, features_stage(name, "video"))
     specs = _clip_specs(store, name, shard.split, video.shape[-1])
     files = [write_shard(store.folder, spec, shard, values) for spec, values in zip(specs, (video, frame), strict=True)]
-    return commit_shard(
-        store.folder, shard, features_stage(name, "video"), outcomes, files, input_digests(store, shard, inputs)
-    )
+    return commit_shard(store.folder, shard, features_stage(name, "video"), outcomes, files, inputs)
 
 
 def write_text_features(store: Store, name: str, shard: Shard, text: NDArray[np.float32]) -> CommitRecord:
     """Write and commit the text features of a shard of captions, shape (shard.num_rows, dim), unit rows."""
+    withdraw_commit(store.folder, shard, features_stage(name, "text"))
     file = write_shard(store.folder, _text_spec(store, name, shard.split, text.shape[-1]), shard, text)
     return commit_shard(store.folder, shard, features_stage(name, "text"), (), [file], {})
 

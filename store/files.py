@@ -75,7 +75,7 @@ class StoreFolder:
             except FileNotFoundError:  # another run has just ended, and took the partial file for a leftover
                 self._replace(name, content)
         except OSError as error:
-            raise _write_error(name, self.root, error) from error
+            raise _write_error("write", name, self.root, error) from error
         return WrittenFile(name, len(content), hashlib.sha256(content).hexdigest())
 
     def _replace(self, name: str, content: bytes | memoryview) -> None:
@@ -108,8 +108,19 @@ class StoreFolder:
             return None
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
-        self.path(name).unlink(missing_ok=True)
+        """Remove a file durably, if it is there.
+
+        Raises:
+            StoreWriteError: The disk is read-only or failing.
+        """
+        path = self.path(name)
+        try:
+            path.unlink()
+            _sync_folder(path.parent)  # before what is written next: a power cut must not bring it back
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _write_error("remove", name, self.root, error) from error
 
     def names(self, folder: str) -> Iterator[str]:
         """The names of the files directly in a folder of the store, sorted."""
@@ -153,10 +164,10 @@ def _sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write_error(name: str, root: Path, error: OSError) -> StoreWriteError:
+def _write_error(what: str, name: str, root: Path, error: OSError) -> StoreWriteError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     cause = "no space left on the disk" if full else error.strerror or str(error)
     return StoreWriteError(
-        f"cannot write {name} in {root}: {cause}. "
+        f"cannot {what} {name} in {root}: {cause}. "
         "Nothing half-written was committed: once this is mended, run the same command again"
     )

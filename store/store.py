@@ -50,7 +50,7 @@ class Manifest:
         """Read a manifest; `place` is for the error.
 
         Raises:
-            StoreFormatError: It is not one, or a newer version wrote it.
+            StoreFormatError: It is not one, or another version wrote it.
         """
         try:
             fields = json.loads(content)

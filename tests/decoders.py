@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 
@@ -56,13 +57,13 @@ def misbehave(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO) 
             os.kill(os.getpid(), signal.SIGSTOP)
         case "greedy":
             np.ones(1 << 40, dtype=np.uint8)
+        case "damage":  # which shows a little later
+            Timer(0.1, os.abort).start()
         case "bug":
             raise ZeroDivisionError("a frame rate of 0")
         case "print":
             print("what a library prints", flush=True)
             os.write(1, b"what a C library prints\n")
-        case "slow":
-            time.sleep(0.3)
         case "terminated":  # by a batch system, with all of its job
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGINT)

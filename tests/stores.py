@@ -101,9 +101,9 @@ def fill_shard(store: Store, shard: Shard, failed: frozenset[int] = frozenset())
     frames = np.stack([empty if row in failed else clip_frames(row) for row in rows])
     times = np.stack([np.full(NUM_FRAMES, np.nan) if row in failed else np.arange(NUM_FRAMES) / 25 for row in rows])
     index = np.where(np.isnan(times), -1, np.arange(NUM_FRAMES)).astype(np.int64)
-    write_frames(store, shard, ShardFrames(frames, times, index), outcomes(store, shard, failed))
+    written = write_frames(store, shard, ShardFrames(frames, times, index), outcomes(store, shard, failed))
     masks = np.stack([np.zeros_like(clip_masks(0)) if row in failed else clip_masks(row) for row in rows])
-    write_masks(store, shard, MASKS, masks, outcomes(store, shard, failed))
+    write_masks(store, shard, MASKS, masks, outcomes(store, shard, failed), written.clips.inputs)
 
 
 def fill_store(store: Store, failed: frozenset[int] = frozenset()) -> None:

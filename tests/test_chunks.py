@@ -137,6 +137,27 @@ def test_a_reader_may_be_pickled_and_keeps_few_files_open(tmp_path: Path) -> Non
     assert open_files(tmp_path) == 0
 
 
+def test_a_shard_that_is_made_anew_under_an_open_reader_gives_no_other_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slot that was empty is filled, so the chunks after it lie elsewhere in the new file."""
+    monkeypatch.setattr("store.chunks._MAX_OPEN_FILES", 1)
+    folder, spec = StoreFolder.at(tmp_path), spec_of(9, 3, masks=False)
+    values = values_of(spec, seed=1)
+    before = values.copy()
+    before[1] = before[6:] = 0  # a slot, and a whole shard that has no file
+    create_array(folder, spec, {})
+    shards = shards_of("test", 9, 3)
+    for shard in shards:
+        write_shard(folder, spec, shard, before[shard.start : shard.stop])
+    reader = ChunkReader(folder, spec)
+    np.testing.assert_array_equal(reader.read([6, 2])[:, 0], before[[6, 2]])
+    for shard in shards:
+        write_shard(folder, spec, shard, values[shard.start : shard.stop])
+    np.testing.assert_array_equal(reader.read([2])[:, 0], values[[2]])  # from the file that is still open
+    np.testing.assert_array_equal(reader.read([3, 2, 1, 0, 6])[:, 0], values[[3, 2, 1, 0, 6]])
+
+
 def test_threads_share_a_reader(tmp_path: Path) -> None:
     folder, spec, values = made(tmp_path, masks=True)
     reader, rows = ChunkReader(folder, spec), [number % 3 for number in range(200)]

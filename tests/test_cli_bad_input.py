@@ -298,6 +298,13 @@ def test_a_folder_that_holds_something_else_is_left_alone(fda: Commands, small: 
         ["--timeout", "0"],
         ["--timeout", "nan"],
         ["--masks", "../x"],
+        ["--difference", "consecutive"],
+        ["--frame-codec", "jpeg", "--eval-frames", "64", "--image-size", "1024"],
+        ["--max-pixels", str(1 << 31)],
+        ["--max-packets", str(1 << 31)],
+        ["--max-streams", "1001"],
+        ["--timeout", "86401"],
+        ["--sampling", "fps", "--fps", "1001"],
     ],
 )
 def test_options_out_of_range_leave_nothing_behind(
@@ -307,6 +314,34 @@ def test_options_out_of_range_leave_nothing_behind(
     assert ended.code in (1, 2)
     assert ended.error_line.startswith(("fda: error: ", "Error: "))
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--difference", "consecutive"], "give --neighbours as well"),
+        (["--frame-codec", "jpeg", "--eval-frames", "64", "--image-size", "1024"], "65500 pixels"),
+        (["--kernel-size", "4"], "4 is even"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_overwrite_removes_anything(
+    fda: Commands, small: Path, tmp_path: Path, flags: list[str], said: str
+) -> None:
+    place = tmp_path / "store"
+    assert fda("preprocess", small, place, *FLAGS).code == 0
+    before = tree_digest(place, leave_out=())
+    refused = fda("preprocess", small, place, *FLAGS, *flags, "--overwrite")
+    assert refused.code in (1, 2)
+    assert said in refused.error_line
+    assert tree_digest(place, leave_out=()) == before
+
+
+def test_every_limit_may_be_set_to_its_highest(fda: Commands, small: Path, tmp_path: Path) -> None:
+    highest = str((1 << 31) - 1)
+    limits = ["--max-pixels", highest, "--max-packets", highest, "--max-streams", "1000", "--timeout", "86400"]
+    ended = fda("preprocess", small, tmp_path / "store", *FLAGS, *limits, "--sampling", "fps", "--fps", "1000")
+    assert ended.code == 0
+    assert "3 clips; no video failed" in ended.out
 
 
 @pytest.mark.parametrize("arguments", [["encode", "--features", "x"], ["eval", "--features", "x"], ["finetune"]])
@@ -333,6 +368,7 @@ def test_commands_on_a_store_that_is_not_there(fda: Commands, tmp_path: Path, ar
         ["preprocess", ".", "store", "--dataset", "cinema"],
         ["preprocess", ".", "store", "--workers", "-1"],
         ["preprocess", ".", "store", "--image-size", "big"],
+        ["preprocess", ".", "store", "--kernel-size", "4"],
         ["encode", "store", "--features", "x", "--alpha", "wrong"],
         ["encode", "store", "--features", "x", "--checkpoint", "c", "--model", "m"],
     ],

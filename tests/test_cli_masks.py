@@ -129,7 +129,7 @@ def test_a_name_that_is_taken_is_refused_with_both_values(fda: Commands, place: 
         (("--name", ""), 1, "mask set name ''"),
         (("--name", "x", "--threshold", "300"), 2, "300.0 is not in the range 0<=x<=255"),
         (("--name", "x", "--threshold", "nan"), 1, "threshold must be in 0..255 grey levels, got nan"),
-        (("--name", "x", "--kernel-size", "4"), 1, "kernel_size must be odd and at least 1, got 4"),
+        (("--name", "x", "--kernel-size", "4"), 2, "4 is even: it must be odd, such as 3 or 5"),
         (("--name", "x", "--full-coverage", "0"), 2, "0.0 is not in the range 0<x<=1"),
         (("--name", "x", "--difference", "all"), 2, "'all' is not one of 'sampled', 'consecutive'"),
         (("--name", "x", "--difference", "consecutive"), 1, "make a store with `fda preprocess --neighbours`"),

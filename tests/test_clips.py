@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from store.clips import (
     FRAMES_STAGE,
     ClipReader,
     ShardFrames,
+    input_digests,
     mask_attributes,
     masks_stage,
     outcomes_of,
     read_frames,
     read_next_grey,
+    require_committed,
     slot_checksum,
     write_frames,
     write_masks,
@@ -164,8 +167,8 @@ def test_slots_without_a_frame_are_known(tmp_path: Path) -> None:
     shard = store.shards("test")[1]
     clips = clips_of(range(4, 6))
     clips.frames[0, 1:], clips.pts_seconds[0, 1:], clips.frame_index[0, 1:] = 0, np.nan, -1
-    write_frames(store, shard, clips, outcomes(store, shard))
-    write_masks(store, shard, MASKS, np.stack([clip_masks(4), clip_masks(5)]), outcomes(store, shard))
+    inputs = write_frames(store, shard, clips, outcomes(store, shard)).clips.inputs
+    write_masks(store, shard, MASKS, np.stack([clip_masks(4), clip_masks(5)]), outcomes(store, shard), inputs)
     batch = ClipReader(store, "test", MASKS).read([5, 4, 0])
     assert batch.is_frame.tolist() == [[True] * 3, [True, False, False], [True] * 3]
 
@@ -206,7 +209,7 @@ def test_what_is_written_is_what_every_reader_gets(tmp_path: Path, codec: CodecN
     assert np.abs(written.clips.frames[1].astype(int) - clips.frames[1]).max() <= 3
     checksums = [outcome.checksum for outcome in written.record.outcomes]
     assert checksums == [slot_checksum(frames) for frames in written.clips.frames]
-    write_masks(store, shard, MASKS, clips.frames[..., 0] > 128, outcomes(store, shard))
+    write_masks(store, shard, MASKS, clips.frames[..., 0] > 128, outcomes(store, shard), written.clips.inputs)
     readings = (
         read_frames(store, shard).frames,
         ClipReader(store, "test", MASKS, num_threads=3).read(range(3)).frames,
@@ -240,3 +243,64 @@ def test_a_store_of_an_unknown_codec_is_refused(tmp_path: Path) -> None:
     (tmp_path / "store.json").write_text(text)
     with pytest.raises(StoreFormatError, match="no codec 'h264': use one of raw, zstd, blosc, jpeg"):
         type(store).open(tmp_path)
+
+
+class Killed(BaseException):
+    """Ends a run."""
+
+
+def test_a_shard_that_was_being_made_again_when_the_run_was_killed_is_owed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new files have the sizes that the old record vouches for."""
+    store = make_store(tmp_path, 3)
+    fill_store(store)
+    shard = store.shards("test")[0]
+    clips = read_frames(store, shard)
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    again = replace(clips, frames=255 - clips.frames)
+    masks = np.stack([~clip_masks(row) for row in range(3)])
+    monkeypatch.setattr("store.clips.commit_shard", killed)
+    with pytest.raises(Killed):
+        write_masks(store, shard, MASKS, masks, outcomes(store, shard), clips.inputs)
+    assert committed(store.folder, shard, masks_stage(MASKS)) is None
+    assert committed(store.folder, shard, FRAMES_STAGE) is not None
+    with pytest.raises(Killed):
+        write_frames(store, shard, again, outcomes(store, shard))
+    assert committed(store.folder, shard, FRAMES_STAGE) is None
+
+
+def test_masks_are_as_old_as_the_frames_they_were_made_of(tmp_path: Path) -> None:
+    """Frames that are made anew after they were read: the masks written then are older, however late."""
+    store = make_store(tmp_path, 3)
+    fill_store(store, failed=frozenset({1}))
+    shard = store.shards("test")[0]
+    masks = np.stack([clip_masks(row) for row in range(3)])
+    read = read_frames(store, shard)
+    written = write_frames(store, shard, clips_of(range(3)), outcomes(store, shard)).clips
+    write_masks(store, shard, MASKS, masks, outcomes(store, shard), read.inputs)
+    assert committed(store.folder, shard, masks_stage(MASKS)) is None
+    assert written.inputs == input_digests(store, shard, [FRAMES_STAGE]) == read_frames(store, shard).inputs
+    write_masks(store, shard, MASKS, masks, outcomes(store, shard), written.inputs)
+    assert committed(store.folder, shard, masks_stage(MASKS)) is not None
+    with pytest.raises(ValueError, match="masks want the inputs of the frames"):
+        write_masks(store, shard, MASKS, masks, outcomes(store, shard), clips_of(range(3)).inputs)
+
+
+def test_what_is_missing_is_named_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 3)
+    fill_store(store)
+    shard = store.shards("test")[0]
+    by_masks = "has no masks/default yet.* run `fda masks --name default` with its options, or `fda preprocess` where"
+    by_preprocess = "has no frames yet.* run its `fda preprocess` to the end"
+    for stage, message in ((masks_stage(MASKS), by_masks), (FRAMES_STAGE, by_preprocess)):
+        store.folder.remove(commit_name(shard, stage))
+        with pytest.raises(ShardIncompleteError, match=message):
+            require_committed(store, shard, stage)
+        with pytest.raises(ShardIncompleteError, match=message):
+            outcomes_of(store, shard, stage)
+        with pytest.raises(ShardIncompleteError, match=message):
+            input_digests(store, shard, [stage])

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +19,15 @@ from encoders.weights import LoadedModel, load_model
 from pipeline.alpha import AlphaSource, shuffled_rows
 from pipeline.encode import EncodeOptions, SplitEncoded, encode
 from pipeline.events import Event, ItemsDone, RunPlanned
-from store.clips import ClipReader
+from pipeline.shard_masks import make_masks
+from store.clips import ClipReader, outcomes_of, read_frames, write_frames
+from store.commits import CommitRecord
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError
-from store.features import read_features
+from store.features import read_features, write_clip_features
 from store.files import StoreFolder, WrittenFile
+from store.schema import Shard
 from store.store import Store
-from tests.clips_on_disk import run_preprocess, write_mixed_dataset
+from tests.clips_on_disk import SMALL, run_preprocess, write_mixed_dataset
 from tests.encoders_tiny import write_config
 from tests.stores import tree_digest
 
@@ -210,3 +214,37 @@ def test_splits_masks_and_names_that_are_not_there(store: Store, load: Load) -> 
     with pytest.raises(ValueError, match="feature set name"):
         encode(store, load(0), replace(OPTIONS, features="../x"))
     assert tree_digest(store.folder.root) == before
+
+
+def make_frames_anew(store: Store, shard: Shard) -> None:
+    """What a retry in another process does, between any two steps of this one."""
+    outcomes = [replace(outcome, fps=99.0) for outcome in outcomes_of(store, shard)]
+    clips = write_frames(store, shard, read_frames(store, shard), outcomes).clips
+    make_masks(store, shard, "default", SMALL.masks, clips, outcomes)
+
+
+def test_frames_that_are_made_anew_after_they_were_read_leave_the_features_owed(
+    store: Store, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def after_a_retry(store: Store, name: str, shard: Shard, *args: Any) -> CommitRecord:
+        make_frames_anew(store, shard)
+        return write_clip_features(store, name, shard, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.encode.write_clip_features", after_a_retry)
+        encode(store, load(0), OPTIONS)
+    with pytest.raises(ShardIncompleteError, match="older than their frames or masks"):
+        read_features(store, "mine", "test")
+    assert [one.num_clips_encoded for one in encode(store, load(0), OPTIONS)] == [2, 2]
+    assert read_features(store, "mine", "test").video_ids == ("test_0", "-x_é")
+
+
+def test_frames_that_are_made_anew_after_they_were_opened_end_the_run(store: Store, load: Load) -> None:
+    def retry(event: Event) -> None:
+        if isinstance(event, RunPlanned):
+            make_frames_anew(store, store.shards("test")[1])
+
+    with pytest.raises(ShardIncompleteError, match=r"shard test/00001 .* has been made anew since .* run the same"):
+        encode(store, load(0), replace(OPTIONS, splits=("test",)), retry)
+    encode(store, load(0), OPTIONS)
+    assert read_features(store, "mine", "test").video_ids == ("test_0", "-x_é")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.evaluate import TooManyMissingError, evaluate
-from store.clips import FRAMES_STAGE, masks_stage, outcomes_of
+from store.clips import FRAMES_STAGE, input_digests, masks_stage, outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.features import caption_shards, create_features, write_clip_features, write_text_features
 from store.store import Store
@@ -28,7 +28,8 @@ def cached(place: Path, video: np.ndarray, text: np.ndarray, failed: frozenset[i
         rows = video[shard.start : shard.stop].copy()
         rows[[not outcome.filled for outcome in outcomes]] = np.nan
         frame = np.repeat(rows[:, None], 3, axis=1)
-        write_clip_features(store, "mine", shard, rows, frame, outcomes, (FRAMES_STAGE, masks_stage(MASKS)))
+        inputs = input_digests(store, shard, (FRAMES_STAGE, masks_stage(MASKS)))
+        write_clip_features(store, "mine", shard, rows, frame, outcomes, inputs)
     for shard in caption_shards(store, "test"):
         write_text_features(store, "mine", shard, text.astype(np.float32))
     return store

@@ -7,12 +7,14 @@ import pytest
 import zarr
 
 import store.features
-from store.clips import FRAMES_STAGE, masks_stage, outcomes_of
+from store.clips import FRAMES_STAGE, input_digests, masks_stage, outcomes_of
+from store.commits import committed
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError
 from store.features import (
     caption_shards,
     create_features,
     feature_names,
+    features_stage,
     read_features,
     remove_features,
     write_clip_features,
@@ -41,7 +43,8 @@ def encode_clips(made: Store, name: str, shard: Shard) -> None:
     video = unit_rows(shard.num_rows, shard.index)
     video[[not outcome.filled for outcome in outcomes]] = np.nan
     frame = np.repeat(video[:, None], 3, axis=1) * 2
-    write_clip_features(made, name, shard, video, frame, outcomes, (FRAMES_STAGE, masks_stage(MASKS)))
+    inputs = input_digests(made, shard, (FRAMES_STAGE, masks_stage(MASKS)))
+    write_clip_features(made, name, shard, video, frame, outcomes, inputs)
 
 
 def encode_all(made: Store, name: str) -> None:
@@ -142,3 +145,23 @@ def test_removing_features_never_leaves_their_folder(tmp_path: Path, name: str, 
     with pytest.raises((ValueError, NotInStoreError)):
         remove_features(made, name, split)
     assert tree_digest(tmp_path) == before
+
+
+def test_features_that_were_being_made_again_when_the_run_was_killed_are_owed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_store(tmp_path, 2)
+    fill_store(made)
+    encode_all(made, "mine")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store.features, "commit_shard", killed)
+    clips, captions = made.shards("test")[0], caption_shards(made, "test")[0]
+    with pytest.raises(KeyboardInterrupt):
+        encode_clips(made, "mine", clips)
+    with pytest.raises(KeyboardInterrupt):
+        write_text_features(made, "mine", captions, unit_rows(captions.num_rows, 7))
+    assert committed(made.folder, clips, features_stage("mine", "video")) is None
+    assert committed(made.folder, captions, features_stage("mine", "text")) is None

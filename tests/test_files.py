@@ -47,6 +47,19 @@ def test_a_failed_write_leaves_what_was_there(
     assert list(folder.names("partial")) == []
 
 
+def test_a_file_that_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = StoreFolder.at(tmp_path)
+    folder.write("name", b"1")
+    folder.remove("gone")
+
+    def fails(path: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", fails)
+    with pytest.raises(StoreWriteError, match=r"cannot remove name in .*: Read-only file system"):
+        folder.remove("name")
+
+
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -12,6 +12,7 @@ from encoders.training import TrainOptions
 from encoders.weights import load_checkpoint, load_model
 from pipeline.alpha import AlphaSource
 from pipeline.checkpoint import FinetuneResult, has_ended, is_finished, read_history
+from pipeline.encode import EncodeOptions, feature_identity
 from pipeline.events import EpochDone, Event, RunPlanned, StepDone
 from pipeline.finetune import FinetuneOptions, checkpoint_identity, finetune
 from store.errors import NotInStoreError
@@ -116,6 +117,17 @@ def test_what_made_a_checkpoint_is_kept_and_tells_runs_apart(store: Store, confi
     ]
     assert all(checkpoint_identity(store, loaded, other) != identity for other in others)
     assert checkpoint_identity(store, load_model(config, "none", None, seed=1), OPTIONS) != identity
+
+
+def test_what_made_the_clips_is_said_of_checkpoints_as_of_features(store: Store, config: str) -> None:
+    loaded, encode_options = load_model(config, "none", None, seed=0), EncodeOptions("mine", ("train",))
+    for codec in ("raw", "jpeg"):
+        other = replace(store, manifest=replace(store.manifest, frame_codec=codec))
+        mine = checkpoint_identity(other, loaded, OPTIONS)
+        theirs = feature_identity(other, loaded, encode_options, "train")
+        assert (mine["clips"], mine["masks"]) == (theirs["clips"], theirs["masks"])
+        assert isinstance(mine["clips"], dict)
+        assert mine["clips"]["frame_codec"] == codec
 
 
 def test_too_few_videos_or_no_split_to_train_on(store: Store, config: str, tmp_path: Path) -> None:

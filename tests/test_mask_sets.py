@@ -6,6 +6,7 @@ import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,11 +25,11 @@ from store.clips import (
     read_frames,
     write_frames,
 )
-from store.commits import VideoOutcome, commit_name
+from store.commits import CommitRecord, VideoOutcome, commit_name
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError, StoreWriteError
 from store.files import StoreFolder, WrittenFile
 from store.mask_sets import mask_set_names, remove_mask_set
-from store.schema import VideoStatus
+from store.schema import Shard, VideoStatus
 from store.store import Store
 from tests.clips_on_disk import SMALL, run_preprocess, write_mixed_dataset
 from tests.stores import NUM_FRAMES, SIZE, clip_frames, make_catalog, make_manifest, tree_digest
@@ -114,6 +115,21 @@ def test_frames_that_are_not_there_or_came_later_are_noticed(copy: Store) -> Non
         run(copy, overwrite=True)
     assert tree_digest(copy.folder.root) == before
     record.write_bytes(content)
+    assert run(copy) == 0
+
+
+def test_frames_that_are_made_anew_while_masks_are_computed_leave_these_owed(
+    copy: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def after_a_retry(store: Store, shard: Shard, *args: Any) -> CommitRecord:
+        outcomes = [replace(outcome, fps=99.0) for outcome in outcomes_of(store, shard)]
+        write_frames(store, shard, read_frames(store, shard), outcomes)
+        return make_masks(store, shard, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.mask_sets.make_masks", after_a_retry)
+        assert run(copy) == 4
+    assert run(copy) == 4
     assert run(copy) == 0
 
 

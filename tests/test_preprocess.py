@@ -10,12 +10,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 import pipeline.preprocess
 import store.files
@@ -32,6 +34,7 @@ from store.clips import FRAMES_STAGE, ClipReader, masks_stage, outcomes_of, slot
 from store.commits import commit_name
 from store.errors import StoreMismatchError, StoreWriteError
 from store.files import StoreFolder, WrittenFile
+from store.jpeg import JpegCodec
 from store.schema import VideoStatus
 from store.store import Store, remove_store
 from tests.clips_on_disk import SIZE, SMALL, moving_frames, run_preprocess, write_mixed_dataset
@@ -290,6 +293,30 @@ def test_another_data_set_is_refused(manifest: Path, copy: Store, tmp_path: Path
 def test_the_time_limit_is_no_part_of_what_made_the_store(manifest: Path, copy: Store) -> None:
     plan, _ = run(manifest, copy.folder.root, replace(SMALL, timeout_seconds=5.0))
     assert plan.owed == ()
+
+
+def test_a_clip_that_no_jpeg_can_hold_is_refused_before_it_is_decoded() -> None:
+    def tall(num_frames: int) -> NDArray[np.uint8]:
+        return np.zeros((num_frames, 100, 1, 3), dtype=np.uint8)
+
+    PreprocessOptions(eval_frames=655, image_size=100, frame_codec="jpeg")
+    assert JpegCodec().encode_pictures(tall(655))
+    with pytest.raises(ValueError, match=r"up to 65500 pixels.* got 656 x 100"):
+        PreprocessOptions(eval_frames=656, image_size=100, frame_codec="jpeg")
+    with pytest.raises(ValueError, match="65500 a side is the most"):
+        JpegCodec().encode_pictures(tall(656))
+
+
+@pytest.mark.parametrize(
+    ("name", "highest"),
+    [("max_pixels", 2**31 - 1), ("max_packets", 2**31 - 1), ("max_streams", 1000), ("timeout_seconds", 86_400.0)],
+)
+def test_a_limit_has_a_limit(name: str, highest: float) -> None:
+    options: dict[str, Any] = {name: highest}
+    assert getattr(PreprocessOptions(**options), name) == highest
+    options[name] += 1
+    with pytest.raises(ValueError, match=f"{name} must be .*at most"):
+        PreprocessOptions(**options)
 
 
 def test_another_mask_set_needs_no_video(manifest: Path, made: Store, copy: Store, tmp_path: Path) -> None:

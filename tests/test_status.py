@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from cli.status import command
 from pipeline.status import FailedVideo, StageStatus, store_status
-from store.clips import FRAMES_STAGE, create_mask_arrays, masks_stage
+from store.clips import FRAMES_STAGE, create_mask_arrays, masks_stage, outcomes_of, read_frames, write_frames
 from store.commits import commit_name
+from store.schema import VideoStatus
 from tests.stores import MASKS, fill_shard, fill_store, make_store, tree_digest
 
 
@@ -78,3 +83,26 @@ def test_a_record_that_is_cut_off_is_named_and_its_shard_owed(tmp_path: Path) ->
         "runs/20260101T000000-encode-1.json",
     ]
     assert status.runs == ({"command": "encode", "started": "then", "seconds": 2},)
+
+
+def test_a_video_that_is_cut_off_counts_once(tmp_path: Path) -> None:
+    """As truncated where it gave all its frames, else as failed."""
+    store = make_store(tmp_path, 3)
+    fill_store(store)
+    shard = store.shards("test")[0]
+    ok, whole, short = outcomes_of(store, shard)
+    ended = [
+        ok,
+        replace(whole, status=VideoStatus.TRUNCATED),
+        replace(short, status=VideoStatus.TRUNCATED, filled=False, reason="cut off"),
+    ]
+    write_frames(store, shard, read_frames(store, shard), ended)
+    status = store_status(store)
+    frames = status.splits[0].stages[0]
+    assert (frames.outcomes, frames.num_filled, frames.num_truncated) == ({"ok": 1, "truncated": 2}, 2, 1)
+    assert len(status.failures) == 1
+    shown = CliRunner().invoke(command, [str(tmp_path)]).output
+    assert next(line for line in shown.splitlines() if "frames " in line and "video" not in line).split()[:6] == [
+        *("frames", "1", "0"),
+        *("1", "1", "1"),
+    ]

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from store.catalog import Catalog
 from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError, StoreMissingError
-from store.schema import SplitLayout, Video
+from store.schema import Caption, SplitLayout, Video, shards_of
 from store.store import Store, remove_store
 from tests.stores import make_catalog, make_manifest, make_store, tree_digest
 
@@ -98,8 +101,8 @@ def test_removing_a_store(tmp_path: Path) -> None:
     [
         (b"", "is not the manifest"),
         (b"[]", "is not the manifest"),
-        (b'{"format_version": 1}', "is not the manifest"),
-        (b'{"format_version": 2}', "has store format 2, and this fda reads 1"),
+        (b'{"format_version": 2}', "is not the manifest"),
+        (b'{"format_version": 1}', "has store format 1, and this fda reads 2"),
     ],
 )
 def test_a_manifest_that_cannot_be_read(tmp_path: Path, content: bytes, message: str) -> None:
@@ -115,6 +118,29 @@ def test_an_unknown_split(tmp_path: Path) -> None:
         store.layout("train")
     with pytest.raises(NotInStoreError, match="no split 'train'"):
         store.catalog.split_captions("train")
+
+
+@given(st.lists(st.tuples(st.integers(1, 7), st.integers(0, 2)), min_size=1, max_size=4), st.integers(1, 4))
+def test_a_shard_has_the_videos_of_its_rows(splits: list[tuple[int, int]], shard_size: int) -> None:
+    videos = [
+        Video(f"{split}_{row}", f"s{split}", row, f"{row}.mp4")
+        for split, (num_videos, _) in enumerate(splits)
+        for row in range(num_videos)
+    ]
+    captions = [
+        Caption(f"c{split}_{row}", f"{split}_0", f"s{split}", row, "text")
+        for split, (_, num_captions) in enumerate(splits)
+        for row in range(num_captions)
+    ]
+    catalog = Catalog.of(videos, captions)
+    for split, (num_videos, num_captions) in enumerate(splits):
+        shards = shards_of(f"s{split}", num_videos, shard_size)
+        found = [video for shard in shards for video in catalog.shard_videos(shard)]
+        assert found == [video for video in videos if video.split == f"s{split}"]
+        assert catalog.split_videos(f"s{split}").num_rows == num_videos
+        wanted = [f"c{split}_{row}" for row in range(num_captions)]
+        assert catalog.split_captions(f"s{split}")["caption_id"].to_pylist() == wanted
+        assert catalog.split_videos(f"s{split}") is catalog.split_videos(f"s{split}")  # not looked for shard by shard
 
 
 def test_the_manifest_holds_no_clock_time(tmp_path: Path) -> None:

@@ -1,16 +1,17 @@
 """The program that a decoder process runs: answer one request after the other until the worker is gone.
 
-    python -m pipeline.isolation.child SOCKET PARENT
+    python -m pipeline.isolation.child SOCKET LIFELINE
 
 Nothing here outlives the worker. The thread that listens for requests ends the process when the worker's end of the
-socket closes, whatever the decoder is at; on Linux the kernel kills the process as well when its parent dies.
+socket closes, unless the decoder is stuck and gives no other thread its turn; on Linux the kernel therefore kills the
+process when the lifeline closes, a pipe whose other end the worker holds and never writes to.
 """
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
+import select
 import signal
 import socket
 import sys
@@ -25,13 +26,10 @@ from pipeline.isolation.messages import Bug, Job, Ready, receive, send
 from pipeline.video.clips import VideoError
 from store.schema import VideoStatus
 
-_PR_SET_PDEATHSIG = 1
-"""From linux/prctl.h."""
-
 
 def main() -> None:
     """Serve until the worker is gone."""
-    _die_with_parent(int(sys.argv[2]))
+    _die_with_worker(int(sys.argv[2]))
     connection = socket.socket(fileno=int(sys.argv[1]))
     job = receive(connection)
     assert isinstance(job, Job)
@@ -81,10 +79,20 @@ def _listen(connection: socket.socket, requests: SimpleQueue[tuple[object, ...]]
         requests.put(request)
 
 
-def _die_with_parent(parent: int) -> None:
+def _die_with_worker(lifeline: int) -> None:
+    """Have the kernel kill this process when the pipe closes: when the worker ends, or closes it.
+
+    Not `PR_SET_PDEATHSIG`, which fires when the thread that started this process ends.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-        if os.getppid() != parent:  # it died before it was asked
+        import fcntl
+
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, int(signal.SIGKILL))
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+        poll = select.poll()
+        poll.register(lifeline, 0)  # a hang-up is always told
+        if poll.poll(0):  # it closed before the kernel was asked
             os._exit(0)
 
 

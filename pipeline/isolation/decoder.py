@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import atexit
+import logging
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.isolation.process import DecoderBugError, DecoderLostError, DecoderProcess
+from pipeline.isolation.messages import Bug
+from pipeline.isolation.process import DecoderLostError, DecoderProcess
 from pipeline.resources import DECODER_MEMORY_MIB
 from pipeline.video.clips import WHOLE_VIDEO, DecodedClip, DecodeOptions, VideoError, Window
 from pipeline.video.decoding import decode_clip
+from store.schema import VideoStatus
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,10 @@ class IsolatedDecoder:
     """Decodes in another process, which it keeps from shard to shard, and replaces when it hangs or dies.
 
     That process works one video ahead: while a clip is looked after here, the next one is decoded there.
+
+    A video that damages the decoder's memory may bring it down only later, in the midst of another video. So where it
+    crashes after it has served other videos, the video it was at is decoded again in a new process, whose verdict
+    counts: how a video ends does not depend on those before it.
     """
 
     memory_mib: int = DECODER_MEMORY_MIB
@@ -60,7 +69,6 @@ class IsolatedDecoder:
         """Answer each request, in order.
 
         Raises:
-            DecoderBugError: Something else than a `VideoError` came of a video, which the message names.
             DecoderStartError: The other process does not come up.
         """
         waiting = iter(requests)
@@ -71,6 +79,9 @@ class IsolatedDecoder:
                 try:
                     outcome = self._outcome(process, request)
                 except DecoderLostError as lost:
+                    if lost.is_in_doubt:
+                        process = self._started(request)
+                        continue
                     process, outcome = None, lost.verdict
                 request = next(waiting, None)
                 process = self._asked(process, request)
@@ -95,15 +106,21 @@ class IsolatedDecoder:
             process.close()
             process = None
         if process is None:
-            process = DecoderProcess(self.function, self.memory_mib << 20)
+            return self._started(request)
+        process.ask(request.arguments)
+        return process
+
+    def _started(self, request: DecodeRequest) -> DecoderProcess:
+        """A new process that is at work on the request."""
+        process = DecoderProcess(self.function, self.memory_mib << 20)
         process.ask(request.arguments)
         return process
 
     def _outcome(self, process: DecoderProcess, request: DecodeRequest) -> DecodedClip | VideoError:
-        try:
-            answer = process.answer(request.options.timeout_seconds + self.grace_seconds)
-        except DecoderBugError as error:
-            raise DecoderBugError(f"the decoder failed on {request.path}, which is a bug: {error}") from None
+        answer = process.answer(request.options.timeout_seconds + self.grace_seconds)
+        if isinstance(answer, Bug):
+            _LOG.error("a bug of the decoder, met in %s:\n%s", request.path, answer.traceback)
+            return VideoError(VideoStatus.UNSUPPORTED, f"a bug of the decoder: {answer.message}")
         assert isinstance(answer, DecodedClip | VideoError)
         return answer
 

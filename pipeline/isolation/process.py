@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing.connection import Pipe
 from pathlib import Path
 
-from pipeline.isolation.messages import Bug, Job, Ready, connected_pair, receive, send
+from pipeline.isolation.messages import Job, Ready, connected_pair, receive, send
 from pipeline.isolation.signals import signals_blocked
 from pipeline.resources import ONE_THREAD
 from pipeline.video.clips import VideoError
@@ -25,10 +26,6 @@ _REQUESTS_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUI
 """For the worker to heed, which takes its decoder along: one that went first would seem to have crashed."""
 
 
-class DecoderBugError(RuntimeError):
-    """The decoder raised what is no verdict on a video."""
-
-
 class DecoderStartError(RuntimeError):
     """The decoder process did not come up."""
 
@@ -36,9 +33,11 @@ class DecoderStartError(RuntimeError):
 class DecoderLostError(Exception):
     """The decoder hung or died; `verdict` says what becomes of the video it was at."""
 
-    def __init__(self, verdict: VideoError) -> None:
+    def __init__(self, verdict: VideoError, *, is_in_doubt: bool) -> None:
         super().__init__(verdict)
         self.verdict = verdict
+        self.is_in_doubt = is_in_doubt
+        """Whether it crashed after other videos, one of which may have damaged its memory."""
 
 
 class DecoderProcess:
@@ -47,23 +46,25 @@ class DecoderProcess:
     def __init__(self, function: Callable[..., object], memory_bytes: int) -> None:
         """Start it, and do not wait: it is asked in any case, and answers when it is ready."""
         self._connection, theirs = connected_pair()
-        command = [sys.executable, "-P", "-m", "pipeline.isolation.child", str(theirs.fileno()), str(os.getpid())]
+        their_lifeline, self._lifeline = Pipe(duplex=False)
+        inherited = [theirs.fileno(), their_lifeline.fileno()]
+        command = [sys.executable, "-P", "-m", "pipeline.isolation.child", *map(str, inherited)]
         environment = {
             **os.environ,
             **ONE_THREAD,
             "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         }
-        with theirs, signals_blocked(*_REQUESTS_TO_STOP):
+        with theirs, their_lifeline, signals_blocked(*_REQUESTS_TO_STOP):
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # a library that prints must not print into anybody's results
-                pass_fds=[theirs.fileno()],
+                pass_fds=inherited,
                 env=environment,
             )
         self._is_ready = False
         self._started_at = self._asked_at = time.monotonic()
-        self._num_unanswered = 0
+        self._num_unanswered = self._num_answered = 0
         self._send(Job(function, memory_bytes))
 
     @property
@@ -83,14 +84,13 @@ class DecoderProcess:
         self._send(arguments)
 
     def answer(self, limit_seconds: float) -> object:
-        """Wait for the answer to the last request.
+        """Wait for the answer to the last request: what the function gave, or a `Bug`.
 
         Args:
             limit_seconds: Wall time from the request on.
 
         Raises:
             DecoderLostError: It died, or was killed here because the time was up.
-            DecoderBugError: The function raised something else than a `VideoError`.
             DecoderStartError: The process never came to its first request.
         """
         self._wait_until_ready()
@@ -99,12 +99,11 @@ class DecoderProcess:
         except TimeoutError:
             self.close()
             reason = f"the decoder hung: killed after {limit_seconds:g} s"
-            raise DecoderLostError(VideoError(VideoStatus.TIMEOUT, reason)) from None
+            raise DecoderLostError(VideoError(VideoStatus.TIMEOUT, reason), is_in_doubt=False) from None
         except EOFError:
-            raise DecoderLostError(_verdict_on(self._end())) from None
+            raise DecoderLostError(_verdict_on(self._end()), is_in_doubt=self._num_answered > 0) from None
         self._num_unanswered -= 1
-        if isinstance(value, Bug):
-            raise DecoderBugError(f"{value.message}\n\nIn the decoder process:\n{value.traceback}")
+        self._num_answered += 1
         return value
 
     def close(self) -> None:
@@ -112,6 +111,7 @@ class DecoderProcess:
         self._process.kill()
         self._process.wait()
         self._connection.close()
+        self._lifeline.close()
 
     def _wait_until_ready(self) -> None:
         if self._is_ready:

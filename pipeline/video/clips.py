@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pipeline.video.sampling import UNIFORM, Sampling
 from store.schema import VideoStatus
 
-
 MAX_LIMITS = {"max_pixels": (1 << 31) - 1, "max_packets": (1 << 31) - 1, "max_streams": 1000}
 """What the limits of `DecodeOptions` may be set to; ffmpeg takes none above 2**31 - 1."""
 MAX_TIMEOUT_SECONDS = 86_400

@@ -14,7 +14,6 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-
 MAX_FPS = 1000
 """Frames a second: no video has more, and the arithmetic stays within 64 bits."""
 

@@ -40,8 +40,9 @@ def _fill(store: Store, shard: Shard) -> None:
         VideoOutcome(video.video_id, video.row, VideoStatus.OK, filled=True)
         for video in store.catalog.shard_videos(shard)
     ]
-    write_frames(store, shard, ShardFrames(frames, np.zeros(shape), np.zeros(shape, np.int64)), outcomes)
-    write_masks(store, shard, "default", masks, outcomes)
+    clips = ShardFrames(frames, np.zeros(shape), np.zeros(shape, np.int64))
+    written = write_frames(store, shard, clips, outcomes)
+    write_masks(store, shard, "default", masks, outcomes, written.clips.inputs)
 
 
 def main() -> None:

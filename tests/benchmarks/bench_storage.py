@@ -71,9 +71,10 @@ def fill(store: Store, frames: NDArray[np.uint8]) -> float:
         clips, outcomes = frames[shard.start : shard.stop], _outcomes(store, shard)
         times = np.zeros(clips.shape[:2])
         start = time.perf_counter()
-        write_frames(store, shard, ShardFrames(clips, times, times.astype(np.int64)), outcomes)
+        written = write_frames(store, shard, ShardFrames(clips, times, times.astype(np.int64)), outcomes)
         seconds += time.perf_counter() - start
-        write_masks(store, shard, "default", np.zeros(clips.shape[:4], dtype=np.bool_), outcomes)
+        masks = np.zeros(clips.shape[:4], dtype=np.bool_)
+        write_masks(store, shard, "default", masks, outcomes, written.clips.inputs)
     return seconds
 
 
