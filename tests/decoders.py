@@ -64,6 +64,8 @@ def misbehave(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO) 
         case "print":
             print("what a library prints", flush=True)
             os.write(1, b"what a C library prints\n")
+        case "slow":
+            time.sleep(0.3)
         case "terminated":  # by a batch system, with all of its job
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGINT)
