@@ -80,13 +80,19 @@ class ArraySpec:
         return "/".join([self.name, "c", str(index), *("0" for _ in self.item_shape)])
 
 
-def create_array(folder: StoreFolder, spec: ArraySpec, attributes: Mapping[str, JSON]) -> None:
+def create_array(
+    folder: StoreFolder,
+    spec: ArraySpec,
+    attributes: Mapping[str, JSON],
+    remedy: str = "Use another name, or --overwrite to make it anew",
+) -> None:
     """Write the metadata of an array, and of the groups above it, unless the very same stand there.
 
     Args:
         folder: The store.
         spec: Shape, type and layout.
         attributes: What made the array; kept with it. `software` is recorded and not compared.
+        remedy: What the user can do where it was made otherwise.
 
     Raises:
         StoreMismatchError: There is such an array, made otherwise.
@@ -101,10 +107,7 @@ def create_array(folder: StoreFolder, spec: ArraySpec, attributes: Mapping[str, 
         return
     found = differences(_identity(folder.read(metadata_name)), _identity(wanted))
     if found:
-        raise StoreMismatchError(
-            f"{spec.name} in {folder.root} was made otherwise: {found}. "
-            "Use another name, or --overwrite to make it anew"
-        )
+        raise StoreMismatchError(f"{spec.name} in {folder.root} was made otherwise: {found}. {remedy}")
 
 
 def write_shard(

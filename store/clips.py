@@ -115,7 +115,11 @@ def create_mask_arrays(store: Store, name: str, attributes: Mapping[str, JSON]) 
     """
     check_name("mask set", name)
     for split in store.manifest.splits:
-        create_array(store.folder, masks_spec(store, split, name), attributes)
+        remedy = (
+            "Give these masks another name (`fda masks --name`, or --masks of `fda preprocess`), or make this mask set "
+            f"anew, and nothing else, by `fda masks --name {name} --overwrite`"
+        )
+        create_array(store.folder, masks_spec(store, split, name), attributes, remedy)
 
 
 def write_frames(
