@@ -32,6 +32,7 @@ from store.clips import (
 )
 from store.codecs import CodecName
 from store.files import check_name
+from store.jpeg import MAX_SIDE
 from store.schema import Caption, Shard, SplitLayout, Video
 from store.store import Manifest, Store
 
@@ -39,8 +40,6 @@ TRAIN_SPLIT = "train"
 SORTED_UP_TO = 50_000
 """Videos: a plan of more is taken in its own order, for each would have to be looked up on the disk first."""
 _LIMITS = DecodeOptions(num_frames=1)
-_JPEG_SIDE = 65_500
-"""Pixels: the longest side of a JPEG; a clip is one, its frames one below the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +81,9 @@ class PreprocessOptions:
                 "well, so that it is kept, or use difference 'sampled'"
             )
         num_frames = max(self.train_frames, self.eval_frames)
-        if self.frame_codec == "jpeg" and num_frames * self.image_size > _JPEG_SIDE:
+        if self.frame_codec == "jpeg" and num_frames * self.image_size > MAX_SIDE:
             raise ValueError(
-                f"frame_codec 'jpeg' takes clips of up to {_JPEG_SIDE} pixels, frames times their side, got "
+                f"frame_codec 'jpeg' takes clips of up to {MAX_SIDE} pixels, frames times their side, got "
                 f"{num_frames} x {self.image_size}: use fewer or smaller frames, or another frame_codec"
             )
 

@@ -10,7 +10,7 @@ and its decoder, which holds the pictures that a codec refers to. What a worker 
 
 where a shard is shard_size clips, and a clip num_frames x image_size x image_size x 3 bytes. The last term is the
 largest, and it is a limit, not a use: 360p takes 30 MiB of it, 2160p 450, and 8K in 8 bits 1100. A codec keeps up to 16
-pictures and some on their way, so `decoder_memory_for` tells what limit a size of picture may need.
+pictures and some on their way: about 20 times 1.5 bytes a pixel in 8 bits 4:2:0, twice that in 10 bits.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ SHARD_COPIES = 4
 CLIP_COPIES = 3
 DECODER_MEMORY_MIB = 2048
 """Enough for 8K (7680 x 4320) in H.264 and in 10-bit HEVC, measured."""
-CODEC_PICTURES = 20
-"""16 that may be referred to (H.264, HEVC), one at work, and some being converted."""
 SHARE_OF_MACHINE = 0.9
 """The rest is for the coordinator, the system and its cache of files."""
 
@@ -74,21 +72,6 @@ class WorkerMemory:
         (5, 2, 1)
         """
         return max(1, min(num_workers, int(machine_mib * SHARE_OF_MACHINE) // self.total_mib))
-
-
-def decoder_memory_for(max_pixels: int, *, bytes_per_pixel: float = 1.5) -> int:
-    """The MiB that decoding pictures of a size may need.
-
-    Args:
-        max_pixels: Width times height.
-        bytes_per_pixel: 1.5 in 8 bits 4:2:0, 3 in 10 bits 4:2:0, 6 in 10 bits 4:4:4.
-
-    >>> decoder_memory_for(3840 * 2160), decoder_memory_for(7680 * 4320)
-    (238, 950)
-    >>> decoder_memory_for(7680 * 4320, bytes_per_pixel=3)
-    1899
-    """
-    return -(-int(CODEC_PICTURES * max_pixels * bytes_per_pixel) // (1 << 20))
 
 
 def machine_memory_mib() -> int:
