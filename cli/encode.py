@@ -93,7 +93,7 @@ def command(
 def _summary(store: Store, features: str, encoded: Sequence[SplitEncoded], clock: RunClock) -> dict[str, JSON]:
     num_encoded = sum(one.num_clips_encoded for one in encoded)
     return {
-        "store": str(store.folder.root),
+        "store": store.place,
         "features": features,
         "splits": [
             {**{key: value for key, value in asdict(one).items() if key != "tally"}, "num_videos": one.tally.num_videos}

@@ -97,7 +97,7 @@ def _summary(
     store: Store, name: str, plan: Plan, splits: Sequence[SplitMasks], clock: RunClock, num_workers: int
 ) -> dict[str, JSON]:
     return {
-        "store": str(store.folder.root),
+        "store": store.place,
         "masks": name,
         "splits": [split.to_dict() for split in splits],
         "num_shards": plan.num_shards,

@@ -21,11 +21,21 @@ from pipeline.datasets import LAYOUTS, guess_layout, read_dataset
 from pipeline.executors import Executor, local_dask, run_synchronously
 from pipeline.isolation.decoder import IsolatedDecoder
 from pipeline.plan import Plan, Tally
-from pipeline.preprocess import PreprocessOptions, PreprocessResult, open_store, plan_preprocess, preprocess
+from pipeline.preprocess import (
+    PreprocessOptions,
+    PreprocessResult,
+    find_changed,
+    open_store,
+    plan_preprocess,
+    preprocess,
+)
 from pipeline.resources import DECODER_MEMORY_MIB, WorkerMemory
 from pipeline.runs import RunClock, record_run
 from pipeline.software import FRAME_SOFTWARE, software_versions
+from pipeline.sources import SourceCheck
 from store.arrays import JSON
+from store.files import StoreFolder
+from store.growth import Growth
 from store.schema import VideoStatus
 from store.store import Store, remove_store
 
@@ -97,6 +107,16 @@ def preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
     help="Exit with code 3 where more videos than this gave no clip.",
 )
 @click.option("--retry-failed", is_flag=True, help="Decode again the videos that gave no clip, and only them.")
+@click.option(
+    "--check-videos",
+    "check",
+    type=click.Choice([str(check) for check in SourceCheck]),
+    default=str(SourceCheck.SIZE),
+    show_default=True,
+    callback=lambda ctx, param, value: SourceCheck(value),
+    help="How to find videos that are other files now than when they were decoded; these are decoded again.",
+)
+@click.option("--update-captions", is_flag=True, help="Take over captions of the store's videos that are others now.")
 @click.option("--overwrite", is_flag=True, help="Remove the store first, if there is one.")
 @shared_options
 def command(
@@ -110,6 +130,8 @@ def command(
     decoder_memory: int,
     max_failed: Callable[[int], float],
     retry_failed: bool,
+    check: SourceCheck,
+    update_captions: bool,
     overwrite: bool,
     as_json: bool,
     progress: bool | None,
@@ -126,17 +148,22 @@ def command(
     recorded with the reason, and its slot stays empty. Where a name begins with `-`, write `./` before it.
     """
     clock = RunClock()
+    folder = StoreFolder.at(store_place)
     decoder = IsolatedDecoder(memory_mib=decoder_memory)
     dataset = read_dataset(guess_layout(source) if layout == "auto" else layout, source, videos, path_key=path_key)
     if overwrite:
-        remove_store(store_place)
-    store = open_store(dataset, store_place, options)
-    plan = plan_preprocess(store, options, retry_failed=retry_failed)
+        remove_store(folder)
+    store, growth = open_store(dataset, folder, options, update_captions=update_captions)
+    _say_growth(growth)
+    changed = find_changed(store, dataset.root, check)
+    if changed:
+        say(f"{plural(sum(map(len, changed.values())), 'video')} changed since decoded: decoded again")
+    plan = plan_preprocess(store, options, retry_failed=retry_failed, changed=changed)
     num_workers = _num_workers(num_cores() if workers is None else workers, plan, options, decoder_memory)
     with ExitStack() as stack:
         listener = stack.enter_context(progress_listener("preprocess", progress))
         executor: Executor = stack.enter_context(local_dask(num_workers)) if num_workers > 0 else run_synchronously
-        result = preprocess(store, dataset.root, plan, options, executor, listener, decoder)
+        result = preprocess(store, dataset.root, plan, options, executor, listener, decoder, check)
     summary = _summary(store, result, clock, num_workers)
     if plan.owed:
         made_with = {
@@ -157,6 +184,16 @@ def command(
     click.get_current_context().exit(OVER_LIMIT if failed > limit else DONE)
 
 
+def _say_growth(growth: Growth) -> None:
+    if growth.num_new_videos:
+        added = ", ".join(f"{number:,} to {split!r}" for split, number in growth.new_videos.items())
+        say(f"the store grows: {plural(growth.num_new_videos, 'new video')} ({added})")
+    if growth.num_moved:
+        say(f"{plural(growth.num_moved, 'video')} of the store lie elsewhere now")
+    if growth.num_recaptioned:
+        say(f"{plural(growth.num_recaptioned, 'video')} of the store have other captions now")
+
+
 def _num_workers(wanted: int, plan: Plan, options: PreprocessOptions, decoder_memory: int) -> int:
     num_frames = max(options.train_frames, options.eval_frames)
     memory = WorkerMemory(options.shard_size, num_frames, options.image_size, decoder_memory)
@@ -167,7 +204,7 @@ def _num_workers(wanted: int, plan: Plan, options: PreprocessOptions, decoder_me
 def _summary(store: Store, result: PreprocessResult, clock: RunClock, num_workers: int) -> dict[str, JSON]:
     tally = result.tally
     return {
-        "store": str(store.folder.root),
+        "store": store.place,
         "num_videos": tally.num_videos,
         "num_clips": tally.num_videos - len(tally.failures),
         "num_clips_truncated": tally.num_truncated,
@@ -202,7 +239,7 @@ def _print(store: Store, result: PreprocessResult, clock: RunClock, num_workers:
         [split, f"{layout.num_videos:,}", f"{layout.num_captions:,}", str(layout.num_frames)]
         for split, layout in store.manifest.splits.items()
     ]
-    print_table(str(store.folder.root), ["split", "videos", "captions", "frames"], rows)
+    print_table(store.place, ["split", "videos", "captions", "frames"], rows)
     _print_failures(tally, root)
 
 

@@ -73,7 +73,7 @@ def _cells(stage: StageStatus) -> list[str]:
 def to_json(store: Store, status: StoreStatus) -> dict[str, JSON]:
     """The machine-readable result."""
     return {
-        "store": str(store.folder.root),
+        "store": store.place,
         "dataset": dict(store.manifest.dataset),
         "num_bytes": status.num_bytes,
         "frame_codec": store.manifest.frame_codec,

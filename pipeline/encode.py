@@ -153,20 +153,19 @@ def _encode_split(
     text_plan = make_plan(store, caption_shards(store, split), [features_stage(name, "text")])
     listener(RunPlanned("videos", store.layout(split).num_videos, clip_plan.standing.num_videos))
 
-    encoded = Tally()
+    encoded: list[Tally] = []
     for shard in _shards(clip_plan):
         shard_tally = _encode_clips(store, encoder, inputs, options, shard)
-        encoded += shard_tally
+        encoded.append(shard_tally)
         listener(ItemsDone(shard.num_rows, len(shard_tally.failures)))
     num_truncated = sum(_encode_captions(store, encoder, name, shard) for shard in _shards(text_plan))
-    store.folder.remove_partial_files()
     return SplitEncoded(
         split=split,
-        tally=clip_plan.standing + encoded,
+        tally=Tally.sum([clip_plan.standing, *encoded]),
         num_captions=store.layout(split).num_captions,
         num_captions_truncated=num_truncated,
         num_captions_encoded=sum(shard.num_rows for shard in _shards(text_plan)),
-        num_clips_encoded=encoded.num_videos - len(encoded.failures),
+        num_clips_encoded=sum(tally.num_videos - len(tally.failures) for tally in encoded),
     )
 
 
@@ -180,7 +179,7 @@ def _encode_clips(store: Store, encoder: Encoder, inputs: _SplitInputs, options:
     outcomes = outcomes_of(store, shard, masks_stage(options.mask_name))
     if input_digests(store, shard, _input_stages(options)) != digests:
         raise ShardIncompleteError(
-            f"shard {shard.key} of {store.folder.root} has been made anew since this run opened it: "
+            f"shard {shard.key} of {store.place} has been made anew since this run opened it: "
             "run the same command again"
         )
     rows = [outcome.row for outcome in outcomes if outcome.filled]

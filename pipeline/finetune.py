@@ -85,6 +85,7 @@ def checkpoint_identity(store: Store, loaded: LoadedModel, options: FinetuneOpti
     """What made a checkpoint: with the same, training again gives the same weights on the same kind of machine."""
     return {
         **clips_identity(store, options.train_split, options.mask_name),
+        "dataset": store.manifest.dataset["digest"],
         "start": {
             "model": loaded.config.name,
             "architecture": loaded.config.architecture,
@@ -114,7 +115,7 @@ def _halves(store: Store, options: FinetuneOptions) -> tuple[_Half, _Half, str]:
     if len(train.captions) < MIN_BATCH or not val.captions:
         raise ValueError(
             f"training wants at least {MIN_BATCH} videos and one to validate on: "
-            f"{store.folder.root} gives {len(train.captions)} and {len(val.captions)}"
+            f"{store.place} gives {len(train.captions)} and {len(val.captions)}"
         )
     return train, val, validation
 

@@ -16,8 +16,9 @@ from pipeline.shard_masks import make_masks
 from pipeline.software import FRAME_SOFTWARE, software_versions
 from store.arrays import JSON
 from store.clips import FRAMES_STAGE, create_mask_arrays, masks_stage, outcomes_of, read_frames, require_committed
-from store.commits import VideoOutcome
+from store.commits import VideoOutcome, committed_of_each
 from store.errors import NotInStoreError
+from store.files import StoreFolder
 from store.mask_sets import mask_set_names, remove_mask_set
 from store.schema import Shard
 from store.store import Store
@@ -27,7 +28,7 @@ from store.store import Store
 class MaskTask:
     """One shard to make: a worker reads its frames straight from the store."""
 
-    place: str
+    folder: StoreFolder
     """The store."""
     shard: Shard
     name: str
@@ -76,14 +77,12 @@ def create_mask_set(store: Store, name: str, options: MaskOptions, *, overwrite:
         StoreMismatchError: A mask set of this name was made with other options; the message names both values.
     """
     check_neighbours(store, options)
-    for shard in _shards(store):
-        require_committed(store, shard, FRAMES_STAGE)
+    for shard, (record,) in committed_of_each(store, _shards(store), [FRAMES_STAGE]):
+        if record is None:
+            require_committed(store, shard, FRAMES_STAGE)
     if overwrite:
         remove_mask_set(store, name)
-    made_by: dict[str, JSON] = {
-        "dataset": store.manifest.dataset["digest"],
-        "software": dict(software_versions(FRAME_SOFTWARE)),
-    }
+    made_by: dict[str, JSON] = {"software": dict(software_versions(FRAME_SOFTWARE))}
     create_mask_arrays(store, name, {**made_by, "options": options.identity()})
 
 
@@ -95,7 +94,7 @@ def check_neighbours(store: Store, options: MaskOptions) -> None:
     """
     if options.difference == Difference.CONSECUTIVE and not store.manifest.neighbours:
         raise NotInStoreError(
-            f"difference 'consecutive' compares each frame with the next one of its video, and {store.folder.root} "
+            f"difference 'consecutive' compares each frame with the next one of its video, and {store.place} "
             "keeps none: make a store with `fda preprocess --neighbours`, or use difference 'sampled'"
         )
 
@@ -115,17 +114,16 @@ def make_mask_set(
 ) -> None:
     """Run a plan."""
     listener(RunPlanned("videos", plan.standing.num_videos + plan.num_videos_owed, plan.standing.num_videos))
-    tasks = (MaskTask(str(store.folder.root), owed.shard, name, options) for owed in plan.owed)
+    tasks = (MaskTask(store.folder, owed.shard, name, options) for owed in plan.owed)
     with closing(executor(mask_shard, tasks, listener)) as reports:
         for _ in reports:
             pass
-    store.folder.remove_partial_files()
 
 
 def mask_shard(task: MaskTask, tell: Tell) -> Shard:
     """Make one shard's masks. The only writer of their file; running it twice writes the same bytes."""
     cv2.setNumThreads(1)
-    store, shard = Store.open(task.place), task.shard
+    store, shard = Store.open(task.folder), task.shard
     require_committed(store, shard, FRAMES_STAGE)
     clips = read_frames(store, shard)  # before the outcomes: if these are of newer frames, the masks are known as old
     made = make_masks(store, shard, task.name, task.options, clips, outcomes_of(store, shard))
@@ -142,7 +140,7 @@ def summarise_masks(store: Store, name: str) -> tuple[SplitMasks, ...]:
     """
     if name not in mask_set_names(store):
         there = ", ".join(map(repr, mask_set_names(store))) or "none"
-        raise NotInStoreError(f"no masks {name!r} in {store.folder.root}: there are {there}")
+        raise NotInStoreError(f"no masks {name!r} in {store.place}: there are {there}")
     return tuple(_summarise(store, name, split) for split in store.manifest.splits)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
-from store.commits import CommitRecord, VideoOutcome, committed
+from store.commits import CommitRecord, VideoOutcome, committed_of_each, kept_record
 from store.schema import Shard
 from store.store import Store
 
@@ -21,7 +22,7 @@ class Tally:
     """Videos that are cut off, and still gave all their frames."""
 
     @classmethod
-    def of(cls, outcomes: Iterable[VideoOutcome]) -> Tally:
+    def of(cls, outcomes: Iterable[VideoOutcome]) -> Self:
         """Count outcomes."""
         everything = tuple(outcomes)
         return cls(
@@ -30,12 +31,16 @@ class Tally:
             num_truncated=sum(outcome.filled and outcome.status != "ok" for outcome in everything),
         )
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
-            self.num_videos + other.num_videos,
-            self.failures + other.failures,
-            self.num_truncated + other.num_truncated,
-        )
+    @classmethod
+    def sum(cls, tallies: Iterable[Tally]) -> Self:
+        """Add up many, which are drawn one by one: of each, only the failures are kept."""
+        num_videos = num_truncated = 0
+        failures: list[VideoOutcome] = []
+        for tally in tallies:
+            num_videos += tally.num_videos
+            num_truncated += tally.num_truncated
+            failures += tally.failures
+        return cls(num_videos, tuple(failures), num_truncated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,8 @@ class OwedShard:
 
     shard: Shard
     stages: tuple[str, ...]
-    only_failed: bool = False
-    """Whether the videos that gave a clip keep it, and only the others are tried again."""
+    kept_rows: tuple[int, ...] = ()
+    """Rows of the first stage that stand and are kept; the others are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +65,18 @@ class Plan:
 
     @property
     def num_videos_owed(self) -> int:
-        """Videos in the shards that are owed."""
-        return sum(owed.shard.num_rows for owed in self.owed)
+        """Videos of the shards that are owed, but for those that are kept."""
+        return sum(owed.shard.num_rows - len(owed.kept_rows) for owed in self.owed)
 
 
-def make_plan(store: Store, shards: Sequence[Shard], stages: Sequence[str], *, retry_failed: bool = False) -> Plan:
+def make_plan(
+    store: Store,
+    shards: Sequence[Shard],
+    stages: Sequence[str],
+    *,
+    retry_failed: bool = False,
+    changed: Mapping[Shard, frozenset[int]] | None = None,
+) -> Plan:
     """Find the shards that some stage still owes.
 
     Args:
@@ -72,19 +84,27 @@ def make_plan(store: Store, shards: Sequence[Shard], stages: Sequence[str], *, r
         shards: Those of the run.
         stages: In the order in which they build upon each other; the first one's records hold the outcomes.
         retry_failed: Whether a shard with a video that failed is owed again, for the sake of that video.
+        changed: Shard -> rows whose videos are others now; such a shard is owed again for their sake.
     """
     owed: list[OwedShard] = []
-    standing: list[CommitRecord] = []
-    for shard in shards:
-        records = {stage: committed(store.folder, shard, stage) for stage in stages}
-        first = records[stages[0]]
-        if retry_failed and first is not None and not all(outcome.filled for outcome in first.outcomes):
-            owed.append(OwedShard(shard, tuple(stages), only_failed=True))
-            continue
-        num_standing = next((number for number, stage in enumerate(stages) if records[stage] is None), len(stages))
-        if num_standing < len(stages):  # and all that builds upon the first that is owed
-            owed.append(OwedShard(shard, tuple(stages[num_standing:])))
-        elif first is not None:
-            standing.append(first)
-    outcomes = (outcome for record in standing for outcome in record.outcomes)
-    return Plan(tuple(owed), len(shards), Tally.of(outcomes))
+    standing: list[Tally] = []
+    for shard, records in committed_of_each(store, shards, stages):
+        first = records[0]
+        redone = (changed or {}).get(shard, frozenset())
+        if first is None:
+            kept = kept_record(store, shard, stages[0])
+            owed.append(OwedShard(shard, tuple(stages), _kept_rows(kept, redone, retry_failed=retry_failed)))
+        elif redone or (retry_failed and not all(outcome.filled for outcome in first.outcomes)):
+            owed.append(OwedShard(shard, tuple(stages), _kept_rows(first, redone, retry_failed=retry_failed)))
+        elif None in records:  # the first stage that is owed, and all that builds upon it
+            owed.append(OwedShard(shard, tuple(stages[records.index(None) :])))
+        else:
+            standing.append(Tally.of(first.outcomes))
+    return Plan(tuple(owed), len(shards), Tally.sum(standing))
+
+
+def _kept_rows(record: CommitRecord | None, redone: frozenset[int], *, retry_failed: bool) -> tuple[int, ...]:
+    outcomes = () if record is None else record.outcomes
+    return tuple(
+        outcome.row for outcome in outcomes if outcome.row not in redone and (outcome.filled or not retry_failed)
+    )

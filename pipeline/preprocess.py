@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -15,9 +17,10 @@ from pipeline.executors import Executor, run_synchronously
 from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
 from pipeline.masks import Difference, MaskOptions
 from pipeline.plan import OwedShard, Plan, Tally, make_plan
-from pipeline.shard_frames import MadeFrames, file_bytes, make_frames
+from pipeline.shard_frames import MadeFrames, make_frames
 from pipeline.shard_masks import make_masks
 from pipeline.software import FRAME_SOFTWARE, software_versions
+from pipeline.sources import SourceCheck, changed_rows, file_bytes
 from pipeline.video.clips import DecodeOptions, Resize
 from pipeline.video.sampling import UNIFORM, Sampling
 from store.arrays import JSON
@@ -31,7 +34,9 @@ from store.clips import (
     read_frames,
 )
 from store.codecs import CodecName
-from store.files import check_name
+from store.commits import CommitRecord, committed_of_each, remove_withdrawn
+from store.files import StoreFolder, check_name
+from store.growth import Growth, create_store
 from store.jpeg import MAX_SIDE
 from store.schema import Caption, Shard, SplitLayout, Video
 from store.store import Manifest, Store
@@ -39,6 +44,8 @@ from store.store import Manifest, Store
 TRAIN_SPLIT = "train"
 SORTED_UP_TO = 50_000
 """Videos: a plan of more is taken in its own order, for each would have to be looked up on the disk first."""
+NUM_LOOKING = 16
+"""Videos that are looked at at a time, to find those that have changed."""
 _LIMITS = DecodeOptions(num_frames=1)
 
 
@@ -117,14 +124,15 @@ class PreprocessOptions:
 class PreprocessTask:
     """One shard to make: everything a worker needs, and nothing that grows with the data set."""
 
-    place: str
+    folder: StoreFolder
     """The store."""
     videos_root: Path
     shard: Shard
     videos: tuple[Video, ...]
     stages: tuple[str, ...]
-    only_failed: bool
-    """Whether to decode only the videos that have no clip yet."""
+    kept_rows: tuple[int, ...]
+    """Rows whose frames stand and are kept."""
+    check: SourceCheck
     options: PreprocessOptions
     decoder: Decoder
 
@@ -155,17 +163,19 @@ class PreprocessResult:
     """Bytes of the videos that this run read."""
 
 
-def open_store(dataset: Dataset, place: str, options: PreprocessOptions) -> Store:
-    """Make the store of a data set, or open it where the same data set and options made it.
+def open_store(
+    dataset: Dataset, folder: StoreFolder, options: PreprocessOptions, *, update_captions: bool = False
+) -> tuple[Store, Growth]:
+    """Make the store of a data set, or open it where the same options made it, and add the videos that are new.
 
     Raises:
-        StoreMismatchError: Other inputs or options made it; the message names both values.
+        StoreMismatchError: Other options made it, or videos of it are gone; the message names both values.
     """
     ordered = _in_array_order(dataset)
     catalog = Catalog.of(*ordered)
     splits = {split: _layout(catalog, split, options) for split in catalog.splits}
     manifest = Manifest(
-        dataset={"name": dataset.name, "digest": dataset.digest()},
+        dataset={"name": dataset.name, "digest": catalog.digest()},
         shard_size=options.shard_size,
         splits=splits,
         options=options.frame_identity(),
@@ -173,17 +183,24 @@ def open_store(dataset: Dataset, place: str, options: PreprocessOptions) -> Stor
         frame_codec=options.frame_codec,
         neighbours=options.neighbours,
     )
-    store = Store.create(place, manifest, catalog)
-    made_by: dict[str, JSON] = {"dataset": manifest.dataset["digest"], "software": dict(store.manifest.software)}
+    store, growth = create_store(folder, manifest, catalog, update_captions=update_captions)
+    made_by: dict[str, JSON] = {"software": dict(store.manifest.software)}
     create_clip_arrays(store, {**made_by, "options": options.frame_identity()})
     create_mask_arrays(store, options.mask_name, {**made_by, "options": options.masks.identity()})
-    return store
+    return store, growth
 
 
-def plan_preprocess(store: Store, options: PreprocessOptions, *, retry_failed: bool = False) -> Plan:
-    """Which shards of which splits are owed; on request, also those in which a video failed."""
+def plan_preprocess(
+    store: Store,
+    options: PreprocessOptions,
+    *,
+    retry_failed: bool = False,
+    changed: Mapping[Shard, frozenset[int]] | None = None,
+) -> Plan:
+    """Which shards of which splits are owed; on request, also those in which a video failed or has changed."""
     shards = [shard for split in store.manifest.splits for shard in store.shards(split)]
-    return make_plan(store, shards, [FRAMES_STAGE, masks_stage(options.mask_name)], retry_failed=retry_failed)
+    stages = [FRAMES_STAGE, masks_stage(options.mask_name)]
+    return make_plan(store, shards, stages, retry_failed=retry_failed, changed=changed)
 
 
 def preprocess(
@@ -194,11 +211,12 @@ def preprocess(
     executor: Executor = run_synchronously,
     listener: Listener = ignore_events,
     decoder: Decoder = DEFAULT_DECODER,
+    check: SourceCheck = SourceCheck.SIZE,
 ) -> PreprocessResult:
     """Run a plan, and count how every video of the store ended. Nothing that it started outlives it."""
     listener(RunPlanned("videos", plan.standing.num_videos + plan.num_videos_owed, plan.standing.num_videos))
     shards = _largest_first(store, videos_root, plan)
-    tasks = _tasks(store, videos_root, shards, options, decoder)
+    tasks = _tasks(store, videos_root, shards, options, decoder, check)
     tallies: dict[Shard, Tally] = {}
     num_frames = num_source_bytes = 0
     try:
@@ -209,8 +227,8 @@ def preprocess(
                 num_source_bytes += report.num_source_bytes
     finally:
         decoder.close()
-    store.folder.remove_partial_files()
-    tally = _total([plan.standing, *(tallies[owed.shard] for owed in plan.owed)])
+    remove_withdrawn(store)
+    tally = Tally.sum([plan.standing, *(tallies[owed.shard] for owed in plan.owed)])
     return PreprocessResult(plan, tally, num_frames, num_source_bytes)
 
 
@@ -218,7 +236,7 @@ def preprocess_shard(task: PreprocessTask, tell: Tell) -> ShardReport:
     """Make what one shard owes. The only writer of this shard's files; running it twice writes the same bytes."""
     cv2.setNumThreads(1)
     tell(ItemsDone())  # the work begins
-    store = Store.open(task.place)
+    store = Store.open(task.folder)
     shard, options = task.shard, task.options
     if FRAMES_STAGE in task.stages:
         made = make_frames(
@@ -227,7 +245,8 @@ def preprocess_shard(task: PreprocessTask, tell: Tell) -> ShardReport:
             task.videos,
             task.videos_root,
             options.decode_options(shard.split),
-            only_failed=task.only_failed,
+            kept_rows=task.kept_rows,
+            check=task.check,
             decoder=task.decoder,
             tell=tell,
         )
@@ -239,6 +258,33 @@ def preprocess_shard(task: PreprocessTask, tell: Tell) -> ShardReport:
     if FRAMES_STAGE not in task.stages:
         tell(ItemsDone(tally.num_videos, len(tally.failures)))
     return ShardReport(shard, tally, made.num_source_bytes, made.num_frames)
+
+
+def find_changed(
+    store: Store, videos_root: Path, check: SourceCheck, listener: Listener = ignore_events
+) -> dict[Shard, frozenset[int]]:
+    """Shard -> rows whose videos are other files now than when they were decoded, of the shards that stand.
+
+    Many files are looked at at a time: to ask a network file system for one takes a millisecond.
+    """
+    if check is SourceCheck.OFF:
+        return {}
+
+    def look(shard: Shard, record: CommitRecord) -> tuple[Shard, frozenset[int]]:
+        videos = store.catalog.shard_videos(shard)
+        paths = [(outcome, videos_root / video.path) for outcome, video in zip(record.outcomes, videos, strict=True)]
+        return shard, changed_rows(paths, check)
+
+    found: dict[Shard, frozenset[int]] = {}
+    shards = [shard for split in store.manifest.splits for shard in store.shards(split)]
+    with ThreadPoolExecutor(NUM_LOOKING, thread_name_prefix="fda-look") as pool:
+        standing = ((shard, record) for shard, (record,) in committed_of_each(store, shards, [FRAMES_STAGE]) if record)
+        while batch := list(islice(standing, 64)):
+            for shard, rows in pool.map(lambda one: look(*one), batch):
+                listener(ItemsDone(shard.num_rows))
+                if rows:
+                    found[shard] = rows
+    return found
 
 
 def _largest_first(store: Store, videos_root: Path, plan: Plan) -> list[OwedShard]:
@@ -256,27 +302,24 @@ def _largest_first(store: Store, videos_root: Path, plan: Plan) -> list[OwedShar
     return sorted(plan.owed, key=num_bytes, reverse=True)
 
 
-def _total(tallies: Sequence[Tally]) -> Tally:
-    """The sum, made at once: one by one, the failures would be copied again for every shard."""
-    return Tally(
-        num_videos=sum(tally.num_videos for tally in tallies),
-        failures=tuple(failure for tally in tallies for failure in tally.failures),
-        num_truncated=sum(tally.num_truncated for tally in tallies),
-    )
-
-
 def _tasks(
-    store: Store, videos_root: Path, shards: Iterable[OwedShard], options: PreprocessOptions, decoder: Decoder
+    store: Store,
+    videos_root: Path,
+    shards: Iterable[OwedShard],
+    options: PreprocessOptions,
+    decoder: Decoder,
+    check: SourceCheck,
 ) -> Iterator[PreprocessTask]:
     for owed in shards:
         videos = store.catalog.shard_videos(owed.shard)
         yield PreprocessTask(
-            place=str(store.folder.root),
+            folder=store.folder,
             videos_root=videos_root,
             shard=owed.shard,
             videos=videos,
             stages=owed.stages,
-            only_failed=owed.only_failed,
+            kept_rows=owed.kept_rows,
+            check=check,
             options=options,
             decoder=decoder,
         )

@@ -51,5 +51,4 @@ def record_run(
         "result": result,
     }
     folder.write(name, (json.dumps(record, indent=2) + "\n").encode())
-    folder.remove_partial_files()
     return name

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ import numpy as np
 
 from pipeline.events import ItemsDone, Tell
 from pipeline.isolation.decoder import Decoder, DecodeRequest
+from pipeline.sources import SourceCheck, changed_rows, file_bytes, file_sha256
 from pipeline.video.clips import DecodedClip, DecodeOptions, VideoError, Window
-from store.clips import ShardFrames, outcomes_of, read_frames, write_frames
+from store.clips import ShardFrames, read_kept, write_frames
 from store.commits import VideoOutcome
 from store.schema import Shard, Video, VideoStatus
 from store.store import Store
@@ -40,7 +40,8 @@ def make_frames(
     root: Path,
     options: DecodeOptions,
     *,
-    only_failed: bool,
+    kept_rows: Collection[int],
+    check: SourceCheck,
     decoder: Decoder,
     tell: Tell,
 ) -> MadeFrames:
@@ -52,35 +53,50 @@ def make_frames(
         videos: One a row.
         root: The folder that the paths of the videos are relative to.
         options: How clips are drawn.
-        only_failed: Whether videos that have their clip keep it, and only the others are decoded.
+        kept_rows: Rows that were made before and are kept, unless they turn out to be damaged or of other videos.
+        check: How to tell that a row is of another video.
         decoder: Decodes them, one after the other.
         tell: Is told of each video when it has ended.
     """
-    clips = read_frames(store, shard) if only_failed else _empty_frames(store, shard)
-    outcomes = {one.row: one for one in outcomes_of(store, shard) if one.filled} if only_failed else {}
-    kept_rows = tuple(outcomes)
-    tell(ItemsDone(len(kept_rows)))
+    clips, outcomes = _kept(store, shard, videos, root, kept_rows, check) or (_empty_frames(store, shard), {})
+    kept = tuple(outcomes)
     owed = [video for video in videos if video.row not in outcomes]
+    _empty_slots(clips, [video.row - shard.start for video in owed])
     requests = [_request(video, root, options) for video in owed]
     made = ItemsDone()
     with closing(decoder.decode(requests)) as decoded:
         for video, request, clip in zip(owed, requests, decoded, strict=True):
             _fill(clips, video.row - shard.start, clip)
-            outcomes[video.row] = _outcome(video, clip)
+            outcomes[video.row] = _outcome(video, clip, request.path)
             items = _items(clip, file_bytes(request.path))
             made += items
             tell(items)
-    written = write_frames(store, shard, clips, [outcomes[video.row] for video in videos], kept_rows=kept_rows)
+    written = write_frames(
+        store,
+        shard,
+        clips,
+        [outcomes[video.row] for video in videos],
+        kept_rows=[row for row in kept if outcomes[row].filled],
+    )
     return MadeFrames(written.clips, written.record.outcomes, made.num_frames, made.num_source_bytes)
 
 
-def file_bytes(path: Path) -> int:
-    """Size of a regular file, 0 where there is none."""
-    try:
-        facts = path.stat()
-    except (OSError, ValueError):  # ValueError: a NUL in the path
-        return 0
-    return facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+def _kept(
+    store: Store,
+    shard: Shard,
+    videos: Sequence[Video],
+    root: Path,
+    rows: Collection[int],
+    check: SourceCheck,
+) -> tuple[ShardFrames, dict[int, VideoOutcome]] | None:
+    """What stands of a shard, and how its videos ended, but for those that are other files now."""
+    found = read_kept(store, shard, rows) if rows else None
+    if found is None:
+        return None
+    clips, outcomes = found
+    paths = {video.row: root / video.path for video in videos}
+    changed = changed_rows([(outcome, paths[row]) for row, outcome in outcomes.items()], check)
+    return clips, {row: outcome for row, outcome in outcomes.items() if row not in changed}
 
 
 def _request(video: Video, root: Path, options: DecodeOptions) -> DecodeRequest:
@@ -98,6 +114,15 @@ def _empty_frames(store: Store, shard: Shard) -> ShardFrames:
         frame_index=np.full(shape, -1, dtype=np.int64),
         next_grey=np.zeros((*shape, *picture), dtype=np.uint8) if store.manifest.neighbours else None,
     )
+
+
+def _empty_slots(clips: ShardFrames, slots: Sequence[int]) -> None:
+    """Put the fill values where a video is to be made: a slot may hold what is not kept."""
+    clips.frames[slots] = 0
+    clips.pts_seconds[slots] = np.nan
+    clips.frame_index[slots] = -1
+    if clips.next_grey is not None:
+        clips.next_grey[slots] = 0
 
 
 def _fill(clips: ShardFrames, slot: int, clip: DecodedClip | VideoError) -> None:
@@ -118,9 +143,16 @@ def _items(clip: DecodedClip | VideoError, num_bytes: int) -> ItemsDone:
     return ItemsDone(1, num_frames=int((clip.sample.frame_index >= 0).sum()), num_source_bytes=num_bytes)
 
 
-def _outcome(video: Video, clip: DecodedClip | VideoError) -> VideoOutcome:
+def _outcome(video: Video, clip: DecodedClip | VideoError, path: Path) -> VideoOutcome:
     if isinstance(clip, VideoError):
-        return VideoOutcome(video.video_id, video.row, clip.status, filled=False, reason=clip.reason)
+        return VideoOutcome(
+            video.video_id,
+            video.row,
+            clip.status,
+            filled=False,
+            reason=clip.reason,
+            source_bytes=file_bytes(path) or None,
+        )
     return VideoOutcome(
         video_id=video.video_id,
         row=video.row,
@@ -130,4 +162,6 @@ def _outcome(video: Video, clip: DecodedClip | VideoError) -> VideoOutcome:
         duration_seconds=clip.source.duration_seconds,
         fps=clip.source.fps,
         codec=clip.source.codec,
+        source_bytes=file_bytes(path),
+        source_sha256=file_sha256(path),
     )

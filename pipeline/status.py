@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from pipeline.plan import Tally
 from store.arrays import JSON
-from store.clip_arrays import clips_name
-from store.clips import FRAMES_STAGE, masks_stage
-from store.commits import VideoOutcome, commit_name, committed, read_commit
+from store.clips import FRAMES_STAGE, mask_names, masks_stage
+from store.commits import VideoOutcome, commit_name, committed_of_each, read_commit
 from store.errors import StoreFormatError
 from store.features import caption_shards, feature_names, features_stage
 from store.schema import Shard
@@ -102,8 +101,7 @@ def _stages(store: Store, split: str) -> Iterator[tuple[str, tuple[Shard, ...]]]
     """Every stage that a split has arrays for, with its shards."""
     shards = store.shards(split)
     yield FRAMES_STAGE, shards
-    masks = store.folder.path(clips_name(split, "masks"))
-    for name in sorted(path.parent.name for path in masks.glob("*/zarr.json")):
+    for name in mask_names(store, split):
         yield masks_stage(name), shards
     for name in feature_names(store, split):
         yield features_stage(name, "video"), shards
@@ -116,8 +114,7 @@ def _stage_status(
     """How far a stage is; its failed videos and damaged records are added to the lists."""
     outcomes: Counter[str] = Counter()
     num_done = num_filled = num_truncated = num_bytes = 0
-    for shard in shards:
-        record = committed(store.folder, shard, stage)
+    for shard, (record,) in committed_of_each(store, shards, [stage]):
         if record is None:
             damaged += _damage(store, shard, stage)
             continue

@@ -23,17 +23,23 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import Buffer
-from zarr.storage import LocalStore, MemoryStore
+from zarr.storage import MemoryStore
 
 from store.codecs import CodecName, codec_named
 from store.errors import NotInStoreError, StoreMismatchError
 from store.files import StoreFolder, WrittenFile
 from store.schema import Shard
+from store.seal import BLANK, SEAL_KEY, sealed
 
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 ZarrArray = zarr.Array[Any]
 Encoded = bytes | NDArray[np.uint8]
 ArrayValues = NDArray[np.uint8] | NDArray[np.bool_] | NDArray[np.int64] | NDArray[np.float32] | NDArray[np.float64]
+
+GROUP_METADATA = b'{"attributes": {}, "zarr_format": 3, "node_type": "group"}\n'
+"""Of every group: the arrays say what made them."""
+
+_NOT_COMPARED = ("software", SEAL_KEY)
 
 NOT_STORED = 2**64 - 1
 """Offset and length, in a shard's index, of a chunk that holds nothing but the fill value."""
@@ -88,6 +94,8 @@ def create_array(
 ) -> None:
     """Write the metadata of an array, and of the groups above it, unless the very same stand there.
 
+    An array of another number of rows is the same array, which has grown: it gets the number that is asked for.
+
     Args:
         folder: The store.
         spec: Shape, type and layout.
@@ -97,17 +105,21 @@ def create_array(
     Raises:
         StoreMismatchError: There is such an array, made otherwise.
     """
-    files: dict[str, Buffer] = {}
-    _create(files, spec, attributes)
-    wanted = files["zarr.json"].to_bytes()
     metadata_name = f"{spec.name}/zarr.json"
+    wanted = array_metadata(spec, attributes)
     if folder.num_bytes(metadata_name) is None:
-        _create_groups(folder, spec.name)
+        for name in group_names(spec.name):
+            if folder.num_bytes(name) is None:
+                folder.write(name, GROUP_METADATA)
         folder.write(metadata_name, wanted)
         return
-    found = differences(_identity(folder.read(metadata_name)), _identity(wanted))
+    there = json.loads(folder.read(metadata_name))
+    num_rows = there["shape"][0]
+    found = differences(array_identity(there), array_identity(json.loads(wanted)))
     if found:
-        raise StoreMismatchError(f"{spec.name} in {folder.root} was made otherwise: {found}. {remedy}")
+        raise StoreMismatchError(f"{spec.name} in {folder.place} was made otherwise: {found}. {remedy}")
+    if num_rows != spec.num_rows:  # the store has grown since
+        folder.write(metadata_name, array_metadata(spec, there["attributes"]))
 
 
 def write_shard(
@@ -146,8 +158,13 @@ def open_array(folder: StoreFolder, name: str) -> ZarrArray:
         NotInStoreError: There is no such array.
     """
     if folder.num_bytes(f"{name}/zarr.json") is None:
-        raise NotInStoreError(f"{folder.root} has no array {name}")
-    return zarr.open_array(LocalStore(folder.path(name), read_only=True), mode="r", zarr_format=3)
+        raise NotInStoreError(f"{folder.place} has no array {name}")
+    return zarr.open_array(folder.zarr_store(name), mode="r", zarr_format=3)
+
+
+def attributes_of(array: ZarrArray) -> dict[str, JSON]:
+    """What made an array: its attributes but for the seal of its file."""
+    return {key: value for key, value in array.attrs.asdict().items() if key != SEAL_KEY}
 
 
 def differences(
@@ -169,13 +186,15 @@ def differences(
     return "; ".join(parts)
 
 
-def _identity(metadata: bytes) -> Mapping[str, JSON]:
-    """What must agree: an array's attributes but `software`, under their own names, and its layout."""
-    fields: dict[str, JSON] = json.loads(metadata)
-    attributes = fields.pop("attributes", {})
-    assert isinstance(attributes, dict)
-    attributes.pop("software", None)
-    return {**attributes, "array": fields}
+def array_identity(metadata: Mapping[str, Any]) -> Mapping[str, JSON]:
+    """What must agree: an array's attributes but `software`, under their own names, and its layout but for its length.
+
+    Args:
+        metadata: The content of a `zarr.json`.
+    """
+    fields = dict(metadata)
+    attributes = {key: value for key, value in fields.pop("attributes", {}).items() if key not in _NOT_COMPARED}
+    return {**attributes, "array": {**fields, "shape": fields["shape"][1:]}}
 
 
 def checksum_of(content: bytes | NDArray[np.uint8]) -> bytes:
@@ -232,7 +251,9 @@ def _join(chunks: Sequence[Sequence[Encoded] | None]) -> bytes:
     return b"".join([*contents, index.tobytes(), checksum_of(index.tobytes())])
 
 
-def _create(files: dict[str, Buffer], spec: ArraySpec, attributes: Mapping[str, JSON]) -> None:
+def array_metadata(spec: ArraySpec, attributes: Mapping[str, JSON]) -> bytes:
+    """The `zarr.json` of an array, sealed: zarr-python's own, with what made the array as its attributes."""
+    files: dict[str, Buffer] = {}
     codec = codec_named(spec.codec)
     chunk_bytes = math.prod(spec.chunk_shape) * np.dtype(spec.dtype).itemsize
     zarr.create_array(
@@ -245,15 +266,18 @@ def _create(files: dict[str, Buffer], spec: ArraySpec, attributes: Mapping[str, 
         compressors=[*codec.compressors(chunk_bytes), Crc32cCodec()],
         fill_value=spec.fill_value,
         dimension_names=spec.dimensions,
-        attributes=json.loads(json.dumps(attributes, sort_keys=True)),  # one order, read back from a file or not
+        # one order, read back from a file or not
+        attributes=json.loads(json.dumps({**attributes, SEAL_KEY: BLANK}, sort_keys=True)),
         zarr_format=3,
     )
+    return sealed(files["zarr.json"].to_bytes())
 
 
-def _create_groups(folder: StoreFolder, array_name: str) -> None:
-    """Write the metadata of each group that an array lies in, where it is not there yet."""
+def group_names(array_name: str) -> list[str]:
+    """The metadata files of the groups that an array lies in, the outermost first.
+
+    >>> group_names("clips.zarr/test/frames")
+    ['clips.zarr/zarr.json', 'clips.zarr/test/zarr.json']
+    """
     parts = array_name.split("/")[:-1]
-    for depth in range(1, len(parts) + 1):
-        name = "/".join([*parts[:depth], "zarr.json"])
-        if folder.num_bytes(name) is None:
-            folder.write(name, b'{"attributes": {}, "zarr_format": 3, "node_type": "group"}\n')
+    return ["/".join([*parts[:depth], "zarr.json"]) for depth in range(1, len(parts) + 1)]

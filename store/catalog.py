@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from store.errors import NotInStoreError
+from store.errors import NotInStoreError, StoreFormatError
 from store.files import StoreFolder
-from store.schema import Caption, Shard, Video
+from store.schema import Caption, Shard, SplitLayout, Video
+from store.seal import BLANK, SEAL_KEY, sealed
 
 VIDEOS_NAME = "catalog/videos.parquet"
 CAPTIONS_NAME = "catalog/captions.parquet"
@@ -39,11 +42,13 @@ _CAPTIONS = pa.schema(
 )
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
-    """A table as the bytes of a Parquet file: equal tables give equal bytes."""
+def parquet_bytes(table: pa.Table, metadata: Mapping[str, str] | None = None) -> bytes:
+    """A table as the bytes of a Parquet file, sealed: equal tables give equal bytes."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
+    with pq.ParquetWriter(sink, table.schema, compression="zstd", store_schema=False) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({**(metadata or {}), SEAL_KEY: BLANK})
+    return sealed(sink.getvalue())
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,45 @@ class Catalog:
         """Write the two files, the videos last: where they stand, the catalogue is whole."""
         folder.write(CAPTIONS_NAME, parquet_bytes(self.captions))
         folder.write(VIDEOS_NAME, parquet_bytes(self.videos))
+
+    def first(self, layouts: Mapping[str, SplitLayout]) -> Catalog:
+        """The part that a manifest knows of: a store that is growing has its new rows here before they count.
+
+        Raises:
+            StoreFormatError: There are fewer rows than the manifest says.
+        """
+        videos, captions = [], []
+        for split, layout in layouts.items():
+            counts = (layout.num_videos, layout.num_captions)
+            there = (
+                self._video_slices.get(split, self.videos.slice(0, 0)),
+                self._caption_slices.get(split, self.captions.slice(0, 0)),
+            )
+            if any(table.num_rows < count for table, count in zip(there, counts, strict=True)):
+                raise StoreFormatError(
+                    f"the catalogue has {there[0].num_rows} videos and {there[1].num_rows} captions of split "
+                    f"{split!r}, and store.json says {counts[0]} and {counts[1]}"
+                )
+            videos.append(there[0].slice(0, counts[0]))
+            captions.append(there[1].slice(0, counts[1]))
+        return Catalog(pa.concat_tables(videos), pa.concat_tables(captions))
+
+    def digest(self) -> str:
+        """The sha256 of all that it says, in order."""
+        content = hashlib.sha256()
+        for table in (self.videos, self.captions):
+            for column in table.columns:
+                values = pc.fill_null(pc.cast(column, pa.string()), "")
+                # one text a line, its length first: two columns that differ cannot read the same
+                lines = pc.binary_join_element_wise(pc.cast(pc.utf8_length(values), pa.string()), values, " ")
+                content.update("\n".join(lines.to_pylist()).encode() + b"\0")
+        return content.hexdigest()
+
+    def captions_digest(self, shard: Shard) -> str:
+        """The sha256 of the captions of a shard of captions, with their ids."""
+        rows = self.split_captions(shard.split).slice(shard.start, shard.num_rows)
+        texts = [text for name in ("caption_id", "text") for text in rows[name].to_pylist()]
+        return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
     @cached_property
     def splits(self) -> tuple[str, ...]:

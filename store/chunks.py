@@ -10,12 +10,10 @@ out.
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +21,7 @@ from numpy.typing import NDArray
 from store.arrays import NOT_STORED, ArraySpec, ArrayValues, checksum_of
 from store.codecs import codec_named
 from store.errors import ShardDamagedError
-from store.files import StoreFolder
+from store.files import OpenFile, StoreFolder
 from store.schema import Shard
 
 _CHECKSUM_BYTES = 4
@@ -103,14 +101,14 @@ class ChunkReader:
         """The file of a shard, or None where it has none: nothing of it differs from the fill value."""
         with self._lock:
             if shard not in self._files:
-                self._files[shard] = _open_shard(self._folder.path(self.spec.shard_name(shard)), self.spec)
+                self._files[shard] = _open_shard(self._folder, self.spec, shard)
                 if len(self._files) > _MAX_OPEN_FILES:
                     self._files.popitem(last=False)
             self._files.move_to_end(shard)
             return self._files[shard]
 
 
-_REMEDY = "remove it, and the next run of the command that made it makes it anew"
+_REMEDY = "`fda verify --repair` removes it, and the next run of the command that made it makes it anew"
 
 
 def read_shard(folder: StoreFolder, spec: ArraySpec, shard: Shard) -> ArrayValues:
@@ -151,22 +149,16 @@ class _ShardFile:
     It is closed when nobody holds it any more, so never under a thread that reads it.
     """
 
-    def __init__(self, path: Path, num_chunks: int) -> None:
-        """Open it.
+    def __init__(self, file: OpenFile, name: str, num_chunks: int) -> None:
+        """Read its index; `name` is for errors.
 
         Raises:
-            FileNotFoundError: There is none.
             ShardDamagedError: It ends too soon, or the checksum of its index is wrong.
         """
-        self._path = path
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._file, self._name = file, name
         num_bytes = 16 * num_chunks + _CHECKSUM_BYTES
-        start = max(0, os.fstat(self._descriptor).st_size - num_bytes)
+        start = max(0, file.num_bytes - num_bytes)
         self._index = self.checked("index", start, num_bytes).view("<u8").reshape(-1, 2)
-
-    def __del__(self) -> None:
-        if hasattr(self, "_descriptor"):  # else it could not be opened
-            os.close(self._descriptor)
 
     def place(self, slot: int) -> tuple[int, int] | None:
         """Offset and length of a chunk, or None where it is not stored."""
@@ -185,16 +177,8 @@ class _ShardFile:
 
     def fill(self, offset: int, buffers: list[NDArray[np.uint8]]) -> None:
         """Read into buffers, one after the other, till all are full."""
-        missing = sum(map(len, buffers))
-        while missing:
-            num_read = os.preadv(
-                self._descriptor, [part.data for part in buffers], offset
-            )  # 2 GiB at most, so perhaps not all at once
-            if num_read == 0:
-                raise ShardDamagedError(f"{self._path} is cut off: {_REMEDY}")
-            missing -= num_read
-            offset += num_read
-            buffers = _after(buffers, num_read) if missing else []
+        if not self._file.fill(offset, buffers):
+            raise ShardDamagedError(f"{self._name} is cut off: {_REMEDY}")
 
     def check(self, what: str, content: NDArray[np.uint8], checksum: NDArray[np.uint8]) -> None:
         """Refuse content whose checksum is another."""
@@ -203,25 +187,10 @@ class _ShardFile:
 
     def damaged(self, what: str) -> ShardDamagedError:
         """The error to raise, where `what` is wrong."""
-        return ShardDamagedError(f"{self._path} is damaged: {what} is wrong. {_REMEDY.capitalize()}")
+        return ShardDamagedError(f"{self._name} is damaged: {what} is wrong. {_REMEDY}")
 
 
-def _open_shard(path: Path, spec: ArraySpec) -> _ShardFile | None:
-    try:
-        return _ShardFile(path, spec.chunks_per_shard)
-    except FileNotFoundError:
-        return None
-
-
-def _after(buffers: Sequence[NDArray[np.uint8]], num_done: int) -> list[NDArray[np.uint8]]:
-    """What is left of buffers of which the first `num_done` bytes are full.
-
-    >>> [len(part) for part in _after([np.zeros(5, np.uint8), np.zeros(4, np.uint8)], 7)]
-    [2]
-    """
-    left = []
-    for buffer in buffers:
-        if num_done < len(buffer):
-            left.append(buffer[num_done:])
-        num_done = max(0, num_done - len(buffer))
-    return left
+def _open_shard(folder: StoreFolder, spec: ArraySpec, shard: int) -> _ShardFile | None:
+    name = spec.shard_name(shard)
+    file = folder.open(name)
+    return None if file is None else _ShardFile(file, f"{folder.place}/{name}", spec.chunks_per_shard)

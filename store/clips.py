@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from store.arrays import JSON, ArraySpec, ArrayValues, create_array, open_array, write_shard
+from store.arrays import JSON, ArraySpec, ArrayValues, attributes_of, create_array, open_array, write_shard
 from store.chunks import ChunkReader, in_threads, read_shard
 from store.clip_arrays import clips_name, frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
 from store.codecs import codec_named
@@ -20,11 +20,14 @@ from store.commits import (
     commit_name,
     commit_shard,
     committed,
+    committed_of_each,
     file_digest,
+    kept_record,
     read_commit,
     withdraw_commit,
+    withdrawn_name,
 )
-from store.errors import NotInStoreError, ShardIncompleteError
+from store.errors import NotInStoreError, ShardDamagedError, ShardIncompleteError
 from store.files import WrittenFile, check_name
 from store.schema import Shard
 from store.store import Store
@@ -148,7 +151,7 @@ def write_frames(
         raise ValueError(
             f"shard {shard.key}: the store {'wants' if store.manifest.neighbours else 'has no room for'} next_grey"
         )
-    withdraw_commit(store.folder, shard, FRAMES_STAGE)
+    was_there = withdraw_commit(store.folder, shard, FRAMES_STAGE, keep=True)
     file, frames = _write_pictures(store, frames_spec(store, split), shard, clips.frames, kept_rows)
     written, next_grey = [file], None
     if clips.next_grey is not None:
@@ -161,6 +164,8 @@ def write_frames(
         for outcome in outcomes
     ]
     record = commit_shard(store.folder, shard, FRAMES_STAGE, checked, written, {})
+    if was_there:
+        store.folder.remove(withdrawn_name(shard, FRAMES_STAGE))
     return WrittenFrames(replace(clips, frames=frames, next_grey=next_grey, inputs=record.as_input()), record)
 
 
@@ -212,8 +217,12 @@ def read_frames(store: Store, shard: Shard) -> ShardFrames:
         ShardIncompleteError: The shard has not been committed.
         ShardDamagedError: The bytes are not those that were written.
     """
-    folder, split = store.folder, shard.split
     inputs = input_digests(store, shard, [FRAMES_STAGE])  # before the frames: another run may make them anew meanwhile
+    return _read_arrays(store, shard, inputs)
+
+
+def _read_arrays(store: Store, shard: Shard, inputs: Mapping[str, str]) -> ShardFrames:
+    folder, split = store.folder, shard.split
     return ShardFrames(
         frames=np.asarray(read_shard(folder, frames_spec(store, split), shard), dtype=np.uint8),
         pts_seconds=np.asarray(read_shard(folder, pts_spec(store, split), shard), dtype=np.float64),
@@ -221,6 +230,37 @@ def read_frames(store: Store, shard: Shard) -> ShardFrames:
         next_grey=read_next_grey(store, shard) if store.manifest.neighbours else None,
         inputs=inputs,
     )
+
+
+def read_kept(store: Store, shard: Shard, rows: Collection[int]) -> tuple[ShardFrames, dict[int, VideoOutcome]] | None:
+    """What an owed shard has of rows that need not be made again, each clip checked against its checksum.
+
+    Such are the rows of a shard that has grown since it was committed, and those of a shard that was being written
+    again when the run was killed.
+
+    Args:
+        store: The store.
+        shard: As it is to be made.
+        rows: Those that are wanted.
+
+    Returns:
+        The shard's frames, of which the rows of the second value hold; or None where none does.
+    """
+    record = kept_record(store, shard, FRAMES_STAGE)
+    if record is None or any(store.folder.num_bytes(written.name) is None for written in record.files):
+        return None
+    wanted = [outcome for outcome in record.outcomes if outcome.row in rows]
+    try:
+        clips = _read_arrays(store, shard, {})
+    except (ShardDamagedError, ShardIncompleteError):
+        return None
+    kept = {}
+    for outcome in wanted:
+        slot = outcome.row - shard.start
+        has_frames = bool((clips.frame_index[slot] >= 0).any())
+        if has_frames == outcome.filled and (not has_frames or slot_checksum(clips.frames[slot]) == outcome.checksum):
+            kept[outcome.row] = outcome
+    return (clips, kept) if kept else None
 
 
 def read_next_grey(store: Store, shard: Shard) -> NDArray[np.uint8]:
@@ -232,7 +272,7 @@ def read_next_grey(store: Store, shard: Shard) -> NDArray[np.uint8]:
     """
     if not store.manifest.neighbours:
         raise NotInStoreError(
-            f"{store.folder.root} has no neighbours of its frames: make a store with `fda preprocess --neighbours`"
+            f"{store.place} has no neighbours of its frames: make a store with `fda preprocess --neighbours`"
         )
     return np.asarray(read_shard(store.folder, next_grey_spec(store, shard.split), shard), dtype=np.uint8)
 
@@ -245,7 +285,7 @@ def outcomes_of(store: Store, shard: Shard, stage: str = FRAMES_STAGE) -> tuple[
     """
     record = read_commit(store.folder, shard, stage)
     if record is None:
-        raise ShardIncompleteError(f"shard {shard.key} of {store.folder.root} has no {stage} yet: {_remedy(stage)}")
+        raise ShardIncompleteError(f"shard {shard.key} of {store.place} has no {stage} yet: {_remedy(stage)}")
     return record.outcomes
 
 
@@ -255,10 +295,10 @@ def require_committed(store: Store, shard: Shard, stage: str) -> CommitRecord:
     Raises:
         ShardIncompleteError: It is not so.
     """
-    record = committed(store.folder, shard, stage)
+    record = committed(store, shard, stage)
     if record is None:
         raise ShardIncompleteError(
-            f"shard {shard.key} of {store.folder.root} has no {stage} yet, has lost some, or has some that are older "
+            f"shard {shard.key} of {store.place} has no {stage} yet, has lost some, or has some that are older "
             f"than what they were made from: {_remedy(stage)}"
         )
     return record
@@ -284,7 +324,7 @@ def input_digests(store: Store, shard: Shard, stages: Sequence[str]) -> dict[str
     for stage in stages:
         digest = file_digest(store.folder, commit_name(shard, stage))
         if digest is None:
-            raise ShardIncompleteError(f"shard {shard.key} of {store.folder.root} has no {stage} yet: {_remedy(stage)}")
+            raise ShardIncompleteError(f"shard {shard.key} of {store.place} has no {stage} yet: {_remedy(stage)}")
         digests[commit_name(shard, stage)] = digest
     return digests
 
@@ -308,14 +348,13 @@ class ClipReader:
         self._frames = ChunkReader(store.folder, frames_spec(store, split))
         self._masks = ChunkReader(store.folder, masks_spec(store, split, mask_name))
         shards = store.shards(split)
-        records = [
-            require_committed(store, shard, stage)
-            for shard in shards
-            for stage in (FRAMES_STAGE, masks_stage(mask_name))
-        ]
-        outcomes = [outcome for record in records for outcome in record.outcomes if outcome.filled]
-        self.video_ids = {outcome.row: outcome.video_id for outcome in outcomes}
+        stages = (FRAMES_STAGE, masks_stage(mask_name))
+        self.video_ids: dict[int, str] = {}
         """Row -> id, of the rows that hold a video."""
+        for shard, records in committed_of_each(store, shards, stages):
+            for stage, record in zip(stages, records, strict=True):
+                outcomes = (record or require_committed(store, shard, stage)).outcomes
+                self.video_ids |= {outcome.row: outcome.video_id for outcome in outcomes if outcome.filled}
         frame_index = np.concatenate(
             [read_shard(store.folder, frame_index_spec(store, split), shard) for shard in shards]
         )
@@ -369,6 +408,12 @@ class ClipReader:
             raise NotInStoreError(f"row {unfilled[0]} of split {self.split!r} holds no video")
 
 
+def mask_names(store: Store, split: str) -> list[str]:
+    """The mask sets that a split has arrays for, complete or not, sorted."""
+    folders = store.folder.folders(clips_name(split, "masks"))
+    return [folder.rsplit("/", 1)[1] for folder in folders if store.folder.num_bytes(f"{folder}/zarr.json") is not None]
+
+
 def mask_attributes(store: Store, split: str, name: str) -> dict[str, JSON]:
     """What made a mask set.
 
@@ -377,11 +422,11 @@ def mask_attributes(store: Store, split: str, name: str) -> dict[str, JSON]:
     """
     store.layout(split)
     if store.folder.num_bytes(f"{clips_name(split, f'masks/{name}')}/zarr.json") is None:
-        there = sorted(path.parent.name for path in store.folder.path(clips_name(split, "masks")).glob("*/zarr.json"))
+        there = mask_names(store, split)
         raise NotInStoreError(
-            f"no masks {name!r} for split {split!r} in {store.folder.root}: there are {', '.join(map(repr, there))}"
+            f"no masks {name!r} for split {split!r} in {store.place}: there are {', '.join(map(repr, there))}"
         )
-    return dict(open_array(store.folder, clips_name(split, f"masks/{name}")).attrs)
+    return attributes_of(open_array(store.folder, clips_name(split, f"masks/{name}")))
 
 
 def clips_identity(store: Store, split: str, mask_name: str) -> dict[str, JSON]:
@@ -393,7 +438,6 @@ def clips_identity(store: Store, split: str, mask_name: str) -> dict[str, JSON]:
     manifest = store.manifest
     return {
         "clips": {
-            "dataset": manifest.dataset["digest"],
             "options": dict(manifest.options),
             "frame_codec": manifest.frame_codec,
         },

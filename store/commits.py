@@ -9,19 +9,29 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import islice
+from threading import Lock
 from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from store.catalog import parquet_bytes
-from store.errors import StoreFormatError
+from store.errors import StoreFormatError, StoreMissingError
 from store.files import StoreFolder, WrittenFile
 from store.schema import Shard, VideoStatus
+from store.seal import is_sealed
+from store.store import Store
 
-_METADATA_KEY = b"fda.commit"
+WITHDRAWN_FOLDER = "withdrawn"
+"""Records whose shards are being written again: what of them still holds is kept, should that be cut short."""
+
+_METADATA_KEY = "fda.commit"
+_READ_AT_ONCE = 64
+"""Records that are on their way from an object store at a time."""
 _SCHEMA = pa.schema(
     [
         ("video_id", pa.string()),
@@ -32,6 +42,8 @@ _SCHEMA = pa.schema(
         ("duration_seconds", pa.float64()),
         ("fps", pa.float64()),
         ("codec", pa.string()),
+        ("source_bytes", pa.int64()),
+        ("source_sha256", pa.string()),
         ("checksum", pa.string()),
         ("num_masks", pa.int64()),
         ("mask_coverage", pa.float64()),
@@ -42,6 +54,9 @@ _SCHEMA = pa.schema(
         ("num_unregistered_pairs", pa.int64()),
     ]
 )
+
+
+_REMEDY = "`fda verify --repair` removes it, and the next run of the command that made it makes it anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,10 @@ class VideoOutcome:
     duration_seconds: float | None = None
     fps: float | None = None
     codec: str | None = None
+    source_bytes: int | None = None
+    """Size of the video's file. This and the next are given where it could be read to its end."""
+    source_sha256: str | None = None
+    """Of the video's file, as it was decoded."""
     checksum: str | None = None
     """sha256 of the video's slot in the stage's main array, C order."""
     num_masks: int | None = None
@@ -86,7 +105,7 @@ class CommitRecord:
     files: tuple[WrittenFile, ...]
     """Every file of the shard."""
     inputs: Mapping[str, str] = field(default_factory=dict)
-    """Name -> sha256 of each file of the store that the shard was computed from."""
+    """Name -> sha256 of what the shard was computed from: files of the store, or `captions_input`."""
 
     def as_input(self) -> dict[str, str]:
         """Name -> sha256 of the record as it is stored: what a stage that builds upon it keeps as its input."""
@@ -101,25 +120,28 @@ class CommitRecord:
             "files": [written.to_dict() for written in self.files],
             "inputs": dict(sorted(self.inputs.items())),
         }
-        return parquet_bytes(table.replace_schema_metadata({_METADATA_KEY: json.dumps(metadata).encode()}))
+        return parquet_bytes(table, {_METADATA_KEY: json.dumps(metadata)})
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str) -> Self:
         """Read a record; `name` is for the error.
 
         Raises:
-            StoreFormatError: These are not the bytes of a commit record.
+            StoreFormatError: These are not the bytes of a commit record, or not those that were written.
         """
+        if not is_sealed(content):
+            raise StoreFormatError(f"{name} is damaged: its checksum is wrong. {_REMEDY}")
         try:
-            table = pq.read_table(io.BytesIO(content))
-            metadata = json.loads((table.schema.metadata or {})[_METADATA_KEY])
-        except (pa.ArrowInvalid, KeyError, json.JSONDecodeError) as error:
-            raise StoreFormatError(f"{name} is damaged: {error}. Remove it, and the next run makes it anew") from error
-        outcomes = tuple(
-            VideoOutcome(**{**fields, "status": VideoStatus(fields["status"])}) for fields in table.to_pylist()
-        )
-        files = tuple(WrittenFile.from_dict(fields) for fields in metadata["files"])
-        return cls(Shard(**metadata["shard"]), metadata["stage"], outcomes, files, metadata["inputs"])
+            file = pq.ParquetFile(io.BytesIO(content))
+            metadata = json.loads(file.metadata.metadata[_METADATA_KEY.encode()])
+            outcomes = tuple(
+                VideoOutcome(**{**fields, "status": VideoStatus(fields["status"])})
+                for fields in file.read().to_pylist()
+            )
+            files = tuple(WrittenFile.from_dict(fields) for fields in metadata["files"])
+            return cls(Shard(**metadata["shard"]), metadata["stage"], outcomes, files, metadata["inputs"])
+        except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+            raise StoreFormatError(f"{name} is no commit record: {error}. {_REMEDY}") from error
 
 
 def commit_name(shard: Shard, stage: str) -> str:
@@ -131,13 +153,46 @@ def commit_name(shard: Shard, stage: str) -> str:
     return f"commits/{shard.split}/{stage}/{shard.index:05d}.parquet"
 
 
-def withdraw_commit(folder: StoreFolder, shard: Shard, stage: str) -> None:
+def withdrawn_name(shard: Shard, stage: str) -> str:
+    """Where the record of a shard lies while the shard is written again.
+
+    >>> withdrawn_name(Shard("test", 3, 48, 64), "frames")
+    'withdrawn/test/frames/00003.parquet'
+    """
+    return commit_name(shard, stage).replace("commits", WITHDRAWN_FOLDER, 1)
+
+
+def captions_input(shard: Shard) -> str:
+    """What the captions of a shard are called among the inputs of what was computed from them.
+
+    >>> captions_input(Shard("test", 1, 1024, 1500))
+    'captions[test:1024:1500]'
+    """
+    return f"captions[{shard.split}:{shard.start}:{shard.stop}]"
+
+
+def withdraw_commit(folder: StoreFolder, shard: Shard, stage: str, *, keep: bool = False) -> bool:
     """Remove the record of a shard, if it has one: to be done before the first of its files is written again.
 
     Else a run that is killed half-way would leave new files of the same size under the old record, which vouches for
     others.
+
+    Args:
+        folder: The store.
+        shard: Which rows.
+        stage: What was made of them.
+        keep: Whether the record is kept aside, for the rows that are written again as they were.
+
+    Returns:
+        Whether there was one.
     """
-    folder.remove(commit_name(shard, stage))
+    name = commit_name(shard, stage)
+    if folder.num_bytes(name) is None:
+        return False
+    if keep:
+        folder.write(withdrawn_name(shard, stage), folder.read(name))
+    folder.remove(name)
+    return True
 
 
 def commit_shard(
@@ -156,8 +211,7 @@ def commit_shard(
         stage: What was made of them.
         outcomes: One a video, in row order.
         files: What `write_shard` returned; None, for a file that Zarr leaves out, is passed over.
-        inputs: Name -> sha256 of each file of the store that the shard was computed from, as it stood before it was
-            read.
+        inputs: Name -> sha256 of what the shard was computed from, as it stood before it was read.
     """
     written = tuple(file for file in files if file is not None)
     record = CommitRecord(shard, stage, tuple(outcomes), written, inputs)
@@ -167,31 +221,127 @@ def commit_shard(
 
 def read_commit(folder: StoreFolder, shard: Shard, stage: str) -> CommitRecord | None:
     """Read the record of a shard, or None where there is none."""
-    name = commit_name(shard, stage)
-    if folder.num_bytes(name) is None:
-        return None
-    return CommitRecord.from_bytes(folder.read(name), name)
+    return _read_record(folder, commit_name(shard, stage))
 
 
 def file_digest(folder: StoreFolder, name: str) -> str | None:
     """The sha256 of a small file of the store as it stands, or None where there is none."""
-    if folder.num_bytes(name) is None:
+    try:
+        return hashlib.sha256(folder.read(name)).hexdigest()
+    except StoreMissingError:
         return None
-    return hashlib.sha256(folder.read(name)).hexdigest()
 
 
-def committed(folder: StoreFolder, shard: Shard, stage: str) -> CommitRecord | None:
+def committed(store: Store, shard: Shard, stage: str) -> CommitRecord | None:
     """The record of a shard that needs no work, or None where the stage owes it.
 
-    It needs none when its record is there, its files have their sizes and its inputs are unchanged. A record that
-    cannot be read vouches for nothing, so its shard is made again.
+    It needs none when its record is there, is of this very shard, its files have their sizes and its inputs are
+    unchanged. A record that cannot be read vouches for nothing, so its shard is made again.
     """
+    return _Judge(store).standing(shard, stage)
+
+
+def committed_of_each(
+    store: Store, shards: Iterable[Shard], stages: Sequence[str]
+) -> Iterator[tuple[Shard, tuple[CommitRecord | None, ...]]]:
+    """`committed` of many shards, for each of the stages: far fewer requests than one by one.
+
+    The sizes of files come from listings, a record is read once, and an object store is asked for many at a time.
+    What the coordinator holds does not grow with the number of shards, but for the names and sizes of their files.
+
+    Yields:
+        A shard with its records, in the order of `shards` and `stages`.
+    """
+    judge = _Judge(store, list_files=True)
+
+    def records(shard: Shard) -> tuple[Shard, tuple[CommitRecord | None, ...]]:
+        return shard, tuple(judge.standing(shard, stage) for stage in stages)
+
+    if store.folder.is_local:
+        yield from map(records, shards)
+        return
+    waiting = iter(shards)
+    with ThreadPoolExecutor(_READ_AT_ONCE, thread_name_prefix="fda-records") as pool:
+        while batch := list(islice(waiting, 4 * _READ_AT_ONCE)):
+            yield from pool.map(records, batch)
+
+
+def kept_record(store: Store, shard: Shard, stage: str) -> CommitRecord | None:
+    """The record of rows of a shard that need not be made again though the shard is owed; None where there is none.
+
+    Such is the record of a shard that has grown since, and the one kept aside of a shard that was being written again
+    when the run was killed. The files under the latter may be those from before or from after.
+    """
+    folder = store.folder
+    for name in (commit_name(shard, stage), withdrawn_name(shard, stage)):
+        try:
+            record = _read_record(folder, name)
+        except StoreFormatError:
+            continue
+        if record is not None and _is_part(record.shard, shard) and record.stage == stage:
+            return record
+    return None
+
+
+def remove_withdrawn(store: Store) -> None:
+    """Remove the records that were kept aside of shards that are committed again."""
+    for stored in list(store.folder.walk(WITHDRAWN_FOLDER)):
+        if store.folder.num_bytes(stored.name.replace(WITHDRAWN_FOLDER, "commits", 1)) is not None:
+            store.folder.remove(stored.name)
+    if next(store.folder.walk(WITHDRAWN_FOLDER), None) is None:
+        store.folder.remove_tree(WITHDRAWN_FOLDER)
+
+
+class _Judge:
+    """Says which shards stand."""
+
+    def __init__(self, store: Store, *, list_files: bool = False) -> None:
+        self._store = store
+        self._sizes: dict[str, dict[str, int]] | None = {} if list_files else None
+        """Array -> name -> size of its files, where they are listed."""
+        self._lock = Lock()
+
+    def standing(self, shard: Shard, stage: str) -> CommitRecord | None:
+        folder = self._store.folder
+        try:
+            record = read_commit(folder, shard, stage)
+        except StoreFormatError:
+            return None
+        if record is None or record.shard != shard or record.stage != stage:
+            return None
+        if any(self._num_bytes(written.name) != written.num_bytes for written in record.files):
+            return None
+        if any(input_digest(self._store, name) != sha256 for name, sha256 in record.inputs.items()):
+            return None
+        return record
+
+    def _num_bytes(self, name: str) -> int | None:
+        if self._sizes is None:
+            return self._store.folder.num_bytes(name)
+        array = name.partition("/c/")[0]
+        with self._lock:
+            if array not in self._sizes:
+                listed = self._store.folder.walk(f"{array}/c")
+                self._sizes[array] = {stored.name: stored.num_bytes for stored in listed}
+            return self._sizes[array].get(name)
+
+
+def input_digest(store: Store, name: str) -> str | None:
+    """The sha256 of an input of a shard as it stands, by the name that a record gives it; None where it is gone."""
+    if not name.startswith("captions["):
+        return file_digest(store.folder, name)
+    split, start, stop = name.removeprefix("captions[").removesuffix("]").rsplit(":", 2)
+    return store.catalog.captions_digest(Shard(split, 0, int(start), int(stop)))
+
+
+def _read_record(folder: StoreFolder, name: str) -> CommitRecord | None:
     try:
-        record = read_commit(folder, shard, stage)
-    except StoreFormatError:
+        content = folder.read(name)
+    except StoreMissingError:
         return None
-    if record is None:
-        return None
-    files_stand = all(folder.num_bytes(written.name) == written.num_bytes for written in record.files)
-    inputs_stand = all(file_digest(folder, name) == sha256 for name, sha256 in record.inputs.items())
-    return record if files_stand and inputs_stand else None
+    return CommitRecord.from_bytes(content, name)
+
+
+def _is_part(part: Shard, whole: Shard) -> bool:
+    """Whether one shard is the other, or its beginning before it grew."""
+    return (part.split, part.index, part.start) == (whole.split, whole.index, whole.start) and part.stop <= whole.stop

@@ -1,5 +1,7 @@
 """Errors that a caller tells apart. Each is also the builtin that fits it."""
 
+from __future__ import annotations
+
 
 class StoreError(Exception):
     """Something is wrong with a store or with what it is asked for."""
@@ -34,6 +36,22 @@ class ShardIncompleteError(StoreError, RuntimeError):
 
 class ShardDamagedError(StoreError, ValueError):
     """The bytes of a shard are not those that were written."""
+
+
+class ClaimLostError(StoreError, RuntimeError):
+    """Another run took this one for dead, and took the store over: this run must write no more."""
+
+    @classmethod
+    def of(cls, place: str) -> ClaimLostError:
+        """The error of a run that wrote into the store at `place`."""
+        return cls(
+            f"this run has lost its claim on {place}: it was silent for so long that another run took it for dead. "
+            "What is committed stands; once the other run has ended, run the same command again"
+        )
+
+
+class StoreBusyError(StoreError, RuntimeError):
+    """Another run is writing there."""
 
 
 class StoreWriteError(StoreError, OSError):

@@ -6,16 +6,22 @@ caption of row *i* in `catalog/captions.parquet`, each within its split.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from store.arrays import JSON, ArraySpec, ZarrArray, create_array, open_array, write_shard
+from store.arrays import JSON, ArraySpec, ZarrArray, attributes_of, create_array, open_array, write_shard
 from store.clips import outcomes_of
-from store.commits import CommitRecord, VideoOutcome, commit_shard, committed, withdraw_commit
+from store.commits import (
+    CommitRecord,
+    VideoOutcome,
+    captions_input,
+    commit_shard,
+    committed_of_each,
+    withdraw_commit,
+)
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.files import check_name
 from store.schema import Shard, shards_of
@@ -74,8 +80,7 @@ def remove_features(store: Store, name: str, split: str) -> None:
     check_name("feature set", name)
     store.layout(split)
     for folder in (f"commits/{split}/features/{name}", _name(name, split, "")):
-        if store.folder.path(folder).is_dir():
-            shutil.rmtree(store.folder.path(folder))
+        store.folder.remove_tree(folder)
 
 
 def write_clip_features(
@@ -105,10 +110,14 @@ def write_clip_features(
 
 
 def write_text_features(store: Store, name: str, shard: Shard, text: NDArray[np.float32]) -> CommitRecord:
-    """Write and commit the text features of a shard of captions, shape (shard.num_rows, dim), unit rows."""
+    """Write and commit the text features of a shard of captions, shape (shard.num_rows, dim), unit rows.
+
+    They are older than their captions once these are others.
+    """
+    inputs = {captions_input(shard): store.catalog.captions_digest(shard)}
     withdraw_commit(store.folder, shard, features_stage(name, "text"))
     file = write_shard(store.folder, _text_spec(store, name, shard.split, text.shape[-1]), shard, text)
-    return commit_shard(store.folder, shard, features_stage(name, "text"), (), [file], {})
+    return commit_shard(store.folder, shard, features_stage(name, "text"), (), [file], inputs)
 
 
 def read_features(store: Store, name: str, split: str) -> Features:
@@ -141,20 +150,24 @@ def read_features(store: Store, name: str, split: str) -> Features:
         truth=np.asarray([position[owners[row]] for row in used], dtype=np.int64),
         num_videos_expected=store.layout(split).num_videos,
         num_captions_expected=captions.num_rows,
-        attributes=dict(array.attrs),
+        attributes=attributes_of(array),
     )
 
 
 def feature_names(store: Store, split: str) -> tuple[str, ...]:
     """The feature sets that a split has, complete or not."""
-    root = store.folder.path("features.zarr")
-    return tuple(sorted(path.parts[-4] for path in root.glob(f"*/{split}/video/zarr.json")))
+    folders = store.folder.folders("features.zarr")
+    return tuple(
+        folder.rsplit("/", 1)[1]
+        for folder in folders
+        if store.folder.num_bytes(f"{folder}/{split}/video/zarr.json") is not None
+    )
 
 
 def _check_complete(store: Store, name: str, split: str) -> None:
     for part, shards in (("video", store.shards(split)), ("text", caption_shards(store, split))):
         stage = features_stage(name, part)
-        owed = [shard for shard in shards if committed(store.folder, shard, stage) is None]
+        owed = [shard for shard, (record,) in committed_of_each(store, shards, [stage]) if record is None]
         if owed:
             raise ShardIncompleteError(
                 f"features {name!r}: {len(owed)} of {len(shards)} {part} shards of split {split!r} are missing or "
@@ -168,7 +181,7 @@ def _open(store: Store, name: str, split: str, part: str) -> ZarrArray:
     except NotInStoreError as error:
         there = ", ".join(map(repr, feature_names(store, split))) or "none"
         raise NotInStoreError(
-            f"no features {name!r} for split {split!r} in {store.folder.root} (there: {there}). `fda encode` makes them"
+            f"no features {name!r} for split {split!r} in {store.place} (there: {there}). `fda encode` makes them"
         ) from error
 
 

@@ -1,22 +1,29 @@
-"""The folder a store lives in: files are written whole or not at all, and each write says what it wrote."""
+"""Where a store lies: files that are written whole or not at all, on a local disk or in an object store.
+
+`StoreFolder` says what every such place can do; `store.local` and `store.objects` do it. One test suite holds for both.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import hashlib
-import os
 import re
-import uuid
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Protocol, Self
 
-from store.errors import StoreMissingError, StorePlaceError, StoreWriteError
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store as ZarrStore
 
 PARTIAL_FOLDER = "partial"
-"""Files on their way. What a killed run left there is removed by the next."""
+"""Files on their way to a local disk. What a killed run left there is removed by the next."""
+
+CLAIMS_FOLDER = "claims"
+"""Who is writing into the store: see `store.claims`."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
@@ -28,112 +35,140 @@ class WrittenFile:
     name: str
     """Relative to the store, with forward slashes."""
     num_bytes: int
-    sha256: str
+    crc32c: str
+    """Of the whole file, eight hexadecimal digits: finds what a disk or a network has changed as fast as it is read."""
+
+    @classmethod
+    def of(cls, name: str, content: bytes | memoryview) -> Self:
+        """What is written when `content` is written under `name`."""
+        return cls(name, len(content), f"{google_crc32c.value(content):08x}")
 
     def to_dict(self) -> dict[str, str | int]:
         """The fields as JSON."""
-        return {"name": self.name, "num_bytes": self.num_bytes, "sha256": self.sha256}
+        return {"name": self.name, "num_bytes": self.num_bytes, "crc32c": self.crc32c}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, str | int]) -> Self:
         """The inverse of `to_dict`."""
-        return cls(str(fields["name"]), int(fields["num_bytes"]), str(fields["sha256"]))
+        return cls(str(fields["name"]), int(fields["num_bytes"]), str(fields["crc32c"]))
 
 
 @dataclass(frozen=True, slots=True)
-class StoreFolder:
-    """A local folder with atomic writes. Names are relative, with forward slashes."""
+class StoredFile:
+    """One file of a store as it is listed."""
 
-    root: Path
+    name: str
+    num_bytes: int
 
-    @classmethod
-    def at(cls, place: str | os.PathLike[str]) -> Self:
-        """The folder at `place`, which need not exist yet."""
-        text = os.fspath(place)
-        if "://" in text:
-            raise StorePlaceError(
-                f"{text!r} is an object store, which this version cannot use yet: give a local folder"
-            )
-        path = Path(text).absolute()
-        if path.exists() and not path.is_dir():
-            raise StorePlaceError(f"{text!r} is a file, not a folder: a store is a folder")
-        return cls(path)
 
-    def path(self, name: str) -> Path:
-        """Where the file `name` lies."""
-        return self.root / name
+class OpenFile(Protocol):
+    """One version of a file, open for reading at any place; it is closed when nobody holds it any more."""
 
+    @property
+    def num_bytes(self) -> int:
+        """Its size."""
+
+    def fill(self, offset: int, buffers: Sequence[NDArray[np.uint8]]) -> bool:
+        """Read from `offset` on into buffers, one after the other; False where the file ends before they are full."""
+
+
+class StoreFolder(ABC):
+    """A place for a store. Names of files are relative to it, with forward slashes.
+
+    A value: it can be compared, hashed and pickled, and holds no connection that would have to be closed.
+    """
+
+    @staticmethod
+    def at(place: str | PathLike[str]) -> StoreFolder:
+        """The folder at a path, or at an `s3://bucket/prefix` address; it need not exist yet.
+
+        Raises:
+            StorePlaceError: A store cannot lie there.
+        """
+        if "://" in fspath(place):
+            from store.objects import ObjectFolder
+
+            return ObjectFolder.at(fspath(place))
+        from store.local import LocalFolder
+
+        return LocalFolder.at(place)
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where it is, as a user would write it; `StoreFolder.at(folder.place)` is the same folder."""
+
+    @property
+    @abstractmethod
+    def is_local(self) -> bool:
+        """Whether a request costs microseconds, and not a trip through a network."""
+
+    @property
+    @abstractmethod
+    def claim(self) -> str | None:
+        """Id of the claim under which this run writes, or None: see `store.claims`."""
+
+    @abstractmethod
+    def claimed_by(self, claim: str | None) -> StoreFolder:
+        """The same folder, whose `write` and `remove` raise `ClaimLostError` once that claim is gone."""
+
+    @abstractmethod
     def write(self, name: str, content: bytes | memoryview) -> WrittenFile:
         """Write a file atomically and durably: after a crash at any point it is there whole, or as it was before.
 
         Raises:
             StoreWriteError: The disk is full, read-only or failing. Nothing is left under `name`.
+            ClaimLostError: Another run has taken this run for dead, and taken over.
         """
-        try:
-            try:
-                self._replace(name, content)
-            except FileNotFoundError:  # another run has just ended, and took the partial file for a leftover
-                self._replace(name, content)
-        except OSError as error:
-            raise _write_error("write", name, self.root, error) from error
-        return WrittenFile(name, len(content), hashlib.sha256(content).hexdigest())
 
-    def _replace(self, name: str, content: bytes | memoryview) -> None:
-        target, partial = self.path(name), self.path(PARTIAL_FOLDER) / uuid.uuid4().hex
-        try:
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _write_through(partial, content)
-            partial.replace(target)
-            _sync_folder(target.parent)
-        finally:
-            partial.unlink(missing_ok=True)
-
+    @abstractmethod
     def read(self, name: str) -> bytes:
         """The content of a file.
 
         Raises:
             StoreMissingError: There is none.
         """
-        try:
-            return self.path(name).read_bytes()
-        except FileNotFoundError as error:
-            raise StoreMissingError(f"{self.root} has no {name}") from error
 
+    @abstractmethod
+    def open(self, name: str) -> OpenFile | None:
+        """Open a file for reading, or None where there is none. What is written under its name later is not seen."""
+
+    @abstractmethod
     def num_bytes(self, name: str) -> int | None:
         """The size of a file, or None where there is none."""
-        try:
-            return self.path(name).stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
-            return None
 
+    @abstractmethod
     def remove(self, name: str) -> None:
         """Remove a file durably, if it is there.
 
         Raises:
             StoreWriteError: The disk is read-only or failing.
+            ClaimLostError: As of `write`.
         """
-        path = self.path(name)
-        try:
-            path.unlink()
-            _sync_folder(path.parent)  # before what is written next: a power cut must not bring it back
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise _write_error("remove", name, self.root, error) from error
 
-    def names(self, folder: str) -> Iterator[str]:
+    @abstractmethod
+    def remove_tree(self, folder: str) -> None:
+        """Remove a folder with all that is in it, if it is there; errors are those of `remove`."""
+
+    @abstractmethod
+    def names(self, folder: str) -> list[str]:
         """The names of the files directly in a folder of the store, sorted."""
-        path = self.path(folder)
-        if path.is_dir():
-            yield from sorted(f"{folder}/{entry.name}" for entry in path.iterdir() if entry.is_file())
 
-    def remove_partial_files(self) -> None:
-        """Remove what killed runs left half-written, and the folder that held it."""
-        for name in self.names(PARTIAL_FOLDER):
-            self.remove(name)
-        with contextlib.suppress(OSError):  # there is none, or another run is writing
-            self.path(PARTIAL_FOLDER).rmdir()
+    @abstractmethod
+    def folders(self, folder: str) -> list[str]:
+        """The folders directly in a folder of the store, sorted; `""` is the store itself."""
+
+    @abstractmethod
+    def walk(self, folder: str = "") -> Iterator[StoredFile]:
+        """Every file in a folder and below it, in no order that could be relied on."""
+
+    @abstractmethod
+    def zarr_store(self, name: str) -> ZarrStore:
+        """A folder as zarr-python reads it, read-only."""
+
+    @abstractmethod
+    def remove_partial_files(self, live_claims: frozenset[str] = frozenset()) -> None:
+        """Remove what killed runs left half-written, but for what runs of these claims may be writing now."""
 
 
 def check_name(kind: str, name: str) -> str:
@@ -147,27 +182,3 @@ def check_name(kind: str, name: str) -> str:
             f"{kind} name {name!r}: use up to 100 letters, digits, '_', '.' and '-', and begin with none of '.' and '-'"
         )
     return name
-
-
-def _write_through(path: Path, content: bytes | memoryview) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())  # the data before the name: a power cut must not leave a name without its data
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _write_error(what: str, name: str, root: Path, error: OSError) -> StoreWriteError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    cause = "no space left on the disk" if full else error.strerror or str(error)
-    return StoreWriteError(
-        f"cannot {what} {name} in {root}: {cause}. "
-        "Nothing half-written was committed: once this is mended, run the same command again"
-    )

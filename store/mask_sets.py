@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-
-from store.clips import masks_stage
+from store.clips import mask_names, masks_stage
 from store.files import check_name
 from store.store import Store
 
 
 def mask_set_names(store: Store) -> tuple[str, ...]:
     """The mask sets of a store, complete or not."""
-    arrays = store.folder.path("clips.zarr").glob("*/masks/*/zarr.json")
-    return tuple(sorted({path.parent.name for path in arrays}))
+    return tuple(sorted({name for split in store.manifest.splits for name in mask_names(store, split)}))
 
 
 def remove_mask_set(store: Store, name: str) -> None:
@@ -27,5 +24,4 @@ def remove_mask_set(store: Store, name: str) -> None:
     folders = [f"commits/{split}/{masks_stage(name)}" for split in store.manifest.splits]
     folders += [f"clips.zarr/{split}/masks/{name}" for split in store.manifest.splits]
     for folder in folders:
-        if store.folder.path(folder).is_dir():
-            shutil.rmtree(store.folder.path(folder))
+        store.folder.remove_tree(folder)

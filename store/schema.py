@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 class VideoStatus(StrEnum):

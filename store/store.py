@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from typing import Self
 
 from store.arrays import JSON, differences
 from store.catalog import VIDEOS_NAME, Catalog
 from store.codecs import CodecName, codec_named
 from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError, StoreMissingError
-from store.files import StoreFolder
+from store.files import CLAIMS_FOLDER, PARTIAL_FOLDER, StoreFolder
 from store.schema import FORMAT_VERSION, Shard, SplitLayout, shards_of
+from store.seal import BLANK, SEAL_KEY, is_sealed, sealed
 
 MANIFEST_NAME = "store.json"
 
@@ -26,7 +25,7 @@ class Manifest:
     """What `store.json` says: everything that two runs must agree on to write into one store."""
 
     dataset: Mapping[str, JSON]
-    """Name and digest of the data set."""
+    """Name of the data set, and digest of its catalogue."""
     shard_size: int
     """Videos a shard."""
     splits: Mapping[str, SplitLayout]
@@ -43,40 +42,49 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """The manifest as JSON. No clock time: the same input gives the same bytes."""
-        return (json.dumps(asdict(self), indent=2) + "\n").encode()
+        return sealed((json.dumps({**asdict(self), SEAL_KEY: BLANK}, indent=2) + "\n").encode())
 
     @classmethod
-    def from_bytes(cls, content: bytes, place: Path) -> Self:
+    def from_bytes(cls, content: bytes, place: str) -> Self:
         """Read a manifest; `place` is for the error.
 
         Raises:
-            StoreFormatError: It is not one, or another version wrote it.
+            StoreFormatError: It is not one, or was changed since, or another version wrote it.
         """
         try:
             fields = json.loads(content)
-            version = fields["format_version"]
-            if version != FORMAT_VERSION:
+            _check_version(fields["format_version"], place)
+            if not is_sealed(content):
                 raise StoreFormatError(
-                    f"{place} has store format {version}, and this fda reads {FORMAT_VERSION}: "
-                    "open it with the version that made it, or make it anew"
+                    f"{place}/{MANIFEST_NAME} is not as it was written: its checksum is wrong. "
+                    "Put it back from a copy; the commit records and arrays beside it are not touched by this"
                 )
+            del fields[SEAL_KEY]
             codec_named(fields["frame_codec"])  # there is such a codec
             splits = {split: SplitLayout(**shape) for split, shape in fields["splits"].items()}
             return cls(**{**fields, "splits": splits})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, StoreFormatError):
                 raise
-            raise StoreFormatError(f"{place / MANIFEST_NAME} is not the manifest of a store: {error}") from error
+            raise StoreFormatError(f"{place}/{MANIFEST_NAME} is not the manifest of a store: {error}") from error
 
-    def check_same(self, other: Manifest, place: Path) -> None:
+    def check_same(self, other: Manifest, place: str) -> None:
         """Refuse to mix: `self` stands in the store, `other` is what this run would make.
 
         Raises:
-            StoreMismatchError: They differ in anything but software and names; the message names both values.
+            StoreMismatchError: They differ in anything but software and the data set, which `store.growth` compares;
+                the message names both values.
         """
         mine, theirs = asdict(self), asdict(other)
         for fields in (mine, theirs):
-            del fields["software"], fields["dataset"]["name"]
+            del fields["software"], fields["dataset"]
+        for split in {*mine["splits"], *theirs["splits"]}:
+            if split in mine["splits"] and split in theirs["splits"]:
+                for fields in (mine, theirs):
+                    del fields["splits"][split]["num_videos"], fields["splits"][split]["num_captions"]
+            else:
+                mine["splits"].pop(split, None)
+                theirs["splits"].pop(split, None)
         if mine != theirs:
             raise StoreMismatchError(
                 f"{place} was made with other inputs: {differences(mine, theirs)}. "
@@ -94,44 +102,27 @@ class Store:
     @cached_property
     def catalog(self) -> Catalog:
         """Every video and caption; read when first asked for, so that a worker that only writes never loads it."""
-        return Catalog.read(self.folder)
+        return Catalog.read(self.folder).first(self.manifest.splits)
+
+    @property
+    def place(self) -> str:
+        """Where it lies, for messages."""
+        return self.folder.place
 
     @classmethod
-    def open(cls, place: str | PathLike[str]) -> Self:
+    def open(cls, place: str | PathLike[str] | StoreFolder) -> Self:
         """Open a store that is there.
 
         Raises:
             StoreMissingError: There is none, or making it was cut short before the catalogue was written.
             StoreFormatError: It cannot be read by this version.
         """
-        folder = StoreFolder.at(place)
+        folder = place if isinstance(place, StoreFolder) else StoreFolder.at(place)
         if folder.num_bytes(MANIFEST_NAME) is None:
-            raise StoreMissingError(f"no store at {folder.root}: `fda preprocess` makes one")
-        manifest = Manifest.from_bytes(folder.read(MANIFEST_NAME), folder.root)
+            raise StoreMissingError(f"no store at {folder.place}: `fda preprocess` makes one")
+        manifest = Manifest.from_bytes(folder.read(MANIFEST_NAME), folder.place)
         if folder.num_bytes(VIDEOS_NAME) is None:
-            raise StoreMissingError(f"the store at {folder.root} was never finished: run its `fda preprocess` again")
-        return cls(folder, manifest)
-
-    @classmethod
-    def create(cls, place: str | PathLike[str], manifest: Manifest, catalog: Catalog) -> Self:
-        """Make a store, or open the one that the same inputs made. Killed at any point, it can be called again.
-
-        The manifest is written first: what is in the folder is judged by it from then on.
-
-        Raises:
-            StoreMismatchError: The store there was made with other inputs or options.
-            StoreFormatError: The folder holds something else.
-        """
-        folder = StoreFolder.at(place)
-        if folder.num_bytes(MANIFEST_NAME) is not None:
-            manifest_there = Manifest.from_bytes(folder.read(MANIFEST_NAME), folder.root)
-            manifest_there.check_same(manifest, folder.root)
-            manifest = manifest_there
-        else:
-            _check_empty(folder)
-            folder.write(MANIFEST_NAME, manifest.to_bytes())
-        if folder.num_bytes(VIDEOS_NAME) is None:
-            catalog.write(folder)
+            raise StoreMissingError(f"the store at {folder.place} was never finished: run its `fda preprocess` again")
         return cls(folder, manifest)
 
     def layout(self, split: str) -> SplitLayout:
@@ -142,7 +133,7 @@ class Store:
         """
         if split not in self.manifest.splits:
             raise NotInStoreError(
-                f"no split {split!r} in {self.folder.root}: it has {', '.join(map(repr, self.manifest.splits))}"
+                f"no split {split!r} in {self.place}: it has {', '.join(map(repr, self.manifest.splits))}"
             )
         return self.manifest.splits[split]
 
@@ -151,32 +142,51 @@ class Store:
         return shards_of(split, self.layout(split).num_videos, self.manifest.shard_size)
 
 
-def remove_store(place: str | PathLike[str]) -> None:
-    """Remove a store with all that is in it; a folder that is not a store is left alone.
+def remove_store(folder: StoreFolder) -> None:
+    """Remove a store with all that is in it but the claims on it; a folder that is not a store is left alone.
 
-    The manifest goes last: what a removal that was killed has left is still known for a store.
+    The commit records go first, so that nothing of it counts any more, and the manifest last: what a removal that was
+    killed has left is still known for a store.
 
     Raises:
         StoreFormatError: The folder exists and is not a store.
     """
-    folder = StoreFolder.at(place)
-    if not folder.root.exists():
-        return
     if folder.num_bytes(MANIFEST_NAME) is None:
-        _check_empty(folder)
-    for entry in folder.root.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        elif entry.name != MANIFEST_NAME:
-            entry.unlink()
-    shutil.rmtree(folder.root)
-
-
-def _check_empty(folder: StoreFolder) -> None:
-    if not folder.root.exists():
+        check_empty(folder)
         return
-    foreign = [entry.name for entry in folder.root.iterdir() if entry.name != "partial"]
+    folder.remove_tree("commits")
+    for name in folder.folders(""):
+        if name not in (CLAIMS_FOLDER, PARTIAL_FOLDER):
+            folder.remove_tree(name)
+    for name in folder.names(""):
+        if name != MANIFEST_NAME:
+            folder.remove(name)
+    folder.remove(MANIFEST_NAME)
+
+
+def check_empty(folder: StoreFolder) -> None:
+    """Refuse a folder that holds anything but claims and partial files: it is not a store, and not to become one.
+
+    Raises:
+        StoreFormatError: It is so.
+    """
+    foreign = [name for name in (*folder.folders(""), *folder.names("")) if name not in (CLAIMS_FOLDER, PARTIAL_FOLDER)]
     if foreign:
         raise StoreFormatError(
-            f"{folder.root} is not a store and not empty (it holds {sorted(foreign)[0]!r}): give another folder"
+            f"{folder.place} is not a store and not empty (it holds {sorted(foreign)[0]!r}): give another folder"
+        )
+
+
+def _check_version(version: object, place: str) -> None:
+    if not isinstance(version, int):
+        raise ValueError(f"format_version is {version!r}")
+    if version > FORMAT_VERSION:
+        raise StoreFormatError(
+            f"{place} has store format {version}, made by a newer fda; this one reads format {FORMAT_VERSION}: "
+            "upgrade fda (`fda --version` says which this is)"
+        )
+    if version < FORMAT_VERSION:
+        raise StoreFormatError(
+            f"{place} has store format {version}, made by an older fda; this one reads format {FORMAT_VERSION}: "
+            "open it with the version that made it, or make it anew (--overwrite)"
         )

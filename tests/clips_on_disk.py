@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from cli.main import main
 from pipeline.datasets import read_dataset
+from pipeline.datasets.records import Dataset
 from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
 from pipeline.masks import MaskOptions
 from pipeline.preprocess import PreprocessOptions, open_store, plan_preprocess, preprocess
+from store.files import StoreFolder
 from store.store import Store
 from tests.videos import cut, textured_frames, write_video
 
@@ -94,6 +96,11 @@ def write_mixed_dataset(folder: Path) -> Path:
     )
 
 
+def opened_store(dataset: Dataset, place: Path | str, options: PreprocessOptions) -> Store:
+    """`open_store`, for those who know whether the store grows."""
+    return open_store(dataset, StoreFolder.at(place), options)[0]
+
+
 def run_preprocess(
     manifest: Path,
     place: Path,
@@ -104,9 +111,10 @@ def run_preprocess(
 ) -> Store:
     """What `fda preprocess --workers 0` does, without the command line."""
     dataset = read_dataset("jsonl", manifest)
-    store = open_store(dataset, str(place), options)
+    store = opened_store(dataset, place, options)
     plan = plan_preprocess(store, options, retry_failed=retry_failed)
     preprocess(store, dataset.root, plan, options, decoder=decoder)
+    store.folder.remove_partial_files()
     return store
 
 

@@ -18,6 +18,8 @@ from store.clips import (
 )
 from store.codecs import CodecName
 from store.commits import VideoOutcome
+from store.files import StoreFolder
+from store.growth import create_store
 from store.schema import Caption, Shard, SplitLayout, Video, VideoStatus
 from store.store import Manifest, Store
 
@@ -64,7 +66,7 @@ def make_store(
     neighbours: bool = False,
 ) -> Store:
     manifest = make_manifest(num_videos, shard_size, frame_codec=frame_codec, neighbours=neighbours)
-    store = Store.create(place, manifest, make_catalog(num_videos))
+    store = create_store(StoreFolder.at(place), manifest, make_catalog(num_videos))[0]
     create_clip_arrays(store, {"made by": "hand"})
     create_mask_arrays(store, MASKS, {"options": {"threshold": 25}})
     return store
@@ -111,7 +113,7 @@ def fill_store(store: Store, failed: frozenset[int] = frozenset()) -> None:
         fill_shard(store, shard, failed)
 
 
-def tree_digest(place: Path, leave_out: tuple[str, ...] = ("runs",)) -> dict[str, str]:
+def tree_digest(place: Path, leave_out: tuple[str, ...] = ("runs", "partial")) -> dict[str, str]:
     """Every file below a folder with the sha256 of its bytes."""
     return {
         str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdigest()

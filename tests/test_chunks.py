@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from store.arrays import ArraySpec, create_array, write_shard
 from store.chunks import ChunkReader, in_threads
 from store.errors import ShardDamagedError
-from store.files import StoreFolder
+from store.local import LocalFolder
 from store.schema import shards_of
 
 
@@ -56,7 +56,7 @@ def test_rows_are_those_that_zarr_reads(
     drawn: list[int],
     lost: set[int],
 ) -> None:
-    folder, spec = StoreFolder.at(tmp_path_factory.mktemp("store")), spec_of(num_rows, shard_rows, masks=masks)
+    folder, spec = LocalFolder.at(tmp_path_factory.mktemp("store")), spec_of(num_rows, shard_rows, masks=masks)
     values = values_of(spec, seed=num_rows)
     values[[row for row in empty if row < num_rows]] = 0  # chunks, and whole shards, that Zarr leaves out
     create_array(folder, spec, {})
@@ -71,8 +71,8 @@ def test_rows_are_those_that_zarr_reads(
     np.testing.assert_array_equal(read[:, 0], expected)
 
 
-def made(place: Path, *, masks: bool) -> tuple[StoreFolder, ArraySpec, np.ndarray]:
-    folder, spec = StoreFolder.at(place), spec_of(3, 4, masks=masks)
+def made(place: Path, *, masks: bool) -> tuple[LocalFolder, ArraySpec, np.ndarray]:
+    folder, spec = LocalFolder.at(place), spec_of(3, 4, masks=masks)
     values = values_of(spec, seed=1)
     create_array(folder, spec, {})
     write_shard(folder, spec, shards_of("test", 3, 4)[0], values)
@@ -123,7 +123,7 @@ def open_files(folder: Path) -> int:
 
 
 def test_a_reader_may_be_pickled_and_keeps_few_files_open(tmp_path: Path) -> None:
-    folder, spec = StoreFolder.at(tmp_path), spec_of(100, 1, masks=False)
+    folder, spec = LocalFolder.at(tmp_path), spec_of(100, 1, masks=False)
     values = values_of(spec, seed=1)
     create_array(folder, spec, {})
     for shard in shards_of("test", 100, 1):
@@ -142,7 +142,7 @@ def test_a_shard_that_is_made_anew_under_an_open_reader_gives_no_other_rows(
 ) -> None:
     """A slot that was empty is filled, so the chunks after it lie elsewhere in the new file."""
     monkeypatch.setattr("store.chunks._MAX_OPEN_FILES", 1)
-    folder, spec = StoreFolder.at(tmp_path), spec_of(9, 3, masks=False)
+    folder, spec = LocalFolder.at(tmp_path), spec_of(9, 3, masks=False)
     values = values_of(spec, seed=1)
     before = values.copy()
     before[1] = before[6:] = 0  # a slot, and a whole shard that has no file

@@ -24,7 +24,8 @@ from store.clips import ClipReader, outcomes_of, read_frames, write_frames
 from store.commits import CommitRecord
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError
 from store.features import read_features, write_clip_features
-from store.files import StoreFolder, WrittenFile
+from store.files import WrittenFile
+from store.local import LocalFolder
 from store.schema import Shard
 from store.store import Store
 from tests.clips_on_disk import SMALL, run_preprocess, write_mixed_dataset
@@ -42,7 +43,7 @@ Load = Callable[[int], LoadedModel]
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Frames and masks, no features. Not to be changed."""
     folder = tmp_path_factory.mktemp("mixed")
-    return run_preprocess(write_mixed_dataset(folder), folder / "store").folder.root
+    return Path(run_preprocess(write_mixed_dataset(folder), folder / "store").place)
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def with_alpha(loaded: LoadedModel, scale: float) -> LoadedModel:
 
 
 def array(opened: Store, name: str) -> NDArray[np.float32]:
-    return np.asarray(zarr.open_array(opened.folder.path(f"features.zarr/{name}"), mode="r")[:], dtype=np.float32)
+    return np.asarray(zarr.open_array((Path(opened.place) / f"features.zarr/{name}"), mode="r")[:], dtype=np.float32)
 
 
 def test_features_are_those_of_the_encoder(store: Store, load: Load) -> None:
@@ -105,10 +106,10 @@ def test_rows_are_of_unit_norm_and_failed_videos_are_nan(store: Store, load: Loa
 
 def test_a_second_run_encodes_nothing_and_changes_no_byte(store: Store, load: Load) -> None:
     encode(store, load(0), OPTIONS)
-    before = tree_digest(store.folder.root)
+    before = tree_digest(Path(store.place))
     again = encode(store, load(0), OPTIONS)
     assert [(one.tally.num_videos, one.num_clips_encoded) for one in again] == [(2, 0), (5, 0)]
-    assert tree_digest(store.folder.root) == before
+    assert tree_digest(Path(store.place)) == before
 
 
 class Killed(BaseException):
@@ -118,10 +119,10 @@ class Killed(BaseException):
 def test_killed_at_any_write_and_run_again_the_bytes_are_the_same(
     made: Path, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, num_writes, kill_at = StoreFolder.write, 0, 0
+    write, num_writes, kill_at = LocalFolder.write, 0, 0
     loaded, options = load(0), replace(OPTIONS, splits=("test",))
 
-    def counted(folder: StoreFolder, name: str, content: bytes | memoryview) -> WrittenFile:
+    def counted(folder: LocalFolder, name: str, content: bytes | memoryview) -> WrittenFile:
         nonlocal num_writes
         num_writes += 1
         if num_writes == kill_at:
@@ -130,7 +131,7 @@ def test_killed_at_any_write_and_run_again_the_bytes_are_the_same(
             raise Killed
         return write(folder, name, content)
 
-    monkeypatch.setattr(StoreFolder, "write", counted)
+    monkeypatch.setattr(LocalFolder, "write", counted)
     whole = Store.open(shutil.copytree(made, tmp_path / "whole"))
     encode(whole, loaded, options)
     total = num_writes
@@ -142,8 +143,8 @@ def test_killed_at_any_write_and_run_again_the_bytes_are_the_same(
             encode(store, loaded, options)
         kill_at = 0
         encode(store, loaded, options)
-        assert tree_digest(store.folder.root) == tree_digest(whole.folder.root), f"killed at write {number}"
-        shutil.rmtree(store.folder.root)
+        assert tree_digest(Path(store.place)) == tree_digest(Path(whole.place)), f"killed at write {number}"
+        shutil.rmtree(Path(store.place))
 
 
 def test_what_is_half_done_is_not_scored(store: Store, load: Load) -> None:
@@ -155,16 +156,16 @@ def test_what_is_half_done_is_not_scored(store: Store, load: Load) -> None:
 
 def test_other_inputs_under_the_same_name_are_refused(store: Store, load: Load) -> None:
     encode(store, load(0), OPTIONS)
-    before = tree_digest(store.folder.root)
+    before = tree_digest(Path(store.place))
     with pytest.raises(StoreMismatchError, match=r"model.weights_sha256 is .* in the store and .* now.*--overwrite"):
         encode(store, load(1), OPTIONS)
     with pytest.raises(StoreMismatchError, match='alpha is "masks" in the store and "ones" now'):
         encode(store, load(0), replace(OPTIONS, alpha=AlphaSource.ONES))
-    assert tree_digest(store.folder.root) == before
+    assert tree_digest(Path(store.place)) == before
     encode(store, load(1), OPTIONS, overwrite=True)
-    assert tree_digest(store.folder.root) != before
+    assert tree_digest(Path(store.place)) != before
     encode(store, load(0), OPTIONS, overwrite=True)
-    assert tree_digest(store.folder.root) == before
+    assert tree_digest(Path(store.place)) == before
 
 
 def features_of(store: Store, loaded: LoadedModel, alpha: AlphaSource, seed: int = 0) -> NDArray[np.float32]:
@@ -206,14 +207,14 @@ def test_one_split_alone(store: Store, load: Load) -> None:
 
 
 def test_splits_masks_and_names_that_are_not_there(store: Store, load: Load) -> None:
-    before = tree_digest(store.folder.root)
+    before = tree_digest(Path(store.place))
     with pytest.raises(NotInStoreError, match="no split 'val'"):
         encode(store, load(0), replace(OPTIONS, splits=("val",)))
     with pytest.raises(NotInStoreError, match="no masks .high. for split .train. .*there are .default."):
         encode(store, load(0), replace(OPTIONS, mask_name="high"))
     with pytest.raises(ValueError, match="feature set name"):
         encode(store, load(0), replace(OPTIONS, features="../x"))
-    assert tree_digest(store.folder.root) == before
+    assert tree_digest(Path(store.place)) == before
 
 
 def make_frames_anew(store: Store, shard: Shard) -> None:

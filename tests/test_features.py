@@ -163,5 +163,5 @@ def test_features_that_were_being_made_again_when_the_run_was_killed_are_owed(
         encode_clips(made, "mine", clips)
     with pytest.raises(KeyboardInterrupt):
         write_text_features(made, "mine", captions, unit_rows(captions.num_rows, 7))
-    assert committed(made.folder, clips, features_stage("mine", "video")) is None
-    assert committed(made.folder, captions, features_stage("mine", "text")) is None
+    assert committed(made, clips, features_stage("mine", "video")) is None
+    assert committed(made, captions, features_stage("mine", "text")) is None

@@ -49,12 +49,12 @@ def train(
 
 
 def test_one_seed_gives_one_checkpoint_to_the_byte(store: Store, config: str, tmp_path: Path) -> None:
-    before = tree_digest(store.folder.root)
+    before = tree_digest(Path(store.place))
     results = [train(store, config, tmp_path / name) for name in "ab"]
     assert results[0] == results[1] == read_history(tmp_path / "a")
     assert tree_digest(tmp_path / "a") == tree_digest(tmp_path / "b")
     assert sorted(tree_digest(tmp_path / "a")) == ["config.json", "history.json", "model.safetensors"]
-    assert tree_digest(store.folder.root) == before
+    assert tree_digest(Path(store.place)) == before
 
 
 def test_training_tells_every_step_and_epoch(store: Store, config: str, tmp_path: Path) -> None:

@@ -26,12 +26,12 @@ from pipeline.executors import local_dask
 from pipeline.isolation.decoder import DecodeRequest, IsolatedDecoder
 from pipeline.isolation.process import DecoderStartError
 from pipeline.plan import Tally
-from pipeline.preprocess import open_store, plan_preprocess, preprocess
+from pipeline.preprocess import plan_preprocess, preprocess
 from pipeline.video.clips import DecodedClip, DecodeOptions, VideoError
 from store.clips import outcomes_of
 from store.errors import StoreWriteError
 from store.store import Store
-from tests.clips_on_disk import SMALL, record, write_clip, write_manifest
+from tests.clips_on_disk import SMALL, opened_store, record, write_clip, write_manifest
 from tests.decoders import misbehave, still_clip
 
 OPTIONS = DecodeOptions(3, 32, timeout_seconds=0.3)
@@ -228,7 +228,7 @@ def two_shards(tmp_path: Path) -> tuple[Store, Path]:
         (tmp_path / f"{name}.mp4").write_bytes(name.encode())
     manifest = write_manifest(tmp_path, [record(name, f"{name}.mp4") for name in names])
     options = replace(SMALL, shard_size=4, timeout_seconds=0.3)
-    return open_store(read_dataset("jsonl", manifest), str(tmp_path / "store"), options), tmp_path
+    return opened_store(read_dataset("jsonl", manifest), str(tmp_path / "store"), options), tmp_path
 
 
 @pytest.mark.parametrize("workers", [0, 2])

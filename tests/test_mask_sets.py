@@ -28,6 +28,8 @@ from store.clips import (
 from store.commits import CommitRecord, VideoOutcome, commit_name
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError, StoreWriteError
 from store.files import StoreFolder, WrittenFile
+from store.growth import create_store
+from store.local import LocalFolder
 from store.mask_sets import mask_set_names, remove_mask_set
 from store.schema import Shard, VideoStatus
 from store.store import Store
@@ -48,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def copy(made: Store, tmp_path: Path) -> Store:
-    return Store.open(shutil.copytree(made.folder.root, tmp_path / "copy"))
+    return Store.open(shutil.copytree(Path(made.place), tmp_path / "copy"))
 
 
 def run(store: Store, options: MaskOptions = HIGH, name: str = NAME, *, overwrite: bool = False) -> int:
@@ -60,9 +62,9 @@ def run(store: Store, options: MaskOptions = HIGH, name: str = NAME, *, overwrit
 
 
 def test_masks_made_later_are_byte_for_byte_those_of_preprocess(copy: Store) -> None:
-    before = tree_digest(copy.folder.root)
+    before = tree_digest(Path(copy.place))
     assert run(copy, SMALL.masks, overwrite=True) == 4
-    after = tree_digest(copy.folder.root)
+    after = tree_digest(Path(copy.place))
     assert {name: after[name] for name in before} == before
     new = sorted(set(after) - set(before))
     arrays = [name for name in new if name.startswith("clips.zarr") and "zarr.json" not in name]
@@ -79,22 +81,22 @@ def test_another_threshold_needs_no_video_and_a_second_run_nothing(copy: Store) 
     clips = ClipReader(copy, "test", NAME).read([0, 2])
     for frames, masks in zip(clips.frames, clips.masks, strict=True):
         np.testing.assert_array_equal(masks, clip_masks(frames, HIGH).masks)
-    before = tree_digest(copy.folder.root)
+    before = tree_digest(Path(copy.place))
     assert run(copy) == 0
-    assert tree_digest(copy.folder.root) == before
+    assert tree_digest(Path(copy.place)) == before
 
 
 def test_dask_gives_the_same_bytes(copy: Store, made: Store, tmp_path: Path) -> None:
     run(copy)
-    other = Store.open(shutil.copytree(made.folder.root, tmp_path / "dask"))
+    other = Store.open(shutil.copytree(Path(made.place), tmp_path / "dask"))
     create_mask_set(other, NAME, HIGH)
     with local_dask(1) as executor:
         make_mask_set(other, NAME, HIGH, plan_masks(other, NAME), executor)
-    assert tree_digest(other.folder.root) == tree_digest(copy.folder.root)
+    assert tree_digest(Path(other.place)) == tree_digest(Path(copy.place))
 
 
 def test_other_options_are_refused_and_overwrite_removes_that_mask_set_alone(copy: Store) -> None:
-    before = tree_digest(copy.folder.root)
+    before = tree_digest(Path(copy.place))
     run(copy)
     with pytest.raises(StoreMismatchError, match=r"threshold is 60.0 in the store and 25.0 now"):
         run(copy, SMALL.masks)
@@ -102,18 +104,18 @@ def test_other_options_are_refused_and_overwrite_removes_that_mask_set_alone(cop
     assert mask_set_names(copy) == ("default", NAME)
     remove_mask_set(copy, NAME)
     assert mask_set_names(copy) == ("default",)
-    assert tree_digest(copy.folder.root) == before
+    assert tree_digest(Path(copy.place)) == before
 
 
 def test_frames_that_are_not_there_or_came_later_are_noticed(copy: Store) -> None:
     run(copy)
-    record = copy.folder.path(commit_name(copy.shards("test")[1], FRAMES_STAGE))
+    record = Path(copy.place) / commit_name(copy.shards("test")[1], FRAMES_STAGE)
     content = record.read_bytes()
     record.unlink()
-    before = tree_digest(copy.folder.root)
+    before = tree_digest(Path(copy.place))
     with pytest.raises(ShardIncompleteError, match=r"test/00001 .* has no frames yet.*fda preprocess"):
         run(copy, overwrite=True)
-    assert tree_digest(copy.folder.root) == before
+    assert tree_digest(Path(copy.place)) == before
     record.write_bytes(content)
     assert run(copy) == 0
 
@@ -134,10 +136,10 @@ def test_frames_that_are_made_anew_while_masks_are_computed_leave_these_owed(
 
 
 def test_consecutive_needs_neighbours(copy: Store) -> None:
-    before = tree_digest(copy.folder.root)
+    before = tree_digest(Path(copy.place))
     with pytest.raises(NotInStoreError, match="--neighbours"):
         run(copy, replace(HIGH, difference=Difference.CONSECUTIVE))
-    assert tree_digest(copy.folder.root) == before
+    assert tree_digest(Path(copy.place)) == before
 
 
 def test_a_summary_of_a_mask_set_that_is_not_there(copy: Store) -> None:
@@ -160,7 +162,9 @@ def test_the_summary_is_that_of_the_masks(copy: Store) -> None:
 @pytest.mark.parametrize("neighbours", [False, True])
 def test_frames_that_a_clip_lacks_have_no_masks(tmp_path: Path, neighbours: bool) -> None:
     """A clip of two frames, one of three, and a video that failed, in slots for three."""
-    store = Store.create(tmp_path / "store", replace(make_manifest(3), neighbours=neighbours), make_catalog(3))
+    store = create_store(
+        StoreFolder.at(tmp_path / "store"), replace(make_manifest(3), neighbours=neighbours), make_catalog(3)
+    )[0]
     create_clip_arrays(store, {})
     shard = store.shards("test")[0]
     frames = np.stack([clip_frames(row) for row in range(3)])
@@ -199,9 +203,9 @@ class Killed(BaseException):
 def test_killed_at_any_write_and_run_again(
     made: Store, copy: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, half: bool
 ) -> None:
-    write, num_writes, last = StoreFolder.write, 0, 0
+    write, num_writes, last = LocalFolder.write, 0, 0
 
-    def faulty(folder: StoreFolder, name: str, content: bytes | memoryview) -> WrittenFile:
+    def faulty(folder: LocalFolder, name: str, content: bytes | memoryview) -> WrittenFile:
         nonlocal num_writes
         num_writes += 1
         if num_writes == last:
@@ -211,29 +215,28 @@ def test_killed_at_any_write_and_run_again(
         return write(folder, name, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(StoreFolder, "write", faulty)
+        patch.setattr(LocalFolder, "write", faulty)
         run(copy)
-    whole, total = tree_digest(copy.folder.root), num_writes
+    whole, total = tree_digest(Path(copy.place)), num_writes
     assert total == 2 + 4 + 4 - 1  # array metadata, commits, shards, of which one holds no mask
     for last in range(1, total + 1):
-        store = Store.open(shutil.copytree(made.folder.root, tmp_path / str(last)))
+        store = Store.open(shutil.copytree(Path(made.place), tmp_path / str(last)))
         num_writes = 0
         with monkeypatch.context() as patch, suppress(Killed):
-            patch.setattr(StoreFolder, "write", faulty)
+            patch.setattr(LocalFolder, "write", faulty)
             run(store)
         assert num_writes == last
-        left = tree_digest(store.folder.root, leave_out=("partial",))
+        left = tree_digest(Path(store.place), leave_out=("partial",))
         assert {name: whole[name] for name in left} == left
         run(store)
-        assert tree_digest(store.folder.root) == whole
-        assert not store.folder.path("partial").exists()
+        assert tree_digest(Path(store.place)) == whole
 
 
 def test_a_removal_that_was_killed_and_run_again(
     made: Store, copy: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(copy)
-    whole = tree_digest(copy.folder.root)
+    whole = tree_digest(Path(copy.place))
     rmtree, num_removed, last = shutil.rmtree, 0, 0
 
     def faulty(path: Path) -> None:
@@ -245,29 +248,29 @@ def test_a_removal_that_was_killed_and_run_again(
         rmtree(path)
 
     for last in range(1, 5):
-        store = Store.open(shutil.copytree(made.folder.root, tmp_path / str(last)))
+        store = Store.open(shutil.copytree(Path(made.place), tmp_path / str(last)))
         run(store, SMALL.masks)
         num_removed = 0
         with monkeypatch.context() as patch:
-            patch.setattr("store.mask_sets.shutil.rmtree", faulty)
+            patch.setattr("store.local.shutil.rmtree", faulty)
             with pytest.raises(Killed):
                 run(store, HIGH, overwrite=True)
         lost = {"train": last > 1, "test": last > 2}  # commit records go first, split by split
         for split, all_lost in lost.items():
-            folder = store.folder.path(f"commits/{split}/masks/{NAME}")
+            folder = Path(store.place) / f"commits/{split}/masks/{NAME}"
             assert not (all_lost and folder.exists())
         run(store, HIGH, overwrite=True)
-        assert tree_digest(store.folder.root) == whole
+        assert tree_digest(Path(store.place)) == whole
 
 
 def test_a_full_disk_is_an_error_that_can_be_mended(copy: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(folder: StoreFolder, name: str, content: bytes | memoryview) -> WrittenFile:
+    def full(folder: LocalFolder, name: str, content: bytes | memoryview) -> WrittenFile:
         raise StoreWriteError(f"cannot write {name}")
 
     create_mask_set(copy, NAME, HIGH)
     plan = plan_masks(copy, NAME)
     with monkeypatch.context() as patch:
-        patch.setattr(StoreFolder, "write", full)
+        patch.setattr(LocalFolder, "write", full)
         with pytest.raises(StoreWriteError):
             make_mask_set(copy, NAME, HIGH, plan, run_synchronously)
     assert len(plan_masks(copy, NAME).owed) == 4

@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import pipeline.preprocess
-import store.files
+import store.local
 from pipeline.datasets import read_dataset
 from pipeline.events import Event, ItemsDone, RunPlanned
 from pipeline.executors import local_dask, run_synchronously
 from pipeline.isolation.decoder import DecodeRequest
 from pipeline.masks import MaskOptions, difference_masks
 from pipeline.plan import Plan
-from pipeline.preprocess import PreprocessOptions, PreprocessResult, open_store, plan_preprocess, preprocess
+from pipeline.preprocess import PreprocessOptions, PreprocessResult, plan_preprocess, preprocess
 from pipeline.video.clips import DecodeOptions, VideoError
 from pipeline.video.decoding import decode_clip
 from store.clips import FRAMES_STAGE, ClipReader, masks_stage, outcomes_of, slot_checksum
@@ -35,9 +35,10 @@ from store.commits import commit_name
 from store.errors import StoreMismatchError, StoreWriteError
 from store.files import StoreFolder, WrittenFile
 from store.jpeg import JpegCodec
+from store.local import LocalFolder
 from store.schema import VideoStatus
 from store.store import Store, remove_store
-from tests.clips_on_disk import SIZE, SMALL, moving_frames, run_preprocess, write_mixed_dataset
+from tests.clips_on_disk import SIZE, SMALL, moving_frames, opened_store, run_preprocess, write_mixed_dataset
 from tests.decoders import RememberingDecoder
 from tests.stores import tree_digest
 from tests.videos import cut, write_video
@@ -59,12 +60,12 @@ def made(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture
 def copy(made: Store, tmp_path: Path) -> Store:
     """A copy of `made` that may be changed."""
-    return Store.open(shutil.copytree(made.folder.root, tmp_path / "copy"))
+    return Store.open(shutil.copytree(Path(made.place), tmp_path / "copy"))
 
 
 def run(manifest: Path, place: Path, options: PreprocessOptions = SMALL) -> tuple[Plan, PreprocessResult]:
     dataset = read_dataset("jsonl", manifest)
-    opened = open_store(dataset, str(place), options)
+    opened = opened_store(dataset, str(place), options)
     plan = plan_preprocess(opened, options)
     return plan, preprocess(opened, dataset.root, plan, options)
 
@@ -86,7 +87,7 @@ def rows_of(opened: Store, split: str, stage: str = FRAMES_STAGE) -> list[tuple[
 def test_frames_are_those_of_decode_clip(manifest: Path, made: Store, video_id: str, split: str, row: int) -> None:
     num_frames = 2 if split == "train" else 3
     clip = decode_clip(manifest.parent / f"{video_id}.mp4", DecodeOptions(num_frames, SIZE)).sample
-    group = zarr.open_group(made.folder.path("clips.zarr"), mode="r")[split]
+    group = zarr.open_group((Path(made.place) / "clips.zarr"), mode="r")[split]
     assert isinstance(group, zarr.Group)
     for name, expected in (
         ("frames", clip.frames),
@@ -120,12 +121,12 @@ def test_every_failed_video_is_a_row_with_a_status_and_a_reason(made: Store) -> 
     ]
     for outcome in outcomes:
         assert bool(outcome.reason) is not outcome.filled
-        assert str(made.folder.root) not in (outcome.reason or "")
+        assert str(Path(made.place)) not in (outcome.reason or "")
     assert rows_of(made, "test", masks_stage(SMALL.mask_name)) == rows_of(made, "test")
 
 
 def test_a_failed_video_leaves_the_fill_values_and_is_never_read(made: Store) -> None:
-    group = zarr.open_group(made.folder.path("clips.zarr/test"), mode="r")
+    group = zarr.open_group((Path(made.place) / "clips.zarr/test"), mode="r")
     failed = [1, 3, 4]
     for name, fill in (("frames", 0), ("pts_seconds", np.nan), ("frame_index", -1), ("masks/default", False)):
         array = group[name]
@@ -138,7 +139,7 @@ def test_a_failed_video_leaves_the_fill_values_and_is_never_read(made: Store) ->
 def test_the_result_counts_every_video(manifest: Path, tmp_path: Path) -> None:
     heard: list[Event] = []
     dataset = read_dataset("jsonl", manifest)
-    opened = open_store(dataset, str(tmp_path / "store"), SMALL)
+    opened = opened_store(dataset, str(tmp_path / "store"), SMALL)
     plan = plan_preprocess(opened, SMALL)
     result = preprocess(opened, dataset.root, plan, SMALL, listener=heard.append)
     assert result.tally.num_videos == 7
@@ -167,11 +168,11 @@ def test_a_file_that_is_cut_off_after_its_last_frame_gives_a_clip(manifest: Path
 
 def test_the_synchronous_executor_and_dask_give_the_same_bytes(manifest: Path, made: Store, tmp_path: Path) -> None:
     dataset = read_dataset("jsonl", manifest)
-    opened = open_store(dataset, str(tmp_path / "dask"), SMALL)
+    opened = opened_store(dataset, str(tmp_path / "dask"), SMALL)
     plan = plan_preprocess(opened, SMALL)
     with local_dask(2) as executor:
         result = preprocess(opened, dataset.root, plan, SMALL, executor)
-    assert tree_digest(opened.folder.root) == tree_digest(made.folder.root)
+    assert tree_digest(Path(opened.place)) == tree_digest(Path(made.place))
     assert result.tally.num_videos == 7
     assert {failure.video_id for failure in result.tally.failures} == {"gone", "cut", "text"}
 
@@ -182,14 +183,14 @@ def test_any_order_of_the_shards_gives_the_same_bytes(
 ) -> None:
     monkeypatch.setattr(pipeline.preprocess, "SORTED_UP_TO", 0)
     dataset = read_dataset("jsonl", manifest)
-    opened = open_store(dataset, str(tmp_path / "store"), SMALL)
+    opened = opened_store(dataset, str(tmp_path / "store"), SMALL)
     plan = plan_preprocess(opened, SMALL)
     preprocess(opened, dataset.root, replace(plan, owed=plan.owed[::step]), SMALL, run_synchronously)
-    assert tree_digest(opened.folder.root) == tree_digest(made.folder.root)
+    assert tree_digest(Path(opened.place)) == tree_digest(Path(made.place))
 
 
 def test_the_shards_with_most_bytes_of_video_begin_first(manifest: Path, tmp_path: Path) -> None:
-    opened = open_store(read_dataset("jsonl", manifest), str(tmp_path / "store"), SMALL)
+    opened = opened_store(read_dataset("jsonl", manifest), str(tmp_path / "store"), SMALL)
     folder, asked = tmp_path / "videos", list[str]()
     folder.mkdir()
     for number, video_id in enumerate(["test_0", "gone", "-x_é", "cut", "text", "train_0"]):
@@ -211,18 +212,18 @@ def test_the_shards_with_most_bytes_of_video_begin_first(manifest: Path, tmp_pat
 
 
 def test_a_second_run_owes_nothing_and_changes_no_byte(manifest: Path, copy: Store) -> None:
-    before = {path: path.stat().st_mtime_ns for path in copy.folder.root.rglob("*") if path.is_file()}
-    plan, result = run(manifest, copy.folder.root)
+    before = {path: path.stat().st_mtime_ns for path in Path(copy.place).rglob("*") if path.is_file()}
+    plan, result = run(manifest, Path(copy.place))
     assert plan.owed == ()
     assert (result.num_frames, result.num_source_bytes, result.tally.num_videos) == (0, 0, 7)
     assert [failure.reason for failure in result.tally.failures if not failure.reason] == []
-    assert {path: path.stat().st_mtime_ns for path in copy.folder.root.rglob("*") if path.is_file()} == before
+    assert {path: path.stat().st_mtime_ns for path in Path(copy.place).rglob("*") if path.is_file()} == before
 
 
 def test_a_store_does_not_depend_on_where_it_and_its_videos_lie(manifest: Path, made: Store, tmp_path: Path) -> None:
     videos = shutil.copytree(manifest.parent, tmp_path / "elsewhere")
     opened = run_preprocess(videos / manifest.name, tmp_path / "a" / "b")
-    assert tree_digest(opened.folder.root) == tree_digest(made.folder.root)
+    assert tree_digest(Path(opened.place)) == tree_digest(Path(made.place))
 
 
 @pytest.mark.parametrize("array", ["frames", "pts_seconds", "frame_index", "masks/default"])
@@ -230,17 +231,17 @@ def test_a_store_does_not_depend_on_where_it_and_its_videos_lie(manifest: Path, 
 def test_a_shard_file_that_is_lost_or_cut_is_made_again(
     manifest: Path, made: Store, copy: Store, array: str, harm: str
 ) -> None:
-    folder = copy.folder.path(f"clips.zarr/test/{array}/c/0")
+    folder = Path(copy.place) / f"clips.zarr/test/{array}/c/0"
     path = next(path for path in folder.rglob("*") if path.is_file())
     content = path.read_bytes()
     if harm == "delete":
         path.unlink()
     else:
         path.write_bytes({"truncate": content[:-1], "empty": b"", "lengthen": content + b"0"}[harm])
-    plan, _ = run(manifest, copy.folder.root)
+    plan, _ = run(manifest, Path(copy.place))
     stage = masks_stage(SMALL.mask_name) if array.startswith("masks") else FRAMES_STAGE
     assert [(owed.shard.key, owed.stages[0]) for owed in plan.owed] == [("test/00000", stage)]
-    assert tree_digest(copy.folder.root) == tree_digest(made.folder.root)
+    assert tree_digest(Path(copy.place)) == tree_digest(Path(made.place))
 
 
 @pytest.mark.parametrize("stage", ["frames", "masks/default"])
@@ -248,12 +249,12 @@ def test_a_shard_file_that_is_lost_or_cut_is_made_again(
 def test_a_commit_record_that_is_lost_or_damaged_is_made_again(
     manifest: Path, made: Store, copy: Store, stage: str, content: bytes | None
 ) -> None:
-    path = copy.folder.path(commit_name(copy.shards("test")[1], stage))
+    path = Path(copy.place) / commit_name(copy.shards("test")[1], stage)
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    run(manifest, copy.folder.root)
-    assert tree_digest(copy.folder.root) == tree_digest(made.folder.root)
+    run(manifest, Path(copy.place))
+    assert tree_digest(Path(copy.place)) == tree_digest(Path(made.place))
 
 
 # Other options
@@ -274,24 +275,24 @@ def test_a_commit_record_that_is_lost_or_damaged_is_made_again(
 def test_other_options_are_refused_with_both_values_and_change_nothing(
     manifest: Path, copy: Store, options: PreprocessOptions, message: str
 ) -> None:
-    before = tree_digest(copy.folder.root)
+    before = tree_digest(Path(copy.place))
     with pytest.raises(StoreMismatchError, match=message):
-        run(manifest, copy.folder.root, options)
-    assert tree_digest(copy.folder.root) == before
-    remove_store(copy.folder.root)
-    _, result = run(manifest, copy.folder.root, options)
+        run(manifest, Path(copy.place), options)
+    assert tree_digest(Path(copy.place)) == before
+    remove_store(copy.folder)
+    _, result = run(manifest, Path(copy.place), options)
     assert result.tally.num_videos == 7
 
 
 def test_another_data_set_is_refused(manifest: Path, copy: Store, tmp_path: Path) -> None:
     other = tmp_path / "other.jsonl"
     other.write_text(manifest.read_text().replace("one", "uno"))
-    with pytest.raises(StoreMismatchError, match=r"dataset.digest is .* in the store and .* now"):
-        run(other, copy.folder.root)
+    with pytest.raises(StoreMismatchError, match=r"is no longer in the data set"):
+        run(other, Path(copy.place))
 
 
 def test_the_time_limit_is_no_part_of_what_made_the_store(manifest: Path, copy: Store) -> None:
-    plan, _ = run(manifest, copy.folder.root, replace(SMALL, timeout_seconds=5.0))
+    plan, _ = run(manifest, Path(copy.place), replace(SMALL, timeout_seconds=5.0))
     assert plan.owed == ()
 
 
@@ -323,12 +324,12 @@ def test_another_mask_set_needs_no_video(manifest: Path, made: Store, copy: Stor
     (tmp_path / "no videos").mkdir()
     lonely = Path(shutil.copy(manifest, tmp_path / "no videos"))
     other = replace(SMALL, mask_name="high", masks=MaskOptions(threshold=60, kernel_size=1, min_area=0))
-    plan, result = run(lonely, copy.folder.root, other)
+    plan, result = run(lonely, Path(copy.place), other)
     assert {owed.stages for owed in plan.owed} == {(masks_stage("high"),)}
     assert (result.num_frames, result.num_source_bytes) == (0, 0)
     assert [failure.video_id for failure in result.tally.failures] == ["gone", "cut", "text"]
-    after = tree_digest(copy.folder.root)
-    assert {name: after[name] for name in tree_digest(made.folder.root)} == tree_digest(made.folder.root)
+    after = tree_digest(Path(copy.place))
+    assert {name: after[name] for name in tree_digest(Path(made.place))} == tree_digest(Path(made.place))
     clips = ClipReader(copy, "test", "high").read([0])
     np.testing.assert_array_equal(clips.masks[0], difference_masks(clips.frames[0], other.masks))
     assert bool((clips.masks != ClipReader(copy, "test", "default").read_masks([0])).any())
@@ -359,9 +360,9 @@ class FaultyDisk:
 
     @contextmanager
     def failing_at(self, number: int | None, fault: Fault) -> Iterator[None]:
-        write, self.num_writes = StoreFolder.write, 0
+        write, self.num_writes = LocalFolder.write, 0
 
-        def faulty(folder: StoreFolder, name: str, content: bytes | memoryview) -> WrittenFile:
+        def faulty(folder: LocalFolder, name: str, content: bytes | memoryview) -> WrittenFile:
             self.num_writes += 1
             if self.num_writes != number:
                 return write(folder, name, content)
@@ -373,7 +374,7 @@ class FaultyDisk:
             raise Killed
 
         with self.monkeypatch.context() as patch:
-            patch.setattr(StoreFolder, "write", faulty)
+            patch.setattr(LocalFolder, "write", faulty)
             yield
 
     def _on_a_full_disk(
@@ -400,7 +401,7 @@ def test_a_fault_at_any_write_and_a_run_again_end_as_one_undisturbed_run(
 ) -> None:
     disk = FaultyDisk(monkeypatch)
     with disk.failing_at(None, fault):
-        whole = tree_digest(run_preprocess(manifest, tmp_path / "whole", TWO_SHARDS, decoder=REMEMBERING).folder.root)
+        whole = tree_digest(Path(run_preprocess(manifest, tmp_path / "whole", TWO_SHARDS, decoder=REMEMBERING).place))
     num_writes = disk.num_writes
     assert num_writes > 20
     for number in range(1, num_writes + 1):
@@ -413,7 +414,7 @@ def test_a_fault_at_any_write_and_a_run_again_end_as_one_undisturbed_run(
         if fault is Fault.FULL:
             assert "no space left on the disk" in str(caught.value)
             assert "run the same command again" in str(caught.value)
-            assert not list(place.glob("partial/*"))
+            assert not [path for path in place.glob("partial/**/*") if path.is_file()]
         assert_commits_vouch_for_what_stands(place, whole)
         run_preprocess(manifest, place, TWO_SHARDS, decoder=REMEMBERING)
         assert tree_digest(place) == whole, f"after {fault.value} at write {number}"
@@ -443,12 +444,12 @@ def test_killed_again_and_again(
         disk = FaultyDisk(patch)
         for number, fault in kills:
             with disk.failing_at(number, fault), suppress(Killed, StoreWriteError):
-                opened = open_store(dataset, str(place), SMALL)
+                opened = opened_store(dataset, str(place), SMALL)
                 plan = plan_preprocess(opened, SMALL)
                 turned = replace(plan, owed=plan.owed[start:] + plan.owed[:start])
                 preprocess(opened, dataset.root, turned, SMALL, decoder=REMEMBERING)
     opened = run_preprocess(manifest, place, decoder=REMEMBERING)
-    assert tree_digest(opened.folder.root) == tree_digest(made.folder.root)
+    assert tree_digest(Path(opened.place)) == tree_digest(Path(made.place))
     assert not (place / "partial").exists()
 
 
@@ -457,7 +458,7 @@ def test_a_removal_that_was_killed_can_be_repeated(
 ) -> None:
     """`--overwrite`, killed while it removes: whatever is left is still known for a store."""
     unlink, num_unlinked = os.unlink, 0
-    num_files = len([path for path in copy.folder.root.rglob("*") if path.is_file()])
+    num_files = len([path for path in Path(copy.place).rglob("*") if path.is_file()])
 
     def killed_in_time(path: str, *, dir_fd: int | None = None) -> None:
         nonlocal num_unlinked
@@ -470,18 +471,18 @@ def test_a_removal_that_was_killed_can_be_repeated(
         patch.setattr(os, "unlink", killed_in_time)
         for _ in range(num_files):
             with suppress(Killed):
-                remove_store(copy.folder.root)
+                remove_store(copy.folder)
     assert num_unlinked > num_files
-    assert not copy.folder.root.exists()
-    run(manifest, copy.folder.root)
-    assert tree_digest(copy.folder.root) == tree_digest(made.folder.root)
+    assert tree_digest(Path(copy.place)) == {}
+    run(manifest, Path(copy.place))
+    assert tree_digest(Path(copy.place)) == tree_digest(Path(made.place))
 
 
 def test_a_run_that_ends_takes_nothing_away_from_another(manifest: Path, made: Store, tmp_path: Path) -> None:
     """Two runs on one store: each file of the one is on its way once when the other ends and cleans up."""
     place, dataset = tmp_path / "store", read_dataset("jsonl", manifest)
-    opened = open_store(dataset, str(place), SMALL)
-    write_through, num_written, num_before = store.files._write_through, 0, len(tree_digest(place))
+    opened = opened_store(dataset, str(place), SMALL)
+    write_through, num_written, num_before = store.local._write_through, 0, len(tree_digest(place))
 
     def other_run_ends(path: Path, content: bytes | memoryview) -> None:
         nonlocal num_written
@@ -491,7 +492,7 @@ def test_a_run_that_ends_takes_nothing_away_from_another(manifest: Path, made: S
             opened.folder.remove_partial_files()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store.files, "_write_through", other_run_ends)
+        patch.setattr(store.local, "_write_through", other_run_ends)
         preprocess(opened, dataset.root, plan_preprocess(opened, SMALL), SMALL)
     assert num_written == 2 * (len(tree_digest(place)) - num_before)
-    assert tree_digest(place) == tree_digest(made.folder.root)
+    assert tree_digest(place) == tree_digest(Path(made.place))

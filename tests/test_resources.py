@@ -27,7 +27,7 @@ import psutil
 from pipeline.datasets import read_dataset
 from pipeline.events import ItemsDone
 from pipeline.isolation.decoder import IsolatedDecoder
-from pipeline.preprocess import PreprocessOptions, open_store, plan_preprocess, preprocess
+from pipeline.preprocess import PreprocessOptions, plan_preprocess, preprocess
 
 options = PreprocessOptions(**json.loads(sys.argv[3]))
 dataset, me, seen = read_dataset("jsonl", Path(sys.argv[1])), psutil.Process(), []
@@ -41,7 +41,7 @@ def watch(event):
         kib = [process.memory_info().rss >> 10 for process in (me, child)]
         seen.append((*kib, me.num_fds(), child.num_fds(), peak(child)))
 
-store = open_store(dataset, sys.argv[2], options)
+store = opened_store(dataset, sys.argv[2], options)
 preprocess(store, dataset.root, plan_preprocess(store, options), options, listener=watch)
 print(json.dumps({"seen": seen, "peak_worker": peak(me), "peak_decoder": max(one[-1] for one in seen)}))
 """

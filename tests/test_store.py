@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from store.catalog import Catalog
 from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError, StoreMissingError
+from store.files import StoreFolder
+from store.growth import create_store
 from store.schema import Caption, SplitLayout, Video, shards_of
 from store.store import Store, remove_store
 from tests.stores import make_catalog, make_manifest, make_store, tree_digest
@@ -52,14 +54,16 @@ def test_two_stores_of_the_same_input_are_equal(tmp_path: Path) -> None:
 def test_other_inputs_are_refused_with_both_values(tmp_path: Path) -> None:
     make_store(tmp_path, 3)
     with pytest.raises(StoreMismatchError, match=r"shard_size is 4 in the store and 8 now.*--overwrite"):
-        Store.create(tmp_path, make_manifest(3, shard_size=8), make_catalog(3))
-    with pytest.raises(StoreMismatchError, match=r"dataset.digest is .*num_videos is 3 in the store and 4 now"):
-        Store.create(tmp_path, make_manifest(4, digest="e" * 64), make_catalog(4))
+        create_store(StoreFolder.at(tmp_path), make_manifest(3, shard_size=8), make_catalog(3))
+    with pytest.raises(StoreMismatchError, match=r"video '-vidéo_2' .* no longer in the data set"):
+        create_store(StoreFolder.at(tmp_path), make_manifest(2), make_catalog(2))
 
 
 def test_other_software_is_not_refused(tmp_path: Path) -> None:
     make_store(tmp_path, 3)
-    again = Store.create(tmp_path, replace(make_manifest(3), software={"numpy": "99"}), make_catalog(3))
+    again = create_store(
+        StoreFolder.at(tmp_path), replace(make_manifest(3), software={"numpy": "99"}), make_catalog(3)
+    )[0]
     assert again.manifest.software != {"numpy": "99"}
 
 
@@ -85,15 +89,15 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StoreFormatError, match=r"not a store and not empty \(it holds 'thesis.tex'\)"):
         make_store(tmp_path, 3)
     with pytest.raises(StoreFormatError, match=r"thesis.tex"):
-        remove_store(tmp_path)
+        remove_store(StoreFolder.at(tmp_path))
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
 def test_removing_a_store(tmp_path: Path) -> None:
     make_store(tmp_path / "store", 3)
-    remove_store(tmp_path / "store")
-    remove_store(tmp_path / "store")
-    assert not (tmp_path / "store").exists()
+    remove_store(StoreFolder.at(tmp_path / "store"))
+    remove_store(StoreFolder.at(tmp_path / "store"))
+    assert tree_digest(tmp_path / "store", leave_out=()) == {}
 
 
 @pytest.mark.parametrize(
@@ -101,8 +105,10 @@ def test_removing_a_store(tmp_path: Path) -> None:
     [
         (b"", "is not the manifest"),
         (b"[]", "is not the manifest"),
-        (b'{"format_version": 2}', "is not the manifest"),
-        (b'{"format_version": 1}', "has store format 1, and this fda reads 2"),
+        (b'{"format_version": 3}', "its checksum is wrong"),
+        (b'{"format_version": "3"}', "is not the manifest"),
+        (b'{"format_version": 2}', "made by an older fda; this one reads format 3: .*--overwrite"),
+        (b'{"format_version": 4}', "made by a newer fda; this one reads format 3: upgrade fda"),
     ],
 )
 def test_a_manifest_that_cannot_be_read(tmp_path: Path, content: bytes, message: str) -> None:
@@ -146,6 +152,7 @@ def test_a_shard_has_the_videos_of_its_rows(splits: list[tuple[int, int]], shard
 def test_the_manifest_holds_no_clock_time(tmp_path: Path) -> None:
     make_store(tmp_path, 3)
     assert set(json.loads((tmp_path / "store.json").read_text())) == {
+        "fda.sha256",
         "dataset",
         "format_version",
         "frame_codec",

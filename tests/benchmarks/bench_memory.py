@@ -16,9 +16,9 @@ import psutil
 from pipeline.datasets import read_dataset
 from pipeline.events import Event, ItemsDone
 from pipeline.executors import local_dask
-from pipeline.preprocess import PreprocessOptions, open_store, plan_preprocess, preprocess
+from pipeline.preprocess import PreprocessOptions, plan_preprocess, preprocess
 from tests.benchmarks.machine import NUM_CORES
-from tests.clips_on_disk import record, write_clip
+from tests.clips_on_disk import opened_store, record, write_clip
 
 OPTIONS = PreprocessOptions(eval_frames=8, image_size=32)
 LINES = 10
@@ -68,7 +68,7 @@ def main(*, quick: bool = False) -> None:
         lines = (json.dumps(record(f"v{number}", f"{number}.mp4")) for number in range(num_videos))
         manifest.write_text("\n".join(lines))
         dataset = read_dataset("jsonl", manifest)
-        store = open_store(dataset, str(root / "store"), OPTIONS)
+        store = opened_store(dataset, str(root / "store"), OPTIONS)
         plan = plan_preprocess(store, OPTIONS)
         with local_dask(NUM_CORES) as executor:
             preprocess(store, dataset.root, plan, OPTIONS, executor, Watch(num_videos))

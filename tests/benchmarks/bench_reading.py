@@ -11,6 +11,8 @@ from store.arrays import open_array
 from store.catalog import Catalog
 from store.clips import ClipReader, ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
 from store.commits import VideoOutcome
+from store.files import StoreFolder
+from store.growth import create_store
 from store.schema import Shard, SplitLayout, Video, VideoStatus
 from store.store import Manifest, Store
 from tests.benchmarks.measure import interleaved, print_ratios
@@ -22,7 +24,7 @@ def make_store(place: Path) -> Store:
     """A store of random frames, and masks with one square that moves."""
     videos = [Video(f"video{row}", "test", row, f"{row}.mp4") for row in range(NUM_VIDEOS)]
     layout = SplitLayout(NUM_VIDEOS, 0, NUM_FRAMES, SIZE, SIZE)
-    store = Store.create(place, Manifest({}, 16, {"test": layout}, {}, {}), Catalog.of(videos, []))
+    store = create_store(StoreFolder.at(place), Manifest({}, 16, {"test": layout}, {}, {}), Catalog.of(videos, []))[0]
     create_clip_arrays(store, {})
     create_mask_arrays(store, "default", {})
     for shard in store.shards("test"):

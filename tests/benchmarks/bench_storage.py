@@ -31,6 +31,8 @@ from store.clips import (
 )
 from store.codecs import FRAME_CODECS
 from store.commits import VideoOutcome
+from store.files import StoreFolder
+from store.growth import create_store
 from store.schema import Shard, SplitLayout, Video, VideoStatus
 from store.store import Manifest, Store
 from tests.videos import textured_frames
@@ -57,8 +59,8 @@ def empty_store(place: Path, codec: str, shard_size: int, frames: NDArray[np.uin
     num_videos, num_frames, height, width = frames.shape[:4]
     videos = [Video(f"video{row}", "test", row, f"{row}.mp4") for row in range(num_videos)]
     layout = SplitLayout(num_videos, 0, num_frames, height, width)
-    manifest = {"dataset": {}, "options": {}, "software": {}, "shard_size": shard_size, "frame_codec": codec}
-    store = Store.create(place, Manifest(splits={"test": layout}, **manifest), Catalog.of(videos, []))  # type: ignore[arg-type]
+    manifest = Manifest({}, shard_size, {"test": layout}, {}, {}, codec)
+    store = create_store(StoreFolder.at(place), manifest, Catalog.of(videos, []))[0]
     create_clip_arrays(store, {})
     create_mask_arrays(store, "default", {})
     return store
@@ -110,7 +112,7 @@ def compare_codecs(frames: NDArray[np.uint8]) -> None:
             for codec, size in cases:
                 store = empty_store(Path(folder) / "store", codec, size, frames)
                 times[codec, size].append((fill(store, frames), *timed_reads(store, shuffled)))
-                files = store.folder.path("clips.zarr/test/frames/c").rglob("*")
+                files = (Path(store.place) / "clips.zarr/test/frames/c").rglob("*")
                 sizes[codec, size] = sum(file.stat().st_size for file in files if file.is_file()) / len(frames) / 1024
     print(f"\n{len(frames)} clips of shape {frames.shape[1:]}; reading in clips a second")
     print(f"  {'codec':8}{'shard':>6}{'KiB/clip':>10}{'write MB/s':>12}{'whole':>8}{'shuffled':>10}{'by zarr':>9}")

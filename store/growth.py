@@ -1,0 +1,171 @@
+"""Making a store, and letting it grow: what stands in it keeps its place, and new videos come after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from store.catalog import VIDEOS_NAME, Catalog
+from store.errors import StoreMismatchError
+from store.files import StoreFolder
+from store.schema import Caption, Video
+from store.store import MANIFEST_NAME, Manifest, Store, check_empty
+
+NAMED = 3
+"""Videos that an error names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What a data set has that a store of it did not have yet."""
+
+    new_videos: Mapping[str, int]
+    """Split -> videos that were added to it."""
+    num_moved: int = 0
+    """Videos whose files have other paths now."""
+    num_recaptioned: int = 0
+    """Videos of the store whose captions are others now."""
+
+    @property
+    def num_new_videos(self) -> int:
+        """Over all splits."""
+        return sum(self.new_videos.values())
+
+
+NO_GROWTH = Growth({})
+
+
+def create_store(
+    folder: StoreFolder, manifest: Manifest, catalog: Catalog, *, update_captions: bool = False
+) -> tuple[Store, Growth]:
+    """Make a store, or open the one that the same options made, and add the videos that are new to it.
+
+    The manifest is written first where there is nothing, so that what is in the folder is judged by it from then on;
+    where a store grows it is written last, and new rows of the catalogue count from then on. Killed at any point, this
+    can be called again.
+
+    Args:
+        folder: Where it lies.
+        manifest: What is wanted, with the counts of `catalog`.
+        catalog: Every video and caption of the data set.
+        update_captions: Whether videos of the store may have other captions now.
+
+    Raises:
+        StoreMismatchError: The store there was made with other options, or videos of it have gone or changed.
+        StoreFormatError: The folder holds something else.
+    """
+    if folder.num_bytes(MANIFEST_NAME) is None:
+        check_empty(folder)
+    else:
+        there = Manifest.from_bytes(folder.read(MANIFEST_NAME), folder.place)
+        there.check_same(manifest, folder.place)
+        manifest = replace(manifest, software=there.software)
+        if folder.num_bytes(VIDEOS_NAME) is not None:
+            return _grow(Store(folder, there), manifest, catalog, update_captions=update_captions)
+    folder.write(MANIFEST_NAME, manifest.to_bytes())
+    catalog.write(folder)
+    return Store(folder, manifest), NO_GROWTH
+
+
+def _grow(store: Store, manifest: Manifest, catalog: Catalog, *, update_captions: bool) -> tuple[Store, Growth]:
+    there = store.catalog
+    if there.videos.equals(catalog.videos) and there.captions.equals(catalog.captions):
+        return store, NO_GROWTH
+    grown, growth = merged(there, catalog, store.place)
+    if growth.num_recaptioned and not update_captions:
+        raise StoreMismatchError(
+            f"{growth.num_recaptioned} videos of {store.place} have other captions now: give --update-captions to take "
+            "them over (text features are encoded again where they changed), or use another store folder"
+        )
+    layouts = {
+        split: replace(
+            manifest.splits[split],
+            num_videos=grown.split_videos(split).num_rows,
+            num_captions=grown.split_captions(split).num_rows,
+        )
+        for split in grown.splits
+    }
+    dataset = {"name": store.manifest.dataset["name"], "digest": grown.digest()}
+    wanted = replace(manifest, dataset=dataset, splits=layouts)
+    if wanted != store.manifest:
+        grown.write(store.folder)
+        store.folder.write(MANIFEST_NAME, wanted.to_bytes())
+    return Store(store.folder, wanted), growth
+
+
+def merged(there: Catalog, wanted: Catalog, place: str) -> tuple[Catalog, Growth]:
+    """The catalogue of a store to which the new videos of a data set are added, each split's after those it has.
+
+    Args:
+        there: Of the store.
+        wanted: Of the data set.
+        place: For errors.
+
+    Raises:
+        StoreMismatchError: A video of the store has gone, is in another split, or is another part of its file now.
+    """
+    old, new = _by_id(there), _by_id(wanted)
+    _check_none_gone(old, new, place)
+    videos: list[Video] = []
+    captions: list[Caption] = []
+    new_videos: dict[str, int] = {}
+    num_moved = num_recaptioned = 0
+    old_texts, new_texts = _texts(there), _texts(wanted)
+    for split in dict.fromkeys([*there.splits, *wanted.splits]):
+        kept = [video_id for video_id, video in old.items() if video.split == split]
+        added = [video_id for video_id, video in new.items() if video.split == split and video_id not in old]
+        if added:
+            new_videos[split] = len(added)
+        num_captions = 0
+        for row, video_id in enumerate([*kept, *added]):
+            videos.append(replace(new[video_id], row=row))
+            if video_id in old:
+                num_moved += old[video_id].path != new[video_id].path
+                num_recaptioned += old_texts.get(video_id) != new_texts.get(video_id)
+            for number, text in enumerate(new_texts.get(video_id, ())):
+                captions.append(Caption(f"{video_id}#{number}", video_id, split, num_captions, text))
+                num_captions += 1
+    return Catalog.of(videos, captions), Growth(new_videos, num_moved, num_recaptioned)
+
+
+def _check_none_gone(old: Mapping[str, Video], new: Mapping[str, Video], place: str) -> None:
+    gone = [video_id for video_id in old if video_id not in new]
+    if gone:
+        raise StoreMismatchError(
+            f"{_named(gone)} of {place} {'is' if len(gone) == 1 else 'are'} no longer in the data set. "
+            "A store only grows: put back what was removed, or use another store folder, "
+            "or --overwrite to remove this store and make it anew"
+        )
+    for video_id, video in old.items():
+        for key in ("split", "start_seconds", "end_seconds"):
+            before, now = getattr(video, key), getattr(new[video_id], key)
+            if before != now:
+                raise StoreMismatchError(
+                    f"video {video_id!r} of {place} is another clip now: {key} is {before!r} in the store and "
+                    f"{now!r} now. Give it another video_id, or use another store folder, or --overwrite"
+                )
+
+
+def _named(video_ids: Sequence[str]) -> str:
+    """A few videos by name.
+
+    >>> _named(["a"]), _named(["a", "b", "c", "d"])
+    ("video 'a'", "4 videos ('a', 'b', 'c' and others)")
+    """
+    if len(video_ids) == 1:
+        return f"video {video_ids[0]!r}"
+    others = " and others" if len(video_ids) > NAMED else ""
+    return f"{len(video_ids)} videos ({', '.join(map(repr, video_ids[:NAMED]))}{others})"
+
+
+def _by_id(catalog: Catalog) -> dict[str, Video]:
+    return {fields["video_id"]: Video(**fields) for fields in catalog.videos.to_pylist()}
+
+
+def _texts(catalog: Catalog) -> dict[str, list[str]]:
+    """Video id -> its captions."""
+    texts: dict[str, list[str]] = {}
+    ids, all_texts = (catalog.captions[name].to_pylist() for name in ("video_id", "text"))
+    for video_id, text in zip(ids, all_texts, strict=True):
+        texts.setdefault(video_id, []).append(text)
+    return texts
