@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,15 +16,20 @@ from cli.options import (
     device_option,
     mask_option,
     model_options,
+    partition_option,
     seed_option,
     shared_options,
+    wait_option,
 )
 from cli.output import plural, print_json, print_table, say
 from cli.progress import progress_listener
+from cli.writing import writing
 from pipeline.alpha import AlphaSource
 from pipeline.encode import EncodeOptions, SplitEncoded, encode, feature_identity
-from pipeline.runs import RunClock, record_run
+from pipeline.partition import WHOLE, Partition
+from pipeline.runs import RunClock, recorded_run
 from store.arrays import JSON
+from store.files import check_name
 from store.store import Store
 
 
@@ -36,6 +43,8 @@ from store.store import Store
 @alpha_option
 @seed_option
 @device_option
+@partition_option
+@wait_option
 @click.option("--overwrite", is_flag=True, help="Remove the features of these splits first, if there are any.")
 @shared_options
 def command(
@@ -50,6 +59,8 @@ def command(
     alpha: str,
     seed: int,
     device: str,
+    partition: Partition,
+    wait: bool,
     overwrite: bool,
     as_json: bool,
     progress: bool | None,
@@ -62,6 +73,8 @@ def command(
     clock = RunClock()
     if checkpoint and (model or pretrained or alpha_checkpoint):
         raise click.UsageError("--checkpoint holds the model and its weights: give it alone")
+    if overwrite and partition != WHOLE:
+        raise click.UsageError("--overwrite would remove what the other parts have made: `fda remove` it first")
     store = Store.open(store_place)
     options = EncodeOptions(
         features=features,
@@ -76,14 +89,20 @@ def command(
         else load(model, pretrained, alpha_checkpoint, seed=seed, device=device)
     )
     say(f"weights: {loaded.report.summary()}")
-    with progress_listener("encode", progress) as listener:
-        encoded = encode(store, loaded, options, listener, overwrite=overwrite)
-    summary = _summary(store, features, encoded, clock)
+    check_name("feature set", features)
     made_with = {
         "splits": options.splits,
+        "partition": str(partition),
         **feature_identity(store, loaded, options, options.splits[0]),
     }
-    record_run(store.folder, "encode", clock, made_with, summary)
+    with ExitStack() as stack:
+        stages = [f"features/{features}/{split}" for split in options.splits]
+        inputs = json.dumps(made_with["model"])
+        folder = stack.enter_context(writing(store.folder, "encode", stages, partition, inputs, wait=wait))
+        run = stack.enter_context(recorded_run(folder, "encode", clock, made_with))
+        listener = stack.enter_context(progress_listener("encode", progress))
+        encoded = encode(Store.open(folder), loaded, options, listener, overwrite=overwrite, partition=partition)
+        run.result = summary = _summary(store, features, encoded, clock)
     if as_json:
         print_json(summary)
     else:

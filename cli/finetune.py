@@ -18,7 +18,7 @@ from encoders.training import TrainOptions
 from pipeline.alpha import AlphaSource
 from pipeline.checkpoint import FinetuneResult, is_finished, read_history, remove_checkpoint
 from pipeline.finetune import FinetuneOptions, checkpoint_identity, finetune
-from pipeline.runs import RunClock, record_run
+from pipeline.runs import RunClock, recorded_run
 from store.arrays import JSON
 from store.store import Store
 
@@ -76,9 +76,12 @@ def command(
         say(f"nothing to do: {checkpoint} was trained to the end with these inputs")
         result = read_history(checkpoint)
     else:
-        with progress_listener("finetune", progress) as listener:
+        with (
+            recorded_run(store.folder, "finetune", clock, identity) as run,
+            progress_listener("finetune", progress) as listener,
+        ):
             result = finetune(store, loaded, checkpoint, options, listener)
-        record_run(store.folder, "finetune", clock, identity, _summary(checkpoint, result))
+            run.result = _summary(checkpoint, result)
     if as_json:
         print_json({**_summary(checkpoint, result), "seconds": round(clock.seconds, 3)})
     else:

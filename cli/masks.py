@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -9,17 +10,20 @@ from typing import Any
 import click
 
 from cli.mask_options import MASK_OPTIONS, take_mask_options
-from cli.options import num_cores, shared_options
+from cli.options import num_cores, partition_option, shared_options, wait_option
 from cli.output import plural, print_json, print_table, say
 from cli.progress import progress_listener
 from cli.workers import fitting_workers
+from cli.writing import writing
 from pipeline.executors import Executor, local_dask, run_synchronously
 from pipeline.mask_sets import SplitMasks, create_mask_set, make_mask_set, plan_masks, summarise_masks
+from pipeline.partition import WHOLE, Partition
 from pipeline.plan import Plan
 from pipeline.resources import WorkerMemory
-from pipeline.runs import RunClock, record_run
+from pipeline.runs import RunClock, recorded_run
 from pipeline.software import FRAME_SOFTWARE, software_versions
 from store.arrays import JSON
+from store.clips import masks_stage
 from store.store import Store
 
 
@@ -39,12 +43,16 @@ def _mask_options(function: Callable[..., None]) -> Callable[..., None]:
     help="Worker processes; 0 works in this process alone.  "
     "[default: the number of cores, or fewer where memory is short]",
 )
+@partition_option
+@wait_option
 @click.option("--overwrite", is_flag=True, help="Remove the mask set of this name first, if there is one.")
 @shared_options
 def command(
     store_place: str,
     name: str,
     workers: int | None,
+    partition: Partition,
+    wait: bool,
     overwrite: bool,
     as_json: bool,
     progress: bool | None,
@@ -62,19 +70,27 @@ def command(
     """
     options, _ = take_mask_options(flags)
     clock = RunClock()
-    store = Store.open(store_place)
-    create_mask_set(store, name, options, overwrite=overwrite)
-    plan = plan_masks(store, name)
-    num_workers = _num_workers(num_cores() if workers is None else workers, store, plan)
+    if overwrite and partition != WHOLE:
+        raise click.UsageError("--overwrite would remove what the other parts have made: `fda remove` it first")
+    folder = Store.open(store_place).folder
+    made_with = {"name": name, **options.identity(), "software": dict(software_versions(FRAME_SOFTWARE))}
     with ExitStack() as stack:
-        listener = stack.enter_context(progress_listener("masks", progress))
-        executor: Executor = stack.enter_context(local_dask(num_workers)) if num_workers > 0 else run_synchronously
-        make_mask_set(store, name, options, plan, executor, listener)
-    splits = summarise_masks(store, name)
-    summary = _summary(store, name, plan, splits, clock, num_workers)
-    if plan.owed:
-        made_with = {"name": name, **options.identity(), "software": dict(software_versions(FRAME_SOFTWARE))}
-        summary["run"] = record_run(store.folder, "masks", clock, made_with, summary)
+        inputs = json.dumps(options.identity())
+        folder = stack.enter_context(writing(folder, "masks", [masks_stage(name)], partition, inputs, wait=wait))
+        run = stack.enter_context(recorded_run(folder, "masks", clock, made_with))
+        store = Store.open(folder)
+        create_mask_set(store, name, options, overwrite=overwrite)
+        plan = plan_masks(store, name, partition)
+        num_workers = _num_workers(num_cores() if workers is None else workers, store, plan)
+        with ExitStack() as working:
+            listener = working.enter_context(progress_listener("masks", progress))
+            executor: Executor = working.enter_context(local_dask(num_workers)) if num_workers else run_synchronously
+            make_mask_set(store, name, options, plan, executor, listener)
+        splits = summarise_masks(store, name, partition)
+        summary = _summary(store, name, plan, splits, clock, num_workers)
+        run.result, run.is_recorded = summary, bool(plan.owed)
+    if run.is_recorded:
+        summary["run"] = run.name
     if as_json:
         print_json(summary)
     else:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from cli.main import COMMANDS
+from pipeline.partition import WHOLE, Partition
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -93,6 +94,22 @@ def shared_options(function: Function) -> Function:
     return function
 
 
+def _parse_partition(ctx: click.Context, param: click.Parameter, value: str | None) -> Partition:
+    try:
+        return WHOLE if value is None else Partition.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+partition_option = click.option(
+    "--partition",
+    metavar="I/N",
+    callback=_parse_partition,
+    help="Do part I of N of the shards, for array jobs: each part on its own, `fda finalise` when all have ended.",
+)
+wait_option = click.option(
+    "--wait", is_flag=True, help="Where another run is writing the same, wait until it has ended. [default: refuse]"
+)
 mask_option = click.option(
     "--masks", "mask_name", default="default", show_default=True, metavar="NAME", help="Which mask set of the store."
 )
@@ -158,3 +175,12 @@ class Limit(click.ParamType[Callable[[int], float]]):
 def num_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+max_failed_option = click.option(
+    "--max-failed",
+    type=Limit(),
+    default="10%",
+    show_default=True,
+    help="Exit with code 3 where more videos than this gave no clip.",
+)

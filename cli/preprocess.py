@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -13,33 +12,36 @@ import click
 
 from cli.frame_options import FRAME_OPTIONS, take_frame_fields
 from cli.mask_options import MASK_OPTIONS, take_mask_options
-from cli.options import Limit, num_cores, shared_options
-from cli.output import DONE, OVER_LIMIT, plural, print_json, print_table, say
+from cli.options import max_failed_option, num_cores, partition_option, shared_options, wait_option
+from cli.output import plural, print_json, print_table, say
 from cli.progress import progress_listener
 from cli.workers import fitting_workers
+from cli.writing import exit_by_failures, print_failures, writing
 from pipeline.datasets import LAYOUTS, guess_layout, read_dataset
 from pipeline.executors import Executor, local_dask, run_synchronously
 from pipeline.isolation.decoder import IsolatedDecoder
-from pipeline.plan import Plan, Tally
+from pipeline.partition import WHOLE, Partition
+from pipeline.plan import Plan
 from pipeline.preprocess import (
     PreprocessOptions,
     PreprocessResult,
+    all_shards,
     find_changed,
     open_store,
     plan_preprocess,
     preprocess,
 )
 from pipeline.resources import DECODER_MEMORY_MIB, WorkerMemory
-from pipeline.runs import RunClock, record_run
+from pipeline.runs import RunClock, recorded_run
 from pipeline.software import FRAME_SOFTWARE, software_versions
 from pipeline.sources import SourceCheck
 from store.arrays import JSON
+from store.claims import ANY_STAGE
+from store.clips import FRAMES_STAGE, masks_stage
 from store.files import StoreFolder
 from store.growth import Growth
-from store.schema import VideoStatus
 from store.store import Store, remove_store
 
-FAILURES_SHOWN = 20
 _DEFAULTS = PreprocessOptions()
 
 _OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
@@ -99,13 +101,7 @@ def preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
     metavar="MIB",
     help="Memory that decoding one video may take; a video that wants more is recorded as unsupported.",
 )
-@click.option(
-    "--max-failed",
-    type=Limit(),
-    default="10%",
-    show_default=True,
-    help="Exit with code 3 where more videos than this gave no clip.",
-)
+@max_failed_option
 @click.option("--retry-failed", is_flag=True, help="Decode again the videos that gave no clip, and only them.")
 @click.option(
     "--check-videos",
@@ -117,6 +113,8 @@ def preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
     help="How to find videos that are other files now than when they were decoded; these are decoded again.",
 )
 @click.option("--update-captions", is_flag=True, help="Take over captions of the store's videos that are others now.")
+@partition_option
+@wait_option
 @click.option("--overwrite", is_flag=True, help="Remove the store first, if there is one.")
 @shared_options
 def command(
@@ -132,6 +130,8 @@ def command(
     retry_failed: bool,
     check: SourceCheck,
     update_captions: bool,
+    partition: Partition,
+    wait: bool,
     overwrite: bool,
     as_json: bool,
     progress: bool | None,
@@ -148,40 +148,47 @@ def command(
     recorded with the reason, and its slot stays empty. Where a name begins with `-`, write `./` before it.
     """
     clock = RunClock()
-    folder = StoreFolder.at(store_place)
     decoder = IsolatedDecoder(memory_mib=decoder_memory)
+    if overwrite and partition != WHOLE:
+        raise click.UsageError("--overwrite would remove what the other parts have made: remove the store first")
     dataset = read_dataset(guess_layout(source) if layout == "auto" else layout, source, videos, path_key=path_key)
-    if overwrite:
-        remove_store(folder)
-    store, growth = open_store(dataset, folder, options, update_captions=update_captions)
-    _say_growth(growth)
-    changed = find_changed(store, dataset.root, check)
-    if changed:
-        say(f"{plural(sum(map(len, changed.values())), 'video')} changed since decoded: decoded again")
-    plan = plan_preprocess(store, options, retry_failed=retry_failed, changed=changed)
-    num_workers = _num_workers(num_cores() if workers is None else workers, plan, options, decoder_memory)
+    made_with = {
+        **asdict(options),
+        "sampling": options.sampling.to_dict(),
+        "source": str(source),
+        "partition": str(partition),
+        "software": dict(software_versions(FRAME_SOFTWARE)),
+    }
+    stages = [ANY_STAGE] if overwrite else [FRAMES_STAGE, masks_stage(options.mask_name)]
     with ExitStack() as stack:
-        listener = stack.enter_context(progress_listener("preprocess", progress))
-        executor: Executor = stack.enter_context(local_dask(num_workers)) if num_workers > 0 else run_synchronously
-        result = preprocess(store, dataset.root, plan, options, executor, listener, decoder, check)
-    summary = _summary(store, result, clock, num_workers)
-    if plan.owed:
-        made_with = {
-            **asdict(options),
-            "sampling": options.sampling.to_dict(),
-            "source": str(source),
-            "software": dict(software_versions(FRAME_SOFTWARE)),
-        }
-        summary["run"] = record_run(store.folder, "preprocess", clock, made_with, summary)
+        folder = stack.enter_context(
+            writing(StoreFolder.at(store_place), "preprocess", stages, partition, dataset.digest(), wait=wait)
+        )
+        run = stack.enter_context(recorded_run(folder, "preprocess", clock, made_with))
+        if overwrite:
+            remove_store(folder)
+        store, growth = open_store(dataset, folder, options, update_captions=update_captions)
+        _say_growth(growth)
+        changed = find_changed(store, partition.take(all_shards(store)), dataset.root, check)
+        if changed:
+            say(f"{plural(sum(map(len, changed.values())), 'video')} changed since decoded: decoded again")
+        plan = plan_preprocess(store, options, retry_failed=retry_failed, changed=changed, partition=partition)
+        num_workers = _num_workers(num_cores() if workers is None else workers, plan, options, decoder_memory)
+        with ExitStack() as working:
+            listener = working.enter_context(progress_listener("preprocess", progress))
+            executor: Executor = working.enter_context(local_dask(num_workers)) if num_workers else run_synchronously
+            result = preprocess(store, dataset.root, plan, options, executor, listener, decoder, check)
+        summary = _summary(store, result, clock, num_workers)
+        run.result, run.is_recorded = summary, bool(plan.owed)
+    if run.is_recorded:
+        summary["run"] = run.name
     if as_json:
         print_json(summary)
     else:
         _print(store, result, clock, num_workers, dataset.root)
-    failed = len(result.tally.failures)
-    limit = max_failed(result.tally.num_videos)
-    if failed > limit:
-        say(f"{failed} of {plural(result.tally.num_videos, 'video')} gave no clip, over --max-failed ({limit:g})")
-    click.get_current_context().exit(OVER_LIMIT if failed > limit else DONE)
+        if partition != WHOLE:
+            say(f"this was part {partition}: `fda finalise {store_place}` says when all parts have ended")
+    exit_by_failures(result.tally, max_failed)
 
 
 def _say_growth(growth: Growth) -> None:
@@ -240,22 +247,4 @@ def _print(store: Store, result: PreprocessResult, clock: RunClock, num_workers:
         for split, layout in store.manifest.splits.items()
     ]
     print_table(store.place, ["split", "videos", "captions", "frames"], rows)
-    _print_failures(tally, root)
-
-
-def _print_failures(tally: Tally, root: Path) -> None:
-    num_clips = tally.num_videos - len(tally.failures)
-    truncated = f", {tally.num_truncated} of them from files that are cut off" if tally.num_truncated else ""
-    if not tally.failures:
-        click.echo(f"{plural(num_clips, 'clip')}{truncated}; no video failed")
-        return
-    counts = Counter(str(failure.status) for failure in tally.failures)
-    by_status = ", ".join(f"{number} {status}" for status, number in counts.most_common())
-    click.echo(f"{plural(num_clips, 'clip')}{truncated}; {plural(len(tally.failures), 'video')} failed: {by_status}")
-    for failure in tally.failures[:FAILURES_SHOWN]:
-        click.echo(f"  {failure.video_id}  {failure.status}: {failure.reason}")
-    if len(tally.failures) > FAILURES_SHOWN:
-        click.echo(f"  and {len(tally.failures) - FAILURES_SHOWN} more: --json and the commit records name all")
-    if any(failure.status == VideoStatus.MISSING for failure in tally.failures):
-        say(f"missing videos were looked for below {root}: --videos names another folder")
-    say("once videos are mended or found, --retry-failed decodes them, and only them")
+    print_failures(tally, root)

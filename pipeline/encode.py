@@ -13,6 +13,7 @@ from encoders.encoding import Encoder
 from encoders.weights import LoadedModel
 from pipeline.alpha import AlphaClips, AlphaSource
 from pipeline.events import ItemsDone, Listener, RunPlanned, ignore_events
+from pipeline.partition import WHOLE, Partition
 from pipeline.plan import Plan, Tally, make_plan
 from pipeline.software import MODEL_SOFTWARE, software_versions
 from store.arrays import JSON
@@ -81,8 +82,11 @@ def encode(
     listener: Listener = ignore_events,
     *,
     overwrite: bool = False,
+    partition: Partition = WHOLE,
 ) -> tuple[SplitEncoded, ...]:
     """Encode what each split owes; `overwrite` removes the features first, once all is known to be right.
+
+    Of a partition, what is counted is its own shards.
 
     Raises:
         StoreMismatchError: Features of this name were made from other inputs; the message names both values.
@@ -95,9 +99,9 @@ def encode(
     opened = [_open_split(store, loaded, options, split) for split in options.splits]
     if overwrite:
         for split in options.splits:
-            remove_features(store, options.features, split)
+            remove_features(store.folder, options.features, split)
     dim = loaded.config.embed_dim
-    return tuple(_encode_split(store, encoder, inputs, dim, options, listener) for inputs in opened)
+    return tuple(_encode_split(store, encoder, inputs, dim, options, listener, partition) for inputs in opened)
 
 
 def feature_identity(store: Store, loaded: LoadedModel, options: EncodeOptions, split: str) -> dict[str, JSON]:
@@ -145,13 +149,20 @@ def _input_stages(options: EncodeOptions) -> tuple[str, str]:
 
 
 def _encode_split(
-    store: Store, encoder: Encoder, inputs: _SplitInputs, dim: int, options: EncodeOptions, listener: Listener
+    store: Store,
+    encoder: Encoder,
+    inputs: _SplitInputs,
+    dim: int,
+    options: EncodeOptions,
+    listener: Listener,
+    partition: Partition,
 ) -> SplitEncoded:
     name, split = options.features, inputs.split
     create_features(store, name, split, dim, inputs.identity)
-    clip_plan = make_plan(store, store.shards(split), [features_stage(name, "video")])
-    text_plan = make_plan(store, caption_shards(store, split), [features_stage(name, "text")])
-    listener(RunPlanned("videos", store.layout(split).num_videos, clip_plan.standing.num_videos))
+    clip_plan = make_plan(store, partition.take(store.shards(split)), [features_stage(name, "video")])
+    text_plan = make_plan(store, partition.take(caption_shards(store, split)), [features_stage(name, "text")])
+    num_videos = clip_plan.standing.num_videos + clip_plan.num_videos_owed
+    listener(RunPlanned("videos", num_videos, clip_plan.standing.num_videos))
 
     encoded: list[Tally] = []
     for shard in _shards(clip_plan):
@@ -200,7 +211,7 @@ def _encode_clips(store: Store, encoder: Encoder, inputs: _SplitInputs, options:
         for outcome in outcomes
     )
     write_clip_features(store, options.features, shard, video, frame, feature_outcomes, digests)
-    return Tally.of(feature_outcomes)
+    return Tally.of(shard.split, feature_outcomes)
 
 
 def _encode_captions(store: Store, encoder: Encoder, name: str, shard: Shard) -> int:

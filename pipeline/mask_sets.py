@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 
@@ -11,6 +11,7 @@ import cv2
 from pipeline.events import ItemsDone, Listener, RunPlanned, Tell, ignore_events
 from pipeline.executors import Executor, run_synchronously
 from pipeline.masks import Difference, MaskOptions
+from pipeline.partition import WHOLE, Partition
 from pipeline.plan import Plan, make_plan
 from pipeline.shard_masks import make_masks
 from pipeline.software import FRAME_SOFTWARE, software_versions
@@ -99,9 +100,9 @@ def check_neighbours(store: Store, options: MaskOptions) -> None:
         )
 
 
-def plan_masks(store: Store, name: str) -> Plan:
+def plan_masks(store: Store, name: str, partition: Partition = WHOLE) -> Plan:
     """Which shards still owe their part of a mask set."""
-    return make_plan(store, _shards(store), [masks_stage(name)])
+    return make_plan(store, partition.take(_shards(store)), [masks_stage(name)])
 
 
 def make_mask_set(
@@ -131,8 +132,8 @@ def mask_shard(task: MaskTask, tell: Tell) -> Shard:
     return shard
 
 
-def summarise_masks(store: Store, name: str) -> tuple[SplitMasks, ...]:
-    """What the commit records of a complete mask set say, split by split.
+def summarise_masks(store: Store, name: str, partition: Partition = WHOLE) -> tuple[SplitMasks, ...]:
+    """What the commit records of a complete partition of a mask set say, split by split.
 
     Raises:
         NotInStoreError: There is no such mask set.
@@ -141,15 +142,18 @@ def summarise_masks(store: Store, name: str) -> tuple[SplitMasks, ...]:
     if name not in mask_set_names(store):
         there = ", ".join(map(repr, mask_set_names(store))) or "none"
         raise NotInStoreError(f"no masks {name!r} in {store.place}: there are {there}")
-    return tuple(_summarise(store, name, split) for split in store.manifest.splits)
+    shards = partition.take(_shards(store))
+    return tuple(
+        _summarise(store, name, split, [shard for shard in shards if shard.split == split])
+        for split in store.manifest.splits
+    )
 
 
-def _summarise(store: Store, name: str, split: str) -> SplitMasks:
-    layout = store.layout(split)
+def _summarise(store: Store, name: str, split: str, shards: Sequence[Shard]) -> SplitMasks:
     num_masked = num_masks = num_empty = num_full = num_telling = num_moving = num_unregistered = 0
     coverage = components = 0.0
     is_compensated = False
-    for outcome in _masked(store, name, split):
+    for outcome in _masked(store, name, shards):
         num_masked += 1
         num_masks += outcome.num_masks or 0
         coverage += outcome.mask_coverage or 0.0
@@ -166,7 +170,7 @@ def _summarise(store: Store, name: str, split: str) -> SplitMasks:
 
     return SplitMasks(
         split=split,
-        num_videos=layout.num_videos,
+        num_videos=sum(shard.num_rows for shard in shards),
         num_videos_masked=num_masked,
         mean_coverage=share(coverage, num_masked),
         mean_components=share(components, num_masked),
@@ -177,9 +181,9 @@ def _summarise(store: Store, name: str, split: str) -> SplitMasks:
     )
 
 
-def _masked(store: Store, name: str, split: str) -> Iterator[VideoOutcome]:
-    """The videos of a split that have masks; one shard's records are in memory at a time."""
-    for shard in store.shards(split):
+def _masked(store: Store, name: str, shards: Sequence[Shard]) -> Iterator[VideoOutcome]:
+    """The videos of shards that have masks; one shard's records are in memory at a time."""
+    for shard in shards:
         yield from (outcome for outcome in outcomes_of(store, shard, masks_stage(name)) if outcome.filled)
 
 

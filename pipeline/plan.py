@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from store.commits import CommitRecord, VideoOutcome, committed_of_each, kept_record
+from store.failures import FailedVideo
 from store.schema import Shard
 from store.store import Store
 
@@ -16,18 +17,18 @@ class Tally:
     """How the videos of a run ended, in numbers, and each one that gave no clip."""
 
     num_videos: int = 0
-    failures: tuple[VideoOutcome, ...] = ()
+    failures: tuple[FailedVideo, ...] = ()
     """The videos whose slots are empty."""
     num_truncated: int = 0
     """Videos that are cut off, and still gave all their frames."""
 
     @classmethod
-    def of(cls, outcomes: Iterable[VideoOutcome]) -> Self:
-        """Count outcomes."""
+    def of(cls, split: str, outcomes: Iterable[VideoOutcome]) -> Self:
+        """Count outcomes of a split."""
         everything = tuple(outcomes)
         return cls(
             num_videos=len(everything),
-            failures=tuple(outcome for outcome in everything if not outcome.filled),
+            failures=tuple(FailedVideo.of(split, outcome) for outcome in everything if not outcome.filled),
             num_truncated=sum(outcome.filled and outcome.status != "ok" for outcome in everything),
         )
 
@@ -35,7 +36,7 @@ class Tally:
     def sum(cls, tallies: Iterable[Tally]) -> Self:
         """Add up many, which are drawn one by one: of each, only the failures are kept."""
         num_videos = num_truncated = 0
-        failures: list[VideoOutcome] = []
+        failures: list[FailedVideo] = []
         for tally in tallies:
             num_videos += tally.num_videos
             num_truncated += tally.num_truncated
@@ -99,7 +100,7 @@ def make_plan(
         elif None in records:  # the first stage that is owed, and all that builds upon it
             owed.append(OwedShard(shard, tuple(stages[records.index(None) :])))
         else:
-            standing.append(Tally.of(first.outcomes))
+            standing.append(Tally.of(shard.split, first.outcomes))
     return Plan(tuple(owed), len(shards), Tally.sum(standing))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -14,8 +14,10 @@ import cv2
 from pipeline.datasets.records import Dataset
 from pipeline.events import ItemsDone, Listener, RunPlanned, Tell, ignore_events
 from pipeline.executors import Executor, run_synchronously
+from pipeline.finalise import close_frames
 from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
 from pipeline.masks import Difference, MaskOptions
+from pipeline.partition import WHOLE, Partition
 from pipeline.plan import OwedShard, Plan, Tally, make_plan
 from pipeline.shard_frames import MadeFrames, make_frames
 from pipeline.shard_masks import make_masks
@@ -34,7 +36,7 @@ from store.clips import (
     read_frames,
 )
 from store.codecs import CodecName
-from store.commits import CommitRecord, committed_of_each, remove_withdrawn
+from store.commits import CommitRecord, committed_of_each
 from store.files import StoreFolder, check_name
 from store.growth import Growth, create_store
 from store.jpeg import MAX_SIDE
@@ -156,7 +158,7 @@ class PreprocessResult:
 
     plan: Plan
     tally: Tally
-    """Of all videos of the store: those of this run and of earlier ones."""
+    """Of all videos of the plan: those of this run and of earlier ones."""
     num_frames: int
     """Frames stored by this run."""
     num_source_bytes: int
@@ -196,11 +198,17 @@ def plan_preprocess(
     *,
     retry_failed: bool = False,
     changed: Mapping[Shard, frozenset[int]] | None = None,
+    partition: Partition = WHOLE,
 ) -> Plan:
-    """Which shards of which splits are owed; on request, also those in which a video failed or has changed."""
-    shards = [shard for split in store.manifest.splits for shard in store.shards(split)]
+    """Which shards of a partition are owed; on request, also those in which a video failed or has changed."""
+    shards = partition.take(all_shards(store))
     stages = [FRAMES_STAGE, masks_stage(options.mask_name)]
     return make_plan(store, shards, stages, retry_failed=retry_failed, changed=changed)
+
+
+def all_shards(store: Store) -> list[Shard]:
+    """The shards of all splits."""
+    return [shard for split in store.manifest.splits for shard in store.shards(split)]
 
 
 def preprocess(
@@ -227,8 +235,9 @@ def preprocess(
                 num_source_bytes += report.num_source_bytes
     finally:
         decoder.close()
-    remove_withdrawn(store)
     tally = Tally.sum([plan.standing, *(tallies[owed.shard] for owed in plan.owed)])
+    if plan.num_shards == len(all_shards(store)):
+        close_frames(store, tally)
     return PreprocessResult(plan, tally, num_frames, num_source_bytes)
 
 
@@ -254,14 +263,14 @@ def preprocess_shard(task: PreprocessTask, tell: Tell) -> ShardReport:
         made = MadeFrames(read_frames(store, shard), outcomes_of(store, shard))
     if masks_stage(options.mask_name) in task.stages:
         make_masks(store, shard, options.mask_name, options.masks, made.clips, made.outcomes)
-    tally = Tally.of(made.outcomes)
+    tally = Tally.of(shard.split, made.outcomes)
     if FRAMES_STAGE not in task.stages:
         tell(ItemsDone(tally.num_videos, len(tally.failures)))
     return ShardReport(shard, tally, made.num_source_bytes, made.num_frames)
 
 
 def find_changed(
-    store: Store, videos_root: Path, check: SourceCheck, listener: Listener = ignore_events
+    store: Store, shards: Sequence[Shard], videos_root: Path, check: SourceCheck
 ) -> dict[Shard, frozenset[int]]:
     """Shard -> rows whose videos are other files now than when they were decoded, of the shards that stand.
 
@@ -275,16 +284,12 @@ def find_changed(
         paths = [(outcome, videos_root / video.path) for outcome, video in zip(record.outcomes, videos, strict=True)]
         return shard, changed_rows(paths, check)
 
-    found: dict[Shard, frozenset[int]] = {}
-    shards = [shard for split in store.manifest.splits for shard in store.shards(split)]
+    found: list[tuple[Shard, frozenset[int]]] = []
     with ThreadPoolExecutor(NUM_LOOKING, thread_name_prefix="fda-look") as pool:
         standing = ((shard, record) for shard, (record,) in committed_of_each(store, shards, [FRAMES_STAGE]) if record)
         while batch := list(islice(standing, 64)):
-            for shard, rows in pool.map(lambda one: look(*one), batch):
-                listener(ItemsDone(shard.num_rows))
-                if rows:
-                    found[shard] = rows
-    return found
+            found += pool.map(lambda one: look(*one), batch)
+    return {shard: rows for shard, rows in found if rows}
 
 
 def _largest_first(store: Store, videos_root: Path, plan: Plan) -> list[OwedShard]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pipeline.plan import Tally
 from store.arrays import JSON
 from store.clips import FRAMES_STAGE, mask_names, masks_stage
-from store.commits import VideoOutcome, commit_name, committed_of_each, read_commit
+from store.commits import commit_name, committed_of_each, read_commit
 from store.errors import StoreFormatError
+from store.failures import FailedVideo
 from store.features import caption_shards, feature_names, features_stage
 from store.schema import Shard
 from store.store import Store
@@ -53,16 +54,6 @@ class SplitStatus:
     num_captions: int
     num_frames: int
     stages: tuple[StageStatus, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FailedVideo:
-    """A video that gave no clip."""
-
-    split: str
-    video_id: str
-    status: str
-    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +111,13 @@ def _stage_status(
             continue
         num_done += 1
         num_bytes += sum(written.num_bytes for written in record.files)
-        tally = Tally.of(record.outcomes)
+        tally = Tally.of(shard.split, record.outcomes)
         num_filled += tally.num_videos - len(tally.failures)
         num_truncated += tally.num_truncated
         outcomes.update(str(outcome.status) for outcome in record.outcomes)
-        failures += [_failed(shard, outcome) for outcome in tally.failures]
+        failures += tally.failures
     counts = dict(sorted(outcomes.items()))
     return StageStatus(stage, len(shards), num_done, counts, num_filled, num_truncated, num_bytes)
-
-
-def _failed(shard: Shard, outcome: VideoOutcome) -> FailedVideo:
-    return FailedVideo(shard.split, outcome.video_id, str(outcome.status), outcome.reason)
 
 
 def _damage(store: Store, shard: Shard, stage: str) -> list[str]:

@@ -84,7 +84,7 @@ def _encode_jpeg(chunk: NDArray[np.generic]) -> NDArray[np.uint8]:
     return np.frombuffer(_JPEG.encode_pictures(np.asarray(chunk, dtype=np.uint8)), dtype=np.uint8)
 
 
-_CODECS = {
+_CODECS: dict[CodecName, Codec] = {
     "raw": Codec(BytesCodec(), lambda _: [], _flat, _copy),
     "zstd": Codec(BytesCodec(), lambda _: [ZstdCodec(level=_LEVEL)], _compress_zstd, _decompress_zstd),
     "blosc": Codec(BytesCodec(), _blosc, _compress_blosc, _decompress_blosc),
@@ -92,4 +92,4 @@ _CODECS = {
 }
 """By the name that `--frame-codec` knows."""
 
-FRAME_CODECS = tuple(_CODECS)
+FRAME_CODECS: tuple[CodecName, ...] = tuple(_CODECS)

@@ -56,3 +56,7 @@ class StoreBusyError(StoreError, RuntimeError):
 
 class StoreWriteError(StoreError, OSError):
     """A file could not be written: the disk is full, read-only or failing."""
+
+
+class StoreReadError(StoreError, OSError):
+    """A file could not be read: the server is failing, out of reach or refuses."""

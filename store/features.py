@@ -23,7 +23,7 @@ from store.commits import (
     withdraw_commit,
 )
 from store.errors import NotInStoreError, ShardIncompleteError
-from store.files import check_name
+from store.files import StoreFolder, check_name
 from store.schema import Shard, shards_of
 from store.store import Store
 
@@ -70,17 +70,16 @@ def create_features(store: Store, name: str, split: str, dim: int, attributes: M
         create_array(store.folder, spec, attributes)
 
 
-def remove_features(store: Store, name: str, split: str) -> None:
+def remove_features(folder: StoreFolder, name: str, split: str) -> None:
     """Remove a feature set of one split: its commit records first, so that nothing half-removed counts.
 
     Raises:
-        ValueError: This cannot be the name of a feature set.
-        NotInStoreError: There is no such split.
+        ValueError: This cannot be the name of a feature set, or of a split.
     """
     check_name("feature set", name)
-    store.layout(split)
-    for folder in (f"commits/{split}/features/{name}", _name(name, split, "")):
-        store.folder.remove_tree(folder)
+    check_name("split", split)
+    for part in (f"commits/{split}/features/{name}", _name(name, split, "")):
+        folder.remove_tree(part)
 
 
 def write_clip_features(

@@ -129,8 +129,8 @@ def test_removing_features_leaves_the_others(tmp_path: Path) -> None:
     fill_store(made)
     encode_all(made, "mine")
     encode_all(made, "yours")
-    remove_features(made, "mine", "test")
-    remove_features(made, "mine", "test")
+    remove_features(made.folder, "mine", "test")
+    remove_features(made.folder, "mine", "test")
     assert feature_names(made, "test") == ("yours",)
     assert read_features(made, "yours", "test").video.shape == (2, DIM)
     assert not (tmp_path / "commits/test/features/mine").exists()
@@ -143,7 +143,7 @@ def test_removing_features_never_leaves_their_folder(tmp_path: Path, name: str, 
     encode_all(made, "mine")
     before = tree_digest(tmp_path)
     with pytest.raises((ValueError, NotInStoreError)):
-        remove_features(made, name, split)
+        remove_features(made.folder, name, split)
     assert tree_digest(tmp_path) == before
 
 

@@ -249,7 +249,7 @@ def test_the_shard_of_a_video_that_crashes_goes_on(tmp_path: Path, workers: int)
         "the decoder hung: killed after 0.6 s",
         "the decoder ended with exit code 3",
     ]
-    assert result.tally == Tally.of(outcomes)
+    assert result.tally == Tally.of("test", outcomes)
     assert result.num_frames == 2 * SMALL.eval_frames
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from cli.status import command
-from pipeline.status import FailedVideo, StageStatus, store_status
+from pipeline.status import StageStatus, store_status
 from store.clips import FRAMES_STAGE, create_mask_arrays, masks_stage, outcomes_of, read_frames, write_frames
 from store.commits import commit_name
+from store.failures import FailedVideo
 from store.schema import VideoStatus
 from tests.stores import MASKS, fill_shard, fill_store, make_store, tree_digest
 
@@ -49,7 +50,7 @@ def test_videos_are_counted_by_how_they_ended_and_bytes_by_what_is_on_disk(tmp_p
     assert (high.stage, high.num_done, high.outcomes) == ("masks/high", 0, {})
     assert status.num_bytes == frames.num_bytes + masks.num_bytes
     assert status.failures == tuple(
-        FailedVideo("test", f"-vidéo_{row}", "corrupt", "broken on purpose") for row in (2, 5)
+        FailedVideo("test", row, f"-vidéo_{row}", VideoStatus.CORRUPT, "broken on purpose", None) for row in (2, 5)
     )
     assert tree_digest(tmp_path) == before
 

@@ -29,7 +29,7 @@ from store.clips import (
     write_frames,
     write_masks,
 )
-from store.codecs import FRAME_CODECS
+from store.codecs import FRAME_CODECS, CodecName
 from store.commits import VideoOutcome
 from store.files import StoreFolder
 from store.growth import create_store
@@ -53,7 +53,7 @@ def stored_clips(place: str, num_clips: int) -> NDArray[np.uint8]:
     return filled[np.arange(num_clips) % len(filled)]
 
 
-def empty_store(place: Path, codec: str, shard_size: int, frames: NDArray[np.uint8]) -> Store:
+def empty_store(place: Path, codec: CodecName, shard_size: int, frames: NDArray[np.uint8]) -> Store:
     """A store of that codec and shard size, without data."""
     shutil.rmtree(place, ignore_errors=True)
     num_videos, num_frames, height, width = frames.shape[:4]

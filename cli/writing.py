@@ -1,0 +1,81 @@
+"""What the commands that write into a store have in common: the claim on it, and how its failures end the run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from cli.output import DONE, OVER_LIMIT, plural, say
+from pipeline.partition import WHOLE, Partition
+from pipeline.plan import Tally
+from store.claims import claimed
+from store.files import StoreFolder
+from store.schema import VideoStatus
+
+FAILURES_SHOWN = 20
+
+
+@contextmanager
+def writing(
+    folder: StoreFolder,
+    command: str,
+    stages: Sequence[str],
+    partition: Partition = WHOLE,
+    inputs: str = "",
+    *,
+    wait: bool = False,
+) -> Iterator[StoreFolder]:
+    """Hold a claim on the store for as long as a command writes into it.
+
+    Args:
+        folder: The store, or where it will be.
+        command: Its name.
+        stages: What it writes.
+        partition: Which part of them.
+        inputs: Fingerprint of what the parts of one job have in common.
+        wait: Whether to wait for another run that writes the same.
+
+    Yields:
+        The folder through which to write.
+    """
+    with claimed(
+        folder,
+        command,
+        stages,
+        partition=None if partition == WHOLE else str(partition),
+        inputs=inputs,
+        wait_seconds=None if wait else 0,
+        say=say,
+    ) as mine:
+        yield mine
+
+
+def exit_by_failures(tally: Tally, max_failed: Callable[[int], float]) -> None:
+    """End the command: with another exit code where more videos failed than the user allows."""
+    failed, limit = len(tally.failures), max_failed(tally.num_videos)
+    if failed > limit:
+        say(f"{failed} of {plural(tally.num_videos, 'video')} gave no clip, over --max-failed ({limit:g})")
+    click.get_current_context().exit(OVER_LIMIT if failed > limit else DONE)
+
+
+def print_failures(tally: Tally, root: Path | None = None) -> None:
+    """Say how many clips there are and which videos failed; `root` is where videos were looked for, if they were."""
+    num_clips = tally.num_videos - len(tally.failures)
+    truncated = f", {tally.num_truncated} of them from files that are cut off" if tally.num_truncated else ""
+    if not tally.failures:
+        click.echo(f"{plural(num_clips, 'clip')}{truncated}; no video failed")
+        return
+    counts = Counter(str(failure.status) for failure in tally.failures)
+    by_status = ", ".join(f"{number} {status}" for status, number in counts.most_common())
+    click.echo(f"{plural(num_clips, 'clip')}{truncated}; {plural(len(tally.failures), 'video')} failed: {by_status}")
+    for failure in tally.failures[:FAILURES_SHOWN]:
+        click.echo(f"  {failure.video_id}  {failure.status}: {failure.reason}")
+    if len(tally.failures) > FAILURES_SHOWN:
+        click.echo(f"  and {len(tally.failures) - FAILURES_SHOWN} more: --json and the commit records name all")
+    if root is not None and any(failure.status == VideoStatus.MISSING for failure in tally.failures):
+        say(f"missing videos were looked for below {root}: --videos names another folder")
+    say("once videos are mended or found, --retry-failed decodes them, and only them")

@@ -1,0 +1,49 @@
+"""A part of a job: for batch systems that start many processes which know nothing of each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self, TypeVar
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Part `index` of `count`, counted from 1."""
+
+    index: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count:
+            raise ValueError(f"a partition is i/n with i from 1 to n, got {self}")
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `"i/n"`.
+
+        >>> str(Partition.parse("3/64"))
+        '3/64'
+        """
+        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+        if found is None:
+            raise ValueError(f"a partition is i/n with i from 1 to n, such as 3/64, got {text!r}")
+        return cls(int(found[1]), int(found[2]))
+
+    def take(self, items: Sequence[Item]) -> tuple[Item, ...]:
+        """Every n-th item, so that the parts are alike whatever the order: each item is in one part.
+
+        >>> [Partition(index, 3).take("abcdefg") for index in (1, 2, 3)]
+        [('a', 'd', 'g'), ('b', 'e'), ('c', 'f')]
+        """
+        return tuple(items[self.index - 1 :: self.count])
+
+
+WHOLE = Partition(1, 1)
+"""All of it."""

@@ -1,0 +1,72 @@
+"""The table of videos that gave no clip: gathered from the commit records once every shard stands."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from store.catalog import parquet_bytes
+from store.commits import VideoOutcome
+from store.files import StoreFolder
+from store.schema import VideoStatus
+
+FAILURES_NAME = "catalog/failures.parquet"
+
+_SCHEMA = pa.schema(
+    [
+        ("split", pa.string()),
+        ("row", pa.int64()),
+        ("video_id", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("source_bytes", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedVideo:
+    """A video that gave no clip."""
+
+    split: str
+    row: int
+    video_id: str
+    status: VideoStatus
+    reason: str | None
+    """One line."""
+    source_bytes: int | None
+    """Size of its file; None where there is none that could be read."""
+
+    @classmethod
+    def of(cls, split: str, outcome: VideoOutcome) -> Self:
+        """A row of a commit record."""
+        return cls(split, outcome.row, outcome.video_id, outcome.status, outcome.reason, outcome.source_bytes)
+
+
+def failures_bytes(failures: Iterable[FailedVideo], splits: Iterable[str]) -> bytes:
+    """The table as a Parquet file, in the order of the splits and rows."""
+    order = {split: number for number, split in enumerate(splits)}
+    rows = sorted(failures, key=lambda failed: (order[failed.split], failed.row))
+    return parquet_bytes(pa.Table.from_pylist([asdict(failed) for failed in rows], schema=_SCHEMA))
+
+
+def write_failures(folder: StoreFolder, failures: Iterable[FailedVideo], splits: Iterable[str]) -> None:
+    """Write the table, unless it stands as it is."""
+    content = failures_bytes(failures, splits)
+    if folder.num_bytes(FAILURES_NAME) is None or folder.read(FAILURES_NAME) != content:
+        folder.write(FAILURES_NAME, content)
+
+
+def read_failures(folder: StoreFolder) -> tuple[FailedVideo, ...]:
+    """The table as it stands.
+
+    Raises:
+        StoreMissingError: No run of `fda preprocess` or `fda finalise` has ended yet.
+    """
+    rows = pq.ParquetFile(io.BytesIO(folder.read(FAILURES_NAME))).read().to_pylist()
+    return tuple(FailedVideo(**{**fields, "status": VideoStatus(fields["status"])}) for fields in rows)

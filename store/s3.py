@@ -1,0 +1,281 @@
+"""Requests to a server that speaks S3: one connection a process, one policy of retries, errors in plain words.
+
+Credentials, region and endpoint come from the environment, as every program on botocore finds them: AWS_ACCESS_KEY_ID,
+AWS_PROFILE, AWS_ENDPOINT_URL, a role of the machine. None of them is kept in a store, a task or a message.
+
+s3fs would repeat a request, botocore would repeat each of these again, and neither knows of a server error in time for
+the other: both are told not to, and what fails is repeated here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import re
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from store.errors import StorePlaceError
+
+_logger = logging.getLogger(__name__)
+
+CONNECTIONS = 64
+"""Requests on their way at a time; further ones wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for an answer, and how often to ask again.
+
+    Between two attempts lies a random time (full jitter: of many workers that are refused at once, no two come back
+    together), of up to `delay_seconds`, which doubles each time up to `max_delay_seconds`.
+    """
+
+    attempts: int = 10
+    total_seconds: float = 300.0
+    """No attempt begins later than this after the first."""
+    delay_seconds: float = 0.2
+    max_delay_seconds: float = 20.0
+    connect_seconds: float = 10.0
+    read_seconds: float = 30.0
+    """Without a byte from the server, once the request is sent."""
+    upload_seconds: float = 60.0
+    """For sending the smallest file; one byte more for each `min_bytes_per_second`."""
+    min_bytes_per_second: float = 128 * 1024
+
+    def delay(self, attempt: int) -> float:
+        """The most seconds to wait after an attempt, counted from 0.
+
+        >>> [Patience().delay(attempt) for attempt in (0, 1, 2, 9)]
+        [0.2, 0.4, 0.8, 20.0]
+        """
+        return min(self.max_delay_seconds, self.delay_seconds * 2.0**attempt)
+
+
+PATIENCE = Patience()
+
+_TRY_AGAIN = frozenset(
+    {
+        *("SlowDown", "RequestLimitExceeded", "Throttling", "ThrottlingException", "RequestThrottled"),
+        *("TooManyRequests", "BandwidthLimitExceeded", "OperationAborted", "RequestTimeout"),
+        *("IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch"),  # damaged on its way to the server
+    }
+)
+"""Refusals that are no server error, and still pass."""
+_BAD_CREDENTIALS = frozenset(
+    {
+        *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"),
+        *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"),
+        *("TokenRetrievalError", "UnauthorizedSSOTokenError", "SSOTokenLoadError"),
+    }
+)
+
+
+class RequestError(Exception):
+    """A request that has failed for good."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        """The server's word for it (`NoSuchKey`), else the name of an exception."""
+        self.reason = reason
+        """For people; without credentials."""
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no such object; the bucket may be missing too where the answer has no content."""
+        return self.code in ("NoSuchKey", "404")
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether the server knows who asks, and refuses."""
+        return self.code in ("AccessDenied", "AllAccessDisabled", "403")
+
+    @property
+    def is_of_credentials(self) -> bool:
+        """Whether there are no credentials, or none that the server knows."""
+        return self.code in _BAD_CREDENTIALS
+
+
+def request(operation: str, **fields: Any) -> Mapping[str, Any]:
+    """Send one request to S3, again and again until it is answered.
+
+    Every request may be repeated: what is written and what is removed is the same each time.
+
+    Args:
+        operation: As botocore calls it: `put_object`.
+        **fields: Of the request.
+
+    Returns:
+        The fields of the answer; its body, if it has one, as bytes.
+
+    Raises:
+        RequestError: It was refused, or failed each time.
+    """
+    started = time.monotonic()
+    patience, attempt = PATIENCE, 0
+    connection = _connection()
+    while True:
+        try:
+            return connection.send(operation, fields, patience)
+        except _library_errors() as error:
+            code, status, reason = _described(error)
+            attempt += 1
+            spent = time.monotonic() - started
+            if not _may_pass(error, code, status):
+                raise RequestError(code, reason) from error
+            if attempt >= patience.attempts or spent >= patience.total_seconds:
+                tried = f"tried {attempt} times in {spent:.0f} s" if attempt > 1 else "tried once"
+                raise RequestError(code, f"{reason} ({tried})") from error
+            delay = secrets.SystemRandom().uniform(0, patience.delay(attempt - 1))
+            level = logging.INFO if attempt < 4 else logging.WARNING
+            _logger.log(level, "%s of %s: %s; trying again", operation, fields.get("Bucket"), reason)
+            time.sleep(delay)
+
+
+def close_connection() -> None:
+    """Close this process's connection, if there is one; the next request opens another, by the environment then."""
+    with _lock:
+        connection = _connections.pop(os.getpid(), None)
+    if connection is not None:
+        connection.close()
+
+
+def bucket_is_known(bucket: str) -> bool:
+    """Whether this process knows the bucket to be there."""
+    return bucket in _connection().known_buckets
+
+
+def note_bucket(bucket: str) -> None:
+    """Remember that the bucket is there."""
+    _connection().known_buckets.add(bucket)
+
+
+class _Connection:
+    """The s3fs file system of one process, whose requests run in fsspec's event loop."""
+
+    def __init__(self) -> None:
+        try:
+            from fsspec.asyn import get_loop
+            from s3fs import S3FileSystem
+        except ImportError as error:
+            raise StorePlaceError(
+                f"a store at s3:// needs s3fs, which is not installed ({error}): pip install 'fda[s3]'"
+            ) from error
+        self.known_buckets: set[str] = set()
+        self._loop = get_loop()
+        self._file_system = S3FileSystem(
+            asynchronous=True,  # it is called in the loop, and closed here, not by a garbage collector
+            skip_instance_cache=True,
+            use_listings_cache=False,
+            config_kwargs={
+                "retries": {"total_max_attempts": 1},
+                "connect_timeout": PATIENCE.connect_seconds,
+                "read_timeout": PATIENCE.read_seconds,
+                "max_pool_connections": CONNECTIONS,
+                # what AWS alone understands; `ObjectFolder.write` sends the checksum that every server checks
+                "request_checksum_calculation": "when_required",
+                "response_checksum_validation": "when_required",
+            },
+        )
+
+    def send(self, operation: str, fields: Mapping[str, Any], patience: Patience) -> Mapping[str, Any]:
+        """One attempt."""
+        from fsspec.asyn import sync
+
+        answer: Mapping[str, Any] = sync(self._loop, self._send, operation, fields, patience)
+        return answer
+
+    async def _send(self, operation: str, fields: Mapping[str, Any], patience: Patience) -> Mapping[str, Any]:
+        client = await self._file_system.set_session()
+        send = getattr(client, operation)(**fields)
+        if "Body" in fields:  # nothing else notices a server that takes no more bytes
+            num_bytes = len(fields["Body"])
+            send = asyncio.wait_for(send, patience.upload_seconds + num_bytes / patience.min_bytes_per_second)
+        answer: dict[str, Any] = await send
+        if "Body" in answer:
+            async with answer["Body"] as body:
+                answer["Body"] = await body.read()
+            if len(answer["Body"]) != answer["ContentLength"]:
+                raise ConnectionError(f"{len(answer['Body'])} bytes came of {answer['ContentLength']}")
+        return answer
+
+    def close(self) -> None:
+        """Close its sockets."""
+        from fsspec.asyn import sync
+
+        sync(self._loop, self._close)
+
+    async def _close(self) -> None:
+        client = await self._file_system.set_session()
+        await client.close()
+
+
+_connections: dict[int, _Connection] = {}
+"""Process id -> its connection. That of a parent is kept, and left alone: its event loop lives in the parent."""
+_lock = threading.Lock()
+
+
+def _connection() -> _Connection:
+    with _lock:
+        pid = os.getpid()
+        if pid not in _connections:
+            _connections[pid] = _Connection()
+        return _connections[pid]
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(close_connection)
+
+
+def _library_errors() -> tuple[type[Exception], ...]:
+    """What an attempt may raise; a ValueError is that of an endpoint which is no URL."""
+    from aiohttp import ClientError as ConnectionFailed
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    return OSError, ValueError, BotoCoreError, ClientError, ResponseParserError, ConnectionFailed
+
+
+def _described(error: Exception) -> tuple[str, int, str]:
+    """Code, HTTP status (0 where there is none) and reason of what went wrong."""
+    answer = getattr(error, "response", None)
+    if isinstance(answer, Mapping):
+        code = str(answer.get("Error", {}).get("Code", ""))
+        status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        message = answer.get("Error", {}).get("Message") or "no reason given"
+        return code, status, _without_secrets(f"the server says {code}: {message}")
+    name = type(error).__name__
+    return name, 0, _without_secrets(str(error) or name)
+
+
+def _may_pass(error: Exception, code: str, status: int) -> bool:
+    """Whether the same request may be answered another time."""
+    from aiohttp import ClientError as ConnectionFailed
+    from botocore.exceptions import HTTPClientError, IncompleteReadError
+    from botocore.parsers import ResponseParserError
+
+    if status:
+        return code in _TRY_AGAIN or status == 429 or (status >= 500 and status != 501)
+    passing = (HTTPClientError, IncompleteReadError, ResponseParserError, ConnectionFailed, ConnectionError)
+    return isinstance(error, (*passing, TimeoutError))
+
+
+def _without_secrets(text: str) -> str:
+    """Text without the user and password that a URL in it may have, and without what a signed URL ends in.
+
+    >>> _without_secrets('cannot reach "http://me:word@host/bucket?X-Amz-Signature=1f"')
+    'cannot reach "http://host/bucket"'
+    """
+    return re.sub(r"\?[^\s\"']*", "", re.sub(r"//[^/@\s]*@", "//", text))
