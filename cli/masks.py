@@ -77,9 +77,9 @@ def command(
     with ExitStack() as stack:
         inputs = json.dumps(options.identity())
         folder = stack.enter_context(writing(folder, "masks", [masks_stage(name)], partition, inputs, wait=wait))
-        run = stack.enter_context(recorded_run(folder, "masks", clock, made_with))
         store = Store.open(folder)
         create_mask_set(store, name, options, overwrite=overwrite)
+        run = stack.enter_context(recorded_run(folder, "masks", clock, made_with))
         plan = plan_masks(store, name, partition)
         num_workers = _num_workers(num_cores() if workers is None else workers, store, plan)
         with ExitStack() as working:

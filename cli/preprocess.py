@@ -40,7 +40,7 @@ from store.claims import ANY_STAGE
 from store.clips import FRAMES_STAGE, masks_stage
 from store.files import StoreFolder
 from store.growth import Growth
-from store.store import Store, remove_store
+from store.store import Store, check_place, remove_store
 
 _DEFAULTS = PreprocessOptions()
 
@@ -160,11 +160,9 @@ def command(
         "software": dict(software_versions(FRAME_SOFTWARE)),
     }
     stages = [ANY_STAGE] if overwrite else [FRAMES_STAGE, masks_stage(options.mask_name)]
-    with ExitStack() as stack:
-        folder = stack.enter_context(
-            writing(StoreFolder.at(store_place), "preprocess", stages, partition, dataset.digest(), wait=wait)
-        )
-        run = stack.enter_context(recorded_run(folder, "preprocess", clock, made_with))
+    folder = StoreFolder.at(store_place)
+    check_place(folder)
+    with writing(folder, "preprocess", stages, partition, dataset.digest(), wait=wait) as folder:
         if overwrite:
             remove_store(folder)
         store, growth = open_store(dataset, folder, options, update_captions=update_captions)
@@ -174,12 +172,13 @@ def command(
             say(f"{plural(sum(map(len, changed.values())), 'video')} changed since decoded: decoded again")
         plan = plan_preprocess(store, options, retry_failed=retry_failed, changed=changed, partition=partition)
         num_workers = _num_workers(num_cores() if workers is None else workers, plan, options, decoder_memory)
-        with ExitStack() as working:
-            listener = working.enter_context(progress_listener("preprocess", progress))
-            executor: Executor = working.enter_context(local_dask(num_workers)) if num_workers else run_synchronously
+        with recorded_run(folder, "preprocess", clock, made_with) as run, ExitStack() as stack:
+            listener = stack.enter_context(progress_listener("preprocess", progress))
+            executor: Executor = stack.enter_context(local_dask(num_workers)) if num_workers else run_synchronously
             result = preprocess(store, dataset.root, plan, options, executor, listener, decoder, check)
-        summary = _summary(store, result, clock, num_workers)
-        run.result, run.is_recorded = summary, bool(plan.owed)
+            stack.close()
+            run.result = summary = _summary(store, result, clock, num_workers)
+            run.is_recorded = bool(plan.owed)
     if run.is_recorded:
         summary["run"] = run.name
     if as_json:

@@ -2,28 +2,36 @@
 
 A task carries what it needs and writes what it makes into the store itself; only its report travels back, and while it
 is at work, how many items it has done.
+
+A task whose worker dies is begun again, by Dask, on another one. That says little about the task: the machine may have
+been taken away, or another task have used up its memory; Dask even counts the death against tasks that waited there. So
+a task that was there `MAX_ATTEMPTS` times is put off until all others are done, and tried where nothing else runs: part
+by part, if it has parts. What then kills its worker `MAX_ATTEMPTS` times, alone, is to blame, and is left out.
 """
 
 from __future__ import annotations
 
 import logging
 import signal
-import time
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
-from dataclasses import astuple
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import resource_tracker
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from pipeline.events import ItemsDone, Tell
 from pipeline.isolation.signals import signals_blocked
+from pipeline.preflight import Preflight, UnfitWorkerError
 from pipeline.resources import ONE_THREAD
+from pipeline.worker_side import run_and_tell
+from pipeline.worker_watch import SECONDS_BETWEEN_LOOKS, WorkerWatch, lost_scheduler
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, Worker
+    from distributed import Client, Future
 
 Task = TypeVar("Task")
 Report = TypeVar("Report")
@@ -32,10 +40,12 @@ TASKS_PER_WORKER = 2
 """Tasks in flight for each worker: one at work, one waiting. Bounds what the coordinator holds."""
 
 MAX_ATTEMPTS = 3
-"""A task whose worker died is tried on this many workers in all."""
+"""So many workers may die under a task before it is put off, and then under what is tried alone."""
 
-SECONDS_BETWEEN_MESSAGES = 0.1
-"""A worker tells of its items no more often: a thousand videos a second are a few messages then, not a thousand."""
+LOCAL_WAIT_SECONDS = 300.0
+"""In which a worker of this machine must have come up: a second on an idle machine, a minute on a bad network disk."""
+
+_LOG = logging.getLogger(__name__)
 
 
 class Executor(Protocol):
@@ -48,14 +58,25 @@ class Executor(Protocol):
 
         Args:
             function: Makes the report of a task, and tells of each item that is done.
-            tasks: Drawn as they are needed.
+            tasks: Drawn as they are needed. One that is `Divisible` may be changed where workers die under it.
             tell: Is told of the items in this thread, soon after they are done. An item of a task that is begun again
                 is told of once.
         """
 
 
+@runtime_checkable
+class Divisible(Protocol):
+    """A task of several parts, one of which may kill whoever works at it, again and again."""
+
+    def parts(self) -> Sequence[Callable[[], object]]:
+        """What can be tried by itself; nothing is made of it."""
+
+    def without(self, deaths: Mapping[int, int]) -> Self:
+        """The task that leaves some parts out: number of the part -> workers that died of it."""
+
+
 class WorkerDiedError(RuntimeError):
-    """A task killed the workers that it ran on."""
+    """A task killed the workers that it ran on, one after the other, while nothing else was at work."""
 
 
 def run_synchronously(function: Callable[[Task, Tell], Report], tasks: Iterable[Task], tell: Tell) -> Generator[Report]:
@@ -67,8 +88,24 @@ def run_synchronously(function: Callable[[Task, Tell], Report], tasks: Iterable[
 class DaskExecutor:
     """Runs tasks on the workers of a Dask client through a bounded window."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(
+        self,
+        client: Client,
+        preflight: Preflight | None = None,
+        *,
+        wait_seconds: float | None = LOCAL_WAIT_SECONDS,
+        say: Callable[[str], None] = _LOG.warning,
+    ) -> None:
+        """Use what there is.
+
+        Args:
+            client: Of a scheduler.
+            preflight: What a worker must have to take part.
+            wait_seconds: For how long to wait where there is no worker; None is for ever.
+            say: Is told, in one sentence, of workers that lack something or are not there.
+        """
+        self._client, self._preflight, self._say = client, preflight, say
+        self.watch = WorkerWatch(client, preflight, wait_seconds, say)
 
     def __call__(
         self, function: Callable[[Task, Tell], Report], tasks: Iterable[Task], tell: Tell
@@ -76,48 +113,80 @@ class DaskExecutor:
         """Run all tasks; reports come in the order in which tasks end.
 
         Raises:
-            WorkerDiedError: A task killed every worker that tried it.
+            WorkerDiedError: A task killed its workers although it was alone, and no part of it is to blame.
+            NoWorkersError: There is no worker.
+            SchedulerError: The scheduler is gone.
         """
-        run = _Run(self._client, function, tasks, tell)
+        run = _Run(self._client, self.watch, self._preflight, function, tasks, tell, self._say)
         try:
             yield from run.reports()
         finally:
             run.end()
 
 
+@dataclass(slots=True)
+class _Flight(Generic[Task]):
+    """A task on its way."""
+
+    task: Task
+    function: Callable[..., object]
+    future: Future
+    only: frozenset[str] | None
+    """Workers that may run it; None: all."""
+    told: ItemsDone
+    """Its items that were told of."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Deaths:
+    """In place of a report."""
+
+    num_workers: int
+
+
 class _Run(Generic[Task, Report]):
     """The tasks that are on their way, and what comes back from them, in one queue."""
 
     def __init__(
-        self, client: Client, function: Callable[[Task, Tell], Report], tasks: Iterable[Task], tell: Tell
+        self,
+        client: Client,
+        watch: WorkerWatch,
+        preflight: Preflight | None,
+        function: Callable[[Task, Tell], Report],
+        tasks: Iterable[Task],
+        tell: Tell,
+        say: Callable[[str], None],
     ) -> None:
-        self._client = client
-        self._waiting = iter(tasks)
-        self._tell = tell
+        self._client, self._watch, self._preflight = client, watch, preflight
+        self._function, self._waiting = function, iter(tasks)
+        self._tell, self._say = tell, say
         self._topic = f"fda-{uuid.uuid4().hex}"
-        self._function = partial(_run_and_tell, function, self._topic)
-        self._futures: dict[str, Future] = {}
-        self._names: dict[str, str] = {}
-        self._told: dict[str, ItemsDone] = {}
-        """Key of a task in flight -> its items that were told of, as the two dicts above."""
+        self._flights: dict[str, _Flight[Any]] = {}
+        """By the key of their future."""
+        self._put_off: list[_Flight[Any]] = []
         self._arrived: SimpleQueue[Future | tuple[str, ItemsDone]] = SimpleQueue()
         client.subscribe_topic(self._topic, self._put_message)
 
     def reports(self) -> Iterator[Report]:
         self._submit_what_fits()
-        while self._futures:
-            arrived = self._arrived.get()
-            if isinstance(arrived, tuple):
-                self._tell_growth(*arrived)
-                continue
-            report = self._result(arrived)
+        while self._flights:
+            flight, outcome = self._ended()
             self._submit_what_fits()
-            yield report
+            if isinstance(outcome, _Deaths):
+                self._say(
+                    f"{flight.task} lost its worker {outcome.num_workers} times: it is put off to the end of the run"
+                )
+                self._put_off.append(flight)
+            else:
+                yield outcome
+        while self._put_off:
+            yield self._alone(self._put_off.pop(0))
 
     def end(self) -> None:
         """Call back what is still on its way."""
-        self._client.unsubscribe_topic(self._topic)
-        self._client.cancel(list(self._futures.values()))
+        if self._client.status == "running":
+            self._client.unsubscribe_topic(self._topic)
+            self._client.cancel([flight.future for flight in self._flights.values()])
 
     def _put_message(self, event: tuple[float, tuple[str, list[int]]]) -> None:
         """In the client's own thread."""
@@ -126,69 +195,106 @@ class _Run(Generic[Task, Report]):
 
     def _submit_what_fits(self) -> None:
         """Fill the window, which is as wide as there are workers now: some may have come, or gone."""
-        num_workers = max(1, len(self._client.nthreads()))
-        while len(self._futures) < num_workers * TASKS_PER_WORKER:
+        self._watch.look()
+        num_workers = max(1, len(self._watch.fit))
+        while len(self._flights) < num_workers * TASKS_PER_WORKER:
             try:
                 task = next(self._waiting)
             except StopIteration:
                 return
-            key = f"{self._topic}-{uuid.uuid4().hex}"
-            self._names[key], self._told[key] = str(task), ItemsDone()
-            self._futures[key] = self._client.submit(self._function, key, task, key=key, pure=False)
-            self._futures[key].add_done_callback(self._arrived.put)
+            self._submit(self._function, task, ItemsDone())
+
+    def _submit(self, function: Callable[..., object], task: object, told: ItemsDone) -> None:
+        key = f"{self._topic}-{uuid.uuid4().hex}"
+        only = self._watch.restriction
+        called = partial(run_and_tell, function, self._topic, self._preflight)
+        workers = sorted(only) if only else None  # none is left: it waits, and is submitted anew with the next look
+        future = self._client.submit(called, key, task, key=key, pure=False, workers=workers)
+        self._flights[key] = _Flight(task, function, future, only, told)
+        future.add_done_callback(self._arrived.put)
+
+    def _ended(self) -> tuple[_Flight[Any], Report | _Deaths]:
+        """Wait for the next task that ends, be it with its worker."""
+        from distributed import KilledWorker
+
+        while True:
+            arrived = self._next_arrived()
+            if isinstance(arrived, tuple):
+                self._tell_growth(*arrived)
+                continue
+            flight = self._flights.pop(arrived.key, None)
+            if flight is None:  # it was submitted anew
+                continue
+            try:
+                report: Report = arrived.result()
+                return flight, report
+            except KilledWorker as error:
+                return flight, _Deaths(error.allowed_failures + 1)
+            except CancelledError as error:
+                raise lost_scheduler(self._client) from error
+            except UnfitWorkerError as error:
+                self._watch.exclude(error)
+                self._watch.look(at_once=True)
+            except ImportError:  # a worker that has joined since has no `fda`, so that it cannot say who it is
+                self._watch.look(at_once=True)
+                if not self._watch.check_all():
+                    raise
+            self._submit(flight.function, flight.task, flight.told)
+
+    def _next_arrived(self) -> Future | tuple[str, ItemsDone]:
+        while True:
+            try:
+                return self._arrived.get(timeout=SECONDS_BETWEEN_LOOKS)
+            except Empty:
+                self._watch.look()
+                self._submit_stranded_anew()
+
+    def _submit_stranded_anew(self) -> None:
+        """Those bound to workers that have all gone, where others have come: they would wait for ever."""
+        fit = self._watch.fit
+        stranded = [key for key, flight in self._flights.items() if flight.only is not None and not flight.only & fit]
+        for key in stranded if fit else ():
+            flight = self._flights.pop(key)
+            self._client.cancel([flight.future])
+            self._submit(flight.function, flight.task, flight.told)
 
     def _tell_growth(self, key: str, total: ItemsDone) -> None:
         """Tell what is new. A task whose worker died counts from 0 again, and is silent until it is past its mark."""
-        told = self._told.get(key)
-        if told is not None and total.num_done >= told.num_done:
-            self._told[key] = total
-            self._tell(total - told)
+        flight = self._flights.get(key)
+        if flight is not None and total.num_done >= flight.told.num_done:
+            self._tell(total - flight.told)
+            flight.told = total
 
-    def _result(self, future: Future) -> Report:
-        from distributed import KilledWorker
-
-        try:
-            report: Report = future.result()
-        except KilledWorker as error:
+    def _alone(self, flight: _Flight[Any]) -> Report:
+        """Find out which parts of a task kill their worker, and run it without them. Nothing else is on its way."""
+        task = flight.task
+        if isinstance(task, Divisible):
+            tried = {number: self._try(_call, part, ItemsDone()) for number, part in enumerate(task.parts())}
+            deaths = {number: found.num_workers for number, found in tried.items() if isinstance(found, _Deaths)}
+            task = task.without(deaths) if deaths else task
+        outcome: Report | _Deaths = self._try(self._function, task, flight.told)
+        if isinstance(outcome, _Deaths):
             raise WorkerDiedError(
-                f"{self._names.get(error.task, error.task)} killed {MAX_ATTEMPTS} workers, probably because "
-                "memory ran out: use fewer --workers, or a smaller --shard-size. What is committed stands"
-            ) from error
-        for mapping in (self._futures, self._names, self._told):
-            del mapping[future.key]
-        return report
+                f"{task} killed {outcome.num_workers} workers, though nothing else was at work, probably because "
+                "memory ran out: use a smaller --shard-size, or machines with more memory. What is committed stands"
+            )
+        return outcome
+
+    def _try(self, function: Callable[..., object], task: object, told: ItemsDone) -> Any:
+        """Its report, or how many workers died of it: `MAX_ATTEMPTS` at least, whatever the scheduler allows."""
+        num_dead = 0
+        while num_dead < MAX_ATTEMPTS:
+            self._submit(function, task, told)
+            flight, outcome = self._ended()
+            if not isinstance(outcome, _Deaths):
+                return outcome
+            num_dead, told = num_dead + outcome.num_workers, flight.told
+        return _Deaths(num_dead)
 
 
-def _run_and_tell(function: Callable[[Task, Tell], Report], topic: str, key: str, task: Task) -> Report:
-    """What a worker runs."""
-    from distributed import get_worker
-
-    messages = _Messages(get_worker(), topic, key)
-    report = function(task, messages)
-    messages.send()
-    return report
-
-
-class _Messages:
-    """Sums up the items of one task, and sends the sum to the coordinator now and then.
-
-    Sums, and not each item: a message that is lost or comes twice does no harm. What is done within
-    `SECONDS_BETWEEN_MESSAGES` of a message goes with the next one, at the latest at the end of the task.
-    """
-
-    def __init__(self, worker: Worker, topic: str, key: str) -> None:
-        self._worker, self._topic, self._key = worker, topic, key
-        self._total = ItemsDone()
-        self._sent_at = -SECONDS_BETWEEN_MESSAGES
-
-    def __call__(self, items: ItemsDone) -> None:
-        self._total += items
-        if time.monotonic() - self._sent_at >= SECONDS_BETWEEN_MESSAGES:
-            self.send()
-
-    def send(self) -> None:
-        self._sent_at = time.monotonic()
-        self._worker.log_event(self._topic, (self._key, astuple(self._total)))
+def _call(part: Callable[[], object], tell: Tell) -> None:
+    """Try a part of a task; what it gives stays where it is."""
+    part()
 
 
 @contextmanager

@@ -53,7 +53,6 @@ from store.claim_files import (
     ANY_STAGE,
     Claim,
     SeenClaim,
-    beat_name,
     json_name,
     list_claims,
     read_claim,
@@ -63,7 +62,7 @@ from store.claim_files import (
     write_beat,
     write_claim,
 )
-from store.errors import StoreBusyError, StoreError, StoreWriteError
+from store.errors import ClaimLostError, StoreBusyError, StoreError, StoreWriteError
 from store.files import StoreFolder
 from store.processes import is_running
 
@@ -133,8 +132,9 @@ def claimed(
     claim_id = _Asking(unclaimed, wanted, say, times).acquire(wait_seconds)
     heartbeat = _Heartbeat(unclaimed, claim_id, times)
     try:
-        # What was claimed dead is half-written no more: with it goes what a run that only seemed dead is writing now.
-        unclaimed.remove_partial_files(frozenset(list_claims(unclaimed)))
+        # After the claims of the dead, and before the first write: with it goes what a run that only seemed dead is
+        # writing at this moment.
+        _remove_partial_files(unclaimed)
         heartbeat.start()
         yield folder.claimed_by(claim_id)
     finally:
@@ -202,10 +202,11 @@ class _Asking:
                 if any(rival.claim.id < mine.id or rival.will_stay(self._times) for rival in rivals):
                     return None
                 self._pause()  # each of them withdraws, or is found to hold it
-            write_beat(self._folder, mine.id, 0)
-            # Was this run taken for dead while it asked? What is seen here is seen before anything was written.
-            is_held = self._folder.num_bytes(json_name(mine.id)) is not None
-            return mine.id if is_held else None
+            write_beat(self._folder.claimed_by(mine.id), mine.id, 0)
+            is_held = True
+            return mine.id
+        except ClaimLostError:  # this run stood still while it asked, and was taken for dead: nothing is lost yet
+            return None
         finally:
             if not is_held:
                 _release(self._folder, mine.id)
@@ -305,12 +306,10 @@ class _Heartbeat:
         number, is_failing = 1, False
         while not self._end.wait(self._times.beat_seconds):
             try:
-                if self._folder.num_bytes(json_name(self._claim_id)) is None:
-                    # Taken for dead: the next write of this run says so. The beat may have been written after that.
-                    self._folder.remove(beat_name(self._claim_id))
-                    return
-                write_beat(self._folder, self._claim_id, number)
+                write_beat(self._folder.claimed_by(self._claim_id), self._claim_id, number)
                 is_failing = False
+            except ClaimLostError:  # the next write of the run itself says so
+                return
             except (OSError, StoreError) as error:
                 if not is_failing:
                     _logger.warning("cannot renew the claim on %s, trying on: %s", self._folder.place, error)
@@ -322,7 +321,12 @@ def _release(folder: StoreFolder, claim_id: str) -> None:
     """Give a claim back. It never fails: it may be an error that ends the run, and this one would hide it."""
     try:
         remove_claim(folder, claim_id)
-        folder.remove_partial_files(frozenset(list_claims(folder)))
+        _remove_partial_files(folder)
     except StoreWriteError as error:
         if folder.num_bytes(json_name(claim_id)) is not None:
             _logger.warning("the claim of this run stays until the next run finds it gone: %s", error)
+
+
+def _remove_partial_files(folder: StoreFolder) -> None:
+    live = list_claims(folder)
+    folder.remove_partial_files(frozenset([*live, "unclaimed"] if live else []))  # a claim itself is written unclaimed

@@ -164,6 +164,16 @@ def remove_store(folder: StoreFolder) -> None:
     folder.remove(MANIFEST_NAME)
 
 
+def check_place(folder: StoreFolder) -> None:
+    """Refuse a folder that is neither a store nor empty.
+
+    Raises:
+        StoreFormatError: It is so.
+    """
+    if folder.num_bytes(MANIFEST_NAME) is None:
+        check_empty(folder)
+
+
 def check_empty(folder: StoreFolder) -> None:
     """Refuse a folder that holds anything but claims and partial files: it is not a store, and not to become one.
 

@@ -1,4 +1,4 @@
-"""Runs that compete for one store: as processes, and as threads that are stepped through every order of what they do."""
+"""Runs that compete for one store: as processes, and as threads that take steps in a given order."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
@@ -17,6 +18,7 @@ from store.errors import ClaimLostError, StoreMissingError
 from store.files import OpenFile, StoredFile, StoreFolder, WrittenFile
 
 QUICK = ClaimTimes(beat_seconds=0.02, lease_seconds=0.5, poll_seconds=0.005)
+PATIENT = replace(QUICK, lease_seconds=600)
 NEVER = ClaimTimes(beat_seconds=1e6, lease_seconds=1e9, poll_seconds=0.005)
 """Nobody beats, and nobody is taken for dead for being silent."""
 
@@ -26,7 +28,7 @@ def compete(place: str, num_rounds: int, machine: str | None) -> None:
     with mock.patch.object(processes, "this_machine", return_value=machine or processes.this_machine()):
         inside = Path(place, "inside")
         for _ in range(num_rounds):
-            with claimed(StoreFolder.at(place), "compete", ["frames"], wait_seconds=None, times=QUICK) as folder:
+            with claimed(StoreFolder.at(place), "compete", ["frames"], wait_seconds=None, times=PATIENT) as folder:
                 os.close(os.open(inside, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
                 count = int(folder.read("count")) if folder.num_bytes("count") is not None else 0
                 folder.write("count", b"%d" % (count + 1))

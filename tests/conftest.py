@@ -7,5 +7,7 @@ mismatch", python/cpython#106905).
 
 import hypothesis
 
+from tests.s3 import server as server  # a fixture
+
 hypothesis.settings.register_profile("fda", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("fda")

@@ -27,7 +27,7 @@ import pytest
 
 import store.s3
 from store.files import StoreFolder
-from store.s3 import Patience
+from store.s3 import Patience, close_connection, request
 
 BUCKET = "fda-tests"
 SECRET = "a-word-that-nobody-may-print"
@@ -218,19 +218,31 @@ def environment(url: str) -> dict[str, str]:
     }
 
 
-def use_server(monkeypatch: pytest.MonkeyPatch, server: Server, patience: Patience = QUICK) -> None:
-    """Let this process speak to the server, through its proxy, until the end of the test."""
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """One for all tests, with the bucket."""
+    with running_server() as running, pytest.MonkeyPatch.context() as patch:
+        use_server(patch, running)
+        request("create_bucket", Bucket=BUCKET)
+        close_connection()
+        yield running
+        close_connection()
+
+
+def use_server(monkeypatch: pytest.MonkeyPatch, server: Server, **changes: Any) -> None:
+    """Let this process, and those it starts, speak to the server through the proxy; `changes` are to `QUICK`."""
+    for key in [key for key in os.environ if key.startswith(("AWS_", "FSSPEC_"))]:
+        monkeypatch.delenv(key)
     for key, value in environment(server.proxy.url).items():
         monkeypatch.setenv(key, value)
-    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    monkeypatch.setattr(store.s3, "PATIENCE", patience)
+    monkeypatch.setattr(store.s3, "PATIENCE", replace(QUICK, **changes))
     server.script.begin()
 
 
-def patience(**changes: Any) -> Patience:
-    """`QUICK` with changes."""
-    return replace(QUICK, **changes)
+def place_of(request: pytest.FixtureRequest) -> str:
+    """An address that only this test uses."""
+    digest = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
+    return f"s3://{BUCKET}/{digest}"
 
 
 def tree(folder: StoreFolder, leave_out: Iterable[str] = ("runs", "claims")) -> dict[str, bytes]:

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 import store.claims
 from store import processes
+from store.arrays import JSON
 from store.claim_files import why_excluded, write_beat, write_claim
 from store.claims import ANY_STAGE, Claim, ClaimTimes, claimed, claims_on
 from store.errors import ClaimLostError, StoreBusyError, StoreError, StoreMissingError, StoreWriteError
@@ -169,7 +170,6 @@ def test_beats_that_cannot_be_written_are_tried_again_and_told_once(
 def test_a_holder_whose_claim_was_removed_writes_no_more(folder: StoreFolder) -> None:
     with claimed(folder, "fda masks", ["frames"], times=QUICK) as mine:
         folder.remove(f"claims/{mine.claim}.json")
-        wait_until(lambda: folder.names("claims") == [])  # and its heart stops
         with pytest.raises(ClaimLostError, match=f"lost its claim on {folder.place}"):
             mine.write("data/x", b"1")
         with pytest.raises(ClaimLostError):
@@ -206,8 +206,7 @@ def test_four_processes_are_never_inside_at_once(folder: StoreFolder) -> None:
         process.start()
     for process in running:
         process.join()
-        assert process.exitcode == 0
-        process.close()
+    assert [process.exitcode for process in running] == [0, 0, 0, 0]
     assert folder.read("count") == b"%d" % (num_rounds * len(machines))
     assert [stored.name for stored in folder.walk()] == ["count"]
 
@@ -405,7 +404,7 @@ def test_a_run_of_another_machine_that_dies_while_it_is_waited_for_is_taken_over
     write_claim(folder, claim)
     elsewhere = Simulated(lambda: write_beat(folder, claim.id, elsewhere.num_sleeps) if elsewhere.now < 500 else None)
     take(folder, elsewhere.times, wait_seconds=None)
-    assert 530 <= elsewhere.now < 533
+    assert 529 <= elsewhere.now < 533
 
 
 def test_a_run_that_was_stopped_and_taken_for_dead_writes_no_more(
@@ -445,7 +444,15 @@ def not_claims() -> Iterator[tuple[str, bytes]]:
     yield "deep", b"[" * 10_000
     yield "large", b" " * 20_000
     yield "another's", json.dumps(fields).encode()
-    for change in ({"pid": "1"}, {"pid": -1}, {"stages": []}, {"stages": "a"}, {"user": "\x1b[2J"}, {"started": "now"}):
+    changes: list[dict[str, JSON]] = [
+        {"pid": "1"},
+        {"pid": -1},
+        {"stages": []},
+        {"stages": "a"},
+        {"user": "\x1b[2J"},
+        {"started": "now"},
+    ]
+    for change in changes:
         yield str(change), json.dumps({**fields, "id": "a" * 32, **change}).encode()
 
 
@@ -497,7 +504,7 @@ def test_a_claim_that_cannot_be_given_back_is_told_of_and_hides_no_error(
     def read_only(path: Path, missing_ok: bool = False) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    with pytest.raises(ZeroDivisionError), claimed(folder, "fda masks", ["frames"], times=NEVER):
+    with pytest.raises(ZeroDivisionError), claimed(folder, "fda masks", ["frames"], times=NEVER):  # noqa: PT012
         monkeypatch.setattr(Path, "unlink", read_only)
         raise ZeroDivisionError
     assert "the claim of this run stays until the next run finds it gone" in caplog.text

@@ -279,9 +279,6 @@ def test_a_folder_that_holds_something_else_is_left_alone(fda: Commands, small: 
     file = fda("preprocess", small, tmp_path / "thesis.tex", *FLAGS)
     assert file.code == 1
     assert "is a file, not a folder" in file.err
-    bucket = fda("preprocess", small, "s3://bucket/store", *FLAGS)
-    assert bucket.code == 1
-    assert "is an object store, which this version cannot use yet" in bucket.err
 
 
 @pytest.mark.parametrize(

@@ -1,31 +1,17 @@
+"""Names, addresses, and what a local folder does beyond what every folder does (`test_folders`)."""
+
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from store.errors import StoreError, StoreMissingError, StoreWriteError
-from store.files import StoreFolder, WrittenFile, check_name
-
-
-def test_a_file_is_written_whole_with_its_digest(tmp_path: Path) -> None:
-    folder = StoreFolder.at(tmp_path / "store")
-    written = folder.write("a/b/c.bin", b"content")
-    assert written == WrittenFile("a/b/c.bin", 7, hashlib.sha256(b"content").hexdigest())
-    assert folder.read("a/b/c.bin") == b"content"
-    assert folder.num_bytes("a/b/c.bin") == 7
-    assert WrittenFile.from_dict(written.to_dict()) == written
-
-
-def test_writing_leaves_nothing_else_behind(tmp_path: Path) -> None:
-    folder = StoreFolder.at(tmp_path)
-    folder.write("name", b"1")
-    folder.write("name", b"2")
-    folder.remove_partial_files()
-    assert [path.name for path in tmp_path.iterdir()] == ["name"]
+from store.errors import StorePlaceError, StoreWriteError
+from store.files import StoreFolder, check_name
+from store.local import LocalFolder
 
 
 @pytest.mark.parametrize(("owner", "call"), [(os, "fsync"), (Path, "replace")])
@@ -44,7 +30,7 @@ def test_a_failed_write_leaves_what_was_there(
         folder.write("name", b"after")
     assert isinstance(caught.value, OSError)
     assert folder.read("name") == b"before"
-    assert list(folder.names("partial")) == []
+    assert folder.names("partial/unclaimed") == []
 
 
 def test_a_file_that_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,27 +55,30 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         StoreFolder.at(tmp_path).write("name", b"1")
 
 
-def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
-    folder = StoreFolder.at(tmp_path)
-    folder.path("partial").mkdir()
-    folder.path("partial/0123").write_bytes(b"half")
+def test_what_a_killed_run_left_is_removed_and_what_a_live_one_writes_is_not(tmp_path: Path) -> None:
+    folder = LocalFolder.at(tmp_path)
+    for claim in ("dead", "live"):
+        folder.path(f"partial/{claim}").mkdir(parents=True)
+        folder.path(f"partial/{claim}/0123").write_bytes(b"half")
+    folder.remove_partial_files(frozenset({"live"}))
+    assert [stored.name for stored in folder.walk()] == ["partial/live/0123"]
     folder.remove_partial_files()
-    assert not folder.path("partial").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
-    folder = StoreFolder.at(tmp_path / "nowhere")
-    assert folder.num_bytes("name") is None
-    assert list(folder.names("folder")) == []
-    with pytest.raises(StoreMissingError, match="has no name"):
-        folder.read("name")
+def test_an_open_file_is_the_version_that_was_opened(tmp_path: Path) -> None:
+    folder = StoreFolder.at(tmp_path)
+    folder.write("name", b"before")
+    file, buffer = folder.open("name"), np.zeros(6, dtype=np.uint8)
+    folder.write("name", b"after!")
+    assert file is not None
+    assert file.fill(0, [buffer])
+    assert buffer.tobytes() == b"before"
 
 
-def test_a_store_is_a_local_folder(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="s3://bucket/store"):
-        StoreFolder.at("s3://bucket/store")
+def test_a_store_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="is a file, not a folder"):
+    with pytest.raises(StorePlaceError, match="is a file, not a folder"):
         StoreFolder.at(tmp_path / "file")
 
 
