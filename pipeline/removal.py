@@ -42,7 +42,7 @@ def find_removal(
         ValueError: No split would be left.
     """
     for kind, names, there in (
-        ("masks", masks, mask_set_names(store)),
+        ("masks", masks, _all_mask_names(store)),
         ("features", features, _all_feature_names(store)),
         ("split", splits, _all_splits(store)),
     ):
@@ -109,6 +109,12 @@ def _split_folders(store: Store, split: str) -> Iterator[str]:
 def _all_splits(store: Store) -> tuple[str, ...]:
     """The splits that the manifest has, and those of which something is left."""
     return tuple(dict.fromkeys([*store.manifest.splits, *_names(store.folder, "clips.zarr")]))
+
+
+def _all_mask_names(store: Store) -> tuple[str, ...]:
+    """The mask sets that some split has, and those of which something is left."""
+    left = [name for split in store.manifest.splits for name in _names(store.folder, f"clips.zarr/{split}/masks")]
+    return tuple(dict.fromkeys([*mask_set_names(store), *left]))
 
 
 def _all_feature_names(store: Store) -> tuple[str, ...]:

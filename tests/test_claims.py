@@ -134,7 +134,7 @@ def test_what_dead_runs_left_half_written_is_removed_and_what_live_ones_write_is
     folder = StoreFolder.at(str(tmp_path))
     with claimed(folder, "fda masks", ["masks/a"], times=NEVER) as other:
         for run in (other.claim, "0" * 32):
-            (tmp_path / "partial" / str(run)).mkdir(parents=True)
+            (tmp_path / "partial" / str(run)).mkdir(parents=True, exist_ok=True)
             (tmp_path / "partial" / str(run) / "half").write_bytes(b"half")
         take(folder)
         assert [path.parent.name for path in tmp_path.rglob("half")] == [other.claim]

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.events import ItemsDone, Tell, ignore_events
 from pipeline.executors import (
-    SECONDS_BETWEEN_MESSAGES,
+    MAX_ATTEMPTS,
     TASKS_PER_WORKER,
     DaskExecutor,
     WorkerDiedError,
@@ -24,6 +24,7 @@ from pipeline.executors import (
     run_synchronously,
 )
 from pipeline.resources import ONE_THREAD
+from pipeline.worker_side import SECONDS_BETWEEN_MESSAGES
 from store.errors import StoreWriteError
 
 NUM_WORKERS = 1
@@ -127,8 +128,10 @@ def test_dask_draws_tasks_through_a_bounded_window(dask: DaskExecutor) -> None:
     assert len(drawn) == 30
 
 
-def test_the_window_follows_workers_that_join_and_leave() -> None:
+def test_the_window_follows_workers_that_join_and_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import Client, LocalCluster
+
+    monkeypatch.setattr("pipeline.worker_watch.SECONDS_BETWEEN_LOOKS", 0)
 
     drawn: list[int] = []
     num_taken = 0
@@ -199,7 +202,10 @@ def test_a_caller_may_stop_early(dask: DaskExecutor) -> None:
 
 
 def test_a_task_that_kills_its_workers_is_named() -> None:
-    with local_dask(1) as executor, pytest.raises(WorkerDiedError, match=r"^1 killed 3 workers.*fewer --workers"):
+    with (
+        local_dask(1) as executor,
+        pytest.raises(WorkerDiedError, match=r"^1 killed 3 workers.*nothing else was at work"),
+    ):
         run(executor, die, [1])
 
 

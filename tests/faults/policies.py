@@ -1,0 +1,89 @@
+"""What may become of a run: it is recorded, it is killed at one of its operations, or one of them fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.faults.operations import SYNC, SYNC_FOLDER, WRITE, Operation
+
+
+class Recorder:
+    """Does everything, and keeps what was done."""
+
+    def __init__(self) -> None:
+        self.done: list[Operation] = []
+
+    def __call__(self, operation: Operation, do: Callable[[], Any], do_half: Callable[[], None]) -> Any:
+        """Do it; what fails did not happen."""
+        result = do()
+        self.done.append(operation)
+        return result
+
+    @property
+    def points(self) -> list[Point]:
+        """Where a kill leaves the files otherwise than a kill anywhere else: before each change, and in each write.
+
+        After a change is before the next one; before and after a sync the files read the same.
+        """
+        changes = [operation for operation in self.done if operation.kind not in (SYNC, SYNC_FOLDER)]
+        points = []
+        for number, operation in enumerate(changes):
+            points.append(Point(number, is_half=False))
+            if operation.kind == WRITE and len(operation.content) > 1:
+                points.append(Point(number, is_half=True))
+        return points
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A moment of a run."""
+
+    number: int
+    """Of an operation, syncs not counted."""
+    is_half: bool = False
+    """In the middle of it, and not before it."""
+
+    def __str__(self) -> str:
+        return f"{'half-way through' if self.is_half else 'before'} operation {self.number}"
+
+
+class KillAt:
+    """Kills this process, for real, at a point."""
+
+    def __init__(self, point: Point) -> None:
+        self._point = point
+        self._seen = 0
+
+    def __call__(self, operation: Operation, do: Callable[[], Any], do_half: Callable[[], None]) -> Any:
+        """Do it, or be killed."""
+        if operation.kind not in (SYNC, SYNC_FOLDER):
+            if self._seen == self._point.number:
+                if self._point.is_half:
+                    do_half()
+                os.kill(os.getpid(), signal.SIGKILL)
+            self._seen += 1
+        return do()
+
+
+class FailAt:
+    """Lets one operation fail, or all from one on; syncs are counted, for a disk may fail at these as well."""
+
+    def __init__(self, number: int, error: BaseException, *, for_good: bool, is_half: bool = False) -> None:
+        self._number, self._error, self._for_good, self._is_half = number, error, for_good, is_half
+        self._seen = 0
+        self.failed: Operation | None = None
+        """The first that failed."""
+
+    def __call__(self, operation: Operation, do: Callable[[], Any], do_half: Callable[[], None]) -> Any:
+        """Do it, or raise."""
+        number, self._seen = self._seen, self._seen + 1
+        if number == self._number or (self._for_good and number > self._number):
+            self.failed = self.failed or operation
+            if self._is_half:
+                do_half()
+            raise self._error
+        return do()
