@@ -108,7 +108,9 @@ def _split_folders(store: Store, split: str) -> Iterator[str]:
 
 def _all_splits(store: Store) -> tuple[str, ...]:
     """The splits that the manifest has, and those of which something is left."""
-    return tuple(dict.fromkeys([*store.manifest.splits, *_names(store.folder, "clips.zarr")]))
+    parents = ["commits", WITHDRAWN_FOLDER, "clips.zarr", *store.folder.folders("features.zarr")]
+    left = [split for parent in parents for split in _names(store.folder, parent)]
+    return tuple(dict.fromkeys([*store.manifest.splits, *left]))
 
 
 def _all_mask_names(store: Store) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,8 +32,10 @@ from store.s3 import Patience, close_connection, request
 
 BUCKET = "fda-tests"
 SECRET = "a-word-that-nobody-may-print"
-QUICK = Patience(delay_seconds=0.001, max_delay_seconds=0.004, connect_seconds=2, read_seconds=0.25)
-"""In place of `PATIENCE`: it gives up a server as slow as `Fault.LATE` soon, and tries again at once."""
+QUICK = Patience(delay_seconds=0.001, max_delay_seconds=0.004)
+"""In place of `PATIENCE`: it tries again at once."""
+IMPATIENT_SECONDS, LATE_SECONDS = 0.2, 0.5
+"""What a test of `Fault.LATE` waits for an answer, and when that comes."""
 
 
 class Fault(StrEnum):
@@ -92,7 +95,6 @@ class Proxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _ProxyHandler)
         self.backend_port = port
         self.script = script
-        self.local = threading.local()
 
     @property
     def url(self) -> str:
@@ -105,8 +107,9 @@ class Proxy(ThreadingHTTPServer):
 class _ProxyHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Proxy
+    _backend: http.client.HTTPConnection | None = None
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         """Print nothing."""
 
     def _answer(self) -> None:
@@ -127,7 +130,7 @@ class _ProxyHandler(BaseHTTPRequestHandler):
                 self._hang_up()
             case Fault.LATE:
                 self._ask_server(body)
-                threading.Event().wait(2 * QUICK.read_seconds)
+                time.sleep(LATE_SECONDS)
                 self._hang_up()
             case Fault.ANSWER_CUT:
                 status, headers, content = self._ask_server(body)
@@ -139,15 +142,18 @@ class _ProxyHandler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _answer  # noqa: N815
 
     def _ask_server(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.backend_port)
-        connection.request(self.command, self.path, body, dict(self.headers))
-        answer = connection.getresponse()
+        if self._backend is None:
+            self._backend = http.client.HTTPConnection("127.0.0.1", self.server.backend_port)
+        self._backend.request(self.command, self.path, body, dict(self.headers))
+        answer = self._backend.getresponse()
         content = answer.read()
-        headers = [
-            (key, value) for key, value in answer.getheaders() if key.lower() not in ("connection", "date", "server")
-        ]
-        connection.close()
-        return answer.status, headers, content
+        left_out = ("connection", "date", "server")  # moto names two servers
+        return answer.status, [one for one in answer.getheaders() if one[0].lower() not in left_out], content
+
+    def finish(self) -> None:
+        if self._backend is not None:
+            self._backend.close()
+        super().finish()
 
     def _cut_upload(self, body: bytes) -> None:
         head = f"{self.command} {self.path} HTTP/1.1\r\n{self.headers.as_string().strip()}\r\n\r\n"
@@ -283,7 +289,7 @@ def _serve() -> None:
     class Handler(WSGIRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log(self, type: str, message: str, *args: object) -> None:
+        def log(self, *args: object) -> None:
             """Print nothing."""
 
     application = _Strict(DomainDispatcherApplication(create_backend_app))

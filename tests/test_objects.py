@@ -1,0 +1,558 @@
+"""Stores in an object store: what every folder does (`test_folders`) goes on doing when requests fail, each way."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import store.objects
+import store.s3
+from pipeline.datasets import read_dataset
+from pipeline.mask_sets import create_mask_set, make_mask_set, plan_masks
+from pipeline.preprocess import open_store, plan_preprocess, preprocess
+from store.clips import FRAMES_STAGE, input_digests, masks_stage, outcomes_of
+from store.commits import committed
+from store.errors import (
+    ShardIncompleteError,
+    StoreError,
+    StoreMissingError,
+    StorePlaceError,
+    StoreReadError,
+    StoreWriteError,
+)
+from store.features import caption_shards, create_features, features_stage, write_clip_features, write_text_features
+from store.files import StoredFile, StoreFolder
+from store.objects import TAIL_BYTES, ObjectFolder
+from store.s3 import Patience, RequestError, close_connection
+from store.store import Store
+from tests.clips_on_disk import SMALL, write_small_dataset
+from tests.decoders import RememberingDecoder
+from tests.s3 import BUCKET, IMPATIENT_SECONDS, SECRET, Fault, Seen, Server, place_of, tree, use_server
+
+FAULTS = [fault for fault in Fault if fault is not Fault.LATE]
+REMEMBERING = RememberingDecoder()
+MASKS = replace(SMALL.masks, threshold=40)
+
+
+@pytest.fixture
+def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, server: Server) -> ObjectFolder:
+    use_server(monkeypatch, server)
+    return ObjectFolder.at(place_of(request))
+
+
+@pytest.fixture
+def reconnected() -> Iterator[None]:
+    """For tests that change what a connection is made with."""
+    close_connection()
+    yield
+    close_connection()
+
+
+def once(fault: Fault, kind: str | None = None) -> Callable[[int, Seen], Fault | None]:
+    """The fault for the first request, or the first of a kind, and for no other."""
+    left = [fault]
+
+    def fault_of(number: int, seen: Seen) -> Fault | None:
+        return left.pop() if left and kind in (None, seen.kind) else None
+
+    return fault_of
+
+
+def always(fault: Fault) -> Callable[[int, Seen], Fault | None]:
+    return lambda number, seen: fault
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        ("s3://bucket/a/b", "s3://bucket/a/b"),
+        ("s3://bucket/a/b/", "s3://bucket/a/b"),
+        ("s3a://bucket/a", "s3://bucket/a"),
+        ("S3://bucket", "s3://bucket"),
+        ("s3://bucket/", "s3://bucket"),
+        ("s3://my.bucket-1/a b/ü%20", "s3://my.bucket-1/a b/ü%20"),
+    ],
+)
+def test_an_address(address: str, place: str) -> None:
+    folder = StoreFolder.at(address)
+    assert folder.place == place
+    assert StoreFolder.at(place) == folder == pickle.loads(pickle.dumps(folder))
+    assert not folder.is_local
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("gs://bucket/a", "not at gs://: give the path at which that is mounted"),
+        ("https://bucket/a", "not at https://"),
+        ("file:///a", "not at file://"),
+        ("://a", "not at ://"),
+        ("s3://", "'' is no name of a bucket"),
+        ("s3:///a", "'' is no name of a bucket"),
+        ("s3://a b/c", "'a b' is no name of a bucket"),
+        ("s3://bucket/a//b", "neither empty"),
+        ("s3://bucket//a", "neither empty"),
+        ("s3://bucket/a/../b", "nor '..'"),
+        ("s3://bucket/./b", "nor '..'"),
+        ("s3://bucket/a?versionId=1", "'?', '#'"),
+        ("s3://bucket/a#b", "'?', '#'"),
+        ("s3://bucket/a\nb", "cannot be printed"),
+        ("s3://bucket/" + "x" * 601, "may have 600 bytes"),
+        (f"s3://me:{SECRET}@bucket/a", "belong into the environment"),
+        (f"s3://{SECRET}@bucket/a", "belong into the environment"),
+        (f"s3://localhost:9000/{SECRET}", "belong into the environment"),
+    ],
+)
+def test_an_address_that_is_none(address: str, said: str) -> None:
+    with pytest.raises(StorePlaceError, match=re.escape(said)) as caught:
+        StoreFolder.at(address)
+    assert SECRET not in str(caught.value)
+
+
+# One request
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_every_call_is_answered_in_spite_of_a_fault(
+    folder: ObjectFolder, server: Server, monkeypatch: pytest.MonkeyPatch, reconnected: None, fault: Fault
+) -> None:
+    use_server(monkeypatch, server, read_seconds=IMPATIENT_SECONDS)
+    content = bytes(range(256)) * 1024  # larger than what is read with an opened file
+    server.script.begin(once(fault))
+    folder.write("a/name", content)
+    server.script.begin(once(fault))
+    assert folder.read("a/name") == content
+    server.script.begin(once(fault))
+    assert folder.num_bytes("a/name") == len(content)
+    server.script.begin(once(fault))
+    file, buffer = folder.open("a/name"), np.zeros(300, dtype=np.uint8)
+    assert file is not None
+    server.script.begin(once(fault))
+    assert file.fill(1000, [buffer])
+    assert buffer.tobytes() == content[1000:1300]
+    server.script.begin(once(fault))
+    assert (folder.names("a"), folder.folders("")) == (["a/name"], ["a"])
+    server.script.begin(once(fault))
+    assert list(folder.walk()) == [StoredFile("a/name", len(content))]
+    server.script.begin(once(fault))
+    folder.remove("a/name")
+    folder.write("a/other", b"1")
+    server.script.begin(once(fault, "POST"))
+    folder.remove_tree("a")
+    server.script.begin()
+    assert list(folder.walk()) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_that_stays_is_named_after_a_few_attempts(
+    folder: ObjectFolder,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Fault,
+) -> None:
+    use_server(monkeypatch, server, attempts=6)
+    folder.write("there", b"0123456789")
+    server.script.begin(always(fault))
+    changes = [lambda: folder.write("new", b"x" * 100), lambda: folder.remove("new"), lambda: folder.remove_tree("new")]
+    reads = [lambda: folder.read("there"), lambda: folder.names(""), lambda: folder.open("there")]
+    if fault is not Fault.ANSWER_CUT:  # there is nothing to cut in an answer without content
+        for change in changes[:2]:
+            with pytest.raises(StoreWriteError, match=r"(write|remove) new in s3://.*tried 6 times.*the same command"):
+                change()
+        with pytest.raises(StoreReadError, match="tried 6 times"):
+            folder.num_bytes("there")
+    for read in reads:
+        with pytest.raises(StoreReadError, match=r"cannot (read|list) .* in s3://.*tried 6 times"):
+            read()
+    assert (
+        {"WARNING", "INFO"} >= {record.levelname for record in caplog.records} >= {"WARNING"}
+    )  # a user who waits is told
+    server.script.begin()
+    assert folder.num_bytes("new") in ((100, None) if fault in (Fault.ANSWER_LOST, Fault.ANSWER_CUT) else (None,))
+
+
+def test_a_half_written_file_is_never_seen(folder: ObjectFolder, server: Server) -> None:
+    folder.write("name", b"before" * 100)
+    server.script.begin(always(Fault.UPLOAD_CUT))
+    with pytest.raises(StoreWriteError):
+        folder.write("name", b"after!" * 200)
+    server.script.begin()
+    assert folder.read("name") == b"before" * 100
+
+
+def test_the_server_can_check_what_it_gets(
+    folder: ObjectFolder, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It compares the Content-MD5 with what came: here it is given another."""
+    use_server(monkeypatch, server, attempts=2)
+    wrong = type("Wrong", (), {"digest": lambda self: b"0" * 16})
+    with monkeypatch.context() as patch:
+        patch.setattr(store.objects.hashlib, "md5", lambda content, usedforsecurity: wrong())
+        with pytest.raises(StoreWriteError, match=r"BadDigest.*tried 2 times"):
+            folder.write("name", b"content")
+    assert folder.num_bytes("name") is None
+
+
+def test_one_attempt_is_one_request_and_a_refusal_is_not_repeated(folder: ObjectFolder, server: Server) -> None:
+    folder.write("name", b"1")
+    server.script.begin(always(Fault.SLOW_DOWN))
+    with pytest.raises(StoreReadError, match=f"tried {store.s3.PATIENCE.attempts} times"):
+        folder.read("name")
+    assert len(server.script.seen) == store.s3.PATIENCE.attempts  # neither s3fs nor botocore repeat them as well
+    server.script.begin()
+    with pytest.raises(StoreMissingError):
+        folder.read("gone")
+    assert [seen.kind for seen in server.script.seen] == ["GET"]
+
+
+def test_no_attempt_begins_after_the_time_is_over(
+    folder: ObjectFolder, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_server(monkeypatch, server, total_seconds=0)
+    server.script.begin(always(Fault.INTERNAL))
+    with pytest.raises(StoreReadError, match="tried once"):
+        folder.read("name")
+
+
+@given(st.integers(0, 60))
+def test_delays_double_up_to_a_limit(attempt: int) -> None:
+    patience = Patience()
+    delay = patience.delay(attempt)
+    assert delay <= patience.max_delay_seconds
+    assert delay == patience.max_delay_seconds or patience.delay(attempt + 1) in (2 * delay, patience.max_delay_seconds)
+
+
+# Reading
+
+
+def test_a_small_file_and_the_end_of_a_large_one_are_read_with_one_request(
+    folder: ObjectFolder, server: Server
+) -> None:
+    content = os.urandom(TAIL_BYTES + 1000)
+    for name, part in (("small", content[:100]), ("large", content)):
+        folder.write(name, part)
+        server.script.begin()
+        file, ends = folder.open(name), [np.zeros(60, dtype=np.uint8), np.zeros(40, dtype=np.uint8)]
+        assert file is not None
+        assert file.fill(len(part) - 100, ends)
+        assert ends[0].tobytes() + ends[1].tobytes() == part[-100:]
+        assert len(server.script.seen) == 1
+    assert file.fill(0, ends)
+    assert ends[0].tobytes() + ends[1].tobytes() == content[:100]
+    assert len(server.script.seen) == 2
+
+
+@pytest.mark.parametrize("change", ["written", "removed"])
+def test_two_versions_of_a_file_are_never_mixed(folder: ObjectFolder, change: str) -> None:
+    folder.write("name", bytes(2 * TAIL_BYTES))
+    file, buffer = folder.open("name"), np.zeros(10, dtype=np.uint8)
+    assert file is not None
+    if change == "written":
+        folder.write("name", b"1" * 2 * TAIL_BYTES)
+    else:
+        folder.remove("name")
+    with pytest.raises(ShardIncompleteError, match="made anew, or removed, while it was read: run the same command"):
+        file.fill(0, [buffer])
+
+
+def test_long_listings_and_large_folders(folder: ObjectFolder, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store.objects, "REMOVED_AT_ONCE", 3)
+    names = [f"a/{number:02d}" for number in range(8)]
+    for name in names:
+        folder.write(name, b"1")
+        folder.write(f"{name}.d/x", b"1")
+    for fault in FAULTS:
+        server.script.begin(lambda number, seen, fault=fault: fault if number % 2 else None)
+        assert [stored.name for stored in folder.walk("a") if not stored.name.endswith("x")] == names
+        assert folder.names("a") == names
+        assert folder.folders("a") == [f"{name}.d" for name in names]
+    assert len(server.script.seen) > 12
+    server.script.begin(lambda number, seen: FAULTS[number // 2 % len(FAULTS)] if number % 2 else None)
+    folder.remove_tree("a")
+    server.script.begin()
+    assert list(folder.walk()) == []
+
+
+def test_a_removal_that_the_server_refuses_in_part_is_named(
+    folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.write("a/1", b"1")
+    ask = store.objects.request
+
+    def refuses(operation: str, **fields: object) -> object:
+        if operation == "delete_objects":
+            return {"Errors": [{"Key": f"{folder.prefix}/a/1", "Code": "AccessDenied", "Message": "no"}]}
+        return ask(operation, **fields)
+
+    monkeypatch.setattr(store.objects, "request", refuses)
+    with pytest.raises(StoreWriteError, match=r"cannot remove a/1 in .*AccessDenied: no\. These credentials need"):
+        folder.remove_tree("a")
+
+
+def test_markers_of_folders_are_no_files(folder: ObjectFolder) -> None:
+    """Consoles and other programs make empty objects whose names end in a slash."""
+    for name in ("", "a/"):
+        store.s3.request("put_object", Bucket=BUCKET, Key=f"{folder.prefix}/{name}", Body=b"")
+    folder.write("a/1", b"1")
+    assert [stored.name for stored in folder.walk()] == ["a/1"]
+    assert (folder.names(""), folder.names("a"), folder.folders("")) == ([], ["a/1"], ["a"])
+
+
+def test_a_file_larger_than_one_request_takes_is_refused(folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store.objects, "MAX_PUT_BYTES", 10)
+    with pytest.raises(StoreWriteError, match=r"S3 takes 5 GiB in one piece.*smaller --shard-size"):
+        folder.write("name", b"x" * 11)
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp's: it is sent in one piece
+def test_a_large_file_is_one_request(folder: ObjectFolder, server: Server) -> None:
+    content = os.urandom(12 * 2**20)
+    server.script.begin()
+    folder.write("large", content)
+    assert [(seen.kind, seen.num_bytes) for seen in server.script.seen] == [("PUT", len(content))]
+    assert folder.read("large") == content
+
+
+# What a user has to mend
+
+
+def errors_of(folder: ObjectFolder) -> list[StoreError]:
+    calls = [lambda: folder.write("name", b"1"), lambda: folder.read("name"), lambda: folder.names("")]
+    calls += [lambda: folder.num_bytes("name"), lambda: folder.remove("name"), lambda: folder.open("name")]
+    errors = []
+    for call in calls:
+        with pytest.raises(StoreError) as caught:
+            call()
+        assert SECRET not in str(caught.value)
+        errors.append(caught.value)
+    return errors
+
+
+def test_a_missing_bucket(folder: ObjectFolder, reconnected: None) -> None:
+    for error in errors_of(replace(folder, bucket="no-such-bucket")):
+        if isinstance(error, StorePlaceError):
+            assert "there is no bucket 'no-such-bucket'. Make it first" in str(error)
+
+
+def test_missing_credentials(folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch, reconnected: None) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    for error in errors_of(folder):
+        assert isinstance(error, StorePlaceError)
+        assert "Credentials come from the environment alone: AWS_ACCESS_KEY_ID" in str(error)
+
+
+def test_a_profile_that_is_not_there(folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch, reconnected: None) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    for error in errors_of(folder):
+        assert isinstance(error, StorePlaceError)
+        assert "nobody" in str(error)
+
+
+def test_an_endpoint_that_is_none(folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch, reconnected: None) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "no url")
+    for error in errors_of(folder):
+        assert "no url" in str(error)
+
+
+def test_a_server_out_of_reach(folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch, reconnected: None) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://me:{SECRET}@127.0.0.1:9")
+    for error in errors_of(folder):
+        assert isinstance(error, OSError)
+        assert "Could not connect" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "said"),
+    [
+        ("AccessDenied", (StoreReadError, StoreWriteError), "These credentials need s3:"),
+        ("403", (StoreReadError, StoreWriteError), "These credentials need s3:"),
+        ("InvalidAccessKeyId", StorePlaceError, "Credentials come from the environment"),
+        ("SignatureDoesNotMatch", StorePlaceError, "Credentials come from the environment"),
+        ("ExpiredToken", StorePlaceError, "Credentials come from the environment"),
+        ("Mystery", (StoreReadError, StoreWriteError), "the server says Mystery"),
+    ],
+)
+def test_a_refusal_says_what_to_do(
+    folder: ObjectFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    kind: type[StoreError] | tuple[type[StoreError], ...],
+    said: str,
+) -> None:
+    def refuse(operation: str, **fields: object) -> object:
+        raise RequestError(code, f"the server says {code}: no")
+
+    monkeypatch.setattr(store.objects, "request", refuse)
+    for error in errors_of(folder):
+        assert isinstance(error, kind)
+        assert said in str(error)
+        assert folder.place in str(error)
+
+
+def test_without_s3fs_the_extra_is_named(
+    folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch, reconnected: None
+) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(StorePlaceError, match=re.escape("pip install 'fda[s3]'")):
+        folder.read("name")
+
+
+def test_what_travels_to_a_worker_holds_no_secret(folder: ObjectFolder) -> None:
+    folder.write("name", b"1")
+    assert SECRET.encode() not in pickle.dumps(folder)
+    assert SECRET not in repr(folder)
+
+
+def test_a_local_store_never_imports_what_an_object_store_needs(tmp_path: Path) -> None:
+    program = (
+        "import sys; from store.files import StoreFolder; import cli.preprocess\n"
+        f"StoreFolder.at({str(tmp_path)!r}).write('name', b'1')\n"
+        "sys.exit(str({'s3fs', 'aiobotocore', 'botocore'} & set(sys.modules) or ''))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
+
+
+# Whole runs
+
+
+def run(data: Path, folder: StoreFolder) -> None:
+    """Frames, masks, another mask set, and features that no model made."""
+    dataset = read_dataset("jsonl", data)
+    there = open_store(dataset, folder, SMALL)[0]
+    preprocess(there, dataset.root, plan_preprocess(there, SMALL), SMALL, decoder=REMEMBERING)
+    there = Store.open(folder)
+    create_mask_set(there, "second", MASKS)
+    make_mask_set(there, "second", MASKS, plan_masks(there, "second"))
+    create_features(there, "fake", "test", 2, {"made by": "hand"})
+    for shard in there.shards("test"):
+        if committed(there, shard, features_stage("fake", "video")) is None:
+            inputs = input_digests(there, shard, [FRAMES_STAGE, masks_stage("second")])
+            outcomes = outcomes_of(there, shard)
+            video = np.full((shard.num_rows, 2), shard.start, dtype=np.float32)
+            frame = np.zeros((shard.num_rows, SMALL.eval_frames, 2), dtype=np.float32)
+            write_clip_features(there, "fake", shard, video, frame, outcomes, inputs)
+    for shard in caption_shards(there, "test"):
+        if committed(there, shard, features_stage("fake", "text")) is None:
+            write_text_features(there, "fake", shard, np.ones((shard.num_rows, 2), dtype=np.float32))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_dataset(tmp_path_factory.mktemp("data"), {"test": 3})
+
+
+@pytest.fixture(scope="module")
+def expected(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a run on a local disk makes, undisturbed."""
+    folder = StoreFolder.at(tmp_path_factory.mktemp("store") / "store")
+    run(data, folder)
+    return tree(folder)
+
+
+@pytest.mark.parametrize("first", range(len(FAULTS)))
+def test_a_run_of_which_every_request_fails_at_first_ends_like_any_other(
+    folder: ObjectFolder, server: Server, data: Path, expected: dict[str, bytes], first: int
+) -> None:
+    """Over all parameters, each request meets each fault."""
+    server.script.begin(lambda number, seen: None if number % 2 else FAULTS[(number // 2 + first) % len(FAULTS)])
+    run(data, folder)
+    assert len(server.script.seen) > 200
+    server.script.begin()
+    assert tree(folder) == expected
+
+
+def test_a_run_whose_answers_come_too_late_ends_like_any_other(
+    folder: ObjectFolder,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    reconnected: None,
+    data: Path,
+    expected: dict[str, bytes],
+) -> None:
+    use_server(monkeypatch, server, read_seconds=IMPATIENT_SECONDS)
+    server.script.begin(lambda number, seen: Fault.LATE if number % 20 == 5 else None)
+    run(data, folder)
+    server.script.begin()
+    assert tree(folder) == expected
+
+
+def test_a_run_that_dies_at_any_write_is_finished_by_the_next(
+    folder: ObjectFolder, server: Server, monkeypatch: pytest.MonkeyPatch, data: Path, expected: dict[str, bytes]
+) -> None:
+    """Each run dies of its first change that no earlier one died of, and does not know that the server has made it."""
+    use_server(monkeypatch, server, attempts=1)
+    died_of: set[tuple[str, str]] = set()
+
+    def die(number: int, seen: Seen) -> Fault | None:
+        if seen.kind not in ("PUT", "DELETE", "POST") or (seen.kind, seen.path) in died_of:
+            return None
+        died_of.add((seen.kind, seen.path))
+        return Fault.ANSWER_LOST
+
+    for _ in range(100):
+        server.script.begin(die)
+        try:
+            run(data, folder)
+            break
+        except StoreWriteError:
+            continue
+    server.script.begin()
+    assert tree(folder) == expected
+    assert len(died_of) >= len(expected)
+
+
+def killed_at_put(number: int, pid: Callable[[], int], fault: Fault) -> Callable[[int, Seen], Fault | None]:
+    """Kill a process at its n-th PUT, which the server then gets whole, or not at all."""
+    counts: Counter[str] = Counter()
+
+    def fault_of(_: int, seen: Seen) -> Fault | None:
+        counts[seen.kind] += 1
+        if seen.kind == "PUT" and counts["PUT"] == number:
+            os.kill(pid(), signal.SIGKILL)
+            return fault
+        return None
+
+    return fault_of
+
+
+@pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.UPLOAD_CUT])
+@pytest.mark.parametrize("number", [1, 5, 10, 12, 13, 16, 20, 24])
+def test_a_process_killed_at_a_write_is_finished_by_the_next(
+    folder: ObjectFolder, server: Server, data: Path, expected: dict[str, bytes], number: int, fault: Fault
+) -> None:
+    """It is a fork: the child has a connection of its own, though its parent had one."""
+    run(data, folder) if number == 0 else folder.num_bytes("name")
+    child = multiprocessing.get_context("fork").Process(target=run, args=(data, folder))
+    server.script.begin(killed_at_put(number, lambda: child.pid or 0, fault))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    server.script.begin()
+    run(data, folder)
+    assert tree(folder) == expected
+
+
+def test_a_run_that_is_repeated_writes_nothing(folder: ObjectFolder, server: Server, data: Path) -> None:
+    run(data, folder)
+    server.script.begin()
+    run(data, folder)
+    assert {seen.kind for seen in server.script.seen} <= {"GET", "HEAD", "LIST"}
