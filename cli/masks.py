@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import click
 
+from cli.cluster_options import WorkerPlace, cluster_options
 from cli.mask_options import MASK_OPTIONS, take_mask_options
 from cli.options import num_cores, partition_option, shared_options, wait_option
 from cli.output import plural, print_json, print_table, say
 from cli.progress import progress_listener
-from cli.workers import fitting_workers
 from cli.writing import writing
-from pipeline.executors import Executor, local_dask, run_synchronously
 from pipeline.mask_sets import SplitMasks, create_mask_set, make_mask_set, plan_masks, summarise_masks
 from pipeline.partition import WHOLE, Partition
 from pipeline.plan import Plan
+from pipeline.preflight import Preflight
 from pipeline.resources import WorkerMemory
 from pipeline.runs import RunClock, recorded_run
 from pipeline.software import FRAME_SOFTWARE, software_versions
@@ -43,6 +44,7 @@ def _mask_options(function: Callable[..., None]) -> Callable[..., None]:
     help="Worker processes; 0 works in this process alone.  "
     "[default: the number of cores, or fewer where memory is short]",
 )
+@cluster_options
 @partition_option
 @wait_option
 @click.option("--overwrite", is_flag=True, help="Remove the mask set of this name first, if there is one.")
@@ -51,6 +53,7 @@ def command(
     store_place: str,
     name: str,
     workers: int | None,
+    place: WorkerPlace,
     partition: Partition,
     wait: bool,
     overwrite: bool,
@@ -72,7 +75,10 @@ def command(
     clock = RunClock()
     if overwrite and partition != WHOLE:
         raise click.UsageError("--overwrite would remove what the other parts have made: `fda remove` it first")
-    folder = Store.open(store_place).folder
+    store = Store.open(store_place)
+    memory = _worker_memory(store)
+    place.check(workers, memory)
+    folder = store.folder
     made_with = {"name": name, **options.identity(), "software": dict(software_versions(FRAME_SOFTWARE))}
     with ExitStack() as stack:
         inputs = json.dumps(options.identity())
@@ -81,10 +87,18 @@ def command(
         create_mask_set(store, name, options, overwrite=overwrite)
         run = stack.enter_context(recorded_run(folder, "masks", clock, made_with))
         plan = plan_masks(store, name, partition)
-        num_workers = _num_workers(num_cores() if workers is None else workers, store, plan)
         with ExitStack() as working:
             listener = working.enter_context(progress_listener("masks", progress))
-            executor: Executor = working.enter_context(local_dask(num_workers)) if num_workers else run_synchronously
+            executor, num_workers = working.enter_context(
+                place.executor(
+                    num_cores() if workers is None else workers,
+                    len(plan.owed),
+                    memory,
+                    partial(Preflight.of, store.folder),
+                    alone="in this process",
+                    remedy="a store with a smaller --shard-size makes them smaller",
+                )
+            )
             make_mask_set(store, name, options, plan, executor, listener)
         splits = summarise_masks(store, name, partition)
         summary = _summary(store, name, plan, splits, clock, num_workers)
@@ -97,16 +111,14 @@ def command(
         _print(name, plan, splits, clock)
 
 
-def _num_workers(wanted: int, store: Store, plan: Plan) -> int:
+def _worker_memory(store: Store) -> WorkerMemory:
     layouts = store.manifest.splits.values()
-    memory = WorkerMemory(
+    return WorkerMemory(
         shard_size=store.manifest.shard_size,
         num_frames=max(layout.num_frames for layout in layouts),
         image_size=max(layout.height for layout in layouts),
         decoder_memory_mib=0,  # nothing is decoded
     )
-    remedy = "a store with a smaller --shard-size makes them smaller"
-    return fitting_workers(wanted, len(plan.owed), memory, alone="in this process", remedy=remedy)
 
 
 def _summary(

@@ -16,6 +16,9 @@ from rich.logging import RichHandler
 from cli.main import COMMANDS
 from pipeline.partition import WHOLE, Partition
 
+CLUSTER_TABLES = "cli.options.cluster_tables"
+"""Where `Context.meta` keeps the tables [cluster.NAME] of the --config file."""
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -28,10 +31,13 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     except (OSError, ValueError) as error:
         raise click.BadParameter(f"{value}: {error}", ctx, param) from error
     name = ctx.command.name or ""
+    ctx.meta[CLUSTER_TABLES] = _cluster_tables(ctx, param, value, tables.pop("cluster", {}))
     unknown_tables = sorted(set(tables) - set(COMMANDS))
     if unknown_tables:
         raise click.BadParameter(
-            f"{value}: [{unknown_tables[0]}] is no command; tables are named {', '.join(COMMANDS)}", ctx, param
+            f"{value}: [{unknown_tables[0]}] is no command; tables are named {', '.join(COMMANDS)}, and cluster.NAME",
+            ctx,
+            param,
         )
     table = tables.get(name, {})
     if not isinstance(table, dict):
@@ -44,6 +50,20 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
             raise click.BadParameter(f"{value}: [{name}] {key} must be a whole number, got {entry}", ctx, param)
     given = {by_key[key.replace("_", "-")].name: entry for key, entry in table.items()}
     ctx.default_map = {**(ctx.default_map or {}), **given}
+
+
+def _cluster_tables(ctx: click.Context, param: click.Parameter, path: Path, tables: object) -> dict[str, object]:
+    """The tables [cluster.NAME]; what is in one is checked when it is used."""
+    from pipeline.clusters import SETTINGS
+
+    if not isinstance(tables, dict):
+        raise click.BadParameter(f"{path}: write [cluster.NAME], with NAME one of {', '.join(SETTINGS)}", ctx, param)
+    for name, table in tables.items():
+        if name not in SETTINGS or not isinstance(table, dict):
+            raise click.BadParameter(
+                f"{path}: [cluster] {name} is no table of a cluster; there are {', '.join(SETTINGS)}", ctx, param
+            )
+    return tables
 
 
 def _config_keys(parameter: click.Parameter) -> list[str]:
@@ -82,7 +102,8 @@ _SHARED = (
         expose_value=False,
         is_eager=True,
         callback=_read_config,
-        help="TOML file with a table named like the command, one key an option. Flags on the command line win.",
+        help="TOML file with a table named like the command, one key an option. Flags on the command line win. "
+        "[cluster.NAME] says how --cluster NAME submits.",
     ),
 )
 

@@ -6,28 +6,29 @@ import functools
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
 
+from cli.cluster_options import WorkerPlace, cluster_options
 from cli.frame_options import FRAME_OPTIONS, take_frame_fields
 from cli.mask_options import MASK_OPTIONS, take_mask_options
 from cli.options import max_failed_option, num_cores, partition_option, shared_options, wait_option
 from cli.output import plural, print_json, print_table, say
 from cli.progress import progress_listener
-from cli.workers import fitting_workers
 from cli.writing import exit_by_failures, print_failures, writing
 from pipeline.datasets import LAYOUTS, guess_layout, read_dataset
-from pipeline.executors import Executor, local_dask, run_synchronously
 from pipeline.isolation.decoder import IsolatedDecoder
 from pipeline.partition import WHOLE, Partition
-from pipeline.plan import Plan
+from pipeline.preflight import Preflight
 from pipeline.preprocess import (
     PreprocessOptions,
     PreprocessResult,
     all_shards,
     find_changed,
     open_store,
+    owed_videos,
     plan_preprocess,
     preprocess,
 )
@@ -93,6 +94,7 @@ def preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
     help="Worker processes, each with a decoder process; 0 works in this process and its decoder.  "
     "[default: the number of cores, or fewer where memory is short]",
 )
+@cluster_options
 @click.option(
     "--decoder-memory",
     type=click.IntRange(min=64),
@@ -125,6 +127,7 @@ def command(
     videos: Path | None,
     path_key: str | None,
     workers: int | None,
+    place: WorkerPlace,
     decoder_memory: int,
     max_failed: Callable[[int], float],
     retry_failed: bool,
@@ -151,6 +154,8 @@ def command(
     decoder = IsolatedDecoder(memory_mib=decoder_memory)
     if overwrite and partition != WHOLE:
         raise click.UsageError("--overwrite would remove what the other parts have made: remove the store first")
+    memory = _worker_memory(options, decoder_memory)
+    place.check(workers, memory)
     dataset = read_dataset(guess_layout(source) if layout == "auto" else layout, source, videos, path_key=path_key)
     made_with = {
         **asdict(options),
@@ -171,10 +176,19 @@ def command(
         if changed:
             say(f"{plural(sum(map(len, changed.values())), 'video')} changed since decoded: decoded again")
         plan = plan_preprocess(store, options, retry_failed=retry_failed, changed=changed, partition=partition)
-        num_workers = _num_workers(num_cores() if workers is None else workers, plan, options, decoder_memory)
+        preflight = partial(Preflight.of, store.folder, owed_videos(store, plan, dataset.root))
         with recorded_run(folder, "preprocess", clock, made_with) as run, ExitStack() as stack:
             listener = stack.enter_context(progress_listener("preprocess", progress))
-            executor: Executor = stack.enter_context(local_dask(num_workers)) if num_workers else run_synchronously
+            executor, num_workers = stack.enter_context(
+                place.executor(
+                    num_cores() if workers is None else workers,
+                    len(plan.owed),
+                    memory,
+                    preflight,
+                    alone="in this process and its decoder",
+                    remedy="--decoder-memory and --shard-size make them smaller",
+                )
+            )
             result = preprocess(store, dataset.root, plan, options, executor, listener, decoder, check)
             stack.close()
             run.result = summary = _summary(store, result, clock, num_workers)
@@ -200,11 +214,9 @@ def _say_growth(growth: Growth) -> None:
         say(f"{plural(growth.num_recaptioned, 'video')} of the store have other captions now")
 
 
-def _num_workers(wanted: int, plan: Plan, options: PreprocessOptions, decoder_memory: int) -> int:
+def _worker_memory(options: PreprocessOptions, decoder_memory: int) -> WorkerMemory:
     num_frames = max(options.train_frames, options.eval_frames)
-    memory = WorkerMemory(options.shard_size, num_frames, options.image_size, decoder_memory)
-    remedy = "--decoder-memory and --shard-size make them smaller"
-    return fitting_workers(wanted, len(plan.owed), memory, alone="in this process and its decoder", remedy=remedy)
+    return WorkerMemory(options.shard_size, num_frames, options.image_size, decoder_memory)
 
 
 def _summary(store: Store, result: PreprocessResult, clock: RunClock, num_workers: int) -> dict[str, JSON]:

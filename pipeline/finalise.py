@@ -56,7 +56,7 @@ def finalise(store: Store) -> Finalised:
                 tallies.append(Tally.of(split, record.outcomes))
         owed += _owed(split, FRAMES_STAGE, shards, missing)
         for stage, its_shards in _other_stages(store, split):
-            judged = committed_of_each(store, its_shards, [stage])
+            judged = committed_of_each(store, its_shards, [stage], num_with_outcomes=0)
             owed += _owed(split, stage, its_shards, [shard for shard, (record,) in judged if record is None])
     tally = Tally.sum(tallies)
     if not any(one.stage == FRAMES_STAGE for one in owed):

@@ -78,7 +78,7 @@ def create_mask_set(store: Store, name: str, options: MaskOptions, *, overwrite:
         StoreMismatchError: A mask set of this name was made with other options; the message names both values.
     """
     check_neighbours(store, options)
-    for shard, (record,) in committed_of_each(store, _shards(store), [FRAMES_STAGE]):
+    for shard, (record,) in committed_of_each(store, _shards(store), [FRAMES_STAGE], num_with_outcomes=0):
         if record is None:
             require_committed(store, shard, FRAMES_STAGE)
     if overwrite:

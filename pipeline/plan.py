@@ -89,7 +89,7 @@ def make_plan(
     """
     owed: list[OwedShard] = []
     standing: list[Tally] = []
-    for shard, records in committed_of_each(store, shards, stages):
+    for shard, records in committed_of_each(store, shards, stages, num_with_outcomes=1):
         first = records[0]
         redone = (changed or {}).get(shard, frozenset())
         if first is None:

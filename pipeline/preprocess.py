@@ -255,6 +255,12 @@ def all_shards(store: Store) -> list[Shard]:
     return [shard for split in store.manifest.splits for shard in store.shards(split)]
 
 
+def owed_videos(store: Store, plan: Plan, videos_root: Path) -> Iterator[Path]:
+    """The files that a run of the plan reads."""
+    for owed in plan.owed:
+        yield from (videos_root / video.path for video in store.catalog.shard_videos(owed.shard))
+
+
 def preprocess(
     store: Store,
     videos_root: Path,

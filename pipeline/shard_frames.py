@@ -60,10 +60,12 @@ def make_frames(
         decoder: Decodes them, one after the other.
         tell: Is told of each video when it has ended.
     """
-    clips, outcomes = _kept(store, shard, videos, root, kept_rows, check) or (_empty_frames(store, shard), {})
+    found = _kept(store, shard, videos, root, kept_rows, check)
+    clips, outcomes = found or (_empty_frames(store, shard), {})
     kept = tuple(outcomes)
     owed = [video for video in videos if video.row not in outcomes]
-    _empty_slots(clips, [video.row - shard.start for video in owed])
+    if found is not None:
+        _empty_slots(clips, [video.row - shard.start for video in owed])
     for video in owed:
         if video.row in set_aside:
             error = VideoError(VideoStatus.UNSUPPORTED, set_aside[video.row])

@@ -37,7 +37,7 @@ def make_masks(
     mask_outcomes = []
     for slot, outcome in enumerate(outcomes):
         made = _fill(masks[slot], clips, slot, options) if outcome.filled else None
-        mask_outcomes.append(_outcome(outcome, made, slot_checksum(masks[slot])))
+        mask_outcomes.append(_outcome(outcome, made, masks[slot]))
     return write_masks(store, shard, name, masks, mask_outcomes, clips.inputs)
 
 
@@ -48,7 +48,7 @@ def _fill(masks: NDArray[np.bool_], clips: ShardFrames, slot: int, options: Mask
     return clip_masks(clips.frames[slot, :num_frames], options, next_grey, out=masks[:num_frames])
 
 
-def _outcome(outcome: VideoOutcome, made: ClipMasks | None, checksum: str) -> VideoOutcome:
+def _outcome(outcome: VideoOutcome, made: ClipMasks | None, masks: NDArray[np.bool_]) -> VideoOutcome:
     if made is None:
         return VideoOutcome(outcome.video_id, outcome.row, outcome.status, filled=False)
     summary = made.summary
@@ -57,7 +57,7 @@ def _outcome(outcome: VideoOutcome, made: ClipMasks | None, checksum: str) -> Vi
         row=outcome.row,
         status=outcome.status,
         filled=True,
-        checksum=checksum,
+        checksum=slot_checksum(masks),
         num_masks=summary.num_masks,
         mask_coverage=summary.coverage,
         mask_components=summary.components,

@@ -98,7 +98,7 @@ class Catalog:
             if any(table.num_rows < count for table, count in zip(there, counts, strict=True)):
                 raise StoreFormatError(
                     f"the catalogue has {there[0].num_rows} videos and {there[1].num_rows} captions of split "
-                    f"{split!r}, and store.json says {counts[0]} and {counts[1]}"
+                    f"{split!r}, and store.json says {counts[0]} and {counts[1]}: run its `fda preprocess` again"
                 )
             videos.append(there[0].slice(0, counts[0]))
             captions.append(there[1].slice(0, counts[1]))

@@ -163,10 +163,12 @@ def write_frames(
         replace(outcome, checksum=slot_checksum(frames[outcome.row - shard.start]) if outcome.filled else None)
         for outcome in outcomes
     ]
-    record = commit_shard(store.folder, shard, FRAMES_STAGE, checked, written, {})
+    record, sha256 = commit_shard(store.folder, shard, FRAMES_STAGE, checked, written, {})
     if was_there:
         store.folder.remove(withdrawn_name(shard, FRAMES_STAGE))
-    return WrittenFrames(replace(clips, frames=frames, next_grey=next_grey, inputs=record.as_input()), record)
+    return WrittenFrames(
+        replace(clips, frames=frames, next_grey=next_grey, inputs={commit_name(shard, FRAMES_STAGE): sha256}), record
+    )
 
 
 def _write_pictures(
@@ -207,7 +209,7 @@ def write_masks(
         raise ValueError(f"shard {shard.key}: masks want the inputs of the frames they were made of, got {inputs}")
     withdraw_commit(store.folder, shard, masks_stage(name))
     file = write_shard(store.folder, masks_spec(store, shard.split, name), shard, masks)
-    return commit_shard(store.folder, shard, masks_stage(name), outcomes, [file], inputs)
+    return commit_shard(store.folder, shard, masks_stage(name), outcomes, [file], inputs)[0]
 
 
 def read_frames(store: Store, shard: Shard) -> ShardFrames:

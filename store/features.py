@@ -105,7 +105,7 @@ def write_clip_features(
     withdraw_commit(store.folder, shard, features_stage(name, "video"))
     specs = _clip_specs(store, name, shard.split, video.shape[-1])
     files = [write_shard(store.folder, spec, shard, values) for spec, values in zip(specs, (video, frame), strict=True)]
-    return commit_shard(store.folder, shard, features_stage(name, "video"), outcomes, files, inputs)
+    return commit_shard(store.folder, shard, features_stage(name, "video"), outcomes, files, inputs)[0]
 
 
 def write_text_features(store: Store, name: str, shard: Shard, text: NDArray[np.float32]) -> CommitRecord:
@@ -116,7 +116,7 @@ def write_text_features(store: Store, name: str, shard: Shard, text: NDArray[np.
     inputs = {captions_input(shard): store.catalog.captions_digest(shard)}
     withdraw_commit(store.folder, shard, features_stage(name, "text"))
     file = write_shard(store.folder, _text_spec(store, name, shard.split, text.shape[-1]), shard, text)
-    return commit_shard(store.folder, shard, features_stage(name, "text"), (), [file], inputs)
+    return commit_shard(store.folder, shard, features_stage(name, "text"), (), [file], inputs)[0]
 
 
 def read_features(store: Store, name: str, split: str) -> Features:
@@ -166,7 +166,11 @@ def feature_names(store: Store, split: str) -> tuple[str, ...]:
 def _check_complete(store: Store, name: str, split: str) -> None:
     for part, shards in (("video", store.shards(split)), ("text", caption_shards(store, split))):
         stage = features_stage(name, part)
-        owed = [shard for shard, (record,) in committed_of_each(store, shards, [stage]) if record is None]
+        owed = [
+            shard
+            for shard, (record,) in committed_of_each(store, shards, [stage], num_with_outcomes=0)
+            if record is None
+        ]
         if owed:
             raise ShardIncompleteError(
                 f"features {name!r}: {len(owed)} of {len(shards)} {part} shards of split {split!r} are missing or "

@@ -68,8 +68,9 @@ def create_store(
 
 
 def _grow(store: Store, manifest: Manifest, catalog: Catalog, *, update_captions: bool) -> tuple[Store, Growth]:
-    there = store.catalog
-    if there.videos.equals(catalog.videos) and there.captions.equals(catalog.captions):
+    there = _catalog_to_grow(store)
+    is_known = manifest.dataset["digest"] == store.manifest.dataset["digest"]  # else a run was killed before it said so
+    if is_known and there.videos.equals(catalog.videos) and there.captions.equals(catalog.captions):
         return store, NO_GROWTH
     grown, growth = merged(there, catalog, store.place)
     if growth.num_recaptioned and not update_captions:
@@ -91,6 +92,20 @@ def _grow(store: Store, manifest: Manifest, catalog: Catalog, *, update_captions
         grown.write(store.folder)
         store.folder.write(MANIFEST_NAME, wanted.to_bytes())
     return Store(store.folder, wanted), growth
+
+
+def _catalog_to_grow(store: Store) -> Catalog:
+    """What counts of the catalogue.
+
+    Where a run was killed that took over fewer captions, it has fewer than the manifest still says: no reader takes
+    such a store, and what was begun is ended here.
+    """
+    written = Catalog.read(store.folder)
+    layouts = {
+        split: replace(layout, num_captions=min(layout.num_captions, written.split_captions(split).num_rows))
+        for split, layout in store.manifest.splits.items()
+    }
+    return written.first(layouts)
 
 
 def merged(there: Catalog, wanted: Catalog, place: str) -> tuple[Catalog, Growth]:

@@ -169,6 +169,7 @@ class _Connection:
                 f"a store at s3:// needs s3fs, which is not installed ({error}): pip install 'fda[s3]'"
             ) from error
         self.known_buckets: set[str] = set()
+        self._client: Any = None
         self._loop = get_loop()
         self._file_system = S3FileSystem(
             asynchronous=True,  # it is called in the loop, and closed here, not by a garbage collector
@@ -193,8 +194,8 @@ class _Connection:
         return answer
 
     async def _send(self, operation: str, fields: Mapping[str, Any], patience: Patience) -> Mapping[str, Any]:
-        client = await self._file_system.set_session()
-        send = getattr(client, operation)(**fields)
+        self._client = await self._file_system.set_session()
+        send = getattr(self._client, operation)(**fields)
         if "Body" in fields:  # nothing else notices a server that takes no more bytes
             num_bytes = len(fields["Body"])
             send = asyncio.wait_for(send, patience.upload_seconds + num_bytes / patience.min_bytes_per_second)
@@ -213,8 +214,8 @@ class _Connection:
         sync(self._loop, self._close)
 
     async def _close(self) -> None:
-        client = await self._file_system.set_session()
-        await client.close()
+        if self._client is not None:
+            await self._client.close()
 
 
 _connections: dict[int, _Connection] = {}
@@ -263,13 +264,17 @@ def _described(error: Exception) -> tuple[str, int, str]:
 def _may_pass(error: Exception, code: str, status: int) -> bool:
     """Whether the same request may be answered another time."""
     from aiohttp import ClientError as ConnectionFailed
-    from botocore.exceptions import HTTPClientError, IncompleteReadError
+    from botocore import exceptions
     from botocore.parsers import ResponseParserError
 
     if status:
         return code in _TRY_AGAIN or status == 429 or (status >= 500 and status != 501)
-    passing = (HTTPClientError, IncompleteReadError, ResponseParserError, ConnectionFailed, ConnectionError)
-    return isinstance(error, (*passing, TimeoutError))
+    if isinstance(error, exceptions.SSLError):
+        return False
+    if type(error) is exceptions.HTTPClientError:  # around anything that aiohttp, or what it calls, may raise
+        return isinstance(error.kwargs.get("error"), (ConnectionFailed, OSError))
+    passing = (exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.IncompleteReadError)
+    return isinstance(error, (*passing, ResponseParserError, ConnectionFailed, OSError))
 
 
 def _without_secrets(text: str) -> str:

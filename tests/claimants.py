@@ -110,14 +110,15 @@ class Turns:
 class MemoryFolder(StoreFolder):
     """Files in a dict, which threads share; each call waits for its turn first."""
 
-    def __init__(self, files: dict[str, bytes], step: Callable[[], None], claim: str | None = None) -> None:
+    def __init__(
+        self, files: dict[str, bytes], ever: set[str], step: Callable[[], None], claim: str | None = None
+    ) -> None:
         self._files = files
+        self._ever = ever
         self._step = step
         self._claim = claim
-        self.place = "memory"
-        self.is_local = True
 
-    place = ""
+    place = "memory"
     is_local = True
 
     @property
@@ -125,10 +126,13 @@ class MemoryFolder(StoreFolder):
         return self._claim
 
     def claimed_by(self, claim: str | None) -> MemoryFolder:
-        return MemoryFolder(self._files, self._step, claim)
+        return MemoryFolder(self._files, self._ever, self._step, claim)
 
     def write(self, name: str, content: bytes | memoryview) -> WrittenFile:
         self._check()
+        if name.endswith(".json"):
+            assert name not in self._ever, "a claim is written once: what was removed does not come back"
+            self._ever.add(name)
         self._files[name] = bytes(content)
         return WrittenFile(name, len(content), "")
 

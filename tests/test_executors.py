@@ -16,7 +16,6 @@ import pytest
 
 from pipeline.events import ItemsDone, Tell, ignore_events
 from pipeline.executors import (
-    MAX_ATTEMPTS,
     TASKS_PER_WORKER,
     DaskExecutor,
     WorkerDiedError,

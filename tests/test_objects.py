@@ -373,10 +373,17 @@ def test_an_endpoint_that_is_none(folder: ObjectFolder, monkeypatch: pytest.Monk
 
 
 def test_a_server_out_of_reach(folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch, reconnected: None) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://me:{SECRET}@127.0.0.1:9")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     for error in errors_of(folder):
         assert isinstance(error, OSError)
-        assert "Could not connect" in str(error)
+        assert re.search("Could not connect.*tried 10 times", str(error))
+
+
+def test_a_password_in_the_endpoint_is_not_repeated(
+    folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch, reconnected: None
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://me:{SECRET}@127.0.0.1:9/?{SECRET}")
+    errors_of(folder)
 
 
 @pytest.mark.parametrize(
@@ -457,7 +464,7 @@ def run(data: Path, folder: StoreFolder) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_small_dataset(tmp_path_factory.mktemp("data"), {"test": 3})
+    return write_small_dataset(tmp_path_factory.mktemp("data"), {"test": 2})
 
 
 @pytest.fixture(scope="module")
@@ -475,7 +482,7 @@ def test_a_run_of_which_every_request_fails_at_first_ends_like_any_other(
     """Over all parameters, each request meets each fault."""
     server.script.begin(lambda number, seen: None if number % 2 else FAULTS[(number // 2 + first) % len(FAULTS)])
     run(data, folder)
-    assert len(server.script.seen) > 200
+    assert len(server.script.seen) > 2 * len(expected)
     server.script.begin()
     assert tree(folder) == expected
 
@@ -535,7 +542,7 @@ def killed_at_put(number: int, pid: Callable[[], int], fault: Fault) -> Callable
 
 
 @pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.UPLOAD_CUT])
-@pytest.mark.parametrize("number", [1, 5, 10, 12, 13, 16, 20, 24])
+@pytest.mark.parametrize("number", [1, 6, 14, 17, 21])
 def test_a_process_killed_at_a_write_is_finished_by_the_next(
     folder: ObjectFolder, server: Server, data: Path, expected: dict[str, bytes], number: int, fault: Fault
 ) -> None:

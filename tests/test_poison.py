@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from tests.clips_on_disk import SMALL, opened_store, record, run_preprocess, wri
 from tests.decoders import still_clip
 from tests.stores import tree_digest
 
+OPTIONS = replace(SMALL, shard_size=3)
 REASON = f"set aside: its worker died {MAX_ATTEMPTS} times while it was decoded alone (killed, or out of memory)"
 
 
@@ -70,33 +71,33 @@ def run(
     heard: list[Event] | None = None,
 ) -> tuple[Store, PreprocessResult]:
     dataset = read_dataset("jsonl", manifest)
-    store = opened_store(dataset, place, SMALL)
-    plan = plan_preprocess(store, SMALL, retry_failed=retry_failed)
+    store = opened_store(dataset, place, OPTIONS)
+    plan = plan_preprocess(store, OPTIONS, retry_failed=retry_failed)
     listener = (heard if heard is not None else []).append
-    return store, preprocess(store, dataset.root, plan, SMALL, executor, listener, decoder)
+    return store, preprocess(store, dataset.root, plan, OPTIONS, executor, listener, decoder)
 
 
 def test_poisoned_videos_are_set_aside_and_may_be_tried_again(tmp_path: Path) -> None:
-    """Two in one shard, and one next to a good one; shards are of 2."""
-    manifest = write_videos(tmp_path / "data", "a", "b", "poison_1", "poison_2", "c", "poison_3", "d")
+    """Two in one shard, next to a good one."""
+    manifest = write_videos(tmp_path / "data", "poison_1", "a", "poison_2", "b")
     heard: list[Event] = []
     with local_dask(1) as executor:
         store, result = run(manifest, tmp_path / "store", executor, LethalDecoder(tmp_path), heard=heard)
     assert {one.video_id: (one.status, one.reason) for one in result.tally.failures} == {
-        f"poison_{number}": ("unsupported", REASON) for number in (1, 2, 3)
+        f"poison_{number}": ("unsupported", REASON) for number in (1, 2)
     }
-    assert result.tally.num_videos == 7
+    assert result.tally.num_videos == 4
     items = [event for event in heard if isinstance(event, ItemsDone)]
-    assert sum(items, start=ItemsDone()).num_done == 7
-    assert sum(items, start=ItemsDone()).num_failed == 3
-    poisoned = plan_preprocess(store, SMALL)
+    assert sum(items, start=ItemsDone()).num_done == 4
+    assert sum(items, start=ItemsDone()).num_failed == 2
+    poisoned = plan_preprocess(store, OPTIONS)
     assert not poisoned.owed
     harmless = LethalDecoder(tmp_path, is_harmless=True)
     (tmp_path / "tried").unlink()
     with local_dask(1) as executor:
         run(manifest, tmp_path / "store", executor, harmless, retry_failed=True)
-    assert sorted((tmp_path / "tried").read_text().split()) == ["poison_1", "poison_2", "poison_3"]
-    run_preprocess(manifest, tmp_path / "whole", decoder=harmless)
+    assert sorted((tmp_path / "tried").read_text().split()) == ["poison_1", "poison_2"]
+    run_preprocess(manifest, tmp_path / "whole", OPTIONS, decoder=harmless)
     assert tree_digest(tmp_path / "store") == tree_digest(tmp_path / "whole")
 
 
@@ -106,7 +107,7 @@ def test_a_death_for_another_reason_is_not_blamed_on_the_video(tmp_path: Path) -
         _, result = run(manifest, tmp_path / "store", executor, LethalDecoder(tmp_path))
     assert (tmp_path / "killed once").exists()
     assert result.tally.failures == ()
-    run_preprocess(manifest, tmp_path / "whole", decoder=LethalDecoder(tmp_path, is_harmless=True))
+    run_preprocess(manifest, tmp_path / "whole", OPTIONS, decoder=LethalDecoder(tmp_path, is_harmless=True))
     assert tree_digest(tmp_path / "store") == tree_digest(tmp_path / "whole")
 
 

@@ -136,7 +136,8 @@ _kept: dict[IsolatedDecoder, DecoderProcess] = {}
 
 
 @atexit.register
-def _close_all() -> None:
+def close_decoders() -> None:
+    """End every process that is kept in this process."""
     for decoder in list(_kept):
         decoder.close()
 

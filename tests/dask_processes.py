@@ -1,0 +1,76 @@
+"""A Dask scheduler and workers as a user starts them: processes of their own, over TCP."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PLAIN_WORKER = "from distributed.cli.dask_worker import main; main()"
+WORKER_WITHOUT_FDA = f"import sys; sys.modules['pipeline'] = sys.modules['store'] = None; {PLAIN_WORKER}"
+WORKER_OF_ANOTHER_AV = (
+    "import importlib.metadata as known; version = known.version; "
+    f"known.version = lambda name: '1.2.3' if name == 'av' else version(name); {PLAIN_WORKER}"
+)
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.01)
+
+
+class DaskProcesses:
+    """Each in a process group of its own, all killed at the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started: list[subprocess.Popen[bytes]] = []
+        self.scheduler = self._start("distributed.cli.dask_scheduler", "--scheduler-file", str(folder / "scheduler"))
+        wait_until((folder / "scheduler").exists, "the scheduler does not start")
+        self.address: str = json.loads((folder / "scheduler").read_text())["address"]
+
+    def worker(self, *options: str, program: str | None = None) -> subprocess.Popen[bytes]:
+        """Start a worker: `dask worker`, or a program that becomes one, which has no nanny."""
+        what = ["distributed.cli.dask_worker"] if program is None else []
+        options = (self.address, "--nthreads", "1", "--local-directory", str(self._folder), *options)
+        if program is not None:
+            return self._start("-c", program, *options, "--no-nanny")
+        return self._start(*what, *options)
+
+    def end(self) -> None:
+        for process in self._started:
+            self.kill(process)
+
+    @staticmethod
+    def kill(process: subprocess.Popen[bytes]) -> None:
+        """Kill it with all that it has started."""
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+
+    def _start(self, what: str, *arguments: str) -> subprocess.Popen[bytes]:
+        if what.endswith("scheduler"):
+            arguments = (*arguments, "--host", "127.0.0.1", "--port", "0")
+        command = [sys.executable, *(["-m", what] if what != "-c" else ["-c"]), *arguments, "--no-dashboard"]
+        with (self._folder / f"log{len(self._started)}").open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=self._folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                start_new_session=True,
+            )
+        self._started.append(process)
+        return process

@@ -1,0 +1,116 @@
+"""`fda ...` in this process, with all that costs time taken from a cache: clips are decoded once, a model loaded once.
+
+What is written, and when, is the work of the commands themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import warnings
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import cv2
+import pyarrow as pa
+import torch
+
+import cli.encode
+import cli.finalise
+import cli.masks
+import cli.preprocess
+import cli.remove
+from cli.main import fda
+from encoders.weights import LoadedModel, load_model
+from pipeline.isolation.decoder import DecodeRequest
+from pipeline.video.clips import DecodedClip, VideoError
+from pipeline.video.decoding import decode_clip
+from tests.faults.operations import Policy, operations
+
+
+class CachedDecoder:
+    """Decodes in this process; a video that it was asked for before it does not decode again."""
+
+    def __init__(self) -> None:
+        self.asked: list[Path] = []
+
+    def decode(self, requests: Iterable[DecodeRequest]) -> Generator[DecodedClip | VideoError]:
+        """Answer each request, in order."""
+        for request in requests:
+            self.asked.append(request.path)
+            yield _copied(_decoded(*request.arguments))
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
+@functools.cache
+def _decoded(*arguments: Any) -> DecodedClip | VideoError:
+    try:
+        return decode_clip(*arguments)
+    except VideoError as error:
+        return error
+
+
+def _copied(clip: DecodedClip | VideoError) -> DecodedClip | VideoError:
+    """The run may do with its clip what it likes."""
+    if isinstance(clip, VideoError):
+        return clip
+    return replace(clip, sample=replace(clip.sample, frames=clip.sample.frames.copy()))
+
+
+@functools.cache
+def _loaded(config: str, seed: int) -> LoadedModel:
+    return load_model(config, "none", None, seed=seed)
+
+
+def warm_up() -> None:
+    """One thread each: this process is forked again and again."""
+    cv2.setNumThreads(1)
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+    torch.set_num_threads(1)
+
+
+def run_fda(arguments: Sequence[str]) -> list[str]:
+    """Run a command; its errors are raised.
+
+    Returns:
+        The file names of the videos that it decoded.
+    """
+    decoder = CachedDecoder()
+    with (
+        mock.patch.object(cli.preprocess, "IsolatedDecoder", lambda memory_mib: decoder),
+        mock.patch.object(cli.encode, "load", lambda model, *_, seed, device: _loaded(model, 0)),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        code = fda.main(list(arguments), prog_name="fda", standalone_mode=False)
+    assert not code, f"fda {' '.join(arguments)} ended with code {code}"
+    return [path.name for path in decoder.asked]
+
+
+def run_under(policy: Policy, place: Path, arguments: Sequence[str]) -> list[str]:
+    """`run_fda`, every change of the store handed to a policy."""
+    with operations(place, policy):
+        return run_fda(arguments)
+
+
+def in_a_fork(work: Callable[[], object]) -> int:
+    """Do something in a copy of this process, and return how that ended: 0, 1 for an error, or minus a signal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads that wait for work: none is needed in the copy
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -1,0 +1,218 @@
+"""One trial: a command is disturbed on a copy of a store, run again, and all bytes and all readers are compared."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import shutil
+import signal
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.preprocess import all_shards
+from store.clips import FRAMES_STAGE, ClipReader
+from store.commits import committed_of_each
+from store.errors import NotInStoreError, StoreError
+from store.features import feature_names, read_features
+from store.mask_sets import mask_set_names
+from store.store import Store
+from tests.faults.commands import in_a_fork, run_fda, run_under, warm_up
+from tests.faults.operations import Operation
+from tests.faults.policies import KillAt, Point, Recorder
+from tests.faults.scenarios import Scenario, World
+from tests.stores import tree_digest
+
+NOT_COMPARED = ("runs",)
+Readable = Mapping[tuple[str, ...], str]
+"""What readers give: what it is -> digest of it."""
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A scenario without a fault."""
+
+    base: Path
+    """The store that the command finds; there is no such folder where it makes one."""
+    base_files: Mapping[str, str]
+    files: Mapping[str, str]
+    """Name -> digest of each file once the command has ended."""
+    readable: tuple[Readable, ...]
+    """Before and after."""
+    decoded: tuple[str, ...]
+    """File names of the videos that it decoded."""
+    filled: Mapping[str, str]
+    """File name -> digest of the frames of each video that has any, once the command has ended."""
+    operations: tuple[Operation, ...]
+    points: tuple[Point, ...]
+
+
+class Trials:
+    """Disturbs commands, and says what is wrong afterwards."""
+
+    def __init__(self, folder: Path) -> None:
+        warm_up()
+        self._folder = folder
+        (folder / "world").mkdir(parents=True)
+        self.world = World(folder / "world")
+        self.place = folder / "work" / "store"
+        """Always the same: a path is part of some messages."""
+        self._known: dict[str, Undisturbed] = {}
+        self._bases: dict[tuple[tuple[str, ...], ...], Path] = {}
+
+    def undisturbed(self, scenario: Scenario) -> Undisturbed:
+        """What a scenario is when nothing happens."""
+        if scenario.name not in self._known:
+            base = self._base(scenario.before)
+            self.start(base)
+            recorder = Recorder()
+            decoded = run_under(recorder, self.place, self.world.arguments(scenario.command, self.place))
+            self._known[scenario.name] = Undisturbed(
+                base=base,
+                base_files=tree_digest(base, NOT_COMPARED) if base.exists() else {},
+                files=tree_digest(self.place, NOT_COMPARED),
+                readable=(readable(base), readable(self.place)),
+                decoded=tuple(decoded),
+                filled=filled_videos(self.place),
+                operations=tuple(recorder.done),
+                points=tuple(recorder.points),
+            )
+        return self._known[scenario.name]
+
+    def start(self, base: Path) -> None:
+        """Put a fresh copy of a store where commands are disturbed."""
+        shutil.rmtree(self.place.parent, ignore_errors=True)
+        self.place.parent.mkdir()
+        if base.exists():
+            shutil.copytree(base, self.place)
+
+    def killed(self, scenario: Scenario, points: Sequence[Point]) -> None:
+        """Kill a command at each of some points, one after the other, then run it to its end.
+
+        A command that has less to do than the point asks for ends, and with it the trial.
+
+        Raises:
+            AssertionError: A byte is lost or is another, or a reader got what it should not get.
+        """
+        right = self.undisturbed(scenario)
+        self.start(right.base)
+        for point in points:
+            arguments = self.world.arguments(scenario.command, self.place)
+            ended = in_a_fork(functools.partial(self._run_or_find_done, scenario, KillAt(point), arguments))
+            assert ended in (0, -signal.SIGKILL), f"the run ended by itself, and not well: {ended}"
+            self.check_what_is_there(right)
+        self.check_resumed(scenario, right)
+
+    def check_what_is_there(self, right: Undisturbed) -> None:
+        """Nothing half-written has a name that counts, and readers refuse or get what is right."""
+        for name, digest in tree_digest(self.place, NOT_COMPARED).items():
+            if name.split("/")[0] not in ("partial", "claims"):
+                kept = name.replace("withdrawn/", "commits/", 1)
+                allowed = {right.base_files.get(kept), right.files.get(kept)}
+                assert digest in allowed, f"{name} is neither as it was nor as it will be"
+        for what, digest in readable(self.place).items():
+            assert digest in {one.get(what) for one in right.readable}, f"{what} reads wrong"
+
+    def check_resumed(self, scenario: Scenario, right: Undisturbed) -> None:
+        """The same command, run again, makes the store what it should be, and decodes nothing that stands."""
+        there = {} if scenario.is_from_scratch else filled_videos(self.place)
+        standing = dict(there.items() & right.filled.items())
+        decoded = self._resume(scenario)
+        left = tree_digest(self.place, NOT_COMPARED)
+        differing = {name for name in {*left, *right.files} if left.get(name) != right.files.get(name)}
+        assert not differing, f"not the same after another run: {sorted(differing)}"
+        again = [name for name in decoded if name not in right.decoded or name in standing]
+        assert not again, f"decoded once more, though they stood: {again}"
+
+    def _resume(self, scenario: Scenario) -> list[str]:
+        try:
+            return run_fda(self.world.arguments(scenario.command, self.place))
+        except NotInStoreError:  # what was to be removed was gone already
+            assert scenario.command[0] == "remove"
+            return run_fda(["finalise", str(self.place), "--max-failed", "100%"])
+
+    def _run_or_find_done(self, scenario: Scenario, policy: KillAt, arguments: Sequence[str]) -> None:
+        with contextlib.suppress(*([NotInStoreError] if scenario.command[0] == "remove" else [])):
+            run_under(policy, self.place, arguments)
+
+    def _base(self, commands: tuple[tuple[str, ...], ...]) -> Path:
+        """The store that commands make, in a folder of its own."""
+        if commands not in self._bases:
+            base = self._folder / f"base_{len(self._bases)}"
+            self._bases[commands] = base
+            if commands:
+                self.start(self._base(commands[:-1]))
+                self.world.run(commands[-1], self.place)
+                shutil.copytree(self.place, base)
+        return self._bases[commands]
+
+
+def filled_videos(place: Path) -> dict[str, str]:
+    """File name -> digest of the frames of each video whose frames stand."""
+    try:
+        store = Store.open(place)
+        return {
+            os.path.basename(video.path): str(outcome.checksum)
+            for shard, (record,) in committed_of_each(store, all_shards(store), [FRAMES_STAGE])
+            for video, outcome in zip(store.catalog.shard_videos(shard), record.outcomes if record else (), strict=False)
+            if outcome.filled
+        }
+    except StoreError:
+        return {}
+
+
+def readable(place: Path) -> dict[tuple[str, ...], str]:
+    """All that readers give of a store; what they refuse with a `StoreError` is left out, another error is not."""
+    found: dict[tuple[str, ...], str] = {}
+    try:
+        store = Store.open(place)
+        splits = tuple(store.manifest.splits)
+        store.catalog  # noqa: B018  # which is read here
+    except StoreError:
+        return found
+    for split in splits:
+        for name in mask_set_names(store):
+            with contextlib.suppress(StoreError):
+                found |= _clips(store, split, name)
+        for name in feature_names(store, split):
+            with contextlib.suppress(StoreError):
+                found |= _features(store, split, name)
+    return found
+
+
+def _clips(store: Store, split: str, name: str) -> dict[tuple[str, ...], str]:
+    reader = ClipReader(store, split, name, num_threads=1)
+    batch = reader.read(sorted(reader.video_ids))
+    parts = (batch.frames, batch.masks, batch.is_frame)
+    return {
+        ("clip", split, name, video_id): digest_of([part[number] for part in parts])
+        for number, video_id in enumerate(batch.video_ids)
+    }
+
+
+def _features(store: Store, split: str, name: str) -> dict[tuple[str, ...], str]:
+    features = read_features(store, name, split)
+    texts = dict(
+        zip(*(store.catalog.split_captions(split)[key].to_pylist() for key in ("caption_id", "text")), strict=True)
+    )
+    videos = {
+        ("video", split, name, video_id): digest_of([features.video[number]])
+        for number, video_id in enumerate(features.video_ids)
+    }
+    captions = {
+        ("caption", split, name, caption_id): texts[caption_id] + digest_of([features.text[number]])
+        for number, caption_id in enumerate(features.caption_ids)
+    }
+    return {**videos, **captions}
+
+
+def digest_of(arrays: Collection[np.ndarray]) -> str:
+    """One digest of some arrays."""
+    content = hashlib.sha256()
+    for array in arrays:
+        content.update(np.ascontiguousarray(array).data)
+    return content.hexdigest()
