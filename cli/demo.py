@@ -13,7 +13,7 @@ import click
 from cli.demo_page import DemoClip, write_demo_page
 from cli.evaluate import METRIC_COLUMNS, metric_cells, to_json
 from cli.main import fda
-from cli.options import num_cores, seed_option, shared_options
+from cli.options import local_path, num_cores, seed_option, shared_options
 from cli.output import plural, print_json, print_table, say
 from pipeline.checkpoint import read_history
 from pipeline.evaluate import Evaluation, evaluate
@@ -51,7 +51,7 @@ class DemoResult:
 
 
 @click.command("demo")
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), callback=local_path)
 @click.option("--quick", is_flag=True, help="A tiny data set and one epoch: runs everything, and shows nothing.")
 @seed_option
 @shared_options

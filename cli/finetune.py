@@ -10,7 +10,15 @@ from pathlib import Path
 import click
 
 from cli.models import load
-from cli.options import alpha_option, device_option, mask_option, model_options, seed_option, shared_options
+from cli.options import (
+    alpha_option,
+    device_option,
+    local_path,
+    mask_option,
+    model_options,
+    seed_option,
+    shared_options,
+)
 from cli.output import print_json, print_table, say
 from cli.progress import progress_listener
 from encoders.recipes import load_preset, preset_names
@@ -25,7 +33,7 @@ from store.store import Store
 
 @click.command("finetune")
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
-@click.argument("checkpoint", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("checkpoint", type=click.Path(file_okay=False, path_type=Path), callback=local_path)
 @click.option(
     "--preset",
     default="fda-clip",

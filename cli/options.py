@@ -77,7 +77,16 @@ def _configure_logging(ctx: click.Context, param: click.Parameter, value: int) -
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(value, 2)]
     handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
     logging.getLogger("huggingface_hub").setLevel(level if value else logging.ERROR)  # it tells of every attempt
+    for name in ("botocore", "aiobotocore", "s3fs", "fsspec"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # asked for more, they print tokens and signatures
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
+
+
+def local_path(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
+    """Refuse an address such as s3://bucket/folder, which would else become a folder of that name."""
+    if value.parts and value.parts[0].endswith(":"):
+        raise click.BadParameter("give a local folder: only a STORE may lie at s3://", ctx, param)
+    return value
 
 
 _SHARED = (

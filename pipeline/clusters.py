@@ -51,7 +51,6 @@ SETTINGS: dict[str, dict[str, type]] = {
     "lsf": _JOBS | {"project": str, "ncpus": int, "mem": int, "lsf_units": str, "use_stdin": bool},
     "sge": _JOBS | {"project": str, "resource_spec": str},
     "kubernetes": {
-        "cores": int,
         "memory": str,
         "image": str,
         "namespace": str,
@@ -148,7 +147,7 @@ def connected(
     """
     from distributed import Client
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is an error here
+    _silence_dask()
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except OSError as error:
@@ -184,7 +183,7 @@ def job_cluster(
     import dask
     from distributed import Client
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    _silence_dask()
     with dask.config.set({"distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}), ExitStack() as stack:
         cluster = stack.enter_context(closing(_start(settings, num_workers)))
         client = stack.enter_context(closing(Client(cluster, set_as_default=False)))
@@ -201,18 +200,18 @@ def job_script(settings: JobSettings) -> str:
     return str(job("tcp://SCHEDULER", name="NAME", **_job_options(settings)).job_script())
 
 
-def kubernetes_spec(settings: JobSettings, name: str, num_pods: int) -> dict[str, Any]:
-    """A `DaskCluster` of Dask's operator: each pod is a job, whose `dask worker` starts as many workers as cores."""
+def kubernetes_spec(settings: JobSettings, name: str, num_workers: int) -> dict[str, Any]:
+    """A `DaskCluster` of Dask's operator: each worker is a pod."""
     from dask_kubernetes.operator import make_cluster_spec
 
     table = settings.table
-    limits = {"memory": table["memory"].replace("B", "").replace(" ", ""), "cpu": str(settings.num_workers)}
+    limits = {"memory": table["memory"].replace("B", "").replace(" ", ""), "cpu": "1"}
     spec: dict[str, Any] = make_cluster_spec(
         name=name,
         image=table["image"],
-        n_workers=num_pods,
+        n_workers=num_workers,
         env=ONE_THREAD | table.get("env", {}),
-        worker_command=f"dask worker --nthreads 1 --nworkers {settings.num_workers} --memory-limit 0",
+        worker_command="dask worker --nthreads 1 --memory-limit 0",
     )
     worker = spec["spec"]["worker"]["spec"]
     (container,) = worker["containers"]
@@ -229,6 +228,7 @@ def _job_options(settings: JobSettings) -> dict[str, Any]:
     return table | {
         "cores": settings.num_workers,
         "processes": settings.num_workers,
+        "job_name": "fda",
         "worker_extra_args": ["--memory-limit", "0", *map(shlex.quote, table.get("worker_extra_args", []))],
         "job_script_prologue": [*prologue, *table.get("job_script_prologue", [])],
     }
@@ -274,6 +274,12 @@ def _last_line(text: str) -> str:
     """What the batch system said, of all that `dask-jobqueue` reports."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "it did not say why"
+
+
+def _silence_dask() -> None:
+    """What goes wrong is an error of the run, in one line; Dask would print where it was as well."""
+    for name in ("distributed", "distributed.client"):  # which has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cv2
 
-from pipeline.datasets.records import Dataset
+from pipeline.datasets.records import Dataset, VideoRecord
 from pipeline.events import ItemsDone, Listener, RunPlanned, Tell, ignore_events
 from pipeline.executors import Executor, run_synchronously
 from pipeline.finalise import close_frames
@@ -217,8 +217,7 @@ def open_store(
     Raises:
         StoreMismatchError: Other options made it, or videos of it are gone; the message names both values.
     """
-    ordered = _in_array_order(dataset)
-    catalog = Catalog.of(*ordered)
+    catalog = _catalog(dataset)
     splits = {split: _layout(catalog, split, options) for split in catalog.splits}
     manifest = Manifest(
         dataset={"name": dataset.name, "digest": catalog.digest()},
@@ -381,20 +380,26 @@ def _tasks(
         )
 
 
-def _in_array_order(dataset: Dataset) -> tuple[list[Video], list[Caption]]:
+def _catalog(dataset: Dataset) -> Catalog:
     """Give each video its row: splits in the order in which they first appear, videos in the order of the source."""
-    videos: list[Video] = []
-    captions: list[Caption] = []
-    for split in dict.fromkeys(record.split for record in dataset.videos):
-        records = [record for record in dataset.videos if record.split == split]
-        caption_row = 0
-        for row, record in enumerate(records):
-            window = record.window
-            videos.append(Video(record.video_id, split, row, record.path, window.start_seconds, window.end_seconds))
-            for number, text in enumerate(record.captions):
-                captions.append(Caption(f"{record.video_id}#{number}", record.video_id, split, caption_row, text))
-                caption_row += 1
-    return videos, captions
+    splits: dict[str, list[VideoRecord]] = {}
+    for record in dataset.videos:
+        splits.setdefault(record.split, []).append(record)
+    videos = (
+        Video(one.video_id, split, row, one.path, one.window.start_seconds, one.window.end_seconds)
+        for split, records in splits.items()
+        for row, one in enumerate(records)
+    )
+    captions = (caption for split, records in splits.items() for caption in _captions(split, records))
+    return Catalog.of(videos, captions)
+
+
+def _captions(split: str, records: Sequence[VideoRecord]) -> Iterator[Caption]:
+    row = 0
+    for record in records:
+        for number, text in enumerate(record.captions):
+            yield Caption(f"{record.video_id}#{number}", record.video_id, split, row, text)
+            row += 1
 
 
 def _layout(catalog: Catalog, split: str, options: PreprocessOptions) -> SplitLayout:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -42,6 +43,10 @@ _CAPTIONS = pa.schema(
 )
 
 
+_ROWS_AT_ONCE = 65_536
+"""Of a table that is looked at in Python."""
+
+
 def parquet_bytes(table: pa.Table, metadata: Mapping[str, str] | None = None) -> bytes:
     """A table as the bytes of a Parquet file, sealed: equal tables give equal bytes."""
     sink = io.BytesIO()
@@ -62,12 +67,9 @@ class Catalog:
     """Columns caption_id, video_id, split, row, text: likewise, the captions of a video together."""
 
     @classmethod
-    def of(cls, videos: Sequence[Video], captions: Sequence[Caption]) -> Catalog:
-        """Make a catalogue of rows that are in array order already."""
-        return cls(
-            pa.Table.from_pylist([_fields(video, _VIDEOS) for video in videos], schema=_VIDEOS),
-            pa.Table.from_pylist([_fields(caption, _CAPTIONS) for caption in captions], schema=_CAPTIONS),
-        )
+    def of(cls, videos: Iterable[Video], captions: Iterable[Caption]) -> Catalog:
+        """Make a catalogue of rows that are in array order already; they are drawn one by one."""
+        return cls(_table(videos, _VIDEOS), _table(captions, _CAPTIONS))
 
     @classmethod
     def read(cls, folder: StoreFolder) -> Catalog:
@@ -79,8 +81,8 @@ class Catalog:
 
     def write(self, folder: StoreFolder) -> None:
         """Write the two files, the videos last: where they stand, the catalogue is whole."""
-        folder.write(CAPTIONS_NAME, parquet_bytes(self.captions))
-        folder.write(VIDEOS_NAME, parquet_bytes(self.videos))
+        folder.write(CAPTIONS_NAME, parquet_bytes(self.captions.combine_chunks()))
+        folder.write(VIDEOS_NAME, parquet_bytes(self.videos.combine_chunks()))
 
     def first(self, layouts: Mapping[str, SplitLayout]) -> Catalog:
         """The part that a manifest knows of: a store that is growing has its new rows here before they count.
@@ -108,11 +110,9 @@ class Catalog:
         """The sha256 of all that it says, in order."""
         content = hashlib.sha256()
         for table in (self.videos, self.captions):
-            for column in table.columns:
-                values = pc.fill_null(pc.cast(column, pa.string()), "")
-                # one text a line, its length first: two columns that differ cannot read the same
-                lines = pc.binary_join_element_wise(pc.cast(pc.utf8_length(values), pa.string()), values, " ")
-                content.update("\n".join(lines.to_pylist()).encode() + b"\0")
+            for start in range(0, table.num_rows, _ROWS_AT_ONCE):
+                for values in table.slice(start, _ROWS_AT_ONCE).to_pydict().values():
+                    content.update(json.dumps(values).encode())
         return content.hexdigest()
 
     def captions_digest(self, shard: Shard) -> str:
@@ -167,5 +167,9 @@ def _by_split(table: pa.Table) -> dict[str, pa.Table]:
     return slices
 
 
-def _fields(row: Video | Caption, schema: pa.Schema) -> dict[str, str | int | float | None]:
-    return {name: getattr(row, name) for name in schema.names}
+def _table(rows: Iterable[Video] | Iterable[Caption], schema: pa.Schema) -> pa.Table:
+    """Rows as a table, some at a time and column by column: as Python objects, millions would take gigabytes."""
+    waiting, parts = iter(rows), [schema.empty_table()]
+    while some := list(islice(waiting, _ROWS_AT_ONCE)):
+        parts.append(pa.table({name: [getattr(row, name) for row in some] for name in schema.names}, schema=schema))
+    return pa.concat_tables(parts).combine_chunks()

@@ -166,9 +166,8 @@ def write_frames(
     record, sha256 = commit_shard(store.folder, shard, FRAMES_STAGE, checked, written, {})
     if was_there:
         store.folder.remove(withdrawn_name(shard, FRAMES_STAGE))
-    return WrittenFrames(
-        replace(clips, frames=frames, next_grey=next_grey, inputs={commit_name(shard, FRAMES_STAGE): sha256}), record
-    )
+    inputs = {commit_name(shard, FRAMES_STAGE): sha256}
+    return WrittenFrames(replace(clips, frames=frames, next_grey=next_grey, inputs=inputs), record)
 
 
 def _write_pictures(

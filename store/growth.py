@@ -174,7 +174,10 @@ def _named(video_ids: Sequence[str]) -> str:
 
 
 def _by_id(catalog: Catalog) -> dict[str, Video]:
-    return {fields["video_id"]: Video(**fields) for fields in catalog.videos.to_pylist()}
+    names = catalog.videos.column_names
+    columns = [catalog.videos[name].to_pylist() for name in names]
+    videos = (Video(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True))
+    return {video.video_id: video for video in videos}
 
 
 def _texts(catalog: Catalog) -> dict[str, list[str]]:

@@ -214,13 +214,29 @@ def _after(buffers: Sequence[NDArray[np.uint8]], num_done: int) -> list[NDArray[
 
 def _replace(target: Path, partial: Path, content: bytes | memoryview) -> None:
     try:
+        made = _make_folder(target.parent)
         partial.parent.mkdir(parents=True, exist_ok=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
         _write_through(partial, content)
         partial.replace(target)
+        for folder in made:  # after the rename: a journal takes them all at once, and the first sync waits for it
+            _sync_folder(folder.parent)
         _sync_folder(target.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _make_folder(path: Path) -> list[Path]:
+    """Make a folder, and return it with those above it that were made as well, the outermost first.
+
+    A power cut may lose each of them, with all that is in it, until the folder in which it lies is synced.
+    """
+    missing = [path]
+    while not missing[-1].is_dir():
+        missing.append(missing[-1].parent)
+    made = missing[-2::-1]
+    for folder in made:
+        folder.mkdir(exist_ok=True)
+    return made
 
 
 def _write_through(path: Path, content: bytes | memoryview) -> None:

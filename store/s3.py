@@ -272,7 +272,7 @@ def _may_pass(error: Exception, code: str, status: int) -> bool:
     if isinstance(error, exceptions.SSLError):
         return False
     if type(error) is exceptions.HTTPClientError:  # around anything that aiohttp, or what it calls, may raise
-        return isinstance(error.kwargs.get("error"), (ConnectionFailed, OSError))
+        return isinstance(getattr(error, "kwargs", {}).get("error"), (ConnectionFailed, OSError))
     passing = (exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.IncompleteReadError)
     return isinstance(error, (*passing, ResponseParserError, ConnectionFailed, OSError))
 

@@ -23,10 +23,9 @@ NEVER = ClaimTimes(beat_seconds=1e6, lease_seconds=1e9, poll_seconds=0.005)
 """Nobody beats, and nobody is taken for dead for being silent."""
 
 
-def compete(place: str, num_rounds: int, machine: str | None) -> None:
-    """Take the claim again and again, and fail where another process is inside as well."""
+def compete(place: str, inside: Path, num_rounds: int, machine: str | None) -> None:
+    """Take the claim again and again, and fail where the file `inside` says that another process is inside as well."""
     with mock.patch.object(processes, "this_machine", return_value=machine or processes.this_machine()):
-        inside = Path(place, "inside")
         for _ in range(num_rounds):
             with claimed(StoreFolder.at(place), "compete", ["frames"], wait_seconds=None, times=PATIENT) as folder:
                 os.close(os.open(inside, os.O_CREAT | os.O_EXCL | os.O_WRONLY))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -52,10 +53,8 @@ class DaskProcesses:
     @staticmethod
     def kill(process: subprocess.Popen[bytes]) -> None:
         """Kill it with all that it has started."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
 
     def _start(self, what: str, *arguments: str) -> subprocess.Popen[bytes]:

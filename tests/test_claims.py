@@ -34,6 +34,7 @@ from store.errors import ClaimLostError, StoreBusyError, StoreError, StoreMissin
 from store.files import StoreFolder
 from store.processes import ProcessId, is_running, this_process
 from tests.claimants import NEVER, QUICK, MemoryFolder, Turns, compete, fork_and_hold, hold
+from tests.s3 import Server, place_of, use_server
 
 SPAWN = multiprocessing.get_context("spawn")
 ELSEWHERE = ProcessId(4242, 1, "another machine")
@@ -42,6 +43,15 @@ ELSEWHERE = ProcessId(4242, 1, "another machine")
 @pytest.fixture
 def folder(tmp_path: Path) -> StoreFolder:
     return StoreFolder.at(str(tmp_path / "store"))
+
+
+@pytest.fixture(params=["local", "objects"])
+def any_folder(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server
+) -> StoreFolder:
+    """The same, and one in an object store."""
+    use_server(monkeypatch, server)
+    return StoreFolder.at(str(tmp_path / "store") if request.param == "local" else f"{place_of(request)}/store")
 
 
 @pytest.fixture
@@ -98,7 +108,8 @@ def take(folder: StoreFolder, times: ClaimTimes = NEVER, *, wait_seconds: float 
 # One run
 
 
-def test_a_claim_says_who_holds_the_store_and_is_gone_afterwards(folder: StoreFolder) -> None:
+def test_a_claim_says_who_holds_the_store_and_is_gone_afterwards(any_folder: StoreFolder) -> None:
+    folder = any_folder
     with claimed(folder, "fda masks", ["masks/a", "masks/b"], partition="2/8", inputs="f00d", times=NEVER) as mine:
         (claim,) = claims_on(folder)
         assert mine.claim == claim.id
@@ -119,7 +130,8 @@ def test_a_claim_says_who_holds_the_store_and_is_gone_afterwards(folder: StoreFo
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_a_claim_is_given_back_whatever_ends_the_run(folder: StoreFolder, error: type[BaseException]) -> None:
+def test_a_claim_is_given_back_whatever_ends_the_run(any_folder: StoreFolder, error: type[BaseException]) -> None:
+    folder = any_folder
     with pytest.raises(error), claimed(folder, "fda masks", ["frames"], times=NEVER):
         raise error
     assert [*folder.walk()] == []
@@ -169,7 +181,8 @@ def test_beats_that_cannot_be_written_are_tried_again_and_told_once(
     ]
 
 
-def test_a_holder_whose_claim_was_removed_writes_no_more(folder: StoreFolder) -> None:
+def test_a_holder_whose_claim_was_removed_writes_no_more(any_folder: StoreFolder) -> None:
+    folder = any_folder
     with claimed(folder, "fda masks", ["frames"], times=QUICK) as mine:
         folder.remove(f"claims/{mine.claim}.json")
         wait_until(lambda: "fda-claim" not in [thread.name for thread in threading.enumerate()])  # its heart stops
@@ -220,15 +233,31 @@ def test_a_write_that_began_before_the_take_over_does_not_end_after_it(
 # Two runs
 
 
-def test_four_processes_are_never_inside_at_once(folder: StoreFolder) -> None:
-    num_rounds = 50
-    machines = [None, None, "a machine", "a machine"]  # two that look each other up, two that watch each other's beats
-    running = [SPAWN.Process(target=compete, args=(folder.place, num_rounds, machine)) for machine in machines]
+@pytest.mark.parametrize(
+    ("machines", "num_rounds"),
+    [
+        # two that look each other up, and two that watch each other's and those two's beats
+        pytest.param([None, None, "a machine", "a machine"], 30, id="local"),
+        pytest.param([None, "a machine"], 5, id="objects"),
+    ],
+)
+def test_processes_are_never_inside_at_once(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+    machines: Sequence[str | None],
+    num_rounds: int,
+) -> None:
+    use_server(monkeypatch, server)
+    folder = StoreFolder.at(str(tmp_path / "store") if len(machines) == 4 else f"{place_of(request)}/store")
+    arguments = (folder.place, tmp_path / "inside", num_rounds)
+    running = [SPAWN.Process(target=compete, args=(*arguments, machine)) for machine in machines]
     for process in running:
         process.start()
     for process in running:
         process.join()
-    assert [process.exitcode for process in running] == [0, 0, 0, 0]
+    assert [process.exitcode for process in running] == [0] * len(machines)
     assert folder.read("count") == b"%d" % (num_rounds * len(machines))
     assert [stored.name for stored in folder.walk()] == ["count"]
 
@@ -311,7 +340,8 @@ def test_three_runs_in_any_order(order: list[int], are_watched: bool, rises: boo
 # A run of the same machine
 
 
-def test_a_second_run_is_refused_and_told_who_holds_the_store(folder: StoreFolder) -> None:
+def test_a_second_run_is_refused_and_told_who_holds_the_store(any_folder: StoreFolder) -> None:
+    folder = any_folder
     with claimed(folder, "fda masks", ["frames"], times=NEVER):
         (claim,) = claims_on(folder)
         with pytest.raises(StoreBusyError) as caught:
@@ -326,11 +356,12 @@ def test_a_second_run_is_refused_and_told_who_holds_the_store(folder: StoreFolde
     take(folder)
 
 
-def test_a_second_run_waits_if_it_is_to(folder: StoreFolder) -> None:
+def test_a_second_run_waits_if_it_is_to(any_folder: StoreFolder) -> None:
+    folder = any_folder
     stack = ExitStack()
     stack.enter_context(claimed(folder, "fda masks", ["frames"], times=NEVER))
     (claim,) = claims_on(folder)
-    waiting = Simulated(lambda: stack.close() if waiting.num_sleeps == 100 else None)
+    waiting = Simulated(lambda: stack.close() if waiting.num_sleeps == 20 else None)
     told = take(folder, waiting.times, wait_seconds=None)
     assert told == [f"waiting for {claim}, which is writing into {folder.place}"]
 
@@ -351,7 +382,9 @@ def test_runs_that_make_other_things_hold_at_once(folder: StoreFolder) -> None:
             pass
 
 
-def test_parts_of_one_job_hold_at_once_and_another_job_is_told_why_not(folder: StoreFolder) -> None:
+def test_parts_of_one_job_hold_at_once_and_another_job_is_told_why_not(any_folder: StoreFolder) -> None:
+    folder = any_folder
+
     def part(partition: str | None, inputs: str = "same") -> None:
         with claimed(folder, "fda encode", ["frames"], partition=partition, inputs=inputs, times=NEVER):
             assert len(claims_on(folder)) == 2
@@ -394,7 +427,8 @@ def test_a_killed_run_of_this_machine_is_taken_over_at_once(
 # A run of another machine
 
 
-def test_a_run_of_another_machine_that_beats_is_not_disturbed(folder: StoreFolder) -> None:
+def test_a_run_of_another_machine_that_beats_is_not_disturbed(any_folder: StoreFolder) -> None:
+    folder = any_folder
     claim = claim_of()
     write_claim(folder, claim)
     write_beat(folder, claim.id, 0)
@@ -411,7 +445,8 @@ def test_a_run_of_another_machine_that_beats_is_not_disturbed(folder: StoreFolde
 
 
 @pytest.mark.parametrize("is_held", [True, False], ids=["at work", "asking"])
-def test_a_run_of_another_machine_that_is_silent_is_taken_over(folder: StoreFolder, is_held: bool) -> None:
+def test_a_run_of_another_machine_that_is_silent_is_taken_over(any_folder: StoreFolder, is_held: bool) -> None:
+    folder = any_folder
     claim = claim_of()
     write_claim(folder, claim)
     if is_held:
@@ -433,9 +468,9 @@ def test_while_the_watcher_stood_still_the_other_was_not_silent(folder: StoreFol
 def test_a_run_of_another_machine_that_dies_while_it_is_waited_for_is_taken_over(folder: StoreFolder) -> None:
     claim = claim_of()
     write_claim(folder, claim)
-    elsewhere = Simulated(lambda: write_beat(folder, claim.id, int(elsewhere.now / 5)) if elsewhere.now < 500 else None)
+    elsewhere = Simulated(lambda: write_beat(folder, claim.id, int(elsewhere.now / 5)) if elsewhere.now < 100 else None)
     take(folder, elsewhere.times, wait_seconds=None)
-    assert 524 <= elsewhere.now < 533
+    assert 124 <= elsewhere.now < 133
 
 
 def test_a_run_that_was_stopped_and_taken_for_dead_writes_no_more(
@@ -456,7 +491,8 @@ def test_a_run_that_was_stopped_and_taken_for_dead_writes_no_more(
     assert sorted(stored.name for stored in folder.walk()) == ["data/holder", "data/x"]
 
 
-def test_the_last_beat_of_a_run_whose_claim_was_removed_is_swept_up(folder: StoreFolder) -> None:
+def test_the_last_beat_of_a_run_whose_claim_was_removed_is_swept_up(any_folder: StoreFolder) -> None:
+    folder = any_folder
     write_beat(folder, "0" * 32, 9)
     folder.write("claims/notes.txt", b"not ours")
     take(folder)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 from distributed import Client
@@ -64,10 +65,22 @@ class Running:
     def interrupt(self) -> None:
         os.killpg(self._process.pid, signal.SIGINT)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
     def end(self) -> Ended:
         out, err = self._process.communicate(timeout=90)
-        assert "Traceback" not in out + err
+        assert "Traceback" not in out + err, err
         return Ended(self._process.returncode, out, err)
+
+
+def ended_run(manifest: Path, place: Path, dask: DaskProcesses, *more: str) -> Ended:
+    with Running(manifest, place, dask, *more) as run:
+        return run.end()
 
 
 def heed_interrupts() -> None:
@@ -81,13 +94,13 @@ def test_a_worker_is_killed_and_another_joins(
     first, unfit = dask.worker("--nthreads", "2"), dask.worker(program=WORKER_OF_ANOTHER_AV)
     with Client(dask.address) as client:
         client.wait_for_workers(2)
-    run = Running(manifest, tmp_path / "store", dask)
-    run.wait_for(5)
-    dask.worker()
-    dask.worker(program=WORKER_WITHOUT_FDA)
-    run.wait_for(20)
-    dask.kill(first)
-    ended = run.end()
+    with Running(manifest, tmp_path / "store", dask) as run:
+        run.wait_for(5)
+        dask.worker()
+        dask.worker(program=WORKER_WITHOUT_FDA)
+        run.wait_for(20)
+        dask.kill(first)
+        ended = run.end()
     assert ended.code == 0
     assert tree_digest(tmp_path / "store") == whole
     assert unfit.poll() is None
@@ -99,20 +112,20 @@ def test_a_scheduler_that_is_killed_and_one_that_takes_over(
     manifest: Path, tmp_path: Path, whole: dict[str, str], dask: DaskProcesses
 ) -> None:
     dask.worker()
-    run = Running(manifest, tmp_path / "store", dask)
-    run.wait_for(5)
-    dask.kill(dask.scheduler)
-    ended = run.end()
+    with Running(manifest, tmp_path / "store", dask) as run:
+        run.wait_for(5)
+        dask.kill(dask.scheduler)
+        ended = run.end()
     assert (ended.code, ended.out) == (1, "")
     assert ended.error_line == (
-        f"fda: error: lost the Dask scheduler at {dask.address}: it has ended, or the network failed. What is committed "
-        "stands: once a scheduler and its workers are there, run the same command again"
+        f"fda: error: lost the Dask scheduler at {dask.address}: it has ended, or the network failed. What is "
+        "committed stands: once a scheduler and its workers are there, run the same command again"
     )
     (tmp_path / "another").mkdir()
     other = DaskProcesses(tmp_path / "another")
     try:
         other.worker()
-        assert Running(manifest, tmp_path / "store", other).end().code == 0
+        assert ended_run(manifest, tmp_path / "store", other).code == 0
     finally:
         other.end()
     assert tree_digest(tmp_path / "store") == whole
@@ -122,17 +135,17 @@ def test_an_interrupt_calls_the_tasks_back_and_leaves_the_workers(
     manifest: Path, tmp_path: Path, whole: dict[str, str], dask: DaskProcesses
 ) -> None:
     worker = dask.worker()
-    run = Running(manifest, tmp_path / "store", dask)
-    run.wait_for(5)
-    run.interrupt()
-    ended = run.end()
+    with Running(manifest, tmp_path / "store", dask) as run:
+        run.wait_for(5)
+        run.interrupt()
+        ended = run.end()
     assert (ended.code, ended.out) == (1, "")
     assert ended.error_line.startswith("fda: error: interrupted: what is committed stands")
     with Client(dask.address) as client:
         wait_until(lambda: not any(client.processing().values()), "tasks go on")
         assert len(client.nthreads()) == 1
     assert worker.poll() is None
-    assert Running(manifest, tmp_path / "store", dask).end().code == 0
+    assert ended_run(manifest, tmp_path / "store", dask).code == 0
     assert tree_digest(tmp_path / "store") == whole
 
 
@@ -143,16 +156,16 @@ def test_workers_that_lack_something_are_named_and_do_nothing(
     with Client(dask.address) as client:
         client.wait_for_workers(1)
         (address,) = client.nthreads()
-    ended = Running(manifest, tmp_path / "store", dask).end()
+    ended = ended_run(manifest, tmp_path / "store", dask)
     assert ended.code == 1
     assert ended.error_line.startswith("fda: error: no worker can take part; the first of 1 says: ")
     assert f"worker {address} (host " in ended.error_line
-    assert "it cannot import 'pipeline'" in ended.error_line
+    assert "it cannot import 'pipeline.preflight'" in ended.error_line
     assert not list((tmp_path / "store").glob("commits/**/*.parquet"))
 
 
 def test_no_worker_comes(manifest: Path, tmp_path: Path, dask: DaskProcesses) -> None:
-    ended = Running(manifest, tmp_path / "store", dask, "--worker-timeout", "1").end()
+    ended = ended_run(manifest, tmp_path / "store", dask, "--worker-timeout", "1")
     assert ended.code == 1
     assert f"waiting for workers at {dask.address}, for 1 s" in ended.err
     assert f"no worker at {dask.address} for 1 s (--worker-timeout): start some with `dask worker`" in ended.error_line

@@ -72,6 +72,10 @@ def once(fault: Fault, kind: str | None = None) -> Callable[[int, Seen], Fault |
     return fault_of
 
 
+def every_other(fault: Fault) -> Callable[[int, Seen], Fault | None]:
+    return lambda number, seen: fault if number % 2 else None
+
+
 def always(fault: Fault) -> Callable[[int, Seen], Fault | None]:
     return lambda number, seen: fault
 
@@ -171,10 +175,14 @@ def test_a_fault_that_stays_is_named_after_a_few_attempts(
     use_server(monkeypatch, server, attempts=6)
     folder.write("there", b"0123456789")
     server.script.begin(always(fault))
-    changes = [lambda: folder.write("new", b"x" * 100), lambda: folder.remove("new"), lambda: folder.remove_tree("new")]
-    reads = [lambda: folder.read("there"), lambda: folder.names(""), lambda: folder.open("there")]
+    changes: list[Callable[[], object]] = [lambda: folder.write("new", b"x" * 100), lambda: folder.remove("new")]
+    reads: list[Callable[[], object]] = [
+        lambda: folder.read("there"),
+        lambda: folder.names(""),
+        lambda: folder.open("there"),
+    ]
     if fault is not Fault.ANSWER_CUT:  # there is nothing to cut in an answer without content
-        for change in changes[:2]:
+        for change in changes:
             with pytest.raises(StoreWriteError, match=r"(write|remove) new in s3://.*tried 6 times.*the same command"):
                 change()
         with pytest.raises(StoreReadError, match="tried 6 times"):
@@ -205,7 +213,7 @@ def test_the_server_can_check_what_it_gets(
     use_server(monkeypatch, server, attempts=2)
     wrong = type("Wrong", (), {"digest": lambda self: b"0" * 16})
     with monkeypatch.context() as patch:
-        patch.setattr(store.objects.hashlib, "md5", lambda content, usedforsecurity: wrong())
+        patch.setattr("store.objects.hashlib.md5", lambda content, usedforsecurity: wrong())
         with pytest.raises(StoreWriteError, match=r"BadDigest.*tried 2 times"):
             folder.write("name", b"content")
     assert folder.num_bytes("name") is None
@@ -255,6 +263,7 @@ def test_a_small_file_and_the_end_of_a_large_one_are_read_with_one_request(
         assert file.fill(len(part) - 100, ends)
         assert ends[0].tobytes() + ends[1].tobytes() == part[-100:]
         assert len(server.script.seen) == 1
+    assert file is not None
     assert file.fill(0, ends)
     assert ends[0].tobytes() + ends[1].tobytes() == content[:100]
     assert len(server.script.seen) == 2
@@ -280,7 +289,7 @@ def test_long_listings_and_large_folders(folder: ObjectFolder, server: Server, m
         folder.write(name, b"1")
         folder.write(f"{name}.d/x", b"1")
     for fault in FAULTS:
-        server.script.begin(lambda number, seen, fault=fault: fault if number % 2 else None)
+        server.script.begin(every_other(fault))
         assert [stored.name for stored in folder.walk("a") if not stored.name.endswith("x")] == names
         assert folder.names("a") == names
         assert folder.folders("a") == [f"{name}.d" for name in names]
@@ -295,7 +304,7 @@ def test_a_removal_that_the_server_refuses_in_part_is_named(
     folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.write("a/1", b"1")
-    ask = store.objects.request
+    ask = store.s3.request
 
     def refuses(operation: str, **fields: object) -> object:
         if operation == "delete_objects":
@@ -335,7 +344,11 @@ def test_a_large_file_is_one_request(folder: ObjectFolder, server: Server) -> No
 
 
 def errors_of(folder: ObjectFolder) -> list[StoreError]:
-    calls = [lambda: folder.write("name", b"1"), lambda: folder.read("name"), lambda: folder.names("")]
+    calls: list[Callable[[], object]] = [
+        lambda: folder.write("name", b"1"),
+        lambda: folder.read("name"),
+        lambda: folder.names(""),
+    ]
     calls += [lambda: folder.num_bytes("name"), lambda: folder.remove("name"), lambda: folder.open("name")]
     errors = []
     for call in calls:
@@ -542,12 +555,12 @@ def killed_at_put(number: int, pid: Callable[[], int], fault: Fault) -> Callable
 
 
 @pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.UPLOAD_CUT])
-@pytest.mark.parametrize("number", [1, 6, 14, 17, 21])
+@pytest.mark.parametrize("number", [6, 14, 21])
 def test_a_process_killed_at_a_write_is_finished_by_the_next(
     folder: ObjectFolder, server: Server, data: Path, expected: dict[str, bytes], number: int, fault: Fault
 ) -> None:
     """It is a fork: the child has a connection of its own, though its parent had one."""
-    run(data, folder) if number == 0 else folder.num_bytes("name")
+    folder.num_bytes("name")
     child = multiprocessing.get_context("fork").Process(target=run, args=(data, folder))
     server.script.begin(killed_at_put(number, lambda: child.pid or 0, fault))
     child.start()

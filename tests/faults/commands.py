@@ -9,6 +9,8 @@ import contextlib
 import functools
 import io
 import os
+import sys
+import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
@@ -102,7 +104,10 @@ def run_under(policy: Policy, place: Path, arguments: Sequence[str]) -> list[str
 
 
 def in_a_fork(work: Callable[[], object]) -> int:
-    """Do something in a copy of this process, and return how that ended: 0, 1 for an error, or minus a signal."""
+    """Do something in a copy of this process, and return how that ended: 0, 1 for an error, or minus a signal.
+
+    The error is printed.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # threads that wait for work: none is needed in the copy
         child = os.fork()
@@ -111,6 +116,9 @@ def in_a_fork(work: Callable[[], object]) -> int:
         try:
             work()
             code = 0
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -47,16 +47,18 @@ class Policy(Protocol):
 def operations(root: Path, policy: Policy) -> Iterator[None]:
     """Hand every call of this thread that changes something in `root`, or makes `root`, to a policy."""
     watch = _Watch(os.path.abspath(root), policy)
-    with mock.patch.multiple(
-        os,
-        mkdir=watch.one_path(MKDIR, os.mkdir, is_needed=lambda path: not os.path.lexists(path)),
-        unlink=watch.one_path(UNLINK, os.unlink, is_needed=os.path.lexists),
-        rmdir=watch.one_path(RMDIR, os.rmdir, is_needed=os.path.lexists),
-        replace=watch.replace(os.replace),
-        fsync=watch.fsync(os.fsync),
+    with (
+        mock.patch.multiple(
+            os,
+            mkdir=watch.one_path(MKDIR, os.mkdir, is_needed=lambda path: not os.path.lexists(path)),
+            unlink=watch.one_path(UNLINK, os.unlink, is_needed=os.path.lexists),
+            rmdir=watch.one_path(RMDIR, os.rmdir, is_needed=os.path.lexists),
+            replace=watch.replace(os.replace),
+            fsync=watch.fsync(os.fsync),
+        ),
+        mock.patch.object(io, "open", watch.open(io.open)),
     ):
-        with mock.patch.object(io, "open", watch.open(io.open)):
-            yield
+        yield
 
 
 class _Watch:
@@ -143,7 +145,9 @@ class _WatchedFile:
             return len(part)
 
         written: int = self._policy(
-            Operation(WRITE, self._path, content=whole), lambda: put(whole), lambda: _drop(put(whole[: len(whole) // 2]))
+            Operation(WRITE, self._path, content=whole),
+            lambda: put(whole),
+            lambda: _drop(put(whole[: len(whole) // 2])),
         )
         return written
 

@@ -69,11 +69,29 @@ class KillAt:
         return do()
 
 
-class FailAt:
-    """Lets one operation fail, or all from one on; syncs are counted, for a disk may fail at these as well."""
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An operation that fails."""
 
-    def __init__(self, number: int, error: BaseException, *, for_good: bool, is_half: bool = False) -> None:
-        self._number, self._error, self._for_good, self._is_half = number, error, for_good, is_half
+    number: int
+    """Of an operation, syncs counted: a disk may fail at these as well."""
+    error: BaseException
+    is_for_good: bool
+    """Whether all others fail from then on, too: a disk that is full, and no hiccup."""
+    is_half: bool = False
+    """Whether half of what was to be written is."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.error!r} {'from' if self.is_for_good else 'at'} operation {self.number} {'half-way' * self.is_half}"
+        )
+
+
+class FailAt:
+    """Lets operations fail."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
         self._seen = 0
         self.failed: Operation | None = None
         """The first that failed."""
@@ -81,9 +99,9 @@ class FailAt:
     def __call__(self, operation: Operation, do: Callable[[], Any], do_half: Callable[[], None]) -> Any:
         """Do it, or raise."""
         number, self._seen = self._seen, self._seen + 1
-        if number == self._number or (self._for_good and number > self._number):
+        if number == self.failure.number or (self.failure.is_for_good and number > self.failure.number):
             self.failed = self.failed or operation
-            if self._is_half:
+            if self.failure.is_half:
                 do_half()
-            raise self._error
+            raise self.failure.error
         return do()

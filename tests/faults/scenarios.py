@@ -38,11 +38,17 @@ SCENARIOS = (
     Scenario("create", (), FIRST),
     Scenario("create with neighbours", (), (*FIRST, *NEIGHBOURS)),
     Scenario("create a part", (), (*FIRST, "--partition", "2/2")),
-    Scenario("finalise", ((*FIRST, "--partition", "1/2"), (*FIRST, "--partition", "2/2")), ("finalise", "STORE", "--max-failed", "100%")),
+    Scenario(
+        "finalise",
+        ((*FIRST, "--partition", "1/2"), (*FIRST, "--partition", "2/2")),
+        ("finalise", "STORE", "--max-failed", "100%"),
+    ),
     Scenario("grow", (FIRST,), GROWN),
     Scenario("grow with neighbours", ((*FIRST, *NEIGHBOURS),), (*GROWN, *NEIGHBOURS)),
     Scenario("grow, lossy", ((*FIRST, *JPEG),), (*GROWN, *JPEG)),
-    Scenario("retry", (FIRST,), ("preprocess", "first.jsonl", "STORE", "--videos", "mended", *COMMON, "--retry-failed")),
+    Scenario(
+        "retry", (FIRST,), ("preprocess", "first.jsonl", "STORE", "--videos", "mended", *COMMON, "--retry-failed")
+    ),
     Scenario("changed", (FIRST, OTHER_MASKS), ("preprocess", "first.jsonl", "STORE", "--videos", "changed", *COMMON)),
     Scenario("moved", (FIRST,), ("preprocess", "moved.jsonl", "STORE", "--videos", "videos", *COMMON)),
     Scenario(
@@ -59,7 +65,10 @@ SCENARIOS = (
     Scenario("masks", (FIRST,), OTHER_MASKS),
     Scenario("masks of a store that has grown", (FIRST, OTHER_MASKS, GROWN), OTHER_MASKS),
     Scenario(
-        "masks, overwrite", (FIRST, OTHER_MASKS), (*OTHER_MASKS, "--threshold", "60", "--overwrite"), is_from_scratch=True
+        "masks, overwrite",
+        (FIRST, OTHER_MASKS),
+        (*OTHER_MASKS, "--threshold", "60", "--overwrite"),
+        is_from_scratch=True,
     ),
     Scenario("encode", (FIRST,), ENCODE),
     Scenario("encode what has grown", (FIRST, ENCODE, GROWN), ENCODE),
@@ -76,7 +85,9 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._model = write_config(folder)
-        for seed, name in enumerate(("train_0", "train_1", "train_2", "test_0", "test_1", "train_3", "test_2", "val_0")):
+        for seed, name in enumerate(
+            ("train_0", "train_1", "train_2", "test_0", "test_1", "train_3", "test_2", "val_0")
+        ):
             write_clip(folder / "videos" / f"{name}.mp4", seed)
         write_clip(folder / "mended" / "broken.mp4", 20)
         write_clip(folder / "changed" / "test_0.mp4", 21)

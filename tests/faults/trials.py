@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -12,18 +13,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 
 from pipeline.preprocess import all_shards
 from store.clips import FRAMES_STAGE, ClipReader
 from store.commits import committed_of_each
-from store.errors import NotInStoreError, StoreError
+from store.errors import NotInStoreError, StoreError, StoreWriteError
 from store.features import feature_names, read_features
 from store.mask_sets import mask_set_names
 from store.store import Store
 from tests.faults.commands import in_a_fork, run_fda, run_under, warm_up
 from tests.faults.operations import Operation
-from tests.faults.policies import KillAt, Point, Recorder
+from tests.faults.policies import FailAt, Failure, KillAt, Point, Recorder
 from tests.faults.scenarios import Scenario, World
 from tests.stores import tree_digest
 
@@ -90,20 +92,20 @@ class Trials:
         if base.exists():
             shutil.copytree(base, self.place)
 
-    def killed(self, scenario: Scenario, points: Sequence[Point]) -> None:
-        """Kill a command at each of some points, one after the other, then run it to its end.
+    def disturbed(self, scenario: Scenario, faults: Sequence[Point | Failure]) -> None:
+        """Disturb a command by each of some faults, one run after the other, then run it to its end.
 
-        A command that has less to do than the point asks for ends, and with it the trial.
+        A run that has less to do than a fault waits for ends well.
 
         Raises:
             AssertionError: A byte is lost or is another, or a reader got what it should not get.
         """
         right = self.undisturbed(scenario)
         self.start(right.base)
-        for point in points:
-            arguments = self.world.arguments(scenario.command, self.place)
-            ended = in_a_fork(functools.partial(self._run_or_find_done, scenario, KillAt(point), arguments))
-            assert ended in (0, -signal.SIGKILL), f"the run ended by itself, and not well: {ended}"
+        for fault in faults:
+            ended = in_a_fork(functools.partial(self._run_into, scenario, fault))
+            expected = (0, -signal.SIGKILL) if isinstance(fault, Point) else (0,)
+            assert ended in expected, f"the run did not end as it should: {ended}"
             self.check_what_is_there(right)
         self.check_resumed(scenario, right)
 
@@ -135,9 +137,30 @@ class Trials:
             assert scenario.command[0] == "remove"
             return run_fda(["finalise", str(self.place), "--max-failed", "100%"])
 
-    def _run_or_find_done(self, scenario: Scenario, policy: KillAt, arguments: Sequence[str]) -> None:
-        with contextlib.suppress(*([NotInStoreError] if scenario.command[0] == "remove" else [])):
-            run_under(policy, self.place, arguments)
+    def _run_into(self, scenario: Scenario, fault: Point | Failure) -> None:
+        """Run a command, and check how it ends if that is not by a kill."""
+        policy = KillAt(fault) if isinstance(fault, Point) else FailAt(fault)
+        try:
+            run_under(policy, self.place, self.world.arguments(scenario.command, self.place))
+        except NotInStoreError:
+            assert scenario.command[0] == "remove", "only what was to be removed may be gone"
+        except BaseException as raised:
+            assert isinstance(policy, FailAt), "this run had no reason to fail"
+            assert policy.failed, "the run failed before its time"
+            self._check_error(raised, policy.failure.error)
+
+    def _check_error(self, raised: BaseException, cause: BaseException) -> None:
+        """What a user is told names the place, the cause and what to do; what is no matter of the disk goes through."""
+        if isinstance(cause, KeyboardInterrupt):
+            assert isinstance(raised, KeyboardInterrupt | click.Abort), f"an interrupt became {raised!r}"
+        elif not isinstance(cause, OSError):
+            assert raised is cause, f"{cause!r} became {raised!r}"
+        else:
+            assert isinstance(raised, StoreWriteError), f"{cause!r} became {raised!r}"
+            full = cause.errno in (errno.ENOSPC, errno.EDQUOT)
+            said = "no space left on the disk" if full else str(cause.strerror)
+            for part in (str(self.place), said, "run the same command again"):
+                assert part in str(raised), f"{str(raised)!r} does not say {part!r}"
 
     def _base(self, commands: tuple[tuple[str, ...], ...]) -> Path:
         """The store that commands make, in a folder of its own."""
@@ -158,7 +181,9 @@ def filled_videos(place: Path) -> dict[str, str]:
         return {
             os.path.basename(video.path): str(outcome.checksum)
             for shard, (record,) in committed_of_each(store, all_shards(store), [FRAMES_STAGE])
-            for video, outcome in zip(store.catalog.shard_videos(shard), record.outcomes if record else (), strict=False)
+            for video, outcome in zip(
+                store.catalog.shard_videos(shard), record.outcomes if record else (), strict=False
+            )
             if outcome.filled
         }
     except StoreError:

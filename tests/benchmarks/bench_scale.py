@@ -1,0 +1,167 @@
+"""Large data sets: what planning, scheduling and committing cost a video, and what that makes at 1 to 100 million.
+
+`python -m tests.benchmarks scale` makes real runs with a decoder that decodes nothing, and pictures of 16 pixels: what
+is left is the reading of the manifest, the catalogue, the plan, the scheduler, the tasks and the six files of a shard.
+`python -m tests.benchmarks.bench_scale --videos-planned 1000000` makes the largest of a million.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.datasets import read_dataset
+from pipeline.executors import local_dask
+from pipeline.isolation.decoder import DecodeRequest
+from pipeline.preprocess import PreprocessOptions, all_shards, find_changed, open_store, plan_preprocess, preprocess
+from pipeline.sources import SourceCheck
+from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError
+from store.files import StoreFolder
+from tests.benchmarks.machine import NUM_CORES
+
+OPTIONS = PreprocessOptions(image_size=16)
+DEFAULT_VIDEOS = 100_000
+CLIP_BYTES = 12 * 224 * 224 * 3
+FILES_A_SHARD = 6
+"""frames, pts_seconds, frame_index, masks, and the records of frames and masks."""
+ESTIMATED = (1_000_000, 10_000_000, 100_000_000)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One part of a run."""
+
+    name: str
+    seconds: float
+    peak_mib: int
+    """Of the coordinator, since it began."""
+
+
+@dataclass(frozen=True)
+class NoDecoder:
+    """Gives every video the same clip at once."""
+
+    def decode(self, requests: Iterable[DecodeRequest]) -> Generator[DecodedClip | VideoError]:
+        """Answer each request, in order."""
+        for request in requests:
+            num_frames = request.options.num_frames
+            frames = np.arange(num_frames * 16 * 16 * 3, dtype=np.uint8).reshape(num_frames, 16, 16, 3)
+            index = np.arange(num_frames)
+            facts = SourceFacts(num_frames / 25, 25.0, "h264", num_frames, 16, 16)
+            yield DecodedClip(ClipSample(frames, index / 25, index), facts, truncated=False)
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+def write_manifest(path: Path, num_videos: int) -> None:
+    """A manifest of videos that are not there, and need not be."""
+    with path.open("w") as file:
+        for number in range(num_videos):
+            record = {
+                "video_id": f"video_{number:09d}",
+                "path": f"{number // 1000:06d}/video_{number:09d}.mp4",
+                "split": "train" if number % 10 else "test",
+                "captions": [f"somebody does thing number {number} in a room with a table"],
+            }
+            file.write(json.dumps(record) + "\n")
+
+
+def run(folder: Path, num_videos: int) -> list[Phase]:
+    """Everything that `fda preprocess` does with so many videos, twice: the second time nothing is owed."""
+    phases: list[Phase] = []
+    began = time.monotonic()
+
+    def note(name: str) -> None:
+        nonlocal began
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        phases.append(Phase(name, time.monotonic() - began, peak))
+        began = time.monotonic()
+
+    write_manifest(folder / "clips.jsonl", num_videos)
+    note("write the manifest (not counted)")
+    dataset = read_dataset("jsonl", folder / "clips.jsonl")
+    note("read the manifest")
+    store = open_store(dataset, StoreFolder.at(folder / "store"), OPTIONS)[0]
+    root = dataset.root
+    del dataset
+    note("catalogue and arrays")
+    plan = plan_preprocess(store, OPTIONS)
+    note("plan, all owed")
+    with local_dask(NUM_CORES) as executor:
+        note("start workers (not counted)")
+        preprocess(store, root, plan, OPTIONS, executor, decoder=NoDecoder())
+    note("run: tasks and commits")
+    find_changed(store, all_shards(store), root, SourceCheck.SIZE)
+    note("look for changed videos")
+    assert not plan_preprocess(store, OPTIONS).owed
+    note("plan, nothing owed")
+    return phases
+
+
+def print_phases(phases: list[Phase], num_videos: int) -> float:
+    """A table; the seconds a video of all that is counted."""
+    for phase in phases:
+        per_video = 1e3 * phase.seconds / num_videos
+        print(f"  {phase.name:34s} {phase.seconds:8.1f} s  {per_video:7.4f} ms a video  peak {phase.peak_mib:6,} MiB")
+    counted = sum(phase.seconds for phase in phases if "not counted" not in phase.name)
+    print(f"  {'in all':34s} {counted:8.1f} s  {1e3 * counted / num_videos:7.4f} ms a video (target 1)")
+    return counted / num_videos
+
+
+def print_estimates(small: list[Phase], num_small: int, large: list[Phase], num_large: int) -> None:
+    """What the measured costs make at larger sizes, were they to grow as they did between the two runs."""
+    peak_small, peak_large = small[-1].peak_mib, large[-1].peak_mib
+    mib_a_video = max(0.0, (peak_large - peak_small) / (num_large - num_small))
+    counted = [sum(p.seconds for p in phases if "not counted" not in p.name) for phases in (small, large)]
+    seconds_a_video = (counted[1] - counted[0]) / (num_large - num_small)
+    print("\n  estimated from these two runs:")
+    for number in ESTIMATED:
+        shards = math.ceil(number / OPTIONS.shard_size)
+        print(
+            f"  {number:12,} videos: {shards:10,} tasks, {FILES_A_SHARD * shards:11,} objects, "
+            f"{number * CLIP_BYTES / 2**40:6.1f} TiB of raw frames, {number * seconds_a_video / 3600:7.1f} h without "
+            f"decoding, coordinator {peak_large + mib_a_video * (number - num_large):9,.0f} MiB"
+        )
+
+
+def measured(num_videos: int) -> list[Phase]:
+    """`run` in a process of its own, for its peak of memory."""
+    command = [sys.executable, "-m", "tests.benchmarks.bench_scale", "--one", str(num_videos)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return [Phase(**fields) for fields in json.loads(done.stdout.splitlines()[-1])]
+
+
+def main(*, quick: bool = False, num_videos: int = DEFAULT_VIDEOS) -> None:
+    """Run two sizes, and estimate from them."""
+    num_large = 2_000 if quick else num_videos
+    num_small = num_large // 5
+    both = {}
+    for number in (num_small, num_large):
+        print(f"\n{number:,} videos of which none is decoded, {NUM_CORES} workers", flush=True)
+        both[number] = measured(number)
+        print_phases(both[number], number)
+    print_estimates(both[num_small], num_small, both[num_large], num_large)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--one", type=int)
+    parser.add_argument("--videos-planned", type=int, default=DEFAULT_VIDEOS)
+    arguments = parser.parse_args()
+    if arguments.one is not None:
+        with tempfile.TemporaryDirectory() as one_folder:
+            print(json.dumps([vars(phase) for phase in run(Path(one_folder), arguments.one)]))
+    else:
+        main(num_videos=arguments.videos_planned)
