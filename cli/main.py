@@ -20,6 +20,7 @@ COMMANDS = {
     "finalise": ("cli.finalise", "The end of a job done in parts: what is owed, what failed."),
     "remove": ("cli.remove", "Remove a mask set, a feature set or a split from a store."),
     "status": ("cli.status", "What stands in a store and what is owed, with sizes and failures."),
+    "verify": ("cli.verify", "Every byte of a store against its checksums; --repair what is damaged."),
 }
 
 

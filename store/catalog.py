@@ -81,8 +81,8 @@ class Catalog:
 
     def write(self, folder: StoreFolder) -> None:
         """Write the two files, the videos last: where they stand, the catalogue is whole."""
-        folder.write(CAPTIONS_NAME, parquet_bytes(self.captions.combine_chunks()))
-        folder.write(VIDEOS_NAME, parquet_bytes(self.videos.combine_chunks()))
+        folder.write(CAPTIONS_NAME, parquet_bytes(self.captions))
+        folder.write(VIDEOS_NAME, parquet_bytes(self.videos))
 
     def first(self, layouts: Mapping[str, SplitLayout]) -> Catalog:
         """The part that a manifest knows of: a store that is growing has its new rows here before they count.
@@ -104,7 +104,9 @@ class Catalog:
                 )
             videos.append(there[0].slice(0, counts[0]))
             captions.append(there[1].slice(0, counts[1]))
-        return Catalog(pa.concat_tables(videos), pa.concat_tables(captions))
+        if sum(map(len, videos)) == len(self.videos) and sum(map(len, captions)) == len(self.captions):
+            return self
+        return Catalog(pa.concat_tables(videos).combine_chunks(), pa.concat_tables(captions).combine_chunks())
 
     def digest(self) -> str:
         """The sha256 of all that it says, in order."""
@@ -172,4 +174,4 @@ def _table(rows: Iterable[Video] | Iterable[Caption], schema: pa.Schema) -> pa.T
     waiting, parts = iter(rows), [schema.empty_table()]
     while some := list(islice(waiting, _ROWS_AT_ONCE)):
         parts.append(pa.table({name: [getattr(row, name) for row in some] for name in schema.names}, schema=schema))
-    return pa.concat_tables(parts).combine_chunks()
+    return pa.concat_tables(parts)

@@ -59,6 +59,11 @@ def caption_shards(store: Store, split: str) -> tuple[Shard, ...]:
     return shards_of(split, store.layout(split).num_captions, CAPTIONS_PER_SHARD)
 
 
+def feature_specs(store: Store, name: str, split: str, part: str, dim: int) -> tuple[ArraySpec, ...]:
+    """The arrays of the `video` or the `text` part of a feature set."""
+    return _clip_specs(store, name, split, dim) if part == "video" else (_text_spec(store, name, split, dim),)
+
+
 def create_features(store: Store, name: str, split: str, dim: int, attributes: Mapping[str, JSON]) -> None:
     """Make the arrays of a feature set for one split, unless they stand.
 

@@ -1,7 +1,7 @@
 """A store in an object store that speaks S3: AWS, MinIO, Ceph and others.
 
 There is no rename and there are no folders. A file is written by one PUT, which the server takes whole or not at all:
-it checks the length and the MD5 of what came. Names with slashes in them are folders to those who list them.
+it checks the length and the SHA-256 of what came. Names with slashes in them are folders to those who list them.
 
 The server must show what was written to every read and every listing that begins afterwards. AWS does since December
 2020; so do MinIO and Ceph.
@@ -9,8 +9,6 @@ The server must show what was written to every read and every listing that begin
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -103,9 +101,8 @@ class ObjectFolder(StoreFolder):
                 "in one piece. Make the store with a smaller --shard-size"
             )
         self._check_claim()
-        md5 = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
         try:
-            request("put_object", **self._object(name), Body=bytes(content), ContentMD5=md5)
+            request("put_object", **self._object(name), Body=bytes(content))
         except RequestError as error:
             raise self._write_error("write", name, error) from error
         return WrittenFile.of(name, content)

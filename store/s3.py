@@ -180,7 +180,9 @@ class _Connection:
                 "connect_timeout": PATIENCE.connect_seconds,
                 "read_timeout": PATIENCE.read_seconds,
                 "max_pool_connections": CONNECTIONS,
-                # what AWS alone understands; `ObjectFolder.write` sends the checksum that every server checks
+                # The signature covers the SHA-256 of what is sent, by which every server finds what was damaged on its
+                # way. Further checksums, which AWS alone understands, are not sent.
+                "s3": {"payload_signing_enabled": True},
                 "request_checksum_calculation": "when_required",
                 "response_checksum_validation": "when_required",
             },

@@ -14,7 +14,7 @@ from store.files import StoreFolder
 from store.schema import SplitLayout
 from store.seal import is_sealed
 from store.store import MANIFEST_NAME, Manifest, Store
-from store.verify_findings import REPAIR, Finding, Kind, Mend, command_of
+from store.verify_findings import Finding, Kind, Mend, command_of
 
 CATALOG_REMEDY = (
     f"put it back from a copy; or remove {VIDEOS_NAME} and run `fda preprocess` with the same data set and options, "

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import http.client
 import io
@@ -46,6 +45,7 @@ class Fault(StrEnum):
     SLOW_DOWN = "503 SlowDown"
     INTERNAL = "500 InternalError"
     UPLOAD_CUT = "half of what is sent reaches the server"
+    UPLOAD_CHANGED = "one byte of what is sent is another when it reaches the server"
     ANSWER_CUT = "half of the answer comes back"
     LATE = "the answer comes after the client has given up"
 
@@ -126,6 +126,8 @@ class _ProxyHandler(BaseHTTPRequestHandler):
             case Fault.UPLOAD_CUT:
                 self._cut_upload(body)
                 self._hang_up()
+            case Fault.UPLOAD_CHANGED:
+                self._send(*self._ask_server(body[:-1] + bytes([body[-1] ^ 1]) if body else body))
             case Fault.ANSWER_LOST:
                 self._ask_server(body)
                 self._hang_up()
@@ -272,9 +274,8 @@ class _Strict:
             body = environ["wsgi.input"].read(num_bytes) if num_bytes else b""
         except OSError:
             body = b""
-        md5 = environ.get("HTTP_CONTENT_MD5")
-        if len(body) != num_bytes or (md5 and base64.b64decode(md5) != hashlib.md5(body).digest()):
-            code = "IncompleteBody" if len(body) != num_bytes else "BadDigest"
+        if len(body) != num_bytes or environ["HTTP_X_AMZ_CONTENT_SHA256"] != hashlib.sha256(body).hexdigest():
+            code = "IncompleteBody" if len(body) != num_bytes else "XAmzContentSHA256Mismatch"
             answer = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>damaged</Message></Error>".encode()
             start_response("400 Bad Request", [("Content-Length", str(len(answer))), ("Connection", "close")])
             return [answer]

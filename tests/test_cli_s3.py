@@ -36,16 +36,17 @@ def results(ended: Ended) -> dict[str, object]:
 
 
 def test_all_commands(fda: Commands, tmp_path: Path, place: str) -> None:
-    clips = write_small_dataset(tmp_path, {"train": 4, "test": 3})
+    clips = write_small_dataset(tmp_path, {"train": 3, "test": 2})
     model = ("--model", write_config(tmp_path), "--pretrained", "none")
     local = str(tmp_path / "store")
     commands = [
-        ("preprocess", clips, "STORE", *SMALL_FLAGS, "--workers", "0"),
         ("preprocess", clips, "STORE", *SMALL_FLAGS, "--workers", "0"),
         ("masks", "STORE", "--name", "second", "--workers", "0", "--threshold", "40"),
         ("encode", "STORE", "--features", "mine", *model, "--masks", "second"),
         ("encode", "STORE", "--features", "other", *model),
         ("eval", "STORE", "--features", "mine"),
+        ("remove", "STORE", "--features", "other", "--yes"),
+        ("finalise", "STORE"),
         ("status", "STORE"),
     ]
     for name, *rest in commands:

@@ -164,7 +164,7 @@ def test_every_call_is_answered_in_spite_of_a_fault(
     assert list(folder.walk()) == []
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault is not Fault.UPLOAD_CHANGED])
 def test_a_fault_that_stays_is_named_after_a_few_attempts(
     folder: ObjectFolder,
     server: Server,
@@ -206,16 +206,13 @@ def test_a_half_written_file_is_never_seen(folder: ObjectFolder, server: Server)
     assert folder.read("name") == b"before" * 100
 
 
-def test_the_server_can_check_what_it_gets(
+def test_what_is_changed_on_its_way_is_not_taken(
     folder: ObjectFolder, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It compares the Content-MD5 with what came: here it is given another."""
     use_server(monkeypatch, server, attempts=2)
-    wrong = type("Wrong", (), {"digest": lambda self: b"0" * 16})
-    with monkeypatch.context() as patch:
-        patch.setattr("store.objects.hashlib.md5", lambda content, usedforsecurity: wrong())
-        with pytest.raises(StoreWriteError, match=r"BadDigest.*tried 2 times"):
-            folder.write("name", b"content")
+    server.script.begin(always(Fault.UPLOAD_CHANGED))
+    with pytest.raises(StoreWriteError, match=r"XAmzContentSHA256Mismatch.*tried 2 times"):
+        folder.write("name", b"content")
     assert folder.num_bytes("name") is None
 
 
@@ -477,7 +474,7 @@ def run(data: Path, folder: StoreFolder) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_small_dataset(tmp_path_factory.mktemp("data"), {"test": 2})
+    return write_small_dataset(tmp_path_factory.mktemp("data"), {"test": 1})
 
 
 @pytest.fixture(scope="module")
@@ -555,7 +552,7 @@ def killed_at_put(number: int, pid: Callable[[], int], fault: Fault) -> Callable
 
 
 @pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.UPLOAD_CUT])
-@pytest.mark.parametrize("number", [6, 14, 21])
+@pytest.mark.parametrize("number", [12, 20])
 def test_a_process_killed_at_a_write_is_finished_by_the_next(
     folder: ObjectFolder, server: Server, data: Path, expected: dict[str, bytes], number: int, fault: Fault
 ) -> None:

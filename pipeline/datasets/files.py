@@ -13,6 +13,10 @@ VIDEO_ENDINGS = frozenset(
     | {".ts", ".vob", ".webm", ".wmv", ".y4m"}
 )
 """Endings of files taken for videos, in lower case."""
+MAX_LINE_BYTES = 2**20
+"""Of any file of annotations: one record, id or caption."""
+MAX_TEXT_BYTES = 2**26
+"""Of a list of ids or of captions."""
 
 
 def is_video(path: str) -> bool:
@@ -61,15 +65,23 @@ def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Itera
                 yield prefix + entry.name
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file that are not blank, stripped, each with its number from 1.
+def read_lines(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 file that are not blank, stripped, each with its number from 1; one of them is held.
 
     Raises:
-        DatasetError: if there is no such file or a line is not UTF-8.
+        DatasetError: if there is no such file, it has more than `max_bytes`, or a line has more than `MAX_LINE_BYTES`
+            or is not UTF-8.
     """
     require_file(path)
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise DatasetError(f"{path} has {size} bytes, and may have {max_bytes}; split it, or leave out what is too much")
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        number = 0
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > MAX_LINE_BYTES:
+                raise DatasetError(f"{path}:{number}: longer than {MAX_LINE_BYTES} bytes; is this one entry a line?")
             text = decode_line(line, path, number).strip()
             if text:
                 yield number, text

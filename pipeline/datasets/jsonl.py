@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 
-from pipeline.datasets.files import decode_line, is_video, require_file, require_folder
+from pipeline.datasets.files import is_video, read_lines, require_file, require_folder
 from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, relative_path
 from pipeline.video.clips import Window
 
-MAX_LINE_BYTES = 2**20
+MAX_JSONL_BYTES = 2**36
+"""Some hundred million videos."""
 
 
 def read_jsonl(source: Path, videos: Path | None = None, *, path_key: str = "path") -> Dataset:
@@ -37,7 +38,7 @@ def read_jsonl(source: Path, videos: Path | None = None, *, path_key: str = "pat
     require_folder(root)
     records: list[VideoRecord] = []
     line_of: dict[str, int] = {}
-    for number, line in _lines(source):
+    for number, line in read_lines(source, MAX_JSONL_BYTES):
         try:
             record = _record(_parse(line), root, path_key)
         except DatasetError as error:
@@ -50,19 +51,6 @@ def read_jsonl(source: Path, videos: Path | None = None, *, path_key: str = "pat
     if not records:
         raise DatasetError(f"{source} holds no record; write one JSON object a line")
     return Dataset(source.stem, root, tuple(records))
-
-
-def _lines(source: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their numbers; never more than one of them is held."""
-    with source.open("rb") as file:
-        number = 0
-        while line := file.readline(MAX_LINE_BYTES + 1):
-            number += 1
-            if len(line) > MAX_LINE_BYTES:
-                raise DatasetError(f"{source}:{number}: longer than {MAX_LINE_BYTES} bytes; is this one record a line?")
-            text = decode_line(line, source, number)
-            if text.strip():
-                yield number, text
 
 
 def _parse(line: str) -> dict[str, object]:
@@ -80,8 +68,8 @@ def _parse(line: str) -> dict[str, object]:
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        counts = Counter(key for key, _ in pairs)
+        twice = next(key for key, count in counts.items() if count > 1)
         raise DatasetError(f"key {twice!r} is there twice; keep one")
     return fields
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import reprlib
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
@@ -23,7 +24,21 @@ from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
 LIST_FILES = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"}
 CAPTIONS_PICKLE = "raw-captions.pkl"
 DESCRIPTIONS = "AllVideoDescriptions.txt"
-MAX_PICKLE_BYTES = 512 * 2**20
+MAX_PICKLE_BYTES = 64 * 2**20
+"""The real one has 4 MiB."""
+MAX_PICKLE_OPCODES = 2**23
+"""Each may make a container, of some 64 bytes. The real one has a million."""
+MAX_CAPTION_CHARACTERS = 2**26
+"""Of all listed videos together, counted before they are joined: a pickle may name one caption again and again. The
+real ones have 3 million."""
+
+_PLAIN_OPCODES = frozenset(
+    "PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 FLOAT BINFLOAT "
+    "STRING BINSTRING SHORT_BINSTRING UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 "
+    "EMPTY_LIST APPEND APPENDS LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT SETITEM SETITEMS "
+    "GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE".split()
+)
+"""What makes text, numbers, lists, tuples and dicts, and nothing else."""
 
 # What unpickling raises on bytes that are no whole pickle: its own error, and whatever else they lead to.
 _BROKEN_PICKLE = (
@@ -95,38 +110,71 @@ def _read_pickle(path: Path, listed: dict[str, str]) -> dict[str, tuple[str, ...
     size = path.stat().st_size
     if size > MAX_PICKLE_BYTES:
         raise DatasetError(f"{path} has {size} bytes, more than {MAX_PICKLE_BYTES}; it is no {CAPTIONS_PICKLE}")
+    pickled = path.read_bytes()
     try:
-        content: object = _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="utf-8").load()
+        _check_opcodes(pickled)
+        content: object = _PlainUnpickler(io.BytesIO(pickled), encoding="utf-8").load()
     except _PickleRefusedError as error:
-        raise DatasetError(f"{path} asks for {error}, so it would run code; it is no {CAPTIONS_PICKLE}") from error
+        raise DatasetError(f"{path} {error}; it is no {CAPTIONS_PICKLE}, and was not read") from error
     except _BROKEN_PICKLE as error:
         raise DatasetError(f"{path} is not a whole pickle: {error}") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{path} must hold a dict from id to captions, got {type(content).__name__}")
-    return {video_id: _join_tokens(path, video_id, content[video_id]) for video_id in listed if video_id in content}
+    captions, left = {}, MAX_CAPTION_CHARACTERS
+    for video_id in listed:
+        if video_id in content:
+            captions[video_id] = _join_tokens(path, video_id, content[video_id], left)
+            left -= sum(len(caption) + 1 for caption in captions[video_id])
+    return captions
 
 
-def _join_tokens(path: Path, video_id: str, captions: object) -> tuple[str, ...]:
+def _join_tokens(path: Path, video_id: str, captions: object, max_characters: int) -> tuple[str, ...]:
     if not isinstance(captions, list):
         raise DatasetError(f"{path}: {video_id!r} must hold a list of captions, got {type(captions).__name__}")
+    texts = []
     for tokens in captions:
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             raise DatasetError(
                 f"{path}: a caption of {video_id!r} must be a list of tokens, got {reprlib.repr(tokens)}"
             )
-    return tuple(" ".join(tokens) for tokens in captions)
+        max_characters -= sum(len(token) + 1 for token in tokens) + 1
+        if max_characters < 0:
+            raise DatasetError(
+                f"{path}: with {video_id!r} the captions have more than {MAX_CAPTION_CHARACTERS} characters; "
+                f"it is no {CAPTIONS_PICKLE}"
+            )
+        texts.append(" ".join(tokens))
+    return tuple(texts)
 
 
 class _PickleRefusedError(Exception):
-    """The pickle names something to import."""
+    """The pickle does more than make text and containers."""
+
+
+def _check_opcodes(pickled: bytes) -> None:
+    """Go through a pickle without doing what it says.
+
+    Raises:
+        _PickleRefusedError: It would make more than text, numbers and containers, more of them than is sensible, or a
+            memo larger than itself: what unpickles takes memory up to the highest index that is named.
+        ValueError: It is not a whole pickle.
+    """
+    for number, (opcode, argument, position) in enumerate(pickletools.genops(pickled)):
+        if opcode.name not in _PLAIN_OPCODES:
+            what = opcode.name if argument is None else f"{opcode.name} {reprlib.repr(argument)}"
+            raise _PickleRefusedError(f"asks for {what} at byte {position}, so it could run code")
+        if number == MAX_PICKLE_OPCODES:
+            raise _PickleRefusedError(f"has more than {MAX_PICKLE_OPCODES} instructions")
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= argument <= number:
+            raise _PickleRefusedError(f"keeps {argument} things at instruction {number} (byte {position})")
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Builds containers of text and numbers, and imports nothing: a pickle that may import can run code."""
+    """A second lock behind `_check_opcodes`: a pickle that may import can run code."""
 
     def find_class(self, module_name: str, global_name: str, /) -> NoReturn:
         """Refuse every import."""
-        raise _PickleRefusedError(f"{module_name}.{global_name}")
+        raise _PickleRefusedError(f"asks for {module_name}.{global_name}, so it could run code")
 
 
 def _find_videos(root: Path, listed: dict[str, str]) -> dict[str, str]:
