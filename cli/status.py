@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from cli.options import shared_options
-from cli.output import plural, print_json, print_table, say
+from cli.output import plural, print_json, print_table, say, show
 from pipeline.status import SplitStatus, StageStatus, StoreStatus, store_status
 from store.arrays import JSON
 from store.store import Store
@@ -39,19 +39,19 @@ def command(store_place: str, list_failures: bool, as_json: bool, progress: bool
             f"{plural(split.num_captions, 'caption')}"
         )
         print_table(title, COLUMNS, [_cells(stage) for stage in split.stages])
-    click.echo(
+    show(
         f"{status.num_bytes / 2**20:,.1f} MiB in all; frames stored as {store.manifest.frame_codec}, "
         f"{plural(store.manifest.shard_size, 'video')} a shard, "
         f"{'with' if store.manifest.neighbours else 'without'} neighbours"
     )
-    click.echo(f"made with {json.dumps(store.manifest.options)}")
+    show(f"made with {json.dumps(store.manifest.options)}")
     for run in status.runs:
-        click.echo(f"run: {run['command']}, {run['started']}, {run['seconds']} s")
+        show(f"run: {run['command']}, {run['started']}, {run['seconds']} s")
     if list_failures and status.failures:
         rows = [[one.video_id, one.split, one.status, one.reason or ""] for one in status.failures]
         print_table(plural(len(rows), "failed video"), ("video", "split", "status", "reason"), rows)
     elif status.failures:
-        click.echo(f"{plural(len(status.failures), 'video')} failed: --failures lists them")
+        show(f"{plural(len(status.failures), 'video')} failed: --failures lists them")
 
 
 def _cells(stage: StageStatus) -> list[str]:

@@ -13,6 +13,7 @@ from store.arrays import JSON
 from store.claims import ANY_STAGE
 from store.files import StoreFolder
 from store.verify import Verification, repair, verify
+from store.verify_catalog import read_manifest
 
 SHOWN = 50
 """Findings that are listed; --json has all."""
@@ -37,8 +38,7 @@ def command(
     start = time.perf_counter()
     mended: tuple[int, int] | None = None
     if is_repair:
-        verify_first = verify(folder, is_quick=True)  # refuse what is no store before anything is written
-        del verify_first
+        read_manifest(folder)  # refuse what is no store before anything is written
         with writing(folder, "verify", [ANY_STAGE], wait=wait) as claimed_folder:
             found = verify(claimed_folder, is_quick=is_quick)
             mended = repair(claimed_folder, found.findings)

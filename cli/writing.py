@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from cli.output import DONE, OVER_LIMIT, plural, say
+from cli.output import DONE, OVER_LIMIT, plural, say, show
 from pipeline.partition import WHOLE, Partition
 from pipeline.plan import Tally
 from store.claims import claimed
@@ -67,15 +67,15 @@ def print_failures(tally: Tally, root: Path | None = None) -> None:
     num_clips = tally.num_videos - len(tally.failures)
     truncated = f", {tally.num_truncated} of them from files that are cut off" if tally.num_truncated else ""
     if not tally.failures:
-        click.echo(f"{plural(num_clips, 'clip')}{truncated}; no video failed")
+        show(f"{plural(num_clips, 'clip')}{truncated}; no video failed")
         return
     counts = Counter(str(failure.status) for failure in tally.failures)
     by_status = ", ".join(f"{number} {status}" for status, number in counts.most_common())
-    click.echo(f"{plural(num_clips, 'clip')}{truncated}; {plural(len(tally.failures), 'video')} failed: {by_status}")
+    show(f"{plural(num_clips, 'clip')}{truncated}; {plural(len(tally.failures), 'video')} failed: {by_status}")
     for failure in tally.failures[:FAILURES_SHOWN]:
-        click.echo(f"  {failure.video_id}  {failure.status}: {failure.reason}")
+        show(f"  {failure.video_id}  {failure.status}: {failure.reason}")
     if len(tally.failures) > FAILURES_SHOWN:
-        click.echo(f"  and {len(tally.failures) - FAILURES_SHOWN} more: --json and the commit records name all")
+        show(f"  and {len(tally.failures) - FAILURES_SHOWN} more: --json and the commit records name all")
     if root is not None and any(failure.status == VideoStatus.MISSING for failure in tally.failures):
         say(f"missing videos were looked for below {root}: --videos names another folder")
     say("once videos are mended or found, --retry-failed decodes them, and only them")

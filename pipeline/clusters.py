@@ -14,7 +14,7 @@ import shlex
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -251,6 +251,8 @@ def _start(settings: JobSettings, num_workers: int) -> Any:
             raise ClusterError("--cluster kubernetes needs dask-kubernetes: install fda[kubernetes]") from error
         spec = kubernetes_spec(settings, f"fda-{uuid.uuid4().hex[:8]}", num_jobs)
         return KubeCluster(custom_cluster_spec=spec, namespace=settings.table.get("namespace"), quiet=True)
+    from distributed import Status
+
     cluster_class = _cluster_class(settings.kind)
     command = _SUBMIT[settings.kind]
     if shutil.which(command) is None:
@@ -261,11 +263,14 @@ def _start(settings: JobSettings, num_workers: int) -> Any:
         silence_logs="critical",
     )
     try:
-        cluster.scale(num_jobs * settings.num_workers)
-        cluster.sync(cluster._correct_state)  # which submits them: else it would fail silently, in the background
+        for _ in range(num_jobs):  # what `Cluster.scale` does, but that nobody would hear of what goes wrong there
+            cluster.worker_spec.update(cluster.new_worker_spec())
+        cluster.sync(cluster._correct_state)
     except (RuntimeError, ValueError, OSError) as error:
-        with suppress(RuntimeError):
-            cluster.close()
+        for job in cluster.workers.values():
+            if job.job_id is None:
+                job.status = Status.failed  # without which the cluster does not close
+        cluster.close()
         raise ClusterError(f"{command} did not take the job: {_last_line(str(error))}") from error
     return cluster
 

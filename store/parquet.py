@@ -47,7 +47,7 @@ def read_table(content: bytes, name: str, schema: pa.Schema, max_rows: int, max_
             num_bytes = sum(map(_laid_out_bytes, table[text].chunks))
             _check_at_most(num_bytes, max_bytes, f"bytes of {text!r}", name)
         return table.cast(schema).replace_schema_metadata(file.metadata.metadata)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, KeyError, OSError, UnicodeDecodeError) as error:
         raise StoreFormatError(f"{name} is no Parquet file that can be read: {error}") from error
 
 

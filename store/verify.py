@@ -18,12 +18,12 @@ from store.claims import Claim, claims_on
 from store.clip_arrays import clips_name, frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
 from store.clips import FRAMES_STAGE, masks_stage
 from store.features import caption_shards, feature_specs, features_stage
-from store.files import StoreFolder
+from store.files import CLAIMS_FOLDER, PARTIAL_FOLDER, StoreFolder
 from store.processes import is_running
 from store.store import Store
 from store.verify_catalog import dimension_of, read_manifest, verify_array, verify_catalog, verify_groups
 from store.verify_findings import Finding, Kind
-from store.verify_rest import is_claim_file, verify_links, verify_rest
+from store.verify_rest import verify_links, verify_rest
 from store.verify_shards import ShardVerdict, ShardVerifier, Stage, num_shards
 
 LOCAL_THREADS, OBJECT_THREADS = 4, 16
@@ -124,12 +124,13 @@ def _verify_all(
     num_bytes = num_done = 0
     verifier = ShardVerifier(store, catalog, listed, is_quick, bool(live))
     by_split = {split: _stages(store, split, listed) for split in store.manifest.splits}
+    by_folder = _by_folder(listed)
     num_all = sum(num_shards(group) for groups in by_split.values() for group in groups)
     for split, groups in by_split.items():
         for group in groups:
             for stage in group:
                 arrays |= {spec.name for spec in stage.specs}
-                findings += _array_findings(store, split, stage, listed)
+                findings += _array_findings(store, split, stage, listed, by_folder)
             for verdict in _verdicts(verifier, group):
                 findings += verdict.findings
                 owed.update((split, stage_name) for stage_name, _ in verdict.owed)
@@ -142,7 +143,8 @@ def _verify_all(
     findings += verify_groups(store.folder, with_metadata, listed)
     accounted |= {f"{array}/zarr.json" for array in with_metadata}
     accounted |= {name for name in listed if name.endswith("/zarr.json") and _is_group_of(name, arrays)}
-    accounted |= {name for name in listed if store.folder.claim is not None and is_claim_file(name)}
+    if store.folder.claim is not None:  # this run's own
+        accounted |= {name for name in listed if name.startswith((f"{CLAIMS_FOLDER}/", f"{PARTIAL_FOLDER}/"))}
     findings += verify_rest(store.folder, listed, accounted, arrays, live)
     return Verification(tuple(findings), dict(owed), len(listed), num_bytes, live)
 
@@ -165,13 +167,24 @@ def _verdicts(verifier: ShardVerifier, stages: Sequence[Stage]) -> Iterator[Shar
             yield from pool.map(lambda index: verifier.verify(index, stages), batch)
 
 
-def _array_findings(store: Store, split: str, stage: Stage, listed: Mapping[str, int]) -> Iterator[Finding]:
-    folders = (f"commits/{split}/{stage.name}/", *(f"{spec.name}/c/" for spec in stage.specs))
-    whole = tuple(name for name in listed if name.startswith(folders))
+def _array_findings(
+    store: Store, split: str, stage: Stage, listed: Mapping[str, int], by_folder: Mapping[str, Sequence[str]]
+) -> Iterator[Finding]:
+    folders = (f"commits/{split}/{stage.name}", *(f"{spec.name}/c" for spec in stage.specs))
+    its_files = [name for folder in folders for name in by_folder.get(folder, ())]
     for spec in stage.specs:
-        found = verify_array(store, spec, split, stage.name, listed, whole)
+        found = verify_array(store, spec, split, stage.name, listed, its_files)
         if found is not None:
             yield found
+
+
+def _by_folder(listed: Iterable[str]) -> dict[str, list[str]]:
+    """Folder of records of a stage, or of chunks of an array -> its files."""
+    folders: dict[str, list[str]] = {}
+    for name in listed:
+        array, is_chunk, _ = name.partition("/c/")
+        folders.setdefault(f"{array}/c" if is_chunk else name.rpartition("/")[0], []).append(name)
+    return folders
 
 
 def _stages(store: Store, split: str, listed: Mapping[str, int]) -> tuple[tuple[Stage, ...], ...]:
@@ -180,9 +193,12 @@ def _stages(store: Store, split: str, listed: Mapping[str, int]) -> tuple[tuple[
     neighbours = (next_grey_spec(store, split),) if store.manifest.neighbours else ()
     clips = (frames_spec(store, split), *neighbours, pts_spec(store, split), frame_index_spec(store, split))
     over_videos = [Stage(FRAMES_STAGE, clips, shards)]
-    for name in _names(listed, rf"{re.escape(clips_name(split, 'masks'))}/([^/]+)/(?:zarr\.json|c/.+)",
-                       rf"commits/{re.escape(split)}/masks/([^/]+)/[0-9]+\.parquet"):  # fmt: skip
-        over_videos.append(Stage(masks_stage(name), (masks_spec(store, split, name),), shards))
+    masks = _names(
+        listed,
+        rf"{re.escape(clips_name(split, 'masks'))}/([^/]+)/(?:zarr\.json|c/.+)",
+        rf"commits/{re.escape(split)}/masks/([^/]+)/[0-9]+\.parquet",
+    )
+    over_videos += [Stage(masks_stage(name), (masks_spec(store, split, name),), shards) for name in masks]
     over_captions = []
     for name in _names(
         listed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -37,7 +37,7 @@ def read_manifest(folder: StoreFolder) -> Manifest | Finding:
     return Finding(
         Kind.MANIFEST_DAMAGED,
         MANIFEST_NAME,
-        "it is not as it was written, or a much newer fda made it: its checksum is wrong, so nothing else can be judged",
+        "it is not as it was written, or a newer fda made it: its checksum is wrong, so nothing else can be judged",
         "put it back from a copy, or make the store anew in another folder",
     )
 
@@ -115,13 +115,12 @@ def verify_groups(folder: StoreFolder, arrays: Collection[str], listed: Mapping[
                 name,
                 what,
                 "`fda verify --repair` writes it",
-                split=None,
                 mend=Mend(write=((name, GROUP_METADATA),)),
             )
 
 
 def verify_array(
-    store: Store, spec: ArraySpec, split: str, stage: str, listed: Mapping[str, int], whole_stage: tuple[str, ...]
+    store: Store, spec: ArraySpec, split: str, stage: str, listed: Mapping[str, int], its_files: Sequence[str]
 ) -> Finding | None:
     """The metadata of one array.
 
@@ -131,16 +130,16 @@ def verify_array(
         split: Its split.
         stage: Its stage.
         listed: The files of the store.
-        whole_stage: Records and data of the stage. What made masks or features is written nowhere else than in the
+        its_files: Records and data of the stage. What made masks or features is written nowhere else than in the
             metadata, so nothing of the stage counts without them; what made frames is in the manifest.
     """
     name = f"{spec.name}/zarr.json"
     is_clip = stage == "frames"
     wanted = array_metadata(spec, {"software": dict(store.manifest.software), "options": dict(store.manifest.options)})
     if name not in listed:
-        if not any(one.startswith("commits/") for one in whole_stage):
+        if not any(one.startswith("commits/") for one in its_files):
             return None  # nothing of it counts: the run that makes it writes it first
-        what = "it is missing"
+        what: str | None = "it is missing"
     else:
         content = store.folder.read(name)
         what = _wrong(content, wanted, spec, is_clip=is_clip)
@@ -155,7 +154,7 @@ def verify_array(
     if is_clip:
         mend, remedy = Mend(write=((name, wanted),)), f"`fda verify --repair` writes it, as {MANIFEST_NAME} says it"
     else:
-        mend = Mend(remove=(*whole_stage, *([name] if name in listed else [])))
+        mend = Mend(remove=(*its_files, *([name] if name in listed else [])))
         remedy = (
             f"put it back from a copy; else `fda verify --repair` removes {stage} of split {split!r}, for nothing says "
             f"any more what made it, and `{command_of(stage)}` makes it anew"

@@ -1,4 +1,4 @@
-"""Verifying what no record is about: the table of failures, run records, leftovers, and files that are not the store's."""
+"""Verifying what no record is about: the table of failures, run records, leftovers, and what is not of the store."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from store.catalog import CAPTIONS_NAME, VIDEOS_NAME
-from store.claim_files import json_name
 from store.claims import Claim
 from store.commits import WITHDRAWN_FOLDER, CommitRecord
 from store.errors import StoreFormatError, StoreMissingError
 from store.failures import FAILURES_NAME
-from store.files import CLAIMS_FOLDER, PARTIAL_FOLDER, StoreFolder
+from store.files import PARTIAL_FOLDER, StoreFolder
 from store.seal import is_sealed
 from store.store import MANIFEST_NAME
 from store.verify_findings import Finding, Kind, Mend
@@ -79,7 +78,7 @@ def verify_links(folder: StoreFolder) -> Iterator[Finding]:
                 yield Finding(
                     Kind.LINK,
                     link.relative_to(root).as_posix(),
-                    f"it is a link to {os.readlink(link)!r}: what it leads to can change or go, and no copy has it",
+                    f"it is a link to {str(link.readlink())!r}: what it leads to can change or go, and no copy has it",
                     "put the file itself in its place, or remove the link",
                 )
 
@@ -117,12 +116,3 @@ def _withdrawn(folder: StoreFolder, name: str, listed: Mapping[str, int]) -> Fin
 def _leftover(name: str, what: str) -> Finding:
     remedy = "the next run that writes into the store removes it, and so does `fda verify --repair`"
     return Finding(Kind.LEFTOVER, name, what, remedy, mend=Mend((name,)))
-
-
-def is_claim_file(name: str) -> bool:
-    """Whether a run may hold the store by this file.
-
-    >>> is_claim_file(json_name("0" * 32)), is_claim_file("claims/notes.txt")
-    (True, False)
-    """
-    return name.startswith(f"{CLAIMS_FOLDER}/") and _CLAIM.fullmatch(name) is not None

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from store.arrays import NOT_STORED, ArraySpec, checksum_of
 from store.catalog import Catalog
@@ -111,9 +110,9 @@ class ShardVerifier:
             what = f"it is the record of shard {its.key} of {record.stage}"
             yield Finding(Kind.RECORD_MISPLACED, name, what, REPAIR, mend=mend)
             return
-        what = self._disagreement(stage, shard, record)
-        if what:
-            yield Finding(Kind.RECORD_DISAGREES, name, what, REPAIR, mend=mend)
+        disagreement = self._disagreement(stage, shard, record)
+        if disagreement:
+            yield Finding(Kind.RECORD_DISAGREES, name, disagreement, REPAIR, mend=mend)
 
     def _disagreement(self, stage: Stage, shard: Shard, record: CommitRecord) -> str | None:
         its = record.shard
@@ -186,7 +185,7 @@ class ShardVerifier:
         spec = next(one for one in stage.specs if one.dtype == "int64")
         name = commit_name(record.shard, record.stage)
         try:
-            frame_index: NDArray[np.generic] = read_shard(self.store.folder, spec, record.shard)
+            frame_index = np.asarray(read_shard(self.store.folder, spec, record.shard), dtype=np.int64)
         except ShardDamagedError:  # the checksum of its file has been found wrong as well
             return
         for outcome, has_frames in zip(record.outcomes, (frame_index[:, 0] >= 0).tolist(), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,7 @@ def test_all_commands(fda: Commands, tmp_path: Path, place: str) -> None:
         ("preprocess", clips, "STORE", *SMALL_FLAGS, "--workers", "0"),
         ("masks", "STORE", "--name", "second", "--workers", "0", "--threshold", "40"),
         ("encode", "STORE", "--features", "mine", *model, "--masks", "second"),
-        ("encode", "STORE", "--features", "other", *model),
         ("eval", "STORE", "--features", "mine"),
-        ("remove", "STORE", "--features", "other", "--yes"),
         ("finalise", "STORE"),
         ("status", "STORE"),
     ]
@@ -64,6 +63,9 @@ def test_all_commands(fda: Commands, tmp_path: Path, place: str) -> None:
     expected = tree(StoreFolder.at(local))
     assert len(expected) > 40
     assert tree(StoreFolder.at(place)) == expected
+    for there in (local, place):
+        assert fda("remove", there, "--features", "mine", "--masks", "second", "--yes").code == 0
+    assert tree(StoreFolder.at(place)) == tree(StoreFolder.at(local)) != expected
 
 
 def test_a_data_set_grows_and_failures_are_the_same(fda: Commands, tmp_path: Path, place: str) -> None:
@@ -131,6 +133,18 @@ def test_what_a_user_has_to_mend(fda: Commands, tmp_path: Path, place: str, monk
     assert (ended.code, "Could not connect" in ended.error_line) == (1, True)
     close_connection()
     assert not Path("s3:").exists()  # no command took the address for a path
+
+
+def test_a_server_that_is_gone_for_good(
+    fda: Commands, tmp_path: Path, place: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = write_small_dataset(tmp_path, {"test": 1})
+    use_server(monkeypatch, server, attempts=3)
+    for number in (0, 5, 30, 50):
+        server.script.begin(lambda now, seen, number=number: Fault.INTERNAL if now >= number else None)
+        ended = fda("preprocess", clips, place, *SMALL_FLAGS, "--workers", "0")
+        assert ended.code == 1
+        assert re.search(f"cannot .* in {place}: the server says .*tried 3 times", ended.error_line), ended.err
 
 
 def test_a_second_run_is_refused(fda: Commands, tmp_path: Path, place: str) -> None:

@@ -26,7 +26,7 @@ FLAGS = (*SMALL_FLAGS, "--no-progress")
 DIRECTIVES = {
     "slurm": ["#SBATCH -J fda", "#SBATCH -p long", "#SBATCH --cpus-per-task=4", "#SBATCH --mem=16G", "#SBATCH -t 4:00"],
     "pbs": ["#PBS -N fda", "#PBS -q long", "#PBS -l select=1:ncpus=4:mem=16GB", "#PBS -l walltime=4:00"],
-    "lsf": ["#BSUB -J fda", "#BSUB -q long", "#BSUB -n 4", "#BSUB -M 17179869", "#BSUB -W 4:00"],
+    "lsf": ["#BSUB -J fda", "#BSUB -q long", "#BSUB -n 4", "#BSUB -M 17179870", "#BSUB -W 4:00"],
     "sge": ["#$ -N fda", "#$ -q long", "#$ -l h_rt=4:00"],
 }
 

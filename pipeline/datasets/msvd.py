@@ -162,7 +162,7 @@ def _check_opcodes(pickled: bytes) -> None:
     for number, (opcode, argument, position) in enumerate(pickletools.genops(pickled)):
         if opcode.name not in _PLAIN_OPCODES:
             what = opcode.name if argument is None else f"{opcode.name} {reprlib.repr(argument)}"
-            raise _PickleRefusedError(f"asks for {what} at byte {position}, so it could run code")
+            raise _PickleRefusedError(f"asks for {what} at byte {position}: that is more than text in lists, and may run code")
         if number == MAX_PICKLE_OPCODES:
             raise _PickleRefusedError(f"has more than {MAX_PICKLE_OPCODES} instructions")
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= argument <= number:
@@ -174,7 +174,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
     def find_class(self, module_name: str, global_name: str, /) -> NoReturn:
         """Refuse every import."""
-        raise _PickleRefusedError(f"asks for {module_name}.{global_name}, so it could run code")
+        raise _PickleRefusedError(f"asks for {module_name}.{global_name}, and may run code")
 
 
 def _find_videos(root: Path, listed: dict[str, str]) -> dict[str, str]:
