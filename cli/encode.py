@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -97,7 +96,7 @@ def command(
     }
     with ExitStack() as stack:
         stages = [f"features/{features}/{split}" for split in options.splits]
-        inputs = json.dumps(made_with["model"])
+        inputs = {key: value for key, value in made_with.items() if key != "partition"}
         folder = stack.enter_context(writing(store.folder, "encode", stages, partition, inputs, wait=wait))
         run = stack.enter_context(recorded_run(folder, "encode", clock, made_with))
         listener = stack.enter_context(progress_listener("encode", progress))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -81,7 +80,7 @@ def command(
     folder = store.folder
     made_with = {"name": name, **options.identity(), "software": dict(software_versions(FRAME_SOFTWARE))}
     with ExitStack() as stack:
-        inputs = json.dumps(options.identity())
+        inputs = options.identity()
         folder = stack.enter_context(writing(folder, "masks", [masks_stage(name)], partition, inputs, wait=wait))
         store = Store.open(folder)
         create_mask_set(store, name, options, overwrite=overwrite)

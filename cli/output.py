@@ -51,12 +51,12 @@ def show(message: str) -> None:
 
 def print_json(value: Mapping[str, JSON]) -> None:
     """Print the machine-readable result; NaN is never among it."""
-    show(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # \\u001b is an escape of JSON as well
+    show(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # its escapes are JSON's
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a result as a table. The first column is text; the others are numbers and stand to the right."""
-    table = Table(title=Text(printable(title)), title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    table = Table(title=Text(printable(title), style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index else "left", no_wrap=index > 0)
     for row in rows:

@@ -167,7 +167,8 @@ def command(
     stages = [ANY_STAGE] if overwrite else [FRAMES_STAGE, masks_stage(options.mask_name)]
     folder = StoreFolder.at(store_place)
     check_place(folder)
-    with writing(folder, "preprocess", stages, partition, dataset.digest(), wait=wait) as folder:
+    inputs: JSON = [dataset.digest(), asdict(options)]
+    with writing(folder, "preprocess", stages, partition, inputs, wait=wait) as folder:
         if overwrite:
             remove_store(folder)
         store, growth = open_store(dataset, folder, options, update_captions=update_captions)

@@ -11,6 +11,7 @@ from cli.options import shared_options
 from cli.output import plural, print_json, print_table, say, show
 from pipeline.status import SplitStatus, StageStatus, StoreStatus, store_status
 from store.arrays import JSON
+from store.claims import claims_on
 from store.store import Store
 
 COLUMNS = ("", "shards done", "owed", "ok", "truncated", "failed", "KiB a video", "MiB")
@@ -28,6 +29,8 @@ def command(store_place: str, list_failures: bool, as_json: bool, progress: bool
     """
     store = Store.open(store_place)
     status = store_status(store)
+    for claim in claims_on(store.folder):
+        say(f"claimed by {claim}")
     for sentence in status.damaged:
         say(f"warning: {sentence}")
     if as_json:

@@ -8,7 +8,9 @@ import click
 
 from cli.options import shared_options, wait_option
 from cli.output import DONE, FAILED, plural, print_json, say
+from cli.progress import progress_listener
 from cli.writing import writing
+from pipeline.events import ItemsDone, RunPlanned
 from store.arrays import JSON
 from store.claims import ANY_STAGE
 from store.files import StoreFolder
@@ -40,10 +42,10 @@ def command(
     if is_repair:
         read_manifest(folder)  # refuse what is no store before anything is written
         with writing(folder, "verify", [ANY_STAGE], wait=wait) as claimed_folder:
-            found = verify(claimed_folder, is_quick=is_quick)
+            found = _verified(claimed_folder, progress, is_quick=is_quick)
             mended = repair(claimed_folder, found.findings)
     else:
-        found = verify(folder, is_quick=is_quick)
+        found = _verified(folder, progress, is_quick=is_quick)
     seconds = time.perf_counter() - start
     for claim in found.live:
         say(f"warning: {claim} may be writing into the store: what it is making may look wrong until it has ended")
@@ -53,6 +55,18 @@ def command(
         _print(found, mended, seconds)
     remaining = [one for one in found.findings if not one.kind.is_harmless and not (is_repair and one.is_repairable)]
     click.get_current_context().exit(FAILED if remaining else DONE)
+
+
+def _verified(folder: StoreFolder, progress: bool | None, *, is_quick: bool) -> Verification:
+    """`verify`, under a progress bar."""
+    with progress_listener("verify", progress) as listener:
+
+        def show(num_done: int, num_shards: int) -> None:
+            if num_done == 1:
+                listener(RunPlanned("shards", num_shards, 0))
+            listener(ItemsDone(1))
+
+        return verify(folder, is_quick=is_quick, listener=show)
 
 
 def _print(found: Verification, mended: tuple[int, int] | None, seconds: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ import click
 from cli.output import DONE, OVER_LIMIT, plural, say, show
 from pipeline.partition import WHOLE, Partition
 from pipeline.plan import Tally
+from store.arrays import JSON
 from store.claims import claimed
 from store.files import StoreFolder
 from store.schema import VideoStatus
@@ -25,7 +28,7 @@ def writing(
     command: str,
     stages: Sequence[str],
     partition: Partition = WHOLE,
-    inputs: str = "",
+    inputs: JSON = None,
     *,
     wait: bool = False,
 ) -> Iterator[StoreFolder]:
@@ -36,18 +39,19 @@ def writing(
         command: Its name.
         stages: What it writes.
         partition: Which part of them.
-        inputs: Fingerprint of what the parts of one job have in common.
+        inputs: What the parts of one job have in common, and other jobs have not.
         wait: Whether to wait for another run that writes the same.
 
     Yields:
         The folder through which to write.
     """
+    fingerprint = hashlib.sha256(json.dumps(inputs, default=str, sort_keys=True).encode()).hexdigest()
     with claimed(
         folder,
-        command,
+        f"fda {command}",
         stages,
         partition=None if partition == WHOLE else str(partition),
-        inputs=inputs,
+        inputs=fingerprint,
         wait_seconds=None if wait else 0,
         say=say,
     ) as mine:

@@ -7,6 +7,7 @@ import pickle
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,11 +20,16 @@ from torch import Tensor
 
 from encoders.errors import WeightsFormatError, WeightsMissingError
 from encoders.model import ALPHA_WEIGHT
+from encoders.torchscript import read_torchscript
 
 QUICK_GELU_KEY = "quick_gelu"
 """Of the metadata in our own safetensors files: "true" or "false"."""
 _OPENAI_SCALARS = frozenset({"input_resolution", "context_length", "vocab_size"})
 """What OpenAI's state dicts carry beside the weights."""
+MAX_UNPACKED_BYTES = 64 * 2**20
+"""Of the records of an archive that are compressed: code, and never weights."""
+# What damage inside an archive or a pickle leads to.
+_DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
 class WeightsKind(StrEnum):
@@ -138,15 +144,16 @@ def _read_entries(path: Path) -> tuple[object, bool]:
     try:
         if _is_safetensors(path):
             return safetensors.torch.load_file(path, device="cpu"), False
+        _refuse_hostile_archive(path)
         if _is_torchscript(path):
-            return _torchscript_state_dict(path), True
+            return read_torchscript(path), True
         return _torch_entries(path), False
     except pickle.UnpicklingError as error:
         raise WeightsFormatError(
             f"{path} is not a weights file, or holds Python objects besides tensors, which are never unpickled because "
             f"that can run code; save its state dict alone, best as .safetensors ({_first_line(error)})"
         ) from error
-    except (safetensors.SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except (safetensors.SafetensorError, RuntimeError, OSError, EOFError, *_DAMAGED) as error:
         raise WeightsFormatError(
             f"{path} is cut short or damaged: {_first_line(error)}. Download or copy it again"
         ) from error
@@ -172,11 +179,19 @@ def _is_torchscript(path: Path) -> bool:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
-def _torchscript_state_dict(path: Path) -> object:
-    with warnings.catch_warnings():
-        # OpenAI's files will stay TorchScript, whatever torch recommends for new ones.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return torch.jit.load(str(path), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+def _refuse_hostile_archive(path: Path) -> None:
+    """Refuse a zip archive that is larger inside than outside: torch stores tensors as they are and packs only code."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    num_packed = sum(entry.file_size for entry in entries if entry.compress_type != zipfile.ZIP_STORED)
+    num_stored = sum(entry.file_size for entry in entries if entry.compress_type == zipfile.ZIP_STORED)
+    if num_packed > MAX_UNPACKED_BYTES or num_stored > path.stat().st_size:
+        raise WeightsFormatError(
+            f"{path} unpacks to {num_packed + num_stored:,} bytes, which torch never writes: it is damaged, or made to "
+            "take memory"
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -17,7 +17,7 @@ from pipeline.software import FRAME_SOFTWARE, software_versions
 from pipeline.sources import file_bytes
 from store.claim_files import json_name
 from store.errors import ClaimLostError, StoreMissingError, StoreWriteError
-from store.files import PARTIAL_FOLDER, StoreFolder
+from store.files import PARTIAL_FOLDER, UNCLAIMED, StoreFolder
 from store.store import MANIFEST_NAME
 
 _SAMPLED = 100
@@ -77,7 +77,7 @@ class Preflight:
             return f"it has no {name} in {place}: the store must be on a file system that all machines share, or in S3"
         if found != content:
             return f"{place} is another folder there: the store must be on a file system that all machines share"
-        trial = f"{PARTIAL_FOLDER}/{self.folder.claim or 'unclaimed'}/{uuid.uuid4().hex}"
+        trial = f"{PARTIAL_FOLDER}/{self.folder.claim or UNCLAIMED}/{uuid.uuid4().hex}"
         try:
             self.folder.write(trial, b"")
             self.folder.remove(trial)

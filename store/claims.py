@@ -134,7 +134,7 @@ def claimed(
     try:
         # After the claims of the dead, and before the first write: with it goes what a run that only seemed dead is
         # writing at this moment.
-        _remove_partial_files(unclaimed)
+        unclaimed.remove_partial_files()
         heartbeat.start()
         yield folder.claimed_by(claim_id)
     finally:
@@ -321,12 +321,7 @@ def _release(folder: StoreFolder, claim_id: str) -> None:
     """Give a claim back. It never fails: it may be an error that ends the run, and this one would hide it."""
     try:
         remove_claim(folder, claim_id)
-        _remove_partial_files(folder)
+        folder.remove_partial_files()
     except StoreWriteError as error:
         if folder.num_bytes(json_name(claim_id)) is not None:
             _logger.warning("the claim of this run stays until the next run finds it gone: %s", error)
-
-
-def _remove_partial_files(folder: StoreFolder) -> None:
-    live = list_claims(folder)
-    folder.remove_partial_files(frozenset([*live, "unclaimed"] if live else []))  # a claim itself is written unclaimed

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 PARTIAL_FOLDER = "partial"
 """Files on their way to a local disk. What a killed run left there is removed by the next."""
 
+UNCLAIMED = "unclaimed"
+"""Among the partial files, in place of a claim: what is written without one, such as the claims themselves."""
+
 CLAIMS_FOLDER = "claims"
 """Who is writing into the store: see `store.claims`."""
 
@@ -167,8 +170,8 @@ class StoreFolder(ABC):
         """A folder as zarr-python reads it, read-only."""
 
     @abstractmethod
-    def remove_partial_files(self, live_claims: frozenset[str] = frozenset()) -> None:
-        """Remove what killed runs left half-written, but for what runs of these claims may be writing now."""
+    def remove_partial_files(self) -> None:
+        """Remove what is half-written by runs that hold no claim, or none any more."""
 
 
 def check_name(kind: str, name: str) -> str:

@@ -7,7 +7,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
 from store.errors import ClaimLostError, StoreMissingError, StorePlaceError, StoreWriteError
-from store.files import CLAIMS_FOLDER, PARTIAL_FOLDER, StoredFile, StoreFolder, WrittenFile
+from store.files import CLAIMS_FOLDER, PARTIAL_FOLDER, UNCLAIMED, StoredFile, StoreFolder, WrittenFile
 
-_UNCLAIMED = "unclaimed"
-"""In place of a claim, where a program writes without one."""
+MAX_TRIES = 100
+"""To write a file. Each but the first is another run's doing, which began or ended at that moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,16 @@ class LocalFolder(StoreFolder):
     def write(self, name: str, content: bytes | memoryview) -> WrittenFile:
         """See `StoreFolder`."""
         self._check_claim()
-        target, partial = self.path(name), self.path(PARTIAL_FOLDER) / (self.claim or _UNCLAIMED) / uuid.uuid4().hex
-        try:
+        target, partial = self.path(name), self.path(PARTIAL_FOLDER) / (self.claim or UNCLAIMED) / uuid.uuid4().hex
+        for tries_left in reversed(range(MAX_TRIES)):
             try:
-                _replace(target, partial, content)
-            except FileNotFoundError:  # a run has just ended, and took the folder of partial files for a leftover
-                _replace(target, partial, content)
-        except OSError as error:
-            raise _write_error("write", name, self.root, error) from error
+                _replace(target, partial, content, self._check_claim)
+                break
+            except OSError as error:
+                # Another run has just begun or ended, and took the folder of partial files for a leftover.
+                is_swept = isinstance(error, FileNotFoundError | FileExistsError)
+                if not (is_swept and tries_left):
+                    raise _write_error("write", name, self.root, error) from error
         return WrittenFile.of(name, content)
 
     def read(self, name: str) -> bytes:
@@ -141,13 +143,20 @@ class LocalFolder(StoreFolder):
         """See `StoreFolder`."""
         return LocalStore(self.path(name), read_only=True)
 
-    def remove_partial_files(self, live_claims: frozenset[str] = frozenset()) -> None:
+    def remove_partial_files(self) -> None:
         """See `StoreFolder`."""
         for name in self.names(PARTIAL_FOLDER):
             self.remove(name)
-        for folder in self.folders(PARTIAL_FOLDER):
-            if folder.rsplit("/", 1)[1] not in live_claims:
-                self.remove_tree(folder)
+        folders = self.folders(PARTIAL_FOLDER)
+        claims = self.names(CLAIMS_FOLDER)  # listed second: whose partial files are there had its claim before
+        for folder in folders:
+            claim = folder.rsplit("/", 1)[1]
+            is_live = bool(claims) if claim == UNCLAIMED else f"{CLAIMS_FOLDER}/{claim}.json" in claims
+            if not is_live:
+                for name in self.names(folder):
+                    self.remove(name)
+                with contextlib.suppress(OSError):  # a run that was taken for dead begins to write, and finds no claim
+                    self.path(folder).rmdir()
         with contextlib.suppress(OSError):  # there is none, or another run is writing
             self.path(PARTIAL_FOLDER).rmdir()
 
@@ -160,7 +169,8 @@ class LocalFolder(StoreFolder):
             return []
 
     def _check_claim(self) -> None:
-        if self.claim is not None and self.num_bytes(f"{CLAIMS_FOLDER}/{self.claim}.json") is None:
+        # Opened, as that asks the server: where the disk is mounted, a size may be one of a minute ago.
+        if self.claim is not None and self.open(f"{CLAIMS_FOLDER}/{self.claim}.json") is None:
             raise ClaimLostError.of(self.place)
 
 
@@ -212,11 +222,14 @@ def _after(buffers: Sequence[NDArray[np.uint8]], num_done: int) -> list[NDArray[
     return left
 
 
-def _replace(target: Path, partial: Path, content: bytes | memoryview) -> None:
+def _replace(target: Path, partial: Path, content: bytes | memoryview, check_claim: Callable[[], None]) -> None:
     try:
         made = _make_folder(target.parent)
         partial.parent.mkdir(parents=True, exist_ok=True)
         _write_through(partial, content)
+        # Who takes over removes first the claim and then the partial files of this run: either there is no claim now,
+        # or nothing will be left to be renamed.
+        check_claim()
         partial.replace(target)
         for folder in made:  # after the rename: a journal takes them all at once, and the first sync waits for it
             _sync_folder(folder.parent)

@@ -182,7 +182,7 @@ class ObjectFolder(StoreFolder):
 
         return ReadOnlyZarr(self, name)
 
-    def remove_partial_files(self, live_claims: frozenset[str] = frozenset()) -> None:
+    def remove_partial_files(self) -> None:
         """See `StoreFolder`. There are none: what a killed run has sent of a file, the server has thrown away."""
 
     def fetch_range(self, name: str, start: int, stop: int, etag: str) -> bytes:

@@ -51,16 +51,15 @@ def read_table(content: bytes, name: str, schema: pa.Schema, max_rows: int, max_
         raise StoreFormatError(f"{name} is no Parquet file that can be read: {error}") from error
 
 
-def _check_footer(
-    file: pq.ParquetFile, name: str, schema: pa.Schema, max_rows: int, max_bytes: int
-) -> None:
+def _check_footer(file: pq.ParquetFile, name: str, schema: pa.Schema, max_rows: int, max_bytes: int) -> None:
     fields = [(one.name, _stored_type(one)) for one in file.schema_arrow]
     if fields != [(one.name, one.type) for one in schema]:
         found = ", ".join(f"{column} ({kind})" for column, kind in fields)
         raise StoreFormatError(f"{name} has other columns than it should: {found:.500}")
     groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
     _check_at_most(file.metadata.num_rows, max_rows, "rows", name)
-    if any(group.num_rows < 1 for group in groups[1:]) or sum(group.num_rows for group in groups) != file.metadata.num_rows:
+    rows = [group.num_rows for group in groups]
+    if min(rows, default=0) < 0 or len(rows) > max_rows + 1 or sum(rows) != file.metadata.num_rows:
         raise StoreFormatError(f"{name} contradicts itself: its row groups do not add up to {file.metadata.num_rows}")
     _check_at_most(sum(group.total_byte_size for group in groups), max_bytes, "bytes uncompressed", name)
     for index in range(len(groups)):

@@ -55,8 +55,12 @@ class Verification:
         return dict(Counter(finding.kind for finding in self.findings))
 
 
+def ignore_progress(num_done: int, num_shards: int) -> None:
+    """A listener that does nothing."""
+
+
 def verify(
-    folder: StoreFolder, *, is_quick: bool = False, listener: Callable[[int, int], None] | None = None
+    folder: StoreFolder, *, is_quick: bool = False, listener: Callable[[int, int], None] = ignore_progress
 ) -> Verification:
     """Look at every file of a store; nothing is changed.
 
@@ -116,7 +120,7 @@ def _verify_all(
     live: tuple[Claim, ...],
     *,
     is_quick: bool,
-    listener: Callable[[int, int], None] | None,
+    listener: Callable[[int, int], None],
 ) -> Verification:
     accounted: set[str] = set()
     arrays: set[str] = set()
@@ -137,8 +141,7 @@ def _verify_all(
                 num_bytes += verdict.num_bytes
                 accounted.update(verdict.names)
                 num_done += 1
-                if listener is not None:
-                    listener(num_done, num_all)
+                listener(num_done, num_all)
     with_metadata = {array for array in arrays if f"{array}/zarr.json" in listed}
     findings += verify_groups(store.folder, with_metadata, listed)
     accounted |= {f"{array}/zarr.json" for array in with_metadata}
@@ -155,13 +158,9 @@ def _is_group_of(name: str, arrays: Iterable[str]) -> bool:
 
 
 def _verdicts(verifier: ShardVerifier, stages: Sequence[Stage]) -> Iterator[ShardVerdict]:
-    """Of every shard, in order; some shards at a time where there is anything to wait for."""
+    """Of every shard, in order; some shards at a time."""
     shards = iter(range(num_shards(stages)))
-    is_local = verifier.store.folder.is_local
-    if is_local and verifier.is_quick:
-        yield from (verifier.verify(index, stages) for index in shards)
-        return
-    num_threads = LOCAL_THREADS if is_local else OBJECT_THREADS
+    num_threads = LOCAL_THREADS if verifier.store.folder.is_local else OBJECT_THREADS
     with ThreadPoolExecutor(num_threads, thread_name_prefix="fda-verify") as pool:
         while batch := list(islice(shards, 16 * num_threads)):
             yield from pool.map(lambda index: verifier.verify(index, stages), batch)

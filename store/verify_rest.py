@@ -71,16 +71,27 @@ def verify_links(folder: StoreFolder) -> Iterator[Finding]:
         return
     root = Path(folder.place)
     inside = root.resolve()
-    for path, folders, files in os.walk(root):
-        for one in (*folders, *files):
-            link = Path(path, one)
-            if link.is_symlink() and not (link.exists() and link.resolve().is_relative_to(inside)):
-                yield Finding(
-                    Kind.LINK,
-                    link.relative_to(root).as_posix(),
-                    f"it is a link to {str(link.readlink())!r}: what it leads to can change or go, and no copy has it",
-                    "put the file itself in its place, or remove the link",
-                )
+    for link in _links(folder.place):
+        if not (link.exists() and link.resolve().is_relative_to(inside)):
+            yield Finding(
+                Kind.LINK,
+                link.relative_to(root).as_posix(),
+                f"it is a link to {str(link.readlink())!r}: what it leads to can change or go, and no copy has it",
+                "put the file itself in its place, or remove the link",
+            )
+
+
+def _links(folder: str) -> Iterator[Path]:
+    """Every symbolic link below a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    yield Path(entry.path)
+                elif entry.is_dir(follow_symlinks=False):
+                    yield from _links(entry.path)
+    except FileNotFoundError:  # another run has just removed it
+        return
 
 
 def _sealed(folder: StoreFolder, name: str) -> Iterator[Finding]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -159,26 +161,33 @@ class ShardVerifier:
         for name in data:
             if name in self.listed and name not in vouched:
                 what = "its commit record says that there is no such file, since nothing but fill values is in it"
-                remedy = "`fda verify --repair` removes it"
-                yield Finding(Kind.CHUNK_FOREIGN, name, what, remedy, mend=Mend((name,)))
+                yield Finding(Kind.CHUNK_FOREIGN, name, what, REPAIR, mend=mend)
+            elif name not in vouched and not self.is_quick:
+                yield from self._slot_findings(data[name], record, b"", mend)
         if stage.name == FRAMES_STAGE and not self.is_quick:
             yield from self._frame_index_findings(stage, record, mend)
 
     def _slot_findings(self, spec: ArraySpec, record: CommitRecord, tail: bytes, mend: Mend) -> Iterator[Finding]:
-        """A slot without a video is not stored. One with a video may be unstored as well, where it is all black."""
+        """A slot without a video is not stored; one with a video is, but where all its values are the fill value."""
         if spec.chunk_rows != 1 or not record.outcomes:
             return
         name = commit_name(record.shard, record.stage)
-        if len(tail) != 16 * spec.chunks_per_shard + 4 or checksum_of(tail[:-4]) != tail[-4:]:
+        if tail and (len(tail) != 16 * spec.chunks_per_shard + 4 or checksum_of(tail[:-4]) != tail[-4:]):
             what = f"{spec.shard_name(record.shard.index)} has no index, and is just what the record vouches for"
             yield Finding(Kind.RECORD_DISAGREES, name, what, REPAIR, mend=mend)
             return
-        is_stored = np.frombuffer(tail[:-4], dtype="<u8").reshape(-1, 2)[:, 0] != NOT_STORED
+        index = np.frombuffer(tail[:-4], dtype="<u8").reshape(-1, 2)[:, 0]
         for outcome in record.outcomes:
-            if bool(is_stored[outcome.row - record.shard.start]) and not outcome.filled:
+            is_stored = bool(tail) and bool(index[outcome.row - record.shard.start] != NOT_STORED)
+            is_black = not is_stored and outcome.checksum == _black(math.prod(spec.item_shape))
+            if is_stored and not outcome.filled:
                 what = f"it says that row {outcome.row} holds no video, and {spec.name} has one there"
-                yield Finding(Kind.RECORD_DISAGREES, name, what, REPAIR, mend=mend)
-                return
+            elif not is_stored and outcome.filled and record.stage == FRAMES_STAGE and not is_black and _is_main(spec):
+                what = f"it says that row {outcome.row} holds a video, and {spec.name} has none there"
+            else:
+                continue
+            yield Finding(Kind.RECORD_DISAGREES, name, what, REPAIR, mend=mend)
+            return
 
     def _frame_index_findings(self, stage: Stage, record: CommitRecord, mend: Mend) -> Iterator[Finding]:
         """A video has a first frame, and a slot without a video has none."""
@@ -233,6 +242,17 @@ class _State:
     """Name -> sha256 of the records of this shard that are sound."""
     num_files: int = 0
     num_bytes: int = 0
+
+
+@cache
+def _black(num_bytes: int) -> str:
+    """Checksum of a slot of frames that is nothing but zeros."""
+    return hashlib.sha256(bytes(num_bytes)).hexdigest()
+
+
+def _is_main(spec: ArraySpec) -> bool:
+    """Whether outcomes have the checksums of this array's slots."""
+    return spec.name.endswith("/frames")
 
 
 def _uncommitted(names: Sequence[str], stage: str) -> Iterator[Finding]:

@@ -153,7 +153,7 @@ class MemoryFolder(StoreFolder):
         self._step()
         return sorted(name for name in self._files if name.rpartition("/")[0] == folder)
 
-    def remove_partial_files(self, live_claims: frozenset[str] = frozenset()) -> None:
+    def remove_partial_files(self) -> None:
         self._step()
 
     def _check(self) -> None:

@@ -46,6 +46,7 @@ def test_all_commands(fda: Commands, tmp_path: Path, place: str) -> None:
         ("encode", "STORE", "--features", "mine", *model, "--masks", "second"),
         ("eval", "STORE", "--features", "mine"),
         ("finalise", "STORE"),
+        ("verify", "STORE"),
         ("status", "STORE"),
     ]
     for name, *rest in commands:
@@ -86,6 +87,28 @@ def test_a_data_set_grows_and_failures_are_the_same(fda: Commands, tmp_path: Pat
     whole = str(tmp_path / "whole")
     assert fda("preprocess", clips, whole, *SMALL_FLAGS, "--workers", "0", "--max-failed", "100%").code == 0
     assert tree(StoreFolder.at(place)) == tree(StoreFolder.at(whole))
+
+
+def test_damage_is_found_and_mended(fda: Commands, tmp_path: Path, place: str) -> None:
+    clips = write_small_dataset(tmp_path, {"test": 3})
+    local = str(tmp_path / "store")
+    found = []
+    for there in (local, place):
+        folder = StoreFolder.at(there)
+        assert fda("preprocess", clips, there, *SMALL_FLAGS, "--workers", "0").code == 0
+        expected = tree(folder)
+        name = "clips.zarr/test/frames/c/1/0/0/0/0"
+        folder.write(name, expected[name][:-30] + bytes(30))
+        folder.remove("clips.zarr/test/pts_seconds/c/0/0")
+        assert fda("verify", there).code == 1
+        ended = fda("verify", there, "--repair", "--json")
+        found.append(ended.out.replace(there, "STORE"))
+        fda("preprocess", clips, there, *SMALL_FLAGS, "--workers", "0")
+        assert fda("verify", there).code == 0
+        assert tree(folder) == expected
+    one, other = (json.loads(out) for out in found)
+    assert len(one["findings"]) >= 2
+    assert one["findings"] == other["findings"]
 
 
 def test_worker_processes_and_a_server_in_trouble(
@@ -142,9 +165,9 @@ def test_a_server_that_is_gone_for_good(
     use_server(monkeypatch, server, attempts=3)
     for number in (0, 5, 30, 50):
         server.script.begin(lambda now, seen, number=number: Fault.INTERNAL if now >= number else None)
-        ended = fda("preprocess", clips, place, *SMALL_FLAGS, "--workers", "0")
+        ended = fda("preprocess", clips, f"{place}/{number}", *SMALL_FLAGS, "--workers", "0")
         assert ended.code == 1
-        assert re.search(f"cannot .* in {place}: the server says .*tried 3 times", ended.error_line), ended.err
+        assert re.search(f"cannot .* in {place}/{number}: the server says .*tried 3 times", ended.error_line), ended.err
 
 
 def test_a_second_run_is_refused(fda: Commands, tmp_path: Path, place: str) -> None:

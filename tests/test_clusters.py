@@ -243,6 +243,7 @@ def test_each_lack_is_one_sentence(store_folder: StoreFolder, tmp_path: Path) ->
 def test_a_store_that_cannot_be_written_to(store_folder: StoreFolder, tmp_path: Path) -> None:
     preflight = Preflight.of(store_folder)
     assert preflight.video is None
+    shutil.rmtree(tmp_path / "store/partial")
     (tmp_path / "store/partial").write_text("in place of a folder, which stops even root")
     assert "must be able to write there" in str(preflight.problem())
 

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.datasets import LAYOUTS, Dataset, DatasetError, VideoRecord, guess_layout, read_dataset, read_jsonl
-from pipeline.datasets.files import files_below
-from pipeline.datasets.jsonl import MAX_LINE_BYTES
+from pipeline.datasets.files import MAX_LINE_BYTES, files_below
 from pipeline.datasets.records import relative_path
 
 
@@ -384,7 +383,7 @@ class Exploit:
 def test_msvd_runs_no_code_of_a_pickle(msvd: Path, tmp_path: Path, protocol: int) -> None:
     made = tmp_path / "made"
     write(msvd / "raw-captions.pkl", pickle.dumps(CAPTIONS | {"d_1_2": Exploit(made)}, protocol=protocol))
-    with pytest.raises(DatasetError, match=r"raw-captions\.pkl asks for (posix|nt)\.mkdir, so it would run code"):
+    with pytest.raises(DatasetError, match=r"raw-captions\.pkl asks for (STACK_)?GLOBAL.*may run code"):
         read_dataset("msvd", msvd)
     assert not made.exists()
 
@@ -400,8 +399,6 @@ def test_msvd_runs_no_code_of_a_pickle(msvd: Path, tmp_path: Path, protocol: int
         b"K\x01K\x02b.",
         b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",
         b"h\x05.",
-        b"\x82\x01.",
-        b"P1\n.",
         b"U\x01\xff.",
     ],
 )
@@ -418,8 +415,8 @@ def test_msvd_pickle_of_endless_depth(msvd: Path) -> None:
 
 
 def test_msvd_pickle_size_is_bounded(msvd: Path) -> None:
-    os.truncate(msvd / "raw-captions.pkl", 512 * 2**20 + 1)  # sparse
-    with pytest.raises(DatasetError, match="has 536870913 bytes, more than 536870912"):
+    os.truncate(msvd / "raw-captions.pkl", 64 * 2**20 + 1)  # sparse
+    with pytest.raises(DatasetError, match="has 67108865 bytes, more than 67108864"):
         read_dataset("msvd", msvd)
 
 

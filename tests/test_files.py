@@ -60,10 +60,13 @@ def test_what_a_killed_run_left_is_removed_and_what_a_live_one_writes_is_not(tmp
     for claim in ("dead", "live"):
         folder.path(f"partial/{claim}").mkdir(parents=True)
         folder.path(f"partial/{claim}/0123").write_bytes(b"half")
-    folder.remove_partial_files(frozenset({"live"}))
-    assert [stored.name for stored in folder.walk()] == ["partial/live/0123"]
+    folder.write("claims/live.json", b"1")
     folder.remove_partial_files()
-    assert list(tmp_path.iterdir()) == []
+    assert [stored.name for stored in folder.walk()] == ["claims/live.json", "partial/live/0123"]
+    folder.remove("claims/live.json")
+    folder.remove_partial_files()
+    assert list(folder.walk()) == []
+    assert folder.folders("") == ["claims"]
 
 
 def test_an_open_file_is_the_version_that_was_opened(tmp_path: Path) -> None:

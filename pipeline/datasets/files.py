@@ -75,7 +75,7 @@ def read_lines(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> Iterator[tuple[in
     require_file(path)
     size = path.stat().st_size
     if size > max_bytes:
-        raise DatasetError(f"{path} has {size} bytes, and may have {max_bytes}; split it, or leave out what is too much")
+        raise DatasetError(f"{path} has {size} bytes, and may have {max_bytes}; is it the right file?")
     with path.open("rb") as file:
         number = 0
         while line := file.readline(MAX_LINE_BYTES + 1):

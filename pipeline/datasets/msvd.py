@@ -33,10 +33,11 @@ MAX_CAPTION_CHARACTERS = 2**26
 real ones have 3 million."""
 
 _PLAIN_OPCODES = frozenset(
-    "PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 FLOAT BINFLOAT "
-    "STRING BINSTRING SHORT_BINSTRING UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 "
-    "EMPTY_LIST APPEND APPENDS LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT SETITEM SETITEMS "
-    "GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE".split()
+    {"PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE", "FLOAT", "BINFLOAT"}
+    | {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE"}
+    | {"BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING", "EMPTY_LIST", "APPEND", "APPENDS", "LIST"}
+    | {"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_DICT", "DICT", "SETITEM", "SETITEMS"}
+    | {"GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
 )
 """What makes text, numbers, lists, tuples and dicts, and nothing else."""
 
@@ -162,10 +163,10 @@ def _check_opcodes(pickled: bytes) -> None:
     for number, (opcode, argument, position) in enumerate(pickletools.genops(pickled)):
         if opcode.name not in _PLAIN_OPCODES:
             what = opcode.name if argument is None else f"{opcode.name} {reprlib.repr(argument)}"
-            raise _PickleRefusedError(f"asks for {what} at byte {position}: that is more than text in lists, and may run code")
+            raise _PickleRefusedError(f"asks for {what} at byte {position}: more than text in lists, it may run code")
         if number == MAX_PICKLE_OPCODES:
             raise _PickleRefusedError(f"has more than {MAX_PICKLE_OPCODES} instructions")
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= argument <= number:
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= number:
             raise _PickleRefusedError(f"keeps {argument} things at instruction {number} (byte {position})")
 
 

@@ -87,7 +87,7 @@ def run_fda(arguments: Sequence[str]) -> list[str]:
     """
     decoder = CachedDecoder()
     with (
-        mock.patch.object(cli.preprocess, "IsolatedDecoder", lambda memory_mib: decoder),
+        mock.patch.object(cli.preprocess, "IsolatedDecoder", return_value=decoder),
         mock.patch.object(cli.encode, "load", lambda model, *_, seed, device: _loaded(model, 0)),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),

@@ -1,8 +1,10 @@
 """Every call that changes what is below a folder, handed to a policy that may do it, cut it short or make it fail.
 
-The code under test is not touched: the functions of `os` and `io` that it calls are replaced while a `with` block lasts.
+The code under test is not touched: the functions of `os` and `io` that it calls are replaced for a while.
 That all calls are seen is tested: what was seen, done once more, gives the same files (tests/test_power_loss.py).
 """
+
+# ruff: noqa: PTH  (paths as the system gets them: nothing here may follow a link, or call what is replaced)
 
 from __future__ import annotations
 

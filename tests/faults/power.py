@@ -4,14 +4,15 @@ Of what was not synced, each thing may have reached the disk or not, whatever ca
 
 - the content of a file that was written and not synced: nothing, a part, zeros in its place, or all;
 - an entry of a folder (a file that was made, renamed or removed, a folder that was made) whose folder was not synced
-  since: as it is now, or as it was at any moment since the folder was synced. A rename from one folder to another is two
-  entries, of which one may be on the disk without the other.
+  since: as it is now, or as it was at any moment since the folder was synced. A rename from one folder to another is
+  two entries, of which one may be on the disk without the other.
 
 Real file systems are kinder; what survives this one survives them.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -153,11 +154,16 @@ def completed(operations: Sequence[Operation], root: Path) -> list[dict[str, byt
 
 
 def write_tree(place: Path, files: dict[str, bytes]) -> None:
-    """Put files where a store is."""
+    """Put files where a store is; who claimed it is gone, as the machine has been started anew."""
     for name, content in files.items():
         path = place / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        is_claim = name.startswith("claims/") and name.endswith(".json")
+        path.write_bytes(_of_another_process(content) if is_claim else content)
+
+
+def _of_another_process(claim: bytes) -> bytes:
+    return json.dumps({**json.loads(claim), "process_started": 0}).encode()
 
 
 def _files(folder: _Folder, prefix: str, choose: Choice) -> Iterator[tuple[str, bytes]]:

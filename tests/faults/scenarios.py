@@ -23,6 +23,13 @@ NEIGHBOURS = ("--neighbours", "--difference", "consecutive")
 JPEG = ("--frame-codec", "jpeg")
 
 
+FINALISE = ("finalise", "STORE", "--max-failed", "100%")
+PARTS = ((*FIRST, "--partition", "1/2"), (*FIRST, "--partition", "2/2"))
+RETRY = ("preprocess", "first.jsonl", "STORE", "--videos", "mended", *COMMON, "--retry-failed")
+CHANGED = ("preprocess", "first.jsonl", "STORE", "--videos", "changed", *COMMON)
+OVERWRITE_MASKS = (*OTHER_MASKS, "--threshold", "60", "--overwrite")
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """A command, and the commands that made what it finds."""
@@ -38,18 +45,12 @@ SCENARIOS = (
     Scenario("create", (), FIRST),
     Scenario("create with neighbours", (), (*FIRST, *NEIGHBOURS)),
     Scenario("create a part", (), (*FIRST, "--partition", "2/2")),
-    Scenario(
-        "finalise",
-        ((*FIRST, "--partition", "1/2"), (*FIRST, "--partition", "2/2")),
-        ("finalise", "STORE", "--max-failed", "100%"),
-    ),
+    Scenario("finalise", PARTS, FINALISE),
     Scenario("grow", (FIRST,), GROWN),
     Scenario("grow with neighbours", ((*FIRST, *NEIGHBOURS),), (*GROWN, *NEIGHBOURS)),
     Scenario("grow, lossy", ((*FIRST, *JPEG),), (*GROWN, *JPEG)),
-    Scenario(
-        "retry", (FIRST,), ("preprocess", "first.jsonl", "STORE", "--videos", "mended", *COMMON, "--retry-failed")
-    ),
-    Scenario("changed", (FIRST, OTHER_MASKS), ("preprocess", "first.jsonl", "STORE", "--videos", "changed", *COMMON)),
+    Scenario("retry", (FIRST,), RETRY),
+    Scenario("changed", (FIRST, OTHER_MASKS), CHANGED),
     Scenario("moved", (FIRST,), ("preprocess", "moved.jsonl", "STORE", "--videos", "videos", *COMMON)),
     Scenario(
         "other captions",
@@ -64,12 +65,7 @@ SCENARIOS = (
     Scenario("overwrite", ((*GROWN, *NEIGHBOURS), ENCODE), (*FIRST, "--overwrite"), is_from_scratch=True),
     Scenario("masks", (FIRST,), OTHER_MASKS),
     Scenario("masks of a store that has grown", (FIRST, OTHER_MASKS, GROWN), OTHER_MASKS),
-    Scenario(
-        "masks, overwrite",
-        (FIRST, OTHER_MASKS),
-        (*OTHER_MASKS, "--threshold", "60", "--overwrite"),
-        is_from_scratch=True,
-    ),
+    Scenario("masks, overwrite", (FIRST, OTHER_MASKS), OVERWRITE_MASKS, is_from_scratch=True),
     Scenario("encode", (FIRST,), ENCODE),
     Scenario("encode what has grown", (FIRST, ENCODE, GROWN), ENCODE),
     Scenario("encode, overwrite", (FIRST, ENCODE), (*ENCODE, "--alpha", "ones", "--overwrite"), is_from_scratch=True),

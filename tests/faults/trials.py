@@ -6,7 +6,6 @@ import contextlib
 import errno
 import functools
 import hashlib
-import os
 import shutil
 import signal
 from collections.abc import Collection, Mapping, Sequence
@@ -179,11 +178,10 @@ def filled_videos(place: Path) -> dict[str, str]:
     try:
         store = Store.open(place)
         return {
-            os.path.basename(video.path): str(outcome.checksum)
+            Path(video.path).name: str(outcome.checksum)
             for shard, (record,) in committed_of_each(store, all_shards(store), [FRAMES_STAGE])
-            for video, outcome in zip(
-                store.catalog.shard_videos(shard), record.outcomes if record else (), strict=False
-            )
+            if record is not None
+            for video, outcome in zip(store.catalog.shard_videos(shard), record.outcomes, strict=True)
             if outcome.filled
         }
     except StoreError:

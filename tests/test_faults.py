@@ -1,0 +1,120 @@
+"""Runs that are killed for real (SIGKILL), or whose disk fails, at the writes of every command; then run again.
+
+Here a few hundred moments of all; `make soak` tries thousands.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from store import commits
+from store.files import StoreFolder
+from store.local import LocalFolder
+from store.schema import Shard
+from tests.faults.draws import DISK_ERRORS, draw_error
+from tests.faults.operations import CREATE, MKDIR, RENAME, WRITE, operations
+from tests.faults.policies import FailAt, Failure, Point, Recorder
+from tests.faults.scenarios import SCENARIOS, Scenario
+from tests.faults.trials import Trials
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descriptors are looked up in /proc")
+
+KILLS_OF_EACH = 5
+DOUBLE_KILLS_OF_EACH = 2
+FAILURES_OF_EACH = 3
+BY_NAME = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name.replace(" ", "_"))
+
+
+@pytest.fixture(scope="module")
+def trials(tmp_path_factory: pytest.TempPathFactory) -> Trials:
+    return Trials(tmp_path_factory.mktemp("faults") / "trials")
+
+
+@BY_NAME
+def test_killed_anywhere_and_run_again_the_bytes_are_the_same(trials: Trials, scenario: Scenario) -> None:
+    points, rng = trials.undisturbed(scenario).points, random.Random(scenario.name)
+    for point in (points[-1], *rng.sample(points, KILLS_OF_EACH - 1)):
+        trials.disturbed(scenario, [point])
+
+
+@BY_NAME
+def test_killed_again_while_it_resumes(trials: Trials, scenario: Scenario) -> None:
+    points, rng = trials.undisturbed(scenario).points, random.Random(f"{scenario.name} twice")
+    for _ in range(DOUBLE_KILLS_OF_EACH):
+        trials.disturbed(scenario, rng.choices(points, k=2))
+
+
+@BY_NAME
+def test_an_operation_that_fails_is_told_of_and_the_next_run_mends_it(trials: Trials, scenario: Scenario) -> None:
+    right, rng = trials.undisturbed(scenario), random.Random(f"{scenario.name} fails")
+    for number in rng.sample(range(len(right.operations)), FAILURES_OF_EACH):
+        failure = Failure(number, draw_error(rng), is_for_good=rng.random() < 0.5, is_half=rng.random() < 0.3)
+        trials.disturbed(scenario, [failure])
+
+
+@pytest.mark.parametrize("number", DISK_ERRORS, ids=errno.errorcode.get)
+@pytest.mark.parametrize("kind", [MKDIR, CREATE, WRITE, RENAME])
+def test_every_kind_of_operation_may_fail_by_every_error(tmp_path: Path, kind: str, number: int) -> None:
+    folder, recorder = StoreFolder.at(tmp_path / "store"), Recorder()
+    with operations(tmp_path / "store", recorder):
+        folder.write("commits/test/frames/00000.parquet", b"first")
+    failing = [place for place, operation in enumerate(recorder.done) if operation.kind == kind][-1]
+    other = StoreFolder.at(tmp_path / "other")
+    policy = FailAt(Failure(failing, OSError(number, os.strerror(number)), is_for_good=True, is_half=True))
+    with operations(tmp_path / "other", policy), pytest.raises(OSError, match="run the same command again") as raised:
+        other.write("commits/test/frames/00000.parquet", b"first")
+    full = number in (errno.ENOSPC, errno.EDQUOT)
+    assert ("no space left on the disk" if full else os.strerror(number)) in str(raised.value)
+    assert "cannot write commits/test/frames/00000.parquet" in str(raised.value)
+    assert [stored.name for stored in other.walk("commits")] == []
+    other.write("commits/test/frames/00000.parquet", b"first")
+    assert other.read("commits/test/frames/00000.parquet") == b"first"
+
+
+def _is_renamed_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(self: LocalFolder, name: str, content: bytes) -> object:
+        self.path(name).parent.mkdir(parents=True, exist_ok=True)
+        with self.path(name).open("wb") as file:
+            file.write(content)
+        return commits.WrittenFile.of(name, content)
+
+    monkeypatch.setattr(LocalFolder, "write", write)
+
+
+def _is_committed_while_it_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(folder: StoreFolder, shard: Shard, stage: str, *, keep: bool = False) -> bool:
+        return False
+
+    monkeypatch.setattr("store.clips.withdraw_commit", leave)
+
+
+@pytest.mark.parametrize(
+    ("breaking", "name"), [(_is_renamed_too_early, "create"), (_is_committed_while_it_is_written_again, "changed")]
+)
+def test_these_trials_find_what_is_broken(
+    breaking: Callable[[pytest.MonkeyPatch], None], name: str, trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = next(one for one in SCENARIOS if one.name == name)
+    trials.undisturbed(scenario)
+    breaking(monkeypatch)
+    recorder = Recorder()
+    trials.start(trials.undisturbed(scenario).base)
+    with operations(trials.place, recorder):
+        trials.world.run(scenario.command, trials.place)
+    points = [point for point in recorder.points if point.is_half]
+    assert any(is_found(trials, scenario, point) for point in points)
+
+
+def is_found(trials: Trials, scenario: Scenario, point: Point) -> bool:
+    try:
+        trials.disturbed(scenario, [point])
+    except AssertionError:
+        return True
+    return False
