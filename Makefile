@@ -6,9 +6,10 @@ READY := $(VENV)/ready
 DEMO ?= demo
 PEERS := .venv-peers
 BENCH ?=
+SOAK ?= --points 10000 --seed 0
 VIDEOS ?=
 
-.PHONY: help setup demo test lint types bench clean
+.PHONY: help setup demo test lint types bench soak clean
 
 help: ## Say what each target does.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +31,9 @@ types: $(READY) ## Check types with mypy --strict.
 
 bench: $(READY) $(PEERS)/ready ## Measure against named peers; BENCH="decoding --quick" or VIDEOS=folder for less.
 	$(BIN)/python -m tests.benchmarks $(BENCH) $(if $(VIDEOS),--videos '$(VIDEOS)')
+
+soak: $(READY) ## Kill runs at thousands of random moments and resume them; SOAK="--points 500 --seed 1" for less.
+	$(BIN)/python -m tests.soak $(SOAK)
 
 clean: ## Remove .venv, the peers' environment, the demo, the results of bench and caches.
 	rm -rf $(VENV) $(PEERS) $(DEMO) bench .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

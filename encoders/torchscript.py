@@ -1,8 +1,8 @@
 """The tensors of a TorchScript archive, such as OpenAI's weights, without running what is in it.
 
 `torch.jit.load` compiles the archive's code, and runs of it the defaults of arguments and every `__setstate__`, which
-is enough to write files. So nothing of torch reads the archive here. Its `data.pkl` is unpickled with stand-ins for all classes, and
-its code is text in which the names of parameters and buffers are looked up.
+is enough to write files. So nothing of torch reads the archive here. Its `data.pkl` is unpickled with stand-ins for all
+classes, and its code is text in which the names of parameters and buffers are looked up.
 """
 
 from __future__ import annotations

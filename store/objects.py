@@ -136,8 +136,8 @@ class ObjectFolder(StoreFolder):
         try:
             return int(request("head_object", **self._object(name))["ContentLength"])
         except RequestError as error:
+            self._explain(error)
             if error.is_missing:
-                self._check_bucket()  # the answer to HEAD does not say what is missing
                 return None
             raise self._read_error("look for", name, error) from error
 
@@ -253,18 +253,22 @@ class ObjectFolder(StoreFolder):
         if self.claim is not None and self.num_bytes(f"{CLAIMS_FOLDER}/{self.claim}.json") is None:
             raise ClaimLostError.of(self.place)
 
-    def _check_bucket(self) -> None:
-        if not bucket_is_known(self.bucket):
+    def _explain(self, error: RequestError) -> None:
+        """Raise what an answer to HEAD, which has no content, cannot say: that the bucket is missing, a token expired.
+
+        A listing can. Where it succeeds, there is no more to say, and the bucket is there.
+        """
+        if error.code in ("400", "403") or (error.is_missing and not bucket_is_known(self.bucket)):
             self._list_page("", {})
 
     def _read_error(self, what: str, name: str, error: RequestError) -> StoreError:
         return self._place_error(error) or StoreReadError(
             f"cannot {what} {name} in {self.place}: {error.reason}. "
-            + ("These credentials need s3:GetObject and s3:ListBucket" if error.is_denied else "Run the command again")
+            + ("The credentials need s3:GetObject and s3:ListBucket" if error.is_denied else "Run the command again")
         )
 
     def _write_error(self, what: str, name: str, error: RequestError) -> StoreError:
-        denied = "These credentials need s3:PutObject and s3:DeleteObject. "
+        denied = "The credentials need s3:PutObject and s3:DeleteObject. "
         return self._place_error(error) or StoreWriteError(
             f"cannot {what} {name} in {self.place}: {error.reason}. {denied if error.is_denied else ''}"
             "Nothing half-written was committed: once this is mended, run the same command again"

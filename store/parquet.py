@@ -8,15 +8,12 @@ import pyarrow.parquet as pq
 
 from store.errors import StoreFormatError
 
-_ENCODINGS = frozenset({"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"})
-"""What is written here. Others, such as prefixes of the value before, can repeat much out of a few bytes."""
-
 
 def read_table(content: bytes, name: str, schema: pa.Schema, max_rows: int, max_bytes: int) -> pa.Table:
     """Read the bytes of a Parquet file into memory, if they are what is expected and not larger.
 
-    Rows and uncompressed bytes are counted by the footer before anything is read; texts, which a dictionary repeats
-    for next to nothing, are counted before they are laid out. A file whose pages contradict its footer can still have
+    Rows and uncompressed bytes are counted by the footer before anything is read; texts are read as dictionaries, which
+    repeat them for next to nothing, and counted before they are laid out. A file whose pages contradict its footer can still have
     Arrow take 2 GiB for a page, the most that the format allows, before it is refused or read.
 
     Args:
@@ -47,7 +44,9 @@ def read_table(content: bytes, name: str, schema: pa.Schema, max_rows: int, max_
             num_bytes = sum(map(_laid_out_bytes, table[text].chunks))
             _check_at_most(num_bytes, max_bytes, f"bytes of {text!r}", name)
         return table.cast(schema).replace_schema_metadata(file.metadata.metadata)
-    except (pa.ArrowException, KeyError, OSError, UnicodeDecodeError) as error:
+    except KeyError as error:
+        raise StoreFormatError(f"{name} has other columns than it should: no {error}") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise StoreFormatError(f"{name} is no Parquet file that can be read: {error}") from error
 
 
@@ -69,9 +68,6 @@ def _check_footer(file: pq.ParquetFile, name: str, schema: pa.Schema, max_rows: 
     if any(column.total_uncompressed_size < 0 for column in columns):
         raise StoreFormatError(f"{name} declares a column of fewer than 0 bytes")
     _check_at_most(sum(column.total_uncompressed_size for column in columns), max_bytes, "bytes uncompressed", name)
-    encodings = {encoding for column in columns for encoding in column.encodings} - _ENCODINGS
-    if encodings:
-        raise StoreFormatError(f"{name} is encoded as {', '.join(sorted(encodings))}, which is not read here")
 
 
 def _stored_type(field: pa.Field) -> pa.DataType:

@@ -31,8 +31,11 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) ->
 class DaskProcesses:
     """Each in a process group of its own, all killed at the end."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, allowed_failures: int = 3) -> None:
+        """With so many deaths of its workers that a task survives, by default as many as Dask's own."""
         self._folder = folder
+        settings = {"PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(allowed_failures)}
+        self._environment = {**os.environ, **settings}
         self._started: list[subprocess.Popen[bytes]] = []
         self.scheduler = self._start("distributed.cli.dask_scheduler", "--scheduler-file", str(folder / "scheduler"))
         wait_until((folder / "scheduler").exists, "the scheduler does not start")
@@ -68,7 +71,7 @@ class DaskProcesses:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 cwd=self._folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env=self._environment,
                 start_new_session=True,
             )
         self._started.append(process)

@@ -14,15 +14,13 @@ import collections
 import gc
 import random
 import sys
-import tempfile
 import time
 import traceback
-from pathlib import Path
 
 from tests.faults.draws import draw_trial
 from tests.faults.policies import Failure, Point
 from tests.faults.scenarios import SCENARIOS, Scenario
-from tests.faults.trials import Trials
+from tests.faults.trials import Trials, trials_in_memory
 
 SECONDS_BETWEEN_LINES = 10
 
@@ -33,12 +31,8 @@ def main() -> int:
     parser.add_argument("--points", type=int, default=10_000, help="Faults in all. [default: %(default)s]")
     parser.add_argument("--seed", type=int, default=0, help="[default: %(default)s]")
     parser.add_argument("--only", type=int, help="Run this trial alone.")
-    parser.add_argument("--folder", type=Path, help="Where stores are made. [default: memory, or the temporary folder]")
     given = parser.parse_args()
-    memory = Path("/dev/shm")
-    where = given.folder or (memory if memory.is_dir() else None)
-    with tempfile.TemporaryDirectory(prefix="fda-soak-", dir=where) as folder:
-        trials = Trials(Path(folder))
+    with trials_in_memory() as trials:
         for scenario in SCENARIOS:
             trials.undisturbed(scenario)
         gc.collect()

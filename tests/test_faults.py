@@ -9,7 +9,7 @@ import errno
 import os
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from tests.faults.draws import DISK_ERRORS, draw_error
 from tests.faults.operations import CREATE, MKDIR, RENAME, WRITE, operations
 from tests.faults.policies import FailAt, Failure, Point, Recorder
 from tests.faults.scenarios import SCENARIOS, Scenario
-from tests.faults.trials import Trials
+from tests.faults.trials import Trials, trials_in_memory
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descriptors are looked up in /proc")
 
@@ -33,8 +33,9 @@ BY_NAME = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: sc
 
 
 @pytest.fixture(scope="module")
-def trials(tmp_path_factory: pytest.TempPathFactory) -> Trials:
-    return Trials(tmp_path_factory.mktemp("faults") / "trials")
+def trials() -> Iterator[Trials]:
+    with trials_in_memory() as trials:
+        yield trials
 
 
 @BY_NAME

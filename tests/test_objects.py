@@ -309,7 +309,7 @@ def test_a_removal_that_the_server_refuses_in_part_is_named(
         return ask(operation, **fields)
 
     monkeypatch.setattr(store.objects, "request", refuses)
-    with pytest.raises(StoreWriteError, match=r"cannot remove a/1 in .*AccessDenied: no\. These credentials need"):
+    with pytest.raises(StoreWriteError, match=r"cannot remove a/1 in .*AccessDenied: no\. The credentials need"):
         folder.remove_tree("a")
 
 
@@ -399,8 +399,8 @@ def test_a_password_in_the_endpoint_is_not_repeated(
 @pytest.mark.parametrize(
     ("code", "kind", "said"),
     [
-        ("AccessDenied", (StoreReadError, StoreWriteError), "These credentials need s3:"),
-        ("403", (StoreReadError, StoreWriteError), "These credentials need s3:"),
+        ("AccessDenied", (StoreReadError, StoreWriteError), "The credentials need s3:"),
+        ("403", (StoreReadError, StoreWriteError), "The credentials need s3:"),
         ("InvalidAccessKeyId", StorePlaceError, "Credentials come from the environment"),
         ("SignatureDoesNotMatch", StorePlaceError, "Credentials come from the environment"),
         ("ExpiredToken", StorePlaceError, "Credentials come from the environment"),
@@ -422,6 +422,29 @@ def test_a_refusal_says_what_to_do(
         assert isinstance(error, kind)
         assert said in str(error)
         assert folder.place in str(error)
+
+
+def test_what_an_answer_without_content_cannot_say_is_asked_for(
+    folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(operation: str, **fields: object) -> object:
+        raise RequestError("400" if operation == "head_object" else "ExpiredToken", "no")
+
+    monkeypatch.setattr(store.objects, "request", refuse)
+    with pytest.raises(StorePlaceError, match="Credentials come from the environment"):
+        folder.num_bytes("name")
+
+
+def test_a_server_that_knows_no_ranges_is_named(folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = bytes(range(256))
+    answer = {"Body": content, "ETag": "one", "ContentLength": len(content)}
+    monkeypatch.setattr(store.objects, "request", lambda operation, **fields: answer)
+    file, buffer = folder.open("name"), np.zeros(10, dtype=np.uint8)
+    assert file is not None
+    assert file.fill(200, [buffer])  # all of it came at once
+    assert buffer.tobytes() == content[200:210]
+    with pytest.raises(StoreReadError, match=r"asked for 10 bytes, the server gave 256\. It does not know ranges"):
+        folder.fetch_range("name", 0, 10, "one")
 
 
 def test_without_s3fs_the_extra_is_named(

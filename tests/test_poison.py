@@ -10,15 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.clusters import connected
 from pipeline.datasets import read_dataset
 from pipeline.events import Event, ItemsDone
 from pipeline.executors import MAX_ATTEMPTS, DaskExecutor, Executor, WorkerDiedError, local_dask
 from pipeline.isolation.decoder import DecodeRequest
 from pipeline.isolation.process import DecoderStartError
+from pipeline.preflight import Preflight
 from pipeline.preprocess import PreprocessResult, plan_preprocess, preprocess
 from pipeline.video.clips import DecodedClip, VideoError
 from store.store import Store
 from tests.clips_on_disk import SMALL, opened_store, record, run_preprocess, write_clip, write_manifest
+from tests.dask_processes import DaskProcesses
 from tests.decoders import still_clip
 from tests.stores import tree_digest
 
@@ -109,6 +112,26 @@ def test_a_death_for_another_reason_is_not_blamed_on_the_video(tmp_path: Path) -
     assert result.tally.failures == ()
     run_preprocess(manifest, tmp_path / "whole", OPTIONS, decoder=LethalDecoder(tmp_path, is_harmless=True))
     assert tree_digest(tmp_path / "store") == tree_digest(tmp_path / "whole")
+
+
+def test_a_scheduler_that_gives_tasks_up_at_once_sets_the_same_videos_aside(tmp_path: Path) -> None:
+    """And not the one under which a worker died once, though the scheduler blames its task for that."""
+    manifest = write_videos(tmp_path / "data", "a", "poison_1", "once", "b")
+    dataset = read_dataset("jsonl", manifest)
+    preflight = Preflight.of(opened_store(dataset, tmp_path / "store", OPTIONS).folder)
+    (tmp_path / "dask").mkdir()
+    processes = DaskProcesses(tmp_path / "dask", allowed_failures=0)
+    said: list[str] = []
+    try:
+        processes.worker()
+        with connected(processes.address, preflight, wait_seconds=60, say=said.append) as executor:
+            _, result = run(manifest, tmp_path / "store", executor, LethalDecoder(tmp_path))
+    finally:
+        processes.end()
+    assert [(one.video_id, one.status, one.reason) for one in result.tally.failures] == [
+        ("poison_1", "unsupported", REASON)
+    ]
+    assert any("lost its worker 1 times: it is put off to the end of the run" in sentence for sentence in said)
 
 
 def test_a_decoder_that_does_not_start_ends_the_run_with_its_message(tmp_path: Path) -> None:

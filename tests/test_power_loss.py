@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -19,7 +20,7 @@ from tests.faults.operations import SYNC, SYNC_FOLDER, operations
 from tests.faults.policies import Recorder
 from tests.faults.power import Choice, Disk, all_of_it, completed, none_of_it, some_of_it, write_tree
 from tests.faults.scenarios import SCENARIOS, Scenario
-from tests.faults.trials import Trials, Undisturbed
+from tests.faults.trials import Trials, Undisturbed, trials_in_memory
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descriptors are looked up in /proc")
 
@@ -31,8 +32,9 @@ BY_NAME = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: sc
 
 
 @pytest.fixture(scope="module")
-def trials(tmp_path_factory: pytest.TempPathFactory) -> Trials:
-    return Trials(tmp_path_factory.mktemp("power") / "trials")
+def trials() -> Iterator[Trials]:
+    with trials_in_memory() as trials:
+        yield trials
 
 
 def cut_after(trials: Trials, right: Undisturbed, num_operations: int, choose: Choice) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import reprlib
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -97,10 +98,9 @@ def _seconds(fields: dict[str, object], key: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DatasetError(f"{key!r} must be a number of seconds, got {type(value).__name__} {reprlib.repr(value)}")
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise DatasetError(f"{key!r} is no number of seconds: {error}") from error
+    if not abs(value) <= sys.float_info.max:  # NaN too, which JSON has not, and Python reads
+        raise DatasetError(f"{key!r} must be a number of seconds, got {reprlib.repr(value)}")
+    return float(value)
 
 
 def _text(fields: dict[str, object], key: str) -> str:

@@ -34,25 +34,28 @@ from pipeline.video.clips import DecodedClip, VideoError
 from pipeline.video.decoding import decode_clip
 from tests.faults.operations import Policy, operations
 
+Decode = Callable[..., DecodedClip | VideoError]
 
-class CachedDecoder:
-    """Decodes in this process; a video that it was asked for before it does not decode again."""
 
-    def __init__(self) -> None:
+class OwnDecoder:
+    """A decoder in this process."""
+
+    def __init__(self, decode: Decode) -> None:
+        self._decode = decode
         self.asked: list[Path] = []
 
     def decode(self, requests: Iterable[DecodeRequest]) -> Generator[DecodedClip | VideoError]:
         """Answer each request, in order."""
         for request in requests:
             self.asked.append(request.path)
-            yield _copied(_decoded(*request.arguments))
+            yield _copied(self._decode(*request.arguments))
 
     def close(self) -> None:
         """There is nothing to end."""
 
 
 @functools.cache
-def _decoded(*arguments: Any) -> DecodedClip | VideoError:
+def decode_cached(*arguments: Any) -> DecodedClip | VideoError:
     try:
         return decode_clip(*arguments)
     except VideoError as error:
@@ -79,13 +82,17 @@ def warm_up() -> None:
     torch.set_num_threads(1)
 
 
-def run_fda(arguments: Sequence[str]) -> list[str]:
+def run_fda(arguments: Sequence[str], decode: Decode = decode_cached) -> list[str]:
     """Run a command; its errors are raised.
+
+    Args:
+        arguments: What stands after `fda`.
+        decode: In place of `decode_clip`.
 
     Returns:
         The file names of the videos that it decoded.
     """
-    decoder = CachedDecoder()
+    decoder = OwnDecoder(decode)
     with (
         mock.patch.object(cli.preprocess, "IsolatedDecoder", return_value=decoder),
         mock.patch.object(cli.encode, "load", lambda model, *_, seed, device: _loaded(model, 0)),
@@ -97,10 +104,10 @@ def run_fda(arguments: Sequence[str]) -> list[str]:
     return [path.name for path in decoder.asked]
 
 
-def run_under(policy: Policy, place: Path, arguments: Sequence[str]) -> list[str]:
+def run_under(policy: Policy, place: Path, arguments: Sequence[str], decode: Decode = decode_cached) -> list[str]:
     """`run_fda`, every change of the store handed to a policy."""
     with operations(place, policy):
-        return run_fda(arguments)
+        return run_fda(arguments, decode)
 
 
 def in_a_fork(work: Callable[[], object]) -> int:

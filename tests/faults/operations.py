@@ -4,7 +4,8 @@ The code under test is not touched: the functions of `os` and `io` that it calls
 That all calls are seen is tested: what was seen, done once more, gives the same files (tests/test_power_loss.py).
 """
 
-# ruff: noqa: PTH  (paths as the system gets them: nothing here may follow a link, or call what is replaced)
+# ruff: noqa: PTH100, PTH112, PTH115, PTH118, PTH120
+# Paths as the system gets them: nothing here may follow a link, or call what is replaced.
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ import functools
 import hashlib
 import shutil
 import signal
-from collections.abc import Collection, Mapping, Sequence
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,14 @@ from tests.stores import tree_digest
 NOT_COMPARED = ("runs",)
 Readable = Mapping[tuple[str, ...], str]
 """What readers give: what it is -> digest of it."""
+
+
+@contextlib.contextmanager
+def trials_in_memory() -> Iterator[Trials]:
+    """A place for trials: in memory where there is one, for a sync takes long on a disk, and says nothing here."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="fda-trials-", dir=memory if memory.is_dir() else None) as folder:
+        yield Trials(Path(folder))
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ class Trials:
     def __init__(self, folder: Path) -> None:
         warm_up()
         self._folder = folder
-        (folder / "world").mkdir(parents=True)
+        (folder / "world").mkdir()
         self.world = World(folder / "world")
         self.place = folder / "work" / "store"
         """Always the same: a path is part of some messages."""
