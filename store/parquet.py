@@ -12,9 +12,9 @@ from store.errors import StoreFormatError
 def read_table(content: bytes, name: str, schema: pa.Schema, max_rows: int, max_bytes: int) -> pa.Table:
     """Read the bytes of a Parquet file into memory, if they are what is expected and not larger.
 
-    Rows and uncompressed bytes are counted by the footer before anything is read; texts are read as dictionaries, which
-    repeat them for next to nothing, and counted before they are laid out. A file whose pages contradict its footer can still have
-    Arrow take 2 GiB for a page, the most that the format allows, before it is refused or read.
+    Rows and uncompressed bytes are counted by the footer before anything is read; texts are read as dictionaries,
+    which repeat them for next to nothing, and counted before they are laid out. A file whose pages contradict its
+    footer can still have Arrow take 2 GiB for a page, the most that the format allows, before it is refused or read.
 
     Args:
         content: The file.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from store.files import StoreFolder
 from store.s3 import close_connection
 from tests.clips_on_disk import SMALL_FLAGS, Commands, Ended, fda_in_a_process, write_mixed_dataset, write_small_dataset
 from tests.encoders_tiny import write_config
-from tests.s3 import BUCKET, SECRET, Fault, Server, place_of, tree, use_server
+from tests.s3 import BUCKET, SECRET, Fault, Seen, Server, place_of, tree, use_server
 
 
 @pytest.fixture
@@ -158,13 +159,17 @@ def test_what_a_user_has_to_mend(fda: Commands, tmp_path: Path, place: str, monk
     assert not Path("s3:").exists()  # no command took the address for a path
 
 
+def _gone_from(number: int) -> Callable[[int, Seen], Fault | None]:
+    return lambda now, seen: Fault.INTERNAL if now >= number else None
+
+
 def test_a_server_that_is_gone_for_good(
     fda: Commands, tmp_path: Path, place: str, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clips = write_small_dataset(tmp_path, {"test": 1})
     use_server(monkeypatch, server, attempts=3)
     for number in (0, 5, 30, 50):
-        server.script.begin(lambda now, seen, number=number: Fault.INTERNAL if now >= number else None)
+        server.script.begin(_gone_from(number))
         ended = fda("preprocess", clips, f"{place}/{number}", *SMALL_FLAGS, "--workers", "0")
         assert ended.code == 1
         assert re.search(f"cannot .* in {place}/{number}: the server says .*tried 3 times", ended.error_line), ended.err

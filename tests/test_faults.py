@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from store import commits
-from store.files import StoreFolder
+from store.files import StoreFolder, WrittenFile
 from store.local import LocalFolder
 from store.schema import Shard
 from tests.faults.draws import DISK_ERRORS, draw_error
@@ -84,7 +83,7 @@ def _is_renamed_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
         self.path(name).parent.mkdir(parents=True, exist_ok=True)
         with self.path(name).open("wb") as file:
             file.write(content)
-        return commits.WrittenFile.of(name, content)
+        return WrittenFile.of(name, content)
 
     monkeypatch.setattr(LocalFolder, "write", write)
 

@@ -28,6 +28,7 @@ from pipeline.datasets import read_dataset
 from pipeline.events import ItemsDone
 from pipeline.isolation.decoder import IsolatedDecoder
 from pipeline.preprocess import PreprocessOptions, plan_preprocess, preprocess
+from tests.clips_on_disk import opened_store
 
 options = PreprocessOptions(**json.loads(sys.argv[3]))
 dataset, me, seen = read_dataset("jsonl", Path(sys.argv[1])), psutil.Process(), []

@@ -120,7 +120,7 @@ def references(secret: Path, url: str) -> dict[str, str]:
         "net": f"{url}/{{}}",
         "nested": f"concat:{secret}|{secret}",
     }
-    files = {}
+    files: dict[str, str] = {}
     for kind, text in texts.items():
         for where, target in targets.items():
             content = text.format(target.format(f"{kind}.ts"))

@@ -87,7 +87,8 @@ def measure(kind: VideoClass, num_videos: int) -> None:
         print(f"  {what:40s} {share:6.2%}")
     flushing = found["flushing to the disk"]
     print(
-        f"  in all, without flushing: {sum(found.values()) - flushing:.2%}; with it: {sum(found.values()):.2%} (target 3%)"
+        f"  in all, without flushing: {sum(found.values()) - flushing:.2%}; "
+        f"with it: {sum(found.values()):.2%} (target 3%)"
     )
 
 

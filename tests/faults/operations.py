@@ -165,7 +165,7 @@ class _WatchedFile:
 
 
 def _absolute(path: Any, dir_fd: int | None = None) -> str:
-    name = os.fspath(path)
+    name: str = os.fspath(path)
     if dir_fd is not None:
         return os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), name)
     return os.path.abspath(name)

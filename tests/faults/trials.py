@@ -231,11 +231,11 @@ def _features(store: Store, split: str, name: str) -> dict[tuple[str, ...], str]
     texts = dict(
         zip(*(store.catalog.split_captions(split)[key].to_pylist() for key in ("caption_id", "text")), strict=True)
     )
-    videos = {
+    videos: Readable = {
         ("video", split, name, video_id): digest_of([features.video[number]])
         for number, video_id in enumerate(features.video_ids)
     }
-    captions = {
+    captions: Readable = {
         ("caption", split, name, caption_id): texts[caption_id] + digest_of([features.text[number]])
         for number, caption_id in enumerate(features.caption_ids)
     }
