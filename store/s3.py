@@ -257,7 +257,7 @@ def _described(error: Exception) -> tuple[str, int, str]:
     if isinstance(answer, Mapping):
         code = str(answer.get("Error", {}).get("Code", ""))
         status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        message = answer.get("Error", {}).get("Message") or "no reason given"
+        message = str(answer.get("Error", {}).get("Message") or "no reason given").rstrip(".")
         return code, status, _without_secrets(f"the server says {code}: {message}")
     name = type(error).__name__
     return name, 0, _without_secrets(str(error) or name)

@@ -55,7 +55,7 @@ SCENARIOS = (
     Scenario(
         "other captions",
         (FIRST, ENCODE),
-        ("preprocess", "recaptioned.jsonl", "STORE", "--videos", "videos", *COMMON, "--update-captions"),
+        ("preprocess", "first_recaptioned.jsonl", "STORE", "--videos", "videos", *COMMON, "--update-captions"),
     ),
     Scenario(
         "fewer captions",
@@ -103,11 +103,13 @@ class World:
 
         first = [one(video_id) for video_id in ("train_0", "train_1", "train_2", "test_0", "test_1", "broken")]
         new = [one(video_id) for video_id in ("train_3", "test_2", "val_0")]
+        recaptioned = one("train_0", ["another text", "and a second"])
         manifests: Mapping[str, Sequence[Mapping[str, object]]] = {
             "first": first,
             "grown": [*first, *new],
             "moved": [one("train_0", path="elsewhere.mp4"), *first[1:]],
-            "recaptioned": [one("train_0", ["another text", "and a second"]), *first[1:]],
+            "first_recaptioned": [recaptioned, *first[1:]],
+            "grown_recaptioned": [recaptioned, *first[1:], *new],
             "fewer": [one("train_0", ["the only text"]), *first[1:3], one("test_0", ["also alone"]), *first[4:]],
         }
         for name, records in manifests.items():
