@@ -216,6 +216,7 @@ class _Run(Generic[Task, Report]):
     def _ended(self) -> tuple[_Flight[Any], Report | _Deaths]:
         """Wait for the next task that ends, be it with its worker."""
         from distributed import KilledWorker
+        from distributed.comm import CommClosedError
 
         while True:
             arrived = self._next_arrived()
@@ -230,7 +231,7 @@ class _Run(Generic[Task, Report]):
                 return flight, report
             except KilledWorker as error:
                 return flight, _Deaths(error.allowed_failures + 1)
-            except CancelledError as error:
+            except (CancelledError, CommClosedError) as error:
                 raise lost_scheduler(self._client) from error
             except UnfitWorkerError as error:
                 self._watch.exclude(error)

@@ -53,7 +53,6 @@ from store.claim_files import (
     ANY_STAGE,
     Claim,
     SeenClaim,
-    json_name,
     list_claims,
     read_claim,
     remove_claim,
@@ -62,7 +61,7 @@ from store.claim_files import (
     write_beat,
     write_claim,
 )
-from store.errors import ClaimLostError, StoreBusyError, StoreError, StoreWriteError
+from store.errors import ClaimLostError, StoreBusyError, StoreError
 from store.files import StoreFolder
 from store.processes import is_running
 
@@ -322,6 +321,5 @@ def _release(folder: StoreFolder, claim_id: str) -> None:
     try:
         remove_claim(folder, claim_id)
         folder.remove_partial_files()
-    except StoreWriteError as error:
-        if folder.num_bytes(json_name(claim_id)) is not None:
-            _logger.warning("the claim of this run stays until the next run finds it gone: %s", error)
+    except StoreError as error:  # a claim that cannot be removed, or a server that is gone
+        _logger.warning("the claim of this run stays until the next run finds it gone: %s", error)

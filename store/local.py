@@ -148,7 +148,8 @@ class LocalFolder(StoreFolder):
         for name in self.names(PARTIAL_FOLDER):
             self.remove(name)
         folders = self.folders(PARTIAL_FOLDER)
-        claims = self.names(CLAIMS_FOLDER)  # listed second: whose partial files are there had its claim before
+        # Listed second: whose partial files are there had its claim before.
+        claims = [name for name in self.names(CLAIMS_FOLDER) if name.endswith(".json")]
         for folder in folders:
             claim = folder.rsplit("/", 1)[1]
             is_live = bool(claims) if claim == UNCLAIMED else f"{CLAIMS_FOLDER}/{claim}.json" in claims

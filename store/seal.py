@@ -18,8 +18,9 @@ _SEALED = re.compile(rb"fda\.sha256[^0-9a-f]{1,16}([0-9a-f]{64})")
 def sealed(content: bytes) -> bytes:
     """Put the digest where the content has `SEAL_KEY` with the value `BLANK`.
 
-    >>> sealed(b'{"fda.sha256": "' + BLANK.encode() + b'"}')[:24]
-    b'{"fda.sha256": "4ad69b6d'
+    >>> content = b'{"fda.sha256": "' + BLANK.encode() + b'", "rows": 5}'
+    >>> is_sealed(content), is_sealed(sealed(content)), is_sealed(sealed(content).replace(b"5", b"6"))
+    (False, True, False)
 
     Raises:
         ValueError: The content has no such place, or more than one.

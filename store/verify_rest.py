@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from store.arrays import GROUP_METADATA
 from store.catalog import CAPTIONS_NAME, VIDEOS_NAME
 from store.claims import Claim
 from store.commits import WITHDRAWN_FOLDER, CommitRecord
@@ -19,6 +20,8 @@ from store.verify_findings import Finding, Kind, Mend
 
 _RUN = re.compile(r"runs/[0-9]{8}T[0-9]{6}-[a-z]+-[0-9]+\.json")
 _CLAIM = re.compile(r"claims/([0-9a-f]{32})\.(json|beat)")
+_GROUP = re.compile(r"clips\.zarr(/[^/]+(/masks)?)?/zarr\.json|features\.zarr(/[^/]+(/[^/]+)?)?/zarr\.json")
+"""Where the metadata of groups may lie."""
 _RECORD = re.compile(r"commits/.+/[0-9]{5,}\.parquet")
 
 
@@ -40,7 +43,7 @@ def verify_rest(
     """
     live_ids = {claim.id for claim in live}
     for name in sorted(listed):
-        if name in accounted or name in (MANIFEST_NAME, VIDEOS_NAME, CAPTIONS_NAME):
+        if name in accounted or name in (MANIFEST_NAME, VIDEOS_NAME, CAPTIONS_NAME) or _is_empty_group(folder, name):
             continue
         top = name.partition("/")[0]
         array, _, chunk = name.partition("/c/")
@@ -92,6 +95,16 @@ def _links(folder: str) -> Iterator[Path]:
                     yield from _links(entry.path)
     except FileNotFoundError:  # another run has just removed it
         return
+
+
+def _is_empty_group(folder: StoreFolder, name: str) -> bool:
+    """Whether it is of a group whose arrays were removed, or were not made before their run was killed."""
+    if not _GROUP.fullmatch(name):
+        return False
+    try:
+        return folder.read(name) == GROUP_METADATA
+    except StoreMissingError:
+        return True
 
 
 def _sealed(folder: StoreFolder, name: str) -> Iterator[Finding]:

@@ -51,7 +51,9 @@ def nothing_left(what_libraries_keep: None) -> Iterator[None]:
     before = held()
     yield
     DECODER.close()
-    assert held() == before
+    num_files, descendants = held()
+    assert num_files <= before[0]  # servers of other tests may close theirs meanwhile
+    assert descendants <= before[1]
 
 
 def held() -> tuple[int, set[int]]:
