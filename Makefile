@@ -19,8 +19,8 @@ setup: $(READY) ## Build .venv with everything that fda needs, pinned by constra
 demo: $(READY) ## Make a small motion data set and run everything on it, on the CPU: a table and a page.
 	$(BIN)/fda demo $(DEMO)
 
-test: $(READY) ## Run all tests.
-	$(BIN)/python -m pytest
+test: $(READY) ## Run all tests, on all cores.
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(READY) ## Check style with ruff.
 	$(BIN)/ruff check .
