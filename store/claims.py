@@ -53,6 +53,7 @@ from store.claim_files import (
     ANY_STAGE,
     Claim,
     SeenClaim,
+    json_name,
     list_claims,
     read_claim,
     remove_claim,
@@ -321,5 +322,13 @@ def _release(folder: StoreFolder, claim_id: str) -> None:
     try:
         remove_claim(folder, claim_id)
         folder.remove_partial_files()
-    except StoreError as error:  # a claim that cannot be removed, or a server that is gone
-        _logger.warning("the claim of this run stays until the next run finds it gone: %s", error)
+    except StoreError as error:
+        if _may_be_there(folder, claim_id):
+            _logger.warning("the claim of this run stays until the next run finds it gone: %s", error)
+
+
+def _may_be_there(folder: StoreFolder, claim_id: str) -> bool:
+    try:
+        return folder.num_bytes(json_name(claim_id)) is not None
+    except StoreError:  # the server is gone
+        return True

@@ -149,7 +149,7 @@ def test_the_demo_runs_everything_and_goes_on_where_it_was(tmp_path: Path) -> No
     html = page.read_text(encoding="utf-8")
     assert_self_contained(html)
     assert html.count("<img ") == 8
-    assert "is moving&rdquo;" in html
+    assert "is moving</bdi>&rdquo;" in html
     again = fda_in_a_process("demo", folder, "--quick", "--json")
     assert again.code == 0
     result = json.loads(again.out)
