@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,12 +11,11 @@ from itertools import islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from store.errors import NotInStoreError, StoreFormatError
 from store.files import StoreFolder
+from store.parquet import parquet_bytes, read_table
 from store.schema import Caption, Shard, SplitLayout, Video
-from store.seal import BLANK, SEAL_KEY, sealed
 
 VIDEOS_NAME = "catalog/videos.parquet"
 CAPTIONS_NAME = "catalog/captions.parquet"
@@ -47,15 +45,6 @@ _ROWS_AT_ONCE = 65_536
 """Of a table that is looked at in Python."""
 
 
-def parquet_bytes(table: pa.Table, metadata: Mapping[str, str] | None = None) -> bytes:
-    """A table as the bytes of a Parquet file, sealed: equal tables give equal bytes."""
-    sink = io.BytesIO()
-    with pq.ParquetWriter(sink, table.schema, compression="zstd", store_schema=False) as writer:
-        writer.write_table(table)
-        writer.add_key_value_metadata({**(metadata or {}), SEAL_KEY: BLANK})
-    return sealed(sink.getvalue())
-
-
 @dataclass(frozen=True)
 class Catalog:
     """All videos and captions of a store. Kept as Arrow tables, so that millions of rows stay small."""
@@ -73,10 +62,15 @@ class Catalog:
 
     @classmethod
     def read(cls, folder: StoreFolder) -> Catalog:
-        """Read the catalogue of a store."""
+        """Read the catalogue of a store.
+
+        Raises:
+            StoreMissingError: There is none.
+            StoreFormatError: It is damaged.
+        """
         return cls(
-            pq.read_table(io.BytesIO(folder.read(VIDEOS_NAME)), schema=_VIDEOS),
-            pq.read_table(io.BytesIO(folder.read(CAPTIONS_NAME)), schema=_CAPTIONS),
+            read_table(folder.read(VIDEOS_NAME), VIDEOS_NAME, _VIDEOS),
+            read_table(folder.read(CAPTIONS_NAME), CAPTIONS_NAME, _CAPTIONS),
         )
 
     def write(self, folder: StoreFolder) -> None:

@@ -7,7 +7,6 @@ that the shard consists of, with size and sha256, and every file that it was com
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +16,10 @@ from threading import Lock
 from typing import Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from store.catalog import parquet_bytes
 from store.errors import StoreFormatError, StoreMissingError
 from store.files import StoreFolder, WrittenFile
+from store.parquet import parquet_bytes, read_metadata, read_table
 from store.schema import Shard, VideoStatus
 from store.seal import is_sealed
 from store.store import Store
@@ -117,11 +115,17 @@ class CommitRecord:
             "files": [written.to_dict() for written in self.files],
             "inputs": dict(sorted(self.inputs.items())),
         }
-        return parquet_bytes(table, {_METADATA_KEY: json.dumps(metadata)})
+        return parquet_bytes(table, {_METADATA_KEY: json.dumps(metadata)}, is_small=True)
 
     @classmethod
-    def from_bytes(cls, content: bytes, name: str, *, with_outcomes: bool = True) -> Self:
-        """Read a record, or all of it but its outcomes, which takes a fifth of the time; `name` is for the error.
+    def from_bytes(cls, content: bytes, name: str, columns: Sequence[str] | None = None) -> Self:
+        """Read a record.
+
+        Args:
+            content: The file.
+            name: For the errors.
+            columns: Which fields its outcomes are to have, those without a default among them; all, if None. Without
+                any there are no outcomes, which takes a fifth of the time.
 
         Raises:
             StoreFormatError: These are not the bytes of a commit record, or not those that were written.
@@ -129,16 +133,24 @@ class CommitRecord:
         if not is_sealed(content):
             raise StoreFormatError(f"{name} is damaged: its checksum is wrong. {_REMEDY}")
         try:
-            file = pq.ParquetFile(io.BytesIO(content))
-            metadata = json.loads(file.metadata.metadata[_METADATA_KEY.encode()])
-            outcomes = tuple(
-                VideoOutcome(**{**fields, "status": VideoStatus(fields["status"])})
-                for fields in (file.read(use_threads=False).to_pylist() if with_outcomes else ())
-            )
+            if columns is None or columns:
+                table = read_table(content, name, _SCHEMA, columns)
+                outcomes, about = _outcomes(table), table.schema.metadata
+            else:
+                outcomes, about = (), read_metadata(content, name)
+            metadata = json.loads(about[_METADATA_KEY.encode()])
             files = tuple(WrittenFile.from_dict(fields) for fields in metadata["files"])
             return cls(Shard(**metadata["shard"]), metadata["stage"], outcomes, files, metadata["inputs"])
-        except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        except (StoreFormatError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise StoreFormatError(f"{name} is no commit record: {error}. {_REMEDY}") from error
+
+
+def _outcomes(table: pa.Table) -> tuple[VideoOutcome, ...]:
+    """One a row, with the fields that the table has."""
+    columns = [column.to_pylist() for column in table.columns]
+    names = table.schema.names
+    columns[names.index("status")] = [VideoStatus(status) for status in columns[names.index("status")]]
+    return tuple(VideoOutcome(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True))
 
 
 def commit_name(shard: Shard, stage: str) -> str:
@@ -344,7 +356,7 @@ def _read_record(folder: StoreFolder, name: str, *, with_outcomes: bool = True) 
         content = folder.read(name)
     except StoreMissingError:
         return None
-    return CommitRecord.from_bytes(content, name, with_outcomes=with_outcomes)
+    return CommitRecord.from_bytes(content, name, None if with_outcomes else ())
 
 
 def _is_part(part: Shard, whole: Shard) -> bool:

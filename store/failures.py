@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from store.catalog import parquet_bytes
 from store.commits import VideoOutcome
 from store.files import StoreFolder
+from store.parquet import parquet_bytes, read_table
 from store.schema import VideoStatus
 
 FAILURES_NAME = "catalog/failures.parquet"
@@ -68,5 +66,5 @@ def read_failures(folder: StoreFolder) -> tuple[FailedVideo, ...]:
     Raises:
         StoreMissingError: No run of `fda preprocess` or `fda finalise` has ended yet.
     """
-    rows = pq.ParquetFile(io.BytesIO(folder.read(FAILURES_NAME))).read().to_pylist()
+    rows = read_table(folder.read(FAILURES_NAME), FAILURES_NAME, _SCHEMA).to_pylist()
     return tuple(FailedVideo(**{**fields, "status": VideoStatus(fields["status"])}) for fields in rows)

@@ -63,7 +63,7 @@ class Manifest:
             codec_named(fields["frame_codec"])  # there is such a codec
             splits = {split: SplitLayout(**shape) for split, shape in fields["splits"].items()}
             return cls(**{**fields, "splits": splits})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, StoreFormatError):
                 raise
             raise StoreFormatError(f"{place}/{MANIFEST_NAME} is not the manifest of a store: {error}") from error

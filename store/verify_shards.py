@@ -21,6 +21,8 @@ from store.verify_findings import REPAIR, Finding, Kind, Mend, command_of
 from store.verify_reading import read_through
 
 FRAMES_STAGE = "frames"
+_COLUMNS = ("video_id", "row", "status", "filled", "checksum")
+"""Of the outcomes in a record; all of it is vouched for by its seal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class ShardVerifier:
         mend = Mend((name, *there, *self._withdrawn(shard, stage.name)))
         try:
             content = self.store.folder.read(name)
-            record = CommitRecord.from_bytes(content, name)
+            record = CommitRecord.from_bytes(content, name, _COLUMNS)
         except (StoreFormatError, StoreMissingError) as error:
             what = str(error).removeprefix(f"{name} ").partition(". ")[0]
             found = [Finding(Kind.RECORD_DAMAGED, name, what, REPAIR, mend=mend)]

@@ -27,6 +27,7 @@ import cli.finalise
 import cli.masks
 import cli.preprocess
 import cli.remove
+import cli.verify
 from cli.main import fda
 from encoders.weights import LoadedModel, load_model
 from pipeline.isolation.decoder import DecodeRequest

@@ -27,6 +27,12 @@ FINALISE = ("finalise", "STORE", "--max-failed", "100%")
 PARTS = ((*FIRST, "--partition", "1/2"), (*FIRST, "--partition", "2/2"))
 RETRY = ("preprocess", "first.jsonl", "STORE", "--videos", "mended", *COMMON, "--retry-failed")
 CHANGED = ("preprocess", "first.jsonl", "STORE", "--videos", "changed", *COMMON)
+REPAIR = ("verify", "STORE", "--repair", "--no-progress")
+DAMAGE = (
+    *("damage", "clips.zarr/test/frames/c/0/0/0/0/0", "clips.zarr/test/masks/other/zarr.json", "clips.zarr/zarr.json"),
+    *("commits/train/masks/default/00000.parquet", "features.zarr/mine/train/video/c/0/0", "catalog/failures.parquet"),
+)
+"""No command of `fda`: flips one bit of each file."""
 OVERWRITE_MASKS = (*OTHER_MASKS, "--threshold", "60", "--overwrite")
 
 
@@ -69,6 +75,8 @@ SCENARIOS = (
     Scenario("encode", (FIRST,), ENCODE),
     Scenario("encode what has grown", (FIRST, ENCODE, GROWN), ENCODE),
     Scenario("encode, overwrite", (FIRST, ENCODE), (*ENCODE, "--alpha", "ones", "--overwrite"), is_from_scratch=True),
+    Scenario("repair", (FIRST, OTHER_MASKS, ENCODE, DAMAGE), REPAIR),
+    Scenario("make anew what was damaged", (FIRST, OTHER_MASKS, ENCODE, DAMAGE, REPAIR), FIRST),
     Scenario("remove masks", (FIRST, OTHER_MASKS), ("remove", "STORE", "--masks", "other", "--yes")),
     Scenario("remove features", (FIRST, ENCODE), ("remove", "STORE", "--features", "mine", "--yes")),
     Scenario("remove a split", (GROWN, ENCODE), ("remove", "STORE", "--split", "train", "--yes")),
@@ -123,4 +131,14 @@ class World:
 
     def run(self, command: Sequence[str], place: Path) -> list[str]:
         """Run a command on a store, undisturbed; what it decoded."""
+        if command[0] == "damage":
+            for name in command[1:]:
+                _flip_a_bit(place / name)
+            return []
         return run_fda(self.arguments(command, place))
+
+
+def _flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
