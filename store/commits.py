@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from store.errors import StoreFormatError, StoreMissingError
 from store.files import StoreFolder, WrittenFile
-from store.parquet import parquet_bytes, read_metadata, read_table
+from store.parquet import parquet_bytes, read_metadata, read_small_table
 from store.schema import Shard, VideoStatus
 from store.seal import is_sealed
 from store.store import Store
@@ -134,7 +134,7 @@ class CommitRecord:
             raise StoreFormatError(f"{name} is damaged: its checksum is wrong. {_REMEDY}")
         try:
             if columns is None or columns:
-                table = read_table(content, name, _SCHEMA, columns)
+                table = read_small_table(content, name, _SCHEMA, columns)
                 outcomes, about = _outcomes(table), table.schema.metadata
             else:
                 outcomes, about = (), read_metadata(content, name)

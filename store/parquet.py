@@ -1,4 +1,4 @@
-"""Parquet files that vouch for themselves. Who reads one bounds it, before memory is taken for what it says it holds."""
+"""Parquet files that vouch for themselves. They are bounded before memory is taken for what they say that they hold."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def parquet_bytes(table: pa.Table, metadata: Mapping[str, str] | None = None, *,
     return sealed(sink.getvalue())
 
 
-def read_table(content: bytes, name: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(content: bytes, name: str, schema: pa.Schema) -> pa.Table:
     """Read the bytes of a Parquet file into memory, if they are what is expected and not many times larger.
 
     Rows and uncompressed bytes are counted by the footer before anything is read; texts are read as dictionaries,
@@ -46,7 +46,6 @@ def read_table(content: bytes, name: str, schema: pa.Schema, columns: Sequence[s
         content: The file.
         name: For the errors.
         schema: Exactly these columns, of integers, floats, booleans and texts.
-        columns: Which of them to read, in the order of the schema; all, if None.
 
     Returns:
         The table. Its schema carries the key-value metadata of the file.
@@ -59,20 +58,53 @@ def read_table(content: bytes, name: str, schema: pa.Schema, columns: Sequence[s
     2
     """
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
-    read = [field for field in schema if columns is None or field.name in columns]
     try:
         with pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts, pre_buffer=False) as file:
             _check_footer(file, name, schema, len(content))
-            table = file.read([field.name for field in read], use_threads=False)
-        num_bytes = sum(
-            _laid_out_bytes(chunk) for text in texts if text in table.schema.names for chunk in table[text].chunks
-        )
+            table = file.read(use_threads=False)
+        num_bytes = sum(_laid_out_bytes(chunk) for text in texts for chunk in table[text].chunks)
         _check_at_most(num_bytes, FREE_BYTES + BYTES_A_BYTE * len(content), "bytes of text", name)
-        return table.cast(pa.schema(read)).replace_schema_metadata(file.metadata.metadata)
+        return table.cast(schema).replace_schema_metadata(file.metadata.metadata)
     except KeyError as error:
         raise StoreFormatError(f"{name} has other columns than it should: no {error}") from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise StoreFormatError(f"{name} is no Parquet file that can be read: {error}") from error
+
+
+def read_small_table(content: bytes, name: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read what `parquet_bytes` wrote with `is_small`, four times as fast as `read_table` would.
+
+    Neither compressed nor repeated, nothing takes more memory than the file has bytes: a file that says that it would
+    is refused.
+
+    Args:
+        content: The file, whose seal has been looked at: Arrow may end the process over a footer that is damaged.
+        name: For the errors.
+        schema: Exactly these columns.
+        columns: Which of them to read, in the order of the schema; all, if None.
+
+    Returns:
+        The table. Its schema carries the key-value metadata of the file.
+
+    Raises:
+        StoreFormatError: It is no such file.
+    """
+    try:
+        file = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
+        about = file.metadata
+        groups = [about.row_group(index) for index in range(about.num_row_groups)]
+        _check_at_most(about.num_rows, len(content), "rows", name)
+        _check_at_most(sum(group.total_byte_size for group in groups), len(content), "bytes uncompressed", name)
+        for number, field in enumerate(schema):
+            if pa.types.is_string(field.type) and any(group.column(number).has_dictionary_page for group in groups):
+                raise StoreFormatError(f"{name} repeats texts of {field.name!r}, and no such file does")
+        table = file.read(columns, use_threads=False)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, IndexError) as error:
+        raise StoreFormatError(f"{name} is no Parquet file that can be read: {error}") from error
+    wanted = [(field.name, field.type) for field in schema if columns is None or field.name in columns]
+    if [(field.name, field.type) for field in table.schema] != wanted:
+        raise StoreFormatError(f"{name} has other columns than it should: {', '.join(table.schema.names):.500}")
+    return table.replace_schema_metadata(about.metadata)
 
 
 def read_metadata(content: bytes, name: str) -> Mapping[bytes, bytes]:

@@ -37,7 +37,7 @@ from pipeline.datasets import msvd as msvd_module
 from pipeline.datasets.jsonl import MAX_JSONL_BYTES
 from store.clips import outcomes_of
 from store.errors import StoreFormatError
-from store.parquet import read_table
+from store.parquet import parquet_bytes, read_small_table, read_table
 from store.store import Store
 from tests.clips_on_disk import SMALL_FLAGS, Commands, record, write_clip, write_manifest
 
@@ -417,6 +417,42 @@ def test_a_parquet_bomb_is_refused_by_what_it_declares(make: Callable[[], bytes]
     with pytest.raises(StoreFormatError, match=message):
         read_table(content, "x", SCHEMA)
     assert pa.default_memory_pool().max_memory() - before < 10**8
+
+
+def _small(rows: dict[str, object], **options: object) -> bytes:
+    return parquet(rows, **{"compression": "none", "use_dictionary": False, **options})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_repeated_rows, "x declares 4,000,000 rows, and may have"),
+        (lambda: _small(rows(9, ["y"] * 9), use_dictionary=["video_id"]), "x repeats texts of 'video_id', and no such"),
+        (_repeated_text, "bytes uncompressed"),
+        (lambda: _small(rows(1, ["z" * 10**8]), compression="zstd"), "bytes uncompressed"),
+        (lambda: _small({"video_id": ["a"]}), "other columns"),
+        (lambda: _small(rows(1) | {"row": ["1"]}), "other columns"),
+        (lambda: _small(rows(1) | {"video_id": [[["a"]]]}), "other columns"),
+        (lambda: b"", "no Parquet file"),
+        (lambda: _small(rows(5))[:-9], "no Parquet file"),
+    ],
+)
+def test_a_bomb_of_a_small_parquet_file_is_refused(make: Callable[[], bytes], message: str) -> None:
+    content = make()
+    before = pa.default_memory_pool().max_memory()
+    with pytest.raises(StoreFormatError, match=message):
+        read_small_table(content, "x", SCHEMA)
+    assert pa.default_memory_pool().max_memory() - before < 10**8
+
+
+@pytest.mark.parametrize("num_rows", [0, 1, 5])
+def test_a_small_parquet_file_is_read(num_rows: int) -> None:
+    table = pa.table(rows(num_rows), schema=SCHEMA)
+    content = parquet_bytes(table, {"key": "value"}, is_small=True)
+    found = read_small_table(content, "x", SCHEMA)
+    assert found.equals(table)
+    assert found.schema.metadata[b"key"] == b"value"
+    assert read_small_table(content, "x", SCHEMA, ["row", "filled"]).equals(table.select(["row", "filled"]))
 
 
 def test_damaged_parquet_is_read_or_refused() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,8 +50,8 @@ def make_store(place: Path, num_videos: int, size: int) -> Store:
     return store
 
 
-def read_all(folder: StoreFolder, names: list[str]) -> None:
-    """Read files with as many threads, into buffers of the same size, and look at nothing."""
+def read_all(folder: StoreFolder, names: list[str], num_threads: int = LOCAL_THREADS) -> None:
+    """Read files into buffers of the same size, and look at nothing."""
 
     def read(name: str) -> None:
         file, buffer = folder.open(name), np.empty(BUFFER_BYTES, dtype=np.uint8)
@@ -56,8 +59,25 @@ def read_all(folder: StoreFolder, names: list[str]) -> None:
         for offset in range(0, file.num_bytes, BUFFER_BYTES):
             file.fill(offset, [buffer[: file.num_bytes - offset]])
 
-    with ThreadPoolExecutor(LOCAL_THREADS) as pool:
+    with ThreadPoolExecutor(num_threads) as pool:
         list(pool.map(read, names))
+
+
+def forget(folder: StoreFolder, names: list[str]) -> None:
+    """Have the system read files from the disk the next time."""
+    for name in names:
+        descriptor = os.open(Path(folder.place) / name, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+
+
+def cold(folder: StoreFolder, names: list[str], work: Callable[[], object]) -> float:
+    """Seconds that something takes when no file of the store is in memory."""
+    forget(folder, names)
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def main(*, quick: bool = False) -> None:
@@ -67,12 +87,18 @@ def main(*, quick: bool = False) -> None:
         files = list(store.folder.walk())
         names = [stored.name for stored in files]
         assert not verify(store.folder).findings
-        seconds = interleaved(
-            {"plain read": lambda: read_all(store.folder, names), "fda verify": lambda: verify(store.folder)},
-            1 if quick else 5,
-        )
+        num_times = 1 if quick else 5
+        jobs: dict[str, Callable[[], object]] = {
+            "plain read, one thread": lambda: read_all(store.folder, names, 1),
+            f"plain read, {LOCAL_THREADS} threads": lambda: read_all(store.folder, names),
+            "fda verify": lambda: verify(store.folder),
+        }
+        seconds = interleaved(jobs, num_times)
         num_bytes = sum(stored.num_bytes for stored in files)
-        print_ratios(f"verifying {num_bytes / 2**30:.1f} GiB in the page cache", seconds, "plain read")
+        print_ratios(f"verifying {num_bytes / 2**30:.1f} GiB in the page cache", seconds, "plain read, one thread")
+        rounds = [{name: cold(store.folder, names, job) for name, job in jobs.items()} for _ in range(num_times)]
+        on_disk = {name: statistics.median(one[name] for one in rounds) for name in jobs}
+        print_ratios(f"verifying {num_bytes / 2**30:.1f} GiB on the disk", on_disk, "plain read, one thread")
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder) / "store", SHARD_SIZE * (4 if quick else 1000), 4)
         num_shards = len(store.shards("test"))
