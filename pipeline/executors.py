@@ -138,6 +138,17 @@ class _Flight(Generic[Task]):
 
 
 @dataclass(frozen=True, slots=True)
+class _Arrived:
+    """How a task ended."""
+
+    key: str
+    """Of its future."""
+    report: Any
+    error: BaseException | None = None
+    """In place of a report."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Deaths:
     """In place of a report."""
 
@@ -164,7 +175,7 @@ class _Run(Generic[Task, Report]):
         self._flights: dict[str, _Flight[Any]] = {}
         """By the key of their future."""
         self._put_off: list[_Flight[Any]] = []
-        self._arrived: SimpleQueue[Future | tuple[str, ItemsDone]] = SimpleQueue()
+        self._arrived: SimpleQueue[_Arrived | tuple[str, ItemsDone]] = SimpleQueue()
         client.subscribe_topic(self._topic, self._put_message)
 
     def reports(self) -> Iterator[Report]:
@@ -193,6 +204,17 @@ class _Run(Generic[Task, Report]):
         _, (key, numbers) = event
         self._arrived.put((key, ItemsDone(*numbers)))
 
+    def _fetch(self, future: Future) -> None:
+        """Fetch its report, in a thread of the client, for that may take long.
+
+        Where a worker dies before its report has been fetched, the task is done again, and waits for ever if it is
+        bound to that worker: it is for the main thread to see to that.
+        """
+        try:
+            self._arrived.put(_Arrived(future.key, future.result()))
+        except (Exception, CancelledError) as error:
+            self._arrived.put(_Arrived(future.key, None, error))
+
     def _submit_what_fits(self) -> None:
         """Fill the window, which is as wide as there are workers now: some may have come, or gone."""
         self._watch.look()
@@ -211,7 +233,7 @@ class _Run(Generic[Task, Report]):
         workers = sorted(only) if only else None  # none is left: it waits, and is submitted anew with the next look
         future = self._client.submit(called, key, task, key=key, pure=False, workers=workers)
         self._flights[key] = _Flight(task, function, future, only, told)
-        future.add_done_callback(self._arrived.put)
+        future.add_done_callback(self._fetch)
 
     def _ended(self) -> tuple[_Flight[Any], Report | _Deaths]:
         """Wait for the next task that ends, be it with its worker."""
@@ -220,15 +242,16 @@ class _Run(Generic[Task, Report]):
 
         while True:
             arrived = self._next_arrived()
-            if isinstance(arrived, tuple):
+            if not isinstance(arrived, _Arrived):
                 self._tell_growth(*arrived)
                 continue
             flight = self._flights.pop(arrived.key, None)
             if flight is None:  # it was submitted anew
                 continue
             try:
-                report: Report = arrived.result()
-                return flight, report
+                if arrived.error is not None:
+                    raise arrived.error
+                return flight, arrived.report
             except KilledWorker as error:
                 return flight, _Deaths(error.allowed_failures + 1)
             except (CancelledError, CommClosedError) as error:
@@ -242,7 +265,7 @@ class _Run(Generic[Task, Report]):
                     raise
             self._submit(flight.function, flight.task, flight.told)
 
-    def _next_arrived(self) -> Future | tuple[str, ItemsDone]:
+    def _next_arrived(self) -> _Arrived | tuple[str, ItemsDone]:
         while True:
             try:
                 return self._arrived.get(timeout=SECONDS_BETWEEN_LOOKS)

@@ -26,10 +26,10 @@ from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
 from store.codecs import CodecName, codec_named
-from store.errors import NotInStoreError, StoreMismatchError
+from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError
 from store.files import StoreFolder, WrittenFile
 from store.schema import Shard
-from store.seal import BLANK, SEAL_KEY, sealed
+from store.seal import BLANK, SEAL_KEY, is_sealed, sealed
 
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 ZarrArray = zarr.Array[Any]
@@ -104,6 +104,7 @@ def create_array(
 
     Raises:
         StoreMismatchError: There is such an array, made otherwise.
+        StoreFormatError: Its metadata are damaged.
     """
     metadata_name = f"{spec.name}/zarr.json"
     wanted = array_metadata(spec, attributes)
@@ -113,7 +114,7 @@ def create_array(
                 folder.write(name, GROUP_METADATA)
         folder.write(metadata_name, wanted)
         return
-    there = json.loads(folder.read(metadata_name))
+    there = json.loads(_whole_metadata(folder, metadata_name))
     num_rows = there["shape"][0]
     found = differences(array_identity(there), array_identity(json.loads(wanted)))
     if found:
@@ -156,10 +157,22 @@ def open_array(folder: StoreFolder, name: str) -> ZarrArray:
 
     Raises:
         NotInStoreError: There is no such array.
+        StoreFormatError: Its metadata are damaged.
     """
     if folder.num_bytes(f"{name}/zarr.json") is None:
         raise NotInStoreError(f"{folder.place} has no array {name}")
+    _whole_metadata(folder, f"{name}/zarr.json")
     return zarr.open_array(folder.zarr_store(name), mode="r", zarr_format=3)
+
+
+def _whole_metadata(folder: StoreFolder, name: str) -> bytes:
+    content = folder.read(name)
+    if not is_sealed(content):
+        raise StoreFormatError(
+            f"{folder.place}/{name} is not as it was written: its checksum is wrong. Put it back from a copy; else "
+            "`fda verify --repair` removes its array, and the command that made it makes it anew"
+        )
+    return content
 
 
 def attributes_of(array: ZarrArray) -> dict[str, JSON]:
