@@ -13,18 +13,22 @@ from pathlib import Path
 
 import psutil
 import pytest
+from distributed import Client, Future
 
 from pipeline.events import ItemsDone, Tell, ignore_events
 from pipeline.executors import (
     TASKS_PER_WORKER,
     DaskExecutor,
     WorkerDiedError,
+    _Run,
     local_dask,
     run_synchronously,
 )
 from pipeline.resources import ONE_THREAD
 from pipeline.worker_side import SECONDS_BETWEEN_MESSAGES
+from pipeline.worker_watch import WorkerWatch
 from store.errors import StoreWriteError
+from tests.dask_processes import DaskProcesses
 
 NUM_WORKERS = 1
 
@@ -182,6 +186,28 @@ def test_a_worker_that_is_killed_is_replaced_and_its_items_are_told_of_once(tmp_
         assert sorted(executor(partial(die_once, tmp_path), [5, 6], heard.append)) == [5, 6]
     assert (tmp_path / "tried").exists()
     assert sum(heard, start=ItemsDone()) == ItemsDone(6, 0, 72)
+
+
+def test_a_report_that_is_lost_with_its_worker_is_made_again_by_one_that_joins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes = DaskProcesses(tmp_path)
+    first, fetch = processes.worker(), _Run._fetch
+
+    def fetch_too_late(run: _Run[int, int], future: Future) -> None:
+        if first.poll() is None:
+            processes.kill(first)
+            processes.worker()
+        fetch(run, future)
+
+    monkeypatch.setattr(_Run, "_fetch", fetch_too_late)
+    monkeypatch.setattr(WorkerWatch, "restriction", property(lambda watch: watch.fit))
+    try:
+        with Client(processes.address) as client:
+            client.wait_for_workers(1)
+            assert sorted(DaskExecutor(client)(square, range(4), ignore_events)) == [0, 1, 4, 9]
+    finally:
+        processes.end()
 
 
 def test_an_error_comes_back_as_it_was_raised(dask: DaskExecutor) -> None:
