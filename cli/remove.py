@@ -40,10 +40,13 @@ def command(
     if not (masks or features or splits):
         raise click.UsageError("say what to remove: --masks NAME, --features NAME or --split NAME")
     store = Store.open(store_place)
-    removal = find_removal(store, masks=masks, features=features, splits=splits)
     if yes:
         with writing(store.folder, "remove", [ANY_STAGE], wait=wait) as folder:
-            remove(Store.open(folder), removal)
+            claimed_store = Store.open(folder)
+            removal = find_removal(claimed_store, masks=masks, features=features, splits=splits)
+            remove(claimed_store, removal)
+    else:
+        removal = find_removal(store, masks=masks, features=features, splits=splits)
     if as_json:
         print_json({"store": store.place, "removed": yes, **removal.to_dict()})
     else:

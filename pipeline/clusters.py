@@ -205,7 +205,7 @@ def kubernetes_spec(settings: JobSettings, name: str, num_workers: int) -> dict[
     from dask_kubernetes.operator import make_cluster_spec
 
     table = settings.table
-    limits = {"memory": table["memory"].replace("B", "").replace(" ", ""), "cpu": "1"}
+    limits = {"memory": f"{settings.memory_mib}Mi", "cpu": "1"}
     spec: dict[str, Any] = make_cluster_spec(
         name=name,
         image=table["image"],

@@ -16,7 +16,7 @@ from typing import Self
 from pipeline.software import FRAME_SOFTWARE, software_versions
 from pipeline.sources import file_bytes
 from store.claim_files import json_name
-from store.errors import ClaimLostError, StoreMissingError, StoreWriteError
+from store.errors import ClaimLostError, StoreError, StoreMissingError
 from store.files import PARTIAL_FOLDER, UNCLAIMED, StoreFolder
 from store.store import MANIFEST_NAME
 
@@ -73,8 +73,10 @@ class Preflight:
         place = self.folder.place
         try:
             found = self.folder.read(name)
-        except (StoreMissingError, OSError):
+        except StoreMissingError:
             return f"it has no {name} in {place}: the store must be on a file system that all machines share, or in S3"
+        except (StoreError, OSError) as error:
+            return f"it cannot read the store: {error}"
         if found != content:
             return f"{place} is another folder there: the store must be on a file system that all machines share"
         trial = f"{PARTIAL_FOLDER}/{self.folder.claim or UNCLAIMED}/{uuid.uuid4().hex}"
@@ -83,7 +85,7 @@ class Preflight:
             self.folder.remove(trial)
         except ClaimLostError:
             return None  # the run has just ended; its next write says so
-        except StoreWriteError as error:
+        except (StoreError, OSError) as error:
             return f"{error}: the worker's user must be able to write there"
         return None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 from store.arrays import JSON
 from store.clips import masks_stage
 from store.commits import WITHDRAWN_FOLDER
-from store.errors import NotInStoreError
+from store.errors import NotInStoreError, StoreMissingError
+from store.failures import read_failures, write_failures
 from store.features import feature_names, remove_features
 from store.files import StoreFolder
 from store.mask_sets import mask_set_names, remove_mask_set
@@ -79,6 +81,8 @@ def _remove_splits(store: Store, splits: Sequence[str]) -> None:
     for split in splits:
         folder.remove_tree(f"commits/{split}")
     layouts = {split: layout for split, layout in store.manifest.splits.items() if split not in splits}
+    with suppress(StoreMissingError):
+        write_failures(folder, [failed for failed in read_failures(folder) if failed.split in layouts], layouts)
     catalog = store.catalog.first(layouts)
     dataset = {**store.manifest.dataset, "digest": catalog.digest()}
     folder.write(MANIFEST_NAME, replace(store.manifest, splits=layouts, dataset=dataset).to_bytes())

@@ -65,7 +65,8 @@ def make_frames(
     kept = tuple(outcomes)
     owed = [video for video in videos if video.row not in outcomes]
     if found is not None:
-        _empty_slots(clips, [video.row - shard.start for video in owed])
+        filled = {row for row, outcome in outcomes.items() if outcome.filled}
+        _empty_slots(clips, [video.row - shard.start for video in videos if video.row not in filled])
     for video in owed:
         if video.row in set_aside:
             error = VideoError(VideoStatus.UNSUPPORTED, set_aside[video.row])

@@ -132,11 +132,7 @@ class WorkerWatch:
         return bool(found)
 
     def exclude(self, error: UnfitWorkerError) -> None:
-        """Keep a worker out, and tell why.
-
-        Raises:
-            NoWorkersError: It was the last one, and no other is awaited.
-        """
+        """Keep a worker out, and tell why."""
         if error.address not in self._unfit:
             self._unfit[error.address] = error
             self._say(str(error))

@@ -37,6 +37,8 @@ class ChunkReader:
 
     def __init__(self, folder: StoreFolder, spec: ArraySpec) -> None:
         self.spec = spec
+        self.opened: set[int] = set()
+        """Shards whose files were opened: for who wants to look whether they are the right ones, and takes them out."""
         self._folder = folder
         self._files: OrderedDict[int, _ShardFile | None] = OrderedDict()
         self._lock = threading.Lock()
@@ -102,6 +104,7 @@ class ChunkReader:
         with self._lock:
             if shard not in self._files:
                 self._files[shard] = _open_shard(self._folder, self.spec, shard)
+                self.opened.add(shard)
                 if len(self._files) > _MAX_OPEN_FILES:
                     self._files.popitem(last=False)
             self._files.move_to_end(shard)

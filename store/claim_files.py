@@ -195,7 +195,8 @@ def read_claim(folder: StoreFolder, claim_id: str) -> SeenClaim | None:
             return None
     beat: bytes | None = None
     with contextlib.suppress(StoreMissingError):
-        beat = folder.read(beat_name(claim_id))
+        too_long = (folder.num_bytes(beat_name(claim_id)) or 0) > MAX_CLAIM_BYTES
+        beat = b"" if too_long else folder.read(beat_name(claim_id))
     claim = _claim_of(claim_id, content)
     return SeenClaim(claim, content + (beat or b""), is_held=beat is not None or claim.is_damaged)
 

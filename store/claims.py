@@ -322,7 +322,7 @@ def _release(folder: StoreFolder, claim_id: str) -> None:
     try:
         remove_claim(folder, claim_id)
         folder.remove_partial_files()
-    except StoreError as error:
+    except (OSError, StoreError) as error:
         if _may_be_there(folder, claim_id):
             _logger.warning("the claim of this run stays until the next run finds it gone: %s", error)
 
@@ -330,5 +330,5 @@ def _release(folder: StoreFolder, claim_id: str) -> None:
 def _may_be_there(folder: StoreFolder, claim_id: str) -> bool:
     try:
         return folder.num_bytes(json_name(claim_id)) is not None
-    except StoreError:  # the server is gone
+    except (OSError, StoreError):  # the server is gone, or the disk
         return True

@@ -348,13 +348,19 @@ class ClipReader:
         mask_attributes(store, split, mask_name)  # there is such a mask set
         self._frames = ChunkReader(store.folder, frames_spec(store, split))
         self._masks = ChunkReader(store.folder, masks_spec(store, split, mask_name))
-        shards = store.shards(split)
-        stages = (FRAMES_STAGE, masks_stage(mask_name))
+        self._store = store
+        self._shards = shards = store.shards(split)
+        self._stages = stages = (FRAMES_STAGE, masks_stage(mask_name))
+        self._judged: list[list[tuple[WrittenFile, ...]]] = []
+        """Of each shard, the files of each stage, with their checksums."""
         self.video_ids: dict[int, str] = {}
         """Row -> id, of the rows that hold a video."""
         for shard, records in committed_of_each(store, shards, stages):
-            for stage, record in zip(stages, records, strict=True):
-                outcomes = (record or require_committed(store, shard, stage)).outcomes
+            standing = [
+                record or require_committed(store, shard, stage) for stage, record in zip(stages, records, strict=True)
+            ]
+            self._judged.append([record.files for record in standing])
+            for outcomes in (record.outcomes for record in standing):
                 self.video_ids |= {outcome.row: outcome.video_id for outcome in outcomes if outcome.filled}
         frame_index = np.concatenate(
             [read_shard(store.folder, frame_index_spec(store, split), shard) for shard in shards]
@@ -367,6 +373,7 @@ class ClipReader:
         Raises:
             NotInStoreError: A row holds no video.
             ShardDamagedError: The bytes of a clip are not those that were written.
+            ShardIncompleteError: A shard was made anew since this reader was opened.
         """
         self._check_filled(rows)
         frames, masks = self._frames.empty(len(rows)), self._masks.empty(len(rows))
@@ -376,6 +383,7 @@ class ClipReader:
             self._masks.read_into(rows[position], masks[position])
 
         in_threads(read_one, len(rows), self._num_threads)
+        self._check_judged()
         return ClipBatch(
             video_ids=tuple(self.video_ids[row] for row in rows),
             rows=np.asarray(rows, dtype=np.int64),
@@ -390,18 +398,33 @@ class ClipReader:
         Raises:
             NotInStoreError: A row holds no video.
             ShardDamagedError: As of `read`.
+            ShardIncompleteError: As of `read`.
         """
         self._check_filled(rows)
         masks = self._masks.empty(len(rows))
         in_threads(
             lambda position: self._masks.read_into(rows[position], masks[position]), len(rows), self._num_threads
         )
+        self._check_judged()
         return np.asarray(masks[:, 0], dtype=np.bool_)
 
     def is_frame(self, rows: Sequence[int]) -> NDArray[np.bool_]:
         """Which slots of clips hold a frame, shape (len(rows), num_frames): those that do come first."""
         slots: NDArray[np.bool_] = self._is_frame[list(rows)]
         return slots
+
+    def _check_judged(self) -> None:
+        """Refuse shards that were made anew between the judgement and the opening of their files, which stay open."""
+        for index in self._frames.opened | self._masks.opened:
+            shard = self._shards[index]
+            records = [read_commit(self._store.folder, shard, stage, with_outcomes=False) for stage in self._stages]
+            if [record and record.files for record in records] != self._judged[index]:
+                raise ShardIncompleteError(
+                    f"shard {shard.key} of {self._store.place} was made anew while it was read: run the same command "
+                    "again"
+                )
+            self._frames.opened.discard(index)
+            self._masks.opened.discard(index)
 
     def _check_filled(self, rows: Sequence[int]) -> None:
         unfilled = [row for row in rows if row not in self.video_ids]

@@ -1,7 +1,7 @@
 """Commit records: a shard of a stage counts when its record exists, and the record is written last.
 
 A record is a Parquet file with one row a video, so that anyone can read how each ended. Its metadata name every file
-that the shard consists of, with size and CRC-32C, and every file that it was computed from.
+that the shard consists of, with size and checksum, and every file that it was computed from.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from store.commits import (
     withdraw_commit,
 )
 from store.errors import NotInStoreError, ShardIncompleteError
-from store.files import StoreFolder, check_name
+from store.files import StoreFolder, WrittenFile, check_name
 from store.schema import Shard, shards_of
 from store.store import Store
 
@@ -132,7 +132,7 @@ def read_features(store: Store, name: str, split: str) -> Features:
         ShardIncompleteError: It is not complete, or older than the frames or masks it was made from.
     """
     array = _open(store, name, split, "video")
-    _check_complete(store, name, split)
+    standing = _standing(store, name, split)
     outcomes = [
         outcome
         for shard in store.shards(split)
@@ -146,7 +146,7 @@ def read_features(store: Store, name: str, split: str) -> Features:
     owners = captions["video_id"].to_pylist()
     used = [row for row, video_id in enumerate(owners) if video_id in position]
     all_caption_ids = captions["caption_id"].to_pylist()
-    return Features(
+    features = Features(
         video_ids=video_ids,
         video=np.asarray(array[:], dtype=np.float32)[rows],
         caption_ids=tuple(all_caption_ids[row] for row in used),
@@ -156,6 +156,11 @@ def read_features(store: Store, name: str, split: str) -> Features:
         num_captions_expected=captions.num_rows,
         attributes=attributes_of(array),
     )
+    if _standing(store, name, split) != standing:
+        raise ShardIncompleteError(
+            f"features {name!r} of split {split!r} were made anew while they were read: run the same command again"
+        )
+    return features
 
 
 def feature_names(store: Store, split: str) -> tuple[str, ...]:
@@ -168,19 +173,25 @@ def feature_names(store: Store, split: str) -> tuple[str, ...]:
     )
 
 
-def _check_complete(store: Store, name: str, split: str) -> None:
+def _standing(store: Store, name: str, split: str) -> list[tuple[WrittenFile, ...]]:
+    """The files of each shard, with their checksums.
+
+    Raises:
+        ShardIncompleteError: One is missing or older than what it was made from.
+    """
+    files: list[tuple[WrittenFile, ...]] = []
     for part, shards in (("video", store.shards(split)), ("text", caption_shards(store, split))):
         stage = features_stage(name, part)
-        owed = [
-            shard
-            for shard, (record,) in committed_of_each(store, shards, [stage], num_with_outcomes=0)
-            if record is None
-        ]
+        judged = list(committed_of_each(store, shards, [stage], num_with_outcomes=0))
+        owed = [shard for shard, (record,) in judged if record is None]
         if owed:
             raise ShardIncompleteError(
                 f"features {name!r}: {len(owed)} of {len(shards)} {part} shards of split {split!r} are missing or "
-                f"older than their frames or masks (first: {owed[0].key}). Run its `fda encode` again"
+                f"older than their {'captions' if part == 'text' else 'frames or masks'} (first: {owed[0].key}). "
+                "Run its `fda encode` again"
             )
+        files += [record.files for _, (record,) in judged if record is not None]
+    return files
 
 
 def _open(store: Store, name: str, split: str, part: str) -> ZarrArray:

@@ -97,7 +97,7 @@ def _grow(store: Store, manifest: Manifest, catalog: Catalog, *, update_captions
 def _catalog_to_grow(store: Store) -> Catalog:
     """What counts of the catalogue.
 
-    Where a run was killed that took over fewer captions, it has fewer than the manifest still says: no reader takes
+    Where a run was killed that took over other captions, they do not fit what the manifest still says: no reader takes
     such a store, and what was begun is ended here.
     """
     written = Catalog.read(store.folder)

@@ -102,7 +102,7 @@ class ObjectFolder(StoreFolder):
             )
         self._check_claim()
         try:
-            request("put_object", **self._object(name), Body=bytes(content))
+            request("put_object", self._check_claim, **self._object(name), Body=bytes(content))
         except RequestError as error:
             raise self._write_error("write", name, error) from error
         return WrittenFile.of(name, content)
@@ -145,18 +145,18 @@ class ObjectFolder(StoreFolder):
         """See `StoreFolder`."""
         self._check_claim()
         try:
-            request("delete_object", **self._object(name))
+            request("delete_object", self._check_claim, **self._object(name))
         except RequestError as error:
             if not error.is_missing:  # AWS does not say so, others may
                 raise self._write_error("remove", name, error) from error
 
     def remove_tree(self, folder: str) -> None:
         """See `StoreFolder`."""
-        self._check_claim()
         is_more = True
         while is_more:  # always the first that are left: nothing is passed over, whatever happened before
             page = self._list_page(folder, {})
             keys = [{"Key": entry["Key"]} for entry in page.get("Contents", ())]
+            self._check_claim()
             if keys:
                 self._remove_keys(folder, keys)
             is_more = page["IsTruncated"]
@@ -242,7 +242,9 @@ class ObjectFolder(StoreFolder):
 
     def _remove_keys(self, folder: str, keys: Sequence[Mapping[str, str]]) -> None:
         try:
-            answer = request("delete_objects", Bucket=self.bucket, Delete={"Objects": keys, "Quiet": True})
+            answer = request(
+                "delete_objects", self._check_claim, Bucket=self.bucket, Delete={"Objects": keys, "Quiet": True}
+            )
         except RequestError as error:
             raise self._write_error("remove", folder, error) from error
         for failed in answer.get("Errors", ()):

@@ -17,7 +17,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,13 +103,15 @@ class RequestError(Exception):
         return self.code in _BAD_CREDENTIALS
 
 
-def request(operation: str, **fields: Any) -> Mapping[str, Any]:
+def request(operation: str, before_retry: Callable[[], None] | None = None, /, **fields: Any) -> Mapping[str, Any]:
     """Send one request to S3, again and again until it is answered.
 
     Every request may be repeated: what is written and what is removed is the same each time.
 
     Args:
         operation: As botocore calls it: `put_object`.
+        before_retry: Is called each time before the request is sent again, which may be minutes later; what it raises
+            ends the matter.
         **fields: Of the request.
 
     Returns:
@@ -137,6 +139,8 @@ def request(operation: str, **fields: Any) -> Mapping[str, Any]:
             level = logging.INFO if attempt < 4 else logging.WARNING
             _logger.log(level, "%s of %s: %s; trying again", operation, fields.get("Bucket"), reason)
             time.sleep(delay)
+            if before_retry is not None:
+                before_retry()
 
 
 def close_connection() -> None:

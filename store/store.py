@@ -102,7 +102,14 @@ class Store:
     @cached_property
     def catalog(self) -> Catalog:
         """Every video and caption; read when first asked for, so that a worker that only writes never loads it."""
-        return Catalog.read(self.folder).first(self.manifest.splits)
+        written = Catalog.read(self.folder)
+        catalog = written.first(self.manifest.splits)
+        # Rows that do not count yet are new videos, behind those that do; or more captions of these, in between.
+        if catalog is not written and catalog.digest() != self.manifest.dataset["digest"]:
+            raise StoreFormatError(
+                f"{self.place} was left half-way while it took over other captions: run its `fda preprocess` again"
+            )
+        return catalog
 
     @property
     def place(self) -> str:

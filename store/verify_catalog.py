@@ -15,6 +15,7 @@ from store.store import MANIFEST_NAME, Manifest, Store
 from store.verify_findings import Finding, Kind, Mend, command_of
 
 CATALOG_REMEDY = (
+    "run its `fda preprocess` again, if it was killed while it took over other captions; else "
     f"put it back from a copy; or remove {VIDEOS_NAME} and run `fda preprocess` with the same data set and options, "
     "which writes the catalogue anew, and then `fda verify` again"
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-import google_crc32c
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from store.files import StoreFolder
@@ -22,8 +22,8 @@ class FileRead:
     """What one reading of a file gave."""
 
     num_bytes: int
-    crc32c: str
-    """Eight hexadecimal digits, as `WrittenFile` has them."""
+    xxh128: str
+    """As `WrittenFile` has it."""
     tail: bytes
     """Its last bytes, as many as were asked for, or all."""
 
@@ -40,15 +40,15 @@ def read_through(folder: StoreFolder, name: str, num_tail_bytes: int) -> FileRea
     if file is None:
         return None
     buffer = _buffer()
-    num_bytes, crc, tail = file.num_bytes, 0, b""
+    num_bytes, content, tail = file.num_bytes, xxhash.xxh3_128(), b""
     for offset in range(0, num_bytes, BUFFER_BYTES):
         part = buffer[: min(BUFFER_BYTES, num_bytes - offset)]
         if not file.fill(offset, [part]):
             return None
-        crc = google_crc32c.extend(crc, part)
+        content.update(part.data)
         if offset + len(part) > num_bytes - num_tail_bytes:
             tail = (tail + part.tobytes())[-num_tail_bytes:]
-    return FileRead(num_bytes, f"{crc:08x}", tail)
+    return FileRead(num_bytes, content.hexdigest(), tail)
 
 
 def _buffer() -> NDArray[np.uint8]:

@@ -154,7 +154,7 @@ class ShardVerifier:
                 spec = data[written.name]
                 num_tail_bytes = 16 * spec.chunks_per_shard + 4
                 read = read_through(self.store.folder, written.name, num_tail_bytes)
-                if read is None or (read.num_bytes, read.crc32c) != (written.num_bytes, written.crc32c):
+                if read is None or (read.num_bytes, read.xxh128) != (written.num_bytes, written.xxh128):
                     what = "its bytes are not those that were written: its checksum is wrong"
                     yield Finding(Kind.CHUNK_DAMAGED, written.name, what, REPAIR, mend=mend)
                 else:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -271,6 +272,24 @@ def test_a_shard_that_was_being_made_again_when_the_run_was_killed_is_owed(
     with pytest.raises(Killed):
         write_frames(store, shard, again, outcomes(store, shard))
     assert committed(store, shard, FRAMES_STAGE) is None
+
+
+def test_a_shard_that_is_made_anew_under_a_reader_is_not_read(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 6)
+    fill_store(store)
+    before, other = ClipReader(store, "test", MASKS), ClipReader(store, "test", MASKS)
+    before.read([0])  # whose files stay open
+    shard = store.shards("test")[0]
+    again = replace(clips_of(range(4)), frames=np.full((4, 3, 8, 8, 3), 9, np.uint8))
+    written = write_frames(store, shard, again, outcomes(store, shard)).clips
+    assert before.read([0]).frames[0, 0, 0, 0, 0] == clip_frames(0)[0, 0, 0, 0]
+    for reader in (other, pickle.loads(pickle.dumps(before))):
+        for _ in range(2):
+            with pytest.raises(ShardIncompleteError, match="was made anew while it was read: run the same command"):
+                reader.read([0])
+    write_masks(store, shard, MASKS, np.stack([clip_masks(row) for row in range(4)]), outcomes(store, shard),
+                written.inputs)  # fmt: skip
+    assert ClipReader(store, "test", MASKS).read([0]).frames[0, 0, 0, 0, 0] == 9
 
 
 def test_masks_are_as_old_as_the_frames_they_were_made_of(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_worker_of_kubernetes_is_a_pod() -> None:
     (container,) = worker["containers"]
     assert container["args"][:6] == ["dask", "worker", "--nthreads", "1", "--memory-limit", "0"]
     assert container["image"] == "registry.example/fda:1"
-    assert container["resources"]["limits"] == {"memory": "4Gi", "cpu": "1"}
+    assert container["resources"]["limits"] == {"memory": "4096Mi", "cpu": "1"}
     assert {one["name"]: one["value"] for one in container["env"]} == {**ONE_THREAD, "AWS_PROFILE": "data"}
     assert (worker["volumes"], container["volumeMounts"]) == ([volume], [mount])
 

@@ -6,6 +6,7 @@ Here a few hundred moments of all; `make soak` tries thousands.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import random
 import sys
@@ -17,11 +18,13 @@ import pytest
 from store.files import StoreFolder, WrittenFile
 from store.local import LocalFolder
 from store.schema import Shard
+from tests.faults.commands import in_a_fork, run_under
 from tests.faults.draws import DISK_ERRORS, draw_error
 from tests.faults.operations import CREATE, MKDIR, RENAME, WRITE, operations
-from tests.faults.policies import FailAt, Failure, Point, Recorder
+from tests.faults.policies import FailAt, Failure, KillAt, Point, Recorder
 from tests.faults.scenarios import SCENARIOS, Scenario
-from tests.faults.trials import Trials, trials_in_memory
+from tests.faults.trials import NOT_COMPARED, Trials, trials_in_memory
+from tests.stores import tree_digest
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descriptors are looked up in /proc")
 
@@ -76,6 +79,18 @@ def test_every_kind_of_operation_may_fail_by_every_error(tmp_path: Path, kind: s
     assert [stored.name for stored in other.walk("commits")] == []
     other.write("commits/test/frames/00000.parquet", b"first")
     assert other.read("commits/test/frames/00000.parquet") == b"first"
+
+
+def test_a_retry_that_was_killed_and_is_given_up_leaves_what_stood(trials: Trials) -> None:
+    """The same command without --retry-failed, on the videos as they were."""
+    retry, rng = next(one for one in SCENARIOS if one.name == "retry"), random.Random("given up")
+    right = trials.undisturbed(retry)
+    for point in rng.sample(right.points, 20):
+        trials.start(right.base)
+        arguments = trials.world.arguments(retry.command, trials.place)
+        in_a_fork(functools.partial(run_under, KillAt(point), trials.place, arguments))
+        trials.world.run(retry.before[-1], trials.place)
+        assert tree_digest(trials.place, NOT_COMPARED) == right.base_files, f"killed {point}"
 
 
 def _is_renamed_too_early(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,6 +116,29 @@ def test_features_of_frames_that_have_changed_are_not_read(tmp_path: Path) -> No
         read_features(made, "mine", "test")
 
 
+def test_features_that_are_made_anew_while_they_are_read_are_not_mixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_store(tmp_path, 6)
+    fill_store(made)
+    encode_all(made, "mine")
+    first = read_features(made, "mine", "test")
+    judged = outcomes_of
+
+    def change(made: Store, shard: Shard, stage: str) -> object:
+        monkeypatch.setattr(store.features, "outcomes_of", judged)
+        video = unit_rows(shard.num_rows, 99)
+        inputs = input_digests(made, shard, [FRAMES_STAGE, masks_stage(MASKS)])
+        write_clip_features(made, "mine", shard, video, np.repeat(video[:, None], 3, axis=1),
+                            outcomes_of(made, shard), inputs)  # fmt: skip
+        return judged(made, shard, stage)
+
+    monkeypatch.setattr(store.features, "outcomes_of", change)
+    with pytest.raises(ShardIncompleteError, match="made anew while they were read: run the same command again"):
+        read_features(made, "mine", "test")
+    assert not np.array_equal(read_features(made, "mine", "test").video, first.video)
+
+
 def test_features_made_otherwise_are_not_mixed_with(tmp_path: Path) -> None:
     made = make_store(tmp_path, 2)
     fill_store(made)

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,9 +25,12 @@ import store.s3
 from pipeline.datasets import read_dataset
 from pipeline.mask_sets import create_mask_set, make_mask_set, plan_masks
 from pipeline.preprocess import open_store, plan_preprocess, preprocess
+from store.claim_files import json_name
+from store.claims import ANY_STAGE, claimed
 from store.clips import FRAMES_STAGE, input_digests, masks_stage, outcomes_of
 from store.commits import committed
 from store.errors import (
+    ClaimLostError,
     ShardIncompleteError,
     StoreError,
     StoreMissingError,
@@ -303,14 +307,55 @@ def test_a_removal_that_the_server_refuses_in_part_is_named(
     folder.write("a/1", b"1")
     ask = store.s3.request
 
-    def refuses(operation: str, **fields: object) -> object:
+    def refuses(operation: str, *before_retry: Callable[[], None], **fields: object) -> object:
         if operation == "delete_objects":
             return {"Errors": [{"Key": f"{folder.prefix}/a/1", "Code": "AccessDenied", "Message": "no"}]}
-        return ask(operation, **fields)
+        return ask(operation, *before_retry, **fields)
 
     monkeypatch.setattr(store.objects, "request", refuses)
     with pytest.raises(StoreWriteError, match=r"cannot remove a/1 in .*AccessDenied: no\. The credentials need"):
         folder.remove_tree("a")
+
+
+def test_a_run_that_lost_its_claim_removes_and_writes_no_more(
+    folder: ObjectFolder, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.objects, "REMOVED_AT_ONCE", 1)
+    ask = store.s3.request
+    with claimed(folder, "remove", [ANY_STAGE]) as mine:
+        for name in ("1", "2", "3"):
+            mine.write(f"a/{name}", b"1")
+
+        def remove_and_lose(operation: str, *before_retry: Callable[[], None], **fields: object) -> object:
+            answer = ask(operation, *before_retry, **fields)
+            if operation == "delete_objects":
+                folder.remove(json_name(str(mine.claim)))
+            return answer
+
+        monkeypatch.setattr(store.objects, "request", remove_and_lose)
+        with pytest.raises(ClaimLostError):
+            mine.remove_tree("a")
+    assert folder.names("a") == ["a/2", "a/3"]
+
+
+@pytest.mark.parametrize("change", [lambda mine: mine.write("a", b"2"), lambda mine: mine.remove("a")])
+def test_a_request_that_is_tried_again_asks_for_the_claim_again(
+    change: Callable[[StoreFolder], object], folder: ObjectFolder, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.write("a", b"1")
+    sleep = time.sleep
+    with claimed(folder, "remove", [ANY_STAGE]) as mine:
+
+        def lose(seconds: float) -> None:
+            sleep(seconds)
+            server.script.begin()
+            folder.remove(json_name(str(mine.claim)))
+
+        server.script.begin(lambda _, seen: Fault.SLOW_DOWN if seen.kind in ("PUT", "DELETE") else None)
+        monkeypatch.setattr(time, "sleep", lose)
+        with pytest.raises(ClaimLostError):
+            change(mine)
+    assert folder.read("a") == b"1"
 
 
 def test_markers_of_folders_are_no_files(folder: ObjectFolder) -> None:
@@ -414,7 +459,7 @@ def test_a_refusal_says_what_to_do(
     kind: type[StoreError] | tuple[type[StoreError], ...],
     said: str,
 ) -> None:
-    def refuse(operation: str, **fields: object) -> object:
+    def refuse(operation: str, *before_retry: object, **fields: object) -> object:
         raise RequestError(code, f"the server says {code}: no")
 
     monkeypatch.setattr(store.objects, "request", refuse)
@@ -427,7 +472,7 @@ def test_a_refusal_says_what_to_do(
 def test_what_an_answer_without_content_cannot_say_is_asked_for(
     folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(operation: str, **fields: object) -> object:
+    def refuse(operation: str, *before_retry: object, **fields: object) -> object:
         raise RequestError("400" if operation == "head_object" else "ExpiredToken", "no")
 
     monkeypatch.setattr(store.objects, "request", refuse)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
-import google_crc32c
 import pytest
+import xxhash
 
 from store import local
 from store.commits import CommitRecord
@@ -55,8 +55,8 @@ def vouched_for(content: bytes, name: str) -> tuple[WrittenFile, ...]:
 
 
 @functools.cache
-def crc32c(content: bytes) -> str:
-    return f"{google_crc32c.value(content):08x}"
+def checksum(content: bytes) -> str:
+    return xxhash.xxh3_128_hexdigest(content)
 
 
 def check_records(files: dict[str, bytes], found: dict[str, bytes]) -> None:
@@ -68,7 +68,7 @@ def check_records(files: dict[str, bytes], found: dict[str, bytes]) -> None:
                     continue
                 there = files.get(written.name)
                 assert there is not None, f"{name} stands, and {written.name} is gone"
-                assert crc32c(there) == written.crc32c, f"{name} stands, and not {written.name}"
+                assert checksum(there) == written.xxh128, f"{name} stands, and not {written.name}"
 
 
 @BY_NAME

@@ -108,6 +108,7 @@ class Model:
         """What readers give is what there is, and nothing that is older than its video."""
         clips = {("clip", split_of(one), "default", one) for one in self.made.filled}
         assert {what for what in found if what[0] == "clip" and what[2] == "default"} == clips
+        found = {what: digest for what, digest in found.items() if what[0] != "texts"}
         sets = {(what[0], what[2]) for what in found if what[2] != "default"}
         allowed = [("clip", "other")] * (self.masks is not None)
         allowed += [("video", "mine"), ("caption", "mine")] * (self.features is not None)

@@ -138,6 +138,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], Kind]] = {
     "a chunk cut short": (FRAMES, lambda path: os.truncate(path, 100), Kind.CHUNK_SIZE),
     "an empty chunk": (FRAMES, lambda path: os.truncate(path, 0), Kind.CHUNK_SIZE),
     "a chunk made longer": (FRAMES, lambda path: path.write_bytes(path.read_bytes() + b"x"), Kind.CHUNK_SIZE),
+    "a chunk of another shard": (FRAMES, lambda path: copy_over(path, "1/0/0/0/0"), Kind.CHUNK_DAMAGED),
     "a chunk gone": (FRAMES, Path.unlink, Kind.CHUNK_MISSING),
     "a chunk outside the array": ("clips.zarr/test/frames/c/99/0/0/0/0", lambda p: write(p), Kind.CHUNK_FOREIGN),
     "a file among chunks": ("clips.zarr/test/frames/c/0/x", lambda p: write(p), Kind.CHUNK_FOREIGN),
@@ -158,6 +159,14 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], Kind]] = {
     "a damaged run record": ("runs/20260101T000000-preprocess-1.json", lambda p: write(p), Kind.RUN_DAMAGED),
 }
 """What is done to which file, and what it is called. All of it can be mended."""
+
+
+def copy_over(path: Path, other: str) -> None:
+    """Whose chunks have their checksums, so that a CRC-32C of the file is the same."""
+    there = path.parents[4] / other
+    assert there.stat().st_size == path.stat().st_size
+    assert there.read_bytes() != path.read_bytes()
+    shutil.copy(there, path)
 
 
 def write(path: Path) -> None:

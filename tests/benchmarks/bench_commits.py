@@ -61,7 +61,7 @@ def shares(videos: Path) -> Mapping[str, float]:
         ("checksums of clips and masks, sha256", store.clips, "slot_checksum"),
         ("checksums of clips and masks, sha256", pipeline.shard_masks, "slot_checksum"),
         ("checksums of videos, sha256", pipeline.shard_frames, "file_sha256"),
-        ("checksums of files, CRC-32C", WrittenFile, "of"),
+        ("checksums of files, XXH3", WrittenFile, "of"),
         ("commit records", store.clips, "commit_shard"),
         ("commit records", store.clips, "withdraw_commit"),
         ("flushing to the disk", os, "fsync"),

@@ -68,6 +68,11 @@ SCENARIOS = (
         (FIRST, ENCODE),
         ("preprocess", "fewer.jsonl", "STORE", "--videos", "videos", *COMMON, "--update-captions"),
     ),
+    Scenario(
+        "more captions",
+        (FIRST, ENCODE),
+        ("preprocess", "more.jsonl", "STORE", "--videos", "videos", *COMMON, "--update-captions"),
+    ),
     Scenario("overwrite", ((*GROWN, *NEIGHBOURS), ENCODE), (*FIRST, "--overwrite"), is_from_scratch=True),
     Scenario("masks", (FIRST,), OTHER_MASKS),
     Scenario("masks of a store that has grown", (FIRST, OTHER_MASKS, GROWN), OTHER_MASKS),
@@ -118,6 +123,7 @@ class World:
             "moved": [one("train_0", path="elsewhere.mp4"), *first[1:]],
             "first_recaptioned": [recaptioned, *first[1:]],
             "grown_recaptioned": [recaptioned, *first[1:], *new],
+            "more": [one("train_0", ["one", "two", "three"]), *first[1:3], one("test_0", ["1", "2", "3"]), *first[4:]],
             "fewer": [one("train_0", ["the only text"]), *first[1:3], one("test_0", ["also alone"]), *first[4:]],
         }
         for name, records in manifests.items():

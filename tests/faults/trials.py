@@ -207,6 +207,9 @@ def readable(place: Path) -> dict[tuple[str, ...], str]:
     except StoreError:
         return found
     for split in splits:
+        captions = store.catalog.split_captions(split)
+        for video_id, text in zip(captions["video_id"].to_pylist(), captions["text"].to_pylist(), strict=True):
+            found["texts", split, video_id] = f"{found.get(('texts', split, video_id), '')}{text}\n"
         for name in mask_set_names(store):
             with contextlib.suppress(StoreError):
                 found |= _clips(store, split, name)
