@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from pipeline.removal import find_removal, remove
+from store.failures import read_failures
 from store.features import create_features, write_clip_features
+from store.files import StoreFolder
 from store.store import Store
 from tests.clips_on_disk import SMALL_FLAGS, Commands, write_small_dataset
 from tests.stores import tree_digest
@@ -72,6 +74,17 @@ def test_a_split_goes_with_all_it_has_and_can_come_back(fda: Commands, manifest:
     assert (last.code, "has no other split" in last.err) == (1, True)
     assert fda("preprocess", manifest, place, *FLAGS).code == 0
     assert set(whole) == set(tree_digest(place))
+
+
+def test_the_failures_of_a_split_go_with_it(fda: Commands, manifest: Path, tmp_path: Path) -> None:
+    for name in ("train_0", "test_1"):
+        (manifest.parent / f"videos/{name}.mp4").write_text("this is no video")
+    place = tmp_path / "failing"
+    assert fda("preprocess", manifest, place, *FLAGS, "--max-failed", "100%").code == 0
+    assert [failed.video_id for failed in read_failures(StoreFolder.at(place))] == ["train_0", "test_1"]
+    assert fda("remove", place, "--split", "train", "--yes").code == 0
+    assert [failed.video_id for failed in read_failures(StoreFolder.at(place))] == ["test_1"]
+    assert fda("verify", place).code == 0
 
 
 def test_what_is_not_there_is_refused_by_name(fda: Commands, place: Path) -> None:

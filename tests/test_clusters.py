@@ -18,7 +18,9 @@ from pipeline.clusters import SETTINGS, JobSettings, job_script
 from pipeline.preflight import Preflight, UnfitWorkerError, check_here
 from pipeline.resources import ONE_THREAD, WorkerMemory
 from store.claims import claimed
+from store.errors import StorePlaceError
 from store.files import StoreFolder
+from store.local import LocalFolder
 from tests.clips_on_disk import SMALL_FLAGS, Commands, write_small_dataset
 from tests.stores import make_store, tree_digest
 
@@ -246,6 +248,18 @@ def test_a_store_that_cannot_be_written_to(store_folder: StoreFolder, tmp_path: 
     shutil.rmtree(tmp_path / "store/partial")
     (tmp_path / "store/partial").write_text("in place of a folder, which stops even root")
     assert "must be able to write there" in str(preflight.problem())
+
+
+def test_a_store_that_cannot_be_read_is_a_matter_of_the_worker(
+    store_folder: StoreFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preflight = Preflight.of(store_folder)
+
+    def read(*_: object) -> bytes:
+        raise StorePlaceError("Credentials come from the environment alone")
+
+    monkeypatch.setattr(LocalFolder, "read", read)
+    assert preflight.problem() == "it cannot read the store: Credentials come from the environment alone"
 
 
 def test_the_claim_of_the_run_proves_the_store_to_be_the_same(store_folder: StoreFolder, tmp_path: Path) -> None:
