@@ -12,7 +12,7 @@ from cli.writing import exit_by_failures, print_failures, writing
 from pipeline.finalise import Finalised, finalise
 from pipeline.runs import RunClock, recorded_run
 from store.arrays import JSON
-from store.clips import FRAMES_STAGE
+from store.commits import FRAMES_STAGE
 from store.failures import FAILURES_NAME
 from store.files import StoreFolder
 from store.store import Store

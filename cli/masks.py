@@ -23,7 +23,7 @@ from pipeline.resources import WorkerMemory
 from pipeline.runs import RunClock, recorded_run
 from pipeline.software import FRAME_SOFTWARE, software_versions
 from store.arrays import JSON
-from store.clips import masks_stage
+from store.commits import masks_stage
 from store.store import Store
 
 

@@ -38,7 +38,7 @@ from pipeline.software import FRAME_SOFTWARE, software_versions
 from pipeline.sources import SourceCheck
 from store.arrays import JSON
 from store.claims import ANY_STAGE
-from store.clips import FRAMES_STAGE, masks_stage
+from store.commits import FRAMES_STAGE, masks_stage
 from store.files import StoreFolder
 from store.growth import Growth
 from store.store import Store, check_place, remove_store

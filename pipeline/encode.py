@@ -17,8 +17,8 @@ from pipeline.partition import WHOLE, Partition
 from pipeline.plan import Plan, Tally, make_plan
 from pipeline.software import MODEL_SOFTWARE, software_versions
 from store.arrays import JSON
-from store.clips import FRAMES_STAGE, ClipReader, clips_identity, input_digests, masks_stage, outcomes_of, slot_checksum
-from store.commits import VideoOutcome, commit_name, file_digest
+from store.clips import ClipReader, clips_identity, input_digests, outcomes_of, slot_checksum
+from store.commits import FRAMES_STAGE, VideoOutcome, commit_name, file_digest, masks_stage
 from store.errors import ShardIncompleteError
 from store.features import (
     caption_shards,

@@ -45,7 +45,7 @@ MAX_ATTEMPTS = 3
 LOCAL_WAIT_SECONDS = 300.0
 """In which a worker of this machine must have come up: a second on an idle machine, a minute on a bad network disk."""
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class Executor(Protocol):
@@ -94,7 +94,7 @@ class DaskExecutor:
         preflight: Preflight | None = None,
         *,
         wait_seconds: float | None = LOCAL_WAIT_SECONDS,
-        say: Callable[[str], None] = _LOG.warning,
+        say: Callable[[str], None] = _logger.warning,
     ) -> None:
         """Use what there is.
 

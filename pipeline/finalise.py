@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.plan import Tally
-from store.clips import FRAMES_STAGE, mask_names, masks_stage
-from store.commits import committed_of_each, remove_withdrawn
+from store.clips import mask_names
+from store.commits import FRAMES_STAGE, committed_of_each, masks_stage, remove_withdrawn
 from store.failures import write_failures
 from store.features import caption_shards, feature_names, features_stage
 from store.schema import Shard

@@ -16,8 +16,8 @@ from pipeline.plan import Plan, make_plan
 from pipeline.shard_masks import make_masks
 from pipeline.software import FRAME_SOFTWARE, software_versions
 from store.arrays import JSON
-from store.clips import FRAMES_STAGE, create_mask_arrays, masks_stage, outcomes_of, read_frames, require_committed
-from store.commits import VideoOutcome, committed_of_each
+from store.clips import create_mask_arrays, outcomes_of, read_frames, require_committed
+from store.commits import FRAMES_STAGE, VideoOutcome, committed_of_each, masks_stage
 from store.errors import NotInStoreError
 from store.files import StoreFolder
 from store.mask_sets import mask_set_names, remove_mask_set

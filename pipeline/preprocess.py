@@ -27,16 +27,9 @@ from pipeline.video.clips import DecodedClip, DecodeOptions, Resize
 from pipeline.video.sampling import UNIFORM, Sampling
 from store.arrays import JSON
 from store.catalog import Catalog
-from store.clips import (
-    FRAMES_STAGE,
-    create_clip_arrays,
-    create_mask_arrays,
-    masks_stage,
-    outcomes_of,
-    read_frames,
-)
+from store.clips import create_clip_arrays, create_mask_arrays, outcomes_of, read_frames
 from store.codecs import CodecName
-from store.commits import CommitRecord, committed_of_each
+from store.commits import FRAMES_STAGE, CommitRecord, committed_of_each, masks_stage
 from store.files import StoreFolder, check_name
 from store.growth import Growth, create_store
 from store.jpeg import MAX_SIDE

@@ -7,8 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 from store.arrays import JSON
-from store.clips import masks_stage
-from store.commits import WITHDRAWN_FOLDER
+from store.commits import WITHDRAWN_FOLDER, masks_stage
 from store.errors import NotInStoreError, StoreMissingError
 from store.failures import read_failures, write_failures
 from store.features import feature_names, remove_features

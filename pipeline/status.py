@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from pipeline.plan import Tally
 from store.arrays import JSON
-from store.clips import FRAMES_STAGE, mask_names, masks_stage
-from store.commits import commit_name, committed_of_each, read_commit
+from store.clips import mask_names
+from store.commits import FRAMES_STAGE, commit_name, committed_of_each, masks_stage, read_commit
 from store.errors import StoreFormatError
 from store.failures import FailedVideo
 from store.features import caption_shards, feature_names, features_stage

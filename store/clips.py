@@ -15,14 +15,17 @@ from store.chunks import ChunkReader, in_threads, read_shard
 from store.clip_arrays import clips_name, frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
 from store.codecs import codec_named
 from store.commits import (
+    FRAMES_STAGE,
     CommitRecord,
     VideoOutcome,
+    command_of,
     commit_name,
     commit_shard,
     committed,
     committed_of_each,
     file_digest,
     kept_record,
+    masks_stage,
     read_commit,
     withdraw_commit,
     withdrawn_name,
@@ -31,9 +34,6 @@ from store.errors import NotInStoreError, ShardDamagedError, ShardIncompleteErro
 from store.files import WrittenFile, check_name
 from store.schema import Shard
 from store.store import Store
-
-FRAMES_STAGE = "frames"
-
 
 NUM_READ_THREADS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 """Threads that read one batch: more than four wait for memory."""
@@ -95,11 +95,6 @@ class ClipBatch:
     """Shape (num_clips, num_frames, height, width); True where something moves."""
     is_frame: NDArray[np.bool_]
     """Shape (num_clips, num_frames); False where a clip has fewer frames than the store has room for."""
-
-
-def masks_stage(name: str) -> str:
-    """The stage that makes the mask set `name`."""
-    return f"masks/{name}"
 
 
 def create_clip_arrays(store: Store, attributes: Mapping[str, JSON]) -> None:
@@ -286,8 +281,14 @@ def outcomes_of(store: Store, shard: Shard, stage: str = FRAMES_STAGE) -> tuple[
     """
     record = read_commit(store.folder, shard, stage)
     if record is None:
-        raise ShardIncompleteError(f"shard {shard.key} of {store.place} has no {stage} yet: {_remedy(stage)}")
+        raise _has_none(store, shard, stage)
     return record.outcomes
+
+
+def _has_none(store: Store, shard: Shard, stage: str) -> ShardIncompleteError:
+    return ShardIncompleteError(
+        f"shard {shard.key} of {store.place} has no {stage} yet: run {command_of(stage)} to the end"
+    )
 
 
 def require_committed(store: Store, shard: Shard, stage: str) -> CommitRecord:
@@ -300,19 +301,9 @@ def require_committed(store: Store, shard: Shard, stage: str) -> CommitRecord:
     if record is None:
         raise ShardIncompleteError(
             f"shard {shard.key} of {store.place} has no {stage} yet, has lost some, or has some that are older "
-            f"than what they were made from: {_remedy(stage)}"
+            f"than what they were made from: run {command_of(stage)} to the end"
         )
     return record
-
-
-def _remedy(stage: str) -> str:
-    """The command that makes what a stage owes."""
-    if stage == FRAMES_STAGE:
-        return "run its `fda preprocess` to the end"
-    name = stage.split("/")[1]
-    if stage == masks_stage(name):
-        return f"run `fda masks --name {name}` with its options, or `fda preprocess` where it made them, to the end"
-    return f"run its `fda encode --features {name}` to the end"
 
 
 def input_digests(store: Store, shard: Shard, stages: Sequence[str]) -> dict[str, str]:
@@ -325,7 +316,7 @@ def input_digests(store: Store, shard: Shard, stages: Sequence[str]) -> dict[str
     for stage in stages:
         digest = file_digest(store.folder, commit_name(shard, stage))
         if digest is None:
-            raise ShardIncompleteError(f"shard {shard.key} of {store.place} has no {stage} yet: {_remedy(stage)}")
+            raise _has_none(store, shard, stage)
         digests[commit_name(shard, stage)] = digest
     return digests
 

@@ -27,6 +27,7 @@ from store.store import Store
 WITHDRAWN_FOLDER = "withdrawn"
 """Records whose shards are being written again: what of them still holds is kept, should that be cut short."""
 
+FRAMES_STAGE = "frames"
 _METADATA_KEY = "fda.commit"
 _READ_AT_ONCE = 64
 """Records that are on their way from an object store at a time."""
@@ -169,6 +170,23 @@ def withdrawn_name(shard: Shard, stage: str) -> str:
     'withdrawn/test/frames/00003.parquet'
     """
     return commit_name(shard, stage).replace("commits", WITHDRAWN_FOLDER, 1)
+
+
+def masks_stage(name: str) -> str:
+    """The stage that makes the mask set `name`."""
+    return f"masks/{name}"
+
+
+def command_of(stage: str) -> str:
+    """The command that makes a stage, for the end of a sentence.
+
+    >>> command_of("features/mine/text")
+    'its `fda encode --features mine`'
+    """
+    kind, _, rest = stage.partition("/")
+    if kind == "masks":
+        return f"`fda masks --name {rest}` with its options, or `fda preprocess` where it made them,"
+    return f"its `fda encode --features {rest.split('/')[0]}`" if kind == "features" else "its `fda preprocess`"
 
 
 def captions_input(shard: Shard) -> str:

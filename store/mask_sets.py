@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from store.clips import mask_names, masks_stage
+from store.clips import mask_names
+from store.commits import masks_stage
 from store.files import check_name
 from store.store import Store
 

@@ -16,7 +16,7 @@ from itertools import islice
 from store.catalog import Catalog
 from store.claims import Claim, claims_on
 from store.clip_arrays import clips_name, frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
-from store.clips import FRAMES_STAGE, masks_stage
+from store.commits import FRAMES_STAGE, masks_stage
 from store.features import caption_shards, feature_specs, features_stage
 from store.files import CLAIMS_FOLDER, PARTIAL_FOLDER, StoreFolder
 from store.processes import is_running

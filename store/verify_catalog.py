@@ -7,12 +7,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from store.arrays import GROUP_METADATA, ArraySpec, array_identity, array_metadata, differences, group_names
 from store.catalog import CAPTIONS_NAME, VIDEOS_NAME, Catalog
+from store.commits import FRAMES_STAGE, command_of
 from store.errors import StoreFormatError, StoreMissingError
 from store.files import StoreFolder
 from store.schema import SplitLayout
 from store.seal import is_sealed
 from store.store import MANIFEST_NAME, Manifest, Store
-from store.verify_findings import Finding, Kind, Mend, command_of
+from store.verify_findings import Finding, Kind, Mend
 
 CATALOG_REMEDY = (
     "run its `fda preprocess` again, if it was killed while it took over other captions; else "
@@ -133,7 +134,7 @@ def verify_array(
             metadata, so nothing of the stage counts without them; what made frames is in the manifest.
     """
     name = f"{spec.name}/zarr.json"
-    is_clip = stage == "frames"
+    is_clip = stage == FRAMES_STAGE
     wanted = array_metadata(spec, {"software": dict(store.manifest.software), "options": dict(store.manifest.options)})
     if name not in listed:
         if not any(one.startswith("commits/") for one in its_files):
@@ -144,7 +145,7 @@ def verify_array(
         what = _wrong(content, wanted, spec, is_clip=is_clip)
         if what is None and json.loads(content)["shape"][0] < spec.num_rows:
             what = "the store has grown since it was written: the array has fewer rows than the catalogue"
-            again = f"run its `{command_of(stage)}` again"
+            again = f"run {command_of(stage)} again"
             return Finding(Kind.UNFINISHED, name, what, again, split=split, stage=stage)
         if what is None and json.loads(content)["shape"][0] > spec.num_rows:
             what = "the array has more rows than the catalogue"
@@ -156,7 +157,7 @@ def verify_array(
         mend = Mend(remove=(*its_files, *([name] if name in listed else [])))
         remedy = (
             f"put it back from a copy; else `fda verify --repair` removes {stage} of split {split!r}, for nothing says "
-            f"any more what made it, and `{command_of(stage)}` makes it anew"
+            f"any more what made it, and {command_of(stage)} makes it anew"
         )
     return Finding(Kind.ARRAY_DAMAGED, name, what, remedy, split=split, stage=stage, mend=mend)
 

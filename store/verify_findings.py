@@ -102,15 +102,3 @@ class Finding:
 
 
 REPAIR = "`fda verify --repair` removes it, and the next run of the command that made it makes it anew"
-
-
-def command_of(stage: str) -> str:
-    """The command that makes a stage.
-
-    >>> command_of("masks/low"), command_of("features/mine/text")
-    ('fda masks --name low', 'fda encode --features mine')
-    """
-    kind, _, rest = stage.partition("/")
-    if kind == "masks":
-        return f"fda masks --name {rest}"
-    return f"fda encode --features {rest.split('/')[0]}" if kind == "features" else "fda preprocess"

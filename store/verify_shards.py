@@ -13,14 +13,13 @@ import numpy as np
 from store.arrays import NOT_STORED, ArraySpec, checksum_of
 from store.catalog import Catalog
 from store.chunks import read_shard
-from store.commits import CommitRecord, commit_name, input_digest, withdrawn_name
+from store.commits import FRAMES_STAGE, CommitRecord, command_of, commit_name, input_digest, withdrawn_name
 from store.errors import ShardDamagedError, StoreFormatError, StoreMissingError
 from store.schema import Shard
 from store.store import Store
-from store.verify_findings import REPAIR, Finding, Kind, Mend, command_of
+from store.verify_findings import REPAIR, Finding, Kind, Mend
 from store.verify_reading import read_through
 
-FRAMES_STAGE = "frames"
 _COLUMNS = ("video_id", "row", "status", "filled", "checksum")
 """Of the outcomes in a record; all of it is vouched for by its seal."""
 
@@ -43,8 +42,6 @@ class ShardVerdict:
     findings: tuple[Finding, ...]
     owed: tuple[tuple[str, Shard], ...]
     """Stages that owe it."""
-    num_files: int
-    """Read, or with `is_quick` looked at."""
     num_bytes: int
     names: tuple[str, ...]
     """Files that are accounted for."""
@@ -69,9 +66,7 @@ class ShardVerifier:
         for stage in stages:
             if shard_index < len(stage.shards):
                 self._verify_stage(stage, stage.shards[shard_index], state)
-        return ShardVerdict(
-            tuple(state.findings), tuple(state.owed), state.num_files, state.num_bytes, tuple(state.names)
-        )
+        return ShardVerdict(tuple(state.findings), tuple(state.owed), state.num_bytes, tuple(state.names))
 
     def _verify_stage(self, stage: Stage, shard: Shard, state: _State) -> None:
         name = commit_name(shard, stage.name)
@@ -142,7 +137,6 @@ class ShardVerifier:
         """Whether the files of a shard are those that its record vouches for."""
         for written in record.files:
             size = self.listed.get(written.name)
-            state.num_files += size is not None
             if size is None:
                 what = "it is gone, and its commit record is there"
                 yield Finding(Kind.CHUNK_MISSING, written.name, what, REPAIR, mend=mend)
@@ -222,7 +216,7 @@ class ShardVerifier:
                 digest = self._other_digest(its)
             if digest != sha256:
                 what = f"it was made from another {its} than the one that is there now"
-                remedy = f"run its `{command_of(stage.name)}` again, which makes it anew"
+                remedy = f"run {command_of(stage.name)} again, which makes it anew"
                 yield Finding(Kind.STALE, name, what, remedy, mend=mend)
                 return
 
@@ -242,7 +236,6 @@ class _State:
     names: list[str] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     """Name -> sha256 of the records of this shard that are sound."""
-    num_files: int = 0
     num_bytes: int = 0
 
 
@@ -263,7 +256,7 @@ def _uncommitted(names: Sequence[str], stage: str) -> Iterator[Finding]:
             Kind.UNCOMMITTED,
             name,
             "no commit record vouches for it: a run was killed before it wrote that, or the record is gone",
-            f"nothing reads it: the next `{command_of(stage)}` writes it anew",
+            f"nothing reads it: the next run of {command_of(stage)} writes it anew",
             mend=Mend((name,)),
         )
 

@@ -10,12 +10,10 @@ import pytest
 import zarr
 
 from store.clips import (
-    FRAMES_STAGE,
     ClipReader,
     ShardFrames,
     input_digests,
     mask_attributes,
-    masks_stage,
     outcomes_of,
     read_frames,
     read_next_grey,
@@ -25,7 +23,7 @@ from store.clips import (
     write_masks,
 )
 from store.codecs import CodecName
-from store.commits import CommitRecord, commit_name, committed
+from store.commits import FRAMES_STAGE, CommitRecord, commit_name, committed, masks_stage
 from store.errors import NotInStoreError, ShardIncompleteError, StoreFormatError
 from tests.stores import MASKS, clip_frames, clip_masks, fill_shard, fill_store, make_store, outcomes, tree_digest
 

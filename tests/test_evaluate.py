@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.evaluate import TooManyMissingError, evaluate
-from store.clips import FRAMES_STAGE, input_digests, masks_stage, outcomes_of
+from store.clips import input_digests, outcomes_of
+from store.commits import FRAMES_STAGE, masks_stage
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.features import caption_shards, create_features, write_clip_features, write_text_features
 from store.store import Store

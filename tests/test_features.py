@@ -7,8 +7,8 @@ import pytest
 import zarr
 
 import store.features
-from store.clips import FRAMES_STAGE, input_digests, masks_stage, outcomes_of
-from store.commits import committed
+from store.clips import input_digests, outcomes_of
+from store.commits import FRAMES_STAGE, committed, masks_stage
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError
 from store.features import (
     caption_shards,

@@ -15,17 +15,8 @@ from pipeline.executors import local_dask, run_synchronously
 from pipeline.mask_sets import create_mask_set, make_mask_set, plan_masks, summarise_masks
 from pipeline.masks import Difference, MaskOptions, clip_masks
 from pipeline.shard_masks import make_masks
-from store.clips import (
-    FRAMES_STAGE,
-    ClipReader,
-    ShardFrames,
-    create_clip_arrays,
-    masks_stage,
-    outcomes_of,
-    read_frames,
-    write_frames,
-)
-from store.commits import CommitRecord, VideoOutcome, commit_name
+from store.clips import ClipReader, ShardFrames, create_clip_arrays, outcomes_of, read_frames, write_frames
+from store.commits import FRAMES_STAGE, CommitRecord, VideoOutcome, commit_name, masks_stage
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError, StoreWriteError
 from store.files import StoreFolder, WrittenFile
 from store.growth import create_store

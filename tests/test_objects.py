@@ -27,8 +27,8 @@ from pipeline.mask_sets import create_mask_set, make_mask_set, plan_masks
 from pipeline.preprocess import open_store, plan_preprocess, preprocess
 from store.claim_files import json_name
 from store.claims import ANY_STAGE, claimed
-from store.clips import FRAMES_STAGE, input_digests, masks_stage, outcomes_of
-from store.commits import committed
+from store.clips import input_digests, outcomes_of
+from store.commits import FRAMES_STAGE, committed, masks_stage
 from store.errors import (
     ClaimLostError,
     ShardIncompleteError,

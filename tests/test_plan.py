@@ -3,8 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.plan import OwedShard, Tally, make_plan
-from store.clips import FRAMES_STAGE, masks_stage
-from store.commits import commit_name
+from store.commits import FRAMES_STAGE, commit_name, masks_stage
 from store.store import Store
 from tests.stores import MASKS, fill_shard, fill_store, make_store
 

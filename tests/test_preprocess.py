@@ -30,8 +30,8 @@ from pipeline.plan import Plan
 from pipeline.preprocess import PreprocessOptions, PreprocessResult, plan_preprocess, preprocess
 from pipeline.video.clips import DecodeOptions, VideoError
 from pipeline.video.decoding import decode_clip
-from store.clips import FRAMES_STAGE, ClipReader, masks_stage, outcomes_of, slot_checksum
-from store.commits import commit_name
+from store.clips import ClipReader, outcomes_of, slot_checksum
+from store.commits import FRAMES_STAGE, commit_name, masks_stage
 from store.errors import StoreMismatchError, StoreWriteError
 from store.files import StoreFolder, WrittenFile
 from store.jpeg import JpegCodec

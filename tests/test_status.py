@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from cli.status import command
 from pipeline.status import StageStatus, store_status
-from store.clips import FRAMES_STAGE, create_mask_arrays, masks_stage, outcomes_of, read_frames, write_frames
-from store.commits import commit_name
+from store.clips import create_mask_arrays, outcomes_of, read_frames, write_frames
+from store.commits import FRAMES_STAGE, commit_name, masks_stage
 from store.failures import FailedVideo
 from store.schema import VideoStatus
 from tests.stores import MASKS, fill_shard, fill_store, make_store, tree_digest

@@ -20,8 +20,8 @@ from pipeline.datasets import read_dataset
 from pipeline.mask_sets import create_mask_set, make_mask_set, plan_masks
 from store.catalog import CAPTIONS_NAME, VIDEOS_NAME
 from store.claims import ANY_STAGE, claimed
-from store.clips import FRAMES_STAGE, input_digests, masks_stage, outcomes_of
-from store.commits import CommitRecord, VideoOutcome, committed, read_commit
+from store.clips import input_digests, outcomes_of
+from store.commits import FRAMES_STAGE, CommitRecord, VideoOutcome, committed, masks_stage, read_commit
 from store.features import (
     caption_shards,
     create_features,

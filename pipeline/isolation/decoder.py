@@ -16,7 +16,7 @@ from pipeline.video.clips import WHOLE_VIDEO, DecodedClip, DecodeOptions, VideoE
 from pipeline.video.decoding import decode_clip
 from store.schema import VideoStatus
 
-_LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class IsolatedDecoder:
     def _outcome(self, process: DecoderProcess, request: DecodeRequest) -> DecodedClip | VideoError:
         answer = process.answer(request.options.timeout_seconds + self.grace_seconds)
         if isinstance(answer, Bug):
-            _LOG.error("a bug of the decoder, met in %s:\n%s", request.path, answer.traceback)
+            _logger.error("a bug of the decoder, met in %s:\n%s", request.path, answer.traceback)
             return VideoError(VideoStatus.UNSUPPORTED, f"a bug of the decoder: {answer.message}")
         assert isinstance(answer, DecodedClip | VideoError)
         return answer

@@ -17,8 +17,8 @@ import click
 import numpy as np
 
 from pipeline.preprocess import all_shards
-from store.clips import FRAMES_STAGE, ClipReader
-from store.commits import committed_of_each
+from store.clips import ClipReader
+from store.commits import FRAMES_STAGE, committed_of_each
 from store.errors import NotInStoreError, StoreError, StoreWriteError
 from store.features import feature_names, read_features
 from store.mask_sets import mask_set_names
