@@ -82,8 +82,12 @@ class ArraySpec:
         return self.shard_rows // self.chunk_rows
 
     def shard_name(self, index: int) -> str:
-        """The file of a shard, by Zarr's default chunk keys."""
-        return "/".join([self.name, "c", str(index), *("0" for _ in self.item_shape)])
+        """The file of a shard: Zarr's default chunk keys with dots, so that all shards lie in the array's folder.
+
+        With slashes each shard would have a folder for every axis: as many again to make and to flush, and five times
+        the inodes.
+        """
+        return f"{self.name}/" + ".".join(["c", str(index), *("0" for _ in self.item_shape)])
 
 
 def create_array(
@@ -279,6 +283,7 @@ def array_metadata(spec: ArraySpec, attributes: Mapping[str, JSON]) -> bytes:
         compressors=[*codec.compressors(chunk_bytes), Crc32cCodec()],
         fill_value=spec.fill_value,
         dimension_names=spec.dimensions,
+        chunk_key_encoding={"name": "default", "separator": "."},
         # one order, read back from a file or not
         attributes=json.loads(json.dumps({**attributes, SEAL_KEY: BLANK}, sort_keys=True)),
         zarr_format=3,

@@ -353,10 +353,10 @@ class _Judge:
     def _num_bytes(self, name: str) -> int | None:
         if self._sizes is None:
             return self._store.folder.num_bytes(name)
-        array = name.partition("/c/")[0]
+        array = name.rpartition("/")[0]
         with self._lock:
             if array not in self._sizes:
-                listed = self._store.folder.walk(f"{array}/c")
+                listed = self._store.folder.walk(array)
                 self._sizes[array] = {stored.name: stored.num_bytes for stored in listed}
             return self._sizes[array].get(name)
 

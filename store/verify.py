@@ -169,8 +169,8 @@ def _verdicts(verifier: ShardVerifier, stages: Sequence[Stage]) -> Iterator[Shar
 def _array_findings(
     store: Store, split: str, stage: Stage, listed: Mapping[str, int], by_folder: Mapping[str, Sequence[str]]
 ) -> Iterator[Finding]:
-    folders = (f"commits/{split}/{stage.name}", *(f"{spec.name}/c" for spec in stage.specs))
-    its_files = [name for folder in folders for name in by_folder.get(folder, ())]
+    folders = (f"commits/{split}/{stage.name}", *(spec.name for spec in stage.specs))
+    its_files = [name for folder in folders for name in by_folder.get(folder, ()) if not name.endswith("/zarr.json")]
     for spec in stage.specs:
         found = verify_array(store, spec, split, stage.name, listed, its_files)
         if found is not None:
@@ -178,11 +178,10 @@ def _array_findings(
 
 
 def _by_folder(listed: Iterable[str]) -> dict[str, list[str]]:
-    """Folder of records of a stage, or of chunks of an array -> its files."""
+    """Folder -> the files directly in it: records of a stage, or chunks of an array."""
     folders: dict[str, list[str]] = {}
     for name in listed:
-        array, is_chunk, _ = name.partition("/c/")
-        folders.setdefault(f"{array}/c" if is_chunk else name.rpartition("/")[0], []).append(name)
+        folders.setdefault(name.rpartition("/")[0], []).append(name)
     return folders
 
 
@@ -194,14 +193,14 @@ def _stages(store: Store, split: str, listed: Mapping[str, int]) -> tuple[tuple[
     over_videos = [Stage(FRAMES_STAGE, clips, shards)]
     masks = _names(
         listed,
-        rf"{re.escape(clips_name(split, 'masks'))}/([^/]+)/(?:zarr\.json|c/.+)",
+        rf"{re.escape(clips_name(split, 'masks'))}/([^/]+)/(?:zarr\.json|c\..+)",
         rf"commits/{re.escape(split)}/masks/([^/]+)/[0-9]+\.parquet",
     )
     over_videos += [Stage(masks_stage(name), (masks_spec(store, split, name),), shards) for name in masks]
     over_captions = []
     for name in _names(
         listed,
-        rf"features\.zarr/([^/]+)/{re.escape(split)}/(?:video|frame|text)/(?:zarr\.json|c/.+)",
+        rf"features\.zarr/([^/]+)/{re.escape(split)}/(?:video|frame|text)/(?:zarr\.json|c\..+)",
         rf"commits/{re.escape(split)}/features/([^/]+)/(?:video|text)/[0-9]+\.parquet",
     ):
         video, text = (

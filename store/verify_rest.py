@@ -46,7 +46,6 @@ def verify_rest(
         if name in accounted or name in (MANIFEST_NAME, VIDEOS_NAME, CAPTIONS_NAME) or _is_empty_group(folder, name):
             continue
         top = name.partition("/")[0]
-        array, _, chunk = name.partition("/c/")
         if name == FAILURES_NAME or _RUN.fullmatch(name):
             yield from _sealed(folder, name)
         elif found := _CLAIM.fullmatch(name):
@@ -57,7 +56,7 @@ def verify_rest(
                 yield _leftover(name, "a file that a killed run was writing")
         elif top == WITHDRAWN_FOLDER and "/" in name:
             yield _withdrawn(folder, name, listed)
-        elif chunk and array in arrays:
+        elif _is_in_array(name, arrays):
             what = "it is no chunk of its array"
             yield Finding(Kind.CHUNK_FOREIGN, name, what, "`fda verify --repair` removes it", mend=Mend((name,)))
         elif _RECORD.fullmatch(name):
@@ -66,6 +65,12 @@ def verify_rest(
         else:
             what = "it is no file of a store, and nothing reads it"
             yield Finding(Kind.FOREIGN, name, what, "remove it by hand if nobody wants it")
+
+
+def _is_in_array(name: str, arrays: Collection[str]) -> bool:
+    """Whether a file lies in the folder of an array, or below it."""
+    parts = name.split("/")
+    return any("/".join(parts[:depth]) in arrays for depth in range(3, len(parts)))
 
 
 def verify_links(folder: StoreFolder) -> Iterator[Finding]:

@@ -98,9 +98,9 @@ def test_damage_is_found_and_mended(fda: Commands, tmp_path: Path, place: str) -
         folder = StoreFolder.at(there)
         assert fda("preprocess", clips, there, *SMALL_FLAGS, "--workers", "0").code == 0
         expected = tree(folder)
-        name = "clips.zarr/test/frames/c/1/0/0/0/0"
+        name = "clips.zarr/test/frames/c.1.0.0.0.0"
         folder.write(name, expected[name][:-30] + bytes(30))
-        folder.remove("clips.zarr/test/pts_seconds/c/0/0")
+        folder.remove("clips.zarr/test/pts_seconds/c.0.0")
         assert fda("verify", there).code == 1
         ended = fda("verify", there, "--repair", "--json")
         found.append(ended.out.replace(there, "STORE"))

@@ -13,7 +13,7 @@ from store.seal import BLANK, SEAL_KEY, sealed
 from tests.clips_on_disk import SMALL_FLAGS, Commands, write_small_dataset
 from tests.stores import tree_digest
 
-FRAMES = "clips.zarr/test/frames/c/0/0/0/0/0"
+FRAMES = "clips.zarr/test/frames/c.0.0.0.0.0"
 FLAGS = (*SMALL_FLAGS, "--workers", "0")
 
 

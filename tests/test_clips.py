@@ -138,7 +138,7 @@ def test_shapes_that_do_not_agree_are_refused() -> None:
 def test_frames_whose_file_is_gone_are_not_read_as_black(tmp_path: Path) -> None:
     store = make_store(tmp_path, 3)
     fill_store(store)
-    store.folder.remove("clips.zarr/test/frames/c/0/0/0/0/0")
+    store.folder.remove("clips.zarr/test/frames/c.0.0.0.0.0")
     with pytest.raises(ShardIncompleteError, match="has lost some"):
         ClipReader(store, "test", MASKS)
 

@@ -60,5 +60,5 @@ def test_a_shard_in_which_a_video_failed_is_owed_again_on_request(tmp_path: Path
 def test_what_builds_upon_a_stage_that_is_owed_is_owed_too(tmp_path: Path) -> None:
     store = make_store(tmp_path, 3)
     fill_store(store)
-    store.folder.remove("clips.zarr/test/frames/c/0/0/0/0/0")
+    store.folder.remove("clips.zarr/test/frames/c.0.0.0.0.0")
     assert make_plan(store, store.shards("test"), STAGES).owed[0].stages == tuple(STAGES)

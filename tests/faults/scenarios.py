@@ -29,8 +29,8 @@ RETRY = ("preprocess", "first.jsonl", "STORE", "--videos", "mended", *COMMON, "-
 CHANGED = ("preprocess", "first.jsonl", "STORE", "--videos", "changed", *COMMON)
 REPAIR = ("verify", "STORE", "--repair", "--no-progress")
 DAMAGE = (
-    *("damage", "clips.zarr/test/frames/c/0/0/0/0/0", "clips.zarr/test/masks/other/zarr.json", "clips.zarr/zarr.json"),
-    *("commits/train/masks/default/00000.parquet", "features.zarr/mine/train/video/c/0/0", "catalog/failures.parquet"),
+    *("damage", "clips.zarr/test/frames/c.0.0.0.0.0", "clips.zarr/test/masks/other/zarr.json", "clips.zarr/zarr.json"),
+    *("commits/train/masks/default/00000.parquet", "features.zarr/mine/train/video/c.0.0", "catalog/failures.parquet"),
 )
 """No command of `fda`: flips one bit of each file."""
 OVERWRITE_MASKS = (*OTHER_MASKS, "--threshold", "60", "--overwrite")
