@@ -84,8 +84,7 @@ class ArraySpec:
     def shard_name(self, index: int) -> str:
         """The file of a shard: Zarr's default chunk keys with dots, so that all shards lie in the array's folder.
 
-        With slashes each shard would have a folder for every axis: as many again to make and to flush, and five times
-        the inodes.
+        With slashes each shard would have a folder for every axis: three times the inodes of a store.
         """
         return f"{self.name}/" + ".".join(["c", str(index), *("0" for _ in self.item_shape)])
 
