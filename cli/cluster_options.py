@@ -17,7 +17,7 @@ from cli.workers import fitting_workers
 from pipeline.clusters import SETTINGS, WAIT_SECONDS, JobSettings, connected, job_cluster, job_script
 from pipeline.executors import Executor, local_dask, run_synchronously
 from pipeline.preflight import Preflight
-from pipeline.resources import WorkerMemory
+from pipeline.resources import NeedsMemory
 
 _ADDRESS = re.compile(r"(tcp|tls)://[^\s/:]+|(tcp|tls)://\[[0-9a-fA-F:]+\]")
 
@@ -33,7 +33,7 @@ class WorkerPlace:
     wait_seconds: float | None = None
     """For how long to wait for workers; None is for ever."""
 
-    def check(self, workers: int | None, memory: WorkerMemory) -> None:
+    def check(self, workers: int | None, memory: NeedsMemory) -> None:
         """Refuse what cannot work, before anything begins.
 
         Args:
@@ -59,7 +59,7 @@ class WorkerPlace:
         self,
         wanted: int,
         num_shards: int,
-        memory: WorkerMemory,
+        memory: NeedsMemory,
         preflight: Callable[[], Preflight],
         *,
         alone: str,

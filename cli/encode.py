@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import click
 
-from cli.models import load, load_trained
+from cli.cluster_options import WorkerPlace, cluster_options
+from cli.encode_plan import (
+    LEAST_COSINE,
+    LEAST_SPEEDUP,
+    Measured,
+    choose_precision,
+    dry_run,
+    measure,
+    memory_of,
+    print_dry_run,
+    say_measured,
+)
+from cli.models import ReadyModel, load, model_source
 from cli.options import (
     alpha_option,
     device_option,
@@ -20,14 +33,23 @@ from cli.options import (
     shared_options,
     wait_option,
 )
-from cli.output import plural, print_json, print_table, say
+from cli.output import FAILED, plural, print_json, print_table, say
 from cli.progress import progress_listener
 from cli.writing import writing
+from encoders.devices import peak_memory_mib
+from encoders.encoding import Encoder
+from encoders.model import Pooling
+from encoders.precision import Precision
 from pipeline.alpha import AlphaSource
-from pipeline.encode import EncodeOptions, SplitEncoded, encode, feature_identity
+from pipeline.encode import EncodeOptions, SplitEncoded, SplitPlan, encode, feature_identity, made_with, plan_encode
+from pipeline.encode_shards import EncoderHere, EncoderOfWorker, Encoders
+from pipeline.executors import run_synchronously
 from pipeline.partition import WHOLE, Partition
+from pipeline.preflight import Preflight
 from pipeline.runs import RunClock, recorded_run
+from pipeline.software import MODEL_SOFTWARE
 from store.arrays import JSON
+from store.features import FrameDtype, read_alpha_cosines
 from store.files import check_name
 from store.store import Store
 
@@ -40,11 +62,49 @@ from store.store import Store
 @click.option("--split", "splits", multiple=True, help="Encode this split; may be repeated. [default: all]")
 @mask_option
 @alpha_option
+@click.option(
+    "--pooling",
+    type=click.Choice([str(pooling) for pooling in Pooling]),
+    help="How frames become a video. unit-mean: of features at unit norm, as CLIP4Clip does it.  "
+    "[default: mean, or what the checkpoint was trained with]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", *(str(precision) for precision in Precision)]),
+    default="auto",
+    show_default=True,
+    help="auto: bf16 where the device is made for it, measured to be faster and as good; else fp32.",
+)
+@click.option(
+    "--frame-dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Numbers that the features of frames are kept in; float16 takes half the room.",
+)
+@click.option(
+    "--sensitivity",
+    "sensitivity_every",
+    type=click.IntRange(min=0),
+    default=32,
+    show_default=True,
+    metavar="N",
+    help="Encode every N-th video with an alpha of all ones too, to see what the alpha does; 0: none.",
+)
 @seed_option
 @device_option
+@click.option(
+    "--batch-frames",
+    type=click.IntRange(min=1),
+    help="Frames at once; halved where memory runs out.  [default: 64 on a CPU, 192 on a GPU]",
+)
+@click.option("--compile", "compiled", is_flag=True, help="Compile the vision tower: minutes once, for some percent.")
+@click.option("--workers", type=click.IntRange(min=1), help="Of --cluster: how many to start.")
+@cluster_options
 @partition_option
 @wait_option
 @click.option("--overwrite", is_flag=True, help="Remove the features of these splits first, if there are any.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Say what would be loaded and encoded, and end.")
 @shared_options
 def command(
     store_place: str,
@@ -53,68 +113,164 @@ def command(
     model: str | None,
     pretrained: str | None,
     alpha_checkpoint: Path | None,
+    activation: str | None,
     splits: Sequence[str],
     mask_name: str,
-    alpha: str,
+    alpha: str | None,
+    pooling: str | None,
+    precision: str,
+    frame_dtype: FrameDtype,
+    sensitivity_every: int,
     seed: int,
     device: str,
+    batch_frames: int | None,
+    compiled: bool,
+    workers: int | None,
+    place: WorkerPlace,
     partition: Partition,
     wait: bool,
     overwrite: bool,
+    is_dry: bool,
     as_json: bool,
     progress: bool | None,
 ) -> None:
     """Embed the clips and captions of STORE, and cache the embeddings in it under a name.
 
     Killed and started again, it goes on where it was. Features of the same name are never mixed: where the weights, the
-    masks or anything else that made them differ, the command refuses and says what differs.
+    masks or anything else that made them differ, the command refuses and says what differs. --dry-run shows what would
+    be loaded, tensor by tensor.
     """
     clock = RunClock()
-    if checkpoint and (model or pretrained or alpha_checkpoint):
-        raise click.UsageError("--checkpoint holds the model and its weights: give it alone")
+    source = model_source(checkpoint, model, pretrained, alpha_checkpoint, activation, seed=seed)
     if overwrite and partition != WHOLE:
         raise click.UsageError("--overwrite would remove what the other parts have made: `fda remove` it first")
+    if workers is not None and place.jobs is None:
+        raise click.UsageError("--workers is for --cluster: this process encodes alone, on all cores or on the GPU")
+    check_name("feature set", features)
     store = Store.open(store_place)
+    ready = load(source, device)
     options = EncodeOptions(
         features=features,
         splits=tuple(splits) or tuple(store.manifest.splits),
         mask_name=mask_name,
-        alpha=AlphaSource(alpha),
-        shuffle_seed=seed,
+        alpha=AlphaSource(alpha or "masks"),
+        seed=seed,
+        pooling=Pooling(pooling or str(ready.loaded.metadata.get("pooling", Pooling.MEAN))),
+        frame_dtype=frame_dtype,
+        sensitivity_every=sensitivity_every,
     )
-    loaded = (
-        load_trained(checkpoint, device=device)
-        if checkpoint
-        else load(model, pretrained, alpha_checkpoint, seed=seed, device=device)
-    )
-    say(f"weights: {loaded.report.summary()}")
-    check_name("feature set", features)
-    made_with = {
-        "splits": options.splits,
-        "partition": str(partition),
-        **feature_identity(store, loaded, options, options.splits[0]),
-    }
-    with ExitStack() as stack:
-        stages = [f"features/{features}/{split}" for split in options.splits]
-        inputs = {key: value for key, value in made_with.items() if key != "partition"}
-        folder = stack.enter_context(writing(store.folder, "encode", stages, partition, inputs, wait=wait))
-        run = stack.enter_context(recorded_run(folder, "encode", clock, made_with))
+    make = partial(_make_encoder, ready, options, batch_frames, compiled)
+    options, encoder, measured = _in_precision(precision, store, ready, options, partition, make, overwrite=overwrite)
+    memory = memory_of(store, ready, encoder, options)
+    if is_dry:
+        plans = plan_encode(store, ready.loaded, options, partition)
+        found = dry_run(store, ready, options, plans, memory, measured)
+        if as_json:
+            print_json(found)
+        else:
+            print_dry_run(found, ready, plans)
+        refused = any(split["refused"] for split in found["splits"])  # type: ignore[union-attr, index, call-overload]
+        click.get_current_context().exit(FAILED if refused and not overwrite else 0)
+    place.check(workers, memory)
+    inputs = {"splits": options.splits, **feature_identity(store, ready.loaded, options, options.splits[0])}
+    stages = [f"features/{features}/{split}" for split in options.splits]
+    with writing(store.folder, "encode", stages, partition, inputs, wait=wait) as folder, ExitStack() as stack:
+        claimed = Store.open(folder)
+        run = stack.enter_context(recorded_run(folder, "encode", clock, {**inputs, "partition": str(partition)}))
         listener = stack.enter_context(progress_listener("encode", progress))
-        encoded = encode(Store.open(folder), loaded, options, listener, overwrite=overwrite, partition=partition)
-        run.result = summary = _summary(store, features, encoded, clock)
+        num_owed = 1 if overwrite else _num_owed(plan_encode(claimed, ready.loaded, options, partition))
+        executor, num_workers = stack.enter_context(
+            place.executor(
+                workers or 0,
+                num_owed,
+                memory,
+                partial(Preflight.of, folder, distributions=MODEL_SOFTWARE),
+                alone=f"in this process, on {ready.device}",
+                remedy="--batch-frames makes them smaller",
+            )
+        )
+        encoders: Encoders = EncoderHere(encoder)
+        if executor is not run_synchronously:
+            encoders = EncoderOfWorker(
+                source, ready.loaded.report.sha256, device, encoder.precision, options.pooling, batch_frames, compiled
+            )
+        encoded = encode(
+            claimed,
+            ready.loaded,
+            options,
+            encoders,
+            listener,
+            overwrite=overwrite,
+            partition=partition,
+            executor=executor,
+        )
+        stack.close()
+        run.result = summary = {
+            **_summary(claimed, options, encoded, clock),
+            "workers": num_workers,
+            "device": str(ready.device),
+            "precision": options.precision,
+            "cosine_to_fp32": None if measured is None else round(measured.cosine, 6),
+            "peak_memory_mib": peak_memory_mib(ready.device),
+        }
     if as_json:
         print_json(summary)
     else:
-        _print(features, encoded, clock)
+        _print(summary, encoded, clock)
 
 
-def _summary(store: Store, features: str, encoded: Sequence[SplitEncoded], clock: RunClock) -> dict[str, JSON]:
+def _make_encoder(
+    ready: ReadyModel, options: EncodeOptions, batch_frames: int | None, compiled: bool, precision: Precision
+) -> Encoder:
+    return Encoder(
+        ready.loaded.model,
+        precision=precision,
+        pooling=options.pooling,
+        batch_frames=batch_frames,
+        compiled=compiled,
+    )
+
+
+def _num_owed(plans: Sequence[SplitPlan]) -> int:
+    return sum(len(plan.clips.owed) + len(plan.captions.owed) for plan in plans)
+
+
+def _in_precision(
+    asked: str,
+    store: Store,
+    ready: ReadyModel,
+    options: EncodeOptions,
+    partition: Partition,
+    make: partial[Encoder],
+    *,
+    overwrite: bool,
+) -> tuple[EncodeOptions, Encoder, Measured | None]:
+    """Settle the precision; what `auto` took is measured, and dropped where it is no faster or not the same."""
+    is_given = asked != "auto" or any(made_with(store, options.features, split) for split in options.splits)
+    chosen = choose_precision(asked, store, ready, options)
+    options = replace(options, precision=chosen)
+    encoder = make(Precision(chosen))
+    if chosen == Precision.FP32:
+        return options, encoder, None
+    measured = measure(store, ready, encoder, plan_encode(store, ready.loaded, options, partition), options)
+    say_measured(chosen, measured)
+    if is_given or measured is None or (measured.cosine >= LEAST_COSINE and measured.speedup >= LEAST_SPEEDUP):
+        return options, encoder, measured
+    say(f"so it is fp32: bf16 is to be {LEAST_SPEEDUP}x as fast, at a cosine of {LEAST_COSINE}")
+    return replace(options, precision=str(Precision.FP32)), make(Precision.FP32), None
+
+
+def _summary(store: Store, options: EncodeOptions, encoded: Sequence[SplitEncoded], clock: RunClock) -> dict[str, JSON]:
     num_encoded = sum(one.num_clips_encoded for one in encoded)
     return {
         "store": store.place,
-        "features": features,
+        "features": options.features,
         "splits": [
-            {**{key: value for key, value in asdict(one).items() if key != "tally"}, "num_videos": one.tally.num_videos}
+            {
+                **{key: value for key, value in asdict(one).items() if key != "tally"},
+                "num_videos": one.tally.num_videos,
+                "alpha_cosine": _alpha_cosine(store, options, one),
+            }
             for one in encoded
         ],
         "seconds": round(clock.seconds, 3),
@@ -122,7 +278,15 @@ def _summary(store: Store, features: str, encoded: Sequence[SplitEncoded], clock
     }
 
 
-def _print(features: str, encoded: Sequence[SplitEncoded], clock: RunClock) -> None:
+def _alpha_cosine(store: Store, options: EncodeOptions, encoded: SplitEncoded) -> float | None:
+    """Mean cosine of videos to themselves with an alpha of all ones, of those that were measured."""
+    cosines = read_alpha_cosines(store, options.features, encoded.split)
+    return round(float(cosines.mean()), 4) if len(cosines) else None
+
+
+def _print(summary: dict[str, JSON], encoded: Sequence[SplitEncoded], clock: RunClock) -> None:
+    splits = summary["splits"]
+    assert isinstance(splits, list)
     rows = [
         [
             one.split,
@@ -131,13 +295,18 @@ def _print(features: str, encoded: Sequence[SplitEncoded], clock: RunClock) -> N
             f"{one.num_captions:,}",
             f"{one.num_captions_encoded:,}",
             f"{one.num_captions_truncated:,}",
+            "-" if split["alpha_cosine"] is None else f"{split['alpha_cosine']:.3f}",
         ]
-        for one in encoded
+        for one, split in zip(encoded, splits, strict=True)
     ]
     print_table(
-        f"features {features}",
-        ["split", "videos with features", "encoded now", "captions", "encoded now", "of these cut"],
+        f"features {summary['features']}, {summary['precision']}",
+        ["split", "videos with features", "encoded now", "captions", "encoded now", "of these cut", "cosine to ones"],
         rows,
     )
     num_encoded = sum(one.num_clips_encoded for one in encoded)
-    say(f"{plural(num_encoded, 'video')} in {clock.seconds:.1f} s, loading the model included")
+    num_frames = sum(one.num_frames_encoded for one in encoded)
+    say(
+        f"{plural(num_encoded, 'video')} ({num_frames / clock.seconds:.0f} frames/s) in {clock.seconds:.1f} s, loading "
+        f"the model included; at most {summary['peak_memory_mib']:,} MiB on {summary['device']}"
+    )

@@ -10,6 +10,7 @@ import click
 from cli.options import Limit, shared_options
 from cli.output import plural, print_json, print_table
 from pipeline.evaluate import Evaluation, evaluate
+from pipeline.pooling import POOLINGS
 from pipeline.retrieval import RetrievalMetrics
 from store.store import Store
 
@@ -30,12 +31,18 @@ METRIC_COLUMNS = ("R@1", "R@5", "R@10", "MdR", "MnR")
     show_default=True,
     help="Refuse to score where more videos of the split than this have no features.",
 )
+@click.option(
+    "--pooling",
+    type=click.Choice(list(POOLINGS)),
+    help="Pool the cached features of frames anew, without encoding.  [default: the features of videos as cached]",
+)
 @shared_options
 def command(
     store_place: str,
     features: str,
     split: str,
     max_missing: Callable[[int], float],
+    pooling: str | None,
     as_json: bool,
     progress: bool | None,
 ) -> None:
@@ -46,7 +53,7 @@ def command(
     """
     store = Store.open(store_place)
     num_expected = store.layout(split).num_videos
-    result = evaluate(store, features, split, max_missing(num_expected) / num_expected)
+    result = evaluate(store, features, split, max_missing(num_expected) / num_expected, pooling)
     if as_json:
         print_json(to_json(result))
         return
@@ -57,8 +64,13 @@ def command(
     print_table(f"{features} on {split}", ["", *METRIC_COLUMNS], rows)
     click.echo(
         f"{plural(result.num_captions, 'caption')} x {plural(result.num_videos, 'video')} "
-        f"({result.num_videos} of {plural(result.num_videos_expected, 'video')} used); protocol {result.protocol}"
+        f"({result.num_videos} of {plural(result.num_videos_expected, 'video')} used); protocol {result.protocol}; "
+        f"pooling {result.pooling}"
     )
+    if result.alpha_cosine is not None:
+        click.echo(f"mean cosine of videos to themselves with an alpha of all ones: {result.alpha_cosine:.3f}")
+    if result.chosen_on_test:
+        click.echo("THE MODEL WAS CHOSEN BY ITS SCORE ON TEST VIDEOS (--choose-on-test)")
 
 
 def metric_cells(metrics: RetrievalMetrics) -> list[str]:
@@ -82,6 +94,9 @@ def to_json(result: Evaluation) -> dict[str, JSON]:
         "num_videos_expected": result.num_videos_expected,
         "num_captions": result.num_captions,
         "num_captions_expected": result.num_captions_expected,
+        "pooling": result.pooling,
+        "alpha_cosine": result.alpha_cosine,
+        "chosen_on_test": result.chosen_on_test,
         "text_to_video": dict(result.metrics.text_to_video.to_dict()),
         "video_to_text": dict(result.metrics.video_to_text.to_dict()),
         "made_by": dict(result.attributes),

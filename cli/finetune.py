@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from cli.models import load
+from cli.models import load, model_source
 from cli.options import (
     alpha_option,
     device_option,
@@ -21,14 +22,27 @@ from cli.options import (
 )
 from cli.output import print_json, print_table, say
 from cli.progress import progress_listener
-from encoders.recipes import load_preset, preset_names
-from encoders.training import TrainOptions
+from encoders.devices import find_device
+from encoders.ranks import Ranks, joined_ranks
 from pipeline.alpha import AlphaSource
-from pipeline.checkpoint import FinetuneResult, is_finished, read_history, remove_checkpoint
-from pipeline.finetune import FinetuneOptions, checkpoint_identity, finetune
+from pipeline.checkpoint import FinetuneResult, is_finished, locked, read_history, remove_checkpoint
+from pipeline.events import Listener, ignore_events
+from pipeline.finetune import checkpoint_identity, finetune
+from pipeline.presets import Preset, clip_differences, load_preset, preset_folder, preset_names
 from pipeline.runs import RunClock, recorded_run
+from pipeline.training_data import FinetuneOptions
 from store.arrays import JSON
+from store.clips import mask_attributes
 from store.store import Store
+
+
+def _print_preset(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    if value not in preset_names():
+        raise click.BadParameter(f"{value!r} is none of {', '.join(preset_names())}", ctx, param)
+    click.echo((preset_folder() / f"{value}.toml").read_text(encoding="utf-8"), nl=False)
+    ctx.exit()
 
 
 @click.command("finetune")
@@ -40,10 +54,50 @@ from store.store import Store
     show_default=True,
     help=f"A model and how to train it: {', '.join(preset_names())}, or a TOML file of the same form.",
 )
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a [finetune] value of the preset.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a value of the preset's [finetune] or [batches].",
+)
+@click.option(
+    "--print-preset",
+    metavar="NAME",
+    is_eager=True,
+    expose_value=False,
+    callback=_print_preset,
+    help="Print a preset to copy and edit, and end.",
+)
 @model_options
 @mask_option
 @alpha_option
+@click.option("--train-split", default="train", show_default=True, help="Train on this split.")
+@click.option(
+    "--val-split",
+    default="val",
+    show_default=True,
+    help="Choose the best epoch by this split; where there is none, by --hold-out of the training videos.",
+)
+@click.option(
+    "--hold-out",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.1,
+    show_default=True,
+    help="Part of the training videos that is held out where there is no --val-split.",
+)
+@click.option(
+    "--choose-on-test",
+    is_flag=True,
+    help="Allow --val-split to be a test split, as CLIP4Clip does it: stamped on the checkpoint and on what it makes.",
+)
+@click.option(
+    "--save-minutes",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="Between two states that training can be resumed at; there is one after each epoch, too.",
+)
 @seed_option
 @device_option
 @click.option("--overwrite", is_flag=True, help="Remove the checkpoint first, if there is one.")
@@ -56,47 +110,101 @@ def command(
     model: str | None,
     pretrained: str | None,
     alpha_checkpoint: Path | None,
+    activation: str | None,
     mask_name: str,
-    alpha: str,
+    alpha: str | None,
+    train_split: str,
+    val_split: str,
+    hold_out: float,
+    choose_on_test: bool,
+    save_minutes: float,
     seed: int,
     device: str,
     overwrite: bool,
     as_json: bool,
     progress: bool | None,
 ) -> None:
-    """Train Alpha-CLIP on the split `train` of STORE, and keep the best epoch's weights in the folder CHECKPOINT.
+    """Train Alpha-CLIP on STORE, and keep the best epoch's weights in the folder CHECKPOINT.
+
+    Killed at any moment and started again, the same command goes on from the last state, and on the same machine ends
+    with the very same weights. Several GPUs train together: `torchrun --nproc-per-node N -m cli.main finetune ...`.
 
     The best epoch is the one with the highest text-to-video R@1 on the split `val`; where there is none, a tenth of
-    `train` is held out. CHECKPOINT holds model.safetensors, config.json and history.json.
+    `train` is held out, and training.json says which videos. log.jsonl and tensorboard/ have every step.
     """
     clock = RunClock()
     recipe = load_preset(preset)
+    try:
+        recipe = recipe.with_settings(_parsed(settings), "--set")
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     options = FinetuneOptions(
-        train=_with_settings(recipe.train, settings), mask_name=mask_name, alpha=AlphaSource(alpha), seed=seed
+        train=recipe.train,
+        batches=recipe.batches,
+        train_split=train_split,
+        val_split=val_split,
+        hold_out_share=hold_out,
+        mask_name=mask_name,
+        alpha=AlphaSource(alpha or recipe.alpha),
+        seed=seed,
+    )
+    if options.chosen_on_test and not choose_on_test:
+        raise click.UsageError(
+            f"--val-split {val_split} would choose the best epoch on the videos that are scored, which flatters the "
+            "scores: add --choose-on-test to do it all the same"
+        )
+    source = model_source(
+        None, model or recipe.model, pretrained or recipe.pretrained, alpha_checkpoint, activation, seed=seed
     )
     store = Store.open(store_place)
-    loaded = load(model or recipe.model, pretrained or recipe.pretrained, alpha_checkpoint, seed=seed, device=device)
-    say(f"weights: {loaded.report.summary()}")
-    identity = checkpoint_identity(store, loaded, options)
-    if overwrite:
-        remove_checkpoint(checkpoint)
-    if is_finished(checkpoint, identity):
+    with joined_ranks(find_device(device)) as ranks:
+        ready = load(source, device)
+        identity = checkpoint_identity(store, ready.loaded, options)
+        with ExitStack() as stack:
+            if ranks.is_first:
+                _say_differences(store, recipe, options)
+                stack.enter_context(locked(checkpoint))
+                if overwrite:
+                    remove_checkpoint(checkpoint)
+            is_done = _agreed(ranks, ranks.is_first and is_finished(checkpoint, identity))
+            if is_done:
+                result = read_history(checkpoint)
+            else:
+                listener: Listener = ignore_events
+                if ranks.is_first:
+                    run = stack.enter_context(recorded_run(store.folder, "finetune", clock, identity))
+                    listener = stack.enter_context(progress_listener("finetune", progress))
+                result = finetune(
+                    store, ready.loaded, checkpoint, options, listener, ranks=ranks, save_seconds=60 * save_minutes
+                )
+                if ranks.is_first:
+                    run.result = _summary(checkpoint, result)
+    if not ranks.is_first:
+        return
+    if is_done:
         say(f"nothing to do: {checkpoint} was trained to the end with these inputs")
-        result = read_history(checkpoint)
-    else:
-        with (
-            recorded_run(store.folder, "finetune", clock, identity) as run,
-            progress_listener("finetune", progress) as listener,
-        ):
-            result = finetune(store, loaded, checkpoint, options, listener)
-            run.result = _summary(checkpoint, result)
     if as_json:
         print_json({**_summary(checkpoint, result), "seconds": round(clock.seconds, 3)})
     else:
         _print(checkpoint, result)
 
 
-def _with_settings(options: TrainOptions, settings: Sequence[str]) -> TrainOptions:
+def _agreed(ranks: Ranks, value: bool) -> bool:
+    """What the first process says."""
+    return ranks.collect(value)[0]
+
+
+def _say_differences(store: Store, recipe: Preset, options: FinetuneOptions) -> None:
+    masks = mask_attributes(store, options.train_split, options.mask_name)["options"]
+    made_with: list[Mapping[str, object]] = [store.manifest.options]
+    if options.alpha is AlphaSource.MASKS and isinstance(masks, Mapping):
+        made_with.append(masks)
+    for difference in clip_differences(recipe, made_with):
+        say(f"warning: {difference}")
+
+
+def _parsed(settings: Sequence[str]) -> dict[str, object]:
+    """Values are JSON, and what is no JSON is a text: `lr=3e-6`, `captions=all`."""
     values: dict[str, object] = {}
     for setting in settings:
         key, separator, text = setting.partition("=")
@@ -104,9 +212,9 @@ def _with_settings(options: TrainOptions, settings: Sequence[str]) -> TrainOptio
             raise click.BadParameter(f"{setting!r} is not of the form KEY=VALUE", param_hint="--set")
         try:
             values[key.strip()] = json.loads(text)
-        except ValueError as error:
-            raise click.BadParameter(f"{setting!r}: {text!r} is not a number", param_hint="--set") from error
-    return TrainOptions.from_dict({**asdict(options), **values}, "--set")
+        except ValueError:
+            values[key.strip()] = text
+    return values
 
 
 def _summary(checkpoint: Path, result: FinetuneResult) -> dict[str, JSON]:
@@ -123,7 +231,8 @@ def _print(checkpoint: Path, result: FinetuneResult) -> None:
         for epoch in result.epochs
     ]
     print_table(str(checkpoint), ["epoch", "mean loss", "validation T2V R@1"], rows)
+    stamp = "; CHOSEN ON TEST VIDEOS" if result.chosen_on_test else ""
     click.echo(
         f"best: epoch {result.best_epoch}, R@1 {result.best_validation_r1:.1f} on {result.num_val_videos} videos "
-        f"({result.validation}); trained on {result.num_train_videos}"
+        f"({result.validation}); trained on {result.num_train_videos}{stamp}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,12 +42,29 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     table = tables.get(name, {})
     if not isinstance(table, dict):
         raise click.BadParameter(f"{value}: [{name}] must be a table", ctx, param)
+    _take_defaults(ctx, param, table, f"{value}: [{name}]")
+
+
+def _read_preset(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Take defaults for this command from the [preprocess] table of a preset."""
+    if value is None:
+        return
+    from pipeline.presets import load_preset  # torch, which this command does without else
+
+    try:
+        table = load_preset(value).preprocess
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+    _take_defaults(ctx, param, table, f"[preprocess] of {value}")
+
+
+def _take_defaults(ctx: click.Context, param: click.Parameter, table: Mapping[str, object], where: str) -> None:
     by_key = {key: parameter for parameter in ctx.command.params for key in _config_keys(parameter)}
     for key, entry in table.items():
         if key.replace("_", "-") not in by_key:
-            raise click.BadParameter(f"{value}: [{name}] has no option {key!r}", ctx, param)
+            raise click.BadParameter(f"{where} has no option {key!r}", ctx, param)
         if isinstance(entry, float) and isinstance(by_key[key.replace("_", "-")].type, click.types.IntParamType):
-            raise click.BadParameter(f"{value}: [{name}] {key} must be a whole number, got {entry}", ctx, param)
+            raise click.BadParameter(f"{where} {key} must be a whole number, got {entry}", ctx, param)
     given = {by_key[key.replace("_", "-")].name: entry for key, entry in table.items()}
     ctx.default_map = {**(ctx.default_map or {}), **given}
 
@@ -124,6 +141,16 @@ def shared_options(function: Function) -> Function:
     return function
 
 
+preset_option = click.option(
+    "--preset",
+    metavar="NAME",
+    is_eager=True,
+    expose_value=False,
+    callback=_read_preset,
+    help="Take defaults from a preset of `fda finetune`: the clips that it is for.",
+)
+
+
 def _parse_partition(ctx: click.Context, param: click.Parameter, value: str | None) -> Partition:
     try:
         return WHOLE if value is None else Partition.parse(value)
@@ -145,10 +172,9 @@ mask_option = click.option(
 )
 alpha_option = click.option(
     "--alpha",
-    type=click.Choice(["masks", "ones", "zeros", "shuffled"]),
-    default="masks",
-    show_default=True,
-    help="What goes into the alpha channel: a clip's masks, or a control: all ones, all zeros, another clip's masks.",
+    type=click.Choice(["masks", "ones", "zeros", "shuffled", "random-area"]),
+    help="What goes into the alpha channel: a clip's masks, or a control: all ones, all zeros, another clip's masks, "
+    "rectangles of the masks' area in random places.  [default: masks, or what the preset says]",
 )
 device_option = click.option(
     "--device", default="auto", show_default=True, help="auto (a GPU where there is one), cpu, cuda, cuda:1, ..."
@@ -159,7 +185,7 @@ seed_option = click.option(
 
 
 def model_options(function: Function) -> Function:
-    """Add `--model`, `--pretrained` and `--alpha-checkpoint`."""
+    """Add `--model`, `--pretrained`, `--alpha-checkpoint` and `--activation`."""
     options = (
         click.option(
             "--model", help="An open_clip ViT, such as ViT-B-16-quickgelu, or a JSON file in open_clip's format."
@@ -172,6 +198,11 @@ def model_options(function: Function) -> Function:
             "--alpha-checkpoint",
             type=click.Path(path_type=Path),
             help="A released Alpha-CLIP .pth: its vision tower is laid over --pretrained.",
+        ),
+        click.option(
+            "--activation",
+            type=click.Choice(["quickgelu", "gelu"]),
+            help="What the weights of --pretrained were trained with, for files that do not tell (open_clip's).",
         ),
     )
     for option in reversed(options):

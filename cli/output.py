@@ -64,6 +64,14 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 120).print(table)
 
 
+def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
+    """Print a result as lines of a name and a value, which may be long and is never cut."""
+    show(title)
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        show(f"  {name:{width}}  {value}")
+
+
 def plural(number: int, noun: str) -> str:
     """Count something in words.
 

@@ -14,7 +14,7 @@ import click
 from cli.cluster_options import WorkerPlace, cluster_options
 from cli.frame_options import FRAME_OPTIONS, take_frame_fields
 from cli.mask_options import MASK_OPTIONS, take_mask_options
-from cli.options import max_failed_option, num_cores, partition_option, shared_options, wait_option
+from cli.options import max_failed_option, num_cores, partition_option, preset_option, shared_options, wait_option
 from cli.output import plural, print_json, print_table, say
 from cli.progress import progress_listener
 from cli.writing import exit_by_failures, print_failures, writing
@@ -87,6 +87,7 @@ def preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
     help="Folder of the videos, where it is not that of SOURCE.",
 )
 @click.option("--path-key", metavar="KEY", help="jsonl: the key of a video's path.  [default: path]")
+@preset_option
 @preprocess_options
 @click.option(
     "--workers",

@@ -86,20 +86,24 @@ class BarListener:
         self._task = progress.add_task(title, total=None, note="", unit="", done=ItemsDone())
         self._done = ItemsDone()
         self._validation = ""
+        self._num_videos = 0
 
     def __call__(self, event: Event) -> None:
         """Draw what an event tells."""
         match event:
             case RunPlanned():
-                self._done = ItemsDone()
+                self._done, self._num_videos = ItemsDone(), 0
                 self._progress.reset(self._task, total=event.num_total, completed=event.num_standing)
                 self._progress.update(self._task, unit=event.unit, done=self._done, note="")
             case ItemsDone():
                 self._add(event)
             case StepDone():
                 self._add(ItemsDone(1))
-                note = f"epoch {event.epoch}  loss {event.loss:.3f}  rate {event.learning_rate:.1e}{self._validation}"
-                self._progress.update(self._task, note=note)
+                self._num_videos += event.num_videos
+                seconds = self._progress.tasks[0].elapsed
+                speed = f"  {self._num_videos / seconds:.1f} videos/s" if seconds else ""
+                note = f"epoch {event.epoch}  loss {event.loss:.3f}  rate {event.learning_rate:.1e}{speed}"
+                self._progress.update(self._task, note=note + self._validation)
             case EpochDone():
                 self._validation = f"  val R@1 {event.validation_r1:.1f}"
 

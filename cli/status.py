@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import click
 
 from cli.options import shared_options
 from cli.output import plural, print_json, print_table, say, show
-from pipeline.status import SplitStatus, StageStatus, StoreStatus, store_status
+from pipeline.status import FeatureStatus, SplitStatus, StageStatus, StoreStatus, store_status
 from store.arrays import JSON
 from store.claims import claims_on
 from store.store import Store
 
+FEATURE_COLUMNS = ("", "state", "model", "weights", "precision", "pooling", "alpha", "cosine to ones")
 COLUMNS = ("", "shards done", "owed", "ok", "truncated", "failed", "KiB a video", "MiB")
 
 
@@ -42,6 +44,8 @@ def command(store_place: str, list_failures: bool, as_json: bool, progress: bool
             f"{plural(split.num_captions, 'caption')}"
         )
         print_table(title, COLUMNS, [_cells(stage) for stage in split.stages])
+        if split.features:
+            print_table(f"{split.split}: features", FEATURE_COLUMNS, [_feature_cells(one) for one in split.features])
     show(
         f"{status.num_bytes / 2**20:,.1f} MiB in all; frames stored as {store.manifest.frame_codec}, "
         f"{plural(store.manifest.shard_size, 'video')} a shard, "
@@ -55,6 +59,24 @@ def command(store_place: str, list_failures: bool, as_json: bool, progress: bool
         print_table(plural(len(rows), "failed video"), ("video", "split", "status", "reason"), rows)
     elif status.failures:
         show(f"{plural(len(status.failures), 'video')} failed: --failures lists them")
+
+
+def _feature_cells(features: FeatureStatus) -> list[str]:
+    made_with = features.made_with
+    model, masks = made_with.get("model"), made_with.get("masks")
+    model, masks = (value if isinstance(value, Mapping) else {} for value in (model, masks))
+    alpha = made_with.get("alpha", "?")
+    source = str(alpha.get("source")) if isinstance(alpha, Mapping) else str(alpha)
+    return [
+        features.name,
+        features.state,
+        str(model.get("name", "?")),
+        str(model.get("weights_sha256", "?"))[:12],
+        str(made_with.get("precision", "?")),
+        str(made_with.get("pooling", "?")),
+        f"{source} {masks.get('name', '?')}" if source != "ones" else source,
+        "-" if features.alpha_cosine is None else f"{features.alpha_cosine:.3f}",
+    ]
 
 
 def _cells(stage: StageStatus) -> list[str]:
@@ -107,5 +129,16 @@ def _split_json(split: SplitStatus) -> dict[str, JSON]:
                 "bytes_per_video": stage.bytes_per_video,
             }
             for stage in split.stages
+        },
+        "features": {
+            one.name: {
+                "state": one.state,
+                "num_shards": one.num_shards,
+                "num_current": one.num_current,
+                "num_stale": one.num_stale,
+                "alpha_cosine": one.alpha_cosine,
+                "made_with": dict(one.made_with),
+            }
+            for one in split.features
         },
     }

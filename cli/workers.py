@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from cli.output import plural, say
-from pipeline.resources import WorkerMemory, machine_memory_mib
+from pipeline.resources import NeedsMemory, machine_memory_mib
 
 
-def fitting_workers(wanted: int, num_shards: int, memory: WorkerMemory, *, alone: str, remedy: str) -> int:
+def fitting_workers(wanted: int, num_shards: int, memory: NeedsMemory, *, alone: str, remedy: str) -> int:
     """No more workers than shards that are owed, and than fit into memory; says what they take.
 
     Args:

@@ -6,6 +6,7 @@ import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +17,14 @@ open_clip = import_open_clip()
 
 CLIP_VOCAB_SIZE = 49408
 """Byte-pair tokens of CLIP's tokenizer, its two special ones included."""
+
+
+class Activation(StrEnum):
+    """What the towers use between the two layers of an MLP."""
+
+    GELU = "gelu"
+    QUICK_GELU = "quickgelu"
+    """`x * sigmoid(1.702 x)`: OpenAI's and Alpha-CLIP's weights, and those of others that followed them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,11 @@ class ModelConfig:
     def context_length(self) -> int:
         """Tokens in a text, the two special ones and the padding included."""
         return self.text_cfg.context_length
+
+    @property
+    def activation(self) -> Activation:
+        """What `quick_gelu` says, as a name."""
+        return Activation.QUICK_GELU if self.quick_gelu else Activation.GELU
 
     @property
     def architecture(self) -> dict[str, JSON]:

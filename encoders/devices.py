@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
+import os
+import resource
+
 import torch
 
 from encoders.model import AlphaClip
 
+Device = torch.device
+"""For modules that do not import torch."""
 
-def move_to(model: AlphaClip, device: str) -> str:
-    """Move a model to a device, and return the device's name.
+
+def find_device(device: str) -> torch.device:
+    """The device that a name stands for; under `torchrun`, "auto" is this process's own GPU.
+
+    Args:
+        device: "auto" (a GPU where there is one, else the CPU), or one of torch's names: "cpu", "cuda", "cuda:1".
+
+    Raises:
+        ValueError: torch knows no such name.
+    """
+    if device == "auto":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
+
+
+def move_to(model: AlphaClip, device: str) -> torch.device:
+    """Move a model to a device, and return it.
 
     Args:
         model: moved in place.
-        device: "auto" (a GPU where there is one, else the CPU), or one of torch's names: "cpu", "cuda", "cuda:1".
+        device: as of `find_device`.
 
     Raises:
         ValueError: torch has no such device here.
     """
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    chosen = find_device(device)
     try:
-        model.to(torch.device(chosen))
+        model.to(chosen)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         raise ValueError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
     return chosen
+
+
+def peak_memory_mib(device: Device) -> int:
+    """Most memory that this process has held: on a GPU what torch took of it, else of the machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device)) >> 20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10  # Linux counts in KiB

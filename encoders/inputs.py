@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+_Value = TypeVar("_Value", bound=np.generic)
 
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -91,7 +95,9 @@ def vision_inputs(frames: NDArray[np.uint8], alpha: NDArray[np.bool_], device: t
     Returns:
         Images of shape (batch_size, 3, height, width) and alpha of shape (batch_size, 1, height, width), float32.
     """
-    return normalise_frames(_as_tensor(frames).to(device)), normalise_alpha(_as_tensor(alpha).to(device))
+    return normalise_frames(torch.from_numpy(writable(frames)).to(device)), normalise_alpha(
+        torch.from_numpy(writable(alpha)).to(device)
+    )
 
 
 def normalise_frames(frames: Tensor) -> Tensor:
@@ -127,6 +133,6 @@ def normalise_alpha(alpha: Tensor) -> Tensor:
     return alpha.unsqueeze(1).to(torch.float32).sub_(ALPHA_MEAN).div_(ALPHA_STD)
 
 
-def _as_tensor(values: NDArray[np.uint8] | NDArray[np.bool_]) -> Tensor:
-    # torch takes only memory it may write to; what comes from a file may be read-only, and then it is copied.
-    return torch.from_numpy(np.require(values, requirements=["C", "W"]))
+def writable(values: NDArray[_Value]) -> NDArray[_Value]:
+    """The array, or a copy where it is read-only or not in C order: torch takes only memory it may write to."""
+    return np.require(values, requirements=["C", "W"])

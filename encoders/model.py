@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import StrEnum
 
+import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor, nn
 
 from encoders.config import ModelConfig
 from encoders.torchvision_shim import import_open_clip
 
-__all__ = ["ALPHA_WEIGHT", "AlphaClip", "AlphaConv", "ModelConfig"]
+__all__ = ["ALPHA_WEIGHT", "AlphaClip", "AlphaConv", "ModelConfig", "Pooling", "pool"]
 
 open_clip = import_open_clip()
 
@@ -18,6 +20,33 @@ ALPHA_WEIGHT = "visual.conv1_alpha.weight"
 """The one tensor that CLIP does not have; shape (width, 1, patch_size, patch_size)."""
 
 _PUBLIC_NAMES = {"visual.conv1.rgb.weight": "visual.conv1.weight", "visual.conv1.alpha.weight": ALPHA_WEIGHT}
+
+
+class Pooling(StrEnum):
+    """How the features of a clip's frames become those of the clip."""
+
+    MEAN = "mean"
+    """Their average, then unit norm (FDA-CLIP)."""
+    UNIT_MEAN = "unit-mean"
+    """The average of the frames' features at unit norm, then unit norm again (CLIP4Clip's meanP)."""
+
+
+def pool(frame_features: Tensor, is_frame: Tensor, pooling: Pooling) -> Tensor:
+    """Average frames into videos of unit norm.
+
+    Args:
+        frame_features: shape (num_clips, num_frames, embed_dim), not normalised.
+        is_frame: bool, shape (num_clips, num_frames); what stands where it is False does not count, even NaN.
+        pooling: which average.
+
+    Returns:
+        Shape (num_clips, embed_dim).
+    """
+    there = is_frame.unsqueeze(-1)
+    features = frame_features.masked_fill(~there, 0)
+    if pooling is Pooling.UNIT_MEAN:
+        features = F.normalize(features, dim=-1)
+    return F.normalize(features.sum(dim=1) / there.sum(dim=1), dim=-1)
 
 
 class AlphaConv(nn.Module):
@@ -83,32 +112,35 @@ class AlphaClip(nn.Module):
         features: Tensor = self.clip.visual((images, alpha))
         return features
 
-    def pool(self, frame_features: Tensor, is_frame: Tensor) -> Tensor:
-        """Average frames into videos of unit norm (FDA-CLIP's average pooling).
-
-        Args:
-            frame_features: shape (num_clips, num_frames, embed_dim).
-            is_frame: bool, shape (num_clips, num_frames); what stands where it is False does not count, even NaN.
-
-        Returns:
-            Shape (num_clips, embed_dim).
-        """
-        there = is_frame.unsqueeze(-1)
-        mean = frame_features.masked_fill(~there, 0).sum(dim=1) / there.sum(dim=1)
-        return F.normalize(mean, dim=-1)
-
     def encode_texts(self, tokens: Tensor) -> Tensor:
         """Embed texts: the end token's features, projected, of unit norm.
 
+        What follows the end token changes nothing, for a token attends to those before it alone: texts may be cut to
+        the longest one, which saves most of the work.
+
         Args:
-            tokens: int64, shape (num_texts, context_length).
+            tokens: int64, shape (num_texts, num_tokens), at most `context_length` of them.
 
         Returns:
             Shape (num_texts, embed_dim).
         """
-        features: Tensor = self.clip.encode_text(tokens, normalize=True)
-        return features
+        clip, length = self.clip, tokens.shape[1]
+        x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
+        x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
+        ends = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]  # the end token has the highest number
+        features: Tensor = clip.ln_final(ends) @ clip.text_projection
+        return F.normalize(features, dim=-1)
+
+    @staticmethod
+    def public_name(name: str) -> str:
+        """How a parameter of this module is called elsewhere: open_clip's name, or `visual.conv1_alpha.weight`.
+
+        >>> AlphaClip.public_name("clip.visual.conv1.rgb.weight")
+        'visual.conv1.weight'
+        """
+        inside = name.removeprefix("clip.")
+        return _PUBLIC_NAMES.get(inside, inside)
 
     def named_tensors(self) -> dict[str, Tensor]:
         """All weights, under open_clip's names plus `visual.conv1_alpha.weight`. They share memory with the model."""
-        return {_PUBLIC_NAMES.get(name, name): tensor for name, tensor in self.clip.state_dict().items()}
+        return {self.public_name(name): tensor for name, tensor in self.clip.state_dict().items()}

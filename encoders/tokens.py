@@ -38,6 +38,11 @@ class TokenizedTexts:
     num_truncated: int
     """Texts of which the last byte pairs did not fit."""
 
+    @property
+    def num_tokens(self) -> Tensor:
+        """Tokens of each text, start and end included: int64, shape (num_texts,)."""
+        return self.tokens.argmax(dim=-1) + 1  # the end token has the highest number
+
 
 @dataclass(frozen=True, slots=True)
 class Tokenizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import re
 import warnings
@@ -22,6 +23,8 @@ from encoders.errors import WeightsFormatError, WeightsMissingError
 from encoders.model import ALPHA_WEIGHT
 from encoders.torchscript import read_torchscript
 
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+"""What open_clip puts beside the weights that it publishes on the Hugging Face hub."""
 QUICK_GELU_KEY = "quick_gelu"
 """Of the metadata in our own safetensors files: "true" or "false"."""
 _OPENAI_SCALARS = frozenset({"input_resolution", "context_length", "vocab_size"})
@@ -96,12 +99,18 @@ def read_weights_file(path: Path) -> WeightsFile:
 
 
 def _declared_quick_gelu(path: Path) -> bool | None:
-    """What our own safetensors files say of their activation."""
-    if path.suffix != ".safetensors":
-        return None
-    with safetensors.safe_open(path, framework="pt") as file:
-        declared = (file.metadata() or {}).get(QUICK_GELU_KEY)
-    return {"true": True, "false": False}.get(declared or "")
+    """What our own safetensors files say of their activation, or the configuration that open_clip puts beside its."""
+    if path.suffix == ".safetensors":
+        with safetensors.safe_open(path, framework="pt") as file:
+            declared: str | None = (file.metadata() or {}).get(QUICK_GELU_KEY)
+        if declared in ("true", "false"):
+            return declared == "true"
+    try:
+        beside = json.loads((path.parent / OPEN_CLIP_CONFIG).read_text(encoding="utf-8"))
+        quick_gelu: object = beside["model_cfg"].get("quick_gelu", False)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None  # there is none, or none of open_clip's
+    return quick_gelu is True
 
 
 def sha256_of(path: Path) -> str:

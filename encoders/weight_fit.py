@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from encoders.config import ModelConfig, supported_models
+from encoders.config import Activation, ModelConfig, supported_models
 from encoders.errors import WeightsMismatchError
 from encoders.model import ALPHA_WEIGHT
 from encoders.weight_files import WeightsFile
@@ -15,16 +15,36 @@ from encoders.weight_files import WeightsFile
 _NUM_LISTED = 5
 
 
-def check_activation(config: ModelConfig, file: WeightsFile) -> None:
+def check_activation(config: ModelConfig, file: WeightsFile, declared: Activation | None) -> None:
     """Refuse weights that were trained with another activation: they would load, and be silently wrong.
 
+    Args:
+        config: the model's.
+        file: the weights.
+        declared: what the user says that they were trained with, for files that do not tell.
+
     Raises:
-        WeightsMismatchError: it names the model to use.
+        WeightsMismatchError: it names the model to use; or nothing tells, and it says what to do about that.
     """
-    if file.quick_gelu is not None and file.quick_gelu != config.quick_gelu:
+    quick_gelu = file.quick_gelu
+    if quick_gelu is None and declared is None:
+        raise WeightsMismatchError(
+            f"{file.path} holds {file.kind.value} weights, and nothing tells whether they were trained with QuickGELU, "
+            f"which {config.name} runs {'with' if config.quick_gelu else 'without'}; with the wrong one they load and "
+            "give wrong features. Say what their authors say: --activation quickgelu (OpenAI's weights in this layout, "
+            "and those trained from them) or --activation gelu (most others)"
+        )
+    if declared is not None and quick_gelu is not None and quick_gelu != (declared is Activation.QUICK_GELU):
+        raise WeightsMismatchError(
+            f"--activation {declared} contradicts {file.path}: {file.kind.value} weights, trained "
+            f"{'with' if quick_gelu else 'without'} QuickGELU"
+        )
+    if quick_gelu is None:
+        quick_gelu = declared is Activation.QUICK_GELU
+    if quick_gelu != config.quick_gelu:
         other = sibling_name(config)
-        use = f"use {other}" if other else f'set "quick_gelu": {json.dumps(file.quick_gelu)} in the model\'s file'
-        trained, runs = ("with", "without") if file.quick_gelu else ("without", "with")
+        use = f"use {other}" if other else f'set "quick_gelu": {json.dumps(quick_gelu)} in the model\'s file'
+        trained, runs = ("with", "without") if quick_gelu else ("without", "with")
         raise WeightsMismatchError(
             f"{file.path} holds {file.kind.value} weights, trained {trained} QuickGELU, but {config.name} runs {runs} "
             f"it: {use}"

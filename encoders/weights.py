@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,10 +13,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from encoders.config import ModelConfig
+from encoders.config import Activation, ModelConfig
 from encoders.errors import WeightsFormatError, WeightsMismatchError, WeightsMissingError
 from encoders.model import ALPHA_WEIGHT, AlphaClip
 from encoders.pretrained import download_weights, is_tag, unknown_pretrained
+from encoders.replacing import replacing
 from encoders.tables import JSON, as_table, check_keys
 from encoders.weight_files import QUICK_GELU_KEY, WeightsFile, read_weights_file, sha256_of
 from encoders.weight_fit import check_activation, check_fit
@@ -72,7 +72,35 @@ class LoadedModel:
     """What `save_checkpoint` was given; empty where the weights are no checkpoint of ours."""
 
 
-def load_model(model: str, pretrained: str, alpha_checkpoint: Path | None, *, seed: int) -> LoadedModel:
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where to get a model from: what a person said, and enough for another machine to load the same."""
+
+    checkpoint: Path | None = None
+    """What `save_checkpoint` wrote; nothing else is needed then."""
+    model: str = ""
+    pretrained: str = ""
+    alpha_checkpoint: Path | None = None
+    seed: int = 0
+    activation: Activation | None = None
+
+    def load(self) -> LoadedModel:
+        """Load it; errors are those of `load_checkpoint` and `load_model`."""
+        if self.checkpoint is not None:
+            return load_checkpoint(self.checkpoint)
+        return load_model(
+            self.model, self.pretrained, self.alpha_checkpoint, seed=self.seed, activation=self.activation
+        )
+
+
+def load_model(
+    model: str,
+    pretrained: str,
+    alpha_checkpoint: Path | None = None,
+    *,
+    seed: int = 0,
+    activation: Activation | None = None,
+) -> LoadedModel:
     """Build a model and fill in its weights, in float32 on the CPU.
 
     Args:
@@ -80,6 +108,7 @@ def load_model(model: str, pretrained: str, alpha_checkpoint: Path | None, *, se
         pretrained: one of open_clip's tags for that model, a local file, or "none" for random weights.
         alpha_checkpoint: an Alpha-CLIP state dict (a vision tower), laid over `pretrained`.
         seed: of random weights; the same seed gives the same ones.
+        activation: what the weights were trained with, for files that do not tell: open_clip's state dicts.
 
     Raises:
         ValueError: an unknown model or tag, or an architecture that is not supported.
@@ -91,7 +120,7 @@ def load_model(model: str, pretrained: str, alpha_checkpoint: Path | None, *, se
     if pretrained == "none":
         clip, report = _random(config, seed)
     else:
-        clip, report = _pretrained(config, pretrained, seed)
+        clip, report = _pretrained(config, pretrained, seed, activation)
     if alpha_checkpoint is not None:
         report = _lay_over(clip, report, alpha_checkpoint)
     _log.info("weights of %s: %s", config.name, report.summary())
@@ -105,9 +134,12 @@ def _random(config: ModelConfig, seed: int) -> tuple[AlphaClip, WeightsReport]:
     return clip, WeightsReport(source, "random", _digest(tensors), 0, tuple(tensors), ())
 
 
-def _pretrained(config: ModelConfig, pretrained: str, seed: int) -> tuple[AlphaClip, WeightsReport]:
+def _pretrained(
+    config: ModelConfig, pretrained: str, seed: int, activation: Activation | None
+) -> tuple[AlphaClip, WeightsReport]:
     if is_tag(config, pretrained):
         path = download_weights(config, pretrained)
+        activation = activation or config.activation  # which `download_weights` has compared with the tag's
     elif Path(pretrained).exists():
         path = Path(pretrained)
     else:
@@ -118,6 +150,7 @@ def _pretrained(config: ModelConfig, pretrained: str, seed: int) -> tuple[AlphaC
             f"{path} is a vision tower without a text tower: give it as the Alpha-CLIP checkpoint "
             "(--alpha-checkpoint), and the CLIP it was trained from (such as 'openai') as --pretrained"
         )
+    check_activation(config, file, activation)
     clip = _build(config, seed)
     missing = _fill(clip, file)
     matched = len(file.tensors)
@@ -132,6 +165,7 @@ def _lay_over(clip: AlphaClip, report: WeightsReport, path: Path) -> WeightsRepo
             f"{path} holds a whole CLIP model, not Alpha-CLIP's vision tower: give it as --pretrained, without "
             "--alpha-checkpoint"
         )
+    check_activation(clip.config, file, None)
     missing = _fill(clip, file)
     given = set(file.tensors)
     still_missing = tuple(name for name in report.missing if name not in given | set(missing)) + missing
@@ -154,7 +188,6 @@ def _build(config: ModelConfig, seed: int) -> AlphaClip:
 
 def _fill(clip: AlphaClip, file: WeightsFile) -> tuple[str, ...]:
     """Copy a file's tensors into the model; return the names of those it lacks (at most the alpha convolution)."""
-    check_activation(clip.config, file)
     targets = clip.named_tensors()
     missing = check_fit(clip.config, file, targets)
     for name, tensor in file.tensors.items():
@@ -194,7 +227,7 @@ def save_checkpoint(folder: Path, model: AlphaClip, config: ModelConfig, metadat
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.named_tensors().items()}
     # One key: safetensors writes several in random order, and equal weights must give equal bytes.
     header = {QUICK_GELU_KEY: json.dumps(config.quick_gelu)}
-    with _replacing(folder / WEIGHTS_FILE) as temporary:
+    with replacing(folder / WEIGHTS_FILE) as temporary:
         temporary.touch()  # with the user's own permissions: safetensors would let nobody else read it
         safetensors.torch.save_file(tensors, temporary, metadata=header)
         digest = sha256_of(temporary)
@@ -205,19 +238,8 @@ def save_checkpoint(folder: Path, model: AlphaClip, config: ModelConfig, metadat
         "weights_sha256": digest,
         "metadata": metadata,
     }
-    with _replacing(folder / CONFIG_FILE) as temporary:
+    with replacing(folder / CONFIG_FILE) as temporary:
         temporary.write_text(json.dumps(description, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, and move it there at the end; on an error, remove it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +276,7 @@ def load_checkpoint(folder: Path) -> LoadedModel:
             "was changed, or a save was interrupted; make or copy the checkpoint again"
         )
     file = read_weights_file(path)
+    check_activation(description.config, file, None)
     clip = _build(description.config, seed=0)
     missing = _fill(clip, file)
     report = WeightsReport(str(folder), "fda checkpoint", digest, len(file.tensors), missing, ())

@@ -1,26 +1,49 @@
-"""The folder that training writes: whose it is, whether training has ended there, and how it went."""
+"""The folder that training writes: whose it is, how far training is there, and how it went.
+
+training.json         what the run was begun with, and which videos validate; first of all files
+training.safetensors  where the run stands: weights, optimizer, step, scores. Gone once training has ended
+model.safetensors     the weights of the best epoch so far, with config.json
+log.jsonl             a line a step and a line an epoch; tensorboard/ holds the same
+history.json          how it went; last of all files
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
+from encoders.replacing import replacing
+from encoders.training import Trainer
+from encoders.training_state import load_state, save_state
 from encoders.weights import CONFIG_FILE, WEIGHTS_FILE, load_checkpoint
 from pipeline.events import EpochDone
 from store.arrays import JSON, differences
 
+RUN_FILE = "training.json"
+STATE_FILE = "training.safetensors"
+LOG_FILE = "log.jsonl"
+TENSORBOARD_FOLDER = "tensorboard"
 HISTORY_FILE = "history.json"
 """Written when training has ended. Its presence says that the checkpoint is final."""
+LOCK_FILE = ".lock"
 
-_OURS = (CONFIG_FILE, WEIGHTS_FILE, HISTORY_FILE, f".{CONFIG_FILE}.*.tmp", f".{WEIGHTS_FILE}.*.tmp", "*.partial")
+_FILES = (RUN_FILE, STATE_FILE, LOG_FILE, CONFIG_FILE, WEIGHTS_FILE, HISTORY_FILE)
+_OURS = (*_FILES, TENSORBOARD_FOLDER, LOCK_FILE, *(f".{name}.tmp" for name in _FILES))
 """Every name that training may leave in the folder, also when it is killed."""
 
 
 class CheckpointMismatchError(ValueError):
     """The folder holds something else, or a checkpoint that was trained otherwise."""
+
+
+class CheckpointBusyError(RuntimeError):
+    """Another run is writing the folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +57,52 @@ class FinetuneResult:
     num_val_videos: int
     validation: str
     """Where the validation videos come from."""
+    chosen_on_test: bool
+    """Whether the best epoch was chosen on test videos, so that scores on these are no fair ones."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where training stands, beside the weights and what the optimizer keeps."""
+
+    epochs: list[EpochDone] = field(default_factory=list)
+    """Those that have ended."""
+    losses: list[float] = field(default_factory=list)
+    """Of the steps of the epoch that goes on."""
+    recent: list[float] = field(default_factory=list)
+    """The last losses."""
+    lowest_mean: float | None = None
+    """The lowest mean of so many losses in a row, so far."""
+
+    def to_json(self) -> str:
+        """As text; a float comes back to the bit."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Progress:
+        """What `to_json` gave."""
+        fields = json.loads(text)
+        return cls(**{**fields, "epochs": [EpochDone(**epoch) for epoch in fields["epochs"]]})
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder, which is made if need be; the system frees it with the process.
+
+    Raises:
+        CheckpointBusyError: Another run is at work in it.
+        CheckpointMismatchError: It holds something else.
+    """
+    _check_ours(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CheckpointBusyError(
+                f"another `fda finetune` is writing {folder}: wait for it, or give another folder"
+            ) from error
+        yield
 
 
 def is_finished(folder: Path, identity: Mapping[str, JSON]) -> bool:
@@ -70,16 +139,37 @@ def remove_checkpoint(folder: Path) -> None:
         CheckpointMismatchError: The folder holds something else.
     """
     _check_ours(folder)
-    if folder.is_dir():
-        for path in folder.iterdir():
-            path.unlink()
+    for name in reversed(_OURS):  # what says whose it is goes last
+        if name == TENSORBOARD_FOLDER:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        elif name != LOCK_FILE:
+            (folder / name).unlink(missing_ok=True)
 
 
-def write_history(folder: Path, result: FinetuneResult, identity: Mapping[str, JSON]) -> None:
-    """Say that training has ended, and how."""
-    partial = folder / f"{HISTORY_FILE}.partial"
-    partial.write_text(json.dumps({"identity": identity, **asdict(result)}, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / HISTORY_FILE)
+def write_run(folder: Path, identity: Mapping[str, JSON], validation: Mapping[str, JSON]) -> None:
+    """Say what a run was begun with."""
+    _write_json(folder / RUN_FILE, {"identity": identity, "validation": validation})
+
+
+def write_state(folder: Path, trainer: Trainer, progress: Progress) -> None:
+    """Say where a run stands."""
+    save_state(folder / STATE_FILE, trainer, progress.to_json())
+
+
+def read_state(folder: Path, trainer: Trainer) -> Progress:
+    """Bring a trainer to where the run in a folder stands; nothing is changed where it has not come far enough.
+
+    Raises:
+        WeightsFormatError: The file cannot be read.
+    """
+    path = folder / STATE_FILE
+    return Progress.from_json(load_state(path, trainer)) if path.is_file() else Progress()
+
+
+def end_run(folder: Path, result: FinetuneResult, identity: Mapping[str, JSON]) -> None:
+    """Say that training has ended, and how; where it stood is of no use any more."""
+    _write_json(folder / HISTORY_FILE, {"identity": identity, **asdict(result)})
+    (folder / STATE_FILE).unlink(missing_ok=True)
 
 
 def read_history(folder: Path) -> FinetuneResult:
@@ -87,6 +177,11 @@ def read_history(folder: Path) -> FinetuneResult:
     fields = json.loads((folder / HISTORY_FILE).read_text(encoding="utf-8"))
     del fields["identity"]
     return FinetuneResult(**{**fields, "epochs": tuple(EpochDone(**epoch) for epoch in fields["epochs"])})
+
+
+def _write_json(path: Path, content: Mapping[str, object]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _check_ours(folder: Path) -> None:
@@ -97,16 +192,14 @@ def _check_ours(folder: Path) -> None:
         raise CheckpointMismatchError(
             f"{folder} is not a checkpoint of `fda finetune`: it holds {foreign[0]!r}. Give another folder"
         )
-    config = folder / CONFIG_FILE
-    if config.is_file() and _identity_there(folder) is None:
-        raise CheckpointMismatchError(f"{config} was not written by `fda finetune`. Give another folder")
+    if (folder / CONFIG_FILE).is_file() and _identity_there(folder) is None:
+        raise CheckpointMismatchError(f"{folder / CONFIG_FILE} was not written by `fda finetune`. Give another folder")
 
 
 def _identity_there(folder: Path) -> Mapping[str, JSON] | None:
-    """What made the checkpoint in a folder, or None where its configuration says nothing of the kind."""
+    """What the run in a folder was begun with, or None where nothing says it."""
     try:
-        fields = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        identity: Mapping[str, JSON] = fields["metadata"]["identity"]
+        identity: Mapping[str, JSON] = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["identity"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     return identity

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.executors import MAX_ATTEMPTS, DaskExecutor
 from pipeline.isolation.decoder import close_decoders
 from pipeline.preflight import Preflight
-from pipeline.resources import ONE_THREAD, WorkerMemory
+from pipeline.resources import ONE_THREAD, NeedsMemory
 from pipeline.worker_watch import SchedulerError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class JobSettings:
         except ValueError as error:
             raise ValueError(f"[cluster.{self.kind}] memory {text!r}: write it as '16 GiB'") from error
 
-    def check_memory(self, worker: WorkerMemory) -> None:
+    def check_memory(self, worker: NeedsMemory) -> None:
         """Refuse jobs in which their workers have no room.
 
         Raises:

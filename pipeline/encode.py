@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from encoders.encoding import Encoder
+from encoders.model import Pooling
 from encoders.weights import LoadedModel
-from pipeline.alpha import AlphaClips, AlphaSource
-from pipeline.events import ItemsDone, Listener, RunPlanned, ignore_events
+from pipeline.alpha import AlphaSource
+from pipeline.encode_shards import EncodeReport, Encoders, EncodeTask, SplitInputs, run_task
+from pipeline.events import Listener, RunPlanned, ignore_events
+from pipeline.executors import Executor, run_synchronously
 from pipeline.partition import WHOLE, Partition
 from pipeline.plan import Plan, Tally, make_plan
 from pipeline.software import MODEL_SOFTWARE, software_versions
 from store.arrays import JSON
-from store.clips import ClipReader, clips_identity, input_digests, outcomes_of, slot_checksum
-from store.commits import FRAMES_STAGE, VideoOutcome, commit_name, file_digest, masks_stage
-from store.errors import ShardIncompleteError
+from store.clips import clips_identity, input_digests, require_committed
+from store.commits import FRAMES_STAGE, commit_name, committed_of_each, file_digest, masks_stage
+from store.errors import NotInStoreError
 from store.features import (
+    FrameDtype,
     caption_shards,
     create_features,
+    features_made_with,
     features_stage,
     remove_features,
-    write_clip_features,
-    write_text_features,
 )
 from store.files import check_name
 from store.schema import Shard
 from store.store import Store
+
+SHARDS_PER_TASK = 8
+"""Of a task that goes to a worker: within a task, shards are read and written beside the encoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,20 @@ class EncodeOptions:
     splits: tuple[str, ...]
     mask_name: str = "default"
     alpha: AlphaSource = AlphaSource.MASKS
-    shuffle_seed: int = 0
-    """Which other clip's masks a clip gets, where `alpha` is `shuffled`."""
+    seed: int = 0
+    """Of what `alpha` draws: which other clip's masks a clip gets, or where a rectangle lies."""
+    pooling: Pooling = Pooling.MEAN
+    precision: str = "fp32"
+    """Of the model's computation."""
+    frame_dtype: FrameDtype = "float32"
+    """Numbers that the features of frames are kept in."""
+    sensitivity_every: int = 32
+    """Of every so many videos, one is encoded with an alpha of all ones too, to see what the alpha does; 0: none."""
+
+    @property
+    def measures_sensitivity(self) -> bool:
+        """Whether there is anything to compare: all ones are what is compared with."""
+        return self.sensitivity_every > 0 and self.alpha is not AlphaSource.ONES
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,78 +75,119 @@ class SplitEncoded:
     """By this run."""
     num_clips_encoded: int
     """By this run."""
+    num_frames_encoded: int
+    """By this run, for the features alone."""
 
 
 @dataclass(frozen=True, slots=True)
-class _SplitInputs:
-    """What a split is encoded from, and what it was when its clips were opened."""
+class SplitPlan:
+    """What is owed of one split, and what it will be made from."""
 
-    split: str
-    identity: Mapping[str, JSON]
-    """What will have made the features. This and the digests were taken before the clips were opened: where another
-    run makes frames or masks anew from then on, the features are known as older."""
-    digests: Mapping[Shard, Mapping[str, str]]
-    """Shard -> what `input_digests` gave for it."""
-    clips: AlphaClips
+    inputs: SplitInputs
+    clips: Plan
+    captions: Plan
+
+
+def plan_encode(
+    store: Store, loaded: LoadedModel, options: EncodeOptions, partition: Partition = WHOLE
+) -> tuple[SplitPlan, ...]:
+    """Find out what each split owes, having checked that the model can take its clips. Nothing is written.
+
+    Raises:
+        ShardIncompleteError: Frames or masks are not complete.
+        NotInStoreError: There is no such split or mask set.
+        ValueError: The model takes frames of another size, or the name cannot be one.
+    """
+    check_name("feature set", options.features)
+    return tuple(_plan_split(store, loaded, options, split, partition) for split in options.splits)
 
 
 def encode(
     store: Store,
     loaded: LoadedModel,
     options: EncodeOptions,
+    encoders: Encoders,
     listener: Listener = ignore_events,
     *,
     overwrite: bool = False,
     partition: Partition = WHOLE,
+    executor: Executor = run_synchronously,
 ) -> tuple[SplitEncoded, ...]:
     """Encode what each split owes; `overwrite` removes the features first, once all is known to be right.
 
     Of a partition, what is counted is its own shards.
 
+    Args:
+        store: The store.
+        loaded: What is encoded with; only what is known of it is used here.
+        options: What is encoded, and how.
+        encoders: Gives each process that runs a task its encoder.
+        listener: Is told how far it is.
+        overwrite: See above.
+        partition: Which of the shards.
+        executor: Runs the tasks.
+
     Raises:
         StoreMismatchError: Features of this name were made from other inputs; the message names both values.
-        ShardIncompleteError: Frames or masks are not complete.
+        ShardIncompleteError: Frames or masks are not complete, or were made anew under the run.
         NotInStoreError: There is no such split or mask set.
         ValueError: The model takes frames of another size, or the name cannot be one.
     """
-    encoder = Encoder(loaded.model)
-    check_name("feature set", options.features)
-    opened = [_open_split(store, loaded, options, split) for split in options.splits]
+    plans = plan_encode(store, loaded, options, partition)
     if overwrite:
         for split in options.splits:
             remove_features(store.folder, options.features, split)
-    dim = loaded.config.embed_dim
-    return tuple(_encode_split(store, encoder, inputs, dim, options, listener, partition) for inputs in opened)
+        plans = plan_encode(store, loaded, options, partition)
+    for plan in plans:
+        dim = loaded.config.embed_dim
+        create_features(
+            store, options.features, plan.inputs.split, dim, plan.inputs.identity, frame_dtype=options.frame_dtype
+        )
+    return tuple(_encode_split(store, plan, options, encoders, listener, executor) for plan in plans)
 
 
 def feature_identity(store: Store, loaded: LoadedModel, options: EncodeOptions, split: str) -> dict[str, JSON]:
     """What made a feature set: two runs must agree on all but the software to share it."""
-    shuffled = options.alpha is AlphaSource.SHUFFLED
+    sensitivity = options.sensitivity_every if options.measures_sensitivity else 0
     return {
         **clips_identity(store, split, options.mask_name),
-        "alpha": _shuffled_identity(store, options, split) if shuffled else str(options.alpha),
+        "alpha": _drawn_identity(store, options, split) if options.alpha.is_drawn else str(options.alpha),
         "model": {
             "name": loaded.config.name,
             "architecture": loaded.config.architecture,
             "weights_sha256": loaded.report.sha256,
             "kind": loaded.report.kind,
+            "chosen_on_test": loaded.metadata.get("chosen_on_test", False),
         },
-        "pooling": "mean of the [CLS] of the frames that there are, then unit norm",
-        "precision": "float32",
+        "pooling": str(options.pooling),
+        "precision": options.precision,
+        "frame_dtype": options.frame_dtype,
+        "sensitivity_every": sensitivity,
         "software": dict(software_versions(MODEL_SOFTWARE)),
     }
 
 
-def _shuffled_identity(store: Store, options: EncodeOptions, split: str) -> dict[str, JSON]:
-    """Which masks were shuffled, and how: one clip more or less in the split changes whose masks each clip gets."""
-    stage = masks_stage(options.mask_name)
-    digests = [file_digest(store.folder, commit_name(shard, stage)) for shard in store.shards(split)]
-    all_masks = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
-    return {"source": str(options.alpha), "seed": options.shuffle_seed, "masks_sha256": all_masks}
+def made_with(store: Store, name: str, split: str) -> Mapping[str, JSON] | None:
+    """What made the features of a split that are there, or None where there are none."""
+    try:
+        return features_made_with(store, name, split)
+    except NotInStoreError:
+        return None
 
 
-def _open_split(store: Store, loaded: LoadedModel, options: EncodeOptions, split: str) -> _SplitInputs:
-    """Open the clips of a split for reading, having checked that the model can take them."""
+def _drawn_identity(store: Store, options: EncodeOptions, split: str) -> dict[str, JSON]:
+    """What the alpha was drawn from; where masks are shuffled, one clip more or less changes whose each clip gets."""
+    drawn: dict[str, JSON] = {"source": str(options.alpha), "seed": options.seed}
+    if options.alpha is AlphaSource.SHUFFLED:
+        stage = masks_stage(options.mask_name)
+        digests = [file_digest(store.folder, commit_name(shard, stage)) for shard in store.shards(split)]
+        drawn["masks_sha256"] = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+    return drawn
+
+
+def _plan_split(
+    store: Store, loaded: LoadedModel, options: EncodeOptions, split: str, partition: Partition
+) -> SplitPlan:
     layout, image_size = store.layout(split), loaded.config.image_size
     if (layout.height, layout.width) != (image_size, image_size):
         raise ValueError(
@@ -139,89 +195,57 @@ def _open_split(store: Store, loaded: LoadedModel, options: EncodeOptions, split
             f"takes {image_size} x {image_size}: preprocess with --image-size {image_size}, or choose another model"
         )
     identity = feature_identity(store, loaded, options, split)
-    digests = {shard: input_digests(store, shard, _input_stages(options)) for shard in store.shards(split)}
-    reader = ClipReader(store, split, options.mask_name)
-    return _SplitInputs(split, identity, digests, AlphaClips(reader, options.alpha, options.shuffle_seed))
-
-
-def _input_stages(options: EncodeOptions) -> tuple[str, str]:
-    return FRAMES_STAGE, masks_stage(options.mask_name)
+    name = options.features
+    clips = make_plan(store, partition.take(store.shards(split)), [features_stage(name, "video")])
+    captions = make_plan(store, partition.take(caption_shards(store, split)), [features_stage(name, "text")])
+    stages = FRAMES_STAGE, masks_stage(options.mask_name)
+    owed = _shards(clips)
+    digests = {shard: input_digests(store, shard, stages) for shard in owed}
+    for shard, records in committed_of_each(store, owed, stages):
+        for stage, record in zip(stages, records, strict=True):
+            if record is None:
+                require_committed(store, shard, stage)
+    return SplitPlan(SplitInputs(split, identity, digests), clips, captions)
 
 
 def _encode_split(
     store: Store,
-    encoder: Encoder,
-    inputs: _SplitInputs,
-    dim: int,
+    plan: SplitPlan,
     options: EncodeOptions,
+    encoders: Encoders,
     listener: Listener,
-    partition: Partition,
+    executor: Executor,
 ) -> SplitEncoded:
-    name, split = options.features, inputs.split
-    create_features(store, name, split, dim, inputs.identity)
-    clip_plan = make_plan(store, partition.take(store.shards(split)), [features_stage(name, "video")])
-    text_plan = make_plan(store, partition.take(caption_shards(store, split)), [features_stage(name, "text")])
-    num_videos = clip_plan.standing.num_videos + clip_plan.num_videos_owed
-    listener(RunPlanned("videos", num_videos, clip_plan.standing.num_videos))
-
-    encoded: list[Tally] = []
-    for shard in _shards(clip_plan):
-        shard_tally = _encode_clips(store, encoder, inputs, options, shard)
-        encoded.append(shard_tally)
-        listener(ItemsDone(shard.num_rows, len(shard_tally.failures)))
-    num_truncated = sum(_encode_captions(store, encoder, name, shard) for shard in _shards(text_plan))
+    inputs, standing = plan.inputs, plan.clips.standing
+    listener(RunPlanned("videos", standing.num_videos + plan.clips.num_videos_owed, standing.num_videos))
+    reports: list[EncodeReport] = []
+    if plan.clips.owed or plan.captions.owed:
+        per_task = None if executor is run_synchronously else SHARDS_PER_TASK
+        tasks = _tasks(store, plan, options, encoders, per_task)
+        reports = list(executor(run_task, tasks, listener))
+    made = Tally.sum(report.tally for report in reports)
     return SplitEncoded(
-        split=split,
-        tally=Tally.sum([clip_plan.standing, *encoded]),
-        num_captions=store.layout(split).num_captions,
-        num_captions_truncated=num_truncated,
-        num_captions_encoded=sum(shard.num_rows for shard in _shards(text_plan)),
-        num_clips_encoded=sum(tally.num_videos - len(tally.failures) for tally in encoded),
+        split=inputs.split,
+        tally=Tally.sum([standing, made]),
+        num_captions=store.layout(inputs.split).num_captions,
+        num_captions_truncated=sum(report.num_captions_truncated for report in reports),
+        num_captions_encoded=sum(owed.shard.num_rows for owed in plan.captions.owed),
+        num_clips_encoded=made.num_videos - len(made.failures),
+        num_frames_encoded=sum(report.num_frames for report in reports),
     )
 
 
-def _encode_clips(store: Store, encoder: Encoder, inputs: _SplitInputs, options: EncodeOptions, shard: Shard) -> Tally:
-    """Encode and commit one shard. Slots without a video keep NaN: never a vector that could be scored.
-
-    Raises:
-        ShardIncompleteError: Its frames or masks were made anew since they were opened.
-    """
-    digests = inputs.digests[shard]
-    outcomes = outcomes_of(store, shard, masks_stage(options.mask_name))
-    if input_digests(store, shard, _input_stages(options)) != digests:
-        raise ShardIncompleteError(
-            f"shard {shard.key} of {store.place} has been made anew since this run opened it: "
-            "run the same command again"
-        )
-    rows = [outcome.row for outcome in outcomes if outcome.filled]
-    batch = inputs.clips.read(rows)
-    embedded = encoder.encode_clips(batch.frames, batch.masks, batch.is_frame)
-    video = np.full((shard.num_rows, *embedded.video.shape[1:]), np.nan, dtype=np.float32)
-    frame = np.full((shard.num_rows, *embedded.frame.shape[1:]), np.nan, dtype=np.float32)
-    slots = batch.rows - shard.start
-    video[slots], frame[slots] = embedded.video, embedded.frame
-    feature_outcomes = tuple(
-        VideoOutcome(
-            video_id=outcome.video_id,
-            row=outcome.row,
-            status=outcome.status,
-            filled=outcome.filled,
-            checksum=slot_checksum(video[outcome.row - shard.start]) if outcome.filled else None,
-        )
-        for outcome in outcomes
-    )
-    write_clip_features(store, options.features, shard, video, frame, feature_outcomes, digests)
-    return Tally.of(shard.split, feature_outcomes)
-
-
-def _encode_captions(store: Store, encoder: Encoder, name: str, shard: Shard) -> int:
-    """Encode and commit one shard of captions, and return how many were cut to the model's context."""
-    texts: Sequence[str] = (
-        store.catalog.split_captions(shard.split)["text"].slice(shard.start, shard.num_rows).to_pylist()
-    )
-    embedded = encoder.encode_texts(texts)
-    write_text_features(store, name, shard, embedded.text)
-    return embedded.num_truncated
+def _tasks(
+    store: Store, plan: SplitPlan, options: EncodeOptions, encoders: Encoders, per_task: int | None
+) -> Iterator[EncodeTask]:
+    """All that is owed in one task, or in tasks of so many shards."""
+    parts: tuple[Sequence[Shard], Sequence[Shard]] = (_shards(plan.clips), _shards(plan.captions))
+    for number, shards in enumerate(parts):
+        size = per_task or max(1, len(shards))
+        for start in range(0, len(shards), size):
+            some = tuple(shards[start : start + size])
+            clips, captions = (some, ()) if number == 0 else ((), some)
+            yield EncodeTask(store.folder, options, plan.inputs.of(clips), clips, captions, encoders)
 
 
 def _shards(plan: Plan) -> list[Shard]:

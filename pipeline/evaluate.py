@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from pipeline.pooling import pool_frames
 from pipeline.retrieval import RetrievalResult, evaluate_retrieval
 from store.arrays import JSON
-from store.features import read_features
+from store.errors import ShardIncompleteError
+from store.features import read_features, read_frame_features
 from store.store import Store
 
 PROTOCOL = "fda"
@@ -32,11 +36,21 @@ class Evaluation:
     num_captions: int
     num_captions_expected: int
     metrics: RetrievalResult
+    pooling: str
+    """Of frames into videos."""
+    alpha_cosine: float | None
+    """Mean cosine of videos to themselves with an alpha of all ones; None where that was not measured."""
     attributes: Mapping[str, JSON]
     """What made the features."""
 
+    @property
+    def chosen_on_test(self) -> bool:
+        """Whether the model's best epoch was chosen by its score on test videos."""
+        model = self.attributes.get("model")
+        return isinstance(model, Mapping) and model.get("chosen_on_test") is True
 
-def evaluate(store: Store, features: str, split: str, max_missing: float) -> Evaluation:
+
+def evaluate(store: Store, features: str, split: str, max_missing: float, pooling: str | None = None) -> Evaluation:
     """Score a feature set.
 
     Args:
@@ -44,6 +58,7 @@ def evaluate(store: Store, features: str, split: str, max_missing: float) -> Eva
         features: Name of the feature set.
         split: Which split.
         max_missing: Share of the split's videos, in [0, 1], that may lack features.
+        pooling: Of the frames' features into others of the videos; by default the latter are those that are cached.
 
     Raises:
         TooManyMissingError: More do.
@@ -59,6 +74,14 @@ def evaluate(store: Store, features: str, split: str, max_missing: float) -> Eva
             f"features, over the limit of {max_missing:.1%}: mend the videos (`fda preprocess` says what is wrong), "
             "or raise --max-missing to score the rest"
         )
+    video, measured = cached.video, cached.alpha_cosine[np.isfinite(cached.alpha_cosine)]
+    if pooling is not None:
+        ids, frame = read_frame_features(store, features, split)
+        if ids != cached.video_ids:
+            raise ShardIncompleteError(
+                f"features {features!r} changed while they were read: run the same command again"
+            )
+        video = pool_frames(frame, pooling)
     return Evaluation(
         features=features,
         split=split,
@@ -67,6 +90,8 @@ def evaluate(store: Store, features: str, split: str, max_missing: float) -> Eva
         num_videos_expected=num_expected,
         num_captions=len(cached.caption_ids),
         num_captions_expected=cached.num_captions_expected,
-        metrics=evaluate_retrieval(cached.text, cached.video, cached.truth),
+        metrics=evaluate_retrieval(cached.text, video, cached.truth),
+        pooling=pooling or str(cached.attributes.get("pooling", "")),
+        alpha_cosine=float(measured.mean()) if len(measured) else None,
         attributes=cached.attributes,
     )

@@ -59,6 +59,8 @@ class StepDone:
     epoch: int
     loss: float
     learning_rate: float
+    num_videos: int
+    """Clips of the step, on all devices."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,74 +12,94 @@ from pathlib import Path
 import numpy as np
 
 from encoders.encoding import Encoder
-from encoders.training import Trainer, TrainOptions
+from encoders.errors import DivergedError
+from encoders.model import Pooling
+from encoders.ranks import ALONE, Ranks
+from encoders.training import StepResult, TrainBatch, Trainer
 from encoders.weights import LoadedModel, save_checkpoint
-from pipeline.alpha import AlphaClips, AlphaSource
-from pipeline.batches import MIN_BATCH, Batch, draw_epoch, hold_out
-from pipeline.checkpoint import FinetuneResult, write_history
+from pipeline.augment import augment
+from pipeline.batches import Batch, draw_epoch
+from pipeline.checkpoint import FinetuneResult, Progress, end_run, read_state, write_run, write_state
 from pipeline.events import EpochDone, Listener, RunPlanned, StepDone, ignore_events
-from pipeline.retrieval import evaluate_retrieval
+from pipeline.read_ahead import read_ahead
 from pipeline.software import MODEL_SOFTWARE, software_versions
+from pipeline.training_data import FinetuneOptions, Half, training_halves, validation_r1
+from pipeline.training_log import TrainingLog
 from store.arrays import JSON
-from store.clips import ClipBatch, ClipReader, clips_identity
+from store.clips import clips_identity
 from store.store import Store
 
-ENCODE_CLIPS = 16
-"""Clips read at a time for validation."""
+SAVE_SECONDS = 600.0
+"""Between two states that a run can be resumed at; there is one after each epoch, too."""
+RECENT_STEPS = 20
+"""So many losses are averaged to see whether training still learns."""
+IDS_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
-class FinetuneOptions:
-    """What to train on, and how."""
+class _Step:
+    """One step of the plan."""
 
-    train: TrainOptions
-    train_split: str = "train"
-    val_split: str = "val"
-    """Where the store has no such split, `hold_out_share` of the train videos is held out instead."""
-    hold_out_share: float = 0.1
-    mask_name: str = "default"
-    alpha: AlphaSource = AlphaSource.MASKS
-    seed: int = 0
-    """Of batches, captions, hold-out and shuffled masks."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Half:
-    """The training or the validation videos: their clips and captions."""
-
-    clips: AlphaClips
-    captions: Mapping[int, Sequence[str]]
-    """Row -> captions."""
+    epoch: int
+    """Counted from 1."""
+    number: int
+    """In the whole run, counted from 1."""
+    batch: Batch
 
 
 def finetune(
-    store: Store, loaded: LoadedModel, folder: Path, options: FinetuneOptions, listener: Listener = ignore_events
+    store: Store,
+    loaded: LoadedModel,
+    folder: Path,
+    options: FinetuneOptions,
+    listener: Listener = ignore_events,
+    *,
+    ranks: Ranks = ALONE,
+    save_seconds: float = SAVE_SECONDS,
 ) -> FinetuneResult:
     """Train, and keep the weights of the epoch with the best validation text-to-video R@1 in `folder`.
 
+    Begun again after it was killed, it goes on from the last state that it wrote, and ends with the same bytes.
+
+    Args:
+        store: What to train on.
+        loaded: What to begin with; it is changed.
+        folder: For the checkpoint; `pipeline.checkpoint` says what it holds. Of several processes, the first writes.
+        options: How.
+        listener: Is told of each step and epoch.
+        ranks: The processes that train together.
+        save_seconds: Between two states that the run can be resumed at.
+
     Raises:
         ValueError: There are too few videos to train on, or to validate on.
-        DivergedError: The loss is not finite. The best weights so far stand in `folder`.
+        DivergedError: The loss is not finite, or has risen and stays high. The best weights so far stand in `folder`.
+        WeightsFormatError: The state to go on from is damaged.
     """
-    train, val, validation = _halves(store, options)
-    rng = np.random.default_rng(options.seed)
-    epochs = [draw_epoch(train.captions, options.train.batch_size, rng) for _ in range(options.train.epochs)]
-    num_steps = sum(len(epoch) for epoch in epochs)
-    listener(RunPlanned("steps", num_steps, 0))
-    trainer = Trainer(loaded.model, options.train, num_steps)
+    train, val, validation = training_halves(store, options)
+    epochs = [
+        draw_epoch(
+            train.captions, options.train.batch_size, options.batches, np.random.default_rng([options.seed, epoch])
+        )
+        for epoch in range(options.train.epochs)
+    ]
+    num_steps = sum(map(len, epochs))
     identity = checkpoint_identity(store, loaded, options)
-    done: list[EpochDone] = []
-    for number, epoch in enumerate(epochs, start=1):
-        mean_loss = _train_epoch(trainer, train.clips, epoch, number, listener)
-        validation_r1 = _validate(Encoder(loaded.model), val)
-        is_best = validation_r1 > max((earlier.validation_r1 for earlier in done), default=-1.0)
-        done.append(EpochDone(number, len(epochs), mean_loss, validation_r1, is_best))
-        if is_best:
-            metadata: dict[str, JSON] = {"identity": identity, "epoch": number, "validation_r1": validation_r1}
-            save_checkpoint(folder, loaded.model, loaded.config, metadata)
-        listener(done[-1])
-    result = _result(tuple(done), train, val, validation)
-    write_history(folder, result, identity)
+    if ranks.is_first:
+        folder.mkdir(parents=True, exist_ok=True)
+        videos = sorted(val.clips.video_ids[row] for row in val.captions)
+        write_run(folder, identity, {"from": validation, "video_ids": videos})
+    trainer = Trainer(loaded.model, options.train, num_steps, ranks)
+    progress = read_state(folder, trainer)
+    listener(RunPlanned("steps", num_steps, trainer.num_done))
+    run = _Run(trainer, loaded, folder, options, progress, identity, ranks, listener, save_seconds)
+    if not ranks.is_first:
+        run.train(train, val, epochs, None)
+    else:
+        with TrainingLog(folder, trainer.num_done) as log:
+            run.train(train, val, epochs, log)
+    result = _result(tuple(progress.epochs), train, val, validation, chosen_on_test=options.chosen_on_test)
+    if ranks.is_first:
+        end_run(folder, result, identity)
     return result
 
 
@@ -96,68 +118,132 @@ def checkpoint_identity(store: Store, loaded: LoadedModel, options: FinetuneOpti
     }
 
 
-def _halves(store: Store, options: FinetuneOptions) -> tuple[_Half, _Half, str]:
-    reader = ClipReader(store, options.train_split, options.mask_name)
-    clips = AlphaClips(reader, options.alpha, options.seed)
-    captions = _captions(store, options.train_split, reader)
-    if options.val_split in store.manifest.splits:
-        train = _Half(clips, captions)
-        val_reader = ClipReader(store, options.val_split, options.mask_name)
-        val_clips = AlphaClips(val_reader, options.alpha, options.seed)
-        val = _Half(val_clips, _captions(store, options.val_split, val_reader))
-        validation = f"split {options.val_split!r}"
-    else:
-        train_rows, val_rows = hold_out(sorted(captions), options.hold_out_share, options.seed)
-        train = _Half(clips, {row: captions[row] for row in train_rows})
-        val = _Half(clips, {row: captions[row] for row in val_rows})
-        share = f"{options.hold_out_share:.0%}"
-        validation = f"{share} of split {options.train_split!r}, held out: there is no split {options.val_split!r}"
-    if len(train.captions) < MIN_BATCH or not val.captions:
-        raise ValueError(
-            f"training wants at least {MIN_BATCH} videos and one to validate on: "
-            f"{store.place} gives {len(train.captions)} and {len(val.captions)}"
+@dataclass
+class _Run:
+    """The loop over steps and epochs, from wherever the trainer stands."""
+
+    trainer: Trainer
+    loaded: LoadedModel
+    folder: Path
+    options: FinetuneOptions
+    progress: Progress
+    identity: Mapping[str, JSON]
+    ranks: Ranks
+    listener: Listener
+    save_seconds: float
+
+    def train(self, train: Half, val: Half, epochs: Sequence[Sequence[Batch]], log: TrainingLog | None) -> None:
+        saved_at = time.monotonic()
+        steps = list(_steps(epochs))[self.trainer.num_done :]
+        ends = {sum(map(len, epochs[: number + 1])) for number in range(len(epochs))}
+        began = time.monotonic()
+        for step, batch in zip(steps, read_ahead(lambda step: self._read(train, step), steps), strict=True):
+            result = self._take(step, batch, train, log)
+            seconds, began = time.monotonic() - began, time.monotonic()
+            if log is not None:
+                log.step(step.number, _scalars(result, len(step.batch) / seconds), epoch=step.epoch)
+            self.listener(StepDone(step.epoch, result.loss, result.lr, len(step.batch)))
+            if step.number in ends:
+                self._end_epoch(step, val, len(epochs), log)
+            elif time.monotonic() - saved_at < self.save_seconds:
+                continue
+            if self.ranks.is_first:
+                write_state(self.folder, self.trainer, self.progress)
+            saved_at = began = time.monotonic()
+
+    def _read(self, train: Half, step: _Step) -> TrainBatch:
+        """What falls to this process of a step's pairs. Runs ahead, in a thread."""
+        mine = self.ranks.share(len(step.batch))
+        rows, numbers = step.batch.rows[mine].tolist(), step.batch.captions[mine].tolist()
+        clips = train.clips.read(rows)
+        places = range(mine.start, mine.stop)
+        rngs = [np.random.default_rng([self.options.seed, step.epoch, step.number, place]) for place in places]
+        augment(clips, self.options.batches, rngs, self.loaded.config.patch_size)
+        texts = [train.captions[row][number] for row, number in zip(rows, numbers, strict=True)]
+        labels = step.batch.rows if self.options.batches.same_video == "together" else None
+        return TrainBatch(clips.frames, clips.masks, texts, clips.is_frame, labels)
+
+    def _take(self, step: _Step, batch: TrainBatch, train: Half, log: TrainingLog | None) -> StepResult:
+        """Take a step, or stop where training has come off the rails."""
+        try:
+            result = self.trainer.step(batch, len(step.batch))
+            self._watch(result.loss)
+        except DivergedError as error:
+            ids = [train.clips.video_ids[row] for row in step.batch.rows.tolist()]
+            if log is not None:
+                log.step(step.number, {}, epoch=step.epoch, diverged=str(error), video_ids=ids)
+            more = f" and {len(ids) - IDS_SHOWN} more, all of them in log.jsonl" if len(ids) > IDS_SHOWN else ""
+            raise DivergedError(f"{error}. The batch's videos: {', '.join(ids[:IDS_SHOWN])}{more}") from error
+        self.progress.losses.append(result.loss)
+        return result
+
+    def _watch(self, loss: float) -> None:
+        """Stop where the mean of the last losses is twice the lowest that there was, and no better than a guess."""
+        progress = self.progress
+        progress.recent = [*progress.recent, loss][-RECENT_STEPS:]
+        if len(progress.recent) < RECENT_STEPS:
+            return
+        mean, guess = sum(progress.recent) / RECENT_STEPS, math.log(self.options.train.batch_size)
+        lowest = mean if progress.lowest_mean is None else min(mean, progress.lowest_mean)
+        progress.lowest_mean = lowest
+        if mean > max(2 * lowest, 0.95 * guess):
+            raise DivergedError(
+                f"the loss has risen: {mean:.3f} over {RECENT_STEPS} steps up to step {self.trainer.num_done}, "
+                f"after {lowest:.3f}; guessing has {guess:.3f}. Lower lr ({self.options.train.lr}) or alpha_lr "
+                f"({self.options.train.alpha_lr})"
+            )
+
+    def _end_epoch(self, step: _Step, val: Half, num_epochs: int, log: TrainingLog | None) -> None:
+        progress = self.progress
+        mean_loss = float(np.mean(progress.losses))
+        encoder = Encoder(
+            self.loaded.model, precision=self.trainer.precision, pooling=Pooling(self.options.train.pooling)
         )
-    return train, val, validation
+        r1 = validation_r1(encoder, val, self.ranks)
+        is_best = r1 > max((earlier.validation_r1 for earlier in progress.epochs), default=-1.0)
+        done = EpochDone(step.epoch, num_epochs, mean_loss, r1, is_best)
+        progress.epochs.append(done)
+        progress.losses = []
+        if is_best and self.ranks.is_first:
+            metadata: dict[str, JSON] = {
+                "identity": self.identity,
+                "epoch": step.epoch,
+                "validation_r1": r1,
+                "pooling": self.options.train.pooling,
+                "chosen_on_test": self.options.chosen_on_test,
+            }
+            save_checkpoint(self.folder, self.loaded.model, self.loaded.config, metadata)
+        if log is not None:
+            log.step(step.number, {"mean_loss": mean_loss, "validation_r1": r1}, epoch=step.epoch)
+        self.listener(done)
 
 
-def _captions(store: Store, split: str, reader: ClipReader) -> dict[int, list[str]]:
-    """Row -> captions, of the rows that hold a video."""
-    rows = {video_id: row for row, video_id in reader.video_ids.items()}
-    captions: dict[int, list[str]] = {}
-    for fields in store.catalog.split_captions(split).select(["video_id", "text"]).to_pylist():
-        if fields["video_id"] in rows:
-            captions.setdefault(rows[fields["video_id"]], []).append(fields["text"])
-    return captions
+def _draw_epochs(train: Half, options: FinetuneOptions) -> list[tuple[Batch, ...]]:
+    rngs = [np.random.default_rng([options.seed, epoch]) for epoch in range(options.train.epochs)]
+    return [draw_epoch(train.captions, options.train.batch_size, options.batches, rng) for rng in rngs]
 
 
-def _train_epoch(trainer: Trainer, clips: AlphaClips, epoch: Sequence[Batch], number: int, listener: Listener) -> float:
-    losses = []
-    for batch in epoch:
-        read = clips.read([pair.row for pair in batch])
-        step = trainer.step(read.frames, read.masks, [pair.text for pair in batch], read.is_frame)
-        losses.append(step.loss)
-        listener(StepDone(number, step.loss, step.lr))
-    return float(np.mean(losses))
+def _steps(epochs: Sequence[Sequence[Batch]]) -> Iterator[_Step]:
+    number = 0
+    for epoch, batches in enumerate(epochs, start=1):
+        for batch in batches:
+            number += 1
+            yield _Step(epoch, number, batch)
 
 
-def _validate(encoder: Encoder, val: _Half) -> float:
-    """Text-to-video R@1 in percent: every caption is a query among the validation videos."""
-    rows = sorted(val.captions)
-    videos = [
-        encoder.encode_clips(clips.frames, clips.masks, clips.is_frame).video for clips in _clips_of(val.clips, rows)
-    ]
-    texts = [text for row in rows for text in val.captions[row]]
-    truth = np.repeat(np.arange(len(rows)), [len(val.captions[row]) for row in rows])
-    metrics = evaluate_retrieval(encoder.encode_texts(texts).text, np.concatenate(videos), truth)
-    return metrics.text_to_video.r1
+def _scalars(result: StepResult, videos_per_second: float) -> dict[str, float]:
+    return {
+        "loss": result.loss,
+        "lr": result.lr,
+        "grad_norm": result.grad_norm,
+        "logit_scale": result.logit_scale,
+        "videos_per_second": round(videos_per_second, 3),
+    }
 
 
-def _clips_of(clips: AlphaClips, rows: Sequence[int]) -> Iterator[ClipBatch]:
-    for start in range(0, len(rows), ENCODE_CLIPS):
-        yield clips.read(rows[start : start + ENCODE_CLIPS])
-
-
-def _result(done: tuple[EpochDone, ...], train: _Half, val: _Half, validation: str) -> FinetuneResult:
+def _result(
+    done: tuple[EpochDone, ...], train: Half, val: Half, validation: str, *, chosen_on_test: bool
+) -> FinetuneResult:
     best = [epoch for epoch in done if epoch.is_best][-1]
     return FinetuneResult(
         epochs=done,
@@ -166,4 +252,5 @@ def _result(done: tuple[EpochDone, ...], train: _Half, val: _Half, validation: s
         num_train_videos=len(train.captions),
         num_val_videos=len(val.captions),
         validation=validation,
+        chosen_on_test=chosen_on_test,
     )

@@ -38,17 +38,20 @@ class Preflight:
     """One of the videos that are owed, and its size in bytes; None where nothing is decoded, or none is there."""
 
     @classmethod
-    def of(cls, folder: StoreFolder, videos: Iterable[Path] = ()) -> Self:
+    def of(
+        cls, folder: StoreFolder, videos: Iterable[Path] = (), distributions: tuple[str, ...] = FRAME_SOFTWARE
+    ) -> Self:
         """What this process has.
 
         Args:
             folder: The store, under the claim of this run.
             videos: That are owed, drawn until one is found.
+            distributions: That decide the bytes.
         """
         name = MANIFEST_NAME if folder.claim is None else json_name(folder.claim)
         sizes = ((path, file_bytes(path)) for path in islice(videos, _SAMPLED))
         return cls(
-            software=tuple(software_versions(FRAME_SOFTWARE).items()),
+            software=tuple(_public_versions(distributions).items()),
             folder=folder,
             proof=(name, folder.read(name)),
             video=next(((path, size) for path, size in sizes if size > 0), None),
@@ -60,13 +63,13 @@ class Preflight:
 
     def _software_problem(self) -> str | None:
         try:
-            here = software_versions(FRAME_SOFTWARE)
+            here = _public_versions(tuple(name for name, _ in self.software if name != "python"))
         except PackageNotFoundError as error:
             return f"it has no {error.name}: install the same environment there"
         differing = [f"{name} {here[name]}, not {version}" for name, version in self.software if here[name] != version]
         if not differing:
             return None
-        return f"it has {', '.join(differing)}: clips would differ. Install the same environment there"
+        return f"it has {', '.join(differing)}: results would differ. Install the same environment there"
 
     def _store_problem(self) -> str | None:
         name, content = self.proof
@@ -99,6 +102,11 @@ class Preflight:
         if found == 0:
             return f"it does not see the video {path}: the videos must lie under the same path on every machine"
         return f"{path} has {found:,} bytes there, not {num_bytes:,}: the videos must be the same on every machine"
+
+
+def _public_versions(distributions: tuple[str, ...]) -> dict[str, str]:
+    """Without what tells builds of one version apart: a GPU and a CPU have other builds of torch."""
+    return {name: version.split("+")[0] for name, version in software_versions(distributions).items()}
 
 
 class UnfitWorkerError(RuntimeError):

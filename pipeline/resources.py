@@ -16,6 +16,7 @@ pictures and some on their way: about 20 times 1.5 bytes a pixel in 8 bits 4:2:0
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 _THREAD_LIMITS = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR")
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _THREAD_LIMITS} | {
@@ -31,6 +32,17 @@ DECODER_MEMORY_MIB = 2048
 """Enough for 8K (7680 x 4320) in H.264 and in 10-bit HEVC, measured."""
 SHARE_OF_MACHINE = 0.9
 """The rest is for the coordinator, the system and its cache of files."""
+
+
+class NeedsMemory(Protocol):
+    """What one worker of some stage takes."""
+
+    @property
+    def total_mib(self) -> int:
+        """At most."""
+
+    def num_fitting(self, num_workers: int, machine_mib: int) -> int:
+        """How many of the workers wanted fit into a machine; one at least, for one has to be tried."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from pipeline.plan import Tally
 from store.arrays import JSON
 from store.clips import mask_names
 from store.commits import FRAMES_STAGE, commit_name, committed_of_each, masks_stage, read_commit
-from store.errors import StoreFormatError
+from store.errors import StoreError, StoreFormatError
 from store.failures import FailedVideo
-from store.features import caption_shards, feature_names, features_stage
+from store.features import caption_shards, feature_names, features_made_with, features_stage, read_alpha_cosines
 from store.schema import Shard
 from store.store import Store
 
@@ -46,6 +48,28 @@ class StageStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class FeatureStatus:
+    """One feature set of one split: what made it, and whether that still stands."""
+
+    name: str
+    num_shards: int
+    """Of clips and of captions."""
+    num_current: int
+    num_stale: int
+    """Made of frames, masks or captions that are others now. The rest was never made."""
+    alpha_cosine: float | None
+    """Mean cosine of videos to themselves with an alpha of all ones; None where that was not measured."""
+    made_with: Mapping[str, JSON]
+
+    @property
+    def state(self) -> str:
+        """In a word or two."""
+        if self.num_stale:
+            return f"stale: {self.num_stale} of {self.num_shards} shards"
+        return "current" if self.num_current == self.num_shards else "incomplete"
+
+
+@dataclass(frozen=True, slots=True)
 class SplitStatus:
     """How far one split is."""
 
@@ -54,6 +78,7 @@ class SplitStatus:
     num_captions: int
     num_frames: int
     stages: tuple[StageStatus, ...]
+    features: tuple[FeatureStatus, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +108,27 @@ def store_status(store: Store) -> StoreStatus:
             _stage_status(store, stage, shards, failures if stage == FRAMES_STAGE else [], damaged)
             for stage, shards in _stages(store, split)
         ]
-        splits.append(SplitStatus(split, layout.num_videos, layout.num_captions, layout.num_frames, tuple(stages)))
+        features = tuple(_feature_status(store, name, split) for name in feature_names(store, split))
+        counts = layout.num_videos, layout.num_captions, layout.num_frames
+        splits.append(SplitStatus(split, *counts, tuple(stages), features))
     runs = tuple(_latest_runs(store, damaged))
     return StoreStatus(tuple(splits), tuple(failures), tuple(damaged), runs)
+
+
+def _feature_status(store: Store, name: str, split: str) -> FeatureStatus:
+    num_current = num_stale = num_shards = 0
+    for part, shards in (("video", store.shards(split)), ("text", caption_shards(store, split))):
+        stage = features_stage(name, part)
+        num_shards += len(shards)
+        for shard, (record,) in committed_of_each(store, shards, [stage], num_with_outcomes=0):
+            num_current += record is not None
+            num_stale += record is None and store.folder.num_bytes(commit_name(shard, stage)) is not None
+    try:
+        made_with, cosines = features_made_with(store, name, split), read_alpha_cosines(store, name, split)
+    except (StoreError, ValueError):  # damaged, which the records above or `fda verify` tell
+        made_with, cosines = {}, np.empty(0, dtype=np.float32)
+    mean = float(cosines.mean()) if len(cosines) else None
+    return FeatureStatus(name, num_shards, num_current, num_stale, mean, made_with)
 
 
 def _stages(store: Store, split: str) -> Iterator[tuple[str, tuple[Shard, ...]]]:

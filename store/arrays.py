@@ -34,7 +34,14 @@ from store.seal import BLANK, SEAL_KEY, is_sealed, sealed
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 ZarrArray = zarr.Array[Any]
 Encoded = bytes | NDArray[np.uint8]
-ArrayValues = NDArray[np.uint8] | NDArray[np.bool_] | NDArray[np.int64] | NDArray[np.float32] | NDArray[np.float64]
+ArrayValues = (
+    NDArray[np.uint8]
+    | NDArray[np.bool_]
+    | NDArray[np.int64]
+    | NDArray[np.float16]
+    | NDArray[np.float32]
+    | NDArray[np.float64]
+)
 
 GROUP_METADATA = b'{"attributes": {}, "zarr_format": 3, "node_type": "group"}\n'
 """Of every group: the arrays say what made them."""
@@ -57,7 +64,7 @@ class ArraySpec:
     """Relative to the store: `clips.zarr/test/frames`."""
     num_rows: int
     item_shape: tuple[int, ...]
-    dtype: Literal["uint8", "bool", "int64", "float32", "float64"]
+    dtype: Literal["uint8", "bool", "int64", "float16", "float32", "float64"]
     fill_value: float | bool
     """What a slot holds that no video filled."""
     shard_rows: int

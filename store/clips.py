@@ -324,8 +324,22 @@ def input_digests(store: Store, shard: Shard, stages: Sequence[str]) -> dict[str
 class ClipReader:
     """Reads clips of one split by row, each with its masks."""
 
-    def __init__(self, store: Store, split: str, mask_name: str, num_threads: int = NUM_READ_THREADS) -> None:
-        """Open the arrays, and find the rows that hold a video; `num_threads` threads read a batch.
+    def __init__(
+        self,
+        store: Store,
+        split: str,
+        mask_name: str,
+        num_threads: int = NUM_READ_THREADS,
+        shards: Sequence[Shard] | None = None,
+    ) -> None:
+        """Open the arrays, and find the rows that hold a video.
+
+        Args:
+            store: The store.
+            split: Of it.
+            mask_name: Of the mask set.
+            num_threads: That read a batch.
+            shards: All that will be read; None: the whole split.
 
         Raises:
             NotInStoreError: There is no such split or mask set.
@@ -340,23 +354,23 @@ class ClipReader:
         self._frames = ChunkReader(store.folder, frames_spec(store, split))
         self._masks = ChunkReader(store.folder, masks_spec(store, split, mask_name))
         self._store = store
-        self._shards = shards = store.shards(split)
+        shards = store.shards(split) if shards is None else tuple(shards)
         self._stages = stages = (FRAMES_STAGE, masks_stage(mask_name))
-        self._judged: list[list[tuple[WrittenFile, ...]]] = []
-        """Of each shard, the files of each stage, with their checksums."""
+        self._judged: dict[int, tuple[Shard, list[tuple[WrittenFile, ...]]]] = {}
+        """Index of each shard -> the files of each stage, with their checksums."""
         self.video_ids: dict[int, str] = {}
         """Row -> id, of the rows that hold a video."""
         for shard, records in committed_of_each(store, shards, stages):
             standing = [
                 record or require_committed(store, shard, stage) for stage, record in zip(stages, records, strict=True)
             ]
-            self._judged.append([record.files for record in standing])
+            self._judged[shard.index] = shard, [record.files for record in standing]
             for outcomes in (record.outcomes for record in standing):
                 self.video_ids |= {outcome.row: outcome.video_id for outcome in outcomes if outcome.filled}
-        frame_index = np.concatenate(
-            [read_shard(store.folder, frame_index_spec(store, split), shard) for shard in shards]
-        )
-        self._is_frame = frame_index >= 0
+        self._is_frame = np.zeros((store.layout(split).num_videos, store.layout(split).num_frames), dtype=np.bool_)
+        for shard in shards:
+            frame_index = read_shard(store.folder, frame_index_spec(store, split), shard)
+            self._is_frame[shard.start : shard.start + shard.num_rows] = frame_index >= 0
 
     def read(self, rows: Sequence[int]) -> ClipBatch:
         """Read clips, in the order given.
@@ -407,9 +421,9 @@ class ClipReader:
     def _check_judged(self) -> None:
         """Refuse shards that were made anew between the judgement and the opening of their files, which stay open."""
         for index in self._frames.opened | self._masks.opened:
-            shard = self._shards[index]
+            shard, judged = self._judged[index]
             records = [read_commit(self._store.folder, shard, stage, with_outcomes=False) for stage in self._stages]
-            if [record and record.files for record in records] != self._judged[index]:
+            if [record and record.files for record in records] != judged:
                 raise ShardIncompleteError(
                     f"shard {shard.key} of {self._store.place} was made anew while it was read: run the same command "
                     "again"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,9 @@ from store.store import Store
 
 CAPTIONS_PER_SHARD = 1024
 
+FrameDtype = Literal["float32", "float16"]
+"""Numbers that the features of frames are kept in: half of the bytes, at a relative error of 2**-11."""
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
@@ -45,6 +49,8 @@ class Features:
     num_videos_expected: int
     """Videos of the split in the catalogue, with features or without."""
     num_captions_expected: int
+    alpha_cosine: NDArray[np.float32]
+    """Shape (num_videos,): cosine between the video as it is and with an alpha of all ones; NaN where not measured."""
     attributes: Mapping[str, JSON]
     """What made them."""
 
@@ -59,19 +65,30 @@ def caption_shards(store: Store, split: str) -> tuple[Shard, ...]:
     return shards_of(split, store.layout(split).num_captions, CAPTIONS_PER_SHARD)
 
 
-def feature_specs(store: Store, name: str, split: str, part: str, dim: int) -> tuple[ArraySpec, ...]:
+def feature_specs(
+    store: Store, name: str, split: str, part: str, dim: int, frame_dtype: FrameDtype = "float32"
+) -> tuple[ArraySpec, ...]:
     """The arrays of the `video` or the `text` part of a feature set."""
-    return _clip_specs(store, name, split, dim) if part == "video" else (_text_spec(store, name, split, dim),)
+    if part == "text":
+        return (_text_spec(store, name, split, dim),)
+    return _clip_specs(store, name, split, dim, frame_dtype)
 
 
-def create_features(store: Store, name: str, split: str, dim: int, attributes: Mapping[str, JSON]) -> None:
+def create_features(
+    store: Store,
+    name: str,
+    split: str,
+    dim: int,
+    attributes: Mapping[str, JSON],
+    frame_dtype: FrameDtype = "float32",
+) -> None:
     """Make the arrays of a feature set for one split, unless they stand.
 
     Raises:
         StoreMismatchError: Features of this name were made otherwise.
     """
     check_name("feature set", name)
-    for spec in (*_clip_specs(store, name, split, dim), _text_spec(store, name, split, dim)):
+    for spec in (*_clip_specs(store, name, split, dim, frame_dtype), _text_spec(store, name, split, dim)):
         create_array(store.folder, spec, attributes)
 
 
@@ -83,7 +100,7 @@ def remove_features(folder: StoreFolder, name: str, split: str) -> None:
     """
     check_name("feature set", name)
     check_name("split", split)
-    for part in (f"commits/{split}/features/{name}", _name(name, split, "")):
+    for part in (f"commits/{split}/features/{name}", features_name(name, split, "")):
         folder.remove_tree(part)
 
 
@@ -92,9 +109,10 @@ def write_clip_features(
     name: str,
     shard: Shard,
     video: NDArray[np.float32],
-    frame: NDArray[np.float32],
+    frame: NDArray[np.float32] | NDArray[np.float16],
     outcomes: tuple[VideoOutcome, ...],
     inputs: Mapping[str, str],
+    alpha_cosine: NDArray[np.float32] | None = None,
 ) -> CommitRecord:
     """Write and commit the clip features of a shard.
 
@@ -103,13 +121,19 @@ def write_clip_features(
         name: The feature set.
         shard: Of videos.
         video: Shape (shard.num_rows, dim), unit rows; NaN where there is no video.
-        frame: Shape (shard.num_rows, num_frames, dim), not normalised; NaN where there is no video.
+        frame: Shape (shard.num_rows, num_frames, dim), not normalised; NaN where there is no video. Of the type that
+            the features were created with.
         outcomes: One a video.
         inputs: `input_digests` of the stages that the features were computed from, taken before these were read.
+        alpha_cosine: Shape (shard.num_rows,): see `Features`; without it, it was measured of no video.
     """
+    cosines = np.full(shard.num_rows, np.nan, dtype=np.float32) if alpha_cosine is None else alpha_cosine
     withdraw_commit(store.folder, shard, features_stage(name, "video"))
-    specs = _clip_specs(store, name, shard.split, video.shape[-1])
-    files = [write_shard(store.folder, spec, shard, values) for spec, values in zip(specs, (video, frame), strict=True)]
+    specs = _clip_specs(
+        store, name, shard.split, video.shape[-1], "float16" if frame.dtype == np.float16 else "float32"
+    )
+    parts = (video, frame, cosines)
+    files = [write_shard(store.folder, spec, shard, values) for spec, values in zip(specs, parts, strict=True)]
     return commit_shard(store.folder, shard, features_stage(name, "video"), outcomes, files, inputs)[0]
 
 
@@ -154,13 +178,61 @@ def read_features(store: Store, name: str, split: str) -> Features:
         truth=np.asarray([position[owners[row]] for row in used], dtype=np.int64),
         num_videos_expected=store.layout(split).num_videos,
         num_captions_expected=captions.num_rows,
+        alpha_cosine=np.asarray(_open(store, name, split, "alpha_cosine")[:], dtype=np.float32)[rows],
         attributes=attributes_of(array),
     )
     if _standing(store, name, split) != standing:
-        raise ShardIncompleteError(
-            f"features {name!r} of split {split!r} were made anew while they were read: run the same command again"
-        )
+        raise _made_anew(name, split)
     return features
+
+
+def _made_anew(name: str, split: str) -> ShardIncompleteError:
+    return ShardIncompleteError(
+        f"features {name!r} of split {split!r} were made anew while they were read: run the same command again"
+    )
+
+
+def read_frame_features(store: Store, name: str, split: str) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+    """The features of the frames of a split's videos, which pooling may make other videos of.
+
+    Returns:
+        Ids of the videos that have features, and their frames: shape (num_videos, num_frames, dim), not normalised, NaN
+        where a video has no frame.
+
+    Raises:
+        NotInStoreError: There is none of this name for this split.
+        ShardIncompleteError: It is not complete, or older than the frames or masks it was made from.
+    """
+    array, standing = _open(store, name, split, "frame"), _standing(store, name, split)
+    filled = {
+        outcome.row: outcome.video_id
+        for shard in store.shards(split)
+        for outcome in outcomes_of(store, shard, features_stage(name, "video"))
+        if outcome.filled
+    }
+    frame = np.asarray(array[:], dtype=np.float32)[list(filled)]
+    if _standing(store, name, split) != standing:
+        raise _made_anew(name, split)
+    return tuple(filled.values()), frame
+
+
+def features_made_with(store: Store, name: str, split: str) -> dict[str, JSON]:
+    """What made the features of a split.
+
+    Raises:
+        NotInStoreError: There are none of this name.
+    """
+    return attributes_of(_open(store, name, split, "video"))
+
+
+def read_alpha_cosines(store: Store, name: str, split: str) -> NDArray[np.float32]:
+    """The cosines of `Features.alpha_cosine` that were measured, whether or not the features are complete.
+
+    Raises:
+        NotInStoreError: There are no such features.
+    """
+    cosines = np.asarray(_open(store, name, split, "alpha_cosine")[:], dtype=np.float32)
+    return cosines[np.isfinite(cosines)]
 
 
 def feature_names(store: Store, split: str) -> tuple[str, ...]:
@@ -196,7 +268,7 @@ def _standing(store: Store, name: str, split: str) -> list[tuple[WrittenFile, ..
 
 def _open(store: Store, name: str, split: str, part: str) -> ZarrArray:
     try:
-        return open_array(store.folder, _name(name, split, part))
+        return open_array(store.folder, features_name(name, split, part))
     except NotInStoreError as error:
         there = ", ".join(map(repr, feature_names(store, split))) or "none"
         raise NotInStoreError(
@@ -204,14 +276,21 @@ def _open(store: Store, name: str, split: str, part: str) -> ZarrArray:
         ) from error
 
 
-def _name(name: str, split: str, part: str) -> str:
+def features_name(name: str, split: str, part: str) -> str:
+    """Where an array of a feature set lies.
+
+    >>> features_name("mine", "test", "video")
+    'features.zarr/mine/test/video'
+    """
     return f"features.zarr/{name}/{split}/{part}".rstrip("/")
 
 
-def _clip_specs(store: Store, name: str, split: str, dim: int) -> tuple[ArraySpec, ArraySpec]:
+def _clip_specs(
+    store: Store, name: str, split: str, dim: int, frame_dtype: FrameDtype
+) -> tuple[ArraySpec, ArraySpec, ArraySpec]:
     num_videos, rows = store.layout(split).num_videos, store.manifest.shard_size
     video = ArraySpec(
-        name=_name(name, split, "video"),
+        name=features_name(name, split, "video"),
         num_rows=num_videos,
         item_shape=(dim,),
         dtype="float32",
@@ -221,21 +300,31 @@ def _clip_specs(store: Store, name: str, split: str, dim: int) -> tuple[ArraySpe
         dimensions=("video", "dim"),
     )
     frame = ArraySpec(
-        name=_name(name, split, "frame"),
+        name=features_name(name, split, "frame"),
         num_rows=num_videos,
         item_shape=(store.layout(split).num_frames, dim),
-        dtype="float32",
+        dtype=frame_dtype,
         fill_value=np.nan,
         shard_rows=rows,
         chunk_rows=rows,
         dimensions=("video", "frame", "dim"),
     )
-    return video, frame
+    alpha_cosine = ArraySpec(
+        name=features_name(name, split, "alpha_cosine"),
+        num_rows=num_videos,
+        item_shape=(),
+        dtype="float32",
+        fill_value=np.nan,
+        shard_rows=rows,
+        chunk_rows=rows,
+        dimensions=("video",),
+    )
+    return video, frame, alpha_cosine
 
 
 def _text_spec(store: Store, name: str, split: str, dim: int) -> ArraySpec:
     return ArraySpec(
-        name=_name(name, split, "text"),
+        name=features_name(name, split, "text"),
         num_rows=store.layout(split).num_captions,
         item_shape=(dim,),
         dtype="float32",

@@ -13,15 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
+from store.arrays import ArraySpec
 from store.catalog import Catalog
 from store.claims import Claim, claims_on
 from store.clip_arrays import clips_name, frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
 from store.commits import FRAMES_STAGE, masks_stage
-from store.features import caption_shards, feature_specs, features_stage
+from store.features import FrameDtype, caption_shards, feature_specs, features_stage
 from store.files import CLAIMS_FOLDER, PARTIAL_FOLDER, StoreFolder
 from store.processes import is_running
 from store.store import Store
-from store.verify_catalog import dimension_of, read_manifest, verify_array, verify_catalog, verify_groups
+from store.verify_catalog import dimension_of, read_manifest, types_of, verify_array, verify_catalog, verify_groups
 from store.verify_findings import Finding, Kind
 from store.verify_rest import verify_links, verify_rest
 from store.verify_shards import ShardVerdict, ShardVerifier, Stage, num_shards
@@ -200,12 +201,10 @@ def _stages(store: Store, split: str, listed: Mapping[str, int]) -> tuple[tuple[
     over_captions = []
     for name in _names(
         listed,
-        rf"features\.zarr/([^/]+)/{re.escape(split)}/(?:video|frame|text)/(?:zarr\.json|c\..+)",
+        rf"features\.zarr/([^/]+)/{re.escape(split)}/(?:video|frame|text|alpha_cosine)/(?:zarr\.json|c\..+)",
         rf"commits/{re.escape(split)}/features/([^/]+)/(?:video|text)/[0-9]+\.parquet",
     ):
-        video, text = (
-            feature_specs(store, name, split, part, _dim(store, name, split, part)) for part in ("video", "text")
-        )
+        video, text = (_feature_specs(store, name, split, part) for part in ("video", "text"))
         over_videos.append(Stage(features_stage(name, "video"), video, shards))
         over_captions.append(
             Stage(features_stage(name, "text"), text, caption_shards(store, split), has_outcomes=False)
@@ -213,9 +212,11 @@ def _stages(store: Store, split: str, listed: Mapping[str, int]) -> tuple[tuple[
     return tuple(over_videos), tuple(over_captions)
 
 
-def _dim(store: Store, name: str, split: str, part: str) -> int:
-    specs = feature_specs(store, name, split, part, 1)
-    return dimension_of(store.folder, [spec.name for spec in specs])
+def _feature_specs(store: Store, name: str, split: str, part: str) -> tuple[ArraySpec, ...]:
+    """The arrays as they should be, given what their own metadata say of the vectors."""
+    arrays = [spec.name for spec in feature_specs(store, name, split, part, 1) if spec.item_shape]
+    frame_dtype: FrameDtype = "float16" if "float16" in types_of(store.folder, arrays) else "float32"
+    return feature_specs(store, name, split, part, dimension_of(store.folder, arrays), frame_dtype)
 
 
 def _names(listed: Iterable[str], *patterns: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from store.arrays import GROUP_METADATA, ArraySpec, array_identity, array_metadata, differences, group_names
 from store.catalog import CAPTIONS_NAME, VIDEOS_NAME, Catalog
@@ -174,11 +175,19 @@ def _wrong(content: bytes, wanted: bytes, spec: ArraySpec, *, is_clip: bool) -> 
 
 def dimension_of(folder: StoreFolder, names: Collection[str]) -> int:
     """Size of the vectors of a feature set, from the first of its arrays whose metadata are whole; 1 where none is."""
+    return next((int(metadata["shape"][-1]) for metadata in _whole(folder, names)), 1)
+
+
+def types_of(folder: StoreFolder, names: Collection[str]) -> set[str]:
+    """Types of the arrays of a feature set whose metadata are whole."""
+    return {str(metadata["data_type"]) for metadata in _whole(folder, names)}
+
+
+def _whole(folder: StoreFolder, names: Collection[str]) -> Iterator[Mapping[str, Any]]:
     for name in names:
         try:
             content = folder.read(f"{name}/zarr.json")
         except StoreMissingError:
             continue
         if is_sealed(content):
-            return int(json.loads(content)["shape"][-1])
-    return 1
+            yield json.loads(content)

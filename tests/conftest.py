@@ -5,6 +5,11 @@ in the middle of a deep chain of imports CPython 3.11 now and then fails at it (
 mismatch", python/cpython#106905).
 """
 
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: a process for each core already, or they all wait
+
 import hypothesis
 
 from tests.s3 import server as server  # a fixture

@@ -10,20 +10,23 @@ import pytest
 from encoders.errors import WeightsMissingError
 from encoders.weights import load_model, save_checkpoint
 from pipeline.checkpoint import (
+    CheckpointBusyError,
     CheckpointMismatchError,
     FinetuneResult,
+    end_run,
     has_ended,
     is_finished,
+    locked,
     read_history,
     remove_checkpoint,
-    write_history,
+    write_run,
 )
 from pipeline.events import EpochDone
 from store.arrays import JSON
 from tests.encoders_tiny import write_config
 
 IDENTITY: dict[str, JSON] = {"options": {"lr": 1e-3}, "software": {"torch": "2"}}
-RESULT = FinetuneResult((EpochDone(1, 1, 2.5, 40.0, True),), 1, 40.0, 8, 2, "split 'val'")
+RESULT = FinetuneResult((EpochDone(1, 1, 2.5, 40.0, True),), 1, 40.0, 8, 2, "split 'val'", False)
 
 
 @pytest.fixture
@@ -31,13 +34,15 @@ def checkpoint(tmp_path: Path) -> Path:
     """A folder in which training has saved once, and not ended."""
     loaded = load_model(write_config(tmp_path), "none", None, seed=0)
     folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    write_run(folder, IDENTITY, {})
     save_checkpoint(folder, loaded.model, loaded.config, {"identity": IDENTITY})
     return folder
 
 
 def test_training_that_has_ended_is_finished(checkpoint: Path) -> None:
     assert not is_finished(checkpoint, IDENTITY)
-    write_history(checkpoint, RESULT, IDENTITY)
+    end_run(checkpoint, RESULT, IDENTITY)
     assert has_ended(checkpoint)
     assert is_finished(checkpoint, {**IDENTITY, "software": {"torch": "3"}})
     assert read_history(checkpoint) == RESULT
@@ -46,29 +51,38 @@ def test_training_that_has_ended_is_finished(checkpoint: Path) -> None:
 @pytest.mark.parametrize("ended", [True, False])
 def test_training_with_other_options_is_refused_with_both_values(checkpoint: Path, ended: bool) -> None:
     if ended:
-        write_history(checkpoint, RESULT, IDENTITY)
+        end_run(checkpoint, RESULT, IDENTITY)
     with pytest.raises(CheckpointMismatchError, match=r"options.lr is 0.001 there and 0.002 now.*--overwrite"):
         is_finished(checkpoint, {"options": {"lr": 2e-3}})
 
 
 def test_weights_that_are_gone_are_not_passed_over(checkpoint: Path) -> None:
-    write_history(checkpoint, RESULT, IDENTITY)
+    end_run(checkpoint, RESULT, IDENTITY)
     (checkpoint / "model.safetensors").unlink()
     with pytest.raises(WeightsMissingError, match="model.safetensors is missing"):
         is_finished(checkpoint, IDENTITY)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", None])
-def test_what_a_kill_in_the_first_save_leaves_is_gone_on_with(checkpoint: Path, name: str | None) -> None:
-    for path in checkpoint.iterdir():
-        if path.name != name:
-            path.rename(checkpoint / f".{path.name}.123.tmp") if name is None else path.unlink()
-    if name == "config.json":
-        assert not is_finished(checkpoint, IDENTITY)
-    else:
-        assert not is_finished(checkpoint, {"options": "any"})
+@pytest.mark.parametrize("gone", [("config.json",), ("config.json", "model.safetensors"), ("model.safetensors",)])
+def test_what_a_kill_in_the_first_save_leaves_is_gone_on_with(checkpoint: Path, gone: tuple[str, ...]) -> None:
+    for name in gone:
+        (checkpoint / name).rename(checkpoint / f".{name}.tmp")
+    assert not is_finished(checkpoint, IDENTITY)
+    with pytest.raises(CheckpointMismatchError, match="was trained otherwise"):
+        is_finished(checkpoint, {"options": "any"})
     remove_checkpoint(checkpoint)
     assert list(checkpoint.iterdir()) == []
+
+
+def test_two_runs_do_not_write_one_folder(checkpoint: Path) -> None:
+    with (
+        locked(checkpoint),
+        pytest.raises(CheckpointBusyError, match="another `fda finetune` is writing"),
+        locked(checkpoint),
+    ):
+        pass
+    with locked(checkpoint):
+        pass
 
 
 @pytest.mark.parametrize("foreign", ["tokenizer.json", "thesis.tex"])
@@ -77,7 +91,7 @@ def test_a_folder_with_other_files_is_left_alone(checkpoint: Path, foreign: str)
     for act in (remove_checkpoint, lambda folder: is_finished(folder, IDENTITY)):
         with pytest.raises(CheckpointMismatchError, match=f"it holds '{foreign}'"):
             act(checkpoint)
-    assert len(list(checkpoint.iterdir())) == 3
+    assert len(list(checkpoint.iterdir())) == 4
 
 
 def test_a_model_of_another_program_is_left_alone(tmp_path: Path) -> None:

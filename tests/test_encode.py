@@ -15,21 +15,24 @@ import zarr
 from numpy.typing import NDArray
 
 from encoders.encoding import Encoder
+from encoders.model import Pooling
 from encoders.weights import LoadedModel, load_model
 from pipeline.alpha import AlphaSource, shuffled_rows
-from pipeline.encode import EncodeOptions, SplitEncoded, encode
+from pipeline.encode import EncodeOptions, SplitEncoded
 from pipeline.events import Event, ItemsDone, RunPlanned
 from pipeline.shard_masks import make_masks
 from store.clips import ClipReader, outcomes_of, read_frames, write_frames
 from store.commits import CommitRecord
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError
-from store.features import read_features, write_clip_features
+from store.features import read_alpha_cosines, read_features, read_frame_features, write_clip_features
 from store.files import WrittenFile
 from store.local import LocalFolder
 from store.schema import Shard
 from store.store import Store
+from store.verify import verify
 from tests.clips_on_disk import SMALL, run_preprocess, write_mixed_dataset
 from tests.encoders_tiny import write_config
+from tests.encoding import encode_here
 from tests.stores import tree_digest
 
 OPTIONS = EncodeOptions(features="mine", splits=("train", "test"))
@@ -71,7 +74,7 @@ def array(opened: Store, name: str) -> NDArray[np.float32]:
 
 def test_features_are_those_of_the_encoder(store: Store, load: Load) -> None:
     loaded = with_alpha(load(0), 1.0)
-    encode(store, loaded, OPTIONS)
+    encode_here(store, loaded, OPTIONS)
     clips = ClipReader(store, "test", "default").read(FILLED)
     texts = store.catalog.split_captions("test")["text"].to_pylist()
     encoder = Encoder(loaded.model)
@@ -83,7 +86,7 @@ def test_features_are_those_of_the_encoder(store: Store, load: Load) -> None:
 
 def test_rows_are_of_unit_norm_and_failed_videos_are_nan(store: Store, load: Load) -> None:
     heard: list[Event] = []
-    ended = encode(store, load(0), OPTIONS, heard.append)
+    ended = encode_here(store, load(0), OPTIONS, heard.append)
     video, frame = array(store, "mine/test/video"), array(store, "mine/test/frame")
     np.testing.assert_allclose(np.linalg.norm(video[FILLED], axis=1), 1, atol=1e-5)
     assert np.isnan(video[FAILED]).all()
@@ -105,9 +108,9 @@ def test_rows_are_of_unit_norm_and_failed_videos_are_nan(store: Store, load: Loa
 
 
 def test_a_second_run_encodes_nothing_and_changes_no_byte(store: Store, load: Load) -> None:
-    encode(store, load(0), OPTIONS)
+    encode_here(store, load(0), OPTIONS)
     before = tree_digest(Path(store.place))
-    again = encode(store, load(0), OPTIONS)
+    again = encode_here(store, load(0), OPTIONS)
     assert [(one.tally.num_videos, one.num_clips_encoded) for one in again] == [(2, 0), (5, 0)]
     assert tree_digest(Path(store.place)) == before
 
@@ -133,44 +136,44 @@ def test_killed_at_any_write_and_run_again_the_bytes_are_the_same(
 
     monkeypatch.setattr(LocalFolder, "write", counted)
     whole = Store.open(shutil.copytree(made, tmp_path / "whole"))
-    encode(whole, loaded, options)
+    encode_here(whole, loaded, options)
     total = num_writes
     assert total > 10  # arrays, shards, commits
     for number in range(1, total + 1):
         store = Store.open(shutil.copytree(made, tmp_path / str(number)))
         num_writes, kill_at = 0, number
         with pytest.raises(Killed):
-            encode(store, loaded, options)
+            encode_here(store, loaded, options)
         kill_at = 0
-        encode(store, loaded, options)
+        encode_here(store, loaded, options)
         assert tree_digest(Path(store.place)) == tree_digest(Path(whole.place)), f"killed at write {number}"
         shutil.rmtree(Path(store.place))
 
 
 def test_what_is_half_done_is_not_scored(store: Store, load: Load) -> None:
-    encode(store, load(0), OPTIONS)
+    encode_here(store, load(0), OPTIONS)
     store.folder.remove("commits/test/features/mine/video/00001.parquet")
     with pytest.raises(ShardIncompleteError, match="1 of 3 video shards of split 'test'"):
         read_features(store, "mine", "test")
 
 
 def test_other_inputs_under_the_same_name_are_refused(store: Store, load: Load) -> None:
-    encode(store, load(0), OPTIONS)
+    encode_here(store, load(0), OPTIONS)
     before = tree_digest(Path(store.place))
     with pytest.raises(StoreMismatchError, match=r"model.weights_sha256 is .* in the store and .* now.*--overwrite"):
-        encode(store, load(1), OPTIONS)
+        encode_here(store, load(1), OPTIONS)
     with pytest.raises(StoreMismatchError, match='alpha is "masks" in the store and "ones" now'):
-        encode(store, load(0), replace(OPTIONS, alpha=AlphaSource.ONES))
+        encode_here(store, load(0), replace(OPTIONS, alpha=AlphaSource.ONES))
     assert tree_digest(Path(store.place)) == before
-    encode(store, load(1), OPTIONS, overwrite=True)
+    encode_here(store, load(1), OPTIONS, overwrite=True)
     assert tree_digest(Path(store.place)) != before
-    encode(store, load(0), OPTIONS, overwrite=True)
+    encode_here(store, load(0), OPTIONS, overwrite=True)
     assert tree_digest(Path(store.place)) == before
 
 
 def features_of(store: Store, loaded: LoadedModel, alpha: AlphaSource, seed: int = 0) -> NDArray[np.float32]:
-    options = EncodeOptions(f"{alpha}-{seed}-{loaded.report.sha256[-3:]}", ("test",), alpha=alpha, shuffle_seed=seed)
-    encode(store, loaded, options)
+    options = EncodeOptions(f"{alpha}-{seed}-{loaded.report.sha256[-3:]}", ("test",), alpha=alpha, seed=seed)
+    encode_here(store, loaded, options)
     return read_features(store, options.features, "test").video
 
 
@@ -200,7 +203,7 @@ def test_shuffled_features_are_those_of_a_clip_with_anothers_masks(store: Store,
 
 
 def test_one_split_alone(store: Store, load: Load) -> None:
-    ended: tuple[SplitEncoded, ...] = encode(store, load(0), replace(OPTIONS, splits=("test",)))
+    ended: tuple[SplitEncoded, ...] = encode_here(store, load(0), replace(OPTIONS, splits=("test",)))
     assert [one.split for one in ended] == ["test"]
     with pytest.raises(NotInStoreError, match="no features 'mine' for split 'train'"):
         read_features(store, "mine", "train")
@@ -209,11 +212,11 @@ def test_one_split_alone(store: Store, load: Load) -> None:
 def test_splits_masks_and_names_that_are_not_there(store: Store, load: Load) -> None:
     before = tree_digest(Path(store.place))
     with pytest.raises(NotInStoreError, match="no split 'val'"):
-        encode(store, load(0), replace(OPTIONS, splits=("val",)))
+        encode_here(store, load(0), replace(OPTIONS, splits=("val",)))
     with pytest.raises(NotInStoreError, match="no masks .high. for split .train. .*there are .default."):
-        encode(store, load(0), replace(OPTIONS, mask_name="high"))
+        encode_here(store, load(0), replace(OPTIONS, mask_name="high"))
     with pytest.raises(ValueError, match="feature set name"):
-        encode(store, load(0), replace(OPTIONS, features="../x"))
+        encode_here(store, load(0), replace(OPTIONS, features="../x"))
     assert tree_digest(Path(store.place)) == before
 
 
@@ -232,11 +235,11 @@ def test_frames_that_are_made_anew_after_they_were_read_leave_the_features_owed(
         return write_clip_features(store, name, shard, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.encode.write_clip_features", after_a_retry)
-        encode(store, load(0), OPTIONS)
+        patch.setattr("pipeline.encode_shards.write_clip_features", after_a_retry)
+        encode_here(store, load(0), OPTIONS)
     with pytest.raises(ShardIncompleteError, match="older than their frames or masks"):
         read_features(store, "mine", "test")
-    assert [one.num_clips_encoded for one in encode(store, load(0), OPTIONS)] == [2, 2]
+    assert [one.num_clips_encoded for one in encode_here(store, load(0), OPTIONS)] == [2, 2]
     assert read_features(store, "mine", "test").video_ids == ("test_0", "-x_é")
 
 
@@ -246,6 +249,78 @@ def test_frames_that_are_made_anew_after_they_were_opened_end_the_run(store: Sto
             make_frames_anew(store, store.shards("test")[1])
 
     with pytest.raises(ShardIncompleteError, match=r"shard test/00001 .* has been made anew since .* run the same"):
-        encode(store, load(0), replace(OPTIONS, splits=("test",)), retry)
-    encode(store, load(0), OPTIONS)
+        encode_here(store, load(0), replace(OPTIONS, splits=("test",)), retry)
+    encode_here(store, load(0), OPTIONS)
+    assert read_features(store, "mine", "test").video_ids == ("test_0", "-x_é")
+
+
+def test_what_the_alpha_does_is_measured_on_some_videos_and_kept(store: Store, load: Load) -> None:
+    loaded = with_alpha(load(0), 1.0)
+    encode_here(store, loaded, replace(OPTIONS, sensitivity_every=2))
+    features = read_features(store, "mine", "test")
+    clips = ClipReader(store, "test", "default").read(FILLED)
+    ones = Encoder(loaded.model).encode_clips(clips.frames, np.ones_like(clips.masks)).video
+    expected = (features.video * ones).sum(axis=1)
+    assert (expected < 0.9999).all()  # the alpha does something
+    np.testing.assert_allclose(features.alpha_cosine, expected, atol=1e-5)  # rows 0 and 2
+    np.testing.assert_allclose(read_alpha_cosines(store, "mine", "test"), expected, atol=1e-5)
+    for name, options in (
+        ("none", replace(OPTIONS, sensitivity_every=0)),
+        ("ones", replace(OPTIONS, alpha=AlphaSource.ONES)),
+    ):
+        encode_here(store, loaded, replace(options, features=name))
+        assert np.isnan(read_features(store, name, "test").alpha_cosine).all()
+
+
+def test_frames_may_be_kept_in_half_the_room(store: Store, load: Load) -> None:
+    encode_here(store, load(0), OPTIONS)
+    encode_here(store, load(0), replace(OPTIONS, features="half", frame_dtype="float16"))
+    place = Path(store.place) / "features.zarr"
+    assert zarr.open_array(place / "half/test/frame", mode="r").dtype == np.float16
+    ids, half = read_frame_features(store, "half", "test")
+    assert ids == ("test_0", "-x_é")
+    np.testing.assert_allclose(half, read_frame_features(store, "mine", "test")[1], rtol=1e-3, atol=1e-3)
+    assert np.array_equal(read_features(store, "half", "test").video, read_features(store, "mine", "test").video)
+    assert verify(store.folder).num_wrong == 0
+
+
+def test_another_precision_or_pooling_is_another_feature_set(store: Store, load: Load) -> None:
+    encode_here(store, load(0), OPTIONS)
+    for other, words in (
+        (replace(OPTIONS, precision="bf16"), 'precision is "fp32" in the store and "bf16" now'),
+        (replace(OPTIONS, pooling=Pooling.UNIT_MEAN), 'pooling is "mean" in the store and "unit-mean" now'),
+        (replace(OPTIONS, frame_dtype="float16"), 'frame_dtype is "float32" in the store and "float16" now'),
+    ):
+        with pytest.raises(StoreMismatchError, match=words):
+            encode_here(store, load(0), other)
+    encode_here(store, load(0), replace(OPTIONS, features="near", precision="bf16"))
+    near, exact = (read_features(store, name, "test").video for name in ("near", "mine"))
+    assert 0.999 < (near * exact).sum(axis=1).min() < 1
+
+
+def test_frames_that_were_never_made_are_known_before_anything_is_written(store: Store, load: Load) -> None:
+    store.folder.remove("commits/test/masks/default/00001.parquet")
+    before = tree_digest(Path(store.place))
+    with pytest.raises(ShardIncompleteError, match=r"shard test/00001 .* has no masks"):
+        encode_here(store, load(0), OPTIONS)
+    assert tree_digest(Path(store.place)) == before
+
+
+def test_an_error_while_writing_ends_the_run_and_what_is_committed_stands(
+    store: Store, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, num_writes = write_clip_features, 0
+
+    def full(*args: Any) -> CommitRecord:
+        nonlocal num_writes
+        num_writes += 1
+        if num_writes == 2:
+            raise OSError("no space left")
+        return write(*args)
+
+    monkeypatch.setattr("pipeline.encode_shards.write_clip_features", full)
+    with pytest.raises(OSError, match="no space left"):
+        encode_here(store, load(0), replace(OPTIONS, splits=("test",)))
+    monkeypatch.undo()
+    assert sum(one.num_clips_encoded for one in encode_here(store, load(0), OPTIONS)) < 4
     assert read_features(store, "mine", "test").video_ids == ("test_0", "-x_é")

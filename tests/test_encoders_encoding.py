@@ -27,7 +27,7 @@ def test_clips_are_frames_averaged_to_unit_rows() -> None:
 @given(num_clips=st.integers(0, 4), num_frames=st.integers(1, 4), batch_frames=st.integers(1, 20))
 def test_batches_do_not_change_embeddings(num_clips: int, num_frames: int, batch_frames: int) -> None:
     frames, alpha = random_clips(num_clips, num_frames)
-    found = Encoder(MODEL, batch_frames).encode_clips(frames, alpha)
+    found = Encoder(MODEL, batch_frames=batch_frames).encode_clips(frames, alpha)
     assert found.video.shape == (num_clips, TINY.embed_dim)
     assert found.frame.shape == (num_clips, num_frames, TINY.embed_dim)
     for index in range(num_clips):
@@ -70,7 +70,7 @@ def test_texts_are_unit_rows_and_truncation_is_counted() -> None:
 def test_text_batches_do_not_change_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"a dog and {number} cats" for number in range(7)]
     whole = Encoder(MODEL).encode_texts(texts).text
-    monkeypatch.setattr("encoders.encoding._BATCH_TEXTS", 3)
+    monkeypatch.setattr("encoders.encoding.BATCH_TEXTS", 3)
     np.testing.assert_allclose(Encoder(MODEL).encode_texts(texts).text, whole, atol=1e-6)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from encoders import torchvision_shim
 from encoders.config import ModelConfig, supported_models
 from encoders.inputs import check_clips, vision_inputs
-from encoders.model import ALPHA_WEIGHT, AlphaClip, AlphaConv
+from encoders.model import ALPHA_WEIGHT, AlphaClip, AlphaConv, Pooling, pool
 from encoders.tokens import Tokenizer
 from encoders.torchvision_shim import import_open_clip
 from encoders.weights import load_model
@@ -111,7 +111,7 @@ def test_tensors_have_open_clips_names_and_one_more() -> None:
 def test_pool_averages_and_then_normalises() -> None:
     frames = torch.tensor([[[3.0, 0.0], [3.0, 8.0]]])
     torch.testing.assert_close(
-        AlphaClip(TINY).pool(frames, torch.ones(frames.shape[:2], dtype=torch.bool)), torch.tensor([[0.6, 0.8]])
+        pool(frames, torch.ones(frames.shape[:2], dtype=torch.bool), Pooling.MEAN), torch.tensor([[0.6, 0.8]])
     )
 
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +10,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from encoders.errors import DivergedError
+from encoders.errors import DivergedError, WeightsFormatError
+from encoders.losses import symmetric_cross_entropy
 from encoders.model import ALPHA_WEIGHT, AlphaClip
-from encoders.recipes import load_preset, preset_names
-from encoders.training import (
-    MAX_LOGIT_SCALE,
-    Trainer,
-    TrainOptions,
-    learning_rate_factor,
-    parameter_groups,
-    symmetric_cross_entropy,
-)
+from encoders.parameters import learning_rate_factor, parameter_groups
+from encoders.train_options import TrainOptions
+from encoders.training import MAX_LOGIT_SCALE, TrainBatch, Trainer
+from encoders.training_state import load_state, save_state
 from encoders.weights import load_model
+from pipeline.presets import load_preset, preset_names
 from tests.encoders_tiny import TINY, random_clips, tiny_model
 
 FAST = TrainOptions(lr=3e-3, alpha_lr=1e-2, weight_decay=0.0, warmup=0.0)
@@ -88,7 +86,7 @@ def test_masks_alone_are_learned_from() -> None:
     model = fresh_model()
     trainer = Trainer(model, FAST, num_steps=40)
     frames, masks = same_frames_other_masks()
-    losses = [trainer.step(frames, masks, TEXTS).loss for _ in range(40)]
+    losses = [trainer.step(TrainBatch(frames, masks, TEXTS)).loss for _ in range(40)]
     assert losses[0] > math.log(4) - 1e-4
     assert losses[-1] < math.log(4) / 2
     assert model.named_tensors()[ALPHA_WEIGHT].abs().max() > 1e-3
@@ -99,7 +97,7 @@ def test_each_group_moves_at_its_rate() -> None:
     model = fresh_model()
     before = copies(model)
     result = Trainer(model, TrainOptions(lr=1e-5, alpha_lr=1e-3, warmup=0.0, weight_decay=0.0, eps=1e-12), 1).step(
-        *random_clips(4, 2), TEXTS
+        TrainBatch(*random_clips(4, 2), TEXTS)
     )
     moved = {name: (tensor - before[name]).abs().max().item() for name, tensor in model.named_tensors().items()}
     assert result.lr == 1e-5
@@ -111,7 +109,7 @@ def test_weight_decay_spares_vectors() -> None:
     model = tiny_model()
     before = copies(model)
     Trainer(model, TrainOptions(lr=1e-2, alpha_lr=0, warmup=0, weight_decay=10, eps=1e9), 1).step(
-        *random_clips(2, 1), TEXTS[:2]
+        TrainBatch(*random_clips(2, 1), TEXTS[:2])
     )
     after = model.named_tensors()
     torch.testing.assert_close(after["visual.proj"], before["visual.proj"] * 0.9)
@@ -122,7 +120,7 @@ def test_weight_decay_spares_vectors() -> None:
 def test_results_say_what_the_step_used() -> None:
     model = fresh_model()
     trainer = Trainer(model, TrainOptions(lr=1e-3, warmup=0.5), num_steps=4)
-    results = [trainer.step(*random_clips(2, 1), TEXTS[:2]) for _ in range(4)]
+    results = [trainer.step(TrainBatch(*random_clips(2, 1), TEXTS[:2])) for _ in range(4)]
     assert [result.lr for result in results] == pytest.approx([0.5e-3, 1e-3, 1e-3, 0.5e-3])
     assert results[0].logit_scale == pytest.approx(1 / 0.07)
     assert all(result.grad_norm > 0 for result in results)
@@ -133,14 +131,16 @@ def test_the_logit_scale_is_clamped() -> None:
     with torch.no_grad():
         model.logit_scale.fill_(MAX_LOGIT_SCALE)
     trainer = Trainer(model, FAST, num_steps=15)
-    scales = [trainer.step(*random_clips(2, 1), TEXTS[:2]).logit_scale for _ in range(15)]
+    scales = [trainer.step(TrainBatch(*random_clips(2, 1), TEXTS[:2])).logit_scale for _ in range(15)]
     assert max(scales) <= 100.001
     assert model.logit_scale.item() <= MAX_LOGIT_SCALE + 1e-6
 
 
 def test_the_gradient_is_clipped() -> None:
     model = fresh_model()
-    norm = Trainer(model, TrainOptions(grad_clip=1e-3), num_steps=1).step(*random_clips(4, 1), TEXTS).grad_norm
+    norm = (
+        Trainer(model, TrainOptions(grad_clip=1e-3), num_steps=1).step(TrainBatch(*random_clips(4, 1), TEXTS)).grad_norm
+    )
     gradients = [one.grad for one in model.parameters() if one.grad is not None]
     assert norm > 1e-3
     assert torch.nn.utils.get_total_norm(gradients).item() == pytest.approx(1e-3, rel=1e-3)
@@ -152,7 +152,7 @@ def test_the_same_seed_gives_the_same_bits() -> None:
         model = AlphaClip(TINY)
         trainer = Trainer(model, FAST, num_steps=3)
         for step in range(3):
-            trainer.step(*random_clips(4, 2, seed=step), TEXTS)
+            trainer.step(TrainBatch(*random_clips(4, 2, seed=step), TEXTS))
         return copies(model)
 
     one, two = trained(), trained()
@@ -163,14 +163,14 @@ def test_the_same_seed_gives_the_same_bits() -> None:
 def test_divergence_is_found_before_the_weights_change(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = fresh_model()
     trainer = Trainer(model, FAST, num_steps=2)
-    trainer.step(*random_clips(2, 1), TEXTS[:2])
+    trainer.step(TrainBatch(*random_clips(2, 1), TEXTS[:2]))
     if where == "loss":
-        monkeypatch.setattr("encoders.training.symmetric_cross_entropy", lambda logits: logits.sum() * math.nan)
+        monkeypatch.setattr("encoders.training.symmetric_cross_entropy", lambda logits, *_: logits.sum() * math.nan)
     else:
         model.clip.visual.proj.register_hook(lambda gradient: gradient * math.inf)
     before = copies(model)
     with pytest.raises(DivergedError, match=r"at step 2 of 2.*Lower lr \(0\.003\)") as caught:
-        trainer.step(*random_clips(2, 1), TEXTS[:2])
+        trainer.step(TrainBatch(*random_clips(2, 1), TEXTS[:2]))
     assert isinstance(caught.value, ArithmeticError)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.named_tensors().items())
 
@@ -178,14 +178,14 @@ def test_divergence_is_found_before_the_weights_change(where: str, monkeypatch: 
 def test_batches_that_do_not_fit_are_refused() -> None:
     trainer = Trainer(fresh_model(), FAST, num_steps=1)
     with pytest.raises(ValueError, match="1 texts and 2 clips"):
-        trainer.step(*random_clips(2, 1), TEXTS[:1])
+        trainer.step(TrainBatch(*random_clips(2, 1), TEXTS[:1]))
     with pytest.raises(ValueError, match="0 texts and 0 clips"):
-        trainer.step(*random_clips(0, 1), [])
+        trainer.step(TrainBatch(*random_clips(0, 1), []))
     with pytest.raises(ValueError, match="--image-size 32"):
-        trainer.step(*random_clips(2, 1, size=16), TEXTS[:2])
-    trainer.step(*random_clips(2, 1), TEXTS[:2])
+        trainer.step(TrainBatch(*random_clips(2, 1, size=16), TEXTS[:2]))
+    trainer.step(TrainBatch(*random_clips(2, 1), TEXTS[:2]))
     with pytest.raises(ValueError, match="all 1 steps"):
-        trainer.step(*random_clips(2, 1), TEXTS[:2])
+        trainer.step(TrainBatch(*random_clips(2, 1), TEXTS[:2]))
 
 
 def test_padding_changes_neither_loss_nor_gradient() -> None:
@@ -195,11 +195,142 @@ def test_padding_changes_neither_loss_nor_gradient() -> None:
     for filler in (0, 255):
         frames[~is_frame] = filler
         model = fresh_model()
-        results.append((Trainer(model, FAST, num_steps=1).step(frames, alpha, TEXTS, is_frame), copies(model)))
+        results.append(
+            (Trainer(model, FAST, num_steps=1).step(TrainBatch(frames, alpha, TEXTS, is_frame)), copies(model))
+        )
     (first, weights), (second, other_weights) = results
     assert first == second
     assert all(torch.equal(weights[name], tensor) for name, tensor in other_weights.items())
-    assert Trainer(fresh_model(), FAST, num_steps=1).step(frames, alpha, TEXTS).loss != first.loss
+    assert Trainer(fresh_model(), FAST, num_steps=1).step(TrainBatch(frames, alpha, TEXTS)).loss != first.loss
+
+
+def batch_of(num_pairs: int, seed: int = 0) -> TrainBatch:
+    return TrainBatch(
+        *random_clips(num_pairs, 2, seed=seed), [f"thing {number} of {seed}" for number in range(num_pairs)]
+    )
+
+
+def test_a_run_goes_on_from_a_file_to_the_same_bits(tmp_path: Path) -> None:
+    whole = Trainer(fresh_model(), FAST, num_steps=6)
+    results = [whole.step(batch_of(3, seed)) for seed in range(6)]
+    for num_done in range(6):
+        first = Trainer(fresh_model(), FAST, num_steps=6)
+        for seed in range(num_done):
+            first.step(batch_of(3, seed))
+        save_state(tmp_path / "state", first, "a note")
+        second = Trainer(tiny_model(seed=9), FAST, num_steps=6)
+        assert load_state(tmp_path / "state", second) == "a note"
+        assert second.num_done == num_done
+        assert [second.step(batch_of(3, seed)) for seed in range(num_done, 6)] == results[num_done:]
+        found, expected = second.state(), whole.state()
+        assert set(found) == set(expected)
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_a_state_that_is_damaged_or_anothers_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    save_state(path, Trainer(fresh_model(), FAST, num_steps=2), "")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(WeightsFormatError, match="is damaged, so training cannot go on.*--overwrite"):
+        load_state(path, Trainer(fresh_model(), FAST, num_steps=2))
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 5])
+@pytest.mark.parametrize("labels", [None, np.array([0, 1, 1, 2, 0])])
+def test_parts_of_a_step_give_the_gradient_of_the_whole(accumulate: int, labels: NDArray[np.int64] | None) -> None:
+    # GradCache: the loss is over all pairs, however few are taken through the model at once.
+    batch = replace(batch_of(5), labels=labels)
+    models = fresh_model(), fresh_model()
+    whole = Trainer(models[0], FAST, 1).step(batch)
+    parts = Trainer(models[1], replace(FAST, accumulate=accumulate), 1).step(batch)
+    assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert parts.grad_norm == pytest.approx(whole.grad_norm, rel=1e-4)
+    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_checkpointed_activations_give_the_same_gradient() -> None:
+    models = fresh_model(), fresh_model()
+    first = Trainer(models[0], FAST, 1).step(batch_of(4))
+    second = Trainer(models[1], replace(FAST, grad_checkpointing=True), 1).step(batch_of(4))
+    assert second.grad_norm == pytest.approx(first.grad_norm, rel=1e-5)
+
+
+def test_autocast_trains_float32_weights() -> None:
+    model = fresh_model()
+    exact = Trainer(fresh_model(), FAST, 1).step(batch_of(4))
+    near = Trainer(model, replace(FAST, precision="bf16"), 1).step(batch_of(4))
+    assert {one.dtype for one in model.parameters()} == {torch.float32}
+    assert near.loss != exact.loss
+    assert near.loss == pytest.approx(exact.loss, rel=0.02)
+
+
+def test_texts_of_one_video_are_no_negatives_of_each_other() -> None:
+    logits = torch.tensor([[5.0, 5.0, 0.0], [5.0, 5.0, 0.0], [0.0, 0.0, 5.0]])
+    labels = torch.tensor([4, 4, 1])
+    # By hand: rows 0 and 1 have two truths of one half each.
+    row = -(math.log(math.exp(5) / (2 * math.exp(5) + 1)))
+    last = -math.log(math.exp(5) / (math.exp(5) + 2))
+    assert symmetric_cross_entropy(logits, labels).item() == pytest.approx((2 * row + last) / 3, rel=1e-6)
+    assert symmetric_cross_entropy(logits, torch.arange(3)).item() == pytest.approx(
+        symmetric_cross_entropy(logits).item(), rel=1e-6
+    )
+
+
+def test_smoothed_labels_by_hand() -> None:
+    logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+    right, wrong = math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))
+    assert symmetric_cross_entropy(logits, label_smoothing=0.2).item() == pytest.approx(0.9 * right + 0.1 * wrong)
+
+
+def moved_by(options: TrainOptions) -> dict[str, float]:
+    """Name -> how far Adam's first step moves a weight: its rate, whatever the gradient."""
+    model = tiny_model()
+    before = copies(model)
+    settings = replace(options, warmup=0.0, weight_decay=0.0, eps=1e-12)
+    Trainer(model, settings, 1).step(batch_of(4))
+    return {name: (tensor - before[name]).abs().max().item() for name, tensor in model.named_tensors().items()}
+
+
+def test_frozen_layers_stay_and_the_alpha_convolution_never_does() -> None:
+    moved = moved_by(TrainOptions(lr=1e-3, alpha_lr=1e-2, freeze_layers=1))
+    still = {name for name, distance in moved.items() if distance == 0}
+    embeddings = {
+        "visual.conv1.weight",
+        "visual.class_embedding",
+        "visual.positional_embedding",
+        "positional_embedding",
+    }
+    norms = {"visual.ln_pre.weight", "visual.ln_pre.bias", "token_embedding.weight"}
+    blocks = {
+        name for name in moved if name.startswith(("visual.transformer.resblocks.0.", "transformer.resblocks.0."))
+    }
+    assert still == embeddings | norms | blocks
+    assert moved[ALPHA_WEIGHT] == pytest.approx(1e-2, rel=0.01)
+    assert moved["visual.transformer.resblocks.1.mlp.c_fc.weight"] == pytest.approx(1e-3, rel=0.01)
+
+
+def test_a_frozen_text_tower_and_temperature_stay() -> None:
+    moved = moved_by(TrainOptions(lr=1e-3, alpha_lr=1e-3, freeze_text=True, freeze_logit_scale=True))
+    assert {name for name, distance in moved.items() if distance == 0} == {
+        name for name in moved if not name.startswith("visual.")
+    }
+
+
+def test_rates_fall_from_block_to_block_and_the_text_tower_has_its_own() -> None:
+    moved = moved_by(TrainOptions(lr=1e-2, text_lr=1e-3, alpha_lr=5e-3, layer_decay=0.5))
+    expected = {
+        "visual.proj": 1e-2,
+        "visual.transformer.resblocks.1.mlp.c_fc.weight": 5e-3,
+        "visual.transformer.resblocks.0.mlp.c_fc.weight": 2.5e-3,
+        "visual.conv1.weight": 1.25e-3,
+        "text_projection": 1e-3,
+        "transformer.resblocks.0.mlp.c_fc.weight": 5e-4,
+        "logit_scale": 1e-3,
+        ALPHA_WEIGHT: 5e-3,
+    }
+    assert {name: moved[name] for name in expected} == pytest.approx(expected, rel=0.02)
 
 
 def test_trainers_that_cannot_work_are_refused() -> None:
@@ -222,7 +353,7 @@ def test_trainers_that_cannot_work_are_refused() -> None:
         ({"epochs": 2.5}, "'epochs' in the training options must be a whole number, got 2.5"),
         ({"lr": "1e-6"}, "'lr' in the training options must be a whole number or a number, got '1e-6'"),
         ({"epochs": True}, "'epochs'.*got True"),
-        ({"learning_rate": 1e-3}, "unknown keys: learning_rate; it may have alpha_lr"),
+        ({"learning_rate": 1e-3}, "unknown keys: learning_rate; it may have accumulate, alpha_lr"),
     ],
 )
 def test_bad_options_are_named(values: dict[str, object], words: str) -> None:

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from encoders.config import ModelConfig
+from encoders.config import Activation, ModelConfig
 from encoders.errors import WeightsFormatError, WeightsMismatchError, WeightsMissingError
 from encoders.model import ALPHA_WEIGHT, AlphaClip
 from encoders.tables import JSON
@@ -46,7 +46,7 @@ def test_open_clips_state_dict(tmp_path: Path, suffix: str) -> None:
         safetensors.torch.save_file(PLAIN, path)
     else:
         torch.save(PLAIN, path)
-    loaded = load_model(write_config(tmp_path), str(path), None, seed=0)
+    loaded = load_model(write_config(tmp_path), str(path), None, seed=0, activation=Activation.QUICK_GELU)
     assert_same(loaded.model, PLAIN | {ALPHA_WEIGHT: torch.zeros(32, 1, 16, 16)})
     report = loaded.report
     assert (report.source, report.kind, report.matched) == (str(path), "open_clip", len(PLAIN))
@@ -58,7 +58,7 @@ def test_open_clips_state_dict(tmp_path: Path, suffix: str) -> None:
 def test_half_precision_becomes_float32(tmp_path: Path) -> None:
     halves = {name: tensor.half() for name, tensor in PLAIN.items()}
     path = saved(tmp_path / "half.pt", halves)
-    loaded = load_model(write_config(tmp_path), str(path), None, seed=0)
+    loaded = load_model(write_config(tmp_path), str(path), None, seed=0, activation=Activation.QUICK_GELU)
     assert_same(loaded.model, {name: tensor.float() for name, tensor in halves.items()})
     assert {tensor.dtype for tensor in loaded.model.named_tensors().values()} == {torch.float32}
 
@@ -103,7 +103,9 @@ def test_openais_archive(tmp_path: Path) -> None:
 def test_training_checkpoint_of_distributed_data_parallel(tmp_path: Path) -> None:
     wrapped = {"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in PLAIN.items()}}
     path = saved(tmp_path / "epoch_3.pt", wrapped)
-    assert_same(load_model(write_config(tmp_path), str(path), None, seed=0).model, PLAIN)
+    assert_same(
+        load_model(write_config(tmp_path), str(path), None, seed=0, activation=Activation.QUICK_GELU).model, PLAIN
+    )
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -133,7 +135,13 @@ def test_alpha_clips_file_without_its_convolution_leaves_it_zero(tmp_path: Path)
     base = saved(tmp_path / "ours.pt", dict(TENSORS))
     tower = alpha_clip_layout(TENSORS)
     del tower["conv1_alpha.weight"]
-    loaded = load_model(write_config(tmp_path), str(base), saved(tmp_path / "tower.pth", tower), seed=0)
+    loaded = load_model(
+        write_config(tmp_path),
+        str(base),
+        saved(tmp_path / "tower.pth", tower),
+        seed=0,
+        activation=Activation.QUICK_GELU,
+    )
     assert loaded.report.missing == (ALPHA_WEIGHT,)
     assert not loaded.model.named_tensors()[ALPHA_WEIGHT].any()
 
@@ -237,7 +245,7 @@ def test_missing_and_unexpected_tensors_are_listed(tmp_path: Path) -> None:
     del tensors["ln_final.bias"]
     path = saved(tmp_path / "odd.pt", tensors)
     with pytest.raises(WeightsMismatchError, match=r"1 missing: ln_final\.bias; 1 unexpected: visual\.extra") as caught:
-        load_model(write_config(tmp_path), str(path), None, seed=0)
+        load_model(write_config(tmp_path), str(path), None, seed=0, activation=Activation.QUICK_GELU)
     assert isinstance(caught.value, ValueError)
 
 
@@ -245,7 +253,7 @@ def test_no_more_than_five_names_are_listed(tmp_path: Path) -> None:
     tensors = {name: tensor for name, tensor in PLAIN.items() if "resblocks.1" not in name}
     path = saved(tmp_path / "shallow.pt", tensors)
     with pytest.raises(WeightsMismatchError, match="12 missing: ") as caught:
-        load_model(write_config(tmp_path), str(path), None, seed=0)
+        load_model(write_config(tmp_path), str(path), None, seed=0, activation=Activation.QUICK_GELU)
     assert str(caught.value).count("resblocks.1") == 5
 
 
@@ -286,7 +294,7 @@ def test_quick_gelu_is_demanded(tmp_path: Path, kind: str) -> None:
 def test_quick_gelu_names_open_clips_model() -> None:
     file = WeightsFile(Path("x.pt"), WeightsKind.OPENAI, "", {}, (), quick_gelu=True)
     with pytest.raises(WeightsMismatchError, match="use ViT-B-16-quickgelu"):
-        check_activation(ModelConfig.from_name_or_file("ViT-B-16"), file)
+        check_activation(ModelConfig.from_name_or_file("ViT-B-16"), file, None)
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,11 @@ def test_steps_and_epochs() -> None:
     screen.tell(RunPlanned("steps", 100, 0))
     screen.tell(EpochDone(0, 5, 1.0, 12.5, is_best=True))
     screen.now = 2.0
-    screen.tell(StepDone(1, 0.5, 1e-3))
-    assert screen.line() == "preprocess 1/100 0.5 steps/s epoch 1 loss 0.500 rate 1.0e-03 val R@1 12.5 0:03:18"
+    screen.tell(StepDone(1, 0.5, 1e-3, 8))
+    assert (
+        screen.line()
+        == "preprocess 1/100 0.5 steps/s epoch 1 loss 0.500 rate 1.0e-03 4.0 videos/s val R@1 12.5 0:03:18"
+    )
 
 
 def test_the_next_plan_starts_anew() -> None:

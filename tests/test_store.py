@@ -105,10 +105,10 @@ def test_removing_a_store(tmp_path: Path) -> None:
     [
         (b"", "is not the manifest"),
         (b"[]", "is not the manifest"),
-        (b'{"format_version": 5}', "its checksum is wrong"),
-        (b'{"format_version": "5"}', "is not the manifest"),
-        (b'{"format_version": 4}', "made by an older fda; this one reads format 5: .*--overwrite"),
-        (b'{"format_version": 6}', "made by a newer fda; this one reads format 5: upgrade fda"),
+        (b'{"format_version": 6}', "its checksum is wrong"),
+        (b'{"format_version": "6"}', "is not the manifest"),
+        (b'{"format_version": 5}', "made by an older fda; this one reads format 6: .*--overwrite"),
+        (b'{"format_version": 7}', "made by a newer fda; this one reads format 6: upgrade fda"),
     ],
 )
 def test_a_manifest_that_cannot_be_read(tmp_path: Path, content: bytes, message: str) -> None:

@@ -40,6 +40,7 @@ from tests.stores import tree_digest
 
 LOW = replace(SMALL.masks, threshold=9)
 DIM = 4
+FEATURE_PARTS = ("video", "frame", "text", "alpha_cosine")
 
 
 def make_features(store: Store) -> None:
@@ -358,7 +359,10 @@ def test_a_store_that_has_grown_and_one_whose_growth_was_cut_short(
     found = look(place)
     assert {(one.kind, one.name) for one in found.findings} == {
         (Kind.UNFINISHED, f"{array}/zarr.json")
-        for array in (LOW_MASKS, *(f"features.zarr/mine/test/{part}" for part in ("video", "frame", "text")))
+        for array in (
+            LOW_MASKS,
+            *(f"features.zarr/mine/test/{part}" for part in FEATURE_PARTS),
+        )
     }
     assert found.num_wrong == 0
     assert found.owed[("test", FRAMES_STAGE)] == 2  # of the last shard one row stands, the other is new; and one more

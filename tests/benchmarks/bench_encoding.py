@@ -1,35 +1,107 @@
-"""Encoding clips from a store's arrays, against a bare forward loop over frames that are normalised already."""
+"""Encoding a store, from its shards to committed features, against a bare forward loop over tensors in memory.
+
+On a CPU ViT-B/32 in both precisions; on a GPU ViT-B/16 and ViT-L/14 in bf16, with the share of the device's peak that
+the model's operations use.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+import copy
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
 import torch
 
-from encoders.encoding import Encoder
+from encoders.devices import find_device, move_to
+from encoders.encoding import BATCH_FRAMES_CPU, BATCH_FRAMES_GPU, Encoder, cosine_to_fp32
+from encoders.flops import frame_flops
 from encoders.inputs import vision_inputs
-from encoders.weights import load_model
-from tests.benchmarks.measure import interleaved, print_ratios
+from encoders.model import AlphaClip
+from encoders.precision import Precision
+from encoders.weights import LoadedModel, load_model
+from pipeline.encode import EncodeOptions
+from pipeline.encode import encode as encode_store
+from pipeline.encode_shards import EncoderHere
+from store.clips import ClipReader
+from store.store import Store
+from tests.benchmarks.bench_reading import make_store
+from tests.benchmarks.measure import Row, Table, interleaved, print_table, ratio_table
 
-MODEL, NUM_CLIPS, NUM_FRAMES, BATCH, REPEATS = "ViT-B-32-quickgelu", 8, 12, 48, 3
+PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0}
+"""Dense bf16, as NVIDIA states it, by a part of the device's name."""
 
 
-def main() -> None:
+def main(*, quick: bool = False) -> None:
     """Measure, and print the ratios."""
-    loaded = load_model(MODEL, "none", None, seed=0)
+    device = find_device("auto")
+    on_gpu = device.type == "cuda"
+    models = ("ViT-B-16-quickgelu", "ViT-L-14-quickgelu") if on_gpu else ("ViT-B-32-quickgelu",)
+    num_videos = 8 if quick else 2048 if on_gpu else 48
+    with tempfile.TemporaryDirectory() as folder:
+        store = make_store(Path(folder) / "store", num_videos)
+        for model in models:
+            loaded = load_model(model, "none")
+            move_to(loaded.model, str(device))
+            _measure(store, loaded, on_gpu=on_gpu, repeats=1 if quick else 3)
+
+
+def _measure(store: Store, loaded: LoadedModel, *, on_gpu: bool, repeats: int) -> None:
+    num_videos, num_frames = store.layout("test").num_videos, store.layout("test").num_frames
+    reader = ClipReader(store, "test", "default")
+    some = reader.read(list(range(min(num_videos, 16))))
+    batch = BATCH_FRAMES_GPU if on_gpu else BATCH_FRAMES_CPU
+    device = loaded.model.logit_scale.device
     size = loaded.config.image_size
-    rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (NUM_CLIPS, NUM_FRAMES, size, size, 3), dtype=np.uint8)
-    masks = rng.random((NUM_CLIPS, NUM_FRAMES, size, size)) < 0.1
-    encoder = Encoder(loaded.model, batch_frames=BATCH)
-    images, alpha = vision_inputs(frames.reshape(-1, size, size, 3), masks.reshape(-1, size, size), torch.device("cpu"))
+    images, alpha = vision_inputs(some.frames.reshape(-1, size, size, 3), some.masks.reshape(-1, size, size), device)
+    methods: dict[str, Callable[[], None]] = {}
+    precisions = (Precision.BF16,) if on_gpu else (Precision.FP32, Precision.BF16)
+    for precision in precisions:
+        encoder = Encoder(loaded.model, precision=precision)
+        inputs = images.to(precision.dtype), alpha.to(precision.dtype)
+        tower = loaded.model if precision is Precision.FP32 else copy.deepcopy(loaded.model).to(precision.dtype)
 
-    def bare_forward() -> None:
-        with torch.inference_mode():
-            for start in range(0, len(images), BATCH):
-                loaded.model.encode_frames(images[start : start + BATCH], alpha[start : start + BATCH])
+        def bare(inputs: tuple[torch.Tensor, torch.Tensor] = inputs, tower: AlphaClip = tower) -> None:
+            with torch.inference_mode():
+                done = 0
+                while done < num_videos * num_frames:
+                    start = done % len(inputs[0])
+                    stop = min(start + batch, len(inputs[0]), start + num_videos * num_frames - done)
+                    tower.encode_frames(inputs[0][start:stop], inputs[1][start:stop])
+                    done += stop - start
+                if on_gpu:
+                    torch.cuda.synchronize()
 
-    seconds = interleaved({"bare forward": bare_forward, "fda": lambda: encoder.encode_clips(frames, masks)}, REPEATS)
-    print_ratios(f"encoding {NUM_CLIPS} clips of {NUM_FRAMES} frames, {MODEL}, float32", seconds, "bare forward")
+        def whole(encoder: Encoder = encoder, precision: Precision = precision) -> None:
+            options = EncodeOptions("bench", ("test",), precision=str(precision))
+            encode_store(store, loaded, options, EncoderHere(encoder), overwrite=True)
+
+        methods[f"bare forward, {precision}"] = bare
+        methods[f"fda encode, {precision}"] = whole
+    seconds = interleaved(methods, repeats)
+    title = f"encoding {num_videos} videos of {num_frames} frames, {loaded.config.name}, on {_name(device)}"
+    for precision in precisions:
+        pair = {name: value for name, value in seconds.items() if name.endswith(f", {precision}")}
+        notes = {name: _speed(value, num_videos * num_frames, loaded, device) for name, value in pair.items()}
+        print_table(ratio_table(f"{title}, {precision}", pair, f"bare forward, {precision}", notes))
+    if not on_gpu:
+        encoder = Encoder(loaded.model, precision=Precision.BF16)
+        cosine = cosine_to_fp32(loaded.model, encoder, some.frames[:4], some.masks[:4])
+        fp32, bf16 = seconds["fda encode, fp32"], seconds["fda encode, bf16"]
+        note = f"lowest cosine to fp32 {cosine:.6f}"
+        rows = (Row("fda encode, fp32", fp32, 1.0), Row("fda encode, bf16", bf16, fp32 / bf16, note))
+        print_table(Table(f"{title}: precision", "fp32", rows))
+
+
+def _speed(seconds: float, num_frames: int, loaded: LoadedModel, device: torch.device) -> str:
+    tflops = frame_flops(loaded.config) * num_frames / seconds / 1e12
+    peak = next((peak for part, peak in PEAK_TFLOPS.items() if part in _name(device)), None)
+    share = "" if peak is None else f", {tflops / peak:.0%} of the device's peak"
+    return f"{num_frames / seconds:.0f} frames/s, {tflops:.2f} TFLOP/s{share}"
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
 if __name__ == "__main__":

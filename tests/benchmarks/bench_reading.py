@@ -20,23 +20,25 @@ from tests.benchmarks.measure import interleaved, print_ratios
 NUM_VIDEOS, NUM_FRAMES, SIZE, BATCH, REPEATS = 128, 12, 224, 32, 5
 
 
-def make_store(place: Path) -> Store:
+def make_store(place: Path, num_videos: int = NUM_VIDEOS, num_frames: int = NUM_FRAMES, size: int = SIZE) -> Store:
     """A store of random frames, and masks with one square that moves."""
-    videos = [Video(f"video{row}", "test", row, f"{row}.mp4") for row in range(NUM_VIDEOS)]
-    layout = SplitLayout(NUM_VIDEOS, 0, NUM_FRAMES, SIZE, SIZE)
+    videos = [Video(f"video{row}", "test", row, f"{row}.mp4") for row in range(num_videos)]
+    layout = SplitLayout(num_videos, 0, num_frames, size, size)
     store = create_store(StoreFolder.at(place), Manifest({}, 16, {"test": layout}, {}, {}), Catalog.of(videos, []))[0]
     create_clip_arrays(store, {})
-    create_mask_arrays(store, "default", {})
+    create_mask_arrays(store, "default", {"options": {}})
     for shard in store.shards("test"):
         _fill(store, shard)
     return store
 
 
 def _fill(store: Store, shard: Shard) -> None:
-    shape = (shard.num_rows, NUM_FRAMES)
-    frames = np.random.default_rng(shard.index).integers(0, 256, (*shape, SIZE, SIZE, 3), dtype=np.uint8)
-    masks = np.zeros((*shape, SIZE, SIZE), dtype=np.bool_)
-    for number in range(NUM_FRAMES):
+    layout = store.layout("test")
+    shape = (shard.num_rows, layout.num_frames)
+    size = layout.height, layout.width
+    frames = np.random.default_rng(shard.index).integers(0, 256, (*shape, *size, 3), dtype=np.uint8)
+    masks = np.zeros((*shape, *size), dtype=np.bool_)
+    for number in range(layout.num_frames):
         masks[:, number, 40:100, 8 * number : 8 * number + 60] = True
     outcomes = [
         VideoOutcome(video.video_id, video.row, VideoStatus.OK, filled=True)

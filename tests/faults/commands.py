@@ -29,7 +29,8 @@ import cli.preprocess
 import cli.remove
 import cli.verify
 from cli.main import fda
-from encoders.weights import LoadedModel, load_model
+from cli.models import ReadyModel
+from encoders.weights import LoadedModel, ModelSource, load_model
 from pipeline.isolation.decoder import DecodeRequest
 from pipeline.video.clips import DecodedClip, VideoError
 from pipeline.video.decoding import decode_clip
@@ -75,6 +76,10 @@ def _loaded(config: str, seed: int) -> LoadedModel:
     return load_model(config, "none", None, seed=seed)
 
 
+def _ready(source: ModelSource) -> ReadyModel:
+    return ReadyModel(_loaded(source.model, 0), source, torch.device("cpu"))
+
+
 def warm_up() -> None:
     """One thread each: this process is forked again and again."""
     cv2.setNumThreads(1)
@@ -96,7 +101,7 @@ def run_fda(arguments: Sequence[str], decode: Decode = decode_cached) -> list[st
     decoder = OwnDecoder(decode)
     with (
         mock.patch.object(cli.preprocess, "IsolatedDecoder", return_value=decoder),
-        mock.patch.object(cli.encode, "load", lambda model, *_, seed, device: _loaded(model, 0)),
+        mock.patch.object(cli.encode, "load", lambda source, device: _ready(source)),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
     ):

@@ -16,7 +16,19 @@ COMMON = (
     *("--kernel-size", "3", "--workers", "0", "--max-failed", "100%", "--no-progress"),
 )
 OTHER_MASKS = ("masks", "STORE", "--name", "other", "--kernel-size", "3", "--workers", "0", "--no-progress")
-ENCODE = ("encode", "STORE", "--features", "mine", "--model", "MODEL", "--pretrained", "none", "--no-progress")
+ENCODE = (
+    "encode",
+    "STORE",
+    "--features",
+    "mine",
+    "--model",
+    "MODEL",
+    "--pretrained",
+    "none",
+    "--precision",
+    "fp32",
+    "--no-progress",
+)
 FIRST = ("preprocess", "first.jsonl", "STORE", "--videos", "videos", *COMMON)
 GROWN = ("preprocess", "grown.jsonl", "STORE", "--videos", "videos", *COMMON)
 NEIGHBOURS = ("--neighbours", "--difference", "consecutive")

@@ -1,0 +1,176 @@
+"""What `fda encode` is about to do, and in which precision: measured, computed and said before anything is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cli.models import ReadyModel
+from cli.output import plural, print_pairs, say, show
+from encoders.encoding import Encoder, cosine_to_fp32
+from encoders.memory import EncoderMemory
+from encoders.precision import Precision, computes_bf16
+from pipeline.alpha import AlphaClips
+from pipeline.encode import EncodeOptions, SplitPlan, feature_identity, made_with
+from pipeline.read_ahead import READ_AHEAD
+from store.arrays import JSON, differences
+from store.clips import ClipReader
+from store.store import Store
+
+PROBED_FRAMES = 4
+"""Frames of a clip that both precisions are tried on."""
+LEAST_SPEEDUP, LEAST_COSINE = 1.2, 0.999
+"""What `--precision auto` asks of bf16: less speed is noise, and less likeness is not the same model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """bf16 against fp32, on frames of the store."""
+
+    cosine: float
+    """The lowest between features of one frame."""
+    speedup: float
+
+
+def choose_precision(asked: str, store: Store, ready: ReadyModel, options: EncodeOptions) -> str:
+    """What `auto` stands for: that of the features that are there, else what the device is made for."""
+    if asked != "auto":
+        return asked
+    for split in options.splits:
+        there = made_with(store, options.features, split)
+        if there is not None:
+            return str(there["precision"])
+    return str(Precision.BF16 if computes_bf16(ready.device) else Precision.FP32)
+
+
+def measure(
+    store: Store, ready: ReadyModel, encoder: Encoder, plans: Sequence[SplitPlan], options: EncodeOptions
+) -> Measured | None:
+    """Compare an encoder with float32 on the first clip that is owed; None where none is."""
+    first = next(((plan, owed.shard) for plan in plans for owed in plan.clips.owed), None)
+    if first is None:
+        return None
+    plan, shard = first
+    reader = ClipReader(store, plan.inputs.split, options.mask_name, shards=[shard])
+    if not reader.video_ids:
+        return None
+    clip = AlphaClips(reader, options.alpha, options.seed).read(sorted(reader.video_ids)[:1])
+    there = clip.is_frame[0]
+    frames, masks = clip.frames[:, there][:, :PROBED_FRAMES], clip.masks[:, there][:, :PROBED_FRAMES]
+    exact = Encoder(ready.loaded.model, batch_frames=encoder.batch_frames)
+    cosine = cosine_to_fp32(ready.loaded.model, encoder, frames, masks)  # which warms up both, too
+    seconds = []
+    for one in (exact, encoder):
+        began = time.perf_counter()
+        one.encode_clips(frames, masks)
+        seconds.append(time.perf_counter() - began)
+    return Measured(cosine, seconds[0] / seconds[1])
+
+
+def memory_of(store: Store, ready: ReadyModel, encoder: Encoder, options: EncodeOptions) -> EncoderMemory:
+    """What encoding takes at most."""
+    return EncoderMemory(
+        config=ready.loaded.config,
+        precision=encoder.precision,
+        batch_frames=encoder.batch_frames,
+        num_weights=sum(tensor.numel() for tensor in ready.loaded.model.named_tensors().values()),
+        clip_frames=max(store.layout(split).num_frames for split in options.splits),
+        shard_size=store.manifest.shard_size,
+        num_shards_held=READ_AHEAD + 3,
+    )
+
+
+def dry_run(
+    store: Store,
+    ready: ReadyModel,
+    options: EncodeOptions,
+    plans: Sequence[SplitPlan],
+    memory: EncoderMemory,
+    measured: Measured | None,
+) -> dict[str, JSON]:
+    """All that a run would use and do, and why it would be refused, if it would."""
+    report, config = ready.loaded.report, ready.loaded.config
+    return {
+        "store": store.place,
+        "features": options.features,
+        "model": config.name,
+        "activation": str(config.activation),
+        "weights": {
+            "source": report.source,
+            "kind": report.kind,
+            "sha256": report.sha256,
+            "num_matched": report.matched,
+            "missing": list(report.missing),
+            "unexpected": list(report.unexpected),
+        },
+        "device": str(ready.device),
+        "precision": options.precision,
+        "cosine_to_fp32": None if measured is None else round(measured.cosine, 6),
+        "speedup_to_fp32": None if measured is None else round(measured.speedup, 2),
+        "pooling": str(options.pooling),
+        "alpha": str(options.alpha),
+        "masks": options.mask_name,
+        "frame_dtype": options.frame_dtype,
+        "memory_mib": memory.total_mib,
+        "splits": [
+            {
+                "split": plan.inputs.split,
+                "num_shards_owed": len(plan.clips.owed),
+                "num_videos_owed": plan.clips.num_videos_owed,
+                "num_captions_owed": sum(owed.shard.num_rows for owed in plan.captions.owed),
+                "refused": refusal(store, ready, options, plan.inputs.split),
+            }
+            for plan in plans
+        ],
+    }
+
+
+def refusal(store: Store, ready: ReadyModel, options: EncodeOptions, split: str) -> str | None:
+    """How features of this name that are there were made otherwise, or None."""
+    there = made_with(store, options.features, split)
+    if there is None:
+        return None
+    wanted = feature_identity(store, ready.loaded, options, split)
+    found, made = ({key: value for key, value in table.items() if key != "software"} for table in (there, wanted))
+    return differences(found, made) or None
+
+
+def print_dry_run(found: dict[str, JSON], ready: ReadyModel, plans: Sequence[SplitPlan]) -> None:
+    """Print it for people."""
+    report = ready.loaded.report
+    names = ("model", "activation", "device", "precision", "pooling", "alpha", "masks")
+    rows = [(name, str(found[name])) for name in names]
+    rows += [
+        ("weights", report.source),
+        ("kind", report.kind),
+        ("sha256", report.sha256),
+        ("tensors matched", f"{report.matched:,}"),
+        ("tensors missing", _listed(report.missing)),
+        ("entries not used", _listed(report.unexpected)),
+        ("memory", f"at most about {found['memory_mib']:,} MiB"),
+    ]
+    print_pairs("would encode with", rows)
+    for plan in plans:
+        captions = sum(owed.shard.num_rows for owed in plan.captions.owed)
+        videos = plan.clips.num_videos_owed
+        show(f"{plan.inputs.split}: {plural(videos, 'video')} and {plural(captions, 'caption')} are owed")
+    splits = found["splits"]
+    assert isinstance(splits, list)
+    for split in splits:
+        if split["refused"]:
+            show(f"{split['split']} would be refused: {split['refused']}. Give another --features, or --overwrite")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 4:,} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more if names else "none"
+
+
+def say_measured(precision: str, measured: Measured | None) -> None:
+    """Say what a precision costs and brings."""
+    if measured is not None:
+        say(
+            f"{precision}: cosine to fp32 at least {measured.cosine:.6f}, {measured.speedup:.1f}x its speed, "
+            f"on {plural(PROBED_FRAMES, 'frame')} of the store"
+        )

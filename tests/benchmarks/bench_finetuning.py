@@ -1,0 +1,86 @@
+"""A step of fine-tuning out of a store, against the bare forward and backward pass over tensors in memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from encoders.devices import find_device, move_to
+from encoders.inputs import vision_inputs
+from encoders.losses import symmetric_cross_entropy
+from encoders.model import Pooling, pool
+from encoders.precision import Precision
+from encoders.tokens import Tokenizer
+from encoders.train_options import TrainOptions
+from encoders.training import TrainBatch, Trainer
+from encoders.weights import load_model
+from pipeline.augment import augment
+from pipeline.batches import BatchOptions
+from pipeline.read_ahead import read_ahead
+from store.clips import ClipReader
+from tests.benchmarks.bench_reading import make_store
+from tests.benchmarks.measure import interleaved, print_ratios
+
+TEXT = "a man in a red shirt is playing the guitar on a stage number {}"
+
+
+def main(*, quick: bool = False) -> None:
+    """Measure, and print the ratios."""
+    device = find_device("auto")
+    on_gpu = device.type == "cuda"
+    model = "ViT-B-16-quickgelu" if on_gpu else "ViT-B-32-quickgelu"
+    batch_size, num_frames = (64, 6) if on_gpu else (8, 6)
+    num_steps = 1 if quick else 20 if on_gpu else 3
+    with tempfile.TemporaryDirectory() as folder:
+        store = make_store(Path(folder) / "store", num_videos=2 * batch_size, num_frames=num_frames)
+        loaded = load_model(model, "none")
+        move_to(loaded.model, str(device))
+        reader = ClipReader(store, "test", "default")
+        texts = [TEXT.format(number) for number in range(batch_size)]
+        trainer = Trainer(loaded.model, TrainOptions(lr=1e-9, alpha_lr=1e-9), num_steps=10_000)
+        options = BatchOptions(alpha_ones=0.1, flip=0.5, frame_jitter=4)
+        rng = np.random.default_rng(0)
+
+        def read(rows: list[int]) -> TrainBatch:
+            clips = reader.read(rows)
+            augment(clips, options, [np.random.default_rng(row) for row in rows], loaded.config.patch_size)
+            return TrainBatch(clips.frames, clips.masks, texts, clips.is_frame)
+
+        def batches() -> Iterator[list[int]]:
+            for _ in range(num_steps):
+                yield rng.permutation(2 * batch_size)[:batch_size].tolist()
+
+        def whole() -> None:
+            for batch in read_ahead(read, batches()):
+                trainer.step(batch)
+
+        clips = reader.read(list(range(batch_size)))
+        size = loaded.config.image_size
+        inputs = vision_inputs(clips.frames.reshape(-1, size, size, 3), clips.masks.reshape(-1, size, size), device)
+        tokenized = Tokenizer(loaded.config.context_length)(texts)
+        tokens = tokenized.tokens[:, : int(tokenized.num_tokens.max())].to(device)
+        there = torch.ones((batch_size, num_frames), dtype=torch.bool, device=device)
+
+        def bare() -> None:
+            for _ in range(num_steps):
+                loaded.model.zero_grad(set_to_none=False)
+                with torch.autocast(device.type, torch.bfloat16, enabled=trainer.precision is Precision.BF16):
+                    features = loaded.model.encode_frames(*inputs).float()
+                    text = loaded.model.encode_texts(tokens).float()
+                video = pool(features.view(batch_size, num_frames, -1), there, Pooling.MEAN)
+                loss = symmetric_cross_entropy(loaded.model.logit_scale.exp() * text @ video.T)
+                loss.backward()  # type: ignore[no-untyped-call]
+            if on_gpu:
+                torch.cuda.synchronize()
+
+        seconds = interleaved({"bare forward and backward": bare, "fda finetune": whole}, 1 if quick else 3)
+        what = f"{num_steps} steps of {batch_size} clips of {num_frames} frames, {model}, {trainer.precision}"
+        print_ratios(what, seconds, "bare forward and backward")
+
+
+if __name__ == "__main__":
+    main()
