@@ -95,6 +95,7 @@ class DaskExecutor:
         *,
         wait_seconds: float | None = LOCAL_WAIT_SECONDS,
         say: Callable[[str], None] = _logger.warning,
+        refill: Callable[[], object] = lambda: None,
     ) -> None:
         """Use what there is.
 
@@ -103,9 +104,10 @@ class DaskExecutor:
             preflight: What a worker must have to take part.
             wait_seconds: For how long to wait where there is no worker; None is for ever.
             say: Is told, in one sentence, of workers that lack something or are not there.
+            refill: Is called now and then, to start workers in place of those that are gone for good.
         """
         self._client, self._preflight, self._say = client, preflight, say
-        self.watch = WorkerWatch(client, preflight, wait_seconds, say)
+        self.watch = WorkerWatch(client, preflight, wait_seconds, say, refill)
 
     def __call__(
         self, function: Callable[[Task, Tell], Report], tasks: Iterable[Task], tell: Tell
@@ -345,4 +347,6 @@ def local_dask(num_workers: int) -> Iterator[DaskExecutor]:
                 silence_logs=logging.CRITICAL,  # a task's error is raised here; a worker need not print it as well
             )
             stack.enter_context(cluster)
-        yield DaskExecutor(stack.enter_context(Client(cluster)))
+        # A nanny restarts its worker, but for one that dies while it starts: then it gives up, and so it must be
+        # replaced. `scale` starts as many as are missing, and nothing where none is.
+        yield DaskExecutor(stack.enter_context(Client(cluster)), refill=lambda: cluster.scale(num_workers))

@@ -218,11 +218,6 @@ class _Run:
         self.listener(done)
 
 
-def _draw_epochs(train: Half, options: FinetuneOptions) -> list[tuple[Batch, ...]]:
-    rngs = [np.random.default_rng([options.seed, epoch]) for epoch in range(options.train.epochs)]
-    return [draw_epoch(train.captions, options.train.batch_size, options.batches, rng) for rng in rngs]
-
-
 def _steps(epochs: Sequence[Sequence[Batch]]) -> Iterator[_Step]:
     number = 0
     for epoch, batches in enumerate(epochs, start=1):

@@ -14,6 +14,8 @@ Result = TypeVar("Result")
 READ_AHEAD = 2
 """Things that are read before they are asked for. Together with the one at work and the one that is written they are
 what is held in memory."""
+WRITER = "fda-behind"
+"""How the name of a thread begins that writes."""
 
 
 def read_ahead(read: Callable[[Item], Value], items: Iterable[Item], depth: int = READ_AHEAD) -> Generator[Value]:
@@ -42,7 +44,7 @@ def write_behind(write: Callable[[Value], Result], values: Iterable[Value]) -> G
     An error of `write` is raised before the next value but one is asked for. What was handed in is written, even where
     the making of values fails.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="fda-behind") as pool:
+    with ThreadPoolExecutor(1, thread_name_prefix=WRITER) as pool:
         last: Future[Result] | None = None
         for value in values:
             future = pool.submit(write, value)

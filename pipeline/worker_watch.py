@@ -35,10 +35,16 @@ class WorkerWatch:
     """
 
     def __init__(
-        self, client: Client, preflight: Preflight | None, wait_seconds: float | None, say: Callable[[str], None]
+        self,
+        client: Client,
+        preflight: Preflight | None,
+        wait_seconds: float | None,
+        say: Callable[[str], None],
+        refill: Callable[[], object],
     ) -> None:
         """Without a preflight, every worker may take part; without a limit, workers are waited for for ever."""
         self._client, self._preflight, self._wait_seconds, self._say = client, preflight, wait_seconds, say
+        self._refill = refill
         self._present: frozenset[str] = frozenset()
         self._unfit: dict[str, UnfitWorkerError] = {}
         """By address, those that have left included."""
@@ -72,6 +78,7 @@ class WorkerWatch:
             raise lost_scheduler(self._client) from error
         self._looked_at = now
         self._present = frozenset(threads)
+        self._refill()
         if self.fit:
             self._seen_at, self._is_silent = now, True
         else:

@@ -341,7 +341,14 @@ def test_every_limit_may_be_set_to_its_highest(fda: Commands, small: Path, tmp_p
     assert "3 clips; no video failed" in ended.out
 
 
-@pytest.mark.parametrize("arguments", [["encode", "--features", "x"], ["eval", "--features", "x"], ["finetune"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["encode", "--features", "x", "--model", "ViT-B-32-quickgelu", "--pretrained", "none"],
+        ["eval", "--features", "x"],
+        ["finetune"],
+    ],
+)
 def test_commands_on_a_store_that_is_not_there(fda: Commands, tmp_path: Path, arguments: list[str]) -> None:
     command, *rest = arguments
     checkpoint = [str(tmp_path / "checkpoint")] if command == "finetune" else []

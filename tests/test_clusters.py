@@ -229,7 +229,7 @@ def test_each_lack_is_one_sentence(store_folder: StoreFolder, tmp_path: Path) ->
     preflight = Preflight.of(store_folder, [video])
     python = replace(preflight, software=(("python", "3.9.1"), ("av", "1.0")))
     assert "not 3.9.1" in str(python.problem())
-    assert "not 1.0: clips would differ. Install the same environment there" in str(python.problem())
+    assert "not 1.0: results would differ. Install the same environment there" in str(python.problem())
     elsewhere = replace(preflight, folder=StoreFolder.at(tmp_path / "elsewhere"))
     assert "must be on a file system that all machines share" in str(elsewhere.problem())
     other = replace(preflight, folder=make_store(tmp_path / "other", 4).folder)

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from unittest import mock
 
+from pipeline.read_ahead import WRITER
+
 MKDIR, CREATE, WRITE, SYNC, SYNC_FOLDER = "mkdir", "create", "write", "sync", "sync_folder"
 RENAME, UNLINK, RMDIR = "rename", "unlink", "rmdir"
 
@@ -48,7 +50,11 @@ class Policy(Protocol):
 
 @contextmanager
 def operations(root: Path, policy: Policy) -> Iterator[None]:
-    """Hand every call of this thread that changes something in `root`, or makes `root`, to a policy."""
+    """Hand every call that changes something in `root`, or makes `root`, to a policy.
+
+    Those of this thread and of the one that writes behind it, of which only one writes at a time; a claim's sign of life
+    comes when it likes, and is left alone.
+    """
     watch = _Watch(os.path.abspath(root), policy)
     with (
         mock.patch.multiple(
@@ -129,7 +135,8 @@ class _Watch:
 
     def _concerns(self, path: str) -> bool:
         is_inside = path == self._root or path.startswith(self._root + os.sep)
-        return is_inside and threading.current_thread() is self._thread
+        thread = threading.current_thread()
+        return is_inside and (thread is self._thread or thread.name.startswith(WRITER))
 
 
 class _WatchedFile:
