@@ -16,8 +16,9 @@ from cli.main import fda
 from cli.options import local_path, num_cores, seed_option, shared_options
 from cli.output import plural, print_json, print_table, say
 from pipeline.checkpoint import read_history
-from pipeline.evaluate import Evaluation, evaluate
-from pipeline.retrieval import text_to_video_ranks
+from pipeline.evaluation.evaluate import Evaluation, evaluate
+from pipeline.evaluation.metrics import Ties, ranks_of
+from pipeline.evaluation.ranking import DotScores, text_to_video
 from pipeline.runs import RunClock
 from pipeline.synthetic import SPLITS, SyntheticOptions, single_frame_bound, write_synthetic_dataset
 from store.arrays import JSON
@@ -144,7 +145,8 @@ def _clips(store: Store) -> list[DemoClip]:
     ranks = {}
     for name in (MASKS, ONES):
         features = read_features(store, name, "test")
-        ranks[name] = text_to_video_ranks(features.text, features.video, features.truth)
+        standings = text_to_video(DotScores(features.text, features.video), features.truth)
+        ranks[name] = ranks_of(standings, Ties.PESSIMISTIC)
     clips = []
     for row in range(min(CLIPS_ON_PAGE, len(captions))):
         batch = reader.read([row])

@@ -9,9 +9,9 @@ import click
 
 from cli.options import Limit, shared_options
 from cli.output import plural, print_json, print_table
-from pipeline.evaluate import Evaluation, evaluate
-from pipeline.pooling import POOLINGS
-from pipeline.retrieval import RetrievalMetrics
+from pipeline.evaluation.evaluate import Evaluation, evaluate
+from pipeline.evaluation.metrics import RetrievalMetrics
+from pipeline.evaluation.pooling import POOLINGS
 from store.store import Store
 
 if TYPE_CHECKING:

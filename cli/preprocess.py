@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 import click
 
@@ -18,7 +20,9 @@ from cli.options import max_failed_option, num_cores, partition_option, preset_o
 from cli.output import plural, print_json, print_table, say
 from cli.progress import progress_listener
 from cli.writing import exit_by_failures, print_failures, writing
-from pipeline.datasets import LAYOUTS, guess_layout, read_dataset
+from pipeline.datasets import LAYOUTS, PROTOCOL_SPLITS, CaptionUnit, as_paragraphs, read_dataset, recognise_layout
+from pipeline.datasets.published import published_of
+from pipeline.datasets.report import DatasetReport, report_on
 from pipeline.isolation.decoder import IsolatedDecoder
 from pipeline.partition import WHOLE, Partition
 from pipeline.preflight import Preflight
@@ -79,7 +83,7 @@ def preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
     type=click.Choice(["auto", *LAYOUTS]),
     default="auto",
     show_default=True,
-    help="How SOURCE is laid out.",
+    help="How SOURCE is laid out; auto tells by the names of its files, and says so.",
 )
 @click.option(
     "--videos",
@@ -87,6 +91,19 @@ def preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
     help="Folder of the videos, where it is not that of SOURCE.",
 )
 @click.option("--path-key", metavar="KEY", help="jsonl: the key of a video's path.  [default: path]")
+@click.option(
+    "--protocol-split",
+    type=click.Choice(list(PROTOCOL_SPLITS)),
+    help="msrvtt: by which of its published splits.  [default: the only one that the files are there for]",
+)
+@click.option(
+    "--extract-to",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="video2dataset: take the videos out of their tars into this folder, from which they are decoded.",
+)
+@click.option(
+    "--paragraphs", is_flag=True, help="Join all captions of a video into one text: a query is then a paragraph."
+)
 @preset_option
 @preprocess_options
 @click.option(
@@ -127,6 +144,9 @@ def command(
     layout: str,
     videos: Path | None,
     path_key: str | None,
+    protocol_split: str | None,
+    extract_to: Path | None,
+    paragraphs: bool,
     workers: int | None,
     place: WorkerPlace,
     decoder_memory: int,
@@ -144,9 +164,19 @@ def command(
 
     \b
     SOURCE is one of
-      jsonl   a file with one line a video: video_id, path, captions, optional split (default: test)
-      folder  videos, each with a text file of the same name, one caption a line
-      msvd    train_list.txt, val_list.txt, test_list.txt and raw-captions.pkl or AllVideoDescriptions.txt
+      jsonl          a file with one line a video: video_id, path, captions, optional split (default: test)
+      csv            a file with a header and one row a caption: video_id, path, caption, split
+      folder         videos, each with a text file of the same name, one caption a line
+      msvd           train_list.txt, val_list.txt, test_list.txt and raw-captions.pkl, or the like
+      msrvtt         MSRVTT_data.json, MSRVTT_JSFUSION_test.csv, MSRVTT_train.9k.csv, or the like
+      activitynet    train.json, val_1.json: a paragraph a video
+      didemo         train_data.json, val_data.json, test_data.json: a paragraph a video
+      lsmdc          LSMDC16_annos_training.csv, LSMDC16_challenge_1000_publictect.csv
+      vatex          vatex_training_v1.0.json and others, train_list.txt and others
+      video2dataset  00000.tar, 00000.parquet, ...: see --extract-to
+
+    What is there is counted against what is published, and what would spoil numbers is said: missing captions and
+    files, videos of train in other splits, captions that several videos of a test set have.
 
     Killed at any moment and started again, the same command goes on where it was. A video that cannot be read is
     recorded with the reason, and its slot stays empty. Where a name begins with `-`, write `./` before it.
@@ -157,11 +187,21 @@ def command(
         raise click.UsageError("--overwrite would remove what the other parts have made: remove the store first")
     memory = _worker_memory(options, decoder_memory)
     place.check(workers, memory)
-    dataset = read_dataset(guess_layout(source) if layout == "auto" else layout, source, videos, path_key=path_key)
+    if layout == "auto":
+        recognised = recognise_layout(source)
+        layout = recognised.layout
+        say(f"{source} is read as {layout}: {recognised.why}")
+    options_of_layout = {"path_key": path_key, "protocol_split": protocol_split, "extract_to": extract_to}
+    dataset = read_dataset(layout, source, videos, **options_of_layout)
+    if paragraphs:
+        dataset = as_paragraphs(dataset)
+    report = report_on(dataset, published_of(layout, dataset.protocol_split))
+    _say_report(report)
     made_with = {
         **asdict(options),
         "sampling": options.sampling.to_dict(),
         "source": str(source),
+        "dataset": layout,
         "partition": str(partition),
         "software": dict(software_versions(FRAME_SOFTWARE)),
     }
@@ -193,14 +233,16 @@ def command(
             )
             result = preprocess(store, dataset.root, plan, options, executor, listener, decoder, check)
             stack.close()
-            run.result = summary = _summary(store, result, clock, num_workers)
+            used = _used(store, report, result) if partition == WHOLE else {}
+            run.result = summary = {"dataset": report.to_dict(), "used": used}
+            summary |= _summary(store, result, clock, num_workers)
             run.is_recorded = bool(plan.owed)
     if run.is_recorded:
         summary["run"] = run.name
     if as_json:
         print_json(summary)
     else:
-        _print(store, result, clock, num_workers, dataset.root)
+        _print(store, used, result, clock, num_workers, dataset.root)
         if partition != WHOLE:
             say(f"this was part {partition}: `fda finalise {store_place}` says when all parts have ended")
     exit_by_failures(result.tally, max_failed)
@@ -219,6 +261,38 @@ def _say_growth(growth: Growth) -> None:
 def _worker_memory(options: PreprocessOptions, decoder_memory: int) -> WorkerMemory:
     num_frames = max(options.train_frames, options.eval_frames)
     return WorkerMemory(options.shard_size, num_frames, options.image_size, decoder_memory)
+
+
+def _say_report(report: DatasetReport) -> None:
+    by = f", by the splits {report.protocol_split}" if report.protocol_split else ""
+    unit = ", one paragraph a video" if report.caption_unit is CaptionUnit.PARAGRAPH else ""
+    say(f"data set {report.name}{by}{unit}")
+    for one in report.splits:
+        of_videos = f" of {one.expected_videos:,}" if one.expected_videos is not None else ""
+        of_captions = f" of {one.expected_captions:,}" if one.expected_captions is not None else ""
+        say(f"  {one.split}: {one.num_videos:,}{of_videos} videos, {one.num_captions:,}{of_captions} captions")
+    for warning in report.warnings:
+        say(f"warning: {warning}")
+
+
+class Used(TypedDict):
+    """Of one split: clips that there are, and videos that there should be."""
+
+    num_clips: int
+    num_expected: int
+
+
+def _used(store: Store, report: DatasetReport, result: PreprocessResult) -> dict[str, Used]:
+    """What can be used of each split, now that the videos are decoded."""
+    failed = Counter(failure.split for failure in result.tally.failures)
+    num_videos = {split: layout.num_videos for split, layout in store.manifest.splits.items()}
+    return {
+        one.split: {
+            "num_clips": num_videos.get(one.split, 0) - failed[one.split],
+            "num_expected": one.num_videos if one.expected_videos is None else one.expected_videos,
+        }
+        for one in report.splits
+    }
 
 
 def _summary(store: Store, result: PreprocessResult, clock: RunClock, num_workers: int) -> dict[str, JSON]:
@@ -243,7 +317,14 @@ def _summary(store: Store, result: PreprocessResult, clock: RunClock, num_worker
     }
 
 
-def _print(store: Store, result: PreprocessResult, clock: RunClock, num_workers: int, root: Path) -> None:
+def _print(
+    store: Store,
+    used: Mapping[str, Used],
+    result: PreprocessResult,
+    clock: RunClock,
+    num_workers: int,
+    root: Path,
+) -> None:
     tally, made = result.tally, result.plan.num_videos_owed
     if made:
         rate = made / clock.seconds
@@ -260,4 +341,7 @@ def _print(store: Store, result: PreprocessResult, clock: RunClock, num_workers:
         for split, layout in store.manifest.splits.items()
     ]
     print_table(store.place, ["split", "videos", "captions", "frames"], rows)
+    for split, one in used.items():
+        if one["num_clips"] < one["num_expected"]:
+            say(f"warning: {split} has clips of {one['num_clips']:,} of {one['num_expected']:,} videos")
     print_failures(tally, root)

@@ -213,7 +213,12 @@ def open_store(
     catalog = _catalog(dataset)
     splits = {split: _layout(catalog, split, options) for split in catalog.splits}
     manifest = Manifest(
-        dataset={"name": dataset.name, "digest": catalog.digest()},
+        dataset={
+            "name": dataset.name,
+            "digest": catalog.digest(),
+            "protocol_split": dataset.protocol_split,
+            "caption_unit": str(dataset.caption_unit),
+        },
         shard_size=options.shard_size,
         splits=splits,
         options=options.frame_identity(),
@@ -379,7 +384,7 @@ def _catalog(dataset: Dataset) -> Catalog:
     for record in dataset.videos:
         splits.setdefault(record.split, []).append(record)
     videos = (
-        Video(one.video_id, split, row, one.path, one.window.start_seconds, one.window.end_seconds)
+        Video(one.video_id, split, row, one.path, one.window.start_seconds, one.window.end_seconds, one.category)
         for split, records in splits.items()
         for row, one in enumerate(records)
     )

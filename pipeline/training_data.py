@@ -12,8 +12,9 @@ from encoders.ranks import Ranks
 from encoders.train_options import TrainOptions
 from pipeline.alpha import AlphaClips, AlphaSource
 from pipeline.batches import MIN_BATCH, BatchOptions, hold_out
+from pipeline.evaluation.metrics import Ties, metrics_of
+from pipeline.evaluation.ranking import DotScores, text_to_video
 from pipeline.read_ahead import read_ahead
-from pipeline.retrieval import evaluate_retrieval
 from store.clips import ClipReader
 from store.store import Store
 
@@ -107,4 +108,5 @@ def validation_r1(encoder: Encoder, val: Half, ranks: Ranks) -> float:
     videos = ranks.collect(np.concatenate([np.empty((0, dim), dtype=np.float32), *embedded]))
     text = ranks.collect(encoder.encode_texts(texts[ranks.share(len(texts))]).text)
     truth = np.repeat(np.arange(len(rows)), [len(val.captions[row]) for row in rows])
-    return evaluate_retrieval(np.concatenate(text), np.concatenate(videos), truth).text_to_video.r1
+    standings = text_to_video(DotScores(np.concatenate(text), np.concatenate(videos)), truth)
+    return metrics_of(standings, Ties.PESSIMISTIC).r1

@@ -15,7 +15,7 @@ from encoders.model import AlphaClip, Pooling
 from encoders.precision import Precision, computes_bf16
 from encoders.tokens import Tokenizer
 from encoders.towers import Towers
-from pipeline.pooling import POOLINGS, pool_frames
+from pipeline.evaluation.pooling import POOLINGS, pool_frames
 from tests.encoders_tiny import TINY, random_clips, tiny_model
 
 MODEL = tiny_model()

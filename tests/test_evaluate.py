@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.evaluate import TooManyMissingError, evaluate
+from pipeline.evaluation.evaluate import TooManyMissingError, evaluate
 from store.clips import input_digests, outcomes_of
 from store.commits import FRAMES_STAGE, masks_stage
 from store.errors import NotInStoreError, ShardIncompleteError

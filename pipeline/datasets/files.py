@@ -1,10 +1,15 @@
-"""Finding the files of a data set, and reading its small text files."""
+"""Finding the files of a data set, and reading its texts, which may be gzipped."""
 
 from __future__ import annotations
 
+import gzip
 import os
-from collections.abc import Iterable, Iterator
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from pipeline.datasets.records import DatasetError
 
@@ -65,26 +70,118 @@ def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Itera
                 yield prefix + entry.name
 
 
+def find_videos(root: Path, id_of: Mapping[str, str]) -> dict[str, str]:
+    """The path of each video's file below `root`; one with a video's ending goes before any other file of that stem.
+
+    Args:
+        root: A folder.
+        id_of: Stem of a file -> id of the video: several stems may be of one video.
+
+    Returns:
+        Id -> path, relative to `root`, of those that are there.
+
+    Raises:
+        DatasetError: if `root` is no folder, or two files could be the video of one id.
+    """
+    candidates: defaultdict[str, list[str]] = defaultdict(list)
+    for path in files_below(root):
+        if PurePosixPath(path).stem in id_of:
+            candidates[id_of[PurePosixPath(path).stem]].append(path)
+    path_of: dict[str, str] = {}
+    for video_id, paths in candidates.items():
+        best = [path for path in paths if is_video(path)] or paths
+        if len(best) > 1:
+            raise DatasetError(f"{root}: {best[0]!r} and {best[1]!r} could both be video {video_id!r}; keep one")
+        path_of[video_id] = best[0]
+    return path_of
+
+
+def text_file(folder: Path, *names: str) -> Path | None:
+    """The first of these files that is in `folder`, as it is or gzipped.
+
+    >>> text_file(Path(__file__).parent, "captions.json", "files.py") == Path(__file__)
+    True
+    """
+    paths = (folder / f"{name}{ending}" for name in names for ending in ("", ".gz"))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def require_text_file(folder: Path, *names: str) -> Path:
+    """Like `text_file`.
+
+    Raises:
+        DatasetError: if none of them is there.
+    """
+    require_folder(folder)
+    path = text_file(folder, *names)
+    if path is None:
+        raise DatasetError(f"there is no file {folder / names[0]}" + "".join(f", nor {name}" for name in names[1:]))
+    return path
+
+
+def read_text(path: Path, max_bytes: int) -> str:
+    """The whole of a UTF-8 file, unpacked where its name ends with `.gz`.
+
+    Raises:
+        DatasetError: if there is no such file, or it has more than `max_bytes` or is not UTF-8.
+    """
+    with _opened(path, max_bytes) as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise DatasetError(f"{path} unpacks to more than {max_bytes} bytes; is it the right file?")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: not UTF-8 ({error}); convert the file to UTF-8") from error
+
+
 def read_lines(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file that are not blank, stripped, each with its number from 1; one of them is held.
+
+    Raises:
+        DatasetError: as `read_raw_lines`.
+    """
+    for number, line in read_raw_lines(path, max_bytes):
+        text = line.strip()
+        if text:
+            yield number, text
+
+
+def read_raw_lines(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 file as they are, unpacked where its name ends with `.gz`, each with its number from 1.
 
     Raises:
         DatasetError: if there is no such file, it has more than `max_bytes`, or a line has more than `MAX_LINE_BYTES`
             or is not UTF-8.
     """
+    with _opened(path, max_bytes) as file:
+        number, left = 0, max_bytes
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            left -= len(line)
+            if len(line) > MAX_LINE_BYTES:
+                raise DatasetError(f"{path}:{number}: longer than {MAX_LINE_BYTES} bytes; is this one entry a line?")
+            if left < 0:
+                raise DatasetError(f"{path} unpacks to more than {max_bytes} bytes; is it the right file?")
+            yield number, decode_line(line, path, number)
+
+
+@contextmanager
+def _opened(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
+    """A file to read from; one that is gzipped is bounded by its reader, for nobody knows before what it unpacks to."""
     require_file(path)
     size = path.stat().st_size
     if size > max_bytes:
         raise DatasetError(f"{path} has {size} bytes, and may have {max_bytes}; is it the right file?")
-    with path.open("rb") as file:
-        number = 0
-        while line := file.readline(MAX_LINE_BYTES + 1):
-            number += 1
-            if len(line) > MAX_LINE_BYTES:
-                raise DatasetError(f"{path}:{number}: longer than {MAX_LINE_BYTES} bytes; is this one entry a line?")
-            text = decode_line(line, path, number).strip()
-            if text:
-                yield number, text
+    if path.suffix != ".gz":
+        with path.open("rb") as file:
+            yield file
+        return
+    try:
+        with gzip.open(path) as unpacked:
+            yield unpacked
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DatasetError(f"{path} is not a whole gzip file: {error}") from error
 
 
 def decode_line(line: bytes, path: Path, number: int) -> str:

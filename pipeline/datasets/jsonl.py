@@ -3,18 +3,18 @@
     {"video_id": "-x_1_5", "path": "clips/-x_1_5.mp4", "captions": ["a cat plays"], "split": "test"}
 
 `path` is relative to the file and `split` may be left out (`test`). A clip inside a longer video has `start_seconds`,
-`end_seconds`, or both, counted from the first frame. Other keys are ignored, and so are blank lines.
+`end_seconds`, or both, counted from the first frame; `category` says what kind of video it is. Other keys are ignored,
+and so are blank lines. A file that is gzipped (`.jsonl.gz`) is read as it is.
 """
 
 from __future__ import annotations
 
-import json
 import reprlib
 import sys
-from collections import Counter
 from pathlib import Path
 
 from pipeline.datasets.files import is_video, read_lines, require_file, require_folder
+from pipeline.datasets.json_files import as_object, as_texts, field_of, parse_json, text_of
 from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, relative_path
 from pipeline.video.clips import Window
 
@@ -23,7 +23,7 @@ MAX_JSONL_BYTES = 2**36
 
 
 def read_jsonl(source: Path, videos: Path | None = None, *, path_key: str = "path") -> Dataset:
-    """Read a `.jsonl` file.
+    """Read a `.jsonl` file, gzipped or not.
 
     Args:
         source: The file.
@@ -41,7 +41,7 @@ def read_jsonl(source: Path, videos: Path | None = None, *, path_key: str = "pat
     line_of: dict[str, int] = {}
     for number, line in read_lines(source, MAX_JSONL_BYTES):
         try:
-            record = _record(_parse(line), root, path_key)
+            record = _record(as_object(parse_json(line), "the line"), root, path_key)
         except DatasetError as error:
             raise DatasetError(f"{source}:{number}: {error}") from error
         if record.video_id in line_of:
@@ -51,37 +51,18 @@ def read_jsonl(source: Path, videos: Path | None = None, *, path_key: str = "pat
         records.append(record)
     if not records:
         raise DatasetError(f"{source} holds no record; write one JSON object a line")
-    return Dataset(source.stem, root, tuple(records))
-
-
-def _parse(line: str) -> dict[str, object]:
-    try:
-        fields: object = json.loads(line, object_pairs_hook=_unique_keys)
-    except DatasetError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise DatasetError(f"must be a JSON object, got {type(fields).__name__}")
-    return fields
-
-
-def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        counts = Counter(key for key, _ in pairs)
-        twice = next(key for key, count in counts.items() if count > 1)
-        raise DatasetError(f"key {twice!r} is there twice; keep one")
-    return fields
+    return Dataset(Path(source.name.removesuffix(".gz")).stem, root, tuple(records))
 
 
 def _record(fields: dict[str, object], root: Path, path_key: str) -> VideoRecord:
-    video_id = _text(fields, "video_id")
+    video_id = text_of(fields, "video_id")
     if path_key not in fields:
         raise DatasetError(_missing_path(fields, path_key))
-    path = relative_path(_text(fields, path_key), root)
-    split = _text(fields, "split") if "split" in fields else "test"
-    return VideoRecord(video_id, path, split, _captions(fields), _window(fields))
+    path = relative_path(text_of(fields, path_key), root)
+    split = text_of(fields, "split") if "split" in fields else "test"
+    captions = as_texts(field_of(fields, "captions"), "'captions'")
+    category = text_of(fields, "category") if fields.get("category") is not None else None
+    return VideoRecord(video_id, path, split, captions, _window(fields), category)
 
 
 def _window(fields: dict[str, object]) -> Window:
@@ -101,24 +82,6 @@ def _seconds(fields: dict[str, object], key: str) -> float | None:
     if not abs(value) <= sys.float_info.max:  # NaN too, which JSON has not, and Python reads
         raise DatasetError(f"{key!r} must be a number of seconds, got {reprlib.repr(value)}")
     return float(value)
-
-
-def _text(fields: dict[str, object], key: str) -> str:
-    if key not in fields:
-        raise DatasetError(f"no {key!r}; the keys are {', '.join(map(repr, fields)) or 'none'}")
-    value = fields[key]
-    if not isinstance(value, str):
-        raise DatasetError(f"{key!r} must be a string, got {type(value).__name__} {reprlib.repr(value)}")
-    return value
-
-
-def _captions(fields: dict[str, object]) -> tuple[str, ...]:
-    if "captions" not in fields:
-        raise DatasetError("no 'captions'; give a list of strings")
-    captions = fields["captions"]
-    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
-        raise DatasetError(f"'captions' must be a list of strings, got {reprlib.repr(captions)}")
-    return tuple(captions)
 
 
 def _missing_path(fields: dict[str, object], path_key: str) -> str:

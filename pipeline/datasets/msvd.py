@@ -3,9 +3,12 @@
     train_list.txt, val_list.txt, test_list.txt      one id a line
     raw-captions.pkl                                 dict: id -> list of captions, each a list of tokens
     AllVideoDescriptions.txt                         `id caption` lines; read where raw-captions.pkl is not there
+    captions_msvd.json                               object: id -> list of captions; read where neither is there
+    youtube_mapping.txt                              optional, `id vidN` lines: lists, captions and files may say vidN
     <id>.avi                                         anywhere below, with any ending
 
-Captions of ids that no list names are ignored. An id is taken whole: it may start with `-` and contain `_`.
+Any of the text files may be gzipped (`.gz`). Captions of ids that no list names are ignored. An id is taken whole: it
+may start with `-` and contain `_`.
 """
 
 from __future__ import annotations
@@ -15,15 +18,19 @@ import pickle
 import pickletools
 import reprlib
 from collections import defaultdict
-from pathlib import Path, PurePosixPath
-from typing import NoReturn
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn, TypeVar
 
-from pipeline.datasets.files import files_below, is_video, read_lines, require_file
+from pipeline.datasets.files import find_videos, read_lines, require_file, require_text_file, text_file
+from pipeline.datasets.json_files import as_object, as_texts, errors_at, read_json
 from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
 
 LIST_FILES = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"}
 CAPTIONS_PICKLE = "raw-captions.pkl"
 DESCRIPTIONS = "AllVideoDescriptions.txt"
+CAPTIONS_JSON = "captions_msvd.json"
+MAPPING = "youtube_mapping.txt"
 MAX_PICKLE_BYTES = 64 * 2**20
 """The real one has 4 MiB."""
 MAX_PICKLE_OPCODES = 2**23
@@ -48,6 +55,9 @@ _BROKEN_PICKLE = (
 )
 
 
+Captions = TypeVar("Captions")
+
+
 def read_msvd(source: Path, videos: Path | None = None) -> Dataset:
     """Read MSVD: the train, then the val, then the test list, each in its order.
 
@@ -61,36 +71,75 @@ def read_msvd(source: Path, videos: Path | None = None) -> Dataset:
         DatasetError: if a list is missing or repeats an id, an id has no captions, the pickle holds more than lists
             of tokens, or two files could be the video of one id.
     """
-    split_of = _read_lists(source)
-    pickled = source / CAPTIONS_PICKLE
-    captions_file = pickled if pickled.exists() else source / DESCRIPTIONS
-    if not captions_file.exists():
-        raise DatasetError(f"{source} holds neither {CAPTIONS_PICKLE} nor {DESCRIPTIONS}; the captions are in these")
-    captions = _read_pickle(pickled, split_of) if captions_file == pickled else _read_descriptions(captions_file)
+    id_of = _read_mapping(source)
+    split_of = _read_lists(source, id_of)
+    captions_file, captions = _read_captions(source, split_of, id_of)
     root = (source if videos is None else videos).absolute()
-    path_of = _find_videos(root, split_of)
+    path_of = find_videos(root, {**{video_id: video_id for video_id in split_of}, **id_of})
     records = []
     for video_id, split in split_of.items():
-        try:
+        with errors_at(str(captions_file)):
             path = path_of.get(video_id, f"{video_id}.avi")
             records.append(VideoRecord(video_id, path, split, captions.get(video_id, ())))
-        except DatasetError as error:
-            raise DatasetError(f"{captions_file}: {error}") from error
     return Dataset("msvd", root, tuple(records))
 
 
-def _read_lists(source: Path) -> dict[str, str]:
+def _read_mapping(source: Path) -> dict[str, str]:
+    """`vidN` -> id, as far as the data set says it."""
+    path = text_file(source, MAPPING)
+    id_of: dict[str, str] = {}
+    for number, line in read_lines(path) if path else ():
+        names = line.split()
+        if len(names) != 2 or names[1] in id_of:
+            raise DatasetError(f"{path}:{number}: expected an id and a vidN that is on no other line, got {line!r:.100}")
+        id_of[names[1]] = names[0]
+    return id_of
+
+
+def _read_lists(source: Path, id_of: Mapping[str, str]) -> dict[str, str]:
     """The split of each listed id, in the order of the lists."""
     place_of: dict[str, str] = {}
     split_of: dict[str, str] = {}
     for split, name in LIST_FILES.items():
-        for number, video_id in read_lines(source / name):
-            place = f"{source / name}:{number}"
+        path = require_text_file(source, name)
+        for number, listed in read_lines(path):
+            video_id, place = id_of.get(listed, listed), f"{path}:{number}"
             if video_id in place_of:
                 raise DatasetError(f"{place}: id {video_id!r} is already at {place_of[video_id]}; keep one of them")
             place_of[video_id] = place
             split_of[video_id] = split
     return split_of
+
+
+def _read_captions(
+    source: Path, listed: Mapping[str, str], id_of: Mapping[str, str]
+) -> tuple[Path, Mapping[str, tuple[str, ...]]]:
+    """The captions of the listed ids, and the file that they are from."""
+    pickled = source / CAPTIONS_PICKLE
+    if pickled.exists():
+        return pickled, _read_pickle(pickled, listed, id_of)
+    path = text_file(source, DESCRIPTIONS, CAPTIONS_JSON)
+    if path is None:
+        raise DatasetError(
+            f"{source} holds neither {CAPTIONS_PICKLE} nor {DESCRIPTIONS} nor {CAPTIONS_JSON}; the captions are in these"
+        )
+    if path.name.startswith(DESCRIPTIONS):
+        return path, _with_ids(path, _read_descriptions(path), id_of)
+    with errors_at(str(path)):
+        content = as_object(read_json(path), "the file")
+        captions = {name: as_texts(texts, f"{name!r}") for name, texts in content.items()}
+    return path, _with_ids(path, captions, id_of)
+
+
+def _with_ids(path: Path, captions: Mapping[str, Captions], id_of: Mapping[str, str]) -> dict[str, Captions]:
+    """What a file says by names, by ids."""
+    found: dict[str, Captions] = {}
+    for name, texts in captions.items():
+        video_id = id_of.get(name, name)
+        if video_id in found:
+            raise DatasetError(f"{path}: video {video_id!r} is there under two names, {name!r} is one; keep one of them")
+        found[video_id] = texts
+    return found
 
 
 def _read_descriptions(path: Path) -> dict[str, tuple[str, ...]]:
@@ -105,7 +154,7 @@ def _read_descriptions(path: Path) -> dict[str, tuple[str, ...]]:
     return {video_id: tuple(texts) for video_id, texts in captions.items()}
 
 
-def _read_pickle(path: Path, listed: dict[str, str]) -> dict[str, tuple[str, ...]]:
+def _read_pickle(path: Path, listed: Mapping[str, str], id_of: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """The captions of the listed ids, their tokens joined by spaces."""
     require_file(path)
     size = path.stat().st_size
@@ -121,6 +170,7 @@ def _read_pickle(path: Path, listed: dict[str, str]) -> dict[str, tuple[str, ...
         raise DatasetError(f"{path} is not a whole pickle: {error}") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{path} must hold a dict from id to captions, got {type(content).__name__}")
+    content = _with_ids(path, {name: tokens for name, tokens in content.items() if isinstance(name, str)}, id_of)
     captions, left = {}, MAX_CAPTION_CHARACTERS
     for video_id in listed:
         if video_id in content:
@@ -176,18 +226,3 @@ class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str, /) -> NoReturn:
         """Refuse every import."""
         raise _PickleRefusedError(f"asks for {module_name}.{global_name}, and may run code")
-
-
-def _find_videos(root: Path, listed: dict[str, str]) -> dict[str, str]:
-    """The path of each listed id's file; one with a video's ending goes before any other file of that stem."""
-    candidates: defaultdict[str, list[str]] = defaultdict(list)
-    for path in files_below(root):
-        if PurePosixPath(path).stem in listed:
-            candidates[PurePosixPath(path).stem].append(path)
-    path_of: dict[str, str] = {}
-    for video_id, paths in candidates.items():
-        best = [path for path in paths if is_video(path)] or paths
-        if len(best) > 1:
-            raise DatasetError(f"{root}: {best[0]!r} and {best[1]!r} could both be video {video_id!r}; keep one")
-        path_of[video_id] = best[0]
-    return path_of

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 
 from pipeline.video.clips import WHOLE_VIDEO, Window
@@ -14,6 +16,15 @@ from store.files import check_name
 
 class DatasetError(ValueError):
     """A data set cannot be read as it stands. The message names the file, and the line where there is one."""
+
+
+class CaptionUnit(StrEnum):
+    """What one caption of a data set is."""
+
+    SENTENCE = "sentence"
+    """One of the texts that describe a video, each of which is a query."""
+    PARAGRAPH = "paragraph"
+    """All that is said of a video, as one text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +40,14 @@ class VideoRecord:
     """At least one, none of them blank."""
     window: Window = WHOLE_VIDEO
     """The part of the file that is the clip."""
+    category: str | None = None
+    """What kind of video it is, where the data set says so: not empty, one line."""
 
     def __post_init__(self) -> None:
         for name, text in (("video_id", self.video_id), ("path", self.path), ("split", self.split)):
             _check_one_line(name, text)
+        if self.category is not None:
+            _check_one_line("category", self.category)
         try:
             check_name("split", self.split)
         except ValueError as error:
@@ -56,6 +71,13 @@ class Dataset:
     """The folder that the paths of the videos are relative to."""
     videos: tuple[VideoRecord, ...]
     """At least one; no two with one id."""
+    protocol_split: str | None = None
+    """Which of the published splits of the data set these are, where there are several."""
+    caption_unit: CaptionUnit = CaptionUnit.SENTENCE
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Split -> ids that it lists and that are not among `videos`, for no caption of theirs was found."""
+    missing_files: tuple[str, ...] = ()
+    """Files of the data set that are not there, and without which it is less than it should be."""
 
     def __post_init__(self) -> None:
         _check_one_line("name", self.name)
@@ -72,9 +94,25 @@ class Dataset:
         content = hashlib.sha256()
         for video in self.videos:
             span = [] if video.window == WHOLE_VIDEO else [[video.window.start_seconds, video.window.end_seconds]]
-            row = [video.video_id, video.path, video.split, *span, *video.captions]
+            kind = [] if video.category is None else [{"category": video.category}]
+            row = [video.video_id, video.path, video.split, *span, *kind, *video.captions]
             content.update(json.dumps(row, ensure_ascii=True, separators=(",", ":")).encode() + b"\n")
         return content.hexdigest()
+
+
+def as_paragraphs(dataset: Dataset) -> Dataset:
+    """The data set with one text a video: its captions in their order, joined by spaces."""
+    videos = tuple(replace(video, captions=(joined(video.captions),)) for video in dataset.videos)
+    return replace(dataset, videos=videos, caption_unit=CaptionUnit.PARAGRAPH)
+
+
+def joined(sentences: Iterable[str]) -> str:
+    """Sentences as one paragraph.
+
+    >>> joined(["A man sings.", "  He bows. "])
+    'A man sings. He bows.'
+    """
+    return " ".join(text for sentence in sentences if (text := sentence.strip()))
 
 
 def relative_path(path: str, root: Path) -> str:

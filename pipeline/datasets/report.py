@@ -1,0 +1,150 @@
+"""What to know of a data set before it is decoded: counts against the published ones, leaks, ties that cannot be helped."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from pipeline.datasets.files import first_few
+from pipeline.datasets.published import Published
+from pipeline.datasets.records import CaptionUnit, Dataset, VideoRecord
+from store.arrays import JSON
+
+TRAIN_SPLIT = "train"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitReport:
+    """One split of a data set."""
+
+    split: str
+    num_videos: int
+    num_captions: int
+    expected_videos: int | None
+    """As published, else as many as the data set lists; None where it lists no more than it has."""
+    expected_captions: int | None
+    """As published; None where nothing is, or each video has one paragraph."""
+    missing: tuple[str, ...]
+    """Ids that the data set lists and that have no caption: they are not used."""
+    num_shared_captions: int
+    """Texts that describe more than one video of the split; 0 for train, where they make no ties."""
+    num_tied_captions: int
+    """Captions with such a text: from text to video one of them, and from video to text all of them, must tie."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it is as large as it should be."""
+        return self.expected_videos in (None, self.num_videos) and self.expected_captions in (None, self.num_captions)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetReport:
+    """What was found in a data set."""
+
+    name: str
+    protocol_split: str | None
+    caption_unit: CaptionUnit
+    splits: tuple[SplitReport, ...]
+    leaked: tuple[str, ...]
+    """Ids of videos outside train that show what a video of train shows: the same file, at times that overlap."""
+    missing_files: tuple[str, ...]
+    warnings: tuple[str, ...]
+    """Each a sentence."""
+
+    def to_dict(self) -> dict[str, JSON]:
+        """The report as JSON."""
+        fields: dict[str, JSON] = asdict(self)
+        return fields
+
+
+def report_on(dataset: Dataset, published: Published) -> DatasetReport:
+    """Compare a data set with what is published of it, and look for what would spoil numbers on it.
+
+    Two captions are taken for one text if they differ in case and spaces alone, as they do for CLIP's tokenizer.
+    """
+    by_split: dict[str, list[VideoRecord]] = {}
+    for video in dataset.videos:
+        by_split.setdefault(video.split, []).append(video)
+    names = dict.fromkeys([*by_split, *published.sizes, *dataset.left_out])
+    splits = tuple(_split_report(split, by_split.get(split, []), dataset, published) for split in names)
+    leaked = _leaked(dataset)
+    return DatasetReport(
+        name=dataset.name,
+        protocol_split=dataset.protocol_split,
+        caption_unit=dataset.caption_unit,
+        splits=splits,
+        leaked=leaked,
+        missing_files=dataset.missing_files,
+        warnings=(*_warnings(splits, leaked, dataset.missing_files), *published.remarks),
+    )
+
+
+def _split_report(split: str, videos: list[VideoRecord], dataset: Dataset, published: Published) -> SplitReport:
+    missing = tuple(dataset.left_out.get(split, ()))
+    size = published.sizes.get(split)
+    num_shared, num_tied = (0, 0) if split == TRAIN_SPLIT else _ties(videos)
+    is_by_sentence = dataset.caption_unit is CaptionUnit.SENTENCE
+    return SplitReport(
+        split=split,
+        num_videos=len(videos),
+        num_captions=sum(len(video.captions) for video in videos),
+        expected_videos=size.num_videos if size else len(videos) + len(missing) if missing else None,
+        expected_captions=size.num_captions if size and is_by_sentence else None,
+        missing=missing,
+        num_shared_captions=num_shared,
+        num_tied_captions=num_tied,
+    )
+
+
+def _ties(videos: list[VideoRecord]) -> tuple[int, int]:
+    """Texts that several videos have, and captions that are one of them."""
+    first_of: dict[str, str] = {}
+    shared: set[str] = set()
+    counts: Counter[str] = Counter()
+    for video in videos:
+        for caption in video.captions:
+            text = " ".join(caption.lower().split())
+            counts[text] += 1
+            if first_of.setdefault(text, video.video_id) != video.video_id:
+                shared.add(text)
+    return len(shared), sum(counts[text] for text in shared)
+
+
+def _leaked(dataset: Dataset) -> tuple[str, ...]:
+    """Ids outside train whose clip overlaps one of train in one file. One id is never in two splits: `Dataset` sees to it."""
+    of_train: defaultdict[str, list[VideoRecord]] = defaultdict(list)
+    for video in dataset.videos:
+        if video.split == TRAIN_SPLIT:
+            of_train[video.path].append(video)
+    others = (video for video in dataset.videos if video.split != TRAIN_SPLIT)
+    return tuple(
+        video.video_id for video in others if any(_overlap(video, one) for one in of_train.get(video.path, ()))
+    )
+
+
+def _overlap(one: VideoRecord, other: VideoRecord) -> bool:
+    infinity = float("inf")
+    ends = [infinity if end is None else end for end in (one.window.end_seconds, other.window.end_seconds)]
+    return one.window.start_seconds < ends[1] and other.window.start_seconds < ends[0]
+
+
+def _warnings(splits: tuple[SplitReport, ...], leaked: tuple[str, ...], missing_files: tuple[str, ...]) -> list[str]:
+    found = [f"there is no {name}" for name in missing_files]
+    for one in splits:
+        if one.expected_videos not in (None, one.num_videos):
+            of_them = f"; without captions: {first_few(one.missing)}" if one.missing else ""
+            found.append(f"{one.split} has {one.num_videos:,} of {one.expected_videos:,} videos{of_them}")
+        elif one.expected_captions not in (None, one.num_captions):
+            found.append(
+                f"{one.split} has {one.num_captions:,} captions, and {one.expected_captions:,} are published: numbers on "
+                "it cannot be compared"
+            )
+        if one.num_shared_captions:
+            found.append(
+                f"{one.num_shared_captions:,} texts of {one.split} describe more than one video each "
+                f"({one.num_tied_captions:,} captions): ties are unavoidable, most of all from video to text"
+            )
+    if leaked:
+        found.append(f"{len(leaked):,} videos outside train show what train shows: {first_few(leaked)}")
+    return found

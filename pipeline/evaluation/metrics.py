@@ -1,0 +1,101 @@
+"""Ranks, by a rule for ties, and what is reported of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.ranking import Standings
+
+
+class Ties(StrEnum):
+    """Which rank an own item has among candidates that score the same, where `a` are above and `n` level, itself in."""
+
+    PESSIMISTIC = "pessimistic"
+    """The last, `a + n`: ties count against the model."""
+    MEAN = "mean"
+    """The mean of all, `a + (n + 1) / 2` (collaborative-experts; McSherry and Najork 2008)."""
+    OPTIMISTIC = "optimistic"
+    """The first, `a + 1`: a model that gives all the same score has R@1 100."""
+    EACH = "each"
+    """All of them, `a + 1 .. a + n`, as if each were a query of its own (CLIP4Clip)."""
+
+
+def ranks_of(standings: Standings, ties: Ties) -> NDArray[np.float64]:
+    """Rank of each query, 1 the best; of `Ties.EACH` there are more of them than queries.
+
+    >>> tied = Standings(np.array([0, 2]), np.array([1, 2]), num_candidates=4)
+    >>> [ranks_of(tied, ties).tolist() for ties in Ties]
+    [[1.0, 4.0], [1.0, 3.5], [1.0, 3.0], [1.0, 3.0, 4.0]]
+    """
+    above, level = standings.above.astype(np.float64), standings.level.astype(np.float64)
+    match ties:
+        case Ties.PESSIMISTIC:
+            return above + level
+        case Ties.MEAN:
+            return above + (level + 1) / 2
+        case Ties.OPTIMISTIC:
+            return above + 1
+        case Ties.EACH:
+            starts = np.repeat(np.cumsum(standings.level) - standings.level, standings.level)
+            ranks: NDArray[np.float64] = np.repeat(above, standings.level) + np.arange(1, len(starts) + 1) - starts
+            return ranks
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalMetrics:
+    """What is reported of one direction of retrieval."""
+
+    num_queries: int
+    num_candidates: int
+    r1: float
+    """Percent of the queries whose rank is at most 1: video retrieval's R@k is information retrieval's Success@k."""
+    r5: float
+    r10: float
+    r50: float
+    geometric_mean: float
+    """Of R@1, R@5 and R@10, percent."""
+    median_rank: float
+    mean_rank: float
+    ndcg: float | None = None
+    """Percent, where queries have several relevant items and it was computed."""
+
+    def to_dict(self) -> dict[str, float | None]:
+        """As plain numbers under the names of the fields, for JSON."""
+        return asdict(self)
+
+
+def metrics_of(
+    standings: Standings, ties: Ties, *, lower_median: bool = False, rounds_half_down: bool = False
+) -> RetrievalMetrics:
+    """Summarise one direction.
+
+    Args:
+        standings: Of all queries.
+        ties: What is a rank where scores tie.
+        lower_median: Whether the median of an even number of ranks is the lower of the middle two (`torch.median`)
+            rather than their mean.
+        rounds_half_down: Whether a mean rank of 5.5 counts at 5, though one of 1.5 does not at 1: so it is in
+            collaborative-experts, which compares ranks from 0 (`4.5 < 5`, but `0.5 == 0`).
+
+    >>> metrics_of(Standings(np.array([0, 1, 6, 19]), np.ones(4, int), 20), Ties.PESSIMISTIC).median_rank
+    4.5
+    """
+    ranks = ranks_of(standings, ties)
+    counted = np.where(ranks > 1.5, np.floor(ranks), ranks) if rounds_half_down else ranks
+    r1, r5, r10, r50 = (100.0 * float(np.mean(counted <= k)) for k in (1, 5, 10, 50))
+    median = np.sort(ranks)[(len(ranks) - 1) // 2] if lower_median else np.median(ranks)
+    return RetrievalMetrics(
+        num_queries=len(standings),
+        num_candidates=standings.num_candidates,
+        r1=r1,
+        r5=r5,
+        r10=r10,
+        r50=r50,
+        geometric_mean=float((r1 * r5 * r10) ** (1 / 3)),
+        median_rank=float(median),
+        mean_rank=float(np.mean(ranks)),
+    )

@@ -1,0 +1,117 @@
+"""Protocols by name: who is a query, who is a candidate, and what a rank is where scores tie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.metrics import RetrievalMetrics, Ties, metrics_of
+from pipeline.evaluation.ranking import Standings, TextStandings
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """One way to count. docs/evaluation.md has the formula and a worked example of each."""
+
+    name: str
+    summary: str
+    """One sentence."""
+    ties: Ties
+    by_single_captions: bool = False
+    """Whether video to text ranks among all captions, not among videos by the best of their captions."""
+    one_caption: bool = False
+    """Whether each video must have exactly one caption."""
+    paragraphs: bool = False
+    """Whether that caption must be a paragraph: all that is said of the video, joined."""
+    lower_median: bool = False
+    """Whether the median rank of text to video is the lower of the middle two, where videos have several captions."""
+    rounds_half_down: bool = False
+    """See `metrics_of`."""
+
+    def why_not(self, truth: NDArray[np.int64], *, are_paragraphs: bool) -> str:
+        """Why it cannot be applied, as half a sentence; an empty text if it can.
+
+        Args:
+            truth: Shape (num_captions,): the video of each caption.
+            are_paragraphs: Whether a caption of the data set is all that is said of its video.
+        """
+        most = int(np.bincount(truth).max())
+        if self.one_caption and most > 1:
+            return f"it takes one caption a video, and a video here has {most}"
+        if self.paragraphs and not are_paragraphs:
+            return "it takes paragraphs, and the captions here are sentences (`fda preprocess --paragraphs` joins them)"
+        return ""
+
+    def with_ties(self, ties: Ties | None) -> Protocol:
+        """The same with another rule for ties; None: its own."""
+        return self if ties is None else replace(self, ties=ties)
+
+    def score(self, to_video: Standings, to_text: TextStandings) -> RetrievalResult:
+        """Metrics of both directions."""
+        several = len(to_video) > len(to_text.videos)
+        gain = None if to_text.gain is None else 100 * float(np.mean(to_text.gain))
+        among_texts = to_text.single if self.by_single_captions else to_text.best
+        return RetrievalResult(
+            text_to_video=metrics_of(
+                to_video,
+                self.ties,
+                lower_median=self.lower_median and several,
+                rounds_half_down=self.rounds_half_down,
+            ),
+            video_to_text=replace(
+                metrics_of(among_texts, self.ties, rounds_half_down=self.rounds_half_down), ndcg=gain
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalResult:
+    """Both directions of retrieval under one protocol."""
+
+    text_to_video: RetrievalMetrics
+    video_to_text: RetrievalMetrics
+
+
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {
+        protocol.name: protocol
+        for protocol in (
+            Protocol(
+                "fda",
+                "every caption is a query; a video finds a text by the best of its captions; ties count against the model",
+                Ties.PESSIMISTIC,
+            ),
+            Protocol(
+                "clip4clip",
+                "as CLIP4Clip counts: as `fda`, but a query with ties counts once at each rank it shares",
+                Ties.EACH,
+                lower_median=True,
+            ),
+            Protocol(
+                "collaborative-experts",
+                "as collaborative-experts counts: ties are averaged, and a video ranks among single captions",
+                Ties.MEAN,
+                by_single_captions=True,
+                rounds_half_down=True,
+            ),
+            Protocol(
+                "paired",
+                "one caption a video, each the other's only match; ties count against the model",
+                Ties.PESSIMISTIC,
+                one_caption=True,
+            ),
+            Protocol(
+                "paragraph",
+                "as `paired`, each caption all that is said of the video (ActivityNet, DiDeMo)",
+                Ties.PESSIMISTIC,
+                one_caption=True,
+                paragraphs=True,
+            ),
+        )
+    }
+)
+"""Name -> protocol."""

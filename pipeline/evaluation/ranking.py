@@ -1,0 +1,261 @@
+"""Where each query's own item stands among the candidates: counted in blocks, nothing is sorted.
+
+With the score `s(c, v)` of caption `c` and video `v`, and `truth[c]` the video that the caption describes:
+
+- text to video: every caption is a query, every video a candidate; its own is `truth[c]`.
+- video to text, `best`: every video that has a caption is a query, and they alone are candidates. A video's captions
+  count through the best of them, `S(i, j) = max{s(c, i) : truth[c] = j}`, and the own score is `S(i, i)` (CLIP4Clip).
+- video to text, `single`: the candidates are all captions, and the own score is that of the best of the own captions
+  (collaborative-experts).
+
+Counted are the candidates above the own item and those level with it, itself among them: what a rank is where scores tie
+is for `pipeline.evaluation.metrics` to say. A worked example, three captions (rows) of three videos (columns), where
+caption 1 cannot tell video 0 from its own, caption 2 likes video 0 more, and video 0 cannot tell caption 2 from caption 0:
+
+    s =  9 1 2      text to video (rows):     0, 0, 1 above the own score on the diagonal; 1, 2, 1 level with it
+         8 8 0      video to text (columns):  0, 0, 0 above;                               2, 1, 1 level
+         9 4 7
+
+>>> text = np.array([[9, 1, 2], [8, 8, 0], [9, 4, 7]], np.float32)
+>>> scores, truth = DotScores(text, np.eye(3, dtype=np.float32)), np.arange(3)
+>>> to_video = text_to_video(scores, truth)
+>>> to_video.above, to_video.level
+(array([0, 0, 1]), array([1, 2, 1]))
+>>> best = video_to_text(scores, truth).best
+>>> best.above, best.level
+(array([0, 0, 0]), array([2, 1, 1]))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.arrays import Array, count_above, like, namespace, to_numpy
+from pipeline.evaluation.scores import DotScores, Scores
+
+__all__ = ["DotScores", "Standings", "TextStandings", "text_to_video", "video_to_text"]
+
+_BLOCK_ROWS = 512
+_BLOCK_SCORES = 2**22
+"""Of a block: 16 MiB of float32, or one row where that is more."""
+
+Progress = Callable[[int], None]
+"""Is told of so many more queries."""
+
+
+def _silent(num_queries: int) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Standings:
+    """How each query's own item stands among its candidates."""
+
+    above: NDArray[np.int64]
+    """Shape (num_queries,): candidates that score higher than the own item."""
+    level: NDArray[np.int64]
+    """Shape (num_queries,): candidates that score as high, the own item itself among them."""
+    num_candidates: int
+
+    def __post_init__(self) -> None:
+        if self.above.shape != self.level.shape or self.above.ndim != 1 or not len(self.above):
+            raise ValueError(
+                f"above and level must have one entry a query, got shapes {self.above.shape} and {self.level.shape}"
+            )
+        if self.above.min() < 0 or self.level.min() < 1 or (self.above + self.level).max() > self.num_candidates:
+            raise ValueError(f"an own item stands outside of 1..{self.num_candidates} (num_candidates)")
+
+    def __len__(self) -> int:
+        return len(self.above)
+
+    def of(self, queries: NDArray[np.int64] | NDArray[np.bool_]) -> Standings:
+        """Those of some queries."""
+        return Standings(self.above[queries], self.level[queries], self.num_candidates)
+
+
+@dataclass(frozen=True, slots=True)
+class TextStandings:
+    """Video to text, in the two ways in which that is counted. Both have one query a video that has captions."""
+
+    videos: NDArray[np.int64]
+    """Shape (num_queries,): the rows of these videos, ascending."""
+    best: Standings
+    """Among the videos, each by the best of its captions."""
+    single: Standings
+    """Among all captions, by the best of the own ones."""
+    gain: NDArray[np.float64] | None
+    """Shape (num_queries,): nDCG of all own captions, 0..1; None where it was not asked for."""
+
+
+def text_to_video(scores: Scores, truth: NDArray[np.int64], tell: Progress = _silent) -> Standings:
+    """How each caption's own video stands among all videos.
+
+    Args:
+        scores: Of captions and videos.
+        truth: Shape (num_texts,): the video that each caption describes.
+        tell: See `Progress`.
+
+    Raises:
+        ValueError: A `truth` of another shape or dtype, or outside `[0, num_videos)`; or a score that is NaN.
+
+    >>> text_to_video(DotScores(np.ones((2, 1), np.float32), np.ones((5, 1), np.float32)), np.array([0, 3])).level
+    array([5, 5])
+    """
+    check_truth(scores, truth)
+    above, level = np.empty(len(truth), np.int64), np.empty(len(truth), np.int64)
+    for rows in _blocks(len(truth), scores.num_videos):
+        similarity = scores.of_texts(rows)
+        own = similarity[like(np.arange(rows.stop - rows.start), similarity), like(truth[rows], similarity)]
+        above[rows], level[rows] = count_above(similarity, own)
+        tell(rows.stop - rows.start)
+    _require_numbers(level)
+    return Standings(above, level, scores.num_videos)
+
+
+def video_to_text(
+    scores: Scores, truth: NDArray[np.int64], tell: Progress = _silent, *, gains: bool = False
+) -> TextStandings:
+    """How the captions of each video stand among those of all.
+
+    Args:
+        scores: Of captions and videos.
+        truth: Shape (num_texts,): the video that each caption describes.
+        tell: See `Progress`.
+        gains: Whether to compute nDCG, too.
+
+    Raises:
+        ValueError: As of `text_to_video`.
+    """
+    check_truth(scores, truth)
+    order = CaptionOrder.of(truth)
+    counts = {name: np.empty(len(order.videos), np.int64) for name in ("best", "best_level", "single", "single_level")}
+    gain = np.empty(len(order.videos)) if gains else None
+    for rows in _blocks(scores.num_videos, max(scores.num_texts, 1)):
+        mine = np.flatnonzero((order.videos >= rows.start) & (order.videos < rows.stop))
+        if not len(mine):
+            continue
+        similarity = scores.of_videos(rows)
+        if len(mine) < len(similarity):
+            similarity = similarity[like(order.videos[mine] - rows.start, similarity)]
+        best = order.best(similarity)
+        own = best[like(np.arange(len(mine)), best), like(mine, best)]
+        counts["best"][mine], counts["best_level"][mine] = count_above(best, own)
+        counts["single"][mine], counts["single_level"][mine] = count_above(similarity, own)
+        if gain is not None:
+            gain[mine] = [
+                _gain(row, order.captions_of(number))
+                for number, row in zip(mine.tolist(), to_numpy(similarity), strict=True)
+            ]
+        tell(len(mine))
+    _require_numbers(counts["best_level"])
+    return TextStandings(
+        videos=order.videos,
+        best=Standings(counts["best"], counts["best_level"], len(order.videos)),
+        single=Standings(counts["single"], counts["single_level"], scores.num_texts),
+        gain=gain,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionOrder:
+    """The captions, dealt out in rounds, one to each video that still has one."""
+
+    videos: NDArray[np.int64]
+    """The videos that have captions, ascending."""
+    place: NDArray[np.int64]
+    """Of each of `videos`, among those with most captions first."""
+    rounds: tuple[NDArray[np.int64], ...]
+    """Of round `k`, the `k`-th caption of each of the first `len(round)` videos, those with most captions first."""
+
+    @classmethod
+    def of(cls, truth: NDArray[np.int64]) -> CaptionOrder:
+        """Deal captions out by the video that each describes.
+
+        >>> order = CaptionOrder.of(np.array([2, 0, 2]))
+        >>> order.videos, order.place, order.rounds
+        (array([0, 2]), array([1, 0]), (array([0, 1]), array([2])))
+        """
+        videos, counts = np.unique(truth, return_counts=True)
+        most_first = np.argsort(-counts, kind="stable")
+        place = np.empty(len(videos), np.int64)
+        place[most_first] = np.arange(len(videos))
+        by_video = np.argsort(truth, kind="stable")
+        starts = (np.cumsum(counts) - counts)[most_first]
+        num_left = np.searchsorted(-counts[most_first], -np.arange(counts.max(initial=0)))  # with more than k captions
+        return cls(videos, place, tuple(by_video[starts[:num] + k] for k, num in enumerate(num_left)))
+
+    def captions_of(self, number: int) -> NDArray[np.int64]:
+        """The captions of `videos[number]`, ascending."""
+        place = int(self.place[number])
+        return np.array([captions[place] for captions in self.rounds if place < len(captions)])
+
+    def best(self, similarity: Array) -> Array:
+        """Scores of some videos with all captions -> with each of `videos` by the best of its captions.
+
+        Args:
+            similarity: Shape (num_queries, num_texts).
+
+        Returns:
+            Shape (num_queries, len(videos)).
+        """
+        xp = namespace(similarity)
+        first, *others = self.rounds
+        best = similarity[:, like(first, similarity)]
+        for captions in others:
+            part = best[:, : len(captions)]
+            best[:, : len(captions)] = xp.maximum(part, similarity[:, like(captions, similarity)])
+        return best[:, like(self.place, similarity)]
+
+
+def _gain(row: NDArray[np.float32], own: NDArray[np.int64]) -> float:
+    """nDCG of the own captions among all, where each is as relevant as the other and ties count against the model.
+
+    The i-th best of `k` own captions stands at `i` plus the number of other captions that score at least as high.
+
+    >>> round(_gain(np.array([3, 9, 5, 4], np.float32), np.array([0, 1])), 4)  # at 1 and 4
+    0.8772
+    """
+    mine = np.sort(row[own])[::-1]
+    near = row[row >= mine[-1]]
+    # Of all that score at least as high as the i-th best own caption, `i` at least are own ones.
+    at_least = len(near) - np.searchsorted(np.sort(near), mine, side="left")
+    own_at_least = len(mine) - np.searchsorted(mine[::-1], mine, side="left")
+    ranks = np.arange(1, len(mine) + 1) + (at_least - own_at_least)
+    ideal = np.arange(1, len(mine) + 1)
+    return float((1 / np.log2(1 + ranks)).sum() / (1 / np.log2(1 + ideal)).sum())
+
+
+def _blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
+    """Blocks of rows, each of as many as may be held."""
+    size = max(1, min(_BLOCK_ROWS, _BLOCK_SCORES // num_columns))
+    for start in range(0, num_rows, size):
+        yield slice(start, min(start + size, num_rows))
+
+
+def _require_numbers(level: NDArray[np.int64]) -> None:
+    """An own score that is NaN is not even level with itself."""
+    if wrong := int((level < 1).sum()):
+        raise ValueError(f"the own scores of {wrong} of {len(level)} queries are NaN (the first: {level.argmin()})")
+
+
+def check_truth(scores: Scores, truth: NDArray[np.int64]) -> None:
+    """Check that each caption has its video.
+
+    Raises:
+        ValueError: See `text_to_video`.
+    """
+    if truth.dtype != np.int64 or truth.shape != (scores.num_texts,) or not len(truth):
+        raise ValueError(
+            f"truth must be int64 of shape ({scores.num_texts},), the row of a video for each caption, and not empty; "
+            f"got {truth.dtype}, {truth.shape}"
+        )
+    outside = np.flatnonzero((truth < 0) | (truth >= scores.num_videos))
+    if len(outside):
+        raise ValueError(
+            f"truth must name rows of video, 0..{scores.num_videos - 1}, but {len(outside)} of {len(truth)} captions "
+            f"do not: caption {outside[0]} says {truth[outside[0]]}"
+        )
