@@ -21,6 +21,8 @@ class Protocol:
     summary: str
     """One sentence."""
     ties: Ties
+    ties_of_several: Ties | None = None
+    """The rule of text to video where videos have several captions; None: `ties`."""
     by_single_captions: bool = False
     """Whether video to text ranks among all captions, not among videos by the best of their captions."""
     one_caption: bool = False
@@ -48,7 +50,7 @@ class Protocol:
 
     def with_ties(self, ties: Ties | None) -> Protocol:
         """The same with another rule for ties; None: its own."""
-        return self if ties is None else replace(self, ties=ties)
+        return self if ties is None else replace(self, ties=ties, ties_of_several=None)
 
     def score(self, to_video: Standings, to_text: TextStandings) -> RetrievalResult:
         """Metrics of both directions."""
@@ -58,7 +60,7 @@ class Protocol:
         return RetrievalResult(
             text_to_video=metrics_of(
                 to_video,
-                self.ties,
+                (several and self.ties_of_several) or self.ties,
                 lower_median=self.lower_median and several,
                 rounds_half_down=self.rounds_half_down,
             ),
@@ -82,13 +84,15 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         for protocol in (
             Protocol(
                 "fda",
-                "every caption is a query; a video finds a text by the best of its captions; ties count against the model",
+                "every caption is a query; a video finds others by the best of their captions; ties count against the model",
                 Ties.PESSIMISTIC,
             ),
             Protocol(
                 "clip4clip",
                 "as CLIP4Clip counts: as `fda`, but a query with ties counts once at each rank it shares",
                 Ties.EACH,
+                # There each caption has one rank, any of those that it shares: it comes of a sort that is not stable.
+                ties_of_several=Ties.PESSIMISTIC,
                 lower_median=True,
             ),
             Protocol(
