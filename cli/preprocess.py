@@ -6,10 +6,9 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypedDict
 
 import click
 
@@ -234,8 +233,11 @@ def command(
             result = preprocess(store, dataset.root, plan, options, executor, listener, decoder, check)
             stack.close()
             used = _used(store, report, result) if partition == WHOLE else {}
-            run.result = summary = {"dataset": report.to_dict(), "used": used}
-            summary |= _summary(store, result, clock, num_workers)
+            run.result = summary = {
+                **_summary(store, result, clock, num_workers),
+                "dataset": report.to_dict(),
+                "used": {split: asdict(one) for split, one in used.items()},
+            }
             run.is_recorded = bool(plan.owed)
     if run.is_recorded:
         summary["run"] = run.name
@@ -275,7 +277,8 @@ def _say_report(report: DatasetReport) -> None:
         say(f"warning: {warning}")
 
 
-class Used(TypedDict):
+@dataclass(frozen=True, slots=True)
+class Used:
     """Of one split: clips that there are, and videos that there should be."""
 
     num_clips: int
@@ -287,10 +290,10 @@ def _used(store: Store, report: DatasetReport, result: PreprocessResult) -> dict
     failed = Counter(failure.split for failure in result.tally.failures)
     num_videos = {split: layout.num_videos for split, layout in store.manifest.splits.items()}
     return {
-        one.split: {
-            "num_clips": num_videos.get(one.split, 0) - failed[one.split],
-            "num_expected": one.num_videos if one.expected_videos is None else one.expected_videos,
-        }
+        one.split: Used(
+            num_clips=num_videos.get(one.split, 0) - failed[one.split],
+            num_expected=one.num_videos if one.expected_videos is None else one.expected_videos,
+        )
         for one in report.splits
     }
 
@@ -342,6 +345,6 @@ def _print(
     ]
     print_table(store.place, ["split", "videos", "captions", "frames"], rows)
     for split, one in used.items():
-        if one["num_clips"] < one["num_expected"]:
-            say(f"warning: {split} has clips of {one['num_clips']:,} of {one['num_expected']:,} videos")
+        if one.num_clips < one.num_expected:
+            say(f"warning: {split} has clips of {one.num_clips:,} of {one.num_expected:,} videos")
     print_failures(tally, root)

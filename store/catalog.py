@@ -28,6 +28,7 @@ _VIDEOS = pa.schema(
         ("path", pa.string()),
         ("start_seconds", pa.float64()),
         ("end_seconds", pa.float64()),
+        ("category", pa.string()),
     ]
 )
 _CAPTIONS = pa.schema(
@@ -50,8 +51,8 @@ class Catalog:
     """All videos and captions of a store. Kept as Arrow tables, so that millions of rows stay small."""
 
     videos: pa.Table
-    """Columns video_id, split, row, path, start_seconds, end_seconds: the videos of a split stand together, in row
-    order."""
+    """Columns video_id, split, row, path, start_seconds, end_seconds, category: the videos of a split stand together,
+    in row order."""
     captions: pa.Table
     """Columns caption_id, video_id, split, row, text: likewise, the captions of a video together."""
 

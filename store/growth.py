@@ -69,7 +69,8 @@ def create_store(
 
 def _grow(store: Store, manifest: Manifest, catalog: Catalog, *, update_captions: bool) -> tuple[Store, Growth]:
     there = _catalog_to_grow(store)
-    is_known = manifest.dataset["digest"] == store.manifest.dataset["digest"]  # else a run was killed before it said so
+    dataset = {**manifest.dataset, "name": store.manifest.dataset["name"]}
+    is_known = dataset == store.manifest.dataset  # else a run was killed before it said so
     if is_known and there.videos.equals(catalog.videos) and there.captions.equals(catalog.captions):
         return store, NO_GROWTH
     grown, growth = merged(there, catalog, store.place)
@@ -86,8 +87,7 @@ def _grow(store: Store, manifest: Manifest, catalog: Catalog, *, update_captions
         )
         for split in grown.splits
     }
-    dataset = {"name": store.manifest.dataset["name"], "digest": grown.digest()}
-    wanted = replace(manifest, dataset=dataset, splits=layouts)
+    wanted = replace(manifest, dataset={**dataset, "digest": grown.digest()}, splits=layouts)
     if wanted != store.manifest:
         grown.write(store.folder)
         store.folder.write(MANIFEST_NAME, wanted.to_bytes())

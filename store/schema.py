@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 
 
 class VideoStatus(StrEnum):
@@ -36,6 +36,8 @@ class Video:
     """Where the clip begins, since the first frame of the video stream: several clips may lie in one file."""
     end_seconds: float | None = None
     """Where it ends; None where that is the end of the video."""
+    category: str | None = None
+    """What kind of video the data set says it is; None where it does not say."""
 
     def __post_init__(self) -> None:
         if self.row < 0:

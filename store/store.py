@@ -25,7 +25,8 @@ class Manifest:
     """What `store.json` says: everything that two runs must agree on to write into one store."""
 
     dataset: Mapping[str, JSON]
-    """Name of the data set, and digest of its catalogue."""
+    """Name of the data set and digest of its catalogue; which of its published splits (`protocol_split`, or None), and
+    whether each caption is a `sentence` or all of a video's as one `paragraph` (`caption_unit`)."""
     shard_size: int
     """Videos a shard."""
     splits: Mapping[str, SplitLayout]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.datasets import LAYOUTS, Dataset, DatasetError, VideoRecord, guess_layout, read_dataset, read_jsonl
+from pipeline.datasets import LAYOUTS, Dataset, DatasetError, VideoRecord, read_dataset, read_jsonl, recognise_layout
 from pipeline.datasets.files import MAX_LINE_BYTES, files_below
 from pipeline.datasets.records import relative_path
 
@@ -43,6 +45,8 @@ def line(**changes: object) -> str:
         ("video_id", "a\nb", "video_id must be one line"),
         ("video_id", "a\0", "without NUL"),
         ("video_id", "\ud800", "cannot be written as UTF-8"),
+        ("category", "", "category must be one line"),
+        ("category", "a\nb", "category must be one line"),
         ("path", "", "path must be one line"),
         ("path", "/a.mp4", "must be relative and plain"),
         ("path", "../a.mp4", "must be relative and plain"),
@@ -78,6 +82,7 @@ def test_the_digest_is_of_the_content_alone(tmp_path: Path) -> None:
         (record(), record("b", split="train")),
         (record(), record("b", captions=("y",))),
         (record(), record("b", captions=("x", "x"))),
+        (record(), replace(record("b"), category="cats")),
         (record(),),
     ]
     digests = {Dataset("n", tmp_path, videos).digest() for videos in others}
@@ -145,7 +150,9 @@ def test_jsonl_with_another_path_key(tmp_path: Path) -> None:
         read_jsonl(source)
     assert read_jsonl(source, path_key="file").videos == (record(path="b/a.AVI"),)
     assert read_dataset("jsonl", source, path_key="file") == read_jsonl(source, path_key="file")
-    with pytest.raises(DatasetError, match="layout 'folder' has no keys, so path_key 'file' means nothing"):
+    with pytest.raises(
+        DatasetError, match=r"layout 'folder' takes no path_key \('file'\): it is for jsonl; leave it out"
+    ):
         read_dataset("folder", tmp_path, path_key="file")
 
 
@@ -155,6 +162,21 @@ def test_jsonl_under_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert read_jsonl(Path("a.jsonl")).root == tmp_path
 
 
+def test_jsonl_gzipped_and_with_categories(tmp_path: Path) -> None:
+    lines = line(category="cats") + line(video_id="b", category=None) + line(video_id="c")
+    plain = read_jsonl(write(tmp_path / "clips.jsonl", lines))
+    assert [video.category for video in plain.videos] == ["cats", None, None]
+    assert read_jsonl(write(tmp_path / "clips.jsonl.gz", gzip.compress(lines.encode()))) == plain
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no gzip", gzip.compress(line().encode())[:-9], b"\x1f\x8b\x08\0" + b"x" * 50]
+)
+def test_a_broken_gzip_file(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(DatasetError, match=r"a\.jsonl\.gz (is not a whole gzip file|holds no record)"):
+        read_jsonl(write(tmp_path / "a.jsonl.gz", content))
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
@@ -162,8 +184,8 @@ def test_jsonl_under_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("{} {}\n", "not JSON: Extra data"),
         ("[" * 200_000, "not JSON: "),
         ('{"n": ' + "9" * 5_000 + "}", "not JSON: "),
-        ("[1]\n", "must be a JSON object, got list"),
-        ("null\n", "must be a JSON object, got NoneType"),
+        ("[1]\n", "the line must be a JSON object, got list"),
+        ("null\n", "the line must be a JSON object, got NoneType"),
         ('{"path": "a.mp4", "captions": ["x"]}', "no 'video_id'; the keys are 'path', 'captions'"),
         ('{"video_id": "a", "captions": ["x"]}', "no 'path'; the keys are 'video_id', 'captions'"),
         ('{"video_id": "a", "path": "a.mp4"}', "no 'captions'"),
@@ -176,6 +198,8 @@ def test_jsonl_under_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (line(path="a\0.mp4"), "path must be one line of text"),
         (line(path="\ud800.mp4"), "path cannot be written as UTF-8"),
         (line(split=None), "'split' must be a string"),
+        (line(category=3), "'category' must be a string, got int 3"),
+        (line(category=""), "category must be one line"),
         (line(split="a/b"), "split name "),
         (line(captions="a cat"), "'captions' must be a list of strings, got 'a cat'"),
         (line(captions=["a", 1]), "'captions' must be a list of strings"),
@@ -305,7 +329,7 @@ def msvd(tmp_path: Path) -> Path:
 
 
 def test_msvd(msvd: Path) -> None:
-    assert guess_layout(msvd) == "msvd"
+    assert recognise_layout(msvd).layout == "msvd"
     dataset = read_dataset("msvd", msvd)
     assert dataset == Dataset(
         "msvd",
@@ -330,6 +354,59 @@ def test_msvd_descriptions(msvd: Path) -> None:
         read_dataset("msvd", msvd)
 
 
+def test_msvd_captions_as_json(msvd: Path) -> None:
+    expected = read_dataset("msvd", msvd)
+    (msvd / "raw-captions.pkl").unlink()
+    texts = {video_id: [" ".join(tokens) for tokens in captions] for video_id, captions in CAPTIONS.items()}
+    path = write(msvd / "captions_msvd.json", json.dumps(texts))
+    assert read_dataset("msvd", msvd) == expected
+    write(msvd / "captions_msvd.json.gz", gzip.compress(path.read_bytes()))
+    path.unlink()
+    assert read_dataset("msvd", msvd) == expected
+    write(path, '{"d_1_2": "a man"}')
+    with pytest.raises(DatasetError, match=r"captions_msvd\.json: 'd_1_2' must be a list of strings, got 'a man'"):
+        read_dataset("msvd", msvd)
+
+
+def test_msvd_where_files_are_called_vid_n(msvd: Path) -> None:
+    expected = read_dataset("msvd", msvd)
+    write(msvd / "youtube_mapping.txt", "-4wsu_PCj_5_15 vid1\nb_1_2 vid2\nc_1_2 vid3\r\nd_1_2 vid4\nother_1_2 vid5\n")
+    assert read_dataset("msvd", msvd) == expected
+    write(msvd / "test_list.txt", "vid4")
+    (msvd / "YouTubeClips/-4wsu_PCj_5_15.avi").rename(msvd / "YouTubeClips/vid1.avi")
+    write(
+        msvd / "raw-captions.pkl", pickle.dumps({"vid3" if key == "c_1_2" else key: CAPTIONS[key] for key in CAPTIONS})
+    )
+    named = read_dataset("msvd", msvd)
+    assert named.videos[0] == replace(expected.videos[0], path="YouTubeClips/vid1.avi")
+    assert named.videos[1:] == expected.videos[1:]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "youtube_mapping.txt",
+            "b_1_2 vid1\nc_1_2 vid1\n",
+            r"mapping\.txt:2: expected an id and a vidN .*'c_1_2 vid1'",
+        ),
+        ("youtube_mapping.txt", "b_1_2\n", r"mapping\.txt:1: expected an id and a vidN"),
+        ("val_list.txt", "vid4", r"test_list\.txt:1: id 'd_1_2' is already at .*val_list\.txt:1"),
+        ("AllVideoDescriptions.txt", "d_1_2 x\nvid4 y\n", "'d_1_2' is there under two names"),
+        ("more/vid4.avi", "", r"'more/d_1_2\.rmvb' and 'more/vid4\.avi' could both|could both be video 'd_1_2'"),
+    ],
+)
+def test_msvd_names_that_contradict_each_other(msvd: Path, name: str, content: str, message: str) -> None:
+    write(msvd / "youtube_mapping.txt", "d_1_2 vid4\n")
+    if name == "AllVideoDescriptions.txt":
+        (msvd / "raw-captions.pkl").unlink()
+    if name.startswith("more"):
+        (msvd / "more/d_1_2.rmvb").rename(msvd / "more/d_1_2.avi")
+    write(msvd / name, content)
+    with pytest.raises(DatasetError, match=message):
+        read_dataset("msvd", msvd)
+
+
 def test_msvd_with_the_videos_elsewhere(msvd: Path) -> None:
     dataset = read_dataset("msvd", msvd, msvd / "more")
     assert dataset.root == msvd / "more"
@@ -340,7 +417,10 @@ def test_msvd_with_the_videos_elsewhere(msvd: Path) -> None:
     ("files", "message"),
     [
         ({"val_list.txt": None}, r"there is no file .*val_list\.txt"),
-        ({"raw-captions.pkl": None}, r"holds neither raw-captions\.pkl nor AllVideoDescriptions\.txt"),
+        (
+            {"raw-captions.pkl": None},
+            r"neither raw-captions\.pkl nor AllVideoDescriptions\.txt nor captions_msvd\.json",
+        ),
         ({"val_list.txt": "x\nb_1_2"}, r"val_list\.txt:2: id 'b_1_2' is already at .*train_list\.txt:2"),
         ({"val_list.txt": "new_1_2"}, r"raw-captions\.pkl: video 'new_1_2' has no caption"),
         ({"val_list.txt": "unlisted_1_2"}, "video 'unlisted_1_2' has no caption"),
@@ -422,13 +502,52 @@ def test_msvd_pickle_size_is_bounded(msvd: Path) -> None:
 # --- the table -------------------------------------------------------------------------------------------------------
 
 
-def test_guess_layout(tmp_path: Path) -> None:
-    assert guess_layout(tmp_path) == "folder"
-    assert guess_layout(write(tmp_path / "a.JSONL")) == "jsonl"
-    with pytest.raises(DatasetError, match=r"cannot tell the layout of .*a\.csv; name one of jsonl, folder, msvd"):
-        guess_layout(write(tmp_path / "a.csv"))
+@pytest.mark.parametrize(
+    ("layout", "name"),
+    [
+        ("msvd", "raw-captions.pkl"),
+        ("msvd", "AllVideoDescriptions.txt"),
+        ("msvd", "captions_msvd.json.gz"),
+        ("msrvtt", "MSRVTT_data.json"),
+        ("msrvtt", "msrvtt_jsfusion_test.csv"),
+        ("activitynet", "val_1.json"),
+        ("didemo", "test_data.json"),
+        ("didemo", "test.jsonl"),
+        ("lsmdc", "LSMDC16_challenge_1000_publictect.csv"),
+        ("vatex", "vatex_training_v1.0.json.gz"),
+        ("video2dataset", "00000.tar"),
+        ("folder", "notes.pdf"),
+    ],
+)
+def test_the_layout_of_a_folder(tmp_path: Path, layout: str, name: str) -> None:
+    (tmp_path / "train.csv").mkdir()  # a folder is no file, whatever its name
+    write(tmp_path / name)
+    recognised = recognise_layout(tmp_path)
+    assert recognised.layout == layout
+    assert recognised.why == (
+        "it is a folder without the files of any other layout" if layout == "folder" else f"it holds {name!r}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"), [("jsonl", "a.JSONL"), ("jsonl", "a.jsonl.gz"), ("csv", "a.csv"), ("csv", "-b.tsv.gz")]
+)
+def test_the_layout_of_a_file(tmp_path: Path, layout: str, name: str) -> None:
+    recognised = recognise_layout(write(tmp_path / name))
+    assert (recognised.layout, recognised.why) == (layout, f"its name is {name!r}")
+
+
+def test_a_layout_that_cannot_be_told(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"cannot tell the layout of .*a\.json; name one of jsonl, csv, msvd"):
+        recognise_layout(write(tmp_path / "a.json"))
     with pytest.raises(DatasetError, match="there is no file or folder"):
-        guess_layout(tmp_path / "b")
+        recognise_layout(tmp_path / "b")
+    write(tmp_path / "val_1.json")
+    write(tmp_path / "raw-captions.pkl")
+    with pytest.raises(
+        DatasetError, match=r"msvd \(it holds 'raw-captions.pkl'\) or activitynet \(it holds 'val_1.json'\); name one"
+    ):
+        recognise_layout(tmp_path)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -442,7 +561,7 @@ def test_a_source_of_the_wrong_kind(tmp_path: Path) -> None:
         read_dataset("jsonl", tmp_path)
     with pytest.raises(DatasetError, match="is a file, not a folder"):
         read_dataset("folder", write(tmp_path / "a.mp4"))
-    with pytest.raises(DatasetError, match="no layout 'coco'; choose one of jsonl, folder, msvd"):
+    with pytest.raises(DatasetError, match="no layout 'coco'; choose one of jsonl, csv, msvd, msrvtt, "):
         read_dataset("coco", tmp_path)
 
 

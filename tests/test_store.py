@@ -31,7 +31,7 @@ def test_a_store_opens_as_it_was_made(tmp_path: Path) -> None:
 def test_any_parquet_reader_reads_the_catalogue(tmp_path: Path) -> None:
     make_store(tmp_path, 3)
     videos = pq.read_table(tmp_path / "catalog/videos.parquet")
-    assert videos.column_names == ["video_id", "split", "row", "path", "start_seconds", "end_seconds"]
+    assert videos.column_names == ["video_id", "split", "row", "path", "start_seconds", "end_seconds", "category"]
     assert videos["video_id"].to_pylist() == ["-vidéo_0", "-vidéo_1", "-vidéo_2"]
     captions = pq.read_table(tmp_path / "catalog/captions.parquet")
     assert captions.column_names == ["caption_id", "video_id", "split", "row", "text"]
@@ -105,10 +105,10 @@ def test_removing_a_store(tmp_path: Path) -> None:
     [
         (b"", "is not the manifest"),
         (b"[]", "is not the manifest"),
-        (b'{"format_version": 6}', "its checksum is wrong"),
-        (b'{"format_version": "6"}', "is not the manifest"),
-        (b'{"format_version": 5}', "made by an older fda; this one reads format 6: .*--overwrite"),
-        (b'{"format_version": 7}', "made by a newer fda; this one reads format 6: upgrade fda"),
+        (b'{"format_version": 7}', "its checksum is wrong"),
+        (b'{"format_version": "7"}', "is not the manifest"),
+        (b'{"format_version": 6}', "made by an older fda; this one reads format 7: .*--overwrite"),
+        (b'{"format_version": 8}', "made by a newer fda; this one reads format 7: upgrade fda"),
     ],
 )
 def test_a_manifest_that_cannot_be_read(tmp_path: Path, content: bytes, message: str) -> None:

@@ -20,8 +20,18 @@ from pipeline.datasets.vatex import read_vatex
 from pipeline.datasets.video2dataset import read_video2dataset
 
 __all__ = [
-    *("LAYOUTS", "PROTOCOL_SPLITS", "CaptionUnit", "Dataset", "DatasetError", "Layout", "Recognised", "VideoRecord"),
-    *("as_paragraphs", "read_dataset", "read_jsonl", "recognise_layout"),
+    "LAYOUTS",
+    "PROTOCOL_SPLITS",
+    "CaptionUnit",
+    "Dataset",
+    "DatasetError",
+    "Layout",
+    "Recognised",
+    "VideoRecord",
+    "as_paragraphs",
+    "read_dataset",
+    "read_jsonl",
+    "recognise_layout",
 ]
 
 

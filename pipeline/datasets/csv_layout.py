@@ -3,9 +3,10 @@
     video_id,path,caption,split
     -x_1_5,clips/-x_1_5.mp4,a cat plays,test
 
-One of `video_id` and `path` may be left out: a path is then found by the id, anywhere below the folder of the videos, and
-an id is the path without its ending. `split` may be left out (`test`), and so may `category`, `start_seconds` and
-`end_seconds`, which say what they say in `jsonl`. Other columns are ignored. The rows of a video need not stand together.
+One of `video_id` and `path` may be left out: a path is then found by the id, anywhere below the folder of the videos,
+and an id is the path without its ending. `split` may be left out (`test`), and so may `category`, `start_seconds` and
+`end_seconds`, which say what they say in `jsonl`. Other columns are ignored. The rows of a video need not stand
+together.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def read_raw_lines(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> Iterator[tupl
 
 
 @contextmanager
-def _opened(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
+def _opened(path: Path, max_bytes: int) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """A file to read from; one that is gzipped is bounded by its reader, for nobody knows before what it unpacks to."""
     require_file(path)
     size = path.stat().st_size

@@ -2,8 +2,9 @@
 
     LSMDC16_annos_training.csv, LSMDC16_annos_val.csv, LSMDC16_challenge_1000_publictect.csv
 
-Each is separated by tabs, without a header: clip, start and end (aligned), start and end (extracted), sentence. They may
-be gzipped (`.gz`). `<clip>.avi` lies anywhere below, with any ending: it is the clip, so that the times say nothing more.
+Each is separated by tabs, without a header: clip, start and end (aligned), start and end (extracted), sentence. They
+may be gzipped (`.gz`). `<clip>.avi` lies anywhere below, with any ending: it is the clip, so that the times say nothing
+more.
 """
 
 from __future__ import annotations
@@ -61,5 +62,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
     for number, line in read_lines(path):
         fields = line.split("\t")
         if len(fields) != NUM_FIELDS:
-            raise DatasetError(f"{path}:{number}: expected {NUM_FIELDS} fields and tabs between them, got {line!r:.100}")
+            raise DatasetError(
+                f"{path}:{number}: expected {NUM_FIELDS} fields and tabs between them, got {line!r:.100}"
+            )
         yield fields[0].strip(), fields[-1]

@@ -92,12 +92,12 @@ def read_msrvtt(source: Path, videos: Path | None = None, *, protocol_split: str
     listed: dict[str, dict[str, tuple[str, ...]]] = {}
     missing = [] if text_file(source, DATA_JSON) else [DATA_JSON]
     for split, names in PROTOCOL_SPLITS[protocol_split].items():
-        path = _list_file(source, names)
-        if path is None and split == "test":
+        list_file = _list_file(source, names)
+        if list_file is None and split == "test":
             raise DatasetError(f"{source} holds no test list of {protocol_split}: {' or '.join(names)}")
-        if path is None:
+        if list_file is None:
             missing.append(names[0])
-        listed[split] = {} if path is None else dict(_read_list(path, split, known))
+        listed[split] = {} if list_file is None else dict(_read_list(list_file, split, known))
     _check_disjoint(source, listed)
     ids = [video_id for split_ids in listed.values() for video_id in split_ids]
     root = (source if videos is None else videos).absolute()

@@ -91,7 +91,9 @@ def _read_mapping(source: Path) -> dict[str, str]:
     for number, line in read_lines(path) if path else ():
         names = line.split()
         if len(names) != 2 or names[1] in id_of:
-            raise DatasetError(f"{path}:{number}: expected an id and a vidN that is on no other line, got {line!r:.100}")
+            raise DatasetError(
+                f"{path}:{number}: expected an id and a vidN that is on no other line, got {line!r:.100}"
+            )
         id_of[names[1]] = names[0]
     return id_of
 
@@ -121,7 +123,8 @@ def _read_captions(
     path = text_file(source, DESCRIPTIONS, CAPTIONS_JSON)
     if path is None:
         raise DatasetError(
-            f"{source} holds neither {CAPTIONS_PICKLE} nor {DESCRIPTIONS} nor {CAPTIONS_JSON}; the captions are in these"
+            f"{source} holds neither {CAPTIONS_PICKLE} nor {DESCRIPTIONS} nor {CAPTIONS_JSON}; "
+            "the captions are in these"
         )
     if path.name.startswith(DESCRIPTIONS):
         return path, _with_ids(path, _read_descriptions(path), id_of)
@@ -137,7 +140,9 @@ def _with_ids(path: Path, captions: Mapping[str, Captions], id_of: Mapping[str, 
     for name, texts in captions.items():
         video_id = id_of.get(name, name)
         if video_id in found:
-            raise DatasetError(f"{path}: video {video_id!r} is there under two names, {name!r} is one; keep one of them")
+            raise DatasetError(
+                f"{path}: video {video_id!r} is there under two names, {name!r} is one; keep one of them"
+            )
         found[video_id] = texts
     return found
 

@@ -28,8 +28,8 @@ class Published:
 NOTHING = Published()
 
 _NO_VALIDATION = (
-    "train holds the official validation set, so that no untouched one is left: hold one out of train, and never choose "
-    "a checkpoint on test"
+    "train holds the official validation set, so that no untouched one is left: hold one out of train, and never "
+    "choose a checkpoint on test"
 )
 
 PUBLISHED: Mapping[tuple[str, str | None], Published] = {
@@ -41,8 +41,8 @@ PUBLISHED: Mapping[tuple[str, str | None], Published] = {
     ("msrvtt", "1k-B"): Published(
         {"train": SplitSize(6_656), "test": SplitSize(1_000)},
         (
-            "296 of the 1,000 test videos are in the test set of 1k-A too, and train holds 453 others of it: a model that "
-            "is trained here must not be scored on 1k-A, nor one that is trained for 1k-A here",
+            "296 of the 1,000 test videos are in the test set of 1k-A too, and train holds 453 others of it: a model "
+            "that is trained here must not be scored on 1k-A, nor one that is trained for 1k-A here",
         ),
     ),
     ("msrvtt", "full"): Published({"train": SplitSize(6_513), "val": SplitSize(497), "test": SplitSize(2_990)}),
@@ -57,7 +57,9 @@ PUBLISHED: Mapping[tuple[str, str | None], Published] = {
         ("val and test are parts of the official validation set",),
     ),
     ("vatex", "official"): Published(
-        remarks=("published retrieval results are by train_list.txt, val_list.txt and test_list.txt, not by these splits",)
+        remarks=(
+            "published retrieval results are by train_list.txt, val_list.txt and test_list.txt, not by these splits",
+        )
     ),
 }
 """By the layout, and the name of the splits where there are several. MSVD, MSR-VTT, ActivityNet and DiDeMo as in

@@ -1,9 +1,8 @@
-"""What to know of a data set before it is decoded: counts against the published ones, leaks, ties that cannot be helped."""
+"""What to know of a data set before it is decoded: counts against the published ones, leaks, unavoidable ties."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from pipeline.datasets.files import first_few
@@ -112,7 +111,7 @@ def _ties(videos: list[VideoRecord]) -> tuple[int, int]:
 
 
 def _leaked(dataset: Dataset) -> tuple[str, ...]:
-    """Ids outside train whose clip overlaps one of train in one file. One id is never in two splits: `Dataset` sees to it."""
+    """Ids outside train whose clip overlaps one of train in one file; no id is in two splits, `Dataset` sees to it."""
     of_train: defaultdict[str, list[VideoRecord]] = defaultdict(list)
     for video in dataset.videos:
         if video.split == TRAIN_SPLIT:
@@ -137,8 +136,8 @@ def _warnings(splits: tuple[SplitReport, ...], leaked: tuple[str, ...], missing_
             found.append(f"{one.split} has {one.num_videos:,} of {one.expected_videos:,} videos{of_them}")
         elif one.expected_captions not in (None, one.num_captions):
             found.append(
-                f"{one.split} has {one.num_captions:,} captions, and {one.expected_captions:,} are published: numbers on "
-                "it cannot be compared"
+                f"{one.split} has {one.num_captions:,} captions, and {one.expected_captions:,} are published: "
+                "numbers on it cannot be compared"
             )
         if one.num_shared_captions:
             found.append(

@@ -3,8 +3,8 @@
     00000.tar        <key>.mp4, <key>.txt, <key>.json
     00000.parquet    optional: key, and caption, or caption_0, caption_1, ...; without it captions are in <key>.txt
 
-Videos in a tar cannot be decoded where they lie: they are taken out into a folder, `<shard>/<key>.mp4`. A tar comes from
-anybody: what is no plain file of a plain name is refused, and nothing is read before its length is known.
+Videos in a tar cannot be decoded where they lie: they are taken out into a folder, `<shard>/<key>.mp4`. A tar comes
+from anybody: what is no plain file of a plain name is refused, and nothing is read before its length is known.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _key_of(name: str) -> tuple[str, str]:
 def _opened(path: Path) -> tarfile.TarFile:
     _check_headers(path)
     try:
-        return tarfile.open(path, "r:")  # noqa: SIM115  # the caller closes it
+        return tarfile.open(path, "r:")
     except (tarfile.TarError, ValueError) as error:
         raise DatasetError(f"{path} is no tar that can be read: {error}") from error
 
