@@ -42,8 +42,8 @@ class TextEmbeddings:
 
     text: NDArray[np.float32]
     """Shape (num_texts, embed_dim); rows of unit norm."""
-    num_truncated: int
-    """Texts that were longer than the model's context, and lost their tail."""
+    num_dropped: NDArray[np.int64]
+    """Shape (num_texts,): tokens of each that did not fit into the model's context, and were left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class Encoder:
             features = self._empty(len(texts))
             for batch, encoded in self._batches(len(texts), "_batch_texts", encode):
                 features[order[batch]] = encoded
-            return TextEmbeddings(_finite(features), tokenized.num_truncated)
+            return TextEmbeddings(_finite(features), tokenized.num_dropped.numpy())
 
     def attention(self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_]) -> NDArray[np.float32]:
         """How much the [CLS] of each frame attends to each patch in the last block, on average over its heads.

@@ -35,8 +35,8 @@ class TokenizedTexts:
 
     tokens: Tensor
     """int64, shape (num_texts, context_length): start, byte pairs, end, then zeros."""
-    num_truncated: int
-    """Texts of which the last byte pairs did not fit."""
+    num_dropped: Tensor
+    """int64, shape (num_texts,): byte pairs of each text that did not fit, the last ones."""
 
     @property
     def num_tokens(self) -> Tensor:
@@ -64,10 +64,11 @@ class Tokenizer:
             raise ValueError(f"texts must be a sequence of texts, got the single text {texts!r}: pass it in a list")
         vocabulary = _byte_pairs()
         tokens = torch.zeros((len(texts), self.context_length), dtype=torch.int64)
-        num_truncated = 0
-        for row, text in zip(tokens, texts, strict=True):
+        num_dropped = torch.zeros(len(texts), dtype=torch.int64)
+        for number, text in enumerate(texts):
             pairs = vocabulary.encode(text)
             kept = pairs[: self.context_length - 2]
-            num_truncated += len(kept) < len(pairs)
-            row[: len(kept) + 2] = torch.tensor([vocabulary.sot_token_id, *kept, vocabulary.eot_token_id])
-        return TokenizedTexts(tokens, num_truncated)
+            num_dropped[number] = len(pairs) - len(kept)
+            with_ends = [vocabulary.sot_token_id, *kept, vocabulary.eot_token_id]
+            tokens[number, : len(with_ends)] = torch.tensor(with_ends)
+        return TokenizedTexts(tokens, num_dropped)

@@ -258,5 +258,5 @@ def _encode_captions(store: Store, encoder: Encoder, name: str, shard: Shard) ->
         store.catalog.split_captions(shard.split)["text"].slice(shard.start, shard.num_rows).to_pylist()
     )
     embedded = encoder.encode_texts(texts)
-    write_text_features(store, name, shard, embedded.text)
-    return embedded.num_truncated
+    write_text_features(store, name, shard, embedded.text, embedded.num_dropped)
+    return int((embedded.num_dropped > 0).sum())

@@ -7,7 +7,7 @@ caption of row *i* in `catalog/captions.parquet`, each within its split.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -46,8 +46,12 @@ class Features:
     """Shape (num_captions, dim), unit rows."""
     truth: NDArray[np.int64]
     """Shape (num_captions,): index into `video_ids` of the video that each caption describes."""
+    num_dropped: NDArray[np.int64]
+    """Shape (num_captions,): tokens of each caption that did not fit into the model's context; -1: not known."""
     num_videos_expected: int
     """Videos of the split in the catalogue, with features or without."""
+    missing_video_ids: tuple[str, ...]
+    """Those without."""
     num_captions_expected: int
     alpha_cosine: NDArray[np.float32]
     """Shape (num_videos,): cosine between the video as it is and with an alpha of all ones; NaN where not measured."""
@@ -70,7 +74,7 @@ def feature_specs(
 ) -> tuple[ArraySpec, ...]:
     """The arrays of the `video` or the `text` part of a feature set."""
     if part == "text":
-        return (_text_spec(store, name, split, dim),)
+        return _text_specs(store, name, split, dim)
     return _clip_specs(store, name, split, dim, frame_dtype)
 
 
@@ -88,7 +92,7 @@ def create_features(
         StoreMismatchError: Features of this name were made otherwise.
     """
     check_name("feature set", name)
-    for spec in (*_clip_specs(store, name, split, dim, frame_dtype), _text_spec(store, name, split, dim)):
+    for spec in (*_clip_specs(store, name, split, dim, frame_dtype), *_text_specs(store, name, split, dim)):
         create_array(store.folder, spec, attributes)
 
 
@@ -137,15 +141,28 @@ def write_clip_features(
     return commit_shard(store.folder, shard, features_stage(name, "video"), outcomes, files, inputs)[0]
 
 
-def write_text_features(store: Store, name: str, shard: Shard, text: NDArray[np.float32]) -> CommitRecord:
-    """Write and commit the text features of a shard of captions, shape (shard.num_rows, dim), unit rows.
+def write_text_features(
+    store: Store,
+    name: str,
+    shard: Shard,
+    text: NDArray[np.float32],
+    num_dropped: NDArray[np.int64] | None = None,
+) -> CommitRecord:
+    """Write and commit the text features of a shard of captions. They are older than these once these are others.
 
-    They are older than their captions once these are others.
+    Args:
+        store: The store.
+        name: The feature set.
+        shard: Of captions.
+        text: Shape (shard.num_rows, dim), unit rows.
+        num_dropped: Shape (shard.num_rows,): see `Features`; without it, it is not known.
     """
+    dropped = np.full(shard.num_rows, -1, dtype=np.int64) if num_dropped is None else num_dropped
     inputs = {captions_input(shard): store.catalog.captions_digest(shard)}
     withdraw_commit(store.folder, shard, features_stage(name, "text"))
-    file = write_shard(store.folder, _text_spec(store, name, shard.split, text.shape[-1]), shard, text)
-    return commit_shard(store.folder, shard, features_stage(name, "text"), (), [file], inputs)[0]
+    specs = _text_specs(store, name, shard.split, text.shape[-1])
+    files = [write_shard(store.folder, spec, shard, part) for spec, part in zip(specs, (text, dropped), strict=True)]
+    return commit_shard(store.folder, shard, features_stage(name, "text"), (), files, inputs)[0]
 
 
 def read_features(store: Store, name: str, split: str) -> Features:
@@ -176,7 +193,11 @@ def read_features(store: Store, name: str, split: str) -> Features:
         caption_ids=tuple(all_caption_ids[row] for row in used),
         text=np.asarray(_open(store, name, split, "text")[:], dtype=np.float32)[used],
         truth=np.asarray([position[owners[row]] for row in used], dtype=np.int64),
+        num_dropped=np.asarray(_open(store, name, split, "num_dropped")[:], dtype=np.int64)[used],
         num_videos_expected=store.layout(split).num_videos,
+        missing_video_ids=tuple(
+            video_id for video_id in store.catalog.split_videos(split)["video_id"].to_pylist() if video_id not in position
+        ),
         num_captions_expected=captions.num_rows,
         alpha_cosine=np.asarray(_open(store, name, split, "alpha_cosine")[:], dtype=np.float32)[rows],
         attributes=attributes_of(array),
@@ -322,8 +343,8 @@ def _clip_specs(
     return video, frame, alpha_cosine
 
 
-def _text_spec(store: Store, name: str, split: str, dim: int) -> ArraySpec:
-    return ArraySpec(
+def _text_specs(store: Store, name: str, split: str, dim: int) -> tuple[ArraySpec, ArraySpec]:
+    text = ArraySpec(
         name=features_name(name, split, "text"),
         num_rows=store.layout(split).num_captions,
         item_shape=(dim,),
@@ -333,3 +354,12 @@ def _text_spec(store: Store, name: str, split: str, dim: int) -> ArraySpec:
         chunk_rows=CAPTIONS_PER_SHARD,
         dimensions=("caption", "dim"),
     )
+    num_dropped = replace(
+        text,
+        name=features_name(name, split, "num_dropped"),
+        item_shape=(),
+        dtype="int64",
+        fill_value=-1,
+        dimensions=("caption",),
+    )
+    return text, num_dropped

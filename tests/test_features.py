@@ -83,6 +83,7 @@ def test_the_arrays_open_without_fda(tmp_path: Path) -> None:
         "frame": (6, 3, DIM),
         "text": (12, DIM),
         "alpha_cosine": (6,),
+        "num_dropped": (12,),
     }
     video = np.asarray(zarr.open_array(tmp_path / "features.zarr/mine/test/video", mode="r")[:])
     assert np.isnan(video).any(axis=1).tolist() == [False, False, True, False, False, False]
