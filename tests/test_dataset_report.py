@@ -42,7 +42,7 @@ def test_counts_are_held_against_the_published_ones() -> None:
     assert report.warnings == (
         "there is no f.json",
         "test has 2 captions, and 3 are published: numbers on it cannot be compared",
-        "train has 0 of 3 videos; without captions: 'd', 'e'",
+        "train has 0 of 3 videos; left out: 'd', 'e'",
         "Mind the gap.",
     )
     by_split = {one.split: one for one in report.splits}
@@ -53,7 +53,7 @@ def test_counts_are_held_against_the_published_ones() -> None:
 def test_a_listed_video_without_captions_is_counted_where_nothing_is_published() -> None:
     report = report_on(dataset(video("a", "x"), left_out={"test": tuple("bcdefgh")}), NOTHING)
     assert report.splits[0].expected_videos == 8
-    assert report.warnings == ("test has 1 of 8 videos; without captions: 'b', 'c', 'd', 'e', 'f' and 2 more",)
+    assert report.warnings == ("test has 1 of 8 videos; left out: 'b', 'c', 'd', 'e', 'f' and 2 more",)
 
 
 def test_captions_that_several_videos_have_are_counted_outside_train() -> None:

@@ -75,7 +75,7 @@ class Dataset:
     """Which of the published splits of the data set these are, where there are several."""
     caption_unit: CaptionUnit = CaptionUnit.SENTENCE
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Split -> ids that it lists and that are not among `videos`, for no caption of theirs was found."""
+    """Split -> ids that it lists and that are not among `videos`: they have no caption, or no video in their tar."""
     missing_files: tuple[str, ...] = ()
     """Files of the data set that are not there, and without which it is less than it should be."""
 

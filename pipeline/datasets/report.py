@@ -25,7 +25,7 @@ class SplitReport:
     expected_captions: int | None
     """As published; None where nothing is, or each video has one paragraph."""
     missing: tuple[str, ...]
-    """Ids that the data set lists and that have no caption: they are not used."""
+    """Ids that the data set lists and that are not used: see `Dataset.left_out`."""
     num_shared_captions: int
     """Texts that describe more than one video of the split; 0 for train, where they make no ties."""
     num_tied_captions: int
@@ -132,7 +132,7 @@ def _warnings(splits: tuple[SplitReport, ...], leaked: tuple[str, ...], missing_
     found = [f"there is no {name}" for name in missing_files]
     for one in splits:
         if one.expected_videos not in (None, one.num_videos):
-            of_them = f"; without captions: {first_few(one.missing)}" if one.missing else ""
+            of_them = f"; left out: {first_few(one.missing)}" if one.missing else ""
             found.append(f"{one.split} has {one.num_videos:,} of {one.expected_videos:,} videos{of_them}")
         elif one.expected_captions not in (None, one.num_captions):
             found.append(

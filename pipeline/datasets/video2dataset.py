@@ -88,7 +88,8 @@ def read_video2dataset(source: Path, videos: Path | None = None, *, extract_to: 
                 records.append(VideoRecord(key, f"{path.stem}/{key}{ending}", SPLIT, sample.captions))
             if extract_to is not None:
                 _extract(path, sample.video, extract_to / records[-1].path)
-    return Dataset(source.absolute().name, root.absolute(), tuple(records), left_out={SPLIT: tuple(left_out)})
+    name, not_used = source.absolute().name, {SPLIT: tuple(left_out)} if left_out else {}
+    return Dataset(name, root.absolute(), tuple(records), left_out=not_used)
 
 
 def _samples(path: Path) -> dict[str, _Sample]:
