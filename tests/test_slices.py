@@ -129,7 +129,7 @@ def test_duration_and_length(families: dict[str, SliceFamily]) -> None:
     assert [one.label for one in families["duration"].slices] == ["under 6 s", "6 s and more", "unknown"]
     # lengths 3 | 3 5 2 | 3 | 8 3 | 4 | 3
     assert queries(families["caption-length"])["bin-1"] == ([3], [])
-    assert [one.label for one in families["caption-length"].slices] == ["under 3 words", "3 words and more"]
+    assert [one.label for one in families["caption-length"].slices] == ["up to 2 words", "3 words and more"]
 
 
 def test_category(families: dict[str, SliceFamily]) -> None:

@@ -165,9 +165,7 @@ def slice_queries(
             kinds,
         ),
         _static(queries, facts, kinds, num_bins),
-        _binned(
-            queries.by_video, "duration", "by the duration of the clip", facts.duration_seconds, num_bins, _seconds
-        ),
+        _duration(queries, facts, num_bins),
         _lengths(queries, facts, num_bins),
     ]
     if any(category is not None for category in facts.categories):
@@ -249,37 +247,25 @@ def _static(queries: _Queries, facts: SplitFacts, kinds: NDArray[np.int64], num_
     return _family(STATIC, summary, labels, of_captions, of_videos)
 
 
+def _duration(queries: _Queries, facts: SplitFacts, num_bins: int) -> SliceFamily:
+    seconds = facts.duration_seconds
+    known = ~np.isnan(seconds)
+    cuts = quantile_cuts(seconds[known], num_bins)
+    of = np.where(known, np.searchsorted(cuts, seconds, side="right"), -1)
+    return queries.by_video("duration", "by the duration of the clip", _bins(cuts, "{:.3g} s".format), of)
+
+
 def _lengths(queries: _Queries, facts: SplitFacts, num_bins: int) -> SliceFamily:
-    lengths = np.array([len(words_of(text)) for text in facts.texts], np.float64)
-    return _binned(
-        queries.by_caption,
-        "caption-length",
-        "by the words of the caption",
-        lengths,
-        num_bins,
-        lambda cut: f"{cut:.0f} words",
-    )
+    lengths = np.array([len(words_of(text)) for text in facts.texts])
+    cuts = quantile_cuts(lengths.astype(np.float64), num_bins)
+    of = np.searchsorted(cuts, lengths, side="right")
+    return queries.by_caption("caption-length", "by how many words the caption has", _word_bins(cuts), of)
 
 
 def _categories(queries: _Queries, facts: SplitFacts) -> SliceFamily:
     names = sorted({category for category in facts.categories if category is not None})
     of = np.array([-1 if one is None else names.index(one) for one in facts.categories], np.int64)
     return queries.by_video("category", "by the category of the catalogue", [(name, name) for name in names], of)
-
-
-def _binned(
-    family: Callable[[str, str, Sequence[tuple[str, str]], NDArray[np.int64]], SliceFamily],
-    name: str,
-    summary: str,
-    values: NDArray[np.float64],
-    num_bins: int,
-    shown: Callable[[float], str],
-) -> SliceFamily:
-    """By a quantity, cut at its quantiles; NaN is unknown."""
-    known = ~np.isnan(values)
-    cuts = quantile_cuts(values[known], num_bins)
-    of = np.where(known, np.searchsorted(cuts, values, side="right"), -1)
-    return family(name, summary, _bins(cuts, shown), of)
 
 
 def _bins(cuts: Sequence[float], shown: Callable[[float], str]) -> list[tuple[str, str]]:
@@ -300,5 +286,15 @@ def _percent(share: float) -> str:
     return f"{100 * share:.3g}%"
 
 
-def _seconds(number: float) -> str:
-    return f"{number:.3g} s"
+def _word_bins(cuts: Sequence[float]) -> list[tuple[str, str]]:
+    """Name and label of bins of whole numbers, which take in both ends.
+
+    >>> [label for _, label in _word_bins([6.0, 7.0, 9.0])]
+    ['up to 5 words', '6 words', '7 to 8 words', '9 words and more']
+    """
+    if not cuts:
+        return _bins(cuts, str)
+    ends = [int(cut) for cut in cuts]
+    between = [f"{low} words" if high == low + 1 else f"{low} to {high - 1} words" for low, high in pairwise(ends)]
+    labels = [f"up to {ends[0] - 1} words", *between, f"{ends[-1]} words and more"]
+    return [(f"bin-{number}", label) for number, label in enumerate(labels, 1)]

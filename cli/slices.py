@@ -1,0 +1,46 @@
+"""Tables of retrieval by slices of the queries: see `pipeline.evaluation.slices`."""
+
+from __future__ import annotations
+
+from cli.output import print_table, show
+from pipeline.evaluation.metrics import RetrievalMetrics
+from pipeline.evaluation.slice_scores import FEW_QUERIES, FamilyScores, SliceScore, SliceScores, is_few
+
+COLUMNS = ("captions", "T2V R@1", "R@5", "R@10", "MdR", "videos", "V2T R@1", "R@5", "R@10", "MdR")
+_MARK = "*"
+
+
+def print_slices(scores: SliceScores) -> None:
+    """Print a table a family, each beginning with all queries, and the gap of static objects to the rest."""
+    for family in scores.families:
+        rows = [_row(scores.all_queries), *map(_row, family.slices)]
+        print_table(f"{family.name}: {family.summary}", ["", *COLUMNS], rows)
+    if scores.static_gap:
+        names = {"text_to_video": "text to video", "video_to_text": "video to text"}
+        gaps = ", ".join(f"{names[direction]} {gap:+.1f}" for direction, gap in scores.static_gap.items())
+        show(f"R@1 of static objects less that of all others, in points: {gaps}{_few_static(scores.families)}")
+    show("slices are of queries: each is ranked among all candidates of the split")
+    if any(_is_marked(one) for family in scores.families for one in family.slices):
+        show(f"{_MARK} fewer than {FEW_QUERIES} queries")
+
+
+def _row(one: SliceScore) -> list[str]:
+    return [one.label, *_cells(one.text_to_video), *_cells(one.video_to_text)]
+
+
+def _cells(metrics: RetrievalMetrics | None) -> list[str]:
+    """The number of queries, marked where they are few, and the metrics; dashes where there is none."""
+    if metrics is None:
+        return ["0", *["-"] * 4]
+    number = f"{metrics.num_queries:,}{_MARK if is_few(metrics) else ''}"
+    return [number, f"{metrics.r1:.1f}", f"{metrics.r5:.1f}", f"{metrics.r10:.1f}", f"{metrics.median_rank:.1f}"]
+
+
+def _is_marked(one: SliceScore) -> bool:
+    return is_few(one.text_to_video) or is_few(one.video_to_text)
+
+
+def _few_static(families: tuple[FamilyScores, ...]) -> str:
+    """A mark where the gap rests on few queries."""
+    static = [one for family in families if family.name == "static" for one in family.slices if one.name != "unknown"]
+    return f" {_MARK}" if any(map(_is_marked, static)) else ""
