@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation import ranking
+from pipeline.evaluation import arrays, ranking
 from pipeline.evaluation.ranking import CaptionOrder, Standings, text_to_video, video_to_text
 from pipeline.evaluation.scores import DotScores
 from tests.retrieval_cases import (
@@ -30,11 +29,21 @@ def pairs(standings: Standings) -> list[tuple[int, int]]:
 
 
 @settings(deadline=None)
-@given(case=tied_cases(), block_rows=st.integers(1, 9), block_scores=st.sampled_from([1, 20, 2**22]))
-def test_blocks_give_the_plain_definition(case: Case, block_rows: int, block_scores: int) -> None:
+@given(
+    case=tied_cases(),
+    most_rows=st.integers(1, 9),
+    least_rows=st.integers(1, 4),
+    block_scores=st.sampled_from([1, 20, 2**22]),
+    wide=st.sampled_from([1, 2**13]),
+)
+def test_blocks_give_the_plain_definition(
+    case: Case, most_rows: int, least_rows: int, block_scores: int, wide: int
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "_BLOCK_ROWS", block_rows)
+        patch.setattr(ranking, "_BLOCK_ROWS", most_rows)
+        patch.setattr(ranking, "_LEAST_ROWS", least_rows)
         patch.setattr(ranking, "_BLOCK_SCORES", block_scores)
+        patch.setattr(arrays, "_WIDE", wide)
         to_video = text_to_video(case.scores, case.truth)
         to_text = video_to_text(case.scores, case.truth, gains=True)
     assert pairs(to_video) == plain_text_to_video(case)
@@ -133,11 +142,11 @@ def test_without_ties_equals_a_double_argsort(seed: int) -> None:
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=40))
-def test_captions_are_dealt_once_each(owners: list[int]) -> None:
+def test_captions_of_a_video_are_side_by_side(owners: list[int]) -> None:
     truth = np.array(owners, np.int64)
     order = CaptionOrder.of(truth)
-    assert sorted(np.concatenate(order.rounds).tolist()) == list(range(len(truth)))
-    assert all(len(after) <= len(before) for before, after in pairwise(order.rounds))
+    assert sorted(order.captions.tolist()) == list(range(len(truth)))
+    assert order.in_order == (order.captions.tolist() == list(range(len(truth))))
     for number, video in enumerate(order.videos.tolist()):
         assert order.captions_of(number).tolist() == np.flatnonzero(truth == video).tolist()
 

@@ -29,6 +29,54 @@ def like(values: NDArray[Any], array: Array) -> Array:
     return namespace(array).asarray(values, device=array_api_compat.device(array))
 
 
+def own_scores(similarity: Array, own: NDArray[np.int64]) -> Array:
+    """One score of each row, that in the column given for it."""
+    return similarity[like(np.arange(len(own)), similarity), like(own, similarity)]
+
+
+def take_columns(similarity: Array, columns: NDArray[np.int64]) -> Array:
+    """Some columns, in the order given."""
+    if isinstance(similarity, np.ndarray):
+        # Three times as fast as an index, which walks down the rows.
+        return np.take(similarity, columns, axis=1, mode="clip")
+    return similarity[:, like(columns, similarity)]
+
+
+def highest_of_each(similarity: Array, starts: NDArray[np.int64]) -> Array:
+    """The highest score of each group of columns side by side, NaN where there is one among them.
+
+    Args:
+        similarity: Shape (num_rows, num_columns).
+        starts: Shape (num_groups,): the first column of each group, ascending from 0; none is empty.
+
+    Returns:
+        Shape (num_rows, num_groups).
+
+    >>> highest_of_each(np.array([[1, 5, 3, 2]]), np.array([0, 1]))
+    array([[1, 5]])
+    """
+    num_columns = similarity.shape[1]
+    if len(starts) == num_columns:
+        return similarity
+    if isinstance(similarity, np.ndarray):
+        return np.maximum.reduceat(similarity, starts, axis=1)
+    # Other libraries have no `reduceat`. Column `i` comes to hold the highest of 1, 2, 4, ... columns from it on.
+    xp = namespace(similarity)
+    highest = xp.asarray(similarity, copy=True)
+    lengths = np.diff(starts, append=num_columns)
+    num_left = np.repeat(starts + lengths, lengths) - np.arange(num_columns)
+    reach = 1
+    while reach < lengths.max():
+        here, there = highest[:, :-reach], highest[:, reach:]
+        highest[:, :-reach] = xp.where(like(num_left[:-reach] > reach, here), xp.maximum(here, there), here)
+        reach *= 2
+    return take_columns(highest, starts)
+
+
+_WIDE = 2**13
+"""Candidates, from which on it is faster to count row by row."""
+
+
 def count_above(similarity: Array, own: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many scores of each row are higher than the row's own one, and how many are equal to it.
 
@@ -38,18 +86,24 @@ def count_above(similarity: Array, own: Array) -> tuple[NDArray[np.int64], NDArr
 
     Returns:
         Both of shape (num_rows,).
+
+    >>> count_above(np.array([[3, 1, 3, 4]]), np.array([3]))
+    (array([1]), array([2]))
     """
-    if isinstance(similarity, np.ndarray):
-        # Row by row: `count_nonzero` of one flat mask counts 32 of them at a time, with `axis=` it adds up integers.
-        both = [
-            (np.count_nonzero(row > mine), np.count_nonzero(row >= mine))
-            for row, mine in zip(similarity, own, strict=True)
-        ]
-        above, at_least = np.asarray(both, np.int64).reshape(-1, 2).T
-    else:
-        xp = namespace(similarity)
+    xp = namespace(similarity)
+    compare = (xp.greater, xp.greater_equal)
+    if not isinstance(similarity, np.ndarray):
+        above, at_least = (to_numpy(xp.sum(one(similarity, own[:, None]), axis=1, dtype=xp.int64)) for one in compare)
+    elif similarity.shape[1] < _WIDE:
+        # Bytes add up twice as fast to 32 bits as booleans do to 64.
         above, at_least = (
-            to_numpy(xp.sum(compared, axis=1, dtype=xp.int64))
-            for compared in (similarity > own[:, None], similarity >= own[:, None])
+            np.add.reduce(one(similarity, own[:, None]).view(np.uint8), axis=1, dtype=np.uint32).astype(np.int64)
+            for one in compare
         )
+    else:
+        above, at_least = np.empty((2, len(similarity)), np.int64)
+        holds = np.empty(similarity.shape[1], np.bool_)
+        for number, (row, mine) in enumerate(zip(similarity, own, strict=True)):
+            above[number] = np.count_nonzero(np.greater(row, mine, out=holds))
+            at_least[number] = np.count_nonzero(np.greater_equal(row, mine, out=holds))
     return above, at_least - above

@@ -84,7 +84,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         for protocol in (
             Protocol(
                 "fda",
-                "every caption is a query; a video finds others by the best of their captions; ties count against the model",
+                "every caption is a query; a video ranks others by the best of their captions; ties count as lost",
                 Ties.PESSIMISTIC,
             ),
             Protocol(

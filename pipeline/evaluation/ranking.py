@@ -8,9 +8,9 @@ With the score `s(c, v)` of caption `c` and video `v`, and `truth[c]` the video 
 - video to text, `single`: the candidates are all captions, and the own score is that of the best of the own captions
   (collaborative-experts).
 
-Counted are the candidates above the own item and those level with it, itself among them: what a rank is where scores tie
-is for `pipeline.evaluation.metrics` to say. A worked example, three captions (rows) of three videos (columns), where
-caption 1 cannot tell video 0 from its own, caption 2 likes video 0 more, and video 0 cannot tell caption 2 from caption 0:
+Counted are the candidates above the own item and those level with it, itself among them: what a rank is where scores
+tie is for `pipeline.evaluation.metrics` to say. An example, three captions (rows) of three videos (columns), where
+caption 1 cannot tell video 0 from its own, caption 2 likes video 0 more, and video 0 cannot tell caption 2 from 0:
 
     s =  9 1 2      text to video (rows):     0, 0, 1 above the own score on the diagonal; 1, 2, 1 level with it
          8 8 0      video to text (columns):  0, 0, 0 above;                               2, 1, 1 level
@@ -34,14 +34,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.arrays import Array, count_above, like, namespace, to_numpy
+from pipeline.evaluation.arrays import Array, count_above, highest_of_each, like, own_scores, take_columns, to_numpy
 from pipeline.evaluation.scores import DotScores, Scores
 
 __all__ = ["DotScores", "Standings", "TextStandings", "text_to_video", "video_to_text"]
 
 _BLOCK_ROWS = 512
+_LEAST_ROWS = 160
+"""Fewer take longer: to bring the columns into the order that BLAS wants them in costs more than to multiply them."""
 _BLOCK_SCORES = 2**22
-"""Of a block: 16 MiB of float32, or one row where that is more."""
+"""Of a block: 16 MiB of float32, or `_LEAST_ROWS` where that is more."""
 
 Progress = Callable[[int], None]
 """Is told of so many more queries."""
@@ -109,8 +111,8 @@ def text_to_video(scores: Scores, truth: NDArray[np.int64], tell: Progress = _si
     above, level = np.empty(len(truth), np.int64), np.empty(len(truth), np.int64)
     for rows in _blocks(len(truth), scores.num_videos):
         similarity = scores.of_texts(rows)
-        own = similarity[like(np.arange(rows.stop - rows.start), similarity), like(truth[rows], similarity)]
-        above[rows], level[rows] = count_above(similarity, own)
+        above[rows], level[rows] = count_above(similarity, own_scores(similarity, truth[rows]))
+        del similarity  # or there are two while the next is computed
         tell(rows.stop - rows.start)
     _require_numbers(level)
     return Standings(above, level, scores.num_videos)
@@ -142,7 +144,7 @@ def video_to_text(
         if len(mine) < len(similarity):
             similarity = similarity[like(order.videos[mine] - rows.start, similarity)]
         best = order.best(similarity)
-        own = best[like(np.arange(len(mine)), best), like(mine, best)]
+        own = own_scores(best, mine)
         counts["best"][mine], counts["best_level"][mine] = count_above(best, own)
         counts["single"][mine], counts["single_level"][mine] = count_above(similarity, own)
         if gain is not None:
@@ -150,6 +152,7 @@ def video_to_text(
                 _gain(row, order.captions_of(number))
                 for number, row in zip(mine.tolist(), to_numpy(similarity), strict=True)
             ]
+        del similarity, best  # as above
         tell(len(mine))
     _require_numbers(counts["best_level"])
     return TextStandings(
@@ -162,36 +165,32 @@ def video_to_text(
 
 @dataclass(frozen=True, slots=True)
 class CaptionOrder:
-    """The captions, dealt out in rounds, one to each video that still has one."""
+    """The captions, those of one video side by side."""
 
     videos: NDArray[np.int64]
     """The videos that have captions, ascending."""
-    place: NDArray[np.int64]
-    """Of each of `videos`, among those with most captions first."""
-    rounds: tuple[NDArray[np.int64], ...]
-    """Of round `k`, the `k`-th caption of each of the first `len(round)` videos, those with most captions first."""
+    captions: NDArray[np.int64]
+    """Shape (num_texts,): those of the first of `videos`, ascending, then those of the next."""
+    starts: NDArray[np.int64]
+    """Shape (len(videos) + 1,): where those of each begin in `captions`, and where they end."""
+    in_order: bool
+    """Whether `captions` are 0, 1, 2, ..."""
 
     @classmethod
     def of(cls, truth: NDArray[np.int64]) -> CaptionOrder:
-        """Deal captions out by the video that each describes.
+        """Order captions by the video that each describes.
 
         >>> order = CaptionOrder.of(np.array([2, 0, 2]))
-        >>> order.videos, order.place, order.rounds
-        (array([0, 2]), array([1, 0]), (array([0, 1]), array([2])))
+        >>> order.videos, order.captions, order.starts
+        (array([0, 2]), array([1, 0, 2]), array([0, 1, 3]))
         """
         videos, counts = np.unique(truth, return_counts=True)
-        most_first = np.argsort(-counts, kind="stable")
-        place = np.empty(len(videos), np.int64)
-        place[most_first] = np.arange(len(videos))
-        by_video = np.argsort(truth, kind="stable")
-        starts = (np.cumsum(counts) - counts)[most_first]
-        num_left = np.searchsorted(-counts[most_first], -np.arange(counts.max(initial=0)))  # with more than k captions
-        return cls(videos, place, tuple(by_video[starts[:num] + k] for k, num in enumerate(num_left)))
+        in_order = bool((np.diff(truth) >= 0).all())
+        return cls(videos, np.argsort(truth, kind="stable"), np.append(0, np.cumsum(counts)), in_order)
 
     def captions_of(self, number: int) -> NDArray[np.int64]:
         """The captions of `videos[number]`, ascending."""
-        place = int(self.place[number])
-        return np.array([captions[place] for captions in self.rounds if place < len(captions)])
+        return self.captions[self.starts[number] : self.starts[number + 1]]
 
     def best(self, similarity: Array) -> Array:
         """Scores of some videos with all captions -> with each of `videos` by the best of its captions.
@@ -200,19 +199,14 @@ class CaptionOrder:
             similarity: Shape (num_queries, num_texts).
 
         Returns:
-            Shape (num_queries, len(videos)).
+            Shape (num_queries, len(videos)); `similarity` itself where that is all.
         """
-        xp = namespace(similarity)
-        first, *others = self.rounds
-        best = similarity[:, like(first, similarity)]
-        for captions in others:
-            part = best[:, : len(captions)]
-            best[:, : len(captions)] = xp.maximum(part, similarity[:, like(captions, similarity)])
-        return best[:, like(self.place, similarity)]
+        beside = similarity if self.in_order else take_columns(similarity, self.captions)
+        return highest_of_each(beside, self.starts[:-1])
 
 
 def _gain(row: NDArray[np.float32], own: NDArray[np.int64]) -> float:
-    """nDCG of the own captions among all, where each is as relevant as the other and ties count against the model.
+    """The nDCG of the own captions among all, each as relevant as the other, where ties count against the model.
 
     The i-th best of `k` own captions stands at `i` plus the number of other captions that score at least as high.
 
@@ -231,7 +225,7 @@ def _gain(row: NDArray[np.float32], own: NDArray[np.int64]) -> float:
 
 def _blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
     """Blocks of rows, each of as many as may be held."""
-    size = max(1, min(_BLOCK_ROWS, _BLOCK_SCORES // num_columns))
+    size = min(_BLOCK_ROWS, max(_LEAST_ROWS, _BLOCK_SCORES // num_columns))
     for start in range(0, num_rows, size):
         yield slice(start, min(start + size, num_rows))
 
