@@ -21,7 +21,7 @@ NUM_VIDEOS = 24
 
 @pytest.fixture(scope="module")
 def scores(tmp_path_factory: pytest.TempPathFactory) -> SliceScores:
-    """Captions of motion find their videos, those of rest the one before; so no video can tell its caption from another."""
+    """Captions of motion find their videos, those of rest the one before: no video tells its caption from another."""
     moves = np.arange(NUM_VIDEOS) % 2 == 0
     known = [
         Known(

@@ -1,0 +1,238 @@
+"""What one number does not tell: hubs, the gap between the modalities, how ranks are spread, and what is confused.
+
+Ranks are `above + level` here, ties against the model, whatever the protocol; of a video, by the best of its captions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.evaluate import Ranking
+from pipeline.evaluation.ranking import Standings
+from pipeline.evaluation.scores import Scores
+from pipeline.evaluation.slice_inputs import caption_texts
+from pipeline.evaluation.top import Top, top_videos
+from pipeline.events import ItemsDone, Listener, RunPlanned, ignore_events
+from store.arrays import JSON
+from store.features import Features
+from store.store import Store
+
+NUM_HUBS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A video that many captions find."""
+
+    video_id: str
+    num_found: int
+    """Captions that have it among their first k."""
+    num_own: int
+    """Of them, its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hubness:
+    """How unevenly videos are found: with N_k of a video the captions that have it among their first k videos.
+
+    Radovanovic, Nanopoulos and Ivanovic, "Hubs in space", JMLR 11 (2010). Where videos have unequally many captions,
+    N_k is uneven for that reason too: `Hub.num_own` says how much of a hub is its own.
+    """
+
+    k: int
+    skewness: float
+    """Of N_k over videos, E[(N_k - mean)^3] / deviation^3; 0 where all are found equally often."""
+    anti_hub_share: float
+    """Share of the videos, 0..1, that no caption has among its first k."""
+    hubs: tuple[Hub, ...]
+    """The largest, `NUM_HUBS` at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModalityGap:
+    """How far texts and videos lie apart (Liang et al., "Mind the gap", NeurIPS 2022); of unit embeddings."""
+
+    distance: float
+    """Between the mean of all captions and the mean of all videos, 0..2."""
+    matched_cosine: float
+    """Mean over captions of the cosine to the own video."""
+    other_cosine: float | None
+    """Mean over all pairs of a caption and a video that is not its own; None where there is no other video."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankHistogram:
+    """How many queries have which rank, in bins that double: 1, 2, 3..4, 5..8, and so on."""
+
+    num_candidates: int
+    first: tuple[int, ...]
+    """The lowest rank of each bin."""
+    last: tuple[int, ...]
+    """The highest; the bins cover 1..num_candidates."""
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, standings: Standings) -> RankHistogram:
+        """Count the ranks of all queries.
+
+        >>> histogram = RankHistogram.of(Standings(np.array([0, 1, 2, 4]), np.ones(4, int), num_candidates=6))
+        >>> list(zip(histogram.first, histogram.last, histogram.counts))
+        [(1, 1, 1), (2, 2, 1), (3, 4, 1), (5, 6, 1)]
+        """
+        num_bins = 1 + (standings.num_candidates - 1).bit_length()
+        ends = 2 ** np.arange(num_bins)
+        counts = np.bincount(np.searchsorted(ends, standings.above + standings.level), minlength=num_bins)
+        return cls(
+            num_candidates=standings.num_candidates,
+            first=(1, *(int(end) + 1 for end in ends[:-1])),
+            last=(*ends[:-1].tolist(), standings.num_candidates),
+            counts=tuple(counts.tolist()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """A video that a caption finds."""
+
+    video_id: str
+    score: float
+    is_own: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """A caption whose own video does not stand first alone, and what stands there instead."""
+
+    caption_id: str
+    text: str
+    video_id: str
+    """Its own."""
+    rank: int
+    own_score: float
+    retrieved: tuple[Retrieved, ...]
+    """The first videos, best first; the own one too, where it is among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostics:
+    """All of it."""
+
+    hubness: Hubness
+    modality_gap: ModalityGap
+    text_to_video: RankHistogram
+    video_to_text: RankHistogram
+    num_missed: int
+    """Captions whose rank is over 1."""
+    confusions: tuple[Confusion, ...]
+    """Of the missed captions, those with the worst ranks first."""
+
+    def to_dict(self) -> dict[str, JSON]:
+        """As plain values, for JSON."""
+        return asdict(self)
+
+
+def diagnose(
+    store: Store,
+    ranking: Ranking,
+    scores: Scores,
+    split: str,
+    *,
+    k: int = 10,
+    num_confusions: int | None = 20,
+    num_shown: int = 3,
+    listener: Listener = ignore_events,
+) -> Diagnostics:
+    """Look beyond one number; takes one more pass over the scores of captions.
+
+    Args:
+        store: That the features are of.
+        ranking: Of them.
+        scores: That they were ranked by.
+        split: Which split.
+        k: How many videos a caption finds, for hubness.
+        num_confusions: How many missed captions to show, the worst first; None: all.
+        num_shown: Videos shown of each, at most `k`.
+        listener: Is told how far it is.
+
+    Raises:
+        ValueError: A `k` or `num_shown` out of range.
+    """
+    if not 1 <= num_shown <= k:
+        raise ValueError(f"num_shown must be in 1..k = {k}, got {num_shown}")
+    features = ranking.features
+    listener(RunPlanned("queries", len(features.truth), 0))
+    top = top_videos(scores, features.truth, k, _teller(listener))
+    ranks = ranking.to_video.above + ranking.to_video.level
+    worst_first = np.argsort(-ranks, kind="stable")
+    missed = worst_first[: int((ranks > 1).sum())]
+    texts = caption_texts(store, features, split)
+    return Diagnostics(
+        hubness=hubness(top.items, features),
+        modality_gap=modality_gap(features),
+        text_to_video=RankHistogram.of(ranking.to_video),
+        video_to_text=RankHistogram.of(ranking.to_text.best),
+        num_missed=len(missed),
+        confusions=tuple(
+            _confusion(row, features, texts[row], int(ranks[row]), top, num_shown)
+            for row in missed[:num_confusions].tolist()
+        ),
+    )
+
+
+def hubness(found: NDArray[np.int64], features: Features) -> Hubness:
+    """How unevenly videos are found.
+
+    Args:
+        found: Shape (num_captions, k): the first videos of each caption.
+        features: Whose rows these are.
+    """
+    num_videos = len(features.video_ids)
+    counts = np.bincount(found.ravel(), minlength=num_videos)
+    own = np.bincount(features.truth[(found == features.truth[:, None]).any(axis=1)], minlength=num_videos)
+    largest = np.argsort(-counts, kind="stable")[:NUM_HUBS].tolist()
+    apart = counts - counts.mean()
+    deviation = float(np.sqrt(np.mean(apart**2)))
+    return Hubness(
+        k=found.shape[1],
+        skewness=float(np.mean(apart**3)) / deviation**3 if deviation else 0.0,
+        anti_hub_share=float(np.mean(counts == 0)),
+        hubs=tuple(Hub(features.video_ids[row], int(counts[row]), int(own[row])) for row in largest),
+    )
+
+
+def modality_gap(features: Features) -> ModalityGap:
+    """How far texts and videos lie apart, all pairs taken in."""
+    text_scale, video_scale = (1 / np.linalg.norm(rows, axis=1) for rows in (features.text, features.video))
+    num_texts, num_videos = len(text_scale), len(video_scale)
+    text_mean = (text_scale @ features.text).astype(np.float64) / num_texts
+    video_mean = (video_scale @ features.video).astype(np.float64) / num_videos
+    products = np.einsum("ij,ij->i", features.text, features.video[features.truth], dtype=np.float64)
+    matched = float(np.sum(products * text_scale * video_scale[features.truth]))
+    # The sum over all pairs is that of the sums; each caption is in num_videos - 1 pairs with a video not its own.
+    everything = float(text_mean @ video_mean) * num_texts * num_videos
+    return ModalityGap(
+        distance=float(np.linalg.norm(text_mean - video_mean)),
+        matched_cosine=matched / num_texts,
+        other_cosine=(everything - matched) / (num_texts * (num_videos - 1)) if num_videos > 1 else None,
+    )
+
+
+def _confusion(row: int, features: Features, text: str, rank: int, top: Top, num_shown: int) -> Confusion:
+    own = int(features.truth[row])
+    first = zip(top.items[row, :num_shown].tolist(), top.scores[row, :num_shown].tolist(), strict=True)
+    return Confusion(
+        caption_id=features.caption_ids[row],
+        text=text,
+        video_id=features.video_ids[own],
+        rank=rank,
+        own_score=float(top.own[row]),
+        retrieved=tuple(Retrieved(features.video_ids[video], score, video == own) for video, score in first),
+    )
+
+
+def _teller(listener: Listener) -> Callable[[int], None]:
+    return lambda num_queries: listener(ItemsDone(num_queries))

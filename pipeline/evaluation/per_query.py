@@ -1,0 +1,163 @@
+"""How each query fared, as a Parquet file: one row a query, for notebooks and for whoever doubts a number.
+
+Columns, in this order:
+
+    direction       string   text_to_video or video_to_text
+    query_id        string   caption_id, or video_id of video to text
+    video_id        string   the video that the query is of
+    text            string   the caption; null of video to text
+    rank            int64    above + level: ties count against the model, whatever the protocol
+    above           int64    candidates that score higher than the own item
+    level           int64    candidates that score as high, the own item among them
+    num_candidates  int64    videos; of video to text, videos that have a caption, each by the best of its captions
+    own_score       float32  of the own video; of video to text, of the best own caption
+    top1_id         string   video_id of the best video; of video to text, caption_id of the best caption
+    top1_video_id   string   the video that it is, or describes; of equal scores, the first in the catalogue
+    top1_score      float32
+    slice_<family>  string   name of the query's slice in each family, see `pipeline.evaluation.slices`
+
+The key `fda.per_query` of the file's metadata is a JSON of what the caller says of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.evaluation.evaluate import Ranking
+from pipeline.evaluation.ranking import Standings
+from pipeline.evaluation.scores import Scores
+from pipeline.evaluation.slice_inputs import caption_texts
+from pipeline.evaluation.slices import SliceFamily
+from pipeline.evaluation.top import Top, top_texts, top_videos
+from store.arrays import JSON
+from store.store import Store
+
+METADATA_KEY = "fda.per_query"
+SCHEMA = pa.schema(
+    [
+        pa.field("direction", pa.string(), nullable=False),
+        pa.field("query_id", pa.string(), nullable=False),
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("text", pa.string()),
+        pa.field("rank", pa.int64(), nullable=False),
+        pa.field("above", pa.int64(), nullable=False),
+        pa.field("level", pa.int64(), nullable=False),
+        pa.field("num_candidates", pa.int64(), nullable=False),
+        pa.field("own_score", pa.float32(), nullable=False),
+        pa.field("top1_id", pa.string(), nullable=False),
+        pa.field("top1_video_id", pa.string(), nullable=False),
+        pa.field("top1_score", pa.float32(), nullable=False),
+    ]
+)
+"""Of every file; a column `slice_<family>` a family comes after these."""
+
+
+def per_query_table(
+    store: Store, ranking: Ranking, scores: Scores, split: str, families: Sequence[SliceFamily] = ()
+) -> pa.Table:
+    """One row a query: captions in the order of the catalogue, then videos; takes one more pass over the scores.
+
+    Args:
+        store: That the features are of.
+        ranking: Of them.
+        scores: That they were ranked by.
+        split: Which split.
+        families: Slices to name.
+    """
+    features = ranking.features
+    video_ids, caption_ids = np.array(features.video_ids, object), np.array(features.caption_ids, object)
+    videos = top_videos(scores, features.truth, 1)
+    texts = top_texts(scores, features.truth, 1)
+    owners, queries = video_ids[features.truth], video_ids[ranking.to_text.videos]
+    best_video, best_text = videos.items[:, 0], texts.items[:, 0]
+    captions = caption_texts(store, features, split)
+    to_video = {
+        **_columns("text_to_video", ranking.to_video, videos),
+        "query_id": caption_ids,
+        "video_id": owners,
+        "text": captions,
+        "top1_id": video_ids[best_video],
+        "top1_video_id": video_ids[best_video],
+        **{_column_of(one): _slice_names(one, "captions", len(captions)) for one in families},
+    }
+    to_text = {
+        **_columns("video_to_text", ranking.to_text.best, texts),
+        "query_id": queries,
+        "video_id": queries,
+        "text": [None] * len(queries),
+        "top1_id": caption_ids[best_text],
+        "top1_video_id": owners[best_text],
+        **{_column_of(one): _slice_names(one, "videos", len(queries)) for one in families},
+    }
+    schema = pa.schema([*SCHEMA, *(pa.field(_column_of(one), pa.string(), nullable=False) for one in families)])
+    return pa.concat_tables(
+        pa.table({name: part[name] for name in schema.names}, schema=schema) for part in (to_video, to_text)
+    ).combine_chunks()
+
+
+def write_per_query(table: pa.Table, path: Path, about: Mapping[str, JSON], *, overwrite: bool = False) -> None:
+    """Write the table, compressed by zstd: whole or not at all.
+
+    Args:
+        table: See `per_query_table`.
+        path: Of the file.
+        about: What the file is of: features, split and so on.
+        overwrite: Whether a file that is there goes.
+
+    Raises:
+        FileExistsError: There is a file, and it is not to go.
+        FileNotFoundError: There is no such folder.
+    """
+    check_writable(path, overwrite=overwrite)
+    metadata = {METADATA_KEY: json.dumps(dict(about), sort_keys=True)}
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        pq.write_table(table.replace_schema_metadata(metadata), partial, compression="zstd")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_writable(path: Path, *, overwrite: bool = False) -> None:
+    """Refuse a file that is there, or a folder that is not: to be asked before hours of work.
+
+    Raises:
+        FileExistsError: There is a file, and it is not to go.
+        FileNotFoundError: There is no such folder.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}: make it, or give another place")
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise FileExistsError(f"{path} is there already: give another name, or --overwrite to replace it")
+
+
+def _columns(direction: str, standings: Standings, top: Top) -> dict[str, object]:
+    """What both directions have in the same way."""
+    return {
+        "direction": [direction] * len(standings),
+        "rank": standings.above + standings.level,
+        "above": standings.above,
+        "level": standings.level,
+        "num_candidates": np.full(len(standings), standings.num_candidates),
+        "own_score": top.own,
+        "top1_score": top.scores[:, 0],
+    }
+
+
+def _column_of(family: SliceFamily) -> str:
+    return f"slice_{family.name.replace('-', '_')}"
+
+
+def _slice_names(family: SliceFamily, direction: str, num_queries: int) -> NDArray[np.object_]:
+    """The name of the slice that each query is in."""
+    names = np.empty(num_queries, object)
+    for one in family.slices:
+        names[getattr(one, direction)] = one.name
+    return names

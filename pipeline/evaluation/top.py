@@ -1,0 +1,121 @@
+"""What stands first for each query: the best candidates, found in blocks, their scores, and that of the own item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.arrays import to_numpy
+from pipeline.evaluation.ranking import check_truth
+from pipeline.evaluation.scores import Scores
+
+_BLOCK_ROWS = 512
+_BLOCK_SCORES = 2**22
+"""Of a block: 16 MiB of float32, or one row where that is more."""
+
+Progress = Callable[[int], None]
+"""Is told of so many more queries."""
+
+
+def _silent(num_queries: int) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """The best candidates of each query, best first; of those that score the same, the lower row first."""
+
+    items: NDArray[np.int64]
+    """Shape (num_queries, k): rows of candidates."""
+    scores: NDArray[np.float32]
+    """Shape (num_queries, k)."""
+    own: NDArray[np.float32]
+    """Shape (num_queries,): the score of the own item; of a video's own captions, of the best."""
+
+
+def top_videos(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress = _silent) -> Top:
+    """The best videos of each caption.
+
+    Args:
+        scores: Of captions and videos.
+        truth: Shape (num_texts,): the video that each caption describes.
+        k: How many; all, where there are fewer.
+        tell: See `Progress`.
+
+    Raises:
+        ValueError: Another `truth`, a `k` below 1, or a score that is NaN.
+    """
+    check_truth(scores, truth)
+    found = []
+    for rows in _blocks(len(truth), scores.num_videos):
+        similarity = to_numpy(scores.of_texts(rows))
+        own = similarity[np.arange(len(similarity)), truth[rows]]
+        found.append((*best_of(similarity, k), own))
+        tell(len(similarity))
+    return Top(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def top_texts(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress = _silent) -> Top:
+    """The best captions of each video that has one, in the order of `TextStandings.videos`.
+
+    Args:
+        scores: Of captions and videos.
+        truth: Shape (num_texts,): the video that each caption describes.
+        k: How many; all, where there are fewer.
+        tell: See `Progress`.
+
+    Raises:
+        ValueError: Another `truth`, a `k` below 1, or a score that is NaN.
+    """
+    check_truth(scores, truth)
+    videos, counts = np.unique(truth, return_counts=True)
+    captions = dict(
+        zip(videos.tolist(), np.split(np.argsort(truth, kind="stable"), np.cumsum(counts)[:-1]), strict=True)
+    )
+    found = []
+    for rows in _blocks(scores.num_videos, scores.num_texts):
+        mine = videos[(videos >= rows.start) & (videos < rows.stop)]
+        if not len(mine):
+            continue
+        similarity = to_numpy(scores.of_videos(rows))[mine - rows.start]
+        own = [row[captions[video]].max() for video, row in zip(mine.tolist(), similarity, strict=True)]
+        found.append((*best_of(similarity, k), np.array(own, np.float32)))
+        tell(len(mine))
+    return Top(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def best_of(similarity: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The best columns of each row, best first, and their scores: both of shape (num_rows, min(k, num_columns)).
+
+    Args:
+        similarity: Shape (num_rows, num_columns).
+        k: How many.
+
+    Raises:
+        ValueError: A `k` below 1, or a score that is NaN.
+
+    >>> best_of(np.array([[1, 9, 9, 5], [2, 2, 2, 2]], np.float32), 3)[0]
+    array([[1, 2, 3],
+           [0, 1, 2]])
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if np.isnan(similarity).any():
+        raise ValueError(f"{int(np.isnan(similarity).any(axis=1).sum())} of {len(similarity)} queries have NaN scores")
+    k = min(k, similarity.shape[1])
+    last = np.partition(similarity, -k, axis=1)[:, -k]
+    rows, columns = np.nonzero(similarity >= last[:, None])  # k of each row, and more where scores tie with the last
+    values = similarity[rows, columns]
+    order = np.lexsort((columns, -values, rows))
+    chosen = order[np.searchsorted(rows, np.arange(len(similarity)))[:, None] + np.arange(k)]
+    return columns[chosen], values[chosen]
+
+
+def _blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
+    """The blocks of `pipeline.evaluation.ranking`: scores of the same blocks are the same to the bit."""
+    size = max(1, min(_BLOCK_ROWS, _BLOCK_SCORES // num_columns))
+    for start in range(0, num_rows, size):
+        yield slice(start, min(start + size, num_rows))
