@@ -109,7 +109,7 @@ def text_to_video(scores: Scores, truth: NDArray[np.int64], tell: Progress = _si
     """
     check_truth(scores, truth)
     above, level = np.empty(len(truth), np.int64), np.empty(len(truth), np.int64)
-    for rows in _blocks(len(truth), scores.num_videos):
+    for rows in blocks(len(truth), scores.num_videos):
         similarity = scores.of_texts(rows)
         above[rows], level[rows] = count_above(similarity, own_scores(similarity, truth[rows]))
         del similarity  # or there are two while the next is computed
@@ -136,7 +136,7 @@ def video_to_text(
     order = CaptionOrder.of(truth)
     counts = {name: np.empty(len(order.videos), np.int64) for name in ("best", "best_level", "single", "single_level")}
     gain = np.empty(len(order.videos)) if gains else None
-    for rows in _blocks(scores.num_videos, max(scores.num_texts, 1)):
+    for rows in blocks(scores.num_videos, max(scores.num_texts, 1)):
         mine = np.flatnonzero((order.videos >= rows.start) & (order.videos < rows.stop))
         if not len(mine):
             continue
@@ -223,8 +223,8 @@ def _gain(row: NDArray[np.float32], own: NDArray[np.int64]) -> float:
     return float((1 / np.log2(1 + ranks)).sum() / (1 / np.log2(1 + ideal)).sum())
 
 
-def _blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
-    """Blocks of rows, each of as many as may be held."""
+def blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
+    """Slices of rows, one after the other, each of as many as may be held with all their columns."""
     size = min(_BLOCK_ROWS, max(_LEAST_ROWS, _BLOCK_SCORES // num_columns))
     for start in range(0, num_rows, size):
         yield slice(start, min(start + size, num_rows))
