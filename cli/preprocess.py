@@ -18,10 +18,9 @@ from cli.mask_options import MASK_OPTIONS, take_mask_options
 from cli.options import max_failed_option, num_cores, partition_option, preset_option, shared_options, wait_option
 from cli.output import plural, print_json, print_table, say
 from cli.progress import progress_listener
+from cli.source_options import SourceOptions, source_options
 from cli.writing import exit_by_failures, print_failures, writing
-from pipeline.datasets import LAYOUTS, PROTOCOL_SPLITS, CaptionUnit, as_paragraphs, read_dataset, recognise_layout
-from pipeline.datasets.published import published_of
-from pipeline.datasets.report import DatasetReport, report_on
+from pipeline.datasets.report import DatasetReport
 from pipeline.isolation.decoder import IsolatedDecoder
 from pipeline.partition import WHOLE, Partition
 from pipeline.preflight import Preflight
@@ -76,33 +75,7 @@ def preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.command("preprocess")
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
-@click.option(
-    "--dataset",
-    "layout",
-    type=click.Choice(["auto", *LAYOUTS]),
-    default="auto",
-    show_default=True,
-    help="How SOURCE is laid out; auto tells by the names of its files, and says so.",
-)
-@click.option(
-    "--videos",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the videos, where it is not that of SOURCE.",
-)
-@click.option("--path-key", metavar="KEY", help="jsonl: the key of a video's path.  [default: path]")
-@click.option(
-    "--protocol-split",
-    type=click.Choice(list(PROTOCOL_SPLITS)),
-    help="msrvtt: by which of its published splits.  [default: the only one that the files are there for]",
-)
-@click.option(
-    "--extract-to",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="video2dataset: take the videos out of their tars into this folder, from which they are decoded.",
-)
-@click.option(
-    "--paragraphs", is_flag=True, help="Join all captions of a video into one text: a query is then a paragraph."
-)
+@source_options
 @preset_option
 @preprocess_options
 @click.option(
@@ -140,12 +113,7 @@ def command(
     source: Path,
     store_place: str,
     options: PreprocessOptions,
-    layout: str,
-    videos: Path | None,
-    path_key: str | None,
-    protocol_split: str | None,
-    extract_to: Path | None,
-    paragraphs: bool,
+    how: SourceOptions,
     workers: int | None,
     place: WorkerPlace,
     decoder_memory: int,
@@ -186,21 +154,13 @@ def command(
         raise click.UsageError("--overwrite would remove what the other parts have made: remove the store first")
     memory = _worker_memory(options, decoder_memory)
     place.check(workers, memory)
-    if layout == "auto":
-        recognised = recognise_layout(source)
-        layout = recognised.layout
-        say(f"{source} is read as {layout}: {recognised.why}")
-    options_of_layout = {"path_key": path_key, "protocol_split": protocol_split, "extract_to": extract_to}
-    dataset = read_dataset(layout, source, videos, **options_of_layout)
-    if paragraphs:
-        dataset = as_paragraphs(dataset)
-    report = report_on(dataset, published_of(layout, dataset.protocol_split))
-    _say_report(report)
+    read = how.read(source)
+    dataset = read.dataset
     made_with = {
         **asdict(options),
         "sampling": options.sampling.to_dict(),
         "source": str(source),
-        "dataset": layout,
+        "dataset": read.recognised.layout,
         "partition": str(partition),
         "software": dict(software_versions(FRAME_SOFTWARE)),
     }
@@ -212,6 +172,7 @@ def command(
         if overwrite:
             remove_store(folder)
         store, growth = open_store(dataset, folder, options, update_captions=update_captions)
+        read.say()
         _say_growth(growth)
         changed = find_changed(store, partition.take(all_shards(store)), dataset.root, check)
         if changed:
@@ -232,10 +193,10 @@ def command(
             )
             result = preprocess(store, dataset.root, plan, options, executor, listener, decoder, check)
             stack.close()
-            used = _used(store, report, result) if partition == WHOLE else {}
+            used = _used(store, read.report, result) if partition == WHOLE else {}
             run.result = summary = {
                 **_summary(store, result, clock, num_workers),
-                "dataset": report.to_dict(),
+                "dataset": read.report.to_dict(),
                 "used": {split: asdict(one) for split, one in used.items()},
             }
             run.is_recorded = bool(plan.owed)
@@ -263,18 +224,6 @@ def _say_growth(growth: Growth) -> None:
 def _worker_memory(options: PreprocessOptions, decoder_memory: int) -> WorkerMemory:
     num_frames = max(options.train_frames, options.eval_frames)
     return WorkerMemory(options.shard_size, num_frames, options.image_size, decoder_memory)
-
-
-def _say_report(report: DatasetReport) -> None:
-    by = f", by the splits {report.protocol_split}" if report.protocol_split else ""
-    unit = ", one paragraph a video" if report.caption_unit is CaptionUnit.PARAGRAPH else ""
-    say(f"data set {report.name}{by}{unit}")
-    for one in report.splits:
-        of_videos = f" of {one.expected_videos:,}" if one.expected_videos is not None else ""
-        of_captions = f" of {one.expected_captions:,}" if one.expected_captions is not None else ""
-        say(f"  {one.split}: {one.num_videos:,}{of_videos} videos, {one.num_captions:,}{of_captions} captions")
-    for warning in report.warnings:
-        say(f"warning: {warning}")
 
 
 @dataclass(frozen=True, slots=True)

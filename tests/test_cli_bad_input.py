@@ -173,7 +173,7 @@ FINE = record("a", "a.mp4")
         (lines(FINE, record("b", "b.mp4", captions=["x", "  "])), ":2: caption 2 of video 'b' is blank"),
         (lines(FINE, "", "{'video_id': 'b'}"), ":3: not JSON"),
         (lines(FINE, "{"), ":2: not JSON"),
-        (lines(FINE, "[1]"), ":2: must be a JSON object, got list"),
+        (lines(FINE, "[1]"), ":2: the line must be a JSON object, got list"),
         (lines(FINE, {"path": "b.mp4", "captions": ["x"]}), ":2: no 'video_id'"),
         (lines(record("b", "../b.mp4")), ":1: path '../b.mp4' leaves "),
         (lines(record("b", "b.mp4", split="a/b")), ":1: split name "),
@@ -195,8 +195,8 @@ def test_a_source_that_is_not_there_or_of_no_known_kind(fda: Commands, tmp_path:
     missing = fda("preprocess", tmp_path / "nowhere.jsonl", tmp_path / "store")
     assert missing.code == 2
     assert "nowhere.jsonl" in missing.err
-    (tmp_path / "clips.csv").write_text("a,b\n")
-    unknown = fda("preprocess", tmp_path / "clips.csv", tmp_path / "store")
+    (tmp_path / "clips.json").write_text("[]")
+    unknown = fda("preprocess", tmp_path / "clips.json", tmp_path / "store")
     assert unknown.code == 1
     assert "cannot tell the layout of" in unknown.error_line
 
@@ -230,7 +230,7 @@ def test_a_second_run_says_that_there_is_nothing_to_do(fda: Commands, small: Pat
     before = tree_digest(place, leave_out=())
     again = fda("preprocess", small, place, *SMALL_FLAGS)
     assert again.code == 0
-    assert again.err == "nothing to do: 2 shards, all done\n"
+    assert again.err.endswith("\nnothing to do: 2 shards, all done\n")
     assert tree_digest(place, leave_out=()) == before
     assert json.loads(fda("preprocess", small, place, *FLAGS, "--json").out)["num_shards_made"] == 0
 
@@ -256,7 +256,7 @@ def test_other_options_are_refused_and_overwrite_mends_it(
     assert "--overwrite" in refused.err
     assert tree_digest(place, leave_out=()) == before
     assert fda("preprocess", small, place, *FLAGS, *flags, "--overwrite").code == 0
-    assert fda("preprocess", small, place, *FLAGS, *flags).err == "nothing to do: 2 shards, all done\n"
+    assert fda("preprocess", small, place, *FLAGS, *flags).err.endswith("\nnothing to do: 2 shards, all done\n")
 
 
 def test_another_mask_set_needs_no_video(fda: Commands, small: Path, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_categories_and_the_report_are_kept(fda: Commands, manifest: Path, tmp_p
     ended = fda("preprocess", manifest, store, *FLAGS)
     assert ended.code == 0, ended.err
     assert f"{manifest} is read as jsonl: its name is 'clips.jsonl'" in ended.err
-    assert "  test: 2 videos, 3 captions" in ended.err
+    assert "data set clips: test 2 videos, 3 captions" in ended.err
     assert "warning: 1 texts of test describe more than one video each (2 captions)" in ended.err
     assert column(store, "videos", "category") == ["squares", None]
     assert manifest_of(store) | {"digest": ""} == {
@@ -65,7 +65,18 @@ def test_categories_and_the_report_are_kept(fda: Commands, manifest: Path, tmp_p
 
 def test_a_layout_that_is_named_is_not_told(fda: Commands, manifest: Path, tmp_path: Path) -> None:
     ended = fda("preprocess", manifest, tmp_path / "store", *FLAGS, "--dataset", "jsonl")
-    assert (ended.code, "is read as" in ended.err) == (0, False)
+    assert (ended.code, f"{manifest} is read as jsonl: --dataset says so" in ended.err) == (0, True)
+
+
+def test_a_folder_that_was_taken_for_something_else(fda: Commands, tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").write_text('{"video_id": "a"}')
+    ended = fda("preprocess", tmp_path, tmp_path / "store", *FLAGS)
+    assert ended.code == 1
+    assert (
+        "test.jsonl:1: no 'clip_id'; the keys are 'video_id' (it is read as didemo because it holds" in ended.error_line
+    )
+    named = fda("preprocess", tmp_path, tmp_path / "store", *FLAGS, "--dataset", "didemo")
+    assert (named.code, "read as" in named.error_line) == (1, False)
 
 
 def test_paragraphs(fda: Commands, manifest: Path, tmp_path: Path) -> None:
