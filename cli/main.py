@@ -17,6 +17,7 @@ COMMANDS = {
     "finetune": ("cli.finetune", "Train Alpha-CLIP on the clips of a store."),
     "encode": ("cli.encode", "Clips and captions of a store -> cached embeddings."),
     "eval": ("cli.evaluate", "Retrieval metrics from cached embeddings."),
+    "compare": ("cli.compare", "Feature sets side by side, with paired intervals and p-values."),
     "weights": ("cli.weights", "What a weights file holds; a model in the layout of Alpha-CLIP or of CLIP."),
     "finalise": ("cli.finalise", "The end of a job done in parts: what is owed, what failed."),
     "remove": ("cli.remove", "Remove a mask set, a feature set or a split from a store."),

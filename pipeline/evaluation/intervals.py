@@ -79,6 +79,6 @@ def percentiles(resampled: NDArray[np.float64], level: float) -> Mapping[str, In
     >>> percentiles(np.tile(np.arange(101.0)[:, None], 6), 0.9)["r1"]
     Interval(low=5.0, high=95.0, level=0.9)
     """
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0).round(12)
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0).round(12) + 0.0  # no -0
     ends = zip(METRICS, low.tolist(), high.tolist(), strict=True)
     return {name: Interval(lowest, highest, level) for name, lowest, highest in ends}

@@ -1,0 +1,54 @@
+"""The flags that say how intervals of retrieval numbers are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from cli.options import seed_option
+from pipeline.evaluation.intervals import BootstrapOptions
+
+_DEFAULTS = BootstrapOptions()
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Level(click.ParamType[float]):
+    """A confidence between 0 and 1, as a share or in percent: `0.95` or `95%`."""
+
+    name = "P%"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return it as a share.
+
+        >>> Level().convert("95%", None, None), Level().convert("0.9", None, None)
+        (0.95, 0.9)
+        """
+        text = str(value).strip()
+        try:
+            level = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            self.fail(f"{value!r} is no confidence such as 95% or 0.95", param, ctx)
+        if not 0 < level < 1:
+            self.fail(f"{value!r} must lie between 0% and 100%, such as 95% or 0.95", param, ctx)
+        return level
+
+
+def interval_options(function: Function) -> Function:
+    """Add `--level`, `--resamples` and `--seed`: `BootstrapOptions(level, resamples, seed)`."""
+    options = (
+        click.option("--level", type=Level(), default="95%", show_default=True, help="Confidence of the intervals."),
+        click.option(
+            "--resamples",
+            type=click.IntRange(min=100),
+            default=_DEFAULTS.num_resamples,
+            show_default=True,
+            help="How often as many videos as there are, with all their captions, are drawn anew.",
+        ),
+        seed_option,
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
