@@ -1,4 +1,4 @@
-"""A figure of retrieval by slices of the queries: one panel a family, R@1 of each slice."""
+"""A figure of retrieval by slices of the queries: one panel a family, with R@1 of each slice."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def draw_slices(scores: SliceScores, path: Path, title: str) -> None:
 
 
 def slices_figure(scores: SliceScores, title: str) -> Figure:
-    """The figure of `draw_slices`, one panel a family."""
+    """The figure of `draw_slices`, one panel a family; without those that have all queries in one slice."""
     from matplotlib.figure import Figure  # half a second, for those who want a figure
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    columns = _columns(scores.families)
+    columns = _columns(scores.telling or scores.families)
     height = max(sum(map(_height, column)) for column in columns)
     figure = Figure(figsize=(_PANEL_WIDTH * len(columns), height + 1.1), dpi=120, layout="constrained")
     places = figure.add_gridspec(1, len(columns))

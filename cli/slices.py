@@ -11,16 +11,22 @@ _MARK = "*"
 
 
 def print_slices(scores: SliceScores) -> None:
-    """Print a table a family, each beginning with all queries, and the gap of static objects to the rest."""
-    for family in scores.families:
+    """Print a table a family, each beginning with all queries, and the gap of static objects to the rest.
+
+    Of a family that has all queries in one slice, a line says which.
+    """
+    for family in scores.telling:
         rows = [_row(scores.all_queries), *map(_row, family.slices)]
         print_table(f"{family.name}: {family.summary}", ["", *COLUMNS], rows)
+    for family in scores.families:
+        if family not in scores.telling:
+            show(f"{family.name}: all queries are in one slice, {family.slices[0].label!r}")
     if scores.static_gap:
         names = {"text_to_video": "text to video", "video_to_text": "video to text"}
         gaps = ", ".join(f"{names[direction]} {gap:+.1f}" for direction, gap in scores.static_gap.items())
         show(f"R@1 of static objects less that of all others, in points: {gaps}{_few_static(scores.families)}")
     show("slices are of queries: each is ranked among all candidates of the split")
-    if any(_is_marked(one) for family in scores.families for one in family.slices):
+    if any(_is_marked(one) for family in scores.telling for one in family.slices):
         show(f"{_MARK} fewer than {FEW_QUERIES} queries")
 
 

@@ -62,6 +62,11 @@ class SliceScores:
     """Direction -> R@1 of static objects less that of all others, in points of percent: below zero, they are found less
     often. Without a direction in which one of the two has no query."""
 
+    @property
+    def telling(self) -> tuple[FamilyScores, ...]:
+        """The families that cut the queries into more than one slice."""
+        return tuple(family for family in self.families if len(family.slices) > 1)
+
     def to_dict(self) -> dict[str, JSON]:
         """As plain values, for JSON."""
         return {

@@ -103,9 +103,12 @@ def best_of(similarity: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64],
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    if np.isnan(similarity).any():
-        raise ValueError(f"{int(np.isnan(similarity).any(axis=1).sum())} of {len(similarity)} queries have NaN scores")
+    highest = similarity.max(axis=1)
+    if np.isnan(highest).any():
+        raise ValueError(f"{int(np.isnan(highest).sum())} of {len(similarity)} queries have NaN scores")
     k = min(k, similarity.shape[1])
+    if k == 1:
+        return similarity.argmax(axis=1)[:, None], highest[:, None]
     last = np.partition(similarity, -k, axis=1)[:, -k]
     rows, columns = np.nonzero(similarity >= last[:, None])  # k of each row, and more where scores tie with the last
     values = similarity[rows, columns]
