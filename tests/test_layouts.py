@@ -250,6 +250,9 @@ def test_activitynet(tmp_path: Path) -> None:
         ({"../a": {"sentences": ["x"]}}, "path must be relative and plain"),
         ('{"v_a": {"sentences": ["x"]}, "v_a": {"sentences": ["x"]}}', "key 'v_a' is there twice"),
         ({"v_t": {"sentences": ["x"]}}, "holds video 'v_t' twice"),
+        ("[" * 1_000_000, r"val_1\.json: not JSON: "),
+        ('{"v_a": ' + "9" * 100_000 + "}", r"val_1\.json: not JSON: "),
+        (b"\xff{}", r"val_1\.json: not UTF-8"),
     ],
 )
 def test_activitynet_refusals(tmp_path: Path, content: object, message: str) -> None:

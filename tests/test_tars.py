@@ -214,7 +214,7 @@ def test_the_number_of_members_is_bounded(source: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"key": ["a"]}, "needs texts 'key', and 'caption' or 'caption_0'; it has key"),
+        ({"key": ["a"]}, "needs texts 'key', and 'caption' or 'caption_0', each once; it has key"),
         ({"caption": ["a"]}, "needs texts 'key'"),
         ({"key": ["a", "a"], "caption": ["x", "y"]}, r"00000\.parquet: key 'a' is there twice"),
         ({"key": [None], "caption": ["x"]}, r"00000\.parquet: a row has no key"),

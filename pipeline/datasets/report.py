@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 
@@ -11,6 +13,8 @@ from pipeline.datasets.records import CaptionUnit, Dataset, VideoRecord
 from store.arrays import JSON
 
 TRAIN_SPLIT = "train"
+Span = tuple[float, float]
+"""`[start, end)` in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +34,6 @@ class SplitReport:
     """Texts that describe more than one video of the split; 0 for train, where they make no ties."""
     num_tied_captions: int
     """Captions with such a text: from text to video one of them, and from video to text all of them, must tie."""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether it is as large as it should be."""
-        return self.expected_videos in (None, self.num_videos) and self.expected_captions in (None, self.num_captions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,20 +111,43 @@ def _ties(videos: list[VideoRecord]) -> tuple[int, int]:
 
 def _leaked(dataset: Dataset) -> tuple[str, ...]:
     """Ids outside train whose clip overlaps one of train in one file; no id is in two splits, `Dataset` sees to it."""
-    of_train: defaultdict[str, list[VideoRecord]] = defaultdict(list)
+    spans_of: defaultdict[str, list[Span]] = defaultdict(list)
     for video in dataset.videos:
         if video.split == TRAIN_SPLIT:
-            of_train[video.path].append(video)
-    others = (video for video in dataset.videos if video.split != TRAIN_SPLIT)
-    return tuple(
-        video.video_id for video in others if any(_overlap(video, one) for one in of_train.get(video.path, ()))
-    )
+            spans_of[video.path].append(_span(video))
+    merged = {path: _merged(spans) for path, spans in spans_of.items()}
+    others = (video for video in dataset.videos if video.split != TRAIN_SPLIT and video.path in merged)
+    return tuple(video.video_id for video in others if _touches(_span(video), merged[video.path]))
 
 
-def _overlap(one: VideoRecord, other: VideoRecord) -> bool:
-    infinity = float("inf")
-    ends = [infinity if end is None else end for end in (one.window.end_seconds, other.window.end_seconds)]
-    return one.window.start_seconds < ends[1] and other.window.start_seconds < ends[0]
+def _span(video: VideoRecord) -> Span:
+    end = video.window.end_seconds
+    return video.window.start_seconds, math.inf if end is None else end
+
+
+def _merged(spans: list[Span]) -> list[Span]:
+    """The spans as those that they cover together, apart from each other and in order.
+
+    >>> _merged([(4.0, 5.0), (0.0, 2.0), (1.0, 3.0)])
+    [(0.0, 3.0), (4.0, 5.0)]
+    """
+    apart: list[Span] = []
+    for start, end in sorted(spans):
+        if apart and start < apart[-1][1]:
+            apart[-1] = (apart[-1][0], max(end, apart[-1][1]))
+        else:
+            apart.append((start, end))
+    return apart
+
+
+def _touches(span: Span, apart: list[Span]) -> bool:
+    """Whether a span shares a moment with one of those that `_merged` gives: with the last that begins before it ends.
+
+    >>> _touches((3.0, 4.0), [(0.0, 3.0), (4.0, 5.0)]), _touches((3.0, 4.5), [(0.0, 3.0), (4.0, 5.0)])
+    (False, True)
+    """
+    before = bisect_left(apart, (span[1],))
+    return before > 0 and apart[before - 1][1] > span[0]
 
 
 def _warnings(splits: tuple[SplitReport, ...], leaked: tuple[str, ...], missing_files: tuple[str, ...]) -> list[str]:

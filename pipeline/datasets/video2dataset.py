@@ -215,8 +215,10 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         with pq.ParquetFile(path) as file:
             texts = [one.name for one in file.schema_arrow if pa.types.is_string(one.type)]
         columns = [name for name in texts if _CAPTION_COLUMN.fullmatch(name)]
-        if "key" not in texts or not columns:
-            raise DatasetError(f"{path}: needs texts 'key', and 'caption' or 'caption_0'; it has {', '.join(texts)}")
+        if texts.count("key") != 1 or not columns or len(set(columns)) < len(columns):
+            raise DatasetError(
+                f"{path}: needs texts 'key', and 'caption' or 'caption_0', each once; it has {', '.join(texts)}"
+            )
         left = MAX_CAPTION_BYTES
         with pq.ParquetFile(path, read_dictionary=["key", *columns], pre_buffer=False) as file:
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["key", *columns]):
