@@ -54,7 +54,7 @@ def add(
         frame = np.repeat(rows[:, None], 3, axis=1)
         write_clip_features(store, name, shard, rows, frame, outcomes(store, shard, failed), inputs)
     for shard in caption_shards(store, "test"):
-        write_text_features(store, name, shard, text.astype(np.float32))
+        write_text_features(store, name, shard, text[shard.start : shard.stop].astype(np.float32))
 
 
 def confused(*videos: int) -> NDArray[np.float64]:
