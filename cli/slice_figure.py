@@ -72,7 +72,7 @@ def slices_figure(scores: SliceScores, title: str) -> Figure:
     )
     legend.append(Line2D([], [], color="#555555", linestyle="--", label="all queries"))
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
-    figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), frameon=False)
+    figure.legend(handles=legend, loc="outside lower center", ncols=min(len(legend), 2 * len(columns)), frameon=False)
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -64,6 +65,11 @@ def test_a_figure_has_a_panel_a_family(scores: SliceScores) -> None:
     assert "100.0  (n 12)" in [text.get_text() for text in caption.texts]
     longest = max(len(label.get_text()) for label in titles["category"].get_yticklabels())
     assert longest == 30
+
+
+def test_where_no_family_cuts_anything_all_are_drawn(scores: SliceScores) -> None:
+    alone = next(family for family in scores.families if family not in scores.telling)
+    assert len(slices_figure(replace(scores, families=(alone,)), "mine").axes) == 1
 
 
 def test_figures_are_pictures(scores: SliceScores, tmp_path: Path) -> None:
