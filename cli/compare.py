@@ -165,7 +165,7 @@ def _print(result: Comparison) -> None:
         for direction, title in _DIRECTIONS.items():
             _print_moves(other.directions[direction], title)
     show(
-        f"{plural(result.num_captions, 'caption')} x {plural(result.num_videos, 'video')} ({result.num_videos} of "
+        f"{plural(result.num_captions, 'caption')} x {plural(result.num_videos, 'video')} ({result.num_videos:,} of "
         f"{plural(result.num_videos_expected, 'video')} used); protocol {result.protocol.name}; "
         f"{result.options.bootstrap.num_resamples:,} resamples, {result.options.num_permutations:,} permutations, "
         f"seed {result.options.bootstrap.seed}"
@@ -207,6 +207,7 @@ def to_json(result: Comparison) -> dict[str, JSON]:
         "split": result.split,
         "protocol": result.protocol.name,
         "ties": str(result.protocol.ties),
+        "ties_of_several": None if result.protocol.ties_of_several is None else str(result.protocol.ties_of_several),
         "level": bootstrap.level,
         "num_resamples": bootstrap.num_resamples,
         "num_permutations": result.options.num_permutations,
