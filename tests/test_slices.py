@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.evaluation.caption_kinds import CaptionWords
 from pipeline.evaluation.evaluate import Ranking
 from pipeline.evaluation.metrics import Ties, metrics_of
 from pipeline.evaluation.protocols import PROTOCOLS
@@ -79,6 +80,11 @@ def test_motion_is_cut_at_its_quantiles(families: dict[str, SliceFamily]) -> Non
     labels = [one.label for one in families["motion"].slices]
     assert labels == ["all masks empty", "under 30%", "30% and more", "unknown"]
     assert "'default'" in families["motion"].summary
+    assert families["camera"].to_dict()["slices"] == {
+        "still": "camera stands still",
+        "moving": "camera moves",
+        "unknown": "unknown",
+    }
 
 
 def test_empty_and_full_masks(families: dict[str, SliceFamily]) -> None:
@@ -108,6 +114,10 @@ def test_a_video_goes_with_most_of_its_captions(families: dict[str, SliceFamily]
         "attributes": ([4], [2]),
         "other": ([3, 8], [5]),
     }
+
+
+def test_the_words_that_made_it_are_named(families: dict[str, SliceFamily]) -> None:
+    assert CaptionWords.read().digest[:8] in families["caption"].summary
 
 
 def test_static_objects_rest_and_are_said_to(families: dict[str, SliceFamily]) -> None:

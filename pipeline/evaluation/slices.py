@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pipeline.evaluation.caption_kinds import CaptionKind, CaptionWords, words_of
 from pipeline.evaluation.evaluate import Ranking
 from pipeline.evaluation.slice_inputs import SplitFacts, split_facts
+from store.arrays import JSON
 from store.store import Store
 
 UNKNOWN = "unknown"
@@ -63,9 +64,9 @@ class SliceFamily:
             if not np.array_equal(queries, np.arange(len(queries))):
                 raise ValueError(f"the slices of {self.name!r} are no partition of their {len(queries)} {direction}")
 
-    def named(self, name: str) -> Slice | None:
-        """The slice of a name, or None where no query is in it."""
-        return next((one for one in self.slices if one.name == name), None)
+    def to_dict(self) -> dict[str, JSON]:
+        """What it goes by, and the label of each slice by its name, for JSON."""
+        return {"summary": self.summary, "slices": {one.name: one.label for one in self.slices}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,23 +148,8 @@ def slice_queries(
         _motion(queries, facts, num_bins),
         _masks_that_are("empty", queries, facts.num_masks, facts.num_empty),
         _masks_that_are("full", queries, facts.num_masks, facts.num_full),
-        queries.by_video(
-            "camera",
-            "by whether the camera moves, told from the border of the pictures",
-            [("still", "camera stands still"), ("moving", "camera moves")],
-            np.where(np.isnan(facts.camera_motion), -1, facts.camera_motion).astype(np.int64),
-        ),
-        queries.by_caption(
-            "caption",
-            "by the words of the caption (caption_words.toml)",
-            [
-                ("dynamic", "a verb of motion"),
-                ("static", "a verb of rest"),
-                ("attributes", "looks alone"),
-                ("other", "none of these"),
-            ],
-            kinds,
-        ),
+        _camera(queries, facts),
+        _captions(queries, kinds, words),
         _static(queries, facts, kinds, num_bins),
         _duration(queries, facts, num_bins),
         _lengths(queries, facts, num_bins),
@@ -225,6 +211,20 @@ def _masks_that_are(
     of = np.where(known, (number > 0).astype(np.int64) + (known & (number == num_masks)), -1)
     kinds = [("none", f"no mask {what}"), ("some", f"some masks {what}"), ("all", f"all masks {what}")]
     return queries.by_video(f"{what}-masks", f"by how many masks of the clip are {what}", kinds, of)
+
+
+def _camera(queries: _Queries, facts: SplitFacts) -> SliceFamily:
+    of = np.where(np.isnan(facts.camera_motion), -1, facts.camera_motion).astype(np.int64)
+    kinds = [("still", "camera stands still"), ("moving", "camera moves")]
+    return queries.by_video("camera", "by whether the camera moves, told from the border of the pictures", kinds, of)
+
+
+def _captions(queries: _Queries, kinds: NDArray[np.int64], words: CaptionWords) -> SliceFamily:
+    """By the kinds of captions, which are numbers of `CaptionKind`."""
+    labels = ("a verb of motion", "a verb of rest", "looks alone", "none of these")
+    named = list(zip(map(str, CaptionKind), labels, strict=True))
+    summary = f"by the words of the caption (caption_words.toml, sha256 {words.digest[:8]})"
+    return queries.by_caption("caption", summary, named, kinds)
 
 
 def _static(queries: _Queries, facts: SplitFacts, kinds: NDArray[np.int64], num_bins: int) -> SliceFamily:
