@@ -1,6 +1,6 @@
 """Scores changed by what a candidate has in common with all queries, or those of a bank: to be named where reported.
 
-Some videos ("hubs") are near to every text. Both methods take from a candidate what many queries have in common with it:
+Some videos ("hubs") are near to every text. Both methods take from a candidate what many queries share with it:
 
 - `DualSoftmax`: queries of the test itself. It is *transductive*: the answer to a query depends on the other queries,
   which nobody has who searches with one. Its numbers must not stand beside others without saying so.
@@ -76,8 +76,8 @@ class DualSoftmax:
         least = (columns.lowest - columns.highest) * self._scale
         if least < LEAST_EXPONENT:
             raise ValueError(
-                f"temperature {1 / self._scale:g} is too low for scores of {columns.lowest:g} to {columns.highest:g}: it "
-                f"must be at least {(columns.highest - columns.lowest) / -LEAST_EXPONENT:.2g}"
+                f"temperature {1 / self._scale:g} is too low for scores of {columns.lowest:g} to {columns.highest:g}: "
+                f"it must be at least {(columns.highest - columns.lowest) / -LEAST_EXPONENT:.2g}"
             )
         xp = namespace(similarity)
         weights = xp.exp(xp.astype(similarity, xp.float64) * self._scale - columns.log_sum)
