@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -251,10 +252,12 @@ def _extract(path: Path, member: tarfile.TarInfo, target: Path) -> None:
     if target.is_file() and target.stat().st_size == member.size:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")  # parts of an array job may all take it out
     with path.open("rb") as tar, partial.open("wb") as file:
         tar.seek(member.offset_data)
         left = member.size
         while left and (some := tar.read(min(left, 2**20))):
             left -= file.write(some)
+        file.flush()
+        os.fsync(file.fileno())  # what has the right size is never looked at again
     partial.replace(target)
