@@ -85,6 +85,8 @@ def test_nothing_is_taken_out_unasked(source: Path) -> None:
         DatasetError, match="are in tars, .*give --extract-to FOLDER, with 1 MiB free, or with --videos"
     ):
         read_dataset("video2dataset", source)
+    with pytest.raises(DatasetError, match="are either in .* or to be taken out into .*; name one"):
+        read_dataset("video2dataset", source, source, extract_to=source)
     assert [path.name for path in source.iterdir()] == ["00000.tar"]
 
 

@@ -66,6 +66,10 @@ def read_video2dataset(source: Path, videos: Path | None = None, *, extract_to: 
     tars = sorted(source.glob("*.tar"))
     if not tars:
         raise DatasetError(f"{source} holds no .tar file")
+    if videos is not None and extract_to is not None:
+        raise DatasetError(
+            f"the videos are either in {videos} (--videos) or to be taken out into {extract_to}; name one"
+        )
     root = videos if extract_to is None else extract_to
     if root is None:
         num_mib = sum(path.stat().st_size for path in tars) >> 20
