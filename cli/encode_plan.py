@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cli.models import ReadyModel
-from cli.output import plural, print_pairs, say, show
+from cli.output import listed, plural, print_pairs, say, show
 from encoders.encoding import Encoder, cosine_to_fp32
 from encoders.memory import EncoderMemory
 from encoders.precision import Precision, computes_bf16
@@ -146,8 +146,8 @@ def print_dry_run(found: dict[str, JSON], ready: ReadyModel, plans: Sequence[Spl
         ("kind", report.kind),
         ("sha256", report.sha256),
         ("tensors matched", f"{report.matched:,}"),
-        ("tensors missing", _listed(report.missing)),
-        ("entries not used", _listed(report.unexpected)),
+        ("tensors missing", listed(report.missing)),
+        ("entries not used", listed(report.unexpected)),
         ("memory", f"at most about {found['memory_mib']:,} MiB"),
     ]
     print_pairs("would encode with", rows)
@@ -160,11 +160,6 @@ def print_dry_run(found: dict[str, JSON], ready: ReadyModel, plans: Sequence[Spl
     for split in splits:
         if split["refused"]:
             show(f"{split['split']} would be refused: {split['refused']}. Give another --features, or --overwrite")
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 4:,} more" if len(names) > 4 else ""
-    return ", ".join(names[:4]) + more if names else "none"
 
 
 def say_measured(precision: str, measured: Measured | None) -> None:

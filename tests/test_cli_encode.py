@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -242,6 +243,65 @@ def test_weights_are_told_of_and_written_for_others(fda: Commands, config: Path,
     assert fda(*asked, "--layout", "alpha-clip", "-o", tower).code == 0
     loaded = fda("weights", "--model", config, "--pretrained", "none", "--alpha-checkpoint", tower)
     assert (loaded.code, "Alpha-CLIP" in loaded.out) == (0, True)
+
+
+def test_weights_are_printed_for_people_with_the_seed_that_was_asked_for(fda: Commands, config: Path) -> None:
+    told = fda("weights", "--model", config, "--pretrained", "none", "--seed", "3")
+    assert "random weights of seed 3" in told.out
+    assert "None" not in told.out
+    assert re.search(r"tensors missing .* and \d+ more\n", told.out)
+    digests = {
+        json.loads(fda("weights", "--model", config, "--pretrained", "none", "--seed", seed, "--json").out)["sha256"]
+        for seed in "034"
+    }
+    assert len(digests) == 3
+
+
+def test_exporting_prints_one_line_and_says_what_is_lost(fda: Commands, config: Path, tmp_path: Path) -> None:
+    model = tiny_model()
+    save_checkpoint(tmp_path / "mine", model, model.config, {})
+    asked = ("weights", "--checkpoint", tmp_path / "mine")
+    whole = fda(*asked, "--layout", "clip", "-o", tmp_path / "whole.pt")
+    assert (whole.code, whole.out.count("\n"), whole.err) == (0, 1, "")
+    names = set(model.named_tensors())
+    assert f"whole.pt: {len(names) - 1} tensors in the layout clip, of {len(names)} tensors from" in whole.out
+    tower = fda(*asked, "--layout", "alpha-clip", "-o", tmp_path / "tower.pt")
+    assert (tower.code, tower.out.count("\n")) == (0, 1)
+    assert f" {sum(not name.startswith('visual.') for name in names)} tensors: " in tower.err
+    assert "logit_scale" in tower.err
+    assert "training may have changed them: --layout clip keeps them" in tower.err
+    random = ("weights", "--model", config, "--pretrained", "none", "--layout", "alpha-clip")
+    untrained = fda(*random, "-o", tmp_path / "random.pt", "--json")
+    assert json.loads(untrained.out)["output"].endswith("random.pt")
+    assert ("left out" in untrained.err, "training" in untrained.err) == (True, False)
+
+
+def test_weights_that_are_not_finite_are_refused_before_anything_is_written(
+    fda: Commands, store: Path, config: Path
+) -> None:
+    tower = store.parent / "diverged.pth"
+    tensors = alpha_clip_layout(tiny_model().named_tensors())
+    tensors["ln_post.bias"][:2] = torch.nan
+    torch.save(tensors, tower)
+    before = tree_digest(store)
+    refused = fda(*encode(store, config, "--alpha-checkpoint", tower))
+    assert refused.code == 1
+    assert "diverged.pth holds NaN or infinite values: 2 of 32 in visual.ln_post.bias" in refused.error_line
+    assert tree_digest(store) == before
+
+
+@pytest.mark.parametrize("verbose", [(), ("-v",)])
+def test_a_download_is_told_of_before_it_fails(
+    fda: Commands, monkeypatch: pytest.MonkeyPatch, verbose: tuple[str, ...]
+) -> None:
+    def fail(description: object) -> str:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("encoders.pretrained.open_clip.download_pretrained", fail)
+    monkeypatch.setattr("encoders.pretrained.is_cached", lambda description: False)
+    ended = fda("weights", "--model", "ViT-B-16-quickgelu", "--pretrained", "openai", *verbose)
+    assert ended.code == 1
+    assert 0 <= ended.err.find("downloading the weights 'openai'") < ended.err.find("could not download")
 
 
 def test_weights_that_do_not_tell_their_activation_are_asked_for_it(
