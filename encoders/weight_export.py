@@ -88,7 +88,6 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], *, layout: Layout, 
         raise FileExistsError(f"{path} is there already: give another name, or remove it first")
     with replacing(path) as temporary:
         if is_safetensors:
-            temporary.touch()  # with the user's own permissions: safetensors would let nobody else read it
             header = {QUICK_GELU_KEY: json.dumps(quick_gelu)}
             safetensors.torch.save_file(dict(tensors), temporary, metadata=header)
         else:

@@ -229,7 +229,6 @@ def save_checkpoint(folder: Path, model: AlphaClip, config: ModelConfig, metadat
     # One key: safetensors writes several in random order, and equal weights must give equal bytes.
     header = {QUICK_GELU_KEY: json.dumps(config.quick_gelu)}
     with replacing(folder / WEIGHTS_FILE) as temporary:
-        temporary.touch()  # with the user's own permissions: safetensors would let nobody else read it
         safetensors.torch.save_file(tensors, temporary, metadata=header)
         digest = sha256_of(temporary)
     description = {
@@ -252,7 +251,7 @@ class _Description:
     metadata: Mapping[str, JSON]
 
 
-def load_checkpoint(folder: Path) -> LoadedModel:
+def load_checkpoint(folder: Path | str) -> LoadedModel:
     """Read what `save_checkpoint` wrote, and verify it.
 
     Raises:
@@ -260,6 +259,7 @@ def load_checkpoint(folder: Path) -> LoadedModel:
         WeightsFormatError: a configuration that cannot be read, or of a newer version.
         WeightsMismatchError: the weights are not those that the configuration was written for.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise WeightsMissingError(f"there is no checkpoint at {folder}: no such folder")
     for name in (CONFIG_FILE, WEIGHTS_FILE):

@@ -225,7 +225,38 @@ def test_a_checkpoint_brings_its_pooling_and_its_stamp(
     assert "was chosen by its score on test videos" in made.err
     scored = fda("eval", store, "--features", "mine")
     assert "pooling unit-mean" in scored.out
-    assert "THE MODEL WAS CHOSEN BY ITS SCORE ON TEST VIDEOS" in scored.out
+    assert "not a fair number: the model's best epoch was CHOSEN on a split of this name, 'test'" in scored.out
+
+
+def test_a_checkpoint_brings_the_alpha_that_it_was_trained_with(
+    fda: Commands, store: Path, config: Path, tmp_path: Path
+) -> None:
+    preset = tmp_path / "mine.toml"
+    preset.write_text(
+        f'[model]\nmodel = "{config}"\npretrained = "none"\nalpha = "ones"\n[finetune]\nepochs = 1\nbatch_size = 3\n'
+    )
+    assert fda("finetune", store, tmp_path / "checkpoint", "--preset", preset, "--no-progress").code == 0
+    flags = ("encode", store, "--checkpoint", tmp_path / "checkpoint", "--precision", "fp32", "--no-progress")
+    assert json.loads(fda(*flags, "--features", "same", "--dry-run", "--json").out)["alpha"] == "ones"
+    other = fda(*flags, "--features", "other", "--alpha", "masks", "--dry-run", "--json")
+    assert json.loads(other.out)["alpha"] == "masks"
+    assert "warning: the checkpoint was trained otherwise: alpha was ones and is masks" in other.err
+
+
+def test_a_val_split_that_is_not_there_is_not_passed_over(
+    fda: Commands, store: Path, config: Path, tmp_path: Path
+) -> None:
+    preset = tmp_path / "mine.toml"
+    preset.write_text(
+        f'[model]\nmodel = "{config}"\npretrained = "none"\n[finetune]\nepochs = 1\n[preprocess]\ntresh = 1\n'
+    )
+    train = ("finetune", store, tmp_path / "checkpoint", "--preset", preset)
+    assert "[preprocess] of preset" in fda(*train).error_line
+    assert "unknown keys: tresh" in fda(*train).error_line
+    preset.write_text(preset.read_text().replace("tresh = 1\n", ""))
+    ended = fda(*train, "--val-split", "nope")
+    assert (ended.code, "'nope'" in ended.error_line) == (1, True)
+    assert fda(*train, "--train-split", "test").code == 2
 
 
 def test_weights_are_told_of_and_written_for_others(fda: Commands, config: Path, tmp_path: Path) -> None:
