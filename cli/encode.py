@@ -22,7 +22,7 @@ from cli.encode_plan import (
     print_dry_run,
     say_measured,
 )
-from cli.models import ReadyModel, load, model_source
+from cli.models import ReadyModel, load, model_source, say_trained_otherwise, training_of
 from cli.options import (
     alpha_option,
     device_option,
@@ -115,7 +115,7 @@ def command(
     alpha_checkpoint: Path | None,
     activation: str | None,
     splits: Sequence[str],
-    mask_name: str,
+    mask_name: str | None,
     alpha: str | None,
     pooling: str | None,
     precision: str,
@@ -149,16 +149,18 @@ def command(
     check_name("feature set", features)
     store = Store.open(store_place)
     ready = load(source, device)
+    trained = training_of(ready.loaded)
     options = EncodeOptions(
         features=features,
         splits=tuple(splits) or tuple(store.manifest.splits),
-        mask_name=mask_name,
-        alpha=AlphaSource(alpha or "masks"),
+        mask_name=mask_name or trained.get("mask_name", "default"),
+        alpha=AlphaSource(alpha or trained.get("alpha", "masks")),
         seed=seed,
         pooling=Pooling(pooling or str(ready.loaded.metadata.get("pooling", Pooling.MEAN))),
         frame_dtype=frame_dtype,
         sensitivity_every=sensitivity_every,
     )
+    say_trained_otherwise(store, ready.loaded, options)
     make = partial(_make_encoder, ready, options, batch_frames, compiled)
     options, encoder, measured = _in_precision(precision, store, ready, options, partition, make, overwrite=overwrite)
     memory = memory_of(store, ready, encoder, options)
@@ -246,8 +248,9 @@ def _in_precision(
     overwrite: bool,
 ) -> tuple[EncodeOptions, Encoder, Measured | None]:
     """Settle the precision; what `auto` took is measured, and dropped where it is no faster or not the same."""
-    is_given = asked != "auto" or any(made_with(store, options.features, split) for split in options.splits)
-    chosen = choose_precision(asked, store, ready, options)
+    is_there = not overwrite and any(made_with(store, options.features, split) for split in options.splits)
+    is_given = asked != "auto" or is_there or partition != WHOLE  # parts must agree, without asking each other
+    chosen = choose_precision(asked, store, ready, options, overwrite=overwrite)
     options = replace(options, precision=chosen)
     encoder = make(Precision(chosen))
     if chosen == Precision.FP32:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cli.models import ReadyModel
-from cli.output import plural, print_pairs, say, show
+from cli.output import listed, plural, print_pairs, say, show
 from encoders.encoding import Encoder, cosine_to_fp32
+from encoders.inputs import only_frames
 from encoders.memory import EncoderMemory
 from encoders.precision import Precision, computes_bf16
 from pipeline.alpha import AlphaClips
@@ -18,8 +19,11 @@ from store.arrays import JSON, differences
 from store.clips import ClipReader
 from store.store import Store
 
-PROBED_FRAMES = 4
-"""Frames of a clip that both precisions are tried on."""
+PROBED_CLIPS, PROBED_FRAMES = 4, 4
+"""Clips that both precisions are tried on, and frames of each: one of them on a CPU, where four frames keep it busy."""
+PROBED_TEXTS = 8
+PROBES = 3
+"""Of each precision; the fastest counts, for nothing makes a machine faster than it is."""
 LEAST_SPEEDUP, LEAST_COSINE = 1.2, 0.999
 """What `--precision auto` asks of bf16: less speed is noise, and less likeness is not the same model."""
 
@@ -31,13 +35,15 @@ class Measured:
     cosine: float
     """The lowest between features of one frame."""
     speedup: float
+    num_frames: int
+    """That it was measured on."""
 
 
-def choose_precision(asked: str, store: Store, ready: ReadyModel, options: EncodeOptions) -> str:
-    """What `auto` stands for: that of the features that are there, else what the device is made for."""
+def choose_precision(asked: str, store: Store, ready: ReadyModel, options: EncodeOptions, *, overwrite: bool) -> str:
+    """What `auto` stands for: that of the features that are there and stay, else what the device is made for."""
     if asked != "auto":
         return asked
-    for split in options.splits:
+    for split in () if overwrite else options.splits:
         there = made_with(store, options.features, split)
         if there is not None:
             return str(there["precision"])
@@ -55,17 +61,19 @@ def measure(
     reader = ClipReader(store, plan.inputs.split, options.mask_name, shards=[shard])
     if not reader.video_ids:
         return None
-    clip = AlphaClips(reader, options.alpha, options.seed).read(sorted(reader.video_ids)[:1])
-    there = clip.is_frame[0]
-    frames, masks = clip.frames[:, there][:, :PROBED_FRAMES], clip.masks[:, there][:, :PROBED_FRAMES]
+    num_clips = 1 if ready.device.type == "cpu" else PROBED_CLIPS
+    clips = AlphaClips(reader, options.alpha, options.seed).read(sorted(reader.video_ids)[:num_clips])
+    frames, masks = only_frames(clips.frames, clips.masks, clips.is_frame)
+    some = frames[None, : num_clips * PROBED_FRAMES], masks[None, : num_clips * PROBED_FRAMES]
+    texts = store.catalog.split_captions(plan.inputs.split)["text"].slice(0, PROBED_TEXTS).to_pylist()
     exact = Encoder(ready.loaded.model, batch_frames=encoder.batch_frames)
-    cosine = cosine_to_fp32(ready.loaded.model, encoder, frames, masks)  # which warms up both, too
-    seconds = []
-    for one in (exact, encoder):
+    cosine = cosine_to_fp32(ready.loaded.model, encoder, *some, texts)  # which warms up both, too
+    seconds: dict[Encoder, list[float]] = {exact: [], encoder: []}
+    for one in [exact, encoder] * PROBES:
         began = time.perf_counter()
-        one.encode_clips(frames, masks)
-        seconds.append(time.perf_counter() - began)
-    return Measured(cosine, seconds[0] / seconds[1])
+        one.encode_clips(*some)
+        seconds[one].append(time.perf_counter() - began)
+    return Measured(cosine, min(seconds[exact]) / min(seconds[encoder]), some[0].shape[1])
 
 
 def memory_of(store: Store, ready: ReadyModel, encoder: Encoder, options: EncodeOptions) -> EncoderMemory:
@@ -146,8 +154,8 @@ def print_dry_run(found: dict[str, JSON], ready: ReadyModel, plans: Sequence[Spl
         ("kind", report.kind),
         ("sha256", report.sha256),
         ("tensors matched", f"{report.matched:,}"),
-        ("tensors missing", _listed(report.missing)),
-        ("entries not used", _listed(report.unexpected)),
+        ("tensors missing", listed(report.missing)),
+        ("entries not used", listed(report.unexpected)),
         ("memory", f"at most about {found['memory_mib']:,} MiB"),
     ]
     print_pairs("would encode with", rows)
@@ -162,15 +170,10 @@ def print_dry_run(found: dict[str, JSON], ready: ReadyModel, plans: Sequence[Spl
             show(f"{split['split']} would be refused: {split['refused']}. Give another --features, or --overwrite")
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 4:,} more" if len(names) > 4 else ""
-    return ", ".join(names[:4]) + more if names else "none"
-
-
 def say_measured(precision: str, measured: Measured | None) -> None:
     """Say what a precision costs and brings."""
     if measured is not None:
         say(
             f"{precision}: cosine to fp32 at least {measured.cosine:.6f}, {measured.speedup:.1f}x its speed, "
-            f"on {plural(PROBED_FRAMES, 'frame')} of the store"
+            f"on {plural(measured.num_frames, 'frame')} of the store"
         )

@@ -69,8 +69,8 @@ def command(
     )
     if result.alpha_cosine is not None:
         click.echo(f"mean cosine of videos to themselves with an alpha of all ones: {result.alpha_cosine:.3f}")
-    if result.chosen_on_test:
-        click.echo("THE MODEL WAS CHOSEN BY ITS SCORE ON TEST VIDEOS (--choose-on-test)")
+    for caveat in result.caveats:
+        click.echo(f"not a fair number: {caveat}")
 
 
 def metric_cells(metrics: RetrievalMetrics) -> list[str]:
@@ -97,6 +97,7 @@ def to_json(result: Evaluation) -> dict[str, JSON]:
         "pooling": result.pooling,
         "alpha_cosine": result.alpha_cosine,
         "chosen_on_test": result.chosen_on_test,
+        "caveats": list(result.caveats),
         "text_to_video": dict(result.metrics.text_to_video.to_dict()),
         "video_to_text": dict(result.metrics.video_to_text.to_dict()),
         "made_by": dict(result.attributes),

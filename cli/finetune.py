@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,12 +21,13 @@ from cli.options import (
     seed_option,
     shared_options,
 )
-from cli.output import print_json, print_table, say
+from cli.output import FAILED, print_json, print_table, say
+from cli.preprocess import command as preprocess_command
 from cli.progress import progress_listener
 from encoders.devices import find_device
 from encoders.ranks import Ranks, joined_ranks
 from pipeline.alpha import AlphaSource
-from pipeline.checkpoint import FinetuneResult, is_finished, locked, read_history, remove_checkpoint
+from pipeline.checkpoint import FinetuneResult, is_finished, locked, moved, read_history, remove_checkpoint
 from pipeline.events import Listener, ignore_events
 from pipeline.finetune import checkpoint_identity, finetune
 from pipeline.presets import Preset, clip_differences, load_preset, preset_folder, preset_names
@@ -75,9 +77,7 @@ def _print_preset(ctx: click.Context, param: click.Parameter, value: str | None)
 @click.option("--train-split", default="train", show_default=True, help="Train on this split.")
 @click.option(
     "--val-split",
-    default="val",
-    show_default=True,
-    help="Choose the best epoch by this split; where there is none, by --hold-out of the training videos.",
+    help="Choose the best epoch by this split.  [default: val; where there is none, --hold-out of the training videos]",
 )
 @click.option(
     "--hold-out",
@@ -89,7 +89,8 @@ def _print_preset(ctx: click.Context, param: click.Parameter, value: str | None)
 @click.option(
     "--choose-on-test",
     is_flag=True,
-    help="Allow --val-split to be a test split, as CLIP4Clip does it: stamped on the checkpoint and on what it makes.",
+    help="Allow --val-split or --train-split to be a test split (CLIP4Clip chooses so): stamped on the checkpoint and "
+    "on what it makes.",
 )
 @click.option(
     "--save-minutes",
@@ -111,10 +112,10 @@ def command(
     pretrained: str | None,
     alpha_checkpoint: Path | None,
     activation: str | None,
-    mask_name: str,
+    mask_name: str | None,
     alpha: str | None,
     train_split: str,
-    val_split: str,
+    val_split: str | None,
     hold_out: float,
     choose_on_test: bool,
     save_minutes: float,
@@ -142,31 +143,38 @@ def command(
         train=recipe.train,
         batches=recipe.batches,
         train_split=train_split,
-        val_split=val_split,
+        val_split=val_split or "val",
         hold_out_share=hold_out,
-        mask_name=mask_name,
+        mask_name=mask_name or "default",
         alpha=AlphaSource(alpha or recipe.alpha),
         seed=seed,
     )
     if options.chosen_on_test and not choose_on_test:
         raise click.UsageError(
-            f"--val-split {val_split} would choose the best epoch on the videos that are scored, which flatters the "
-            "scores: add --choose-on-test to do it all the same"
+            f"--train-split {options.train_split} and --val-split {options.val_split} would train, or choose the best "
+            "epoch, on the videos that are scored, which flatters the scores: add --choose-on-test to do it anyway"
         )
+    _check_preprocess_table(recipe, preset)
     source = model_source(
         None, model or recipe.model, pretrained or recipe.pretrained, alpha_checkpoint, activation, seed=seed
     )
     store = Store.open(store_place)
+    if val_split is not None:
+        store.layout(val_split)
     with joined_ranks(find_device(device)) as ranks:
-        ready = load(source, device)
-        identity = checkpoint_identity(store, ready.loaded, options)
+        ready = load(source, device, is_quiet=not ranks.is_first)
+        identity = checkpoint_identity(store, ready.loaded, options, ranks)
         with ExitStack() as stack:
-            if ranks.is_first:
-                _say_differences(store, recipe, options)
-                stack.enter_context(locked(checkpoint))
-                if overwrite:
-                    remove_checkpoint(checkpoint)
-            is_done = _agreed(ranks, ranks.is_first and is_finished(checkpoint, identity))
+            with _in_step(ranks):
+                if ranks.is_first:
+                    _say_differences(store, recipe, options)
+                    stack.enter_context(locked(checkpoint))
+                    if overwrite:
+                        remove_checkpoint(checkpoint)
+                is_done = ranks.is_first and is_finished(checkpoint, identity)
+                if ranks.is_first and not is_done and (moved_from := moved(checkpoint, identity)):
+                    say(f"warning: what was begun goes on elsewhere, and may end with other weights: {moved_from}")
+            is_done = ranks.collect(is_done)[0]
             if is_done:
                 result = read_history(checkpoint)
             else:
@@ -189,9 +197,31 @@ def command(
         _print(checkpoint, result)
 
 
-def _agreed(ranks: Ranks, value: bool) -> bool:
-    """What the first process says."""
-    return ranks.collect(value)[0]
+@contextmanager
+def _in_step(ranks: Ranks) -> Iterator[None]:
+    """Do what the first process may refuse to do: then the others end as well, and leave it to the first to say why."""
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as raised:
+        error = raised
+    is_refused = ranks.collect(error is not None)
+    if error is not None:
+        raise error
+    if any(is_refused):
+        sys.exit(FAILED)
+
+
+def _check_preprocess_table(recipe: Preset, name: str) -> None:
+    """Refuse names in the [preprocess] table that `fda preprocess` does not know.
+
+    Raises:
+        ValueError: There are some.
+    """
+    known = {option.name for option in preprocess_command.params}
+    unknown = sorted(key for key in recipe.preprocess if key.replace("-", "_") not in known)
+    if unknown:
+        raise ValueError(f"[preprocess] of preset {name!r} has unknown keys: {', '.join(unknown)}")
 
 
 def _say_differences(store: Store, recipe: Preset, options: FinetuneOptions) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,12 @@ from cli.output import say
 from encoders.config import Activation
 from encoders.devices import Device, move_to
 from encoders.weights import LoadedModel, ModelSource
+from pipeline.alpha import AlphaSource
 from pipeline.checkpoint import has_ended
+from pipeline.encode import EncodeOptions
+from store.arrays import JSON, differences
+from store.clips import clips_identity
+from store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +60,42 @@ def model_source(
     )
 
 
-def load(source: ModelSource, device: str) -> ReadyModel:
-    """Load a model and move it to a device; says where its weights are from."""
+def load(source: ModelSource, device: str, *, is_quiet: bool = False) -> ReadyModel:
+    """Load a model and move it to a device; says where its weights are from, but for one of many processes."""
     loaded = source.load()
     if source.checkpoint is not None and not has_ended(source.checkpoint):
         say(f"warning: training has not ended in {source.checkpoint}: these are the best weights so far")
     if loaded.metadata.get("chosen_on_test"):
         say(f"warning: {source.checkpoint} was chosen by its score on test videos: scores on these are no fair ones")
     ready = ReadyModel(loaded, source, move_to(loaded.model, device))
-    say(f"weights: {loaded.report.summary()}")
+    if not is_quiet:
+        say(f"weights: {loaded.report.summary()}")
     return ready
+
+
+def training_of(loaded: LoadedModel) -> Mapping[str, str]:
+    """The names of the masks and of the alpha that a checkpoint was trained with; nothing where it is none of ours."""
+    options = _identity_of(loaded).get("options")
+    if not isinstance(options, Mapping):
+        return {}
+    return {key: str(options[key]) for key in ("mask_name", "alpha") if key in options}
+
+
+def say_trained_otherwise(store: Store, loaded: LoadedModel, options: EncodeOptions) -> None:
+    """Say how what is encoded differs from what the checkpoint was trained with, where that is known."""
+    identity, trained = _identity_of(loaded), training_of(loaded)
+    if not trained:
+        return
+    here = clips_identity(store, options.splits[0], options.mask_name)
+    found = [f"alpha was {trained['alpha']} and is {options.alpha}"] if trained["alpha"] != options.alpha else []
+    for key in ("clips", "masks") if AlphaSource.MASKS in (trained["alpha"], options.alpha) else ("clips",):
+        mine, theirs = identity.get(key), here[key]
+        if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+            found += [text for text in [differences(mine, theirs, f"{key}.", where="in training")] if text]
+    if found:
+        say(f"warning: the checkpoint was trained otherwise: {'; '.join(found)}")
+
+
+def _identity_of(loaded: LoadedModel) -> Mapping[str, JSON]:
+    identity = loaded.metadata.get("identity")
+    return identity if isinstance(identity, Mapping) else {}

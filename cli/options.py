@@ -168,13 +168,17 @@ wait_option = click.option(
     "--wait", is_flag=True, help="Where another run is writing the same, wait until it has ended. [default: refuse]"
 )
 mask_option = click.option(
-    "--masks", "mask_name", default="default", show_default=True, metavar="NAME", help="Which mask set of the store."
+    "--masks",
+    "mask_name",
+    metavar="NAME",
+    help="Which mask set of the store.  [default: `default`, or what the checkpoint was trained with]",
 )
 alpha_option = click.option(
     "--alpha",
     type=click.Choice(["masks", "ones", "zeros", "shuffled", "random-area"]),
     help="What goes into the alpha channel: a clip's masks, or a control: all ones, all zeros, another clip's masks, "
-    "rectangles of the masks' area in random places.  [default: masks, or what the preset says]",
+    "rectangles of the masks' area in random places.  [default: masks, or what the preset says or the checkpoint was "
+    "trained with]",
 )
 device_option = click.option(
     "--device", default="auto", show_default=True, help="auto (a GPU where there is one), cpu, cuda, cuda:1, ..."

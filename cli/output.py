@@ -79,3 +79,13 @@ def plural(number: int, noun: str) -> str:
     ('1 video', '1,200 videos')
     """
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are.
+
+    >>> listed(["a", "b", "c", "d", "e", "f"]), listed([])
+    ('a, b, c, d and 2 more', 'none')
+    """
+    more = f" and {len(names) - 4:,} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more if names else "none"

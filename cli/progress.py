@@ -11,7 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Column
 from rich.text import Text
 
-from pipeline.events import EpochDone, Event, ItemsDone, Listener, RunPlanned, StepDone, ignore_events
+from cli.output import say
+from pipeline.events import EpochDone, Event, ItemsDone, Listener, RunPlanned, StepDone
 
 
 class _Rates(ProgressColumn):
@@ -58,10 +59,19 @@ def progress_listener(title: str, shown: bool | None) -> Iterator[Listener]:
     """Show a bar while the block runs; `shown` None means: where stderr is a terminal."""
     console = Console(stderr=True)
     if shown is False or (shown is None and not console.is_terminal):
-        yield ignore_events
+        yield say_epochs
         return
     with progress_bar(console) as progress:
         yield BarListener(progress, title)
+
+
+def say_epochs(event: Event) -> None:
+    """The listener where no bar is shown: hours of training must not pass without a word."""
+    if isinstance(event, EpochDone):
+        say(
+            f"epoch {event.epoch} of {event.num_epochs}: mean loss {event.mean_loss:.4f}, validation R@1 "
+            f"{event.validation_r1:.1f}"
+        )
 
 
 def progress_bar(console: Console) -> Progress:

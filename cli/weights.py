@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from cli.models import model_source
-from cli.options import local_path, model_options, shared_options
-from cli.output import plural, print_json, print_pairs, say
-from encoders.weight_export import Layout, exported, write_weights
+from cli.options import local_path, model_options, seed_option, shared_options
+from cli.output import listed, plural, print_json, print_pairs, say, show
+from encoders.weight_export import Layout, exported, left_out, write_weights
+from encoders.weights import LoadedModel
 from store.arrays import JSON
 
 
@@ -29,6 +30,7 @@ from store.arrays import JSON
     callback=lambda ctx, param, value: value and local_path(ctx, param, value),
     help="The file to write, with --layout: .safetensors, or what torch.load reads (.pt, .pth).",
 )
+@seed_option
 @shared_options
 def command(
     checkpoint: Path | None,
@@ -38,6 +40,7 @@ def command(
     activation: str | None,
     layout: str | None,
     output: Path | None,
+    seed: int,
     as_json: bool,
     progress: bool | None,
 ) -> None:
@@ -49,9 +52,30 @@ def command(
     """
     if (layout is None) != (output is None):
         raise click.UsageError("--layout and -o go together: what to write, and where to")
-    loaded = model_source(checkpoint, model, pretrained, alpha_checkpoint, activation, seed=0).load()
+    loaded = model_source(checkpoint, model, pretrained, alpha_checkpoint, activation, seed=seed).load()
+    if layout is not None and output is not None:
+        line = _export(loaded, Layout(layout), output, is_checkpoint=checkpoint is not None)
+        print_json(_found(loaded, output)) if as_json else show(line)
+    elif as_json:
+        print_json(_found(loaded, None))
+    else:
+        _print(loaded)
+
+
+def _export(loaded: LoadedModel, layout: Layout, output: Path, *, is_checkpoint: bool) -> str:
+    """Write the file; say what of the model is not in it, and return what is."""
+    tensors = exported(loaded.model, layout)
+    write_weights(output, tensors, layout=layout, quick_gelu=loaded.config.quick_gelu)
+    lost = left_out(loaded.model, layout)
+    if lost:
+        trained = f"; training may have changed them: --layout {Layout.CLIP} keeps them" if is_checkpoint else ""
+        say(f"left out, being no part of the layout {layout}: {plural(len(lost), 'tensor')}: {listed(lost)}{trained}")
+    return f"{output}: {plural(len(tensors), 'tensor')} in the layout {layout}, of {loaded.report.summary()}"
+
+
+def _found(loaded: LoadedModel, output: Path | None) -> dict[str, JSON]:
     report, config = loaded.report, loaded.config
-    found: dict[str, JSON] = {
+    return {
         "model": config.name,
         "activation": str(config.activation),
         "source": report.source,
@@ -60,21 +84,25 @@ def command(
         "num_matched": report.matched,
         "missing": list(report.missing),
         "unexpected": list(report.unexpected),
-        "num_weights": sum(tensor.numel() for tensor in loaded.model.named_tensors().values()),
+        "num_weights": _num_weights(loaded),
         "output": None if output is None else str(output),
     }
-    if layout is not None and output is not None:
-        tensors = exported(loaded.model, Layout(layout))
-        write_weights(output, tensors, quick_gelu=config.quick_gelu)
-        say(f"{plural(len(tensors), 'tensor')} in the layout {layout}: {output}")
-    if as_json:
-        print_json(found)
-        return
-    print_pairs(config.name, [(name, _cell(value)) for name, value in found.items()])
 
 
-def _cell(value: JSON) -> str:
-    if isinstance(value, list):
-        more = f" and {len(value) - 4:,} more" if len(value) > 4 else ""
-        return ", ".join(map(str, value[:4])) + more if value else "none"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def _print(loaded: LoadedModel) -> None:
+    report, config = loaded.report, loaded.config
+    rows = [
+        ("activation", str(config.activation)),
+        ("weights", report.source),
+        ("kind", report.kind),
+        ("sha256", report.sha256),
+        ("tensors matched", f"{report.matched:,}"),
+        ("tensors missing", listed(report.missing)),
+        ("entries not used", listed(report.unexpected)),
+        ("number of weights", f"{_num_weights(loaded):,}"),
+    ]
+    print_pairs(config.name, rows)
+
+
+def _num_weights(loaded: LoadedModel) -> int:
+    return sum(tensor.numel() for tensor in loaded.model.named_tensors().values())

@@ -14,7 +14,7 @@ Device = torch.device
 
 
 def find_device(device: str) -> torch.device:
-    """The device that a name stands for; under `torchrun`, "auto" is this process's own GPU.
+    """The device that a name stands for; under `torchrun`, "auto" and "cuda" are this process's own GPU.
 
     Args:
         device: "auto" (a GPU where there is one, else the CPU), or one of torch's names: "cpu", "cuda", "cuda:1".
@@ -23,7 +23,9 @@ def find_device(device: str) -> torch.device:
         ValueError: torch knows no such name.
     """
     if device == "auto":
-        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
         return torch.device(device)
     except RuntimeError as error:
@@ -46,6 +48,11 @@ def move_to(model: AlphaClip, device: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         raise ValueError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
     return chosen
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether it was for want of memory; torch has a class of error for GPUs alone."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def peak_memory_mib(device: Device) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from encoders.config import ModelConfig
+from encoders.devices import is_out_of_memory
 from encoders.inputs import check_clips, only_frames, writable
 from encoders.model import AlphaClip, Pooling, pool
 from encoders.precision import Precision
@@ -86,7 +87,7 @@ class Encoder:
             compiled: whether to compile the vision tower, which takes a while.
 
         Raises:
-            ValueError: `batch_frames` is less than 1.
+            ValueError: `batch_frames` is less than 1, or there is no such precision or pooling.
         """
         self.device = model.logit_scale.device
         if batch_frames is None:
@@ -94,6 +95,7 @@ class Encoder:
         if batch_frames < 1:
             raise ValueError(f"batch_frames must be at least 1, got {batch_frames}")
         self.config: ModelConfig = model.config
+        precision, pooling = Precision(precision), Pooling(pooling)  # a text would match neither, in silence
         self.precision, self.pooling, self.batch_frames = precision, pooling, batch_frames
         self._pads = compiled  # one shape, so that one kernel fits
         self._batch_texts = BATCH_TEXTS
@@ -220,7 +222,7 @@ class Encoder:
             try:
                 parts.append((batch, encode(batch)))
             except RuntimeError as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 if size == 1:
                     raise MemoryError(
@@ -239,23 +241,33 @@ class Encoder:
         return torch.empty((num_rows, self.config.embed_dim), dtype=torch.float32, device=self.device)
 
 
-def cosine_to_fp32(model: AlphaClip, encoder: Encoder, frames: NDArray[np.uint8], alpha: NDArray[np.bool_]) -> float:
-    """The lowest cosine between features of frames as an encoder gives them, and as the model does in float32.
+def cosine_to_fp32(
+    model: AlphaClip,
+    encoder: Encoder,
+    frames: NDArray[np.uint8],
+    alpha: NDArray[np.bool_],
+    texts: Sequence[str] = (),
+) -> float:
+    """The lowest cosine between features of frames and texts as an encoder gives them, and as the model in float32.
 
     Args:
         model: what the encoder was made of.
         encoder: in whichever precision.
         frames: shape (num_clips, num_frames, height, width, 3), RGB.
         alpha: the masks, shape (num_clips, num_frames, height, width).
+        texts: any.
     """
-    exact = Encoder(model, batch_frames=encoder.batch_frames).encode_clips(frames, alpha).frame
-    found = encoder.encode_clips(frames, alpha).frame
-    return float(F.cosine_similarity(torch.from_numpy(exact), torch.from_numpy(found), dim=-1).min())
+    exact = Encoder(model, batch_frames=encoder.batch_frames)
+    both = zip(*(_rows(one, frames, alpha, texts) for one in (exact, encoder)), strict=True)
+    return min(float(F.cosine_similarity(true, found, dim=-1).min()) for true, found in both if len(true))
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Torch has a class of error for GPUs alone."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+def _rows(
+    encoder: Encoder, frames: NDArray[np.uint8], alpha: NDArray[np.bool_], texts: Sequence[str]
+) -> tuple[Tensor, Tensor]:
+    """Features of frames and of texts, one a row."""
+    frame = torch.from_numpy(encoder.encode_clips(frames, alpha).frame)
+    return frame.flatten(0, 1), torch.from_numpy(encoder.encode_texts(texts).text)
 
 
 def _first_line(error: Exception) -> str:

@@ -21,5 +21,9 @@ class WeightsMismatchError(WeightsError, ValueError):
     """The weights can be read, but they are not this model's: other tensors, shapes, activation or bytes."""
 
 
+class TrainMemoryError(EncoderError, MemoryError):
+    """A training step does not fit into memory. The weights are those of the step before."""
+
+
 class DivergedError(EncoderError, ArithmeticError):
     """A loss or a gradient is not finite. The weights are those of the step before."""

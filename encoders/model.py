@@ -124,11 +124,19 @@ class AlphaClip(nn.Module):
         Returns:
             Shape (num_texts, embed_dim).
         """
+        return self.project_ends(self.end_tokens(tokens))
+
+    def end_tokens(self, tokens: Tensor) -> Tensor:
+        """What the blocks make of the end token of each text: shape (num_texts, width of the tower)."""
         clip, length = self.clip, tokens.shape[1]
         x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
         x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
-        ends = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]  # the end token has the highest number
-        features: Tensor = clip.ln_final(ends) @ clip.text_projection
+        ends: Tensor = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]  # it has the highest number
+        return ends
+
+    def project_ends(self, ends: Tensor) -> Tensor:
+        """End tokens to features of unit norm: shape (num_texts, embed_dim)."""
+        features: Tensor = self.clip.ln_final(ends) @ self.clip.text_projection
         return F.normalize(features, dim=-1)
 
     @staticmethod

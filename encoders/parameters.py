@@ -46,14 +46,20 @@ def parameter_groups(model: AlphaClip, options: TrainOptions) -> list[ParameterG
     """Sort the parameters that are trained by rate and weight decay, in the order in which the model names them.
 
     Norms, biases, the class embedding and the logit scale (less than two axes) have no weight decay. Parameters that
-    are frozen are in no group.
+    are frozen, or whose rate is 0, are in no group: their gradient would only count in the norm that is clipped.
+
+    Raises:
+        ValueError: None is trained.
     """
     members: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
         place = _place(model, name)
-        if not _is_frozen(place, options):
+        rate = _rate(place, options)
+        if rate > 0 and not _is_frozen(place, options):
             decay = options.weight_decay if parameter.ndim >= 2 else 0.0
-            members.setdefault((_rate(place, options), decay), []).append((name, parameter))
+            members.setdefault((rate, decay), []).append((name, parameter))
+    if not members:
+        raise ValueError("nothing is trained: all weights are frozen, or have a rate of 0")
     return [
         ParameterGroup(tuple(name for name, _ in group), [parameter for _, parameter in group], lr, decay)
         for (lr, decay), group in members.items()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
 
 from encoders.config import ModelConfig
 from encoders.errors import WeightsMismatchError, WeightsMissingError
@@ -13,6 +17,8 @@ from encoders.torchvision_shim import import_open_clip
 from encoders.weight_fit import sibling_name
 
 open_clip = import_open_clip()
+
+_log = logging.getLogger(__name__)
 
 
 def is_tag(config: ModelConfig, pretrained: str) -> bool:
@@ -58,6 +64,11 @@ def download_weights(config: ModelConfig, tag: str) -> Path:
             f"the weights {tag!r} of {config.name} expect images normalised by mean {mean} and std {std}; only CLIP's "
             f"{IMAGE_MEAN} and {IMAGE_STD} are supported: choose another tag"
         )
+    where = description.get("hf_hub") or description.get("url") or "its file"
+    # A warning: it may take minutes, and as long to fail, so that everybody should know what is being waited for.
+    level = logging.INFO if is_cached(description) else logging.WARNING
+    what = "checking" if level == logging.INFO else "downloading"
+    _log.log(level, "%s the weights %r of %s: %s", what, tag, config.name, where)
     try:
         return Path(open_clip.download_pretrained(description))
     except (OSError, RuntimeError) as error:
@@ -65,3 +76,14 @@ def download_weights(config: ModelConfig, tag: str) -> Path:
             f"could not download the weights {tag!r} of {config.name}: {error}. Where there is no network, "
             "download them elsewhere and give the file as --pretrained"
         ) from error
+
+
+def is_cached(description: Mapping[str, object]) -> bool:
+    """Whether a tag's weights are on this machine, under one of the names that open_clip asks its hub for."""
+    hub, url = str(description.get("hf_hub") or ""), str(description.get("url") or "")
+    if not hub:
+        return "file" in description or (Path.home() / ".cache/clip" / Path(url).name).is_file()
+    repository, _, name = hub.rpartition("/")
+    name = name or "open_clip_pytorch_model.bin"
+    names = (name, "open_clip_model.safetensors", Path(name).with_suffix(".safetensors").name)
+    return any(isinstance(try_to_load_from_cache(repository, one), str) for one in names)

@@ -73,7 +73,9 @@ def _length(part: slice) -> int:
 
 @contextmanager
 def joined_ranks(device: torch.device) -> Iterator[Ranks]:
-    """Join the processes that `torchrun` started with this one, if it did; they talk through NCCL on GPUs, else gloo.
+    """Join the processes that `torchrun` started with this one, if it did.
+
+    Tensors on GPUs go through NCCL, which wants each process to stand at its own; all else goes through gloo.
 
     Raises:
         RuntimeError: the others cannot be reached.
@@ -81,7 +83,11 @@ def joined_ranks(device: torch.device) -> Iterator[Ranks]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=_PATIENCE, device_id=device)
+    else:
+        dist.init_process_group("gloo", timeout=_PATIENCE)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
     finally:

@@ -60,7 +60,7 @@ class Towers:
         Returns:
             float32, shape (num_texts, embed_dim).
         """
-        return F.normalize(self._inner.encode_texts(tokens).float(), dim=-1)
+        return self._model.project_ends(self._inner.end_tokens(tokens).float())
 
     def attention(self, frames: Tensor, masks: Tensor) -> Tensor:
         """How much [CLS] attends to each patch in the last block, on average over its heads.

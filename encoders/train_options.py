@@ -11,6 +11,9 @@ from encoders.model import Pooling
 from encoders.precision import Precision
 from encoders.tables import read_table
 
+MAX_EPOCHS = 10_000
+"""All batches are drawn before training begins."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
@@ -55,28 +58,29 @@ class TrainOptions:
     """Of frames into videos: mean (FDA-CLIP), or unit-mean (CLIP4Clip: of frames at unit norm)."""
 
     def __post_init__(self) -> None:
+        not_negative, finite = "0 or more", math.inf
         limits = {
-            "epochs": self.epochs >= 1,
-            "batch_size": self.batch_size >= 2,
-            "lr": 0 <= self.lr < math.inf,
-            "text_lr": self.text_lr is None or 0 <= self.text_lr < math.inf,
-            "alpha_lr": 0 <= self.alpha_lr < math.inf,
-            "layer_decay": 0 < self.layer_decay <= 1,
-            "freeze_layers": self.freeze_layers >= -1,
-            "weight_decay": 0 <= self.weight_decay < math.inf,
-            "beta1": 0 <= self.beta1 < 1,
-            "beta2": 0 <= self.beta2 < 1,
-            "eps": 0 < self.eps < math.inf,
-            "warmup": 0 <= self.warmup <= 1,
-            "grad_clip": 0 < self.grad_clip < math.inf,
-            "label_smoothing": 0 <= self.label_smoothing < 1,
-            "accumulate": 1 <= self.accumulate <= self.batch_size,
-            "precision": self.precision in ("auto", *Precision),
-            "pooling": self.pooling in tuple(Pooling),
+            "epochs": (1 <= self.epochs <= MAX_EPOCHS, f"within 1..{MAX_EPOCHS:,}"),
+            "batch_size": (self.batch_size >= 2, "2 or more"),
+            "lr": (0 <= self.lr < finite, not_negative),
+            "text_lr": (self.text_lr is None or 0 <= self.text_lr < finite, not_negative),
+            "alpha_lr": (0 <= self.alpha_lr < finite, not_negative),
+            "layer_decay": (0 < self.layer_decay <= 1, "above 0 and at most 1"),
+            "freeze_layers": (self.freeze_layers >= -1, "-1 or more"),
+            "weight_decay": (0 <= self.weight_decay < finite, not_negative),
+            "beta1": (0 <= self.beta1 < 1, "0 or more and below 1"),
+            "beta2": (0 <= self.beta2 < 1, "0 or more and below 1"),
+            "eps": (0 < self.eps < finite, "above 0"),
+            "warmup": (0 <= self.warmup <= 1, "within 0..1"),
+            "grad_clip": (0 < self.grad_clip < finite, "above 0"),
+            "label_smoothing": (0 <= self.label_smoothing < 1, "0 or more and below 1"),
+            "accumulate": (1 <= self.accumulate <= self.batch_size, f"within 1..{self.batch_size} (batch_size)"),
+            "precision": (self.precision in ("auto", *Precision), "auto, fp32 or bf16"),
+            "pooling": (self.pooling in tuple(Pooling), " or ".join(Pooling)),
         }
-        for name, holds in limits.items():
+        for name, (holds, limit) in limits.items():
             if not holds:
-                raise ValueError(f"{name} is out of range, got {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be {limit}, got {getattr(self, name)!r}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object], where: str = "the training options") -> Self:

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from encoders.errors import DivergedError
+from encoders.devices import is_out_of_memory
+from encoders.errors import DivergedError, TrainMemoryError
 from encoders.inputs import check_clips, only_frames, vision_inputs
 from encoders.losses import symmetric_cross_entropy
 from encoders.model import AlphaClip, Pooling, pool
@@ -119,11 +120,21 @@ class Trainer:
         Raises:
             ValueError: clips, masks and texts that do not fit together or do not fit the model, or a step too many.
             DivergedError: the loss or its gradient is not finite; the weights are as before the step.
+            TrainMemoryError: it does not fit into memory; likewise.
         """
         there = self._check(batch)
         self._model.train()
         self._gradient.zero_()
-        loss = self._backward(batch, there, len(batch.texts) if batch_size is None else batch_size)
+        try:
+            loss = self._backward(batch, there, len(batch.texts) if batch_size is None else batch_size)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainMemoryError(
+                f"a step of {len(batch.texts)} pairs does not fit into the memory of {self._device}: take it in more "
+                f"parts (--set accumulate={2 * self._options.accumulate}, the same gradient), compute activations "
+                "twice (--set grad_checkpointing=true), or take a smaller batch_size"
+            ) from error
         self._require_finite("loss", loss)
         self._ranks.add_up(self._gradient)
         grad_norm = self._gradient.norm().item()

@@ -18,7 +18,6 @@ def save_state(path: Path, trainer: Trainer, note: str) -> None:
     """Write a trainer's state and a note of the caller to one file, which is there whole or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trainer.state().items()}
     with replacing(path) as temporary:
-        temporary.touch()  # with the user's own permissions: safetensors would let nobody else read it
         safetensors.torch.save_file(tensors, temporary, metadata={_NOTE: note})
 
 
@@ -34,6 +33,7 @@ def load_state(path: Path, trainer: Trainer) -> str:
         trainer.load_state(safetensors.torch.load_file(path, device="cpu"))
     except (safetensors.SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise WeightsFormatError(
-            f"{path} is damaged, so training cannot go on from it ({error}): --overwrite trains anew"
+            f"{path} is damaged, so training cannot go on from it ({error}). The best weights so far, beside it, are "
+            "not concerned: copy them if you want them, and train anew with --overwrite"
         ) from error
     return note

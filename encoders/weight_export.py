@@ -52,22 +52,42 @@ def _plain_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return plain
 
 
-def write_weights(path: Path, tensors: Mapping[str, Tensor], *, quick_gelu: bool) -> None:
+def left_out(model: AlphaClip, layout: Layout) -> tuple[str, ...]:
+    """Names of the tensors that a layout has no place for: in Alpha-CLIP's, the text tower and the logit scale."""
+    if layout is Layout.CLIP:
+        return ()  # the alpha convolution has joined the positions
+    return tuple(name for name in model.named_tensors() if not name.startswith("visual."))
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], *, layout: Layout, quick_gelu: bool) -> None:
     """Write a state dict: .safetensors, which say their activation, else what `torch.load` reads.
 
     The file is there whole or not at all.
 
+    Args:
+        path: the file; its suffix says which of the two.
+        tensors: what `exported` gave.
+        layout: that it gave them in.
+        quick_gelu: whether the model runs with QuickGELU.
+
     Raises:
+        ValueError: Alpha-CLIP's layout without QuickGELU, in a file that cannot say so.
         FileExistsError: there is something at `path`.
         FileNotFoundError: there is no folder for it.
     """
+    is_safetensors = path.suffix == ".safetensors"
+    if layout is Layout.ALPHA_CLIP and not quick_gelu and not is_safetensors:
+        raise ValueError(
+            f"{path.name} cannot say that the model runs without QuickGELU, and readers of Alpha-CLIP's layout take "
+            "QuickGELU for granted: their features would be wrong. Write .safetensors, which say it "
+            f"(--alpha-checkpoint reads them, Alpha-CLIP's own code does not), or both towers by --layout {Layout.CLIP}"
+        )
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to: make it first")
     if path.exists():
         raise FileExistsError(f"{path} is there already: give another name, or remove it first")
     with replacing(path) as temporary:
-        if path.suffix == ".safetensors":
-            temporary.touch()  # with the user's own permissions: safetensors would let nobody else read it
+        if is_safetensors:
             header = {QUICK_GELU_KEY: json.dumps(quick_gelu)}
             safetensors.torch.save_file(dict(tensors), temporary, metadata=header)
         else:

@@ -45,7 +45,7 @@ class WeightsKind(StrEnum):
 
     @property
     def needs_quick_gelu(self) -> bool:
-        """Whether all weights of this kind were trained with QuickGELU."""
+        """Whether weights of this kind were trained with QuickGELU, unless the file itself says otherwise."""
         return self in (WeightsKind.OPENAI, WeightsKind.ALPHA_CLIP)
 
 
@@ -94,17 +94,28 @@ def read_weights_file(path: Path) -> WeightsFile:
         found = ", ".join(sorted(others)[:5]) or "nothing"
         raise WeightsFormatError(f"{path} is not a state dict: it holds {found} where named tensors are expected")
     kind, renamed = _recognise(tensors, is_openai=is_archive or bool(ignored), path=path)
-    quick_gelu = True if kind.needs_quick_gelu else _declared_quick_gelu(path)
-    return WeightsFile(path, kind, sha256_of(path), renamed, ignored, quick_gelu)
+    return WeightsFile(path, kind, sha256_of(path), renamed, ignored, _quick_gelu(path, kind))
 
 
-def _declared_quick_gelu(path: Path) -> bool | None:
-    """What our own safetensors files say of their activation, or the configuration that open_clip puts beside its."""
-    if path.suffix == ".safetensors":
-        with safetensors.safe_open(path, framework="pt") as file:
-            declared: str | None = (file.metadata() or {}).get(QUICK_GELU_KEY)
-        if declared in ("true", "false"):
-            return declared == "true"
+def _quick_gelu(path: Path, kind: WeightsKind) -> bool | None:
+    """What a file says itself comes first, then whose it is, then what lies beside it."""
+    declared = _quick_gelu_in_header(path)
+    if declared is not None:
+        return declared
+    return True if kind.needs_quick_gelu else _quick_gelu_beside(path)
+
+
+def _quick_gelu_in_header(path: Path) -> bool | None:
+    """What our own safetensors files say of their activation."""
+    if not _is_safetensors(path):
+        return None
+    with safetensors.safe_open(path, framework="pt") as file:
+        declared: str | None = (file.metadata() or {}).get(QUICK_GELU_KEY)
+    return declared == "true" if declared in ("true", "false") else None
+
+
+def _quick_gelu_beside(path: Path) -> bool | None:
+    """What the configuration says that open_clip puts beside its weights."""
     try:
         beside = json.loads((path.parent / OPEN_CLIP_CONFIG).read_text(encoding="utf-8"))
         quick_gelu: object = beside["model_cfg"].get("quick_gelu", False)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from encoders.config import Activation, ModelConfig, supported_models
-from encoders.errors import WeightsMismatchError
+from encoders.errors import WeightsFormatError, WeightsMismatchError
 from encoders.model import ALPHA_WEIGHT
 from encoders.weight_files import WeightsFile
 
+FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+"""What weights may be stored as. Others (8 bits, packed) mean nothing without scales that no layout here has."""
 _NUM_LISTED = 5
 
 
@@ -63,7 +66,9 @@ def sibling_name(config: ModelConfig) -> str | None:
 
 
 def check_fit(config: ModelConfig, file: WeightsFile, targets: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Check that a file gives all tensors of the model (of its vision tower, for a file without text) in their shapes.
+    """Check that a file gives all tensors of the model (of its vision tower, for a file without text).
+
+    They must have the model's shapes, and be floats of 16 bits or more where the model has floats.
 
     Args:
         config: the model's.
@@ -82,12 +87,47 @@ def check_fit(config: ModelConfig, file: WeightsFile, targets: Mapping[str, Tens
         *_listed("missing", lacking - {ALPHA_WEIGHT}),
         *_listed("unexpected", set(file.tensors) - wanted),
         *_listed("of another shape", _other_shapes(file.tensors, targets)),
+        *_listed("not floating point of 16 bits or more", _no_floats(file.tensors, targets)),
     ]
     if problems:
         raise WeightsMismatchError(
             f"{file.path} ({file.kind.value}) does not fit {config.name}: {'; '.join(problems)}.{_advice(config, file)}"
         )
     return tuple(lacking)
+
+
+def check_finite(file: WeightsFile, targets: Mapping[str, Tensor]) -> None:
+    """Check what a file has put into a model: one NaN makes all features NaN.
+
+    Args:
+        file: the weights.
+        targets: the model's tensors by name, filled in: what is too large for float32 is infinite there.
+
+    Raises:
+        WeightsFormatError: NaN or infinity is among them; it says in which tensors, and how many.
+    """
+    bad = [name for name in file.tensors if not _is_finite(targets[name])]
+    if bad:
+        counts = {name: int((~torch.isfinite(targets[name])).sum()) for name in bad[:_NUM_LISTED]}
+        found = ", ".join(f"{count:,} of {targets[name].numel():,} in {name}" for name, count in counts.items())
+        more = f", and more in {len(bad) - len(counts):,} other tensors" if len(bad) > len(counts) else ""
+        raise WeightsFormatError(
+            f"{file.path} holds NaN or infinite values: {found}{more}. Training diverged before it was saved, or the "
+            "file is damaged: take an earlier one, or get it again"
+        )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # A sum is finite only if all in it is, and takes a tenth of the time; finite numbers may still add up to infinity.
+    return bool(tensor.sum().isfinite()) or bool(torch.isfinite(tensor).all())
+
+
+def _no_floats(tensors: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> list[str]:
+    return [
+        f"{name} is {str(tensor.dtype).removeprefix('torch.')}"
+        for name, tensor in tensors.items()
+        if name in targets and targets[name].is_floating_point() and tensor.dtype not in FLOATS
+    ]
 
 
 def _other_shapes(tensors: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> list[str]:
@@ -110,7 +150,7 @@ def _advice(config: ModelConfig, file: WeightsFile) -> str:
     fitting = [
         model.name
         for model in supported_models()
-        if (model.quick_gelu or not file.kind.needs_quick_gelu) and _has_sizes(file, model)
+        if file.quick_gelu in (None, model.quick_gelu) and _has_sizes(file, model)
     ]
     if not fitting or config.name in fitting:
         return ""

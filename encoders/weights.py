@@ -20,7 +20,7 @@ from encoders.pretrained import download_weights, is_tag, unknown_pretrained
 from encoders.replacing import replacing
 from encoders.tables import JSON, as_table, check_keys
 from encoders.weight_files import QUICK_GELU_KEY, WeightsFile, read_weights_file, sha256_of
-from encoders.weight_fit import check_activation, check_fit
+from encoders.weight_fit import check_activation, check_finite, check_fit
 
 FORMAT_VERSION = 1
 """Of a checkpoint's `config.json`."""
@@ -113,8 +113,8 @@ def load_model(
     Raises:
         ValueError: an unknown model or tag, or an architecture that is not supported.
         WeightsMissingError: there is no such file, or a tag's weights cannot be downloaded.
-        WeightsFormatError: a file cannot be read, or its place is the other argument.
-        WeightsMismatchError: a file is not this model's; tensors, shapes and activation must all agree.
+        WeightsFormatError: a file cannot be read, holds NaN or infinity, or its place is the other argument.
+        WeightsMismatchError: a file is not this model's; tensors, shapes, types and activation must all agree.
     """
     config = ModelConfig.from_name_or_file(model)
     if pretrained == "none":
@@ -192,6 +192,7 @@ def _fill(clip: AlphaClip, file: WeightsFile) -> tuple[str, ...]:
     missing = check_fit(clip.config, file, targets)
     for name, tensor in file.tensors.items():
         targets[name].copy_(tensor)
+    check_finite(file, targets)
     for name in missing:
         targets[name].zero_()
     return missing
@@ -228,7 +229,6 @@ def save_checkpoint(folder: Path, model: AlphaClip, config: ModelConfig, metadat
     # One key: safetensors writes several in random order, and equal weights must give equal bytes.
     header = {QUICK_GELU_KEY: json.dumps(config.quick_gelu)}
     with replacing(folder / WEIGHTS_FILE) as temporary:
-        temporary.touch()  # with the user's own permissions: safetensors would let nobody else read it
         safetensors.torch.save_file(tensors, temporary, metadata=header)
         digest = sha256_of(temporary)
     description = {
@@ -251,7 +251,7 @@ class _Description:
     metadata: Mapping[str, JSON]
 
 
-def load_checkpoint(folder: Path) -> LoadedModel:
+def load_checkpoint(folder: Path | str) -> LoadedModel:
     """Read what `save_checkpoint` wrote, and verify it.
 
     Raises:
@@ -259,6 +259,7 @@ def load_checkpoint(folder: Path) -> LoadedModel:
         WeightsFormatError: a configuration that cannot be read, or of a newer version.
         WeightsMismatchError: the weights are not those that the configuration was written for.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise WeightsMissingError(f"there is no checkpoint at {folder}: no such folder")
     for name in (CONFIG_FILE, WEIGHTS_FILE):

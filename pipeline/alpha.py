@@ -9,6 +9,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.randomness import Stream, generator
 from store.clips import ClipBatch, ClipReader
 
 
@@ -39,10 +40,10 @@ class AlphaClips:
         """Choose the source; `seed` decides what is drawn at random.
 
         Raises:
-            ValueError: Masks are to be shuffled among fewer than two clips.
+            ValueError: Masks are to be shuffled among fewer than two clips, or there is no such source.
         """
         self._reader = reader
-        self._source = source
+        self._source = source = AlphaSource(source)  # a text would be taken for none of them, in silence
         self._seed = seed
         self._mask_rows: dict[int, int] = {}
         if source is AlphaSource.SHUFFLED:
@@ -63,23 +64,25 @@ class AlphaClips:
                 givers = [self._mask_rows[row] for row in rows]
                 return replace(clips, masks=_repeated(self._reader.read_masks(givers), self._reader.is_frame(givers)))
             case AlphaSource.RANDOM_AREA:
-                masks = [random_areas(one, [self._seed, row]) for one, row in zip(clips.masks, rows, strict=True)]
+                masks = [
+                    random_areas(one, generator(Stream.AREA, self._seed, row))
+                    for one, row in zip(clips.masks, rows, strict=True)
+                ]
                 return replace(clips, masks=np.stack(masks) if masks else clips.masks)
             case AlphaSource.ONES | AlphaSource.ZEROS:
                 return replace(clips, masks=np.full_like(clips.masks, self._source is AlphaSource.ONES))
 
 
-def random_areas(masks: NDArray[np.bool_], seed: Sequence[int]) -> NDArray[np.bool_]:
+def random_areas(masks: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
     """For each mask, a rectangle of its area as nearly as whole pixels allow, of random shape and in a random place.
 
     Args:
         masks: Shape (num_frames, height, width).
-        seed: Of what is drawn.
+        rng: Draws shapes and places.
 
     Returns:
         Shape (num_frames, height, width).
     """
-    rng = np.random.default_rng(seed)
     areas = np.zeros_like(masks)
     _, height, width = masks.shape
     for mask, area in zip(masks, areas, strict=True):
@@ -117,5 +120,5 @@ def shuffled_rows(rows: Sequence[int], seed: int) -> dict[int, int]:
     """
     if len(rows) < 2:
         raise ValueError(f"masks cannot be shuffled among {len(rows)} clips: it takes two")
-    cycle = [rows[index] for index in np.random.default_rng(seed).permutation(len(rows))]
+    cycle = [rows[index] for index in generator(Stream.SHUFFLE, seed).permutation(len(rows))]
     return dict(zip(cycle, [*cycle[1:], cycle[0]], strict=True))

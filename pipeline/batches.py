@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.randomness import Stream, generator
+
 MIN_BATCH = 2
 """A contrastive loss over fewer pairs is zero."""
 
@@ -35,17 +37,17 @@ class BatchOptions:
 
     def __post_init__(self) -> None:
         limits = {
-            "captions": self.captions in ("one", "all"),
-            "same_video": self.same_video in ("apart", "together"),
-            "alpha_ones": 0 <= self.alpha_ones <= 1,
-            "mask_dropout": 0 <= self.mask_dropout <= 1,
-            "mask_jitter": 0 <= self.mask_jitter < 1024,
-            "frame_jitter": 0 <= self.frame_jitter < 1024,
-            "flip": 0 <= self.flip <= 1,
+            "captions": (self.captions in ("one", "all"), "one or all"),
+            "same_video": (self.same_video in ("apart", "together"), "apart or together"),
+            "alpha_ones": (0 <= self.alpha_ones <= 1, "within 0..1"),
+            "mask_dropout": (0 <= self.mask_dropout <= 1, "within 0..1"),
+            "mask_jitter": (0 <= self.mask_jitter < 1024, "within 0..1023"),
+            "frame_jitter": (0 <= self.frame_jitter < 1024, "within 0..1023"),
+            "flip": (0 <= self.flip <= 1, "within 0..1"),
         }
-        for name, holds in limits.items():
+        for name, (holds, limit) in limits.items():
             if not holds:
-                raise ValueError(f"{name} is out of range, got {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be {limit}, got {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,6 @@ def hold_out(rows: Sequence[int], share: float, seed: int) -> tuple[list[int], l
     if not 0 < share < 1:
         raise ValueError(f"the share held out must lie between 0 and 1, got {share}")
     num_held_out = max(1, round(len(rows) * share))
-    order = np.random.default_rng(seed).permutation(len(rows))
+    order = generator(Stream.HOLD_OUT, seed).permutation(len(rows))
     held_out = {rows[index] for index in order[:num_held_out]}
     return [row for row in rows if row not in held_out], sorted(held_out)

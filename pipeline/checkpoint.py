@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
-from encoders.replacing import replacing
+from encoders.replacing import PARTIAL, replacing
 from encoders.training import Trainer
 from encoders.training_state import load_state, save_state
 from encoders.weights import CONFIG_FILE, WEIGHTS_FILE, load_checkpoint
@@ -34,8 +34,10 @@ HISTORY_FILE = "history.json"
 LOCK_FILE = ".lock"
 
 _FILES = (RUN_FILE, STATE_FILE, LOG_FILE, CONFIG_FILE, WEIGHTS_FILE, HISTORY_FILE)
-_OURS = (*_FILES, TENSORBOARD_FOLDER, LOCK_FILE, *(f".{name}.tmp" for name in _FILES))
+_OURS = (*_FILES, TENSORBOARD_FOLDER, LOCK_FILE, *(PARTIAL.format(name) for name in _FILES))
 """Every name that training may leave in the folder, also when it is killed."""
+_NOT_COMPARED = ("software", "machine")
+"""What is kept of a run, and does not tell it from another."""
 
 
 class CheckpointMismatchError(ValueError):
@@ -69,8 +71,12 @@ class Progress:
     """Those that have ended."""
     losses: list[float] = field(default_factory=list)
     """Of the steps of the epoch that goes on."""
+    sizes: list[int] = field(default_factory=list)
+    """Pairs in each of these steps."""
     recent: list[float] = field(default_factory=list)
     """The last losses."""
+    guesses: list[float] = field(default_factory=list)
+    """What guessing would have had in their place."""
     lowest_mean: float | None = None
     """The lowest mean of so many losses in a row, so far."""
 
@@ -102,6 +108,10 @@ def locked(folder: Path) -> Iterator[None]:
             raise CheckpointBusyError(
                 f"another `fda finetune` is writing {folder}: wait for it, or give another folder"
             ) from error
+        for name in _FILES:  # what a run that was killed has left
+            shutil.rmtree(folder / PARTIAL.format(name), ignore_errors=True)
+        if has_ended(folder):
+            (folder / STATE_FILE).unlink(missing_ok=True)
         yield
 
 
@@ -116,8 +126,10 @@ def is_finished(folder: Path, identity: Mapping[str, JSON]) -> bool:
     there = _identity_there(folder)
     if there is None:
         return False
-    found = differences(_without_software(there), _without_software(identity), where="there")
+    found = differences(_compared(there), _compared(identity), where="there")
     if found:
+        if not any((folder / name).is_file() for name in (STATE_FILE, WEIGHTS_FILE, HISTORY_FILE)):
+            return False  # it has ended before it has made anything
         raise CheckpointMismatchError(
             f"{folder} was trained otherwise: {found}. Give another folder, or --overwrite to train anew"
         )
@@ -140,8 +152,8 @@ def remove_checkpoint(folder: Path) -> None:
     """
     _check_ours(folder)
     for name in reversed(_OURS):  # what says whose it is goes last
-        if name == TENSORBOARD_FOLDER:
-            shutil.rmtree(folder / name, ignore_errors=True)
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
         elif name != LOCK_FILE:
             (folder / name).unlink(missing_ok=True)
 
@@ -205,5 +217,15 @@ def _identity_there(folder: Path) -> Mapping[str, JSON] | None:
     return identity
 
 
-def _without_software(identity: Mapping[str, JSON]) -> dict[str, JSON]:
-    return {key: value for key, value in identity.items() if key != "software"}
+def moved(folder: Path, identity: Mapping[str, JSON]) -> str:
+    """How what does not tell runs apart differs from what a run in a folder was begun with; an empty text if nothing.
+
+    The weights that come of it may then differ from those of a run that was never interrupted.
+    """
+    there = _identity_there(folder) or identity
+    before, now = ({key: one.get(key) for key in _NOT_COMPARED} for one in (there, identity))
+    return differences(before, now, where="there")
+
+
+def _compared(identity: Mapping[str, JSON]) -> dict[str, JSON]:
+    return {key: value for key, value in identity.items() if key not in _NOT_COMPARED}

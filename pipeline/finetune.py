@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -12,21 +13,24 @@ from pathlib import Path
 import numpy as np
 
 from encoders.encoding import Encoder
-from encoders.errors import DivergedError
+from encoders.errors import DivergedError, WeightsMismatchError
 from encoders.model import Pooling
 from encoders.ranks import ALONE, Ranks
-from encoders.training import StepResult, TrainBatch, Trainer
+from encoders.training import StepResult, TrainBatch, Trainer, train_precision
 from encoders.weights import LoadedModel, save_checkpoint
+from pipeline.alpha import AlphaSource
 from pipeline.augment import augment
 from pipeline.batches import Batch, draw_epoch
 from pipeline.checkpoint import FinetuneResult, Progress, end_run, read_state, write_run, write_state
 from pipeline.events import EpochDone, Listener, RunPlanned, StepDone, ignore_events
+from pipeline.randomness import Stream, generator
 from pipeline.read_ahead import read_ahead
 from pipeline.software import MODEL_SOFTWARE, software_versions
 from pipeline.training_data import FinetuneOptions, Half, training_halves, validation_r1
 from pipeline.training_log import TrainingLog
 from store.arrays import JSON
 from store.clips import clips_identity
+from store.commits import FRAMES_STAGE, commit_name, file_digest, masks_stage
 from store.store import Store
 
 SAVE_SECONDS = 600.0
@@ -78,20 +82,22 @@ def finetune(
     train, val, validation = training_halves(store, options)
     epochs = [
         draw_epoch(
-            train.captions, options.train.batch_size, options.batches, np.random.default_rng([options.seed, epoch])
+            train.captions, options.train.batch_size, options.batches, generator(Stream.EPOCH, options.seed, epoch)
         )
         for epoch in range(options.train.epochs)
     ]
     num_steps = sum(map(len, epochs))
-    identity = checkpoint_identity(store, loaded, options)
+    identity = checkpoint_identity(store, loaded, options, ranks)
     if ranks.is_first:
         folder.mkdir(parents=True, exist_ok=True)
         videos = sorted(val.clips.video_ids[row] for row in val.captions)
         write_run(folder, identity, {"from": validation, "video_ids": videos})
     trainer = Trainer(loaded.model, options.train, num_steps, ranks)
     progress = read_state(folder, trainer)
+    _require_agreement(ranks, loaded, trainer)
     listener(RunPlanned("steps", num_steps, trainer.num_done))
-    run = _Run(trainer, loaded, folder, options, progress, identity, ranks, listener, save_seconds)
+    val_split = options.val_split if options.val_split in store.manifest.splits else None
+    run = _Run(trainer, loaded, folder, options, val_split, progress, identity, ranks, listener, save_seconds)
     if not ranks.is_first:
         run.train(train, val, epochs, None)
     else:
@@ -103,10 +109,14 @@ def finetune(
     return result
 
 
-def checkpoint_identity(store: Store, loaded: LoadedModel, options: FinetuneOptions) -> dict[str, JSON]:
+def checkpoint_identity(
+    store: Store, loaded: LoadedModel, options: FinetuneOptions, ranks: Ranks = ALONE
+) -> dict[str, JSON]:
     """What made a checkpoint: with the same, training again gives the same weights on the same kind of machine."""
+    device = loaded.model.logit_scale.device
     return {
         **clips_identity(store, options.train_split, options.mask_name),
+        "clips_sha256": _clips_digest(store, options),
         "dataset": store.manifest.dataset["digest"],
         "start": {
             "model": loaded.config.name,
@@ -115,7 +125,35 @@ def checkpoint_identity(store: Store, loaded: LoadedModel, options: FinetuneOpti
         },
         "options": json.loads(json.dumps(asdict(options))),
         "software": dict(software_versions(MODEL_SOFTWARE)),
+        "machine": {
+            "device": device.type,
+            "precision": str(train_precision(options.train, device)),
+            "num_processes": ranks.world_size,
+        },
     }
+
+
+def _clips_digest(store: Store, options: FinetuneOptions) -> str:
+    """Of the records of all frames and masks that are trained and validated on: one clip more is another training."""
+    stages = FRAMES_STAGE, masks_stage(options.mask_name)
+    splits = [split for split in (options.train_split, options.val_split) if split in store.manifest.splits]
+    digests = [
+        file_digest(store.folder, commit_name(shard, stage))
+        for split in splits
+        for shard in store.shards(split)
+        for stage in stages
+    ]
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+
+
+def _require_agreement(ranks: Ranks, loaded: LoadedModel, trainer: Trainer) -> None:
+    """Check that all processes begin with the same weights, at the same step."""
+    places = ranks.collect((loaded.report.sha256, trainer.num_done))
+    if len(set(places)) > 1:
+        raise WeightsMismatchError(
+            f"the processes do not begin at the same place (weights, steps done): {sorted(set(places))}. All of them "
+            "must see the same weights and the same CHECKPOINT folder"
+        )
 
 
 @dataclass
@@ -126,6 +164,8 @@ class _Run:
     loaded: LoadedModel
     folder: Path
     options: FinetuneOptions
+    val_split: str | None
+    """None: a part of the training videos is held out."""
     progress: Progress
     identity: Mapping[str, JSON]
     ranks: Ranks
@@ -144,7 +184,7 @@ class _Run:
                 log.step(step.number, _scalars(result, len(step.batch) / seconds), epoch=step.epoch)
             self.listener(StepDone(step.epoch, result.loss, result.lr, len(step.batch)))
             if step.number in ends:
-                self._end_epoch(step, val, len(epochs), log)
+                self._end_epoch(step, train, val, len(epochs), log)
             elif time.monotonic() - saved_at < self.save_seconds:
                 continue
             if self.ranks.is_first:
@@ -157,8 +197,10 @@ class _Run:
         rows, numbers = step.batch.rows[mine].tolist(), step.batch.captions[mine].tolist()
         clips = train.clips.read(rows)
         places = range(mine.start, mine.stop)
-        rngs = [np.random.default_rng([self.options.seed, step.epoch, step.number, place]) for place in places]
+        rngs = [generator(Stream.AUGMENTATION, self.options.seed, step.epoch, step.number, place) for place in places]
         augment(clips, self.options.batches, rngs, self.loaded.config.patch_size)
+        if self.options.alpha in (AlphaSource.ONES, AlphaSource.ZEROS):  # a control stays what it is
+            clips.masks[:] = self.options.alpha is AlphaSource.ONES
         texts = [train.captions[row][number] for row, number in zip(rows, numbers, strict=True)]
         labels = step.batch.rows if self.options.batches.same_video == "together" else None
         return TrainBatch(clips.frames, clips.masks, texts, clips.is_frame, labels)
@@ -167,23 +209,28 @@ class _Run:
         """Take a step, or stop where training has come off the rails."""
         try:
             result = self.trainer.step(batch, len(step.batch))
-            self._watch(result.loss)
+            self._watch(result.loss, math.log(len(step.batch)))
         except DivergedError as error:
-            ids = [train.clips.video_ids[row] for row in step.batch.rows.tolist()]
-            if log is not None:
-                log.step(step.number, {}, epoch=step.epoch, diverged=str(error), video_ids=ids)
-            more = f" and {len(ids) - IDS_SHOWN} more, all of them in log.jsonl" if len(ids) > IDS_SHOWN else ""
-            raise DivergedError(f"{error}. The batch's videos: {', '.join(ids[:IDS_SHOWN])}{more}") from error
+            raise self._diverged(str(error), step, train, log) from error
         self.progress.losses.append(result.loss)
+        self.progress.sizes.append(len(step.batch))
         return result
 
-    def _watch(self, loss: float) -> None:
+    def _diverged(self, what: str, step: _Step, train: Half, log: TrainingLog | None) -> DivergedError:
+        ids = [train.clips.video_ids[row] for row in step.batch.rows.tolist()]
+        if log is not None:
+            log.step(step.number, {}, epoch=step.epoch, diverged=what, video_ids=ids)
+        more = f" and {len(ids) - IDS_SHOWN} more, all of them in log.jsonl" if len(ids) > IDS_SHOWN else ""
+        return DivergedError(f"{what}. The batch's videos: {', '.join(ids[:IDS_SHOWN])}{more}")
+
+    def _watch(self, loss: float, guess: float) -> None:
         """Stop where the mean of the last losses is twice the lowest that there was, and no better than a guess."""
         progress = self.progress
         progress.recent = [*progress.recent, loss][-RECENT_STEPS:]
+        progress.guesses = [*progress.guesses, guess][-RECENT_STEPS:]
         if len(progress.recent) < RECENT_STEPS:
             return
-        mean, guess = sum(progress.recent) / RECENT_STEPS, math.log(self.options.train.batch_size)
+        mean, guess = (sum(values) / RECENT_STEPS for values in (progress.recent, progress.guesses))
         lowest = mean if progress.lowest_mean is None else min(mean, progress.lowest_mean)
         progress.lowest_mean = lowest
         if mean > max(2 * lowest, 0.95 * guess):
@@ -193,17 +240,20 @@ class _Run:
                 f"({self.options.train.alpha_lr})"
             )
 
-    def _end_epoch(self, step: _Step, val: Half, num_epochs: int, log: TrainingLog | None) -> None:
+    def _end_epoch(self, step: _Step, train: Half, val: Half, num_epochs: int, log: TrainingLog | None) -> None:
         progress = self.progress
-        mean_loss = float(np.mean(progress.losses))
+        mean_loss = float(np.average(progress.losses, weights=progress.sizes))
         encoder = Encoder(
             self.loaded.model, precision=self.trainer.precision, pooling=Pooling(self.options.train.pooling)
         )
-        r1 = validation_r1(encoder, val, self.ranks)
+        try:
+            r1 = validation_r1(encoder, val, self.ranks)
+        except ArithmeticError as error:
+            raise self._diverged(f"after step {step.number}, {error}", step, train, log) from error
         is_best = r1 > max((earlier.validation_r1 for earlier in progress.epochs), default=-1.0)
         done = EpochDone(step.epoch, num_epochs, mean_loss, r1, is_best)
         progress.epochs.append(done)
-        progress.losses = []
+        progress.losses, progress.sizes = [], []
         if is_best and self.ranks.is_first:
             metadata: dict[str, JSON] = {
                 "identity": self.identity,
@@ -211,6 +261,8 @@ class _Run:
                 "validation_r1": r1,
                 "pooling": self.options.train.pooling,
                 "chosen_on_test": self.options.chosen_on_test,
+                "train_split": self.options.train_split,
+                "val_split": self.val_split,
             }
             save_checkpoint(self.folder, self.loaded.model, self.loaded.config, metadata)
         if log is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from encoders.tables import as_table, check_keys, read_table
 from encoders.train_options import TrainOptions
+from pipeline.alpha import AlphaSource
 from pipeline.batches import BatchOptions
 
 
@@ -79,6 +80,8 @@ def load_preset(name_or_path: str) -> Preset:
         raise ValueError(f"{path} is not a TOML file: {error}") from error
     check_keys(tables, {"model", "finetune", "batches", "preprocess"}, {"model", "finetune"}, str(path))
     table = read_table(_ModelTable, tables["model"], f"[model] of {path}")
+    if table.alpha not in tuple(AlphaSource):
+        raise ValueError(f"alpha in [model] of {path} must be one of {', '.join(AlphaSource)}, got {table.alpha!r}")
     return Preset(
         model=_beside(path, table.model),
         pretrained=_beside(path, table.pretrained),
@@ -99,10 +102,15 @@ def clip_differences(preset: Preset, made_with: Sequence[Mapping[str, object]]) 
     there = {key: value for table in made_with for key, value in table.items()}
     wanted = {key.replace("-", "_"): value for key, value in preset.preprocess.items()}
     return [
-        f"{key} is {there[key]} in the store and {value} in the preset"
+        f"{key} is {_said(there[key])} in the store and {value} in the preset"
         for key, value in wanted.items()
-        if key in there and there[key] != value
+        if key in there and _said(there[key]) != value
     ]
+
+
+def _said(option: object) -> object:
+    """An option as a flag says it: the sampling of a store is a table with its mode."""
+    return option.get("mode") if isinstance(option, Mapping) else option
 
 
 def preset_folder() -> Path:

@@ -39,8 +39,8 @@ class FinetuneOptions:
 
     @property
     def chosen_on_test(self) -> bool:
-        """Whether the best epoch is chosen on what the scores will be of."""
-        return self.val_split.startswith("test")
+        """Whether the best epoch is chosen, or the model trained, on what the scores will be of, going by the names."""
+        return any("test" in split.lower() for split in (self.train_split, self.val_split))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,14 @@ def training_halves(store: Store, options: FinetuneOptions) -> tuple[Half, Half,
     """The videos to train on, those to validate on, and where the latter come from.
 
     Raises:
-        ValueError: There are too few.
+        ValueError: There are too few, or those to validate on are those to train on.
         NotInStoreError: There is no such split or mask set.
     """
+    if options.train_split == options.val_split:
+        raise ValueError(
+            f"split {options.train_split!r} cannot be both trained and validated on: the best epoch would be the one "
+            "that knows it by heart. Name another --val-split, or none, and a part of the training videos is held out"
+        )
     reader = ClipReader(store, options.train_split, options.mask_name)
     clips = AlphaClips(reader, options.alpha, options.seed)
     captions = _captions_of(store, options.train_split, reader)

@@ -10,6 +10,7 @@ from typing import Self
 
 from tensorboardX import SummaryWriter
 
+from encoders.replacing import replacing
 from pipeline.checkpoint import LOG_FILE, TENSORBOARD_FOLDER
 from store.arrays import JSON
 
@@ -21,9 +22,10 @@ class TrainingLog:
         """Begin, or go on after `num_done` steps."""
         path = folder / LOG_FILE
         kept = _lines_up_to(path, num_done)
-        path.write_text("".join(kept), encoding="utf-8")
+        with replacing(path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
-        self._writer = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=num_done + 1 if kept else None)
+        self._writer = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=num_done + 1)
 
     def __enter__(self) -> Self:
         return self

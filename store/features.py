@@ -160,8 +160,11 @@ def write_text_features(
     dropped = np.full(shard.num_rows, -1, dtype=np.int64) if num_dropped is None else num_dropped
     inputs = {captions_input(shard): store.catalog.captions_digest(shard)}
     withdraw_commit(store.folder, shard, features_stage(name, "text"))
-    specs = _text_specs(store, name, shard.split, text.shape[-1])
-    files = [write_shard(store.folder, spec, shard, part) for spec, part in zip(specs, (text, dropped), strict=True)]
+    text_spec, dropped_spec = _text_specs(store, name, shard.split, text.shape[-1])
+    files = [
+        write_shard(store.folder, text_spec, shard, text),
+        write_shard(store.folder, dropped_spec, shard, dropped),
+    ]
     return commit_shard(store.folder, shard, features_stage(name, "text"), (), files, inputs)[0]
 
 

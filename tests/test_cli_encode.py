@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -224,7 +225,38 @@ def test_a_checkpoint_brings_its_pooling_and_its_stamp(
     assert "was chosen by its score on test videos" in made.err
     scored = fda("eval", store, "--features", "mine")
     assert "pooling unit-mean" in scored.out
-    assert "THE MODEL WAS CHOSEN BY ITS SCORE ON TEST VIDEOS" in scored.out
+    assert "not a fair number: the model's best epoch was CHOSEN on a split of this name, 'test'" in scored.out
+
+
+def test_a_checkpoint_brings_the_alpha_that_it_was_trained_with(
+    fda: Commands, store: Path, config: Path, tmp_path: Path
+) -> None:
+    preset = tmp_path / "mine.toml"
+    preset.write_text(
+        f'[model]\nmodel = "{config}"\npretrained = "none"\nalpha = "ones"\n[finetune]\nepochs = 1\nbatch_size = 3\n'
+    )
+    assert fda("finetune", store, tmp_path / "checkpoint", "--preset", preset, "--no-progress").code == 0
+    flags = ("encode", store, "--checkpoint", tmp_path / "checkpoint", "--precision", "fp32", "--no-progress")
+    assert json.loads(fda(*flags, "--features", "same", "--dry-run", "--json").out)["alpha"] == "ones"
+    other = fda(*flags, "--features", "other", "--alpha", "masks", "--dry-run", "--json")
+    assert json.loads(other.out)["alpha"] == "masks"
+    assert "warning: the checkpoint was trained otherwise: alpha was ones and is masks" in other.err
+
+
+def test_a_val_split_that_is_not_there_is_not_passed_over(
+    fda: Commands, store: Path, config: Path, tmp_path: Path
+) -> None:
+    preset = tmp_path / "mine.toml"
+    preset.write_text(
+        f'[model]\nmodel = "{config}"\npretrained = "none"\n[finetune]\nepochs = 1\n[preprocess]\ntresh = 1\n'
+    )
+    train = ("finetune", store, tmp_path / "checkpoint", "--preset", preset)
+    assert "[preprocess] of preset" in fda(*train).error_line
+    assert "unknown keys: tresh" in fda(*train).error_line
+    preset.write_text(preset.read_text().replace("tresh = 1\n", ""))
+    ended = fda(*train, "--val-split", "nope")
+    assert (ended.code, "'nope'" in ended.error_line) == (1, True)
+    assert fda(*train, "--train-split", "test").code == 2
 
 
 def test_weights_are_told_of_and_written_for_others(fda: Commands, config: Path, tmp_path: Path) -> None:
@@ -242,6 +274,65 @@ def test_weights_are_told_of_and_written_for_others(fda: Commands, config: Path,
     assert fda(*asked, "--layout", "alpha-clip", "-o", tower).code == 0
     loaded = fda("weights", "--model", config, "--pretrained", "none", "--alpha-checkpoint", tower)
     assert (loaded.code, "Alpha-CLIP" in loaded.out) == (0, True)
+
+
+def test_weights_are_printed_for_people_with_the_seed_that_was_asked_for(fda: Commands, config: Path) -> None:
+    told = fda("weights", "--model", config, "--pretrained", "none", "--seed", "3")
+    assert "random weights of seed 3" in told.out
+    assert "None" not in told.out
+    assert re.search(r"tensors missing .* and \d+ more\n", told.out)
+    digests = {
+        json.loads(fda("weights", "--model", config, "--pretrained", "none", "--seed", seed, "--json").out)["sha256"]
+        for seed in "034"
+    }
+    assert len(digests) == 3
+
+
+def test_exporting_prints_one_line_and_says_what_is_lost(fda: Commands, config: Path, tmp_path: Path) -> None:
+    model = tiny_model()
+    save_checkpoint(tmp_path / "mine", model, model.config, {})
+    asked = ("weights", "--checkpoint", tmp_path / "mine")
+    whole = fda(*asked, "--layout", "clip", "-o", tmp_path / "whole.pt")
+    assert (whole.code, whole.out.count("\n"), whole.err) == (0, 1, "")
+    names = set(model.named_tensors())
+    assert f"whole.pt: {len(names) - 1} tensors in the layout clip, of {len(names)} tensors from" in whole.out
+    tower = fda(*asked, "--layout", "alpha-clip", "-o", tmp_path / "tower.pt")
+    assert (tower.code, tower.out.count("\n")) == (0, 1)
+    assert f" {sum(not name.startswith('visual.') for name in names)} tensors: " in tower.err
+    assert "logit_scale" in tower.err
+    assert "training may have changed them: --layout clip keeps them" in tower.err
+    random = ("weights", "--model", config, "--pretrained", "none", "--layout", "alpha-clip")
+    untrained = fda(*random, "-o", tmp_path / "random.pt", "--json")
+    assert json.loads(untrained.out)["output"].endswith("random.pt")
+    assert ("left out" in untrained.err, "training" in untrained.err) == (True, False)
+
+
+def test_weights_that_are_not_finite_are_refused_before_anything_is_written(
+    fda: Commands, store: Path, config: Path
+) -> None:
+    tower = store.parent / "diverged.pth"
+    tensors = alpha_clip_layout(tiny_model().named_tensors())
+    tensors["ln_post.bias"][:2] = torch.nan
+    torch.save(tensors, tower)
+    before = tree_digest(store)
+    refused = fda(*encode(store, config, "--alpha-checkpoint", tower))
+    assert refused.code == 1
+    assert "diverged.pth holds NaN or infinite values: 2 of 32 in visual.ln_post.bias" in refused.error_line
+    assert tree_digest(store) == before
+
+
+@pytest.mark.parametrize("verbose", [(), ("-v",)])
+def test_a_download_is_told_of_before_it_fails(
+    fda: Commands, monkeypatch: pytest.MonkeyPatch, verbose: tuple[str, ...]
+) -> None:
+    def fail(description: object) -> str:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("encoders.pretrained.open_clip.download_pretrained", fail)
+    monkeypatch.setattr("encoders.pretrained.is_cached", lambda description: False)
+    ended = fda("weights", "--model", "ViT-B-16-quickgelu", "--pretrained", "openai", *verbose)
+    assert ended.code == 1
+    assert 0 <= ended.err.find("downloading the weights 'openai'") < ended.err.find("could not download")
 
 
 def test_weights_that_do_not_tell_their_activation_are_asked_for_it(

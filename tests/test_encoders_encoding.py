@@ -5,6 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders.encoding import Encoder
+from encoders.model import Pooling
+from encoders.precision import Precision
 from tests.encoders_tiny import TINY, random_clips, reference_inputs, tiny_model
 
 MODEL = tiny_model()
@@ -111,3 +113,11 @@ def test_broken_weights_are_found() -> None:
         model.named_tensors()["visual.proj"][0, 0] = torch.nan
     with pytest.raises(ArithmeticError, match="not finite"):
         Encoder(model).encode_clips(*random_clips(1, 1))
+
+
+def test_names_will_do_for_options_and_others_are_refused() -> None:
+    """A text in place of an option must not be taken for something else in silence."""
+    encoder = Encoder(tiny_model(), pooling="unit-mean", precision="bf16")  # type: ignore[arg-type]
+    assert (encoder.pooling, encoder.precision) == (Pooling.UNIT_MEAN, Precision.BF16)
+    with pytest.raises(ValueError, match="'foo' is not a valid Pooling"):
+        Encoder(tiny_model(), pooling="foo")  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from encoders.errors import DivergedError, WeightsFormatError
+from encoders.errors import DivergedError, TrainMemoryError, WeightsFormatError
 from encoders.losses import symmetric_cross_entropy
 from encoders.model import ALPHA_WEIGHT, AlphaClip
 from encoders.parameters import learning_rate_factor, parameter_groups
@@ -311,6 +311,34 @@ def test_frozen_layers_stay_and_the_alpha_convolution_never_does() -> None:
     assert moved["visual.transformer.resblocks.1.mlp.c_fc.weight"] == pytest.approx(1e-3, rel=0.01)
 
 
+def test_what_has_no_rate_does_not_count_in_the_gradients_norm() -> None:
+    """As the alpha convolution of the preset `clip4clip`: it would take up most of what clipping allows."""
+    options = TrainOptions(lr=1e-4, alpha_lr=0.0)
+    model = fresh_model()
+    names = {name for group in parameter_groups(model, options) for name in group.names}
+    assert "clip.visual.conv1.alpha.weight" not in names
+    with pytest.raises(ValueError, match="nothing is trained"):
+        Trainer(fresh_model(), TrainOptions(lr=0.0, alpha_lr=0.0), 1)
+    frames, masks = random_clips(3, 2)
+    norms = []
+    for rate in (0.0, 1e-4):
+        trainer = Trainer(fresh_model(), replace(options, alpha_lr=rate), 1)
+        norms.append(trainer.step(TrainBatch(frames, masks, ["a", "b", "c"])).grad_norm)
+    assert norms[0] < norms[1]
+
+
+def test_a_step_that_does_not_fit_says_how_it_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(fresh_model(), TrainOptions(), 1)
+    frames, masks = random_clips(3, 2)
+
+    def fail(*args: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trainer, "_backward", fail)
+    with pytest.raises(TrainMemoryError, match=r"a step of 3 pairs .*--set accumulate=2"):
+        trainer.step(TrainBatch(frames, masks, ["a", "b", "c"]))
+
+
 def test_a_frozen_text_tower_and_temperature_stay() -> None:
     moved = moved_by(TrainOptions(lr=1e-3, alpha_lr=1e-3, freeze_text=True, freeze_logit_scale=True))
     assert {name for name, distance in moved.items() if distance == 0} == {
@@ -343,13 +371,13 @@ def test_trainers_that_cannot_work_are_refused() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"epochs": 0}, "epochs is out of range, got 0"),
-        ({"batch_size": 1}, "batch_size is out of range, got 1"),
-        ({"lr": -1.0}, "lr is out of range"),
-        ({"lr": math.nan}, "lr is out of range, got nan"),
-        ({"beta2": 1}, "beta2 is out of range, got 1"),
-        ({"warmup": 1.5}, "warmup is out of range, got 1.5"),
-        ({"grad_clip": 0.0}, "grad_clip is out of range"),
+        ({"epochs": 0}, r"epochs must be within 1\.\.10,000, got 0"),
+        ({"batch_size": 1}, "batch_size must be 2 or more, got 1"),
+        ({"lr": -1.0}, "lr must be 0 or more, got -1.0"),
+        ({"lr": math.nan}, "lr must be 0 or more, got nan"),
+        ({"beta2": 1}, "beta2 must be 0 or more and below 1, got 1"),
+        ({"warmup": 1.5}, r"warmup must be within 0\.\.1, got 1.5"),
+        ({"grad_clip": 0.0}, "grad_clip must be above 0, got 0.0"),
         ({"epochs": 2.5}, "'epochs' in the training options must be a whole number, got 2.5"),
         ({"lr": "1e-6"}, "'lr' in the training options must be a whole number or a number, got '1e-6'"),
         ({"epochs": True}, "'epochs'.*got True"),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from encoders.config import Activation, ModelConfig
 from encoders.errors import WeightsFormatError, WeightsMismatchError, WeightsMissingError
 from encoders.model import ALPHA_WEIGHT, AlphaClip
+from encoders.pretrained import download_weights, is_cached
 from encoders.tables import JSON
 from encoders.torchvision_shim import import_open_clip
 from encoders.weight_files import WeightsFile, WeightsKind, sha256_of
@@ -61,6 +62,54 @@ def test_half_precision_becomes_float32(tmp_path: Path) -> None:
     loaded = load_model(write_config(tmp_path), str(path), None, seed=0, activation=Activation.QUICK_GELU)
     assert_same(loaded.model, {name: tensor.float() for name, tensor in halves.items()})
     assert {tensor.dtype for tensor in loaded.model.named_tensors().values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_floats_become_float32(tmp_path: Path, dtype: torch.dtype) -> None:
+    stored = {name: tensor.to(dtype) for name, tensor in PLAIN.items()}
+    path = saved(tmp_path / "weights.pt", stored)
+    loaded = load_model(write_config(tmp_path), str(path), activation=Activation.QUICK_GELU)
+    assert_same(loaded.model, {name: tensor.float() for name, tensor in stored.items()})
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn])
+def test_tensors_that_are_no_floats_are_refused(tmp_path: Path, dtype: torch.dtype) -> None:
+    path = saved(tmp_path / "packed.pt", PLAIN | {"visual.proj": PLAIN["visual.proj"].to(dtype)})
+    name = str(dtype).removeprefix("torch.")
+    with pytest.raises(WeightsMismatchError, match=f"packed.pt.*1 not floating point.*visual.proj is {name}"):
+        load_model(write_config(tmp_path), str(path), activation=Activation.QUICK_GELU)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e300])
+@pytest.mark.parametrize("argument", ["pretrained", "alpha"])
+def test_values_that_are_not_finite_are_refused(tmp_path: Path, value: float, argument: str) -> None:
+    tensors = {name: tensor.double() for name, tensor in TENSORS.items()}  # float32 has no 1e300
+    tensors["visual.proj"][0, :3] = value
+    tensors["visual.ln_post.bias"][1] = value
+    path = tmp_path / "diverged.pt"
+    config = write_config(tmp_path)
+    words = r"diverged\.pt holds NaN or infinite values: .*3 of 512 in visual\.proj"
+    saved(path, tensors if argument == "pretrained" else alpha_clip_layout(tensors))
+    pretrained, alpha = (str(path), None) if argument == "pretrained" else ("none", path)
+    activation = Activation.QUICK_GELU if argument == "pretrained" else None
+    with pytest.raises(WeightsFormatError, match=words) as caught:
+        load_model(config, pretrained, alpha, activation=activation)
+    assert "1 of 32 in visual.ln_post.bias" in str(caught.value)
+
+
+def test_large_values_are_finite_though_their_sum_is_not(tmp_path: Path) -> None:
+    path = saved(tmp_path / "large.pt", PLAIN | {"visual.proj": torch.full((32, 16), 3e38)})
+    loaded = load_model(write_config(tmp_path), str(path), activation=Activation.QUICK_GELU)
+    assert (loaded.model.named_tensors()["visual.proj"] == torch.tensor(3e38)).all()
+
+
+def test_a_checkpoint_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    model = tiny_model()
+    for tensor in model.named_tensors().values():
+        tensor.fill_(torch.nan)
+    save_checkpoint(tmp_path / "mine", model, TINY, {})
+    with pytest.raises(WeightsFormatError, match=rf"NaN.*, and more in {len(TENSORS) - 5} other tensors\."):
+        load_checkpoint(tmp_path / "mine")
 
 
 def test_openais_state_dict(tmp_path: Path) -> None:
@@ -336,6 +385,57 @@ def test_without_a_network_the_message_says_what_to_do(tmp_path: Path, monkeypat
     monkeypatch.setattr(open_clip, "download_pretrained", fail)
     with pytest.raises(WeightsMissingError, match=r"no route to host.*--pretrained"):
         load_model("ViT-B-16-quickgelu", "openai", None, seed=0)
+
+
+def test_a_download_is_told_of_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = saved(tmp_path / "cached.pt", PLAIN)
+    told: list[tuple[int, str]] = []
+
+    def download(description: object) -> str:
+        told[:] = [(record.levelno, record.getMessage()) for record in caplog.records]
+        return str(path)
+
+    monkeypatch.setattr(open_clip, "download_pretrained", download)
+    monkeypatch.setattr("encoders.pretrained.try_to_load_from_cache", lambda repository, name: None)
+    config = ModelConfig.from_name_or_file("ViT-B-16-quickgelu")
+    with caplog.at_level(logging.INFO, "encoders"):
+        assert download_weights(config, "openai") == path
+    [(level, message)] = told
+    assert level == logging.WARNING  # which is shown without -v
+    assert message.startswith("downloading the weights 'openai' of ViT-B-16-quickgelu: timm/vit_base_patch16_clip_224")
+    caplog.clear()
+    monkeypatch.setattr("encoders.pretrained.try_to_load_from_cache", lambda repository, name: str(path))
+    with caplog.at_level(logging.INFO, "encoders"):
+        download_weights(config, "openai")
+    assert [level for level, _ in told] == [logging.INFO]
+
+
+@pytest.mark.parametrize(
+    ("description", "expected"),
+    [
+        ({"hf_hub": "owner/here/"}, True),
+        ({"hf_hub": "owner/named/weights.bin"}, True),
+        ({"hf_hub": "owner/absent/"}, False),
+        ({"url": "https://example.org/here.pt"}, True),
+        ({"url": "https://example.org/absent.pt"}, False),
+        ({"url": "https://example.org/here.pt", "hf_hub": "owner/absent/"}, False),
+        ({"file": "mine.pt"}, True),
+    ],
+)
+def test_caches_are_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, description: dict[str, object], expected: bool
+) -> None:
+    there = {("owner/here", "open_clip_model.safetensors"), ("owner/named", "weights.safetensors")}
+    monkeypatch.setattr(
+        "encoders.pretrained.try_to_load_from_cache",
+        lambda repository, name: "/cache/file" if (repository, name) in there else object(),  # known not to exist
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".cache/clip").mkdir(parents=True)
+    (tmp_path / ".cache/clip/here.pt").touch()
+    assert is_cached(description) is expected
 
 
 def test_a_checkpoint_comes_back_to_the_bit(tmp_path: Path) -> None:

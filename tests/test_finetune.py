@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from encoders.training import StepResult, TrainBatch, Trainer
 from encoders.weights import load_checkpoint, load_model
 from pipeline.alpha import AlphaSource
 from pipeline.batches import BatchOptions
-from pipeline.checkpoint import FinetuneResult, has_ended, is_finished, read_history
+from pipeline.checkpoint import FinetuneResult, has_ended, is_finished, locked, read_history
 from pipeline.encode import EncodeOptions, feature_identity
 from pipeline.events import EpochDone, Event, Listener, RunPlanned, StepDone
 from pipeline.finetune import checkpoint_identity, finetune
@@ -142,6 +143,92 @@ def test_a_run_that_was_killed_at_any_event_and_run_again_ends_with_the_same_byt
             planned = resumed[0]
             assert isinstance(planned, RunPlanned)
             assert planned.num_standing > 0  # it did not begin anew
+
+
+def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str, tmp_path: Path) -> None:
+    """A real process, saving after each step: nearly all of its time goes into writing the state."""
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom encoders.weights import load_model\n"
+        "from pipeline.finetune import finetune\nfrom store.store import Store\n"
+        "from tests.test_finetune import OPTIONS\nfrom dataclasses import replace\n"
+        "options = replace(OPTIONS, train=replace(OPTIONS.train, epochs=40))\n"
+        "place, config, folder = sys.argv[1:]\n"
+        "finetune(Store.open(place), load_model(config, 'none'), Path(folder), options, save_seconds=0.0)\n"
+    )
+    command = [sys.executable, "-c", script, store.place, config]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+
+    def begin(folder: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*command, str(folder)], env=environment)
+
+    assert begin(tmp_path / "whole").wait() == 0
+    folder = tmp_path / "killed"
+    for number in range(3):
+        process = begin(folder)
+        wait_for_log(folder, 5 + 20 * number, process)
+        time.sleep(0.003 * number)
+        process.kill()
+        process.wait()
+    assert not has_ended(folder)
+    with locked(folder):
+        assert not list(folder.glob(".*.partial"))
+    assert begin(folder).wait() == 0
+    assert digest(folder) == digest(tmp_path / "whole")
+
+
+def wait_for_log(folder: Path, num_lines: int, process: subprocess.Popen[bytes]) -> None:
+    log, end = folder / "log.jsonl", time.monotonic() + 120
+    while not log.is_file() or log.read_text().count("\n") < num_lines:
+        assert process.poll() is None, "it has ended too soon"
+        assert time.monotonic() < end, "it does not get on"
+        time.sleep(0.001)
+
+
+def test_what_is_written_has_the_permissions_of_the_users_files(store: Store, config: str, tmp_path: Path) -> None:
+    train(store, config, tmp_path / "checkpoint")
+    (tmp_path / "plain").touch()
+    wanted = (tmp_path / "plain").stat().st_mode
+    assert {(tmp_path / "checkpoint" / name).stat().st_mode for name in FILES} == {wanted}
+
+
+def test_controls_stay_what_they_are_when_clips_are_changed_at_random(
+    store: Store, config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    step = Trainer.step
+
+    def watched(self: Trainer, batch: TrainBatch, batch_size: int | None = None) -> StepResult:
+        seen.append(float(batch.masks.mean()))
+        return step(self, batch, batch_size)
+
+    monkeypatch.setattr(Trainer, "step", watched)
+    changes = BatchOptions(frame_jitter=4, mask_jitter=4, mask_dropout=0.5, alpha_ones=0.5)
+    for alpha, value in ((AlphaSource.ONES, 1.0), (AlphaSource.ZEROS, 0.0)):
+        seen.clear()
+        train(store, config, tmp_path / alpha, replace(OPTIONS, batches=changes, alpha=alpha))
+        assert set(seen) == {value}
+
+
+def test_one_clip_more_is_another_training(tmp_path: Path, config: str) -> None:
+    manifest = write_small_dataset(tmp_path, {"train": 6, "val": 2})
+    video = tmp_path / "videos/train_1.mp4"
+    hidden = video.rename(tmp_path / "hidden.mp4")
+    made = run_preprocess(manifest, tmp_path / "store")
+    before = checkpoint_identity(made, load_model(config, "none"), OPTIONS)
+    hidden.rename(video)
+    again = run_preprocess(manifest, tmp_path / "store", retry_failed=True)
+    assert checkpoint_identity(again, load_model(config, "none"), OPTIONS)["clips_sha256"] != before["clips_sha256"]
+
+
+def test_training_and_validating_on_one_split_is_refused(store: Store, config: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="split 'train' cannot be both trained and validated on"):
+        train(store, config, tmp_path, replace(OPTIONS, val_split="train"))
+
+
+def test_a_rate_that_is_far_too_high_ends_with_the_videos(store: Store, config: str, tmp_path: Path) -> None:
+    wild = replace(OPTIONS, train=TrainOptions(epochs=8, batch_size=6, lr=1e20, alpha_lr=1e20, warmup=0.0))
+    with pytest.raises(DivergedError, match=r"The batch's videos: train_"):
+        train(store, config, tmp_path, wild)
 
 
 def without_speed(line: dict[str, object]) -> dict[str, object]:

@@ -67,8 +67,23 @@ class Evaluation:
     @property
     def chosen_on_test(self) -> bool:
         """Whether the model's best epoch was chosen by its score on test videos."""
+        return self._of_model("chosen_on_test") is True
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Why the numbers flatter the model, each in a sentence."""
+        found = []
+        if self._of_model("train_split") == self.split:
+            found.append(f"the model was TRAINED on a split of this name, {self.split!r}")
+        if self._of_model("val_split") == self.split:
+            found.append(f"the model's best epoch was CHOSEN on a split of this name, {self.split!r}")
+        elif self.chosen_on_test:
+            found.append("the model was trained or CHOSEN ON TEST VIDEOS (--choose-on-test)")
+        return tuple(found)
+
+    def _of_model(self, key: str) -> JSON:
         model = self.attributes.get("model")
-        return isinstance(model, Mapping) and model.get("chosen_on_test") is True
+        return model.get(key) if isinstance(model, Mapping) else None
 
 
 def scorable_features(
