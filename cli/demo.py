@@ -16,7 +16,7 @@ from cli.main import fda
 from cli.options import local_path, num_cores, seed_option, shared_options
 from cli.output import plural, print_json, print_table, say
 from pipeline.checkpoint import read_history
-from pipeline.evaluation.evaluate import Evaluation, evaluate
+from pipeline.evaluation.evaluate import EvalOptions, Evaluation, evaluate
 from pipeline.evaluation.metrics import Ties, ranks_of
 from pipeline.evaluation.ranking import DotScores, text_to_video
 from pipeline.runs import RunClock
@@ -111,8 +111,8 @@ def _progress_flag(progress: bool | None) -> list[str]:
 
 def _measure(store: Store, options: SyntheticOptions) -> DemoResult:
     return DemoResult(
-        moving={name: evaluate(store, name, "test", 0.0) for name in TITLES},
-        still={name: evaluate(store, name, "still", 0.0) for name in TITLES},
+        moving={name: evaluate(store, name, EvalOptions("test", max_missing=0.0)) for name in TITLES},
+        still={name: evaluate(store, name, EvalOptions("still", max_missing=0.0)) for name in TITLES},
         chance_r1=100 / store.layout("test").num_videos,
         bound_r1=single_frame_bound(options, "test"),
     )

@@ -75,10 +75,11 @@ def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
 def plural(number: int, noun: str) -> str:
     """Count something in words.
 
-    >>> plural(1, "video"), plural(1200, "video")
-    ('1 video', '1,200 videos')
+    >>> plural(1, "video"), plural(1200, "video"), plural(2, "query")
+    ('1 video', '1,200 videos', '2 queries')
     """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    several = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else several}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -199,7 +199,9 @@ def read_features(store: Store, name: str, split: str) -> Features:
         num_dropped=np.asarray(_open(store, name, split, "num_dropped")[:], dtype=np.int64)[used],
         num_videos_expected=store.layout(split).num_videos,
         missing_video_ids=tuple(
-            video_id for video_id in store.catalog.split_videos(split)["video_id"].to_pylist() if video_id not in position
+            video_id
+            for video_id in store.catalog.split_videos(split)["video_id"].to_pylist()
+            if video_id not in position
         ),
         num_captions_expected=captions.num_rows,
         alpha_cosine=np.asarray(_open(store, name, split, "alpha_cosine")[:], dtype=np.float32)[rows],

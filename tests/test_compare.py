@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.evaluation.compare import CompareOptions, check_names, compare
-from pipeline.evaluation.evaluate import TooManyMissingError, evaluate
+from pipeline.evaluation.evaluate import EvalOptions, TooManyMissingError, evaluate
 from pipeline.evaluation.intervals import BootstrapOptions, Interval
 from pipeline.evaluation.metrics import Ties
 from pipeline.evaluation.moves import Moved, Names, moves
@@ -112,7 +112,7 @@ def test_numbers_side_by_side_are_those_of_eval(tmp_path: Path) -> None:
     add(store, "yours", ONE_HOT, confused(5))
     result = compare(store, ["mine", "yours"], "test", 0.0, options=QUICK)
     for one in result.sets:
-        assert one.metrics == evaluate(store, one.name, "test", 0.0).metrics
+        assert one.metrics == evaluate(store, one.name, EvalOptions("test", max_missing=0.0)).metrics
         assert set(one.intervals) == set(DIRECTIONS)
         assert all(interval.low <= interval.high for interval in one.intervals["text_to_video"].values())
     assert result.protocol == PROTOCOLS["fda"]

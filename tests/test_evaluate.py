@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.evaluation.evaluate import TooManyMissingError, evaluate
+from pipeline.evaluation.evaluate import EvalOptions, TooManyMissingError, evaluate
 from store.clips import input_digests, outcomes_of
 from store.commits import FRAMES_STAGE, masks_stage
 from store.errors import NotInStoreError, ShardIncompleteError
@@ -16,6 +16,7 @@ from store.store import Store
 from tests.stores import MASKS, fill_shard, fill_store, make_store
 
 NUM_VIDEOS = 6
+ALL = EvalOptions("test", max_missing=0.0)
 
 
 def cached(place: Path, video: np.ndarray, text: np.ndarray, failed: frozenset[int] = frozenset()) -> Store:
@@ -40,7 +41,7 @@ ONE_HOT = np.eye(NUM_VIDEOS)
 
 
 def test_perfect_features(tmp_path: Path) -> None:
-    result = evaluate(cached(tmp_path, ONE_HOT, np.repeat(ONE_HOT, 2, axis=0)), "mine", "test", 0.0)
+    result = evaluate(cached(tmp_path, ONE_HOT, np.repeat(ONE_HOT, 2, axis=0)), "mine", ALL)
     for metrics in (result.metrics.text_to_video, result.metrics.video_to_text):
         assert (metrics.r1, metrics.median_rank, metrics.mean_rank) == (100.0, 1.0, 1.0)
     assert (result.num_videos, result.num_videos_expected) == (6, 6)
@@ -51,7 +52,7 @@ def test_perfect_features(tmp_path: Path) -> None:
 
 def test_equal_features_count_against_the_model(tmp_path: Path) -> None:
     same = np.tile(ONE_HOT[0], (NUM_VIDEOS, 1))
-    metrics = evaluate(cached(tmp_path, same, np.repeat(same, 2, axis=0)), "mine", "test", 0.0).metrics
+    metrics = evaluate(cached(tmp_path, same, np.repeat(same, 2, axis=0)), "mine", ALL).metrics
     assert (metrics.text_to_video.r1, metrics.text_to_video.r5, metrics.text_to_video.r10) == (0.0, 0.0, 100.0)
     assert metrics.text_to_video.mean_rank == NUM_VIDEOS
 
@@ -60,7 +61,7 @@ def test_figures_worked_by_hand(tmp_path: Path) -> None:
     """Captions 0 and 1 of each video point at it, but those of video 0 at video 1 (rank 2: video 0 comes next)."""
     text = np.repeat(ONE_HOT, 2, axis=0)
     text[0] = text[1] = 0.6 * ONE_HOT[0] + 0.8 * ONE_HOT[1]
-    metrics = evaluate(cached(tmp_path, ONE_HOT, text), "mine", "test", 0.0).metrics
+    metrics = evaluate(cached(tmp_path, ONE_HOT, text), "mine", ALL).metrics
     assert metrics.text_to_video.r1 == pytest.approx(100 * 10 / 12)
     assert metrics.text_to_video.mean_rank == pytest.approx((2 * 2 + 10) / 12)
     assert metrics.text_to_video.r5 == 100.0
@@ -69,7 +70,7 @@ def test_figures_worked_by_hand(tmp_path: Path) -> None:
 
 def test_failed_videos_are_counted_and_their_captions_left_out(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, np.repeat(ONE_HOT, 2, axis=0), failed=frozenset({1, 4}))
-    result = evaluate(store, "mine", "test", 0.5)
+    result = evaluate(store, "mine", EvalOptions("test", max_missing=0.5))
     assert (result.num_videos, result.num_videos_expected) == (4, 6)
     assert (result.num_captions, result.num_captions_expected) == (8, 12)
     assert result.metrics.text_to_video.r1 == 100.0
@@ -78,14 +79,14 @@ def test_failed_videos_are_counted_and_their_captions_left_out(tmp_path: Path) -
 def test_too_many_missing_are_refused(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, np.repeat(ONE_HOT, 2, axis=0), failed=frozenset({1, 4}))
     with pytest.raises(TooManyMissingError, match=r"2 of 6 videos of split 'test' \(33.3%\) have no features.*10.0%"):
-        evaluate(store, "mine", "test", 0.1)
-    assert evaluate(store, "mine", "test", 2 / 6).num_videos == 4  # the limit itself is allowed
+        evaluate(store, "mine", EvalOptions("test", max_missing=0.1))
+    assert evaluate(store, "mine", EvalOptions("test", max_missing=2 / 6)).num_videos == 4
 
 
 def test_nothing_to_score_is_refused_whatever_the_limit(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, np.repeat(ONE_HOT, 2, axis=0), failed=frozenset(range(NUM_VIDEOS)))
     with pytest.raises(TooManyMissingError, match="6 of 6 videos"):
-        evaluate(store, "mine", "test", 1.0)
+        evaluate(store, "mine", EvalOptions("test", max_missing=1.0))
 
 
 def test_a_nan_is_refused(tmp_path: Path) -> None:
@@ -93,13 +94,13 @@ def test_a_nan_is_refused(tmp_path: Path) -> None:
     text[3, 3] = np.nan
     store = cached(tmp_path, ONE_HOT, text)
     with pytest.raises(ValueError, match="NaN|finite"):
-        evaluate(store, "mine", "test", 0.0)
+        evaluate(store, "mine", ALL)
 
 
 def test_features_that_are_not_there_or_out_of_date(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, np.repeat(ONE_HOT, 2, axis=0))
     with pytest.raises(NotInStoreError, match=r"no features 'yours' .*there: 'mine'"):
-        evaluate(store, "yours", "test", 0.0)
+        evaluate(store, "yours", ALL)
     fill_shard(store, store.shards("test")[1], failed=frozenset({5}))
     with pytest.raises(ShardIncompleteError, match="older than their frames or masks"):
-        evaluate(store, "mine", "test", 0.0)
+        evaluate(store, "mine", ALL)

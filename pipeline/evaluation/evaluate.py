@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pipeline.evaluation.frame_scores import FrameScores
 from pipeline.evaluation.metrics import Ties
 from pipeline.evaluation.pooling import pool_frames
-from pipeline.evaluation.protocols import PROTOCOLS, RetrievalResult
+from pipeline.evaluation.postprocess import DualSoftmax, QueryBankNorm
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol, RetrievalResult
 from pipeline.evaluation.ranking import Standings, TextStandings, text_to_video, video_to_text
 from pipeline.evaluation.scores import DotScores, Put, Scores
 from pipeline.events import ItemsDone, Listener, RunPlanned, ignore_events
@@ -34,6 +37,42 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True)
+class EvalOptions:
+    """What is scored, and how it is counted."""
+
+    split: str = "test"
+    max_missing: float = 0.1
+    """Share of the split's videos, in [0, 1], that may lack features."""
+    pooling: str | None = None
+    """Of the frames' features into others of the videos; None: the latter are those that are cached."""
+    top_frames: int | None = None
+    """Score each text by its so many best frames of a video instead of by the video."""
+    protocol: str = "fda"
+    """Which of `PROTOCOLS` is asked for."""
+    ties: Ties | None = None
+    """Another rule for ties than each protocol's own."""
+    dsl_temperature: float | None = None
+    """Of a dual softmax; None: there is none."""
+    bank_split: str | None = None
+    """Whose captions and videos are the banks of QB-Norm; None: there is none."""
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"there is no protocol {self.protocol!r}: there are {', '.join(PROTOCOLS)}")
+        if self.pooling is not None and self.top_frames is not None:
+            raise ValueError("frames are either pooled into videos (--pooling) or scored one by one (--top-frames)")
+        if self.bank_split == self.split:
+            raise ValueError(
+                f"the bank of QB-Norm must not be of the split that is scored ({self.split!r}): name the training split"
+            )
+
+    @property
+    def counted(self) -> Protocol:
+        """The protocol that is asked for, with its rule for ties."""
+        return PROTOCOLS[self.protocol].with_ties(self.ties)
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Retrieval metrics of one feature set on one split, and how much of the split they cover."""
 
@@ -52,6 +91,11 @@ class Evaluation:
     inapplicable: Mapping[str, str]
     """Protocol -> why it cannot be."""
     ranking: Ranking
+    scores: Scores
+    """That were ranked."""
+    processed: Mapping[str, RetrievalResult]
+    """Name of a post-processing -> metrics under the protocol that was asked for: never to stand beside plain ones
+    without its name."""
     pooling: str
     """Of frames into videos."""
     alpha_cosine: float | None
@@ -86,9 +130,7 @@ class Evaluation:
         return model.get(key) if isinstance(model, Mapping) else None
 
 
-def scorable_features(
-    store: Store, name: str, split: str, max_missing: float, pooling: str | None = None
-) -> Features:
+def scorable_features(store: Store, name: str, split: str, max_missing: float, pooling: str | None = None) -> Features:
     """Read a feature set of which enough is there.
 
     Args:
@@ -112,12 +154,18 @@ def scorable_features(
             f"features, over the limit of {max_missing:.1%}: mend the videos (`fda preprocess` says what is wrong), "
             "or raise --max-missing to score the rest"
         )
+    if not len(cached.truth):
+        raise ValueError(f"split {split!r} has no caption of a video with features: there is nothing to ask for")
     if pooling is None:
         return cached
+    return replace(cached, video=pool_frames(_frames(store, name, split, cached), pooling))
+
+
+def _frames(store: Store, name: str, split: str, features: Features) -> NDArray[np.float32]:
     ids, frame = read_frame_features(store, name, split)
-    if ids != cached.video_ids:
+    if ids != features.video_ids:
         raise ShardIncompleteError(f"features {name!r} changed while they were read: run the same command again")
-    return replace(cached, video=pool_frames(frame, pooling))
+    return frame
 
 
 def rank(features: Features, scores: Scores, listener: Listener = ignore_events) -> Ranking:
@@ -138,12 +186,8 @@ def rank(features: Features, scores: Scores, listener: Listener = ignore_events)
 def evaluate(
     store: Store,
     features: str,
-    split: str,
-    max_missing: float,
-    pooling: str | None = None,
+    options: EvalOptions | None = None,
     *,
-    protocol: str = "fda",
-    ties: Ties | None = None,
     put: Put = lambda array: array,
     listener: Listener = ignore_events,
 ) -> Evaluation:
@@ -152,32 +196,41 @@ def evaluate(
     Args:
         store: The store.
         features: Name of the feature set.
-        split: Which split.
-        max_missing: Share of the split's videos, in [0, 1], that may lack features.
-        pooling: Of the frames' features into others of the videos; by default the latter are those that are cached.
-        protocol: Which of `PROTOCOLS` is asked for; it must be applicable.
-        ties: Another rule for ties than each protocol's own.
+        options: What is scored, and how it is counted.
         put: Moves embeddings to the device that computes.
         listener: Is told how far it is.
 
     Raises:
-        ValueError: The protocol cannot be applied to these captions, or embeddings cannot be scored.
+        ValueError: The protocol cannot be applied to these captions, there are none, or embeddings cannot be scored.
         TooManyMissingError: Too many videos have no features.
         NotInStoreError: There are no such features.
         ShardIncompleteError: They are not complete, or out of date.
     """
-    found = scorable_features(store, features, split, max_missing, pooling)
+    options = options or EvalOptions()
+    split = options.split
+    found = scorable_features(store, features, split, options.max_missing, options.pooling)
     are_paragraphs = store.manifest.dataset.get("caption_unit") == "paragraph"
     reasons = {name: one.why_not(found.truth, are_paragraphs=are_paragraphs) for name, one in PROTOCOLS.items()}
-    if reasons[protocol]:
-        raise ValueError(f"protocol {protocol!r} cannot be applied to split {split!r}: {reasons[protocol]}")
-    ranking = rank(found, DotScores(found.text, found.video, put), listener)
-    applicable = [PROTOCOLS[name].with_ties(ties) for name, reason in reasons.items() if not reason]
+    if reasons[options.protocol]:
+        raise ValueError(
+            f"protocol {options.protocol!r} cannot be applied to split {split!r}: {reasons[options.protocol]}"
+        )
+    scores: Scores
+    if options.top_frames is None:
+        scores, pooling = (
+            DotScores(found.text, found.video, put),
+            options.pooling or str(found.attributes.get("pooling")),
+        )
+    else:
+        frame = _frames(store, features, split, found)
+        scores, pooling = FrameScores(found.text, frame, options.top_frames, put), f"top {options.top_frames} frames"
+    ranking = rank(found, scores, listener)
+    applicable = [PROTOCOLS[name].with_ties(options.ties) for name, reason in reasons.items() if not reason]
     measured = found.alpha_cosine[np.isfinite(found.alpha_cosine)]
     return Evaluation(
         features=features,
         split=split,
-        protocol=protocol,
+        protocol=options.protocol,
         num_videos=len(found.video_ids),
         num_videos_expected=found.num_videos_expected,
         num_captions=len(found.caption_ids),
@@ -185,7 +238,32 @@ def evaluate(
         results={one.name: one.score(ranking.to_video, ranking.to_text) for one in applicable},
         inapplicable={name: reason for name, reason in reasons.items() if reason},
         ranking=ranking,
-        pooling=pooling or str(found.attributes.get("pooling", "")),
+        scores=scores,
+        processed=_processed(store, features, options, found, scores, put, listener),
+        pooling=pooling,
         alpha_cosine=float(measured.mean()) if len(measured) else None,
         attributes=found.attributes,
     )
+
+
+def _processed(
+    store: Store,
+    name: str,
+    options: EvalOptions,
+    features: Features,
+    scores: Scores,
+    put: Put,
+    listener: Listener,
+) -> dict[str, RetrievalResult]:
+    """Metrics of changed scores, each under the name of what changed them."""
+    changed: dict[str, Scores] = {}
+    if options.dsl_temperature is not None:
+        changed["dsl"] = DualSoftmax(scores, options.dsl_temperature)
+    if options.bank_split is not None:
+        if options.top_frames is not None:
+            raise ValueError("QB-Norm takes a bank of pooled videos: leave --top-frames out")
+        bank = scorable_features(store, name, options.bank_split, 1.0, options.pooling)
+        texts, videos = DotScores(bank.text, features.video, put), DotScores(features.text, bank.video, put)
+        changed["qb-norm"] = QueryBankNorm(scores, texts, videos)
+    rankings = {key: rank(features, one, listener) for key, one in changed.items()}
+    return {key: options.counted.score(one.to_video, one.to_text) for key, one in rankings.items()}
