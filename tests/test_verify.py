@@ -40,7 +40,7 @@ from tests.stores import tree_digest
 
 LOW = replace(SMALL.masks, threshold=9)
 DIM = 4
-FEATURE_PARTS = ("video", "frame", "text", "alpha_cosine")
+FEATURE_PARTS = ("video", "frame", "alpha_cosine", "text", "num_dropped")
 
 
 def make_features(store: Store) -> None:
