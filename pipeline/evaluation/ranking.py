@@ -39,7 +39,8 @@ from pipeline.evaluation.scores import DotScores, Scores
 
 __all__ = ["DotScores", "Standings", "TextStandings", "text_to_video", "video_to_text"]
 
-_BLOCK_ROWS = 512
+_BLOCK_ROWS = 4096
+"""At most. Of many small products BLAS's threads wait for one another, and long so on a machine that is busy."""
 _LEAST_ROWS = 160
 """Fewer take longer: to bring the columns into the order that BLAS wants them in costs more than to multiply them."""
 _BLOCK_SCORES = 2**22
