@@ -28,7 +28,8 @@ def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
 
 def unit(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     rows = rng.standard_normal(shape).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+    rows /= np.linalg.norm(rows, axis=-1, keepdims=True)
+    return rows
 
 
 def cached(

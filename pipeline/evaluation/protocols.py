@@ -56,18 +56,25 @@ class Protocol:
         """Metrics of both directions."""
         several = len(to_video) > len(to_text.videos)
         gain = None if to_text.gain is None else 100 * float(np.mean(to_text.gain))
-        among_texts = to_text.single if self.by_single_captions else to_text.best
-        return RetrievalResult(
-            text_to_video=metrics_of(
-                to_video,
-                (several and self.ties_of_several) or self.ties,
-                lower_median=self.lower_median and several,
-                rounds_half_down=self.rounds_half_down,
-            ),
-            video_to_text=replace(
-                metrics_of(among_texts, self.ties, rounds_half_down=self.rounds_half_down), ndcg=gain
-            ),
+        found = self.of_texts(self.among_texts(to_text))
+        return RetrievalResult(self.of_videos(to_video, several=several), replace(found, ndcg=gain))
+
+    def of_videos(self, to_video: Standings, *, several: bool) -> RetrievalMetrics:
+        """Metrics of text to video; `several` says whether videos of the split have several captions."""
+        return metrics_of(
+            to_video,
+            (several and self.ties_of_several) or self.ties,
+            lower_median=self.lower_median and several,
+            rounds_half_down=self.rounds_half_down,
         )
+
+    def among_texts(self, to_text: TextStandings) -> Standings:
+        """The standings of video to text that count."""
+        return to_text.single if self.by_single_captions else to_text.best
+
+    def of_texts(self, standings: Standings) -> RetrievalMetrics:
+        """Metrics of video to text, from what `among_texts` gives."""
+        return metrics_of(standings, self.ties, rounds_half_down=self.rounds_half_down)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,8 @@ Progress = Callable[[int], None]
 """Is told of so many more queries."""
 
 
-def _silent(num_queries: int) -> None:
-    pass
+def silent(num_queries: int) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class TextStandings:
     """Shape (num_queries,): nDCG of all own captions, 0..1; None where it was not asked for."""
 
 
-def text_to_video(scores: Scores, truth: NDArray[np.int64], tell: Progress = _silent) -> Standings:
+def text_to_video(scores: Scores, truth: NDArray[np.int64], tell: Progress = silent) -> Standings:
     """How each caption's own video stands among all videos.
 
     Args:
@@ -120,7 +120,7 @@ def text_to_video(scores: Scores, truth: NDArray[np.int64], tell: Progress = _si
 
 
 def video_to_text(
-    scores: Scores, truth: NDArray[np.int64], tell: Progress = _silent, *, gains: bool = False
+    scores: Scores, truth: NDArray[np.int64], tell: Progress = silent, *, gains: bool = False
 ) -> TextStandings:
     """How the captions of each video stand among those of all.
 

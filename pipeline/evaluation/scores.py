@@ -18,9 +18,9 @@ Put = Callable[[NDArray[np.float32]], Array]
 class Scores(Protocol):
     """Scores of texts and videos, the higher the more alike.
 
-    Rows of equal embeddings score equally to the bit, whichever block they are computed in; and `of_texts` and
-    `of_videos` each is one whole definition: what they say of a pair may differ in its last bits, or more, where scores
-    are changed for one direction.
+    Candidates of equal embeddings score equally to the bit with every query, whichever block it is in. `of_texts` and
+    `of_videos` each are one whole definition: what they say of a pair may differ in its last bits, or more, where
+    scores are changed for one direction.
     """
 
     @property
@@ -42,9 +42,10 @@ class DotScores:
     """Inner products of embeddings: cosines, where their rows are of unit norm.
 
     Embeddings that are equal bit by bit score equally, wherever they stand. A matrix product alone does not promise
-    that: BLAS sums edge rows and columns in another order (OpenBLAS' Haswell kernels scored equal rows unequally in more
-    than half of 3,000 random shapes). So the score of a repeated row is computed once and copied. Scores of rows that
-    differ may still differ in their last bits between machines, and so may the order of two videos closer than that.
+    that: BLAS sums edge rows and columns in another order (OpenBLAS' Haswell kernels scored equal rows unequally in
+    more than half of 3,000 random shapes). So the score of a repeated row is computed once and copied. Scores of rows
+    that differ may still differ in their last bits between machines, and so may the order of two videos closer than
+    that.
     """
 
     def __init__(self, text: NDArray[np.float32], video: NDArray[np.float32], put: Put = lambda array: array) -> None:

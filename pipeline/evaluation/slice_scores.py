@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluation.evaluate import Ranking
-from pipeline.evaluation.metrics import RetrievalMetrics, metrics_of
+from pipeline.evaluation.metrics import RetrievalMetrics
 from pipeline.evaluation.protocols import Protocol
 from pipeline.evaluation.slices import STATIC, SliceFamily
 from store.arrays import JSON
@@ -116,21 +116,12 @@ def _score(
     videos: NDArray[np.int64],
 ) -> SliceScore:
     several = len(ranking.to_video) > len(ranking.to_text.videos)
-    among_texts = ranking.to_text.single if protocol.by_single_captions else ranking.to_text.best
+    to_text = protocol.among_texts(ranking.to_text)
     return SliceScore(
         name,
         label,
-        text_to_video=metrics_of(
-            ranking.to_video.of(captions),
-            (several and protocol.ties_of_several) or protocol.ties,
-            lower_median=protocol.lower_median and several,
-            rounds_half_down=protocol.rounds_half_down,
-        )
-        if len(captions)
-        else None,
-        video_to_text=metrics_of(among_texts.of(videos), protocol.ties, rounds_half_down=protocol.rounds_half_down)
-        if len(videos)
-        else None,
+        text_to_video=protocol.of_videos(ranking.to_video.of(captions), several=several) if len(captions) else None,
+        video_to_text=protocol.of_texts(to_text.of(videos)) if len(videos) else None,
     )
 
 

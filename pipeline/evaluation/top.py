@@ -1,27 +1,18 @@
-"""What stands first for each query: the best candidates, found in blocks, their scores, and that of the own item."""
+"""What stands first for each query: the best candidates, found in blocks, their scores, and that of the own item.
+
+The blocks are those of `pipeline.evaluation.ranking`: scores of the same blocks are the same to the bit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluation.arrays import to_numpy
-from pipeline.evaluation.ranking import check_truth
+from pipeline.evaluation.ranking import Progress, blocks, check_truth, silent
 from pipeline.evaluation.scores import Scores
-
-_BLOCK_ROWS = 512
-_BLOCK_SCORES = 2**22
-"""Of a block: 16 MiB of float32, or one row where that is more."""
-
-Progress = Callable[[int], None]
-"""Is told of so many more queries."""
-
-
-def _silent(num_queries: int) -> None:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +27,7 @@ class Top:
     """Shape (num_queries,): the score of the own item; of a video's own captions, of the best."""
 
 
-def top_videos(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress = _silent) -> Top:
+def top_videos(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress = silent) -> Top:
     """The best videos of each caption.
 
     Args:
@@ -50,7 +41,7 @@ def top_videos(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress 
     """
     check_truth(scores, truth)
     found = []
-    for rows in _blocks(len(truth), scores.num_videos):
+    for rows in blocks(len(truth), scores.num_videos):
         similarity = to_numpy(scores.of_texts(rows))
         own = similarity[np.arange(len(similarity)), truth[rows]]
         found.append((*best_of(similarity, k), own))
@@ -58,7 +49,7 @@ def top_videos(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress 
     return Top(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
-def top_texts(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress = _silent) -> Top:
+def top_texts(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress = silent) -> Top:
     """The best captions of each video that has one, in the order of `TextStandings.videos`.
 
     Args:
@@ -76,7 +67,7 @@ def top_texts(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress =
         zip(videos.tolist(), np.split(np.argsort(truth, kind="stable"), np.cumsum(counts)[:-1]), strict=True)
     )
     found = []
-    for rows in _blocks(scores.num_videos, scores.num_texts):
+    for rows in blocks(scores.num_videos, scores.num_texts):
         mine = videos[(videos >= rows.start) & (videos < rows.stop)]
         if not len(mine):
             continue
@@ -115,10 +106,3 @@ def best_of(similarity: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64],
     order = np.lexsort((columns, -values, rows))
     chosen = order[np.searchsorted(rows, np.arange(len(similarity)))[:, None] + np.arange(k)]
     return columns[chosen], values[chosen]
-
-
-def _blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
-    """The blocks of `pipeline.evaluation.ranking`: scores of the same blocks are the same to the bit."""
-    size = max(1, min(_BLOCK_ROWS, _BLOCK_SCORES // num_columns))
-    for start in range(0, num_rows, size):
-        yield slice(start, min(start + size, num_rows))
