@@ -28,6 +28,15 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) ->
         time.sleep(0.01)
 
 
+def _read_whole(path: Path, found: dict[str, str]) -> bool:
+    """Read a file that the scheduler writes bit by bit, once it is whole."""
+    try:
+        found["address"] = json.loads(path.read_text())["address"]
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
 class DaskProcesses:
     """Each in a process group of its own, all killed at the end."""
 
@@ -38,8 +47,9 @@ class DaskProcesses:
         self._environment = {**os.environ, **settings}
         self._started: list[subprocess.Popen[bytes]] = []
         self.scheduler = self._start("distributed.cli.dask_scheduler", "--scheduler-file", str(folder / "scheduler"))
-        wait_until((folder / "scheduler").exists, "the scheduler does not start")
-        self.address: str = json.loads((folder / "scheduler").read_text())["address"]
+        found: dict[str, str] = {}
+        wait_until(lambda: _read_whole(folder / "scheduler", found), "the scheduler does not start")
+        self.address = found["address"]
 
     def worker(self, *options: str, program: str | None = None) -> subprocess.Popen[bytes]:
         """Start a worker: `dask worker`, or a program that becomes one, which has no nanny."""

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cli.progress import BarListener, progress_bar, progress_listener
-from pipeline.events import EpochDone, ItemsDone, RunPlanned, StepDone, ignore_events
+from pipeline.events import EpochDone, ItemsDone, RunPlanned, StepDone
 
 
 class Screen:
@@ -90,5 +90,14 @@ def test_the_next_plan_starts_anew() -> None:
 def test_no_bar_where_none_is_wanted_or_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
     for shown in (False, None):  # None: where stderr is a terminal, which it is not here
         with progress_listener("preprocess", shown) as listener:
-            assert listener is ignore_events
+            listener(RunPlanned("videos", 3, 0))
+            listener(ItemsDone(3))
     assert capsys.readouterr() == ("", "")
+
+
+def test_without_a_bar_each_epoch_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Hours of training in the log of a cluster must not pass without a word."""
+    with progress_listener("finetune", False) as listener:
+        listener(StepDone(1, 2.5, 1e-6, 8))
+        listener(EpochDone(1, 5, 2.5, 40.0, is_best=True))
+    assert capsys.readouterr() == ("", "epoch 1 of 5: mean loss 2.5000, validation R@1 40.0\n")
