@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from cli.interval_options import interval_options
+from cli.interval_options import interval_options, protocol_words
 from cli.options import Limit, shared_options
 from cli.output import plural, print_json, print_table, say, show
 from cli.progress import progress_listener
@@ -27,6 +27,7 @@ from pipeline.evaluation.moves import Moved
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.resampling import DIRECTIONS, METRICS
 from store.arrays import JSON
+from store.features import num_videos_expected
 from store.store import Store
 
 _DEFAULTS = CompareOptions()
@@ -99,7 +100,7 @@ def command(
     either direction, comes when the sets change places at random, video by video. R@k in percent.
     """
     store = Store.open(store_place)
-    num_expected = store.layout(split).num_videos
+    num_expected = num_videos_expected(store, split)
     options = CompareOptions(BootstrapOptions(level, resamples, seed), permutations, top)
     with progress_listener("compare", progress) as listener:
         result = compare(
@@ -124,8 +125,8 @@ def _notes(result: Comparison) -> Iterator[str]:
     """What a reader must know of the sets before reading the numbers."""
     first = result.sets[0].name
     for one in result.sets:
-        if one.chosen_on_test:
-            yield f"THE MODEL OF {one.name!r} WAS CHOSEN BY ITS SCORE ON TEST VIDEOS (--choose-on-test)"
+        for caveat in one.caveats:
+            yield f"the numbers of {one.name!r} are not fair: {caveat}"
     for one in result.sets:
         if one.num_videos_left_out:
             yield (
@@ -166,7 +167,7 @@ def _print(result: Comparison) -> None:
             _print_moves(other.directions[direction], title)
     show(
         f"{plural(result.num_captions, 'caption')} x {plural(result.num_videos, 'video')} ({result.num_videos:,} of "
-        f"{plural(result.num_videos_expected, 'video')} used); protocol {result.protocol.name}; "
+        f"{plural(result.num_videos_expected, 'video')} used); {protocol_words(result.protocol)}; "
         f"{result.options.bootstrap.num_resamples:,} resamples, {result.options.num_permutations:,} permutations, "
         f"seed {result.options.bootstrap.seed}"
     )
@@ -226,7 +227,7 @@ def _set_json(one: ScoredSet) -> dict[str, JSON]:
         "features": one.name,
         "num_videos_left_out": one.num_videos_left_out,
         "num_captions_left_out": one.num_captions_left_out,
-        "chosen_on_test": one.chosen_on_test,
+        "caveats": list(one.caveats),
         **{
             direction: {
                 **getattr(one.metrics, direction).to_dict(),

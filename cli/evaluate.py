@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,11 @@ import click
 import numpy as np
 
 from cli.diagnostics import print_diagnostics
-from cli.interval_options import interval_options
+from cli.interval_options import interval_options, protocol_words
 from cli.options import Limit, shared_options
 from cli.output import listed, plural, print_json, print_table, say, show
 from cli.progress import progress_listener
-from cli.slice_figure import draw_slices
+from cli.slice_figure import check_figure, draw_slices
 from cli.slices import print_slices
 from pipeline.evaluation.diagnostics import Diagnostics, diagnose
 from pipeline.evaluation.evaluate import EvalOptions, Evaluation, evaluate
@@ -28,6 +28,7 @@ from pipeline.evaluation.scores import Put
 from pipeline.evaluation.slice_scores import SliceScores, score_slices
 from pipeline.evaluation.slices import FAMILIES, SliceFamily, slice_queries
 from pipeline.events import Listener
+from store.features import num_videos_expected
 from store.store import Store
 
 if TYPE_CHECKING:
@@ -37,10 +38,7 @@ METRIC_COLUMNS = ("R@1", "R@5", "R@10", "MdR", "MnR")
 """What `metric_cells` gives."""
 FULL_COLUMNS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR")
 _FIELDS = ("r1", "r5", "r10", "r50", "median_rank", "mean_rank")
-LABELS = {"dsl": "DSL (transductive)", "qb-norm": "QB-Norm (bank: {bank})"}
-"""Post-processing -> how its rows are called."""
-LARGE = 2 * 10**9
-"""Scores beyond which ranking takes some ten seconds, so that a bar is shown."""
+SECONDS_BEFORE_A_BAR = 2.0
 
 IntervalTable = Mapping[str, Mapping[str, Interval]]
 
@@ -51,6 +49,7 @@ class Report:
 
     result: Evaluation
     options: EvalOptions
+    bootstrap: BootstrapOptions
     intervals: IntervalTable | None
     slices: SliceScores | None
     diagnostics: Diagnostics | None
@@ -118,7 +117,7 @@ class Report:
     metavar="FILE.parquet",
     help="Write the rank of every query, with what was found in its place.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the file of --per-query.")
+@click.option("--overwrite", is_flag=True, help="Replace the files of --per-query and --figure.")
 @click.option(
     "--device",
     default="cpu",
@@ -159,17 +158,24 @@ def command(
     """
     if pooling is not None and top_frames is not None:
         raise click.UsageError("frames are either pooled into videos (--pooling) or scored one by one (--top-frames)")
+    if overwrite and per_query is None and figure is None:
+        raise click.UsageError("--overwrite is for the files of --per-query and --figure")
+    if qb_norm and top_frames is not None:
+        raise click.UsageError("QB-Norm takes a bank of pooled videos: leave --top-frames out")
     if qb_norm and bank_split == split:
         raise click.UsageError(
             f"the bank of QB-Norm must not be of the split that is scored ({split}): see --bank-split"
         )
     if per_query is not None:
         check_writable(per_query, overwrite=overwrite)
+    if figure is not None:
+        check_figure(figure)
+        check_writable(figure, overwrite=overwrite)
     store = Store.open(store_place)
-    layout = store.layout(split)
+    num_expected = num_videos_expected(store, split)
     options = EvalOptions(
         split=split,
-        max_missing=max_missing(layout.num_videos) / layout.num_videos,
+        max_missing=max_missing(num_expected) / num_expected,
         pooling=pooling,
         top_frames=top_frames,
         protocol=protocol,
@@ -177,35 +183,43 @@ def command(
         dsl_temperature=dsl_temperature if dsl else None,
         bank_split=bank_split if qb_norm else None,
     )
+    bootstrap = BootstrapOptions(level, resamples, seed)
     is_all = "all" in slices or (figure is not None and not slices)
     wanted = FAMILIES if is_all else tuple(dict.fromkeys(slices))
-    is_long = layout.num_videos * layout.num_captions > LARGE
-    with progress_listener("eval", progress if progress is not None or is_long else False) as listener:
+    with progress_listener("eval", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
         result = evaluate(store, features, options, put=_put(device), listener=listener)
         families = _families(store, result, wanted)
         report = Report(
             result=result,
             options=options,
-            intervals=_intervals(result, options, BootstrapOptions(level, resamples, seed)) if with_intervals else None,
+            bootstrap=bootstrap,
+            intervals=_intervals(result, options, bootstrap) if with_intervals else None,
             slices=score_slices(result.ranking, families, options.counted) if families else None,
             diagnostics=_diagnostics(store, result, listener) if with_diagnostics else None,
         )
+    if as_json:
+        print_json({**_report_json(report), "options": _about(store, report)})
+    else:
+        _print(report)
     if per_query is not None:
         table = per_query_table(store, result.ranking, result.scores, split, families)
-        about: dict[str, JSON] = {
-            "features": features,
-            "split": split,
-            "slices": {one.name: one.to_dict() for one in families},
-        }
+        about = {**_about(store, report), "slices": {one.name: one.to_dict() for one in families}}
         write_per_query(table, per_query, about, overwrite=overwrite)
         say(f"{plural(table.num_rows, 'query')}: {per_query}")
     if figure is not None and report.slices is not None:
-        draw_slices(report.slices, figure, f"{features} on {split}, protocol {protocol}")
+        draw_slices(report.slices, figure, f"{features} on {split}, {protocol_words(options.counted)}")
         say(f"figure: {figure}")
-    if as_json:
-        print_json(_report_json(report))
-    else:
-        _print(report)
+
+
+def _about(store: Store, report: Report) -> dict[str, JSON]:
+    """All that decides the numbers: enough to get them again."""
+    return {
+        "features": report.result.features,
+        "dataset": dict(store.manifest.dataset),
+        **asdict(report.options),
+        "ties": str(report.options.counted.ties),
+        "bootstrap": None if report.intervals is None else asdict(report.bootstrap),
+    }
 
 
 def _put(device: str) -> Put:
@@ -247,7 +261,8 @@ def _print(report: Report) -> None:
     print_table(f"{result.features} on {result.split}", ["", *FULL_COLUMNS], rows)
     show(
         f"{plural(result.num_captions, 'caption')} x {plural(result.num_videos, 'video')} "
-        f"({result.num_videos} of {plural(result.num_videos_expected, 'video')} used); protocol {result.protocol}; "
+        f"({result.num_videos} of {plural(result.num_videos_expected, 'video')} used); "
+        f"{protocol_words(report.options.counted)}; "
         f"pooling {result.pooling}"
     )
     for sentence in _remarks(result):
@@ -264,20 +279,34 @@ def _direction_rows(report: Report, direction: str) -> list[list[str]]:
     if report.intervals is not None:
         found = report.intervals[direction]
         level = next(iter(found.values())).level
-        rows.append([f"  {level:.0%} interval", *(f"{found[key].low:.1f}-{found[key].high:.1f}" for key in _FIELDS)])
+        rows.append(
+            [f"  {100 * level:g}% interval", *(f"{found[key].low:.1f}-{found[key].high:.1f}" for key in _FIELDS)]
+        )
     for key, processed in report.result.processed.items():
-        label = LABELS[key].format(bank=report.options.bank_split)
-        rows.append([f"{name}, {label}", *_full_cells(getattr(processed, direction))])
+        rows.append([f"{name}, {_label(key, report)}", *_full_cells(getattr(processed, direction))])
     return rows
+
+
+def _label(processing: str, report: Report) -> str:
+    bank = report.result.bank
+    if processing == "dsl":
+        return "DSL (transductive)"
+    assert bank is not None
+    return f"QB-Norm (bank: {bank.split}, {bank.num_videos:,} of {bank.num_videos_expected:,} videos)"
 
 
 def _remarks(result: Evaluation) -> list[str]:
     """What is to be known of the numbers, each in a sentence."""
     features, said = result.ranking.features, []
+    num_absent = result.num_videos_expected - result.num_videos - len(features.missing_video_ids)
+    if num_absent:
+        said.append(f"{plural(num_absent, 'video')} of the published split never came into the store")
     if features.missing_video_ids:
         said.append(f"without features: {listed(features.missing_video_ids)}")
     if num_cut := int((features.num_dropped > 0).sum()):
         said.append(f"{plural(num_cut, 'caption')} longer than the model reads: scored as far as it read")
+    if num_unknown := int((features.num_dropped < 0).sum()):
+        said.append(f"whether the model read all of them is not known of {plural(num_unknown, 'caption')}")
     tied = num_tied(result)
     if any(tied.values()):
         said.append(
@@ -288,7 +317,11 @@ def _remarks(result: Evaluation) -> list[str]:
     if gain is not None:
         said.append(f"nDCG of video to text, over all captions of a video: {gain:.1f}")
     if result.alpha_cosine is not None:
-        said.append(f"mean cosine of videos to themselves with an alpha of all ones: {result.alpha_cosine:.3f}")
+        measured = int(np.isfinite(features.alpha_cosine).sum())
+        said.append(
+            f"mean cosine of videos to themselves with an alpha of all ones: {result.alpha_cosine:.3f} (of "
+            f"{plural(measured, 'video')})"
+        )
     return said + [f"not a fair number: {caveat}" for caveat in result.caveats]
 
 
@@ -359,8 +392,7 @@ def _report_json(report: Report) -> dict[str, JSON]:
         }
         for key, one in report.result.processed.items()
     }
-    found["dsl_temperature"] = report.options.dsl_temperature
-    found["bank_split"] = report.options.bank_split
+    found["bank"] = None if report.result.bank is None else asdict(report.result.bank)
     if report.intervals is not None:
         found["intervals"] = {
             direction: {key: {"low": one.low, "high": one.high, "level": one.level} for key, one in by_metric.items()}

@@ -1,4 +1,4 @@
-"""The flags that say how intervals of retrieval numbers are taken."""
+"""The flags that say how intervals of retrieval numbers are taken, and how a protocol is called."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from cli.options import seed_option
 from pipeline.evaluation.intervals import BootstrapOptions
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 
 _DEFAULTS = BootstrapOptions()
 
@@ -34,6 +35,16 @@ class Level(click.ParamType[float]):
         if not 0 < level < 1:
             self.fail(f"{value!r} must lie between 0% and 100%, such as 95% or 0.95", param, ctx)
         return level
+
+
+def protocol_words(protocol: Protocol) -> str:
+    """A protocol in words, with its rule for ties where that is not its own.
+
+    >>> protocol_words(PROTOCOLS["fda"]), protocol_words(PROTOCOLS["fda"].with_ties(Ties.OPTIMISTIC))
+    ('protocol fda', 'protocol fda, but ties optimistic')
+    """
+    is_own = protocol == PROTOCOLS[protocol.name]
+    return f"protocol {protocol.name}" + ("" if is_own else f", but ties {protocol.ties}")
 
 
 def interval_options(function: Function) -> Function:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 from rich.console import Console
@@ -55,14 +56,39 @@ def seconds_left(num_done: int, num_left: float | None, seconds: float | None) -
 
 
 @contextmanager
-def progress_listener(title: str, shown: bool | None) -> Iterator[Listener]:
-    """Show a bar while the block runs; `shown` None means: where stderr is a terminal."""
+def progress_listener(title: str, shown: bool | None, *, after_seconds: float = 0.0) -> Iterator[Listener]:
+    """Show a bar while the block runs; `shown` None means: where stderr is a terminal.
+
+    What may be done in a moment gets its bar `after_seconds`.
+    """
     console = Console(stderr=True)
     if shown is False or (shown is None and not console.is_terminal):
         yield say_epochs
         return
-    with progress_bar(console) as progress:
-        yield BarListener(progress, title)
+    with ExitStack() as stack:
+        yield LateListener(lambda: BarListener(stack.enter_context(progress_bar(console)), title), after_seconds)
+
+
+class LateListener:
+    """Keeps to itself what it hears until it is time, and then hands it on as if nothing had been."""
+
+    def __init__(self, begin: Callable[[], Listener], after_seconds: float) -> None:
+        """Call `begin` for the listener once it is time."""
+        self._begin, self._due = begin, time.monotonic() + after_seconds
+        self._listener: Listener | None = None
+        self._heard: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        """Hear an event."""
+        if self._listener is None:
+            self._heard = [event] if isinstance(event, RunPlanned) else [*self._heard, event]
+            if time.monotonic() < self._due:
+                return
+            self._listener = self._begin()
+            for earlier in self._heard:
+                self._listener(earlier)
+            return
+        self._listener(event)
 
 
 def say_epochs(event: Event) -> None:

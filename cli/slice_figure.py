@@ -32,6 +32,16 @@ _DIRECTIONS = (
 """Name, label and colour (Okabe and Ito's, which colour-blind people can tell apart), and what a query is."""
 
 
+def check_figure(path: Path) -> None:
+    """Refuse a file that would be no figure: to be asked before hours of work.
+
+    Raises:
+        ValueError: Another suffix than `SUFFIXES`.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"a figure's name must end in {', '.join(SUFFIXES)}, got {path.name!r}")
+
+
 def draw_slices(scores: SliceScores, path: Path, title: str) -> None:
     """Draw R@1 of every slice, with the number of its queries, and of all queries as a dashed line.
 
@@ -43,8 +53,7 @@ def draw_slices(scores: SliceScores, path: Path, title: str) -> None:
     Raises:
         ValueError: Another suffix.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"a figure's name must end in {', '.join(SUFFIXES)}, got {path.name!r}")
+    check_figure(path)
     slices_figure(scores, title).savefig(path)
 
 

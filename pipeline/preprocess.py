@@ -11,7 +11,9 @@ from pathlib import Path
 
 import cv2
 
+from pipeline.datasets.published import published_of
 from pipeline.datasets.records import Dataset, VideoRecord
+from pipeline.datasets.report import expected_videos
 from pipeline.events import ItemsDone, Listener, RunPlanned, Tell, ignore_events
 from pipeline.executors import Executor, run_synchronously
 from pipeline.finalise import close_frames
@@ -218,6 +220,7 @@ def open_store(
             "digest": catalog.digest(),
             "protocol_split": dataset.protocol_split,
             "caption_unit": str(dataset.caption_unit),
+            "num_videos_expected": dict(expected_videos(dataset, published_of(dataset.name, dataset.protocol_split))),
         },
         shard_size=options.shard_size,
         splits=splits,

@@ -49,9 +49,9 @@ class Features:
     num_dropped: NDArray[np.int64]
     """Shape (num_captions,): tokens of each caption that did not fit into the model's context; -1: not known."""
     num_videos_expected: int
-    """Videos of the split in the catalogue, with features or without."""
+    """Videos that the split should have, with features or without: those of the store, or as many as are published."""
     missing_video_ids: tuple[str, ...]
-    """Those without."""
+    """Those of the store that have none."""
     num_captions_expected: int
     alpha_cosine: NDArray[np.float32]
     """Shape (num_videos,): cosine between the video as it is and with an alpha of all ones; NaN where not measured."""
@@ -197,7 +197,7 @@ def read_features(store: Store, name: str, split: str) -> Features:
         text=np.asarray(_open(store, name, split, "text")[:], dtype=np.float32)[used],
         truth=np.asarray([position[owners[row]] for row in used], dtype=np.int64),
         num_dropped=np.asarray(_open(store, name, split, "num_dropped")[:], dtype=np.int64)[used],
-        num_videos_expected=store.layout(split).num_videos,
+        num_videos_expected=num_videos_expected(store, split),
         missing_video_ids=tuple(
             video_id
             for video_id in store.catalog.split_videos(split)["video_id"].to_pylist()
@@ -210,6 +210,13 @@ def read_features(store: Store, name: str, split: str) -> Features:
     if _standing(store, name, split) != standing:
         raise _made_anew(name, split)
     return features
+
+
+def num_videos_expected(store: Store, split: str) -> int:
+    """Videos that a split should have: as many as are published, where fewer came into the store."""
+    published = store.manifest.dataset.get("num_videos_expected")
+    known = published.get(split) if isinstance(published, Mapping) else None
+    return max(store.layout(split).num_videos, known if isinstance(known, int) else 0)
 
 
 def _made_anew(name: str, split: str) -> ShardIncompleteError:

@@ -54,6 +54,7 @@ def test_categories_and_the_report_are_kept(fda: Commands, manifest: Path, tmp_p
         "digest": "",
         "protocol_split": None,
         "caption_unit": "sentence",
+        "num_videos_expected": {},
     }
     result = json.loads(ended.out)
     assert result["dataset"]["splits"][0]["num_shared_captions"] == 1

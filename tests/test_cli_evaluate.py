@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import zarr
 from numpy.typing import NDArray
 
 from store.clips import input_digests, outcomes_of
@@ -105,7 +107,7 @@ def test_post_processing_stands_in_rows_of_its_own(fda: Commands, tmp_path: Path
     found = json.loads(fda("eval", tmp_path / "store", "--features", "mine", "--dsl", "--json").out)
     assert found["text_to_video"] == plain["text_to_video"]
     assert set(found["post_processed"]) == {"dsl"}
-    assert found["dsl_temperature"] == 0.01
+    assert found["options"]["dsl_temperature"] == 0.01
     shown = fda("eval", tmp_path / "store", "--features", "mine", "--dsl").out
     assert "text to video, DSL (transductive)" in shown
     assert "video to text, DSL (transductive)" in shown
@@ -119,7 +121,7 @@ def test_post_processing_stands_in_rows_of_its_own(fda: Commands, tmp_path: Path
         (["--protocol", "mine"], 2, "Invalid value for '--protocol'"),
         (["--ties", "fair"], 2, "Invalid value for '--ties'"),
         (["--qb-norm", "--bank-split", "test"], 2, "the bank of QB-Norm must not be"),
-        (["--qb-norm"], 1, "no features 'mine' for split 'train'"),
+        (["--qb-norm"], 1, "no split 'train'"),
         (["--pooling", "mean", "--top-frames", "2"], 2, "either pooled into videos"),
         (["--top-frames", "0"], 2, "Invalid value for '--top-frames'"),
         (["--dsl", "--dsl-temperature", "0"], 2, "Invalid value for '--dsl-temperature'"),
@@ -127,6 +129,10 @@ def test_post_processing_stands_in_rows_of_its_own(fda: Commands, tmp_path: Path
         (["--slice", "colour"], 2, "Invalid value for '--slice'"),
         (["--per-query", "/nowhere/ranks.parquet"], 1, "/nowhere"),
         (["--device", "tpu"], 1, "cannot use device 'tpu'"),
+        (["--qb-norm", "--top-frames", "2"], 2, "leave --top-frames out"),
+        (["--overwrite"], 2, "--overwrite is for the files of"),
+        (["--figure", "slices.jpg"], 1, "must end in .png, .svg, .pdf"),
+        (["--figure", "/nowhere/slices.png"], 1, "there is no folder /nowhere"),
         (["--level", "100%"], 2, "must lie between 0% and 100%"),
     ],
 )
@@ -168,7 +174,7 @@ def test_slices_diagnostics_and_every_query(fda: Commands, tmp_path: Path) -> No
     assert (again.code, "--overwrite" in again.error_line) == (1, True)
     assert fda("eval", tmp_path / "store", "--features", "mine", "--per-query", ranks, "--overwrite").code == 0
     shown = fda("eval", tmp_path / "store", "--features", "mine", "--slice", "all", "--diagnostics").out
-    assert "motion" in shown
+    assert "motion: " in shown
 
 
 def test_the_rule_for_ties_is_the_one_that_was_asked_for(fda: Commands, tmp_path: Path) -> None:
@@ -195,3 +201,57 @@ def test_the_rule_for_ties_is_the_one_that_was_asked_for(fda: Commands, tmp_path
         "each": 6.5,
     }
     assert mean_rank["mean"]["num_queries_tied"] == {"text_to_video": 24, "video_to_text": 12}
+    for ties, found in mean_rank.items():
+        assert found["options"]["ties"] == ties
+        assert found["protocols"]["fda"]["text_to_video"]["mean_rank"] == 12.0  # each protocol by its own rule
+    shown = fda("eval", tmp_path / "store", "--features", "same", "--ties", "optimistic").out
+    assert "protocol fda, but ties optimistic" in shown
+
+
+@pytest.mark.parametrize(
+    ("part", "place", "value", "words"),
+    [
+        ("video", (3,), 50.0, "the videos of features 'mine', split 'test': 1 of 12 embeddings are NaN or not of unit"),
+        ("text", (4, 2), np.nan, "the captions of features 'mine', split 'test': 1 of 24 embeddings"),
+    ],
+)
+def test_embeddings_that_are_no_unit_vectors_are_refused(
+    fda: Commands, tmp_path: Path, part: str, place: tuple[int, ...], value: float, words: str
+) -> None:
+    cached(tmp_path / "store")
+    array = zarr.open_array(tmp_path / f"store/features.zarr/mine/test/{part}", mode="r+")
+    array[place] = value
+    ended = fda("eval", tmp_path / "store", "--features", "mine")
+    assert (ended.code, ended.out) == (1, "")
+    assert words in ended.err
+
+
+@pytest.mark.parametrize("pooling", [("--pooling", "mean"), ("--pooling", "unit-mean"), ("--top-frames", "1")])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0], ids=["some NaN", "infinite", "all zero"])
+def test_frames_that_cannot_be_scored_are_refused(
+    fda: Commands, tmp_path: Path, pooling: tuple[str, str], value: float
+) -> None:
+    cached(tmp_path / "store")
+    array = zarr.open_array(tmp_path / "store/features.zarr/mine/test/frame", mode="r+")
+    array[3, 1, slice(None) if value == 0 else 2] = value
+    ended = fda("eval", tmp_path / "store", "--features", "mine", *pooling)
+    assert (ended.code, ended.out) == (1, "")
+    assert "frame embeddings: 1 of 36 rows are" in ended.err
+
+
+def test_the_level_of_intervals_is_said_as_it_is(fda: Commands, tmp_path: Path) -> None:
+    cached(tmp_path / "store")
+    shown = fda("eval", tmp_path / "store", "--features", "mine", "--level", "99.5%").out
+    assert "99.5% interval" in shown
+
+
+def test_a_split_is_counted_against_what_is_published(fda: Commands, tmp_path: Path) -> None:
+    store = cached(tmp_path / "store")
+    dataset = {**store.manifest.dataset, "num_videos_expected": {"test": 40}}
+    store.folder.write("store.json", replace(store.manifest, dataset=dataset).to_bytes())
+    refused = fda("eval", tmp_path / "store", "--features", "mine")
+    assert refused.code == 1
+    assert "28 of 40 videos of split 'test' (70.0%) have no features" in refused.error_line
+    shown = fda("eval", tmp_path / "store", "--features", "mine", "--max-missing", "100%").out
+    assert "(12 of 40 videos used)" in shown
+    assert "28 videos of the published split never came into the store" in shown

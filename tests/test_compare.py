@@ -178,7 +178,7 @@ def test_what_made_them_is_told_apart(tmp_path: Path) -> None:
     assert other.inputs_differ == "masks.options.threshold is 25 in 'a' and 50 now"
     assert 'weights is "x" in \'a\' and "by another hand" now' in other.models_differ
     assert "software" not in other.models_differ
-    assert [one.chosen_on_test for one in result.sets] == [False, True]
+    assert [bool(one.caveats) for one in result.sets] == [False, True]
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

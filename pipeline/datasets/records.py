@@ -59,6 +59,8 @@ class VideoRecord:
         for number, caption in enumerate(self.captions, start=1):
             if not caption.strip():
                 raise DatasetError(f"caption {number} of video {self.video_id!r} is blank: {caption!r}")
+            if "\0" in caption:
+                raise DatasetError(f"caption {number} of video {self.video_id!r} has a NUL in it: {caption!r:.100}")
             _check_encodable(f"caption {number} of video {self.video_id!r}", caption)
 
 

@@ -78,6 +78,16 @@ def report_on(dataset: Dataset, published: Published) -> DatasetReport:
     )
 
 
+def expected_videos(dataset: Dataset, published: Published) -> dict[str, int]:
+    """Split -> videos that it should have, of those splits for which that is known."""
+    names = [*published.sizes, *dataset.left_out]
+    there = Counter(video.split for video in dataset.videos)
+    return {
+        split: size.num_videos if (size := published.sizes.get(split)) else there[split] + len(dataset.left_out[split])
+        for split in dict.fromkeys(names)
+    }
+
+
 def _split_report(split: str, videos: list[VideoRecord], dataset: Dataset, published: Published) -> SplitReport:
     missing = tuple(dataset.left_out.get(split, ()))
     size = published.sizes.get(split)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.evaluate import Ranking, TooManyMissingError, rank, scorable_features
+from pipeline.evaluation.evaluate import Ranking, TooManyMissingError, caveats_of, rank, scorable_features
 from pipeline.evaluation.intervals import BootstrapOptions, Interval, percentiles
 from pipeline.evaluation.metrics import Ties
 from pipeline.evaluation.moves import Moves, Names, moves, query_ranks
@@ -65,11 +65,8 @@ class ScoredSet:
     attributes: Mapping[str, JSON]
     """What made the features."""
 
-    @property
-    def chosen_on_test(self) -> bool:
-        """Whether the model's best epoch was chosen by its score on test videos."""
-        model = self.attributes.get("model")
-        return isinstance(model, Mapping) and model.get("chosen_on_test") is True
+    caveats: tuple[str, ...]
+    """See `caveats_of`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +198,7 @@ def compare(
         num_videos_expected=common.num_videos_expected,
         num_captions=len(common.caption_ids),
         num_captions_expected=common.num_captions_expected,
-        sets=tuple(_scored(one, counted, options.bootstrap.level) for one in ranked),
+        sets=tuple(_scored(one, counted, options.bootstrap.level, split) for one in ranked),
         against_first=tuple(_against(ranked[0], other, options, texts) for other in ranked[1:]),
     )
 
@@ -252,7 +249,7 @@ def _texts(store: Store, split: str) -> dict[str, str]:
     return dict(zip(captions["caption_id"].to_pylist(), captions["text"].to_pylist(), strict=True))
 
 
-def _scored(one: _Ranked, protocol: Protocol, level: float) -> ScoredSet:
+def _scored(one: _Ranked, protocol: Protocol, level: float, split: str) -> ScoredSet:
     features = one.ranking.features
     return ScoredSet(
         name=one.name,
@@ -261,6 +258,7 @@ def _scored(one: _Ranked, protocol: Protocol, level: float) -> ScoredSet:
         num_videos_left_out=len(one.found.video_ids) - len(features.video_ids),
         num_captions_left_out=len(one.found.caption_ids) - len(features.caption_ids),
         attributes=one.found.attributes,
+        caveats=caveats_of(one.found.attributes, split),
     )
 
 

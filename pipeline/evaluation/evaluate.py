@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,9 @@ from store.arrays import JSON
 from store.errors import ShardIncompleteError
 from store.features import Features, read_features, read_frame_features
 from store.store import Store
+
+NORM_TOLERANCE = 1e-3
+"""By which the norm of an embedding may differ from one: float32, summed in any order, is ten times nearer."""
 
 
 class TooManyMissingError(ValueError):
@@ -61,6 +64,8 @@ class EvalOptions:
             raise ValueError(f"there is no protocol {self.protocol!r}: there are {', '.join(PROTOCOLS)}")
         if self.pooling is not None and self.top_frames is not None:
             raise ValueError("frames are either pooled into videos (--pooling) or scored one by one (--top-frames)")
+        if self.bank_split is not None and self.top_frames is not None:
+            raise ValueError("QB-Norm takes a bank of pooled videos: leave --top-frames out")
         if self.bank_split == self.split:
             raise ValueError(
                 f"the bank of QB-Norm must not be of the split that is scored ({self.split!r}): name the training split"
@@ -70,6 +75,16 @@ class EvalOptions:
     def counted(self) -> Protocol:
         """The protocol that is asked for, with its rule for ties."""
         return PROTOCOLS[self.protocol].with_ties(self.ties)
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """What QB-Norm takes its queries from."""
+
+    split: str
+    num_videos: int
+    num_videos_expected: int
+    num_captions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +101,17 @@ class Evaluation:
     """Videos of the split."""
     num_captions: int
     num_captions_expected: int
+    metrics: RetrievalResult
+    """Under the protocol that was asked for, with the rule for ties that was asked for."""
     results: Mapping[str, RetrievalResult]
-    """Protocol -> metrics, of all that can be applied."""
+    """Protocol -> metrics with its own rule for ties, of all that can be applied."""
     inapplicable: Mapping[str, str]
     """Protocol -> why it cannot be."""
     ranking: Ranking
     scores: Scores
     """That were ranked."""
+    bank: Bank | None
+    """Of QB-Norm, where it was asked for."""
     processed: Mapping[str, RetrievalResult]
     """Name of a post-processing -> metrics under the protocol that was asked for: never to stand beside plain ones
     without its name."""
@@ -104,30 +123,30 @@ class Evaluation:
     """What made the features."""
 
     @property
-    def metrics(self) -> RetrievalResult:
-        """Under the protocol that was asked for."""
-        return self.results[self.protocol]
-
-    @property
     def chosen_on_test(self) -> bool:
         """Whether the model's best epoch was chosen by its score on test videos."""
-        return self._of_model("chosen_on_test") is True
+        model = self.attributes.get("model")
+        return isinstance(model, Mapping) and model.get("chosen_on_test") is True
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """Why the numbers flatter the model, each in a sentence."""
-        found = []
-        if self._of_model("train_split") == self.split:
-            found.append(f"the model was TRAINED on a split of this name, {self.split!r}")
-        if self._of_model("val_split") == self.split:
-            found.append(f"the model's best epoch was CHOSEN on a split of this name, {self.split!r}")
-        elif self.chosen_on_test:
-            found.append("the model was trained or CHOSEN ON TEST VIDEOS (--choose-on-test)")
-        return tuple(found)
+        """See `caveats_of`."""
+        return caveats_of(self.attributes, self.split)
 
-    def _of_model(self, key: str) -> JSON:
-        model = self.attributes.get("model")
-        return model.get(key) if isinstance(model, Mapping) else None
+
+def caveats_of(made_with: Mapping[str, JSON], split: str) -> tuple[str, ...]:
+    """Why numbers of features on a split flatter their model, each reason in a sentence."""
+    model = made_with.get("model")
+    if not isinstance(model, Mapping):
+        return ()
+    found = []
+    if model.get("train_split") == split:
+        found.append(f"the model was TRAINED on a split of this name, {split!r}")
+    if model.get("val_split") == split:
+        found.append(f"the model's best epoch was CHOSEN on a split of this name, {split!r}")
+    elif model.get("chosen_on_test") is True:
+        found.append("the model was trained or CHOSEN ON TEST VIDEOS (--choose-on-test)")
+    return tuple(found)
 
 
 def scorable_features(store: Store, name: str, split: str, max_missing: float, pooling: str | None = None) -> Features:
@@ -148,7 +167,12 @@ def scorable_features(store: Store, name: str, split: str, max_missing: float, p
     cached = read_features(store, name, split)
     num_videos, num_expected = len(cached.video_ids), cached.num_videos_expected
     missing = (num_expected - num_videos) / num_expected
-    if missing > max_missing or num_videos == 0:
+    if num_videos == 0:
+        raise TooManyMissingError(
+            f"{num_expected} of {num_expected} videos of split {split!r} have no features, so nothing can be scored: "
+            "mend the videos, `fda preprocess` says what is wrong"
+        )
+    if missing > max_missing:
         raise TooManyMissingError(
             f"{num_expected - num_videos} of {num_expected} videos of split {split!r} ({missing:.1%}) have no "
             f"features, over the limit of {max_missing:.1%}: mend the videos (`fda preprocess` says what is wrong), "
@@ -156,9 +180,23 @@ def scorable_features(store: Store, name: str, split: str, max_missing: float, p
         )
     if not len(cached.truth):
         raise ValueError(f"split {split!r} has no caption of a video with features: there is nothing to ask for")
+    _require_unit_rows(f"the captions of features {name!r}, split {split!r}", cached.text, cached.caption_ids)
     if pooling is None:
+        _require_unit_rows(f"the videos of features {name!r}, split {split!r}", cached.video, cached.video_ids)
         return cached
     return replace(cached, video=pool_frames(_frames(store, name, split, cached), pooling))
+
+
+def _require_unit_rows(whose: str, embeddings: NDArray[np.float32], ids: Sequence[str]) -> None:
+    """Refuse what no encoder of ours has written: such scores would be no cosines."""
+    norms = np.linalg.norm(embeddings, axis=1)
+    wrong = np.flatnonzero(~(np.abs(norms - 1) < NORM_TOLERANCE))  # NaN is not below
+    if len(wrong):
+        first = ", ".join(ids[row] for row in wrong[:5].tolist()) + (", ..." if len(wrong) > 5 else "")
+        raise ValueError(
+            f"{whose}: {len(wrong)} of {len(ids)} embeddings are NaN or not of unit norm ({first}): `fda verify` says "
+            "whether they are what was written, and `fda encode --overwrite` makes them anew"
+        )
 
 
 def _frames(store: Store, name: str, split: str, features: Features) -> NDArray[np.float32]:
@@ -225,7 +263,7 @@ def evaluate(
         frame = _frames(store, features, split, found)
         scores, pooling = FrameScores(found.text, frame, options.top_frames, put), f"top {options.top_frames} frames"
     ranking = rank(found, scores, listener)
-    applicable = [PROTOCOLS[name].with_ties(options.ties) for name, reason in reasons.items() if not reason]
+    processed, bank = _processed(store, features, options, found, scores, put, listener)
     measured = found.alpha_cosine[np.isfinite(found.alpha_cosine)]
     return Evaluation(
         features=features,
@@ -235,11 +273,17 @@ def evaluate(
         num_videos_expected=found.num_videos_expected,
         num_captions=len(found.caption_ids),
         num_captions_expected=found.num_captions_expected,
-        results={one.name: one.score(ranking.to_video, ranking.to_text) for one in applicable},
+        metrics=options.counted.score(ranking.to_video, ranking.to_text),
+        results={
+            name: PROTOCOLS[name].score(ranking.to_video, ranking.to_text)
+            for name, reason in reasons.items()
+            if not reason
+        },
         inapplicable={name: reason for name, reason in reasons.items() if reason},
         ranking=ranking,
         scores=scores,
-        processed=_processed(store, features, options, found, scores, put, listener),
+        bank=bank,
+        processed=processed,
         pooling=pooling,
         alpha_cosine=float(measured.mean()) if len(measured) else None,
         attributes=found.attributes,
@@ -254,16 +298,17 @@ def _processed(
     scores: Scores,
     put: Put,
     listener: Listener,
-) -> dict[str, RetrievalResult]:
-    """Metrics of changed scores, each under the name of what changed them."""
+) -> tuple[dict[str, RetrievalResult], Bank | None]:
+    """Metrics of changed scores, each under the name of what changed them; and what QB-Norm takes its queries from."""
     changed: dict[str, Scores] = {}
+    bank: Bank | None = None
     if options.dsl_temperature is not None:
         changed["dsl"] = DualSoftmax(scores, options.dsl_temperature)
     if options.bank_split is not None:
-        if options.top_frames is not None:
-            raise ValueError("QB-Norm takes a bank of pooled videos: leave --top-frames out")
-        bank = scorable_features(store, name, options.bank_split, 1.0, options.pooling)
-        texts, videos = DotScores(bank.text, features.video, put), DotScores(features.text, bank.video, put)
+        store.layout(options.bank_split)
+        found = scorable_features(store, name, options.bank_split, options.max_missing, options.pooling)
+        texts, videos = DotScores(found.text, features.video, put), DotScores(features.text, found.video, put)
         changed["qb-norm"] = QueryBankNorm(scores, texts, videos)
+        bank = Bank(options.bank_split, len(found.video_ids), found.num_videos_expected, len(found.caption_ids))
     rankings = {key: rank(features, one, listener) for key, one in changed.items()}
-    return {key: options.counted.score(one.to_video, one.to_text) for key, one in rankings.items()}
+    return {key: options.counted.score(one.to_video, one.to_text) for key, one in rankings.items()}, bank

@@ -41,11 +41,11 @@ class Scores(Protocol):
 class DotScores:
     """Inner products of embeddings: cosines, where their rows are of unit norm.
 
-    Embeddings that are equal bit by bit score equally, wherever they stand. A matrix product alone does not promise
-    that: BLAS sums edge rows and columns in another order (OpenBLAS' Haswell kernels scored equal rows unequally in
-    more than half of 3,000 random shapes). So the score of a repeated row is computed once and copied. Scores of rows
-    that differ may still differ in their last bits between machines, and so may the order of two videos closer than
-    that.
+    Candidates whose embeddings are equal bit by bit score equally, wherever they stand. A matrix product alone does not
+    promise that: BLAS sums edge rows and columns in another order (OpenBLAS' Haswell kernels scored equal rows
+    unequally in more than half of 3,000 random shapes). So the score of a repeated row is computed once and copied.
+    Scores of rows that differ may still differ in their last bits between machines, and so may the order of two videos
+    closer than that.
     """
 
     def __init__(self, text: NDArray[np.float32], video: NDArray[np.float32], put: Put = lambda array: array) -> None:
