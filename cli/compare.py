@@ -7,10 +7,10 @@ from dataclasses import asdict
 
 import click
 
-from cli.interval_options import interval_options, protocol_words
-from cli.options import Limit, shared_options
+from cli.options import shared_options
 from cli.output import plural, print_json, print_table, say, show
 from cli.progress import progress_listener
+from cli.retrieval_options import interval_options, protocol_options, protocol_words
 from pipeline.evaluation.compare import (
     AgainstFirst,
     CompareOptions,
@@ -24,7 +24,6 @@ from pipeline.evaluation.compare import (
 from pipeline.evaluation.intervals import BootstrapOptions, Interval
 from pipeline.evaluation.metrics import Ties
 from pipeline.evaluation.moves import Moved
-from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.resampling import DIRECTIONS, METRICS
 from store.arrays import JSON
 from store.features import num_videos_expected
@@ -47,14 +46,7 @@ def _checked(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
 @click.argument("names", metavar="N1 N2 ...", nargs=-1, required=True, callback=_checked)
 @click.option("--split", default="test", show_default=True, help="Which split.")
-@click.option(
-    "--protocol", type=click.Choice(list(PROTOCOLS)), default="fda", show_default=True, help="How it is counted."
-)
-@click.option(
-    "--ties",
-    type=click.Choice([str(ties) for ties in Ties]),
-    help="What is a rank where scores tie.  [default: what the protocol says]",
-)
+@protocol_options
 @interval_options
 @click.option(
     "--permutations",
@@ -62,13 +54,6 @@ def _checked(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -
     default=_DEFAULTS.num_permutations,
     show_default=True,
     help="How often the sets change places, for some videos, to see what chance gives.",
-)
-@click.option(
-    "--max-missing",
-    type=Limit(),
-    default="10%",
-    show_default=True,
-    help="Refuse to compare where more videos of the split than this lack features in one set or another.",
 )
 @click.option(
     "--top",

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from cli.demo_page import DemoClip, write_demo_page
-from cli.evaluate import METRIC_COLUMNS, metric_cells, to_json
+from cli.eval_report import METRIC_COLUMNS, metric_cells, to_json
 from cli.main import fda
 from cli.options import local_path, num_cores, seed_option, shared_options
 from cli.output import plural, print_json, print_table, say

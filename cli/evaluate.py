@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 
-from cli.diagnostics import print_diagnostics
-from cli.interval_options import interval_options, protocol_words
-from cli.options import Limit, shared_options
-from cli.output import listed, plural, print_json, print_table, say, show
+from cli.eval_report import IntervalTable, Report, print_report, report_json
+from cli.options import shared_options
+from cli.output import plural, print_json, say
 from cli.progress import progress_listener
+from cli.retrieval_options import interval_options, protocol_options, protocol_words
 from cli.slice_figure import check_figure, draw_slices
-from cli.slices import print_slices
 from pipeline.evaluation.diagnostics import Diagnostics, diagnose
 from pipeline.evaluation.evaluate import EvalOptions, Evaluation, evaluate
-from pipeline.evaluation.intervals import BootstrapOptions, Interval, intervals
-from pipeline.evaluation.metrics import RetrievalMetrics, Ties
+from pipeline.evaluation.intervals import BootstrapOptions, intervals
+from pipeline.evaluation.metrics import Ties
 from pipeline.evaluation.per_query import check_writable, per_query_table, write_per_query
 from pipeline.evaluation.pooling import POOLINGS
-from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.scores import Put
-from pipeline.evaluation.slice_scores import SliceScores, score_slices
+from pipeline.evaluation.slice_scores import score_slices
 from pipeline.evaluation.slices import FAMILIES, SliceFamily, slice_queries
 from pipeline.events import Listener
 from store.features import num_videos_expected
@@ -34,51 +31,14 @@ from store.store import Store
 if TYPE_CHECKING:
     from store.arrays import JSON
 
-METRIC_COLUMNS = ("R@1", "R@5", "R@10", "MdR", "MnR")
-"""What `metric_cells` gives."""
-FULL_COLUMNS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR")
-_FIELDS = ("r1", "r5", "r10", "r50", "median_rank", "mean_rank")
 SECONDS_BEFORE_A_BAR = 2.0
-
-IntervalTable = Mapping[str, Mapping[str, Interval]]
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that one `fda eval` has found."""
-
-    result: Evaluation
-    options: EvalOptions
-    bootstrap: BootstrapOptions
-    intervals: IntervalTable | None
-    slices: SliceScores | None
-    diagnostics: Diagnostics | None
 
 
 @click.command("eval")
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
 @click.option("--features", required=True, metavar="NAME", help="Which feature set.")
 @click.option("--split", default="test", show_default=True, help="Which split.")
-@click.option(
-    "--protocol",
-    type=click.Choice(list(PROTOCOLS)),
-    default="fda",
-    show_default=True,
-    help=" ".join(f"{one.name}: {one.summary}." for one in PROTOCOLS.values()) + " --json has all of them.",
-)
-@click.option(
-    "--ties",
-    type=click.Choice([str(ties) for ties in Ties]),
-    help="Which rank a query has among candidates that score the same: the last, the mean, the first, or each of "
-    "them.  [default: the protocol's own]",
-)
-@click.option(
-    "--max-missing",
-    type=Limit(),
-    default="10%",
-    show_default=True,
-    help="Refuse to score where more videos of the split than this have no features.",
-)
+@protocol_options
 @click.option(
     "--pooling",
     type=click.Choice(list(POOLINGS)),
@@ -198,9 +158,9 @@ def command(
             diagnostics=_diagnostics(store, result, listener) if with_diagnostics else None,
         )
     if as_json:
-        print_json({**_report_json(report), "options": _about(store, report)})
+        print_json({**report_json(report), "options": _about(store, report)})
     else:
-        _print(report)
+        print_report(report)
     if per_query is not None:
         table = per_query_table(store, result.ranking, result.scores, split, families)
         about = {**_about(store, report), "slices": {one.name: one.to_dict() for one in families}}
@@ -253,153 +213,3 @@ def _intervals(result: Evaluation, options: EvalOptions, bootstrap: BootstrapOpt
 
 def _diagnostics(store: Store, result: Evaluation, listener: Listener) -> Diagnostics:
     return diagnose(store, result.ranking, result.scores, result.split, listener=listener)
-
-
-def _print(report: Report) -> None:
-    result = report.result
-    rows = [row for direction in ("text_to_video", "video_to_text") for row in _direction_rows(report, direction)]
-    print_table(f"{result.features} on {result.split}", ["", *FULL_COLUMNS], rows)
-    show(
-        f"{plural(result.num_captions, 'caption')} x {plural(result.num_videos, 'video')} "
-        f"({result.num_videos} of {plural(result.num_videos_expected, 'video')} used); "
-        f"{protocol_words(report.options.counted)}; "
-        f"pooling {result.pooling}"
-    )
-    for sentence in _remarks(result):
-        show(sentence)
-    if report.slices is not None:
-        print_slices(report.slices)
-    if report.diagnostics is not None:
-        print_diagnostics(report.diagnostics)
-
-
-def _direction_rows(report: Report, direction: str) -> list[list[str]]:
-    name = direction.replace("_", " ")
-    rows = [[name, *_full_cells(getattr(report.result.metrics, direction))]]
-    if report.intervals is not None:
-        found = report.intervals[direction]
-        level = next(iter(found.values())).level
-        rows.append(
-            [f"  {100 * level:g}% interval", *(f"{found[key].low:.1f}-{found[key].high:.1f}" for key in _FIELDS)]
-        )
-    for key, processed in report.result.processed.items():
-        rows.append([f"{name}, {_label(key, report)}", *_full_cells(getattr(processed, direction))])
-    return rows
-
-
-def _label(processing: str, report: Report) -> str:
-    bank = report.result.bank
-    if processing == "dsl":
-        return "DSL (transductive)"
-    assert bank is not None
-    return f"QB-Norm (bank: {bank.split}, {bank.num_videos:,} of {bank.num_videos_expected:,} videos)"
-
-
-def _remarks(result: Evaluation) -> list[str]:
-    """What is to be known of the numbers, each in a sentence."""
-    features, said = result.ranking.features, []
-    num_absent = result.num_videos_expected - result.num_videos - len(features.missing_video_ids)
-    if num_absent:
-        said.append(f"{plural(num_absent, 'video')} of the published split never came into the store")
-    if features.missing_video_ids:
-        said.append(f"without features: {listed(features.missing_video_ids)}")
-    if num_cut := int((features.num_dropped > 0).sum()):
-        said.append(f"{plural(num_cut, 'caption')} longer than the model reads: scored as far as it read")
-    if num_unknown := int((features.num_dropped < 0).sum()):
-        said.append(f"whether the model read all of them is not known of {plural(num_unknown, 'caption')}")
-    tied = num_tied(result)
-    if any(tied.values()):
-        said.append(
-            f"queries whose own item ties with another: {tied['text_to_video']:,} text to video, "
-            f"{tied['video_to_text']:,} video to text"
-        )
-    gain = result.metrics.video_to_text.ndcg
-    if gain is not None:
-        said.append(f"nDCG of video to text, over all captions of a video: {gain:.1f}")
-    if result.alpha_cosine is not None:
-        measured = int(np.isfinite(features.alpha_cosine).sum())
-        said.append(
-            f"mean cosine of videos to themselves with an alpha of all ones: {result.alpha_cosine:.3f} (of "
-            f"{plural(measured, 'video')})"
-        )
-    return said + [f"not a fair number: {caveat}" for caveat in result.caveats]
-
-
-def num_tied(result: Evaluation) -> dict[str, int]:
-    """Direction -> queries whose own item scores as high as another."""
-    ranking = result.ranking
-    return {
-        "text_to_video": int((ranking.to_video.level > 1).sum()),
-        "video_to_text": int((ranking.to_text.best.level > 1).sum()),
-    }
-
-
-def metric_cells(metrics: RetrievalMetrics) -> list[str]:
-    """The figures of one direction, in the order of `METRIC_COLUMNS`."""
-    cells = _full_cells(metrics)
-    return [*cells[:3], *cells[4:]]
-
-
-def _full_cells(metrics: RetrievalMetrics) -> list[str]:
-    return [f"{getattr(metrics, field):.1f}" for field in _FIELDS]
-
-
-def to_json(result: Evaluation) -> dict[str, JSON]:
-    """The machine-readable result, under every protocol that can be applied."""
-    features = result.ranking.features
-    return {
-        "features": result.features,
-        "split": result.split,
-        "protocol": result.protocol,
-        "num_videos": result.num_videos,
-        "num_videos_expected": result.num_videos_expected,
-        "missing_video_ids": list(features.missing_video_ids),
-        "num_captions": result.num_captions,
-        "num_captions_expected": result.num_captions_expected,
-        "num_captions_cut": int((features.num_dropped > 0).sum()),
-        "num_captions_equal_to_another": _num_repeated(features.text),
-        "num_queries_tied": dict(num_tied(result)),
-        "pooling": result.pooling,
-        "alpha_cosine": result.alpha_cosine,
-        "chosen_on_test": result.chosen_on_test,
-        "caveats": list(result.caveats),
-        "text_to_video": dict(result.metrics.text_to_video.to_dict()),
-        "video_to_text": dict(result.metrics.video_to_text.to_dict()),
-        "protocols": {
-            name: {
-                "text_to_video": dict(one.text_to_video.to_dict()),
-                "video_to_text": dict(one.video_to_text.to_dict()),
-            }
-            for name, one in result.results.items()
-        },
-        "inapplicable": dict(result.inapplicable),
-        "made_by": dict(result.attributes),
-    }
-
-
-def _num_repeated(text: np.ndarray) -> int:
-    """Captions whose embedding is another caption's as well: whatever is said of one can be said of the other."""
-    _, counts = np.unique(text, axis=0, return_counts=True)
-    return int(counts[counts > 1].sum())
-
-
-def _report_json(report: Report) -> dict[str, JSON]:
-    found = to_json(report.result)
-    found["post_processed"] = {
-        key: {
-            "text_to_video": dict(one.text_to_video.to_dict()),
-            "video_to_text": dict(one.video_to_text.to_dict()),
-        }
-        for key, one in report.result.processed.items()
-    }
-    found["bank"] = None if report.result.bank is None else asdict(report.result.bank)
-    if report.intervals is not None:
-        found["intervals"] = {
-            direction: {key: {"low": one.low, "high": one.high, "level": one.level} for key, one in by_metric.items()}
-            for direction, by_metric in report.intervals.items()
-        }
-    if report.slices is not None:
-        found["slices"] = report.slices.to_dict()
-    if report.diagnostics is not None:
-        found["diagnostics"] = report.diagnostics.to_dict()
-    return found

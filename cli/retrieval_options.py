@@ -1,4 +1,4 @@
-"""The flags that say how intervals of retrieval numbers are taken, and how a protocol is called."""
+"""The flags that say how retrieval numbers are counted, and how their intervals are taken."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
-from cli.options import seed_option
+from cli.options import Limit, seed_option
 from pipeline.evaluation.intervals import BootstrapOptions
+from pipeline.evaluation.metrics import Ties
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 
 _DEFAULTS = BootstrapOptions()
@@ -45,6 +46,35 @@ def protocol_words(protocol: Protocol) -> str:
     """
     is_own = protocol == PROTOCOLS[protocol.name]
     return f"protocol {protocol.name}" + ("" if is_own else f", but ties {protocol.ties}")
+
+
+def protocol_options(function: Function) -> Function:
+    """Add `--protocol`, `--ties` and `--max-missing`."""
+    options = (
+        click.option(
+            "--protocol",
+            type=click.Choice(list(PROTOCOLS)),
+            default="fda",
+            show_default=True,
+            help=" ".join(f"{one.name}: {one.summary}." for one in PROTOCOLS.values()) + " --json has all of them.",
+        ),
+        click.option(
+            "--ties",
+            type=click.Choice([str(ties) for ties in Ties]),
+            help="Which rank a query has among candidates that score the same: the last, the mean, the first, or each "
+            "of them.  [default: the protocol's own]",
+        ),
+        click.option(
+            "--max-missing",
+            type=Limit(),
+            default="10%",
+            show_default=True,
+            help="Refuse to score where more videos of the split than this have no features.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def interval_options(function: Function) -> Function:
