@@ -1,7 +1,7 @@
 """Encoding a store, from its shards to committed features, against a bare forward loop over tensors in memory.
 
-On a CPU ViT-B/32, in both precisions where it computes in bfloat16; on a GPU ViT-B/16 and ViT-L/14 in bf16, with the share of the device's peak that
-the model's operations use.
+On a CPU ViT-B/32, in both precisions where it computes in bfloat16; on a GPU ViT-B/16 and ViT-L/14 in bf16, with the
+share of the device's peak that the model's operations use.
 """
 
 from __future__ import annotations
