@@ -170,7 +170,9 @@ def test_jsonl_gzipped_and_with_categories(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no gzip", gzip.compress(line().encode())[:-9], b"\x1f\x8b\x08\0" + b"x" * 50]
+    "content",
+    [b"", b"no gzip", gzip.compress(line().encode(), mtime=0)[:-9], b"\x1f\x8b\x08\0" + b"x" * 50],
+    ids=["empty", "no gzip", "cut off", "damaged"],
 )
 def test_a_broken_gzip_file(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(DatasetError, match=r"a\.jsonl\.gz (is not a whole gzip file|holds no record)"):
