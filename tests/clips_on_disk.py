@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -116,6 +117,12 @@ def run_preprocess(
     preprocess(store, dataset.root, plan, options, decoder=decoder)
     store.folder.remove_partial_files()
     return store
+
+
+def of_the_run(err: str) -> str:
+    """What a command has said of its run: without the lines with which `fda preprocess` tells of the data set first."""
+    told = re.compile(r".* is read as \w+: |data set |warning: [\d,]+ texts of ")
+    return "".join(line for line in err.splitlines(keepends=True) if not told.match(line))
 
 
 @dataclass(frozen=True)

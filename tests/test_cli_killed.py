@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.clips_on_disk import FDA, SMALL_FLAGS, Commands, fda_in_a_process, write_small_dataset
+from tests.clips_on_disk import FDA, SMALL_FLAGS, Commands, fda_in_a_process, of_the_run, write_small_dataset
 from tests.stores import tree_digest
 
 NUM_VIDEOS = 20
@@ -107,7 +107,8 @@ def test_killed_at_random_moments_and_run_again(
     assert 0 < json.loads(again.out)["num_shards_made"] <= NUM_VIDEOS
     for group in groups:
         group.wait_until_gone()
-    assert fda("preprocess", manifest, place, *FLAGS).err == f"nothing to do: {NUM_VIDEOS} shards, all done\n"
+    idle = fda("preprocess", manifest, place, *FLAGS)
+    assert of_the_run(idle.err) == f"nothing to do: {NUM_VIDEOS} shards, all done\n"
     assert tree_digest(place) == whole
     assert not (place / "partial").exists()
 
@@ -144,7 +145,7 @@ def test_an_interrupt_is_one_line_and_exit_code_1_and_leaves_no_process(
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "")
     message = "fda: error: interrupted: what is committed stands, run the same command again to go on"
-    assert err.split("\n")[1:] == ["", message, ""]  # click ends the line on which the terminal shows ^C
+    assert of_the_run(err).split("\n")[1:] == ["", message, ""]  # click ends the line on which the terminal shows ^C
     assert psutil.wait_procs(started, timeout=20)[1] == []
 
 
@@ -181,7 +182,7 @@ def test_a_disk_that_is_full_and_then_has_room(
         return int(code), out, err
 
     code, out, err = said("full")
-    takes, err = err.split("\n", 1)
+    takes, err = of_the_run(err).split("\n", 1)
     assert "at most about" in takes
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert err.startswith("fda: error: cannot write ")
@@ -193,11 +194,12 @@ def test_a_disk_that_is_full_and_then_has_room(
     assert said("room")[0] == 0
     assert tree_digest(tmp_path / "room") == whole
     code, out, err = said("read_only")
+    err = of_the_run(err)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "Read-only file system" in err
     code, out, err = said("nothing")  # a run claims the store before it looks what is owed
     assert (code, out) == (1, "")
-    assert err.startswith("fda: error: cannot write claims/")
+    assert of_the_run(err).startswith("fda: error: cannot write claims/")
 
 
 def test_a_store_in_a_place_where_nothing_can_be_made(fda: Commands, manifest: Path) -> None:

@@ -21,7 +21,7 @@ from store.claims import claimed
 from store.errors import StorePlaceError
 from store.files import StoreFolder
 from store.local import LocalFolder
-from tests.clips_on_disk import SMALL_FLAGS, Commands, write_small_dataset
+from tests.clips_on_disk import SMALL_FLAGS, Commands, of_the_run, write_small_dataset
 from tests.stores import make_store, tree_digest
 
 FLAGS = (*SMALL_FLAGS, "--no-progress")
@@ -191,7 +191,7 @@ def test_a_run_on_slurm_submits_jobs_and_cancels_them(
     (script,) = slurm.glob("script.*")
     assert "#SBATCH -p long" in script.read_text()
     again = fda("preprocess", manifest, tmp_path / "store", *FLAGS, *submit, "--workers", "2")
-    assert again.err.startswith("nothing to do")  # and nothing is submitted
+    assert of_the_run(again.err).startswith("nothing to do")  # and nothing is submitted
     assert len(list(slurm.glob("script.*"))) == 1
 
 

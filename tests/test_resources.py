@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.resources import WorkerMemory, machine_memory_mib
-from tests.clips_on_disk import Commands, record, write_clip, write_manifest
+from tests.clips_on_disk import Commands, of_the_run, record, write_clip, write_manifest
 from tests.videos import write_video
 
 ROOT = Path(__file__).parents[1]
@@ -115,11 +115,13 @@ def test_the_command_says_what_workers_take_and_starts_no_more_than_fit(
     flags = ("--shard-size", "1", "--eval-frames", "3", "--image-size", "32", "--no-progress")
     alone = fda("preprocess", manifest, tmp_path / "alone", *flags, "--workers", "0", "--decoder-memory", "300")
     total = replace(WorkerMemory(1, 6, 32), decoder_memory_mib=300).total_mib
-    assert alone.err.splitlines()[0] == f"in this process and its decoder, at most about {total:,} MiB"
+    assert of_the_run(alone.err).splitlines()[0] == f"in this process and its decoder, at most about {total:,} MiB"
     monkeypatch.setattr("cli.workers.machine_memory_mib", lambda: 1024)
     few = fda("preprocess", manifest, tmp_path / "few", *flags, "--workers", "3", "--decoder-memory", "300")
-    assert few.err.splitlines()[0].startswith(
-        f"1 worker, at most about {total:,} MiB each: 3 do not fit into 1,024 MiB"
+    assert (
+        of_the_run(few.err)
+        .splitlines()[0]
+        .startswith(f"1 worker, at most about {total:,} MiB each: 3 do not fit into 1,024 MiB")
     )
     assert " by 1 worker: " in few.err
     assert few.code == alone.code == 0
