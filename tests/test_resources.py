@@ -101,8 +101,10 @@ def test_many_videos_take_no_more_memory_or_files_than_few(tmp_path: Path) -> No
     seen = np.array(measured(manifest, tmp_path / "store", shard_size=8, eval_frames=4, image_size=32)["seen"])
     assert len(seen) == 301
     worker, decoder, worker_files, decoder_files, _ = seen[60:].T  # after whatever is kept for good is there
-    assert worker[-20:].max() - worker[:20].max() < 6 * 1024
-    assert decoder[-20:].max() - decoder[:20].max() < 6 * 1024
+    for memory in (worker, decoder):
+        # What leaks grows on, 2 MiB in 80 videos or more; that the allocator takes some more from the system comes once.
+        peaks = [part.max() for part in np.array_split(memory, 3)]
+        assert np.diff(peaks).min() < 2 * 1024
     assert len(set(worker_files.tolist())) == 1
     assert np.ptp(decoder_files) <= 1  # the video that it has open, or not, at that moment
 
