@@ -102,7 +102,7 @@ def test_many_videos_take_no_more_memory_or_files_than_few(tmp_path: Path) -> No
     assert len(seen) == 301
     worker, decoder, worker_files, decoder_files, _ = seen[60:].T  # after whatever is kept for good is there
     for memory in (worker, decoder):
-        # What leaks grows on, 2 MiB in 80 videos or more; that the allocator takes some more from the system comes once.
+        # What leaks grows on, by 2 MiB in 80 videos or more; a step of the allocator comes once.
         peaks = [part.max() for part in np.array_split(memory, 3)]
         assert np.diff(peaks).min() < 2 * 1024
     assert len(set(worker_files.tolist())) == 1
