@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cli.models import ReadyModel
-from cli.output import listed, plural, print_pairs, say, show
+from cli.models import ReadyModel, weights_rows
+from cli.output import plural, print_pairs, say, show
 from encoders.encoding import Encoder, cosine_to_fp32
 from encoders.inputs import only_frames
 from encoders.memory import EncoderMemory
@@ -146,18 +146,9 @@ def refusal(store: Store, ready: ReadyModel, options: EncodeOptions, split: str)
 
 def print_dry_run(found: dict[str, JSON], ready: ReadyModel, plans: Sequence[SplitPlan]) -> None:
     """Print it for people."""
-    report = ready.loaded.report
     names = ("model", "activation", "device", "precision", "pooling", "alpha", "masks")
     rows = [(name, str(found[name])) for name in names]
-    rows += [
-        ("weights", report.source),
-        ("kind", report.kind),
-        ("sha256", report.sha256),
-        ("tensors matched", f"{report.matched:,}"),
-        ("tensors missing", listed(report.missing)),
-        ("entries not used", listed(report.unexpected)),
-        ("memory", f"at most about {found['memory_mib']:,} MiB"),
-    ]
+    rows += [*weights_rows(ready.loaded.report), ("memory", f"at most about {found['memory_mib']:,} MiB")]
     print_pairs("would encode with", rows)
     for plan in plans:
         captions = sum(owed.shard.num_rows for owed in plan.captions.owed)

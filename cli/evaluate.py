@@ -116,16 +116,8 @@ def command(
     Protocol `fda`: every caption is a query; a tie counts against the model; a video finds a text by its best caption;
     NaN is refused. R@k in percent. docs/evaluation.md has every formula.
     """
-    if pooling is not None and top_frames is not None:
-        raise click.UsageError("frames are either pooled into videos (--pooling) or scored one by one (--top-frames)")
     if overwrite and per_query is None and figure is None:
         raise click.UsageError("--overwrite is for the files of --per-query and --figure")
-    if qb_norm and top_frames is not None:
-        raise click.UsageError("QB-Norm takes a bank of pooled videos: leave --top-frames out")
-    if qb_norm and bank_split == split:
-        raise click.UsageError(
-            f"the bank of QB-Norm must not be of the split that is scored ({split}): see --bank-split"
-        )
     if per_query is not None:
         check_writable(per_query, overwrite=overwrite)
     if figure is not None:
@@ -133,16 +125,19 @@ def command(
         check_writable(figure, overwrite=overwrite)
     store = Store.open(store_place)
     num_expected = num_videos_expected(store, split)
-    options = EvalOptions(
-        split=split,
-        max_missing=max_missing(num_expected) / num_expected,
-        pooling=pooling,
-        top_frames=top_frames,
-        protocol=protocol,
-        ties=None if ties is None else Ties(ties),
-        dsl_temperature=dsl_temperature if dsl else None,
-        bank_split=bank_split if qb_norm else None,
-    )
+    try:
+        options = EvalOptions(
+            split=split,
+            max_missing=max_missing(num_expected) / num_expected,
+            pooling=pooling,
+            top_frames=top_frames,
+            protocol=protocol,
+            ties=None if ties is None else Ties(ties),
+            dsl_temperature=dsl_temperature if dsl else None,
+            bank_split=bank_split if qb_norm else None,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     bootstrap = BootstrapOptions(level, resamples, seed)
     is_all = "all" in slices or (figure is not None and not slices)
     wanted = FAMILIES if is_all else tuple(dict.fromkeys(slices))

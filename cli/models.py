@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from cli.output import say
+from cli.output import listed, say
 from encoders.config import Activation
 from encoders.devices import Device, move_to
-from encoders.weights import LoadedModel, ModelSource
+from encoders.weights import LoadedModel, ModelSource, WeightsReport
 from pipeline.alpha import AlphaSource
 from pipeline.checkpoint import has_ended
 from pipeline.encode import EncodeOptions
@@ -71,6 +71,18 @@ def load(source: ModelSource, device: str, *, is_quiet: bool = False) -> ReadyMo
     if not is_quiet:
         say(f"weights: {loaded.report.summary()}")
     return ready
+
+
+def weights_rows(report: WeightsReport) -> list[tuple[str, str]]:
+    """What is to be known of a model's weights, for `print_pairs`."""
+    return [
+        ("weights", report.source),
+        ("kind", report.kind),
+        ("sha256", report.sha256),
+        ("tensors matched", f"{report.matched:,}"),
+        ("tensors missing", listed(report.missing)),
+        ("entries not used", listed(report.unexpected)),
+    ]
 
 
 def training_of(loaded: LoadedModel) -> Mapping[str, str]:

@@ -81,7 +81,9 @@ class LateListener:
     def __call__(self, event: Event) -> None:
         """Hear an event."""
         if self._listener is None:
-            self._heard = [event] if isinstance(event, RunPlanned) else [*self._heard, event]
+            if isinstance(event, RunPlanned):  # what came before it was another run
+                self._heard.clear()
+            self._heard.append(event)
             if time.monotonic() < self._due:
                 return
             self._listener = self._begin()

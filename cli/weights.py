@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cli.models import model_source
+from cli.models import model_source, weights_rows
 from cli.options import local_path, model_options, seed_option, shared_options
 from cli.output import listed, plural, print_json, print_pairs, say, show
 from encoders.weight_export import Layout, exported, left_out, write_weights
@@ -90,15 +90,10 @@ def _found(loaded: LoadedModel, output: Path | None) -> dict[str, JSON]:
 
 
 def _print(loaded: LoadedModel) -> None:
-    report, config = loaded.report, loaded.config
+    config = loaded.config
     rows = [
         ("activation", str(config.activation)),
-        ("weights", report.source),
-        ("kind", report.kind),
-        ("sha256", report.sha256),
-        ("tensors matched", f"{report.matched:,}"),
-        ("tensors missing", listed(report.missing)),
-        ("entries not used", listed(report.unexpected)),
+        *weights_rows(loaded.report),
         ("number of weights", f"{_num_weights(loaded):,}"),
     ]
     print_pairs(config.name, rows)

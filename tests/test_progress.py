@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from cli.progress import BarListener, progress_bar, progress_listener
-from pipeline.events import EpochDone, ItemsDone, RunPlanned, StepDone
+from cli.progress import BarListener, LateListener, progress_bar, progress_listener
+from pipeline.events import EpochDone, Event, ItemsDone, RunPlanned, StepDone
 
 
 class Screen:
@@ -101,3 +101,20 @@ def test_without_a_bar_each_epoch_is_a_line(capsys: pytest.CaptureFixture[str]) 
         listener(StepDone(1, 2.5, 1e-6, 8))
         listener(EpochDone(1, 5, 2.5, 40.0, is_best=True))
     assert capsys.readouterr() == ("", "epoch 1 of 5: mean loss 2.5000, validation R@1 40.0\n")
+
+
+def test_a_late_listener_hears_all_of_the_run_once_it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("cli.progress.time.monotonic", lambda: now)
+    heard: list[Event] = []
+    late = LateListener(lambda: heard.append, after_seconds=2.0)
+    late(RunPlanned("queries", 3, 0))
+    late(ItemsDone(3))
+    second: list[Event] = [RunPlanned("queries", 5, 0), ItemsDone(1), ItemsDone(2), ItemsDone(2)]
+    for event in second[:2]:
+        late(event)
+    assert heard == []
+    now = 2.5
+    for event in second[2:]:
+        late(event)
+    assert heard == second  # the run before had ended: nobody need see it

@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.evaluate import Ranking, TooManyMissingError, caveats_of, rank, scorable_features
+from pipeline.evaluation.evaluate import (
+    Ranking,
+    TooManyMissingError,
+    caveats_of,
+    rank,
+    require_applicable,
+    scorable_features,
+)
 from pipeline.evaluation.intervals import BootstrapOptions, Interval, percentiles
 from pipeline.evaluation.metrics import Ties
 from pipeline.evaluation.moves import Moves, Names, moves, query_ranks
@@ -186,7 +193,8 @@ def compare(
     paired = pair(found)
     common = paired[names[0]]
     _require_enough(common, split, max_missing)
-    counted = _applicable(store, common, split, PROTOCOLS[protocol].with_ties(ties))
+    counted = PROTOCOLS[protocol].with_ties(ties)
+    require_applicable(store, common, split, counted)
     rankings = {name: rank(one, DotScores(one.text, one.video, put), listener) for name, one in paired.items()}
     ranked = _resampled(found, rankings, counted, options.bootstrap)
     texts = _texts(store, split) if options.num_moved else {}
@@ -212,13 +220,6 @@ def _require_enough(common: Features, split: str, max_missing: float) -> None:
             f"one set or another, over the limit of {max_missing:.1%}: encode what is missing, or raise --max-missing "
             "to compare on the rest"
         )
-
-
-def _applicable(store: Store, common: Features, split: str, protocol: Protocol) -> Protocol:
-    are_paragraphs = store.manifest.dataset.get("caption_unit") == "paragraph"
-    if reason := protocol.why_not(common.truth, are_paragraphs=are_paragraphs):
-        raise ValueError(f"protocol {protocol.name!r} cannot be applied to split {split!r}: {reason}")
-    return protocol
 
 
 def _resampled(

@@ -206,6 +206,22 @@ def _frames(store: Store, name: str, split: str, features: Features) -> NDArray[
     return frame
 
 
+def why_inapplicable(store: Store, features: Features, protocol: Protocol) -> str:
+    """Why a protocol cannot be applied to features of a store, as half a sentence; an empty text if it can."""
+    are_paragraphs = store.manifest.dataset.get("caption_unit") == "paragraph"
+    return protocol.why_not(features.truth, are_paragraphs=are_paragraphs)
+
+
+def require_applicable(store: Store, features: Features, split: str, protocol: Protocol) -> None:
+    """Check that a protocol can be applied.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if reason := why_inapplicable(store, features, protocol):
+        raise ValueError(f"protocol {protocol.name!r} cannot be applied to split {split!r}: {reason}")
+
+
 def rank(features: Features, scores: Scores, listener: Listener = ignore_events) -> Ranking:
     """Rank a feature set by some scores of its captions and videos."""
     num_captions, num_videos = len(features.truth), len(np.unique(features.truth))
@@ -247,12 +263,8 @@ def evaluate(
     options = options or EvalOptions()
     split = options.split
     found = scorable_features(store, features, split, options.max_missing, options.pooling)
-    are_paragraphs = store.manifest.dataset.get("caption_unit") == "paragraph"
-    reasons = {name: one.why_not(found.truth, are_paragraphs=are_paragraphs) for name, one in PROTOCOLS.items()}
-    if reasons[options.protocol]:
-        raise ValueError(
-            f"protocol {options.protocol!r} cannot be applied to split {split!r}: {reasons[options.protocol]}"
-        )
+    require_applicable(store, found, split, options.counted)
+    reasons = {name: why_inapplicable(store, found, one) for name, one in PROTOCOLS.items()}
     scores: Scores
     if options.top_frames is None:
         scores, pooling = (
