@@ -79,7 +79,7 @@ class Encoder:
         """Take a model and what to do with it.
 
         Args:
-            model: its weights are float32; a copy is made for another precision.
+            model: its weights are float32. What training makes of them afterwards takes another encoder to see.
             precision: of the computation.
             pooling: of frames into videos.
             batch_frames: frames to encode at once, for speed and memory: by default what suits the device. Where they

@@ -31,9 +31,15 @@ class EncoderMemory:
 
     @property
     def weights_mib(self) -> int:
-        """Of the model, and of its copy in another precision."""
-        num_bytes = 4 if self.precision is Precision.FP32 else 4 + 2
-        return self.num_weights * num_bytes >> 20
+        """Of the model, and of what it is copied to: another precision, or MLPs with QuickGELU in one pass."""
+        if self.precision is Precision.FP32:
+            return 4 * (self.num_weights + self._num_mlp_weights * self.config.quick_gelu) >> 20
+        return (4 + 2) * self.num_weights >> 20
+
+    @property
+    def _num_mlp_weights(self) -> int:
+        towers = self.config.vision_cfg, self.config.text_cfg
+        return sum(2 * tower.layers * tower.width * int(tower.width * tower.mlp_ratio) for tower in towers)
 
     @property
     def activations_mib(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from encoders.model import AlphaClip
 from encoders.patches import PatchEmbedding
 from encoders.precision import Precision
+from encoders.quick_gelu import copy_to_encode
 
 
 class Towers:
@@ -21,20 +21,19 @@ class Towers:
     """
 
     def __init__(self, model: AlphaClip, precision: Precision, *, compiled: bool = False) -> None:
-        """Take the model as it is, or a copy of it in the precision asked for.
+        """Make the blocks that compute in the precision asked for.
 
         Args:
-            model: in float32; it is not changed, and where the precision is float32, it is shared.
+            model: in float32; it is not changed, and what becomes of it afterwards is not followed.
             precision: of the blocks.
             compiled: whether `torch.compile` makes kernels for the blocks: minutes once, for some percent.
         """
         self._model = model
-        inner = model if precision is Precision.FP32 else copy.deepcopy(model).to(precision.dtype)
-        self._inner = inner.eval()
+        self._inner = copy_to_encode(model, precision.dtype)
         self._embed_patches = PatchEmbedding(model, precision.dtype)
-        self._blocks: Callable[[Tensor], Tensor] = inner.clip.visual.transformer
+        self._blocks: Callable[[Tensor], Tensor] = self._inner.clip.visual.transformer
         if compiled:
-            self._blocks = torch.compile(inner.clip.visual.transformer, dynamic=False)
+            self._blocks = torch.compile(self._inner.clip.visual.transformer, dynamic=False)
 
     def encode_frames(self, frames: Tensor, masks: Tensor) -> Tensor:
         """[CLS] of each frame, projected, not normalised.

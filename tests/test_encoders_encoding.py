@@ -82,12 +82,12 @@ def test_nothing_gives_nothing() -> None:
     assert Encoder(MODEL).encode_clips(*random_clips(0, 6)).video.shape == (0, TINY.embed_dim)
 
 
-def test_encoding_needs_no_gradients_and_does_not_train() -> None:
+def test_encoding_needs_no_gradients_and_leaves_the_model_as_it_was() -> None:
     model = tiny_model().train()
     before = {name: tensor.clone() for name, tensor in model.named_tensors().items()}
     frames, alpha = random_clips(1, 2)
     Encoder(model).encode_clips(frames, alpha)
-    assert not model.training
+    assert model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.named_tensors().items())
     assert all(parameter.grad is None for parameter in model.parameters())
 

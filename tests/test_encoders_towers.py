@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from encoders.encoding import Encoder, cosine_to_fp32
 from encoders.memory import EncoderMemory
 from encoders.model import AlphaClip, Pooling
 from encoders.precision import Precision, computes_bf16
+from encoders.quick_gelu import copy_to_encode
 from encoders.tokens import Tokenizer
 from encoders.towers import Towers
 from pipeline.evaluation.pooling import POOLINGS, pool_frames
@@ -36,6 +38,18 @@ def test_bf16_leaves_the_model_in_float32() -> None:
     model = tiny_model()
     Encoder(model, precision=Precision.BF16).encode_clips(*random_clips(1, 1))
     assert {tensor.dtype for tensor in model.named_tensors().values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("quick_gelu", [True, False])
+def test_what_encodes_shares_the_weights_that_it_does_not_change(quick_gelu: bool) -> None:
+    model = AlphaClip(replace(TINY, quick_gelu=quick_gelu)).eval()
+    encodes = copy_to_encode(model, torch.float32)
+    pairs = list(zip(model.named_parameters(), encodes.parameters(), strict=True))
+    own = [name for (name, theirs), ours in pairs if ours is not theirs]
+    assert own == [name for (name, _), _ in pairs if quick_gelu and ".mlp." in name]
+    frames = torch.randn(5, 3, 32, 32), torch.randn(5, 1, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(encodes.encode_frames(*frames), model.encode_frames(*frames), rtol=0, atol=2e-6)
 
 
 def test_a_compiled_tower_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +171,7 @@ def test_memory_is_computed_from_the_sizes() -> None:
     def needs(precision: Precision = Precision.FP32, batch_frames: int = 64) -> EncoderMemory:
         return EncoderMemory(config, precision, batch_frames, 150_000_000, 12, 16, 5)
 
-    assert needs().weights_mib == 572
+    assert needs().weights_mib == 572 + 312  # and the MLPs of both towers again, for QuickGELU in one pass
     assert needs(Precision.BF16).weights_mib == 858
     assert needs(batch_frames=128).activations_mib > 1.9 * needs().activations_mib
     assert needs().shards_mib == 2 * 5 * 16 * 12 * 224 * 224 * 4 >> 20
