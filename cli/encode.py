@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -38,11 +38,12 @@ from cli.progress import progress_listener
 from cli.writing import writing
 from encoders.devices import peak_memory_mib
 from encoders.encoding import Encoder
+from encoders.memory import EncoderMemory
 from encoders.model import Pooling
 from encoders.precision import Precision
 from pipeline.alpha import AlphaSource
 from pipeline.encode import EncodeOptions, SplitEncoded, SplitPlan, encode, feature_identity, made_with, plan_encode
-from pipeline.encode_shards import EncoderHere, EncoderOfWorker, Encoders
+from pipeline.encode_shards import EncoderHere, EncoderOfWorker
 from pipeline.executors import run_synchronously
 from pipeline.partition import WHOLE, Partition
 from pipeline.preflight import Preflight
@@ -161,106 +162,121 @@ def command(
         sensitivity_every=sensitivity_every,
     )
     say_trained_otherwise(store, ready.loaded, options)
-    make = partial(_make_encoder, ready, options, batch_frames, compiled)
-    options, encoder, measured = _in_precision(precision, store, ready, options, partition, make, overwrite=overwrite)
-    memory = memory_of(store, ready, encoder, options)
+    chosen = choose_precision(precision, store, ready, options, overwrite=overwrite)
+    recipe = EncoderOfWorker(
+        source, ready.loaded.report.sha256, device, chosen, options.pooling, batch_frames, compiled
+    )
+    encoder = recipe.of(ready.loaded.model)
+    job = _Job(store, ready, replace(options, precision=str(chosen)), recipe, encoder, partition, overwrite)
+    job = _if_it_pays(job, is_asked=precision != "auto")
     if is_dry:
-        plans = plan_encode(store, ready.loaded, options, partition)
-        found = dry_run(store, ready, options, plans, memory, measured)
-        if as_json:
-            print_json(found)
-        else:
-            print_dry_run(found, ready, plans)
-        refused = any(split["refused"] for split in found["splits"])  # type: ignore[union-attr, index, call-overload]
-        click.get_current_context().exit(FAILED if refused and not overwrite else 0)
-    place.check(workers, memory)
-    inputs = {"splits": options.splits, **feature_identity(store, ready.loaded, options, options.splits[0])}
-    stages = [f"features/{features}/{split}" for split in options.splits]
-    with writing(store.folder, "encode", stages, partition, inputs, wait=wait) as folder, ExitStack() as stack:
-        claimed = Store.open(folder)
-        run = stack.enter_context(recorded_run(folder, "encode", clock, {**inputs, "partition": str(partition)}))
-        listener = stack.enter_context(progress_listener("encode", progress))
-        num_owed = 1 if overwrite else _num_owed(plan_encode(claimed, ready.loaded, options, partition))
-        executor, num_workers = stack.enter_context(
-            place.executor(
-                workers or 0,
-                num_owed,
-                memory,
-                partial(Preflight.of, folder, distributions=MODEL_SOFTWARE),
-                alone=f"in this process, on {ready.device}",
-                remedy="--batch-frames makes them smaller",
-            )
-        )
-        encoders: Encoders = EncoderHere(encoder)
-        if executor is not run_synchronously:
-            encoders = EncoderOfWorker(
-                source, ready.loaded.report.sha256, device, encoder.precision, options.pooling, batch_frames, compiled
-            )
-        encoded = encode(
-            claimed,
-            ready.loaded,
-            options,
-            encoders,
-            listener,
-            overwrite=overwrite,
-            partition=partition,
-            executor=executor,
-        )
-        stack.close()
-        run.result = summary = {
-            **_summary(claimed, options, encoded, clock),
-            "workers": num_workers,
-            "device": str(ready.device),
-            "precision": options.precision,
-            "cosine_to_fp32": None if measured is None else round(measured.cosine, 6),
-            "peak_memory_mib": peak_memory_mib(ready.device),
-        }
+        click.get_current_context().exit(_say_what_is_owed(job, as_json=as_json))
+    place.check(workers, job.memory)
+    summary, encoded = _run(job, place, workers or 0, clock, wait=wait, progress=progress)
     if as_json:
         print_json(summary)
     else:
         _print(summary, encoded, clock)
 
 
-def _make_encoder(
-    ready: ReadyModel, options: EncodeOptions, batch_frames: int | None, compiled: bool, precision: Precision
-) -> Encoder:
-    return Encoder(
-        ready.loaded.model,
-        precision=precision,
-        pooling=options.pooling,
-        batch_frames=batch_frames,
-        compiled=compiled,
-    )
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is to be encoded, and with what."""
+
+    store: Store
+    ready: ReadyModel
+    options: EncodeOptions
+    recipe: EncoderOfWorker
+    encoder: Encoder
+    """What the recipe makes in this process."""
+    partition: Partition
+    overwrite: bool
+    measured: Measured | None = None
+
+    @property
+    def memory(self) -> EncoderMemory:
+        """What it takes at most."""
+        return memory_of(self.store, self.ready, self.encoder, self.options)
+
+    def plans(self, store: Store) -> tuple[SplitPlan, ...]:
+        """What is owed to the store, which is this job's, maybe through a claim on it."""
+        return plan_encode(store, self.ready.loaded, self.options, self.partition)
+
+
+def _if_it_pays(job: _Job, *, is_asked: bool) -> _Job:
+    """The job, in float32 where `auto` took another precision that is measured to be no faster, or not the same."""
+    store, options = job.store, job.options
+    if job.recipe.precision is Precision.FP32:
+        return job
+    is_there = not job.overwrite and any(made_with(store, options.features, split) for split in options.splits)
+    is_given = is_asked or is_there or job.partition != WHOLE  # parts must agree, without asking each other
+    measured = measure(store, job.ready, job.encoder, job.plans(store), options)
+    say_measured(options.precision, measured)
+    if is_given or measured is None or (measured.cosine >= LEAST_COSINE and measured.speedup >= LEAST_SPEEDUP):
+        return replace(job, measured=measured)
+    say(f"so it is fp32: bf16 is to be {LEAST_SPEEDUP}x as fast, at a cosine of {LEAST_COSINE}")
+    recipe = replace(job.recipe, precision=Precision.FP32)
+    encoder = recipe.of(job.ready.loaded.model)
+    return replace(job, options=replace(options, precision=str(Precision.FP32)), recipe=recipe, encoder=encoder)
+
+
+def _say_what_is_owed(job: _Job, *, as_json: bool) -> int:
+    """What --dry-run does; the exit code."""
+    plans = job.plans(job.store)
+    found = dry_run(job.store, job.ready, job.options, plans, job.memory, job.measured)
+    if as_json:
+        print_json(found)
+    else:
+        print_dry_run(found, job.ready, plans)
+    refused = any(split["refused"] for split in found["splits"])  # type: ignore[union-attr, index, call-overload]
+    return FAILED if refused and not job.overwrite else 0
+
+
+def _run(
+    job: _Job, place: WorkerPlace, workers: int, clock: RunClock, *, wait: bool, progress: bool | None
+) -> tuple[dict[str, JSON], Sequence[SplitEncoded]]:
+    """Claim, encode and record."""
+    store, ready, options, partition = job.store, job.ready, job.options, job.partition
+    inputs = {"splits": options.splits, **feature_identity(store, ready.loaded, options, options.splits[0])}
+    stages = [f"features/{options.features}/{split}" for split in options.splits]
+    with writing(store.folder, "encode", stages, partition, inputs, wait=wait) as folder, ExitStack() as stack:
+        claimed = Store.open(folder)
+        run = stack.enter_context(recorded_run(folder, "encode", clock, {**inputs, "partition": str(partition)}))
+        listener = stack.enter_context(progress_listener("encode", progress))
+        executor, num_workers = stack.enter_context(
+            place.executor(
+                workers,
+                1 if job.overwrite else _num_owed(job.plans(claimed)),
+                job.memory,
+                partial(Preflight.of, folder, distributions=MODEL_SOFTWARE),
+                alone=f"in this process, on {ready.device}",
+                remedy="--batch-frames makes them smaller",
+            )
+        )
+        encoded = encode(
+            claimed,
+            ready.loaded,
+            options,
+            EncoderHere(job.encoder) if executor is run_synchronously else job.recipe,
+            listener,
+            overwrite=job.overwrite,
+            partition=partition,
+            executor=executor,
+        )
+        stack.close()
+        run.result = {
+            **_summary(claimed, options, encoded, clock),
+            "workers": num_workers,
+            "device": str(ready.device),
+            "precision": options.precision,
+            "cosine_to_fp32": None if job.measured is None else round(job.measured.cosine, 6),
+            "peak_memory_mib": peak_memory_mib(ready.device),
+        }
+        return run.result, encoded
 
 
 def _num_owed(plans: Sequence[SplitPlan]) -> int:
     return sum(len(plan.clips.owed) + len(plan.captions.owed) for plan in plans)
-
-
-def _in_precision(
-    asked: str,
-    store: Store,
-    ready: ReadyModel,
-    options: EncodeOptions,
-    partition: Partition,
-    make: partial[Encoder],
-    *,
-    overwrite: bool,
-) -> tuple[EncodeOptions, Encoder, Measured | None]:
-    """Settle the precision; what `auto` took is measured, and dropped where it is no faster or not the same."""
-    is_there = not overwrite and any(made_with(store, options.features, split) for split in options.splits)
-    is_given = asked != "auto" or is_there or partition != WHOLE  # parts must agree, without asking each other
-    chosen = choose_precision(asked, store, ready, options, overwrite=overwrite)
-    options = replace(options, precision=chosen)
-    encoder = make(Precision(chosen))
-    if chosen == Precision.FP32:
-        return options, encoder, None
-    measured = measure(store, ready, encoder, plan_encode(store, ready.loaded, options, partition), options)
-    say_measured(chosen, measured)
-    if is_given or measured is None or (measured.cosine >= LEAST_COSINE and measured.speedup >= LEAST_SPEEDUP):
-        return options, encoder, measured
-    say(f"so it is fp32: bf16 is to be {LEAST_SPEEDUP}x as fast, at a cosine of {LEAST_COSINE}")
-    return replace(options, precision=str(Precision.FP32)), make(Precision.FP32), None
 
 
 def _summary(store: Store, options: EncodeOptions, encoded: Sequence[SplitEncoded], clock: RunClock) -> dict[str, JSON]:

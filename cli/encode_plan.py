@@ -39,15 +39,17 @@ class Measured:
     """That it was measured on."""
 
 
-def choose_precision(asked: str, store: Store, ready: ReadyModel, options: EncodeOptions, *, overwrite: bool) -> str:
+def choose_precision(
+    asked: str, store: Store, ready: ReadyModel, options: EncodeOptions, *, overwrite: bool
+) -> Precision:
     """What `auto` stands for: that of the features that are there and stay, else what the device is made for."""
     if asked != "auto":
-        return asked
+        return Precision(asked)
     for split in () if overwrite else options.splits:
         there = made_with(store, options.features, split)
         if there is not None:
-            return str(there["precision"])
-    return str(Precision.BF16 if computes_bf16(ready.device) else Precision.FP32)
+            return Precision(str(there["precision"]))
+    return Precision.BF16 if computes_bf16(ready.device) else Precision.FP32
 
 
 def measure(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from encoders.devices import move_to
 from encoders.encoding import Encoder, StagedClips
 from encoders.errors import WeightsMismatchError
-from encoders.model import Pooling
+from encoders.model import AlphaClip, Pooling
 from encoders.precision import Precision
 from encoders.weights import ModelSource
 from pipeline.alpha import AlphaClips, AlphaSource
@@ -72,6 +72,16 @@ class EncoderOfWorker:
         """
         return _encoder_of_worker(self)
 
+    def of(self, model: AlphaClip) -> Encoder:
+        """The encoder, of a model that is loaded and where it belongs."""
+        return Encoder(
+            model,
+            precision=self.precision,
+            pooling=self.pooling,
+            batch_frames=self.batch_frames,
+            compiled=self.compiled,
+        )
+
 
 @lru_cache(maxsize=1)
 def _encoder_of_worker(wanted: EncoderOfWorker) -> Encoder:
@@ -82,13 +92,7 @@ def _encoder_of_worker(wanted: EncoderOfWorker) -> Encoder:
             f"{wanted.sha256} where the run was started: put the same files on every machine"
         )
     move_to(loaded.model, wanted.device)
-    return Encoder(
-        loaded.model,
-        precision=wanted.precision,
-        pooling=wanted.pooling,
-        batch_frames=wanted.batch_frames,
-        compiled=wanted.compiled,
-    )
+    return wanted.of(loaded.model)
 
 
 @dataclass(frozen=True, slots=True)
