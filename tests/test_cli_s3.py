@@ -52,7 +52,7 @@ def test_all_commands(fda: Commands, tmp_path: Path, place: str) -> None:
     commands = [
         ("preprocess", clips, "STORE", *SMALL_FLAGS, "--workers", "0"),
         ("masks", "STORE", "--name", "second", "--workers", "0", "--threshold", "40"),
-        ("encode", "STORE", "--features", "mine", *model, "--masks", "second"),
+        ("encode", "STORE", "--features", "mine", *model, "--masks", "second", "--precision", "fp32"),
         ("eval", "STORE", "--features", "mine"),
         ("finalise", "STORE"),
         ("verify", "STORE"),

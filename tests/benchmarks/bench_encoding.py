@@ -27,7 +27,7 @@ from pipeline.encode_shards import EncoderHere
 from store.clips import ClipReader
 from store.store import Store
 from tests.benchmarks.bench_reading import make_store
-from tests.benchmarks.measure import Row, Table, interleaved, print_table, ratio_table
+from tests.benchmarks.measure import Row, Table, paired_seconds, print_table
 
 PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0}
 """Dense bf16, as NVIDIA states it, by a part of the device's name."""
@@ -82,16 +82,20 @@ def _measure(store: Store, loaded: LoadedModel, *, on_gpu: bool, repeats: int) -
 
         methods[f"bare forward, {precision}"] = bare
         methods[f"fda encode, {precision}"] = whole
-    seconds = interleaved(methods, repeats)
+    peer_of = {name: f"bare forward, {name.rpartition(', ')[2]}" for name in methods}
+    found = paired_seconds(methods, repeats, peer_of)
     title = f"encoding {num_videos} videos of {num_frames} frames, {loaded.config.name}, on {_name(device)}"
     for precision in precisions:
-        pair = {name: value for name, value in seconds.items() if name.endswith(f", {precision}")}
-        notes = {name: _speed(value, num_videos * num_frames, loaded, device) for name, value in pair.items()}
-        print_table(ratio_table(f"{title}, {precision}", pair, f"bare forward, {precision}", notes))
+        rows = tuple(
+            Row(name, value, ratio, _speed(value, num_videos * num_frames, loaded, device))
+            for name, (value, ratio) in found.items()
+            if name.endswith(f", {precision}")
+        )
+        print_table(Table(f"{title}, {precision}", f"bare forward, {precision}", rows))
     if not on_gpu and Precision.BF16 in precisions:
         encoder = Encoder(loaded.model, precision=Precision.BF16)
         cosine = cosine_to_fp32(loaded.model, encoder, some.frames[:4], some.masks[:4])
-        fp32, bf16 = seconds["fda encode, fp32"], seconds["fda encode, bf16"]
+        fp32, bf16 = found["fda encode, fp32"][0], found["fda encode, bf16"][0]
         note = f"lowest cosine to fp32 {cosine:.6f}"
         rows = (Row("fda encode, fp32", fp32, 1.0), Row("fda encode, bf16", bf16, fp32 / bf16, note))
         print_table(Table(f"{title}: precision", "fp32", rows))

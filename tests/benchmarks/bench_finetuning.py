@@ -23,7 +23,7 @@ from pipeline.batches import BatchOptions
 from pipeline.read_ahead import read_ahead
 from store.clips import ClipReader
 from tests.benchmarks.bench_reading import make_store
-from tests.benchmarks.measure import interleaved, print_ratios
+from tests.benchmarks.measure import Row, Table, paired_seconds, print_table
 
 TEXT = "a man in a red shirt is playing the guitar on a stage number {}"
 
@@ -77,9 +77,12 @@ def main(*, quick: bool = False) -> None:
             if on_gpu:
                 torch.cuda.synchronize()
 
-        seconds = interleaved({"bare forward and backward": bare, "fda finetune": whole}, 1 if quick else 3)
+        peer = "bare forward and backward"
+        found = paired_seconds(
+            {peer: bare, "fda finetune": whole}, 1 if quick else 7, {peer: peer, "fda finetune": peer}
+        )
         what = f"{num_steps} steps of {batch_size} clips of {num_frames} frames, {model}, {trainer.precision}"
-        print_ratios(what, seconds, "bare forward and backward")
+        print_table(Table(what, peer, tuple(Row(name, value, ratio) for name, (value, ratio) in found.items())))
 
 
 if __name__ == "__main__":

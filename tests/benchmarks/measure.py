@@ -74,15 +74,41 @@ def interleaved_costs(methods: Mapping[str, Callable[[], Cost]], repeats: int) -
     Returns:
         Method -> medians of what it said it took.
     """
+    return {
+        name: Cost(median(cost.wall_seconds for cost in of), median(cost.cpu_seconds for cost in of))
+        for name, of in cost_rounds(methods, repeats).items()
+    }
+
+
+def cost_rounds(methods: Mapping[str, Callable[[], Cost]], repeats: int) -> dict[str, list[Cost]]:
+    """As `interleaved_costs`; method -> what each round took."""
     costs: dict[str, list[Cost]] = {name: [] for name in methods}
     for round_number in range(repeats + 1):
         for name, run in methods.items():
             cost = run()
             if round_number:
                 costs[name].append(cost)
+    return costs
+
+
+def paired_seconds(
+    methods: Mapping[str, Callable[[], object]], repeats: int, peer_of: Mapping[str, str]
+) -> dict[str, tuple[float, float]]:
+    """As `interleaved`, for runs of seconds, over which a machine's speed drifts: each run against its own neighbour.
+
+    Args:
+        methods: a method right after its peer.
+        repeats: rounds that count.
+        peer_of: method -> what it is compared with.
+
+    Returns:
+        Method -> median seconds, and the median over the rounds of how many times faster than its peer it was.
+    """
+    rounds = cost_rounds({name: timed(run) for name, run in methods.items()}, repeats)
+    walls = {name: [cost.wall_seconds for cost in of] for name, of in rounds.items()}
     return {
-        name: Cost(median(cost.wall_seconds for cost in of), median(cost.cpu_seconds for cost in of))
-        for name, of in costs.items()
+        name: (median(of), median(base / mine for base, mine in zip(walls[peer_of[name]], of, strict=True)))
+        for name, of in walls.items()
     }
 
 
