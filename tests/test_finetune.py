@@ -151,7 +151,7 @@ def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str,
         "import sys\nfrom pathlib import Path\nfrom encoders.weights import load_model\n"
         "from pipeline.finetune import finetune\nfrom store.store import Store\n"
         "from tests.test_finetune import OPTIONS\nfrom dataclasses import replace\n"
-        "options = replace(OPTIONS, train=replace(OPTIONS.train, epochs=40))\n"
+        "options = replace(OPTIONS, train=replace(OPTIONS.train, epochs=20))\n"
         "place, config, folder = sys.argv[1:]\n"
         "finetune(Store.open(place), load_model(config, 'none'), Path(folder), options, save_seconds=0.0)\n"
     )
@@ -165,7 +165,7 @@ def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str,
     folder = tmp_path / "killed"
     for number in range(3):
         process = begin(folder)
-        wait_for_log(folder, 5 + 20 * number, process)
+        wait_for_log(folder, 5 + 15 * number, process)
         time.sleep(0.003 * number)
         process.kill()
         process.wait()
