@@ -40,7 +40,7 @@ def results(ended: Ended) -> dict[str, object]:
     """What a command gives with --json, but for what differs from run to run."""
     assert ended.code == 0, ended.err
     found = json.loads(ended.out)
-    for key in ("store", "seconds", "videos_per_second", "frames_per_second", "run", "runs", "source_mb_per_second"):
+    for key in ("store", "seconds", "run", "runs", "peak_memory_mib"):
         found.pop(key, None)
     return {key: value for key, value in found.items() if not key.endswith("_per_second")}
 
