@@ -31,10 +31,12 @@ class EncoderMemory:
 
     @property
     def weights_mib(self) -> int:
-        """Of the model, and of what it is copied to: another precision, or MLPs with QuickGELU in one pass."""
-        if self.precision is Precision.FP32:
-            return 4 * (self.num_weights + self._num_mlp_weights * self.config.quick_gelu) >> 20
-        return (4 + 2) * self.num_weights >> 20
+        """Of the model, of its copy in another precision, and of MLPs in float32 with QuickGELU in one pass.
+
+        The latter in any precision: others are compared with float32 first.
+        """
+        num_bytes = 4 if self.precision is Precision.FP32 else 4 + 2
+        return num_bytes * self.num_weights + 4 * self._num_mlp_weights * self.config.quick_gelu >> 20
 
     @property
     def _num_mlp_weights(self) -> int:
