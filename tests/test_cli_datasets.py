@@ -47,7 +47,7 @@ def test_categories_and_the_report_are_kept(fda: Commands, manifest: Path, tmp_p
     assert ended.code == 0, ended.err
     assert f"{manifest} is read as jsonl: its name is 'clips.jsonl'" in ended.err
     assert "data set clips: test 2 videos, 3 captions" in ended.err
-    assert "warning: 1 texts of test describe more than one video each (2 captions)" in ended.err
+    assert "warning: 1 text of test describes more than one video (2 captions)" in ended.err
     assert column(store, "videos", "category") == ["squares", None]
     assert manifest_of(store) | {"digest": ""} == {
         "name": "clips",

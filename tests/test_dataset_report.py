@@ -70,7 +70,7 @@ def test_captions_that_several_videos_have_are_counted_outside_train() -> None:
     assert (by_split["test"].num_shared_captions, by_split["test"].num_tied_captions) == (2, 5)
     assert (by_split["train"].num_shared_captions, by_split["train"].num_tied_captions) == (0, 0)
     assert len(report.warnings) == 1
-    assert report.warnings[0].startswith("2 texts of test describe more than one video each (5 captions)")
+    assert report.warnings[0].startswith("2 texts of test describe more than one video (5 captions)")
 
 
 def test_paragraphs_are_not_counted_against_sentences() -> None:
