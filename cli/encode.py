@@ -166,8 +166,8 @@ def command(
     recipe = EncoderOfWorker(
         source, ready.loaded.report.sha256, device, chosen, options.pooling, batch_frames, compiled
     )
-    encoder = recipe.of(ready.loaded.model)
-    job = _Job(store, ready, replace(options, precision=str(chosen)), recipe, encoder, partition, overwrite)
+    options = replace(options, precision=str(chosen))
+    job = _Job(store, ready, options, recipe, recipe.of(ready.loaded.model), partition, overwrite)
     job = _if_it_pays(job, is_asked=precision != "auto")
     if is_dry:
         click.get_current_context().exit(_say_what_is_owed(job, as_json=as_json))
@@ -239,9 +239,13 @@ def _run(
     store, ready, options, partition = job.store, job.ready, job.options, job.partition
     inputs = {"splits": options.splits, **feature_identity(store, ready.loaded, options, options.splits[0])}
     stages = [f"features/{options.features}/{split}" for split in options.splits]
-    with writing(store.folder, "encode", stages, partition, inputs, wait=wait) as folder, ExitStack() as stack:
+    recorded = {**inputs, "partition": str(partition)}
+    with (
+        writing(store.folder, "encode", stages, partition, inputs, wait=wait) as folder,
+        recorded_run(folder, "encode", clock, recorded) as run,
+        ExitStack() as stack,
+    ):
         claimed = Store.open(folder)
-        run = stack.enter_context(recorded_run(folder, "encode", clock, {**inputs, "partition": str(partition)}))
         listener = stack.enter_context(progress_listener("encode", progress))
         executor, num_workers = stack.enter_context(
             place.executor(

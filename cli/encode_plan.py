@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cli.models import ReadyModel, weights_rows
 from cli.output import plural, print_pairs, say, show
-from encoders.encoding import Encoder, cosine_to_fp32
+from encoders.encoding import Encoder, lowest_cosine
 from encoders.inputs import only_frames
 from encoders.memory import EncoderMemory
 from encoders.precision import Precision, computes_bf16
@@ -69,7 +69,7 @@ def measure(
     some = frames[None, : num_clips * PROBED_FRAMES], masks[None, : num_clips * PROBED_FRAMES]
     texts = store.catalog.split_captions(plan.inputs.split)["text"].slice(0, PROBED_TEXTS).to_pylist()
     exact = Encoder(ready.loaded.model, batch_frames=encoder.batch_frames)
-    cosine = cosine_to_fp32(ready.loaded.model, encoder, *some, texts)  # which warms up both, too
+    cosine = lowest_cosine(exact, encoder, *some, texts)  # which warms up both, too
     seconds: dict[Encoder, list[float]] = {exact: [], encoder: []}
     for one in [exact, encoder] * PROBES:
         began = time.perf_counter()

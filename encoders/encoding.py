@@ -79,7 +79,8 @@ class Encoder:
         """Take a model and what to do with it.
 
         Args:
-            model: its weights are float32. What training makes of them afterwards takes another encoder to see.
+            model: its weights are float32. It must not change or move while the encoder is in use, for some weights are
+                shared and others copied: afterwards make another encoder.
             precision: of the computation.
             pooling: of frames into videos.
             batch_frames: frames to encode at once, for speed and memory: by default what suits the device. Where they
@@ -241,23 +242,22 @@ class Encoder:
         return torch.empty((num_rows, self.config.embed_dim), dtype=torch.float32, device=self.device)
 
 
-def cosine_to_fp32(
-    model: AlphaClip,
+def lowest_cosine(
+    exact: Encoder,
     encoder: Encoder,
     frames: NDArray[np.uint8],
     alpha: NDArray[np.bool_],
     texts: Sequence[str] = (),
 ) -> float:
-    """The lowest cosine between features of frames and texts as an encoder gives them, and as the model in float32.
+    """The lowest cosine between features of frames and texts as two encoders of one model give them.
 
     Args:
-        model: what the encoder was made of.
+        exact: in float32.
         encoder: in whichever precision.
         frames: shape (num_clips, num_frames, height, width, 3), RGB.
         alpha: the masks, shape (num_clips, num_frames, height, width).
         texts: any.
     """
-    exact = Encoder(model, batch_frames=encoder.batch_frames)
     both = zip(*(_rows(one, frames, alpha, texts) for one in (exact, encoder)), strict=True)
     return min(float(F.cosine_similarity(true, found, dim=-1).min()) for true, found in both if len(true))
 

@@ -33,7 +33,8 @@ class EncoderMemory:
     def weights_mib(self) -> int:
         """Of the model, of its copy in another precision, and of MLPs in float32 with QuickGELU in one pass.
 
-        The latter in any precision: others are compared with float32 first.
+        The latter in any precision: the process that starts a run compares others with float32 first. Workers elsewhere
+        do not, and are counted as if they did.
         """
         num_bytes = 4 if self.precision is Precision.FP32 else 4 + 2
         return num_bytes * self.num_weights + 4 * self._num_mlp_weights * self.config.quick_gelu >> 20

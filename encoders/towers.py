@@ -24,7 +24,7 @@ class Towers:
         """Make the blocks that compute in the precision asked for.
 
         Args:
-            model: in float32; it is not changed, and what becomes of it afterwards is not followed.
+            model: in float32; it is not changed, and must not change or move while this is in use.
             precision: of the blocks.
             compiled: whether `torch.compile` makes kernels for the blocks: minutes once, for some percent.
         """

@@ -68,6 +68,8 @@ def test_the_four_commands(fda: Commands, tmp_path: Path) -> None:
     assert encoded.code == 0
     num_encoded = {one["split"]: one["num_clips_encoded"] for one in json.loads(encoded.out)["splits"]}
     assert num_encoded == {"train": 6, "val": 2, "test": 4}
+    (record,) = (store / "runs").glob("*-encode-*.json")
+    assert json.loads(record.read_text())["result"] == json.loads(encoded.out)
     before = tree_digest(store)
     assert [one["num_clips_encoded"] for one in json.loads(fda(*encode, "--json").out)["splits"]] == [0, 0, 0]
     other = fda(*encode[:-2], "--model", tmp_path / "tiny.json", "--pretrained", "none")

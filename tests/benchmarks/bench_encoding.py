@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from encoders.devices import find_device, move_to
-from encoders.encoding import BATCH_FRAMES_CPU, BATCH_FRAMES_GPU, Encoder, cosine_to_fp32
+from encoders.encoding import BATCH_FRAMES_CPU, BATCH_FRAMES_GPU, Encoder, lowest_cosine
 from encoders.flops import frame_flops
 from encoders.inputs import vision_inputs
 from encoders.model import AlphaClip
@@ -94,7 +94,7 @@ def _measure(store: Store, loaded: LoadedModel, *, on_gpu: bool, repeats: int) -
         print_table(Table(f"{title}, {precision}", f"bare forward, {precision}", rows))
     if not on_gpu and Precision.BF16 in precisions:
         encoder = Encoder(loaded.model, precision=Precision.BF16)
-        cosine = cosine_to_fp32(loaded.model, encoder, some.frames[:4], some.masks[:4])
+        cosine = lowest_cosine(Encoder(loaded.model), encoder, some.frames[:4], some.masks[:4])
         fp32, bf16 = found["fda encode, fp32"][0], found["fda encode, bf16"][0]
         note = f"lowest cosine to fp32 {cosine:.6f}"
         rows = (Row("fda encode, fp32", fp32, 1.0), Row("fda encode, bf16", bf16, fp32 / bf16, note))
