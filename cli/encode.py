@@ -20,6 +20,7 @@ from cli.encode_plan import (
     measure,
     memory_of,
     print_dry_run,
+    refusal,
     say_measured,
 )
 from cli.models import ReadyModel, load, model_source, say_trained_otherwise, training_of
@@ -223,13 +224,14 @@ def _if_it_pays(job: _Job, *, is_asked: bool) -> _Job:
 def _say_what_is_owed(job: _Job, *, as_json: bool) -> int:
     """What --dry-run does; the exit code."""
     plans = job.plans(job.store)
-    found = dry_run(job.store, job.ready, job.options, plans, job.memory, job.measured)
+    splits = [plan.inputs.split for plan in plans]
+    refusals = {split: refusal(job.store, job.ready, job.options, split) for split in splits}
+    found = dry_run(job.store, job.ready, job.options, plans, job.memory, job.measured, refusals)
     if as_json:
         print_json(found)
     else:
-        print_dry_run(found, job.ready, plans)
-    refused = any(split["refused"] for split in found["splits"])  # type: ignore[union-attr, index, call-overload]
-    return FAILED if refused and not job.overwrite else 0
+        print_dry_run(found, job.ready, plans, refusals)
+    return FAILED if any(refusals.values()) and not job.overwrite else 0
 
 
 def _run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cli.models import ReadyModel, weights_rows
@@ -98,8 +98,9 @@ def dry_run(
     plans: Sequence[SplitPlan],
     memory: EncoderMemory,
     measured: Measured | None,
+    refusals: Mapping[str, str | None],
 ) -> dict[str, JSON]:
-    """All that a run would use and do, and why it would be refused, if it would."""
+    """All that a run would use and do, and why it would be refused, if it would (split -> what `refusal` says)."""
     report, config = ready.loaded.report, ready.loaded.config
     return {
         "store": store.place,
@@ -129,7 +130,7 @@ def dry_run(
                 "num_shards_owed": len(plan.clips.owed),
                 "num_videos_owed": plan.clips.num_videos_owed,
                 "num_captions_owed": sum(owed.shard.num_rows for owed in plan.captions.owed),
-                "refused": refusal(store, ready, options, plan.inputs.split),
+                "refused": refusals[plan.inputs.split],
             }
             for plan in plans
         ],
@@ -146,7 +147,9 @@ def refusal(store: Store, ready: ReadyModel, options: EncodeOptions, split: str)
     return differences(found, made) or None
 
 
-def print_dry_run(found: dict[str, JSON], ready: ReadyModel, plans: Sequence[SplitPlan]) -> None:
+def print_dry_run(
+    found: dict[str, JSON], ready: ReadyModel, plans: Sequence[SplitPlan], refusals: Mapping[str, str | None]
+) -> None:
     """Print it for people."""
     names = ("model", "activation", "device", "precision", "pooling", "alpha", "masks")
     rows = [(name, str(found[name])) for name in names]
@@ -156,11 +159,9 @@ def print_dry_run(found: dict[str, JSON], ready: ReadyModel, plans: Sequence[Spl
         captions = sum(owed.shard.num_rows for owed in plan.captions.owed)
         videos = plan.clips.num_videos_owed
         show(f"{plan.inputs.split}: {plural(videos, 'video')} and {plural(captions, 'caption')} are owed")
-    splits = found["splits"]
-    assert isinstance(splits, list)
-    for split in splits:
-        if split["refused"]:
-            show(f"{split['split']} would be refused: {split['refused']}. Give another --features, or --overwrite")
+    for split, reason in refusals.items():
+        if reason:
+            show(f"{split} would be refused: {reason}. Give another --features, or --overwrite")
 
 
 def say_measured(precision: str, measured: Measured | None) -> None:

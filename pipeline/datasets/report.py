@@ -172,8 +172,7 @@ def _warnings(splits: tuple[SplitReport, ...], leaked: tuple[str, ...], missing_
                 "numbers on it cannot be compared"
             )
         if one.num_shared_captions:
-            texts = "text" if one.num_shared_captions == 1 else "texts"
-            verb = "describes" if one.num_shared_captions == 1 else "describe"
+            texts, verb = ("text", "describes") if one.num_shared_captions == 1 else ("texts", "describe")
             found.append(
                 f"{one.num_shared_captions:,} {texts} of {one.split} {verb} more than one video "
                 f"({one.num_tied_captions:,} captions): ties are unavoidable, most of all from video to text"
