@@ -8,21 +8,21 @@ import sys
 
 import click
 
-from cli.output import FAILED, fail
+from cli.output.printing import FAILED, fail
 
 COMMANDS = {
-    "demo": ("cli.demo", "Make a small labelled motion data set and run everything on it, on the CPU."),
-    "preprocess": ("cli.preprocess", "Videos -> frames and masks in a store."),
-    "masks": ("cli.masks", "Another mask set from stored frames, without decoding."),
-    "finetune": ("cli.finetune", "Train Alpha-CLIP on the clips of a store."),
-    "encode": ("cli.encode", "Clips and captions of a store -> cached embeddings."),
-    "eval": ("cli.evaluate", "Retrieval metrics from cached embeddings."),
-    "compare": ("cli.compare", "Feature sets side by side, with paired intervals and p-values."),
-    "weights": ("cli.weights", "What a weights file holds; a model in the layout of Alpha-CLIP or of CLIP."),
-    "finalise": ("cli.finalise", "The end of a job done in parts: what is owed, what failed."),
-    "remove": ("cli.remove", "Remove a mask set, a feature set or a split from a store."),
-    "status": ("cli.status", "What stands in a store and what is owed, with sizes and failures."),
-    "verify": ("cli.verify", "Every byte of a store against its checksums; --repair what is damaged."),
+    "demo": ("cli.commands.demo", "Make a small labelled motion data set and run everything on it, on the CPU."),
+    "preprocess": ("cli.commands.preprocess", "Videos -> frames and masks in a store."),
+    "masks": ("cli.commands.masks", "Another mask set from stored frames, without decoding."),
+    "finetune": ("cli.commands.finetune", "Train Alpha-CLIP on the clips of a store."),
+    "encode": ("cli.commands.encode", "Clips and captions of a store -> cached embeddings."),
+    "eval": ("cli.commands.evaluate", "Retrieval metrics from cached embeddings."),
+    "compare": ("cli.commands.compare", "Feature sets side by side, with paired intervals and p-values."),
+    "weights": ("cli.commands.weights", "What a weights file holds; a model in the layout of Alpha-CLIP or of CLIP."),
+    "finalise": ("cli.commands.finalise", "The end of a job done in parts: what is owed, what failed."),
+    "remove": ("cli.commands.remove", "Remove a mask set, a feature set or a split from a store."),
+    "status": ("cli.commands.status", "What stands in a store and what is owed, with sizes and failures."),
+    "verify": ("cli.commands.verify", "Every byte of a store against its checksums; --repair what is damaged."),
 }
 
 

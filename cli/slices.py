@@ -1,10 +1,10 @@
-"""Tables of retrieval by slices of the queries: see `pipeline.evaluation.slices`."""
+"""Tables of retrieval by slices of the queries: see `pipeline.evaluation.slices.families`."""
 
 from __future__ import annotations
 
-from cli.output import print_table, show
+from cli.output.printing import print_table, show
 from pipeline.evaluation.metrics import RetrievalMetrics
-from pipeline.evaluation.slice_scores import FEW_QUERIES, FamilyScores, SliceScore, SliceScores, is_few
+from pipeline.evaluation.slices.scoring import FEW_QUERIES, FamilyScores, SliceScore, SliceScores, is_few
 
 COLUMNS = ("captions", "T2V R@1", "R@5", "R@10", "MdR", "videos", "V2T R@1", "R@5", "R@10", "MdR")
 _MARK = "*"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cli.output import plural, say
-from pipeline.resources import NeedsMemory, machine_memory_mib
+from cli.output.printing import plural, say
+from pipeline.run.resources import NeedsMemory, machine_memory_mib
 
 
 def fitting_workers(wanted: int, num_shards: int, memory: NeedsMemory, *, alone: str, remedy: str) -> int:

@@ -2,60 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from cli.output import DONE, OVER_LIMIT, plural, say, show
-from pipeline.partition import WHOLE, Partition
-from pipeline.plan import Tally
-from store.arrays import JSON
-from store.claims import claimed
-from store.files import StoreFolder
+from cli.output.printing import DONE, OVER_LIMIT, plural, say, show
+from pipeline.run.plan import Tally
 from store.schema import VideoStatus
 
 FAILURES_SHOWN = 20
-
-
-@contextmanager
-def writing(
-    folder: StoreFolder,
-    command: str,
-    stages: Sequence[str],
-    partition: Partition = WHOLE,
-    inputs: JSON = None,
-    *,
-    wait: bool = False,
-) -> Iterator[StoreFolder]:
-    """Hold a claim on the store for as long as a command writes into it.
-
-    Args:
-        folder: The store, or where it will be.
-        command: Its name.
-        stages: What it writes.
-        partition: Which part of them.
-        inputs: What the parts of one job have in common, and other jobs have not.
-        wait: Whether to wait for another run that writes the same.
-
-    Yields:
-        The folder through which to write.
-    """
-    fingerprint = hashlib.sha256(json.dumps(inputs, default=str, sort_keys=True).encode()).hexdigest()
-    with claimed(
-        folder,
-        f"fda {command}",
-        stages,
-        partition=None if partition == WHOLE else str(partition),
-        inputs=fingerprint,
-        wait_seconds=None if wait else 0,
-        say=say,
-    ) as mine:
-        yield mine
 
 
 def exit_by_failures(tally: Tally, max_failed: Callable[[int], float]) -> None:

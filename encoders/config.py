@@ -6,10 +6,10 @@ import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
+from encoders.options import Activation
 from encoders.tables import JSON, as_table, check_keys, read_table
 from encoders.torchvision_shim import import_open_clip
 
@@ -17,14 +17,6 @@ open_clip = import_open_clip()
 
 CLIP_VOCAB_SIZE = 49408
 """Byte-pair tokens of CLIP's tokenizer, its two special ones included."""
-
-
-class Activation(StrEnum):
-    """What the towers use between the two layers of an MLP."""
-
-    GELU = "gelu"
-    QUICK_GELU = "quickgelu"
-    """`x * sigmoid(1.702 x)`: OpenAI's and Alpha-CLIP's weights, and those of others that followed them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from enum import StrEnum
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor, nn
 
 from encoders.config import ModelConfig
+from encoders.options import Pooling
 from encoders.torchvision_shim import import_open_clip
 
 __all__ = ["ALPHA_WEIGHT", "AlphaClip", "AlphaConv", "ModelConfig", "Pooling", "pool"]
@@ -20,15 +20,6 @@ ALPHA_WEIGHT = "visual.conv1_alpha.weight"
 """The one tensor that CLIP does not have; shape (width, 1, patch_size, patch_size)."""
 
 _PUBLIC_NAMES = {"visual.conv1.rgb.weight": "visual.conv1.weight", "visual.conv1.alpha.weight": ALPHA_WEIGHT}
-
-
-class Pooling(StrEnum):
-    """How the features of a clip's frames become those of the clip."""
-
-    MEAN = "mean"
-    """Their average, then unit norm (FDA-CLIP)."""
-    UNIT_MEAN = "unit-mean"
-    """The average of the frames' features at unit norm, then unit norm again (CLIP4Clip's meanP)."""
 
 
 def pool(frame_features: Tensor, is_frame: Tensor, pooling: Pooling) -> Tensor:

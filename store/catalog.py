@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store.errors import NotInStoreError, StoreFormatError
-from store.files import StoreFolder
-from store.parquet import parquet_bytes, read_table
+from store.formats.parquet import parquet_bytes, read_table
+from store.places.folder import StoreFolder
 from store.schema import Caption, Shard, SplitLayout, Video
 
 VIDEOS_NAME = "catalog/videos.parquet"

@@ -8,29 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice
-from threading import Lock
 from typing import Self
 
 import pyarrow as pa
 
 from store.errors import StoreFormatError, StoreMissingError
-from store.files import StoreFolder, WrittenFile
-from store.parquet import parquet_bytes, read_metadata, read_small_table
+from store.formats.parquet import parquet_bytes, read_metadata, read_small_table
+from store.formats.seal import is_sealed
+from store.places.folder import StoreFolder, WrittenFile
 from store.schema import Shard, VideoStatus
-from store.seal import is_sealed
 from store.store import Store
 
 WITHDRAWN_FOLDER = "withdrawn"
 """Records whose shards are being written again: what of them still holds is kept, should that be cut short."""
 
-FRAMES_STAGE = "frames"
 _METADATA_KEY = "fda.commit"
-_READ_AT_ONCE = 64
-"""Records that are on their way from an object store at a time."""
 _SCHEMA = pa.schema(
     [
         ("video_id", pa.string()),
@@ -172,32 +166,6 @@ def withdrawn_name(shard: Shard, stage: str) -> str:
     return commit_name(shard, stage).replace("commits", WITHDRAWN_FOLDER, 1)
 
 
-def masks_stage(name: str) -> str:
-    """The stage that makes the mask set `name`."""
-    return f"masks/{name}"
-
-
-def command_of(stage: str) -> str:
-    """The command that makes a stage, for the end of a sentence.
-
-    >>> command_of("features/mine/text")
-    'its `fda encode --features mine`'
-    """
-    kind, _, rest = stage.partition("/")
-    if kind == "masks":
-        return f"`fda masks --name {rest}` with its options, or `fda preprocess` where it made them,"
-    return f"its `fda encode --features {rest.split('/')[0]}`" if kind == "features" else "its `fda preprocess`"
-
-
-def captions_input(shard: Shard) -> str:
-    """What the captions of a shard are called among the inputs of what was computed from them.
-
-    >>> captions_input(Shard("test", 1, 1024, 1500))
-    'captions[test:1024:1500]'
-    """
-    return f"captions[{shard.split}:{shard.start}:{shard.stop}]"
-
-
 def withdraw_commit(folder: StoreFolder, shard: Shard, stage: str, *, keep: bool = False) -> bool:
     """Remove the record of a shard, if it has one: to be done before the first of its files is written again.
 
@@ -263,62 +231,6 @@ def file_digest(folder: StoreFolder, name: str) -> str | None:
         return None
 
 
-def committed(store: Store, shard: Shard, stage: str) -> CommitRecord | None:
-    """The record of a shard that needs no work, or None where the stage owes it.
-
-    It needs none when its record is there, is of this very shard, its files have their sizes and its inputs are
-    unchanged. A record that cannot be read vouches for nothing, so its shard is made again.
-    """
-    return _Judge(store).standing(shard, stage)
-
-
-def committed_of_each(
-    store: Store, shards: Iterable[Shard], stages: Sequence[str], *, num_with_outcomes: int | None = None
-) -> Iterator[tuple[Shard, tuple[CommitRecord | None, ...]]]:
-    """`committed` of many shards, for each of the stages: far fewer requests than one by one.
-
-    The records of the stages after the first `num_with_outcomes` come without their outcomes.
-
-    The sizes of files come from listings, a record is read once, and an object store is asked for many at a time.
-    What the coordinator holds does not grow with the number of shards, but for the names and sizes of their files.
-
-    Yields:
-        A shard with its records, in the order of `shards` and `stages`.
-    """
-    judge = _Judge(store, list_files=True)
-
-    def records(shard: Shard) -> tuple[Shard, tuple[CommitRecord | None, ...]]:
-        return shard, tuple(
-            judge.standing(shard, stage, with_outcomes=num_with_outcomes is None or number < num_with_outcomes)
-            for number, stage in enumerate(stages)
-        )
-
-    if store.folder.is_local:
-        yield from map(records, shards)
-        return
-    waiting = iter(shards)
-    with ThreadPoolExecutor(_READ_AT_ONCE, thread_name_prefix="fda-records") as pool:
-        while batch := list(islice(waiting, 4 * _READ_AT_ONCE)):
-            yield from pool.map(records, batch)
-
-
-def kept_record(store: Store, shard: Shard, stage: str) -> CommitRecord | None:
-    """The record of rows of a shard that need not be made again though the shard is owed; None where there is none.
-
-    Such is the record of a shard that has grown since, and the one kept aside of a shard that was being written again
-    when the run was killed. The files under the latter may be those from before or from after.
-    """
-    folder = store.folder
-    for name in (commit_name(shard, stage), withdrawn_name(shard, stage)):
-        try:
-            record = _read_record(folder, name)
-        except StoreFormatError:
-            continue
-        if record is not None and _is_part(record.shard, shard) and record.stage == stage:
-            return record
-    return None
-
-
 def remove_withdrawn(store: Store) -> None:
     """Remove the records that were kept aside of shards that are committed again."""
     for stored in list(store.folder.walk(WITHDRAWN_FOLDER)):
@@ -328,55 +240,9 @@ def remove_withdrawn(store: Store) -> None:
         store.folder.remove_tree(WITHDRAWN_FOLDER)
 
 
-class _Judge:
-    """Says which shards stand."""
-
-    def __init__(self, store: Store, *, list_files: bool = False) -> None:
-        self._store = store
-        self._sizes: dict[str, dict[str, int]] | None = {} if list_files else None
-        """Array -> name -> size of its files, where they are listed."""
-        self._lock = Lock()
-
-    def standing(self, shard: Shard, stage: str, *, with_outcomes: bool = True) -> CommitRecord | None:
-        try:
-            record = read_commit(self._store.folder, shard, stage, with_outcomes=with_outcomes)
-        except StoreFormatError:
-            return None
-        if record is None or record.shard != shard or record.stage != stage:
-            return None
-        if any(self._num_bytes(written.name) != written.num_bytes for written in record.files):
-            return None
-        if any(input_digest(self._store, name) != sha256 for name, sha256 in record.inputs.items()):
-            return None
-        return record
-
-    def _num_bytes(self, name: str) -> int | None:
-        if self._sizes is None:
-            return self._store.folder.num_bytes(name)
-        array = name.rpartition("/")[0]
-        with self._lock:
-            if array not in self._sizes:
-                listed = self._store.folder.walk(array)
-                self._sizes[array] = {stored.name: stored.num_bytes for stored in listed}
-            return self._sizes[array].get(name)
-
-
-def input_digest(store: Store, name: str) -> str | None:
-    """The sha256 of an input of a shard as it stands, by the name that a record gives it; None where it is gone."""
-    if not name.startswith("captions["):
-        return file_digest(store.folder, name)
-    split, start, stop = name.removeprefix("captions[").removesuffix("]").rsplit(":", 2)
-    return store.catalog.captions_digest(Shard(split, 0, int(start), int(stop)))
-
-
 def _read_record(folder: StoreFolder, name: str, *, with_outcomes: bool = True) -> CommitRecord | None:
     try:
         content = folder.read(name)
     except StoreMissingError:
         return None
     return CommitRecord.from_bytes(content, name, None if with_outcomes else ())
-
-
-def _is_part(part: Shard, whole: Shard) -> bool:
-    """Whether one shard is the other, or its beginning before it grew."""
-    return (part.split, part.index, part.start) == (whole.split, whole.index, whole.start) and part.stop <= whole.stop

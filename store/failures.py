@@ -9,8 +9,8 @@ from typing import Self
 import pyarrow as pa
 
 from store.commits import VideoOutcome
-from store.files import StoreFolder
-from store.parquet import parquet_bytes, read_table
+from store.formats.parquet import parquet_bytes, read_table
+from store.places.folder import StoreFolder
 from store.schema import VideoStatus
 
 FAILURES_NAME = "catalog/failures.parquet"

@@ -13,19 +13,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from store.arrays import JSON, ArraySpec, ZarrArray, attributes_of, create_array, open_array, write_shard
-from store.clips import outcomes_of
-from store.commits import (
-    CommitRecord,
-    VideoOutcome,
-    captions_input,
-    commit_shard,
-    committed_of_each,
-    withdraw_commit,
-)
+from store.arrays.shards import ArraySpec, ZarrArray, attributes_of, create_array, open_array, write_shard
+from store.commits import CommitRecord, VideoOutcome, commit_shard, withdraw_commit
+from store.completion import committed_of_each, outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError
-from store.files import StoreFolder, WrittenFile, check_name
+from store.json_values import JSON
+from store.places.folder import StoreFolder, WrittenFile, check_name
 from store.schema import Shard, shards_of
+from store.stages import captions_input, features_stage
 from store.store import Store
 
 CAPTIONS_PER_SHARD = 1024
@@ -57,11 +52,6 @@ class Features:
     """Shape (num_videos,): cosine between the video as it is and with an alpha of all ones; NaN where not measured."""
     attributes: Mapping[str, JSON]
     """What made them."""
-
-
-def features_stage(name: str, part: str) -> str:
-    """The stage that makes the `video` or the `text` part of a feature set."""
-    return f"features/{name}/{part}"
 
 
 def caption_shards(store: Store, split: str) -> tuple[Shard, ...]:

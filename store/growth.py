@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from store.catalog import VIDEOS_NAME, Catalog
 from store.errors import StoreMismatchError
-from store.files import StoreFolder
+from store.places.folder import StoreFolder
 from store.schema import Caption, Video
 from store.store import MANIFEST_NAME, Manifest, Store, check_empty
 

@@ -9,13 +9,14 @@ from functools import cached_property
 from os import PathLike
 from typing import Self
 
-from store.arrays import JSON, differences
+from store.arrays.codecs import CodecName, codec_named
 from store.catalog import VIDEOS_NAME, Catalog
-from store.codecs import CodecName, codec_named
 from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError, StoreMissingError
-from store.files import CLAIMS_FOLDER, PARTIAL_FOLDER, StoreFolder
+from store.formats.seal import BLANK, SEAL_KEY, is_sealed, sealed
+from store.json_values import JSON, differences
+from store.places.folder import CLAIMS_FOLDER, PARTIAL_FOLDER, StoreFolder
+from store.places.opening import folder_at
 from store.schema import FORMAT_VERSION, Shard, SplitLayout, shards_of
-from store.seal import BLANK, SEAL_KEY, is_sealed, sealed
 
 MANIFEST_NAME = "store.json"
 
@@ -36,7 +37,7 @@ class Manifest:
     software: Mapping[str, str]
     """Versions of what made the frames. Recorded; a difference is not refused."""
     frame_codec: CodecName = "raw"
-    """How a clip's frames are stored: see `store.codecs`."""
+    """How a clip's frames are stored: see `store.arrays.codecs`."""
     neighbours: bool = False
     """Whether each frame's neighbour in its video is stored too, in grey."""
     format_version: int = FORMAT_VERSION
@@ -125,7 +126,7 @@ class Store:
             StoreMissingError: There is none, or making it was cut short before the catalogue was written.
             StoreFormatError: It cannot be read by this version.
         """
-        folder = place if isinstance(place, StoreFolder) else StoreFolder.at(place)
+        folder = place if isinstance(place, StoreFolder) else folder_at(place)
         if folder.num_bytes(MANIFEST_NAME) is None:
             raise StoreMissingError(f"no store at {folder.place}: `fda preprocess` makes one")
         manifest = Manifest.from_bytes(folder.read(MANIFEST_NAME), folder.place)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import NoReturn
 from unittest import mock
 
-from store import processes
-from store.claims import ClaimTimes, claimed
+from store.claims import processes
+from store.claims.holding import ClaimTimes, claimed
 from store.errors import ClaimLostError, StoreMissingError
-from store.files import OpenFile, StoredFile, StoreFolder, WrittenFile
+from store.places.folder import OpenFile, StoredFile, StoreFolder, WrittenFile
+from store.places.opening import folder_at
 
 QUICK = ClaimTimes(beat_seconds=0.02, lease_seconds=0.5, poll_seconds=0.005)
 PATIENT = replace(QUICK, lease_seconds=600)
@@ -27,7 +28,7 @@ def compete(place: str, inside: Path, num_rounds: int, machine: str | None) -> N
     """Take the claim again and again, and fail where the file `inside` says that another process is inside as well."""
     with mock.patch.object(processes, "this_machine", return_value=machine or processes.this_machine()):
         for _ in range(num_rounds):
-            with claimed(StoreFolder.at(place), "compete", ["frames"], wait_seconds=None, times=PATIENT) as folder:
+            with claimed(folder_at(place), "compete", ["frames"], wait_seconds=None, times=PATIENT) as folder:
                 os.close(os.open(inside, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
                 count = int(folder.read("count")) if folder.num_bytes("count") is not None else 0
                 folder.write("count", b"%d" % (count + 1))
@@ -38,7 +39,7 @@ def hold(place: str, channel: Connection, machine: str | None) -> None:
     """Take the claim, say so, and write the time again and again until it is lost or something is received."""
     with mock.patch.object(processes, "this_machine", return_value=machine or processes.this_machine()):
         try:
-            with claimed(StoreFolder.at(place), "hold", ["frames"], times=QUICK) as folder:
+            with claimed(folder_at(place), "hold", ["frames"], times=QUICK) as folder:
                 folder.write("data/holder", b"0")
                 channel.send("holds")
                 while not channel.poll(0.001):
@@ -50,7 +51,7 @@ def hold(place: str, channel: Connection, machine: str | None) -> None:
 
 def fork_and_hold(place: str, channel: Connection) -> None:
     """Take the claim, fork a process that leaves the block, and say what is left of the claim then."""
-    folder = StoreFolder.at(place)
+    folder = folder_at(place)
     parent = os.getpid()
     try:
         with claimed(folder, "hold", ["frames"], times=QUICK):

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from cli.main import main
 from pipeline.datasets import read_dataset
 from pipeline.datasets.records import Dataset
+from pipeline.frames.options import PreprocessOptions
+from pipeline.frames.preprocess import open_store, plan_preprocess, preprocess
 from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
 from pipeline.masks import MaskOptions
-from pipeline.preprocess import PreprocessOptions, open_store, plan_preprocess, preprocess
-from store.files import StoreFolder
+from store.places.opening import folder_at
 from store.store import Store
 from tests.videos import cut, textured_frames, write_video
 
@@ -99,7 +100,7 @@ def write_mixed_dataset(folder: Path) -> Path:
 
 def opened_store(dataset: Dataset, place: Path | str, options: PreprocessOptions) -> Store:
     """`open_store`, for those who know whether the store grows."""
-    return open_store(dataset, StoreFolder.at(place), options)[0]
+    return open_store(dataset, folder_at(place), options)[0]
 
 
 def run_preprocess(

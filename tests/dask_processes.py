@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.paths import ROOT
+
 PLAIN_WORKER = "from distributed.cli.dask_worker import main; main()"
 WORKER_WITHOUT_FDA = f"import sys; sys.modules['pipeline'] = sys.modules['store'] = None; {PLAIN_WORKER}"
 WORKER_OF_ANOTHER_AV = (

@@ -1,13 +1,14 @@
-"""`pipeline.encode.encode` with an encoder in this process, as `fda encode` runs it by default."""
+"""`pipeline.features.encode.encode` with an encoder in this process, as `fda encode` runs it by default."""
 
 from __future__ import annotations
 
-from encoders.encoding import Encoder
-from encoders.precision import Precision
-from encoders.weights import LoadedModel
-from pipeline.encode import EncodeOptions, SplitEncoded, encode
-from pipeline.encode_shards import EncoderHere
-from pipeline.events import Listener, ignore_events
+from encoders.encoding.encoder import Encoder
+from encoders.options import Precision
+from encoders.weights.loading import LoadedModel
+from pipeline.features.encode import SplitEncoded, encode
+from pipeline.features.encoders import EncoderHere
+from pipeline.features.options import EncodeOptions
+from pipeline.run.events import Listener, ignore_events
 from store.store import Store
 
 

@@ -25,9 +25,9 @@ from typing import Any
 
 import pytest
 
-import store.s3
-from store.files import StoreFolder
-from store.s3 import Patience, close_connection, request
+import store.places.s3
+from store.places.folder import StoreFolder
+from store.places.s3 import Patience, close_connection, request
 
 BUCKET = "fda-tests"
 SECRET = "a-word-that-nobody-may-print"
@@ -244,7 +244,7 @@ def use_server(monkeypatch: pytest.MonkeyPatch, server: Server, **changes: Any) 
         monkeypatch.delenv(key)
     for key, value in environment(server.proxy.url).items():
         monkeypatch.setenv(key, value)
-    monkeypatch.setattr(store.s3, "PATIENCE", replace(QUICK, **changes))
+    monkeypatch.setattr(store.places.s3, "PATIENCE", replace(QUICK, **changes))
     server.script.begin()
 
 

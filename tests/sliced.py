@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.evaluation.evaluate import Ranking, rank
-from pipeline.evaluation.scores import DotScores
-from store.arrays import JSON
+from pipeline.evaluation.ranking import Ranking, rank
+from pipeline.evaluation.scores.dot import DotScores
 from store.catalog import Catalog
-from store.clips import ShardFrames, create_clip_arrays, create_mask_arrays, input_digests, write_frames, write_masks
-from store.commits import FRAMES_STAGE, masks_stage
+from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
+from store.completion import input_digests
 from store.features import (
     caption_shards,
     create_features,
@@ -21,9 +20,11 @@ from store.features import (
     write_clip_features,
     write_text_features,
 )
-from store.files import StoreFolder
 from store.growth import create_store
+from store.json_values import JSON
+from store.places.opening import folder_at
 from store.schema import Caption, SplitLayout, Video
+from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 from tests.stores import MASKS, NUM_FRAMES, clip_frames, clip_masks, make_manifest, outcomes
 
@@ -52,7 +53,7 @@ def known_store(place: Path, known: Sequence[Known], video: np.ndarray, text: np
         manifest,
         splits={"test": SplitLayout(len(videos), len(captions), layout.num_frames, layout.height, layout.width)},
     )
-    store = create_store(StoreFolder.at(place), manifest, Catalog.of(videos, captions))[0]
+    store = create_store(folder_at(place), manifest, Catalog.of(videos, captions))[0]
     create_clip_arrays(store, {"made by": "hand"})
     create_mask_arrays(store, MASKS, {"options": {"threshold": 25}})
     attributes: dict[str, JSON] = {"masks": {"name": MASKS, "options": {"threshold": 25}}}

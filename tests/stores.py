@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from store.arrays.codecs import CodecName
 from store.catalog import Catalog
-from store.clips import (
+from store.clips.shards import (
     ShardFrames,
     create_clip_arrays,
     create_mask_arrays,
@@ -16,10 +17,9 @@ from store.clips import (
     write_frames,
     write_masks,
 )
-from store.codecs import CodecName
 from store.commits import VideoOutcome
-from store.files import StoreFolder
 from store.growth import create_store
+from store.places.opening import folder_at
 from store.schema import Caption, Shard, SplitLayout, Video, VideoStatus
 from store.store import Manifest, Store
 
@@ -66,7 +66,7 @@ def make_store(
     neighbours: bool = False,
 ) -> Store:
     manifest = make_manifest(num_videos, shard_size, frame_codec=frame_codec, neighbours=neighbours)
-    store = create_store(StoreFolder.at(place), manifest, make_catalog(num_videos))[0]
+    store = create_store(folder_at(place), manifest, make_catalog(num_videos))[0]
     create_clip_arrays(store, {"made by": "hand"})
     create_mask_arrays(store, MASKS, {"options": {"threshold": 25}})
     return store

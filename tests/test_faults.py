@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from store.files import StoreFolder, WrittenFile
-from store.local import LocalFolder
+from store.places.folder import StoreFolder, WrittenFile
+from store.places.local import LocalFolder
+from store.places.opening import folder_at
 from store.schema import Shard
 from tests.faults.commands import in_a_fork, run_under
 from tests.faults.draws import DISK_ERRORS, draw_error
@@ -65,11 +66,11 @@ def test_an_operation_that_fails_is_told_of_and_the_next_run_mends_it(trials: Tr
 @pytest.mark.parametrize("number", DISK_ERRORS, ids=errno.errorcode.get)
 @pytest.mark.parametrize("kind", [MKDIR, CREATE, WRITE, RENAME])
 def test_every_kind_of_operation_may_fail_by_every_error(tmp_path: Path, kind: str, number: int) -> None:
-    folder, recorder = StoreFolder.at(tmp_path / "store"), Recorder()
+    folder, recorder = folder_at(tmp_path / "store"), Recorder()
     with operations(tmp_path / "store", recorder):
         folder.write("commits/test/frames/00000.parquet", b"first")
     failing = [place for place, operation in enumerate(recorder.done) if operation.kind == kind][-1]
-    other = StoreFolder.at(tmp_path / "other")
+    other = folder_at(tmp_path / "other")
     policy = FailAt(Failure(failing, OSError(number, os.strerror(number)), is_for_good=True, is_half=True))
     with operations(tmp_path / "other", policy), pytest.raises(OSError, match="run the same command again") as raised:
         other.write("commits/test/frames/00000.parquet", b"first")
@@ -107,7 +108,7 @@ def _is_committed_while_it_is_written_again(monkeypatch: pytest.MonkeyPatch) -> 
     def leave(folder: StoreFolder, shard: Shard, stage: str, *, keep: bool = False) -> bool:
         return False
 
-    monkeypatch.setattr("store.clips.withdraw_commit", leave)
+    monkeypatch.setattr("store.clips.shards.withdraw_commit", leave)
 
 
 @pytest.mark.parametrize(

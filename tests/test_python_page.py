@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from encoders.weights import load_model
-from pipeline.clip_dataset import ClipDataset, ClipItem
-from pipeline.encode import EncodeOptions
+from encoders.weights.loading import load_model
+from pipeline.clips.dataset import ClipDataset, ClipItem
+from pipeline.features.options import EncodeOptions
 from store.store import Store
 from tests.clips_on_disk import run_preprocess, write_small_dataset
 from tests.encoders_tiny import write_config

@@ -28,16 +28,16 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from cli.demo_page import DemoClip, write_demo_page
-from cli.output import printable
+from cli.output.demo_page import DemoClip, write_demo_page
+from cli.output.printing import printable
 from encoders.errors import WeightsFormatError
-from encoders.weight_files import read_weights_file
+from encoders.weights.files import read_weights_file
 from pipeline.datasets import DatasetError, read_dataset, read_jsonl
-from pipeline.datasets import msvd as msvd_module
-from pipeline.datasets.jsonl import MAX_JSONL_BYTES
-from store.clips import outcomes_of
+from pipeline.datasets.layouts import msvd as msvd_module
+from pipeline.datasets.layouts.jsonl import MAX_JSONL_BYTES
+from store.completion import outcomes_of
 from store.errors import StoreFormatError
-from store.parquet import parquet_bytes, read_small_table, read_table
+from store.formats.parquet import parquet_bytes, read_small_table, read_table
 from store.store import Store
 from tests.clips_on_disk import SMALL_FLAGS, Commands, record, write_clip, write_manifest
 

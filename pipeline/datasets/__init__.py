@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pipeline.datasets.activitynet import read_activitynet
-from pipeline.datasets.csv_layout import read_csv
-from pipeline.datasets.didemo import read_didemo
-from pipeline.datasets.folder import read_folder
-from pipeline.datasets.jsonl import read_jsonl
-from pipeline.datasets.lsmdc import read_lsmdc
-from pipeline.datasets.msrvtt import PROTOCOL_SPLITS, read_msrvtt
-from pipeline.datasets.msvd import read_msvd
+from pipeline.datasets.layouts.activitynet import read_activitynet
+from pipeline.datasets.layouts.csv_layout import read_csv
+from pipeline.datasets.layouts.didemo import read_didemo
+from pipeline.datasets.layouts.folder import read_folder
+from pipeline.datasets.layouts.jsonl import read_jsonl
+from pipeline.datasets.layouts.lsmdc import read_lsmdc
+from pipeline.datasets.layouts.msrvtt import PROTOCOL_SPLITS, read_msrvtt
+from pipeline.datasets.layouts.msvd import read_msvd
+from pipeline.datasets.layouts.vatex import read_vatex
+from pipeline.datasets.layouts.video2dataset import read_video2dataset
 from pipeline.datasets.records import CaptionUnit, Dataset, DatasetError, VideoRecord, as_paragraphs
-from pipeline.datasets.vatex import read_vatex
-from pipeline.datasets.video2dataset import read_video2dataset
 
 __all__ = [
     "LAYOUTS",

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from pipeline.video.clips import WHOLE_VIDEO, Window
-from store.files import check_name
+from store.places.folder import check_name
 
 
 class DatasetError(ValueError):

@@ -7,10 +7,10 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 
-from pipeline.datasets.files import first_few
 from pipeline.datasets.published import Published
+from pipeline.datasets.reading.files import first_few
 from pipeline.datasets.records import CaptionUnit, Dataset, VideoRecord
-from store.arrays import JSON
+from store.json_values import JSON
 
 TRAIN_SPLIT = "train"
 Span = tuple[float, float]

@@ -11,14 +11,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.evaluate import Ranking
-from pipeline.evaluation.ranking import Standings
-from pipeline.evaluation.scores import Scores
-from pipeline.evaluation.slice_inputs import caption_texts
+from pipeline.evaluation.ranking import Ranking, Standings
+from pipeline.evaluation.scores.dot import Scores
+from pipeline.evaluation.slices.inputs import caption_texts
 from pipeline.evaluation.top import Top, top_videos
-from pipeline.events import ItemsDone, Listener, RunPlanned, ignore_events
-from store.arrays import JSON
+from pipeline.run.events import ItemsDone, Listener, RunPlanned, ignore_events
 from store.features import Features
+from store.json_values import JSON
 from store.store import Store
 
 NUM_HUBS = 10

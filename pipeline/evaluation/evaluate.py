@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.frame_scores import FrameScores
-from pipeline.evaluation.metrics import Ties
-from pipeline.evaluation.pooling import pool_frames
+from pipeline.evaluation.options import EvalOptions
 from pipeline.evaluation.postprocess import DualSoftmax, QueryBankNorm
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol, RetrievalResult
-from pipeline.evaluation.ranking import Standings, TextStandings, text_to_video, video_to_text
-from pipeline.evaluation.scores import DotScores, Put, Scores
-from pipeline.events import ItemsDone, Listener, RunPlanned, ignore_events
-from store.arrays import JSON
+from pipeline.evaluation.ranking import Ranking, rank
+from pipeline.evaluation.scores.dot import DotScores, Put, Scores
+from pipeline.evaluation.scores.frames import FrameScores
+from pipeline.evaluation.scores.pooling import pool_frames
+from pipeline.run.events import Listener, ignore_events
 from store.errors import ShardIncompleteError
 from store.features import Features, read_features, read_frame_features
+from store.json_values import JSON
 from store.store import Store
 
 NORM_TOLERANCE = 1e-3
@@ -27,54 +27,6 @@ NORM_TOLERANCE = 1e-3
 
 class TooManyMissingError(ValueError):
     """Too many videos of the split have no features for its numbers to mean what they seem to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """A feature set of one split, ranked: all that metrics, intervals, comparisons and slices are made of."""
-
-    features: Features
-    """What was ranked. Query `i` of `to_video` is its caption `i`, and describes video `truth[i]`."""
-    to_video: Standings
-    to_text: TextStandings
-
-
-@dataclass(frozen=True, slots=True)
-class EvalOptions:
-    """What is scored, and how it is counted."""
-
-    split: str = "test"
-    max_missing: float = 0.1
-    """Share of the split's videos, in [0, 1], that may lack features."""
-    pooling: str | None = None
-    """Of the frames' features into others of the videos; None: the latter are those that are cached."""
-    top_frames: int | None = None
-    """Score each text by its so many best frames of a video instead of by the video."""
-    protocol: str = "fda"
-    """Which of `PROTOCOLS` is asked for."""
-    ties: Ties | None = None
-    """Another rule for ties than each protocol's own."""
-    dsl_temperature: float | None = None
-    """Of a dual softmax; None: there is none."""
-    bank_split: str | None = None
-    """Whose captions and videos are the banks of QB-Norm; None: there is none."""
-
-    def __post_init__(self) -> None:
-        if self.protocol not in PROTOCOLS:
-            raise ValueError(f"there is no protocol {self.protocol!r}: there are {', '.join(PROTOCOLS)}")
-        if self.pooling is not None and self.top_frames is not None:
-            raise ValueError("frames are either pooled into videos (--pooling) or scored one by one (--top-frames)")
-        if self.bank_split is not None and self.top_frames is not None:
-            raise ValueError("QB-Norm takes a bank of pooled videos: leave --top-frames out")
-        if self.bank_split == self.split:
-            raise ValueError(
-                f"the bank of QB-Norm must not be of the split that is scored ({self.split!r}): name the training split"
-            )
-
-    @property
-    def counted(self) -> Protocol:
-        """The protocol that is asked for, with its rule for ties."""
-        return PROTOCOLS[self.protocol].with_ties(self.ties)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,21 +172,6 @@ def require_applicable(store: Store, features: Features, split: str, protocol: P
     """
     if reason := why_inapplicable(store, features, protocol):
         raise ValueError(f"protocol {protocol.name!r} cannot be applied to split {split!r}: {reason}")
-
-
-def rank(features: Features, scores: Scores, listener: Listener = ignore_events) -> Ranking:
-    """Rank a feature set by some scores of its captions and videos."""
-    num_captions, num_videos = len(features.truth), len(np.unique(features.truth))
-    listener(RunPlanned("queries", num_captions + num_videos, 0))
-
-    def tell(num_queries: int) -> None:
-        listener(ItemsDone(num_queries))
-
-    return Ranking(
-        features,
-        text_to_video(scores, features.truth, tell),
-        video_to_text(scores, features.truth, tell, gains=num_captions > num_videos),
-    )
 
 
 def evaluate(

@@ -14,7 +14,7 @@ Columns, in this order:
     top1_id         string   video_id of the best video; of video to text, caption_id of the best caption
     top1_video_id   string   the video that it is, or describes; of equal scores, the first in the catalogue
     top1_score      float32
-    slice_<family>  string   name of the query's slice in each family, see `pipeline.evaluation.slices`
+    slice_<family>  string   name of the query's slice in each family, see `pipeline.evaluation.slices.families`
 
 The key `fda.per_query` of the file's metadata is a JSON of what the caller says of it.
 """
@@ -30,13 +30,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.evaluation.evaluate import Ranking
-from pipeline.evaluation.ranking import Standings
-from pipeline.evaluation.scores import Scores
-from pipeline.evaluation.slice_inputs import caption_texts
-from pipeline.evaluation.slices import SliceFamily
+from pipeline.evaluation.ranking import Ranking, Standings
+from pipeline.evaluation.scores.dot import Scores
+from pipeline.evaluation.slices.families import SliceFamily
+from pipeline.evaluation.slices.inputs import caption_texts
 from pipeline.evaluation.top import Top, top_texts, top_videos
-from store.arrays import JSON
+from store.json_values import JSON
 from store.store import Store
 
 METADATA_KEY = "fda.per_query"

@@ -19,9 +19,9 @@ from functools import cached_property
 
 import numpy as np
 
-from pipeline.evaluation.arrays import Array, namespace, to_numpy
 from pipeline.evaluation.ranking import blocks
-from pipeline.evaluation.scores import Scores
+from pipeline.evaluation.scores.backend import Array, namespace, to_numpy
+from pipeline.evaluation.scores.dot import Scores
 
 LEAST_EXPONENT = -600.0
 """Of a weight: `exp(-745)` is 0 in float64, and a score in float32 may be small, too."""

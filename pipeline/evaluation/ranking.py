@@ -34,8 +34,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.arrays import Array, count_above, highest_of_each, like, own_scores, take_columns, to_numpy
-from pipeline.evaluation.scores import DotScores, Scores
+from pipeline.evaluation.scores.backend import (
+    Array,
+    count_above,
+    highest_of_each,
+    like,
+    own_scores,
+    take_columns,
+    to_numpy,
+)
+from pipeline.evaluation.scores.dot import DotScores, Scores
+from pipeline.run.events import ItemsDone, Listener, RunPlanned, ignore_events
+from store.features import Features
 
 __all__ = ["DotScores", "Standings", "TextStandings", "text_to_video", "video_to_text"]
 
@@ -254,3 +264,28 @@ def check_truth(scores: Scores, truth: NDArray[np.int64]) -> None:
             f"truth must name rows of video, 0..{scores.num_videos - 1}, but {len(outside)} of {len(truth)} captions "
             f"do not: caption {outside[0]} says {truth[outside[0]]}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A feature set of one split, ranked: all that metrics, intervals, comparisons and slices are made of."""
+
+    features: Features
+    """What was ranked. Query `i` of `to_video` is its caption `i`, and describes video `truth[i]`."""
+    to_video: Standings
+    to_text: TextStandings
+
+
+def rank(features: Features, scores: Scores, listener: Listener = ignore_events) -> Ranking:
+    """Rank a feature set by some scores of its captions and videos."""
+    num_captions, num_videos = len(features.truth), len(np.unique(features.truth))
+    listener(RunPlanned("queries", num_captions + num_videos, 0))
+
+    def tell(num_queries: int) -> None:
+        listener(ItemsDone(num_queries))
+
+    return Ranking(
+        features,
+        text_to_video(scores, features.truth, tell),
+        video_to_text(scores, features.truth, tell, gains=num_captions > num_videos),
+    )

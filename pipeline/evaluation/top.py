@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.arrays import to_numpy
 from pipeline.evaluation.ranking import Progress, blocks, check_truth, silent
-from pipeline.evaluation.scores import Scores
+from pipeline.evaluation.scores.backend import to_numpy
+from pipeline.evaluation.scores.dot import Scores
 
 
 @dataclass(frozen=True, slots=True)

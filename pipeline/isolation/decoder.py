@@ -11,7 +11,7 @@ from typing import Protocol
 
 from pipeline.isolation.messages import Bug
 from pipeline.isolation.process import DecoderLostError, DecoderProcess
-from pipeline.resources import DECODER_MEMORY_MIB
+from pipeline.run.resources import DECODER_MEMORY_MIB
 from pipeline.video.clips import WHOLE_VIDEO, DecodedClip, DecodeOptions, VideoError, Window
 from pipeline.video.decoding import decode_clip
 from store.schema import VideoStatus

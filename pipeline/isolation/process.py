@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.isolation.messages import Job, Ready, connected_pair, receive, send
 from pipeline.isolation.signals import signals_blocked
-from pipeline.resources import ONE_THREAD
+from pipeline.run.resources import ONE_THREAD
 from pipeline.video.clips import VideoError
 from store.schema import VideoStatus
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from store.arrays import JSON
+from store.json_values import JSON
 
 
 class Difference(StrEnum):

@@ -30,10 +30,10 @@ from pipeline.video.clips import (
 )
 from pipeline.video.drawing import PlanRefutedError, decode_facts, draw_packets, draw_sequentially
 from pipeline.video.frame_plan import ClipPlan, guessed_positions, plan_clip, plan_from_frames, plan_packets
-from pipeline.video.opening import Deadline, check_file, extent_of, open_video, refuse_missing_index
 from pipeline.video.pictures import Album
-from pipeline.video.probing import VideoScan, scan_video
-from pipeline.video.truncation import FileExtent
+from pipeline.video.reading.opening import Deadline, check_file, extent_of, open_video, refuse_missing_index
+from pipeline.video.reading.probing import VideoScan, scan_video
+from pipeline.video.reading.truncation import FileExtent
 from store.schema import VideoStatus
 
 __all__ = ["ClipSample", "DecodeOptions", "DecodedClip", "SourceFacts", "VideoError", "Window", "decode_clip"]

@@ -15,9 +15,9 @@ from av.video.stream import VideoStream
 
 from pipeline.video.clips import DecodeOptions, VideoError
 from pipeline.video.frame_plan import PacketPlan, SequentialPlan
-from pipeline.video.opening import Deadline, open_video, video_error_of
 from pipeline.video.pictures import Album
-from pipeline.video.probing import VideoScan, read_packets
+from pipeline.video.reading.opening import Deadline, open_video, video_error_of
+from pipeline.video.reading.probing import VideoScan, read_packets
 from pipeline.video.soundness import Damage, FrameFacts
 
 _REFUSALS = (

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.video.clips import DecodeOptions, VideoError, Window
-from pipeline.video.probing import VideoScan
+from pipeline.video.reading.probing import VideoScan
+from pipeline.video.reading.timeline import Timeline, timeline_of
 from pipeline.video.segments import Segment, everything_to, plan_segments
 from pipeline.video.soundness import Damage, FrameFacts, sound_frames
-from pipeline.video.timeline import Timeline, timeline_of
 from store.schema import VideoStatus
 
 REORDER_LIMIT = 16

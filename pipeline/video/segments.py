@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.video.packets import NO_TIME, PacketTable
+from pipeline.video.reading.packets import NO_TIME, PacketTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def plan_segments(table: PacketTable, wanted: Iterable[int]) -> tuple[Segment, .
 
     A start, a picture that two others are predicted from, these two (shown before it), and once more:
 
-    >>> from pipeline.video.bitstream import Picture
+    >>> from pipeline.video.reading.bitstream import Picture
     >>> start, reference, other = Picture(True, True), Picture(False, True), Picture(False, False)
     >>> times = [(0, 0), (3, 1), (1, 2), (2, 3), (4, 4), (7, 5), (5, 6), (6, 7)]
     >>> table = PacketTable.of(times, [start, reference, other, other] * 2)

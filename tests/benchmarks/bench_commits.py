@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import pipeline.shard_frames
-import pipeline.shard_masks
-import store.clips
+import pipeline.frames.shard
+import pipeline.masks.shard
+import store.clips.shards
 from pipeline.datasets import read_dataset
-from pipeline.preprocess import PreprocessOptions, plan_preprocess, preprocess
-from store.files import WrittenFile
+from pipeline.frames.options import PreprocessOptions
+from pipeline.frames.preprocess import plan_preprocess, preprocess
+from store.places.folder import WrittenFile
 from tests.benchmarks.bench_preprocess import make_folder
 from tests.benchmarks.footage import CLASSES, QUICK_CLASSES, VideoClass
 from tests.clips_on_disk import opened_store
@@ -58,12 +59,12 @@ def shares(videos: Path) -> Mapping[str, float]:
     """What -> share of the wall time of a run over a folder of videos that it took, 0..1."""
     watch = Stopwatch()
     places = [
-        ("checksums of clips and masks, sha256", store.clips, "slot_checksum"),
-        ("checksums of clips and masks, sha256", pipeline.shard_masks, "slot_checksum"),
-        ("checksums of videos, sha256", pipeline.shard_frames, "file_sha256"),
+        ("checksums of clips and masks, sha256", store.clips.shards, "slot_checksum"),
+        ("checksums of clips and masks, sha256", pipeline.masks.shard, "slot_checksum"),
+        ("checksums of videos, sha256", pipeline.frames.shard, "file_sha256"),
         ("checksums of files, XXH3", WrittenFile, "of"),
-        ("commit records", store.clips, "commit_shard"),
-        ("commit records", store.clips, "withdraw_commit"),
+        ("commit records", store.clips.shards, "commit_shard"),
+        ("commit records", store.clips.shards, "withdraw_commit"),
         ("flushing to the disk", os, "fsync"),
     ]
     dataset = read_dataset("jsonl", videos.with_name(f"{videos.name}.jsonl"))

@@ -15,18 +15,19 @@ from pathlib import Path
 import torch
 
 from encoders.devices import find_device, move_to
-from encoders.encoding import BATCH_FRAMES_CPU, BATCH_FRAMES_GPU, Encoder, lowest_cosine
-from encoders.flops import frame_flops
-from encoders.inputs import vision_inputs
+from encoders.encoding.encoder import BATCH_FRAMES_CPU, BATCH_FRAMES_GPU, Encoder, lowest_cosine
+from encoders.encoding.inputs import vision_inputs
+from encoders.encoding.precision import computes_bf16
 from encoders.model import AlphaClip
-from encoders.precision import Precision, computes_bf16
-from encoders.weights import LoadedModel, load_model
-from pipeline.encode import EncodeOptions
-from pipeline.encode import encode as encode_store
-from pipeline.encode_shards import EncoderHere
-from store.clips import ClipReader
+from encoders.options import Precision
+from encoders.weights.loading import LoadedModel, load_model
+from pipeline.features.encode import encode as encode_store
+from pipeline.features.encoders import EncoderHere
+from pipeline.features.options import EncodeOptions
+from store.clips.reader import ClipReader
 from store.store import Store
 from tests.benchmarks.bench_reading import make_store
+from tests.benchmarks.flops import frame_flops
 from tests.benchmarks.measure import Row, Table, paired_seconds, print_table
 
 PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0}

@@ -10,18 +10,18 @@ import numpy as np
 import torch
 
 from encoders.devices import find_device, move_to
-from encoders.inputs import vision_inputs
-from encoders.losses import symmetric_cross_entropy
-from encoders.model import Pooling, pool
-from encoders.precision import Precision
+from encoders.encoding.inputs import vision_inputs
+from encoders.model import pool
+from encoders.options import Pooling, Precision
 from encoders.tokens import Tokenizer
-from encoders.train_options import TrainOptions
-from encoders.training import TrainBatch, Trainer
-from encoders.weights import load_model
-from pipeline.augment import augment
-from pipeline.batches import BatchOptions
-from pipeline.read_ahead import read_ahead
-from store.clips import ClipReader
+from encoders.training.losses import symmetric_cross_entropy
+from encoders.training.options import TrainOptions
+from encoders.training.trainer import TrainBatch, Trainer
+from encoders.weights.loading import load_model
+from pipeline.clips.read_ahead import read_ahead
+from pipeline.training.augment import augment
+from pipeline.training.batches import BatchOptions
+from store.clips.reader import ClipReader
 from tests.benchmarks.bench_reading import make_store
 from tests.benchmarks.measure import Row, Table, paired_seconds, print_table
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import psutil
 
 from pipeline.datasets import read_dataset
-from pipeline.events import Event, ItemsDone
-from pipeline.executors import local_dask
-from pipeline.preprocess import PreprocessOptions, plan_preprocess, preprocess
+from pipeline.frames.options import PreprocessOptions
+from pipeline.frames.preprocess import plan_preprocess, preprocess
+from pipeline.run.events import Event, ItemsDone
+from pipeline.workers.dask import local_dask
 from tests.benchmarks.machine import NUM_CORES
 from tests.clips_on_disk import opened_store, record, write_clip
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from store.arrays import open_array
+from store.arrays.shards import open_array
 from store.catalog import Catalog
-from store.clips import ClipReader, ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
+from store.clips.reader import ClipReader
+from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
 from store.commits import VideoOutcome
-from store.files import StoreFolder
 from store.growth import create_store
+from store.places.opening import folder_at
 from store.schema import Shard, SplitLayout, Video, VideoStatus
 from store.store import Manifest, Store
 from tests.benchmarks.measure import interleaved, print_ratios
@@ -24,7 +25,7 @@ def make_store(place: Path, num_videos: int = NUM_VIDEOS, num_frames: int = NUM_
     """A store of random frames, and masks with one square that moves."""
     videos = [Video(f"video{row}", "test", row, f"{row}.mp4") for row in range(num_videos)]
     layout = SplitLayout(num_videos, 0, num_frames, size, size)
-    store = create_store(StoreFolder.at(place), Manifest({}, 16, {"test": layout}, {}, {}), Catalog.of(videos, []))[0]
+    store = create_store(folder_at(place), Manifest({}, 16, {"test": layout}, {}, {}), Catalog.of(videos, []))[0]
     create_clip_arrays(store, {})
     create_mask_arrays(store, "default", {"options": {}})
     for shard in store.shards("test"):

@@ -24,8 +24,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from encoders.encoding import Encoder
-from encoders.weights import LoadedModel, load_checkpoint, load_model
+from encoders.encoding.encoder import Encoder
+from encoders.weights.loading import LoadedModel, load_checkpoint, load_model
 from pipeline.video.clips import Resize
 from pipeline.video.pictures import square_picture
 from pipeline.video.resizing import centre_crop, crop_start, resize_and_crop, resized_shape

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluation.ranking import text_to_video, video_to_text
-from pipeline.evaluation.scores import DotScores
+from pipeline.evaluation.scores.dot import DotScores
 from tests.benchmarks.measure import interleaved, print_table, ratio_table
 
 DIM = 512

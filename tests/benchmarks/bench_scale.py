@@ -22,12 +22,13 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.datasets import read_dataset
-from pipeline.executors import local_dask
+from pipeline.frames.options import PreprocessOptions
+from pipeline.frames.preprocess import all_shards, find_changed, open_store, plan_preprocess, preprocess
 from pipeline.isolation.decoder import DecodeRequest
-from pipeline.preprocess import PreprocessOptions, all_shards, find_changed, open_store, plan_preprocess, preprocess
-from pipeline.sources import SourceCheck
+from pipeline.run.sources import SourceCheck
 from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError
-from store.files import StoreFolder
+from pipeline.workers.dask import local_dask
+from store.places.opening import folder_at
 from tests.benchmarks.machine import NUM_CORES
 
 OPTIONS = PreprocessOptions(image_size=16)
@@ -93,7 +94,7 @@ def run(folder: Path, num_videos: int) -> list[Phase]:
     note("write the manifest (not counted)")
     dataset = read_dataset("jsonl", folder / "clips.jsonl")
     note("read the manifest")
-    store = open_store(dataset, StoreFolder.at(folder / "store"), OPTIONS)[0]
+    store = open_store(dataset, folder_at(folder / "store"), OPTIONS)[0]
     root = dataset.root
     del dataset
     note("catalogue and arrays")

@@ -16,12 +16,13 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.encoding import Encoder
-from encoders.weights import load_model
-from store.arrays import open_array
+from encoders.encoding.encoder import Encoder
+from encoders.weights.loading import load_model
+from store.arrays.codecs import FRAME_CODECS, CodecName
+from store.arrays.shards import open_array
 from store.catalog import Catalog
-from store.clips import (
-    ClipReader,
+from store.clips.reader import ClipReader
+from store.clips.shards import (
     ShardFrames,
     create_clip_arrays,
     create_mask_arrays,
@@ -29,10 +30,9 @@ from store.clips import (
     write_frames,
     write_masks,
 )
-from store.codecs import FRAME_CODECS, CodecName
 from store.commits import VideoOutcome
-from store.files import StoreFolder
 from store.growth import create_store
+from store.places.opening import folder_at
 from store.schema import Shard, SplitLayout, Video, VideoStatus
 from store.store import Manifest, Store
 from tests.videos import textured_frames
@@ -60,7 +60,7 @@ def empty_store(place: Path, codec: CodecName, shard_size: int, frames: NDArray[
     videos = [Video(f"video{row}", "test", row, f"{row}.mp4") for row in range(num_videos)]
     layout = SplitLayout(num_videos, 0, num_frames, height, width)
     manifest = Manifest({}, shard_size, {"test": layout}, {}, {}, codec)
-    store = create_store(StoreFolder.at(place), manifest, Catalog.of(videos, []))[0]
+    store = create_store(folder_at(place), manifest, Catalog.of(videos, []))[0]
     create_clip_arrays(store, {})
     create_mask_arrays(store, "default", {})
     return store

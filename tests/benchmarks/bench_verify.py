@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from store.catalog import Catalog
-from store.clips import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
+from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
 from store.commits import VideoOutcome
-from store.files import StoreFolder
 from store.growth import create_store
+from store.places.folder import StoreFolder
+from store.places.opening import folder_at
 from store.schema import Caption, SplitLayout, Video, VideoStatus
 from store.store import Manifest, Store
-from store.verify import LOCAL_THREADS, verify
-from store.verify_reading import BUFFER_BYTES
+from store.verify.reading import BUFFER_BYTES
+from store.verify.whole import LOCAL_THREADS, verify
 from tests.benchmarks.measure import interleaved, print_ratios
 
 NUM_FRAMES, SHARD_SIZE = 12, 16
@@ -33,7 +34,7 @@ def make_store(place: Path, num_videos: int, size: int) -> Store:
     catalog = Catalog.of(videos, captions)
     layout = SplitLayout(num_videos, num_videos, NUM_FRAMES, size, size)
     manifest = Manifest({"digest": catalog.digest()}, SHARD_SIZE, {"test": layout}, {}, {})
-    store = create_store(StoreFolder.at(place), manifest, catalog)[0]
+    store = create_store(folder_at(place), manifest, catalog)[0]
     create_clip_arrays(store, {"software": {}, "options": {}})
     create_mask_arrays(store, "default", {})
     masks = np.zeros((SHARD_SIZE, NUM_FRAMES, size, size), dtype=np.bool_)

@@ -22,15 +22,15 @@ import cv2
 import pyarrow as pa
 import torch
 
-import cli.encode
-import cli.finalise
-import cli.masks
-import cli.preprocess
-import cli.remove
-import cli.verify
+import cli.commands.encode
+import cli.commands.finalise
+import cli.commands.masks
+import cli.commands.preprocess
+import cli.commands.remove
+import cli.commands.verify
 from cli.main import fda
-from cli.models import ReadyModel
-from encoders.weights import LoadedModel, ModelSource, load_model
+from encoders.weights.loading import LoadedModel, ModelSource, load_model
+from pipeline.features.model import ReadyModel
 from pipeline.isolation.decoder import DecodeRequest
 from pipeline.video.clips import DecodedClip, VideoError
 from pipeline.video.decoding import decode_clip
@@ -100,8 +100,8 @@ def run_fda(arguments: Sequence[str], decode: Decode = decode_cached) -> list[st
     """
     decoder = OwnDecoder(decode)
     with (
-        mock.patch.object(cli.preprocess, "IsolatedDecoder", return_value=decoder),
-        mock.patch.object(cli.encode, "load", lambda source, device: _ready(source)),
+        mock.patch.object(cli.commands.preprocess, "IsolatedDecoder", return_value=decoder),
+        mock.patch.object(cli.commands.encode, "load", lambda source, device: _ready(source)),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
     ):

@@ -1,7 +1,7 @@
 """Every call that changes what is below a folder, handed to a policy that may do it, cut it short or make it fail.
 
 The code under test is not touched: the functions of `os` and `io` that it calls are replaced for a while.
-That all calls are seen is tested: what was seen, done once more, gives the same files (tests/test_power_loss.py).
+That all calls are seen is tested: what was seen, done once more, gives the same files (tests/store/test_power_loss.py).
 """
 
 # ruff: noqa: PTH100, PTH112, PTH115, PTH118, PTH120
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from unittest import mock
 
-from pipeline.read_ahead import WRITER
+from pipeline.clips.read_ahead import WRITER
 
 MKDIR, CREATE, WRITE, SYNC, SYNC_FOLDER = "mkdir", "create", "write", "sync", "sync_folder"
 RENAME, UNLINK, RMDIR = "rename", "unlink", "rmdir"

@@ -16,12 +16,13 @@ from pathlib import Path
 import click
 import numpy as np
 
-from pipeline.preprocess import all_shards
-from store.clips import ClipReader
-from store.commits import FRAMES_STAGE, committed_of_each
+from pipeline.frames.preprocess import all_shards
+from store.clips.mask_sets import mask_set_names
+from store.clips.reader import ClipReader
+from store.completion import committed_of_each
 from store.errors import NotInStoreError, StoreError, StoreWriteError
 from store.features import feature_names, read_features
-from store.mask_sets import mask_set_names
+from store.stages import FRAMES_STAGE
 from store.store import Store
 from tests.faults.commands import in_a_fork, run_fda, run_under, warm_up
 from tests.faults.operations import Operation

@@ -1,0 +1,65 @@
+"""`fda remove`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from cli.options.shared import shared_options, wait_option
+from cli.output.printing import plural, print_json
+from pipeline.run.writing import writing
+from pipeline.upkeep.removal import Removal, find_removal, remove
+from store.claims.holding import ANY_STAGE
+from store.store import Store
+
+
+@click.command("remove")
+@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
+@click.option("--masks", multiple=True, metavar="NAME", help="Remove this mask set; may be repeated.")
+@click.option("--features", multiple=True, metavar="NAME", help="Remove this feature set; may be repeated.")
+@click.option("--split", "splits", multiple=True, metavar="NAME", help="Remove this split with all it has.")
+@click.option("--yes", is_flag=True, help="Remove it. Without this flag the command says what it would remove.")
+@wait_option
+@shared_options
+def command(
+    store_place: str,
+    masks: Sequence[str],
+    features: Sequence[str],
+    splits: Sequence[str],
+    yes: bool,
+    wait: bool,
+    as_json: bool,
+    progress: bool | None,
+) -> None:
+    """Remove mask sets, feature sets or whole splits from STORE: named one by one, and only with --yes.
+
+    Commit records go first, so that nothing half-removed counts; killed, the same command ends what it began. Features
+    that were made from masks that are gone are refused from then on. A store keeps one split at least.
+    """
+    if not (masks or features or splits):
+        raise click.UsageError("say what to remove: --masks NAME, --features NAME or --split NAME")
+    store = Store.open(store_place)
+    if yes:
+        with writing(store.folder, "remove", [ANY_STAGE], wait=wait) as folder:
+            claimed_store = Store.open(folder)
+            removal = find_removal(claimed_store, masks=masks, features=features, splits=splits)
+            remove(claimed_store, removal)
+    else:
+        removal = find_removal(store, masks=masks, features=features, splits=splits)
+    if as_json:
+        print_json({"store": store.place, "removed": yes, **removal.to_dict()})
+    else:
+        click.echo(_sentence(removal, is_done=yes))
+
+
+def _sentence(removal: Removal, *, is_done: bool) -> str:
+    named = ", ".join(
+        f"{kind} {name!r}"
+        for kind, names in (("masks", removal.masks), ("features", removal.features), ("split", removal.splits))
+        for name in names
+    )
+    size = f"{plural(removal.num_files, 'file')}, {removal.num_bytes / 2**20:,.1f} MiB"
+    if is_done:
+        return f"removed {named} ({size})"
+    return f"this would remove {named} ({size}): give --yes to remove it"

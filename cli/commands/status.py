@@ -1,0 +1,144 @@
+"""`fda status`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import click
+
+from cli.options.shared import shared_options
+from cli.output.printing import plural, print_json, print_table, say, show
+from pipeline.upkeep.status import FeatureStatus, SplitStatus, StageStatus, StoreStatus, store_status
+from store.claims.holding import claims_on
+from store.json_values import JSON
+from store.store import Store
+
+FEATURE_COLUMNS = ("", "state", "model", "weights", "precision", "pooling", "alpha", "cosine to ones")
+COLUMNS = ("", "shards done", "owed", "ok", "truncated", "failed", "KiB a video", "MiB")
+
+
+@click.command("status")
+@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
+@click.option("--failures", "list_failures", is_flag=True, help="List every video that gave no clip, with the reason.")
+@shared_options
+def command(store_place: str, list_failures: bool, as_json: bool, progress: bool | None) -> None:
+    """What stands in a store and what is owed: shards, videos, sizes, options, the latest runs.
+
+    Reads the records of what was committed, and no frame; changes nothing. A shard is owed where it was never made, has
+    lost data, or is older than what it was made from: the command that made it makes it anew.
+    """
+    store = Store.open(store_place)
+    status = store_status(store)
+    for claim in claims_on(store.folder):
+        say(f"claimed by {claim}")
+    for sentence in status.damaged:
+        say(f"warning: {sentence}")
+    if as_json:
+        print_json(to_json(store, status))
+        return
+    for split in status.splits:
+        title = (
+            f"{split.split}: {plural(split.num_videos, 'video')} of {plural(split.num_frames, 'frame')}, "
+            f"{plural(split.num_captions, 'caption')}"
+        )
+        print_table(title, COLUMNS, [_cells(stage) for stage in split.stages])
+        if split.features:
+            print_table(f"{split.split}: features", FEATURE_COLUMNS, [_feature_cells(one) for one in split.features])
+    show(
+        f"{status.num_bytes / 2**20:,.1f} MiB in all; frames stored as {store.manifest.frame_codec}, "
+        f"{plural(store.manifest.shard_size, 'video')} a shard, "
+        f"{'with' if store.manifest.neighbours else 'without'} neighbours"
+    )
+    show(f"made with {json.dumps(store.manifest.options)}")
+    for run in status.runs:
+        show(f"run: {run['command']}, {run['started']}, {run['seconds']} s")
+    if list_failures and status.failures:
+        rows = [[one.video_id, one.split, one.status, one.reason or ""] for one in status.failures]
+        print_table(plural(len(rows), "failed video"), ("video", "split", "status", "reason"), rows)
+    elif status.failures:
+        show(f"{plural(len(status.failures), 'video')} failed: --failures lists them")
+
+
+def _feature_cells(features: FeatureStatus) -> list[str]:
+    made_with = features.made_with
+    model, masks = made_with.get("model"), made_with.get("masks")
+    model, masks = (value if isinstance(value, Mapping) else {} for value in (model, masks))
+    alpha = made_with.get("alpha", "?")
+    source = str(alpha.get("source")) if isinstance(alpha, Mapping) else str(alpha)
+    return [
+        features.name,
+        features.state,
+        str(model.get("name", "?")),
+        str(model.get("weights_sha256", "?"))[:12],
+        str(made_with.get("precision", "?")),
+        str(made_with.get("pooling", "?")),
+        f"{source} {masks.get('name', '?')}" if source != "ones" else source,
+        "-" if features.alpha_cosine is None else f"{features.alpha_cosine:.3f}",
+    ]
+
+
+def _cells(stage: StageStatus) -> list[str]:
+    over_videos = bool(stage.outcomes)
+    num_videos = sum(stage.outcomes.values())
+    per_video = stage.bytes_per_video
+    return [
+        stage.stage,
+        f"{stage.num_done:,}",
+        f"{stage.num_shards - stage.num_done:,}",
+        f"{stage.outcomes.get('ok', 0):,}" if over_videos else "-",
+        f"{stage.num_truncated:,}" if over_videos else "-",
+        f"{num_videos - stage.num_filled:,}" if over_videos else "-",
+        "-" if per_video is None else f"{per_video / 1024:,.1f}",
+        f"{stage.num_bytes / 2**20:,.1f}",
+    ]
+
+
+def to_json(store: Store, status: StoreStatus) -> dict[str, JSON]:
+    """The machine-readable result."""
+    return {
+        "store": store.place,
+        "dataset": dict(store.manifest.dataset),
+        "num_bytes": status.num_bytes,
+        "frame_codec": store.manifest.frame_codec,
+        "neighbours": store.manifest.neighbours,
+        "shard_size": store.manifest.shard_size,
+        "options": dict(store.manifest.options),
+        "splits": {split.split: _split_json(split) for split in status.splits},
+        "failures": [dict(asdict(one)) for one in status.failures],
+        "damaged": list(status.damaged),
+        "runs": list(status.runs),
+    }
+
+
+def _split_json(split: SplitStatus) -> dict[str, JSON]:
+    return {
+        "num_videos": split.num_videos,
+        "num_captions": split.num_captions,
+        "num_frames": split.num_frames,
+        "stages": {
+            stage.stage: {
+                "num_shards": stage.num_shards,
+                "num_done": stage.num_done,
+                "num_owed": stage.num_shards - stage.num_done,
+                "outcomes": dict(stage.outcomes),
+                "num_filled": stage.num_filled,
+                "num_truncated": stage.num_truncated,
+                "num_bytes": stage.num_bytes,
+                "bytes_per_video": stage.bytes_per_video,
+            }
+            for stage in split.stages
+        },
+        "features": {
+            one.name: {
+                "state": one.state,
+                "num_shards": one.num_shards,
+                "num_current": one.num_current,
+                "num_stale": one.num_stale,
+                "alpha_cosine": one.alpha_cosine,
+                "made_with": dict(one.made_with),
+            }
+            for one in split.features
+        },
+    }

@@ -1,0 +1,152 @@
+"""The flags that say which frames of a video are kept, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import click
+
+from pipeline.frames.options import PreprocessOptions
+from pipeline.video.clips import MAX_LIMITS, MAX_TIMEOUT_SECONDS, Resize
+from pipeline.video.sampling import MAX_FPS, Keep, Sampling, SamplingMode
+from store.arrays.codecs import FRAME_CODECS
+
+_DEFAULTS = PreprocessOptions()
+_COUNT = click.IntRange(1, 1024)
+
+
+class Rate(click.ParamType[Fraction]):
+    """A positive number up to `MAX_FPS`, exactly: `2`, `0.5` or `30000/1001`."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
+        """Read it.
+
+        >>> Rate().convert("30000/1001", None, None)
+        Fraction(30000, 1001)
+        """
+        try:
+            rate = Fraction(str(value))
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"{value!r} is no number of frames a second, such as 2, 0.5 or 30000/1001", param, ctx)
+        if not 0 < rate <= MAX_FPS:
+            self.fail(f"{value!r} must be more than 0 and at most {MAX_FPS}", param, ctx)
+        return rate
+
+
+FRAME_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
+    click.option(
+        "--train-frames",
+        type=_COUNT,
+        default=_DEFAULTS.train_frames,
+        show_default=True,
+        help="Frames a clip on `train`.",
+    ),
+    click.option(
+        "--eval-frames", type=_COUNT, default=_DEFAULTS.eval_frames, show_default=True, help="Frames a clip, elsewhere."
+    ),
+    click.option(
+        "--sampling",
+        type=click.Choice([str(mode) for mode in SamplingMode]),
+        default=str(_DEFAULTS.sampling.mode),
+        show_default=True,
+        help="uniform: at the centres of equal spans of time. fps: at --fps from the start. clip4clip: as CLIP4Clip "
+        "does it, one a second by frame number over the rate cut to an integer.",
+    ),
+    click.option("--fps", type=Rate(), help="Frames a second of --sampling fps.  [default: 1]"),
+    click.option(
+        "--keep",
+        type=click.Choice([str(keep) for keep in Keep]),
+        help="Which of too many frames --sampling fps and clip4clip keep.  [default: uniform]",
+    ),
+    click.option(
+        "--image-size",
+        type=click.IntRange(16, 1024),
+        default=_DEFAULTS.image_size,
+        show_default=True,
+        help="Side of the frames, pixels.",
+    ),
+    click.option(
+        "--resize",
+        type=click.Choice([str(resize) for resize in Resize]),
+        default=str(_DEFAULTS.resize),
+        show_default=True,
+        help="swscale: bicubic, in one step from the video's own pixels. clip: PIL's bicubic, as CLIP does it, slower.",
+    ),
+    click.option(
+        "--frame-codec",
+        type=click.Choice(FRAME_CODECS),
+        default=_DEFAULTS.frame_codec,
+        show_default=True,
+        help="How frames are stored: raw reads fastest, zstd and blosc are smaller, jpeg is far smaller and lossy.",
+    ),
+    click.option(
+        "--neighbours", is_flag=True, help="Keep the next frame of each in grey as well: `--difference consecutive`."
+    ),
+    click.option("--shard-size", type=_COUNT, default=_DEFAULTS.shard_size, show_default=True, help="Videos a shard."),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(0, MAX_TIMEOUT_SECONDS, min_open=True),
+        default=_DEFAULTS.timeout_seconds,
+        show_default=True,
+        help="Seconds a video may take.",
+    ),
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(1, MAX_LIMITS["max_pixels"]),
+        default=_DEFAULTS.max_pixels,
+        show_default=True,
+        help="Width times height of a picture; a video above is refused.",
+    ),
+    click.option(
+        "--max-packets",
+        type=click.IntRange(1, MAX_LIMITS["max_packets"]),
+        default=_DEFAULTS.max_packets,
+        show_default=True,
+        help="Coded pictures of a video; one of more is refused.",
+    ),
+    click.option(
+        "--max-streams",
+        type=click.IntRange(1, MAX_LIMITS["max_streams"]),
+        default=_DEFAULTS.max_streams,
+        show_default=True,
+        help="Streams of a file; one of more is refused.",
+    ),
+)
+"""All of them; the values are for `take_frame_fields`."""
+
+_SAME_NAME = (
+    "train_frames",
+    "eval_frames",
+    "image_size",
+    "frame_codec",
+    "neighbours",
+    "shard_size",
+    "max_pixels",
+    "max_packets",
+    "max_streams",
+)
+
+
+def take_frame_fields(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields of `PreprocessOptions` that the flags of `FRAME_OPTIONS` make, and the values of all other flags.
+
+    Raises:
+        click.UsageError: A flag that the sampling mode does not know.
+    """
+    rest = dict(values)
+    mode, fps, keep = SamplingMode(rest.pop("sampling")), rest.pop("fps"), rest.pop("keep")
+    if fps is not None and mode is not SamplingMode.FPS:
+        raise click.UsageError(f"--fps belongs to --sampling fps, not to {mode}")
+    if keep is not None and mode is SamplingMode.UNIFORM:
+        raise click.UsageError("--keep belongs to --sampling fps and clip4clip, not to uniform")
+    fields = {
+        "sampling": Sampling(mode, fps or Fraction(1), Keep(keep or Keep.UNIFORM)),
+        "resize": Resize(rest.pop("resize")),
+        "timeout_seconds": rest.pop("timeout"),
+        **{name: rest.pop(name) for name in _SAME_NAME},
+    }
+    return fields, rest

@@ -1,0 +1,251 @@
+"""Options that commands share, each defined once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.logging import RichHandler
+
+from cli.main import COMMANDS
+from pipeline.run.partition import WHOLE, Partition
+
+CLUSTER_TABLES = "cli.options.shared.cluster_tables"
+"""Where `Context.meta` keeps the tables [cluster.NAME] of the --config file."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    """Take defaults for this command from its table in a TOML file."""
+    if value is None:
+        return
+    try:
+        tables = tomllib.loads(value.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"{value}: {error}", ctx, param) from error
+    name = ctx.command.name or ""
+    ctx.meta[CLUSTER_TABLES] = _cluster_tables(ctx, param, value, tables.pop("cluster", {}))
+    unknown_tables = sorted(set(tables) - set(COMMANDS))
+    if unknown_tables:
+        raise click.BadParameter(
+            f"{value}: [{unknown_tables[0]}] is no command; tables are named {', '.join(COMMANDS)}, and cluster.NAME",
+            ctx,
+            param,
+        )
+    table = tables.get(name, {})
+    if not isinstance(table, dict):
+        raise click.BadParameter(f"{value}: [{name}] must be a table", ctx, param)
+    _take_defaults(ctx, param, table, f"{value}: [{name}]")
+
+
+def _read_preset(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Take defaults for this command from the [preprocess] table of a preset."""
+    if value is None:
+        return
+    from pipeline.training.presets import load_preset  # torch, which this command does without else
+
+    try:
+        table = load_preset(value).preprocess
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+    _take_defaults(ctx, param, table, f"[preprocess] of {value}")
+
+
+def _take_defaults(ctx: click.Context, param: click.Parameter, table: Mapping[str, object], where: str) -> None:
+    by_key = {key: parameter for parameter in ctx.command.params for key in _config_keys(parameter)}
+    for key, entry in table.items():
+        if key.replace("_", "-") not in by_key:
+            raise click.BadParameter(f"{where} has no option {key!r}", ctx, param)
+        if isinstance(entry, float) and isinstance(by_key[key.replace("_", "-")].type, click.types.IntParamType):
+            raise click.BadParameter(f"{where} {key} must be a whole number, got {entry}", ctx, param)
+    given = {by_key[key.replace("_", "-")].name: entry for key, entry in table.items()}
+    ctx.default_map = {**(ctx.default_map or {}), **given}
+
+
+def _cluster_tables(ctx: click.Context, param: click.Parameter, path: Path, tables: object) -> dict[str, object]:
+    """The tables [cluster.NAME]; what is in one is checked when it is used."""
+    from pipeline.workers.clusters import SETTINGS
+
+    if not isinstance(tables, dict):
+        raise click.BadParameter(f"{path}: write [cluster.NAME], with NAME one of {', '.join(SETTINGS)}", ctx, param)
+    for name, table in tables.items():
+        if name not in SETTINGS or not isinstance(table, dict):
+            raise click.BadParameter(
+                f"{path}: [cluster] {name} is no table of a cluster; there are {', '.join(SETTINGS)}", ctx, param
+            )
+    return tables
+
+
+def _config_keys(parameter: click.Parameter) -> list[str]:
+    """What an option is called in a file: as on the command line, without the dashes before it."""
+    if not isinstance(parameter, click.Option):
+        return []
+    return [name.removeprefix("--") for name in parameter.opts if name.startswith("--")]
+
+
+def _configure_logging(ctx: click.Context, param: click.Parameter, value: int) -> None:
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(value, 2)]
+    handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
+    logging.getLogger("huggingface_hub").setLevel(level if value else logging.ERROR)  # it tells of every attempt
+    for name in ("botocore", "aiobotocore", "s3fs", "fsspec"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # asked for more, they print tokens and signatures
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
+
+
+def local_path(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
+    """Refuse an address such as s3://bucket/folder, which would else become a folder of that name."""
+    if value.parts and value.parts[0].endswith(":"):
+        raise click.BadParameter("give a local folder: only a STORE may lie at s3://", ctx, param)
+    return value
+
+
+_SHARED = (
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout; all else on stderr."),
+    click.option(
+        "--progress/--no-progress",
+        default=None,
+        help="Show a progress bar on stderr. [default: where stderr is a terminal]",
+    ),
+    click.option(
+        "-v",
+        "--verbose",
+        count=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_configure_logging,
+        help="Say more; twice, with the traceback of an error.",
+    ),
+    click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        expose_value=False,
+        is_eager=True,
+        callback=_read_config,
+        help="TOML file with a table named like the command, one key an option. Flags on the command line win. "
+        "[cluster.NAME] says how --cluster NAME submits.",
+    ),
+)
+
+
+def shared_options(function: Function) -> Function:
+    """Add `--json`, `--progress`, `-v` and `--config`."""
+    for option in reversed(_SHARED):
+        function = option(function)
+    return function
+
+
+preset_option = click.option(
+    "--preset",
+    metavar="NAME",
+    is_eager=True,
+    expose_value=False,
+    callback=_read_preset,
+    help="Take defaults from a preset of `fda finetune`: the clips that it is for.",
+)
+
+
+def _parse_partition(ctx: click.Context, param: click.Parameter, value: str | None) -> Partition:
+    try:
+        return WHOLE if value is None else Partition.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+partition_option = click.option(
+    "--partition",
+    metavar="I/N",
+    callback=_parse_partition,
+    help="Do part I of N of the shards, for array jobs: each part on its own, `fda finalise` when all have ended.",
+)
+wait_option = click.option(
+    "--wait", is_flag=True, help="Where another run is writing the same, wait until it has ended. [default: refuse]"
+)
+mask_option = click.option(
+    "--masks",
+    "mask_name",
+    metavar="NAME",
+    help="Which mask set of the store.  [default: `default`, or what the checkpoint was trained with]",
+)
+alpha_option = click.option(
+    "--alpha",
+    type=click.Choice(["masks", "ones", "zeros", "shuffled", "random-area"]),
+    help="What goes into the alpha channel: a clip's masks, or a control: all ones, all zeros, another clip's masks, "
+    "rectangles of the masks' area in random places.  [default: masks, or what the preset says or the checkpoint was "
+    "trained with]",
+)
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="auto (a GPU where there is one), cpu, cuda, cuda:1, ..."
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything that is drawn at random."
+)
+
+
+def model_options(function: Function) -> Function:
+    """Add `--model`, `--pretrained`, `--alpha-checkpoint` and `--activation`."""
+    options = (
+        click.option(
+            "--model", help="An open_clip ViT, such as ViT-B-16-quickgelu, or a JSON file in open_clip's format."
+        ),
+        click.option(
+            "--pretrained",
+            help="Weights: an open_clip tag (openai, laion2b_s34b_b88k, ...), a local file, or `none`: random weights.",
+        ),
+        click.option(
+            "--alpha-checkpoint",
+            type=click.Path(path_type=Path),
+            help="A released Alpha-CLIP .pth: its vision tower is laid over --pretrained.",
+        ),
+        click.option(
+            "--activation",
+            type=click.Choice(["quickgelu", "gelu"]),
+            help="What the weights of --pretrained were trained with, for files that do not tell (open_clip's).",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+class Limit(click.ParamType[Callable[[int], float]]):
+    """A number of videos, or a share of them: `5` or `10%`. Converts to a function of the total."""
+
+    name = "N|P%"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Callable[[int], float]:
+        """Return how many of a total may fail.
+
+        >>> Limit().convert("10%", None, None)(50)
+        5.0
+        """
+        if callable(value):
+            return value  # type: ignore[no-any-return]  # click converts a default twice
+        text = str(value).strip()
+        try:
+            number = float(text.removesuffix("%"))
+        except ValueError:
+            self.fail(f"{value!r} is neither a number of videos nor a percentage such as 10%", param, ctx)
+        if number < 0 or number != number:
+            self.fail(f"{value!r} must not be negative", param, ctx)
+        return lambda total: total * number / 100 if text.endswith("%") else number
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+max_failed_option = click.option(
+    "--max-failed",
+    type=Limit(),
+    default="10%",
+    show_default=True,
+    help="Exit with code 3 where more videos than this gave no clip.",
+)

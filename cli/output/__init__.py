@@ -1,0 +1,1 @@
+"""What commands print, draw and write: tables, progress bars, pages."""

@@ -1,0 +1,92 @@
+"""What commands print: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from store.json_values import JSON
+
+DONE, FAILED, OVER_LIMIT = 0, 1, 3
+"""Exit codes; click ends with 2 where the usage is wrong."""
+
+
+_COMMANDS_TO_TERMINALS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Control characters but for line feed and tab, and those that turn the direction of writing."""
+
+
+def printable(text: str) -> str:
+    """The text with what would steer a terminal escaped: ids, captions and names of files come from anybody.
+
+    >>> print(printable("\x1b[2Jgone \u202etxt.exe"))
+    \\u001b[2Jgone \\u202etxt.exe
+    """
+    return _COMMANDS_TO_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def fail(message: str) -> NoReturn:
+    """End with an error message on stderr and exit code 1."""
+    say(f"fda: error: {message}")
+    sys.exit(FAILED)
+
+
+def say(message: str) -> None:
+    """Tell something that is not the result: on stderr."""
+    click.echo(printable(message), err=True)
+
+
+def show(message: str) -> None:
+    """Print a line of the result on stdout."""
+    click.echo(printable(message))
+
+
+def print_json(value: Mapping[str, JSON]) -> None:
+    """Print the machine-readable result; NaN is never among it."""
+    show(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # its escapes are JSON's
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a result as a table. The first column is text; the others are numbers and stand to the right."""
+    table = Table(title=Text(printable(title), style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", no_wrap=index > 0)
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))  # Text: an id may look like markup
+    Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
+    """Print a result as lines of a name and a value, which may be long and is never cut."""
+    show(title)
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        show(f"  {name:{width}}  {value}")
+
+
+def plural(number: int, noun: str) -> str:
+    """Count something in words.
+
+    >>> plural(1, "video"), plural(1200, "video"), plural(2, "query")
+    ('1 video', '1,200 videos', '2 queries')
+    """
+    several = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else several}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are.
+
+    >>> listed(["a", "b", "c", "d", "e", "f"]), listed([])
+    ('a, b, c, d and 2 more', 'none')
+    """
+    more = f" and {len(names) - 4:,} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more if names else "none"

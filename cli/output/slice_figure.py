@@ -1,0 +1,147 @@
+"""A figure of retrieval by slices of the queries: one panel a family, with R@1 of each slice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+from pipeline.evaluation.metrics import RetrievalMetrics
+from pipeline.evaluation.slices.scoring import FEW_QUERIES, FamilyScores, SliceScore, SliceScores, is_few
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".png", ".svg", ".pdf")
+_COLUMNS = 3
+_PANEL_WIDTH, _ROW_HEIGHT, _PANEL_MARGIN = 5.6, 0.46, 1.0
+"""Inches."""
+_BAR = 0.38
+"""Of the distance between two slices."""
+_ROOM_FOR_NUMBERS = 1.3
+"""How much wider a panel is than the longest bar of the figure."""
+_LONGEST_LABEL, _TITLE_WIDTH = 30, 60
+"""Letters."""
+_DIRECTIONS = (
+    ("text_to_video", "text to video", "#0072B2", "captions"),
+    ("video_to_text", "video to text", "#E69F00", "videos"),
+)
+"""Name, label and colour (Okabe and Ito's, which colour-blind people can tell apart), and what a query is."""
+
+
+def check_figure(path: Path) -> None:
+    """Refuse a file that would be no figure: to be asked before hours of work.
+
+    Raises:
+        ValueError: Another suffix than `SUFFIXES`.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"a figure's name must end in {', '.join(SUFFIXES)}, got {path.name!r}")
+
+
+def draw_slices(scores: SliceScores, path: Path, title: str) -> None:
+    """Draw R@1 of every slice, with the number of its queries, and of all queries as a dashed line.
+
+    Args:
+        scores: What to draw.
+        path: Of the file; its suffix, one of `SUFFIXES`, says of which kind.
+        title: Of the figure.
+
+    Raises:
+        ValueError: Another suffix.
+    """
+    check_figure(path)
+    slices_figure(scores, title).savefig(path)
+
+
+def slices_figure(scores: SliceScores, title: str) -> Figure:
+    """The figure of `draw_slices`, one panel a family; without those that have all queries in one slice."""
+    from matplotlib.figure import Figure  # half a second, for those who want a figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    columns = _columns(scores.telling or scores.families)
+    height = max(sum(map(_height, column)) for column in columns)
+    figure = Figure(figsize=(_PANEL_WIDTH * len(columns), height + 1.1), dpi=120, layout="constrained")
+    places = figure.add_gridspec(1, len(columns))
+    for number, column in enumerate(columns):
+        heights = [_height(family) for family in column]
+        below = max(height - sum(heights), 0.01)  # a last row that stays blank
+        grid = places[0, number].subgridspec(len(column) + 1, 1, height_ratios=[*heights, below])
+        for row, family in enumerate(column):
+            _panel(figure.add_subplot(grid[row, 0]), family, scores.all_queries, _longest(scores))
+    legend: list[Artist] = [
+        Patch(color=colour, label=f"{label} (n {queries})") for _, label, colour, queries in _DIRECTIONS
+    ]
+    legend.append(
+        Patch(facecolor="#bbbbbb", hatch="////", edgecolor="white", label=f"fewer than {FEW_QUERIES} queries")
+    )
+    legend.append(Line2D([], [], color="#555555", linestyle="--", label="all queries"))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    figure.legend(handles=legend, loc="outside lower center", ncols=min(len(legend), 2 * len(columns)), frameon=False)
+    return figure
+
+
+def _height(family: FamilyScores) -> float:
+    """Of a panel, in inches."""
+    return _PANEL_MARGIN + _ROW_HEIGHT * len(family.slices)
+
+
+def _columns(families: Sequence[FamilyScores]) -> list[list[FamilyScores]]:
+    """Families dealt out to columns: each goes below the others in the column that is shortest so far."""
+    columns: list[list[FamilyScores]] = [[] for _ in range(min(_COLUMNS, len(families)))]
+    for family in families:
+        min(columns, key=lambda column: sum(map(_height, column))).append(family)
+    return columns
+
+
+def _longest(scores: SliceScores) -> float:
+    """R@1 of the longest bar, percent; 1 where all are shorter."""
+    slices = [scores.all_queries, *(one for family in scores.families for one in family.slices)]
+    both = [metrics for one in slices for metrics in (one.text_to_video, one.video_to_text)]
+    return max(1.0, *(metrics.r1 for metrics in both if metrics is not None))
+
+
+def _panel(axes: Axes, family: FamilyScores, all_queries: SliceScore, longest: float) -> None:
+    """One family: a pair of bars a slice, the first slice on top.
+
+    Args:
+        axes: Where to draw.
+        family: What to draw.
+        all_queries: The dashed lines.
+        longest: R@1, in percent, of the longest bar of the figure.
+    """
+    for side, (direction, _, colour, _) in zip((-1, 1), _DIRECTIONS, strict=True):
+        whole: RetrievalMetrics | None = getattr(all_queries, direction)
+        if whole is not None:
+            axes.axvline(whole.r1, color=colour, linestyle="--", linewidth=1, zorder=1)
+        for place, one in enumerate(family.slices):
+            _bar(axes, place + side * _BAR / 2, getattr(one, direction), colour, longest / 100)
+    axes.set_yticks(range(len(family.slices)), [_cut(one.label) for one in family.slices])
+    axes.set_ylim(len(family.slices) - 0.5, -0.5)
+    axes.set_xlim(0, _ROOM_FOR_NUMBERS * longest)
+    axes.set_xticks([tick for tick in axes.get_xticks() if tick <= 100])
+    axes.set_xlabel("R@1, %", fontsize=9)
+    axes.set_title(fill(f"{family.name}: {family.summary}", _TITLE_WIDTH), loc="left", fontsize=9.5)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(labelsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _bar(axes: Axes, place: float, metrics: RetrievalMetrics | None, colour: str, gap: float) -> None:
+    """One bar, its number and its count; where there is no query, a note that says so."""
+    style: dict[str, Any] = {"va": "center", "fontsize": 7.5, "zorder": 3}
+    if metrics is None:
+        axes.text(gap, place, "no query", color="#777777", **style)
+        return
+    few: dict[str, Any] = {"hatch": "////", "edgecolor": "white", "alpha": 0.6} if is_few(metrics) else {}
+    axes.barh(place, metrics.r1, height=_BAR, color=colour, zorder=2, **few)
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}  # the dashed line may run there
+    axes.text(metrics.r1 + gap, place, f"{metrics.r1:.1f}  (n {metrics.num_queries:,})", bbox=ground, **style)
+
+
+def _cut(label: str) -> str:
+    return label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"

@@ -1,0 +1,18 @@
+"""How weights are reported."""
+
+from __future__ import annotations
+
+from cli.output.printing import listed
+from encoders.weights.loading import WeightsReport
+
+
+def weights_rows(report: WeightsReport) -> list[tuple[str, str]]:
+    """What is to be known of a model's weights, for `print_pairs`."""
+    return [
+        ("weights", report.source),
+        ("kind", report.kind),
+        ("sha256", report.sha256),
+        ("tensors matched", f"{report.matched:,}"),
+        ("tensors missing", listed(report.missing)),
+        ("entries not used", listed(report.unexpected)),
+    ]

@@ -1,0 +1,1 @@
+"""Clips and texts to embeddings. Come here to make encoding faster."""

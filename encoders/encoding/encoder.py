@@ -1,0 +1,283 @@
+"""Clips and texts to embeddings, in NumPy."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
+from numpy.typing import NDArray
+from torch import Tensor
+
+from encoders.config import ModelConfig
+from encoders.devices import is_out_of_memory
+from encoders.encoding.inputs import check_clips, only_frames, writable
+from encoders.encoding.towers import Towers
+from encoders.model import AlphaClip, pool
+from encoders.options import Pooling, Precision
+from encoders.tokens import Tokenizer
+
+BATCH_FRAMES_CPU, BATCH_FRAMES_GPU = 64, 192
+"""Frames at once. On a CPU more are no faster; a GPU takes a shard of 16 clips of 12 frames in one go."""
+BATCH_TEXTS = 256
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipEmbeddings:
+    """Embeddings of some clips."""
+
+    video: NDArray[np.float32]
+    """Shape (num_clips, embed_dim); rows of unit norm."""
+    frame: NDArray[np.float32]
+    """Shape (num_clips, num_frames, embed_dim); not normalised, and NaN where a clip has no frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextEmbeddings:
+    """Embeddings of some texts."""
+
+    text: NDArray[np.float32]
+    """Shape (num_texts, embed_dim); rows of unit norm."""
+    num_dropped: NDArray[np.int64]
+    """Shape (num_texts,): tokens of each that did not fit into the model's context, and were left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedClips:
+    """Clips on their way to the device, or there."""
+
+    frames: Tensor
+    """uint8, shape (number of frames of all clips, height, width, 3)."""
+    masks: Tensor
+    """bool, shape (number of frames of all clips, height, width)."""
+    is_frame: NDArray[np.bool_]
+    """Shape (num_clips, num_frames)."""
+    arrival: torch.cuda.Event | None = None
+    """Of the copy to a GPU."""
+
+
+class Encoder:
+    """A model that only encodes, where the model is.
+
+    One thread encodes; others may `stage` clips meanwhile.
+    """
+
+    def __init__(
+        self,
+        model: AlphaClip,
+        *,
+        precision: Precision = Precision.FP32,
+        pooling: Pooling = Pooling.MEAN,
+        batch_frames: int | None = None,
+        compiled: bool = False,
+    ) -> None:
+        """Take a model and what to do with it.
+
+        Args:
+            model: its weights are float32. It must not change or move while the encoder is in use, for some weights are
+                shared and others copied: afterwards make another encoder.
+            precision: of the computation.
+            pooling: of frames into videos.
+            batch_frames: frames to encode at once, for speed and memory: by default what suits the device. Where they
+                do not fit into memory, their number is halved, and a warning says so.
+            compiled: whether to compile the vision tower, which takes a while.
+
+        Raises:
+            ValueError: `batch_frames` is less than 1, or there is no such precision or pooling.
+        """
+        self.device = model.logit_scale.device
+        if batch_frames is None:
+            batch_frames = BATCH_FRAMES_GPU if self.device.type == "cuda" else BATCH_FRAMES_CPU
+        if batch_frames < 1:
+            raise ValueError(f"batch_frames must be at least 1, got {batch_frames}")
+        self.config: ModelConfig = model.config
+        precision, pooling = Precision(precision), Pooling(pooling)  # a text would match neither, in silence
+        self.precision, self.pooling, self.batch_frames = precision, pooling, batch_frames
+        self._pads = compiled  # one shape, so that one kernel fits
+        self._batch_texts = BATCH_TEXTS
+        self._towers = Towers(model, precision, compiled=compiled)
+        self._tokenizer = Tokenizer(model.config.context_length)
+        self._copies: torch.cuda.Stream | None = None
+        if self.device.type == "cuda":
+            self._copies = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+
+    def stage(
+        self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_], is_frame: NDArray[np.bool_] | None = None
+    ) -> StagedClips:
+        """Check clips with their masks, and begin to copy them to the device, beside what it computes.
+
+        Args:
+            frames: shape (num_clips, num_frames, height, width, 3), RGB.
+            alpha: the masks, shape (num_clips, num_frames, height, width).
+            is_frame: shape (num_clips, num_frames): where it is False, a clip has no frame, and what stands there does
+                not count. Without it, all are frames.
+
+        Raises:
+            ValueError: a wrong type or shape, a clip without a frame, or frames of another size than the model's.
+        """
+        there = check_clips(frames, alpha, self.config.image_size, is_frame)
+        pictures, masks = (torch.from_numpy(writable(part)) for part in only_frames(frames, alpha, there))
+        if self._copies is None:
+            return StagedClips(pictures.to(self.device), masks.to(self.device), there)
+        with torch.cuda.stream(self._copies):
+            pictures, masks = (part.pin_memory().to(self.device, non_blocking=True) for part in (pictures, masks))
+            return StagedClips(pictures, masks, there, self._copies.record_event())
+
+    def encode_staged(self, clips: StagedClips) -> ClipEmbeddings:
+        """Embed clips that were staged.
+
+        Raises:
+            ArithmeticError: an embedding is not finite: the weights are broken.
+            MemoryError: not even one frame fits into the device's memory.
+        """
+        if clips.arrival is not None:
+            stream = torch.cuda.current_stream(self.device)
+            stream.wait_event(clips.arrival)
+            for part in (clips.frames, clips.masks):
+                part.record_stream(stream)  # the memory is not given away before this stream is done with it
+        with torch.inference_mode():
+            features = self._frame_features(clips.frames, clips.masks)
+            frame = np.full((*clips.is_frame.shape, features.shape[-1]), np.nan, dtype=np.float32)
+            frame[clips.is_frame] = _finite(features)
+            video = pool(torch.from_numpy(frame), torch.from_numpy(clips.is_frame), self.pooling)
+            return ClipEmbeddings(video=_finite(video), frame=frame)
+
+    def encode_clips(
+        self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_], is_frame: NDArray[np.bool_] | None = None
+    ) -> ClipEmbeddings:
+        """Embed clips with their masks; none is fine too. Arguments and errors are those of the two steps of it."""
+        return self.encode_staged(self.stage(frames, alpha, is_frame))
+
+    def encode_texts(self, texts: Sequence[str]) -> TextEmbeddings:
+        """Embed texts; none is fine too.
+
+        Raises:
+            ValueError: one text where a sequence of them belongs.
+            ArithmeticError: an embedding is not finite: the weights are broken.
+        """
+        tokenized = self._tokenizer(texts)
+        lengths = tokenized.num_tokens
+        order = lengths.argsort(stable=True)  # those of one length together: padding is computed like text
+        tokens = tokenized.tokens[order]
+
+        def encode(batch: slice) -> Tensor:
+            longest = int(lengths[order[batch]].max())
+            return self._towers.encode_tokens(tokens[batch, :longest].to(self.device))
+
+        with torch.inference_mode():
+            features = self._empty(len(texts))
+            for batch, encoded in self._batches(len(texts), "_batch_texts", encode):
+                features[order[batch]] = encoded
+            return TextEmbeddings(_finite(features), tokenized.num_dropped.numpy())
+
+    def attention(self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """How much the [CLS] of each frame attends to each patch in the last block, on average over its heads.
+
+        Args:
+            frames: shape (num_frames, height, width, 3), RGB.
+            alpha: shape (num_frames, height, width).
+
+        Returns:
+            Shape (num_frames, grid, grid), 0..1.
+
+        Raises:
+            ValueError: a wrong type, shape or size.
+        """
+        clips = self.stage(frames[None], alpha[None])
+        with torch.inference_mode():
+            if clips.arrival is not None:
+                torch.cuda.current_stream(self.device).wait_event(clips.arrival)
+            parts = self._batches(
+                len(clips.frames),
+                "batch_frames",
+                lambda batch: self._towers.attention(clips.frames[batch], clips.masks[batch]),
+            )
+            return _finite(torch.cat([encoded for _, encoded in parts]))
+
+    def _frame_features(self, frames: Tensor, masks: Tensor) -> Tensor:
+        features = self._empty(len(frames))
+
+        def encode(batch: slice) -> Tensor:
+            pictures, moving = frames[batch], masks[batch]
+            num_frames, num_lacking = len(pictures), self.batch_frames - len(pictures)
+            if self._pads and num_lacking:
+                pictures = F.pad(pictures, (0, 0, 0, 0, 0, 0, 0, num_lacking))
+                moving = F.pad(moving, (0, 0, 0, 0, 0, num_lacking))
+            return self._towers.encode_frames(pictures, moving)[:num_frames]
+
+        for batch, encoded in self._batches(len(frames), "batch_frames", encode):
+            features[batch] = encoded
+        return features
+
+    def _batches(self, count: int, size_name: str, encode: Callable[[slice], Tensor]) -> Sequence[tuple[slice, Tensor]]:
+        """Encode `count` things, as many at once as the attribute `size_name` says; it is halved if memory runs out."""
+        done, parts = 0, []
+        while done < count:
+            size = getattr(self, size_name)
+            batch = slice(done, min(done + size, count))
+            try:
+                parts.append((batch, encode(batch)))
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise MemoryError(
+                        f"{self.device} has too little memory for this model: {_first_line(error)}"
+                    ) from error
+            else:
+                done = batch.stop
+                continue
+            setattr(self, size_name, max(1, min(size, batch.stop - batch.start) // 2))
+            _log.warning("out of memory with %d at once: going on with %d", size, getattr(self, size_name))
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return parts
+
+    def _empty(self, num_rows: int) -> Tensor:
+        return torch.empty((num_rows, self.config.embed_dim), dtype=torch.float32, device=self.device)
+
+
+def lowest_cosine(
+    exact: Encoder,
+    encoder: Encoder,
+    frames: NDArray[np.uint8],
+    alpha: NDArray[np.bool_],
+    texts: Sequence[str] = (),
+) -> float:
+    """The lowest cosine between features of frames and texts as two encoders of one model give them.
+
+    Args:
+        exact: in float32.
+        encoder: in whichever precision.
+        frames: shape (num_clips, num_frames, height, width, 3), RGB.
+        alpha: the masks, shape (num_clips, num_frames, height, width).
+        texts: any.
+    """
+    both = zip(*(_rows(one, frames, alpha, texts) for one in (exact, encoder)), strict=True)
+    return min(float(F.cosine_similarity(true, found, dim=-1).min()) for true, found in both if len(true))
+
+
+def _rows(
+    encoder: Encoder, frames: NDArray[np.uint8], alpha: NDArray[np.bool_], texts: Sequence[str]
+) -> tuple[Tensor, Tensor]:
+    """Features of frames and of texts, one a row."""
+    frame = torch.from_numpy(encoder.encode_clips(frames, alpha).frame)
+    return frame.flatten(0, 1), torch.from_numpy(encoder.encode_texts(texts).text)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def _finite(features: Tensor) -> NDArray[np.float32]:
+    embeddings: NDArray[np.float32] = features.cpu().numpy()
+    if not np.isfinite(embeddings).all():
+        raise ArithmeticError(
+            "an embedding is not finite (NaN or infinity): the model's weights are broken, load others"
+        )
+    return embeddings

@@ -1,0 +1,70 @@
+"""How much memory encoding takes, from the sizes of the model and of what it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from encoders.config import ModelConfig
+from encoders.options import Precision
+
+BASE_MIB = 700
+"""Python, torch and the buffers of its kernels, before any model."""
+_TOKEN_COPIES = 8
+"""Activations of the width of the tower that live at once, beside those of the MLP: the residual stream, its norm,
+queries, keys, values, and what attention makes of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderMemory:
+    """What a process that encodes takes at most, on the device and beside it; on a CPU these are one memory."""
+
+    config: ModelConfig
+    precision: Precision
+    batch_frames: int
+    num_weights: int
+    clip_frames: int
+    """Of the longest clips."""
+    shard_size: int
+    """Clips."""
+    num_shards_held: int
+    """Read ahead, at work and being written."""
+
+    @property
+    def weights_mib(self) -> int:
+        """Of the model, of its copy in another precision, and of MLPs in float32 with QuickGELU in one pass.
+
+        The latter in any precision: the process that starts a run compares others with float32 first. Workers elsewhere
+        do not, and are counted as if they did.
+        """
+        num_bytes = 4 if self.precision is Precision.FP32 else 4 + 2
+        return num_bytes * self.num_weights + 4 * self._num_mlp_weights * self.config.quick_gelu >> 20
+
+    @property
+    def _num_mlp_weights(self) -> int:
+        towers = self.config.vision_cfg, self.config.text_cfg
+        return sum(2 * tower.layers * tower.width * int(tower.width * tower.mlp_ratio) for tower in towers)
+
+    @property
+    def activations_mib(self) -> int:
+        """Of one batch."""
+        tower = self.config.vision_cfg
+        num_tokens = (tower.image_size // tower.patch_size) ** 2 + 1
+        per_token = tower.width * (_TOKEN_COPIES + 2 * tower.mlp_ratio)
+        num_bytes = self.precision.dtype.itemsize
+        patches = tower.image_size**2 * 4  # what the first layer multiplies, and the bytes it comes from
+        return int(self.batch_frames * (num_tokens * per_token * num_bytes + patches * (num_bytes + 1))) >> 20
+
+    @property
+    def shards_mib(self) -> int:
+        """Frames and masks, each read into one place and copied to another at most."""
+        clip = self.clip_frames * self.config.image_size**2 * 4
+        return 2 * self.num_shards_held * self.shard_size * clip >> 20
+
+    @property
+    def total_mib(self) -> int:
+        """All of it."""
+        return BASE_MIB + self.weights_mib + self.activations_mib + self.shards_mib
+
+    def num_fitting(self, num_workers: int, machine_mib: int) -> int:
+        """How many of the workers wanted fit into a machine; one at least, for one has to be tried."""
+        return max(1, min(num_workers, int(machine_mib * 0.9) // self.total_mib))

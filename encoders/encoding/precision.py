@@ -1,0 +1,18 @@
+"""In which numbers a model computes, and where that pays."""
+
+from __future__ import annotations
+
+import torch
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16, and so computes in it at twice the speed or more.
+
+    GPUs from NVIDIA's Ampere on; CPUs with AVX-512 BF16 or AMX.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and any(
+        bool(getattr(torch.cpu, name, bool)())  # names that torch may rename: then no
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )

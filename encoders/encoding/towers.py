@@ -1,0 +1,96 @@
+"""Both towers of a model, ready to encode and nothing else, in the precision that was chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
+from torch import Tensor
+
+from encoders.encoding.patches import PatchEmbedding
+from encoders.encoding.quick_gelu import copy_to_encode
+from encoders.model import AlphaClip
+from encoders.options import Precision
+
+
+class Towers:
+    """Frames as they are stored and tokens to features, where the model is; attention is torch's fused one (SDPA).
+
+    What comes after the blocks, the last norm and the projection of one token, is computed in float32.
+    """
+
+    def __init__(self, model: AlphaClip, precision: Precision, *, compiled: bool = False) -> None:
+        """Make the blocks that compute in the precision asked for.
+
+        Args:
+            model: in float32; it is not changed, and must not change or move while this is in use.
+            precision: of the blocks.
+            compiled: whether `torch.compile` makes kernels for the blocks: minutes once, for some percent.
+        """
+        self._model = model
+        self._inner = copy_to_encode(model, precision.dtype)
+        self._embed_patches = PatchEmbedding(model, precision.dtype)
+        self._blocks: Callable[[Tensor], Tensor] = self._inner.clip.visual.transformer
+        if compiled:
+            self._blocks = torch.compile(self._inner.clip.visual.transformer, dynamic=False)
+
+    def encode_frames(self, frames: Tensor, masks: Tensor) -> Tensor:
+        """[CLS] of each frame, projected, not normalised.
+
+        Args:
+            frames: uint8, shape (batch_size, height, width, 3), RGB.
+            masks: bool, shape (batch_size, height, width).
+
+        Returns:
+            float32, shape (batch_size, embed_dim).
+        """
+        visual = self._model.clip.visual
+        classes: Tensor = self._blocks(self._embedded(frames, masks))[:, 0].float()
+        features: Tensor = visual.ln_post(classes) @ visual.proj
+        return features
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Features of texts, of unit norm.
+
+        Args:
+            tokens: int64, shape (num_texts, num_tokens).
+
+        Returns:
+            float32, shape (num_texts, embed_dim).
+        """
+        return self._model.project_ends(self._inner.end_tokens(tokens).float())
+
+    def attention(self, frames: Tensor, masks: Tensor) -> Tensor:
+        """How much [CLS] attends to each patch in the last block, on average over its heads.
+
+        Args:
+            frames: as of `encode_frames`.
+            masks: likewise.
+
+        Returns:
+            float32, shape (batch_size, grid, grid): 0..1; what is missing to a sum of 1, [CLS] gives to itself.
+        """
+        blocks = self._inner.clip.visual.transformer.resblocks
+        x = self._embedded(frames, masks)
+        for block in blocks[:-1]:
+            x = block(x)
+        x, attn = blocks[-1].ln_1(x), blocks[-1].attn
+        joint = F.linear(x, attn.in_proj_weight, attn.in_proj_bias)
+        batch_size, length, width = x.shape
+        query, key, _ = joint.view(batch_size, length, 3, attn.num_heads, width // attn.num_heads).unbind(dim=2)
+        # Only the row of [CLS], which is the first token.
+        scores: Tensor = (
+            torch.einsum("bhd,blhd->bhl", query[:, 0].float(), key.float()) / (width // attn.num_heads) ** 0.5
+        )
+        weights = scores.softmax(dim=-1).mean(dim=1)[:, 1:]
+        grid = int((length - 1) ** 0.5)
+        return weights.reshape(batch_size, grid, grid)
+
+    def _embedded(self, frames: Tensor, masks: Tensor) -> Tensor:
+        """What the first block takes: shape (batch_size, 1 + num_patches, width)."""
+        visual = self._inner.clip.visual
+        patches = self._embed_patches(frames, masks)
+        class_token = visual.class_embedding.expand(len(patches), 1, -1)
+        x: Tensor = visual.ln_pre(torch.cat([class_token, patches], dim=1) + visual.positional_embedding)
+        return x

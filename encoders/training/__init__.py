@@ -1,0 +1,1 @@
+"""One training step: losses, parameter groups, processes, state."""

@@ -1,0 +1,91 @@
+"""How to fine-tune, as one value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from encoders.options import Pooling, Precision
+from encoders.tables import read_table
+
+MAX_EPOCHS = 10_000
+"""All batches are drawn before training begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """How to fine-tune. Defaults: FDA-CLIP and Alpha-CLIP for the rates, CLIP4Clip for the rest."""
+
+    epochs: int = 5
+    batch_size: int = 128
+    """Pairs of a clip and a text in a step, on all devices together; each is told apart from all the others."""
+    lr: float = 1e-6
+    """Peak rate of all weights but the alpha convolution (FDA-CLIP; CLIP4Clip's 1e-7 holds for its fp16 Adam alone)."""
+    text_lr: float | None = None
+    """Peak rate of the text tower and of the logit scale; None: that of the others."""
+    alpha_lr: float = 1e-4
+    """Peak rate of the alpha convolution, which starts from zero where CLIP's weights do not (Alpha-CLIP)."""
+    layer_decay: float = 1.0
+    """A block's rate is this times that of the block after it, in both towers, 0..1. Embeddings come before the first
+    block; the alpha convolution has its own rate."""
+    freeze_layers: int = -1
+    """Blocks from the first that are not trained, in both towers, with the embeddings, conv1 and ln_pre before them
+    (CLIP4Clip's `freeze_layer_num`); -1 trains everything. The alpha convolution is always trained."""
+    freeze_text: bool = False
+    """Whether the whole text tower stays as it is."""
+    freeze_logit_scale: bool = False
+    weight_decay: float = 0.2
+    beta1: float = 0.9
+    beta2: float = 0.98
+    eps: float = 1e-6
+    warmup: float = 0.1
+    """Part of all steps, 0..1, in which the rate rises."""
+    grad_clip: float = 1.0
+    """Upper limit on the norm of the whole gradient."""
+    label_smoothing: float = 0.0
+    """Part of each truth, 0..1, that is spread over all pairs of the batch."""
+    accumulate: int = 1
+    """Parts that a step's pairs are taken through the model in, for less memory and more time; the gradient is that of
+    the whole batch, for each part is embedded once without and once with what the gradient needs (GradCache)."""
+    grad_checkpointing: bool = False
+    """Whether activations are computed twice rather than kept, for less memory and a third more time."""
+    precision: str = "auto"
+    """fp32, bf16 (float32 weights, bfloat16 products), or auto: bf16 on a GPU that has it, else fp32."""
+    pooling: str = str(Pooling.MEAN)
+    """Of frames into videos: mean (FDA-CLIP), or unit-mean (CLIP4Clip: of frames at unit norm)."""
+
+    def __post_init__(self) -> None:
+        not_negative, finite = "0 or more", math.inf
+        limits = {
+            "epochs": (1 <= self.epochs <= MAX_EPOCHS, f"within 1..{MAX_EPOCHS:,}"),
+            "batch_size": (self.batch_size >= 2, "2 or more"),
+            "lr": (0 <= self.lr < finite, not_negative),
+            "text_lr": (self.text_lr is None or 0 <= self.text_lr < finite, not_negative),
+            "alpha_lr": (0 <= self.alpha_lr < finite, not_negative),
+            "layer_decay": (0 < self.layer_decay <= 1, "above 0 and at most 1"),
+            "freeze_layers": (self.freeze_layers >= -1, "-1 or more"),
+            "weight_decay": (0 <= self.weight_decay < finite, not_negative),
+            "beta1": (0 <= self.beta1 < 1, "0 or more and below 1"),
+            "beta2": (0 <= self.beta2 < 1, "0 or more and below 1"),
+            "eps": (0 < self.eps < finite, "above 0"),
+            "warmup": (0 <= self.warmup <= 1, "within 0..1"),
+            "grad_clip": (0 < self.grad_clip < finite, "above 0"),
+            "label_smoothing": (0 <= self.label_smoothing < 1, "0 or more and below 1"),
+            "accumulate": (1 <= self.accumulate <= self.batch_size, f"within 1..{self.batch_size} (batch_size)"),
+            "precision": (self.precision in ("auto", *Precision), "auto, fp32 or bf16"),
+            "pooling": (self.pooling in tuple(Pooling), " or ".join(Pooling)),
+        }
+        for name, (holds, limit) in limits.items():
+            if not holds:
+                raise ValueError(f"{name} must be {limit}, got {getattr(self, name)!r}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object], where: str = "the training options") -> Self:
+        """Read options from TOML or JSON; what is left out has its default.
+
+        Raises:
+            ValueError: an unknown key, a value of the wrong type or out of range.
+        """
+        return read_table(cls, values, where)

@@ -1,0 +1,283 @@
+"""Fine-tuning Alpha-CLIP: one step at a time, on whatever batches the caller brings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from encoders.devices import is_out_of_memory
+from encoders.encoding.inputs import check_clips, only_frames, vision_inputs
+from encoders.encoding.precision import computes_bf16
+from encoders.errors import DivergedError, TrainMemoryError
+from encoders.model import AlphaClip, pool
+from encoders.options import Pooling, Precision
+from encoders.tokens import Tokenizer
+from encoders.training.losses import symmetric_cross_entropy
+from encoders.training.options import TrainOptions
+from encoders.training.parameters import learning_rate_factor, parameter_groups
+from encoders.training.processes import ALONE, Ranks
+
+MAX_LOGIT_SCALE = math.log(100)
+"""CLIP's upper limit on the logarithm of the temperature's inverse."""
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+"""What AdamW keeps of each weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainBatch:
+    """The pairs of a step that fall to one process: clips, each with its text."""
+
+    frames: NDArray[np.uint8]
+    """Shape (num_pairs, num_frames, height, width, 3), RGB."""
+    masks: NDArray[np.bool_]
+    """Shape (num_pairs, num_frames, height, width)."""
+    texts: Sequence[str]
+    """One for each clip."""
+    is_frame: NDArray[np.bool_] | None = None
+    """Shape (num_pairs, num_frames): where it is False, a clip has no frame, and what stands there does not count.
+    Without it, all are frames."""
+    labels: NDArray[np.int64] | None = None
+    """Shape (batch_size,), of the pairs of all processes: those of one label belong together. Without them, each pair
+    is alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one step saw, before it changed the weights."""
+
+    loss: float
+    """Over the pairs of all processes."""
+    grad_norm: float
+    """Before clipping."""
+    lr: float
+    """That the step used, of all weights that have no rate of their own."""
+    logit_scale: float
+    """Factor on cosine similarities (not its logarithm), 0..100."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some pairs of a step, as the model takes them."""
+
+    images: Tensor
+    alpha: Tensor
+    is_frame: Tensor
+    tokens: Tensor
+
+
+class Trainer:
+    """AdamW on a model's float32 weights, with symmetric cross-entropy between clips and texts.
+
+    Runs where the model is. On the CPU, the same weights, batches and number of threads give the same bits.
+
+    With several processes, each embeds its share of the pairs and computes the loss over those of all, in which only
+    its own have a gradient; the sum of these gradients is that of the whole batch, exactly.
+    """
+
+    def __init__(self, model: AlphaClip, options: TrainOptions, num_steps: int, ranks: Ranks = ALONE) -> None:
+        """Prepare a run of `num_steps` steps, over which the rate rises and falls.
+
+        Raises:
+            ValueError: no steps, or weights that are not float32.
+        """
+        if num_steps < 1:
+            raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+        if other := {parameter.dtype for parameter in model.parameters()} - {torch.float32}:
+            raise ValueError(f"weights must be float32 to be trained, got {', '.join(map(str, other))}")
+        self._model, self._options, self._ranks = model, options, ranks
+        self._num_steps = num_steps
+        self.num_done = 0
+        """Steps that were taken."""
+        self._device = model.logit_scale.device
+        self.precision = train_precision(options, self._device)
+        self._tokenizer = Tokenizer(model.config.context_length)
+        groups = parameter_groups(model, options)
+        self._trained = {
+            name: parameter for group in groups for name, parameter in zip(group.names, group.parameters, strict=True)
+        }
+        model.requires_grad_(False)
+        for parameter in self._trained.values():
+            parameter.requires_grad_()
+        self._gradient = _gradient_of(list(self._trained.values()))
+        model.clip.set_grad_checkpointing(options.grad_checkpointing)
+        self._peak_rates = [group.lr for group in groups]
+        settings = [{"params": group.parameters, "weight_decay": group.weight_decay} for group in groups]
+        self._optimizer = torch.optim.AdamW(settings, betas=(options.beta1, options.beta2), eps=options.eps, fused=True)
+
+    def step(self, batch: TrainBatch, batch_size: int | None = None) -> StepResult:
+        """Take one step.
+
+        Args:
+            batch: the pairs of this process.
+            batch_size: pairs of all processes; by default those of the batch, for one process.
+
+        Raises:
+            ValueError: clips, masks and texts that do not fit together or do not fit the model, or a step too many.
+            DivergedError: the loss or its gradient is not finite; the weights are as before the step.
+            TrainMemoryError: it does not fit into memory; likewise.
+        """
+        there = self._check(batch)
+        self._model.train()
+        self._gradient.zero_()
+        try:
+            loss = self._backward(batch, there, len(batch.texts) if batch_size is None else batch_size)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainMemoryError(
+                f"a step of {len(batch.texts)} pairs does not fit into the memory of {self._device}: take it in more "
+                f"parts (--set accumulate={2 * self._options.accumulate}, the same gradient), compute activations "
+                "twice (--set grad_checkpointing=true), or take a smaller batch_size"
+            ) from error
+        self._require_finite("loss", loss)
+        self._ranks.add_up(self._gradient)
+        grad_norm = self._gradient.norm().item()
+        self._require_finite("gradient's norm", grad_norm)
+        self._gradient.mul_(min(1.0, self._options.grad_clip / (grad_norm + 1e-6)))
+        scale = self._model.logit_scale.exp().item()
+        factor = learning_rate_factor(self.num_done, self._num_steps, self._options.warmup)
+        for group, peak in zip(self._optimizer.param_groups, self._peak_rates, strict=True):
+            group["lr"] = peak * factor
+        self._optimizer.step()
+        with torch.no_grad():
+            self._model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+        self.num_done += 1
+        return StepResult(loss, grad_norm, self._options.lr * factor, scale)
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the next steps depend on but the batches: weights, what AdamW keeps of them, steps taken.
+
+        The tensors share memory with the trainer.
+        """
+        tensors = {f"weight/{name}": tensor for name, tensor in self._model.named_tensors().items()}
+        for name, parameter in self._trained.items():
+            for moment in _MOMENTS if self.num_done else ():
+                tensors[f"{moment}/{name}"] = self._optimizer.state[parameter][moment]
+        return {**tensors, "num_done": torch.tensor(self.num_done)}
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on where another trainer was, with the same model, options and number of steps.
+
+        Raises:
+            KeyError: it is the state of another model or of other options.
+        """
+        with torch.no_grad():
+            for name, tensor in self._model.named_tensors().items():
+                tensor.copy_(tensors[f"weight/{name}"])
+        self.num_done = int(tensors["num_done"])
+        for name, parameter in self._trained.items() if self.num_done else ():
+            self._optimizer.state[parameter] = {
+                "step": torch.tensor(float(self.num_done), device=self._device),
+                **{moment: tensors[f"{moment}/{name}"].to(self._device) for moment in _MOMENTS},
+            }
+
+    def _check(self, batch: TrainBatch) -> NDArray[np.bool_]:
+        there = check_clips(batch.frames, batch.masks, self._model.config.image_size, batch.is_frame)
+        if len(batch.texts) != len(batch.frames) or (self._ranks.world_size == 1 and not batch.texts):
+            raise ValueError(
+                f"a batch needs one text for each clip, got {len(batch.texts)} texts and {len(batch.frames)} clips"
+            )
+        if self.num_done >= self._num_steps:
+            raise ValueError(f"all {self._num_steps} steps of the schedule are done: make the trainer with more")
+        return there
+
+    def _backward(self, batch: TrainBatch, there: NDArray[np.bool_], batch_size: int) -> float:
+        """Add to the gradient what the pairs of this process contribute, and return the loss over all pairs."""
+        parts = list(self._parts(batch, there))
+        if len(parts) == 1:
+            embedded = [self._embed(parts[0])]
+        else:  # nothing is kept for the gradient: each part is embedded again
+            with torch.no_grad():
+                embedded = [self._embed(part) for part in parts]
+        video, text = (self._joined([one[side].detach() for one in embedded]) for side in (0, 1))
+        loss = self._loss(video, text, batch.labels, batch_size)
+        loss.backward()  # type: ignore[no-untyped-call]  # reaches the embeddings and the logit scale, no further
+        if self._model.logit_scale.grad is not None:  # every process has computed all of it
+            self._model.logit_scale.grad.div_(self._ranks.world_size)
+        assert video.grad is not None
+        assert text.grad is not None
+        start = 0
+        for part, features in zip(parts, embedded, strict=True):
+            rows = slice(start, start + len(part.tokens))
+            start = rows.stop
+            pair = features if len(parts) == 1 else self._embed(part)
+            trained = [
+                (one, grad[rows]) for one, grad in zip(pair, (video.grad, text.grad), strict=True) if one.requires_grad
+            ]
+            torch.autograd.backward([one for one, _ in trained], [grad for _, grad in trained])
+        return loss.item()
+
+    def _parts(self, batch: TrainBatch, there: NDArray[np.bool_]) -> Iterator[_Part]:
+        num_parts = min(self._options.accumulate, len(batch.texts))
+        for number in range(num_parts):
+            rows = Ranks(number, num_parts).share(len(batch.texts))
+            pictures = only_frames(batch.frames[rows], batch.masks[rows], there[rows])
+            tokenized = self._tokenizer(batch.texts[rows])
+            tokens = tokenized.tokens[:, : int(tokenized.num_tokens.max())]
+            yield _Part(
+                *vision_inputs(*pictures, self._device),
+                torch.from_numpy(there[rows]).to(self._device),
+                tokens.to(self._device),
+            )
+
+    def _embed(self, part: _Part) -> tuple[Tensor, Tensor]:
+        """Videos and texts of a part: each float32, shape (num_pairs, embed_dim), rows of unit norm."""
+        bf16 = self.precision is Precision.BF16
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16):
+            features = self._model.encode_frames(part.images, part.alpha)
+            text = self._model.encode_texts(part.tokens)
+        features = features.float()
+        of_clips = features.new_zeros((*part.is_frame.shape, features.shape[-1])).masked_scatter(
+            part.is_frame.unsqueeze(-1), features
+        )
+        return pool(of_clips, part.is_frame, Pooling(self._options.pooling)), text.float()
+
+    def _joined(self, embeddings: Sequence[Tensor]) -> Tensor:
+        dim = self._model.config.embed_dim
+        none = torch.empty((0, dim), device=self._device)
+        return torch.cat([none, *embeddings]).requires_grad_()
+
+    def _loss(self, video: Tensor, text: Tensor, labels: NDArray[np.int64] | None, batch_size: int) -> Tensor:
+        """Over the pairs of all processes; of the embeddings, only those of this process have a gradient."""
+        mine = self._ranks.share(batch_size)
+        everything = []
+        for part in (video, text):
+            others = self._ranks.gather(part.detach(), batch_size)
+            everything.append(torch.cat([others[: mine.start], part, others[mine.stop :]]))
+        videos, texts = everything
+        logits = self._model.logit_scale.exp() * texts @ videos.T
+        truth = None if labels is None else torch.from_numpy(labels).to(self._device)
+        return symmetric_cross_entropy(logits, truth, self._options.label_smoothing)
+
+    def _require_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"the {what} is {value} at step {self.num_done + 1} of {self._num_steps}; the weights are those of "
+                f"the step before. Lower lr ({self._options.lr}) or alpha_lr ({self._options.alpha_lr}), or check the "
+                "weights it started from"
+            )
+
+
+def train_precision(options: TrainOptions, device: torch.device) -> Precision:
+    """The precision of training on a device: on CPUs autocast is slower than float32 unless batches are large."""
+    if options.precision != "auto":
+        return Precision(options.precision)
+    return Precision.BF16 if device.type == "cuda" and computes_bf16(device) else Precision.FP32
+
+
+def _gradient_of(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """One vector for the gradients of all parameters, which become views of it: to clear, add up and clip at once."""
+    gradient = torch.zeros(sum(parameter.numel() for parameter in parameters), device=parameters[0].device)
+    start = 0
+    for parameter in parameters:
+        stop = start + parameter.numel()
+        parameter.grad = gradient[start:stop].view_as(parameter)
+        start = stop
+    return gradient

@@ -1,0 +1,1 @@
+"""Files of weights, in and out. Come here to read another layout."""

@@ -1,0 +1,269 @@
+"""Reading weights from a file of any layout that people have, into open_clip's names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import re
+import warnings
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from encoders.errors import WeightsFormatError, WeightsMissingError
+from encoders.model import ALPHA_WEIGHT
+from encoders.weights.torchscript import read_torchscript
+
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+"""What open_clip puts beside the weights that it publishes on the Hugging Face hub."""
+QUICK_GELU_KEY = "quick_gelu"
+"""Of the metadata in our own safetensors files: "true" or "false"."""
+_OPENAI_SCALARS = frozenset({"input_resolution", "context_length", "vocab_size"})
+"""What OpenAI's state dicts carry beside the weights."""
+MAX_UNPACKED_BYTES = 64 * 2**20
+"""Of the records of an archive that are compressed: code, and never weights."""
+# What damage inside an archive or a pickle leads to.
+_DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
+
+
+class WeightsKind(StrEnum):
+    """Whose layout a file has. The value is how reports call it."""
+
+    OPENAI = "OpenAI CLIP"
+    OPEN_CLIP = "open_clip"
+    ALPHA_CLIP = "Alpha-CLIP"
+    FDA = "fda"
+
+    @property
+    def needs_quick_gelu(self) -> bool:
+        """Whether weights of this kind were trained with QuickGELU, unless the file itself says otherwise."""
+        return self in (WeightsKind.OPENAI, WeightsKind.ALPHA_CLIP)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """What a file holds."""
+
+    path: Path
+    kind: WeightsKind
+    sha256: str
+    """Of the file, in hexadecimal."""
+    tensors: Mapping[str, Tensor]
+    """Under open_clip's names, plus `visual.conv1_alpha.weight`."""
+    ignored: tuple[str, ...]
+    """Entries that are no weights: the scalars of OpenAI's state dicts."""
+    quick_gelu: bool | None
+    """Whether they were trained with QuickGELU; None where nothing in the file tells."""
+
+    @property
+    def is_visual_only(self) -> bool:
+        """Whether the file holds a vision tower without a text tower, as Alpha-CLIP's released files do."""
+        return all(name.startswith("visual.") for name in self.tensors)
+
+
+def read_weights_file(path: Path) -> WeightsFile:
+    """Read .safetensors, or what torch saved (.pt, .pth, .bin; OpenAI's TorchScript archives too), by content.
+
+    Nothing in the file is run: pickles are read with `weights_only=True`, and of an archive only its tensors are taken.
+
+    Raises:
+        WeightsMissingError: there is no file at `path`.
+        WeightsFormatError: it is not a weights file, is cut short, or has a layout that is not supported.
+    """
+    if not path.is_file():
+        what = "a folder, not a file" if path.is_dir() else "no such file"
+        raise WeightsMissingError(f"cannot read weights from {path}: {what}")
+    _refuse_what_is_no_weights(path)
+    entries, is_archive = _read_entries(path)
+    entries = _without_prefix(_unwrapped(entries, path), "module.")
+    ignored = tuple(sorted(_OPENAI_SCALARS & set(entries)))
+    tensors = {
+        name: entry for name, entry in entries.items() if name not in _OPENAI_SCALARS and isinstance(entry, Tensor)
+    }
+    others = set(entries) - set(tensors) - _OPENAI_SCALARS
+    if others or not tensors:
+        found = ", ".join(sorted(others)[:5]) or "nothing"
+        raise WeightsFormatError(f"{path} is not a state dict: it holds {found} where named tensors are expected")
+    kind, renamed = _recognise(tensors, is_openai=is_archive or bool(ignored), path=path)
+    return WeightsFile(path, kind, sha256_of(path), renamed, ignored, _quick_gelu(path, kind))
+
+
+def _quick_gelu(path: Path, kind: WeightsKind) -> bool | None:
+    """What a file says itself comes first, then whose it is, then what lies beside it."""
+    declared = _quick_gelu_in_header(path)
+    if declared is not None:
+        return declared
+    return True if kind.needs_quick_gelu else _quick_gelu_beside(path)
+
+
+def _quick_gelu_in_header(path: Path) -> bool | None:
+    """What our own safetensors files say of their activation."""
+    if not _is_safetensors(path):
+        return None
+    with safetensors.safe_open(path, framework="pt") as file:
+        declared: str | None = (file.metadata() or {}).get(QUICK_GELU_KEY)
+    return declared == "true" if declared in ("true", "false") else None
+
+
+def _quick_gelu_beside(path: Path) -> bool | None:
+    """What the configuration says that open_clip puts beside its weights."""
+    try:
+        beside = json.loads((path.parent / OPEN_CLIP_CONFIG).read_text(encoding="utf-8"))
+        quick_gelu: object = beside["model_cfg"].get("quick_gelu", False)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None  # there is none, or none of open_clip's
+    return quick_gelu is True
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _refuse_what_is_no_weights(path: Path) -> None:
+    """Tell apart what downloads often leave under a weights file's name."""
+    with path.open("rb") as file:
+        head = file.read(1024)
+    text = head.lstrip().lower()
+    if not head:
+        raise WeightsFormatError(f"{path} is empty: download it again")
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise WeightsFormatError(
+            f"{path} is a saved web page, not weights: open it in a browser to see what the site said, "
+            "and download the file itself"
+        )
+    if text.startswith(b"version https://git-lfs"):
+        raise WeightsFormatError(f"{path} is a Git LFS pointer, not the weights it points to: run `git lfs pull`")
+    if all(byte in b"\t\n\r" or byte >= 0x20 for byte in head) and _is_utf8(head):
+        raise WeightsFormatError(
+            f"{path} is a text file, not weights: starting with {head[:40].decode(errors='replace')!r}"
+        )
+
+
+def _is_utf8(head: bytes) -> bool:
+    # The last character may be cut in two.
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start >= len(head) - 3
+    return True
+
+
+def _read_entries(path: Path) -> tuple[object, bool]:
+    """Return what the file holds, and whether it is a TorchScript archive."""
+    try:
+        if _is_safetensors(path):
+            return safetensors.torch.load_file(path, device="cpu"), False
+        _refuse_hostile_archive(path)
+        if _is_torchscript(path):
+            return read_torchscript(path), True
+        return _torch_entries(path), False
+    except pickle.UnpicklingError as error:
+        raise WeightsFormatError(
+            f"{path} is not a weights file, or holds Python objects besides tensors, which are never unpickled because "
+            f"that can run code; save its state dict alone, best as .safetensors ({_first_line(error)})"
+        ) from error
+    except (safetensors.SafetensorError, RuntimeError, OSError, EOFError, *_DAMAGED) as error:
+        raise WeightsFormatError(
+            f"{path} is cut short or damaged: {_first_line(error)}. Download or copy it again"
+        ) from error
+
+
+def _torch_entries(path: Path) -> object:
+    with warnings.catch_warnings():
+        # An unusual pickle protocol is worth a warning to torch; here it is read or refused.
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _is_safetensors(path: Path) -> bool:
+    # Eight bytes of length, then a JSON header.
+    with path.open("rb") as file:
+        return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _refuse_hostile_archive(path: Path) -> None:
+    """Refuse a zip archive that is larger inside than outside: torch stores tensors as they are and packs only code."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    num_packed = sum(entry.file_size for entry in entries if entry.compress_type != zipfile.ZIP_STORED)
+    num_stored = sum(entry.file_size for entry in entries if entry.compress_type == zipfile.ZIP_STORED)
+    if num_packed > MAX_UNPACKED_BYTES or num_stored > path.stat().st_size:
+        raise WeightsFormatError(
+            f"{path} unpacks to {num_packed + num_stored:,} bytes, which torch never writes: it is damaged, or made to "
+            "take memory"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _unwrapped(entries: object, path: Path) -> Mapping[str, object]:
+    """Take the state dict out of a training checkpoint."""
+    if isinstance(entries, Mapping) and isinstance(entries.get("state_dict"), Mapping):
+        entries = entries["state_dict"]
+    if not isinstance(entries, Mapping) or not all(isinstance(name, str) for name in entries):
+        raise WeightsFormatError(f"{path} holds a {type(entries).__name__}, not a state dict of named tensors")
+    return entries
+
+
+def _without_prefix(entries: Mapping[str, object], prefix: str) -> Mapping[str, object]:
+    """Drop a prefix that all names share, as DistributedDataParallel adds one."""
+    if all(name.startswith(prefix) for name in entries):
+        return {name.removeprefix(prefix): entry for name, entry in entries.items()}
+    return entries
+
+
+def _recognise(
+    tensors: Mapping[str, Tensor], *, is_openai: bool, path: Path
+) -> tuple[WeightsKind, Mapping[str, Tensor]]:
+    """Tell whose layout it is by the names, and translate them to open_clip's."""
+    if lora := sorted(name for name in tensors if "lora_" in name):
+        raise WeightsFormatError(
+            f"{path} holds LoRA adapters ({len(lora)} tensors, {lora[0]} first): merge them into the weights with the "
+            "code that made them, and save the state dict again"
+        )
+    if any(name.startswith(("vision_model.", "text_model.")) for name in tensors):
+        raise WeightsFormatError(
+            f"{path} has Hugging Face's layout (vision_model.*, text_model.*), which is not read: take the file in "
+            "OpenAI's or open_clip's layout"
+        )
+    is_tower = "conv1.weight" in tensors and "class_embedding" in tensors
+    renamed = {_open_clip_name(name, "visual." if is_tower else ""): tensor for name, tensor in tensors.items()}
+    if "visual.conv1.weight" not in renamed or "visual.class_embedding" not in renamed:
+        first = ", ".join(sorted(tensors)[:5])
+        raise WeightsFormatError(f"{path} does not hold a CLIP vision transformer: its first tensors are {first}")
+    if is_tower or set(renamed) != set(tensors):
+        return WeightsKind.ALPHA_CLIP, renamed
+    if ALPHA_WEIGHT in renamed:
+        return WeightsKind.FDA, renamed
+    return (WeightsKind.OPENAI if is_openai else WeightsKind.OPEN_CLIP), renamed
+
+
+def _open_clip_name(name: str, prefix: str) -> str:
+    """Translate Alpha-CLIP's name of a tensor.
+
+    >>> _open_clip_name("transformer.resblocks.0.attn.in_proj.weight", "visual.")
+    'visual.transformer.resblocks.0.attn.in_proj_weight'
+    """
+    return prefix + re.sub(r"attn\.in_proj\.(weight|bias)$", r"attn.in_proj_\1", name)

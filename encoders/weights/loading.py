@@ -1,0 +1,303 @@
+"""Models with their weights: from a name, a tag and files, and from checkpoints and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from encoders.config import ModelConfig
+from encoders.errors import WeightsFormatError, WeightsMismatchError, WeightsMissingError
+from encoders.model import ALPHA_WEIGHT, AlphaClip
+from encoders.options import Activation
+from encoders.replacing import replacing
+from encoders.tables import JSON, as_table, check_keys
+from encoders.weights.files import QUICK_GELU_KEY, WeightsFile, read_weights_file, sha256_of
+from encoders.weights.fit import check_activation, check_finite, check_fit
+from encoders.weights.pretrained import download_weights, is_tag, unknown_pretrained
+
+FORMAT_VERSION = 1
+"""Of a checkpoint's `config.json`."""
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsReport:
+    """Where a model's weights come from, and which of them no file gave."""
+
+    source: str
+    """Tag, file or "none"; two of them joined by " + " where an Alpha-CLIP file was laid over the first."""
+    kind: str
+    """Whose layout, or "random"; joined in the same way."""
+    sha256: str
+    """Of the files, joined in the same way; of random weights, the digest of their names and bytes."""
+    matched: int
+    """Tensors of the model that a file gave."""
+    missing: tuple[str, ...]
+    """Tensors of the model that no file gave: the alpha convolution, which is then zero, or all that is random."""
+    unexpected: tuple[str, ...]
+    """Entries of a file that were not used: the scalars beside OpenAI's weights."""
+
+    @property
+    def alpha_is_zero(self) -> bool:
+        """Whether the alpha convolution starts at zero, so that masks change nothing before training."""
+        return ALPHA_WEIGHT in self.missing
+
+    def summary(self) -> str:
+        """Say it in a sentence, for people."""
+        given = f"{self.matched} tensors from {self.source} ({self.kind})" if self.matched else self.source
+        num_random = len(self.missing) - self.alpha_is_zero
+        random = f"; {num_random} tensors are RANDOM" if num_random else ""
+        zero = "; the alpha convolution is zero: masks change nothing until it is trained" if self.alpha_is_zero else ""
+        return given + random + zero
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model with its weights, and what is known of them."""
+
+    model: AlphaClip
+    config: ModelConfig
+    report: WeightsReport
+    metadata: Mapping[str, JSON] = field(default_factory=dict)
+    """What `save_checkpoint` was given; empty where the weights are no checkpoint of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where to get a model from: what a person said, and enough for another machine to load the same."""
+
+    checkpoint: Path | None = None
+    """What `save_checkpoint` wrote; nothing else is needed then."""
+    model: str = ""
+    pretrained: str = ""
+    alpha_checkpoint: Path | None = None
+    seed: int = 0
+    activation: Activation | None = None
+
+    def load(self) -> LoadedModel:
+        """Load it; errors are those of `load_checkpoint` and `load_model`."""
+        if self.checkpoint is not None:
+            return load_checkpoint(self.checkpoint)
+        return load_model(
+            self.model, self.pretrained, self.alpha_checkpoint, seed=self.seed, activation=self.activation
+        )
+
+
+def load_model(
+    model: str,
+    pretrained: str,
+    alpha_checkpoint: Path | None = None,
+    *,
+    seed: int = 0,
+    activation: Activation | None = None,
+) -> LoadedModel:
+    """Build a model and fill in its weights, in float32 on the CPU.
+
+    Args:
+        model: one of open_clip's ViT names, or a JSON file that describes one.
+        pretrained: one of open_clip's tags for that model, a local file, or "none" for random weights.
+        alpha_checkpoint: an Alpha-CLIP state dict (a vision tower), laid over `pretrained`.
+        seed: of random weights; the same seed gives the same ones.
+        activation: what the weights were trained with, for files that do not tell: open_clip's state dicts.
+
+    Raises:
+        ValueError: an unknown model or tag, or an architecture that is not supported.
+        WeightsMissingError: there is no such file, or a tag's weights cannot be downloaded.
+        WeightsFormatError: a file cannot be read, holds NaN or infinity, or its place is the other argument.
+        WeightsMismatchError: a file is not this model's; tensors, shapes, types and activation must all agree.
+    """
+    config = ModelConfig.from_name_or_file(model)
+    if pretrained == "none":
+        clip, report = _random(config, seed)
+    else:
+        clip, report = _pretrained(config, pretrained, seed, activation)
+    if alpha_checkpoint is not None:
+        report = _lay_over(clip, report, alpha_checkpoint)
+    _log.info("weights of %s: %s", config.name, report.summary())
+    return LoadedModel(clip, config, report)
+
+
+def _random(config: ModelConfig, seed: int) -> tuple[AlphaClip, WeightsReport]:
+    clip = _build(config, seed)
+    tensors = clip.named_tensors()
+    source = f"none: random weights of seed {seed}"
+    return clip, WeightsReport(source, "random", _digest(tensors), 0, tuple(tensors), ())
+
+
+def _pretrained(
+    config: ModelConfig, pretrained: str, seed: int, activation: Activation | None
+) -> tuple[AlphaClip, WeightsReport]:
+    if is_tag(config, pretrained):
+        path = download_weights(config, pretrained)
+        activation = activation or config.activation  # which `download_weights` has compared with the tag's
+    elif Path(pretrained).exists():
+        path = Path(pretrained)
+    else:
+        raise unknown_pretrained(config, pretrained)
+    file = read_weights_file(path)
+    if file.is_visual_only:
+        raise WeightsFormatError(
+            f"{path} is a vision tower without a text tower: give it as the Alpha-CLIP checkpoint "
+            "(--alpha-checkpoint), and the CLIP it was trained from (such as 'openai') as --pretrained"
+        )
+    check_activation(config, file, activation)
+    clip = _build(config, seed)
+    missing = _fill(clip, file)
+    matched = len(file.tensors)
+    return clip, WeightsReport(pretrained, file.kind.value, file.sha256, matched, missing, file.ignored)
+
+
+def _lay_over(clip: AlphaClip, report: WeightsReport, path: Path) -> WeightsReport:
+    """Replace the vision tower by an Alpha-CLIP file's."""
+    file = read_weights_file(path)
+    if not file.is_visual_only:
+        raise WeightsFormatError(
+            f"{path} holds a whole CLIP model, not Alpha-CLIP's vision tower: give it as --pretrained, without "
+            "--alpha-checkpoint"
+        )
+    check_activation(clip.config, file, None)
+    missing = _fill(clip, file)
+    given = set(file.tensors)
+    still_missing = tuple(name for name in report.missing if name not in given | set(missing)) + missing
+    return WeightsReport(
+        source=f"{report.source} + {path}",
+        kind=f"{report.kind} + {file.kind.value}",
+        sha256=f"{report.sha256} + {file.sha256}",
+        matched=len(clip.named_tensors()) - len(still_missing),
+        missing=still_missing,
+        unexpected=report.unexpected + file.ignored,
+    )
+
+
+def _build(config: ModelConfig, seed: int) -> AlphaClip:
+    """Build a model with random weights, and leave torch's random state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AlphaClip(config).eval()
+
+
+def _fill(clip: AlphaClip, file: WeightsFile) -> tuple[str, ...]:
+    """Copy a file's tensors into the model; return the names of those it lacks (at most the alpha convolution)."""
+    targets = clip.named_tensors()
+    missing = check_fit(clip.config, file, targets)
+    for name, tensor in file.tensors.items():
+        targets[name].copy_(tensor)
+    check_finite(file, targets)
+    for name in missing:
+        targets[name].zero_()
+    return missing
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def save_checkpoint(folder: Path, model: AlphaClip, config: ModelConfig, metadata: Mapping[str, JSON]) -> None:
+    """Write `model.safetensors` and `config.json`, making the folder if need be.
+
+    Each file is there whole or not at all. The configuration comes last and holds the weights' digest: a save that was
+    interrupted between the two is found by `load_checkpoint`.
+
+    Args:
+        folder: where to; a checkpoint that is already there is replaced.
+        model: what to save.
+        config: its configuration.
+        metadata: whatever should be kept with it (options, scores), as JSON.
+
+    Raises:
+        ValueError: the configuration is another model's, or the metadata holds NaN or infinity.
+    """
+    if config != model.config:
+        raise ValueError(f"the configuration of {config.name!r} is not that of the model, {model.config.name!r}")
+    json.dumps(metadata, allow_nan=False)  # before anything is written
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.named_tensors().items()}
+    # One key: safetensors writes several in random order, and equal weights must give equal bytes.
+    header = {QUICK_GELU_KEY: json.dumps(config.quick_gelu)}
+    with replacing(folder / WEIGHTS_FILE) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata=header)
+        digest = sha256_of(temporary)
+    description = {
+        "format_version": FORMAT_VERSION,
+        "name": config.name,
+        "architecture": config.architecture,
+        "weights_sha256": digest,
+        "metadata": metadata,
+    }
+    with replacing(folder / CONFIG_FILE) as temporary:
+        temporary.write_text(json.dumps(description, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """What a checkpoint's `config.json` says."""
+
+    config: ModelConfig
+    weights_sha256: str
+    metadata: Mapping[str, JSON]
+
+
+def load_checkpoint(folder: Path | str) -> LoadedModel:
+    """Read what `save_checkpoint` wrote, and verify it.
+
+    Raises:
+        WeightsMissingError: no such folder, or one of its two files is missing.
+        WeightsFormatError: a configuration that cannot be read, or of a newer version.
+        WeightsMismatchError: the weights are not those that the configuration was written for.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise WeightsMissingError(f"there is no checkpoint at {folder}: no such folder")
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise WeightsMissingError(f"{folder} is not a checkpoint: {name} is missing")
+    try:
+        description = _read_description(folder / CONFIG_FILE)
+    except ValueError as error:
+        raise WeightsFormatError(f"cannot read the checkpoint's configuration: {error}") from error
+    path = folder / WEIGHTS_FILE
+    digest = sha256_of(path)
+    if digest != description.weights_sha256:
+        raise WeightsMismatchError(
+            f"{path} has SHA-256 {digest}, but {CONFIG_FILE} was written for {description.weights_sha256}: the file "
+            "was changed, or a save was interrupted; make or copy the checkpoint again"
+        )
+    file = read_weights_file(path)
+    check_activation(description.config, file, None)
+    clip = _build(description.config, seed=0)
+    missing = _fill(clip, file)
+    report = WeightsReport(str(folder), "fda checkpoint", digest, len(file.tensors), missing, ())
+    _log.info("weights of %s: %s", description.config.name, report.summary())
+    return LoadedModel(clip, description.config, report, description.metadata)
+
+
+def _read_description(path: Path) -> _Description:
+    """Read `config.json`; a `ValueError` says what is wrong with it."""
+    table = as_table(json.loads(path.read_text(encoding="utf-8")), str(path))
+    version = table.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {version!r}, this version reads up to {FORMAT_VERSION}: update fda"
+        )
+    keys = {"format_version", "name", "architecture", "weights_sha256", "metadata"}
+    check_keys(table, keys, keys, str(path))
+    name, digest, metadata = table["name"], table["weights_sha256"], table["metadata"]
+    if not isinstance(name, str) or not isinstance(digest, str) or not isinstance(metadata, dict):
+        raise ValueError(f"in {path}, name and weights_sha256 must be texts and metadata a table")
+    config = ModelConfig.from_architecture(name, table["architecture"], f"architecture in {path}")
+    return _Description(config, digest, metadata)

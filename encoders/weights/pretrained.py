@@ -1,0 +1,89 @@
+"""Weights by name: open_clip's pretrained tags."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
+
+from encoders.config import ModelConfig
+from encoders.encoding.inputs import IMAGE_MEAN, IMAGE_STD
+from encoders.errors import WeightsMismatchError, WeightsMissingError
+from encoders.torchvision_shim import import_open_clip
+from encoders.weights.fit import sibling_name
+
+open_clip = import_open_clip()
+
+_log = logging.getLogger(__name__)
+
+
+def is_tag(config: ModelConfig, pretrained: str) -> bool:
+    """Whether open_clip knows weights of this name for this model."""
+    return pretrained in open_clip.list_pretrained_tags_by_model(config.name)
+
+
+def unknown_pretrained(config: ModelConfig, pretrained: str) -> WeightsMissingError:
+    """Make the error for what is neither a tag nor a file; it lists what would be."""
+    tags = open_clip.list_pretrained_tags_by_model(config.name)
+    if not tags:
+        elsewhere = open_clip.list_pretrained_models_by_tag(pretrained)
+        hint = f"there are no tags for {config.name}; give a file, or 'none' for random weights"
+        if elsewhere:
+            hint += f" ({pretrained!r} is a tag of {', '.join(elsewhere[:8])})"
+    else:
+        close = difflib.get_close_matches(pretrained, tags, n=3) or tags
+        hint = f"tags of {config.name}: {', '.join(close[:10])}; or give a file, or 'none' for random weights"
+        other = sibling_name(config)
+        if other and pretrained in open_clip.list_pretrained_tags_by_model(other):
+            hint = f"it is a tag of {other}: use that model name"
+    return WeightsMissingError(f"no weights {pretrained!r} for {config.name}: no such file and no such tag; {hint}")
+
+
+def download_weights(config: ModelConfig, tag: str) -> Path:
+    """Fetch a tag's weights into the cache of the hub that serves them, unless they are there.
+
+    Raises:
+        WeightsMismatchError: the tag was trained with the other activation, or with another normalisation of images.
+        WeightsMissingError: the download failed.
+    """
+    description = open_clip.get_pretrained_cfg(config.name, tag)
+    needs_quick_gelu = bool(description.get("quick_gelu", False))
+    if needs_quick_gelu != config.quick_gelu:
+        raise WeightsMismatchError(
+            f"the weights {tag!r} were trained {'with' if needs_quick_gelu else 'without'} QuickGELU, "
+            f"{config.name} runs {'with' if config.quick_gelu else 'without'} it: "
+            f"use {sibling_name(config) or 'another model'}"
+        )
+    mean, std = description.get("mean", IMAGE_MEAN), description.get("std", IMAGE_STD)
+    if not all(math.isclose(a, b, abs_tol=1e-6) for a, b in zip((*mean, *std), (*IMAGE_MEAN, *IMAGE_STD), strict=True)):
+        raise WeightsMismatchError(
+            f"the weights {tag!r} of {config.name} expect images normalised by mean {mean} and std {std}; only CLIP's "
+            f"{IMAGE_MEAN} and {IMAGE_STD} are supported: choose another tag"
+        )
+    where = description.get("hf_hub") or description.get("url") or "its file"
+    # A warning: it may take minutes, and as long to fail, so that everybody should know what is being waited for.
+    level = logging.INFO if is_cached(description) else logging.WARNING
+    what = "checking" if level == logging.INFO else "downloading"
+    _log.log(level, "%s the weights %r of %s: %s", what, tag, config.name, where)
+    try:
+        return Path(open_clip.download_pretrained(description))
+    except (OSError, RuntimeError) as error:
+        raise WeightsMissingError(
+            f"could not download the weights {tag!r} of {config.name}: {error}. Where there is no network, "
+            "download them elsewhere and give the file as --pretrained"
+        ) from error
+
+
+def is_cached(description: Mapping[str, object]) -> bool:
+    """Whether a tag's weights are on this machine, under one of the names that open_clip asks its hub for."""
+    hub, url = str(description.get("hf_hub") or ""), str(description.get("url") or "")
+    if not hub:
+        return "file" in description or (Path.home() / ".cache/clip" / Path(url).name).is_file()
+    repository, _, name = hub.rpartition("/")
+    name = name or "open_clip_pytorch_model.bin"
+    names = (name, "open_clip_model.safetensors", Path(name).with_suffix(".safetensors").name)
+    return any(isinstance(try_to_load_from_cache(repository, one), str) for one in names)

@@ -1,0 +1,124 @@
+"""What goes into the alpha channel: a clip's own masks, or a control that says what the masks are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.run.randomness import Stream, generator
+from store.clips.reader import ClipBatch, ClipReader
+
+
+class AlphaSource(StrEnum):
+    """Where the alpha channel of a clip comes from."""
+
+    MASKS = "masks"
+    """Its own masks."""
+    ONES = "ones"
+    """All ones: Alpha-CLIP's neutral input, the whole image."""
+    ZEROS = "zeros"
+    SHUFFLED = "shuffled"
+    """The masks of another clip of the split, again from its first where it has fewer frames: how much is due to the
+    motion of this very clip?"""
+    RANDOM_AREA = "random-area"
+    """A rectangle of the area of its own mask, in a place drawn at random: how much is due to where the motion is?"""
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether a seed decides what it is."""
+        return self in (AlphaSource.SHUFFLED, AlphaSource.RANDOM_AREA)
+
+
+class AlphaClips:
+    """Reads clips of a split with the alpha channel that is asked for, as their `masks`."""
+
+    def __init__(self, reader: ClipReader, source: AlphaSource, seed: int = 0) -> None:
+        """Choose the source; `seed` decides what is drawn at random.
+
+        Raises:
+            ValueError: Masks are to be shuffled among fewer than two clips, or there is no such source.
+        """
+        self._reader = reader
+        self._source = source = AlphaSource(source)  # a text would be taken for none of them, in silence
+        self._seed = seed
+        self._mask_rows: dict[int, int] = {}
+        if source is AlphaSource.SHUFFLED:
+            self._mask_rows = shuffled_rows(sorted(reader.video_ids), seed)
+
+    @property
+    def video_ids(self) -> Mapping[int, str]:
+        """Row -> id, of the rows that hold a video."""
+        return self._reader.video_ids
+
+    def read(self, rows: Sequence[int]) -> ClipBatch:
+        """Read clips, in the order given."""
+        clips = self._reader.read(rows)
+        match self._source:
+            case AlphaSource.MASKS:
+                return clips
+            case AlphaSource.SHUFFLED:
+                givers = [self._mask_rows[row] for row in rows]
+                return replace(clips, masks=_repeated(self._reader.read_masks(givers), self._reader.is_frame(givers)))
+            case AlphaSource.RANDOM_AREA:
+                masks = [
+                    random_areas(one, generator(Stream.AREA, self._seed, row))
+                    for one, row in zip(clips.masks, rows, strict=True)
+                ]
+                return replace(clips, masks=np.stack(masks) if masks else clips.masks)
+            case AlphaSource.ONES | AlphaSource.ZEROS:
+                return replace(clips, masks=np.full_like(clips.masks, self._source is AlphaSource.ONES))
+
+
+def random_areas(masks: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """For each mask, a rectangle of its area as nearly as whole pixels allow, of random shape and in a random place.
+
+    Args:
+        masks: Shape (num_frames, height, width).
+        rng: Draws shapes and places.
+
+    Returns:
+        Shape (num_frames, height, width).
+    """
+    areas = np.zeros_like(masks)
+    _, height, width = masks.shape
+    for mask, area in zip(masks, areas, strict=True):
+        wanted = int(mask.sum())
+        if wanted == 0:
+            continue
+        # The sides' ratio is drawn from 1:2 to 2:1, evenly on a logarithmic scale, and cut where a side does not fit.
+        rows = np.clip(round((wanted * 2 ** rng.uniform(-1, 1)) ** 0.5), max(1, -(-wanted // width)), height)
+        columns = min(width, max(1, round(wanted / rows)))
+        top, left = rng.integers(0, height - rows + 1), rng.integers(0, width - columns + 1)
+        area[top : top + rows, left : left + columns] = True
+    return areas
+
+
+def _repeated(masks: NDArray[np.bool_], is_frame: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Fill the slots without a frame, which come last, with the masks of a clip's frames, again from the first.
+
+    Args:
+        masks: Shape (num_clips, num_frames, height, width).
+        is_frame: Shape (num_clips, num_frames); at least one a clip.
+
+    Returns:
+        Shape (num_clips, num_frames, height, width).
+    """
+    slots = np.arange(masks.shape[1]) % is_frame.sum(axis=1, keepdims=True)
+    repeated: NDArray[np.bool_] = np.take_along_axis(masks, slots[:, :, None, None], axis=1)
+    return repeated
+
+
+def shuffled_rows(rows: Sequence[int], seed: int) -> dict[int, int]:
+    """Give each row another row, each used once: along one random cycle through all of them.
+
+    >>> sorted(shuffled_rows([3, 5, 9], seed=0).values())
+    [3, 5, 9]
+    """
+    if len(rows) < 2:
+        raise ValueError(f"masks cannot be shuffled among {len(rows)} clips: it takes two")
+    cycle = [rows[index] for index in generator(Stream.SHUFFLE, seed).permutation(len(rows))]
+    return dict(zip(cycle, [*cycle[1:], cycle[0]], strict=True))

@@ -1,0 +1,82 @@
+"""Clips of a store for a DataLoader of torch, or for anything that takes things by their number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.clips.alpha import AlphaClips, AlphaSource
+from store.clips.reader import ClipReader
+from store.store import Store
+
+
+class ClipItem(TypedDict):
+    """One clip; torch's `default_collate` makes tensors of the arrays of several."""
+
+    video_id: str
+    row: int
+    """In the arrays of its split."""
+    frames: NDArray[np.uint8]
+    """Shape (num_frames, height, width, 3), RGB."""
+    masks: NDArray[np.bool_]
+    """Shape (num_frames, height, width)."""
+    is_frame: NDArray[np.bool_]
+    """Shape (num_frames,): False where the clip has fewer frames than the store has room for."""
+
+
+class ClipDataset:
+    """The clips of a split that there are, in the order of their rows: a map-style dataset.
+
+    It needs no torch, and reads only what is asked for: those of a batch at once, by several threads, so that a
+    DataLoader needs no workers to be fast. With workers, each opens the store's files for itself.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        split: str,
+        mask_name: str = "default",
+        alpha: AlphaSource = AlphaSource.MASKS,
+        seed: int = 0,
+    ) -> None:
+        """Open a split.
+
+        Args:
+            store: The store.
+            split: Of it.
+            mask_name: Which mask set.
+            alpha: What stands in `masks`: those, or a control.
+            seed: Of what `alpha` draws.
+
+        Raises:
+            NotInStoreError: There is no such split or mask set.
+            ShardIncompleteError: Frames or masks are not complete.
+        """
+        self._clips = AlphaClips(ClipReader(store, split, mask_name), alpha, seed)
+        self._rows = sorted(self._clips.video_ids)
+        self.video_ids = tuple(self._clips.video_ids[row] for row in self._rows)
+        """In order: `dataset[i]` is `video_ids[i]`."""
+        texts: dict[str, list[str]] = {}
+        for fields in store.catalog.split_captions(split).select(["video_id", "text"]).to_pylist():
+            texts.setdefault(fields["video_id"], []).append(fields["text"])
+        self.captions = tuple(tuple(texts.get(video_id, ())) for video_id in self.video_ids)
+        """In order: the captions of each video."""
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> ClipItem:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[ClipItem]:
+        """Several clips, read together: what a DataLoader calls for a batch."""
+        batch = self._clips.read([self._rows[index] for index in indices])
+        return [
+            ClipItem(video_id=video_id, row=int(row), frames=frames, masks=masks, is_frame=is_frame)
+            for video_id, row, frames, masks, is_frame in zip(
+                batch.video_ids, batch.rows, batch.frames, batch.masks, batch.is_frame, strict=True
+            )
+        ]

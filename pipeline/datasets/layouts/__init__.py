@@ -1,0 +1,1 @@
+"""One file per data set layout. Come here to add a data set."""

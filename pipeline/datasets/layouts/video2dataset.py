@@ -1,0 +1,267 @@
+"""The layout `video2dataset`: what video2dataset writes in the format webdataset.
+
+    00000.tar        <key>.mp4, <key>.txt, <key>.json
+    00000.parquet    optional: key, and caption, or caption_0, caption_1, ...; without it captions are in <key>.txt
+
+Videos in a tar cannot be decoded where they lie: they are taken out into a folder, `<shard>/<key>.mp4`. A tar comes
+from anybody: what is no plain file of a plain name is refused, and nothing is read before its length is known.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.datasets.reading.files import MAX_LINE_BYTES, decode_line, is_video, require_folder
+from pipeline.datasets.reading.json_files import errors_at
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
+
+SPLIT = "test"
+"""Of all videos: video2dataset knows of none."""
+MAX_MEMBERS = 2**20
+"""Of a tar; video2dataset puts some thousand videos into one."""
+MAX_HEADER_BYTES = 2**16
+"""Of what stands before a member for a name that is long, or in other letters; it is read as a whole."""
+MAX_PARQUET_BYTES = 2**30
+MAX_CAPTION_BYTES = 2**28
+"""Of a shard."""
+_BLOCK = 512
+_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)
+_CAPTION_COLUMN = re.compile(r"caption(_\d+)?")
+_ROWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What a tar and its table have of one key."""
+
+    video: tarfile.TarInfo | None
+    captions: tuple[str, ...]
+
+
+def read_video2dataset(source: Path, videos: Path | None = None, *, extract_to: Path | None = None) -> Dataset:
+    """Read tars, in the order of their names and members. Every video is in the split `test`.
+
+    A key that has no video in its tar (video2dataset could not fetch it) or no caption is left out, and counted.
+
+    Args:
+        source: The folder of the tars.
+        videos: A folder into which the videos were taken out before.
+        extract_to: A folder to take them out into; those that are there already are left as they are.
+
+    Raises:
+        DatasetError: if there is no tar or no folder for the videos, a tar is cut off, holds anything but plain files
+            of plain names, or has a key twice, or a Parquet file is not as it should be.
+    """
+    require_folder(source)
+    tars = sorted(source.glob("*.tar"))
+    if not tars:
+        raise DatasetError(f"{source} holds no .tar file")
+    if videos is not None and extract_to is not None:
+        raise DatasetError(
+            f"the videos are either in {videos} (--videos) or to be taken out into {extract_to}; name one"
+        )
+    root = videos if extract_to is None else extract_to
+    if root is None:
+        num_mib = sum(path.stat().st_size for path in tars) >> 20
+        raise DatasetError(
+            f"the videos of {source} are in tars, and cannot be decoded there: give --extract-to FOLDER, with "
+            f"{num_mib + 1:,} MiB free, or with --videos the folder that they were taken out into before"
+        )
+    records: list[VideoRecord] = []
+    left_out: list[str] = []
+    tar_of: dict[str, Path] = {}
+    for path in tars:
+        for key, sample in _samples(path).items():
+            if key in tar_of:
+                raise DatasetError(f"{path}: key {key!r} is already in {tar_of[key]}; keys must be unique")
+            tar_of[key] = path
+            if sample.video is None or not sample.captions:
+                left_out.append(key)
+                continue
+            ending = PurePosixPath(sample.video.name).suffix
+            with errors_at(str(path)):
+                records.append(VideoRecord(key, f"{path.stem}/{key}{ending}", SPLIT, sample.captions))
+            if extract_to is not None:
+                _extract(path, sample.video, extract_to / records[-1].path)
+    name, not_used = source.absolute().name, {SPLIT: tuple(left_out)} if left_out else {}
+    return Dataset(name, root.absolute(), tuple(records), left_out=not_used)
+
+
+def _samples(path: Path) -> dict[str, _Sample]:
+    """The samples of a tar by key, and what only its Parquet file knows of."""
+    video_of: dict[str, tarfile.TarInfo] = {}
+    captions_of: dict[str, tuple[str, ...]] = {}
+    table = path.with_suffix(".parquet")
+    has_table = table.is_file()
+    for key, captions in _read_parquet(table) if has_table else ():
+        if key in captions_of:
+            raise DatasetError(f"{table}: key {key!r} is there twice; keep one")
+        captions_of[key] = captions
+    with _opened(path) as tar:
+        for member in _members(path, tar):
+            key, ending = _key_of(member.name)
+            if is_video(f"x.{ending}"):
+                if key in video_of:
+                    names = f"{video_of[key].name!r} and {member.name!r}"
+                    raise DatasetError(f"{path}: key {key!r} has two videos, {names}; keep one")
+                video_of[key] = member
+            elif ending == "txt" and not has_table:
+                captions_of[key] = _caption_in(path, tar, member)
+    keys = dict.fromkeys([*video_of, *captions_of])
+    return {key: _Sample(video_of.get(key), captions_of.get(key, ())) for key in keys}
+
+
+def _key_of(name: str) -> tuple[str, str]:
+    """Key and ending of a member: what stands before the first dot of its name, and behind it.
+
+    >>> _key_of("a.b/00012.MP4")
+    ('a.b/00012', 'mp4')
+    """
+    folder, _, base = name.rpartition("/")
+    stem, _, ending = base.partition(".")
+    return (f"{folder}/{stem}" if folder else stem), ending.lower()
+
+
+def _opened(path: Path) -> tarfile.TarFile:
+    _check_headers(path)
+    try:
+        return tarfile.open(path, "r:")
+    except (tarfile.TarError, ValueError) as error:
+        raise DatasetError(f"{path} is no tar that can be read: {error}") from error
+
+
+def _check_headers(path: Path) -> None:
+    """Go through a tar before `tarfile` does, which reads headers as a whole, however long they say they are.
+
+    Raises:
+        DatasetError: It is cut off, holds something else than files and folders, or headers or members that are too
+            large or too many.
+    """
+    num_bytes, start = path.stat().st_size, 0
+    with path.open("rb") as file:
+        for _ in range(MAX_MEMBERS):
+            file.seek(start)
+            block = file.read(_BLOCK)
+            if not block.strip(b"\0"):
+                return
+            try:
+                header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            except (tarfile.HeaderError, ValueError) as error:
+                raise DatasetError(f"{path}: no header of a tar at byte {start}: {error}") from error
+            if header.type in _HEADERS:
+                if header.size > MAX_HEADER_BYTES:
+                    raise DatasetError(f"{path}: the header at byte {start} has {header.size} bytes; it was not read")
+            elif header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE):
+                raise DatasetError(f"{path}: {header.name!r} is a link, a device or a file with holes; it was not read")
+            start += _BLOCK + -(-header.size // _BLOCK) * _BLOCK
+            if header.size < 0 or start > num_bytes:
+                raise DatasetError(f"{path}: {header.name!r} says that it has {header.size} bytes: the tar is cut off")
+    raise DatasetError(f"{path} has more than {MAX_MEMBERS} members")
+
+
+def _members(path: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The plain files of a tar, each once."""
+    seen: set[str] = set()
+    try:
+        for member in tar:
+            _check_member(path, member)
+            if member.isdir() or PurePosixPath(member.name).name.startswith("."):  # what systems leave behind
+                continue
+            if member.name in seen:
+                raise DatasetError(f"{path}: {member.name!r} is there twice; keep one")
+            seen.add(member.name)
+            yield member
+    except (tarfile.TarError, ValueError) as error:
+        if isinstance(error, DatasetError):
+            raise
+        raise DatasetError(f"{path} is no tar that can be read: {error}") from error
+
+
+def _check_member(path: Path, member: tarfile.TarInfo) -> None:
+    others = sorted(key for key in member.pax_headers if key == "size" or key.startswith("GNU.sparse"))
+    if others or member.issparse():  # they would say another length than `_check_headers` has seen
+        raise DatasetError(f"{path}: {member.name!r} has more than 8 GiB or holes; it was not read")
+    if member.name.startswith("/") or ".." in member.name.split("/") or "\0" in member.name:
+        raise DatasetError(f"{path}: {member.name!r} would lie outside the folder; it was not read")
+    member.name = os.path.normpath(member.name)
+
+
+def _caption_in(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[str, ...]:
+    """The text of a member, as one caption; none where it is blank."""
+    if member.size > MAX_LINE_BYTES:
+        raise DatasetError(f"{path}: {member.name!r} has {member.size} bytes, and may have {MAX_LINE_BYTES}")
+    file = tar.extractfile(member)
+    assert file is not None  # it is a plain file
+    text = in_one_line(decode_line(file.read(), path / member.name, 1))
+    return (text,) if text else ()
+
+
+def in_one_line(text: str) -> str:
+    """A text in one line."""
+    return " ".join(text.split())
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Key and captions of each row; null and blank ones are no captions."""
+    num_bytes = path.stat().st_size
+    if num_bytes > MAX_PARQUET_BYTES:
+        raise DatasetError(f"{path} has {num_bytes} bytes, and may have {MAX_PARQUET_BYTES}; is it the right file?")
+    try:
+        with pq.ParquetFile(path) as file:
+            texts = [one.name for one in file.schema_arrow if pa.types.is_string(one.type)]
+        columns = [name for name in texts if _CAPTION_COLUMN.fullmatch(name)]
+        if texts.count("key") != 1 or not columns or len(set(columns)) < len(columns):
+            raise DatasetError(
+                f"{path}: needs texts 'key', and 'caption' or 'caption_0', each once; it has {', '.join(texts)}"
+            )
+        left = MAX_CAPTION_BYTES
+        with pq.ParquetFile(path, read_dictionary=["key", *columns], pre_buffer=False) as file:
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["key", *columns]):
+                left -= sum(_num_bytes(column) for column in batch.columns)
+                if left < 0:
+                    raise DatasetError(f"{path} holds more than {MAX_CAPTION_BYTES} bytes of captions")
+                for row in batch.to_pylist():
+                    if not row["key"]:
+                        raise DatasetError(f"{path}: a row has no key: {row!r:.100}")
+                    found = (in_one_line(row[name] or "") for name in sorted(columns, key=_number))
+                    yield row["key"], tuple(caption for caption in found if caption)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} is no Parquet file that can be read: {error}") from error
+
+
+def _number(column: str) -> int:
+    """The place of a column of captions: `caption_10` comes after `caption_9`."""
+    return int(column.rpartition("_")[2]) if "_" in column else -1
+
+
+def _num_bytes(column: pa.DictionaryArray) -> int:
+    """Bytes of its texts, each counted as often as it stands there: a file repeats them for next to nothing."""
+    lengths = pc.take(pc.cast(pc.binary_length(column.dictionary), pa.int64()), column.indices)
+    num_bytes: int | None = pc.sum(lengths).as_py()
+    return num_bytes or 0
+
+
+def _extract(path: Path, member: tarfile.TarInfo, target: Path) -> None:
+    """Write a member to a file, whole or not at all, unless it is there."""
+    if target.is_file() and target.stat().st_size == member.size:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")  # parts of an array job may all take it out
+    with path.open("rb") as tar, partial.open("wb") as file:
+        tar.seek(member.offset_data)
+        left = member.size
+        while left and (some := tar.read(min(left, 2**20))):
+            left -= file.write(some)
+        file.flush()
+        os.fsync(file.fileno())  # what has the right size is never looked at again
+    partial.replace(target)

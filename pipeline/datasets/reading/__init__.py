@@ -1,0 +1,1 @@
+"""Files from anybody, read within limits: text, CSV, JSON."""

@@ -1,0 +1,61 @@
+"""Tables of text, separated by commas, semicolons or tabs: the first line tells which, and names the columns."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+
+from pipeline.datasets.reading.files import MAX_TEXT_BYTES, read_raw_lines
+from pipeline.datasets.records import DatasetError
+
+DELIMITERS = ",;\t"
+
+
+def read_table(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """The rows of a file with a header: each with the number of the line where it begins, column -> text, stripped.
+
+    Raises:
+        DatasetError: if there is no such file, it is too large or not UTF-8, a column is named twice, a row has more or
+            fewer fields than there are columns, or a quotation mark is not closed.
+    """
+    rows = _rows(path, max_bytes)
+    _, names = next(rows, (0, []))
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DatasetError(f"{path}:1: column {twice!r} is there twice; keep one")
+    for number, row in rows:
+        if len(row) != len(names):
+            columns = ", ".join(map(repr, names))
+            raise DatasetError(
+                f"{path}:{number}: {len(row)} fields, and the columns are {columns}: {row!r:.100}. "
+                "Put a text that holds the separator in quotation marks"
+            )
+        yield number, dict(zip(names, row, strict=True))
+
+
+def delimiter_of(header: str) -> str:
+    """Which of `DELIMITERS` separates the names of a header: the one that it holds most of, and the comma if none.
+
+    >>> delimiter_of("key;vid_key;video_id;sentence"), delimiter_of("video_id")
+    (';', ',')
+    """
+    return max(DELIMITERS, key=header.count)
+
+
+def _rows(path: Path, max_bytes: int) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, their fields stripped, each with the number of the line where it begins."""
+    lines = (line for _, line in read_raw_lines(path, max_bytes))
+    header = next(lines, "")
+    reader = csv.reader(chain([header], lines), delimiter=delimiter_of(header), strict=True)
+    while True:
+        number = reader.line_num + 1
+        try:
+            row = next(reader, None)
+        except csv.Error as error:  # a mark that is never closed ends here too: the length of a field is bounded
+            raise DatasetError(f"{path}:{number}: not a row of a table: {error}") from error
+        if row is None:
+            return
+        if any(field.strip() for field in row):
+            yield number, [field.strip() for field in row]

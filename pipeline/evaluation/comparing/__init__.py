@@ -1,0 +1,1 @@
+"""`fda compare`: feature sets side by side."""

@@ -1,0 +1,303 @@
+"""Feature sets against each other on the same queries: differences, their intervals, and whether chance gives as much.
+
+Only videos that all sets have are compared, as queries and as candidates, so that every rank is out of one gallery. A
+difference is the other set less the first, metric by metric. Its interval is the paired bootstrap (Koehn 2004, here by
+videos): each resample is scored by both sets, and the differences give the percentiles. Its p-value is that of
+`pipeline.evaluation.statistics.permutation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.comparing.moves import Moves, Names, moves, query_ranks
+from pipeline.evaluation.comparing.pairing import pair
+from pipeline.evaluation.evaluate import TooManyMissingError, caveats_of, require_applicable, scorable_features
+from pipeline.evaluation.metrics import Ties
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol, RetrievalResult
+from pipeline.evaluation.ranking import Ranking, rank
+from pipeline.evaluation.scores.dot import DotScores, Put
+from pipeline.evaluation.statistics.intervals import BootstrapOptions, Interval, percentiles
+from pipeline.evaluation.statistics.permutation import p_values
+from pipeline.evaluation.statistics.resampling import DIRECTIONS, METRICS, Queries, RanksByVideo, queries_of, resample
+from pipeline.run.events import Listener, ignore_events
+from store.features import Features
+from store.json_values import JSON, differences
+from store.store import Store
+
+_INPUTS = ("clips", "masks")
+"""Of what made a feature set: the frames and masks that it was made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompareOptions:
+    """How sets are compared."""
+
+    bootstrap: BootstrapOptions = field(default_factory=BootstrapOptions)
+    """Its seed is that of the permutations, too."""
+    num_permutations: int = 10_000
+    """A p-value near 0.05 is then known to 0.002 (standard deviation)."""
+    num_moved: int = 5
+    """Queries to name that rose most, and as many that fell most, in each direction of retrieval."""
+
+    def __post_init__(self) -> None:
+        if self.num_permutations < 100:
+            raise ValueError(f"a p-value wants 100 permutations at least, got {self.num_permutations}")
+        if self.num_moved < 0:
+            raise ValueError(f"the number of queries to name must not be negative, got {self.num_moved}")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSet:
+    """A feature set as it stands on the videos that all sets have."""
+
+    name: str
+    metrics: RetrievalResult
+    intervals: Mapping[str, Mapping[str, Interval]]
+    """As of `intervals.intervals`."""
+    num_videos_left_out: int
+    """Videos that have features here, and none in another set."""
+    num_captions_left_out: int
+    """Their captions."""
+    attributes: Mapping[str, JSON]
+    """What made the features."""
+
+    caveats: tuple[str, ...]
+    """See `caveats_of`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One metric of another set less that of the first, in percent or ranks."""
+
+    value: float
+    interval: Interval
+    p_value: float
+    """Two-sided, of this metric alone: who looks at several has several chances."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionCompared:
+    """One direction of retrieval, another set against the first."""
+
+    differences: Mapping[str, Difference]
+    """By metric: `METRICS`."""
+    moves: Moves
+
+
+@dataclass(frozen=True, slots=True)
+class AgainstFirst:
+    """Another set against the first."""
+
+    name: str
+    directions: Mapping[str, DirectionCompared]
+    """By direction: `DIRECTIONS`."""
+    inputs_differ: str
+    """Where the clips or masks that the two were made from differ, in one line that says `now` of this set."""
+    models_differ: str
+    """Likewise all else that made them but software: weights, pooling, alpha, ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Some feature sets of one split, side by side and each against the first."""
+
+    split: str
+    protocol: Protocol
+    options: CompareOptions
+    num_videos: int
+    """Videos that all sets have."""
+    num_videos_expected: int
+    """Videos of the split."""
+    num_captions: int
+    num_captions_expected: int
+    sets: tuple[ScoredSet, ...]
+    against_first: tuple[AgainstFirst, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """A feature set on the way."""
+
+    name: str
+    found: Features
+    """As it is in the store."""
+    ranking: Ranking
+    """Of what all sets have."""
+    queries: Mapping[str, Queries]
+    """By direction, as the next two."""
+    samples: Mapping[str, RanksByVideo]
+    resampled: Mapping[str, NDArray[np.float64]]
+    """Shape (num_resamples, len(METRICS)) each, of the same videos in all sets."""
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse names that give nothing to compare.
+
+    Raises:
+        ValueError: There are fewer than two, or one is given twice.
+    """
+    if len(names) < 2:
+        raise ValueError(f"give the names of two feature sets or more, got {len(names)}: {', '.join(names)}")
+    twice = [name for index, name in enumerate(names) if name in names[:index]]
+    if twice:
+        raise ValueError(f"feature set {twice[0]!r} is given twice: a set does not differ from itself")
+
+
+def compare(
+    store: Store,
+    names: Sequence[str],
+    split: str,
+    max_missing: float,
+    *,
+    protocol: str = "fda",
+    ties: Ties | None = None,
+    options: CompareOptions | None = None,
+    put: Put = lambda array: array,
+    listener: Listener = ignore_events,
+) -> Comparison:
+    """Compare feature sets of a split, each with the first.
+
+    Args:
+        store: The store.
+        names: Of two sets or more.
+        split: Which split.
+        max_missing: Share of the split's videos, in [0, 1], that may lack features in one set or another.
+        protocol: One of `PROTOCOLS`.
+        ties: Another rule for ties than the protocol's own.
+        options: How intervals and p-values are taken.
+        put: Moves embeddings to the device that computes.
+        listener: Is told how far ranking is; there is a plan for each set.
+
+    Raises:
+        ValueError: The names give nothing to compare, the protocol cannot be applied to these captions, there are fewer
+            than two videos, or embeddings cannot be scored.
+        CaptionsDifferError: The sets have other captions of the same videos.
+        TooManyMissingError: Too many videos have no features.
+        NotInStoreError: There are no such features.
+        ShardIncompleteError: They are not complete, or out of date.
+    """
+    check_names(names)
+    options = options or CompareOptions()
+    found = {name: scorable_features(store, name, split, max_missing) for name in names}
+    paired = pair(found)
+    common = paired[names[0]]
+    _require_enough(common, split, max_missing)
+    counted = PROTOCOLS[protocol].with_ties(ties)
+    require_applicable(store, common, split, counted)
+    rankings = {name: rank(one, DotScores(one.text, one.video, put), listener) for name, one in paired.items()}
+    ranked = _resampled(found, rankings, counted, options.bootstrap)
+    texts = _texts(store, split) if options.num_moved else {}
+    return Comparison(
+        split=split,
+        protocol=counted,
+        options=options,
+        num_videos=len(common.video_ids),
+        num_videos_expected=common.num_videos_expected,
+        num_captions=len(common.caption_ids),
+        num_captions_expected=common.num_captions_expected,
+        sets=tuple(_scored(one, counted, options.bootstrap.level, split) for one in ranked),
+        against_first=tuple(_against(ranked[0], other, options, texts) for other in ranked[1:]),
+    )
+
+
+def _require_enough(common: Features, split: str, max_missing: float) -> None:
+    num_videos, num_expected = len(common.video_ids), common.num_videos_expected
+    missing = (num_expected - num_videos) / num_expected
+    if missing > max_missing or not len(common.truth):
+        raise TooManyMissingError(
+            f"{num_expected - num_videos} of {num_expected} videos of split {split!r} ({missing:.1%}) lack features in "
+            f"one set or another, over the limit of {max_missing:.1%}: encode what is missing, or raise --max-missing "
+            "to compare on the rest"
+        )
+
+
+def _resampled(
+    found: Mapping[str, Features], rankings: Mapping[str, Ranking], protocol: Protocol, options: BootstrapOptions
+) -> list[_Ranked]:
+    queries = {name: queries_of(ranking, protocol) for name, ranking in rankings.items()}
+    samples = {
+        name: {direction: RanksByVideo.of(one) for direction, one in by_direction.items()}
+        for name, by_direction in queries.items()
+    }
+    flat = [sample for by_direction in samples.values() for sample in by_direction.values()]
+    drawn = iter(resample(flat, options.num_resamples, options.seed))
+    return [
+        _Ranked(
+            name=name,
+            found=found[name],
+            ranking=rankings[name],
+            queries=queries[name],
+            samples=by_direction,
+            resampled={direction: next(drawn) for direction in by_direction},
+        )
+        for name, by_direction in samples.items()
+    ]
+
+
+def _texts(store: Store, split: str) -> dict[str, str]:
+    captions = store.catalog.split_captions(split)
+    return dict(zip(captions["caption_id"].to_pylist(), captions["text"].to_pylist(), strict=True))
+
+
+def _scored(one: _Ranked, protocol: Protocol, level: float, split: str) -> ScoredSet:
+    features = one.ranking.features
+    return ScoredSet(
+        name=one.name,
+        metrics=protocol.score(one.ranking.to_video, one.ranking.to_text),
+        intervals={direction: percentiles(drawn, level) for direction, drawn in one.resampled.items()},
+        num_videos_left_out=len(one.found.video_ids) - len(features.video_ids),
+        num_captions_left_out=len(one.found.caption_ids) - len(features.caption_ids),
+        attributes=one.found.attributes,
+        caveats=caveats_of(one.found.attributes, split),
+    )
+
+
+def _against(first: _Ranked, other: _Ranked, options: CompareOptions, texts: Mapping[str, str]) -> AgainstFirst:
+    tested = p_values(
+        [first.samples[direction] for direction in DIRECTIONS],
+        [other.samples[direction] for direction in DIRECTIONS],
+        options.num_permutations,
+        options.bootstrap.seed,
+    )
+    videos = {"text_to_video": None, "video_to_text": first.ranking.to_text.videos}
+    return AgainstFirst(
+        name=other.name,
+        directions={
+            direction: DirectionCompared(
+                _differences(first, other, direction, found, options.bootstrap.level),
+                moves(
+                    query_ranks(first.queries[direction]),
+                    query_ranks(other.queries[direction]),
+                    Names(first.ranking.features, videos[direction], texts),
+                    options.num_moved,
+                ),
+            )
+            for direction, found in zip(DIRECTIONS, tested, strict=True)
+        },
+        inputs_differ=_made_otherwise(first, other, inputs=True),
+        models_differ=_made_otherwise(first, other, inputs=False),
+    )
+
+
+def _differences(
+    first: _Ranked, other: _Ranked, direction: str, p_of_each: NDArray[np.float64], level: float
+) -> dict[str, Difference]:
+    values = other.samples[direction].as_they_are() - first.samples[direction].as_they_are()
+    spread = percentiles(other.resampled[direction] - first.resampled[direction], level)
+    return {
+        metric: Difference(round(value, 12) + 0.0, spread[metric], p_value)
+        for metric, value, p_value in zip(METRICS, values.tolist(), p_of_each.tolist(), strict=True)
+    }
+
+
+def _made_otherwise(first: _Ranked, other: _Ranked, *, inputs: bool) -> str:
+    mine, theirs = (
+        {key: value for key, value in one.found.attributes.items() if key != "software" and (key in _INPUTS) == inputs}
+        for one in (first, other)
+    )
+    return differences(mine, theirs, where=f"in {first.name!r}")

@@ -1,0 +1,39 @@
+"""Features of frames -> features of videos, again and otherwise, in NumPy: what `encoders.model.pool` does."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.scores.dot import check_embeddings
+
+POOLINGS = ("mean", "unit-mean")
+"""See `encoders.options.Pooling`."""
+
+
+def pool_frames(frame: NDArray[np.float32], pooling: str) -> NDArray[np.float32]:
+    """Average frames into videos of unit norm.
+
+    Args:
+        frame: Shape (num_videos, num_frames, dim), not normalised; NaN where a video has no frame.
+        pooling: One of `POOLINGS`.
+
+    Returns:
+        Shape (num_videos, dim).
+
+    Raises:
+        ValueError: Another pooling, a frame that cannot be scored (some NaN, infinite, all zero), or a video without
+            a frame.
+    """
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling must be {' or '.join(POOLINGS)}, got {pooling!r}")
+    is_frame: NDArray[np.bool_] = np.logical_not(np.isnan(frame).all(axis=2))
+    if not is_frame.any(axis=1).all():
+        raise ValueError(f"video {int(is_frame.any(axis=1).argmin())} of {len(frame)} has no frame")
+    features = frame.astype(np.float32)
+    check_embeddings("frame", features[is_frame])
+    if pooling == "unit-mean":
+        features /= np.linalg.norm(features, axis=2, keepdims=True)
+    video = features.mean(axis=1, where=is_frame[:, :, None])
+    pooled: NDArray[np.float32] = video / np.linalg.norm(video, axis=1, keepdims=True)
+    return pooled

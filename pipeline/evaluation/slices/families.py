@@ -1,0 +1,314 @@
+"""Slices of the queries of a split: does motion as alpha help where things move, and does it hurt where they rest?
+
+A slice selects queries: captions for text to video, videos for video to text. The candidates stay those of the whole
+split, so that the numbers of two slices, and of a slice and the split, can be compared. The slices of a family are a
+partition of the queries of each direction; what cannot be told goes to a slice `unknown`.
+
+- What is known of a video (motion, masks, camera, duration, category) holds for each of its captions.
+- What is known of a caption (kind, length) holds, for video to text, of a video by the most of its captions, or, where
+  there are as many of two, by that of the slice which stands first in the family.
+
+The statistics of masks are those before the rules for empty and full masks (`when_empty`, `when_full`), of the mask set
+that the features name, whichever alpha channel they were made with: two feature sets of one mask set have the same
+slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.ranking import Ranking
+from pipeline.evaluation.slices.caption_kinds import CaptionKind, CaptionWords, words_of
+from pipeline.evaluation.slices.inputs import SplitFacts, split_facts
+from store.json_values import JSON
+from store.store import Store
+
+UNKNOWN = "unknown"
+NUM_BINS = 4
+STATIC = "static"
+"""The family, and its slice, of static objects."""
+
+
+FAMILIES = (
+    "motion",
+    "empty-masks",
+    "full-masks",
+    "camera",
+    "caption",
+    "static",
+    "duration",
+    "caption-length",
+    "category",
+)
+"""What `slice_queries` gives, in order; `category` where the catalogue has categories."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Some queries of both directions."""
+
+    name: str
+    """For files and JSON."""
+    label: str
+    """For people, with the bounds where there are any."""
+    captions: NDArray[np.int64]
+    """Shape (num_captions,): queries of text to video, by their row in `Ranking.to_video`, ascending."""
+    videos: NDArray[np.int64]
+    """Shape (num_videos,): queries of video to text, by their row in `Ranking.to_text`, ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceFamily:
+    """Slices by one property: each query of each direction is in exactly one of them."""
+
+    name: str
+    summary: str
+    """What it goes by, as half a sentence."""
+    slices: tuple[Slice, ...]
+    """Those with a query, in the order of the property, `unknown` last."""
+
+    def __post_init__(self) -> None:
+        for direction in ("captions", "videos"):
+            queries = np.sort(np.concatenate([getattr(one, direction) for one in self.slices]))
+            if not np.array_equal(queries, np.arange(len(queries))):
+                raise ValueError(f"the slices of {self.name!r} are no partition of their {len(queries)} {direction}")
+
+    def to_dict(self) -> dict[str, JSON]:
+        """What it goes by, and the label of each slice by its name, for JSON."""
+        return {"summary": self.summary, "slices": {one.name: one.label for one in self.slices}}
+
+
+@dataclass(frozen=True, slots=True)
+class _Queries:
+    """Which videos the queries are of."""
+
+    truth: NDArray[np.int64]
+    """Shape (num_captions,): see `Features`."""
+    videos: NDArray[np.int64]
+    """Shape (num_queries,): see `TextStandings`."""
+
+    def by_video(self, name: str, summary: str, kinds: Sequence[tuple[str, str]], of: NDArray[np.int64]) -> SliceFamily:
+        """A family of what is known of videos.
+
+        Args:
+            name: Of the family.
+            summary: Of the family.
+            kinds: Name and label of each slice.
+            of: Shape (num_videos,): the kind of each video, or -1 where that is unknown.
+        """
+        return _family(name, summary, kinds, of[self.truth], of[self.videos])
+
+    def by_caption(
+        self, name: str, summary: str, kinds: Sequence[tuple[str, str]], of: NDArray[np.int64]
+    ) -> SliceFamily:
+        """A family of what is known of captions; `of` has shape (num_captions,)."""
+        return _family(name, summary, kinds, of, self.most(of, len(kinds)))
+
+    def most(self, of: NDArray[np.int64], num_kinds: int) -> NDArray[np.int64]:
+        """The kind of most captions of each video that is a query; of equally many, the first, unknown last.
+
+        Args:
+            of: Shape (num_captions,): the kind of each caption, or -1.
+            num_kinds: How many there are.
+
+        >>> _Queries(np.array([0, 0, 2]), np.array([0, 2])).most(np.array([1, 0, -1]), 2)
+        array([ 0, -1])
+        """
+        counts = np.zeros((int(self.truth.max()) + 1, num_kinds + 1), np.int64)
+        np.add.at(counts, (self.truth, of % (num_kinds + 1)), 1)
+        best = counts[self.videos].argmax(axis=1)
+        return np.where(best == num_kinds, -1, best)
+
+
+def slice_queries(
+    store: Store,
+    ranking: Ranking,
+    split: str,
+    *,
+    mask_name: str | None = None,
+    words: CaptionWords | None = None,
+    num_bins: int = NUM_BINS,
+) -> tuple[SliceFamily, ...]:
+    """Sort the queries of a split into slices.
+
+    Args:
+        store: That the features are of.
+        ranking: Of them.
+        split: Which split.
+        mask_name: The mask set by which motion is measured; by default the one that the features name.
+        words: Which words speak of motion; by default those of `caption_words.toml`.
+        num_bins: How many slices of about equally many videos, or captions, a quantity is cut into.
+
+    Returns:
+        The families motion, empty-masks, full-masks, camera, caption, static, duration, caption-length and, where the
+        catalogue has categories, category.
+
+    Raises:
+        ValueError: Fewer than two bins.
+        ShardIncompleteError: Frames or masks are not complete.
+    """
+    if num_bins < 2:
+        raise ValueError(f"num_bins must be at least 2, got {num_bins}")
+    facts = split_facts(store, ranking.features, split, mask_name)
+    queries = _Queries(ranking.features.truth, ranking.to_text.videos)
+    words = words or CaptionWords.read()
+    kinds = np.array([list(CaptionKind).index(words.kind_of(text)) for text in facts.texts], np.int64)
+    families = [
+        _motion(queries, facts, num_bins),
+        _masks_that_are("empty", queries, facts.num_masks, facts.num_empty),
+        _masks_that_are("full", queries, facts.num_masks, facts.num_full),
+        _camera(queries, facts),
+        _captions(queries, kinds, words),
+        _static(queries, facts, kinds, num_bins),
+        _duration(queries, facts, num_bins),
+        _lengths(queries, facts, num_bins),
+    ]
+    if any(category is not None for category in facts.categories):
+        families.append(_categories(queries, facts))
+    return tuple(families)
+
+
+def quantile_cuts(values: NDArray[np.float64], num_bins: int) -> tuple[float, ...]:
+    """Where to cut values into bins of about equally many; fewer bins where values repeat.
+
+    Cuts are values that occur. Bin `k` holds `cuts[k - 1] <= value < cuts[k]`, and none is empty.
+
+    Args:
+        values: Shape (num_values,), none of them NaN.
+        num_bins: At most so many.
+
+    >>> quantile_cuts(np.array([1.0, 2.0, 3.0, 4.0]), 2), quantile_cuts(np.array([5.0, 5.0, 5.0, 9.0]), 4)
+    ((3.0,), (9.0,))
+    """
+    if not len(values):
+        return ()
+    ordered = np.sort(values)
+    places = [len(ordered) * number // num_bins for number in range(1, num_bins)]
+    return tuple(float(cut) for cut in np.unique(ordered[places]) if cut > ordered[0])
+
+
+def _family(
+    name: str,
+    summary: str,
+    kinds: Sequence[tuple[str, str]],
+    of_captions: NDArray[np.int64],
+    of_videos: NDArray[np.int64],
+) -> SliceFamily:
+    """The slices that have a query; the kind -1 is `unknown`."""
+    slices = [
+        Slice(kind, label, np.flatnonzero(of_captions == number), np.flatnonzero(of_videos == number))
+        for number, (kind, label) in [*enumerate(kinds), (-1, (UNKNOWN, UNKNOWN))]
+    ]
+    return SliceFamily(name, summary, tuple(one for one in slices if len(one.captions) or len(one.videos)))
+
+
+def _motion(queries: _Queries, facts: SplitFacts, num_bins: int) -> SliceFamily:
+    """Videos in which no mask shows anything, then the others by how much of the picture masks cover."""
+    coverage = facts.coverage
+    moves = coverage > 0
+    cuts = quantile_cuts(coverage[moves], num_bins)
+    of = np.where(moves, 1 + np.searchsorted(cuts, coverage, side="right"), np.where(np.isnan(coverage), -1, 0))
+    kinds = [("none", "all masks empty"), *_bins(cuts, _percent)]
+    return queries.by_video("motion", f"by the mean coverage of the masks {facts.mask_name!r}", kinds, of)
+
+
+def _masks_that_are(
+    what: str, queries: _Queries, num_masks: NDArray[np.float64], number: NDArray[np.float64]
+) -> SliceFamily:
+    """By how many masks of a clip are empty, or full."""
+    known = ~np.isnan(num_masks) & ~np.isnan(number)
+    of = np.where(known, (number > 0).astype(np.int64) + (known & (number == num_masks)), -1)
+    kinds = [("none", f"no mask {what}"), ("some", f"some masks {what}"), ("all", f"all masks {what}")]
+    return queries.by_video(f"{what}-masks", f"by how many masks of the clip are {what}", kinds, of)
+
+
+def _camera(queries: _Queries, facts: SplitFacts) -> SliceFamily:
+    of = np.where(np.isnan(facts.camera_motion), -1, facts.camera_motion).astype(np.int64)
+    kinds = [("still", "camera stands still"), ("moving", "camera moves")]
+    return queries.by_video("camera", "by whether the camera moves, told from the border of the pictures", kinds, of)
+
+
+def _captions(queries: _Queries, kinds: NDArray[np.int64], words: CaptionWords) -> SliceFamily:
+    """By the kinds of captions, which are numbers of `CaptionKind`."""
+    labels = ("a verb of motion", "a verb of rest", "looks alone", "none of these")
+    named = list(zip(map(str, CaptionKind), labels, strict=True))
+    summary = f"by the words of the caption (caption_words.toml, sha256 {words.digest[:8]})"
+    return queries.by_caption("caption", summary, named, kinds)
+
+
+def _static(queries: _Queries, facts: SplitFacts, kinds: NDArray[np.int64], num_bins: int) -> SliceFamily:
+    """Static objects, by what the caption says and by what moves: both must hold."""
+    known = ~np.isnan(facts.coverage)
+    cuts = quantile_cuts(facts.coverage[known], num_bins)
+    moves_little = facts.coverage < cuts[0] if cuts else facts.coverage == 0
+    little = f"coverage under {_percent(cuts[0])}" if cuts else "all masks empty"
+    speaks_of_rest = np.isin(
+        kinds, [list(CaptionKind).index(kind) for kind in (CaptionKind.STATIC, CaptionKind.ATTRIBUTES)]
+    )
+
+    def kind(videos: NDArray[np.int64], speaks_of_rest: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return np.where(known[videos], np.where(moves_little[videos] & speaks_of_rest, 0, 1), -1)
+
+    of_captions = kind(queries.truth, speaks_of_rest)
+    of_videos = kind(queries.videos, queries.most(np.where(speaks_of_rest, 0, 1), 2) == 0)
+    labels = [(STATIC, f"static, {little}"), ("rest", "all others")]
+    summary = "static objects: the caption has a verb of rest or looks alone, and the masks cover little"
+    return _family(STATIC, summary, labels, of_captions, of_videos)
+
+
+def _duration(queries: _Queries, facts: SplitFacts, num_bins: int) -> SliceFamily:
+    seconds = facts.duration_seconds
+    known = ~np.isnan(seconds)
+    cuts = quantile_cuts(seconds[known], num_bins)
+    of = np.where(known, np.searchsorted(cuts, seconds, side="right"), -1)
+    return queries.by_video("duration", "by the duration of the clip", _bins(cuts, "{:.3g} s".format), of)
+
+
+def _lengths(queries: _Queries, facts: SplitFacts, num_bins: int) -> SliceFamily:
+    lengths = np.array([len(words_of(text)) for text in facts.texts])
+    cuts = quantile_cuts(lengths.astype(np.float64), num_bins)
+    of = np.searchsorted(cuts, lengths, side="right")
+    return queries.by_caption("caption-length", "by how many words the caption has", _word_bins(cuts), of)
+
+
+def _categories(queries: _Queries, facts: SplitFacts) -> SliceFamily:
+    names = sorted({category for category in facts.categories if category is not None})
+    of = np.array([-1 if one is None else names.index(one) for one in facts.categories], np.int64)
+    return queries.by_video("category", "by the category of the catalogue", [(name, name) for name in names], of)
+
+
+def _bins(cuts: Sequence[float], shown: Callable[[float], str]) -> list[tuple[str, str]]:
+    """Name and label of each bin.
+
+    >>> _bins([0.25], "{:.0%}".format)
+    [('bin-1', 'under 25%'), ('bin-2', '25% and more')]
+    """
+    if not cuts:
+        return [("bin-1", "all")]  # of one value
+    texts = [shown(cut) for cut in cuts]
+    between = [f"{low} to under {high}" for low, high in pairwise(texts)]
+    labels = [f"under {texts[0]}", *between, f"{texts[-1]} and more"]
+    return [(f"bin-{number}", label) for number, label in enumerate(labels, 1)]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
+
+
+def _word_bins(cuts: Sequence[float]) -> list[tuple[str, str]]:
+    """Name and label of bins of whole numbers, which take in both ends.
+
+    >>> [label for _, label in _word_bins([6.0, 7.0, 9.0])]
+    ['up to 5 words', '6 words', '7 to 8 words', '9 words and more']
+    """
+    if not cuts:
+        return _bins(cuts, str)
+    ends = [int(cut) for cut in cuts]
+    between = [f"{low} words" if high == low + 1 else f"{low} to {high - 1} words" for low, high in pairwise(ends)]
+    labels = [f"up to {ends[0] - 1} words", *between, f"{ends[-1]} words and more"]
+    return [(f"bin-{number}", label) for number, label in enumerate(labels, 1)]

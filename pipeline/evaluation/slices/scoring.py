@@ -1,0 +1,140 @@
+"""Metrics of slices of the queries: each slice is ranked among all candidates of the split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.metrics import RetrievalMetrics
+from pipeline.evaluation.protocols import Protocol
+from pipeline.evaluation.ranking import Ranking
+from pipeline.evaluation.slices.families import STATIC, SliceFamily
+from store.json_values import JSON
+
+FEW_QUERIES = 10
+"""A slice with fewer queries of a direction is marked: one hit is then more than 10 points of R@1."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceScore:
+    """Metrics of one slice, or of all queries."""
+
+    name: str
+    label: str
+    text_to_video: RetrievalMetrics | None
+    """None where none of its queries is a caption."""
+    video_to_text: RetrievalMetrics | None
+
+    def to_dict(self) -> dict[str, JSON]:
+        """As plain values, for JSON; `few` marks a direction with fewer than `FEW_QUERIES`."""
+        return {
+            "name": self.name,
+            "label": self.label,
+            "text_to_video": _metrics_dict(self.text_to_video),
+            "video_to_text": _metrics_dict(self.video_to_text),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyScores:
+    """Metrics of the slices of one family."""
+
+    name: str
+    summary: str
+    slices: tuple[SliceScore, ...]
+
+    def to_dict(self) -> dict[str, JSON]:
+        """As plain values, for JSON."""
+        return {"name": self.name, "summary": self.summary, "slices": [one.to_dict() for one in self.slices]}
+
+
+@dataclass(frozen=True, slots=True)
+class SliceScores:
+    """Metrics of all families of slices under one protocol."""
+
+    protocol: str
+    all_queries: SliceScore
+    families: tuple[FamilyScores, ...]
+    static_gap: Mapping[str, float]
+    """Direction -> R@1 of static objects less that of all others, in points of percent: below zero, they are found less
+    often. Without a direction in which one of the two has no query."""
+
+    @property
+    def telling(self) -> tuple[FamilyScores, ...]:
+        """The families that cut the queries into more than one slice."""
+        return tuple(family for family in self.families if len(family.slices) > 1)
+
+    def to_dict(self) -> dict[str, JSON]:
+        """As plain values, for JSON."""
+        return {
+            "protocol": self.protocol,
+            "all_queries": self.all_queries.to_dict(),
+            "families": [family.to_dict() for family in self.families],
+            "static_gap_r1": dict(self.static_gap),
+        }
+
+
+def score_slices(ranking: Ranking, families: Sequence[SliceFamily], protocol: Protocol) -> SliceScores:
+    """Score slices.
+
+    Args:
+        ranking: That they are slices of.
+        families: See `slice_queries`.
+        protocol: Says what a rank is. Whether captions are several a video is a matter of the split, not of the slice.
+    """
+    everything = np.arange(len(ranking.to_video)), np.arange(len(ranking.to_text.videos))
+    scored = tuple(
+        FamilyScores(
+            family.name,
+            family.summary,
+            tuple(_score(ranking, protocol, one.name, one.label, one.captions, one.videos) for one in family.slices),
+        )
+        for family in families
+    )
+    return SliceScores(
+        protocol=protocol.name,
+        all_queries=_score(ranking, protocol, "all", "all queries", *everything),
+        families=scored,
+        static_gap=_static_gap(scored),
+    )
+
+
+def is_few(metrics: RetrievalMetrics | None) -> bool:
+    """Whether a number rests on so few queries that it says little."""
+    return metrics is not None and metrics.num_queries < FEW_QUERIES
+
+
+def _score(
+    ranking: Ranking,
+    protocol: Protocol,
+    name: str,
+    label: str,
+    captions: NDArray[np.int64],
+    videos: NDArray[np.int64],
+) -> SliceScore:
+    several = len(ranking.to_video) > len(ranking.to_text.videos)
+    to_text = protocol.among_texts(ranking.to_text)
+    return SliceScore(
+        name,
+        label,
+        text_to_video=protocol.of_videos(ranking.to_video.of(captions), several=several) if len(captions) else None,
+        video_to_text=protocol.of_texts(to_text.of(videos)) if len(videos) else None,
+    )
+
+
+def _static_gap(families: Sequence[FamilyScores]) -> dict[str, float]:
+    """See `SliceScores.static_gap`."""
+    slices = {one.name: one for family in families if family.name == STATIC for one in family.slices}
+    gap = {}
+    for direction in ("text_to_video", "video_to_text"):
+        static, rest = (getattr(slices.get(name), direction, None) for name in (STATIC, "rest"))
+        if static is not None and rest is not None:
+            gap[direction] = static.r1 - rest.r1
+    return gap
+
+
+def _metrics_dict(metrics: RetrievalMetrics | None) -> JSON:
+    return None if metrics is None else {**metrics.to_dict(), "few": is_few(metrics)}

@@ -1,0 +1,216 @@
+"""Ranks that belong to videos, and what is reported of them when each video counts a number of times.
+
+Videos are what a data set was drawn by: the captions of one are no independent queries. So a resample draws videos,
+with replacement, and all queries of a video go with it, each as often as the video was drawn: a bootstrap by clusters
+(docs/evaluation.md). No draw is ever laid out as a list of queries. A draw is a row of weights, one a video, and
+
+- R@k and the mean rank are quotients of weighted sums over videos: one matrix product for a block of draws;
+- the median is found by counting. With the ranks in ascending order, and each weighing what its video does, it is the
+  first rank up to which half of the weight has come. Where that is roughly, a matrix product tells for some dozens of
+  places; only the ranks between two of these are then counted one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.metrics import Ties, ranks_of
+from pipeline.evaluation.protocols import Protocol
+from pipeline.evaluation.ranking import Standings
+
+if TYPE_CHECKING:
+    from pipeline.evaluation.ranking import Ranking
+
+METRICS = ("r1", "r5", "r10", "r50", "median_rank", "mean_rank")
+"""What is resampled: fields of `RetrievalMetrics`."""
+DIRECTIONS = ("text_to_video", "video_to_text")
+
+_CUTOFFS = (1, 5, 10, 50)
+_NUM_CELLS = 64
+_BLOCK_WEIGHTS = 2**21
+"""Of a block of draws: 16 MiB of float64, or one draw where that is more."""
+
+Weights = NDArray[np.float64]
+"""Shape (num_draws, num_videos): how often each draw has each video; whole numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """The queries of one direction, whose they are, and how a protocol counts them."""
+
+    standings: Standings
+    video: NDArray[np.int64]
+    """Shape (num_queries,): the video of each, as an index into the videos that have captions; each has a query."""
+    ties: Ties
+    lower_median: bool = False
+    """See `metrics_of`, as the next."""
+    rounds_half_down: bool = False
+
+
+@dataclass(frozen=True)
+class RanksByVideo:
+    """The ranks of one direction, each with the video whose it is."""
+
+    ranks: NDArray[np.float64]
+    """Shape (num_ranks,), ascending."""
+    video: NDArray[np.int64]
+    """Shape (num_ranks,), in [0, num_videos)."""
+    num_videos: int
+    """Each has a rank."""
+    lower_median: bool = False
+    """See `metrics_of`, as the next."""
+    rounds_half_down: bool = False
+
+    @classmethod
+    def of(cls, queries: Queries) -> RanksByVideo:
+        """Rank queries; of `Ties.EACH`, every rank of a query is its video's."""
+        ranks = ranks_of(queries.standings, queries.ties)
+        each = queries.ties is Ties.EACH
+        video = np.repeat(queries.video, queries.standings.level) if each else queries.video
+        order = np.argsort(ranks, kind="stable")
+        num_videos = int(video.max()) + 1
+        return cls(ranks[order], video[order], num_videos, queries.lower_median, queries.rounds_half_down)
+
+    def beside(self, other: RanksByVideo) -> RanksByVideo:
+        """These and others, whose videos are counted as further ones."""
+        ranks = np.concatenate([self.ranks, other.ranks])
+        video = np.concatenate([self.video, other.video + self.num_videos])
+        order = np.argsort(ranks, kind="stable")
+        num_videos = self.num_videos + other.num_videos
+        return RanksByVideo(ranks[order], video[order], num_videos, self.lower_median, self.rounds_half_down)
+
+    def metrics(self, weights: Weights) -> NDArray[np.float64]:
+        """What is reported of each draw: shape (num_draws, len(METRICS)), R@k in percent.
+
+        With weights of one it is what `metrics_of` says.
+        """
+        sums = weights @ self._sums
+        num_ranks = sums[:, -1]
+        means = sums[:, :-1] / num_ranks[:, None]
+        return np.column_stack([100 * means[:, :-1], self._medians(weights, num_ranks), means[:, -1]])
+
+    def as_they_are(self) -> NDArray[np.float64]:
+        """Metrics where each video counts once: shape (len(METRICS),)."""
+        every: NDArray[np.float64] = self.metrics(np.ones((1, self.num_videos)))[0]
+        return every
+
+    def _medians(self, weights: Weights, num_ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The mean of the middle two ranks of each draw, or the lower of them: shape (num_draws,)."""
+        ends, up_to = self._cells
+        starts = np.concatenate([[0], ends[:-1]])
+        middle = np.column_stack([num_ranks + 1, num_ranks + (1 if self.lower_median else 2)]) // 2  # the first is 1
+        counts = weights @ up_to
+        cell = _places(counts, middle)
+        first, last = starts[cell.min()], ends[cell.max()]
+        if (self.ranks[starts] == self.ranks[ends - 1])[cell].all():
+            place = starts[cell]  # as good as any of its cell
+        else:
+            before = counts[:, [cell.min() - 1]] if first else np.zeros((len(weights), 1))
+            place = first + self._counted(weights, slice(first, last), middle - before)
+        medians: NDArray[np.float64] = self.ranks[place].mean(axis=1)
+        return medians
+
+    def _counted(self, weights: Weights, some: slice, wanted: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Which of some ranks are the ones wanted, by number, in each draw: both of shape (num_draws, 2)."""
+        found = np.empty(wanted.shape, np.int64)
+        size = max(1, _BLOCK_WEIGHTS // (some.stop - some.start))
+        for rows in (slice(start, start + size) for start in range(0, len(weights), size)):
+            counts = np.cumsum(weights[rows][:, self.video[some]], axis=1)
+            found[rows] = _places(counts, wanted[rows])
+        return found
+
+    @cached_property
+    def _sums(self) -> NDArray[np.float64]:
+        """Of each video, how many ranks are within each cutoff, their sum, and their number: shape (num_videos, 6)."""
+        ranks = self.ranks
+        counted = np.where(ranks > 1.5, np.floor(ranks), ranks) if self.rounds_half_down else ranks
+        columns = [counted <= k for k in _CUTOFFS] + [ranks, np.ones_like(ranks)]
+        return np.column_stack([np.bincount(self.video, column, self.num_videos) for column in columns])
+
+    @cached_property
+    def _cells(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The ranks cut into about `_NUM_CELLS` parts, equal ranks together.
+
+        Returns:
+            Where each part ends, shape (num_cells,); and how many ranks each video has up to there, shape
+            (num_videos, num_cells).
+        """
+        _, starts = np.unique(self.ranks, return_index=True)
+        part = starts * _NUM_CELLS // len(self.ranks)
+        edges = np.append(starts[1:][part[1:] > part[:-1]], len(self.ranks))
+        cell = np.repeat(np.arange(len(edges)), np.diff(edges, prepend=0))
+        table = np.bincount(self.video * len(edges) + cell, minlength=self.num_videos * len(edges))
+        return edges, np.cumsum(table.reshape(self.num_videos, -1), axis=1).astype(np.float64)
+
+
+def _places(counts: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Where counts, which grow along each row, come to the numbers wanted of it.
+
+    >>> _places(np.array([[2.0, 2.0, 5.0]]), np.array([[1.0, 3.0]]))
+    array([[0, 2]])
+    """
+    return np.column_stack([np.sum(counts < column[:, None], axis=1) for column in wanted.T])
+
+
+def queries_of(ranking: Ranking, protocol: Protocol) -> Mapping[str, Queries]:
+    """Direction -> its queries, counted as `Protocol.score` does."""
+    to_text = ranking.to_text
+    several = len(ranking.to_video) > len(to_text.videos)
+    return {
+        "text_to_video": Queries(
+            standings=ranking.to_video,
+            video=np.searchsorted(to_text.videos, ranking.features.truth),
+            ties=(several and protocol.ties_of_several) or protocol.ties,
+            lower_median=several and protocol.lower_median,
+            rounds_half_down=protocol.rounds_half_down,
+        ),
+        "video_to_text": Queries(
+            standings=to_text.single if protocol.by_single_captions else to_text.best,
+            video=np.arange(len(to_text.videos)),
+            ties=protocol.ties,
+            rounds_half_down=protocol.rounds_half_down,
+        ),
+    }
+
+
+def draws(num_videos: int, num_draws: int, rng: np.random.Generator) -> Iterator[Weights]:
+    """Videos drawn with replacement, as many as there are, again and again: weights of some draws at a time.
+
+    >>> [weights.sum(axis=1).tolist() for weights in draws(5, 3, np.random.default_rng(0))]
+    [[5.0, 5.0, 5.0]]
+    """
+    for count in block_sizes(num_videos, num_draws):
+        drawn = rng.integers(0, num_videos, (count, num_videos)) + num_videos * np.arange(count)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
+
+
+def block_sizes(num_videos: int, num_draws: int) -> Iterator[int]:
+    """How many draws each block has."""
+    size = max(1, _BLOCK_WEIGHTS // num_videos)
+    for start in range(0, num_draws, size):
+        yield min(size, num_draws - start)
+
+
+def resample(samples: Sequence[RanksByVideo], num_resamples: int, seed: int) -> list[NDArray[np.float64]]:
+    """Metrics of resamples, the same ones of all samples, which are of the same videos.
+
+    Returns:
+        One a sample, of shape (num_resamples, len(METRICS)).
+
+    Raises:
+        ValueError: There are fewer than two videos: nothing would ever vary.
+    """
+    num_videos = samples[0].num_videos
+    if num_videos < 2:
+        raise ValueError(f"what {num_videos} video says cannot be resampled: there must be two at least")
+    blocks = [
+        [sample.metrics(weights) for sample in samples]
+        for weights in draws(num_videos, num_resamples, np.random.default_rng((seed, 0)))
+    ]
+    return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]

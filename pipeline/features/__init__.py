@@ -1,0 +1,1 @@
+"""`fda encode`: clips and captions to cached embeddings."""

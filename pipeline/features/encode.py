@@ -1,0 +1,225 @@
+"""Clips and captions of a store -> a feature set: one feature shard for each clip shard, one vector a caption."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from encoders.weights.loading import LoadedModel
+from pipeline.clips.alpha import AlphaSource
+from pipeline.features.encoders import Encoders
+from pipeline.features.options import EncodeOptions
+from pipeline.features.shards import EncodeReport, EncodeTask, SplitInputs, run_task
+from pipeline.run.events import Listener, RunPlanned, ignore_events
+from pipeline.run.partition import WHOLE, Partition
+from pipeline.run.plan import Plan, Tally, make_plan
+from pipeline.run.software import MODEL_SOFTWARE, software_versions
+from pipeline.workers.executors import Executor, run_synchronously
+from store.clips.shards import clips_identity
+from store.commits import commit_name, file_digest
+from store.completion import committed_of_each, input_digests, require_committed
+from store.errors import NotInStoreError
+from store.features import caption_shards, create_features, features_made_with, remove_features
+from store.json_values import JSON
+from store.places.folder import check_name
+from store.schema import Shard
+from store.stages import FRAMES_STAGE, features_stage, masks_stage
+from store.store import Store
+
+SHARDS_PER_TASK = 8
+"""Of a task that goes to a worker: within a task, shards are read and written beside the encoding."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitEncoded:
+    """What was encoded of one split."""
+
+    split: str
+    tally: Tally
+    """Of all its videos, those encoded before included."""
+    num_captions: int
+    num_captions_truncated: int
+    """Captions encoded by this run that were longer than the model reads."""
+    num_captions_encoded: int
+    """By this run."""
+    num_clips_encoded: int
+    """By this run."""
+    num_frames_encoded: int
+    """By this run, for the features alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPlan:
+    """What is owed of one split, and what it will be made from."""
+
+    inputs: SplitInputs
+    clips: Plan
+    captions: Plan
+
+
+def plan_encode(
+    store: Store, loaded: LoadedModel, options: EncodeOptions, partition: Partition = WHOLE
+) -> tuple[SplitPlan, ...]:
+    """Find out what each split owes, having checked that the model can take its clips. Nothing is written.
+
+    Raises:
+        ShardIncompleteError: Frames or masks are not complete.
+        NotInStoreError: There is no such split or mask set.
+        ValueError: The model takes frames of another size, or the name cannot be one.
+    """
+    check_name("feature set", options.features)
+    return tuple(_plan_split(store, loaded, options, split, partition) for split in options.splits)
+
+
+def encode(
+    store: Store,
+    loaded: LoadedModel,
+    options: EncodeOptions,
+    encoders: Encoders,
+    listener: Listener = ignore_events,
+    *,
+    overwrite: bool = False,
+    partition: Partition = WHOLE,
+    executor: Executor = run_synchronously,
+) -> tuple[SplitEncoded, ...]:
+    """Encode what each split owes; `overwrite` removes the features first, once all is known to be right.
+
+    Of a partition, what is counted is its own shards.
+
+    Args:
+        store: The store.
+        loaded: What is encoded with; only what is known of it is used here.
+        options: What is encoded, and how.
+        encoders: Gives each process that runs a task its encoder.
+        listener: Is told how far it is.
+        overwrite: See above.
+        partition: Which of the shards.
+        executor: Runs the tasks.
+
+    Raises:
+        StoreMismatchError: Features of this name were made from other inputs; the message names both values.
+        ShardIncompleteError: Frames or masks are not complete, or were made anew under the run.
+        NotInStoreError: There is no such split or mask set.
+        ValueError: The model takes frames of another size, or the name cannot be one.
+    """
+    plans = plan_encode(store, loaded, options, partition)
+    if overwrite:
+        for split in options.splits:
+            remove_features(store.folder, options.features, split)
+        plans = plan_encode(store, loaded, options, partition)
+    for plan in plans:
+        dim = loaded.config.embed_dim
+        create_features(
+            store, options.features, plan.inputs.split, dim, plan.inputs.identity, frame_dtype=options.frame_dtype
+        )
+    return tuple(_encode_split(store, plan, options, encoders, listener, executor) for plan in plans)
+
+
+def feature_identity(store: Store, loaded: LoadedModel, options: EncodeOptions, split: str) -> dict[str, JSON]:
+    """What made a feature set: two runs must agree on all but the software to share it."""
+    sensitivity = options.sensitivity_every if options.measures_sensitivity else 0
+    return {
+        **clips_identity(store, split, options.mask_name),
+        "alpha": _drawn_identity(store, options, split) if options.alpha.is_drawn else str(options.alpha),
+        "model": {
+            "name": loaded.config.name,
+            "architecture": loaded.config.architecture,
+            "weights_sha256": loaded.report.sha256,
+            "kind": loaded.report.kind,
+            "chosen_on_test": loaded.metadata.get("chosen_on_test", False),
+            "train_split": loaded.metadata.get("train_split"),
+            "val_split": loaded.metadata.get("val_split"),
+        },
+        "pooling": str(options.pooling),
+        "precision": options.precision,
+        "frame_dtype": options.frame_dtype,
+        "sensitivity_every": sensitivity,
+        "software": dict(software_versions(MODEL_SOFTWARE)),
+    }
+
+
+def made_with(store: Store, name: str, split: str) -> Mapping[str, JSON] | None:
+    """What made the features of a split that are there, or None where there are none."""
+    try:
+        return features_made_with(store, name, split)
+    except NotInStoreError:
+        return None
+
+
+def _drawn_identity(store: Store, options: EncodeOptions, split: str) -> dict[str, JSON]:
+    """What the alpha was drawn from; where masks are shuffled, one clip more or less changes whose each clip gets."""
+    drawn: dict[str, JSON] = {"source": str(options.alpha), "seed": options.seed}
+    if options.alpha is AlphaSource.SHUFFLED:
+        stage = masks_stage(options.mask_name)
+        digests = [file_digest(store.folder, commit_name(shard, stage)) for shard in store.shards(split)]
+        drawn["masks_sha256"] = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+    return drawn
+
+
+def _plan_split(
+    store: Store, loaded: LoadedModel, options: EncodeOptions, split: str, partition: Partition
+) -> SplitPlan:
+    layout, image_size = store.layout(split), loaded.config.image_size
+    if (layout.height, layout.width) != (image_size, image_size):
+        raise ValueError(
+            f"the frames of split {split!r} are {layout.height} x {layout.width} pixels, {loaded.config.name} "
+            f"takes {image_size} x {image_size}: preprocess with --image-size {image_size}, or choose another model"
+        )
+    identity = feature_identity(store, loaded, options, split)
+    name = options.features
+    clips = make_plan(store, partition.take(store.shards(split)), [features_stage(name, "video")])
+    captions = make_plan(store, partition.take(caption_shards(store, split)), [features_stage(name, "text")])
+    stages = FRAMES_STAGE, masks_stage(options.mask_name)
+    owed = _shards(clips)
+    digests = {shard: input_digests(store, shard, stages) for shard in owed}
+    for shard, records in committed_of_each(store, owed, stages):
+        for stage, record in zip(stages, records, strict=True):
+            if record is None:
+                require_committed(store, shard, stage)
+    return SplitPlan(SplitInputs(split, identity, digests), clips, captions)
+
+
+def _encode_split(
+    store: Store,
+    plan: SplitPlan,
+    options: EncodeOptions,
+    encoders: Encoders,
+    listener: Listener,
+    executor: Executor,
+) -> SplitEncoded:
+    inputs, standing = plan.inputs, plan.clips.standing
+    listener(RunPlanned("videos", standing.num_videos + plan.clips.num_videos_owed, standing.num_videos))
+    reports: list[EncodeReport] = []
+    if plan.clips.owed or plan.captions.owed:
+        per_task = None if executor is run_synchronously else SHARDS_PER_TASK
+        tasks = _tasks(store, plan, options, encoders, per_task)
+        reports = list(executor(run_task, tasks, listener))
+    made = Tally.sum(report.tally for report in reports)
+    return SplitEncoded(
+        split=inputs.split,
+        tally=Tally.sum([standing, made]),
+        num_captions=store.layout(inputs.split).num_captions,
+        num_captions_truncated=sum(report.num_captions_truncated for report in reports),
+        num_captions_encoded=sum(owed.shard.num_rows for owed in plan.captions.owed),
+        num_clips_encoded=made.num_videos - len(made.failures),
+        num_frames_encoded=sum(report.num_frames for report in reports),
+    )
+
+
+def _tasks(
+    store: Store, plan: SplitPlan, options: EncodeOptions, encoders: Encoders, per_task: int | None
+) -> Iterator[EncodeTask]:
+    """All that is owed in one task, or in tasks of so many shards."""
+    parts: tuple[Sequence[Shard], Sequence[Shard]] = (_shards(plan.clips), _shards(plan.captions))
+    for number, shards in enumerate(parts):
+        size = per_task or max(1, len(shards))
+        for start in range(0, len(shards), size):
+            some = tuple(shards[start : start + size])
+            clips, captions = (some, ()) if number == 0 else ((), some)
+            yield EncodeTask(store.folder, options, plan.inputs.of(clips), clips, captions, encoders)
+
+
+def _shards(plan: Plan) -> list[Shard]:
+    return [owed.shard for owed in plan.owed]

@@ -1,0 +1,108 @@
+"""Which precision to encode in: measured on frames of the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from encoders.encoding.encoder import Encoder, lowest_cosine
+from encoders.encoding.inputs import only_frames
+from encoders.encoding.memory import EncoderMemory
+from encoders.encoding.precision import computes_bf16
+from encoders.options import Precision
+from pipeline.clips.alpha import AlphaClips
+from pipeline.clips.read_ahead import READ_AHEAD
+from pipeline.features.encode import SplitPlan, feature_identity, made_with
+from pipeline.features.model import ReadyModel
+from pipeline.features.options import EncodeOptions
+from store.clips.reader import ClipReader
+from store.json_values import differences
+from store.store import Store
+
+PROBED_CLIPS, PROBED_FRAMES = 4, 4
+"""Clips that both precisions are tried on, and frames of each: one of them on a CPU, where four frames keep it busy."""
+
+
+PROBED_TEXTS = 8
+
+
+PROBES = 3
+"""Of each precision; the fastest counts, for nothing makes a machine faster than it is."""
+
+
+LEAST_SPEEDUP, LEAST_COSINE = 1.2, 0.999
+"""What `--precision auto` asks of bf16: less speed is noise, and less likeness is not the same model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """bf16 against fp32, on frames of the store."""
+
+    cosine: float
+    """The lowest between features of one frame."""
+    speedup: float
+    num_frames: int
+    """That it was measured on."""
+
+
+def choose_precision(
+    asked: str, store: Store, ready: ReadyModel, options: EncodeOptions, *, overwrite: bool
+) -> Precision:
+    """What `auto` stands for: that of the features that are there and stay, else what the device is made for."""
+    if asked != "auto":
+        return Precision(asked)
+    for split in () if overwrite else options.splits:
+        there = made_with(store, options.features, split)
+        if there is not None:
+            return Precision(str(there["precision"]))
+    return Precision.BF16 if computes_bf16(ready.device) else Precision.FP32
+
+
+def measure(
+    store: Store, ready: ReadyModel, encoder: Encoder, plans: Sequence[SplitPlan], options: EncodeOptions
+) -> Measured | None:
+    """Compare an encoder with float32 on the first clip that is owed; None where none is."""
+    first = next(((plan, owed.shard) for plan in plans for owed in plan.clips.owed), None)
+    if first is None:
+        return None
+    plan, shard = first
+    reader = ClipReader(store, plan.inputs.split, options.mask_name, shards=[shard])
+    if not reader.video_ids:
+        return None
+    num_clips = 1 if ready.device.type == "cpu" else PROBED_CLIPS
+    clips = AlphaClips(reader, options.alpha, options.seed).read(sorted(reader.video_ids)[:num_clips])
+    frames, masks = only_frames(clips.frames, clips.masks, clips.is_frame)
+    some = frames[None, : num_clips * PROBED_FRAMES], masks[None, : num_clips * PROBED_FRAMES]
+    texts = store.catalog.split_captions(plan.inputs.split)["text"].slice(0, PROBED_TEXTS).to_pylist()
+    exact = Encoder(ready.loaded.model, batch_frames=encoder.batch_frames)
+    cosine = lowest_cosine(exact, encoder, *some, texts)  # which warms up both, too
+    seconds: dict[Encoder, list[float]] = {exact: [], encoder: []}
+    for one in [exact, encoder] * PROBES:
+        began = time.perf_counter()
+        one.encode_clips(*some)
+        seconds[one].append(time.perf_counter() - began)
+    return Measured(cosine, min(seconds[exact]) / min(seconds[encoder]), some[0].shape[1])
+
+
+def memory_of(store: Store, ready: ReadyModel, encoder: Encoder, options: EncodeOptions) -> EncoderMemory:
+    """What encoding takes at most."""
+    return EncoderMemory(
+        config=ready.loaded.config,
+        precision=encoder.precision,
+        batch_frames=encoder.batch_frames,
+        num_weights=sum(tensor.numel() for tensor in ready.loaded.model.named_tensors().values()),
+        clip_frames=max(store.layout(split).num_frames for split in options.splits),
+        shard_size=store.manifest.shard_size,
+        num_shards_held=READ_AHEAD + 3,
+    )
+
+
+def refusal(store: Store, ready: ReadyModel, options: EncodeOptions, split: str) -> str | None:
+    """How features of this name that are there were made otherwise, or None."""
+    there = made_with(store, options.features, split)
+    if there is None:
+        return None
+    wanted = feature_identity(store, ready.loaded, options, split)
+    found, made = ({key: value for key, value in table.items() if key != "software"} for table in (there, wanted))
+    return differences(found, made) or None

@@ -1,0 +1,1 @@
+"""`fda preprocess`: videos to stored frames and masks."""

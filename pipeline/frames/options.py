@@ -1,0 +1,89 @@
+"""What decides the frames and masks of a store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipeline.masks import Difference, MaskOptions
+from pipeline.video.clips import DecodeOptions, Resize
+from pipeline.video.sampling import UNIFORM, Sampling
+from store.arrays.codecs import CodecName
+from store.arrays.jpeg import MAX_SIDE
+from store.json_values import JSON
+from store.places.folder import check_name
+
+TRAIN_SPLIT = "train"
+
+
+_LIMITS = DecodeOptions(num_frames=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessOptions:
+    """Everything that decides the bytes of frames and masks, and the limits within which a video is decoded."""
+
+    train_frames: int = 6
+    """Frames of a clip in the split `train` (FDA-CLIP: 6)."""
+    eval_frames: int = 12
+    """Frames of a clip in every other split (FDA-CLIP: 12)."""
+    sampling: Sampling = UNIFORM
+    image_size: int = 224
+    """Side of the stored frames, pixels: the short side is resized to it, the centre is cut out."""
+    resize: Resize = Resize.SWSCALE
+    neighbours: bool = False
+    """Whether to keep, of each frame, the next one of the video in grey: for masks of true neighbours."""
+    frame_codec: CodecName = "raw"
+    """How frames are stored, see `store.arrays.codecs`."""
+    shard_size: int = 16
+    """Videos a shard."""
+    timeout_seconds: float = 120.0
+    """A video that decodes for longer is given up."""
+    max_pixels: int = _LIMITS.max_pixels
+    """Of a picture, width times height; a video above any of these limits is refused."""
+    max_packets: int = _LIMITS.max_packets
+    max_streams: int = _LIMITS.max_streams
+    mask_name: str = "default"
+    masks: MaskOptions = field(default_factory=MaskOptions)
+
+    def __post_init__(self) -> None:
+        if self.shard_size < 1:
+            raise ValueError(f"shard_size must be at least 1, got {self.shard_size}")
+        check_name("mask set", self.mask_name)
+        for split in (TRAIN_SPLIT, "test"):
+            self.decode_options(split)  # which checks what is in it
+        if self.masks.difference == Difference.CONSECUTIVE and not self.neighbours:
+            raise ValueError(
+                "difference 'consecutive' compares each frame with the next one of its video: give --neighbours as "
+                "well, so that it is kept, or use difference 'sampled'"
+            )
+        num_frames = max(self.train_frames, self.eval_frames)
+        if self.frame_codec == "jpeg" and num_frames * self.image_size > MAX_SIDE:
+            raise ValueError(
+                f"frame_codec 'jpeg' takes clips of up to {MAX_SIDE} pixels, frames times their side, got "
+                f"{num_frames} x {self.image_size}: use fewer or smaller frames, or another frame_codec"
+            )
+
+    def decode_options(self, split: str) -> DecodeOptions:
+        """How the videos of a split are decoded."""
+        return DecodeOptions(
+            num_frames=self.train_frames if split == TRAIN_SPLIT else self.eval_frames,
+            image_size=self.image_size,
+            sampling=self.sampling,
+            resize=self.resize,
+            neighbours=self.neighbours,
+            timeout_seconds=self.timeout_seconds,
+            max_pixels=self.max_pixels,
+            max_packets=self.max_packets,
+            max_streams=self.max_streams,
+        )
+
+    def frame_identity(self) -> dict[str, JSON]:
+        """What two runs must agree on to share one store's frames."""
+        return {
+            "sampling": self.sampling.to_dict(),
+            "train_frames": self.train_frames,
+            "eval_frames": self.eval_frames,
+            "image_size": self.image_size,
+            "geometry": "short side as displayed to image_size, centre crop",
+            "resize": str(self.resize),
+        }

@@ -1,0 +1,233 @@
+"""Videos -> frames and masks: plan the shards that are owed, make each in one task, say how every video ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from pipeline.datasets.published import published_of
+from pipeline.datasets.records import Dataset, VideoRecord
+from pipeline.datasets.report import expected_videos
+from pipeline.frames.options import PreprocessOptions
+from pipeline.frames.task import PreprocessTask, preprocess_shard
+from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
+from pipeline.run.events import Listener, RunPlanned, ignore_events
+from pipeline.run.partition import WHOLE, Partition
+from pipeline.run.plan import OwedShard, Plan, Tally, make_plan
+from pipeline.run.software import FRAME_SOFTWARE, software_versions
+from pipeline.run.sources import SourceCheck, changed_rows, file_bytes
+from pipeline.upkeep.finalise import close_frames
+from pipeline.workers.executors import Executor, run_synchronously
+from store.catalog import Catalog
+from store.clips.shards import create_clip_arrays, create_mask_arrays
+from store.commits import CommitRecord
+from store.completion import committed_of_each
+from store.growth import Growth, create_store
+from store.json_values import JSON
+from store.places.folder import StoreFolder
+from store.schema import Caption, Shard, SplitLayout, Video
+from store.stages import FRAMES_STAGE, masks_stage
+from store.store import Manifest, Store
+
+SORTED_UP_TO = 50_000
+"""Videos: a plan of more is taken in its own order, for each would have to be looked up on the disk first."""
+NUM_LOOKING = 16
+"""Videos that are looked at at a time, to find those that have changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessResult:
+    """How a run of `preprocess` ended."""
+
+    plan: Plan
+    tally: Tally
+    """Of all videos of the plan: those of this run and of earlier ones."""
+    num_frames: int
+    """Frames stored by this run."""
+    num_source_bytes: int
+    """Bytes of the videos that this run read."""
+
+
+def open_store(
+    dataset: Dataset, folder: StoreFolder, options: PreprocessOptions, *, update_captions: bool = False
+) -> tuple[Store, Growth]:
+    """Make the store of a data set, or open it where the same options made it, and add the videos that are new.
+
+    Raises:
+        StoreMismatchError: Other options made it, or videos of it are gone; the message names both values.
+    """
+    catalog = _catalog(dataset)
+    splits = {split: _layout(catalog, split, options) for split in catalog.splits}
+    manifest = Manifest(
+        dataset={
+            "name": dataset.name,
+            "digest": catalog.digest(),
+            "protocol_split": dataset.protocol_split,
+            "caption_unit": str(dataset.caption_unit),
+            "num_videos_expected": dict(expected_videos(dataset, published_of(dataset.name, dataset.protocol_split))),
+        },
+        shard_size=options.shard_size,
+        splits=splits,
+        options=options.frame_identity(),
+        software=software_versions(FRAME_SOFTWARE),
+        frame_codec=options.frame_codec,
+        neighbours=options.neighbours,
+    )
+    store, growth = create_store(folder, manifest, catalog, update_captions=update_captions)
+    made_by: dict[str, JSON] = {"software": dict(store.manifest.software)}
+    create_clip_arrays(store, {**made_by, "options": options.frame_identity()})
+    create_mask_arrays(store, options.mask_name, {**made_by, "options": options.masks.identity()})
+    return store, growth
+
+
+def plan_preprocess(
+    store: Store,
+    options: PreprocessOptions,
+    *,
+    retry_failed: bool = False,
+    changed: Mapping[Shard, frozenset[int]] | None = None,
+    partition: Partition = WHOLE,
+) -> Plan:
+    """Which shards of a partition are owed; on request, also those in which a video failed or has changed."""
+    shards = partition.take(all_shards(store))
+    stages = [FRAMES_STAGE, masks_stage(options.mask_name)]
+    return make_plan(store, shards, stages, retry_failed=retry_failed, changed=changed)
+
+
+def all_shards(store: Store) -> list[Shard]:
+    """The shards of all splits."""
+    return [shard for split in store.manifest.splits for shard in store.shards(split)]
+
+
+def owed_videos(store: Store, plan: Plan, videos_root: Path) -> Iterator[Path]:
+    """The files that a run of the plan reads."""
+    for owed in plan.owed:
+        yield from (videos_root / video.path for video in store.catalog.shard_videos(owed.shard))
+
+
+def preprocess(
+    store: Store,
+    videos_root: Path,
+    plan: Plan,
+    options: PreprocessOptions,
+    executor: Executor = run_synchronously,
+    listener: Listener = ignore_events,
+    decoder: Decoder = DEFAULT_DECODER,
+    check: SourceCheck = SourceCheck.SIZE,
+) -> PreprocessResult:
+    """Run a plan, and count how every video of the store ended. Nothing that it started outlives it."""
+    listener(RunPlanned("videos", plan.standing.num_videos + plan.num_videos_owed, plan.standing.num_videos))
+    shards = _largest_first(store, videos_root, plan)
+    tasks = _tasks(store, videos_root, shards, options, decoder, check)
+    tallies: dict[Shard, Tally] = {}
+    num_frames = num_source_bytes = 0
+    try:
+        with closing(executor(preprocess_shard, tasks, listener)) as reports:
+            for report in reports:
+                tallies[report.shard] = report.tally
+                num_frames += report.num_frames
+                num_source_bytes += report.num_source_bytes
+    finally:
+        decoder.close()
+    tally = Tally.sum([plan.standing, *(tallies[owed.shard] for owed in plan.owed)])
+    if plan.num_shards == len(all_shards(store)):
+        close_frames(store, tally)
+    return PreprocessResult(plan, tally, num_frames, num_source_bytes)
+
+
+def find_changed(
+    store: Store, shards: Sequence[Shard], videos_root: Path, check: SourceCheck
+) -> dict[Shard, frozenset[int]]:
+    """Shard -> rows whose videos are other files now than when they were decoded, of the shards that stand.
+
+    Many files are looked at at a time: to ask a network file system for one takes a millisecond.
+    """
+    if check is SourceCheck.OFF:
+        return {}
+
+    def look(shard: Shard, record: CommitRecord) -> tuple[Shard, frozenset[int]]:
+        videos = store.catalog.shard_videos(shard)
+        paths = [(outcome, videos_root / video.path) for outcome, video in zip(record.outcomes, videos, strict=True)]
+        return shard, changed_rows(paths, check)
+
+    found: list[tuple[Shard, frozenset[int]]] = []
+    with ThreadPoolExecutor(NUM_LOOKING, thread_name_prefix="fda-look") as pool:
+        standing = ((shard, record) for shard, (record,) in committed_of_each(store, shards, [FRAMES_STAGE]) if record)
+        while batch := list(islice(standing, 64)):
+            found += pool.map(lambda one: look(*one), batch)
+    return {shard: rows for shard, rows in found if rows}
+
+
+def _largest_first(store: Store, videos_root: Path, plan: Plan) -> list[OwedShard]:
+    """The shards that are owed, those with most bytes of video first, unless there are too many to look.
+
+    What takes long then begins early. In the order of the source, the last shard may hold a film, at which one worker
+    works while the others have run out of shards. A shard is made the same wherever it stands.
+    """
+    if plan.num_videos_owed > SORTED_UP_TO:
+        return list(plan.owed)
+
+    def num_bytes(owed: OwedShard) -> int:
+        return sum(file_bytes(videos_root / video.path) for video in store.catalog.shard_videos(owed.shard))
+
+    return sorted(plan.owed, key=num_bytes, reverse=True)
+
+
+def _tasks(
+    store: Store,
+    videos_root: Path,
+    shards: Iterable[OwedShard],
+    options: PreprocessOptions,
+    decoder: Decoder,
+    check: SourceCheck,
+) -> Iterator[PreprocessTask]:
+    for owed in shards:
+        videos = store.catalog.shard_videos(owed.shard)
+        yield PreprocessTask(
+            folder=store.folder,
+            videos_root=videos_root,
+            shard=owed.shard,
+            videos=videos,
+            stages=owed.stages,
+            kept_rows=owed.kept_rows,
+            check=check,
+            options=options,
+            decoder=decoder,
+        )
+
+
+def _catalog(dataset: Dataset) -> Catalog:
+    """Give each video its row: splits in the order in which they first appear, videos in the order of the source."""
+    splits: dict[str, list[VideoRecord]] = {}
+    for record in dataset.videos:
+        splits.setdefault(record.split, []).append(record)
+    videos = (
+        Video(one.video_id, split, row, one.path, one.window.start_seconds, one.window.end_seconds, one.category)
+        for split, records in splits.items()
+        for row, one in enumerate(records)
+    )
+    captions = (caption for split, records in splits.items() for caption in _captions(split, records))
+    return Catalog.of(videos, captions)
+
+
+def _captions(split: str, records: Sequence[VideoRecord]) -> Iterator[Caption]:
+    row = 0
+    for record in records:
+        for number, text in enumerate(record.captions):
+            yield Caption(f"{record.video_id}#{number}", record.video_id, split, row, text)
+            row += 1
+
+
+def _layout(catalog: Catalog, split: str, options: PreprocessOptions) -> SplitLayout:
+    decode = options.decode_options(split)
+    return SplitLayout(
+        num_videos=catalog.split_videos(split).num_rows,
+        num_captions=catalog.split_captions(split).num_rows,
+        num_frames=decode.num_frames,
+        height=decode.image_size,
+        width=decode.image_size,
+    )

@@ -1,0 +1,179 @@
+"""The frames of one shard: every video decoded, its slot filled or left empty, and the shard committed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.isolation.decoder import Decoder, DecodeRequest
+from pipeline.run.events import ItemsDone, Tell
+from pipeline.run.sources import SourceCheck, changed_rows, file_bytes, file_sha256
+from pipeline.video.clips import DecodedClip, DecodeOptions, VideoError, Window
+from store.clips.shards import ShardFrames, read_kept, write_frames
+from store.commits import VideoOutcome
+from store.schema import Shard, Video, VideoStatus
+from store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class MadeFrames:
+    """What became of a shard's videos."""
+
+    clips: ShardFrames
+    """As they are read from the store: with a lossy codec, not quite what was decoded."""
+    outcomes: tuple[VideoOutcome, ...]
+    """One a video, in row order."""
+    num_frames: int = 0
+    """Of the clips that were decoded now."""
+    num_source_bytes: int = 0
+    """Of the videos that were decoded now."""
+
+
+def make_frames(
+    store: Store,
+    shard: Shard,
+    videos: Sequence[Video],
+    root: Path,
+    options: DecodeOptions,
+    *,
+    kept_rows: Collection[int],
+    set_aside: Mapping[int, str],
+    check: SourceCheck,
+    decoder: Decoder,
+    tell: Tell,
+) -> MadeFrames:
+    """Decode and commit a shard.
+
+    Args:
+        store: Where it goes.
+        shard: Which rows.
+        videos: One a row.
+        root: The folder that the paths of the videos are relative to.
+        options: How clips are drawn.
+        kept_rows: Rows that were made before and are kept, unless they turn out to be damaged or of other videos.
+        set_aside: Rows that are not decoded, and why.
+        check: How to tell that a row is of another video.
+        decoder: Decodes them, one after the other.
+        tell: Is told of each video when it has ended.
+    """
+    found = _kept(store, shard, videos, root, kept_rows, check)
+    clips, outcomes = found or (_empty_frames(store, shard), {})
+    kept = tuple(outcomes)
+    owed = [video for video in videos if video.row not in outcomes]
+    if found is not None:
+        filled = {row for row, outcome in outcomes.items() if outcome.filled}
+        _empty_slots(clips, [video.row - shard.start for video in videos if video.row not in filled])
+    for video in owed:
+        if video.row in set_aside:
+            error = VideoError(VideoStatus.UNSUPPORTED, set_aside[video.row])
+            outcomes[video.row] = _outcome(video, error, root / video.path)
+            tell(_items(error, 0))
+    owed = [video for video in owed if video.row not in set_aside]
+    requests = [video_request(video, root, options) for video in owed]
+    made = ItemsDone()
+    with closing(decoder.decode(requests)) as decoded:
+        for video, request, clip in zip(owed, requests, decoded, strict=True):
+            _fill(clips, video.row - shard.start, clip)
+            outcomes[video.row] = _outcome(video, clip, request.path)
+            items = _items(clip, file_bytes(request.path))
+            made += items
+            tell(items)
+    written = write_frames(
+        store,
+        shard,
+        clips,
+        [outcomes[video.row] for video in videos],
+        kept_rows=[row for row in kept if outcomes[row].filled],
+    )
+    return MadeFrames(written.clips, written.record.outcomes, made.num_frames, made.num_source_bytes)
+
+
+def _kept(
+    store: Store,
+    shard: Shard,
+    videos: Sequence[Video],
+    root: Path,
+    rows: Collection[int],
+    check: SourceCheck,
+) -> tuple[ShardFrames, dict[int, VideoOutcome]] | None:
+    """What stands of a shard, and how its videos ended, but for those that are other files now."""
+    found = read_kept(store, shard, rows) if rows else None
+    if found is None:
+        return None
+    clips, outcomes = found
+    paths = {video.row: root / video.path for video in videos}
+    changed = changed_rows([(outcome, paths[row]) for row, outcome in outcomes.items()], check)
+    return clips, {row: outcome for row, outcome in outcomes.items() if row not in changed}
+
+
+def video_request(video: Video, root: Path, options: DecodeOptions) -> DecodeRequest:
+    """What is asked of the decoder."""
+    return DecodeRequest(root / video.path, options, Window(video.start_seconds, video.end_seconds))
+
+
+def _empty_frames(store: Store, shard: Shard) -> ShardFrames:
+    """A shard in which no slot is filled."""
+    layout = store.layout(shard.split)
+    shape = (shard.num_rows, layout.num_frames)
+    picture = (layout.height, layout.width)
+    return ShardFrames(
+        frames=np.zeros((*shape, *picture, 3), dtype=np.uint8),
+        pts_seconds=np.full(shape, np.nan),
+        frame_index=np.full(shape, -1, dtype=np.int64),
+        next_grey=np.zeros((*shape, *picture), dtype=np.uint8) if store.manifest.neighbours else None,
+    )
+
+
+def _empty_slots(clips: ShardFrames, slots: Sequence[int]) -> None:
+    """Put the fill values where a video is to be made: a slot may hold what is not kept."""
+    clips.frames[slots] = 0
+    clips.pts_seconds[slots] = np.nan
+    clips.frame_index[slots] = -1
+    if clips.next_grey is not None:
+        clips.next_grey[slots] = 0
+
+
+def _fill(clips: ShardFrames, slot: int, clip: DecodedClip | VideoError) -> None:
+    """Put a clip in its slot; without a clip, the slot keeps the fill values."""
+    if isinstance(clip, VideoError):
+        return
+    clips.frames[slot] = clip.sample.frames
+    clips.pts_seconds[slot] = clip.sample.pts_seconds
+    clips.frame_index[slot] = clip.sample.frame_index
+    if clips.next_grey is not None:
+        assert clip.sample.next_grey is not None
+        clips.next_grey[slot] = clip.sample.next_grey
+
+
+def _items(clip: DecodedClip | VideoError, num_bytes: int) -> ItemsDone:
+    if isinstance(clip, VideoError):
+        return ItemsDone(1, num_failed=1, num_source_bytes=num_bytes)
+    return ItemsDone(1, num_frames=int((clip.sample.frame_index >= 0).sum()), num_source_bytes=num_bytes)
+
+
+def _outcome(video: Video, clip: DecodedClip | VideoError, path: Path) -> VideoOutcome:
+    if isinstance(clip, VideoError):
+        return VideoOutcome(
+            video.video_id,
+            video.row,
+            clip.status,
+            filled=False,
+            reason=clip.reason,
+            source_bytes=file_bytes(path) or None,
+        )
+    return VideoOutcome(
+        video_id=video.video_id,
+        row=video.row,
+        status=VideoStatus.TRUNCATED if clip.truncated else VideoStatus.OK,
+        filled=True,
+        reason="the file is cut off after the last frame that was needed" if clip.truncated else None,
+        duration_seconds=clip.source.duration_seconds,
+        fps=clip.source.fps,
+        codec=clip.source.codec,
+        source_bytes=file_bytes(path),
+        source_sha256=file_sha256(path),
+    )

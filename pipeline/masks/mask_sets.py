@@ -1,0 +1,193 @@
+"""Stored frames -> a mask set, without decoding: plan the shards that are owed, make each in one task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+
+import cv2
+
+from pipeline.masks import Difference, MaskOptions
+from pipeline.masks.shard import make_masks
+from pipeline.run.events import ItemsDone, Listener, RunPlanned, Tell, ignore_events
+from pipeline.run.partition import WHOLE, Partition
+from pipeline.run.plan import Plan, make_plan
+from pipeline.run.software import FRAME_SOFTWARE, software_versions
+from pipeline.workers.executors import Executor, run_synchronously
+from store.clips.mask_sets import mask_set_names, remove_mask_set
+from store.clips.shards import create_mask_arrays, read_frames
+from store.commits import VideoOutcome
+from store.completion import committed_of_each, outcomes_of, require_committed
+from store.errors import NotInStoreError
+from store.json_values import JSON
+from store.places.folder import StoreFolder
+from store.schema import Shard
+from store.stages import FRAMES_STAGE, masks_stage
+from store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class MaskTask:
+    """One shard to make: a worker reads its frames straight from the store."""
+
+    folder: StoreFolder
+    """The store."""
+    shard: Shard
+    name: str
+    """Of the mask set."""
+    options: MaskOptions
+
+    def __str__(self) -> str:
+        return f"masks {self.name!r} of shard {self.shard.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitMasks:
+    """What the masks of one split say, over all videos that have any, before the rules for empty and full masks."""
+
+    split: str
+    num_videos: int
+    num_videos_masked: int
+    mean_coverage: float | None
+    """Mean of the videos' mean coverage, 0..1. This and all below: None where no video has masks."""
+    mean_components: float | None
+    empty_share: float | None
+    """Of all masks, those in which nothing moves, 0..1."""
+    full_share: float | None
+    camera_motion_share: float | None
+    """Of the videos for which it can be told, those whose camera moved, 0..1."""
+    num_unregistered_pairs: int | None
+    """Pairs of pictures whose camera motion could not be found; None without compensation."""
+
+    def to_dict(self) -> dict[str, JSON]:
+        """The fields as JSON."""
+        return asdict(self)
+
+
+def create_mask_set(store: Store, name: str, options: MaskOptions, *, overwrite: bool = False) -> None:
+    """Make the arrays of a mask set, having checked that the store can give it.
+
+    Args:
+        store: Its frames are complete.
+        name: Of the mask set.
+        options: What makes a mask.
+        overwrite: Whether to remove a mask set of this name first.
+
+    Raises:
+        ShardIncompleteError: Some shard has no frames, or has lost them.
+        NotInStoreError: `difference="consecutive"`, and the store keeps no neighbours.
+        StoreMismatchError: A mask set of this name was made with other options; the message names both values.
+    """
+    check_neighbours(store, options)
+    for shard, (record,) in committed_of_each(store, _shards(store), [FRAMES_STAGE], num_with_outcomes=0):
+        if record is None:
+            require_committed(store, shard, FRAMES_STAGE)
+    if overwrite:
+        remove_mask_set(store, name)
+    made_by: dict[str, JSON] = {"software": dict(software_versions(FRAME_SOFTWARE))}
+    create_mask_arrays(store, name, {**made_by, "options": options.identity()})
+
+
+def check_neighbours(store: Store, options: MaskOptions) -> None:
+    """Refuse options that need the neighbours of frames where the store keeps none.
+
+    Raises:
+        NotInStoreError: It is so.
+    """
+    if options.difference == Difference.CONSECUTIVE and not store.manifest.neighbours:
+        raise NotInStoreError(
+            f"difference 'consecutive' compares each frame with the next one of its video, and {store.place} "
+            "keeps none: make a store with `fda preprocess --neighbours`, or use difference 'sampled'"
+        )
+
+
+def plan_masks(store: Store, name: str, partition: Partition = WHOLE) -> Plan:
+    """Which shards still owe their part of a mask set."""
+    return make_plan(store, partition.take(_shards(store)), [masks_stage(name)])
+
+
+def make_mask_set(
+    store: Store,
+    name: str,
+    options: MaskOptions,
+    plan: Plan,
+    executor: Executor = run_synchronously,
+    listener: Listener = ignore_events,
+) -> None:
+    """Run a plan."""
+    listener(RunPlanned("videos", plan.standing.num_videos + plan.num_videos_owed, plan.standing.num_videos))
+    tasks = (MaskTask(store.folder, owed.shard, name, options) for owed in plan.owed)
+    with closing(executor(mask_shard, tasks, listener)) as reports:
+        for _ in reports:
+            pass
+
+
+def mask_shard(task: MaskTask, tell: Tell) -> Shard:
+    """Make one shard's masks. The only writer of their file; running it twice writes the same bytes."""
+    cv2.setNumThreads(1)
+    store, shard = Store.open(task.folder), task.shard
+    require_committed(store, shard, FRAMES_STAGE)
+    clips = read_frames(store, shard)  # before the outcomes: if these are of newer frames, the masks are known as old
+    made = make_masks(store, shard, task.name, task.options, clips, outcomes_of(store, shard))
+    tell(ItemsDone(shard.num_rows, sum(not outcome.filled for outcome in made.outcomes)))
+    return shard
+
+
+def summarise_masks(store: Store, name: str, partition: Partition = WHOLE) -> tuple[SplitMasks, ...]:
+    """What the commit records of a complete partition of a mask set say, split by split.
+
+    Raises:
+        NotInStoreError: There is no such mask set.
+        ShardIncompleteError: It is not complete.
+    """
+    if name not in mask_set_names(store):
+        there = ", ".join(map(repr, mask_set_names(store))) or "none"
+        raise NotInStoreError(f"no masks {name!r} in {store.place}: there are {there}")
+    shards = partition.take(_shards(store))
+    return tuple(
+        _summarise(store, name, split, [shard for shard in shards if shard.split == split])
+        for split in store.manifest.splits
+    )
+
+
+def _summarise(store: Store, name: str, split: str, shards: Sequence[Shard]) -> SplitMasks:
+    num_masked = num_masks = num_empty = num_full = num_telling = num_moving = num_unregistered = 0
+    coverage = components = 0.0
+    is_compensated = False
+    for outcome in _masked(store, name, shards):
+        num_masked += 1
+        num_masks += outcome.num_masks or 0
+        coverage += outcome.mask_coverage or 0.0
+        components += outcome.mask_components or 0.0
+        num_empty += outcome.num_empty_masks or 0
+        num_full += outcome.num_full_masks or 0
+        num_telling += outcome.camera_motion is not None
+        num_moving += outcome.camera_motion is True
+        is_compensated |= outcome.num_unregistered_pairs is not None
+        num_unregistered += outcome.num_unregistered_pairs or 0
+
+    def share(number: float, total: int) -> float | None:
+        return number / total if total else None
+
+    return SplitMasks(
+        split=split,
+        num_videos=sum(shard.num_rows for shard in shards),
+        num_videos_masked=num_masked,
+        mean_coverage=share(coverage, num_masked),
+        mean_components=share(components, num_masked),
+        empty_share=share(num_empty, num_masks),
+        full_share=share(num_full, num_masks),
+        camera_motion_share=share(num_moving, num_telling),
+        num_unregistered_pairs=num_unregistered if is_compensated else None,
+    )
+
+
+def _masked(store: Store, name: str, shards: Sequence[Shard]) -> Iterator[VideoOutcome]:
+    """The videos of shards that have masks; one shard's records are in memory at a time."""
+    for shard in shards:
+        yield from (outcome for outcome in outcomes_of(store, shard, masks_stage(name)) if outcome.filled)
+
+
+def _shards(store: Store) -> list[Shard]:
+    return [shard for split in store.manifest.splits for shard in store.shards(split)]

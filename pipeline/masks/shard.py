@@ -1,0 +1,68 @@
+"""The masks of one shard, computed from its stored frames and committed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.masks import ClipMasks, MaskOptions, clip_masks
+from store.clips.shards import ShardFrames, slot_checksum, write_masks
+from store.commits import CommitRecord, VideoOutcome
+from store.schema import Shard
+from store.store import Store
+
+
+def make_masks(
+    store: Store,
+    shard: Shard,
+    name: str,
+    options: MaskOptions,
+    clips: ShardFrames,
+    outcomes: Sequence[VideoOutcome],
+) -> CommitRecord:
+    """Compute and commit one mask set's part of a shard.
+
+    Args:
+        store: Where it goes.
+        shard: Which rows; their frames are committed.
+        name: Of the mask set.
+        options: What makes a mask.
+        clips: The frames as they were read from the store, or written to it. Where a clip has fewer frames than slots,
+            the masks of the others stay empty.
+        outcomes: How each video fared when its frames were made, in row order.
+    """
+    masks = np.zeros(clips.frames.shape[:-1], dtype=np.bool_)
+    mask_outcomes = []
+    for slot, outcome in enumerate(outcomes):
+        made = _fill(masks[slot], clips, slot, options) if outcome.filled else None
+        mask_outcomes.append(_outcome(outcome, made, masks[slot]))
+    return write_masks(store, shard, name, masks, mask_outcomes, clips.inputs)
+
+
+def _fill(masks: NDArray[np.bool_], clips: ShardFrames, slot: int, options: MaskOptions) -> ClipMasks:
+    """Make the masks of one clip, in place; its frames come first, then the slots for which it has none."""
+    num_frames = int((clips.frame_index[slot] >= 0).sum())
+    next_grey = None if clips.next_grey is None else clips.next_grey[slot, :num_frames]
+    return clip_masks(clips.frames[slot, :num_frames], options, next_grey, out=masks[:num_frames])
+
+
+def _outcome(outcome: VideoOutcome, made: ClipMasks | None, masks: NDArray[np.bool_]) -> VideoOutcome:
+    if made is None:
+        return VideoOutcome(outcome.video_id, outcome.row, outcome.status, filled=False)
+    summary = made.summary
+    return VideoOutcome(
+        video_id=outcome.video_id,
+        row=outcome.row,
+        status=outcome.status,
+        filled=True,
+        checksum=slot_checksum(masks),
+        num_masks=summary.num_masks,
+        mask_coverage=summary.coverage,
+        mask_components=summary.components,
+        num_empty_masks=summary.num_empty,
+        num_full_masks=summary.num_full,
+        camera_motion=summary.camera_motion,
+        num_unregistered_pairs=summary.num_unregistered,
+    )

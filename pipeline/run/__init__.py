@@ -1,0 +1,1 @@
+"""What all runs share: plan, partition, claim, events, records, memory."""

@@ -1,0 +1,1 @@
+"""`fda finetune`: presets, batches, the training loop, checkpoints."""

@@ -1,0 +1,69 @@
+"""Clips changed at random while training. Frames and masks go through the same geometry, but for the masks' jitter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.training.batches import BatchOptions
+from store.clips.reader import ClipBatch
+
+
+def augment(clips: ClipBatch, options: BatchOptions, rngs: Sequence[np.random.Generator], block_size: int) -> None:
+    """Change clips in place, each by a generator of its own, so that no clip depends on those beside it.
+
+    Args:
+        clips: Which nobody else holds.
+        options: What is done, and how often.
+        rngs: One a clip.
+        block_size: Side of a block of `mask_dropout`, pixels.
+    """
+    for frames, masks, rng in zip(clips.frames, clips.masks, rngs, strict=True):
+        if options.flip and rng.random() < options.flip:
+            frames[:], masks[:] = frames[:, :, ::-1].copy(), masks[:, :, ::-1].copy()
+        if options.frame_jitter:
+            offsets = _offsets(rng, options.frame_jitter)
+            frames[:], masks[:] = shifted(frames, offsets), shifted(masks, offsets, fill=False)
+        if options.mask_jitter:
+            masks[:] = shifted(masks, _offsets(rng, options.mask_jitter), fill=False)
+        if options.mask_dropout:
+            masks &= _blocks(masks.shape, block_size, options.mask_dropout, rng)
+        if options.alpha_ones and rng.random() < options.alpha_ones:
+            masks[:] = True
+
+
+def shifted(pictures: NDArray[np.generic], offsets: tuple[int, int], fill: bool | None = None) -> NDArray[np.generic]:
+    """Pictures moved down and to the right by whole pixels, or up and to the left by negative ones.
+
+    >>> shifted(np.arange(3).reshape(1, 1, 3), (0, 1)).tolist()
+    [[[0, 0, 1]]]
+
+    Args:
+        pictures: Shape (num_pictures, height, width, ...).
+        offsets: Down, and to the right.
+        fill: What stands where nothing moved in; None: the edge, again and again.
+    """
+    for axis, offset in zip((1, 2), offsets, strict=True):
+        size = pictures.shape[axis]
+        sources = np.arange(size) - offset
+        pictures = pictures.take(np.clip(sources, 0, size - 1), axis=axis)
+        if fill is not None:
+            outside = [slice(None)] * pictures.ndim
+            outside[axis] = np.flatnonzero((sources < 0) | (sources >= size))  # type: ignore[call-overload]
+            pictures[tuple(outside)] = fill
+    return pictures
+
+
+def _offsets(rng: np.random.Generator, most: int) -> tuple[int, int]:
+    down, right = rng.integers(-most, most, size=2, endpoint=True)
+    return int(down), int(right)
+
+
+def _blocks(shape: tuple[int, ...], block_size: int, dropped: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """False in blocks that are dropped: shape (num_frames, height, width)."""
+    num_frames, height, width = shape
+    kept = rng.random((num_frames, -(-height // block_size), -(-width // block_size))) >= dropped
+    whole: NDArray[np.bool_] = kept.repeat(block_size, axis=1).repeat(block_size, axis=2)[:, :height, :width]
+    return whole

@@ -1,0 +1,59 @@
+"""What training says of each step: a line of JSON, and TensorBoard's event files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tensorboardX import SummaryWriter
+
+from encoders.replacing import replacing
+from pipeline.training.checkpoint import LOG_FILE, TENSORBOARD_FOLDER
+from store.json_values import JSON
+
+
+class TrainingLog:
+    """Writes to the folder of a run; what a killed run has logged beyond the step that it is resumed at is dropped."""
+
+    def __init__(self, folder: Path, num_done: int) -> None:
+        """Begin, or go on after `num_done` steps."""
+        path = folder / LOG_FILE
+        kept = _lines_up_to(path, num_done)
+        with replacing(path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
+        self._writer = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=num_done + 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._writer.close()
+
+    def step(self, step: int, scalars: Mapping[str, float], **more: JSON) -> None:
+        """Log scalars of a step, counted from 1; what else is said of it is not for TensorBoard."""
+        print(json.dumps({"step": step, **scalars, **more}), file=self._file, flush=True)
+        for name, value in scalars.items():
+            self._writer.add_scalar(name, value, step)
+
+
+def _lines_up_to(path: Path, num_done: int) -> list[str]:
+    """The whole lines of steps that count."""
+    if not path.is_file():
+        return []
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            step = json.loads(line)["step"]
+        except (ValueError, LookupError, TypeError):
+            break  # cut off by the kill
+        if not line.endswith("\n") or step > num_done:
+            break
+        kept.append(line)
+    return kept

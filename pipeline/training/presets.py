@@ -1,0 +1,124 @@
+"""Presets: a model, how to fine-tune it and what clips it wants, in a TOML file that people can read and copy."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from importlib import resources
+from pathlib import Path
+
+from encoders.tables import as_table, check_keys, read_table
+from encoders.training.options import TrainOptions
+from pipeline.clips.alpha import AlphaSource
+from pipeline.training.batches import BatchOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """What a preset file holds."""
+
+    model: str
+    """One of open_clip's names, or the path of a JSON file (in the preset: relative to it)."""
+    pretrained: str
+    """Tag, file (in the preset: relative to it, if it is there) or "none"."""
+    alpha: str
+    """What goes into the alpha channel: see `pipeline.clips.alpha.AlphaSource`."""
+    train: TrainOptions
+    batches: BatchOptions
+    preprocess: Mapping[str, object]
+    """Options of `fda preprocess` that make the clips it wants: name -> value."""
+
+    def with_settings(self, settings: Mapping[str, object], where: str) -> Preset:
+        """Change values of [finetune] and [batches] by their names.
+
+        Raises:
+            ValueError: an unknown name, or a bad value.
+        """
+        of_batches = {field.name for field in fields(BatchOptions)}
+        batches = {key: value for key, value in settings.items() if key in of_batches}
+        train = {key: value for key, value in settings.items() if key not in of_batches}
+        known = of_batches | {field.name for field in fields(TrainOptions)}
+        check_keys(settings, known, set(), where)
+        return replace(
+            self,
+            train=TrainOptions.from_dict({**asdict(self.train), **train}, where),
+            batches=read_table(BatchOptions, {**asdict(self.batches), **batches}, where),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _ModelTable:
+    model: str
+    pretrained: str
+    alpha: str = "masks"
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the package.
+
+    >>> preset_names()
+    ['alpha-clip', 'clip4clip', 'demo', 'fda-clip', 'fda-clip-b32']
+    """
+    return sorted(path.stem for path in preset_folder().glob("*.toml"))
+
+
+def load_preset(name_or_path: str) -> Preset:
+    """Read a preset by its name, or a file of the same form.
+
+    Raises:
+        ValueError: neither a preset nor a file, a file that is not TOML, an unknown or missing key, or a bad value.
+    """
+    path = preset_folder() / f"{name_or_path}.toml" if name_or_path in preset_names() else Path(name_or_path)
+    if not path.is_file():
+        raise ValueError(
+            f"unknown preset {name_or_path!r}: it is neither a file nor one of {', '.join(preset_names())}"
+        )
+    try:
+        tables: Mapping[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not a TOML file: {error}") from error
+    check_keys(tables, {"model", "finetune", "batches", "preprocess"}, {"model", "finetune"}, str(path))
+    table = read_table(_ModelTable, tables["model"], f"[model] of {path}")
+    if table.alpha not in tuple(AlphaSource):
+        raise ValueError(f"alpha in [model] of {path} must be one of {', '.join(AlphaSource)}, got {table.alpha!r}")
+    return Preset(
+        model=_beside(path, table.model),
+        pretrained=_beside(path, table.pretrained),
+        alpha=table.alpha,
+        train=TrainOptions.from_dict(as_table(tables["finetune"], f"[finetune] of {path}"), f"[finetune] of {path}"),
+        batches=read_table(BatchOptions, tables.get("batches", {}), f"[batches] of {path}"),
+        preprocess=as_table(tables.get("preprocess", {}), f"[preprocess] of {path}"),
+    )
+
+
+def clip_differences(preset: Preset, made_with: Sequence[Mapping[str, object]]) -> list[str]:
+    """What a preset wants of the clips, and a store has otherwise, each as half a sentence.
+
+    Args:
+        preset: With the options of `fda preprocess` that it wants.
+        made_with: Tables of the options that made the clips and their masks.
+    """
+    there = {key: value for table in made_with for key, value in table.items()}
+    wanted = {key.replace("-", "_"): value for key, value in preset.preprocess.items()}
+    return [
+        f"{key} is {_said(there[key])} in the store and {value} in the preset"
+        for key, value in wanted.items()
+        if key in there and _said(there[key]) != value
+    ]
+
+
+def _said(option: object) -> object:
+    """An option as a flag says it: the sampling of a store is a table with its mode."""
+    return option.get("mode") if isinstance(option, Mapping) else option
+
+
+def preset_folder() -> Path:
+    """Where the presets that come with the package lie."""
+    # The packages are installed as plain folders, so a resource is a path.
+    return Path(str(resources.files("pipeline.training"))) / "preset_files"
+
+
+def _beside(preset: Path, value: str) -> str:
+    file = preset.parent / value
+    return str(file) if file.is_file() else value

@@ -1,0 +1,1 @@
+"""`fda status`, `finalise`, `remove`: looking after a store."""

@@ -1,0 +1,84 @@
+"""The end of a job: whether everything stands, what failed, and no leftovers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.run.plan import Tally
+from store.clips.mask_sets import mask_names
+from store.commits import remove_withdrawn
+from store.completion import committed_of_each
+from store.failures import write_failures
+from store.features import caption_shards, feature_names
+from store.schema import Shard
+from store.stages import FRAMES_STAGE, features_stage, masks_stage
+from store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class OwedStage:
+    """A stage of a split that is not complete."""
+
+    split: str
+    stage: str
+    num_shards: int
+    num_owed: int
+    first_owed: Shard
+
+
+@dataclass(frozen=True, slots=True)
+class Finalised:
+    """What a store holds at the end of a job."""
+
+    tally: Tally
+    """Of all videos whose frames stand."""
+    num_shards: int
+    """Of frames."""
+    owed: tuple[OwedStage, ...]
+    """Nothing where the job is done."""
+
+
+def finalise(store: Store) -> Finalised:
+    """Look whether every shard of every stage stands, and where all frames do, write the table of failures.
+
+    This is what a job of many partitions wants at its end; a run without partitions has done it already. It can be
+    called as often as one likes.
+    """
+    tallies: list[Tally] = []
+    owed: list[OwedStage] = []
+    num_shards = 0
+    for split in store.manifest.splits:
+        shards = store.shards(split)
+        num_shards += len(shards)
+        missing = []
+        for shard, (record,) in committed_of_each(store, shards, [FRAMES_STAGE]):
+            if record is None:
+                missing.append(shard)
+            else:
+                tallies.append(Tally.of(split, record.outcomes))
+        owed += _owed(split, FRAMES_STAGE, shards, missing)
+        for stage, its_shards in _other_stages(store, split):
+            judged = committed_of_each(store, its_shards, [stage], num_with_outcomes=0)
+            owed += _owed(split, stage, its_shards, [shard for shard, (record,) in judged if record is None])
+    tally = Tally.sum(tallies)
+    if not any(one.stage == FRAMES_STAGE for one in owed):
+        close_frames(store, tally)
+    return Finalised(tally, num_shards, tuple(owed))
+
+
+def close_frames(store: Store, tally: Tally) -> None:
+    """Write what is known once all frames stand, and remove what was kept aside until then."""
+    remove_withdrawn(store)
+    write_failures(store.folder, tally.failures, store.manifest.splits)
+
+
+def _other_stages(store: Store, split: str) -> list[tuple[str, tuple[Shard, ...]]]:
+    stages = [(masks_stage(name), store.shards(split)) for name in mask_names(store, split)]
+    for name in feature_names(store, split):
+        stages.append((features_stage(name, "video"), store.shards(split)))
+        stages.append((features_stage(name, "text"), caption_shards(store, split)))
+    return stages
+
+
+def _owed(split: str, stage: str, shards: tuple[Shard, ...], missing: list[Shard]) -> list[OwedStage]:
+    return [OwedStage(split, stage, len(shards), len(missing), missing[0])] if missing else []

@@ -1,0 +1,133 @@
+"""Taking mask sets, feature sets and splits out of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+
+from store.clips.mask_sets import mask_set_names, remove_mask_set
+from store.commits import WITHDRAWN_FOLDER
+from store.errors import NotInStoreError, StoreMissingError
+from store.failures import read_failures, write_failures
+from store.features import feature_names, remove_features
+from store.json_values import JSON
+from store.places.folder import StoreFolder
+from store.stages import masks_stage
+from store.store import MANIFEST_NAME, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What is to be removed."""
+
+    masks: tuple[str, ...]
+    features: tuple[str, ...]
+    splits: tuple[str, ...]
+    num_files: int
+    num_bytes: int
+
+    def to_dict(self) -> dict[str, JSON]:
+        """The fields as JSON."""
+        return asdict(self)
+
+
+def find_removal(
+    store: Store, *, masks: Sequence[str] = (), features: Sequence[str] = (), splits: Sequence[str] = ()
+) -> Removal:
+    """Look what a removal would take away; nothing is changed.
+
+    What a removal that was killed has left is found as well.
+
+    Raises:
+        NotInStoreError: There is nothing of that name.
+        ValueError: No split would be left.
+    """
+    for kind, names, there in (
+        ("masks", masks, _all_mask_names(store)),
+        ("features", features, _all_feature_names(store)),
+        ("split", splits, _all_splits(store)),
+    ):
+        for name in names:
+            if name not in there:
+                known = ", ".join(map(repr, there)) or "none"
+                raise NotInStoreError(f"no {kind} {name!r} in {store.place}: there are {known}")
+    if set(store.manifest.splits) <= set(splits):
+        raise ValueError(f"{store.place} has no other split: remove the folder itself, or --overwrite it")
+    folders = [
+        *(folder for name in masks for folder in _mask_folders(store, name)),
+        *(folder for name in features for folder in _feature_folders(store, name)),
+        *(folder for split in splits for folder in _split_folders(store, split)),
+    ]
+    files = {stored.name: stored.num_bytes for folder in folders for stored in store.folder.walk(folder)}
+    return Removal(tuple(masks), tuple(features), tuple(splits), len(files), sum(files.values()))
+
+
+def remove(store: Store, removal: Removal) -> None:
+    """Remove it; killed at any point, this can be called again."""
+    for name in removal.features:
+        for split in _all_splits(store):
+            remove_features(store.folder, name, split)
+        store.folder.remove_tree(f"features.zarr/{name}")
+    for name in removal.masks:
+        remove_mask_set(store, name)
+    if removal.splits:
+        _remove_splits(store, removal.splits)
+
+
+def _remove_splits(store: Store, splits: Sequence[str]) -> None:
+    """Records first, so that nothing counts; then the catalogue without the splits; then what is left of them."""
+    folder = store.folder
+    for split in splits:
+        folder.remove_tree(f"commits/{split}")
+    layouts = {split: layout for split, layout in store.manifest.splits.items() if split not in splits}
+    with suppress(StoreMissingError):
+        write_failures(folder, [failed for failed in read_failures(folder) if failed.split in layouts], layouts)
+    catalog = store.catalog.first(layouts)
+    dataset = {**store.manifest.dataset, "digest": catalog.digest()}
+    folder.write(MANIFEST_NAME, replace(store.manifest, splits=layouts, dataset=dataset).to_bytes())
+    catalog.write(folder)
+    for split in splits:
+        for left in _split_folders(store, split):
+            folder.remove_tree(left)
+
+
+def _mask_folders(store: Store, name: str) -> Iterator[str]:
+    for split in store.manifest.splits:
+        yield f"commits/{split}/{masks_stage(name)}"
+        yield f"clips.zarr/{split}/masks/{name}"
+
+
+def _feature_folders(store: Store, name: str) -> Iterator[str]:
+    yield from (f"commits/{split}/features/{name}" for split in store.manifest.splits)
+    yield f"features.zarr/{name}"
+
+
+def _split_folders(store: Store, split: str) -> Iterator[str]:
+    yield f"commits/{split}"
+    yield f"{WITHDRAWN_FOLDER}/{split}"
+    yield f"clips.zarr/{split}"
+    yield from (f"{folder}/{split}" for folder in store.folder.folders("features.zarr"))
+
+
+def _all_splits(store: Store) -> tuple[str, ...]:
+    """The splits that the manifest has, and those of which something is left."""
+    parents = ["commits", WITHDRAWN_FOLDER, "clips.zarr", *store.folder.folders("features.zarr")]
+    left = [split for parent in parents for split in _names(store.folder, parent)]
+    return tuple(dict.fromkeys([*store.manifest.splits, *left]))
+
+
+def _all_mask_names(store: Store) -> tuple[str, ...]:
+    """The mask sets that some split has, and those of which something is left."""
+    left = [name for split in store.manifest.splits for name in _names(store.folder, f"clips.zarr/{split}/masks")]
+    return tuple(dict.fromkeys([*mask_set_names(store), *left]))
+
+
+def _all_feature_names(store: Store) -> tuple[str, ...]:
+    """The feature sets that some split has, and those of which something is left."""
+    there = [name for split in store.manifest.splits for name in feature_names(store, split)]
+    return tuple(dict.fromkeys([*there, *_names(store.folder, "features.zarr")]))
+
+
+def _names(folder: StoreFolder, parent: str) -> list[str]:
+    return [name.rsplit("/", 1)[1] for name in folder.folders(parent)]

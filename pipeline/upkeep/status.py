@@ -1,0 +1,185 @@
+"""What stands in a store and what is owed, from its commit records alone: no frame is read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.run.plan import Tally
+from store.clips.mask_sets import mask_names
+from store.commits import commit_name, read_commit
+from store.completion import committed_of_each
+from store.errors import StoreError, StoreFormatError
+from store.failures import FailedVideo
+from store.features import caption_shards, feature_names, features_made_with, read_alpha_cosines
+from store.json_values import JSON
+from store.schema import Shard
+from store.stages import FRAMES_STAGE, features_stage, masks_stage
+from store.store import Store
+
+NUM_RUNS = 5
+"""The latest runs that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageStatus:
+    """How far one stage of one split is."""
+
+    stage: str
+    """`frames`, `masks/NAME`, `features/NAME/video` or `features/NAME/text`."""
+    num_shards: int
+    num_done: int
+    """Shards that need no work. The others are owed: never made, cut off, or older than what they were made from."""
+    outcomes: Mapping[str, int]
+    """Status -> videos of the shards that are done; nothing for a stage over captions."""
+    num_filled: int
+    """Videos of the shards that are done whose slots hold data."""
+    num_truncated: int
+    """Of these, videos that are cut off, and still gave all their frames."""
+    num_bytes: int
+    """Of the files of the shards that are done."""
+
+    @property
+    def bytes_per_video(self) -> float | None:
+        """Mean size of what the stage keeps of a video, bytes; None where it keeps none."""
+        return self.num_bytes / self.num_filled if self.num_filled else None
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureStatus:
+    """One feature set of one split: what made it, and whether that still stands."""
+
+    name: str
+    num_shards: int
+    """Of clips and of captions."""
+    num_current: int
+    num_stale: int
+    """Made of frames, masks or captions that are others now. The rest was never made."""
+    alpha_cosine: float | None
+    """Mean cosine of videos to themselves with an alpha of all ones; None where that was not measured."""
+    made_with: Mapping[str, JSON]
+
+    @property
+    def state(self) -> str:
+        """In a word or two."""
+        if self.num_stale:
+            return f"stale: {self.num_stale} of {self.num_shards} shards"
+        return "current" if self.num_current == self.num_shards else "incomplete"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitStatus:
+    """How far one split is."""
+
+    split: str
+    num_videos: int
+    num_captions: int
+    num_frames: int
+    stages: tuple[StageStatus, ...]
+    features: tuple[FeatureStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """What stands in a store and what is owed."""
+
+    splits: tuple[SplitStatus, ...]
+    failures: tuple[FailedVideo, ...]
+    damaged: tuple[str, ...]
+    """Commit and run records that cannot be read, each as one sentence; such shards count as owed."""
+    runs: tuple[Mapping[str, JSON], ...]
+    """The latest run records, the latest first."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all shards that are done."""
+        return sum(stage.num_bytes for split in self.splits for stage in split.stages)
+
+
+def store_status(store: Store) -> StoreStatus:
+    """Look at every commit record of a store; nothing is changed."""
+    failures: list[FailedVideo] = []
+    damaged: list[str] = []
+    splits = []
+    for split, layout in store.manifest.splits.items():
+        stages = [
+            _stage_status(store, stage, shards, failures if stage == FRAMES_STAGE else [], damaged)
+            for stage, shards in _stages(store, split)
+        ]
+        features = tuple(_feature_status(store, name, split) for name in feature_names(store, split))
+        counts = layout.num_videos, layout.num_captions, layout.num_frames
+        splits.append(SplitStatus(split, *counts, tuple(stages), features))
+    runs = tuple(_latest_runs(store, damaged))
+    return StoreStatus(tuple(splits), tuple(failures), tuple(damaged), runs)
+
+
+def _feature_status(store: Store, name: str, split: str) -> FeatureStatus:
+    num_current = num_stale = num_shards = 0
+    for part, shards in (("video", store.shards(split)), ("text", caption_shards(store, split))):
+        stage = features_stage(name, part)
+        num_shards += len(shards)
+        for shard, (record,) in committed_of_each(store, shards, [stage], num_with_outcomes=0):
+            num_current += record is not None
+            num_stale += record is None and store.folder.num_bytes(commit_name(shard, stage)) is not None
+    try:
+        made_with, cosines = features_made_with(store, name, split), read_alpha_cosines(store, name, split)
+    except (StoreError, ValueError):  # damaged, which the records above or `fda verify` tell
+        made_with, cosines = {}, np.empty(0, dtype=np.float32)
+    mean = float(cosines.mean()) if len(cosines) else None
+    return FeatureStatus(name, num_shards, num_current, num_stale, mean, made_with)
+
+
+def _stages(store: Store, split: str) -> Iterator[tuple[str, tuple[Shard, ...]]]:
+    """Every stage that a split has arrays for, with its shards."""
+    shards = store.shards(split)
+    yield FRAMES_STAGE, shards
+    for name in mask_names(store, split):
+        yield masks_stage(name), shards
+    for name in feature_names(store, split):
+        yield features_stage(name, "video"), shards
+        yield features_stage(name, "text"), caption_shards(store, split)
+
+
+def _stage_status(
+    store: Store, stage: str, shards: tuple[Shard, ...], failures: list[FailedVideo], damaged: list[str]
+) -> StageStatus:
+    """How far a stage is; its failed videos and damaged records are added to the lists."""
+    outcomes: Counter[str] = Counter()
+    num_done = num_filled = num_truncated = num_bytes = 0
+    for shard, (record,) in committed_of_each(store, shards, [stage]):
+        if record is None:
+            damaged += _damage(store, shard, stage)
+            continue
+        num_done += 1
+        num_bytes += sum(written.num_bytes for written in record.files)
+        tally = Tally.of(shard.split, record.outcomes)
+        num_filled += tally.num_videos - len(tally.failures)
+        num_truncated += tally.num_truncated
+        outcomes.update(str(outcome.status) for outcome in record.outcomes)
+        failures += tally.failures
+    counts = dict(sorted(outcomes.items()))
+    return StageStatus(stage, len(shards), num_done, counts, num_filled, num_truncated, num_bytes)
+
+
+def _damage(store: Store, shard: Shard, stage: str) -> list[str]:
+    """What is wrong with the record of a shard that is owed, if it has one that cannot be read."""
+    if store.folder.num_bytes(commit_name(shard, stage)) is None:
+        return []
+    try:
+        read_commit(store.folder, shard, stage)
+    except StoreFormatError as error:
+        return [str(error)]
+    return []
+
+
+def _latest_runs(store: Store, damaged: list[str]) -> Iterator[Mapping[str, JSON]]:
+    for name in sorted(store.folder.names("runs"), reverse=True)[:NUM_RUNS]:
+        try:
+            record = json.loads(store.folder.read(name))
+            yield {key: record[key] for key in ("command", "started", "seconds")}
+        except (ValueError, KeyError, TypeError) as error:
+            damaged.append(f"{name} is damaged: {error}. Nothing depends on it: remove it")

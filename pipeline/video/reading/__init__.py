@@ -1,0 +1,1 @@
+"""Opening a file: container, packets, timeline, truncation; nothing is decoded here."""

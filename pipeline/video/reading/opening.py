@@ -1,0 +1,253 @@
+"""Opening a local file as a video and nothing else, with every way to fail turned into a `VideoError`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Self
+
+import av
+import av.error
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.reading.truncation import FileExtent, file_extent
+from store.schema import VideoStatus
+
+_DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,kux,live_flv,mpeg,mpegts,mpegvideo,ogg,rm,mxf,nut,dv,gxf,swf,"
+    "amv,nsv,nuv,wtv,vob,ivf,av1,obu,h261,h263,h264,hevc,vvc,evc,m4v,mjpeg,mjpeg_2000,cavsvideo,avs2,avs3,dirac,dnxhd,"
+    "vc1,vc1test,gif,apng,yuv4mpegpipe,bink,smk,roq,film_cpk,flic,4xm,ea,mm,mv,idcin,ipmovie,wc3movie,ty,pva,lmlm4,"
+    # Sound, so that an audio file is told that it has no picture.
+    "wav,w64,aiff,au,caf,mp3,aac,ac3,eac3,flac,amr,ape,tta,wv,dts,truehd,mpc,mpc8,voc"
+)
+"""Demuxers that read one file and follow no reference out of it.
+
+Left out on purpose: playlists and descriptions that open other files or URLs (concat, hls, dash, sdp, image2, vobsub,
+...), devices, and demuxers that make video out of anything (tty, rawvideo).
+"""
+_OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The moment, on the monotonic clock, after which work on a video stops."""
+
+    at: float
+    limit_seconds: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Self:
+        """The deadline so many seconds from now."""
+        return cls(time.monotonic() + seconds, seconds)
+
+    @property
+    def left_seconds(self) -> float:
+        """Seconds left, never below a millisecond: ffmpeg takes a negative timeout for none."""
+        return max(0.001, self.at - time.monotonic())
+
+    def check(self) -> None:
+        """Raise `VideoError` (`TIMEOUT`) when it has passed."""
+        if time.monotonic() > self.at:
+            raise VideoError(VideoStatus.TIMEOUT, f"not decoded within {self.limit_seconds:g} s")
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is not a readable regular file with something in it; never opens a pipe or a device.
+
+    Raises:
+        VideoError: `MISSING` for a path where no file can be read, with what is there instead (a file without read
+            permission counts as missing: the remedy lies outside the file, and so does that of a disk error);
+            `EMPTY` for 0 bytes.
+    """
+    try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise VideoError(VideoStatus.MISSING, f"the path is {_kind(facts.st_mode)}, not a file")
+        if facts.st_size == 0:
+            raise VideoError(VideoStatus.EMPTY, "the file has 0 bytes")
+        path.open("rb").close()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise VideoError(VideoStatus.MISSING, _os_reason(error)) from error
+
+
+def _os_reason(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return "there is no such file"
+    words = error.strerror if isinstance(error, OSError) else str(error)
+    return f"the file cannot be read: {words}"
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")
+
+
+def extent_of(path: Path) -> FileExtent:
+    """`file_extent`, a disk error becoming a `VideoError`.
+
+    Raises:
+        VideoError: `MISSING`, the file cannot be read.
+    """
+    try:
+        return file_extent(path)
+    except OSError as error:
+        raise VideoError(VideoStatus.MISSING, _os_reason(error)) from error
+
+
+def refuse_missing_index(extent: FileExtent) -> None:
+    """Raise `VideoError` (`TRUNCATED`) for an mp4 without its index: it has no frames that could be found."""
+    if extent.index_missing:
+        raise VideoError(VideoStatus.TRUNCATED, "the index (moov) is missing, the file was probably cut off")
+
+
+@contextmanager
+def ffmpeg_errors() -> Iterator[None]:
+    """Turn what PyAV raises into a `VideoError` in ffmpeg's words."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise video_error_of(error) from error
+
+
+def video_error_of(error: av.error.FFmpegError) -> VideoError:
+    """The status and reason of what PyAV raised."""
+    if isinstance(error, av.error.ExitError):  # how ffmpeg says that it was interrupted
+        return VideoError(VideoStatus.TIMEOUT, "ffmpeg did not open or read the file in time")
+    return VideoError(_status_of(error), f"ffmpeg: {error.strerror or type(error).__name__}")
+
+
+def _status_of(error: av.error.FFmpegError) -> VideoStatus:
+    if isinstance(error, av.error.FileNotFoundError):  # gone since it was checked
+        return VideoStatus.MISSING
+    refusals = (
+        av.error.LookupError,
+        av.error.PatchWelcomeError,
+        av.error.NotImplementedError,
+        av.error.MemoryError,
+        av.error.ExperimentalError,
+    )
+    return VideoStatus.UNSUPPORTED if isinstance(error, refusals) else VideoStatus.CORRUPT
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVideo:
+    """A file that is open, and the stream of it that is the video."""
+
+    container: InputContainer
+    stream: VideoStream
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width over height of a pixel as displayed; 1 where the file does not say, or says nonsense."""
+        aspect = self.stream.sample_aspect_ratio
+        return aspect if aspect is not None and aspect > 0 else Fraction(1)
+
+    def packets(self, deadline: Deadline) -> Generator[Packet[VideoStream], None, None]:
+        """The packets of the stream that hold something, in the order of the file.
+
+        Raises:
+            VideoError: `TIMEOUT`.
+            av.error.FFmpegError: The file cannot be read to its end.
+        """
+        for packet in self.container.demux(self.stream):
+            deadline.check()
+            if _is_flush(packet):
+                break
+            if packet.size:
+                yield packet
+
+
+def _is_flush(packet: Packet[VideoStream]) -> bool:
+    """Whether it is PyAV's mark for the end of the stream, and not a frame that an AVI says was dropped.
+
+    PyAV 18.1 must not be read beyond it: for streams that turned up while reading it raises IndexError there.
+    """
+    return packet.size == 0 and packet.pts is None and packet.dts is None and packet.pos is None
+
+
+@contextmanager
+def open_video(path: Path, deadline: Deadline, options: DecodeOptions) -> Iterator[OpenVideo]:
+    """Open a local file and its first video stream that is not a cover picture, with one decoder thread.
+
+    The name is given to ffmpeg behind `file:`, so that one like `-x.mp4` or `concat:a|b` is only ever a name. Packets
+    of other streams are not read, and pictures of more than `options.max_pixels` are refused before memory is taken
+    for them.
+
+    Raises:
+        VideoError: `CORRUPT` when it is no video that is read here, `NO_VIDEO_STREAM`, `UNSUPPORTED` when nothing here
+            decodes it, or `TIMEOUT`. Errors of ffmpeg inside the block become one as well.
+    """
+    deadline.check()
+    with ffmpeg_errors():
+        try:
+            container = av.open(
+                "file:" + os.fspath(path),
+                mode="r",
+                options={**_OPTIONS, "max_streams": str(options.max_streams + 1)},
+                metadata_errors="replace",
+                timeout=(deadline.left_seconds, deadline.left_seconds),
+            )
+        except av.error.ArgumentError as error:  # how ffmpeg says that the demuxer is not on the list
+            reason = f"the file is no video in a format that is accepted (ffmpeg: {error.strerror})"
+            raise VideoError(VideoStatus.CORRUPT, reason) from error
+        except av.error.MemoryError as error:  # how demuxers say that no stream may be added, too
+            reason = f"the file has more than {options.max_streams} streams, or asks for more memory than there is"
+            raise VideoError(VideoStatus.UNSUPPORTED, reason) from error
+        with container:
+            if len(container.streams) > options.max_streams:
+                reason = f"the file has more than {options.max_streams} streams, which is the limit"
+                raise VideoError(VideoStatus.UNSUPPORTED, reason)
+            yield OpenVideo(container, _video_stream(container, options))
+
+
+def _video_stream(container: InputContainer, options: DecodeOptions) -> VideoStream:
+    streams = [stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition]
+    if not streams:
+        cover = "only a cover picture" if container.streams.video else "no video stream"
+        raise VideoError(VideoStatus.NO_VIDEO_STREAM, f"the file has {cover} ({container.format.name})")
+    stream = streams[0]
+    if has_no_decoder(stream):
+        raise VideoError(VideoStatus.UNSUPPORTED, "nothing here decodes the video stream")
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = Discard.all
+    context = stream.codec_context
+    check_pixels(context.height, context.width, options)
+    context.thread_count = 1
+    context.thread_type = av.codec.context.ThreadType.NONE
+    context.options = {"max_pixels": str(options.max_pixels)}
+    return stream
+
+
+def check_pixels(height: int, width: int, options: DecodeOptions) -> None:
+    """Refuse pictures that are too large, by their size as stored.
+
+    Raises:
+        VideoError: `UNSUPPORTED`.
+    """
+    if height * width > options.max_pixels:
+        reason = f"the picture is {width}x{height}, it may have {options.max_pixels} pixels"
+        raise VideoError(VideoStatus.UNSUPPORTED, reason)
+
+
+def has_no_decoder(stream: VideoStream) -> bool:
+    """Whether ffmpeg was built without a decoder for the stream; PyAV's stubs do not say that this is possible."""
+    context: object = stream.codec_context
+    return context is None

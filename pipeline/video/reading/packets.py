@@ -1,0 +1,145 @@
+"""The packets of a video stream as a table: all that planning needs, read without decoding."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from av.packet import Packet
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from pipeline.video.reading.bitstream import PLAIN, Picture, PictureParser
+
+NO_TIME = -(2**63)
+"""In place of a time that a packet does not have (ffmpeg's `AV_NOPTS_VALUE`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PacketTable:
+    """One entry a packet, in the order of the file, which is that of decoding. Times in ticks of the stream."""
+
+    pts: NDArray[np.int64]
+    """Shape (num_packets,), as all of them; `NO_TIME` where there is none."""
+    dts: NDArray[np.int64]
+    duration: NDArray[np.int64]
+    """0 when unknown."""
+    is_key: NDArray[np.bool_]
+    """As the container flags it."""
+    is_corrupt: NDArray[np.bool_]
+    is_shown: NDArray[np.bool_]
+    """Whether a picture of it is displayed: not outside an edit list, and not hidden by the codec."""
+    is_start: NDArray[np.bool_]
+    """Whether a decoder that starts there is right about all that is shown after it (`Picture.is_start`)."""
+    is_needed_by_others: NDArray[np.bool_]
+    """Whether another packet may refer to it."""
+
+    def __post_init__(self) -> None:
+        shapes = {name: getattr(self, name).shape for name in self.__slots__}
+        if len(set(shapes.values())) != 1 or self.pts.ndim != 1:
+            raise ValueError(f"every packet has one of each, got shapes {shapes}")
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @property
+    def start_pts(self) -> int:
+        """The earliest time of a packet that is shown, in ticks; 0 when none has a time."""
+        times = self.pts[self.is_shown & (self.pts != NO_TIME)]
+        return int(times.min()) if len(times) else 0
+
+    @property
+    def decoded_end(self) -> int | None:
+        """The decoding time at which the packets end: any later packet would be shown at or after it."""
+        if not len(self) or self.dts[-1] == NO_TIME:
+            return None
+        return int(self.dts[-1]) + max(1, int(self.duration[-1]))
+
+    def head(self, num_packets: int) -> PacketTable:
+        """The first packets."""
+        return PacketTable(*(getattr(self, name)[:num_packets] for name in self.__slots__))
+
+    @classmethod
+    def of(cls, times: Sequence[tuple[int, int]], pictures: Sequence[Picture] | None = None) -> Self:
+        """A table from (pts, dts) and pictures, by default the first a start and all referred to: for examples."""
+        pictures = pictures or [Picture(is_start=i == 0, is_reference=True) for i in range(len(times))]
+        log = PacketLog(None)
+        for (pts, dts), picture in zip(times, pictures, strict=True):
+            log.append(pts, dts, 0, is_key=picture.is_start, is_corrupt=False, is_discard=False, picture=picture)
+        return cls(*(getattr(log.table(), name) for name in cls.__slots__))
+
+
+class PacketLog:
+    """Collects packets into a table: some 40 bytes each while it does."""
+
+    def __init__(self, parser: PictureParser | None) -> None:
+        self._parser = parser
+        self._pts, self._dts, self._duration = array("q"), array("q"), array("q")
+        self._key, self._corrupt, self._shown = bytearray(), bytearray(), bytearray()
+        self._start, self._reference, self._layer = bytearray(), bytearray(), bytearray()
+        self._parameters = b""
+        self.changes_parameters = False
+        """Whether parameter sets change on the way: then no packet may be left out, for it may hold those in force."""
+
+    def __len__(self) -> int:
+        return len(self._pts)
+
+    def add(self, packet: Packet[VideoStream]) -> None:
+        """Note a packet that holds something."""
+        is_key = packet.is_keyframe
+        picture = PLAIN if self._parser is None else self._parser(memoryview(packet), is_key)
+        if len(self) and (_has_new_parameters(packet) or picture.parameters not in (b"", self._parameters)):
+            self.changes_parameters = True
+        elif not len(self):
+            self._parameters = picture.parameters
+        self.append(
+            NO_TIME if packet.pts is None else packet.pts,
+            NO_TIME if packet.dts is None else packet.dts,
+            packet.duration or 0,
+            is_key=is_key,
+            is_corrupt=packet.is_corrupt,
+            is_discard=packet.is_discard,
+            picture=picture,
+        )
+
+    def append(
+        self, pts: int, dts: int, duration: int, *, is_key: bool, is_corrupt: bool, is_discard: bool, picture: Picture
+    ) -> None:
+        """Note the facts of a packet."""
+        self._pts.append(pts)
+        self._dts.append(dts)
+        self._duration.append(duration)
+        self._key.append(is_key)
+        self._corrupt.append(is_corrupt)
+        self._shown.append(picture.is_shown and not is_discard)
+        self._start.append(picture.is_start)
+        self._reference.append(picture.is_reference)
+        self._layer.append(picture.layer)
+
+    def table(self) -> PacketTable:
+        """What was noted."""
+        layer = np.frombuffer(bytes(self._layer), np.uint8)
+        # In HEVC only the highest sub-layer has none above it that may refer to its non-reference pictures.
+        below_highest = layer < layer.max(initial=0)
+        return PacketTable(
+            pts=np.array(self._pts, dtype=np.int64),
+            dts=np.array(self._dts, dtype=np.int64),
+            duration=np.array(self._duration, dtype=np.int64),
+            is_key=_flags(self._key),
+            is_corrupt=_flags(self._corrupt),
+            is_shown=_flags(self._shown),
+            is_start=_flags(self._start),
+            is_needed_by_others=_flags(self._reference) | below_highest,
+        )
+
+
+def _has_new_parameters(packet: Packet[VideoStream]) -> bool:
+    """Whether the container says that the stream goes on otherwise from this packet on."""
+    return packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change")
+
+
+def _flags(content: bytearray) -> NDArray[np.bool_]:
+    return np.frombuffer(bytes(content), np.bool_)

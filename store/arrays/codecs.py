@@ -1,0 +1,95 @@
+"""How the values of a chunk become bytes: each codec with what Zarr calls it, so that others read it too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numcodecs import blosc, zstd
+from numpy.typing import NDArray
+from zarr.abc.codec import ArrayBytesCodec, BytesBytesCodec
+from zarr.codecs import BloscCodec, BytesCodec, ZstdCodec
+
+from store.arrays.jpeg import JpegCodec
+
+CodecName = Literal["raw", "zstd", "blosc", "jpeg"]
+
+_LEVEL = 1
+"""Of Zstandard. Level 3 takes three times as long to write, and saves 2%."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """A way to store a chunk. The CRC-32C that ends every chunk is not its affair."""
+
+    serializer: ArrayBytesCodec
+    """What Zarr calls the step from values to bytes."""
+    compressors: Callable[[int], list[BytesBytesCodec]]
+    """What Zarr calls the steps after it, for chunks of so many bytes."""
+    encode: Callable[[NDArray[np.generic]], NDArray[np.uint8]]
+    """Values in C order -> bytes, shape (num_bytes,): the same that zarr-python makes."""
+    decode: Callable[[NDArray[np.uint8], NDArray[np.uint8]], None]
+    """Bytes, and where their values belong: (content, out), with `out` in C order, seen as bytes."""
+    lossy: bool = False
+    """Whether what comes back may differ from what went in."""
+
+
+def codec_named(name: str) -> Codec:
+    """Look a codec up.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    if name not in _CODECS:
+        raise ValueError(f"no codec {name!r}: use one of {', '.join(_CODECS)}")
+    return _CODECS[name]
+
+
+def _flat(chunk: NDArray[np.generic]) -> NDArray[np.uint8]:
+    return chunk.reshape(-1).view(np.uint8)
+
+
+def _copy(content: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    out.reshape(-1)[:] = content
+
+
+def _compress_zstd(chunk: NDArray[np.generic]) -> NDArray[np.uint8]:
+    return np.frombuffer(zstd.compress(_flat(chunk), _LEVEL), dtype=np.uint8)
+
+
+def _decompress_zstd(content: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    zstd.decompress(content, out)
+
+
+def _blosc(num_bytes: int) -> list[BytesBytesCodec]:
+    # One block for the whole chunk: against Blosc's own choice, masks take 14% less room and half the time to read.
+    return [BloscCodec(cname="zstd", clevel=_LEVEL, shuffle="bitshuffle", typesize=1, blocksize=num_bytes)]
+
+
+def _compress_blosc(chunk: NDArray[np.generic]) -> NDArray[np.uint8]:
+    content = blosc.compress(_flat(chunk), b"zstd", _LEVEL, blosc.BITSHUFFLE, chunk.nbytes, 1)
+    return np.frombuffer(content, dtype=np.uint8)
+
+
+def _decompress_blosc(content: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    blosc.decompress(content, out)
+
+
+_JPEG = JpegCodec(quality=95, subsampling="4:4:4")
+
+
+def _encode_jpeg(chunk: NDArray[np.generic]) -> NDArray[np.uint8]:
+    return np.frombuffer(_JPEG.encode_pictures(np.asarray(chunk, dtype=np.uint8)), dtype=np.uint8)
+
+
+_CODECS: dict[CodecName, Codec] = {
+    "raw": Codec(BytesCodec(), lambda _: [], _flat, _copy),
+    "zstd": Codec(BytesCodec(), lambda _: [ZstdCodec(level=_LEVEL)], _compress_zstd, _decompress_zstd),
+    "blosc": Codec(BytesCodec(), _blosc, _compress_blosc, _decompress_blosc),
+    "jpeg": Codec(_JPEG, lambda _: [], _encode_jpeg, _JPEG.decode_pictures, lossy=True),
+}
+"""By the name that `--frame-codec` knows."""
+
+FRAME_CODECS: tuple[CodecName, ...] = tuple(_CODECS)

@@ -1,0 +1,199 @@
+"""Reading chunks out of shards, in any order, straight into the arrays that a batch is made of.
+
+zarr-python fetches and parses the index of a shard for every clip; here it is read when the file is opened, and a clip
+is one `preadv`. An index and the file it was read from are kept and dropped together: a shard that another run makes
+anew is another file under the same name, with its chunks elsewhere.
+The files are the same, and so are the values (a test holds the two together). `store.arrays.shards` describes the
+layout of a shard.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store.arrays.codecs import codec_named
+from store.arrays.shards import NOT_STORED, ArraySpec, ArrayValues, checksum_of
+from store.errors import ShardDamagedError
+from store.places.folder import OpenFile, StoreFolder
+from store.schema import Shard
+
+_CHECKSUM_BYTES = 4
+_MAX_OPEN_FILES = 64
+"""Of one reader; each with its index, 16 bytes a chunk."""
+
+
+class ChunkReader:
+    """Reads chunks of one array, and keeps the files it used last open.
+
+    Threads may share a reader, and so may a process that was forked; one that was pickled opens its own files.
+    """
+
+    def __init__(self, folder: StoreFolder, spec: ArraySpec) -> None:
+        self.spec = spec
+        self.opened: set[int] = set()
+        """Shards whose files were opened: for who wants to look whether they are the right ones, and takes them out."""
+        self._folder = folder
+        self._files: OrderedDict[int, _ShardFile | None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[ChunkReader], tuple[StoreFolder, ArraySpec]]:
+        return ChunkReader, (self._folder, self.spec)
+
+    def empty(self, num_chunks: int) -> ArrayValues:
+        """Room for so many chunks, to be filled by `read_into`: shape (num_chunks, *spec.chunk_shape)."""
+        return np.empty((num_chunks, *self.spec.chunk_shape), dtype=self.spec.dtype)
+
+    def read(self, chunks: Iterable[int]) -> ArrayValues:
+        """Read chunks, in the order given: with one row a chunk, these are rows.
+
+        Returns:
+            Shape (number of chunks, *spec.chunk_shape).
+
+        Raises:
+            ShardDamagedError: A checksum is wrong, or a shard ends too soon.
+        """
+        wanted = tuple(chunks)
+        values = self.empty(len(wanted))
+        for chunk, out in zip(wanted, values, strict=True):
+            self.read_into(chunk, out)
+        return values
+
+    def read_into(self, chunk: int, out: ArrayValues) -> None:
+        """Read one chunk into an array of its shape, in C order; else like `read`."""
+        shard, slot = divmod(chunk, self.spec.chunks_per_shard)
+        file = self._file(shard)
+        place = None if file is None else file.place(slot)
+        if file is None or place is None:
+            out[...] = self.spec.fill_value
+            return
+        offset, num_bytes = place
+        flat = out.reshape(-1).view(np.uint8)
+        if self.spec.codec == "raw":  # nothing to decode: from the file to where it belongs, without a copy
+            if num_bytes != len(flat) + _CHECKSUM_BYTES:
+                raise file.damaged(f"the length of its chunk {slot}")
+            checksum = np.empty(_CHECKSUM_BYTES, dtype=np.uint8)
+            file.fill(offset, [flat, checksum])
+            file.check(f"chunk {slot}", flat, checksum)
+        else:
+            content = file.checked(f"chunk {slot}", offset, num_bytes)
+            codec_named(self.spec.codec).decode(content, out.view(np.uint8))
+
+    def stored(self, chunk: int) -> bytes | None:
+        """The bytes of a chunk as they lie in its file, checksum and all; None where it is not stored.
+
+        Raises:
+            ShardDamagedError: As of `read`.
+        """
+        shard, slot = divmod(chunk, self.spec.chunks_per_shard)
+        file = self._file(shard)
+        place = None if file is None else file.place(slot)
+        if file is None or place is None:
+            return None
+        content = file.checked(f"chunk {slot}", *place)
+        return content.tobytes() + checksum_of(content)
+
+    def _file(self, shard: int) -> _ShardFile | None:
+        """The file of a shard, or None where it has none: nothing of it differs from the fill value."""
+        with self._lock:
+            if shard not in self._files:
+                self._files[shard] = _open_shard(self._folder, self.spec, shard)
+                self.opened.add(shard)
+                if len(self._files) > _MAX_OPEN_FILES:
+                    self._files.popitem(last=False)
+            self._files.move_to_end(shard)
+            return self._files[shard]
+
+
+_REMEDY = "`fda verify --repair` removes it, and the next run of the command that made it makes it anew"
+
+
+def read_shard(folder: StoreFolder, spec: ArraySpec, shard: Shard) -> ArrayValues:
+    """All rows of one shard: shape (shard.num_rows, *spec.item_shape).
+
+    Raises:
+        ShardDamagedError: A checksum is wrong, or the file ends too soon.
+    """
+    first, count = shard.index * spec.chunks_per_shard, math.ceil(shard.num_rows / spec.chunk_rows)
+    values = ChunkReader(folder, spec).read(range(first, first + count))
+    return values.reshape(-1, *spec.item_shape)[: shard.num_rows]
+
+
+def in_threads(work: Callable[[int], None], count: int, num_threads: int) -> None:
+    """Do `work(0)` ... `work(count - 1)`, a share of them in this thread, and raise the first error.
+
+    The threads end with the call: to start one takes 0.1 ms, and none outlives a reader or meets a fork.
+    """
+    num_shares = max(1, min(num_threads, count))
+
+    def do_share(share: int) -> None:
+        for number in range(share, count, num_shares):
+            work(number)
+
+    if num_shares == 1:
+        do_share(0)
+        return
+    with ThreadPoolExecutor(num_shares - 1, thread_name_prefix="fda-read") as pool:
+        others = [pool.submit(do_share, share) for share in range(1, num_shares)]
+        do_share(0)
+        for other in others:
+            other.result()
+
+
+class _ShardFile:
+    """A shard's file open for reading, with its index.
+
+    It is closed when nobody holds it any more, so never under a thread that reads it.
+    """
+
+    def __init__(self, file: OpenFile, name: str, num_chunks: int) -> None:
+        """Read its index; `name` is for errors.
+
+        Raises:
+            ShardDamagedError: It ends too soon, or the checksum of its index is wrong.
+        """
+        self._file, self._name = file, name
+        num_bytes = 16 * num_chunks + _CHECKSUM_BYTES
+        start = max(0, file.num_bytes - num_bytes)
+        self._index = self.checked("index", start, num_bytes).view("<u8").reshape(-1, 2)
+
+    def place(self, slot: int) -> tuple[int, int] | None:
+        """Offset and length of a chunk, or None where it is not stored."""
+        if self._index[slot, 0] == NOT_STORED:
+            return None
+        return int(self._index[slot, 0]), int(self._index[slot, 1])
+
+    def checked(self, what: str, offset: int, num_bytes: int) -> NDArray[np.uint8]:
+        """Bytes of the file without the CRC-32C that ends them, which must be right."""
+        if num_bytes < _CHECKSUM_BYTES:
+            raise self.damaged(f"the length of its {what}")
+        content = np.empty(num_bytes, dtype=np.uint8)
+        self.fill(offset, [content])
+        self.check(what, content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:])
+        return content[:-_CHECKSUM_BYTES]
+
+    def fill(self, offset: int, buffers: list[NDArray[np.uint8]]) -> None:
+        """Read into buffers, one after the other, till all are full."""
+        if not self._file.fill(offset, buffers):
+            raise ShardDamagedError(f"{self._name} is cut off: {_REMEDY}")
+
+    def check(self, what: str, content: NDArray[np.uint8], checksum: NDArray[np.uint8]) -> None:
+        """Refuse content whose checksum is another."""
+        if checksum_of(content) != checksum.tobytes():
+            raise self.damaged(f"the checksum of its {what}")
+
+    def damaged(self, what: str) -> ShardDamagedError:
+        """The error to raise, where `what` is wrong."""
+        return ShardDamagedError(f"{self._name} is damaged: {what} is wrong. {_REMEDY}")
+
+
+def _open_shard(folder: StoreFolder, spec: ArraySpec, shard: int) -> _ShardFile | None:
+    name = spec.shard_name(shard)
+    file = folder.open(name)
+    return None if file is None else _ShardFile(file, f"{folder.place}/{name}", spec.chunks_per_shard)

@@ -1,0 +1,288 @@
+"""Zarr v3 arrays whose shards are written whole: one call makes one shard of one array, and one file.
+
+Each shard is put together in memory, and `StoreFolder.write` puts it in its place in one step. So no task ever reads,
+changes and writes a file back, and two tasks cannot meet in one: the shard is the smallest unit that may be written
+concurrently (zarr-python #3682).
+
+A shard is its chunks, one after the other, and then an index: offset and length of each, as 64-bit little-endian
+numbers, and a CRC-32C of these. zarr-python makes the very same bytes (a test holds the two together), through three
+more copies of all frames.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import google_crc32c
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec
+from zarr.core.buffer import Buffer
+from zarr.storage import MemoryStore
+
+from store.arrays.codecs import CodecName, codec_named
+from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError
+from store.formats.seal import BLANK, SEAL_KEY, is_sealed, sealed
+from store.json_values import JSON, differences
+from store.places.folder import StoreFolder, WrittenFile
+from store.schema import Shard
+
+ZarrArray = zarr.Array[Any]
+Encoded = bytes | NDArray[np.uint8]
+ArrayValues = (
+    NDArray[np.uint8]
+    | NDArray[np.bool_]
+    | NDArray[np.int64]
+    | NDArray[np.float16]
+    | NDArray[np.float32]
+    | NDArray[np.float64]
+)
+
+GROUP_METADATA = b'{"attributes": {}, "zarr_format": 3, "node_type": "group"}\n'
+"""Of every group: the arrays say what made them."""
+
+_NOT_COMPARED = ("software", SEAL_KEY)
+
+NOT_STORED = 2**64 - 1
+"""Offset and length, in a shard's index, of a chunk that holds nothing but the fill value."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySpec:
+    """One array of a store, cut along its first axis into shards of `shard_rows` rows.
+
+    A shard is one file. Inside it, a chunk holds `chunk_rows` rows and carries a CRC-32C that every Zarr reader
+    checks. A chunk that holds nothing but the fill value is not stored.
+    """
+
+    name: str
+    """Relative to the store: `clips.zarr/test/frames`."""
+    num_rows: int
+    item_shape: tuple[int, ...]
+    dtype: Literal["uint8", "bool", "int64", "float16", "float32", "float64"]
+    fill_value: float | bool
+    """What a slot holds that no video filled."""
+    shard_rows: int
+    chunk_rows: int
+    dimensions: tuple[str, ...]
+    codec: CodecName = "raw"
+    """How a chunk is stored: see `store.arrays.codecs`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the whole array."""
+        return (self.num_rows, *self.item_shape)
+
+    @property
+    def chunk_shape(self) -> tuple[int, ...]:
+        """Shape of one chunk."""
+        return (self.chunk_rows, *self.item_shape)
+
+    @property
+    def chunks_per_shard(self) -> int:
+        """Chunks in a shard, stored or not."""
+        return self.shard_rows // self.chunk_rows
+
+    def shard_name(self, index: int) -> str:
+        """The file of a shard: Zarr's default chunk keys with dots, so that all shards lie in the array's folder.
+
+        With slashes each shard would have a folder for every axis: three times the inodes of a store.
+        """
+        return f"{self.name}/" + ".".join(["c", str(index), *("0" for _ in self.item_shape)])
+
+
+def create_array(
+    folder: StoreFolder,
+    spec: ArraySpec,
+    attributes: Mapping[str, JSON],
+    remedy: str = "Use another name, or --overwrite to make it anew",
+) -> None:
+    """Write the metadata of an array, and of the groups above it, unless the very same stand there.
+
+    An array of another number of rows is the same array, which has grown: it gets the number that is asked for.
+
+    Args:
+        folder: The store.
+        spec: Shape, type and layout.
+        attributes: What made the array; kept with it. `software` is recorded and not compared.
+        remedy: What the user can do where it was made otherwise.
+
+    Raises:
+        StoreMismatchError: There is such an array, made otherwise.
+        StoreFormatError: Its metadata are damaged.
+    """
+    metadata_name = f"{spec.name}/zarr.json"
+    wanted = array_metadata(spec, attributes)
+    if folder.num_bytes(metadata_name) is None:
+        for name in group_names(spec.name):
+            if folder.num_bytes(name) is None:
+                folder.write(name, GROUP_METADATA)
+        folder.write(metadata_name, wanted)
+        return
+    there = json.loads(_whole_metadata(folder, metadata_name))
+    num_rows = there["shape"][0]
+    found = differences(array_identity(there), array_identity(json.loads(wanted)))
+    if found:
+        raise StoreMismatchError(f"{spec.name} in {folder.place} was made otherwise: {found}. {remedy}")
+    if num_rows != spec.num_rows:  # the store has grown since
+        folder.write(metadata_name, array_metadata(spec, there["attributes"]))
+
+
+def write_shard(
+    folder: StoreFolder, spec: ArraySpec, shard: Shard, values: ArrayValues, kept: Mapping[int, bytes] | None = None
+) -> WrittenFile | None:
+    """Write one shard of an array: the only way that array data are written.
+
+    Args:
+        folder: The store.
+        spec: The array.
+        shard: Which rows.
+        values: Shape (shard.num_rows, *spec.item_shape).
+        kept: Number of a chunk in the shard -> its bytes as they were stored before (`ChunkReader.stored`), to be
+            taken over as they are: to encode anew what a lossy codec gave back would lose a little more each time.
+
+    Returns:
+        The file written, or None where every value is the fill value: Zarr then stores nothing.
+    """
+    if values.shape != (shard.num_rows, *spec.item_shape) or values.dtype != np.dtype(spec.dtype):
+        raise ValueError(
+            f"shard {shard.key} of {spec.name} wants {spec.dtype} of shape {(shard.num_rows, *spec.item_shape)}, "
+            f"got {values.dtype} of shape {values.shape}"
+        )
+    chunks = _encode_chunks(spec, values, kept or {})
+    name = spec.shard_name(shard.index)
+    if all(chunk is None for chunk in chunks):
+        folder.remove(name)
+        return None
+    return folder.write(name, _join(chunks))
+
+
+def open_array(folder: StoreFolder, name: str) -> ZarrArray:
+    """Open an array of the store for reading.
+
+    Raises:
+        NotInStoreError: There is no such array.
+        StoreFormatError: Its metadata are damaged.
+    """
+    if folder.num_bytes(f"{name}/zarr.json") is None:
+        raise NotInStoreError(f"{folder.place} has no array {name}")
+    _whole_metadata(folder, f"{name}/zarr.json")
+    return zarr.open_array(folder.zarr_store(name), mode="r", zarr_format=3)
+
+
+def _whole_metadata(folder: StoreFolder, name: str) -> bytes:
+    content = folder.read(name)
+    if not is_sealed(content):
+        raise StoreFormatError(
+            f"{folder.place}/{name} is not as it was written: its checksum is wrong. Put it back from a copy; else "
+            "`fda verify --repair` removes its array, and the command that made it makes it anew"
+        )
+    return content
+
+
+def attributes_of(array: ZarrArray) -> dict[str, JSON]:
+    """What made an array: its attributes but for the seal of its file."""
+    return {key: value for key, value in array.attrs.asdict().items() if key != SEAL_KEY}
+
+
+def array_identity(metadata: Mapping[str, Any]) -> Mapping[str, JSON]:
+    """What must agree: an array's attributes but `software`, under their own names, and its layout but for its length.
+
+    Args:
+        metadata: The content of a `zarr.json`.
+    """
+    fields = dict(metadata)
+    attributes = {key: value for key, value in fields.pop("attributes", {}).items() if key not in _NOT_COMPARED}
+    return {**attributes, "array": {**fields, "shape": fields["shape"][1:]}}
+
+
+def checksum_of(content: bytes | NDArray[np.uint8]) -> bytes:
+    """The CRC-32C that ends a chunk, and an index."""
+    value: int = google_crc32c.value(content)
+    return value.to_bytes(4, "little")
+
+
+def _encode_chunks(spec: ArraySpec, values: ArrayValues, kept: Mapping[int, bytes]) -> list[list[Encoded] | None]:
+    """The parts of each chunk of a shard, in order; None where it holds nothing but the fill value."""
+    encode = codec_named(spec.codec).encode
+    chunks: list[list[Encoded] | None] = []
+    for number in range(spec.chunks_per_shard):
+        chunk = values[number * spec.chunk_rows : (number + 1) * spec.chunk_rows]
+        if number in kept:
+            chunks.append([kept[number]])
+        elif _is_fill(chunk, spec.fill_value):
+            chunks.append(None)
+        else:
+            content = encode(_padded(chunk, spec))
+            chunks.append([content, checksum_of(content)])
+    return chunks
+
+
+def _padded(chunk: ArrayValues, spec: ArraySpec) -> NDArray[np.generic]:
+    """A chunk in C order and of full size: the rows that the last shard of a split lacks hold the fill value."""
+    if len(chunk) == spec.chunk_rows:
+        return np.ascontiguousarray(chunk)
+    whole = np.full(spec.chunk_shape, spec.fill_value, dtype=chunk.dtype)
+    whole[: len(chunk)] = chunk
+    return whole
+
+
+def _is_fill(chunk: ArrayValues, fill_value: float | bool) -> bool:
+    """Whether every value is the fill value, NaN included. Almost always one value says that it is not so."""
+    flat = chunk.reshape(-1)
+    return all(
+        bool(np.isnan(part).all() if fill_value != fill_value else (part == fill_value).all())
+        for part in (flat[:1], flat)
+    )
+
+
+def _join(chunks: Sequence[Sequence[Encoded] | None]) -> bytes:
+    """The file of a shard: its chunks, the index, and the index's checksum."""
+    index = np.full((len(chunks), 2), NOT_STORED, dtype="<u8")
+    offset = 0
+    for number, chunk in enumerate(chunks):
+        if chunk is not None:
+            num_bytes = sum(len(part) for part in chunk)
+            index[number] = offset, num_bytes
+            offset += num_bytes
+    parts = [part for chunk in chunks if chunk is not None for part in chunk]
+    contents = [part.data if isinstance(part, np.ndarray) else part for part in parts]
+    return b"".join([*contents, index.tobytes(), checksum_of(index.tobytes())])
+
+
+def array_metadata(spec: ArraySpec, attributes: Mapping[str, JSON]) -> bytes:
+    """The `zarr.json` of an array, sealed: zarr-python's own, with what made the array as its attributes."""
+    files: dict[str, Buffer] = {}
+    codec = codec_named(spec.codec)
+    chunk_bytes = math.prod(spec.chunk_shape) * np.dtype(spec.dtype).itemsize
+    zarr.create_array(
+        MemoryStore(store_dict=files),
+        shape=spec.shape,
+        chunks=spec.chunk_shape,
+        shards=(spec.shard_rows, *spec.item_shape),
+        dtype=spec.dtype,
+        serializer=codec.serializer,
+        compressors=[*codec.compressors(chunk_bytes), Crc32cCodec()],
+        fill_value=spec.fill_value,
+        dimension_names=spec.dimensions,
+        chunk_key_encoding={"name": "default", "separator": "."},
+        # one order, read back from a file or not
+        attributes=json.loads(json.dumps({**attributes, SEAL_KEY: BLANK}, sort_keys=True)),
+        zarr_format=3,
+    )
+    return sealed(files["zarr.json"].to_bytes())
+
+
+def group_names(array_name: str) -> list[str]:
+    """The metadata files of the groups that an array lies in, the outermost first.
+
+    >>> group_names("clips.zarr/test/frames")
+    ['clips.zarr/zarr.json', 'clips.zarr/test/zarr.json']
+    """
+    parts = array_name.split("/")[:-1]
+    return ["/".join([*parts[:depth], "zarr.json"]) for depth in range(1, len(parts) + 1)]

@@ -1,0 +1,268 @@
+"""What a claim says, which claims exclude each other, and their files: see `store.claims.holding`."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import re
+import socket
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+
+from store.claims.processes import ProcessId, this_process
+from store.errors import StoreMissingError
+from store.json_values import JSON
+from store.places.folder import CLAIMS_FOLDER, StoreFolder
+
+ANY_STAGE = "*"
+"""A claim on every stage there is and will be."""
+
+MAX_CLAIM_BYTES = 16 * 1024
+"""A claim file has a few hundred; what is larger is none."""
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_PARTITION = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who wants to write what into a store."""
+
+    id: str
+    """32 hexadecimal digits, never used twice."""
+    command: str
+    """Name of the command that runs."""
+    stages: tuple[str, ...]
+    """What it makes. `ANY_STAGE` is everything."""
+    partition: str | None
+    """`"i/n"`: only this part of the work, where several runs share it."""
+    inputs: str
+    """Fingerprint of all that decides what the command makes."""
+    user: str
+    host: str
+    process: ProcessId
+    started: datetime
+    """For people to read: the clocks of two machines are never compared."""
+    is_damaged: bool = False
+    """Whether its file says nothing that could be understood; it is then taken for a claim on everything."""
+
+    def __post_init__(self) -> None:
+        if not _ID.fullmatch(self.id):
+            raise ValueError(f"id of a claim: 32 hexadecimal digits, got {self.id!r}")
+        if not self.stages:
+            raise ValueError("a claim is on one stage at least")
+        if self.partition is not None and not _PARTITION.fullmatch(self.partition):
+            raise ValueError(f"partition {self.partition!r}: write i/n, as in 3/8")
+        for text in (self.command, *self.stages, self.inputs, self.user, self.host):
+            if not text.isprintable():  # it would be printed
+                raise ValueError(f"a claim is printable text, got {text!r}")
+        if not 0 < self.process.pid < 2**31:
+            raise ValueError(f"number of a process: {self.process.pid}")
+
+    @classmethod
+    def of_this_process(cls, command: str, stages: Sequence[str], partition: str | None, inputs: str) -> Self:
+        """A new claim of the run that asks."""
+        now = datetime.now(UTC).replace(microsecond=0)
+        names = (_user(), socket.gethostname())
+        return cls(cls.new_id(), command, tuple(stages), partition, inputs, *names, this_process(), now)
+
+    @staticmethod
+    def new_id() -> str:
+        """An id that no claim ever had."""
+        return uuid.uuid4().hex
+
+    @classmethod
+    def damaged(cls, claim_id: str) -> Self:
+        """In place of a claim whose file cannot be understood."""
+        nobody = ProcessId(1, 0, "")
+        started = datetime.fromtimestamp(0, UTC)
+        return cls(claim_id, "", (ANY_STAGE,), None, "", "", "", nobody, started, is_damaged=True)
+
+    def __str__(self) -> str:
+        """Who it is, in one phrase."""
+        if self.is_damaged:
+            return f"a run that cannot be named, for its claim {json_name(self.id)} is damaged"
+        part = f", partition {self.partition}" if self.partition else ""
+        since = f"{self.started:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{self.command}{part} ({self.user}@{self.host}, process {self.process.pid}, since {since})"
+
+    def to_dict(self) -> dict[str, JSON]:
+        """The fields as JSON."""
+        return {
+            "id": self.id,
+            "command": self.command,
+            "stages": list(self.stages),
+            "partition": self.partition,
+            "inputs": self.inputs,
+            "user": self.user,
+            "host": self.host,
+            "pid": self.process.pid,
+            "process_started": self.process.started,
+            "machine": self.process.machine,
+            "started": self.started.isoformat(),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, JSON]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: A field is missing or is not what it should be.
+        """
+        stages, partition = fields.get("stages"), fields.get("partition")
+        if not isinstance(stages, list):
+            raise ValueError(f"stages of a claim: {stages!r}")
+        return cls(
+            id=_text(fields.get("id")),
+            command=_text(fields.get("command")),
+            stages=tuple(_text(stage) for stage in stages),
+            partition=None if partition is None else _text(partition),
+            inputs=_text(fields.get("inputs")),
+            user=_text(fields.get("user")),
+            host=_text(fields.get("host")),
+            process=ProcessId(
+                _number(fields.get("pid")), _number(fields.get("process_started")), _text(fields.get("machine"))
+            ),
+            started=datetime.fromisoformat(_text(fields.get("started"))),
+        )
+
+
+def why_excluded(mine: Claim, other: Claim) -> str | None:
+    """Why two runs may not write at once, or None where they may: they make other things, or parts of one thing.
+
+    Symmetric. Two parts of one job are runs of the same command, on the same inputs, of different `i` of the same `n`.
+    """
+    if ANY_STAGE not in (*mine.stages, *other.stages) and not set(mine.stages) & set(other.stages):
+        return None
+    if mine.partition is None or other.partition is None:
+        return "both write the same things"
+    mine_of, other_of = _part(mine.partition), _part(other.partition)
+    if (mine.command, set(mine.stages), mine.inputs) != (other.command, set(other.stages), other.inputs):
+        return "both write parts of the same things, but not of the same job: commands, inputs or options differ"
+    if mine_of[1] != other_of[1]:
+        return f"partition {mine.partition} of this run and {other.partition} of that one overlap: all use the same n"
+    return f"both are partition {mine.partition}" if mine_of == other_of else None
+
+
+@dataclass(frozen=True, slots=True)
+class SeenClaim:
+    """A claim as it stood at one moment."""
+
+    claim: Claim
+    content: bytes
+    """Of its files: of a run that is at work it changes again and again."""
+    is_held: bool
+    """Whether the run is at work, and not still asking whether it may be."""
+
+
+def json_name(claim_id: str) -> str:
+    """The file that is the claim: written once, removed once."""
+    return f"{CLAIMS_FOLDER}/{claim_id}.json"
+
+
+def beat_name(claim_id: str) -> str:
+    """The file that its holder writes again and again: a number that grows."""
+    return f"{CLAIMS_FOLDER}/{claim_id}.beat"
+
+
+def write_claim(folder: StoreFolder, claim: Claim) -> None:
+    """Write the file of a claim, once."""
+    folder.write(json_name(claim.id), (json.dumps(claim.to_dict(), indent=2) + "\n").encode())
+
+
+def write_beat(folder: StoreFolder, claim_id: str, number: int) -> None:
+    """Say that the holder of a claim is alive."""
+    folder.write(beat_name(claim_id), b"%d\n" % number)
+
+
+def read_claim(folder: StoreFolder, claim_id: str) -> SeenClaim | None:
+    """A claim as it stands, or None where there is none any more; one that cannot be understood is damaged.
+
+    Raises:
+        OSError: Its file is there and cannot be read: nothing can be known of it then.
+    """
+    if (folder.num_bytes(json_name(claim_id)) or 0) > MAX_CLAIM_BYTES:
+        content = b""
+    else:
+        try:
+            content = folder.read(json_name(claim_id))
+        except StoreMissingError:
+            return None
+    beat: bytes | None = None
+    with contextlib.suppress(StoreMissingError):
+        too_long = (folder.num_bytes(beat_name(claim_id)) or 0) > MAX_CLAIM_BYTES
+        beat = b"" if too_long else folder.read(beat_name(claim_id))
+    claim = _claim_of(claim_id, content)
+    return SeenClaim(claim, content + (beat or b""), is_held=beat is not None or claim.is_damaged)
+
+
+def remove_claim(folder: StoreFolder, claim_id: str) -> None:
+    """Remove the files of a claim, that which counts first."""
+    folder.remove(json_name(claim_id))
+    folder.remove(beat_name(claim_id))
+
+
+def list_claims(folder: StoreFolder) -> list[str]:
+    """Ids of the claims there are."""
+    return [claim_id for claim_id, kind in _claim_files(folder) if kind == "json"]
+
+
+def remove_stray_beats(folder: StoreFolder) -> None:
+    """Remove the last beats of runs whose claims were removed by others.
+
+    That may also hit the beat of a claim that was made while the folder was being listed: its next one is soon there.
+    """
+    files = _claim_files(folder)
+    for claim_id, kind in files:
+        if kind == "beat" and (claim_id, "json") not in files:
+            folder.remove(beat_name(claim_id))
+
+
+def _claim_files(folder: StoreFolder) -> list[tuple[str, str]]:
+    """Id and kind of each file; others than ours are left alone."""
+    files = [name.removeprefix(f"{CLAIMS_FOLDER}/").partition(".") for name in folder.names(CLAIMS_FOLDER)]
+    return [(claim_id, kind) for claim_id, _, kind in files if _ID.fullmatch(claim_id)]
+
+
+def _claim_of(claim_id: str, content: bytes) -> Claim:
+    try:
+        fields = json.loads(content)
+        if not isinstance(fields, dict) or fields.get("id") != claim_id:
+            return Claim.damaged(claim_id)
+        return Claim.from_dict(fields)
+    except (ValueError, RecursionError):
+        return Claim.damaged(claim_id)
+
+
+def _part(partition: str) -> tuple[int, int]:
+    """The numbers of "i/n".
+
+    >>> _part("3/8")
+    (3, 8)
+    """
+    index, _, number = partition.partition("/")
+    return int(index), int(number)
+
+
+def _text(value: JSON | None) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected text, got {value!r}")
+    return value
+
+
+def _number(value: JSON | None) -> int:
+    if not isinstance(value, int):
+        raise ValueError(f"expected a number, got {value!r}")
+    return value
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return f"user {os.getuid()}"

@@ -1,0 +1,155 @@
+"""Reading clips with their masks by row, for batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store.arrays.reading import ChunkReader, in_threads, read_shard
+from store.clips.layout import frame_index_spec, frames_spec, masks_spec
+from store.clips.mask_sets import mask_attributes
+from store.commits import read_commit
+from store.completion import committed_of_each, require_committed
+from store.errors import NotInStoreError, ShardIncompleteError
+from store.places.folder import WrittenFile
+from store.schema import Shard
+from store.stages import FRAMES_STAGE, masks_stage
+from store.store import Store
+
+NUM_READ_THREADS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+"""Threads that read one batch: more than four wait for memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipBatch:
+    """The clips of some rows that hold a video, with masks."""
+
+    video_ids: tuple[str, ...]
+    rows: NDArray[np.int64]
+    """Shape (num_clips,)."""
+    frames: NDArray[np.uint8]
+    """Shape (num_clips, num_frames, height, width, 3), RGB."""
+    masks: NDArray[np.bool_]
+    """Shape (num_clips, num_frames, height, width); True where something moves."""
+    is_frame: NDArray[np.bool_]
+    """Shape (num_clips, num_frames); False where a clip has fewer frames than the store has room for."""
+
+
+class ClipReader:
+    """Reads clips of one split by row, each with its masks."""
+
+    def __init__(
+        self,
+        store: Store,
+        split: str,
+        mask_name: str,
+        num_threads: int = NUM_READ_THREADS,
+        shards: Sequence[Shard] | None = None,
+    ) -> None:
+        """Open the arrays, and find the rows that hold a video.
+
+        Args:
+            store: The store.
+            split: Of it.
+            mask_name: Of the mask set.
+            num_threads: That read a batch.
+            shards: All that will be read; None: the whole split.
+
+        Raises:
+            NotInStoreError: There is no such split or mask set.
+            ShardIncompleteError: A shard has not been committed, has lost data, or has masks of other frames.
+            ShardDamagedError: The bytes that say which frames there are are not those that were written.
+        """
+        if num_threads < 1:
+            raise ValueError(f"num_threads must be at least 1, got {num_threads}")
+        self.split = split
+        self._num_threads = num_threads
+        mask_attributes(store, split, mask_name)  # there is such a mask set
+        self._frames = ChunkReader(store.folder, frames_spec(store, split))
+        self._masks = ChunkReader(store.folder, masks_spec(store, split, mask_name))
+        self._store = store
+        shards = store.shards(split) if shards is None else tuple(shards)
+        self._stages = stages = (FRAMES_STAGE, masks_stage(mask_name))
+        self._judged: dict[int, tuple[Shard, list[tuple[WrittenFile, ...]]]] = {}
+        """Index of each shard -> the files of each stage, with their checksums."""
+        self.video_ids: dict[int, str] = {}
+        """Row -> id, of the rows that hold a video."""
+        for shard, records in committed_of_each(store, shards, stages):
+            standing = [
+                record or require_committed(store, shard, stage) for stage, record in zip(stages, records, strict=True)
+            ]
+            self._judged[shard.index] = shard, [record.files for record in standing]
+            for outcomes in (record.outcomes for record in standing):
+                self.video_ids |= {outcome.row: outcome.video_id for outcome in outcomes if outcome.filled}
+        self._is_frame = np.zeros((store.layout(split).num_videos, store.layout(split).num_frames), dtype=np.bool_)
+        for shard in shards:
+            frame_index = read_shard(store.folder, frame_index_spec(store, split), shard)
+            self._is_frame[shard.start : shard.start + shard.num_rows] = frame_index >= 0
+
+    def read(self, rows: Sequence[int]) -> ClipBatch:
+        """Read clips, in the order given.
+
+        Raises:
+            NotInStoreError: A row holds no video.
+            ShardDamagedError: The bytes of a clip are not those that were written.
+            ShardIncompleteError: A shard was made anew since this reader was opened.
+        """
+        self._check_filled(rows)
+        frames, masks = self._frames.empty(len(rows)), self._masks.empty(len(rows))
+
+        def read_one(position: int) -> None:
+            self._frames.read_into(rows[position], frames[position])
+            self._masks.read_into(rows[position], masks[position])
+
+        in_threads(read_one, len(rows), self._num_threads)
+        self._check_judged()
+        return ClipBatch(
+            video_ids=tuple(self.video_ids[row] for row in rows),
+            rows=np.asarray(rows, dtype=np.int64),
+            frames=np.asarray(frames[:, 0], dtype=np.uint8),
+            masks=np.asarray(masks[:, 0], dtype=np.bool_),
+            is_frame=self._is_frame[list(rows)],
+        )
+
+    def read_masks(self, rows: Sequence[int]) -> NDArray[np.bool_]:
+        """Read masks alone, shape (len(rows), num_frames, height, width).
+
+        Raises:
+            NotInStoreError: A row holds no video.
+            ShardDamagedError: As of `read`.
+            ShardIncompleteError: As of `read`.
+        """
+        self._check_filled(rows)
+        masks = self._masks.empty(len(rows))
+        in_threads(
+            lambda position: self._masks.read_into(rows[position], masks[position]), len(rows), self._num_threads
+        )
+        self._check_judged()
+        return np.asarray(masks[:, 0], dtype=np.bool_)
+
+    def is_frame(self, rows: Sequence[int]) -> NDArray[np.bool_]:
+        """Which slots of clips hold a frame, shape (len(rows), num_frames): those that do come first."""
+        slots: NDArray[np.bool_] = self._is_frame[list(rows)]
+        return slots
+
+    def _check_judged(self) -> None:
+        """Refuse shards that were made anew between the judgement and the opening of their files, which stay open."""
+        for index in self._frames.opened | self._masks.opened:
+            shard, judged = self._judged[index]
+            records = [read_commit(self._store.folder, shard, stage, with_outcomes=False) for stage in self._stages]
+            if [record and record.files for record in records] != judged:
+                raise ShardIncompleteError(
+                    f"shard {shard.key} of {self._store.place} was made anew while it was read: run the same command "
+                    "again"
+                )
+            self._frames.opened.discard(index)
+            self._masks.opened.discard(index)
+
+    def _check_filled(self, rows: Sequence[int]) -> None:
+        unfilled = [row for row in rows if row not in self.video_ids]
+        if unfilled:
+            raise NotInStoreError(f"row {unfilled[0]} of split {self.split!r} holds no video")

@@ -1,0 +1,271 @@
+"""Frames and masks of a store: their arrays, and how a shard of them is written and read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store.arrays.codecs import codec_named
+from store.arrays.reading import ChunkReader, read_shard
+from store.arrays.shards import ArraySpec, ArrayValues, create_array, write_shard
+from store.clips.layout import frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
+from store.clips.mask_sets import mask_attributes
+from store.commits import (
+    CommitRecord,
+    VideoOutcome,
+    commit_name,
+    commit_shard,
+    withdraw_commit,
+    withdrawn_name,
+)
+from store.completion import input_digests, kept_record
+from store.errors import NotInStoreError, ShardDamagedError, ShardIncompleteError
+from store.json_values import JSON
+from store.places.folder import WrittenFile, check_name
+from store.schema import Shard
+from store.stages import FRAMES_STAGE, masks_stage
+from store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFrames:
+    """The frames of one shard, each with the time at which it is shown.
+
+    A slot that no video filled has no frame at all. A clip may have fewer frames than slots: its last slots have none.
+    """
+
+    frames: NDArray[np.uint8]
+    """Shape (num_videos, num_frames, height, width, 3), RGB; zero where there is no frame."""
+    pts_seconds: NDArray[np.float64]
+    """Shape (num_videos, num_frames); NaN where there is no frame."""
+    frame_index: NDArray[np.int64]
+    """Shape (num_videos, num_frames): position in presentation order; -1 where there is no frame."""
+    next_grey: NDArray[np.uint8] | None = None
+    """Shape (num_videos, num_frames, height, width): each frame's neighbour in the video, in grey; zero where there is
+    no frame. None in a store without neighbours."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Of frames that come from a store: name -> sha256 of the commit record under which they were written, or which
+    stood before they were read. What is computed from them is older than its frames once that record is another."""
+
+    def __post_init__(self) -> None:
+        if not self.frames.shape[:2] == self.pts_seconds.shape == self.frame_index.shape:
+            raise ValueError(
+                f"frames {self.frames.shape}, pts_seconds {self.pts_seconds.shape} and frame_index "
+                f"{self.frame_index.shape} do not agree on (num_videos, num_frames)"
+            )
+        if self.next_grey is not None and self.next_grey.shape != self.frames.shape[:-1]:
+            raise ValueError(
+                f"frames {self.frames.shape} and next_grey {self.next_grey.shape} do not agree on "
+                "(num_videos, num_frames, height, width)"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFrames:
+    """The frames of one shard once they are stored."""
+
+    clips: ShardFrames
+    """As every reader gets them from now on: with a lossy codec, not quite what was handed in. Masks are of these."""
+    record: CommitRecord
+    """With a checksum of each slot as it is read."""
+
+
+def create_clip_arrays(store: Store, attributes: Mapping[str, JSON]) -> None:
+    """Make the arrays of frames and times of every split, unless they stand."""
+    for split in store.manifest.splits:
+        neighbours = [next_grey_spec(store, split)] if store.manifest.neighbours else []
+        for spec in (frames_spec(store, split), pts_spec(store, split), frame_index_spec(store, split), *neighbours):
+            create_array(store.folder, spec, attributes)
+
+
+def create_mask_arrays(store: Store, name: str, attributes: Mapping[str, JSON]) -> None:
+    """Make the arrays of a mask set, unless they stand.
+
+    Raises:
+        StoreMismatchError: A mask set of this name was made with other options.
+    """
+    check_name("mask set", name)
+    for split in store.manifest.splits:
+        remedy = (
+            "Give these masks another name (`fda masks --name`, or --masks of `fda preprocess`), or make this mask set "
+            f"anew, and nothing else, by `fda masks --name {name} --overwrite`"
+        )
+        create_array(store.folder, masks_spec(store, split, name), attributes, remedy)
+
+
+def write_frames(
+    store: Store,
+    shard: Shard,
+    clips: ShardFrames,
+    outcomes: Sequence[VideoOutcome],
+    *,
+    kept_rows: Collection[int] = (),
+) -> WrittenFrames:
+    """Write and commit the frames of a shard.
+
+    Args:
+        store: The store.
+        shard: Which rows.
+        clips: What its slots hold.
+        outcomes: One a video, in row order; the checksum of a filled slot is put in here.
+        kept_rows: Rows whose frames were read from this very shard: they are stored byte for byte as they were.
+
+    Raises:
+        ValueError: The store keeps the frames' neighbours, and there are none, or the other way round.
+        StoreWriteError: The disk is full, read-only or failing. A shard that was committed before is owed again.
+    """
+    split = shard.split
+    if store.manifest.neighbours != (clips.next_grey is not None):
+        raise ValueError(
+            f"shard {shard.key}: the store {'wants' if store.manifest.neighbours else 'has no room for'} next_grey"
+        )
+    was_there = withdraw_commit(store.folder, shard, FRAMES_STAGE, keep=True)
+    file, frames = _write_pictures(store, frames_spec(store, split), shard, clips.frames, kept_rows)
+    written, next_grey = [file], None
+    if clips.next_grey is not None:
+        file, next_grey = _write_pictures(store, next_grey_spec(store, split), shard, clips.next_grey, kept_rows)
+        written.append(file)
+    written.append(write_shard(store.folder, pts_spec(store, split), shard, clips.pts_seconds))
+    written.append(write_shard(store.folder, frame_index_spec(store, split), shard, clips.frame_index))
+    checked = [
+        replace(outcome, checksum=slot_checksum(frames[outcome.row - shard.start]) if outcome.filled else None)
+        for outcome in outcomes
+    ]
+    record, sha256 = commit_shard(store.folder, shard, FRAMES_STAGE, checked, written, {})
+    if was_there:
+        store.folder.remove(withdrawn_name(shard, FRAMES_STAGE))
+    inputs = {commit_name(shard, FRAMES_STAGE): sha256}
+    return WrittenFrames(replace(clips, frames=frames, next_grey=next_grey, inputs=inputs), record)
+
+
+def _write_pictures(
+    store: Store, spec: ArraySpec, shard: Shard, pictures: NDArray[np.uint8], kept_rows: Collection[int]
+) -> tuple[WrittenFile | None, NDArray[np.uint8]]:
+    """Write one shard of pictures, and return its file and the pictures as they are read from it."""
+    reader = ChunkReader(store.folder, spec)
+    stored = {row - shard.start: reader.stored(row) for row in kept_rows}
+    kept = {slot: content for slot, content in stored.items() if content is not None}
+    file = write_shard(store.folder, spec, shard, pictures, kept)
+    if not codec_named(spec.codec).lossy:
+        return file, pictures
+    return file, np.asarray(read_shard(store.folder, spec, shard), dtype=np.uint8)
+
+
+def write_masks(
+    store: Store,
+    shard: Shard,
+    name: str,
+    masks: NDArray[np.bool_],
+    outcomes: Sequence[VideoOutcome],
+    inputs: Mapping[str, str],
+) -> CommitRecord:
+    """Write and commit a mask set's part of a shard.
+
+    Args:
+        store: The store.
+        shard: Which rows; their frames are committed.
+        name: Of the mask set.
+        masks: Shape (shard.num_rows, num_frames, height, width).
+        outcomes: One a video, in row order.
+        inputs: `ShardFrames.inputs` of the frames that the masks were computed from.
+
+    Raises:
+        ValueError: The frames come from no store: nothing could tell when the masks are older than their frames.
+    """
+    if commit_name(shard, FRAMES_STAGE) not in inputs:
+        raise ValueError(f"shard {shard.key}: masks want the inputs of the frames they were made of, got {inputs}")
+    withdraw_commit(store.folder, shard, masks_stage(name))
+    file = write_shard(store.folder, masks_spec(store, shard.split, name), shard, masks)
+    return commit_shard(store.folder, shard, masks_stage(name), outcomes, [file], inputs)[0]
+
+
+def read_frames(store: Store, shard: Shard) -> ShardFrames:
+    """All frames of a shard, with their times, and with their neighbours where the store has them.
+
+    Raises:
+        ShardIncompleteError: The shard has not been committed.
+        ShardDamagedError: The bytes are not those that were written.
+    """
+    inputs = input_digests(store, shard, [FRAMES_STAGE])  # before the frames: another run may make them anew meanwhile
+    return _read_arrays(store, shard, inputs)
+
+
+def _read_arrays(store: Store, shard: Shard, inputs: Mapping[str, str]) -> ShardFrames:
+    folder, split = store.folder, shard.split
+    return ShardFrames(
+        frames=np.asarray(read_shard(folder, frames_spec(store, split), shard), dtype=np.uint8),
+        pts_seconds=np.asarray(read_shard(folder, pts_spec(store, split), shard), dtype=np.float64),
+        frame_index=np.asarray(read_shard(folder, frame_index_spec(store, split), shard), dtype=np.int64),
+        next_grey=read_next_grey(store, shard) if store.manifest.neighbours else None,
+        inputs=inputs,
+    )
+
+
+def read_kept(store: Store, shard: Shard, rows: Collection[int]) -> tuple[ShardFrames, dict[int, VideoOutcome]] | None:
+    """What an owed shard has of rows that need not be made again, each clip checked against its checksum.
+
+    Such are the rows of a shard that has grown since it was committed, and those of a shard that was being written
+    again when the run was killed.
+
+    Args:
+        store: The store.
+        shard: As it is to be made.
+        rows: Those that are wanted.
+
+    Returns:
+        The shard's frames, of which the rows of the second value hold; or None where none does.
+    """
+    record = kept_record(store, shard, FRAMES_STAGE)
+    if record is None or any(store.folder.num_bytes(written.name) is None for written in record.files):
+        return None
+    wanted = [outcome for outcome in record.outcomes if outcome.row in rows]
+    try:
+        clips = _read_arrays(store, shard, {})
+    except (ShardDamagedError, ShardIncompleteError):
+        return None
+    kept = {}
+    for outcome in wanted:
+        slot = outcome.row - shard.start
+        has_frames = bool((clips.frame_index[slot] >= 0).any())
+        if has_frames == outcome.filled and (not has_frames or slot_checksum(clips.frames[slot]) == outcome.checksum):
+            kept[outcome.row] = outcome
+    return (clips, kept) if kept else None
+
+
+def read_next_grey(store: Store, shard: Shard) -> NDArray[np.uint8]:
+    """The neighbour of each frame of a shard, in grey: shape (shard.num_rows, num_frames, height, width).
+
+    Raises:
+        NotInStoreError: The store was made without neighbours.
+        ShardDamagedError: The bytes are not those that were written.
+    """
+    if not store.manifest.neighbours:
+        raise NotInStoreError(
+            f"{store.place} has no neighbours of its frames: make a store with `fda preprocess --neighbours`"
+        )
+    return np.asarray(read_shard(store.folder, next_grey_spec(store, shard.split), shard), dtype=np.uint8)
+
+
+def clips_identity(store: Store, split: str, mask_name: str) -> dict[str, JSON]:
+    """What made the clips of a split and their masks: what features and checkpoints keep of their inputs.
+
+    Raises:
+        NotInStoreError: There is no such split or mask set.
+    """
+    manifest = store.manifest
+    return {
+        "clips": {
+            "options": dict(manifest.options),
+            "frame_codec": manifest.frame_codec,
+        },
+        "masks": {"name": mask_name, "options": mask_attributes(store, split, mask_name)["options"]},
+    }
+
+
+def slot_checksum(values: ArrayValues) -> str:
+    """The sha256 of one video's slot, C order."""
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()

@@ -1,0 +1,1 @@
+"""How small files are written: Parquet tables, and the checksum that each carries."""

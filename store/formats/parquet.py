@@ -1,0 +1,152 @@
+"""Parquet files that vouch for themselves. They are bounded before memory is taken for what they say that they hold."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from store.errors import StoreFormatError
+from store.formats.seal import BLANK, SEAL_KEY, sealed
+
+FREE_ROWS, ROWS_A_BYTE = 2**20, 10
+FREE_BYTES, BYTES_A_BYTE = 2**26, 1000
+"""What a file may hold however small it is, and what more for each of its bytes. A catalogue of a million videos with
+nothing but numbers for ids, and one caption for all, has 0.4 rows and 19 bytes laid out in a byte."""
+
+
+def parquet_bytes(table: pa.Table, metadata: Mapping[str, str] | None = None, *, is_small: bool = False) -> bytes:
+    """A table as the bytes of a Parquet file, sealed: equal tables give equal bytes.
+
+    Args:
+        table: What to write.
+        metadata: Key-value metadata of the file.
+        is_small: Whether it has so few rows that dictionaries, statistics and compression would take more than they
+            save: a record of 16 videos is written three times, and read twice, as fast without.
+    """
+    options = {"compression": "none", "use_dictionary": False, "write_statistics": False} if is_small else {}
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, table.schema, **{"compression": "zstd", "store_schema": False, **options}) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({**(metadata or {}), SEAL_KEY: BLANK})
+    return sealed(sink.getvalue())
+
+
+def read_table(content: bytes, name: str, schema: pa.Schema) -> pa.Table:
+    """Read the bytes of a Parquet file into memory, if they are what is expected and not many times larger.
+
+    Rows and uncompressed bytes are counted by the footer before anything is read; texts are read as dictionaries,
+    which repeat them for next to nothing, and counted before they are laid out. A file whose pages contradict its
+    footer can still have Arrow take 2 GiB for a page, the most that the format allows, before it is refused or read.
+
+    Args:
+        content: The file.
+        name: For the errors.
+        schema: Exactly these columns, of integers, floats, booleans and texts.
+
+    Returns:
+        The table. Its schema carries the key-value metadata of the file.
+
+    Raises:
+        StoreFormatError: It is no Parquet file, is damaged, has other columns or is larger.
+
+    >>> ids = pa.schema([("video_id", pa.string())])
+    >>> read_table(parquet_bytes(pa.table({"video_id": ["a", "b"]})), "videos.parquet", ids).num_rows
+    2
+    """
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    try:
+        with pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts, pre_buffer=False) as file:
+            _check_footer(file, name, schema, len(content))
+            table = file.read(use_threads=False)
+        num_bytes = sum(_laid_out_bytes(chunk) for text in texts for chunk in table[text].chunks)
+        _check_at_most(num_bytes, FREE_BYTES + BYTES_A_BYTE * len(content), "bytes of text", name)
+        return table.cast(schema).replace_schema_metadata(file.metadata.metadata)
+    except KeyError as error:
+        raise StoreFormatError(f"{name} has other columns than it should: no {error}") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise StoreFormatError(f"{name} is no Parquet file that can be read: {error}") from error
+
+
+def read_small_table(content: bytes, name: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read what `parquet_bytes` wrote with `is_small`, four times as fast as `read_table` would.
+
+    Neither compressed nor repeated, nothing takes more memory than the file has bytes: a file that says that it would
+    is refused.
+
+    Args:
+        content: The file, whose seal has been looked at: Arrow may end the process over a footer that is damaged.
+        name: For the errors.
+        schema: Exactly these columns.
+        columns: Which of them to read, in the order of the schema; all, if None.
+
+    Returns:
+        The table. Its schema carries the key-value metadata of the file.
+
+    Raises:
+        StoreFormatError: It is no such file.
+    """
+    try:
+        file = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
+        about = file.metadata
+        groups = [about.row_group(index) for index in range(about.num_row_groups)]
+        _check_at_most(about.num_rows, len(content), "rows", name)
+        _check_at_most(sum(group.total_byte_size for group in groups), len(content), "bytes uncompressed", name)
+        for number, field in enumerate(schema):
+            if pa.types.is_string(field.type) and any(group.column(number).has_dictionary_page for group in groups):
+                raise StoreFormatError(f"{name} repeats texts of {field.name!r}, and no such file does")
+        table = file.read(columns, use_threads=False)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, IndexError) as error:
+        raise StoreFormatError(f"{name} is no Parquet file that can be read: {error}") from error
+    wanted = [(field.name, field.type) for field in schema if columns is None or field.name in columns]
+    if [(field.name, field.type) for field in table.schema] != wanted:
+        raise StoreFormatError(f"{name} has other columns than it should: {', '.join(table.schema.names):.500}")
+    return table.replace_schema_metadata(about.metadata)
+
+
+def read_metadata(content: bytes, name: str) -> Mapping[bytes, bytes]:
+    """The key-value metadata of a Parquet file; of its columns, nothing is read.
+
+    Raises:
+        StoreFormatError: It is no Parquet file.
+    """
+    try:
+        return pq.ParquetFile(pa.BufferReader(content)).metadata.metadata or {}
+    except (pa.ArrowException, OSError) as error:
+        raise StoreFormatError(f"{name} is no Parquet file that can be read: {error}") from error
+
+
+def _check_footer(file: pq.ParquetFile, name: str, schema: pa.Schema, num_bytes: int) -> None:
+    fields = [(one.name, _stored_type(one)) for one in file.schema_arrow]
+    if fields != [(one.name, one.type) for one in schema]:
+        found = ", ".join(f"{column} ({kind})" for column, kind in fields)
+        raise StoreFormatError(f"{name} has other columns than it should: {found:.500}")
+    groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+    max_rows = FREE_ROWS + ROWS_A_BYTE * num_bytes
+    _check_at_most(file.metadata.num_rows, max_rows, "rows", name)
+    rows = [group.num_rows for group in groups]
+    if min(rows, default=0) < 0 or len(rows) > max_rows + 1 or sum(rows) != file.metadata.num_rows:
+        raise StoreFormatError(f"{name} contradicts itself: its row groups do not add up to {file.metadata.num_rows}")
+    sizes = [group.total_byte_size for group in groups]
+    num_uncompressed = min([0, *sizes]) or sum(sizes)
+    _check_at_most(num_uncompressed, FREE_BYTES + BYTES_A_BYTE * num_bytes, "bytes uncompressed", name)
+
+
+def _stored_type(field: pa.Field) -> pa.DataType:
+    """The type of a column, whether it is read as a dictionary or not."""
+    return field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+
+
+def _laid_out_bytes(chunk: pa.DictionaryArray) -> int:
+    """Bytes of the texts of a chunk, each counted as often as it stands there."""
+    lengths = pc.cast(pc.binary_length(chunk.dictionary), pa.int64())
+    num_bytes: int | None = pc.sum(pc.take(lengths, chunk.indices)).as_py()
+    return num_bytes or 0
+
+
+def _check_at_most(number: int, limit: int, what: str, name: str) -> None:
+    if not 0 <= number <= limit:
+        raise StoreFormatError(f"{name} declares {number:,} {what}, and may have {limit:,}")

@@ -1,0 +1,147 @@
+"""Verifying what no record is about: the table of failures, run records, leftovers, and what is not of the store."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from store.arrays.shards import GROUP_METADATA
+from store.catalog import CAPTIONS_NAME, VIDEOS_NAME
+from store.claims.holding import Claim
+from store.commits import WITHDRAWN_FOLDER, CommitRecord
+from store.errors import StoreFormatError, StoreMissingError
+from store.failures import FAILURES_NAME
+from store.formats.seal import is_sealed
+from store.places.folder import PARTIAL_FOLDER, StoreFolder
+from store.store import MANIFEST_NAME
+from store.verify.findings import Finding, Kind, Mend
+
+_RUN = re.compile(r"runs/[0-9]{8}T[0-9]{6}-[a-z]+-[0-9]+\.json")
+_CLAIM = re.compile(r"claims/([0-9a-f]{32})\.(json|beat)")
+_GROUP = re.compile(r"clips\.zarr(/[^/]+(/masks)?)?/zarr\.json|features\.zarr(/[^/]+(/[^/]+)?)?/zarr\.json")
+"""Where the metadata of groups may lie."""
+_RECORD = re.compile(r"commits/.+/[0-9]{5,}\.parquet")
+
+
+def verify_rest(
+    folder: StoreFolder,
+    listed: Mapping[str, int],
+    accounted: Collection[str],
+    arrays: Collection[str],
+    live: Collection[Claim],
+) -> Iterator[Finding]:
+    """Every file that is accounted for by no shard and no array.
+
+    Args:
+        folder: The store.
+        listed: Its files.
+        accounted: Those that belong to a shard, or are metadata.
+        arrays: Names of the arrays there are.
+        live: Claims of runs that are, or may be, at work: their files are left alone.
+    """
+    live_ids = {claim.id for claim in live}
+    for name in sorted(listed):
+        if name in accounted or name in (MANIFEST_NAME, VIDEOS_NAME, CAPTIONS_NAME) or _is_empty_group(folder, name):
+            continue
+        top = name.partition("/")[0]
+        if name == FAILURES_NAME or _RUN.fullmatch(name):
+            yield from _sealed(folder, name)
+        elif found := _CLAIM.fullmatch(name):
+            if found[1] not in live_ids:
+                yield _leftover(name, f"the {'claim' if found[2] == 'json' else 'sign of life'} of a run that is gone")
+        elif top == PARTIAL_FOLDER and "/" in name:
+            if not live_ids:
+                yield _leftover(name, "a file that a killed run was writing")
+        elif top == WITHDRAWN_FOLDER and "/" in name:
+            yield _withdrawn(folder, name, listed)
+        elif _is_in_array(name, arrays):
+            what = "it is no chunk of its array"
+            yield Finding(Kind.CHUNK_FOREIGN, name, what, "`fda verify --repair` removes it", mend=Mend((name,)))
+        elif _RECORD.fullmatch(name):
+            what = "it lies where no shard of the store has its record"
+            yield Finding(Kind.RECORD_MISPLACED, name, what, "`fda verify --repair` removes it", mend=Mend((name,)))
+        else:
+            what = "it is no file of a store, and nothing reads it"
+            yield Finding(Kind.FOREIGN, name, what, "remove it by hand if nobody wants it")
+
+
+def _is_in_array(name: str, arrays: Collection[str]) -> bool:
+    """Whether a file lies in the folder of an array, or below it."""
+    parts = name.split("/")
+    return any("/".join(parts[:depth]) in arrays for depth in range(3, len(parts)))
+
+
+def verify_links(folder: StoreFolder) -> Iterator[Finding]:
+    """Symbolic links that lead out of a store on a file system, or nowhere."""
+    if not folder.is_local:
+        return
+    root = Path(folder.place)
+    inside = root.resolve()
+    for link in _links(folder.place):
+        if not (link.exists() and link.resolve().is_relative_to(inside)):
+            yield Finding(
+                Kind.LINK,
+                link.relative_to(root).as_posix(),
+                f"it is a link to {str(link.readlink())!r}: what it leads to can change or go, and no copy has it",
+                "put the file itself in its place, or remove the link",
+            )
+
+
+def _links(folder: str) -> Iterator[Path]:
+    """Every symbolic link below a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    yield Path(entry.path)
+                elif entry.is_dir(follow_symlinks=False):
+                    yield from _links(entry.path)
+    except FileNotFoundError:  # another run has just removed it
+        return
+
+
+def _is_empty_group(folder: StoreFolder, name: str) -> bool:
+    """Whether it is of a group whose arrays were removed, or were not made before their run was killed."""
+    if not _GROUP.fullmatch(name):
+        return False
+    try:
+        return folder.read(name) == GROUP_METADATA
+    except StoreMissingError:
+        return True
+
+
+def _sealed(folder: StoreFolder, name: str) -> Iterator[Finding]:
+    try:
+        if is_sealed(folder.read(name)):
+            return
+    except StoreMissingError:
+        return
+    is_run = name != FAILURES_NAME
+    yield Finding(
+        Kind.RUN_DAMAGED if is_run else Kind.FAILURES_DAMAGED,
+        name,
+        "it is not as it was written: its checksum is wrong",
+        "nothing depends on it: `fda verify --repair` removes it"
+        if is_run
+        else "`fda verify --repair` removes it, and `fda finalise` writes it anew",
+        mend=Mend((name,)),
+    )
+
+
+def _withdrawn(folder: StoreFolder, name: str, listed: Mapping[str, int]) -> Finding:
+    """A record that was kept aside: the next run takes from it what still holds, so only one that is useless goes."""
+    try:
+        CommitRecord.from_bytes(folder.read(name), name)
+    except (StoreFormatError, StoreMissingError):
+        return _leftover(name, "a record that was kept aside, and is damaged")
+    if name.replace(WITHDRAWN_FOLDER, "commits", 1) in listed:
+        return _leftover(name, "a record that was kept aside while its shard was written again, which is done")
+    what = "a record kept aside of a shard that was being written again: what of it still holds will be kept"
+    return Finding(Kind.LEFTOVER, name, what, "run its `fda preprocess` again")
+
+
+def _leftover(name: str, what: str) -> Finding:
+    remedy = "the next run that writes into the store removes it, and so does `fda verify --repair`"
+    return Finding(Kind.LEFTOVER, name, what, remedy, mend=Mend((name,)))

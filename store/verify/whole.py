@@ -1,0 +1,225 @@
+"""Finding whatever is wrong in a store, naming what mends it, and removing what the next run makes anew.
+
+Every file is vouched for once: data by the commit record of their shard (size and CRC-32C of the whole file), small
+files by the seal they carry, the metadata of groups by being always the same. What none of these vouches for is named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+from store.arrays.shards import ArraySpec
+from store.catalog import Catalog
+from store.claims.holding import Claim, claims_on
+from store.claims.processes import is_running
+from store.clips.layout import clips_name, frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
+from store.features import FrameDtype, caption_shards, feature_specs
+from store.places.folder import CLAIMS_FOLDER, PARTIAL_FOLDER, StoreFolder
+from store.stages import FRAMES_STAGE, features_stage, masks_stage
+from store.store import Store
+from store.verify.catalog import dimension_of, read_manifest, types_of, verify_array, verify_catalog, verify_groups
+from store.verify.findings import Finding, Kind
+from store.verify.rest import verify_links, verify_rest
+from store.verify.shards import ShardVerdict, ShardVerifier, Stage, num_shards
+
+LOCAL_THREADS, OBJECT_THREADS = 4, 16
+"""That read data: more wait for the disk or for memory; an object store answers many at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was found in a store."""
+
+    findings: tuple[Finding, ...]
+    owed: Mapping[tuple[str, str], int]
+    """(split, stage) -> shards that have yet to be made; no error."""
+    num_files: int
+    """Files of the store in all."""
+    num_bytes_read: int
+    """Of data; 0 where only the structure was looked at."""
+    live: tuple[Claim, ...]
+    """Runs that are, or may be, at work: what they are writing may look wrong."""
+
+    @property
+    def num_wrong(self) -> int:
+        """Findings that matter."""
+        return sum(not finding.kind.is_harmless for finding in self.findings)
+
+    @property
+    def counts(self) -> dict[Kind, int]:
+        """How many findings of each kind there are."""
+        return dict(Counter(finding.kind for finding in self.findings))
+
+
+def ignore_progress(num_done: int, num_shards: int) -> None:
+    """A listener that does nothing."""
+
+
+def verify(
+    folder: StoreFolder, *, is_quick: bool = False, listener: Callable[[int, int], None] = ignore_progress
+) -> Verification:
+    """Look at every file of a store; nothing is changed.
+
+    Args:
+        folder: The store.
+        is_quick: Whether to look at names, sizes and small files only.
+        listener: Is told how many of how many shards are done.
+
+    Raises:
+        StoreMissingError: There is no store.
+        StoreFormatError: Another version made it.
+    """
+    manifest = read_manifest(folder)
+    listed = {stored.name: stored.num_bytes for stored in folder.walk()}
+    live = tuple(claim for claim in claims_on(folder) if claim.id != folder.claim and _may_be_alive(claim))
+    if isinstance(manifest, Finding):
+        return Verification((manifest,), {}, len(listed), 0, live)
+    store = Store(folder, manifest)
+    catalog, findings = verify_catalog(store)
+    findings += verify_links(folder)
+    if catalog is None:  # which rows are whose is not known, so no record can be judged
+        return Verification(tuple(findings), {}, len(listed), 0, live)
+    return _verify_all(store, catalog, findings, listed, live, is_quick=is_quick, listener=listener)
+
+
+def repair(folder: StoreFolder, findings: Iterable[Finding]) -> tuple[int, int]:
+    """Do what the findings say is to be done, to be called under a claim on everything.
+
+    Records go before the data that they vouch for, so that nothing half-removed counts; killed at any point, `verify`
+    finds what is left.
+
+    Returns:
+        Files removed, and files written.
+    """
+    mends = [finding.mend for finding in findings if finding.mend is not None]
+    names = sorted({name for mend in mends for name in mend.remove}, key=lambda name: not name.startswith("commits/"))
+    num_removed = 0
+    for name in names:
+        if folder.num_bytes(name) is not None:  # leftovers went when the claim was taken
+            folder.remove(name)
+            num_removed += 1
+    contents = {name: content for mend in mends for name, content in mend.write}
+    for name, content in contents.items():
+        folder.write(name, content)
+    return num_removed, len(contents)
+
+
+def _may_be_alive(claim: Claim) -> bool:
+    return claim.is_damaged or is_running(claim.process) is not False
+
+
+def _verify_all(
+    store: Store,
+    catalog: Catalog,
+    findings: list[Finding],
+    listed: Mapping[str, int],
+    live: tuple[Claim, ...],
+    *,
+    is_quick: bool,
+    listener: Callable[[int, int], None],
+) -> Verification:
+    accounted: set[str] = set()
+    arrays: set[str] = set()
+    owed: Counter[tuple[str, str]] = Counter()
+    num_bytes = num_done = 0
+    verifier = ShardVerifier(store, catalog, listed, is_quick, bool(live))
+    by_split = {split: _stages(store, split, listed) for split in store.manifest.splits}
+    by_folder = _by_folder(listed)
+    num_all = sum(num_shards(group) for groups in by_split.values() for group in groups)
+    for split, groups in by_split.items():
+        for group in groups:
+            for stage in group:
+                arrays |= {spec.name for spec in stage.specs}
+                findings += _array_findings(store, split, stage, listed, by_folder)
+            for verdict in _verdicts(verifier, group):
+                findings += verdict.findings
+                owed.update((split, stage_name) for stage_name, _ in verdict.owed)
+                num_bytes += verdict.num_bytes
+                accounted.update(verdict.names)
+                num_done += 1
+                listener(num_done, num_all)
+    with_metadata = {array for array in arrays if f"{array}/zarr.json" in listed}
+    findings += verify_groups(store.folder, with_metadata, listed)
+    accounted |= {f"{array}/zarr.json" for array in with_metadata}
+    accounted |= {name for name in listed if name.endswith("/zarr.json") and _is_group_of(name, arrays)}
+    if store.folder.claim is not None:  # this run's own
+        accounted |= {name for name in listed if name.startswith((f"{CLAIMS_FOLDER}/", f"{PARTIAL_FOLDER}/"))}
+    findings += verify_rest(store.folder, listed, accounted, arrays, live)
+    return Verification(tuple(findings), dict(owed), len(listed), num_bytes, live)
+
+
+def _is_group_of(name: str, arrays: Iterable[str]) -> bool:
+    folder = name.removesuffix("zarr.json")
+    return any(array.startswith(folder) for array in arrays)
+
+
+def _verdicts(verifier: ShardVerifier, stages: Sequence[Stage]) -> Iterator[ShardVerdict]:
+    """Of every shard, in order; some shards at a time."""
+    shards = iter(range(num_shards(stages)))
+    num_threads = LOCAL_THREADS if verifier.store.folder.is_local else OBJECT_THREADS
+    with ThreadPoolExecutor(num_threads, thread_name_prefix="fda-verify") as pool:
+        while batch := list(islice(shards, 16 * num_threads)):
+            yield from pool.map(lambda index: verifier.verify(index, stages), batch)
+
+
+def _array_findings(
+    store: Store, split: str, stage: Stage, listed: Mapping[str, int], by_folder: Mapping[str, Sequence[str]]
+) -> Iterator[Finding]:
+    folders = (f"commits/{split}/{stage.name}", *(spec.name for spec in stage.specs))
+    its_files = [name for folder in folders for name in by_folder.get(folder, ()) if not name.endswith("/zarr.json")]
+    for spec in stage.specs:
+        found = verify_array(store, spec, split, stage.name, listed, its_files)
+        if found is not None:
+            yield found
+
+
+def _by_folder(listed: Iterable[str]) -> dict[str, list[str]]:
+    """Folder -> the files directly in it: records of a stage, or chunks of an array."""
+    folders: dict[str, list[str]] = {}
+    for name in listed:
+        folders.setdefault(name.rpartition("/")[0], []).append(name)
+    return folders
+
+
+def _stages(store: Store, split: str, listed: Mapping[str, int]) -> tuple[tuple[Stage, ...], ...]:
+    """The stages that a split has files of, those of one kind of shards together and in the order they build up."""
+    shards = store.shards(split)
+    neighbours = (next_grey_spec(store, split),) if store.manifest.neighbours else ()
+    clips = (frames_spec(store, split), *neighbours, pts_spec(store, split), frame_index_spec(store, split))
+    over_videos = [Stage(FRAMES_STAGE, clips, shards)]
+    masks = _names(
+        listed,
+        rf"{re.escape(clips_name(split, 'masks'))}/([^/]+)/(?:zarr\.json|c\..+)",
+        rf"commits/{re.escape(split)}/masks/([^/]+)/[0-9]+\.parquet",
+    )
+    over_videos += [Stage(masks_stage(name), (masks_spec(store, split, name),), shards) for name in masks]
+    over_captions = []
+    for name in _names(
+        listed,
+        rf"features\.zarr/([^/]+)/{re.escape(split)}/(?:video|frame|text|alpha_cosine)/(?:zarr\.json|c\..+)",
+        rf"commits/{re.escape(split)}/features/([^/]+)/(?:video|text)/[0-9]+\.parquet",
+    ):
+        video, text = (_feature_specs(store, name, split, part) for part in ("video", "text"))
+        over_videos.append(Stage(features_stage(name, "video"), video, shards))
+        over_captions.append(
+            Stage(features_stage(name, "text"), text, caption_shards(store, split), has_outcomes=False)
+        )
+    return tuple(over_videos), tuple(over_captions)
+
+
+def _feature_specs(store: Store, name: str, split: str, part: str) -> tuple[ArraySpec, ...]:
+    """The arrays as they should be, given what their own metadata say of the vectors."""
+    arrays = [spec.name for spec in feature_specs(store, name, split, part, 1) if spec.item_shape]
+    frame_dtype: FrameDtype = "float16" if "float16" in types_of(store.folder, arrays) else "float32"
+    return feature_specs(store, name, split, part, dimension_of(store.folder, arrays), frame_dtype)
+
+
+def _names(listed: Iterable[str], *patterns: str) -> list[str]:
+    """What the files that match one of the patterns have in its group, sorted."""
+    matched = (re.fullmatch(pattern, name) for name in listed for pattern in patterns)
+    return sorted({found[1] for found in matched if found})

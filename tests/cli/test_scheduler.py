@@ -1,0 +1,204 @@
+"""`fda preprocess` on a Dask scheduler and workers that are processes of their own, some of which are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+from distributed import Client
+
+from tests.clips_on_disk import FDA, SMALL_FLAGS, Commands, Ended, fda_in_a_process, write_small_dataset
+from tests.dask_processes import WORKER_OF_ANOTHER_AV, WORKER_WITHOUT_FDA, DaskProcesses, wait_until
+from tests.stores import tree_digest
+
+NUM_VIDEOS = 40
+FLAGS = (*SMALL_FLAGS, "--shard-size", "1", "--no-progress")
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_dataset(tmp_path_factory.mktemp("many"), {"test": NUM_VIDEOS})
+
+
+@pytest.fixture(scope="module")
+def whole(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the store holds after a run in one process."""
+    place = tmp_path_factory.mktemp("whole") / "store"
+    assert fda_in_a_process("preprocess", manifest, place, *FLAGS, "--workers", "0").code == 0
+    return tree_digest(place)
+
+
+@pytest.fixture
+def dask(tmp_path: Path) -> Iterator[DaskProcesses]:
+    (tmp_path / "dask").mkdir()
+    processes = DaskProcesses(tmp_path / "dask")
+    yield processes
+    processes.end()
+
+
+class Running:
+    """`fda preprocess` on a scheduler, on its way."""
+
+    def __init__(self, manifest: Path, place: Path, dask: DaskProcesses, *more: str) -> None:
+        self.place = place
+        self._process = subprocess.Popen(
+            [str(FDA), "preprocess", str(manifest), str(place), *FLAGS, "--scheduler", dask.address, *more],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=heed_interrupts,
+            start_new_session=True,
+        )
+
+    def wait_for(self, num_commits: int) -> None:
+        def is_there() -> bool:
+            assert self._process.poll() is None, self._process.communicate()
+            return sum(1 for _ in self.place.glob("commits/**/*.parquet")) >= num_commits
+
+        wait_until(is_there, "the run does not get on")
+
+    def interrupt(self) -> None:
+        os.killpg(self._process.pid, signal.SIGINT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def end(self) -> Ended:
+        out, err = self._process.communicate(timeout=90)
+        assert "Traceback" not in out + err, err
+        return Ended(self._process.returncode, out, err)
+
+
+def ended_run(manifest: Path, place: Path, dask: DaskProcesses, *more: str) -> Ended:
+    with Running(manifest, place, dask, *more) as run:
+        return run.end()
+
+
+def heed_interrupts() -> None:
+    """A shell starts what runs in its background with interrupts ignored, and children inherit it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_a_worker_is_killed_and_another_joins(
+    manifest: Path, tmp_path: Path, whole: dict[str, str], dask: DaskProcesses
+) -> None:
+    first, unfit = dask.worker("--nthreads", "2"), dask.worker(program=WORKER_OF_ANOTHER_AV)
+    with Client(dask.address) as client:
+        client.wait_for_workers(2)
+    with Running(manifest, tmp_path / "store", dask) as run:
+        run.wait_for(5)
+        dask.worker()
+        dask.worker(program=WORKER_WITHOUT_FDA)
+        run.wait_for(20)
+        dask.kill(first)
+        ended = run.end()
+    assert ended.code == 0
+    assert tree_digest(tmp_path / "store") == whole
+    assert unfit.poll() is None
+    assert "cannot take part: it has av 1.2.3, not " in ended.err
+    assert "some workers have 2 threads, of which one is used" in ended.err
+
+
+def test_a_scheduler_that_is_killed_and_one_that_takes_over(
+    manifest: Path, tmp_path: Path, whole: dict[str, str], dask: DaskProcesses
+) -> None:
+    dask.worker()
+    with Running(manifest, tmp_path / "store", dask) as run:
+        run.wait_for(5)
+        dask.kill(dask.scheduler)
+        ended = run.end()
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.error_line == (
+        f"fda: error: lost the Dask scheduler at {dask.address}: it has ended, or the network failed. What is "
+        "committed stands: once a scheduler and its workers are there, run the same command again"
+    )
+    (tmp_path / "another").mkdir()
+    other = DaskProcesses(tmp_path / "another")
+    try:
+        other.worker()
+        assert ended_run(manifest, tmp_path / "store", other).code == 0
+    finally:
+        other.end()
+    assert tree_digest(tmp_path / "store") == whole
+
+
+def test_an_interrupt_calls_the_tasks_back_and_leaves_the_workers(
+    manifest: Path, tmp_path: Path, whole: dict[str, str], dask: DaskProcesses
+) -> None:
+    worker = dask.worker()
+    with Running(manifest, tmp_path / "store", dask) as run:
+        run.wait_for(5)
+        run.interrupt()
+        ended = run.end()
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.error_line.startswith("fda: error: interrupted: what is committed stands")
+    with Client(dask.address) as client:
+        wait_until(lambda: not any(client.processing().values()), "tasks go on")
+        assert len(client.nthreads()) == 1
+    assert worker.poll() is None
+    assert ended_run(manifest, tmp_path / "store", dask).code == 0
+    assert tree_digest(tmp_path / "store") == whole
+
+
+def test_workers_that_lack_something_are_named_and_do_nothing(
+    manifest: Path, tmp_path: Path, dask: DaskProcesses
+) -> None:
+    dask.worker(program=WORKER_WITHOUT_FDA)
+    with Client(dask.address) as client:
+        client.wait_for_workers(1)
+        (address,) = client.nthreads()
+    ended = ended_run(manifest, tmp_path / "store", dask)
+    assert ended.code == 1
+    assert ended.error_line.startswith("fda: error: no worker can take part; the first of 1 says: ")
+    assert f"worker {address} (host " in ended.error_line
+    assert "it cannot import 'pipeline.workers.preflight'" in ended.error_line
+    assert not list((tmp_path / "store").glob("commits/**/*.parquet"))
+
+
+def test_no_worker_comes(manifest: Path, tmp_path: Path, dask: DaskProcesses) -> None:
+    ended = ended_run(manifest, tmp_path / "store", dask, "--worker-timeout", "1")
+    assert ended.code == 1
+    assert f"waiting for workers at {dask.address}, for 1 s" in ended.err
+    assert f"no worker at {dask.address} for 1 s (--worker-timeout): start some with `dask worker`" in ended.error_line
+
+
+@pytest.fixture
+def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
+    return Commands(monkeypatch, capfd)
+
+
+def test_nobody_answers(fda: Commands, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.workers.clusters.CONNECT_SECONDS", 1)
+    ended = fda("preprocess", manifest, tmp_path / "store", *FLAGS, "--scheduler", "tcp://127.0.0.1:1")
+    assert ended.code == 1
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1: start one with `dask scheduler`" in ended.error_line
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--scheduler", "http://host:8786"], "'http://host:8786' is not tcp://HOST:PORT"),
+        (["--scheduler", "tcp://host"], "'tcp://host' is not tcp://HOST:PORT"),
+        (["--scheduler", "tcp://host:99999"], "'tcp://host:99999' is not tcp://HOST:PORT"),
+        (["--scheduler", "tcp://host:1", "--cluster", "slurm"], "--scheduler or --cluster, not both"),
+        (["--scheduler", "tcp://host:1", "--workers", "2"], "--scheduler has its own"),
+        (["--worker-timeout", "3"], "--worker-timeout is for --scheduler and --cluster"),
+        (["--print-job-script"], "--print-job-script is for --cluster"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    fda: Commands, manifest: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    ended = fda("preprocess", manifest, tmp_path / "store", *FLAGS, *options)
+    assert ended.code == 2
+    assert message in " ".join(ended.err.split())
+    assert not (tmp_path / "store").exists()

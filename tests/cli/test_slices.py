@@ -1,0 +1,88 @@
+"""Slices as tables and as a figure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cli.output.slice_figure import draw_slices, slices_figure
+from cli.slices import print_slices
+from pipeline.evaluation.protocols import PROTOCOLS
+from pipeline.evaluation.slices.families import slice_queries
+from pipeline.evaluation.slices.scoring import SliceScores, score_slices
+from tests.sliced import Known, known_ranking, known_store
+
+NUM_VIDEOS = 24
+
+
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory: pytest.TempPathFactory) -> SliceScores:
+    """Captions of motion find their videos, those of rest the one before: no video tells its caption from another."""
+    moves = np.arange(NUM_VIDEOS) % 2 == 0
+    known = [
+        Known(
+            ["a man runs" if one else "a man sits"], 0.1 + 0.01 * row if one else 0.0, category="c" * 50 if row else "a"
+        )
+        for row, one in enumerate(moves.tolist())
+    ]
+    video = np.eye(NUM_VIDEOS)
+    text = np.where(moves[:, None], video, np.roll(video, 1, axis=0))
+    store = known_store(tmp_path_factory.mktemp("known") / "store", known, video, text)
+    ranking, _ = known_ranking(store)
+    return score_slices(ranking, slice_queries(store, ranking, "test"), PROTOCOLS["fda"])
+
+
+def test_tables(scores: SliceScores, capsys: pytest.CaptureFixture[str]) -> None:
+    print_slices(scores)
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split("  ")[1]: line.split() for line in lines if line.startswith("  ")}
+    assert rows["a verb of motion"][4:7] == ["12", "100.0", "100.0"]
+    assert rows["a verb of rest"][4:6] == ["12", "0.0"]
+    assert rows["under 16%"][2:4] == ["3*", "100.0"]
+    assert sum(line.startswith("  all queries ") for line in lines) == len(scores.telling) == 4
+    assert "camera: all queries are in one slice, 'camera stands still'" in lines
+    assert (
+        lines[-3]
+        == "R@1 of static objects less that of all others, in points: text to video -100.0, video to text +0.0"
+    )
+    assert lines[-1] == "* fewer than 10 queries"
+
+
+def test_a_figure_has_a_panel_a_family(scores: SliceScores) -> None:
+    figure = slices_figure(scores, "mine on test")
+    assert len(figure.axes) == len(scores.telling) == 4
+    titles = {axes.get_title(loc="left").split(":")[0]: axes for axes in figure.axes}
+    assert set(titles) == {"motion", "caption", "static", "category"}
+    caption = titles["caption"]
+    assert [label.get_text() for label in caption.get_yticklabels()] == ["a verb of motion", "a verb of rest"]
+    widths = [bar.get_width() for bars in caption.containers for bar in bars]
+    assert sorted(widths) == [0.0, 0.0, 0.0, 100.0]
+    assert "100.0  (n 12)" in [text.get_text() for text in caption.texts]
+    longest = max(len(label.get_text()) for label in titles["category"].get_yticklabels())
+    assert longest == 30
+
+
+def test_where_no_family_cuts_anything_all_are_drawn(scores: SliceScores) -> None:
+    alone = next(family for family in scores.families if family not in scores.telling)
+    assert len(slices_figure(replace(scores, families=(alone,)), "mine").axes) == 1
+
+
+def test_figures_are_pictures(scores: SliceScores, tmp_path: Path) -> None:
+    draw_slices(scores, tmp_path / "slices.png", "mine on test")
+    with Image.open(tmp_path / "slices.png") as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) > 500
+        assert len(np.unique(np.asarray(picture.convert("L")))) > 20  # something is drawn
+    draw_slices(scores, tmp_path / "slices.SVG", "mine on test")
+    assert ElementTree.parse(tmp_path / "slices.SVG").getroot().tag.endswith("svg")
+
+
+def test_other_kinds_of_file_are_refused(scores: SliceScores, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a figure's name must end in .png, .svg, .pdf, got 'slices.doc'"):
+        draw_slices(scores, tmp_path / "slices.doc", "mine")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,261 @@
+import importlib.util
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from encoders import torchvision_shim
+from encoders.config import ModelConfig, supported_models
+from encoders.encoding.inputs import check_clips, vision_inputs
+from encoders.model import ALPHA_WEIGHT, AlphaClip, AlphaConv, pool
+from encoders.options import Pooling
+from encoders.tokens import Tokenizer
+from encoders.torchvision_shim import import_open_clip
+from encoders.weights.loading import load_model
+from tests.encoders_tiny import (
+    TEXT_HEADS,
+    TINY,
+    alpha_clip_layout,
+    random_clips,
+    randomise,
+    reference_image_features,
+    reference_inputs,
+    reference_text_features,
+    tiny_model,
+    write_config,
+)
+
+open_clip = import_open_clip()
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("image_size", "patch_size", "width", "embed_dim"),
+    [(224, 16, 768, 512), (224, 14, 1024, 768), (336, 14, 1024, 768)],
+    ids=["B/16", "L/14", "L/14@336"],
+)
+def test_image_features_are_alpha_clips(
+    tmp_path: Path, image_size: int, patch_size: int, width: int, embed_dim: int
+) -> None:
+    # Every width that was released, at a depth of one block; the weights go through the released files' layout.
+    architecture = {
+        "embed_dim": embed_dim,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": image_size, "patch_size": patch_size, "width": width, "layers": 1},
+        "text_cfg": {"context_length": 8, "width": 16, "heads": 2, "layers": 1},
+    }
+    config = ModelConfig.from_architecture("reduced", architecture, "the test")
+    torch.manual_seed(1)
+    donor = AlphaClip(config)
+    randomise(donor.named_tensors())
+    tower = alpha_clip_layout(donor.named_tensors())
+    torch.save(alpha_clip_layout(donor.named_tensors(), prefix="module."), tmp_path / "alpha.pth")
+
+    model = load_model(write_config(tmp_path, config), "none", tmp_path / "alpha.pth", seed=2).model
+    frames, alpha = random_clips(1, 2, image_size)
+    with torch.inference_mode():
+        found = model.encode_frames(*vision_inputs(frames[0], alpha[0], CPU))
+        expected = reference_image_features(tower, *reference_inputs(frames[0], alpha[0]), heads=width // 64)
+    assert expected.abs().mean() > 0.1
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_text_features_are_clips() -> None:
+    model = tiny_model()
+    tokens = Tokenizer(TINY.context_length)(["a red star is moving", "", "it " * 30]).tokens
+    tensors = {name.replace("in_proj_", "in_proj."): tensor for name, tensor in model.named_tensors().items()}
+    with torch.inference_mode():
+        expected = reference_text_features(tensors, tokens, TEXT_HEADS)
+        torch.testing.assert_close(model.encode_texts(tokens), expected, rtol=0, atol=1e-5)
+
+
+def test_zero_alpha_convolution_is_plain_open_clip_to_the_bit() -> None:
+    torch.manual_seed(0)
+    alpha_clip = AlphaClip(TINY).eval()
+    torch.manual_seed(0)
+    plain = open_clip.CLIP(
+        TINY.embed_dim,
+        open_clip.CLIPVisionCfg(**asdict(TINY.vision_cfg)),
+        open_clip.CLIPTextCfg(**asdict(TINY.text_cfg)),
+        quick_gelu=True,
+    ).eval()
+    frames, alpha = random_clips(1, 3)
+    images, masks = vision_inputs(frames[0], alpha[0], CPU)
+    tokens = Tokenizer(TINY.context_length)(["a dog"]).tokens
+    with torch.inference_mode():
+        assert torch.equal(alpha_clip.encode_frames(images, masks), plain.encode_image(images))
+        assert torch.equal(alpha_clip.encode_texts(tokens), plain.encode_text(tokens, normalize=True))
+
+
+def test_alpha_matters_once_the_convolution_is_not_zero() -> None:
+    model = tiny_model()
+    frames, _ = random_clips(1, 1)
+    on, off = np.ones((1, 32, 32), bool), np.zeros((1, 32, 32), bool)
+    with torch.inference_mode():
+        features = [model.encode_frames(*vision_inputs(frames[0], alpha, CPU)) for alpha in (on, off)]
+    assert (features[0] - features[1]).abs().max() > 1e-3
+
+
+def test_tensors_have_open_clips_names_and_one_more() -> None:
+    model = AlphaClip(TINY)
+    plain = open_clip.CLIP(16, open_clip.CLIPVisionCfg(layers=2), open_clip.CLIPTextCfg(layers=1))
+    assert set(model.named_tensors()) == {*plain.state_dict(), ALPHA_WEIGHT}
+    assert isinstance(model.clip.visual.conv1, AlphaConv)
+    assert model.named_tensors()[ALPHA_WEIGHT].shape == (32, 1, 16, 16)
+
+
+def test_pool_averages_and_then_normalises() -> None:
+    frames = torch.tensor([[[3.0, 0.0], [3.0, 8.0]]])
+    torch.testing.assert_close(
+        pool(frames, torch.ones(frames.shape[:2], dtype=torch.bool), Pooling.MEAN), torch.tensor([[0.6, 0.8]])
+    )
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 3), st.sampled_from([1, 2, 16]), st.integers(0, 99))
+def test_normalisation_is_clips(num_frames: int, size: int, seed: int) -> None:
+    frames, alpha = random_clips(1, num_frames, size, seed)
+    for found, expected in zip(
+        vision_inputs(frames[0], alpha[0], CPU), reference_inputs(frames[0], alpha[0]), strict=True
+    ):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_normalisation_leaves_its_arguments_alone_and_takes_read_only_and_reversed_ones() -> None:
+    frames, alpha = random_clips(1, 2)
+    before = frames.copy()
+    frames.setflags(write=False)
+    images, _ = vision_inputs(frames[0], alpha[0], CPU)
+    backwards, _ = vision_inputs(frames[0, ::-1], alpha[0, ::-1], CPU)
+    assert torch.equal(images.flip(0), backwards)
+    np.testing.assert_array_equal(frames, before)
+
+
+@pytest.mark.parametrize(
+    ("frames", "alpha", "words"),
+    [
+        (np.zeros((1, 2, 32, 32, 3), np.float32), np.zeros((1, 2, 32, 32), bool), "float32"),
+        (np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, 32, 32), bool), r"\(2, 32, 32, 3\)"),
+        (np.zeros((1, 2, 32, 32, 4), np.uint8), np.zeros((1, 2, 32, 32), bool), r"\(1, 2, 32, 32, 4\)"),
+        (np.zeros((1, 2, 32, 32, 3), np.uint8), np.zeros((1, 2, 32, 31), bool), r"\(1, 2, 32, 31\)"),
+        (np.zeros((1, 2, 32, 32, 3), np.uint8), np.zeros((1, 2, 32, 32), np.uint8), "uint8"),
+        (np.zeros((1, 0, 32, 32, 3), np.uint8), np.zeros((1, 0, 32, 32), bool), "at least one frame"),
+        (np.zeros((1, 2, 24, 32, 3), np.uint8), np.zeros((1, 2, 24, 32), bool), r"24 x 32.*32 x 32.*--image-size 32"),
+    ],
+)
+def test_clips_that_do_not_fit_are_refused(frames: np.ndarray, alpha: np.ndarray, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        check_clips(frames, alpha, 32)
+
+
+def test_a_config_goes_through_a_file(tmp_path: Path) -> None:
+    assert ModelConfig.from_name_or_file(write_config(tmp_path)) == TINY
+
+
+def test_open_clips_vit_names_are_supported() -> None:
+    config = ModelConfig.from_name_or_file("ViT-B-16-quickgelu")
+    assert (config.image_size, config.patch_size, config.context_length, config.embed_dim) == (224, 16, 77, 512)
+    assert config.quick_gelu
+    names = {model.name for model in supported_models()}
+    assert {"ViT-B-32", "ViT-L-14-336-quickgelu", "ViT-H-14", "ViT-bigG-14", "ViT-M-16-alt"} <= names
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("RN50", "ResNet"),
+        ("ViT-B-16-SigLIP", "timm"),
+        ("coca_ViT-B-32", "CoCa"),
+        ("roberta-ViT-B-32", "Hugging Face"),
+        ("ViT-H-14-CLIPA", "tokenizer"),
+        ("ViT-B-16-quickglu", "did you mean ViT-B-16-quickgelu"),
+        ("zzz", "neither a model of open_clip nor a file"),
+    ],
+)
+def test_models_that_are_not_clip_vits_are_refused(name: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ModelConfig.from_name_or_file(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{not json", "is not a JSON file"),
+        ("[1, 2]", "must be a table"),
+        ("{}", "lacks embed_dim, text_cfg, vision_cfg"),
+        ('{"embed_dim": "16", "vision_cfg": {}, "text_cfg": {}}', "'embed_dim'.*whole number.*'16'"),
+        ('{"embed_dim": 16, "vision_cfg": {}, "text_cfg": {}, "quick_gelu": 1}', "'quick_gelu'.*true or false"),
+        ('{"embed_dim": 16, "vision_cfg": {}, "text_cfg": {}}', "vision_cfg of .* lacks image_size"),
+    ],
+)
+def test_bad_config_files_say_what_is_wrong(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        ModelConfig.from_name_or_file(str(path))
+
+
+@pytest.mark.parametrize(
+    ("tower", "key", "value", "words"),
+    [
+        ("vision_cfg", "image_size", 33, "33 is not a multiple of patch_size 16"),
+        ("vision_cfg", "head_width", 12, "32 is not a multiple of head_width 12"),
+        ("vision_cfg", "layers", 0, "layers must be positive, got 0"),
+        ("vision_cfg", "width", 32.0, "'width'.*whole number, got 32.0"),
+        ("vision_cfg", "pool_type", "avg", "unknown keys: pool_type"),
+        ("text_cfg", "vocab_size", 1000, "49408, got 1000"),
+        ("text_cfg", "heads", 3, "16 is not a multiple of heads 3"),
+        ("text_cfg", "context_length", 1, "two special tokens, got 1"),
+    ],
+)
+def test_bad_config_values_are_named(tmp_path: Path, tower: str, key: str, value: object, words: str) -> None:
+    architecture = json.loads(Path(write_config(tmp_path)).read_text())
+    architecture[tower][key] = value
+    with pytest.raises(ValueError, match=words):
+        ModelConfig.from_architecture("bad", architecture, "bad.json")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.text(max_size=40), max_size=4), st.integers(2, 12))
+def test_start_and_end_tokens_always_fit(texts: list[str], context_length: int) -> None:
+    tokenized = Tokenizer(context_length)(texts)
+    longer = Tokenizer(400)(texts)
+    lengths = longer.num_tokens  # "!" is token 0, as the padding is
+    assert tokenized.tokens.shape == (len(texts), context_length)
+    assert (tokenized.num_dropped == (lengths - context_length).clip(min=0)).all()
+    for row in tokenized.tokens:
+        end = int(row.argmax())
+        assert row[0] == 49406
+        assert row[end] == 49407
+        assert not row[end + 1 :].any()
+
+
+def test_tokens_are_open_clips() -> None:
+    texts = ["A man, playing the guitar!", "", "word " * 100]
+    assert torch.equal(Tokenizer(77)(texts).tokens, open_clip.tokenize(texts, context_length=77))
+
+
+def test_one_text_is_not_a_list_of_letters() -> None:
+    with pytest.raises(ValueError, match="'a dog'"):
+        Tokenizer(10)("a dog")
+
+
+def test_torchvision_is_left_alone_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(torchvision_shim, "_import_torchvision", lambda: pytest.fail("it was imported"))
+    assert import_open_clip() is open_clip
+
+
+def test_torchvision_that_is_broken_in_another_way_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> object:
+        raise RuntimeError("another fault")
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(importlib, "import_module", fail)
+    with pytest.raises(RuntimeError, match="another fault"):
+        import_open_clip()

@@ -1,0 +1,71 @@
+"""Whole models of the released sizes, random weights in the official layouts, against the formulas in plain torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from encoders.config import ModelConfig
+from encoders.encoding.encoder import Encoder
+from encoders.model import ALPHA_WEIGHT, AlphaClip
+from encoders.tokens import Tokenizer
+from encoders.weights.loading import load_model
+from tests.encoders_tiny import (
+    alpha_clip_layout,
+    random_clips,
+    randomise,
+    reference_image_features,
+    reference_inputs,
+    reference_text_features,
+)
+
+TEXTS = ["a red star is moving", "two dogs play with a ball on the beach while a man is watching them"]
+SCALARS = {name: torch.tensor(1) for name in ("input_resolution", "context_length", "vocab_size")}
+
+
+def random_model(name: str) -> AlphaClip:
+    torch.manual_seed(3)
+    model = AlphaClip(ModelConfig.from_name_or_file(name)).eval()
+    randomise(model.named_tensors())
+    return model
+
+
+def through_files(model: AlphaClip, folder: Path) -> AlphaClip:
+    """Its weights written as people have them, and read: OpenAI's file, and Alpha-CLIP's over it."""
+    tensors = model.named_tensors()
+    base = {key: tensor for key, tensor in tensors.items() if key != ALPHA_WEIGHT}
+    torch.save({**base, **SCALARS}, folder / "openai.pt")
+    torch.save(alpha_clip_layout(tensors, prefix="module."), folder / "alpha.pth")
+    loaded = load_model(model.config.name, str(folder / "openai.pt"), folder / "alpha.pth")
+    assert loaded.report.kind == "OpenAI CLIP + Alpha-CLIP"
+    return loaded.model
+
+
+@pytest.mark.parametrize(
+    ("name", "from_files"),  # of gigabytes the large ones would be; `test_encoders_model` has their widths from files
+    [
+        ("ViT-B-32-quickgelu", True),
+        ("ViT-B-16-quickgelu", True),
+        ("ViT-L-14-quickgelu", False),
+        ("ViT-L-14-336-quickgelu", False),
+    ],
+)
+def test_features_are_those_of_the_formulas(tmp_path: Path, name: str, from_files: bool) -> None:
+    model = random_model(name)
+    config, tensors = model.config, model.named_tensors()
+    frames, alpha = random_clips(1, 1, config.image_size)
+    encoder = Encoder(through_files(model, tmp_path) if from_files else model)
+    image = torch.from_numpy(encoder.encode_clips(frames, alpha).frame[0])
+    text = torch.from_numpy(encoder.encode_texts(TEXTS).text)
+    with torch.inference_mode():
+        heads = config.vision_cfg.width // config.vision_cfg.head_width
+        inputs = reference_inputs(frames[0], alpha[0])
+        expected = reference_image_features(alpha_clip_layout(tensors), *inputs, heads=heads)
+        tokens = Tokenizer(config.context_length)(TEXTS).tokens
+        layout = {key.replace("attn.in_proj_", "attn.in_proj."): tensor for key, tensor in tensors.items()}
+        expected_text = reference_text_features(layout, tokens, heads=config.text_cfg.heads)
+    torch.testing.assert_close(F.normalize(image, dim=-1), F.normalize(expected, dim=-1), rtol=0, atol=1e-5)
+    torch.testing.assert_close(text, expected_text, rtol=0, atol=1e-5)

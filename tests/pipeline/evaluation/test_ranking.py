@@ -1,0 +1,205 @@
+"""Standings against plain definitions, at every size of a block, and matrices worked by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.evaluation import ranking
+from pipeline.evaluation.ranking import CaptionOrder, Standings, text_to_video, video_to_text
+from pipeline.evaluation.scores import backend
+from pipeline.evaluation.scores.dot import DotScores
+from tests.retrieval_cases import (
+    Case,
+    Ints,
+    MatrixScores,
+    plain_best,
+    plain_gains,
+    plain_single,
+    plain_text_to_video,
+    tied_cases,
+)
+
+
+def pairs(standings: Standings) -> list[tuple[int, int]]:
+    return list(zip(standings.above.tolist(), standings.level.tolist(), strict=True))
+
+
+@settings(deadline=None)
+@given(
+    case=tied_cases(),
+    most_rows=st.integers(1, 9),
+    least_rows=st.integers(1, 4),
+    block_scores=st.sampled_from([1, 20, 2**22]),
+    wide=st.sampled_from([1, 2**13]),
+)
+def test_blocks_give_the_plain_definition(
+    case: Case, most_rows: int, least_rows: int, block_scores: int, wide: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "_BLOCK_ROWS", most_rows)
+        patch.setattr(ranking, "_LEAST_ROWS", least_rows)
+        patch.setattr(ranking, "_BLOCK_SCORES", block_scores)
+        patch.setattr(backend, "_WIDE", wide)
+        to_video = text_to_video(case.scores, case.truth)
+        to_text = video_to_text(case.scores, case.truth, gains=True)
+    assert pairs(to_video) == plain_text_to_video(case)
+    assert to_text.videos.tolist() == sorted(set(case.truth.tolist()))
+    assert pairs(to_text.best) == plain_best(case)
+    assert pairs(to_text.single) == plain_single(case)
+    assert to_text.gain == pytest.approx(plain_gains(case))
+    assert (to_video.num_candidates, to_text.best.num_candidates, to_text.single.num_candidates) == (
+        case.scores.num_videos,
+        len(to_text.videos),
+        case.scores.num_texts,
+    )
+
+
+@settings(deadline=None)
+@given(case=tied_cases(), seed=st.integers(0, 2**32))
+def test_the_order_of_captions_and_videos_does_not_matter(case: Case, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    captions, videos = rng.permutation(case.scores.num_texts), rng.permutation(case.scores.num_videos)
+    shuffled = Case(case.matrix[captions][:, videos], np.argsort(videos)[case.truth[captions]])
+    to_video = text_to_video(case.scores, case.truth)
+    assert pairs(text_to_video(shuffled.scores, shuffled.truth)) == pairs(to_video.of(captions))
+    before = video_to_text(case.scores, case.truth, gains=True)
+    after = video_to_text(shuffled.scores, shuffled.truth, gains=True)
+    place = np.searchsorted(before.videos, videos[after.videos])
+    assert pairs(after.best) == pairs(before.best.of(place))
+    assert pairs(after.single) == pairs(before.single.of(place))
+    assert before.gain is not None
+    assert after.gain == pytest.approx(before.gain[place])
+
+
+def test_more_rows_than_a_block() -> None:
+    rng = np.random.default_rng(0)
+    text = rng.integers(-3, 4, (9_000, 4)).astype(np.float32) + 0.5
+    video = rng.integers(-3, 4, (700, 4)).astype(np.float32) + 0.5
+    truth = np.sort(rng.integers(0, 700, 9_000))
+    scores, similarity = DotScores(text, video), text @ video.T
+    own = np.take_along_axis(similarity, truth[:, None], axis=1)
+    to_video = text_to_video(scores, truth)
+    np.testing.assert_array_equal(to_video.above, (similarity > own).sum(axis=1))
+    np.testing.assert_array_equal(to_video.level, (similarity == own).sum(axis=1))
+    best = np.stack([similarity[truth == j].max(axis=0) for j in range(700)])
+    to_text = video_to_text(scores, truth)
+    np.testing.assert_array_equal(to_text.best.above, (best > np.diag(best)).sum(axis=0))
+    np.testing.assert_array_equal(to_text.best.level, (best == np.diag(best)).sum(axis=0))
+    np.testing.assert_array_equal(to_text.single.above, (similarity > np.diag(best)).sum(axis=0))
+    np.testing.assert_array_equal(to_text.single.level, (similarity == np.diag(best)).sum(axis=0))
+
+
+def test_all_tied() -> None:
+    scores = MatrixScores(np.ones((4, 20), np.float32))
+    assert pairs(text_to_video(scores, np.arange(4))) == [(0, 20)] * 4
+    found = video_to_text(scores, np.array([3, 3, 0, 7]), gains=True)
+    assert found.videos.tolist() == [0, 3, 7]
+    assert pairs(found.best) == [(0, 3)] * 3
+    assert pairs(found.single) == [(0, 4)] * 3
+    # Last among all: at 4; at 3 and 4; at 4.
+    assert found.gain == pytest.approx(
+        [1 / np.log2(5), (1 / 2 + 1 / np.log2(5)) / (1 + 1 / np.log2(3)), 1 / np.log2(5)]
+    )
+
+
+def test_several_captions_worked_by_hand() -> None:
+    # Columns: videos 0, 1, 2 (2 has no caption). Captions 0-2 describe video 1, caption 3 video 0.
+    matrix = np.array([[5, 4, 9], [1, 6, 2], [3, 3, 3], [5, 7, 1]], np.float32)
+    scores, truth = MatrixScores(matrix), np.array([1, 1, 1, 0])
+    assert pairs(text_to_video(scores, truth)) == [(2, 1), (0, 1), (0, 3), (1, 1)]
+    found = video_to_text(scores, truth, gains=True)
+    assert found.videos.tolist() == [0, 1]
+    # Video 0: its caption has 5, and so has the best of video 1. Video 1: its best has 6, that of video 0 has 7.
+    assert pairs(found.best) == [(0, 2), (1, 1)]
+    assert pairs(found.single) == [(0, 2), (1, 1)]
+    # Video 0: its caption shares place 1 and counts at 2. Video 1: at 2, 3 and 4 instead of 1, 2 and 3.
+    places = 1 / np.log2([2, 3, 4, 5])
+    assert found.gain == pytest.approx([places[1], places[1:].sum() / places[:3].sum()])
+
+
+def test_gains_are_left_out_unless_asked_for() -> None:
+    assert video_to_text(MatrixScores(np.ones((2, 2), np.float32)), np.arange(2)).gain is None
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_without_ties_equals_a_double_argsort(seed: int) -> None:
+    """The published evaluators sort."""
+    rng = np.random.default_rng(seed)
+    num_videos = int(rng.integers(2, 40))
+    truth = np.repeat(np.arange(num_videos), rng.integers(1, 6, num_videos))
+    matrix = rng.permutation(len(truth) * num_videos).reshape(len(truth), num_videos).astype(np.float32)
+    place = np.argsort(np.argsort(-matrix, axis=1), axis=1)
+    found = text_to_video(MatrixScores(matrix), truth)
+    np.testing.assert_array_equal(found.above, place[np.arange(len(truth)), truth])
+    assert (found.level == 1).all()
+    place = np.argsort(np.argsort(-matrix.T, axis=1), axis=1)
+    single = video_to_text(MatrixScores(matrix), truth).single
+    assert single.above.tolist() == [place[i, truth == i].min() for i in range(num_videos)]
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40))
+def test_captions_of_a_video_are_side_by_side(owners: list[int]) -> None:
+    truth = np.array(owners, np.int64)
+    order = CaptionOrder.of(truth)
+    assert sorted(order.captions.tolist()) == list(range(len(truth)))
+    assert order.in_order == (order.captions.tolist() == list(range(len(truth))))
+    for number, video in enumerate(order.videos.tolist()):
+        assert order.captions_of(number).tolist() == np.flatnonzero(truth == video).tolist()
+
+
+def test_progress_adds_up_to_all_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "_BLOCK_ROWS", 3)
+    told: list[int] = []
+    scores, truth = MatrixScores(np.ones((10, 5), np.float32)), np.array([4] * 9 + [1])
+    text_to_video(scores, truth, told.append)
+    assert told == [3, 3, 3, 1]
+    told.clear()
+    video_to_text(scores, truth, told.append)
+    assert sum(told) == 2  # videos 1 and 4
+
+
+def test_an_own_score_that_is_nan_is_refused() -> None:
+    matrix = np.ones((3, 3), np.float32)
+    matrix[1, 1] = np.nan
+    with pytest.raises(ValueError, match=r"own scores of 1 of 3 queries are NaN \(the first: 1\)"):
+        text_to_video(MatrixScores(matrix), np.arange(3))
+    with pytest.raises(ValueError, match=r"own scores of 1 of 3 queries are NaN \(the first: 1\)"):
+        video_to_text(MatrixScores(matrix), np.arange(3))
+
+
+Rank = Callable[[MatrixScores, Ints], object]
+
+
+@pytest.mark.parametrize("rank", [text_to_video, video_to_text])
+@pytest.mark.parametrize(
+    ("num_videos", "truth", "message"),
+    [
+        (8, np.arange(7), r"truth must be int64 of shape \(8,\).* got int64, \(7,\)"),
+        (8, np.arange(8.0), "got float64"),
+        (5, np.arange(8), r"0\.\.4, but 3 of 8 captions do not: caption 5 says 5"),
+        (8, np.arange(8) - 1, "1 of 8 captions do not: caption 0 says -1"),
+    ],
+)
+def test_a_wrong_truth_is_refused(rank: Rank, num_videos: int, truth: Ints, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rank(MatrixScores(np.ones((8, num_videos), np.float32)), truth)
+
+
+@pytest.mark.parametrize(
+    ("above", "level", "message"),
+    [
+        ([], [], "one entry a query"),
+        ([0, 1], [1], r"got shapes \(2,\) and \(1,\)"),
+        ([-1], [1], r"outside of 1\.\.3"),
+        ([0], [0], r"outside of 1\.\.3"),
+        ([2], [2], r"outside of 1\.\.3"),
+    ],
+)
+def test_standings_that_cannot_be_are_refused(above: list[int], level: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Standings(np.array(above, np.int64), np.array(level, np.int64), num_candidates=3)

@@ -1,0 +1,502 @@
+"""The main promise: killed at any write and run again, a store ends byte-identical to one that was never disturbed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import pipeline.frames.preprocess
+import store.places.local
+from pipeline.datasets import read_dataset
+from pipeline.frames.options import PreprocessOptions
+from pipeline.frames.preprocess import PreprocessResult, plan_preprocess, preprocess
+from pipeline.isolation.decoder import DecodeRequest
+from pipeline.masks import MaskOptions, difference_masks
+from pipeline.run.events import Event, ItemsDone, RunPlanned
+from pipeline.run.plan import Plan
+from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.decoding import decode_clip
+from pipeline.workers.dask import local_dask
+from pipeline.workers.executors import run_synchronously
+from store.arrays.jpeg import JpegCodec
+from store.clips.reader import ClipReader
+from store.clips.shards import slot_checksum
+from store.commits import commit_name
+from store.completion import outcomes_of
+from store.errors import StoreMismatchError, StoreWriteError
+from store.places.folder import StoreFolder, WrittenFile
+from store.places.local import LocalFolder
+from store.schema import VideoStatus
+from store.stages import FRAMES_STAGE, masks_stage
+from store.store import Store, remove_store
+from tests.clips_on_disk import SIZE, SMALL, moving_frames, opened_store, run_preprocess, write_mixed_dataset
+from tests.decoders import RememberingDecoder
+from tests.stores import tree_digest
+from tests.videos import cut, write_video
+
+TEST_IDS = ("test_0", "gone", "-x_é", "cut", "text")
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mixed_dataset(tmp_path_factory.mktemp("mixed"))
+
+
+@pytest.fixture(scope="module")
+def made(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Made by one run that nothing disturbed. Not to be changed."""
+    return run_preprocess(manifest, tmp_path_factory.mktemp("made") / "store")
+
+
+@pytest.fixture
+def copy(made: Store, tmp_path: Path) -> Store:
+    """A copy of `made` that may be changed."""
+    return Store.open(shutil.copytree(Path(made.place), tmp_path / "copy"))
+
+
+def run(manifest: Path, place: Path, options: PreprocessOptions = SMALL) -> tuple[Plan, PreprocessResult]:
+    dataset = read_dataset("jsonl", manifest)
+    opened = opened_store(dataset, str(place), options)
+    plan = plan_preprocess(opened, options)
+    return plan, preprocess(opened, dataset.root, plan, options)
+
+
+def rows_of(opened: Store, split: str, stage: str = FRAMES_STAGE) -> list[tuple[str, str, bool]]:
+    return [
+        (outcome.video_id, str(outcome.status), outcome.filled)
+        for shard in opened.shards(split)
+        for outcome in outcomes_of(opened, shard, stage)
+    ]
+
+
+# What is in the store
+
+
+@pytest.mark.parametrize(
+    ("video_id", "split", "row"), [("train_1", "train", 1), ("test_0", "test", 0), ("-x_é", "test", 2)]
+)
+def test_frames_are_those_of_decode_clip(manifest: Path, made: Store, video_id: str, split: str, row: int) -> None:
+    num_frames = 2 if split == "train" else 3
+    clip = decode_clip(manifest.parent / f"{video_id}.mp4", DecodeOptions(num_frames, SIZE)).sample
+    group = zarr.open_group((Path(made.place) / "clips.zarr"), mode="r")[split]
+    assert isinstance(group, zarr.Group)
+    for name, expected in (
+        ("frames", clip.frames),
+        ("pts_seconds", clip.pts_seconds),
+        ("frame_index", clip.frame_index),
+    ):
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        np.testing.assert_array_equal(np.asarray(array[row]), expected)
+    outcome = outcomes_of(made, made.shards(split)[row // SMALL.shard_size])[row % SMALL.shard_size]
+    assert (outcome.video_id, outcome.row, outcome.codec) == (video_id, row, "h264")
+    assert outcome.checksum == slot_checksum(clip.frames)
+
+
+def test_masks_are_those_of_the_stored_frames(made: Store) -> None:
+    for split, rows in (("train", [0, 1]), ("test", [0, 2])):
+        clips = ClipReader(made, split, SMALL.mask_name).read(rows)
+        for frames, masks in zip(clips.frames, clips.masks, strict=True):
+            np.testing.assert_array_equal(masks, difference_masks(frames, SMALL.masks))
+            assert masks.any()
+
+
+def test_every_failed_video_is_a_row_with_a_status_and_a_reason(made: Store) -> None:
+    outcomes = [outcome for shard in made.shards("test") for outcome in outcomes_of(made, shard)]
+    assert [(outcome.video_id, outcome.status, outcome.filled) for outcome in outcomes] == [
+        ("test_0", VideoStatus.OK, True),
+        ("gone", VideoStatus.MISSING, False),
+        ("-x_é", VideoStatus.OK, True),
+        ("cut", VideoStatus.TRUNCATED, False),
+        ("text", VideoStatus.CORRUPT, False),
+    ]
+    for outcome in outcomes:
+        assert bool(outcome.reason) is not outcome.filled
+        assert str(Path(made.place)) not in (outcome.reason or "")
+    assert rows_of(made, "test", masks_stage(SMALL.mask_name)) == rows_of(made, "test")
+
+
+def test_a_failed_video_leaves_the_fill_values_and_is_never_read(made: Store) -> None:
+    group = zarr.open_group((Path(made.place) / "clips.zarr/test"), mode="r")
+    failed = [1, 3, 4]
+    for name, fill in (("frames", 0), ("pts_seconds", np.nan), ("frame_index", -1), ("masks/default", False)):
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        values = np.asarray(array[:])[failed]
+        np.testing.assert_array_equal(values, np.full_like(values, fill))
+    assert sorted(ClipReader(made, "test", SMALL.mask_name).video_ids) == [0, 2]
+
+
+def test_the_result_counts_every_video(manifest: Path, tmp_path: Path) -> None:
+    heard: list[Event] = []
+    dataset = read_dataset("jsonl", manifest)
+    opened = opened_store(dataset, str(tmp_path / "store"), SMALL)
+    plan = plan_preprocess(opened, SMALL)
+    result = preprocess(opened, dataset.root, plan, SMALL, listener=heard.append)
+    assert result.tally.num_videos == 7
+    assert [failure.video_id for failure in result.tally.failures] == ["gone", "cut", "text"]
+    assert result.num_frames == 2 * 2 + 2 * 3
+    sizes = [path.stat().st_size for path in manifest.parent.iterdir() if path.suffix == ".mp4"]
+    assert result.num_source_bytes == sum(sizes)
+    assert heard[0] == RunPlanned("videos", 7, 0)
+    done = [event for event in heard if isinstance(event, ItemsDone)]
+    assert {event.num_done for event in done} == {0, 1}
+    assert sum(done, start=ItemsDone()) == ItemsDone(7, 3, result.num_frames, result.num_source_bytes)
+
+
+def test_a_file_that_is_cut_off_after_its_last_frame_gives_a_clip(manifest: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(manifest.parent, tmp_path / "videos")
+    whole = write_video(tmp_path / "whole.mkv", moving_frames(5, num_frames=48), options={"bf": "0", "g": "4"})
+    cut(whole, folder / "text.mp4", keep=0.93)
+    opened = run_preprocess(folder / manifest.name, tmp_path / "store")
+    assert rows_of(opened, "test")[4] == ("text", "truncated", True)
+    plan, result = run(folder / manifest.name, tmp_path / "store")
+    assert (plan.owed, result.tally.num_truncated, len(result.tally.failures)) == ((), 1, 2)
+
+
+# Executors, and runs again
+
+
+def test_the_synchronous_executor_and_dask_give_the_same_bytes(manifest: Path, made: Store, tmp_path: Path) -> None:
+    dataset = read_dataset("jsonl", manifest)
+    opened = opened_store(dataset, str(tmp_path / "dask"), SMALL)
+    plan = plan_preprocess(opened, SMALL)
+    with local_dask(2) as executor:
+        result = preprocess(opened, dataset.root, plan, SMALL, executor)
+    assert tree_digest(Path(opened.place)) == tree_digest(Path(made.place))
+    assert result.tally.num_videos == 7
+    assert {failure.video_id for failure in result.tally.failures} == {"gone", "cut", "text"}
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_any_order_of_the_shards_gives_the_same_bytes(
+    manifest: Path, made: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    monkeypatch.setattr(pipeline.frames.preprocess, "SORTED_UP_TO", 0)
+    dataset = read_dataset("jsonl", manifest)
+    opened = opened_store(dataset, str(tmp_path / "store"), SMALL)
+    plan = plan_preprocess(opened, SMALL)
+    preprocess(opened, dataset.root, replace(plan, owed=plan.owed[::step]), SMALL, run_synchronously)
+    assert tree_digest(Path(opened.place)) == tree_digest(Path(made.place))
+
+
+def test_the_shards_with_most_bytes_of_video_begin_first(manifest: Path, tmp_path: Path) -> None:
+    opened = opened_store(read_dataset("jsonl", manifest), str(tmp_path / "store"), SMALL)
+    folder, asked = tmp_path / "videos", list[str]()
+    folder.mkdir()
+    for number, video_id in enumerate(["test_0", "gone", "-x_é", "cut", "text", "train_0"]):
+        (folder / f"{video_id}.mp4").write_bytes(bytes([10, 0, 30, 10, 50, 1][number]))
+
+    @dataclass(frozen=True)
+    class Refusing:
+        def decode(self, requests: Iterable[DecodeRequest]) -> Generator[VideoError]:
+            for request in requests:
+                asked.append(request.path.stem)
+                yield VideoError(VideoStatus.CORRUPT, "no")
+
+        def close(self) -> None:
+            pass
+
+    result = preprocess(opened, folder, plan_preprocess(opened, SMALL), SMALL, decoder=Refusing())
+    assert asked == ["text", "-x_é", "cut", "test_0", "gone", "train_0", "train_1"]
+    assert [failure.video_id for failure in result.tally.failures] == ["train_0", "train_1", *TEST_IDS]
+
+
+def test_a_second_run_owes_nothing_and_changes_no_byte(manifest: Path, copy: Store) -> None:
+    before = {path: path.stat().st_mtime_ns for path in Path(copy.place).rglob("*") if path.is_file()}
+    plan, result = run(manifest, Path(copy.place))
+    assert plan.owed == ()
+    assert (result.num_frames, result.num_source_bytes, result.tally.num_videos) == (0, 0, 7)
+    assert [failure.reason for failure in result.tally.failures if not failure.reason] == []
+    assert {path: path.stat().st_mtime_ns for path in Path(copy.place).rglob("*") if path.is_file()} == before
+
+
+def test_a_store_does_not_depend_on_where_it_and_its_videos_lie(manifest: Path, made: Store, tmp_path: Path) -> None:
+    videos = shutil.copytree(manifest.parent, tmp_path / "elsewhere")
+    opened = run_preprocess(videos / manifest.name, tmp_path / "a" / "b")
+    assert tree_digest(Path(opened.place)) == tree_digest(Path(made.place))
+
+
+@pytest.mark.parametrize("array", ["frames", "pts_seconds", "frame_index", "masks/default"])
+@pytest.mark.parametrize("harm", ["delete", "truncate", "empty", "lengthen"])
+def test_a_shard_file_that_is_lost_or_cut_is_made_again(
+    manifest: Path, made: Store, copy: Store, array: str, harm: str
+) -> None:
+    (path,) = Path(copy.place, f"clips.zarr/test/{array}").glob("c.0.*")
+    content = path.read_bytes()
+    if harm == "delete":
+        path.unlink()
+    else:
+        path.write_bytes({"truncate": content[:-1], "empty": b"", "lengthen": content + b"0"}[harm])
+    plan, _ = run(manifest, Path(copy.place))
+    stage = masks_stage(SMALL.mask_name) if array.startswith("masks") else FRAMES_STAGE
+    assert [(owed.shard.key, owed.stages[0]) for owed in plan.owed] == [("test/00000", stage)]
+    assert tree_digest(Path(copy.place)) == tree_digest(Path(made.place))
+
+
+@pytest.mark.parametrize("stage", ["frames", "masks/default"])
+@pytest.mark.parametrize("content", [None, b"", b"PAR1"])
+def test_a_commit_record_that_is_lost_or_damaged_is_made_again(
+    manifest: Path, made: Store, copy: Store, stage: str, content: bytes | None
+) -> None:
+    path = Path(copy.place) / commit_name(copy.shards("test")[1], stage)
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    run(manifest, Path(copy.place))
+    assert tree_digest(Path(copy.place)) == tree_digest(Path(made.place))
+
+
+# Other options
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (replace(SMALL, image_size=48), r"options.image_size is 32 in the store and 48 now"),
+        (replace(SMALL, eval_frames=4), r"options.eval_frames is 3 in the store and 4 now"),
+        (replace(SMALL, train_frames=4), r"options.train_frames is 2 in the store and 4 now"),
+        (replace(SMALL, shard_size=4), r"shard_size is 2 in the store and 4 now"),
+        (replace(SMALL, masks=replace(SMALL.masks, threshold=40)), r"options.threshold is 25.0 in the store and 40"),
+        (replace(SMALL, masks=replace(SMALL.masks, kernel_size=5)), r"options.kernel_size is 3 in the store and 5"),
+        (replace(SMALL, masks=replace(SMALL.masks, min_area=9)), r"options.min_area is 8 in the store and 9 now"),
+    ],
+)
+def test_other_options_are_refused_with_both_values_and_change_nothing(
+    manifest: Path, copy: Store, options: PreprocessOptions, message: str
+) -> None:
+    before = tree_digest(Path(copy.place))
+    with pytest.raises(StoreMismatchError, match=message):
+        run(manifest, Path(copy.place), options)
+    assert tree_digest(Path(copy.place)) == before
+    remove_store(copy.folder)
+    _, result = run(manifest, Path(copy.place), options)
+    assert result.tally.num_videos == 7
+
+
+def test_another_data_set_is_refused(manifest: Path, copy: Store, tmp_path: Path) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text(manifest.read_text().replace("one", "uno"))
+    with pytest.raises(StoreMismatchError, match=r"is no longer in the data set"):
+        run(other, Path(copy.place))
+
+
+def test_the_time_limit_is_no_part_of_what_made_the_store(manifest: Path, copy: Store) -> None:
+    plan, _ = run(manifest, Path(copy.place), replace(SMALL, timeout_seconds=5.0))
+    assert plan.owed == ()
+
+
+def test_a_clip_that_no_jpeg_can_hold_is_refused_before_it_is_decoded() -> None:
+    def tall(num_frames: int) -> NDArray[np.uint8]:
+        return np.zeros((num_frames, 100, 1, 3), dtype=np.uint8)
+
+    PreprocessOptions(eval_frames=655, image_size=100, frame_codec="jpeg")
+    assert JpegCodec().encode_pictures(tall(655))
+    with pytest.raises(ValueError, match=r"up to 65500 pixels.* got 656 x 100"):
+        PreprocessOptions(eval_frames=656, image_size=100, frame_codec="jpeg")
+    with pytest.raises(ValueError, match="65500 a side is the most"):
+        JpegCodec().encode_pictures(tall(656))
+
+
+@pytest.mark.parametrize(
+    ("name", "highest"),
+    [("max_pixels", 2**31 - 1), ("max_packets", 2**31 - 1), ("max_streams", 1000), ("timeout_seconds", 86_400.0)],
+)
+def test_a_limit_has_a_limit(name: str, highest: float) -> None:
+    options: dict[str, Any] = {name: highest}
+    assert getattr(PreprocessOptions(**options), name) == highest
+    options[name] += 1
+    with pytest.raises(ValueError, match=f"{name} must be .*at most"):
+        PreprocessOptions(**options)
+
+
+def test_another_mask_set_needs_no_video(manifest: Path, made: Store, copy: Store, tmp_path: Path) -> None:
+    (tmp_path / "no videos").mkdir()
+    lonely = Path(shutil.copy(manifest, tmp_path / "no videos"))
+    other = replace(SMALL, mask_name="high", masks=MaskOptions(threshold=60, kernel_size=1, min_area=0))
+    plan, result = run(lonely, Path(copy.place), other)
+    assert {owed.stages for owed in plan.owed} == {(masks_stage("high"),)}
+    assert (result.num_frames, result.num_source_bytes) == (0, 0)
+    assert [failure.video_id for failure in result.tally.failures] == ["gone", "cut", "text"]
+    after = tree_digest(Path(copy.place))
+    assert {name: after[name] for name in tree_digest(Path(made.place))} == tree_digest(Path(made.place))
+    clips = ClipReader(copy, "test", "high").read([0])
+    np.testing.assert_array_equal(clips.masks[0], difference_masks(clips.frames[0], other.masks))
+    assert bool((clips.masks != ClipReader(copy, "test", "default").read_masks([0])).any())
+    assert rows_of(copy, "test", masks_stage("high")) == rows_of(made, "test")
+
+
+# Faults: whatever happens at whichever write, the same command run again ends with the same bytes
+
+
+class Killed(BaseException):
+    """Stands for whatever ends a process: nothing in the code may catch it."""
+
+
+class Fault(Enum):
+    """What happens at a write."""
+
+    FULL = "the disk is full"
+    KILLED_HALF_WAY = "killed, with half a file left behind"
+    KILLED_BEFORE_RENAME = "killed, with a whole file that has no name yet"
+
+
+@dataclass
+class FaultyDisk:
+    """Counts the writes of the store, and lets one of them fail. Decoding, a pure function, is done once."""
+
+    monkeypatch: pytest.MonkeyPatch
+    num_writes: int = 0
+
+    @contextmanager
+    def failing_at(self, number: int | None, fault: Fault) -> Iterator[None]:
+        write, self.num_writes = LocalFolder.write, 0
+
+        def faulty(folder: LocalFolder, name: str, content: bytes | memoryview) -> WrittenFile:
+            self.num_writes += 1
+            if self.num_writes != number:
+                return write(folder, name, content)
+            if fault is Fault.FULL:
+                return self._on_a_full_disk(write, folder, name, content)
+            kept = content if fault is Fault.KILLED_BEFORE_RENAME else content[: len(content) // 2]
+            folder.path("partial").mkdir(parents=True, exist_ok=True)
+            folder.path(f"partial/{number}").write_bytes(kept)
+            raise Killed
+
+        with self.monkeypatch.context() as patch:
+            patch.setattr(LocalFolder, "write", faulty)
+            yield
+
+    def _on_a_full_disk(
+        self, write: object, folder: StoreFolder, name: str, content: bytes | memoryview
+    ) -> WrittenFile:
+        def full(descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        assert callable(write)
+        with self.monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            written = write(folder, name, content)
+            assert isinstance(written, WrittenFile)
+            return written
+
+
+REMEMBERING = RememberingDecoder()
+TWO_SHARDS = replace(SMALL, shard_size=8)
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_a_fault_at_any_write_and_a_run_again_end_as_one_undisturbed_run(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    disk = FaultyDisk(monkeypatch)
+    with disk.failing_at(None, fault):
+        whole = tree_digest(Path(run_preprocess(manifest, tmp_path / "whole", TWO_SHARDS, decoder=REMEMBERING).place))
+    num_writes = disk.num_writes
+    assert num_writes > 20
+    for number in range(1, num_writes + 1):
+        place = tmp_path / f"{number}"
+        with (
+            disk.failing_at(number, fault),
+            pytest.raises(StoreWriteError if fault is Fault.FULL else Killed) as caught,
+        ):
+            run_preprocess(manifest, place, TWO_SHARDS, decoder=REMEMBERING)
+        if fault is Fault.FULL:
+            assert "no space left on the disk" in str(caught.value)
+            assert "run the same command again" in str(caught.value)
+            assert not [path for path in place.glob("partial/**/*") if path.is_file()]
+        assert_commits_vouch_for_what_stands(place, whole)
+        run_preprocess(manifest, place, TWO_SHARDS, decoder=REMEMBERING)
+        assert tree_digest(place) == whole, f"after {fault.value} at write {number}"
+        assert not (place / "partial").exists()
+        shutil.rmtree(place)
+
+
+def assert_commits_vouch_for_what_stands(place: Path, whole: dict[str, str]) -> None:
+    """Whatever has a name is whole: a fault leaves a part of the final store, and nothing else."""
+    left = tree_digest(place, leave_out=("partial",))
+    assert {name: whole[name] for name in left} == left
+    for name in left:
+        if name.startswith("commits/test/frames/"):
+            assert "clips.zarr/test/frames/c.0.0.0.0.0" in left
+        if name.startswith("commits/test/masks/"):
+            assert "commits/test/frames/00000.parquet" in left
+
+
+@given(kills=st.lists(st.tuples(st.integers(1, 40), st.sampled_from(Fault)), max_size=4), start=st.integers(0, 3))
+@settings(max_examples=12)
+def test_killed_again_and_again(
+    manifest: Path, made: Store, tmp_path_factory: pytest.TempPathFactory, kills: list[tuple[int, Fault]], start: int
+) -> None:
+    place = tmp_path_factory.mktemp("killed") / "store"
+    dataset = read_dataset("jsonl", manifest)
+    with pytest.MonkeyPatch.context() as patch:
+        disk = FaultyDisk(patch)
+        for number, fault in kills:
+            with disk.failing_at(number, fault), suppress(Killed, StoreWriteError):
+                opened = opened_store(dataset, str(place), SMALL)
+                plan = plan_preprocess(opened, SMALL)
+                turned = replace(plan, owed=plan.owed[start:] + plan.owed[:start])
+                preprocess(opened, dataset.root, turned, SMALL, decoder=REMEMBERING)
+    opened = run_preprocess(manifest, place, decoder=REMEMBERING)
+    assert tree_digest(Path(opened.place)) == tree_digest(Path(made.place))
+    assert not (place / "partial").exists()
+
+
+def test_a_removal_that_was_killed_can_be_repeated(
+    manifest: Path, made: Store, copy: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--overwrite`, killed while it removes: whatever is left is still known for a store."""
+    unlink, num_unlinked = os.unlink, 0
+    num_files = len([path for path in Path(copy.place).rglob("*") if path.is_file()])
+
+    def killed_in_time(path: str, *, dir_fd: int | None = None) -> None:
+        nonlocal num_unlinked
+        num_unlinked += 1
+        if num_unlinked % 5 == 0:
+            raise Killed
+        unlink(path, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", killed_in_time)
+        for _ in range(num_files):
+            with suppress(Killed):
+                remove_store(copy.folder)
+    assert num_unlinked > num_files
+    assert tree_digest(Path(copy.place)) == {}
+    run(manifest, Path(copy.place))
+    assert tree_digest(Path(copy.place)) == tree_digest(Path(made.place))
+
+
+def test_a_run_that_ends_takes_nothing_away_from_another(manifest: Path, made: Store, tmp_path: Path) -> None:
+    """Two runs on one store: each file of the one is on its way once when the other ends and cleans up."""
+    place, dataset = tmp_path / "store", read_dataset("jsonl", manifest)
+    opened = opened_store(dataset, str(place), SMALL)
+    write_through, num_written, num_before = store.places.local._write_through, 0, len(tree_digest(place))
+
+    def other_run_ends(path: Path, content: bytes | memoryview) -> None:
+        nonlocal num_written
+        write_through(path, content)
+        num_written += 1
+        if num_written % 2:
+            opened.folder.remove_partial_files()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store.places.local, "_write_through", other_run_ends)
+        preprocess(opened, dataset.root, plan_preprocess(opened, SMALL), SMALL)
+    assert num_written == 2 * (len(tree_digest(place)) - num_before)
+    assert tree_digest(place) == tree_digest(Path(made.place))

@@ -1,0 +1,270 @@
+"""A video that hangs or crashes its decoder, for real, costs that video and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from multiprocessing import resource_tracker
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import zarr.core.sync
+
+from pipeline.datasets import read_dataset
+from pipeline.frames.preprocess import plan_preprocess, preprocess
+from pipeline.isolation.decoder import DecodeRequest, IsolatedDecoder
+from pipeline.isolation.process import DecoderStartError
+from pipeline.run.plan import Tally
+from pipeline.video.clips import DecodedClip, DecodeOptions, VideoError
+from pipeline.workers.dask import local_dask
+from store.completion import outcomes_of
+from store.errors import StoreWriteError
+from store.store import Store
+from tests.clips_on_disk import SMALL, opened_store, record, write_clip, write_manifest
+from tests.decoders import misbehave, still_clip
+from tests.paths import ROOT
+
+OPTIONS = DecodeOptions(3, 32, timeout_seconds=0.3)
+DECODER = IsolatedDecoder(function=misbehave, grace_seconds=0.3)
+
+
+@pytest.fixture(scope="module")
+def what_libraries_keep() -> None:
+    """Started once for the life of a process: zarr's event loop, and the resource tracker of multiprocessing."""
+    zarr.core.sync.sync(asyncio.sleep(0))
+    resource_tracker.ensure_running()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(what_libraries_keep: None) -> Iterator[None]:
+    """After every test: close what is kept, and nothing that was started or opened is there any more."""
+    before = held()
+    yield
+    DECODER.close()
+    num_files, descendants = held()
+    assert num_files <= before[0]  # servers of other tests may close theirs meanwhile
+    assert descendants <= before[1]
+
+
+def held() -> tuple[int, set[int]]:
+    """The open files of this process in number, and its descendants."""
+    gc.collect()  # a closed event loop keeps its files until then
+    me = psutil.Process()
+    return me.num_fds(), {child.pid for child in me.children(recursive=True)}
+
+
+def decode(*names: str, decoder: IsolatedDecoder = DECODER, options: DecodeOptions = OPTIONS) -> list[str]:
+    """How each video ended: the value of its frames for a clip, else status and reason."""
+    requests = [DecodeRequest(Path(f"{name}.mp4"), options) for name in names]
+    return [
+        str(int(outcome.sample.frames.max())) if isinstance(outcome, DecodedClip) else str(outcome)
+        for outcome in decoder.decode(requests)
+    ]
+
+
+def children() -> set[int]:
+    return {child.pid for child in psutil.Process().children()}
+
+
+CRASHES = {
+    "segfault": "corrupt: the decoder crashed (signal 11, SIGSEGV)",
+    "abort": "corrupt: the decoder crashed (signal 6, SIGABRT)",
+    "exit": "corrupt: the decoder ended with exit code 3",
+    "killed": "unsupported: the decoder was killed (signal 9, SIGKILL), probably because the machine ran out of memory",
+    "hang": "timeout: the decoder hung: killed after 0.6 s",
+    "stuck": "timeout: the decoder hung: killed after 0.6 s",
+    "stopped": "timeout: the decoder hung: killed after 0.6 s",
+}
+
+
+@pytest.mark.parametrize("name", CRASHES)
+def test_a_video_that_takes_the_decoder_down_is_recorded_and_the_next_one_is_decoded(name: str) -> None:
+    assert decode("clip_1", name, "clip_2", name) == ["1", CRASHES[name], "2", CRASHES[name]]
+    assert decode("clip_3") == ["3"]
+
+
+def test_a_video_that_wants_more_memory_than_the_limit_is_refused() -> None:
+    decoder = replace(DECODER, memory_mib=100)
+    with closing(decoder):
+        reason = "unsupported: decoding it takes more than 100 MiB of memory"
+        assert decode("greedy", "clip_1", decoder=decoder) == [reason, "1"]
+        assert decode("fits", decoder=decoder, options=replace(OPTIONS, image_size=1024)) == ["0"]
+        big = replace(OPTIONS, image_size=4096, timeout_seconds=20)  # 144 MiB
+        assert decode("clip_1", decoder=decoder, options=big) == [reason]
+
+
+def test_one_process_serves_shard_after_shard() -> None:
+    before = children()
+    assert decode("clip_1", "clip_2") == ["1", "2"]
+    (pid,) = children() - before
+    assert decode("clip_3", "bad_4") == ["3", "4"]
+    assert children() - before == {pid}
+    os.kill(pid, signal.SIGKILL)  # between two shards: nobody's fault
+    psutil.Process(pid).wait()
+    assert decode("clip_5") == ["5"]
+
+
+def test_a_bug_costs_its_video_alone_and_the_log_shows_where_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    reason = "unsupported: a bug of the decoder: ZeroDivisionError: a frame rate of 0"
+    assert decode("clip_1", "bug_1", "clip_2") == ["1", reason, "2"]
+    (logged,) = caplog.records
+    assert (logged.levelname, logged.name) == ("ERROR", "pipeline.isolation.decoder")
+    assert "bug_1.mp4" in logged.getMessage()
+    assert "in misbehave" in logged.getMessage()
+
+
+def test_a_video_is_not_blamed_for_what_an_earlier_one_did_to_the_decoder() -> None:
+    """The first damages the decoder, which goes down during the second: that is decoded again, in a new process."""
+    patient = replace(OPTIONS, timeout_seconds=20)
+    assert decode("damage_1", "slow_2", "clip_3", options=patient) == ["1", "2", "3"]
+    assert decode("damage_1", "segfault", "clip_3", options=patient) == ["1", CRASHES["segfault"], "3"]
+
+
+def test_a_process_outlives_the_thread_that_started_it() -> None:
+    requests = [DecodeRequest(Path(f"slow_{number}.mp4"), replace(OPTIONS, timeout_seconds=20)) for number in (1, 2)]
+    before = children()
+    with closing(DECODER.decode(requests)) as outcomes:
+        with ThreadPoolExecutor(1) as pool:
+            assert isinstance(pool.submit(next, outcomes).result(), DecodedClip)
+        (pid,) = children() - before
+        assert isinstance(next(outcomes), DecodedClip)
+        assert children() - before == {pid}
+
+
+def test_what_a_library_prints_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    assert decode("print", "clip_1") == ["0", "1"]
+    said = capfd.readouterr()
+    assert (said.out, sorted(said.err.splitlines())) == ("", ["what a C library prints", "what a library prints"])
+
+
+def test_a_request_to_stop_is_the_workers_to_heed() -> None:
+    """The decoder gets it too, from a terminal or a batch system, and must not seem to have crashed."""
+    assert decode("terminated_1", "clip_2") == ["1", "2"]
+
+
+def test_a_caller_who_is_slow_to_take_a_clip_still_gets_it() -> None:
+    with closing(DECODER.decode([DecodeRequest(Path(f"clip_{number}.mp4"), OPTIONS) for number in (1, 2)])) as clips:
+        next(clips)
+        time.sleep(1.0)  # past the limit of the second video, which is done and waiting
+        assert isinstance(next(clips), DecodedClip)
+
+
+def test_a_caller_may_stop_early() -> None:
+    with closing(DECODER.decode([DecodeRequest(Path("clip_1.mp4"), OPTIONS)] * 5)) as clips:
+        next(clips)
+    assert decode("clip_2") == ["2"]
+
+
+def test_a_process_that_cannot_start_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if "site-packages" in path])
+    decoder = IsolatedDecoder(function=still_clip)  # in tests/, which is found by no path now
+    with pytest.raises(DecoderStartError, match=r"did not start \(exit code 1\)"):
+        decode("clip_1", decoder=decoder)
+    assert "ModuleNotFoundError" in capfd.readouterr().err
+
+
+def test_clips_are_those_of_the_function_to_the_bit(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 3)
+    options = DecodeOptions(3, 32, neighbours=True)
+    decoder = IsolatedDecoder()
+    with closing(decoder):
+        missing, isolated = decoder.decode(
+            [DecodeRequest(tmp_path / "gone.mp4", options), DecodeRequest(path, options)]
+        )
+    direct = decoder.function(path, options)
+    assert isinstance(missing, VideoError)
+    assert str(missing) == "missing: there is no such file"
+    assert isinstance(isolated, DecodedClip)
+    assert (isolated.source, isolated.truncated) == (direct.source, direct.truncated)
+    for name in ("frames", "pts_seconds", "frame_index", "next_grey"):
+        np.testing.assert_array_equal(getattr(isolated.sample, name), getattr(direct.sample, name))
+    assert isolated.sample.frames.flags.writeable
+
+
+ORPHANED = """
+import os, signal, sys, time
+from pathlib import Path
+from pipeline.isolation.decoder import DecodeRequest, IsolatedDecoder
+from pipeline.video.clips import DecodeOptions
+from tests.decoders import misbehave
+requests = [DecodeRequest(Path(name), DecodeOptions(3, 32)) for name in sys.argv[1:]]
+clips = IsolatedDecoder(function=misbehave).decode(requests)
+next(clips)
+print(flush=True)
+time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "death"),
+    [("hang", signal.SIGKILL), ("stuck", signal.SIGKILL), ("stopped", signal.SIGKILL), ("clip_2", signal.SIGTERM)],
+)
+def test_a_decoder_does_not_outlive_its_worker(name: str, death: signal.Signals) -> None:
+    command = [sys.executable, "-c", ORPHANED, "clip_1", name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as worker:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        (decoder,) = psutil.Process(worker.pid).children()
+        worker.send_signal(death)
+    decoder.wait(timeout=10)
+
+
+# Whole shards
+
+
+def two_shards(tmp_path: Path) -> tuple[Store, Path]:
+    names = ["clip_1", "segfault", "bug", "hang", "exit", "clip_3"]
+    for name in names:
+        (tmp_path / f"{name}.mp4").write_bytes(name.encode())
+    manifest = write_manifest(tmp_path, [record(name, f"{name}.mp4") for name in names])
+    options = replace(SMALL, shard_size=4, timeout_seconds=0.3)
+    return opened_store(read_dataset("jsonl", manifest), str(tmp_path / "store"), options), tmp_path
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_shard_of_a_video_that_crashes_goes_on(tmp_path: Path, workers: int) -> None:
+    store, root = two_shards(tmp_path)
+    options = replace(SMALL, shard_size=4, timeout_seconds=0.3)
+    plan = plan_preprocess(store, options)
+    if workers:
+        with local_dask(workers) as executor:
+            result = preprocess(store, root, plan, options, executor, decoder=DECODER)
+    else:
+        result = preprocess(store, root, plan, options, decoder=DECODER)
+    outcomes = [outcome for shard in store.shards("test") for outcome in outcomes_of(store, shard)]
+    assert [str(outcome.status) for outcome in outcomes] == ["ok", "corrupt", "unsupported", "timeout", "corrupt", "ok"]
+    assert [outcome.reason for outcome in outcomes if outcome.reason] == [
+        "the decoder crashed (signal 11, SIGSEGV)",
+        "a bug of the decoder: ZeroDivisionError: a frame rate of 0",
+        "the decoder hung: killed after 0.6 s",
+        "the decoder ended with exit code 3",
+    ]
+    assert result.tally == Tally.of("test", outcomes)
+    assert result.num_frames == 2 * SMALL.eval_frames
+
+
+def test_nothing_is_left_running_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, root = two_shards(tmp_path)
+    options = replace(SMALL, shard_size=4, timeout_seconds=0.3)
+    monkeypatch.setattr("pipeline.frames.shard.file_bytes", refuse)  # while the next video is being decoded
+    before = children()
+    with pytest.raises(StoreWriteError):
+        preprocess(store, root, plan_preprocess(store, options), options, decoder=DECODER)
+    assert children() == before
+
+
+def refuse(path: Path) -> int:
+    raise StoreWriteError("cannot write")

@@ -1,0 +1,113 @@
+"""The folder that training writes: what is ours, what is finished, and what is left alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from encoders.errors import WeightsMissingError
+from encoders.weights.loading import load_model, save_checkpoint
+from pipeline.run.events import EpochDone
+from pipeline.training.checkpoint import (
+    CheckpointBusyError,
+    CheckpointMismatchError,
+    FinetuneResult,
+    end_run,
+    has_ended,
+    is_finished,
+    locked,
+    read_history,
+    remove_checkpoint,
+    write_run,
+)
+from store.json_values import JSON
+from tests.encoders_tiny import write_config
+
+IDENTITY: dict[str, JSON] = {"options": {"lr": 1e-3}, "software": {"torch": "2"}}
+RESULT = FinetuneResult((EpochDone(1, 1, 2.5, 40.0, True),), 1, 40.0, 8, 2, "split 'val'", False)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A folder in which training has saved once, and not ended."""
+    loaded = load_model(write_config(tmp_path), "none", None, seed=0)
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    write_run(folder, IDENTITY, {})
+    save_checkpoint(folder, loaded.model, loaded.config, {"identity": IDENTITY})
+    return folder
+
+
+def test_training_that_has_ended_is_finished(checkpoint: Path) -> None:
+    assert not is_finished(checkpoint, IDENTITY)
+    end_run(checkpoint, RESULT, IDENTITY)
+    assert has_ended(checkpoint)
+    assert is_finished(checkpoint, {**IDENTITY, "software": {"torch": "3"}})
+    assert read_history(checkpoint) == RESULT
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_training_with_other_options_is_refused_with_both_values(checkpoint: Path, ended: bool) -> None:
+    if ended:
+        end_run(checkpoint, RESULT, IDENTITY)
+    with pytest.raises(CheckpointMismatchError, match=r"options.lr is 0.001 there and 0.002 now.*--overwrite"):
+        is_finished(checkpoint, {"options": {"lr": 2e-3}})
+
+
+def test_weights_that_are_gone_are_not_passed_over(checkpoint: Path) -> None:
+    end_run(checkpoint, RESULT, IDENTITY)
+    (checkpoint / "model.safetensors").unlink()
+    with pytest.raises(WeightsMissingError, match="model.safetensors is missing"):
+        is_finished(checkpoint, IDENTITY)
+
+
+@pytest.mark.parametrize("gone", [("config.json",), ("config.json", "model.safetensors"), ("model.safetensors",)])
+def test_what_a_kill_in_the_first_save_leaves_is_gone_on_with(checkpoint: Path, gone: tuple[str, ...]) -> None:
+    for name in gone:
+        partial = checkpoint / f".{name}.partial"
+        partial.mkdir()
+        (checkpoint / name).rename(partial / ".tmpAbCdEf")  # as safetensors calls it
+    assert not is_finished(checkpoint, IDENTITY)
+    if (checkpoint / "model.safetensors").exists():
+        with pytest.raises(CheckpointMismatchError, match="was trained otherwise"):
+            is_finished(checkpoint, {"options": "any"})
+    else:  # nothing was made: another training may have the folder
+        assert not is_finished(checkpoint, {"options": "any"})
+    remove_checkpoint(checkpoint)
+    assert list(checkpoint.iterdir()) == []
+
+
+def test_two_runs_do_not_write_one_folder(checkpoint: Path) -> None:
+    with (
+        locked(checkpoint),
+        pytest.raises(CheckpointBusyError, match="another `fda finetune` is writing"),
+        locked(checkpoint),
+    ):
+        pass
+    with locked(checkpoint):
+        pass
+
+
+@pytest.mark.parametrize("foreign", ["tokenizer.json", "thesis.tex"])
+def test_a_folder_with_other_files_is_left_alone(checkpoint: Path, foreign: str) -> None:
+    (checkpoint / foreign).write_text("mine")
+    for act in (remove_checkpoint, lambda folder: is_finished(folder, IDENTITY)):
+        with pytest.raises(CheckpointMismatchError, match=f"it holds '{foreign}'"):
+            act(checkpoint)
+    assert len(list(checkpoint.iterdir())) == 4
+
+
+def test_a_model_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    with pytest.raises(CheckpointMismatchError, match="was not written by `fda finetune`"):
+        remove_checkpoint(tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == b"weights"
+
+
+def test_an_empty_or_absent_folder_is_where_training_begins(tmp_path: Path) -> None:
+    assert not is_finished(tmp_path / "nowhere", IDENTITY)
+    assert not is_finished(tmp_path, IDENTITY)
+    remove_checkpoint(tmp_path / "nowhere")

@@ -1,0 +1,127 @@
+"""The power is cut at any moment: no record may outlive its data, and what was done is done; the next run ends it."""
+
+from __future__ import annotations
+
+import functools
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import xxhash
+
+from store.commits import CommitRecord
+from store.errors import StoreFormatError
+from store.places import local
+from store.places.folder import WrittenFile
+from store.places.opening import folder_at
+from tests.faults.operations import SYNC, SYNC_FOLDER, operations
+from tests.faults.policies import Recorder
+from tests.faults.power import Choice, Disk, all_of_it, completed, none_of_it, some_of_it, write_tree
+from tests.faults.scenarios import SCENARIOS, Scenario
+from tests.faults.trials import Trials, Undisturbed, trials_in_memory
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descriptors are looked up in /proc")
+
+NUM_RANDOM = 3
+"""States of the disk that are drawn at each operation, beside the two extremes."""
+NUM_RESUMED = 3
+"""Of a scenario: states of the disk from which the run is done again."""
+BY_NAME = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name.replace(" ", "_"))
+
+
+@pytest.fixture(scope="module")
+def trials() -> Iterator[Trials]:
+    with trials_in_memory() as trials:
+        yield trials
+
+
+def cut_after(trials: Trials, right: Undisturbed, num_operations: int, choose: Choice) -> dict[str, bytes]:
+    """What a power cut leaves."""
+    disk = Disk(trials.place, right.base)
+    for operation in right.operations[:num_operations]:
+        disk.do(operation)
+    return disk.files(choose)
+
+
+@functools.cache
+def vouched_for(content: bytes, name: str) -> tuple[WrittenFile, ...]:
+    """The files of a commit record; none where it is damaged, as it vouches for nothing then."""
+    try:
+        return CommitRecord.from_bytes(content, name).files
+    except StoreFormatError:
+        return ()
+
+
+@functools.cache
+def checksum(content: bytes) -> str:
+    return xxhash.xxh3_128_hexdigest(content)
+
+
+def check_records(files: dict[str, bytes], found: dict[str, bytes]) -> None:
+    """No commit record stands whose data are not whole, but where the command found it so."""
+    for name, content in files.items():
+        if name.startswith("commits/"):
+            for written in vouched_for(content, name):
+                if all(files.get(one) == found.get(one) for one in (name, written.name)):
+                    continue
+                there = files.get(written.name)
+                assert there is not None, f"{name} stands, and {written.name} is gone"
+                assert checksum(there) == written.xxh128, f"{name} stands, and not {written.name}"
+
+
+@BY_NAME
+def test_all_operations_were_seen(trials: Trials, scenario: Scenario) -> None:
+    right = trials.undisturbed(scenario)
+    trials.start(right.base)
+    trials.world.run(scenario.command, trials.place)
+    left = cut_after(trials, right, len(right.operations), all_of_it)
+    there = {
+        str(path.relative_to(trials.place)): path.read_bytes() for path in trials.place.rglob("*") if path.is_file()
+    }
+    assert set(_but_runs(left)) == set(_but_runs(there))
+    assert _but_runs(left) == _but_runs(there)
+    assert {SYNC, SYNC_FOLDER} <= {operation.kind for operation in right.operations}
+
+
+def _but_runs(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: content for name, content in files.items() if not name.startswith("runs/")}
+
+
+@BY_NAME
+def test_no_record_outlives_its_data_and_what_was_done_stays_done(trials: Trials, scenario: Scenario) -> None:
+    right, rng = trials.undisturbed(scenario), random.Random(0)
+    disk = Disk(trials.place, right.base)
+    promised = completed(right.operations, trials.place)
+    found = disk.files(all_of_it)
+    for number, operation in enumerate(right.operations):
+        disk.do(operation)
+        states = [disk.files(choose) for choose in (none_of_it, all_of_it, *[some_of_it(rng)] * NUM_RANDOM)]
+        for files in states:
+            check_records(files, found)
+            for name, content in promised[number].items():
+                assert files.get(name) == content, f"{name} is not on the disk, {operation} though it was"
+
+
+@BY_NAME
+def test_after_a_power_cut_the_next_run_makes_the_same_bytes(trials: Trials, scenario: Scenario) -> None:
+    right, rng = trials.undisturbed(scenario), random.Random(1)
+    for choose in (none_of_it, *[some_of_it(rng)] * (NUM_RESUMED - 1)):
+        files = cut_after(trials, right, rng.randrange(len(right.operations)), choose)
+        trials.start(Path("/nowhere"))
+        write_tree(trials.place, files)
+        trials.check_resumed(scenario, right)
+
+
+def test_this_disk_loses_what_is_not_synced(tmp_path: Path) -> None:
+    """Without any sync, each of these may be all that is left."""
+    recorder, place = Recorder(), tmp_path / "store"
+    with operations(place, recorder), mock.patch.object(local, "_sync_folder"):
+        folder_at(place).write("commits/test/frames/00000.parquet", b"content")
+    disk = Disk(place, tmp_path / "nothing")
+    for operation in recorder.done:
+        disk.do(operation)
+    assert disk.files(none_of_it) == {}
+    assert disk.files(all_of_it) == {"commits/test/frames/00000.parquet": b"content"}
