@@ -19,9 +19,9 @@ COMMANDS = {
     "eval": ("cli.commands.evaluate", "Retrieval metrics from cached embeddings."),
     "compare": ("cli.commands.compare", "Feature sets side by side, with paired intervals and p-values."),
     "weights": ("cli.commands.weights", "What a weights file holds; a model in the layout of Alpha-CLIP or of CLIP."),
-    "finalise": ("cli.commands.finalise", "The end of a job done in parts: what is owed, what failed."),
+    "finalise": ("cli.commands.finalise", "The end of a job done in parts: what is pending, what failed."),
     "remove": ("cli.commands.remove", "Remove a mask set, a feature set or a split from a store."),
-    "status": ("cli.commands.status", "What stands in a store and what is owed, with sizes and failures."),
+    "status": ("cli.commands.status", "What stands in a store and what is pending, with sizes and failures."),
     "verify": ("cli.commands.verify", "Every byte of a store against its checksums; --repair what is damaged."),
 }
 
@@ -62,7 +62,7 @@ def fda() -> None:
 
 
 def main() -> None:
-    """Run `fda`, and turn an error that the user can mend into one clear message."""
+    """Run `fda`, and turn an error that the user can repair into one clear message."""
     try:
         sys.exit(fda.main(prog_name="fda", standalone_mode=False))  # what a command gave to `Context.exit`, else None
     except click.ClickException as error:

@@ -7,11 +7,11 @@ from pipeline.run.resources import NeedsMemory, machine_memory_mib
 
 
 def fitting_workers(wanted: int, num_shards: int, memory: NeedsMemory, *, alone: str, remedy: str) -> int:
-    """No more workers than shards that are owed, and than fit into memory; says what they take.
+    """No more workers than shards that are pending, and than fit into memory; says what they take.
 
     Args:
         wanted: Workers; 0 for the work to be done in this process.
-        num_shards: Owed.
+        num_shards: Pending.
         memory: What one takes.
         alone: Where the work is done without workers.
         remedy: What to do about workers that do not fit.

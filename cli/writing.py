@@ -39,4 +39,4 @@ def print_failures(tally: Tally, root: Path | None = None) -> None:
         show(f"  and {len(tally.failures) - FAILURES_SHOWN} more: --json and the commit records name all")
     if root is not None and any(failure.status == VideoStatus.MISSING for failure in tally.failures):
         say(f"missing videos were looked for below {root}: --videos names another folder")
-    say("once videos are mended or found, --retry-failed decodes them, and only them")
+    say("once videos are repaired or found, --retry-failed decodes them, and only them")

@@ -49,7 +49,7 @@ _SCHEMA = pa.schema(
 )
 
 
-_REMEDY = "`fda verify --repair` removes it, and the next run of the command that made it makes it anew"
+_REMEDY = "`fda verify --repair` removes it, and the next run of the command that made it rebuilds it"
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ def committed_of_each(
 
 
 def kept_record(store: Store, shard: Shard, stage: str) -> CommitRecord | None:
-    """The record of rows of a shard that need not be made again though the shard is owed; None where there is none.
+    """The record of rows of a shard that need not be made again though the shard is pending; None where there is none.
 
     Such is the record of a shard that has grown since, and the one kept aside of a shard that was being written again
     when the run was killed. The files under the latter may be those from before or from after.

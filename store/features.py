@@ -211,7 +211,7 @@ def num_videos_expected(store: Store, split: str) -> int:
 
 def _made_anew(name: str, split: str) -> ShardIncompleteError:
     return ShardIncompleteError(
-        f"features {name!r} of split {split!r} were made anew while they were read: run the same command again"
+        f"features {name!r} of split {split!r} were rebuilt while they were read: run the same command again"
     )
 
 
@@ -278,11 +278,11 @@ def _standing(store: Store, name: str, split: str) -> list[tuple[WrittenFile, ..
     for part, shards in (("video", store.shards(split)), ("text", caption_shards(store, split))):
         stage = features_stage(name, part)
         judged = list(committed_of_each(store, shards, [stage], num_with_outcomes=0))
-        owed = [shard for shard, (record,) in judged if record is None]
-        if owed:
+        pending = [shard for shard, (record,) in judged if record is None]
+        if pending:
             raise ShardIncompleteError(
-                f"features {name!r}: {len(owed)} of {len(shards)} {part} shards of split {split!r} are missing or "
-                f"older than their {'captions' if part == 'text' else 'frames or masks'} (first: {owed[0].key}). "
+                f"features {name!r}: {len(pending)} of {len(shards)} {part} shards of split {split!r} are missing or "
+                f"older than their {'captions' if part == 'text' else 'frames or masks'} (first: {pending[0].key}). "
                 "Run its `fda encode` again"
             )
         files += [record.files for _, (record,) in judged if record is not None]

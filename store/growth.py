@@ -24,7 +24,7 @@ class Growth:
     num_moved: int = 0
     """Videos whose files have other paths now."""
     num_recaptioned: int = 0
-    """Videos of the store whose captions are others now."""
+    """Videos of the store whose captions are changed."""
 
     @property
     def num_new_videos(self) -> int:
@@ -149,7 +149,7 @@ def _check_none_gone(old: Mapping[str, Video], new: Mapping[str, Video], place: 
         raise StoreMismatchError(
             f"{_named(gone)} of {place} {'is' if len(gone) == 1 else 'are'} no longer in the data set. "
             "A store only grows: put back what was removed, or use another store folder, "
-            "or --overwrite to remove this store and make it anew"
+            "or --overwrite to remove this store and rebuild it"
         )
     for video_id, video in old.items():
         for key in ("split", "start_seconds", "end_seconds"):

@@ -90,7 +90,7 @@ class Manifest:
         if mine != theirs:
             raise StoreMismatchError(
                 f"{place} was made with other inputs: {differences(mine, theirs)}. "
-                "Use another store folder, or --overwrite to remove this store and make it anew"
+                "Use another store folder, or --overwrite to remove this store and rebuild it"
             )
 
 
@@ -207,5 +207,5 @@ def _check_version(version: object, place: str) -> None:
     if version < FORMAT_VERSION:
         raise StoreFormatError(
             f"{place} has store format {version}, made by an older fda; this one reads format {FORMAT_VERSION}: "
-            "open it with the version that made it, or make it anew (--overwrite)"
+            "open it with the version that made it, or rebuild it (--overwrite)"
         )

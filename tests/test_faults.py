@@ -56,7 +56,7 @@ def test_killed_again_while_it_resumes(trials: Trials, scenario: Scenario) -> No
 
 
 @BY_NAME
-def test_an_operation_that_fails_is_told_of_and_the_next_run_mends_it(trials: Trials, scenario: Scenario) -> None:
+def test_an_operation_that_fails_is_told_of_and_the_next_run_repairs_it(trials: Trials, scenario: Scenario) -> None:
     right, rng = trials.undisturbed(scenario), random.Random(f"{scenario.name} fails")
     for number in rng.sample(range(len(right.operations)), FAILURES_OF_EACH):
         failure = Failure(number, draw_error(rng), is_for_good=rng.random() < 0.5, is_half=rng.random() < 0.3)

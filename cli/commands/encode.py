@@ -171,7 +171,7 @@ def command(
     job = _Job(store, ready, options, recipe, recipe.of(ready.loaded.model), partition, overwrite)
     job = _if_it_pays(job, is_asked=precision != "auto")
     if is_dry:
-        click.get_current_context().exit(_say_what_is_owed(job, as_json=as_json))
+        click.get_current_context().exit(_say_what_is_pending(job, as_json=as_json))
     place.check(workers, job.memory)
     summary, encoded = _run(job, place, workers or 0, clock, wait=wait, progress=progress)
     if as_json:
@@ -200,7 +200,7 @@ class _Job:
         return memory_of(self.store, self.ready, self.encoder, self.options)
 
     def plans(self, store: Store) -> tuple[SplitPlan, ...]:
-        """What is owed to the store, which is this job's, maybe through a claim on it."""
+        """What is pending to the store, which is this job's, maybe through a claim on it."""
         return plan_encode(store, self.ready.loaded, self.options, self.partition)
 
 
@@ -221,7 +221,7 @@ def _if_it_pays(job: _Job, *, is_asked: bool) -> _Job:
     return replace(job, options=replace(options, precision=str(Precision.FP32)), recipe=recipe, encoder=encoder)
 
 
-def _say_what_is_owed(job: _Job, *, as_json: bool) -> int:
+def _say_what_is_pending(job: _Job, *, as_json: bool) -> int:
     """What --dry-run does; the exit code."""
     plans = job.plans(job.store)
     splits = [plan.inputs.split for plan in plans]
@@ -252,7 +252,7 @@ def _run(
         executor, num_workers = stack.enter_context(
             place.executor(
                 workers,
-                1 if job.overwrite else _num_owed(job.plans(claimed)),
+                1 if job.overwrite else _num_pending(job.plans(claimed)),
                 job.memory,
                 partial(Preflight.of, folder, distributions=MODEL_SOFTWARE),
                 alone=f"in this process, on {ready.device}",
@@ -281,8 +281,8 @@ def _run(
         return run.result, encoded
 
 
-def _num_owed(plans: Sequence[SplitPlan]) -> int:
-    return sum(len(plan.clips.owed) + len(plan.captions.owed) for plan in plans)
+def _num_pending(plans: Sequence[SplitPlan]) -> int:
+    return sum(len(plan.clips.pending) + len(plan.captions.pending) for plan in plans)
 
 
 def _summary(store: Store, options: EncodeOptions, encoded: Sequence[SplitEncoded], clock: RunClock) -> dict[str, JSON]:

@@ -29,9 +29,9 @@ def command(
 ) -> None:
     """End a job that was done in parts: say whether everything stands in STORE, and which videos failed.
 
-    To be run once all `--partition` jobs have ended; a run without partitions has done it already. Exit code 1 where
-    shards are still owed: run those parts again, and then this. Where all frames stand, the table of videos that gave
-    no clip is written to catalog/failures.parquet, and leftovers of parts that were killed are removed.
+    Run it once all `--partition` jobs have ended; a run without partitions does it by itself. Exit code 1 where shards
+    are still pending: run those parts again, and then this. Once all frames are complete, the table of failed videos is
+    written to catalog/failures.parquet, and leftovers of killed parts are removed.
     """
     clock = RunClock()
     folder = folder_at(store_place)
@@ -46,12 +46,12 @@ def command(
         print_json(summary)
     else:
         print_failures(finalised.tally)
-    for one in finalised.owed:
+    for one in finalised.pending:
         say(
-            f"{one.split}: {one.stage} owes {one.num_owed:,} of {plural(one.num_shards, 'shard')}, "
-            f"the first is {one.first_owed.key}"
+            f"{one.split}: {one.stage} owes {one.num_pending:,} of {plural(one.num_shards, 'shard')}, "
+            f"the first is {one.first_pending.key}"
         )
-    if finalised.owed:
+    if finalised.pending:
         say("not done: run the parts that made them again, and then this")
         click.get_current_context().exit(FAILED)
     exit_by_failures(finalised.tally, max_failed)
@@ -67,8 +67,8 @@ def _summary(place: str, finalised: Finalised) -> dict[str, JSON]:
         "num_failed": len(tally.failures),
         "failures": FAILURES_NAME,
         "num_shards": finalised.num_shards,
-        "owed": [
-            {"split": one.split, "stage": one.stage, "num_shards": one.num_shards, "num_owed": one.num_owed}
-            for one in finalised.owed
+        "pending": [
+            {"split": one.split, "stage": one.stage, "num_shards": one.num_shards, "num_pending": one.num_pending}
+            for one in finalised.pending
         ],
     }

@@ -65,8 +65,8 @@ def command(
 
     The paper's masks are the default. Killed and started again, the same command goes on where it was. Masks of the
     same name are never mixed: where the options differ, the command refuses and says what differs. Features that were
-    made from a mask set that is made anew with other options are refused by `fda encode` then, and its --overwrite
-    makes them anew.
+    made from a mask set that is rebuilt with other options are refused by `fda encode` then, and its --overwrite
+    rebuilds them.
 
     The table says, for each split and before --when-empty and --when-full: the mean share of the picture that moves,
     the masks that are empty and full, and the videos whose camera moved.
@@ -92,7 +92,7 @@ def command(
             executor, num_workers = working.enter_context(
                 place.executor(
                     num_cores() if workers is None else workers,
-                    len(plan.owed),
+                    len(plan.pending),
                     memory,
                     partial(Preflight.of, store.folder),
                     alone="in this process",
@@ -102,7 +102,7 @@ def command(
             make_mask_set(store, name, options, plan, executor, listener)
         splits = summarise_masks(store, name, partition)
         summary = _summary(store, name, plan, splits, clock, num_workers)
-        run.result, run.is_recorded = summary, bool(plan.owed)
+        run.result, run.is_recorded = summary, bool(plan.pending)
     if run.is_recorded:
         summary["run"] = run.name
     if as_json:
@@ -129,11 +129,11 @@ def _summary(
         "masks": name,
         "splits": [split.to_dict() for split in splits],
         "num_shards": plan.num_shards,
-        "num_shards_made": len(plan.owed),
-        "num_videos_made": plan.num_videos_owed,
+        "num_shards_made": len(plan.pending),
+        "num_videos_made": plan.num_videos_pending,
         "workers": num_workers,
         "seconds": round(clock.seconds, 3),
-        "videos_per_second": round(plan.num_videos_owed / clock.seconds, 3),
+        "videos_per_second": round(plan.num_videos_pending / clock.seconds, 3),
     }
 
 
@@ -155,9 +155,9 @@ def _print(name: str, plan: Plan, splits: Sequence[SplitMasks], clock: RunClock)
         for split in splits
     ]
     print_table(f"masks {name}", columns, rows)
-    if plan.owed:
-        rate = plan.num_videos_owed / clock.seconds
-        say(f"{plural(plan.num_videos_owed, 'video')} in {clock.seconds:.1f} s: {rate:.1f} videos/s")
+    if plan.pending:
+        rate = plan.num_videos_pending / clock.seconds
+        say(f"{plural(plan.num_videos_pending, 'video')} in {clock.seconds:.1f} s: {rate:.1f} videos/s")
     else:
         say(f"nothing to do: {plural(plan.num_shards, 'shard')}, all done")
 

@@ -34,7 +34,7 @@ from pipeline.frames.preprocess import (
     all_shards,
     find_changed,
     open_store,
-    owed_videos,
+    pending_videos,
     plan_preprocess,
     preprocess,
 )
@@ -113,7 +113,7 @@ def preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
     callback=lambda ctx, param, value: SourceCheck(value),
     help="How to find videos that are other files now than when they were decoded; these are decoded again.",
 )
-@click.option("--update-captions", is_flag=True, help="Take over captions of the store's videos that are others now.")
+@click.option("--update-captions", is_flag=True, help="Take over captions of the store's videos that are changed.")
 @partition_option
 @wait_option
 @click.option("--overwrite", is_flag=True, help="Remove the store first, if there is one.")
@@ -187,13 +187,13 @@ def command(
         if changed:
             say(f"{plural(sum(map(len, changed.values())), 'video')} changed since decoded: decoded again")
         plan = plan_preprocess(store, options, retry_failed=retry_failed, changed=changed, partition=partition)
-        preflight = partial(Preflight.of, store.folder, owed_videos(store, plan, dataset.root))
+        preflight = partial(Preflight.of, store.folder, pending_videos(store, plan, dataset.root))
         with recorded_run(folder, "preprocess", clock, made_with) as run, ExitStack() as stack:
             listener = stack.enter_context(progress_listener("preprocess", progress))
             executor, num_workers = stack.enter_context(
                 place.executor(
                     num_cores() if workers is None else workers,
-                    len(plan.owed),
+                    len(plan.pending),
                     memory,
                     preflight,
                     alone="in this process and its decoder",
@@ -208,7 +208,7 @@ def command(
                 "dataset": read.report.to_dict(),
                 "used": {split: asdict(one) for split, one in used.items()},
             }
-            run.is_recorded = bool(plan.owed)
+            run.is_recorded = bool(plan.pending)
     if run.is_recorded:
         summary["run"] = run.name
     if as_json:
@@ -264,13 +264,13 @@ def _summary(store: Store, result: PreprocessResult, clock: RunClock, num_worker
         "num_clips": tally.num_videos - len(tally.failures),
         "num_clips_truncated": tally.num_truncated,
         "num_shards": result.plan.num_shards,
-        "num_shards_made": len(result.plan.owed),
-        "num_videos_made": result.plan.num_videos_owed,
+        "num_shards_made": len(result.plan.pending),
+        "num_videos_made": result.plan.num_videos_pending,
         "num_frames_made": result.num_frames,
         "source_bytes_read": result.num_source_bytes,
         "workers": num_workers,
         "seconds": round(clock.seconds, 3),
-        "videos_per_second": round(result.plan.num_videos_owed / clock.seconds, 3),
+        "videos_per_second": round(result.plan.num_videos_pending / clock.seconds, 3),
         "failures": [
             {"video_id": failure.video_id, "status": str(failure.status), "reason": failure.reason}
             for failure in tally.failures
@@ -286,7 +286,7 @@ def _print(
     num_workers: int,
     root: Path,
 ) -> None:
-    tally, made = result.tally, result.plan.num_videos_owed
+    tally, made = result.tally, result.plan.num_videos_pending
     if made:
         rate = made / clock.seconds
         source_mb = result.num_source_bytes / 1e6

@@ -16,7 +16,7 @@ from store.json_values import JSON
 from store.store import Store
 
 FEATURE_COLUMNS = ("", "state", "model", "weights", "precision", "pooling", "alpha", "cosine to ones")
-COLUMNS = ("", "shards done", "owed", "ok", "truncated", "failed", "KiB a video", "MiB")
+COLUMNS = ("", "shards done", "pending", "ok", "truncated", "failed", "KiB a video", "MiB")
 
 
 @click.command("status")
@@ -24,10 +24,10 @@ COLUMNS = ("", "shards done", "owed", "ok", "truncated", "failed", "KiB a video"
 @click.option("--failures", "list_failures", is_flag=True, help="List every video that gave no clip, with the reason.")
 @shared_options
 def command(store_place: str, list_failures: bool, as_json: bool, progress: bool | None) -> None:
-    """What stands in a store and what is owed: shards, videos, sizes, options, the latest runs.
+    """What stands in a store and what is pending: shards, videos, sizes, options, the latest runs.
 
-    Reads the records of what was committed, and no frame; changes nothing. A shard is owed where it was never made, has
-    lost data, or is older than what it was made from: the command that made it makes it anew.
+    Reads commit records alone, no frame; changes nothing. A shard is pending if it was never made, has lost data, or is
+    older than what it was made from: the command that made it rebuilds it.
     """
     store = Store.open(store_place)
     status = store_status(store)
@@ -121,7 +121,7 @@ def _split_json(split: SplitStatus) -> dict[str, JSON]:
             stage.stage: {
                 "num_shards": stage.num_shards,
                 "num_done": stage.num_done,
-                "num_owed": stage.num_shards - stage.num_done,
+                "num_pending": stage.num_shards - stage.num_done,
                 "outcomes": dict(stage.outcomes),
                 "num_filled": stage.num_filled,
                 "num_truncated": stage.num_truncated,

@@ -201,7 +201,7 @@ def model_options(function: Function) -> Function:
         click.option(
             "--alpha-checkpoint",
             type=click.Path(path_type=Path),
-            help="A released Alpha-CLIP .pth: its vision tower is laid over --pretrained.",
+            help="A released Alpha-CLIP .pth: its vision tower is loaded over --pretrained.",
         ),
         click.option(
             "--activation",

@@ -51,9 +51,9 @@ def dry_run(
         "splits": [
             {
                 "split": plan.inputs.split,
-                "num_shards_owed": len(plan.clips.owed),
-                "num_videos_owed": plan.clips.num_videos_owed,
-                "num_captions_owed": sum(owed.shard.num_rows for owed in plan.captions.owed),
+                "num_shards_pending": len(plan.clips.pending),
+                "num_videos_pending": plan.clips.num_videos_pending,
+                "num_captions_pending": sum(pending.shard.num_rows for pending in plan.captions.pending),
                 "refused": refusals[plan.inputs.split],
             }
             for plan in plans
@@ -70,9 +70,9 @@ def print_dry_run(
     rows += [*weights_rows(ready.loaded.report), ("memory", f"at most about {found['memory_mib']:,} MiB")]
     print_pairs("would encode with", rows)
     for plan in plans:
-        captions = sum(owed.shard.num_rows for owed in plan.captions.owed)
-        videos = plan.clips.num_videos_owed
-        show(f"{plan.inputs.split}: {plural(videos, 'video')} and {plural(captions, 'caption')} are owed")
+        captions = sum(pending.shard.num_rows for pending in plan.captions.pending)
+        videos = plan.clips.num_videos_pending
+        show(f"{plan.inputs.split}: {plural(videos, 'video')} and {plural(captions, 'caption')} are pending")
     for split, reason in refusals.items():
         if reason:
             show(f"{split} would be refused: {reason}. Give another --features, or --overwrite")

@@ -36,7 +36,7 @@ class WeightsReport:
     """Where a model's weights come from, and which of them no file gave."""
 
     source: str
-    """Tag, file or "none"; two of them joined by " + " where an Alpha-CLIP file was laid over the first."""
+    """Tag, file or "none"; two of them joined by " + " where an Alpha-CLIP file was loaded over the first."""
     kind: str
     """Whose layout, or "random"; joined in the same way."""
     sha256: str
@@ -107,7 +107,7 @@ def load_model(
     Args:
         model: one of open_clip's ViT names, or a JSON file that describes one.
         pretrained: one of open_clip's tags for that model, a local file, or "none" for random weights.
-        alpha_checkpoint: an Alpha-CLIP state dict (a vision tower), laid over `pretrained`.
+        alpha_checkpoint: an Alpha-CLIP state dict (a vision tower), loaded over `pretrained`.
         seed: of random weights; the same seed gives the same ones.
         activation: what the weights were trained with, for files that do not tell: open_clip's state dicts.
 

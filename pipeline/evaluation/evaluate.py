@@ -122,12 +122,12 @@ def scorable_features(store: Store, name: str, split: str, max_missing: float, p
     if num_videos == 0:
         raise TooManyMissingError(
             f"{num_expected} of {num_expected} videos of split {split!r} have no features, so nothing can be scored: "
-            "mend the videos, `fda preprocess` says what is wrong"
+            "repair the videos, `fda preprocess` says what is wrong"
         )
     if missing > max_missing:
         raise TooManyMissingError(
             f"{num_expected - num_videos} of {num_expected} videos of split {split!r} ({missing:.1%}) have no "
-            f"features, over the limit of {max_missing:.1%}: mend the videos (`fda preprocess` says what is wrong), "
+            f"features, over the limit of {max_missing:.1%}: repair the videos (`fda preprocess` says what is wrong), "
             "or raise --max-missing to score the rest"
         )
     if not len(cached.truth):
@@ -147,7 +147,7 @@ def _require_unit_rows(whose: str, embeddings: NDArray[np.float32], ids: Sequenc
         first = ", ".join(ids[row] for row in wrong[:5].tolist()) + (", ..." if len(wrong) > 5 else "")
         raise ValueError(
             f"{whose}: {len(wrong)} of {len(ids)} embeddings are NaN or not of unit norm ({first}): `fda verify` says "
-            "whether they are what was written, and `fda encode --overwrite` makes them anew"
+            "whether they are what was written, and `fda encode --overwrite` rebuilds them"
         )
 
 

@@ -52,7 +52,7 @@ class SplitEncoded:
 
 @dataclass(frozen=True, slots=True)
 class SplitPlan:
-    """What is owed of one split, and what it will be made from."""
+    """What is pending of one split, and what it will be made from."""
 
     inputs: SplitInputs
     clips: Plan
@@ -100,7 +100,7 @@ def encode(
 
     Raises:
         StoreMismatchError: Features of this name were made from other inputs; the message names both values.
-        ShardIncompleteError: Frames or masks are not complete, or were made anew under the run.
+        ShardIncompleteError: Frames or masks are not complete, or were rebuilt under the run.
         NotInStoreError: There is no such split or mask set.
         ValueError: The model takes frames of another size, or the name cannot be one.
     """
@@ -172,9 +172,9 @@ def _plan_split(
     clips = make_plan(store, partition.take(store.shards(split)), [features_stage(name, "video")])
     captions = make_plan(store, partition.take(caption_shards(store, split)), [features_stage(name, "text")])
     stages = FRAMES_STAGE, masks_stage(options.mask_name)
-    owed = _shards(clips)
-    digests = {shard: input_digests(store, shard, stages) for shard in owed}
-    for shard, records in committed_of_each(store, owed, stages):
+    pending = _shards(clips)
+    digests = {shard: input_digests(store, shard, stages) for shard in pending}
+    for shard, records in committed_of_each(store, pending, stages):
         for stage, record in zip(stages, records, strict=True):
             if record is None:
                 require_committed(store, shard, stage)
@@ -189,10 +189,10 @@ def _encode_split(
     listener: Listener,
     executor: Executor,
 ) -> SplitEncoded:
-    inputs, standing = plan.inputs, plan.clips.standing
-    listener(RunPlanned("videos", standing.num_videos + plan.clips.num_videos_owed, standing.num_videos))
+    inputs, standing = plan.inputs, plan.clips.complete
+    listener(RunPlanned("videos", standing.num_videos + plan.clips.num_videos_pending, standing.num_videos))
     reports: list[EncodeReport] = []
-    if plan.clips.owed or plan.captions.owed:
+    if plan.clips.pending or plan.captions.pending:
         per_task = None if executor is run_synchronously else SHARDS_PER_TASK
         tasks = _tasks(store, plan, options, encoders, per_task)
         reports = list(executor(run_task, tasks, listener))
@@ -202,7 +202,7 @@ def _encode_split(
         tally=Tally.sum([standing, made]),
         num_captions=store.layout(inputs.split).num_captions,
         num_captions_truncated=sum(report.num_captions_truncated for report in reports),
-        num_captions_encoded=sum(owed.shard.num_rows for owed in plan.captions.owed),
+        num_captions_encoded=sum(pending.shard.num_rows for pending in plan.captions.pending),
         num_clips_encoded=made.num_videos - len(made.failures),
         num_frames_encoded=sum(report.num_frames for report in reports),
     )
@@ -211,7 +211,7 @@ def _encode_split(
 def _tasks(
     store: Store, plan: SplitPlan, options: EncodeOptions, encoders: Encoders, per_task: int | None
 ) -> Iterator[EncodeTask]:
-    """All that is owed in one task, or in tasks of so many shards."""
+    """All that is pending in one task, or in tasks of so many shards."""
     parts: tuple[Sequence[Shard], Sequence[Shard]] = (_shards(plan.clips), _shards(plan.captions))
     for number, shards in enumerate(parts):
         size = per_task or max(1, len(shards))
@@ -222,4 +222,4 @@ def _tasks(
 
 
 def _shards(plan: Plan) -> list[Shard]:
-    return [owed.shard for owed in plan.owed]
+    return [pending.shard for pending in plan.pending]

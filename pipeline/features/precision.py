@@ -62,8 +62,8 @@ def choose_precision(
 def measure(
     store: Store, ready: ReadyModel, encoder: Encoder, plans: Sequence[SplitPlan], options: EncodeOptions
 ) -> Measured | None:
-    """Compare an encoder with float32 on the first clip that is owed; None where none is."""
-    first = next(((plan, owed.shard) for plan in plans for owed in plan.clips.owed), None)
+    """Compare an encoder with float32 on the first clip that is pending; None where none is."""
+    first = next(((plan, pending.shard) for plan in plans for pending in plan.clips.pending), None)
     if first is None:
         return None
     plan, shard = first

@@ -112,7 +112,7 @@ def run_task(task: EncodeTask, tell: Tell) -> EncodeReport:
     shard must come out the same wherever a run was killed and whichever machine goes on.
 
     Raises:
-        ShardIncompleteError: Frames or masks were made anew since the run was planned.
+        ShardIncompleteError: Frames or masks were rebuilt since the run was planned.
     """
     store, counts = Store.open(task.folder), _Counts()
     encoder = task.encoders()
@@ -147,7 +147,7 @@ class _Shards:
         stages = FRAMES_STAGE, masks_stage(self.options.mask_name)
         if input_digests(self.store, shard, stages) != self.inputs.digests[shard]:
             raise ShardIncompleteError(
-                f"shard {shard.key} of {self.store.place} has been made anew since this run opened it: "
+                f"shard {shard.key} of {self.store.place} has been rebuilt since this run opened it: "
                 "run the same command again"
             )
         batch = self.clips.read([outcome.row for outcome in outcomes if outcome.filled])

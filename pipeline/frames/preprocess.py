@@ -1,4 +1,4 @@
-"""Videos -> frames and masks: plan the shards that are owed, make each in one task, say how every video ended."""
+"""Videos -> frames and masks: plan the shards that are pending, make each in one task, say how every video ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.frames.task import PreprocessTask, preprocess_shard
 from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
 from pipeline.run.events import Listener, RunPlanned, ignore_events
 from pipeline.run.partition import WHOLE, Partition
-from pipeline.run.plan import OwedShard, Plan, Tally, make_plan
+from pipeline.run.plan import PendingShard, Plan, Tally, make_plan
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
 from pipeline.run.sources import SourceCheck, changed_rows, file_bytes
 from pipeline.upkeep.finalise import close_frames
@@ -92,7 +92,7 @@ def plan_preprocess(
     changed: Mapping[Shard, frozenset[int]] | None = None,
     partition: Partition = WHOLE,
 ) -> Plan:
-    """Which shards of a partition are owed; on request, also those in which a video failed or has changed."""
+    """Which shards of a partition are pending; on request, also those in which a video failed or has changed."""
     shards = partition.take(all_shards(store))
     stages = [FRAMES_STAGE, masks_stage(options.mask_name)]
     return make_plan(store, shards, stages, retry_failed=retry_failed, changed=changed)
@@ -103,10 +103,10 @@ def all_shards(store: Store) -> list[Shard]:
     return [shard for split in store.manifest.splits for shard in store.shards(split)]
 
 
-def owed_videos(store: Store, plan: Plan, videos_root: Path) -> Iterator[Path]:
+def pending_videos(store: Store, plan: Plan, videos_root: Path) -> Iterator[Path]:
     """The files that a run of the plan reads."""
-    for owed in plan.owed:
-        yield from (videos_root / video.path for video in store.catalog.shard_videos(owed.shard))
+    for pending in plan.pending:
+        yield from (videos_root / video.path for video in store.catalog.shard_videos(pending.shard))
 
 
 def preprocess(
@@ -120,7 +120,7 @@ def preprocess(
     check: SourceCheck = SourceCheck.SIZE,
 ) -> PreprocessResult:
     """Run a plan, and count how every video of the store ended. Nothing that it started outlives it."""
-    listener(RunPlanned("videos", plan.standing.num_videos + plan.num_videos_owed, plan.standing.num_videos))
+    listener(RunPlanned("videos", plan.complete.num_videos + plan.num_videos_pending, plan.complete.num_videos))
     shards = _largest_first(store, videos_root, plan)
     tasks = _tasks(store, videos_root, shards, options, decoder, check)
     tallies: dict[Shard, Tally] = {}
@@ -133,7 +133,7 @@ def preprocess(
                 num_source_bytes += report.num_source_bytes
     finally:
         decoder.close()
-    tally = Tally.sum([plan.standing, *(tallies[owed.shard] for owed in plan.owed)])
+    tally = Tally.sum([plan.complete, *(tallies[pending.shard] for pending in plan.pending)])
     if plan.num_shards == len(all_shards(store)):
         close_frames(store, tally)
     return PreprocessResult(plan, tally, num_frames, num_source_bytes)
@@ -162,38 +162,38 @@ def find_changed(
     return {shard: rows for shard, rows in found if rows}
 
 
-def _largest_first(store: Store, videos_root: Path, plan: Plan) -> list[OwedShard]:
-    """The shards that are owed, those with most bytes of video first, unless there are too many to look.
+def _largest_first(store: Store, videos_root: Path, plan: Plan) -> list[PendingShard]:
+    """The shards that are pending, those with most bytes of video first, unless there are too many to look.
 
     What takes long then begins early. In the order of the source, the last shard may hold a film, at which one worker
     works while the others have run out of shards. A shard is made the same wherever it stands.
     """
-    if plan.num_videos_owed > SORTED_UP_TO:
-        return list(plan.owed)
+    if plan.num_videos_pending > SORTED_UP_TO:
+        return list(plan.pending)
 
-    def num_bytes(owed: OwedShard) -> int:
-        return sum(file_bytes(videos_root / video.path) for video in store.catalog.shard_videos(owed.shard))
+    def num_bytes(pending: PendingShard) -> int:
+        return sum(file_bytes(videos_root / video.path) for video in store.catalog.shard_videos(pending.shard))
 
-    return sorted(plan.owed, key=num_bytes, reverse=True)
+    return sorted(plan.pending, key=num_bytes, reverse=True)
 
 
 def _tasks(
     store: Store,
     videos_root: Path,
-    shards: Iterable[OwedShard],
+    shards: Iterable[PendingShard],
     options: PreprocessOptions,
     decoder: Decoder,
     check: SourceCheck,
 ) -> Iterator[PreprocessTask]:
-    for owed in shards:
-        videos = store.catalog.shard_videos(owed.shard)
+    for pending in shards:
+        videos = store.catalog.shard_videos(pending.shard)
         yield PreprocessTask(
             folder=store.folder,
             videos_root=videos_root,
-            shard=owed.shard,
+            shard=pending.shard,
             videos=videos,
-            stages=owed.stages,
-            kept_rows=owed.kept_rows,
+            stages=pending.stages,
+            kept_rows=pending.kept_rows,
             check=check,
             options=options,
             decoder=decoder,

@@ -63,20 +63,20 @@ def make_frames(
     found = _kept(store, shard, videos, root, kept_rows, check)
     clips, outcomes = found or (_empty_frames(store, shard), {})
     kept = tuple(outcomes)
-    owed = [video for video in videos if video.row not in outcomes]
+    pending = [video for video in videos if video.row not in outcomes]
     if found is not None:
         filled = {row for row, outcome in outcomes.items() if outcome.filled}
         _empty_slots(clips, [video.row - shard.start for video in videos if video.row not in filled])
-    for video in owed:
+    for video in pending:
         if video.row in set_aside:
             error = VideoError(VideoStatus.UNSUPPORTED, set_aside[video.row])
             outcomes[video.row] = _outcome(video, error, root / video.path)
             tell(_items(error, 0))
-    owed = [video for video in owed if video.row not in set_aside]
-    requests = [video_request(video, root, options) for video in owed]
+    pending = [video for video in pending if video.row not in set_aside]
+    requests = [video_request(video, root, options) for video in pending]
     made = ItemsDone()
     with closing(decoder.decode(requests)) as decoded:
-        for video, request, clip in zip(owed, requests, decoded, strict=True):
+        for video, request, clip in zip(pending, requests, decoded, strict=True):
             _fill(clips, video.row - shard.start, clip)
             outcomes[video.row] = _outcome(video, clip, request.path)
             items = _items(clip, file_bytes(request.path))

@@ -51,20 +51,20 @@ class PreprocessTask:
         """The videos that are to be decoded, each by itself: see `pipeline.workers.executors.Divisible`."""
         decode, masks = self.options.decode_options(self.shard.split), self.options.masks
         return tuple(
-            VideoTrial(self.decoder, video_request(video, self.videos_root, decode), masks) for video in self._owed
+            VideoTrial(self.decoder, video_request(video, self.videos_root, decode), masks) for video in self._pending
         )
 
     def without(self, deaths: Mapping[int, int]) -> PreprocessTask:
         """Set videos aside: number of the part -> workers that died of it."""
         reasons = {
-            self._owed[number].row: f"set aside: its worker died {num} times while it was decoded alone "
+            self._pending[number].row: f"set aside: its worker died {num} times while it was decoded alone "
             "(killed, or out of memory)"
             for number, num in deaths.items()
         }
         return replace(self, set_aside=tuple(reasons.items()))
 
     @property
-    def _owed(self) -> tuple[Video, ...]:
+    def _pending(self) -> tuple[Video, ...]:
         if FRAMES_STAGE not in self.stages:
             return ()
         return tuple(video for video in self.videos if video.row not in self.kept_rows)

@@ -122,7 +122,7 @@ class DecoderProcess:
             ended = "killed: it took too long" if isinstance(error, TimeoutError) else f"exit code {self._end()}"
             self.close()
             raise DecoderStartError(
-                f"the decoder process did not start ({ended}); what it said is on stderr: mend that, and run again"
+                f"the decoder process did not start ({ended}); what it said is on stderr: repair that, and run again"
             ) from error
         assert isinstance(message, Ready)
         self._is_ready = True

@@ -1,4 +1,4 @@
-"""Stored frames -> a mask set, without decoding: plan the shards that are owed, make each in one task."""
+"""Stored frames -> a mask set, without decoding: plan the shards that are pending, make each in one task."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def make_mask_set(
     listener: Listener = ignore_events,
 ) -> None:
     """Run a plan."""
-    listener(RunPlanned("videos", plan.standing.num_videos + plan.num_videos_owed, plan.standing.num_videos))
-    tasks = (MaskTask(store.folder, owed.shard, name, options) for owed in plan.owed)
+    listener(RunPlanned("videos", plan.complete.num_videos + plan.num_videos_pending, plan.complete.num_videos))
+    tasks = (MaskTask(store.folder, pending.shard, name, options) for pending in plan.pending)
     with closing(executor(mask_shard, tasks, listener)) as reports:
         for _ in reports:
             pass

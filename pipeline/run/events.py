@@ -13,7 +13,7 @@ class RunPlanned:
     unit: str
     """What is counted: `videos`, `captions`, `steps`."""
     num_total: int
-    num_standing: int
+    num_complete: int
     """Of these, how many an earlier run has done."""
 
 

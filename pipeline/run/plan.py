@@ -1,4 +1,4 @@
-"""The plan of a run: which shards are owed. Data, made from the store alone, the same for every executor."""
+"""The plan of a run: which shards are pending. Data, made from the store alone, the same for every executor."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class OwedShard:
+class PendingShard:
     """One shard, and the stages that have yet to make their part of it, in order."""
 
     shard: Shard
@@ -59,16 +59,16 @@ class OwedShard:
 class Plan:
     """What a run has to do, and how what stands already ended."""
 
-    owed: tuple[OwedShard, ...]
+    pending: tuple[PendingShard, ...]
     num_shards: int
-    """Shards in all, owed or not."""
-    standing: Tally
-    """The videos of the shards that are not owed."""
+    """Shards in all, pending or not."""
+    complete: Tally
+    """The videos of the shards that are not pending."""
 
     @property
-    def num_videos_owed(self) -> int:
-        """Videos of the shards that are owed, but for those that are kept."""
-        return sum(owed.shard.num_rows - len(owed.kept_rows) for owed in self.owed)
+    def num_videos_pending(self) -> int:
+        """Videos of the shards that are pending, but for those that are kept."""
+        return sum(pending.shard.num_rows - len(pending.kept_rows) for pending in self.pending)
 
 
 def make_plan(
@@ -85,24 +85,24 @@ def make_plan(
         store: The store; read, not written.
         shards: Those of the run.
         stages: In the order in which they build upon each other; the first one's records hold the outcomes.
-        retry_failed: Whether a shard with a video that failed is owed again, for the sake of that video.
-        changed: Shard -> rows whose videos are others now; such a shard is owed again for their sake.
+        retry_failed: Whether a shard with a video that failed is pending again, for the sake of that video.
+        changed: Shard -> rows whose videos are changed; such a shard is pending again for their sake.
     """
-    owed: list[OwedShard] = []
+    pending: list[PendingShard] = []
     standing: list[Tally] = []
     for shard, records in committed_of_each(store, shards, stages, num_with_outcomes=1):
         first = records[0]
         redone = (changed or {}).get(shard, frozenset())
         if first is None:
             kept = kept_record(store, shard, stages[0])
-            owed.append(OwedShard(shard, tuple(stages), _kept_rows(kept, redone, retry_failed=retry_failed)))
+            pending.append(PendingShard(shard, tuple(stages), _kept_rows(kept, redone, retry_failed=retry_failed)))
         elif redone or (retry_failed and not all(outcome.filled for outcome in first.outcomes)):
-            owed.append(OwedShard(shard, tuple(stages), _kept_rows(first, redone, retry_failed=retry_failed)))
-        elif None in records:  # the first stage that is owed, and all that builds upon it
-            owed.append(OwedShard(shard, tuple(stages[records.index(None) :])))
+            pending.append(PendingShard(shard, tuple(stages), _kept_rows(first, redone, retry_failed=retry_failed)))
+        elif None in records:  # the first stage that is pending, and all that builds upon it
+            pending.append(PendingShard(shard, tuple(stages[records.index(None) :])))
         else:
             standing.append(Tally.of(shard.split, first.outcomes))
-    return Plan(tuple(owed), len(shards), Tally.sum(standing))
+    return Plan(tuple(pending), len(shards), Tally.sum(standing))
 
 
 def _kept_rows(record: CommitRecord | None, redone: frozenset[int], *, retry_failed: bool) -> tuple[int, ...]:

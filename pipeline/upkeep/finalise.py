@@ -16,14 +16,14 @@ from store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class OwedStage:
+class PendingStage:
     """A stage of a split that is not complete."""
 
     split: str
     stage: str
     num_shards: int
-    num_owed: int
-    first_owed: Shard
+    num_pending: int
+    first_pending: Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Finalised:
     """Of all videos whose frames stand."""
     num_shards: int
     """Of frames."""
-    owed: tuple[OwedStage, ...]
+    pending: tuple[PendingStage, ...]
     """Nothing where the job is done."""
 
 
@@ -45,7 +45,7 @@ def finalise(store: Store) -> Finalised:
     called as often as one likes.
     """
     tallies: list[Tally] = []
-    owed: list[OwedStage] = []
+    pending: list[PendingStage] = []
     num_shards = 0
     for split in store.manifest.splits:
         shards = store.shards(split)
@@ -56,14 +56,14 @@ def finalise(store: Store) -> Finalised:
                 missing.append(shard)
             else:
                 tallies.append(Tally.of(split, record.outcomes))
-        owed += _owed(split, FRAMES_STAGE, shards, missing)
+        pending += _pending(split, FRAMES_STAGE, shards, missing)
         for stage, its_shards in _other_stages(store, split):
             judged = committed_of_each(store, its_shards, [stage], num_with_outcomes=0)
-            owed += _owed(split, stage, its_shards, [shard for shard, (record,) in judged if record is None])
+            pending += _pending(split, stage, its_shards, [shard for shard, (record,) in judged if record is None])
     tally = Tally.sum(tallies)
-    if not any(one.stage == FRAMES_STAGE for one in owed):
+    if not any(one.stage == FRAMES_STAGE for one in pending):
         close_frames(store, tally)
-    return Finalised(tally, num_shards, tuple(owed))
+    return Finalised(tally, num_shards, tuple(pending))
 
 
 def close_frames(store: Store, tally: Tally) -> None:
@@ -80,5 +80,5 @@ def _other_stages(store: Store, split: str) -> list[tuple[str, tuple[Shard, ...]
     return stages
 
 
-def _owed(split: str, stage: str, shards: tuple[Shard, ...], missing: list[Shard]) -> list[OwedStage]:
-    return [OwedStage(split, stage, len(shards), len(missing), missing[0])] if missing else []
+def _pending(split: str, stage: str, shards: tuple[Shard, ...], missing: list[Shard]) -> list[PendingStage]:
+    return [PendingStage(split, stage, len(shards), len(missing), missing[0])] if missing else []

@@ -1,4 +1,4 @@
-"""What stands in a store and what is owed, from its commit records alone: no frame is read."""
+"""What stands in a store and what is pending, from its commit records alone: no frame is read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class StageStatus:
     """`frames`, `masks/NAME`, `features/NAME/video` or `features/NAME/text`."""
     num_shards: int
     num_done: int
-    """Shards that need no work. The others are owed: never made, cut off, or older than what they were made from."""
+    """Shards that need no work. The others are pending: never made, cut off, or older than what they were made from."""
     outcomes: Mapping[str, int]
     """Status -> videos of the shards that are done; nothing for a stage over captions."""
     num_filled: int
@@ -58,7 +58,7 @@ class FeatureStatus:
     """Of clips and of captions."""
     num_current: int
     num_stale: int
-    """Made of frames, masks or captions that are others now. The rest was never made."""
+    """Made of frames, masks or captions that are changed. The rest was never made."""
     alpha_cosine: float | None
     """Mean cosine of videos to themselves with an alpha of all ones; None where that was not measured."""
     made_with: Mapping[str, JSON]
@@ -85,12 +85,12 @@ class SplitStatus:
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """What stands in a store and what is owed."""
+    """What stands in a store and what is pending."""
 
     splits: tuple[SplitStatus, ...]
     failures: tuple[FailedVideo, ...]
     damaged: tuple[str, ...]
-    """Commit and run records that cannot be read, each as one sentence; such shards count as owed."""
+    """Commit and run records that cannot be read, each as one sentence; such shards count as pending."""
     runs: tuple[Mapping[str, JSON], ...]
     """The latest run records, the latest first."""
 
@@ -166,7 +166,7 @@ def _stage_status(
 
 
 def _damage(store: Store, shard: Shard, stage: str) -> list[str]:
-    """What is wrong with the record of a shard that is owed, if it has one that cannot be read."""
+    """What is wrong with the record of a shard that is pending, if it has one that cannot be read."""
     if store.folder.num_bytes(commit_name(shard, stage)) is None:
         return []
     try:

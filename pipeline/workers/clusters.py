@@ -152,7 +152,7 @@ def connected(
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except OSError as error:
         raise SchedulerError(
-            f"no Dask scheduler answers at {address}: start one with `dask scheduler`, or mend the address ({error})"
+            f"no Dask scheduler answers at {address}: start one with `dask scheduler`, or repair the address ({error})"
         ) from error
     with closing(client), _prepared(client, preflight, wait_seconds, say) as executor:
         yield executor

@@ -64,7 +64,7 @@ class WorkerPlace:
 
         Args:
             wanted: Workers to start; 0 for the work to be done in this process.
-            num_shards: Owed.
+            num_shards: Pending.
             memory: What one worker takes.
             preflight: Gives what workers elsewhere must have.
             alone: Where the work is done without workers.

@@ -35,7 +35,7 @@ class Preflight:
     proof: tuple[str, bytes]
     """Name and content of a file of the store: the claim of this run, which no other folder has, or its manifest."""
     video: tuple[Path, int] | None
-    """One of the videos that are owed, and its size in bytes; None where nothing is decoded, or none is there."""
+    """One of the videos that are pending, and its size in bytes; None where nothing is decoded, or none is there."""
 
     @classmethod
     def of(
@@ -45,7 +45,7 @@ class Preflight:
 
         Args:
             folder: The store, under the claim of this run.
-            videos: That are owed, drawn until one is found.
+            videos: That are pending, drawn until one is found.
             distributions: That decide the bytes.
         """
         name = MANIFEST_NAME if folder.claim is None else json_name(folder.claim)

@@ -111,7 +111,7 @@ class ChunkReader:
             return self._files[shard]
 
 
-_REMEDY = "`fda verify --repair` removes it, and the next run of the command that made it makes it anew"
+_REMEDY = "`fda verify --repair` removes it, and the next run of the command that made it rebuilds it"
 
 
 def read_shard(folder: StoreFolder, spec: ArraySpec, shard: Shard) -> ArrayValues:

@@ -100,7 +100,7 @@ def create_array(
     folder: StoreFolder,
     spec: ArraySpec,
     attributes: Mapping[str, JSON],
-    remedy: str = "Use another name, or --overwrite to make it anew",
+    remedy: str = "Use another name, or --overwrite to rebuild it",
 ) -> None:
     """Write the metadata of an array, and of the groups above it, unless the very same stand there.
 
@@ -180,7 +180,7 @@ def _whole_metadata(folder: StoreFolder, name: str) -> bytes:
     if not is_sealed(content):
         raise StoreFormatError(
             f"{folder.place}/{name} is not as it was written: its checksum is wrong. Put it back from a copy; else "
-            "`fda verify --repair` removes its array, and the command that made it makes it anew"
+            "`fda verify --repair` removes its array, and the command that made it rebuilds it"
         )
     return content
 

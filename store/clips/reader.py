@@ -96,7 +96,7 @@ class ClipReader:
         Raises:
             NotInStoreError: A row holds no video.
             ShardDamagedError: The bytes of a clip are not those that were written.
-            ShardIncompleteError: A shard was made anew since this reader was opened.
+            ShardIncompleteError: A shard was rebuilt since this reader was opened.
         """
         self._check_filled(rows)
         frames, masks = self._frames.empty(len(rows)), self._masks.empty(len(rows))
@@ -137,13 +137,13 @@ class ClipReader:
         return slots
 
     def _check_judged(self) -> None:
-        """Refuse shards that were made anew between the judgement and the opening of their files, which stay open."""
+        """Refuse shards that were rebuilt between the judgement and the opening of their files, which stay open."""
         for index in self._frames.opened | self._masks.opened:
             shard, judged = self._judged[index]
             records = [read_commit(self._store.folder, shard, stage, with_outcomes=False) for stage in self._stages]
             if [record and record.files for record in records] != judged:
                 raise ShardIncompleteError(
-                    f"shard {shard.key} of {self._store.place} was made anew while it was read: run the same command "
+                    f"shard {shard.key} of {self._store.place} was rebuilt while it was read: run the same command "
                     "again"
                 )
             self._frames.opened.discard(index)

@@ -116,7 +116,7 @@ def write_frames(
 
     Raises:
         ValueError: The store keeps the frames' neighbours, and there are none, or the other way round.
-        StoreWriteError: The disk is full, read-only or failing. A shard that was committed before is owed again.
+        StoreWriteError: The disk is full, read-only or failing. A shard that was committed before is pending again.
     """
     split = shard.split
     if store.manifest.neighbours != (clips.next_grey is not None):
@@ -190,7 +190,7 @@ def read_frames(store: Store, shard: Shard) -> ShardFrames:
         ShardIncompleteError: The shard has not been committed.
         ShardDamagedError: The bytes are not those that were written.
     """
-    inputs = input_digests(store, shard, [FRAMES_STAGE])  # before the frames: another run may make them anew meanwhile
+    inputs = input_digests(store, shard, [FRAMES_STAGE])  # before the frames: another run may rebuild them meanwhile
     return _read_arrays(store, shard, inputs)
 
 
@@ -206,7 +206,7 @@ def _read_arrays(store: Store, shard: Shard, inputs: Mapping[str, str]) -> Shard
 
 
 def read_kept(store: Store, shard: Shard, rows: Collection[int]) -> tuple[ShardFrames, dict[int, VideoOutcome]] | None:
-    """What an owed shard has of rows that need not be made again, each clip checked against its checksum.
+    """What an pending shard has of rows that need not be made again, each clip checked against its checksum.
 
     Such are the rows of a shard that has grown since it was committed, and those of a shard that was being written
     again when the run was killed.

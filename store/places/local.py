@@ -273,5 +273,5 @@ def _write_error(what: str, name: str, root: Path, error: OSError) -> StoreWrite
     cause = "no space left on the disk" if full else error.strerror or str(error)
     return StoreWriteError(
         f"cannot {what} {name} in {root}: {cause}. "
-        "Nothing half-written was committed: once this is mended, run the same command again"
+        "Nothing half-written was committed: once this is repaired, run the same command again"
     )

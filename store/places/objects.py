@@ -197,7 +197,7 @@ class ObjectFolder(StoreFolder):
         except RequestError as error:
             if error.is_missing or error.code in ("PreconditionFailed", "412"):
                 raise ShardIncompleteError(
-                    f"{name} in {self.place} was made anew, or removed, while it was read: run the same command again"
+                    f"{name} in {self.place} was rebuilt, or removed, while it was read: run the same command again"
                 ) from error
             raise self._read_error("read", name, error) from error
         if len(content) != stop - start:
@@ -273,7 +273,7 @@ class ObjectFolder(StoreFolder):
         denied = "The credentials need s3:PutObject and s3:DeleteObject. "
         return self._place_error(error) or StoreWriteError(
             f"cannot {what} {name} in {self.place}: {error.reason}. {denied if error.is_denied else ''}"
-            "Nothing half-written was committed: once this is mended, run the same command again"
+            "Nothing half-written was committed: once this is repaired, run the same command again"
         )
 
     def _place_error(self, error: RequestError) -> StorePlaceError | None:

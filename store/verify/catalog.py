@@ -15,7 +15,7 @@ from store.places.folder import StoreFolder
 from store.schema import SplitLayout
 from store.stages import FRAMES_STAGE, command_of
 from store.store import MANIFEST_NAME, Manifest, Store
-from store.verify.findings import Finding, Kind, Mend
+from store.verify.findings import Finding, Kind, Repair
 
 CATALOG_REMEDY = (
     "run its `fda preprocess` again, if it was killed while it took over other captions; else "
@@ -117,7 +117,7 @@ def verify_groups(folder: StoreFolder, arrays: Collection[str], listed: Mapping[
                 name,
                 what,
                 "`fda verify --repair` writes it",
-                mend=Mend(write=((name, GROUP_METADATA),)),
+                repair=Repair(write=((name, GROUP_METADATA),)),
             )
 
 
@@ -154,14 +154,14 @@ def verify_array(
     if what is None:
         return None
     if is_clip:
-        mend, remedy = Mend(write=((name, wanted),)), f"`fda verify --repair` writes it, as {MANIFEST_NAME} says it"
+        repair, remedy = Repair(write=((name, wanted),)), f"`fda verify --repair` writes it, as {MANIFEST_NAME} says it"
     else:
-        mend = Mend(remove=(*its_files, *([name] if name in listed else [])))
+        repair = Repair(remove=(*its_files, *([name] if name in listed else [])))
         remedy = (
             f"put it back from a copy; else `fda verify --repair` removes {stage} of split {split!r}, for nothing says "
-            f"any more what made it, and {command_of(stage)} makes it anew"
+            f"any more what made it, and {command_of(stage)} rebuilds it"
         )
-    return Finding(Kind.ARRAY_DAMAGED, name, what, remedy, split=split, stage=stage, mend=mend)
+    return Finding(Kind.ARRAY_DAMAGED, name, what, remedy, split=split, stage=stage, repair=repair)
 
 
 def _wrong(content: bytes, wanted: bytes, spec: ArraySpec, *, is_clip: bool) -> str | None:

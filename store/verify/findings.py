@@ -1,4 +1,4 @@
-"""What `store.verify.whole` finds, in one sentence each, and what would mend it."""
+"""What `store.verify.whole` finds, in one sentence each, and what would repair it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _HARMLESS = (Kind.UNCOMMITTED, Kind.LEFTOVER, Kind.UNFINISHED, Kind.FOREIGN)
 
 
 @dataclass(frozen=True, slots=True)
-class Mend:
+class Repair:
     """What `--repair` does about a finding: records are removed first, then other files, then files are written."""
 
     remove: tuple[str, ...] = ()
@@ -74,13 +74,13 @@ class Finding:
     shard: int | None = None
     """Its number in the split."""
     stage: str | None = None
-    mend: Mend | None = field(default=None, repr=False)
+    repair: Repair | None = field(default=None, repr=False)
     """None where `--repair` leaves it alone."""
 
     @property
     def is_repairable(self) -> bool:
         """Whether `--repair` does something about it."""
-        return self.mend is not None
+        return self.repair is not None
 
     def of(self, shard: Shard, stage: str) -> Self:
         """The same, of a shard of a stage."""
@@ -101,4 +101,4 @@ class Finding:
         }
 
 
-REPAIR = "`fda verify --repair` removes it, and the next run of the command that made it makes it anew"
+REPAIR = "`fda verify --repair` removes it, and the next run of the command that made it rebuilds it"

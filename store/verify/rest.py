@@ -16,7 +16,7 @@ from store.failures import FAILURES_NAME
 from store.formats.seal import is_sealed
 from store.places.folder import PARTIAL_FOLDER, StoreFolder
 from store.store import MANIFEST_NAME
-from store.verify.findings import Finding, Kind, Mend
+from store.verify.findings import Finding, Kind, Repair
 
 _RUN = re.compile(r"runs/[0-9]{8}T[0-9]{6}-[a-z]+-[0-9]+\.json")
 _CLAIM = re.compile(r"claims/([0-9a-f]{32})\.(json|beat)")
@@ -58,10 +58,10 @@ def verify_rest(
             yield _withdrawn(folder, name, listed)
         elif _is_in_array(name, arrays):
             what = "it is no chunk of its array"
-            yield Finding(Kind.CHUNK_FOREIGN, name, what, "`fda verify --repair` removes it", mend=Mend((name,)))
+            yield Finding(Kind.CHUNK_FOREIGN, name, what, "`fda verify --repair` removes it", repair=Repair((name,)))
         elif _RECORD.fullmatch(name):
             what = "it lies where no shard of the store has its record"
-            yield Finding(Kind.RECORD_MISPLACED, name, what, "`fda verify --repair` removes it", mend=Mend((name,)))
+            yield Finding(Kind.RECORD_MISPLACED, name, what, "`fda verify --repair` removes it", repair=Repair((name,)))
         else:
             what = "it is no file of a store, and nothing reads it"
             yield Finding(Kind.FOREIGN, name, what, "remove it by hand if nobody wants it")
@@ -126,7 +126,7 @@ def _sealed(folder: StoreFolder, name: str) -> Iterator[Finding]:
         "nothing depends on it: `fda verify --repair` removes it"
         if is_run
         else "`fda verify --repair` removes it, and `fda finalise` writes it anew",
-        mend=Mend((name,)),
+        repair=Repair((name,)),
     )
 
 
@@ -144,4 +144,4 @@ def _withdrawn(folder: StoreFolder, name: str, listed: Mapping[str, int]) -> Fin
 
 def _leftover(name: str, what: str) -> Finding:
     remedy = "the next run that writes into the store removes it, and so does `fda verify --repair`"
-    return Finding(Kind.LEFTOVER, name, what, remedy, mend=Mend((name,)))
+    return Finding(Kind.LEFTOVER, name, what, remedy, repair=Repair((name,)))

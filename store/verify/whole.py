@@ -1,4 +1,4 @@
-"""Finding whatever is wrong in a store, naming what mends it, and removing what the next run makes anew.
+"""Finding whatever is wrong in a store, naming what repairs it, and removing what the next run makes anew.
 
 Every file is vouched for once: data by the commit record of their shard (size and CRC-32C of the whole file), small
 files by the seal they carry, the metadata of groups by being always the same. What none of these vouches for is named.
@@ -36,7 +36,7 @@ class Verification:
     """What was found in a store."""
 
     findings: tuple[Finding, ...]
-    owed: Mapping[tuple[str, str], int]
+    pending: Mapping[tuple[str, str], int]
     """(split, stage) -> shards that have yet to be made; no error."""
     num_files: int
     """Files of the store in all."""
@@ -96,14 +96,14 @@ def repair(folder: StoreFolder, findings: Iterable[Finding]) -> tuple[int, int]:
     Returns:
         Files removed, and files written.
     """
-    mends = [finding.mend for finding in findings if finding.mend is not None]
-    names = sorted({name for mend in mends for name in mend.remove}, key=lambda name: not name.startswith("commits/"))
+    repairs = [finding.repair for finding in findings if finding.repair is not None]
+    names = sorted({name for one in repairs for name in one.remove}, key=lambda name: not name.startswith("commits/"))
     num_removed = 0
     for name in names:
         if folder.num_bytes(name) is not None:  # leftovers went when the claim was taken
             folder.remove(name)
             num_removed += 1
-    contents = {name: content for mend in mends for name, content in mend.write}
+    contents = {name: content for one in repairs for name, content in one.write}
     for name, content in contents.items():
         folder.write(name, content)
     return num_removed, len(contents)
@@ -125,7 +125,7 @@ def _verify_all(
 ) -> Verification:
     accounted: set[str] = set()
     arrays: set[str] = set()
-    owed: Counter[tuple[str, str]] = Counter()
+    pending: Counter[tuple[str, str]] = Counter()
     num_bytes = num_done = 0
     verifier = ShardVerifier(store, catalog, listed, is_quick, bool(live))
     by_split = {split: _stages(store, split, listed) for split in store.manifest.splits}
@@ -138,7 +138,7 @@ def _verify_all(
                 findings += _array_findings(store, split, stage, listed, by_folder)
             for verdict in _verdicts(verifier, group):
                 findings += verdict.findings
-                owed.update((split, stage_name) for stage_name, _ in verdict.owed)
+                pending.update((split, stage_name) for stage_name, _ in verdict.pending)
                 num_bytes += verdict.num_bytes
                 accounted.update(verdict.names)
                 num_done += 1
@@ -150,7 +150,7 @@ def _verify_all(
     if store.folder.claim is not None:  # this run's own
         accounted |= {name for name in listed if name.startswith((f"{CLAIMS_FOLDER}/", f"{PARTIAL_FOLDER}/"))}
     findings += verify_rest(store.folder, listed, accounted, arrays, live)
-    return Verification(tuple(findings), dict(owed), len(listed), num_bytes, live)
+    return Verification(tuple(findings), dict(pending), len(listed), num_bytes, live)
 
 
 def _is_group_of(name: str, arrays: Iterable[str]) -> bool:

@@ -80,7 +80,7 @@ def write_manifest(path: Path, num_videos: int) -> None:
 
 
 def run(folder: Path, num_videos: int) -> list[Phase]:
-    """Everything that `fda preprocess` does with so many videos, twice: the second time nothing is owed."""
+    """Everything that `fda preprocess` does with so many videos, twice: the second time nothing is pending."""
     phases: list[Phase] = []
     began = time.monotonic()
 
@@ -99,15 +99,15 @@ def run(folder: Path, num_videos: int) -> list[Phase]:
     del dataset
     note("catalogue and arrays")
     plan = plan_preprocess(store, OPTIONS)
-    note("plan, all owed")
+    note("plan, all pending")
     with local_dask(NUM_CORES) as executor:
         note("start workers (not counted)")
         preprocess(store, root, plan, OPTIONS, executor, decoder=NoDecoder())
     note("run: tasks and commits")
     find_changed(store, all_shards(store), root, SourceCheck.SIZE)
     note("look for changed videos")
-    assert not plan_preprocess(store, OPTIONS).owed
-    note("plan, nothing owed")
+    assert not plan_preprocess(store, OPTIONS).pending
+    note("plan, nothing pending")
     return phases
 
 

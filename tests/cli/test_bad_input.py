@@ -245,7 +245,7 @@ def test_a_second_run_says_that_there_is_nothing_to_do(fda: Commands, small: Pat
         (["--shard-size", "3"], "shard_size is 2 in the store and 3 now"),
     ],
 )
-def test_other_options_are_refused_and_overwrite_mends_it(
+def test_other_options_are_refused_and_overwrite_repairs_it(
     fda: Commands, small: Path, tmp_path: Path, flags: list[str], said: str
 ) -> None:
     place = tmp_path / "store"

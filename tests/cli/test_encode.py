@@ -61,13 +61,15 @@ def test_a_dry_run_says_what_would_be_loaded_and_changes_nothing(fda: Commands, 
     assert all(not name.startswith("visual.") for name in found["weights"]["missing"])
     assert found["weights"]["num_matched"] > 20
     assert (found["activation"], found["precision"], found["pooling"]) == ("quickgelu", "fp32", "mean")
-    assert [(split["split"], split["num_videos_owed"], split["num_captions_owed"]) for split in found["splits"]] == [
+    assert [
+        (split["split"], split["num_videos_pending"], split["num_captions_pending"]) for split in found["splits"]
+    ] == [
         ("train", 3, 6),
         ("test", 9, 18),
     ]
     printed = fda(*asked)
     assert printed.code == 0
-    for words in ("sha256", "tensors missing", "test: 9 videos and 18 captions are owed", "at most about"):
+    for words in ("sha256", "tensors missing", "test: 9 videos and 18 captions are pending", "at most about"):
         assert words in printed.out
     assert tree_digest(store) == before
 

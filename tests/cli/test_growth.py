@@ -90,8 +90,8 @@ def test_a_failed_video_stays_as_it_is_when_the_store_grows(fda: Commands, folde
     video.write_bytes(content)
     ended = fda("preprocess", folder / "clips.jsonl", tmp_path / "store", *FLAGS)
     assert [one["video_id"] for one in json.loads(ended.out)["failures"]] == ["test_2"]
-    mended = fda("preprocess", folder / "clips.jsonl", tmp_path / "store", *FLAGS, "--retry-failed")
-    assert (json.loads(mended.out)["failures"], json.loads(mended.out)["num_videos_made"]) == ([], 1)
+    repaired = fda("preprocess", folder / "clips.jsonl", tmp_path / "store", *FLAGS, "--retry-failed")
+    assert (json.loads(repaired.out)["failures"], json.loads(repaired.out)["num_videos_made"]) == ([], 1)
     fda("preprocess", folder / "clips.jsonl", tmp_path / "whole", *FLAGS)
     differing = {name for name, digest in tree_digest(tmp_path / "whole").items()} ^ set(
         tree_digest(tmp_path / "store")

@@ -197,7 +197,7 @@ def test_a_disk_that_is_full_and_then_has_room(
     err = of_the_run(err)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "Read-only file system" in err
-    code, out, err = said("nothing")  # a run claims the store before it looks what is owed
+    code, out, err = said("nothing")  # a run claims the store before it looks what is pending
     assert (code, out) == (1, "")
     assert of_the_run(err).startswith("fda: error: cannot write claims/")
 

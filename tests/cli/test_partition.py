@@ -55,7 +55,7 @@ def test_parts_in_any_order_and_finalise_make_what_one_run_makes(fda: Commands, 
     assert early.code == 1
     assert "test: frames owes 1 of 3 shards, the first is test/00000" in early.err
     assert "run the parts that made them again" in early.err
-    assert {one["stage"] for one in json.loads(early.out)["owed"]} == {"frames", "masks/default"}
+    assert {one["stage"] for one in json.loads(early.out)["pending"]} == {"frames", "masks/default"}
     assert not (place / "catalog/failures.parquet").exists()
     assert fda("preprocess", manifest, place, *FLAGS, *allow, "--partition", "2/3").code == 0
     over = fda("finalise", place)

@@ -98,7 +98,7 @@ def test_a_data_set_grows_and_failures_are_the_same(fda: Commands, tmp_path: Pat
     assert tree(folder_at(place)) == tree(folder_at(whole))
 
 
-def test_damage_is_found_and_mended(fda: Commands, tmp_path: Path, place: str) -> None:
+def test_damage_is_found_and_repaired(fda: Commands, tmp_path: Path, place: str) -> None:
     clips = write_small_dataset(tmp_path, {"test": 3})
     local = str(tmp_path / "store")
     found = []
@@ -139,7 +139,7 @@ def test_worker_processes_and_a_server_in_trouble(
     assert tree(folder_at(place)) == tree(folder_at(local))
 
 
-def test_what_a_user_has_to_mend(fda: Commands, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_user_has_to_repair(fda: Commands, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = write_small_dataset(tmp_path, {"test": 1})
     made = ("preprocess", clips, place, *SMALL_FLAGS, "--workers", "0")
     for arguments, said in (

@@ -15,13 +15,13 @@ def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
     return Commands(monkeypatch, capfd)
 
 
-def test_after_preprocess_nothing_is_owed_and_failures_have_reasons(tmp_path: Path, fda: Commands) -> None:
+def test_after_preprocess_nothing_is_pending_and_failures_have_reasons(tmp_path: Path, fda: Commands) -> None:
     made = fda("preprocess", write_mixed_dataset(tmp_path), tmp_path / "store", *SMALL_FLAGS, "--workers", "0")
     assert made.code in (0, 3), made.err
     ended = fda("status", tmp_path / "store", "--json")
     result = json.loads(ended.out)
     stages = result["splits"]["test"]["stages"]
-    assert {name: (one["num_done"], one["num_owed"]) for name, one in stages.items()} == {
+    assert {name: (one["num_done"], one["num_pending"]) for name, one in stages.items()} == {
         "frames": (3, 0),
         "masks/default": (3, 0),
     }
@@ -52,7 +52,7 @@ def test_a_record_that_is_cut_off_is_named_on_stderr(tmp_path: Path, fda: Comman
     ended = fda("status", tmp_path / "store", "--json")
     assert ended.code == 0
     assert f"warning: {name} is damaged" in ended.err
-    assert json.loads(ended.out)["splits"]["test"]["stages"]["frames"]["num_owed"] == 1
+    assert json.loads(ended.out)["splits"]["test"]["stages"]["frames"]["num_pending"] == 1
 
 
 def test_what_is_no_store(tmp_path: Path, fda: Commands) -> None:

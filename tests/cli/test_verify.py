@@ -47,11 +47,11 @@ def test_from_damage_to_the_same_store_again(fda: Commands, manifest: Path, plac
     assert found.code == 1
     assert found.out.startswith(f"chunk damaged: {FRAMES}: its bytes are not those that were written")
     assert "1 chunk damaged" in found.out.splitlines()[-1]
-    mended = fda("verify", place, "--repair")
-    assert mended.code == 0
-    assert "run the commands that made the store again" in mended.out.splitlines()[-1]
+    repaired = fda("verify", place, "--repair")
+    assert repaired.code == 0
+    assert "run the commands that made the store again" in repaired.out.splitlines()[-1]
     after = fda("verify", place)
-    assert (after.code, "owed: 1 shard of frames of split 'test'" in after.out) == (0, True)
+    assert (after.code, "pending: 1 shard of frames of split 'test'" in after.out) == (0, True)
     assert fda("preprocess", manifest, place, *FLAGS).code == 0
     assert tree_digest(place) == whole
 

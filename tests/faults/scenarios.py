@@ -37,7 +37,7 @@ JPEG = ("--frame-codec", "jpeg")
 
 FINALISE = ("finalise", "STORE", "--max-failed", "100%")
 PARTS = ((*FIRST, "--partition", "1/2"), (*FIRST, "--partition", "2/2"))
-RETRY = ("preprocess", "first.jsonl", "STORE", "--videos", "mended", *COMMON, "--retry-failed")
+RETRY = ("preprocess", "first.jsonl", "STORE", "--videos", "repaired", *COMMON, "--retry-failed")
 CHANGED = ("preprocess", "first.jsonl", "STORE", "--videos", "changed", *COMMON)
 REPAIR = ("verify", "STORE", "--repair", "--no-progress")
 DAMAGE = (
@@ -110,12 +110,12 @@ class World:
             ("train_0", "train_1", "train_2", "test_0", "test_1", "train_3", "test_2", "val_0")
         ):
             write_clip(folder / "videos" / f"{name}.mp4", seed)
-        write_clip(folder / "mended" / "broken.mp4", 20)
+        write_clip(folder / "repaired" / "broken.mp4", 20)
         write_clip(folder / "changed" / "test_0.mp4", 21)
         write_clip(folder / "changed" / "train_2.mp4", 22)
         (folder / "videos" / "broken.mp4").write_text("this is no video")
         shutil.copy(folder / "videos" / "train_0.mp4", folder / "videos" / "elsewhere.mp4")
-        for other in ("mended", "changed"):
+        for other in ("repaired", "changed"):
             for video in sorted((folder / "videos").iterdir()):
                 if not (folder / other / video.name).exists():
                     shutil.copy(video, folder / other / video.name)
@@ -144,7 +144,7 @@ class World:
     def arguments(self, command: Sequence[str], place: Path) -> list[str]:
         """A command with the paths put in."""
         here = {"STORE": str(place), "MODEL": self._model}
-        here |= {name: str(self.folder / name) for name in ("videos", "mended", "changed")}
+        here |= {name: str(self.folder / name) for name in ("videos", "repaired", "changed")}
         return [here.get(word, str(self.folder / word) if word.endswith(".jsonl") else word) for word in command]
 
     def run(self, command: Sequence[str], place: Path) -> list[str]:

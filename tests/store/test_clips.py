@@ -82,7 +82,7 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert outcomes_of(store, shard)[1].reason == "broken on purpose"
 
 
-def test_a_shard_is_owed_again_when_its_data_are_gone_or_cut(tmp_path: Path) -> None:
+def test_a_shard_is_pending_again_when_its_data_are_gone_or_cut(tmp_path: Path) -> None:
     store = make_store(tmp_path, 3)
     fill_store(store)
     shard = store.shards("test")[0]
@@ -100,7 +100,7 @@ def test_a_shard_is_owed_again_when_its_data_are_gone_or_cut(tmp_path: Path) -> 
         assert committed(store, shard, FRAMES_STAGE) == record
 
 
-def test_masks_are_owed_again_when_their_frames_changed(tmp_path: Path) -> None:
+def test_masks_are_pending_again_when_their_frames_changed(tmp_path: Path) -> None:
     store = make_store(tmp_path, 3)
     fill_store(store)
     shard = store.shards("test")[0]
@@ -240,7 +240,7 @@ class Killed(BaseException):
     """Ends a run."""
 
 
-def test_a_shard_that_was_being_made_again_when_the_run_was_killed_is_owed(
+def test_a_shard_that_was_being_made_again_when_the_run_was_killed_is_pending(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The new files have the sizes that the old record vouches for."""
@@ -275,7 +275,7 @@ def test_a_shard_that_is_made_anew_under_a_reader_is_not_read(tmp_path: Path) ->
     assert before.read([0]).frames[0, 0, 0, 0, 0] == clip_frames(0)[0, 0, 0, 0]
     for reader in (other, pickle.loads(pickle.dumps(before))):
         for _ in range(2):
-            with pytest.raises(ShardIncompleteError, match="was made anew while it was read: run the same command"):
+            with pytest.raises(ShardIncompleteError, match="was rebuilt while it was read: run the same command"):
                 reader.read([0])
     write_masks(store, shard, MASKS, np.stack([clip_masks(row) for row in range(4)]), outcomes(store, shard),
                 written.inputs)  # fmt: skip
@@ -283,7 +283,7 @@ def test_a_shard_that_is_made_anew_under_a_reader_is_not_read(tmp_path: Path) ->
 
 
 def test_masks_are_as_old_as_the_frames_they_were_made_of(tmp_path: Path) -> None:
-    """Frames that are made anew after they were read: the masks written then are older, however late."""
+    """Frames that are rebuilt after they were read: the masks written then are older, however late."""
     store = make_store(tmp_path, 3)
     fill_store(store, failed=frozenset({1}))
     shard = store.shards("test")[0]

@@ -135,7 +135,7 @@ def test_features_that_are_made_anew_while_they_are_read_are_not_mixed(
         return judged(made, shard, stage)
 
     monkeypatch.setattr(store.features, "outcomes_of", change)
-    with pytest.raises(ShardIncompleteError, match="made anew while they were read: run the same command again"):
+    with pytest.raises(ShardIncompleteError, match="rebuilt while they were read: run the same command again"):
         read_features(made, "mine", "test")
     assert not np.array_equal(read_features(made, "mine", "test").video, first.video)
 
@@ -171,7 +171,7 @@ def test_removing_features_never_leaves_their_folder(tmp_path: Path, name: str, 
     assert tree_digest(tmp_path) == before
 
 
-def test_features_that_were_being_made_again_when_the_run_was_killed_are_owed(
+def test_features_that_were_being_made_again_when_the_run_was_killed_are_pending(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_store(tmp_path, 2)

@@ -280,7 +280,7 @@ def test_two_versions_of_a_file_are_never_mixed(folder: ObjectFolder, change: st
         folder.write("name", b"1" * 2 * TAIL_BYTES)
     else:
         folder.remove("name")
-    with pytest.raises(ShardIncompleteError, match="made anew, or removed, while it was read: run the same command"):
+    with pytest.raises(ShardIncompleteError, match="rebuilt, or removed, while it was read: run the same command"):
         file.fill(0, [buffer])
 
 
@@ -383,7 +383,7 @@ def test_a_large_file_is_one_request(folder: ObjectFolder, server: Server) -> No
     assert folder.read("large") == content
 
 
-# What a user has to mend
+# What a user has to repair
 
 
 def errors_of(folder: ObjectFolder) -> list[StoreError]:

@@ -96,7 +96,7 @@ def test_poisoned_videos_are_set_aside_and_may_be_tried_again(tmp_path: Path) ->
     assert sum(items, start=ItemsDone()).num_done == 4
     assert sum(items, start=ItemsDone()).num_failed == 2
     poisoned = plan_preprocess(store, OPTIONS)
-    assert not poisoned.owed
+    assert not poisoned.pending
     harmless = LethalDecoder(tmp_path, is_harmless=True)
     (tmp_path / "tried").unlink()
     with local_dask(1) as executor:

@@ -1,4 +1,4 @@
-"""A store that is made, grown, changed, killed, damaged and mended in any order is what a plain model says it is."""
+"""A store that is made, grown, changed, killed, damaged and repaired in any order is what a plain model says it is."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Made:
     """What clips are made from."""
 
     folder: str = "videos"
-    """videos, mended (`broken` is a video) or changed (two videos are others)."""
+    """videos, repaired (`broken` is a video) or changed (two videos are others)."""
     has_grown: bool = False
 
     @property
@@ -53,7 +53,7 @@ class Made:
 
     @property
     def filled(self) -> tuple[str, ...]:
-        return tuple(one for one in self.videos if one != "broken" or self.folder == "mended")
+        return tuple(one for one in self.videos if one != "broken" or self.folder == "repaired")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Model:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is owed."""
+        """Whether nothing is pending."""
         return self.masks in (None, self.made) and self.features in (None, (self.made, self.is_recaptioned))
 
     @property
@@ -89,7 +89,7 @@ class Model:
 
     @property
     def commands(self) -> tuple[Command, ...]:
-        """Those that make all of it anew, or mend it."""
+        """Those that make all of it anew, or repair it."""
         return (self.preprocess, *[OTHER_MASKS] * (self.masks is not None), *[ENCODE] * (self.features is not None))
 
     @property
@@ -115,11 +115,11 @@ class Model:
         assert sets <= set(allowed)
         for kind, made in (("clip", self.masks), ("video", self.features and self.features[0])):
             here = {what[3] for what in found if what[0] == kind and what[2] != "default"}
-            if made == self.made:  # a feature set whose captions are others now is refused, split by split
+            if made == self.made:  # a feature set whose captions are changed is refused, split by split
                 old = {"train"} if kind == "video" and self.features != (made, self.is_recaptioned) else set()
                 assert here == {one for one in made.filled if split_of(one) not in old}
             elif made is not None and made.folder != self.made.folder:
-                others = {"videos": (), "mended": ("broken",), "changed": REPLACED}
+                others = {"videos": (), "repaired": ("broken",), "changed": REPLACED}
                 assert not here & {*others[made.folder], *others[self.made.folder]}
         for what, content in found.items():
             if what[0] == "caption":
@@ -206,7 +206,7 @@ class StoreMachine(RuleBasedStateMachine):
         found = verify(folder_at(self.place))
         wrong = {one.kind for one in found.findings}
         assert wrong <= (set() if after.is_whole else {Kind.STALE, Kind.UNFINISHED}), found.findings
-        assert bool(found.owed) <= (not after.is_whole)
+        assert bool(found.pending) <= (not after.is_whole)
 
     @property
     def is_idle(self) -> bool:
@@ -239,13 +239,13 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(kill=KILLS)
     def retry(self, kill: Point | None) -> None:
         if self.at.made.folder == "videos":
-            after = replace(self.at, made=replace(self.at.made, folder="mended"))
+            after = replace(self.at, made=replace(self.at.made, folder="repaired"))
             self.do((*after.preprocess, "--retry-failed"), after, kill)
 
     @precondition(lambda self: self.is_idle)
     @rule(kill=KILLS, folder=st.sampled_from(["videos", "changed"]))
     def change_videos(self, kill: Point | None, folder: str) -> None:
-        if self.at.made.folder != "mended":
+        if self.at.made.folder != "repaired":
             after = replace(self.at, made=replace(self.at.made, folder=folder))
             self.do(after.preprocess, after, kill)
 
@@ -303,7 +303,7 @@ class StoreMachine(RuleBasedStateMachine):
             path.unlink()
         found = verify(folder_at(self.place))
         is_named = name in {one.name for one in found.findings}
-        assert is_named or (not is_flip and name.startswith("commits/") and found.owed), f"{name} was not found"
+        assert is_named or (not is_flip and name.startswith("commits/") and found.pending), f"{name} was not found"
         run_fda(["verify", str(self.place), "--repair", "--no-progress"])
         assert not verify(folder_at(self.place)).num_wrong
         self.is_repaired = True

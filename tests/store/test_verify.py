@@ -65,7 +65,7 @@ def write_videos(store: Store, shard: Shard, stages: list[str]) -> None:
 
 
 def make_everything(manifest: Path, place: Path) -> Store:
-    """Frames, two mask sets, features: the same calls make the store and mend it."""
+    """Frames, two mask sets, features: the same calls make the store and repair it."""
     store = run_preprocess(manifest, place)
     create_mask_set(store, "low", LOW)
     make_mask_set(store, "low", LOW, plan_masks(store, "low"))
@@ -97,7 +97,7 @@ def look(place: Path, *, is_quick: bool = False) -> Verification:
     return verify(folder_at(place), is_quick=is_quick)
 
 
-def mend(place: Path) -> None:
+def repair_under_claim(place: Path) -> None:
     with claimed(folder_at(place), "verify", [ANY_STAGE]) as folder:
         repair(folder, verify(folder).findings)
 
@@ -116,11 +116,11 @@ def kinds(found: Verification) -> set[Kind]:
 def test_a_store_as_it_was_made_has_nothing_wrong(place: Path) -> None:
     for is_quick in (False, True):
         found = look(place, is_quick=is_quick)
-        assert (found.findings, dict(found.owed), found.live) == ((), {}, ())
+        assert (found.findings, dict(found.pending), found.live) == ((), {}, ())
         assert found.num_files == len(tree_digest(place))
         assert (found.num_bytes_read == 0) == is_quick
     before = tree_digest(place)
-    mend(place)
+    repair_under_claim(place)
     assert tree_digest(place) == before
 
 
@@ -155,7 +155,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], Kind]] = {
     "a damaged table of failures": ("catalog/failures.parquet", flip, Kind.FAILURES_DAMAGED),
     "a damaged run record": ("runs/20260101T000000-preprocess-1.json", lambda p: write(p), Kind.RUN_DAMAGED),
 }
-"""What is done to which file, and what it is called. All of it can be mended."""
+"""What is done to which file, and what it is called. All of it can be repaired."""
 
 
 def copy_over(path: Path, other: str) -> None:
@@ -172,14 +172,14 @@ def write(path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", DAMAGE)
-def test_damage_is_named_and_mended(place: Path, whole: Path, manifest: Path, case: str) -> None:
+def test_damage_is_named_and_repaired(place: Path, whole: Path, manifest: Path, case: str) -> None:
     name, do, kind = DAMAGE[case]
     do(place / name)
     found = look(place)
     assert [(one.kind, one.name) for one in found.findings] == [(kind, name)]
     assert found.num_wrong == 1
     assert found.findings[0].is_repairable
-    mend(place)
+    repair_under_claim(place)
     assert look(place).num_wrong == 0
     make_everything(manifest, place)
     assert tree_digest(place) == tree_digest(whole)
@@ -251,7 +251,7 @@ def test_records_that_are_whole_and_wrong(
     found = look(place)
     assert kind in kinds(found)
     assert {one.name for one in found.findings} & {name, FRAMES}
-    mend(place)
+    repair_under_claim(place)
     assert look(place).num_wrong == 0
     make_everything(manifest, place)
     assert tree_digest(place) == tree_digest(whole)
@@ -276,9 +276,9 @@ def test_masks_and_features_older_than_their_frames(place: Path) -> None:
     assert [(one.kind, one.split, one.shard, one.stage) for one in found.findings] == [
         (Kind.STALE, "test", 0, stage) for stage in stages
     ]
-    mend(place)
+    repair_under_claim(place)
     assert look(place).findings == ()
-    assert set(look(place).owed) == {("test", stage) for stage in stages}
+    assert set(look(place).pending) == {("test", stage) for stage in stages}
 
 
 def test_data_without_a_record_are_harmless_unless_they_are_being_written(place: Path) -> None:
@@ -286,7 +286,7 @@ def test_data_without_a_record_are_harmless_unless_they_are_being_written(place:
     found = look(place)
     assert kinds(found) == {Kind.UNCOMMITTED}
     assert found.num_wrong == 0
-    assert found.owed == {
+    assert found.pending == {
         ("test", stage): 1 for stage in ("frames", "masks/default", "masks/low", "features/mine/video")
     }
     with claimed(folder_at(place), "preprocess", [FRAMES_STAGE]):
@@ -305,7 +305,7 @@ def test_leftovers_and_strangers_are_named_and_harmless(place: Path) -> None:
     assert found.num_wrong == 0
     assert {one.name for one in found.findings if one.kind is Kind.FOREIGN} == set(strangers)
     assert sum(one.kind is Kind.LEFTOVER for one in found.findings) == 3
-    mend(place)
+    repair_under_claim(place)
     left = look(place)
     assert {one.name for one in left.findings} == set(strangers)
 
@@ -320,7 +320,9 @@ def test_links_that_lead_out(place: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [VIDEOS_NAME, CAPTIONS_NAME])
-def test_a_damaged_catalogue_is_mended_as_its_remedy_says(place: Path, whole: Path, manifest: Path, name: str) -> None:
+def test_a_damaged_catalogue_is_repaired_as_its_remedy_says(
+    place: Path, whole: Path, manifest: Path, name: str
+) -> None:
     flip(place / name)
     found = look(place)
     assert [(one.kind, one.name, one.is_repairable) for one in found.findings] == [(Kind.CATALOG_DAMAGED, name, False)]
@@ -361,12 +363,12 @@ def test_a_store_that_has_grown_and_one_whose_growth_was_cut_short(
         )
     }
     assert found.num_wrong == 0
-    assert found.owed[("test", FRAMES_STAGE)] == 2  # of the last shard one row stands, the other is new; and one more
+    assert found.pending[("test", FRAMES_STAGE)] == 2  # the last shard: one row is old, the other new; and one more
     before = tree_digest(place)
-    mend(place)
+    repair_under_claim(place)
     assert tree_digest(place) == before
     make_everything(grown, place)
-    assert (look(place).findings, dict(look(place).owed)) == ((), {})
+    assert (look(place).findings, dict(look(place).pending)) == ((), {})
 
     shutil.copytree(whole, tmp_path / "short")  # killed between the catalogue and the manifest
     shutil.copytree(place / "catalog", tmp_path / "short/catalog", dirs_exist_ok=True)
@@ -374,7 +376,7 @@ def test_a_store_that_has_grown_and_one_whose_growth_was_cut_short(
     found = look(tmp_path / "short")
     assert [(one.kind, one.name) for one in found.findings] == [(Kind.UNFINISHED, VIDEOS_NAME)]
     assert "2 videos more" in found.findings[0].what
-    assert not found.owed
+    assert not found.pending
 
 
 def test_an_object_store(place: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -399,7 +401,7 @@ def copied(whole: Path) -> Iterator[Path]:
 
 @settings(max_examples=15)
 @given(data=st.data())
-def test_any_change_of_any_file_is_named_and_mended(whole: Path, manifest: Path, data: st.DataObject) -> None:
+def test_any_change_of_any_file_is_named_and_repaired(whole: Path, manifest: Path, data: st.DataObject) -> None:
     names = list(tree_digest(whole))
     name = data.draw(st.sampled_from(names))
     how = data.draw(st.sampled_from(["flip", "cut", "extend", "delete", "add"]))
@@ -422,13 +424,13 @@ def test_any_change_of_any_file_is_named_and_mended(whole: Path, manifest: Path,
         found = look(place)
         record_gone = how == "delete" and name.startswith("commits/")
         if record_gone:
-            assert found.owed
+            assert found.pending
         elif not (how == "delete" and name == "catalog/failures.parquet"):
             assert name in {one.name for one in found.findings}
         if name in (MANIFEST_NAME, VIDEOS_NAME, CAPTIONS_NAME):
             assert not any(one.is_repairable for one in found.findings)
             return
-        mend(place)
+        repair_under_claim(place)
         assert look(place).num_wrong == 0
         make_everything(manifest, place)
         (place / name).unlink() if how == "add" and (place / name).exists() else None

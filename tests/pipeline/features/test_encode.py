@@ -230,7 +230,7 @@ def make_frames_anew(store: Store, shard: Shard) -> None:
     make_masks(store, shard, "default", SMALL.masks, clips, outcomes)
 
 
-def test_frames_that_are_made_anew_after_they_were_read_leave_the_features_owed(
+def test_frames_that_are_made_anew_after_they_were_read_leave_the_features_pending(
     store: Store, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def after_a_retry(store: Store, name: str, shard: Shard, *args: Any) -> CommitRecord:
@@ -251,7 +251,7 @@ def test_frames_that_are_made_anew_after_they_were_opened_end_the_run(store: Sto
         if isinstance(event, RunPlanned):
             make_frames_anew(store, store.shards("test")[1])
 
-    with pytest.raises(ShardIncompleteError, match=r"shard test/00001 .* has been made anew since .* run the same"):
+    with pytest.raises(ShardIncompleteError, match=r"shard test/00001 .* has been rebuilt since .* run the same"):
         encode_here(store, load(0), replace(OPTIONS, splits=("test",)), retry)
     encode_here(store, load(0), OPTIONS)
     assert read_features(store, "mine", "test").video_ids == ("test_0", "-x_é")

@@ -165,7 +165,7 @@ def test_a_file_that_is_cut_off_after_its_last_frame_gives_a_clip(manifest: Path
     opened = run_preprocess(folder / manifest.name, tmp_path / "store")
     assert rows_of(opened, "test")[4] == ("text", "truncated", True)
     plan, result = run(folder / manifest.name, tmp_path / "store")
-    assert (plan.owed, result.tally.num_truncated, len(result.tally.failures)) == ((), 1, 2)
+    assert (plan.pending, result.tally.num_truncated, len(result.tally.failures)) == ((), 1, 2)
 
 
 # Executors, and runs again
@@ -190,7 +190,7 @@ def test_any_order_of_the_shards_gives_the_same_bytes(
     dataset = read_dataset("jsonl", manifest)
     opened = opened_store(dataset, str(tmp_path / "store"), SMALL)
     plan = plan_preprocess(opened, SMALL)
-    preprocess(opened, dataset.root, replace(plan, owed=plan.owed[::step]), SMALL, run_synchronously)
+    preprocess(opened, dataset.root, replace(plan, pending=plan.pending[::step]), SMALL, run_synchronously)
     assert tree_digest(Path(opened.place)) == tree_digest(Path(made.place))
 
 
@@ -219,7 +219,7 @@ def test_the_shards_with_most_bytes_of_video_begin_first(manifest: Path, tmp_pat
 def test_a_second_run_owes_nothing_and_changes_no_byte(manifest: Path, copy: Store) -> None:
     before = {path: path.stat().st_mtime_ns for path in Path(copy.place).rglob("*") if path.is_file()}
     plan, result = run(manifest, Path(copy.place))
-    assert plan.owed == ()
+    assert plan.pending == ()
     assert (result.num_frames, result.num_source_bytes, result.tally.num_videos) == (0, 0, 7)
     assert [failure.reason for failure in result.tally.failures if not failure.reason] == []
     assert {path: path.stat().st_mtime_ns for path in Path(copy.place).rglob("*") if path.is_file()} == before
@@ -244,7 +244,7 @@ def test_a_shard_file_that_is_lost_or_cut_is_made_again(
         path.write_bytes({"truncate": content[:-1], "empty": b"", "lengthen": content + b"0"}[harm])
     plan, _ = run(manifest, Path(copy.place))
     stage = masks_stage(SMALL.mask_name) if array.startswith("masks") else FRAMES_STAGE
-    assert [(owed.shard.key, owed.stages[0]) for owed in plan.owed] == [("test/00000", stage)]
+    assert [(pending.shard.key, pending.stages[0]) for pending in plan.pending] == [("test/00000", stage)]
     assert tree_digest(Path(copy.place)) == tree_digest(Path(made.place))
 
 
@@ -297,7 +297,7 @@ def test_another_data_set_is_refused(manifest: Path, copy: Store, tmp_path: Path
 
 def test_the_time_limit_is_no_part_of_what_made_the_store(manifest: Path, copy: Store) -> None:
     plan, _ = run(manifest, Path(copy.place), replace(SMALL, timeout_seconds=5.0))
-    assert plan.owed == ()
+    assert plan.pending == ()
 
 
 def test_a_clip_that_no_jpeg_can_hold_is_refused_before_it_is_decoded() -> None:
@@ -329,7 +329,7 @@ def test_another_mask_set_needs_no_video(manifest: Path, made: Store, copy: Stor
     lonely = Path(shutil.copy(manifest, tmp_path / "no videos"))
     other = replace(SMALL, mask_name="high", masks=MaskOptions(threshold=60, kernel_size=1, min_area=0))
     plan, result = run(lonely, Path(copy.place), other)
-    assert {owed.stages for owed in plan.owed} == {(masks_stage("high"),)}
+    assert {pending.stages for pending in plan.pending} == {(masks_stage("high"),)}
     assert (result.num_frames, result.num_source_bytes) == (0, 0)
     assert [failure.video_id for failure in result.tally.failures] == ["gone", "cut", "text"]
     after = tree_digest(Path(copy.place))
@@ -450,7 +450,7 @@ def test_killed_again_and_again(
             with disk.failing_at(number, fault), suppress(Killed, StoreWriteError):
                 opened = opened_store(dataset, str(place), SMALL)
                 plan = plan_preprocess(opened, SMALL)
-                turned = replace(plan, owed=plan.owed[start:] + plan.owed[:start])
+                turned = replace(plan, pending=plan.pending[start:] + plan.pending[:start])
                 preprocess(opened, dataset.root, turned, SMALL, decoder=REMEMBERING)
     opened = run_preprocess(manifest, place, decoder=REMEMBERING)
     assert tree_digest(Path(opened.place)) == tree_digest(Path(made.place))

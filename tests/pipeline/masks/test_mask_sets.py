@@ -54,7 +54,7 @@ def run(store: Store, options: MaskOptions = HIGH, name: str = NAME, *, overwrit
     create_mask_set(store, name, options, overwrite=overwrite)
     plan = plan_masks(store, name)
     make_mask_set(store, name, options, plan)
-    return len(plan.owed)
+    return len(plan.pending)
 
 
 def test_masks_made_later_are_byte_for_byte_those_of_preprocess(copy: Store) -> None:
@@ -116,7 +116,7 @@ def test_frames_that_are_not_there_or_came_later_are_noticed(copy: Store) -> Non
     assert run(copy) == 0
 
 
-def test_frames_that_are_made_anew_while_masks_are_computed_leave_these_owed(
+def test_frames_that_are_made_anew_while_masks_are_computed_leave_these_pending(
     copy: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def after_a_retry(store: Store, shard: Shard, *args: Any) -> CommitRecord:
@@ -259,7 +259,7 @@ def test_a_removal_that_was_killed_and_run_again(
         assert tree_digest(Path(store.place)) == whole
 
 
-def test_a_full_disk_is_an_error_that_can_be_mended(copy: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_that_can_be_repaired(copy: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(folder: LocalFolder, name: str, content: bytes | memoryview) -> WrittenFile:
         raise StoreWriteError(f"cannot write {name}")
 
@@ -269,7 +269,7 @@ def test_a_full_disk_is_an_error_that_can_be_mended(copy: Store, monkeypatch: py
         patch.setattr(LocalFolder, "write", full)
         with pytest.raises(StoreWriteError):
             make_mask_set(copy, NAME, HIGH, plan, run_synchronously)
-    assert len(plan_masks(copy, NAME).owed) == 4
+    assert len(plan_masks(copy, NAME).pending) == 4
 
 
 def test_make_masks_takes_the_frames_as_they_are_read(copy: Store) -> None:

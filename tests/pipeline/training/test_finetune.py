@@ -144,7 +144,7 @@ def test_a_run_that_was_killed_at_any_event_and_run_again_ends_with_the_same_byt
         if save_seconds == 0 and kill_at > 2:
             planned = resumed[0]
             assert isinstance(planned, RunPlanned)
-            assert planned.num_standing > 0  # it did not begin anew
+            assert planned.num_complete > 0  # it did not begin anew
 
 
 def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str, tmp_path: Path) -> None:

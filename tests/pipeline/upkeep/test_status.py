@@ -57,7 +57,7 @@ def test_videos_are_counted_by_how_they_ended_and_bytes_by_what_is_on_disk(tmp_p
     assert tree_digest(tmp_path) == before
 
 
-def test_what_is_half_done_lost_or_out_of_date_is_owed(tmp_path: Path) -> None:
+def test_what_is_half_done_lost_or_out_of_date_is_pending(tmp_path: Path) -> None:
     store = make_store(tmp_path, 6)
     first, second = store.shards("test")
     fill_shard(store, first)
@@ -72,7 +72,7 @@ def test_what_is_half_done_lost_or_out_of_date_is_owed(tmp_path: Path) -> None:
     assert stage(tmp_path, FRAMES_STAGE).num_done == 1
 
 
-def test_a_record_that_is_cut_off_is_named_and_its_shard_owed(tmp_path: Path) -> None:
+def test_a_record_that_is_cut_off_is_named_and_its_shard_pending(tmp_path: Path) -> None:
     store = make_store(tmp_path, 6)
     fill_store(store)
     name = commit_name(store.shards("test")[1], FRAMES_STAGE)
