@@ -66,5 +66,14 @@ def read_failures(folder: StoreFolder) -> tuple[FailedVideo, ...]:
     Raises:
         StoreMissingError: No run of `fda preprocess` or `fda finalise` has ended yet.
     """
-    rows = read_table(folder.read(FAILURES_NAME), FAILURES_NAME, _SCHEMA).to_pylist()
+    rows = failures_table(folder).to_pylist()
     return tuple(FailedVideo(**{**fields, "status": VideoStatus(fields["status"])}) for fields in rows)
+
+
+def failures_table(folder: StoreFolder) -> pa.Table:
+    """The table as Arrow: columns split, row, video_id, status, reason, source_bytes.
+
+    Raises:
+        StoreMissingError: No run of `fda preprocess` or `fda finalise` has ended yet.
+    """
+    return read_table(folder.read(FAILURES_NAME), FAILURES_NAME, _SCHEMA)

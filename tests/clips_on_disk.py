@@ -19,7 +19,7 @@ from cli.main import main
 from pipeline.datasets import read_dataset
 from pipeline.datasets.records import Dataset
 from pipeline.frames.options import PreprocessOptions
-from pipeline.frames.preprocess import open_store, plan_preprocess, preprocess
+from pipeline.frames.preprocess import VideoSource, open_store, plan_preprocess, preprocess_shards
 from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
 from pipeline.masks import MaskOptions
 from store.places.opening import folder_at
@@ -115,7 +115,7 @@ def run_preprocess(
     dataset = read_dataset("jsonl", manifest)
     store = opened_store(dataset, place, options)
     plan = plan_preprocess(store, options, retry_failed=retry_failed)
-    preprocess(store, dataset.root, plan, options, decoder=decoder)
+    preprocess_shards(store, VideoSource(dataset.root, decoder=decoder), plan, options)
     store.folder.remove_partial_files()
     return store
 

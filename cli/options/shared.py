@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -235,11 +234,6 @@ class Limit(click.ParamType[Callable[[int], float]]):
         if number < 0 or number != number:
             self.fail(f"{value!r} must not be negative", param, ctx)
         return lambda total: total * number / 100 if text.endswith("%") else number
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 max_failed_option = click.option(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cli.output.printing import listed
 from encoders.weights.loading import WeightsReport
+from pipeline.run.words import listed
 
 
 def weights_rows(report: WeightsReport) -> list[tuple[str, str]]:

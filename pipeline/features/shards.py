@@ -28,7 +28,7 @@ from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 
 if TYPE_CHECKING:
-    from pipeline.features.options import EncodeOptions
+    from pipeline.features.options import FeatureRecipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class EncodeTask:
     """Some shards of clips, or of captions, of one split."""
 
     folder: StoreFolder
-    options: EncodeOptions
+    options: FeatureRecipe
     inputs: SplitInputs
     clips: tuple[Shard, ...]
     captions: tuple[Shard, ...]
@@ -136,7 +136,7 @@ class _Shards:
     """The three things that are done to a shard, each in a thread of its own."""
 
     store: Store
-    options: EncodeOptions
+    options: FeatureRecipe
     inputs: SplitInputs
     encoder: Encoder
     clips: AlphaClips

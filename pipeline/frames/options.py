@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipeline.masks import Difference, MaskOptions
+from pipeline.run.resources import DECODER_MEMORY_MIB
+from pipeline.run.sources import SourceCheck
 from pipeline.video.clips import DecodeOptions, Resize
 from pipeline.video.sampling import UNIFORM, Sampling
 from store.arrays.codecs import CodecName
@@ -87,3 +89,17 @@ class PreprocessOptions:
             "geometry": "short side as displayed to image_size, centre crop",
             "resize": str(self.resize),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingOptions:
+    """Which videos are decoded again, and how much memory decoding may take. Nothing here changes a clip."""
+
+    decoder_memory_mib: int = DECODER_MEMORY_MIB
+    """Memory that decoding one video may take; a video that needs more is recorded as `unsupported`."""
+    retry_failed: bool = False
+    """Decode the failed videos again, and only them."""
+    check_videos: SourceCheck = SourceCheck.SIZE
+    """How changed videos are found; these are decoded again."""
+    update_captions: bool = False
+    """Take changed captions of the store's videos from the source. Default: refuse them."""

@@ -75,7 +75,16 @@ class EpochDone:
     is_best: bool
 
 
-Event = RunPlanned | ItemsDone | StepDone | EpochDone
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One sentence for whoever watches the run."""
+
+    text: str
+    is_warning: bool = False
+    """Warnings are in the run's result as well."""
+
+
+Event = RunPlanned | ItemsDone | StepDone | EpochDone | Message
 Listener = Callable[[Event], None]
 Tell = Callable[[ItemsDone], None]
 """What a task is given to tell how it gets on; a listener is one."""
@@ -83,3 +92,25 @@ Tell = Callable[[ItemsDone], None]
 
 def ignore_events(event: Event) -> None:
     """The listener of a caller that wants none."""
+
+
+class Reporter:
+    """Passes messages on as events, and collects the warnings for the result of a run."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self._warnings: list[str] = []
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Every warning so far, in order."""
+        return tuple(self._warnings)
+
+    def say(self, text: str) -> None:
+        """Report what the run does."""
+        self.listener(Message(text))
+
+    def warn(self, text: str) -> None:
+        """Report what the user should know before trusting the result."""
+        self._warnings.append(text)
+        self.listener(Message(text, is_warning=True))

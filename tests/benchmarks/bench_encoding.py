@@ -21,9 +21,9 @@ from encoders.encoding.precision import computes_bf16
 from encoders.model import AlphaClip
 from encoders.options import Precision
 from encoders.weights.loading import LoadedModel, load_model
-from pipeline.features.encode import encode as encode_store
+from pipeline.features.encode import encode_splits as encode_store
 from pipeline.features.encoders import EncoderHere
-from pipeline.features.options import EncodeOptions
+from pipeline.features.options import FeatureRecipe
 from store.clips.reader import ClipReader
 from store.store import Store
 from tests.benchmarks.bench_reading import make_store
@@ -78,7 +78,7 @@ def _measure(store: Store, loaded: LoadedModel, *, on_gpu: bool, repeats: int) -
                     torch.cuda.synchronize()
 
         def whole(encoder: Encoder = encoder, precision: Precision = precision) -> None:
-            options = EncodeOptions("bench", ("test",), precision=str(precision))
+            options = FeatureRecipe("bench", ("test",), precision=str(precision))
             encode_store(store, loaded, options, EncoderHere(encoder), overwrite=True)
 
         methods[f"bare forward, {precision}"] = bare

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import store.places.objects
 import store.places.s3
 from pipeline.datasets import read_dataset
-from pipeline.frames.preprocess import open_store, plan_preprocess, preprocess
+from pipeline.frames.preprocess import VideoSource, open_store, plan_preprocess, preprocess_shards
 from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks
 from store.claims.claim import json_name
 from store.claims.holding import ANY_STAGE, claimed
@@ -524,7 +524,7 @@ def run(data: Path, folder: StoreFolder) -> None:
     """Frames, masks, another mask set, and features that no model made."""
     dataset = read_dataset("jsonl", data)
     there = open_store(dataset, folder, SMALL)[0]
-    preprocess(there, dataset.root, plan_preprocess(there, SMALL), SMALL, decoder=REMEMBERING)
+    preprocess_shards(there, VideoSource(dataset.root, decoder=REMEMBERING), plan_preprocess(there, SMALL), SMALL)
     there = Store.open(folder)
     create_mask_set(there, "second", MASKS)
     make_mask_set(there, "second", MASKS, plan_masks(there, "second"))

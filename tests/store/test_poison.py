@@ -12,7 +12,7 @@ import dask
 import pytest
 
 from pipeline.datasets import read_dataset
-from pipeline.frames.preprocess import PreprocessResult, plan_preprocess, preprocess
+from pipeline.frames.preprocess import ShardsMade, VideoSource, plan_preprocess, preprocess_shards
 from pipeline.isolation.decoder import DecodeRequest
 from pipeline.isolation.process import DecoderStartError
 from pipeline.run.events import Event, ItemsDone
@@ -74,12 +74,14 @@ def run(
     *,
     retry_failed: bool = False,
     heard: list[Event] | None = None,
-) -> tuple[Store, PreprocessResult]:
+) -> tuple[Store, ShardsMade]:
     dataset = read_dataset("jsonl", manifest)
     store = opened_store(dataset, place, OPTIONS)
     plan = plan_preprocess(store, OPTIONS, retry_failed=retry_failed)
     listener = (heard if heard is not None else []).append
-    return store, preprocess(store, dataset.root, plan, OPTIONS, executor, listener, decoder)
+    return store, preprocess_shards(
+        store, VideoSource(dataset.root, decoder=decoder), plan, OPTIONS, executor, listener
+    )
 
 
 def test_poisoned_videos_are_set_aside_and_may_be_tried_again(tmp_path: Path) -> None:

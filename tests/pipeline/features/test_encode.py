@@ -19,7 +19,7 @@ from encoders.options import Pooling
 from encoders.weights.loading import LoadedModel, load_model
 from pipeline.clips.alpha import AlphaSource, shuffled_rows
 from pipeline.features.encode import SplitEncoded
-from pipeline.features.options import EncodeOptions
+from pipeline.features.options import FeatureRecipe
 from pipeline.masks.shard import make_masks
 from pipeline.run.events import Event, ItemsDone, RunPlanned
 from store.clips.reader import ClipReader
@@ -38,7 +38,7 @@ from tests.encoders_tiny import write_config
 from tests.encoding import encode_here
 from tests.stores import tree_digest
 
-OPTIONS = EncodeOptions(features="mine", splits=("train", "test"))
+OPTIONS = FeatureRecipe(features="mine", splits=("train", "test"))
 FILLED, FAILED = [0, 2], [1, 3, 4]
 """Rows of the split `test`."""
 
@@ -175,7 +175,7 @@ def test_other_inputs_under_the_same_name_are_refused(store: Store, load: Load) 
 
 
 def features_of(store: Store, loaded: LoadedModel, alpha: AlphaSource, seed: int = 0) -> NDArray[np.float32]:
-    options = EncodeOptions(f"{alpha}-{seed}-{loaded.report.sha256[-3:]}", ("test",), alpha=alpha, seed=seed)
+    options = FeatureRecipe(f"{alpha}-{seed}-{loaded.report.sha256[-3:]}", ("test",), alpha=alpha, seed=seed)
     encode_here(store, loaded, options)
     return read_features(store, options.features, "test").video
 

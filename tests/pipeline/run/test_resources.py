@@ -27,7 +27,7 @@ import psutil
 from pipeline.datasets import read_dataset
 from pipeline.run.events import ItemsDone
 from pipeline.isolation.decoder import IsolatedDecoder
-from pipeline.frames.preprocess import plan_preprocess, preprocess
+from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_shards
 from pipeline.frames.options import PreprocessOptions
 from tests.clips_on_disk import opened_store
 
@@ -44,7 +44,7 @@ def watch(event):
         seen.append((*kib, me.num_fds(), child.num_fds(), peak(child)))
 
 store = opened_store(dataset, sys.argv[2], options)
-preprocess(store, dataset.root, plan_preprocess(store, options), options, listener=watch)
+preprocess_shards(store, VideoSource(dataset.root), plan_preprocess(store, options), options, listener=watch)
 print(json.dumps({"seen": seen, "peak_worker": peak(me), "peak_decoder": max(one[-1] for one in seen)}))
 """
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")

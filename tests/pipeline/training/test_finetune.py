@@ -20,7 +20,7 @@ from encoders.training.trainer import StepResult, TrainBatch, Trainer
 from encoders.weights.loading import load_checkpoint, load_model
 from pipeline.clips.alpha import AlphaSource
 from pipeline.features.encode import feature_identity
-from pipeline.features.options import EncodeOptions
+from pipeline.features.options import FeatureRecipe
 from pipeline.run.events import EpochDone, Event, Listener, RunPlanned, StepDone
 from pipeline.training.batches import BatchOptions
 from pipeline.training.checkpoint import FinetuneResult, has_ended, is_finished, locked, read_history
@@ -262,7 +262,7 @@ def test_what_was_chosen_on_test_is_stamped(store: Store, config: str, tmp_path:
     assert result.chosen_on_test
     loaded = load_checkpoint(tmp_path)
     assert loaded.metadata["chosen_on_test"] is True
-    identity = feature_identity(store, loaded, EncodeOptions("mine", ("test",)), "test")
+    identity = feature_identity(store, loaded, FeatureRecipe("mine", ("test",)), "test")
     assert isinstance(identity["model"], dict)
     assert identity["model"]["chosen_on_test"] is True
     assert not train(store, config, tmp_path / "fair").chosen_on_test
@@ -359,7 +359,7 @@ def test_what_made_a_checkpoint_is_kept_and_tells_runs_apart(store: Store, confi
 
 
 def test_what_made_the_clips_is_said_of_checkpoints_as_of_features(store: Store, config: str) -> None:
-    loaded, encode_options = load_model(config, "none", None, seed=0), EncodeOptions("mine", ("train",))
+    loaded, encode_options = load_model(config, "none", None, seed=0), FeatureRecipe("mine", ("train",))
     for codec in ("raw", "jpeg"):
         other = replace(store, manifest=replace(store.manifest, frame_codec=codec))
         mine = checkpoint_identity(other, loaded, OPTIONS)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.datasets import read_dataset
-from pipeline.datasets.synthetic import (
+from pipeline.demo.synthetic import (
     KINDS,
     NUM_OBJECTS,
     SPLITS,
