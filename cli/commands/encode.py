@@ -52,7 +52,7 @@ from pipeline.workers.place import WorkerPlace
 from pipeline.workers.preflight import Preflight
 from store.features import FrameDtype, read_alpha_cosines
 from store.json_values import JSON
-from store.places.folder import check_name
+from store.names import check_name
 from store.store import Store
 
 

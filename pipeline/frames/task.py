@@ -12,7 +12,8 @@ import cv2
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.shard import MadeFrames, make_frames, video_request
 from pipeline.isolation.decoder import Decoder, DecodeRequest
-from pipeline.masks import MaskOptions, clip_masks
+from pipeline.masks.clips import clip_masks
+from pipeline.masks.options import MaskOptions
 from pipeline.masks.shard import make_masks
 from pipeline.run.events import ItemsDone, Tell
 from pipeline.run.plan import Tally

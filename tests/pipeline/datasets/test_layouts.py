@@ -12,7 +12,7 @@ import pytest
 from pipeline.datasets import CaptionUnit, Dataset, DatasetError, as_paragraphs, read_dataset
 from pipeline.datasets.reading import json_files as json_files_module
 from pipeline.datasets.records import VideoRecord
-from pipeline.video.clips import Window
+from pipeline.video.options import Window
 
 
 def write(path: Path, content: object = b"") -> Path:

@@ -21,7 +21,8 @@ from pipeline.datasets.synthetic import (
     single_frame_bound,
     write_synthetic_dataset,
 )
-from pipeline.masks import MaskOptions, difference_masks
+from pipeline.masks.clips import difference_masks
+from pipeline.masks.options import MaskOptions
 from pipeline.video.decoding import DecodeOptions, decode_clip
 from tests.stores import tree_digest
 

@@ -26,7 +26,8 @@ from pipeline.frames.preprocess import plan_preprocess, preprocess
 from pipeline.isolation.decoder import DecodeRequest, IsolatedDecoder
 from pipeline.isolation.process import DecoderStartError
 from pipeline.run.plan import Tally
-from pipeline.video.clips import DecodedClip, DecodeOptions, VideoError
+from pipeline.video.clips import DecodedClip, VideoError
+from pipeline.video.options import DecodeOptions
 from pipeline.workers.dask import local_dask
 from store.completion import outcomes_of
 from store.errors import StoreWriteError
