@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cli.main import main
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.datasets.records import Dataset
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.preprocess import open_store, plan_preprocess, preprocess

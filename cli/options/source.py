@@ -10,18 +10,10 @@ from pathlib import Path
 import click
 
 from cli.output.printing import plural, say
-from pipeline.datasets import (
-    LAYOUTS,
-    PROTOCOL_SPLITS,
-    CaptionUnit,
-    Dataset,
-    DatasetError,
-    Recognised,
-    as_paragraphs,
-    read_dataset,
-    recognise_layout,
-)
+from pipeline.datasets.layouts.msrvtt import PROTOCOL_SPLITS
 from pipeline.datasets.published import published_of
+from pipeline.datasets.read import LAYOUTS, Recognised, read_dataset, recognise_layout
+from pipeline.datasets.records import CaptionUnit, Dataset, DatasetError, as_paragraphs
 from pipeline.datasets.report import DatasetReport, SplitReport, report_on
 
 AUTO = "auto"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.preprocess import all_shards, find_changed, open_store, plan_preprocess, preprocess
 from pipeline.isolation.decoder import DecodeRequest

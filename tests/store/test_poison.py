@@ -11,7 +11,7 @@ from pathlib import Path
 import dask
 import pytest
 
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.frames.preprocess import PreprocessResult, plan_preprocess, preprocess
 from pipeline.isolation.decoder import DecodeRequest
 from pipeline.isolation.process import DecoderStartError

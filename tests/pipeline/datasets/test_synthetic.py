@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.datasets.synthetic import (
     KINDS,
     NUM_OBJECTS,

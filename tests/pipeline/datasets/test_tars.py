@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.datasets import Dataset, DatasetError, read_dataset, recognise_layout
 from pipeline.datasets.layouts import video2dataset as module
+from pipeline.datasets.read import read_dataset, recognise_layout
 from pipeline.datasets.reading import parquet_files
-from pipeline.datasets.records import VideoRecord
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
 from tests.clips_on_disk import SMALL_FLAGS, Commands, write_clip
 
 Members = list[tuple[str, bytes]]

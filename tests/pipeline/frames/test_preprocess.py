@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import pipeline.frames.preprocess
 import store.places.local
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.preprocess import PreprocessResult, plan_preprocess, preprocess
 from pipeline.isolation.decoder import DecodeRequest

@@ -21,7 +21,7 @@ import psutil
 import pytest
 import zarr.core.sync
 
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.frames.preprocess import plan_preprocess, preprocess
 from pipeline.isolation.decoder import DecodeRequest, IsolatedDecoder
 from pipeline.isolation.process import DecoderStartError
