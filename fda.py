@@ -23,15 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.clips.options import AlphaSource as AlphaSource
-    from pipeline.demo.options import DemoOptions as DemoOptions
-    from pipeline.demo.run import DemoResult as DemoResult
-    from pipeline.demo.options import DemoOptions as DemoOptions
-    from pipeline.demo.run import demo as demo
     from pipeline.training.options import FinetuneOptions as FinetuneOptions
-    from pipeline.training.run import FinetuneResult as FinetuneResult
-    from pipeline.training.run import finetune as finetune
-    from store.view import StoreView as StoreView
-    from store.view import open_store as open_store
 
     from encoders.options import Activation as Activation
     from encoders.options import ModelSource as ModelSource
@@ -40,6 +32,9 @@ if TYPE_CHECKING:
     from encoders.training.options import TrainOptions as TrainOptions
     from pipeline.clips.dataset import ClipDataset as ClipDataset
     from pipeline.datasets.options import SourceOptions as SourceOptions
+    from pipeline.demo.options import DemoOptions as DemoOptions
+    from pipeline.demo.run import DemoResult as DemoResult
+    from pipeline.demo.run import demo as demo
     from pipeline.evaluation.comparing.sets import Comparison as Comparison
     from pipeline.evaluation.options import BootstrapOptions as BootstrapOptions
     from pipeline.evaluation.options import CompareOptions as CompareOptions
@@ -68,6 +63,8 @@ if TYPE_CHECKING:
     from pipeline.run.options import ClusterOptions as ClusterOptions
     from pipeline.run.options import RunOptions as RunOptions
     from pipeline.run.partition import Partition as Partition
+    from pipeline.training.run import FinetuneResult as FinetuneResult
+    from pipeline.training.run import finetune as finetune
     from pipeline.upkeep.options import RemoveOptions as RemoveOptions
     from pipeline.upkeep.run import FinaliseResult as FinaliseResult
     from pipeline.upkeep.run import RemoveResult as RemoveResult
@@ -77,6 +74,8 @@ if TYPE_CHECKING:
     from pipeline.upkeep.run import remove as remove
     from pipeline.upkeep.run import status as status
     from pipeline.upkeep.run import verify as verify
+    from store.view import StoreView as StoreView
+    from store.view import open_store as open_store
 
 _MODULES = {
     "encoders.options": ("Activation", "ModelSource", "Pooling", "Precision"),

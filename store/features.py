@@ -18,7 +18,8 @@ from store.commits import CommitRecord, VideoOutcome, commit_shard, withdraw_com
 from store.completion import committed_of_each, outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.json_values import JSON
-from store.places.folder import StoreFolder, WrittenFile, check_name
+from store.names import check_name
+from store.places.folder import StoreFolder, WrittenFile
 from store.schema import Shard, shards_of
 from store.stages import captions_input, features_stage
 from store.store import Store

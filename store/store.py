@@ -9,7 +9,8 @@ from functools import cached_property
 from os import PathLike
 from typing import Self
 
-from store.arrays.codecs import CodecName, codec_named
+from store.arrays.codec_names import CodecName
+from store.arrays.codecs import codec_named
 from store.catalog import VIDEOS_NAME, Catalog
 from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError, StoreMissingError
 from store.formats.seal import BLANK, SEAL_KEY, is_sealed, sealed

@@ -268,7 +268,9 @@ class StoreView:
         for shard, record in records.items():
             now = read_commit(self.store.folder, shard, stage, with_outcomes=False)
             if now is None or now.files != record.files:
-                raise ShardIncompleteError(f"shard {shard.key} of {self.place} was rebuilt while it was read: try again")
+                raise ShardIncompleteError(
+                    f"shard {shard.key} of {self.place} was rebuilt while it was read: try again"
+                )
 
 
 def open_store(place: str | PathLike[str]) -> StoreView:
@@ -297,9 +299,7 @@ class _Rows:
         return values[0] if self.is_single else values
 
 
-def _rows_of(
-    which: Which, split: str | None, by_id: Mapping[str, tuple[str, int]], kind: str, store: Store
-) -> _Rows:
+def _rows_of(which: Which, split: str | None, by_id: Mapping[str, tuple[str, int]], kind: str, store: Store) -> _Rows:
     is_single = isinstance(which, str | int)
     names: Iterable[str | int] = [which] if isinstance(which, str | int) else which
     found: list[tuple[str, int]] = []

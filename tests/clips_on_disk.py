@@ -16,12 +16,12 @@ import pytest
 from numpy.typing import NDArray
 
 from cli.main import main
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.datasets.records import Dataset
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.preprocess import VideoSource, open_store, plan_preprocess, preprocess_shards
 from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
-from pipeline.masks import MaskOptions
+from pipeline.masks.options import MaskOptions
 from store.places.opening import folder_at
 from store.store import Store
 from tests.videos import cut, textured_frames, write_video

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from store.arrays.codecs import CodecName
+from store.arrays.codec_names import CodecName
 from store.catalog import Catalog
 from store.clips.shards import (
     ShardFrames,

@@ -32,9 +32,10 @@ from cli.output.demo_page import DemoClip, write_demo_page
 from cli.output.printing import printable
 from encoders.errors import WeightsFormatError
 from encoders.weights.files import read_weights_file
-from pipeline.datasets import DatasetError, read_dataset, read_jsonl
 from pipeline.datasets.layouts import msvd as msvd_module
-from pipeline.datasets.layouts.jsonl import MAX_JSONL_BYTES
+from pipeline.datasets.layouts.jsonl import MAX_JSONL_BYTES, read_jsonl
+from pipeline.datasets.read import read_dataset
+from pipeline.datasets.records import DatasetError
 from store.completion import outcomes_of
 from store.errors import StoreFormatError
 from store.formats.parquet import parquet_bytes, read_small_table, read_table

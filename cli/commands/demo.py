@@ -79,5 +79,3 @@ def _print(result: DemoResult, page: Path) -> None:
     show(f"{num_clips} test clips: one hit is {100 / num_clips:.1f} points. still: captions name an object that")
     show("rests, so masks point at the wrong one and should not help.")
     show(f"page: {page.resolve()}  ({result.seconds:.0f} s)")
-
-

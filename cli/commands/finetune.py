@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from pipeline.clips.options import AlphaSource
+from pipeline.training.options import FinetuneOptions
 
 import fda
 from cli.options.shared import (
@@ -23,8 +25,6 @@ from cli.options.shared import (
 from cli.output.printing import print_json, print_table, say, show
 from cli.output.progress import progress_listener
 from encoders.options import Activation
-from pipeline.clips.options import AlphaSource
-from pipeline.training.options import FinetuneOptions
 from pipeline.training.presets import preset_folder, preset_names
 
 if TYPE_CHECKING:
@@ -42,53 +42,53 @@ def _print_preset(ctx: click.Context, param: click.Parameter, value: str | None)
 
 _OPTIONS = (
     click.option(
-    "--preset",
-    default="fda-clip",
-    show_default=True,
-    help=f"A model and how to train it: {', '.join(preset_names())}, or a TOML file of the same form.",
-),
+        "--preset",
+        default="fda-clip",
+        show_default=True,
+        help=f"A model and how to train it: {', '.join(preset_names())}, or a TOML file of the same form.",
+    ),
     click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a value of the preset's [finetune] or [batches].",
-),
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change a value of the preset's [finetune] or [batches].",
+    ),
     click.option(
-    "--print-preset",
-    metavar="NAME",
-    is_eager=True,
-    expose_value=False,
-    callback=_print_preset,
-    help="Print a preset to copy and edit, and end.",
-),
+        "--print-preset",
+        metavar="NAME",
+        is_eager=True,
+        expose_value=False,
+        callback=_print_preset,
+        help="Print a preset to copy and edit, and end.",
+    ),
     mask_option,
     alpha_option,
     click.option("--train-split", default="train", show_default=True, help="Train on this split."),
     click.option(
-    "--val-split",
-    help="Choose the best epoch by this split.  [default: val; where there is none, --hold-out of the training videos]",
-),
+        "--val-split",
+        help="Choose the best epoch by this split.  [default: val; where there is none, --hold-out of the training videos]",
+    ),
     click.option(
-    "--hold-out",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.1,
-    show_default=True,
-    help="Part of the training videos that is held out where there is no --val-split.",
-),
+        "--hold-out",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        default=0.1,
+        show_default=True,
+        help="Part of the training videos that is held out where there is no --val-split.",
+    ),
     click.option(
-    "--choose-on-test",
-    is_flag=True,
-    help="Allow --val-split or --train-split to be a test split (CLIP4Clip chooses so): stamped on the checkpoint and "
-    "on what it makes.",
-),
+        "--choose-on-test",
+        is_flag=True,
+        help="Allow --val-split or --train-split to be a test split (CLIP4Clip chooses so): stamped on the checkpoint and "
+        "on what it makes.",
+    ),
     click.option(
-    "--save-minutes",
-    type=click.FloatRange(min=0),
-    default=10.0,
-    show_default=True,
-    help="Between two states that training can be resumed at; there is one after each epoch, too.",
-),
+        "--save-minutes",
+        type=click.FloatRange(min=0),
+        default=10.0,
+        show_default=True,
+        help="Between two states that training can be resumed at; there is one after each epoch, too.",
+    ),
     seed_option,
     device_option,
     click.option("--overwrite", is_flag=True, help="Remove the checkpoint first, if there is one."),
@@ -133,9 +133,7 @@ def _finetune_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.argument("checkpoint", type=click.Path(file_okay=False, path_type=Path), callback=local_path)
 @_finetune_options
 @shared_options
-def command(
-    store_place: str, checkpoint: Path, options: FinetuneOptions, as_json: bool, progress: bool | None
-) -> None:
+def command(store_place: str, checkpoint: Path, options: FinetuneOptions, as_json: bool, progress: bool | None) -> None:
     """Train Alpha-CLIP on STORE, and keep the best epoch's weights in the folder CHECKPOINT.
 
     Killed at any moment and started again, the same command goes on from the last state, and on the same machine ends

@@ -20,9 +20,8 @@ from cli.output.printing import print_json, print_table, say
 from cli.output.progress import progress_listener
 from pipeline.datasets.options import SourceOptions
 from pipeline.frames.options import DecodingOptions, PreprocessOptions
-from pipeline.run.options import RunOptions
+from pipeline.run.options import RunOptions, SourceCheck
 from pipeline.run.resources import DECODER_MEMORY_MIB
-from pipeline.run.sources import SourceCheck
 from pipeline.run.words import plural
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The options by which `fda preprocess` reads a data set, and what it says of it."""
+"""The flags that say how `fda preprocess` reads a data set: `SourceOptions`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from pathlib import Path
 
 import click
 
-from pipeline.datasets import (
-    LAYOUTS,
-    PROTOCOL_SPLITS,
-)
+from pipeline.datasets.layouts.msrvtt import PROTOCOL_SPLITS
 from pipeline.datasets.options import AUTO, SourceOptions
+from pipeline.datasets.read import LAYOUTS
 
 _OPTIONS = (
     click.option(

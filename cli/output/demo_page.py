@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 from skimage.segmentation import find_boundaries
 from skimage.util import montage
 
-from pipeline.demo.synthetic import NUM_OBJECTS
 from pipeline.demo.run import DemoResult
+from pipeline.demo.synthetic import NUM_OBJECTS
 
 FRAMES_SHOWN = 6
 FRAME_SIDE = 112
@@ -23,9 +22,7 @@ OUTLINE = (255, 0, 160)
 """RGB of the edge of a mask."""
 
 
-def write_demo_page(
-    path: Path, result: DemoResult, header: Sequence[str], rows: Sequence[Sequence[str]]
-) -> None:
+def write_demo_page(path: Path, result: DemoResult, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Write the page; captions and ids are escaped.
 
     Args:

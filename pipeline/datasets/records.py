@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from pipeline.video.clips import WHOLE_VIDEO, Window
-from store.places.folder import check_name
+from pipeline.video.options import WHOLE_VIDEO, Window
+from store.names import check_name
 
 
 class DatasetError(ValueError):

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.datasets import Recognised, as_paragraphs, read_dataset, recognise_layout
 from pipeline.datasets.options import AUTO, SourceOptions
 from pipeline.datasets.published import published_of
-from pipeline.datasets.records import CaptionUnit, Dataset, DatasetError
+from pipeline.datasets.read import Recognised, read_dataset, recognise_layout
+from pipeline.datasets.records import CaptionUnit, Dataset, DatasetError, as_paragraphs
 from pipeline.datasets.report import DatasetReport, SplitReport, report_on
 from pipeline.run.words import plural
 

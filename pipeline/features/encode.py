@@ -24,7 +24,7 @@ from store.completion import committed_of_each, input_digests, require_committed
 from store.errors import NotInStoreError
 from store.features import caption_shards, create_features, features_made_with, remove_features
 from store.json_values import JSON
-from store.places.folder import check_name
+from store.names import check_name
 from store.schema import Shard
 from store.stages import FRAMES_STAGE, features_stage, masks_stage
 from store.store import Store

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipeline.masks import Difference, MaskOptions
+from pipeline.masks.options import Difference, MaskOptions
+from pipeline.run.options import SourceCheck
 from pipeline.run.resources import DECODER_MEMORY_MIB
-from pipeline.run.sources import SourceCheck
-from pipeline.video.clips import DecodeOptions, Resize
-from pipeline.video.sampling import UNIFORM, Sampling
-from store.arrays.codecs import CodecName
-from store.arrays.jpeg import MAX_SIDE
+from pipeline.video.options import UNIFORM, DecodeOptions, Resize, Sampling
+from store.arrays.codec_names import MAX_JPEG_SIDE, CodecName
 from store.json_values import JSON
-from store.places.folder import check_name
+from store.names import check_name
 
 TRAIN_SPLIT = "train"
 
@@ -59,9 +57,9 @@ class PreprocessOptions:
                 "well, so that it is kept, or use difference 'sampled'"
             )
         num_frames = max(self.train_frames, self.eval_frames)
-        if self.frame_codec == "jpeg" and num_frames * self.image_size > MAX_SIDE:
+        if self.frame_codec == "jpeg" and num_frames * self.image_size > MAX_JPEG_SIDE:
             raise ValueError(
-                f"frame_codec 'jpeg' takes clips of up to {MAX_SIDE} pixels, frames times their side, got "
+                f"frame_codec 'jpeg' takes clips of up to {MAX_JPEG_SIDE} pixels, frames times their side, got "
                 f"{num_frames} x {self.image_size}: use fewer or smaller frames, or another frame_codec"
             )
 

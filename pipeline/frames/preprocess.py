@@ -16,10 +16,11 @@ from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.task import PreprocessTask, preprocess_shard
 from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
 from pipeline.run.events import Listener, RunPlanned, ignore_events
+from pipeline.run.options import SourceCheck
 from pipeline.run.partition import WHOLE, Partition
 from pipeline.run.plan import PendingShard, Plan, Tally, make_plan
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
-from pipeline.run.sources import SourceCheck, changed_rows, file_bytes
+from pipeline.run.sources import changed_rows, file_bytes
 from pipeline.upkeep.finalise import close_frames
 from pipeline.workers.executors import Executor, run_synchronously
 from store.catalog import Catalog

@@ -11,8 +11,10 @@ import numpy as np
 
 from pipeline.isolation.decoder import Decoder, DecodeRequest
 from pipeline.run.events import ItemsDone, Tell
-from pipeline.run.sources import SourceCheck, changed_rows, file_bytes, file_sha256
-from pipeline.video.clips import DecodedClip, DecodeOptions, VideoError, Window
+from pipeline.run.options import SourceCheck
+from pipeline.run.sources import changed_rows, file_bytes, file_sha256
+from pipeline.video.clips import DecodedClip, VideoError
+from pipeline.video.options import DecodeOptions, Window
 from store.clips.shards import ShardFrames, read_kept, write_frames
 from store.commits import VideoOutcome
 from store.schema import Shard, Video, VideoStatus

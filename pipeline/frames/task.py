@@ -12,11 +12,12 @@ import cv2
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.shard import MadeFrames, make_frames, video_request
 from pipeline.isolation.decoder import Decoder, DecodeRequest
-from pipeline.masks import MaskOptions, clip_masks
+from pipeline.masks.clips import clip_masks
+from pipeline.masks.options import MaskOptions
 from pipeline.masks.shard import make_masks
 from pipeline.run.events import ItemsDone, Tell
+from pipeline.run.options import SourceCheck
 from pipeline.run.plan import Tally
-from pipeline.run.sources import SourceCheck
 from pipeline.video.clips import DecodedClip
 from store.clips.shards import read_frames
 from store.completion import outcomes_of

@@ -12,8 +12,9 @@ from typing import Protocol
 from pipeline.isolation.messages import Bug
 from pipeline.isolation.process import DecoderLostError, DecoderProcess
 from pipeline.run.resources import DECODER_MEMORY_MIB
-from pipeline.video.clips import WHOLE_VIDEO, DecodedClip, DecodeOptions, VideoError, Window
+from pipeline.video.clips import DecodedClip, VideoError
 from pipeline.video.decoding import decode_clip
+from pipeline.video.options import WHOLE_VIDEO, DecodeOptions, Window
 from store.schema import VideoStatus
 
 _logger = logging.getLogger(__name__)

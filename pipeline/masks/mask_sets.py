@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import cv2
 
-from pipeline.masks import Difference, MaskOptions
+from pipeline.masks.options import Difference, MaskOptions
 from pipeline.masks.shard import make_masks
 from pipeline.run.events import ItemsDone, Listener, RunPlanned, Tell, ignore_events
 from pipeline.run.partition import WHOLE, Partition

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.masks import ClipMasks, MaskOptions, clip_masks
+from pipeline.masks.clips import ClipMasks, clip_masks
+from pipeline.masks.options import MaskOptions
 from store.clips.shards import ShardFrames, slot_checksum, write_masks
 from store.commits import CommitRecord, VideoOutcome
 from store.schema import Shard

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from pipeline.errors import OptionError
@@ -12,6 +13,15 @@ from pipeline.run.partition import WHOLE, Partition
 CLUSTER_KINDS = ("slurm", "pbs", "lsf", "sge", "kubernetes")
 SCHEDULER_WAIT_SECONDS = 300.0
 """How long to wait for the workers of a running scheduler. Jobs of a cluster may wait in a queue for days."""
+
+
+class SourceCheck(StrEnum):
+    """How a video is compared with what its clip was made of. A video that is gone has not changed."""
+
+    OFF = "off"
+    SIZE = "size"
+    CONTENT = "content"
+    """By sha256: reads the whole file."""
 
 
 @dataclass(frozen=True, slots=True)

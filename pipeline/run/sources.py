@@ -5,19 +5,10 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Iterable
-from enum import StrEnum
 from pathlib import Path
 
+from pipeline.run.options import SourceCheck
 from store.commits import VideoOutcome
-
-
-class SourceCheck(StrEnum):
-    """How a video is compared with what its clip was made of. A video that is gone has not changed."""
-
-    OFF = "off"
-    SIZE = "size"
-    CONTENT = "content"
-    """By sha256: reads the whole file."""
 
 
 def file_bytes(path: Path) -> int:

@@ -19,17 +19,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.video.clips import (
-    WHOLE_VIDEO,
-    ClipSample,
-    DecodedClip,
-    DecodeOptions,
-    SourceFacts,
-    VideoError,
-    Window,
-)
+from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError
 from pipeline.video.drawing import PlanRefutedError, decode_facts, draw_packets, draw_sequentially
 from pipeline.video.frame_plan import ClipPlan, guessed_positions, plan_clip, plan_from_frames, plan_packets
+from pipeline.video.options import WHOLE_VIDEO, DecodeOptions, Window
 from pipeline.video.pictures import Album
 from pipeline.video.reading.opening import Deadline, check_file, extent_of, open_video, refuse_missing_index
 from pipeline.video.reading.probing import VideoScan, scan_video

@@ -13,8 +13,9 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.clips import VideoError
 from pipeline.video.frame_plan import PacketPlan, SequentialPlan
+from pipeline.video.options import DecodeOptions
 from pipeline.video.pictures import Album
 from pipeline.video.reading.opening import Deadline, open_video, video_error_of
 from pipeline.video.reading.probing import VideoScan, read_packets

@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.video.clips import DecodeOptions, VideoError, Window
+from pipeline.video.clips import VideoError
+from pipeline.video.options import DecodeOptions, Window
 from pipeline.video.reading.probing import VideoScan
 from pipeline.video.reading.timeline import Timeline, timeline_of
 from pipeline.video.segments import Segment, everything_to, plan_segments

@@ -12,7 +12,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from pipeline.video.clips import DecodeOptions, Resize, VideoError
+from pipeline.video.clips import VideoError
+from pipeline.video.options import DecodeOptions, Resize
 from pipeline.video.reading.opening import check_pixels, ffmpeg_errors
 from pipeline.video.resizing import centre_crop, resize_and_crop, resized_shape
 from store.schema import VideoStatus

@@ -7,66 +7,12 @@ unbounded integers, so nothing overflows and no frame rate is ever rounded.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from enum import StrEnum
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_FPS = 1000
-"""Frames a second: no video has more, and the arithmetic stays within 64 bits."""
-
-
-class SamplingMode(StrEnum):
-    """How the frames of a clip are chosen."""
-
-    UNIFORM = "uniform"
-    """Those shown at the centres of equal spans, by presentation time; repeated where there are too few."""
-    FPS = "fps"
-    """Those shown at a constant rate from the start; where they are too many, some of them; too few, fewer."""
-    CLIP4CLIP = "clip4clip"
-    """One a second by frame number over the rate cut to an integer, as CLIP4Clip's `rawvideo_util.py` has it."""
-
-
-class Keep(StrEnum):
-    """Which of too many frames stay (CLIP4Clip's `slice_framepos`)."""
-
-    HEAD = "head"
-    TAIL = "tail"
-    UNIFORM = "uniform"
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """A sampling mode and what belongs to it."""
-
-    mode: SamplingMode = SamplingMode.UNIFORM
-    fps: Fraction = Fraction(1)
-    """Frames a second of the mode `fps`."""
-    keep: Keep = Keep.UNIFORM
-    """Of the modes `fps` and `clip4clip`."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.fps <= MAX_FPS:
-            raise ValueError(f"fps must be positive and at most {MAX_FPS}, got {self.fps}")
-
-    def to_dict(self) -> dict[str, str]:
-        """What matters of it, as strings.
-
-        >>> Sampling().to_dict(), Sampling(SamplingMode.FPS, Fraction(1, 2)).to_dict()
-        ({'mode': 'uniform'}, {'mode': 'fps', 'fps': '1/2', 'keep': 'uniform'})
-        """
-        match self.mode:
-            case SamplingMode.UNIFORM:
-                return {"mode": str(self.mode)}
-            case SamplingMode.FPS:
-                return {"mode": str(self.mode), "fps": str(self.fps), "keep": str(self.keep)}
-            case SamplingMode.CLIP4CLIP:
-                return {"mode": str(self.mode), "keep": str(self.keep)}
-
-
-UNIFORM = Sampling()
+from pipeline.video.options import Keep
 
 
 def kept(num_candidates: int, max_frames: int, keep: Keep) -> NDArray[np.int64]:

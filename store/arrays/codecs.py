@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numcodecs import blosc, zstd
@@ -12,9 +11,8 @@ from numpy.typing import NDArray
 from zarr.abc.codec import ArrayBytesCodec, BytesBytesCodec
 from zarr.codecs import BloscCodec, BytesCodec, ZstdCodec
 
+from store.arrays.codec_names import CodecName
 from store.arrays.jpeg import JpegCodec
-
-CodecName = Literal["raw", "zstd", "blosc", "jpeg"]
 
 _LEVEL = 1
 """Of Zstandard. Level 3 takes three times as long to write, and saves 2%."""
@@ -91,5 +89,3 @@ _CODECS: dict[CodecName, Codec] = {
     "jpeg": Codec(_JPEG, lambda _: [], _encode_jpeg, _JPEG.decode_pictures, lossy=True),
 }
 """By the name that `--frame-codec` knows."""
-
-FRAME_CODECS: tuple[CodecName, ...] = tuple(_CODECS)

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from zarr.abc.codec import ArrayBytesCodec
 from zarr.registry import register_codec
 
+from store.arrays.codec_names import MAX_JPEG_SIDE
+
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer, NDBuffer
@@ -29,8 +31,6 @@ _SUBSAMPLINGS = {
     "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
     "4:2:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
 }
-MAX_SIDE = 65_500
-"""libjpeg's limit on either side of a picture, pixels."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class JpegCodec(ArrayBytesCodec):
             ValueError: They are too many, or too wide, for one JPEG file.
         """
         tall = _stacked(pictures)
-        if max(tall.shape[:2]) > MAX_SIDE:
+        if max(tall.shape[:2]) > MAX_JPEG_SIDE:
             raise ValueError(
                 f"a clip of shape {pictures.shape} makes a JPEG of {tall.shape[0]} x {tall.shape[1]} pixels, and "
-                f"{MAX_SIDE} a side is the most: use fewer frames, or another frame codec"
+                f"{MAX_JPEG_SIDE} a side is the most: use fewer frames, or another frame codec"
             )
         if tall.ndim == 3:
             tall = np.asarray(cv2.cvtColor(tall, cv2.COLOR_RGB2BGR), dtype=np.uint8)

@@ -25,7 +25,8 @@ from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
-from store.arrays.codecs import CodecName, codec_named
+from store.arrays.codec_names import CodecName
+from store.arrays.codecs import codec_named
 from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError
 from store.formats.seal import BLANK, SEAL_KEY, is_sealed, sealed
 from store.json_values import JSON, differences

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from store.arrays.codecs import CodecName
+from store.arrays.codec_names import CodecName
 from store.arrays.shards import ArraySpec
 from store.store import Store
 

@@ -6,7 +6,7 @@ from store.arrays.shards import attributes_of, open_array
 from store.clips.layout import clips_name
 from store.errors import NotInStoreError
 from store.json_values import JSON
-from store.places.folder import check_name
+from store.names import check_name
 from store.stages import masks_stage
 from store.store import Store
 

@@ -25,7 +25,8 @@ from store.commits import (
 from store.completion import input_digests, kept_record
 from store.errors import NotInStoreError, ShardDamagedError, ShardIncompleteError
 from store.json_values import JSON
-from store.places.folder import WrittenFile, check_name
+from store.names import check_name
+from store.places.folder import WrittenFile
 from store.schema import Shard
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store

@@ -6,7 +6,6 @@ holds for both.
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +26,6 @@ UNCLAIMED = "unclaimed"
 
 CLAIMS_FOLDER = "claims"
 """Who is writing into the store: see `store.claims.holding`."""
-
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,16 +157,3 @@ class StoreFolder(ABC):
     @abstractmethod
     def remove_partial_files(self) -> None:
         """Remove what is half-written by runs that hold no claim, or none any more."""
-
-
-def check_name(kind: str, name: str) -> str:
-    """Return a split's, mask set's or feature set's name, or refuse one that could not be a folder everywhere.
-
-    >>> check_name("split", "train")
-    'train'
-    """
-    if not _NAME.fullmatch(name) or name == "zarr.json":
-        raise ValueError(
-            f"{kind} name {name!r}: use up to 100 letters, digits, '_', '.' and '-', and begin with none of '.' and '-'"
-        )
-    return name

@@ -20,7 +20,7 @@ from unittest.mock import patch
 import pipeline.frames.shard
 import pipeline.masks.shard
 import store.clips.shards
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_shards
 from store.places.folder import WrittenFile

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_shards
 from pipeline.run.events import Event, ItemsDone

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.preprocess import VideoSource, find_changed, open_store, plan_preprocess, preprocess_shards
 from pipeline.isolation.decoder import DecodeRequest
-from pipeline.run.sources import SourceCheck
+from pipeline.run.options import SourceCheck
 from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError
 from pipeline.workers.dask import local_dask
 from store.places.opening import folder_at

@@ -11,7 +11,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store.arrays.codecs import CodecName
+from store.arrays.codec_names import CodecName
 from store.arrays.shards import ArraySpec, attributes_of, create_array, open_array, write_shard
 from store.errors import NotInStoreError, StoreMismatchError
 from store.json_values import differences

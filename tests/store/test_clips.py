@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 
-from store.arrays.codecs import CodecName
+from store.arrays.codec_names import CodecName
 from store.clips.mask_sets import mask_attributes
 from store.clips.reader import ClipReader
 from store.clips.shards import ShardFrames, read_frames, read_next_grey, slot_checksum, write_frames, write_masks

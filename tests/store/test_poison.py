@@ -12,7 +12,13 @@ import dask
 import pytest
 
 from pipeline.datasets import read_dataset
-from pipeline.frames.preprocess import ShardsMade, VideoSource, plan_preprocess, preprocess_shards
+from pipeline.datasets.read import read_dataset
+from pipeline.frames.preprocess import (
+    ShardsMade,
+    VideoSource,
+    plan_preprocess,
+    preprocess_shards,
+)
 from pipeline.isolation.decoder import DecodeRequest
 from pipeline.isolation.process import DecoderStartError
 from pipeline.run.events import Event, ItemsDone

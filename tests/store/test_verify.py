@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks
 from store.catalog import CAPTIONS_NAME, VIDEOS_NAME
 from store.claims.holding import ANY_STAGE, claimed

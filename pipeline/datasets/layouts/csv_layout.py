@@ -20,7 +20,7 @@ from pipeline.datasets.reading.csv_files import read_table
 from pipeline.datasets.reading.files import find_videos, require_file, require_folder, without_ending
 from pipeline.datasets.reading.json_files import errors_at, text_of
 from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, relative_path
-from pipeline.video.clips import Window
+from pipeline.video.options import Window
 
 MAX_CSV_BYTES = 2**33
 """Some fifty million captions."""

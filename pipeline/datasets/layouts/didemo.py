@@ -26,7 +26,7 @@ from pipeline.datasets.reading.json_files import (
     text_of,
 )
 from pipeline.datasets.records import CaptionUnit, Dataset, DatasetError, VideoRecord, joined
-from pipeline.video.clips import Window
+from pipeline.video.options import Window
 
 SPLITS = ("train", "val", "test")
 WINDOW = Window(0.0, 30.0)

@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.datasets.reading.files import is_video, read_lines, require_file, require_folder
 from pipeline.datasets.reading.json_files import as_object, as_texts, field_of, parse_json, text_of
 from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, relative_path
-from pipeline.video.clips import Window
+from pipeline.video.options import Window
 
 MAX_JSONL_BYTES = 2**36
 """Some hundred million videos."""

@@ -10,18 +10,13 @@ from anybody: what is no plain file of a plain name is refused, and nothing is r
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from pipeline.datasets.reading.files import MAX_LINE_BYTES, decode_line, is_video, require_folder
+from pipeline.datasets.reading.files import MAX_LINE_BYTES, decode_line, in_one_line, is_video, require_folder
 from pipeline.datasets.reading.json_files import errors_at
 from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
 
@@ -31,13 +26,8 @@ MAX_MEMBERS = 2**20
 """Of a tar; video2dataset puts some thousand videos into one."""
 MAX_HEADER_BYTES = 2**16
 """Of what stands before a member for a name that is long, or in other letters; it is read as a whole."""
-MAX_PARQUET_BYTES = 2**30
-MAX_CAPTION_BYTES = 2**28
-"""Of a shard."""
 _BLOCK = 512
 _HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)
-_CAPTION_COLUMN = re.compile(r"caption(_\d+)?")
-_ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +93,7 @@ def _samples(path: Path) -> dict[str, _Sample]:
     captions_of: dict[str, tuple[str, ...]] = {}
     table = path.with_suffix(".parquet")
     has_table = table.is_file()
-    for key, captions in _read_parquet(table) if has_table else ():
+    for key, captions in _rows_of(table) if has_table else ():
         if key in captions_of:
             raise DatasetError(f"{table}: key {key!r} is there twice; keep one")
         captions_of[key] = captions
@@ -119,6 +109,13 @@ def _samples(path: Path) -> dict[str, _Sample]:
                 captions_of[key] = _caption_in(path, tar, member)
     keys = dict.fromkeys([*video_of, *captions_of])
     return {key: _Sample(video_of.get(key), captions_of.get(key, ())) for key in keys}
+
+
+def _rows_of(table: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    # Imported here, because pyarrow takes longer to import than `fda preprocess --help` may take to print.
+    from pipeline.datasets.reading.parquet_files import read_captions
+
+    return read_captions(table)
 
 
 def _key_of(name: str) -> tuple[str, str]:
@@ -204,51 +201,6 @@ def _caption_in(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> tu
     assert file is not None  # it is a plain file
     text = in_one_line(decode_line(file.read(), path / member.name, 1))
     return (text,) if text else ()
-
-
-def in_one_line(text: str) -> str:
-    """A text in one line."""
-    return " ".join(text.split())
-
-
-def _read_parquet(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Key and captions of each row; null and blank ones are no captions."""
-    num_bytes = path.stat().st_size
-    if num_bytes > MAX_PARQUET_BYTES:
-        raise DatasetError(f"{path} has {num_bytes} bytes, and may have {MAX_PARQUET_BYTES}; is it the right file?")
-    try:
-        with pq.ParquetFile(path) as file:
-            texts = [one.name for one in file.schema_arrow if pa.types.is_string(one.type)]
-        columns = [name for name in texts if _CAPTION_COLUMN.fullmatch(name)]
-        if texts.count("key") != 1 or not columns or len(set(columns)) < len(columns):
-            raise DatasetError(
-                f"{path}: needs texts 'key', and 'caption' or 'caption_0', each once; it has {', '.join(texts)}"
-            )
-        left = MAX_CAPTION_BYTES
-        with pq.ParquetFile(path, read_dictionary=["key", *columns], pre_buffer=False) as file:
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["key", *columns]):
-                left -= sum(_num_bytes(column) for column in batch.columns)
-                if left < 0:
-                    raise DatasetError(f"{path} holds more than {MAX_CAPTION_BYTES} bytes of captions")
-                for row in batch.to_pylist():
-                    if not row["key"]:
-                        raise DatasetError(f"{path}: a row has no key: {row!r:.100}")
-                    found = (in_one_line(row[name] or "") for name in sorted(columns, key=_number))
-                    yield row["key"], tuple(caption for caption in found if caption)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} is no Parquet file that can be read: {error}") from error
-
-
-def _number(column: str) -> int:
-    """The place of a column of captions: `caption_10` comes after `caption_9`."""
-    return int(column.rpartition("_")[2]) if "_" in column else -1
-
-
-def _num_bytes(column: pa.DictionaryArray) -> int:
-    """Bytes of its texts, each counted as often as it stands there: a file repeats them for next to nothing."""
-    lengths = pc.take(pc.cast(pc.binary_length(column.dictionary), pa.int64()), column.indices)
-    num_bytes: int | None = pc.sum(lengths).as_py()
-    return num_bytes or 0
 
 
 def _extract(path: Path, member: tarfile.TarInfo, target: Path) -> None:

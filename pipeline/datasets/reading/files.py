@@ -213,3 +213,8 @@ def require_folder(path: Path) -> None:
     """Raise a `DatasetError` unless `path` is a folder."""
     if not path.is_dir():
         raise DatasetError(f"{path} is a file, not a folder" if path.exists() else f"there is no folder {path}")
+
+
+def in_one_line(text: str) -> str:
+    """A text in one line."""
+    return " ".join(text.split())

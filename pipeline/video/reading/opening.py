@@ -20,7 +20,8 @@ from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
-from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.clips import VideoError
+from pipeline.video.options import DecodeOptions
 from pipeline.video.reading.truncation import FileExtent, file_extent
 from store.schema import VideoStatus
 

@@ -14,7 +14,8 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.clips import VideoError
+from pipeline.video.options import DecodeOptions
 from pipeline.video.reading.bitstream import parser_of
 from pipeline.video.reading.opening import Deadline, OpenVideo, open_video
 from pipeline.video.reading.packets import NO_TIME, PacketLog, PacketTable

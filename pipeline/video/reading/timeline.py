@@ -9,8 +9,9 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.video.clips import DecodeOptions, VideoError, Window
-from pipeline.video.sampling import SamplingMode, clip4clip_indices, fps_targets, kept, shown_at, uniform_targets
+from pipeline.video.clips import VideoError
+from pipeline.video.options import DecodeOptions, SamplingMode, Window
+from pipeline.video.sampling import clip4clip_indices, fps_targets, kept, shown_at, uniform_targets
 from store.schema import VideoStatus
 
 

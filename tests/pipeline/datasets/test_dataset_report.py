@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.datasets import LAYOUTS, PROTOCOL_SPLITS, CaptionUnit, Dataset, VideoRecord, as_paragraphs
+from pipeline.datasets.layouts.msrvtt import PROTOCOL_SPLITS
 from pipeline.datasets.published import NOTHING, PUBLISHED, Published, SplitSize, published_of
+from pipeline.datasets.read import LAYOUTS
+from pipeline.datasets.records import CaptionUnit, Dataset, VideoRecord, as_paragraphs
 from pipeline.datasets.report import report_on
-from pipeline.video.clips import Window
+from pipeline.video.options import Window
 
 
 def dataset(*videos: VideoRecord, **facts: object) -> Dataset:

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.datasets import LAYOUTS, Dataset, DatasetError, VideoRecord, read_dataset, read_jsonl, recognise_layout
+from pipeline.datasets.layouts.jsonl import read_jsonl
+from pipeline.datasets.read import LAYOUTS, read_dataset, recognise_layout
 from pipeline.datasets.reading.files import MAX_LINE_BYTES, files_below
-from pipeline.datasets.records import relative_path
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, relative_path
 
 
 def record(

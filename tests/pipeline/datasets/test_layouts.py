@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets import CaptionUnit, Dataset, DatasetError, as_paragraphs, read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.datasets.reading import json_files as json_files_module
-from pipeline.datasets.records import VideoRecord
-from pipeline.video.clips import Window
+from pipeline.datasets.records import CaptionUnit, Dataset, DatasetError, VideoRecord, as_paragraphs
+from pipeline.video.options import Window
 
 
 def write(path: Path, content: object = b"") -> Path:

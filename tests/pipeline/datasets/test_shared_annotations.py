@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.datasets import LAYOUTS, read_dataset, recognise_layout
 from pipeline.datasets.published import published_of
+from pipeline.datasets.read import LAYOUTS, read_dataset, recognise_layout
 from pipeline.datasets.reading.csv_files import read_table
 from pipeline.datasets.reading.files import read_lines
 from pipeline.datasets.report import DatasetReport, report_on

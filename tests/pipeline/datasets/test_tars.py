@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.datasets import Dataset, DatasetError, read_dataset, recognise_layout
 from pipeline.datasets.layouts import video2dataset as module
-from pipeline.datasets.records import VideoRecord
+from pipeline.datasets.read import read_dataset, recognise_layout
+from pipeline.datasets.reading import parquet_files
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
 from tests.clips_on_disk import SMALL_FLAGS, Commands, write_clip
 
 Members = list[tuple[str, bytes]]
@@ -235,7 +236,7 @@ def test_a_table_that_is_none(source: Path) -> None:
 
 
 def test_captions_that_a_table_repeats_are_counted(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_CAPTION_BYTES", 2**20)
+    monkeypatch.setattr(parquet_files, "MAX_CAPTION_BYTES", 2**20)
     keys = [str(number) for number in range(5000)]
     path = write_parquet(source / "00000.parquet", {"key": list(keys), "caption": ["x" * 1000] * 5000})
     assert path.stat().st_size < 2**16

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.demo.synthetic import (
     KINDS,
     NUM_OBJECTS,
@@ -21,7 +21,8 @@ from pipeline.demo.synthetic import (
     single_frame_bound,
     write_synthetic_dataset,
 )
-from pipeline.masks import MaskOptions, difference_masks
+from pipeline.masks.clips import difference_masks
+from pipeline.masks.options import MaskOptions
 from pipeline.video.decoding import DecodeOptions, decode_clip
 from tests.stores import tree_digest
 

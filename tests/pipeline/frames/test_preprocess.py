@@ -21,15 +21,17 @@ from numpy.typing import NDArray
 
 import pipeline.frames.preprocess
 import store.places.local
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.preprocess import ShardsMade, VideoSource, plan_preprocess, preprocess_shards
 from pipeline.isolation.decoder import DecodeRequest
-from pipeline.masks import MaskOptions, difference_masks
+from pipeline.masks.clips import difference_masks
+from pipeline.masks.options import MaskOptions
 from pipeline.run.events import Event, ItemsDone, RunPlanned
 from pipeline.run.plan import Plan
-from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.clips import VideoError
 from pipeline.video.decoding import decode_clip
+from pipeline.video.options import DecodeOptions
 from pipeline.workers.dask import local_dask
 from pipeline.workers.executors import run_synchronously
 from store.arrays.jpeg import JpegCodec

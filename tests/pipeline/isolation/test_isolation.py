@@ -22,11 +22,13 @@ import pytest
 import zarr.core.sync
 
 from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_shards
 from pipeline.isolation.decoder import DecodeRequest, IsolatedDecoder
 from pipeline.isolation.process import DecoderStartError
 from pipeline.run.plan import Tally
-from pipeline.video.clips import DecodedClip, DecodeOptions, VideoError
+from pipeline.video.clips import DecodedClip, VideoError
+from pipeline.video.options import DecodeOptions
 from pipeline.workers.dask import local_dask
 from store.completion import outcomes_of
 from store.errors import StoreWriteError

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.masks import Difference, MaskOptions, clip_masks
+from pipeline.masks.clips import clip_masks
 from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks, summarise_masks
+from pipeline.masks.options import Difference, MaskOptions
 from pipeline.masks.shard import make_masks
 from pipeline.workers.dask import local_dask
 from pipeline.workers.executors import run_synchronously

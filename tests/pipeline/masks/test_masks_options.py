@@ -10,16 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.masks import (
-    Compensation,
-    Difference,
-    MaskOptions,
-    ThresholdMode,
-    WhenEmpty,
-    WhenFull,
-    clip_masks,
-)
+from pipeline.masks.clips import clip_masks
 from pipeline.masks.comparison import noise_sigma
+from pipeline.masks.options import Compensation, Difference, MaskOptions, ThresholdMode, WhenEmpty, WhenFull
 from tests.videos import textured_frames
 
 SIZE, NUM_FRAMES, OBJECT = 160, 4, 44

@@ -24,7 +24,7 @@ MEASURE = """
 import json, os, sys
 from pathlib import Path
 import psutil
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.run.events import ItemsDone
 from pipeline.isolation.decoder import IsolatedDecoder
 from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_shards

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.video.clips import DecodeOptions, Resize, VideoError, Window
+from pipeline.video.clips import VideoError
 from pipeline.video.decoding import decode_clip
-from pipeline.video.sampling import Keep, Sampling, SamplingMode, clip4clip_indices, fps_targets, kept
+from pipeline.video.options import DecodeOptions, Keep, Resize, Sampling, SamplingMode, Window
+from pipeline.video.sampling import clip4clip_indices, fps_targets, kept
 from store.schema import VideoStatus
 from tests.videos import NTSC, damage, textured_frames, write_numbered_video, write_video
 

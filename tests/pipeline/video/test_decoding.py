@@ -13,9 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.video import decoding
-from pipeline.video.clips import ClipSample, DecodedClip, DecodeOptions, Resize, SourceFacts, VideoError
+from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError
 from pipeline.video.decoding import decode_clip
 from pipeline.video.frame_plan import ClipPlan, PacketPlan, plan_packets
+from pipeline.video.options import DecodeOptions, Resize
 from pipeline.video.reading.probing import VideoScan
 from pipeline.video.resizing import resize_and_crop
 from store.schema import VideoStatus

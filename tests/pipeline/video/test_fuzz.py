@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.clips import VideoError
 from pipeline.video.decoding import decode_clip
+from pipeline.video.options import DecodeOptions
 from tests.fuzzing import MUTATIONS, check_sane, mutant
 from tests.zoo.kinds import ZOO
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.clips import VideoError
 from pipeline.video.decoding import decode_clip
 from pipeline.video.drawing import decode_facts
+from pipeline.video.options import DecodeOptions
 from pipeline.video.reading.opening import Deadline, check_file, open_video
 from pipeline.video.reading.probing import scan_video
 from pipeline.video.reading.truncation import file_extent

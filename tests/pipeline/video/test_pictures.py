@@ -9,8 +9,8 @@ import pytest
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from pipeline.video.clips import DecodeOptions, Resize
 from pipeline.video.decoding import decode_clip
+from pipeline.video.options import DecodeOptions, Resize
 from pipeline.video.pictures import display_matrix, square_picture, upright
 from pipeline.video.resizing import resize_and_crop
 from tests.videos import decode_all, decode_all_with_opencv, textured_frames, write_video

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.video.clips import WHOLE_VIDEO, DecodeOptions, VideoError
+from pipeline.video.clips import VideoError
 from pipeline.video.decoding import decode_clip
+from pipeline.video.options import WHOLE_VIDEO, DecodeOptions
 from pipeline.video.reading.timeline import Timeline, timeline_of
 from pipeline.video.reading.truncation import UNDECLARED, file_extent
 from store.schema import VideoStatus

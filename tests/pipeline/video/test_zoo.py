@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.clips import VideoError
 from pipeline.video.decoding import decode_clip
+from pipeline.video.options import DecodeOptions
 from store.schema import VideoStatus
 from tests.zoo.kinds import CORE_ENCODERS, ZOO
 from tests.zoo.making import with_streams
