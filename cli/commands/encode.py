@@ -29,7 +29,7 @@ from encoders.devices import peak_memory_mib
 from encoders.encoding.encoder import Encoder
 from encoders.encoding.memory import EncoderMemory
 from encoders.options import Pooling, Precision
-from pipeline.clips.alpha import AlphaSource
+from pipeline.clips.options import AlphaSource
 from pipeline.features.encode import SplitEncoded, SplitPlan, encode, feature_identity, made_with, plan_encode
 from pipeline.features.encoders import EncoderHere, EncoderOfWorker
 from pipeline.features.model import ReadyModel, training_of

@@ -26,12 +26,12 @@ from cli.output.printing import FAILED, print_json, print_table, say
 from cli.output.progress import progress_listener
 from encoders.devices import find_device
 from encoders.training.processes import Ranks, joined_ranks
-from pipeline.clips.alpha import AlphaSource
+from pipeline.clips.options import AlphaSource
 from pipeline.run.events import Listener, ignore_events
 from pipeline.run.records import RunClock, recorded_run
 from pipeline.training.checkpoint import FinetuneResult, is_finished, locked, moved, read_history, remove_checkpoint
-from pipeline.training.data import FinetuneOptions
 from pipeline.training.finetune import checkpoint_identity, finetune
+from pipeline.training.options import TrainingRecipe
 from pipeline.training.presets import Preset, clip_differences, load_preset, preset_folder, preset_names
 from store.clips.mask_sets import mask_attributes
 from store.json_values import JSON
@@ -139,7 +139,7 @@ def command(
         recipe = recipe.with_settings(_parsed(settings), "--set")
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    options = FinetuneOptions(
+    options = TrainingRecipe(
         train=recipe.train,
         batches=recipe.batches,
         train_split=train_split,
@@ -224,7 +224,7 @@ def _check_preprocess_table(recipe: Preset, name: str) -> None:
         raise ValueError(f"[preprocess] of preset {name!r} has unknown keys: {', '.join(unknown)}")
 
 
-def _say_differences(store: Store, recipe: Preset, options: FinetuneOptions) -> None:
+def _say_differences(store: Store, recipe: Preset, options: TrainingRecipe) -> None:
     masks = mask_attributes(store, options.train_split, options.mask_name)["options"]
     made_with: list[Mapping[str, object]] = [store.manifest.options]
     if options.alpha is AlphaSource.MASKS and isinstance(masks, Mapping):

@@ -9,9 +9,10 @@ import click
 
 from cli.output.printing import say
 from encoders.devices import move_to
-from encoders.options import Activation
-from encoders.weights.loading import LoadedModel, ModelSource
-from pipeline.clips.alpha import AlphaSource
+from encoders.options import Activation, ModelSource
+from encoders.weights.loading import LoadedModel
+from encoders.weights.loading import load as load_weights
+from pipeline.clips.options import AlphaSource
 from pipeline.features.model import ReadyModel, _identity_of, training_of
 from pipeline.features.options import EncodeOptions
 from pipeline.training.checkpoint import has_ended
@@ -53,7 +54,7 @@ def model_source(
 
 def load(source: ModelSource, device: str, *, is_quiet: bool = False) -> ReadyModel:
     """Load a model and move it to a device; says where its weights are from, but for one of many processes."""
-    loaded = source.load()
+    loaded = load_weights(source)
     if source.checkpoint is not None and not has_ended(source.checkpoint):
         say(f"warning: training has not ended in {source.checkpoint}: these are the best weights so far")
     if loaded.metadata.get("chosen_on_test"):

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from encoders.devices import Device
-from encoders.weights.loading import LoadedModel, ModelSource
+from encoders.options import ModelSource
+from encoders.weights.loading import LoadedModel
 from store.json_values import JSON
 
 

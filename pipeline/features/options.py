@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from encoders.options import Pooling
-from pipeline.clips.alpha import AlphaSource
+from pipeline.clips.options import AlphaSource
 from store.features import FrameDtype
 
 
