@@ -13,6 +13,9 @@ from cli.output.weights import weights_rows
 from encoders.weights.export import Layout, exported, left_out, write_weights
 from encoders.weights.loading import LoadedModel
 from pipeline.run.words import listed, plural
+from encoders.options import WeightsLayout
+from encoders.weights.export import exported, left_out, write_weights
+from encoders.weights.loading import LoadedModel, load
 from store.json_values import JSON
 
 
@@ -21,7 +24,7 @@ from store.json_values import JSON
 @model_options
 @click.option(
     "--layout",
-    type=click.Choice([str(layout) for layout in Layout]),
+    type=click.Choice([str(layout) for layout in WeightsLayout]),
     help="Of the file to write. alpha-clip: the vision tower, for Alpha-CLIP's code. clip: both towers, for OpenAI's "
     "and open_clip's; without the alpha convolution, it is the model where alpha is all ones.",
 )
@@ -54,9 +57,9 @@ def command(
     """
     if (layout is None) != (output is None):
         raise click.UsageError("--layout and -o go together: what to write, and where to")
-    loaded = model_source(checkpoint, model, pretrained, alpha_checkpoint, activation, seed=seed).load()
+    loaded = load(model_source(checkpoint, model, pretrained, alpha_checkpoint, activation, seed=seed))
     if layout is not None and output is not None:
-        line = _export(loaded, Layout(layout), output, is_checkpoint=checkpoint is not None)
+        line = _export(loaded, WeightsLayout(layout), output, is_checkpoint=checkpoint is not None)
         print_json(_found(loaded, output)) if as_json else show(line)
     elif as_json:
         print_json(_found(loaded, None))
@@ -64,13 +67,13 @@ def command(
         _print(loaded)
 
 
-def _export(loaded: LoadedModel, layout: Layout, output: Path, *, is_checkpoint: bool) -> str:
+def _export(loaded: LoadedModel, layout: WeightsLayout, output: Path, *, is_checkpoint: bool) -> str:
     """Write the file; say what of the model is not in it, and return what is."""
     tensors = exported(loaded.model, layout)
     write_weights(output, tensors, layout=layout, quick_gelu=loaded.config.quick_gelu)
     lost = left_out(loaded.model, layout)
     if lost:
-        trained = f"; training may have changed them: --layout {Layout.CLIP} keeps them" if is_checkpoint else ""
+        trained = f"; training may have changed them: --layout {WeightsLayout.CLIP} keeps them" if is_checkpoint else ""
         say(f"left out, being no part of the layout {layout}: {plural(len(lost), 'tensor')}: {listed(lost)}{trained}")
     return f"{output}: {plural(len(tensors), 'tensor')} in the layout {layout}, of {loaded.report.summary()}"
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from encoders.config import ModelConfig
-from encoders.devices import is_out_of_memory
+from encoders.encoding.adaptive_batch import AdaptiveBatch
 from encoders.encoding.inputs import check_clips, only_frames, writable
 from encoders.encoding.towers import Towers
 from encoders.model import AlphaClip, pool
@@ -23,8 +22,6 @@ from encoders.tokens import Tokenizer
 BATCH_FRAMES_CPU, BATCH_FRAMES_GPU = 64, 192
 """Frames at once. On a CPU more are no faster; a GPU takes a shard of 16 clips of 12 frames in one go."""
 BATCH_TEXTS = 256
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +94,20 @@ class Encoder:
             raise ValueError(f"batch_frames must be at least 1, got {batch_frames}")
         self.config: ModelConfig = model.config
         precision, pooling = Precision(precision), Pooling(pooling)  # a text would match neither, in silence
-        self.precision, self.pooling, self.batch_frames = precision, pooling, batch_frames
+        self.precision, self.pooling = precision, pooling
         self._pads = compiled  # one shape, so that one kernel fits
-        self._batch_texts = BATCH_TEXTS
+        self._frame_batch = AdaptiveBatch(batch_frames, self.device)
+        self._text_batch = AdaptiveBatch(BATCH_TEXTS, self.device)
         self._towers = Towers(model, precision, compiled=compiled)
         self._tokenizer = Tokenizer(model.config.context_length)
         self._copies: torch.cuda.Stream | None = None
         if self.device.type == "cuda":
             self._copies = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+
+    @property
+    def batch_frames(self) -> int:
+        """Frames that are encoded at once: what was asked for, or less since memory ran out."""
+        return self._frame_batch.size
 
     def stage(
         self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_], is_frame: NDArray[np.bool_] | None = None
@@ -171,7 +174,7 @@ class Encoder:
 
         with torch.inference_mode():
             features = self._empty(len(texts))
-            for batch, encoded in self._batches(len(texts), "_batch_texts", encode):
+            for batch, encoded in self._text_batch.encode(len(texts), encode):
                 features[order[batch]] = encoded
             return TextEmbeddings(_finite(features), tokenized.num_dropped.numpy())
 
@@ -192,9 +195,8 @@ class Encoder:
         with torch.inference_mode():
             if clips.arrival is not None:
                 torch.cuda.current_stream(self.device).wait_event(clips.arrival)
-            parts = self._batches(
+            parts = self._frame_batch.encode(
                 len(clips.frames),
-                "batch_frames",
                 lambda batch: self._towers.attention(clips.frames[batch], clips.masks[batch]),
             )
             return _finite(torch.cat([encoded for _, encoded in parts]))
@@ -210,33 +212,9 @@ class Encoder:
                 moving = F.pad(moving, (0, 0, 0, 0, 0, num_lacking))
             return self._towers.encode_frames(pictures, moving)[:num_frames]
 
-        for batch, encoded in self._batches(len(frames), "batch_frames", encode):
+        for batch, encoded in self._frame_batch.encode(len(frames), encode):
             features[batch] = encoded
         return features
-
-    def _batches(self, count: int, size_name: str, encode: Callable[[slice], Tensor]) -> Sequence[tuple[slice, Tensor]]:
-        """Encode `count` things, as many at once as the attribute `size_name` says; it is halved if memory runs out."""
-        done, parts = 0, []
-        while done < count:
-            size = getattr(self, size_name)
-            batch = slice(done, min(done + size, count))
-            try:
-                parts.append((batch, encode(batch)))
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                if size == 1:
-                    raise MemoryError(
-                        f"{self.device} has too little memory for this model: {_first_line(error)}"
-                    ) from error
-            else:
-                done = batch.stop
-                continue
-            setattr(self, size_name, max(1, min(size, batch.stop - batch.start) // 2))
-            _log.warning("out of memory with %d at once: going on with %d", size, getattr(self, size_name))
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-        return parts
 
     def _empty(self, num_rows: int) -> Tensor:
         return torch.empty((num_rows, self.config.embed_dim), dtype=torch.float32, device=self.device)
@@ -268,10 +246,6 @@ def _rows(
     """Features of frames and of texts, one a row."""
     frame = torch.from_numpy(encoder.encode_clips(frames, alpha).frame)
     return frame.flatten(0, 1), torch.from_numpy(encoder.encode_texts(texts).text)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
 
 
 def _finite(features: Tensor) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from encoders.config import ModelConfig
+from encoders.encoding.precision import dtype_of
 from encoders.options import Precision
 
 BASE_MIB = 700
@@ -50,7 +51,7 @@ class EncoderMemory:
         tower = self.config.vision_cfg
         num_tokens = (tower.image_size // tower.patch_size) ** 2 + 1
         per_token = tower.width * (_TOKEN_COPIES + 2 * tower.mlp_ratio)
-        num_bytes = self.precision.dtype.itemsize
+        num_bytes = dtype_of(self.precision).itemsize
         patches = tower.image_size**2 * 4  # what the first layer multiplies, and the bytes it comes from
         return int(self.batch_frames * (num_tokens * per_token * num_bytes + patches * (num_bytes + 1))) >> 20
 

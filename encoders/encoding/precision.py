@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import torch
 
+from encoders.options import Precision
+
+
+def dtype_of(precision: Precision) -> torch.dtype:
+    """The type of activations in a precision."""
+    return torch.bfloat16 if precision is Precision.BF16 else torch.float32
+
 
 def computes_bf16(device: torch.device) -> bool:
     """Whether a device has instructions for bfloat16, and so computes in it at twice the speed or more.

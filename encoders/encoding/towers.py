@@ -9,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor
 
 from encoders.encoding.patches import PatchEmbedding
+from encoders.encoding.precision import dtype_of
 from encoders.encoding.quick_gelu import copy_to_encode
 from encoders.model import AlphaClip
 from encoders.options import Precision
@@ -29,8 +30,8 @@ class Towers:
             compiled: whether `torch.compile` makes kernels for the blocks: minutes once, for some percent.
         """
         self._model = model
-        self._inner = copy_to_encode(model, precision.dtype)
-        self._embed_patches = PatchEmbedding(model, precision.dtype)
+        self._inner = copy_to_encode(model, dtype_of(precision))
+        self._embed_patches = PatchEmbedding(model, dtype_of(precision))
         self._blocks: Callable[[Tensor], Tensor] = self._inner.clip.visual.transformer
         if compiled:
             self._blocks = torch.compile(self._inner.clip.visual.transformer, dynamic=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 
 import safetensors.torch
@@ -14,24 +13,15 @@ from torch import Tensor
 
 from encoders.encoding.inputs import ALPHA_MEAN, ALPHA_STD
 from encoders.model import ALPHA_WEIGHT, AlphaClip
+from encoders.options import WeightsLayout
 from encoders.replacing import replacing
 from encoders.weights.files import QUICK_GELU_KEY
 
 
-class Layout(StrEnum):
-    """Whose names, and which part of a model."""
-
-    ALPHA_CLIP = "alpha-clip"
-    """The vision tower as Alpha-CLIP's code reads it (`alpha_clip.load(..., alpha_vision_ckpt_pth=FILE)`)."""
-    CLIP = "clip"
-    """Both towers in OpenAI's and open_clip's names, without the alpha convolution: it gives what the model gives where
-    the alpha is all ones."""
-
-
-def exported(model: AlphaClip, layout: Layout) -> dict[str, Tensor]:
+def exported(model: AlphaClip, layout: WeightsLayout) -> dict[str, Tensor]:
     """The weights under another layout's names, float32 on the CPU; not shared with the model."""
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.named_tensors().items()}
-    return _alpha_clip(tensors) if layout is Layout.ALPHA_CLIP else _plain_clip(tensors)
+    return _alpha_clip(tensors) if layout is WeightsLayout.ALPHA_CLIP else _plain_clip(tensors)
 
 
 def _alpha_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -52,14 +42,14 @@ def _plain_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return plain
 
 
-def left_out(model: AlphaClip, layout: Layout) -> tuple[str, ...]:
+def left_out(model: AlphaClip, layout: WeightsLayout) -> tuple[str, ...]:
     """Names of the tensors that a layout has no place for: in Alpha-CLIP's, the text tower and the logit scale."""
-    if layout is Layout.CLIP:
+    if layout is WeightsLayout.CLIP:
         return ()  # the alpha convolution has joined the positions
     return tuple(name for name in model.named_tensors() if not name.startswith("visual."))
 
 
-def write_weights(path: Path, tensors: Mapping[str, Tensor], *, layout: Layout, quick_gelu: bool) -> None:
+def write_weights(path: Path, tensors: Mapping[str, Tensor], *, layout: WeightsLayout, quick_gelu: bool) -> None:
     """Write a state dict: .safetensors, which say their activation, else what `torch.load` reads.
 
     The file is there whole or not at all.
@@ -76,11 +66,12 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], *, layout: Layout, 
         FileNotFoundError: there is no folder for it.
     """
     is_safetensors = path.suffix == ".safetensors"
-    if layout is Layout.ALPHA_CLIP and not quick_gelu and not is_safetensors:
+    if layout is WeightsLayout.ALPHA_CLIP and not quick_gelu and not is_safetensors:
         raise ValueError(
             f"{path.name} cannot say that the model runs without QuickGELU, and readers of Alpha-CLIP's layout take "
             "QuickGELU for granted: their features would be wrong. Write .safetensors, which say it "
-            f"(--alpha-checkpoint reads them, Alpha-CLIP's own code does not), or both towers by --layout {Layout.CLIP}"
+            f"(--alpha-checkpoint reads them, Alpha-CLIP's own code does not), or both towers by "
+            f"--layout {WeightsLayout.CLIP}"
         )
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to: make it first")

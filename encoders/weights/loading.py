@@ -16,7 +16,7 @@ from torch import Tensor
 from encoders.config import ModelConfig
 from encoders.errors import WeightsFormatError, WeightsMismatchError, WeightsMissingError
 from encoders.model import ALPHA_WEIGHT, AlphaClip
-from encoders.options import Activation
+from encoders.options import Activation, ModelSource
 from encoders.replacing import replacing
 from encoders.tables import JSON, as_table, check_keys
 from encoders.weights.files import QUICK_GELU_KEY, WeightsFile, read_weights_file, sha256_of
@@ -73,25 +73,13 @@ class LoadedModel:
     """What `save_checkpoint` was given; empty where the weights are no checkpoint of ours."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSource:
-    """Where to get a model from: what a person said, and enough for another machine to load the same."""
-
-    checkpoint: Path | None = None
-    """What `save_checkpoint` wrote; nothing else is needed then."""
-    model: str = ""
-    pretrained: str = ""
-    alpha_checkpoint: Path | None = None
-    seed: int = 0
-    activation: Activation | None = None
-
-    def load(self) -> LoadedModel:
-        """Load it; errors are those of `load_checkpoint` and `load_model`."""
-        if self.checkpoint is not None:
-            return load_checkpoint(self.checkpoint)
-        return load_model(
-            self.model, self.pretrained, self.alpha_checkpoint, seed=self.seed, activation=self.activation
-        )
+def load(source: ModelSource) -> LoadedModel:
+    """Load what a user asked for; errors are those of `load_checkpoint` and `load_model`."""
+    if source.checkpoint is not None:
+        return load_checkpoint(source.checkpoint)
+    return load_model(
+        source.model, source.pretrained, source.alpha_checkpoint, seed=source.seed, activation=source.activation
+    )
 
 
 def load_model(

@@ -4,33 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.clips.options import AlphaSource
 from pipeline.run.randomness import Stream, generator
 from store.clips.reader import ClipBatch, ClipReader
-
-
-class AlphaSource(StrEnum):
-    """Where the alpha channel of a clip comes from."""
-
-    MASKS = "masks"
-    """Its own masks."""
-    ONES = "ones"
-    """All ones: Alpha-CLIP's neutral input, the whole image."""
-    ZEROS = "zeros"
-    SHUFFLED = "shuffled"
-    """The masks of another clip of the split, again from its first where it has fewer frames: how much is due to the
-    motion of this very clip?"""
-    RANDOM_AREA = "random-area"
-    """A rectangle of the area of its own mask, in a place drawn at random: how much is due to where the motion is?"""
-
-    @property
-    def is_drawn(self) -> bool:
-        """Whether a seed decides what it is."""
-        return self in (AlphaSource.SHUFFLED, AlphaSource.RANDOM_AREA)
 
 
 class AlphaClips:

@@ -8,7 +8,8 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.clips.alpha import AlphaClips, AlphaSource
+from pipeline.clips.alpha import AlphaClips
+from pipeline.clips.options import AlphaSource
 from store.clips.reader import ClipReader
 from store.store import Store
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from encoders.weights.loading import LoadedModel
-from pipeline.clips.alpha import AlphaSource
+from pipeline.clips.options import AlphaSource
 from pipeline.features.encoders import Encoders
 from pipeline.features.options import FeatureRecipe
 from pipeline.features.shards import EncodeReport, EncodeTask, SplitInputs, run_task

@@ -14,6 +14,10 @@ from pipeline.training.checkpoint import has_ended
 from store.clips.shards import clips_identity
 from store.json_values import JSON, differences
 from store.store import Store
+from encoders.devices import Device
+from encoders.options import ModelSource
+from encoders.weights.loading import LoadedModel
+from store.json_values import JSON
 
 
 @dataclass(frozen=True, slots=True)

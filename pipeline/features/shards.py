@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.encoding.encoder import Encoder, StagedClips
-from pipeline.clips.alpha import AlphaClips, AlphaSource
+from pipeline.clips.alpha import AlphaClips
+from pipeline.clips.options import AlphaSource
 from pipeline.clips.read_ahead import read_ahead, write_behind
 from pipeline.features.encoders import Encoders
 from pipeline.run.events import ItemsDone, Tell

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.training.batches import BatchOptions
+from pipeline.training.options import BatchOptions
 from store.clips.reader import ClipBatch
 
 

@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from encoders.encoding.encoder import Encoder
-from encoders.training.options import TrainOptions
 from encoders.training.processes import Ranks
-from pipeline.clips.alpha import AlphaClips, AlphaSource
+from pipeline.clips.alpha import AlphaClips
 from pipeline.clips.read_ahead import read_ahead
 from pipeline.evaluation.metrics import Ties, metrics_of
 from pipeline.evaluation.ranking import DotScores, text_to_video
-from pipeline.training.batches import MIN_BATCH, BatchOptions, hold_out
+from pipeline.training.batches import MIN_BATCH, hold_out
+from pipeline.training.options import TrainingRecipe
 from store.clips.reader import ClipReader
 from store.store import Store
 
 ENCODE_CLIPS = 16
 """Clips read at a time for validation."""
-
-
-@dataclass(frozen=True, slots=True)
-class FinetuneOptions:
-    """What to train on, and how."""
-
-    train: TrainOptions
-    batches: BatchOptions = field(default_factory=BatchOptions)
-    train_split: str = "train"
-    val_split: str = "val"
-    """Where the store has no such split, `hold_out_share` of the train videos is held out instead."""
-    hold_out_share: float = 0.1
-    mask_name: str = "default"
-    alpha: AlphaSource = AlphaSource.MASKS
-    seed: int = 0
-    """Of batches, captions, hold-out, augmentation and what alpha draws."""
-
-    @property
-    def chosen_on_test(self) -> bool:
-        """Whether the best epoch is chosen, or the model trained, on what the scores will be of, going by the names."""
-        return any("test" in split.lower() for split in (self.train_split, self.val_split))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +31,7 @@ class Half:
     """Row -> captions."""
 
 
-def training_halves(store: Store, options: FinetuneOptions) -> tuple[Half, Half, str]:
+def training_halves(store: Store, options: TrainingRecipe) -> tuple[Half, Half, str]:
     """The videos to train on, those to validate on, and where the latter come from.
 
     Raises:

@@ -18,7 +18,7 @@ from encoders.options import Pooling
 from encoders.training.processes import ALONE, Ranks
 from encoders.training.trainer import StepResult, TrainBatch, Trainer, train_precision
 from encoders.weights.loading import LoadedModel, save_checkpoint
-from pipeline.clips.alpha import AlphaSource
+from pipeline.clips.options import AlphaSource
 from pipeline.clips.read_ahead import read_ahead
 from pipeline.run.events import EpochDone, Listener, RunPlanned, StepDone, ignore_events
 from pipeline.run.randomness import Stream, generator
@@ -26,8 +26,9 @@ from pipeline.run.software import MODEL_SOFTWARE, software_versions
 from pipeline.training.augment import augment
 from pipeline.training.batches import Batch, draw_epoch
 from pipeline.training.checkpoint import FinetuneResult, Progress, end_run, read_state, write_run, write_state
-from pipeline.training.data import FinetuneOptions, Half, training_halves, validation_r1
+from pipeline.training.data import Half, training_halves, validation_r1
 from pipeline.training.log import TrainingLog
+from pipeline.training.options import TrainingRecipe
 from store.clips.shards import clips_identity
 from store.commits import commit_name, file_digest
 from store.json_values import JSON
@@ -56,7 +57,7 @@ def finetune(
     store: Store,
     loaded: LoadedModel,
     folder: Path,
-    options: FinetuneOptions,
+    options: TrainingRecipe,
     listener: Listener = ignore_events,
     *,
     ranks: Ranks = ALONE,
@@ -112,7 +113,7 @@ def finetune(
 
 
 def checkpoint_identity(
-    store: Store, loaded: LoadedModel, options: FinetuneOptions, ranks: Ranks = ALONE
+    store: Store, loaded: LoadedModel, options: TrainingRecipe, ranks: Ranks = ALONE
 ) -> dict[str, JSON]:
     """What made a checkpoint: with the same, training again gives the same weights on the same kind of machine."""
     device = loaded.model.logit_scale.device
@@ -135,7 +136,7 @@ def checkpoint_identity(
     }
 
 
-def _clips_digest(store: Store, options: FinetuneOptions) -> str:
+def _clips_digest(store: Store, options: TrainingRecipe) -> str:
     """Of the records of all frames and masks that are trained and validated on: one clip more is another training."""
     stages = FRAMES_STAGE, masks_stage(options.mask_name)
     splits = [split for split in (options.train_split, options.val_split) if split in store.manifest.splits]
@@ -165,7 +166,7 @@ class _Run:
     trainer: Trainer
     loaded: LoadedModel
     folder: Path
-    options: FinetuneOptions
+    options: TrainingRecipe
     val_split: str | None
     """None: a part of the training videos is held out."""
     progress: Progress

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from encoders.tables import as_table, check_keys, read_table
 from encoders.training.options import TrainOptions
-from pipeline.clips.alpha import AlphaSource
-from pipeline.training.batches import BatchOptions
+from pipeline.clips.options import AlphaSource
+from pipeline.training.options import BatchOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Preset:
     pretrained: str
     """Tag, file (in the preset: relative to it, if it is there) or "none"."""
     alpha: str
-    """What goes into the alpha channel: see `pipeline.clips.alpha.AlphaSource`."""
+    """What goes into the alpha channel: see `pipeline.clips.options.AlphaSource`."""
     train: TrainOptions
     batches: BatchOptions
     preprocess: Mapping[str, object]

@@ -17,7 +17,7 @@ import torch
 from encoders.devices import find_device, move_to
 from encoders.encoding.encoder import BATCH_FRAMES_CPU, BATCH_FRAMES_GPU, Encoder, lowest_cosine
 from encoders.encoding.inputs import vision_inputs
-from encoders.encoding.precision import computes_bf16
+from encoders.encoding.precision import computes_bf16, dtype_of
 from encoders.model import AlphaClip
 from encoders.options import Precision
 from encoders.weights.loading import LoadedModel, load_model
@@ -63,8 +63,8 @@ def _measure(store: Store, loaded: LoadedModel, *, on_gpu: bool, repeats: int) -
         precisions = (Precision.BF16,) if on_gpu else (Precision.FP32,)
     for precision in precisions:
         encoder = Encoder(loaded.model, precision=precision)
-        inputs = images.to(precision.dtype), alpha.to(precision.dtype)
-        tower = loaded.model if precision is Precision.FP32 else copy.deepcopy(loaded.model).to(precision.dtype)
+        inputs = images.to(dtype_of(precision)), alpha.to(dtype_of(precision))
+        tower = loaded.model if precision is Precision.FP32 else copy.deepcopy(loaded.model).to(dtype_of(precision))
 
         def bare(inputs: tuple[torch.Tensor, torch.Tensor] = inputs, tower: AlphaClip = tower) -> None:
             with torch.inference_mode():

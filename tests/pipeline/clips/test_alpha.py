@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.clips import alpha
-from pipeline.clips.alpha import AlphaClips, AlphaSource, shuffled_rows
+from pipeline.clips.alpha import AlphaClips, shuffled_rows
+from pipeline.clips.options import AlphaSource
 from store.clips.reader import ClipReader
 from store.errors import NotInStoreError
 from tests.stores import MASKS, clip_frames, clip_masks, fill_store, make_store

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from encoders.encoding.encoder import Encoder
 from encoders.options import Pooling
 from encoders.weights.loading import LoadedModel, load_model
-from pipeline.clips.alpha import AlphaSource, shuffled_rows
+from pipeline.clips.alpha import shuffled_rows
+from pipeline.clips.options import AlphaSource
 from pipeline.features.encode import SplitEncoded
 from pipeline.features.options import FeatureRecipe
 from pipeline.masks.shard import make_masks

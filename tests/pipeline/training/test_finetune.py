@@ -18,14 +18,13 @@ from encoders.errors import DivergedError
 from encoders.training.options import TrainOptions
 from encoders.training.trainer import StepResult, TrainBatch, Trainer
 from encoders.weights.loading import load_checkpoint, load_model
-from pipeline.clips.alpha import AlphaSource
+from pipeline.clips.options import AlphaSource
 from pipeline.features.encode import feature_identity
 from pipeline.features.options import FeatureRecipe
 from pipeline.run.events import EpochDone, Event, Listener, RunPlanned, StepDone
-from pipeline.training.batches import BatchOptions
 from pipeline.training.checkpoint import FinetuneResult, has_ended, is_finished, locked, read_history
-from pipeline.training.data import FinetuneOptions
 from pipeline.training.finetune import checkpoint_identity, finetune
+from pipeline.training.options import BatchOptions, TrainingRecipe
 from store.errors import NotInStoreError
 from store.store import Store
 from tests.clips_on_disk import run_preprocess, write_small_dataset
@@ -36,7 +35,7 @@ from tests.stores import tree_digest
 FILES = ["config.json", "history.json", "model.safetensors", "training.json"]
 """What is the same for the same seed: the logs hold speeds."""
 
-OPTIONS = FinetuneOptions(train=TrainOptions(epochs=2, batch_size=3, lr=1e-3, alpha_lr=1e-3))
+OPTIONS = TrainingRecipe(train=TrainOptions(epochs=2, batch_size=3, lr=1e-3, alpha_lr=1e-3))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +60,7 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 def train(
-    store: Store, config: str, folder: Path, options: FinetuneOptions = OPTIONS, heard: list[Event] | None = None
+    store: Store, config: str, folder: Path, options: TrainingRecipe = OPTIONS, heard: list[Event] | None = None
 ) -> FinetuneResult:
     events: list[Event] = [] if heard is None else heard
     return finetune(store, load_model(config, "none", None, seed=0), folder, options, events.append)

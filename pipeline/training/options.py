@@ -1,0 +1,64 @@
+"""How to train on a store, as values. This module loads neither torch nor NumPy, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from encoders.training.options import TrainOptions
+from pipeline.clips.options import AlphaSource
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """How batches are put together, and what is done to their clips."""
+
+    captions: str = "one"
+    """`one`: each video once an epoch, with a caption drawn anew. `all`: every pair of a video and a caption."""
+    same_video: str = "apart"
+    """`apart`: no batch holds two pairs of one video, which would be false negatives of each other. `together`: it may,
+    and they count as belonging together in the loss."""
+    alpha_ones: float = 0.0
+    """Part of the clips, 0..1, whose alpha is all ones: Alpha-CLIP's neutral input (0.1 there)."""
+    mask_dropout: float = 0.0
+    """Part of the masks' blocks, 0..1, that are cleared; a block is as large as the model's patches."""
+    mask_jitter: int = 0
+    """Pixels by which masks are shifted against their frames at most, up or down and left or right."""
+    frame_jitter: int = 0
+    """Pixels by which frames are shifted with their masks at most; the edge is repeated, and masks are empty there."""
+    flip: float = 0.0
+    """Part of the clips, 0..1, that are mirrored left to right with their masks. Captions stay: "left" turns false."""
+
+    def __post_init__(self) -> None:
+        limits = {
+            "captions": (self.captions in ("one", "all"), "one or all"),
+            "same_video": (self.same_video in ("apart", "together"), "apart or together"),
+            "alpha_ones": (0 <= self.alpha_ones <= 1, "within 0..1"),
+            "mask_dropout": (0 <= self.mask_dropout <= 1, "within 0..1"),
+            "mask_jitter": (0 <= self.mask_jitter < 1024, "within 0..1023"),
+            "frame_jitter": (0 <= self.frame_jitter < 1024, "within 0..1023"),
+            "flip": (0 <= self.flip <= 1, "within 0..1"),
+        }
+        for name, (holds, limit) in limits.items():
+            if not holds:
+                raise ValueError(f"{name} must be {limit}, got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRecipe:
+    """What to train on, and how."""
+
+    train: TrainOptions
+    batches: BatchOptions = field(default_factory=BatchOptions)
+    train_split: str = "train"
+    val_split: str = "val"
+    """Where the store has no such split, `hold_out_share` of the train videos is held out instead."""
+    hold_out_share: float = 0.1
+    mask_name: str = "default"
+    alpha: AlphaSource = AlphaSource.MASKS
+    seed: int = 0
+    """Of batches, captions, hold-out, augmentation and what alpha draws."""
+
+    @property
+    def chosen_on_test(self) -> bool:
+        """Whether the best epoch is chosen, or the model trained, on what the scores will be of, going by the names."""
+        return any("test" in split.lower() for split in (self.train_split, self.val_split))
