@@ -22,15 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.clips.options import AlphaSource as AlphaSource
-    from pipeline.training.options import FinetuneOptions as FinetuneOptions
-
     from encoders.options import Activation as Activation
     from encoders.options import ModelSource as ModelSource
     from encoders.options import Pooling as Pooling
     from encoders.options import Precision as Precision
     from encoders.training.options import TrainOptions as TrainOptions
     from pipeline.clips.dataset import ClipDataset as ClipDataset
+    from pipeline.clips.options import AlphaSource as AlphaSource
     from pipeline.datasets.options import SourceOptions as SourceOptions
     from pipeline.demo.options import DemoOptions as DemoOptions
     from pipeline.demo.run import DemoResult as DemoResult
@@ -63,6 +61,7 @@ if TYPE_CHECKING:
     from pipeline.run.options import ClusterOptions as ClusterOptions
     from pipeline.run.options import RunOptions as RunOptions
     from pipeline.run.partition import Partition as Partition
+    from pipeline.training.options import FinetuneOptions as FinetuneOptions
     from pipeline.training.run import FinetuneResult as FinetuneResult
     from pipeline.training.run import finetune as finetune
     from pipeline.upkeep.options import RemoveOptions as RemoveOptions

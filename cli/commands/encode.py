@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from pipeline.clips.options import AlphaSource
 
 import fda
 from cli.options.models import encoder_options
@@ -17,6 +16,7 @@ from cli.output.encode_plan import print_preview
 from cli.output.printing import DONE, FAILED, print_json, print_table, say
 from cli.output.progress import progress_listener
 from encoders.options import ModelSource, Pooling, Precision
+from pipeline.clips.options import AlphaSource
 from pipeline.features.options import EncodeOptions
 from pipeline.run.options import RunOptions
 from pipeline.run.words import plural

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from pipeline.clips.options import AlphaSource
-from pipeline.training.options import FinetuneOptions
 
 import fda
 from cli.options.shared import (
@@ -25,6 +23,8 @@ from cli.options.shared import (
 from cli.output.printing import print_json, print_table, say, show
 from cli.output.progress import progress_listener
 from encoders.options import Activation
+from pipeline.clips.options import AlphaSource
+from pipeline.training.options import FinetuneOptions
 from pipeline.training.presets import preset_folder, preset_names
 
 if TYPE_CHECKING:

@@ -10,12 +10,10 @@ from cli.options.models import model_source
 from cli.options.shared import local_path, model_options, seed_option, shared_options
 from cli.output.printing import print_json, print_pairs, say, show
 from cli.output.weights import weights_rows
-from encoders.weights.export import Layout, exported, left_out, write_weights
-from encoders.weights.loading import LoadedModel
-from pipeline.run.words import listed, plural
 from encoders.options import WeightsLayout
 from encoders.weights.export import exported, left_out, write_weights
 from encoders.weights.loading import LoadedModel, load
+from pipeline.run.words import listed, plural
 from store.json_values import JSON
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from encoders.devices import Device, move_to
+from encoders.options import ModelSource
 from encoders.weights.loading import LoadedModel, ModelSource
 from pipeline.clips.alpha import AlphaSource
 from pipeline.features.options import FeatureRecipe
@@ -14,10 +15,6 @@ from pipeline.training.checkpoint import has_ended
 from store.clips.shards import clips_identity
 from store.json_values import JSON, differences
 from store.store import Store
-from encoders.devices import Device
-from encoders.options import ModelSource
-from encoders.weights.loading import LoadedModel
-from store.json_values import JSON
 
 
 @dataclass(frozen=True, slots=True)

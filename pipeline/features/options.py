@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from encoders.options import Pooling, Precision
 from pipeline.clips.alpha import AlphaSource
-from pipeline.errors import OptionError
-from encoders.options import Pooling
 from pipeline.clips.options import AlphaSource
+from pipeline.errors import OptionError
 from store.features import FrameDtype
 from store.places.folder import check_name
 
