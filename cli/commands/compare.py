@@ -15,17 +15,16 @@ from cli.output.progress import progress_listener
 from pipeline.evaluation.comparing.moves import Moved
 from pipeline.evaluation.comparing.sets import (
     AgainstFirst,
-    CompareOptions,
     Comparison,
     Difference,
     DirectionCompared,
     ScoredSet,
-    check_names,
     compare,
 )
-from pipeline.evaluation.metrics import Ties
-from pipeline.evaluation.statistics.intervals import BootstrapOptions, Interval
-from pipeline.evaluation.statistics.resampling import DIRECTIONS, METRICS
+from pipeline.evaluation.names import DIRECTIONS, METRICS
+from pipeline.evaluation.options import BootstrapOptions, CompareOptions, check_names
+from pipeline.evaluation.protocols import Ties
+from pipeline.evaluation.statistics.intervals import Interval
 from store.features import num_videos_expected
 from store.json_values import JSON
 from store.store import Store

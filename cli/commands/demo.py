@@ -17,8 +17,9 @@ from cli.output.eval_report import METRIC_COLUMNS, metric_cells, to_json
 from cli.output.printing import plural, print_json, print_table, say
 from pipeline.datasets.synthetic import SPLITS, SyntheticOptions, single_frame_bound, write_synthetic_dataset
 from pipeline.evaluation.evaluate import Evaluation, evaluate
-from pipeline.evaluation.metrics import Ties, ranks_of
+from pipeline.evaluation.metrics import ranks_of
 from pipeline.evaluation.options import EvalOptions
+from pipeline.evaluation.protocols import Ties
 from pipeline.evaluation.ranking import DotScores, text_to_video
 from pipeline.run.records import RunClock
 from pipeline.training.checkpoint import read_history

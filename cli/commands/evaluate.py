@@ -17,14 +17,14 @@ from cli.output.progress import progress_listener
 from cli.output.slice_figure import check_figure, draw_slices
 from pipeline.evaluation.diagnostics import Diagnostics, diagnose
 from pipeline.evaluation.evaluate import Evaluation, evaluate
-from pipeline.evaluation.metrics import Ties
-from pipeline.evaluation.options import EvalOptions
+from pipeline.evaluation.names import FAMILIES, POOLINGS
+from pipeline.evaluation.options import BootstrapOptions, EvalOptions
 from pipeline.evaluation.per_query import check_writable, per_query_table, write_per_query
+from pipeline.evaluation.protocols import Ties
 from pipeline.evaluation.scores.dot import Put
-from pipeline.evaluation.scores.pooling import POOLINGS
-from pipeline.evaluation.slices.families import FAMILIES, SliceFamily, slice_queries
+from pipeline.evaluation.slices.families import SliceFamily, slice_queries
 from pipeline.evaluation.slices.scoring import score_slices
-from pipeline.evaluation.statistics.intervals import BootstrapOptions, intervals
+from pipeline.evaluation.statistics.intervals import intervals
 from pipeline.run.events import Listener
 from store.features import num_videos_expected
 from store.store import Store

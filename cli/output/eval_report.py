@@ -14,12 +14,12 @@ from cli.output.printing import listed, plural, print_table, show
 from cli.slices import print_slices
 from pipeline.evaluation.diagnostics import Diagnostics
 from pipeline.evaluation.evaluate import Evaluation
-from pipeline.evaluation.metrics import RetrievalMetrics
-from pipeline.evaluation.options import EvalOptions
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol, RetrievalResult
+from pipeline.evaluation.metrics import RetrievalMetrics, RetrievalResult
+from pipeline.evaluation.options import BootstrapOptions, EvalOptions
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.scores.dot import copies
 from pipeline.evaluation.slices.scoring import SliceScores
-from pipeline.evaluation.statistics.intervals import BootstrapOptions, Interval
+from pipeline.evaluation.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     from store.json_values import JSON

@@ -12,7 +12,8 @@ from encoders.training.options import TrainOptions
 from encoders.training.processes import Ranks
 from pipeline.clips.alpha import AlphaClips, AlphaSource
 from pipeline.clips.read_ahead import read_ahead
-from pipeline.evaluation.metrics import Ties, metrics_of
+from pipeline.evaluation.metrics import metrics_of
+from pipeline.evaluation.protocols import Ties
 from pipeline.evaluation.ranking import DotScores, text_to_video
 from pipeline.training.batches import MIN_BATCH, BatchOptions, hold_out
 from store.clips.reader import ClipReader
