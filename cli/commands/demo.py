@@ -15,6 +15,23 @@ from pipeline.demo.options import DemoOptions
 
 if TYPE_CHECKING:
     from pipeline.demo.run import DemoResult
+from cli.main import fda
+from cli.options.shared import local_path, num_cores, seed_option, shared_options
+from cli.output.demo_page import DemoClip, write_demo_page
+from cli.output.eval_report import METRIC_COLUMNS, metric_cells, to_json
+from cli.output.printing import plural, print_json, print_table, say
+from pipeline.datasets.synthetic import SPLITS, SyntheticOptions, single_frame_bound, write_synthetic_dataset
+from pipeline.evaluation.evaluate import Evaluation, evaluate
+from pipeline.evaluation.metrics import ranks_of
+from pipeline.evaluation.options import EvalOptions
+from pipeline.evaluation.protocols import Ties
+from pipeline.evaluation.ranking import DotScores, text_to_video
+from pipeline.run.records import RunClock
+from pipeline.training.checkpoint import read_history
+from store.clips.reader import ClipReader
+from store.features import read_features
+from store.json_values import JSON
+from store.store import Store
 
 TITLES = {
     "masks": "with motion masks",

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.evaluation.metrics import RetrievalResult, score
 from pipeline.evaluation.options import EvalOptions
 from pipeline.evaluation.postprocess import DualSoftmax, QueryBankNorm
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol, RetrievalResult
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.ranking import Ranking, rank
 from pipeline.evaluation.scores.dot import DotScores, Put, Scores
 from pipeline.evaluation.scores.frames import FrameScores
@@ -161,7 +162,7 @@ def _frames(store: Store, name: str, split: str, features: Features) -> NDArray[
 def why_inapplicable(store: Store, features: Features, protocol: Protocol) -> str:
     """Why a protocol cannot be applied to features of a store, as half a sentence; an empty text if it can."""
     are_paragraphs = store.manifest.dataset.get("caption_unit") == "paragraph"
-    return protocol.why_not(features.truth, are_paragraphs=are_paragraphs)
+    return protocol.why_not(int(np.bincount(features.truth).max()), are_paragraphs=are_paragraphs)
 
 
 def require_applicable(store: Store, features: Features, split: str, protocol: Protocol) -> None:
@@ -222,9 +223,9 @@ def evaluate(
         num_videos_expected=found.num_videos_expected,
         num_captions=len(found.caption_ids),
         num_captions_expected=found.num_captions_expected,
-        metrics=options.counted.score(ranking.to_video, ranking.to_text),
+        metrics=score(ranking.to_video, ranking.to_text, options.counted),
         results={
-            name: PROTOCOLS[name].score(ranking.to_video, ranking.to_text)
+            name: score(ranking.to_video, ranking.to_text, PROTOCOLS[name])
             for name, reason in reasons.items()
             if not reason
         },
@@ -260,4 +261,4 @@ def _processed(
         changed["qb-norm"] = QueryBankNorm(scores, texts, videos)
         bank = Bank(options.bank_split, len(found.video_ids), found.num_videos_expected, len(found.caption_ids))
     rankings = {key: rank(features, one, listener) for key, one in changed.items()}
-    return {key: options.counted.score(one.to_video, one.to_text) for key, one in rankings.items()}, bank
+    return {key: score(one.to_video, one.to_text, options.counted) for key, one in rankings.items()}, bank

@@ -1,27 +1,14 @@
-"""Ranks, by a rule for ties, and what is reported of them."""
+"""Ranks, by a rule for ties, and the metrics of both directions under a protocol."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.ranking import Standings
-
-
-class Ties(StrEnum):
-    """Which rank an own item has among candidates that score the same, where `a` are above and `n` level, itself in."""
-
-    PESSIMISTIC = "pessimistic"
-    """The last, `a + n`: ties count against the model."""
-    MEAN = "mean"
-    """The mean of all, `a + (n + 1) / 2` (collaborative-experts; McSherry and Najork 2008)."""
-    OPTIMISTIC = "optimistic"
-    """The first, `a + 1`: a model that gives all the same score has R@1 100."""
-    EACH = "each"
-    """All of them, `a + 1 .. a + n`, as if each were a query of its own (CLIP4Clip)."""
+from pipeline.evaluation.protocols import Protocol, Ties
+from pipeline.evaluation.ranking import Standings, TextStandings
 
 
 def ranks_of(standings: Standings, ties: Ties) -> NDArray[np.float64]:
@@ -99,3 +86,39 @@ def metrics_of(
         median_rank=float(median),
         mean_rank=float(np.mean(ranks)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalResult:
+    """Both directions of retrieval under one protocol."""
+
+    text_to_video: RetrievalMetrics
+    video_to_text: RetrievalMetrics
+
+
+def score(to_video: Standings, to_text: TextStandings, protocol: Protocol) -> RetrievalResult:
+    """Metrics of both directions."""
+    several = len(to_video) > len(to_text.videos)
+    ndcg = None if to_text.gain is None else 100 * float(np.mean(to_text.gain))
+    metrics = text_metrics(among_texts(to_text, protocol), protocol)
+    return RetrievalResult(video_metrics(to_video, protocol, several=several), replace(metrics, ndcg=ndcg))
+
+
+def video_metrics(to_video: Standings, protocol: Protocol, *, several: bool) -> RetrievalMetrics:
+    """Metrics of text to video; `several` tells whether videos of the split have several captions."""
+    return metrics_of(
+        to_video,
+        (several and protocol.ties_of_several) or protocol.ties,
+        lower_median=protocol.lower_median and several,
+        rounds_half_down=protocol.rounds_half_down,
+    )
+
+
+def text_metrics(standings: Standings, protocol: Protocol) -> RetrievalMetrics:
+    """Metrics of video to text, from the result of `among_texts`."""
+    return metrics_of(standings, protocol.ties, rounds_half_down=protocol.rounds_half_down)
+
+
+def among_texts(to_text: TextStandings, protocol: Protocol) -> Standings:
+    """The counts of video to text that a protocol uses."""
+    return to_text.single if protocol.by_single_captions else to_text.best

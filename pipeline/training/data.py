@@ -11,7 +11,8 @@ from encoders.encoding.encoder import Encoder
 from encoders.training.processes import Ranks
 from pipeline.clips.alpha import AlphaClips
 from pipeline.clips.read_ahead import read_ahead
-from pipeline.evaluation.metrics import Ties, metrics_of
+from pipeline.evaluation.metrics import metrics_of
+from pipeline.evaluation.protocols import Ties
 from pipeline.evaluation.ranking import DotScores, text_to_video
 from pipeline.training.batches import MIN_BATCH, hold_out
 from pipeline.training.options import TrainingRecipe

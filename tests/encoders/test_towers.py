@@ -18,7 +18,8 @@ from encoders.encoding.towers import Towers
 from encoders.model import AlphaClip
 from encoders.options import Pooling, Precision
 from encoders.tokens import Tokenizer
-from pipeline.evaluation.scores.pooling import POOLINGS, pool_frames
+from pipeline.evaluation.names import POOLINGS
+from pipeline.evaluation.scores.pooling import pool_frames
 from tests.encoders_tiny import TINY, random_clips, tiny_model
 
 MODEL = tiny_model()

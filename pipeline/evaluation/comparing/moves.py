@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.metrics import Ties, ranks_of
+from pipeline.evaluation.metrics import ranks_of
+from pipeline.evaluation.protocols import Ties
 from pipeline.evaluation.statistics.resampling import Queries
 from store.features import Features
 

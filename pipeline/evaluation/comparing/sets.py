@@ -9,7 +9,7 @@ videos): each resample is scored by both sets, and the differences give the perc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from pipeline.evaluation.comparing.moves import Moves, Names, moves, query_ranks
 from pipeline.evaluation.comparing.pairing import pair
 from pipeline.evaluation.evaluate import TooManyMissingError, caveats_of, require_applicable, scorable_features
-from pipeline.evaluation.metrics import Ties
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol, RetrievalResult
+from pipeline.evaluation.metrics import RetrievalResult, score
+from pipeline.evaluation.names import DIRECTIONS, METRICS
+from pipeline.evaluation.options import BootstrapOptions, CompareOptions, check_names
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol, Ties
 from pipeline.evaluation.ranking import Ranking, rank
 from pipeline.evaluation.scores.dot import DotScores, Put
-from pipeline.evaluation.statistics.intervals import BootstrapOptions, Interval, percentiles
+from pipeline.evaluation.statistics.intervals import Interval, percentiles
 from pipeline.evaluation.statistics.permutation import p_values
-from pipeline.evaluation.statistics.resampling import DIRECTIONS, METRICS, Queries, RanksByVideo, queries_of, resample
+from pipeline.evaluation.statistics.resampling import Queries, RanksByVideo, queries_of, resample
 from pipeline.run.events import Listener, ignore_events
 from store.features import Features
 from store.json_values import JSON, differences
@@ -31,24 +33,6 @@ from store.store import Store
 
 _INPUTS = ("clips", "masks")
 """Of what made a feature set: the frames and masks that it was made from."""
-
-
-@dataclass(frozen=True, slots=True)
-class CompareOptions:
-    """How sets are compared."""
-
-    bootstrap: BootstrapOptions = field(default_factory=BootstrapOptions)
-    """Its seed is that of the permutations, too."""
-    num_permutations: int = 10_000
-    """A p-value near 0.05 is then known to 0.002 (standard deviation)."""
-    num_moved: int = 5
-    """Queries to name that rose most, and as many that fell most, in each direction of retrieval."""
-
-    def __post_init__(self) -> None:
-        if self.num_permutations < 100:
-            raise ValueError(f"a p-value wants 100 permutations at least, got {self.num_permutations}")
-        if self.num_moved < 0:
-            raise ValueError(f"the number of queries to name must not be negative, got {self.num_moved}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +117,6 @@ class _Ranked:
     samples: Mapping[str, RanksByVideo]
     resampled: Mapping[str, NDArray[np.float64]]
     """Shape (num_resamples, len(METRICS)) each, of the same videos in all sets."""
-
-
-def check_names(names: Sequence[str]) -> None:
-    """Refuse names that give nothing to compare.
-
-    Raises:
-        ValueError: There are fewer than two, or one is given twice.
-    """
-    if len(names) < 2:
-        raise ValueError(f"give the names of two feature sets or more, got {len(names)}: {', '.join(names)}")
-    twice = [name for index, name in enumerate(names) if name in names[:index]]
-    if twice:
-        raise ValueError(f"feature set {twice[0]!r} is given twice: a set does not differ from itself")
 
 
 def compare(
@@ -248,7 +219,7 @@ def _scored(one: _Ranked, protocol: Protocol, level: float, split: str) -> Score
     features = one.ranking.features
     return ScoredSet(
         name=one.name,
-        metrics=protocol.score(one.ranking.to_video, one.ranking.to_text),
+        metrics=score(one.ranking.to_video, one.ranking.to_text, protocol),
         intervals={direction: percentiles(drawn, level) for direction, drawn in one.resampled.items()},
         num_videos_left_out=len(one.found.video_ids) - len(features.video_ids),
         num_captions_left_out=len(one.found.caption_ids) - len(features.caption_ids),

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.evaluation.names import POOLINGS
 from pipeline.evaluation.scores.dot import check_embeddings
-
-POOLINGS = ("mean", "unit-mean")
-"""See `encoders.options.Pooling`."""
 
 
 def pool_frames(frame: NDArray[np.float32], pooling: str) -> NDArray[np.float32]:

@@ -34,20 +34,6 @@ STATIC = "static"
 """The family, and its slice, of static objects."""
 
 
-FAMILIES = (
-    "motion",
-    "empty-masks",
-    "full-masks",
-    "camera",
-    "caption",
-    "static",
-    "duration",
-    "caption-length",
-    "category",
-)
-"""What `slice_queries` gives, in order; `category` where the catalogue has categories."""
-
-
 @dataclass(frozen=True, slots=True)
 class Slice:
     """Some queries of both directions."""

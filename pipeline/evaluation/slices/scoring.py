@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.metrics import RetrievalMetrics
+from pipeline.evaluation.metrics import RetrievalMetrics, among_texts, text_metrics, video_metrics
 from pipeline.evaluation.protocols import Protocol
 from pipeline.evaluation.ranking import Ranking
 from pipeline.evaluation.slices.families import STATIC, SliceFamily
@@ -116,12 +116,12 @@ def _score(
     videos: NDArray[np.int64],
 ) -> SliceScore:
     several = len(ranking.to_video) > len(ranking.to_text.videos)
-    to_text = protocol.among_texts(ranking.to_text)
+    to_video, to_text = ranking.to_video, among_texts(ranking.to_text, protocol)
     return SliceScore(
         name,
         label,
-        text_to_video=protocol.of_videos(ranking.to_video.of(captions), several=several) if len(captions) else None,
-        video_to_text=protocol.of_texts(to_text.of(videos)) if len(videos) else None,
+        text_to_video=video_metrics(to_video.of(captions), protocol, several=several) if len(captions) else None,
+        video_to_text=text_metrics(to_text.of(videos), protocol) if len(videos) else None,
     )
 
 

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.evaluation.names import METRICS
+from pipeline.evaluation.options import BootstrapOptions
 from pipeline.evaluation.protocols import Protocol
-from pipeline.evaluation.statistics.resampling import METRICS, RanksByVideo, queries_of, resample
-
-if TYPE_CHECKING:
-    from pipeline.evaluation.ranking import Ranking
+from pipeline.evaluation.ranking import Ranking
+from pipeline.evaluation.statistics.resampling import RanksByVideo, queries_of, resample
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +29,6 @@ class Interval:
     high: float
     level: float
     """The confidence, in (0, 1)."""
-
-
-@dataclass(frozen=True, slots=True)
-class BootstrapOptions:
-    """How an interval is taken."""
-
-    level: float = 0.95
-    num_resamples: int = 2_000
-    """Another seed then moves an end of a 95% interval by about 1.5% of its width (docs/evaluation.md)."""
-    seed: int = 0
-    """The same one draws the same videos, whatever is measured of them."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.level < 1:
-            raise ValueError(f"the level of an interval must lie between 0 and 1 (0.95 is usual), got {self.level}")
-        if self.num_resamples < 100:
-            raise ValueError(f"an interval wants 100 resamples at least, got {self.num_resamples}")
 
 
 def intervals(

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.statistics.resampling import METRICS, RanksByVideo, block_sizes
+from pipeline.evaluation.names import METRICS
+from pipeline.evaluation.statistics.resampling import RanksByVideo, block_sizes
 
 _ROUNDING = 1e-9
 """Differences closer than that, in percent or ranks, are the same: sums come in another order."""

@@ -15,21 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.metrics import Ties, ranks_of
-from pipeline.evaluation.protocols import Protocol
-from pipeline.evaluation.ranking import Standings
-
-if TYPE_CHECKING:
-    from pipeline.evaluation.ranking import Ranking
-
-METRICS = ("r1", "r5", "r10", "r50", "median_rank", "mean_rank")
-"""What is resampled: fields of `RetrievalMetrics`."""
-DIRECTIONS = ("text_to_video", "video_to_text")
+from pipeline.evaluation.metrics import among_texts, ranks_of
+from pipeline.evaluation.protocols import Protocol, Ties
+from pipeline.evaluation.ranking import Ranking, Standings
 
 _CUTOFFS = (1, 5, 10, 50)
 _NUM_CELLS = 64
@@ -159,7 +151,7 @@ def _places(counts: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray
 
 
 def queries_of(ranking: Ranking, protocol: Protocol) -> Mapping[str, Queries]:
-    """Direction -> its queries, counted as `Protocol.score` does."""
+    """Direction -> its queries, counted as `pipeline.evaluation.metrics.score` does."""
     to_text = ranking.to_text
     several = len(ranking.to_video) > len(to_text.videos)
     return {
@@ -171,7 +163,7 @@ def queries_of(ranking: Ranking, protocol: Protocol) -> Mapping[str, Queries]:
             rounds_half_down=protocol.rounds_half_down,
         ),
         "video_to_text": Queries(
-            standings=to_text.single if protocol.by_single_captions else to_text.best,
+            standings=among_texts(to_text, protocol),
             video=np.arange(len(to_text.videos)),
             ties=protocol.ties,
             rounds_half_down=protocol.rounds_half_down,

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation.comparing.moves import Moved, Names, moves
 from pipeline.evaluation.comparing.pairing import CaptionsDifferError, pair
-from pipeline.evaluation.comparing.sets import CompareOptions, check_names, compare
+from pipeline.evaluation.comparing.sets import compare
 from pipeline.evaluation.evaluate import TooManyMissingError, evaluate
-from pipeline.evaluation.metrics import Ties
-from pipeline.evaluation.options import EvalOptions
-from pipeline.evaluation.protocols import PROTOCOLS
+from pipeline.evaluation.names import DIRECTIONS, METRICS
+from pipeline.evaluation.options import BootstrapOptions, CompareOptions, EvalOptions, check_names
+from pipeline.evaluation.protocols import PROTOCOLS, Ties
 from pipeline.evaluation.ranking import Standings
-from pipeline.evaluation.statistics.intervals import BootstrapOptions, Interval
+from pipeline.evaluation.statistics.intervals import Interval
 from pipeline.evaluation.statistics.permutation import p_values
-from pipeline.evaluation.statistics.resampling import DIRECTIONS, METRICS, Queries, RanksByVideo, resample
+from pipeline.evaluation.statistics.resampling import Queries, RanksByVideo, resample
 from store.completion import input_digests
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.features import Features, caption_shards, create_features, write_clip_features, write_text_features
@@ -195,7 +195,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     fill_shard(store, store.shards("test")[1], failed=frozenset({5}))
     with pytest.raises(ShardIncompleteError, match="older than their frames or masks"):
         compare(store, ["mine", "yours"], "test", 0.0)
-    with pytest.raises(ValueError, match="100 permutations at least, got 1"):
+    with pytest.raises(ValueError, match="at least 100 permutations, got 1"):
         CompareOptions(num_permutations=1)
     with pytest.raises(ValueError, match="must not be negative, got -1"):
         CompareOptions(num_moved=-1)

@@ -10,13 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.evaluation.metrics import Ties
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol
+from pipeline.evaluation.metrics import score
+from pipeline.evaluation.names import METRICS
+from pipeline.evaluation.options import BootstrapOptions
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol, Ties
 from pipeline.evaluation.ranking import Ranking, Standings, rank
 from pipeline.evaluation.scores.dot import DotScores
 from pipeline.evaluation.statistics import resampling
-from pipeline.evaluation.statistics.intervals import BootstrapOptions, Interval, intervals
-from pipeline.evaluation.statistics.resampling import METRICS, Queries, RanksByVideo, draws, queries_of, resample
+from pipeline.evaluation.statistics.intervals import Interval, intervals
+from pipeline.evaluation.statistics.resampling import Queries, RanksByVideo, draws, queries_of, resample
 from store.features import Features
 
 Floats = NDArray[np.float32]
@@ -154,7 +156,7 @@ def test_intervals_are_those_of_loops(
 def test_each_video_once_is_what_is_reported(ranking: Ranking, ties: Ties | None) -> None:
     for name in ("fda", "clip4clip", "collaborative-experts"):
         protocol = PROTOCOLS[name].with_ties(ties)
-        result = protocol.score(ranking.to_video, ranking.to_text)
+        result = score(ranking.to_video, ranking.to_text, protocol)
         for direction, queries in queries_of(ranking, protocol).items():
             reported = getattr(result, direction)
             assert RanksByVideo.of(queries).as_they_are() == pytest.approx(
@@ -246,5 +248,5 @@ def test_what_is_refused() -> None:
     for level in (0.0, 1.0, 95.0, float("nan")):
         with pytest.raises(ValueError, match="between 0 and 1"):
             BootstrapOptions(level)
-    with pytest.raises(ValueError, match="100 resamples at least, got 99"):
+    with pytest.raises(ValueError, match="at least 100 resamples, got 99"):
         BootstrapOptions(num_resamples=99)

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.evaluation.metrics import Ties, ranks_of
+from pipeline.evaluation.metrics import ranks_of
 from pipeline.evaluation.per_query import METADATA_KEY, SCHEMA, check_writable, per_query_table, write_per_query
+from pipeline.evaluation.protocols import Ties
 from pipeline.evaluation.slices.families import slice_queries
 from tests.sliced import Known, known_ranking, known_store
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.evaluation.metrics import RetrievalMetrics, Ties, metrics_of, ranks_of
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol, RetrievalResult
+from pipeline.evaluation import metrics
+from pipeline.evaluation.metrics import RetrievalMetrics, RetrievalResult, metrics_of, ranks_of
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol, Ties
 from pipeline.evaluation.ranking import Standings, text_to_video, video_to_text
 from tests.retrieval_cases import Case, recorded_case, recorded_square
 
@@ -22,7 +23,8 @@ def standings(above: list[int], level: list[int], num_candidates: int) -> Standi
 
 
 def score(protocol: Protocol, case: Case, *, gains: bool = False) -> RetrievalResult:
-    return protocol.score(text_to_video(case.scores, case.truth), video_to_text(case.scores, case.truth, gains=gains))
+    to_video, to_text = text_to_video(case.scores, case.truth), video_to_text(case.scores, case.truth, gains=gains)
+    return metrics.score(to_video, to_text, protocol)
 
 
 def clip4clip_figures(metrics: RetrievalMetrics) -> tuple[float, ...]:
@@ -194,13 +196,12 @@ def test_ndcg_is_the_mean_gain_in_percent() -> None:
 
 
 def test_which_protocols_can_be_applied() -> None:
-    one, several = np.array([0, 1, 2]), np.array([0, 1, 1])
     for name in ("fda", "clip4clip", "collaborative-experts"):
-        assert PROTOCOLS[name].why_not(several, are_paragraphs=False) == ""
-    assert "a video here has 2" in PROTOCOLS["paired"].why_not(several, are_paragraphs=True)
-    assert PROTOCOLS["paired"].why_not(one, are_paragraphs=False) == ""
-    assert "--paragraphs" in PROTOCOLS["paragraph"].why_not(one, are_paragraphs=False)
-    assert PROTOCOLS["paragraph"].why_not(one, are_paragraphs=True) == ""
+        assert PROTOCOLS[name].why_not(2, are_paragraphs=False) == ""
+    assert "a video here has 2" in PROTOCOLS["paired"].why_not(2, are_paragraphs=True)
+    assert PROTOCOLS["paired"].why_not(1, are_paragraphs=False) == ""
+    assert "--paragraphs" in PROTOCOLS["paragraph"].why_not(1, are_paragraphs=False)
+    assert PROTOCOLS["paragraph"].why_not(1, are_paragraphs=True) == ""
 
 
 def test_another_rule_for_ties() -> None:
