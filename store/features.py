@@ -59,6 +59,14 @@ def caption_shards(store: Store, split: str) -> tuple[Shard, ...]:
     return shards_of(split, store.layout(split).num_captions, CAPTIONS_PER_SHARD)
 
 
+def feature_stages(store: Store, name: str, split: str) -> tuple[tuple[str, tuple[Shard, ...]], ...]:
+    """The two stages of a feature set, each with its shards: those of videos, then those of captions."""
+    return (
+        (features_stage(name, "video"), store.shards(split)),
+        (features_stage(name, "text"), caption_shards(store, split)),
+    )
+
+
 def feature_specs(
     store: Store, name: str, split: str, part: str, dim: int, frame_dtype: FrameDtype = "float32"
 ) -> tuple[ArraySpec, ...]:
