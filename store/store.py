@@ -150,6 +150,10 @@ class Store:
         """The shards of a split."""
         return shards_of(split, self.layout(split).num_videos, self.manifest.shard_size)
 
+    def all_shards(self) -> tuple[Shard, ...]:
+        """The shards of every split, split by split."""
+        return tuple(shard for split in self.manifest.splits for shard in self.shards(split))
+
 
 def remove_store(folder: StoreFolder) -> None:
     """Remove a store with all that is in it but the claims on it; a folder that is not a store is left alone.

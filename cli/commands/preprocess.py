@@ -31,7 +31,6 @@ from pipeline.datasets.report import DatasetReport
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.preprocess import (
     PreprocessResult,
-    all_shards,
     find_changed,
     open_store,
     pending_videos,
@@ -183,7 +182,7 @@ def command(
         store, growth = open_store(dataset, folder, options, update_captions=update_captions)
         read.say()
         _say_growth(growth)
-        changed = find_changed(store, partition.take(all_shards(store)), dataset.root, check)
+        changed = find_changed(store, partition.take(store.all_shards()), dataset.root, check)
         if changed:
             say(f"{plural(sum(map(len, changed.values())), 'video')} changed since decoded: decoded again")
         plan = plan_preprocess(store, options, retry_failed=retry_failed, changed=changed, partition=partition)

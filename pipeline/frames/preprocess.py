@@ -93,14 +93,9 @@ def plan_preprocess(
     partition: Partition = WHOLE,
 ) -> Plan:
     """Which shards of a partition are pending; on request, also those in which a video failed or has changed."""
-    shards = partition.take(all_shards(store))
+    shards = partition.take(store.all_shards())
     stages = [FRAMES_STAGE, masks_stage(options.mask_name)]
     return make_plan(store, shards, stages, retry_failed=retry_failed, changed=changed)
-
-
-def all_shards(store: Store) -> list[Shard]:
-    """The shards of all splits."""
-    return [shard for split in store.manifest.splits for shard in store.shards(split)]
 
 
 def pending_videos(store: Store, plan: Plan, videos_root: Path) -> Iterator[Path]:
@@ -134,7 +129,7 @@ def preprocess(
     finally:
         decoder.close()
     tally = Tally.sum([plan.complete, *(tallies[pending.shard] for pending in plan.pending)])
-    if plan.num_shards == len(all_shards(store)):
+    if plan.num_shards == len(store.all_shards()):
         close_frames(store, tally)
     return PreprocessResult(plan, tally, num_frames, num_source_bytes)
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from pipeline.datasets import read_dataset
 from pipeline.frames.options import PreprocessOptions
-from pipeline.frames.preprocess import all_shards, find_changed, open_store, plan_preprocess, preprocess
+from pipeline.frames.preprocess import find_changed, open_store, plan_preprocess, preprocess
 from pipeline.isolation.decoder import DecodeRequest
 from pipeline.run.sources import SourceCheck
 from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError
@@ -104,7 +104,7 @@ def run(folder: Path, num_videos: int) -> list[Phase]:
         note("start workers (not counted)")
         preprocess(store, root, plan, OPTIONS, executor, decoder=NoDecoder())
     note("run: tasks and commits")
-    find_changed(store, all_shards(store), root, SourceCheck.SIZE)
+    find_changed(store, store.all_shards(), root, SourceCheck.SIZE)
     note("look for changed videos")
     assert not plan_preprocess(store, OPTIONS).pending
     note("plan, nothing pending")

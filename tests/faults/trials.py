@@ -16,7 +16,6 @@ from pathlib import Path
 import click
 import numpy as np
 
-from pipeline.frames.preprocess import all_shards
 from store.clips.mask_sets import mask_set_names
 from store.clips.reader import ClipReader
 from store.completion import committed_of_each
@@ -189,7 +188,7 @@ def filled_videos(place: Path) -> dict[str, str]:
         store = Store.open(place)
         return {
             Path(video.path).name: str(outcome.checksum)
-            for shard, (record,) in committed_of_each(store, all_shards(store), [FRAMES_STAGE])
+            for shard, (record,) in committed_of_each(store, store.all_shards(), [FRAMES_STAGE])
             if record is not None
             for video, outcome in zip(store.catalog.shard_videos(shard), record.outcomes, strict=True)
             if outcome.filled
