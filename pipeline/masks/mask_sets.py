@@ -18,7 +18,7 @@ from pipeline.workers.executors import Executor, run_synchronously
 from store.clips.mask_sets import mask_set_names, remove_mask_set
 from store.clips.shards import create_mask_arrays, read_frames
 from store.commits import VideoOutcome
-from store.completion import committed_of_each, outcomes_of, require_committed
+from store.completion import committed_of_each, outcomes_of, outcomes_of_each, require_committed
 from store.errors import NotInStoreError
 from store.json_values import JSON
 from store.places.folder import StoreFolder
@@ -184,6 +184,6 @@ def _summarise(store: Store, name: str, split: str, shards: Sequence[Shard]) -> 
 
 
 def _masked(store: Store, name: str, shards: Sequence[Shard]) -> Iterator[VideoOutcome]:
-    """The videos of shards that have masks; one shard's records are in memory at a time."""
-    for shard in shards:
-        yield from (outcome for outcome in outcomes_of(store, shard, masks_stage(name)) if outcome.filled)
+    """The videos of shards that have masks; the records of some shards are in memory at a time."""
+    for outcomes in outcomes_of_each(store, shards, masks_stage(name)):
+        yield from (outcome for outcome in outcomes if outcome.filled)
