@@ -219,8 +219,12 @@ def commit_shard(
 
 
 def read_commit(folder: StoreFolder, shard: Shard, stage: str, *, with_outcomes: bool = True) -> CommitRecord | None:
-    """Read the record of a shard, or None where there is none."""
-    return _read_record(folder, commit_name(shard, stage), with_outcomes=with_outcomes)
+    """Read the record of a shard, or None where there is none.
+
+    Raises:
+        StoreFormatError: It is damaged.
+    """
+    return read_record(folder, commit_name(shard, stage), with_outcomes=with_outcomes)
 
 
 def file_digest(folder: StoreFolder, name: str) -> str | None:
@@ -240,7 +244,8 @@ def remove_withdrawn(store: Store) -> None:
         store.folder.remove_tree(WITHDRAWN_FOLDER)
 
 
-def _read_record(folder: StoreFolder, name: str, *, with_outcomes: bool = True) -> CommitRecord | None:
+def read_record(folder: StoreFolder, name: str, *, with_outcomes: bool = True) -> CommitRecord | None:
+    """Read the record that lies under a name, or None where there is none; errors are those of `read_commit`."""
     try:
         content = folder.read(name)
     except StoreMissingError:

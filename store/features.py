@@ -6,7 +6,7 @@ caption of row *i* in `catalog/captions.parquet`, each within its split.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.arrays.shards import ArraySpec, ZarrArray, attributes_of, create_array, open_array, write_shard
-from store.commits import CommitRecord, VideoOutcome, commit_shard, withdraw_commit
-from store.completion import committed_of_each, outcomes_of
+from store.commits import CommitRecord, VideoOutcome, commit_shard, read_commit, withdraw_commit
+from store.completion import committed_of_each, map_many
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.json_values import JSON
 from store.names import check_name
 from store.places.folder import StoreFolder, WrittenFile
+from store.places.folder import StoreFolder, check_name
 from store.schema import Shard, shards_of
 from store.stages import captions_input, features_stage
 from store.store import Store
@@ -58,6 +59,14 @@ class Features:
 def caption_shards(store: Store, split: str) -> tuple[Shard, ...]:
     """The captions of a split, cut into shards; rows are caption rows."""
     return shards_of(split, store.layout(split).num_captions, CAPTIONS_PER_SHARD)
+
+
+def feature_stages(store: Store, name: str, split: str) -> tuple[tuple[str, tuple[Shard, ...]], ...]:
+    """The two stages of a feature set, each with its shards: those of videos, then those of captions."""
+    return (
+        (features_stage(name, "video"), store.shards(split)),
+        (features_stage(name, "text"), caption_shards(store, split)),
+    )
 
 
 def feature_specs(
@@ -167,15 +176,9 @@ def read_features(store: Store, name: str, split: str) -> Features:
         ShardIncompleteError: It is not complete, or older than the frames or masks it was made from.
     """
     array = _open(store, name, split, "video")
-    standing = _standing(store, name, split)
-    outcomes = [
-        outcome
-        for shard in store.shards(split)
-        for outcome in outcomes_of(store, shard, features_stage(name, "video"))
-        if outcome.filled
-    ]
-    rows = [outcome.row for outcome in outcomes]
-    video_ids = tuple(outcome.video_id for outcome in outcomes)
+    records = _complete_records(store, name, split)
+    filled = _filled(records)
+    rows, video_ids = list(filled), tuple(filled.values())
     position = {video_id: index for index, video_id in enumerate(video_ids)}
     captions = store.catalog.split_captions(split)
     owners = captions["video_id"].to_pylist()
@@ -198,8 +201,7 @@ def read_features(store: Store, name: str, split: str) -> Features:
         alpha_cosine=np.asarray(_open(store, name, split, "alpha_cosine")[:], dtype=np.float32)[rows],
         attributes=attributes_of(array),
     )
-    if _standing(store, name, split) != standing:
-        raise _made_anew(name, split)
+    _check_unchanged(store, name, split, records)
     return features
 
 
@@ -208,12 +210,6 @@ def num_videos_expected(store: Store, split: str) -> int:
     published = store.manifest.dataset.get("num_videos_expected")
     known = published.get(split) if isinstance(published, Mapping) else None
     return max(store.layout(split).num_videos, known if isinstance(known, int) else 0)
-
-
-def _made_anew(name: str, split: str) -> ShardIncompleteError:
-    return ShardIncompleteError(
-        f"features {name!r} of split {split!r} were rebuilt while they were read: run the same command again"
-    )
 
 
 def read_frame_features(store: Store, name: str, split: str) -> tuple[tuple[str, ...], NDArray[np.float32]]:
@@ -227,16 +223,11 @@ def read_frame_features(store: Store, name: str, split: str) -> tuple[tuple[str,
         NotInStoreError: There is none of this name for this split.
         ShardIncompleteError: It is not complete, or older than the frames or masks it was made from.
     """
-    array, standing = _open(store, name, split, "frame"), _standing(store, name, split)
-    filled = {
-        outcome.row: outcome.video_id
-        for shard in store.shards(split)
-        for outcome in outcomes_of(store, shard, features_stage(name, "video"))
-        if outcome.filled
-    }
+    array = _open(store, name, split, "frame")
+    records = _complete_records(store, name, split)
+    filled = _filled(records)
     frame = np.asarray(array[:], dtype=np.float32)[list(filled)]
-    if _standing(store, name, split) != standing:
-        raise _made_anew(name, split)
+    _check_unchanged(store, name, split, records)
     return tuple(filled.values()), frame
 
 
@@ -269,25 +260,51 @@ def feature_names(store: Store, split: str) -> tuple[str, ...]:
     )
 
 
-def _standing(store: Store, name: str, split: str) -> list[tuple[WrittenFile, ...]]:
-    """The files of each shard, with their checksums.
+def _complete_records(store: Store, name: str, split: str) -> list[CommitRecord]:
+    """The records of all shards: those of videos, with their outcomes, then those of captions.
 
     Raises:
         ShardIncompleteError: One is missing or older than what it was made from.
     """
-    files: list[tuple[WrittenFile, ...]] = []
-    for part, shards in (("video", store.shards(split)), ("text", caption_shards(store, split))):
-        stage = features_stage(name, part)
-        judged = list(committed_of_each(store, shards, [stage], num_with_outcomes=0))
-        pending = [shard for shard, (record,) in judged if record is None]
+    complete: list[CommitRecord] = []
+    for stage, shards in feature_stages(store, name, split):
+        part = stage.rpartition("/")[2]
+        found = list(committed_of_each(store, shards, [stage], num_with_outcomes=int(part == "video")))
+        pending = [shard for shard, (record,) in found if record is None]
         if pending:
             raise ShardIncompleteError(
                 f"features {name!r}: {len(pending)} of {len(shards)} {part} shards of split {split!r} are missing or "
                 f"older than their {'captions' if part == 'text' else 'frames or masks'} (first: {pending[0].key}). "
                 "Run its `fda encode` again"
             )
-        files += [record.files for _, (record,) in judged if record is not None]
-    return files
+        complete += [record for _, (record,) in found if record is not None]
+    return complete
+
+
+def _filled(records: Sequence[CommitRecord]) -> dict[int, str]:
+    """Row -> id of the videos that have features, in row order."""
+    outcomes = (outcome for record in records for outcome in record.outcomes)
+    return {outcome.row: outcome.video_id for outcome in outcomes if outcome.filled}
+
+
+def _check_unchanged(store: Store, name: str, split: str, records: Sequence[CommitRecord]) -> None:
+    """Compare each shard's files with those of its record before the arrays were read: another run may rebuild them.
+
+    Only the records of the features are read again. Frames that are rebuilt in the meantime make these features out of
+    date for the next reader; what was read is still of one version.
+
+    Raises:
+        ShardIncompleteError: They were rebuilt.
+    """
+
+    def is_unchanged(record: CommitRecord) -> bool:
+        now = read_commit(store.folder, record.shard, record.stage, with_outcomes=False)
+        return now is not None and now.files == record.files
+
+    if not all(map_many(store.folder, is_unchanged, records)):
+        raise ShardIncompleteError(
+            f"features {name!r} of split {split!r} were rebuilt while they were read: run the same command again"
+        )
 
 
 def _open(store: Store, name: str, split: str, part: str) -> ZarrArray:

@@ -59,7 +59,7 @@ def make_catalog(num_videos: int) -> Catalog:
 
 
 def make_store(
-    place: Path,
+    place: Path | str,
     num_videos: int,
     shard_size: int = SHARD_SIZE,
     frame_codec: CodecName = "raw",

@@ -26,6 +26,32 @@ from pipeline.run.words import plural
 
 if TYPE_CHECKING:
     from pipeline.frames.run import PreprocessResult
+from cli.writing import exit_by_failures, print_failures
+from pipeline.datasets.report import DatasetReport
+from pipeline.frames.options import PreprocessOptions
+from pipeline.frames.preprocess import (
+    PreprocessResult,
+    find_changed,
+    open_store,
+    pending_videos,
+    plan_preprocess,
+    preprocess,
+)
+from pipeline.isolation.decoder import IsolatedDecoder
+from pipeline.run.partition import WHOLE, Partition
+from pipeline.run.records import RunClock, recorded_run
+from pipeline.run.resources import DECODER_MEMORY_MIB, WorkerMemory
+from pipeline.run.software import FRAME_SOFTWARE, software_versions
+from pipeline.run.sources import SourceCheck
+from pipeline.run.writing import writing
+from pipeline.workers.place import WorkerPlace
+from pipeline.workers.preflight import Preflight
+from store.claims.holding import ANY_STAGE
+from store.growth import Growth
+from store.json_values import JSON
+from store.places.opening import folder_at
+from store.stages import FRAMES_STAGE, masks_stage
+from store.store import Store, check_place, remove_store
 
 _DEFAULTS = PreprocessOptions()
 

@@ -18,7 +18,7 @@ from pipeline.workers.executors import Executor, run_synchronously
 from store.clips.mask_sets import mask_set_names, remove_mask_set
 from store.clips.shards import create_mask_arrays, read_frames
 from store.commits import VideoOutcome
-from store.completion import committed_of_each, outcomes_of, require_committed
+from store.completion import committed_of_each, outcomes_of, outcomes_of_each, require_committed
 from store.errors import NotInStoreError
 from store.json_values import JSON
 from store.places.folder import StoreFolder
@@ -80,7 +80,7 @@ def create_mask_set(store: Store, name: str, options: MaskOptions, *, overwrite:
         StoreMismatchError: A mask set of this name was made with other options; the message names both values.
     """
     check_neighbours(store, options)
-    for shard, (record,) in committed_of_each(store, _shards(store), [FRAMES_STAGE], num_with_outcomes=0):
+    for shard, (record,) in committed_of_each(store, store.all_shards(), [FRAMES_STAGE], num_with_outcomes=0):
         if record is None:
             require_committed(store, shard, FRAMES_STAGE)
     if overwrite:
@@ -104,7 +104,7 @@ def check_neighbours(store: Store, options: MaskOptions) -> None:
 
 def plan_masks(store: Store, name: str, partition: Partition = WHOLE) -> Plan:
     """Which shards still owe their part of a mask set."""
-    return make_plan(store, partition.take(_shards(store)), [masks_stage(name)])
+    return make_plan(store, partition.take(store.all_shards()), [masks_stage(name)])
 
 
 def make_mask_set(
@@ -144,7 +144,7 @@ def summarise_masks(store: Store, name: str, partition: Partition = WHOLE) -> tu
     if name not in mask_set_names(store):
         there = ", ".join(map(repr, mask_set_names(store))) or "none"
         raise NotInStoreError(f"no masks {name!r} in {store.place}: there are {there}")
-    shards = partition.take(_shards(store))
+    shards = partition.take(store.all_shards())
     return tuple(
         _summarise(store, name, split, [shard for shard in shards if shard.split == split])
         for split in store.manifest.splits
@@ -184,10 +184,6 @@ def _summarise(store: Store, name: str, split: str, shards: Sequence[Shard]) -> 
 
 
 def _masked(store: Store, name: str, shards: Sequence[Shard]) -> Iterator[VideoOutcome]:
-    """The videos of shards that have masks; one shard's records are in memory at a time."""
-    for shard in shards:
-        yield from (outcome for outcome in outcomes_of(store, shard, masks_stage(name)) if outcome.filled)
-
-
-def _shards(store: Store) -> list[Shard]:
-    return [shard for split in store.manifest.splits for shard in store.shards(split)]
+    """The videos of shards that have masks; the records of some shards are in memory at a time."""
+    for outcomes in outcomes_of_each(store, shards, masks_stage(name)):
+        yield from (outcome for outcome in outcomes if outcome.filled)

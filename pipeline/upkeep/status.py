@@ -10,15 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.run.plan import Tally
-from store.clips.mask_sets import mask_names
 from store.commits import commit_name, read_commit
 from store.completion import committed_of_each
 from store.errors import StoreError, StoreFormatError
 from store.failures import FailedVideo
-from store.features import caption_shards, feature_names, features_made_with, read_alpha_cosines
+from store.features import feature_names, feature_stages, features_made_with, read_alpha_cosines
+from store.inventory import stages_of
 from store.json_values import JSON
 from store.schema import Shard
-from store.stages import FRAMES_STAGE, features_stage, masks_stage
+from store.stages import FRAMES_STAGE
 from store.store import Store
 
 NUM_RUNS = 5
@@ -108,7 +108,7 @@ def store_status(store: Store) -> StoreStatus:
     for split, layout in store.manifest.splits.items():
         stages = [
             _stage_status(store, stage, shards, failures if stage == FRAMES_STAGE else [], damaged)
-            for stage, shards in _stages(store, split)
+            for stage, shards in stages_of(store, split)
         ]
         features = tuple(_feature_status(store, name, split) for name in feature_names(store, split))
         counts = layout.num_videos, layout.num_captions, layout.num_frames
@@ -119,8 +119,7 @@ def store_status(store: Store) -> StoreStatus:
 
 def _feature_status(store: Store, name: str, split: str) -> FeatureStatus:
     num_current = num_stale = num_shards = 0
-    for part, shards in (("video", store.shards(split)), ("text", caption_shards(store, split))):
-        stage = features_stage(name, part)
+    for stage, shards in feature_stages(store, name, split):
         num_shards += len(shards)
         for shard, (record,) in committed_of_each(store, shards, [stage], num_with_outcomes=0):
             num_current += record is not None
@@ -131,17 +130,6 @@ def _feature_status(store: Store, name: str, split: str) -> FeatureStatus:
         made_with, cosines = {}, np.empty(0, dtype=np.float32)
     mean = float(cosines.mean()) if len(cosines) else None
     return FeatureStatus(name, num_shards, num_current, num_stale, mean, made_with)
-
-
-def _stages(store: Store, split: str) -> Iterator[tuple[str, tuple[Shard, ...]]]:
-    """Every stage that a split has arrays for, with its shards."""
-    shards = store.shards(split)
-    yield FRAMES_STAGE, shards
-    for name in mask_names(store, split):
-        yield masks_stage(name), shards
-    for name in feature_names(store, split):
-        yield features_stage(name, "video"), shards
-        yield features_stage(name, "text"), caption_shards(store, split)
 
 
 def _stage_status(

@@ -13,7 +13,7 @@ from store.arrays.reading import ChunkReader, in_threads, read_shard
 from store.clips.layout import frame_index_spec, frames_spec, masks_spec
 from store.clips.mask_sets import mask_attributes
 from store.commits import read_commit
-from store.completion import committed_of_each, require_committed
+from store.completion import committed_of_each, map_many, require_committed
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.places.folder import WrittenFile
 from store.schema import Shard
@@ -74,21 +74,22 @@ class ClipReader:
         self._store = store
         shards = store.shards(split) if shards is None else tuple(shards)
         self._stages = stages = (FRAMES_STAGE, masks_stage(mask_name))
-        self._judged: dict[int, tuple[Shard, list[tuple[WrittenFile, ...]]]] = {}
-        """Index of each shard -> the files of each stage, with their checksums."""
+        self._files: dict[int, tuple[Shard, list[tuple[WrittenFile, ...]]]] = {}
+        """Index of each shard -> the files of each stage, with their checksums, as recorded when this was opened."""
         self.video_ids: dict[int, str] = {}
         """Row -> id, of the rows that hold a video."""
         for shard, records in committed_of_each(store, shards, stages):
-            standing = [
+            complete = [
                 record or require_committed(store, shard, stage) for stage, record in zip(stages, records, strict=True)
             ]
-            self._judged[shard.index] = shard, [record.files for record in standing]
-            for outcomes in (record.outcomes for record in standing):
+            self._files[shard.index] = shard, [record.files for record in complete]
+            for outcomes in (record.outcomes for record in complete):
                 self.video_ids |= {outcome.row: outcome.video_id for outcome in outcomes if outcome.filled}
         self._is_frame = np.zeros((store.layout(split).num_videos, store.layout(split).num_frames), dtype=np.bool_)
-        for shard in shards:
-            frame_index = read_shard(store.folder, frame_index_spec(store, split), shard)
-            self._is_frame[shard.start : shard.start + shard.num_rows] = frame_index >= 0
+        index_spec = frame_index_spec(store, split)
+        indexes = map_many(store.folder, lambda shard: read_shard(store.folder, index_spec, shard), shards)
+        for shard, frame_index in zip(shards, indexes, strict=True):
+            self._is_frame[shard.start : shard.stop] = frame_index >= 0
 
     def read(self, rows: Sequence[int]) -> ClipBatch:
         """Read clips, in the order given.
@@ -106,7 +107,7 @@ class ClipReader:
             self._masks.read_into(rows[position], masks[position])
 
         in_threads(read_one, len(rows), self._num_threads)
-        self._check_judged()
+        self._check_unchanged()
         return ClipBatch(
             video_ids=tuple(self.video_ids[row] for row in rows),
             rows=np.asarray(rows, dtype=np.int64),
@@ -128,7 +129,7 @@ class ClipReader:
         in_threads(
             lambda position: self._masks.read_into(rows[position], masks[position]), len(rows), self._num_threads
         )
-        self._check_judged()
+        self._check_unchanged()
         return np.asarray(masks[:, 0], dtype=np.bool_)
 
     def is_frame(self, rows: Sequence[int]) -> NDArray[np.bool_]:
@@ -136,18 +137,25 @@ class ClipReader:
         slots: NDArray[np.bool_] = self._is_frame[list(rows)]
         return slots
 
-    def _check_judged(self) -> None:
-        """Refuse shards that were rebuilt between the judgement and the opening of their files, which stay open."""
-        for index in self._frames.opened | self._masks.opened:
-            shard, judged = self._judged[index]
-            records = [read_commit(self._store.folder, shard, stage, with_outcomes=False) for stage in self._stages]
-            if [record and record.files for record in records] != judged:
+    def _check_unchanged(self) -> None:
+        """Refuse shards that were rebuilt between the opening of this reader and the opening of their files.
+
+        Each shard is looked at once, after its files were first opened. They stay open, so they cannot change later.
+        """
+        opened = sorted(self._frames.opened | self._masks.opened)
+        for index, is_unchanged in zip(opened, map_many(self._store.folder, self._is_unchanged, opened), strict=True):
+            if not is_unchanged:
                 raise ShardIncompleteError(
-                    f"shard {shard.key} of {self._store.place} was rebuilt while it was read: run the same command "
-                    "again"
+                    f"shard {self._files[index][0].key} of {self._store.place} was rebuilt while it was read: run the "
+                    "same command again"
                 )
             self._frames.opened.discard(index)
             self._masks.opened.discard(index)
+
+    def _is_unchanged(self, index: int) -> bool:
+        shard, files = self._files[index]
+        records = [read_commit(self._store.folder, shard, stage, with_outcomes=False) for stage in self._stages]
+        return [record and record.files for record in records] == files
 
     def _check_filled(self, rows: Sequence[int]) -> None:
         unfilled = [row for row in rows if row not in self.video_ids]

@@ -188,6 +188,8 @@ def _by_folder(listed: Iterable[str]) -> dict[str, list[str]]:
 
 def _stages(store: Store, split: str, listed: Mapping[str, int]) -> tuple[tuple[Stage, ...], ...]:
     """The stages that a split has files of, those of one kind of shards together and in the order they build up."""
+    # Not `stages_of`, which goes by the metadata of arrays. Here a set whose `zarr.json` was lost, and whose records or
+    # chunks are left, is what we look for: it is found by any file of its.
     shards = store.shards(split)
     neighbours = (next_grey_spec(store, split),) if store.manifest.neighbours else ()
     clips = (frames_spec(store, split), *neighbours, pts_spec(store, split), frame_index_spec(store, split))

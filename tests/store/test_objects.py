@@ -510,7 +510,7 @@ def test_what_travels_to_a_worker_holds_no_secret(folder: ObjectFolder) -> None:
 
 def test_a_local_store_never_imports_what_an_object_store_needs(tmp_path: Path) -> None:
     program = (
-        "import sys; from store.places.folder import StoreFolder; import cli.commands.preprocess\n"
+        "import sys; from store.places.opening import folder_at; import cli.commands.preprocess\n"
         f"folder_at({str(tmp_path)!r}).write('name', b'1')\n"
         "sys.exit(str({'s3fs', 'aiobotocore', 'botocore'} & set(sys.modules) or ''))"
     )

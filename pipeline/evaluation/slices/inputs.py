@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.commits import VideoOutcome
-from store.completion import outcomes_of
+from store.completion import outcomes_of_each
 from store.features import Features
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
@@ -84,4 +84,5 @@ def caption_texts(store: Store, features: Features, split: str) -> tuple[str, ..
 
 
 def _outcomes(store: Store, split: str, stage: str) -> dict[str, VideoOutcome]:
-    return {one.video_id: one for shard in store.shards(split) for one in outcomes_of(store, shard, stage)}
+    outcomes = outcomes_of_each(store, store.shards(split), stage)
+    return {outcome.video_id: outcome for of_shard in outcomes for outcome in of_shard}
