@@ -128,8 +128,8 @@ def _take_own_packages() -> None:
     """Import the four packages from beside this file, whatever else is called like them.
 
     Their names are plain words, and Python looks into the folder of a script or notebook first: a `store.py` there
-    would be taken for ours. Once they are in `sys.modules`, all below them is found through them. Each is empty, so that this
-    costs nothing.
+    would be taken for ours. Once they are in `sys.modules`, all below them is found through them. Each is empty, so
+    that this costs nothing.
 
     Raises:
         ImportError: Another module of such a name has been imported already.

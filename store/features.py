@@ -19,8 +19,7 @@ from store.completion import committed_of_each, map_many
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.json_values import JSON
 from store.names import check_name
-from store.places.folder import StoreFolder, WrittenFile
-from store.places.folder import StoreFolder, check_name
+from store.places.folder import StoreFolder
 from store.schema import Shard, shards_of
 from store.stages import captions_input, features_stage
 from store.store import Store

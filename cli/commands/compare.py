@@ -11,7 +11,8 @@ from cli.options.retrieval import interval_options, protocol_options
 from cli.options.shared import shared_options
 from cli.output.printing import print_json, say, show
 from cli.output.progress import progress_listener
-from pipeline.evaluation.options import BootstrapOptions, CompareOptions, EvalOptions, Ties, check_names
+from pipeline.evaluation.options import BootstrapOptions, CompareOptions, EvalOptions, check_names
+from pipeline.evaluation.protocols import Ties
 
 _DEFAULTS = CompareOptions()
 

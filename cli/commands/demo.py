@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,30 +16,6 @@ from pipeline.demo.options import DemoOptions
 
 if TYPE_CHECKING:
     from pipeline.demo.run import DemoResult
-from cli.main import fda
-from cli.options.shared import local_path, num_cores, seed_option, shared_options
-from cli.output.demo_page import DemoClip, write_demo_page
-from cli.output.eval_report import METRIC_COLUMNS, metric_cells, to_json
-from cli.output.printing import plural, print_json, print_table, say
-from pipeline.datasets.synthetic import SPLITS, SyntheticOptions, single_frame_bound, write_synthetic_dataset
-from pipeline.evaluation.evaluate import Evaluation, evaluate
-from pipeline.evaluation.metrics import ranks_of
-from pipeline.evaluation.options import EvalOptions
-from pipeline.evaluation.protocols import Ties
-from pipeline.evaluation.ranking import DotScores, text_to_video
-from pipeline.run.records import RunClock
-from pipeline.training.checkpoint import read_history
-from store.clips.reader import ClipReader
-from store.features import read_features
-from store.json_values import JSON
-from store.store import Store
-
-TITLES = {
-    "masks": "with motion masks",
-    "ones": "without (alpha all ones)",
-    "shuffled": "control: another clip's masks",
-}
-"""Feature set -> its row."""
 
 
 @click.command("demo")
@@ -54,39 +31,21 @@ def command(folder: Path, quick: bool, seed: int, as_json: bool, progress: bool 
     masks of other clips, and a split whose captions name an object that rests. Run again, it goes on where it was.
     """
     from cli.output.demo_page import write_demo_page  # cv2 and scikit-image, which --help does without
+    from cli.output.demo_table import demo_table
 
     with progress_listener("demo", progress) as listener:
         result = fda.demo(folder, DemoOptions(quick, seed), listener=listener)
     page = folder / "demo.html"
-    write_demo_page(page, result, _header(), _rows(result))
+    header, rows = demo_table(result)
+    write_demo_page(page, result, header, rows)
     if as_json:
         print_json({**result.to_dict(), "page": str(page.resolve())})
     else:
-        _print(result, page)
+        _print(result, page, header, rows)
 
 
-def _header() -> list[str]:
-    return ["text to video, test clips", *METRIC_COLUMNS, "V2T R@1", "still R@1"]
-
-
-def _rows(result: DemoResult) -> list[list[str]]:
-    rows = [
-        [
-            title,
-            *metric_cells(result.moving[name].result.metrics.text_to_video),
-            f"{result.moving[name].result.metrics.video_to_text.r1:.1f}",
-            f"{result.still[name].result.metrics.text_to_video.r1:.1f}",
-        ]
-        for name, title in TITLES.items()
-    ]
-    blanks = [""] * (len(METRIC_COLUMNS) + 1)
-    rows.append(["ideal guess from single frames", f"{result.bound_r1:.1f}", *blanks])
-    rows.append(["chance", f"{result.chance_r1:.1f}", *blanks])
-    return rows
-
-
-def _print(result: DemoResult, page: Path) -> None:
-    print_table("Does the motion mask help?", _header(), _rows(result))
+def _print(result: DemoResult, page: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    print_table("Does the motion mask help?", header, rows)
     with_masks, without = (result.moving[name].result.metrics.text_to_video.r1 for name in ("masks", "ones"))
     show(
         f"R@1 with masks is {with_masks / result.bound_r1:.1f} times the best that any model could guess from single "

@@ -15,7 +15,9 @@ from cli.options.retrieval import interval_options, protocol_options
 from cli.options.shared import device_option, shared_options
 from cli.output.printing import print_json, say
 from cli.output.progress import progress_listener
-from pipeline.evaluation.options import FAMILY_NAMES, POOLING_NAMES, BootstrapOptions, EvalExtras, EvalOptions, Ties
+from pipeline.evaluation.names import FAMILIES, POOLINGS
+from pipeline.evaluation.options import BootstrapOptions, EvalExtras, EvalOptions
+from pipeline.evaluation.protocols import Ties
 from pipeline.run.words import plural
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ _SCORING = (
     click.option("--split", default="test", show_default=True, help="Which split."),
     click.option(
         "--pooling",
-        type=click.Choice(POOLING_NAMES),
+        type=click.Choice(POOLINGS),
         help="Pool the cached features of frames anew, without encoding.  [default: the features of videos as cached]",
     ),
     click.option(
@@ -58,7 +60,7 @@ _EXTRAS = (
         "--slice",
         "slices",
         multiple=True,
-        type=click.Choice(["all", *FAMILY_NAMES]),
+        type=click.Choice(["all", *FAMILIES]),
         help="Score parts of the queries by themselves, by what videos show and captions say; may be repeated.",
     ),
     click.option(

@@ -67,7 +67,8 @@ _OPTIONS = (
     click.option("--train-split", default="train", show_default=True, help="Train on this split."),
     click.option(
         "--val-split",
-        help="Choose the best epoch by this split.  [default: val; where there is none, --hold-out of the training videos]",
+        help="Choose the best epoch by this split.  "
+        "[default: val; if there is none, --hold-out of the training videos]",
     ),
     click.option(
         "--hold-out",
@@ -79,8 +80,8 @@ _OPTIONS = (
     click.option(
         "--choose-on-test",
         is_flag=True,
-        help="Allow --val-split or --train-split to be a test split (CLIP4Clip chooses so): stamped on the checkpoint and "
-        "on what it makes.",
+        help="Allow --val-split or --train-split to be a test split, as CLIP4Clip does: the checkpoint and what it "
+        "makes are marked.",
     ),
     click.option(
         "--save-minutes",

@@ -26,32 +26,6 @@ from pipeline.run.words import plural
 
 if TYPE_CHECKING:
     from pipeline.frames.run import PreprocessResult
-from cli.writing import exit_by_failures, print_failures
-from pipeline.datasets.report import DatasetReport
-from pipeline.frames.options import PreprocessOptions
-from pipeline.frames.preprocess import (
-    PreprocessResult,
-    find_changed,
-    open_store,
-    pending_videos,
-    plan_preprocess,
-    preprocess,
-)
-from pipeline.isolation.decoder import IsolatedDecoder
-from pipeline.run.partition import WHOLE, Partition
-from pipeline.run.records import RunClock, recorded_run
-from pipeline.run.resources import DECODER_MEMORY_MIB, WorkerMemory
-from pipeline.run.software import FRAME_SOFTWARE, software_versions
-from pipeline.run.sources import SourceCheck
-from pipeline.run.writing import writing
-from pipeline.workers.place import WorkerPlace
-from pipeline.workers.preflight import Preflight
-from store.claims.holding import ANY_STAGE
-from store.growth import Growth
-from store.json_values import JSON
-from store.places.opening import folder_at
-from store.stages import FRAMES_STAGE, masks_stage
-from store.store import Store, check_place, remove_store
 
 _DEFAULTS = PreprocessOptions()
 
@@ -102,9 +76,10 @@ def _preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
         decoding = DecodingOptions(decoder_memory, retry_failed, SourceCheck(check_videos), update_captions)
         function(options=options, decoding=decoding, **rest)
 
+    decorated: Callable[..., None] = with_options
     for option in reversed((*_OPTIONS, *_DECODING)):
-        with_options = option(with_options)
-    return with_options
+        decorated = option(decorated)
+    return decorated
 
 
 @click.command("preprocess")

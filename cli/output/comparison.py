@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cli.output.eval_report import protocol_words
 from cli.output.printing import print_table, show
 from pipeline.evaluation.comparing.sets import Comparison, Difference, DirectionCompared, ScoredSet
-from pipeline.evaluation.statistics.resampling import DIRECTIONS, METRICS
+from pipeline.evaluation.names import DIRECTIONS, METRICS
 from pipeline.run.words import plural
 
 _LABELS = dict(zip(METRICS, ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR"), strict=True))

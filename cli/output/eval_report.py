@@ -14,12 +14,6 @@ from pipeline.evaluation.metrics import RetrievalMetrics
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.run import EvalReport, num_tied
 from pipeline.run.words import listed, plural
-from pipeline.evaluation.metrics import RetrievalMetrics, RetrievalResult
-from pipeline.evaluation.options import BootstrapOptions, EvalOptions
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol
-from pipeline.evaluation.scores.dot import copies
-from pipeline.evaluation.slices.scoring import SliceScores
-from pipeline.evaluation.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     pass

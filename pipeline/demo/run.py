@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from pipeline.clips.options import AlphaSource
 from pipeline.demo.options import DemoOptions
 from pipeline.demo.synthetic import SPLITS, SyntheticOptions, single_frame_bound, write_synthetic_dataset
 from pipeline.evaluation.metrics import ranks_of
-from pipeline.evaluation.options import EvalExtras, EvalOptions, Ties
+from pipeline.evaluation.options import EvalExtras, EvalOptions
+from pipeline.evaluation.protocols import Ties
 from pipeline.evaluation.run import EvalReport, evaluate
 from pipeline.features.options import EncodeOptions
 from pipeline.features.run import encode
@@ -100,7 +101,9 @@ def demo(
         listener: Hears how far it is.
     """
     options, place, clock, report = options or DemoOptions(), Path(folder), RunClock(), Reporter(listener)
-    synthetic = SyntheticOptions(seed=options.seed, **({"num_train": QUICK_TRAIN} if options.quick else {}))
+    synthetic = SyntheticOptions(seed=options.seed)
+    if options.quick:
+        synthetic = replace(synthetic, num_train=QUICK_TRAIN)
     report.say(f"making {plural(sum(map(synthetic.num_clips, SPLITS)), 'video')} in {place / 'data'}")
     manifest = write_synthetic_dataset(place / "data", synthetic, num_cores())
     store_place = place / "store"

@@ -67,6 +67,20 @@ class BootstrapOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class EvalExtras:
+    """What an evaluation reports beside the metrics."""
+
+    intervals: BootstrapOptions | None = field(default_factory=BootstrapOptions)
+    """How confidence intervals are taken; None: none."""
+    slices: tuple[str, ...] = ()
+    """Families of slices to score: some of `FAMILIES`, or `all`."""
+    diagnostics: bool = False
+    """Hubs, modality gap, rank histogram, confusions."""
+    device: str = "cpu"
+    """Where scores are computed: `cpu`, `cuda`, `cuda:1`, or `auto` (a GPU if there is one)."""
+
+
+@dataclass(frozen=True, slots=True)
 class CompareOptions:
     """How feature sets are compared."""
 

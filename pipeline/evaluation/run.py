@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from os import PathLike
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.evaluation.comparing.sets import CompareOptions, Comparison
+from pipeline.evaluation.comparing.sets import Comparison
 from pipeline.evaluation.comparing.sets import compare as compare_sets
 from pipeline.evaluation.diagnostics import Diagnostics, diagnose
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.evaluation.evaluate import evaluate as score
-from pipeline.evaluation.options import EvalOptions
+from pipeline.evaluation.metrics import RetrievalResult
+from pipeline.evaluation.names import FAMILIES
+from pipeline.evaluation.options import BootstrapOptions, CompareOptions, EvalExtras, EvalOptions
 from pipeline.evaluation.per_query import per_query_table
-from pipeline.evaluation.protocols import RetrievalResult
 from pipeline.evaluation.scores.dot import Put, copies
-from pipeline.evaluation.slices.families import FAMILIES, SliceFamily, slice_queries
+from pipeline.evaluation.slices.families import SliceFamily, slice_queries
 from pipeline.evaluation.slices.scoring import SliceScores, score_slices
-from pipeline.evaluation.statistics.intervals import BootstrapOptions, Interval, intervals
+from pipeline.evaluation.statistics.intervals import Interval, intervals
 from pipeline.run.events import Listener, Reporter, ignore_events
 from store.json_values import JSON
 from store.store import Store
 
 IntervalTable = Mapping[str, Mapping[str, Interval]]
 """Direction -> metric -> interval."""
-
-
-@dataclass(frozen=True, slots=True)
-class EvalExtras:
-    """What an evaluation reports beside the metrics."""
-
-    intervals: BootstrapOptions | None = field(default_factory=BootstrapOptions)
-    """How confidence intervals are taken; None: none."""
-    slices: tuple[str, ...] = ()
-    """Families of slices to score: some of `FAMILIES`, or `all`."""
-    diagnostics: bool = False
-    """Hubs, modality gap, rank histogram, confusions."""
-    device: str = "cpu"
-    """Where scores are computed: `cpu`, `cuda`, `cuda:1`, or `auto` (a GPU if there is one)."""
 
 
 @dataclass(frozen=True)

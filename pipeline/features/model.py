@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from encoders.devices import Device, move_to
 from encoders.options import ModelSource
-from encoders.weights.loading import LoadedModel, ModelSource
-from pipeline.clips.alpha import AlphaSource
+from encoders.weights.loading import LoadedModel, load
+from pipeline.clips.options import AlphaSource
 from pipeline.features.options import FeatureRecipe
 from pipeline.run.events import Reporter
 from pipeline.training.checkpoint import has_ended
@@ -33,7 +33,7 @@ def load_ready(source: ModelSource, device: str, report: Reporter) -> ReadyModel
         WeightsError: The weights are missing, damaged, or not this model's.
         OptionError: There is no such model or device.
     """
-    loaded = source.load()
+    loaded = load(source)
     if source.checkpoint is not None and not has_ended(source.checkpoint):
         report.warn(f"training has not ended in {source.checkpoint}: these are the best weights so far")
     if loaded.metadata.get("chosen_on_test"):

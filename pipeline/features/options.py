@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from encoders.options import Pooling, Precision
-from pipeline.clips.alpha import AlphaSource
 from pipeline.clips.options import AlphaSource
 from pipeline.errors import OptionError
 from store.features import FrameDtype
-from store.places.folder import check_name
+from store.names import check_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from os import PathLike
 from encoders.devices import peak_memory_mib
 from encoders.encoding.encoder import Encoder
 from encoders.encoding.memory import EncoderMemory
-from encoders.options import Pooling, Precision
-from encoders.weights.loading import ModelSource, WeightsReport
-from pipeline.clips.alpha import AlphaSource
+from encoders.options import ModelSource, Pooling, Precision
+from encoders.weights.loading import WeightsReport
+from pipeline.clips.options import AlphaSource
 from pipeline.errors import OptionError
 from pipeline.features.encode import SplitEncoded, SplitPlan, encode_splits, feature_identity, made_with, plan_encode
 from pipeline.features.encoders import EncoderHere, EncoderOfWorker

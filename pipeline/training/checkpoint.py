@@ -49,7 +49,7 @@ class CheckpointBusyError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class FinetuneResult:
+class TrainingHistory:
     """How training ended."""
 
     epochs: tuple[EpochDone, ...]
@@ -178,17 +178,17 @@ def read_state(folder: Path, trainer: Trainer) -> Progress:
     return Progress.from_json(load_state(path, trainer)) if path.is_file() else Progress()
 
 
-def end_run(folder: Path, result: FinetuneResult, identity: Mapping[str, JSON]) -> None:
+def end_run(folder: Path, result: TrainingHistory, identity: Mapping[str, JSON]) -> None:
     """Say that training has ended, and how; where it stood is of no use any more."""
     _write_json(folder / HISTORY_FILE, {"identity": identity, **asdict(result)})
     (folder / STATE_FILE).unlink(missing_ok=True)
 
 
-def read_history(folder: Path) -> FinetuneResult:
+def read_history(folder: Path) -> TrainingHistory:
     """How the training that ended in a folder went."""
     fields = json.loads((folder / HISTORY_FILE).read_text(encoding="utf-8"))
     del fields["identity"]
-    return FinetuneResult(**{**fields, "epochs": tuple(EpochDone(**epoch) for epoch in fields["epochs"])})
+    return TrainingHistory(**{**fields, "epochs": tuple(EpochDone(**epoch) for epoch in fields["epochs"])})
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:

@@ -25,7 +25,7 @@ from pipeline.run.randomness import Stream, generator
 from pipeline.run.software import MODEL_SOFTWARE, software_versions
 from pipeline.training.augment import augment
 from pipeline.training.batches import Batch, draw_epoch
-from pipeline.training.checkpoint import FinetuneResult, Progress, end_run, read_state, write_run, write_state
+from pipeline.training.checkpoint import Progress, TrainingHistory, end_run, read_state, write_run, write_state
 from pipeline.training.data import Half, training_halves, validation_r1
 from pipeline.training.log import TrainingLog
 from pipeline.training.options import TrainingRecipe
@@ -53,7 +53,7 @@ class _Step:
     batch: Batch
 
 
-def finetune(
+def train_model(
     store: Store,
     loaded: LoadedModel,
     folder: Path,
@@ -62,7 +62,7 @@ def finetune(
     *,
     ranks: Ranks = ALONE,
     save_seconds: float = SAVE_SECONDS,
-) -> FinetuneResult:
+) -> TrainingHistory:
     """Train, and keep the weights of the epoch with the best validation text-to-video R@1 in `folder`.
 
     Begun again after it was killed, it goes on from the last state that it wrote, and ends with the same bytes.
@@ -293,9 +293,9 @@ def _scalars(result: StepResult, videos_per_second: float) -> dict[str, float]:
 
 def _result(
     done: tuple[EpochDone, ...], train: Half, val: Half, validation: str, *, chosen_on_test: bool
-) -> FinetuneResult:
+) -> TrainingHistory:
     best = [epoch for epoch in done if epoch.is_best][-1]
-    return FinetuneResult(
+    return TrainingHistory(
         epochs=done,
         best_epoch=best.epoch,
         best_validation_r1=best.validation_r1,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from encoders.options import Activation
 from encoders.training.options import TrainOptions
 from pipeline.clips.options import AlphaSource
 
@@ -62,3 +65,37 @@ class TrainingRecipe:
     def chosen_on_test(self) -> bool:
         """Whether the best epoch is chosen, or the model trained, on what the scores will be of, going by the names."""
         return any("test" in split.lower() for split in (self.train_split, self.val_split))
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneOptions:
+    """What to train, as a user says it: a preset, and what differs from it."""
+
+    preset: str = "fda-clip"
+    """A model and how to train it: the name of a preset, or a TOML file of the same form."""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Values of the preset's [finetune] and [batches] to change, by name."""
+    model: str | None = None
+    """Default: the preset's. This and the next: see `ModelSource`."""
+    pretrained: str | None = None
+    alpha_checkpoint: Path | None = None
+    activation: Activation | None = None
+    mask_name: str | None = None
+    """Mask set of the store. Default: `default`."""
+    alpha: AlphaSource | None = None
+    """What goes into the alpha channel. Default: the preset's."""
+    train_split: str = "train"
+    val_split: str | None = None
+    """The split by which the best epoch is chosen. Default: `val`; if there is none, `hold_out_share` of the videos."""
+    hold_out_share: float = 0.1
+    """Part of the training videos, 0..1, that is held out if there is no validation split."""
+    choose_on_test: bool = False
+    """Allow a test split to be trained or chosen on: the checkpoint and what it makes are marked."""
+    save_seconds: float = 600.0
+    """Between two states that training can be resumed at; one is saved after each epoch, too."""
+    seed: int = 0
+    """Random seed of batches, captions, hold-out, augmentation and what alpha draws."""
+    device: str = "auto"
+    """`auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ..."""
+    overwrite: bool = False
+    """Remove the checkpoint first, if there is one."""

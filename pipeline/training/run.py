@@ -24,7 +24,7 @@ from pipeline.training.checkpoint import (
     read_history,
     remove_checkpoint,
 )
-from pipeline.training.finetune import checkpoint_identity, train
+from pipeline.training.finetune import checkpoint_identity, train_model
 from pipeline.training.options import FinetuneOptions, TrainingRecipe
 from pipeline.training.presets import Preset, clip_differences, load_preset
 from store.clips.mask_sets import mask_attributes
@@ -168,7 +168,7 @@ class _Training:
             return history, False
 
     def _train(self, listener: Listener) -> TrainingHistory:
-        return train(
+        return train_model(
             self.store,
             self.ready.loaded,
             self.folder,

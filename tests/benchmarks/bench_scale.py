@@ -23,8 +23,13 @@ import numpy as np
 
 from pipeline.datasets.read import read_dataset
 from pipeline.frames.options import PreprocessOptions
-from pipeline.frames.preprocess import VideoSource, find_changed, open_store, plan_preprocess, preprocess_shards
-from pipeline.frames.preprocess import find_changed, open_store, plan_preprocess, preprocess
+from pipeline.frames.preprocess import (
+    VideoSource,
+    find_changed,
+    open_store,
+    plan_preprocess,
+    preprocess_shards,
+)
 from pipeline.isolation.decoder import DecodeRequest
 from pipeline.run.options import SourceCheck
 from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError

@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 
 import store.places.objects
 import store.places.s3
-from pipeline.datasets import read_dataset
 from pipeline.datasets.read import read_dataset
 from pipeline.frames.preprocess import VideoSource, open_store, plan_preprocess, preprocess_shards
 from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks

@@ -11,7 +11,6 @@ from pathlib import Path
 import dask
 import pytest
 
-from pipeline.datasets import read_dataset
 from pipeline.datasets.read import read_dataset
 from pipeline.frames.preprocess import (
     ShardsMade,

@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 from pipeline.evaluation.comparing.moves import Moved
 from pipeline.evaluation.comparing.sets import AgainstFirst, Comparison, DirectionCompared, ScoredSet
+from pipeline.evaluation.names import DIRECTIONS
 from pipeline.evaluation.statistics.intervals import Interval
-from pipeline.evaluation.statistics.resampling import DIRECTIONS
 from store.json_values import JSON
 
 

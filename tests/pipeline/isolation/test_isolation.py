@@ -21,7 +21,6 @@ import psutil
 import pytest
 import zarr.core.sync
 
-from pipeline.datasets import read_dataset
 from pipeline.datasets.read import read_dataset
 from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_shards
 from pipeline.isolation.decoder import DecodeRequest, IsolatedDecoder

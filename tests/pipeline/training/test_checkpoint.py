@@ -13,7 +13,7 @@ from pipeline.run.events import EpochDone
 from pipeline.training.checkpoint import (
     CheckpointBusyError,
     CheckpointMismatchError,
-    FinetuneResult,
+    TrainingHistory,
     end_run,
     has_ended,
     is_finished,
@@ -26,7 +26,7 @@ from store.json_values import JSON
 from tests.encoders_tiny import write_config
 
 IDENTITY: dict[str, JSON] = {"options": {"lr": 1e-3}, "software": {"torch": "2"}}
-RESULT = FinetuneResult((EpochDone(1, 1, 2.5, 40.0, True),), 1, 40.0, 8, 2, "split 'val'", False)
+RESULT = TrainingHistory((EpochDone(1, 1, 2.5, 40.0, True),), 1, 40.0, 8, 2, "split 'val'", False)
 
 
 @pytest.fixture

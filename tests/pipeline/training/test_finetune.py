@@ -22,8 +22,8 @@ from pipeline.clips.options import AlphaSource
 from pipeline.features.encode import feature_identity
 from pipeline.features.options import FeatureRecipe
 from pipeline.run.events import EpochDone, Event, Listener, RunPlanned, StepDone
-from pipeline.training.checkpoint import FinetuneResult, has_ended, is_finished, locked, read_history
-from pipeline.training.finetune import checkpoint_identity, finetune
+from pipeline.training.checkpoint import TrainingHistory, has_ended, is_finished, locked, read_history
+from pipeline.training.finetune import checkpoint_identity, train_model
 from pipeline.training.options import BatchOptions, TrainingRecipe
 from store.errors import NotInStoreError
 from store.store import Store
@@ -61,9 +61,9 @@ def digest(folder: Path) -> dict[str, str]:
 
 def train(
     store: Store, config: str, folder: Path, options: TrainingRecipe = OPTIONS, heard: list[Event] | None = None
-) -> FinetuneResult:
+) -> TrainingHistory:
     events: list[Event] = [] if heard is None else heard
-    return finetune(store, load_model(config, "none", None, seed=0), folder, options, events.append)
+    return train_model(store, load_model(config, "none", None, seed=0), folder, options, events.append)
 
 
 def test_one_seed_gives_one_checkpoint_to_the_byte(store: Store, config: str, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_run_that_was_killed_at_any_event_and_run_again_ends_with_the_same_byt
 
     def run(folder: Path, listener: Listener) -> None:
         loaded = load_model(config, "none", None, seed=0)
-        finetune(store, loaded, folder, options, listener, save_seconds=save_seconds)
+        train(store, loaded, folder, options, listener, save_seconds=save_seconds)
 
     events: list[Event] = []
     run(tmp_path / "whole", events.append)
@@ -150,7 +150,7 @@ def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str,
     """A real process, saving after each step: nearly all of its time goes into writing the state."""
     script = (
         "import sys\nfrom pathlib import Path\nfrom encoders.weights.loading import load_model\n"
-        "from pipeline.training.finetune import finetune\nfrom store.store import Store\n"
+        "from pipeline.training.finetune import train_model\nfrom store.store import Store\n"
         "from tests.pipeline.training.test_finetune import OPTIONS\nfrom dataclasses import replace\n"
         "options = replace(OPTIONS, train=replace(OPTIONS.train, epochs=20))\n"
         "place, config, folder = sys.argv[1:]\n"
