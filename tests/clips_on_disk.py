@@ -24,7 +24,7 @@ from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
 from pipeline.masks.options import MaskOptions
 from store.places.opening import folder_at
 from store.store import Store
-from tests.videos import cut, textured_frames, write_video
+from tests.videos import Encoding, cut, textured_frames, write_video
 
 FDA = Path(sys.executable).parent / "fda"
 SIZE = 32
@@ -50,7 +50,7 @@ def moving_frames(seed: int, *, num_frames: int = 8, height: int = 48, width: in
 
 def write_clip(path: Path, seed: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return write_video(path, moving_frames(seed), options={"preset": "ultrafast", "threads": "1"})
+    return write_video(path, moving_frames(seed), Encoding(options={"preset": "ultrafast", "threads": "1"}))
 
 
 def record(video_id: str, path: str, split: str = "test", captions: Sequence[str] | None = None) -> dict[str, object]:

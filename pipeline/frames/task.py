@@ -13,7 +13,7 @@ from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.shard import MadeFrames, make_frames, video_request
 from pipeline.isolation.decoder import Decoder, DecodeRequest
 from pipeline.masks.clips import clip_masks
-from pipeline.masks.options import MaskOptions
+from pipeline.masks.options import MaskOptions, MaskSet
 from pipeline.masks.shard import make_masks
 from pipeline.run.events import ItemsDone, Tell
 from pipeline.run.options import SourceCheck
@@ -123,7 +123,7 @@ def preprocess_shard(task: PreprocessTask, tell: Tell) -> ShardReport:
     else:
         made = MadeFrames(read_frames(store, shard), outcomes_of(store, shard))
     if masks_stage(options.mask_name) in task.stages:
-        make_masks(store, shard, options.mask_name, options.masks, made.clips, made.outcomes)
+        make_masks(store, shard, MaskSet(options.mask_name, options.masks), made.clips, made.outcomes)
     tally = Tally.of(shard.split, made.outcomes)
     if FRAMES_STAGE not in task.stages:
         tell(ItemsDone(tally.num_videos, len(tally.failures)))

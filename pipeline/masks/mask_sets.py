@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import cv2
 
-from pipeline.masks.options import Difference, MaskOptions
+from pipeline.masks.options import Difference, MaskOptions, MaskSet
 from pipeline.masks.shard import make_masks
 from pipeline.run.events import ItemsDone, Listener, RunPlanned, Tell, ignore_events
 from pipeline.run.partition import WHOLE, Partition
@@ -129,7 +129,7 @@ def mask_shard(task: MaskTask, tell: Tell) -> Shard:
     store, shard = Store.open(task.folder), task.shard
     require_committed(store, shard, FRAMES_STAGE)
     clips = read_frames(store, shard)  # before the outcomes: if these are of newer frames, the masks are known as old
-    made = make_masks(store, shard, task.name, task.options, clips, outcomes_of(store, shard))
+    made = make_masks(store, shard, MaskSet(task.name, task.options), clips, outcomes_of(store, shard))
     tell(ItemsDone(shard.num_rows, sum(not outcome.filled for outcome in made.outcomes)))
     return shard
 

@@ -90,3 +90,11 @@ class MaskOptions:
     def identity(self) -> dict[str, JSON]:
         """What two runs must agree on to share one mask set."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskSet:
+    """One set of masks of a store: its name, and what makes a mask of it."""
+
+    name: str
+    options: MaskOptions

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.masks.clips import ClipMasks, clip_masks
-from pipeline.masks.options import MaskOptions
+from pipeline.masks.options import MaskOptions, MaskSet
 from store.clips.shards import ShardFrames, slot_checksum, write_masks
 from store.commits import CommitRecord, VideoOutcome
 from store.schema import Shard
@@ -16,20 +16,14 @@ from store.store import Store
 
 
 def make_masks(
-    store: Store,
-    shard: Shard,
-    name: str,
-    options: MaskOptions,
-    clips: ShardFrames,
-    outcomes: Sequence[VideoOutcome],
+    store: Store, shard: Shard, mask_set: MaskSet, clips: ShardFrames, outcomes: Sequence[VideoOutcome]
 ) -> CommitRecord:
     """Compute and commit one mask set's part of a shard.
 
     Args:
         store: Where it goes.
         shard: Which rows; their frames are committed.
-        name: Of the mask set.
-        options: What makes a mask.
+        mask_set: Its name, and what makes a mask of it.
         clips: The frames as they were read from the store, or written to it. Where a clip has fewer frames than slots,
             the masks of the others stay empty.
         outcomes: How each video fared when its frames were made, in row order.
@@ -37,9 +31,9 @@ def make_masks(
     masks = np.zeros(clips.frames.shape[:-1], dtype=np.bool_)
     mask_outcomes = []
     for slot, outcome in enumerate(outcomes):
-        made = _fill(masks[slot], clips, slot, options) if outcome.filled else None
+        made = _fill(masks[slot], clips, slot, mask_set.options) if outcome.filled else None
         mask_outcomes.append(_outcome(outcome, made, masks[slot]))
-    return write_masks(store, shard, name, masks, mask_outcomes, clips.inputs)
+    return write_masks(store, shard, mask_set.name, masks, mask_outcomes, clips.inputs)
 
 
 def _fill(masks: NDArray[np.bool_], clips: ShardFrames, slot: int, options: MaskOptions) -> ClipMasks:

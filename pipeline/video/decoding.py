@@ -71,7 +71,7 @@ def _decode_checked(
         if scan.timeline is not None and len(scan.timeline.pts) >= options.num_frames:
             plan = plan_packets(plan_clip(scan.timeline, scan, options, window), scan)
             try:
-                album = draw_packets(path, video.stream.codec_context, scan, plan, options, deadline)
+                album = draw_packets(video, scan, plan, options, deadline)
                 return _clip(scan, plan.clip, album)
             except PlanRefutedError as error:
                 _logger.info("decoding from the start: %s", error)

@@ -17,7 +17,7 @@ from pipeline.video.clips import VideoError
 from pipeline.video.frame_plan import PacketPlan, SequentialPlan
 from pipeline.video.options import DecodeOptions
 from pipeline.video.pictures import Album
-from pipeline.video.reading.opening import Deadline, open_video, video_error_of
+from pipeline.video.reading.opening import Deadline, OpenVideo, open_video, video_error_of
 from pipeline.video.reading.probing import VideoScan, read_packets
 from pipeline.video.soundness import Damage, FrameFacts
 
@@ -36,14 +36,9 @@ class PlanRefutedError(RuntimeError):
 
 
 def draw_packets(
-    path: Path,
-    decoder: VideoCodecContext,
-    scan: VideoScan,
-    plan: PacketPlan,
-    options: DecodeOptions,
-    deadline: Deadline,
+    video: OpenVideo, scan: VideoScan, plan: PacketPlan, options: DecodeOptions, deadline: Deadline
 ) -> Album:
-    """Send a decoder the packets of a plan, and convert the frames that it names.
+    """Send a video's decoder the packets of a plan, and convert the frames that it names.
 
     From every segment exactly the frames must come out that were planned, undamaged and in order.
 
@@ -53,8 +48,9 @@ def draw_packets(
     """
     places = {int(plan.clip.timeline.pts[place]): place for place in plan.clip.wanted}
     everything = [place for segment in plan.segments for place in segment.packets.tolist()]
+    decoder = video.stream.codec_context
     album = Album(options, scan.pixel_aspect)
-    with closing(read_packets(path, scan, everything, deadline, options)) as packets:
+    with closing(read_packets(video.path, scan, everything, deadline, options)) as packets:
         for segment in plan.segments:
             expected = iter(segment.shown_pts.tolist())
             for frame in _segment_frames(decoder, packets, len(segment.packets), deadline):

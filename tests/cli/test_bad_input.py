@@ -23,7 +23,7 @@ from tests.clips_on_disk import (
     write_small_dataset,
 )
 from tests.stores import tree_digest
-from tests.videos import cut, grey_frames, write_audio, write_video
+from tests.videos import Encoding, cut, grey_frames, write_audio, write_video
 
 FLAGS = (*SMALL_FLAGS, "--workers", "0")
 
@@ -61,16 +61,16 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_audio(folder / "audio.mp4")
     cut(whole, folder / "truncated.mp4", keep=0.5)
     index_first = write_video(
-        folder / "index first.mp4", grey_frames(30, height=64, width=64), container_options={"movflags": "faststart"}
+        folder / "index first.mp4",
+        grey_frames(30, height=64, width=64),
+        Encoding(container_options={"movflags": "faststart"}),
     )
     cut(index_first, folder / "truncated late.mp4", keep=0.8)
     write_video(folder / "single frame.mp4", grey_frames(1))
     write_video(
         folder / "one pixel tall.mp4",
         grey_frames(6, height=1, width=48),
-        codec="ffv1",
-        pix_fmt="bgr0",
-        format_name="matroska",
+        Encoding(codec="ffv1", pix_fmt="bgr0", format_name="matroska"),
     )
     records = [record(name, f"{name}.mp4") for name in (*GOOD, *BAD)]
     return write_manifest(folder, records)

@@ -151,6 +151,7 @@ def _status_of(error: av.error.FFmpegError) -> VideoStatus:
 class OpenVideo:
     """A file that is open, and the stream of it that is the video."""
 
+    path: Path
     container: InputContainer
     stream: VideoStream
 
@@ -215,7 +216,7 @@ def open_video(path: Path, deadline: Deadline, options: DecodeOptions) -> Iterat
             if len(container.streams) > options.max_streams:
                 reason = f"the file has more than {options.max_streams} streams, which is the limit"
                 raise VideoError(VideoStatus.UNSUPPORTED, reason)
-            yield OpenVideo(container, _video_stream(container, options))
+            yield OpenVideo(path, container, _video_stream(container, options))
 
 
 def _video_stream(container: InputContainer, options: DecodeOptions) -> VideoStream:

@@ -68,7 +68,7 @@ class PacketTable:
         pictures = pictures or [Picture(is_start=i == 0, is_reference=True) for i in range(len(times))]
         log = PacketLog(None)
         for (pts, dts), picture in zip(times, pictures, strict=True):
-            log.append(pts, dts, 0, is_key=picture.is_start, is_corrupt=False, is_discard=False, picture=picture)
+            log.append((pts, dts, 0), picture, is_key=picture.is_start, is_corrupt=False, is_discard=False)
         return cls(*(getattr(log.table(), name) for name in cls.__slots__))
 
 
@@ -95,20 +95,21 @@ class PacketLog:
             self.changes_parameters = True
         elif not len(self):
             self._parameters = picture.parameters
+        pts = NO_TIME if packet.pts is None else packet.pts
+        dts = NO_TIME if packet.dts is None else packet.dts
         self.append(
-            NO_TIME if packet.pts is None else packet.pts,
-            NO_TIME if packet.dts is None else packet.dts,
-            packet.duration or 0,
+            (pts, dts, packet.duration or 0),
+            picture,
             is_key=is_key,
             is_corrupt=packet.is_corrupt,
             is_discard=packet.is_discard,
-            picture=picture,
         )
 
     def append(
-        self, pts: int, dts: int, duration: int, *, is_key: bool, is_corrupt: bool, is_discard: bool, picture: Picture
+        self, times: tuple[int, int, int], picture: Picture, *, is_key: bool, is_corrupt: bool, is_discard: bool
     ) -> None:
-        """Note the facts of a packet."""
+        """Note the facts of a packet; `times` are its pts, its dts and its duration, in ticks."""
+        pts, dts, duration = times
         self._pts.append(pts)
         self._dts.append(dts)
         self._duration.append(duration)

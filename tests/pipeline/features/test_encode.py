@@ -21,6 +21,8 @@ from pipeline.clips.alpha import shuffled_rows
 from pipeline.clips.options import AlphaSource
 from pipeline.features.encode import SplitEncoded
 from pipeline.features.options import FeatureRecipe
+from pipeline.features.options import EncodeOptions
+from pipeline.masks.options import MaskSet
 from pipeline.masks.shard import make_masks
 from pipeline.run.events import Event, ItemsDone, RunPlanned
 from store.clips.reader import ClipReader
@@ -228,7 +230,7 @@ def make_frames_anew(store: Store, shard: Shard) -> None:
     """What a retry in another process does, between any two steps of this one."""
     outcomes = [replace(outcome, fps=99.0) for outcome in outcomes_of(store, shard)]
     clips = write_frames(store, shard, read_frames(store, shard), outcomes).clips
-    make_masks(store, shard, "default", SMALL.masks, clips, outcomes)
+    make_masks(store, shard, MaskSet("default", SMALL.masks), clips, outcomes)
 
 
 def test_frames_that_are_made_anew_after_they_were_read_leave_the_features_pending(

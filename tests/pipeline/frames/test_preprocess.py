@@ -48,7 +48,7 @@ from store.store import Store, remove_store
 from tests.clips_on_disk import SIZE, SMALL, moving_frames, opened_store, run_preprocess, write_mixed_dataset
 from tests.decoders import RememberingDecoder
 from tests.stores import tree_digest
-from tests.videos import cut, write_video
+from tests.videos import Encoding, cut, write_video
 
 TEST_IDS = ("test_0", "gone", "-x_é", "cut", "text")
 
@@ -162,7 +162,9 @@ def test_the_result_counts_every_video(manifest: Path, tmp_path: Path) -> None:
 
 def test_a_file_that_is_cut_off_after_its_last_frame_gives_a_clip(manifest: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(manifest.parent, tmp_path / "videos")
-    whole = write_video(tmp_path / "whole.mkv", moving_frames(5, num_frames=48), options={"bf": "0", "g": "4"})
+    whole = write_video(
+        tmp_path / "whole.mkv", moving_frames(5, num_frames=48), Encoding(options={"bf": "0", "g": "4"})
+    )
     cut(whole, folder / "text.mp4", keep=0.93)
     opened = run_preprocess(folder / manifest.name, tmp_path / "store")
     assert rows_of(opened, "test")[4] == ("text", "truncated", True)

@@ -199,7 +199,7 @@ ORPHANED = """
 import os, signal, sys, time
 from pathlib import Path
 from pipeline.isolation.decoder import DecodeRequest, IsolatedDecoder
-from pipeline.video.clips import DecodeOptions
+from pipeline.video.options import DecodeOptions
 from tests.decoders import misbehave
 requests = [DecodeRequest(Path(name), DecodeOptions(3, 32)) for name in sys.argv[1:]]
 clips = IsolatedDecoder(function=misbehave).decode(requests)

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.masks.clips import clip_masks
 from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks, summarise_masks
-from pipeline.masks.options import Difference, MaskOptions
+from pipeline.masks.options import Difference, MaskOptions, MaskSet
 from pipeline.masks.shard import make_masks
 from pipeline.workers.dask import local_dask
 from pipeline.workers.executors import run_synchronously
@@ -276,6 +276,6 @@ def test_a_full_disk_is_an_error_that_can_be_repaired(copy: Store, monkeypatch: 
 def test_make_masks_takes_the_frames_as_they_are_read(copy: Store) -> None:
     create_mask_set(copy, NAME, HIGH)
     shard = copy.shards("test")[0]
-    record = make_masks(copy, shard, NAME, HIGH, read_frames(copy, shard), outcomes_of(copy, shard))
+    record = make_masks(copy, shard, MaskSet(NAME, HIGH), read_frames(copy, shard), outcomes_of(copy, shard))
     assert [outcome.filled for outcome in record.outcomes] == [True, False]
     assert record.outcomes[1].mask_coverage is None

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pipeline.run.resources import WorkerMemory, machine_memory_mib
 from tests.clips_on_disk import Commands, of_the_run, record, write_clip, write_manifest
 from tests.paths import ROOT
-from tests.videos import write_video
+from tests.videos import Encoding, write_video
 
 MEASURE = """
 import json, os, sys
@@ -82,7 +82,7 @@ def test_a_worker_stays_below_the_formula_and_not_far_below(
     tmp_path: Path, shard_size: int, height: int, width: int
 ) -> None:
     frames = np.random.default_rng(0).integers(0, 255, (12, height, width, 3), dtype=np.uint8)
-    write_video(tmp_path / "noise.mp4", frames, options={"preset": "ultrafast", "threads": "1"})
+    write_video(tmp_path / "noise.mp4", frames, Encoding(options={"preset": "ultrafast", "threads": "1"}))
     manifest = write_manifest(tmp_path, [record(f"v{number}", "noise.mp4") for number in range(shard_size)])
     took = measured(manifest, tmp_path / "store", shard_size=shard_size, eval_frames=12, image_size=224)
     memory = WorkerMemory(shard_size, num_frames=12, image_size=224)
