@@ -21,7 +21,6 @@ from pipeline.clips.alpha import shuffled_rows
 from pipeline.clips.options import AlphaSource
 from pipeline.features.encode import SplitEncoded
 from pipeline.features.options import FeatureRecipe
-from pipeline.features.options import EncodeOptions
 from pipeline.masks.options import MaskSet
 from pipeline.masks.shard import make_masks
 from pipeline.run.events import Event, ItemsDone, RunPlanned
