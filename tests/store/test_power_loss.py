@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import random
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -21,21 +19,16 @@ from tests.faults.operations import SYNC, SYNC_FOLDER, operations
 from tests.faults.policies import Recorder
 from tests.faults.power import Choice, Disk, all_of_it, completed, none_of_it, some_of_it, write_tree
 from tests.faults.scenarios import SCENARIOS, Scenario
-from tests.faults.trials import Trials, Undisturbed, trials_in_memory
+from tests.faults.trials import Trials, Undisturbed
+from tests.seed import drawn
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descriptors are looked up in /proc")
 
-NUM_RANDOM = 3
-"""States of the disk that are drawn at each operation, beside the two extremes."""
-NUM_RESUMED = 3
+NUM_RANDOM = 1
+"""States of the disk that are drawn at each operation, beside the two extremes; others at each commit."""
+NUM_RESUMED = 2
 """Of a scenario: states of the disk from which the run is done again."""
 BY_NAME = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name.replace(" ", "_"))
-
-
-@pytest.fixture(scope="module")
-def trials() -> Iterator[Trials]:
-    with trials_in_memory() as trials:
-        yield trials
 
 
 def cut_after(trials: Trials, right: Undisturbed, num_operations: int, choose: Choice) -> dict[str, bytes]:
@@ -92,7 +85,7 @@ def _but_runs(files: dict[str, bytes]) -> dict[str, bytes]:
 
 @BY_NAME
 def test_no_record_outlives_its_data_and_what_was_done_stays_done(trials: Trials, scenario: Scenario) -> None:
-    right, rng = trials.undisturbed(scenario), random.Random(0)
+    right, rng = trials.undisturbed(scenario), drawn(f"{scenario.name} loses power")
     disk = Disk(trials.place, right.base)
     promised = completed(right.operations, trials.place)
     found = disk.files(all_of_it)
@@ -107,7 +100,7 @@ def test_no_record_outlives_its_data_and_what_was_done_stays_done(trials: Trials
 
 @BY_NAME
 def test_after_a_power_cut_the_next_run_makes_the_same_bytes(trials: Trials, scenario: Scenario) -> None:
-    right, rng = trials.undisturbed(scenario), random.Random(1)
+    right, rng = trials.undisturbed(scenario), drawn(f"{scenario.name} resumes")
     for choose in (none_of_it, *[some_of_it(rng)] * (NUM_RESUMED - 1)):
         files = cut_after(trials, right, rng.randrange(len(right.operations)), choose)
         trials.start(Path("/nowhere"))

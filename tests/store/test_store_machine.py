@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import hypothesis
 import hypothesis.strategies as st
 import pytest
 from hypothesis import settings
@@ -24,6 +25,7 @@ from tests.faults.commands import in_a_fork, run_fda, run_under
 from tests.faults.policies import KillAt, Point
 from tests.faults.scenarios import COMMON, ENCODE, OTHER_MASKS
 from tests.faults.trials import NOT_COMPARED, Readable, Trials, readable, trials_in_memory
+from tests.seed import seed_number
 from tests.stores import tree_digest
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descriptors are looked up in /proc")
@@ -32,6 +34,8 @@ FIRST_VIDEOS = ("train_0", "train_1", "train_2", "test_0", "test_1", "broken")
 NEW_VIDEOS = ("train_3", "test_2", "val_0")
 REPLACED = ("test_0", "train_2")
 """The videos that are others in the folder `changed`."""
+NUM_STORIES = 5
+"""Others at each commit."""
 Command = tuple[str, ...]
 
 
@@ -346,7 +350,10 @@ def test_a_store_is_what_the_model_says(oracle: Oracle) -> None:
         def __init__(self) -> None:
             super().__init__(oracle)
 
-    run_state_machine_as_test(Machine, settings=settings(max_examples=10, stateful_step_count=10))
+    run_state_machine_as_test(
+        hypothesis.seed(seed_number("store machine"))(Machine),
+        settings=settings(max_examples=NUM_STORIES, stateful_step_count=10),
+    )
 
 
 def test_the_machine_finds_a_record_that_stays_while_its_data_change(
