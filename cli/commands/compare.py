@@ -86,18 +86,17 @@ def command(
     """
     store = Store.open(store_place)
     num_expected = num_videos_expected(store, split)
-    options = CompareOptions(BootstrapOptions(level, resamples, seed), permutations, top)
+    options = CompareOptions(
+        split=split,
+        max_missing=max_missing(num_expected) / num_expected,
+        protocol=protocol,
+        ties=None if ties is None else Ties(ties),
+        bootstrap=BootstrapOptions(level, resamples, seed),
+        num_permutations=permutations,
+        num_moved=top,
+    )
     with progress_listener("compare", progress) as listener:
-        result = compare(
-            store,
-            names,
-            split,
-            max_missing(num_expected) / num_expected,
-            protocol=protocol,
-            ties=None if ties is None else Ties(ties),
-            options=options,
-            listener=listener,
-        )
+        result = compare(store, names, options, listener=listener)
     for note in _notes(result):
         (say if as_json else show)(note)
     if as_json:

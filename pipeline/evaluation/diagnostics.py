@@ -6,7 +6,7 @@ Ranks are `above + level` here, ties against the model, whatever the protocol; o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,22 @@ from store.json_values import JSON
 from store.store import Store
 
 NUM_HUBS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosticsOptions:
+    """How much diagnostics look at."""
+
+    k: int = 10
+    """For hubness: a caption finds its first `k` videos."""
+    num_confusions: int | None = 20
+    """Missed captions to show, the worst first; None: all."""
+    num_shown: int = 3
+    """Videos shown of each of these, at most `k`."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_shown <= self.k:
+            raise ValueError(f"num_shown must be in 1..k = {self.k}, got {self.num_shown}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +155,8 @@ def diagnose(
     ranking: Ranking,
     scores: Scores,
     split: str,
+    options: DiagnosticsOptions | None = None,
     *,
-    k: int = 10,
-    num_confusions: int | None = 20,
-    num_shown: int = 3,
     listener: Listener = ignore_events,
 ) -> Diagnostics:
     """Look beyond one number; takes one more pass over the scores of captions.
@@ -152,19 +166,14 @@ def diagnose(
         ranking: Of them.
         scores: That they were ranked by.
         split: Which split.
-        k: How many videos a caption finds, for hubness.
-        num_confusions: How many missed captions to show, the worst first; None: all.
-        num_shown: Videos shown of each, at most `k`.
-        listener: Is told how far it is.
-
-    Raises:
-        ValueError: A `k` or `num_shown` out of range.
+        options: How much to look at.
+        listener: Receives the progress.
     """
-    if not 1 <= num_shown <= k:
-        raise ValueError(f"num_shown must be in 1..k = {k}, got {num_shown}")
+    options = options or DiagnosticsOptions()
     features = ranking.features
     listener(RunPlanned("queries", len(features.truth), 0))
-    top = top_videos(scores, features.truth, k, _teller(listener))
+    top = top_videos(scores, features.truth, options.k, _teller(listener))
+    shown = replace(top, items=top.items[:, : options.num_shown], scores=top.scores[:, : options.num_shown])
     ranks = ranking.to_video.above + ranking.to_video.level
     worst_first = np.argsort(-ranks, kind="stable")
     missed = worst_first[: int((ranks > 1).sum())]
@@ -176,8 +185,8 @@ def diagnose(
         video_to_text=RankHistogram.of(ranking.to_text.best),
         num_missed=len(missed),
         confusions=tuple(
-            _confusion(row, features, texts[row], int(ranks[row]), top, num_shown)
-            for row in missed[:num_confusions].tolist()
+            _confusion(row, features, texts[row], int(ranks[row]), shown)
+            for row in missed[: options.num_confusions].tolist()
         ),
     )
 
@@ -220,15 +229,15 @@ def modality_gap(features: Features) -> ModalityGap:
     )
 
 
-def _confusion(row: int, features: Features, text: str, rank: int, top: Top, num_shown: int) -> Confusion:
+def _confusion(row: int, features: Features, text: str, rank: int, shown: Top) -> Confusion:
     own = int(features.truth[row])
-    first = zip(top.items[row, :num_shown].tolist(), top.scores[row, :num_shown].tolist(), strict=True)
+    first = zip(shown.items[row].tolist(), shown.scores[row].tolist(), strict=True)
     return Confusion(
         caption_id=features.caption_ids[row],
         text=text,
         video_id=features.video_ids[own],
         rank=rank,
-        own_score=float(top.own[row]),
+        own_score=float(shown.own[row]),
         retrieved=tuple(Retrieved(features.video_ids[video], score, video == own) for video, score in first),
     )
 

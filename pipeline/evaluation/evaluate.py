@@ -198,22 +198,14 @@ def evaluate(
         NotInStoreError: There are no such features.
         ShardIncompleteError: They are not complete, or out of date.
     """
-    options = options or EvalOptions()
-    split = options.split
-    found = scorable_features(store, features, split, options.max_missing, options.pooling)
+    task = _Task(store, features, options or EvalOptions(), put, listener)
+    options, split = task.options, task.options.split
+    found = task.read(split)
     require_applicable(store, found, split, options.counted)
     reasons = {name: why_inapplicable(store, found, one) for name, one in PROTOCOLS.items()}
-    scores: Scores
-    if options.top_frames is None:
-        scores, pooling = (
-            DotScores(found.text, found.video, put),
-            options.pooling or str(found.attributes.get("pooling")),
-        )
-    else:
-        frame = _frames(store, features, split, found)
-        scores, pooling = FrameScores(found.text, frame, options.top_frames, put), f"top {options.top_frames} frames"
+    scores, pooling = task.scores(found)
     ranking = rank(found, scores, listener)
-    processed, bank = _processed(store, features, options, found, scores, put, listener)
+    processed, bank = task.processed(found, scores)
     measured = found.alpha_cosine[np.isfinite(found.alpha_cosine)]
     return Evaluation(
         features=features,
@@ -240,25 +232,43 @@ def evaluate(
     )
 
 
-def _processed(
-    store: Store,
-    name: str,
-    options: EvalOptions,
-    features: Features,
-    scores: Scores,
-    put: Put,
-    listener: Listener,
-) -> tuple[dict[str, RetrievalResult], Bank | None]:
-    """Metrics of changed scores, each under the name of what changed them; and what QB-Norm takes its queries from."""
-    changed: dict[str, Scores] = {}
-    bank: Bank | None = None
-    if options.dsl_temperature is not None:
-        changed["dsl"] = DualSoftmax(scores, options.dsl_temperature)
-    if options.bank_split is not None:
-        store.layout(options.bank_split)
-        found = scorable_features(store, name, options.bank_split, options.max_missing, options.pooling)
-        texts, videos = DotScores(found.text, features.video, put), DotScores(features.text, found.video, put)
-        changed["qb-norm"] = QueryBankNorm(scores, texts, videos)
-        bank = Bank(options.bank_split, len(found.video_ids), found.num_videos_expected, len(found.caption_ids))
-    rankings = {key: rank(features, one, listener) for key, one in changed.items()}
-    return {key: score(one.to_video, one.to_text, options.counted) for key, one in rankings.items()}, bank
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What `evaluate` was asked for."""
+
+    store: Store
+    name: str
+    """Of the feature set."""
+    options: EvalOptions
+    put: Put
+    listener: Listener
+
+    def read(self, split: str) -> Features:
+        """The features of a split, pooled as the options say."""
+        return scorable_features(self.store, self.name, split, self.options.max_missing, self.options.pooling)
+
+    def scores(self, features: Features) -> tuple[Scores, str]:
+        """Scores of the captions and videos of the split, and how frames became videos."""
+        num_top = self.options.top_frames
+        if num_top is None:
+            pooling = self.options.pooling or str(features.attributes.get("pooling"))
+            return DotScores(features.text, features.video, self.put), pooling
+        frame = _frames(self.store, self.name, self.options.split, features)
+        return FrameScores(features.text, frame, num_top, self.put), f"top {num_top} frames"
+
+    def processed(self, features: Features, scores: Scores) -> tuple[dict[str, RetrievalResult], Bank | None]:
+        """Metrics of post-processed scores by the name of the processing; and the bank of QB-Norm, if it is used."""
+        changed: dict[str, Scores] = {}
+        bank: Bank | None = None
+        if self.options.dsl_temperature is not None:
+            changed["dsl"] = DualSoftmax(scores, self.options.dsl_temperature)
+        if self.options.bank_split is not None:
+            self.store.layout(self.options.bank_split)
+            found = self.read(self.options.bank_split)
+            texts = DotScores(found.text, features.video, self.put)
+            videos = DotScores(features.text, found.video, self.put)
+            changed["qb-norm"] = QueryBankNorm(scores, texts, videos)
+            num_videos, num_captions = len(found.video_ids), len(found.caption_ids)
+            bank = Bank(self.options.bank_split, num_videos, found.num_videos_expected, num_captions)
+        rankings = {key: rank(features, one, self.listener) for key, one in changed.items()}
+        return {key: score(one.to_video, one.to_text, self.options.counted) for key, one in rankings.items()}, bank

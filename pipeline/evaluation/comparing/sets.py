@@ -19,8 +19,8 @@ from pipeline.evaluation.comparing.pairing import pair
 from pipeline.evaluation.evaluate import TooManyMissingError, caveats_of, require_applicable, scorable_features
 from pipeline.evaluation.metrics import RetrievalResult, score
 from pipeline.evaluation.names import DIRECTIONS, METRICS
-from pipeline.evaluation.options import BootstrapOptions, CompareOptions, check_names
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol, Ties
+from pipeline.evaluation.options import CompareOptions, check_names
+from pipeline.evaluation.protocols import Protocol
 from pipeline.evaluation.ranking import Ranking, rank
 from pipeline.evaluation.scores.dot import DotScores, Put
 from pipeline.evaluation.statistics.intervals import Interval, percentiles
@@ -122,12 +122,8 @@ class _Ranked:
 def compare(
     store: Store,
     names: Sequence[str],
-    split: str,
-    max_missing: float,
-    *,
-    protocol: str = "fda",
-    ties: Ties | None = None,
     options: CompareOptions | None = None,
+    *,
     put: Put = lambda array: array,
     listener: Listener = ignore_events,
 ) -> Comparison:
@@ -135,14 +131,10 @@ def compare(
 
     Args:
         store: The store.
-        names: Of two sets or more.
-        split: Which split.
-        max_missing: Share of the split's videos, in [0, 1], that may lack features in one set or another.
-        protocol: One of `PROTOCOLS`.
-        ties: Another rule for ties than the protocol's own.
-        options: How intervals and p-values are taken.
+        names: Two sets or more.
+        options: The split, how ranks are counted, and how intervals and p-values are computed.
         put: Moves embeddings to the device that computes.
-        listener: Is told how far ranking is; there is a plan for each set.
+        listener: Receives the progress of ranking; there is a plan for each set.
 
     Raises:
         ValueError: The names give nothing to compare, the protocol cannot be applied to these captions, there are fewer
@@ -154,24 +146,24 @@ def compare(
     """
     check_names(names)
     options = options or CompareOptions()
-    found = {name: scorable_features(store, name, split, max_missing) for name in names}
+    split, protocol = options.split, options.counted
+    found = {name: scorable_features(store, name, split, options.max_missing) for name in names}
     paired = pair(found)
     common = paired[names[0]]
-    _require_enough(common, split, max_missing)
-    counted = PROTOCOLS[protocol].with_ties(ties)
-    require_applicable(store, common, split, counted)
+    _require_enough(common, split, options.max_missing)
+    require_applicable(store, common, split, protocol)
     rankings = {name: rank(one, DotScores(one.text, one.video, put), listener) for name, one in paired.items()}
-    ranked = _resampled(found, rankings, counted, options.bootstrap)
+    ranked = _resampled(found, rankings, options)
     texts = _texts(store, split) if options.num_moved else {}
     return Comparison(
         split=split,
-        protocol=counted,
+        protocol=protocol,
         options=options,
         num_videos=len(common.video_ids),
         num_videos_expected=common.num_videos_expected,
         num_captions=len(common.caption_ids),
         num_captions_expected=common.num_captions_expected,
-        sets=tuple(_scored(one, counted, options.bootstrap.level, split) for one in ranked),
+        sets=tuple(_scored(one, options) for one in ranked),
         against_first=tuple(_against(ranked[0], other, options, texts) for other in ranked[1:]),
     )
 
@@ -188,15 +180,15 @@ def _require_enough(common: Features, split: str, max_missing: float) -> None:
 
 
 def _resampled(
-    found: Mapping[str, Features], rankings: Mapping[str, Ranking], protocol: Protocol, options: BootstrapOptions
+    found: Mapping[str, Features], rankings: Mapping[str, Ranking], options: CompareOptions
 ) -> list[_Ranked]:
-    queries = {name: queries_of(ranking, protocol) for name, ranking in rankings.items()}
+    queries = {name: queries_of(ranking, options.counted) for name, ranking in rankings.items()}
     samples = {
         name: {direction: RanksByVideo.of(one) for direction, one in by_direction.items()}
         for name, by_direction in queries.items()
     }
     flat = [sample for by_direction in samples.values() for sample in by_direction.values()]
-    drawn = iter(resample(flat, options.num_resamples, options.seed))
+    drawn = iter(resample(flat, options.bootstrap.num_resamples, options.bootstrap.seed))
     return [
         _Ranked(
             name=name,
@@ -215,16 +207,18 @@ def _texts(store: Store, split: str) -> dict[str, str]:
     return dict(zip(captions["caption_id"].to_pylist(), captions["text"].to_pylist(), strict=True))
 
 
-def _scored(one: _Ranked, protocol: Protocol, level: float, split: str) -> ScoredSet:
-    features = one.ranking.features
+def _scored(one: _Ranked, options: CompareOptions) -> ScoredSet:
+    features, level = one.ranking.features, options.bootstrap.level
     return ScoredSet(
         name=one.name,
-        metrics=score(one.ranking.to_video, one.ranking.to_text, protocol),
-        intervals={direction: percentiles(drawn, level) for direction, drawn in one.resampled.items()},
+        metrics=score(one.ranking.to_video, one.ranking.to_text, options.counted),
+        intervals={
+            direction: percentiles(drawn, level) for direction, drawn in one.resampled.items()
+        },
         num_videos_left_out=len(one.found.video_ids) - len(features.video_ids),
         num_captions_left_out=len(one.found.caption_ids) - len(features.caption_ids),
         attributes=one.found.attributes,
-        caveats=caveats_of(one.found.attributes, split),
+        caveats=caveats_of(one.found.attributes, options.split),
     )
 
 

@@ -29,9 +29,24 @@ from store.json_values import JSON
 from store.store import Store
 
 UNKNOWN = "unknown"
-NUM_BINS = 4
 STATIC = "static"
 """The family, and its slice, of static objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceOptions:
+    """How queries are sorted into slices."""
+
+    mask_name: str | None = None
+    """The mask set by which motion is measured; None: the one that the features name."""
+    words: CaptionWords | None = None
+    """Which words speak of motion; None: those of `caption_words.toml`."""
+    num_bins: int = 4
+    """Slices of about equally many videos, or captions, that a quantity is cut into."""
+
+    def __post_init__(self) -> None:
+        if self.num_bins < 2:
+            raise ValueError(f"num_bins must be at least 2, got {self.num_bins}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +130,7 @@ def slice_queries(
     store: Store,
     ranking: Ranking,
     split: str,
-    *,
-    mask_name: str | None = None,
-    words: CaptionWords | None = None,
-    num_bins: int = NUM_BINS,
+    options: SliceOptions | None = None,
 ) -> tuple[SliceFamily, ...]:
     """Sort the queries of a split into slices.
 
@@ -126,23 +138,18 @@ def slice_queries(
         store: That the features are of.
         ranking: Of them.
         split: Which split.
-        mask_name: The mask set by which motion is measured; by default the one that the features name.
-        words: Which words speak of motion; by default those of `caption_words.toml`.
-        num_bins: How many slices of about equally many videos, or captions, a quantity is cut into.
+        options: The mask set, the words and the number of bins.
 
     Returns:
-        The families motion, empty-masks, full-masks, camera, caption, static, duration, caption-length and, where the
-        catalogue has categories, category.
+        `FAMILIES`, in order; `category` only if the catalogue has categories.
 
     Raises:
-        ValueError: Fewer than two bins.
         ShardIncompleteError: Frames or masks are not complete.
     """
-    if num_bins < 2:
-        raise ValueError(f"num_bins must be at least 2, got {num_bins}")
-    facts = split_facts(store, ranking.features, split, mask_name)
+    options = options or SliceOptions()
+    num_bins, words = options.num_bins, options.words or CaptionWords.read()
+    facts = split_facts(store, ranking.features, split, options.mask_name)
     queries = _Queries(ranking.features.truth, ranking.to_text.videos)
-    words = words or CaptionWords.read()
     kinds = np.array([list(CaptionKind).index(words.kind_of(text)) for text in facts.texts], np.int64)
     families = [
         _motion(queries, facts, num_bins),

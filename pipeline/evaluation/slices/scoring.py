@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.evaluation.metrics import RetrievalMetrics, among_texts, text_metrics, video_metrics
 from pipeline.evaluation.protocols import Protocol
 from pipeline.evaluation.ranking import Ranking
-from pipeline.evaluation.slices.families import STATIC, SliceFamily
+from pipeline.evaluation.slices.families import STATIC, Slice, SliceFamily
 from store.json_values import JSON
 
 FEW_QUERIES = 10
@@ -85,18 +84,19 @@ def score_slices(ranking: Ranking, families: Sequence[SliceFamily], protocol: Pr
         families: See `slice_queries`.
         protocol: Says what a rank is. Whether captions are several a video is a matter of the split, not of the slice.
     """
-    everything = np.arange(len(ranking.to_video)), np.arange(len(ranking.to_text.videos))
+    captions, videos = np.arange(len(ranking.to_video)), np.arange(len(ranking.to_text.videos))
+    everything = Slice("all", "all queries", captions, videos)
     scored = tuple(
         FamilyScores(
             family.name,
             family.summary,
-            tuple(_score(ranking, protocol, one.name, one.label, one.captions, one.videos) for one in family.slices),
+            tuple(_score(ranking, protocol, one) for one in family.slices),
         )
         for family in families
     )
     return SliceScores(
         protocol=protocol.name,
-        all_queries=_score(ranking, protocol, "all", "all queries", *everything),
+        all_queries=_score(ranking, protocol, everything),
         families=scored,
         static_gap=_static_gap(scored),
     )
@@ -107,21 +107,16 @@ def is_few(metrics: RetrievalMetrics | None) -> bool:
     return metrics is not None and metrics.num_queries < FEW_QUERIES
 
 
-def _score(
-    ranking: Ranking,
-    protocol: Protocol,
-    name: str,
-    label: str,
-    captions: NDArray[np.int64],
-    videos: NDArray[np.int64],
-) -> SliceScore:
-    several = len(ranking.to_video) > len(ranking.to_text.videos)
+def _score(ranking: Ranking, protocol: Protocol, some: Slice) -> SliceScore:
     to_video, to_text = ranking.to_video, among_texts(ranking.to_text, protocol)
+    several = len(to_video) > len(to_text)
     return SliceScore(
-        name,
-        label,
-        text_to_video=video_metrics(to_video.of(captions), protocol, several=several) if len(captions) else None,
-        video_to_text=text_metrics(to_text.of(videos), protocol) if len(videos) else None,
+        some.name,
+        some.label,
+        text_to_video=video_metrics(to_video.of(some.captions), protocol, several=several)
+        if len(some.captions)
+        else None,
+        video_to_text=text_metrics(to_text.of(some.videos), protocol) if len(some.videos) else None,
     )
 
 

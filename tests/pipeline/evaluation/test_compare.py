@@ -33,7 +33,7 @@ from tests.pipeline.evaluation.test_evaluate import NUM_VIDEOS, ONE_HOT, cached
 from tests.pipeline.evaluation.test_intervals import Floats, Ints, hand_made
 from tests.stores import MASKS, fill_shard, outcomes
 
-QUICK = CompareOptions(BootstrapOptions(num_resamples=100), num_permutations=200)
+QUICK = CompareOptions(max_missing=0.0, bootstrap=BootstrapOptions(num_resamples=100), num_permutations=200)
 PERFECT = np.repeat(ONE_HOT, 2, axis=0)
 """Text features of a store of `cached`: two captions a video, each like its video."""
 
@@ -77,7 +77,7 @@ def test_worked_by_hand(tmp_path: Path) -> None:
     """The first set ranks the two captions of videos 0 and 1 second, the other those of video 5: else all are first."""
     store = cached(tmp_path, ONE_HOT, confused(0, 1))
     add(store, "yours", ONE_HOT, confused(5))
-    result = compare(store, ["mine", "yours"], "test", 0.0, options=QUICK)
+    result = compare(store, ["mine", "yours"], QUICK)
     (other,) = result.against_first
     assert (other.name, other.inputs_differ, other.models_differ) == ("yours", "", "")
     compared = other.directions["text_to_video"]
@@ -111,7 +111,7 @@ def test_resamples_are_the_same_of_both_sets() -> None:
 def test_numbers_side_by_side_are_those_of_eval(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, confused(0, 1))
     add(store, "yours", ONE_HOT, confused(5))
-    result = compare(store, ["mine", "yours"], "test", 0.0, options=QUICK)
+    result = compare(store, ["mine", "yours"], QUICK)
     for one in result.sets:
         assert one.metrics == evaluate(store, one.name, EvalOptions("test", max_missing=0.0)).metrics
         assert set(one.intervals) == set(DIRECTIONS)
@@ -123,7 +123,7 @@ def test_numbers_side_by_side_are_those_of_eval(tmp_path: Path) -> None:
 def test_identical_sets_do_not_differ(tmp_path: Path, protocol: str) -> None:
     store = cached(tmp_path, ONE_HOT, confused(0, 1))
     add(store, "copy", ONE_HOT, confused(0, 1))
-    (other,) = compare(store, ["mine", "copy"], "test", 0.0, protocol=protocol, options=QUICK).against_first
+    (other,) = compare(store, ["mine", "copy"], replace(QUICK, protocol=protocol)).against_first
     for compared in other.directions.values():
         for found in compared.differences.values():
             assert (found.value, found.interval, found.p_value) == (0.0, Interval(0.0, 0.0, 0.95), 1.0)
@@ -135,7 +135,7 @@ def test_three_sets_are_each_against_the_first(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, confused(0, 1))
     add(store, "b", ONE_HOT, confused(5))
     add(store, "c", ONE_HOT, PERFECT)
-    result = compare(store, ["mine", "b", "c"], "test", 0.0, options=QUICK)
+    result = compare(store, ["mine", "b", "c"], QUICK)
     assert [one.name for one in result.sets] == ["mine", "b", "c"]
     r1 = [other.directions["text_to_video"].differences["r1"].value for other in result.against_first]
     assert r1 == pytest.approx([100 * 2 / 12, 100 * 4 / 12])
@@ -145,7 +145,7 @@ def test_only_videos_that_all_sets_have_are_queries_and_candidates(tmp_path: Pat
     """Video 1 is missing in one set; in the other it stood before video 0, and must not count against it."""
     store = cached(tmp_path, ONE_HOT, confused(0))
     add(store, "yours", ONE_HOT, PERFECT, failed=frozenset({1}))
-    result = compare(store, ["mine", "yours"], "test", 0.5, options=QUICK)
+    result = compare(store, ["mine", "yours"], replace(QUICK, max_missing=0.5))
     assert (result.num_videos, result.num_videos_expected) == (5, 6)
     assert (result.num_captions, result.num_captions_expected) == (10, 12)
     assert [(one.num_videos_left_out, one.num_captions_left_out) for one in result.sets] == [(1, 2), (0, 0)]
@@ -158,10 +158,10 @@ def test_too_many_missing_in_one_set_or_another(tmp_path: Path) -> None:
     add(store, "b", ONE_HOT, PERFECT, failed=frozenset({1}))
     add(store, "c", ONE_HOT, PERFECT, failed=frozenset({2}))
     with pytest.raises(TooManyMissingError, match=r"1 of 6 videos .* have no features, over the limit of 10.0%"):
-        compare(store, ["mine", "b"], "test", 0.1, options=QUICK)
+        compare(store, ["mine", "b"], replace(QUICK, max_missing=0.1))
     with pytest.raises(TooManyMissingError, match=r"2 of 6 .*\(33.3%\) lack features in one set or another.*20.0%"):
-        compare(store, ["b", "c"], "test", 0.2, options=QUICK)
-    assert compare(store, ["b", "c"], "test", 2 / 6, options=QUICK).num_videos == 4
+        compare(store, ["b", "c"], replace(QUICK, max_missing=0.2))
+    assert compare(store, ["b", "c"], replace(QUICK, max_missing=2 / 6)).num_videos == 4
 
 
 def test_what_made_them_is_told_apart(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_what_made_them_is_told_apart(tmp_path: Path) -> None:
     }
     add(store, "a", ONE_HOT, PERFECT, made_by={"masks": {"options": {"threshold": 25}}, "weights": "x"})
     add(store, "b", ONE_HOT, PERFECT, made_by=made_by)
-    result = compare(store, ["a", "b"], "test", 0.0, options=QUICK)
+    result = compare(store, ["a", "b"], QUICK)
     (other,) = result.against_first
     assert other.inputs_differ == "masks.options.threshold is 25 in 'a' and 50 now"
     assert 'weights is "x" in \'a\' and "by another hand" now' in other.models_differ
@@ -189,12 +189,14 @@ def test_what_is_refused(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, PERFECT)
     add(store, "yours", ONE_HOT, PERFECT)
     with pytest.raises(NotInStoreError, match=r"no features 'theirs' .*there: 'mine', 'yours'"):
-        compare(store, ["mine", "theirs"], "test", 0.0)
+        compare(store, ["mine", "theirs"], QUICK)
     with pytest.raises(ValueError, match="'paired' cannot be applied to split 'test': it takes one caption a video"):
-        compare(store, ["mine", "yours"], "test", 0.0, protocol="paired")
+        compare(store, ["mine", "yours"], replace(QUICK, protocol="paired"))
     fill_shard(store, store.shards("test")[1], failed=frozenset({5}))
     with pytest.raises(ShardIncompleteError, match="older than their frames or masks"):
-        compare(store, ["mine", "yours"], "test", 0.0)
+        compare(store, ["mine", "yours"], QUICK)
+    with pytest.raises(ValueError, match="there is no protocol 'mine'"):
+        CompareOptions(protocol="mine")
     with pytest.raises(ValueError, match="at least 100 permutations, got 1"):
         CompareOptions(num_permutations=1)
     with pytest.raises(ValueError, match="must not be negative, got -1"):
@@ -207,7 +209,7 @@ def test_ties_other_than_the_protocols_own(tmp_path: Path) -> None:
     add(store, "yours", ONE_HOT, PERFECT)
     ranks = {Ties.PESSIMISTIC: 6.0, Ties.MEAN: 3.5, Ties.OPTIMISTIC: 1.0, Ties.EACH: 3.5}
     for ties, rank in ranks.items():
-        result = compare(store, ["mine", "yours"], "test", 0.0, ties=ties, options=QUICK)
+        result = compare(store, ["mine", "yours"], replace(QUICK, ties=ties))
         compared = result.against_first[0].directions["text_to_video"]
         assert compared.differences["mean_rank"].value == pytest.approx(1 - rank)
         assert compared.moves.num_better == (12 if rank > 1 else 0)
@@ -348,6 +350,6 @@ def test_chance_alone_is_seldom_significant() -> None:
 def test_results_do_not_depend_on_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = cached(tmp_path, ONE_HOT, confused(0, 1))
     add(store, "yours", ONE_HOT, confused(5))
-    whole = compare(store, ["mine", "yours"], "test", 0.0, options=QUICK)
+    whole = compare(store, ["mine", "yours"], QUICK)
     monkeypatch.setattr("pipeline.evaluation.statistics.resampling._BLOCK_WEIGHTS", 7)
-    assert compare(store, ["mine", "yours"], "test", 0.0, options=QUICK).against_first == whole.against_first
+    assert compare(store, ["mine", "yours"], QUICK).against_first == whole.against_first

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cli.output.diagnostics import print_diagnostics
 from pipeline.evaluation.diagnostics import (
     Diagnostics,
+    DiagnosticsOptions,
     Hub,
     RankHistogram,
     diagnose,
@@ -44,7 +45,7 @@ def diagnosed(
 ) -> Diagnostics:
     store = known_store(place, KNOWN, VIDEO, TEXT)
     ranking, scores = known_ranking(store)
-    return diagnose(store, ranking, scores, "test", k=k, num_confusions=num_confusions, num_shown=3, listener=listener)
+    return diagnose(store, ranking, scores, "test", DiagnosticsOptions(k, num_confusions), listener=listener)
 
 
 def test_hubness_by_hand(features: Features) -> None:
