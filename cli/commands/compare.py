@@ -12,8 +12,7 @@ from cli.options.shared import shared_options
 from cli.output.eval_report import protocol_words
 from cli.output.printing import plural, print_json, print_table, say, show
 from cli.output.progress import progress_listener
-from pipeline.evaluation.comparing.moves import Moved
-from pipeline.evaluation.comparing.sets import (
+from pipeline.evaluation.comparing.compare import (
     AgainstFirst,
     Comparison,
     Difference,
@@ -21,6 +20,7 @@ from pipeline.evaluation.comparing.sets import (
     ScoredSet,
     compare,
 )
+from pipeline.evaluation.comparing.rank_changes import RankChange
 from pipeline.evaluation.names import DIRECTIONS, METRICS
 from pipeline.evaluation.options import BootstrapOptions, CompareOptions, check_names
 from pipeline.evaluation.protocols import Ties
@@ -159,7 +159,7 @@ def _print(result: Comparison) -> None:
 
 
 def _print_moves(compared: DirectionCompared, title: str) -> None:
-    moves = compared.moves
+    moves = compared.changes
     show(
         f"{title}: {moves.num_better:,} of {moves.num_better + moves.num_worse + moves.num_same:,} queries better, "
         f"{moves.num_worse:,} worse, {moves.num_same:,} the same"
@@ -234,7 +234,7 @@ def _against_json(first: str, other: AgainstFirst) -> dict[str, JSON]:
 
 
 def _direction_json(compared: DirectionCompared) -> dict[str, JSON]:
-    moves = compared.moves
+    moves = compared.changes
     return {
         "differences": {
             metric: {"value": found.value, "interval": _ends(found.interval), "p_value": found.p_value}
@@ -248,7 +248,7 @@ def _direction_json(compared: DirectionCompared) -> dict[str, JSON]:
     }
 
 
-def _moved_json(one: Moved) -> Mapping[str, JSON]:
+def _moved_json(one: RankChange) -> Mapping[str, JSON]:
     return asdict(one)
 
 

@@ -147,8 +147,8 @@ def _clips(store: Store) -> list[DemoClip]:
     ranks = {}
     for name in (MASKS, ONES):
         features = read_features(store, name, "test")
-        standings = text_to_video(DotScores(features.text, features.video), features.truth)
-        ranks[name] = ranks_of(standings, Ties.PESSIMISTIC)
+        counts = text_to_video(DotScores(features.text, features.video), features.truth)
+        ranks[name] = ranks_of(counts, Ties.PESSIMISTIC)
     clips = []
     for row in range(min(CLIPS_ON_PAGE, len(captions))):
         batch = reader.read([row])

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.ranking import Ranking, Standings
+from pipeline.evaluation.ranking import RankCounts, Ranking
 from pipeline.evaluation.scores.dot import Scores
 from pipeline.evaluation.slices.inputs import caption_texts
-from pipeline.evaluation.top import Top, top_videos
+from pipeline.evaluation.top_candidates import TopCandidates, top_videos
 from pipeline.run.events import ItemsDone, Listener, RunPlanned, ignore_events
 from store.features import Features
 from store.json_values import JSON
@@ -91,20 +91,20 @@ class RankHistogram:
     counts: tuple[int, ...]
 
     @classmethod
-    def of(cls, standings: Standings) -> RankHistogram:
+    def of(cls, rank_counts: RankCounts) -> RankHistogram:
         """Count the ranks of all queries.
 
-        >>> histogram = RankHistogram.of(Standings(np.array([0, 1, 2, 4]), np.ones(4, int), num_candidates=6))
+        >>> histogram = RankHistogram.of(RankCounts(np.array([0, 1, 2, 4]), np.ones(4, int), num_candidates=6))
         >>> list(zip(histogram.first, histogram.last, histogram.counts))
         [(1, 1, 1), (2, 2, 1), (3, 4, 1), (5, 6, 1)]
         """
-        num_bins = 1 + (standings.num_candidates - 1).bit_length()
+        num_bins = 1 + (rank_counts.num_candidates - 1).bit_length()
         ends = 2 ** np.arange(num_bins)
-        counts = np.bincount(np.searchsorted(ends, standings.above + standings.level), minlength=num_bins)
+        counts = np.bincount(np.searchsorted(ends, rank_counts.above + rank_counts.level), minlength=num_bins)
         return cls(
-            num_candidates=standings.num_candidates,
+            num_candidates=rank_counts.num_candidates,
             first=(1, *(int(end) + 1 for end in ends[:-1])),
-            last=(*ends[:-1].tolist(), standings.num_candidates),
+            last=(*ends[:-1].tolist(), rank_counts.num_candidates),
             counts=tuple(counts.tolist()),
         )
 
@@ -229,7 +229,7 @@ def modality_gap(features: Features) -> ModalityGap:
     )
 
 
-def _confusion(row: int, features: Features, text: str, rank: int, shown: Top) -> Confusion:
+def _confusion(row: int, features: Features, text: str, rank: int, shown: TopCandidates) -> Confusion:
     own = int(features.truth[row])
     first = zip(shown.items[row].tolist(), shown.scores[row].tolist(), strict=True)
     return Confusion(

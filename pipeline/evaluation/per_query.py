@@ -30,11 +30,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.evaluation.ranking import Ranking, Standings
+from pipeline.evaluation.ranking import RankCounts, Ranking
 from pipeline.evaluation.scores.dot import Scores
 from pipeline.evaluation.slices.families import SliceFamily
 from pipeline.evaluation.slices.inputs import caption_texts
-from pipeline.evaluation.top import Top, top_texts, top_videos
+from pipeline.evaluation.top_candidates import TopCandidates, top_texts, top_videos
 from store.json_values import JSON
 from store.store import Store
 
@@ -137,14 +137,14 @@ def check_writable(path: Path, *, overwrite: bool = False) -> None:
         raise FileExistsError(f"{path} is there already: give another name, or --overwrite to replace it")
 
 
-def _columns(direction: str, standings: Standings, top: Top) -> dict[str, object]:
+def _columns(direction: str, counts: RankCounts, top: TopCandidates) -> dict[str, object]:
     """What both directions have in the same way."""
     return {
-        "direction": [direction] * len(standings),
-        "rank": standings.above + standings.level,
-        "above": standings.above,
-        "level": standings.level,
-        "num_candidates": np.full(len(standings), standings.num_candidates),
+        "direction": [direction] * len(counts),
+        "rank": counts.above + counts.level,
+        "above": counts.above,
+        "level": counts.level,
+        "num_candidates": np.full(len(counts), counts.num_candidates),
         "own_score": top.own,
         "top1_score": top.scores[:, 0],
     }

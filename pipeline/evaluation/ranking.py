@@ -47,7 +47,7 @@ from pipeline.evaluation.scores.dot import DotScores, Scores
 from pipeline.run.events import ItemsDone, Listener, RunPlanned, ignore_events
 from store.features import Features
 
-__all__ = ["DotScores", "Standings", "TextStandings", "text_to_video", "video_to_text"]
+__all__ = ["DotScores", "RankCounts", "TextRankCounts", "text_to_video", "video_to_text"]
 
 _BLOCK_ROWS = 4096
 """At most. Of many small products BLAS's threads wait for one another, and long so on a machine that is busy."""
@@ -65,7 +65,7 @@ def silent(num_queries: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Standings:
+class RankCounts:
     """How each query's own item stands among its candidates."""
 
     above: NDArray[np.int64]
@@ -85,26 +85,26 @@ class Standings:
     def __len__(self) -> int:
         return len(self.above)
 
-    def of(self, queries: NDArray[np.int64] | NDArray[np.bool_]) -> Standings:
+    def of(self, queries: NDArray[np.int64] | NDArray[np.bool_]) -> RankCounts:
         """Those of some queries."""
-        return Standings(self.above[queries], self.level[queries], self.num_candidates)
+        return RankCounts(self.above[queries], self.level[queries], self.num_candidates)
 
 
 @dataclass(frozen=True, slots=True)
-class TextStandings:
+class TextRankCounts:
     """Video to text, in the two ways in which that is counted. Both have one query a video that has captions."""
 
     videos: NDArray[np.int64]
     """Shape (num_queries,): the rows of these videos, ascending."""
-    best: Standings
+    best: RankCounts
     """Among the videos, each by the best of its captions."""
-    single: Standings
+    single: RankCounts
     """Among all captions, by the best of the own ones."""
     gain: NDArray[np.float64] | None
     """Shape (num_queries,): nDCG of all own captions, 0..1; None where it was not asked for."""
 
 
-def text_to_video(scores: Scores, truth: NDArray[np.int64], tell: Progress = silent) -> Standings:
+def text_to_video(scores: Scores, truth: NDArray[np.int64], tell: Progress = silent) -> RankCounts:
     """How each caption's own video stands among all videos.
 
     Args:
@@ -126,12 +126,12 @@ def text_to_video(scores: Scores, truth: NDArray[np.int64], tell: Progress = sil
         del similarity  # or there are two while the next is computed
         tell(rows.stop - rows.start)
     _require_numbers(level)
-    return Standings(above, level, scores.num_videos)
+    return RankCounts(above, level, scores.num_videos)
 
 
 def video_to_text(
     scores: Scores, truth: NDArray[np.int64], tell: Progress = silent, *, gains: bool = False
-) -> TextStandings:
+) -> TextRankCounts:
     """How the captions of each video stand among those of all.
 
     Args:
@@ -166,10 +166,10 @@ def video_to_text(
         del similarity, best  # as above
         tell(len(mine))
     _require_numbers(counts["best_level"])
-    return TextStandings(
+    return TextRankCounts(
         videos=order.videos,
-        best=Standings(counts["best"], counts["best_level"], len(order.videos)),
-        single=Standings(counts["single"], counts["single_level"], scores.num_texts),
+        best=RankCounts(counts["best"], counts["best_level"], len(order.videos)),
+        single=RankCounts(counts["single"], counts["single_level"], scores.num_texts),
         gain=gain,
     )
 
@@ -272,8 +272,8 @@ class Ranking:
 
     features: Features
     """What was ranked. Query `i` of `to_video` is its caption `i`, and describes video `truth[i]`."""
-    to_video: Standings
-    to_text: TextStandings
+    to_video: RankCounts
+    to_text: TextRankCounts
 
 
 def rank(features: Features, scores: Scores, listener: Listener = ignore_events) -> Ranking:

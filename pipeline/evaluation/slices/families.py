@@ -91,7 +91,7 @@ class _Queries:
     truth: NDArray[np.int64]
     """Shape (num_captions,): see `Features`."""
     videos: NDArray[np.int64]
-    """Shape (num_queries,): see `TextStandings`."""
+    """Shape (num_queries,): see `TextRankCounts`."""
 
     def by_video(self, name: str, summary: str, kinds: Sequence[tuple[str, str]], of: NDArray[np.int64]) -> SliceFamily:
         """A family of what is known of videos.

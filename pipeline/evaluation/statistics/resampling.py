@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation.metrics import among_texts, ranks_of
 from pipeline.evaluation.protocols import Protocol, Ties
-from pipeline.evaluation.ranking import Ranking, Standings
+from pipeline.evaluation.ranking import RankCounts, Ranking
 
 _CUTOFFS = (1, 5, 10, 50)
 _NUM_CELLS = 64
@@ -36,7 +36,7 @@ Weights = NDArray[np.float64]
 class Queries:
     """The queries of one direction, whose they are, and how a protocol counts them."""
 
-    standings: Standings
+    counts: RankCounts
     video: NDArray[np.int64]
     """Shape (num_queries,): the video of each, as an index into the videos that have captions; each has a query."""
     ties: Ties
@@ -62,9 +62,9 @@ class RanksByVideo:
     @classmethod
     def of(cls, queries: Queries) -> RanksByVideo:
         """Rank queries; of `Ties.EACH`, every rank of a query is its video's."""
-        ranks = ranks_of(queries.standings, queries.ties)
+        ranks = ranks_of(queries.counts, queries.ties)
         each = queries.ties is Ties.EACH
-        video = np.repeat(queries.video, queries.standings.level) if each else queries.video
+        video = np.repeat(queries.video, queries.counts.level) if each else queries.video
         order = np.argsort(ranks, kind="stable")
         num_videos = int(video.max()) + 1
         return cls(ranks[order], video[order], num_videos, queries.lower_median, queries.rounds_half_down)
@@ -156,14 +156,14 @@ def queries_of(ranking: Ranking, protocol: Protocol) -> Mapping[str, Queries]:
     several = len(ranking.to_video) > len(to_text.videos)
     return {
         "text_to_video": Queries(
-            standings=ranking.to_video,
+            counts=ranking.to_video,
             video=np.searchsorted(to_text.videos, ranking.features.truth),
             ties=(several and protocol.ties_of_several) or protocol.ties,
             lower_median=several and protocol.lower_median,
             rounds_half_down=protocol.rounds_half_down,
         ),
         "video_to_text": Queries(
-            standings=among_texts(to_text, protocol),
+            counts=among_texts(to_text, protocol),
             video=np.arange(len(to_text.videos)),
             ties=protocol.ties,
             rounds_half_down=protocol.rounds_half_down,

@@ -15,7 +15,7 @@ from store.features import Features
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class RankChange:
     """A query that two sets rank differently."""
 
     video_id: str
@@ -30,21 +30,21 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Moves:
+class RankChanges:
     """The queries of one direction, another set against the first."""
 
     num_better: int
     """Queries that the other set ranks better than the first; of `Ties.EACH`, by the mean of a query's ranks."""
     num_worse: int
     num_same: int
-    risen: tuple[Moved, ...]
+    risen: tuple[RankChange, ...]
     """Those whose rank the other set divides by most, that one first."""
-    fallen: tuple[Moved, ...]
+    fallen: tuple[RankChange, ...]
     """Those whose rank it multiplies by most."""
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class QueryNames:
     """What the queries of one direction are called."""
 
     features: Features
@@ -53,16 +53,18 @@ class Names:
     texts: Mapping[str, str]
     """Caption id -> what it says."""
 
-    def moved(self, row: int, before: NDArray[np.float64], after: NDArray[np.float64]) -> Moved:
+    def change(self, row: int, before: NDArray[np.float64], after: NDArray[np.float64]) -> RankChange:
         """Name one."""
         features, ranks = self.features, (float(before[row]), float(after[row]))
         if self.videos is not None:
-            return Moved(features.video_ids[self.videos[row]], None, None, *ranks)
+            return RankChange(features.video_ids[self.videos[row]], None, None, *ranks)
         caption_id = features.caption_ids[row]
-        return Moved(features.video_ids[features.truth[row]], caption_id, self.texts[caption_id], *ranks)
+        return RankChange(features.video_ids[features.truth[row]], caption_id, self.texts[caption_id], *ranks)
 
 
-def moves(before: NDArray[np.float64], after: NDArray[np.float64], names: Names, num_moved: int) -> Moves:
+def rank_changes(
+    before: NDArray[np.float64], after: NDArray[np.float64], names: QueryNames, num_moved: int
+) -> RankChanges:
     """Compare the ranks of queries.
 
     From 2 to 1 is as far as from 200 to 100: a rank is divided, not lowered, for the places at the end of a ranking are
@@ -77,15 +79,15 @@ def moves(before: NDArray[np.float64], after: NDArray[np.float64], names: Names,
     quotient, way = np.log(after / before), after - before
     rising = np.lexsort((way, quotient.round(9)))
     falling = np.lexsort((-way, -quotient.round(9)))
-    return Moves(
+    return RankChanges(
         num_better=int(np.sum(after < before)),
         num_worse=int(np.sum(after > before)),
         num_same=int(np.sum(after == before)),
-        risen=tuple(names.moved(row, before, after) for row in rising[:num_moved].tolist() if way[row] < 0),
-        fallen=tuple(names.moved(row, before, after) for row in falling[:num_moved].tolist() if way[row] > 0),
+        risen=tuple(names.change(row, before, after) for row in rising[:num_moved].tolist() if way[row] < 0),
+        fallen=tuple(names.change(row, before, after) for row in falling[:num_moved].tolist() if way[row] > 0),
     )
 
 
 def query_ranks(queries: Queries) -> NDArray[np.float64]:
     """One rank a query: where all ranks of a tie count, their mean."""
-    return ranks_of(queries.standings, Ties.MEAN if queries.ties is Ties.EACH else queries.ties)
+    return ranks_of(queries.counts, Ties.MEAN if queries.ties is Ties.EACH else queries.ties)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.comparing.moves import Moves, Names, moves, query_ranks
 from pipeline.evaluation.comparing.pairing import pair
+from pipeline.evaluation.comparing.rank_changes import QueryNames, RankChanges, query_ranks, rank_changes
 from pipeline.evaluation.evaluate import TooManyMissingError, caveats_of, require_applicable, scorable_features
 from pipeline.evaluation.metrics import RetrievalResult, score
 from pipeline.evaluation.names import DIRECTIONS, METRICS
@@ -70,7 +70,7 @@ class DirectionCompared:
 
     differences: Mapping[str, Difference]
     """By metric: `METRICS`."""
-    moves: Moves
+    changes: RankChanges
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +212,7 @@ def _scored(one: _Ranked, options: CompareOptions) -> ScoredSet:
     return ScoredSet(
         name=one.name,
         metrics=score(one.ranking.to_video, one.ranking.to_text, options.counted),
-        intervals={
-            direction: percentiles(drawn, level) for direction, drawn in one.resampled.items()
-        },
+        intervals={direction: percentiles(drawn, level) for direction, drawn in one.resampled.items()},
         num_videos_left_out=len(one.found.video_ids) - len(features.video_ids),
         num_captions_left_out=len(one.found.caption_ids) - len(features.caption_ids),
         attributes=one.found.attributes,
@@ -235,10 +233,10 @@ def _against(first: _Ranked, other: _Ranked, options: CompareOptions, texts: Map
         directions={
             direction: DirectionCompared(
                 _differences(first, other, direction, found, options.bootstrap.level),
-                moves(
+                rank_changes(
                     query_ranks(first.queries[direction]),
                     query_ranks(other.queries[direction]),
-                    Names(first.ranking.features, videos[direction], texts),
+                    QueryNames(first.ranking.features, videos[direction], texts),
                     options.num_moved,
                 ),
             )

@@ -16,7 +16,7 @@ from pipeline.evaluation.scores.dot import Scores
 
 
 @dataclass(frozen=True, slots=True)
-class Top:
+class TopCandidates:
     """The best candidates of each query, best first; of those that score the same, the lower row first."""
 
     items: NDArray[np.int64]
@@ -27,7 +27,7 @@ class Top:
     """Shape (num_queries,): the score of the own item; of a video's own captions, of the best."""
 
 
-def top_videos(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress = silent) -> Top:
+def top_videos(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress = silent) -> TopCandidates:
     """The best videos of each caption.
 
     Args:
@@ -46,11 +46,11 @@ def top_videos(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress 
         own = similarity[np.arange(len(similarity)), truth[rows]]
         found.append((*best_of(similarity, k), own))
         tell(len(similarity))
-    return Top(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    return TopCandidates(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
-def top_texts(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress = silent) -> Top:
-    """The best captions of each video that has one, in the order of `TextStandings.videos`.
+def top_texts(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress = silent) -> TopCandidates:
+    """The best captions of each video that has one, in the order of `TextRankCounts.videos`.
 
     Args:
         scores: Of captions and videos.
@@ -75,7 +75,7 @@ def top_texts(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress =
         own = [row[captions[video]].max() for video, row in zip(mine.tolist(), similarity, strict=True)]
         found.append((*best_of(similarity, k), np.array(own, np.float32)))
         tell(len(mine))
-    return Top(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    return TopCandidates(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def best_of(similarity: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
