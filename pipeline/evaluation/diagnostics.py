@@ -1,6 +1,7 @@
-"""What one number does not tell: hubs, the gap between the modalities, how ranks are spread, and what is confused.
+"""Diagnostics beyond one number: hubs, the modality gap, the distribution of ranks, and confusions.
 
-Ranks are `above + level` here, ties against the model, whatever the protocol; of a video, by the best of its captions.
+Ranks are `above + level` here, whatever the protocol: ties count against the model. A video is ranked by the best of
+its captions.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ NUM_HUBS = 10
 
 @dataclass(frozen=True, slots=True)
 class DiagnosticsOptions:
-    """How much diagnostics look at."""
+    """How many videos and captions diagnostics look at."""
 
     k: int = 10
     """For hubness: a caption finds its first `k` videos."""
     num_confusions: int | None = 20
     """Missed captions to show, the worst first; None: all."""
     num_shown: int = 3
-    """Videos shown of each of these, at most `k`."""
+    """Videos to show for each of these, at most `k`."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_shown <= self.k:
@@ -41,58 +42,58 @@ class DiagnosticsOptions:
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """A video that many captions find."""
+    """A video that is among the first k videos of many captions."""
 
     video_id: str
     num_found: int
-    """Captions that have it among their first k."""
+    """Captions that have it among their first k videos."""
     num_own: int
-    """Of them, its own."""
+    """Its own captions among these."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hubness:
-    """How unevenly videos are found: with N_k of a video the captions that have it among their first k videos.
+    """How unevenly videos are found. N_k of a video is the number of captions that have it among their first k videos.
 
-    Radovanovic, Nanopoulos and Ivanovic, "Hubs in space", JMLR 11 (2010). Where videos have unequally many captions,
-    N_k is uneven for that reason too: `Hub.num_own` says how much of a hub is its own.
+    Radovanovic, Nanopoulos and Ivanovic, "Hubs in space", JMLR 11 (2010). If videos have different numbers of captions,
+    N_k is uneven for that reason too: `Hub.num_own` is the part of a hub that is due to its own captions.
     """
 
     k: int
     skewness: float
-    """Of N_k over videos, E[(N_k - mean)^3] / deviation^3; 0 where all are found equally often."""
+    """Of N_k over videos, E[(N_k - mean)^3] / deviation^3; 0 if all videos are found equally often."""
     anti_hub_share: float
-    """Share of the videos, 0..1, that no caption has among its first k."""
+    """Share of the videos, 0..1, that no caption has among its first k videos."""
     hubs: tuple[Hub, ...]
-    """The largest, `NUM_HUBS` at most."""
+    """The largest ones, at most `NUM_HUBS`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModalityGap:
-    """How far texts and videos lie apart (Liang et al., "Mind the gap", NeurIPS 2022); of unit embeddings."""
+    """How far apart unit embeddings of texts and videos are (Liang et al., "Mind the gap", NeurIPS 2022)."""
 
     distance: float
     """Between the mean of all captions and the mean of all videos, 0..2."""
     matched_cosine: float
-    """Mean over captions of the cosine to the own video."""
+    """Mean cosine of captions to their own video."""
     other_cosine: float | None
-    """Mean over all pairs of a caption and a video that is not its own; None where there is no other video."""
+    """Mean cosine of all pairs of a caption and a video that is not its own; None if there is only one video."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankHistogram:
-    """How many queries have which rank, in bins that double: 1, 2, 3..4, 5..8, and so on."""
+    """Number of queries by rank, in bins that double: 1, 2, 3..4, 5..8, and so on."""
 
     num_candidates: int
     first: tuple[int, ...]
     """The lowest rank of each bin."""
     last: tuple[int, ...]
-    """The highest; the bins cover 1..num_candidates."""
+    """The highest rank of each bin; the bins cover 1..num_candidates."""
     counts: tuple[int, ...]
 
     @classmethod
     def of(cls, rank_counts: RankCounts) -> RankHistogram:
-        """Count the ranks of all queries.
+        """Histogram of the ranks of all queries.
 
         >>> histogram = RankHistogram.of(RankCounts(np.array([0, 1, 2, 4]), np.ones(4, int), num_candidates=6))
         >>> list(zip(histogram.first, histogram.last, histogram.counts))
@@ -111,7 +112,7 @@ class RankHistogram:
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """A video that a caption finds."""
+    """One of the first videos of a caption."""
 
     video_id: str
     score: float
@@ -120,21 +121,21 @@ class Retrieved:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """A caption whose own video does not stand first alone, and what stands there instead."""
+    """A caption whose rank is over 1, and the videos that were ranked first instead."""
 
     caption_id: str
     text: str
     video_id: str
-    """Its own."""
+    """Its own video."""
     rank: int
     own_score: float
     retrieved: tuple[Retrieved, ...]
-    """The first videos, best first; the own one too, where it is among them."""
+    """The first videos, best first; its own video too, if it is among them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnostics:
-    """All of it."""
+    """All diagnostics of one feature set on one split."""
 
     hubness: Hubness
     modality_gap: ModalityGap
@@ -143,10 +144,10 @@ class Diagnostics:
     num_missed: int
     """Captions whose rank is over 1."""
     confusions: tuple[Confusion, ...]
-    """Of the missed captions, those with the worst ranks first."""
+    """Missed captions, the worst rank first."""
 
     def to_dict(self) -> dict[str, JSON]:
-        """As plain values, for JSON."""
+        """The fields as plain values, for JSON."""
         return asdict(self)
 
 
@@ -159,20 +160,20 @@ def diagnose(
     *,
     listener: Listener = ignore_events,
 ) -> Diagnostics:
-    """Look beyond one number; takes one more pass over the scores of captions.
+    """Compute diagnostics; this takes one more pass over the scores of captions.
 
     Args:
-        store: That the features are of.
-        ranking: Of them.
-        scores: That they were ranked by.
-        split: Which split.
-        options: How much to look at.
+        store: The store of the features.
+        ranking: The ranked features.
+        scores: The scores that they were ranked by.
+        split: The split of the features.
+        options: How many videos and captions to look at.
         listener: Receives the progress.
     """
     options = options or DiagnosticsOptions()
     features = ranking.features
     listener(RunPlanned("queries", len(features.truth), 0))
-    top = top_videos(scores, features.truth, options.k, _teller(listener))
+    top = top_videos(scores, features.truth, options.k, _progress(listener))
     shown = replace(top, items=top.items[:, : options.num_shown], scores=top.scores[:, : options.num_shown])
     ranks = ranking.to_video.above + ranking.to_video.level
     worst_first = np.argsort(-ranks, kind="stable")
@@ -192,11 +193,11 @@ def diagnose(
 
 
 def hubness(found: NDArray[np.int64], features: Features) -> Hubness:
-    """How unevenly videos are found.
+    """Compute `Hubness`.
 
     Args:
         found: Shape (num_captions, k): the first videos of each caption.
-        features: Whose rows these are.
+        features: The features whose rows these are.
     """
     num_videos = len(features.video_ids)
     counts = np.bincount(found.ravel(), minlength=num_videos)
@@ -213,14 +214,15 @@ def hubness(found: NDArray[np.int64], features: Features) -> Hubness:
 
 
 def modality_gap(features: Features) -> ModalityGap:
-    """How far texts and videos lie apart, all pairs taken in."""
+    """Compute `ModalityGap` over all pairs: exact, not sampled, and without the matrix of scores."""
     text_scale, video_scale = (1 / np.linalg.norm(rows, axis=1) for rows in (features.text, features.video))
     num_texts, num_videos = len(text_scale), len(video_scale)
     text_mean = (text_scale @ features.text).astype(np.float64) / num_texts
     video_mean = (video_scale @ features.video).astype(np.float64) / num_videos
     products = np.einsum("ij,ij->i", features.text, features.video[features.truth], dtype=np.float64)
     matched = float(np.sum(products * text_scale * video_scale[features.truth]))
-    # The sum over all pairs is that of the sums; each caption is in num_videos - 1 pairs with a video not its own.
+    # The sum of all inner products is the inner product of the sums: no pair needs to be visited. Each caption is in
+    # num_videos - 1 pairs with a video that is not its own.
     everything = float(text_mean @ video_mean) * num_texts * num_videos
     return ModalityGap(
         distance=float(np.linalg.norm(text_mean - video_mean)),
@@ -242,5 +244,5 @@ def _confusion(row: int, features: Features, text: str, rank: int, shown: TopCan
     )
 
 
-def _teller(listener: Listener) -> Callable[[int], None]:
+def _progress(listener: Listener) -> Callable[[int], None]:
     return lambda num_queries: listener(ItemsDone(num_queries))

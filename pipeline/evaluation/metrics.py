@@ -12,7 +12,7 @@ from pipeline.evaluation.ranking import RankCounts, TextRankCounts
 
 
 def ranks_of(counts: RankCounts, ties: Ties) -> NDArray[np.float64]:
-    """Rank of each query, 1 the best; of `Ties.EACH` there are more of them than queries.
+    """Rank of each query, 1 the best; with `Ties.EACH` there are more ranks than queries.
 
     >>> tied = RankCounts(np.array([0, 2]), np.array([1, 2]), num_candidates=4)
     >>> [ranks_of(tied, ties).tolist() for ties in Ties]
@@ -34,12 +34,12 @@ def ranks_of(counts: RankCounts, ties: Ties) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalMetrics:
-    """What is reported of one direction of retrieval."""
+    """Metrics of one direction of retrieval."""
 
     num_queries: int
     num_candidates: int
     r1: float
-    """Percent of the queries whose rank is at most 1: video retrieval's R@k is information retrieval's Success@k."""
+    """Percent of the queries whose rank is at most 1: R@k in video retrieval is Success@k in information retrieval."""
     r5: float
     r10: float
     r50: float
@@ -48,25 +48,25 @@ class RetrievalMetrics:
     median_rank: float
     mean_rank: float
     ndcg: float | None = None
-    """Percent, where queries have several relevant items and it was computed."""
+    """Percent; None unless queries have several relevant items and it was computed."""
 
     def to_dict(self) -> dict[str, float | None]:
-        """As plain numbers under the names of the fields, for JSON."""
+        """The fields as plain numbers, for JSON."""
         return asdict(self)
 
 
 def metrics_of(
     counts: RankCounts, ties: Ties, *, lower_median: bool = False, rounds_half_down: bool = False
 ) -> RetrievalMetrics:
-    """Summarise one direction.
+    """Metrics of one direction.
 
     Args:
-        counts: Of all queries.
-        ties: What is a rank where scores tie.
+        counts: Rank counts of all queries.
+        ties: Which rank counts if scores tie.
         lower_median: Whether the median of an even number of ranks is the lower of the middle two (`torch.median`)
             rather than their mean.
-        rounds_half_down: Whether a mean rank of 5.5 counts at 5, though one of 1.5 does not at 1: so it is in
-            collaborative-experts, which compares ranks from 0 (`4.5 < 5`, but `0.5 == 0`).
+        rounds_half_down: Whether a mean rank of 5.5 counts for R@5, though one of 1.5 does not for R@1. So it does in
+            collaborative-experts, which compares ranks from 0: `4.5 < 5` for R@5, but `0.5 == 0` for R@1.
 
     >>> metrics_of(RankCounts(np.array([0, 1, 6, 19]), np.ones(4, int), 20), Ties.PESSIMISTIC).median_rank
     4.5

@@ -1,8 +1,8 @@
-"""Feature sets against each other on the same queries: differences, their intervals, and whether chance gives as much.
+"""Compare feature sets on the same queries: differences, their confidence intervals and p-values.
 
-Only videos that all sets have are compared, as queries and as candidates, so that every rank is out of one gallery. A
-difference is the other set less the first, metric by metric. Its interval is the paired bootstrap (Koehn 2004, here by
-videos): each resample is scored by both sets, and the differences give the percentiles. Its p-value is that of
+Only videos that all sets have are queries and candidates, so that all sets are ranked in one gallery. A difference is a
+metric of another set minus that of the first. Its confidence interval is a paired bootstrap (Koehn 2004, here by
+videos): each resample is scored by both sets, and the percentiles are those of the differences. Its p-value comes from
 `pipeline.evaluation.statistics.permutation`.
 """
 
@@ -32,63 +32,62 @@ from store.json_values import JSON, differences
 from store.store import Store
 
 _INPUTS = ("clips", "masks")
-"""Of what made a feature set: the frames and masks that it was made from."""
+"""Attributes of a feature set that describe its frames and masks, as opposed to its model."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredSet:
-    """A feature set as it stands on the videos that all sets have."""
+    """Metrics of one feature set on the videos that all sets have."""
 
     name: str
     metrics: RetrievalResult
     intervals: Mapping[str, Mapping[str, Interval]]
-    """As of `intervals.intervals`."""
+    """Direction -> metric -> interval, as `pipeline.evaluation.statistics.intervals.intervals` returns them."""
     num_videos_left_out: int
-    """Videos that have features here, and none in another set."""
+    """Videos that have features in this set but not in all others."""
     num_captions_left_out: int
-    """Their captions."""
+    """Captions of these videos."""
     attributes: Mapping[str, JSON]
     """What made the features."""
-
     caveats: tuple[str, ...]
     """See `caveats_of`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One metric of another set less that of the first, in percent or ranks."""
+    """One metric of another set minus that of the first, in percent or ranks."""
 
     value: float
     interval: Interval
     p_value: float
-    """Two-sided, of this metric alone: who looks at several has several chances."""
+    """Two-sided, for this metric alone: with several metrics, chance has several tries."""
 
 
 @dataclass(frozen=True, slots=True)
 class DirectionCompared:
-    """One direction of retrieval, another set against the first."""
+    """Another set compared with the first, in one direction of retrieval."""
 
     differences: Mapping[str, Difference]
-    """By metric: `METRICS`."""
+    """One for each of `METRICS`."""
     changes: RankChanges
 
 
 @dataclass(frozen=True, slots=True)
 class AgainstFirst:
-    """Another set against the first."""
+    """Another set compared with the first."""
 
     name: str
     directions: Mapping[str, DirectionCompared]
-    """By direction: `DIRECTIONS`."""
+    """One for each of `DIRECTIONS`."""
     inputs_differ: str
-    """Where the clips or masks that the two were made from differ, in one line that says `now` of this set."""
+    """How the clips and masks of the two sets differ, in one line; `now` in it is this set. Empty if they do not."""
     models_differ: str
-    """Likewise all else that made them but software: weights, pooling, alpha, ..."""
+    """Likewise for everything else that made them except software: weights, pooling, alpha, ..."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Some feature sets of one split, side by side and each against the first."""
+    """Feature sets of one split, side by side and each compared with the first."""
 
     split: str
     protocol: Protocol
@@ -104,19 +103,19 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ranked:
-    """A feature set on the way."""
+class _RankedSet:
+    """A feature set with its ranks and resamples."""
 
     name: str
     found: Features
-    """As it is in the store."""
+    """As read from the store, with videos that other sets lack."""
     ranking: Ranking
-    """Of what all sets have."""
+    """On the videos that all sets have."""
     queries: Mapping[str, Queries]
-    """By direction, as the next two."""
+    """One for each direction, like the next two."""
     samples: Mapping[str, RanksByVideo]
     resampled: Mapping[str, NDArray[np.float64]]
-    """Shape (num_resamples, len(METRICS)) each, of the same videos in all sets."""
+    """Shape (num_resamples, len(METRICS)) each; resample `i` draws the same videos in all sets."""
 
 
 def compare(
@@ -181,16 +180,17 @@ def _require_enough(common: Features, split: str, max_missing: float) -> None:
 
 def _resampled(
     found: Mapping[str, Features], rankings: Mapping[str, Ranking], options: CompareOptions
-) -> list[_Ranked]:
+) -> list[_RankedSet]:
     queries = {name: queries_of(ranking, options.counted) for name, ranking in rankings.items()}
     samples = {
         name: {direction: RanksByVideo.of(one) for direction, one in by_direction.items()}
         for name, by_direction in queries.items()
     }
+    # One call for all sets and directions, because a paired bootstrap needs the same draws of videos in all of them.
     flat = [sample for by_direction in samples.values() for sample in by_direction.values()]
     drawn = iter(resample(flat, options.bootstrap.num_resamples, options.bootstrap.seed))
     return [
-        _Ranked(
+        _RankedSet(
             name=name,
             found=found[name],
             ranking=rankings[name],
@@ -207,7 +207,7 @@ def _texts(store: Store, split: str) -> dict[str, str]:
     return dict(zip(captions["caption_id"].to_pylist(), captions["text"].to_pylist(), strict=True))
 
 
-def _scored(one: _Ranked, options: CompareOptions) -> ScoredSet:
+def _scored(one: _RankedSet, options: CompareOptions) -> ScoredSet:
     features, level = one.ranking.features, options.bootstrap.level
     return ScoredSet(
         name=one.name,
@@ -220,7 +220,7 @@ def _scored(one: _Ranked, options: CompareOptions) -> ScoredSet:
     )
 
 
-def _against(first: _Ranked, other: _Ranked, options: CompareOptions, texts: Mapping[str, str]) -> AgainstFirst:
+def _against(first: _RankedSet, other: _RankedSet, options: CompareOptions, texts: Mapping[str, str]) -> AgainstFirst:
     tested = p_values(
         [first.samples[direction] for direction in DIRECTIONS],
         [other.samples[direction] for direction in DIRECTIONS],
@@ -242,13 +242,13 @@ def _against(first: _Ranked, other: _Ranked, options: CompareOptions, texts: Map
             )
             for direction, found in zip(DIRECTIONS, tested, strict=True)
         },
-        inputs_differ=_made_otherwise(first, other, inputs=True),
-        models_differ=_made_otherwise(first, other, inputs=False),
+        inputs_differ=_attributes_differ(first, other, inputs=True),
+        models_differ=_attributes_differ(first, other, inputs=False),
     )
 
 
 def _differences(
-    first: _Ranked, other: _Ranked, direction: str, p_of_each: NDArray[np.float64], level: float
+    first: _RankedSet, other: _RankedSet, direction: str, p_of_each: NDArray[np.float64], level: float
 ) -> dict[str, Difference]:
     values = other.samples[direction].as_they_are() - first.samples[direction].as_they_are()
     spread = percentiles(other.resampled[direction] - first.resampled[direction], level)
@@ -258,7 +258,7 @@ def _differences(
     }
 
 
-def _made_otherwise(first: _Ranked, other: _Ranked, *, inputs: bool) -> str:
+def _attributes_differ(first: _RankedSet, other: _RankedSet, *, inputs: bool) -> str:
     mine, theirs = (
         {key: value for key, value in one.found.attributes.items() if key != "software" and (key in _INPUTS) == inputs}
         for one in (first, other)

@@ -1,4 +1,4 @@
-"""Query by query: which of two feature sets ranks it better, and which queries moved most."""
+"""Query by query: which of two feature sets ranks it better, and whose rank changed most."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class RankChange:
     """A query that two sets rank differently."""
 
     video_id: str
-    """The video that the caption describes, or that is the query."""
+    """The video that is the query, or that the caption describes."""
     caption_id: str | None
-    """None where the query is a video."""
+    """None if the query is a video."""
     caption: str | None
-    """What the caption says."""
+    """The text of the caption."""
     before: float
     """Rank in the first set."""
     after: float
@@ -31,30 +31,30 @@ class RankChange:
 
 @dataclass(frozen=True, slots=True)
 class RankChanges:
-    """The queries of one direction, another set against the first."""
+    """Ranks of the queries of one direction in another set, compared with the first."""
 
     num_better: int
-    """Queries that the other set ranks better than the first; of `Ties.EACH`, by the mean of a query's ranks."""
+    """Queries that the other set ranks better; with `Ties.EACH`, by the mean of a query's ranks."""
     num_worse: int
     num_same: int
     risen: tuple[RankChange, ...]
-    """Those whose rank the other set divides by most, that one first."""
+    """Queries whose rank is divided by most in the other set, the largest quotient first."""
     fallen: tuple[RankChange, ...]
-    """Those whose rank it multiplies by most."""
+    """Queries whose rank is multiplied by most, the largest factor first."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryNames:
-    """What the queries of one direction are called."""
+    """Ids and texts of the queries of one direction."""
 
     features: Features
     videos: NDArray[np.int64] | None
-    """Shape (num_queries,): rows of `features.video_ids`, where videos are the queries; None: all captions are."""
+    """Shape (num_queries,): rows of `features.video_ids`, if videos are the queries; None: all captions are."""
     texts: Mapping[str, str]
-    """Caption id -> what it says."""
+    """Caption id -> text."""
 
     def change(self, row: int, before: NDArray[np.float64], after: NDArray[np.float64]) -> RankChange:
-        """Name one."""
+        """The rank change of one query, with its ids and text."""
         features, ranks = self.features, (float(before[row]), float(after[row]))
         if self.videos is not None:
             return RankChange(features.video_ids[self.videos[row]], None, None, *ranks)
@@ -67,27 +67,28 @@ def rank_changes(
 ) -> RankChanges:
     """Compare the ranks of queries.
 
-    From 2 to 1 is as far as from 200 to 100: a rank is divided, not lowered, for the places at the end of a ranking are
-    many, and one is as bad as the next. Of equal quotients the longer way is further; then the first query.
+    Example: from rank 2 to 1 is as much as from 200 to 100. Changes are compared by quotient, not by difference, because
+    there are many places at the end of a ranking, and one is as bad as the next. Equal quotients are ordered by
+    the difference, then by the order of queries.
 
     Args:
         before: Shape (num_queries,): ranks in the first set.
-        after: Likewise, in the other set.
-        names: What the queries are.
-        num_moved: How many to name at most, up and down.
+        after: Shape (num_queries,): ranks in the other set.
+        names: Ids and texts of the queries.
+        num_moved: Queries to name at most that rose, and that fell.
     """
-    quotient, way = np.log(after / before), after - before
-    rising = np.lexsort((way, quotient.round(9)))
-    falling = np.lexsort((-way, -quotient.round(9)))
+    quotient, difference = np.log(after / before), after - before
+    rising = np.lexsort((difference, quotient.round(9)))
+    falling = np.lexsort((-difference, -quotient.round(9)))
     return RankChanges(
         num_better=int(np.sum(after < before)),
         num_worse=int(np.sum(after > before)),
         num_same=int(np.sum(after == before)),
-        risen=tuple(names.change(row, before, after) for row in rising[:num_moved].tolist() if way[row] < 0),
-        fallen=tuple(names.change(row, before, after) for row in falling[:num_moved].tolist() if way[row] > 0),
+        risen=tuple(names.change(row, before, after) for row in rising[:num_moved].tolist() if difference[row] < 0),
+        fallen=tuple(names.change(row, before, after) for row in falling[:num_moved].tolist() if difference[row] > 0),
     )
 
 
 def query_ranks(queries: Queries) -> NDArray[np.float64]:
-    """One rank a query: where all ranks of a tie count, their mean."""
+    """One rank for each query: with `Ties.EACH`, the mean of its ranks."""
     return ranks_of(queries.counts, Ties.MEAN if queries.ties is Ties.EACH else queries.ties)

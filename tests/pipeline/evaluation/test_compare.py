@@ -244,8 +244,14 @@ def test_other_captions_or_another_truth_are_refused() -> None:
     eye = np.eye(2, dtype=np.float32)
     first = hand_made(eye, eye, np.array([0, 1]))
     changed: list[tuple[Features, str]] = [
-        (replace(first, caption_ids=("c0", "x1")), "2 differ, the first is 'c1': 'a' has it of 'v1', 'b' has it not"),
-        (replace(first, truth=np.array([0, 0])), "1 differ, the first is 'c1': 'a' has it of 'v1', 'b' has it of 'v0'"),
+        (
+            replace(first, caption_ids=("c0", "x1")),
+            "2 differ, the first is 'c1': 'a' has it for 'v1', 'b' does not have it",
+        ),
+        (
+            replace(first, truth=np.array([0, 0])),
+            "1 differ, the first is 'c1': 'a' has it for 'v1', 'b' has it for 'v0'",
+        ),
     ]
     for other, message in changed:
         with pytest.raises(CaptionsDifferError, match=message):

@@ -243,7 +243,7 @@ def test_the_seed_is_all_that_is_random() -> None:
 
 def test_what_is_refused() -> None:
     one_video = np.ones((1, 2), np.float32)
-    with pytest.raises(ValueError, match="1 video"):
+    with pytest.raises(ValueError, match="at least 2 videos with captions, got 1"):
         intervals(ranking_of(np.ones((3, 2), np.float32), one_video, np.zeros(3, np.int64)), FDA)
     for level in (0.0, 1.0, 95.0, float("nan")):
         with pytest.raises(ValueError, match="between 0 and 1"):

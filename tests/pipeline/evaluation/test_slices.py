@@ -211,7 +211,7 @@ def test_static_where_all_move_alike(tmp_path: Path, coverage: float, label: str
 
 def test_what_is_no_partition_is_refused() -> None:
     some = Slice("a", "a", np.array([0, 1]), np.array([0]))
-    with pytest.raises(ValueError, match="slices of 'x' are no partition of their 4 captions"):
+    with pytest.raises(ValueError, match="slices of 'x' are not a partition of their 4 captions"):
         SliceFamily("x", "by x", (some, Slice("b", "b", np.array([1, 2]), np.array([1]))))
 
 
