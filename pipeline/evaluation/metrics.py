@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluation.protocols import Protocol, Ties
-from pipeline.evaluation.ranking import Standings, TextStandings
+from pipeline.evaluation.ranking import RankCounts, TextRankCounts
 
 
-def ranks_of(standings: Standings, ties: Ties) -> NDArray[np.float64]:
-    """Rank of each query, 1 the best; of `Ties.EACH` there are more of them than queries.
+def ranks_of(counts: RankCounts, ties: Ties) -> NDArray[np.float64]:
+    """Rank of each query, 1 the best; with `Ties.EACH` there are more ranks than queries.
 
-    >>> tied = Standings(np.array([0, 2]), np.array([1, 2]), num_candidates=4)
+    >>> tied = RankCounts(np.array([0, 2]), np.array([1, 2]), num_candidates=4)
     >>> [ranks_of(tied, ties).tolist() for ties in Ties]
     [[1.0, 4.0], [1.0, 3.5], [1.0, 3.0], [1.0, 3.0, 4.0]]
     """
-    above, level = standings.above.astype(np.float64), standings.level.astype(np.float64)
+    above, level = counts.above.astype(np.float64), counts.level.astype(np.float64)
     match ties:
         case Ties.PESSIMISTIC:
             return above + level
@@ -27,19 +27,19 @@ def ranks_of(standings: Standings, ties: Ties) -> NDArray[np.float64]:
         case Ties.OPTIMISTIC:
             return above + 1
         case Ties.EACH:
-            starts = np.repeat(np.cumsum(standings.level) - standings.level, standings.level)
-            ranks: NDArray[np.float64] = np.repeat(above, standings.level) + np.arange(1, len(starts) + 1) - starts
+            starts = np.repeat(np.cumsum(counts.level) - counts.level, counts.level)
+            ranks: NDArray[np.float64] = np.repeat(above, counts.level) + np.arange(1, len(starts) + 1) - starts
             return ranks
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalMetrics:
-    """What is reported of one direction of retrieval."""
+    """Metrics of one direction of retrieval."""
 
     num_queries: int
     num_candidates: int
     r1: float
-    """Percent of the queries whose rank is at most 1: video retrieval's R@k is information retrieval's Success@k."""
+    """Percent of the queries whose rank is at most 1: R@k in video retrieval is Success@k in information retrieval."""
     r5: float
     r10: float
     r50: float
@@ -48,36 +48,36 @@ class RetrievalMetrics:
     median_rank: float
     mean_rank: float
     ndcg: float | None = None
-    """Percent, where queries have several relevant items and it was computed."""
+    """Percent; None unless queries have several relevant items and it was computed."""
 
     def to_dict(self) -> dict[str, float | None]:
-        """As plain numbers under the names of the fields, for JSON."""
+        """The fields as plain numbers, for JSON."""
         return asdict(self)
 
 
 def metrics_of(
-    standings: Standings, ties: Ties, *, lower_median: bool = False, rounds_half_down: bool = False
+    counts: RankCounts, ties: Ties, *, lower_median: bool = False, rounds_half_down: bool = False
 ) -> RetrievalMetrics:
-    """Summarise one direction.
+    """Metrics of one direction.
 
     Args:
-        standings: Of all queries.
-        ties: What is a rank where scores tie.
+        counts: Rank counts of all queries.
+        ties: Which rank counts if scores tie.
         lower_median: Whether the median of an even number of ranks is the lower of the middle two (`torch.median`)
             rather than their mean.
-        rounds_half_down: Whether a mean rank of 5.5 counts at 5, though one of 1.5 does not at 1: so it is in
-            collaborative-experts, which compares ranks from 0 (`4.5 < 5`, but `0.5 == 0`).
+        rounds_half_down: Whether a mean rank of 5.5 counts for R@5, though one of 1.5 does not for R@1. So it does in
+            collaborative-experts, which compares ranks from 0: `4.5 < 5` for R@5, but `0.5 == 0` for R@1.
 
-    >>> metrics_of(Standings(np.array([0, 1, 6, 19]), np.ones(4, int), 20), Ties.PESSIMISTIC).median_rank
+    >>> metrics_of(RankCounts(np.array([0, 1, 6, 19]), np.ones(4, int), 20), Ties.PESSIMISTIC).median_rank
     4.5
     """
-    ranks = ranks_of(standings, ties)
+    ranks = ranks_of(counts, ties)
     counted = np.where(ranks > 1.5, np.floor(ranks), ranks) if rounds_half_down else ranks
     r1, r5, r10, r50 = (100.0 * float(np.mean(counted <= k)) for k in (1, 5, 10, 50))
     median = np.sort(ranks)[(len(ranks) - 1) // 2] if lower_median else np.median(ranks)
     return RetrievalMetrics(
-        num_queries=len(standings),
-        num_candidates=standings.num_candidates,
+        num_queries=len(counts),
+        num_candidates=counts.num_candidates,
         r1=r1,
         r5=r5,
         r10=r10,
@@ -96,7 +96,7 @@ class RetrievalResult:
     video_to_text: RetrievalMetrics
 
 
-def score(to_video: Standings, to_text: TextStandings, protocol: Protocol) -> RetrievalResult:
+def score(to_video: RankCounts, to_text: TextRankCounts, protocol: Protocol) -> RetrievalResult:
     """Metrics of both directions."""
     several = len(to_video) > len(to_text.videos)
     ndcg = None if to_text.gain is None else 100 * float(np.mean(to_text.gain))
@@ -104,7 +104,7 @@ def score(to_video: Standings, to_text: TextStandings, protocol: Protocol) -> Re
     return RetrievalResult(video_metrics(to_video, protocol, several=several), replace(metrics, ndcg=ndcg))
 
 
-def video_metrics(to_video: Standings, protocol: Protocol, *, several: bool) -> RetrievalMetrics:
+def video_metrics(to_video: RankCounts, protocol: Protocol, *, several: bool) -> RetrievalMetrics:
     """Metrics of text to video; `several` tells whether videos of the split have several captions."""
     return metrics_of(
         to_video,
@@ -114,11 +114,11 @@ def video_metrics(to_video: Standings, protocol: Protocol, *, several: bool) -> 
     )
 
 
-def text_metrics(standings: Standings, protocol: Protocol) -> RetrievalMetrics:
+def text_metrics(counts: RankCounts, protocol: Protocol) -> RetrievalMetrics:
     """Metrics of video to text, from the result of `among_texts`."""
-    return metrics_of(standings, protocol.ties, rounds_half_down=protocol.rounds_half_down)
+    return metrics_of(counts, protocol.ties, rounds_half_down=protocol.rounds_half_down)
 
 
-def among_texts(to_text: TextStandings, protocol: Protocol) -> Standings:
+def among_texts(to_text: TextRankCounts, protocol: Protocol) -> RankCounts:
     """The counts of video to text that a protocol uses."""
     return to_text.single if protocol.by_single_captions else to_text.best

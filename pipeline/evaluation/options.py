@@ -84,6 +84,13 @@ class EvalExtras:
 class CompareOptions:
     """How feature sets are compared."""
 
+    split: str = "test"
+    max_missing: float = 0.1
+    """Share of the split's videos, in [0, 1], that may lack features in at least one set."""
+    protocol: str = "fda"
+    """One of `PROTOCOLS`."""
+    ties: Ties | None = None
+    """Another rule for ties than the protocol's own."""
     bootstrap: BootstrapOptions = field(default_factory=BootstrapOptions)
     """Its random seed is that of the permutations, too."""
     num_permutations: int = 10_000
@@ -92,10 +99,16 @@ class CompareOptions:
     """Queries to name that rose most, and as many that fell most, in each direction of retrieval."""
 
     def __post_init__(self) -> None:
+        _require_protocol(self.protocol)
         if self.num_permutations < 100:
             raise ValueError(f"a p-value needs at least 100 permutations, got {self.num_permutations}")
         if self.num_moved < 0:
             raise ValueError(f"the number of queries to name must not be negative, got {self.num_moved}")
+
+    @property
+    def counted(self) -> Protocol:
+        """The chosen protocol, with the chosen rule for ties."""
+        return PROTOCOLS[self.protocol].with_ties(self.ties)
 
 
 def check_names(names: Sequence[str]) -> None:

@@ -93,5 +93,5 @@ def validation_r1(encoder: Encoder, val: Half, ranks: Ranks) -> float:
     videos = ranks.collect(np.concatenate([np.empty((0, dim), dtype=np.float32), *embedded]))
     text = ranks.collect(encoder.encode_texts(texts[ranks.share(len(texts))]).text)
     truth = np.repeat(np.arange(len(rows)), [len(val.captions[row]) for row in rows])
-    standings = text_to_video(DotScores(np.concatenate(text), np.concatenate(videos)), truth)
-    return metrics_of(standings, Ties.PESSIMISTIC).r1
+    counts = text_to_video(DotScores(np.concatenate(text), np.concatenate(videos)), truth)
+    return metrics_of(counts, Ties.PESSIMISTIC).r1

@@ -44,7 +44,7 @@ def needs_cuda() -> None:
         pytest.skip(f"{reason} (FDA_REQUIRE_CUDA=1 turns this into a failure)")
 
 
-def standings(scores: Scores, truth: Ints) -> list[NDArray[np.int64] | NDArray[np.float64]]:
+def counts(scores: Scores, truth: Ints) -> list[NDArray[np.int64] | NDArray[np.float64]]:
     """All that ranking gives."""
     to_video, to_text = text_to_video(scores, truth), video_to_text(scores, truth, gains=True)
     assert to_text.gain is not None
@@ -53,7 +53,7 @@ def standings(scores: Scores, truth: Ints) -> list[NDArray[np.int64] | NDArray[n
 
 
 def assert_same(scores: Scores, on_device: Scores, truth: Ints) -> None:
-    for here, there in zip(standings(scores, truth), standings(on_device, truth), strict=True):
+    for here, there in zip(counts(scores, truth), counts(on_device, truth), strict=True):
         np.testing.assert_array_equal(here, there)
 
 

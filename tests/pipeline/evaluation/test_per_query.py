@@ -91,7 +91,7 @@ def test_without_slices(tmp_path: Path) -> None:
 def test_a_file_is_replaced_only_if_asked(table: pa.Table, tmp_path: Path) -> None:
     path = tmp_path / "per_query.parquet"
     path.write_text("mine")
-    with pytest.raises(FileExistsError, match=r"per_query.parquet is there already: .*--overwrite"):
+    with pytest.raises(FileExistsError, match=r"per_query.parquet exists already: .*--overwrite"):
         write_per_query(table, path, {})
     assert path.read_text() == "mine"
     write_per_query(table, path, {}, overwrite=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation import ranking
 from pipeline.evaluation.postprocess import DualSoftmax, QueryBankNorm
-from pipeline.evaluation.ranking import Standings, text_to_video, video_to_text
+from pipeline.evaluation.ranking import RankCounts, text_to_video, video_to_text
 from pipeline.evaluation.scores.dot import DotScores
 from tests.retrieval_cases import Case, Floats, MatrixScores, tied_cases, unit_rows
 
@@ -41,12 +41,12 @@ def plain_query_bank_norm(matrix: Floats, bank: Floats, beta: float, k: int) -> 
     return wide
 
 
-def assert_stand_as(standings: Standings, rows: Doubles, own: NDArray[np.int64]) -> None:
+def assert_stand_as(counts: RankCounts, rows: Doubles, own: NDArray[np.int64]) -> None:
     """Where the definition's numbers are so near that rounding decides, either is right."""
     mine = rows[np.arange(len(own)), own][:, None]
     near = 1e-9 * np.abs(mine)
-    assert (standings.above >= (rows > mine + near).sum(axis=1)).all()
-    assert (standings.above + standings.level <= (rows >= mine - near).sum(axis=1)).all()
+    assert (counts.above >= (rows > mine + near).sum(axis=1)).all()
+    assert (counts.above + counts.level <= (rows >= mine - near).sum(axis=1)).all()
 
 
 def small_blocks(patch: pytest.MonkeyPatch, rows: int) -> None:

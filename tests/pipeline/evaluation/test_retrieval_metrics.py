@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from pipeline.evaluation import metrics
 from pipeline.evaluation.metrics import RetrievalMetrics, RetrievalResult, metrics_of, ranks_of
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol, Ties
-from pipeline.evaluation.ranking import Standings, text_to_video, video_to_text
+from pipeline.evaluation.ranking import RankCounts, text_to_video, video_to_text
 from tests.retrieval_cases import Case, recorded_case, recorded_square
 
 
-def standings(above: list[int], level: list[int], num_candidates: int) -> Standings:
-    return Standings(np.array(above, np.int64), np.array(level, np.int64), num_candidates)
+def rank_counts(above: list[int], level: list[int], num_candidates: int) -> RankCounts:
+    return RankCounts(np.array(above, np.int64), np.array(level, np.int64), num_candidates)
 
 
 def score(protocol: Protocol, case: Case, *, gains: bool = False) -> RetrievalResult:
@@ -142,7 +142,7 @@ def test_all_tied_under_each_protocol() -> None:
 
 def test_metrics_worked_by_hand() -> None:
     ranks = [1, 1, 5, 6, 10, 11, 40, 50]
-    found = metrics_of(standings([rank - 1 for rank in ranks], [1] * 8, 50), Ties.PESSIMISTIC)
+    found = metrics_of(rank_counts([rank - 1 for rank in ranks], [1] * 8, 50), Ties.PESSIMISTIC)
     assert found.to_dict() == {
         "num_queries": 8,
         "num_candidates": 50,
@@ -158,7 +158,7 @@ def test_metrics_worked_by_hand() -> None:
 
 
 def test_lower_median_is_the_lower_of_the_middle_two() -> None:
-    ranked = standings([0, 1, 3, 6], [1] * 4, 9)
+    ranked = rank_counts([0, 1, 3, 6], [1] * 4, 9)
     assert metrics_of(ranked, Ties.PESSIMISTIC).median_rank == 3.0
     assert metrics_of(ranked, Ties.PESSIMISTIC, lower_median=True).median_rank == 2.0
 
@@ -168,7 +168,7 @@ counts = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 30)), min_size=1,
 
 @given(counts)
 def test_ties_in_order(pairs: list[tuple[int, int]]) -> None:
-    ranked = standings([above for above, _ in pairs], [level for _, level in pairs], 60)
+    ranked = rank_counts([above for above, _ in pairs], [level for _, level in pairs], 60)
     first, mean, last = (ranks_of(ranked, ties) for ties in (Ties.OPTIMISTIC, Ties.MEAN, Ties.PESSIMISTIC))
     np.testing.assert_array_equal(mean, (first + last) / 2)
     each = [rank for above, level in pairs for rank in range(above + 1, above + level + 1)]
@@ -180,7 +180,7 @@ def test_ties_in_order(pairs: list[tuple[int, int]]) -> None:
 
 @given(counts)
 def test_without_ties_all_rules_agree(pairs: list[tuple[int, int]]) -> None:
-    ranked = standings([above for above, _ in pairs], [1] * len(pairs), 60)
+    ranked = rank_counts([above for above, _ in pairs], [1] * len(pairs), 60)
     first, *others = (metrics_of(ranked, ties, rounds_half_down=half) for ties in Ties for half in (False, True))
     assert all(other == first for other in others)
 

@@ -14,7 +14,7 @@ from pipeline.evaluation.names import FAMILIES
 from pipeline.evaluation.protocols import PROTOCOLS, Ties
 from pipeline.evaluation.ranking import Ranking
 from pipeline.evaluation.slices.caption_kinds import CaptionWords
-from pipeline.evaluation.slices.families import Slice, SliceFamily, _Queries, quantile_cuts, slice_queries
+from pipeline.evaluation.slices.families import Slice, SliceFamily, SliceOptions, _Queries, quantile_cuts, slice_queries
 from pipeline.evaluation.slices.scoring import SliceScores, is_few, score_slices
 from store.errors import ShardIncompleteError
 from tests.sliced import Known, known_ranking, known_store
@@ -39,7 +39,7 @@ def ranking_and_families(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rank
     text[:4] = 0.6 * text[:4] + 0.8 * ONE_HOT[4]
     store = known_store(tmp_path_factory.mktemp("known") / "store", KNOWN, ONE_HOT, text)
     ranking, _ = known_ranking(store)
-    return ranking, {family.name: family for family in slice_queries(store, ranking, "test", num_bins=2)}
+    return ranking, {family.name: family for family in slice_queries(store, ranking, "test", SliceOptions(num_bins=2))}
 
 
 @pytest.fixture
@@ -190,13 +190,13 @@ def test_features_that_name_no_masks_have_unknown_motion(tmp_path: Path) -> None
     families = {family.name: family for family in slice_queries(store, ranking, "test")}
     for name in ("motion", "empty-masks", "full-masks", "camera", "static"):
         assert [one.name for one in families[name].slices] == ["unknown"]
-    named = slice_queries(store, ranking, "test", mask_name="default")
+    named = slice_queries(store, ranking, "test", SliceOptions("default"))
     assert [one.name for one in named[0].slices][-1] == "unknown"
     assert len(named[0].slices) > 1
     with pytest.raises(ShardIncompleteError, match="masks/others"):
-        slice_queries(store, ranking, "test", mask_name="others")
+        slice_queries(store, ranking, "test", SliceOptions("others"))
     with pytest.raises(ValueError, match="num_bins must be at least 2, got 1"):
-        slice_queries(store, ranking, "test", num_bins=1)
+        SliceOptions(num_bins=1)
 
 
 @pytest.mark.parametrize(("coverage", "label"), [(0.0, "static, all masks empty"), (0.3, "all others")])
@@ -211,7 +211,7 @@ def test_static_where_all_move_alike(tmp_path: Path, coverage: float, label: str
 
 def test_what_is_no_partition_is_refused() -> None:
     some = Slice("a", "a", np.array([0, 1]), np.array([0]))
-    with pytest.raises(ValueError, match="slices of 'x' are no partition of their 4 captions"):
+    with pytest.raises(ValueError, match="slices of 'x' are not a partition of their 4 captions"):
         SliceFamily("x", "by x", (some, Slice("b", "b", np.array([1, 2]), np.array([1]))))
 
 
