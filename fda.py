@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pipeline.demo.options import DemoOptions as DemoOptions
     from pipeline.demo.run import DemoResult as DemoResult
     from pipeline.demo.run import demo as demo
-    from pipeline.evaluation.comparing.sets import Comparison as Comparison
+    from pipeline.evaluation.comparing.compare import Comparison as Comparison
     from pipeline.evaluation.options import BootstrapOptions as BootstrapOptions
     from pipeline.evaluation.options import CompareOptions as CompareOptions
     from pipeline.evaluation.options import EvalExtras as EvalExtras
@@ -84,7 +84,7 @@ _MODULES = {
     "pipeline.datasets.options": ("SourceOptions",),
     "pipeline.demo.options": ("DemoOptions",),
     "pipeline.demo.run": ("DemoResult", "demo"),
-    "pipeline.evaluation.comparing.sets": ("Comparison",),
+    "pipeline.evaluation.comparing.compare": ("Comparison",),
     "pipeline.evaluation.options": ("BootstrapOptions", "CompareOptions", "EvalExtras", "EvalOptions"),
     "pipeline.evaluation.run": ("EvalReport", "compare", "evaluate"),
     "pipeline.features.options": ("EncodeOptions",),

@@ -28,7 +28,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from cli.output.demo_page import DemoClip, write_demo_page
+from cli.output.demo_page import write_demo_page
 from cli.output.printing import printable
 from encoders.errors import WeightsFormatError
 from encoders.weights.files import read_weights_file
@@ -41,6 +41,7 @@ from store.errors import StoreFormatError
 from store.formats.parquet import parquet_bytes, read_small_table, read_table
 from store.store import Store
 from tests.clips_on_disk import SMALL_FLAGS, Commands, record, write_clip, write_manifest
+from tests.demo_results import demo_result
 
 needs_inotify = pytest.mark.skipif(sys.platform != "linux", reason="opens are watched by inotify")
 
@@ -648,9 +649,8 @@ class _Page(HTMLParser):
 )
 def test_the_page_shows_ids_and_captions_as_text(tmp_path: Path, evil: str) -> None:
     def page(text: str) -> _Page:
-        frames, masks = np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 8, 8), np.bool_)
         path = tmp_path / "page.html"
-        write_demo_page(path, [[text, "1"]], [text, "R@1"], {}, [DemoClip(text, text, frames, masks, 1, 2)], 1)
+        write_demo_page(path, demo_result([text]), [text, "R@1"], [[text, "1"]])
         parsed = _Page()
         parsed.feed(path.read_text(encoding="utf-8"))
         return parsed

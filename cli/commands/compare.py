@@ -11,7 +11,7 @@ from cli.options.retrieval import interval_options, protocol_options
 from cli.options.shared import shared_options
 from cli.output.printing import print_json, say, show
 from cli.output.progress import progress_listener
-from pipeline.evaluation.options import BootstrapOptions, CompareOptions, EvalOptions, check_names
+from pipeline.evaluation.options import BootstrapOptions, CompareOptions, check_names
 from pipeline.evaluation.protocols import Ties
 
 _DEFAULTS = CompareOptions()
@@ -71,15 +71,17 @@ def command(
     from pipeline.evaluation.comparing.report import comparison_dict
 
     num_videos = fda.open_store(store_place).num_videos_expected(split)
-    asked = EvalOptions(
+    options = CompareOptions(
         split=split,
         max_missing=max_missing(num_videos) / num_videos,
         protocol=protocol,
         ties=None if ties is None else Ties(ties),
+        bootstrap=BootstrapOptions(level, resamples, seed),
+        num_permutations=permutations,
+        num_moved=top,
     )
-    options = CompareOptions(BootstrapOptions(level, resamples, seed), permutations, top)
     with progress_listener("compare", progress) as listener:
-        result = fda.compare(store_place, names, asked, options=options, listener=listener)
+        result = fda.compare(store_place, names, options, listener=listener)
     for note in comparison_notes(result):
         (say if as_json else show)(note)
     print_json(comparison_dict(result)) if as_json else print_comparison(result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -68,7 +68,7 @@ def _preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
         retry_failed: bool,
         check_videos: str,
         update_captions: bool,
-        **others: object,
+        **others: Any,
     ) -> None:
         fields, rest = take_frame_fields(others)
         mask_options, rest = take_mask_options(rest)
@@ -77,7 +77,7 @@ def _preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
         function(options=options, decoding=decoding, **rest)
 
     decorated: Callable[..., None] = with_options
-    for option in reversed((*_OPTIONS, *_DECODING)):
+    for option in (*reversed(_DECODING), *reversed(_OPTIONS)):
         decorated = option(decorated)
     return decorated
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cli.output.eval_report import protocol_words
 from cli.output.printing import print_table, show
-from pipeline.evaluation.comparing.sets import Comparison, Difference, DirectionCompared, ScoredSet
+from pipeline.evaluation.comparing.compare import Comparison, Difference, DirectionCompared, ScoredSet
 from pipeline.evaluation.names import DIRECTIONS, METRICS
 from pipeline.run.words import plural
 
@@ -69,7 +69,7 @@ def print_comparison(result: Comparison) -> None:
 
 
 def _print_moves(compared: DirectionCompared, title: str) -> None:
-    moves = compared.moves
+    moves = compared.changes
     show(
         f"{title}: {moves.num_better:,} of {moves.num_better + moves.num_worse + moves.num_same:,} queries better, "
         f"{moves.num_worse:,} worse, {moves.num_same:,} the same"

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.evaluation.comparing.sets import Comparison
-from pipeline.evaluation.comparing.sets import compare as compare_sets
+from pipeline.evaluation.comparing.compare import Comparison
+from pipeline.evaluation.comparing.compare import compare as compare_sets
 from pipeline.evaluation.diagnostics import Diagnostics, diagnose
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.evaluation.evaluate import evaluate as score
@@ -128,9 +128,8 @@ def evaluate(
 def compare(
     store: str | PathLike[str],
     names: Sequence[str],
-    eval_options: EvalOptions | None = None,
-    *,
     options: CompareOptions | None = None,
+    *,
     listener: Listener = ignore_events,
 ) -> Comparison:
     """Feature sets side by side, and each against the first, with confidence intervals and p-values.
@@ -138,8 +137,7 @@ def compare(
     Args:
         store: A folder, or `s3://bucket/prefix`.
         names: Of the feature sets, two or more.
-        eval_options: The split, the protocol and how many videos may be missing; nothing else of it is used.
-        options: How they are compared.
+        options: The split, how ranks are counted, and how intervals and p-values are computed.
         listener: Hears how far it is.
 
     Raises:
@@ -149,17 +147,7 @@ def compare(
         CaptionsDifferError: The sets were made from other captions.
         OptionError: Fewer than two names, or one twice.
     """
-    asked = eval_options or EvalOptions()
-    return compare_sets(
-        Store.open(store),
-        names,
-        asked.split,
-        asked.max_missing,
-        protocol=asked.protocol,
-        ties=asked.ties,
-        options=options or CompareOptions(),
-        listener=listener,
-    )
+    return compare_sets(Store.open(store), names, options or CompareOptions(), listener=listener)
 
 
 def _put(device: str, report: Reporter) -> Put:

@@ -21,6 +21,7 @@ from encoders.encoding.precision import computes_bf16, dtype_of
 from encoders.model import AlphaClip
 from encoders.options import Precision
 from encoders.weights.loading import LoadedModel, load_model
+from pipeline.run.options import RunOptions
 from pipeline.features.encode import encode_splits as encode_store
 from pipeline.features.encoders import EncoderHere
 from pipeline.features.options import FeatureRecipe
@@ -79,7 +80,7 @@ def _measure(store: Store, loaded: LoadedModel, *, on_gpu: bool, repeats: int) -
 
         def whole(encoder: Encoder = encoder, precision: Precision = precision) -> None:
             options = FeatureRecipe("bench", ("test",), precision=str(precision))
-            encode_store(store, loaded, options, EncoderHere(encoder), overwrite=True)
+            encode_store(store, loaded, options, EncoderHere(encoder), run=RunOptions(overwrite=True))
 
         methods[f"bare forward, {precision}"] = bare
         methods[f"fda encode, {precision}"] = whole

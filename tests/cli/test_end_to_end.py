@@ -6,13 +6,13 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from cli.output.demo_page import DemoClip, write_demo_page
+from cli.output.demo_page import write_demo_page
 from pipeline.run.events import EpochDone
 from pipeline.training.checkpoint import TrainingHistory
 from tests.clips_on_disk import SMALL_FLAGS, Commands, fda_in_a_process, write_small_dataset
+from tests.demo_results import demo_result
 from tests.encoders_tiny import write_config
 from tests.stores import tree_digest
 
@@ -137,9 +137,8 @@ def assert_self_contained(html: str) -> None:
 def test_the_page_escapes_captions_and_loads_nothing(tmp_path: Path) -> None:
     evil = "<script>alert('x')</script> & \"quotes\""
     history = TrainingHistory((EpochDone(1, 1, 2.5, 40.0, True),), 1, 40.0, 8, 2, "split 'val'", chosen_on_test=False)
-    clip = DemoClip(evil, evil, np.zeros((3, 8, 8, 3), np.uint8), np.ones((3, 8, 8), np.bool_), 1, 7)
     page = tmp_path / "page.html"
-    write_demo_page(page, [[evil, "1"]], ["", "R@1"], {"masks": history}, [clip], 24)
+    write_demo_page(page, demo_result([evil], {"masks": history}), ["", "R@1"], [[evil, "1"]])
     html = page.read_text(encoding="utf-8")
     assert_self_contained(html)
     assert html.count("&lt;script&gt;") >= 3

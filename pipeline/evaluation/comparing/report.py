@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from pipeline.evaluation.comparing.moves import Moved
-from pipeline.evaluation.comparing.sets import AgainstFirst, Comparison, DirectionCompared, ScoredSet
+from pipeline.evaluation.comparing.compare import AgainstFirst, Comparison, DirectionCompared, ScoredSet
+from pipeline.evaluation.comparing.rank_changes import RankChange
 from pipeline.evaluation.names import DIRECTIONS
 from pipeline.evaluation.statistics.intervals import Interval
 from store.json_values import JSON
@@ -61,7 +61,7 @@ def _against_json(first: str, other: AgainstFirst) -> dict[str, JSON]:
 
 
 def _direction_json(compared: DirectionCompared) -> dict[str, JSON]:
-    moves = compared.moves
+    moves = compared.changes
     return {
         "differences": {
             metric: {"value": found.value, "interval": _ends(found.interval), "p_value": found.p_value}
@@ -75,7 +75,7 @@ def _direction_json(compared: DirectionCompared) -> dict[str, JSON]:
     }
 
 
-def _moved_json(one: Moved) -> Mapping[str, JSON]:
+def _moved_json(one: RankChange) -> Mapping[str, JSON]:
     return asdict(one)
 
 

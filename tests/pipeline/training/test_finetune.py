@@ -118,7 +118,7 @@ def test_a_run_that_was_killed_at_any_event_and_run_again_ends_with_the_same_byt
 
     def run(folder: Path, listener: Listener) -> None:
         loaded = load_model(config, "none", None, seed=0)
-        train(store, loaded, folder, options, listener, save_seconds=save_seconds)
+        train_model(store, loaded, folder, options, listener, save_seconds=save_seconds)
 
     events: list[Event] = []
     run(tmp_path / "whole", events.append)
