@@ -25,7 +25,7 @@ from cli.options.shared import (
 from cli.output.printing import FAILED, print_json, print_table, say
 from cli.output.progress import progress_listener
 from encoders.devices import find_device
-from encoders.training.processes import Ranks, joined_ranks
+from encoders.training.processes import Processes, joined_processes
 from pipeline.clips.options import AlphaSource
 from pipeline.run.events import Listener, ignore_events
 from pipeline.run.records import RunClock, recorded_run
@@ -161,7 +161,7 @@ def command(
     store = Store.open(store_place)
     if val_split is not None:
         store.layout(val_split)
-    with joined_ranks(find_device(device)) as ranks:
+    with joined_processes(find_device(device)) as ranks:
         ready = load(source, device, is_quiet=not ranks.is_first)
         identity = checkpoint_identity(store, ready.loaded, options, ranks)
         with ExitStack() as stack:
@@ -198,7 +198,7 @@ def command(
 
 
 @contextmanager
-def _in_step(ranks: Ranks) -> Iterator[None]:
+def _in_step(ranks: Processes) -> Iterator[None]:
     """Do what the first process may refuse to do: then the others end as well, and leave it to the first to say why."""
     error: Exception | None = None
     try:
