@@ -21,7 +21,7 @@ from encoders.tokens import Tokenizer
 from encoders.training.losses import symmetric_cross_entropy
 from encoders.training.options import TrainOptions
 from encoders.training.parameters import learning_rate_factor, parameter_groups
-from encoders.training.processes import ALONE, Ranks
+from encoders.training.processes import ALONE, Processes, nth_share
 
 MAX_LOGIT_SCALE = math.log(100)
 """CLIP's upper limit on the logarithm of the temperature's inverse."""
@@ -81,7 +81,7 @@ class Trainer:
     its own have a gradient; the sum of these gradients is that of the whole batch, exactly.
     """
 
-    def __init__(self, model: AlphaClip, options: TrainOptions, num_steps: int, ranks: Ranks = ALONE) -> None:
+    def __init__(self, model: AlphaClip, options: TrainOptions, num_steps: int, processes: Processes = ALONE) -> None:
         """Prepare a run of `num_steps` steps, over which the rate rises and falls.
 
         Raises:
@@ -91,7 +91,7 @@ class Trainer:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}")
         if other := {parameter.dtype for parameter in model.parameters()} - {torch.float32}:
             raise ValueError(f"weights must be float32 to be trained, got {', '.join(map(str, other))}")
-        self._model, self._options, self._ranks = model, options, ranks
+        self._model, self._options, self._processes = model, options, processes
         self._num_steps = num_steps
         self.num_done = 0
         """Steps that were taken."""
@@ -137,7 +137,7 @@ class Trainer:
                 "twice (--set grad_checkpointing=true), or take a smaller batch_size"
             ) from error
         self._require_finite("loss", loss)
-        self._ranks.add_up(self._gradient)
+        self._processes.add_up(self._gradient)
         grad_norm = self._gradient.norm().item()
         self._require_finite("gradient's norm", grad_norm)
         self._gradient.mul_(min(1.0, self._options.grad_clip / (grad_norm + 1e-6)))
@@ -180,7 +180,7 @@ class Trainer:
 
     def _check(self, batch: TrainBatch) -> NDArray[np.bool_]:
         there = check_clips(batch.frames, batch.masks, self._model.config.image_size, batch.is_frame)
-        if len(batch.texts) != len(batch.frames) or (self._ranks.world_size == 1 and not batch.texts):
+        if len(batch.texts) != len(batch.frames) or (self._processes.world_size == 1 and not batch.texts):
             raise ValueError(
                 f"a batch needs one text for each clip, got {len(batch.texts)} texts and {len(batch.frames)} clips"
             )
@@ -199,8 +199,9 @@ class Trainer:
         video, text = (self._joined([one[side].detach() for one in embedded]) for side in (0, 1))
         loss = self._loss(video, text, batch.labels, batch_size)
         loss.backward()  # type: ignore[no-untyped-call]  # reaches the embeddings and the logit scale, no further
-        if self._model.logit_scale.grad is not None:  # every process has computed all of it
-            self._model.logit_scale.grad.div_(self._ranks.world_size)
+        # Every process computes the same loss, so the sum over processes would count its gradient once for each.
+        if self._model.logit_scale.grad is not None:
+            self._model.logit_scale.grad.div_(self._processes.world_size)
         assert video.grad is not None
         assert text.grad is not None
         start = 0
@@ -217,7 +218,7 @@ class Trainer:
     def _parts(self, batch: TrainBatch, there: NDArray[np.bool_]) -> Iterator[_Part]:
         num_parts = min(self._options.accumulate, len(batch.texts))
         for number in range(num_parts):
-            rows = Ranks(number, num_parts).share(len(batch.texts))
+            rows = nth_share(number, num_parts, len(batch.texts))
             pictures = only_frames(batch.frames[rows], batch.masks[rows], there[rows])
             tokenized = self._tokenizer(batch.texts[rows])
             tokens = tokenized.tokens[:, : int(tokenized.num_tokens.max())]
@@ -246,10 +247,10 @@ class Trainer:
 
     def _loss(self, video: Tensor, text: Tensor, labels: NDArray[np.int64] | None, batch_size: int) -> Tensor:
         """Over the pairs of all processes; of the embeddings, only those of this process have a gradient."""
-        mine = self._ranks.share(batch_size)
+        mine = self._processes.share(batch_size)
         everything = []
         for part in (video, text):
-            others = self._ranks.gather(part.detach(), batch_size)
+            others = self._processes.gather(part.detach(), batch_size)
             everything.append(torch.cat([others[: mine.start], part, others[mine.stop :]]))
         videos, texts = everything
         logits = self._model.logit_scale.exp() * texts @ videos.T

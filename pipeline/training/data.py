@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from encoders.encoding.encoder import Encoder
-from encoders.training.processes import Ranks
+from encoders.training.processes import Processes
 from pipeline.clips.alpha import AlphaClips
 from pipeline.clips.read_ahead import read_ahead
 from pipeline.evaluation.metrics import metrics_of
@@ -77,21 +77,21 @@ def _captions_of(store: Store, split: str, reader: ClipReader) -> dict[int, list
     return captions
 
 
-def validation_r1(encoder: Encoder, val: Half, ranks: Ranks) -> float:
+def validation_r1(encoder: Encoder, val: Half, processes: Processes) -> float:
     """Text-to-video R@1 in percent: every caption is a query among the validation videos.
 
     Of several processes, each embeds its share, and all get the result.
     """
     rows = sorted(val.captions)
     texts = [text for row in rows for text in val.captions[row]]
-    mine = rows[ranks.share(len(rows))]
+    mine = rows[processes.share(len(rows))]
     dim = encoder.config.embed_dim
     clips = read_ahead(
         val.clips.read, [mine[start : start + ENCODE_CLIPS] for start in range(0, len(mine), ENCODE_CLIPS)]
     )
     embedded = [encoder.encode_clips(batch.frames, batch.masks, batch.is_frame).video for batch in clips]
-    videos = ranks.collect(np.concatenate([np.empty((0, dim), dtype=np.float32), *embedded]))
-    text = ranks.collect(encoder.encode_texts(texts[ranks.share(len(texts))]).text)
+    videos = processes.collect(np.concatenate([np.empty((0, dim), dtype=np.float32), *embedded]))
+    text = processes.collect(encoder.encode_texts(texts[processes.share(len(texts))]).text)
     truth = np.repeat(np.arange(len(rows)), [len(val.captions[row]) for row in rows])
     counts = text_to_video(DotScores(np.concatenate(text), np.concatenate(videos)), truth)
     return metrics_of(counts, Ties.PESSIMISTIC).r1

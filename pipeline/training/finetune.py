@@ -15,7 +15,7 @@ import numpy as np
 from encoders.encoding.encoder import Encoder
 from encoders.errors import DivergedError, WeightsMismatchError
 from encoders.options import Pooling
-from encoders.training.processes import ALONE, Ranks
+from encoders.training.processes import ALONE, Processes
 from encoders.training.trainer import StepResult, TrainBatch, Trainer, train_precision
 from encoders.weights.loading import LoadedModel, save_checkpoint
 from pipeline.clips.options import AlphaSource
@@ -60,7 +60,7 @@ def train_model(
     options: TrainingRecipe,
     listener: Listener = ignore_events,
     *,
-    ranks: Ranks = ALONE,
+    ranks: Processes = ALONE,
     save_seconds: float = SAVE_SECONDS,
 ) -> TrainingHistory:
     """Train, and keep the weights of the epoch with the best validation text-to-video R@1 in `folder`.
@@ -113,7 +113,7 @@ def train_model(
 
 
 def checkpoint_identity(
-    store: Store, loaded: LoadedModel, options: TrainingRecipe, ranks: Ranks = ALONE
+    store: Store, loaded: LoadedModel, options: TrainingRecipe, processes: Processes = ALONE
 ) -> dict[str, JSON]:
     """What made a checkpoint: with the same, training again gives the same weights on the same kind of machine."""
     device = loaded.model.logit_scale.device
@@ -131,7 +131,7 @@ def checkpoint_identity(
         "machine": {
             "device": device.type,
             "precision": str(train_precision(options.train, device)),
-            "num_processes": ranks.world_size,
+            "num_processes": processes.world_size,
         },
     }
 
@@ -149,9 +149,9 @@ def _clips_digest(store: Store, options: TrainingRecipe) -> str:
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
 
-def _require_agreement(ranks: Ranks, loaded: LoadedModel, trainer: Trainer) -> None:
+def _require_agreement(processes: Processes, loaded: LoadedModel, trainer: Trainer) -> None:
     """Check that all processes begin with the same weights, at the same step."""
-    places = ranks.collect((loaded.report.sha256, trainer.num_done))
+    places = processes.collect((loaded.report.sha256, trainer.num_done))
     if len(set(places)) > 1:
         raise WeightsMismatchError(
             f"the processes do not begin at the same place (weights, steps done): {sorted(set(places))}. All of them "
@@ -171,7 +171,7 @@ class _Run:
     """None: a part of the training videos is held out."""
     progress: Progress
     identity: Mapping[str, JSON]
-    ranks: Ranks
+    processes: Processes
     listener: Listener
     save_seconds: float
 
@@ -190,13 +190,13 @@ class _Run:
                 self._end_epoch(step, train, val, len(epochs), log)
             elif time.monotonic() - saved_at < self.save_seconds:
                 continue
-            if self.ranks.is_first:
+            if self.processes.is_first:
                 write_state(self.folder, self.trainer, self.progress)
             saved_at = began = time.monotonic()
 
     def _read(self, train: Half, step: _Step) -> TrainBatch:
         """What falls to this process of a step's pairs. Runs ahead, in a thread."""
-        mine = self.ranks.share(len(step.batch))
+        mine = self.processes.share(len(step.batch))
         rows, numbers = step.batch.rows[mine].tolist(), step.batch.captions[mine].tolist()
         clips = train.clips.read(rows)
         places = range(mine.start, mine.stop)
@@ -250,14 +250,14 @@ class _Run:
             self.loaded.model, precision=self.trainer.precision, pooling=Pooling(self.options.train.pooling)
         )
         try:
-            r1 = validation_r1(encoder, val, self.ranks)
+            r1 = validation_r1(encoder, val, self.processes)
         except ArithmeticError as error:
             raise self._diverged(f"after step {step.number}, {error}", step, train, log) from error
         is_best = r1 > max((earlier.validation_r1 for earlier in progress.epochs), default=-1.0)
         done = EpochDone(step.epoch, num_epochs, mean_loss, r1, is_best)
         progress.epochs.append(done)
         progress.losses, progress.sizes = [], []
-        if is_best and self.ranks.is_first:
+        if is_best and self.processes.is_first:
             metadata: dict[str, JSON] = {
                 "identity": self.identity,
                 "epoch": step.epoch,

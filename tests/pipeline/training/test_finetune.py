@@ -86,7 +86,7 @@ def test_training_tells_every_step_and_epoch(store: Store, config: str, tmp_path
 
 def test_the_best_epoch_is_kept(store: Store, config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([30.0, 60.0, 60.0, 10.0])
-    monkeypatch.setattr(pipeline.training.finetune, "validation_r1", lambda encoder, val, ranks: next(scores))
+    monkeypatch.setattr(pipeline.training.finetune, "validation_r1", lambda encoder, val, processes: next(scores))
     result = train(store, config, tmp_path / "four", replace(OPTIONS, train=replace(OPTIONS.train, epochs=4)))
     assert [epoch.is_best for epoch in result.epochs] == [True, True, False, False]  # the earlier one of two equals
     assert (result.best_epoch, result.best_validation_r1) == (2, 60.0)
