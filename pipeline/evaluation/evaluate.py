@@ -124,12 +124,12 @@ def scorable_features(store: Store, name: str, split: str, max_missing: float, p
     if num_videos == 0:
         raise TooManyMissingError(
             f"{num_expected} of {num_expected} videos of split {split!r} have no features, so nothing can be scored: "
-            "repair the videos, `fda preprocess` reports what is wrong"
+            "repair the videos, `fda preprocess` reports the reasons"
         )
     if missing > max_missing:
         raise TooManyMissingError(
             f"{num_expected - num_videos} of {num_expected} videos of split {split!r} ({missing:.1%}) have no "
-            f"features, over the limit of {max_missing:.1%}: repair the videos (`fda preprocess` reports what is wrong) "
+            f"features, over the limit of {max_missing:.1%}: repair the videos (`fda preprocess` reports the reasons) "
             "or raise --max-missing to score the rest"
         )
     if not len(cached.truth):

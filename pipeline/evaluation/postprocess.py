@@ -3,7 +3,8 @@
 Some videos ("hubs") are near to every text. Both methods lower a candidate by its scores with other queries:
 
 - `DualSoftmax`: the queries of the test itself. It is *transductive*: the result of a query depends on the other
-  queries of the test, which a search for one query does not have. Do not compare its metrics with others without saying so.
+  queries of the test, which a search for one query does not have. Do not compare its metrics with others without
+  saying so.
 - `QueryBankNorm`: a bank of training queries, so that the result of a query depends on no other test query.
 
 Both are `Scores` computed from other `Scores`, in blocks: one pass for the normalisers of a direction, when it is first
@@ -38,8 +39,8 @@ class DualSoftmax:
     It uses every text and video of the split. Each of several captions of a video counts by itself: this comes before a
     video's captions are reduced to the best of them. The default temperature is for cosines, and is the one that
     successors of CLIP4Clip evaluate with: `sim * softmax(sim * 100, axis=0)` (CLIP-ViP), because CLIP's logit scale is
-    100 in the end. (CAMoE's training loss has `temp = 1000` for scores times that scale, which is 10 for cosines.) The factor
-    `S` itself stays a cosine: a logit scale on it would change no rank.
+    100 in the end. (CAMoE's training loss has `temp = 1000` for scores times that scale, which is 10 for cosines.) The
+    factor `S` itself stays a cosine: a logit scale on it would change no rank.
 
     A negative score becomes more negative the larger its share is, so that among negative scores a better match may
     rank below a worse one. This follows the definition; own pairs of a trained model score above zero.

@@ -154,7 +154,7 @@ def video_to_text(
         if not len(mine):
             continue
         # The product is computed again for this direction. To keep the matrix of `text_to_video` would take 400 MB for
-        # 10,000 x 10,000 and 10 GB for 50,000 x 50,000; and with dual softmax, neither direction is the other transposed.
+        # 10,000 x 10,000 and 10 GB for 50,000 x 50,000; and dual softmax has another matrix for each direction.
         similarity = scores.of_videos(rows)
         if len(mine) < len(similarity):
             similarity = similarity[like(order.videos[mine] - rows.start, similarity)]

@@ -1,4 +1,4 @@
-"""The end of a job: whether everything stands, what failed, and no leftovers."""
+"""The end of a job: check that every shard is complete, list the failed videos, remove leftovers."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ class PendingStage:
 
 @dataclass(frozen=True, slots=True)
 class Finalised:
-    """What a store holds at the end of a job."""
+    """State of a store at the end of a job."""
 
     tally: Tally
-    """Of all videos whose frames stand."""
+    """Counts of all videos whose frames are committed."""
     num_shards: int
-    """Of frames."""
+    """Shards of frames."""
     pending: tuple[PendingStage, ...]
-    """Nothing where the job is done."""
+    """Stages with pending shards; empty if the job is complete."""
 
 
 def finalise(store: Store) -> Finalised:
-    """Look whether every shard of every stage stands, and where all frames do, write the table of failures.
+    """Check whether every shard of every stage is complete; if all frames are, write the table of failures.
 
-    This is what a job of many partitions wants at its end; a run without partitions has done it already. It can be
-    called as often as one likes.
+    Call it at the end of a job of many partitions. A run without partitions does it itself. It can be called again at any
+    time.
     """
     tallies: list[Tally] = []
     pending: list[PendingStage] = []
@@ -65,6 +65,6 @@ def finalise(store: Store) -> Finalised:
 
 
 def close_frames(store: Store, tally: Tally) -> None:
-    """Write what is known once all frames stand, and remove what was kept aside until then."""
+    """Write the table of failures, and remove the records that were set aside until all frames were complete."""
     remove_withdrawn(store)
     write_failures(store.folder, tally.failures, store.manifest.splits)

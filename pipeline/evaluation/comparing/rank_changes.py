@@ -67,7 +67,7 @@ def rank_changes(
 ) -> RankChanges:
     """Compare the ranks of queries.
 
-    Example: from rank 2 to 1 is as much as from 200 to 100. Changes are compared by quotient, not by difference, because
+    Example: from rank 2 to 1 is as much as from 200 to 100. Changes are compared by quotient, not difference, because
     there are many places at the end of a ranking, and one is as bad as the next. Equal quotients are ordered by
     the difference, then by the order of queries.
 

@@ -6,8 +6,8 @@ No list of the drawn queries is made. A draw is a row of weights, one for each v
 
 - R@k and the mean rank are quotients of weighted sums over videos: one matrix product for a block of draws.
 - The median is found by counting. Sort the ranks, and give each the weight of its video: the median is the first rank
-  at which the running sum of weights reaches one half. A matrix product gives that sum at some dozens of places; only the
-  ranks between two of these places are then counted one by one.
+  at which the running sum of weights reaches one half. A matrix product gives that sum at some dozens of places; only
+  the ranks between two of these places are then counted one by one.
 """
 
 from __future__ import annotations
