@@ -60,7 +60,7 @@ def train_model(
     options: TrainingRecipe,
     listener: Listener = ignore_events,
     *,
-    ranks: Processes = ALONE,
+    processes: Processes = ALONE,
     save_seconds: float = SAVE_SECONDS,
 ) -> TrainingHistory:
     """Train, and keep the weights of the epoch with the best validation text-to-video R@1 in `folder`.
@@ -74,7 +74,7 @@ def train_model(
             writes.
         options: How.
         listener: Is told of each step and epoch.
-        ranks: The processes that train together.
+        processes: The processes that train together.
         save_seconds: Between two states that the run can be resumed at.
 
     Raises:
@@ -90,24 +90,24 @@ def train_model(
         for epoch in range(options.train.epochs)
     ]
     num_steps = sum(map(len, epochs))
-    identity = checkpoint_identity(store, loaded, options, ranks)
-    if ranks.is_first:
+    identity = checkpoint_identity(store, loaded, options, processes)
+    if processes.is_first:
         folder.mkdir(parents=True, exist_ok=True)
         videos = sorted(val.clips.video_ids[row] for row in val.captions)
         write_run(folder, identity, {"from": validation, "video_ids": videos})
-    trainer = Trainer(loaded.model, options.train, num_steps, ranks)
+    trainer = Trainer(loaded.model, options.train, num_steps, processes)
     progress = read_state(folder, trainer)
-    _require_agreement(ranks, loaded, trainer)
+    _require_agreement(processes, loaded, trainer)
     listener(RunPlanned("steps", num_steps, trainer.num_done))
     val_split = options.val_split if options.val_split in store.manifest.splits else None
-    run = _Run(trainer, loaded, folder, options, val_split, progress, identity, ranks, listener, save_seconds)
-    if not ranks.is_first:
+    run = _Run(trainer, loaded, folder, options, val_split, progress, identity, processes, listener, save_seconds)
+    if not processes.is_first:
         run.train(train, val, epochs, None)
     else:
         with TrainingLog(folder, trainer.num_done) as log:
             run.train(train, val, epochs, log)
     result = _result(tuple(progress.epochs), train, val, validation, chosen_on_test=options.chosen_on_test)
-    if ranks.is_first:
+    if processes.is_first:
         end_run(folder, result, identity)
     return result
 

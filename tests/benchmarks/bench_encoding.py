@@ -21,10 +21,10 @@ from encoders.encoding.precision import computes_bf16, dtype_of
 from encoders.model import AlphaClip
 from encoders.options import Precision
 from encoders.weights.loading import LoadedModel, load_model
-from pipeline.run.options import RunOptions
 from pipeline.features.encode import encode_splits as encode_store
 from pipeline.features.encoders import EncoderHere
 from pipeline.features.options import FeatureRecipe
+from pipeline.run.options import RunOptions
 from store.clips.reader import ClipReader
 from store.store import Store
 from tests.benchmarks.bench_reading import make_store
