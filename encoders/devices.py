@@ -7,6 +7,7 @@ import resource
 
 import torch
 
+from encoders.errors import DeviceError
 from encoders.model import AlphaClip
 
 Device = torch.device
@@ -29,7 +30,7 @@ def find_device(device: str) -> torch.device:
     try:
         return torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
+        raise DeviceError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
 
 
 def move_to(model: AlphaClip, device: str) -> torch.device:
@@ -46,7 +47,7 @@ def move_to(model: AlphaClip, device: str) -> torch.device:
     try:
         model.to(chosen)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise ValueError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
+        raise DeviceError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
     return chosen
 
 

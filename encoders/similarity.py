@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from encoders.devices import find_device
+from encoders.errors import DeviceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def place(device: str) -> Placement:
     try:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise ValueError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
+        raise DeviceError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
     torch.set_float32_matmul_precision("highest")
     name = f" ({torch.cuda.get_device_name(chosen)})" if chosen.type == "cuda" else ""
     return Placement(lambda array: put_on(array, chosen), f"{chosen}{name}")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, get_type_hints
 
+from encoders.errors import SettingError
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -47,7 +49,7 @@ def read_table(kind: type[_Table], values: object, where: str) -> _Table:
 def as_table(values: object, where: str) -> Mapping[str, object]:
     """Return `values` where it is a table with string keys; a `ValueError` otherwise."""
     if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
-        raise ValueError(f"{where} must be a table of named values, got {values!r}")
+        raise SettingError(f"{where} must be a table of named values, got {values!r}")
     return values
 
 
@@ -58,15 +60,15 @@ def check_keys(table: Mapping[str, object], known: set[str], required: set[str],
         ValueError: it names the keys.
     """
     if unknown := sorted(set(table) - known):
-        raise ValueError(f"{where} has unknown keys: {', '.join(unknown)}; it may have {', '.join(sorted(known))}")
+        raise SettingError(f"{where} has unknown keys: {', '.join(unknown)}; it may have {', '.join(sorted(known))}")
     if missing := sorted(required - set(table)):
-        raise ValueError(f"{where} lacks {', '.join(missing)}")
+        raise SettingError(f"{where} lacks {', '.join(missing)}")
 
 
 def _scalar(value: object, hint: object, where: str) -> object:
     accepted = _ACCEPTED[hint]
     if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
-        raise ValueError(f"{where} must be {' or '.join(_name(kind) for kind in accepted)}, got {value!r}")
+        raise SettingError(f"{where} must be {' or '.join(_name(kind) for kind in accepted)}, got {value!r}")
     return float(value) if hint in (float, float | None) and isinstance(value, int) else value
 
 

@@ -13,3 +13,7 @@ class PipelineError(Exception):
 
 class OptionError(PipelineError, ValueError):
     """An option or an argument cannot be used as it was given."""
+
+
+class InputError(PipelineError, ValueError):
+    """What a run was given to work on cannot be used: a file, a store, a model, or their combination."""

@@ -60,3 +60,7 @@ class StoreWriteError(StoreError, OSError):
 
 class StoreReadError(StoreError, OSError):
     """A file could not be read: the server is failing, out of reach or refuses."""
+
+
+class StoreNameError(StoreError, ValueError):
+    """A split, mask set or feature set cannot have this name."""

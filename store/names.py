@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from store.errors import StoreNameError
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
@@ -14,7 +16,7 @@ def check_name(kind: str, name: str) -> str:
     'train'
     """
     if not _NAME.fullmatch(name) or name == "zarr.json":
-        raise ValueError(
+        raise StoreNameError(
             f"{kind} name {name!r}: use up to 100 letters, digits, '_', '.' and '-', and begin with none of '.' and '-'"
         )
     return name

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from encoders.devices import is_out_of_memory
+from encoders.errors import DeviceMemoryError
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class AdaptiveBatch:
                 if not is_out_of_memory(error):
                     raise
                 if self.size == 1:
-                    raise MemoryError(
+                    raise DeviceMemoryError(
                         f"{self._device} has too little memory for this model: {_first_line(error)}"
                     ) from error
             else:

@@ -15,6 +15,7 @@ from encoders.config import ModelConfig
 from encoders.encoding.adaptive_batch import AdaptiveBatch
 from encoders.encoding.inputs import check_clips, only_frames, writable
 from encoders.encoding.towers import Towers
+from encoders.errors import NotFiniteError
 from encoders.model import AlphaClip, pool
 from encoders.options import Pooling, Precision
 from encoders.tokens import Tokenizer
@@ -251,7 +252,7 @@ def _rows(
 def _finite(features: Tensor) -> NDArray[np.float32]:
     embeddings: NDArray[np.float32] = features.cpu().numpy()
     if not np.isfinite(embeddings).all():
-        raise ArithmeticError(
+        raise NotFiniteError(
             "an embedding is not finite (NaN or infinity): the model's weights are broken, load others"
         )
     return embeddings

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from encoders.errors import SettingError
 from encoders.options import Pooling, Precision
 from encoders.tables import read_table
 
@@ -79,7 +80,7 @@ class TrainOptions:
         }
         for name, (holds, limit) in limits.items():
             if not holds:
-                raise ValueError(f"{name} must be {limit}, got {getattr(self, name)!r}")
+                raise SettingError(f"{name} must be {limit}, got {getattr(self, name)!r}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object], where: str = "the training options") -> Self:

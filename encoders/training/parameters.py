@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from encoders.errors import SettingError
 from encoders.model import ALPHA_WEIGHT, AlphaClip
 from encoders.training.options import TrainOptions
 
@@ -59,7 +60,7 @@ def parameter_groups(model: AlphaClip, options: TrainOptions) -> list[ParameterG
             decay = options.weight_decay if parameter.ndim >= 2 else 0.0
             members.setdefault((rate, decay), []).append((name, parameter))
     if not members:
-        raise ValueError("nothing is trained: all weights are frozen, or have a rate of 0")
+        raise SettingError("nothing is trained: all weights are frozen, or have a rate of 0")
     return [
         ParameterGroup(tuple(name for name, _ in group), [parameter for _, parameter in group], lr, decay)
         for (lr, decay), group in members.items()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from encoders.encoding.inputs import ALPHA_MEAN, ALPHA_STD
+from encoders.errors import SettingError
 from encoders.model import ALPHA_WEIGHT, AlphaClip
 from encoders.options import WeightsLayout
 from encoders.replacing import replacing
@@ -67,7 +68,7 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], *, layout: WeightsL
     """
     is_safetensors = path.suffix == ".safetensors"
     if layout is WeightsLayout.ALPHA_CLIP and not quick_gelu and not is_safetensors:
-        raise ValueError(
+        raise SettingError(
             f"{path.name} cannot say that the model runs without QuickGELU, and readers of Alpha-CLIP's layout take "
             "QuickGELU for granted: their features would be wrong. Write .safetensors, which say it "
             f"(--alpha-checkpoint reads them, Alpha-CLIP's own code does not), or both towers by "

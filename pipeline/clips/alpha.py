@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.clips.options import AlphaSource
+from pipeline.errors import InputError
 from pipeline.run.randomness import Stream, generator
 from store.clips.reader import ClipBatch, ClipReader
 
@@ -99,6 +100,6 @@ def shuffled_rows(rows: Sequence[int], seed: int) -> dict[int, int]:
     [3, 5, 9]
     """
     if len(rows) < 2:
-        raise ValueError(f"masks cannot be shuffled among {len(rows)} clips: it takes two")
+        raise InputError(f"masks cannot be shuffled among {len(rows)} clips: it takes two")
     cycle = [rows[index] for index in generator(Stream.SHUFFLE, seed).permutation(len(rows))]
     return dict(zip(cycle, [*cycle[1:], cycle[0]], strict=True))

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
+from pipeline.errors import PipelineError
 from pipeline.video.options import WHOLE_VIDEO, Window
 from store.names import check_name
 
 
-class DatasetError(ValueError):
+class DatasetError(PipelineError, ValueError):
     """A data set cannot be read as it stands. The message names the file, and the line where there is one."""
 
 

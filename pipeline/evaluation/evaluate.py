@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import InputError, PipelineError
 from pipeline.evaluation.metrics import RetrievalResult, score
 from pipeline.evaluation.options import EvalOptions
 from pipeline.evaluation.postprocess import DualSoftmax, QueryBankNorm
@@ -26,7 +27,7 @@ NORM_TOLERANCE = 1e-3
 """How far the norm of an embedding may be from 1. Float32 sums, in any order, are ten times nearer."""
 
 
-class TooManyMissingError(ValueError):
+class TooManyMissingError(PipelineError, ValueError):
     """Too many videos of the split have no features: metrics of the rest could not be compared with other results."""
 
 
@@ -133,7 +134,7 @@ def scorable_features(store: Store, name: str, split: str, max_missing: float, p
             "or raise --max-missing to score the rest"
         )
     if not len(cached.truth):
-        raise ValueError(f"split {split!r} has no caption of a video with features: there is nothing to score")
+        raise InputError(f"split {split!r} has no caption of a video with features: there is nothing to score")
     _require_unit_rows(f"the captions of features {name!r}, split {split!r}", cached.text, cached.caption_ids)
     if pooling is None:
         _require_unit_rows(f"the videos of features {name!r}, split {split!r}", cached.video, cached.video_ids)
@@ -147,7 +148,7 @@ def _require_unit_rows(whose: str, embeddings: NDArray[np.float32], ids: Sequenc
     wrong = np.flatnonzero(~(np.abs(norms - 1) < NORM_TOLERANCE))  # NaN compares false, so that it is wrong as well
     if len(wrong):
         first = ", ".join(ids[row] for row in wrong[:5].tolist()) + (", ..." if len(wrong) > 5 else "")
-        raise ValueError(
+        raise InputError(
             f"{whose}: {len(wrong)} of {len(ids)} embeddings are NaN or not of unit norm ({first}): `fda verify` "
             "checks whether the files are damaged, and `fda encode --overwrite` rebuilds them"
         )
@@ -173,7 +174,7 @@ def require_applicable(store: Store, features: Features, split: str, protocol: P
         ValueError: It cannot; the message has the reason.
     """
     if reason := why_inapplicable(store, features, protocol):
-        raise ValueError(f"protocol {protocol.name!r} cannot be applied to split {split!r}: {reason}")
+        raise InputError(f"protocol {protocol.name!r} cannot be applied to split {split!r}: {reason}")
 
 
 def evaluate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pipeline.errors import OptionError
 from pipeline.evaluation.names import POOLINGS
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol, Ties
 
@@ -32,13 +33,13 @@ class EvalOptions:
     def __post_init__(self) -> None:
         _require_protocol(self.protocol)
         if self.pooling is not None and self.pooling not in POOLINGS:
-            raise ValueError(f"pooling must be {' or '.join(POOLINGS)}, got {self.pooling!r}")
+            raise OptionError(f"pooling must be {' or '.join(POOLINGS)}, got {self.pooling!r}")
         if self.pooling is not None and self.top_frames is not None:
-            raise ValueError("frames are either pooled into videos (--pooling) or scored one by one (--top-frames)")
+            raise OptionError("frames are either pooled into videos (--pooling) or scored one by one (--top-frames)")
         if self.bank_split is not None and self.top_frames is not None:
-            raise ValueError("QB-Norm takes a bank of pooled videos: leave --top-frames out")
+            raise OptionError("QB-Norm takes a bank of pooled videos: leave --top-frames out")
         if self.bank_split == self.split:
-            raise ValueError(
+            raise OptionError(
                 f"the bank of QB-Norm must not be of the split that is scored ({self.split!r}): name the training split"
             )
 
@@ -61,9 +62,9 @@ class BootstrapOptions:
 
     def __post_init__(self) -> None:
         if not 0 < self.level < 1:
-            raise ValueError(f"the level of an interval must lie between 0 and 1 (0.95 is usual), got {self.level}")
+            raise OptionError(f"the level of an interval must lie between 0 and 1 (0.95 is usual), got {self.level}")
         if self.num_resamples < 100:
-            raise ValueError(f"an interval needs at least 100 resamples, got {self.num_resamples}")
+            raise OptionError(f"an interval needs at least 100 resamples, got {self.num_resamples}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +102,9 @@ class CompareOptions:
     def __post_init__(self) -> None:
         _require_protocol(self.protocol)
         if self.num_permutations < 100:
-            raise ValueError(f"a p-value needs at least 100 permutations, got {self.num_permutations}")
+            raise OptionError(f"a p-value needs at least 100 permutations, got {self.num_permutations}")
         if self.num_moved < 0:
-            raise ValueError(f"the number of queries to name must not be negative, got {self.num_moved}")
+            raise OptionError(f"the number of queries to name must not be negative, got {self.num_moved}")
 
     @property
     def counted(self) -> Protocol:
@@ -118,12 +119,12 @@ def check_names(names: Sequence[str]) -> None:
         ValueError: There are fewer than two, or one is given twice.
     """
     if len(names) < 2:
-        raise ValueError(f"give the names of two feature sets or more, got {len(names)}: {', '.join(names)}")
+        raise OptionError(f"give the names of two feature sets or more, got {len(names)}: {', '.join(names)}")
     twice = [name for index, name in enumerate(names) if name in names[:index]]
     if twice:
-        raise ValueError(f"feature set {twice[0]!r} is given twice: a set does not differ from itself")
+        raise OptionError(f"feature set {twice[0]!r} is given twice: a set does not differ from itself")
 
 
 def _require_protocol(name: str) -> None:
     if name not in PROTOCOLS:
-        raise ValueError(f"there is no protocol {name!r}: there are {', '.join(PROTOCOLS)}")
+        raise OptionError(f"there is no protocol {name!r}: there are {', '.join(PROTOCOLS)}")

@@ -20,6 +20,7 @@ from functools import cached_property
 
 import numpy as np
 
+from pipeline.errors import InputError
 from pipeline.evaluation.ranking import blocks
 from pipeline.evaluation.scores.backend import Array, namespace, to_numpy
 from pipeline.evaluation.scores.dot import Scores
@@ -76,7 +77,7 @@ class DualSoftmax:
     def _weighted(self, similarity: Array, columns: _Columns, num_rows: int) -> Array:
         least = (columns.lowest - columns.highest) * self._scale
         if least < LEAST_EXPONENT:
-            raise ValueError(
+            raise InputError(
                 f"temperature {1 / self._scale:g} is too low for scores of {columns.lowest:g} to {columns.highest:g}: "
                 f"it must be at least {(columns.highest - columns.lowest) / -LEAST_EXPONENT:.2g}"
             )

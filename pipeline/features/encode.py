@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from encoders.weights.loading import LoadedModel
 from pipeline.clips.options import AlphaSource
+from pipeline.errors import InputError
 from pipeline.features.encoders import Encoders
 from pipeline.features.options import FeatureRecipe
 from pipeline.features.shards import EncodeReport, EncodeTask, SplitInputs, run_task
@@ -170,7 +171,7 @@ def _plan_split(
 ) -> SplitPlan:
     layout, image_size = store.layout(split), loaded.config.image_size
     if (layout.height, layout.width) != (image_size, image_size):
-        raise ValueError(
+        raise InputError(
             f"the frames of split {split!r} are {layout.height} x {layout.width} pixels, {loaded.config.name} "
             f"takes {image_size} x {image_size}: preprocess with --image-size {image_size}, or choose another model"
         )

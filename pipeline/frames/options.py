@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pipeline.errors import OptionError
 from pipeline.masks.options import Difference, MaskOptions
 from pipeline.run.options import SourceCheck
 from pipeline.run.resources import DECODER_MEMORY_MIB
@@ -47,18 +48,18 @@ class PreprocessOptions:
 
     def __post_init__(self) -> None:
         if self.shard_size < 1:
-            raise ValueError(f"shard_size must be at least 1, got {self.shard_size}")
+            raise OptionError(f"shard_size must be at least 1, got {self.shard_size}")
         check_name("mask set", self.mask_name)
         for split in (TRAIN_SPLIT, "test"):
             self.decode_options(split)  # which checks what is in it
         if self.masks.difference == Difference.CONSECUTIVE and not self.neighbours:
-            raise ValueError(
+            raise OptionError(
                 "difference 'consecutive' compares each frame with the next one of its video: give --neighbours as "
                 "well, so that it is kept, or use difference 'sampled'"
             )
         num_frames = max(self.train_frames, self.eval_frames)
         if self.frame_codec == "jpeg" and num_frames * self.image_size > MAX_JPEG_SIDE:
-            raise ValueError(
+            raise OptionError(
                 f"frame_codec 'jpeg' takes clips of up to {MAX_JPEG_SIDE} pixels, frames times their side, got "
                 f"{num_frames} x {self.image_size}: use fewer or smaller frames, or another frame_codec"
             )

@@ -12,6 +12,7 @@ from contextlib import suppress
 from multiprocessing.connection import Pipe
 from pathlib import Path
 
+from pipeline.errors import PipelineError
 from pipeline.isolation.messages import Job, Ready, connected_pair, receive, send
 from pipeline.isolation.signals import signals_blocked
 from pipeline.run.resources import ONE_THREAD
@@ -26,7 +27,7 @@ _REQUESTS_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUI
 """For the worker to heed, which takes its decoder along: one that went first would seem to have crashed."""
 
 
-class DecoderStartError(RuntimeError):
+class DecoderStartError(PipelineError, RuntimeError):
     """The decoder process did not come up."""
 
 

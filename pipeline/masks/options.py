@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from pipeline.errors import OptionError
 from store.json_values import JSON
 
 
@@ -77,15 +78,15 @@ class MaskOptions:
     def __post_init__(self) -> None:
         for name in ("threshold", "noise_floor"):
             if not 0.0 <= getattr(self, name) <= 255.0:
-                raise ValueError(f"{name} must be in 0..255 grey levels, got {getattr(self, name)}")
+                raise OptionError(f"{name} must be in 0..255 grey levels, got {getattr(self, name)}")
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd and at least 1, got {self.kernel_size}")
+            raise OptionError(f"kernel_size must be odd and at least 1, got {self.kernel_size}")
         if self.min_area < 0:
-            raise ValueError(f"min_area must not be negative, got {self.min_area}")
+            raise OptionError(f"min_area must not be negative, got {self.min_area}")
         if not 0.0 < self.noise_sigmas <= 1000.0:
-            raise ValueError(f"noise_sigmas must be over 0 and at most 1000, got {self.noise_sigmas}")
+            raise OptionError(f"noise_sigmas must be over 0 and at most 1000, got {self.noise_sigmas}")
         if not 0.0 < self.full_coverage <= 1.0:
-            raise ValueError(f"full_coverage must be over 0 and at most 1, got {self.full_coverage}")
+            raise OptionError(f"full_coverage must be over 0 and at most 1, got {self.full_coverage}")
 
     def identity(self) -> dict[str, JSON]:
         """What two runs must agree on to share one mask set."""

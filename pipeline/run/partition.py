@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
+from pipeline.errors import OptionError
+
 Item = TypeVar("Item")
 
 
@@ -19,7 +21,7 @@ class Partition:
 
     def __post_init__(self) -> None:
         if not 1 <= self.index <= self.count:
-            raise ValueError(f"a partition is i/n with i from 1 to n, got {self}")
+            raise OptionError(f"a partition is i/n with i from 1 to n, got {self}")
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
@@ -33,7 +35,7 @@ class Partition:
         """
         found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
         if found is None:
-            raise ValueError(f"a partition is i/n with i from 1 to n, such as 3/64, got {text!r}")
+            raise OptionError(f"a partition is i/n with i from 1 to n, such as 3/64, got {text!r}")
         return cls(int(found[1]), int(found[2]))
 
     def take(self, items: Sequence[Item]) -> tuple[Item, ...]:

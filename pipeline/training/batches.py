@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import InputError
 from pipeline.run.randomness import Stream, generator
 from pipeline.training.options import BatchOptions
 
@@ -49,7 +50,7 @@ def draw_epoch(
     [0, 1, 2, 3]
     """
     if batch_size < MIN_BATCH:
-        raise ValueError(f"batch_size must be at least {MIN_BATCH}, got {batch_size}: a contrastive loss needs pairs")
+        raise InputError(f"batch_size must be at least {MIN_BATCH}, got {batch_size}: a contrastive loss needs pairs")
     pairs = list(_pairs(captions, options, rng))
     waiting = deque(pairs[index] for index in rng.permutation(len(pairs)))
     batches: list[Batch] = []
@@ -101,7 +102,7 @@ def hold_out(rows: Sequence[int], share: float, seed: int) -> tuple[list[int], l
     (8, 2, True)
     """
     if not 0 < share < 1:
-        raise ValueError(f"the share held out must lie between 0 and 1, got {share}")
+        raise InputError(f"the share held out must lie between 0 and 1, got {share}")
     num_held_out = max(1, round(len(rows) * share))
     order = generator(Stream.HOLD_OUT, seed).permutation(len(rows))
     held_out = {rows[index] for index in order[:num_held_out]}

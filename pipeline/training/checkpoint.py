@@ -22,6 +22,7 @@ from encoders.replacing import PARTIAL, replacing
 from encoders.training.state import load_state, save_state
 from encoders.training.trainer import Trainer
 from encoders.weights.loading import CONFIG_FILE, WEIGHTS_FILE, load_checkpoint
+from pipeline.errors import PipelineError
 from pipeline.run.events import EpochDone
 from store.json_values import JSON, differences
 
@@ -40,11 +41,11 @@ _NOT_COMPARED = ("software", "machine")
 """What is kept of a run, and does not tell it from another."""
 
 
-class CheckpointMismatchError(ValueError):
+class CheckpointMismatchError(PipelineError, ValueError):
     """The folder holds something else, or a checkpoint that was trained otherwise."""
 
 
-class CheckpointBusyError(RuntimeError):
+class CheckpointBusyError(PipelineError, RuntimeError):
     """Another run is writing the folder."""
 
 

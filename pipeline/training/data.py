@@ -11,6 +11,7 @@ from encoders.encoding.encoder import Encoder
 from encoders.training.processes import Processes
 from pipeline.clips.alpha import AlphaClips
 from pipeline.clips.read_ahead import read_ahead
+from pipeline.errors import InputError
 from pipeline.evaluation.metrics import metrics_of
 from pipeline.evaluation.protocols import Ties
 from pipeline.evaluation.ranking import DotScores, text_to_video
@@ -40,7 +41,7 @@ def training_halves(store: Store, options: TrainingRecipe) -> tuple[Half, Half, 
         NotInStoreError: There is no such split or mask set.
     """
     if options.train_split == options.val_split:
-        raise ValueError(
+        raise InputError(
             f"split {options.train_split!r} cannot be both trained and validated on: the best epoch would be the one "
             "that knows it by heart. Name another --val-split, or none, and a part of the training videos is held out"
         )
@@ -60,7 +61,7 @@ def training_halves(store: Store, options: TrainingRecipe) -> tuple[Half, Half, 
         share = f"{options.hold_out_share:.0%}"
         validation = f"{share} of split {options.train_split!r}, held out: there is no split {options.val_split!r}"
     if len(train.captions) < MIN_BATCH or not val.captions:
-        raise ValueError(
+        raise InputError(
             f"training wants at least {MIN_BATCH} videos and one to validate on: "
             f"{store.place} gives {len(train.captions)} and {len(val.captions)}"
         )

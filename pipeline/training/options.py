@@ -9,6 +9,7 @@ from pathlib import Path
 from encoders.options import Activation
 from encoders.training.options import TrainOptions
 from pipeline.clips.options import AlphaSource
+from pipeline.errors import OptionError
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class BatchOptions:
         }
         for name, (holds, limit) in limits.items():
             if not holds:
-                raise ValueError(f"{name} must be {limit}, got {getattr(self, name)!r}")
+                raise OptionError(f"{name} must be {limit}, got {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True, slots=True)

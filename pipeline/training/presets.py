@@ -11,6 +11,7 @@ from pathlib import Path
 from encoders.tables import as_table, check_keys, read_table
 from encoders.training.options import TrainOptions
 from pipeline.clips.options import AlphaSource
+from pipeline.errors import InputError
 from pipeline.training.options import BatchOptions
 
 
@@ -71,17 +72,17 @@ def load_preset(name_or_path: str) -> Preset:
     """
     path = preset_folder() / f"{name_or_path}.toml" if name_or_path in preset_names() else Path(name_or_path)
     if not path.is_file():
-        raise ValueError(
+        raise InputError(
             f"unknown preset {name_or_path!r}: it is neither a file nor one of {', '.join(preset_names())}"
         )
     try:
         tables: Mapping[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not a TOML file: {error}") from error
+        raise InputError(f"{path} is not a TOML file: {error}") from error
     check_keys(tables, {"model", "finetune", "batches", "preprocess"}, {"model", "finetune"}, str(path))
     table = read_table(_ModelTable, tables["model"], f"[model] of {path}")
     if table.alpha not in tuple(AlphaSource):
-        raise ValueError(f"alpha in [model] of {path} must be one of {', '.join(AlphaSource)}, got {table.alpha!r}")
+        raise InputError(f"alpha in [model] of {path} must be one of {', '.join(AlphaSource)}, got {table.alpha!r}")
     return Preset(
         model=_beside(path, table.model),
         pretrained=_beside(path, table.pretrained),

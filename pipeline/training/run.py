@@ -88,7 +88,11 @@ def finetune(
     """
     options, folder = options or FinetuneOptions(), Path(checkpoint)
     clock, report = RunClock(), Reporter(listener)
-    preset = load_preset(options.preset).with_settings(options.settings, "the settings")
+    preset = load_preset(options.preset)
+    try:
+        preset = preset.with_settings(options.settings, "--set")
+    except ValueError as error:
+        raise OptionError(str(error)) from error
     recipe = _recipe(preset, options)
     opened = Store.open(store)
     opened.layout(recipe.train_split)  # before weights are downloaded

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
+from pipeline.errors import InputError
 from store.clips.mask_sets import mask_set_names, remove_mask_set
 from store.commits import WITHDRAWN_FOLDER
 from store.errors import NotInStoreError, StoreMissingError
@@ -53,7 +54,7 @@ def find_removal(
                 listed = ", ".join(map(repr, known)) or "none"
                 raise NotInStoreError(f"no {kind} {name!r} in {store.place}: there are {listed}")
     if set(store.manifest.splits) <= set(splits):
-        raise ValueError(f"{store.place} has no other split: remove the folder itself, or --overwrite it")
+        raise InputError(f"{store.place} has no other split: remove the folder itself, or --overwrite it")
     folders = [
         *(folder for name in masks for folder in _mask_folders(store, name)),
         *(folder for name in features for folder in _feature_folders(store, name)),

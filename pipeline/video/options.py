@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
+from pipeline.errors import OptionError
+
 MAX_FPS = 1000
 """Frames a second: no video has more, and the arithmetic stays within 64 bits."""
 MAX_LIMITS = {"max_pixels": (1 << 31) - 1, "max_packets": (1 << 31) - 1, "max_streams": 1000}
@@ -49,7 +51,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 < self.fps <= MAX_FPS:
-            raise ValueError(f"fps must be positive and at most {MAX_FPS}, got {self.fps}")
+            raise OptionError(f"fps must be positive and at most {MAX_FPS}, got {self.fps}")
 
     def to_dict(self) -> dict[str, str]:
         """What matters of it, as strings.
@@ -107,17 +109,17 @@ class DecodeOptions:
         counts = ("num_frames", "image_size", "min_side", "max_pixels", "max_packets", "max_streams")
         too_low = [name for name in counts if getattr(self, name) < 1]
         if too_low:
-            raise ValueError(f"{too_low[0]} must be at least 1, got {getattr(self, too_low[0])}")
+            raise OptionError(f"{too_low[0]} must be at least 1, got {getattr(self, too_low[0])}")
         too_high = [name for name, most in MAX_LIMITS.items() if getattr(self, name) > most]
         if too_high:
             most = MAX_LIMITS[too_high[0]]
-            raise ValueError(f"{too_high[0]} must be at most {most}, got {getattr(self, too_high[0])}")
+            raise OptionError(f"{too_high[0]} must be at most {most}, got {getattr(self, too_high[0])}")
         if not 0 < self.timeout_seconds <= MAX_TIMEOUT_SECONDS:
-            raise ValueError(
+            raise OptionError(
                 f"timeout_seconds must be positive and at most {MAX_TIMEOUT_SECONDS}, got {self.timeout_seconds}"
             )
         if not self.max_aspect >= 1:
-            raise ValueError(f"max_aspect must be at least 1, got {self.max_aspect}")
+            raise OptionError(f"max_aspect must be at least 1, got {self.max_aspect}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class Window:
     def __post_init__(self) -> None:
         end = math.inf if self.end_seconds is None else self.end_seconds
         if not 0 <= self.start_seconds < math.inf or not end > self.start_seconds:
-            raise ValueError(f"a clip starts at 0 s or later and ends after it starts, got {self}")
+            raise OptionError(f"a clip starts at 0 s or later and ends after it starts, got {self}")
 
 
 WHOLE_VIDEO = Window()

@@ -18,6 +18,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import InputError, PipelineError
 from pipeline.isolation.decoder import close_decoders
 from pipeline.run.resources import ONE_THREAD, NeedsMemory
 from pipeline.workers.dask import MAX_ATTEMPTS, DaskExecutor
@@ -66,7 +67,7 @@ _SUBMIT = {"slurm": "sbatch", "pbs": "qsub", "lsf": "bsub", "sge": "qsub"}
 _REQUIRED = {"kubernetes": ("memory", "image")}
 
 
-class ClusterError(RuntimeError):
+class ClusterError(PipelineError, RuntimeError):
     """A cluster cannot be had."""
 
 
@@ -83,15 +84,15 @@ class JobSettings:
         known = SETTINGS[self.kind]
         for name, value in self.table.items():
             if name not in known:
-                raise ValueError(f"[cluster.{self.kind}] has no setting {name!r}; there are {', '.join(sorted(known))}")
+                raise InputError(f"[cluster.{self.kind}] has no setting {name!r}; there are {', '.join(sorted(known))}")
             if type(value) is not known[name]:
                 wanted = {int: "a whole number", str: "text", list: "a list", bool: "true or false", dict: "a table"}
-                raise ValueError(f"[cluster.{self.kind}] {name} must be {wanted[known[name]]}, got {value!r}")
+                raise InputError(f"[cluster.{self.kind}] {name} must be {wanted[known[name]]}, got {value!r}")
         for name in _REQUIRED.get(self.kind, ("memory",)):
             if name not in self.table:
-                raise ValueError(f"[cluster.{self.kind}] needs {name}: see docs/clusters.md")
+                raise InputError(f"[cluster.{self.kind}] needs {name}: see docs/clusters.md")
         if self.num_workers < 1:
-            raise ValueError(f"[cluster.{self.kind}] cores must be at least 1, got {self.num_workers}")
+            raise InputError(f"[cluster.{self.kind}] cores must be at least 1, got {self.num_workers}")
         self.memory_mib  # noqa: B018  # which checks it
 
     @property
@@ -112,7 +113,7 @@ class JobSettings:
         try:
             return int(parse_bytes(text)) >> 20
         except ValueError as error:
-            raise ValueError(f"[cluster.{self.kind}] memory {text!r}: write it as '16 GiB'") from error
+            raise InputError(f"[cluster.{self.kind}] memory {text!r}: write it as '16 GiB'") from error
 
     def check_memory(self, worker: NeedsMemory) -> None:
         """Refuse jobs in which their workers have no room.
@@ -122,7 +123,7 @@ class JobSettings:
         """
         needed = self.num_workers * worker.total_mib
         if self.memory_mib < needed:
-            raise ValueError(
+            raise InputError(
                 f"[cluster.{self.kind}] a job of {self.memory_mib:,} MiB is too small for {self.num_workers} workers "
                 f"(cores), which take up to {worker.total_mib:,} MiB each: give memory = "
                 f"'{math.ceil(needed / 1024)} GiB', or fewer cores"

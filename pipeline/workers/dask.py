@@ -23,6 +23,7 @@ from multiprocessing import resource_tracker
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic
 
+from pipeline.errors import PipelineError
 from pipeline.isolation.signals import signals_blocked
 from pipeline.run.events import ItemsDone, Tell
 from pipeline.run.resources import ONE_THREAD
@@ -47,7 +48,7 @@ LOCAL_WAIT_SECONDS = 300.0
 _logger = logging.getLogger(__name__)
 
 
-class WorkerDiedError(RuntimeError):
+class WorkerDiedError(PipelineError, RuntimeError):
     """A task killed the workers that it ran on, one after the other, while nothing else was at work."""
 
 

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Self
 
+from pipeline.errors import PipelineError
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
 from pipeline.run.sources import file_bytes
 from store.claims.claim import json_name
@@ -109,7 +110,7 @@ def _public_versions(distributions: tuple[str, ...]) -> dict[str, str]:
     return {name: version.split("+")[0] for name, version in software_versions(distributions).items()}
 
 
-class UnfitWorkerError(RuntimeError):
+class UnfitWorkerError(PipelineError, RuntimeError):
     """A worker may not take part."""
 
     def __init__(self, address: str, host: str, problem: str) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pipeline.errors import PipelineError
 from pipeline.workers.preflight import Preflight, UnfitWorkerError
 
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ SECONDS_BEFORE_A_WORD = 10.0
 """For so long may there be no worker before the user is told: one that died is replaced within seconds."""
 
 
-class SchedulerError(RuntimeError):
+class SchedulerError(PipelineError, RuntimeError):
     """A Dask scheduler is not there, is there no more, or cannot do the work."""
 
 
-class NoWorkersError(RuntimeError):
+class NoWorkersError(PipelineError, RuntimeError):
     """There is no worker that may take part."""
 
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from pipeline.errors import PipelineError
 from store.features import Features
 
 
-class CaptionsDifferError(ValueError):
+class CaptionsDifferError(PipelineError, ValueError):
     """Feature sets have different captions for the same videos, so that their queries cannot be paired."""
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import InputError
 from pipeline.evaluation.scores.backend import Array, like
 
 Put = Callable[[NDArray[np.float32]], Array]
@@ -119,7 +120,7 @@ def check_embeddings(name: str, embeddings: NDArray[np.float32]) -> None:
         rows = np.flatnonzero(wrong)
         if len(rows):
             first = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
-            raise ValueError(
+            raise InputError(
                 f"{name} embeddings: {len(rows)} of {len(embeddings)} rows are {what} (rows {first}); "
                 "encode them again, or leave out these texts or videos and report that"
             )

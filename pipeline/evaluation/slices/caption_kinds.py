@@ -24,6 +24,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Self
 
+from pipeline.errors import InputError
+
 _WORD = re.compile(r"[^\W\d_]+")
 _BE = frozenset({"am", "are", "be", "been", "being", "is", "was", "were", "s", "re"})
 """`s` and `re` are in it for "he's" and "they're", which MSVD also writes without the apostrophe."""
@@ -104,9 +106,9 @@ class CaptionWords:
         try:
             table: dict[str, object] = tomllib.loads(content.decode())
         except ValueError as error:
-            raise ValueError(f"{file} is not a TOML file: {error}") from error
+            raise InputError(f"{file} is not a TOML file: {error}") from error
         if sorted(table) != sorted(names):
-            raise ValueError(f"{file} must have the lists {', '.join(names)}, and has {', '.join(table) or 'none'}")
+            raise InputError(f"{file} must have the lists {', '.join(names)}, and has {', '.join(table) or 'none'}")
         lists = {name: _word_list(table[name], f"{name} of {file}") for name in names}
         return cls(**lists, digest=hashlib.sha256(content).hexdigest())
 
@@ -142,5 +144,5 @@ class CaptionWords:
 
 def _word_list(value: object, where: str) -> frozenset[str]:
     if not isinstance(value, list) or not all(isinstance(word, str) and words_of(word) == (word,) for word in value):
-        raise ValueError(f"{where} must be a list of single words in lower case, got {value!r:.200}")
+        raise InputError(f"{where} must be a list of single words in lower case, got {value!r:.200}")
     return frozenset(value)

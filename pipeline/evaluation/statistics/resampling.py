@@ -19,6 +19,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import InputError
 from pipeline.evaluation.metrics import among_texts, ranks_of
 from pipeline.evaluation.protocols import Protocol, Ties
 from pipeline.evaluation.ranking import RankCounts, Ranking
@@ -204,7 +205,7 @@ def resample(samples: Sequence[RanksByVideo], num_resamples: int, seed: int) -> 
     """
     num_videos = samples[0].num_videos
     if num_videos < 2:
-        raise ValueError(f"resampling needs at least 2 videos with captions, got {num_videos}")
+        raise InputError(f"resampling needs at least 2 videos with captions, got {num_videos}")
     blocks = [
         [sample.metrics(weights) for sample in samples]
         for weights in draws(num_videos, num_resamples, np.random.default_rng((seed, 0)))
