@@ -1,7 +1,7 @@
 """Every command line in README and docs/ is run, or where that takes a cluster or a server, parsed.
 
-`tests.docs.reader` says what stands in for a reader's videos and for weights that would be downloaded. docs/clusters.md,
-docs/evaluation.md and docs/python.md have tests of their own beside this one.
+`tests.docs.reader` says what replaces a reader's videos, and weights that would be downloaded. docs/clusters.md,
+docs/evaluation.md and docs/python.md have tests of their own besides this one.
 """
 
 from __future__ import annotations
