@@ -1,0 +1,98 @@
+"""A reader of the docs who tries everything: the files that the pages name, and `fda` run as the pages say.
+
+What cannot be had in a test is replaced, and nothing else:
+
+- The reader's videos are small ones with a moving square.
+- Weights that would be downloaded are random ones of the demo's model, which reads frames of 224 pixels too; a training
+  is one epoch of small batches, in float32.
+- Work is done in this process (`--workers 0`), and what a page makes may be there already (`--overwrite`).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+
+from encoders.weights.loading import load_model
+from pipeline.training.presets import preset_folder
+from tests.clips_on_disk import Commands, Ended, moving_frames, record, write_manifest
+from tests.encoders_tiny import alpha_clip_layout
+from tests.videos import write_video
+
+MODEL = preset_folder() / "demo.json"
+ALPHA_CHECKPOINT = "clip_b16_grit20m_fultune_2xe.pth"
+COUNTS = {"train": 5, "val": 2, "test": 3}
+SLOW = Fraction(4)
+"""Frames a second of the videos: 8 frames are two seconds, so that `--sampling fps` finds some."""
+
+
+def write_reader_files(folder: Path) -> None:
+    """The reader's own: `clips.jsonl`, the same as a folder, and a vision tower in Alpha-CLIP's layout."""
+    records = []
+    for split, count in COUNTS.items():
+        for number in range(count):
+            name = f"{split}-{number}"
+            path = f"my-clips/{split}/{name}.mp4"
+            write_reader_video(folder / path, seed=len(records))
+            captions = [f"the square of {name} runs", f"a square of {name} stands"]
+            (folder / path).with_suffix(".txt").write_text("\n".join(captions))
+            records.append(record(name, path, split, captions))
+    write_manifest(folder, records)
+    tensors = dict(load_model(str(MODEL), "none").model.named_tensors())
+    torch.save(alpha_clip_layout(tensors), folder / ALPHA_CHECKPOINT)
+
+
+def write_manifest_block(folder: Path, text: str) -> None:
+    """Lines of a `clips.jsonl` as a page shows them, and a video at each path."""
+    (folder / "clips.jsonl").write_text(text, encoding="utf-8")
+    for seed, line in enumerate(text.splitlines()):
+        write_reader_video(folder / json.loads(line)["path"], seed)
+
+
+def write_reader_video(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_video(path, moving_frames(seed), rate=SLOW, options={"preset": "ultrafast", "threads": "1"})
+
+
+def can_run(words: Sequence[str]) -> bool:
+    """Whether a line of `fda` needs no cluster, no server and no machine of the reader's."""
+    return not any(word in ("--scheduler", "--cluster") or word.startswith(("s3://", "/data/")) for word in words)
+
+
+def as_run_here(words: Sequence[str]) -> list[str]:
+    """The arguments of `fda` with what is replaced here: see the module."""
+    arguments = list(words)
+    here: Mapping[str, list[str]] = {
+        "preprocess": ["--workers", "0"],
+        "masks": ["--workers", "0"],
+        "finetune": ["--set", "epochs=1", "--set", "batch_size=4", "--set", "precision=fp32", "--overwrite"],
+        "encode": ["--precision", "fp32", "--overwrite"],
+    }
+    arguments += here.get(arguments[0], [])
+    if arguments[0] == "finetune" or "--pretrained" in arguments:
+        arguments += ["--model", str(MODEL), "--pretrained", "none"]
+    return arguments
+
+
+class Reader:
+    """Runs command lines of `fda` in a folder that holds all that pages name."""
+
+    def __init__(self, folder: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("COLUMNS", "140")
+        self.folder = folder
+        self._commands = commands
+
+    def run(self, words: Sequence[str]) -> Ended:
+        return self._commands(*as_run_here(words))
+
+
+def copied(prepared: Path, folder: Path) -> Path:
+    """A page may change what it works on."""
+    return shutil.copytree(prepared, folder / "reader")
