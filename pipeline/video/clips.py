@@ -1,4 +1,4 @@
-"""What decoding takes and gives: options, a clip with its times, facts about its source, and why there is none."""
+"""What decoding returns: a clip with its times and facts about its source, or an error that says why there is none."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from store.schema import VideoStatus
 
 
 class VideoError(Exception):
-    """A video that gives no clip: its status, and the reason in one line without the path."""
+    """A video failed: its status, and the reason in one line without the path."""
 
     def __init__(self, status: VideoStatus, reason: str) -> None:
-        super().__init__(status, reason)  # both, so that it survives the pickling between processes
+        super().__init__(status, reason)  # both, because exceptions are pickled by their arguments
         self.status = status
         self.reason = " ".join(reason.split())
 
@@ -24,18 +24,18 @@ class VideoError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ClipSample:
-    """Frames drawn from one video, each with its time and its place."""
+    """Frames drawn from one video, each with its time and its index."""
 
     frames: NDArray[np.uint8]
     """Shape (num_frames, size, size, 3), RGB."""
     pts_seconds: NDArray[np.float64]
     """Shape (num_frames,): when each frame is first shown, in seconds since the first frame of the video stream."""
     frame_index: NDArray[np.int64]
-    """Shape (num_frames,): place of each frame in presentation order, from 0; -1 where the clip has fewer frames than
-    slots (the sampling modes `fps` and `clip4clip`): such a slot is black, its time is NaN, and it comes last."""
+    """Shape (num_frames,): index of each frame in presentation order, from 0. The sampling modes `fps` and `clip4clip`
+    may give fewer frames than slots: the empty slots come last, with index -1, time NaN and a black picture."""
     next_grey: NDArray[np.uint8] | None = None
-    """Shape (num_frames, size, size), if asked for: of each frame the one after it in the video, in grey (BT.601
-    weights); of the last frame of the video the one before it."""
+    """Shape (num_frames, size, size), with `DecodeOptions.neighbours`: the frame after each frame in the video, in grey
+    (BT.601 weights). The last frame of the video has none, and gets the frame before it."""
 
     def __post_init__(self) -> None:
         num_frames = self.frames.shape[0]
@@ -55,17 +55,20 @@ class ClipSample:
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """What a video is, as its packets or frames show it rather than as its header claims."""
+    """Facts about a video, from its packets or frames.
+
+    Headers are not trusted: of frames, WebM counts 0 and many an AVI a wrong number.
+    """
 
     duration_seconds: float
-    """Length of the span that was sampled: of the clip, or first frame to the end of the last one (the declared end if
-    the file is cut off)."""
+    """Length of the sampled span: the clip's, or from the first frame to the end of the last one (to the declared end
+    if the file is cut off)."""
     fps: float
     """Frames over the seconds they cover, on average."""
     codec: str
     """ffmpeg's name of the coding, such as `h264`."""
     num_frames: int
-    """Frames that can be shown; of a file that was cut off, those that are left."""
+    """Frames that can be shown; for a file that was cut off, the remaining ones."""
     width: int
     """Pixels as displayed, that is after rotation."""
     height: int
@@ -77,7 +80,7 @@ class SourceFacts:
 
 @dataclass(frozen=True, slots=True)
 class DecodedClip:
-    """A clip, where it came from, and whether its file had been cut off after the last frame the clip needs."""
+    """A clip, facts about its source, and whether the file was cut off after the last frame that the clip needs."""
 
     sample: ClipSample
     source: SourceFacts

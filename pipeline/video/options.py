@@ -24,15 +24,15 @@ class SamplingMode(StrEnum):
     """How the frames of a clip are chosen."""
 
     UNIFORM = "uniform"
-    """Those shown at the centres of equal spans, by presentation time; repeated where there are too few."""
+    """The frames shown at the centres of equal spans of time. A short video repeats frames."""
     FPS = "fps"
-    """Those shown at a constant rate from the start; where they are too many, some of them; too few, fewer."""
+    """The frames shown at a constant rate from the start. `keep` chooses if they are too many; they may be too few."""
     CLIP4CLIP = "clip4clip"
-    """One a second by frame number over the rate cut to an integer, as CLIP4Clip's `rawvideo_util.py` has it."""
+    """One frame a second, counted with the rate cut to an integer, as CLIP4Clip's `rawvideo_util.py` does."""
 
 
 class Keep(StrEnum):
-    """Which of too many frames stay (CLIP4Clip's `slice_framepos`)."""
+    """Which frames are kept if there are too many (CLIP4Clip's `slice_framepos`)."""
 
     HEAD = "head"
     TAIL = "tail"
@@ -41,20 +41,20 @@ class Keep(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """A sampling mode and what belongs to it."""
+    """A sampling mode with its parameters."""
 
     mode: SamplingMode = SamplingMode.UNIFORM
     fps: Fraction = Fraction(1)
-    """Frames a second of the mode `fps`."""
+    """Frames a second; used by the mode `fps`."""
     keep: Keep = Keep.UNIFORM
-    """Of the modes `fps` and `clip4clip`."""
+    """Used by the modes `fps` and `clip4clip`."""
 
     def __post_init__(self) -> None:
         if not 0 < self.fps <= MAX_FPS:
             raise OptionError(f"fps must be positive and at most {MAX_FPS}, got {self.fps}")
 
     def to_dict(self) -> dict[str, str]:
-        """What matters of it, as strings.
+        """The mode and the parameters that it uses, as strings.
 
         >>> Sampling().to_dict(), Sampling(SamplingMode.FPS, Fraction(1, 2)).to_dict()
         ({'mode': 'uniform'}, {'mode': 'fps', 'fps': '1/2', 'keep': 'uniform'})
@@ -72,12 +72,12 @@ UNIFORM = Sampling()
 
 
 class Resize(StrEnum):
-    """What makes a stored picture out of a decoded one."""
+    """How a decoded picture is resized to a stored one."""
 
     SWSCALE = "swscale"
-    """ffmpeg's scaler in one step from the video's own pixels: bicubic, over as many pixels as the reduction takes."""
+    """ffmpeg's scaler: bicubic, antialiased, in one step from the video's own pixel format. The faster one."""
     CLIP = "clip"
-    """RGB at the video's own size, then PIL's bicubic filter: what CLIP's preprocessing does, to the bit."""
+    """RGB at the video's own size, then PIL's bicubic filter: bit for bit what CLIP's preprocessing does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +90,18 @@ class DecodeOptions:
     sampling: Sampling = UNIFORM
     resize: Resize = Resize.SWSCALE
     neighbours: bool = False
-    """Whether to take, for each frame, the grey picture of the one after it in the video as well."""
+    """Whether to return, for each frame, the next frame of the video in grey as well."""
     timeout_seconds: float = 120.0
-    """Wall time for one video."""
+    """Wall time for one video; longer is `TIMEOUT`."""
     min_side: int = 16
-    """Pixels: a video whose shorter side is below this is refused, for it has no picture to speak of."""
+    """Pixels. A video with a shorter side below this is refused: it shows no usable picture."""
     max_aspect: float = 32.0
-    """Longer side over shorter side as displayed: above it there is no picture to speak of in the middle square."""
+    """Longer side over shorter side as displayed. Above it, the middle square shows no usable picture."""
     max_pixels: int = 1 << 26
-    """Width times height: a frame above it is refused (8K has 2**25)."""
+    """Width times height. A larger frame is refused (8K has 2**25)."""
     max_packets: int = 1 << 22
-    """A video of more is refused: 4 million are 38 hours at 30 frames a second, and take about 800 MiB and a minute or
-    more to look through (measured: 900,000 take 182 MiB and 16 s)."""
+    """A video of more packets is refused. 4 million are 38 hours at 30 frames a second; scanning them takes about
+    800 MiB and a minute or more (measured: 900,000 take 182 MiB and 16 s)."""
     max_streams: int = 64
     """A file of more streams is refused."""
 
@@ -128,7 +128,7 @@ class Window:
 
     start_seconds: float = 0.0
     end_seconds: float | None = None
-    """None, or more than there is: to the end of the video."""
+    """None, or a time after the end of the video: to the end of the video."""
 
     def __post_init__(self) -> None:
         end = math.inf if self.end_seconds is None else self.end_seconds

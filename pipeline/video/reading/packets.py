@@ -23,17 +23,18 @@ class PacketTable:
     """One entry a packet, in the order of the file, which is that of decoding. Times in ticks of the stream."""
 
     pts: NDArray[np.int64]
-    """Shape (num_packets,), as all of them; `NO_TIME` where there is none."""
+    """Shape (num_packets,), like all columns; `NO_TIME` if a packet has none."""
     dts: NDArray[np.int64]
     duration: NDArray[np.int64]
-    """0 when unknown."""
+    """0 if unknown."""
     is_key: NDArray[np.bool_]
     """As the container flags it."""
     is_corrupt: NDArray[np.bool_]
     is_shown: NDArray[np.bool_]
-    """Whether a picture of it is displayed: not outside an edit list, and not hidden by the codec."""
+    """Whether its picture is displayed. Packets outside an edit list (marked discard) are decoded, because others
+    refer to them, but not shown: counting them as frames makes all frames wrong. Codecs hide pictures as well."""
     is_start: NDArray[np.bool_]
-    """Whether a decoder that starts there is right about all that is shown after it (`Picture.is_start`)."""
+    """Whether a decoder that starts there gives right pictures from there on (`Picture.is_start`)."""
     is_needed_by_others: NDArray[np.bool_]
     """Whether another packet may refer to it."""
 
@@ -73,7 +74,7 @@ class PacketTable:
 
 
 class PacketLog:
-    """Collects packets into a table: some 40 bytes each while it does."""
+    """Collects packets into a table, at some 40 bytes a packet."""
 
     def __init__(self, parser: PictureParser | None) -> None:
         self._parser = parser
@@ -88,7 +89,7 @@ class PacketLog:
         return len(self._pts)
 
     def add(self, packet: Packet[VideoStream]) -> None:
-        """Note a packet that holds something."""
+        """Add a packet that is not empty."""
         is_key = packet.is_keyframe
         picture = PLAIN if self._parser is None else self._parser(memoryview(packet), is_key)
         if len(self) and (_has_new_parameters(packet) or picture.parameters not in (b"", self._parameters)):
@@ -108,7 +109,7 @@ class PacketLog:
     def append(
         self, times: tuple[int, int, int], picture: Picture, *, is_key: bool, is_corrupt: bool, is_discard: bool
     ) -> None:
-        """Note the facts of a packet; `times` are its pts, its dts and its duration, in ticks."""
+        """Add the facts of a packet; `times` are its pts, its dts and its duration, in ticks."""
         pts, dts, duration = times
         self._pts.append(pts)
         self._dts.append(dts)
@@ -121,7 +122,7 @@ class PacketLog:
         self._layer.append(picture.layer)
 
     def table(self) -> PacketTable:
-        """What was noted."""
+        """The packets so far."""
         layer = np.frombuffer(bytes(self._layer), np.uint8)
         # In HEVC only the highest sub-layer has none above it that may refer to its non-reference pictures.
         below_highest = layer < layer.max(initial=0)
@@ -138,7 +139,7 @@ class PacketLog:
 
 
 def _has_new_parameters(packet: Packet[VideoStream]) -> bool:
-    """Whether the container says that the stream goes on otherwise from this packet on."""
+    """Whether the container announces other parameters from this packet on."""
     return packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change")
 
 

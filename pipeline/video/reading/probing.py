@@ -1,4 +1,4 @@
-"""When the frames of a video are shown, learnt from its packets without decoding them where they can be believed."""
+"""When the frames of a video are shown, from its packets, if these can be trusted. Nothing is decoded."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from pipeline.video.reading.truncation import FileExtent
 from store.schema import VideoStatus
 
 HELD_BYTES = 1 << 26
-"""Packets of a video are kept in memory while they take less than this in all; else they are read again."""
+"""The packets of a video are kept in memory up to this size; above it, they are read from the file again."""
 PACKET_BYTES = 1 << 10
-"""What a packet takes beside its content, about."""
+"""About what a packet takes besides its content."""
 
 _MICROSECOND = Fraction(1, 1_000_000)
 """The unit of a container's duration in ffmpeg."""
@@ -34,11 +34,11 @@ _MICROSECOND = Fraction(1, 1_000_000)
 
 @dataclass(frozen=True, slots=True)
 class VideoScan:
-    """What a video's packets and header say."""
+    """The facts from a video's packets and header."""
 
     table: PacketTable
     timeline: Timeline | None
-    """As the packets promise it, or None where they cannot be believed."""
+    """As the packets promise it; None if they cannot be trusted."""
     time_base: Fraction
     """Seconds a tick."""
     average_rate: Fraction | None
@@ -46,7 +46,7 @@ class VideoScan:
     guessed_rate: Fraction | None
     """Frames a second as ffmpeg guesses and OpenCV reports it; used only by `clip4clip` sampling."""
     declared_end: int | None
-    """Where a file that was cut off was to end, in ticks; None for a whole file."""
+    """The end of a file that was cut off, as its header declares it, in ticks; None for a whole file."""
     pixel_aspect: Fraction
     """Width over height of a pixel as displayed."""
     codec: str
@@ -56,15 +56,15 @@ class VideoScan:
     may_end_early: bool
     """Whether the last packet may be cut off: the container does not say how long it is."""
     held: tuple[Packet[VideoStream], ...] | None = field(repr=False)
-    """The packets, or None where they would take too much memory."""
+    """The packets, or None if they take more than `HELD_BYTES`."""
 
 
 def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, deadline: Deadline) -> VideoScan:
     """Read the packets of a video without decoding them; `extent` is that of its file.
 
     Raises:
-        VideoError: `CORRUPT` when they cannot be read; `TOO_SHORT` when there are none; `UNSUPPORTED` when there are
-            more than the limit; `TIMEOUT`.
+        VideoError: `CORRUPT` if they cannot be read; `TOO_SHORT` if there are none; `UNSUPPORTED` if there are more
+            than the limit; `TIMEOUT`.
     """
     stream, container = video.stream, video.container
     codec = stream.codec_context.codec.canonical_name
@@ -105,7 +105,7 @@ def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, dea
 
 
 class _Held:
-    """Keeps packets until they are too many bytes, and then none."""
+    """Keeps packets up to `HELD_BYTES`. Above it, it drops them all."""
 
     def __init__(self) -> None:
         self._packets: list[Packet[VideoStream]] | None = []
@@ -125,7 +125,7 @@ class _Held:
 def read_packets(
     path: Path, scan: VideoScan, places: Sequence[int], deadline: Deadline, options: DecodeOptions
 ) -> Generator[Packet[VideoStream], None, None]:
-    """The packets at some places of the table, increasing: those that are held, or read again."""
+    """The packets at some places of the table, increasing: from memory, or read from the file again."""
     if scan.held is not None:
         yield from (scan.held[place] for place in places)
         return
@@ -141,24 +141,23 @@ def read_packets(
 
 
 def _num_broken(table: PacketTable) -> int:
-    """Packets at the end that are flagged corrupt: what a cut left of the last ones."""
+    """Number of packets at the end that are flagged corrupt: the last ones, cut in half."""
     return int(np.argmin(table.is_corrupt[::-1])) if not table.is_corrupt.all() else len(table)
 
 
 def planned_timeline(
     table: PacketTable, time_base: Fraction, declared_end: int | None, *, has_b_frames: bool
 ) -> Timeline | None:
-    """The timeline that the packets promise, or None where it cannot be believed.
+    """The timeline that the packets promise, or None if it cannot be trusted.
 
-    Not believed: packets without times or with equal ones, decoding times that go back, a first packet that is no key
-    frame or is shown after another, fewer than two frames, and B pictures that are said to be shown in the order of the
-    file (times that an AVI cannot hold). Packets outside an edit list are no frames. What is believed is still checked
-    against every frame decoded.
+    Each rule was taught by files whose frames came out wrong without it. Not trusted are packets without times or with
+    equal times, decoding times that go back, a first packet that is no key frame or is shown after another one, fewer
+    than two frames, and fake times of B pictures. A trusted timeline is still checked against every decoded frame.
 
     Args:
         table: Of the whole stream.
         time_base: Seconds a tick.
-        declared_end: Where a file that was cut off was to end, in ticks; None for a whole file.
+        declared_end: As in `VideoScan`.
         has_b_frames: Whether pictures are decoded in another order than shown.
 
     >>> reordered = PacketTable.of([(1, 0), (3, 1), (2, 2)])
@@ -170,10 +169,13 @@ def planned_timeline(
     """
     shown = table.pts[table.is_shown]
     times = np.unique(shown)
+    # Raw .h264 has no times at all, and an MPEG-TS that was cut inside a group begins with no key frame.
     if len(times) < 2 or len(times) != len(shown) or times[0] == NO_TIME or not table.is_key[0]:
         return None
     if table.is_shown[0] and table.pts[0] != times[0]:
         return None
+    # B pictures are decoded in another order than shown. If they are said to be shown in the order of the file, the
+    # times are fake: H.264 in AVI, which cannot store them, and Xvid in MP4.
     dts = table.dts[table.dts != NO_TIME]
     if bool((dts[1:] < dts[:-1]).any()) or (has_b_frames and bool((shown[1:] > shown[:-1]).all())):
         return None
@@ -182,10 +184,10 @@ def planned_timeline(
 
 
 def declared_end_of(container: InputContainer, stream: VideoStream, start_pts: int) -> int | None:
-    """Where the header says that the stream ends, in ticks; asked only of files that were cut off.
+    """The end of the stream by the header, in ticks. Used only for files that were cut off.
 
-    An mp4 says it for the stream; so does an AVI, as a number of frames of one tick each (its duration ffmpeg shortens
-    to what is left); a Matroska file says it for the whole. Nothing else is believed.
+    MP4 has it for the stream. AVI has it as a number of frames of one tick each (ffmpeg shortens its duration to what
+    is left). Matroska has it for the whole file. No other container is trusted.
     """
     if stream.time_base is None:
         return None
