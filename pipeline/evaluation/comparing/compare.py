@@ -153,7 +153,7 @@ def compare(
     require_applicable(store, common, split, protocol)
     rankings = {name: rank(one, DotScores(one.text, one.video, put), listener) for name, one in paired.items()}
     ranked = _resampled(found, rankings, options)
-    texts = _texts(store, split) if options.num_moved else {}
+    texts = _texts(store, split) if options.num_moved else {}  # only rank changes show texts
     return Comparison(
         split=split,
         protocol=protocol,

@@ -103,6 +103,7 @@ class RanksByVideo:
         middle = np.column_stack([num_ranks + 1, num_ranks + (1 if self.lower_median else 2)]) // 2  # the first is 1
         counts = weights @ up_to
         cell = _places(counts, middle)
+        # Only ranks between the lowest and the highest of these cells are counted one by one.
         first, last = starts[cell.min()], ends[cell.max()]
         if (self.ranks[starts] == self.ranks[ends - 1])[cell].all():
             place = starts[cell]  # all ranks of these cells are equal, so that any place of a cell will do

@@ -1,4 +1,4 @@
-"""Intervals against loops that draw videos one by one, their coverage where the truth is known, and what is refused."""
+"""Intervals against loops that draw videos one by one, their coverage of a known truth, and refusals."""
 
 from __future__ import annotations
 
@@ -207,10 +207,10 @@ def clustered_counts(rng: np.random.Generator, num_videos: int, num_captions: in
     return RankCounts(above, np.ones_like(above), 1000), video
 
 
-def test_coverage_where_the_truth_is_known() -> None:
-    """Of intervals at 90% over 80 videos with five captions each, nine tenths hold the value of all videos there are.
+def test_coverage_of_a_known_truth() -> None:
+    """Of 90% intervals over 80 videos with five captions each, nine tenths contain the value of the population.
 
-    Drawing captions as if each were a video of its own gives intervals that hold it far more seldom.
+    Drawing captions as if each were a video of its own gives intervals that contain it far less often.
     """
     rng = np.random.default_rng(0)
     counts, video = clustered_counts(rng, 100_000, 5)
