@@ -91,7 +91,7 @@ class RanksByVideo:
         means = sums[:, :-1] / num_ranks[:, None]
         return np.column_stack([100 * means[:, :-1], self._medians(weights, num_ranks), means[:, -1]])
 
-    def as_they_are(self) -> NDArray[np.float64]:
+    def unweighted(self) -> NDArray[np.float64]:
         """Metrics if each video counts once: shape (len(METRICS),)."""
         every: NDArray[np.float64] = self.metrics(np.ones((1, self.num_videos)))[0]
         return every

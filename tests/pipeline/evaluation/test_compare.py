@@ -321,7 +321,7 @@ def test_p_values_are_those_of_loops(
                 level.append(taken.level[query])
             # Whose queries they are is no matter where each counts once.
             mixed = RankCounts(np.array(above), np.array(level), 20)
-            metrics.append(RanksByVideo.of(Queries(mixed, video, ties, lower_median=lower)).as_they_are())
+            metrics.append(RanksByVideo.of(Queries(mixed, video, ties, lower_median=lower)).unweighted())
         return np.abs(metrics[1] - metrics[0])
 
     rng = np.random.default_rng((5, 1))

@@ -159,7 +159,7 @@ def test_each_video_once_is_what_is_reported(ranking: Ranking, ties: Ties | None
         result = score(ranking.to_video, ranking.to_text, protocol)
         for direction, queries in queries_of(ranking, protocol).items():
             reported = getattr(result, direction)
-            assert RanksByVideo.of(queries).as_they_are() == pytest.approx(
+            assert RanksByVideo.of(queries).unweighted() == pytest.approx(
                 [getattr(reported, metric) for metric in METRICS]
             )
 
@@ -214,7 +214,7 @@ def test_coverage_of_a_known_truth() -> None:
     """
     rng = np.random.default_rng(0)
     counts, video = clustered_counts(rng, 100_000, 5)
-    truth = RanksByVideo.of(Queries(counts, video, Ties.PESSIMISTIC)).as_they_are()
+    truth = RanksByVideo.of(Queries(counts, video, Ties.PESSIMISTIC)).unweighted()
     num_trials, held, held_by_captions = 150, np.zeros(len(METRICS)), np.zeros(len(METRICS))
     for trial in range(num_trials):
         counts, video = clustered_counts(rng, 80, 5)
