@@ -192,6 +192,7 @@ def report_json(report: Report) -> dict[str, JSON]:
 def protocol_words(protocol: Protocol) -> str:
     """A protocol in words, with its rule for ties where that is not its own.
 
+    >>> from pipeline.evaluation.protocols import Ties
     >>> protocol_words(PROTOCOLS["fda"]), protocol_words(PROTOCOLS["fda"].with_ties(Ties.OPTIMISTIC))
     ('protocol fda', 'protocol fda, but ties optimistic')
     """
