@@ -108,6 +108,7 @@ def _full_cells(metrics: RetrievalMetrics) -> list[str]:
 def protocol_words(protocol: Protocol) -> str:
     """A protocol in words, with its rule for ties where that is not its own.
 
+    >>> from pipeline.evaluation.protocols import Ties
     >>> protocol_words(PROTOCOLS["fda"]), protocol_words(PROTOCOLS["fda"].with_ties(Ties.OPTIMISTIC))
     ('protocol fda', 'protocol fda, but ties optimistic')
     """

@@ -25,7 +25,7 @@ class ClipItem(TypedDict):
     masks: NDArray[np.bool_]
     """Shape (num_frames, height, width)."""
     is_frame: NDArray[np.bool_]
-    """Shape (num_frames,): False for frames that the clip does not have, because it is shorter than the store's clips."""
+    """Shape (num_frames,): False for frames that a short clip does not have."""
 
 
 class ClipDataset:

@@ -176,7 +176,7 @@ def diagnose(
     top = top_videos(scores, features.truth, options.k, _progress(listener))
     shown = replace(top, items=top.items[:, : options.num_shown], scores=top.scores[:, : options.num_shown])
     ranks = ranking.to_video.above + ranking.to_video.level
-    worst_first = np.argsort(-ranks, kind="stable")
+    worst_first = np.argsort(-ranks, kind="stable")  # stable: equal ranks stay in the order of the catalogue
     missed = worst_first[: int((ranks > 1).sum())]
     texts = caption_texts(store, features, split)
     return Diagnostics(

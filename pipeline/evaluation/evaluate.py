@@ -122,7 +122,7 @@ def scorable_features(store: Store, name: str, split: str, max_missing: float, p
     cached = read_features(store, name, split)
     num_videos, num_expected = len(cached.video_ids), cached.num_videos_expected
     missing = (num_expected - num_videos) / num_expected
-    if num_videos == 0:
+    if num_videos == 0:  # whatever the limit: --max-missing 100% is no reason to score nothing
         raise TooManyMissingError(
             f"{num_expected} of {num_expected} videos of split {split!r} have no features, so nothing can be scored: "
             "repair the videos, `fda preprocess` reports the reasons"
@@ -156,6 +156,7 @@ def _require_unit_rows(whose: str, embeddings: NDArray[np.float32], ids: Sequenc
 
 def _frames(store: Store, name: str, split: str, features: Features) -> NDArray[np.float32]:
     ids, frame = read_frame_features(store, name, split)
+    # Features of frames are a second read, and another process may have encoded between the two.
     if ids != features.video_ids:
         raise ShardIncompleteError(f"features {name!r} changed while they were read: run the same command again")
     return frame
@@ -204,6 +205,7 @@ def evaluate(
     options, split = task.options, task.options.split
     found = task.read(split)
     require_applicable(store, found, split, options.counted)
+    # One ranking serves all protocols: they differ only in how they count the same ranks.
     reasons = {name: why_inapplicable(store, found, one) for name, one in PROTOCOLS.items()}
     scores, pooling = task.scores(found)
     ranking = rank(found, scores, listener)

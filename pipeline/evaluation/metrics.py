@@ -27,6 +27,7 @@ def ranks_of(counts: RankCounts, ties: Ties) -> NDArray[np.float64]:
         case Ties.OPTIMISTIC:
             return above + 1
         case Ties.EACH:
+            # A query with a above and n level has the ranks a + 1 .. a + n: count from 1 within each query.
             starts = np.repeat(np.cumsum(counts.level) - counts.level, counts.level)
             ranks: NDArray[np.float64] = np.repeat(above, counts.level) + np.arange(1, len(starts) + 1) - starts
             return ranks
@@ -98,6 +99,7 @@ class RetrievalResult:
 
 def score(to_video: RankCounts, to_text: TextRankCounts, protocol: Protocol) -> RetrievalResult:
     """Metrics of both directions."""
+    # By the split, not by the query: CLIP4Clip chooses its function for text to video by the data set.
     several = len(to_video) > len(to_text.videos)
     ndcg = None if to_text.gain is None else 100 * float(np.mean(to_text.gain))
     metrics = text_metrics(among_texts(to_text, protocol), protocol)

@@ -116,8 +116,9 @@ def write_per_query(table: pa.Table, path: Path, about: Mapping[str, JSON], *, o
         FileExistsError: The file exists, and `overwrite` is false.
         FileNotFoundError: There is no such folder.
     """
-    check_writable(path, overwrite=overwrite)
+    check_writable(path, overwrite=overwrite)  # again: the file may have appeared during the evaluation
     metadata = {METADATA_KEY: json.dumps(dict(about), sort_keys=True)}
+    # In the same folder, because a rename is atomic only within one file system.
     partial = path.with_name(f".{path.name}.partial")
     try:
         pq.write_table(table.replace_schema_metadata(metadata), partial, compression="zstd")

@@ -40,8 +40,8 @@ class Finalised:
 def finalise(store: Store) -> Finalised:
     """Check whether every shard of every stage is complete; if all frames are, write the table of failures.
 
-    Call it at the end of a job of many partitions. A run without partitions does it itself. It can be called again at any
-    time.
+    Call it at the end of a job of many partitions; a run without partitions does it itself. It can be called again at
+    any time.
     """
     tallies: list[Tally] = []
     pending: list[PendingStage] = []

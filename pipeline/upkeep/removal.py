@@ -85,7 +85,7 @@ def _remove_splits(store: Store, splits: Sequence[str]) -> None:
     for split in splits:
         folder.remove_tree(f"commits/{split}")
     layouts = {split: layout for split, layout in store.manifest.splits.items() if split not in splits}
-    with suppress(StoreMissingError):
+    with suppress(StoreMissingError):  # there is no table of failures before all frames were complete once
         write_failures(folder, [failed for failed in read_failures(folder) if failed.split in layouts], layouts)
     catalog = store.catalog.first(layouts)
     dataset = {**store.manifest.dataset, "digest": catalog.digest()}

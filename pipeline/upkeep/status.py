@@ -123,6 +123,7 @@ def _feature_status(store: Store, name: str, split: str) -> FeatureStatus:
         num_shards += len(shards)
         for shard, (record,) in committed_of_each(store, shards, [stage], num_with_outcomes=0):
             num_current += record is not None
+            # A record that exists but does not count: what its shard was made from has changed since.
             num_stale += record is None and store.folder.num_bytes(commit_name(shard, stage)) is not None
     try:
         made_with, cosines = features_made_with(store, name, split), read_alpha_cosines(store, name, split)

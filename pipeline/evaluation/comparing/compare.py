@@ -153,7 +153,7 @@ def compare(
     require_applicable(store, common, split, protocol)
     rankings = {name: rank(one, DotScores(one.text, one.video, put), listener) for name, one in paired.items()}
     ranked = _resampled(found, rankings, options)
-    texts = _texts(store, split) if options.num_moved else {}
+    texts = _texts(store, split) if options.num_moved else {}  # only rank changes show texts
     return Comparison(
         split=split,
         protocol=protocol,
@@ -250,7 +250,7 @@ def _against(first: _RankedSet, other: _RankedSet, options: CompareOptions, text
 def _differences(
     first: _RankedSet, other: _RankedSet, direction: str, p_of_each: NDArray[np.float64], level: float
 ) -> dict[str, Difference]:
-    values = other.samples[direction].as_they_are() - first.samples[direction].as_they_are()
+    values = other.samples[direction].unweighted() - first.samples[direction].unweighted()
     spread = percentiles(other.resampled[direction] - first.resampled[direction], level)
     return {
         metric: Difference(round(value, 12) + 0.0, spread[metric], p_value)

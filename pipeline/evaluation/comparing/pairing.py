@@ -47,6 +47,7 @@ def _check_same(first_name: str, first: Mapping[str, str], name: str, other: Map
     Raises:
         CaptionsDifferError: See `pair`.
     """
+    # Sorted, so that the message names the same caption in every run: the order of a set of strings is random.
     wrong = sorted(caption_id for caption_id in {*first, *other} if first.get(caption_id) != other.get(caption_id))
     if not wrong:
         return

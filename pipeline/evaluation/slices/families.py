@@ -121,6 +121,7 @@ class _Queries:
         array([ 0, -1])
         """
         counts = np.zeros((int(self.truth.max()) + 1, num_kinds + 1), np.int64)
+        # -1 becomes the last column, and `argmax` takes the first of equal counts: unknown loses to any known kind.
         np.add.at(counts, (self.truth, of % (num_kinds + 1)), 1)
         best = counts[self.videos].argmax(axis=1)
         return np.where(best == num_kinds, -1, best)

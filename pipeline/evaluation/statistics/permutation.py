@@ -38,7 +38,7 @@ def p_values(
     """
     num_videos = first[0].num_videos
     joint = [mine.beside(theirs) for mine, theirs in zip(first, other, strict=True)]
-    found = [np.abs(theirs.as_they_are() - mine.as_they_are()) for mine, theirs in zip(first, other, strict=True)]
+    found = [np.abs(theirs.unweighted() - mine.unweighted()) for mine, theirs in zip(first, other, strict=True)]
     at_least = np.zeros((len(joint), len(METRICS)), np.int64)
     rng = np.random.default_rng((seed, 1))  # `resample` uses (seed, 0): the two draw independently
     for count in block_sizes(2 * num_videos, num_permutations):

@@ -92,7 +92,7 @@ class RanksByVideo:
         means = sums[:, :-1] / num_ranks[:, None]
         return np.column_stack([100 * means[:, :-1], self._medians(weights, num_ranks), means[:, -1]])
 
-    def as_they_are(self) -> NDArray[np.float64]:
+    def unweighted(self) -> NDArray[np.float64]:
         """Metrics if each video counts once: shape (len(METRICS),)."""
         every: NDArray[np.float64] = self.metrics(np.ones((1, self.num_videos)))[0]
         return every
@@ -104,6 +104,7 @@ class RanksByVideo:
         middle = np.column_stack([num_ranks + 1, num_ranks + (1 if self.lower_median else 2)]) // 2  # the first is 1
         counts = weights @ up_to
         cell = _places(counts, middle)
+        # Only ranks between the lowest and the highest of these cells are counted one by one.
         first, last = starts[cell.min()], ends[cell.max()]
         if (self.ranks[starts] == self.ranks[ends - 1])[cell].all():
             place = starts[cell]  # all ranks of these cells are equal, so that any place of a cell will do

@@ -164,7 +164,7 @@ def test_too_many_missing_in_one_set_or_another(tmp_path: Path) -> None:
     assert compare(store, ["b", "c"], replace(QUICK, max_missing=2 / 6)).num_videos == 4
 
 
-def test_what_made_them_is_told_apart(tmp_path: Path) -> None:
+def test_differences_of_inputs_and_models_are_reported_apart(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, PERFECT)
     made_by: dict[str, JSON] = {
         "weights": "by another hand",
@@ -321,7 +321,7 @@ def test_p_values_are_those_of_loops(
                 level.append(taken.level[query])
             # Whose queries they are is no matter where each counts once.
             mixed = RankCounts(np.array(above), np.array(level), 20)
-            metrics.append(RanksByVideo.of(Queries(mixed, video, ties, lower_median=lower)).as_they_are())
+            metrics.append(RanksByVideo.of(Queries(mixed, video, ties, lower_median=lower)).unweighted())
         return np.abs(metrics[1] - metrics[0])
 
     rng = np.random.default_rng((5, 1))

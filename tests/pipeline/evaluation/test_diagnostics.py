@@ -116,7 +116,7 @@ def test_as_many_confusions_as_asked_for(tmp_path: Path) -> None:
         diagnosed(tmp_path / "b", k=2)
 
 
-def test_progress_is_told(tmp_path: Path) -> None:
+def test_progress_is_reported(tmp_path: Path) -> None:
     events: list[Event] = []
     diagnosed(tmp_path, listener=events.append)
     assert events[0] == RunPlanned("queries", 5, 0)

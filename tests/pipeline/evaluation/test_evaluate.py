@@ -1,4 +1,4 @@
-"""Metrics of a feature set: hand-made features on stores without a video, and what is missing said."""
+"""Metrics of a feature set: hand-made features on stores without a video, and reports of missing videos."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_nan_is_refused(tmp_path: Path) -> None:
         evaluate(store, "mine", ALL)
 
 
-def test_features_that_are_not_there_or_out_of_date(tmp_path: Path) -> None:
+def test_features_that_are_missing_or_out_of_date(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, np.repeat(ONE_HOT, 2, axis=0))
     with pytest.raises(NotInStoreError, match=r"no features 'yours' .*there: 'mine'"):
         evaluate(store, "yours", ALL)

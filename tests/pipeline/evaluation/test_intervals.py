@@ -1,4 +1,4 @@
-"""Intervals against loops that draw videos one by one, their coverage where the truth is known, and what is refused."""
+"""Intervals against loops that draw videos one by one, their coverage of a known truth, and refusals."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_each_video_once_is_what_is_reported(ranking: Ranking, ties: Ties | None
         result = score(ranking.to_video, ranking.to_text, protocol)
         for direction, queries in queries_of(ranking, protocol).items():
             reported = getattr(result, direction)
-            assert RanksByVideo.of(queries).as_they_are() == pytest.approx(
+            assert RanksByVideo.of(queries).unweighted() == pytest.approx(
                 [getattr(reported, metric) for metric in METRICS]
             )
 
@@ -207,14 +207,14 @@ def clustered_counts(rng: np.random.Generator, num_videos: int, num_captions: in
     return RankCounts(above, np.ones_like(above), 1000), video
 
 
-def test_coverage_where_the_truth_is_known() -> None:
-    """Of intervals at 90% over 80 videos with five captions each, nine tenths hold the value of all videos there are.
+def test_coverage_of_a_known_truth() -> None:
+    """Of 90% intervals over 80 videos with five captions each, nine tenths contain the value of the population.
 
-    Drawing captions as if each were a video of its own gives intervals that hold it far more seldom.
+    Drawing captions as if each were a video of its own gives intervals that contain it far less often.
     """
     rng = np.random.default_rng(0)
     counts, video = clustered_counts(rng, 100_000, 5)
-    truth = RanksByVideo.of(Queries(counts, video, Ties.PESSIMISTIC)).as_they_are()
+    truth = RanksByVideo.of(Queries(counts, video, Ties.PESSIMISTIC)).unweighted()
     num_trials, held, held_by_captions = 150, np.zeros(len(METRICS)), np.zeros(len(METRICS))
     for trial in range(num_trials):
         counts, video = clustered_counts(rng, 80, 5)

@@ -200,6 +200,6 @@ def test_a_wrong_truth_is_refused(rank: Rank, num_videos: int, truth: Ints, mess
         ([2], [2], r"outside of 1\.\.3"),
     ],
 )
-def test_standings_that_cannot_be_are_refused(above: list[int], level: list[int], message: str) -> None:
+def test_impossible_counts_are_refused(above: list[int], level: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RankCounts(np.array(above, np.int64), np.array(level, np.int64), num_candidates=3)

@@ -113,8 +113,8 @@ def test_collaborative_experts(
     assert collaborative_experts_figures(result.video_to_text) == pytest.approx(to_text, rel=1e-6)
 
 
-def test_clip4clip_has_one_rank_a_caption_where_there_are_several() -> None:
-    """It takes them from a sort that is not stable there: any rank that a caption shares may come out, but one."""
+def test_clip4clip_has_one_rank_a_caption_if_videos_have_several() -> None:
+    """CLIP4Clip takes them from an unstable sort: any one of the shared ranks may come out. Here it is the last."""
     case = recorded_case(3, 6, 1)  # all is level
     result = score(PROTOCOLS["clip4clip"], case)
     assert result.text_to_video.mean_rank == 6.0

@@ -12,7 +12,7 @@ from tests.retrieval_cases import Floats, unit_rows
 
 @pytest.mark.parametrize("seed", range(60))
 def test_equal_videos_tie_exactly(seed: int) -> None:
-    """Equal videos stand equally, whichever of them is the own one, at every position and shape."""
+    """Equal videos rank equally, whichever of them is the own one, at every position and shape."""
     rng = np.random.default_rng(seed)
     num_captions, num_videos = int(rng.integers(1, 300)), int(rng.integers(2, 700))
     dim = int(rng.choice([1, 3, 17, 100, 512, 513]))

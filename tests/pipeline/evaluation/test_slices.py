@@ -98,7 +98,7 @@ def test_camera(families: dict[str, SliceFamily]) -> None:
 
 
 def test_a_video_goes_with_most_of_its_captions(families: dict[str, SliceFamily]) -> None:
-    """Video 1 has two dynamic captions of three; video 3 one of each kind, of which `dynamic` stands first."""
+    """Video 1 has two dynamic captions of three; video 3 one of each kind, of which `dynamic` comes first."""
     assert queries(families["caption"]) == {
         "dynamic": ([1, 2, 6, 7], [1, 3, 4]),
         "static": ([0, 5], [0]),
@@ -111,7 +111,7 @@ def test_the_words_that_made_it_are_named(families: dict[str, SliceFamily]) -> N
     assert CaptionWords.read().digest[:8] in families["caption"].summary
 
 
-def test_static_objects_rest_and_are_said_to(families: dict[str, SliceFamily]) -> None:
+def test_static_objects_by_captions_and_masks(families: dict[str, SliceFamily]) -> None:
     """Of all coverages, 0 0.1 0.2 0.3 1.0, the upper half begins at 0.2: low are those of videos 0 and 1."""
     assert queries(families["static"]) == {
         "static": ([0], [0]),

@@ -89,7 +89,7 @@ def test_a_record_that_is_cut_off_is_named_and_its_shard_pending(tmp_path: Path)
 
 
 def test_a_video_that_is_cut_off_counts_once(tmp_path: Path) -> None:
-    """As truncated where it gave all its frames, else as failed."""
+    """As truncated if it gave all its frames, otherwise as failed."""
     store = make_store(tmp_path, 3)
     fill_store(store)
     shard = store.shards("test")[0]
