@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from store.errors import NotInStoreError, StoreFormatError
 from store.formats.parquet import parquet_bytes, read_table
 from store.places.folder import StoreFolder
+from store.remedies import PREPROCESS_AGAIN
 from store.schema import Caption, Shard, SplitLayout, Video
 
 VIDEOS_NAME = "catalog/videos.parquet"
@@ -95,7 +96,7 @@ class Catalog:
             if any(table.num_rows < count for table, count in zip(there, counts, strict=True)):
                 raise StoreFormatError(
                     f"the catalogue has {there[0].num_rows} videos and {there[1].num_rows} captions of split "
-                    f"{split!r}, and store.json says {counts[0]} and {counts[1]}: run its `fda preprocess` again"
+                    f"{split!r}, and store.json says {counts[0]} and {counts[1]}: {PREPROCESS_AGAIN}"
                 )
             videos.append(there[0].slice(0, counts[0]))
             captions.append(there[1].slice(0, counts[1]))

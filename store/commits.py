@@ -18,6 +18,7 @@ from store.errors import StoreFormatError, StoreMissingError
 from store.formats.parquet import parquet_bytes, read_metadata, read_small_table
 from store.formats.seal import is_sealed
 from store.places.folder import StoreFolder, WrittenFile
+from store.remedies import REBUILD
 from store.schema import Shard, VideoStatus
 from store.store import Store
 
@@ -47,9 +48,6 @@ _SCHEMA = pa.schema(
         ("num_unregistered_pairs", pa.int64()),
     ]
 )
-
-
-_REMEDY = "`fda verify --repair` removes it, and the next run of the command that made it rebuilds it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +124,7 @@ class CommitRecord:
             StoreFormatError: These are not the bytes of a commit record, or not those that were written.
         """
         if not is_sealed(content):
-            raise StoreFormatError(f"{name} is damaged: its checksum is wrong. {_REMEDY}")
+            raise StoreFormatError(f"{name} is damaged: its checksum is wrong. {REBUILD}")
         try:
             if columns is None or columns:
                 table = read_small_table(content, name, _SCHEMA, columns)
@@ -137,7 +135,7 @@ class CommitRecord:
             files = tuple(WrittenFile.from_dict(fields) for fields in metadata["files"])
             return cls(Shard(**metadata["shard"]), metadata["stage"], outcomes, files, metadata["inputs"])
         except (StoreFormatError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise StoreFormatError(f"{name} is no commit record: {error}. {_REMEDY}") from error
+            raise StoreFormatError(f"{name} is no commit record: {error}. {REBUILD}") from error
 
 
 def _outcomes(table: pa.Table) -> tuple[VideoOutcome, ...]:
@@ -206,11 +204,17 @@ def commit_shard(
         stage: What was made of them.
         outcomes: One a video, in row order.
         files: What `write_shard` returned; None, for a file that Zarr leaves out, is passed over.
-        inputs: Name -> sha256 of what the shard was computed from, as it stood before it was read.
+        inputs: Name -> sha256 of what the shard was computed from, as it was before it was read.
 
     Returns:
         The record, and its sha256 as it is stored.
+
+    Raises:
+        ValueError: The outcomes are not one for each row, in order.
     """
+    # `fda verify` compares a record with the catalogue. That it fits itself is checked here, once, before it counts.
+    if outcomes and [outcome.row for outcome in outcomes] != list(range(shard.start, shard.stop)):
+        raise ValueError(f"shard {shard.key} of {stage}: outcomes are for rows {[one.row for one in outcomes]}")
     written = tuple(file for file in files if file is not None)
     record = CommitRecord(shard, stage, tuple(outcomes), written, inputs)
     content = record.to_bytes()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from store.remedies import RUN_AGAIN
+
 
 class StoreError(Exception):
     """Something is wrong with a store or with what it is asked for."""
@@ -46,7 +48,7 @@ class ClaimLostError(StoreError, RuntimeError):
         """The error of a run that wrote into the store at `place`."""
         return cls(
             f"this run has lost its claim on {place}: it was silent for so long that another run took it for dead. "
-            "What is committed stands; once the other run has ended, run the same command again"
+            f"What is committed is kept; once the other run has ended, {RUN_AGAIN}"
         )
 
 

@@ -19,6 +19,7 @@ from store.completion import committed_of_each, map_many
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.json_values import JSON
 from store.places.folder import StoreFolder, check_name
+from store.remedies import RUN_AGAIN
 from store.schema import Shard, shards_of
 from store.stages import captions_input, features_stage
 from store.store import Store
@@ -301,7 +302,7 @@ def _check_unchanged(store: Store, name: str, split: str, records: Sequence[Comm
 
     if not all(map_many(store.folder, is_unchanged, records)):
         raise ShardIncompleteError(
-            f"features {name!r} of split {split!r} were rebuilt while they were read: run the same command again"
+            f"features {name!r} of split {split!r} were rebuilt while they were read: {RUN_AGAIN}"
         )
 
 

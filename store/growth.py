@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from store.catalog import VIDEOS_NAME, Catalog
 from store.errors import StoreMismatchError
 from store.places.folder import StoreFolder
+from store.remedies import START_OVER
 from store.schema import Caption, Video
 from store.store import MANIFEST_NAME, Manifest, Store, check_empty
 
@@ -148,8 +149,7 @@ def _check_none_gone(old: Mapping[str, Video], new: Mapping[str, Video], place: 
     if gone:
         raise StoreMismatchError(
             f"{_named(gone)} of {place} {'is' if len(gone) == 1 else 'are'} no longer in the data set. "
-            "A store only grows: put back what was removed, or use another store folder, "
-            "or --overwrite to remove this store and rebuild it"
+            f"A store only grows: put back what was removed, or {START_OVER}"
         )
     for video_id, video in old.items():
         for key in ("split", "start_seconds", "end_seconds"):
@@ -157,7 +157,7 @@ def _check_none_gone(old: Mapping[str, Video], new: Mapping[str, Video], place: 
             if before != now:
                 raise StoreMismatchError(
                     f"video {video_id!r} of {place} is another clip now: {key} is {before!r} in the store and "
-                    f"{now!r} now. Give it another video_id, or use another store folder, or --overwrite"
+                    f"{now!r} now. Give it another video_id, or {START_OVER}"
                 )
 
 

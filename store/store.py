@@ -16,6 +16,7 @@ from store.formats.seal import BLANK, SEAL_KEY, is_sealed, sealed
 from store.json_values import JSON, differences
 from store.places.folder import CLAIMS_FOLDER, PARTIAL_FOLDER, StoreFolder
 from store.places.opening import folder_at
+from store.remedies import FROM_COPY, PREPROCESS_AGAIN, START_OVER
 from store.schema import FORMAT_VERSION, Shard, SplitLayout, shards_of
 
 MANIFEST_NAME = "store.json"
@@ -58,8 +59,8 @@ class Manifest:
             _check_version(fields["format_version"], place)
             if not is_sealed(content):
                 raise StoreFormatError(
-                    f"{place}/{MANIFEST_NAME} is not as it was written: its checksum is wrong. "
-                    "Put it back from a copy; the commit records and arrays beside it are not touched by this"
+                    f"{place}/{MANIFEST_NAME} was changed since it was written: its checksum is wrong. "
+                    f"{FROM_COPY.capitalize()}; the commit records and arrays beside it are not touched by this"
                 )
             del fields[SEAL_KEY]
             codec_named(fields["frame_codec"])  # there is such a codec
@@ -89,8 +90,7 @@ class Manifest:
                 theirs["splits"].pop(split, None)
         if mine != theirs:
             raise StoreMismatchError(
-                f"{place} was made with other inputs: {differences(mine, theirs)}. "
-                "Use another store folder, or --overwrite to remove this store and rebuild it"
+                f"{place} was made with other inputs: {differences(mine, theirs)}. {START_OVER.capitalize()}"
             )
 
 
@@ -109,7 +109,7 @@ class Store:
         # Rows that do not count yet are new videos, behind those that do; or more captions of these, in between.
         if catalog is not written and catalog.digest() != self.manifest.dataset["digest"]:
             raise StoreFormatError(
-                f"{self.place} was left half-way while it took over other captions: run its `fda preprocess` again"
+                f"{self.place} was left half-way through an update of its captions: {PREPROCESS_AGAIN}"
             )
         return catalog
 
@@ -131,7 +131,7 @@ class Store:
             raise StoreMissingError(f"no store at {folder.place}: `fda preprocess` makes one")
         manifest = Manifest.from_bytes(folder.read(MANIFEST_NAME), folder.place)
         if folder.num_bytes(VIDEOS_NAME) is None:
-            raise StoreMissingError(f"the store at {folder.place} was never finished: run its `fda preprocess` again")
+            raise StoreMissingError(f"the store at {folder.place} was never finished: {PREPROCESS_AGAIN}")
         return cls(folder, manifest)
 
     def layout(self, split: str) -> SplitLayout:

@@ -16,7 +16,7 @@ from store.json_values import JSON
 from store.places.folder import StoreFolder
 from store.places.opening import folder_at
 from store.verify.catalog import read_manifest
-from store.verify.whole import Verification, repair, verify
+from store.verify.verification import Verification, repair, verify
 
 SHOWN = 50
 """Findings that are listed; --json has all."""

@@ -22,6 +22,7 @@ from store.arrays.codecs import codec_named
 from store.arrays.shards import NOT_STORED, ArraySpec, ArrayValues, checksum_of
 from store.errors import ShardDamagedError
 from store.places.folder import OpenFile, StoreFolder
+from store.remedies import REBUILD
 from store.schema import Shard
 
 _CHECKSUM_BYTES = 4
@@ -111,9 +112,6 @@ class ChunkReader:
             return self._files[shard]
 
 
-_REMEDY = "`fda verify --repair` removes it, and the next run of the command that made it rebuilds it"
-
-
 def read_shard(folder: StoreFolder, spec: ArraySpec, shard: Shard) -> ArrayValues:
     """All rows of one shard: shape (shard.num_rows, *spec.item_shape).
 
@@ -181,7 +179,7 @@ class _ShardFile:
     def fill(self, offset: int, buffers: list[NDArray[np.uint8]]) -> None:
         """Read into buffers, one after the other, till all are full."""
         if not self._file.fill(offset, buffers):
-            raise ShardDamagedError(f"{self._name} is cut off: {_REMEDY}")
+            raise ShardDamagedError(f"{self._name} is cut off: {REBUILD}")
 
     def check(self, what: str, content: NDArray[np.uint8], checksum: NDArray[np.uint8]) -> None:
         """Refuse content whose checksum is another."""
@@ -190,7 +188,7 @@ class _ShardFile:
 
     def damaged(self, what: str) -> ShardDamagedError:
         """The error to raise, where `what` is wrong."""
-        return ShardDamagedError(f"{self._name} is damaged: {what} is wrong. {_REMEDY}")
+        return ShardDamagedError(f"{self._name} is damaged: {what} is wrong. {REBUILD}")
 
 
 def _open_shard(folder: StoreFolder, spec: ArraySpec, shard: int) -> _ShardFile | None:

@@ -30,6 +30,7 @@ from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError
 from store.formats.seal import BLANK, SEAL_KEY, is_sealed, sealed
 from store.json_values import JSON, differences
 from store.places.folder import StoreFolder, WrittenFile
+from store.remedies import FROM_COPY
 from store.schema import Shard
 
 ZarrArray = zarr.Array[Any]
@@ -179,7 +180,7 @@ def _whole_metadata(folder: StoreFolder, name: str) -> bytes:
     content = folder.read(name)
     if not is_sealed(content):
         raise StoreFormatError(
-            f"{folder.place}/{name} is not as it was written: its checksum is wrong. Put it back from a copy; else "
+            f"{folder.place}/{name} is not as it was written: its checksum is wrong: {FROM_COPY}. Else "
             "`fda verify --repair` removes its array, and the command that made it rebuilds it"
         )
     return content

@@ -16,6 +16,7 @@ from store.commits import read_commit
 from store.completion import committed_of_each, map_many, require_committed
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.places.folder import WrittenFile
+from store.remedies import RUN_AGAIN
 from store.schema import Shard
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
@@ -145,9 +146,9 @@ class ClipReader:
         opened = sorted(self._frames.opened | self._masks.opened)
         for index, is_unchanged in zip(opened, map_many(self._store.folder, self._is_unchanged, opened), strict=True):
             if not is_unchanged:
+                key = self._files[index][0].key
                 raise ShardIncompleteError(
-                    f"shard {self._files[index][0].key} of {self._store.place} was rebuilt while it was read: run the "
-                    "same command again"
+                    f"shard {key} of {self._store.place} was rebuilt while it was read: {RUN_AGAIN}"
                 )
             self._frames.opened.discard(index)
             self._masks.opened.discard(index)

@@ -115,7 +115,8 @@ def write_frames(
         kept_rows: Rows whose frames were read from this very shard: they are stored byte for byte as they were.
 
     Raises:
-        ValueError: The store keeps the frames' neighbours, and there are none, or the other way round.
+        ValueError: The store keeps the frames' neighbours, and there are none, or the other way round; or outcomes and
+            `clips` disagree on which rows hold a video.
         StoreWriteError: The disk is full, read-only or failing. A shard that was committed before is pending again.
     """
     split = shard.split
@@ -123,6 +124,11 @@ def write_frames(
         raise ValueError(
             f"shard {shard.key}: the store {'wants' if store.manifest.neighbours else 'has no room for'} next_grey"
         )
+    # Readers take `filled` for whether a row is a video, and the index for which of its slots are frames. `fda verify`
+    # does not read the values of arrays, so the two must agree before they are written.
+    has_frames = (clips.frame_index[:, 0] >= 0).tolist()
+    if [outcome.filled for outcome in outcomes] != has_frames:
+        raise ValueError(f"shard {shard.key}: outcomes and frame_index disagree on which rows hold a video")
     was_there = withdraw_commit(store.folder, shard, FRAMES_STAGE, keep=True)
     file, frames = _write_pictures(store, frames_spec(store, split), shard, clips.frames, kept_rows)
     written, next_grey = [file], None

@@ -18,6 +18,7 @@ from zarr.storage import LocalStore
 
 from store.errors import ClaimLostError, StoreMissingError, StorePlaceError, StoreWriteError
 from store.places.folder import CLAIMS_FOLDER, PARTIAL_FOLDER, UNCLAIMED, StoredFile, StoreFolder, WrittenFile
+from store.remedies import RETRY_WRITE
 
 MAX_TRIES = 100
 """To write a file. Each but the first is another run's doing, which began or ended at that moment."""
@@ -271,7 +272,4 @@ def _sync_folder(path: Path) -> None:
 def _write_error(what: str, name: str, root: Path, error: OSError) -> StoreWriteError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     cause = "no space left on the disk" if full else error.strerror or str(error)
-    return StoreWriteError(
-        f"cannot {what} {name} in {root}: {cause}. "
-        "Nothing half-written was committed: once this is repaired, run the same command again"
-    )
+    return StoreWriteError(f"cannot {what} {name} in {root}: {cause}. {RETRY_WRITE}")

@@ -29,6 +29,7 @@ from store.errors import (
 )
 from store.places.folder import CLAIMS_FOLDER, StoredFile, StoreFolder, WrittenFile
 from store.places.s3 import RequestError, bucket_is_known, note_bucket, request
+from store.remedies import RETRY_WRITE, RUN_AGAIN
 
 if TYPE_CHECKING:
     from store.places.zarr_view import ReadOnlyZarr
@@ -197,7 +198,7 @@ class ObjectFolder(StoreFolder):
         except RequestError as error:
             if error.is_missing or error.code in ("PreconditionFailed", "412"):
                 raise ShardIncompleteError(
-                    f"{name} in {self.place} was rebuilt, or removed, while it was read: run the same command again"
+                    f"{name} in {self.place} was rebuilt, or removed, while it was read: {RUN_AGAIN}"
                 ) from error
             raise self._read_error("read", name, error) from error
         if len(content) != stop - start:
@@ -272,8 +273,7 @@ class ObjectFolder(StoreFolder):
     def _write_error(self, what: str, name: str, error: RequestError) -> StoreError:
         denied = "The credentials need s3:PutObject and s3:DeleteObject. "
         return self._place_error(error) or StoreWriteError(
-            f"cannot {what} {name} in {self.place}: {error.reason}. {denied if error.is_denied else ''}"
-            "Nothing half-written was committed: once this is repaired, run the same command again"
+            f"cannot {what} {name} in {self.place}: {error.reason}. {denied if error.is_denied else ''}{RETRY_WRITE}"
         )
 
     def _place_error(self, error: RequestError) -> StorePlaceError | None:

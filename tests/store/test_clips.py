@@ -216,11 +216,13 @@ def test_kept_clips_are_stored_byte_for_byte_as_they_were(tmp_path: Path, codec:
     store = make_store(tmp_path, 3, frame_codec=codec)
     shard = store.shards("test")[0]
     clips = clips_of(range(3))
-    without = ShardFrames(clips.frames.copy(), clips.pts_seconds, clips.frame_index)
-    without.frames[1] = 0
+    without = ShardFrames(clips.frames.copy(), clips.pts_seconds.copy(), clips.frame_index.copy())
+    without.frames[1], without.pts_seconds[1], without.frame_index[1] = 0, np.nan, -1
     write_frames(store, shard, without, outcomes(store, shard, frozenset({1})))
     again = read_frames(store, shard)
-    again.frames[1] = clips.frames[1]
+    for old, new in ((again.frames, clips.frames), (again.pts_seconds, clips.pts_seconds),
+                     (again.frame_index, clips.frame_index)):  # fmt: skip
+        old[1] = new[1]
     write_frames(store, shard, again, outcomes(store, shard), kept_rows=[0, 2])
     at_once = make_store(tmp_path / "at_once", 3, frame_codec=codec)
     write_frames(at_once, shard, clips, outcomes(at_once, shard))
