@@ -55,6 +55,21 @@ class Features:
     """What made them."""
 
 
+@dataclass(frozen=True, slots=True)
+class ClipFeatures:
+    """The features of the videos of one shard, to be written."""
+
+    video: NDArray[np.float32]
+    """Shape (num_rows, dim), unit rows; NaN where there is no video."""
+    frame: NDArray[np.float32] | NDArray[np.float16]
+    """Shape (num_rows, num_frames, dim), not normalised; NaN where there is no video. Of the type that the feature set
+    was created with."""
+    outcomes: tuple[VideoOutcome, ...]
+    """One for each video."""
+    alpha_cosine: NDArray[np.float32] | None = None
+    """Shape (num_rows,): see `Features.alpha_cosine`; None where it was measured of no video."""
+
+
 def caption_shards(store: Store, split: str) -> tuple[Shard, ...]:
     """The captions of a split, cut into shards; rows are caption rows."""
     return shards_of(split, store.layout(split).num_captions, CAPTIONS_PER_SHARD)
@@ -108,14 +123,7 @@ def remove_features(folder: StoreFolder, name: str, split: str) -> None:
 
 
 def write_clip_features(
-    store: Store,
-    name: str,
-    shard: Shard,
-    video: NDArray[np.float32],
-    frame: NDArray[np.float32] | NDArray[np.float16],
-    outcomes: tuple[VideoOutcome, ...],
-    inputs: Mapping[str, str],
-    alpha_cosine: NDArray[np.float32] | None = None,
+    store: Store, name: str, shard: Shard, features: ClipFeatures, inputs: Mapping[str, str]
 ) -> CommitRecord:
     """Write and commit the clip features of a shard.
 
@@ -123,21 +131,18 @@ def write_clip_features(
         store: The store.
         name: The feature set.
         shard: Of videos.
-        video: Shape (shard.num_rows, dim), unit rows; NaN where there is no video.
-        frame: Shape (shard.num_rows, num_frames, dim), not normalised; NaN where there is no video. Of the type that
-            the features were created with.
-        outcomes: One a video.
+        features: One row for each video of the shard.
         inputs: `input_digests` of the stages that the features were computed from, taken before these were read.
-        alpha_cosine: Shape (shard.num_rows,): see `Features`; without it, it was measured of no video.
     """
-    cosines = np.full(shard.num_rows, np.nan, dtype=np.float32) if alpha_cosine is None else alpha_cosine
+    cosines = features.alpha_cosine
+    if cosines is None:
+        cosines = np.full(shard.num_rows, np.nan, dtype=np.float32)
     withdraw_commit(store.folder, shard, features_stage(name, "video"))
-    specs = _clip_specs(
-        store, name, shard.split, video.shape[-1], "float16" if frame.dtype == np.float16 else "float32"
-    )
-    parts = (video, frame, cosines)
+    frame_dtype: FrameDtype = "float16" if features.frame.dtype == np.float16 else "float32"
+    specs = _clip_specs(store, name, shard.split, features.video.shape[-1], frame_dtype)
+    parts = (features.video, features.frame, cosines)
     files = [write_shard(store.folder, spec, shard, values) for spec, values in zip(specs, parts, strict=True)]
-    return commit_shard(store.folder, shard, features_stage(name, "video"), outcomes, files, inputs)[0]
+    return commit_shard(store.folder, shard, features_stage(name, "video"), features.outcomes, files, inputs)[0]
 
 
 def write_text_features(

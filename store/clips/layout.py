@@ -49,7 +49,7 @@ def pts_spec(store: Store, split: str) -> ArraySpec:
 
 
 def frame_index_spec(store: Store, split: str) -> ArraySpec:
-    """Where each frame stands in its video, a shard a chunk; -1 where there is no frame."""
+    """Position of each frame in its video, a shard a chunk; -1 where there is no frame."""
     layout, rows = store.layout(split), store.manifest.shard_size
     return ArraySpec(
         name=clips_name(split, "frame_index"),

@@ -37,7 +37,7 @@ from store.errors import (
     StoreReadError,
     StoreWriteError,
 )
-from store.features import caption_shards, create_features, write_clip_features, write_text_features
+from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
 from store.places.folder import StoredFile, StoreFolder
 from store.places.objects import TAIL_BYTES, ObjectFolder
 from store.places.opening import folder_at
@@ -535,7 +535,7 @@ def run(data: Path, folder: StoreFolder) -> None:
             outcomes = outcomes_of(there, shard)
             video = np.full((shard.num_rows, 2), shard.start, dtype=np.float32)
             frame = np.zeros((shard.num_rows, SMALL.eval_frames, 2), dtype=np.float32)
-            write_clip_features(there, "fake", shard, video, frame, outcomes, inputs)
+            write_clip_features(there, "fake", shard, ClipFeatures(video, frame, outcomes), inputs)
     for shard in caption_shards(there, "test"):
         if committed(there, shard, features_stage("fake", "text")) is None:
             write_text_features(there, "fake", shard, np.ones((shard.num_rows, 2), dtype=np.float32))

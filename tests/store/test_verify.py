@@ -25,7 +25,7 @@ from store.clips.layout import frame_index_spec, frames_spec, masks_spec
 from store.clips.shards import read_frames, write_frames
 from store.commits import CommitRecord, VideoOutcome, commit_shard, read_commit
 from store.completion import committed, input_digests, outcomes_of
-from store.features import caption_shards, create_features, write_clip_features, write_text_features
+from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
 from store.places.folder import WrittenFile
 from store.places.opening import folder_at
 from store.schema import Shard
@@ -64,7 +64,9 @@ def write_videos(store: Store, shard: Shard, stages: list[str]) -> None:
         if outcome.filled:
             video[slot], frame[slot] = outcome.row, outcome.row
         outcomes.append(VideoOutcome(outcome.video_id, outcome.row, outcome.status, outcome.filled))
-    write_clip_features(store, "mine", shard, video, frame, tuple(outcomes), input_digests(store, shard, stages))
+    write_clip_features(
+        store, "mine", shard, ClipFeatures(video, frame, tuple(outcomes)), input_digests(store, shard, stages)
+    )
 
 
 def make_everything(manifest: Path, place: Path) -> Store:
@@ -280,7 +282,7 @@ def test_the_writer_refuses_what_verify_does_not_look_for(place: Path) -> None:
     shard = store.shards("test")[0]
     clips, outcomes = read_frames(store, shard), outcomes_of(store, shard)
     turned = [replace(outcomes[0], filled=not outcomes[0].filled), *outcomes[1:]]
-    with pytest.raises(ValueError, match="test/00000: outcomes and frame_index disagree on which rows hold a video"):
+    with pytest.raises(ValueError, match="test/00000: outcomes and frame_index disagree on which rows have a video"):
         write_frames(store, shard, clips, turned)
     for wrong in (outcomes[:1], outcomes[::-1]):
         with pytest.raises(ValueError, match="test/00000 of frames: outcomes are for rows"):
