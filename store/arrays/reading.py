@@ -27,7 +27,7 @@ from store.schema import Shard
 
 _CHECKSUM_BYTES = 4
 _MAX_OPEN_FILES = 64
-"""Open files per reader, each with its index of 16 bytes a chunk. Far below 1024, a usual limit of a process."""
+"""Open files per reader, each with its index of 16 bytes a chunk."""
 
 
 class ChunkReader:
@@ -39,7 +39,7 @@ class ChunkReader:
     def __init__(self, folder: StoreFolder, spec: ArraySpec) -> None:
         self.spec = spec
         self.opened: set[int] = set()
-        """Shards whose files were opened. `ClipReader` checks that they are the files it expects, then removes them here."""
+        """Shards whose files were opened. `ClipReader` checks that they are the ones it expects, then removes them."""
         self._folder = folder
         self._files: OrderedDict[int, _ShardFile | None] = OrderedDict()
         self._lock = threading.Lock()

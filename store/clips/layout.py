@@ -10,7 +10,7 @@ from store.store import Store
 
 
 def clips_name(split: str, array: str) -> str:
-    """Where an array of a split lies.
+    """The name of an array of a split.
 
     >>> clips_name("test", "frames")
     'clips.zarr/test/frames'
