@@ -1,4 +1,4 @@
-"""The table of videos that gave no clip: gathered from the commit records once every shard stands."""
+"""The table of failed videos, collected from the commit records once every shard is complete."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class FailedVideo:
-    """A video that gave no clip."""
+    """A video that failed: it has no clip."""
 
     split: str
     row: int
@@ -38,7 +38,7 @@ class FailedVideo:
     reason: str | None
     """One line."""
     source_bytes: int | None
-    """Size of its file; None where there is none that could be read."""
+    """Size of its file; None if no file could be read."""
 
     @classmethod
     def of(cls, split: str, outcome: VideoOutcome) -> Self:
@@ -54,14 +54,14 @@ def failures_bytes(failures: Iterable[FailedVideo], splits: Iterable[str]) -> by
 
 
 def write_failures(folder: StoreFolder, failures: Iterable[FailedVideo], splits: Iterable[str]) -> None:
-    """Write the table, unless it stands as it is."""
+    """Write the table, unless it is unchanged."""
     content = failures_bytes(failures, splits)
     if folder.num_bytes(FAILURES_NAME) is None or folder.read(FAILURES_NAME) != content:
         folder.write(FAILURES_NAME, content)
 
 
 def read_failures(folder: StoreFolder) -> tuple[FailedVideo, ...]:
-    """The table as it stands.
+    """Read the table.
 
     Raises:
         StoreMissingError: No run of `fda preprocess` or `fda finalise` has ended yet.

@@ -20,6 +20,8 @@ from store.errors import NotInStoreError, ShardIncompleteError
 from store.json_values import JSON
 from store.names import check_name
 from store.places.folder import StoreFolder
+from store.places.folder import StoreFolder, check_name
+from store.remedies import RUN_AGAIN
 from store.schema import Shard, shards_of
 from store.stages import captions_input, features_stage
 from store.store import Store
@@ -27,12 +29,12 @@ from store.store import Store
 CAPTIONS_PER_SHARD = 1024
 
 FrameDtype = Literal["float32", "float16"]
-"""Numbers that the features of frames are kept in: half of the bytes, at a relative error of 2**-11."""
+"""Type of stored frame features. float16 takes half of the bytes, at a relative error of 2**-11."""
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """The features of one split, as evaluation wants them: only videos that have features, and their captions."""
+    """The features of one split for evaluation: only videos that have features, and their captions."""
 
     video_ids: tuple[str, ...]
     video: NDArray[np.float32]
@@ -43,16 +45,31 @@ class Features:
     truth: NDArray[np.int64]
     """Shape (num_captions,): index into `video_ids` of the video that each caption describes."""
     num_dropped: NDArray[np.int64]
-    """Shape (num_captions,): tokens of each caption that did not fit into the model's context; -1: not known."""
+    """Shape (num_captions,): tokens of each caption that did not fit into the model's context; -1 if not known."""
     num_videos_expected: int
-    """Videos that the split should have, with features or without: those of the store, or as many as are published."""
+    """Videos that the split should have, with features or without: those of the store, or the published number."""
     missing_video_ids: tuple[str, ...]
-    """Those of the store that have none."""
+    """Videos of the store without features."""
     num_captions_expected: int
     alpha_cosine: NDArray[np.float32]
-    """Shape (num_videos,): cosine between the video as it is and with an alpha of all ones; NaN where not measured."""
+    """Shape (num_videos,): cosine between the video with its alpha and with one of all ones; NaN if not measured."""
     attributes: Mapping[str, JSON]
-    """What made them."""
+    """What made the features."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFeatures:
+    """The features of the videos of one shard, to be written."""
+
+    video: NDArray[np.float32]
+    """Shape (num_rows, dim), unit rows; NaN where there is no video."""
+    frame: NDArray[np.float32] | NDArray[np.float16]
+    """Shape (num_rows, num_frames, dim), not normalised; NaN where there is no video. Of the type that the feature set
+    was created with."""
+    outcomes: tuple[VideoOutcome, ...]
+    """One for each video."""
+    alpha_cosine: NDArray[np.float32] | None = None
+    """Shape (num_rows,): see `Features.alpha_cosine`; None where it was measured of no video."""
 
 
 def caption_shards(store: Store, split: str) -> tuple[Shard, ...]:
@@ -85,10 +102,10 @@ def create_features(
     attributes: Mapping[str, JSON],
     frame_dtype: FrameDtype = "float32",
 ) -> None:
-    """Make the arrays of a feature set for one split, unless they stand.
+    """Create the arrays of a feature set for one split, unless they exist.
 
     Raises:
-        StoreMismatchError: Features of this name were made otherwise.
+        StoreMismatchError: Features of this name were made with other options.
     """
     check_name("feature set", name)
     for spec in (*_clip_specs(store, name, split, dim, frame_dtype), *_text_specs(store, name, split, dim)):
@@ -108,14 +125,7 @@ def remove_features(folder: StoreFolder, name: str, split: str) -> None:
 
 
 def write_clip_features(
-    store: Store,
-    name: str,
-    shard: Shard,
-    video: NDArray[np.float32],
-    frame: NDArray[np.float32] | NDArray[np.float16],
-    outcomes: tuple[VideoOutcome, ...],
-    inputs: Mapping[str, str],
-    alpha_cosine: NDArray[np.float32] | None = None,
+    store: Store, name: str, shard: Shard, features: ClipFeatures, inputs: Mapping[str, str]
 ) -> CommitRecord:
     """Write and commit the clip features of a shard.
 
@@ -123,21 +133,18 @@ def write_clip_features(
         store: The store.
         name: The feature set.
         shard: Of videos.
-        video: Shape (shard.num_rows, dim), unit rows; NaN where there is no video.
-        frame: Shape (shard.num_rows, num_frames, dim), not normalised; NaN where there is no video. Of the type that
-            the features were created with.
-        outcomes: One a video.
+        features: One row for each video of the shard.
         inputs: `input_digests` of the stages that the features were computed from, taken before these were read.
-        alpha_cosine: Shape (shard.num_rows,): see `Features`; without it, it was measured of no video.
     """
-    cosines = np.full(shard.num_rows, np.nan, dtype=np.float32) if alpha_cosine is None else alpha_cosine
+    cosines = features.alpha_cosine
+    if cosines is None:
+        cosines = np.full(shard.num_rows, np.nan, dtype=np.float32)
     withdraw_commit(store.folder, shard, features_stage(name, "video"))
-    specs = _clip_specs(
-        store, name, shard.split, video.shape[-1], "float16" if frame.dtype == np.float16 else "float32"
-    )
-    parts = (video, frame, cosines)
+    frame_dtype: FrameDtype = "float16" if features.frame.dtype == np.float16 else "float32"
+    specs = _clip_specs(store, name, shard.split, features.video.shape[-1], frame_dtype)
+    parts = (features.video, features.frame, cosines)
     files = [write_shard(store.folder, spec, shard, values) for spec, values in zip(specs, parts, strict=True)]
-    return commit_shard(store.folder, shard, features_stage(name, "video"), outcomes, files, inputs)[0]
+    return commit_shard(store.folder, shard, features_stage(name, "video"), features.outcomes, files, inputs)[0]
 
 
 def write_text_features(
@@ -147,14 +154,14 @@ def write_text_features(
     text: NDArray[np.float32],
     num_dropped: NDArray[np.int64] | None = None,
 ) -> CommitRecord:
-    """Write and commit the text features of a shard of captions. They are older than these once these are others.
+    """Write and commit the text features of a shard of captions. They are out of date once the captions change.
 
     Args:
         store: The store.
         name: The feature set.
         shard: Of captions.
         text: Shape (shard.num_rows, dim), unit rows.
-        num_dropped: Shape (shard.num_rows,): see `Features`; without it, it is not known.
+        num_dropped: Shape (shard.num_rows,): see `Features`; None if not known.
     """
     dropped = np.full(shard.num_rows, -1, dtype=np.int64) if num_dropped is None else num_dropped
     inputs = {captions_input(shard): store.catalog.captions_digest(shard)}
@@ -172,7 +179,7 @@ def read_features(store: Store, name: str, split: str) -> Features:
 
     Raises:
         NotInStoreError: There is none of this name for this split.
-        ShardIncompleteError: It is not complete, or older than the frames or masks it was made from.
+        ShardIncompleteError: It is not complete, out of date, or was rebuilt while it was read.
     """
     array = _open(store, name, split, "video")
     records = _complete_records(store, name, split)
@@ -205,14 +212,14 @@ def read_features(store: Store, name: str, split: str) -> Features:
 
 
 def num_videos_expected(store: Store, split: str) -> int:
-    """Videos that a split should have: as many as are published, where fewer came into the store."""
+    """Videos that a split should have: the published number, if the store has fewer."""
     published = store.manifest.dataset.get("num_videos_expected")
     known = published.get(split) if isinstance(published, Mapping) else None
     return max(store.layout(split).num_videos, known if isinstance(known, int) else 0)
 
 
 def read_frame_features(store: Store, name: str, split: str) -> tuple[tuple[str, ...], NDArray[np.float32]]:
-    """The features of the frames of a split's videos, which pooling may make other videos of.
+    """Read the frame features of a split's videos, from which other poolings can be computed.
 
     Returns:
         Ids of the videos that have features, and their frames: shape (num_videos, num_frames, dim), not normalised, NaN
@@ -220,7 +227,7 @@ def read_frame_features(store: Store, name: str, split: str) -> tuple[tuple[str,
 
     Raises:
         NotInStoreError: There is none of this name for this split.
-        ShardIncompleteError: It is not complete, or older than the frames or masks it was made from.
+        ShardIncompleteError: It is not complete, out of date, or was rebuilt while it was read.
     """
     array = _open(store, name, split, "frame")
     records = _complete_records(store, name, split)
@@ -240,7 +247,7 @@ def features_made_with(store: Store, name: str, split: str) -> dict[str, JSON]:
 
 
 def read_alpha_cosines(store: Store, name: str, split: str) -> NDArray[np.float32]:
-    """The cosines of `Features.alpha_cosine` that were measured, whether or not the features are complete.
+    """Read the cosines of `Features.alpha_cosine` that were measured, whether or not the features are complete.
 
     Raises:
         NotInStoreError: There are no such features.
@@ -302,7 +309,7 @@ def _check_unchanged(store: Store, name: str, split: str, records: Sequence[Comm
 
     if not all(map_many(store.folder, is_unchanged, records)):
         raise ShardIncompleteError(
-            f"features {name!r} of split {split!r} were rebuilt while they were read: run the same command again"
+            f"features {name!r} of split {split!r} were rebuilt while they were read: {RUN_AGAIN}"
         )
 
 
@@ -310,14 +317,14 @@ def _open(store: Store, name: str, split: str, part: str) -> ZarrArray:
     try:
         return open_array(store.folder, features_name(name, split, part))
     except NotInStoreError as error:
-        there = ", ".join(map(repr, feature_names(store, split))) or "none"
+        existing = ", ".join(map(repr, feature_names(store, split))) or "none"
         raise NotInStoreError(
-            f"no features {name!r} for split {split!r} in {store.place} (there: {there}). `fda encode` makes them"
+            f"no features {name!r} for split {split!r} in {store.place} (there: {existing}). `fda encode` makes them"
         ) from error
 
 
 def features_name(name: str, split: str, part: str) -> str:
-    """Where an array of a feature set lies.
+    """The name of an array of a feature set.
 
     >>> features_name("mine", "test", "video")
     'features.zarr/mine/test/video'

@@ -25,7 +25,7 @@ def command_of(stage: str) -> str:
 
 
 def captions_input(shard: Shard) -> str:
-    """What the captions of a shard are called among the inputs of what was computed from them.
+    """The name of the captions of a shard among the inputs of a record.
 
     >>> captions_input(Shard("test", 1, 1024, 1500))
     'captions[test:1024:1500]'

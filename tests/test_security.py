@@ -408,9 +408,9 @@ def _repeated_text() -> bytes:
         (lambda: parquet(rows(1) | {"row": ["1"]}), "other columns"),
         (lambda: parquet(rows(1) | {"more": [1]}), "other columns"),
         (lambda: parquet(rows(1) | {"video_id": [[["a"]]]}), "other columns"),
-        (lambda: b"", "no Parquet file"),
-        (lambda: b"PAR1" + b"\xff" * 4 + b"PAR1", "no Parquet file"),
-        (lambda: parquet(rows(5))[:-9], "no Parquet file"),
+        (lambda: b"", "not a readable Parquet file"),
+        (lambda: b"PAR1" + b"\xff" * 4 + b"PAR1", "not a readable Parquet file"),
+        (lambda: parquet(rows(5))[:-9], "not a readable Parquet file"),
     ],
 )
 def test_a_parquet_bomb_is_refused_by_what_it_declares(make: Callable[[], bytes], message: str) -> None:
@@ -429,14 +429,17 @@ def _small(rows: dict[str, object], **options: object) -> bytes:
     ("make", "message"),
     [
         (_repeated_rows, "x declares 4,000,000 rows, and may have"),
-        (lambda: _small(rows(9, ["y"] * 9), use_dictionary=["video_id"]), "x repeats texts of 'video_id', and no such"),
+        (
+            lambda: _small(rows(9, ["y"] * 9), use_dictionary=["video_id"]),
+            "x has a dictionary for 'video_id', and no such",
+        ),
         (_repeated_text, "bytes uncompressed"),
         (lambda: _small(rows(1, ["z" * 10**8]), compression="zstd"), "bytes uncompressed"),
         (lambda: _small({"video_id": ["a"]}), "other columns"),
         (lambda: _small(rows(1) | {"row": ["1"]}), "other columns"),
         (lambda: _small(rows(1) | {"video_id": [[["a"]]]}), "other columns"),
-        (lambda: b"", "no Parquet file"),
-        (lambda: _small(rows(5))[:-9], "no Parquet file"),
+        (lambda: b"", "not a readable Parquet file"),
+        (lambda: _small(rows(5))[:-9], "not a readable Parquet file"),
     ],
 )
 def test_a_bomb_of_a_small_parquet_file_is_refused(make: Callable[[], bytes], message: str) -> None:

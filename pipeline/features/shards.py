@@ -21,7 +21,7 @@ from store.clips.shards import slot_checksum
 from store.commits import VideoOutcome
 from store.completion import input_digests, outcomes_of
 from store.errors import ShardIncompleteError
-from store.features import write_clip_features, write_text_features
+from store.features import ClipFeatures, write_clip_features, write_text_features
 from store.json_values import JSON
 from store.places.folder import StoreFolder
 from store.schema import Shard
@@ -189,7 +189,9 @@ class _Shards:
         )
         frame = encoded.frame.astype(self.options.frame_dtype)
         digests = self.inputs.digests[shard]
-        write_clip_features(self.store, name, shard, encoded.video, frame, outcomes, digests, encoded.alpha_cosine)
+        write_clip_features(
+            self.store, name, shard, ClipFeatures(encoded.video, frame, outcomes, encoded.alpha_cosine), digests
+        )
         return encoded
 
 

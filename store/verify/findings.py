@@ -1,4 +1,4 @@
-"""What `store.verify.whole` finds, in one sentence each, and what would repair it."""
+"""What `store.verify.verification` finds, in one sentence each, and what would repair it."""
 
 from __future__ import annotations
 
@@ -99,6 +99,3 @@ class Finding:
             "harmless": self.kind.is_harmless,
             "repairable": self.is_repairable,
         }
-
-
-REPAIR = "`fda verify --repair` removes it, and the next run of the command that made it rebuilds it"

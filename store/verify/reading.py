@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 
 import numpy as np
 import xxhash
@@ -17,38 +16,22 @@ BUFFER_BYTES = 2**20
 _own = threading.local()
 
 
-@dataclass(frozen=True, slots=True)
-class FileRead:
-    """What one reading of a file gave."""
+def read_through(folder: StoreFolder, name: str) -> tuple[int, str] | None:
+    """Read a whole file, and return its size and its XXH3 checksum as `WrittenFile` has them.
 
-    num_bytes: int
-    xxh128: str
-    """As `WrittenFile` has it."""
-    tail: bytes
-    """Its last bytes, as many as were asked for, or all."""
-
-
-def read_through(folder: StoreFolder, name: str, num_tail_bytes: int) -> FileRead | None:
-    """Read a whole file into one small buffer again and again; None where there is none, or it ends while it is read.
-
-    Args:
-        folder: The store.
-        name: The file.
-        num_tail_bytes: How much of its end to keep.
+    None where there is no such file, or it ends while it is read.
     """
     file = folder.open(name)
     if file is None:
         return None
     buffer = _buffer()
-    num_bytes, content, tail = file.num_bytes, xxhash.xxh3_128(), b""
+    num_bytes, checksum = file.num_bytes, xxhash.xxh3_128()
     for offset in range(0, num_bytes, BUFFER_BYTES):
         part = buffer[: min(BUFFER_BYTES, num_bytes - offset)]
         if not file.fill(offset, [part]):
             return None
-        content.update(part.data)
-        if offset + len(part) > num_bytes - num_tail_bytes:
-            tail = (tail + part.tobytes())[-num_tail_bytes:]
-    return FileRead(num_bytes, content.hexdigest(), tail)
+        checksum.update(part.data)
+    return num_bytes, checksum.hexdigest()
 
 
 def _buffer() -> NDArray[np.uint8]:

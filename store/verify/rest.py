@@ -15,6 +15,7 @@ from store.errors import StoreFormatError, StoreMissingError
 from store.failures import FAILURES_NAME
 from store.formats.seal import is_sealed
 from store.places.folder import PARTIAL_FOLDER, StoreFolder
+from store.remedies import PREPROCESS_AGAIN, REMOVE
 from store.store import MANIFEST_NAME
 from store.verify.findings import Finding, Kind, Repair
 
@@ -58,10 +59,10 @@ def verify_rest(
             yield _withdrawn(folder, name, listed)
         elif _is_in_array(name, arrays):
             what = "it is no chunk of its array"
-            yield Finding(Kind.CHUNK_FOREIGN, name, what, "`fda verify --repair` removes it", repair=Repair((name,)))
+            yield Finding(Kind.CHUNK_FOREIGN, name, what, REMOVE, repair=Repair((name,)))
         elif _RECORD.fullmatch(name):
             what = "it lies where no shard of the store has its record"
-            yield Finding(Kind.RECORD_MISPLACED, name, what, "`fda verify --repair` removes it", repair=Repair((name,)))
+            yield Finding(Kind.RECORD_MISPLACED, name, what, REMOVE, repair=Repair((name,)))
         else:
             what = "it is no file of a store, and nothing reads it"
             yield Finding(Kind.FOREIGN, name, what, "remove it by hand if nobody wants it")
@@ -123,9 +124,7 @@ def _sealed(folder: StoreFolder, name: str) -> Iterator[Finding]:
         Kind.RUN_DAMAGED if is_run else Kind.FAILURES_DAMAGED,
         name,
         "it is not as it was written: its checksum is wrong",
-        "nothing depends on it: `fda verify --repair` removes it"
-        if is_run
-        else "`fda verify --repair` removes it, and `fda finalise` writes it anew",
+        f"nothing depends on it: {REMOVE}" if is_run else f"{REMOVE}, and `fda finalise` rebuilds it",
         repair=Repair((name,)),
     )
 
@@ -139,7 +138,7 @@ def _withdrawn(folder: StoreFolder, name: str, listed: Mapping[str, int]) -> Fin
     if name.replace(WITHDRAWN_FOLDER, "commits", 1) in listed:
         return _leftover(name, "a record that was kept aside while its shard was written again, which is done")
     what = "a record kept aside of a shard that was being written again: what of it still holds will be kept"
-    return Finding(Kind.LEFTOVER, name, what, "run its `fda preprocess` again")
+    return Finding(Kind.LEFTOVER, name, what, PREPROCESS_AGAIN)
 
 
 def _leftover(name: str, what: str) -> Finding:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from itertools import zip_longest
 
-import numpy as np
-
-from store.arrays.reading import read_shard
-from store.arrays.shards import NOT_STORED, ArraySpec, checksum_of
+from store.arrays.shards import ArraySpec
 from store.catalog import Catalog
 from store.commits import CommitRecord, commit_name, withdrawn_name
 from store.completion import input_digest
-from store.errors import ShardDamagedError, StoreFormatError, StoreMissingError
+from store.errors import StoreFormatError, StoreMissingError
+from store.remedies import REBUILD
 from store.schema import Shard
-from store.stages import FRAMES_STAGE, command_of
+from store.stages import command_of
 from store.store import Store
-from store.verify.findings import REPAIR, Finding, Kind, Repair
+from store.verify.findings import Finding, Kind, Repair
 from store.verify.reading import read_through
 
-_COLUMNS = ("video_id", "row", "status", "filled", "checksum")
+_COLUMNS = ("video_id", "row", "status", "filled")
 """Of the outcomes in a record; all of it is vouched for by its seal."""
 
 
@@ -86,7 +83,7 @@ class ShardVerifier:
             record = CommitRecord.from_bytes(content, name, _COLUMNS)
         except (StoreFormatError, StoreMissingError) as error:
             what = str(error).removeprefix(f"{name} ").partition(". ")[0]
-            found = [Finding(Kind.RECORD_DAMAGED, name, what, REPAIR, repair=repair)]
+            found = [Finding(Kind.RECORD_DAMAGED, name, what, REBUILD, repair=repair)]
         else:
             found = [*self._record_findings(stage, shard, record, name, repair)]
             if not found:
@@ -109,11 +106,11 @@ class ShardVerifier:
         mine, its = shard, record.shard
         if (its.split, its.index, its.start) != (mine.split, mine.index, mine.start) or record.stage != stage.name:
             what = f"it is the record of shard {its.key} of {record.stage}"
-            yield Finding(Kind.RECORD_MISPLACED, name, what, REPAIR, repair=repair)
+            yield Finding(Kind.RECORD_MISPLACED, name, what, REBUILD, repair=repair)
             return
         disagreement = self._disagreement(stage, shard, record)
         if disagreement:
-            yield Finding(Kind.RECORD_DISAGREES, name, disagreement, REPAIR, repair=repair)
+            yield Finding(Kind.RECORD_DISAGREES, name, disagreement, REBUILD, repair=repair)
 
     def _disagreement(self, stage: Stage, shard: Shard, record: CommitRecord) -> str | None:
         its = record.shard
@@ -121,16 +118,15 @@ class ShardVerifier:
             return f"it is of rows {its.start} to {its.stop}, and the shard has {shard.start} to {shard.stop}"
         names = [written.name for written in record.files]
         allowed = {spec.shard_name(shard.index) for spec in stage.specs}
-        if len(set(names)) != len(names) or not set(names) <= allowed:
-            return f"it vouches for other files than its shard has: {sorted(set(names) - allowed)[:1] or names}"
+        if not set(names) <= allowed:
+            return f"it vouches for other files than its shard has: {sorted(set(names) - allowed)[:1]}"
         if not stage.has_outcomes:
-            return f"it has {len(record.outcomes)} videos, and is of captions" if record.outcomes else None
-        if [outcome.row for outcome in record.outcomes] != list(range(its.start, its.stop)):
-            return f"its rows are not {its.start} to {its.stop - 1}, one a video"
+            return None
         rows = self.catalog.split_videos(shard.split)["video_id"].slice(its.start, its.num_rows)
-        for outcome, video_id in zip(record.outcomes, rows.to_pylist(), strict=True):
-            if outcome.video_id != video_id:
-                return f"row {outcome.row} is video {outcome.video_id!r}, and {video_id!r} in the catalogue"
+        recorded = ((outcome.row, outcome.video_id) for outcome in record.outcomes)
+        for mine, catalogued in zip_longest(recorded, enumerate(rows.to_pylist(), its.start)):
+            if mine != catalogued:
+                return f"it says that a row and its video are {mine}, and the catalogue {catalogued}"
         return None
 
     def _data_findings(
@@ -141,68 +137,21 @@ class ShardVerifier:
             size = self.listed.get(written.name)
             if size is None:
                 what = "it is gone, and its commit record is there"
-                yield Finding(Kind.CHUNK_MISSING, written.name, what, REPAIR, repair=repair)
+                yield Finding(Kind.CHUNK_MISSING, written.name, what, REBUILD, repair=repair)
             elif size != written.num_bytes:
                 what = f"it has {size:,} bytes, and its commit record says {written.num_bytes:,}"
-                yield Finding(Kind.CHUNK_SIZE, written.name, what, REPAIR, repair=repair)
+                yield Finding(Kind.CHUNK_SIZE, written.name, what, REBUILD, repair=repair)
             elif not self.is_quick:
                 state.num_bytes += size
-                spec = data[written.name]
-                num_tail_bytes = 16 * spec.chunks_per_shard + 4
-                read = read_through(self.store.folder, written.name, num_tail_bytes)
-                if read is None or (read.num_bytes, read.xxh128) != (written.num_bytes, written.xxh128):
+                read = read_through(self.store.folder, written.name)
+                if read != (written.num_bytes, written.xxh128):
                     what = "its bytes are not those that were written: its checksum is wrong"
-                    yield Finding(Kind.CHUNK_DAMAGED, written.name, what, REPAIR, repair=repair)
-                else:
-                    yield from self._slot_findings(spec, record, read.tail, repair)
+                    yield Finding(Kind.CHUNK_DAMAGED, written.name, what, REBUILD, repair=repair)
         vouched = {written.name for written in record.files}
         for name in data:
             if name in self.listed and name not in vouched:
                 what = "its commit record says that there is no such file, since nothing but fill values is in it"
-                yield Finding(Kind.CHUNK_FOREIGN, name, what, REPAIR, repair=repair)
-            elif name not in vouched and not self.is_quick:
-                yield from self._slot_findings(data[name], record, b"", repair)
-        if stage.name == FRAMES_STAGE and not self.is_quick:
-            yield from self._frame_index_findings(stage, record, repair)
-
-    def _slot_findings(self, spec: ArraySpec, record: CommitRecord, tail: bytes, repair: Repair) -> Iterator[Finding]:
-        """A slot without a video is not stored; one with a video is, but where all its values are the fill value."""
-        if spec.chunk_rows != 1 or not record.outcomes:
-            return
-        name = commit_name(record.shard, record.stage)
-        if tail and (len(tail) != 16 * spec.chunks_per_shard + 4 or checksum_of(tail[:-4]) != tail[-4:]):
-            what = f"{spec.shard_name(record.shard.index)} has no index, and is just what the record vouches for"
-            yield Finding(Kind.RECORD_DISAGREES, name, what, REPAIR, repair=repair)
-            return
-        index = np.frombuffer(tail[:-4], dtype="<u8").reshape(-1, 2)[:, 0]
-        for outcome in record.outcomes:
-            is_stored = bool(tail) and bool(index[outcome.row - record.shard.start] != NOT_STORED)
-            is_black = not is_stored and outcome.checksum == _black(math.prod(spec.item_shape))
-            if is_stored and not outcome.filled:
-                what = f"it says that row {outcome.row} holds no video, and {spec.name} has one there"
-            elif not is_stored and outcome.filled and record.stage == FRAMES_STAGE and not is_black and _is_main(spec):
-                what = f"it says that row {outcome.row} holds a video, and {spec.name} has none there"
-            else:
-                continue
-            yield Finding(Kind.RECORD_DISAGREES, name, what, REPAIR, repair=repair)
-            return
-
-    def _frame_index_findings(self, stage: Stage, record: CommitRecord, repair: Repair) -> Iterator[Finding]:
-        """A video has a first frame, and a slot without a video has none."""
-        spec = next(one for one in stage.specs if one.dtype == "int64")
-        name = commit_name(record.shard, record.stage)
-        try:
-            frame_index = np.asarray(read_shard(self.store.folder, spec, record.shard), dtype=np.int64)
-        except ShardDamagedError:  # the checksum of its file has been found wrong as well
-            return
-        for outcome, has_frames in zip(record.outcomes, (frame_index[:, 0] >= 0).tolist(), strict=True):
-            if has_frames != outcome.filled:
-                holds = ("no video", "a video")
-                what = (
-                    f"it says that row {outcome.row} holds {holds[outcome.filled]}, and frame_index {holds[has_frames]}"
-                )
-                yield Finding(Kind.RECORD_DISAGREES, name, what, REPAIR, repair=repair)
-                return
+                yield Finding(Kind.CHUNK_FOREIGN, name, what, REBUILD, repair=repair)
 
     def _input_findings(
         self, stage: Stage, shard: Shard, record: CommitRecord, name: str, repair: Repair, state: _State
@@ -239,17 +188,6 @@ class _State:
     digests: dict[str, str] = field(default_factory=dict)
     """Name -> sha256 of the records of this shard that are sound."""
     num_bytes: int = 0
-
-
-@cache
-def _black(num_bytes: int) -> str:
-    """Checksum of a slot of frames that is nothing but zeros."""
-    return hashlib.sha256(bytes(num_bytes)).hexdigest()
-
-
-def _is_main(spec: ArraySpec) -> bool:
-    """Whether outcomes have the checksums of this array's slots."""
-    return spec.name.endswith("/frames")
 
 
 def _uncommitted(names: Sequence[str], stage: str) -> Iterator[Finding]:

@@ -275,7 +275,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(fda: Commands, small: 
     for flags in ([], ["--overwrite"]):
         ended = fda("preprocess", small, tmp_path, *FLAGS, *flags)
         assert (ended.code, ended.err.count("\n")) == (1, 1)
-        assert "is not a store and not empty (it holds 'thesis.tex')" in ended.err
+        assert "is not a store and not empty (it contains 'thesis.tex')" in ended.err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     file = fda("preprocess", small, tmp_path / "thesis.tex", *FLAGS)
     assert file.code == 1

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.upkeep.removal import find_removal, remove
 from store.failures import read_failures
-from store.features import create_features, write_clip_features
+from store.features import ClipFeatures, create_features, write_clip_features
 from store.places.opening import folder_at
 from store.store import Store
 from tests.clips_on_disk import SMALL_FLAGS, Commands, write_small_dataset
@@ -43,8 +43,13 @@ def add_masks_and_features(fda: Commands, place: Path) -> None:
     store = Store.open(place)
     create_features(store, "mine", "test", 4, {})
     for shard in store.shards("test"):
-        write_clip_features(store, "mine", shard, np.ones((shard.num_rows, 4), np.float32),
-                            np.ones((shard.num_rows, 3, 4), np.float32), (), {})  # fmt: skip
+        write_clip_features(
+            store,
+            "mine",
+            shard,
+            ClipFeatures(np.ones((shard.num_rows, 4), np.float32), np.ones((shard.num_rows, 3, 4), np.float32), ()),
+            {},
+        )
 
 
 def test_nothing_is_removed_without_yes_and_all_that_was_named_with_it(fda: Commands, place: Path) -> None:

@@ -178,7 +178,7 @@ def test_beats_that_cannot_be_written_are_tried_again_and_told_once(
         wait_until(lambda: len(tried) > 7)
         mine.write("data/x", b"1")
     assert [record.message for record in caplog.records] == [
-        f"cannot renew the claim on {folder.place}, trying on: no space left on the disk"
+        f"cannot renew the claim on {folder.place}, trying again: no space left on the disk"
     ]
 
 
@@ -349,9 +349,9 @@ def test_a_second_run_is_refused_and_told_who_holds_the_store(any_folder: StoreF
             take(folder)
         assert claims_on(folder) == (claim,)
     assert str(caught.value) == (
-        f"{folder.place} is being written to by {claim}; both write the same things. Give --wait to begin when it has "
-        "ended. Once a run is gone, its claim expires by itself (after 1e+09 s without a sign of life, where it ran on "
-        "another machine)"
+        f"{folder.place} is being written to by {claim}; both write the same stages. Give --wait to begin when it has "
+        "ended. The claim of a run that was killed expires by itself (after 1e+09 s without a sign of life, if it ran "
+        "on another machine)"
     )
     assert isinstance(caught.value, StoreError)
     take(folder)
@@ -394,9 +394,9 @@ def test_parts_of_one_job_hold_at_once_and_another_job_is_told_why_not(any_folde
         part("2/3")
         for partition, inputs, reason in [
             ("1/3", "same", "both are partition 1/3"),
-            ("2/4", "same", "partition 2/4 of this run and 1/3 of that one overlap: all use the same n"),
+            ("2/4", "same", "partition 2/4 of this run and 1/3 of that one overlap: use the same n for all"),
             ("2/3", "other", "not of the same job"),
-            (None, "same", "both write the same things"),
+            (None, "same", "both write the same stages"),
         ]:
             with pytest.raises(StoreBusyError, match=reason):
                 part(partition, inputs)
@@ -421,7 +421,7 @@ def test_a_killed_run_of_this_machine_is_taken_over_at_once(
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is a zombie
-    assert take(folder, Simulated().times) == [f"{claim} is gone: its claim on {folder.place} is removed"]
+    assert take(folder, Simulated().times) == [f"{claim} has ended: its claim on {folder.place} is removed"]
     assert sorted(stored.name for stored in folder.walk()) == ["data/holder", "data/x"]
 
 
@@ -441,7 +441,9 @@ def test_a_run_of_another_machine_that_beats_is_not_disturbed(any_folder: StoreF
     ):
         pass
     assert 20 < elsewhere.now < 23
-    assert told == [f"{folder.place} is claimed by {claim}: looking for up to 30 s whether it is still at work"]
+    assert told == [
+        f"{folder.place} is claimed by {claim}: watching it for up to 30 s to see whether it is still active"
+    ]
     assert claims_on(folder) == (claim,)
 
 
@@ -454,7 +456,7 @@ def test_a_run_of_another_machine_that_is_silent_is_taken_over(any_folder: Store
         write_beat(folder, claim.id, 17)
     watching = Simulated()
     told = take(folder, watching.times)
-    assert told[-1] == f"{claim} is gone: its claim on {folder.place} is removed"
+    assert told[-1] == f"{claim} has ended: its claim on {folder.place} is removed"
     assert 30 <= watching.now < 32
     assert [stored.name for stored in folder.walk()] == ["data/x"]
 
@@ -529,9 +531,9 @@ def test_a_damaged_claim_is_named_and_respected_until_it_has_been_silent(folder:
     folder.write(f"claims/{'a' * 32}.json", content)
     (claim,) = claims_on(folder)
     assert claim.is_damaged
-    assert str(claim) == f"a run that cannot be named, for its claim claims/{'a' * 32}.json is damaged"
+    assert str(claim) == f"an unknown run, as its claim claims/{'a' * 32}.json is damaged"
     beating = Simulated(lambda: write_beat(folder, "a" * 32, beating.num_sleeps))
-    with pytest.raises(StoreBusyError, match="cannot be named"):
+    with pytest.raises(StoreBusyError, match="an unknown run"):
         take(folder, beating.times)
     watching = Simulated()
     take(folder, watching.times)
@@ -575,7 +577,7 @@ def test_a_claim_that_cannot_be_given_back_is_told_of_and_hides_no_error(
     with pytest.raises(ZeroDivisionError), claimed(folder, "fda masks", ["frames"], times=NEVER):  # noqa: PT012
         monkeypatch.setattr(Path, "unlink", read_only)
         raise ZeroDivisionError
-    assert "the claim of this run stays until the next run finds it gone" in caplog.text
+    assert "the claim of this run stays until the next run finds that this one has ended" in caplog.text
 
 
 def test_where_the_claims_should_be_there_is_a_file(folder: StoreFolder) -> None:

@@ -12,6 +12,7 @@ from store.commits import CommitRecord
 from store.completion import committed, input_digests, outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError
 from store.features import (
+    ClipFeatures,
     caption_shards,
     create_features,
     feature_names,
@@ -45,7 +46,7 @@ def encode_clips(made: Store, name: str, shard: Shard) -> None:
     video[[not outcome.filled for outcome in outcomes]] = np.nan
     frame = np.repeat(video[:, None], 3, axis=1) * 2
     inputs = input_digests(made, shard, (FRAMES_STAGE, masks_stage(MASKS)))
-    write_clip_features(made, name, shard, video, frame, outcomes, inputs)
+    write_clip_features(made, name, shard, ClipFeatures(video, frame, outcomes), inputs)
 
 
 def encode_all(made: Store, name: str) -> None:
@@ -136,8 +137,13 @@ def test_features_that_are_rebuilt_while_they_are_read_are_not_mixed(
         rows = unit_rows(shard.num_rows, 99)
         if part == "video":
             inputs = input_digests(made, shard, [FRAMES_STAGE, masks_stage(MASKS)])
-            write_clip_features(made, "mine", shard, rows, np.repeat(rows[:, None], 3, axis=1),
-                                outcomes_of(made, shard), inputs)  # fmt: skip
+            write_clip_features(
+                made,
+                "mine",
+                shard,
+                ClipFeatures(rows, np.repeat(rows[:, None], 3, axis=1), outcomes_of(made, shard)),
+                inputs,
+            )
         else:
             write_text_features(made, "mine", shard, rows)
         return filled(records)

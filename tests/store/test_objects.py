@@ -37,7 +37,7 @@ from store.errors import (
     StoreReadError,
     StoreWriteError,
 )
-from store.features import caption_shards, create_features, write_clip_features, write_text_features
+from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
 from store.places.folder import StoredFile, StoreFolder
 from store.places.objects import TAIL_BYTES, ObjectFolder
 from store.places.opening import folder_at
@@ -109,20 +109,20 @@ def test_an_address(address: str, place: str) -> None:
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("gs://bucket/a", "not at gs://: give the path at which that is mounted"),
+        ("gs://bucket/a", "not at gs://: give the path where that is mounted"),
         ("https://bucket/a", "not at https://"),
         ("file:///a", "not at file://"),
         ("://a", "not at ://"),
-        ("s3://", "'' is no name of a bucket"),
-        ("s3:///a", "'' is no name of a bucket"),
-        ("s3://a b/c", "'a b' is no name of a bucket"),
+        ("s3://", "'' is not the name of a bucket"),
+        ("s3:///a", "'' is not the name of a bucket"),
+        ("s3://a b/c", "'a b' is not the name of a bucket"),
         ("s3://bucket/a//b", "neither empty"),
         ("s3://bucket//a", "neither empty"),
         ("s3://bucket/a/../b", "nor '..'"),
         ("s3://bucket/./b", "nor '..'"),
         ("s3://bucket/a?versionId=1", "'?', '#'"),
         ("s3://bucket/a#b", "'?', '#'"),
-        ("s3://bucket/a\nb", "cannot be printed"),
+        ("s3://bucket/a\nb", "characters that cannot be printed"),
         ("s3://bucket/" + "x" * 601, "may have 600 bytes"),
         (f"s3://me:{SECRET}@bucket/a", "belong into the environment"),
         (f"s3://{SECRET}@bucket/a", "belong into the environment"),
@@ -370,7 +370,7 @@ def test_markers_of_folders_are_no_files(folder: ObjectFolder) -> None:
 
 def test_a_file_larger_than_one_request_takes_is_refused(folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store.places.objects, "MAX_PUT_BYTES", 10)
-    with pytest.raises(StoreWriteError, match=r"S3 takes 5 GiB in one piece.*smaller --shard-size"):
+    with pytest.raises(StoreWriteError, match=r"S3 takes 5 GiB in one request.*smaller --shard-size"):
         folder.write("name", b"x" * 11)
 
 
@@ -489,7 +489,7 @@ def test_a_server_that_knows_no_ranges_is_named(folder: ObjectFolder, monkeypatc
     assert file is not None
     assert file.fill(200, [buffer])  # all of it came at once
     assert buffer.tobytes() == content[200:210]
-    with pytest.raises(StoreReadError, match=r"asked for 10 bytes, the server gave 256\. It does not know ranges"):
+    with pytest.raises(StoreReadError, match=r"asked for 10 bytes, the server gave 256\. It does not support ranges"):
         folder.fetch_range("name", 0, 10, "one")
 
 
@@ -535,7 +535,7 @@ def run(data: Path, folder: StoreFolder) -> None:
             outcomes = outcomes_of(there, shard)
             video = np.full((shard.num_rows, 2), shard.start, dtype=np.float32)
             frame = np.zeros((shard.num_rows, SMALL.eval_frames, 2), dtype=np.float32)
-            write_clip_features(there, "fake", shard, video, frame, outcomes, inputs)
+            write_clip_features(there, "fake", shard, ClipFeatures(video, frame, outcomes), inputs)
     for shard in caption_shards(there, "test"):
         if committed(there, shard, features_stage("fake", "text")) is None:
             write_text_features(there, "fake", shard, np.ones((shard.num_rows, 2), dtype=np.float32))

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from store.errors import StoreError
 from store.places.opening import folder_at
 from store.verify.findings import Kind
-from store.verify.whole import verify
+from store.verify.verification import verify
 from tests.faults.commands import in_a_fork, run_fda, run_under
 from tests.faults.policies import KillAt, Point
 from tests.faults.scenarios import COMMON, ENCODE, OTHER_MASKS

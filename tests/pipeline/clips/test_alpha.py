@@ -76,7 +76,7 @@ def test_shuffled_masks_are_those_of_another_clip_that_is_there(reader: ClipRead
 
 @pytest.mark.parametrize("source", AlphaSource)
 def test_a_row_without_a_video_is_refused(reader: ClipReader, source: AlphaSource) -> None:
-    with pytest.raises(NotInStoreError, match="row 2 of split 'test' holds no video"):
+    with pytest.raises(NotInStoreError, match="row 2 of split 'test' has no video"):
         AlphaClips(reader, source).read([0, 2])
 
 

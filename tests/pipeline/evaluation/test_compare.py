@@ -25,7 +25,14 @@ from pipeline.evaluation.statistics.permutation import p_values
 from pipeline.evaluation.statistics.resampling import Queries, RanksByVideo, resample
 from store.completion import input_digests
 from store.errors import NotInStoreError, ShardIncompleteError
-from store.features import Features, caption_shards, create_features, write_clip_features, write_text_features
+from store.features import (
+    ClipFeatures,
+    Features,
+    caption_shards,
+    create_features,
+    write_clip_features,
+    write_text_features,
+)
 from store.json_values import JSON
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
@@ -53,7 +60,7 @@ def add(
         rows[[row in failed for row in range(shard.start, shard.stop)]] = np.nan
         inputs = input_digests(store, shard, (FRAMES_STAGE, masks_stage(MASKS)))
         frame = np.repeat(rows[:, None], 3, axis=1)
-        write_clip_features(store, name, shard, rows, frame, outcomes(store, shard, failed), inputs)
+        write_clip_features(store, name, shard, ClipFeatures(rows, frame, outcomes(store, shard, failed)), inputs)
     for shard in caption_shards(store, "test"):
         write_text_features(store, name, shard, text[shard.start : shard.stop].astype(np.float32))
 

@@ -34,7 +34,7 @@ from store.places.folder import WrittenFile
 from store.places.local import LocalFolder
 from store.schema import Shard
 from store.store import Store
-from store.verify.whole import verify
+from store.verify.verification import verify
 from tests.clips_on_disk import SMALL, run_preprocess, write_mixed_dataset
 from tests.encoders_tiny import write_config
 from tests.encoding import encode_here

@@ -1,7 +1,7 @@
 """Finding whatever is wrong in a store, naming what repairs it, and removing what the next run makes anew.
 
-Every file is vouched for once: data by the commit record of their shard (size and CRC-32C of the whole file), small
-files by the seal they carry, the metadata of groups by being always the same. What none of these vouches for is named.
+Every file is vouched for once: data by the commit record of their shard, with size and XXH3 checksum of the whole file;
+small files by the seal they carry; the metadata of groups by being always the same. All other files are reported.
 """
 
 from __future__ import annotations
