@@ -1,12 +1,12 @@
-"""Running a plan. `run_synchronously` is the specification: every other executor yields the same results, in any order.
+"""Runs tasks on Dask workers. `run_synchronously` is the specification: the same reports, in any order.
 
-A task carries what it needs and writes what it makes into the store itself; only its report travels back, and while it
-is at work, how many items it has done.
+A task carries what it needs and writes its results into the store itself. Only its report travels back and, while it
+runs, the number of items it has done.
 
-A task whose worker dies is begun again, by Dask, on another one. That says little about the task: the machine may have
-been taken away, or another task have used up its memory; Dask even counts the death against tasks that waited there. So
-a task that was there `MAX_ATTEMPTS` times is put off until all others are done, and tried where nothing else runs: part
-by part, if it has parts. What then kills its worker `MAX_ATTEMPTS` times, alone, is to blame, and is left out.
+When a worker dies, Dask starts its tasks again on another one. The death says little about a task: the machine may
+have been taken away, or another task may have used up its memory. Dask even counts the death against tasks that only
+waited there. So a task that was there `MAX_ATTEMPTS` times is put off until all others are done, and is then tried
+alone. If `MAX_ATTEMPTS` workers die under it again, the run ends with an error that names it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from pipeline.isolation.signals import signals_blocked
 from pipeline.run.events import ItemsDone, Tell
 from pipeline.run.resources import ONE_THREAD
-from pipeline.workers.executors import Divisible, Report, Task
+from pipeline.workers.executors import Report, Task
 from pipeline.workers.preflight import Preflight, UnfitWorkerError
 from pipeline.workers.worker_side import run_and_tell
 from pipeline.workers.worker_watch import SECONDS_BETWEEN_LOOKS, WorkerWatch, lost_scheduler
@@ -39,7 +39,7 @@ TASKS_PER_WORKER = 2
 """Tasks in flight for each worker: one at work, one waiting. Bounds what the coordinator holds."""
 
 MAX_ATTEMPTS = 3
-"""So many workers may die under a task before it is put off, and then under what is tried alone."""
+"""A task is put off when so many workers died under it, and gives up when as many died while it ran alone."""
 
 LOCAL_WAIT_SECONDS = 300.0
 """In which a worker of this machine must have come up: a second on an idle machine, a minute on a bad network disk."""
@@ -48,7 +48,7 @@ _logger = logging.getLogger(__name__)
 
 
 class WorkerDiedError(RuntimeError):
-    """A task killed the workers that it ran on, one after the other, while nothing else was at work."""
+    """Tasks killed their workers again and again, also when each ran alone."""
 
 
 class DaskExecutor:
@@ -72,7 +72,7 @@ class DaskExecutor:
             say: Is told, in one sentence, of workers that lack something or are not there.
             refill: Is called now and then, to start workers in place of those that are gone for good.
         """
-        self._client, self._preflight, self._say = client, preflight, say
+        self.client, self.preflight, self.say = client, preflight, say
         self.watch = WorkerWatch(client, preflight, wait_seconds, say, refill)
 
     def __call__(
@@ -81,11 +81,11 @@ class DaskExecutor:
         """Run all tasks; reports come in the order in which tasks end.
 
         Raises:
-            WorkerDiedError: A task killed its workers although it was alone, and no part of it is to blame.
+            WorkerDiedError: Tasks killed their workers also when each ran alone. All others are done by then.
             NoWorkersError: There is no worker.
             SchedulerError: The scheduler is gone.
         """
-        run = _Run(self._client, self.watch, self._preflight, function, tasks, tell, self._say)
+        run = _Run(self, function, tasks, tell)
         try:
             yield from run.reports()
         finally:
@@ -97,7 +97,6 @@ class _Flight(Generic[Task]):
     """A task on its way."""
 
     task: Task
-    function: Callable[..., object]
     future: Future
     only: frozenset[str] | None
     """Workers that may run it; None: all."""
@@ -128,38 +127,47 @@ class _Run(Generic[Task, Report]):
 
     def __init__(
         self,
-        client: Client,
-        watch: WorkerWatch,
-        preflight: Preflight | None,
+        executor: DaskExecutor,
         function: Callable[[Task, Tell], Report],
         tasks: Iterable[Task],
         tell: Tell,
-        say: Callable[[str], None],
     ) -> None:
-        self._client, self._watch, self._preflight = client, watch, preflight
-        self._function, self._waiting = function, iter(tasks)
-        self._tell, self._say = tell, say
+        self._executor, self._client, self._watch = executor, executor.client, executor.watch
+        self._function, self._waiting, self._tell = function, iter(tasks), tell
         self._topic = f"fda-{uuid.uuid4().hex}"
-        self._flights: dict[str, _Flight[Any]] = {}
+        self._flights: dict[str, _Flight[Task]] = {}
         """By the key of their future."""
-        self._put_off: list[_Flight[Any]] = []
         self._arrived: SimpleQueue[_Arrived | tuple[str, ItemsDone]] = SimpleQueue()
-        client.subscribe_topic(self._topic, self._put_message)
+        self._client.subscribe_topic(self._topic, self._put_message)
 
     def reports(self) -> Iterator[Report]:
+        """Run all tasks; those under which workers died come last, one by one."""
+        put_off: list[_Flight[Task]] = []
         self._submit_what_fits()
         while self._flights:
             flight, outcome = self._ended()
             self._submit_what_fits()
             if isinstance(outcome, _Deaths):
-                self._say(
+                self._executor.say(
                     f"{flight.task} lost its worker {outcome.num_workers} times: it is put off to the end of the run"
                 )
-                self._put_off.append(flight)
+                put_off.append(flight)
             else:
                 yield outcome
-        while self._put_off:
-            yield self._alone(self._put_off.pop(0))
+        lethal: list[tuple[Task, _Deaths]] = []
+        for flight in put_off:
+            outcome = self._alone(flight)
+            if isinstance(outcome, _Deaths):
+                lethal.append((flight.task, outcome))
+            else:
+                yield outcome
+        if lethal:  # raised only now: the others that were put off may do no harm
+            (task, deaths), *others = lethal
+            raise WorkerDiedError(
+                f"{task}{f' (and {len(others):,} more)' if others else ''} killed {deaths.num_workers} workers "
+                "although nothing else was running, probably because memory ran out: use machines with more memory, "
+                "or a smaller --shard-size. Everything else is committed"
+            )
 
     def end(self) -> None:
         """Call back what is still on its way."""
@@ -192,18 +200,18 @@ class _Run(Generic[Task, Report]):
                 task = next(self._waiting)
             except StopIteration:
                 return
-            self._submit(self._function, task, ItemsDone())
+            self._submit(task, ItemsDone())
 
-    def _submit(self, function: Callable[..., object], task: object, told: ItemsDone) -> None:
+    def _submit(self, task: Task, told: ItemsDone) -> None:
         key = f"{self._topic}-{uuid.uuid4().hex}"
         only = self._watch.restriction
-        called = partial(run_and_tell, function, self._topic, self._preflight)
+        called = partial(run_and_tell, self._function, self._topic, self._executor.preflight)
         workers = sorted(only) if only else None  # none is left: it waits, and is submitted anew with the next look
         future = self._client.submit(called, key, task, key=key, pure=False, workers=workers)
-        self._flights[key] = _Flight(task, function, future, only, told)
+        self._flights[key] = _Flight(task, future, only, told)
         future.add_done_callback(self._fetch)
 
-    def _ended(self) -> tuple[_Flight[Any], Report | _Deaths]:
+    def _ended(self) -> tuple[_Flight[Task], Report | _Deaths]:
         """Wait for the next task that ends, be it with its worker."""
         from distributed import KilledWorker
         from distributed.comm import CommClosedError
@@ -231,7 +239,7 @@ class _Run(Generic[Task, Report]):
                 self._watch.look(at_once=True)
                 if not self._watch.check_all():
                     raise
-            self._submit(flight.function, flight.task, flight.told)
+            self._submit(flight.task, flight.told)
 
     def _next_arrived(self) -> _Arrived | tuple[str, ItemsDone]:
         while True:
@@ -248,7 +256,7 @@ class _Run(Generic[Task, Report]):
         for key in stranded if fit else ():
             flight = self._flights.pop(key)
             self._client.cancel([flight.future])
-            self._submit(flight.function, flight.task, flight.told)
+            self._submit(flight.task, flight.told)
 
     def _tell_growth(self, key: str, total: ItemsDone) -> None:
         """Tell what is new. A task whose worker died counts from 0 again, and is silent until it is past its mark."""
@@ -257,36 +265,19 @@ class _Run(Generic[Task, Report]):
             self._tell(total - flight.told)
             flight.told = total
 
-    def _alone(self, flight: _Flight[Any]) -> Report:
-        """Find out which parts of a task kill their worker, and run it without them. Nothing else is on its way."""
-        task = flight.task
-        if isinstance(task, Divisible):
-            tried = {number: self._try(_call, part, ItemsDone()) for number, part in enumerate(task.parts())}
-            deaths = {number: found.num_workers for number, found in tried.items() if isinstance(found, _Deaths)}
-            task = task.without(deaths) if deaths else task
-        outcome: Report | _Deaths = self._try(self._function, task, flight.told)
-        if isinstance(outcome, _Deaths):
-            raise WorkerDiedError(
-                f"{task} killed {outcome.num_workers} workers, though nothing else was at work, probably because "
-                "memory ran out: use a smaller --shard-size, or machines with more memory. What is committed stands"
-            )
-        return outcome
+    def _alone(self, flight: _Flight[Task]) -> Report | _Deaths:
+        """Run a task while nothing else runs, until it ends or `MAX_ATTEMPTS` workers have died under it.
 
-    def _try(self, function: Callable[..., object], task: object, told: ItemsDone) -> Any:
-        """Its report, or how many workers died of it: `MAX_ATTEMPTS` at least, whatever the scheduler allows."""
-        num_dead = 0
+        Dask does not count for us: a running scheduler may give a task up after any number of deaths.
+        """
+        num_dead, told = 0, flight.told
         while num_dead < MAX_ATTEMPTS:
-            self._submit(function, task, told)
-            flight, outcome = self._ended()
+            self._submit(flight.task, told)
+            ended, outcome = self._ended()
             if not isinstance(outcome, _Deaths):
                 return outcome
-            num_dead, told = num_dead + outcome.num_workers, flight.told
+            num_dead, told = num_dead + outcome.num_workers, ended.told
         return _Deaths(num_dead)
-
-
-def _call(part: Callable[[], object], tell: Tell) -> None:
-    """Try a part of a task; what it gives stays where it is."""
-    part()
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import Protocol, Self, TypeVar, runtime_checkable
+from collections.abc import Callable, Generator, Iterable
+from typing import Protocol, TypeVar
 
 from pipeline.run.events import Tell
 
@@ -23,21 +23,10 @@ class Executor(Protocol):
 
         Args:
             function: Makes the report of a task, and tells of each item that is done.
-            tasks: Drawn as they are needed. One that is `Divisible` may be changed where workers die under it.
+            tasks: Drawn as they are needed.
             tell: Is told of the items in this thread, soon after they are done. An item of a task that is begun again
                 is told of once.
         """
-
-
-@runtime_checkable
-class Divisible(Protocol):
-    """A task of several parts, one of which may kill whoever works at it, again and again."""
-
-    def parts(self) -> Sequence[Callable[[], object]]:
-        """What can be tried by itself; nothing is made of it."""
-
-    def without(self, deaths: Mapping[int, int]) -> Self:
-        """The task that leaves some parts out: number of the part -> workers that died of it."""
 
 
 def run_synchronously(function: Callable[[Task, Tell], Report], tasks: Iterable[Task], tell: Tell) -> Generator[Report]:
