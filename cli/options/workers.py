@@ -1,17 +1,19 @@
-"""Where the work is done: here, by the workers of a Dask scheduler, or by jobs of a cluster."""
+"""Options that say where the work is done: here, on workers of a Dask scheduler, or in jobs of a cluster."""
 
 from __future__ import annotations
 
 import functools
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.options.shared import CLUSTER_TABLES
-from pipeline.workers.clusters import SETTINGS, WAIT_SECONDS, JobSettings, job_script
-from pipeline.workers.place import WorkerPlace
+from pipeline.workers.kinds import CLUSTER_KINDS, WAIT_SECONDS
+
+if TYPE_CHECKING:
+    from pipeline.workers.place import WorkerPlace
 
 _ADDRESS = re.compile(r"(tcp|tls)://[^\s/:]+|(tcp|tls)://\[[0-9a-fA-F:]+\]")
 
@@ -20,26 +22,26 @@ _OPTIONS = (
     click.option(
         "--scheduler",
         metavar="tcp://HOST:PORT",
-        help="Work on the workers of this running Dask scheduler: see docs/clusters.md.",
+        help="Use the workers of this running Dask scheduler: see docs/clusters.md.",
     ),
     click.option(
         "--cluster",
-        type=click.Choice(list(SETTINGS)),
+        type=click.Choice(CLUSTER_KINDS),
         help="Submit --workers workers as jobs to this batch system; [cluster.NAME] in --config says how.",
     ),
     click.option(
         "--worker-timeout",
         type=click.FloatRange(min=1),
         metavar="SECONDS",
-        help="Give up where there is no worker for so long.  "
+        help="End the run if there is no worker for so long.  "
         f"[default: {WAIT_SECONDS:g} with --scheduler, never with --cluster]",
     ),
-    click.option("--print-job-script", is_flag=True, help="With --cluster: print what would be submitted, and end."),
+    click.option("--print-job-script", is_flag=True, help="Print the job script of --cluster, and submit nothing."),
 )
 
 
 def cluster_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the options, and hand them on as one `WorkerPlace`, `place`."""
+    """Add the options; the command gets them as one `WorkerPlace`, `place`."""
 
     @functools.wraps(function)
     def with_options(
@@ -54,6 +56,8 @@ def cluster_options(function: Callable[..., None]) -> Callable[..., None]:
         if print_job_script:
             if place.jobs is None:
                 raise click.UsageError("--print-job-script is for --cluster")
+            from pipeline.workers.clusters import job_script
+
             click.echo(job_script(place.jobs), nl=False)
             return
         function(place=place, **others)
@@ -64,6 +68,9 @@ def cluster_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _worker_place(scheduler: str | None, cluster: str | None, worker_timeout: float | None) -> WorkerPlace:
+    from pipeline.workers.job_settings import JobSettings
+    from pipeline.workers.place import WorkerPlace
+
     if scheduler is not None and cluster is not None:
         raise click.UsageError("give --scheduler or --cluster, not both")
     if scheduler is None and cluster is None:
