@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.shard import MadeFrames, make_frames
 from pipeline.isolation.decoder import Decoder
@@ -14,6 +12,7 @@ from pipeline.masks.shard import make_masks
 from pipeline.run.events import ItemsDone, Tell
 from pipeline.run.plan import Tally
 from pipeline.run.sources import SourceCheck
+from pipeline.run.threads import one_cv2_thread
 from store.clips.shards import read_frames
 from store.completion import outcomes_of
 from store.places.folder import StoreFolder
@@ -52,9 +51,9 @@ class ShardReport:
     num_frames: int
 
 
+@one_cv2_thread()
 def preprocess_shard(task: PreprocessTask, tell: Tell) -> ShardReport:
     """Make what one shard owes. The only writer of this shard's files; running it twice writes the same bytes."""
-    cv2.setNumThreads(1)
     tell(ItemsDone())  # the work begins
     store = Store.open(task.folder)
     shard, options = task.shard, task.options
