@@ -9,6 +9,7 @@ from pipeline.features.encode import SplitEncoded, encode
 from pipeline.features.encoders import EncoderHere
 from pipeline.features.options import EncodeOptions
 from pipeline.run.events import Listener, ignore_events
+from pipeline.workers.executors import Executor, run_synchronously
 from store.store import Store
 
 
@@ -19,6 +20,7 @@ def encode_here(
     listener: Listener = ignore_events,
     *,
     overwrite: bool = False,
+    executor: Executor = run_synchronously,
 ) -> tuple[SplitEncoded, ...]:
     encoder = Encoder(loaded.model, precision=Precision(options.precision), pooling=options.pooling)
-    return encode(store, loaded, options, EncoderHere(encoder), listener, overwrite=overwrite)
+    return encode(store, loaded, options, EncoderHere(encoder), listener, overwrite=overwrite, executor=executor)
