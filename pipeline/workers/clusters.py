@@ -35,24 +35,24 @@ CONNECT_SECONDS = 10.0
 def connected(
     address: str, preflight: Preflight, *, wait_seconds: float | None, say: Callable[[str], None]
 ) -> Iterator[DaskExecutor]:
-    """Use a running scheduler and its workers, which go on when this run has ended.
+    """Use a running scheduler and its workers; both keep running after this run.
 
     Args:
-        address: Such as `tcp://10.0.0.1:8786`.
+        address: For example `tcp://10.0.0.1:8786`.
         preflight: What a worker must have.
-        wait_seconds: For how long to wait where there is no worker; None is for ever.
-        say: Is told of workers that lack something or are not there.
+        wait_seconds: How long to wait while there is no worker; None: without a limit.
+        say: Gets a sentence about workers that lack something or are missing.
 
     Raises:
         SchedulerError: No scheduler answers there, or it cannot be used.
-        NoWorkersError: No worker has come, or none may take part.
+        NoWorkersError: There is no worker, or none can be used.
     """
     from distributed import Client
 
     _silence_dask()
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except OSError as error:
+    except OSError as error:  # Dask's TimeoutError, too
         raise SchedulerError(
             f"no Dask scheduler answers at {address}: start one with `dask scheduler`, or repair the address ({error})"
         ) from error
@@ -73,14 +73,14 @@ def job_cluster(
 
     Args:
         settings: Of the jobs.
-        num_workers: Workers in all.
+        num_workers: Workers of all jobs together.
         preflight: What a worker must have.
-        wait_seconds: For how long to wait where there is no worker; None is for ever.
-        say: Is told of workers that lack something or are not there.
+        wait_seconds: How long to wait while there is no worker; None: without a limit.
+        say: Gets a sentence about workers that lack something or are missing.
 
     Raises:
-        ClusterError: The batch system does not take the jobs.
-        NoWorkersError: No worker has come, or none may take part.
+        ClusterError: The batch system rejects the jobs.
+        NoWorkersError: There is no worker, or none can be used.
     """
     import dask
     from distributed import Client
@@ -93,7 +93,7 @@ def job_cluster(
 
 
 def job_script(settings: JobSettings) -> str:
-    """What is submitted for each job, or Kubernetes' specification of the cluster. Nothing is started."""
+    """The script of each job, or the specification of a cluster on Kubernetes, as text. Starts nothing."""
     if settings.kind == "kubernetes":
         import json
 
@@ -103,7 +103,7 @@ def job_script(settings: JobSettings) -> str:
 
 
 def kubernetes_spec(settings: JobSettings, name: str, num_workers: int) -> dict[str, Any]:
-    """A `DaskCluster` of Dask's operator: each worker is a pod."""
+    """A `DaskCluster` resource for Dask's operator: each worker is a pod."""
     from dask_kubernetes.operator import make_cluster_spec
 
     table = settings.table
@@ -124,13 +124,15 @@ def kubernetes_spec(settings: JobSettings, name: str, num_workers: int) -> dict[
 
 
 def _job_options(settings: JobSettings) -> dict[str, Any]:
-    """Arguments of a job of `dask-jobqueue`."""
+    """Arguments of dask-jobqueue's job: the site's settings, and on top of them what the work needs."""
     table = dict(settings.table)
     prologue = [f"export {name}={value}" for name, value in ONE_THREAD.items()]
     return table | {
         "cores": settings.num_workers,
-        "processes": settings.num_workers,
+        "processes": settings.num_workers,  # so that each has one thread: see `local_dask`
         "job_name": "fda",
+        # After dask-jobqueue's own --memory-limit, so that ours counts: Dask would pause a worker at a limit that it
+        # computes without the decoder's process.
         "worker_extra_args": ["--memory-limit", "0", *map(shlex.quote, table.get("worker_extra_args", []))],
         "job_script_prologue": [*prologue, *table.get("job_script_prologue", [])],
     }
@@ -157,12 +159,15 @@ def _start(settings: JobSettings, num_workers: int) -> Any:
         scheduler_options={"dashboard_address": ":0"},  # any free port: the default one may be another run's
         silence_logs="critical",
     )
-    cluster.scale(jobs=num_jobs)
-    for _ in range(num_jobs):
-        refusal = submitted.get()
-        if refusal is not None:
-            cluster.close()
-            raise ClusterError(f"{command} did not take the job: {_last_line(str(refusal))}") from refusal
+    try:
+        cluster.scale(jobs=num_jobs)
+        for _ in range(num_jobs):
+            error = submitted.get()
+            if error is not None:
+                raise ClusterError(f"{command} rejected the job: {_last_line(str(error))}") from error
+    except BaseException:  # Ctrl-C, too: jobs that are submitted must be cancelled
+        cluster.close()
+        raise
     return cluster
 
 
@@ -188,9 +193,13 @@ def _reporting(job: Any, submitted: SimpleQueue[Exception | None]) -> Any:
 
 
 def _last_line(text: str) -> str:
-    """What the batch system said, of all that `dask-jobqueue` reports."""
+    """The batch system's own words: dask-jobqueue's error ends with what the command printed to stderr.
+
+    >>> _last_line("Command exited with non-zero exit code.\\nstderr:\\nerror: invalid partition\\n")
+    'error: invalid partition'
+    """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it did not say why"
+    return lines[-1] if lines else "it gave no reason"
 
 
 def _silence_dask() -> None:
@@ -209,5 +218,5 @@ def _prepared(
     try:
         yield executor
     finally:
-        if client.status == "running":  # workers that go on keep no decoder
+        if client.status == "running":  # the workers of a running scheduler live on; their decoders must not
             client.run(close_decoders, workers=sorted(executor.watch.fit), on_error="ignore")

@@ -1,4 +1,4 @@
-"""What runs the tasks of a plan, and the plain loop that defines it."""
+"""What an executor is, and the plain loop that every executor must agree with."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Report = TypeVar("Report")
 
 
 class Executor(Protocol):
-    """Calls a function on each task, and yields each report as it comes."""
+    """Calls a function on each task, and yields the reports as tasks end, in any order."""
 
     def __call__(
         self, function: Callable[[Task, Tell], Report], tasks: Iterable[Task], tell: Tell
     ) -> Generator[Report]:
-        """Run all tasks. The first error ends the run: what is committed by then stands.
+        """Run all tasks. The first error ends the run; what was committed before is kept.
 
         Args:
-            function: Makes the report of a task, and tells of each item that is done.
+            function: Runs one task, reports each item that is done, and returns the task's report.
             tasks: Drawn as they are needed.
-            tell: Is told of the items in this thread, soon after they are done. An item of a task that is begun again
-                is told of once.
+            tell: Called in this thread, soon after items are done. An item of a task that is started again is reported
+                once.
         """
 
 

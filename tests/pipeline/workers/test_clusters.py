@@ -209,7 +209,7 @@ def test_what_slurm_says_against_a_job_is_the_error(fda: Commands, manifest: Pat
     place = ("--cluster", "slurm", "--config", tmp_path / "fda.toml", "--workers", "1")
     ended = fda("preprocess", manifest, tmp_path / "store", *FLAGS, *place)
     assert ended.code == 1
-    assert ended.error_line == ("fda: error: sbatch did not take the job: error: no partition long")
+    assert ended.error_line == ("fda: error: sbatch rejected the job: error: no partition long")
     shutil.rmtree(tmp_path / "bin")
     missing = fda("preprocess", manifest, tmp_path / "store", *FLAGS, *place)
     assert missing.error_line == "fda: error: sbatch is not on the PATH: run this where jobs are submitted"
@@ -246,7 +246,7 @@ def test_each_lack_is_one_sentence(store_folder: StoreFolder, tmp_path: Path) ->
     assert "has 11 bytes there, not 5" in str(preflight.problem())
     video.unlink()
     assert f"it does not see the video {video}" in str(preflight.problem())
-    with pytest.raises(UnfitWorkerError, match=r"^worker tcp://here \(host .*\) cannot take part: it does not see"):
+    with pytest.raises(UnfitWorkerError, match=r"^worker tcp://here \(host .*\) cannot be used: it does not see"):
         check_here(preflight, "tcp://here")
 
 
