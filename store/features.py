@@ -20,7 +20,6 @@ from store.errors import NotInStoreError, ShardIncompleteError
 from store.json_values import JSON
 from store.names import check_name
 from store.places.folder import StoreFolder
-from store.places.folder import StoreFolder, check_name
 from store.remedies import RUN_AGAIN
 from store.schema import Shard, shards_of
 from store.stages import captions_input, features_stage

@@ -10,6 +10,7 @@ from pipeline.features.encoders import EncoderHere
 from pipeline.features.options import FeatureRecipe
 from pipeline.run.events import Listener, ignore_events
 from pipeline.run.options import RunOptions
+from pipeline.workers.executors import Executor, run_synchronously
 from store.store import Store
 
 
@@ -20,6 +21,8 @@ def encode_here(
     listener: Listener = ignore_events,
     *,
     overwrite: bool = False,
+    executor: Executor = run_synchronously,
 ) -> tuple[SplitEncoded, ...]:
     encoder = Encoder(loaded.model, precision=Precision(options.precision), pooling=options.pooling)
-    return encode_splits(store, loaded, options, EncoderHere(encoder), listener, run=RunOptions(overwrite=overwrite))
+    run = RunOptions(overwrite=overwrite)
+    return encode_splits(store, loaded, options, EncoderHere(encoder), listener, run=run, executor=executor)

@@ -13,16 +13,10 @@ from cli.output.progress import progress_listener
 from pipeline.run.words import plural
 
 if TYPE_CHECKING:
-    from pipeline.upkeep.run import VerifyResult
     from store.verify.whole import Verification
-from pipeline.run.events import ItemsDone, RunPlanned
-from pipeline.run.writing import writing
-from store.claims.holding import ANY_STAGE
-from store.json_values import JSON
-from store.places.folder import StoreFolder
-from store.places.opening import folder_at
-from store.verify.catalog import read_manifest
-from store.verify.verification import Verification, repair, verify
+
+    from pipeline.upkeep.run import VerifyResult
+from store.verify.verification import Verification
 
 SHOWN = 50
 """Findings that are listed; --json has all."""

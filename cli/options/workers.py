@@ -82,7 +82,8 @@ def _cluster(kind: str | None) -> ClusterOptions | None:
 
 
 def _print_job_script(kind: str | None) -> None:
-    from pipeline.workers.clusters import JobSettings, job_script  # dask-jobqueue, which takes a second to import
+    from pipeline.workers.clusters import job_script  # dask-jobqueue, which takes a second to import
+    from pipeline.workers.job_settings import JobSettings
 
     cluster = _cluster(kind)
     if cluster is None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from encoders.weights.loading import LoadedModel
+from pipeline.clips.alpha import shuffled_masks
 from pipeline.clips.options import AlphaSource
 from pipeline.errors import InputError
 from pipeline.features.encoders import Encoders
@@ -186,7 +187,10 @@ def _plan_split(
         for stage, record in zip(stages, records, strict=True):
             if record is None:
                 require_committed(store, shard, stage)
-    return SplitPlan(SplitInputs(split, identity, digests), clips, captions)
+    givers = None
+    if pending and options.alpha is AlphaSource.SHUFFLED:
+        givers = shuffled_masks(store, split, options.mask_name, options.seed)
+    return SplitPlan(SplitInputs(split, identity, digests, givers), clips, captions)
 
 
 def _encode_split(

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from encoders.encoding.encoder import Encoder, StagedClips
 from pipeline.clips.alpha import AlphaClips
-from pipeline.clips.options import AlphaSource
 from pipeline.clips.read_ahead import read_ahead, write_behind
 from pipeline.features.encoders import Encoders
 from pipeline.run.events import ItemsDone, Tell
@@ -42,10 +41,17 @@ class SplitInputs:
     makes frames or masks anew from then on, the features are known as older."""
     digests: Mapping[Shard, Mapping[str, str]]
     """Shard -> what `input_digests` gave for it."""
+    mask_givers: Mapping[int, int] | None = None
+    """Row -> the row whose masks it gets, if masks are shuffled. Drawn once, because it takes the records of the whole
+    split: if each task drew it, a run would read as many records as the square of the number of shards."""
 
     def of(self, shards: Sequence[Shard]) -> SplitInputs:
-        """What concerns these shards."""
-        return SplitInputs(self.split, self.identity, {shard: self.digests[shard] for shard in shards})
+        """The part of these shards."""
+        givers = self.mask_givers
+        if givers is not None:
+            rows = (row for shard in shards for row in range(shard.start, shard.stop))
+            givers = {row: givers[row] for row in rows if row in givers}
+        return SplitInputs(self.split, self.identity, {shard: self.digests[shard] for shard in shards}, givers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +124,9 @@ def run_task(task: EncodeTask, tell: Tell) -> EncodeReport:
     store, counts = Store.open(task.folder), _Counts()
     encoder = task.encoders()
     if task.clips:
-        options, split = task.options, task.inputs.split
-        only = None if options.alpha is AlphaSource.SHUFFLED else task.clips  # else any clip may lend its masks
-        clips = AlphaClips(ClipReader(store, split, options.mask_name, shards=only), options.alpha, options.seed)
+        options, split, givers = task.options, task.inputs.split, task.inputs.mask_givers
+        reader = ClipReader(store, split, options.mask_name, shards=_shards_to_read(store, task))
+        clips = AlphaClips(reader, options.alpha, options.seed, givers)
         shards = _Shards(store, options, task.inputs, encoder, clips)
         for encoded in write_behind(shards.write, map(shards.encode, read_ahead(shards.stage, task.clips))):
             tally = Tally.of(encoded.shard.split, encoded.outcomes)
@@ -130,6 +136,14 @@ def run_task(task: EncodeTask, tell: Tell) -> EncodeReport:
     for shard in task.captions:
         counts.num_truncated += _encode_captions(store, encoder, task.options.features, shard)
     return EncodeReport(Tally.sum(counts.tallies), counts.num_frames, counts.num_truncated)
+
+
+def _shards_to_read(store: Store, task: EncodeTask) -> tuple[Shard, ...]:
+    """The shards of a task, and those whose masks their clips get: no more records are read for a larger split."""
+    shards = store.shards(task.inputs.split)
+    size = store.manifest.shard_size
+    givers = {shards[row // size] for row in (task.inputs.mask_givers or {}).values()}
+    return (*task.clips, *sorted(givers - set(task.clips), key=lambda shard: shard.index))
 
 
 @dataclass(frozen=True, slots=True)

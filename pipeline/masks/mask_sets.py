@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 
-import cv2
-
 from pipeline.masks.options import Difference, MaskOptions, MaskSet
 from pipeline.masks.shard import make_masks
 from pipeline.run.events import ItemsDone, Listener, RunPlanned, Tell, ignore_events
 from pipeline.run.partition import WHOLE, Partition
 from pipeline.run.plan import Plan, make_plan
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
+from pipeline.run.threads import one_cv2_thread
 from pipeline.workers.executors import Executor, run_synchronously
 from store.clips.mask_sets import mask_set_names, remove_mask_set
 from store.clips.shards import create_mask_arrays, read_frames
@@ -123,9 +122,9 @@ def make_mask_set(
             pass
 
 
+@one_cv2_thread()
 def mask_shard(task: MaskTask, tell: Tell) -> Shard:
     """Make one shard's masks. The only writer of their file; running it twice writes the same bytes."""
-    cv2.setNumThreads(1)
     store, shard = Store.open(task.folder), task.shard
     require_committed(store, shard, FRAMES_STAGE)
     clips = read_frames(store, shard)  # before the outcomes: if these are of newer frames, the masks are known as old

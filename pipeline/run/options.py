@@ -10,7 +10,9 @@ from typing import Any
 from pipeline.errors import OptionError
 from pipeline.run.partition import WHOLE, Partition
 
-CLUSTER_KINDS = ("slurm", "pbs", "lsf", "sge", "kubernetes")
+BATCH_SYSTEMS = ("slurm", "pbs", "lsf", "sge")
+"""Those of dask-jobqueue that this package has been tried with, as job scripts at least."""
+CLUSTER_KINDS = (*BATCH_SYSTEMS, "kubernetes")
 SCHEDULER_WAIT_SECONDS = 300.0
 """How long to wait for the workers of a running scheduler. Jobs of a cluster may wait in a queue for days."""
 

@@ -1,4 +1,4 @@
-"""A part of a job: for batch systems that start many processes which know nothing of each other."""
+"""Parts of a run, for batch systems that start many processes which do not communicate."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Partition:
         return cls(int(found[1]), int(found[2]))
 
     def take(self, items: Sequence[Item]) -> tuple[Item, ...]:
-        """Every n-th item, so that the parts are alike whatever the order: each item is in one part.
+        """Every n-th item: each item is in exactly one part. Not blocks, so that parts are alike in any order of items.
 
         >>> [Partition(index, 3).take("abcdefg") for index in (1, 2, 3)]
         [('a', 'd', 'g'), ('b', 'e'), ('c', 'f')]
@@ -48,4 +48,4 @@ class Partition:
 
 
 WHOLE = Partition(1, 1)
-"""All of it."""
+"""The whole run as one part."""

@@ -13,9 +13,10 @@ from pipeline.run.events import Reporter
 from pipeline.run.options import SCHEDULER_WAIT_SECONDS, RunOptions
 from pipeline.run.resources import NeedsMemory, machine_memory_mib
 from pipeline.run.words import plural
-from pipeline.workers.clusters import JobSettings, connected, job_cluster
+from pipeline.workers.clusters import connected, job_cluster
 from pipeline.workers.dask import local_dask
 from pipeline.workers.executors import Executor, run_synchronously
+from pipeline.workers.job_settings import JobSettings
 from pipeline.workers.preflight import Preflight
 
 _ADDRESS = re.compile(r"(tcp|tls)://[^\s/:]+|(tcp|tls)://\[[0-9a-fA-F:]+\]")

@@ -104,8 +104,8 @@ def test_a_worker_is_killed_and_another_joins(
     assert ended.code == 0
     assert tree_digest(tmp_path / "store") == whole
     assert unfit.poll() is None
-    assert "cannot take part: it has av 1.2.3, not " in ended.err
-    assert "some workers have 2 threads, of which one is used" in ended.err
+    assert "cannot be used: it has av 1.2.3, not " in ended.err
+    assert "some workers have 2 threads, and fda uses one of them" in ended.err
 
 
 def test_a_scheduler_that_is_killed_and_one_that_takes_over(
@@ -119,7 +119,7 @@ def test_a_scheduler_that_is_killed_and_one_that_takes_over(
     assert (ended.code, ended.out) == (1, "")
     assert ended.error_line == (
         f"fda: error: lost the Dask scheduler at {dask.address}: it has ended, or the network failed. What is "
-        "committed stands: once a scheduler and its workers are there, run the same command again"
+        "committed is kept: start a scheduler and workers, and run the same command again"
     )
     (tmp_path / "another").mkdir()
     other = DaskProcesses(tmp_path / "another")
@@ -158,7 +158,7 @@ def test_workers_that_lack_something_are_named_and_do_nothing(
         (address,) = client.nthreads()
     ended = ended_run(manifest, tmp_path / "store", dask)
     assert ended.code == 1
-    assert ended.error_line.startswith("fda: error: no worker can take part; the first of 1 says: ")
+    assert ended.error_line.startswith("fda: error: no worker can be used; the first of 1: ")
     assert f"worker {address} (host " in ended.error_line
     assert "it cannot import 'pipeline.workers.preflight'" in ended.error_line
     assert not list((tmp_path / "store").glob("commits/**/*.parquet"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,9 @@ from store.schema import Shard
 from store.store import Store
 from store.verify.verification import verify
 from tests.clips_on_disk import SMALL, run_preprocess, write_mixed_dataset
-from tests.encoders_tiny import write_config
+from tests.encoders_tiny import TINY, write_config
 from tests.encoding import encode_here
-from tests.stores import tree_digest
+from tests.stores import fill_store, make_store, tree_digest
 
 OPTIONS = FeatureRecipe(features="mine", splits=("train", "test"))
 FILLED, FAILED = [0, 2], [1, 3, 4]
@@ -329,3 +329,43 @@ def test_an_error_while_writing_ends_the_run_and_what_is_committed_stands(
     monkeypatch.undo()
     assert sum(one.num_clips_encoded for one in encode_here(store, load(0), OPTIONS)) < 4
     assert read_features(store, "mine", "test").video_ids == ("test_0", "-x_é")
+
+
+def test_a_task_of_shuffled_masks_reads_as_many_records_in_a_large_split(
+    tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its features are to the bit those of a run in one task."""
+    monkeypatch.setattr("pipeline.features.encode.SHARDS_PER_TASK", 1)
+    monkeypatch.setattr("tests.stores.SIZE", TINY.image_size)
+    options = replace(OPTIONS, splits=("test",), alpha=AlphaSource.SHUFFLED, seed=4)
+    loaded = with_alpha(load(0), 1.0)
+    read, records = LocalFolder.read, 0
+    per_task: list[int] = []
+
+    def count(folder: LocalFolder, name: str, *arguments: Any, **more: Any) -> Any:
+        nonlocal records
+        records += name.startswith("commits/")
+        return read(folder, name, *arguments, **more)
+
+    def task_by_task(function: Any, tasks: Any, tell: Any) -> Iterator[Any]:
+        nonlocal records
+        for task in tasks:
+            records = 0
+            yield function(task, tell)
+            if task.clips:
+                per_task.append(records)
+
+    most = []
+    for num_shards in (4, 16):
+        stores = [make_store(tmp_path / f"{num_shards} {number}", 2 * num_shards, shard_size=2) for number in range(2)]
+        for one in stores:
+            fill_store(one, failed=frozenset({3}))
+        encode_here(stores[0], loaded, options)
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalFolder, "read", count)
+            per_task.clear()
+            encode_here(stores[1], loaded, options, executor=task_by_task)
+        assert len(per_task) == num_shards
+        most.append(max(per_task))
+        assert tree_digest(Path(stores[0].place)) == tree_digest(Path(stores[1].place))
+    assert most[1] == most[0]

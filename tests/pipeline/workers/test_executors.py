@@ -51,8 +51,10 @@ def refuse_three(number: int, tell: Tell) -> int:
     return number
 
 
-def die(number: int, tell: Tell) -> int:
-    os._exit(1)
+def die_where_negative(number: int, tell: Tell) -> int:
+    if number < 0:
+        os._exit(1)
+    return number
 
 
 def tell_of_each(number: int, tell: Tell) -> int:
@@ -220,12 +222,16 @@ def test_a_caller_may_stop_early(dask: DaskExecutor) -> None:
     assert run(dask, square, [6]) == [36]
 
 
-def test_a_task_that_kills_its_workers_is_named() -> None:
+def test_tasks_that_kill_their_workers_come_last_and_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if all others, which only waited at the same worker, were put off with them."""
+    monkeypatch.setattr("pipeline.workers.dask.MAX_ATTEMPTS", 1)
+    reports: list[int] = []
     with (
         local_dask(1) as executor,
-        pytest.raises(WorkerDiedError, match=r"^1 killed 3 workers.*nothing else was at work"),
+        pytest.raises(WorkerDiedError, match=r"^-[12] \(and 1 more\) killed 1 workers.*nothing else was running"),
     ):
-        run(executor, die, [1])
+        reports.extend(executor(die_where_negative, [-1, 1, -2, 2, 3], ignore_events))
+    assert sorted(reports) == [1, 2, 3]
 
 
 def held() -> tuple[int, set[int]]:
