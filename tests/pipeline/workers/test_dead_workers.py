@@ -14,8 +14,6 @@ import pytest
 
 from pipeline.datasets.read import read_dataset
 from pipeline.frames.preprocess import ShardsMade, VideoSource, plan_preprocess, preprocess_shards
-    plan_preprocess,
-)
 from pipeline.isolation.decoder import DecodeRequest
 from pipeline.isolation.process import DecoderStartError
 from pipeline.video.clips import DecodedClip, VideoError
