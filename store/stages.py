@@ -20,7 +20,7 @@ def command_of(stage: str) -> str:
     """
     kind, _, rest = stage.partition("/")
     if kind == "masks":
-        return f"`fda masks --name {rest}` with its options, or `fda preprocess` where it made them,"
+        return f"`fda masks --masks {rest}` with its options, or `fda preprocess` where it made them,"
     return f"its `fda encode --features {rest.split('/')[0]}`" if kind == "features" else "its `fda preprocess`"
 
 

@@ -13,9 +13,8 @@ from cli.output.progress import progress_listener
 from pipeline.run.words import plural
 
 if TYPE_CHECKING:
-    from store.verify.whole import Verification
-
     from pipeline.upkeep.run import VerifyResult
+    from store.verify.verification import Verification
 from store.verify.verification import Verification
 
 SHOWN = 50

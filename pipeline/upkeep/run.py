@@ -26,9 +26,9 @@ from store.places.opening import folder_at
 from store.stages import FRAMES_STAGE
 from store.store import Manifest, Store
 from store.verify.catalog import read_manifest
-from store.verify.whole import Verification
-from store.verify.whole import repair as repair_store
-from store.verify.whole import verify as verify_store
+from store.verify.verification import Verification
+from store.verify.verification import repair as repair_store
+from store.verify.verification import verify as verify_store
 
 
 @dataclass(frozen=True, slots=True)

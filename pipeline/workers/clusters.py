@@ -162,9 +162,9 @@ def _start(settings: JobSettings, num_workers: int) -> Any:
     try:
         cluster.scale(jobs=num_jobs)
         for _ in range(num_jobs):
-            error = submitted.get()
-            if error is not None:
-                raise ClusterError(f"{command} rejected the job: {_last_line(str(error))}") from error
+            failed = submitted.get()
+            if failed is not None:
+                raise ClusterError(f"{command} rejected the job: {_last_line(str(failed))}") from failed
     except BaseException:  # Ctrl-C, too: jobs that are submitted must be cancelled
         cluster.close()
         raise

@@ -93,8 +93,8 @@ def create_mask_arrays(store: Store, name: str, attributes: Mapping[str, JSON]) 
     check_name("mask set", name)
     for split in store.manifest.splits:
         remedy = (
-            "Give these masks another name (`fda masks --name`, or --masks of `fda preprocess`), or rebuild this mask "
-            f"set, and nothing else, with `fda masks --name {name} --overwrite`"
+            "Give these masks another name (--masks of `fda masks` and `fda preprocess`), or rebuild this mask "
+            f"set, and nothing else, with `fda masks --masks {name} --overwrite`"
         )
         create_array(store.folder, masks_spec(store, split, name), attributes, remedy)
 

@@ -53,7 +53,7 @@ def ended(run: subprocess.Popen[str]) -> tuple[int, str]:
         ["preprocess", "MANIFEST", "STORE", *SMALL_FLAGS, "--workers", "0"],
         ["preprocess", "MANIFEST", "STORE", *SMALL_FLAGS, "--workers", "0", "--overwrite"],
         ["preprocess", "MANIFEST", "STORE", *SMALL_FLAGS, "--workers", "0", "--partition", "1/2"],
-        ["masks", "STORE", "--name", "other", "--workers", "0"],
+        ["masks", "STORE", "--masks", "other", "--workers", "0"],
         ["remove", "STORE", "--masks", "default", "--yes"],
         ["finalise", "STORE"],
     ],

@@ -39,7 +39,7 @@ def place(fda: Commands, manifest: Path, tmp_path: Path) -> Path:
 
 
 def add_masks_and_features(fda: Commands, place: Path) -> None:
-    assert fda("masks", place, "--name", "low", "--threshold", "9", "--workers", "0").code == 0
+    assert fda("masks", place, "--masks", "low", "--threshold", "9", "--workers", "0").code == 0
     store = Store.open(place)
     create_features(store, "mine", "test", 4, {})
     for shard in store.shards("test"):

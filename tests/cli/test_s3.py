@@ -51,7 +51,7 @@ def test_all_commands(fda: Commands, tmp_path: Path, place: str) -> None:
     local = str(tmp_path / "store")
     commands = [
         ("preprocess", clips, "STORE", *SMALL_FLAGS, "--workers", "0"),
-        ("masks", "STORE", "--name", "second", "--workers", "0", "--threshold", "40"),
+        ("masks", "STORE", "--masks", "second", "--workers", "0", "--threshold", "40"),
         ("encode", "STORE", "--features", "mine", *model, "--masks", "second", "--precision", "fp32"),
         ("eval", "STORE", "--features", "mine"),
         ("finalise", "STORE"),

@@ -23,7 +23,7 @@ from encoders.weights.loading import load_model
 from pipeline.training.presets import preset_folder
 from tests.clips_on_disk import Commands, Ended, moving_frames, record, write_manifest
 from tests.encoders_tiny import alpha_clip_layout
-from tests.videos import write_video
+from tests.videos import Encoding, write_video
 
 MODEL = preset_folder() / "demo.json"
 ALPHA_CHECKPOINT = "clip_b16_grit20m_fultune_2xe.pth"
@@ -34,7 +34,7 @@ SLOW = Fraction(4)
 
 def write_reader_files(folder: Path) -> None:
     """The reader's own: `clips.jsonl`, the same as a folder, and a vision tower in Alpha-CLIP's layout."""
-    records = []
+    records: list[dict[str, object]] = []
     for split, count in COUNTS.items():
         for number in range(count):
             name = f"{split}-{number}"
@@ -57,7 +57,7 @@ def write_manifest_block(folder: Path, text: str) -> None:
 
 def write_reader_video(path: Path, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_video(path, moving_frames(seed), rate=SLOW, options={"preset": "ultrafast", "threads": "1"})
+    write_video(path, moving_frames(seed), Encoding(rate=SLOW, options={"preset": "ultrafast", "threads": "1"}))
 
 
 def can_run(words: Sequence[str]) -> bool:

@@ -15,7 +15,7 @@ COMMON = (
     *("--train-frames", "2", "--eval-frames", "3", "--image-size", "32", "--shard-size", "2", "--min-area", "8"),
     *("--kernel-size", "3", "--workers", "0", "--max-failed", "100%", "--no-progress"),
 )
-OTHER_MASKS = ("masks", "STORE", "--name", "other", "--kernel-size", "3", "--workers", "0", "--no-progress")
+OTHER_MASKS = ("masks", "STORE", "--masks", "other", "--kernel-size", "3", "--workers", "0", "--no-progress")
 ENCODE = (
     "encode",
     "STORE",

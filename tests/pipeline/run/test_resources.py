@@ -130,11 +130,11 @@ def test_the_command_says_what_workers_take_and_starts_no_more_than_fit(
     assert few.code == alone.code == 0
     monkeypatch.setattr("cli.workers.machine_memory_mib", lambda: 640)
     without_decoder = WorkerMemory(1, 3, 32).worker_mib
-    masks = fda("masks", tmp_path / "few", "--name", "other", "--workers", "3", "--no-progress")
+    masks = fda("masks", tmp_path / "few", "--masks", "other", "--workers", "3", "--no-progress")
     assert masks.err.splitlines()[0].startswith(
         f"1 worker, at most about {without_decoder:,} MiB each: 3 do not fit into 640 MiB"
     )
-    one = fda("masks", tmp_path / "alone", "--name", "other", "--workers", "0", "--no-progress", "--json")
+    one = fda("masks", tmp_path / "alone", "--masks", "other", "--workers", "0", "--no-progress", "--json")
     assert one.err.splitlines()[0] == f"in this process, at most about {without_decoder:,} MiB"
     assert json.loads(one.out)["workers"] == 0
     assert masks.code == one.code == 0

@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from pipeline.datasets import read_dataset
-from pipeline.frames.preprocess import plan_preprocess, preprocess
+from pipeline.datasets.read import read_dataset
+from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_shards
 from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks
 from pipeline.run.events import Event, ItemsDone
 from pipeline.run.threads import one_cv2_thread
@@ -49,7 +49,8 @@ def test_tasks_in_the_callers_process_leave_its_threads(tmp_path: Path) -> None:
 
     dataset = read_dataset("jsonl", write_small_dataset(tmp_path / "data", {"test": 3}))
     store = opened_store(dataset, tmp_path / "store", SMALL)
-    preprocess(store, dataset.root, plan_preprocess(store, SMALL), SMALL, listener=listen, decoder=RememberingDecoder())
+    source = VideoSource(dataset.root, decoder=RememberingDecoder())
+    preprocess_shards(store, source, plan_preprocess(store, SMALL), SMALL, listener=listen)
     assert (inside, cv2.getNumThreads()) == ({1}, 3)
     create_mask_set(store, "other", SMALL.masks)
     make_mask_set(store, "other", SMALL.masks, plan_masks(store, "other"), listener=listen)
