@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from pipeline.features.run import EncodeResult as EncodeResult
     from pipeline.features.run import encode as encode
     from pipeline.features.run import preview_encoding as preview_encoding
+    from pipeline.features.weights import WeightsResult as WeightsResult
+    from pipeline.features.weights import weights as weights
     from pipeline.frames.options import DecodingOptions as DecodingOptions
     from pipeline.frames.options import PreprocessOptions as PreprocessOptions
     from pipeline.frames.run import PreprocessResult as PreprocessResult
@@ -77,7 +79,7 @@ if TYPE_CHECKING:
     from store.view import open_store as open_store
 
 _MODULES = {
-    "encoders.options": ("Activation", "ModelSource", "Pooling", "Precision"),
+    "encoders.options": ("Activation", "ModelSource", "Pooling", "Precision", "WeightsLayout"),
     "encoders.training.options": ("TrainOptions",),
     "pipeline.clips.dataset": ("ClipDataset",),
     "pipeline.clips.options": ("AlphaSource",),
@@ -89,6 +91,7 @@ _MODULES = {
     "pipeline.evaluation.run": ("EvalReport", "compare", "evaluate"),
     "pipeline.features.options": ("EncodeOptions",),
     "pipeline.features.run": ("EncodePreview", "EncodeResult", "encode", "preview_encoding"),
+    "pipeline.features.weights": ("WeightsResult", "weights"),
     "pipeline.frames.options": ("DecodingOptions", "PreprocessOptions"),
     "pipeline.frames.run": ("PreprocessResult", "preprocess"),
     "pipeline.masks.options": ("MaskOptions",),

@@ -15,7 +15,6 @@ from pipeline.run.words import plural
 if TYPE_CHECKING:
     from pipeline.upkeep.run import VerifyResult
     from store.verify.verification import Verification
-from store.verify.verification import Verification
 
 SHOWN = 50
 """Findings that are listed; --json has all."""
