@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from encoders.options import Pooling, Precision
 from pipeline.clips.options import AlphaSource
 from pipeline.errors import OptionError
-from store.features import FrameDtype
 from store.names import check_name
+
+if TYPE_CHECKING:
+    from store.features import FrameDtype  # whose module loads Zarr, and this one must not
 
 
 @dataclass(frozen=True, slots=True)
