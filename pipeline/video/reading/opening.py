@@ -201,8 +201,9 @@ def open_video(path: Path, deadline: Deadline, options: DecodeOptions) -> Iterat
             container = av.open(
                 "file:" + os.fspath(path),
                 mode="r",
+                # One more than the limit, so that a file above it is seen to be.
                 options={**_OPTIONS, "max_streams": str(options.max_streams + 1)},
-                metadata_errors="replace",
+                metadata_errors="replace",  # titles and the like may be in any encoding, and are not used
                 timeout=(deadline.left_seconds, deadline.left_seconds),
             )
         except av.error.ArgumentError as error:  # the demuxer is not in the whitelist

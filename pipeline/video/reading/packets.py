@@ -83,7 +83,7 @@ class PacketLog:
         self._start, self._reference, self._layer = bytearray(), bytearray(), bytearray()
         self._parameters = b""
         self.changes_parameters = False
-        """Whether parameter sets change on the way: then no packet may be left out, for it may hold those in force."""
+        """Whether parameter sets change on the way. Then no packet may be left out: it may contain those in force."""
 
     def __len__(self) -> int:
         return len(self._pts)
