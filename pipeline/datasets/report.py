@@ -112,7 +112,7 @@ def _ties(videos: list[VideoRecord]) -> tuple[int, int]:
     counts: Counter[str] = Counter()
     for video in videos:
         for caption in video.captions:
-            text = " ".join(caption.lower().split())
+            text = " ".join(caption.lower().split())  # as CLIP's tokenizer sees it
             counts[text] += 1
             if first_of.setdefault(text, video.video_id) != video.video_id:
                 shared.add(text)

@@ -29,7 +29,7 @@ class Cleaner:
         self._closed = np.empty((height, width), dtype=np.uint8)
         self._opened = np.empty((height, width), dtype=np.uint8)
         max_components = ((height + 1) // 2) * ((width + 1) // 2)  # at most: every second pixel of every second row
-        fits = max_components <= np.iinfo(np.uint16).max
+        fits = max_components <= np.iinfo(np.uint16).max  # at 224 pixels a side it does
         self._label_type = cv2.CV_16U if fits else cv2.CV_32S
         self._labels = np.empty((height, width), dtype=np.uint16 if fits else np.int32)
         self._byte_labels = np.empty((height, width), dtype=np.uint8)
@@ -44,14 +44,14 @@ class Cleaner:
         Returns:
             Number of components kept.
         """
-        if not cv2.countNonZero(moved):
+        if not cv2.countNonZero(moved):  # early exit: nothing moved
             return 0
         cv2.morphologyEx(moved, cv2.MORPH_CLOSE, self._kernel, dst=self._closed)
         cv2.morphologyEx(self._closed, cv2.MORPH_OPEN, self._kernel, dst=self._opened)
         num_labels, _ = cv2.connectedComponentsWithAlgorithm(
             self._opened, _CONNECTIVITY, self._label_type, cv2.CCL_DEFAULT, labels=self._labels
         )
-        if num_labels == 1:
+        if num_labels == 1:  # only the background is left
             return 0
         if num_labels <= _BYTE_LABELS:
             return self._keep_large_of_few(num_labels, mask)

@@ -84,6 +84,7 @@ def clip_masks(
     """
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or frames.size == 0:
         raise ValueError(f"expected (num_frames, height, width, 3) uint8, got {frames.shape} {frames.dtype}")
+    # OpenCV writes bytes; as 0 and 1 they are the bool array that is returned, without a copy.
     masks = np.zeros(frames.shape[:3], dtype=np.uint8) if out is None else out.view(np.uint8)
     num_components = np.zeros(len(frames), dtype=np.int64)
     watch = CameraWatch()
@@ -94,7 +95,7 @@ def clip_masks(
         moved = comparison.moved(before, after)
         if moved is not None:
             num_components[number] = cleaner.clean(moved, masks[number])
-    if options.difference == Difference.SAMPLED and len(frames) > 1:
+    if options.difference == Difference.SAMPLED and len(frames) > 1:  # one pair less than frames
         masks[-1], num_components[-1] = masks[-2], num_components[-2]
     areas = np.array([cv2.countNonZero(mask) for mask in masks])
     is_empty, is_full = areas == 0, areas >= options.full_coverage * masks[0].size

@@ -165,7 +165,7 @@ def _read_pickle(path: Path, listed: Mapping[str, str], id_of: Mapping[str, str]
         raise DatasetError(f"{path} has {size} bytes, more than {MAX_PICKLE_BYTES}; it is no {CAPTIONS_PICKLE}")
     pickled = path.read_bytes()
     try:
-        _check_opcodes(pickled)
+        _check_opcodes(pickled)  # before anything is built: unpickling is running a program
         content: object = _PlainUnpickler(io.BytesIO(pickled), encoding="utf-8").load()
     except _PickleRefusedError as error:
         raise DatasetError(f"{path} {error}; it is no {CAPTIONS_PICKLE}, and was not read") from error

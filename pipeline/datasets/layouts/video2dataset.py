@@ -130,7 +130,7 @@ def _key_of(name: str) -> tuple[str, str]:
 def _opened(path: Path) -> tarfile.TarFile:
     _check_headers(path)
     try:
-        return tarfile.open(path, "r:")
+        return tarfile.open(path, "r:")  # never compressed: the bytes that `_check_headers` has checked
     except (tarfile.TarError, ValueError) as error:
         raise DatasetError(f"{path} is no tar that can be read: {error}") from error
 

@@ -89,7 +89,7 @@ def find_videos(root: Path, id_of: Mapping[str, str]) -> dict[str, str]:
             candidates[id_of[PurePosixPath(path).stem]].append(path)
     path_of: dict[str, str] = {}
     for video_id, paths in candidates.items():
-        best = [path for path in paths if is_video(path)] or paths
+        best = [path for path in paths if is_video(path)] or paths  # a `.json` may lie beside each video
         if len(best) > 1:
             raise DatasetError(f"{root}: {best[0]!r} and {best[1]!r} could both be video {video_id!r}; keep one")
         path_of[video_id] = best[0]
@@ -126,11 +126,11 @@ def read_text(path: Path, max_bytes: int) -> str:
         DatasetError: if there is no such file, or it has more than `max_bytes` or is not UTF-8.
     """
     with _opened(path, max_bytes) as file:
-        content = file.read(max_bytes + 1)
+        content = file.read(max_bytes + 1)  # one byte more than allowed, to see whether there is more
     if len(content) > max_bytes:
         raise DatasetError(f"{path} unpacks to more than {max_bytes} bytes; is it the right file?")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")  # editors on Windows write a byte order mark
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: not UTF-8 ({error}); convert the file to UTF-8") from error
 

@@ -46,14 +46,14 @@ def parse_json(text: str) -> object:
         value: object = json.loads(text, object_pairs_hook=_unique_keys)
     except DatasetError:
         raise
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # nested too deep, by mistake or on purpose
         raise DatasetError(f"not JSON: {error}") from error
     return value
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
-    if len(fields) < len(pairs):
+    if len(fields) < len(pairs):  # Python would keep the last one, and lose the captions of the others
         counts = Counter(key for key, _ in pairs)
         twice = next(key for key, count in counts.items() if count > 1)
         raise DatasetError(f"key {twice!r} appears twice; keep one")

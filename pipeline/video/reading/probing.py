@@ -79,7 +79,7 @@ def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, dea
                 log.add(packet)
                 buffer.add(packet)
     except (av.error.InvalidDataError, av.error.OSError):
-        if not cut_off:
+        if not cut_off:  # a file that was cut off ends inside a packet: what was read before is used
             raise
     table = log.table()
     if cut_off:
@@ -98,6 +98,7 @@ def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, dea
         pixel_aspect=video.pixel_aspect,
         codec=codec,
         is_cut_off=cut_off,
+        # Parameter sets that change on the way are in packets that might be left out.
         may_skip=parser is not None and not log.changes_parameters,
         may_end_early=not extent.is_declared,
         buffered=buffer.packets(len(table)),
