@@ -22,17 +22,16 @@ from pipeline.datasets.records import Dataset, DatasetError
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One way in which data sets lie on disks."""
+    """One way in which a data set lies on disk."""
 
     read: Callable[..., Dataset]
-    """From the source, the folder of the videos where that is another, and the options named below."""
+    """Takes the source, the folder of the videos if that is another one, and the options named below."""
     marks: tuple[str, ...]
-    """Names of files, with `*` for anything: one of them in a folder tells that it is laid out like this. Each may be
-    gzipped."""
+    """Names of files, with `*` for anything. A folder that contains one has this layout. Each may be gzipped."""
     is_file: bool = False
-    """Whether the source is one file, which has such a name itself."""
+    """Whether the source is one file, which itself has such a name."""
     options: tuple[str, ...] = ()
-    """What it can be told besides, by keyword."""
+    """Further keyword arguments of `read`."""
 
 
 LAYOUTS: Mapping[str, Layout] = {
@@ -47,12 +46,12 @@ LAYOUTS: Mapping[str, Layout] = {
     "video2dataset": Layout(read_video2dataset, ("*.tar",), options=("extract_to",)),
     "folder": Layout(read_folder, ()),
 }
-"""All of them; a folder with the marks of none is a `folder`."""
+"""All layouts. A folder with the marks of none is a `folder`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """A layout, and how it was told."""
+    """A layout, and how it was detected."""
 
     layout: str
     why: str
@@ -64,26 +63,27 @@ def read_dataset(layout: str, source: Path, videos: Path | None = None, **option
 
     Args:
         layout: A key of `LAYOUTS`.
-        source: A file or a folder, as the layout has it.
-        videos: The folder in which the videos lie, where it is not the one that the layout implies.
-        options: What else the reader of the layout takes, see there; None is as good as nothing.
+        source: A file or a folder, depending on the layout.
+        videos: The folder of the videos, if it is not the one that the layout implies.
+        options: Further arguments of the layout's reader, see there; None is the default.
 
     Raises:
-        DatasetError: for an unknown layout, an option that it does not take, and whatever keeps the source from being
-            read.
+        DatasetError: if the layout is unknown or does not take an option, or the source cannot be read.
     """
     if layout not in LAYOUTS:
-        raise DatasetError(f"there is no layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
+        raise DatasetError(f"unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
         if name not in LAYOUTS[layout].options:
             takers = ", ".join(other for other, one in LAYOUTS.items() if name in one.options)
-            raise DatasetError(f"layout {layout!r} takes no {name} ({str(value)!r}): it is for {takers}; leave it out")
+            raise DatasetError(
+                f"layout {layout!r} does not take {name} ({str(value)!r}): it is for {takers}; leave it out"
+            )
     return LAYOUTS[layout].read(source, videos, **given)
 
 
 def recognise_layout(source: Path) -> Recognised:
-    """Tell a layout by the names of files.
+    """Detect a layout by the names of files.
 
     Raises:
         DatasetError: if there is nothing at `source`, or it could be several layouts or none.
@@ -96,24 +96,24 @@ def recognise_layout(source: Path) -> Recognised:
     marked = {
         layout: name
         for layout, about in LAYOUTS.items()
-        if about.is_file is not source.is_dir() and (name := _mark_of(source, about.marks))
+        if about.is_file is not source.is_dir() and (name := _first_mark(source, about.marks))
     }
     if len(marked) > 1:
-        could_be = " or ".join(f"{layout} (it holds {name!r})" for layout, name in marked.items())
+        could_be = " or ".join(f"{layout} (it contains {name!r})" for layout, name in marked.items())
         raise DatasetError(f"{source} could be {could_be}; name one with --dataset")
     for layout, name in marked.items():
-        return Recognised(layout, f"it holds {name!r}" if source.is_dir() else f"its name is {name!r}")
+        return Recognised(layout, f"it contains {name!r}" if source.is_dir() else f"its name is {name!r}")
     if source.is_dir():
         return Recognised("folder", "it is a folder without the files of any other layout")
-    raise DatasetError(f"cannot tell the layout of {source}; name one of {', '.join(LAYOUTS)}")
+    raise DatasetError(f"cannot detect the layout of {source}; name one of {', '.join(LAYOUTS)}")
 
 
-def _mark_of(source: Path, marks: tuple[str, ...]) -> str | None:
-    """The name of the file that tells of a layout, or None."""
-    found = (path for path in (sorted(source.iterdir()) if source.is_dir() else [source]) if _fits(path.name, marks))
+def _first_mark(source: Path, marks: tuple[str, ...]) -> str | None:
+    """The first file with a mark of a layout, or None."""
+    found = (path for path in (sorted(source.iterdir()) if source.is_dir() else [source]) if _matches(path.name, marks))
     return next((path.name for path in found if path.is_file()), None)
 
 
-def _fits(name: str, marks: tuple[str, ...]) -> bool:
+def _matches(name: str, marks: tuple[str, ...]) -> bool:
     plain = name.lower().removesuffix(".gz")
     return any(fnmatchcase(plain, mark.lower()) for mark in marks)

@@ -72,6 +72,7 @@ def _decode_checked(
 ) -> DecodedClip:
     with open_video(path, deadline, options) as video:
         scan = scan_video(video, extent, options, deadline)
+        # The plan is for videos with at least one frame a slot; shorter ones are decoded from the start.
         if scan.timeline is not None and len(scan.timeline.pts) >= options.num_frames:
             plan = plan_packets(plan_clip(scan.timeline, scan, options, window), scan)
             try:
@@ -79,6 +80,7 @@ def _decode_checked(
                 return _clip(scan, plan.clip, album)
             except PlanRefutedError as error:
                 _logger.info("decoding from the start: %s", error)
+    # The guess saves the second decode of files without usable times, if it turns out right.
     events, album = decode_facts(path, scan, options, deadline, guessed_positions(scan, options, window))
     sequential = plan_from_frames(scan, events, options, window)
     try:

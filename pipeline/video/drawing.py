@@ -47,6 +47,7 @@ def draw_packets(
         VideoError: As `open_video` and `Album.add`; `TIMEOUT`.
     """
     places = {int(plan.clip.timeline.pts[place]): place for place in plan.clip.wanted}
+    # In one pass: packets that are not in memory are read from the file once, not once a segment.
     everything = [place for segment in plan.segments for place in segment.packets.tolist()]
     decoder = video.stream.codec_context
     album = Album(options, scan.pixel_aspect)

@@ -1,4 +1,4 @@
-"""Which frames of a video to draw: planned from its packets or, if they do not tell, from a full decode."""
+"""Which frames of a video to draw: planned from its packets or, if these are not usable, from a full decode."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def _timeline_of_frames(scan: VideoScan, frames: Sequence[FrameFacts], damage: D
         complete_until = scan.table.decoded_end if scan.is_cut_off else None
         return timeline_of(times, frames[-1].duration, scan.time_base, scan.declared_end, complete_until)
     if damage is not None:
-        reason = f"frames are lost, and the file has no times that say which; {damage.cause.reason}"
+        reason = f"frames are lost, and the file has no times that show which; {damage.cause.reason}"
         raise VideoError(VideoStatus.CORRUPT, reason)
     if not scan.average_rate:
         raise VideoError(VideoStatus.UNSUPPORTED, "the frames have no times and the stream has no frame rate")

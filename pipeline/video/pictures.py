@@ -61,7 +61,7 @@ class Album:
         return self._pictures.keys() >= set(places)
 
     def moved(self, positions: Mapping[int, int]) -> Self:
-        """The same pictures under other places: place -> where its picture is now."""
+        """The same pictures under other places; `positions` maps each new place to the present one."""
         album = type(self)(self.options, self._pixel_aspect)
         album.height, album.width = self.height, self.width
         album._pictures = {place: self._pictures[position] for place, position in positions.items()}

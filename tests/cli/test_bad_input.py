@@ -178,7 +178,7 @@ FINE = record("a", "a.mp4")
         (lines(FINE, {"path": "b.mp4", "captions": ["x"]}), ":2: no 'video_id'"),
         (lines(record("b", "../b.mp4")), ":1: path '../b.mp4' leaves "),
         (lines(record("b", "b.mp4", split="a/b")), ":1: split name "),
-        ("", "holds no record"),
+        ("", "contains no record"),
     ],
 )
 def test_a_bad_manifest_is_refused_with_the_line(fda: Commands, tmp_path: Path, content: str, message: str) -> None:
@@ -199,7 +199,7 @@ def test_a_source_that_is_not_there_or_of_no_known_kind(fda: Commands, tmp_path:
     (tmp_path / "clips.json").write_text("[]")
     unknown = fda("preprocess", tmp_path / "clips.json", tmp_path / "store")
     assert unknown.code == 1
-    assert "cannot tell the layout of" in unknown.error_line
+    assert "cannot detect the layout of" in unknown.error_line
 
 
 def test_a_folder_of_videos_with_one_bad_among_them(fda: Commands, tmp_path: Path) -> None:

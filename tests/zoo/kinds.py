@@ -370,4 +370,4 @@ ZOO = {kind.name: kind for kind in [*H264, *HEVC, *MPEG, *VP, *PICTURES, *TIMES]
 CORE_ENCODERS = frozenset(
     {"libx264", "libx265", "libvpx", "libvpx-vp9", "libsvtav1", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "gif"}
 )
-"""Without these the zoo proves little; others are skipped where they are absent."""
+"""Without these encoders the zoo proves little; kinds of other encoders are skipped if these are missing."""

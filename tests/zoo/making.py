@@ -112,7 +112,7 @@ def shifted(ticks: int) -> Callable[[list[Packet[VideoStream]]], Iterable[Packet
 
 
 def pts_as_dts(packets: list[Packet[VideoStream]]) -> Iterable[Packet[VideoStream]]:
-    """An edit that says that frames are shown in the order in which they are decoded, as old muxers did."""
+    """An edit that gives frames the times of decoding, as old muxers did."""
     start = packets[0].dts
     for packet in packets:
         assert packet.dts is not None
@@ -142,7 +142,7 @@ def with_hidden_vp8(packets: list[Packet[VideoStream]]) -> Iterable[Packet[Video
 def with_repeats_vp9(packets: list[Packet[VideoStream]]) -> Iterable[Packet[VideoStream]]:
     """An edit that puts in place of every tenth picture of VP9 an order to show one again that is kept for reference.
 
-    What came to be predicted from the lost pictures is decoded to something else, the same for everybody.
+    What came to be predicted from the lost pictures is decoded to something else, the same in every decoder.
     """
     for place, packet in enumerate(packets):
         repeats = place % 10 == 9

@@ -3,8 +3,8 @@
     00000.tar        <key>.mp4, <key>.txt, <key>.json
     00000.parquet    optional: key, and caption, or caption_0, caption_1, ...; without it captions are in <key>.txt
 
-Videos in a tar cannot be decoded where they lie: they are taken out into a folder, `<shard>/<key>.mp4`. A tar comes
-from anybody: what is no plain file of a plain name is refused, and nothing is read before its length is known.
+Videos in a tar cannot be decoded in place: they are extracted into a folder, as `<shard>/<key>.mp4`. Tars come from
+anybody: only plain files with plain names are accepted, and nothing is read before its length is known.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from pipeline.datasets.reading.json_files import errors_at
 from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
 
 SPLIT = "test"
-"""Of all videos: video2dataset knows of none."""
+"""Of all videos: video2dataset has no splits."""
 MAX_MEMBERS = 2**20
 """Of a tar; video2dataset puts some thousand videos into one."""
 MAX_HEADER_BYTES = 2**16
-"""Of what stands before a member for a name that is long, or in other letters; it is read as a whole."""
+"""Of the extra header for a long or non-ASCII name, which is read as a whole."""
 _BLOCK = 512
 _HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """What a tar and its table have of one key."""
+    """What a tar and its table contain for one key."""
 
     video: tarfile.TarInfo | None
     captions: tuple[str, ...]
@@ -41,31 +41,29 @@ class _Sample:
 def read_video2dataset(source: Path, videos: Path | None = None, *, extract_to: Path | None = None) -> Dataset:
     """Read tars, in the order of their names and members. Every video is in the split `test`.
 
-    A key that has no video in its tar (video2dataset could not fetch it) or no caption is left out, and counted.
+    A key without a video in its tar (video2dataset could not fetch it) or without a caption is left out, and counted.
 
     Args:
         source: The folder of the tars.
-        videos: A folder into which the videos were taken out before.
-        extract_to: A folder to take them out into; those that are there already are left as they are.
+        videos: A folder to which the videos were extracted before.
+        extract_to: A folder to extract them to. Videos that it already contains are kept as they are.
 
     Raises:
-        DatasetError: if there is no tar or no folder for the videos, a tar is cut off, holds anything but plain files
-            of plain names, or has a key twice, or a Parquet file is not as it should be.
+        DatasetError: if there is no tar or no folder for the videos, a tar is cut off, contains anything but plain
+            files of plain names, or has a key twice, or a Parquet file is malformed.
     """
     require_folder(source)
     tars = sorted(source.glob("*.tar"))
     if not tars:
-        raise DatasetError(f"{source} holds no .tar file")
+        raise DatasetError(f"{source} contains no .tar file")
     if videos is not None and extract_to is not None:
-        raise DatasetError(
-            f"the videos are either in {videos} (--videos) or to be taken out into {extract_to}; name one"
-        )
+        raise DatasetError(f"give either --videos {videos} (already extracted) or --extract-to {extract_to}, not both")
     root = videos if extract_to is None else extract_to
     if root is None:
         num_mib = sum(path.stat().st_size for path in tars) >> 20
         raise DatasetError(
-            f"the videos of {source} are in tars, and cannot be decoded there: give --extract-to FOLDER, with "
-            f"{num_mib + 1:,} MiB free, or with --videos the folder that they were taken out into before"
+            f"the videos of {source} are in tars and cannot be decoded there: give --extract-to FOLDER, with "
+            f"{num_mib + 1:,} MiB free, or with --videos the folder to which they were extracted before"
         )
     records: list[VideoRecord] = []
     left_out: list[str] = []
@@ -88,14 +86,14 @@ def read_video2dataset(source: Path, videos: Path | None = None, *, extract_to: 
 
 
 def _samples(path: Path) -> dict[str, _Sample]:
-    """The samples of a tar by key, and what only its Parquet file knows of."""
+    """The samples of a tar by key, with those that only its Parquet file lists."""
     video_of: dict[str, tarfile.TarInfo] = {}
     captions_of: dict[str, tuple[str, ...]] = {}
     table = path.with_suffix(".parquet")
     has_table = table.is_file()
     for key, captions in _rows_of(table) if has_table else ():
         if key in captions_of:
-            raise DatasetError(f"{table}: key {key!r} is there twice; keep one")
+            raise DatasetError(f"{table}: key {key!r} appears twice; keep one")
         captions_of[key] = captions
     with _opened(path) as tar:
         for member in _members(path, tar):
@@ -119,7 +117,7 @@ def _rows_of(table: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _key_of(name: str) -> tuple[str, str]:
-    """Key and ending of a member: what stands before the first dot of its name, and behind it.
+    """Key and ending of a member: the part of its name before the first dot, and after it.
 
     >>> _key_of("a.b/00012.MP4")
     ('a.b/00012', 'mp4')
@@ -132,16 +130,16 @@ def _key_of(name: str) -> tuple[str, str]:
 def _opened(path: Path) -> tarfile.TarFile:
     _check_headers(path)
     try:
-        return tarfile.open(path, "r:")
+        return tarfile.open(path, "r:")  # never compressed: the bytes that `_check_headers` has checked
     except (tarfile.TarError, ValueError) as error:
         raise DatasetError(f"{path} is no tar that can be read: {error}") from error
 
 
 def _check_headers(path: Path) -> None:
-    """Go through a tar before `tarfile` does, which reads headers as a whole, however long they say they are.
+    """Check all headers of a tar before `tarfile` reads them as a whole, however long they claim to be.
 
     Raises:
-        DatasetError: It is cut off, holds something else than files and folders, or headers or members that are too
+        DatasetError: It is cut off, contains something else than files and folders, or headers or members that are too
             large or too many.
     """
     num_bytes, start = path.stat().st_size, 0
@@ -162,7 +160,7 @@ def _check_headers(path: Path) -> None:
                 raise DatasetError(f"{path}: {header.name!r} is a link, a device or a file with holes; it was not read")
             start += _BLOCK + -(-header.size // _BLOCK) * _BLOCK
             if header.size < 0 or start > num_bytes:
-                raise DatasetError(f"{path}: {header.name!r} says that it has {header.size} bytes: the tar is cut off")
+                raise DatasetError(f"{path}: {header.name!r} claims {header.size} bytes: the tar is cut off")
     raise DatasetError(f"{path} has more than {MAX_MEMBERS} members")
 
 
@@ -172,10 +170,11 @@ def _members(path: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     try:
         for member in tar:
             _check_member(path, member)
-            if member.isdir() or PurePosixPath(member.name).name.startswith("."):  # what systems leave behind
+            is_hidden = PurePosixPath(member.name).name.startswith(".")  # such as `._a.mp4`, left behind by systems
+            if member.isdir() or is_hidden:
                 continue
             if member.name in seen:
-                raise DatasetError(f"{path}: {member.name!r} is there twice; keep one")
+                raise DatasetError(f"{path}: {member.name!r} appears twice; keep one")
             seen.add(member.name)
             yield member
     except (tarfile.TarError, ValueError) as error:
@@ -186,17 +185,17 @@ def _members(path: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 def _check_member(path: Path, member: tarfile.TarInfo) -> None:
     others = sorted(key for key in member.pax_headers if key == "size" or key.startswith("GNU.sparse"))
-    if others or member.issparse():  # they would say another length than `_check_headers` has seen
+    if others or member.issparse():  # they carry another length than the one that `_check_headers` saw
         raise DatasetError(f"{path}: {member.name!r} has more than 8 GiB or holes; it was not read")
     if member.name.startswith("/") or ".." in member.name.split("/") or "\0" in member.name:
-        raise DatasetError(f"{path}: {member.name!r} would lie outside the folder; it was not read")
+        raise DatasetError(f"{path}: {member.name!r} would be extracted outside the folder; it was not read")
     member.name = os.path.normpath(member.name)
 
 
 def _caption_in(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[str, ...]:
-    """The text of a member, as one caption; none where it is blank."""
+    """The text of a member, as one caption; none if it is blank."""
     if member.size > MAX_LINE_BYTES:
-        raise DatasetError(f"{path}: {member.name!r} has {member.size} bytes, and may have {MAX_LINE_BYTES}")
+        raise DatasetError(f"{path}: {member.name!r} has {member.size} bytes, more than the limit of {MAX_LINE_BYTES}")
     file = tar.extractfile(member)
     assert file is not None  # it is a plain file
     text = in_one_line(decode_line(file.read(), path / member.name, 1))
@@ -204,16 +203,17 @@ def _caption_in(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> tu
 
 
 def _extract(path: Path, member: tarfile.TarInfo, target: Path) -> None:
-    """Write a member to a file, whole or not at all, unless it is there."""
+    """Write a member to a file, whole or not at all, unless the file exists with its size."""
     if target.is_file() and target.stat().st_size == member.size:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")  # parts of an array job may all take it out
+    # A random name, because parts of an array job may extract the member at the same time.
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     with path.open("rb") as tar, partial.open("wb") as file:
         tar.seek(member.offset_data)
         left = member.size
         while left and (some := tar.read(min(left, 2**20))):
             left -= file.write(some)
         file.flush()
-        os.fsync(file.fileno())  # what has the right size is never looked at again
+        os.fsync(file.fileno())  # before the rename: a file of the right size is never checked again
     partial.replace(target)

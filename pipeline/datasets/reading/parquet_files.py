@@ -21,10 +21,12 @@ _ROWS_AT_ONCE = 64
 
 
 def read_captions(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Key and captions of each row; null and blank ones are no captions."""
+    """Key and captions of each row. Null and blank captions are skipped."""
     num_bytes = path.stat().st_size
     if num_bytes > MAX_PARQUET_BYTES:
-        raise DatasetError(f"{path} has {num_bytes} bytes, and may have {MAX_PARQUET_BYTES}; is it the right file?")
+        raise DatasetError(
+            f"{path} has {num_bytes} bytes, more than the limit of {MAX_PARQUET_BYTES}; is it the right file?"
+        )
     try:
         with pq.ParquetFile(path) as file:
             texts = [one.name for one in file.schema_arrow if pa.types.is_string(one.type)]
@@ -34,11 +36,12 @@ def read_captions(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
                 f"{path}: needs texts 'key', and 'caption' or 'caption_0', each once; it has {', '.join(texts)}"
             )
         left = MAX_CAPTION_BYTES
+        # As dictionaries, so that a text that a file repeats takes memory once, and can be counted before it is copied.
         with pq.ParquetFile(path, read_dictionary=["key", *columns], pre_buffer=False) as file:
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["key", *columns]):
                 left -= sum(_num_bytes(column) for column in batch.columns)
                 if left < 0:
-                    raise DatasetError(f"{path} holds more than {MAX_CAPTION_BYTES} bytes of captions")
+                    raise DatasetError(f"{path} contains more than {MAX_CAPTION_BYTES} bytes of captions")
                 for row in batch.to_pylist():
                     if not row["key"]:
                         raise DatasetError(f"{path}: a row has no key: {row!r:.100}")
@@ -49,12 +52,12 @@ def read_captions(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _number(column: str) -> int:
-    """The place of a column of captions: `caption_10` comes after `caption_9`."""
+    """The number of a column of captions: `caption_10` comes after `caption_9`."""
     return int(column.rpartition("_")[2]) if "_" in column else -1
 
 
 def _num_bytes(column: pa.DictionaryArray) -> int:
-    """Bytes of its texts, each counted as often as it stands there: a file repeats them for next to nothing."""
+    """Bytes of the texts of a column, with repetitions, which take next to nothing in the file."""
     lengths = pc.take(pc.cast(pc.binary_length(column.dictionary), pa.int64()), column.indices)
     num_bytes: int | None = pc.sum(lengths).as_py()
     return num_bytes or 0

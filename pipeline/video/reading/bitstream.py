@@ -75,7 +75,7 @@ def parser_of(codec: str, extradata: bytes | None) -> PictureParser | None:
 
     Args:
         codec: ffmpeg's name of it.
-        extradata: Of the stream: for H.264 and HEVC it says how NAL units are told apart.
+        extradata: Of the stream. For H.264 and HEVC it tells how NAL units are separated.
     """
     if codec in ("h264", "hevc"):
         length_bytes = _nal_length_bytes(codec, extradata or b"")
@@ -95,7 +95,7 @@ def parser_of(codec: str, extradata: bytes | None) -> PictureParser | None:
 
 
 def _nal_length_bytes(codec: str, extradata: bytes) -> int | None:
-    """Bytes of the length before each NAL unit (avcC, hvcC), or None where start codes stand between them."""
+    """Bytes of the length before each NAL unit (avcC, hvcC), or None if start codes separate them."""
     place = 4 if codec == "h264" else 21
     if len(extradata) <= place or extradata[:3] in (b"\0\0\0", b"\0\0\1") or extradata[0] != 1:
         return None

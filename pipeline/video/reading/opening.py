@@ -201,8 +201,9 @@ def open_video(path: Path, deadline: Deadline, options: DecodeOptions) -> Iterat
             container = av.open(
                 "file:" + os.fspath(path),
                 mode="r",
+                # One more than the limit, so that a file above it is seen to be.
                 options={**_OPTIONS, "max_streams": str(options.max_streams + 1)},
-                metadata_errors="replace",
+                metadata_errors="replace",  # titles and the like may be in any encoding, and are not used
                 timeout=(deadline.left_seconds, deadline.left_seconds),
             )
         except av.error.ArgumentError as error:  # the demuxer is not in the whitelist
@@ -228,12 +229,13 @@ def _video_stream(container: InputContainer, options: DecodeOptions) -> VideoStr
         raise VideoError(VideoStatus.UNSUPPORTED, "nothing here decodes the video stream")
     for other in container.streams:
         if other.index != stream.index:
-            other.discard = Discard.all
+            other.discard = Discard.all  # sound is not even read
     context = stream.codec_context
     check_pixels(context.height, context.width, options)
     # One thread: videos are decoded side by side, one a process, and frame threads lose 1.5x to 2x against that.
     context.thread_count = 1
     context.thread_type = av.codec.context.ThreadType.NONE
+    # The decoder checks the size as well: pictures inside a stream may be larger than its header says.
     context.options = {"max_pixels": str(options.max_pixels)}
     return stream
 

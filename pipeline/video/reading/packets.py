@@ -83,7 +83,7 @@ class PacketLog:
         self._start, self._reference, self._layer = bytearray(), bytearray(), bytearray()
         self._parameters = b""
         self.changes_parameters = False
-        """Whether parameter sets change on the way: then no packet may be left out, for it may hold those in force."""
+        """Whether parameter sets change on the way. Then no packet may be left out: it may contain those in force."""
 
     def __len__(self) -> int:
         return len(self._pts)
@@ -91,7 +91,7 @@ class PacketLog:
     def add(self, packet: Packet[VideoStream]) -> None:
         """Add a packet that is not empty."""
         is_key = packet.is_keyframe
-        picture = PLAIN if self._parser is None else self._parser(memoryview(packet), is_key)
+        picture = PLAIN if self._parser is None else self._parser(memoryview(packet), is_key)  # a view: no copy
         if len(self) and (_has_new_parameters(packet) or picture.parameters not in (b"", self._parameters)):
             self.changes_parameters = True
         elif not len(self):

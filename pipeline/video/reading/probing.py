@@ -23,7 +23,7 @@ from pipeline.video.reading.timeline import Timeline, timeline_of
 from pipeline.video.reading.truncation import FileExtent
 from store.schema import VideoStatus
 
-HELD_BYTES = 1 << 26
+BUFFERED_BYTES = 1 << 26
 """The packets of a video are kept in memory up to this size; above it, they are read from the file again."""
 PACKET_BYTES = 1 << 10
 """About what a packet takes besides its content."""
@@ -55,8 +55,8 @@ class VideoScan:
     """Whether packets may be left out: their codec is understood, and its parameters do not change on the way."""
     may_end_early: bool
     """Whether the last packet may be cut off: the container does not say how long it is."""
-    held: tuple[Packet[VideoStream], ...] | None = field(repr=False)
-    """The packets, or None if they take more than `HELD_BYTES`."""
+    buffered: tuple[Packet[VideoStream], ...] | None = field(repr=False)
+    """The packets, or None if they take more than `BUFFERED_BYTES`."""
 
 
 def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, deadline: Deadline) -> VideoScan:
@@ -69,7 +69,7 @@ def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, dea
     stream, container = video.stream, video.container
     codec = stream.codec_context.codec.canonical_name
     parser = parser_of(codec, stream.codec_context.extradata)
-    log, held, cut_off = PacketLog(parser), _Held(), extent.is_cut_off
+    log, buffer, cut_off = PacketLog(parser), _PacketBuffer(), extent.is_cut_off
     try:
         with closing(video.packets(deadline)) as packets:
             for packet in packets:
@@ -77,9 +77,9 @@ def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, dea
                     reason = f"the video stream has more than {options.max_packets} packets, which is the limit"
                     raise VideoError(VideoStatus.UNSUPPORTED, reason)
                 log.add(packet)
-                held.add(packet)
+                buffer.add(packet)
     except (av.error.InvalidDataError, av.error.OSError):
-        if not cut_off:
+        if not cut_off:  # a file that was cut off ends inside a packet: what was read before is used
             raise
     table = log.table()
     if cut_off:
@@ -98,14 +98,15 @@ def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, dea
         pixel_aspect=video.pixel_aspect,
         codec=codec,
         is_cut_off=cut_off,
+        # Parameter sets that change on the way are in packets that might be left out.
         may_skip=parser is not None and not log.changes_parameters,
         may_end_early=not extent.is_declared,
-        held=held.packets(len(table)),
+        buffered=buffer.packets(len(table)),
     )
 
 
-class _Held:
-    """Keeps packets up to `HELD_BYTES`. Above it, it drops them all."""
+class _PacketBuffer:
+    """Keeps packets up to `BUFFERED_BYTES`. Above it, it drops them all."""
 
     def __init__(self) -> None:
         self._packets: list[Packet[VideoStream]] | None = []
@@ -113,7 +114,7 @@ class _Held:
 
     def add(self, packet: Packet[VideoStream]) -> None:
         self._num_bytes += packet.size + PACKET_BYTES
-        if self._num_bytes > HELD_BYTES:
+        if self._num_bytes > BUFFERED_BYTES:
             self._packets = None
         elif self._packets is not None:
             self._packets.append(packet)
@@ -126,8 +127,8 @@ def read_packets(
     path: Path, scan: VideoScan, places: Sequence[int], deadline: Deadline, options: DecodeOptions
 ) -> Generator[Packet[VideoStream], None, None]:
     """The packets at some places of the table, increasing: from memory, or read from the file again."""
-    if scan.held is not None:
-        yield from (scan.held[place] for place in places)
+    if scan.buffered is not None:
+        yield from (scan.buffered[place] for place in places)
         return
     wanted = iter(places)
     place = next(wanted, None)
@@ -174,8 +175,8 @@ def planned_timeline(
         return None
     if table.is_shown[0] and table.pts[0] != times[0]:
         return None
-    # B pictures are decoded in another order than shown. If they are said to be shown in the order of the file, the
-    # times are fake: H.264 in AVI, which cannot store them, and Xvid in MP4.
+    # B pictures are decoded in another order than shown. If their times are in the order of the file, they are fake:
+    # H.264 in AVI, which cannot store them, and Xvid in MP4.
     dts = table.dts[table.dts != NO_TIME]
     if bool((dts[1:] < dts[:-1]).any()) or (has_b_frames and bool((shown[1:] > shown[:-1]).all())):
         return None

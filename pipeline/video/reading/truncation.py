@@ -70,7 +70,7 @@ def _iso_extent(file: BinaryIO, size: int) -> FileExtent:
         length = int.from_bytes(head[:4], "big")
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
-        is_last = len(head) < 8 or length < 8
+        is_last = len(head) < 8 or length < 8  # size 0 is "to the end"; 2 to 7 are garbage
         end = size if is_last else start + length
         has_index = has_index or (head[4:8] == b"moov" and end <= size)
         if is_last or end >= size:

@@ -18,14 +18,14 @@ def record(
 
 
 def write(path: Path, content: str | bytes = b"") -> Path:
-    """Bytes and texts as they are, whatever the name says."""
+    """Bytes and texts as they are, also if the name ends with `.gz`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
 
 
 def write_data(path: Path, content: object = b"") -> Path:
-    """Bytes and texts as they are, all else as JSON; gzipped where the name says so."""
+    """Bytes and texts as they are, anything else as JSON; gzipped if the name ends with `.gz`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = content if isinstance(content, str | bytes) else json.dumps(content)
     plain = text.encode() if isinstance(text, str) else text

@@ -35,7 +35,7 @@ def test_folder(tmp_path: Path) -> None:
     )
 
 
-def test_folder_with_the_videos_elsewhere(tmp_path: Path) -> None:
+def test_folder_with_videos_in_another_folder(tmp_path: Path) -> None:
     write(tmp_path / "texts" / "b" / "a.txt", "x")
     write(tmp_path / "videos" / "b" / "a.mp4")
     dataset = read_dataset("folder", tmp_path / "texts", tmp_path / "videos")
@@ -56,8 +56,8 @@ def test_folder_follows_links_but_not_in_circles(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "holds no video"),
-        ({"a.txt": "x", "b.pdf": ""}, "holds no video"),
+        ({}, "contains no video"),
+        ({"a.txt": "x", "b.pdf": ""}, "contains no video"),
         ({"a.mp4": "", "b/c.mp4": ""}, r"2 videos have no <stem>\.txt with their captions: 'a\.mp4', 'b/c\.mp4'"),
         ({f"{n}.mp4": "" for n in range(7)}, "7 videos .*'4.mp4' and 2 more"),
         ({"a.mp4": "", "a.txt": "x", "README.txt": "x"}, r"1 \.txt files have no video in .*: 'README\.txt'"),

@@ -41,7 +41,7 @@ def test_jsonl(tmp_path: Path) -> None:
     )
 
 
-def test_jsonl_with_the_videos_elsewhere(tmp_path: Path) -> None:
+def test_jsonl_with_videos_in_another_folder(tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", line())
     with pytest.raises(DatasetError, match=r"there is no folder .*videos"):
         read_dataset("jsonl", source, tmp_path / "videos")
@@ -59,7 +59,7 @@ def test_jsonl_with_another_path_key(tmp_path: Path) -> None:
     assert read_jsonl(source, path_key="file").videos == (record(path="b/a.AVI"),)
     assert read_dataset("jsonl", source, path_key="file") == read_jsonl(source, path_key="file")
     with pytest.raises(
-        DatasetError, match=r"layout 'folder' takes no path_key \('file'\): it is for jsonl; leave it out"
+        DatasetError, match=r"layout 'folder' does not take path_key \('file'\): it is for jsonl; leave it out"
     ):
         read_dataset("folder", tmp_path, path_key="file")
 
@@ -83,7 +83,7 @@ def test_jsonl_gzipped_and_with_categories(tmp_path: Path) -> None:
     ids=["empty", "no gzip", "cut off", "damaged"],
 )
 def test_a_broken_gzip_file(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(DatasetError, match=r"a\.jsonl\.gz (is not a whole gzip file|holds no record)"):
+    with pytest.raises(DatasetError, match=r"a\.jsonl\.gz (is not a whole gzip file|contains no record)"):
         read_jsonl(write(tmp_path / "a.jsonl.gz", content))
 
 
@@ -99,7 +99,7 @@ def test_a_broken_gzip_file(tmp_path: Path, content: bytes) -> None:
         ('{"path": "a.mp4", "captions": ["x"]}', "no 'video_id'; the keys are 'path', 'captions'"),
         ('{"video_id": "a", "captions": ["x"]}', "no 'path'; the keys are 'video_id', 'captions'"),
         ('{"video_id": "a", "path": "a.mp4"}', "no 'captions'"),
-        ('{"video_id": "a", "video_id": "b"}', "key 'video_id' is there twice"),
+        ('{"video_id": "a", "video_id": "b"}', "key 'video_id' appears twice"),
         (line(video_id=7), "'video_id' must be a string, got int 7"),
         (line(video_id=""), "video_id must be one line"),
         (line(path=None), "'path' must be a string, got NoneType"),
@@ -139,5 +139,5 @@ def test_jsonl_line_length_is_bounded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf"])
 def test_jsonl_without_a_record(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(DatasetError, match=r"a\.jsonl holds no record"):
+    with pytest.raises(DatasetError, match=r"a\.jsonl contains no record"):
         read_jsonl(write(tmp_path / "a.jsonl", content))

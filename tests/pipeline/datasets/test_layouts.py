@@ -43,8 +43,8 @@ def test_activitynet(tmp_path: Path) -> None:
         ({"v_a": {"sentences": ["x", 1]}}, r"video 'v_a': 'sentences' must be a list of strings, got \['x', 1\]"),
         ({"v_a": {"sentences": [" "]}}, "caption 1 of video 'v_a' is blank"),
         ({"../a": {"sentences": ["x"]}}, "path must be relative and plain"),
-        ('{"v_a": {"sentences": ["x"]}, "v_a": {"sentences": ["x"]}}', "key 'v_a' is there twice"),
-        ({"v_t": {"sentences": ["x"]}}, "holds video 'v_t' twice"),
+        ('{"v_a": {"sentences": ["x"]}, "v_a": {"sentences": ["x"]}}', "key 'v_a' appears twice"),
+        ({"v_t": {"sentences": ["x"]}}, "contains video 'v_t' twice"),
         ("[" * 1_000_000, r"val_1\.json: not JSON: "),
         ('{"v_a": ' + "9" * 100_000 + "}", r"val_1\.json: not JSON: "),
         (b"\xff{}", r"val_1\.json: not UTF-8"),
@@ -142,7 +142,7 @@ def test_lsmdc(tmp_path: Path) -> None:
         (lsmdc_line("a", "x") + lsmdc_line("b", "x\ty"), r"publictect\.csv:2: expected 6 fields"),
         (b"\xff", r"publictect\.csv:1: not UTF-8"),
         (lsmdc_line("/a", "x"), "path must be relative and plain"),
-        (lsmdc_line("t", "x"), "holds video 't' twice"),
+        (lsmdc_line("t", "x"), "contains video 't' twice"),
     ],
 )
 def test_lsmdc_refusals(tmp_path: Path, content: object, message: str) -> None:
@@ -192,7 +192,7 @@ def test_vatex(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "holds none of vatex_training"),
+        (None, "contains none of vatex_training"),
         ({}, r"vatex_training_v1\.0\.json: the file must be a list"),
         ([{"videoID": 1}], r"\[0\]: 'videoID' must be a string, got int 1"),
         ([vatex_entry("a"), {"videoID": "b", "enCap": "x"}], r"\[1\]: 'enCap' must be a list of strings, got 'x'"),
@@ -242,11 +242,11 @@ def test_csv_with_ids_or_paths_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds no row"),
-        ("video_id,caption\n\n", "holds no row"),
+        ("", "contains no row"),
+        ("video_id,caption\n\n", "contains no row"),
         ("id,caption\na,x\n", r"a\.csv:2: neither 'video_id' nor 'path'; the columns are 'id', 'caption'"),
         ("path\na.mp4\n", r"a\.csv:2: no 'caption'; the keys are 'path'"),
-        ("path,path,caption\n", r"a\.csv:1: column 'path' is there twice"),
+        ("path,path,caption\n", r"a\.csv:1: column 'path' appears twice"),
         ("path,caption\na.mp4,x,y\n", r"a\.csv:2: 3 fields, and the columns are 'path', 'caption'"),
         ("path,caption\na.mp4, \n", r"a\.csv:2: the caption is blank"),
         ("path,caption\n,x\n", r"a\.csv:2: path must be one line of text, not empty"),
@@ -260,7 +260,7 @@ def test_csv_with_ids_or_paths_alone(tmp_path: Path) -> None:
         ),
         ("path,caption,start_seconds\na.mp4,x,nan\n", r"a\.csv:2: 'start_seconds' must be a number of seconds"),
         ("path,caption,start_seconds\na.mp4,x,-1\n", r"a\.csv:2: a clip starts at 0 s or later"),
-        ("path,caption,split\na.mp4,x,test\na.mp4,y,train\n", r"a\.csv:3: video 'a' is another clip than on line 2"),
+        ("path,caption,split\na.mp4,x,test\na.mp4,y,train\n", r"a\.csv:3: video 'a' differs from line 2"),
         ('path,caption\na.mp4,x\nb.mp4,"never closed\n', r"a\.csv:3: not a row of a table: unexpected end of data"),
         ('path,caption\nb.mp4,"' + "x\n" * 100_000, r"a\.csv:2: not a row of a table: field larger than field limit"),
         ("path,caption\na.mp4," + "x" * 2**20, r"a\.csv:2: longer than 1048576 bytes"),
@@ -289,7 +289,9 @@ def test_paragraphs(tmp_path: Path) -> None:
 def test_json_size_is_bounded_packed_or_not(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_data(tmp_path / name, '{"v_a": {"sentences": ["x"]}}' + " " * 1000)
     assert path.stat().st_size < 2000
-    with pytest.raises(DatasetError, match=r"unpacks to more than 500 bytes|has 1029 bytes, and may have 500"):
+    with pytest.raises(
+        DatasetError, match=r"unpacks to more than 500 bytes|has 1029 bytes, more than the limit of 500"
+    ):
         json_files_module.read_json(path, 500)
 
 

@@ -80,7 +80,7 @@ def test_msrvtt_1k_b(msrvtt: Path) -> None:
     ]
 
 
-def test_msrvtt_asks_for_the_splits_where_the_files_leave_it_open(msrvtt: Path) -> None:
+def test_msrvtt_asks_for_the_splits_if_several_fit(msrvtt: Path) -> None:
     write_data(msrvtt / "MSRVTT_JSFUSION_test.csv", "video_id,sentence\nvideo3,x\n")
     for name in ("9k", "7k"):
         write_data(msrvtt / f"MSRVTT_train.{name}.csv", "video_id\nvideo0\n")
@@ -92,7 +92,7 @@ def test_msrvtt_asks_for_the_splits_where_the_files_leave_it_open(msrvtt: Path) 
     assert read_dataset("msrvtt", msrvtt).protocol_split == "1k-A"
 
 
-def test_msrvtt_without_the_captions_of_train_says_what_is_left_out(msrvtt: Path) -> None:
+def test_msrvtt_without_the_captions_of_train_reports_what_is_left_out(msrvtt: Path) -> None:
     write_all(
         msrvtt,
         {
@@ -185,5 +185,5 @@ def test_msrvtt_refusals(msrvtt: Path, protocol_split: str, files: dict[str, obj
 
 
 def test_a_folder_without_a_test_list_of_msrvtt(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no list of a test set of MSR-VTT, such as MSRVTT_JSFUSION_test\.csv"):
+    with pytest.raises(DatasetError, match=r"no test list of MSR-VTT, such as MSRVTT_JSFUSION_test\.csv"):
         read_dataset("msrvtt", tmp_path)

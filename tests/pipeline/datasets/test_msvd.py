@@ -76,7 +76,7 @@ def test_msvd_captions_as_json(msvd: Path) -> None:
         read_dataset("msvd", msvd)
 
 
-def test_msvd_where_files_are_called_vid_n(msvd: Path) -> None:
+def test_msvd_with_files_called_vid_n(msvd: Path) -> None:
     expected = read_dataset("msvd", msvd)
     write(msvd / "youtube_mapping.txt", "-4wsu_PCj_5_15 vid1\nb_1_2 vid2\nc_1_2 vid3\r\nd_1_2 vid4\nother_1_2 vid5\n")
     assert read_dataset("msvd", msvd) == expected
@@ -100,7 +100,7 @@ def test_msvd_where_files_are_called_vid_n(msvd: Path) -> None:
         ),
         ("youtube_mapping.txt", "b_1_2\n", r"mapping\.txt:1: expected an id and a vidN"),
         ("val_list.txt", "vid4", r"test_list\.txt:1: id 'd_1_2' is already at .*val_list\.txt:1"),
-        ("AllVideoDescriptions.txt", "d_1_2 x\nvid4 y\n", "'d_1_2' is there under two names"),
+        ("AllVideoDescriptions.txt", "d_1_2 x\nvid4 y\n", "'d_1_2' is listed under two names"),
         ("more/vid4.avi", "", r"'more/d_1_2\.rmvb' and 'more/vid4\.avi' could both|could both be video 'd_1_2'"),
     ],
 )
@@ -115,7 +115,7 @@ def test_msvd_names_that_contradict_each_other(msvd: Path, name: str, content: s
         read_dataset("msvd", msvd)
 
 
-def test_msvd_with_the_videos_elsewhere(msvd: Path) -> None:
+def test_msvd_with_videos_in_another_folder(msvd: Path) -> None:
     dataset = read_dataset("msvd", msvd, msvd / "more")
     assert dataset.root == msvd / "more"
     assert [video.path for video in dataset.videos] == ["-4wsu_PCj_5_15.avi", "b_1_2.avi", "c_1_2.avi", "d_1_2.rmvb"]
@@ -137,8 +137,8 @@ def test_msvd_with_the_videos_elsewhere(msvd: Path) -> None:
             "must be relative and plain",
         ),
         ({"c_1_2.avi": ""}, r"'c_1_2\.avi' and 'c_1_2\.mp4' could both be video 'c_1_2'"),
-        ({"raw-captions.pkl": [1]}, "must hold a dict from id to captions, got list"),
-        ({"raw-captions.pkl": CAPTIONS | {"d_1_2": "a man"}}, "'d_1_2' must hold a list of captions, got str"),
+        ({"raw-captions.pkl": [1]}, "must contain a dict from id to captions, got list"),
+        ({"raw-captions.pkl": CAPTIONS | {"d_1_2": "a man"}}, "'d_1_2' must contain a list of captions, got str"),
         (
             {"raw-captions.pkl": CAPTIONS | {"d_1_2": ["a man"]}},
             "caption of 'd_1_2' must be a list of tokens, got 'a man'",

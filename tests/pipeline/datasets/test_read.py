@@ -34,7 +34,7 @@ def test_the_layout_of_a_folder(tmp_path: Path, layout: str, name: str) -> None:
     recognised = recognise_layout(tmp_path)
     assert recognised.layout == layout
     assert recognised.why == (
-        "it is a folder without the files of any other layout" if layout == "folder" else f"it holds {name!r}"
+        "it is a folder without the files of any other layout" if layout == "folder" else f"it contains {name!r}"
     )
 
 
@@ -46,21 +46,22 @@ def test_the_layout_of_a_file(tmp_path: Path, layout: str, name: str) -> None:
     assert (recognised.layout, recognised.why) == (layout, f"its name is {name!r}")
 
 
-def test_a_layout_that_cannot_be_told(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"cannot tell the layout of .*a\.json; name one of jsonl, csv, msvd"):
+def test_a_layout_that_cannot_be_detected(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"cannot detect the layout of .*a\.json; name one of jsonl, csv, msvd"):
         recognise_layout(write(tmp_path / "a.json"))
     with pytest.raises(DatasetError, match="there is no file or folder"):
         recognise_layout(tmp_path / "b")
     write(tmp_path / "val_1.json")
     write(tmp_path / "raw-captions.pkl")
     with pytest.raises(
-        DatasetError, match=r"msvd \(it holds 'raw-captions.pkl'\) or activitynet \(it holds 'val_1.json'\); name one"
+        DatasetError,
+        match=r"msvd \(it contains 'raw-captions.pkl'\) or activitynet \(it contains 'val_1.json'\); name one",
     ):
         recognise_layout(tmp_path)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_source_that_is_not_there(tmp_path: Path, layout: str) -> None:
+def test_a_missing_source(tmp_path: Path, layout: str) -> None:
     with pytest.raises(DatasetError, match="there is no f"):
         read_dataset(layout, tmp_path / "nowhere")
 
@@ -70,5 +71,5 @@ def test_a_source_of_the_wrong_kind(tmp_path: Path) -> None:
         read_dataset("jsonl", tmp_path)
     with pytest.raises(DatasetError, match="is a file, not a folder"):
         read_dataset("folder", write(tmp_path / "a.mp4"))
-    with pytest.raises(DatasetError, match="no layout 'coco'; choose one of jsonl, csv, msvd, msrvtt, "):
+    with pytest.raises(DatasetError, match="unknown layout 'coco'; choose one of jsonl, csv, msvd, msrvtt, "):
         read_dataset("coco", tmp_path)

@@ -41,9 +41,9 @@ def test_a_record_checks_itself(field: str, value: object, message: str) -> None
 
 
 def test_a_data_set_checks_itself(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="'n' holds no video"):
+    with pytest.raises(DatasetError, match="'n' contains no video"):
         Dataset("n", tmp_path, ())
-    with pytest.raises(DatasetError, match="holds video 'a' twice"):
+    with pytest.raises(DatasetError, match="contains video 'a' twice"):
         Dataset("n", tmp_path, (record(), record(path="b.mp4")))
 
 

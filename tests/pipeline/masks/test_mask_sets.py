@@ -104,7 +104,7 @@ def test_other_options_are_refused_and_overwrite_removes_that_mask_set_alone(cop
     assert tree_digest(Path(copy.place)) == before
 
 
-def test_frames_that_are_not_there_or_came_later_are_noticed(copy: Store) -> None:
+def test_missing_or_newer_frames_are_detected(copy: Store) -> None:
     run(copy)
     record = Path(copy.place) / commit_name(copy.shards("test")[1], FRAMES_STAGE)
     content = record.read_bytes()
@@ -117,7 +117,7 @@ def test_frames_that_are_not_there_or_came_later_are_noticed(copy: Store) -> Non
     assert run(copy) == 0
 
 
-def test_frames_that_are_made_anew_while_masks_are_computed_leave_these_pending(
+def test_frames_rebuilt_while_masks_are_computed_leave_the_masks_pending(
     copy: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def after_a_retry(store: Store, shard: Shard, *args: Any) -> CommitRecord:
@@ -139,7 +139,7 @@ def test_consecutive_needs_neighbours(copy: Store) -> None:
     assert tree_digest(Path(copy.place)) == before
 
 
-def test_a_summary_of_a_mask_set_that_is_not_there(copy: Store) -> None:
+def test_a_summary_of_a_missing_mask_set(copy: Store) -> None:
     with pytest.raises(NotInStoreError, match="no masks 'none' in .*: there are 'default'"):
         summarise_masks(copy, "none")
 
@@ -193,7 +193,7 @@ def test_frames_that_a_clip_lacks_have_no_masks(tmp_path: Path, neighbours: bool
 
 
 class Killed(BaseException):
-    """Stands for whatever ends a process."""
+    """In place of anything that ends a process."""
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -174,7 +174,7 @@ def test_neighbours_are_the_next_frames_of_the_video(numbered: Path, num_frames:
 
 
 def test_neighbours_of_a_predicted_video_are_exact(tmp_path: Path) -> None:
-    """Where most frames are decoded for none but their neighbours."""
+    """Here most frames are decoded only as neighbours."""
     video = write_video(tmp_path / "v.mp4", textured_frames(60), Encoding(options=X264, rate=Fraction(25)))
     every = decode_clip(video, DecodeOptions(60, SIZE, resize=Resize.CLIP))
     assert every.sample.frame_index.tolist() == list(range(60))

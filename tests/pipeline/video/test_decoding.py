@@ -118,7 +118,7 @@ def expected_clip(
 
 
 def end_of(path: Path, last: int) -> int:
-    """The end of the last frame by its packet's duration, or the mean interval where it has none."""
+    """The end of the last frame by its packet's duration, or the mean interval if it has none."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         packets = [packet for packet in container.demux(stream) if packet.pts is not None and not packet.is_discard]
@@ -191,7 +191,7 @@ def test_more_frames_than_there_are_repeats_them(made: Callable[[str], Path]) ->
 
 
 @pytest.mark.parametrize("name", ["b_frames.mp4", "edit_list.mp4", "vfr.mp4", "stream.ts", "vp9.webm", "mjpeg.avi"])
-def test_the_plan_holds_where_packets_tell_the_times(
+def test_the_plan_holds_if_packets_have_the_times(
     made: Callable[[str], Path], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:

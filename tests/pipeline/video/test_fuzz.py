@@ -86,7 +86,7 @@ def test_damaged_files_give_a_clip_or_a_video_error(tmp_path: Path, name: str) -
 
 
 def test_a_process_has_nothing_more_open_than_before(tmp_path: Path) -> None:
-    """Pipes, sockets and memory files as well; counted where no other test has run."""
+    """Pipes, sockets and memory files as well; counted in a process in which no other test has run."""
     paths = [ZOO["h264_gop12.mp4"].make(tmp_path / "whole.mp4")]
     content = paths[0].read_bytes()
     for mutation in MUTATIONS:

@@ -50,7 +50,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(path, textured_frames(40), Encoding(options=X264, container_options={"movflags": "faststart"}))
 
 
-def test_a_path_without_a_file_says_what_is_there(tmp_path: Path) -> None:
+def test_a_path_without_a_file_names_what_it_is(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     cases = {
         tmp_path / "absent.mp4": "there is no such file",
@@ -73,7 +73,7 @@ def test_a_file_without_permission_is_missing(tmp_path: Path, video: Path) -> No
     assert refusal(path).status == VideoStatus.MISSING
 
 
-def test_no_permission_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_permission_is_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "locked.mp4"
     path.write_bytes(b"x")
 

@@ -19,5 +19,5 @@ def test_what_a_help_text_needs_loads_no_heavy_library() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_every_codec_that_has_a_name_is_there() -> None:
+def test_every_codec_name_has_a_codec() -> None:
     assert [codec_named(name).lossy for name in FRAME_CODECS] == [False, False, False, True]

@@ -65,7 +65,7 @@ def test_a_cut_file_gives_the_clip_of_the_whole_or_none(folder: Path, name: str,
     assert gave_clip or num_frames > 1 or name == "b_frames.avi"
 
 
-def test_a_cut_file_says_how_much_of_it_is_readable(folder: Path) -> None:
+def test_a_cut_file_reports_how_much_is_readable(folder: Path) -> None:
     path = cut(make(folder, "faststart.mp4"), folder / "half.mp4", keep=0.6)
     with pytest.raises(VideoError, match=r"only 0\.\d+ s of 1\.335 s are readable") as caught:
         decode_clip(path, DecodeOptions(6, 32))
