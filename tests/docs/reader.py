@@ -27,7 +27,7 @@ from tests.videos import Encoding, write_video
 
 MODEL = preset_folder() / "demo.json"
 ALPHA_CHECKPOINT = "clip_b16_grit20m_fultune_2xe.pth"
-COUNTS = {"train": 5, "val": 2, "test": 3}
+COUNTS = {"train": 4, "val": 2, "test": 2}
 SLOW = Fraction(4)
 """Frames a second of the videos: 8 frames are two seconds, so that `--sampling fps` finds some."""
 
