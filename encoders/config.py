@@ -17,7 +17,7 @@ from encoders.torchvision_shim import import_open_clip
 open_clip = import_open_clip()
 
 CLIP_VOCAB_SIZE = 49408
-"""Byte-pair tokens of CLIP's tokenizer, its two special ones included."""
+"""Byte-pair tokens of CLIP's tokenizer, with start and end tokens. No other tokenizer is used, so no other size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class TextTower:
         if self.width % self.heads:
             raise ModelError(f"text_cfg: width {self.width} is not a multiple of heads {self.heads}")
         if self.context_length < 2:
-            raise ModelError(f"text_cfg: context_length must hold two special tokens, got {self.context_length}")
+            raise ModelError(f"text_cfg: context_length must be at least 2 (start and end), got {self.context_length}")
         if self.vocab_size != CLIP_VOCAB_SIZE:
             raise ModelError(f"text_cfg: vocab_size must be CLIP's {CLIP_VOCAB_SIZE}, got {self.vocab_size}")
 
@@ -91,7 +91,7 @@ class ModelConfig:
 
     @property
     def context_length(self) -> int:
-        """Tokens in a text, the two special ones and the padding included."""
+        """Tokens in a text, with the start token, the end token and the padding."""
         return self.text_cfg.context_length
 
     @property
@@ -111,10 +111,10 @@ class ModelConfig:
         Args:
             name: what to call it.
             architecture: a table as `architecture` gives it.
-            where: where it was found, for messages.
+            where: where it was found, for messages: "model ViT-B-16".
 
         Raises:
-            ValueError: a tower that is no CLIP ViT, an unknown or missing key, or a value of the wrong type.
+            ValueError: a tower that is not a CLIP ViT, an unknown or missing key, or a value of the wrong type.
         """
         table = as_table(architecture, where)
         if reason := _why_unsupported(table):
@@ -168,7 +168,7 @@ def supported_models() -> list[ModelConfig]:
 
 
 def _why_unsupported(architecture: Mapping[str, object]) -> str:
-    """Say what is not CLIP ViT about an architecture; an empty text if nothing is."""
+    """Why an architecture is not a CLIP with ViT towers; an empty text if it is one."""
     vision, text = (architecture.get(key) for key in ("vision_cfg", "text_cfg"))
     vision, text = (part if isinstance(part, Mapping) else {} for part in (vision, text))
     reasons = {

@@ -11,14 +11,14 @@ from encoders.errors import DeviceError
 from encoders.model import AlphaClip
 
 Device = torch.device
-"""For modules that do not import torch."""
+"""The type of a device, for modules outside `encoders`, which do not import torch."""
 
 
 def find_device(device: str) -> torch.device:
-    """The device that a name stands for; under `torchrun`, "auto" and "cuda" are this process's own GPU.
+    """The device of a name; under `torchrun`, "auto" and "cuda" are this process's own GPU.
 
     Args:
-        device: "auto" (a GPU where there is one, else the CPU), or one of torch's names: "cpu", "cuda", "cuda:1".
+        device: "auto" (a GPU if there is one, otherwise the CPU), or one of torch's names: "cpu", "cuda", "cuda:1".
 
     Raises:
         ValueError: torch knows no such name.
@@ -34,7 +34,7 @@ def find_device(device: str) -> torch.device:
 
 
 def move_to(model: AlphaClip, device: str) -> torch.device:
-    """Move a model to a device, and return it.
+    """Move a model to a device, and return the device.
 
     Args:
         model: moved in place.
@@ -52,12 +52,13 @@ def move_to(model: AlphaClip, device: str) -> torch.device:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether it was for want of memory; torch has a class of error for GPUs alone."""
+    """Whether an error says that memory ran out."""
+    # torch has an error class for GPUs only; on the CPU the allocator's message is all there is.
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def peak_memory_mib(device: Device) -> int:
-    """Most memory that this process has held: on a GPU what torch took of it, else of the machine."""
+    """Peak memory of this process so far, in MiB: on a GPU what torch allocated there, otherwise main memory."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device)) >> 20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10  # Linux counts in KiB

@@ -1,4 +1,4 @@
-"""Errors that a caller tells apart. Each is also the builtin that fits it."""
+"""Errors that a caller can tell apart. Each is also the builtin that fits it."""
 
 
 class EncoderError(Exception):

@@ -21,7 +21,7 @@ class Precision(StrEnum):
 
     FP32 = "fp32"
     BF16 = "bf16"
-    """To encode, weights and activations are bfloat16, for autocast would be slower than float32 on a CPU; to train,
+    """To encode, weights and activations are bfloat16, because autocast is slower than float32 on a CPU; to train,
     the weights stay float32 and their products are bfloat16 (autocast)."""
 
 

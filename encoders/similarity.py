@@ -1,4 +1,4 @@
-"""Embeddings on the device that scores them, in full float32, for code that knows nothing of torch."""
+"""Embeddings on the device that scores them, in full float32, for code that does not import torch."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Placement:
 def place(device: str) -> Placement:
     """Find where to score.
 
-    On a GPU torch may not round to TF32, whose 10 bits would tie or swap what float32 tells apart. That is forbidden to
-    the whole process, from here on.
+    On a GPU, torch is told not to round to TF32: its 10 bits would tie or swap scores that differ in float32. This
+    setting holds for the whole process, from here on.
 
     Args:
-        device: "auto" (a GPU where there is one, else the CPU), or one of torch's names: "cpu", "cuda", "cuda:1".
+        device: "auto" (a GPU if there is one, otherwise the CPU), or one of torch's names: "cpu", "cuda", "cuda:1".
 
     Raises:
         ValueError: torch has no such device here.

@@ -343,7 +343,9 @@ def test_files_of_annotations_are_bounded(msvd: Path) -> None:
     with pytest.raises(DatasetError, match=r"a\.jsonl:1: longer than 1048576 bytes"):
         read_jsonl(manifest)
     os.truncate(manifest, MAX_JSONL_BYTES + 1)
-    with pytest.raises(DatasetError, match=rf"has {MAX_JSONL_BYTES + 1} bytes, more than the limit of {MAX_JSONL_BYTES}"):
+    with pytest.raises(
+        DatasetError, match=rf"has {MAX_JSONL_BYTES + 1} bytes, more than the limit of {MAX_JSONL_BYTES}"
+    ):
         read_jsonl(manifest)
     os.truncate(msvd / "val_list.txt", 2**26)
     with pytest.raises(DatasetError, match=r"val_list\.txt:1: longer than"):

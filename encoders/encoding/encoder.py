@@ -47,7 +47,7 @@ class TextEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class StagedClips:
-    """Clips on their way to the device, or there."""
+    """Clips that are on the device, or being copied to it."""
 
     frames: Tensor
     """uint8, shape (number of frames of all clips, height, width, 3)."""
@@ -56,7 +56,7 @@ class StagedClips:
     is_frame: NDArray[np.bool_]
     """Shape (num_clips, num_frames)."""
     arrival: torch.cuda.Event | None = None
-    """Of the copy to a GPU."""
+    """End of the copy to a GPU; None on a CPU."""
 
 
 class Encoder:
@@ -74,15 +74,15 @@ class Encoder:
         batch_frames: int | None = None,
         compiled: bool = False,
     ) -> None:
-        """Take a model and what to do with it.
+        """Prepare a model for encoding.
 
         Args:
-            model: its weights are float32. It must not change or move while the encoder is in use, for some weights are
-                shared and others copied: afterwards make another encoder.
+            model: its weights are float32. It must not change or move while the encoder is in use, because some weights
+                are shared and others copied: after a change, make another encoder.
             precision: of the computation.
             pooling: of frames into videos.
-            batch_frames: frames to encode at once, for speed and memory: by default what suits the device. Where they
-                do not fit into memory, their number is halved, and a warning says so.
+            batch_frames: frames to encode at once; the default depends on the device. If they do not fit into memory,
+                the number is halved and a warning is logged.
             compiled: whether to compile the vision tower, which takes a while.
 
         Raises:
@@ -94,9 +94,9 @@ class Encoder:
         if batch_frames < 1:
             raise ValueError(f"batch_frames must be at least 1, got {batch_frames}")
         self.config: ModelConfig = model.config
-        precision, pooling = Precision(precision), Pooling(pooling)  # a text would match neither, in silence
+        precision, pooling = Precision(precision), Pooling(pooling)  # a plain string would silently match none
         self.precision, self.pooling = precision, pooling
-        self._pads = compiled  # one shape, so that one kernel fits
+        self._pads = compiled  # the blocks are compiled for one shape; each other one would be compiled again
         self._frame_batch = AdaptiveBatch(batch_frames, self.device)
         self._text_batch = AdaptiveBatch(BATCH_TEXTS, self.device)
         self._towers = Towers(model, precision, compiled=compiled)
@@ -113,24 +113,25 @@ class Encoder:
     def stage(
         self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_], is_frame: NDArray[np.bool_] | None = None
     ) -> StagedClips:
-        """Check clips with their masks, and begin to copy them to the device, beside what it computes.
+        """Check clips and their masks, and start to copy them to the device while it computes.
 
         Args:
             frames: shape (num_clips, num_frames, height, width, 3), RGB.
             alpha: the masks, shape (num_clips, num_frames, height, width).
-            is_frame: shape (num_clips, num_frames): where it is False, a clip has no frame, and what stands there does
-                not count. Without it, all are frames.
+            is_frame: shape (num_clips, num_frames): False where a clip has no frame; pixels there are ignored. Without
+                it, all are frames.
 
         Raises:
             ValueError: a wrong type or shape, a clip without a frame, or frames of another size than the model's.
         """
-        there = check_clips(frames, alpha, self.config.image_size, is_frame)
-        pictures, masks = (torch.from_numpy(writable(part)) for part in only_frames(frames, alpha, there))
+        is_frame = check_clips(frames, alpha, self.config.image_size, is_frame)
+        pictures, masks = (torch.from_numpy(writable(part)) for part in only_frames(frames, alpha, is_frame))
         if self._copies is None:
-            return StagedClips(pictures.to(self.device), masks.to(self.device), there)
+            return StagedClips(pictures.to(self.device), masks.to(self.device), is_frame)
+        # Pinned memory and a stream of its own: only then does the copy run beside the computation.
         with torch.cuda.stream(self._copies):
             pictures, masks = (part.pin_memory().to(self.device, non_blocking=True) for part in (pictures, masks))
-            return StagedClips(pictures, masks, there, self._copies.record_event())
+            return StagedClips(pictures, masks, is_frame, self._copies.record_event())
 
     def encode_staged(self, clips: StagedClips) -> ClipEmbeddings:
         """Embed clips that were staged.
@@ -139,11 +140,7 @@ class Encoder:
             ArithmeticError: an embedding is not finite: the weights are broken.
             MemoryError: not even one frame fits into the device's memory.
         """
-        if clips.arrival is not None:
-            stream = torch.cuda.current_stream(self.device)
-            stream.wait_event(clips.arrival)
-            for part in (clips.frames, clips.masks):
-                part.record_stream(stream)  # the memory is not given away before this stream is done with it
+        self._wait_for(clips)
         with torch.inference_mode():
             features = self._frame_features(clips.frames, clips.masks)
             frame = np.full((*clips.is_frame.shape, features.shape[-1]), np.nan, dtype=np.float32)
@@ -154,19 +151,19 @@ class Encoder:
     def encode_clips(
         self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_], is_frame: NDArray[np.bool_] | None = None
     ) -> ClipEmbeddings:
-        """Embed clips with their masks; none is fine too. Arguments and errors are those of the two steps of it."""
+        """Embed clips with their masks: `stage`, then `encode_staged`, with their arguments and errors."""
         return self.encode_staged(self.stage(frames, alpha, is_frame))
 
     def encode_texts(self, texts: Sequence[str]) -> TextEmbeddings:
-        """Embed texts; none is fine too.
+        """Embed any number of texts, also none.
 
         Raises:
-            ValueError: one text where a sequence of them belongs.
+            ValueError: a single text instead of a sequence of texts.
             ArithmeticError: an embedding is not finite: the weights are broken.
         """
         tokenized = self._tokenizer(texts)
         lengths = tokenized.num_tokens
-        order = lengths.argsort(stable=True)  # those of one length together: padding is computed like text
+        order = lengths.argsort(stable=True)  # by length: padding costs as much as text
         tokens = tokenized.tokens[order]
 
         def encode(batch: slice) -> Tensor:
@@ -180,7 +177,7 @@ class Encoder:
             return TextEmbeddings(_finite(features), tokenized.num_dropped.numpy())
 
     def attention(self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """How much the [CLS] of each frame attends to each patch in the last block, on average over its heads.
+        """Compute how much the [CLS] of each frame attends to each patch in the last block, on average over its heads.
 
         Args:
             frames: shape (num_frames, height, width, 3), RGB.
@@ -194,13 +191,21 @@ class Encoder:
         """
         clips = self.stage(frames[None], alpha[None])
         with torch.inference_mode():
-            if clips.arrival is not None:
-                torch.cuda.current_stream(self.device).wait_event(clips.arrival)
+            self._wait_for(clips)
             parts = self._frame_batch.encode(
                 len(clips.frames),
                 lambda batch: self._towers.attention(clips.frames[batch], clips.masks[batch]),
             )
             return _finite(torch.cat([encoded for _, encoded in parts]))
+
+    def _wait_for(self, clips: StagedClips) -> None:
+        """Let the stream that computes wait for the copy of clips."""
+        if clips.arrival is None:
+            return
+        stream = torch.cuda.current_stream(self.device)
+        stream.wait_event(clips.arrival)
+        for part in (clips.frames, clips.masks):
+            part.record_stream(stream)  # their memory belongs to the stream of copies, which must not reuse it too soon
 
     def _frame_features(self, frames: Tensor, masks: Tensor) -> Tensor:
         features = self._empty(len(frames))
@@ -228,11 +233,11 @@ def lowest_cosine(
     alpha: NDArray[np.bool_],
     texts: Sequence[str] = (),
 ) -> float:
-    """The lowest cosine between features of frames and texts as two encoders of one model give them.
+    """Compare two encoders of one model: the lowest cosine between their features of frames and texts.
 
     Args:
         exact: in float32.
-        encoder: in whichever precision.
+        encoder: in any precision.
         frames: shape (num_clips, num_frames, height, width, 3), RGB.
         alpha: the masks, shape (num_clips, num_frames, height, width).
         texts: any.

@@ -1,4 +1,4 @@
-"""Weights written in the layouts that other code reads."""
+"""Writing weights in the layouts that other code reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from encoders.weights.files import QUICK_GELU_KEY
 
 
 def exported(model: AlphaClip, layout: WeightsLayout) -> dict[str, Tensor]:
-    """The weights under another layout's names, float32 on the CPU; not shared with the model."""
+    """The weights under a layout's names, float32 on the CPU; they share no memory with the model."""
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.named_tensors().items()}
     return _alpha_clip(tensors) if layout is WeightsLayout.ALPHA_CLIP else _plain_clip(tensors)
 
@@ -34,11 +34,14 @@ def _alpha_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _plain_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All-ones alpha adds the same to each patch of each picture, as the patches' positions do: it joins them."""
+    """Move the alpha convolution's share for an alpha of all ones into the positions.
+
+    An alpha of all ones adds the same to every patch of every frame, as the positions of the patches do.
+    """
     plain = {name: tensor for name, tensor in tensors.items() if name != ALPHA_WEIGHT}
     neutral = (1 - ALPHA_MEAN) / ALPHA_STD * tensors[ALPHA_WEIGHT].double().sum(dim=(1, 2, 3))
     positions = plain["visual.positional_embedding"].double()
-    positions[1:] += neutral  # [CLS] is no patch
+    positions[1:] += neutral  # the first position is that of [CLS], which is no patch
     plain["visual.positional_embedding"] = positions.float()
     return plain
 
@@ -46,25 +49,23 @@ def _plain_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def left_out(model: AlphaClip, layout: WeightsLayout) -> tuple[str, ...]:
     """Names of the tensors that a layout has no place for: in Alpha-CLIP's, the text tower and the logit scale."""
     if layout is WeightsLayout.CLIP:
-        return ()  # the alpha convolution has joined the positions
+        return ()  # the alpha convolution is part of the positions
     return tuple(name for name in model.named_tensors() if not name.startswith("visual."))
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], *, layout: WeightsLayout, quick_gelu: bool) -> None:
-    """Write a state dict: .safetensors, which say their activation, else what `torch.load` reads.
-
-    The file is there whole or not at all.
+    """Write a state dict, whole or not at all: .safetensors, which record their activation, or what `torch.load` reads.
 
     Args:
         path: the file; its suffix says which of the two.
-        tensors: what `exported` gave.
-        layout: that it gave them in.
+        tensors: result of `exported`.
+        layout: the layout of `tensors`.
         quick_gelu: whether the model runs with QuickGELU.
 
     Raises:
         ValueError: Alpha-CLIP's layout without QuickGELU, in a file that cannot say so.
-        FileExistsError: there is something at `path`.
-        FileNotFoundError: there is no folder for it.
+        FileExistsError: `path` exists.
+        FileNotFoundError: the folder of `path` does not exist.
     """
     is_safetensors = path.suffix == ".safetensors"
     if layout is WeightsLayout.ALPHA_CLIP and not quick_gelu and not is_safetensors:
@@ -75,9 +76,9 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], *, layout: WeightsL
             f"--layout {WeightsLayout.CLIP}"
         )
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to: make it first")
+        raise FileNotFoundError(f"the folder {path.parent} for {path.name} does not exist: make it first")
     if path.exists():
-        raise FileExistsError(f"{path} is there already: give another name, or remove it first")
+        raise FileExistsError(f"{path} already exists: give another name, or remove it first")
     with replacing(path) as temporary:
         if is_safetensors:
             header = {QUICK_GELU_KEY: json.dumps(quick_gelu)}

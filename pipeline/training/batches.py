@@ -1,4 +1,4 @@
-"""Which clip meets which caption in which step: drawn before training begins, so a run is a plan that can be read."""
+"""Which clip and caption are in which step: drawn before training begins, so that a run is a plan which can be read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Batch:
     rows: NDArray[np.int64]
     """Shape (num_pairs,): of the clips."""
     captions: NDArray[np.int64]
-    """Shape (num_pairs,): which of the captions of its clip each pair has."""
+    """Shape (num_pairs,): the caption of each pair, as an index into the captions of its clip."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -35,14 +35,14 @@ def draw_epoch(
 ) -> tuple[Batch, ...]:
     """Draw the batches of one epoch, in random order.
 
-    No batch holds one text of two videos: each would be a false negative of the other. A pair that would bring such a
-    text, or a second pair of a video that is to be alone, waits for the next batch. Batches of fewer than `MIN_BATCH`
+    No batch contains one text of two videos: each would be a false negative of the other. A pair with such a text, or a
+    second pair of a video that must be alone in its batch, waits for the next batch. Batches of fewer than `MIN_BATCH`
     pairs come last and are dropped.
 
     Args:
         captions: Row of a clip -> its captions.
-        batch_size: Pairs a batch, at most.
-        options: Which pairs there are, and which may meet.
+        batch_size: Most pairs in a batch.
+        options: Which pairs there are, and which may be in one batch.
         rng: Draws orders and captions.
 
     >>> epoch = draw_epoch({0: ["a"], 1: ["a"], 2: ["b"], 3: ["c"]}, 2, BatchOptions(), np.random.default_rng(0))
@@ -76,21 +76,21 @@ def _pairs(
 def _take(
     waiting: deque[tuple[int, int]], captions: Mapping[int, Sequence[str]], batch_size: int, *, apart: bool
 ) -> list[tuple[int, int]]:
-    """Take the first pairs that may meet out of those that wait; what is passed over stays in front of the rest."""
+    """Take the first waiting pairs that may be in one batch; skipped pairs stay in front of the rest."""
     taken: list[tuple[int, int]] = []
-    passed: list[tuple[int, int]] = []
+    skipped: list[tuple[int, int]] = []
     owners: dict[str, int] = {}
     rows: set[int] = set()
     while waiting and len(taken) < batch_size:
         row, number = pair = waiting.popleft()
         text = captions[row][number]
         if owners.get(text, row) != row or (apart and row in rows):
-            passed.append(pair)
+            skipped.append(pair)
             continue
         owners[text] = row
         rows.add(row)
         taken.append(pair)
-    waiting.extendleft(reversed(passed))
+    waiting.extendleft(reversed(skipped))
     return taken
 
 

@@ -1,4 +1,4 @@
-"""What training reads of a store: the videos to train on, those to validate on, and the score of the latter."""
+"""What training reads from a store: the videos to train on and to validate on; and the validation score."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class Half:
 
 
 def training_halves(store: Store, options: TrainingRecipe) -> tuple[Half, Half, str]:
-    """The videos to train on, those to validate on, and where the latter come from.
+    """Find the videos to train on, those to validate on, and where the latter come from.
 
     Raises:
-        ValueError: There are too few, or those to validate on are those to train on.
+        ValueError: There are too few videos, or one split is both trained and validated on.
         NotInStoreError: There is no such split or mask set.
     """
     if options.train_split == options.val_split:
         raise InputError(
             f"split {options.train_split!r} cannot be both trained and validated on: the best epoch would be the one "
-            "that knows it by heart. Name another --val-split, or none, and a part of the training videos is held out"
+            "that memorised it best. Give another --val-split, or none: then a part of the training videos is held out"
         )
     reader = ClipReader(store, options.train_split, options.mask_name)
     clips = AlphaClips(reader, options.alpha, options.seed)
@@ -62,14 +62,14 @@ def training_halves(store: Store, options: TrainingRecipe) -> tuple[Half, Half, 
         validation = f"{share} of split {options.train_split!r}, held out: there is no split {options.val_split!r}"
     if len(train.captions) < MIN_BATCH or not val.captions:
         raise InputError(
-            f"training wants at least {MIN_BATCH} videos and one to validate on: "
-            f"{store.place} gives {len(train.captions)} and {len(val.captions)}"
+            f"training needs at least {MIN_BATCH} videos and one to validate on: "
+            f"{store.place} has {len(train.captions)} and {len(val.captions)}"
         )
     return train, val, validation
 
 
 def _captions_of(store: Store, split: str, reader: ClipReader) -> dict[int, list[str]]:
-    """Row -> captions, of the rows that hold a video."""
+    """Row -> captions, of the rows that have a video."""
     rows = {video_id: row for row, video_id in reader.video_ids.items()}
     captions: dict[int, list[str]] = {}
     for fields in store.catalog.split_captions(split).select(["video_id", "text"]).to_pylist():
@@ -81,7 +81,7 @@ def _captions_of(store: Store, split: str, reader: ClipReader) -> dict[int, list
 def validation_r1(encoder: Encoder, val: Half, processes: Processes) -> float:
     """Text-to-video R@1 in percent: every caption is a query among the validation videos.
 
-    Of several processes, each embeds its share, and all get the result.
+    Each process embeds its share, and all get the result.
     """
     rows = sorted(val.captions)
     texts = [text for row in rows for text in val.captions[row]]

@@ -1,4 +1,4 @@
-"""Training on the clips of a store: batches out of the shards, a validation after each epoch, the best model kept."""
+"""Training on the clips of a store: steps, a validation after each epoch, a state to resume from."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 
 SAVE_SECONDS = 600.0
-"""Between two states that a run can be resumed at; there is one after each epoch, too."""
+"""Between two states from which a run can be resumed; there is also one after each epoch."""
 RECENT_STEPS = 20
-"""So many losses are averaged to see whether training still learns."""
+"""Number of losses that are averaged to see whether training diverges."""
 IDS_SHOWN = 8
+"""Video ids of a bad batch in an error message; log.jsonl has all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +64,24 @@ def train_model(
     processes: Processes = ALONE,
     save_seconds: float = SAVE_SECONDS,
 ) -> TrainingHistory:
-    """Train, and keep the weights of the epoch with the best validation text-to-video R@1 in `folder`.
+    """Train, and write the weights of the epoch with the best validation text-to-video R@1 to `folder`.
 
-    Begun again after it was killed, it goes on from the last state that it wrote, and ends with the same bytes.
+    A run that was killed and is started again resumes from its last state, and ends with the same bytes.
 
     Args:
         store: What to train on.
-        loaded: What to begin with; it is changed.
-        folder: For the checkpoint; `pipeline.training.checkpoint` says what it holds. Of several processes, the first
+        loaded: The model and the weights to start from; changed in place.
+        folder: For the checkpoint; `pipeline.training.checkpoint` lists its files. Of several processes, only the first
             writes.
-        options: How.
-        listener: Is told of each step and epoch.
+        options: What to train on, and how.
+        listener: Gets an event for each step and each epoch.
         processes: The processes that train together.
-        save_seconds: Between two states that the run can be resumed at.
+        save_seconds: Between two states from which the run can be resumed.
 
     Raises:
         ValueError: There are too few videos to train on, or to validate on.
-        DivergedError: The loss is not finite, or has risen and stays high. The best weights so far stand in `folder`.
-        WeightsFormatError: The state to go on from is damaged.
+        DivergedError: The loss is not finite, or has risen and stays high. The best weights so far are in `folder`.
+        WeightsFormatError: The state to resume from is damaged.
     """
     train, val, validation = training_halves(store, options)
     epochs = [
@@ -115,7 +116,7 @@ def train_model(
 def checkpoint_identity(
     store: Store, loaded: LoadedModel, options: TrainingRecipe, processes: Processes = ALONE
 ) -> dict[str, JSON]:
-    """What made a checkpoint: with the same, training again gives the same weights on the same kind of machine."""
+    """The inputs of a checkpoint: training again with the same gives the same weights on the same kind of machine."""
     device = loaded.model.logit_scale.device
     return {
         **clips_identity(store, options.train_split, options.mask_name),
@@ -137,7 +138,7 @@ def checkpoint_identity(
 
 
 def _clips_digest(store: Store, options: TrainingRecipe) -> str:
-    """Of the records of all frames and masks that are trained and validated on: one clip more is another training."""
+    """Digest of the commit records of all frames and masks to train and validate on: with one more clip, it changes."""
     stages = FRAMES_STAGE, masks_stage(options.mask_name)
     splits = [split for split in (options.train_split, options.val_split) if split in store.manifest.splits]
     digests = [
@@ -150,18 +151,18 @@ def _clips_digest(store: Store, options: TrainingRecipe) -> str:
 
 
 def _require_agreement(processes: Processes, loaded: LoadedModel, trainer: Trainer) -> None:
-    """Check that all processes begin with the same weights, at the same step."""
-    places = processes.collect((loaded.report.sha256, trainer.num_done))
-    if len(set(places)) > 1:
+    """Check that all processes start with the same weights, at the same step."""
+    starts = processes.collect((loaded.report.sha256, trainer.num_done))
+    if len(set(starts)) > 1:
         raise WeightsMismatchError(
-            f"the processes do not begin at the same place (weights, steps done): {sorted(set(places))}. All of them "
+            f"the processes do not start with the same weights and step: {sorted(set(starts))}. All of them "
             "must see the same weights and the same CHECKPOINT folder"
         )
 
 
 @dataclass
 class _Run:
-    """The loop over steps and epochs, from wherever the trainer stands."""
+    """The loop over steps and epochs, from the step that the trainer has reached."""
 
     trainer: Trainer
     loaded: LoadedModel
@@ -195,21 +196,23 @@ class _Run:
             saved_at = began = time.monotonic()
 
     def _read(self, train: Half, step: _Step) -> TrainBatch:
-        """What falls to this process of a step's pairs. Runs ahead, in a thread."""
+        """Read this process's share of a step. Called ahead of the step, in a thread."""
         mine = self.processes.share(len(step.batch))
         rows, numbers = step.batch.rows[mine].tolist(), step.batch.captions[mine].tolist()
         clips = train.clips.read(rows)
         places = range(mine.start, mine.stop)
+        # One generator for each place in the whole batch: the number of processes does not change what is drawn.
         rngs = [generator(Stream.AUGMENTATION, self.options.seed, step.epoch, step.number, place) for place in places]
         augment(clips, self.options.batches, rngs, self.loaded.config.patch_size)
-        if self.options.alpha in (AlphaSource.ONES, AlphaSource.ZEROS):  # a control stays what it is
+        # After augmentation: its jitter and dropout must not turn a control into masks.
+        if self.options.alpha in (AlphaSource.ONES, AlphaSource.ZEROS):
             clips.masks[:] = self.options.alpha is AlphaSource.ONES
         texts = [train.captions[row][number] for row, number in zip(rows, numbers, strict=True)]
         labels = step.batch.rows if self.options.batches.same_video == "together" else None
         return TrainBatch(clips.frames, clips.masks, texts, clips.is_frame, labels)
 
     def _take(self, step: _Step, batch: TrainBatch, train: Half, log: TrainingLog | None) -> StepResult:
-        """Take a step, or stop where training has come off the rails."""
+        """Take a step; stop if training diverges."""
         try:
             result = self.trainer.step(batch, len(step.batch))
             self._watch(result.loss, math.log(len(step.batch)))
@@ -227,7 +230,7 @@ class _Run:
         return DivergedError(f"{what}. The batch's videos: {', '.join(ids[:IDS_SHOWN])}{more}")
 
     def _watch(self, loss: float, guess: float) -> None:
-        """Stop where the mean of the last losses is twice the lowest that there was, and no better than a guess."""
+        """Raise if the mean of the last losses is over twice the lowest so far, and no better than guessing."""
         progress = self.progress
         progress.recent = [*progress.recent, loss][-RECENT_STEPS:]
         progress.guesses = [*progress.guesses, guess][-RECENT_STEPS:]

@@ -14,13 +14,14 @@ from pipeline.errors import OptionError
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """How batches are put together, and what is done to their clips."""
+    """How batches are drawn, and how their clips are changed at random."""
 
     captions: str = "one"
-    """`one`: each video once an epoch, with a caption drawn anew. `all`: every pair of a video and a caption."""
+    """`one`: each video once an epoch, with one of its captions at random. `all`: every pair of a video and a
+    caption."""
     same_video: str = "apart"
-    """`apart`: no batch holds two pairs of one video, which would be false negatives of each other. `together`: it may,
-    and they count as belonging together in the loss."""
+    """`apart`: no batch contains two pairs of one video, which would be false negatives of each other. `together`: it
+    may, and they count as positives in the loss."""
     alpha_ones: float = 0.0
     """Part of the clips, 0..1, whose alpha is all ones: Alpha-CLIP's neutral input (0.1 there)."""
     mask_dropout: float = 0.0
@@ -30,7 +31,8 @@ class BatchOptions:
     frame_jitter: int = 0
     """Pixels by which frames are shifted with their masks at most; the edge is repeated, and masks are empty there."""
     flip: float = 0.0
-    """Part of the clips, 0..1, that are mirrored left to right with their masks. Captions stay: "left" turns false."""
+    """Part of the clips, 0..1, that are mirrored left to right with their masks. Captions are not changed, so
+    "left" and "right" in them become wrong."""
 
     def __post_init__(self) -> None:
         limits = {
@@ -55,16 +57,16 @@ class TrainingRecipe:
     batches: BatchOptions = field(default_factory=BatchOptions)
     train_split: str = "train"
     val_split: str = "val"
-    """Where the store has no such split, `hold_out_share` of the train videos is held out instead."""
+    """If the store has no such split, `hold_out_share` of the train videos is held out instead."""
     hold_out_share: float = 0.1
     mask_name: str = "default"
     alpha: AlphaSource = AlphaSource.MASKS
     seed: int = 0
-    """Of batches, captions, hold-out, augmentation and what alpha draws."""
+    """Random seed of batches, captions, hold-out, augmentation and random alpha."""
 
     @property
     def chosen_on_test(self) -> bool:
-        """Whether the best epoch is chosen, or the model trained, on what the scores will be of, going by the names."""
+        """Whether a test split is trained on or chooses the best epoch, judged by the splits' names."""
         return any("test" in split.lower() for split in (self.train_split, self.val_split))
 
 

@@ -55,7 +55,7 @@ def test_the_four_commands(fda: Commands, tmp_path: Path) -> None:
     assert f"nothing to do: {checkpoint} was trained to the end with these inputs" in again.err
     refused = fda(*train, "--seed", "1")
     assert (refused.code, refused.out) == (1, "")
-    assert "options.seed is 0 there and 1 now" in refused.error_line
+    assert "options.seed is 0 in the checkpoint and 1 now" in refused.error_line
     assert "--overwrite" in refused.error_line
     assert trained_files(checkpoint) == weights
     assert fda(*train, "--set", "epochs=x").code == 2

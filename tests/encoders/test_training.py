@@ -216,7 +216,7 @@ def test_a_state_that_is_damaged_or_anothers_is_refused(tmp_path: Path) -> None:
     save_state(path, Trainer(fresh_model(), FAST, num_steps=2), "")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(WeightsFormatError, match="is damaged, so training cannot go on.*--overwrite"):
+    with pytest.raises(WeightsFormatError, match="is damaged, so training cannot resume.*--overwrite"):
         load_state(path, Trainer(fresh_model(), FAST, num_steps=2))
 
 

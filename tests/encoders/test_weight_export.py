@@ -94,7 +94,7 @@ def test_what_a_layout_has_no_place_for_is_named() -> None:
 def test_nothing_is_written_over(tmp_path: Path) -> None:
     path = tmp_path / "mine.pt"
     path.write_text("mine")
-    with pytest.raises(FileExistsError, match=r"mine\.pt is there already"):
+    with pytest.raises(FileExistsError, match=r"mine\.pt already exists"):
         write_weights(path, exported(MODEL, WeightsLayout.CLIP), layout=WeightsLayout.CLIP, quick_gelu=True)
     with pytest.raises(FileNotFoundError):
         write_weights(tmp_path / "nowhere/x.pt", {}, layout=WeightsLayout.CLIP, quick_gelu=True)

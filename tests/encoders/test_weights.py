@@ -73,7 +73,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path, value: float, ar
     tensors["visual.ln_post.bias"][1] = value
     path = tmp_path / "diverged.pt"
     config = write_config(tmp_path)
-    words = r"diverged\.pt holds NaN or infinite values: .*3 of 512 in visual\.proj"
+    words = r"diverged\.pt contains NaN or infinite values: .*3 of 512 in visual\.proj"
     saved(path, tensors if argument == "pretrained" else alpha_clip_layout(tensors))
     pretrained, alpha = (str(path), None) if argument == "pretrained" else ("none", path)
     activation = Activation.QUICK_GELU if argument == "pretrained" else None
@@ -219,8 +219,8 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "code": (lambda path: torch.save({"x": _RunsCode()}, path), "never unpickled"),
     "plain pickle": (lambda path: path.write_bytes(pickle.dumps({"x": 1.5})), "not a (weights file|state dict)"),
     "a list": (lambda path: torch.save([torch.ones(1)], path), "a list, not a state dict"),
-    "no tensors": (lambda path: torch.save({"epoch": 3}, path), "it holds epoch"),
-    "nothing": (lambda path: torch.save({}, path), "it holds nothing"),
+    "no tensors": (lambda path: torch.save({"epoch": 3}, path), "it contains epoch"),
+    "nothing": (lambda path: torch.save({}, path), "it contains nothing"),
     "LoRA": (
         lambda path: torch.save(
             alpha_clip_layout(TENSORS) | {"transformer.resblocks.0.attn.in_proj.lora_A": torch.ones(2)}, path

@@ -7,20 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from store.clips.shards import slot_checksum
-from store.errors import NotInStoreError, ShardIncompleteError, StoreMissingError
-from store.features import ClipFeatures, create_features, write_clip_features, write_text_features
 from store.completion import input_digests
+from store.errors import NotInStoreError, ShardIncompleteError, StoreMissingError
 from store.failures import FailedVideo, write_failures
-from store.commits import VideoOutcome
-from store.schema import Shard, VideoStatus
+from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
+from store.schema import VideoStatus
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 from store.view import StoreView, open_store
-from store.features import caption_shards
 from tests.s3 import BUCKET, Server, use_server
 from tests.stores import NUM_FRAMES, clip_frames, clip_masks, fill_shard, fill_store, make_store, outcomes
-import shutil
 
 NUM_VIDEOS, FAILED, DIM = 6, 2, 5
 

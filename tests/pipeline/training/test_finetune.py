@@ -369,7 +369,7 @@ def test_what_made_the_clips_is_said_of_checkpoints_as_of_features(store: Store,
 
 
 def test_too_few_videos_or_no_split_to_train_on(store: Store, config: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="training wants at least 2 videos and one to validate on: .* gives 1 and 1"):
+    with pytest.raises(ValueError, match="training needs at least 2 videos and one to validate on: .* has 1 and 1"):
         train(store, config, tmp_path, replace(OPTIONS, train_split="test", val_split="none", hold_out_share=0.5))
     with pytest.raises(NotInStoreError, match="no split 'learn'"):
         train(store, config, tmp_path, replace(OPTIONS, train_split="learn"))
