@@ -38,7 +38,7 @@ def read_manifest(folder: StoreFolder) -> Manifest | Finding:
     return Finding(
         Kind.MANIFEST_DAMAGED,
         MANIFEST_NAME,
-        "it was changed since it was written, or a newer fda made it: its checksum is wrong. Nothing else can be checked",
+        "it was changed since it was written, or is of a newer fda: its checksum is wrong. The rest cannot be checked",
         f"{FROM_COPY}, or rebuild the store in another folder",
     )
 

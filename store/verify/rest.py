@@ -85,7 +85,7 @@ def verify_links(folder: StoreFolder) -> Iterator[Finding]:
             yield Finding(
                 Kind.LINK,
                 link.relative_to(root).as_posix(),
-                f"it is a link to {str(link.readlink())!r}, which may change or vanish, and is not copied with the store",
+                f"it is a link to {str(link.readlink())!r}, which may change, and is not copied with the store",
                 "put the file itself in its place, or remove the link",
             )
 

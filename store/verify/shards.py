@@ -156,7 +156,7 @@ class ShardVerifier:
     def _input_findings(
         self, stage: Stage, shard: Shard, record: CommitRecord, name: str, repair: Repair, state: _State
     ) -> Iterator[Finding]:
-        """Check that a shard is not out of date. If an input is itself pending, the shard is pending, not out of date."""
+        """Check that a shard is not out of date. If an input is pending, so is the shard, and not out of date."""
         for its, sha256 in record.inputs.items():
             if its.startswith("commits/"):
                 digest = state.digests.get(its)
