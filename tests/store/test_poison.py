@@ -1,4 +1,4 @@
-"""Videos that kill whoever decodes them, for real, are set aside; those that only were there are not."""
+"""Videos that really kill the process that decodes them are set aside; videos that were only near are not."""
 
 from __future__ import annotations
 
