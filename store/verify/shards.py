@@ -69,7 +69,7 @@ class ShardVerifier:
 
     def _verify_stage(self, stage: Stage, shard: Shard, state: _State) -> None:
         name = commit_name(shard, stage.name)
-        data = {spec.shard_name(shard.index): spec for spec in stage.specs}
+        data = tuple(spec.shard_name(shard.index) for spec in stage.specs)
         existing = tuple(its for its in data if its in self.listed)
         state.names += [name, *existing]
         if name not in self.listed:
@@ -87,10 +87,10 @@ class ShardVerifier:
         else:
             found = [*self._record_findings(stage, shard, record, name, repair)]
             if not found:
-                found = [*self._data_findings(stage, record, data, repair, state)]
+                found = [*self._data_findings(record, data, repair, state)]
             if not found:
                 state.digests[name] = hashlib.sha256(content).hexdigest()
-                found = [*self._input_findings(stage, shard, record, name, repair, state)]
+                found = [*self._input_findings(stage, shard, record, repair, state)]
             if record.shard != shard and not found:
                 state.pending.append((stage.name, shard))  # it has grown since: the next run keeps its clips
         state.findings += [finding.of(shard, stage.name) for finding in found]
@@ -130,7 +130,7 @@ class ShardVerifier:
         return None
 
     def _data_findings(
-        self, stage: Stage, record: CommitRecord, data: Mapping[str, ArraySpec], repair: Repair, state: _State
+        self, record: CommitRecord, data: Sequence[str], repair: Repair, state: _State
     ) -> Iterator[Finding]:
         """Check that the files of a shard are those that its record lists."""
         for written in record.files:
@@ -154,12 +154,14 @@ class ShardVerifier:
                 yield Finding(Kind.CHUNK_FOREIGN, name, what, REBUILD, repair=repair)
 
     def _input_findings(
-        self, stage: Stage, shard: Shard, record: CommitRecord, name: str, repair: Repair, state: _State
+        self, stage: Stage, shard: Shard, record: CommitRecord, repair: Repair, state: _State
     ) -> Iterator[Finding]:
         """Check that a shard is not out of date. If an input is pending, so is the shard, and not out of date."""
         for its, sha256 in record.inputs.items():
             if its.startswith("commits/"):
                 digest = state.digests.get(its)
+                # The input itself is pending, damaged or removed: that is one finding already, or none. Once it is
+                # rebuilt, this shard will be too, so it is pending, and not out of date as well.
                 if digest is None and (its in state.names or its not in self.listed):
                     state.pending.append((stage.name, shard))
                     return
@@ -168,7 +170,7 @@ class ShardVerifier:
             if digest != sha256:
                 what = f"it was made from another {its} than the present one"
                 remedy = f"run {command_of(stage.name)} again, which rebuilds it"
-                yield Finding(Kind.STALE, name, what, remedy, repair=repair)
+                yield Finding(Kind.STALE, commit_name(shard, stage.name), what, remedy, repair=repair)
                 return
 
     def _other_digest(self, name: str) -> str | None:
