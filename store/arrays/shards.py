@@ -126,9 +126,9 @@ def create_array(
         return
     existing = json.loads(_whole_metadata(folder, metadata_name))
     num_rows = existing["shape"][0]
-    found = differences(array_identity(existing), array_identity(json.loads(wanted)))
-    if found:
-        raise StoreMismatchError(f"{spec.name} in {folder.place} was made with other options: {found}. {remedy}")
+    changed = differences(array_identity(existing), array_identity(json.loads(wanted)))
+    if changed:
+        raise StoreMismatchError(f"{spec.name} in {folder.place} was made with other options: {changed}. {remedy}")
     if num_rows != spec.num_rows:  # the store has grown since
         folder.write(metadata_name, array_metadata(spec, existing["attributes"]))
 

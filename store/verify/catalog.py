@@ -119,7 +119,7 @@ def verify_array(
     is_clip = stage == FRAMES_STAGE
     wanted = array_metadata(spec, {"software": dict(store.manifest.software), "options": dict(store.manifest.options)})
     if name not in listed:
-        if not any(one.startswith("commits/") for one in its_files):
+        if not any(its.startswith("commits/") for its in its_files):
             return None  # nothing of it is committed: the next run of its command writes the metadata first
         what: str | None = "it is missing"
     else:
@@ -147,10 +147,10 @@ def verify_array(
 def _wrong(content: bytes, wanted: bytes, spec: ArraySpec, *, is_clip: bool) -> str | None:
     if not is_sealed(content):
         return "it was changed since it was written: its checksum is wrong"
-    found, should = (dict(array_identity(json.loads(one))) for one in (content, wanted))
+    found, expected = (dict(array_identity(json.loads(metadata))) for metadata in (content, wanted))
     if not is_clip:  # only the command knows their attributes
-        found, should = {"array": found["array"]}, {"array": should["array"]}
-    other = differences(found, should)
+        found, expected = {"array": found["array"]}, {"array": expected["array"]}
+    other = differences(found, expected)
     return f"it is of another array than {spec.name}: {other}".rstrip(".") if other else None
 
 

@@ -70,7 +70,7 @@ class ShardVerifier:
     def _verify_stage(self, stage: Stage, shard: Shard, state: _State) -> None:
         name = commit_name(shard, stage.name)
         data = tuple(spec.shard_name(shard.index) for spec in stage.specs)
-        existing = tuple(its for its in data if its in self.listed)
+        existing = tuple(file for file in data if file in self.listed)
         state.names += [name, *existing]
         if name not in self.listed:
             state.pending.append((stage.name, shard))
