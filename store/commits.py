@@ -213,7 +213,7 @@ def commit_shard(
     """
     # `fda verify` compares a record with the catalogue. That it agrees with itself is checked here, before it counts.
     if outcomes and [outcome.row for outcome in outcomes] != list(range(shard.start, shard.stop)):
-        raise ValueError(f"shard {shard.key} of {stage}: outcomes are for rows {[one.row for one in outcomes]}")
+        raise ValueError(f"shard {shard.key} of {stage}: outcomes are for rows {[outcome.row for outcome in outcomes]}")
     written = tuple(file for file in files if file is not None)
     record = CommitRecord(shard, stage, tuple(outcomes), written, inputs)
     content = record.to_bytes()

@@ -93,7 +93,7 @@ def input_digests(store: Store, shard: Shard, stages: Sequence[str]) -> dict[str
 
 
 def committed(store: Store, shard: Shard, stage: str) -> CommitRecord | None:
-    """The record of a complete shard, or None where the shard is pending.
+    """The record of a complete shard, or None if the shard is pending.
 
     A shard is complete when its record exists and is of this very shard, its files have the recorded sizes, and its
     inputs have not changed. A record that cannot be read counts as none, so its shard is rebuilt.
@@ -126,7 +126,7 @@ def committed_of_each(
 
 
 def kept_record(store: Store, shard: Shard, stage: str) -> CommitRecord | None:
-    """The record of those rows of a pending shard that need not be rebuilt, or None where there is none.
+    """The record of those rows of a pending shard that need not be rebuilt, or None if there is none.
 
     That is the record of a shard that has grown since, or the one kept aside of a shard that was being rewritten when
     the run was killed. The files under the latter may be those from before or from after.
@@ -148,13 +148,13 @@ class _CompletionCheck:
     def __init__(self, store: Store, *, list_files: bool = False) -> None:
         self._store = store
         self._sizes: dict[str, dict[str, int]] | None = {} if list_files else None
-        """Array -> name -> size of its files, where they are listed."""
+        """Array -> name -> size of its files, if `list_files`."""
         self._lock = Lock()
 
     def records(
         self, shard: Shard, stages: Sequence[str], *, num_with_outcomes: int | None = None
     ) -> tuple[CommitRecord | None, ...]:
-        """The records of a shard in each stage; None where that is pending."""
+        """The records of a shard in each stage; None if that is pending."""
         contents: dict[str, bytes] = {}
         return tuple(
             self._record(shard, stage, contents, num_with_outcomes is None or number < num_with_outcomes)
@@ -197,7 +197,7 @@ class _CompletionCheck:
 
 
 def input_digest(store: Store, name: str) -> str | None:
-    """The sha256 of an input of a shard as it is now, by the name that a record gives it; None where it is missing."""
+    """The sha256 of an input of a shard as it is now, by the name that a record gives it; None if it is missing."""
     if not name.startswith("captions["):
         return file_digest(store.folder, name)
     split, start, stop = name.removeprefix("captions[").removesuffix("]").rsplit(":", 2)

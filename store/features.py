@@ -68,7 +68,7 @@ class ClipFeatures:
     outcomes: tuple[VideoOutcome, ...]
     """One for each video."""
     alpha_cosine: NDArray[np.float32] | None = None
-    """Shape (num_rows,): see `Features.alpha_cosine`; None where it was measured of no video."""
+    """Shape (num_rows,): see `Features.alpha_cosine`; None if it was measured of no video."""
 
 
 def caption_shards(store: Store, split: str) -> tuple[Shard, ...]:

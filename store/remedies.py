@@ -1,4 +1,4 @@
-"""What messages tell the user to do, where several messages say the same. They are parts of sentences."""
+"""Remedies that several messages share, as parts of sentences."""
 
 from __future__ import annotations
 

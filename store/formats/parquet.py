@@ -120,8 +120,8 @@ def read_metadata(content: bytes, name: str) -> Mapping[bytes, bytes]:
 
 
 def _check_footer(file: pq.ParquetFile, name: str, schema: pa.Schema, num_bytes: int) -> None:
-    fields = [(one.name, _stored_type(one)) for one in file.schema_arrow]
-    if fields != [(one.name, one.type) for one in schema]:
+    fields = [(field.name, _stored_type(field)) for field in file.schema_arrow]
+    if fields != [(field.name, field.type) for field in schema]:
         found = ", ".join(f"{column} ({kind})" for column, kind in fields)
         raise StoreFormatError(f"{name} has other columns than it should: {found:.500}")
     groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]

@@ -25,7 +25,7 @@ def sealed(content: bytes) -> bytes:
     Raises:
         ValueError: The content has no such place, or more than one.
     """
-    places = [found for found in _SEALED.finditer(content) if found[1] == BLANK.encode()]
+    places = [match for match in _SEALED.finditer(content) if match[1] == BLANK.encode()]
     if len(places) != 1:
         raise ValueError(f"content to be sealed needs one {SEAL_KEY} of 64 zeros, got {len(places)}")
     digest = hashlib.sha256(content).hexdigest().encode()
@@ -36,9 +36,9 @@ def sealed(content: bytes) -> bytes:
 def is_sealed(content: bytes) -> bool:
     """Whether the content is, bit for bit, what `sealed` returned."""
     # A caption may contain what looks like a seal, so every place that matches is tried.
-    for found in _SEALED.finditer(content):
-        start, stop = found.span(1)
+    for match in _SEALED.finditer(content):
+        start, stop = match.span(1)
         blank = content[:start] + BLANK.encode() + content[stop:]
-        if hashlib.sha256(blank).hexdigest().encode() == found[1]:
+        if hashlib.sha256(blank).hexdigest().encode() == match[1]:
             return True
     return False

@@ -69,8 +69,8 @@ class ReadOnlyZarr(Store):
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Files and folders directly in a folder, without its path."""
         folder = self._name(prefix.rstrip("/")).rstrip("/")
-        for found in (self._folder.folders, self._folder.names):
-            for name in await asyncio.to_thread(found, folder):
+        for list_names in (self._folder.folders, self._folder.names):
+            for name in await asyncio.to_thread(list_names, folder):
                 yield name.rsplit("/", 1)[-1]
 
     def _name(self, key: str) -> str:

@@ -1,4 +1,4 @@
-"""Reading every byte of a file as fast as it comes, to see whether it is what was written."""
+"""Reading every byte of a file, to compare its checksum with the recorded one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from store.places.folder import StoreFolder
 
 BUFFER_BYTES = 2**20
-"""Small enough to stay in the cache of a core, so that the checksum is taken of what is there already."""
+"""Small enough for the cache of a core, so that the checksum is computed from the cache."""
 
 _own = threading.local()
 
@@ -19,7 +19,7 @@ _own = threading.local()
 def read_through(folder: StoreFolder, name: str) -> tuple[int, str] | None:
     """Read a whole file, and return its size and its XXH3 checksum as `WrittenFile` has them.
 
-    None where there is no such file, or it ends while it is read.
+    None if there is no such file, or it becomes shorter while it is read.
     """
     file = folder.open(name)
     if file is None:
@@ -35,7 +35,7 @@ def read_through(folder: StoreFolder, name: str) -> tuple[int, str] | None:
 
 
 def _buffer() -> NDArray[np.uint8]:
-    """Of this thread."""
+    """The buffer of this thread, which is reused for every file."""
     if not hasattr(_own, "buffer"):
         _own.buffer = np.empty(BUFFER_BYTES, dtype=np.uint8)
     buffer: NDArray[np.uint8] = _own.buffer

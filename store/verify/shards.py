@@ -1,4 +1,4 @@
-"""Verifying the shards of a split: each record, the files it vouches for, and what it was made from."""
+"""Verifying the shards of a split: each record, the files that it lists, and its inputs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from store.verify.findings import Finding, Kind, Repair
 from store.verify.reading import read_through
 
 _COLUMNS = ("video_id", "row", "status", "filled")
-"""Of the outcomes in a record; all of it is vouched for by its seal."""
+"""The fields of outcomes that are read: those without a default. Every byte of the record is covered by its seal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage of a split, with the arrays that it makes."""
+    """One stage of a split, with its arrays."""
 
     name: str
     specs: tuple[ArraySpec, ...]
@@ -36,14 +36,14 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class ShardVerdict:
-    """What was found of one shard in the stages that share its rows."""
+    """The findings of one shard in all stages over its rows."""
 
     findings: tuple[Finding, ...]
     pending: tuple[tuple[str, Shard], ...]
-    """Stages that owe it."""
+    """Stages in which the shard is pending."""
     num_bytes: int
     names: tuple[str, ...]
-    """Files that are accounted for."""
+    """Files that belong to the shard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,10 @@ class ShardVerifier:
     is_quick: bool
     """Whether no data are read."""
     is_written: bool
-    """Whether some run may be writing: data without a record are then its."""
+    """Whether a run may be active: data without a record are then being written."""
 
     def verify(self, shard_index: int, stages: Sequence[Stage]) -> ShardVerdict:
-        """All stages of one shard, in the order in which they build upon each other."""
+        """Check all stages of one shard, in the order in which they build on each other."""
         state = _State()
         for stage in stages:
             if shard_index < len(stage.shards):
@@ -69,15 +69,15 @@ class ShardVerifier:
 
     def _verify_stage(self, stage: Stage, shard: Shard, state: _State) -> None:
         name = commit_name(shard, stage.name)
-        data = {spec.shard_name(shard.index): spec for spec in stage.specs}
-        there = tuple(one for one in data if one in self.listed)
-        state.names += [name, *there]
+        data = tuple(spec.shard_name(shard.index) for spec in stage.specs)
+        existing = tuple(file for file in data if file in self.listed)
+        state.names += [name, *existing]
         if name not in self.listed:
             state.pending.append((stage.name, shard))
-            if there and not self.is_written:
-                state.findings += [finding.of(shard, stage.name) for finding in _uncommitted(there, stage.name)]
+            if existing and not self.is_written:
+                state.findings += [finding.of(shard, stage.name) for finding in _uncommitted(existing, stage.name)]
             return
-        repair = Repair((name, *there, *self._withdrawn(shard, stage.name)))
+        repair = Repair((name, *existing, *self._withdrawn(shard, stage.name)))
         try:
             content = self.store.folder.read(name)
             record = CommitRecord.from_bytes(content, name, _COLUMNS)
@@ -87,12 +87,12 @@ class ShardVerifier:
         else:
             found = [*self._record_findings(stage, shard, record, name, repair)]
             if not found:
-                found = [*self._data_findings(stage, record, data, repair, state)]
+                found = [*self._data_findings(record, data, repair, state)]
             if not found:
                 state.digests[name] = hashlib.sha256(content).hexdigest()
-                found = [*self._input_findings(stage, shard, record, name, repair, state)]
+                found = [*self._input_findings(stage, shard, record, repair, state)]
             if record.shard != shard and not found:
-                state.pending.append((stage.name, shard))  # it has grown since: its rows are kept
+                state.pending.append((stage.name, shard))  # it has grown since: the next run keeps its clips
         state.findings += [finding.of(shard, stage.name) for finding in found]
 
     def _withdrawn(self, shard: Shard, stage: str) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ class ShardVerifier:
     def _record_findings(
         self, stage: Stage, shard: Shard, record: CommitRecord, name: str, repair: Repair
     ) -> Iterator[Finding]:
-        """Whether a record is of this shard, and fits the catalogue and the arrays."""
+        """Check that a record is of this shard, and fits the catalogue and the arrays."""
         mine, its = shard, record.shard
         if (its.split, its.index, its.start) != (mine.split, mine.index, mine.start) or record.stage != stage.name:
             what = f"it is the record of shard {its.key} of {record.stage}"
@@ -115,60 +115,62 @@ class ShardVerifier:
     def _disagreement(self, stage: Stage, shard: Shard, record: CommitRecord) -> str | None:
         its = record.shard
         if not its.start < its.stop <= shard.stop:
-            return f"it is of rows {its.start} to {its.stop}, and the shard has {shard.start} to {shard.stop}"
+            return f"it is of rows {its.start} to {its.stop - 1}, and the shard has {shard.start} to {shard.stop - 1}"
         names = [written.name for written in record.files]
         allowed = {spec.shard_name(shard.index) for spec in stage.specs}
         if not set(names) <= allowed:
-            return f"it vouches for other files than its shard has: {sorted(set(names) - allowed)[:1]}"
+            return f"it lists files that its shard does not have: {sorted(set(names) - allowed)[:1]}"
         if not stage.has_outcomes:
             return None
         rows = self.catalog.split_videos(shard.split)["video_id"].slice(its.start, its.num_rows)
         recorded = ((outcome.row, outcome.video_id) for outcome in record.outcomes)
         for mine, catalogued in zip_longest(recorded, enumerate(rows.to_pylist(), its.start)):
             if mine != catalogued:
-                return f"it says that a row and its video are {mine}, and the catalogue {catalogued}"
+                return f"its row and video are {mine}, and {catalogued} in the catalogue"
         return None
 
     def _data_findings(
-        self, stage: Stage, record: CommitRecord, data: Mapping[str, ArraySpec], repair: Repair, state: _State
+        self, record: CommitRecord, data: Sequence[str], repair: Repair, state: _State
     ) -> Iterator[Finding]:
-        """Whether the files of a shard are those that its record vouches for."""
+        """Check that the files of a shard are those that its record lists."""
         for written in record.files:
             size = self.listed.get(written.name)
             if size is None:
-                what = "it is gone, and its commit record is there"
+                what = "it is missing, and its commit record exists"
                 yield Finding(Kind.CHUNK_MISSING, written.name, what, REBUILD, repair=repair)
             elif size != written.num_bytes:
-                what = f"it has {size:,} bytes, and its commit record says {written.num_bytes:,}"
+                what = f"it has {size:,} bytes, and {written.num_bytes:,} in its commit record"
                 yield Finding(Kind.CHUNK_SIZE, written.name, what, REBUILD, repair=repair)
             elif not self.is_quick:
                 state.num_bytes += size
                 read = read_through(self.store.folder, written.name)
                 if read != (written.num_bytes, written.xxh128):
-                    what = "its bytes are not those that were written: its checksum is wrong"
+                    what = "it was changed since it was written: its checksum is wrong"
                     yield Finding(Kind.CHUNK_DAMAGED, written.name, what, REBUILD, repair=repair)
-        vouched = {written.name for written in record.files}
+        recorded = {written.name for written in record.files}
         for name in data:
-            if name in self.listed and name not in vouched:
-                what = "its commit record says that there is no such file, since nothing but fill values is in it"
+            if name in self.listed and name not in recorded:
+                what = "its commit record has no such file, because all its values are the fill value"
                 yield Finding(Kind.CHUNK_FOREIGN, name, what, REBUILD, repair=repair)
 
     def _input_findings(
-        self, stage: Stage, shard: Shard, record: CommitRecord, name: str, repair: Repair, state: _State
+        self, stage: Stage, shard: Shard, record: CommitRecord, repair: Repair, state: _State
     ) -> Iterator[Finding]:
-        """Whether a shard is older than what it was made from. Where that itself is pending, it waits for it."""
+        """Check that a shard is not out of date. If an input is pending, so is the shard, and not out of date."""
         for its, sha256 in record.inputs.items():
             if its.startswith("commits/"):
                 digest = state.digests.get(its)
+                # The input itself is pending, damaged or removed: that is one finding already, or none. Once it is
+                # rebuilt, this shard will be too, so it is pending, and not out of date as well.
                 if digest is None and (its in state.names or its not in self.listed):
                     state.pending.append((stage.name, shard))
                     return
             else:
                 digest = self._other_digest(its)
             if digest != sha256:
-                what = f"it was made from another {its} than the one that is there now"
+                what = f"it was made from another {its} than the present one"
                 remedy = f"run {command_of(stage.name)} again, which rebuilds it"
-                yield Finding(Kind.STALE, name, what, remedy, repair=repair)
+                yield Finding(Kind.STALE, commit_name(shard, stage.name), what, remedy, repair=repair)
                 return
 
     def _other_digest(self, name: str) -> str | None:
@@ -180,13 +182,13 @@ class ShardVerifier:
 
 @dataclass(slots=True)
 class _State:
-    """What is gathered while the stages of one shard are verified."""
+    """What is collected while the stages of one shard are checked."""
 
     findings: list[Finding] = field(default_factory=list)
     pending: list[tuple[str, Shard]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
-    """Name -> sha256 of the records of this shard that are sound."""
+    """Name -> sha256 of the intact records of this shard."""
     num_bytes: int = 0
 
 
@@ -195,12 +197,12 @@ def _uncommitted(names: Sequence[str], stage: str) -> Iterator[Finding]:
         yield Finding(
             Kind.UNCOMMITTED,
             name,
-            "no commit record vouches for it: a run was killed before it wrote that, or the record is gone",
-            f"nothing reads it: the next run of {command_of(stage)} writes it anew",
+            "it has no commit record: a run was killed before it wrote one, or the record is missing",
+            f"nothing reads it: the next run of {command_of(stage)} rewrites it",
             repair=Repair((name,)),
         )
 
 
 def num_shards(stages: Sequence[Stage]) -> int:
-    """Of the stage that has most."""
+    """Number of shards of the stage that has most."""
     return max((len(stage.shards) for stage in stages), default=0)

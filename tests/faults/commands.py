@@ -93,7 +93,7 @@ def run_fda(arguments: Sequence[str], decode: Decode = decode_cached) -> list[st
     """Run a command; its errors are raised.
 
     Args:
-        arguments: What stands after `fda`.
+        arguments: The arguments after `fda`.
         decode: In place of `decode_clip`.
 
     Returns:

@@ -56,7 +56,7 @@ class Scenario:
     before: tuple[tuple[str, ...], ...]
     command: tuple[str, ...]
     is_from_scratch: bool = False
-    """Whether it removes what it finds, so that started again it makes all anew."""
+    """Whether it removes what it finds, so that the next start rebuilds everything."""
 
 
 SCENARIOS = (
@@ -93,7 +93,7 @@ SCENARIOS = (
     Scenario("encode what has grown", (FIRST, ENCODE, GROWN), ENCODE),
     Scenario("encode, overwrite", (FIRST, ENCODE), (*ENCODE, "--alpha", "ones", "--overwrite"), is_from_scratch=True),
     Scenario("repair", (FIRST, OTHER_MASKS, ENCODE, DAMAGE), REPAIR),
-    Scenario("make anew what was damaged", (FIRST, OTHER_MASKS, ENCODE, DAMAGE, REPAIR), FIRST),
+    Scenario("rebuild what was damaged", (FIRST, OTHER_MASKS, ENCODE, DAMAGE, REPAIR), FIRST),
     Scenario("remove masks", (FIRST, OTHER_MASKS), ("remove", "STORE", "--masks", "other", "--yes")),
     Scenario("remove features", (FIRST, ENCODE), ("remove", "STORE", "--features", "mine", "--yes")),
     Scenario("remove a split", (GROWN, ENCODE), ("remove", "STORE", "--split", "train", "--yes")),

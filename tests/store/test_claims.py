@@ -99,11 +99,11 @@ class Simulated:
 
 
 def take(folder: StoreFolder, times: ClaimTimes = NEVER, *, wait_seconds: float | None = 0) -> list[str]:
-    """Take the claim on frames and write something; what was told meanwhile."""
-    told: list[str] = []
-    with claimed(folder, "fda test", ["frames"], wait_seconds=wait_seconds, say=told.append, times=times) as mine:
+    """Take the claim on frames and write something; return the messages."""
+    messages: list[str] = []
+    with claimed(folder, "fda test", ["frames"], wait_seconds=wait_seconds, say=messages.append, times=times) as mine:
         mine.write("data/x", b"1")
-    return told
+    return messages
 
 
 # One run
@@ -363,8 +363,8 @@ def test_a_second_run_waits_if_it_is_to(any_folder: StoreFolder) -> None:
     stack.enter_context(claimed(folder, "fda masks", ["frames"], times=NEVER))
     (claim,) = claims_on(folder)
     waiting = Simulated(lambda: stack.close() if waiting.num_sleeps == 20 else None)
-    told = take(folder, waiting.times, wait_seconds=None)
-    assert told == [f"waiting for {claim}, which is writing into {folder.place}"]
+    messages = take(folder, waiting.times, wait_seconds=None)
+    assert messages == [f"waiting for {claim}, which is writing into {folder.place}"]
 
 
 def test_a_second_run_waits_as_long_as_it_is_to(folder: StoreFolder) -> None:
@@ -434,14 +434,14 @@ def test_a_run_of_another_machine_that_beats_is_not_disturbed(any_folder: StoreF
     write_claim(folder, claim)
     write_beat(folder, claim.id, 0)
     elsewhere = Simulated(lambda: write_beat(folder, claim.id, elsewhere.num_sleeps) if elsewhere.now > 20 else None)
-    told: list[str] = []
+    messages: list[str] = []
     with (
         pytest.raises(StoreBusyError, match=r"fda masks \(ada@node7, process 4242, since "),
-        claimed(folder, "fda test", ["frames"], say=told.append, times=elsewhere.times),
+        claimed(folder, "fda test", ["frames"], say=messages.append, times=elsewhere.times),
     ):
         pass
     assert 20 < elsewhere.now < 23
-    assert told == [
+    assert messages == [
         f"{folder.place} is claimed by {claim}: watching it for up to 30 s to see whether it is still active"
     ]
     assert claims_on(folder) == (claim,)
@@ -455,8 +455,8 @@ def test_a_run_of_another_machine_that_is_silent_is_taken_over(any_folder: Store
     if is_held:
         write_beat(folder, claim.id, 17)
     watching = Simulated()
-    told = take(folder, watching.times)
-    assert told[-1] == f"{claim} has ended: its claim on {folder.place} is removed"
+    messages = take(folder, watching.times)
+    assert messages[-1] == f"{claim} has ended: its claim on {folder.place} is removed"
     assert 30 <= watching.now < 32
     assert [stored.name for stored in folder.walk()] == ["data/x"]
 

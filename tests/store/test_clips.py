@@ -111,7 +111,7 @@ def test_masks_are_pending_again_when_their_frames_changed(tmp_path: Path) -> No
     assert committed(store, shard, masks_stage(MASKS)) is None
 
 
-def test_a_damaged_record_vouches_for_nothing(tmp_path: Path) -> None:
+def test_a_damaged_record_counts_as_none(tmp_path: Path) -> None:
     store = make_store(tmp_path, 3)
     fill_store(store)
     shard = store.shards("test")[0]
@@ -245,7 +245,7 @@ class Killed(BaseException):
 def test_a_shard_that_was_being_rewritten_when_the_run_was_killed_is_pending(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The new files have the sizes that the old record vouches for."""
+    """The new files have the sizes in the old record."""
     store = make_store(tmp_path, 3)
     fill_store(store)
     shard = store.shards("test")[0]

@@ -197,7 +197,7 @@ def test_a_fault_that_stays_is_named_after_a_few_attempts(
             read()
     assert (
         {"WARNING", "INFO"} >= {record.levelname for record in caplog.records} >= {"WARNING"}
-    )  # a user who waits is told
+    )  # a user who waits sees why
     server.script.begin()
     assert folder.num_bytes("new") in ((100, None) if fault in (Fault.ANSWER_LOST, Fault.ANSWER_CUT) else (None,))
 

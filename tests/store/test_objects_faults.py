@@ -176,7 +176,7 @@ class ObjectTrials:
 
 
 def _check_error(error: StoreWriteError, place: str) -> None:
-    """What a user is told names the place, and says what to do."""
+    """The message names the place and the remedy."""
     assert f" in {place}: " in str(error), str(error)
     assert re.search(r"tried once\)\. .*[Rr]un the (same )?command again", str(error)), str(error)
 

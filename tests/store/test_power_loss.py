@@ -40,8 +40,8 @@ def cut_after(trials: Trials, right: Undisturbed, num_operations: int, choose: C
 
 
 @functools.cache
-def vouched_for(content: bytes, name: str) -> tuple[WrittenFile, ...]:
-    """The files of a commit record; none where it is damaged, as it vouches for nothing then."""
+def recorded_files(content: bytes, name: str) -> tuple[WrittenFile, ...]:
+    """The files of a commit record; none if it is damaged, as it then counts as missing."""
     try:
         return CommitRecord.from_bytes(content, name).files
     except StoreFormatError:
@@ -54,15 +54,15 @@ def checksum(content: bytes) -> str:
 
 
 def check_records(files: dict[str, bytes], found: dict[str, bytes]) -> None:
-    """No commit record stands whose data are not whole, but where the command found it so."""
+    """Every commit record has its data intact, unless the command already found it otherwise."""
     for name, content in files.items():
         if name.startswith("commits/"):
-            for written in vouched_for(content, name):
+            for written in recorded_files(content, name):
                 if all(files.get(one) == found.get(one) for one in (name, written.name)):
                     continue
                 there = files.get(written.name)
-                assert there is not None, f"{name} stands, and {written.name} is gone"
-                assert checksum(there) == written.xxh128, f"{name} stands, and not {written.name}"
+                assert there is not None, f"{name} exists, and {written.name} is missing"
+                assert checksum(there) == written.xxh128, f"{name} exists, and {written.name} is damaged"
 
 
 @BY_NAME

@@ -93,7 +93,7 @@ class Model:
 
     @property
     def commands(self) -> tuple[Command, ...]:
-        """Those that make all of it anew, or repair it."""
+        """The commands that rebuild or repair all of it."""
         return (self.preprocess, *[OTHER_MASKS] * (self.masks is not None), *[ENCODE] * (self.features is not None))
 
     @property
@@ -140,10 +140,10 @@ class Oracle:
         self._readable: dict[Model | None, Readable] = {None: {}}
 
     def reach(self, before: Model | None, command: Command, after: Model) -> None:
-        """Make the store of a model: from nothing, or where that would owe nothing that this one owes, by one command.
+        """Make the store of a model: from scratch if the model allows it, else by one command from `before`.
 
-        The order in which a store came to hold what it holds makes no difference, or the next store of this model that
-        came there in another way is found to differ.
+        The order of commands makes no difference to the bytes: a store of this model that was made in another order
+        would be found to differ.
         """
         if after in self._bases:
             return
@@ -191,7 +191,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.pending: tuple[Command, Model] | None = None
         """A command that was killed, and what it is to make."""
         self.is_repaired = False
-        """Whether things were removed that all commands together make anew."""
+        """Whether things were removed that all commands together rebuild."""
 
     def do(self, command: Command, after: Model, kill: Point | None) -> None:
         """Run a command, or let it be killed; one that has less to do than the kill waits for ends well."""

@@ -1,4 +1,4 @@
-"""A shard that kills its workers ends the run, after all others are committed; one that only was there does not."""
+"""Videos that really kill the process that decodes them are set aside; videos that were only near are not."""
 
 from __future__ import annotations
 
