@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -345,7 +345,7 @@ def test_a_task_of_shuffled_masks_reads_as_many_records_in_a_large_split(
         records += name.startswith("commits/")
         return read(folder, name, *arguments, **more)
 
-    def task_by_task(function: Any, tasks: Any, tell: Any) -> Iterator[Any]:
+    def task_by_task(function: Any, tasks: Any, tell: Any) -> Generator[Any]:
         nonlocal records
         for task in tasks:
             records = 0
