@@ -55,6 +55,7 @@ class DecoderProcess:
         environment = {
             **os.environ,
             **ONE_THREAD,
+            # The function must be importable there as here.
             "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         }
         with theirs, their_lifeline, signals_blocked(*_REQUESTS_TO_STOP):

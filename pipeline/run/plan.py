@@ -94,6 +94,7 @@ def make_plan(
         first = records[0]
         redone = (changed or {}).get(shard, frozenset())
         if first is None:
+            # Not all rows need to be made again if the shard has grown, or a run was killed while it made it again.
             kept = kept_record(store, shard, stages[0])
             pending.append(PendingShard(shard, tuple(stages), _kept_rows(kept, redone, retry_failed=retry_failed)))
         elif redone or (retry_failed and not all(outcome.filled for outcome in first.outcomes)):

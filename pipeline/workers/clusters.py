@@ -162,9 +162,9 @@ def _start(settings: JobSettings, num_workers: int) -> Any:
     try:
         cluster.scale(jobs=num_jobs)
         for _ in range(num_jobs):
-            failed = submitted.get()
-            if failed is not None:
-                raise ClusterError(f"{command} rejected the job: {_last_line(str(failed))}") from failed
+            rejection = submitted.get()
+            if rejection is not None:
+                raise ClusterError(f"{command} rejected the job: {_last_line(str(rejection))}") from rejection
     except BaseException:  # Ctrl-C, too: jobs that are submitted must be cancelled
         cluster.close()
         raise

@@ -84,6 +84,7 @@ class Preflight:
             return f"it cannot read the store: {error}"
         if found != content:
             return f"{place} is another folder there: the store must be on a file system that all machines share"
+        # Among half-written files, which the store removes if this worker is killed before it does.
         trial = f"{PARTIAL_FOLDER}/{self.folder.claim or UNCLAIMED}/{uuid.uuid4().hex}"
         try:
             self.folder.write(trial, b"")

@@ -134,22 +134,23 @@ class WorkerWatch:
         candidates = sorted(self.fit)
         if self._preflight is None or not candidates:
             return False
+        # Versions first: the function below is sent as code, which another Python could not run.
         versions = self._client.get_versions(check=False)["workers"]
-        found: list[UnfitWorkerError] = []
+        unfit: list[UnfitWorkerError] = []
         others = []
         for address in candidates:
             problem = _python_problem(versions.get(address))
             if problem is None:
                 others.append(address)
             else:
-                found.append(UnfitWorkerError(address, address, problem))
+                unfit.append(UnfitWorkerError(address, address, problem))
         answers = self._client.run(_look_function(), pickle.dumps(self._preflight), workers=others) if others else {}
         for address, (host, problem) in answers.items():
             if problem is not None:
-                found.append(UnfitWorkerError(address, host, problem))
-        for error in found:
+                unfit.append(UnfitWorkerError(address, host, problem))
+        for error in unfit:
             self.exclude(error)
-        return bool(found)
+        return bool(unfit)
 
     def exclude(self, error: UnfitWorkerError) -> None:
         """Exclude a worker, and report why."""

@@ -42,7 +42,7 @@ def dask(tmp_path: Path) -> Iterator[DaskProcesses]:
 
 
 class Running:
-    """`fda preprocess` on a scheduler, on its way."""
+    """A running `fda preprocess` on a scheduler."""
 
     def __init__(self, manifest: Path, place: Path, dask: DaskProcesses, *more: str) -> None:
         self.place = place
@@ -51,7 +51,7 @@ class Running:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=heed_interrupts,
+            preexec_fn=accept_interrupts,
             start_new_session=True,
         )
 
@@ -60,7 +60,7 @@ class Running:
             assert self._process.poll() is None, self._process.communicate()
             return sum(1 for _ in self.place.glob("commits/**/*.parquet")) >= num_commits
 
-        wait_until(is_there, "the run does not get on")
+        wait_until(is_there, "the run makes no progress")
 
     def interrupt(self) -> None:
         os.killpg(self._process.pid, signal.SIGINT)
@@ -83,7 +83,7 @@ def ended_run(manifest: Path, place: Path, dask: DaskProcesses, *more: str) -> E
         return run.end()
 
 
-def heed_interrupts() -> None:
+def accept_interrupts() -> None:
     """A shell starts what runs in its background with interrupts ignored, and children inherit it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -108,7 +108,7 @@ def test_a_worker_is_killed_and_another_joins(
     assert "some workers have 2 threads, and fda uses one of them" in ended.err
 
 
-def test_a_scheduler_that_is_killed_and_one_that_takes_over(
+def test_a_scheduler_that_is_killed_and_another_that_continues(
     manifest: Path, tmp_path: Path, whole: dict[str, str], dask: DaskProcesses
 ) -> None:
     dask.worker()
@@ -131,7 +131,7 @@ def test_a_scheduler_that_is_killed_and_one_that_takes_over(
     assert tree_digest(tmp_path / "store") == whole
 
 
-def test_an_interrupt_calls_the_tasks_back_and_leaves_the_workers(
+def test_an_interrupt_cancels_the_tasks_and_leaves_the_workers(
     manifest: Path, tmp_path: Path, whole: dict[str, str], dask: DaskProcesses
 ) -> None:
     worker = dask.worker()
@@ -176,7 +176,7 @@ def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
     return Commands(monkeypatch, capfd)
 
 
-def test_nobody_answers(fda: Commands, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_scheduler_answers(fda: Commands, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.workers.clusters.CONNECT_SECONDS", 1)
     ended = fda("preprocess", manifest, tmp_path / "store", *FLAGS, "--scheduler", "tcp://127.0.0.1:1")
     assert ended.code == 1

@@ -1,4 +1,4 @@
-"""Jobs of batch systems: their scripts as text, and a whole run on a SLURM that is played by three small programs."""
+"""Jobs of batch systems: their scripts as text, and a whole run on a SLURM that two shell scripts imitate."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_worker_of_kubernetes_is_a_pod() -> None:
         ("kubernetes", {"memory": "8 GiB"}, r"\[cluster.kubernetes\] needs image"),
     ],
 )
-def test_settings_that_are_refused_by_name(kind: str, table: dict[str, object], message: str) -> None:
+def test_wrong_settings_are_named(kind: str, table: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         JobSettings(kind, table)
 
@@ -166,7 +166,7 @@ kill -TERM -- "-$1"
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where the jobs of a SLURM of this machine leave their traces."""
+    """The folder in which the imitated SLURM records its jobs."""
     programs, traces = tmp_path / "bin", tmp_path / "slurm"
     programs.mkdir()
     traces.mkdir()
@@ -203,7 +203,9 @@ def test_a_run_on_slurm_submits_jobs_and_cancels_them(
     assert len(list(slurm.glob("script.*"))) == 1
 
 
-def test_what_slurm_says_against_a_job_is_the_error(fda: Commands, manifest: Path, tmp_path: Path, slurm: Path) -> None:
+def test_a_rejected_job_ends_the_run_with_the_message_of_slurm(
+    fda: Commands, manifest: Path, tmp_path: Path, slurm: Path
+) -> None:
     (tmp_path / "fda.toml").write_text(CONFIG)
     (tmp_path / "bin/sbatch").write_text("#!/bin/sh\necho 'error: no partition long' >&2\nexit 1\n")
     place = ("--cluster", "slurm", "--config", tmp_path / "fda.toml", "--workers", "1")
@@ -231,7 +233,7 @@ def test_a_worker_like_the_coordinator_has_no_problem(store_folder: StoreFolder,
     assert tree_digest(tmp_path / "store") == before
 
 
-def test_each_lack_is_one_sentence(store_folder: StoreFolder, tmp_path: Path) -> None:
+def test_each_problem_of_a_worker_is_one_sentence(store_folder: StoreFolder, tmp_path: Path) -> None:
     video = tmp_path / "a.mp4"
     video.write_bytes(b"video")
     preflight = Preflight.of(store_folder, [video])
@@ -258,7 +260,7 @@ def test_a_store_that_cannot_be_written_to(store_folder: StoreFolder, tmp_path: 
     assert "must be able to write there" in str(preflight.problem())
 
 
-def test_a_store_that_cannot_be_read_is_a_matter_of_the_worker(
+def test_a_store_that_cannot_be_read_is_a_problem_of_the_worker(
     store_folder: StoreFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preflight = Preflight.of(store_folder)
