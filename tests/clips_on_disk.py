@@ -161,7 +161,7 @@ class Commands:
         return Ended(code, out, err)
 
 
-def fda_in_a_process(*arguments: str | Path, timeout: float = 120) -> Ended:
+def fda_in_a_process(*arguments: str | Path, timeout: float = 600) -> Ended:
     """`fda ...` as the shell runs it."""
     command = [str(FDA), *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}

@@ -136,7 +136,7 @@ def test_a_scheduler_that_gives_tasks_up_at_once_sets_the_same_videos_aside(tmp_
     processes = DaskProcesses(tmp_path / "dask", allowed_failures=0)
     said: list[str] = []
     try:
-        processes.worker()
+        processes.worker(nanny=True)  # which begins its worker again
         with connected(processes.address, preflight, wait_seconds=60, say=said.append) as executor:
             _, result = run(manifest, tmp_path / "store", executor, LethalDecoder(tmp_path))
     finally:

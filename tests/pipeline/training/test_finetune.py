@@ -30,7 +30,7 @@ from store.errors import NotInStoreError
 from store.store import Store
 from tests.clips_on_disk import run_preprocess, write_small_dataset
 from tests.encoders_tiny import write_config
-from tests.paths import ROOT
+from tests.forked import Forked
 from tests.stores import tree_digest
 
 FILES = ["config.json", "history.json", "model.safetensors", "training.json"]
@@ -149,19 +149,9 @@ def test_a_run_that_was_killed_at_any_event_and_run_again_ends_with_the_same_byt
 
 def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str, tmp_path: Path) -> None:
     """A real process, saving after each step: nearly all of its time goes into writing the state."""
-    script = (
-        "import sys\nfrom pathlib import Path\nfrom encoders.weights.loading import load_model\n"
-        "from pipeline.training.finetune import finetune\nfrom store.store import Store\n"
-        "from tests.pipeline.training.test_finetune import OPTIONS\nfrom dataclasses import replace\n"
-        "options = replace(OPTIONS, train=replace(OPTIONS.train, epochs=20))\n"
-        "place, config, folder = sys.argv[1:]\n"
-        "finetune(Store.open(place), load_model(config, 'none'), Path(folder), options, save_seconds=0.0)\n"
-    )
-    command = [sys.executable, "-c", script, store.place, config]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
-    def begin(folder: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([*command, str(folder)], env=environment)
+    def begin(folder: Path) -> Forked:
+        return Forked(train_long, store.place, config, folder)
 
     assert begin(tmp_path / "whole").wait() == 0
     folder = tmp_path / "killed"
@@ -170,7 +160,6 @@ def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str,
         wait_for_log(folder, 5 + 15 * number, process)
         time.sleep(0.003 * number)
         process.kill()
-        process.wait()
     assert not has_ended(folder)
     with locked(folder):
         assert not list(folder.glob(".*.partial"))
@@ -178,7 +167,12 @@ def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str,
     assert digest(folder) == digest(tmp_path / "whole")
 
 
-def wait_for_log(folder: Path, num_lines: int, process: subprocess.Popen[bytes]) -> None:
+def train_long(place: str, config: str, folder: Path) -> None:
+    options = replace(OPTIONS, train=replace(OPTIONS.train, epochs=20))
+    finetune(Store.open(place), load_model(config, "none"), folder, options, save_seconds=0.0)
+
+
+def wait_for_log(folder: Path, num_lines: int, process: Forked) -> None:
     log, end = folder / "log.jsonl", time.monotonic() + 120
     while not log.is_file() or log.read_text().count("\n") < num_lines:
         assert process.poll() is None, "it has ended too soon"
