@@ -655,7 +655,7 @@ def test_a_process_of_another_user_that_may_not_be_looked_at(monkeypatch: pytest
     assert is_running(hidden) is None
 
 
-def wait_until(happens: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(happens: Callable[[], bool], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while True:
         try:

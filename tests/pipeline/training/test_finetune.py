@@ -173,7 +173,7 @@ def train_long(place: str, config: str, folder: Path) -> None:
 
 
 def wait_for_log(folder: Path, num_lines: int, process: Forked) -> None:
-    log, end = folder / "log.jsonl", time.monotonic() + 120
+    log, end = folder / "log.jsonl", time.monotonic() + 300
     while not log.is_file() or log.read_text().count("\n") < num_lines:
         assert process.poll() is None, "it has ended too soon"
         assert time.monotonic() < end, "it does not get on"

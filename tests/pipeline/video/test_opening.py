@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -174,8 +173,7 @@ def test_time_runs_out(video: Path) -> None:
 def test_time_runs_out_while_decoding(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moment = time.monotonic()
     ticks = iter(range(10_000))
-    clock = SimpleNamespace(monotonic=lambda: moment + next(ticks))  # for the decoder alone: threads read it, too
-    monkeypatch.setattr("pipeline.video.reading.opening.time", clock)
+    monkeypatch.setattr("pipeline.video.reading.opening.time.monotonic", lambda: moment + next(ticks))
     assert refusal(video, DecodeOptions(6, 32, timeout_seconds=60)).status == VideoStatus.TIMEOUT
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import resource
 import struct
+import time
 from collections.abc import Callable
 from functools import cache
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -101,20 +101,14 @@ def test_a_size_that_only_the_header_claims_takes_no_memory(tmp_path: Path, side
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
 
 
-def test_a_large_canvas_again_and_again_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every frame of a GIF is its whole canvas: a file of kilobytes can ask for gigabytes of copies.
-
-    On a clock that advances by a second when it is read: it is read before each of the 24 frames is drawn.
-    """
+def test_a_large_canvas_again_and_again_ends_in_time(tmp_path: Path) -> None:
+    """Every frame of a GIF is its whole canvas: a file of kilobytes can ask for gigabytes of copies."""
     content = bytearray(ZOO["plain.gif"].make(tmp_path / "whole.gif").read_bytes())
     content[6:10] = struct.pack("<HH", 8000, 8000)
     (tmp_path / "claim.gif").write_bytes(content)
-    readings = count()
-    clock = SimpleNamespace(monotonic=lambda: float(next(readings)))
-    monkeypatch.setattr("pipeline.video.reading.opening.time", clock)
-    decode_clip(tmp_path / "whole.gif", DecodeOptions(4, image_size=32, timeout_seconds=1000))
-    all_but_20 = next(readings) - 20
-    assert _refusal(tmp_path / "claim.gif", timeout_seconds=all_but_20).status == VideoStatus.TIMEOUT
+    start = time.monotonic()
+    assert _refusal(tmp_path / "claim.gif", timeout_seconds=0.3).status == VideoStatus.TIMEOUT
+    assert time.monotonic() - start < 5
 
 
 def test_a_video_of_too_many_packets_is_refused(tmp_path: Path) -> None:
