@@ -30,7 +30,7 @@ from store.errors import NotInStoreError
 from store.store import Store
 from tests.clips_on_disk import run_preprocess, write_small_dataset
 from tests.encoders_tiny import write_config
-from tests.forked import Forked
+from tests.forked import Forked, forked_fda
 from tests.stores import tree_digest
 
 FILES = ["config.json", "history.json", "model.safetensors", "training.json"]
@@ -303,35 +303,25 @@ def test_two_processes_train_like_one(store: Store, config: str, tmp_path: Path)
         f'[model]\nmodel = "{config}"\npretrained = "none"\n[finetune]\nepochs = 2\nbatch_size = 3\nlr = 1e-3\n'
         'alpha_lr = 1e-3\neps = 1e-3\naccumulate = 2\n[batches]\ncaptions = "all"\nsame_video = "together"\n'
     )
+    names = ("alone", "together")
+    options = ("--preset", str(preset), "--device", "cpu", "--json")
+    alone = forked_fda(tmp_path, "finetune", store.place, tmp_path / "alone", *options)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    commands = {"alone": [sys.executable], "together": torchrun}
-    for name, launcher in commands.items():
-        arguments = [
-            "finetune",
-            store.place,
-            str(tmp_path / name),
-            "--preset",
-            str(preset),
-            "--device",
-            "cpu",
-            "--json",
-        ]
-        subprocess.run(
-            [*launcher, "-m", "cli.main", *arguments],
-            check=True,
-            capture_output=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-    alone, together = (load_checkpoint(tmp_path / name) for name in commands)
+    subprocess.run(
+        [*torchrun, "-m", "cli.main", "finetune", store.place, str(tmp_path / "together"), *options],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert alone.wait() == 0
+    single, double = (load_checkpoint(tmp_path / name) for name in names)
     start = load_model(config, "none").model.named_tensors()
     moved = 0.0
-    for name, tensor in alone.model.named_tensors().items():
-        torch.testing.assert_close(together.model.named_tensors()[name], tensor, rtol=1e-3, atol=2e-5)
+    for name, tensor in single.model.named_tensors().items():
+        torch.testing.assert_close(double.model.named_tensors()[name], tensor, rtol=1e-3, atol=2e-5)
         moved = max(moved, (tensor - start[name]).abs().max().item())
     assert moved > 1e-3  # they did train
-    lines = [
-        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()] for name in commands
-    ]
+    lines = [[json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()] for name in names]
     assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]]
     for one, other in zip(*lines, strict=True):
         for key in {"loss", "grad_norm", "mean_loss"} & set(one):
