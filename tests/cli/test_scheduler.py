@@ -47,8 +47,8 @@ class Running:
 
     def __init__(self, manifest: Path, place: Path, dask: DaskProcesses, *more: str) -> None:
         self.place = place
-        arguments = ("preprocess", manifest, place, *FLAGS, "--scheduler", dask.address, *more)
-        self._process = forked_fda(place.parent, *arguments)
+        arguments: tuple[str | Path, ...] = (manifest, place, *FLAGS, "--scheduler", dask.address, *more)
+        self._process = forked_fda(place.parent, "preprocess", *arguments)
 
     def wait_for(self, num_commits: int) -> None:
         def is_there() -> bool:
