@@ -145,7 +145,7 @@ def test_the_page_escapes_captions_and_loads_nothing(tmp_path: Path) -> None:
     assert "2.500" in html
 
 
-def test_the_demo_runs_everything_and_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_the_demo_runs_everything_and_goes_on_where_it_was(fda: Commands, tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     ended = fda_in_a_process("demo", folder, "--quick", "--no-progress", timeout=300)
     assert ended.code == 0, ended.err
@@ -157,7 +157,7 @@ def test_the_demo_runs_everything_and_goes_on_where_it_was(tmp_path: Path) -> No
     assert_self_contained(html)
     assert html.count("<img ") == 8
     assert "is moving</bdi>&rdquo;" in html
-    again = fda_in_a_process("demo", folder, "--quick", "--json")
+    again = fda("demo", folder, "--quick", "--json")
     assert again.code == 0
     result = json.loads(again.out)
     assert set(result["test"]) == set(result["still"]) == {"masks", "ones", "shuffled"}

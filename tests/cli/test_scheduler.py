@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import pytest
 from distributed import Client
 
-from tests.clips_on_disk import FDA, SMALL_FLAGS, Commands, Ended, fda_in_a_process, write_small_dataset
+from tests.clips_on_disk import SMALL, SMALL_FLAGS, Commands, Ended, run_preprocess, write_small_dataset
 from tests.dask_processes import WORKER_OF_ANOTHER_AV, WORKER_WITHOUT_FDA, DaskProcesses, wait_until
+from tests.forked import forked_fda
 from tests.stores import tree_digest
 
 NUM_VIDEOS = 40
@@ -29,7 +30,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the store holds after a run in one process."""
     place = tmp_path_factory.mktemp("whole") / "store"
-    assert fda_in_a_process("preprocess", manifest, place, *FLAGS, "--workers", "0").code == 0
+    run_preprocess(manifest, place, replace(SMALL, shard_size=1))
     return tree_digest(place)
 
 
@@ -46,14 +47,8 @@ class Running:
 
     def __init__(self, manifest: Path, place: Path, dask: DaskProcesses, *more: str) -> None:
         self.place = place
-        self._process = subprocess.Popen(
-            [str(FDA), "preprocess", str(manifest), str(place), *FLAGS, "--scheduler", dask.address, *more],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=accept_interrupts,
-            start_new_session=True,
-        )
+        arguments: tuple[str | Path, ...] = (manifest, place, *FLAGS, "--scheduler", dask.address, *more)
+        self._process = forked_fda(place.parent, "preprocess", *arguments)
 
     def wait_for(self, num_commits: int) -> None:
         def is_there() -> bool:
@@ -70,22 +65,17 @@ class Running:
 
     def __exit__(self, *error: object) -> None:
         self._process.kill()
-        self._process.communicate()
 
     def end(self) -> Ended:
-        out, err = self._process.communicate(timeout=90)
+        out, err = self._process.communicate(timeout=300)
         assert "Traceback" not in out + err, err
+        assert self._process.returncode is not None
         return Ended(self._process.returncode, out, err)
 
 
 def ended_run(manifest: Path, place: Path, dask: DaskProcesses, *more: str) -> Ended:
     with Running(manifest, place, dask, *more) as run:
         return run.end()
-
-
-def accept_interrupts() -> None:
-    """A shell starts what runs in its background with interrupts ignored, and children inherit it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_worker_is_killed_and_another_joins(
@@ -160,7 +150,7 @@ def test_workers_that_lack_something_are_named_and_do_nothing(
     assert ended.code == 1
     assert ended.error_line.startswith("fda: error: no worker can be used; the first of 1: ")
     assert f"worker {address} (host " in ended.error_line
-    assert "it cannot import 'pipeline.workers.preflight'" in ended.error_line
+    assert "it cannot import 'pipeline.workers'" in ended.error_line
     assert not list((tmp_path / "store").glob("commits/**/*.parquet"))
 
 

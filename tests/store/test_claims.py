@@ -6,7 +6,6 @@ import errno
 import itertools
 import json
 import logging
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -35,9 +34,9 @@ from store.json_values import JSON
 from store.places.folder import StoreFolder
 from store.places.opening import folder_at
 from tests.claimants import NEVER, QUICK, MemoryFolder, Turns, compete, fork_and_hold, hold
+from tests.forked import FORK_SERVER, in_environment
 from tests.s3 import Server, place_of, use_server
 
-SPAWN = multiprocessing.get_context("spawn")
 ELSEWHERE = ProcessId(4242, 1, "another machine")
 
 
@@ -61,8 +60,8 @@ def start() -> Iterator[Callable[..., tuple[BaseProcess, Connection]]]:
     started: list[BaseProcess] = []
 
     def start_one(target: Callable[..., None], place: str, *arguments: object) -> tuple[BaseProcess, Connection]:
-        here, there = SPAWN.Pipe()
-        process = SPAWN.Process(target=target, args=(place, there, *arguments))
+        here, there = FORK_SERVER.Pipe()
+        process = FORK_SERVER.Process(target=in_environment, args=(dict(os.environ), target, place, there, *arguments))
         process.start()
         there.close()
         started.append(process)
@@ -253,7 +252,11 @@ def test_processes_are_never_inside_at_once(
     use_server(monkeypatch, server)
     folder = folder_at(str(tmp_path / "store") if len(machines) == 4 else f"{place_of(request)}/store")
     arguments = (folder.place, tmp_path / "inside", num_rounds)
-    running = [SPAWN.Process(target=compete, args=(*arguments, machine)) for machine in machines]
+    environment = dict(os.environ)
+    running = [
+        FORK_SERVER.Process(target=in_environment, args=(environment, compete, *arguments, machine))
+        for machine in machines
+    ]
     for process in running:
         process.start()
     for process in running:
@@ -654,7 +657,7 @@ def test_a_process_of_another_user_that_may_not_be_looked_at(monkeypatch: pytest
     assert is_running(hidden) is None
 
 
-def wait_until(happens: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(happens: Callable[[], bool], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while True:
         try:

@@ -29,7 +29,7 @@ from store.errors import NotInStoreError
 from store.store import Store
 from tests.clips_on_disk import run_preprocess, write_small_dataset
 from tests.encoders_tiny import write_config
-from tests.paths import ROOT
+from tests.forked import Forked, forked_fda
 from tests.stores import tree_digest
 
 FILES = ["config.json", "history.json", "model.safetensors", "training.json"]
@@ -148,19 +148,9 @@ def test_a_run_that_was_killed_at_any_event_and_run_again_ends_with_the_same_byt
 
 def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str, tmp_path: Path) -> None:
     """A real process, saving after each step: nearly all of its time goes into writing the state."""
-    script = (
-        "import sys\nfrom pathlib import Path\nfrom encoders.weights.loading import load_model\n"
-        "from pipeline.training.finetune import train_model\nfrom store.store import Store\n"
-        "from tests.pipeline.training.test_finetune import OPTIONS\nfrom dataclasses import replace\n"
-        "options = replace(OPTIONS, train=replace(OPTIONS.train, epochs=20))\n"
-        "place, config, folder = sys.argv[1:]\n"
-        "finetune(Store.open(place), load_model(config, 'none'), Path(folder), options, save_seconds=0.0)\n"
-    )
-    command = [sys.executable, "-c", script, store.place, config]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
-    def begin(folder: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([*command, str(folder)], env=environment)
+    def begin(folder: Path) -> Forked:
+        return Forked(train_long, store.place, config, folder)
 
     assert begin(tmp_path / "whole").wait() == 0
     folder = tmp_path / "killed"
@@ -169,7 +159,6 @@ def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str,
         wait_for_log(folder, 5 + 15 * number, process)
         time.sleep(0.003 * number)
         process.kill()
-        process.wait()
     assert not has_ended(folder)
     with locked(folder):
         assert not list(folder.glob(".*.partial"))
@@ -177,8 +166,13 @@ def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str,
     assert digest(folder) == digest(tmp_path / "whole")
 
 
-def wait_for_log(folder: Path, num_lines: int, process: subprocess.Popen[bytes]) -> None:
-    log, end = folder / "log.jsonl", time.monotonic() + 120
+def train_long(place: str, config: str, folder: Path) -> None:
+    options = replace(OPTIONS, train=replace(OPTIONS.train, epochs=20))
+    finetune(Store.open(place), load_model(config, "none"), folder, options, save_seconds=0.0)
+
+
+def wait_for_log(folder: Path, num_lines: int, process: Forked) -> None:
+    log, end = folder / "log.jsonl", time.monotonic() + 300
     while not log.is_file() or log.read_text().count("\n") < num_lines:
         assert process.poll() is None, "it has ended too soon"
         assert time.monotonic() < end, "it does not get on"
@@ -308,35 +302,25 @@ def test_two_processes_train_like_one(store: Store, config: str, tmp_path: Path)
         f'[model]\nmodel = "{config}"\npretrained = "none"\n[finetune]\nepochs = 2\nbatch_size = 3\nlr = 1e-3\n'
         'alpha_lr = 1e-3\neps = 1e-3\naccumulate = 2\n[batches]\ncaptions = "all"\nsame_video = "together"\n'
     )
+    names = ("alone", "together")
+    options = ("--preset", str(preset), "--device", "cpu", "--json")
+    alone = forked_fda(tmp_path, "finetune", store.place, tmp_path / "alone", *options)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    commands = {"alone": [sys.executable], "together": torchrun}
-    for name, launcher in commands.items():
-        arguments = [
-            "finetune",
-            store.place,
-            str(tmp_path / name),
-            "--preset",
-            str(preset),
-            "--device",
-            "cpu",
-            "--json",
-        ]
-        subprocess.run(
-            [*launcher, "-m", "cli.main", *arguments],
-            check=True,
-            capture_output=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-    alone, together = (load_checkpoint(tmp_path / name) for name in commands)
+    subprocess.run(
+        [*torchrun, "-m", "cli.main", "finetune", store.place, str(tmp_path / "together"), *options],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert alone.wait() == 0
+    single, double = (load_checkpoint(tmp_path / name) for name in names)
     start = load_model(config, "none").model.named_tensors()
     moved = 0.0
-    for name, tensor in alone.model.named_tensors().items():
-        torch.testing.assert_close(together.model.named_tensors()[name], tensor, rtol=1e-3, atol=2e-5)
+    for name, tensor in single.model.named_tensors().items():
+        torch.testing.assert_close(double.model.named_tensors()[name], tensor, rtol=1e-3, atol=2e-5)
         moved = max(moved, (tensor - start[name]).abs().max().item())
     assert moved > 1e-3  # they did train
-    lines = [
-        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()] for name in commands
-    ]
+    lines = [[json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()] for name in names]
     assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]]
     for one, other in zip(*lines, strict=True):
         for key in {"loss", "grad_norm", "mean_loss"} & set(one):
