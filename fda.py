@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from encoders.options import ModelSource as ModelSource
     from encoders.options import Pooling as Pooling
     from encoders.options import Precision as Precision
+    from encoders.options import WeightsLayout as WeightsLayout
     from encoders.training.options import TrainOptions as TrainOptions
     from pipeline.clips.dataset import ClipDataset as ClipDataset
     from pipeline.clips.options import AlphaSource as AlphaSource

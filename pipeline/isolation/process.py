@@ -42,6 +42,12 @@ class DecoderLostError(Exception):
         """Whether it had decoded other videos, one of which may have damaged its memory."""
 
 
+_PROGRAM = (
+    "import runpy, fda\n"  # fda takes its own packages, so that a `store.py` beside a notebook cannot hide ours
+    "runpy.run_module('pipeline.isolation.child', run_name='__main__', alter_sys=True)"
+)
+
+
 class DecoderProcess:
     """A process that calls one function for one request after the other."""
 
@@ -50,8 +56,7 @@ class DecoderProcess:
         self._connection, theirs = connected_pair()
         their_lifeline, self._lifeline = Pipe(duplex=False)
         inherited = [theirs.fileno(), their_lifeline.fileno()]
-        # `-P`, because `-m` puts the current folder first on the path, and a module there could hide ours.
-        command = [sys.executable, "-P", "-m", "pipeline.isolation.child", *map(str, inherited)]
+        command = [sys.executable, "-P", "-c", _PROGRAM, *map(str, inherited)]
         environment = {
             **os.environ,
             **ONE_THREAD,

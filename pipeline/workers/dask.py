@@ -315,6 +315,7 @@ def local_dask(num_workers: int) -> Iterator[DaskExecutor]:
                 dashboard_address=":0",  # any free port: the default one may be another run's
                 memory_limit=0,  # `pipeline.run.resources` bounds it; above a limit, Dask would pause a worker for good
                 env=ONE_THREAD,
+                preload=["fda"],  # takes its own packages, before a `store.py` on the path is taken for ours
                 silence_logs=logging.CRITICAL,  # a task's error is raised here; a worker need not print it as well
             )
             stack.enter_context(cluster)
