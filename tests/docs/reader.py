@@ -34,7 +34,7 @@ SLOW = Fraction(4)
 
 def write_reader_files(folder: Path) -> None:
     """The reader's own: `clips.jsonl`, the same as a folder, and a vision tower in Alpha-CLIP's layout."""
-    records = []
+    records: list[dict[str, object]] = []
     for split, count in COUNTS.items():
         for number in range(count):
             name = f"{split}-{number}"
