@@ -20,7 +20,7 @@ demo: $(READY) ## Make a small motion data set and run everything on it, on the 
 	$(BIN)/fda demo $(DEMO)
 
 test: $(READY) ## Run all tests, on all cores.
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(READY) ## Check style with ruff.
 	$(BIN)/ruff check .

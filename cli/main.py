@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from cli.output.printing import FAILED, fail
+from cli.output.printing import FAILED, fail, printable, say
 
 COMMANDS = {
     "demo": ("cli.commands.demo", "Make a small labelled motion data set and run everything on it, on the CPU."),
@@ -24,6 +24,9 @@ COMMANDS = {
     "status": ("cli.commands.status", "What stands in a store and what is pending, with sizes and failures."),
     "verify": ("cli.commands.verify", "Every byte of a store against its checksums; --repair what is damaged."),
 }
+
+
+REPORT = "fda: this is a bug of fda, not of yours. What is committed is kept. Please report it with what follows:"
 
 
 class LazyGroup(click.Group):
@@ -62,21 +65,31 @@ def fda() -> None:
 
 
 def main() -> None:
-    """Run `fda`, and turn an error that the user can repair into one clear message."""
+    """Run `fda`. An error made for users becomes one line; any other is a bug of ours, and shows where it happened."""
+    from encoders.errors import EncoderError
+    from pipeline.errors import OptionError, PipelineError
+    from store.errors import StoreError
+
     try:
         sys.exit(fda.main(prog_name="fda", standalone_mode=False))  # what a command gave to `Context.exit`, else None
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except OptionError as error:
+        click.UsageError(printable(str(error))).show()
+        sys.exit(click.UsageError.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        fail("interrupted: what is committed stands, run the same command again to go on")
+        fail("interrupted: what is committed is kept, run the same command again to continue")
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe has gone: nobody is left to be told
+        sys.stderr.close()  # the reader of a pipe has gone: nobody is left to read a message
         sys.exit(FAILED)
-    except (OSError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
+    except (StoreError, PipelineError, EncoderError, OSError) as error:
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             raise
         fail(str(error) or type(error).__name__)
+    except Exception:
+        say(REPORT)
+        raise
 
 
 if __name__ == "__main__":

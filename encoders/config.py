@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
+from encoders.errors import ModelError
 from encoders.options import Activation
 from encoders.tables import JSON, as_table, check_keys, read_table
 from encoders.torchvision_shim import import_open_clip
@@ -16,7 +17,7 @@ from encoders.torchvision_shim import import_open_clip
 open_clip = import_open_clip()
 
 CLIP_VOCAB_SIZE = 49408
-"""Byte-pair tokens of CLIP's tokenizer, its two special ones included."""
+"""Byte-pair tokens of CLIP's tokenizer, with start and end tokens. No other tokenizer is used, so no other size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,11 @@ class VisionTower:
     def __post_init__(self) -> None:
         _check_positive(self, "vision_cfg", ("image_size", "patch_size", "width", "layers", "head_width", "mlp_ratio"))
         if self.image_size % self.patch_size:
-            raise ValueError(
+            raise ModelError(
                 f"vision_cfg: image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
             )
         if self.width % self.head_width:
-            raise ValueError(f"vision_cfg: width {self.width} is not a multiple of head_width {self.head_width}")
+            raise ModelError(f"vision_cfg: width {self.width} is not a multiple of head_width {self.head_width}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,11 @@ class TextTower:
     def __post_init__(self) -> None:
         _check_positive(self, "text_cfg", ("context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"))
         if self.width % self.heads:
-            raise ValueError(f"text_cfg: width {self.width} is not a multiple of heads {self.heads}")
+            raise ModelError(f"text_cfg: width {self.width} is not a multiple of heads {self.heads}")
         if self.context_length < 2:
-            raise ValueError(f"text_cfg: context_length must hold two special tokens, got {self.context_length}")
+            raise ModelError(f"text_cfg: context_length must be at least 2 (start and end), got {self.context_length}")
         if self.vocab_size != CLIP_VOCAB_SIZE:
-            raise ValueError(f"text_cfg: vocab_size must be CLIP's {CLIP_VOCAB_SIZE}, got {self.vocab_size}")
+            raise ModelError(f"text_cfg: vocab_size must be CLIP's {CLIP_VOCAB_SIZE}, got {self.vocab_size}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class ModelConfig:
 
     @property
     def context_length(self) -> int:
-        """Tokens in a text, the two special ones and the padding included."""
+        """Tokens in a text, with the start token, the end token and the padding."""
         return self.text_cfg.context_length
 
     @property
@@ -110,22 +111,22 @@ class ModelConfig:
         Args:
             name: what to call it.
             architecture: a table as `architecture` gives it.
-            where: where it was found, for messages.
+            where: where it was found, for messages: "model ViT-B-16".
 
         Raises:
-            ValueError: a tower that is no CLIP ViT, an unknown or missing key, or a value of the wrong type.
+            ValueError: a tower that is not a CLIP ViT, an unknown or missing key, or a value of the wrong type.
         """
         table = as_table(architecture, where)
         if reason := _why_unsupported(table):
-            raise ValueError(f"{where}: {reason}. Only CLIP models with ViT towers can take an alpha channel here")
+            raise ModelError(f"{where}: {reason}. Only CLIP models with ViT towers can take an alpha channel here")
         check_keys(
             table, {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}, {"embed_dim", "vision_cfg", "text_cfg"}, where
         )
         embed_dim, quick_gelu = table["embed_dim"], table.get("quick_gelu", False)
         if not isinstance(embed_dim, int) or isinstance(embed_dim, bool):
-            raise ValueError(f"'embed_dim' in {where} must be a whole number, got {embed_dim!r}")
+            raise ModelError(f"'embed_dim' in {where} must be a whole number, got {embed_dim!r}")
         if not isinstance(quick_gelu, bool):
-            raise ValueError(f"'quick_gelu' in {where} must be true or false, got {quick_gelu!r}")
+            raise ModelError(f"'quick_gelu' in {where} must be true or false, got {quick_gelu!r}")
         return cls(
             name=name,
             embed_dim=embed_dim,
@@ -148,11 +149,11 @@ class ModelConfig:
         if not path.is_file():
             close = difflib.get_close_matches(model, open_clip.list_models(), n=4, cutoff=0.5)
             hint = f"did you mean {', '.join(close)}?" if close else "names look like ViT-B-16-quickgelu"
-            raise ValueError(f"unknown model {model!r}: it is neither a model of open_clip nor a file; {hint}")
+            raise ModelError(f"unknown model {model!r}: it is neither a model of open_clip nor a file; {hint}")
         try:
             architecture = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ValueError(f"{path} is not a JSON file that describes a model: {error}") from error
+            raise ModelError(f"{path} is not a JSON file that describes a model: {error}") from error
         return cls.from_architecture(path.stem, architecture, str(path))
 
 
@@ -167,7 +168,7 @@ def supported_models() -> list[ModelConfig]:
 
 
 def _why_unsupported(architecture: Mapping[str, object]) -> str:
-    """Say what is not CLIP ViT about an architecture; an empty text if nothing is."""
+    """Why an architecture is not a CLIP with ViT towers; an empty text if it is one."""
     vision, text = (architecture.get(key) for key in ("vision_cfg", "text_cfg"))
     vision, text = (part if isinstance(part, Mapping) else {} for part in (vision, text))
     reasons = {
@@ -183,4 +184,4 @@ def _why_unsupported(architecture: Mapping[str, object]) -> str:
 def _check_positive(values: object, where: str, names: tuple[str, ...]) -> None:
     for name in names:
         if not getattr(values, name) > 0:
-            raise ValueError(f"{where}: {name} must be positive, got {getattr(values, name)!r}")
+            raise ModelError(f"{where}: {name} must be positive, got {getattr(values, name)!r}")

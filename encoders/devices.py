@@ -7,17 +7,18 @@ import resource
 
 import torch
 
+from encoders.errors import DeviceError
 from encoders.model import AlphaClip
 
 Device = torch.device
-"""For modules that do not import torch."""
+"""The type of a device, for modules outside `encoders`, which do not import torch."""
 
 
 def find_device(device: str) -> torch.device:
-    """The device that a name stands for; under `torchrun`, "auto" and "cuda" are this process's own GPU.
+    """The device of a name; under `torchrun`, "auto" and "cuda" are this process's own GPU.
 
     Args:
-        device: "auto" (a GPU where there is one, else the CPU), or one of torch's names: "cpu", "cuda", "cuda:1".
+        device: "auto" (a GPU if there is one, otherwise the CPU), or one of torch's names: "cpu", "cuda", "cuda:1".
 
     Raises:
         ValueError: torch knows no such name.
@@ -29,11 +30,11 @@ def find_device(device: str) -> torch.device:
     try:
         return torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
+        raise DeviceError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
 
 
 def move_to(model: AlphaClip, device: str) -> torch.device:
-    """Move a model to a device, and return it.
+    """Move a model to a device, and return the device.
 
     Args:
         model: moved in place.
@@ -46,17 +47,18 @@ def move_to(model: AlphaClip, device: str) -> torch.device:
     try:
         model.to(chosen)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise ValueError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
+        raise DeviceError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
     return chosen
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether it was for want of memory; torch has a class of error for GPUs alone."""
+    """Whether an error says that memory ran out."""
+    # torch has an error class for GPUs only; on the CPU the allocator's message is all there is.
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def peak_memory_mib(device: Device) -> int:
-    """Most memory that this process has held: on a GPU what torch took of it, else of the machine."""
+    """Peak memory of this process so far, in MiB: on a GPU what torch allocated there, otherwise main memory."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device)) >> 20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10  # Linux counts in KiB

@@ -1,4 +1,4 @@
-"""Errors that a caller tells apart. Each is also the builtin that fits it."""
+"""Errors that a caller can tell apart. Each is also the builtin that fits it."""
 
 
 class EncoderError(Exception):
@@ -27,3 +27,23 @@ class TrainMemoryError(EncoderError, MemoryError):
 
 class DivergedError(EncoderError, ArithmeticError):
     """A loss or a gradient is not finite. The weights are those of the step before."""
+
+
+class ModelError(EncoderError, ValueError):
+    """There is no such model, or it cannot be used here."""
+
+
+class SettingError(EncoderError, ValueError):
+    """A setting has a value that it cannot have."""
+
+
+class DeviceError(EncoderError, ValueError):
+    """There is no such device, or torch cannot use it here."""
+
+
+class DeviceMemoryError(EncoderError, MemoryError):
+    """A device has too little memory for a model."""
+
+
+class NotFiniteError(EncoderError, ArithmeticError):
+    """An embedding is NaN or infinite: the weights are broken."""

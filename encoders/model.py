@@ -12,8 +12,6 @@ from encoders.config import ModelConfig
 from encoders.options import Pooling
 from encoders.torchvision_shim import import_open_clip
 
-__all__ = ["ALPHA_WEIGHT", "AlphaClip", "AlphaConv", "ModelConfig", "Pooling", "pool"]
-
 open_clip = import_open_clip()
 
 ALPHA_WEIGHT = "visual.conv1_alpha.weight"
@@ -27,24 +25,24 @@ def pool(frame_features: Tensor, is_frame: Tensor, pooling: Pooling) -> Tensor:
 
     Args:
         frame_features: shape (num_clips, num_frames, embed_dim), not normalised.
-        is_frame: bool, shape (num_clips, num_frames); what stands where it is False does not count, even NaN.
+        is_frame: bool, shape (num_clips, num_frames); values where it is False are ignored, even NaN.
         pooling: which average.
 
     Returns:
         Shape (num_clips, embed_dim).
     """
-    there = is_frame.unsqueeze(-1)
-    features = frame_features.masked_fill(~there, 0)
+    is_valid = is_frame.unsqueeze(-1)
+    features = frame_features.masked_fill(~is_valid, 0)  # not a product: NaN times 0 is NaN
     if pooling is Pooling.UNIT_MEAN:
         features = F.normalize(features, dim=-1)
-    return F.normalize(features.sum(dim=1) / there.sum(dim=1), dim=-1)
+    return F.normalize(features.sum(dim=1) / is_valid.sum(dim=1), dim=-1)
 
 
 class AlphaConv(nn.Module):
     """Patch embedding of an image and its alpha channel: `conv1(image) + conv1_alpha(alpha)`.
 
-    It stands where `visual.conv1` stood, and takes a pair that the vision tower hands to it unseen. A pair and not one
-    tensor of four channels: to join them and split them again takes longer than both convolutions.
+    It replaces `visual.conv1` and takes a pair, which open_clip's vision tower passes on without looking into it. A
+    pair and not one tensor of four channels: joining and splitting them takes longer than both convolutions.
 
     Source: SunzeY/AlphaCLIP e5676c9, `alpha_clip/model.py`, `VisionTransformer.forward`.
     """
@@ -54,7 +52,7 @@ class AlphaConv(nn.Module):
         self.rgb = conv1
         size, stride = conv1.kernel_size[0], conv1.stride[0]
         self.alpha = nn.Conv2d(1, conv1.out_channels, kernel_size=size, stride=stride, bias=False)
-        nn.init.zeros_(self.alpha.weight)
+        nn.init.zeros_(self.alpha.weight)  # until it is trained or loaded, the model is CLIP and masks change nothing
 
     def forward(self, images_and_alpha: tuple[Tensor, Tensor]) -> Tensor:
         """Embed patches.
@@ -106,8 +104,8 @@ class AlphaClip(nn.Module):
     def encode_texts(self, tokens: Tensor) -> Tensor:
         """Embed texts: the end token's features, projected, of unit norm.
 
-        What follows the end token changes nothing, for a token attends to those before it alone: texts may be cut to
-        the longest one, which saves most of the work.
+        A token attends only to itself and to those before it, so what follows the end token changes nothing: cut the
+        texts after the longest one, which saves most of the work.
 
         Args:
             tokens: int64, shape (num_texts, num_tokens), at most `context_length` of them.
@@ -122,7 +120,9 @@ class AlphaClip(nn.Module):
         clip, length = self.clip, tokens.shape[1]
         x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
         x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
-        ends: Tensor = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]  # it has the highest number
+        ends: Tensor = x[
+            torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)
+        ]  # the end token has the highest id
         return ends
 
     def project_ends(self, ends: Tensor) -> Tensor:

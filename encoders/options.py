@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-
-import torch
+from pathlib import Path
 
 
 class Pooling(StrEnum):
@@ -21,13 +21,8 @@ class Precision(StrEnum):
 
     FP32 = "fp32"
     BF16 = "bf16"
-    """To encode, weights and activations are bfloat16, for autocast would be slower than float32 on a CPU; to train,
+    """To encode, weights and activations are bfloat16, because autocast is slower than float32 on a CPU; to train,
     the weights stay float32 and their products are bfloat16 (autocast)."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of activations."""
-        return torch.bfloat16 if self is Precision.BF16 else torch.float32
 
 
 class Activation(StrEnum):
@@ -36,3 +31,34 @@ class Activation(StrEnum):
     GELU = "gelu"
     QUICK_GELU = "quickgelu"
     """`x * sigmoid(1.702 x)`: OpenAI's and Alpha-CLIP's weights, and those of others that followed them."""
+
+
+class WeightsLayout(StrEnum):
+    """Whose names weights are written under, and which part of a model."""
+
+    ALPHA_CLIP = "alpha-clip"
+    """The vision tower as Alpha-CLIP's code reads it (`alpha_clip.load(..., alpha_vision_ckpt_pth=FILE)`)."""
+    CLIP = "clip"
+    """Both towers in OpenAI's and open_clip's names, without the alpha convolution: it gives what the model gives where
+    the alpha is all ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where to get a model from: what a user says of it, and enough for another machine to load the same.
+
+    `encoders.weights.loading.load` loads it.
+    """
+
+    checkpoint: Path | None = None
+    """What `save_checkpoint` wrote; nothing else is needed then."""
+    model: str = ""
+    """One of open_clip's ViT names, or a JSON file that describes one."""
+    pretrained: str = ""
+    """One of open_clip's tags for that model, a local file, or "none" for random weights."""
+    alpha_checkpoint: Path | None = None
+    """An Alpha-CLIP state dict (a vision tower), loaded on top of `pretrained`."""
+    seed: int = 0
+    """Of random weights; the same seed gives the same ones."""
+    activation: Activation | None = None
+    """What the weights were trained with, for files that do not tell: open_clip's state dicts."""

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PARTIAL = ".{}.partial"
-"""The folder beside a file in which it is written: what writes it may leave files of its own when it is killed."""
+"""Name of the folder beside a file in which it is written. A folder, because a library that is killed while it writes
+may leave temporary files of its own."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path, and move it to `path` at the end, when it is on the disk; on an error, remove it.
+    """Give a temporary path; at the end, flush that file to disk and move it to `path`. On an error, remove it.
 
-    The file has the permissions that the user's files have, whatever those are that it was written with.
+    The file gets the permissions of any new file of the user.
     """
     folder = path.with_name(PARTIAL.format(path.name))
     shutil.rmtree(folder, ignore_errors=True)
@@ -24,9 +25,12 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         temporary = folder / path.name
         temporary.touch()
+        # safetensors replaces the file by one that only its owner may read (0600).
         mode = temporary.stat().st_mode
         yield temporary
         temporary.chmod(mode)
+        # The data before the name, and the name before the caller's next file: a power cut must not leave a name
+        # without its data, nor a later file without this one.
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
@@ -35,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """The data before the name, and the name before what comes next: a power cut must not part them."""
+    """Flush a file or a folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

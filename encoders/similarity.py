@@ -1,4 +1,4 @@
-"""Embeddings on the device that scores them, in full float32, for code that knows nothing of torch."""
+"""Embeddings on the device that scores them, in full float32, for code that does not import torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from encoders.devices import find_device
+from encoders.errors import DeviceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,11 @@ class Placement:
 def place(device: str) -> Placement:
     """Find where to score.
 
-    On a GPU torch may not round to TF32, whose 10 bits would tie or swap what float32 tells apart. That is forbidden to
-    the whole process, from here on.
+    On a GPU, torch is told not to round to TF32: its 10 bits would tie or swap scores that differ in float32. This
+    setting holds for the whole process, from here on.
 
     Args:
-        device: "auto" (a GPU where there is one, else the CPU), or one of torch's names: "cpu", "cuda", "cuda:1".
+        device: "auto" (a GPU if there is one, otherwise the CPU), or one of torch's names: "cpu", "cuda", "cuda:1".
 
     Raises:
         ValueError: torch has no such device here.
@@ -41,7 +42,7 @@ def place(device: str) -> Placement:
     try:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise ValueError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
+        raise DeviceError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
     torch.set_float32_matmul_precision("highest")
     name = f" ({torch.cuda.get_device_name(chosen)})" if chosen.type == "cuda" else ""
     return Placement(lambda array: put_on(array, chosen), f"{chosen}{name}")

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, get_type_hints
 
+from encoders.errors import SettingError
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 JSON: TypeAlias = "str | int | float | bool | Sequence[JSON] | Mapping[str, JSON] | None"
-"""What a JSON file can hold."""
+"""What a JSON file can contain."""
 
 _Table = TypeVar("_Table", bound="DataclassInstance")
 
@@ -21,7 +23,8 @@ _ACCEPTED: dict[object, tuple[type, ...]] = {
     str: (str,),
     float | None: (int, float, type(None)),
 }
-"""What may be given for a field of each type. A whole number is a float; true and false are numbers nowhere."""
+"""What may be given for a field of each type. A whole number is accepted as a float. True and false are not accepted as
+numbers, although Python's `bool` is an `int`."""
 
 
 def read_table(kind: type[_Table], values: object, where: str) -> _Table:
@@ -29,7 +32,7 @@ def read_table(kind: type[_Table], values: object, where: str) -> _Table:
 
     Args:
         kind: the dataclass; its fields are of the types in `_ACCEPTED`.
-        values: what the file holds at this place.
+        values: what the file contains at this place.
         where: the place, for messages: "[finetune] of demo.toml".
 
     Raises:
@@ -45,28 +48,28 @@ def read_table(kind: type[_Table], values: object, where: str) -> _Table:
 
 
 def as_table(values: object, where: str) -> Mapping[str, object]:
-    """Return `values` where it is a table with string keys; a `ValueError` otherwise."""
+    """Return `values` if it is a table with string keys; otherwise raise a `ValueError`."""
     if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
-        raise ValueError(f"{where} must be a table of named values, got {values!r}")
+        raise SettingError(f"{where} must be a table of named values, got {values!r}")
     return values
 
 
 def check_keys(table: Mapping[str, object], known: set[str], required: set[str], where: str) -> None:
-    """Refuse keys nobody reads, and the absence of keys that have no default.
+    """Refuse unknown keys, and tables without a required key.
 
     Raises:
         ValueError: it names the keys.
     """
     if unknown := sorted(set(table) - known):
-        raise ValueError(f"{where} has unknown keys: {', '.join(unknown)}; it may have {', '.join(sorted(known))}")
+        raise SettingError(f"{where} has unknown keys: {', '.join(unknown)}; it may have {', '.join(sorted(known))}")
     if missing := sorted(required - set(table)):
-        raise ValueError(f"{where} lacks {', '.join(missing)}")
+        raise SettingError(f"{where} lacks {', '.join(missing)}")
 
 
 def _scalar(value: object, hint: object, where: str) -> object:
     accepted = _ACCEPTED[hint]
     if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
-        raise ValueError(f"{where} must be {' or '.join(_name(kind) for kind in accepted)}, got {value!r}")
+        raise SettingError(f"{where} must be {' or '.join(_name(kind) for kind in accepted)}, got {value!r}")
     return float(value) if hint in (float, float | None) and isinstance(value, int) else value
 
 

@@ -41,12 +41,12 @@ class TokenizedTexts:
     @property
     def num_tokens(self) -> Tensor:
         """Tokens of each text, start and end included: int64, shape (num_texts,)."""
-        return self.tokens.argmax(dim=-1) + 1  # the end token has the highest number
+        return self.tokens.argmax(dim=-1) + 1  # the end token has the highest id
 
 
 @dataclass(frozen=True, slots=True)
 class Tokenizer:
-    """CLIP's tokenizer at one context length: start and end tokens always fit, a text that is too long loses its tail.
+    """CLIP's tokenizer at one context length: start and end tokens always fit, a text that is too long is cut.
 
     >>> Tokenizer(context_length=5)(["a dog", "a dog runs over there"]).tokens.tolist()
     [[49406, 320, 1929, 49407, 0], [49406, 320, 1929, 5586, 49407]]
@@ -55,10 +55,10 @@ class Tokenizer:
     context_length: int
 
     def __call__(self, texts: Sequence[str]) -> TokenizedTexts:
-        """Tokenize some texts; none is fine too.
+        """Tokenize any number of texts, also none.
 
         Raises:
-            ValueError: one text where a sequence of them belongs.
+            ValueError: a single text instead of a sequence of texts.
         """
         if isinstance(texts, str):
             raise ValueError(f"texts must be a sequence of texts, got the single text {texts!r}: pass it in a list")

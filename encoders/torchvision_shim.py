@@ -2,7 +2,7 @@
 
 `open_clip` imports torchvision. Where torch is a CPU-only build, PyPI's torchvision cannot load its compiled operators,
 and its Python half then dies on one of them: `operator torchvision::nms does not exist`. Nothing here uses those
-operators: to declare the two schemas is enough for the import to pass. Where torchvision loads, or is not installed,
+operators, so declaring the two schemas is enough for the import to pass. If torchvision loads, or is not installed,
 this does nothing.
 """
 
@@ -18,7 +18,7 @@ _SCHEMAS = (
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
 _declared: list[torch.library.Library] = []
-"""Kept for the life of the process: a library takes its schemas with it when it is collected."""
+"""Kept for the life of the process: when a library is garbage-collected, its schemas are removed."""
 
 
 def import_open_clip() -> ModuleType:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from store.errors import NotInStoreError, StoreFormatError
 from store.formats.parquet import parquet_bytes, read_table
 from store.places.folder import StoreFolder
+from store.remedies import PREPROCESS_AGAIN
 from store.schema import Caption, Shard, SplitLayout, Video
 
 VIDEOS_NAME = "catalog/videos.parquet"
@@ -43,22 +44,22 @@ _CAPTIONS = pa.schema(
 
 
 _ROWS_AT_ONCE = 65_536
-"""Of a table that is looked at in Python."""
+"""Rows of a table that are converted to Python objects at a time."""
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """All videos and captions of a store. Kept as Arrow tables, so that millions of rows stay small."""
+    """All videos and captions of a store, as Arrow tables, so that millions of rows take little memory."""
 
     videos: pa.Table
-    """Columns video_id, split, row, path, start_seconds, end_seconds, category: the videos of a split stand together,
+    """Columns video_id, split, row, path, start_seconds, end_seconds, category. The videos of a split are consecutive,
     in row order."""
     captions: pa.Table
-    """Columns caption_id, video_id, split, row, text: likewise, the captions of a video together."""
+    """Columns caption_id, video_id, split, row, text, in the same order; the captions of a video are consecutive."""
 
     @classmethod
     def of(cls, videos: Iterable[Video], captions: Iterable[Caption]) -> Catalog:
-        """Make a catalogue of rows that are in array order already; they are drawn one by one."""
+        """Make a catalogue of rows that are already in array order; iterators are consumed one by one."""
         return cls(_table(videos, _VIDEOS), _table(captions, _CAPTIONS))
 
     @classmethod
@@ -75,12 +76,12 @@ class Catalog:
         )
 
     def write(self, folder: StoreFolder) -> None:
-        """Write the two files, the videos last: where they stand, the catalogue is whole."""
+        """Write the two files, the videos last: if that file exists, the catalogue is complete."""
         folder.write(CAPTIONS_NAME, parquet_bytes(self.captions))
         folder.write(VIDEOS_NAME, parquet_bytes(self.videos))
 
     def first(self, layouts: Mapping[str, SplitLayout]) -> Catalog:
-        """The part that a manifest knows of: a store that is growing has its new rows here before they count.
+        """The part that the manifest counts: a store that is growing has new rows here before they count.
 
         Raises:
             StoreFormatError: There are fewer rows than the manifest says.
@@ -88,23 +89,23 @@ class Catalog:
         videos, captions = [], []
         for split, layout in layouts.items():
             counts = (layout.num_videos, layout.num_captions)
-            there = (
+            found = (
                 self._video_slices.get(split, self.videos.slice(0, 0)),
                 self._caption_slices.get(split, self.captions.slice(0, 0)),
             )
-            if any(table.num_rows < count for table, count in zip(there, counts, strict=True)):
+            if any(table.num_rows < count for table, count in zip(found, counts, strict=True)):
                 raise StoreFormatError(
-                    f"the catalogue has {there[0].num_rows} videos and {there[1].num_rows} captions of split "
-                    f"{split!r}, and store.json says {counts[0]} and {counts[1]}: run its `fda preprocess` again"
+                    f"the catalogue has {found[0].num_rows} videos and {found[1].num_rows} captions of split "
+                    f"{split!r}, and store.json says {counts[0]} and {counts[1]}: {PREPROCESS_AGAIN}"
                 )
-            videos.append(there[0].slice(0, counts[0]))
-            captions.append(there[1].slice(0, counts[1]))
+            videos.append(found[0].slice(0, counts[0]))
+            captions.append(found[1].slice(0, counts[1]))
         if sum(map(len, videos)) == len(self.videos) and sum(map(len, captions)) == len(self.captions):
             return self
         return Catalog(pa.concat_tables(videos).combine_chunks(), pa.concat_tables(captions).combine_chunks())
 
     def digest(self) -> str:
-        """The sha256 of all that it says, in order."""
+        """The sha256 of all rows, in order."""
         content = hashlib.sha256()
         for table in (self.videos, self.captions):
             for start in range(0, table.num_rows, _ROWS_AT_ONCE):
@@ -120,7 +121,7 @@ class Catalog:
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
-        """The splits, in the order in which the catalogue holds them."""
+        """The splits, in the order of the catalogue."""
         return tuple(pc.unique(self.videos["split"]).to_pylist())
 
     def shard_videos(self, shard: Shard) -> tuple[Video, ...]:
@@ -155,18 +156,18 @@ class Catalog:
 
 
 def _by_split(table: pa.Table) -> dict[str, pa.Table]:
-    """Split -> its rows, which stand together: slices that share the table's memory."""
+    """Split -> its rows, which are consecutive: slices that share the table's memory."""
     counts = pc.value_counts(table["split"]).to_pylist()  # in the order in which the splits come
     slices, start = {}, 0
-    for one in counts:
-        slices[one["values"]] = table.slice(start, one["counts"])
-        start += one["counts"]
+    for count in counts:
+        slices[count["values"]] = table.slice(start, count["counts"])
+        start += count["counts"]
     return slices
 
 
 def _table(rows: Iterable[Video] | Iterable[Caption], schema: pa.Schema) -> pa.Table:
-    """Rows as a table, some at a time and column by column: as Python objects, millions would take gigabytes."""
+    """Rows as a table, converted in batches: as Python objects, millions of rows would take gigabytes."""
     waiting, parts = iter(rows), [schema.empty_table()]
-    while some := list(islice(waiting, _ROWS_AT_ONCE)):
-        parts.append(pa.table({name: [getattr(row, name) for row in some] for name in schema.names}, schema=schema))
+    while batch := list(islice(waiting, _ROWS_AT_ONCE)):
+        parts.append(pa.table({name: [getattr(row, name) for row in batch] for name in schema.names}, schema=schema))
     return pa.concat_tables(parts)

@@ -1,7 +1,7 @@
-"""Commit records: a shard of a stage counts when its record exists, and the record is written last.
+"""Commit records: a shard of a stage counts once its record exists, and the record is written last.
 
-A record is a Parquet file with one row a video, so that anyone can read how each ended. Its metadata name every file
-that the shard consists of, with size and checksum, and every file that it was computed from.
+A record is a Parquet file with one row a video: status, reason and more, to be read with any tool. Its metadata list
+every file of the shard with size and checksum, and the sha256 of every input that the shard was computed from.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from store.errors import StoreFormatError, StoreMissingError
 from store.formats.parquet import parquet_bytes, read_metadata, read_small_table
 from store.formats.seal import is_sealed
 from store.places.folder import StoreFolder, WrittenFile
+from store.remedies import REBUILD
 from store.schema import Shard, VideoStatus
 from store.store import Store
 
 WITHDRAWN_FOLDER = "withdrawn"
-"""Records whose shards are being written again: what of them still holds is kept, should that be cut short."""
+"""Records of shards that are being rewritten. After a kill, the next run reuses the clips that are still valid."""
 
 _METADATA_KEY = "fda.commit"
 _SCHEMA = pa.schema(
@@ -49,32 +50,29 @@ _SCHEMA = pa.schema(
 )
 
 
-_REMEDY = "`fda verify --repair` removes it, and the next run of the command that made it rebuilds it"
-
-
 @dataclass(frozen=True, slots=True)
 class VideoOutcome:
-    """How one video fared in one stage. Holds no clock time: the same input gives the same row."""
+    """How one video ended in one stage. It contains no clock time: the same input gives the same row."""
 
     video_id: str
     row: int
     status: VideoStatus
     filled: bool
-    """Whether its slot in the arrays holds data. An unfilled slot is never read as a video."""
+    """Whether its slot in the arrays has data. An unfilled slot is never read as a video."""
     reason: str | None = None
-    """One line, where the status is not `ok`."""
+    """One line, if the status is not `ok`."""
     duration_seconds: float | None = None
     fps: float | None = None
     codec: str | None = None
     source_bytes: int | None = None
-    """Size of the video's file. This and the next are given where it could be read to its end."""
+    """Size of the video's file. This and the next are given if it could be read to its end."""
     source_sha256: str | None = None
-    """Of the video's file, as it was decoded."""
+    """Of the video's file, as it was when it was decoded."""
     checksum: str | None = None
     """sha256 of the video's slot in the stage's main array, C order."""
     num_masks: int | None = None
-    """Of the frames that the clip has. This and all below are given for mask sets alone, before their rules for empty
-    and full masks."""
+    """Number of frames of the clip. This and all below are given for mask sets only, before the rules for empty and
+    full masks are applied."""
     mask_coverage: float | None = None
     """Mean share of the picture that a mask covers, 0..1."""
     mask_components: float | None = None
@@ -82,9 +80,9 @@ class VideoOutcome:
     num_empty_masks: int | None = None
     num_full_masks: int | None = None
     camera_motion: bool | None = None
-    """Whether the camera moved; None where that cannot be told."""
+    """Whether the camera moved; None if that could not be measured."""
     num_unregistered_pairs: int | None = None
-    """Pairs of pictures whose camera motion was to be taken out and could not be found."""
+    """Pairs of pictures whose camera motion was to be compensated and could not be estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ class CommitRecord:
     shard: Shard
     stage: str
     outcomes: tuple[VideoOutcome, ...]
-    """One a video, in row order. A stage over captions has none."""
+    """One for each video, in row order. A stage over captions has none."""
     files: tuple[WrittenFile, ...]
     """Every file of the shard."""
     inputs: Mapping[str, str] = field(default_factory=dict)
@@ -119,14 +117,14 @@ class CommitRecord:
         Args:
             content: The file.
             name: For the errors.
-            columns: Which fields its outcomes are to have, those without a default among them; all, if None. Without
-                any there are no outcomes, which takes a fifth of the time.
+            columns: Which fields of the outcomes to read, including those without a default; all, if None. With an
+                empty sequence no outcomes are read, which takes a fifth of the time.
 
         Raises:
-            StoreFormatError: These are not the bytes of a commit record, or not those that were written.
+            StoreFormatError: It is not a commit record, or it is damaged.
         """
         if not is_sealed(content):
-            raise StoreFormatError(f"{name} is damaged: its checksum is wrong. {_REMEDY}")
+            raise StoreFormatError(f"{name} is damaged: its checksum is wrong. {REBUILD}")
         try:
             if columns is None or columns:
                 table = read_small_table(content, name, _SCHEMA, columns)
@@ -137,7 +135,7 @@ class CommitRecord:
             files = tuple(WrittenFile.from_dict(fields) for fields in metadata["files"])
             return cls(Shard(**metadata["shard"]), metadata["stage"], outcomes, files, metadata["inputs"])
         except (StoreFormatError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise StoreFormatError(f"{name} is no commit record: {error}. {_REMEDY}") from error
+            raise StoreFormatError(f"{name} is not a commit record: {error}. {REBUILD}") from error
 
 
 def _outcomes(table: pa.Table) -> tuple[VideoOutcome, ...]:
@@ -149,7 +147,7 @@ def _outcomes(table: pa.Table) -> tuple[VideoOutcome, ...]:
 
 
 def commit_name(shard: Shard, stage: str) -> str:
-    """Where the record of a shard of a stage lies.
+    """The name of the record of a shard of a stage.
 
     >>> commit_name(Shard("test", 3, 48, 64), "frames")
     'commits/test/frames/00003.parquet'
@@ -158,7 +156,7 @@ def commit_name(shard: Shard, stage: str) -> str:
 
 
 def withdrawn_name(shard: Shard, stage: str) -> str:
-    """Where the record of a shard lies while the shard is written again.
+    """The name of the record of a shard while the shard is rewritten.
 
     >>> withdrawn_name(Shard("test", 3, 48, 64), "frames")
     'withdrawn/test/frames/00003.parquet'
@@ -167,16 +165,15 @@ def withdrawn_name(shard: Shard, stage: str) -> str:
 
 
 def withdraw_commit(folder: StoreFolder, shard: Shard, stage: str, *, keep: bool = False) -> bool:
-    """Remove the record of a shard, if it has one: to be done before the first of its files is written again.
+    """Remove the record of a shard, if it has one. Do this before its first file is rewritten.
 
-    Else a run that is killed half-way would leave new files of the same size under the old record, which vouches for
-    others.
+    Otherwise a run that is killed half-way would leave new files of the same size under the record of the old ones.
 
     Args:
         folder: The store.
         shard: Which rows.
         stage: What was made of them.
-        keep: Whether the record is kept aside, for the rows that are written again as they were.
+        keep: Whether the record is kept aside, for the rows that are rewritten unchanged.
 
     Returns:
         Whether there was one.
@@ -184,7 +181,7 @@ def withdraw_commit(folder: StoreFolder, shard: Shard, stage: str, *, keep: bool
     name = commit_name(shard, stage)
     if folder.num_bytes(name) is None:
         return False
-    if keep:
+    if keep:  # the copy first: a run that is killed in between leaves both, and then the record itself is used
         folder.write(withdrawn_name(shard, stage), folder.read(name))
     folder.remove(name)
     return True
@@ -198,19 +195,25 @@ def commit_shard(
     files: Sequence[WrittenFile | None],
     inputs: Mapping[str, str],
 ) -> tuple[CommitRecord, str]:
-    """Write the record of a shard, whose files must all stand: this is the moment at which they count.
+    """Write the record of a shard whose files have all been written: from this moment they count.
 
     Args:
         folder: The store.
         shard: Which rows.
         stage: What was made of them.
-        outcomes: One a video, in row order.
-        files: What `write_shard` returned; None, for a file that Zarr leaves out, is passed over.
-        inputs: Name -> sha256 of what the shard was computed from, as it stood before it was read.
+        outcomes: One for each video, in row order; none for captions.
+        files: What `write_shard` returned; None, for a file that Zarr does not store, is skipped.
+        inputs: Name -> sha256 of what the shard was computed from, as it was before it was read.
 
     Returns:
         The record, and its sha256 as it is stored.
+
+    Raises:
+        ValueError: The outcomes are not one for each row, in order.
     """
+    # `fda verify` compares a record with the catalogue. That it agrees with itself is checked here, before it counts.
+    if outcomes and [outcome.row for outcome in outcomes] != list(range(shard.start, shard.stop)):
+        raise ValueError(f"shard {shard.key} of {stage}: outcomes are for rows {[outcome.row for outcome in outcomes]}")
     written = tuple(file for file in files if file is not None)
     record = CommitRecord(shard, stage, tuple(outcomes), written, inputs)
     content = record.to_bytes()
@@ -219,12 +222,16 @@ def commit_shard(
 
 
 def read_commit(folder: StoreFolder, shard: Shard, stage: str, *, with_outcomes: bool = True) -> CommitRecord | None:
-    """Read the record of a shard, or None where there is none."""
-    return _read_record(folder, commit_name(shard, stage), with_outcomes=with_outcomes)
+    """Read the record of a shard, or None if there is none.
+
+    Raises:
+        StoreFormatError: It is damaged.
+    """
+    return read_record(folder, commit_name(shard, stage), with_outcomes=with_outcomes)
 
 
 def file_digest(folder: StoreFolder, name: str) -> str | None:
-    """The sha256 of a small file of the store as it stands, or None where there is none."""
+    """The sha256 of a small file of the store as it is now, or None if there is none."""
     try:
         return hashlib.sha256(folder.read(name)).hexdigest()
     except StoreMissingError:
@@ -232,7 +239,7 @@ def file_digest(folder: StoreFolder, name: str) -> str | None:
 
 
 def remove_withdrawn(store: Store) -> None:
-    """Remove the records that were kept aside of shards that are committed again."""
+    """Remove the records kept aside of shards that have been committed again."""
     for stored in list(store.folder.walk(WITHDRAWN_FOLDER)):
         if store.folder.num_bytes(stored.name.replace(WITHDRAWN_FOLDER, "commits", 1)) is not None:
             store.folder.remove(stored.name)
@@ -240,7 +247,8 @@ def remove_withdrawn(store: Store) -> None:
         store.folder.remove_tree(WITHDRAWN_FOLDER)
 
 
-def _read_record(folder: StoreFolder, name: str, *, with_outcomes: bool = True) -> CommitRecord | None:
+def read_record(folder: StoreFolder, name: str, *, with_outcomes: bool = True) -> CommitRecord | None:
+    """Read the record of a name, or None if there is none; errors are those of `read_commit`."""
     try:
         content = folder.read(name)
     except StoreMissingError:

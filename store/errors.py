@@ -1,10 +1,12 @@
-"""Errors that a caller tells apart. Each is also the builtin that fits it."""
+"""Errors that callers distinguish. Each is also the builtin error that fits it."""
 
 from __future__ import annotations
 
+from store.remedies import RUN_AGAIN
+
 
 class StoreError(Exception):
-    """Something is wrong with a store or with what it is asked for."""
+    """Something is wrong with a store or with a request to it."""
 
 
 class StoreMissingError(StoreError, FileNotFoundError):
@@ -16,22 +18,22 @@ class StorePlaceError(StoreError, ValueError):
 
 
 class StoreFormatError(StoreError, ValueError):
-    """The folder holds something, but not a store this version can read."""
+    """The folder contains something, but not a store that this version can read."""
 
 
 class StoreMismatchError(StoreError, ValueError):
-    """The store was made with other inputs or options than the ones given now."""
+    """The store was made with other inputs or options than those given now."""
 
 
 class NotInStoreError(StoreError, KeyError):
-    """A split, video, mask set or feature set that the store does not hold."""
+    """The store does not contain this split, video, mask set or feature set."""
 
     def __str__(self) -> str:  # a KeyError would print the message quoted
         return str(self.args[0]) if self.args else ""
 
 
 class ShardIncompleteError(StoreError, RuntimeError):
-    """A shard that is needed has not been committed, or its data are gone."""
+    """A shard that is needed is pending: not committed, data missing, or out of date."""
 
 
 class ShardDamagedError(StoreError, ValueError):
@@ -39,14 +41,14 @@ class ShardDamagedError(StoreError, ValueError):
 
 
 class ClaimLostError(StoreError, RuntimeError):
-    """Another run took this one for dead, and took the store over: this run must write no more."""
+    """Another run considered this one dead and claimed the store: this run must not write any more."""
 
     @classmethod
     def of(cls, place: str) -> ClaimLostError:
         """The error of a run that wrote into the store at `place`."""
         return cls(
-            f"this run has lost its claim on {place}: it was silent for so long that another run took it for dead. "
-            "What is committed stands; once the other run has ended, run the same command again"
+            f"this run has lost its claim on {place}: it gave no sign of life for so long that another run claimed "
+            f"the store. What is committed is kept; once the other run has ended, {RUN_AGAIN}"
         )
 
 
@@ -60,3 +62,7 @@ class StoreWriteError(StoreError, OSError):
 
 class StoreReadError(StoreError, OSError):
     """A file could not be read: the server is failing, out of reach or refuses."""
+
+
+class StoreNameError(StoreError, ValueError):
+    """A split, mask set or feature set cannot have this name."""

@@ -1,4 +1,4 @@
-"""The table of videos that gave no clip: gathered from the commit records once every shard stands."""
+"""The table of failed videos, collected from the commit records once every shard is complete."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class FailedVideo:
-    """A video that gave no clip."""
+    """A video that failed: it has no clip."""
 
     split: str
     row: int
@@ -38,7 +38,7 @@ class FailedVideo:
     reason: str | None
     """One line."""
     source_bytes: int | None
-    """Size of its file; None where there is none that could be read."""
+    """Size of its file; None if no file could be read."""
 
     @classmethod
     def of(cls, split: str, outcome: VideoOutcome) -> Self:
@@ -54,17 +54,26 @@ def failures_bytes(failures: Iterable[FailedVideo], splits: Iterable[str]) -> by
 
 
 def write_failures(folder: StoreFolder, failures: Iterable[FailedVideo], splits: Iterable[str]) -> None:
-    """Write the table, unless it stands as it is."""
+    """Write the table, unless it is unchanged."""
     content = failures_bytes(failures, splits)
     if folder.num_bytes(FAILURES_NAME) is None or folder.read(FAILURES_NAME) != content:
         folder.write(FAILURES_NAME, content)
 
 
 def read_failures(folder: StoreFolder) -> tuple[FailedVideo, ...]:
-    """The table as it stands.
+    """Read the table.
 
     Raises:
         StoreMissingError: No run of `fda preprocess` or `fda finalise` has ended yet.
     """
-    rows = read_table(folder.read(FAILURES_NAME), FAILURES_NAME, _SCHEMA).to_pylist()
+    rows = failures_table(folder).to_pylist()
     return tuple(FailedVideo(**{**fields, "status": VideoStatus(fields["status"])}) for fields in rows)
+
+
+def failures_table(folder: StoreFolder) -> pa.Table:
+    """The table as Arrow: columns split, row, video_id, status, reason, source_bytes.
+
+    Raises:
+        StoreMissingError: No run of `fda preprocess` or `fda finalise` has ended yet.
+    """
+    return read_table(folder.read(FAILURES_NAME), FAILURES_NAME, _SCHEMA)

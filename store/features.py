@@ -6,7 +6,7 @@ caption of row *i* in `catalog/captions.parquet`, each within its split.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.arrays.shards import ArraySpec, ZarrArray, attributes_of, create_array, open_array, write_shard
-from store.commits import CommitRecord, VideoOutcome, commit_shard, withdraw_commit
-from store.completion import committed_of_each, outcomes_of
+from store.commits import CommitRecord, VideoOutcome, commit_shard, read_commit, withdraw_commit
+from store.completion import committed_of_each, map_many
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.json_values import JSON
-from store.places.folder import StoreFolder, WrittenFile, check_name
+from store.names import check_name
+from store.places.folder import StoreFolder
+from store.remedies import RUN_AGAIN
 from store.schema import Shard, shards_of
 from store.stages import captions_input, features_stage
 from store.store import Store
@@ -26,12 +28,12 @@ from store.store import Store
 CAPTIONS_PER_SHARD = 1024
 
 FrameDtype = Literal["float32", "float16"]
-"""Numbers that the features of frames are kept in: half of the bytes, at a relative error of 2**-11."""
+"""Type of stored frame features. float16 takes half of the bytes, at a relative error of 2**-11."""
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """The features of one split, as evaluation wants them: only videos that have features, and their captions."""
+    """The features of one split for evaluation: only videos that have features, and their captions."""
 
     video_ids: tuple[str, ...]
     video: NDArray[np.float32]
@@ -42,21 +44,44 @@ class Features:
     truth: NDArray[np.int64]
     """Shape (num_captions,): index into `video_ids` of the video that each caption describes."""
     num_dropped: NDArray[np.int64]
-    """Shape (num_captions,): tokens of each caption that did not fit into the model's context; -1: not known."""
+    """Shape (num_captions,): tokens of each caption that did not fit into the model's context; -1 if not known."""
     num_videos_expected: int
-    """Videos that the split should have, with features or without: those of the store, or as many as are published."""
+    """Videos that the split should have, with features or without: those of the store, or the published number."""
     missing_video_ids: tuple[str, ...]
-    """Those of the store that have none."""
+    """Videos of the store without features."""
     num_captions_expected: int
     alpha_cosine: NDArray[np.float32]
-    """Shape (num_videos,): cosine between the video as it is and with an alpha of all ones; NaN where not measured."""
+    """Shape (num_videos,): cosine between the video with its alpha and with one of all ones; NaN if not measured."""
     attributes: Mapping[str, JSON]
-    """What made them."""
+    """What made the features."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFeatures:
+    """The features of the videos of one shard, to be written."""
+
+    video: NDArray[np.float32]
+    """Shape (num_rows, dim), unit rows; NaN where there is no video."""
+    frame: NDArray[np.float32] | NDArray[np.float16]
+    """Shape (num_rows, num_frames, dim), not normalised; NaN where there is no video. Of the type that the feature set
+    was created with."""
+    outcomes: tuple[VideoOutcome, ...]
+    """One for each video."""
+    alpha_cosine: NDArray[np.float32] | None = None
+    """Shape (num_rows,): see `Features.alpha_cosine`; None if it was measured of no video."""
 
 
 def caption_shards(store: Store, split: str) -> tuple[Shard, ...]:
     """The captions of a split, cut into shards; rows are caption rows."""
     return shards_of(split, store.layout(split).num_captions, CAPTIONS_PER_SHARD)
+
+
+def feature_stages(store: Store, name: str, split: str) -> tuple[tuple[str, tuple[Shard, ...]], ...]:
+    """The two stages of a feature set, each with its shards: those of videos, then those of captions."""
+    return (
+        (features_stage(name, "video"), store.shards(split)),
+        (features_stage(name, "text"), caption_shards(store, split)),
+    )
 
 
 def feature_specs(
@@ -76,10 +101,10 @@ def create_features(
     attributes: Mapping[str, JSON],
     frame_dtype: FrameDtype = "float32",
 ) -> None:
-    """Make the arrays of a feature set for one split, unless they stand.
+    """Create the arrays of a feature set for one split, unless they exist.
 
     Raises:
-        StoreMismatchError: Features of this name were made otherwise.
+        StoreMismatchError: Features of this name were made with other options.
     """
     check_name("feature set", name)
     for spec in (*_clip_specs(store, name, split, dim, frame_dtype), *_text_specs(store, name, split, dim)):
@@ -99,14 +124,7 @@ def remove_features(folder: StoreFolder, name: str, split: str) -> None:
 
 
 def write_clip_features(
-    store: Store,
-    name: str,
-    shard: Shard,
-    video: NDArray[np.float32],
-    frame: NDArray[np.float32] | NDArray[np.float16],
-    outcomes: tuple[VideoOutcome, ...],
-    inputs: Mapping[str, str],
-    alpha_cosine: NDArray[np.float32] | None = None,
+    store: Store, name: str, shard: Shard, features: ClipFeatures, inputs: Mapping[str, str]
 ) -> CommitRecord:
     """Write and commit the clip features of a shard.
 
@@ -114,21 +132,18 @@ def write_clip_features(
         store: The store.
         name: The feature set.
         shard: Of videos.
-        video: Shape (shard.num_rows, dim), unit rows; NaN where there is no video.
-        frame: Shape (shard.num_rows, num_frames, dim), not normalised; NaN where there is no video. Of the type that
-            the features were created with.
-        outcomes: One a video.
+        features: One row for each video of the shard.
         inputs: `input_digests` of the stages that the features were computed from, taken before these were read.
-        alpha_cosine: Shape (shard.num_rows,): see `Features`; without it, it was measured of no video.
     """
-    cosines = np.full(shard.num_rows, np.nan, dtype=np.float32) if alpha_cosine is None else alpha_cosine
+    cosines = features.alpha_cosine
+    if cosines is None:
+        cosines = np.full(shard.num_rows, np.nan, dtype=np.float32)
     withdraw_commit(store.folder, shard, features_stage(name, "video"))
-    specs = _clip_specs(
-        store, name, shard.split, video.shape[-1], "float16" if frame.dtype == np.float16 else "float32"
-    )
-    parts = (video, frame, cosines)
+    frame_dtype: FrameDtype = "float16" if features.frame.dtype == np.float16 else "float32"
+    specs = _clip_specs(store, name, shard.split, features.video.shape[-1], frame_dtype)
+    parts = (features.video, features.frame, cosines)
     files = [write_shard(store.folder, spec, shard, values) for spec, values in zip(specs, parts, strict=True)]
-    return commit_shard(store.folder, shard, features_stage(name, "video"), outcomes, files, inputs)[0]
+    return commit_shard(store.folder, shard, features_stage(name, "video"), features.outcomes, files, inputs)[0]
 
 
 def write_text_features(
@@ -138,14 +153,14 @@ def write_text_features(
     text: NDArray[np.float32],
     num_dropped: NDArray[np.int64] | None = None,
 ) -> CommitRecord:
-    """Write and commit the text features of a shard of captions. They are older than these once these are others.
+    """Write and commit the text features of a shard of captions. They are out of date once the captions change.
 
     Args:
         store: The store.
         name: The feature set.
         shard: Of captions.
         text: Shape (shard.num_rows, dim), unit rows.
-        num_dropped: Shape (shard.num_rows,): see `Features`; without it, it is not known.
+        num_dropped: Shape (shard.num_rows,): see `Features`; None if not known.
     """
     dropped = np.full(shard.num_rows, -1, dtype=np.int64) if num_dropped is None else num_dropped
     inputs = {captions_input(shard): store.catalog.captions_digest(shard)}
@@ -163,18 +178,12 @@ def read_features(store: Store, name: str, split: str) -> Features:
 
     Raises:
         NotInStoreError: There is none of this name for this split.
-        ShardIncompleteError: It is not complete, or older than the frames or masks it was made from.
+        ShardIncompleteError: It is not complete, out of date, or was rebuilt while it was read.
     """
     array = _open(store, name, split, "video")
-    standing = _standing(store, name, split)
-    outcomes = [
-        outcome
-        for shard in store.shards(split)
-        for outcome in outcomes_of(store, shard, features_stage(name, "video"))
-        if outcome.filled
-    ]
-    rows = [outcome.row for outcome in outcomes]
-    video_ids = tuple(outcome.video_id for outcome in outcomes)
+    records = _complete_records(store, name, split)
+    filled = _filled(records)
+    rows, video_ids = list(filled), tuple(filled.values())
     position = {video_id: index for index, video_id in enumerate(video_ids)}
     captions = store.catalog.split_captions(split)
     owners = captions["video_id"].to_pylist()
@@ -197,26 +206,19 @@ def read_features(store: Store, name: str, split: str) -> Features:
         alpha_cosine=np.asarray(_open(store, name, split, "alpha_cosine")[:], dtype=np.float32)[rows],
         attributes=attributes_of(array),
     )
-    if _standing(store, name, split) != standing:
-        raise _made_anew(name, split)
+    _check_unchanged(store, name, split, records)
     return features
 
 
 def num_videos_expected(store: Store, split: str) -> int:
-    """Videos that a split should have: as many as are published, where fewer came into the store."""
+    """Videos that a split should have: the published number, if the store has fewer."""
     published = store.manifest.dataset.get("num_videos_expected")
     known = published.get(split) if isinstance(published, Mapping) else None
     return max(store.layout(split).num_videos, known if isinstance(known, int) else 0)
 
 
-def _made_anew(name: str, split: str) -> ShardIncompleteError:
-    return ShardIncompleteError(
-        f"features {name!r} of split {split!r} were rebuilt while they were read: run the same command again"
-    )
-
-
 def read_frame_features(store: Store, name: str, split: str) -> tuple[tuple[str, ...], NDArray[np.float32]]:
-    """The features of the frames of a split's videos, which pooling may make other videos of.
+    """Read the frame features of a split's videos, from which other poolings can be computed.
 
     Returns:
         Ids of the videos that have features, and their frames: shape (num_videos, num_frames, dim), not normalised, NaN
@@ -224,18 +226,13 @@ def read_frame_features(store: Store, name: str, split: str) -> tuple[tuple[str,
 
     Raises:
         NotInStoreError: There is none of this name for this split.
-        ShardIncompleteError: It is not complete, or older than the frames or masks it was made from.
+        ShardIncompleteError: It is not complete, out of date, or was rebuilt while it was read.
     """
-    array, standing = _open(store, name, split, "frame"), _standing(store, name, split)
-    filled = {
-        outcome.row: outcome.video_id
-        for shard in store.shards(split)
-        for outcome in outcomes_of(store, shard, features_stage(name, "video"))
-        if outcome.filled
-    }
+    array = _open(store, name, split, "frame")
+    records = _complete_records(store, name, split)
+    filled = _filled(records)
     frame = np.asarray(array[:], dtype=np.float32)[list(filled)]
-    if _standing(store, name, split) != standing:
-        raise _made_anew(name, split)
+    _check_unchanged(store, name, split, records)
     return tuple(filled.values()), frame
 
 
@@ -249,7 +246,7 @@ def features_made_with(store: Store, name: str, split: str) -> dict[str, JSON]:
 
 
 def read_alpha_cosines(store: Store, name: str, split: str) -> NDArray[np.float32]:
-    """The cosines of `Features.alpha_cosine` that were measured, whether or not the features are complete.
+    """Read the cosines of `Features.alpha_cosine` that were measured, whether or not the features are complete.
 
     Raises:
         NotInStoreError: There are no such features.
@@ -268,39 +265,65 @@ def feature_names(store: Store, split: str) -> tuple[str, ...]:
     )
 
 
-def _standing(store: Store, name: str, split: str) -> list[tuple[WrittenFile, ...]]:
-    """The files of each shard, with their checksums.
+def _complete_records(store: Store, name: str, split: str) -> list[CommitRecord]:
+    """The records of all shards: those of videos, with their outcomes, then those of captions.
 
     Raises:
         ShardIncompleteError: One is missing or older than what it was made from.
     """
-    files: list[tuple[WrittenFile, ...]] = []
-    for part, shards in (("video", store.shards(split)), ("text", caption_shards(store, split))):
-        stage = features_stage(name, part)
-        judged = list(committed_of_each(store, shards, [stage], num_with_outcomes=0))
-        pending = [shard for shard, (record,) in judged if record is None]
+    complete: list[CommitRecord] = []
+    for stage, shards in feature_stages(store, name, split):
+        part = stage.rpartition("/")[2]
+        found = list(committed_of_each(store, shards, [stage], num_with_outcomes=int(part == "video")))
+        pending = [shard for shard, (record,) in found if record is None]
         if pending:
             raise ShardIncompleteError(
                 f"features {name!r}: {len(pending)} of {len(shards)} {part} shards of split {split!r} are missing or "
                 f"older than their {'captions' if part == 'text' else 'frames or masks'} (first: {pending[0].key}). "
                 "Run its `fda encode` again"
             )
-        files += [record.files for _, (record,) in judged if record is not None]
-    return files
+        complete += [record for _, (record,) in found if record is not None]
+    return complete
+
+
+def _filled(records: Sequence[CommitRecord]) -> dict[int, str]:
+    """Row -> id of the videos that have features, in row order."""
+    outcomes = (outcome for record in records for outcome in record.outcomes)
+    return {outcome.row: outcome.video_id for outcome in outcomes if outcome.filled}
+
+
+def _check_unchanged(store: Store, name: str, split: str, records: Sequence[CommitRecord]) -> None:
+    """Compare each shard's files with those of its record before the arrays were read: another run may rebuild them.
+
+    Only the records of the features are read again. Frames that are rebuilt in the meantime make these features out of
+    date for the next reader; what was read is still of one version.
+
+    Raises:
+        ShardIncompleteError: They were rebuilt.
+    """
+
+    def is_unchanged(record: CommitRecord) -> bool:
+        now = read_commit(store.folder, record.shard, record.stage, with_outcomes=False)
+        return now is not None and now.files == record.files
+
+    if not all(map_many(store.folder, is_unchanged, records)):
+        raise ShardIncompleteError(
+            f"features {name!r} of split {split!r} were rebuilt while they were read: {RUN_AGAIN}"
+        )
 
 
 def _open(store: Store, name: str, split: str, part: str) -> ZarrArray:
     try:
         return open_array(store.folder, features_name(name, split, part))
     except NotInStoreError as error:
-        there = ", ".join(map(repr, feature_names(store, split))) or "none"
+        existing = ", ".join(map(repr, feature_names(store, split))) or "none"
         raise NotInStoreError(
-            f"no features {name!r} for split {split!r} in {store.place} (there: {there}). `fda encode` makes them"
+            f"no features {name!r} for split {split!r} in {store.place} (there: {existing}). `fda encode` makes them"
         ) from error
 
 
 def features_name(name: str, split: str, part: str) -> str:
-    """Where an array of a feature set lies.
+    """The name of an array of a feature set.
 
     >>> features_name("mine", "test", "video")
     'features.zarr/mine/test/video'

@@ -1,4 +1,4 @@
-"""Making a store, and letting it grow: what stands in it keeps its place, and new videos come after it."""
+"""Making a store, and letting it grow: videos keep their rows, and new videos come after them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from dataclasses import dataclass, replace
 from store.catalog import VIDEOS_NAME, Catalog
 from store.errors import StoreMismatchError
 from store.places.folder import StoreFolder
+from store.remedies import START_OVER
 from store.schema import Caption, Video
 from store.store import MANIFEST_NAME, Manifest, Store, check_empty
 
 NAMED = 3
-"""Videos that an error names."""
+"""At most so many videos are named in an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What a data set has that a store of it did not have yet."""
+    """What changed in a store when its data set was read again."""
 
     new_videos: Mapping[str, int]
     """Split -> videos that were added to it."""
     num_moved: int = 0
-    """Videos whose files have other paths now."""
+    """Videos whose files have a new path."""
     num_recaptioned: int = 0
-    """Videos of the store whose captions are changed."""
+    """Videos of the store whose captions have changed."""
 
     @property
     def num_new_videos(self) -> int:
@@ -38,46 +39,47 @@ NO_GROWTH = Growth({})
 def create_store(
     folder: StoreFolder, manifest: Manifest, catalog: Catalog, *, update_captions: bool = False
 ) -> tuple[Store, Growth]:
-    """Make a store, or open the one that the same options made, and add the videos that are new to it.
+    """Make a store, or open the one that was made with the same options, and add the videos that are new.
 
-    The manifest is written first where there is nothing, so that what is in the folder is judged by it from then on;
-    where a store grows it is written last, and new rows of the catalogue count from then on. Killed at any point, this
-    can be called again.
+    In an empty folder the manifest is written first: from then on the folder is known as a store, and the same call
+    finishes it. When a store grows the manifest is written last: from then on the new rows of the catalogue count. If
+    the process is killed at any point, call this again.
 
     Args:
-        folder: Where it lies.
-        manifest: What is wanted, with the counts of `catalog`.
+        folder: The store's folder.
+        manifest: As it should be, with the counts of `catalog`.
         catalog: Every video and caption of the data set.
-        update_captions: Whether videos of the store may have other captions now.
+        update_captions: Whether captions of videos of the store may have changed.
 
     Raises:
-        StoreMismatchError: The store there was made with other options, or videos of it have gone or changed.
-        StoreFormatError: The folder holds something else.
+        StoreMismatchError: The store was made with other options, or videos of it are missing or changed.
+        StoreFormatError: The folder contains something else.
     """
     if folder.num_bytes(MANIFEST_NAME) is None:
         check_empty(folder)
     else:
-        there = Manifest.from_bytes(folder.read(MANIFEST_NAME), folder.place)
-        there.check_same(manifest, folder.place)
-        manifest = replace(manifest, software=there.software)
+        existing = Manifest.from_bytes(folder.read(MANIFEST_NAME), folder.place)
+        existing.check_same(manifest, folder.place)
+        manifest = replace(manifest, software=existing.software)
         if folder.num_bytes(VIDEOS_NAME) is not None:
-            return _grow(Store(folder, there), manifest, catalog, update_captions=update_captions)
+            return _grow(Store(folder, existing), manifest, catalog, update_captions=update_captions)
     folder.write(MANIFEST_NAME, manifest.to_bytes())
     catalog.write(folder)
     return Store(folder, manifest), NO_GROWTH
 
 
 def _grow(store: Store, manifest: Manifest, catalog: Catalog, *, update_captions: bool) -> tuple[Store, Growth]:
-    there = _catalog_to_grow(store)
+    existing = _catalog_to_grow(store)
     dataset = {**manifest.dataset, "name": store.manifest.dataset["name"]}
-    is_known = dataset == store.manifest.dataset  # else a run was killed before it said so
-    if is_known and there.videos.equals(catalog.videos) and there.captions.equals(catalog.captions):
+    # If they differ, a run was killed between the catalogue and the manifest: the manifest is still to be written.
+    is_recorded = dataset == store.manifest.dataset
+    if is_recorded and existing.videos.equals(catalog.videos) and existing.captions.equals(catalog.captions):
         return store, NO_GROWTH
-    grown, growth = merged(there, catalog, store.place)
+    grown, growth = merged(existing, catalog, store.place)
     if growth.num_recaptioned and not update_captions:
         raise StoreMismatchError(
-            f"{growth.num_recaptioned} videos of {store.place} have other captions now: give --update-captions to take "
-            "them over (text features are encoded again where they changed), or use another store folder"
+            f"{growth.num_recaptioned} videos of {store.place} have changed captions: give --update-captions to use "
+            "them (text features of changed captions are encoded again), or use another store folder"
         )
     layouts = {
         split: replace(
@@ -95,10 +97,10 @@ def _grow(store: Store, manifest: Manifest, catalog: Catalog, *, update_captions
 
 
 def _catalog_to_grow(store: Store) -> Catalog:
-    """What counts of the catalogue.
+    """The rows of the catalogue that count.
 
-    Where a run was killed that took over other captions, they do not fit what the manifest still says: no reader takes
-    such a store, and what was begun is ended here.
+    If a run was killed while it updated captions, the catalogue has fewer captions than the manifest says. Readers
+    refuse such a store; here it is accepted, so that the update can be finished.
     """
     written = Catalog.read(store.folder)
     layouts = {
@@ -108,25 +110,25 @@ def _catalog_to_grow(store: Store) -> Catalog:
     return written.first(layouts)
 
 
-def merged(there: Catalog, wanted: Catalog, place: str) -> tuple[Catalog, Growth]:
-    """The catalogue of a store to which the new videos of a data set are added, each split's after those it has.
+def merged(existing: Catalog, wanted: Catalog, place: str) -> tuple[Catalog, Growth]:
+    """The catalogue of a store with the new videos of a data set, each split's after its existing ones.
 
     Args:
-        there: Of the store.
+        existing: Of the store.
         wanted: Of the data set.
         place: For errors.
 
     Raises:
-        StoreMismatchError: A video of the store has gone, is in another split, or is another part of its file now.
+        StoreMismatchError: A video of the store is missing, has moved to another split, or is another part of its file.
     """
-    old, new = _by_id(there), _by_id(wanted)
-    _check_none_gone(old, new, place)
+    old, new = _by_id(existing), _by_id(wanted)
+    _check_none_missing(old, new, place)
     videos: list[Video] = []
     captions: list[Caption] = []
     new_videos: dict[str, int] = {}
     num_moved = num_recaptioned = 0
-    old_texts, new_texts = _texts(there), _texts(wanted)
-    for split in dict.fromkeys([*there.splits, *wanted.splits]):
+    old_texts, new_texts = _texts(existing), _texts(wanted)
+    for split in dict.fromkeys([*existing.splits, *wanted.splits]):
         kept = [video_id for video_id, video in old.items() if video.split == split]
         added = [video_id for video_id, video in new.items() if video.split == split and video_id not in old]
         if added:
@@ -143,21 +145,20 @@ def merged(there: Catalog, wanted: Catalog, place: str) -> tuple[Catalog, Growth
     return Catalog.of(videos, captions), Growth(new_videos, num_moved, num_recaptioned)
 
 
-def _check_none_gone(old: Mapping[str, Video], new: Mapping[str, Video], place: str) -> None:
-    gone = [video_id for video_id in old if video_id not in new]
-    if gone:
+def _check_none_missing(old: Mapping[str, Video], new: Mapping[str, Video], place: str) -> None:
+    missing = [video_id for video_id in old if video_id not in new]
+    if missing:
         raise StoreMismatchError(
-            f"{_named(gone)} of {place} {'is' if len(gone) == 1 else 'are'} no longer in the data set. "
-            "A store only grows: put back what was removed, or use another store folder, "
-            "or --overwrite to remove this store and rebuild it"
+            f"{_named(missing)} of {place} {'is' if len(missing) == 1 else 'are'} no longer in the data set. "
+            f"A store only grows: put back what was removed, or {START_OVER}"
         )
     for video_id, video in old.items():
         for key in ("split", "start_seconds", "end_seconds"):
             before, now = getattr(video, key), getattr(new[video_id], key)
             if before != now:
                 raise StoreMismatchError(
-                    f"video {video_id!r} of {place} is another clip now: {key} is {before!r} in the store and "
-                    f"{now!r} now. Give it another video_id, or use another store folder, or --overwrite"
+                    f"video {video_id!r} of {place} has changed: its {key} is {before!r} in the store and "
+                    f"{now!r} now. Give it another video_id, or {START_OVER}"
                 )
 
 

@@ -1,4 +1,4 @@
-"""JSON values, and where two of them differ."""
+"""JSON values, and the differences between two of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 def differences(
     found: Mapping[str, JSON], wanted: Mapping[str, JSON], prefix: str = "", *, where: str = "in the store"
 ) -> str:
-    """Say in one line where two JSON objects differ, with both values; `where` says where the first one is.
+    """Describe in one line where two JSON objects differ, with both values; `where` is the place of the first.
 
     >>> differences({"masks": {"threshold": 25}}, {"masks": {"threshold": 50}})
     'masks.threshold is 25 in the store and 50 now'

@@ -1,4 +1,4 @@
-"""The values a store is made of."""
+"""The values of a store: videos, captions, shards and layouts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ FORMAT_VERSION = 7
 
 
 class VideoStatus(StrEnum):
-    """How preprocessing one video ended. A slot is filled for `OK`, and for `TRUNCATED` that gave all its frames."""
+    """How preprocessing one video ended. Slots are filled for `OK`, and for `TRUNCATED` with all its frames."""
 
     OK = "ok"
     MISSING = "missing"
@@ -33,11 +33,11 @@ class Video:
     path: str
     """Relative to the folder of the videos, with forward slashes."""
     start_seconds: float = 0.0
-    """Where the clip begins, since the first frame of the video stream: several clips may lie in one file."""
+    """Start of the clip, from the first frame of the video stream. Several clips may be parts of one file."""
     end_seconds: float | None = None
-    """Where it ends; None where that is the end of the video."""
+    """End of the clip, likewise; None is the end of the video."""
     category: str | None = None
-    """What kind of video the data set says it is; None where it does not say."""
+    """Category in the data set; None if it gives none."""
 
     def __post_init__(self) -> None:
         if self.row < 0:
@@ -92,7 +92,7 @@ def shards_of(split: str, num_rows: int, shard_size: int) -> tuple[Shard, ...]:
 
 @dataclass(frozen=True, slots=True)
 class SplitLayout:
-    """How much a split holds, and the shape of one clip in its arrays."""
+    """Number of videos and captions of a split, and the shape of one clip in its arrays."""
 
     num_videos: int
     num_captions: int
@@ -102,4 +102,4 @@ class SplitLayout:
 
     def __post_init__(self) -> None:
         if min(self.num_videos, self.num_frames, self.height, self.width) < 1 or self.num_captions < 0:
-            raise ValueError(f"a split holds at least one video of one frame of one pixel, got {self}")
+            raise ValueError(f"a split needs at least one video, one frame and one pixel, got {self}")

@@ -20,12 +20,12 @@ def command_of(stage: str) -> str:
     """
     kind, _, rest = stage.partition("/")
     if kind == "masks":
-        return f"`fda masks --name {rest}` with its options, or `fda preprocess` where it made them,"
+        return f"`fda masks --masks {rest}` with its options, or `fda preprocess` where it made them,"
     return f"its `fda encode --features {rest.split('/')[0]}`" if kind == "features" else "its `fda preprocess`"
 
 
 def captions_input(shard: Shard) -> str:
-    """What the captions of a shard are called among the inputs of what was computed from them.
+    """The name of the captions of a shard among the inputs of a record.
 
     >>> captions_input(Shard("test", 1, 1024, 1500))
     'captions[test:1024:1500]'

@@ -1,4 +1,4 @@
-"""A store as a whole: what it declares of itself, its catalogue, and how it is made and opened."""
+"""A store as a whole: its manifest, its catalogue, and how it is opened and removed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from functools import cached_property
 from os import PathLike
 from typing import Self
 
-from store.arrays.codecs import CodecName, codec_named
+from store.arrays.codec_names import CodecName
+from store.arrays.codecs import codec_named
 from store.catalog import VIDEOS_NAME, Catalog
 from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError, StoreMissingError
 from store.formats.seal import BLANK, SEAL_KEY, is_sealed, sealed
 from store.json_values import JSON, differences
 from store.places.folder import CLAIMS_FOLDER, PARTIAL_FOLDER, StoreFolder
 from store.places.opening import folder_at
+from store.remedies import FROM_COPY, PREPROCESS_AGAIN, START_OVER
 from store.schema import FORMAT_VERSION, Shard, SplitLayout, shards_of
 
 MANIFEST_NAME = "store.json"
@@ -23,11 +25,11 @@ MANIFEST_NAME = "store.json"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `store.json` says: everything that two runs must agree on to write into one store."""
+    """The content of `store.json`: everything that two runs must agree on to write into one store."""
 
     dataset: Mapping[str, JSON]
-    """Name of the data set and digest of its catalogue; which of its published splits (`protocol_split`, or None), and
-    whether each caption is a `sentence` or all of a video's as one `paragraph` (`caption_unit`)."""
+    """Name of the data set and digest of its catalogue; its published split (`protocol_split`, or None); and whether a
+    caption is one `sentence`, or all captions of a video are joined into one `paragraph` (`caption_unit`)."""
     shard_size: int
     """Videos a shard."""
     splits: Mapping[str, SplitLayout]
@@ -35,15 +37,15 @@ class Manifest:
     options: Mapping[str, JSON]
     """The options that made the frames."""
     software: Mapping[str, str]
-    """Versions of what made the frames. Recorded; a difference is not refused."""
+    """Versions of the packages that made the frames. Recorded; a difference is accepted."""
     frame_codec: CodecName = "raw"
     """How a clip's frames are stored: see `store.arrays.codecs`."""
     neighbours: bool = False
-    """Whether each frame's neighbour in its video is stored too, in grey."""
+    """Whether the frame after each frame in its video is stored too, in grey."""
     format_version: int = FORMAT_VERSION
 
     def to_bytes(self) -> bytes:
-        """The manifest as JSON. No clock time: the same input gives the same bytes."""
+        """The manifest as JSON. It contains no clock time: the same input gives the same bytes."""
         return sealed((json.dumps({**asdict(self), SEAL_KEY: BLANK}, indent=2) + "\n").encode())
 
     @classmethod
@@ -51,18 +53,18 @@ class Manifest:
         """Read a manifest; `place` is for the error.
 
         Raises:
-            StoreFormatError: It is not one, or was changed since, or another version wrote it.
+            StoreFormatError: It is not a manifest, is damaged, or was written by another version.
         """
         try:
             fields = json.loads(content)
             _check_version(fields["format_version"], place)
             if not is_sealed(content):
                 raise StoreFormatError(
-                    f"{place}/{MANIFEST_NAME} is not as it was written: its checksum is wrong. "
-                    "Put it back from a copy; the commit records and arrays beside it are not touched by this"
+                    f"{place}/{MANIFEST_NAME} was changed since it was written: its checksum is wrong. "
+                    f"{FROM_COPY.capitalize()}; the commit records and arrays beside it are not touched by this"
                 )
             del fields[SEAL_KEY]
-            codec_named(fields["frame_codec"])  # there is such a codec
+            codec_named(fields["frame_codec"])  # raises if there is no such codec
             splits = {split: SplitLayout(**shape) for split, shape in fields["splits"].items()}
             return cls(**{**fields, "splits": splits})
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -71,11 +73,11 @@ class Manifest:
             raise StoreFormatError(f"{place}/{MANIFEST_NAME} is not the manifest of a store: {error}") from error
 
     def check_same(self, other: Manifest, place: str) -> None:
-        """Refuse to mix: `self` stands in the store, `other` is what this run would make.
+        """Raise if this run would mix options: `self` is in the store, `other` is what this run would make.
 
         Raises:
-            StoreMismatchError: They differ in anything but software and the data set, which `store.growth` compares;
-                the message names both values.
+            StoreMismatchError: They differ. The message gives both values. Software is not compared, and the data set
+                is compared by `store.growth`.
         """
         mine, theirs = asdict(self), asdict(other)
         for fields in (mine, theirs):
@@ -89,8 +91,7 @@ class Manifest:
                 theirs["splits"].pop(split, None)
         if mine != theirs:
             raise StoreMismatchError(
-                f"{place} was made with other inputs: {differences(mine, theirs)}. "
-                "Use another store folder, or --overwrite to remove this store and rebuild it"
+                f"{place} was made with other inputs: {differences(mine, theirs)}. {START_OVER.capitalize()}"
             )
 
 
@@ -103,27 +104,29 @@ class Store:
 
     @cached_property
     def catalog(self) -> Catalog:
-        """Every video and caption; read when first asked for, so that a worker that only writes never loads it."""
+        """Every video and caption. Read on first use, so that a worker that only writes never loads it."""
         written = Catalog.read(self.folder)
         catalog = written.first(self.manifest.splits)
-        # Rows that do not count yet are new videos, behind those that do; or more captions of these, in between.
+        # The catalogue has rows that the manifest does not count yet. If they are new videos, they come after the
+        # others, whose digest is unchanged. If they are captions of existing videos, they are in between, and nothing
+        # fits.
         if catalog is not written and catalog.digest() != self.manifest.dataset["digest"]:
             raise StoreFormatError(
-                f"{self.place} was left half-way while it took over other captions: run its `fda preprocess` again"
+                f"{self.place} was left half-way through an update of its captions: {PREPROCESS_AGAIN}"
             )
         return catalog
 
     @property
     def place(self) -> str:
-        """Where it lies, for messages."""
+        """Its path or address, for messages."""
         return self.folder.place
 
     @classmethod
     def open(cls, place: str | PathLike[str] | StoreFolder) -> Self:
-        """Open a store that is there.
+        """Open an existing store.
 
         Raises:
-            StoreMissingError: There is none, or making it was cut short before the catalogue was written.
+            StoreMissingError: There is none, or its creation was cut short before the catalogue was written.
             StoreFormatError: It cannot be read by this version.
         """
         folder = place if isinstance(place, StoreFolder) else folder_at(place)
@@ -131,7 +134,7 @@ class Store:
             raise StoreMissingError(f"no store at {folder.place}: `fda preprocess` makes one")
         manifest = Manifest.from_bytes(folder.read(MANIFEST_NAME), folder.place)
         if folder.num_bytes(VIDEOS_NAME) is None:
-            raise StoreMissingError(f"the store at {folder.place} was never finished: run its `fda preprocess` again")
+            raise StoreMissingError(f"the store at {folder.place} was never finished: {PREPROCESS_AGAIN}")
         return cls(folder, manifest)
 
     def layout(self, split: str) -> SplitLayout:
@@ -150,15 +153,19 @@ class Store:
         """The shards of a split."""
         return shards_of(split, self.layout(split).num_videos, self.manifest.shard_size)
 
+    def all_shards(self) -> tuple[Shard, ...]:
+        """The shards of all splits, split by split."""
+        return tuple(shard for split in self.manifest.splits for shard in self.shards(split))
+
 
 def remove_store(folder: StoreFolder) -> None:
-    """Remove a store with all that is in it but the claims on it; a folder that is not a store is left alone.
+    """Remove a store with everything in it except the claims on it. A folder that is not a store is not touched.
 
-    The commit records go first, so that nothing of it counts any more, and the manifest last: what a removal that was
-    killed has left is still known for a store.
+    The commit records are removed first, so that nothing counts any more, and the manifest last: if the process is
+    killed in between, the rest is still recognised as a store and can be removed.
 
     Raises:
-        StoreFormatError: The folder exists and is not a store.
+        StoreFormatError: The folder is neither a store nor empty.
     """
     if folder.num_bytes(MANIFEST_NAME) is None:
         check_empty(folder)
@@ -174,25 +181,27 @@ def remove_store(folder: StoreFolder) -> None:
 
 
 def check_place(folder: StoreFolder) -> None:
-    """Refuse a folder that is neither a store nor empty.
+    """Raise if a folder is neither a store nor empty.
 
     Raises:
-        StoreFormatError: It is so.
+        StoreFormatError: See above.
     """
     if folder.num_bytes(MANIFEST_NAME) is None:
         check_empty(folder)
 
 
 def check_empty(folder: StoreFolder) -> None:
-    """Refuse a folder that holds anything but claims and partial files: it is not a store, and not to become one.
+    """Raise if a folder contains anything but claims and partial files.
+
+    So a store is never made among other files, which `remove_store` would then remove.
 
     Raises:
-        StoreFormatError: It is so.
+        StoreFormatError: See above.
     """
     foreign = [name for name in (*folder.folders(""), *folder.names("")) if name not in (CLAIMS_FOLDER, PARTIAL_FOLDER)]
     if foreign:
         raise StoreFormatError(
-            f"{folder.place} is not a store and not empty (it holds {sorted(foreign)[0]!r}): give another folder"
+            f"{folder.place} is not a store and not empty (it contains {sorted(foreign)[0]!r}): give another folder"
         )
 
 
@@ -202,7 +211,7 @@ def _check_version(version: object, place: str) -> None:
     if version > FORMAT_VERSION:
         raise StoreFormatError(
             f"{place} has store format {version}, made by a newer fda; this one reads format {FORMAT_VERSION}: "
-            "upgrade fda (`fda --version` says which this is)"
+            "upgrade fda (`fda --version` prints the version)"
         )
     if version < FORMAT_VERSION:
         raise StoreFormatError(

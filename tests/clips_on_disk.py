@@ -8,25 +8,31 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from cli.main import main
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.datasets.records import Dataset
 from pipeline.frames.options import PreprocessOptions
-from pipeline.frames.preprocess import open_store, plan_preprocess, preprocess
+from pipeline.frames.preprocess import VideoSource, open_store, plan_preprocess, preprocess_shards
 from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
+from pipeline.masks.options import MaskOptions
+from pipeline.frames.preprocess import open_store, plan_preprocess, preprocess
+from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder, IsolatedDecoder, close_decoders
 from pipeline.masks import MaskOptions
 from store.places.opening import folder_at
 from store.store import Store
-from tests.videos import cut, textured_frames, write_video
+from tests.videos import Encoding, cut, textured_frames, write_video
 
 FDA = Path(sys.executable).parent / "fda"
+STARTED_IN = Path.cwd()
 SIZE = 32
 SMALL = PreprocessOptions(
     train_frames=2, eval_frames=3, image_size=SIZE, shard_size=2, masks=MaskOptions(kernel_size=3, min_area=8)
@@ -50,7 +56,7 @@ def moving_frames(seed: int, *, num_frames: int = 8, height: int = 48, width: in
 
 def write_clip(path: Path, seed: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return write_video(path, moving_frames(seed), options={"preset": "ultrafast", "threads": "1"})
+    return write_video(path, moving_frames(seed), Encoding(options={"preset": "ultrafast", "threads": "1"}))
 
 
 def record(video_id: str, path: str, split: str = "test", captions: Sequence[str] | None = None) -> dict[str, object]:
@@ -115,7 +121,7 @@ def run_preprocess(
     dataset = read_dataset("jsonl", manifest)
     store = opened_store(dataset, place, options)
     plan = plan_preprocess(store, options, retry_failed=retry_failed)
-    preprocess(store, dataset.root, plan, options, decoder=decoder)
+    preprocess_shards(store, VideoSource(dataset.root, decoder=decoder), plan, options)
     store.folder.remove_partial_files()
     return store
 
@@ -152,7 +158,8 @@ class Commands:
         self._monkeypatch.setattr(sys, "argv", ["fda", *map(str, arguments)])
         code: object = 0
         try:
-            main()
+            with _decoder_is_kept():
+                main()
         except SystemExit as stop:
             code = stop.code or 0
         out, err = self._capfd.readouterr()
@@ -161,7 +168,18 @@ class Commands:
         return Ended(code, out, err)
 
 
-def fda_in_a_process(*arguments: str | Path, timeout: float = 120) -> Ended:
+def _decoder_is_kept() -> AbstractContextManager[object]:
+    """Let one decoder process serve all commands of this process: a new one takes longer than a tiny run.
+
+    A decoder finds relative paths where it was started: a test that has changed the folder gets one of its own.
+    """
+    if Path.cwd() == STARTED_IN:
+        return mock.patch.object(IsolatedDecoder, "close")
+    close_decoders()
+    return nullcontext()
+
+
+def fda_in_a_process(*arguments: str | Path, timeout: float = 600) -> Ended:
     """`fda ...` as the shell runs it."""
     command = [str(FDA), *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}

@@ -6,13 +6,60 @@ mismatch", python/cpython#106905).
 """
 
 import os
+import random
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: a process for each core already, or they all wait
 
 import hypothesis
+import pytest
 
 from tests.s3 import server as server  # a fixture
+from tests.seed import VARIABLE, seed
+
+if TYPE_CHECKING:
+    from tests.faults.trials import Trials
 
 hypothesis.settings.register_profile("fda", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("fda")
+
+
+@pytest.fixture(scope="session")
+def trials() -> Iterator["Trials"]:
+    """One for all tests of a process: what a command does when nothing disturbs it is recorded once."""
+    from tests.faults.trials import trials_in_memory  # which loads torch: not for a test that needs neither
+
+    with trials_in_memory() as trials:
+        yield trials
+
+
+ORDER = "FDA_TEST_ORDER"
+
+
+def pytest_report_header() -> str:
+    return f"random seed of what tests draw: {seed()} ({VARIABLE}={seed()} draws the same again)"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        report.sections.append(("random seed", f"{VARIABLE}={seed()} draws the same again"))
+    return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Shuffle files, and the tests in each, if `FDA_TEST_ORDER` is set: no test may need what ran before it."""
+    if ORDER not in os.environ:
+        return
+    rng = random.Random(os.environ[ORDER])
+    files: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.nodeid.split("::")[0], []).append(item)
+    shuffled = list(files.values())
+    rng.shuffle(shuffled)
+    for tests in shuffled:
+        rng.shuffle(tests)
+    items[:] = [item for tests in shuffled for item in tests]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tests.forked import Forked
 from tests.paths import ROOT
 
 PLAIN_WORKER = "from distributed.cli.dask_worker import main; main()"
@@ -22,7 +24,7 @@ WORKER_OF_ANOTHER_AV = (
 )
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, what
@@ -44,46 +46,61 @@ class DaskProcesses:
     def __init__(self, folder: Path, *, allowed_failures: int = 3) -> None:
         """With so many deaths of its workers that a task survives, by default as many as Dask's own."""
         self._folder = folder
-        settings = {"PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(allowed_failures)}
-        self._environment = {**os.environ, **settings}
-        self._started: list[subprocess.Popen[bytes]] = []
-        self.scheduler = self._start("distributed.cli.dask_scheduler", "--scheduler-file", str(folder / "scheduler"))
+        self._environment = {
+            "PYTHONPATH": str(ROOT),
+            "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(allowed_failures),
+        }
+        self._started: list[Forked | subprocess.Popen[bytes]] = []
+        place = ("--scheduler-file", str(folder / "scheduler"), "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        self.scheduler = self._forked("scheduler", place)
         found: dict[str, str] = {}
         wait_until(lambda: _read_whole(folder / "scheduler", found), "the scheduler does not start")
         self.address = found["address"]
 
-    def worker(self, *options: str, program: str | None = None) -> subprocess.Popen[bytes]:
-        """Start a worker: `dask worker`, or a program that becomes one, which has no nanny."""
-        what = ["distributed.cli.dask_worker"] if program is None else []
-        options = (self.address, "--nthreads", "1", "--local-directory", str(self._folder), *options)
-        if program is not None:
-            return self._start("-c", program, *options, "--no-nanny")
-        return self._start(*what, *options)
+    def worker(
+        self, *options: str, program: str | None = None, nanny: bool = False
+    ) -> Forked | subprocess.Popen[bytes]:
+        """Start a worker: `dask worker`, or a program that becomes one. Only with a nanny is it replaced if it dies."""
+        options = (self.address, "--nthreads", "1", "--local-directory", str(self._folder), "--no-dashboard", *options)
+        options = options if nanny else (*options, "--no-nanny")
+        return self._forked("worker", options) if program is None else self._interpreter(program, options)
 
     def end(self) -> None:
         for process in self._started:
             self.kill(process)
 
     @staticmethod
-    def kill(process: subprocess.Popen[bytes]) -> None:
+    def kill(process: Forked | subprocess.Popen[bytes]) -> None:
         """Kill it with all that it has started."""
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
-    def _start(self, what: str, *arguments: str) -> subprocess.Popen[bytes]:
-        if what.endswith("scheduler"):
-            arguments = (*arguments, "--host", "127.0.0.1", "--port", "0")
-        command = [sys.executable, *(["-m", what] if what != "-c" else ["-c"]), *arguments, "--no-dashboard"]
-        with (self._folder / f"log{len(self._started)}").open("wb") as log:
+    def _log(self) -> Path:
+        return self._folder / f"log{len(self._started)}"
+
+    def _forked(self, what: str, options: Sequence[str]) -> Forked:
+        process = Forked(_be_dask, what, [*options], err=self._log(), environment=self._environment)
+        self._started.append(process)
+        return process
+
+    def _interpreter(self, program: str, options: Sequence[str]) -> subprocess.Popen[bytes]:
+        """A new one, for a program that must run before anything is imported."""
+        with self._log().open("wb") as log:
             process = subprocess.Popen(
-                command,
+                [sys.executable, "-c", program, *options],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 cwd=self._folder,
-                env=self._environment,
+                env={**os.environ, **self._environment},
                 start_new_session=True,
             )
         self._started.append(process)
         return process
+
+
+def _be_dask(what: str, options: list[str]) -> None:
+    """Be `dask scheduler` or `dask worker`."""
+    sys.argv = [f"dask-{what}", *options]
+    importlib.import_module(f"distributed.cli.dask_{what}").main()

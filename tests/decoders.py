@@ -15,16 +15,9 @@ from threading import Timer
 import numpy as np
 
 from pipeline.isolation.decoder import DecodeRequest
-from pipeline.video.clips import (
-    WHOLE_VIDEO,
-    ClipSample,
-    DecodedClip,
-    DecodeOptions,
-    SourceFacts,
-    VideoError,
-    Window,
-)
+from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError
 from pipeline.video.decoding import decode_clip
+from pipeline.video.options import WHOLE_VIDEO, DecodeOptions, Window
 
 
 def still_clip(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO) -> DecodedClip:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from encoders.config import CLIP_VOCAB_SIZE, ModelConfig, TextTower, VisionTower
 from encoders.encoding.inputs import IMAGE_MEAN, IMAGE_STD
-from encoders.model import AlphaClip
+from encoders.model import ALPHA_WEIGHT, AlphaClip
 
 VISION_HEADS, TEXT_HEADS = 2, 4
 TINY = ModelConfig(
@@ -42,7 +42,7 @@ def tiny_model(seed: int = 0) -> AlphaClip:
 def randomise(tensors: Mapping[str, Tensor]) -> None:
     """Make every tensor matter: norms off one, biases and the alpha convolution off zero."""
     for name, tensor in tensors.items():
-        if name == "visual.conv1_alpha.weight" or tensor.ndim == 1:
+        if name == ALPHA_WEIGHT or tensor.ndim == 1:
             tensor.add_(torch.randn_like(tensor) * 0.1)
 
 
@@ -52,6 +52,22 @@ def random_clips(
     rng = np.random.default_rng(seed)
     frames = rng.integers(0, 256, (num_clips, num_frames, size, size, 3), dtype=np.uint8)
     return frames, rng.random((num_clips, num_frames, size, size)) > 0.5
+
+
+TENSORS = tiny_model(seed=7).named_tensors()
+PLAIN = {name: tensor.clone() for name, tensor in TENSORS.items() if name != ALPHA_WEIGHT}
+"""A plain CLIP: without the alpha convolution."""
+
+
+def assert_same(model: AlphaClip, expected: Mapping[str, Tensor]) -> None:
+    found = model.named_tensors()
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+
+
+def saved(path: Path, entries: object) -> Path:
+    torch.save(entries, path)
+    return path
 
 
 def alpha_clip_layout(tensors: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
@@ -72,7 +88,7 @@ def reference_inputs(frames: NDArray[np.uint8], alpha: NDArray[np.bool_]) -> tup
 
 
 def reference_image_features(tower: Mapping[str, Tensor], images: Tensor, alpha: Tensor, heads: int) -> Tensor:
-    """Alpha-CLIP's vision tower from its formula (FACTS 2), over a state dict in its layout."""
+    """Alpha-CLIP's vision tower written out from its formula, over a state dict in its layout."""
     patch = tower["conv1.weight"].shape[-1]
     x = F.conv2d(images, tower["conv1.weight"], stride=patch)
     x = x + F.conv2d(alpha, tower["conv1_alpha.weight"], stride=patch)

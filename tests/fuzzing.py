@@ -7,10 +7,11 @@ from random import Random
 
 import numpy as np
 
-from pipeline.video.clips import DecodedClip, DecodeOptions
+from pipeline.video.clips import DecodedClip
+from pipeline.video.options import DecodeOptions
 
 HEADER_BYTES = 2048
-"""Where the structure of most files is; of an mp4 whose index comes last it is as many at the end."""
+"""Where the structure of most files is. In an mp4 with its index last, it is in as many bytes at the end."""
 
 Mutation = Callable[[Random, bytearray], bytearray]
 

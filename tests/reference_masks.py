@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from skimage.measure import label
 from skimage.morphology import dilation, erosion
 
-from pipeline.masks import MaskOptions
+from pipeline.masks.options import MaskOptions
 
 # cv2.getStructuringElement(MORPH_ELLIPSE, (n, n)), as OpenCV 4 and 5 draw it; written out so that a change is seen.
 ELLIPSES = {

@@ -1,4 +1,4 @@
-"""A server that speaks S3, in a process of its own, and a proxy before it that misbehaves as it is told.
+"""An S3 server in a process of its own, and a proxy before it that injects faults.
 
 `python -m tests.s3` is the server: moto, made to check what AWS checks and moto does not, that what came is whole.
 """

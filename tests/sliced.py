@@ -14,6 +14,7 @@ from store.catalog import Catalog
 from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
 from store.completion import input_digests
 from store.features import (
+    ClipFeatures,
     caption_shards,
     create_features,
     read_features,
@@ -81,7 +82,7 @@ def known_store(place: Path, known: Sequence[Known], video: np.ndarray, text: np
         features = video[shard.start : shard.stop].astype(np.float32)
         digests = input_digests(store, shard, (FRAMES_STAGE, masks_stage(MASKS)))
         frame = np.repeat(features[:, None], NUM_FRAMES, axis=1)
-        write_clip_features(store, "mine", shard, features, frame, plain, digests)
+        write_clip_features(store, "mine", shard, ClipFeatures(features, frame, plain), digests)
     for shard in caption_shards(store, "test"):
         write_text_features(store, "mine", shard, text[shard.start : shard.stop].astype(np.float32))
     return store

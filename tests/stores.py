@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from store.arrays.codecs import CodecName
+from store.arrays.codec_names import CodecName
 from store.catalog import Catalog
 from store.clips.shards import (
     ShardFrames,
@@ -59,7 +59,7 @@ def make_catalog(num_videos: int) -> Catalog:
 
 
 def make_store(
-    place: Path,
+    place: Path | str,
     num_videos: int,
     shard_size: int = SHARD_SIZE,
     frame_codec: CodecName = "raw",

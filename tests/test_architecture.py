@@ -1,11 +1,14 @@
-"""The import graph: `cli -> pipeline -> {encoders, store}`, torch in `encoders` alone, and a quick `fda --help`."""
+"""The import graph: `cli -> pipeline -> {encoders, store}`, no circle, torch in `encoders` alone; and sizes of code.
+
+Each test lists every violation, one a line, so that one run is enough to fix them all.
+"""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,65 +20,177 @@ MAY_IMPORT = {
     "encoders": {"encoders"},
     "pipeline": {"pipeline", "encoders", "store"},
     "cli": {"cli", "pipeline", "encoders", "store"},
+    "fda": {"cli", "pipeline", "encoders", "store"},
 }
-"""Package -> the packages of this project that it may import. `cli` also builds models and opens stores."""
+"""Package (or module at the root) -> those of this project that it may import. `cli` also opens stores."""
+PROGRAM = {*MAY_IMPORT, "tests"}
 MODEL_LIBRARIES = {"torch", "torchvision", "open_clip", "safetensors", "timm"}
-FILES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
+
+MAX_LINES = 400
+MAX_PARAMETERS = 26
+MANY_PARAMETERS = 6
+MAX_SHARE_WITH_MANY = 0.031
+
+FILES = [
+    *sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py")),
+    *(path for package in MAY_IMPORT if (path := ROOT / f"{package}.py").is_file()),
+]
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Every module that a file imports, anywhere in it; a relative import is given with its dots."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): ast.parse(path.read_text(encoding="utf-8"), path) for path in FILES}
+Edge = tuple[int, str]
+"""The line of an import, and the module it names."""
+
+
+def imports_of(tree: ast.AST) -> Iterator[Edge]:
+    """Every import of a file, also those in functions and under TYPE_CHECKING; a relative one keeps its dots.
+
+    `from a import b` imports `a.b` if that is a module of this project, and `a` otherwise.
+    """
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield "." * node.level + (node.module or "")
+            source = "." * node.level + (node.module or "")
+            names = [f"{source}.{alias.name}" for alias in node.names]
+            yield from {(node.lineno, name if name in MODULES else source) for name in names}
 
 
-def test_there_is_something_to_look_at() -> None:
-    assert {path.relative_to(ROOT).parts[0] for path in FILES} == set(MAY_IMPORT)
+def circles(graph: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """The strongly connected components of more than one module (Tarjan).
+
+    >>> circles({"a": ["b"], "b": ["c"], "c": ["b"], "d": ["d"]})
+    [['b', 'c']]
+    """
+    index: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(module: str) -> None:
+        index[module] = lowest[module] = len(index)
+        stack.append(module)
+        for other in graph.get(module, ()):
+            if other not in index:
+                visit(other)
+                lowest[module] = min(lowest[module], lowest[other])
+            elif other in stack:
+                lowest[module] = min(lowest[module], index[other])
+        if lowest[module] == index[module]:
+            start = stack.index(module)
+            component = sorted(stack[start:])
+            del stack[start:]
+            if len(component) > 1:
+                found.append(component)
+
+    for module in graph:
+        if module not in index:
+            visit(module)
+    return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_imports_only_what_its_package_may(path: Path) -> None:
-    package = path.relative_to(ROOT).parts[0]
-    for name in imported(path):
-        top = name.split(".")[0]
-        assert top, f"{name}: imports are absolute"
-        assert top != "tests"
-        assert top not in MAY_IMPORT or top in MAY_IMPORT[package]
-        assert top not in MODEL_LIBRARIES or package == "encoders", f"{name} belongs to encoders/"
+def fails_with(violations: Sequence[str]) -> None:
+    if violations:
+        pytest.fail(f"{len(violations)} violations:\n" + "\n".join(violations), pytrace=False)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["--help"], ["preprocess", "--help"], ["preprocess", "nowhere.jsonl", "store"], ["--version"]],
-    ids=" ".join,
-)
-def test_commands_that_need_no_model_load_no_torch(arguments: list[str]) -> None:
-    program = (
-        "import sys; sys.argv[0] = 'fda'\n"
-        "from cli.main import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        f"loaded = {MODEL_LIBRARIES!r} & set(sys.modules)\n"
-        "sys.exit(f'loaded: {loaded}' if loaded else 0)"
-    )
-    command = [sys.executable, "-W", "error", "-c", program, *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def test_every_package_is_looked_at() -> None:
+    assert {name.split(".")[0] for name in MODULES} >= MAY_IMPORT.keys() - {"fda"}
+
+
+def test_files_import_only_what_their_package_may() -> None:
+    violations = []
+    for module, tree in MODULES.items():
+        package = module.split(".")[0]
+        for line, name in imports_of(tree):
+            top = name.split(".")[0]
+            if not top:
+                violations.append(f"{module}:{line} imports {name}: imports are absolute")
+            elif top in PROGRAM and top not in MAY_IMPORT[package]:
+                violations.append(f"{module}:{line} imports {name}: {package} may not import {top}")
+            elif top in MODEL_LIBRARIES and package != "encoders":
+                violations.append(f"{module}:{line} imports {name}: it belongs to encoders/")
+    fails_with(violations)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {module: [name for _, name in imports_of(tree) if name in MODULES] for module, tree in MODULES.items()}
+    assert graph["cli.main"]
+    fails_with([" <-> ".join(circle) for circle in circles(graph)])
+
+
+def test_files_are_short() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    fails_with([f"{path.relative_to(ROOT)}: {lines} lines" for path, lines in lengths.items() if lines > MAX_LINES])
+
+
+def parameters_of_functions() -> dict[str, int]:
+    """`module:line name` of every function -> the number of its parameters; `self` and `cls` do not count."""
+    counts = {}
+    for module, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                given = node.args
+                names = [one.arg for one in (*given.posonlyargs, *given.args)]
+                count = len(names) + len(given.kwonlyargs) + (given.vararg is not None) + (given.kwarg is not None)
+                counts[f"{module}:{node.lineno} {node.name}"] = count - (names[:1] in (["self"], ["cls"]))
+    return counts
+
+
+def test_functions_take_few_parameters() -> None:
+    counts = parameters_of_functions()
+    fails_with([f"{name}: {count} parameters" for name, count in counts.items() if count > MAX_PARAMETERS])
+
+
+def test_few_functions_take_many_parameters() -> None:
+    counts = parameters_of_functions()
+    many = sorted((count, name) for name, count in counts.items() if count >= MANY_PARAMETERS)
+    if len(many) > MAX_SHARE_WITH_MANY * len(counts):
+        fails_with([f"{name}: {count} parameters, of {len(counts)} functions" for count, name in reversed(many)])
+
+
+LOADS_NO_MODEL = (["--help"], ["preprocess", "--help"], ["preprocess", "nowhere.jsonl", "store"], ["--version"])
+LOOK_WHAT_IS_LOADED = """
+import os, sys
+from cli.main import main
+for arguments in {commands!r}:
+    child = os.fork()
+    if child == 0:
+        sys.argv = ["fda", *arguments]
+        try:
+            main()
+        except SystemExit:
+            pass
+        loaded = {libraries!r} & set(sys.modules)
+        if loaded:
+            print(" ".join(sys.argv), "loads", *sorted(loaded), file=sys.stderr, flush=True)
+        os._exit(bool(loaded))
+    if os.waitpid(child, 0)[1] != 0:
+        sys.exit(1)
+"""
+
+
+def in_a_new_interpreter(program: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-c", program]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_commands_that_need_no_model_load_no_torch() -> None:
+    """Each in a fork of one new interpreter, which has loaded what all of them load."""
+    program = LOOK_WHAT_IS_LOADED.format(commands=LOADS_NO_MODEL, libraries=MODEL_LIBRARIES)
+    done = in_a_new_interpreter(program)
     assert done.returncode == 0, done.stderr
 
 
 def test_importing_does_no_work() -> None:
     """No package writes, prints or starts anything when it is imported."""
-    names = [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for path in FILES
-        if path.name != "__init__.py" and "encoders" not in path.parts
-    ]
+    names = [name for name in MODULES if name.split(".")[0] != "encoders"]
     program = "import threading\n" + "\n".join(f"import {name}" for name in names) + "\n"
     program += "assert threading.active_count() == 1, threading.enumerate()"
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = in_a_new_interpreter(program)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,6 +1,6 @@
 """Runs that are killed for real (SIGKILL), or whose disk fails, at the writes of every command; then run again.
 
-Here a few hundred moments of all; `make soak` tries thousands.
+Here about a hundred moments, others at each commit (tests/seed.py); `make soak` tries thousands.
 """
 
 from __future__ import annotations
@@ -8,9 +8,8 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,40 +23,37 @@ from tests.faults.draws import DISK_ERRORS, draw_error
 from tests.faults.operations import CREATE, MKDIR, RENAME, WRITE, operations
 from tests.faults.policies import FailAt, Failure, KillAt, Point, Recorder
 from tests.faults.scenarios import SCENARIOS, Scenario
-from tests.faults.trials import NOT_COMPARED, Trials, trials_in_memory
+from tests.faults.trials import NOT_COMPARED, Trials
+from tests.seed import drawn
 from tests.stores import tree_digest
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descriptors are looked up in /proc")
 
-KILLS_OF_EACH = 5
-DOUBLE_KILLS_OF_EACH = 2
-FAILURES_OF_EACH = 3
+KILLS_OF_EACH = 1
+"""Besides the last point of a run, which is the one where most has been done."""
+DOUBLE_KILLS_OF_EACH = 1
+FAILURES_OF_EACH = 1
+NUM_GIVEN_UP = 4
 BY_NAME = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name.replace(" ", "_"))
-
-
-@pytest.fixture(scope="module")
-def trials() -> Iterator[Trials]:
-    with trials_in_memory() as trials:
-        yield trials
 
 
 @BY_NAME
 def test_killed_anywhere_and_run_again_the_bytes_are_the_same(trials: Trials, scenario: Scenario) -> None:
-    points, rng = trials.undisturbed(scenario).points, random.Random(scenario.name)
-    for point in (points[-1], *rng.sample(points, KILLS_OF_EACH - 1)):
+    points, rng = trials.undisturbed(scenario).points, drawn(scenario.name)
+    for point in (points[-1], *rng.sample(points[:-1], KILLS_OF_EACH)):
         trials.disturbed(scenario, [point])
 
 
 @BY_NAME
 def test_killed_again_while_it_resumes(trials: Trials, scenario: Scenario) -> None:
-    points, rng = trials.undisturbed(scenario).points, random.Random(f"{scenario.name} twice")
+    points, rng = trials.undisturbed(scenario).points, drawn(f"{scenario.name} twice")
     for _ in range(DOUBLE_KILLS_OF_EACH):
         trials.disturbed(scenario, rng.choices(points, k=2))
 
 
 @BY_NAME
 def test_an_operation_that_fails_is_told_of_and_the_next_run_repairs_it(trials: Trials, scenario: Scenario) -> None:
-    right, rng = trials.undisturbed(scenario), random.Random(f"{scenario.name} fails")
+    right, rng = trials.undisturbed(scenario), drawn(f"{scenario.name} fails")
     for number in rng.sample(range(len(right.operations)), FAILURES_OF_EACH):
         failure = Failure(number, draw_error(rng), is_for_good=rng.random() < 0.5, is_half=rng.random() < 0.3)
         trials.disturbed(scenario, [failure])
@@ -84,9 +80,9 @@ def test_every_kind_of_operation_may_fail_by_every_error(tmp_path: Path, kind: s
 
 def test_a_retry_that_was_killed_and_is_given_up_leaves_what_stood(trials: Trials) -> None:
     """The same command without --retry-failed, on the videos as they were."""
-    retry, rng = next(one for one in SCENARIOS if one.name == "retry"), random.Random("given up")
+    retry, rng = next(one for one in SCENARIOS if one.name == "retry"), drawn("given up")
     right = trials.undisturbed(retry)
-    for point in rng.sample(right.points, 20):
+    for point in rng.sample(right.points, NUM_GIVEN_UP):
         trials.start(right.base)
         arguments = trials.world.arguments(retry.command, trials.place)
         in_a_fork(functools.partial(run_under, KillAt(point), trials.place, arguments))

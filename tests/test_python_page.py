@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from encoders.weights.loading import load_model
 from pipeline.clips.dataset import ClipDataset, ClipItem
-from pipeline.features.options import EncodeOptions
+from pipeline.features.options import FeatureRecipe
 from store.store import Store
 from tests.clips_on_disk import run_preprocess, write_small_dataset
 from tests.encoders_tiny import write_config
@@ -30,7 +30,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> str:
 def store(tmp_path_factory: pytest.TempPathFactory, config: str) -> Store:
     folder = tmp_path_factory.mktemp("data")
     made = run_preprocess(write_small_dataset(folder, {"train": 6, "test": 4}), folder / "store")
-    encode_here(made, load_model(config, "none"), EncodeOptions("mine", ("test",)))
+    encode_here(made, load_model(config, "none"), FeatureRecipe("mine", ("test",)))
     return made
 
 

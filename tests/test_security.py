@@ -28,18 +28,20 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from cli.output.demo_page import DemoClip, write_demo_page
+from cli.output.demo_page import write_demo_page
 from cli.output.printing import printable
 from encoders.errors import WeightsFormatError
 from encoders.weights.files import read_weights_file
-from pipeline.datasets import DatasetError, read_dataset, read_jsonl
 from pipeline.datasets.layouts import msvd as msvd_module
-from pipeline.datasets.layouts.jsonl import MAX_JSONL_BYTES
+from pipeline.datasets.layouts.jsonl import MAX_JSONL_BYTES, read_jsonl
+from pipeline.datasets.read import read_dataset
+from pipeline.datasets.records import DatasetError
 from store.completion import outcomes_of
 from store.errors import StoreFormatError
 from store.formats.parquet import parquet_bytes, read_small_table, read_table
 from store.store import Store
 from tests.clips_on_disk import SMALL_FLAGS, Commands, record, write_clip, write_manifest
+from tests.demo_results import demo_result
 
 needs_inotify = pytest.mark.skipif(sys.platform != "linux", reason="opens are watched by inotify")
 
@@ -324,7 +326,7 @@ def test_captions_of_every_protocol_are_read(msvd: Path, protocol: int) -> None:
         (b'{"video_id": "b", "path": "b", "captions": ["x"], "end_seconds": 1e999}', ":2: .*"),
         (b'{"video_id": "b", "path": "b", "captions": ["x"], "start_seconds": NaN}', ":2: .*"),
         (b"x" * (2**20 + 1), ":2: longer than 1048576 bytes"),
-        (b"{" + b",".join(b'"%d":0' % n for n in range(90_000)) + b',"89999":1}', ":2: key '89999' is there twice"),
+        (b"{" + b",".join(b'"%d":0' % n for n in range(90_000)) + b',"89999":1}', ":2: key '89999' appears twice"),
     ],
 )
 def test_hostile_json_is_refused_at_once_with_its_line(tmp_path: Path, broken: bytes, message: str) -> None:
@@ -341,13 +343,15 @@ def test_files_of_annotations_are_bounded(msvd: Path) -> None:
     with pytest.raises(DatasetError, match=r"a\.jsonl:1: longer than 1048576 bytes"):
         read_jsonl(manifest)
     os.truncate(manifest, MAX_JSONL_BYTES + 1)
-    with pytest.raises(DatasetError, match=rf"has {MAX_JSONL_BYTES + 1} bytes, and may have {MAX_JSONL_BYTES}"):
+    with pytest.raises(
+        DatasetError, match=rf"has {MAX_JSONL_BYTES + 1} bytes, more than the limit of {MAX_JSONL_BYTES}"
+    ):
         read_jsonl(manifest)
     os.truncate(msvd / "val_list.txt", 2**26)
     with pytest.raises(DatasetError, match=r"val_list\.txt:1: longer than"):
         read_dataset("msvd", msvd)
     os.truncate(msvd / "val_list.txt", 2**26 + 1)
-    with pytest.raises(DatasetError, match=r"val_list\.txt has 67108865 bytes, and may have 67108864"):
+    with pytest.raises(DatasetError, match=r"val_list\.txt has 67108865 bytes, more than the limit of 67108864"):
         read_dataset("msvd", msvd)
 
 
@@ -406,9 +410,9 @@ def _repeated_text() -> bytes:
         (lambda: parquet(rows(1) | {"row": ["1"]}), "other columns"),
         (lambda: parquet(rows(1) | {"more": [1]}), "other columns"),
         (lambda: parquet(rows(1) | {"video_id": [[["a"]]]}), "other columns"),
-        (lambda: b"", "no Parquet file"),
-        (lambda: b"PAR1" + b"\xff" * 4 + b"PAR1", "no Parquet file"),
-        (lambda: parquet(rows(5))[:-9], "no Parquet file"),
+        (lambda: b"", "not a readable Parquet file"),
+        (lambda: b"PAR1" + b"\xff" * 4 + b"PAR1", "not a readable Parquet file"),
+        (lambda: parquet(rows(5))[:-9], "not a readable Parquet file"),
     ],
 )
 def test_a_parquet_bomb_is_refused_by_what_it_declares(make: Callable[[], bytes], message: str) -> None:
@@ -427,14 +431,17 @@ def _small(rows: dict[str, object], **options: object) -> bytes:
     ("make", "message"),
     [
         (_repeated_rows, "x declares 4,000,000 rows, and may have"),
-        (lambda: _small(rows(9, ["y"] * 9), use_dictionary=["video_id"]), "x repeats texts of 'video_id', and no such"),
+        (
+            lambda: _small(rows(9, ["y"] * 9), use_dictionary=["video_id"]),
+            "x has a dictionary for 'video_id', and no such",
+        ),
         (_repeated_text, "bytes uncompressed"),
         (lambda: _small(rows(1, ["z" * 10**8]), compression="zstd"), "bytes uncompressed"),
         (lambda: _small({"video_id": ["a"]}), "other columns"),
         (lambda: _small(rows(1) | {"row": ["1"]}), "other columns"),
         (lambda: _small(rows(1) | {"video_id": [[["a"]]]}), "other columns"),
-        (lambda: b"", "no Parquet file"),
-        (lambda: _small(rows(5))[:-9], "no Parquet file"),
+        (lambda: b"", "not a readable Parquet file"),
+        (lambda: _small(rows(5))[:-9], "not a readable Parquet file"),
     ],
 )
 def test_a_bomb_of_a_small_parquet_file_is_refused(make: Callable[[], bytes], message: str) -> None:
@@ -647,9 +654,8 @@ class _Page(HTMLParser):
 )
 def test_the_page_shows_ids_and_captions_as_text(tmp_path: Path, evil: str) -> None:
     def page(text: str) -> _Page:
-        frames, masks = np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 8, 8), np.bool_)
         path = tmp_path / "page.html"
-        write_demo_page(path, [[text, "1"]], [text, "R@1"], {}, [DemoClip(text, text, frames, masks, 1, 2)], 1)
+        write_demo_page(path, demo_result([text]), [text, "R@1"], [[text, "1"]])
         parsed = _Page()
         parsed.feed(path.read_text(encoding="utf-8"))
         return parsed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -34,54 +35,65 @@ def textured_frames(num_frames: int, *, height: int = 48, width: int = 64, seed:
     return np.stack([np.roll(texture, (i, 2 * i), axis=(0, 1)) for i in range(num_frames)])
 
 
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How a test video is encoded."""
+
+    codec: str = "libx264"
+    rate: Fraction = NTSC
+    """Frames a second."""
+    pix_fmt: str = "yuv420p"
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Of the encoder."""
+    container_options: Mapping[str, str] = field(default_factory=dict)
+    format_name: str | None = None
+    """None: the container that the file's name asks for."""
+    pts: Sequence[int] | None = None
+    """Ticks of `time_base`, for a variable rate; None: one frame every 1/rate."""
+    time_base: Fraction | None = None
+    rotation: float | None = None
+    vflip: bool = False
+    colorspace: int | None = None
+    color_range: int | None = None
+
+
 def write_video(
-    path: Path,
-    frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
-    *,
-    codec: str = "libx264",
-    rate: Fraction = NTSC,
-    pix_fmt: str = "yuv420p",
-    options: Mapping[str, str] | None = None,
-    container_options: Mapping[str, str] | None = None,
-    format_name: str | None = None,
-    pts: Sequence[int] | None = None,
-    time_base: Fraction | None = None,
-    rotation: float | None = None,
-    vflip: bool = False,
-    colorspace: int | None = None,
-    color_range: int | None = None,
+    path: Path, frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], how: Encoding = Encoding()
 ) -> Path:
-    """Encode RGB frames; `pts` in ticks of `time_base` for a variable rate, else one frame every 1/rate."""
+    """Encode RGB frames, each of shape (height, width, 3)."""
     height, width = frames[0].shape[:2]
-    with av.open(str(path), "w", format=format_name, container_options=dict(container_options or {})) as container:
-        stream = container.add_stream(codec, rate=rate, options=dict(options or {}))
+    with av.open(str(path), "w", format=how.format_name, container_options=dict(how.container_options)) as container:
+        stream = container.add_stream(how.codec, rate=how.rate, options=dict(how.options))
         assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        stream.width, stream.height, stream.pix_fmt = width, height, how.pix_fmt
         stream.codec_context.thread_count = 1
-        if time_base is not None:
-            stream.codec_context.time_base = time_base
-        if rotation is not None:
-            stream.set_display_rotation(rotation, vflip=vflip)
-        if colorspace is not None:
-            stream.codec_context.colorspace = colorspace
-        if color_range is not None:
-            stream.codec_context.color_range = color_range
+        if how.time_base is not None:
+            stream.codec_context.time_base = how.time_base
+        if how.rotation is not None:
+            stream.set_display_rotation(how.rotation, vflip=how.vflip)
+        if how.colorspace is not None:
+            stream.codec_context.colorspace = how.colorspace
+        if how.color_range is not None:
+            stream.codec_context.color_range = how.color_range
         for index, rgb in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-            if colorspace is not None or color_range is not None:
-                frame = frame.reformat(
-                    format=pix_fmt, dst_colorspace=colorspace, dst_color_range=color_range, threads=1
-                )
-            frame.pts = index if pts is None else pts[index]
-            frame.time_base = time_base or 1 / rate
+            frame = _as_tagged(av.VideoFrame.from_ndarray(rgb, format="rgb24"), how)
+            frame.pts = index if how.pts is None else how.pts[index]
+            frame.time_base = how.time_base or 1 / how.rate
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
 
 
+def _as_tagged(frame: av.VideoFrame, how: Encoding) -> av.VideoFrame:
+    """The frame in the colours of its tags: a stream's tag alone converts nothing."""
+    if how.colorspace is None and how.color_range is None:
+        return frame
+    return frame.reformat(format=how.pix_fmt, dst_colorspace=how.colorspace, dst_color_range=how.color_range, threads=1)
+
+
 def write_numbered_video(path: Path, num_frames: int, *, rate: Fraction = NTSC) -> Path:
     """A lossless video whose frame i is grey level i (ffv1 in Matroska, unless the name says otherwise)."""
-    return write_video(path, grey_frames(num_frames), codec="ffv1", pix_fmt="bgr0", rate=rate)
+    return write_video(path, grey_frames(num_frames), Encoding(codec="ffv1", pix_fmt="bgr0", rate=rate))
 
 
 def write_audio(path: Path, *, codec: str = "aac", cover: bool = False) -> Path:
@@ -162,3 +174,16 @@ def decode_all_with_opencv(path: Path) -> list[NDArray[np.uint8]]:
             pictures.append(np.ascontiguousarray(picture[:, :, ::-1]).astype(np.uint8))
     finally:
         capture.release()
+
+
+def open_below(folder: Path) -> list[str]:
+    """Files below a folder that this process has open, each as often as it is.
+
+    Not the number of all open files: garbage of other tests may be collected, and threads of libraries may open
+    something, while a test runs.
+    """
+    names = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed, as the listing itself
+            names.append(str(link.readlink()))
+    return [name for name in names if name.startswith(f"{folder.resolve()}/")]

@@ -2,113 +2,161 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+import fda
 from cli.options.retrieval import interval_options, protocol_options
-from cli.options.shared import shared_options
-from cli.output.eval_report import IntervalTable, Report, print_report, protocol_words, report_json
-from cli.output.printing import plural, print_json, say
+from cli.options.shared import device_option, shared_options
+from cli.output.printing import print_json, say
 from cli.output.progress import progress_listener
-from cli.output.slice_figure import check_figure, draw_slices
-from pipeline.evaluation.diagnostics import Diagnostics, diagnose
-from pipeline.evaluation.evaluate import Evaluation, evaluate
-from pipeline.evaluation.metrics import Ties
-from pipeline.evaluation.options import EvalOptions
-from pipeline.evaluation.per_query import check_writable, per_query_table, write_per_query
-from pipeline.evaluation.scores.dot import Put
-from pipeline.evaluation.scores.pooling import POOLINGS
-from pipeline.evaluation.slices.families import FAMILIES, SliceFamily, slice_queries
-from pipeline.evaluation.slices.scoring import score_slices
-from pipeline.evaluation.statistics.intervals import BootstrapOptions, intervals
-from pipeline.run.events import Listener
-from store.features import num_videos_expected
-from store.store import Store
+from pipeline.evaluation.names import FAMILIES, POOLINGS
+from pipeline.evaluation.options import BootstrapOptions, EvalExtras, EvalOptions
+from pipeline.evaluation.protocols import Ties
+from pipeline.run.words import plural
 
 if TYPE_CHECKING:
-    from store.json_values import JSON
+    from pipeline.evaluation.run import EvalReport
 
 SECONDS_BEFORE_A_BAR = 2.0
+
+_SCORING = (
+    click.option("--features", required=True, metavar="NAME", help="Which feature set."),
+    click.option("--split", default="test", show_default=True, help="Which split."),
+    click.option(
+        "--pooling",
+        type=click.Choice(POOLINGS),
+        help="Pool the cached features of frames anew, without encoding.  [default: the features of videos as cached]",
+    ),
+    click.option(
+        "--top-frames",
+        type=click.IntRange(min=1),
+        metavar="K",
+        help="Score a text by its K best frames of each video, instead of by the video.",
+    ),
+    click.option(
+        "--dsl", is_flag=True, help="Add rows with a dual softmax over all queries of the split (transductive)."
+    ),
+    click.option(
+        "--dsl-temperature",
+        type=click.FloatRange(min=0, min_open=True),
+        default=0.01,
+        show_default=True,
+        help="Of --dsl, for cosines.",
+    ),
+    click.option("--qb-norm", is_flag=True, help="Add rows with querybank normalisation; the bank is --bank-split."),
+    click.option("--bank-split", default="train", show_default=True, help="Whose captions and videos are the bank."),
+)
+_EXTRAS = (
+    click.option(
+        "--intervals/--no-intervals", "with_intervals", default=True, help="How far numbers are to be trusted."
+    ),
+    click.option(
+        "--slice",
+        "slices",
+        multiple=True,
+        type=click.Choice(["all", *FAMILIES]),
+        help="Score parts of the queries by themselves, by what videos show and captions say; may be repeated.",
+    ),
+    click.option(
+        "--diagnostics", "with_diagnostics", is_flag=True, help="Hubs, modality gap, rank histogram, confusions."
+    ),
+    device_option,
+)
+_FILES = (
+    click.option(
+        "--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw the slices: .png, .svg or .pdf."
+    ),
+    click.option(
+        "--per-query",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE.parquet",
+        help="Write the rank of every query, with what was found in its place.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace the files of --per-query and --figure."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Files that the command writes beside its tables."""
+
+    figure: Path | None
+    per_query: Path | None
+    overwrite: bool
+
+    def check(self) -> None:
+        """Refuse files that cannot be written, before anything is scored."""
+        from cli.output.slice_figure import check_figure  # matplotlib
+        from pipeline.evaluation.per_query import check_writable  # pyarrow
+
+        if self.overwrite and self.per_query is None and self.figure is None:
+            raise click.UsageError("--overwrite is for the files of --per-query and --figure")
+        if self.per_query is not None:
+            check_writable(self.per_query, overwrite=self.overwrite)
+        if self.figure is not None:
+            check_figure(self.figure)
+            check_writable(self.figure, overwrite=self.overwrite)
+
+
+def _eval_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add all flags, and hand them on as `asked`, a function of the store's place, `extras` and `files`."""
+
+    @functools.wraps(function)
+    def with_options(
+        *,
+        split: str,
+        max_missing: Callable[[int], float],
+        ties: str | None,
+        dsl: bool,
+        dsl_temperature: float,
+        qb_norm: bool,
+        bank_split: str,
+        **others: Any,
+    ) -> None:
+        names = ("protocol", "pooling", "top_frames")
+        fields = {name: others.pop(name) for name in names}
+        fields["ties"] = None if ties is None else Ties(ties)
+        fields["dsl_temperature"] = dsl_temperature if dsl else None
+        fields["bank_split"] = bank_split if qb_norm else None
+        EvalOptions(split=split, **fields)  # refuses what does not fit together, before a store is opened
+
+        def asked(place: str) -> EvalOptions:
+            num_videos = fda.open_store(place).num_videos_expected(split)
+            return EvalOptions(split=split, max_missing=max_missing(num_videos) / num_videos, **fields)
+
+        files = _Files(others.pop("figure"), others.pop("per_query"), others.pop("overwrite"))
+        bootstrap = BootstrapOptions(others.pop("level"), others.pop("resamples"), others.pop("seed"))
+        slices: Sequence[str] = others.pop("slices")
+        extras = EvalExtras(
+            intervals=bootstrap if others.pop("with_intervals") else None,
+            slices=("all",) if files.figure is not None and not slices else tuple(slices),
+            diagnostics=others.pop("with_diagnostics"),
+            device=others.pop("device"),
+        )
+        function(asked=asked, extras=extras, files=files, **others)
+
+    decorated: Callable[..., None] = with_options
+    for option in reversed((*_SCORING, protocol_options, interval_options, *_EXTRAS, *_FILES)):
+        decorated = option(decorated)
+    return decorated
 
 
 @click.command("eval")
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
-@click.option("--features", required=True, metavar="NAME", help="Which feature set.")
-@click.option("--split", default="test", show_default=True, help="Which split.")
-@protocol_options
-@click.option(
-    "--pooling",
-    type=click.Choice(list(POOLINGS)),
-    help="Pool the cached features of frames anew, without encoding.  [default: the features of videos as cached]",
-)
-@click.option(
-    "--top-frames",
-    type=click.IntRange(min=1),
-    metavar="K",
-    help="Score a text by its K best frames of each video, instead of by the video.",
-)
-@click.option("--dsl", is_flag=True, help="Add rows with a dual softmax over all queries of the split (transductive).")
-@click.option(
-    "--dsl-temperature",
-    type=click.FloatRange(min=0, min_open=True),
-    default=0.01,
-    show_default=True,
-    help="Of --dsl, for cosines.",
-)
-@click.option("--qb-norm", is_flag=True, help="Add rows with querybank normalisation; the bank is --bank-split.")
-@click.option("--bank-split", default="train", show_default=True, help="Whose captions and videos are the bank.")
-@click.option("--intervals/--no-intervals", "with_intervals", default=True, help="How far numbers are to be trusted.")
-@interval_options
-@click.option(
-    "--slice",
-    "slices",
-    multiple=True,
-    type=click.Choice(["all", *FAMILIES]),
-    help="Score parts of the queries by themselves, by what videos show and captions say; may be repeated.",
-)
-@click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw the slices: .png, .svg or .pdf.")
-@click.option("--diagnostics", "with_diagnostics", is_flag=True, help="Hubs, modality gap, rank histogram, confusions.")
-@click.option(
-    "--per-query",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE.parquet",
-    help="Write the rank of every query, with what was found in its place.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace the files of --per-query and --figure.")
-@click.option(
-    "--device",
-    default="cpu",
-    show_default=True,
-    help="Where to score: cpu, cuda, cuda:1, or auto (a GPU if there is one).",
-)
+@_eval_options
 @shared_options
 def command(
     store_place: str,
     features: str,
-    split: str,
-    protocol: str,
-    ties: str | None,
-    max_missing: Callable[[int], float],
-    pooling: str | None,
-    top_frames: int | None,
-    dsl: bool,
-    dsl_temperature: float,
-    qb_norm: bool,
-    bank_split: str,
-    with_intervals: bool,
-    level: float,
-    resamples: int,
-    seed: int,
-    slices: Sequence[str],
-    figure: Path | None,
-    with_diagnostics: bool,
-    per_query: Path | None,
-    overwrite: bool,
-    device: str,
+    asked: Callable[[str], EvalOptions],
+    extras: EvalExtras,
+    files: _Files,
     as_json: bool,
     progress: bool | None,
 ) -> None:
@@ -117,95 +165,28 @@ def command(
     Protocol `fda`: every caption is a query; a tie counts against the model; a video finds a text by its best caption;
     NaN is refused. R@k in percent. docs/evaluation.md has every formula.
     """
-    if overwrite and per_query is None and figure is None:
-        raise click.UsageError("--overwrite is for the files of --per-query and --figure")
-    if per_query is not None:
-        check_writable(per_query, overwrite=overwrite)
-    if figure is not None:
-        check_figure(figure)
-        check_writable(figure, overwrite=overwrite)
-    store = Store.open(store_place)
-    num_expected = num_videos_expected(store, split)
-    try:
-        options = EvalOptions(
-            split=split,
-            max_missing=max_missing(num_expected) / num_expected,
-            pooling=pooling,
-            top_frames=top_frames,
-            protocol=protocol,
-            ties=None if ties is None else Ties(ties),
-            dsl_temperature=dsl_temperature if dsl else None,
-            bank_split=bank_split if qb_norm else None,
-        )
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    bootstrap = BootstrapOptions(level, resamples, seed)
-    is_all = "all" in slices or (figure is not None and not slices)
-    wanted = FAMILIES if is_all else tuple(dict.fromkeys(slices))
+    from cli.output.eval_report import print_report  # NumPy, which --help does without
+
+    files.check()
+    options = asked(store_place)
     with progress_listener("eval", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
-        result = evaluate(store, features, options, put=_put(device), listener=listener)
-        families = _families(store, result, wanted)
-        report = Report(
-            result=result,
-            options=options,
-            bootstrap=bootstrap,
-            intervals=_intervals(result, options, bootstrap) if with_intervals else None,
-            slices=score_slices(result.ranking, families, options.counted) if families else None,
-            diagnostics=_diagnostics(store, result, listener) if with_diagnostics else None,
-        )
-    if as_json:
-        print_json({**report_json(report), "options": _about(store, report)})
-    else:
-        print_report(report)
-    if per_query is not None:
-        table = per_query_table(store, result.ranking, result.scores, split, families)
-        about = {**_about(store, report), "slices": {one.name: one.to_dict() for one in families}}
-        write_per_query(table, per_query, about, overwrite=overwrite)
-        say(f"{plural(table.num_rows, 'query')}: {per_query}")
-    if figure is not None and report.slices is not None:
-        draw_slices(report.slices, figure, f"{features} on {split}, {protocol_words(options.counted)}")
-        say(f"figure: {figure}")
+        report = fda.evaluate(store_place, features, options, extras=extras, listener=listener)
+    print_json(report.to_dict()) if as_json else print_report(report)
+    _write(report, files)
 
 
-def _about(store: Store, report: Report) -> dict[str, JSON]:
-    """All that decides the numbers: enough to get them again."""
-    return {
-        "features": report.result.features,
-        "dataset": dict(store.manifest.dataset),
-        **asdict(report.options),
-        "ties": str(report.options.counted.ties),
-        "bootstrap": None if report.intervals is None else asdict(report.bootstrap),
-    }
+def _write(report: EvalReport, files: _Files) -> None:
+    from cli.output.eval_report import protocol_words
+    from cli.output.slice_figure import draw_slices
+    from pipeline.evaluation.per_query import write_per_query
 
-
-def _put(device: str) -> Put:
-    if device == "cpu":
-        return lambda array: array
-    from encoders.similarity import place  # torch, which this command does without else
-
-    found = place(device)
-    say(f"scored on {found.device}")
-    return found.put
-
-
-def _families(store: Store, result: Evaluation, wanted: Sequence[str]) -> tuple[SliceFamily, ...]:
-    """The families that were asked for by name, of those that the store can tell."""
-    if not wanted:
-        return ()
-    families = slice_queries(store, result.ranking, result.split)
-    there = {one.name for one in families}
-    for name in wanted:
-        if name not in there:
-            say(f"no slices by {name}: the store does not tell it")
-    return tuple(one for one in families if one.name in wanted)
-
-
-def _intervals(result: Evaluation, options: EvalOptions, bootstrap: BootstrapOptions) -> IntervalTable | None:
-    if len(result.ranking.to_text.videos) < 2:
-        say("no intervals: they are over videos, and only one has captions")
-        return None
-    return intervals(result.ranking, options.counted, bootstrap)
-
-
-def _diagnostics(store: Store, result: Evaluation, listener: Listener) -> Diagnostics:
-    return diagnose(store, result.ranking, result.scores, result.split, listener=listener)
+    if files.per_query is not None:
+        table = report.per_query()
+        about = {**report.settings(), "slices": {one.name: one.to_dict() for one in report.families}}
+        write_per_query(table, files.per_query, about, overwrite=files.overwrite)
+        say(f"{plural(table.num_rows, 'query')}: {files.per_query}")
+    if files.figure is not None and report.slices is not None:
+        result = report.result
+        title = f"{result.features} on {result.split}, {protocol_words(report.options.counted)}"
+        draw_slices(report.slices, files.figure, title)
+        say(f"figure: {files.figure}")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.commands.preprocess import command as preprocess_command
-from cli.options.models import load, model_source
+import fda
 from cli.options.shared import (
     alpha_option,
     device_option,
@@ -22,20 +20,15 @@ from cli.options.shared import (
     seed_option,
     shared_options,
 )
-from cli.output.printing import FAILED, print_json, print_table, say
+from cli.output.printing import print_json, print_table, say, show
 from cli.output.progress import progress_listener
-from encoders.devices import find_device
-from encoders.training.processes import Ranks, joined_ranks
-from pipeline.clips.alpha import AlphaSource
-from pipeline.run.events import Listener, ignore_events
-from pipeline.run.records import RunClock, recorded_run
-from pipeline.training.checkpoint import FinetuneResult, is_finished, locked, moved, read_history, remove_checkpoint
-from pipeline.training.data import FinetuneOptions
-from pipeline.training.finetune import checkpoint_identity, finetune
-from pipeline.training.presets import Preset, clip_differences, load_preset, preset_folder, preset_names
-from store.clips.mask_sets import mask_attributes
-from store.json_values import JSON
-from store.store import Store
+from encoders.options import Activation
+from pipeline.clips.options import AlphaSource
+from pipeline.training.options import FinetuneOptions
+from pipeline.training.presets import preset_folder, preset_names
+
+if TYPE_CHECKING:
+    from pipeline.training.run import FinetuneResult
 
 
 def _print_preset(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
@@ -47,84 +40,101 @@ def _print_preset(ctx: click.Context, param: click.Parameter, value: str | None)
     ctx.exit()
 
 
+_OPTIONS = (
+    click.option(
+        "--preset",
+        default="fda-clip",
+        show_default=True,
+        help=f"A model and how to train it: {', '.join(preset_names())}, or a TOML file of the same form.",
+    ),
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change a value of the preset's [finetune] or [batches].",
+    ),
+    click.option(
+        "--print-preset",
+        metavar="NAME",
+        is_eager=True,
+        expose_value=False,
+        callback=_print_preset,
+        help="Print a preset to copy and edit, and end.",
+    ),
+    mask_option,
+    alpha_option,
+    click.option("--train-split", default="train", show_default=True, help="Train on this split."),
+    click.option(
+        "--val-split",
+        help="Choose the best epoch by this split.  "
+        "[default: val; if there is none, --hold-out of the training videos]",
+    ),
+    click.option(
+        "--hold-out",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        default=0.1,
+        show_default=True,
+        help="Part of the training videos that is held out where there is no --val-split.",
+    ),
+    click.option(
+        "--choose-on-test",
+        is_flag=True,
+        help="Allow --val-split or --train-split to be a test split, as CLIP4Clip does: the checkpoint and what it "
+        "makes are marked.",
+    ),
+    click.option(
+        "--save-minutes",
+        type=click.FloatRange(min=0),
+        default=10.0,
+        show_default=True,
+        help="Between two states that training can be resumed at; there is one after each epoch, too.",
+    ),
+    seed_option,
+    device_option,
+    click.option("--overwrite", is_flag=True, help="Remove the checkpoint first, if there is one."),
+)
+
+
+def _finetune_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the flags that make up `FinetuneOptions`, and hand them on as that one value."""
+
+    @functools.wraps(function)
+    def with_options(
+        *,
+        settings: Sequence[str],
+        alpha: str | None,
+        activation: str | None,
+        hold_out: float,
+        save_minutes: float,
+        **others: Any,
+    ) -> None:
+        names = (
+            *("preset", "model", "pretrained", "alpha_checkpoint", "mask_name", "train_split", "val_split"),
+            *("choose_on_test", "seed", "device", "overwrite"),
+        )
+        options = FinetuneOptions(
+            settings=_parsed(settings),
+            alpha=None if alpha is None else AlphaSource(alpha),
+            activation=None if activation is None else Activation(activation),
+            hold_out_share=hold_out,
+            save_seconds=60 * save_minutes,
+            **{name: others.pop(name) for name in names},
+        )
+        function(options=options, **others)
+
+    decorated: Callable[..., None] = with_options
+    for option in reversed((*_OPTIONS, model_options)):
+        decorated = option(decorated)
+    return decorated
+
+
 @click.command("finetune")
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
 @click.argument("checkpoint", type=click.Path(file_okay=False, path_type=Path), callback=local_path)
-@click.option(
-    "--preset",
-    default="fda-clip",
-    show_default=True,
-    help=f"A model and how to train it: {', '.join(preset_names())}, or a TOML file of the same form.",
-)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a value of the preset's [finetune] or [batches].",
-)
-@click.option(
-    "--print-preset",
-    metavar="NAME",
-    is_eager=True,
-    expose_value=False,
-    callback=_print_preset,
-    help="Print a preset to copy and edit, and end.",
-)
-@model_options
-@mask_option
-@alpha_option
-@click.option("--train-split", default="train", show_default=True, help="Train on this split.")
-@click.option(
-    "--val-split",
-    help="Choose the best epoch by this split.  [default: val; where there is none, --hold-out of the training videos]",
-)
-@click.option(
-    "--hold-out",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.1,
-    show_default=True,
-    help="Part of the training videos that is held out where there is no --val-split.",
-)
-@click.option(
-    "--choose-on-test",
-    is_flag=True,
-    help="Allow --val-split or --train-split to be a test split (CLIP4Clip chooses so): stamped on the checkpoint and "
-    "on what it makes.",
-)
-@click.option(
-    "--save-minutes",
-    type=click.FloatRange(min=0),
-    default=10.0,
-    show_default=True,
-    help="Between two states that training can be resumed at; there is one after each epoch, too.",
-)
-@seed_option
-@device_option
-@click.option("--overwrite", is_flag=True, help="Remove the checkpoint first, if there is one.")
+@_finetune_options
 @shared_options
-def command(
-    store_place: str,
-    checkpoint: Path,
-    preset: str,
-    settings: Sequence[str],
-    model: str | None,
-    pretrained: str | None,
-    alpha_checkpoint: Path | None,
-    activation: str | None,
-    mask_name: str | None,
-    alpha: str | None,
-    train_split: str,
-    val_split: str | None,
-    hold_out: float,
-    choose_on_test: bool,
-    save_minutes: float,
-    seed: int,
-    device: str,
-    overwrite: bool,
-    as_json: bool,
-    progress: bool | None,
-) -> None:
+def command(store_place: str, checkpoint: Path, options: FinetuneOptions, as_json: bool, progress: bool | None) -> None:
     """Train Alpha-CLIP on STORE, and keep the best epoch's weights in the folder CHECKPOINT.
 
     Killed at any moment and started again, the same command goes on from the last state, and on the same machine ends
@@ -133,104 +143,13 @@ def command(
     The best epoch is the one with the highest text-to-video R@1 on the split `val`; where there is none, a tenth of
     `train` is held out, and training.json says which videos. log.jsonl and tensorboard/ have every step.
     """
-    clock = RunClock()
-    recipe = load_preset(preset)
-    try:
-        recipe = recipe.with_settings(_parsed(settings), "--set")
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    options = FinetuneOptions(
-        train=recipe.train,
-        batches=recipe.batches,
-        train_split=train_split,
-        val_split=val_split or "val",
-        hold_out_share=hold_out,
-        mask_name=mask_name or "default",
-        alpha=AlphaSource(alpha or recipe.alpha),
-        seed=seed,
-    )
-    if options.chosen_on_test and not choose_on_test:
-        raise click.UsageError(
-            f"--train-split {options.train_split} and --val-split {options.val_split} would train, or choose the best "
-            "epoch, on the videos that are scored, which flatters the scores: add --choose-on-test to do it anyway"
-        )
-    _check_preprocess_table(recipe, preset)
-    source = model_source(
-        None, model or recipe.model, pretrained or recipe.pretrained, alpha_checkpoint, activation, seed=seed
-    )
-    store = Store.open(store_place)
-    if val_split is not None:
-        store.layout(val_split)
-    with joined_ranks(find_device(device)) as ranks:
-        ready = load(source, device, is_quiet=not ranks.is_first)
-        identity = checkpoint_identity(store, ready.loaded, options, ranks)
-        with ExitStack() as stack:
-            with _in_step(ranks):
-                if ranks.is_first:
-                    _say_differences(store, recipe, options)
-                    stack.enter_context(locked(checkpoint))
-                    if overwrite:
-                        remove_checkpoint(checkpoint)
-                is_done = ranks.is_first and is_finished(checkpoint, identity)
-                if ranks.is_first and not is_done and (moved_from := moved(checkpoint, identity)):
-                    say(f"warning: what was begun goes on elsewhere, and may end with other weights: {moved_from}")
-            is_done = ranks.collect(is_done)[0]
-            if is_done:
-                result = read_history(checkpoint)
-            else:
-                listener: Listener = ignore_events
-                if ranks.is_first:
-                    run = stack.enter_context(recorded_run(store.folder, "finetune", clock, identity))
-                    listener = stack.enter_context(progress_listener("finetune", progress))
-                result = finetune(
-                    store, ready.loaded, checkpoint, options, listener, ranks=ranks, save_seconds=60 * save_minutes
-                )
-                if ranks.is_first:
-                    run.result = _summary(checkpoint, result)
-    if not ranks.is_first:
+    with progress_listener("finetune", progress) as listener:
+        result = fda.finetune(store_place, checkpoint, options, listener=listener)
+    if not result.is_first_process:
         return
-    if is_done:
+    if result.was_finished:
         say(f"nothing to do: {checkpoint} was trained to the end with these inputs")
-    if as_json:
-        print_json({**_summary(checkpoint, result), "seconds": round(clock.seconds, 3)})
-    else:
-        _print(checkpoint, result)
-
-
-@contextmanager
-def _in_step(ranks: Ranks) -> Iterator[None]:
-    """Do what the first process may refuse to do: then the others end as well, and leave it to the first to say why."""
-    error: Exception | None = None
-    try:
-        yield
-    except Exception as raised:
-        error = raised
-    is_refused = ranks.collect(error is not None)
-    if error is not None:
-        raise error
-    if any(is_refused):
-        sys.exit(FAILED)
-
-
-def _check_preprocess_table(recipe: Preset, name: str) -> None:
-    """Refuse names in the [preprocess] table that `fda preprocess` does not know.
-
-    Raises:
-        ValueError: There are some.
-    """
-    known = {option.name for option in preprocess_command.params}
-    unknown = sorted(key for key in recipe.preprocess if key.replace("-", "_") not in known)
-    if unknown:
-        raise ValueError(f"[preprocess] of preset {name!r} has unknown keys: {', '.join(unknown)}")
-
-
-def _say_differences(store: Store, recipe: Preset, options: FinetuneOptions) -> None:
-    masks = mask_attributes(store, options.train_split, options.mask_name)["options"]
-    made_with: list[Mapping[str, object]] = [store.manifest.options]
-    if options.alpha is AlphaSource.MASKS and isinstance(masks, Mapping):
-        made_with.append(masks)
-    for difference in clip_differences(recipe, made_with):
-        say(f"warning: {difference}")
+    print_json(result.to_dict()) if as_json else _print(result)
 
 
 def _parsed(settings: Sequence[str]) -> dict[str, object]:
@@ -247,22 +166,19 @@ def _parsed(settings: Sequence[str]) -> dict[str, object]:
     return values
 
 
-def _summary(checkpoint: Path, result: FinetuneResult) -> dict[str, JSON]:
-    return {"checkpoint": str(checkpoint), **asdict(result)}
-
-
-def _print(checkpoint: Path, result: FinetuneResult) -> None:
+def _print(result: FinetuneResult) -> None:
+    history = result.history
     rows = [
         [
-            f"{epoch.epoch}{' (kept)' if epoch.epoch == result.best_epoch else ''}",
+            f"{epoch.epoch}{' (kept)' if epoch.epoch == history.best_epoch else ''}",
             f"{epoch.mean_loss:.4f}",
             f"{epoch.validation_r1:.1f}",
         ]
-        for epoch in result.epochs
+        for epoch in history.epochs
     ]
-    print_table(str(checkpoint), ["epoch", "mean loss", "validation T2V R@1"], rows)
-    stamp = "; CHOSEN ON TEST VIDEOS" if result.chosen_on_test else ""
-    click.echo(
-        f"best: epoch {result.best_epoch}, R@1 {result.best_validation_r1:.1f} on {result.num_val_videos} videos "
-        f"({result.validation}); trained on {result.num_train_videos}{stamp}"
+    print_table(str(result.checkpoint), ["epoch", "mean loss", "validation T2V R@1"], rows)
+    stamp = "; CHOSEN ON TEST VIDEOS" if history.chosen_on_test else ""
+    show(
+        f"best: epoch {history.best_epoch}, R@1 {history.best_validation_r1:.1f} on {history.num_val_videos} videos "
+        f"({history.validation}); trained on {history.num_train_videos}{stamp}"
     )

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
+import fda
 from cli.options.shared import shared_options, wait_option
-from cli.output.printing import plural, print_json
-from pipeline.run.writing import writing
-from pipeline.upkeep.removal import Removal, find_removal, remove
-from store.claims.holding import ANY_STAGE
-from store.store import Store
+from cli.output.printing import print_json, show
+from cli.output.progress import progress_listener
+from pipeline.run.options import RunOptions
+from pipeline.run.words import plural
+from pipeline.upkeep.options import RemoveOptions
+
+if TYPE_CHECKING:
+    from pipeline.upkeep.removal import Removal
 
 
 @click.command("remove")
@@ -37,20 +42,10 @@ def command(
     Commit records go first, so that nothing half-removed counts; killed, the same command ends what it began. Features
     that were made from masks that are gone are refused from then on. A store keeps one split at least.
     """
-    if not (masks or features or splits):
-        raise click.UsageError("say what to remove: --masks NAME, --features NAME or --split NAME")
-    store = Store.open(store_place)
-    if yes:
-        with writing(store.folder, "remove", [ANY_STAGE], wait=wait) as folder:
-            claimed_store = Store.open(folder)
-            removal = find_removal(claimed_store, masks=masks, features=features, splits=splits)
-            remove(claimed_store, removal)
-    else:
-        removal = find_removal(store, masks=masks, features=features, splits=splits)
-    if as_json:
-        print_json({"store": store.place, "removed": yes, **removal.to_dict()})
-    else:
-        click.echo(_sentence(removal, is_done=yes))
+    options = RemoveOptions(tuple(masks), tuple(features), tuple(splits))
+    with progress_listener("remove", progress) as listener:
+        result = fda.remove(store_place, options, preview=not yes, run=RunOptions(wait=wait), listener=listener)
+    print_json(result.to_dict()) if as_json else show(_sentence(result.removal, is_done=yes))
 
 
 def _sentence(removal: Removal, *, is_done: bool) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
+import fda
 from cli.options.shared import shared_options
-from cli.output.printing import plural, print_json, print_table, say, show
-from pipeline.upkeep.status import FeatureStatus, SplitStatus, StageStatus, StoreStatus, store_status
-from store.claims.holding import claims_on
-from store.json_values import JSON
-from store.store import Store
+from cli.output.printing import print_json, print_table, say, show
+from pipeline.run.words import plural
+
+if TYPE_CHECKING:
+    from pipeline.upkeep.status import FeatureStatus, StageStatus
 
 FEATURE_COLUMNS = ("", "state", "model", "weights", "precision", "pooling", "alpha", "cosine to ones")
 COLUMNS = ("", "shards done", "pending", "ok", "truncated", "failed", "KiB a video", "MiB")
@@ -29,14 +30,14 @@ def command(store_place: str, list_failures: bool, as_json: bool, progress: bool
     Reads commit records alone, no frame; changes nothing. A shard is pending if it was never made, has lost data, or is
     older than what it was made from: the command that made it rebuilds it.
     """
-    store = Store.open(store_place)
-    status = store_status(store)
-    for claim in claims_on(store.folder):
+    result = fda.status(store_place)
+    status, manifest = result.status, result.manifest
+    for claim in result.claims:
         say(f"claimed by {claim}")
     for sentence in status.damaged:
         say(f"warning: {sentence}")
     if as_json:
-        print_json(to_json(store, status))
+        print_json(result.to_dict())
         return
     for split in status.splits:
         title = (
@@ -47,11 +48,11 @@ def command(store_place: str, list_failures: bool, as_json: bool, progress: bool
         if split.features:
             print_table(f"{split.split}: features", FEATURE_COLUMNS, [_feature_cells(one) for one in split.features])
     show(
-        f"{status.num_bytes / 2**20:,.1f} MiB in all; frames stored as {store.manifest.frame_codec}, "
-        f"{plural(store.manifest.shard_size, 'video')} a shard, "
-        f"{'with' if store.manifest.neighbours else 'without'} neighbours"
+        f"{status.num_bytes / 2**20:,.1f} MiB in all; frames stored as {manifest.frame_codec}, "
+        f"{plural(manifest.shard_size, 'video')} a shard, "
+        f"{'with' if manifest.neighbours else 'without'} neighbours"
     )
-    show(f"made with {json.dumps(store.manifest.options)}")
+    show(f"made with {json.dumps(manifest.options)}")
     for run in status.runs:
         show(f"run: {run['command']}, {run['started']}, {run['seconds']} s")
     if list_failures and status.failures:
@@ -93,52 +94,3 @@ def _cells(stage: StageStatus) -> list[str]:
         "-" if per_video is None else f"{per_video / 1024:,.1f}",
         f"{stage.num_bytes / 2**20:,.1f}",
     ]
-
-
-def to_json(store: Store, status: StoreStatus) -> dict[str, JSON]:
-    """The machine-readable result."""
-    return {
-        "store": store.place,
-        "dataset": dict(store.manifest.dataset),
-        "num_bytes": status.num_bytes,
-        "frame_codec": store.manifest.frame_codec,
-        "neighbours": store.manifest.neighbours,
-        "shard_size": store.manifest.shard_size,
-        "options": dict(store.manifest.options),
-        "splits": {split.split: _split_json(split) for split in status.splits},
-        "failures": [dict(asdict(one)) for one in status.failures],
-        "damaged": list(status.damaged),
-        "runs": list(status.runs),
-    }
-
-
-def _split_json(split: SplitStatus) -> dict[str, JSON]:
-    return {
-        "num_videos": split.num_videos,
-        "num_captions": split.num_captions,
-        "num_frames": split.num_frames,
-        "stages": {
-            stage.stage: {
-                "num_shards": stage.num_shards,
-                "num_done": stage.num_done,
-                "num_pending": stage.num_shards - stage.num_done,
-                "outcomes": dict(stage.outcomes),
-                "num_filled": stage.num_filled,
-                "num_truncated": stage.num_truncated,
-                "num_bytes": stage.num_bytes,
-                "bytes_per_video": stage.bytes_per_video,
-            }
-            for stage in split.stages
-        },
-        "features": {
-            one.name: {
-                "state": one.state,
-                "num_shards": one.num_shards,
-                "num_current": one.num_current,
-                "num_stale": one.num_stale,
-                "alpha_cosine": one.alpha_cosine,
-                "made_with": dict(one.made_with),
-            }
-            for one in split.features
-        },
-    }

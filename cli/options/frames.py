@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from pipeline.frames.options import PreprocessOptions
-from pipeline.video.clips import MAX_LIMITS, MAX_TIMEOUT_SECONDS, Resize
-from pipeline.video.sampling import MAX_FPS, Keep, Sampling, SamplingMode
-from store.arrays.codecs import FRAME_CODECS
+from pipeline.video.options import MAX_FPS, MAX_LIMITS, MAX_TIMEOUT_SECONDS, Keep, Resize, Sampling, SamplingMode
+from store.arrays.codec_names import FRAME_CODECS
 
 _DEFAULTS = PreprocessOptions()
 _COUNT = click.IntRange(1, 1024)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipeline.masks import Compensation, Difference, MaskOptions, ThresholdMode, WhenEmpty, WhenFull
+from pipeline.masks.options import Compensation, Difference, MaskOptions, ThresholdMode, WhenEmpty, WhenFull
 
 _DEFAULTS = MaskOptions()
 

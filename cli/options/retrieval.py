@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from cli.options.shared import Limit, seed_option
-from pipeline.evaluation.metrics import Ties
-from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.evaluation.statistics.intervals import BootstrapOptions
+from pipeline.evaluation.options import BootstrapOptions
+from pipeline.evaluation.protocols import PROTOCOLS, Ties
 
 _DEFAULTS = BootstrapOptions()
 

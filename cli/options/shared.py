@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from cli.main import COMMANDS
+from pipeline.run.options import CLUSTER_KINDS
 from pipeline.run.partition import WHOLE, Partition
 
 CLUSTER_TABLES = "cli.options.shared.cluster_tables"
@@ -71,14 +71,14 @@ def _take_defaults(ctx: click.Context, param: click.Parameter, table: Mapping[st
 
 def _cluster_tables(ctx: click.Context, param: click.Parameter, path: Path, tables: object) -> dict[str, object]:
     """The tables [cluster.NAME]; what is in one is checked when it is used."""
-    from pipeline.workers.clusters import SETTINGS
-
     if not isinstance(tables, dict):
-        raise click.BadParameter(f"{path}: write [cluster.NAME], with NAME one of {', '.join(SETTINGS)}", ctx, param)
+        raise click.BadParameter(
+            f"{path}: write [cluster.NAME], with NAME one of {', '.join(CLUSTER_KINDS)}", ctx, param
+        )
     for name, table in tables.items():
-        if name not in SETTINGS or not isinstance(table, dict):
+        if name not in CLUSTER_KINDS or not isinstance(table, dict):
             raise click.BadParameter(
-                f"{path}: [cluster] {name} is no table of a cluster; there are {', '.join(SETTINGS)}", ctx, param
+                f"{path}: [cluster] {name} is no table of a cluster; there are {', '.join(CLUSTER_KINDS)}", ctx, param
             )
     return tables
 
@@ -235,11 +235,6 @@ class Limit(click.ParamType[Callable[[int], float]]):
         if number < 0 or number != number:
             self.fail(f"{value!r} must not be negative", param, ctx)
         return lambda total: total * number / 100 if text.endswith("%") else number
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 max_failed_option = click.option(

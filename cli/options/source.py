@@ -1,30 +1,16 @@
-"""The options by which `fda preprocess` reads a data set, and what it says of it."""
+"""The flags that say how `fda preprocess` reads a data set: `SourceOptions`."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from cli.output.printing import plural, say
-from pipeline.datasets import (
-    LAYOUTS,
-    PROTOCOL_SPLITS,
-    CaptionUnit,
-    Dataset,
-    DatasetError,
-    Recognised,
-    as_paragraphs,
-    read_dataset,
-    recognise_layout,
-)
-from pipeline.datasets.published import published_of
-from pipeline.datasets.report import DatasetReport, SplitReport, report_on
-
-AUTO = "auto"
+from pipeline.datasets.layouts.msrvtt import PROTOCOL_SPLITS
+from pipeline.datasets.options import AUTO, SourceOptions
+from pipeline.datasets.read import LAYOUTS
 
 _OPTIONS = (
     click.option(
@@ -57,62 +43,6 @@ _OPTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ReadSource:
-    """A data set that was read, and what was found."""
-
-    source: Path
-    recognised: Recognised
-    dataset: Dataset
-    report: DatasetReport
-
-    def say(self) -> None:
-        """Tell how it was read, how large it is, and what to beware of."""
-        say(f"{self.source} is read as {self.recognised.layout}: {self.recognised.why}")
-        report = self.report
-        by = f", by the splits {report.protocol_split}" if report.protocol_split else ""
-        unit = ", one paragraph a video" if report.caption_unit is CaptionUnit.PARAGRAPH else ""
-        splits = "; ".join(f"{one.split} {_counts(one)}" for one in report.splits)
-        say(f"data set {report.name}{by}{unit}: {splits}")
-        for warning in report.warnings:
-            say(f"warning: {warning}")
-
-
-@dataclass(frozen=True, slots=True)
-class SourceOptions:
-    """How a data set is read."""
-
-    layout: str
-    """A key of `LAYOUTS`, or `AUTO`."""
-    videos: Path | None
-    path_key: str | None
-    protocol_split: str | None
-    extract_to: Path | None
-    paragraphs: bool
-
-    def read(self, source: Path) -> ReadSource:
-        """Read a data set, and hold it against what is published of it.
-
-        Raises:
-            DatasetError: It cannot be read; where the layout of a folder was told by its files, the message says by
-                which.
-        """
-        is_auto = self.layout == AUTO
-        recognised = recognise_layout(source) if is_auto else Recognised(self.layout, "--dataset says so")
-        given = {"path_key": self.path_key, "protocol_split": self.protocol_split, "extract_to": self.extract_to}
-        try:
-            dataset = read_dataset(recognised.layout, source, self.videos, **given)
-        except DatasetError as error:
-            if not is_auto or not source.is_dir():
-                raise
-            told = f"it is read as {recognised.layout} because {recognised.why}; --dataset names another layout"
-            raise DatasetError(f"{error} ({told})") from error
-        if self.paragraphs:
-            dataset = as_paragraphs(dataset)
-        report = report_on(dataset, published_of(recognised.layout, dataset.protocol_split))
-        return ReadSource(source, recognised, dataset, report)
-
-
 def source_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add the flags that make up `SourceOptions`, and hand them on as that one value, `how`."""
 
@@ -133,20 +63,3 @@ def source_options(function: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_OPTIONS):
         with_options = option(with_options)
     return with_options
-
-
-def _counts(one: SplitReport) -> str:
-    """How much of a split is there.
-
-    >>> _counts(SplitReport("test", 2, 5, 3, None, (), 0, 0))
-    '2 of 3 videos, 5 captions'
-    """
-
-    def of(number: int, expected: int | None, noun: str) -> str:
-        return plural(number, noun) if expected is None else f"{number:,} of {plural(expected, noun)}"
-
-    videos, captions = (
-        of(one.num_videos, one.expected_videos, "video"),
-        of(one.num_captions, one.expected_captions, "caption"),
-    )
-    return f"{videos}, {captions}"

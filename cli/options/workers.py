@@ -1,84 +1,95 @@
-"""Where the work is done: here, by the workers of a Dask scheduler, or by jobs of a cluster."""
+"""The flags that say where a run works, and which part of it: `RunOptions`."""
 
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from cli.options.shared import CLUSTER_TABLES
-from pipeline.workers.clusters import SETTINGS, WAIT_SECONDS, JobSettings, job_script
-from pipeline.workers.place import WorkerPlace
-
-_ADDRESS = re.compile(r"(tcp|tls)://[^\s/:]+|(tcp|tls)://\[[0-9a-fA-F:]+\]")
-
+from cli.options.shared import CLUSTER_TABLES, partition_option, wait_option
+from pipeline.errors import OptionError
+from pipeline.run.options import CLUSTER_KINDS, SCHEDULER_WAIT_SECONDS, ClusterOptions, RunOptions
 
 _OPTIONS = (
     click.option(
         "--scheduler",
         metavar="tcp://HOST:PORT",
-        help="Work on the workers of this running Dask scheduler: see docs/clusters.md.",
+        help="Use the workers of this running Dask scheduler: see docs/clusters.md.",
     ),
     click.option(
         "--cluster",
-        type=click.Choice(list(SETTINGS)),
-        help="Submit --workers workers as jobs to this batch system; [cluster.NAME] in --config says how.",
+        type=click.Choice(CLUSTER_KINDS),
+        help="Submit --workers workers as jobs to this batch system; [cluster.NAME] in --config describes the jobs.",
     ),
     click.option(
         "--worker-timeout",
         type=click.FloatRange(min=1),
         metavar="SECONDS",
-        help="Give up where there is no worker for so long.  "
-        f"[default: {WAIT_SECONDS:g} with --scheduler, never with --cluster]",
+        help="Give up if there is no worker for so long.  "
+        f"[default: {SCHEDULER_WAIT_SECONDS:g} with --scheduler, never with --cluster]",
     ),
-    click.option("--print-job-script", is_flag=True, help="With --cluster: print what would be submitted, and end."),
+    click.option("--print-job-script", is_flag=True, help="Print what --cluster would submit, and end."),
 )
 
 
-def cluster_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the options, and hand them on as one `WorkerPlace`, `place`."""
-
-    @functools.wraps(function)
-    def with_options(
-        *,
-        scheduler: str | None,
-        cluster: str | None,
-        worker_timeout: float | None,
-        print_job_script: bool,
-        **others: Any,
-    ) -> None:
-        place = _worker_place(scheduler, cluster, worker_timeout)
-        if print_job_script:
-            if place.jobs is None:
-                raise click.UsageError("--print-job-script is for --cluster")
-            click.echo(job_script(place.jobs), nl=False)
-            return
-        function(place=place, **others)
-
-    for option in reversed(_OPTIONS):
-        with_options = option(with_options)
-    return with_options
+def workers_option(help_text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """`--workers`, whose default differs from command to command."""
+    return click.option("--workers", type=click.IntRange(min=0), help=help_text)
 
 
-def _worker_place(scheduler: str | None, cluster: str | None, worker_timeout: float | None) -> WorkerPlace:
-    if scheduler is not None and cluster is not None:
-        raise click.UsageError("give --scheduler or --cluster, not both")
-    if scheduler is None and cluster is None:
-        if worker_timeout is not None:
-            raise click.UsageError("--worker-timeout is for --scheduler and --cluster")
-        return WorkerPlace()
-    if scheduler is not None:
-        host, _, port = scheduler.rpartition(":")
-        if not (_ADDRESS.fullmatch(host) and port.isdigit() and 0 < int(port) < 1 << 16):
-            raise click.BadParameter(f"{scheduler!r} is not tcp://HOST:PORT", param_hint="--scheduler")
-        return WorkerPlace(scheduler=scheduler, wait_seconds=worker_timeout or WAIT_SECONDS)
-    assert cluster is not None
-    table = click.get_current_context().meta.get(CLUSTER_TABLES, {}).get(cluster, {})
+def run_options(overwrite_help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add `--scheduler`, `--cluster`, `--partition`, `--wait` and `--overwrite`; hand all on as one value, `run`.
+
+    The command has `--workers` of its own: see `workers_option`.
+    """
+    overwrite_option = click.option("--overwrite", is_flag=True, help=overwrite_help)
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def with_options(
+            *,
+            workers: int | None,
+            scheduler: str | None,
+            cluster: str | None,
+            worker_timeout: float | None,
+            print_job_script: bool,
+            **others: Any,
+        ) -> None:
+            if print_job_script:
+                _print_job_script(cluster)
+                return
+            taken = {name: others.pop(name) for name in ("partition", "wait", "overwrite")}
+            try:
+                run = RunOptions(workers, scheduler, _cluster(cluster), worker_timeout, **taken)
+            except OptionError as error:
+                raise click.UsageError(str(error)) from error
+            function(run=run, **others)
+
+        decorated: Callable[..., None] = with_options
+        for option in reversed((*_OPTIONS, partition_option, wait_option, overwrite_option)):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+def _cluster(kind: str | None) -> ClusterOptions | None:
+    if kind is None:
+        return None
+    return ClusterOptions(kind, click.get_current_context().meta.get(CLUSTER_TABLES, {}).get(kind, {}))
+
+
+def _print_job_script(kind: str | None) -> None:
+    from pipeline.workers.clusters import job_script  # dask-jobqueue, which takes a second to import
+    from pipeline.workers.job_settings import JobSettings
+
+    cluster = _cluster(kind)
+    if cluster is None:
+        raise click.UsageError("--print-job-script is for --cluster")
     try:
-        settings = JobSettings(cluster, table)
+        settings = JobSettings(cluster.kind, cluster.settings)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    return WorkerPlace(jobs=settings, wait_seconds=worker_timeout)
+    click.echo(job_script(settings), nl=False)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 from skimage.segmentation import find_boundaries
 from skimage.util import montage
 
-from pipeline.datasets.synthetic import NUM_OBJECTS
-from pipeline.training.checkpoint import FinetuneResult
+from pipeline.demo.run import DemoResult
+from pipeline.demo.synthetic import NUM_OBJECTS
 
 FRAMES_SHOWN = 6
 FRAME_SIDE = 112
@@ -23,36 +22,25 @@ OUTLINE = (255, 0, 160)
 """RGB of the edge of a mask."""
 
 
-@dataclass(frozen=True, slots=True)
-class DemoClip:
-    """One test clip, as the page shows it."""
+def write_demo_page(path: Path, result: DemoResult, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write the page; captions and ids are escaped.
 
-    video_id: str
-    caption: str
-    frames: NDArray[np.uint8]
-    """Shape (num_frames, height, width, 3), RGB."""
-    masks: NDArray[np.bool_]
-    """Shape (num_frames, height, width)."""
-    rank_with_masks: int
-    """Of this clip among all test clips, for its own caption; 1 is best."""
-    rank_without: int
-
-
-def write_demo_page(
-    path: Path,
-    rows: Sequence[Sequence[str]],
-    header: Sequence[str],
-    histories: Mapping[str, FinetuneResult],
-    clips: Sequence[DemoClip],
-    num_clips: int,
-) -> None:
-    """Write the page, of `num_clips` test clips; captions and ids are escaped."""
+    Args:
+        path: Of the HTML file.
+        result: What the demo measured.
+        header: Titles of the table's columns.
+        rows: Of the table.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cli.output"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    shown = [(clip, _data_url(filmstrip(clip.frames, clip.masks))) for clip in clips]
     html = environment.get_template("demo.html").render(
-        header=header, rows=rows, histories=histories, clips=shown, num_clips=num_clips, num_objects=NUM_OBJECTS
+        header=header,
+        rows=rows,
+        histories=result.histories,
+        clips=[(clip, _data_url(filmstrip(clip.frames, clip.masks))) for clip in result.clips],
+        num_clips=result.num_test_clips,
+        num_objects=NUM_OBJECTS,
     )
     path.write_text(html, encoding="utf-8")
 

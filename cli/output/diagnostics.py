@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cli.output.printing import plural, print_pairs, print_table, show
+from cli.output.printing import print_pairs, print_table, show
 from pipeline.evaluation.diagnostics import Confusion, Diagnostics, RankHistogram
+from pipeline.run.words import plural
 
 
 def print_diagnostics(found: Diagnostics) -> None:

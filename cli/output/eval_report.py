@@ -2,48 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cli.output.diagnostics import print_diagnostics
-from cli.output.printing import listed, plural, print_table, show
-from cli.slices import print_slices
-from pipeline.evaluation.diagnostics import Diagnostics
+from cli.output.printing import print_table, show
+from cli.output.slices import print_slices
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.evaluation.metrics import RetrievalMetrics
-from pipeline.evaluation.options import EvalOptions
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol, RetrievalResult
-from pipeline.evaluation.scores.dot import copies
-from pipeline.evaluation.slices.scoring import SliceScores
-from pipeline.evaluation.statistics.intervals import BootstrapOptions, Interval
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol
+from pipeline.evaluation.run import EvalReport, num_tied
+from pipeline.run.words import listed, plural
 
 if TYPE_CHECKING:
-    from store.json_values import JSON
+    pass
 
 METRIC_COLUMNS = ("R@1", "R@5", "R@10", "MdR", "MnR")
 """What `metric_cells` gives."""
 FULL_COLUMNS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR")
 _FIELDS = ("r1", "r5", "r10", "r50", "median_rank", "mean_rank")
-IntervalTable = Mapping[str, Mapping[str, Interval]]
 
 
-@dataclass(frozen=True)
-class Report:
-    """All that one `fda eval` has found."""
-
-    result: Evaluation
-    options: EvalOptions
-    bootstrap: BootstrapOptions
-    intervals: IntervalTable | None
-    slices: SliceScores | None
-    diagnostics: Diagnostics | None
-
-
-def print_report(report: Report) -> None:
+def print_report(report: EvalReport) -> None:
     """Print it for people."""
     result = report.result
     rows = [row for direction in ("text_to_video", "video_to_text") for row in _direction_rows(report, direction)]
@@ -62,7 +43,7 @@ def print_report(report: Report) -> None:
         print_diagnostics(report.diagnostics)
 
 
-def _direction_rows(report: Report, direction: str) -> list[list[str]]:
+def _direction_rows(report: EvalReport, direction: str) -> list[list[str]]:
     name = direction.replace("_", " ")
     rows = [[name, *_full_cells(getattr(report.result.metrics, direction))]]
     if report.intervals is not None:
@@ -76,7 +57,7 @@ def _direction_rows(report: Report, direction: str) -> list[list[str]]:
     return rows
 
 
-def _label(processing: str, report: Report) -> str:
+def _label(processing: str, report: EvalReport) -> str:
     bank = report.result.bank
     if processing == "dsl":
         return "DSL (transductive)"
@@ -114,15 +95,6 @@ def _remarks(result: Evaluation) -> list[str]:
     return said + [f"not a fair number: {caveat}" for caveat in result.caveats]
 
 
-def num_tied(result: Evaluation) -> dict[str, int]:
-    """Direction -> queries whose own item scores as high as another."""
-    ranking = result.ranking
-    return {
-        "text_to_video": int((ranking.to_video.level > 1).sum()),
-        "video_to_text": int((ranking.to_text.best.level > 1).sum()),
-    }
-
-
 def metric_cells(metrics: RetrievalMetrics) -> list[str]:
     """The figures of one direction, in the order of `METRIC_COLUMNS`."""
     cells = _full_cells(metrics)
@@ -133,65 +105,10 @@ def _full_cells(metrics: RetrievalMetrics) -> list[str]:
     return [f"{getattr(metrics, field):.1f}" for field in _FIELDS]
 
 
-def to_json(result: Evaluation) -> dict[str, JSON]:
-    """The machine-readable result, under every protocol that can be applied."""
-    features = result.ranking.features
-    return {
-        "features": result.features,
-        "split": result.split,
-        "protocol": result.protocol,
-        "num_videos": result.num_videos,
-        "num_videos_expected": result.num_videos_expected,
-        "missing_video_ids": list(features.missing_video_ids),
-        "num_captions": result.num_captions,
-        "num_captions_expected": result.num_captions_expected,
-        "num_captions_cut": int((features.num_dropped > 0).sum()),
-        "num_captions_equal_to_another": _num_repeated(features.text),
-        "num_queries_tied": dict(num_tied(result)),
-        "pooling": result.pooling,
-        "alpha_cosine": result.alpha_cosine,
-        "chosen_on_test": result.chosen_on_test,
-        "caveats": list(result.caveats),
-        **_result_json(result.metrics),
-        "protocols": {name: _result_json(one) for name, one in result.results.items()},
-        "inapplicable": dict(result.inapplicable),
-        "made_by": dict(result.attributes),
-    }
-
-
-def _num_repeated(text: NDArray[np.float32]) -> int:
-    """Captions whose embedding is another caption's as well: whatever is said of one can be said of the other."""
-    again, first = copies(text)
-    return len(again) + len(np.unique(first))
-
-
-def _result_json(result: RetrievalResult) -> dict[str, JSON]:
-    return {
-        "text_to_video": dict(result.text_to_video.to_dict()),
-        "video_to_text": dict(result.video_to_text.to_dict()),
-    }
-
-
-def report_json(report: Report) -> dict[str, JSON]:
-    """The machine-readable report: `to_json`, and what else was asked for."""
-    found = to_json(report.result)
-    found["post_processed"] = {key: _result_json(one) for key, one in report.result.processed.items()}
-    found["bank"] = None if report.result.bank is None else asdict(report.result.bank)
-    if report.intervals is not None:
-        found["intervals"] = {
-            direction: {key: {"low": one.low, "high": one.high, "level": one.level} for key, one in by_metric.items()}
-            for direction, by_metric in report.intervals.items()
-        }
-    if report.slices is not None:
-        found["slices"] = report.slices.to_dict()
-    if report.diagnostics is not None:
-        found["diagnostics"] = report.diagnostics.to_dict()
-    return found
-
-
 def protocol_words(protocol: Protocol) -> str:
     """A protocol in words, with its rule for ties where that is not its own.
 
+    >>> from pipeline.evaluation.protocols import Ties
     >>> protocol_words(PROTOCOLS["fda"]), protocol_words(PROTOCOLS["fda"].with_ties(Ties.OPTIMISTIC))
     ('protocol fda', 'protocol fda, but ties optimistic')
     """

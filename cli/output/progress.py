@@ -13,7 +13,7 @@ from rich.table import Column
 from rich.text import Text
 
 from cli.output.printing import say
-from pipeline.run.events import EpochDone, Event, ItemsDone, Listener, RunPlanned, StepDone
+from pipeline.run.events import EpochDone, Event, ItemsDone, Listener, Message, RunPlanned, StepDone
 
 
 class _Rates(ProgressColumn):
@@ -63,10 +63,18 @@ def progress_listener(title: str, shown: bool | None, *, after_seconds: float = 
     """
     console = Console(stderr=True)
     if shown is False or (shown is None and not console.is_terminal):
-        yield say_epochs
+        yield say_event
         return
     with ExitStack() as stack:
-        yield LateListener(lambda: BarListener(stack.enter_context(progress_bar(console)), title), after_seconds)
+        bar = LateListener(lambda: BarListener(stack.enter_context(progress_bar(console)), title), after_seconds)
+
+        def listener(event: Event) -> None:
+            if isinstance(event, Message):
+                say_event(event)
+            else:
+                bar(event)
+
+        yield listener
 
 
 class LateListener:
@@ -93,13 +101,16 @@ class LateListener:
         self._listener(event)
 
 
-def say_epochs(event: Event) -> None:
-    """The listener where no bar is shown: hours of training must not pass without a word."""
-    if isinstance(event, EpochDone):
-        say(
-            f"epoch {event.epoch} of {event.num_epochs}: mean loss {event.mean_loss:.4f}, validation R@1 "
-            f"{event.validation_r1:.1f}"
-        )
+def say_event(event: Event) -> None:
+    """The listener if no bar is shown: messages, and a line an epoch, for training may take hours."""
+    match event:
+        case Message(text, is_warning):
+            say(f"warning: {text}" if is_warning else text)
+        case EpochDone():
+            say(
+                f"epoch {event.epoch} of {event.num_epochs}: mean loss {event.mean_loss:.4f}, validation R@1 "
+                f"{event.validation_r1:.1f}"
+            )
 
 
 def progress_bar(console: Console) -> Progress:

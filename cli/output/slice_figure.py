@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import OptionError
 from pipeline.evaluation.metrics import RetrievalMetrics
 from pipeline.evaluation.slices.scoring import FEW_QUERIES, FamilyScores, SliceScore, SliceScores, is_few
 
@@ -39,7 +40,7 @@ def check_figure(path: Path) -> None:
         ValueError: Another suffix than `SUFFIXES`.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"a figure's name must end in {', '.join(SUFFIXES)}, got {path.name!r}")
+        raise OptionError(f"a figure's name must end in {', '.join(SUFFIXES)}, got {path.name!r}")
 
 
 def draw_slices(scores: SliceScores, path: Path, title: str) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from cli.output.printing import listed
-from encoders.weights.loading import WeightsReport
+from typing import TYPE_CHECKING
+
+from pipeline.run.words import listed
+
+if TYPE_CHECKING:
+    from encoders.weights.loading import WeightsReport
 
 
 def weights_rows(report: WeightsReport) -> list[tuple[str, str]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from encoders.config import ModelConfig
-from encoders.devices import is_out_of_memory
+from encoders.encoding.adaptive_batch import AdaptiveBatch
 from encoders.encoding.inputs import check_clips, only_frames, writable
 from encoders.encoding.towers import Towers
+from encoders.errors import NotFiniteError
 from encoders.model import AlphaClip, pool
 from encoders.options import Pooling, Precision
 from encoders.tokens import Tokenizer
@@ -23,8 +23,6 @@ from encoders.tokens import Tokenizer
 BATCH_FRAMES_CPU, BATCH_FRAMES_GPU = 64, 192
 """Frames at once. On a CPU more are no faster; a GPU takes a shard of 16 clips of 12 frames in one go."""
 BATCH_TEXTS = 256
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class TextEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class StagedClips:
-    """Clips on their way to the device, or there."""
+    """Clips that are on the device, or being copied to it."""
 
     frames: Tensor
     """uint8, shape (number of frames of all clips, height, width, 3)."""
@@ -58,7 +56,7 @@ class StagedClips:
     is_frame: NDArray[np.bool_]
     """Shape (num_clips, num_frames)."""
     arrival: torch.cuda.Event | None = None
-    """Of the copy to a GPU."""
+    """End of the copy to a GPU; None on a CPU."""
 
 
 class Encoder:
@@ -76,15 +74,15 @@ class Encoder:
         batch_frames: int | None = None,
         compiled: bool = False,
     ) -> None:
-        """Take a model and what to do with it.
+        """Prepare a model for encoding.
 
         Args:
-            model: its weights are float32. It must not change or move while the encoder is in use, for some weights are
-                shared and others copied: afterwards make another encoder.
+            model: its weights are float32. It must not change or move while the encoder is in use, because some weights
+                are shared and others copied: after a change, make another encoder.
             precision: of the computation.
             pooling: of frames into videos.
-            batch_frames: frames to encode at once, for speed and memory: by default what suits the device. Where they
-                do not fit into memory, their number is halved, and a warning says so.
+            batch_frames: frames to encode at once; the default depends on the device. If they do not fit into memory,
+                the number is halved and a warning is logged.
             compiled: whether to compile the vision tower, which takes a while.
 
         Raises:
@@ -96,37 +94,44 @@ class Encoder:
         if batch_frames < 1:
             raise ValueError(f"batch_frames must be at least 1, got {batch_frames}")
         self.config: ModelConfig = model.config
-        precision, pooling = Precision(precision), Pooling(pooling)  # a text would match neither, in silence
-        self.precision, self.pooling, self.batch_frames = precision, pooling, batch_frames
-        self._pads = compiled  # one shape, so that one kernel fits
-        self._batch_texts = BATCH_TEXTS
+        precision, pooling = Precision(precision), Pooling(pooling)  # a plain string would silently match none
+        self.precision, self.pooling = precision, pooling
+        self._pads = compiled  # the blocks are compiled for one shape; each other one would be compiled again
+        self._frame_batch = AdaptiveBatch(batch_frames, self.device)
+        self._text_batch = AdaptiveBatch(BATCH_TEXTS, self.device)
         self._towers = Towers(model, precision, compiled=compiled)
         self._tokenizer = Tokenizer(model.config.context_length)
         self._copies: torch.cuda.Stream | None = None
         if self.device.type == "cuda":
             self._copies = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
 
+    @property
+    def batch_frames(self) -> int:
+        """Frames that are encoded at once: what was asked for, or less since memory ran out."""
+        return self._frame_batch.size
+
     def stage(
         self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_], is_frame: NDArray[np.bool_] | None = None
     ) -> StagedClips:
-        """Check clips with their masks, and begin to copy them to the device, beside what it computes.
+        """Check clips and their masks, and start to copy them to the device while it computes.
 
         Args:
             frames: shape (num_clips, num_frames, height, width, 3), RGB.
             alpha: the masks, shape (num_clips, num_frames, height, width).
-            is_frame: shape (num_clips, num_frames): where it is False, a clip has no frame, and what stands there does
-                not count. Without it, all are frames.
+            is_frame: shape (num_clips, num_frames): False where a clip has no frame; pixels there are ignored. Without
+                it, all are frames.
 
         Raises:
             ValueError: a wrong type or shape, a clip without a frame, or frames of another size than the model's.
         """
-        there = check_clips(frames, alpha, self.config.image_size, is_frame)
-        pictures, masks = (torch.from_numpy(writable(part)) for part in only_frames(frames, alpha, there))
+        is_frame = check_clips(frames, alpha, self.config.image_size, is_frame)
+        pictures, masks = (torch.from_numpy(writable(part)) for part in only_frames(frames, alpha, is_frame))
         if self._copies is None:
-            return StagedClips(pictures.to(self.device), masks.to(self.device), there)
+            return StagedClips(pictures.to(self.device), masks.to(self.device), is_frame)
+        # Pinned memory and a stream of its own: only then does the copy run beside the computation.
         with torch.cuda.stream(self._copies):
             pictures, masks = (part.pin_memory().to(self.device, non_blocking=True) for part in (pictures, masks))
-            return StagedClips(pictures, masks, there, self._copies.record_event())
+            return StagedClips(pictures, masks, is_frame, self._copies.record_event())
 
     def encode_staged(self, clips: StagedClips) -> ClipEmbeddings:
         """Embed clips that were staged.
@@ -135,11 +140,7 @@ class Encoder:
             ArithmeticError: an embedding is not finite: the weights are broken.
             MemoryError: not even one frame fits into the device's memory.
         """
-        if clips.arrival is not None:
-            stream = torch.cuda.current_stream(self.device)
-            stream.wait_event(clips.arrival)
-            for part in (clips.frames, clips.masks):
-                part.record_stream(stream)  # the memory is not given away before this stream is done with it
+        self._wait_for(clips)
         with torch.inference_mode():
             features = self._frame_features(clips.frames, clips.masks)
             frame = np.full((*clips.is_frame.shape, features.shape[-1]), np.nan, dtype=np.float32)
@@ -150,19 +151,19 @@ class Encoder:
     def encode_clips(
         self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_], is_frame: NDArray[np.bool_] | None = None
     ) -> ClipEmbeddings:
-        """Embed clips with their masks; none is fine too. Arguments and errors are those of the two steps of it."""
+        """Embed clips with their masks: `stage`, then `encode_staged`, with their arguments and errors."""
         return self.encode_staged(self.stage(frames, alpha, is_frame))
 
     def encode_texts(self, texts: Sequence[str]) -> TextEmbeddings:
-        """Embed texts; none is fine too.
+        """Embed any number of texts, also none.
 
         Raises:
-            ValueError: one text where a sequence of them belongs.
+            ValueError: a single text instead of a sequence of texts.
             ArithmeticError: an embedding is not finite: the weights are broken.
         """
         tokenized = self._tokenizer(texts)
         lengths = tokenized.num_tokens
-        order = lengths.argsort(stable=True)  # those of one length together: padding is computed like text
+        order = lengths.argsort(stable=True)  # by length: padding costs as much as text
         tokens = tokenized.tokens[order]
 
         def encode(batch: slice) -> Tensor:
@@ -171,12 +172,12 @@ class Encoder:
 
         with torch.inference_mode():
             features = self._empty(len(texts))
-            for batch, encoded in self._batches(len(texts), "_batch_texts", encode):
+            for batch, encoded in self._text_batch.encode(len(texts), encode):
                 features[order[batch]] = encoded
             return TextEmbeddings(_finite(features), tokenized.num_dropped.numpy())
 
     def attention(self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """How much the [CLS] of each frame attends to each patch in the last block, on average over its heads.
+        """Compute how much the [CLS] of each frame attends to each patch in the last block, on average over its heads.
 
         Args:
             frames: shape (num_frames, height, width, 3), RGB.
@@ -190,14 +191,21 @@ class Encoder:
         """
         clips = self.stage(frames[None], alpha[None])
         with torch.inference_mode():
-            if clips.arrival is not None:
-                torch.cuda.current_stream(self.device).wait_event(clips.arrival)
-            parts = self._batches(
+            self._wait_for(clips)
+            parts = self._frame_batch.encode(
                 len(clips.frames),
-                "batch_frames",
                 lambda batch: self._towers.attention(clips.frames[batch], clips.masks[batch]),
             )
             return _finite(torch.cat([encoded for _, encoded in parts]))
+
+    def _wait_for(self, clips: StagedClips) -> None:
+        """Let the stream that computes wait for the copy of clips."""
+        if clips.arrival is None:
+            return
+        stream = torch.cuda.current_stream(self.device)
+        stream.wait_event(clips.arrival)
+        for part in (clips.frames, clips.masks):
+            part.record_stream(stream)  # their memory belongs to the stream of copies, which must not reuse it too soon
 
     def _frame_features(self, frames: Tensor, masks: Tensor) -> Tensor:
         features = self._empty(len(frames))
@@ -210,33 +218,9 @@ class Encoder:
                 moving = F.pad(moving, (0, 0, 0, 0, 0, num_lacking))
             return self._towers.encode_frames(pictures, moving)[:num_frames]
 
-        for batch, encoded in self._batches(len(frames), "batch_frames", encode):
+        for batch, encoded in self._frame_batch.encode(len(frames), encode):
             features[batch] = encoded
         return features
-
-    def _batches(self, count: int, size_name: str, encode: Callable[[slice], Tensor]) -> Sequence[tuple[slice, Tensor]]:
-        """Encode `count` things, as many at once as the attribute `size_name` says; it is halved if memory runs out."""
-        done, parts = 0, []
-        while done < count:
-            size = getattr(self, size_name)
-            batch = slice(done, min(done + size, count))
-            try:
-                parts.append((batch, encode(batch)))
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                if size == 1:
-                    raise MemoryError(
-                        f"{self.device} has too little memory for this model: {_first_line(error)}"
-                    ) from error
-            else:
-                done = batch.stop
-                continue
-            setattr(self, size_name, max(1, min(size, batch.stop - batch.start) // 2))
-            _log.warning("out of memory with %d at once: going on with %d", size, getattr(self, size_name))
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-        return parts
 
     def _empty(self, num_rows: int) -> Tensor:
         return torch.empty((num_rows, self.config.embed_dim), dtype=torch.float32, device=self.device)
@@ -249,11 +233,11 @@ def lowest_cosine(
     alpha: NDArray[np.bool_],
     texts: Sequence[str] = (),
 ) -> float:
-    """The lowest cosine between features of frames and texts as two encoders of one model give them.
+    """Compare two encoders of one model: the lowest cosine between their features of frames and texts.
 
     Args:
         exact: in float32.
-        encoder: in whichever precision.
+        encoder: in any precision.
         frames: shape (num_clips, num_frames, height, width, 3), RGB.
         alpha: the masks, shape (num_clips, num_frames, height, width).
         texts: any.
@@ -270,14 +254,10 @@ def _rows(
     return frame.flatten(0, 1), torch.from_numpy(encoder.encode_texts(texts).text)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
-
-
 def _finite(features: Tensor) -> NDArray[np.float32]:
     embeddings: NDArray[np.float32] = features.cpu().numpy()
     if not np.isfinite(embeddings).all():
-        raise ArithmeticError(
+        raise NotFiniteError(
             "an embedding is not finite (NaN or infinity): the model's weights are broken, load others"
         )
     return embeddings

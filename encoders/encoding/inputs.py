@@ -69,7 +69,7 @@ def check_clips(
 def only_frames(
     frames: NDArray[np.uint8], alpha: NDArray[np.bool_], is_frame: NDArray[np.bool_]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The pictures of all clips that are frames, one after the other, with their masks; not copied where all are.
+    """The frames of all clips, one after the other, with their masks; not copied if no slot is empty.
 
     Args:
         frames: shape (num_clips, num_frames, height, width, 3), RGB.
@@ -85,7 +85,7 @@ def only_frames(
 
 
 def vision_inputs(frames: NDArray[np.uint8], alpha: NDArray[np.bool_], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Normalise frames and masks, on the device that will use them.
+    """Normalise frames and masks on the device that will use them.
 
     Args:
         frames: shape (batch_size, height, width, 3), RGB.
@@ -116,7 +116,7 @@ def normalise_frames(frames: Tensor) -> Tensor:
     std = torch.tensor(IMAGE_STD, dtype=torch.float64)
     scale = (1 / (255 * std)).to(torch.float32).repeat(width).to(frames.device)
     shift = (-torch.tensor(IMAGE_MEAN, dtype=torch.float64) / std).to(torch.float32).repeat(width).to(frames.device)
-    # A whole row at a time: three times `width` numbers fill vector registers, three do not (4x slower).
+    # Scale a whole row at a time: 3 * width numbers fill vector registers; one pixel's three do not (4x slower).
     rows = frames.reshape(batch_size, height, width * 3).to(torch.float32)
     return rows.mul_(scale).add_(shift).view(batch_size, height, width, 3).permute(0, 3, 1, 2)
 
@@ -134,5 +134,5 @@ def normalise_alpha(alpha: Tensor) -> Tensor:
 
 
 def writable(values: NDArray[_Value]) -> NDArray[_Value]:
-    """The array, or a copy where it is read-only or not in C order: torch takes only memory it may write to."""
+    """The array, or a copy if it is read-only or not in C order: torch warns of memory that it may not write to."""
     return np.require(values, requirements=["C", "W"])

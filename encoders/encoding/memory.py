@@ -1,22 +1,23 @@
-"""How much memory encoding takes, from the sizes of the model and of what it reads."""
+"""An estimate of the memory that encoding needs, from the sizes of the model and of the clips."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from encoders.config import ModelConfig
+from encoders.encoding.precision import dtype_of
 from encoders.options import Precision
 
 BASE_MIB = 700
 """Python, torch and the buffers of its kernels, before any model."""
 _TOKEN_COPIES = 8
-"""Activations of the width of the tower that live at once, beside those of the MLP: the residual stream, its norm,
-queries, keys, values, and what attention makes of them."""
+"""Activations of the tower's width that exist at once, besides those of the MLP: the residual stream, its norm,
+queries, keys, values, and the outputs of attention."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderMemory:
-    """What a process that encodes takes at most, on the device and beside it; on a CPU these are one memory."""
+    """An upper estimate for one process that encodes, in MiB: the device's memory and main memory, in one sum."""
 
     config: ModelConfig
     precision: Precision
@@ -27,15 +28,16 @@ class EncoderMemory:
     shard_size: int
     """Clips."""
     num_shards_held: int
-    """Read ahead, at work and being written."""
+    """Shards in memory at once: read ahead, being encoded and being written."""
 
     @property
     def weights_mib(self) -> int:
-        """Of the model, of its copy in another precision, and of MLPs in float32 with QuickGELU in one pass.
+        """Of the model, of its copy in another precision, and of float32 MLPs with QuickGELU in one pass.
 
-        The latter in any precision: the process that starts a run compares others with float32 first. Workers elsewhere
-        do not, and are counted as if they did.
+        The last are counted in any precision: the process that starts a run compares bf16 with float32 first. Workers
+        on other machines do not, and are counted as if they did.
         """
+        # Without these MLPs in the sum, a run in bf16 took 150 MiB more than estimated.
         num_bytes = 4 if self.precision is Precision.FP32 else 4 + 2
         return num_bytes * self.num_weights + 4 * self._num_mlp_weights * self.config.quick_gelu >> 20
 
@@ -50,21 +52,21 @@ class EncoderMemory:
         tower = self.config.vision_cfg
         num_tokens = (tower.image_size // tower.patch_size) ** 2 + 1
         per_token = tower.width * (_TOKEN_COPIES + 2 * tower.mlp_ratio)
-        num_bytes = self.precision.dtype.itemsize
+        num_bytes = dtype_of(self.precision).itemsize
         patches = tower.image_size**2 * 4  # what the first layer multiplies, and the bytes it comes from
         return int(self.batch_frames * (num_tokens * per_token * num_bytes + patches * (num_bytes + 1))) >> 20
 
     @property
     def shards_mib(self) -> int:
-        """Frames and masks, each read into one place and copied to another at most."""
+        """Frames and masks, each in at most two places: where it was read, and a copy."""
         clip = self.clip_frames * self.config.image_size**2 * 4
         return 2 * self.num_shards_held * self.shard_size * clip >> 20
 
     @property
     def total_mib(self) -> int:
-        """All of it."""
+        """Sum of all parts."""
         return BASE_MIB + self.weights_mib + self.activations_mib + self.shards_mib
 
     def num_fitting(self, num_workers: int, machine_mib: int) -> int:
-        """How many of the workers wanted fit into a machine; one at least, for one has to be tried."""
+        """How many of the wanted workers fit into a machine: at least one, because one has to be tried."""
         return max(1, min(num_workers, int(machine_mib * 0.9) // self.total_mib))

@@ -1,7 +1,7 @@
-"""The first layer of the vision tower on pictures as they are stored: normalisation is part of its weights.
+"""The first layer of the vision tower on frames as they are stored: normalisation is part of its weights.
 
 `conv((x / 255 - mean) / std) + conv_alpha((a - 0.5) / 0.26)` is one matrix product over patches of bytes, with other
-weights and a bias: pictures stay uint8 until then, a quarter of the bytes to move, and no pass normalises them.
+weights and a bias. Frames stay uint8 until then, a quarter of the bytes to move, and no separate pass normalises them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from encoders.encoding.inputs import ALPHA_MEAN, ALPHA_STD, IMAGE_MEAN, IMAGE_ST
 from encoders.model import AlphaClip
 
 _CENTRE = 128.0
-"""Taken from each pixel: -128..127 are exact in bfloat16, and rounding errors of the weights weigh half as much."""
+"""Subtracted from each pixel: -128..127 are exact in bfloat16, and rounding errors of the weights count half as
+much."""
 
 
 class PatchEmbedding:
     """Embeds the patches of stored frames with their masks."""
 
     def __init__(self, model: AlphaClip, dtype: torch.dtype) -> None:
-        """Fold the normalisation into the weights, in float64, and keep them as `dtype` where the model is."""
+        """Fold the normalisation into the weights, in float64, and store them as `dtype` on the device of the model."""
         conv = model.clip.visual.conv1
         device = conv.rgb.weight.device
         rgb = conv.rgb.weight.detach().double().cpu()

@@ -1,4 +1,4 @@
-"""Both towers of a model, ready to encode and nothing else, in the precision that was chosen."""
+"""Both towers of a model in one precision, for encoding only."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor
 
 from encoders.encoding.patches import PatchEmbedding
+from encoders.encoding.precision import dtype_of
 from encoders.encoding.quick_gelu import copy_to_encode
 from encoders.model import AlphaClip
 from encoders.options import Precision
 
 
 class Towers:
-    """Frames as they are stored and tokens to features, where the model is; attention is torch's fused one (SDPA).
+    """Computes features of stored frames and of tokens, on the device of the model.
 
-    What comes after the blocks, the last norm and the projection of one token, is computed in float32.
+    Attention is torch's fused one (SDPA). After the blocks, the last norm and the projection of one token are computed
+    in float32.
     """
 
     def __init__(self, model: AlphaClip, precision: Precision, *, compiled: bool = False) -> None:
-        """Make the blocks that compute in the precision asked for.
+        """Copy the blocks into a precision.
 
         Args:
             model: in float32; it is not changed, and must not change or move while this is in use.
             precision: of the blocks.
-            compiled: whether `torch.compile` makes kernels for the blocks: minutes once, for some percent.
+            compiled: whether `torch.compile` makes kernels for the blocks: it takes minutes once, and saves some
+                percent.
         """
         self._model = model
-        self._inner = copy_to_encode(model, precision.dtype)
-        self._embed_patches = PatchEmbedding(model, precision.dtype)
+        self._inner = copy_to_encode(model, dtype_of(precision))
+        self._embed_patches = PatchEmbedding(model, dtype_of(precision))
         self._blocks: Callable[[Tensor], Tensor] = self._inner.clip.visual.transformer
         if compiled:
             self._blocks = torch.compile(self._inner.clip.visual.transformer, dynamic=False)
@@ -62,14 +65,15 @@ class Towers:
         return self._model.project_ends(self._inner.end_tokens(tokens).float())
 
     def attention(self, frames: Tensor, masks: Tensor) -> Tensor:
-        """How much [CLS] attends to each patch in the last block, on average over its heads.
+        """Compute how much [CLS] attends to each patch in the last block, on average over its heads.
 
         Args:
             frames: as of `encode_frames`.
             masks: likewise.
 
         Returns:
-            float32, shape (batch_size, grid, grid): 0..1; what is missing to a sum of 1, [CLS] gives to itself.
+            float32, shape (batch_size, grid, grid), 0..1. The rest up to a sum of 1 is the attention of [CLS] to
+            itself.
         """
         blocks = self._inner.clip.visual.transformer.resblocks
         x = self._embedded(frames, masks)
@@ -79,7 +83,7 @@ class Towers:
         joint = F.linear(x, attn.in_proj_weight, attn.in_proj_bias)
         batch_size, length, width = x.shape
         query, key, _ = joint.view(batch_size, length, 3, attn.num_heads, width // attn.num_heads).unbind(dim=2)
-        # Only the row of [CLS], which is the first token.
+        # Only the row of [CLS], the first token: SDPA returns no weights, and the other rows are not needed.
         scores: Tensor = (
             torch.einsum("bhd,blhd->bhl", query[:, 0].float(), key.float()) / (width // attn.num_heads) ** 0.5
         )
@@ -88,7 +92,7 @@ class Towers:
         return weights.reshape(batch_size, grid, grid)
 
     def _embedded(self, frames: Tensor, masks: Tensor) -> Tensor:
-        """What the first block takes: shape (batch_size, 1 + num_patches, width)."""
+        """Input of the first block: shape (batch_size, 1 + num_patches, width)."""
         visual = self._inner.clip.visual
         patches = self._embed_patches(frames, masks)
         class_token = visual.class_embedding.expand(len(patches), 1, -1)

@@ -1,4 +1,4 @@
-"""The contrastive loss, and what its truth is where a batch holds several pairs of one video."""
+"""The contrastive loss, also for batches with several pairs of one video."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from torch import Tensor
 def symmetric_cross_entropy(
     similarity_logits: Tensor, labels: Tensor | None = None, label_smoothing: float = 0.0
 ) -> Tensor:
-    """CLIP's loss: how far each row and each column is from choosing what belongs to it.
+    """CLIP's loss: the cross-entropy of each row and each column against what belongs to it.
 
     >>> import math
     >>> round(symmetric_cross_entropy(torch.zeros(4, 4)).item() / math.log(4), 6)
     1.0
 
-    Where several pairs have one label, each of their texts belongs to each of their videos, in equal parts (the
-    supervised contrastive loss of Khosla et al. 2020, its sum outside the logarithm): none is a false negative.
+    If several pairs have one label, each of their texts belongs to each of their videos, in equal parts: none is a
+    false negative (the supervised contrastive loss of Khosla et al. 2020, with the sum outside the logarithm).
 
     >>> round(symmetric_cross_entropy(torch.zeros(2, 2), torch.tensor([7, 7])).item() / math.log(2), 6)
     1.0
 
     Args:
         similarity_logits: scaled similarities, shape (n, n); row i and column i belong together.
-        labels: shape (n,), int64: rows and columns of one label belong together too. Without them, each pair is alone.
-        label_smoothing: part of each truth that is spread over all, 0..1.
+        labels: shape (n,), int64: rows and columns of one label belong together too. Without labels, each pair is
+            alone.
+        label_smoothing: part of each target that is spread over all pairs, 0..1.
 
     Returns:
         A scalar: the mean of the cross-entropies over rows and over columns.
@@ -36,10 +37,10 @@ def symmetric_cross_entropy(
     if similarity_logits.ndim != 2 or similarity_logits.shape[0] != similarity_logits.shape[1]:
         raise ValueError(f"similarity_logits must be a square matrix, got shape {tuple(similarity_logits.shape)}")
     if labels is None:
-        truth = torch.arange(len(similarity_logits), device=similarity_logits.device)
+        target = torch.arange(len(similarity_logits), device=similarity_logits.device)
     else:
         together = (labels[:, None] == labels[None, :]).to(similarity_logits.dtype)
-        truth = together / together.sum(dim=1, keepdim=True)
-    rows = F.cross_entropy(similarity_logits, truth, label_smoothing=label_smoothing)
-    columns = F.cross_entropy(similarity_logits.T, truth, label_smoothing=label_smoothing)
+        target = together / together.sum(dim=1, keepdim=True)
+    rows = F.cross_entropy(similarity_logits, target, label_smoothing=label_smoothing)
+    columns = F.cross_entropy(similarity_logits.T, target, label_smoothing=label_smoothing)
     return (rows + columns) / 2

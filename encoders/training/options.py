@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from encoders.errors import SettingError
 from encoders.options import Pooling, Precision
 from encoders.tables import read_table
 
 MAX_EPOCHS = 10_000
-"""All batches are drawn before training begins."""
+"""A limit, because all batches of all epochs are drawn before training begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +21,20 @@ class TrainOptions:
 
     epochs: int = 5
     batch_size: int = 128
-    """Pairs of a clip and a text in a step, on all devices together; each is told apart from all the others."""
+    """Pairs of a clip and a text in a step, on all devices together; each is contrasted with all others."""
     lr: float = 1e-6
-    """Peak rate of all weights but the alpha convolution (FDA-CLIP; CLIP4Clip's 1e-7 holds for its fp16 Adam alone)."""
+    """Peak rate of all weights except the alpha convolution (FDA-CLIP's; CLIP4Clip's 1e-7 fits only its fp16 Adam)."""
     text_lr: float | None = None
-    """Peak rate of the text tower and of the logit scale; None: that of the others."""
+    """Peak rate of the text tower and of the logit scale; None: the same as `lr`."""
     alpha_lr: float = 1e-4
-    """Peak rate of the alpha convolution, which starts from zero where CLIP's weights do not (Alpha-CLIP)."""
+    """Peak rate of the alpha convolution (Alpha-CLIP's): higher, because it starts from zero and CLIP's weights do
+    not."""
     layer_decay: float = 1.0
-    """A block's rate is this times that of the block after it, in both towers, 0..1. Embeddings come before the first
-    block; the alpha convolution has its own rate."""
+    """A block's rate is this factor, 0..1, times the rate of the next block, in both towers. Embeddings come before the
+    first block; the alpha convolution has its own rate."""
     freeze_layers: int = -1
-    """Blocks from the first that are not trained, in both towers, with the embeddings, conv1 and ln_pre before them
-    (CLIP4Clip's `freeze_layer_num`); -1 trains everything. The alpha convolution is always trained."""
+    """Number of first blocks that are not trained, in both towers, together with the embeddings, conv1 and ln_pre
+    before them (CLIP4Clip's `freeze_layer_num`); -1 trains everything. The alpha convolution is always trained."""
     freeze_text: bool = False
     """Whether the whole text tower stays as it is."""
     freeze_logit_scale: bool = False
@@ -45,14 +47,14 @@ class TrainOptions:
     grad_clip: float = 1.0
     """Upper limit on the norm of the whole gradient."""
     label_smoothing: float = 0.0
-    """Part of each truth, 0..1, that is spread over all pairs of the batch."""
+    """Part of each target, 0..1, that is spread over all pairs of the batch."""
     accumulate: int = 1
-    """Parts that a step's pairs are taken through the model in, for less memory and more time; the gradient is that of
-    the whole batch, for each part is embedded once without and once with what the gradient needs (GradCache)."""
+    """Number of parts in which a step's pairs go through the model: less memory, more time. The gradient is still that
+    of the whole batch: each part is embedded once without and once with what the gradient needs (GradCache)."""
     grad_checkpointing: bool = False
-    """Whether activations are computed twice rather than kept, for less memory and a third more time."""
+    """Whether activations are computed again instead of stored: less memory, a third more time."""
     precision: str = "auto"
-    """fp32, bf16 (float32 weights, bfloat16 products), or auto: bf16 on a GPU that has it, else fp32."""
+    """fp32, bf16 (float32 weights, bfloat16 products), or auto: bf16 on a GPU that has it, otherwise fp32."""
     pooling: str = str(Pooling.MEAN)
     """Of frames into videos: mean (FDA-CLIP), or unit-mean (CLIP4Clip: of frames at unit norm)."""
 
@@ -79,11 +81,11 @@ class TrainOptions:
         }
         for name, (holds, limit) in limits.items():
             if not holds:
-                raise ValueError(f"{name} must be {limit}, got {getattr(self, name)!r}")
+                raise SettingError(f"{name} must be {limit}, got {getattr(self, name)!r}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object], where: str = "the training options") -> Self:
-        """Read options from TOML or JSON; what is left out has its default.
+        """Read options from TOML or JSON; a missing key has its default.
 
         Raises:
             ValueError: an unknown key, a value of the wrong type or out of range.

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from encoders.errors import SettingError
 from encoders.model import ALPHA_WEIGHT, AlphaClip
 from encoders.training.options import TrainOptions
 
 _EMBEDDINGS = ("conv1.", "class_embedding", "positional_embedding", "ln_pre.", "token_embedding.")
-"""How the names of what comes before the first block begin, in their tower."""
+"""How the names of parameters before the first block begin, in their tower."""
 
 
 def learning_rate_factor(step: int, num_steps: int, warmup: float) -> float:
-    """Return the part of the peak rate that a step uses: a straight rise, then half a cosine down to almost zero.
+    """Return the part of the peak rate that a step uses: a linear rise, then half a cosine down to almost zero.
 
     >>> [round(learning_rate_factor(step, 6, warmup=1 / 3), 2) for step in range(6)]
     [0.5, 1.0, 1.0, 0.85, 0.5, 0.15]
@@ -43,13 +44,13 @@ class ParameterGroup:
 
 
 def parameter_groups(model: AlphaClip, options: TrainOptions) -> list[ParameterGroup]:
-    """Sort the parameters that are trained by rate and weight decay, in the order in which the model names them.
+    """Group the parameters that are trained by rate and weight decay, in the order in which the model names them.
 
-    Norms, biases, the class embedding and the logit scale (less than two axes) have no weight decay. Parameters that
+    Norms, biases, the class embedding and the logit scale (fewer than two axes) have no weight decay. Parameters that
     are frozen, or whose rate is 0, are in no group: their gradient would only count in the norm that is clipped.
 
     Raises:
-        ValueError: None is trained.
+        ValueError: no parameter is trained.
     """
     members: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
@@ -59,7 +60,7 @@ def parameter_groups(model: AlphaClip, options: TrainOptions) -> list[ParameterG
             decay = options.weight_decay if parameter.ndim >= 2 else 0.0
             members.setdefault((rate, decay), []).append((name, parameter))
     if not members:
-        raise ValueError("nothing is trained: all weights are frozen, or have a rate of 0")
+        raise SettingError("nothing is trained: all weights are frozen, or have a rate of 0")
     return [
         ParameterGroup(tuple(name for name, _ in group), [parameter for _, parameter in group], lr, decay)
         for (lr, decay), group in members.items()
@@ -68,12 +69,12 @@ def parameter_groups(model: AlphaClip, options: TrainOptions) -> list[ParameterG
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a parameter stands in a model."""
+    """Where a parameter is in a model."""
 
     tower: str
     """`visual`, `text`, `logit_scale`, or `alpha` for the alpha convolution."""
     depth: int
-    """0 before the blocks, n in the n-th of them, their number and one more behind them."""
+    """0 before the blocks, n in the n-th block, `num_blocks` + 1 after them."""
     num_blocks: int
     """Of the tower."""
 

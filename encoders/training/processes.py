@@ -16,11 +16,11 @@ from torch import Tensor
 _Value = TypeVar("_Value")
 
 _PATIENCE = timedelta(minutes=30)
-"""For which a process waits for the others: one of them may be writing a checkpoint."""
+"""How long a process waits for the others: the first may be writing a checkpoint meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ranks:
+class Processes:
     """This process among those that train together."""
 
     rank: int = 0
@@ -28,22 +28,20 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes and speaks for all."""
+        """Whether this is the process that writes files and prints for all."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """Which of `count` things fall to this process: shares lie side by side and differ by one at most.
-
-        >>> [Ranks(rank, 3).share(8) for rank in range(3)]
-        [slice(0, 2, None), slice(2, 5, None), slice(5, 8, None)]
-        """
-        return slice(count * self.rank // self.world_size, count * (self.rank + 1) // self.world_size)
+        """Which rows of `[0, count)` this process works on."""
+        return nth_share(self.rank, self.world_size, count)
 
     def gather(self, rows: Tensor, count: int) -> Tensor:
-        """The rows of all processes, in order, where each has its share of `count` of them."""
+        """Join the rows of all processes, in order, when each has its share of `count` rows."""
         if self.world_size == 1:
             return rows
-        sizes = [_length(Ranks(rank, self.world_size).share(count)) for rank in range(self.world_size)]
+        shares = [nth_share(rank, self.world_size, count) for rank in range(self.world_size)]
+        sizes = [int(share.stop - share.start) for share in shares]
+        # all_gather takes tensors of one shape only, and shares differ by one row.
         padded = rows.new_zeros((max(sizes), *rows.shape[1:]))
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in sizes]
@@ -56,7 +54,7 @@ class Ranks:
             dist.all_reduce(values)
 
     def collect(self, value: _Value) -> Sequence[_Value]:
-        """A value of each process, in order."""
+        """Give every process the values of all processes, in order."""
         if self.world_size == 1:
             return [value]
         values: list[_Value | None] = [None] * self.world_size
@@ -64,18 +62,23 @@ class Ranks:
         return values  # type: ignore[return-value]  # each is filled now
 
 
-ALONE = Ranks()
+ALONE = Processes()
 
 
-def _length(part: slice) -> int:
-    return int(part.stop - part.start)
+def nth_share(number: int, num_shares: int, count: int) -> slice:
+    """Which rows of `[0, count)` are in one share: shares lie side by side, and their sizes differ by one at most.
+
+    >>> [nth_share(number, 3, 8) for number in range(3)]
+    [slice(0, 2, None), slice(2, 5, None), slice(5, 8, None)]
+    """
+    return slice(count * number // num_shares, count * (number + 1) // num_shares)
 
 
 @contextmanager
-def joined_ranks(device: torch.device) -> Iterator[Ranks]:
-    """Join the processes that `torchrun` started with this one, if it did.
+def joined_processes(device: torch.device) -> Iterator[Processes]:
+    """Join the processes that `torchrun` started together with this one; without `torchrun`, there is this one alone.
 
-    Tensors on GPUs go through NCCL, which wants each process to stand at its own; all else goes through gloo.
+    Tensors on GPUs go through NCCL, which needs a GPU of its own for each process; all others go through gloo.
 
     Raises:
         RuntimeError: the others cannot be reached.
@@ -89,6 +92,6 @@ def joined_ranks(device: torch.device) -> Iterator[Ranks]:
     else:
         dist.init_process_group("gloo", timeout=_PATIENCE)
     try:
-        yield Ranks(dist.get_rank(), dist.get_world_size())
+        yield Processes(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Where a training run stands, in a file from which another process goes on to the same bits."""
+"""The state of a training run, in a file from which another process resumes to the same bits."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _NOTE = "note"
 
 
 def save_state(path: Path, trainer: Trainer, note: str) -> None:
-    """Write a trainer's state and a note of the caller to one file, which is there whole or not at all."""
+    """Write a trainer's state and a note of the caller to one file, whole or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trainer.state().items()}
     with replacing(path) as temporary:
         safetensors.torch.save_file(tensors, temporary, metadata={_NOTE: note})
 
 
 def load_state(path: Path, trainer: Trainer) -> str:
-    """Bring a trainer to where the one that was saved was, and return the note.
+    """Bring a trainer to the state that was saved, and return the note.
 
     Raises:
         WeightsFormatError: the file is damaged, or is the state of another model.
@@ -33,7 +33,7 @@ def load_state(path: Path, trainer: Trainer) -> str:
         trainer.load_state(safetensors.torch.load_file(path, device="cpu"))
     except (safetensors.SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise WeightsFormatError(
-            f"{path} is damaged, so training cannot go on from it ({error}). The best weights so far, beside it, are "
-            "not concerned: copy them if you want them, and train anew with --overwrite"
+            f"{path} is damaged, so training cannot resume from it ({error}). The best weights so far, beside it, are "
+            "not affected: copy them if you want them, and train again with --overwrite"
         ) from error
     return note

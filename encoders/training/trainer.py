@@ -1,4 +1,4 @@
-"""Fine-tuning Alpha-CLIP: one step at a time, on whatever batches the caller brings."""
+"""Fine-tuning Alpha-CLIP: one step at a time, on the batches that the caller gives."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from encoders.tokens import Tokenizer
 from encoders.training.losses import symmetric_cross_entropy
 from encoders.training.options import TrainOptions
 from encoders.training.parameters import learning_rate_factor, parameter_groups
-from encoders.training.processes import ALONE, Ranks
+from encoders.training.processes import ALONE, Processes, nth_share
 
 MAX_LOGIT_SCALE = math.log(100)
 """CLIP's upper limit on the logarithm of the temperature's inverse."""
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
-"""What AdamW keeps of each weight."""
+"""What AdamW stores for each weight, beside the number of steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainBatch:
-    """The pairs of a step that fall to one process: clips, each with its text."""
+    """The pairs of a step that one process embeds: clips, each with its text."""
 
     frames: NDArray[np.uint8]
     """Shape (num_pairs, num_frames, height, width, 3), RGB."""
@@ -41,23 +41,23 @@ class TrainBatch:
     texts: Sequence[str]
     """One for each clip."""
     is_frame: NDArray[np.bool_] | None = None
-    """Shape (num_pairs, num_frames): where it is False, a clip has no frame, and what stands there does not count.
-    Without it, all are frames."""
+    """Shape (num_pairs, num_frames): False where a clip has no frame; pixels there are ignored. Without it, all
+    are frames."""
     labels: NDArray[np.int64] | None = None
-    """Shape (batch_size,), of the pairs of all processes: those of one label belong together. Without them, each pair
+    """Shape (batch_size,), of the pairs of all processes: pairs of one label belong together. Without labels, each pair
     is alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one step saw, before it changed the weights."""
+    """Figures of one step, from before it changed the weights."""
 
     loss: float
     """Over the pairs of all processes."""
     grad_norm: float
     """Before clipping."""
     lr: float
-    """That the step used, of all weights that have no rate of their own."""
+    """Rate of this step, of all weights that have no rate of their own."""
     logit_scale: float
     """Factor on cosine similarities (not its logarithm), 0..100."""
 
@@ -77,12 +77,12 @@ class Trainer:
 
     Runs where the model is. On the CPU, the same weights, batches and number of threads give the same bits.
 
-    With several processes, each embeds its share of the pairs and computes the loss over those of all, in which only
-    its own have a gradient; the sum of these gradients is that of the whole batch, exactly.
+    With several processes, each embeds its share of the pairs and computes the loss over the pairs of all, in which
+    only its own have a gradient. The sum of these gradients is exactly that of the whole batch.
     """
 
-    def __init__(self, model: AlphaClip, options: TrainOptions, num_steps: int, ranks: Ranks = ALONE) -> None:
-        """Prepare a run of `num_steps` steps, over which the rate rises and falls.
+    def __init__(self, model: AlphaClip, options: TrainOptions, num_steps: int, processes: Processes = ALONE) -> None:
+        """Prepare a run of `num_steps` steps, in which the rate rises and falls.
 
         Raises:
             ValueError: no steps, or weights that are not float32.
@@ -91,10 +91,10 @@ class Trainer:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}")
         if other := {parameter.dtype for parameter in model.parameters()} - {torch.float32}:
             raise ValueError(f"weights must be float32 to be trained, got {', '.join(map(str, other))}")
-        self._model, self._options, self._ranks = model, options, ranks
+        self._model, self._options, self._processes = model, options, processes
         self._num_steps = num_steps
         self.num_done = 0
-        """Steps that were taken."""
+        """Number of steps taken."""
         self._device = model.logit_scale.device
         self.precision = train_precision(options, self._device)
         self._tokenizer = Tokenizer(model.config.context_length)
@@ -116,18 +116,18 @@ class Trainer:
 
         Args:
             batch: the pairs of this process.
-            batch_size: pairs of all processes; by default those of the batch, for one process.
+            batch_size: number of pairs of all processes; by default that of the batch, which is right for one process.
 
         Raises:
             ValueError: clips, masks and texts that do not fit together or do not fit the model, or a step too many.
             DivergedError: the loss or its gradient is not finite; the weights are as before the step.
-            TrainMemoryError: it does not fit into memory; likewise.
+            TrainMemoryError: the step does not fit into memory; the weights are as before the step.
         """
-        there = self._check(batch)
+        is_frame = self._check(batch)
         self._model.train()
         self._gradient.zero_()
         try:
-            loss = self._backward(batch, there, len(batch.texts) if batch_size is None else batch_size)
+            loss = self._backward(batch, is_frame, len(batch.texts) if batch_size is None else batch_size)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -137,10 +137,10 @@ class Trainer:
                 "twice (--set grad_checkpointing=true), or take a smaller batch_size"
             ) from error
         self._require_finite("loss", loss)
-        self._ranks.add_up(self._gradient)
+        self._processes.add_up(self._gradient)
         grad_norm = self._gradient.norm().item()
         self._require_finite("gradient's norm", grad_norm)
-        self._gradient.mul_(min(1.0, self._options.grad_clip / (grad_norm + 1e-6)))
+        self._gradient.mul_(min(1.0, self._options.grad_clip / (grad_norm + 1e-6)))  # as torch's clip_grad_norm_
         scale = self._model.logit_scale.exp().item()
         factor = learning_rate_factor(self.num_done, self._num_steps, self._options.warmup)
         for group, peak in zip(self._optimizer.param_groups, self._peak_rates, strict=True):
@@ -152,7 +152,7 @@ class Trainer:
         return StepResult(loss, grad_norm, self._options.lr * factor, scale)
 
     def state(self) -> dict[str, Tensor]:
-        """All that the next steps depend on but the batches: weights, what AdamW keeps of them, steps taken.
+        """All that the next steps depend on except the batches: weights, AdamW's moments, number of steps taken.
 
         The tensors share memory with the trainer.
         """
@@ -163,10 +163,10 @@ class Trainer:
         return {**tensors, "num_done": torch.tensor(self.num_done)}
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on where another trainer was, with the same model, options and number of steps.
+        """Resume where another trainer was, with the same model, options and number of steps.
 
         Raises:
-            KeyError: it is the state of another model or of other options.
+            KeyError: the state is of another model or of other options.
         """
         with torch.no_grad():
             for name, tensor in self._model.named_tensors().items():
@@ -174,33 +174,34 @@ class Trainer:
         self.num_done = int(tensors["num_done"])
         for name, parameter in self._trained.items() if self.num_done else ():
             self._optimizer.state[parameter] = {
-                "step": torch.tensor(float(self.num_done), device=self._device),
+                "step": torch.tensor(float(self.num_done), device=self._device),  # where fused AdamW expects it
                 **{moment: tensors[f"{moment}/{name}"].to(self._device) for moment in _MOMENTS},
             }
 
     def _check(self, batch: TrainBatch) -> NDArray[np.bool_]:
-        there = check_clips(batch.frames, batch.masks, self._model.config.image_size, batch.is_frame)
-        if len(batch.texts) != len(batch.frames) or (self._ranks.world_size == 1 and not batch.texts):
+        is_frame = check_clips(batch.frames, batch.masks, self._model.config.image_size, batch.is_frame)
+        if len(batch.texts) != len(batch.frames) or (self._processes.world_size == 1 and not batch.texts):
             raise ValueError(
                 f"a batch needs one text for each clip, got {len(batch.texts)} texts and {len(batch.frames)} clips"
             )
         if self.num_done >= self._num_steps:
             raise ValueError(f"all {self._num_steps} steps of the schedule are done: make the trainer with more")
-        return there
+        return is_frame
 
-    def _backward(self, batch: TrainBatch, there: NDArray[np.bool_], batch_size: int) -> float:
-        """Add to the gradient what the pairs of this process contribute, and return the loss over all pairs."""
-        parts = list(self._parts(batch, there))
+    def _backward(self, batch: TrainBatch, is_frame: NDArray[np.bool_], batch_size: int) -> float:
+        """Add the contribution of this process's pairs to the gradient, and return the loss over all pairs."""
+        parts = list(self._parts(batch, is_frame))
         if len(parts) == 1:
             embedded = [self._embed(parts[0])]
-        else:  # nothing is kept for the gradient: each part is embedded again
+        else:  # GradCache: the loss needs the embeddings of all parts, and memory has room for the graph of one
             with torch.no_grad():
                 embedded = [self._embed(part) for part in parts]
         video, text = (self._joined([one[side].detach() for one in embedded]) for side in (0, 1))
         loss = self._loss(video, text, batch.labels, batch_size)
-        loss.backward()  # type: ignore[no-untyped-call]  # reaches the embeddings and the logit scale, no further
-        if self._model.logit_scale.grad is not None:  # every process has computed all of it
-            self._model.logit_scale.grad.div_(self._ranks.world_size)
+        loss.backward()  # type: ignore[no-untyped-call]  # ends at the embeddings and the logit scale
+        # Every process computes the same loss, so the sum over processes would count its gradient once for each.
+        if self._model.logit_scale.grad is not None:
+            self._model.logit_scale.grad.div_(self._processes.world_size)
         assert video.grad is not None
         assert text.grad is not None
         start = 0
@@ -214,16 +215,16 @@ class Trainer:
             torch.autograd.backward([one for one, _ in trained], [grad for _, grad in trained])
         return loss.item()
 
-    def _parts(self, batch: TrainBatch, there: NDArray[np.bool_]) -> Iterator[_Part]:
+    def _parts(self, batch: TrainBatch, is_frame: NDArray[np.bool_]) -> Iterator[_Part]:
         num_parts = min(self._options.accumulate, len(batch.texts))
         for number in range(num_parts):
-            rows = Ranks(number, num_parts).share(len(batch.texts))
-            pictures = only_frames(batch.frames[rows], batch.masks[rows], there[rows])
+            rows = nth_share(number, num_parts, len(batch.texts))
+            pictures = only_frames(batch.frames[rows], batch.masks[rows], is_frame[rows])
             tokenized = self._tokenizer(batch.texts[rows])
             tokens = tokenized.tokens[:, : int(tokenized.num_tokens.max())]
             yield _Part(
                 *vision_inputs(*pictures, self._device),
-                torch.from_numpy(there[rows]).to(self._device),
+                torch.from_numpy(is_frame[rows]).to(self._device),
                 tokens.to(self._device),
             )
 
@@ -245,16 +246,16 @@ class Trainer:
         return torch.cat([none, *embeddings]).requires_grad_()
 
     def _loss(self, video: Tensor, text: Tensor, labels: NDArray[np.int64] | None, batch_size: int) -> Tensor:
-        """Over the pairs of all processes; of the embeddings, only those of this process have a gradient."""
-        mine = self._ranks.share(batch_size)
-        everything = []
+        """Loss over the pairs of all processes; only the embeddings of this process have a gradient."""
+        mine = self._processes.share(batch_size)
+        joined = []
         for part in (video, text):
-            others = self._ranks.gather(part.detach(), batch_size)
-            everything.append(torch.cat([others[: mine.start], part, others[mine.stop :]]))
-        videos, texts = everything
+            others = self._processes.gather(part.detach(), batch_size)
+            joined.append(torch.cat([others[: mine.start], part, others[mine.stop :]]))
+        videos, texts = joined
         logits = self._model.logit_scale.exp() * texts @ videos.T
-        truth = None if labels is None else torch.from_numpy(labels).to(self._device)
-        return symmetric_cross_entropy(logits, truth, self._options.label_smoothing)
+        own_labels = None if labels is None else torch.from_numpy(labels).to(self._device)
+        return symmetric_cross_entropy(logits, own_labels, self._options.label_smoothing)
 
     def _require_finite(self, what: str, value: float) -> None:
         if not math.isfinite(value):
@@ -266,14 +267,15 @@ class Trainer:
 
 
 def train_precision(options: TrainOptions, device: torch.device) -> Precision:
-    """The precision of training on a device: on CPUs autocast is slower than float32 unless batches are large."""
+    """The precision of training on a device."""
     if options.precision != "auto":
         return Precision(options.precision)
+    # Also on a CPU with bfloat16, autocast is slower than float32 unless batches are large.
     return Precision.BF16 if device.type == "cuda" and computes_bf16(device) else Precision.FP32
 
 
 def _gradient_of(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """One vector for the gradients of all parameters, which become views of it: to clear, add up and clip at once."""
+    """One vector for the gradients of all parameters, which become views of it: cleared, summed and clipped at once."""
     gradient = torch.zeros(sum(parameter.numel() for parameter in parameters), device=parameters[0].device)
     start = 0
     for parameter in parameters:

@@ -1,11 +1,10 @@
-"""Weights written in the layouts that other code reads."""
+"""Writing weights in the layouts that other code reads."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 
 import safetensors.torch
@@ -13,25 +12,17 @@ import torch
 from torch import Tensor
 
 from encoders.encoding.inputs import ALPHA_MEAN, ALPHA_STD
+from encoders.errors import SettingError
 from encoders.model import ALPHA_WEIGHT, AlphaClip
+from encoders.options import WeightsLayout
 from encoders.replacing import replacing
 from encoders.weights.files import QUICK_GELU_KEY
 
 
-class Layout(StrEnum):
-    """Whose names, and which part of a model."""
-
-    ALPHA_CLIP = "alpha-clip"
-    """The vision tower as Alpha-CLIP's code reads it (`alpha_clip.load(..., alpha_vision_ckpt_pth=FILE)`)."""
-    CLIP = "clip"
-    """Both towers in OpenAI's and open_clip's names, without the alpha convolution: it gives what the model gives where
-    the alpha is all ones."""
-
-
-def exported(model: AlphaClip, layout: Layout) -> dict[str, Tensor]:
-    """The weights under another layout's names, float32 on the CPU; not shared with the model."""
+def exported(model: AlphaClip, layout: WeightsLayout) -> dict[str, Tensor]:
+    """The weights under a layout's names, float32 on the CPU; they share no memory with the model."""
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.named_tensors().items()}
-    return _alpha_clip(tensors) if layout is Layout.ALPHA_CLIP else _plain_clip(tensors)
+    return _alpha_clip(tensors) if layout is WeightsLayout.ALPHA_CLIP else _plain_clip(tensors)
 
 
 def _alpha_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -43,49 +34,51 @@ def _alpha_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _plain_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All-ones alpha adds the same to each patch of each picture, as the patches' positions do: it joins them."""
+    """Move the alpha convolution's share for an alpha of all ones into the positions.
+
+    An alpha of all ones adds the same to every patch of every frame, as the positions of the patches do.
+    """
     plain = {name: tensor for name, tensor in tensors.items() if name != ALPHA_WEIGHT}
     neutral = (1 - ALPHA_MEAN) / ALPHA_STD * tensors[ALPHA_WEIGHT].double().sum(dim=(1, 2, 3))
     positions = plain["visual.positional_embedding"].double()
-    positions[1:] += neutral  # [CLS] is no patch
+    positions[1:] += neutral  # the first position is that of [CLS], which is no patch
     plain["visual.positional_embedding"] = positions.float()
     return plain
 
 
-def left_out(model: AlphaClip, layout: Layout) -> tuple[str, ...]:
+def left_out(model: AlphaClip, layout: WeightsLayout) -> tuple[str, ...]:
     """Names of the tensors that a layout has no place for: in Alpha-CLIP's, the text tower and the logit scale."""
-    if layout is Layout.CLIP:
-        return ()  # the alpha convolution has joined the positions
+    if layout is WeightsLayout.CLIP:
+        return ()  # the alpha convolution is part of the positions
     return tuple(name for name in model.named_tensors() if not name.startswith("visual."))
 
 
-def write_weights(path: Path, tensors: Mapping[str, Tensor], *, layout: Layout, quick_gelu: bool) -> None:
-    """Write a state dict: .safetensors, which say their activation, else what `torch.load` reads.
-
-    The file is there whole or not at all.
+def write_weights(path: Path, tensors: Mapping[str, Tensor], *, layout: WeightsLayout, quick_gelu: bool) -> None:
+    """Write a state dict, whole or not at all: .safetensors, which record their activation, or what `torch.load` reads.
 
     Args:
         path: the file; its suffix says which of the two.
-        tensors: what `exported` gave.
-        layout: that it gave them in.
+        tensors: result of `exported`.
+        layout: the layout of `tensors`.
         quick_gelu: whether the model runs with QuickGELU.
 
     Raises:
         ValueError: Alpha-CLIP's layout without QuickGELU, in a file that cannot say so.
-        FileExistsError: there is something at `path`.
-        FileNotFoundError: there is no folder for it.
+        FileExistsError: `path` exists.
+        FileNotFoundError: the folder of `path` does not exist.
     """
     is_safetensors = path.suffix == ".safetensors"
-    if layout is Layout.ALPHA_CLIP and not quick_gelu and not is_safetensors:
-        raise ValueError(
+    if layout is WeightsLayout.ALPHA_CLIP and not quick_gelu and not is_safetensors:
+        raise SettingError(
             f"{path.name} cannot say that the model runs without QuickGELU, and readers of Alpha-CLIP's layout take "
             "QuickGELU for granted: their features would be wrong. Write .safetensors, which say it "
-            f"(--alpha-checkpoint reads them, Alpha-CLIP's own code does not), or both towers by --layout {Layout.CLIP}"
+            f"(--alpha-checkpoint reads them, Alpha-CLIP's own code does not), or both towers by "
+            f"--layout {WeightsLayout.CLIP}"
         )
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to: make it first")
+        raise FileNotFoundError(f"the folder {path.parent} for {path.name} does not exist: make it first")
     if path.exists():
-        raise FileExistsError(f"{path} is there already: give another name, or remove it first")
+        raise FileExistsError(f"{path} already exists: give another name, or remove it first")
     with replacing(path) as temporary:
         if is_safetensors:
             header = {QUICK_GELU_KEY: json.dumps(quick_gelu)}

@@ -31,12 +31,12 @@ _OPENAI_SCALARS = frozenset({"input_resolution", "context_length", "vocab_size"}
 """What OpenAI's state dicts carry beside the weights."""
 MAX_UNPACKED_BYTES = 64 * 2**20
 """Of the records of an archive that are compressed: code, and never weights."""
-# What damage inside an archive or a pickle leads to.
+# Damage inside an archive or a pickle raises any of these.
 _DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
 class WeightsKind(StrEnum):
-    """Whose layout a file has. The value is how reports call it."""
+    """Whose layout a file has. Reports print the value."""
 
     OPENAI = "OpenAI CLIP"
     OPEN_CLIP = "open_clip"
@@ -51,7 +51,7 @@ class WeightsKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """What a file holds."""
+    """The content of a weights file."""
 
     path: Path
     kind: WeightsKind
@@ -60,20 +60,21 @@ class WeightsFile:
     tensors: Mapping[str, Tensor]
     """Under open_clip's names, plus `visual.conv1_alpha.weight`."""
     ignored: tuple[str, ...]
-    """Entries that are no weights: the scalars of OpenAI's state dicts."""
+    """Entries that are not weights: the scalars of OpenAI's state dicts."""
     quick_gelu: bool | None
-    """Whether they were trained with QuickGELU; None where nothing in the file tells."""
+    """Whether they were trained with QuickGELU; None if nothing in the file or beside it says so."""
 
     @property
     def is_visual_only(self) -> bool:
-        """Whether the file holds a vision tower without a text tower, as Alpha-CLIP's released files do."""
+        """Whether the file contains a vision tower without a text tower, as Alpha-CLIP's released files do."""
         return all(name.startswith("visual.") for name in self.tensors)
 
 
 def read_weights_file(path: Path) -> WeightsFile:
-    """Read .safetensors, or what torch saved (.pt, .pth, .bin; OpenAI's TorchScript archives too), by content.
+    """Read .safetensors, or what torch saved (.pt, .pth, .bin; also OpenAI's TorchScript archives).
 
-    Nothing in the file is run: pickles are read with `weights_only=True`, and of an archive only its tensors are taken.
+    The first bytes decide which of them it is, whatever the suffix (except .safetensors). No code in the file is run:
+    pickles are read with `weights_only=True`, and of an archive only its tensors are taken.
 
     Raises:
         WeightsMissingError: there is no file at `path`.
@@ -82,7 +83,7 @@ def read_weights_file(path: Path) -> WeightsFile:
     if not path.is_file():
         what = "a folder, not a file" if path.is_dir() else "no such file"
         raise WeightsMissingError(f"cannot read weights from {path}: {what}")
-    _refuse_what_is_no_weights(path)
+    _refuse_other_downloads(path)
     entries, is_archive = _read_entries(path)
     entries = _without_prefix(_unwrapped(entries, path), "module.")
     ignored = tuple(sorted(_OPENAI_SCALARS & set(entries)))
@@ -92,13 +93,13 @@ def read_weights_file(path: Path) -> WeightsFile:
     others = set(entries) - set(tensors) - _OPENAI_SCALARS
     if others or not tensors:
         found = ", ".join(sorted(others)[:5]) or "nothing"
-        raise WeightsFormatError(f"{path} is not a state dict: it holds {found} where named tensors are expected")
+        raise WeightsFormatError(f"{path} is not a state dict: it contains {found} instead of named tensors")
     kind, renamed = _recognise(tensors, is_openai=is_archive or bool(ignored), path=path)
     return WeightsFile(path, kind, sha256_of(path), renamed, ignored, _quick_gelu(path, kind))
 
 
 def _quick_gelu(path: Path, kind: WeightsKind) -> bool | None:
-    """What a file says itself comes first, then whose it is, then what lies beside it."""
+    """Ask in this order: the file's own header, its layout, the configuration beside it."""
     declared = _quick_gelu_in_header(path)
     if declared is not None:
         return declared
@@ -106,7 +107,7 @@ def _quick_gelu(path: Path, kind: WeightsKind) -> bool | None:
 
 
 def _quick_gelu_in_header(path: Path) -> bool | None:
-    """What our own safetensors files say of their activation."""
+    """The activation that our own safetensors files record."""
     if not _is_safetensors(path):
         return None
     with safetensors.safe_open(path, framework="pt") as file:
@@ -115,12 +116,12 @@ def _quick_gelu_in_header(path: Path) -> bool | None:
 
 
 def _quick_gelu_beside(path: Path) -> bool | None:
-    """What the configuration says that open_clip puts beside its weights."""
+    """The activation in the configuration that open_clip puts beside its weights."""
     try:
         beside = json.loads((path.parent / OPEN_CLIP_CONFIG).read_text(encoding="utf-8"))
         quick_gelu: object = beside["model_cfg"].get("quick_gelu", False)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None  # there is none, or none of open_clip's
+        return None  # no such file, or not open_clip's
     return quick_gelu is True
 
 
@@ -130,8 +131,8 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _refuse_what_is_no_weights(path: Path) -> None:
-    """Tell apart what downloads often leave under a weights file's name."""
+def _refuse_other_downloads(path: Path) -> None:
+    """Recognise what failed downloads often leave under a weights file's name."""
     with path.open("rb") as file:
         head = file.read(1024)
     text = head.lstrip().lower()
@@ -170,8 +171,8 @@ def _read_entries(path: Path) -> tuple[object, bool]:
         return _torch_entries(path), False
     except pickle.UnpicklingError as error:
         raise WeightsFormatError(
-            f"{path} is not a weights file, or holds Python objects besides tensors, which are never unpickled because "
-            f"that can run code; save its state dict alone, best as .safetensors ({_first_line(error)})"
+            f"{path} is not a weights file, or contains Python objects besides tensors, which are never unpickled "
+            f"because that can run code; save its state dict alone, best as .safetensors ({_first_line(error)})"
         ) from error
     except (safetensors.SafetensorError, RuntimeError, OSError, EOFError, *_DAMAGED) as error:
         raise WeightsFormatError(
@@ -181,7 +182,7 @@ def _read_entries(path: Path) -> tuple[object, bool]:
 
 def _torch_entries(path: Path) -> object:
     with warnings.catch_warnings():
-        # An unusual pickle protocol is worth a warning to torch; here it is read or refused.
+        # torch warns of an unusual pickle protocol; here the file is read or refused, without a warning.
         warnings.simplefilter("ignore", UserWarning)
         return torch.load(path, map_location="cpu", weights_only=True)
 
@@ -210,7 +211,7 @@ def _refuse_hostile_archive(path: Path) -> None:
     if num_packed > MAX_UNPACKED_BYTES or num_stored > path.stat().st_size:
         raise WeightsFormatError(
             f"{path} unpacks to {num_packed + num_stored:,} bytes, which torch never writes: it is damaged, or made to "
-            "take memory"
+            "exhaust memory"
         )
 
 
@@ -223,7 +224,7 @@ def _unwrapped(entries: object, path: Path) -> Mapping[str, object]:
     if isinstance(entries, Mapping) and isinstance(entries.get("state_dict"), Mapping):
         entries = entries["state_dict"]
     if not isinstance(entries, Mapping) or not all(isinstance(name, str) for name in entries):
-        raise WeightsFormatError(f"{path} holds a {type(entries).__name__}, not a state dict of named tensors")
+        raise WeightsFormatError(f"{path} contains a {type(entries).__name__}, not a state dict of named tensors")
     return entries
 
 
@@ -237,11 +238,11 @@ def _without_prefix(entries: Mapping[str, object], prefix: str) -> Mapping[str, 
 def _recognise(
     tensors: Mapping[str, Tensor], *, is_openai: bool, path: Path
 ) -> tuple[WeightsKind, Mapping[str, Tensor]]:
-    """Tell whose layout it is by the names, and translate them to open_clip's."""
+    """Detect the layout by the names, and translate them to open_clip's."""
     if lora := sorted(name for name in tensors if "lora_" in name):
         raise WeightsFormatError(
-            f"{path} holds LoRA adapters ({len(lora)} tensors, {lora[0]} first): merge them into the weights with the "
-            "code that made them, and save the state dict again"
+            f"{path} contains LoRA adapters ({len(lora)} tensors, {lora[0]} first): merge them into the weights with "
+            "the code that made them, and save the state dict again"
         )
     if any(name.startswith(("vision_model.", "text_model.")) for name in tensors):
         raise WeightsFormatError(
@@ -252,7 +253,7 @@ def _recognise(
     renamed = {_open_clip_name(name, "visual." if is_tower else ""): tensor for name, tensor in tensors.items()}
     if "visual.conv1.weight" not in renamed or "visual.class_embedding" not in renamed:
         first = ", ".join(sorted(tensors)[:5])
-        raise WeightsFormatError(f"{path} does not hold a CLIP vision transformer: its first tensors are {first}")
+        raise WeightsFormatError(f"{path} does not contain a CLIP vision transformer: its first tensors are {first}")
     if is_tower or set(renamed) != set(tensors):
         return WeightsKind.ALPHA_CLIP, renamed
     if ALPHA_WEIGHT in renamed:

@@ -1,4 +1,4 @@
-"""Whether weights are a model's, and whose they are if not."""
+"""Whether weights fit a model, and which model they fit if not."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from encoders.options import Activation
 from encoders.weights.files import WeightsFile
 
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
-"""What weights may be stored as. Others (8 bits, packed) mean nothing without scales that no layout here has."""
+"""What weights may be stored as. Others (8 bits, packed) need scales, which no layout here has."""
 _NUM_LISTED = 5
 
 
 def check_activation(config: ModelConfig, file: WeightsFile, declared: Activation | None) -> None:
-    """Refuse weights that were trained with another activation: they would load, and be silently wrong.
+    """Refuse weights that were trained with another activation: they would load, and silently give wrong features.
 
     Args:
         config: the model's.
         file: the weights.
-        declared: what the user says that they were trained with, for files that do not tell.
+        declared: the activation that the user gives, for files that do not say it.
 
     Raises:
-        WeightsMismatchError: it names the model to use; or nothing tells, and it says what to do about that.
+        WeightsMismatchError: another activation (the message names the model to use), or neither file nor user says it.
     """
     quick_gelu = file.quick_gelu
     if quick_gelu is None and declared is None:
         raise WeightsMismatchError(
-            f"{file.path} holds {file.kind.value} weights, and nothing tells whether they were trained with QuickGELU, "
-            f"which {config.name} runs {'with' if config.quick_gelu else 'without'}; with the wrong one they load and "
-            "give wrong features. Say what their authors say: --activation quickgelu (OpenAI's weights in this layout, "
-            "and those trained from them) or --activation gelu (most others)"
+            f"{file.path} contains {file.kind.value} weights, and nothing says whether they were trained with "
+            f"QuickGELU, which {config.name} runs {'with' if config.quick_gelu else 'without'}; with the wrong one "
+            "they load and give wrong features. Say what their authors say: --activation quickgelu (OpenAI's weights "
+            "in this layout, and those trained from them) or --activation gelu (most others)"
         )
     if declared is not None and quick_gelu is not None and quick_gelu != (declared is Activation.QUICK_GELU):
         raise WeightsMismatchError(
@@ -50,8 +50,8 @@ def check_activation(config: ModelConfig, file: WeightsFile, declared: Activatio
         use = f"use {other}" if other else f'set "quick_gelu": {json.dumps(quick_gelu)} in the model\'s file'
         trained, runs = ("with", "without") if quick_gelu else ("without", "with")
         raise WeightsMismatchError(
-            f"{file.path} holds {file.kind.value} weights, trained {trained} QuickGELU, but {config.name} runs {runs} "
-            f"it: {use}"
+            f"{file.path} contains {file.kind.value} weights, trained {trained} QuickGELU, but {config.name} runs "
+            f"{runs} it: {use}"
         )
 
 
@@ -77,10 +77,10 @@ def check_fit(config: ModelConfig, file: WeightsFile, targets: Mapping[str, Tens
         targets: the model's tensors by name.
 
     Returns:
-        What the file lacks and may lack: the alpha convolution, or nothing.
+        Names that the file lacks and may lack: the alpha convolution, or none.
 
     Raises:
-        WeightsMismatchError: it lists some names, and the models that would fit.
+        WeightsMismatchError: the file does not fit; the message lists some names, and the models that would fit.
     """
     wanted = {name for name in targets if not file.is_visual_only or name.startswith("visual.")}
     lacking = wanted - set(file.tensors)
@@ -98,14 +98,14 @@ def check_fit(config: ModelConfig, file: WeightsFile, targets: Mapping[str, Tens
 
 
 def check_finite(file: WeightsFile, targets: Mapping[str, Tensor]) -> None:
-    """Check what a file has put into a model: one NaN makes all features NaN.
+    """Check the tensors that a file gave a model: one NaN makes all features NaN.
 
     Args:
         file: the weights.
-        targets: the model's tensors by name, filled in: what is too large for float32 is infinite there.
+        targets: the model's tensors by name, filled in: values too large for float32 are infinite there.
 
     Raises:
-        WeightsFormatError: NaN or infinity is among them; it says in which tensors, and how many.
+        WeightsFormatError: there are NaN or infinite values; the message says in which tensors, and how many.
     """
     bad = [name for name in file.tensors if not _is_finite(targets[name])]
     if bad:
@@ -113,13 +113,13 @@ def check_finite(file: WeightsFile, targets: Mapping[str, Tensor]) -> None:
         found = ", ".join(f"{count:,} of {targets[name].numel():,} in {name}" for name, count in counts.items())
         more = f", and more in {len(bad) - len(counts):,} other tensors" if len(bad) > len(counts) else ""
         raise WeightsFormatError(
-            f"{file.path} holds NaN or infinite values: {found}{more}. Training diverged before it was saved, or the "
-            "file is damaged: take an earlier one, or get it again"
+            f"{file.path} contains NaN or infinite values: {found}{more}. Training diverged before it was saved, or "
+            "the file is damaged: take an earlier one, or get it again"
         )
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    # A sum is finite only if all in it is, and takes a tenth of the time; finite numbers may still add up to infinity.
+    # A sum is finite only if all its terms are, and takes a tenth of the time. But finite terms may sum to infinity.
     return bool(tensor.sum().isfinite()) or bool(torch.isfinite(tensor).all())
 
 
@@ -159,7 +159,7 @@ def _advice(config: ModelConfig, file: WeightsFile) -> str:
 
 
 def _has_sizes(file: WeightsFile, config: ModelConfig) -> bool:
-    """Whether some telling tensors have the model's shapes, and the towers its depth."""
+    """Whether the tensors that tell models apart have this model's shapes, and the towers its depth."""
     vision, text = config.vision_cfg, config.text_cfg
     num_positions = (vision.image_size // vision.patch_size) ** 2 + 1
     shapes: dict[str, tuple[int, ...] | None] = {

@@ -1,4 +1,4 @@
-"""Models with their weights: from a name, a tag and files, and from checkpoints and back."""
+"""Loading models with their weights: by a name, a tag and files, or from checkpoints; and saving checkpoints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from encoders.config import ModelConfig
 from encoders.errors import WeightsFormatError, WeightsMismatchError, WeightsMissingError
 from encoders.model import ALPHA_WEIGHT, AlphaClip
-from encoders.options import Activation
+from encoders.options import Activation, ModelSource
 from encoders.replacing import replacing
 from encoders.tables import JSON, as_table, check_keys
 from encoders.weights.files import QUICK_GELU_KEY, WeightsFile, read_weights_file, sha256_of
@@ -36,7 +36,7 @@ class WeightsReport:
     """Where a model's weights come from, and which of them no file gave."""
 
     source: str
-    """Tag, file or "none"; two of them joined by " + " where an Alpha-CLIP file was loaded over the first."""
+    """Tag, file or "none"; two of them joined by " + " if an Alpha-CLIP file was loaded on top of the first."""
     kind: str
     """Whose layout, or "random"; joined in the same way."""
     sha256: str
@@ -54,7 +54,7 @@ class WeightsReport:
         return ALPHA_WEIGHT in self.missing
 
     def summary(self) -> str:
-        """Say it in a sentence, for people."""
+        """One sentence for people."""
         given = f"{self.matched} tensors from {self.source} ({self.kind})" if self.matched else self.source
         num_random = len(self.missing) - self.alpha_is_zero
         random = f"; {num_random} tensors are RANDOM" if num_random else ""
@@ -64,34 +64,22 @@ class WeightsReport:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model with its weights, and what is known of them."""
+    """A model with its weights, and where they come from."""
 
     model: AlphaClip
     config: ModelConfig
     report: WeightsReport
     metadata: Mapping[str, JSON] = field(default_factory=dict)
-    """What `save_checkpoint` was given; empty where the weights are no checkpoint of ours."""
+    """What `save_checkpoint` was given; empty if the weights are not from a checkpoint of ours."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSource:
-    """Where to get a model from: what a person said, and enough for another machine to load the same."""
-
-    checkpoint: Path | None = None
-    """What `save_checkpoint` wrote; nothing else is needed then."""
-    model: str = ""
-    pretrained: str = ""
-    alpha_checkpoint: Path | None = None
-    seed: int = 0
-    activation: Activation | None = None
-
-    def load(self) -> LoadedModel:
-        """Load it; errors are those of `load_checkpoint` and `load_model`."""
-        if self.checkpoint is not None:
-            return load_checkpoint(self.checkpoint)
-        return load_model(
-            self.model, self.pretrained, self.alpha_checkpoint, seed=self.seed, activation=self.activation
-        )
+def load(source: ModelSource) -> LoadedModel:
+    """Load what a user asked for; errors are those of `load_checkpoint` and `load_model`."""
+    if source.checkpoint is not None:
+        return load_checkpoint(source.checkpoint)
+    return load_model(
+        source.model, source.pretrained, source.alpha_checkpoint, seed=source.seed, activation=source.activation
+    )
 
 
 def load_model(
@@ -107,14 +95,14 @@ def load_model(
     Args:
         model: one of open_clip's ViT names, or a JSON file that describes one.
         pretrained: one of open_clip's tags for that model, a local file, or "none" for random weights.
-        alpha_checkpoint: an Alpha-CLIP state dict (a vision tower), loaded over `pretrained`.
+        alpha_checkpoint: an Alpha-CLIP state dict (a vision tower), loaded on top of `pretrained`.
         seed: of random weights; the same seed gives the same ones.
-        activation: what the weights were trained with, for files that do not tell: open_clip's state dicts.
+        activation: what the weights were trained with, for files that do not say it: open_clip's state dicts.
 
     Raises:
         ValueError: an unknown model or tag, or an architecture that is not supported.
         WeightsMissingError: there is no such file, or a tag's weights cannot be downloaded.
-        WeightsFormatError: a file cannot be read, holds NaN or infinity, or its place is the other argument.
+        WeightsFormatError: a file cannot be read, contains NaN or infinity, or belongs to the other argument.
         WeightsMismatchError: a file is not this model's; tensors, shapes, types and activation must all agree.
     """
     config = ModelConfig.from_name_or_file(model)
@@ -123,7 +111,7 @@ def load_model(
     else:
         clip, report = _pretrained(config, pretrained, seed, activation)
     if alpha_checkpoint is not None:
-        report = _lay_over(clip, report, alpha_checkpoint)
+        report = _load_on_top(clip, report, alpha_checkpoint)
     _log.info("weights of %s: %s", config.name, report.summary())
     return LoadedModel(clip, config, report)
 
@@ -140,7 +128,7 @@ def _pretrained(
 ) -> tuple[AlphaClip, WeightsReport]:
     if is_tag(config, pretrained):
         path = download_weights(config, pretrained)
-        activation = activation or config.activation  # which `download_weights` has compared with the tag's
+        activation = activation or config.activation  # `download_weights` has checked that it is the tag's
     elif Path(pretrained).exists():
         path = Path(pretrained)
     else:
@@ -158,12 +146,12 @@ def _pretrained(
     return clip, WeightsReport(pretrained, file.kind.value, file.sha256, matched, missing, file.ignored)
 
 
-def _lay_over(clip: AlphaClip, report: WeightsReport, path: Path) -> WeightsReport:
-    """Replace the vision tower by an Alpha-CLIP file's."""
+def _load_on_top(clip: AlphaClip, report: WeightsReport, path: Path) -> WeightsReport:
+    """Replace the vision tower by that of an Alpha-CLIP file."""
     file = read_weights_file(path)
     if not file.is_visual_only:
         raise WeightsFormatError(
-            f"{path} holds a whole CLIP model, not Alpha-CLIP's vision tower: give it as --pretrained, without "
+            f"{path} contains a whole CLIP model, not Alpha-CLIP's vision tower: give it as --pretrained, without "
             "--alpha-checkpoint"
         )
     check_activation(clip.config, file, None)
@@ -210,8 +198,8 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
 def save_checkpoint(folder: Path, model: AlphaClip, config: ModelConfig, metadata: Mapping[str, JSON]) -> None:
     """Write `model.safetensors` and `config.json`, making the folder if need be.
 
-    Each file is there whole or not at all. The configuration comes last and holds the weights' digest: a save that was
-    interrupted between the two is found by `load_checkpoint`.
+    Each file is written whole or not at all. The configuration comes last and contains the weights' digest: a save that
+    was interrupted between the two is found by `load_checkpoint`.
 
     Args:
         folder: where to; a checkpoint that is already there is replaced.
@@ -220,7 +208,7 @@ def save_checkpoint(folder: Path, model: AlphaClip, config: ModelConfig, metadat
         metadata: whatever should be kept with it (options, scores), as JSON.
 
     Raises:
-        ValueError: the configuration is another model's, or the metadata holds NaN or infinity.
+        ValueError: the configuration is another model's, or the metadata contains NaN or infinity.
     """
     if config != model.config:
         raise ValueError(f"the configuration of {config.name!r} is not that of the model, {model.config.name!r}")

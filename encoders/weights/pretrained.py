@@ -27,7 +27,7 @@ def is_tag(config: ModelConfig, pretrained: str) -> bool:
 
 
 def unknown_pretrained(config: ModelConfig, pretrained: str) -> WeightsMissingError:
-    """Make the error for what is neither a tag nor a file; it lists what would be."""
+    """Make the error for a name that is neither a tag nor a file; it lists the tags."""
     tags = open_clip.list_pretrained_tags_by_model(config.name)
     if not tags:
         elsewhere = open_clip.list_pretrained_models_by_tag(pretrained)
@@ -44,7 +44,7 @@ def unknown_pretrained(config: ModelConfig, pretrained: str) -> WeightsMissingEr
 
 
 def download_weights(config: ModelConfig, tag: str) -> Path:
-    """Fetch a tag's weights into the cache of the hub that serves them, unless they are there.
+    """Download a tag's weights into the cache of their hub, unless they are cached.
 
     Raises:
         WeightsMismatchError: the tag was trained with the other activation, or with another normalisation of images.
@@ -65,7 +65,7 @@ def download_weights(config: ModelConfig, tag: str) -> Path:
             f"{IMAGE_MEAN} and {IMAGE_STD} are supported: choose another tag"
         )
     where = description.get("hf_hub") or description.get("url") or "its file"
-    # A warning: it may take minutes, and as long to fail, so that everybody should know what is being waited for.
+    # A warning, which is shown by default: it may take minutes, and as long to fail.
     level = logging.INFO if is_cached(description) else logging.WARNING
     what = "checking" if level == logging.INFO else "downloading"
     _log.log(level, "%s the weights %r of %s: %s", what, tag, config.name, where)
@@ -73,17 +73,17 @@ def download_weights(config: ModelConfig, tag: str) -> Path:
         return Path(open_clip.download_pretrained(description))
     except (OSError, RuntimeError) as error:
         raise WeightsMissingError(
-            f"could not download the weights {tag!r} of {config.name}: {error}. Where there is no network, "
+            f"could not download the weights {tag!r} of {config.name}: {error}. Without a network, "
             "download them elsewhere and give the file as --pretrained"
         ) from error
 
 
 def is_cached(description: Mapping[str, object]) -> bool:
-    """Whether a tag's weights are on this machine, under one of the names that open_clip asks its hub for."""
+    """Whether a tag's weights are cached on this machine, under one of the names that open_clip asks its hub for."""
     hub, url = str(description.get("hf_hub") or ""), str(description.get("url") or "")
     if not hub:
         return "file" in description or (Path.home() / ".cache/clip" / Path(url).name).is_file()
     repository, _, name = hub.rpartition("/")
     name = name or "open_clip_pytorch_model.bin"
     names = (name, "open_clip_model.safetensors", Path(name).with_suffix(".safetensors").name)
-    return any(isinstance(try_to_load_from_cache(repository, one), str) for one in names)
+    return any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)

@@ -1,7 +1,7 @@
 """The tensors of a TorchScript archive, such as OpenAI's weights, without running what is in it.
 
-`torch.jit.load` compiles the archive's code, and runs of it the defaults of arguments and every `__setstate__`, which
-is enough to write files. So nothing of torch reads the archive here. Its `data.pkl` is unpickled with stand-ins for all
+`torch.jit.load` compiles the archive's code, and runs default arguments and every `__setstate__` of it: enough to write
+files. So torch does not read the archive here. Its `data.pkl` is unpickled with stand-ins for all
 classes, and its code is text in which the names of parameters and buffers are looked up.
 """
 
@@ -38,8 +38,8 @@ def read_torchscript(path: Path) -> Mapping[str, Tensor]:
     """The parameters and buffers of the module that `torch.jit.save` wrote, under the names of its state dict.
 
     Raises:
-        pickle.UnpicklingError: It holds more than modules, tensors, numbers and texts.
-        KeyError, RuntimeError, ValueError: It is damaged.
+        pickle.UnpicklingError: the archive contains more than modules, tensors, numbers and texts.
+        KeyError, RuntimeError, ValueError: the archive is damaged.
     """
     with zipfile.ZipFile(path) as archive:
         constants = next(name for name in archive.namelist() if name.endswith("/constants.pkl"))
@@ -54,7 +54,7 @@ class _Module:
     """Stands in for any class of the archive."""
 
     listed: frozenset[str] | None
-    """Names of its parameters and buffers, where the archive's code lists them."""
+    """Names of its parameters and buffers, if the archive's code lists them; otherwise None."""
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, dict):
@@ -85,7 +85,7 @@ class _Reader(pickle.Unpickler):
         self._classes: dict[tuple[str, str], type[_Module]] = {}
 
     def find_class(self, module_name: str, global_name: str, /) -> object:
-        """What a name stands for; the names of code stand for nothing that does anything."""
+        """Replace every name by a stand-in, or by a function that only builds tensors or containers."""
         if module_name.split(".")[0] == "__torch__":
             return self._stand_in(module_name, global_name)
         if module_name == "torch" and global_name in _DTYPES:
@@ -119,10 +119,10 @@ class _Reader(pickle.Unpickler):
 
 
 def _check_memo(pickled: bytes) -> None:
-    """Refuse a memo larger than the pickle: unpickling takes memory up to the highest index that is named."""
+    """Refuse a memo larger than the pickle: unpickling allocates memory up to the highest index."""
     for number, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= number:
-            raise pickle.UnpicklingError(f"it keeps {argument} things at instruction {number}")
+            raise pickle.UnpicklingError(f"it has memo index {argument} at instruction {number}")
 
 
 def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Tensor:
@@ -143,4 +143,4 @@ _FUNCTIONS: Mapping[tuple[str, str], Callable[..., object]] = {
     ("torch.jit._pickle", "build_tensorlist"): _itself,
     ("torch.jit._pickle", "restore_type_tag"): _itself,
 }
-"""What archives call beside classes."""
+"""The functions that archives call."""

@@ -4,40 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.clips.options import AlphaSource
+from pipeline.errors import InputError
 from pipeline.run.randomness import Stream, generator
 from store.clips.reader import ClipBatch, ClipReader
-
-
-class AlphaSource(StrEnum):
-    """Where the alpha channel of a clip comes from."""
-
-    MASKS = "masks"
-    """Its own masks."""
-    ONES = "ones"
-    """All ones: Alpha-CLIP's neutral input, the whole image."""
-    ZEROS = "zeros"
-    SHUFFLED = "shuffled"
-    """The masks of another clip of the split, again from its first where it has fewer frames: how much is due to the
-    motion of this very clip?"""
-    RANDOM_AREA = "random-area"
-    """A rectangle of the area of its own mask, in a place drawn at random: how much is due to where the motion is?"""
-
-    @property
-    def is_drawn(self) -> bool:
-        """Whether a seed decides what it is."""
-        return self in (AlphaSource.SHUFFLED, AlphaSource.RANDOM_AREA)
+from store.completion import committed_of_each, require_committed
+from store.stages import FRAMES_STAGE, masks_stage
+from store.store import Store
 
 
 class AlphaClips:
     """Reads clips of a split with the alpha channel that is asked for, as their `masks`."""
 
-    def __init__(self, reader: ClipReader, source: AlphaSource, seed: int = 0) -> None:
-        """Choose the source; `seed` decides what is drawn at random.
+    def __init__(
+        self, reader: ClipReader, source: AlphaSource, seed: int = 0, givers: Mapping[int, int] | None = None
+    ) -> None:
+        """Choose the source.
+
+        Args:
+            reader: Reads the clips, and those whose masks they get.
+            source: Of the alpha channel.
+            seed: Random seed.
+            givers: Row -> the row whose masks it gets, of all rows that are read, if masks are shuffled. By default,
+                the rows of the reader are shuffled, which must then be those of the whole split.
 
         Raises:
             ValueError: Masks are to be shuffled among fewer than two clips, or there is no such source.
@@ -45,9 +38,9 @@ class AlphaClips:
         self._reader = reader
         self._source = source = AlphaSource(source)  # a text would be taken for none of them, in silence
         self._seed = seed
-        self._mask_rows: dict[int, int] = {}
-        if source is AlphaSource.SHUFFLED:
-            self._mask_rows = shuffled_rows(sorted(reader.video_ids), seed)
+        if givers is None and source is AlphaSource.SHUFFLED:
+            givers = shuffled_rows(sorted(reader.video_ids), seed)
+        self._givers = givers or {}
 
     @property
     def video_ids(self) -> Mapping[int, str]:
@@ -61,7 +54,7 @@ class AlphaClips:
             case AlphaSource.MASKS:
                 return clips
             case AlphaSource.SHUFFLED:
-                givers = [self._mask_rows[row] for row in rows]
+                givers = [self._givers[row] for row in rows]
                 return replace(clips, masks=_repeated(self._reader.read_masks(givers), self._reader.is_frame(givers)))
             case AlphaSource.RANDOM_AREA:
                 masks = [
@@ -112,6 +105,22 @@ def _repeated(masks: NDArray[np.bool_], is_frame: NDArray[np.bool_]) -> NDArray[
     return repeated
 
 
+def shuffled_masks(store: Store, split: str, mask_name: str, seed: int) -> dict[int, int]:
+    """Row -> the row whose masks it gets, of every row of a split that holds a video. Reads all its commit records.
+
+    Raises:
+        ShardIncompleteError: Frames or masks of the split are not complete.
+        ValueError: Fewer than two rows hold a video.
+    """
+    stages = FRAMES_STAGE, masks_stage(mask_name)
+    rows: set[int] = set()
+    for shard, records in committed_of_each(store, store.shards(split), stages):
+        for stage, record in zip(stages, records, strict=True):
+            outcomes = (record or require_committed(store, shard, stage)).outcomes
+            rows.update(outcome.row for outcome in outcomes if outcome.filled)
+    return shuffled_rows(sorted(rows), seed)
+
+
 def shuffled_rows(rows: Sequence[int], seed: int) -> dict[int, int]:
     """Give each row another row, each used once: along one random cycle through all of them.
 
@@ -119,6 +128,6 @@ def shuffled_rows(rows: Sequence[int], seed: int) -> dict[int, int]:
     [3, 5, 9]
     """
     if len(rows) < 2:
-        raise ValueError(f"masks cannot be shuffled among {len(rows)} clips: it takes two")
+        raise InputError(f"masks cannot be shuffled among {len(rows)} clips: it takes two")
     cycle = [rows[index] for index in generator(Stream.SHUFFLE, seed).permutation(len(rows))]
     return dict(zip(cycle, [*cycle[1:], cycle[0]], strict=True))

@@ -1,4 +1,4 @@
-"""Clips of a store for a DataLoader of torch, or for anything that takes things by their number."""
+"""Clips of a store as a map-style dataset, for torch's DataLoader or any code that indexes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.clips.alpha import AlphaClips, AlphaSource
+from pipeline.clips.alpha import AlphaClips
+from pipeline.clips.options import AlphaSource
 from store.clips.reader import ClipReader
 from store.store import Store
 
@@ -18,20 +19,20 @@ class ClipItem(TypedDict):
 
     video_id: str
     row: int
-    """In the arrays of its split."""
+    """Its row in the arrays of its split."""
     frames: NDArray[np.uint8]
     """Shape (num_frames, height, width, 3), RGB."""
     masks: NDArray[np.bool_]
     """Shape (num_frames, height, width)."""
     is_frame: NDArray[np.bool_]
-    """Shape (num_frames,): False where the clip has fewer frames than the store has room for."""
+    """Shape (num_frames,): False for frames that a short clip does not have."""
 
 
 class ClipDataset:
-    """The clips of a split that there are, in the order of their rows: a map-style dataset.
+    """The clips of a split, in the order of their rows, without the videos that failed: a map-style dataset.
 
-    It needs no torch, and reads only what is asked for: those of a batch at once, by several threads, so that a
-    DataLoader needs no workers to be fast. With workers, each opens the store's files for itself.
+    It needs no torch. It reads the clips of a batch together, in several threads, so that a DataLoader is fast without
+    workers. With workers, each opens the store's files itself.
     """
 
     def __init__(
@@ -46,10 +47,10 @@ class ClipDataset:
 
         Args:
             store: The store.
-            split: Of it.
-            mask_name: Which mask set.
-            alpha: What stands in `masks`: those, or a control.
-            seed: Of what `alpha` draws.
+            split: Name of the split.
+            mask_name: Name of the mask set.
+            alpha: What `ClipItem.masks` contains: the masks, or a control.
+            seed: Random seed of `alpha`.
 
         Raises:
             NotInStoreError: There is no such split or mask set.
@@ -58,12 +59,12 @@ class ClipDataset:
         self._clips = AlphaClips(ClipReader(store, split, mask_name), alpha, seed)
         self._rows = sorted(self._clips.video_ids)
         self.video_ids = tuple(self._clips.video_ids[row] for row in self._rows)
-        """In order: `dataset[i]` is `video_ids[i]`."""
+        """In order: `dataset[i]` is the clip of `video_ids[i]`."""
         texts: dict[str, list[str]] = {}
         for fields in store.catalog.split_captions(split).select(["video_id", "text"]).to_pylist():
             texts.setdefault(fields["video_id"], []).append(fields["text"])
         self.captions = tuple(tuple(texts.get(video_id, ())) for video_id in self.video_ids)
-        """In order: the captions of each video."""
+        """The captions of each video, in the same order."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -72,7 +73,7 @@ class ClipDataset:
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[ClipItem]:
-        """Several clips, read together: what a DataLoader calls for a batch."""
+        """Several clips, read together: a DataLoader calls this for each batch."""
         batch = self._clips.read([self._rows[index] for index in indices])
         return [
             ClipItem(video_id=video_id, row=int(row), frames=frames, masks=masks, is_frame=is_frame)

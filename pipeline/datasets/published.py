@@ -1,4 +1,4 @@
-"""How large published splits are, and what each of them implies for whoever reports numbers on it."""
+"""The sizes of published splits, and what to know before numbers on them are compared."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class SplitSize:
-    """What a split holds."""
+    """The size of a split."""
 
     num_videos: int
     num_captions: int | None = None
-    """None where nothing is published, or every copy has another number."""
+    """None if nothing is published, or copies of the data set differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Published:
 NOTHING = Published()
 
 _NO_VALIDATION = (
-    "train holds the official validation set, so that no untouched one is left: hold one out of train, and never "
+    "train contains the official validation set, so no untouched one is left: hold one out of train, and never "
     "choose a checkpoint on test"
 )
 
@@ -41,14 +41,14 @@ PUBLISHED: Mapping[tuple[str, str | None], Published] = {
     ("msrvtt", "1k-B"): Published(
         {"train": SplitSize(6_656), "test": SplitSize(1_000)},
         (
-            "296 of the 1,000 test videos are in the test set of 1k-A too, and train holds 453 others of it: a model "
-            "that is trained here must not be scored on 1k-A, nor one that is trained for 1k-A here",
+            "296 of the 1,000 test videos are also in the test set of 1k-A, and train contains 453 more of it: a model "
+            "trained here must not be scored on 1k-A, nor a model trained for 1k-A here",
         ),
     ),
     ("msrvtt", "full"): Published({"train": SplitSize(6_513), "val": SplitSize(497), "test": SplitSize(2_990)}),
     ("activitynet", None): Published(
         {"train": SplitSize(10_009), "test": SplitSize(4_917)},
-        ("test is val_1, so that no untouched validation set is left: hold one out of train",),
+        ("test is val_1, so no untouched validation set is left: hold one out of train",),
     ),
     ("didemo", None): Published({"train": SplitSize(8_392), "val": SplitSize(1_065), "test": SplitSize(1_004)}),
     ("lsmdc", None): Published({"test": SplitSize(1_000, 1_000)}),
@@ -67,5 +67,5 @@ the files of CLIP4Clip (github.com/ArrowLuo/CLIP4Clip), 1k-B as in collaborative
 
 
 def published_of(layout: str, protocol_split: str | None) -> Published:
-    """What is published of the data set of a layout; `NOTHING` where it is none of the known ones."""
+    """What is published of the data set of a layout; `NOTHING` if it is not a known one."""
     return PUBLISHED.get((layout, protocol_split), NOTHING)

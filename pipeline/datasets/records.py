@@ -1,4 +1,4 @@
-"""What every reader returns: videos, where they lie, which split they are in, and their captions."""
+"""What every reader returns: videos with their files, splits and captions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from pipeline.video.clips import WHOLE_VIDEO, Window
-from store.places.folder import check_name
+from pipeline.errors import PipelineError
+from pipeline.video.options import WHOLE_VIDEO, Window
+from store.names import check_name
 
 
-class DatasetError(ValueError):
-    """A data set cannot be read as it stands. The message names the file, and the line where there is one."""
+class DatasetError(PipelineError, ValueError):
+    """A data set cannot be read. The message names the file, and the line if there is one."""
 
 
 class CaptionUnit(StrEnum):
@@ -24,7 +25,7 @@ class CaptionUnit(StrEnum):
     SENTENCE = "sentence"
     """One of the texts that describe a video, each of which is a query."""
     PARAGRAPH = "paragraph"
-    """All that is said of a video, as one text."""
+    """All captions of a video, as one text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class VideoRecord:
     window: Window = WHOLE_VIDEO
     """The part of the file that is the clip."""
     category: str | None = None
-    """What kind of video it is, where the data set says so: not empty, one line."""
+    """The kind of video, if the data set gives it: not empty, one line."""
 
     def __post_init__(self) -> None:
         for name, text in (("video_id", self.video_id), ("path", self.path), ("split", self.split)):
@@ -74,25 +75,27 @@ class Dataset:
     videos: tuple[VideoRecord, ...]
     """At least one; no two with one id."""
     protocol_split: str | None = None
-    """Which of the published splits of the data set these are, where there are several."""
+    """Which of the published splits of the data set these are, if there are several."""
     caption_unit: CaptionUnit = CaptionUnit.SENTENCE
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Split -> ids that it lists and that are not among `videos`: they have no caption, or no video in their tar."""
+    """Split -> listed ids that are not among `videos`: they have no caption, or no video in their tar."""
     missing_files: tuple[str, ...] = ()
-    """Files of the data set that are not there, and without which it is less than it should be."""
+    """Missing files of the data set, without which it is incomplete."""
 
     def __post_init__(self) -> None:
         _check_one_line("name", self.name)
         if not self.videos:
-            raise DatasetError(f"data set {self.name!r} holds no video")
+            raise DatasetError(f"data set {self.name!r} contains no video")
         seen: set[str] = set()
         for video in self.videos:
             if video.video_id in seen:
-                raise DatasetError(f"data set {self.name!r} holds video {video.video_id!r} twice; ids must be unique")
+                raise DatasetError(
+                    f"data set {self.name!r} contains video {video.video_id!r} twice; ids must be unique"
+                )
             seen.add(video.video_id)
 
     def digest(self) -> str:
-        """The sha256, in hexadecimal, of all records in order; not of where the folder of the videos lies."""
+        """The sha256, in hexadecimal, of all records in order. The place of the videos' folder does not count."""
         content = hashlib.sha256()
         for video in self.videos:
             span = [] if video.window == WHOLE_VIDEO else [[video.window.start_seconds, video.window.end_seconds]]
@@ -103,7 +106,7 @@ class Dataset:
 
 
 def as_paragraphs(dataset: Dataset) -> Dataset:
-    """The data set with one text a video: its captions in their order, joined by spaces."""
+    """The data set with one text a video: its captions in order, joined by spaces."""
     videos = tuple(replace(video, captions=(joined(video.captions),)) for video in dataset.videos)
     return replace(dataset, videos=videos, caption_unit=CaptionUnit.PARAGRAPH)
 
@@ -118,7 +121,7 @@ def joined(sentences: Iterable[str]) -> str:
 
 
 def relative_path(path: str, root: Path) -> str:
-    """The way from `root` to `path`, itself relative to `root` or absolute; by its letters, links are not resolved.
+    """`path`, relative to `root` or absolute, as a path relative to `root`. Links are not resolved.
 
     Raises:
         DatasetError: if `path` is empty, leaves `root`, is `root` itself, or cannot be a file name.

@@ -1,4 +1,4 @@
-"""What to know of a data set before it is decoded: counts against the published ones, leaks, unavoidable ties."""
+"""What to know about a data set before it is decoded: counts against the published ones, leaks, unavoidable ties."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class SplitReport:
     num_videos: int
     num_captions: int
     expected_videos: int | None
-    """As published, else as many as the data set lists; None where it lists no more than it has."""
+    """As published; otherwise as many as the data set lists; None if it lists no more than it has."""
     expected_captions: int | None
-    """As published; None where nothing is, or each video has one paragraph."""
+    """As published; None if nothing is published, or each video has one paragraph."""
     missing: tuple[str, ...]
-    """Ids that the data set lists and that are not used: see `Dataset.left_out`."""
+    """Listed ids that are not used: see `Dataset.left_out`."""
     num_shared_captions: int
-    """Texts that describe more than one video of the split; 0 for train, where they make no ties."""
+    """Texts that describe more than one video of the split; 0 for train, where nothing is ranked."""
     num_tied_captions: int
-    """Captions with such a text: from text to video one of them, and from video to text all of them, must tie."""
+    """Captions with such a text. One of them must tie from text to video, and all of them from video to text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class DatasetReport:
     caption_unit: CaptionUnit
     splits: tuple[SplitReport, ...]
     leaked: tuple[str, ...]
-    """Ids of videos outside train that show what a video of train shows: the same file, at times that overlap."""
+    """Ids of videos outside train that overlap a video of train: the same file, at overlapping times."""
     missing_files: tuple[str, ...]
     warnings: tuple[str, ...]
     """Each a sentence."""
@@ -59,7 +59,7 @@ class DatasetReport:
 def report_on(dataset: Dataset, published: Published) -> DatasetReport:
     """Compare a data set with what is published of it, and look for what would spoil numbers on it.
 
-    Two captions are taken for one text if they differ in case and spaces alone, as they do for CLIP's tokenizer.
+    Two captions are one text if they differ only in case and spaces: CLIP's tokenizer gives the same tokens.
     """
     by_split: dict[str, list[VideoRecord]] = {}
     for video in dataset.videos:
@@ -79,7 +79,7 @@ def report_on(dataset: Dataset, published: Published) -> DatasetReport:
 
 
 def expected_videos(dataset: Dataset, published: Published) -> dict[str, int]:
-    """Split -> videos that it should have, of those splits for which that is known."""
+    """Split -> number of videos that it should have, for the splits where this is known."""
     names = [*published.sizes, *dataset.left_out]
     there = Counter(video.split for video in dataset.videos)
     return {
@@ -106,13 +106,13 @@ def _split_report(split: str, videos: list[VideoRecord], dataset: Dataset, publi
 
 
 def _ties(videos: list[VideoRecord]) -> tuple[int, int]:
-    """Texts that several videos have, and captions that are one of them."""
+    """Number of texts that several videos have, and number of captions with such a text."""
     first_of: dict[str, str] = {}
     shared: set[str] = set()
     counts: Counter[str] = Counter()
     for video in videos:
         for caption in video.captions:
-            text = " ".join(caption.lower().split())
+            text = " ".join(caption.lower().split())  # as CLIP's tokenizer sees it
             counts[text] += 1
             if first_of.setdefault(text, video.video_id) != video.video_id:
                 shared.add(text)
@@ -120,11 +120,12 @@ def _ties(videos: list[VideoRecord]) -> tuple[int, int]:
 
 
 def _leaked(dataset: Dataset) -> tuple[str, ...]:
-    """Ids outside train whose clip overlaps one of train in one file; no id is in two splits, `Dataset` sees to it."""
+    """Ids outside train whose clip overlaps a clip of train in the same file. `Dataset` ensures that ids differ."""
     spans_of: defaultdict[str, list[Span]] = defaultdict(list)
     for video in dataset.videos:
         if video.split == TRAIN_SPLIT:
             spans_of[video.path].append(_span(video))
+    # Merged and sorted first, so that each video is looked up by bisection: comparing all pairs is quadratic.
     merged = {path: _merged(spans) for path, spans in spans_of.items()}
     others = (video for video in dataset.videos if video.split != TRAIN_SPLIT and video.path in merged)
     return tuple(video.video_id for video in others if _touches(_span(video), merged[video.path]))
@@ -136,7 +137,7 @@ def _span(video: VideoRecord) -> Span:
 
 
 def _merged(spans: list[Span]) -> list[Span]:
-    """The spans as those that they cover together, apart from each other and in order.
+    """The union of the spans, as disjoint spans in order.
 
     >>> _merged([(4.0, 5.0), (0.0, 2.0), (1.0, 3.0)])
     [(0.0, 3.0), (4.0, 5.0)]
@@ -151,7 +152,7 @@ def _merged(spans: list[Span]) -> list[Span]:
 
 
 def _touches(span: Span, apart: list[Span]) -> bool:
-    """Whether a span shares a moment with one of those that `_merged` gives: with the last that begins before it ends.
+    """Whether a span overlaps one of the merged spans: only the last one that begins before it ends can.
 
     >>> _touches((3.0, 4.0), [(0.0, 3.0), (4.0, 5.0)]), _touches((3.0, 4.5), [(0.0, 3.0), (4.0, 5.0)])
     (False, True)
@@ -161,7 +162,7 @@ def _touches(span: Span, apart: list[Span]) -> bool:
 
 
 def _warnings(splits: tuple[SplitReport, ...], leaked: tuple[str, ...], missing_files: tuple[str, ...]) -> list[str]:
-    found = [f"there is no {name}" for name in missing_files]
+    found = [f"{name} is missing" for name in missing_files]
     for one in splits:
         if one.expected_videos not in (None, one.num_videos):
             of_them = f"; left out: {first_few(one.missing)}" if one.missing else ""
@@ -178,5 +179,5 @@ def _warnings(splits: tuple[SplitReport, ...], leaked: tuple[str, ...], missing_
                 f"({one.num_tied_captions:,} captions): ties are unavoidable, most of all from video to text"
             )
     if leaked:
-        found.append(f"{len(leaked):,} videos outside train show what train shows: {first_few(leaked)}")
+        found.append(f"{len(leaked):,} videos outside train overlap videos of train: {first_few(leaked)}")
     return found

@@ -1,1 +1,1 @@
-"""Retrieval numbers from cached features: scores, ranks, metrics by protocol, and what they are worth."""
+"""`fda eval`: scores, ranks, metrics by protocol, confidence intervals. Come here to add a protocol or a metric."""

@@ -1,4 +1,4 @@
-"""Retrieval numbers from a feature set, with what they were computed on."""
+"""Retrieval metrics of a feature set, and how much of the split they cover."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import InputError, PipelineError
+from pipeline.evaluation.metrics import RetrievalResult, score
 from pipeline.evaluation.options import EvalOptions
 from pipeline.evaluation.postprocess import DualSoftmax, QueryBankNorm
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol, RetrievalResult
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.ranking import Ranking, rank
 from pipeline.evaluation.scores.dot import DotScores, Put, Scores
 from pipeline.evaluation.scores.frames import FrameScores
@@ -22,16 +24,16 @@ from store.json_values import JSON
 from store.store import Store
 
 NORM_TOLERANCE = 1e-3
-"""By which the norm of an embedding may differ from one: float32, summed in any order, is ten times nearer."""
+"""How far the norm of an embedding may be from 1. Float32 sums, in any order, are ten times nearer."""
 
 
-class TooManyMissingError(ValueError):
-    """Too many videos of the split have no features for its numbers to mean what they seem to."""
+class TooManyMissingError(PipelineError, ValueError):
+    """Too many videos of the split have no features: metrics of the rest could not be compared with other results."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """What QB-Norm takes its queries from."""
+    """The split whose captions and videos are the query banks of QB-Norm."""
 
     split: str
     num_videos: int
@@ -46,7 +48,7 @@ class Evaluation:
     features: str
     split: str
     protocol: str
-    """The one that was asked for."""
+    """The chosen protocol."""
     num_videos: int
     """Videos that were scored."""
     num_videos_expected: int
@@ -54,29 +56,29 @@ class Evaluation:
     num_captions: int
     num_captions_expected: int
     metrics: RetrievalResult
-    """Under the protocol that was asked for, with the rule for ties that was asked for."""
+    """Under the chosen protocol, with the chosen rule for ties."""
     results: Mapping[str, RetrievalResult]
-    """Protocol -> metrics with its own rule for ties, of all that can be applied."""
+    """Protocol -> metrics with its own rule for ties, for each protocol that can be applied."""
     inapplicable: Mapping[str, str]
-    """Protocol -> why it cannot be."""
+    """Protocol -> why it cannot be applied."""
     ranking: Ranking
     scores: Scores
-    """That were ranked."""
+    """The scores that were ranked, without post-processing."""
     bank: Bank | None
-    """Of QB-Norm, where it was asked for."""
+    """None without QB-Norm."""
     processed: Mapping[str, RetrievalResult]
-    """Name of a post-processing -> metrics under the protocol that was asked for: never to stand beside plain ones
-    without its name."""
+    """Name of a post-processing -> metrics under the chosen protocol. Always report them with this name: they cannot be
+    compared with plain metrics."""
     pooling: str
-    """Of frames into videos."""
+    """How frames became videos."""
     alpha_cosine: float | None
-    """Mean cosine of videos to themselves with an alpha of all ones; None where that was not measured."""
+    """Mean cosine of videos to themselves encoded with an alpha of all ones; None if it was not measured."""
     attributes: Mapping[str, JSON]
     """What made the features."""
 
     @property
     def chosen_on_test(self) -> bool:
-        """Whether the model's best epoch was chosen by its score on test videos."""
+        """Whether the model's best epoch was chosen by its score on test videos, going by the names of splits."""
         model = self.attributes.get("model")
         return isinstance(model, Mapping) and model.get("chosen_on_test") is True
 
@@ -87,7 +89,7 @@ class Evaluation:
 
 
 def caveats_of(made_with: Mapping[str, JSON], split: str) -> tuple[str, ...]:
-    """Why numbers of features on a split flatter their model, each reason in a sentence."""
+    """Why metrics of these features on a split are not fair, each reason in a sentence."""
     model = made_with.get("model")
     if not isinstance(model, Mapping):
         return ()
@@ -102,36 +104,37 @@ def caveats_of(made_with: Mapping[str, JSON], split: str) -> tuple[str, ...]:
 
 
 def scorable_features(store: Store, name: str, split: str, max_missing: float, pooling: str | None = None) -> Features:
-    """Read a feature set of which enough is there.
+    """Read a feature set, and refuse it if too many videos have no features.
 
     Args:
         store: The store.
-        name: Of the feature set.
-        split: Which split.
+        name: Name of the feature set.
+        split: The split to read.
         max_missing: Share of the split's videos, in [0, 1], that may lack features.
-        pooling: Of the frames' features into others of the videos; by default the latter are those that are cached.
+        pooling: Pool the cached features of frames again; by default, use the cached features of videos.
 
     Raises:
-        TooManyMissingError: More do.
+        TooManyMissingError: More videos lack features, or all do.
+        ValueError: No caption has a video with features, or embeddings are NaN or not of unit norm.
         NotInStoreError: There are no such features.
         ShardIncompleteError: They are not complete, or out of date.
     """
     cached = read_features(store, name, split)
     num_videos, num_expected = len(cached.video_ids), cached.num_videos_expected
     missing = (num_expected - num_videos) / num_expected
-    if num_videos == 0:
+    if num_videos == 0:  # whatever the limit: --max-missing 100% is no reason to score nothing
         raise TooManyMissingError(
             f"{num_expected} of {num_expected} videos of split {split!r} have no features, so nothing can be scored: "
-            "repair the videos, `fda preprocess` says what is wrong"
+            "repair the videos, `fda preprocess` reports the reasons"
         )
     if missing > max_missing:
         raise TooManyMissingError(
             f"{num_expected - num_videos} of {num_expected} videos of split {split!r} ({missing:.1%}) have no "
-            f"features, over the limit of {max_missing:.1%}: repair the videos (`fda preprocess` says what is wrong), "
+            f"features, over the limit of {max_missing:.1%}: repair the videos (`fda preprocess` reports the reasons) "
             "or raise --max-missing to score the rest"
         )
     if not len(cached.truth):
-        raise ValueError(f"split {split!r} has no caption of a video with features: there is nothing to ask for")
+        raise InputError(f"split {split!r} has no caption of a video with features: there is nothing to score")
     _require_unit_rows(f"the captions of features {name!r}, split {split!r}", cached.text, cached.caption_ids)
     if pooling is None:
         _require_unit_rows(f"the videos of features {name!r}, split {split!r}", cached.video, cached.video_ids)
@@ -140,38 +143,39 @@ def scorable_features(store: Store, name: str, split: str, max_missing: float, p
 
 
 def _require_unit_rows(whose: str, embeddings: NDArray[np.float32], ids: Sequence[str]) -> None:
-    """Refuse what no encoder of ours has written: such scores would be no cosines."""
+    """Refuse embeddings that are not of unit norm: no encoder writes them, and their scores would not be cosines."""
     norms = np.linalg.norm(embeddings, axis=1)
-    wrong = np.flatnonzero(~(np.abs(norms - 1) < NORM_TOLERANCE))  # NaN is not below
+    wrong = np.flatnonzero(~(np.abs(norms - 1) < NORM_TOLERANCE))  # NaN compares false, so that it is wrong as well
     if len(wrong):
         first = ", ".join(ids[row] for row in wrong[:5].tolist()) + (", ..." if len(wrong) > 5 else "")
-        raise ValueError(
-            f"{whose}: {len(wrong)} of {len(ids)} embeddings are NaN or not of unit norm ({first}): `fda verify` says "
-            "whether they are what was written, and `fda encode --overwrite` rebuilds them"
+        raise InputError(
+            f"{whose}: {len(wrong)} of {len(ids)} embeddings are NaN or not of unit norm ({first}): `fda verify` "
+            "checks whether the files are damaged, and `fda encode --overwrite` rebuilds them"
         )
 
 
 def _frames(store: Store, name: str, split: str, features: Features) -> NDArray[np.float32]:
     ids, frame = read_frame_features(store, name, split)
+    # Features of frames are a second read, and another process may have encoded between the two.
     if ids != features.video_ids:
         raise ShardIncompleteError(f"features {name!r} changed while they were read: run the same command again")
     return frame
 
 
 def why_inapplicable(store: Store, features: Features, protocol: Protocol) -> str:
-    """Why a protocol cannot be applied to features of a store, as half a sentence; an empty text if it can."""
+    """Why a protocol cannot be applied to these features, as half a sentence; an empty text if it can."""
     are_paragraphs = store.manifest.dataset.get("caption_unit") == "paragraph"
-    return protocol.why_not(features.truth, are_paragraphs=are_paragraphs)
+    return protocol.why_not(int(np.bincount(features.truth).max()), are_paragraphs=are_paragraphs)
 
 
 def require_applicable(store: Store, features: Features, split: str, protocol: Protocol) -> None:
     """Check that a protocol can be applied.
 
     Raises:
-        ValueError: It cannot.
+        ValueError: It cannot; the message has the reason.
     """
     if reason := why_inapplicable(store, features, protocol):
-        raise ValueError(f"protocol {protocol.name!r} cannot be applied to split {split!r}: {reason}")
+        raise InputError(f"protocol {protocol.name!r} cannot be applied to split {split!r}: {reason}")
 
 
 def evaluate(
@@ -182,14 +186,14 @@ def evaluate(
     put: Put = lambda array: array,
     listener: Listener = ignore_events,
 ) -> Evaluation:
-    """Score a feature set.
+    """Compute retrieval metrics of a feature set.
 
     Args:
         store: The store.
         features: Name of the feature set.
-        options: What is scored, and how it is counted.
+        options: What is scored, and how ranks are counted.
         put: Moves embeddings to the device that computes.
-        listener: Is told how far it is.
+        listener: Receives the progress: a plan for each ranking, then the queries done.
 
     Raises:
         ValueError: The protocol cannot be applied to these captions, there are none, or embeddings cannot be scored.
@@ -197,22 +201,16 @@ def evaluate(
         NotInStoreError: There are no such features.
         ShardIncompleteError: They are not complete, or out of date.
     """
-    options = options or EvalOptions()
-    split = options.split
-    found = scorable_features(store, features, split, options.max_missing, options.pooling)
+    task = _Task(store, features, options or EvalOptions(), put, listener)
+    options, split = task.options, task.options.split
+    found = task.read(split)
     require_applicable(store, found, split, options.counted)
+    # One ranking serves all protocols: they differ only in how they count the same ranks.
     reasons = {name: why_inapplicable(store, found, one) for name, one in PROTOCOLS.items()}
-    scores: Scores
-    if options.top_frames is None:
-        scores, pooling = (
-            DotScores(found.text, found.video, put),
-            options.pooling or str(found.attributes.get("pooling")),
-        )
-    else:
-        frame = _frames(store, features, split, found)
-        scores, pooling = FrameScores(found.text, frame, options.top_frames, put), f"top {options.top_frames} frames"
+    scores, pooling = task.scores(found)
     ranking = rank(found, scores, listener)
-    processed, bank = _processed(store, features, options, found, scores, put, listener)
+    processed, bank = task.processed(found, scores)
+    # NaN marks videos for which the cosine was not measured.
     measured = found.alpha_cosine[np.isfinite(found.alpha_cosine)]
     return Evaluation(
         features=features,
@@ -222,9 +220,9 @@ def evaluate(
         num_videos_expected=found.num_videos_expected,
         num_captions=len(found.caption_ids),
         num_captions_expected=found.num_captions_expected,
-        metrics=options.counted.score(ranking.to_video, ranking.to_text),
+        metrics=score(ranking.to_video, ranking.to_text, options.counted),
         results={
-            name: PROTOCOLS[name].score(ranking.to_video, ranking.to_text)
+            name: score(ranking.to_video, ranking.to_text, PROTOCOLS[name])
             for name, reason in reasons.items()
             if not reason
         },
@@ -239,25 +237,43 @@ def evaluate(
     )
 
 
-def _processed(
-    store: Store,
-    name: str,
-    options: EvalOptions,
-    features: Features,
-    scores: Scores,
-    put: Put,
-    listener: Listener,
-) -> tuple[dict[str, RetrievalResult], Bank | None]:
-    """Metrics of changed scores, each under the name of what changed them; and what QB-Norm takes its queries from."""
-    changed: dict[str, Scores] = {}
-    bank: Bank | None = None
-    if options.dsl_temperature is not None:
-        changed["dsl"] = DualSoftmax(scores, options.dsl_temperature)
-    if options.bank_split is not None:
-        store.layout(options.bank_split)
-        found = scorable_features(store, name, options.bank_split, options.max_missing, options.pooling)
-        texts, videos = DotScores(found.text, features.video, put), DotScores(features.text, found.video, put)
-        changed["qb-norm"] = QueryBankNorm(scores, texts, videos)
-        bank = Bank(options.bank_split, len(found.video_ids), found.num_videos_expected, len(found.caption_ids))
-    rankings = {key: rank(features, one, listener) for key, one in changed.items()}
-    return {key: options.counted.score(one.to_video, one.to_text) for key, one in rankings.items()}, bank
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What `evaluate` was asked for."""
+
+    store: Store
+    name: str
+    """Of the feature set."""
+    options: EvalOptions
+    put: Put
+    listener: Listener
+
+    def read(self, split: str) -> Features:
+        """The features of a split, pooled as the options say."""
+        return scorable_features(self.store, self.name, split, self.options.max_missing, self.options.pooling)
+
+    def scores(self, features: Features) -> tuple[Scores, str]:
+        """Scores of the captions and videos of the split, and how frames became videos."""
+        num_top = self.options.top_frames
+        if num_top is None:
+            pooling = self.options.pooling or str(features.attributes.get("pooling"))
+            return DotScores(features.text, features.video, self.put), pooling
+        frame = _frames(self.store, self.name, self.options.split, features)
+        return FrameScores(features.text, frame, num_top, self.put), f"top {num_top} frames"
+
+    def processed(self, features: Features, scores: Scores) -> tuple[dict[str, RetrievalResult], Bank | None]:
+        """Metrics of post-processed scores by the name of the processing; and the bank of QB-Norm, if it is used."""
+        changed: dict[str, Scores] = {}
+        bank: Bank | None = None
+        if self.options.dsl_temperature is not None:
+            changed["dsl"] = DualSoftmax(scores, self.options.dsl_temperature)
+        if self.options.bank_split is not None:
+            self.store.layout(self.options.bank_split)  # raises if there is no such split, before features are read
+            found = self.read(self.options.bank_split)
+            texts = DotScores(found.text, features.video, self.put)
+            videos = DotScores(features.text, found.video, self.put)
+            changed["qb-norm"] = QueryBankNorm(scores, texts, videos)
+            num_videos, num_captions = len(found.video_ids), len(found.caption_ids)
+            bank = Bank(self.options.bank_split, num_videos, found.num_videos_expected, num_captions)
+        rankings = {key: rank(features, one, self.listener) for key, one in changed.items()}
+        return {key: score(one.to_video, one.to_text, self.options.counted) for key, one in rankings.items()}, bank

@@ -1,37 +1,24 @@
-"""Ranks, by a rule for ties, and what is reported of them."""
+"""Ranks, by a rule for ties, and the metrics of both directions under a protocol."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.ranking import Standings
+from pipeline.evaluation.protocols import Protocol, Ties
+from pipeline.evaluation.ranking import RankCounts, TextRankCounts
 
 
-class Ties(StrEnum):
-    """Which rank an own item has among candidates that score the same, where `a` are above and `n` level, itself in."""
+def ranks_of(counts: RankCounts, ties: Ties) -> NDArray[np.float64]:
+    """Rank of each query, 1 the best; with `Ties.EACH` there are more ranks than queries.
 
-    PESSIMISTIC = "pessimistic"
-    """The last, `a + n`: ties count against the model."""
-    MEAN = "mean"
-    """The mean of all, `a + (n + 1) / 2` (collaborative-experts; McSherry and Najork 2008)."""
-    OPTIMISTIC = "optimistic"
-    """The first, `a + 1`: a model that gives all the same score has R@1 100."""
-    EACH = "each"
-    """All of them, `a + 1 .. a + n`, as if each were a query of its own (CLIP4Clip)."""
-
-
-def ranks_of(standings: Standings, ties: Ties) -> NDArray[np.float64]:
-    """Rank of each query, 1 the best; of `Ties.EACH` there are more of them than queries.
-
-    >>> tied = Standings(np.array([0, 2]), np.array([1, 2]), num_candidates=4)
+    >>> tied = RankCounts(np.array([0, 2]), np.array([1, 2]), num_candidates=4)
     >>> [ranks_of(tied, ties).tolist() for ties in Ties]
     [[1.0, 4.0], [1.0, 3.5], [1.0, 3.0], [1.0, 3.0, 4.0]]
     """
-    above, level = standings.above.astype(np.float64), standings.level.astype(np.float64)
+    above, level = counts.above.astype(np.float64), counts.level.astype(np.float64)
     match ties:
         case Ties.PESSIMISTIC:
             return above + level
@@ -40,19 +27,20 @@ def ranks_of(standings: Standings, ties: Ties) -> NDArray[np.float64]:
         case Ties.OPTIMISTIC:
             return above + 1
         case Ties.EACH:
-            starts = np.repeat(np.cumsum(standings.level) - standings.level, standings.level)
-            ranks: NDArray[np.float64] = np.repeat(above, standings.level) + np.arange(1, len(starts) + 1) - starts
+            # A query with a above and n level has the ranks a + 1 .. a + n: count from 1 within each query.
+            starts = np.repeat(np.cumsum(counts.level) - counts.level, counts.level)
+            ranks: NDArray[np.float64] = np.repeat(above, counts.level) + np.arange(1, len(starts) + 1) - starts
             return ranks
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalMetrics:
-    """What is reported of one direction of retrieval."""
+    """Metrics of one direction of retrieval."""
 
     num_queries: int
     num_candidates: int
     r1: float
-    """Percent of the queries whose rank is at most 1: video retrieval's R@k is information retrieval's Success@k."""
+    """Percent of the queries whose rank is at most 1: R@k in video retrieval is Success@k in information retrieval."""
     r5: float
     r10: float
     r50: float
@@ -61,36 +49,36 @@ class RetrievalMetrics:
     median_rank: float
     mean_rank: float
     ndcg: float | None = None
-    """Percent, where queries have several relevant items and it was computed."""
+    """Percent; None unless queries have several relevant items and it was computed."""
 
     def to_dict(self) -> dict[str, float | None]:
-        """As plain numbers under the names of the fields, for JSON."""
+        """The fields as plain numbers, for JSON."""
         return asdict(self)
 
 
 def metrics_of(
-    standings: Standings, ties: Ties, *, lower_median: bool = False, rounds_half_down: bool = False
+    counts: RankCounts, ties: Ties, *, lower_median: bool = False, rounds_half_down: bool = False
 ) -> RetrievalMetrics:
-    """Summarise one direction.
+    """Metrics of one direction.
 
     Args:
-        standings: Of all queries.
-        ties: What is a rank where scores tie.
+        counts: Rank counts of all queries.
+        ties: Which rank counts if scores tie.
         lower_median: Whether the median of an even number of ranks is the lower of the middle two (`torch.median`)
             rather than their mean.
-        rounds_half_down: Whether a mean rank of 5.5 counts at 5, though one of 1.5 does not at 1: so it is in
-            collaborative-experts, which compares ranks from 0 (`4.5 < 5`, but `0.5 == 0`).
+        rounds_half_down: Whether a mean rank of 5.5 counts for R@5, though one of 1.5 does not for R@1. So it does in
+            collaborative-experts, which compares ranks from 0: `4.5 < 5` for R@5, but `0.5 == 0` for R@1.
 
-    >>> metrics_of(Standings(np.array([0, 1, 6, 19]), np.ones(4, int), 20), Ties.PESSIMISTIC).median_rank
+    >>> metrics_of(RankCounts(np.array([0, 1, 6, 19]), np.ones(4, int), 20), Ties.PESSIMISTIC).median_rank
     4.5
     """
-    ranks = ranks_of(standings, ties)
+    ranks = ranks_of(counts, ties)
     counted = np.where(ranks > 1.5, np.floor(ranks), ranks) if rounds_half_down else ranks
     r1, r5, r10, r50 = (100.0 * float(np.mean(counted <= k)) for k in (1, 5, 10, 50))
     median = np.sort(ranks)[(len(ranks) - 1) // 2] if lower_median else np.median(ranks)
     return RetrievalMetrics(
-        num_queries=len(standings),
-        num_candidates=standings.num_candidates,
+        num_queries=len(counts),
+        num_candidates=counts.num_candidates,
         r1=r1,
         r5=r5,
         r10=r10,
@@ -99,3 +87,40 @@ def metrics_of(
         median_rank=float(median),
         mean_rank=float(np.mean(ranks)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalResult:
+    """Both directions of retrieval under one protocol."""
+
+    text_to_video: RetrievalMetrics
+    video_to_text: RetrievalMetrics
+
+
+def score(to_video: RankCounts, to_text: TextRankCounts, protocol: Protocol) -> RetrievalResult:
+    """Metrics of both directions."""
+    # By the split, not by the query: CLIP4Clip chooses its function for text to video by the data set.
+    several = len(to_video) > len(to_text.videos)
+    ndcg = None if to_text.gain is None else 100 * float(np.mean(to_text.gain))
+    metrics = text_metrics(among_texts(to_text, protocol), protocol)
+    return RetrievalResult(video_metrics(to_video, protocol, several=several), replace(metrics, ndcg=ndcg))
+
+
+def video_metrics(to_video: RankCounts, protocol: Protocol, *, several: bool) -> RetrievalMetrics:
+    """Metrics of text to video; `several` tells whether videos of the split have several captions."""
+    return metrics_of(
+        to_video,
+        (several and protocol.ties_of_several) or protocol.ties,
+        lower_median=protocol.lower_median and several,
+        rounds_half_down=protocol.rounds_half_down,
+    )
+
+
+def text_metrics(counts: RankCounts, protocol: Protocol) -> RetrievalMetrics:
+    """Metrics of video to text, from the result of `among_texts`."""
+    return metrics_of(counts, protocol.ties, rounds_half_down=protocol.rounds_half_down)
+
+
+def among_texts(to_text: TextRankCounts, protocol: Protocol) -> RankCounts:
+    """The counts of video to text that a protocol uses."""
+    return to_text.single if protocol.by_single_captions else to_text.best

@@ -1,46 +1,130 @@
-"""What is scored, and how it is counted."""
+"""Options of `evaluate` and `compare`. This loads no NumPy, so that `--help` can show the defaults at once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from pipeline.evaluation.metrics import Ties
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol
+from pipeline.errors import OptionError
+from pipeline.evaluation.names import POOLINGS
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol, Ties
 
 
 @dataclass(frozen=True, slots=True)
 class EvalOptions:
-    """What is scored, and how it is counted."""
+    """What is scored, and how ranks are counted."""
 
     split: str = "test"
     max_missing: float = 0.1
     """Share of the split's videos, in [0, 1], that may lack features."""
     pooling: str | None = None
-    """Of the frames' features into others of the videos; None: the latter are those that are cached."""
+    """One of `POOLINGS`: pool the cached features of frames again; None: use the cached features of videos."""
     top_frames: int | None = None
-    """Score each text by its so many best frames of a video instead of by the video."""
+    """Score each text by this many best frames of a video instead of by the video."""
     protocol: str = "fda"
-    """Which of `PROTOCOLS` is asked for."""
+    """One of `PROTOCOLS`."""
     ties: Ties | None = None
     """Another rule for ties than each protocol's own."""
     dsl_temperature: float | None = None
-    """Of a dual softmax; None: there is none."""
+    """Add results with a dual softmax of this temperature; None: none."""
     bank_split: str | None = None
-    """Whose captions and videos are the banks of QB-Norm; None: there is none."""
+    """Add results with QB-Norm, whose banks are the captions and videos of this split; None: none."""
 
     def __post_init__(self) -> None:
-        if self.protocol not in PROTOCOLS:
-            raise ValueError(f"there is no protocol {self.protocol!r}: there are {', '.join(PROTOCOLS)}")
+        _require_protocol(self.protocol)
+        if self.pooling is not None and self.pooling not in POOLINGS:
+            raise OptionError(f"pooling must be {' or '.join(POOLINGS)}, got {self.pooling!r}")
         if self.pooling is not None and self.top_frames is not None:
-            raise ValueError("frames are either pooled into videos (--pooling) or scored one by one (--top-frames)")
+            raise OptionError("frames are either pooled into videos (--pooling) or scored one by one (--top-frames)")
         if self.bank_split is not None and self.top_frames is not None:
-            raise ValueError("QB-Norm takes a bank of pooled videos: leave --top-frames out")
+            raise OptionError("QB-Norm takes a bank of pooled videos: leave --top-frames out")
         if self.bank_split == self.split:
-            raise ValueError(
+            raise OptionError(
                 f"the bank of QB-Norm must not be of the split that is scored ({self.split!r}): name the training split"
             )
 
     @property
     def counted(self) -> Protocol:
-        """The protocol that is asked for, with its rule for ties."""
+        """The chosen protocol, with the chosen rule for ties."""
         return PROTOCOLS[self.protocol].with_ties(self.ties)
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapOptions:
+    """How confidence intervals are computed."""
+
+    level: float = 0.95
+    """Confidence, in (0, 1)."""
+    num_resamples: int = 2_000
+    """Another seed then moves an end of a 95% interval by about 1.5% of its width (docs/evaluation.md)."""
+    seed: int = 0
+    """Random seed. The same one draws the same videos, whatever metric is computed."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:
+            raise OptionError(f"the level of an interval must lie between 0 and 1 (0.95 is usual), got {self.level}")
+        if self.num_resamples < 100:
+            raise OptionError(f"an interval needs at least 100 resamples, got {self.num_resamples}")
+
+
+@dataclass(frozen=True, slots=True)
+class EvalExtras:
+    """What an evaluation reports beside the metrics."""
+
+    intervals: BootstrapOptions | None = field(default_factory=BootstrapOptions)
+    """How confidence intervals are taken; None: none."""
+    slices: tuple[str, ...] = ()
+    """Families of slices to score: some of `FAMILIES`, or `all`."""
+    diagnostics: bool = False
+    """Hubs, modality gap, rank histogram, confusions."""
+    device: str = "cpu"
+    """Where scores are computed: `cpu`, `cuda`, `cuda:1`, or `auto` (a GPU if there is one)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompareOptions:
+    """How feature sets are compared."""
+
+    split: str = "test"
+    max_missing: float = 0.1
+    """Share of the split's videos, in [0, 1], that may lack features in at least one set."""
+    protocol: str = "fda"
+    """One of `PROTOCOLS`."""
+    ties: Ties | None = None
+    """Another rule for ties than the protocol's own."""
+    bootstrap: BootstrapOptions = field(default_factory=BootstrapOptions)
+    """Its random seed is that of the permutations, too."""
+    num_permutations: int = 10_000
+    """A p-value near 0.05 is then known to 0.002 (standard deviation)."""
+    num_moved: int = 5
+    """Queries to name that rose most, and as many that fell most, in each direction of retrieval."""
+
+    def __post_init__(self) -> None:
+        _require_protocol(self.protocol)
+        if self.num_permutations < 100:
+            raise OptionError(f"a p-value needs at least 100 permutations, got {self.num_permutations}")
+        if self.num_moved < 0:
+            raise OptionError(f"the number of queries to name must not be negative, got {self.num_moved}")
+
+    @property
+    def counted(self) -> Protocol:
+        """The chosen protocol, with the chosen rule for ties."""
+        return PROTOCOLS[self.protocol].with_ties(self.ties)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse names that give nothing to compare.
+
+    Raises:
+        ValueError: There are fewer than two, or one is given twice.
+    """
+    if len(names) < 2:
+        raise OptionError(f"give the names of two feature sets or more, got {len(names)}: {', '.join(names)}")
+    twice = [name for index, name in enumerate(names) if name in names[:index]]
+    if twice:
+        raise OptionError(f"feature set {twice[0]!r} is given twice: a set does not differ from itself")
+
+
+def _require_protocol(name: str) -> None:
+    if name not in PROTOCOLS:
+        raise OptionError(f"there is no protocol {name!r}: there are {', '.join(PROTOCOLS)}")

@@ -1,22 +1,22 @@
-"""How each query fared, as a Parquet file: one row a query, for notebooks and for whoever doubts a number.
+"""The rank of every query as a Parquet file, one row a query: for notebooks, and to check a number.
 
 Columns, in this order:
 
     direction       string   text_to_video or video_to_text
-    query_id        string   caption_id, or video_id of video to text
+    query_id        string   caption_id; for video to text, video_id
     video_id        string   the video that the query is of
-    text            string   the caption; null of video to text
+    text            string   the caption; null for video to text
     rank            int64    above + level: ties count against the model, whatever the protocol
     above           int64    candidates that score higher than the own item
-    level           int64    candidates that score as high, the own item among them
-    num_candidates  int64    videos; of video to text, videos that have a caption, each by the best of its captions
-    own_score       float32  of the own video; of video to text, of the best own caption
-    top1_id         string   video_id of the best video; of video to text, caption_id of the best caption
-    top1_video_id   string   the video that it is, or describes; of equal scores, the first in the catalogue
+    level           int64    candidates that score the same, the own item included
+    num_candidates  int64    videos; for video to text, videos that have a caption, each by the best of its captions
+    own_score       float32  score of the own video; for video to text, of the best own caption
+    top1_id         string   video_id of the best video; for video to text, caption_id of the best caption
+    top1_video_id   string   that video, or the video of that caption; of equal scores, the first in the catalogue
     top1_score      float32
     slice_<family>  string   name of the query's slice in each family, see `pipeline.evaluation.slices.families`
 
-The key `fda.per_query` of the file's metadata is a JSON of what the caller says of it.
+The key `fda.per_query` of the file's metadata is a JSON given by the caller: features, split, options.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.evaluation.ranking import Ranking, Standings
+from pipeline.evaluation.ranking import RankCounts, Ranking
 from pipeline.evaluation.scores.dot import Scores
 from pipeline.evaluation.slices.families import SliceFamily
 from pipeline.evaluation.slices.inputs import caption_texts
-from pipeline.evaluation.top import Top, top_texts, top_videos
+from pipeline.evaluation.top_candidates import TopCandidates, top_texts, top_videos
 from store.json_values import JSON
 from store.store import Store
 
@@ -55,20 +55,22 @@ SCHEMA = pa.schema(
         pa.field("top1_score", pa.float32(), nullable=False),
     ]
 )
-"""Of every file; a column `slice_<family>` a family comes after these."""
+"""Columns of every file; one column `slice_<family>` for each family comes after these."""
 
 
 def per_query_table(
     store: Store, ranking: Ranking, scores: Scores, split: str, families: Sequence[SliceFamily] = ()
 ) -> pa.Table:
-    """One row a query: captions in the order of the catalogue, then videos; takes one more pass over the scores.
+    """One row a query: captions in the order of the catalogue, then videos.
+
+    This takes one more pass over the scores in each direction.
 
     Args:
-        store: That the features are of.
-        ranking: Of them.
-        scores: That they were ranked by.
-        split: Which split.
-        families: Slices to name.
+        store: The store of the features.
+        ranking: The ranked features.
+        scores: The scores that they were ranked by.
+        split: The split of the features.
+        families: Families that get a column of slices.
     """
     features = ranking.features
     video_ids, caption_ids = np.array(features.video_ids, object), np.array(features.caption_ids, object)
@@ -102,20 +104,21 @@ def per_query_table(
 
 
 def write_per_query(table: pa.Table, path: Path, about: Mapping[str, JSON], *, overwrite: bool = False) -> None:
-    """Write the table, compressed by zstd: whole or not at all.
+    """Write the table, compressed by zstd, in one step: a killed run leaves no half file under that name.
 
     Args:
         table: See `per_query_table`.
-        path: Of the file.
-        about: What the file is of: features, split and so on.
-        overwrite: Whether a file that is there goes.
+        path: The file.
+        about: Metadata: features, split, options.
+        overwrite: Whether to replace an existing file.
 
     Raises:
-        FileExistsError: There is a file, and it is not to go.
+        FileExistsError: The file exists, and `overwrite` is false.
         FileNotFoundError: There is no such folder.
     """
-    check_writable(path, overwrite=overwrite)
+    check_writable(path, overwrite=overwrite)  # again: the file may have appeared during the evaluation
     metadata = {METADATA_KEY: json.dumps(dict(about), sort_keys=True)}
+    # In the same folder, because a rename is atomic only within one file system.
     partial = path.with_name(f".{path.name}.partial")
     try:
         pq.write_table(table.replace_schema_metadata(metadata), partial, compression="zstd")
@@ -125,26 +128,26 @@ def write_per_query(table: pa.Table, path: Path, about: Mapping[str, JSON], *, o
 
 
 def check_writable(path: Path, *, overwrite: bool = False) -> None:
-    """Refuse a file that is there, or a folder that is not: to be asked before hours of work.
+    """Refuse a file that exists, or a missing folder. Call it before the work, not after hours of it.
 
     Raises:
-        FileExistsError: There is a file, and it is not to go.
+        FileExistsError: The file exists, and `overwrite` is false.
         FileNotFoundError: There is no such folder.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}: make it, or give another place")
     if path.is_dir() or (path.exists() and not overwrite):
-        raise FileExistsError(f"{path} is there already: give another name, or --overwrite to replace it")
+        raise FileExistsError(f"{path} exists already: give another name, or --overwrite to replace it")
 
 
-def _columns(direction: str, standings: Standings, top: Top) -> dict[str, object]:
-    """What both directions have in the same way."""
+def _columns(direction: str, counts: RankCounts, top: TopCandidates) -> dict[str, object]:
+    """Columns that both directions fill in the same way."""
     return {
-        "direction": [direction] * len(standings),
-        "rank": standings.above + standings.level,
-        "above": standings.above,
-        "level": standings.level,
-        "num_candidates": np.full(len(standings), standings.num_candidates),
+        "direction": [direction] * len(counts),
+        "rank": counts.above + counts.level,
+        "above": counts.above,
+        "level": counts.level,
+        "num_candidates": np.full(len(counts), counts.num_candidates),
         "own_score": top.own,
         "top1_score": top.scores[:, 0],
     }

@@ -1,14 +1,15 @@
-"""Scores changed by what a candidate has in common with all queries, or those of a bank: to be named where reported.
+"""Post-processed scores, which lower candidates that are near to many queries. Report them under their own name.
 
-Some videos ("hubs") are near to every text. Both methods take from a candidate what many queries share with it:
+Some videos ("hubs") are near to every text. Both methods lower a candidate by its scores with other queries:
 
-- `DualSoftmax`: queries of the test itself. It is *transductive*: the answer to a query depends on the other queries,
-  which nobody has who searches with one. Its numbers must not stand beside others without saying so.
-- `QueryBankNorm`: a bank of training queries, so that a query is answered alone.
+- `DualSoftmax`: the queries of the test itself. It is *transductive*: the result of a query depends on the other
+  queries of the test, which a search for one query does not have. Do not compare its metrics with others without
+  saying so.
+- `QueryBankNorm`: a bank of training queries, so that the result of a query depends on no other test query.
 
-Both are `Scores` over other `Scores`, in blocks: one pass for the normalisers of a direction when that is first asked
-for, and another to rank. Rows come out in float64, where nothing underflows to a tie; candidates that score alike for
-every query still tie, to the bit.
+Both are `Scores` computed from other `Scores`, in blocks: one pass for the normalisers of a direction, when it is first
+used, and another to rank. Rows are float64, because in float32 small weights would underflow to 0 and tie. Candidates
+whose scores are equal for every query still tie to the bit.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from functools import cached_property
 
 import numpy as np
 
+from pipeline.errors import InputError
 from pipeline.evaluation.ranking import blocks
 from pipeline.evaluation.scores.backend import Array, namespace, to_numpy
 from pipeline.evaluation.scores.dot import Scores
 
 LEAST_EXPONENT = -600.0
-"""Of a weight: `exp(-745)` is 0 in float64, and a score in float32 may be small, too."""
+"""Of a weight: `exp(-745)` is 0 in float64, and the weight is then multiplied by a score, which may be small, too."""
 
 
 class DualSoftmax:
@@ -35,25 +37,25 @@ class DualSoftmax:
         text to video:  S' = S * n * softmax(S / t, over texts)
         video to text:  S' = S * m * softmax(S / t, over videos)
 
-    It takes every text and video of the split, and several captions of a video each by themselves: this comes before a
-    video's captions are reduced to the best of them. For cosines, the default temperature is what CLIP4Clip's heirs
-    evaluate with: `sim * softmax(sim * 100, axis=0)` (CLIP-ViP), 100 being where CLIP's logit scale ends up. (CAMoE's
-    training loss has `temp = 1000` for scores times that scale, which is 10 for cosines.) The factor `S` itself stays a
-    cosine: a logit scale before it changes no rank.
+    It uses every text and video of the split. Each of several captions of a video counts by itself: this comes before a
+    video's captions are reduced to the best of them. The default temperature is for cosines, and is the one that
+    successors of CLIP4Clip evaluate with: `sim * softmax(sim * 100, axis=0)` (CLIP-ViP), because CLIP's logit scale is
+    100 in the end. (CAMoE's training loss has `temp = 1000` for scores times that scale, which is 10 for cosines.) The
+    factor `S` itself stays a cosine: a logit scale on it would change no rank.
 
-    A negative score becomes the more negative the larger its share is, so among the negative ones a better match may
-    rank below a worse one. That is the definition, and it is kept; own pairs of a trained model are above zero.
+    A negative score becomes more negative the larger its share is, so that among negative scores a better match may
+    rank below a worse one. This follows the definition; own pairs of a trained model score above zero.
     """
 
     def __init__(self, base: Scores, temperature: float = 0.01) -> None:
-        """Take scores.
+        """Wrap scores.
 
         Args:
-            base: Cosines, for the default temperature.
+            base: The scores to change: cosines, for the default temperature.
             temperature: Above zero.
 
         Raises:
-            ValueError: A temperature that is not.
+            ValueError: The temperature is not above zero.
         """
         if not 0 < temperature < np.inf:
             raise ValueError(f"the temperature must be above zero, got {temperature}")
@@ -64,7 +66,7 @@ class DualSoftmax:
         """See `Scores`, but in float64.
 
         Raises:
-            ValueError: The temperature is so low that weights vanish, which would tie what is not alike.
+            ValueError: The temperature is so low that weights become 0: candidates that differ would tie.
         """
         return self._weighted(self._base.of_texts(rows), self._of_videos, self.num_texts)
 
@@ -75,7 +77,7 @@ class DualSoftmax:
     def _weighted(self, similarity: Array, columns: _Columns, num_rows: int) -> Array:
         least = (columns.lowest - columns.highest) * self._scale
         if least < LEAST_EXPONENT:
-            raise ValueError(
+            raise InputError(
                 f"temperature {1 / self._scale:g} is too low for scores of {columns.lowest:g} to {columns.highest:g}: "
                 f"it must be at least {(columns.highest - columns.lowest) / -LEAST_EXPONENT:.2g}"
             )
@@ -102,31 +104,31 @@ class QueryBankNorm:
         S'(q, g) = exp(beta s(q, g)) / sum_b exp(beta s(b, g))   if the best candidate of q is active
         S'(q, g) = s(q, g)                                       otherwise
 
-    where a candidate is active if it is among the `k` best of a query in the bank. What is given are not these numbers
-    but `s(q, g) - log(sum_b exp(beta s(b, g))) / beta` for the former, which are in the same order within a row.
+    where a candidate is active if it is among the `k` best of a query in the bank. For the first case this returns
+    `s(q, g) - log(sum_b exp(beta s(b, g))) / beta` instead, which has the same order within a row.
 
-    Text to video takes a bank of training captions, video to text another, of training videos. Each caption is a query
-    and a candidate of its own in either, so several captions a video need nothing else (the reference,
+    Text to video uses a bank of training captions, video to text a bank of training videos. Each caption is a query or
+    a candidate of its own, so that several captions a video need no special case (the reference,
     `dynamic_inverted_softmax.py` of ioanacroi/qb-norm, has one direction, and is right for one caption a video).
 
-    Where scores tie, the reference takes the candidate that a sort happens to put first. Here all that are level with
-    the `k`-th best are active, and a query is normalised if any of its best candidates is.
+    If scores tie, the reference takes the candidate that its sort happens to put first. Here all that are level with
+    the `k`-th best are active, and a query is normalised if any of its best candidates is active.
     """
 
     def __init__(
         self, base: Scores, text_bank: Scores, video_bank: Scores | None = None, *, beta: float = 20.0, k: int = 1
     ) -> None:
-        """Take scores.
+        """Wrap scores.
 
         Args:
-            base: Of test captions and test videos.
-            text_bank: Of training captions and the same test videos.
-            video_bank: Of the same test captions and training videos; None: video to text is refused.
+            base: Scores of test captions and test videos.
+            text_bank: Scores of training captions and the same test videos.
+            video_bank: Scores of the same test captions and training videos; None: video to text is refused.
             beta: Inverse temperature, above zero; the default is the reference's, for cosines.
-            k: See above, at least 1; likewise.
+            k: See above, at least 1; the default is the reference's.
 
         Raises:
-            ValueError: A wrong `beta` or `k`, or a bank for other videos or captions.
+            ValueError: `beta` or `k` is out of range, or a bank has another number of videos or captions.
         """
         if not 0 < beta < np.inf or k < 1:
             raise ValueError(f"beta must be above zero and k at least 1, got {beta} and {k}")
@@ -146,7 +148,7 @@ class QueryBankNorm:
         """See `of_texts`.
 
         Raises:
-            ValueError: There is no bank of training videos.
+            ValueError: No bank of training videos was given.
         """
         return self._normalised(self._base.of_videos(rows), self._of_texts)
 
@@ -166,39 +168,39 @@ class QueryBankNorm:
     def _of_texts(self) -> _Columns:
         bank = self._video_bank
         if bank is None:
-            raise ValueError("QB-Norm from video to text takes a bank of training videos, and there is none")
+            raise ValueError("QB-Norm from video to text needs a bank of training videos, and none was given")
         return _columns(bank.of_videos, bank.num_videos, self.num_texts, self._beta, self._k)
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """What the rows of a matrix of scores have in common in each of its columns."""
+    """Sums and maxima over all rows of a matrix of scores, for each of its columns."""
 
     log_sum: Array
     """Shape (num_columns,), float64: log of the sum of `exp(scale * score)` over all rows."""
     is_active: Array
-    """Shape (num_columns,), boolean: whether it is among the highest few of a row."""
+    """Shape (num_columns,), boolean: whether the column is among the highest few of any row."""
     lowest: float
-    """Of all scores."""
+    """The lowest of all scores."""
     highest: float
 
 
 def _columns(
     of_rows: Callable[[slice], Array], num_rows: int, num_columns: int, scale: float, num_best: int = 1
 ) -> _Columns:
-    """Go through the matrix once, block by block, with no sum that may overflow.
+    """Go through the matrix once, block by block; sums are taken relative to the maximum, so that none overflows.
 
     Args:
-        of_rows: Gives some rows, shape (number of these, num_columns).
-        num_rows: All of them.
-        num_columns: Of each.
+        of_rows: Returns some rows, shape (number of these, num_columns).
+        num_rows: Rows in all.
+        num_columns: Columns of each row.
         scale: See `_Columns`.
-        num_best: How many of each row are active.
+        num_best: How many columns each row makes active.
     """
     found: _Columns | None = None
     for rows in blocks(num_rows, num_columns):
         block = _columns_of(of_rows(rows), scale, min(num_best, num_columns))
-        found = block if found is None else _both(found, block)
+        found = block if found is None else _merge(found, block)
     assert found is not None  # check_embeddings refuses a matrix without rows
     return found
 
@@ -221,10 +223,10 @@ def _columns_of(similarity: Array, scale: float, num_best: int) -> _Columns:
 
 
 def _sum_of_rows(terms: Array) -> Array:
-    """Add up the rows, shape (num_rows, num_columns), which are overwritten.
+    """Sum of the rows of `terms`, shape (num_rows, num_columns), which is overwritten.
 
-    Row by row, the upper half to the lower: the sums of a library may add columns at an edge in another order, and then
-    columns that are equal have sums that are not.
+    The lower half is added to the upper half until one row is left. A library's `sum` may add the columns at an edge in
+    another order; equal columns would then get unequal sums, and no longer tie.
     """
     num_rows = terms.shape[0]
     while num_rows > 1:
@@ -234,7 +236,7 @@ def _sum_of_rows(terms: Array) -> Array:
     return terms[0]
 
 
-def _both(one: _Columns, other: _Columns) -> _Columns:
+def _merge(one: _Columns, other: _Columns) -> _Columns:
     xp = namespace(one.log_sum)
     return _Columns(
         log_sum=xp.logaddexp(one.log_sum, other.log_sum),

@@ -1,16 +1,27 @@
-"""Protocols by name: who is a query, who is a candidate, and what a rank is where scores tie."""
+"""Protocols by name: who is a query, who is a candidate, and which rank counts when scores tie.
+
+This is data alone, so that `--help` can list it at once: `pipeline.evaluation.metrics` counts by it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from types import MappingProxyType
 
-import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.evaluation.metrics import RetrievalMetrics, Ties, metrics_of
-from pipeline.evaluation.ranking import Standings, TextStandings
+class Ties(StrEnum):
+    """Which rank an own item gets if candidates score the same: `a` score higher, `n` the same, itself included."""
+
+    PESSIMISTIC = "pessimistic"
+    """The last, `a + n`: ties count against the model."""
+    MEAN = "mean"
+    """The mean of all, `a + (n + 1) / 2` (collaborative-experts; McSherry and Najork 2008)."""
+    OPTIMISTIC = "optimistic"
+    """The first, `a + 1`: a model that gives all candidates the same score has R@1 100."""
+    EACH = "each"
+    """All of them, `a + 1 .. a + n`, as if each were a query of its own (CLIP4Clip)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,28 +33,27 @@ class Protocol:
     """One sentence."""
     ties: Ties
     ties_of_several: Ties | None = None
-    """The rule of text to video where videos have several captions; None: `ties`."""
+    """The rule of text to video if videos have several captions; None: `ties`."""
     by_single_captions: bool = False
     """Whether video to text ranks among all captions, not among videos by the best of their captions."""
     one_caption: bool = False
     """Whether each video must have exactly one caption."""
     paragraphs: bool = False
-    """Whether that caption must be a paragraph: all that is said of the video, joined."""
+    """Whether that caption must be a paragraph: all captions of the video, joined."""
     lower_median: bool = False
-    """Whether the median rank of text to video is the lower of the middle two, where videos have several captions."""
+    """Whether the median rank of text to video is the lower of the middle two, if videos have several captions."""
     rounds_half_down: bool = False
     """See `metrics_of`."""
 
-    def why_not(self, truth: NDArray[np.int64], *, are_paragraphs: bool) -> str:
+    def why_not(self, most_captions: int, *, are_paragraphs: bool) -> str:
         """Why it cannot be applied, as half a sentence; an empty text if it can.
 
         Args:
-            truth: Shape (num_captions,): the video of each caption.
-            are_paragraphs: Whether a caption of the data set is all that is said of its video.
+            most_captions: Captions of the video that has most.
+            are_paragraphs: Whether a caption of the data set is all captions of its video, joined.
         """
-        most = int(np.bincount(truth).max())
-        if self.one_caption and most > 1:
-            return f"it takes one caption a video, and a video here has {most}"
+        if self.one_caption and most_captions > 1:
+            return f"it takes one caption a video, and a video here has {most_captions}"
         if self.paragraphs and not are_paragraphs:
             return "it takes paragraphs, and the captions here are sentences (`fda preprocess --paragraphs` joins them)"
         return ""
@@ -51,38 +61,6 @@ class Protocol:
     def with_ties(self, ties: Ties | None) -> Protocol:
         """The same with another rule for ties; None: its own."""
         return self if ties is None else replace(self, ties=ties, ties_of_several=None)
-
-    def score(self, to_video: Standings, to_text: TextStandings) -> RetrievalResult:
-        """Metrics of both directions."""
-        several = len(to_video) > len(to_text.videos)
-        gain = None if to_text.gain is None else 100 * float(np.mean(to_text.gain))
-        found = self.of_texts(self.among_texts(to_text))
-        return RetrievalResult(self.of_videos(to_video, several=several), replace(found, ndcg=gain))
-
-    def of_videos(self, to_video: Standings, *, several: bool) -> RetrievalMetrics:
-        """Metrics of text to video; `several` says whether videos of the split have several captions."""
-        return metrics_of(
-            to_video,
-            (several and self.ties_of_several) or self.ties,
-            lower_median=self.lower_median and several,
-            rounds_half_down=self.rounds_half_down,
-        )
-
-    def among_texts(self, to_text: TextStandings) -> Standings:
-        """The standings of video to text that count."""
-        return to_text.single if self.by_single_captions else to_text.best
-
-    def of_texts(self, standings: Standings) -> RetrievalMetrics:
-        """Metrics of video to text, from what `among_texts` gives."""
-        return metrics_of(standings, self.ties, rounds_half_down=self.rounds_half_down)
-
-
-@dataclass(frozen=True, slots=True)
-class RetrievalResult:
-    """Both directions of retrieval under one protocol."""
-
-    text_to_video: RetrievalMetrics
-    video_to_text: RetrievalMetrics
 
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
@@ -117,7 +95,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             ),
             Protocol(
                 "paragraph",
-                "as `paired`, each caption all that is said of the video (ActivityNet, DiDeMo)",
+                "as `paired`, each caption being all captions of its video, joined (ActivityNet, DiDeMo)",
                 Ties.PESSIMISTIC,
                 one_caption=True,
                 paragraphs=True,

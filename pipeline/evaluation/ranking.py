@@ -1,16 +1,17 @@
-"""Where each query's own item stands among the candidates: counted in blocks, nothing is sorted.
+"""How many candidates score above, and level with, each query's own item: counted in blocks, without sorting.
 
 With the score `s(c, v)` of caption `c` and video `v`, and `truth[c]` the video that the caption describes:
 
-- text to video: every caption is a query, every video a candidate; its own is `truth[c]`.
+- text to video: every caption is a query, every video a candidate; its own video is `truth[c]`.
 - video to text, `best`: every video that has a caption is a query, and they alone are candidates. A video's captions
   count through the best of them, `S(i, j) = max{s(c, i) : truth[c] = j}`, and the own score is `S(i, i)` (CLIP4Clip).
 - video to text, `single`: the candidates are all captions, and the own score is that of the best of the own captions
   (collaborative-experts).
 
-Counted are the candidates above the own item and those level with it, itself among them: what a rank is where scores
-tie is for `pipeline.evaluation.metrics` to say. An example, three captions (rows) of three videos (columns), where
-caption 1 cannot tell video 0 from its own, caption 2 likes video 0 more, and video 0 cannot tell caption 2 from 0:
+Two numbers a query are enough for every rule for ties: the candidates above the own item, and those level with it,
+itself included. `pipeline.evaluation.metrics` makes ranks of them. An example, three captions (rows) of three videos
+(columns): caption 1 scores video 0 as high as its own, caption 2 scores video 0 higher, and video 0 scores captions 0
+and 2 the same:
 
     s =  9 1 2      text to video (rows):     0, 0, 1 above the own score on the diagonal; 1, 2, 1 level with it
          8 8 0      video to text (columns):  0, 0, 0 above;                               2, 1, 1 level
@@ -47,31 +48,32 @@ from pipeline.evaluation.scores.dot import DotScores, Scores
 from pipeline.run.events import ItemsDone, Listener, RunPlanned, ignore_events
 from store.features import Features
 
-__all__ = ["DotScores", "Standings", "TextStandings", "text_to_video", "video_to_text"]
+__all__ = ["DotScores", "RankCounts", "TextRankCounts", "text_to_video", "video_to_text"]
 
 _BLOCK_ROWS = 4096
-"""At most. Of many small products BLAS's threads wait for one another, and long so on a machine that is busy."""
+"""Rows of a block at most. With many small products, BLAS's threads wait for one another, and longer if the machine is
+busy with other work."""
 _LEAST_ROWS = 160
-"""Fewer take longer: to bring the columns into the order that BLAS wants them in costs more than to multiply them."""
+"""Rows of a block at least: with fewer, BLAS packs the columns for longer than it multiplies them."""
 _BLOCK_SCORES = 2**22
-"""Of a block: 16 MiB of float32, or `_LEAST_ROWS` where that is more."""
+"""Scores of a block: 16 MiB of float32, or `_LEAST_ROWS` rows if that is more."""
 
 Progress = Callable[[int], None]
-"""Is told of so many more queries."""
+"""Called with the number of queries ranked since the last call."""
 
 
 def silent(num_queries: int) -> None:
-    """Tell nobody."""
+    """Report no progress."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standings:
-    """How each query's own item stands among its candidates."""
+class RankCounts:
+    """For each query, how many candidates score above its own item, and how many level with it."""
 
     above: NDArray[np.int64]
     """Shape (num_queries,): candidates that score higher than the own item."""
     level: NDArray[np.int64]
-    """Shape (num_queries,): candidates that score as high, the own item itself among them."""
+    """Shape (num_queries,): candidates that score the same, the own item itself included."""
     num_candidates: int
 
     def __post_init__(self) -> None:
@@ -80,32 +82,32 @@ class Standings:
                 f"above and level must have one entry a query, got shapes {self.above.shape} and {self.level.shape}"
             )
         if self.above.min() < 0 or self.level.min() < 1 or (self.above + self.level).max() > self.num_candidates:
-            raise ValueError(f"an own item stands outside of 1..{self.num_candidates} (num_candidates)")
+            raise ValueError(f"the rank of an own item is outside of 1..{self.num_candidates} (num_candidates)")
 
     def __len__(self) -> int:
         return len(self.above)
 
-    def of(self, queries: NDArray[np.int64] | NDArray[np.bool_]) -> Standings:
-        """Those of some queries."""
-        return Standings(self.above[queries], self.level[queries], self.num_candidates)
+    def of(self, queries: NDArray[np.int64] | NDArray[np.bool_]) -> RankCounts:
+        """The counts of some queries."""
+        return RankCounts(self.above[queries], self.level[queries], self.num_candidates)
 
 
 @dataclass(frozen=True, slots=True)
-class TextStandings:
-    """Video to text, in the two ways in which that is counted. Both have one query a video that has captions."""
+class TextRankCounts:
+    """Rank counts of video to text, in two ways. Both have one query for each video that has captions."""
 
     videos: NDArray[np.int64]
-    """Shape (num_queries,): the rows of these videos, ascending."""
-    best: Standings
-    """Among the videos, each by the best of its captions."""
-    single: Standings
-    """Among all captions, by the best of the own ones."""
+    """Shape (num_queries,): the rows of these videos, in ascending order."""
+    best: RankCounts
+    """Candidates are videos, each scored by the best of its captions."""
+    single: RankCounts
+    """Candidates are all captions; the own item is the best of the own captions."""
     gain: NDArray[np.float64] | None
-    """Shape (num_queries,): nDCG of all own captions, 0..1; None where it was not asked for."""
+    """Shape (num_queries,): nDCG of all own captions, 0..1; None if it was not computed."""
 
 
-def text_to_video(scores: Scores, truth: NDArray[np.int64], tell: Progress = silent) -> Standings:
-    """How each caption's own video stands among all videos.
+def text_to_video(scores: Scores, truth: NDArray[np.int64], tell: Progress = silent) -> RankCounts:
+    """Rank each caption's own video among all videos.
 
     Args:
         scores: Of captions and videos.
@@ -113,7 +115,7 @@ def text_to_video(scores: Scores, truth: NDArray[np.int64], tell: Progress = sil
         tell: See `Progress`.
 
     Raises:
-        ValueError: A `truth` of another shape or dtype, or outside `[0, num_videos)`; or a score that is NaN.
+        ValueError: `truth` has another shape or dtype, or a value outside `[0, num_videos)`; or a score is NaN.
 
     >>> text_to_video(DotScores(np.ones((2, 1), np.float32), np.ones((5, 1), np.float32)), np.array([0, 3])).level
     array([5, 5])
@@ -123,25 +125,25 @@ def text_to_video(scores: Scores, truth: NDArray[np.int64], tell: Progress = sil
     for rows in blocks(len(truth), scores.num_videos):
         similarity = scores.of_texts(rows)
         above[rows], level[rows] = count_above(similarity, own_scores(similarity, truth[rows]))
-        del similarity  # or there are two while the next is computed
+        del similarity  # before the next block is computed, or memory holds two of them
         tell(rows.stop - rows.start)
     _require_numbers(level)
-    return Standings(above, level, scores.num_videos)
+    return RankCounts(above, level, scores.num_videos)
 
 
 def video_to_text(
     scores: Scores, truth: NDArray[np.int64], tell: Progress = silent, *, gains: bool = False
-) -> TextStandings:
-    """How the captions of each video stand among those of all.
+) -> TextRankCounts:
+    """Rank the captions of each video among all captions.
 
     Args:
         scores: Of captions and videos.
         truth: Shape (num_texts,): the video that each caption describes.
         tell: See `Progress`.
-        gains: Whether to compute nDCG, too.
+        gains: Whether to compute nDCG as well.
 
     Raises:
-        ValueError: As of `text_to_video`.
+        ValueError: As for `text_to_video`.
     """
     check_truth(scores, truth)
     order = CaptionOrder.of(truth)
@@ -151,6 +153,8 @@ def video_to_text(
         mine = np.flatnonzero((order.videos >= rows.start) & (order.videos < rows.stop))
         if not len(mine):
             continue
+        # The product is computed again for this direction. To keep the matrix of `text_to_video` would take 400 MB for
+        # 10,000 x 10,000 and 10 GB for 50,000 x 50,000; and dual softmax has another matrix for each direction.
         similarity = scores.of_videos(rows)
         if len(mine) < len(similarity):
             similarity = similarity[like(order.videos[mine] - rows.start, similarity)]
@@ -163,29 +167,29 @@ def video_to_text(
                 _gain(row, order.captions_of(number))
                 for number, row in zip(mine.tolist(), to_numpy(similarity), strict=True)
             ]
-        del similarity, best  # as above
+        del similarity, best  # see `text_to_video`
         tell(len(mine))
     _require_numbers(counts["best_level"])
-    return TextStandings(
+    return TextRankCounts(
         videos=order.videos,
-        best=Standings(counts["best"], counts["best_level"], len(order.videos)),
-        single=Standings(counts["single"], counts["single_level"], scores.num_texts),
+        best=RankCounts(counts["best"], counts["best_level"], len(order.videos)),
+        single=RankCounts(counts["single"], counts["single_level"], scores.num_texts),
         gain=gain,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionOrder:
-    """The captions, those of one video side by side."""
+    """The captions in the order of their videos, so that those of one video are side by side."""
 
     videos: NDArray[np.int64]
     """The videos that have captions, ascending."""
     captions: NDArray[np.int64]
-    """Shape (num_texts,): those of the first of `videos`, ascending, then those of the next."""
+    """Shape (num_texts,): captions of the first of `videos`, ascending, then those of the next."""
     starts: NDArray[np.int64]
-    """Shape (len(videos) + 1,): where those of each begin in `captions`, and where they end."""
+    """Shape (len(videos) + 1,): where the captions of each video begin in `captions`, and where the last ones end."""
     in_order: bool
-    """Whether `captions` are 0, 1, 2, ..."""
+    """Whether `captions` is 0, 1, 2, ...: columns then need no reordering."""
 
     @classmethod
     def of(cls, truth: NDArray[np.int64]) -> CaptionOrder:
@@ -204,22 +208,22 @@ class CaptionOrder:
         return self.captions[self.starts[number] : self.starts[number + 1]]
 
     def best(self, similarity: Array) -> Array:
-        """Scores of some videos with all captions -> with each of `videos` by the best of its captions.
+        """From scores of some videos with all captions to scores with each of `videos`, by the best of its captions.
 
         Args:
             similarity: Shape (num_queries, num_texts).
 
         Returns:
-            Shape (num_queries, len(videos)); `similarity` itself where that is all.
+            Shape (num_queries, len(videos)); `similarity` itself if each video has one caption, in order.
         """
         beside = similarity if self.in_order else take_columns(similarity, self.captions)
         return highest_of_each(beside, self.starts[:-1])
 
 
 def _gain(row: NDArray[np.float32], own: NDArray[np.int64]) -> float:
-    """The nDCG of the own captions among all, each as relevant as the other, where ties count against the model.
+    """The nDCG of the own captions among all captions, all own ones equally relevant; ties count against the model.
 
-    The i-th best of `k` own captions stands at `i` plus the number of other captions that score at least as high.
+    The i-th best of `k` own captions has rank `i` plus the number of other captions that score at least as high.
 
     >>> round(_gain(np.array([3, 9, 5, 4], np.float32), np.array([0, 1])), 4)  # at 1 and 4
     0.8772
@@ -235,14 +239,14 @@ def _gain(row: NDArray[np.float32], own: NDArray[np.int64]) -> float:
 
 
 def blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
-    """Slices of rows, one after the other, each of as many as may be held with all their columns."""
+    """Slices of rows, one after the other, each of as many as may be in memory with all their columns."""
     size = min(_BLOCK_ROWS, max(_LEAST_ROWS, _BLOCK_SCORES // num_columns))
     for start in range(0, num_rows, size):
         yield slice(start, min(start + size, num_rows))
 
 
 def _require_numbers(level: NDArray[np.int64]) -> None:
-    """An own score that is NaN is not even level with itself."""
+    """Refuse NaN: an own score that is NaN does not even equal itself, so that nothing is level with it."""
     if wrong := int((level < 1).sum()):
         raise ValueError(f"the own scores of {wrong} of {len(level)} queries are NaN (the first: {level.argmin()})")
 
@@ -268,16 +272,16 @@ def check_truth(scores: Scores, truth: NDArray[np.int64]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """A feature set of one split, ranked: all that metrics, intervals, comparisons and slices are made of."""
+    """A feature set of one split, ranked: metrics, intervals, comparisons and slices are computed from this."""
 
     features: Features
-    """What was ranked. Query `i` of `to_video` is its caption `i`, and describes video `truth[i]`."""
-    to_video: Standings
-    to_text: TextStandings
+    """The feature set. Query `i` of `to_video` is its caption `i`, which describes video `truth[i]`."""
+    to_video: RankCounts
+    to_text: TextRankCounts
 
 
 def rank(features: Features, scores: Scores, listener: Listener = ignore_events) -> Ranking:
-    """Rank a feature set by some scores of its captions and videos."""
+    """Rank a feature set by scores of its captions and videos."""
     num_captions, num_videos = len(features.truth), len(np.unique(features.truth))
     listener(RunPlanned("queries", num_captions + num_videos, 0))
 

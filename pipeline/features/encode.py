@@ -8,11 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from encoders.weights.loading import LoadedModel
-from pipeline.clips.alpha import AlphaSource
+from pipeline.clips.alpha import shuffled_masks
+from pipeline.clips.options import AlphaSource
+from pipeline.errors import InputError
 from pipeline.features.encoders import Encoders
-from pipeline.features.options import EncodeOptions
+from pipeline.features.options import FeatureRecipe
 from pipeline.features.shards import EncodeReport, EncodeTask, SplitInputs, run_task
 from pipeline.run.events import Listener, RunPlanned, ignore_events
+from pipeline.run.options import HERE, RunOptions
 from pipeline.run.partition import WHOLE, Partition
 from pipeline.run.plan import Plan, Tally, make_plan
 from pipeline.run.software import MODEL_SOFTWARE, software_versions
@@ -23,7 +26,7 @@ from store.completion import committed_of_each, input_digests, require_committed
 from store.errors import NotInStoreError
 from store.features import caption_shards, create_features, features_made_with, remove_features
 from store.json_values import JSON
-from store.places.folder import check_name
+from store.names import check_name
 from store.schema import Shard
 from store.stages import FRAMES_STAGE, features_stage, masks_stage
 from store.store import Store
@@ -58,9 +61,19 @@ class SplitPlan:
     clips: Plan
     captions: Plan
 
+    @property
+    def num_shards_pending(self) -> int:
+        """Of clips and of captions."""
+        return len(self.clips.pending) + len(self.captions.pending)
+
+    @property
+    def num_captions_pending(self) -> int:
+        """In the pending shards."""
+        return sum(pending.shard.num_rows for pending in self.captions.pending)
+
 
 def plan_encode(
-    store: Store, loaded: LoadedModel, options: EncodeOptions, partition: Partition = WHOLE
+    store: Store, loaded: LoadedModel, options: FeatureRecipe, partition: Partition = WHOLE
 ) -> tuple[SplitPlan, ...]:
     """Find out what each split owes, having checked that the model can take its clips. Nothing is written.
 
@@ -73,29 +86,25 @@ def plan_encode(
     return tuple(_plan_split(store, loaded, options, split, partition) for split in options.splits)
 
 
-def encode(
+def encode_splits(
     store: Store,
     loaded: LoadedModel,
-    options: EncodeOptions,
+    options: FeatureRecipe,
     encoders: Encoders,
     listener: Listener = ignore_events,
     *,
-    overwrite: bool = False,
-    partition: Partition = WHOLE,
+    run: RunOptions = HERE,
     executor: Executor = run_synchronously,
 ) -> tuple[SplitEncoded, ...]:
-    """Encode what each split owes; `overwrite` removes the features first, once all is known to be right.
-
-    Of a partition, what is counted is its own shards.
+    """Encode the pending shards of each split; of a partition, only its own shards are encoded and counted.
 
     Args:
         store: The store.
         loaded: What is encoded with; only what is known of it is used here.
         options: What is encoded, and how.
         encoders: Gives each process that runs a task its encoder.
-        listener: Is told how far it is.
-        overwrite: See above.
-        partition: Which of the shards.
+        listener: Hears how far it is.
+        run: With `overwrite`, the features are removed first, but only once everything else has been checked.
         executor: Runs the tasks.
 
     Raises:
@@ -104,11 +113,11 @@ def encode(
         NotInStoreError: There is no such split or mask set.
         ValueError: The model takes frames of another size, or the name cannot be one.
     """
-    plans = plan_encode(store, loaded, options, partition)
-    if overwrite:
+    plans = plan_encode(store, loaded, options, run.partition)
+    if run.overwrite:
         for split in options.splits:
             remove_features(store.folder, options.features, split)
-        plans = plan_encode(store, loaded, options, partition)
+        plans = plan_encode(store, loaded, options, run.partition)
     for plan in plans:
         dim = loaded.config.embed_dim
         create_features(
@@ -117,7 +126,7 @@ def encode(
     return tuple(_encode_split(store, plan, options, encoders, listener, executor) for plan in plans)
 
 
-def feature_identity(store: Store, loaded: LoadedModel, options: EncodeOptions, split: str) -> dict[str, JSON]:
+def feature_identity(store: Store, loaded: LoadedModel, options: FeatureRecipe, split: str) -> dict[str, JSON]:
     """What made a feature set: two runs must agree on all but the software to share it."""
     sensitivity = options.sensitivity_every if options.measures_sensitivity else 0
     return {
@@ -148,7 +157,7 @@ def made_with(store: Store, name: str, split: str) -> Mapping[str, JSON] | None:
         return None
 
 
-def _drawn_identity(store: Store, options: EncodeOptions, split: str) -> dict[str, JSON]:
+def _drawn_identity(store: Store, options: FeatureRecipe, split: str) -> dict[str, JSON]:
     """What the alpha was drawn from; where masks are shuffled, one clip more or less changes whose each clip gets."""
     drawn: dict[str, JSON] = {"source": str(options.alpha), "seed": options.seed}
     if options.alpha is AlphaSource.SHUFFLED:
@@ -159,11 +168,11 @@ def _drawn_identity(store: Store, options: EncodeOptions, split: str) -> dict[st
 
 
 def _plan_split(
-    store: Store, loaded: LoadedModel, options: EncodeOptions, split: str, partition: Partition
+    store: Store, loaded: LoadedModel, options: FeatureRecipe, split: str, partition: Partition
 ) -> SplitPlan:
     layout, image_size = store.layout(split), loaded.config.image_size
     if (layout.height, layout.width) != (image_size, image_size):
-        raise ValueError(
+        raise InputError(
             f"the frames of split {split!r} are {layout.height} x {layout.width} pixels, {loaded.config.name} "
             f"takes {image_size} x {image_size}: preprocess with --image-size {image_size}, or choose another model"
         )
@@ -178,13 +187,16 @@ def _plan_split(
         for stage, record in zip(stages, records, strict=True):
             if record is None:
                 require_committed(store, shard, stage)
-    return SplitPlan(SplitInputs(split, identity, digests), clips, captions)
+    givers = None
+    if pending and options.alpha is AlphaSource.SHUFFLED:
+        givers = shuffled_masks(store, split, options.mask_name, options.seed)
+    return SplitPlan(SplitInputs(split, identity, digests, givers), clips, captions)
 
 
 def _encode_split(
     store: Store,
     plan: SplitPlan,
-    options: EncodeOptions,
+    options: FeatureRecipe,
     encoders: Encoders,
     listener: Listener,
     executor: Executor,
@@ -202,14 +214,14 @@ def _encode_split(
         tally=Tally.sum([standing, made]),
         num_captions=store.layout(inputs.split).num_captions,
         num_captions_truncated=sum(report.num_captions_truncated for report in reports),
-        num_captions_encoded=sum(pending.shard.num_rows for pending in plan.captions.pending),
+        num_captions_encoded=plan.num_captions_pending,
         num_clips_encoded=made.num_videos - len(made.failures),
         num_frames_encoded=sum(report.num_frames for report in reports),
     )
 
 
 def _tasks(
-    store: Store, plan: SplitPlan, options: EncodeOptions, encoders: Encoders, per_task: int | None
+    store: Store, plan: SplitPlan, options: FeatureRecipe, encoders: Encoders, per_task: int | None
 ) -> Iterator[EncodeTask]:
     """All that is pending in one task, or in tasks of so many shards."""
     parts: tuple[Sequence[Shard], Sequence[Shard]] = (_shards(plan.clips), _shards(plan.captions))

@@ -10,8 +10,8 @@ from encoders.devices import move_to
 from encoders.encoding.encoder import Encoder
 from encoders.errors import WeightsMismatchError
 from encoders.model import AlphaClip
-from encoders.options import Pooling, Precision
-from encoders.weights.loading import ModelSource
+from encoders.options import ModelSource, Pooling, Precision
+from encoders.weights.loading import load
 
 
 class Encoders(Protocol):
@@ -66,7 +66,7 @@ class EncoderOfWorker:
 
 @lru_cache(maxsize=1)
 def _encoder_of_worker(wanted: EncoderOfWorker) -> Encoder:
-    loaded = wanted.source.load()
+    loaded = load(wanted.source)
     if loaded.report.sha256 != wanted.sha256:
         raise WeightsMismatchError(
             f"the weights {loaded.report.source} have SHA-256 {loaded.report.sha256} on this worker and "

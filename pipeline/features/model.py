@@ -1,13 +1,20 @@
-"""A model on its device, and what it was trained with."""
+"""A model as its user describes it, on a device, and what it was trained with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from encoders.devices import Device
-from encoders.weights.loading import LoadedModel, ModelSource
-from store.json_values import JSON
+from encoders.devices import Device, move_to
+from encoders.options import ModelSource
+from encoders.weights.loading import LoadedModel, load
+from pipeline.clips.options import AlphaSource
+from pipeline.features.options import FeatureRecipe
+from pipeline.run.events import Reporter
+from pipeline.training.checkpoint import has_ended
+from store.clips.shards import clips_identity
+from store.json_values import JSON, differences
+from store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +24,38 @@ class ReadyModel:
     loaded: LoadedModel
     source: ModelSource
     device: Device
+
+
+def load_ready(source: ModelSource, device: str, report: Reporter) -> ReadyModel:
+    """Load a model and move it to a device; reports where its weights are from.
+
+    Raises:
+        WeightsError: The weights are missing, damaged, or not this model's.
+        OptionError: There is no such model or device.
+    """
+    loaded = load(source)
+    if source.checkpoint is not None and not has_ended(source.checkpoint):
+        report.warn(f"training has not ended in {source.checkpoint}: these are the best weights so far")
+    if loaded.metadata.get("chosen_on_test"):
+        report.warn(f"{source.checkpoint} was chosen by its score on test videos: scores on these are no fair ones")
+    ready = ReadyModel(loaded, source, move_to(loaded.model, device))
+    report.say(f"weights: {loaded.report.summary()}")
+    return ready
+
+
+def warn_if_trained_otherwise(store: Store, loaded: LoadedModel, recipe: FeatureRecipe, report: Reporter) -> None:
+    """Warn if what is encoded differs from what the checkpoint was trained with."""
+    identity, trained = _identity_of(loaded), training_of(loaded)
+    if not trained:
+        return
+    here = clips_identity(store, recipe.splits[0], recipe.mask_name)
+    found = [f"alpha was {trained['alpha']} and is {recipe.alpha}"] if trained["alpha"] != recipe.alpha else []
+    for key in ("clips", "masks") if AlphaSource.MASKS in (trained["alpha"], recipe.alpha) else ("clips",):
+        mine, theirs = identity.get(key), here[key]
+        if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+            found += [text for text in [differences(mine, theirs, f"{key}.", where="in training")] if text]
+    if found:
+        report.warn(f"the checkpoint was trained otherwise: {'; '.join(found)}")
 
 
 def training_of(loaded: LoadedModel) -> Mapping[str, str]:

@@ -3,15 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from encoders.options import Pooling
-from pipeline.clips.alpha import AlphaSource
-from store.features import FrameDtype
+from encoders.options import Pooling, Precision
+from pipeline.clips.options import AlphaSource
+from pipeline.errors import OptionError
+from store.names import check_name
+
+if TYPE_CHECKING:
+    from store.features import FrameDtype  # whose module loads Zarr, and this one must not
 
 
 @dataclass(frozen=True, slots=True)
 class EncodeOptions:
-    """Which clips go through the model, and with which alpha channel."""
+    """What to encode, as a user says it. None stands for what the checkpoint was trained with, else the default."""
+
+    features: str
+    """Name of the feature set."""
+    splits: tuple[str, ...] = ()
+    """Default: all splits of the store."""
+    mask_name: str | None = None
+    """Mask set of the store. Default: `default`."""
+    alpha: AlphaSource | None = None
+    """What goes into the alpha channel. Default: the masks."""
+    pooling: Pooling | None = None
+    """How frames become a video. Default: their mean."""
+    precision: str = "auto"
+    """`fp32`, `bf16`, or `auto`: bf16 if the device is made for it, and it is measured to be faster and as good."""
+    frame_dtype: FrameDtype = "float32"
+    """Numbers that the features of frames are stored in."""
+    sensitivity_every: int = 32
+    """Every N-th video is also encoded with an alpha of all ones, to measure what the alpha does; 0: none."""
+    seed: int = 0
+    """Random seed of what `alpha` draws."""
+    device: str = "auto"
+    """`auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ..."""
+    batch_frames: int | None = None
+    """Frames at once; halved if memory runs out. Default: 64 on a CPU, 192 on a GPU."""
+    compiled: bool = False
+    """Compile the vision tower: takes minutes once, saves some percent."""
+
+    def __post_init__(self) -> None:
+        check_name("feature set", self.features)
+        if self.precision not in ("auto", *Precision):
+            raise OptionError(f"precision must be auto, {' or '.join(Precision)}, got {self.precision!r}")
+        if self.batch_frames is not None and self.batch_frames < 1:
+            raise OptionError(f"batch_frames must be at least 1, got {self.batch_frames}")
+        if self.sensitivity_every < 0:
+            raise OptionError(f"sensitivity_every must not be negative, got {self.sensitivity_every}")
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRecipe:
+    """What decides the features of a store: `EncodeOptions` in which every choice has been made."""
 
     features: str
     """Name of the feature set."""

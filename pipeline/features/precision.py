@@ -15,7 +15,8 @@ from pipeline.clips.alpha import AlphaClips
 from pipeline.clips.read_ahead import READ_AHEAD
 from pipeline.features.encode import SplitPlan, feature_identity, made_with
 from pipeline.features.model import ReadyModel
-from pipeline.features.options import EncodeOptions
+from pipeline.features.options import FeatureRecipe
+from pipeline.run.events import Reporter
 from store.clips.reader import ClipReader
 from store.json_values import differences
 from store.store import Store
@@ -47,7 +48,7 @@ class Measured:
 
 
 def choose_precision(
-    asked: str, store: Store, ready: ReadyModel, options: EncodeOptions, *, overwrite: bool
+    asked: str, store: Store, ready: ReadyModel, options: FeatureRecipe, *, overwrite: bool
 ) -> Precision:
     """What `auto` stands for: that of the features that are there and stay, else what the device is made for."""
     if asked != "auto":
@@ -60,7 +61,7 @@ def choose_precision(
 
 
 def measure(
-    store: Store, ready: ReadyModel, encoder: Encoder, plans: Sequence[SplitPlan], options: EncodeOptions
+    store: Store, ready: ReadyModel, encoder: Encoder, plans: Sequence[SplitPlan], options: FeatureRecipe
 ) -> Measured | None:
     """Compare an encoder with float32 on the first clip that is pending; None where none is."""
     first = next(((plan, pending.shard) for plan in plans for pending in plan.clips.pending), None)
@@ -85,7 +86,7 @@ def measure(
     return Measured(cosine, min(seconds[exact]) / min(seconds[encoder]), some[0].shape[1])
 
 
-def memory_of(store: Store, ready: ReadyModel, encoder: Encoder, options: EncodeOptions) -> EncoderMemory:
+def memory_of(store: Store, ready: ReadyModel, encoder: Encoder, options: FeatureRecipe) -> EncoderMemory:
     """What encoding takes at most."""
     return EncoderMemory(
         config=ready.loaded.config,
@@ -98,7 +99,7 @@ def memory_of(store: Store, ready: ReadyModel, encoder: Encoder, options: Encode
     )
 
 
-def refusal(store: Store, ready: ReadyModel, options: EncodeOptions, split: str) -> str | None:
+def refusal(store: Store, ready: ReadyModel, options: FeatureRecipe, split: str) -> str | None:
     """How features of this name that are there were made otherwise, or None."""
     there = made_with(store, options.features, split)
     if there is None:
@@ -106,3 +107,11 @@ def refusal(store: Store, ready: ReadyModel, options: EncodeOptions, split: str)
     wanted = feature_identity(store, ready.loaded, options, split)
     found, made = ({key: value for key, value in table.items() if key != "software"} for table in (there, wanted))
     return differences(found, made) or None
+
+
+def is_worth_it(measured: Measured, report: Reporter) -> bool:
+    """Whether a precision is enough faster than float32, and as good; reports it if not."""
+    if measured.cosine >= LEAST_COSINE and measured.speedup >= LEAST_SPEEDUP:
+        return True
+    report.say(f"so it is fp32: bf16 must be {LEAST_SPEEDUP}x as fast, at a cosine of {LEAST_COSINE}")
+    return False

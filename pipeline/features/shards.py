@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.encoding.encoder import Encoder, StagedClips
-from pipeline.clips.alpha import AlphaClips, AlphaSource
+from pipeline.clips.alpha import AlphaClips
 from pipeline.clips.read_ahead import read_ahead, write_behind
 from pipeline.features.encoders import Encoders
 from pipeline.run.events import ItemsDone, Tell
@@ -20,7 +20,7 @@ from store.clips.shards import slot_checksum
 from store.commits import VideoOutcome
 from store.completion import input_digests, outcomes_of
 from store.errors import ShardIncompleteError
-from store.features import write_clip_features, write_text_features
+from store.features import ClipFeatures, write_clip_features, write_text_features
 from store.json_values import JSON
 from store.places.folder import StoreFolder
 from store.schema import Shard
@@ -28,7 +28,7 @@ from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 
 if TYPE_CHECKING:
-    from pipeline.features.options import EncodeOptions
+    from pipeline.features.options import FeatureRecipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,17 @@ class SplitInputs:
     makes frames or masks anew from then on, the features are known as older."""
     digests: Mapping[Shard, Mapping[str, str]]
     """Shard -> what `input_digests` gave for it."""
+    mask_givers: Mapping[int, int] | None = None
+    """Row -> the row whose masks it gets, if masks are shuffled. Drawn once, because it takes the records of the whole
+    split: if each task drew it, a run would read as many records as the square of the number of shards."""
 
     def of(self, shards: Sequence[Shard]) -> SplitInputs:
-        """What concerns these shards."""
-        return SplitInputs(self.split, self.identity, {shard: self.digests[shard] for shard in shards})
+        """The part of these shards."""
+        givers = self.mask_givers
+        if givers is not None:
+            rows = (row for shard in shards for row in range(shard.start, shard.stop))
+            givers = {row: givers[row] for row in rows if row in givers}
+        return SplitInputs(self.split, self.identity, {shard: self.digests[shard] for shard in shards}, givers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,7 @@ class EncodeTask:
     """Some shards of clips, or of captions, of one split."""
 
     folder: StoreFolder
-    options: EncodeOptions
+    options: FeatureRecipe
     inputs: SplitInputs
     clips: tuple[Shard, ...]
     captions: tuple[Shard, ...]
@@ -117,9 +124,9 @@ def run_task(task: EncodeTask, tell: Tell) -> EncodeReport:
     store, counts = Store.open(task.folder), _Counts()
     encoder = task.encoders()
     if task.clips:
-        options, split = task.options, task.inputs.split
-        only = None if options.alpha is AlphaSource.SHUFFLED else task.clips  # else any clip may lend its masks
-        clips = AlphaClips(ClipReader(store, split, options.mask_name, shards=only), options.alpha, options.seed)
+        options, split, givers = task.options, task.inputs.split, task.inputs.mask_givers
+        reader = ClipReader(store, split, options.mask_name, shards=_shards_to_read(store, task))
+        clips = AlphaClips(reader, options.alpha, options.seed, givers)
         shards = _Shards(store, options, task.inputs, encoder, clips)
         for encoded in write_behind(shards.write, map(shards.encode, read_ahead(shards.stage, task.clips))):
             tally = Tally.of(encoded.shard.split, encoded.outcomes)
@@ -131,12 +138,20 @@ def run_task(task: EncodeTask, tell: Tell) -> EncodeReport:
     return EncodeReport(Tally.sum(counts.tallies), counts.num_frames, counts.num_truncated)
 
 
+def _shards_to_read(store: Store, task: EncodeTask) -> tuple[Shard, ...]:
+    """The shards of a task, and those whose masks their clips get: no more records are read for a larger split."""
+    shards = store.shards(task.inputs.split)
+    size = store.manifest.shard_size
+    givers = {shards[row // size] for row in (task.inputs.mask_givers or {}).values()}
+    return (*task.clips, *sorted(givers - set(task.clips), key=lambda shard: shard.index))
+
+
 @dataclass(frozen=True, slots=True)
 class _Shards:
     """The three things that are done to a shard, each in a thread of its own."""
 
     store: Store
-    options: EncodeOptions
+    options: FeatureRecipe
     inputs: SplitInputs
     encoder: Encoder
     clips: AlphaClips
@@ -188,7 +203,9 @@ class _Shards:
         )
         frame = encoded.frame.astype(self.options.frame_dtype)
         digests = self.inputs.digests[shard]
-        write_clip_features(self.store, name, shard, encoded.video, frame, outcomes, digests, encoded.alpha_cosine)
+        write_clip_features(
+            self.store, name, shard, ClipFeatures(encoded.video, frame, outcomes, encoded.alpha_cosine), digests
+        )
         return encoded
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipeline.masks import Difference, MaskOptions
-from pipeline.video.clips import DecodeOptions, Resize
-from pipeline.video.sampling import UNIFORM, Sampling
-from store.arrays.codecs import CodecName
-from store.arrays.jpeg import MAX_SIDE
+from pipeline.errors import OptionError
+from pipeline.masks.options import Difference, MaskOptions
+from pipeline.run.options import SourceCheck
+from pipeline.run.resources import DECODER_MEMORY_MIB
+from pipeline.video.options import UNIFORM, DecodeOptions, Resize, Sampling
+from store.arrays.codec_names import MAX_JPEG_SIDE, CodecName
 from store.json_values import JSON
-from store.places.folder import check_name
+from store.names import check_name
 
 TRAIN_SPLIT = "train"
 
@@ -47,19 +48,19 @@ class PreprocessOptions:
 
     def __post_init__(self) -> None:
         if self.shard_size < 1:
-            raise ValueError(f"shard_size must be at least 1, got {self.shard_size}")
+            raise OptionError(f"shard_size must be at least 1, got {self.shard_size}")
         check_name("mask set", self.mask_name)
         for split in (TRAIN_SPLIT, "test"):
             self.decode_options(split)  # which checks what is in it
         if self.masks.difference == Difference.CONSECUTIVE and not self.neighbours:
-            raise ValueError(
+            raise OptionError(
                 "difference 'consecutive' compares each frame with the next one of its video: give --neighbours as "
                 "well, so that it is kept, or use difference 'sampled'"
             )
         num_frames = max(self.train_frames, self.eval_frames)
-        if self.frame_codec == "jpeg" and num_frames * self.image_size > MAX_SIDE:
-            raise ValueError(
-                f"frame_codec 'jpeg' takes clips of up to {MAX_SIDE} pixels, frames times their side, got "
+        if self.frame_codec == "jpeg" and num_frames * self.image_size > MAX_JPEG_SIDE:
+            raise OptionError(
+                f"frame_codec 'jpeg' takes clips of up to {MAX_JPEG_SIDE} pixels, frames times their side, got "
                 f"{num_frames} x {self.image_size}: use fewer or smaller frames, or another frame_codec"
             )
 
@@ -87,3 +88,17 @@ class PreprocessOptions:
             "geometry": "short side as displayed to image_size, centre crop",
             "resize": str(self.resize),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingOptions:
+    """Which videos are decoded again, and how much memory decoding may take. Nothing here changes a clip."""
+
+    decoder_memory_mib: int = DECODER_MEMORY_MIB
+    """Memory that decoding one video may take; a video that needs more is recorded as `unsupported`."""
+    retry_failed: bool = False
+    """Decode the failed videos again, and only them."""
+    check_videos: SourceCheck = SourceCheck.SIZE
+    """How changed videos are found; these are decoded again."""
+    update_captions: bool = False
+    """Take changed captions of the store's videos from the source. Default: refuse them."""

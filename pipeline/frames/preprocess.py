@@ -16,10 +16,11 @@ from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.task import PreprocessTask, preprocess_shard
 from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
 from pipeline.run.events import Listener, RunPlanned, ignore_events
+from pipeline.run.options import SourceCheck
 from pipeline.run.partition import WHOLE, Partition
 from pipeline.run.plan import PendingShard, Plan, Tally, make_plan
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
-from pipeline.run.sources import SourceCheck, changed_rows, file_bytes
+from pipeline.run.sources import changed_rows, file_bytes
 from pipeline.upkeep.finalise import close_frames
 from pipeline.workers.executors import Executor, run_synchronously
 from store.catalog import Catalog
@@ -40,7 +41,18 @@ NUM_LOOKING = 16
 
 
 @dataclass(frozen=True, slots=True)
-class PreprocessResult:
+class VideoSource:
+    """Where the videos are, and how they are read."""
+
+    root: Path
+    """The folder that the paths of the videos are relative to."""
+    decoder: Decoder = DEFAULT_DECODER
+    check: SourceCheck = SourceCheck.SIZE
+    """How a video is compared with what its stored clip was made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardsMade:
     """How a run of `preprocess` ended."""
 
     plan: Plan
@@ -93,14 +105,9 @@ def plan_preprocess(
     partition: Partition = WHOLE,
 ) -> Plan:
     """Which shards of a partition are pending; on request, also those in which a video failed or has changed."""
-    shards = partition.take(all_shards(store))
+    shards = partition.take(store.all_shards())
     stages = [FRAMES_STAGE, masks_stage(options.mask_name)]
     return make_plan(store, shards, stages, retry_failed=retry_failed, changed=changed)
-
-
-def all_shards(store: Store) -> list[Shard]:
-    """The shards of all splits."""
-    return [shard for split in store.manifest.splits for shard in store.shards(split)]
 
 
 def pending_videos(store: Store, plan: Plan, videos_root: Path) -> Iterator[Path]:
@@ -109,20 +116,17 @@ def pending_videos(store: Store, plan: Plan, videos_root: Path) -> Iterator[Path
         yield from (videos_root / video.path for video in store.catalog.shard_videos(pending.shard))
 
 
-def preprocess(
+def preprocess_shards(
     store: Store,
-    videos_root: Path,
+    source: VideoSource,
     plan: Plan,
     options: PreprocessOptions,
     executor: Executor = run_synchronously,
     listener: Listener = ignore_events,
-    decoder: Decoder = DEFAULT_DECODER,
-    check: SourceCheck = SourceCheck.SIZE,
-) -> PreprocessResult:
+) -> ShardsMade:
     """Run a plan, and count how every video of the store ended. Nothing that it started outlives it."""
     listener(RunPlanned("videos", plan.complete.num_videos + plan.num_videos_pending, plan.complete.num_videos))
-    shards = _largest_first(store, videos_root, plan)
-    tasks = _tasks(store, videos_root, shards, options, decoder, check)
+    tasks = _tasks(store, source, _largest_first(store, source.root, plan), options)
     tallies: dict[Shard, Tally] = {}
     num_frames = num_source_bytes = 0
     try:
@@ -132,11 +136,11 @@ def preprocess(
                 num_frames += report.num_frames
                 num_source_bytes += report.num_source_bytes
     finally:
-        decoder.close()
+        source.decoder.close()
     tally = Tally.sum([plan.complete, *(tallies[pending.shard] for pending in plan.pending)])
-    if plan.num_shards == len(all_shards(store)):
+    if plan.num_shards == len(store.all_shards()):
         close_frames(store, tally)
-    return PreprocessResult(plan, tally, num_frames, num_source_bytes)
+    return ShardsMade(plan, tally, num_frames, num_source_bytes)
 
 
 def find_changed(
@@ -178,25 +182,20 @@ def _largest_first(store: Store, videos_root: Path, plan: Plan) -> list[PendingS
 
 
 def _tasks(
-    store: Store,
-    videos_root: Path,
-    shards: Iterable[PendingShard],
-    options: PreprocessOptions,
-    decoder: Decoder,
-    check: SourceCheck,
+    store: Store, source: VideoSource, shards: Iterable[PendingShard], options: PreprocessOptions
 ) -> Iterator[PreprocessTask]:
     for pending in shards:
         videos = store.catalog.shard_videos(pending.shard)
         yield PreprocessTask(
             folder=store.folder,
-            videos_root=videos_root,
+            videos_root=source.root,
             shard=pending.shard,
             videos=videos,
             stages=pending.stages,
             kept_rows=pending.kept_rows,
-            check=check,
+            check=source.check,
             options=options,
-            decoder=decoder,
+            decoder=source.decoder,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,10 @@ import numpy as np
 
 from pipeline.isolation.decoder import Decoder, DecodeRequest
 from pipeline.run.events import ItemsDone, Tell
-from pipeline.run.sources import SourceCheck, changed_rows, file_bytes, file_sha256
-from pipeline.video.clips import DecodedClip, DecodeOptions, VideoError, Window
+from pipeline.run.options import SourceCheck
+from pipeline.run.sources import changed_rows, file_bytes, file_sha256
+from pipeline.video.clips import DecodedClip, VideoError
+from pipeline.video.options import DecodeOptions, Window
 from store.clips.shards import ShardFrames, read_kept, write_frames
 from store.commits import VideoOutcome
 from store.schema import Shard, Video, VideoStatus
@@ -41,7 +43,6 @@ def make_frames(
     options: DecodeOptions,
     *,
     kept_rows: Collection[int],
-    set_aside: Mapping[int, str],
     check: SourceCheck,
     decoder: Decoder,
     tell: Tell,
@@ -55,7 +56,6 @@ def make_frames(
         root: The folder that the paths of the videos are relative to.
         options: How clips are drawn.
         kept_rows: Rows that were made before and are kept, unless they turn out to be damaged or of other videos.
-        set_aside: Rows that are not decoded, and why.
         check: How to tell that a row is of another video.
         decoder: Decodes them, one after the other.
         tell: Is told of each video when it has ended.
@@ -67,13 +67,7 @@ def make_frames(
     if found is not None:
         filled = {row for row, outcome in outcomes.items() if outcome.filled}
         _empty_slots(clips, [video.row - shard.start for video in videos if video.row not in filled])
-    for video in pending:
-        if video.row in set_aside:
-            error = VideoError(VideoStatus.UNSUPPORTED, set_aside[video.row])
-            outcomes[video.row] = _outcome(video, error, root / video.path)
-            tell(_items(error, 0))
-    pending = [video for video in pending if video.row not in set_aside]
-    requests = [video_request(video, root, options) for video in pending]
+    requests = [_request(video, root, options) for video in pending]
     made = ItemsDone()
     with closing(decoder.decode(requests)) as decoded:
         for video, request, clip in zip(pending, requests, decoded, strict=True):
@@ -110,7 +104,7 @@ def _kept(
     return clips, {row: outcome for row, outcome in outcomes.items() if row not in changed}
 
 
-def video_request(video: Video, root: Path, options: DecodeOptions) -> DecodeRequest:
+def _request(video: Video, root: Path, options: DecodeOptions) -> DecodeRequest:
     """What is asked of the decoder."""
     return DecodeRequest(root / video.path, options, Window(video.start_seconds, video.end_seconds))
 

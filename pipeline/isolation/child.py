@@ -1,10 +1,10 @@
-"""The program that a decoder process runs: answer one request after the other until the worker is gone.
+"""The program of a decoder process: answer one request after the other until the worker has ended.
 
     python -m pipeline.isolation.child SOCKET LIFELINE
 
-Nothing here outlives the worker. The thread that listens for requests ends the process when the worker's end of the
-socket closes, unless the decoder is stuck and gives no other thread its turn; on Linux the kernel therefore kills the
-process when the lifeline closes, a pipe whose other end the worker holds and never writes to.
+The process never outlives its worker. A thread listens for requests, and ends the process when the worker's end of the
+socket closes. That fails if the decoder is stuck in C code that does not release the interpreter lock. So on Linux the
+kernel also kills the process when the lifeline closes: a pipe whose other end the worker holds and never writes to.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from store.schema import VideoStatus
 
 
 def main() -> None:
-    """Serve until the worker is gone."""
+    """Answer requests until the worker has ended."""
     _die_with_worker(int(sys.argv[2]))
     connection = socket.socket(fileno=int(sys.argv[1]))
     job = receive(connection)
@@ -38,14 +38,14 @@ def main() -> None:
     requests: SimpleQueue[tuple[object, ...]] = SimpleQueue()
     Thread(target=_listen, args=(connection, requests), daemon=True).start()
     _send(connection, Ready())
-    gc.freeze()  # what is loaded stays: a collection then looks at what videos left, and takes a tenth of a millisecond
+    gc.freeze()  # collections skip what is loaded now, and take a tenth of a millisecond
     while True:
         _send(connection, answer(job, requests.get()))
-        gc.collect()  # a cycle may hold all packets of a video, and Python sees only that there are few objects
+        gc.collect()  # a cycle may hold all packets of a video: too few objects for Python to collect by itself
 
 
 def answer(job: Job, arguments: tuple[object, ...]) -> object:
-    """What the function gives, or why it gives nothing: a `VideoError` or a `Bug`."""
+    """What the function returns, or why it failed: a `VideoError` or a `Bug`."""
     try:
         return job.function(*arguments)
     except VideoError as error:
@@ -66,7 +66,7 @@ def _send(connection: socket.socket, value: object) -> None:
     try:
         send(connection, value)
     except OSError:
-        os._exit(0)  # nobody is left to be told
+        os._exit(0)  # the worker has ended
 
 
 def _listen(connection: socket.socket, requests: SimpleQueue[tuple[object, ...]]) -> None:
@@ -74,13 +74,13 @@ def _listen(connection: socket.socket, requests: SimpleQueue[tuple[object, ...]]
         try:
             request = receive(connection)
         except EOFError:
-            os._exit(0)  # from here, for the main thread may be stuck in a decoder
+            os._exit(0)  # from this thread, because the main thread may be stuck in a decoder
         assert isinstance(request, tuple)
         requests.put(request)
 
 
 def _die_with_worker(lifeline: int) -> None:
-    """Have the kernel kill this process when the pipe closes: when the worker ends, or closes it.
+    """Let the kernel kill this process when the pipe closes: when the worker ends, or closes it.
 
     Not `PR_SET_PDEATHSIG`, which fires when the thread that started this process ends.
     """
@@ -91,13 +91,13 @@ def _die_with_worker(lifeline: int) -> None:
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, int(signal.SIGKILL))
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
         poll = select.poll()
-        poll.register(lifeline, 0)  # a hang-up is always told
-        if poll.poll(0):  # it closed before the kernel was asked
+        poll.register(lifeline, 0)  # a hang-up is reported even if no event is asked for
+        if poll.poll(0):  # it closed before F_SETSIG: no signal will come
             os._exit(0)
 
 
 def _limit_memory(num_bytes: int) -> None:
-    """Make allocations fail beyond a limit. On Linux alone: elsewhere the kernel counts other things, or nothing."""
+    """Make allocations fail beyond a limit. Only on Linux: other kernels count other things, or nothing."""
     if sys.platform == "linux":
         import resource
 

@@ -12,8 +12,9 @@ from typing import Protocol
 from pipeline.isolation.messages import Bug
 from pipeline.isolation.process import DecoderLostError, DecoderProcess
 from pipeline.run.resources import DECODER_MEMORY_MIB
-from pipeline.video.clips import WHOLE_VIDEO, DecodedClip, DecodeOptions, VideoError, Window
+from pipeline.video.clips import DecodedClip, VideoError
 from pipeline.video.decoding import decode_clip
+from pipeline.video.options import WHOLE_VIDEO, DecodeOptions, Window
 from store.schema import VideoStatus
 
 _logger = logging.getLogger(__name__)
@@ -34,32 +35,32 @@ class DecodeRequest:
 
 
 class Decoder(Protocol):
-    """Turns requests into clips. A value: it goes to the workers with each task."""
+    """Turns requests into clips. A plain value, because each task carries it to its worker."""
 
     def decode(self, requests: Iterable[DecodeRequest]) -> Generator[DecodedClip | VideoError]:
-        """Answer each request, in order. To be closed by who does not take all answers."""
+        """Answer each request, in order. A caller that does not take all answers must close the generator."""
 
     def close(self) -> None:
-        """End what runs in this process for it."""
+        """End the decoder processes that this process has started."""
 
 
 @dataclass(frozen=True, slots=True)
 class IsolatedDecoder:
-    """Decodes in another process, which it keeps from shard to shard, and replaces when it hangs or dies.
+    """Decodes in another process. It is reused from shard to shard, and replaced when it hangs or dies.
 
-    That process works one video ahead: while a clip is looked after here, the next one is decoded there.
+    That process works one video ahead: while a clip is handled here, the next one is decoded there.
 
-    A video that damages the decoder's memory may bring it down only later, in the midst of another video. So where it
-    crashes after it has served other videos, the video it was at is decoded again in a new process, whose verdict
-    counts: how a video ends does not depend on those before it.
+    A video that damages the decoder's memory may crash it only later, during another video. So if a process crashes
+    after it has decoded other videos, the current video is decoded again in a new process, and that result counts: how
+    a video ends does not depend on the videos before it.
     """
 
     memory_mib: int = DECODER_MEMORY_MIB
-    """What decoding one video may allocate; above it the video is `UNSUPPORTED`. Kept on Linux alone."""
+    """What decoding one video may allocate; above it the video is `UNSUPPORTED`. Enforced on Linux only."""
     grace_seconds: float = 5.0
-    """On top of the video's own time limit, which the decoder keeps unless it hangs. Then it is killed."""
+    """Added to the video's own time limit, which the decoder checks itself unless it hangs; then it is killed."""
     function: Callable[..., DecodedClip] = decode_clip
-    """What is called in the other process, found there by its import path."""
+    """Called in the other process, which imports it by its path."""
 
     def __post_init__(self) -> None:
         if self.memory_mib < 1 or self.grace_seconds < 0:
@@ -69,7 +70,7 @@ class IsolatedDecoder:
         """Answer each request, in order.
 
         Raises:
-            DecoderStartError: The other process does not come up.
+            DecoderStartError: The other process does not start.
         """
         waiting = iter(requests)
         request = next(waiting, None)
@@ -91,13 +92,13 @@ class IsolatedDecoder:
                 self._keep(process)
 
     def close(self) -> None:
-        """End the process that is kept, if there is one."""
+        """End the idle process, if there is one."""
         process = _kept.pop(self, None)
         if process is not None:
             process.close()
 
     def _asked(self, process: DecoderProcess | None, request: DecodeRequest | None) -> DecoderProcess | None:
-        """A process that is at work on the request, if there is one."""
+        """A process that decodes the request; without a request, the process as it is."""
         if request is None:
             return process
         if process is None:
@@ -111,7 +112,7 @@ class IsolatedDecoder:
         return process
 
     def _started(self, request: DecodeRequest) -> DecoderProcess:
-        """A new process that is at work on the request."""
+        """A new process that decodes the request."""
         process = DecoderProcess(self.function, self.memory_mib << 20)
         process.ask(request.arguments)
         return process
@@ -125,19 +126,20 @@ class IsolatedDecoder:
         return answer
 
     def _keep(self, process: DecoderProcess) -> None:
-        """Keep a process that is at nothing for the next shard; one that is still at work is ended."""
+        """Keep an idle process for the next shard; end one that is still decoding."""
         if process.is_idle and _kept.setdefault(self, process) is process:
             return
         process.close()
 
 
 _kept: dict[IsolatedDecoder, DecoderProcess] = {}
-"""The processes of this process that wait for work, one for each decoder that differs."""
+"""The idle decoder processes of this process, one for each different decoder. Starting one takes a quarter of a second:
+too long to do for every shard."""
 
 
 @atexit.register
 def close_decoders() -> None:
-    """End every process that is kept in this process."""
+    """End all idle decoder processes of this process."""
     for decoder in list(_kept):
         decoder.close()
 

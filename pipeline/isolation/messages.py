@@ -1,8 +1,9 @@
-"""Messages between a worker and its decoder, over a socket: any value that pickles, its arrays as raw bytes beside it.
+"""Messages between a worker and its decoder, over a socket: any value that pickles, with its arrays as raw bytes.
 
-A message is the number of its parts, the size of each, and the parts: the pickled value, then the buffers of its
-arrays (pickle protocol 5, out of band). The kernel copies a picture from the one process into the other's memory, and
-the array that is handed out stands on that memory.
+    number of parts (uint32) | size of each part (uint64) | pickled value | buffers of its arrays
+
+The buffers are those of pickle protocol 5, out of band. So the kernel copies a picture once, from one process into the
+memory of the other, and the received array uses that memory.
 """
 
 from __future__ import annotations
@@ -16,35 +17,35 @@ from dataclasses import dataclass
 
 _COUNT = struct.Struct("<I")
 BUFFER_BYTES = 4 << 20
-"""Asked for on both ends of a connection: a clip of 12 x 224 x 224 x 3 then goes through in one piece. The kernel may
-give less, which costs time and nothing else."""
+"""Requested on both ends: a clip of 12 x 224 x 224 x 3 bytes then needs no second turn. The kernel may give less, which
+only costs time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The first message to the process."""
+    """The first message to a decoder process."""
 
     function: Callable[..., object]
-    """What it does to the arguments of each request; found by its import path."""
+    """Called with the arguments of each request; imported by its path."""
     memory_bytes: int
-    """What it may allocate on top of what it starts with."""
+    """What the process may allocate, on top of what it has when it starts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The first message from the process."""
+    """The first message from a decoder process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """The answer where the function raised what is no verdict on a video."""
+    """The answer if the function raised anything but a `VideoError`."""
 
     message: str
     traceback: str
 
 
 def connected_pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends of a connection that no other process sees."""
+    """The two ends of a connection; it has no name, so no other process can connect to it."""
     ends = socket.socketpair()
     for end in ends:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
@@ -53,7 +54,7 @@ def connected_pair() -> tuple[socket.socket, socket.socket]:
 
 
 def send(connection: socket.socket, value: object) -> None:
-    """Send a value; waits while the other end has no room.
+    """Send a value; waits while the other end's buffer is full.
 
     Raises:
         OSError: The other end is closed.
@@ -73,10 +74,10 @@ def receive(connection: socket.socket, deadline: float | None = None) -> object:
 
     Args:
         connection: One end.
-        deadline: On the monotonic clock; what has come by then is taken, however late the call.
+        deadline: On the monotonic clock. A message that arrived before it is returned, however late the call.
 
     Raises:
-        TimeoutError: Some of it had not come at the deadline.
+        TimeoutError: Some of the message had not arrived at the deadline.
         EOFError: The other end is closed.
     """
     (num_parts,) = _COUNT.unpack(_read(connection, _COUNT.size, deadline))
@@ -89,10 +90,11 @@ def _read(connection: socket.socket, num_bytes: int, deadline: float | None) -> 
     content = bytearray(num_bytes)
     view, position = memoryview(content), 0
     while position < num_bytes:
+        # Not 0, which would make the socket non-blocking: after the deadline, what has arrived is still read.
         connection.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
         try:
             num_read = connection.recv_into(view[position:])
-        except ConnectionResetError:  # how a socket says that the other end went away with something unread
+        except ConnectionResetError:  # the other end was closed with something unread
             num_read = 0
         if num_read == 0:
             raise EOFError("the other end of the connection is closed")

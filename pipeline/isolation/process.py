@@ -1,4 +1,4 @@
-"""One decoder process, seen from the worker: started, asked, waited for with a limit, ended."""
+"""One decoder process, as the worker sees it: start it, ask it, wait for the answer with a limit, end it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from contextlib import suppress
 from multiprocessing.connection import Pipe
 from pathlib import Path
 
+from pipeline.errors import PipelineError
 from pipeline.isolation.messages import Job, Ready, connected_pair, receive, send
 from pipeline.isolation.signals import signals_blocked
 from pipeline.run.resources import ONE_THREAD
@@ -19,46 +20,49 @@ from pipeline.video.clips import VideoError
 from store.schema import VideoStatus
 
 START_SECONDS = 120.0
-"""In which the process must be ready: a quarter of a second on an idle machine, more where a file system is slow."""
+"""How long the process may take to start: a quarter of a second on an idle machine, more on a slow file system."""
 _END_SECONDS = 10.0
-"""In which a process must have ended after it closed its end of the connection."""
+"""How long a process may take to end after it closed its end of the connection."""
 _REQUESTS_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-"""For the worker to heed, which takes its decoder along: one that went first would seem to have crashed."""
+"""Left to the worker, which ends its decoder. Ctrl-C goes to both; a decoder that ended first would look as if its
+video had crashed it."""
 
 
-class DecoderStartError(RuntimeError):
-    """The decoder process did not come up."""
+class DecoderStartError(PipelineError, RuntimeError):
+    """The decoder process did not start."""
 
 
 class DecoderLostError(Exception):
-    """The decoder hung or died; `verdict` says what becomes of the video it was at."""
+    """The decoder hung or died; `verdict` is the result of the video that it was decoding."""
 
     def __init__(self, verdict: VideoError, *, is_in_doubt: bool) -> None:
         super().__init__(verdict)
         self.verdict = verdict
         self.is_in_doubt = is_in_doubt
-        """Whether it crashed after other videos, one of which may have damaged its memory."""
+        """Whether it had decoded other videos, one of which may have damaged its memory."""
 
 
 class DecoderProcess:
-    """A process that calls one function, again and again, one request after the other."""
+    """A process that calls one function for one request after the other."""
 
     def __init__(self, function: Callable[..., object], memory_bytes: int) -> None:
-        """Start it, and do not wait: it is asked in any case, and answers when it is ready."""
+        """Start it without waiting: it can be asked at once, and answers when it is ready."""
         self._connection, theirs = connected_pair()
         their_lifeline, self._lifeline = Pipe(duplex=False)
         inherited = [theirs.fileno(), their_lifeline.fileno()]
+        # `-P`, because `-m` puts the current folder first on the path, and a module there could hide ours.
         command = [sys.executable, "-P", "-m", "pipeline.isolation.child", *map(str, inherited)]
         environment = {
             **os.environ,
             **ONE_THREAD,
+            # The function must be importable there as here.
             "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         }
         with theirs, their_lifeline, signals_blocked(*_REQUESTS_TO_STOP):
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=2,  # a library that prints must not print into anybody's results
+                stdout=2,  # to stderr: what a library prints must not get into the results on stdout
                 pass_fds=inherited,
                 env=environment,
             )
@@ -74,24 +78,24 @@ class DecoderProcess:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it runs, and owes no answer."""
+        """Whether it runs and has answered all requests."""
         return self._num_unanswered == 0 and self._process.poll() is None
 
     def ask(self, arguments: tuple[object, ...]) -> None:
-        """Send a request. At most one is to be unanswered, or its time cannot be told."""
+        """Send a request. At most one may be unanswered: the time limit counts from the last one."""
         self._num_unanswered += 1
         self._asked_at = time.monotonic()
         self._send(arguments)
 
     def answer(self, limit_seconds: float) -> object:
-        """Wait for the answer to the last request: what the function gave, or a `Bug`.
+        """Wait for the answer to the last request: what the function returned, or a `Bug`.
 
         Args:
             limit_seconds: Wall time from the request on.
 
         Raises:
-            DecoderLostError: It died, or was killed here because the time was up.
-            DecoderStartError: The process never came to its first request.
+            DecoderLostError: The process died, or was killed here because it took too long.
+            DecoderStartError: The process did not start.
         """
         self._wait_until_ready()
         try:
@@ -107,7 +111,7 @@ class DecoderProcess:
         return value
 
     def close(self) -> None:
-        """Kill it and wait until it is gone. It holds nothing that would have to be saved."""
+        """Kill it and wait for its end. It has nothing to save."""
         self._process.kill()
         self._process.wait()
         self._connection.close()
@@ -126,10 +130,10 @@ class DecoderProcess:
             ) from error
         assert isinstance(message, Ready)
         self._is_ready = True
-        self._asked_at = max(self._asked_at, time.monotonic())
+        self._asked_at = max(self._asked_at, time.monotonic())  # the start does not count against the first video
 
     def _send(self, value: object) -> None:
-        with suppress(OSError):  # it is gone, and the answer will say how
+        with suppress(OSError):  # the process has ended; `answer` finds out how
             send(self._connection, value)
 
     def _end(self) -> int:
@@ -143,7 +147,7 @@ class DecoderProcess:
 
 
 def _verdict_on(return_code: int) -> VideoError:
-    """What a video is to be called on which the decoder ended.
+    """The status of a video during which the decoder ended.
 
     >>> print(_verdict_on(-11))
     corrupt: the decoder crashed (signal 11, SIGSEGV)
@@ -154,7 +158,7 @@ def _verdict_on(return_code: int) -> VideoError:
         return VideoError(VideoStatus.CORRUPT, f"the decoder ended with exit code {return_code}")
     number = -return_code
     name = {known.value: known.name for known in signal.Signals}.get(number, "a real-time signal")
-    if number == signal.SIGKILL:
+    if number == signal.SIGKILL:  # nobody here sends it before an answer; the kernel does when memory runs out
         reason = f"the decoder was killed (signal {number}, {name}), probably because the machine ran out of memory"
         return VideoError(VideoStatus.UNSUPPORTED, reason)
     return VideoError(VideoStatus.CORRUPT, f"the decoder crashed (signal {number}, {name})")

@@ -1,4 +1,4 @@
-"""Starting processes that leave it to their parent to heed a request to stop."""
+"""Start processes that leave the reaction to a signal to their parent."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def signals_blocked(*numbers: signal.Signals) -> Iterator[None]:
-    """Let processes and threads that are started in the block ignore signals for good: they inherit the mask.
+    """Block signals in the processes and threads that are started in the block: they inherit the mask for good.
 
-    A terminal or a batch system sends Ctrl-C and its like to every process of a run at once.
+    A terminal sends Ctrl-C to every process of a run at once, and a batch system its signals; one of them must react.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:

@@ -1,4 +1,4 @@
-"""Whether the camera of a clip moved, told from the border of its pictures. Whole numbers only, and cheap."""
+"""Whether the camera of a clip moved, detected at the border of its pictures. Integers only, and cheap."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _CHANGE = 8
 _CHANGED_PIXELS = 5
 """... and a cell with so many of them, of 49, has changed."""
 _MIN_TEXTURED = 7
-"""Of the 28 border cells: with fewer, a pair of pictures says nothing."""
+"""Of the 28 border cells: with fewer, a pair of pictures does not count."""
 
 _BORDER = np.ones((_CELLS, _CELLS), dtype=np.bool_)
 _BORDER[1:-1, 1:-1] = False
 
 
 class CameraWatch:
-    """Looks at the pairs of pictures of one clip, and says whether the camera moved.
+    """Detects whether the camera moved, from the pairs of pictures of one clip.
 
-    What moves in front of a still camera leaves most of the border alone; a pan, a zoom or a shaking hand changes
-    nearly all of it that has texture. A pair of pictures speaks for motion when at least 3 in 5 of its textured border
-    cells changed; the clip does when at least half of the pairs that say something do. Hard cuts between frames and
-    sudden changes of light count as well.
+    What moves in front of a still camera leaves most of the border unchanged; a pan, a zoom or a shaking hand changes
+    nearly all of its texture. A pair of pictures shows motion if at least 3 in 5 of its textured border cells changed.
+    The camera moved if at least half of the pairs that count show motion. Hard cuts between frames and sudden changes
+    of light are detected as motion, too.
     """
 
     def __init__(self) -> None:
@@ -37,14 +37,14 @@ class CameraWatch:
         self._after: list[NDArray[np.uint8]] = []
         self._last: NDArray[np.uint8] | None = None
 
-    def see(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
-        """Take in a pair of grey pictures, each of shape (height, width)."""
+    def add(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
+        """Add a pair of grey pictures, each of shape (height, width)."""
         self._before.append(self._after[-1] if before is self._last else _small(before))
         self._after.append(_small(after))
         self._last = after
 
     def camera_moves(self) -> bool | None:
-        """The verdict, or None where fewer than half of the pairs say anything: their borders are flat."""
+        """Whether the camera moved; None if fewer than half of the pairs count, because their borders are flat."""
         if not self._before:
             return None
         first, second = _cells(self._before), _cells(self._after)
@@ -59,7 +59,7 @@ class CameraWatch:
 
 
 def _small(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    half = cv2.resize(grey, (2 * _SIDE, 2 * _SIDE), interpolation=cv2.INTER_AREA)  # halving twice is 3x faster
+    half = cv2.resize(grey, (2 * _SIDE, 2 * _SIDE), interpolation=cv2.INTER_AREA)  # in two steps: 3x faster than in one
     return np.asarray(cv2.resize(half, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""The masks of one clip, and what they say of it."""
+"""The masks of one clip, and a summary of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.masks.options import Compensation, Difference, MaskOptions, WhenEm
 
 @dataclass(frozen=True, slots=True)
 class MaskSummary:
-    """What the masks of a clip say of it, before the rules for empty and full masks are applied."""
+    """Statistics of a clip's masks, before the rules for empty and full masks are applied."""
 
     num_masks: int
     coverage: float
@@ -30,10 +30,9 @@ class MaskSummary:
     num_full: int
     """Masks that cover `full_coverage` of the picture or more."""
     camera_motion: bool | None
-    """Whether the camera moved, by `CameraWatch`; None where that cannot be told."""
+    """Whether the camera moved, by `CameraWatch`; None if that cannot be detected."""
     num_unregistered: int | None
-    """Pairs of pictures whose camera motion could not be found, so that it was not taken out; None where none was
-    looked for."""
+    """Pairs of pictures whose camera motion was not found, and so not removed; None without compensation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +61,11 @@ def clip_masks(
 
     With `G` the frames in grey (BT.601 weights, as `cv2.cvtColor` rounds them): `D_t = |G_{t+1} - G_t|`, `D_t >
     threshold`, closing, opening, then components smaller than `min_area` are dropped. The last frame has no successor
-    and gets the mask of the difference to its predecessor, which is the mask before it; a clip of one frame has no
+    and gets the mask before it, which is that of its difference to its predecessor. A clip of one frame has no
     difference and gets an empty mask. With `difference="consecutive"`, `D_t = |next_grey_t - G_t|` for every frame.
 
-    With `compensation`, the second picture of a pair is first moved back by the motion of the camera; a pixel that has
-    no counterpart then takes no part (`D = 0`). Where that motion cannot be found, the pair is compared as it is.
+    With `compensation`, the second picture of a pair is first moved back by the motion of the camera; a pixel
+    without a counterpart is then ignored (`D = 0`). If that motion cannot be found, the pair is compared as it is.
 
     With `threshold_mode="noise"`, the threshold of a pair is `max(noise_floor, noise_sigmas * sigma)` grey levels, with
     `sigma` the noise of its difference by `noise_sigma`: robust, and hardly touched by what moves.
@@ -78,24 +77,25 @@ def clip_masks(
         options: How they are made.
         next_grey: Shape (num_frames, height, width): the picture after each frame in the video. Needed by
             `difference="consecutive"`, not used otherwise.
-        out: Shape (num_frames, height, width), C order, all False: where the masks go; a new array without it.
+        out: Shape (num_frames, height, width), C order, all False: the output; by default a new array.
 
     Raises:
-        ValueError: Another shape or type, or no frames; or `next_grey` is needed and not there.
+        ValueError: `frames` has another shape or type, or is empty; or `next_grey` is needed and missing.
     """
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or frames.size == 0:
         raise ValueError(f"expected (num_frames, height, width, 3) uint8, got {frames.shape} {frames.dtype}")
+    # OpenCV writes bytes; as 0 and 1 they are the bool array that is returned, without a copy.
     masks = np.zeros(frames.shape[:3], dtype=np.uint8) if out is None else out.view(np.uint8)
     num_components = np.zeros(len(frames), dtype=np.int64)
     watch = CameraWatch()
     comparison = Comparison(options, *frames.shape[1:3])
     cleaner = Cleaner(options.kernel_size, options.min_area, *frames.shape[1:3])
     for number, (before, after) in enumerate(_pairs(frames, options, next_grey)):
-        watch.see(before, after)
+        watch.add(before, after)
         moved = comparison.moved(before, after)
         if moved is not None:
             num_components[number] = cleaner.clean(moved, masks[number])
-    if options.difference == Difference.SAMPLED and len(frames) > 1:
+    if options.difference == Difference.SAMPLED and len(frames) > 1:  # one pair less than frames
         masks[-1], num_components[-1] = masks[-2], num_components[-2]
     areas = np.array([cv2.countNonZero(mask) for mask in masks])
     is_empty, is_full = areas == 0, areas >= options.full_coverage * masks[0].size

@@ -1,4 +1,4 @@
-"""Which pixels differ between two pictures: the camera's motion taken out, and the threshold laid on."""
+"""Which pixels differ between two pictures, after the camera's motion is removed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SIGMAS_OF_MEDIAN = 1.4826
 
 
 class Comparison:
-    """Compares pictures of one size, pair by pair. Its buffers, small enough for the cache, are made once."""
+    """Compares pictures of one size, pair by pair. Its buffers, small enough for the cache, are allocated once."""
 
     def __init__(self, options: MaskOptions, height: int, width: int) -> None:
         self._options = options
@@ -33,12 +33,13 @@ class Comparison:
             after: Shape (height, width), grey.
 
         Returns:
-            Shape (height, width), 1 where a pixel moved, else 0; the next call overwrites it. None where no difference
-            reaches the least threshold that there can be.
+            Shape (height, width), 1 where a pixel moved, else 0; the next call overwrites it. None if no difference
+            exceeds the least possible threshold.
         """
         cv2.absdiff(before, after, dst=self._difference)
         if self._is_fixed and self._options.compensation == Compensation.NONE:
             return self._over(self._difference, self._options.threshold)
+        # Without this early exit, a still pair would pay for registration and for the estimate of its noise.
         if int(self._difference.max()) <= self._least:
             return None
         difference = self._difference
@@ -68,9 +69,9 @@ def noise_sigma(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
     """The standard deviation of the noise in the difference of two pictures, grey levels.
 
     Donoho's robust estimate: each 2 x 2 square of the signed difference gives `h = d00 - d01 - d10 + d11`, in which
-    areas and straight edges that moved cancel and noise of standard deviation `sigma` has `2 sigma`; `sigma =
-    1.4826 median(|h|) / 2`. As `h` is whole, those that read `k` are taken to lie evenly over `[k - 0.5, k + 0.5)`, and
-    0 where more than half of them are 0.
+    areas and straight edges that moved cancel, and noise of standard deviation `sigma` has `2 sigma`. So `sigma =
+    1.4826 median(|h|) / 2`. `h` is an integer; values of `k` are assumed to be spread evenly over `[k - 0.5, k + 0.5)`.
+    The result is 0 if more than half of them are 0.
 
     >>> noise_sigma(np.zeros((8, 8), np.uint8), np.full((8, 8), 9, np.uint8))
     0.0

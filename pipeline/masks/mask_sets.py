@@ -6,19 +6,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 
-import cv2
-
-from pipeline.masks import Difference, MaskOptions
+from pipeline.masks.options import Difference, MaskOptions, MaskSet
 from pipeline.masks.shard import make_masks
 from pipeline.run.events import ItemsDone, Listener, RunPlanned, Tell, ignore_events
 from pipeline.run.partition import WHOLE, Partition
 from pipeline.run.plan import Plan, make_plan
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
+from pipeline.run.threads import one_cv2_thread
 from pipeline.workers.executors import Executor, run_synchronously
 from store.clips.mask_sets import mask_set_names, remove_mask_set
 from store.clips.shards import create_mask_arrays, read_frames
 from store.commits import VideoOutcome
-from store.completion import committed_of_each, outcomes_of, require_committed
+from store.completion import committed_of_each, outcomes_of, outcomes_of_each, require_committed
 from store.errors import NotInStoreError
 from store.json_values import JSON
 from store.places.folder import StoreFolder
@@ -80,7 +79,7 @@ def create_mask_set(store: Store, name: str, options: MaskOptions, *, overwrite:
         StoreMismatchError: A mask set of this name was made with other options; the message names both values.
     """
     check_neighbours(store, options)
-    for shard, (record,) in committed_of_each(store, _shards(store), [FRAMES_STAGE], num_with_outcomes=0):
+    for shard, (record,) in committed_of_each(store, store.all_shards(), [FRAMES_STAGE], num_with_outcomes=0):
         if record is None:
             require_committed(store, shard, FRAMES_STAGE)
     if overwrite:
@@ -104,7 +103,7 @@ def check_neighbours(store: Store, options: MaskOptions) -> None:
 
 def plan_masks(store: Store, name: str, partition: Partition = WHOLE) -> Plan:
     """Which shards still owe their part of a mask set."""
-    return make_plan(store, partition.take(_shards(store)), [masks_stage(name)])
+    return make_plan(store, partition.take(store.all_shards()), [masks_stage(name)])
 
 
 def make_mask_set(
@@ -123,13 +122,13 @@ def make_mask_set(
             pass
 
 
+@one_cv2_thread()
 def mask_shard(task: MaskTask, tell: Tell) -> Shard:
     """Make one shard's masks. The only writer of their file; running it twice writes the same bytes."""
-    cv2.setNumThreads(1)
     store, shard = Store.open(task.folder), task.shard
     require_committed(store, shard, FRAMES_STAGE)
     clips = read_frames(store, shard)  # before the outcomes: if these are of newer frames, the masks are known as old
-    made = make_masks(store, shard, task.name, task.options, clips, outcomes_of(store, shard))
+    made = make_masks(store, shard, MaskSet(task.name, task.options), clips, outcomes_of(store, shard))
     tell(ItemsDone(shard.num_rows, sum(not outcome.filled for outcome in made.outcomes)))
     return shard
 
@@ -144,7 +143,7 @@ def summarise_masks(store: Store, name: str, partition: Partition = WHOLE) -> tu
     if name not in mask_set_names(store):
         there = ", ".join(map(repr, mask_set_names(store))) or "none"
         raise NotInStoreError(f"no masks {name!r} in {store.place}: there are {there}")
-    shards = partition.take(_shards(store))
+    shards = partition.take(store.all_shards())
     return tuple(
         _summarise(store, name, split, [shard for shard in shards if shard.split == split])
         for split in store.manifest.splits
@@ -184,10 +183,6 @@ def _summarise(store: Store, name: str, split: str, shards: Sequence[Shard]) -> 
 
 
 def _masked(store: Store, name: str, shards: Sequence[Shard]) -> Iterator[VideoOutcome]:
-    """The videos of shards that have masks; one shard's records are in memory at a time."""
-    for shard in shards:
-        yield from (outcome for outcome in outcomes_of(store, shard, masks_stage(name)) if outcome.filled)
-
-
-def _shards(store: Store) -> list[Shard]:
-    return [shard for split in store.manifest.splits for shard in store.shards(split)]
+    """The videos of shards that have masks; the records of some shards are in memory at a time."""
+    for outcomes in outcomes_of_each(store, shards, masks_stage(name)):
+        yield from (outcome for outcome in outcomes if outcome.filled)

@@ -1,10 +1,11 @@
-"""What makes a mask out of two frames."""
+"""How a mask is made from two frames."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from pipeline.errors import OptionError
 from store.json_values import JSON
 
 
@@ -18,7 +19,7 @@ class Difference(StrEnum):
 
 
 class Compensation(StrEnum):
-    """What motion of the camera is taken out before two pictures are compared."""
+    """Which motion of the camera is removed before two pictures are compared."""
 
     NONE = "none"
     TRANSLATION = "translation"
@@ -28,7 +29,7 @@ class Compensation(StrEnum):
 
 
 class ThresholdMode(StrEnum):
-    """From which difference on a pixel has moved."""
+    """How large a difference must be for a pixel to count as moved."""
 
     FIXED = "fixed"
     """`threshold` grey levels (FDA-CLIP)."""
@@ -37,7 +38,7 @@ class ThresholdMode(StrEnum):
 
 
 class WhenEmpty(StrEnum):
-    """What becomes of a mask in which nothing moves."""
+    """What replaces a mask in which nothing moves."""
 
     KEEP = "keep"
     ONES = "ones"
@@ -45,7 +46,7 @@ class WhenEmpty(StrEnum):
 
 
 class WhenFull(StrEnum):
-    """What becomes of a mask that covers `full_coverage` of the picture or more."""
+    """What replaces a mask that covers at least `full_coverage` of the picture."""
 
     KEEP = "keep"
     ONES = "ones"
@@ -54,14 +55,14 @@ class WhenFull(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MaskOptions:
-    """What makes a mask out of two frames. The paper fixes the threshold; the rest are choices of this project."""
+    """How a mask is made from two frames. The paper fixes the threshold; the rest are choices of this project."""
 
     threshold: float = 25.0
-    """Grey levels, 0..255: a pixel has moved when it differs by more than this. Not used by the mode `noise`."""
+    """Grey levels, 0..255: a pixel has moved if it differs by more than this. Not used by the mode `noise`."""
     kernel_size: int = 5
-    """Side of the elliptical structuring element of closing and opening, in stored pixels; odd. 1 is none."""
+    """Side of the elliptical structuring element of closing and opening, in stored pixels; odd. 1 disables both."""
     min_area: int = 64
-    """Stored pixels: smaller 8-connected components are dropped. 0 or 1 keeps all."""
+    """Stored pixels: smaller 8-connected components are dropped. 0 and 1 keep all."""
     difference: Difference = Difference.SAMPLED
     compensation: Compensation = Compensation.NONE
     threshold_mode: ThresholdMode = ThresholdMode.FIXED
@@ -72,21 +73,29 @@ class MaskOptions:
     when_empty: WhenEmpty = WhenEmpty.KEEP
     when_full: WhenFull = WhenFull.KEEP
     full_coverage: float = 0.9
-    """Share of the picture, over 0 and up to 1: a mask that covers as much is full."""
+    """Share of the picture, above 0 and up to 1, from which on a mask is full."""
 
     def __post_init__(self) -> None:
         for name in ("threshold", "noise_floor"):
             if not 0.0 <= getattr(self, name) <= 255.0:
-                raise ValueError(f"{name} must be in 0..255 grey levels, got {getattr(self, name)}")
+                raise OptionError(f"{name} must be in 0..255 grey levels, got {getattr(self, name)}")
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd and at least 1, got {self.kernel_size}")
+            raise OptionError(f"kernel_size must be odd and at least 1, got {self.kernel_size}")
         if self.min_area < 0:
-            raise ValueError(f"min_area must not be negative, got {self.min_area}")
+            raise OptionError(f"min_area must not be negative, got {self.min_area}")
         if not 0.0 < self.noise_sigmas <= 1000.0:
-            raise ValueError(f"noise_sigmas must be over 0 and at most 1000, got {self.noise_sigmas}")
+            raise OptionError(f"noise_sigmas must be over 0 and at most 1000, got {self.noise_sigmas}")
         if not 0.0 < self.full_coverage <= 1.0:
-            raise ValueError(f"full_coverage must be over 0 and at most 1, got {self.full_coverage}")
+            raise OptionError(f"full_coverage must be over 0 and at most 1, got {self.full_coverage}")
 
     def identity(self) -> dict[str, JSON]:
         """What two runs must agree on to share one mask set."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskSet:
+    """One set of masks of a store: its name, and how its masks are made."""
+
+    name: str
+    options: MaskOptions

@@ -1,9 +1,9 @@
-"""Taking the motion of the camera out of a pair of pictures: find how the ground moved, and move it back.
+"""Removing the motion of the camera from a pair of pictures: find how the background moved, and move it back.
 
-Corners, one for each cell of a grid, are tracked by sparse optical flow in pictures of half the side, and the motion
-that most of them agree on is the camera's. The grid matters: the strongest corners of a picture often lie all on the
-object that moves, and the motion found is then the object's. Large shifts are found by matching the middle of the
-picture first. Phase correlation and ECC were measured too: both are slower or follow the object.
+Corners, one for each cell of a grid, are tracked by sparse optical flow in pictures of half the side. The motion that
+most of them agree on is the camera's. The grid matters: the strongest corners of a picture often all lie on the object
+that moves, and the motion found would be the object's. Large shifts are found first, by matching the middle of the
+picture. Phase correlation and ECC were measured too: they are slower, or follow the object.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SIDE = 112
 _CELL = 8
 """Pixels of these: one corner, at most, for each square of this side."""
 _CORNER = 1e-4
-"""Least eigenvalue of a corner, as `cv2.cornerMinEigenVal` scales it: below is a flat ground."""
+"""Least eigenvalue of a corner, as `cv2.cornerMinEigenVal` scales it: below it, the ground is flat."""
 _WINDOW = (15, 15)
 _LEVELS = 3
 _COARSE_SIDE = 56
@@ -34,9 +34,9 @@ _TOLERANCE = 1.0
 """Pixels: a corner this near to where the motion puts it agrees with it."""
 _MIN_CORNERS = 8
 _MIN_AGREEING = 0.4
-"""Of all corners, those that must agree with the motion."""
+"""Share of all corners that must agree with the motion."""
 _PATCH = 14
-"""Pixels: the agreeing corners are counted by squares of this side ..."""
+"""Pixels: agreeing corners are counted by squares of this side ..."""
 _MIN_PATCHES = 10
 """... and must lie in this many of the 64, so that it is not one object that they agree on."""
 _INSIDE = 250
@@ -44,7 +44,7 @@ _INSIDE = 250
 
 
 def camera_motion(before: Grey, after: Grey, kind: Compensation) -> Motion | None:
-    """How the camera moved from one picture to the next, or None where that cannot be told.
+    """How the camera moved from one picture to the next, or None if it cannot be found.
 
     Args:
         before: Shape (height, width).
@@ -100,7 +100,7 @@ def _corners(picture: Grey) -> Points:
 
 
 def _guesses(before: Grey, after: Grey) -> tuple[Points, ...]:
-    """Shifts to begin with: none, and where the middle of the first picture is found in the second, if that is far."""
+    """Shifts to start from: none, and the one at which the middle of the first picture matches the second, if large."""
     still = np.zeros(2, dtype=np.float32)
     middle = _resized(before, _COARSE_SIDE)[_COARSE_REACH:-_COARSE_REACH, _COARSE_REACH:-_COARSE_REACH]
     match = cv2.matchTemplate(_resized(after, _COARSE_SIDE), middle, cv2.TM_CCOEFF_NORMED)
@@ -110,7 +110,7 @@ def _guesses(before: Grey, after: Grey) -> tuple[Points, ...]:
 
 
 def _track(before: Grey, after: Grey, corners: Points, guess: Points) -> tuple[Points, Points]:
-    """Where corners are, and where they went; those that were lost are left out."""
+    """Where corners are, and where they moved; lost ones are left out."""
     levels = _LEVELS if not guess.any() else 1
     found, status, _ = cv2.calcOpticalFlowPyrLK(
         before,
@@ -137,7 +137,7 @@ def _shift(tracked: Points, found: Points) -> tuple[Motion, NDArray[np.bool_]]:
 
 def _similarity(tracked: Points, found: Points) -> tuple[Motion | None, NDArray[np.bool_]]:
     """The shift, zoom and rotation that most corners agree on (RANSAC, from a fixed seed), and which ones do."""
-    motion: NDArray[np.float64] | None  # None where all corners coincide, which OpenCV's types leave out
+    motion: NDArray[np.float64] | None  # None if all corners coincide; OpenCV's types do not say so
     motion, agreeing = cv2.estimateAffinePartial2D(  # type: ignore[assignment]
         tracked, found, method=cv2.RANSAC, ransacReprojThreshold=_TOLERANCE
     )
@@ -147,7 +147,7 @@ def _similarity(tracked: Points, found: Points) -> tuple[Motion | None, NDArray[
 
 
 def _num_patches(points: Points) -> int:
-    """How many squares of the picture hold one of the points."""
+    """How many squares of the picture contain a point."""
     patches = points.astype(np.int64) // _PATCH
     return len(np.unique(patches[:, 0] + patches[:, 1] * _SIDE))
 

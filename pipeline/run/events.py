@@ -1,4 +1,4 @@
-"""What a run tells while it goes on. Progress is these events to a callback; how they look is the caller's."""
+"""Events of a run. Progress is a callback on these; the caller decides how to show them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RunPlanned:
-    """The run knows what it has to do."""
+    """The run has planned its work."""
 
     unit: str
     """What is counted: `videos`, `captions`, `steps`."""
     num_total: int
     num_complete: int
-    """Of these, how many an earlier run has done."""
+    """Of these, how many an earlier run completed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemsDone:
-    """Some more of what the run counts are done. With nothing in it: the work begins now.
+    """Some more items are done. All zeros: the work has begun.
 
     >>> ItemsDone(3, num_failed=1) + ItemsDone(2)
     ItemsDone(num_done=5, num_failed=1, num_frames=0, num_source_bytes=0)
@@ -28,12 +28,12 @@ class ItemsDone:
     """
 
     num_done: int = 0
-    """In the unit of the plan; those that failed are among them."""
+    """In the unit of the plan, including those that failed."""
     num_failed: int = 0
     num_frames: int = 0
-    """Frames decoded and kept."""
+    """Frames decoded and stored, or encoded."""
     num_source_bytes: int = 0
-    """Bytes of the files that were read for them."""
+    """Bytes of the video files that were read."""
 
     def __add__(self, other: ItemsDone) -> ItemsDone:
         return ItemsDone(
@@ -60,12 +60,12 @@ class StepDone:
     loss: float
     learning_rate: float
     num_videos: int
-    """Clips of the step, on all devices."""
+    """Clips of this step, over all devices."""
 
 
 @dataclass(frozen=True, slots=True)
 class EpochDone:
-    """One epoch of training, validated."""
+    """One epoch of training, with its validation."""
 
     epoch: int
     num_epochs: int
@@ -75,11 +75,42 @@ class EpochDone:
     is_best: bool
 
 
-Event = RunPlanned | ItemsDone | StepDone | EpochDone
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One sentence for whoever watches the run."""
+
+    text: str
+    is_warning: bool = False
+    """Warnings are in the run's result as well."""
+
+
+Event = RunPlanned | ItemsDone | StepDone | EpochDone | Message
 Listener = Callable[[Event], None]
 Tell = Callable[[ItemsDone], None]
-"""What a task is given to tell how it gets on; a listener is one."""
+"""How a task reports its progress. Every `Listener` is one."""
 
 
 def ignore_events(event: Event) -> None:
-    """The listener of a caller that wants none."""
+    """A listener that does nothing."""
+
+
+class Reporter:
+    """Passes messages on as events, and collects the warnings for the result of a run."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self._warnings: list[str] = []
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Every warning so far, in order."""
+        return tuple(self._warnings)
+
+    def say(self, text: str) -> None:
+        """Report what the run does."""
+        self.listener(Message(text))
+
+    def warn(self, text: str) -> None:
+        """Report what the user should know before trusting the result."""
+        self._warnings.append(text)
+        self.listener(Message(text, is_warning=True))

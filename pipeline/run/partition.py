@@ -1,4 +1,4 @@
-"""A part of a job: for batch systems that start many processes which know nothing of each other."""
+"""Parts of a run, for batch systems that start many processes which do not communicate."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
+
+from pipeline.errors import OptionError
 
 Item = TypeVar("Item")
 
@@ -19,7 +21,7 @@ class Partition:
 
     def __post_init__(self) -> None:
         if not 1 <= self.index <= self.count:
-            raise ValueError(f"a partition is i/n with i from 1 to n, got {self}")
+            raise OptionError(f"a partition is i/n with i from 1 to n, got {self}")
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
@@ -33,11 +35,11 @@ class Partition:
         """
         found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
         if found is None:
-            raise ValueError(f"a partition is i/n with i from 1 to n, such as 3/64, got {text!r}")
+            raise OptionError(f"a partition is i/n with i from 1 to n, such as 3/64, got {text!r}")
         return cls(int(found[1]), int(found[2]))
 
     def take(self, items: Sequence[Item]) -> tuple[Item, ...]:
-        """Every n-th item, so that the parts are alike whatever the order: each item is in one part.
+        """Every n-th item: each item is in exactly one part. Not blocks, so that parts are alike in any order of items.
 
         >>> [Partition(index, 3).take("abcdefg") for index in (1, 2, 3)]
         [('a', 'd', 'g'), ('b', 'e'), ('c', 'f')]
@@ -46,4 +48,4 @@ class Partition:
 
 
 WHOLE = Partition(1, 1)
-"""All of it."""
+"""The whole run as one part."""

@@ -1,4 +1,4 @@
-"""The plan of a run: which shards are pending. Data, made from the store alone, the same for every executor."""
+"""The plan of a run: which shards are pending. Plain data, read from the store, the same for every executor."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How the videos of a run ended, in numbers, and each one that gave no clip."""
+    """How the videos of a run ended: counts, and every video that failed."""
 
     num_videos: int = 0
     failures: tuple[FailedVideo, ...] = ()
     """The videos whose slots are empty."""
     num_truncated: int = 0
-    """Videos that are cut off, and still gave all their frames."""
+    """Videos whose file is cut off, but after all frames that were needed."""
 
     @classmethod
     def of(cls, split: str, outcomes: Iterable[VideoOutcome]) -> Self:
-        """Count outcomes of a split."""
-        everything = tuple(outcomes)
+        """Count the outcomes of videos of one split."""
+        videos = tuple(outcomes)
         return cls(
-            num_videos=len(everything),
-            failures=tuple(FailedVideo.of(split, outcome) for outcome in everything if not outcome.filled),
-            num_truncated=sum(outcome.filled and outcome.status != "ok" for outcome in everything),
+            num_videos=len(videos),
+            failures=tuple(FailedVideo.of(split, outcome) for outcome in videos if not outcome.filled),
+            num_truncated=sum(outcome.filled and outcome.status != "ok" for outcome in videos),
         )
 
     @classmethod
     def sum(cls, tallies: Iterable[Tally]) -> Self:
-        """Add up many, which are drawn one by one: of each, only the failures are kept."""
+        """Add up many. They are drawn one by one, and only their failures are kept."""
         num_videos = num_truncated = 0
         failures: list[FailedVideo] = []
         for tally in tallies:
@@ -47,27 +47,27 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class PendingShard:
-    """One shard, and the stages that have yet to make their part of it, in order."""
+    """One shard, and its pending stages in order."""
 
     shard: Shard
     stages: tuple[str, ...]
     kept_rows: tuple[int, ...] = ()
-    """Rows of the first stage that stand and are kept; the others are made."""
+    """Rows of the first stage that are complete and kept; the other rows are made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run has to do, and how what stands already ended."""
+    """What a run has to do, and the outcomes of what is complete already."""
 
     pending: tuple[PendingShard, ...]
     num_shards: int
-    """Shards in all, pending or not."""
+    """All shards of the run, pending or not."""
     complete: Tally
     """The videos of the shards that are not pending."""
 
     @property
     def num_videos_pending(self) -> int:
-        """Videos of the shards that are pending, but for those that are kept."""
+        """Videos of the pending shards, without those whose rows are kept."""
         return sum(pending.shard.num_rows - len(pending.kept_rows) for pending in self.pending)
 
 
@@ -79,30 +79,31 @@ def make_plan(
     retry_failed: bool = False,
     changed: Mapping[Shard, frozenset[int]] | None = None,
 ) -> Plan:
-    """Find the shards that some stage still owes.
+    """Find the shards that have a pending stage.
 
     Args:
-        store: The store; read, not written.
-        shards: Those of the run.
-        stages: In the order in which they build upon each other; the first one's records hold the outcomes.
-        retry_failed: Whether a shard with a video that failed is pending again, for the sake of that video.
-        changed: Shard -> rows whose videos are changed; such a shard is pending again for their sake.
+        store: The store; only read.
+        shards: The shards of the run.
+        stages: In order, each made from those before; the first one's records hold the outcomes.
+        retry_failed: Whether a shard with a failed video is pending again, to make that video again.
+        changed: Shard -> rows whose videos have changed; such a shard is pending again, to make those rows again.
     """
     pending: list[PendingShard] = []
-    standing: list[Tally] = []
+    complete: list[Tally] = []
     for shard, records in committed_of_each(store, shards, stages, num_with_outcomes=1):
         first = records[0]
         redone = (changed or {}).get(shard, frozenset())
         if first is None:
+            # Not all rows need to be made again if the shard has grown, or a run was killed while it made it again.
             kept = kept_record(store, shard, stages[0])
             pending.append(PendingShard(shard, tuple(stages), _kept_rows(kept, redone, retry_failed=retry_failed)))
         elif redone or (retry_failed and not all(outcome.filled for outcome in first.outcomes)):
             pending.append(PendingShard(shard, tuple(stages), _kept_rows(first, redone, retry_failed=retry_failed)))
-        elif None in records:  # the first stage that is pending, and all that builds upon it
+        elif None in records:  # the first pending stage, and all stages that are made from it
             pending.append(PendingShard(shard, tuple(stages[records.index(None) :])))
         else:
-            standing.append(Tally.of(shard.split, first.outcomes))
-    return Plan(tuple(pending), len(shards), Tally.sum(standing))
+            complete.append(Tally.of(shard.split, first.outcomes))
+    return Plan(tuple(pending), len(shards), Tally.sum(complete))
 
 
 def _kept_rows(record: CommitRecord | None, redone: frozenset[int], *, retry_failed: bool) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Where chance comes from: one seed, and for each use of it a stream of its own."""
+"""Random numbers: one seed, and a separate stream for each use of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """What is drawn. Without these, two uses of one seed would draw the same: `[3]` and `[3, 0]` seed alike."""
+    """One use of the random seed. The values are part of the results: never renumber them."""
 
     HOLD_OUT = 1
     EPOCH = 2
@@ -18,10 +18,11 @@ class Stream(IntEnum):
 
 
 def generator(stream: Stream, seed: int, *place: int) -> np.random.Generator:
-    """The generator of one use at one place (an epoch, a row), the same wherever and in whatever order it is asked for.
+    """The generator of one use at one place (an epoch, a row). It does not depend on what was drawn before, or where.
 
     >>> first, other = generator(Stream.EPOCH, 3), generator(Stream.EPOCH, 3, 1)
     >>> bool(first.integers(1 << 60) == other.integers(1 << 60))
     False
     """
+    # Stream and number of places come first, because NumPy seeds `[3]` and `[3, 0]` alike.
     return np.random.default_rng([int(stream), len(place), seed, *place])

@@ -1,16 +1,16 @@
-"""Cores and memory: one thread a process, and how many workers the memory of the machine allows.
+"""Cores and memory: one thread per process, and how many workers fit into the memory of the machine.
 
-A worker is two processes, of which one at a time is busy but for moments: the worker itself, which holds one shard,
-and its decoder, which holds the pictures that a codec refers to. What a worker takes at most is
+A worker is two processes: the worker itself, which holds one shard, and its decoder, which holds the pictures that a
+codec refers to. Nearly always only one of them is busy. A worker takes at most
 
     BASE_MIB                        both processes, before any video
     + SHARD_COPIES x shard          frames while they are put together, encoded and written
     + CLIP_COPIES x clip            one in each process, one on its way
-    + decoder_memory_mib            kept by the kernel: a video that wants more is refused
+    + decoder_memory_mib            enforced by the kernel: a video that needs more fails
 
 where a shard is shard_size clips, and a clip num_frames x image_size x image_size x 3 bytes. The last term is the
-largest, and it is a limit, not a use: 360p takes 30 MiB of it, 2160p 450, and 8K in 8 bits 1100. A codec keeps up to 16
-pictures and some on their way: about 20 times 1.5 bytes a pixel in 8 bits 4:2:0, twice that in 10 bits.
+largest. It is a limit, not what is used: a 360p video takes 30 MiB of it, 2160p 450, and 8K in 8 bits 1100. A codec
+keeps up to 16 pictures and a few in progress: about 20 times 1.5 bytes a pixel in 8 bits 4:2:0, twice that in 10 bits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _THREAD_LIMITS} | {
     "VECLIB_MAXIMUM_THREADS": "1",
     "BLOSC_NTHREADS": "1",
 }
-"""Environment of every process that works: there is one for each core, so a library must not start threads too."""
+"""Environment of every working process: there is one for each core, so libraries must not start threads."""
 
 BASE_MIB = 320
 SHARD_COPIES = 4
@@ -31,23 +31,23 @@ CLIP_COPIES = 3
 DECODER_MEMORY_MIB = 2048
 """Enough for 8K (7680 x 4320) in H.264 and in 10-bit HEVC, measured."""
 SHARE_OF_MACHINE = 0.9
-"""The rest is for the coordinator, the system and its cache of files."""
+"""The rest is for the coordinator, the system and its file cache."""
 
 
 class NeedsMemory(Protocol):
-    """What one worker of some stage takes."""
+    """The memory that one worker of some command takes."""
 
     @property
     def total_mib(self) -> int:
         """At most."""
 
     def num_fitting(self, num_workers: int, machine_mib: int) -> int:
-        """How many of the workers wanted fit into a machine; one at least, for one has to be tried."""
+        """How many of the requested workers fit into a machine; at least one, because the figure is an upper limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerMemory:
-    """What one worker takes at most, and how many of them there can be."""
+    """The memory that one worker of `fda preprocess` takes at most."""
 
     shard_size: int
     """Videos."""
@@ -59,7 +59,7 @@ class WorkerMemory:
 
     @property
     def worker_mib(self) -> int:
-        """Outside the decoder's own limit: what the formula above says but for its last term.
+        """Without the decoder's limit: the formula above without its last term.
 
         >>> WorkerMemory(shard_size=16, num_frames=12, image_size=224).worker_mib  # a shard has 27.6 MiB
         435
@@ -77,7 +77,7 @@ class WorkerMemory:
         return self.worker_mib + self.decoder_memory_mib
 
     def num_fitting(self, num_workers: int, machine_mib: int) -> int:
-        """How many of the workers wanted fit into a machine; one at least, for one has to be tried.
+        """How many of the requested workers fit into a machine; at least one, because the figure is an upper limit.
 
         >>> memory = WorkerMemory(shard_size=16, num_frames=12, image_size=224)
         >>> memory.num_fitting(8, machine_mib=16 << 10), memory.num_fitting(2, 16 << 10), memory.num_fitting(2, 1 << 10)
@@ -87,7 +87,7 @@ class WorkerMemory:
 
 
 def machine_memory_mib() -> int:
-    """Memory of this machine, or what a container or batch system leaves of it (cgroup and resource limits)."""
-    from distributed.system import memory_limit  # which costs half a second to import
+    """Memory of this machine, or less if a container or batch system limits it (cgroup and resource limits)."""
+    from distributed.system import memory_limit  # here, because it takes half a second to import
 
     return int(memory_limit()) >> 20

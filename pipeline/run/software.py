@@ -1,4 +1,4 @@
-"""The versions of what makes the numbers, kept beside them."""
+"""Versions of the packages that decide the results; they are recorded with them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import platform
 from importlib.metadata import version
 
 FRAME_SOFTWARE = ("fda", "av", "opencv-python-headless", "pillow", "numpy", "zarr")
-"""Distributions that decide the bytes of frames and masks."""
+"""Packages that decide the bytes of frames and masks."""
 
 MODEL_SOFTWARE = ("fda", "torch", "open_clip_torch", "numpy", "zarr")
-"""Distributions that decide the bytes of features."""
+"""Packages that decide the bytes of features."""
 
 
 def software_versions(distributions: tuple[str, ...]) -> dict[str, str]:
-    """Name -> version of each distribution, and of Python."""
+    """Name -> version of each package, and of Python."""
     return {"python": platform.python_version(), **{name: version(name) for name in distributions}}

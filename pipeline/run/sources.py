@@ -1,36 +1,27 @@
-"""Whether the videos of a store are still those that it was made of: by size, or by content."""
+"""Whether a video has changed since its clip was made: by size, or by content."""
 
 from __future__ import annotations
 
 import hashlib
 import stat
 from collections.abc import Iterable
-from enum import StrEnum
 from pathlib import Path
 
+from pipeline.run.options import SourceCheck
 from store.commits import VideoOutcome
 
 
-class SourceCheck(StrEnum):
-    """How a video is compared with what its clip was made of. A video that is gone has not changed."""
-
-    OFF = "off"
-    SIZE = "size"
-    CONTENT = "content"
-    """By sha256: reads the whole file."""
-
-
 def file_bytes(path: Path) -> int:
-    """Size of a regular file, 0 where there is none."""
+    """Size of a regular file; 0 if there is none."""
     try:
         facts = path.stat()
-    except (OSError, ValueError):  # ValueError: a NUL in the path
+    except (OSError, ValueError):  # ValueError: a NUL in a path from a manifest
         return 0
     return facts.st_size if stat.S_ISREG(facts.st_mode) else 0
 
 
 def file_sha256(path: Path) -> str | None:
-    """The sha256 of a file, or None where it cannot be read to its end."""
+    """The sha256 of a file, or None if it cannot be read to its end."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -39,10 +30,10 @@ def file_sha256(path: Path) -> str | None:
 
 
 def changed_rows(outcomes: Iterable[tuple[VideoOutcome, Path]], check: SourceCheck) -> frozenset[int]:
-    """The rows whose videos are other files now than when they were decoded.
+    """The rows whose videos have changed since they were decoded.
 
     Args:
-        outcomes: How each video ended, and where it lies now.
+        outcomes: How each video ended, and its path now.
         check: How to compare.
     """
     return frozenset(outcome.row for outcome, path in outcomes if _has_changed(outcome, path, check))
@@ -52,7 +43,7 @@ def _has_changed(outcome: VideoOutcome, path: Path, check: SourceCheck) -> bool:
     if check is SourceCheck.OFF or outcome.source_bytes is None:
         return False
     num_bytes = file_bytes(path)
-    if num_bytes == 0:  # gone, or being copied: what was made of it stands
+    if num_bytes == 0:  # missing, or just being copied: keep the clip
         return False
     if num_bytes != outcome.source_bytes:
         return True

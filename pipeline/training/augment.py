@@ -1,4 +1,4 @@
-"""Clips changed at random while training. Frames and masks go through the same geometry, but for the masks' jitter."""
+"""Random changes to clips in training. Frames and masks get the same geometry, except for the jitter of masks."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.training.batches import BatchOptions
+from pipeline.training.options import BatchOptions
 from store.clips.reader import ClipBatch
 
 
 def augment(clips: ClipBatch, options: BatchOptions, rngs: Sequence[np.random.Generator], block_size: int) -> None:
-    """Change clips in place, each by a generator of its own, so that no clip depends on those beside it.
+    """Change clips in place, each by a random generator of its own, so that a clip does not depend on its neighbours.
 
     Args:
-        clips: Which nobody else holds.
-        options: What is done, and how often.
-        rngs: One a clip.
+        clips: Changed in place, so no other code may use them.
+        options: What to do, and how often.
+        rngs: One for each clip.
         block_size: Side of a block of `mask_dropout`, pixels.
     """
     for frames, masks, rng in zip(clips.frames, clips.masks, rngs, strict=True):
@@ -43,7 +43,7 @@ def shifted(pictures: NDArray[np.generic], offsets: tuple[int, int], fill: bool 
     Args:
         pictures: Shape (num_pictures, height, width, ...).
         offsets: Down, and to the right.
-        fill: What stands where nothing moved in; None: the edge, again and again.
+        fill: Value of pixels that moved in from outside; None: the edge is repeated.
     """
     for axis, offset in zip((1, 2), offsets, strict=True):
         size = pictures.shape[axis]
@@ -62,7 +62,7 @@ def _offsets(rng: np.random.Generator, most: int) -> tuple[int, int]:
 
 
 def _blocks(shape: tuple[int, ...], block_size: int, dropped: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """False in blocks that are dropped: shape (num_frames, height, width)."""
+    """A mask that is False in dropped blocks: shape (num_frames, height, width)."""
     num_frames, height, width = shape
     kept = rng.random((num_frames, -(-height // block_size), -(-width // block_size))) >= dropped
     whole: NDArray[np.bool_] = kept.repeat(block_size, axis=1).repeat(block_size, axis=2)[:, :height, :width]

@@ -1,4 +1,4 @@
-"""Which clip meets which caption in which step: drawn before training begins, so a run is a plan that can be read."""
+"""Which clip and caption are in which step: drawn before training begins, so that a run is a plan which can be read."""
 
 from __future__ import annotations
 
@@ -9,45 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import InputError
 from pipeline.run.randomness import Stream, generator
+from pipeline.training.options import BatchOptions
 
 MIN_BATCH = 2
 """A contrastive loss over fewer pairs is zero."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchOptions:
-    """How batches are put together, and what is done to their clips."""
-
-    captions: str = "one"
-    """`one`: each video once an epoch, with a caption drawn anew. `all`: every pair of a video and a caption."""
-    same_video: str = "apart"
-    """`apart`: no batch holds two pairs of one video, which would be false negatives of each other. `together`: it may,
-    and they count as belonging together in the loss."""
-    alpha_ones: float = 0.0
-    """Part of the clips, 0..1, whose alpha is all ones: Alpha-CLIP's neutral input (0.1 there)."""
-    mask_dropout: float = 0.0
-    """Part of the masks' blocks, 0..1, that are cleared; a block is as large as the model's patches."""
-    mask_jitter: int = 0
-    """Pixels by which masks are shifted against their frames at most, up or down and left or right."""
-    frame_jitter: int = 0
-    """Pixels by which frames are shifted with their masks at most; the edge is repeated, and masks are empty there."""
-    flip: float = 0.0
-    """Part of the clips, 0..1, that are mirrored left to right with their masks. Captions stay: "left" turns false."""
-
-    def __post_init__(self) -> None:
-        limits = {
-            "captions": (self.captions in ("one", "all"), "one or all"),
-            "same_video": (self.same_video in ("apart", "together"), "apart or together"),
-            "alpha_ones": (0 <= self.alpha_ones <= 1, "within 0..1"),
-            "mask_dropout": (0 <= self.mask_dropout <= 1, "within 0..1"),
-            "mask_jitter": (0 <= self.mask_jitter < 1024, "within 0..1023"),
-            "frame_jitter": (0 <= self.frame_jitter < 1024, "within 0..1023"),
-            "flip": (0 <= self.flip <= 1, "within 0..1"),
-        }
-        for name, (holds, limit) in limits.items():
-            if not holds:
-                raise ValueError(f"{name} must be {limit}, got {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +24,7 @@ class Batch:
     rows: NDArray[np.int64]
     """Shape (num_pairs,): of the clips."""
     captions: NDArray[np.int64]
-    """Shape (num_pairs,): which of the captions of its clip each pair has."""
+    """Shape (num_pairs,): the caption of each pair, as an index into the captions of its clip."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -68,14 +35,14 @@ def draw_epoch(
 ) -> tuple[Batch, ...]:
     """Draw the batches of one epoch, in random order.
 
-    No batch holds one text of two videos: each would be a false negative of the other. A pair that would bring such a
-    text, or a second pair of a video that is to be alone, waits for the next batch. Batches of fewer than `MIN_BATCH`
+    No batch contains one text of two videos: each would be a false negative of the other. A pair with such a text, or a
+    second pair of a video that must be alone in its batch, waits for the next batch. Batches of fewer than `MIN_BATCH`
     pairs come last and are dropped.
 
     Args:
         captions: Row of a clip -> its captions.
-        batch_size: Pairs a batch, at most.
-        options: Which pairs there are, and which may meet.
+        batch_size: Most pairs in a batch.
+        options: Which pairs there are, and which may be in one batch.
         rng: Draws orders and captions.
 
     >>> epoch = draw_epoch({0: ["a"], 1: ["a"], 2: ["b"], 3: ["c"]}, 2, BatchOptions(), np.random.default_rng(0))
@@ -83,7 +50,7 @@ def draw_epoch(
     [0, 1, 2, 3]
     """
     if batch_size < MIN_BATCH:
-        raise ValueError(f"batch_size must be at least {MIN_BATCH}, got {batch_size}: a contrastive loss needs pairs")
+        raise InputError(f"batch_size must be at least {MIN_BATCH}, got {batch_size}: a contrastive loss needs pairs")
     pairs = list(_pairs(captions, options, rng))
     waiting = deque(pairs[index] for index in rng.permutation(len(pairs)))
     batches: list[Batch] = []
@@ -109,21 +76,21 @@ def _pairs(
 def _take(
     waiting: deque[tuple[int, int]], captions: Mapping[int, Sequence[str]], batch_size: int, *, apart: bool
 ) -> list[tuple[int, int]]:
-    """Take the first pairs that may meet out of those that wait; what is passed over stays in front of the rest."""
+    """Take the first waiting pairs that may be in one batch; skipped pairs stay in front of the rest."""
     taken: list[tuple[int, int]] = []
-    passed: list[tuple[int, int]] = []
+    skipped: list[tuple[int, int]] = []
     owners: dict[str, int] = {}
     rows: set[int] = set()
     while waiting and len(taken) < batch_size:
         row, number = pair = waiting.popleft()
         text = captions[row][number]
         if owners.get(text, row) != row or (apart and row in rows):
-            passed.append(pair)
+            skipped.append(pair)
             continue
         owners[text] = row
         rows.add(row)
         taken.append(pair)
-    waiting.extendleft(reversed(passed))
+    waiting.extendleft(reversed(skipped))
     return taken
 
 
@@ -135,7 +102,7 @@ def hold_out(rows: Sequence[int], share: float, seed: int) -> tuple[list[int], l
     (8, 2, True)
     """
     if not 0 < share < 1:
-        raise ValueError(f"the share held out must lie between 0 and 1, got {share}")
+        raise InputError(f"the share held out must lie between 0 and 1, got {share}")
     num_held_out = max(1, round(len(rows) * share))
     order = generator(Stream.HOLD_OUT, seed).permutation(len(rows))
     held_out = {rows[index] for index in order[:num_held_out]}

@@ -1,10 +1,10 @@
-"""The folder that training writes: whose it is, how far training is there, and how it went.
+"""The folder that training writes: which run it belongs to, the state of the run, and its result.
 
-training.json         what the run was begun with, and which videos validate; first of all files
-training.safetensors  where the run stands: weights, optimizer, step, scores. Gone once training has ended
+training.json         inputs of the run, and the videos to validate on; written first
+training.safetensors  state of the run: weights, optimizer, step, scores. Removed when training has ended
 model.safetensors     the weights of the best epoch so far, with config.json
-log.jsonl             a line a step and a line an epoch; tensorboard/ holds the same
-history.json          how it went; last of all files
+log.jsonl             one line for each step and each epoch; tensorboard/ has the same
+history.json          the result; written last
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from encoders.replacing import PARTIAL, replacing
 from encoders.training.state import load_state, save_state
 from encoders.training.trainer import Trainer
 from encoders.weights.loading import CONFIG_FILE, WEIGHTS_FILE, load_checkpoint
+from pipeline.errors import PipelineError
 from pipeline.run.events import EpochDone
 from store.json_values import JSON, differences
 
@@ -30,27 +31,27 @@ STATE_FILE = "training.safetensors"
 LOG_FILE = "log.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
 HISTORY_FILE = "history.json"
-"""Written when training has ended. Its presence says that the checkpoint is final."""
+"""Written when training has ended. If it exists, the checkpoint is final."""
 LOCK_FILE = ".lock"
 
 _FILES = (RUN_FILE, STATE_FILE, LOG_FILE, CONFIG_FILE, WEIGHTS_FILE, HISTORY_FILE)
 _OURS = (*_FILES, TENSORBOARD_FOLDER, LOCK_FILE, *(PARTIAL.format(name) for name in _FILES))
 """Every name that training may leave in the folder, also when it is killed."""
 _NOT_COMPARED = ("software", "machine")
-"""What is kept of a run, and does not tell it from another."""
+"""Recorded of a run, but not compared: a run may be resumed with other versions or on another machine."""
 
 
-class CheckpointMismatchError(ValueError):
-    """The folder holds something else, or a checkpoint that was trained otherwise."""
+class CheckpointMismatchError(PipelineError, ValueError):
+    """The folder contains something else, or a checkpoint that was trained with other inputs."""
 
 
-class CheckpointBusyError(RuntimeError):
+class CheckpointBusyError(PipelineError, RuntimeError):
     """Another run is writing the folder."""
 
 
 @dataclass(frozen=True, slots=True)
-class FinetuneResult:
-    """How training ended."""
+class TrainingHistory:
+    """The result of a training run."""
 
     epochs: tuple[EpochDone, ...]
     best_epoch: int
@@ -60,44 +61,44 @@ class FinetuneResult:
     validation: str
     """Where the validation videos come from."""
     chosen_on_test: bool
-    """Whether the best epoch was chosen on test videos, so that scores on these are no fair ones."""
+    """Whether the best epoch was chosen on test videos: scores on these videos are then biased."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """Where training stands, beside the weights and what the optimizer keeps."""
+    """The state of training, besides the weights and the optimizer's tensors."""
 
     epochs: list[EpochDone] = field(default_factory=list)
-    """Those that have ended."""
+    """Epochs that have ended."""
     losses: list[float] = field(default_factory=list)
-    """Of the steps of the epoch that goes on."""
+    """Losses of the steps of the current epoch."""
     sizes: list[int] = field(default_factory=list)
-    """Pairs in each of these steps."""
+    """Number of pairs in each of these steps."""
     recent: list[float] = field(default_factory=list)
-    """The last losses."""
+    """The last losses, also across epochs."""
     guesses: list[float] = field(default_factory=list)
-    """What guessing would have had in their place."""
+    """The losses of guessing, for the same steps."""
     lowest_mean: float | None = None
-    """The lowest mean of so many losses in a row, so far."""
+    """The lowest mean of that many losses in a row, so far."""
 
     def to_json(self) -> str:
-        """As text; a float comes back to the bit."""
+        """Write as JSON; a float is read back to the same bits."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Progress:
-        """What `to_json` gave."""
+        """Read the result of `to_json`."""
         fields = json.loads(text)
         return cls(**{**fields, "epochs": [EpochDone(**epoch) for epoch in fields["epochs"]]})
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder, which is made if need be; the system frees it with the process.
+    """Lock a folder against other runs, and create it if needed; the system frees the lock with the process.
 
     Raises:
-        CheckpointBusyError: Another run is at work in it.
-        CheckpointMismatchError: It holds something else.
+        CheckpointBusyError: Another run has the lock.
+        CheckpointMismatchError: The folder contains something else.
     """
     _check_ours(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,30 +109,30 @@ def locked(folder: Path) -> Iterator[None]:
             raise CheckpointBusyError(
                 f"another `fda finetune` is writing {folder}: wait for it, or give another folder"
             ) from error
-        for name in _FILES:  # what a run that was killed has left
+        for name in _FILES:  # leftovers of a killed run
             shutil.rmtree(folder / PARTIAL.format(name), ignore_errors=True)
-        if has_ended(folder):
+        if has_ended(folder):  # killed between the last two steps of `end_run`
             (folder / STATE_FILE).unlink(missing_ok=True)
         yield
 
 
 def is_finished(folder: Path, identity: Mapping[str, JSON]) -> bool:
-    """Whether this very training has ended in a folder, whose weights then stand unharmed.
+    """Whether training with these inputs has ended in a folder, and its weights are undamaged.
 
     Raises:
-        CheckpointMismatchError: The folder holds something else, or was trained otherwise.
-        WeightsError: It holds a checkpoint whose weights are gone or damaged.
+        CheckpointMismatchError: The folder contains something else, or was trained with other inputs.
+        WeightsError: The weights of the checkpoint are missing or damaged.
     """
     _check_ours(folder)
-    there = _identity_there(folder)
-    if there is None:
+    recorded = _recorded_identity(folder)
+    if recorded is None:
         return False
-    found = differences(_compared(there), _compared(identity), where="there")
-    if found:
+    changed = differences(_compared(recorded), _compared(identity), where="in the checkpoint")
+    if changed:
         if not any((folder / name).is_file() for name in (STATE_FILE, WEIGHTS_FILE, HISTORY_FILE)):
-            return False  # it has ended before it has made anything
+            return False  # that run ended before its first state: nothing is lost if this one replaces it
         raise CheckpointMismatchError(
-            f"{folder} was trained otherwise: {found}. Give another folder, or --overwrite to train anew"
+            f"{folder} was trained with other inputs: {changed}. Give another folder, or --overwrite to train again"
         )
     if not has_ended(folder):
         return False
@@ -148,10 +149,12 @@ def remove_checkpoint(folder: Path) -> None:
     """Remove what training wrote into a folder, and nothing else.
 
     Raises:
-        CheckpointMismatchError: The folder holds something else.
+        CheckpointMismatchError: The folder contains something else.
     """
     _check_ours(folder)
-    for name in reversed(_OURS):  # what says whose it is goes last
+    # training.json, by which the folder is recognised as ours, is removed after all data: a kill in between leaves a
+    # folder that this function still accepts.
+    for name in reversed(_OURS):
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
         elif name != LOCK_FILE:
@@ -159,17 +162,17 @@ def remove_checkpoint(folder: Path) -> None:
 
 
 def write_run(folder: Path, identity: Mapping[str, JSON], validation: Mapping[str, JSON]) -> None:
-    """Say what a run was begun with."""
+    """Record the inputs of a run."""
     _write_json(folder / RUN_FILE, {"identity": identity, "validation": validation})
 
 
 def write_state(folder: Path, trainer: Trainer, progress: Progress) -> None:
-    """Say where a run stands."""
+    """Write the state of a run."""
     save_state(folder / STATE_FILE, trainer, progress.to_json())
 
 
 def read_state(folder: Path, trainer: Trainer) -> Progress:
-    """Bring a trainer to where the run in a folder stands; nothing is changed where it has not come far enough.
+    """Bring a trainer to the state in a folder; if there is none yet, change nothing.
 
     Raises:
         WeightsFormatError: The file cannot be read.
@@ -178,17 +181,17 @@ def read_state(folder: Path, trainer: Trainer) -> Progress:
     return Progress.from_json(load_state(path, trainer)) if path.is_file() else Progress()
 
 
-def end_run(folder: Path, result: FinetuneResult, identity: Mapping[str, JSON]) -> None:
-    """Say that training has ended, and how; where it stood is of no use any more."""
+def end_run(folder: Path, result: TrainingHistory, identity: Mapping[str, JSON]) -> None:
+    """Record the result of training, then remove its state."""
     _write_json(folder / HISTORY_FILE, {"identity": identity, **asdict(result)})
     (folder / STATE_FILE).unlink(missing_ok=True)
 
 
-def read_history(folder: Path) -> FinetuneResult:
-    """How the training that ended in a folder went."""
+def read_history(folder: Path) -> TrainingHistory:
+    """Read the result of the training that ended in a folder."""
     fields = json.loads((folder / HISTORY_FILE).read_text(encoding="utf-8"))
     del fields["identity"]
-    return FinetuneResult(**{**fields, "epochs": tuple(EpochDone(**epoch) for epoch in fields["epochs"])})
+    return TrainingHistory(**{**fields, "epochs": tuple(EpochDone(**epoch) for epoch in fields["epochs"])})
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:
@@ -202,14 +205,14 @@ def _check_ours(folder: Path) -> None:
     foreign = sorted(path.name for path in folder.iterdir() if not any(fnmatch(path.name, name) for name in _OURS))
     if foreign:
         raise CheckpointMismatchError(
-            f"{folder} is not a checkpoint of `fda finetune`: it holds {foreign[0]!r}. Give another folder"
+            f"{folder} is not a checkpoint of `fda finetune`: it contains {foreign[0]!r}. Give another folder"
         )
-    if (folder / CONFIG_FILE).is_file() and _identity_there(folder) is None:
+    if (folder / CONFIG_FILE).is_file() and _recorded_identity(folder) is None:
         raise CheckpointMismatchError(f"{folder / CONFIG_FILE} was not written by `fda finetune`. Give another folder")
 
 
-def _identity_there(folder: Path) -> Mapping[str, JSON] | None:
-    """What the run in a folder was begun with, or None where nothing says it."""
+def _recorded_identity(folder: Path) -> Mapping[str, JSON] | None:
+    """The inputs of the run in a folder, or None if they are not recorded."""
     try:
         identity: Mapping[str, JSON] = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["identity"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -218,13 +221,13 @@ def _identity_there(folder: Path) -> Mapping[str, JSON] | None:
 
 
 def moved(folder: Path, identity: Mapping[str, JSON]) -> str:
-    """How what does not tell runs apart differs from what a run in a folder was begun with; an empty text if nothing.
+    """How software and machine differ from those that the run in a folder began with; an empty text if they do not.
 
-    The weights that come of it may then differ from those of a run that was never interrupted.
+    If they differ, the weights may differ from those of a run that was never interrupted.
     """
-    there = _identity_there(folder) or identity
-    before, now = ({key: one.get(key) for key in _NOT_COMPARED} for one in (there, identity))
-    return differences(before, now, where="there")
+    recorded = _recorded_identity(folder) or identity
+    before, now = ({key: values.get(key) for key in _NOT_COMPARED} for values in (recorded, identity))
+    return differences(before, now, where="in the checkpoint")
 
 
 def _compared(identity: Mapping[str, JSON]) -> dict[str, JSON]:

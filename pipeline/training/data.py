@@ -1,46 +1,27 @@
-"""What training reads of a store: the videos to train on, those to validate on, and the score of the latter."""
+"""What training reads from a store: the videos to train on and to validate on; and the validation score."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from encoders.encoding.encoder import Encoder
-from encoders.training.options import TrainOptions
-from encoders.training.processes import Ranks
-from pipeline.clips.alpha import AlphaClips, AlphaSource
+from encoders.training.processes import Processes
+from pipeline.clips.alpha import AlphaClips
 from pipeline.clips.read_ahead import read_ahead
-from pipeline.evaluation.metrics import Ties, metrics_of
+from pipeline.errors import InputError
+from pipeline.evaluation.metrics import metrics_of
+from pipeline.evaluation.protocols import Ties
 from pipeline.evaluation.ranking import DotScores, text_to_video
-from pipeline.training.batches import MIN_BATCH, BatchOptions, hold_out
+from pipeline.training.batches import MIN_BATCH, hold_out
+from pipeline.training.options import TrainingRecipe
 from store.clips.reader import ClipReader
 from store.store import Store
 
 ENCODE_CLIPS = 16
 """Clips read at a time for validation."""
-
-
-@dataclass(frozen=True, slots=True)
-class FinetuneOptions:
-    """What to train on, and how."""
-
-    train: TrainOptions
-    batches: BatchOptions = field(default_factory=BatchOptions)
-    train_split: str = "train"
-    val_split: str = "val"
-    """Where the store has no such split, `hold_out_share` of the train videos is held out instead."""
-    hold_out_share: float = 0.1
-    mask_name: str = "default"
-    alpha: AlphaSource = AlphaSource.MASKS
-    seed: int = 0
-    """Of batches, captions, hold-out, augmentation and what alpha draws."""
-
-    @property
-    def chosen_on_test(self) -> bool:
-        """Whether the best epoch is chosen, or the model trained, on what the scores will be of, going by the names."""
-        return any("test" in split.lower() for split in (self.train_split, self.val_split))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +33,17 @@ class Half:
     """Row -> captions."""
 
 
-def training_halves(store: Store, options: FinetuneOptions) -> tuple[Half, Half, str]:
-    """The videos to train on, those to validate on, and where the latter come from.
+def training_halves(store: Store, options: TrainingRecipe) -> tuple[Half, Half, str]:
+    """Find the videos to train on, those to validate on, and where the latter come from.
 
     Raises:
-        ValueError: There are too few, or those to validate on are those to train on.
+        ValueError: There are too few videos, or one split is both trained and validated on.
         NotInStoreError: There is no such split or mask set.
     """
     if options.train_split == options.val_split:
-        raise ValueError(
+        raise InputError(
             f"split {options.train_split!r} cannot be both trained and validated on: the best epoch would be the one "
-            "that knows it by heart. Name another --val-split, or none, and a part of the training videos is held out"
+            "that memorised it best. Give another --val-split, or none: then a part of the training videos is held out"
         )
     reader = ClipReader(store, options.train_split, options.mask_name)
     clips = AlphaClips(reader, options.alpha, options.seed)
@@ -80,15 +61,15 @@ def training_halves(store: Store, options: FinetuneOptions) -> tuple[Half, Half,
         share = f"{options.hold_out_share:.0%}"
         validation = f"{share} of split {options.train_split!r}, held out: there is no split {options.val_split!r}"
     if len(train.captions) < MIN_BATCH or not val.captions:
-        raise ValueError(
-            f"training wants at least {MIN_BATCH} videos and one to validate on: "
-            f"{store.place} gives {len(train.captions)} and {len(val.captions)}"
+        raise InputError(
+            f"training needs at least {MIN_BATCH} videos and one to validate on: "
+            f"{store.place} has {len(train.captions)} and {len(val.captions)}"
         )
     return train, val, validation
 
 
 def _captions_of(store: Store, split: str, reader: ClipReader) -> dict[int, list[str]]:
-    """Row -> captions, of the rows that hold a video."""
+    """Row -> captions, of the rows that have a video."""
     rows = {video_id: row for row, video_id in reader.video_ids.items()}
     captions: dict[int, list[str]] = {}
     for fields in store.catalog.split_captions(split).select(["video_id", "text"]).to_pylist():
@@ -97,21 +78,21 @@ def _captions_of(store: Store, split: str, reader: ClipReader) -> dict[int, list
     return captions
 
 
-def validation_r1(encoder: Encoder, val: Half, ranks: Ranks) -> float:
+def validation_r1(encoder: Encoder, val: Half, processes: Processes) -> float:
     """Text-to-video R@1 in percent: every caption is a query among the validation videos.
 
-    Of several processes, each embeds its share, and all get the result.
+    Each process embeds its share, and all get the result.
     """
     rows = sorted(val.captions)
     texts = [text for row in rows for text in val.captions[row]]
-    mine = rows[ranks.share(len(rows))]
+    mine = rows[processes.share(len(rows))]
     dim = encoder.config.embed_dim
     clips = read_ahead(
         val.clips.read, [mine[start : start + ENCODE_CLIPS] for start in range(0, len(mine), ENCODE_CLIPS)]
     )
     embedded = [encoder.encode_clips(batch.frames, batch.masks, batch.is_frame).video for batch in clips]
-    videos = ranks.collect(np.concatenate([np.empty((0, dim), dtype=np.float32), *embedded]))
-    text = ranks.collect(encoder.encode_texts(texts[ranks.share(len(texts))]).text)
+    videos = processes.collect(np.concatenate([np.empty((0, dim), dtype=np.float32), *embedded]))
+    text = processes.collect(encoder.encode_texts(texts[processes.share(len(texts))]).text)
     truth = np.repeat(np.arange(len(rows)), [len(val.captions[row]) for row in rows])
-    standings = text_to_video(DotScores(np.concatenate(text), np.concatenate(videos)), truth)
-    return metrics_of(standings, Ties.PESSIMISTIC).r1
+    counts = text_to_video(DotScores(np.concatenate(text), np.concatenate(videos)), truth)
+    return metrics_of(counts, Ties.PESSIMISTIC).r1

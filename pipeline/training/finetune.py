@@ -1,4 +1,4 @@
-"""Training on the clips of a store: batches out of the shards, a validation after each epoch, the best model kept."""
+"""Training on the clips of a store: steps, a validation after each epoch, a state to resume from."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ import numpy as np
 from encoders.encoding.encoder import Encoder
 from encoders.errors import DivergedError, WeightsMismatchError
 from encoders.options import Pooling
-from encoders.training.processes import ALONE, Ranks
+from encoders.training.processes import ALONE, Processes
 from encoders.training.trainer import StepResult, TrainBatch, Trainer, train_precision
 from encoders.weights.loading import LoadedModel, save_checkpoint
-from pipeline.clips.alpha import AlphaSource
+from pipeline.clips.options import AlphaSource
 from pipeline.clips.read_ahead import read_ahead
 from pipeline.run.events import EpochDone, Listener, RunPlanned, StepDone, ignore_events
 from pipeline.run.randomness import Stream, generator
 from pipeline.run.software import MODEL_SOFTWARE, software_versions
 from pipeline.training.augment import augment
 from pipeline.training.batches import Batch, draw_epoch
-from pipeline.training.checkpoint import FinetuneResult, Progress, end_run, read_state, write_run, write_state
-from pipeline.training.data import FinetuneOptions, Half, training_halves, validation_r1
+from pipeline.training.checkpoint import Progress, TrainingHistory, end_run, read_state, write_run, write_state
+from pipeline.training.data import Half, training_halves, validation_r1
 from pipeline.training.log import TrainingLog
+from pipeline.training.options import TrainingRecipe
 from store.clips.shards import clips_identity
 from store.commits import commit_name, file_digest
 from store.json_values import JSON
@@ -35,10 +36,11 @@ from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 
 SAVE_SECONDS = 600.0
-"""Between two states that a run can be resumed at; there is one after each epoch, too."""
+"""Between two states from which a run can be resumed; there is also one after each epoch."""
 RECENT_STEPS = 20
-"""So many losses are averaged to see whether training still learns."""
+"""Number of losses that are averaged to see whether training diverges."""
 IDS_SHOWN = 8
+"""Video ids of a bad batch in an error message; log.jsonl has all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,34 +54,34 @@ class _Step:
     batch: Batch
 
 
-def finetune(
+def train_model(
     store: Store,
     loaded: LoadedModel,
     folder: Path,
-    options: FinetuneOptions,
+    options: TrainingRecipe,
     listener: Listener = ignore_events,
     *,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
     save_seconds: float = SAVE_SECONDS,
-) -> FinetuneResult:
-    """Train, and keep the weights of the epoch with the best validation text-to-video R@1 in `folder`.
+) -> TrainingHistory:
+    """Train, and write the weights of the epoch with the best validation text-to-video R@1 to `folder`.
 
-    Begun again after it was killed, it goes on from the last state that it wrote, and ends with the same bytes.
+    A run that was killed and is started again resumes from its last state, and ends with the same bytes.
 
     Args:
         store: What to train on.
-        loaded: What to begin with; it is changed.
-        folder: For the checkpoint; `pipeline.training.checkpoint` says what it holds. Of several processes, the first
+        loaded: The model and the weights to start from; changed in place.
+        folder: For the checkpoint; `pipeline.training.checkpoint` lists its files. Of several processes, only the first
             writes.
-        options: How.
-        listener: Is told of each step and epoch.
-        ranks: The processes that train together.
-        save_seconds: Between two states that the run can be resumed at.
+        options: What to train on, and how.
+        listener: Gets an event for each step and each epoch.
+        processes: The processes that train together.
+        save_seconds: Between two states from which the run can be resumed.
 
     Raises:
         ValueError: There are too few videos to train on, or to validate on.
-        DivergedError: The loss is not finite, or has risen and stays high. The best weights so far stand in `folder`.
-        WeightsFormatError: The state to go on from is damaged.
+        DivergedError: The loss is not finite, or has risen and stays high. The best weights so far are in `folder`.
+        WeightsFormatError: The state to resume from is damaged.
     """
     train, val, validation = training_halves(store, options)
     epochs = [
@@ -89,32 +91,32 @@ def finetune(
         for epoch in range(options.train.epochs)
     ]
     num_steps = sum(map(len, epochs))
-    identity = checkpoint_identity(store, loaded, options, ranks)
-    if ranks.is_first:
+    identity = checkpoint_identity(store, loaded, options, processes)
+    if processes.is_first:
         folder.mkdir(parents=True, exist_ok=True)
         videos = sorted(val.clips.video_ids[row] for row in val.captions)
         write_run(folder, identity, {"from": validation, "video_ids": videos})
-    trainer = Trainer(loaded.model, options.train, num_steps, ranks)
+    trainer = Trainer(loaded.model, options.train, num_steps, processes)
     progress = read_state(folder, trainer)
-    _require_agreement(ranks, loaded, trainer)
+    _require_agreement(processes, loaded, trainer)
     listener(RunPlanned("steps", num_steps, trainer.num_done))
     val_split = options.val_split if options.val_split in store.manifest.splits else None
-    run = _Run(trainer, loaded, folder, options, val_split, progress, identity, ranks, listener, save_seconds)
-    if not ranks.is_first:
+    run = _Run(trainer, loaded, folder, options, val_split, progress, identity, processes, listener, save_seconds)
+    if not processes.is_first:
         run.train(train, val, epochs, None)
     else:
         with TrainingLog(folder, trainer.num_done) as log:
             run.train(train, val, epochs, log)
     result = _result(tuple(progress.epochs), train, val, validation, chosen_on_test=options.chosen_on_test)
-    if ranks.is_first:
+    if processes.is_first:
         end_run(folder, result, identity)
     return result
 
 
 def checkpoint_identity(
-    store: Store, loaded: LoadedModel, options: FinetuneOptions, ranks: Ranks = ALONE
+    store: Store, loaded: LoadedModel, options: TrainingRecipe, processes: Processes = ALONE
 ) -> dict[str, JSON]:
-    """What made a checkpoint: with the same, training again gives the same weights on the same kind of machine."""
+    """The inputs of a checkpoint: training again with the same gives the same weights on the same kind of machine."""
     device = loaded.model.logit_scale.device
     return {
         **clips_identity(store, options.train_split, options.mask_name),
@@ -130,13 +132,13 @@ def checkpoint_identity(
         "machine": {
             "device": device.type,
             "precision": str(train_precision(options.train, device)),
-            "num_processes": ranks.world_size,
+            "num_processes": processes.world_size,
         },
     }
 
 
-def _clips_digest(store: Store, options: FinetuneOptions) -> str:
-    """Of the records of all frames and masks that are trained and validated on: one clip more is another training."""
+def _clips_digest(store: Store, options: TrainingRecipe) -> str:
+    """Digest of the commit records of all frames and masks to train and validate on: with one more clip, it changes."""
     stages = FRAMES_STAGE, masks_stage(options.mask_name)
     splits = [split for split in (options.train_split, options.val_split) if split in store.manifest.splits]
     digests = [
@@ -148,29 +150,29 @@ def _clips_digest(store: Store, options: FinetuneOptions) -> str:
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
 
-def _require_agreement(ranks: Ranks, loaded: LoadedModel, trainer: Trainer) -> None:
-    """Check that all processes begin with the same weights, at the same step."""
-    places = ranks.collect((loaded.report.sha256, trainer.num_done))
-    if len(set(places)) > 1:
+def _require_agreement(processes: Processes, loaded: LoadedModel, trainer: Trainer) -> None:
+    """Check that all processes start with the same weights, at the same step."""
+    starts = processes.collect((loaded.report.sha256, trainer.num_done))
+    if len(set(starts)) > 1:
         raise WeightsMismatchError(
-            f"the processes do not begin at the same place (weights, steps done): {sorted(set(places))}. All of them "
+            f"the processes do not start with the same weights and step: {sorted(set(starts))}. All of them "
             "must see the same weights and the same CHECKPOINT folder"
         )
 
 
 @dataclass
 class _Run:
-    """The loop over steps and epochs, from wherever the trainer stands."""
+    """The loop over steps and epochs, from the step that the trainer has reached."""
 
     trainer: Trainer
     loaded: LoadedModel
     folder: Path
-    options: FinetuneOptions
+    options: TrainingRecipe
     val_split: str | None
     """None: a part of the training videos is held out."""
     progress: Progress
     identity: Mapping[str, JSON]
-    ranks: Ranks
+    processes: Processes
     listener: Listener
     save_seconds: float
 
@@ -189,26 +191,28 @@ class _Run:
                 self._end_epoch(step, train, val, len(epochs), log)
             elif time.monotonic() - saved_at < self.save_seconds:
                 continue
-            if self.ranks.is_first:
+            if self.processes.is_first:
                 write_state(self.folder, self.trainer, self.progress)
             saved_at = began = time.monotonic()
 
     def _read(self, train: Half, step: _Step) -> TrainBatch:
-        """What falls to this process of a step's pairs. Runs ahead, in a thread."""
-        mine = self.ranks.share(len(step.batch))
+        """Read this process's share of a step. Called ahead of the step, in a thread."""
+        mine = self.processes.share(len(step.batch))
         rows, numbers = step.batch.rows[mine].tolist(), step.batch.captions[mine].tolist()
         clips = train.clips.read(rows)
         places = range(mine.start, mine.stop)
+        # One generator for each place in the whole batch: the number of processes does not change what is drawn.
         rngs = [generator(Stream.AUGMENTATION, self.options.seed, step.epoch, step.number, place) for place in places]
         augment(clips, self.options.batches, rngs, self.loaded.config.patch_size)
-        if self.options.alpha in (AlphaSource.ONES, AlphaSource.ZEROS):  # a control stays what it is
+        # After augmentation: its jitter and dropout must not turn a control into masks.
+        if self.options.alpha in (AlphaSource.ONES, AlphaSource.ZEROS):
             clips.masks[:] = self.options.alpha is AlphaSource.ONES
         texts = [train.captions[row][number] for row, number in zip(rows, numbers, strict=True)]
         labels = step.batch.rows if self.options.batches.same_video == "together" else None
         return TrainBatch(clips.frames, clips.masks, texts, clips.is_frame, labels)
 
     def _take(self, step: _Step, batch: TrainBatch, train: Half, log: TrainingLog | None) -> StepResult:
-        """Take a step, or stop where training has come off the rails."""
+        """Take a step; stop if training diverges."""
         try:
             result = self.trainer.step(batch, len(step.batch))
             self._watch(result.loss, math.log(len(step.batch)))
@@ -226,7 +230,7 @@ class _Run:
         return DivergedError(f"{what}. The batch's videos: {', '.join(ids[:IDS_SHOWN])}{more}")
 
     def _watch(self, loss: float, guess: float) -> None:
-        """Stop where the mean of the last losses is twice the lowest that there was, and no better than a guess."""
+        """Raise if the mean of the last losses is over twice the lowest so far, and no better than guessing."""
         progress = self.progress
         progress.recent = [*progress.recent, loss][-RECENT_STEPS:]
         progress.guesses = [*progress.guesses, guess][-RECENT_STEPS:]
@@ -249,14 +253,14 @@ class _Run:
             self.loaded.model, precision=self.trainer.precision, pooling=Pooling(self.options.train.pooling)
         )
         try:
-            r1 = validation_r1(encoder, val, self.ranks)
+            r1 = validation_r1(encoder, val, self.processes)
         except ArithmeticError as error:
             raise self._diverged(f"after step {step.number}, {error}", step, train, log) from error
         is_best = r1 > max((earlier.validation_r1 for earlier in progress.epochs), default=-1.0)
         done = EpochDone(step.epoch, num_epochs, mean_loss, r1, is_best)
         progress.epochs.append(done)
         progress.losses, progress.sizes = [], []
-        if is_best and self.ranks.is_first:
+        if is_best and self.processes.is_first:
             metadata: dict[str, JSON] = {
                 "identity": self.identity,
                 "epoch": step.epoch,
@@ -292,9 +296,9 @@ def _scalars(result: StepResult, videos_per_second: float) -> dict[str, float]:
 
 def _result(
     done: tuple[EpochDone, ...], train: Half, val: Half, validation: str, *, chosen_on_test: bool
-) -> FinetuneResult:
+) -> TrainingHistory:
     best = [epoch for epoch in done if epoch.is_best][-1]
-    return FinetuneResult(
+    return TrainingHistory(
         epochs=done,
         best_epoch=best.epoch,
         best_validation_r1=best.validation_r1,

@@ -1,4 +1,4 @@
-"""What training says of each step: a line of JSON, and TensorBoard's event files."""
+"""The log of each training step: a line of JSON, and TensorBoard's event files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from store.json_values import JSON
 
 
 class TrainingLog:
-    """Writes to the folder of a run; what a killed run has logged beyond the step that it is resumed at is dropped."""
+    """Writes logs to the folder of a run. Lines of a killed run after the step at which it is resumed are dropped."""
 
     def __init__(self, folder: Path, num_done: int) -> None:
-        """Begin, or go on after `num_done` steps."""
+        """Start a log, or continue one after `num_done` steps."""
         path = folder / LOG_FILE
-        kept = _lines_up_to(path, num_done)
+        lines = _lines_up_to(path, num_done)
         with replacing(path) as temporary:
-            temporary.write_text("".join(kept), encoding="utf-8")
+            temporary.write_text("".join(lines), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
         self._writer = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=num_done + 1)
 
@@ -37,14 +37,14 @@ class TrainingLog:
         self._writer.close()
 
     def step(self, step: int, scalars: Mapping[str, float], **more: JSON) -> None:
-        """Log scalars of a step, counted from 1; what else is said of it is not for TensorBoard."""
+        """Log scalars of a step, counted from 1, and `more` values that TensorBoard does not get."""
         print(json.dumps({"step": step, **scalars, **more}), file=self._file, flush=True)
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)
 
 
 def _lines_up_to(path: Path, num_done: int) -> list[str]:
-    """The whole lines of steps that count."""
+    """The complete lines of the steps up to `num_done`."""
     if not path.is_file():
         return []
     kept = []

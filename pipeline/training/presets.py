@@ -10,27 +10,28 @@ from pathlib import Path
 
 from encoders.tables import as_table, check_keys, read_table
 from encoders.training.options import TrainOptions
-from pipeline.clips.alpha import AlphaSource
-from pipeline.training.batches import BatchOptions
+from pipeline.clips.options import AlphaSource
+from pipeline.errors import InputError
+from pipeline.training.options import BatchOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """What a preset file holds."""
+    """The content of a preset file."""
 
     model: str
     """One of open_clip's names, or the path of a JSON file (in the preset: relative to it)."""
     pretrained: str
-    """Tag, file (in the preset: relative to it, if it is there) or "none"."""
+    """Tag, file (in the preset: relative to it, if it exists) or "none"."""
     alpha: str
-    """What goes into the alpha channel: see `pipeline.clips.alpha.AlphaSource`."""
+    """What goes into the alpha channel: see `pipeline.clips.options.AlphaSource`."""
     train: TrainOptions
     batches: BatchOptions
     preprocess: Mapping[str, object]
-    """Options of `fda preprocess` that make the clips it wants: name -> value."""
+    """Options of `fda preprocess` that make suitable clips: name -> value."""
 
     def with_settings(self, settings: Mapping[str, object], where: str) -> Preset:
-        """Change values of [finetune] and [batches] by their names.
+        """Change values of [finetune] and [batches] by name.
 
         Raises:
             ValueError: an unknown name, or a bad value.
@@ -55,7 +56,7 @@ class _ModelTable:
 
 
 def preset_names() -> list[str]:
-    """Names of the presets that come with the package.
+    """Names of the built-in presets.
 
     >>> preset_names()
     ['alpha-clip', 'clip4clip', 'demo', 'fda-clip', 'fda-clip-b32']
@@ -71,17 +72,17 @@ def load_preset(name_or_path: str) -> Preset:
     """
     path = preset_folder() / f"{name_or_path}.toml" if name_or_path in preset_names() else Path(name_or_path)
     if not path.is_file():
-        raise ValueError(
+        raise InputError(
             f"unknown preset {name_or_path!r}: it is neither a file nor one of {', '.join(preset_names())}"
         )
     try:
         tables: Mapping[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not a TOML file: {error}") from error
+        raise InputError(f"{path} is not a TOML file: {error}") from error
     check_keys(tables, {"model", "finetune", "batches", "preprocess"}, {"model", "finetune"}, str(path))
     table = read_table(_ModelTable, tables["model"], f"[model] of {path}")
     if table.alpha not in tuple(AlphaSource):
-        raise ValueError(f"alpha in [model] of {path} must be one of {', '.join(AlphaSource)}, got {table.alpha!r}")
+        raise InputError(f"alpha in [model] of {path} must be one of {', '.join(AlphaSource)}, got {table.alpha!r}")
     return Preset(
         model=_beside(path, table.model),
         pretrained=_beside(path, table.pretrained),
@@ -93,28 +94,28 @@ def load_preset(name_or_path: str) -> Preset:
 
 
 def clip_differences(preset: Preset, made_with: Sequence[Mapping[str, object]]) -> list[str]:
-    """What a preset wants of the clips, and a store has otherwise, each as half a sentence.
+    """How the clips of a store differ from those that a preset is for, each difference as half a sentence.
 
     Args:
-        preset: With the options of `fda preprocess` that it wants.
-        made_with: Tables of the options that made the clips and their masks.
+        preset: Its `preprocess` has the options to compare.
+        made_with: The options with which the clips and their masks were made.
     """
-    there = {key: value for table in made_with for key, value in table.items()}
+    in_store = {key: value for table in made_with for key, value in table.items()}
     wanted = {key.replace("-", "_"): value for key, value in preset.preprocess.items()}
     return [
-        f"{key} is {_said(there[key])} in the store and {value} in the preset"
+        f"{key} is {_as_flag(in_store[key])} in the store and {value} in the preset"
         for key, value in wanted.items()
-        if key in there and _said(there[key]) != value
+        if key in in_store and _as_flag(in_store[key]) != value
     ]
 
 
-def _said(option: object) -> object:
-    """An option as a flag says it: the sampling of a store is a table with its mode."""
+def _as_flag(option: object) -> object:
+    """An option as its flag is written: a store records the sampling as a table with its mode."""
     return option.get("mode") if isinstance(option, Mapping) else option
 
 
 def preset_folder() -> Path:
-    """Where the presets that come with the package lie."""
+    """The folder of the built-in presets."""
     # The packages are installed as plain folders, so a resource is a path.
     return Path(str(resources.files("pipeline.training"))) / "preset_files"
 

@@ -1,17 +1,16 @@
-"""The end of a job: whether everything stands, what failed, and no leftovers."""
+"""The end of a job: check that every shard is complete, list the failed videos, remove leftovers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from pipeline.run.plan import Tally
-from store.clips.mask_sets import mask_names
 from store.commits import remove_withdrawn
 from store.completion import committed_of_each
 from store.failures import write_failures
-from store.features import caption_shards, feature_names
+from store.inventory import stages_of
 from store.schema import Shard
-from store.stages import FRAMES_STAGE, features_stage, masks_stage
+from store.stages import FRAMES_STAGE
 from store.store import Store
 
 
@@ -28,38 +27,37 @@ class PendingStage:
 
 @dataclass(frozen=True, slots=True)
 class Finalised:
-    """What a store holds at the end of a job."""
+    """State of a store at the end of a job."""
 
     tally: Tally
-    """Of all videos whose frames stand."""
+    """Counts of all videos whose frames are committed."""
     num_shards: int
-    """Of frames."""
+    """Shards of frames."""
     pending: tuple[PendingStage, ...]
-    """Nothing where the job is done."""
+    """Stages with pending shards; empty if the job is complete."""
 
 
 def finalise(store: Store) -> Finalised:
-    """Look whether every shard of every stage stands, and where all frames do, write the table of failures.
+    """Check whether every shard of every stage is complete; if all frames are, write the table of failures.
 
-    This is what a job of many partitions wants at its end; a run without partitions has done it already. It can be
-    called as often as one likes.
+    Call it at the end of a job of many partitions; a run without partitions does it itself. It can be called again at
+    any time.
     """
     tallies: list[Tally] = []
     pending: list[PendingStage] = []
     num_shards = 0
     for split in store.manifest.splits:
-        shards = store.shards(split)
-        num_shards += len(shards)
-        missing = []
-        for shard, (record,) in committed_of_each(store, shards, [FRAMES_STAGE]):
-            if record is None:
-                missing.append(shard)
-            else:
-                tallies.append(Tally.of(split, record.outcomes))
-        pending += _pending(split, FRAMES_STAGE, shards, missing)
-        for stage, its_shards in _other_stages(store, split):
-            judged = committed_of_each(store, its_shards, [stage], num_with_outcomes=0)
-            pending += _pending(split, stage, its_shards, [shard for shard, (record,) in judged if record is None])
+        for stage, shards in stages_of(store, split):
+            is_frames = stage == FRAMES_STAGE
+            num_shards += len(shards) if is_frames else 0
+            missing = []
+            for shard, (record,) in committed_of_each(store, shards, [stage], num_with_outcomes=int(is_frames)):
+                if record is None:
+                    missing.append(shard)
+                elif is_frames:
+                    tallies.append(Tally.of(split, record.outcomes))
+            if missing:
+                pending.append(PendingStage(split, stage, len(shards), len(missing), missing[0]))
     tally = Tally.sum(tallies)
     if not any(one.stage == FRAMES_STAGE for one in pending):
         close_frames(store, tally)
@@ -67,18 +65,6 @@ def finalise(store: Store) -> Finalised:
 
 
 def close_frames(store: Store, tally: Tally) -> None:
-    """Write what is known once all frames stand, and remove what was kept aside until then."""
+    """Write the table of failures, and remove the records that were set aside until all frames were complete."""
     remove_withdrawn(store)
     write_failures(store.folder, tally.failures, store.manifest.splits)
-
-
-def _other_stages(store: Store, split: str) -> list[tuple[str, tuple[Shard, ...]]]:
-    stages = [(masks_stage(name), store.shards(split)) for name in mask_names(store, split)]
-    for name in feature_names(store, split):
-        stages.append((features_stage(name, "video"), store.shards(split)))
-        stages.append((features_stage(name, "text"), caption_shards(store, split)))
-    return stages
-
-
-def _pending(split: str, stage: str, shards: tuple[Shard, ...], missing: list[Shard]) -> list[PendingStage]:
-    return [PendingStage(split, stage, len(shards), len(missing), missing[0])] if missing else []

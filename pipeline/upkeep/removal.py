@@ -1,4 +1,4 @@
-"""Taking mask sets, feature sets and splits out of a store."""
+"""Remove mask sets, feature sets and splits from a store."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
+from pipeline.errors import InputError
 from store.clips.mask_sets import mask_set_names, remove_mask_set
 from store.commits import WITHDRAWN_FOLDER
 from store.errors import NotInStoreError, StoreMissingError
@@ -19,7 +20,7 @@ from store.store import MANIFEST_NAME, Store
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What is to be removed."""
+    """Mask sets, feature sets and splits to remove, and the size of their files."""
 
     masks: tuple[str, ...]
     features: tuple[str, ...]
@@ -28,32 +29,32 @@ class Removal:
     num_bytes: int
 
     def to_dict(self) -> dict[str, JSON]:
-        """The fields as JSON."""
+        """The fields as plain values, for JSON."""
         return asdict(self)
 
 
 def find_removal(
     store: Store, *, masks: Sequence[str] = (), features: Sequence[str] = (), splits: Sequence[str] = ()
 ) -> Removal:
-    """Look what a removal would take away; nothing is changed.
+    """Find the files that a removal would delete; nothing is changed.
 
-    What a removal that was killed has left is found as well.
+    Files that a killed removal left behind are found as well.
 
     Raises:
-        NotInStoreError: There is nothing of that name.
+        NotInStoreError: The store has no mask set, feature set or split of that name.
         ValueError: No split would be left.
     """
-    for kind, names, there in (
+    for kind, names, known in (
         ("masks", masks, _all_mask_names(store)),
         ("features", features, _all_feature_names(store)),
         ("split", splits, _all_splits(store)),
     ):
         for name in names:
-            if name not in there:
-                known = ", ".join(map(repr, there)) or "none"
-                raise NotInStoreError(f"no {kind} {name!r} in {store.place}: there are {known}")
+            if name not in known:
+                listed = ", ".join(map(repr, known)) or "none"
+                raise NotInStoreError(f"no {kind} {name!r} in {store.place}: there are {listed}")
     if set(store.manifest.splits) <= set(splits):
-        raise ValueError(f"{store.place} has no other split: remove the folder itself, or --overwrite it")
+        raise InputError(f"{store.place} has no other split: remove the folder itself, or --overwrite it")
     folders = [
         *(folder for name in masks for folder in _mask_folders(store, name)),
         *(folder for name in features for folder in _feature_folders(store, name)),
@@ -64,7 +65,7 @@ def find_removal(
 
 
 def remove(store: Store, removal: Removal) -> None:
-    """Remove it; killed at any point, this can be called again."""
+    """Delete the files. If the process is killed, call it again: leftovers are found by name."""
     for name in removal.features:
         for split in _all_splits(store):
             remove_features(store.folder, name, split)
@@ -76,12 +77,15 @@ def remove(store: Store, removal: Removal) -> None:
 
 
 def _remove_splits(store: Store, splits: Sequence[str]) -> None:
-    """Records first, so that nothing counts; then the catalogue without the splits; then what is left of them."""
+    """Remove commit records first, then the splits from the manifest and the catalogue, then the arrays.
+
+    In this order a kill leaves a split that is pending, or files of no split; never a record without its data.
+    """
     folder = store.folder
     for split in splits:
         folder.remove_tree(f"commits/{split}")
     layouts = {split: layout for split, layout in store.manifest.splits.items() if split not in splits}
-    with suppress(StoreMissingError):
+    with suppress(StoreMissingError):  # there is no table of failures before all frames were complete once
         write_failures(folder, [failed for failed in read_failures(folder) if failed.split in layouts], layouts)
     catalog = store.catalog.first(layouts)
     dataset = {**store.manifest.dataset, "digest": catalog.digest()}
@@ -111,20 +115,20 @@ def _split_folders(store: Store, split: str) -> Iterator[str]:
 
 
 def _all_splits(store: Store) -> tuple[str, ...]:
-    """The splits that the manifest has, and those of which something is left."""
+    """The splits of the manifest, and those with files left by a killed removal."""
     parents = ["commits", WITHDRAWN_FOLDER, "clips.zarr", *store.folder.folders("features.zarr")]
     left = [split for parent in parents for split in _names(store.folder, parent)]
     return tuple(dict.fromkeys([*store.manifest.splits, *left]))
 
 
 def _all_mask_names(store: Store) -> tuple[str, ...]:
-    """The mask sets that some split has, and those of which something is left."""
+    """The mask sets of all splits, and those with files left by a killed removal."""
     left = [name for split in store.manifest.splits for name in _names(store.folder, f"clips.zarr/{split}/masks")]
     return tuple(dict.fromkeys([*mask_set_names(store), *left]))
 
 
 def _all_feature_names(store: Store) -> tuple[str, ...]:
-    """The feature sets that some split has, and those of which something is left."""
+    """The feature sets of all splits, and those with files left by a killed removal."""
     there = [name for split in store.manifest.splits for name in feature_names(store, split)]
     return tuple(dict.fromkeys([*there, *_names(store.folder, "features.zarr")]))
 

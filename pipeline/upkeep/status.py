@@ -1,4 +1,4 @@
-"""What stands in a store and what is pending, from its commit records alone: no frame is read."""
+"""What is complete and what is pending in a store, from its commit records alone: no frame is read."""
 
 from __future__ import annotations
 
@@ -10,62 +10,62 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.run.plan import Tally
-from store.clips.mask_sets import mask_names
 from store.commits import commit_name, read_commit
 from store.completion import committed_of_each
 from store.errors import StoreError, StoreFormatError
 from store.failures import FailedVideo
-from store.features import caption_shards, feature_names, features_made_with, read_alpha_cosines
+from store.features import feature_names, feature_stages, features_made_with, read_alpha_cosines
+from store.inventory import stages_of
 from store.json_values import JSON
 from store.schema import Shard
-from store.stages import FRAMES_STAGE, features_stage, masks_stage
+from store.stages import FRAMES_STAGE
 from store.store import Store
 
 NUM_RUNS = 5
-"""The latest runs that are shown."""
+"""Run records to show, the latest ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageStatus:
-    """How far one stage of one split is."""
+    """Progress of one stage of one split."""
 
     stage: str
     """`frames`, `masks/NAME`, `features/NAME/video` or `features/NAME/text`."""
     num_shards: int
     num_done: int
-    """Shards that need no work. The others are pending: never made, cut off, or older than what they were made from."""
+    """Shards that are complete. The others are pending: not made yet, cut off, or out of date."""
     outcomes: Mapping[str, int]
-    """Status -> videos of the shards that are done; nothing for a stage over captions."""
+    """Status -> number of videos in complete shards; empty for a stage over captions."""
     num_filled: int
-    """Videos of the shards that are done whose slots hold data."""
+    """Videos in complete shards that have data."""
     num_truncated: int
-    """Of these, videos that are cut off, and still gave all their frames."""
+    """Videos among these whose file is cut off, and which still gave all their frames."""
     num_bytes: int
-    """Of the files of the shards that are done."""
+    """Size of the files of complete shards."""
 
     @property
     def bytes_per_video(self) -> float | None:
-        """Mean size of what the stage keeps of a video, bytes; None where it keeps none."""
+        """Mean size of a video in this stage, in bytes; None if there is no video yet."""
         return self.num_bytes / self.num_filled if self.num_filled else None
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureStatus:
-    """One feature set of one split: what made it, and whether that still stands."""
+    """One feature set of one split: what made it, and whether it is current."""
 
     name: str
     num_shards: int
-    """Of clips and of captions."""
+    """Shards of clips and shards of captions."""
     num_current: int
     num_stale: int
-    """Made of frames, masks or captions that are changed. The rest was never made."""
+    """Shards whose frames, masks or captions have changed since. The rest was never made."""
     alpha_cosine: float | None
-    """Mean cosine of videos to themselves with an alpha of all ones; None where that was not measured."""
+    """Mean cosine of videos to themselves encoded with an alpha of all ones; None if it was not measured."""
     made_with: Mapping[str, JSON]
 
     @property
     def state(self) -> str:
-        """In a word or two."""
+        """`current`, `incomplete`, or `stale: 2 of 4 shards`."""
         if self.num_stale:
             return f"stale: {self.num_stale} of {self.num_shards} shards"
         return "current" if self.num_current == self.num_shards else "incomplete"
@@ -73,7 +73,7 @@ class FeatureStatus:
 
 @dataclass(frozen=True, slots=True)
 class SplitStatus:
-    """How far one split is."""
+    """Progress of one split."""
 
     split: str
     num_videos: int
@@ -85,30 +85,30 @@ class SplitStatus:
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """What stands in a store and what is pending."""
+    """What is complete and what is pending in a store, with failed videos and the latest runs."""
 
     splits: tuple[SplitStatus, ...]
     failures: tuple[FailedVideo, ...]
     damaged: tuple[str, ...]
-    """Commit and run records that cannot be read, each as one sentence; such shards count as pending."""
+    """Commit and run records that cannot be read, one sentence each; such shards count as pending."""
     runs: tuple[Mapping[str, JSON], ...]
-    """The latest run records, the latest first."""
+    """The latest run records, newest first."""
 
     @property
     def num_bytes(self) -> int:
-        """Of all shards that are done."""
+        """Size of the files of all complete shards."""
         return sum(stage.num_bytes for split in self.splits for stage in split.stages)
 
 
 def store_status(store: Store) -> StoreStatus:
-    """Look at every commit record of a store; nothing is changed."""
+    """Read every commit record of a store; nothing is changed."""
     failures: list[FailedVideo] = []
     damaged: list[str] = []
     splits = []
     for split, layout in store.manifest.splits.items():
         stages = [
             _stage_status(store, stage, shards, failures if stage == FRAMES_STAGE else [], damaged)
-            for stage, shards in _stages(store, split)
+            for stage, shards in stages_of(store, split)
         ]
         features = tuple(_feature_status(store, name, split) for name in feature_names(store, split))
         counts = layout.num_videos, layout.num_captions, layout.num_frames
@@ -119,35 +119,24 @@ def store_status(store: Store) -> StoreStatus:
 
 def _feature_status(store: Store, name: str, split: str) -> FeatureStatus:
     num_current = num_stale = num_shards = 0
-    for part, shards in (("video", store.shards(split)), ("text", caption_shards(store, split))):
-        stage = features_stage(name, part)
+    for stage, shards in feature_stages(store, name, split):
         num_shards += len(shards)
         for shard, (record,) in committed_of_each(store, shards, [stage], num_with_outcomes=0):
             num_current += record is not None
+            # A record that exists but does not count: what its shard was made from has changed since.
             num_stale += record is None and store.folder.num_bytes(commit_name(shard, stage)) is not None
     try:
         made_with, cosines = features_made_with(store, name, split), read_alpha_cosines(store, name, split)
-    except (StoreError, ValueError):  # damaged, which the records above or `fda verify` tell
+    except (StoreError, ValueError):  # damaged: reported with the records above, or by `fda verify`
         made_with, cosines = {}, np.empty(0, dtype=np.float32)
     mean = float(cosines.mean()) if len(cosines) else None
     return FeatureStatus(name, num_shards, num_current, num_stale, mean, made_with)
 
 
-def _stages(store: Store, split: str) -> Iterator[tuple[str, tuple[Shard, ...]]]:
-    """Every stage that a split has arrays for, with its shards."""
-    shards = store.shards(split)
-    yield FRAMES_STAGE, shards
-    for name in mask_names(store, split):
-        yield masks_stage(name), shards
-    for name in feature_names(store, split):
-        yield features_stage(name, "video"), shards
-        yield features_stage(name, "text"), caption_shards(store, split)
-
-
 def _stage_status(
     store: Store, stage: str, shards: tuple[Shard, ...], failures: list[FailedVideo], damaged: list[str]
 ) -> StageStatus:
-    """How far a stage is; its failed videos and damaged records are added to the lists."""
+    """Progress of a stage; its failed videos and damaged records are added to the lists."""
     outcomes: Counter[str] = Counter()
     num_done = num_filled = num_truncated = num_bytes = 0
     for shard, (record,) in committed_of_each(store, shards, [stage]):
@@ -166,7 +155,7 @@ def _stage_status(
 
 
 def _damage(store: Store, shard: Shard, stage: str) -> list[str]:
-    """What is wrong with the record of a shard that is pending, if it has one that cannot be read."""
+    """The error of the commit record of a pending shard, if it has a record that cannot be read."""
     if store.folder.num_bytes(commit_name(shard, stage)) is None:
         return []
     try:

@@ -1,13 +1,17 @@
-"""One video in, one clip out: the frames that stand for it, decoded exactly and at the least cost.
+"""One video in, one clip out: the frames sampled from it, decoded exactly and at the least cost.
 
-First the packets are read without decoding, which gives every frame's time for a few per cent of the cost. The frames
-are chosen, and the packets that they depend on; only these are decoded, and only the chosen frames are converted. That
-plan is checked as it runs: the frames must come with exactly the times that the packets promised, undamaged. Where it
-does not hold, or packets tell no times, the video is decoded from its start, for times and damage; once more for the
-pictures, unless counting packets told which they are.
+The fast way, "the packet plan":
 
-A cut-off file is sampled over the length that it declares, so that frame i stands for the same moment as in the whole
-file; the clip is given if all of its frames are still there.
+1. Read all packets without decoding. This gives the time of every frame for 0.5 to 5% of the cost of decoding.
+2. Choose the frames, and find the packets that they depend on.
+3. Decode only these packets, and convert only the chosen frames. Every frame must come out undamaged, with exactly the
+   time that its packet promised; otherwise the plan is refuted.
+
+The fallback, if packets have no usable times or the plan is refuted: decode the video from its start, to learn times
+and damage. A second decode gives the pictures, unless counting packets had predicted which frames are needed.
+
+A file that was cut off is sampled over the length that it declares, so that frame i shows the same moment as in the
+whole file. The clip is returned if all of its frames are left.
 """
 
 from __future__ import annotations
@@ -19,17 +23,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.video.clips import (
-    WHOLE_VIDEO,
-    ClipSample,
-    DecodedClip,
-    DecodeOptions,
-    SourceFacts,
-    VideoError,
-    Window,
-)
+from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError
 from pipeline.video.drawing import PlanRefutedError, decode_facts, draw_packets, draw_sequentially
 from pipeline.video.frame_plan import ClipPlan, guessed_positions, plan_clip, plan_from_frames, plan_packets
+from pipeline.video.options import WHOLE_VIDEO, DecodeOptions, Window
 from pipeline.video.pictures import Album
 from pipeline.video.reading.opening import Deadline, check_file, extent_of, open_video, refuse_missing_index
 from pipeline.video.reading.probing import VideoScan, scan_video
@@ -45,13 +42,12 @@ def decode_clip(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO
     """Draw up to `options.num_frames` frames from a local video file.
 
     Args:
-        path: Any path; nothing in it is taken for a URL, a pattern or an option.
+        path: Any path; it is never read as a URL, a pattern or an option.
         options: How many frames, which, how large, and the limits.
-        window: The part of the video that is the clip. What lies outside is not decoded, but for what its frames
-            depend on.
+        window: The part of the video that is the clip. Outside it, only what its frames depend on is decoded.
 
     Raises:
-        VideoError: Every video that gives no clip, with its status and reason. `MISSING` (no readable regular file),
+        VideoError: The video failed, with its status and reason. `MISSING` (no readable regular file),
             `EMPTY`, `NO_VIDEO_STREAM`, `UNSUPPORTED` (no decoder, or outside the limits), `TOO_SHORT` (fewer than two
             frames: no motion), `TRUNCATED` (cut off before the last frame wanted, or without its index), `TIMEOUT`,
             and `CORRUPT` (not a video, or damaged where a wanted frame depends on it).
@@ -63,6 +59,7 @@ def decode_clip(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO
     try:
         return _decode_checked(path, options, window, deadline, extent=extent)
     except VideoError as error:
+        # These are symptoms of the cut, and a whole copy of the file is the remedy: report the cut.
         explained_by_cut = (VideoStatus.CORRUPT, VideoStatus.NO_VIDEO_STREAM, VideoStatus.TOO_SHORT)
         if extent.is_cut_off and error.status in explained_by_cut:
             reason = f"the file was cut off, {extent.missing_bytes} bytes are missing; {error.reason}"
@@ -75,13 +72,15 @@ def _decode_checked(
 ) -> DecodedClip:
     with open_video(path, deadline, options) as video:
         scan = scan_video(video, extent, options, deadline)
+        # The plan is for videos with at least one frame a slot; shorter ones are decoded from the start.
         if scan.timeline is not None and len(scan.timeline.pts) >= options.num_frames:
             plan = plan_packets(plan_clip(scan.timeline, scan, options, window), scan)
             try:
-                album = draw_packets(path, video.stream.codec_context, scan, plan, options, deadline)
+                album = draw_packets(video, scan, plan, options, deadline)
                 return _clip(scan, plan.clip, album)
             except PlanRefutedError as error:
                 _logger.info("decoding from the start: %s", error)
+    # The guess saves the second decode of files without usable times, if it turns out right.
     events, album = decode_facts(path, scan, options, deadline, guessed_positions(scan, options, window))
     sequential = plan_from_frames(scan, events, options, window)
     try:
@@ -110,7 +109,7 @@ def _clip(scan: VideoScan, plan: ClipPlan, album: Album) -> DecodedClip:
 
 
 def _sample(plan: ClipPlan, album: Album, options: DecodeOptions) -> ClipSample:
-    """The pictures in their slots; slots for which there is no frame come last and stay black."""
+    """Put the pictures in their slots. Slots without a frame come last and stay black."""
     num_slots, num_chosen, size = options.num_frames, len(plan.chosen), options.image_size
     frames = np.zeros((num_slots, size, size, 3), dtype=np.uint8)
     frames[:num_chosen] = album.pictures(plan.chosen.tolist())

@@ -1,4 +1,4 @@
-"""Decoding what a plan asks for, checking every frame against it, and converting those that it names."""
+"""Decoding the packets of a plan, checking every frame against it, and converting the frames that it wants."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.clips import VideoError
 from pipeline.video.frame_plan import PacketPlan, SequentialPlan
+from pipeline.video.options import DecodeOptions
 from pipeline.video.pictures import Album
-from pipeline.video.reading.opening import Deadline, open_video, video_error_of
+from pipeline.video.reading.opening import Deadline, OpenVideo, open_video, video_error_of
 from pipeline.video.reading.probing import VideoScan, read_packets
 from pipeline.video.soundness import Damage, FrameFacts
 
@@ -27,37 +28,35 @@ _REFUSALS = (
     av.error.ExternalError,
     av.error.UnknownError,
 )
-"""How decoders say that they can do nothing with a packet."""
+"""What decoders raise for a packet that they cannot decode."""
 
 
 class PlanRefutedError(RuntimeError):
-    """The decoder gave other frames than planned, or met damage that the plan did not know."""
+    """The decoder gave other frames than planned, or met damage that the plan did not expect."""
 
 
 def draw_packets(
-    path: Path,
-    decoder: VideoCodecContext,
-    scan: VideoScan,
-    plan: PacketPlan,
-    options: DecodeOptions,
-    deadline: Deadline,
+    video: OpenVideo, scan: VideoScan, plan: PacketPlan, options: DecodeOptions, deadline: Deadline
 ) -> Album:
-    """Send a decoder the packets of a plan, and convert the frames that it names.
+    """Send a video's decoder the packets of a plan, and convert the frames that it wants.
 
-    From every segment exactly the frames must come out that were planned, undamaged and in order.
+    Each segment must give exactly the planned frames, undamaged and in order.
 
     Raises:
         PlanRefutedError: The plan does not hold.
         VideoError: As `open_video` and `Album.add`; `TIMEOUT`.
     """
     places = {int(plan.clip.timeline.pts[place]): place for place in plan.clip.wanted}
+    # In one pass: packets that are not in memory are read from the file once, not once a segment.
     everything = [place for segment in plan.segments for place in segment.packets.tolist()]
+    decoder = video.stream.codec_context
     album = Album(options, scan.pixel_aspect)
-    with closing(read_packets(path, scan, everything, deadline, options)) as packets:
+    with closing(read_packets(video.path, scan, everything, deadline, options)) as packets:
         for segment in plan.segments:
             expected = iter(segment.shown_pts.tolist())
             for frame in _segment_frames(decoder, packets, len(segment.packets), deadline):
                 tick = next(expected, None)
+                # Times of packets can be wrong without a sign. A decoded frame with another time, or none, proves it.
                 if frame.pts is None or frame.pts != tick or frame.is_corrupt:
                     raise PlanRefutedError(f"a frame at {frame.pts} (corrupt: {frame.is_corrupt}), {tick} was planned")
                 if tick in places:
@@ -65,14 +64,14 @@ def draw_packets(
             missing = next(expected, None)
             if missing is not None:
                 raise PlanRefutedError(f"the decoder gave no frame at {missing}")
-            decoder.flush_buffers()
+            decoder.flush_buffers()  # a drained decoder takes no packet until it is flushed
     return album
 
 
 def _segment_frames(
     decoder: VideoCodecContext, packets: Iterator[Packet[VideoStream]], num_packets: int, deadline: Deadline
 ) -> Iterator[VideoFrame]:
-    """The frames of the next packets; the decoder is drained."""
+    """The frames of the next packets. The decoder is then drained, so that it holds no frame back."""
     try:
         for _ in range(num_packets):
             deadline.check()
@@ -99,7 +98,7 @@ def decode_events(
         decoder = video.stream.codec_context
         for number, packet in enumerate(packets, start=1):
             yield from _decoded(decoder, packet, deadline)
-            if number == len(scan.table):  # the end of the file, or what is left of one that was cut off
+            if number == len(scan.table):  # the scan left out the broken packets at the end of a file that was cut off
                 break
         yield from _decoded(decoder, None, deadline)
 
@@ -107,7 +106,7 @@ def decode_events(
 def _decoded(
     decoder: VideoCodecContext, packet: Packet[VideoStream] | None, deadline: Deadline
 ) -> Iterator[VideoFrame | Damage]:
-    """The frames that one packet brings out, or at the end (None) those that were held back."""
+    """The frames that a packet completes; for None, the end, the frames that the decoder still holds."""
     try:
         frames = decoder.decode(packet)
     except _REFUSALS as error:
@@ -121,10 +120,10 @@ def _decoded(
 def decode_facts(
     path: Path, scan: VideoScan, options: DecodeOptions, deadline: Deadline, guessed: Collection[int] = ()
 ) -> tuple[list[FrameFacts | Damage], Album]:
-    """Decode everything and keep what is known of each frame.
+    """Decode everything and record the facts of each frame.
 
-    The frames at the guessed positions are converted on the way, as long as that succeeds: where the guess turns out
-    right, the video need not be decoded again.
+    The frames at the guessed positions are converted on the way: if the guess was right, the video need not be decoded
+    again. The first one that cannot be converted ends the guessing.
     """
     album, facts, position = Album(options, scan.pixel_aspect), list[FrameFacts | Damage](), -1
     with closing(decode_events(path, scan, options, deadline)) as events:
@@ -136,7 +135,7 @@ def decode_facts(
             if position in guessed:
                 try:
                     album.add(position, event)
-                except VideoError:  # it is told when the frame is really wanted
+                except VideoError:  # only a guess: it is reported if the plan does want this frame
                     guessed = ()
     return facts, album
 
@@ -144,9 +143,9 @@ def decode_facts(
 def draw_sequentially(
     path: Path, scan: VideoScan, plan: SequentialPlan, options: DecodeOptions, deadline: Deadline
 ) -> Album:
-    """Decode from the start to the last frame that a plan names, and convert those that it names, by their position.
+    """Decode from the start to the last frame that a plan wants, and convert the wanted frames, by position.
 
-    Damage was judged when the plan was made; the times of all frames must be those that were found then.
+    Damage was judged when the plan was made. All frames must have the same times as then.
 
     Raises:
         PlanRefutedError: The plan does not hold.

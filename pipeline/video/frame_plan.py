@@ -1,4 +1,4 @@
-"""Which of a video's frames to draw, planned from its packets or, where those do not tell, from a full decode."""
+"""Which frames of a video to draw: planned from its packets or, if these are not usable, from a full decode."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.video.clips import DecodeOptions, VideoError, Window
+from pipeline.video.clips import VideoError
+from pipeline.video.options import DecodeOptions, Window
 from pipeline.video.reading.probing import VideoScan
 from pipeline.video.reading.timeline import Timeline, timeline_of
 from pipeline.video.segments import Segment, everything_to, plan_segments
@@ -17,7 +18,7 @@ from pipeline.video.soundness import Damage, FrameFacts, sound_frames
 from store.schema import VideoStatus
 
 REORDER_LIMIT = 16
-"""Frames that a decoder may hold back to put them in order (H.264 and HEVC allow 16)."""
+"""Frames that a decoder may hold back to reorder them (H.264 and HEVC allow 16)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class ClipPlan:
     chosen: NDArray[np.int64]
     """Shape (n,): places in the timeline, non-decreasing; n is at most `num_frames`."""
     neighbours: NDArray[np.int64]
-    """Shape (n,) or (0,), if none are asked for: the frame after each; of the last frame the one before."""
+    """Shape (n,), or (0,) without `neighbours`: the frame after each; for the last frame of all, the one before."""
 
     @property
     def wanted(self) -> list[int]:
@@ -41,7 +42,7 @@ class ClipPlan:
 
 @dataclass(frozen=True, slots=True)
 class PacketPlan:
-    """A clip, and the packets that give its frames."""
+    """A clip, and the packets to decode for it."""
 
     clip: ClipPlan
     segments: tuple[Segment, ...]
@@ -49,7 +50,7 @@ class PacketPlan:
 
 @dataclass(frozen=True, slots=True)
 class SequentialPlan:
-    """A clip, and where its frames are among all that a decoder gives."""
+    """A clip, and the positions of its frames among all that a decoder gives."""
 
     clip: ClipPlan
     positions: dict[int, int]
@@ -74,23 +75,27 @@ def plan_clip(timeline: Timeline, scan: VideoScan, options: DecodeOptions, windo
 
 
 def guessed_positions(scan: VideoScan, options: DecodeOptions, window: Window) -> frozenset[int]:
-    """Where the frames to draw are among all that a decoder gives, if every packet that is shown gives one in turn."""
+    """Positions of the frames to draw among all decoded frames, if every shown packet gives one frame in turn.
+
+    Empty if nothing can be guessed.
+    """
     num_frames = int(scan.table.is_shown.sum())
     if num_frames < 2 or not scan.average_rate:
         return frozenset()
     counted = timeline_of(range(num_frames), 1, 1 / scan.average_rate, None, None)
     try:
         return frozenset(plan_clip(counted, scan, options, window).wanted)
-    except VideoError:  # it is told of the frames as they are
+    except VideoError:  # only a guess: the decoded frames decide, and raise what is true of them
         return frozenset()
 
 
 def plan_packets(clip: ClipPlan, scan: VideoScan) -> PacketPlan:
-    """The packets that give a clip's frames: few where the codec allows it, else all up to the last."""
+    """The packets to decode for a clip: few if the codec allows it, else all packets up to the last frame."""
     shown = np.flatnonzero(scan.table.is_shown)
     in_order = shown[np.argsort(scan.table.pts[shown])]  # the packet of each frame of the timeline
     packets = in_order[clip.wanted].tolist()
-    if scan.may_end_early:  # part of a packet may give no frame, and then there is one less to choose from
+    if scan.may_end_early:
+        # Half a packet may give no frame, and the video is then one frame shorter than planned. Decoding it tells.
         packets.append(int(shown[-1]))
     segments = plan_segments(scan.table, packets) if scan.may_skip else None
     return PacketPlan(clip, segments or (everything_to(scan.table, max(packets)),))
@@ -99,7 +104,7 @@ def plan_packets(clip: ClipPlan, scan: VideoScan) -> PacketPlan:
 def plan_from_frames(
     scan: VideoScan, events: Sequence[FrameFacts | Damage], options: DecodeOptions, window: Window
 ) -> SequentialPlan:
-    """The plan of a video by what a full decode gave; packets are still believed about frames that were lost to damage.
+    """The plan of a video from a full decode. For frames that were lost to damage, the packets' times are still used.
 
     Raises:
         VideoError: `TOO_SHORT`; `TRUNCATED`; `CORRUPT` when a chosen frame is damaged or may depend on damage;
@@ -130,7 +135,7 @@ def plan_from_frames(
 def _too_few(num_frames: int, damage: Damage | None) -> VideoError:
     if damage is not None:
         return VideoError(damage.cause.status, f"only {num_frames} frames can be decoded; {damage.cause.reason}")
-    return VideoError(VideoStatus.TOO_SHORT, f"the video stream has {num_frames} frames, and motion takes two")
+    return VideoError(VideoStatus.TOO_SHORT, f"the video stream has {num_frames} frames, and motion needs two")
 
 
 def _damaged(timeline: Timeline, tick: int, damage: Damage | None) -> VideoError:
@@ -142,7 +147,7 @@ def _damaged(timeline: Timeline, tick: int, damage: Damage | None) -> VideoError
 def _sound_positions(
     scan: VideoScan, decoded_pts: Sequence[int | None], sound: NDArray[np.bool_]
 ) -> dict[int, int] | None:
-    """Where among decoded frames each sound one is, by its tick; None if they are not on the packets' timeline."""
+    """Position among the decoded frames of each sound one, by its tick; None if the packets' timeline lacks one."""
     positions = {tick: place for place, tick in enumerate(decoded_pts) if tick is not None and sound[place]}
     in_order = list(positions) == sorted(positions) and len(positions) == sound.sum()
     on_timeline = scan.timeline is not None and positions.keys() <= set(scan.timeline.pts.tolist())
@@ -150,13 +155,13 @@ def _sound_positions(
 
 
 def _timeline_of_frames(scan: VideoScan, frames: Sequence[FrameFacts], damage: Damage | None) -> Timeline:
-    """Times as decoded; where there are none, or they go backwards, frame i is shown at i over the average rate."""
+    """The times as decoded. If some are missing or go backwards, frame i is shown at i over the average rate."""
     times = [frame.pts for frame in frames if frame.pts is not None]
     if len(times) == len(frames) and all(before < after for before, after in pairwise(times)):
         complete_until = scan.table.decoded_end if scan.is_cut_off else None
         return timeline_of(times, frames[-1].duration, scan.time_base, scan.declared_end, complete_until)
     if damage is not None:
-        reason = f"frames are lost, and the file has no times that say which; {damage.cause.reason}"
+        reason = f"frames are lost, and the file has no times that show which; {damage.cause.reason}"
         raise VideoError(VideoStatus.CORRUPT, reason)
     if not scan.average_rate:
         raise VideoError(VideoStatus.UNSUPPORTED, "the frames have no times and the stream has no frame rate")
@@ -164,5 +169,6 @@ def _timeline_of_frames(scan: VideoScan, frames: Sequence[FrameFacts], damage: D
     declared_end, complete_until = None, None
     if scan.declared_end is not None:
         declared_end = round((scan.declared_end - scan.table.start_pts) * scan.time_base / time_base)
-        complete_until = max(0, len(frames) - REORDER_LIMIT)  # in the last ones, pictures between may be missing
+        # Among the last frames, pictures between them may be missing: the decoder was still reordering at the cut.
+        complete_until = max(0, len(frames) - REORDER_LIMIT)
     return timeline_of(range(len(frames)), 1, time_base, declared_end, complete_until)

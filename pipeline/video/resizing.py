@@ -42,7 +42,7 @@ def centre_crop(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def resize_and_crop(rgb: NDArray[np.uint8], size: int, shown: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """Make one picture what CLIP's preprocessing makes of it, before normalisation.
+    """Resize and crop one picture as CLIP's preprocessing does, before normalisation.
 
     PIL's bicubic filter (antialiased) brings the short side to `size`; the centre is then cropped. This is
     `Compose([Resize(size, BICUBIC), CenterCrop(size)])` of OpenAI's CLIP and open_clip, to the bit, without torch.
@@ -50,13 +50,13 @@ def resize_and_crop(rgb: NDArray[np.uint8], size: int, shown: tuple[int, int] | 
     Args:
         rgb: Shape (height, width, 3).
         size: Side of the square to make, in pixels.
-        shown: Height and width as displayed, where the picture's pixels are not square.
+        shown: Height and width as displayed, if the picture's pixels are not square.
 
     Returns:
         Shape (size, size, 3), contiguous.
 
     Raises:
-        ValueError: Another shape or type, or an empty picture.
+        ValueError: The picture has another shape or type, or is empty.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ValueError(f"expected (height, width, 3) uint8, got {rgb.shape} {rgb.dtype}")

@@ -1,81 +1,27 @@
-"""Which frames stand for a clip: index arithmetic on presentation times, without a video.
+"""Which frames are sampled for a clip: index arithmetic on presentation times, without a video.
 
 All of it is exact. Times are integers (ticks of the stream's time base) and targets are computed with Python's
-unbounded integers, so nothing overflows and no frame rate is ever rounded.
+unbounded integers: nothing overflows, and no frame rate is rounded.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from enum import StrEnum
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_FPS = 1000
-"""Frames a second: no video has more, and the arithmetic stays within 64 bits."""
-
-
-class SamplingMode(StrEnum):
-    """How the frames of a clip are chosen."""
-
-    UNIFORM = "uniform"
-    """Those shown at the centres of equal spans, by presentation time; repeated where there are too few."""
-    FPS = "fps"
-    """Those shown at a constant rate from the start; where they are too many, some of them; too few, fewer."""
-    CLIP4CLIP = "clip4clip"
-    """One a second by frame number over the rate cut to an integer, as CLIP4Clip's `rawvideo_util.py` has it."""
-
-
-class Keep(StrEnum):
-    """Which of too many frames stay (CLIP4Clip's `slice_framepos`)."""
-
-    HEAD = "head"
-    TAIL = "tail"
-    UNIFORM = "uniform"
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """A sampling mode and what belongs to it."""
-
-    mode: SamplingMode = SamplingMode.UNIFORM
-    fps: Fraction = Fraction(1)
-    """Frames a second of the mode `fps`."""
-    keep: Keep = Keep.UNIFORM
-    """Of the modes `fps` and `clip4clip`."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.fps <= MAX_FPS:
-            raise ValueError(f"fps must be positive and at most {MAX_FPS}, got {self.fps}")
-
-    def to_dict(self) -> dict[str, str]:
-        """What matters of it, as strings.
-
-        >>> Sampling().to_dict(), Sampling(SamplingMode.FPS, Fraction(1, 2)).to_dict()
-        ({'mode': 'uniform'}, {'mode': 'fps', 'fps': '1/2', 'keep': 'uniform'})
-        """
-        match self.mode:
-            case SamplingMode.UNIFORM:
-                return {"mode": str(self.mode)}
-            case SamplingMode.FPS:
-                return {"mode": str(self.mode), "fps": str(self.fps), "keep": str(self.keep)}
-            case SamplingMode.CLIP4CLIP:
-                return {"mode": str(self.mode), "keep": str(self.keep)}
-
-
-UNIFORM = Sampling()
+from pipeline.video.options import Keep
 
 
 def kept(num_candidates: int, max_frames: int, keep: Keep) -> NDArray[np.int64]:
-    """Which of too many candidates stay: the first, the last, or spread over all as CLIP4Clip spreads them.
+    """Which candidates are kept if there are too many: the first, the last, or some spread over all as in CLIP4Clip.
 
     Args:
         num_candidates: At least 0.
         max_frames: At least 1.
-        keep: Which.
+        keep: Which candidates are kept.
 
     Returns:
         Shape (min(num_candidates, max_frames),), increasing.
@@ -91,18 +37,18 @@ def kept(num_candidates: int, max_frames: int, keep: Keep) -> NDArray[np.int64]:
         return np.arange(max_frames, dtype=np.int64)
     if keep is Keep.TAIL:
         return np.arange(num_candidates - max_frames, num_candidates, dtype=np.int64)
-    return np.linspace(0, num_candidates - 1, num=max_frames, dtype=int).astype(np.int64)  # truncates, as theirs does
+    return np.linspace(0, num_candidates - 1, num=max_frames, dtype=int).astype(np.int64)  # truncates, as CLIP4Clip
 
 
 def fps_targets(start_pts: int, end_pts: int, interval: Fraction, max_frames: int, keep: Keep) -> NDArray[np.int64]:
-    """The ticks at which a constant rate looks at `[start_pts, end_pts)`: its start, and every interval after it.
+    """The ticks at which a constant rate samples `[start_pts, end_pts)`: its start, and every interval after it.
 
     Args:
         start_pts: In ticks.
         end_pts: Later than `start_pts`.
-        interval: Ticks between two looks; need not be whole.
-        max_frames: At most so many.
-        keep: Which, of too many.
+        interval: Ticks between two samples; may be fractional.
+        max_frames: At least 1.
+        keep: Which samples are kept if there are more than `max_frames`.
 
     Returns:
         Shape (n,), rounded down: a frame is shown at a time if it is shown at the tick before it.
@@ -114,7 +60,7 @@ def fps_targets(start_pts: int, end_pts: int, interval: Fraction, max_frames: in
     """
     if end_pts <= start_pts or interval <= 0:
         raise ValueError(f"no rate over [{start_pts}, {end_pts}) at an interval of {interval}")
-    num_candidates = -((start_pts - end_pts) // interval)  # the span over the interval, rounded up
+    num_candidates = -((start_pts - end_pts) // interval)  # ceil(span / interval), without a float
     numbers = kept(num_candidates, max_frames, keep).tolist()
     return np.array([start_pts + number * interval.numerator // interval.denominator for number in numbers], np.int64)
 
@@ -122,22 +68,22 @@ def fps_targets(start_pts: int, end_pts: int, interval: Fraction, max_frames: in
 def clip4clip_indices(
     num_frames: int, rate: Fraction, start_seconds: float, end_seconds: float | None
 ) -> NDArray[np.int64]:
-    """The frames that CLIP4Clip's `rawvideo_util.py` reads at one a second, before some of too many are kept.
+    """The frames that CLIP4Clip's `rawvideo_util.py` reads at one frame a second, before `kept` chooses among them.
 
-    Its rate is cut to an integer (29.97 becomes 29), frame `second * rate` stands for a second, and the second at which
-    a clip ends counts if there is still a frame.
+    It cuts the rate to an integer (29.97 becomes 29) and takes frame `second * rate` for each second. The second at
+    which a clip ends is included if it has a frame.
 
     Args:
         num_frames: Of the video.
-        rate: Frames a second, as OpenCV's `CAP_PROP_FPS` says it.
-        start_seconds: Of the clip, cut to an integer; theirs are integers.
+        rate: Frames a second, as OpenCV's `CAP_PROP_FPS` reports it.
+        start_seconds: Of the clip, cut to an integer (CLIP4Clip has integers).
         end_seconds: Of the clip, rounded up to an integer; None for the whole video.
 
     Returns:
         Shape (n,), increasing, each below `num_frames`.
 
     Raises:
-        ValueError: A rate below one, by which theirs divides.
+        ValueError: A rate below one: CLIP4Clip divides by 0 there.
 
     >>> clip4clip_indices(75, Fraction(30000, 1001), 0, None).tolist()
     [0, 29, 58]
@@ -156,8 +102,8 @@ def clip4clip_indices(
 def uniform_targets(start_pts: int, end_pts: int, num_frames: int) -> NDArray[np.int64]:
     """The centres of `num_frames` equal spans of the clip `[start_pts, end_pts)`, rounded down to a tick.
 
-    A frame's time is a whole tick, so it is at or before a centre exactly when it is at or before the centre rounded
-    down: nothing is lost by the rounding.
+    Rounding loses nothing: frame times are whole ticks, so a frame is at or before a centre exactly if it is at or
+    before the centre rounded down.
 
     Args:
         start_pts: Time at which the clip starts, in ticks.
@@ -168,7 +114,7 @@ def uniform_targets(start_pts: int, end_pts: int, num_frames: int) -> NDArray[np
         Shape (num_frames,), non-decreasing, each in `[start_pts, end_pts)`.
 
     Raises:
-        ValueError: An empty clip, or no frame asked for.
+        ValueError: An empty clip, or `num_frames` below 1.
 
     Ten ticks in two spans, `[0, 5)` and `[5, 10)`, whose centres are 2.5 and 7.5:
 
@@ -196,7 +142,7 @@ def uniform_targets(start_pts: int, end_pts: int, num_frames: int) -> NDArray[np
 
 
 def shown_at(pts: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The frames shown at some times: of each, the last frame whose presentation time is not after it.
+    """The frames shown at some times: for each time, the last frame that is presented at or before it.
 
     Args:
         pts: Shape (N,), N >= 1: presentation times in ticks, strictly increasing.

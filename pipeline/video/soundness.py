@@ -1,9 +1,9 @@
 """Which decoded frames can be trusted after a decoder met damage.
 
-ffmpeg hides damage: it invents what a broken picture lacks, flags that one picture (most decoders do), and lets all
-that was predicted from it pass unflagged. So damage spreads here, from where it is seen, over all that may have been
-predicted from it. What a decoder does not notice (a flipped bit that decodes to other valid pixels) cannot be seen here
-either: video streams carry no checksums.
+ffmpeg conceals damage. It invents the missing parts of a broken picture and flags that one picture (most decoders do);
+pictures predicted from it come out without a flag. So damage is spread here, from where it is seen over all frames that
+may have been predicted from it. Damage that a decoder does not notice (a flipped bit that decodes to other valid
+pixels) is not seen here either: video streams carry no checksums.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.video.clips import VideoError
 
 @dataclass(frozen=True, slots=True)
 class FrameFacts:
-    """What is kept of a decoded frame that is not converted."""
+    """The facts of a decoded frame; its pixels are not kept."""
 
     pts: int | None
     duration: int
@@ -45,12 +45,12 @@ class Damage:
 
 
 def sound_frames(events: Sequence[FrameFacts | Damage]) -> NDArray[np.bool_]:
-    """Which frames neither are damaged nor can depend on damage, in the order the decoder gave them.
+    """Which frames are sound: not damaged, and not predicted from damage. In the decoder's order.
 
     - A frame flagged corrupt is unsound, with the B pictures right before it, which may be predicted from it.
-    - A refused packet makes the frame before it unsound too: it would be held over what is lost.
-    - All that follows is unsound up to a key frame that lies after the damage (after a refused packet, one with a
-      later time: frames that were waiting to be shown when it was refused are not cleared by themselves).
+    - A refused packet makes the frame before it unsound too: it would be shown in place of the lost one.
+    - All later frames are unsound, up to a key frame after the damage. After a refused packet, the key frame must have
+      a later time than the packet: frames that the decoder still held at that moment must not end the damage.
 
     Returns:
         Shape (number of frames,).
@@ -70,7 +70,7 @@ def sound_frames(events: Sequence[FrameFacts | Damage]) -> NDArray[np.bool_]:
     for event in events:
         if isinstance(event, Damage):
             damage = event
-            sound[-1:] = [False] * len(sound[-1:])
+            sound[-1:] = [False] * len(sound[-1:])  # the frame before, if there is one
             continue
         if event.is_corrupt:
             damage = event
@@ -83,7 +83,7 @@ def sound_frames(events: Sequence[FrameFacts | Damage]) -> NDArray[np.bool_]:
 
 
 def _mark_bidirectional_run(frames: Sequence[FrameFacts], sound: list[bool]) -> None:
-    """Mark the B pictures at the end of what was shown so far as unsound, in place."""
+    """Mark the B pictures at the end of the frames so far as unsound, in place."""
     for position in range(len(frames) - 1, -1, -1):
         if not frames[position].is_bidirectional:
             return

@@ -1,12 +1,12 @@
-"""Running a plan. `run_synchronously` is the specification: every other executor yields the same results, in any order.
+"""Runs tasks on Dask workers. `run_synchronously` is the specification: the same reports, in any order.
 
-A task carries what it needs and writes what it makes into the store itself; only its report travels back, and while it
-is at work, how many items it has done.
+A task carries what it needs and writes its results into the store itself. Only its report travels back and, while it
+runs, the number of items it has done.
 
-A task whose worker dies is begun again, by Dask, on another one. That says little about the task: the machine may have
-been taken away, or another task have used up its memory; Dask even counts the death against tasks that waited there. So
-a task that was there `MAX_ATTEMPTS` times is put off until all others are done, and tried where nothing else runs: part
-by part, if it has parts. What then kills its worker `MAX_ATTEMPTS` times, alone, is to blame, and is left out.
+When a worker dies, Dask starts its tasks again on another one. The death says little about a task: the machine may
+have been taken away, or another task may have used up its memory. Dask even counts the death against tasks that only
+waited there. So a task that was there `MAX_ATTEMPTS` times is put off until all others are done, and is then tried
+alone. If `MAX_ATTEMPTS` workers die under it again, the run ends with an error that names it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from multiprocessing import resource_tracker
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic
 
+from pipeline.errors import PipelineError
 from pipeline.isolation.signals import signals_blocked
 from pipeline.run.events import ItemsDone, Tell
 from pipeline.run.resources import ONE_THREAD
-from pipeline.workers.executors import Divisible, Report, Task
+from pipeline.workers.executors import Report, Task
 from pipeline.workers.preflight import Preflight, UnfitWorkerError
 from pipeline.workers.worker_side import run_and_tell
 from pipeline.workers.worker_watch import SECONDS_BETWEEN_LOOKS, WorkerWatch, lost_scheduler
@@ -36,19 +37,21 @@ if TYPE_CHECKING:
 
 
 TASKS_PER_WORKER = 2
-"""Tasks in flight for each worker: one at work, one waiting. Bounds what the coordinator holds."""
+"""Tasks in flight for each worker: one running, one waiting, so that a worker never waits for the coordinator. Bounds
+the coordinator's memory: a plan may have a million tasks."""
 
 MAX_ATTEMPTS = 3
-"""So many workers may die under a task before it is put off, and then under what is tried alone."""
+"""A task is put off after so many dead workers, and ends the run after as many more while it ran alone."""
 
 LOCAL_WAIT_SECONDS = 300.0
-"""In which a worker of this machine must have come up: a second on an idle machine, a minute on a bad network disk."""
+"""How long a worker of this machine may take to start: a second on an idle machine, a minute from a network
+disk."""
 
 _logger = logging.getLogger(__name__)
 
 
-class WorkerDiedError(RuntimeError):
-    """A task killed the workers that it ran on, one after the other, while nothing else was at work."""
+class WorkerDiedError(PipelineError, RuntimeError):
+    """Some tasks killed their workers again and again, even while nothing else was running."""
 
 
 class DaskExecutor:
@@ -63,16 +66,16 @@ class DaskExecutor:
         say: Callable[[str], None] = _logger.warning,
         refill: Callable[[], object] = lambda: None,
     ) -> None:
-        """Use what there is.
+        """Use the workers of a scheduler.
 
         Args:
-            client: Of a scheduler.
-            preflight: What a worker must have to take part.
-            wait_seconds: For how long to wait where there is no worker; None is for ever.
-            say: Is told, in one sentence, of workers that lack something or are not there.
-            refill: Is called now and then, to start workers in place of those that are gone for good.
+            client: Of the scheduler.
+            preflight: What a worker must have to be used.
+            wait_seconds: How long to wait while there is no worker; None: without a limit.
+            say: Gets a sentence about workers that lack something or are missing.
+            refill: Is called now and then, to replace workers that have ended for good.
         """
-        self._client, self._preflight, self._say = client, preflight, say
+        self.client, self.preflight, self.say = client, preflight, say
         self.watch = WorkerWatch(client, preflight, wait_seconds, say, refill)
 
     def __call__(
@@ -81,11 +84,11 @@ class DaskExecutor:
         """Run all tasks; reports come in the order in which tasks end.
 
         Raises:
-            WorkerDiedError: A task killed its workers although it was alone, and no part of it is to blame.
+            WorkerDiedError: Some tasks killed their workers even when each ran alone. All others are done by then.
             NoWorkersError: There is no worker.
-            SchedulerError: The scheduler is gone.
+            SchedulerError: The scheduler has ended, or cannot be reached.
         """
-        run = _Run(self._client, self.watch, self._preflight, function, tasks, tell, self._say)
+        run = _Run(self, function, tasks, tell)
         try:
             yield from run.reports()
         finally:
@@ -94,89 +97,100 @@ class DaskExecutor:
 
 @dataclass(slots=True)
 class _Flight(Generic[Task]):
-    """A task on its way."""
+    """A task that was submitted and has not ended."""
 
     task: Task
-    function: Callable[..., object]
     future: Future
     only: frozenset[str] | None
     """Workers that may run it; None: all."""
     told: ItemsDone
-    """Its items that were told of."""
+    """Its items that were reported to the caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Arrived:
-    """How a task ended."""
+    """A task that ended, with a report or an error."""
 
     key: str
     """Of its future."""
     report: Any
     error: BaseException | None = None
-    """In place of a report."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Deaths:
-    """In place of a report."""
+    """The outcome of a task that ended because workers died under it."""
 
     num_workers: int
 
 
 class _Run(Generic[Task, Report]):
-    """The tasks that are on their way, and what comes back from them, in one queue."""
+    """The tasks in flight. Reports and progress arrive in one queue, which the caller's thread reads.
+
+    One queue, because the client's callbacks run in its own threads and the caller's `tell` must not.
+    """
 
     def __init__(
         self,
-        client: Client,
-        watch: WorkerWatch,
-        preflight: Preflight | None,
+        executor: DaskExecutor,
         function: Callable[[Task, Tell], Report],
         tasks: Iterable[Task],
         tell: Tell,
-        say: Callable[[str], None],
     ) -> None:
-        self._client, self._watch, self._preflight = client, watch, preflight
-        self._function, self._waiting = function, iter(tasks)
-        self._tell, self._say = tell, say
+        self._executor, self._client, self._watch = executor, executor.client, executor.watch
+        self._function, self._waiting, self._tell = function, iter(tasks), tell
         self._topic = f"fda-{uuid.uuid4().hex}"
-        self._flights: dict[str, _Flight[Any]] = {}
+        self._flights: dict[str, _Flight[Task]] = {}
         """By the key of their future."""
-        self._put_off: list[_Flight[Any]] = []
         self._arrived: SimpleQueue[_Arrived | tuple[str, ItemsDone]] = SimpleQueue()
-        client.subscribe_topic(self._topic, self._put_message)
+        self._client.subscribe_topic(self._topic, self._put_message)
 
     def reports(self) -> Iterator[Report]:
+        """Run all tasks; those under which workers died come last, one by one."""
+        put_off: list[_Flight[Task]] = []
         self._submit_what_fits()
         while self._flights:
             flight, outcome = self._ended()
             self._submit_what_fits()
             if isinstance(outcome, _Deaths):
-                self._say(
+                self._executor.say(
                     f"{flight.task} lost its worker {outcome.num_workers} times: it is put off to the end of the run"
                 )
-                self._put_off.append(flight)
+                put_off.append(flight)
             else:
                 yield outcome
-        while self._put_off:
-            yield self._alone(self._put_off.pop(0))
+        lethal: list[tuple[Task, _Deaths]] = []
+        for flight in put_off:
+            outcome = self._alone(flight)
+            if isinstance(outcome, _Deaths):
+                lethal.append((flight.task, outcome))
+            else:
+                yield outcome
+        if lethal:  # raised only now: most of those put off only waited at a worker that another task killed
+            (task, deaths), *others = lethal
+            raise WorkerDiedError(
+                f"{task}{f' (and {len(others):,} more)' if others else ''} killed {deaths.num_workers} workers "
+                "although nothing else was running, probably because memory ran out: use machines with more memory, "
+                "or a smaller --shard-size. Everything else is committed"
+            )
 
     def end(self) -> None:
-        """Call back what is still on its way."""
-        if self._client.status == "running":
+        """Cancel the tasks in flight."""
+        if self._client.status == "running":  # a client whose scheduler is lost would wait for it
             self._client.unsubscribe_topic(self._topic)
             self._client.cancel([flight.future for flight in self._flights.values()])
 
     def _put_message(self, event: tuple[float, tuple[str, list[int]]]) -> None:
-        """In the client's own thread."""
+        """Runs in the client's own thread."""
         _, (key, numbers) = event
         self._arrived.put((key, ItemsDone(*numbers)))
 
     def _fetch(self, future: Future) -> None:
-        """Fetch its report, in a thread of the client, for that may take long.
+        """Fetch the report of a task. Runs in a thread of the client.
 
-        Where a worker dies before its report has been fetched, the task is done again, and waits for ever if it is
-        bound to that worker: it is for the main thread to see to that.
+        Not in the main thread, because it may block: if a worker dies before its report was fetched, Dask runs the
+        task again, and if the task is bound to that worker it waits without a limit. Meanwhile the main thread looks
+        at the workers, and submits such a task again: see `_submit_stranded_again`.
         """
         try:
             self._arrived.put(_Arrived(future.key, future.result()))
@@ -184,7 +198,7 @@ class _Run(Generic[Task, Report]):
             self._arrived.put(_Arrived(future.key, None, error))
 
     def _submit_what_fits(self) -> None:
-        """Fill the window, which is as wide as there are workers now: some may have come, or gone."""
+        """Fill the window, whose width follows the workers that are there now."""
         self._watch.look()
         num_workers = max(1, len(self._watch.fit))
         while len(self._flights) < num_workers * TASKS_PER_WORKER:
@@ -192,19 +206,21 @@ class _Run(Generic[Task, Report]):
                 task = next(self._waiting)
             except StopIteration:
                 return
-            self._submit(self._function, task, ItemsDone())
+            self._submit(task, ItemsDone())
 
-    def _submit(self, function: Callable[..., object], task: object, told: ItemsDone) -> None:
+    def _submit(self, task: Task, told: ItemsDone) -> None:
         key = f"{self._topic}-{uuid.uuid4().hex}"
         only = self._watch.restriction
-        called = partial(run_and_tell, function, self._topic, self._preflight)
-        workers = sorted(only) if only else None  # none is left: it waits, and is submitted anew with the next look
+        called = partial(run_and_tell, self._function, self._topic, self._executor.preflight)
+        # If no worker is left, the task goes to any; `only` is empty then, and the task is submitted again with the
+        # next look. Not pure, and with a key of its own: Dask would run equal tasks once.
+        workers = sorted(only) if only else None
         future = self._client.submit(called, key, task, key=key, pure=False, workers=workers)
-        self._flights[key] = _Flight(task, function, future, only, told)
+        self._flights[key] = _Flight(task, future, only, told)
         future.add_done_callback(self._fetch)
 
-    def _ended(self) -> tuple[_Flight[Any], Report | _Deaths]:
-        """Wait for the next task that ends, be it with its worker."""
+    def _ended(self) -> tuple[_Flight[Task], Report | _Deaths]:
+        """Wait for the next task to end, with a report or because workers died under it."""
         from distributed import KilledWorker
         from distributed.comm import CommClosedError
 
@@ -214,7 +230,7 @@ class _Run(Generic[Task, Report]):
                 self._tell_growth(*arrived)
                 continue
             flight = self._flights.pop(arrived.key, None)
-            if flight is None:  # it was submitted anew
+            if flight is None:  # it was submitted again under another key
                 continue
             try:
                 if arrived.error is not None:
@@ -222,16 +238,19 @@ class _Run(Generic[Task, Report]):
                 return flight, arrived.report
             except KilledWorker as error:
                 return flight, _Deaths(error.allowed_failures + 1)
-            except (CancelledError, CommClosedError) as error:
+            except (
+                CancelledError,
+                CommClosedError,
+            ) as error:  # how a client ends its futures when it loses the scheduler
                 raise lost_scheduler(self._client) from error
             except UnfitWorkerError as error:
                 self._watch.exclude(error)
                 self._watch.look(at_once=True)
-            except ImportError:  # a worker that has joined since has no `fda`, so that it cannot say who it is
+            except ImportError:  # a worker without `fda` has joined, and cannot even raise UnfitWorkerError
                 self._watch.look(at_once=True)
                 if not self._watch.check_all():
                     raise
-            self._submit(flight.function, flight.task, flight.told)
+            self._submit(flight.task, flight.told)
 
     def _next_arrived(self) -> _Arrived | tuple[str, ItemsDone]:
         while True:
@@ -239,80 +258,66 @@ class _Run(Generic[Task, Report]):
                 return self._arrived.get(timeout=SECONDS_BETWEEN_LOOKS)
             except Empty:
                 self._watch.look()
-                self._submit_stranded_anew()
+                self._submit_stranded_again()
 
-    def _submit_stranded_anew(self) -> None:
-        """Those bound to workers that have all gone, where others have come: they would wait for ever."""
+    def _submit_stranded_again(self) -> None:
+        """Submit tasks again that are bound to workers which have all left, once others have come.
+
+        Otherwise they would wait without a limit: Dask does not move a task to a worker that it may not run on.
+        """
         fit = self._watch.fit
         stranded = [key for key, flight in self._flights.items() if flight.only is not None and not flight.only & fit]
         for key in stranded if fit else ():
             flight = self._flights.pop(key)
             self._client.cancel([flight.future])
-            self._submit(flight.function, flight.task, flight.told)
+            self._submit(flight.task, flight.told)
 
     def _tell_growth(self, key: str, total: ItemsDone) -> None:
-        """Tell what is new. A task whose worker died counts from 0 again, and is silent until it is past its mark."""
+        """Report new items. A task whose worker died counts from 0 again: nothing is new until it is past its mark."""
         flight = self._flights.get(key)
         if flight is not None and total.num_done >= flight.told.num_done:
             self._tell(total - flight.told)
             flight.told = total
 
-    def _alone(self, flight: _Flight[Any]) -> Report:
-        """Find out which parts of a task kill their worker, and run it without them. Nothing else is on its way."""
-        task = flight.task
-        if isinstance(task, Divisible):
-            tried = {number: self._try(_call, part, ItemsDone()) for number, part in enumerate(task.parts())}
-            deaths = {number: found.num_workers for number, found in tried.items() if isinstance(found, _Deaths)}
-            task = task.without(deaths) if deaths else task
-        outcome: Report | _Deaths = self._try(self._function, task, flight.told)
-        if isinstance(outcome, _Deaths):
-            raise WorkerDiedError(
-                f"{task} killed {outcome.num_workers} workers, though nothing else was at work, probably because "
-                "memory ran out: use a smaller --shard-size, or machines with more memory. What is committed stands"
-            )
-        return outcome
+    def _alone(self, flight: _Flight[Task]) -> Report | _Deaths:
+        """Run a task while nothing else runs, until it ends or `MAX_ATTEMPTS` workers have died under it.
 
-    def _try(self, function: Callable[..., object], task: object, told: ItemsDone) -> Any:
-        """Its report, or how many workers died of it: `MAX_ATTEMPTS` at least, whatever the scheduler allows."""
-        num_dead = 0
+        The deaths are counted here: a running scheduler may give a task up after any number of them.
+        """
+        num_dead, told = 0, flight.told
         while num_dead < MAX_ATTEMPTS:
-            self._submit(function, task, told)
-            flight, outcome = self._ended()
+            self._submit(flight.task, told)
+            ended, outcome = self._ended()
             if not isinstance(outcome, _Deaths):
                 return outcome
-            num_dead, told = num_dead + outcome.num_workers, flight.told
+            num_dead, told = num_dead + outcome.num_workers, ended.told
         return _Deaths(num_dead)
-
-
-def _call(part: Callable[[], object], tell: Tell) -> None:
-    """Try a part of a task; what it gives stays where it is."""
-    part()
 
 
 @contextmanager
 def local_dask(num_workers: int) -> Iterator[DaskExecutor]:
-    """Start a scheduler and `num_workers` worker processes of one thread each on this machine, over TCP.
+    """Start a scheduler and `num_workers` worker processes on this machine, over TCP.
 
-    One thread each: av, OpenCV and zarr work on one core then, and processes add up where threads do not.
+    Workers have one thread each, so that av, OpenCV and zarr each use one core: processes scale, threads do not.
     """
     import dask
     from distributed import Client, LocalCluster
 
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # it would tell of every connection
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # it logs every connection
     with dask.config.set({"distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}), ExitStack() as stack:
-        resource_tracker.ensure_running()  # which unblocks the signals of whoever starts it
-        with signals_blocked(signal.SIGINT):  # the coordinator ends the workers; each would print where it was else
+        resource_tracker.ensure_running()  # before the block: starting it unblocks the signals of this thread
+        with signals_blocked(signal.SIGINT):  # on Ctrl-C the coordinator ends the workers, and none prints a traceback
             cluster = LocalCluster(
                 n_workers=num_workers,
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
-                dashboard_address=":0",  # any free port: two runs at once must not quarrel over one
-                memory_limit=0,  # `pipeline.run.resources` bounds it; Dask would pause a worker for good above its own
+                dashboard_address=":0",  # any free port: the default one may be another run's
+                memory_limit=0,  # `pipeline.run.resources` bounds it; above a limit, Dask would pause a worker for good
                 env=ONE_THREAD,
                 silence_logs=logging.CRITICAL,  # a task's error is raised here; a worker need not print it as well
             )
             stack.enter_context(cluster)
-        # A nanny restarts its worker, but for one that dies while it starts: then it gives up, and so it must be
-        # replaced. `scale` starts as many as are missing, and nothing where none is.
+        # A nanny restarts its worker unless the worker dies while it starts: then the nanny gives up, and must itself
+        # be replaced. `scale` starts as many as are missing.
         yield DaskExecutor(stack.enter_context(Client(cluster)), refill=lambda: cluster.scale(num_workers))

@@ -1,9 +1,9 @@
-"""What runs the tasks of a plan, and the plain loop that defines it."""
+"""What an executor is, and the plain loop that every executor must agree with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import Protocol, Self, TypeVar, runtime_checkable
+from collections.abc import Callable, Generator, Iterable
+from typing import Protocol, TypeVar
 
 from pipeline.run.events import Tell
 
@@ -14,30 +14,19 @@ Report = TypeVar("Report")
 
 
 class Executor(Protocol):
-    """Calls a function on each task, and yields each report as it comes."""
+    """Calls a function on each task, and yields the reports as tasks end, in any order."""
 
     def __call__(
         self, function: Callable[[Task, Tell], Report], tasks: Iterable[Task], tell: Tell
     ) -> Generator[Report]:
-        """Run all tasks. The first error ends the run: what is committed by then stands.
+        """Run all tasks. The first error ends the run; what was committed before is kept.
 
         Args:
-            function: Makes the report of a task, and tells of each item that is done.
-            tasks: Drawn as they are needed. One that is `Divisible` may be changed where workers die under it.
-            tell: Is told of the items in this thread, soon after they are done. An item of a task that is begun again
-                is told of once.
+            function: Runs one task, reports each item that is done, and returns the task's report.
+            tasks: Drawn as they are needed.
+            tell: Called in this thread, soon after items are done. An item of a task that is started again is reported
+                once.
         """
-
-
-@runtime_checkable
-class Divisible(Protocol):
-    """A task of several parts, one of which may kill whoever works at it, again and again."""
-
-    def parts(self) -> Sequence[Callable[[], object]]:
-        """What can be tried by itself; nothing is made of it."""
-
-    def without(self, deaths: Mapping[int, int]) -> Self:
-        """The task that leaves some parts out: number of the part -> workers that died of it."""
 
 
 def run_synchronously(function: Callable[[Task, Tell], Report], tasks: Iterable[Task], tell: Tell) -> Generator[Report]:

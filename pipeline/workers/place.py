@@ -2,89 +2,119 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import click
-
-from cli.output.printing import plural, say
-from cli.workers import fitting_workers
-from pipeline.run.resources import NeedsMemory
-from pipeline.workers.clusters import JobSettings, connected, job_cluster
+from pipeline.errors import OptionError
+from pipeline.run.events import Reporter
+from pipeline.run.options import SCHEDULER_WAIT_SECONDS, RunOptions
+from pipeline.run.resources import NeedsMemory, machine_memory_mib
+from pipeline.run.words import plural
+from pipeline.workers.clusters import connected, job_cluster
 from pipeline.workers.dask import local_dask
 from pipeline.workers.executors import Executor, run_synchronously
+from pipeline.workers.job_settings import JobSettings
 from pipeline.workers.preflight import Preflight
 
+_ADDRESS = re.compile(r"(tcp|tls)://[^\s/:]+|(tcp|tls)://\[[0-9a-fA-F:]+\]")
 
-@dataclass(frozen=True)
-class WorkerPlace:
-    """Where workers are to be had; with neither of both, on this machine."""
 
-    scheduler: str | None = None
-    """Address of a running Dask scheduler."""
-    jobs: JobSettings | None = None
-    """Of a cluster."""
-    wait_seconds: float | None = None
-    """For how long to wait for workers; None is for ever."""
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What the workers are for."""
 
-    def check(self, workers: int | None, memory: NeedsMemory) -> None:
-        """Refuse what cannot work, before anything begins.
+    num_shards: int
+    """Pending."""
+    memory: NeedsMemory
+    """What one worker takes."""
+    preflight: Callable[[], Preflight]
+    """Gives what workers elsewhere must have."""
+    alone: str
+    """Where the work is done without workers, for a message."""
+    remedy: str
+    """What to do about workers that do not fit into this machine, for a message."""
 
-        Args:
-            workers: As the user gave it.
-            memory: What one worker takes.
 
-        Raises:
-            UsageError: It cannot.
-        """
-        if self.scheduler is not None and workers is not None:
-            raise click.UsageError("--workers is for workers that this command starts: --scheduler has its own")
-        if self.jobs is None:
-            return
-        if not workers:
-            raise click.UsageError("--cluster needs --workers: how many to start, in as many jobs as that takes")
-        try:
-            self.jobs.check_memory(memory)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    @contextmanager
-    def executor(
-        self,
-        wanted: int,
-        num_shards: int,
-        memory: NeedsMemory,
-        preflight: Callable[[], Preflight],
-        *,
-        alone: str,
-        remedy: str,
-    ) -> Iterator[tuple[Executor, int]]:
-        """What runs the tasks, and how many workers that are, 0 where the work is done in this process.
 
-        Args:
-            wanted: Workers to start; 0 for the work to be done in this process.
-            num_shards: Pending.
-            memory: What one worker takes.
-            preflight: Gives what workers elsewhere must have.
-            alone: Where the work is done without workers.
-            remedy: What to do about workers that do not fit into this machine.
-        """
-        if num_shards == 0:
-            yield run_synchronously, 0
-        elif self.scheduler is not None:
-            with connected(self.scheduler, preflight(), wait_seconds=self.wait_seconds, say=say) as executor:
-                num_workers = len(executor.watch.fit)
-                each = f"at most about {memory.total_mib:,} MiB each"
-                say(f"{plural(num_workers, 'worker')} at {self.scheduler}, {each}")
-                yield executor, num_workers
-        elif self.jobs is not None:
-            num_workers, limit = min(wanted, num_shards), self.wait_seconds
-            say(f"{plural(num_workers, 'worker')} as {plural(self.jobs.num_jobs(num_workers), 'job')}")
-            with job_cluster(self.jobs, num_workers, preflight(), wait_seconds=limit, say=say) as executor:
-                yield executor, num_workers
-        elif num_workers := fitting_workers(wanted, num_shards, memory, alone=alone, remedy=remedy):
-            with local_dask(num_workers) as executor:
-                yield executor, num_workers
-        else:
-            yield run_synchronously, 0
+def check_place(run: RunOptions, memory: NeedsMemory | None = None) -> None:
+    """Refuse a place of work that cannot be, before anything begins.
+
+    Args:
+        run: As the user gave it.
+        memory: What one worker takes, if that is known already.
+
+    Raises:
+        OptionError: The scheduler's address is none, a setting of the cluster is wrong, or its jobs are too small.
+    """
+    if run.scheduler is not None:
+        host, _, port = run.scheduler.rpartition(":")
+        if not (_ADDRESS.fullmatch(host) and port.isdigit() and 0 < int(port) < 1 << 16):
+            raise OptionError(f"scheduler {run.scheduler!r} is not tcp://HOST:PORT")
+    if run.cluster is not None:
+        settings = _job_settings(run)
+        if memory is not None:
+            try:
+                settings.check_memory(memory)
+            except ValueError as error:
+                raise OptionError(str(error)) from error
+
+
+@contextmanager
+def executor_for(run: RunOptions, work: Workload, report: Reporter, *, default: int) -> Iterator[tuple[Executor, int]]:
+    """What runs the tasks, and how many workers that are: 0 if the work is done in this process.
+
+    Args:
+        run: Where to work.
+        work: What is to be done.
+        report: Is told how many workers there are and what they take.
+        default: Workers on this machine, unless `run.workers` says so; 0 is this process.
+    """
+    wanted = default if run.workers is None else run.workers
+    if work.num_shards == 0:
+        yield run_synchronously, 0
+    elif run.scheduler is not None:
+        limit = run.worker_timeout_seconds or SCHEDULER_WAIT_SECONDS
+        with connected(run.scheduler, work.preflight(), wait_seconds=limit, say=report.say) as executor:
+            num_workers = len(executor.watch.fit)
+            each = f"at most about {work.memory.total_mib:,} MiB each"
+            report.say(f"{plural(num_workers, 'worker')} at {run.scheduler}, {each}")
+            yield executor, num_workers
+    elif run.cluster is not None:
+        settings, num_workers = _job_settings(run), min(wanted, work.num_shards)
+        report.say(f"{plural(num_workers, 'worker')} as {plural(settings.num_jobs(num_workers), 'job')}")
+        preflight, limit_or_none = work.preflight(), run.worker_timeout_seconds
+        with job_cluster(settings, num_workers, preflight, wait_seconds=limit_or_none, say=report.say) as executor:
+            yield executor, num_workers
+    elif num_workers := _num_fitting(wanted, work, report):
+        with local_dask(num_workers) as executor:
+            yield executor, num_workers
+    else:
+        yield run_synchronously, 0
+
+
+def _job_settings(run: RunOptions) -> JobSettings:
+    assert run.cluster is not None
+    try:
+        return JobSettings(run.cluster.kind, run.cluster.settings)
+    except ValueError as error:
+        raise OptionError(str(error)) from error
+
+
+def _num_fitting(wanted: int, work: Workload, report: Reporter) -> int:
+    """Workers on this machine: no more than pending shards, and than fit into memory."""
+    memory, wanted = work.memory, min(wanted, work.num_shards)
+    if wanted == 0:
+        report.say(f"{work.alone}, at most about {memory.total_mib:,} MiB")
+        return 0
+    machine_mib = machine_memory_mib()
+    num_workers = memory.num_fitting(wanted, machine_mib)
+    why = f": {wanted} do not fit into {machine_mib:,} MiB ({work.remedy})" if num_workers < wanted else ""
+    report.say(f"{plural(num_workers, 'worker')}, at most about {memory.total_mib:,} MiB each{why}")
+    return num_workers

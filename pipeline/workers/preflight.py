@@ -1,4 +1,4 @@
-"""What a worker must have to take part: the same software, the same store, the videos. Asked before its first task."""
+"""What a worker must have: the same software, the same store, the videos. Checked before its first task."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Self
 
+from pipeline.errors import PipelineError
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
 from pipeline.run.sources import file_bytes
 from store.claims.claim import json_name
@@ -21,21 +22,22 @@ from store.places.folder import PARTIAL_FOLDER, UNCLAIMED, StoreFolder
 from store.store import MANIFEST_NAME
 
 _SAMPLED = 100
-"""Videos that the coordinator looks up at most, to find one that is there."""
+"""Videos that the coordinator looks up at most, to find one that exists: a data set may lack some."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What the coordinator has, for a worker to compare with what it has."""
+    """What the coordinator has; a worker compares it with what it has itself."""
 
     software: tuple[tuple[str, str], ...]
-    """Name and version of what decides the bytes."""
+    """Name and version of the packages that decide the bytes."""
     folder: StoreFolder
     """The store."""
     proof: tuple[str, bytes]
-    """Name and content of a file of the store: the claim of this run, which no other folder has, or its manifest."""
+    """Name and content of a file in the store: the claim of this run, or the manifest. The claim is better: a copy of
+    the store has the same manifest, and only this folder has this claim."""
     video: tuple[Path, int] | None
-    """One of the videos that are pending, and its size in bytes; None where nothing is decoded, or none is there."""
+    """A pending video, and its size in bytes; None if nothing is decoded, or none was found."""
 
     @classmethod
     def of(
@@ -45,8 +47,8 @@ class Preflight:
 
         Args:
             folder: The store, under the claim of this run.
-            videos: That are pending, drawn until one is found.
-            distributions: That decide the bytes.
+            videos: Pending ones; the first that exists is used.
+            distributions: Packages that decide the bytes.
         """
         name = MANIFEST_NAME if folder.claim is None else json_name(folder.claim)
         sizes = ((path, file_bytes(path)) for path in islice(videos, _SAMPLED))
@@ -58,7 +60,7 @@ class Preflight:
         )
 
     def problem(self) -> str | None:
-        """Why the process that asks may not take part, and what to do about it; None where it may."""
+        """Why the process that calls this cannot be used, and what to do about it; None if it can."""
         return self._software_problem() or self._store_problem() or self._video_problem()
 
     def _software_problem(self) -> str | None:
@@ -82,12 +84,13 @@ class Preflight:
             return f"it cannot read the store: {error}"
         if found != content:
             return f"{place} is another folder there: the store must be on a file system that all machines share"
+        # Among half-written files, which the store removes if this worker is killed before it does.
         trial = f"{PARTIAL_FOLDER}/{self.folder.claim or UNCLAIMED}/{uuid.uuid4().hex}"
         try:
             self.folder.write(trial, b"")
             self.folder.remove(trial)
         except ClaimLostError:
-            return None  # the run has just ended; its next write says so
+            return None  # the run has just ended: that is not the worker's fault
         except (StoreError, OSError) as error:
             return f"{error}: the worker's user must be able to write there"
         return None
@@ -105,12 +108,12 @@ class Preflight:
 
 
 def _public_versions(distributions: tuple[str, ...]) -> dict[str, str]:
-    """Without what tells builds of one version apart: a GPU and a CPU have other builds of torch."""
+    """Without the part after `+`: `torch 2.7.0+cu126` and `torch 2.7.0+cpu` are one version in two builds."""
     return {name: version.split("+")[0] for name, version in software_versions(distributions).items()}
 
 
-class UnfitWorkerError(RuntimeError):
-    """A worker may not take part."""
+class UnfitWorkerError(PipelineError, RuntimeError):
+    """A worker cannot be used."""
 
     def __init__(self, address: str, host: str, problem: str) -> None:
         super().__init__(address, host, problem)
@@ -118,20 +121,20 @@ class UnfitWorkerError(RuntimeError):
 
     def __str__(self) -> str:
         address, host, problem = self.args
-        return f"worker {address} (host {host}) cannot take part: {problem}"
+        return f"worker {address} (host {host}) cannot be used: {problem}"
 
 
 @cache
 def _problem_here(preflight: Preflight, process_id: int) -> str | None:
-    """Asked once a run in each process; a fork is another one."""
+    """Computed once a run in each process. The process id is a key, because a fork inherits the cache."""
     return preflight.problem()
 
 
 def check_here(preflight: Preflight, address: str) -> None:
-    """Refuse to work in this process, where it lacks something.
+    """Raise if this process lacks something.
 
     Raises:
-        UnfitWorkerError: It is so.
+        UnfitWorkerError: It does; the message says what.
     """
     problem = _problem_here(preflight, os.getpid())
     if problem is not None:

@@ -1,4 +1,4 @@
-"""What a Dask worker runs: one task at a time, which tells of its items now and then."""
+"""What a Dask worker runs: one task at a time, which reports its progress now and then."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Task = TypeVar("Task")
 Report = TypeVar("Report")
 
 SECONDS_BETWEEN_MESSAGES = 0.1
-"""A worker tells of its items no more often: a thousand videos a second are a few messages then, not a thousand."""
+"""Progress is sent no more often: a thousand videos a second must not become a thousand messages."""
 
 _AT_WORK = Lock()
-"""A worker that was started with several threads works on one task at a time all the same: a task has one decoder, and
-what memory a worker takes is computed for one."""
+"""Held by the task that runs. A worker that was started with several threads still runs one task at a time, because the
+memory that a worker takes is computed for one task and its decoder."""
 
 
 def run_and_tell(
@@ -31,11 +31,11 @@ def run_and_tell(
     """Run one task.
 
     Args:
-        function: Makes the report.
-        topic: Of the messages to the coordinator.
-        preflight: What this process must have to work at all.
-        key: Of the task, for the messages.
-        task: To run.
+        function: Runs the task, and returns its report.
+        topic: Where the coordinator listens for progress.
+        preflight: What this process must have.
+        key: Of the task, in the messages.
+        task: The task.
 
     Raises:
         UnfitWorkerError: This process lacks something.
@@ -53,10 +53,10 @@ def run_and_tell(
 
 
 class _Messages:
-    """Sums up the items of one task, and sends the sum to the coordinator now and then.
+    """Counts the items of one task, and sends the counts to the coordinator now and then.
 
-    Sums, and not each item: a message that is lost or comes twice does no harm. What is done within
-    `SECONDS_BETWEEN_MESSAGES` of a message goes with the next one, at the latest at the end of the task.
+    Sends totals, not single items, so that a message that is lost or arrives twice does no harm. Items that are done
+    within `SECONDS_BETWEEN_MESSAGES` of a message are in the next one, which at the latest is sent when the task ends.
     """
 
     def __init__(self, worker: Worker, topic: str, key: str) -> None:

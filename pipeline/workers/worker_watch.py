@@ -1,4 +1,4 @@
-"""Which workers of a Dask scheduler are there, and which of them may take part."""
+"""Which workers a Dask scheduler has, and which of them can be used."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pipeline.errors import PipelineError
 from pipeline.workers.preflight import Preflight, UnfitWorkerError
 
 if TYPE_CHECKING:
     from distributed import Client
 
 SECONDS_BETWEEN_LOOKS = 1.0
-"""A look at the workers is a question to the scheduler, so it is not asked for every task."""
+"""A look at the workers asks the scheduler: too slow to do for every task."""
 
-SECONDS_BEFORE_A_WORD = 10.0
-"""For so long may there be no worker before the user is told: one that died is replaced within seconds."""
-
-
-class SchedulerError(RuntimeError):
-    """A Dask scheduler is not there, is there no more, or cannot do the work."""
+SECONDS_BEFORE_NOTICE = 10.0
+"""How long there may be no worker before the user is told: a worker that died is replaced within seconds."""
 
 
-class NoWorkersError(RuntimeError):
-    """There is no worker that may take part."""
+class SchedulerError(PipelineError, RuntimeError):
+    """A Dask scheduler does not answer, has ended, or cannot be used."""
+
+
+class NoWorkersError(PipelineError, RuntimeError):
+    """There is no worker that can be used."""
 
 
 class WorkerWatch:
-    """Looks at the workers now and then, and keeps those out that lack something.
+    """Looks at the workers now and then, and excludes those that lack something.
 
-    A worker is looked at as a whole before the run, and by its first task in any case: it may have joined since.
+    The workers that are there before the run are checked all at once. One that joins later is checked by its first
+    task: see `pipeline.workers.worker_side`.
     """
 
     def __init__(
@@ -42,32 +44,44 @@ class WorkerWatch:
         say: Callable[[str], None],
         refill: Callable[[], object],
     ) -> None:
-        """Without a preflight, every worker may take part; without a limit, workers are waited for for ever."""
+        """Look at the workers of `client`.
+
+        Args:
+            client: Of the scheduler.
+            preflight: What a worker must have; None: every worker can be used.
+            wait_seconds: How long to wait while there is no worker; None: without a limit.
+            say: Gets a sentence about workers that lack something or are missing.
+            refill: Called at each look, to replace workers that have ended for good.
+        """
         self._client, self._preflight, self._wait_seconds, self._say = client, preflight, wait_seconds, say
         self._refill = refill
         self._present: frozenset[str] = frozenset()
         self._unfit: dict[str, UnfitWorkerError] = {}
-        """By address, those that have left included."""
+        """Address -> why a worker is excluded, including those that have left."""
         self._looked_at = -SECONDS_BETWEEN_LOOKS
         self._seen_at = time.monotonic()
-        self._is_silent = self._knows_threads = True
+        self._is_silent = True
+        """Whether the user has not been told yet that there is no worker."""
 
     @property
     def fit(self) -> frozenset[str]:
-        """Addresses of the workers that were there at the last look, and may take part."""
+        """Addresses of the workers that were there at the last look and can be used."""
         return self._present - self._unfit.keys()
 
     @property
     def restriction(self) -> frozenset[str] | None:
-        """The workers to which a task is to be bound, or None where all may take part."""
+        """The workers that a task is bound to, or None if all can be used.
+
+        None while possible: Dask may then move a task from a busy worker to one that has just joined.
+        """
         return self.fit if self._present & self._unfit.keys() else None
 
     def look(self, *, at_once: bool = False) -> None:
-        """Ask which workers are there, unless that was asked a moment ago.
+        """Ask which workers there are, unless this was asked less than `SECONDS_BETWEEN_LOOKS` ago.
 
         Raises:
-            SchedulerError: Nobody answers.
-            NoWorkersError: There has been none for as long as they are waited for.
+            SchedulerError: The scheduler does not answer.
+            NoWorkersError: There has been no worker for `wait_seconds`.
         """
         now = time.monotonic()
         if not at_once and now - self._looked_at < SECONDS_BETWEEN_LOOKS:
@@ -85,20 +99,20 @@ class WorkerWatch:
             self._miss(now - self._seen_at)
 
     def say_threads(self) -> None:
-        """Tell of workers of several threads, of which one is used."""
+        """Report workers of several threads: they use one core, not what their owner expects."""
         num = max(self._client.nthreads().values(), default=1)
         if num > 1:
             self._say(
-                f"some workers have {num} threads, of which one is used: start them with `dask worker --nthreads 1`, "
-                "and --nworkers with the number of cores"
+                f"some workers have {num} threads, and fda uses one of them: start them with "
+                "`dask worker --nthreads 1`, and --nworkers with the number of cores"
             )
 
     def wait(self) -> None:
-        """Wait until a worker is there that may take part, having looked at all that are there.
+        """Wait until there is a worker that can be used, and check all that are there.
 
         Raises:
             SchedulerError: The scheduler lacks the software, or does not answer.
-            NoWorkersError: None has come for as long as they are waited for, or none of those there may take part.
+            NoWorkersError: No worker has come in `wait_seconds`, or none of those there can be used.
         """
         self._check_scheduler()
         self._seen_at = time.monotonic()
@@ -109,37 +123,37 @@ class WorkerWatch:
                 return
             if self._present:
                 raise NoWorkersError(
-                    "no worker can take part; the first of "
-                    f"{len(self._unfit):,} says: {next(iter(self._unfit.values()))}"
+                    f"no worker can be used; the first of {len(self._unfit):,}: {next(iter(self._unfit.values()))}"
                 )
             if self._is_silent:
-                self._tell_of_none()
+                self._say_waiting()
             time.sleep(0.2)
 
     def check_all(self) -> bool:
-        """Look at all workers that are there, and keep those out that lack something; whether there are new ones."""
+        """Check all workers that are there, and exclude those that lack something; whether one was excluded now."""
         candidates = sorted(self.fit)
         if self._preflight is None or not candidates:
             return False
+        # Versions first: the function below is sent as code, which another Python could not run.
         versions = self._client.get_versions(check=False)["workers"]
-        found: list[UnfitWorkerError] = []
+        unfit: list[UnfitWorkerError] = []
         others = []
         for address in candidates:
             problem = _python_problem(versions.get(address))
             if problem is None:
                 others.append(address)
             else:
-                found.append(UnfitWorkerError(address, address, problem))
+                unfit.append(UnfitWorkerError(address, address, problem))
         answers = self._client.run(_look_function(), pickle.dumps(self._preflight), workers=others) if others else {}
         for address, (host, problem) in answers.items():
             if problem is not None:
-                found.append(UnfitWorkerError(address, host, problem))
-        for error in found:
+                unfit.append(UnfitWorkerError(address, host, problem))
+        for error in unfit:
             self.exclude(error)
-        return bool(found)
+        return bool(unfit)
 
     def exclude(self, error: UnfitWorkerError) -> None:
-        """Keep a worker out, and tell why."""
+        """Exclude a worker, and report why."""
         if error.address not in self._unfit:
             self._unfit[error.address] = error
             self._say(str(error))
@@ -149,12 +163,13 @@ class WorkerWatch:
             unfit = f"; {next(iter(self._unfit.values()))}" if self._unfit else ""
             raise NoWorkersError(
                 f"no worker at {scheduler_address(self._client)} for {self._wait_seconds:g} s (--worker-timeout): "
-                f"start some with `dask worker`, and run the same command again. What is committed stands{unfit}"
+                f"start some with `dask worker`, and run the same command again. What is committed is kept{unfit}"
             )
-        if self._is_silent and seconds >= SECONDS_BEFORE_A_WORD:
-            self._tell_of_none()
+        if self._is_silent and seconds >= SECONDS_BEFORE_NOTICE:
+            self._say_waiting()
 
-    def _tell_of_none(self) -> None:
+    def _say_waiting(self) -> None:
+        """Once until there is a worker again."""
         self._is_silent = False
         limit = "" if self._wait_seconds is None else f", for {self._wait_seconds:g} s"
         self._say(f"waiting for workers at {scheduler_address(self._client)}{limit}")
@@ -171,20 +186,20 @@ class WorkerWatch:
 
 
 def scheduler_address(client: Client) -> str:
-    """Where the scheduler of a client is."""
+    """The address of a client's scheduler."""
     return str(client.scheduler.address) if client.scheduler is not None else "an unknown address"
 
 
 def lost_scheduler(client: Client) -> SchedulerError:
-    """The error of a run whose scheduler is gone."""
+    """The error of a run whose scheduler has ended or cannot be reached any more."""
     return SchedulerError(
         f"lost the Dask scheduler at {scheduler_address(client)}: it has ended, or the network failed. What is "
-        "committed stands: once a scheduler and its workers are there, run the same command again"
+        "committed is kept: start a scheduler and workers, and run the same command again"
     )
 
 
 def _python_problem(versions: dict[str, dict[str, object]] | None) -> str | None:
-    if versions is None:  # it has just left
+    if versions is None:  # the worker has just left
         return None
     theirs = ".".join(str(versions["host"]["python"]).split(".")[:3])
     mine = platform.python_version()
@@ -192,7 +207,10 @@ def _python_problem(versions: dict[str, dict[str, object]] | None) -> str | None
 
 
 def _look_function() -> Callable[[bytes], tuple[str, str | None]]:
-    """What a worker is asked. As an inner function it travels as code: a worker without `fda` could find no other."""
+    """The function that each worker runs.
+
+    An inner function, because it is then sent as code: a worker without `fda` could not import it.
+    """
 
     def look(pickled: bytes) -> tuple[str, str | None]:
         import pickle

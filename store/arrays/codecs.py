@@ -1,10 +1,9 @@
-"""How the values of a chunk become bytes: each codec with what Zarr calls it, so that others read it too."""
+"""How the values of a chunk become bytes: each codec with its name in Zarr, so that other Zarr readers open it too."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numcodecs import blosc, zstd
@@ -12,35 +11,34 @@ from numpy.typing import NDArray
 from zarr.abc.codec import ArrayBytesCodec, BytesBytesCodec
 from zarr.codecs import BloscCodec, BytesCodec, ZstdCodec
 
+from store.arrays.codec_names import CodecName
 from store.arrays.jpeg import JpegCodec
 
-CodecName = Literal["raw", "zstd", "blosc", "jpeg"]
-
 _LEVEL = 1
-"""Of Zstandard. Level 3 takes three times as long to write, and saves 2%."""
+"""Level of Zstandard. Level 3 takes three times as long to write, and saves 2%."""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """A way to store a chunk. The CRC-32C that ends every chunk is not its affair."""
+    """A way to store a chunk. The CRC-32C at the end of every chunk is added by `store.arrays.shards`, not here."""
 
     serializer: ArrayBytesCodec
-    """What Zarr calls the step from values to bytes."""
+    """Zarr's codec for the step from values to bytes."""
     compressors: Callable[[int], list[BytesBytesCodec]]
-    """What Zarr calls the steps after it, for chunks of so many bytes."""
+    """Zarr's codecs for the steps after it, given the number of bytes of a chunk."""
     encode: Callable[[NDArray[np.generic]], NDArray[np.uint8]]
-    """Values in C order -> bytes, shape (num_bytes,): the same that zarr-python makes."""
+    """Values in C order -> bytes, shape (num_bytes,): the same bytes that zarr-python makes."""
     decode: Callable[[NDArray[np.uint8], NDArray[np.uint8]], None]
-    """Bytes, and where their values belong: (content, out), with `out` in C order, seen as bytes."""
+    """(content, out): decode the bytes `content` into `out`, which is in C order and viewed as bytes."""
     lossy: bool = False
-    """Whether what comes back may differ from what went in."""
+    """Whether decoded values may differ from the encoded ones."""
 
 
 def codec_named(name: str) -> Codec:
     """Look a codec up.
 
     Raises:
-        ValueError: There is none of this name.
+        ValueError: There is no codec of this name.
     """
     if name not in _CODECS:
         raise ValueError(f"no codec {name!r}: use one of {', '.join(_CODECS)}")
@@ -64,7 +62,8 @@ def _decompress_zstd(content: NDArray[np.uint8], out: NDArray[np.uint8]) -> None
 
 
 def _blosc(num_bytes: int) -> list[BytesBytesCodec]:
-    # One block for the whole chunk: against Blosc's own choice, masks take 14% less room and half the time to read.
+    # One block for the whole chunk. Compared with the block size that Blosc chooses, masks take 14% less space and half
+    # the time to read. Bit shuffle, as a mask is one bit of information a byte.
     return [BloscCodec(cname="zstd", clevel=_LEVEL, shuffle="bitshuffle", typesize=1, blocksize=num_bytes)]
 
 
@@ -90,6 +89,4 @@ _CODECS: dict[CodecName, Codec] = {
     "blosc": Codec(BytesCodec(), _blosc, _compress_blosc, _decompress_blosc),
     "jpeg": Codec(_JPEG, lambda _: [], _encode_jpeg, _JPEG.decode_pictures, lossy=True),
 }
-"""By the name that `--frame-codec` knows."""
-
-FRAME_CODECS: tuple[CodecName, ...] = tuple(_CODECS)
+"""Name, as `--frame-codec` takes it -> codec."""

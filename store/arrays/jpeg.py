@@ -1,10 +1,10 @@
 """JPEG as a codec of Zarr v3: every picture of a chunk, one below the other, in one ordinary JPEG file.
 
-Zarr has no settled JPEG codec (zarr-extensions #66 is a draft, and imagecodecs has one in no release for Python 3.11),
-so this one has a name of its own, `fda.jpeg`, in zarr-python's public registry. Whoever has `fda` installed opens such
-an array with `zarr.open`. Without it: a chunk, less the four bytes of its CRC-32C, is a JPEG file.
+Zarr has no standard JPEG codec (zarr-extensions #66 is a draft, and imagecodecs has one in no release for Python 3.11),
+so this one is registered as `fda.jpeg` in zarr-python's public registry. With `fda` installed, `zarr.open` opens such
+an array. Without it: a chunk, without the last four bytes (its CRC-32C), is a JPEG file.
 
-Pictures share no block of 8 x 8 pixels where their height is a multiple of 8, so stacking them changes no pixel.
+If the height of a picture is a multiple of 8, no two pictures share a block of 8 x 8 pixels: stacking changes no pixel.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from zarr.abc.codec import ArrayBytesCodec
 from zarr.registry import register_codec
 
+from store.arrays.codec_names import MAX_JPEG_SIDE
+
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer, NDBuffer
@@ -29,8 +31,6 @@ _SUBSAMPLINGS = {
     "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
     "4:2:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
 }
-MAX_SIDE = 65_500
-"""libjpeg's limit on either side of a picture, pixels."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class JpegCodec(ArrayBytesCodec):
     quality: int = 95
     """1..100, libjpeg's scale."""
     subsampling: str = "4:4:4"
-    """Of the colours; 4:4:4 keeps their full resolution."""
+    """Chroma subsampling; 4:4:4 keeps the full resolution of the colours."""
 
     is_fixed_size = False
 
@@ -55,7 +55,7 @@ class JpegCodec(ArrayBytesCodec):
         """Read the codec's entry in an array's metadata."""
         configuration = data.get("configuration", {})
         if data.get("name") != JPEG_NAME or not isinstance(configuration, dict):
-            raise ValueError(f"this is not the configuration of {JPEG_NAME}: {data}")
+            raise ValueError(f"not a configuration of {JPEG_NAME}: {data}")
         return cls(**configuration)
 
     def to_dict(self) -> dict[str, JSON]:
@@ -63,16 +63,16 @@ class JpegCodec(ArrayBytesCodec):
         return {"name": JPEG_NAME, "configuration": {"quality": self.quality, "subsampling": self.subsampling}}
 
     def encode_pictures(self, pictures: NDArray[np.uint8]) -> bytes:
-        """One JPEG file of all pictures of a chunk.
+        """Encode all pictures of a chunk as one JPEG file.
 
         Raises:
             ValueError: They are too many, or too wide, for one JPEG file.
         """
         tall = _stacked(pictures)
-        if max(tall.shape[:2]) > MAX_SIDE:
+        if max(tall.shape[:2]) > MAX_JPEG_SIDE:
             raise ValueError(
                 f"a clip of shape {pictures.shape} makes a JPEG of {tall.shape[0]} x {tall.shape[1]} pixels, and "
-                f"{MAX_SIDE} a side is the most: use fewer frames, or another frame codec"
+                f"{MAX_JPEG_SIDE} a side is the maximum: use fewer frames, or another frame codec"
             )
         if tall.ndim == 3:
             tall = np.asarray(cv2.cvtColor(tall, cv2.COLOR_RGB2BGR), dtype=np.uint8)
@@ -83,10 +83,10 @@ class JpegCodec(ArrayBytesCodec):
         return cv2.imencode(".jpg", tall, settings)[1].tobytes()
 
     def decode_pictures(self, content: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-        """Put the pictures of a JPEG file where they belong.
+        """Decode a JPEG file into `out`, an array of the pictures' shape.
 
         Raises:
-            ValueError: It is no JPEG file, or one of other pictures.
+            ValueError: It is not a JPEG file, or its size is another.
         """
         tall = _stacked(out)
         decoded = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB if tall.ndim == 3 else cv2.IMREAD_GRAYSCALE)
@@ -95,7 +95,7 @@ class JpegCodec(ArrayBytesCodec):
         tall[...] = decoded
 
     def compute_encoded_size(self, input_byte_length: int, _chunk_spec: ArraySpec) -> int:
-        """Zarr asks codecs whose output has one size; this one's depends on the picture."""
+        """Raise: Zarr asks this of codecs of a fixed output size, and the size of a JPEG depends on the picture."""
         raise NotImplementedError
 
     async def _encode_single(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
@@ -109,7 +109,7 @@ class JpegCodec(ArrayBytesCodec):
 
 
 def _stacked(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A view of the pictures, one below the other: shape (height of all, width, 3), or without the 3 where grey."""
+    """A view of the pictures, one below the other: shape (total height, width, 3), or (total height, width) if grey."""
     colour = pictures.ndim >= 3 and pictures.shape[-1] == 3
     return pictures.reshape(-1, *(pictures.shape[-2:] if colour else pictures.shape[-1:]))
 

@@ -1,10 +1,10 @@
-"""Reading chunks out of shards, in any order, straight into the arrays that a batch is made of.
+"""Reading chunks out of shards, in any order, straight into the arrays of a batch.
 
-zarr-python fetches and parses the index of a shard for every clip; here it is read when the file is opened, and a clip
-is one `preadv`. An index and the file it was read from are kept and dropped together: a shard that another run makes
-anew is another file under the same name, with its chunks elsewhere.
-The files are the same, and so are the values (a test holds the two together). `store.arrays.shards` describes the
-layout of a shard.
+zarr-python fetches and parses the index of a shard for every clip. Here the index is read once, when the file is
+opened, and a clip is one `preadv`. The file stays open as long as its index is cached: a shard that another run
+rebuilds is a new file under the same name, with its chunks at other offsets.
+zarr-python reads the same values from the same files, which a test checks. `store.arrays.shards` describes the layout
+of a shard.
 """
 
 from __future__ import annotations
@@ -22,23 +22,24 @@ from store.arrays.codecs import codec_named
 from store.arrays.shards import NOT_STORED, ArraySpec, ArrayValues, checksum_of
 from store.errors import ShardDamagedError
 from store.places.folder import OpenFile, StoreFolder
+from store.remedies import REBUILD
 from store.schema import Shard
 
 _CHECKSUM_BYTES = 4
 _MAX_OPEN_FILES = 64
-"""Of one reader; each with its index, 16 bytes a chunk."""
+"""Open files per reader, each with its index of 16 bytes a chunk."""
 
 
 class ChunkReader:
-    """Reads chunks of one array, and keeps the files it used last open.
+    """Reads chunks of one array, and keeps the files that it used last open.
 
-    Threads may share a reader, and so may a process that was forked; one that was pickled opens its own files.
+    Threads may share a reader, and a forked process may use it on; a reader that is unpickled opens its own files.
     """
 
     def __init__(self, folder: StoreFolder, spec: ArraySpec) -> None:
         self.spec = spec
         self.opened: set[int] = set()
-        """Shards whose files were opened: for who wants to look whether they are the right ones, and takes them out."""
+        """Shards whose files were opened. `ClipReader` checks that they are the ones it expects, then removes them."""
         self._folder = folder
         self._files: OrderedDict[int, _ShardFile | None] = OrderedDict()
         self._lock = threading.Lock()
@@ -47,17 +48,17 @@ class ChunkReader:
         return ChunkReader, (self._folder, self.spec)
 
     def empty(self, num_chunks: int) -> ArrayValues:
-        """Room for so many chunks, to be filled by `read_into`: shape (num_chunks, *spec.chunk_shape)."""
+        """An array for chunks that `read_into` fills: shape (num_chunks, *spec.chunk_shape)."""
         return np.empty((num_chunks, *self.spec.chunk_shape), dtype=self.spec.dtype)
 
     def read(self, chunks: Iterable[int]) -> ArrayValues:
-        """Read chunks, in the order given: with one row a chunk, these are rows.
+        """Read chunks, in the order given. In an array with one row a chunk, chunks are rows.
 
         Returns:
             Shape (number of chunks, *spec.chunk_shape).
 
         Raises:
-            ShardDamagedError: A checksum is wrong, or a shard ends too soon.
+            ShardDamagedError: A checksum is wrong, or a file is cut off.
         """
         wanted = tuple(chunks)
         values = self.empty(len(wanted))
@@ -66,7 +67,7 @@ class ChunkReader:
         return values
 
     def read_into(self, chunk: int, out: ArrayValues) -> None:
-        """Read one chunk into an array of its shape, in C order; else like `read`."""
+        """Read one chunk into `out`, an array of its shape in C order; errors are those of `read`."""
         shard, slot = divmod(chunk, self.spec.chunks_per_shard)
         file = self._file(shard)
         place = None if file is None else file.place(slot)
@@ -75,7 +76,7 @@ class ChunkReader:
             return
         offset, num_bytes = place
         flat = out.reshape(-1).view(np.uint8)
-        if self.spec.codec == "raw":  # nothing to decode: from the file to where it belongs, without a copy
+        if self.spec.codec == "raw":  # nothing to decode: straight into the batch, which saves a copy of each clip
             if num_bytes != len(flat) + _CHECKSUM_BYTES:
                 raise file.damaged(f"the length of its chunk {slot}")
             checksum = np.empty(_CHECKSUM_BYTES, dtype=np.uint8)
@@ -86,10 +87,10 @@ class ChunkReader:
             codec_named(self.spec.codec).decode(content, out.view(np.uint8))
 
     def stored(self, chunk: int) -> bytes | None:
-        """The bytes of a chunk as they lie in its file, checksum and all; None where it is not stored.
+        """The bytes of a chunk as they are in its file, with their checksum; None if it is not stored.
 
         Raises:
-            ShardDamagedError: As of `read`.
+            ShardDamagedError: See `read`.
         """
         shard, slot = divmod(chunk, self.spec.chunks_per_shard)
         file = self._file(shard)
@@ -100,7 +101,7 @@ class ChunkReader:
         return content.tobytes() + checksum_of(content)
 
     def _file(self, shard: int) -> _ShardFile | None:
-        """The file of a shard, or None where it has none: nothing of it differs from the fill value."""
+        """The file of a shard, or None if it has none because every value is the fill value."""
         with self._lock:
             if shard not in self._files:
                 self._files[shard] = _open_shard(self._folder, self.spec, shard)
@@ -111,14 +112,11 @@ class ChunkReader:
             return self._files[shard]
 
 
-_REMEDY = "`fda verify --repair` removes it, and the next run of the command that made it rebuilds it"
-
-
 def read_shard(folder: StoreFolder, spec: ArraySpec, shard: Shard) -> ArrayValues:
     """All rows of one shard: shape (shard.num_rows, *spec.item_shape).
 
     Raises:
-        ShardDamagedError: A checksum is wrong, or the file ends too soon.
+        ShardDamagedError: A checksum is wrong, or the file is cut off.
     """
     first, count = shard.index * spec.chunks_per_shard, math.ceil(shard.num_rows / spec.chunk_rows)
     values = ChunkReader(folder, spec).read(range(first, first + count))
@@ -126,9 +124,10 @@ def read_shard(folder: StoreFolder, spec: ArraySpec, shard: Shard) -> ArrayValue
 
 
 def in_threads(work: Callable[[int], None], count: int, num_threads: int) -> None:
-    """Do `work(0)` ... `work(count - 1)`, a share of them in this thread, and raise the first error.
+    """Call `work(0)` ... `work(count - 1)` in threads, of which this one is the first, and raise the first error.
 
-    The threads end with the call: to start one takes 0.1 ms, and none outlives a reader or meets a fork.
+    The threads end with the call. To start one takes 0.1 ms, and a pool that lives on would be lost in a forked worker,
+    which inherits no threads.
     """
     num_shares = max(1, min(num_threads, count))
 
@@ -149,14 +148,14 @@ def in_threads(work: Callable[[int], None], count: int, num_threads: int) -> Non
 class _ShardFile:
     """A shard's file open for reading, with its index.
 
-    It is closed when nobody holds it any more, so never under a thread that reads it.
+    The garbage collector closes it, so it is never closed while another thread reads it.
     """
 
     def __init__(self, file: OpenFile, name: str, num_chunks: int) -> None:
         """Read its index; `name` is for errors.
 
         Raises:
-            ShardDamagedError: It ends too soon, or the checksum of its index is wrong.
+            ShardDamagedError: It is cut off, or the checksum of its index is wrong.
         """
         self._file, self._name = file, name
         num_bytes = 16 * num_chunks + _CHECKSUM_BYTES
@@ -164,13 +163,13 @@ class _ShardFile:
         self._index = self.checked("index", start, num_bytes).view("<u8").reshape(-1, 2)
 
     def place(self, slot: int) -> tuple[int, int] | None:
-        """Offset and length of a chunk, or None where it is not stored."""
+        """Offset and length of a chunk, or None if it is not stored."""
         if self._index[slot, 0] == NOT_STORED:
             return None
         return int(self._index[slot, 0]), int(self._index[slot, 1])
 
     def checked(self, what: str, offset: int, num_bytes: int) -> NDArray[np.uint8]:
-        """Bytes of the file without the CRC-32C that ends them, which must be right."""
+        """Read bytes that end with their CRC-32C, check it, and return them without it."""
         if num_bytes < _CHECKSUM_BYTES:
             raise self.damaged(f"the length of its {what}")
         content = np.empty(num_bytes, dtype=np.uint8)
@@ -179,18 +178,18 @@ class _ShardFile:
         return content[:-_CHECKSUM_BYTES]
 
     def fill(self, offset: int, buffers: list[NDArray[np.uint8]]) -> None:
-        """Read into buffers, one after the other, till all are full."""
+        """Read into buffers, one after the other, until all are full."""
         if not self._file.fill(offset, buffers):
-            raise ShardDamagedError(f"{self._name} is cut off: {_REMEDY}")
+            raise ShardDamagedError(f"{self._name} is cut off: {REBUILD}")
 
     def check(self, what: str, content: NDArray[np.uint8], checksum: NDArray[np.uint8]) -> None:
-        """Refuse content whose checksum is another."""
+        """Raise if the checksum is not that of the content."""
         if checksum_of(content) != checksum.tobytes():
             raise self.damaged(f"the checksum of its {what}")
 
     def damaged(self, what: str) -> ShardDamagedError:
-        """The error to raise, where `what` is wrong."""
-        return ShardDamagedError(f"{self._name} is damaged: {what} is wrong. {_REMEDY}")
+        """The error to raise when `what` is wrong."""
+        return ShardDamagedError(f"{self._name} is damaged: {what} is wrong. {REBUILD}")
 
 
 def _open_shard(folder: StoreFolder, spec: ArraySpec, shard: int) -> _ShardFile | None:

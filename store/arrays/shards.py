@@ -1,12 +1,12 @@
 """Zarr v3 arrays whose shards are written whole: one call makes one shard of one array, and one file.
 
-Each shard is put together in memory, and `StoreFolder.write` puts it in its place in one step. So no task ever reads,
-changes and writes a file back, and two tasks cannot meet in one: the shard is the smallest unit that may be written
+Each shard is assembled in memory, and `StoreFolder.write` writes it in one step. So no task reads, changes and writes
+back a file, and two tasks never write into the same one: the shard is the smallest unit that may be written
 concurrently (zarr-python #3682).
 
 A shard is its chunks, one after the other, and then an index: offset and length of each, as 64-bit little-endian
-numbers, and a CRC-32C of these. zarr-python makes the very same bytes (a test holds the two together), through three
-more copies of all frames.
+numbers, and a CRC-32C of these. zarr-python makes the same bytes, which a test checks, but copies all frames three more
+times.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
-from store.arrays.codecs import CodecName, codec_named
+from store.arrays.codec_names import CodecName
+from store.arrays.codecs import codec_named
 from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError
 from store.formats.seal import BLANK, SEAL_KEY, is_sealed, sealed
 from store.json_values import JSON, differences
 from store.places.folder import StoreFolder, WrittenFile
+from store.remedies import FROM_COPY
 from store.schema import Shard
 
 ZarrArray = zarr.Array[Any]
@@ -44,7 +46,7 @@ ArrayValues = (
 )
 
 GROUP_METADATA = b'{"attributes": {}, "zarr_format": 3, "node_type": "group"}\n'
-"""Of every group: the arrays say what made them."""
+"""The same for every group: what made the data is recorded in the arrays."""
 
 _NOT_COMPARED = ("software", SEAL_KEY)
 
@@ -66,7 +68,7 @@ class ArraySpec:
     item_shape: tuple[int, ...]
     dtype: Literal["uint8", "bool", "int64", "float16", "float32", "float64"]
     fill_value: float | bool
-    """What a slot holds that no video filled."""
+    """The value of a slot that no video filled."""
     shard_rows: int
     chunk_rows: int
     dimensions: tuple[str, ...]
@@ -89,10 +91,9 @@ class ArraySpec:
         return self.shard_rows // self.chunk_rows
 
     def shard_name(self, index: int) -> str:
-        """The file of a shard: Zarr's default chunk keys with dots, so that all shards lie in the array's folder.
-
-        With slashes each shard would have a folder for every axis: three times the inodes of a store.
-        """
+        """The file of a shard: Zarr's default chunk key with dots, so that all shards are in the array's folder."""
+        # With slashes each shard has a folder for every axis, and each of them is synced when it is made: that was two
+        # fifths of the cost of a commit, and two thirds of the inodes of a store.
         return f"{self.name}/" + ".".join(["c", str(index), *("0" for _ in self.item_shape)])
 
 
@@ -102,18 +103,18 @@ def create_array(
     attributes: Mapping[str, JSON],
     remedy: str = "Use another name, or --overwrite to rebuild it",
 ) -> None:
-    """Write the metadata of an array, and of the groups above it, unless the very same stand there.
+    """Write the metadata of an array and of the groups above it, unless they exist and agree.
 
-    An array of another number of rows is the same array, which has grown: it gets the number that is asked for.
+    An array with another number of rows is the same array before the store grew: its number of rows is updated.
 
     Args:
         folder: The store.
         spec: Shape, type and layout.
-        attributes: What made the array; kept with it. `software` is recorded and not compared.
-        remedy: What the user can do where it was made otherwise.
+        attributes: What made the array; stored with it. `software` is recorded and not compared.
+        remedy: What the user can do if it was made with other options.
 
     Raises:
-        StoreMismatchError: There is such an array, made otherwise.
+        StoreMismatchError: There is such an array, made with other options.
         StoreFormatError: Its metadata are damaged.
     """
     metadata_name = f"{spec.name}/zarr.json"
@@ -124,13 +125,13 @@ def create_array(
                 folder.write(name, GROUP_METADATA)
         folder.write(metadata_name, wanted)
         return
-    there = json.loads(_whole_metadata(folder, metadata_name))
-    num_rows = there["shape"][0]
-    found = differences(array_identity(there), array_identity(json.loads(wanted)))
-    if found:
-        raise StoreMismatchError(f"{spec.name} in {folder.place} was made otherwise: {found}. {remedy}")
+    existing = json.loads(_whole_metadata(folder, metadata_name))
+    num_rows = existing["shape"][0]
+    changed = differences(array_identity(existing), array_identity(json.loads(wanted)))
+    if changed:
+        raise StoreMismatchError(f"{spec.name} in {folder.place} was made with other options: {changed}. {remedy}")
     if num_rows != spec.num_rows:  # the store has grown since
-        folder.write(metadata_name, array_metadata(spec, there["attributes"]))
+        folder.write(metadata_name, array_metadata(spec, existing["attributes"]))
 
 
 def write_shard(
@@ -143,15 +144,15 @@ def write_shard(
         spec: The array.
         shard: Which rows.
         values: Shape (shard.num_rows, *spec.item_shape).
-        kept: Number of a chunk in the shard -> its bytes as they were stored before (`ChunkReader.stored`), to be
-            taken over as they are: to encode anew what a lossy codec gave back would lose a little more each time.
+        kept: Number of a chunk in the shard -> its bytes as they were stored before (`ChunkReader.stored`), which are
+            copied as they are. If decoded frames were encoded again, a lossy codec would lose a little more each time.
 
     Returns:
-        The file written, or None where every value is the fill value: Zarr then stores nothing.
+        The file written, or None if every value is the fill value: Zarr then stores no file.
     """
     if values.shape != (shard.num_rows, *spec.item_shape) or values.dtype != np.dtype(spec.dtype):
         raise ValueError(
-            f"shard {shard.key} of {spec.name} wants {spec.dtype} of shape {(shard.num_rows, *spec.item_shape)}, "
+            f"shard {shard.key} of {spec.name} needs {spec.dtype} of shape {(shard.num_rows, *spec.item_shape)}, "
             f"got {values.dtype} of shape {values.shape}"
         )
     chunks = _encode_chunks(spec, values, kept or {})
@@ -179,19 +180,19 @@ def _whole_metadata(folder: StoreFolder, name: str) -> bytes:
     content = folder.read(name)
     if not is_sealed(content):
         raise StoreFormatError(
-            f"{folder.place}/{name} is not as it was written: its checksum is wrong. Put it back from a copy; else "
+            f"{folder.place}/{name} was changed since it was written: its checksum is wrong: {FROM_COPY}. Else "
             "`fda verify --repair` removes its array, and the command that made it rebuilds it"
         )
     return content
 
 
 def attributes_of(array: ZarrArray) -> dict[str, JSON]:
-    """What made an array: its attributes but for the seal of its file."""
+    """What made an array: its attributes without the seal of its file."""
     return {key: value for key, value in array.attrs.asdict().items() if key != SEAL_KEY}
 
 
 def array_identity(metadata: Mapping[str, Any]) -> Mapping[str, JSON]:
-    """What must agree: an array's attributes but `software`, under their own names, and its layout but for its length.
+    """What must agree between two runs: an array's attributes except `software`, and its layout except its length.
 
     Args:
         metadata: The content of a `zarr.json`.
@@ -202,13 +203,13 @@ def array_identity(metadata: Mapping[str, Any]) -> Mapping[str, JSON]:
 
 
 def checksum_of(content: bytes | NDArray[np.uint8]) -> bytes:
-    """The CRC-32C that ends a chunk, and an index."""
+    """The CRC-32C at the end of a chunk and of an index."""
     value: int = google_crc32c.value(content)
     return value.to_bytes(4, "little")
 
 
 def _encode_chunks(spec: ArraySpec, values: ArrayValues, kept: Mapping[int, bytes]) -> list[list[Encoded] | None]:
-    """The parts of each chunk of a shard, in order; None where it holds nothing but the fill value."""
+    """The parts of each chunk of a shard, in order; None for a chunk of nothing but the fill value."""
     encode = codec_named(spec.codec).encode
     chunks: list[list[Encoded] | None] = []
     for number in range(spec.chunks_per_shard):
@@ -224,7 +225,7 @@ def _encode_chunks(spec: ArraySpec, values: ArrayValues, kept: Mapping[int, byte
 
 
 def _padded(chunk: ArrayValues, spec: ArraySpec) -> NDArray[np.generic]:
-    """A chunk in C order and of full size: the rows that the last shard of a split lacks hold the fill value."""
+    """A chunk in C order and of full size: rows that the last shard of a split does not have get the fill value."""
     if len(chunk) == spec.chunk_rows:
         return np.ascontiguousarray(chunk)
     whole = np.full(spec.chunk_shape, spec.fill_value, dtype=chunk.dtype)
@@ -233,7 +234,8 @@ def _padded(chunk: ArrayValues, spec: ArraySpec) -> NDArray[np.generic]:
 
 
 def _is_fill(chunk: ArrayValues, fill_value: float | bool) -> bool:
-    """Whether every value is the fill value, NaN included. Almost always one value says that it is not so."""
+    """Whether every value is the fill value, which may be NaN."""
+    # The first value decides for almost every chunk, and saves a pass over all of a clip.
     flat = chunk.reshape(-1)
     return all(
         bool(np.isnan(part).all() if fill_value != fill_value else (part == fill_value).all())
@@ -271,7 +273,7 @@ def array_metadata(spec: ArraySpec, attributes: Mapping[str, JSON]) -> bytes:
         fill_value=spec.fill_value,
         dimension_names=spec.dimensions,
         chunk_key_encoding={"name": "default", "separator": "."},
-        # one order, read back from a file or not
+        # one order, whether the attributes come from a caller or were read back from a file: equal arrays, equal bytes
         attributes=json.loads(json.dumps({**attributes, SEAL_KEY: BLANK}, sort_keys=True)),
         zarr_format=3,
     )

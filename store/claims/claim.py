@@ -1,4 +1,4 @@
-"""What a claim says, which claims exclude each other, and their files: see `store.claims.holding`."""
+"""The content of a claim, its files, and which claims exclude each other. The protocol is in `store.claims.holding`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from store.json_values import JSON
 from store.places.folder import CLAIMS_FOLDER, StoreFolder
 
 ANY_STAGE = "*"
-"""A claim on every stage there is and will be."""
+"""A claim on every stage, existing or not."""
 
 MAX_CLAIM_BYTES = 16 * 1024
-"""A claim file has a few hundred; what is larger is none."""
+"""A claim file has a few hundred bytes; a larger file is not a claim."""
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _PARTITION = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
@@ -31,62 +31,62 @@ _PARTITION = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who wants to write what into a store."""
+    """A run that wants to write into a store, and what it writes."""
 
     id: str
     """32 hexadecimal digits, never used twice."""
     command: str
-    """Name of the command that runs."""
+    """Name of the command."""
     stages: tuple[str, ...]
-    """What it makes. `ANY_STAGE` is everything."""
+    """The stages that it writes. `ANY_STAGE` is everything."""
     partition: str | None
-    """`"i/n"`: only this part of the work, where several runs share it."""
+    """`"i/n"`: only this part of the work, if several runs share it."""
     inputs: str
-    """Fingerprint of all that decides what the command makes."""
+    """Fingerprint of everything that the output of the command depends on."""
     user: str
     host: str
     process: ProcessId
     started: datetime
-    """For people to read: the clocks of two machines are never compared."""
+    """Only for messages: the clocks of two machines are never compared."""
     is_damaged: bool = False
-    """Whether its file says nothing that could be understood; it is then taken for a claim on everything."""
+    """Whether its file cannot be parsed. It then counts as a claim on everything."""
 
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
-            raise ValueError(f"id of a claim: 32 hexadecimal digits, got {self.id!r}")
+            raise ValueError(f"the id of a claim is 32 hexadecimal digits, got {self.id!r}")
         if not self.stages:
-            raise ValueError("a claim is on one stage at least")
+            raise ValueError("a claim needs at least one stage")
         if self.partition is not None and not _PARTITION.fullmatch(self.partition):
             raise ValueError(f"partition {self.partition!r}: write i/n, as in 3/8")
         for text in (self.command, *self.stages, self.inputs, self.user, self.host):
-            if not text.isprintable():  # it would be printed
+            if not text.isprintable():  # it is printed in messages
                 raise ValueError(f"a claim is printable text, got {text!r}")
         if not 0 < self.process.pid < 2**31:
-            raise ValueError(f"number of a process: {self.process.pid}")
+            raise ValueError(f"not the number of a process: {self.process.pid}")
 
     @classmethod
     def of_this_process(cls, command: str, stages: Sequence[str], partition: str | None, inputs: str) -> Self:
-        """A new claim of the run that asks."""
+        """A new claim of this process."""
         now = datetime.now(UTC).replace(microsecond=0)
         names = (_user(), socket.gethostname())
         return cls(cls.new_id(), command, tuple(stages), partition, inputs, *names, this_process(), now)
 
     @staticmethod
     def new_id() -> str:
-        """An id that no claim ever had."""
+        """An id that was never used before."""
         return uuid.uuid4().hex
 
     @classmethod
     def damaged(cls, claim_id: str) -> Self:
-        """In place of a claim whose file cannot be understood."""
-        nobody = ProcessId(1, 0, "")
+        """The claim that stands in for one whose file cannot be parsed."""
+        unknown = ProcessId(1, 0, "")
         started = datetime.fromtimestamp(0, UTC)
-        return cls(claim_id, "", (ANY_STAGE,), None, "", "", "", nobody, started, is_damaged=True)
+        return cls(claim_id, "", (ANY_STAGE,), None, "", "", "", unknown, started, is_damaged=True)
 
     def __str__(self) -> str:
-        """Who it is, in one phrase."""
+        """The run in one phrase, for messages."""
         if self.is_damaged:
-            return f"a run that cannot be named, for its claim {json_name(self.id)} is damaged"
+            return f"an unknown run, as its claim {json_name(self.id)} is damaged"
         part = f", partition {self.partition}" if self.partition else ""
         since = f"{self.started:%Y-%m-%d %H:%M:%S} UTC"
         return f"{self.command}{part} ({self.user}@{self.host}, process {self.process.pid}, since {since})"
@@ -112,7 +112,7 @@ class Claim:
         """The inverse of `to_dict`.
 
         Raises:
-            ValueError: A field is missing or is not what it should be.
+            ValueError: A field is missing or invalid.
         """
         stages, partition = fields.get("stages"), fields.get("partition")
         if not isinstance(stages, list):
@@ -133,40 +133,41 @@ class Claim:
 
 
 def why_excluded(mine: Claim, other: Claim) -> str | None:
-    """Why two runs may not write at once, or None where they may: they make other things, or parts of one thing.
+    """Why two runs may not write at once; None if they may: they write different stages, or different parts of one job.
 
-    Symmetric. Two parts of one job are runs of the same command, on the same inputs, of different `i` of the same `n`.
+    Symmetric. Parts of one job are runs of the same command, on the same inputs, with different `i` of the same `n`.
     """
     if ANY_STAGE not in (*mine.stages, *other.stages) and not set(mine.stages) & set(other.stages):
         return None
     if mine.partition is None or other.partition is None:
-        return "both write the same things"
+        return "both write the same stages"
     mine_of, other_of = _part(mine.partition), _part(other.partition)
     if (mine.command, set(mine.stages), mine.inputs) != (other.command, set(other.stages), other.inputs):
-        return "both write parts of the same things, but not of the same job: commands, inputs or options differ"
+        return "both write parts of the same stages, but not of the same job: commands, inputs or options differ"
     if mine_of[1] != other_of[1]:
-        return f"partition {mine.partition} of this run and {other.partition} of that one overlap: all use the same n"
+        parts = f"partition {mine.partition} of this run and {other.partition} of that one"
+        return f"{parts} overlap: use the same n for all"
     return f"both are partition {mine.partition}" if mine_of == other_of else None
 
 
 @dataclass(frozen=True, slots=True)
 class SeenClaim:
-    """A claim as it stood at one moment."""
+    """A claim as it was at one moment."""
 
     claim: Claim
     content: bytes
-    """Of its files: of a run that is at work it changes again and again."""
+    """Content of its files. It keeps changing while the run is active."""
     is_held: bool
-    """Whether the run is at work, and not still asking whether it may be."""
+    """Whether the run has the claim, and is not still asking for it."""
 
 
 def json_name(claim_id: str) -> str:
-    """The file that is the claim: written once, removed once."""
+    """The file of the claim itself: written once, removed once."""
     return f"{CLAIMS_FOLDER}/{claim_id}.json"
 
 
 def beat_name(claim_id: str) -> str:
-    """The file that its holder writes again and again: a number that grows."""
+    """The heartbeat file, which the holder rewrites every few seconds: a growing number."""
     return f"{CLAIMS_FOLDER}/{claim_id}.beat"
 
 
@@ -176,15 +177,15 @@ def write_claim(folder: StoreFolder, claim: Claim) -> None:
 
 
 def write_beat(folder: StoreFolder, claim_id: str, number: int) -> None:
-    """Say that the holder of a claim is alive."""
+    """Show that the holder of a claim is alive."""
     folder.write(beat_name(claim_id), b"%d\n" % number)
 
 
 def read_claim(folder: StoreFolder, claim_id: str) -> SeenClaim | None:
-    """A claim as it stands, or None where there is none any more; one that cannot be understood is damaged.
+    """Read a claim as it is now; None if it has been removed. One that cannot be parsed is marked as damaged.
 
     Raises:
-        OSError: Its file is there and cannot be read: nothing can be known of it then.
+        OSError: Its file exists and cannot be read, so nothing is known about it.
     """
     if (folder.num_bytes(json_name(claim_id)) or 0) > MAX_CLAIM_BYTES:
         content = b""
@@ -202,20 +203,20 @@ def read_claim(folder: StoreFolder, claim_id: str) -> SeenClaim | None:
 
 
 def remove_claim(folder: StoreFolder, claim_id: str) -> None:
-    """Remove the files of a claim, that which counts first."""
+    """Remove the files of a claim. First the one that counts: a heartbeat without its claim means nothing."""
     folder.remove(json_name(claim_id))
     folder.remove(beat_name(claim_id))
 
 
 def list_claims(folder: StoreFolder) -> list[str]:
-    """Ids of the claims there are."""
+    """Ids of all claims."""
     return [claim_id for claim_id, kind in _claim_files(folder) if kind == "json"]
 
 
 def remove_stray_beats(folder: StoreFolder) -> None:
-    """Remove the last beats of runs whose claims were removed by others.
+    """Remove heartbeats of runs whose claims were removed by other runs.
 
-    That may also hit the beat of a claim that was made while the folder was being listed: its next one is soon there.
+    This may also remove the heartbeat of a claim that was made while the folder was listed. Its next one follows soon.
     """
     files = _claim_files(folder)
     for claim_id, kind in files:
@@ -224,7 +225,7 @@ def remove_stray_beats(folder: StoreFolder) -> None:
 
 
 def _claim_files(folder: StoreFolder) -> list[tuple[str, str]]:
-    """Id and kind of each file; others than ours are left alone."""
+    """Id and kind of each file; files that are not of a claim are skipped."""
     files = [name.removeprefix(f"{CLAIMS_FOLDER}/").partition(".") for name in folder.names(CLAIMS_FOLDER)]
     return [(claim_id, kind) for claim_id, _, kind in files if _ID.fullmatch(claim_id)]
 

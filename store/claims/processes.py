@@ -1,4 +1,4 @@
-"""Telling whether a process that wrote its name into a file is still running."""
+"""Identifying a process, and detecting whether it is still running."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
-    """One process of one machine, told apart from every later one that gets the same number."""
+    """One process of one machine, distinguished from later processes with the same number."""
 
     pid: int
     started: int
-    """Clock ticks since the machine started; 0 where the system does not say."""
+    """Clock ticks from the start of the machine; 0 if the system does not tell."""
     machine: str
     """See `this_machine`."""
 
 
 @cache
 def this_machine() -> str:
-    """Name of what gives out process numbers here, or "" where the system does not say (it is not Linux).
+    """Name of the namespace of process numbers, or "" if the system does not tell (it is not Linux).
 
-    The start of the kernel, and the namespace of process numbers: two containers on one host have two. And the host
-    name, for virtual machines that were copied while they ran. What has the same name has the same processes.
+    It contains the boot id of the kernel and the PID namespace, as two containers on one host have two of these; and
+    the host name, as virtual machines may be copied while they run. Equal names mean the same processes.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -36,32 +36,32 @@ def this_machine() -> str:
 
 
 def this_process() -> ProcessId:
-    """The process that asks."""
+    """The current process."""
     state = _state_and_start(os.getpid())
     return ProcessId(os.getpid(), state[1] if state else 0, this_machine())
 
 
 def is_running(process: ProcessId) -> bool | None:
-    """Whether a process is running, be it stopped for now; None where this machine cannot tell."""
+    """Whether a process is running, or suspended; None if this machine cannot tell."""
     if not process.machine or process.machine != this_machine():
         return None
     try:
-        os.kill(process.pid, 0)  # not only a look into /proc, which may hide the processes of other users
+        os.kill(process.pid, 0)  # first, because /proc may hide the processes of other users
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # there is one, of another user
+        pass  # it exists, and is of another user
     state = _state_and_start(process.pid)
     if state is None:
         return None
-    # A zombie has ended, whether or not its parent has looked.
+    # A zombie has ended, though its parent has not collected it yet.
     return state[0] not in "ZXx" and state[1] == process.started
 
 
 def _state_and_start(pid: int) -> tuple[str, int] | None:
-    """State and start of a process: fields 3 and 22 of /proc/PID/stat, or None where it cannot be read."""
+    """State and start of a process: fields 3 and 22 of /proc/PID/stat, or None if it cannot be read."""
     try:
-        # the name comes second, in brackets, and may itself hold brackets and blanks
+        # the second field is the name in brackets, which may itself contain brackets and blanks
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return fields[0].decode(), int(fields[19])
     except OSError:

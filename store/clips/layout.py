@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from store.arrays.codecs import CodecName
+from store.arrays.codec_names import CodecName
 from store.arrays.shards import ArraySpec
 from store.store import Store
 
 
 def clips_name(split: str, array: str) -> str:
-    """Where an array of a split lies.
+    """The name of an array of a split.
 
     >>> clips_name("test", "frames")
     'clips.zarr/test/frames'
@@ -49,7 +49,7 @@ def pts_spec(store: Store, split: str) -> ArraySpec:
 
 
 def frame_index_spec(store: Store, split: str) -> ArraySpec:
-    """Where each frame stands in its video, a shard a chunk; -1 where there is no frame."""
+    """Position of each frame in its video, a shard a chunk; -1 where there is no frame."""
     layout, rows = store.layout(split), store.manifest.shard_size
     return ArraySpec(
         name=clips_name(split, "frame_index"),

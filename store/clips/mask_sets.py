@@ -6,7 +6,7 @@ from store.arrays.shards import attributes_of, open_array
 from store.clips.layout import clips_name
 from store.errors import NotInStoreError
 from store.json_values import JSON
-from store.places.folder import check_name
+from store.names import check_name
 from store.stages import masks_stage
 from store.store import Store
 
@@ -19,7 +19,7 @@ def mask_set_names(store: Store) -> tuple[str, ...]:
 def remove_mask_set(store: Store, name: str) -> None:
     """Remove a mask set of all splits: commit records first, so that nothing half-removed counts.
 
-    Features that were made from it are then older than their masks, which their records show.
+    Features that were made from it are then out of date, as their records show.
 
     Raises:
         ValueError: This cannot be the name of a mask set.
@@ -32,7 +32,7 @@ def remove_mask_set(store: Store, name: str) -> None:
 
 
 def mask_names(store: Store, split: str) -> list[str]:
-    """The mask sets that a split has arrays for, complete or not, sorted."""
+    """The mask sets that a split has arrays of, complete or not, sorted."""
     folders = store.folder.folders(clips_name(split, "masks"))
     return [folder.rsplit("/", 1)[1] for folder in folders if store.folder.num_bytes(f"{folder}/zarr.json") is not None]
 
@@ -45,8 +45,8 @@ def mask_attributes(store: Store, split: str, name: str) -> dict[str, JSON]:
     """
     store.layout(split)
     if store.folder.num_bytes(f"{clips_name(split, f'masks/{name}')}/zarr.json") is None:
-        there = mask_names(store, split)
+        existing = mask_names(store, split)
         raise NotInStoreError(
-            f"no masks {name!r} for split {split!r} in {store.place}: there are {', '.join(map(repr, there))}"
+            f"no masks {name!r} for split {split!r} in {store.place}: there are {', '.join(map(repr, existing))}"
         )
     return attributes_of(open_array(store.folder, clips_name(split, f"masks/{name}")))

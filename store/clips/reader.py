@@ -13,15 +13,16 @@ from store.arrays.reading import ChunkReader, in_threads, read_shard
 from store.clips.layout import frame_index_spec, frames_spec, masks_spec
 from store.clips.mask_sets import mask_attributes
 from store.commits import read_commit
-from store.completion import committed_of_each, require_committed
+from store.completion import committed_of_each, map_many, require_committed
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.places.folder import WrittenFile
+from store.remedies import RUN_AGAIN
 from store.schema import Shard
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 
 NUM_READ_THREADS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-"""Threads that read one batch: more than four wait for memory."""
+"""Threads that read one batch. With more than four, they wait for memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class ClipBatch:
     masks: NDArray[np.bool_]
     """Shape (num_clips, num_frames, height, width); True where something moves."""
     is_frame: NDArray[np.bool_]
-    """Shape (num_clips, num_frames); False where a clip has fewer frames than the store has room for."""
+    """Shape (num_clips, num_frames); False in the last slots of a clip that has fewer frames than slots."""
 
 
 class ClipReader:
@@ -50,52 +51,53 @@ class ClipReader:
         num_threads: int = NUM_READ_THREADS,
         shards: Sequence[Shard] | None = None,
     ) -> None:
-        """Open the arrays, and find the rows that hold a video.
+        """Open the arrays, and find the rows that have a video.
 
         Args:
             store: The store.
             split: Of it.
             mask_name: Of the mask set.
             num_threads: That read a batch.
-            shards: All that will be read; None: the whole split.
+            shards: All that will be read; None is the whole split.
 
         Raises:
             NotInStoreError: There is no such split or mask set.
-            ShardIncompleteError: A shard has not been committed, has lost data, or has masks of other frames.
-            ShardDamagedError: The bytes that say which frames there are are not those that were written.
+            ShardIncompleteError: A shard is pending: not committed, data missing, or masks of other frames.
+            ShardDamagedError: The index of frames is damaged.
         """
         if num_threads < 1:
             raise ValueError(f"num_threads must be at least 1, got {num_threads}")
         self.split = split
         self._num_threads = num_threads
-        mask_attributes(store, split, mask_name)  # there is such a mask set
+        mask_attributes(store, split, mask_name)  # raises if there is no such mask set
         self._frames = ChunkReader(store.folder, frames_spec(store, split))
         self._masks = ChunkReader(store.folder, masks_spec(store, split, mask_name))
         self._store = store
         shards = store.shards(split) if shards is None else tuple(shards)
         self._stages = stages = (FRAMES_STAGE, masks_stage(mask_name))
-        self._judged: dict[int, tuple[Shard, list[tuple[WrittenFile, ...]]]] = {}
-        """Index of each shard -> the files of each stage, with their checksums."""
+        self._files: dict[int, tuple[Shard, list[tuple[WrittenFile, ...]]]] = {}
+        """Index of each shard -> the files of each stage, with their checksums, as recorded when this was opened."""
         self.video_ids: dict[int, str] = {}
-        """Row -> id, of the rows that hold a video."""
+        """Row -> video id, for rows that have a video."""
         for shard, records in committed_of_each(store, shards, stages):
-            standing = [
+            complete = [
                 record or require_committed(store, shard, stage) for stage, record in zip(stages, records, strict=True)
             ]
-            self._judged[shard.index] = shard, [record.files for record in standing]
-            for outcomes in (record.outcomes for record in standing):
+            self._files[shard.index] = shard, [record.files for record in complete]
+            for outcomes in (record.outcomes for record in complete):
                 self.video_ids |= {outcome.row: outcome.video_id for outcome in outcomes if outcome.filled}
         self._is_frame = np.zeros((store.layout(split).num_videos, store.layout(split).num_frames), dtype=np.bool_)
-        for shard in shards:
-            frame_index = read_shard(store.folder, frame_index_spec(store, split), shard)
-            self._is_frame[shard.start : shard.start + shard.num_rows] = frame_index >= 0
+        index_spec = frame_index_spec(store, split)
+        indexes = map_many(store.folder, lambda shard: read_shard(store.folder, index_spec, shard), shards)
+        for shard, frame_index in zip(shards, indexes, strict=True):
+            self._is_frame[shard.start : shard.stop] = frame_index >= 0
 
     def read(self, rows: Sequence[int]) -> ClipBatch:
         """Read clips, in the order given.
 
         Raises:
-            NotInStoreError: A row holds no video.
-            ShardDamagedError: The bytes of a clip are not those that were written.
+            NotInStoreError: A row has no video.
+            ShardDamagedError: A clip is damaged: its checksum is wrong.
             ShardIncompleteError: A shard was rebuilt since this reader was opened.
         """
         self._check_filled(rows)
@@ -106,7 +108,7 @@ class ClipReader:
             self._masks.read_into(rows[position], masks[position])
 
         in_threads(read_one, len(rows), self._num_threads)
-        self._check_judged()
+        self._check_unchanged()
         return ClipBatch(
             video_ids=tuple(self.video_ids[row] for row in rows),
             rows=np.asarray(rows, dtype=np.int64),
@@ -119,37 +121,44 @@ class ClipReader:
         """Read masks alone, shape (len(rows), num_frames, height, width).
 
         Raises:
-            NotInStoreError: A row holds no video.
-            ShardDamagedError: As of `read`.
-            ShardIncompleteError: As of `read`.
+            NotInStoreError: A row has no video.
+            ShardDamagedError: See `read`.
+            ShardIncompleteError: See `read`.
         """
         self._check_filled(rows)
         masks = self._masks.empty(len(rows))
         in_threads(
             lambda position: self._masks.read_into(rows[position], masks[position]), len(rows), self._num_threads
         )
-        self._check_judged()
+        self._check_unchanged()
         return np.asarray(masks[:, 0], dtype=np.bool_)
 
     def is_frame(self, rows: Sequence[int]) -> NDArray[np.bool_]:
-        """Which slots of clips hold a frame, shape (len(rows), num_frames): those that do come first."""
+        """Which slots of clips have a frame, shape (len(rows), num_frames). Slots with a frame come first."""
         slots: NDArray[np.bool_] = self._is_frame[list(rows)]
         return slots
 
-    def _check_judged(self) -> None:
-        """Refuse shards that were rebuilt between the judgement and the opening of their files, which stay open."""
-        for index in self._frames.opened | self._masks.opened:
-            shard, judged = self._judged[index]
-            records = [read_commit(self._store.folder, shard, stage, with_outcomes=False) for stage in self._stages]
-            if [record and record.files for record in records] != judged:
+    def _check_unchanged(self) -> None:
+        """Refuse shards that were rebuilt between the opening of this reader and the opening of their files.
+
+        Each shard is looked at once, after its files were first opened. They stay open, so they cannot change later.
+        """
+        opened = sorted(self._frames.opened | self._masks.opened)
+        for index, is_unchanged in zip(opened, map_many(self._store.folder, self._is_unchanged, opened), strict=True):
+            if not is_unchanged:
+                key = self._files[index][0].key
                 raise ShardIncompleteError(
-                    f"shard {shard.key} of {self._store.place} was rebuilt while it was read: run the same command "
-                    "again"
+                    f"shard {key} of {self._store.place} was rebuilt while it was read: {RUN_AGAIN}"
                 )
             self._frames.opened.discard(index)
             self._masks.opened.discard(index)
 
+    def _is_unchanged(self, index: int) -> bool:
+        shard, files = self._files[index]
+        records = [read_commit(self._store.folder, shard, stage, with_outcomes=False) for stage in self._stages]
+        return [record and record.files for record in records] == files
+
     def _check_filled(self, rows: Sequence[int]) -> None:
         unfilled = [row for row in rows if row not in self.video_ids]
         if unfilled:
-            raise NotInStoreError(f"row {unfilled[0]} of split {self.split!r} holds no video")
+            raise NotInStoreError(f"row {unfilled[0]} of split {self.split!r} has no video")

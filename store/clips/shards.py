@@ -25,7 +25,8 @@ from store.commits import (
 from store.completion import input_digests, kept_record
 from store.errors import NotInStoreError, ShardDamagedError, ShardIncompleteError
 from store.json_values import JSON
-from store.places.folder import WrittenFile, check_name
+from store.names import check_name
+from store.places.folder import WrittenFile
 from store.schema import Shard
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
@@ -35,7 +36,7 @@ from store.store import Store
 class ShardFrames:
     """The frames of one shard, each with the time at which it is shown.
 
-    A slot that no video filled has no frame at all. A clip may have fewer frames than slots: its last slots have none.
+    A slot that no video filled has no frame at all. A clip may have fewer frames than slots: its last slots are empty.
     """
 
     frames: NDArray[np.uint8]
@@ -48,8 +49,8 @@ class ShardFrames:
     """Shape (num_videos, num_frames, height, width): each frame's neighbour in the video, in grey; zero where there is
     no frame. None in a store without neighbours."""
     inputs: Mapping[str, str] = field(default_factory=dict)
-    """Of frames that come from a store: name -> sha256 of the commit record under which they were written, or which
-    stood before they were read. What is computed from them is older than its frames once that record is another."""
+    """For frames that come from a store: name -> sha256 of their commit record, taken when they were written, or before
+    they were read. What is computed from them is out of date once that record has changed."""
 
     def __post_init__(self) -> None:
         if not self.frames.shape[:2] == self.pts_seconds.shape == self.frame_index.shape:
@@ -69,13 +70,14 @@ class WrittenFrames:
     """The frames of one shard once they are stored."""
 
     clips: ShardFrames
-    """As every reader gets them from now on: with a lossy codec, not quite what was handed in. Masks are of these."""
+    """As every reader gets them from now on. With a lossy codec they differ a little from what was passed in. Masks are
+    computed from these."""
     record: CommitRecord
-    """With a checksum of each slot as it is read."""
+    """With a checksum of each slot as it is read back."""
 
 
 def create_clip_arrays(store: Store, attributes: Mapping[str, JSON]) -> None:
-    """Make the arrays of frames and times of every split, unless they stand."""
+    """Create the arrays of frames and times of every split, unless they exist."""
     for split in store.manifest.splits:
         neighbours = [next_grey_spec(store, split)] if store.manifest.neighbours else []
         for spec in (frames_spec(store, split), pts_spec(store, split), frame_index_spec(store, split), *neighbours):
@@ -83,7 +85,7 @@ def create_clip_arrays(store: Store, attributes: Mapping[str, JSON]) -> None:
 
 
 def create_mask_arrays(store: Store, name: str, attributes: Mapping[str, JSON]) -> None:
-    """Make the arrays of a mask set, unless they stand.
+    """Create the arrays of a mask set, unless they exist.
 
     Raises:
         StoreMismatchError: A mask set of this name was made with other options.
@@ -91,8 +93,8 @@ def create_mask_arrays(store: Store, name: str, attributes: Mapping[str, JSON]) 
     check_name("mask set", name)
     for split in store.manifest.splits:
         remedy = (
-            "Give these masks another name (`fda masks --name`, or --masks of `fda preprocess`), or make this mask set "
-            f"anew, and nothing else, by `fda masks --name {name} --overwrite`"
+            "Give these masks another name (--masks of `fda masks` and `fda preprocess`), or rebuild this mask "
+            f"set, and nothing else, with `fda masks --masks {name} --overwrite`"
         )
         create_array(store.folder, masks_spec(store, split, name), attributes, remedy)
 
@@ -110,20 +112,28 @@ def write_frames(
     Args:
         store: The store.
         shard: Which rows.
-        clips: What its slots hold.
-        outcomes: One a video, in row order; the checksum of a filled slot is put in here.
-        kept_rows: Rows whose frames were read from this very shard: they are stored byte for byte as they were.
+        clips: The content of its slots.
+        outcomes: One a video, in row order; this function adds the checksum of each filled slot.
+        kept_rows: Rows whose frames were read from this very shard. They are stored byte for byte as they were.
 
     Raises:
-        ValueError: The store keeps the frames' neighbours, and there are none, or the other way round.
+        ValueError: The store has neighbours of frames and `clips` has none, or the other way round; or outcomes and
+            `clips` disagree on which rows have a video.
         StoreWriteError: The disk is full, read-only or failing. A shard that was committed before is pending again.
     """
     split = shard.split
     if store.manifest.neighbours != (clips.next_grey is not None):
         raise ValueError(
-            f"shard {shard.key}: the store {'wants' if store.manifest.neighbours else 'has no room for'} next_grey"
+            f"shard {shard.key}: the store {'needs' if store.manifest.neighbours else 'has no array for'} next_grey"
         )
-    was_there = withdraw_commit(store.folder, shard, FRAMES_STAGE, keep=True)
+    # Readers go by `filled` for whether a row has a video, and by the index for which of its slots have a frame.
+    # `fda verify` compares checksums, not values, so the two must agree before they are written.
+    has_frames = (clips.frame_index[:, 0] >= 0).tolist()
+    if [outcome.filled for outcome in outcomes] != has_frames:
+        raise ValueError(f"shard {shard.key}: outcomes and frame_index disagree on which rows have a video")
+    # Withdrawn before the first file is written: a run that is killed in between must not leave new files under the old
+    # record. It is kept aside, as clips that are not rebuilt need not be decoded again after such a kill.
+    was_committed = withdraw_commit(store.folder, shard, FRAMES_STAGE, keep=True)
     file, frames = _write_pictures(store, frames_spec(store, split), shard, clips.frames, kept_rows)
     written, next_grey = [file], None
     if clips.next_grey is not None:
@@ -136,7 +146,7 @@ def write_frames(
         for outcome in outcomes
     ]
     record, sha256 = commit_shard(store.folder, shard, FRAMES_STAGE, checked, written, {})
-    if was_there:
+    if was_committed:
         store.folder.remove(withdrawn_name(shard, FRAMES_STAGE))
     inputs = {commit_name(shard, FRAMES_STAGE): sha256}
     return WrittenFrames(replace(clips, frames=frames, next_grey=next_grey, inputs=inputs), record)
@@ -145,7 +155,7 @@ def write_frames(
 def _write_pictures(
     store: Store, spec: ArraySpec, shard: Shard, pictures: NDArray[np.uint8], kept_rows: Collection[int]
 ) -> tuple[WrittenFile | None, NDArray[np.uint8]]:
-    """Write one shard of pictures, and return its file and the pictures as they are read from it."""
+    """Write one shard of pictures, and return its file and the pictures as a reader gets them."""
     reader = ChunkReader(store.folder, spec)
     stored = {row - shard.start: reader.stored(row) for row in kept_rows}
     kept = {slot: content for slot, content in stored.items() if content is not None}
@@ -174,23 +184,23 @@ def write_masks(
         inputs: `ShardFrames.inputs` of the frames that the masks were computed from.
 
     Raises:
-        ValueError: The frames come from no store: nothing could tell when the masks are older than their frames.
+        ValueError: The frames come from no store, so nothing could detect that the masks are out of date.
     """
     if commit_name(shard, FRAMES_STAGE) not in inputs:
-        raise ValueError(f"shard {shard.key}: masks want the inputs of the frames they were made of, got {inputs}")
+        raise ValueError(f"shard {shard.key}: masks need the inputs of the frames they were made from, got {inputs}")
     withdraw_commit(store.folder, shard, masks_stage(name))
     file = write_shard(store.folder, masks_spec(store, shard.split, name), shard, masks)
     return commit_shard(store.folder, shard, masks_stage(name), outcomes, [file], inputs)[0]
 
 
 def read_frames(store: Store, shard: Shard) -> ShardFrames:
-    """All frames of a shard, with their times, and with their neighbours where the store has them.
+    """All frames of a shard, with their times, and with their neighbours if the store has them.
 
     Raises:
         ShardIncompleteError: The shard has not been committed.
-        ShardDamagedError: The bytes are not those that were written.
+        ShardDamagedError: The data are damaged: a checksum is wrong.
     """
-    inputs = input_digests(store, shard, [FRAMES_STAGE])  # before the frames: another run may rebuild them meanwhile
+    inputs = input_digests(store, shard, [FRAMES_STAGE])  # before the frames: see there
     return _read_arrays(store, shard, inputs)
 
 
@@ -206,18 +216,18 @@ def _read_arrays(store: Store, shard: Shard, inputs: Mapping[str, str]) -> Shard
 
 
 def read_kept(store: Store, shard: Shard, rows: Collection[int]) -> tuple[ShardFrames, dict[int, VideoOutcome]] | None:
-    """What an pending shard has of rows that need not be made again, each clip checked against its checksum.
+    """Clips of a pending shard that need not be decoded again, each checked against its checksum.
 
-    Such are the rows of a shard that has grown since it was committed, and those of a shard that was being written
-    again when the run was killed.
+    For example the rows of a shard that has grown since it was committed, and those of a shard that was being rewritten
+    when the run was killed.
 
     Args:
         store: The store.
-        shard: As it is to be made.
+        shard: As it will be.
         rows: Those that are wanted.
 
     Returns:
-        The shard's frames, of which the rows of the second value hold; or None where none does.
+        The shard's frames, and row -> outcome of the rows that are valid in them; None if no row is.
     """
     record = kept_record(store, shard, FRAMES_STAGE)
     if record is None or any(store.folder.num_bytes(written.name) is None for written in record.files):
@@ -241,7 +251,7 @@ def read_next_grey(store: Store, shard: Shard) -> NDArray[np.uint8]:
 
     Raises:
         NotInStoreError: The store was made without neighbours.
-        ShardDamagedError: The bytes are not those that were written.
+        ShardDamagedError: The data are damaged: a checksum is wrong.
     """
     if not store.manifest.neighbours:
         raise NotInStoreError(
@@ -251,7 +261,7 @@ def read_next_grey(store: Store, shard: Shard) -> NDArray[np.uint8]:
 
 
 def clips_identity(store: Store, split: str, mask_name: str) -> dict[str, JSON]:
-    """What made the clips of a split and their masks: what features and checkpoints keep of their inputs.
+    """What made the clips of a split and their masks. Features and checkpoints record it of their inputs.
 
     Raises:
         NotInStoreError: There is no such split or mask set.

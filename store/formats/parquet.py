@@ -1,4 +1,4 @@
-"""Parquet files that vouch for themselves. They are bounded before memory is taken for what they say that they hold."""
+"""Sealed Parquet files. Their declared size is checked before any memory is allocated for it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from store.formats.seal import BLANK, SEAL_KEY, sealed
 
 FREE_ROWS, ROWS_A_BYTE = 2**20, 10
 FREE_BYTES, BYTES_A_BYTE = 2**26, 1000
-"""What a file may hold however small it is, and what more for each of its bytes. A catalogue of a million videos with
-nothing but numbers for ids, and one caption for all, has 0.4 rows and 19 bytes laid out in a byte."""
+"""Rows and uncompressed bytes that any file may have, and how many more for each of its bytes. For comparison: a
+catalogue of a million videos with numbers as ids, and the same caption for all, has 0.4 rows and 19 bytes a byte."""
 
 
 def parquet_bytes(table: pa.Table, metadata: Mapping[str, str] | None = None, *, is_small: bool = False) -> bytes:
@@ -24,8 +24,8 @@ def parquet_bytes(table: pa.Table, metadata: Mapping[str, str] | None = None, *,
     Args:
         table: What to write.
         metadata: Key-value metadata of the file.
-        is_small: Whether it has so few rows that dictionaries, statistics and compression would take more than they
-            save: a record of 16 videos is written three times, and read twice, as fast without.
+        is_small: Whether to leave out dictionaries, statistics and compression, which cost more than they save in a
+            table of few rows: a record of 16 videos is written three times, and read twice, as fast without.
     """
     options = {"compression": "none", "use_dictionary": False, "write_statistics": False} if is_small else {}
     sink = io.BytesIO()
@@ -36,22 +36,22 @@ def parquet_bytes(table: pa.Table, metadata: Mapping[str, str] | None = None, *,
 
 
 def read_table(content: bytes, name: str, schema: pa.Schema) -> pa.Table:
-    """Read the bytes of a Parquet file into memory, if they are what is expected and not many times larger.
+    """Read the bytes of a Parquet file, if it has the expected columns and is not far larger than its bytes suggest.
 
-    Rows and uncompressed bytes are counted by the footer before anything is read; texts are read as dictionaries,
-    which repeat them for next to nothing, and counted before they are laid out. A file whose pages contradict its
-    footer can still have Arrow take 2 GiB for a page, the most that the format allows, before it is refused or read.
+    Rows and uncompressed bytes are checked by the footer before anything is read. Texts are read as dictionaries, in
+    which a repeated text takes almost no memory, and their total size is checked before they are expanded. If pages
+    contradict the footer, Arrow may still allocate 2 GiB for a page, the maximum of the format, before it is refused.
 
     Args:
         content: The file.
         name: For the errors.
-        schema: Exactly these columns, of integers, floats, booleans and texts.
+        schema: Exactly these columns, of integers, floats, booleans and strings.
 
     Returns:
         The table. Its schema carries the key-value metadata of the file.
 
     Raises:
-        StoreFormatError: It is no Parquet file, is damaged, has other columns or is larger.
+        StoreFormatError: It is not a Parquet file, is damaged, has other columns or declares too much.
 
     >>> ids = pa.schema([("video_id", pa.string())])
     >>> read_table(parquet_bytes(pa.table({"video_id": ["a", "b"]})), "videos.parquet", ids).num_rows
@@ -68,17 +68,17 @@ def read_table(content: bytes, name: str, schema: pa.Schema) -> pa.Table:
     except KeyError as error:
         raise StoreFormatError(f"{name} has other columns than it should: no {error}") from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise StoreFormatError(f"{name} is no Parquet file that can be read: {error}") from error
+        raise StoreFormatError(f"{name} is not a readable Parquet file: {error}") from error
 
 
 def read_small_table(content: bytes, name: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
     """Read what `parquet_bytes` wrote with `is_small`, four times as fast as `read_table` would.
 
-    Neither compressed nor repeated, nothing takes more memory than the file has bytes: a file that says that it would
-    is refused.
+    As nothing is compressed or repeated, it needs no more memory than the file has bytes. A file that declares more is
+    refused.
 
     Args:
-        content: The file, whose seal has been looked at: Arrow may end the process over a footer that is damaged.
+        content: The file, whose seal has been checked: a damaged footer may crash Arrow, and the process with it.
         name: For the errors.
         schema: Exactly these columns.
         columns: Which of them to read, in the order of the schema; all, if None.
@@ -87,7 +87,7 @@ def read_small_table(content: bytes, name: str, schema: pa.Schema, columns: Sequ
         The table. Its schema carries the key-value metadata of the file.
 
     Raises:
-        StoreFormatError: It is no such file.
+        StoreFormatError: It is not such a file.
     """
     try:
         file = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
@@ -97,10 +97,10 @@ def read_small_table(content: bytes, name: str, schema: pa.Schema, columns: Sequ
         _check_at_most(sum(group.total_byte_size for group in groups), len(content), "bytes uncompressed", name)
         for number, field in enumerate(schema):
             if pa.types.is_string(field.type) and any(group.column(number).has_dictionary_page for group in groups):
-                raise StoreFormatError(f"{name} repeats texts of {field.name!r}, and no such file does")
+                raise StoreFormatError(f"{name} has a dictionary for {field.name!r}, and no such file has one")
         table = file.read(columns, use_threads=False)
     except (pa.ArrowException, OSError, UnicodeDecodeError, IndexError) as error:
-        raise StoreFormatError(f"{name} is no Parquet file that can be read: {error}") from error
+        raise StoreFormatError(f"{name} is not a readable Parquet file: {error}") from error
     wanted = [(field.name, field.type) for field in schema if columns is None or field.name in columns]
     if [(field.name, field.type) for field in table.schema] != wanted:
         raise StoreFormatError(f"{name} has other columns than it should: {', '.join(table.schema.names):.500}")
@@ -108,20 +108,20 @@ def read_small_table(content: bytes, name: str, schema: pa.Schema, columns: Sequ
 
 
 def read_metadata(content: bytes, name: str) -> Mapping[bytes, bytes]:
-    """The key-value metadata of a Parquet file; of its columns, nothing is read.
+    """Read the key-value metadata of a Parquet file, and none of its columns.
 
     Raises:
-        StoreFormatError: It is no Parquet file.
+        StoreFormatError: It is not a Parquet file.
     """
     try:
         return pq.ParquetFile(pa.BufferReader(content)).metadata.metadata or {}
     except (pa.ArrowException, OSError) as error:
-        raise StoreFormatError(f"{name} is no Parquet file that can be read: {error}") from error
+        raise StoreFormatError(f"{name} is not a readable Parquet file: {error}") from error
 
 
 def _check_footer(file: pq.ParquetFile, name: str, schema: pa.Schema, num_bytes: int) -> None:
-    fields = [(one.name, _stored_type(one)) for one in file.schema_arrow]
-    if fields != [(one.name, one.type) for one in schema]:
+    fields = [(field.name, _stored_type(field)) for field in file.schema_arrow]
+    if fields != [(field.name, field.type) for field in schema]:
         found = ", ".join(f"{column} ({kind})" for column, kind in fields)
         raise StoreFormatError(f"{name} has other columns than it should: {found:.500}")
     groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
@@ -141,7 +141,7 @@ def _stored_type(field: pa.Field) -> pa.DataType:
 
 
 def _laid_out_bytes(chunk: pa.DictionaryArray) -> int:
-    """Bytes of the texts of a chunk, each counted as often as it stands there."""
+    """Bytes of the texts of a chunk, each counted as often as it occurs."""
     lengths = pc.cast(pc.binary_length(chunk.dictionary), pa.int64())
     num_bytes: int | None = pc.sum(pc.take(lengths, chunk.indices)).as_py()
     return num_bytes or 0

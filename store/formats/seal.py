@@ -1,7 +1,7 @@
-"""A file that vouches for itself: it holds the sha256 of its own bytes, taken with 64 zeros in the place of the digest.
+"""Sealed files: each contains the sha256 of its own bytes, computed with 64 zeros in the place of the digest.
 
-For the small files that no commit record vouches for: the records themselves, the catalogue, the manifest and the
-metadata of arrays. Any bit of them that has changed is found, and JSON and Parquet stay what they are.
+For small files whose checksum is in no commit record: the records themselves, the catalogue, the manifest and the
+metadata of arrays. Any changed bit is detected, and the files stay ordinary JSON and Parquet.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import re
 
 BLANK = "0" * 64
 SEAL_KEY = "fda.sha256"
-"""What the digest is called, in the JSON or in the metadata of the Parquet file."""
+"""The key of the digest in the JSON, or in the metadata of the Parquet file."""
 _SEALED = re.compile(rb"fda\.sha256[^0-9a-f]{1,16}([0-9a-f]{64})")
 
 
 def sealed(content: bytes) -> bytes:
-    """Put the digest where the content has `SEAL_KEY` with the value `BLANK`.
+    """Write the digest into the content, at the value `BLANK` of `SEAL_KEY`.
 
     >>> content = b'{"fda.sha256": "' + BLANK.encode() + b'", "rows": 5}'
     >>> is_sealed(content), is_sealed(sealed(content)), is_sealed(sealed(content).replace(b"5", b"6"))
@@ -25,19 +25,20 @@ def sealed(content: bytes) -> bytes:
     Raises:
         ValueError: The content has no such place, or more than one.
     """
-    places = [found for found in _SEALED.finditer(content) if found[1] == BLANK.encode()]
+    places = [match for match in _SEALED.finditer(content) if match[1] == BLANK.encode()]
     if len(places) != 1:
-        raise ValueError(f"content to be sealed has one {SEAL_KEY} of 64 zeros, got {len(places)}")
+        raise ValueError(f"content to be sealed needs one {SEAL_KEY} of 64 zeros, got {len(places)}")
     digest = hashlib.sha256(content).hexdigest().encode()
     start, stop = places[0].span(1)
     return content[:start] + digest + content[stop:]
 
 
 def is_sealed(content: bytes) -> bool:
-    """Whether the content is, bit for bit, what `sealed` gave."""
-    for found in _SEALED.finditer(content):
-        start, stop = found.span(1)
+    """Whether the content is, bit for bit, what `sealed` returned."""
+    # A caption may contain what looks like a seal, so every place that matches is tried.
+    for match in _SEALED.finditer(content):
+        start, stop = match.span(1)
         blank = content[:start] + BLANK.encode() + content[stop:]
-        if hashlib.sha256(blank).hexdigest().encode() == found[1]:
+        if hashlib.sha256(blank).hexdigest().encode() == match[1]:
             return True
     return False

@@ -1,12 +1,10 @@
-"""Where a store lies: files that are written whole or not at all, on a local disk or in an object store.
+"""The folder of a store: files that are written whole or not at all, on a local disk or in an object store.
 
-`StoreFolder` says what every such place can do; `store.places.local` and `store.places.objects` do it. One test suite
-holds for both.
+`StoreFolder` is the interface; `store.places.local` and `store.places.objects` implement it. Both pass one test suite.
 """
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,33 +18,32 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store as ZarrStore
 
 PARTIAL_FOLDER = "partial"
-"""Files on their way to a local disk. What a killed run left there is removed by the next."""
+"""Files that are being written to a local disk. The next run removes what a killed run left there."""
 
 UNCLAIMED = "unclaimed"
-"""Among the partial files, in place of a claim: what is written without one, such as the claims themselves."""
+"""Folder of the partial files of writers without a claim, for example of the claims themselves."""
 
 CLAIMS_FOLDER = "claims"
-"""Who is writing into the store: see `store.claims.holding`."""
-
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+"""Claims of the runs that write into the store: see `store.claims.holding`."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """One file of a store as it was written; what a commit record vouches for."""
+    """One file of a store as it was written, with the checksum that goes into a commit record."""
 
     name: str
     """Relative to the store, with forward slashes."""
     num_bytes: int
     xxh128: str
-    """The XXH3 checksum of the whole file, 32 hexadecimal digits: taken as fast as a file is read.
+    """The XXH3 checksum of the whole file, 32 hexadecimal digits. It is computed as fast as a file is read.
 
-    A CRC-32C would not do: each chunk ends with its own, and the CRC-32C of anything that ends so is the same.
+    Not a CRC-32C: each chunk ends with its own CRC-32C, and the CRC-32C of anything that ends with its own is a
+    constant. Two different chunks of one size could not be told apart.
     """
 
     @classmethod
     def of(cls, name: str, content: bytes | memoryview) -> Self:
-        """What is written when `content` is written under `name`."""
+        """The description of a file `name` with this content."""
         return cls(name, len(content), xxhash.xxh3_128_hexdigest(content))
 
     def to_dict(self) -> dict[str, str | int]:
@@ -61,55 +58,55 @@ class WrittenFile:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file of a store as it is listed."""
+    """One file of a store as a listing gives it."""
 
     name: str
     num_bytes: int
 
 
 class OpenFile(Protocol):
-    """One version of a file, open for reading at any place; it is closed when nobody holds it any more."""
+    """One version of a file, open for reading at any offset. The garbage collector closes it."""
 
     @property
     def num_bytes(self) -> int:
         """Its size."""
 
     def fill(self, offset: int, buffers: Sequence[NDArray[np.uint8]]) -> bool:
-        """Read from `offset` on into buffers, one after the other; False where the file ends before they are full."""
+        """Read from `offset` into buffers, one after the other; False if the file ends before they are full."""
 
 
 class StoreFolder(ABC):
-    """A place for a store. Names of files are relative to it, with forward slashes.
+    """The folder of a store. Names of files are relative to it, with forward slashes.
 
-    A value: it can be compared, hashed and pickled, and holds no connection that would have to be closed.
+    It is a value: it can be compared, hashed and pickled, and has no connection that must be closed.
     """
 
     @property
     @abstractmethod
     def place(self) -> str:
-        """Where it is, as a user would write it; `folder_at(folder.place)` is the same folder."""
+        """Its path or address, as a user writes it: `folder_at(folder.place)` is the same folder."""
 
     @property
     @abstractmethod
     def is_local(self) -> bool:
-        """Whether a request costs microseconds, and not a trip through a network."""
+        """Whether a request takes microseconds, and not a trip through a network."""
 
     @property
     @abstractmethod
     def claim(self) -> str | None:
-        """Id of the claim under which this run writes, or None: see `store.claims.holding`."""
+        """Id of the claim with which this run writes, or None: see `store.claims.holding`."""
 
     @abstractmethod
     def claimed_by(self, claim: str | None) -> StoreFolder:
-        """The same folder, whose `write` and `remove` raise `ClaimLostError` once that claim is gone."""
+        """The same folder, whose `write` and `remove` raise `ClaimLostError` once that claim has been removed."""
 
     @abstractmethod
     def write(self, name: str, content: bytes | memoryview) -> WrittenFile:
-        """Write a file atomically and durably: after a crash at any point it is there whole, or as it was before.
+        """Write a file atomically and durably: after a crash at any point it is complete, or as it was before.
 
         Raises:
-            StoreWriteError: The disk is full, read-only or failing. Nothing is left under `name`.
-            ClaimLostError: Another run has taken this run for dead, and taken over.
+            StoreWriteError: The disk is full, read-only or failing. The file `name` is as it was before.
+            ClaimLostError: Another run considered this one dead, and claimed the store.
         """
 
     @abstractmethod
@@ -122,24 +119,24 @@ class StoreFolder(ABC):
 
     @abstractmethod
     def open(self, name: str) -> OpenFile | None:
-        """Open a file for reading, or None where there is none. What is written under its name later is not seen."""
+        """Open a file for reading; None if there is none. A file that is written under its name later is not seen."""
 
     @abstractmethod
     def num_bytes(self, name: str) -> int | None:
-        """The size of a file, or None where there is none."""
+        """The size of a file, or None if there is none."""
 
     @abstractmethod
     def remove(self, name: str) -> None:
-        """Remove a file durably, if it is there.
+        """Remove a file durably, if it exists.
 
         Raises:
             StoreWriteError: The disk is read-only or failing.
-            ClaimLostError: As of `write`.
+            ClaimLostError: See `write`.
         """
 
     @abstractmethod
     def remove_tree(self, folder: str) -> None:
-        """Remove a folder with all that is in it, if it is there; errors are those of `remove`."""
+        """Remove a folder with everything in it, if it exists; errors are those of `remove`."""
 
     @abstractmethod
     def names(self, folder: str) -> list[str]:
@@ -151,25 +148,12 @@ class StoreFolder(ABC):
 
     @abstractmethod
     def walk(self, folder: str = "") -> Iterator[StoredFile]:
-        """Every file in a folder and below it, in no order that could be relied on."""
+        """Every file in a folder and below it, in any order."""
 
     @abstractmethod
     def zarr_store(self, name: str) -> ZarrStore:
-        """A folder as zarr-python reads it, read-only."""
+        """A folder as a read-only store of zarr-python."""
 
     @abstractmethod
     def remove_partial_files(self) -> None:
-        """Remove what is half-written by runs that hold no claim, or none any more."""
-
-
-def check_name(kind: str, name: str) -> str:
-    """Return a split's, mask set's or feature set's name, or refuse one that could not be a folder everywhere.
-
-    >>> check_name("split", "train")
-    'train'
-    """
-    if not _NAME.fullmatch(name) or name == "zarr.json":
-        raise ValueError(
-            f"{kind} name {name!r}: use up to 100 letters, digits, '_', '.' and '-', and begin with none of '.' and '-'"
-        )
-    return name
+        """Remove half-written files of runs that hold no claim, or no longer hold one."""

@@ -1,4 +1,4 @@
-"""A store on a local disk, or on one that is mounted: whole files by rename, on the disk before they count."""
+"""A store on a local or mounted disk: files are written by rename, and are on the disk before they count."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from zarr.storage import LocalStore
 
 from store.errors import ClaimLostError, StoreMissingError, StorePlaceError, StoreWriteError
 from store.places.folder import CLAIMS_FOLDER, PARTIAL_FOLDER, UNCLAIMED, StoredFile, StoreFolder, WrittenFile
+from store.remedies import RETRY_WRITE
 
 MAX_TRIES = 100
-"""To write a file. Each but the first is another run's doing, which began or ended at that moment."""
+"""Attempts to write a file. One can fail only because another run began or ended at that moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class LocalFolder(StoreFolder):
         """The folder at a path, which need not exist yet.
 
         Raises:
-            StorePlaceError: There is a file.
+            StorePlaceError: It is a file.
         """
         path = Path(place).absolute()
         if path.exists() and not path.is_dir():
@@ -58,7 +59,7 @@ class LocalFolder(StoreFolder):
         return replace(self, claim=claim)
 
     def path(self, name: str) -> Path:
-        """Where the file `name` lies."""
+        """The path of the file `name`."""
         return self.root / name
 
     def write(self, name: str, content: bytes | memoryview) -> WrittenFile:
@@ -70,7 +71,7 @@ class LocalFolder(StoreFolder):
                 _replace(target, partial, content, self._check_claim)
                 break
             except OSError as error:
-                # Another run has just begun or ended, and took the folder of partial files for a leftover.
+                # Another run has just begun or ended, and removed the folder of partial files as a leftover: try again.
                 is_swept = isinstance(error, FileNotFoundError | FileExistsError)
                 if not (is_swept and tries_left):
                     raise _write_error("write", name, self.root, error) from error
@@ -103,7 +104,7 @@ class LocalFolder(StoreFolder):
         path = self.path(name)
         try:
             path.unlink()
-            _sync_folder(path.parent)  # before what is written next: a power cut must not bring it back
+            _sync_folder(path.parent)  # before the next write: a power cut must not bring the file back
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
@@ -117,7 +118,7 @@ class LocalFolder(StoreFolder):
             if path.is_dir():
                 shutil.rmtree(path)
                 _sync_folder(path.parent)
-        except FileNotFoundError:  # two runs remove the same leftovers
+        except FileNotFoundError:  # another run is removing the same leftovers
             return
         except OSError as error:
             raise _write_error("remove", folder, self.root, error) from error
@@ -148,7 +149,8 @@ class LocalFolder(StoreFolder):
         for name in self.names(PARTIAL_FOLDER):
             self.remove(name)
         folders = self.folders(PARTIAL_FOLDER)
-        # Listed second: whose partial files are there had its claim before.
+        # Claims are listed after the folders: a run writes its claim first, so a folder in the list of a live run has
+        # its claim in this list.
         claims = [name for name in self.names(CLAIMS_FOLDER) if name.endswith(".json")]
         for folder in folders:
             claim = folder.rsplit("/", 1)[1]
@@ -156,13 +158,13 @@ class LocalFolder(StoreFolder):
             if not is_live:
                 for name in self.names(folder):
                     self.remove(name)
-                with contextlib.suppress(OSError):  # a run that was taken for dead begins to write, and finds no claim
+                with contextlib.suppress(OSError):  # a run considered dead begins to write, and will find no claim
                     self.path(folder).rmdir()
-        with contextlib.suppress(OSError):  # there is none, or another run is writing
+        with contextlib.suppress(OSError):  # there is no such folder, or another run is writing
             self.path(PARTIAL_FOLDER).rmdir()
 
     def _entries(self, folder: str) -> list[tuple[str, os.DirEntry[str]]]:
-        """Name in the store -> what is directly in a folder, sorted."""
+        """Names in the store and entries of what is directly in a folder, sorted."""
         try:
             with os.scandir(self.path(folder)) as entries:
                 return sorted((f"{folder}/{entry.name}".lstrip("/"), entry) for entry in entries)
@@ -170,7 +172,8 @@ class LocalFolder(StoreFolder):
             return []
 
     def _check_claim(self) -> None:
-        # Opened, as that asks the server: where the disk is mounted, a size may be one of a minute ago.
+        # Opened, and not only looked up: on a mounted disk, opening asks the server, and attributes may be a minute
+        # old.
         if self.claim is not None and self.open(f"{CLAIMS_FOLDER}/{self.claim}.json") is None:
             raise ClaimLostError.of(self.place)
 
@@ -187,7 +190,7 @@ class LocalFile:
         self._descriptor = os.open(path, os.O_RDONLY)
 
     def __del__(self) -> None:
-        if hasattr(self, "_descriptor"):  # else it could not be opened
+        if hasattr(self, "_descriptor"):  # it is missing if the file could not be opened
             os.close(self._descriptor)
 
     @property
@@ -199,7 +202,7 @@ class LocalFile:
         """See `OpenFile`."""
         missing = sum(map(len, buffers))
         while missing:
-            # 2 GiB at most, so perhaps not all at once
+            # one call reads at most 2 GiB
             num_read = os.preadv(self._descriptor, [part.data for part in buffers], offset)
             if num_read == 0:
                 return False
@@ -210,7 +213,7 @@ class LocalFile:
 
 
 def _after(buffers: Sequence[NDArray[np.uint8]], num_done: int) -> list[NDArray[np.uint8]]:
-    """What is left of buffers of which the first `num_done` bytes are full.
+    """The rest of buffers whose first `num_done` bytes are filled.
 
     >>> [len(part) for part in _after([np.zeros(5, np.uint8), np.zeros(4, np.uint8)], 7)]
     [2]
@@ -228,11 +231,11 @@ def _replace(target: Path, partial: Path, content: bytes | memoryview, check_cla
         made = _make_folder(target.parent)
         partial.parent.mkdir(parents=True, exist_ok=True)
         _write_through(partial, content)
-        # Who takes over removes first the claim and then the partial files of this run: either there is no claim now,
-        # or nothing will be left to be renamed.
+        # A run that considers this one dead removes first its claim and then its partial files. So either the claim is
+        # missing now, or the partial file is missing at the rename: a dead run never replaces a file.
         check_claim()
         partial.replace(target)
-        for folder in made:  # after the rename: a journal takes them all at once, and the first sync waits for it
+        for folder in made:  # after the rename: one commit of the journal has them all, and only the first sync waits
             _sync_folder(folder.parent)
         _sync_folder(target.parent)
     finally:
@@ -240,9 +243,9 @@ def _replace(target: Path, partial: Path, content: bytes | memoryview, check_cla
 
 
 def _make_folder(path: Path) -> list[Path]:
-    """Make a folder, and return it with those above it that were made as well, the outermost first.
+    """Make a folder, and return it with the parents that were made too, the outermost first.
 
-    A power cut may lose each of them, with all that is in it, until the folder in which it lies is synced.
+    A power cut may lose each of them with everything in it, until its parent is synced.
     """
     missing = [path]
     while not missing[-1].is_dir():
@@ -271,7 +274,4 @@ def _sync_folder(path: Path) -> None:
 def _write_error(what: str, name: str, root: Path, error: OSError) -> StoreWriteError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     cause = "no space left on the disk" if full else error.strerror or str(error)
-    return StoreWriteError(
-        f"cannot {what} {name} in {root}: {cause}. "
-        "Nothing half-written was committed: once this is repaired, run the same command again"
-    )
+    return StoreWriteError(f"cannot {what} {name} in {root}: {cause}. {RETRY_WRITE}")

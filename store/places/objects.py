@@ -1,10 +1,10 @@
-"""A store in an object store that speaks S3: AWS, MinIO, Ceph and others.
+"""A store in an object store with the S3 protocol: AWS, MinIO, Ceph and others.
 
-There is no rename and there are no folders. A file is written by one PUT, which the server takes whole or not at all:
-it checks the length and the SHA-256 of what came. Names with slashes in them are folders to those who list them.
+There is no rename and there are no folders. A file is written by one PUT, which the server accepts whole or not at all:
+it checks the length and the SHA-256 of the body. Slashes in names make folders in listings.
 
-The server must show what was written to every read and every listing that begins afterwards. AWS does since December
-2020; so do MinIO and Ceph.
+The server must be strongly consistent: what was written is in every read and every listing that begins afterwards. AWS
+is since December 2020; so are MinIO and Ceph.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ from store.errors import (
 )
 from store.places.folder import CLAIMS_FOLDER, StoredFile, StoreFolder, WrittenFile
 from store.places.s3 import RequestError, bucket_is_known, note_bucket, request
+from store.remedies import RETRY_WRITE, RUN_AGAIN
 
 if TYPE_CHECKING:
     from store.places.zarr_view import ReadOnlyZarr
 
 MAX_PUT_BYTES = 5 * 2**30
-"""What S3 takes in one request."""
+"""Limit of S3 for one request."""
 TAIL_BYTES = 64 * 1024
-"""Of a file that is opened, the end is fetched with it: the index of a shard, or all of a small file."""
+"""Bytes of a file's end that are fetched when it is opened: the index of a shard, or all of a small file."""
 REMOVED_AT_ONCE = 1000
-"""What S3 removes in one request, and lists in one."""
+"""Limit of S3 for the objects that one request removes, or lists."""
 MAX_PREFIX_BYTES = 600
-"""A key may have 1024; the names of a store's files are shorter than the rest."""
+"""A key may have 1024 bytes; the names of files in a store are shorter than the remaining 424."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
@@ -52,31 +53,31 @@ class ObjectFolder(StoreFolder):
 
     bucket: str
     prefix: str
-    """Without slashes at its ends; empty where the store is the whole bucket."""
+    """Without slashes at its ends; empty if the store is the whole bucket."""
     claim: str | None = None
 
     @classmethod
     def at(cls, place: str | PathLike[str]) -> Self:
-        """The folder at `s3://bucket/prefix`. Nothing is asked of the server yet.
+        """The folder at `s3://bucket/prefix`. No request is sent yet.
 
         Raises:
-            StorePlaceError: It is no such address. The message never repeats what may be a password.
+            StorePlaceError: It is not such an address. The message never contains what may be a password.
         """
         place = fspath(place)
         scheme = _SCHEME.match(place)
         if scheme is None or scheme[1].lower() not in ("s3", "s3a"):
             raise StorePlaceError(
-                f"a store lies in a folder or at s3://bucket/prefix, not at {place.partition('://')[0]}://: "
-                "give the path at which that is mounted, or copy the store"
+                f"a store is in a folder or at s3://bucket/prefix, not at {place.partition('://')[0]}://: "
+                "give the path where that is mounted, or copy the store"
             )
         bucket, _, prefix = place[scheme.end() :].partition("/")
         if "@" in bucket or ":" in bucket:
             raise StorePlaceError(
-                "an s3:// address begins with a bucket and holds no user, password or server: "
+                "an s3:// address begins with a bucket and contains no user, password or server: "
                 "credentials and AWS_ENDPOINT_URL belong into the environment"
             )
         if not _BUCKET.fullmatch(bucket):
-            raise StorePlaceError(f"{bucket!r} is no name of a bucket: write s3://bucket/prefix")
+            raise StorePlaceError(f"{bucket!r} is not the name of a bucket: write s3://bucket/prefix")
         return cls(bucket, _checked_prefix(prefix.removesuffix("/")))
 
     @property
@@ -94,11 +95,11 @@ class ObjectFolder(StoreFolder):
         return replace(self, claim=claim)
 
     def write(self, name: str, content: bytes | memoryview) -> WrittenFile:
-        """See `StoreFolder`. After an answer that was lost it is simply written again: the bytes are the same."""
+        """See `StoreFolder`. If the answer is lost, it is written again: the bytes are the same."""
         if len(content) > MAX_PUT_BYTES:
             raise StoreWriteError(
                 f"cannot write {name} in {self.place}: it has {len(content) / 2**30:.1f} GiB, and S3 takes 5 GiB "
-                "in one piece. Make the store with a smaller --shard-size"
+                "in one request. Make the store with a smaller --shard-size"
             )
         self._check_claim()
         try:
@@ -124,7 +125,7 @@ class ObjectFolder(StoreFolder):
         except RequestError as error:
             if error.is_missing:
                 return None
-            if error.code in ("InvalidRange", "416"):  # of no bytes, no range can be had
+            if error.code in ("InvalidRange", "416"):  # an empty file has no range
                 return ObjectFile(self, name, "", 0, b"")
             raise self._read_error("read", name, error) from error
         tail: bytes = answer["Body"]
@@ -147,13 +148,13 @@ class ObjectFolder(StoreFolder):
         try:
             request("delete_object", self._check_claim, **self._object(name))
         except RequestError as error:
-            if not error.is_missing:  # AWS does not say so, others may
+            if not error.is_missing:  # AWS does not report it, other servers may
                 raise self._write_error("remove", name, error) from error
 
     def remove_tree(self, folder: str) -> None:
         """See `StoreFolder`."""
         is_more = True
-        while is_more:  # always the first that are left: nothing is passed over, whatever happened before
+        while is_more:  # always the first page of what is left: no key is skipped, whatever failed before
             page = self._list_page(folder, {})
             keys = [{"Key": entry["Key"]} for entry in page.get("Contents", ())]
             self._check_claim()
@@ -183,13 +184,13 @@ class ObjectFolder(StoreFolder):
         return ReadOnlyZarr(self, name)
 
     def remove_partial_files(self) -> None:
-        """See `StoreFolder`. There are none: what a killed run has sent of a file, the server has thrown away."""
+        """See `StoreFolder`. There are none: the server discards a file that was sent only in part."""
 
     def fetch_range(self, name: str, start: int, stop: int, etag: str) -> bytes:
         """The bytes `[start, stop)` of one version of a file.
 
         Raises:
-            ShardIncompleteError: That version is gone.
+            ShardIncompleteError: The file was replaced or removed.
         """
         span = f"bytes={start}-{stop - 1}"
         try:
@@ -197,13 +198,13 @@ class ObjectFolder(StoreFolder):
         except RequestError as error:
             if error.is_missing or error.code in ("PreconditionFailed", "412"):
                 raise ShardIncompleteError(
-                    f"{name} in {self.place} was rebuilt, or removed, while it was read: run the same command again"
+                    f"{name} in {self.place} was rebuilt, or removed, while it was read: {RUN_AGAIN}"
                 ) from error
             raise self._read_error("read", name, error) from error
         if len(content) != stop - start:
             raise StoreReadError(
                 f"cannot read {name} in {self.place}: asked for {stop - start} bytes, the server gave {len(content)}. "
-                "It does not know ranges: use one that speaks S3"
+                "It does not support ranges: use one with the S3 protocol"
             )
         return content
 
@@ -217,7 +218,7 @@ class ObjectFolder(StoreFolder):
         return {"Bucket": self.bucket, "Key": self._key(name)}
 
     def _pages(self, folder: str, **fields: str) -> Iterator[Mapping[str, Any]]:
-        """The listing of a folder, page by page. A page that fails is asked for again: nothing comes twice."""
+        """The listing of a folder, page by page. A page that fails is requested again, so nothing is listed twice."""
         following: dict[str, str] = {}
         while True:
             page = self._list_page(folder, {**fields, **following})
@@ -237,7 +238,7 @@ class ObjectFolder(StoreFolder):
 
     def _files_of(self, page: Mapping[str, Any]) -> Iterator[StoredFile]:
         for entry in page.get("Contents", ()):
-            if not entry["Key"].endswith("/"):  # an empty object of that name is how some programs make a folder
+            if not entry["Key"].endswith("/"):  # some programs make a folder as an empty object of such a name
                 yield StoredFile(self._name(entry["Key"]), int(entry["Size"]))
 
     def _remove_keys(self, folder: str, keys: Sequence[Mapping[str, str]]) -> None:
@@ -256,9 +257,10 @@ class ObjectFolder(StoreFolder):
             raise ClaimLostError.of(self.place)
 
     def _explain(self, error: RequestError) -> None:
-        """Raise what an answer to HEAD, which has no content, cannot say: that the bucket is missing, a token expired.
+        """Raise the error behind an answer to HEAD: that the bucket is missing, or a token has expired.
 
-        A listing can. Where it succeeds, there is no more to say, and the bucket is there.
+        An answer to HEAD has no body, so its code cannot tell these apart. A listing can; if it succeeds, the bucket
+        exists.
         """
         if error.code in ("400", "403") or (error.is_missing and not bucket_is_known(self.bucket)):
             self._list_page("", {})
@@ -272,28 +274,27 @@ class ObjectFolder(StoreFolder):
     def _write_error(self, what: str, name: str, error: RequestError) -> StoreError:
         denied = "The credentials need s3:PutObject and s3:DeleteObject. "
         return self._place_error(error) or StoreWriteError(
-            f"cannot {what} {name} in {self.place}: {error.reason}. {denied if error.is_denied else ''}"
-            "Nothing half-written was committed: once this is repaired, run the same command again"
+            f"cannot {what} {name} in {self.place}: {error.reason}. {denied if error.is_denied else ''}{RETRY_WRITE}"
         )
 
     def _place_error(self, error: RequestError) -> StorePlaceError | None:
-        """The error of a request that no request to this place would have had answered."""
+        """The error if no request to this place could succeed: a missing bucket, or credentials."""
         if error.code == "NoSuchBucket":
             return StorePlaceError(
-                f"{self.place}: there is no bucket {self.bucket!r}. Make it first, or look whether AWS_ENDPOINT_URL "
-                "and AWS_REGION say where it is"
+                f"{self.place}: there is no bucket {self.bucket!r}. Make it first, or check that AWS_ENDPOINT_URL "
+                "and AWS_REGION are those of the bucket"
             )
         if error.is_of_credentials:
             return StorePlaceError(
                 f"{self.place}: {error.reason}. Credentials come from the environment alone: AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY (with AWS_SESSION_TOKEN where they are temporary), or AWS_PROFILE, or a role of "
-                "the machine; AWS_ENDPOINT_URL says whose they are where that is not AWS"
+                "AWS_SECRET_ACCESS_KEY (with AWS_SESSION_TOKEN if they are temporary), or AWS_PROFILE, or a role of "
+                "the machine; for a server other than AWS, set AWS_ENDPOINT_URL"
             )
         return None
 
 
 class ObjectFile:
-    """One version of a file, known by its ETag."""
+    """One version of a file, identified by its ETag."""
 
     def __init__(self, folder: ObjectFolder, name: str, etag: str, num_bytes: int, tail: bytes) -> None:
         self._folder = folder
@@ -309,7 +310,7 @@ class ObjectFile:
         return self._num_bytes
 
     def fill(self, offset: int, buffers: Sequence[NDArray[np.uint8]]) -> bool:
-        """See `OpenFile`: one request for all buffers, or none where the end of the file has them.
+        """See `OpenFile`: one request for all buffers, or none if they are in the tail that came with the opening.
 
         Raises:
             ShardIncompleteError: This version is gone.
@@ -332,12 +333,14 @@ class ObjectFile:
 
 
 def _checked_prefix(prefix: str) -> str:
-    """A prefix that is a path of plain parts; else `StorePlaceError`."""
+    """Return a prefix that is a path of plain parts; any other raises `StorePlaceError`."""
     parts = prefix.split("/") if prefix else []
     if any(part in ("", ".", "..") for part in parts):
-        raise StorePlaceError(f"s3:// prefix {prefix!r}: its parts are neither empty nor '.' nor '..'")
+        raise StorePlaceError(f"s3:// prefix {prefix!r}: no part may be empty, '.' or '..'")
     if any(letter in "?#" or not letter.isprintable() for letter in prefix):
-        raise StorePlaceError(f"s3:// prefix {prefix!r}: '?', '#' and what cannot be printed cannot be in it")
+        raise StorePlaceError(
+            f"s3:// prefix {prefix!r}: it must not contain '?', '#' or characters that cannot be printed"
+        )
     if len(prefix.encode(errors="replace")) > MAX_PREFIX_BYTES:
-        raise StorePlaceError(f"s3:// prefix of {len(prefix)} letters: it may have {MAX_PREFIX_BYTES} bytes")
+        raise StorePlaceError(f"s3:// prefix of {len(prefix)} characters: the limit is {MAX_PREFIX_BYTES} bytes")
     return prefix

@@ -1,4 +1,4 @@
-"""A folder of a store as zarr-python reads it, through `StoreFolder`: with its retries and its errors."""
+"""A folder of a store as a store of zarr-python, through `StoreFolder`: with its retries and its errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ReadOnlyZarr(Store):
-    """What lies in one folder of a store. Requests run in threads: zarr-python asks for many at a time."""
+    """The files of one folder of a store. Requests run in threads, as zarr-python sends many at a time."""
 
     supports_writes = False
     supports_deletes = False
@@ -32,14 +32,14 @@ class ReadOnlyZarr(Store):
         return isinstance(other, ReadOnlyZarr) and (self._folder, self._root) == (other._folder, other._root)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """The content of a file, or a part of it; None where there is none."""
+        """The content of a file, or a part of it; None if there is no such file."""
         content = await asyncio.to_thread(self._read, self._name(key), byte_range)
         return None if content is None else prototype.buffer.from_bytes(content)
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
     ) -> list[Buffer | None]:
-        """`get` of many."""
+        """`get` for many files."""
         return list(await asyncio.gather(*(self.get(key, prototype, part) for key, part in key_ranges)))
 
     async def exists(self, key: str) -> bool:
@@ -47,11 +47,11 @@ class ReadOnlyZarr(Store):
         return await asyncio.to_thread(self._folder.num_bytes, self._name(key)) is not None
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Refuse: a store is written by `write_shard`."""
+        """Raise: a store is written by `write_shard` only."""
         self._check_writable()
 
     async def delete(self, key: str) -> None:
-        """Refuse, as `set`."""
+        """Raise, like `set`."""
         self._check_writable()
 
     async def list(self) -> AsyncIterator[str]:
@@ -60,17 +60,17 @@ class ReadOnlyZarr(Store):
             yield key
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        """Every file whose name begins so."""
+        """Every file whose name begins with `prefix`."""
         for stored in await asyncio.to_thread(lambda: list(self._folder.walk(self._root))):
             key = stored.name.removeprefix(f"{self._root}/")
             if key.startswith(prefix):
                 yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """Files and folders directly in a folder, by their own names."""
+        """Files and folders directly in a folder, without its path."""
         folder = self._name(prefix.rstrip("/")).rstrip("/")
-        for found in (self._folder.folders, self._folder.names):
-            for name in await asyncio.to_thread(found, folder):
+        for list_names in (self._folder.folders, self._folder.names):
+            for name in await asyncio.to_thread(list_names, folder):
                 yield name.rsplit("/", 1)[-1]
 
     def _name(self, key: str) -> str:
@@ -92,7 +92,7 @@ class ReadOnlyZarr(Store):
 
 
 def _span(byte_range: ByteRequest, num_bytes: int) -> tuple[int, int]:
-    """First byte and one past the last one that a file of so many bytes has of a range.
+    """First byte of a range in a file of so many bytes, and one past the last.
 
     >>> _span(SuffixByteRequest(4), 10), _span(OffsetByteRequest(7), 10), _span(RangeByteRequest(8, 20), 10)
     ((6, 10), (7, 10), (8, 10))

@@ -1,4 +1,4 @@
-"""Verifying what a store says of itself: `store.json`, the catalogue, and the metadata of arrays and groups."""
+"""Verifying `store.json`, the catalogue, and the metadata of arrays and groups."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from store.errors import StoreFormatError, StoreMissingError
 from store.formats.seal import is_sealed
 from store.json_values import differences
 from store.places.folder import StoreFolder
-from store.schema import SplitLayout
+from store.remedies import FROM_COPY, PREPROCESS_AGAIN
 from store.stages import FRAMES_STAGE, command_of
 from store.store import MANIFEST_NAME, Manifest, Store
 from store.verify.findings import Finding, Kind, Repair
 
 CATALOG_REMEDY = (
-    "run its `fda preprocess` again, if it was killed while it took over other captions; else "
-    f"put it back from a copy; or remove {VIDEOS_NAME} and run `fda preprocess` with the same data set and options, "
-    "which writes the catalogue anew, and then `fda verify` again"
+    f"{PREPROCESS_AGAIN}, if it was killed while it updated captions; else {FROM_COPY}; or remove {VIDEOS_NAME} and "
+    "run `fda preprocess` with the same data set and options, which rebuilds the catalogue, and then `fda verify` again"
 )
 
 
 def read_manifest(folder: StoreFolder) -> Manifest | Finding:
-    """The manifest of a store, or what is wrong with it.
+    """The manifest of a store, or a finding if it is damaged.
 
     Raises:
         StoreMissingError: There is no store.
-        StoreFormatError: It is whole, and another version wrote it.
+        StoreFormatError: It is intact, and was written by another version.
     """
     if folder.num_bytes(MANIFEST_NAME) is None:
         raise StoreMissingError(f"no store at {folder.place}: `fda preprocess` makes one")
@@ -39,13 +38,13 @@ def read_manifest(folder: StoreFolder) -> Manifest | Finding:
     return Finding(
         Kind.MANIFEST_DAMAGED,
         MANIFEST_NAME,
-        "it is not as it was written, or a newer fda made it: its checksum is wrong, so nothing else can be judged",
-        "put it back from a copy, or make the store anew in another folder",
+        "it was changed since it was written, or is of a newer fda: its checksum is wrong. The rest cannot be checked",
+        f"{FROM_COPY}, or rebuild the store in another folder",
     )
 
 
 def verify_catalog(store: Store) -> tuple[Catalog | None, list[Finding]]:
-    """The catalogue as far as the manifest knows of it, and what is wrong with it; None where it cannot be used."""
+    """The rows of the catalogue that the manifest counts, and findings; None if it cannot be used."""
     found = [*_seals(store.folder)]
     if found:
         return None, found
@@ -54,17 +53,15 @@ def verify_catalog(store: Store) -> tuple[Catalog | None, list[Finding]]:
         catalog = everything.first(store.manifest.splits)
     except StoreFormatError as error:
         return None, [_disagrees(VIDEOS_NAME, str(error))]
-    for split, layout in store.manifest.splits.items():
-        found += _split_findings(catalog, split, layout)
+    # The digest is over every row, in order. If it fits, the rows are those that the writer wrote: whether they are
+    # numbered from 0, and ids are unique, is checked by tests of the writer.
     digest = store.manifest.dataset.get("digest")
-    if not found and digest != catalog.digest():
-        found.append(_disagrees(VIDEOS_NAME, f"its digest is not that of {MANIFEST_NAME} ({digest})"))
-    if found:
-        return None, found
+    if digest != catalog.digest():
+        return None, [_disagrees(VIDEOS_NAME, f"its digest is not that of {MANIFEST_NAME} ({digest})")]
     num_more = everything.videos.num_rows - catalog.videos.num_rows
     if num_more or everything.captions.num_rows != catalog.captions.num_rows:
-        what = f"it has {num_more:,} videos more than {MANIFEST_NAME} counts: a run was killed while the store grew"
-        found.append(Finding(Kind.UNFINISHED, VIDEOS_NAME, what, "run its `fda preprocess` again"))
+        what = f"it has {num_more:,} videos more than {MANIFEST_NAME}: a run was killed while the store grew"
+        found.append(Finding(Kind.UNFINISHED, VIDEOS_NAME, what, PREPROCESS_AGAIN))
     return catalog, found
 
 
@@ -77,30 +74,13 @@ def _seals(folder: StoreFolder) -> Iterator[Finding]:
                 Kind.CATALOG_DAMAGED,
                 name,
                 "it is missing",
-                "run its `fda preprocess` again, which writes it" if name == VIDEOS_NAME else CATALOG_REMEDY,
+                f"{PREPROCESS_AGAIN}, which writes it" if name == VIDEOS_NAME else CATALOG_REMEDY,
             )
             continue
         if not is_sealed(content):
             yield Finding(
-                Kind.CATALOG_DAMAGED, name, "it is not as it was written: its checksum is wrong", CATALOG_REMEDY
+                Kind.CATALOG_DAMAGED, name, "it was changed since it was written: its checksum is wrong", CATALOG_REMEDY
             )
-
-
-def _split_findings(catalog: Catalog, split: str, layout: SplitLayout) -> Iterator[Finding]:
-    videos = catalog.split_videos(split)
-    if videos["row"].to_pylist() != list(range(layout.num_videos)):
-        yield _disagrees(VIDEOS_NAME, f"the rows of split {split!r} are not 0 to {layout.num_videos - 1}")
-    ids = set(videos["video_id"].to_pylist())
-    if len(ids) != layout.num_videos:
-        yield _disagrees(VIDEOS_NAME, f"{layout.num_videos - len(ids)} video ids of split {split!r} come twice")
-    captions = catalog.split_captions(split)
-    if captions["row"].to_pylist() != list(range(layout.num_captions)):
-        yield _disagrees(CAPTIONS_NAME, f"the rows of split {split!r} are not 0 to {layout.num_captions - 1}")
-    strangers = set(captions["video_id"].to_pylist()) - ids
-    if strangers:
-        yield _disagrees(CAPTIONS_NAME, f"captions of split {split!r} are of videos it lacks, as {min(strangers)!r}")
-    if len(set(captions["caption_id"].to_pylist())) != layout.num_captions:
-        yield _disagrees(CAPTIONS_NAME, f"caption ids of split {split!r} come twice")
 
 
 def _disagrees(name: str, what: str) -> Finding:
@@ -108,10 +88,10 @@ def _disagrees(name: str, what: str) -> Finding:
 
 
 def verify_groups(folder: StoreFolder, arrays: Collection[str], listed: Mapping[str, int]) -> Iterator[Finding]:
-    """The groups above arrays: their metadata are always the same, so they are put back."""
+    """Check the groups above arrays. Their metadata are always the same, so `--repair` can write them."""
     for name in sorted({group for array in arrays for group in group_names(array)}):
         if name not in listed or folder.read(name) != GROUP_METADATA:
-            what = "it is missing" if name not in listed else "it is not what every group of a store has"
+            what = "it is missing" if name not in listed else "it is not the metadata of a group of a store"
             yield Finding(
                 Kind.GROUP_DAMAGED,
                 name,
@@ -124,7 +104,7 @@ def verify_groups(folder: StoreFolder, arrays: Collection[str], listed: Mapping[
 def verify_array(
     store: Store, spec: ArraySpec, split: str, stage: str, listed: Mapping[str, int], its_files: Sequence[str]
 ) -> Finding | None:
-    """The metadata of one array.
+    """Check the metadata of one array.
 
     Args:
         store: The store.
@@ -132,15 +112,15 @@ def verify_array(
         split: Its split.
         stage: Its stage.
         listed: The files of the store.
-        its_files: Records and data of the stage. What made masks or features is written nowhere else than in the
-            metadata, so nothing of the stage counts without them; what made frames is in the manifest.
+        its_files: Records and data of the stage. The options of masks and features are recorded in this metadata only,
+            so without it all of the stage is rebuilt. The options of frames are in the manifest too.
     """
     name = f"{spec.name}/zarr.json"
     is_clip = stage == FRAMES_STAGE
     wanted = array_metadata(spec, {"software": dict(store.manifest.software), "options": dict(store.manifest.options)})
     if name not in listed:
-        if not any(one.startswith("commits/") for one in its_files):
-            return None  # nothing of it counts: the run that makes it writes it first
+        if not any(its.startswith("commits/") for its in its_files):
+            return None  # nothing of it is committed: the next run of its command writes the metadata first
         what: str | None = "it is missing"
     else:
         content = store.folder.read(name)
@@ -154,33 +134,33 @@ def verify_array(
     if what is None:
         return None
     if is_clip:
-        repair, remedy = Repair(write=((name, wanted),)), f"`fda verify --repair` writes it, as {MANIFEST_NAME} says it"
+        repair, remedy = Repair(write=((name, wanted),)), f"`fda verify --repair` writes it, from {MANIFEST_NAME}"
     else:
         repair = Repair(remove=(*its_files, *([name] if name in listed else [])))
         remedy = (
-            f"put it back from a copy; else `fda verify --repair` removes {stage} of split {split!r}, for nothing says "
-            f"any more what made it, and {command_of(stage)} rebuilds it"
+            f"{FROM_COPY}; else `fda verify --repair` removes {stage} of split {split!r}, as the options "
+            f"that made it are lost, and {command_of(stage)} rebuilds it"
         )
     return Finding(Kind.ARRAY_DAMAGED, name, what, remedy, split=split, stage=stage, repair=repair)
 
 
 def _wrong(content: bytes, wanted: bytes, spec: ArraySpec, *, is_clip: bool) -> str | None:
     if not is_sealed(content):
-        return "it is not as it was written: its checksum is wrong"
-    found, should = (dict(array_identity(json.loads(one))) for one in (content, wanted))
-    if not is_clip:  # attributes that only the command knows
-        found, should = {"array": found["array"]}, {"array": should["array"]}
-    other = differences(found, should)
+        return "it was changed since it was written: its checksum is wrong"
+    found, expected = (dict(array_identity(json.loads(metadata))) for metadata in (content, wanted))
+    if not is_clip:  # only the command knows their attributes
+        found, expected = {"array": found["array"]}, {"array": expected["array"]}
+    other = differences(found, expected)
     return f"it is of another array than {spec.name}: {other}".rstrip(".") if other else None
 
 
 def dimension_of(folder: StoreFolder, names: Collection[str]) -> int:
-    """Size of the vectors of a feature set, from the first of its arrays whose metadata are whole; 1 where none is."""
+    """Size of the vectors of a feature set, from the first of its arrays with intact metadata; 1 if there is none."""
     return next((int(metadata["shape"][-1]) for metadata in _whole(folder, names)), 1)
 
 
 def types_of(folder: StoreFolder, names: Collection[str]) -> set[str]:
-    """Types of the arrays of a feature set whose metadata are whole."""
+    """Types of the arrays of a feature set with intact metadata."""
     return {str(metadata["data_type"]) for metadata in _whole(folder, names)}
 
 

@@ -1,4 +1,4 @@
-"""What `store.verify.whole` finds, in one sentence each, and what would repair it."""
+"""The findings of `store.verify.verification`: what is wrong, and what repairs it."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from store.schema import Shard
 
 
 class Kind(StrEnum):
-    """What is wrong with a file, or with the shard it belongs to."""
+    """What is wrong with a file, or with its shard."""
 
     MANIFEST_DAMAGED = "manifest damaged"
     CATALOG_DAMAGED = "catalogue damaged"
-    """A file of it is missing or is not as it was written."""
+    """A file of it is missing, or was changed since it was written."""
     CATALOG_DISAGREES = "catalogue disagrees"
-    """With `store.json`, or with itself."""
+    """With `store.json`."""
     GROUP_DAMAGED = "group metadata damaged"
     ARRAY_DAMAGED = "array metadata damaged"
-    """Missing where data count, not as it was written, or of another array."""
+    """Missing although data exist, changed since it was written, or of another array."""
     RECORD_DAMAGED = "record damaged"
     RECORD_MISPLACED = "record misplaced"
-    """It is whole, and of another shard or stage."""
+    """It is intact, and of another shard or stage."""
     RECORD_DISAGREES = "record disagrees"
-    """It is whole, and does not fit the catalogue, the arrays or the values."""
+    """It is intact, and does not fit the catalogue or the arrays."""
     CHUNK_MISSING = "chunk missing"
     CHUNK_SIZE = "chunk of another size"
     CHUNK_DAMAGED = "chunk damaged"
     CHUNK_FOREIGN = "chunk foreign"
-    """A file of an array that no record vouches for, and that readers would still read."""
+    """A file of an array that is in no record, and that readers would still read."""
     STALE = "stale"
-    """Older than what it was made from."""
+    """Out of date: what it was made from has changed."""
     FAILURES_DAMAGED = "failures table damaged"
     RUN_DAMAGED = "run record damaged"
     LINK = "link leads out"
@@ -43,7 +43,7 @@ class Kind(StrEnum):
 
     @property
     def is_harmless(self) -> bool:
-        """Whether nothing that counts is wrong: what killed runs leave, and what nobody of the store reads."""
+        """Whether it affects no reader: leftovers of killed runs, and files that are not of the store."""
         return self in _HARMLESS
 
 
@@ -52,16 +52,16 @@ _HARMLESS = (Kind.UNCOMMITTED, Kind.LEFTOVER, Kind.UNFINISHED, Kind.FOREIGN)
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What `--repair` does about a finding: records are removed first, then other files, then files are written."""
+    """What `--repair` does: it removes records first, then other files, and then writes files."""
 
     remove: tuple[str, ...] = ()
     write: tuple[tuple[str, bytes], ...] = ()
-    """Name and content of files whose content is known."""
+    """Name and content of files that can be restored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be."""
+    """One thing that is wrong."""
 
     kind: Kind
     name: str
@@ -75,7 +75,7 @@ class Finding:
     """Its number in the split."""
     stage: str | None = None
     repair: Repair | None = field(default=None, repr=False)
-    """None where `--repair` leaves it alone."""
+    """None if `--repair` does nothing about it."""
 
     @property
     def is_repairable(self) -> bool:
@@ -83,7 +83,7 @@ class Finding:
         return self.repair is not None
 
     def of(self, shard: Shard, stage: str) -> Self:
-        """The same, of a shard of a stage."""
+        """The same finding, with the shard and the stage."""
         return replace(self, split=shard.split, shard=shard.index, stage=stage)
 
     def to_dict(self) -> dict[str, JSON]:
@@ -99,6 +99,3 @@ class Finding:
             "harmless": self.kind.is_harmless,
             "repairable": self.is_repairable,
         }
-
-
-REPAIR = "`fda verify --repair` removes it, and the next run of the command that made it rebuilds it"

@@ -1,4 +1,4 @@
-"""Verifying what no record is about: the table of failures, run records, leftovers, and what is not of the store."""
+"""Verifying files outside of shards: the table of failures, run records, leftovers, and foreign files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from store.errors import StoreFormatError, StoreMissingError
 from store.failures import FAILURES_NAME
 from store.formats.seal import is_sealed
 from store.places.folder import PARTIAL_FOLDER, StoreFolder
+from store.remedies import PREPROCESS_AGAIN, REMOVE
 from store.store import MANIFEST_NAME
 from store.verify.findings import Finding, Kind, Repair
 
@@ -32,14 +33,14 @@ def verify_rest(
     arrays: Collection[str],
     live: Collection[Claim],
 ) -> Iterator[Finding]:
-    """Every file that is accounted for by no shard and no array.
+    """Check every file that belongs to no shard and no array.
 
     Args:
         folder: The store.
         listed: Its files.
         accounted: Those that belong to a shard, or are metadata.
-        arrays: Names of the arrays there are.
-        live: Claims of runs that are, or may be, at work: their files are left alone.
+        arrays: Names of all arrays.
+        live: Claims of runs that are, or may be, active: their files are not reported.
     """
     live_ids = {claim.id for claim in live}
     for name in sorted(listed):
@@ -50,31 +51,31 @@ def verify_rest(
             yield from _sealed(folder, name)
         elif found := _CLAIM.fullmatch(name):
             if found[1] not in live_ids:
-                yield _leftover(name, f"the {'claim' if found[2] == 'json' else 'sign of life'} of a run that is gone")
+                yield _leftover(name, f"the {'claim' if found[2] == 'json' else 'heartbeat'} of a run that has ended")
         elif top == PARTIAL_FOLDER and "/" in name:
             if not live_ids:
                 yield _leftover(name, "a file that a killed run was writing")
         elif top == WITHDRAWN_FOLDER and "/" in name:
             yield _withdrawn(folder, name, listed)
         elif _is_in_array(name, arrays):
-            what = "it is no chunk of its array"
-            yield Finding(Kind.CHUNK_FOREIGN, name, what, "`fda verify --repair` removes it", repair=Repair((name,)))
+            what = "it is not a chunk of its array"
+            yield Finding(Kind.CHUNK_FOREIGN, name, what, REMOVE, repair=Repair((name,)))
         elif _RECORD.fullmatch(name):
-            what = "it lies where no shard of the store has its record"
-            yield Finding(Kind.RECORD_MISPLACED, name, what, "`fda verify --repair` removes it", repair=Repair((name,)))
+            what = "it is the record of a shard that the store does not have"
+            yield Finding(Kind.RECORD_MISPLACED, name, what, REMOVE, repair=Repair((name,)))
         else:
-            what = "it is no file of a store, and nothing reads it"
-            yield Finding(Kind.FOREIGN, name, what, "remove it by hand if nobody wants it")
+            what = "it is not a file of a store, and nothing reads it"
+            yield Finding(Kind.FOREIGN, name, what, "remove it by hand if you do not need it")
 
 
 def _is_in_array(name: str, arrays: Collection[str]) -> bool:
-    """Whether a file lies in the folder of an array, or below it."""
+    """Whether a file is in the folder of an array, or below it."""
     parts = name.split("/")
     return any("/".join(parts[:depth]) in arrays for depth in range(3, len(parts)))
 
 
 def verify_links(folder: StoreFolder) -> Iterator[Finding]:
-    """Symbolic links that lead out of a store on a file system, or nowhere."""
+    """Find symbolic links that point out of the store, or to nothing."""
     if not folder.is_local:
         return
     root = Path(folder.place)
@@ -84,7 +85,7 @@ def verify_links(folder: StoreFolder) -> Iterator[Finding]:
             yield Finding(
                 Kind.LINK,
                 link.relative_to(root).as_posix(),
-                f"it is a link to {str(link.readlink())!r}: what it leads to can change or go, and no copy has it",
+                f"it is a link to {str(link.readlink())!r}, which may change, and is not copied with the store",
                 "put the file itself in its place, or remove the link",
             )
 
@@ -103,7 +104,7 @@ def _links(folder: str) -> Iterator[Path]:
 
 
 def _is_empty_group(folder: StoreFolder, name: str) -> bool:
-    """Whether it is of a group whose arrays were removed, or were not made before their run was killed."""
+    """Whether it is of a group without arrays: they were removed, or their run was killed before it made them."""
     if not _GROUP.fullmatch(name):
         return False
     try:
@@ -122,24 +123,22 @@ def _sealed(folder: StoreFolder, name: str) -> Iterator[Finding]:
     yield Finding(
         Kind.RUN_DAMAGED if is_run else Kind.FAILURES_DAMAGED,
         name,
-        "it is not as it was written: its checksum is wrong",
-        "nothing depends on it: `fda verify --repair` removes it"
-        if is_run
-        else "`fda verify --repair` removes it, and `fda finalise` writes it anew",
+        "it was changed since it was written: its checksum is wrong",
+        f"nothing depends on it: {REMOVE}" if is_run else f"{REMOVE}, and `fda finalise` rebuilds it",
         repair=Repair((name,)),
     )
 
 
 def _withdrawn(folder: StoreFolder, name: str, listed: Mapping[str, int]) -> Finding:
-    """A record that was kept aside: the next run takes from it what still holds, so only one that is useless goes."""
+    """A record that was kept aside. The next run reuses its valid clips, so only useless ones are removed."""
     try:
         CommitRecord.from_bytes(folder.read(name), name)
     except (StoreFormatError, StoreMissingError):
         return _leftover(name, "a record that was kept aside, and is damaged")
     if name.replace(WITHDRAWN_FOLDER, "commits", 1) in listed:
-        return _leftover(name, "a record that was kept aside while its shard was written again, which is done")
-    what = "a record kept aside of a shard that was being written again: what of it still holds will be kept"
-    return Finding(Kind.LEFTOVER, name, what, "run its `fda preprocess` again")
+        return _leftover(name, "a record that was kept aside while its shard was rewritten, which has ended")
+    what = "a record kept aside of a shard that was being rewritten: its valid clips will be kept"
+    return Finding(Kind.LEFTOVER, name, what, PREPROCESS_AGAIN)
 
 
 def _leftover(name: str, what: str) -> Finding:

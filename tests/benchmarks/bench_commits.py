@@ -20,9 +20,9 @@ from unittest.mock import patch
 import pipeline.frames.shard
 import pipeline.masks.shard
 import store.clips.shards
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.frames.options import PreprocessOptions
-from pipeline.frames.preprocess import plan_preprocess, preprocess
+from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_shards
 from store.places.folder import WrittenFile
 from tests.benchmarks.bench_preprocess import make_folder
 from tests.benchmarks.footage import CLASSES, QUICK_CLASSES, VideoClass
@@ -74,7 +74,7 @@ def shares(videos: Path) -> Mapping[str, float]:
             stack.enter_context(patch.object(owner, name, watch.timed(what, getattr(owner, name))))
         start = time.perf_counter()
         opened = opened_store(dataset, Path(folder) / "store", OPTIONS)
-        preprocess(opened, dataset.root, plan_preprocess(opened, OPTIONS), OPTIONS)
+        preprocess_shards(opened, VideoSource(dataset.root), plan_preprocess(opened, OPTIONS), OPTIONS)
         total = time.perf_counter() - start
     return {what: seconds / total for what, seconds in watch.seconds.items()}
 

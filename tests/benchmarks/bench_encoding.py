@@ -17,13 +17,14 @@ import torch
 from encoders.devices import find_device, move_to
 from encoders.encoding.encoder import BATCH_FRAMES_CPU, BATCH_FRAMES_GPU, Encoder, lowest_cosine
 from encoders.encoding.inputs import vision_inputs
-from encoders.encoding.precision import computes_bf16
+from encoders.encoding.precision import computes_bf16, dtype_of
 from encoders.model import AlphaClip
 from encoders.options import Precision
 from encoders.weights.loading import LoadedModel, load_model
-from pipeline.features.encode import encode as encode_store
+from pipeline.features.encode import encode_splits as encode_store
 from pipeline.features.encoders import EncoderHere
-from pipeline.features.options import EncodeOptions
+from pipeline.features.options import FeatureRecipe
+from pipeline.run.options import RunOptions
 from store.clips.reader import ClipReader
 from store.store import Store
 from tests.benchmarks.bench_reading import make_store
@@ -63,8 +64,8 @@ def _measure(store: Store, loaded: LoadedModel, *, on_gpu: bool, repeats: int) -
         precisions = (Precision.BF16,) if on_gpu else (Precision.FP32,)
     for precision in precisions:
         encoder = Encoder(loaded.model, precision=precision)
-        inputs = images.to(precision.dtype), alpha.to(precision.dtype)
-        tower = loaded.model if precision is Precision.FP32 else copy.deepcopy(loaded.model).to(precision.dtype)
+        inputs = images.to(dtype_of(precision)), alpha.to(dtype_of(precision))
+        tower = loaded.model if precision is Precision.FP32 else copy.deepcopy(loaded.model).to(dtype_of(precision))
 
         def bare(inputs: tuple[torch.Tensor, torch.Tensor] = inputs, tower: AlphaClip = tower) -> None:
             with torch.inference_mode():
@@ -78,8 +79,8 @@ def _measure(store: Store, loaded: LoadedModel, *, on_gpu: bool, repeats: int) -
                     torch.cuda.synchronize()
 
         def whole(encoder: Encoder = encoder, precision: Precision = precision) -> None:
-            options = EncodeOptions("bench", ("test",), precision=str(precision))
-            encode_store(store, loaded, options, EncoderHere(encoder), overwrite=True)
+            options = FeatureRecipe("bench", ("test",), precision=str(precision))
+            encode_store(store, loaded, options, EncoderHere(encoder), run=RunOptions(overwrite=True))
 
         methods[f"bare forward, {precision}"] = bare
         methods[f"fda encode, {precision}"] = whole

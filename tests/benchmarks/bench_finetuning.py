@@ -20,7 +20,7 @@ from encoders.training.trainer import TrainBatch, Trainer
 from encoders.weights.loading import load_model
 from pipeline.clips.read_ahead import read_ahead
 from pipeline.training.augment import augment
-from pipeline.training.batches import BatchOptions
+from pipeline.training.options import BatchOptions
 from store.clips.reader import ClipReader
 from tests.benchmarks.bench_reading import make_store
 from tests.benchmarks.measure import Row, Table, paired_seconds, print_table

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.masks import MaskOptions, clip_masks, difference_masks
-from pipeline.masks.options import Compensation, ThresholdMode
-from pipeline.video.clips import DecodeOptions
+from pipeline.masks.clips import clip_masks, difference_masks
+from pipeline.masks.options import Compensation, MaskOptions, ThresholdMode
 from pipeline.video.decoding import decode_clip
+from pipeline.video.options import DecodeOptions
 from tests.benchmarks.measure import interleaved, print_ratios
 from tests.reference_masks import opencv_grey, reference
 from tests.videos import textured_frames

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.frames.options import PreprocessOptions
-from pipeline.frames.preprocess import plan_preprocess, preprocess
+from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_shards
 from pipeline.run.events import Event, ItemsDone
 from pipeline.workers.dask import local_dask
 from tests.benchmarks.machine import NUM_CORES
@@ -72,7 +72,7 @@ def main(*, quick: bool = False) -> None:
         store = opened_store(dataset, str(root / "store"), OPTIONS)
         plan = plan_preprocess(store, OPTIONS)
         with local_dask(NUM_CORES) as executor:
-            preprocess(store, dataset.root, plan, OPTIONS, executor, Watch(num_videos))
+            preprocess_shards(store, VideoSource(dataset.root), plan, OPTIONS, executor, Watch(num_videos))
 
 
 if __name__ == "__main__":

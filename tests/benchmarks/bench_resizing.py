@@ -26,7 +26,7 @@ from PIL import Image
 
 from encoders.encoding.encoder import Encoder
 from encoders.weights.loading import LoadedModel, load_checkpoint, load_model
-from pipeline.video.clips import Resize
+from pipeline.video.options import Resize
 from pipeline.video.pictures import square_picture
 from pipeline.video.resizing import centre_crop, crop_start, resize_and_crop, resized_shape
 from tests.benchmarks.footage import CLASSES, QUICK_CLASSES, video_of

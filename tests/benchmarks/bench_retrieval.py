@@ -61,7 +61,7 @@ def sort_per_caption(text: Floats, video: Floats, truth: Ints) -> None:
 
 
 def ours(text: Floats, video: Floats, truth: Ints) -> None:
-    """Both directions, from embeddings to standings."""
+    """Both directions, from embeddings to counts."""
     scores = DotScores(text, video)
     text_to_video(scores, truth)
     video_to_text(scores, truth)

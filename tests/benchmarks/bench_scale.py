@@ -21,11 +21,17 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.frames.options import PreprocessOptions
-from pipeline.frames.preprocess import all_shards, find_changed, open_store, plan_preprocess, preprocess
+from pipeline.frames.preprocess import (
+    VideoSource,
+    find_changed,
+    open_store,
+    plan_preprocess,
+    preprocess_shards,
+)
 from pipeline.isolation.decoder import DecodeRequest
-from pipeline.run.sources import SourceCheck
+from pipeline.run.options import SourceCheck
 from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError
 from pipeline.workers.dask import local_dask
 from store.places.opening import folder_at
@@ -102,9 +108,9 @@ def run(folder: Path, num_videos: int) -> list[Phase]:
     note("plan, all pending")
     with local_dask(NUM_CORES) as executor:
         note("start workers (not counted)")
-        preprocess(store, root, plan, OPTIONS, executor, decoder=NoDecoder())
+        preprocess_shards(store, VideoSource(root, decoder=NoDecoder()), plan, OPTIONS, executor)
     note("run: tasks and commits")
-    find_changed(store, all_shards(store), root, SourceCheck.SIZE)
+    find_changed(store, store.all_shards(), root, SourceCheck.SIZE)
     note("look for changed videos")
     assert not plan_preprocess(store, OPTIONS).pending
     note("plan, nothing pending")

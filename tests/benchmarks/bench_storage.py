@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from encoders.encoding.encoder import Encoder
 from encoders.weights.loading import load_model
-from store.arrays.codecs import FRAME_CODECS, CodecName
+from store.arrays.codec_names import FRAME_CODECS, CodecName
 from store.arrays.shards import open_array
 from store.catalog import Catalog
 from store.clips.reader import ClipReader

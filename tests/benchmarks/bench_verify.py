@@ -21,7 +21,7 @@ from store.places.opening import folder_at
 from store.schema import Caption, SplitLayout, Video, VideoStatus
 from store.store import Manifest, Store
 from store.verify.reading import BUFFER_BYTES
-from store.verify.whole import LOCAL_THREADS, verify
+from store.verify.verification import LOCAL_THREADS, verify
 from tests.benchmarks.measure import interleaved, print_ratios
 
 NUM_FRAMES, SHARD_SIZE = 12, 16

@@ -24,8 +24,9 @@ from random import Random
 
 import av
 
-from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.clips import VideoError
 from pipeline.video.decoding import decode_clip
+from pipeline.video.options import DecodeOptions
 from tests.fuzzing import MUTATIONS, check_sane, mutant
 from tests.zoo.kinds import ZOO
 

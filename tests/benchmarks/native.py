@@ -11,8 +11,8 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from pipeline.video import drawing
-from pipeline.video.clips import DecodeOptions
 from pipeline.video.decoding import decode_clip
+from pipeline.video.options import DecodeOptions
 from pipeline.video.pictures import Album
 
 

@@ -23,7 +23,7 @@ from tests.clips_on_disk import (
     write_small_dataset,
 )
 from tests.stores import tree_digest
-from tests.videos import cut, grey_frames, write_audio, write_video
+from tests.videos import Encoding, cut, grey_frames, write_audio, write_video
 
 FLAGS = (*SMALL_FLAGS, "--workers", "0")
 
@@ -61,16 +61,16 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_audio(folder / "audio.mp4")
     cut(whole, folder / "truncated.mp4", keep=0.5)
     index_first = write_video(
-        folder / "index first.mp4", grey_frames(30, height=64, width=64), container_options={"movflags": "faststart"}
+        folder / "index first.mp4",
+        grey_frames(30, height=64, width=64),
+        Encoding(container_options={"movflags": "faststart"}),
     )
     cut(index_first, folder / "truncated late.mp4", keep=0.8)
     write_video(folder / "single frame.mp4", grey_frames(1))
     write_video(
         folder / "one pixel tall.mp4",
         grey_frames(6, height=1, width=48),
-        codec="ffv1",
-        pix_fmt="bgr0",
-        format_name="matroska",
+        Encoding(codec="ffv1", pix_fmt="bgr0", format_name="matroska"),
     )
     records = [record(name, f"{name}.mp4") for name in (*GOOD, *BAD)]
     return write_manifest(folder, records)
@@ -178,7 +178,7 @@ FINE = record("a", "a.mp4")
         (lines(FINE, {"path": "b.mp4", "captions": ["x"]}), ":2: no 'video_id'"),
         (lines(record("b", "../b.mp4")), ":1: path '../b.mp4' leaves "),
         (lines(record("b", "b.mp4", split="a/b")), ":1: split name "),
-        ("", "holds no record"),
+        ("", "contains no record"),
     ],
 )
 def test_a_bad_manifest_is_refused_with_the_line(fda: Commands, tmp_path: Path, content: str, message: str) -> None:
@@ -199,7 +199,7 @@ def test_a_source_that_is_not_there_or_of_no_known_kind(fda: Commands, tmp_path:
     (tmp_path / "clips.json").write_text("[]")
     unknown = fda("preprocess", tmp_path / "clips.json", tmp_path / "store")
     assert unknown.code == 1
-    assert "cannot tell the layout of" in unknown.error_line
+    assert "cannot detect the layout of" in unknown.error_line
 
 
 def test_a_folder_of_videos_with_one_bad_among_them(fda: Commands, tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(fda: Commands, small: 
     for flags in ([], ["--overwrite"]):
         ended = fda("preprocess", small, tmp_path, *FLAGS, *flags)
         assert (ended.code, ended.err.count("\n")) == (1, 1)
-        assert "is not a store and not empty (it holds 'thesis.tex')" in ended.err
+        assert "is not a store and not empty (it contains 'thesis.tex')" in ended.err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     file = fda("preprocess", small, tmp_path / "thesis.tex", *FLAGS)
     assert file.code == 1

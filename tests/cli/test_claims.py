@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import pytest
 
 from store.claims.holding import ANY_STAGE, claimed, claims_on
 from store.places.opening import folder_at
-from tests.clips_on_disk import FDA, SMALL_FLAGS, Commands, run_preprocess, write_small_dataset
+from tests.clips_on_disk import SMALL_FLAGS, Commands, run_preprocess, write_small_dataset
+from tests.forked import Forked, forked_fda
 from tests.stores import tree_digest
 
 NUM_VIDEOS = 9
@@ -36,12 +36,11 @@ def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
     return Commands(monkeypatch, capfd)
 
 
-def preprocess_in_a_process(manifest: Path, place: Path, *flags: str) -> subprocess.Popen[str]:
-    command = [str(FDA), "preprocess", str(manifest), str(place), *FLAGS, *flags]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+def preprocess_in_a_process(manifest: Path, place: Path, *flags: str) -> Forked:
+    return forked_fda(place.parent, "preprocess", manifest, place, *FLAGS, *flags)
 
 
-def ended(run: subprocess.Popen[str]) -> tuple[int, str]:
+def ended(run: Forked) -> tuple[int | None, str]:
     """Exit code and what it said."""
     _, said = run.communicate(timeout=120)
     return run.returncode, said
@@ -53,7 +52,7 @@ def ended(run: subprocess.Popen[str]) -> tuple[int, str]:
         ["preprocess", "MANIFEST", "STORE", *SMALL_FLAGS, "--workers", "0"],
         ["preprocess", "MANIFEST", "STORE", *SMALL_FLAGS, "--workers", "0", "--overwrite"],
         ["preprocess", "MANIFEST", "STORE", *SMALL_FLAGS, "--workers", "0", "--partition", "1/2"],
-        ["masks", "STORE", "--name", "other", "--workers", "0"],
+        ["masks", "STORE", "--masks", "other", "--workers", "0"],
         ["remove", "STORE", "--masks", "default", "--yes"],
         ["finalise", "STORE"],
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.evaluation.statistics.resampling import METRICS
+from pipeline.evaluation.names import METRICS
 from store.json_values import JSON
 from store.store import Store
 from tests.clips_on_disk import Commands

@@ -185,7 +185,7 @@ def test_status_says_of_each_feature_set_whether_it_is_stale(fda: Commands, stor
     (store / "commits/test/features/mine/text/00000.parquet").unlink()
     assert json.loads(fda("status", store, "--json").out)["splits"]["test"]["features"]["mine"]["state"] == "incomplete"
     again = fda(
-        "masks", store, "--name", "default", "--threshold", "9", "--overwrite", "--workers", "0", "--no-progress"
+        "masks", store, "--masks", "default", "--threshold", "9", "--overwrite", "--workers", "0", "--no-progress"
     )
     assert again.code == 0, again.err
     printed = fda("status", store).out
@@ -270,7 +270,7 @@ def test_weights_are_told_of_and_written_for_others(fda: Commands, config: Path,
     read = json.loads(fda("weights", "--model", config, "--pretrained", out, "--json").out)
     assert read["missing"] == ["visual.conv1_alpha.weight"]
     again = fda(*asked, "--layout", "clip", "-o", out)
-    assert (again.code, "is there already" in again.error_line) == (1, True)
+    assert (again.code, "already exists" in again.error_line) == (1, True)
     assert "--layout and -o go together" in fda(*asked, "-o", out).err
     tower = tmp_path / "tower.pth"
     assert fda(*asked, "--layout", "alpha-clip", "-o", tower).code == 0
@@ -319,7 +319,7 @@ def test_weights_that_are_not_finite_are_refused_before_anything_is_written(
     before = tree_digest(store)
     refused = fda(*encode(store, config, "--alpha-checkpoint", tower))
     assert refused.code == 1
-    assert "diverged.pth holds NaN or infinite values: 2 of 32 in visual.ln_post.bias" in refused.error_line
+    assert "diverged.pth contains NaN or infinite values: 2 of 32 in visual.ln_post.bias" in refused.error_line
     assert tree_digest(store) == before
 
 

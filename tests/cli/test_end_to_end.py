@@ -6,13 +6,13 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from cli.output.demo_page import DemoClip, write_demo_page
+from cli.output.demo_page import write_demo_page
 from pipeline.run.events import EpochDone
-from pipeline.training.checkpoint import FinetuneResult
+from pipeline.training.checkpoint import TrainingHistory
 from tests.clips_on_disk import SMALL_FLAGS, Commands, fda_in_a_process, write_small_dataset
+from tests.demo_results import demo_result
 from tests.encoders_tiny import write_config
 from tests.stores import tree_digest
 
@@ -55,7 +55,7 @@ def test_the_four_commands(fda: Commands, tmp_path: Path) -> None:
     assert f"nothing to do: {checkpoint} was trained to the end with these inputs" in again.err
     refused = fda(*train, "--seed", "1")
     assert (refused.code, refused.out) == (1, "")
-    assert "options.seed is 0 there and 1 now" in refused.error_line
+    assert "options.seed is 0 in the checkpoint and 1 now" in refused.error_line
     assert "--overwrite" in refused.error_line
     assert trained_files(checkpoint) == weights
     assert fda(*train, "--set", "epochs=x").code == 2
@@ -136,17 +136,16 @@ def assert_self_contained(html: str) -> None:
 
 def test_the_page_escapes_captions_and_loads_nothing(tmp_path: Path) -> None:
     evil = "<script>alert('x')</script> & \"quotes\""
-    history = FinetuneResult((EpochDone(1, 1, 2.5, 40.0, True),), 1, 40.0, 8, 2, "split 'val'", chosen_on_test=False)
-    clip = DemoClip(evil, evil, np.zeros((3, 8, 8, 3), np.uint8), np.ones((3, 8, 8), np.bool_), 1, 7)
+    history = TrainingHistory((EpochDone(1, 1, 2.5, 40.0, True),), 1, 40.0, 8, 2, "split 'val'", chosen_on_test=False)
     page = tmp_path / "page.html"
-    write_demo_page(page, [[evil, "1"]], ["", "R@1"], {"masks": history}, [clip], 24)
+    write_demo_page(page, demo_result([evil], {"masks": history}), ["", "R@1"], [[evil, "1"]])
     html = page.read_text(encoding="utf-8")
     assert_self_contained(html)
     assert html.count("&lt;script&gt;") >= 3
     assert "2.500" in html
 
 
-def test_the_demo_runs_everything_and_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_the_demo_runs_everything_and_goes_on_where_it_was(fda: Commands, tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     ended = fda_in_a_process("demo", folder, "--quick", "--no-progress", timeout=300)
     assert ended.code == 0, ended.err
@@ -158,7 +157,7 @@ def test_the_demo_runs_everything_and_goes_on_where_it_was(tmp_path: Path) -> No
     assert_self_contained(html)
     assert html.count("<img ") == 8
     assert "is moving</bdi>&rdquo;" in html
-    again = fda_in_a_process("demo", folder, "--quick", "--json")
+    again = fda("demo", folder, "--quick", "--json")
     assert again.code == 0
     result = json.loads(again.out)
     assert set(result["test"]) == set(result["still"]) == {"masks", "ones", "shuffled"}

@@ -13,7 +13,7 @@ import zarr
 from numpy.typing import NDArray
 
 from store.completion import input_digests, outcomes_of
-from store.features import caption_shards, create_features, write_clip_features, write_text_features
+from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 from tests.clips_on_disk import Commands
@@ -58,7 +58,7 @@ def cached(
         some_video, some_frame = video[rows].copy(), frame[rows].copy()
         some_video[gone], some_frame[gone] = np.nan, np.nan
         inputs = input_digests(store, shard, (FRAMES_STAGE, masks_stage(MASKS)))
-        write_clip_features(store, "mine", shard, some_video, some_frame, outcomes, inputs)
+        write_clip_features(store, "mine", shard, ClipFeatures(some_video, some_frame, outcomes), inputs)
     for shard in caption_shards(store, "test"):
         dropped = np.zeros(shard.num_rows, np.int64)
         dropped[:num_dropped] = 3
@@ -187,7 +187,7 @@ def test_the_rule_for_ties_is_the_one_that_was_asked_for(fda: Commands, tmp_path
         inputs = input_digests(store, shard, (FRAMES_STAGE, masks_stage(MASKS)))
         outcomes = outcomes_of(store, shard, masks_stage(MASKS))
         frame = np.repeat(same[: shard.num_rows, None], 3, axis=1)
-        write_clip_features(store, "same", shard, same[: shard.num_rows], frame, outcomes, inputs)
+        write_clip_features(store, "same", shard, ClipFeatures(same[: shard.num_rows], frame, outcomes), inputs)
     for shard in caption_shards(store, "test"):
         write_text_features(store, "same", shard, same[: shard.num_rows])
     mean_rank = {

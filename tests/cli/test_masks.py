@@ -40,7 +40,7 @@ def masks(fda: Commands, place: Path, *flags: str) -> tuple[int, dict[str, objec
 
 
 def test_another_mask_set_with_its_table_and_its_record(fda: Commands, place: Path) -> None:
-    ended = fda("masks", place, "--name", "low", *MASK_FLAGS, "--threshold", "10", "--workers", "0")
+    ended = fda("masks", place, "--masks", "low", *MASK_FLAGS, "--threshold", "10", "--workers", "0")
     assert ended.code == 0
     assert "5 videos in" in ended.err
     lines = [line.split() for line in ended.out.splitlines() if line.strip()]
@@ -52,7 +52,7 @@ def test_another_mask_set_with_its_table_and_its_record(fda: Commands, place: Pa
     runs = sorted((place / "runs").glob("*-masks-*.json"))
     record = json.loads(runs[0].read_text())
     assert (record["command"], record["options"]["threshold"], record["options"]["name"]) == ("masks", 10.0, "low")
-    again = fda("masks", place, "--name", "low", *MASK_FLAGS, "--threshold", "10")
+    again = fda("masks", place, "--masks", "low", *MASK_FLAGS, "--threshold", "10")
     assert again.err == "nothing to do: 3 shards, all done\n"
     assert again.out == ended.out
     assert sorted((place / "runs").glob("*-masks-*.json")) == runs
@@ -62,7 +62,7 @@ def test_json_and_every_option(fda: Commands, place: Path) -> None:
     code, summary = masks(
         fda,
         place,
-        *("--name", "all", "--compensation", "similarity", "--threshold-mode", "noise", "--noise-sigmas", "5"),
+        *("--masks", "all", "--compensation", "similarity", "--threshold-mode", "noise", "--noise-sigmas", "5"),
         *("--noise-floor", "9", "--when-empty", "ones", "--when-full", "zeros", "--full-coverage", "0.8"),
     )
     assert code == 0
@@ -98,7 +98,7 @@ def test_options_from_a_file_and_worker_processes(fda: Commands, place: Path, tm
 
 def test_preprocess_takes_the_same_flags(fda: Commands, manifest: Path, place: Path, tmp_path: Path) -> None:
     flags = ("--when-empty", "ones", "--compensation", "translation")
-    assert fda("masks", place, "--name", "x", *MASK_FLAGS, *flags, "--workers", "0").code == 0
+    assert fda("masks", place, "--masks", "x", *MASK_FLAGS, *flags, "--workers", "0").code == 0
     other = tmp_path / "other"
     assert fda("preprocess", manifest, other, *SMALL_FLAGS, *flags, "--masks", "x", "--workers", "0").code == 0
     mine, theirs = tree_digest(place), tree_digest(other)
@@ -109,12 +109,12 @@ def test_preprocess_takes_the_same_flags(fda: Commands, manifest: Path, place: P
 
 def test_a_name_that_is_taken_is_refused_with_both_values(fda: Commands, place: Path) -> None:
     before = tree_digest(place)
-    ended = fda("masks", place, "--name", "default", *MASK_FLAGS, "--threshold", "30", "--workers", "0")
+    ended = fda("masks", place, "--masks", "default", *MASK_FLAGS, "--threshold", "30", "--workers", "0")
     assert (ended.code, ended.out) == (1, "")
     assert "options.threshold is 25.0 in the store and 30.0 now" in ended.error_line
     assert "--overwrite" in ended.error_line
     assert tree_digest(place) == before
-    code, summary = masks(fda, place, "--name", "default", "--threshold", "30", "--overwrite")
+    code, summary = masks(fda, place, "--masks", "default", "--threshold", "30", "--overwrite")
     assert (code, summary["num_shards_made"]) == (0, 3)
     changed = {name for name, digest in tree_digest(place).items() if before.get(name) != digest}
     assert changed
@@ -125,14 +125,14 @@ def test_a_name_that_is_taken_is_refused_with_both_values(fda: Commands, place: 
     ("flags", "code", "message"),
     [
         ((), 2, "Missing option '--name'"),
-        (("--name", "../x"), 1, "mask set name '../x': use up to 100 letters"),
-        (("--name", ""), 1, "mask set name ''"),
-        (("--name", "x", "--threshold", "300"), 2, "300.0 is not in the range 0<=x<=255"),
-        (("--name", "x", "--threshold", "nan"), 1, "threshold must be in 0..255 grey levels, got nan"),
-        (("--name", "x", "--kernel-size", "4"), 2, "4 is even: it must be odd, such as 3 or 5"),
-        (("--name", "x", "--full-coverage", "0"), 2, "0.0 is not in the range 0<x<=1"),
-        (("--name", "x", "--difference", "all"), 2, "'all' is not one of 'sampled', 'consecutive'"),
-        (("--name", "x", "--difference", "consecutive"), 1, "make a store with `fda preprocess --neighbours`"),
+        (("--masks", "../x"), 1, "mask set name '../x': use up to 100 letters"),
+        (("--masks", ""), 1, "mask set name ''"),
+        (("--masks", "x", "--threshold", "300"), 2, "300.0 is not in the range 0<=x<=255"),
+        (("--masks", "x", "--threshold", "nan"), 1, "threshold must be in 0..255 grey levels, got nan"),
+        (("--masks", "x", "--kernel-size", "4"), 2, "4 is even: it must be odd, such as 3 or 5"),
+        (("--masks", "x", "--full-coverage", "0"), 2, "0.0 is not in the range 0<x<=1"),
+        (("--masks", "x", "--difference", "all"), 2, "'all' is not one of 'sampled', 'consecutive'"),
+        (("--masks", "x", "--difference", "consecutive"), 1, "make a store with `fda preprocess --neighbours`"),
     ],
 )
 def test_bad_options_are_named_and_change_nothing(
@@ -146,14 +146,14 @@ def test_bad_options_are_named_and_change_nothing(
 
 
 def test_no_store_and_a_store_that_is_not_complete(fda: Commands, place: Path, tmp_path: Path) -> None:
-    ended = fda("masks", tmp_path / "none", "--name", "x")
+    ended = fda("masks", tmp_path / "none", "--masks", "x")
     assert (ended.code, ended.out) == (1, "")
     assert "no store at" in ended.error_line
     assert not (tmp_path / "none").exists()
     store = Store.open(place)
     store.folder.remove(commit_name(store.shards("test")[1], "frames"))
     before = tree_digest(place)
-    ended = fda("masks", place, "--name", "x", *MASK_FLAGS)
+    ended = fda("masks", place, "--masks", "x", *MASK_FLAGS)
     assert ended.code == 1
     assert "shard test/00001" in ended.error_line
     assert "fda preprocess" in ended.error_line

@@ -74,7 +74,7 @@ def test_parts_in_any_order_and_finalise_make_what_one_run_makes(fda: Commands, 
 def test_masks_in_parts(fda: Commands, manifest: Path, tmp_path: Path) -> None:
     for name in ("store", "whole"):
         fda("preprocess", manifest, tmp_path / name, *FLAGS, "--max-failed", "100%")
-    masks = ("--name", "low", "--threshold", "10", "--workers", "0")
+    masks = ("--masks", "low", "--threshold", "10", "--workers", "0")
     assert fda("masks", tmp_path / "whole", *masks).code == 0
     for index in range(1, 6):  # more parts than shards
         part = fda("masks", tmp_path / "store", *masks, "--partition", f"{index}/5", "--json")

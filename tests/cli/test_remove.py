@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.upkeep.removal import find_removal, remove
 from store.failures import read_failures
-from store.features import create_features, write_clip_features
+from store.features import ClipFeatures, create_features, write_clip_features
 from store.places.opening import folder_at
 from store.store import Store
 from tests.clips_on_disk import SMALL_FLAGS, Commands, write_small_dataset
@@ -39,12 +39,17 @@ def place(fda: Commands, manifest: Path, tmp_path: Path) -> Path:
 
 
 def add_masks_and_features(fda: Commands, place: Path) -> None:
-    assert fda("masks", place, "--name", "low", "--threshold", "9", "--workers", "0").code == 0
+    assert fda("masks", place, "--masks", "low", "--threshold", "9", "--workers", "0").code == 0
     store = Store.open(place)
     create_features(store, "mine", "test", 4, {})
     for shard in store.shards("test"):
-        write_clip_features(store, "mine", shard, np.ones((shard.num_rows, 4), np.float32),
-                            np.ones((shard.num_rows, 3, 4), np.float32), (), {})  # fmt: skip
+        write_clip_features(
+            store,
+            "mine",
+            shard,
+            ClipFeatures(np.ones((shard.num_rows, 4), np.float32), np.ones((shard.num_rows, 3, 4), np.float32), ()),
+            {},
+        )
 
 
 def test_nothing_is_removed_without_yes_and_all_that_was_named_with_it(fda: Commands, place: Path) -> None:

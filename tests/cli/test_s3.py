@@ -51,7 +51,7 @@ def test_all_commands(fda: Commands, tmp_path: Path, place: str) -> None:
     local = str(tmp_path / "store")
     commands = [
         ("preprocess", clips, "STORE", *SMALL_FLAGS, "--workers", "0"),
-        ("masks", "STORE", "--name", "second", "--workers", "0", "--threshold", "40"),
+        ("masks", "STORE", "--masks", "second", "--workers", "0", "--threshold", "40"),
         ("encode", "STORE", "--features", "mine", *model, "--masks", "second", "--precision", "fp32"),
         ("eval", "STORE", "--features", "mine"),
         ("finalise", "STORE"),
@@ -146,7 +146,7 @@ def test_what_a_user_has_to_repair(fda: Commands, tmp_path: Path, place: str, mo
         (("status", place), f"no store at {place}"),
         (("status", f"s3://{BUCKET}-gone/store"), "there is no bucket"),
         (("preprocess", clips, f"s3://{BUCKET}-gone/store", *SMALL_FLAGS, "--workers", "0"), "there is no bucket"),
-        (("eval", f"s3://me:{SECRET}@{BUCKET}/a", "--features", "mine"), "holds no user, password or server"),
+        (("eval", f"s3://me:{SECRET}@{BUCKET}/a", "--features", "mine"), "contains no user, password or server"),
         (("status", "gs://bucket/store"), "not at gs://"),
     ):
         ended = fda(*arguments)

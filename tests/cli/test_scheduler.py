@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import pytest
 from distributed import Client
 
-from tests.clips_on_disk import FDA, SMALL_FLAGS, Commands, Ended, fda_in_a_process, write_small_dataset
+from tests.clips_on_disk import SMALL, SMALL_FLAGS, Commands, Ended, run_preprocess, write_small_dataset
 from tests.dask_processes import WORKER_OF_ANOTHER_AV, WORKER_WITHOUT_FDA, DaskProcesses, wait_until
+from tests.forked import forked_fda
 from tests.stores import tree_digest
 
 NUM_VIDEOS = 40
@@ -29,7 +30,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the store holds after a run in one process."""
     place = tmp_path_factory.mktemp("whole") / "store"
-    assert fda_in_a_process("preprocess", manifest, place, *FLAGS, "--workers", "0").code == 0
+    run_preprocess(manifest, place, replace(SMALL, shard_size=1))
     return tree_digest(place)
 
 
@@ -42,25 +43,19 @@ def dask(tmp_path: Path) -> Iterator[DaskProcesses]:
 
 
 class Running:
-    """`fda preprocess` on a scheduler, on its way."""
+    """A running `fda preprocess` on a scheduler."""
 
     def __init__(self, manifest: Path, place: Path, dask: DaskProcesses, *more: str) -> None:
         self.place = place
-        self._process = subprocess.Popen(
-            [str(FDA), "preprocess", str(manifest), str(place), *FLAGS, "--scheduler", dask.address, *more],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=heed_interrupts,
-            start_new_session=True,
-        )
+        arguments: tuple[str | Path, ...] = (manifest, place, *FLAGS, "--scheduler", dask.address, *more)
+        self._process = forked_fda(place.parent, "preprocess", *arguments)
 
     def wait_for(self, num_commits: int) -> None:
         def is_there() -> bool:
             assert self._process.poll() is None, self._process.communicate()
             return sum(1 for _ in self.place.glob("commits/**/*.parquet")) >= num_commits
 
-        wait_until(is_there, "the run does not get on")
+        wait_until(is_there, "the run makes no progress")
 
     def interrupt(self) -> None:
         os.killpg(self._process.pid, signal.SIGINT)
@@ -70,22 +65,17 @@ class Running:
 
     def __exit__(self, *error: object) -> None:
         self._process.kill()
-        self._process.communicate()
 
     def end(self) -> Ended:
-        out, err = self._process.communicate(timeout=90)
+        out, err = self._process.communicate(timeout=300)
         assert "Traceback" not in out + err, err
+        assert self._process.returncode is not None
         return Ended(self._process.returncode, out, err)
 
 
 def ended_run(manifest: Path, place: Path, dask: DaskProcesses, *more: str) -> Ended:
     with Running(manifest, place, dask, *more) as run:
         return run.end()
-
-
-def heed_interrupts() -> None:
-    """A shell starts what runs in its background with interrupts ignored, and children inherit it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_worker_is_killed_and_another_joins(
@@ -104,11 +94,11 @@ def test_a_worker_is_killed_and_another_joins(
     assert ended.code == 0
     assert tree_digest(tmp_path / "store") == whole
     assert unfit.poll() is None
-    assert "cannot take part: it has av 1.2.3, not " in ended.err
-    assert "some workers have 2 threads, of which one is used" in ended.err
+    assert "cannot be used: it has av 1.2.3, not " in ended.err
+    assert "some workers have 2 threads, and fda uses one of them" in ended.err
 
 
-def test_a_scheduler_that_is_killed_and_one_that_takes_over(
+def test_a_scheduler_that_is_killed_and_another_that_continues(
     manifest: Path, tmp_path: Path, whole: dict[str, str], dask: DaskProcesses
 ) -> None:
     dask.worker()
@@ -119,7 +109,7 @@ def test_a_scheduler_that_is_killed_and_one_that_takes_over(
     assert (ended.code, ended.out) == (1, "")
     assert ended.error_line == (
         f"fda: error: lost the Dask scheduler at {dask.address}: it has ended, or the network failed. What is "
-        "committed stands: once a scheduler and its workers are there, run the same command again"
+        "committed is kept: start a scheduler and workers, and run the same command again"
     )
     (tmp_path / "another").mkdir()
     other = DaskProcesses(tmp_path / "another")
@@ -131,7 +121,7 @@ def test_a_scheduler_that_is_killed_and_one_that_takes_over(
     assert tree_digest(tmp_path / "store") == whole
 
 
-def test_an_interrupt_calls_the_tasks_back_and_leaves_the_workers(
+def test_an_interrupt_cancels_the_tasks_and_leaves_the_workers(
     manifest: Path, tmp_path: Path, whole: dict[str, str], dask: DaskProcesses
 ) -> None:
     worker = dask.worker()
@@ -158,9 +148,9 @@ def test_workers_that_lack_something_are_named_and_do_nothing(
         (address,) = client.nthreads()
     ended = ended_run(manifest, tmp_path / "store", dask)
     assert ended.code == 1
-    assert ended.error_line.startswith("fda: error: no worker can take part; the first of 1 says: ")
+    assert ended.error_line.startswith("fda: error: no worker can be used; the first of 1: ")
     assert f"worker {address} (host " in ended.error_line
-    assert "it cannot import 'pipeline.workers.preflight'" in ended.error_line
+    assert "it cannot import 'pipeline.workers'" in ended.error_line
     assert not list((tmp_path / "store").glob("commits/**/*.parquet"))
 
 
@@ -176,7 +166,7 @@ def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
     return Commands(monkeypatch, capfd)
 
 
-def test_nobody_answers(fda: Commands, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_scheduler_answers(fda: Commands, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.workers.clusters.CONNECT_SECONDS", 1)
     ended = fda("preprocess", manifest, tmp_path / "store", *FLAGS, "--scheduler", "tcp://127.0.0.1:1")
     assert ended.code == 1

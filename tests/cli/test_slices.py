@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cli.output.slice_figure import draw_slices, slices_figure
-from cli.slices import print_slices
+from cli.output.slices import print_slices
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.slices.families import slice_queries
 from pipeline.evaluation.slices.scoring import SliceScores, score_slices

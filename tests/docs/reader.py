@@ -23,7 +23,7 @@ from encoders.weights.loading import load_model
 from pipeline.training.presets import preset_folder
 from tests.clips_on_disk import Commands, Ended, moving_frames, record, write_manifest
 from tests.encoders_tiny import alpha_clip_layout
-from tests.videos import write_video
+from tests.videos import Encoding, write_video
 
 MODEL = preset_folder() / "demo.json"
 ALPHA_CHECKPOINT = "clip_b16_grit20m_fultune_2xe.pth"
@@ -57,7 +57,7 @@ def write_manifest_block(folder: Path, text: str) -> None:
 
 def write_reader_video(path: Path, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_video(path, moving_frames(seed), rate=SLOW, options={"preset": "ultrafast", "threads": "1"})
+    write_video(path, moving_frames(seed), Encoding(rate=SLOW, options={"preset": "ultrafast", "threads": "1"}))
 
 
 def can_run(words: Sequence[str]) -> bool:

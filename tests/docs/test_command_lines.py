@@ -15,7 +15,7 @@ import click
 import pytest
 
 from cli.main import COMMANDS, fda
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from tests.clips_on_disk import Commands
 from tests.docs.pages import PAGES, Block, anchors, blocks_of, command_lines, inline_code, links
 from tests.docs.reader import Reader, as_run_here, can_run, copied, write_manifest_block, write_reader_files

@@ -210,7 +210,7 @@ def test_bad_config_files_say_what_is_wrong(tmp_path: Path, text: str, words: st
         ("vision_cfg", "pool_type", "avg", "unknown keys: pool_type"),
         ("text_cfg", "vocab_size", 1000, "49408, got 1000"),
         ("text_cfg", "heads", 3, "16 is not a multiple of heads 3"),
-        ("text_cfg", "context_length", 1, "two special tokens, got 1"),
+        ("text_cfg", "context_length", 1, "at least 2 \\(start and end\\), got 1"),
     ],
 )
 def test_bad_config_values_are_named(tmp_path: Path, tower: str, key: str, value: object, words: str) -> None:

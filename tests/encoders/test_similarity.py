@@ -17,8 +17,10 @@ from pipeline.evaluation.ranking import text_to_video, video_to_text
 from pipeline.evaluation.scores.dot import DotScores, Put, Scores
 from pipeline.evaluation.scores.frames import FrameScores
 from tests.retrieval_cases import Floats, Ints, unit_rows
+from tests.seed import seed_number
 
-NUM_CASES = 2_000
+NUM_CASES = 200
+"""Others at each commit."""
 
 
 @pytest.fixture(params=["cpu", "cuda"])
@@ -42,7 +44,7 @@ def needs_cuda() -> None:
         pytest.skip(f"{reason} (FDA_REQUIRE_CUDA=1 turns this into a failure)")
 
 
-def standings(scores: Scores, truth: Ints) -> list[NDArray[np.int64] | NDArray[np.float64]]:
+def counts(scores: Scores, truth: Ints) -> list[NDArray[np.int64] | NDArray[np.float64]]:
     """All that ranking gives."""
     to_video, to_text = text_to_video(scores, truth), video_to_text(scores, truth, gains=True)
     assert to_text.gain is not None
@@ -51,7 +53,7 @@ def standings(scores: Scores, truth: Ints) -> list[NDArray[np.int64] | NDArray[n
 
 
 def assert_same(scores: Scores, on_device: Scores, truth: Ints) -> None:
-    for here, there in zip(standings(scores, truth), standings(on_device, truth), strict=True):
+    for here, there in zip(counts(scores, truth), counts(on_device, truth), strict=True):
         np.testing.assert_array_equal(here, there)
 
 
@@ -63,8 +65,8 @@ def whole_numbers(rng: np.random.Generator) -> tuple[Floats, Floats, Ints]:
 
 
 def test_whole_numbers_with_ties(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
-    for seed in range(NUM_CASES):
-        rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed_number("ties"))
+    for _ in range(NUM_CASES):
         monkeypatch.setattr(ranking, "_BLOCK_ROWS", int(rng.integers(2, 12)))
         text, video, truth = whole_numbers(rng)
         assert_same(DotScores(text, video), DotScores(text, video, put), truth)
@@ -78,9 +80,8 @@ def apart(text: Floats, video: Floats) -> bool:
 
 
 def test_real_numbers_that_are_apart(put: Put) -> None:
-    num_ranked = 0
-    for seed in range(NUM_CASES):
-        rng = np.random.default_rng(seed)
+    num_ranked, rng = 0, np.random.default_rng(seed_number("apart"))
+    for _ in range(NUM_CASES):
         num_texts, num_videos = int(rng.integers(2, 17)), int(rng.integers(2, 9))
         text, video = unit_rows(rng, num_texts, 64), unit_rows(rng, num_videos, 64)
         if apart(text, video):

@@ -18,7 +18,8 @@ from encoders.encoding.towers import Towers
 from encoders.model import AlphaClip
 from encoders.options import Pooling, Precision
 from encoders.tokens import Tokenizer
-from pipeline.evaluation.scores.pooling import POOLINGS, pool_frames
+from pipeline.evaluation.names import POOLINGS
+from pipeline.evaluation.scores.pooling import pool_frames
 from tests.encoders_tiny import TINY, random_clips, tiny_model
 
 MODEL = tiny_model()
@@ -94,8 +95,8 @@ def test_where_memory_runs_out_batches_are_halved_and_it_is_said(
     np.testing.assert_allclose(found.frame, expected.frame, atol=1e-6)
     assert sizes == [8, 4, 2, 2, 2, 2, 1]
     assert [record.message for record in caplog.records] == [
-        "out of memory with 8 at once: going on with 4",
-        "out of memory with 4 at once: going on with 2",
+        "out of memory with 8 at once: continuing with 4",
+        "out of memory with 4 at once: continuing with 2",
     ]
     assert encoder.batch_frames == 2
 

@@ -1,4 +1,3 @@
-import json
 import logging
 import os
 import pickle
@@ -13,32 +12,17 @@ from torch import Tensor, nn
 
 from encoders.config import ModelConfig
 from encoders.errors import WeightsFormatError, WeightsMismatchError, WeightsMissingError
-from encoders.model import ALPHA_WEIGHT, AlphaClip
+from encoders.model import ALPHA_WEIGHT
 from encoders.options import Activation
-from encoders.tables import JSON
 from encoders.torchvision_shim import import_open_clip
 from encoders.weights.files import WeightsFile, WeightsKind, sha256_of
 from encoders.weights.fit import check_activation
-from encoders.weights.loading import load_checkpoint, load_model, save_checkpoint
-from encoders.weights.pretrained import download_weights, is_cached
-from tests.encoders_tiny import TINY, alpha_clip_layout, tiny_model, write_config
+from encoders.weights.loading import load_model
+from tests.encoders_tiny import PLAIN, TENSORS, TINY, alpha_clip_layout, assert_same, saved, tiny_model, write_config
 
 open_clip = import_open_clip()
 
-TENSORS = tiny_model(seed=7).named_tensors()
-PLAIN = {name: tensor.clone() for name, tensor in TENSORS.items() if name != ALPHA_WEIGHT}
 SCALARS = {name: torch.tensor(1) for name in ("input_resolution", "context_length", "vocab_size")}
-
-
-def assert_same(model: AlphaClip, expected: Mapping[str, Tensor]) -> None:
-    found = model.named_tensors()
-    for name, tensor in expected.items():
-        assert torch.equal(found[name], tensor), name
-
-
-def saved(path: Path, entries: object) -> Path:
-    torch.save(entries, path)
-    return path
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".safetensors"])
@@ -89,7 +73,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path, value: float, ar
     tensors["visual.ln_post.bias"][1] = value
     path = tmp_path / "diverged.pt"
     config = write_config(tmp_path)
-    words = r"diverged\.pt holds NaN or infinite values: .*3 of 512 in visual\.proj"
+    words = r"diverged\.pt contains NaN or infinite values: .*3 of 512 in visual\.proj"
     saved(path, tensors if argument == "pretrained" else alpha_clip_layout(tensors))
     pretrained, alpha = (str(path), None) if argument == "pretrained" else ("none", path)
     activation = Activation.QUICK_GELU if argument == "pretrained" else None
@@ -102,15 +86,6 @@ def test_large_values_are_finite_though_their_sum_is_not(tmp_path: Path) -> None
     path = saved(tmp_path / "large.pt", PLAIN | {"visual.proj": torch.full((32, 16), 3e38)})
     loaded = load_model(write_config(tmp_path), str(path), activation=Activation.QUICK_GELU)
     assert (loaded.model.named_tensors()["visual.proj"] == torch.tensor(3e38)).all()
-
-
-def test_a_checkpoint_that_is_not_finite_is_refused(tmp_path: Path) -> None:
-    model = tiny_model()
-    for tensor in model.named_tensors().values():
-        tensor.fill_(torch.nan)
-    save_checkpoint(tmp_path / "mine", model, TINY, {})
-    with pytest.raises(WeightsFormatError, match=rf"NaN.*, and more in {len(TENSORS) - 5} other tensors\."):
-        load_checkpoint(tmp_path / "mine")
 
 
 def test_openais_state_dict(tmp_path: Path) -> None:
@@ -244,8 +219,8 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "code": (lambda path: torch.save({"x": _RunsCode()}, path), "never unpickled"),
     "plain pickle": (lambda path: path.write_bytes(pickle.dumps({"x": 1.5})), "not a (weights file|state dict)"),
     "a list": (lambda path: torch.save([torch.ones(1)], path), "a list, not a state dict"),
-    "no tensors": (lambda path: torch.save({"epoch": 3}, path), "it holds epoch"),
-    "nothing": (lambda path: torch.save({}, path), "it holds nothing"),
+    "no tensors": (lambda path: torch.save({"epoch": 3}, path), "it contains epoch"),
+    "nothing": (lambda path: torch.save({}, path), "it contains nothing"),
     "LoRA": (
         lambda path: torch.save(
             alpha_clip_layout(TENSORS) | {"transformer.resblocks.0.attn.in_proj.lora_A": torch.ones(2)}, path
@@ -345,181 +320,3 @@ def test_quick_gelu_names_open_clips_model() -> None:
     file = WeightsFile(Path("x.pt"), WeightsKind.OPENAI, "", {}, (), quick_gelu=True)
     with pytest.raises(WeightsMismatchError, match="use ViT-B-16-quickgelu"):
         check_activation(ModelConfig.from_name_or_file("ViT-B-16"), file, None)
-
-
-@pytest.mark.parametrize(
-    ("model", "tag", "words"),
-    [
-        ("ViT-B-16", "openai", "with QuickGELU.*use ViT-B-16-quickgelu"),
-        ("ViT-B-16-quickgelu", "laion2b_s34b_b88k", "a tag of ViT-B-16: use that model name"),
-        ("ViT-B-16-quickgelu", "opnai", "tags of ViT-B-16-quickgelu: openai"),
-        ("ViT-L-14", "laion2b_s32b_b82k", r"normalised by mean \(0.5, 0.5, 0.5\)"),
-    ],
-)
-def test_tags_that_do_not_fit_are_refused_before_anything_is_downloaded(
-    monkeypatch: pytest.MonkeyPatch, model: str, tag: str, words: str
-) -> None:
-    monkeypatch.setattr(open_clip, "download_pretrained", lambda description: pytest.fail("it was downloaded"))
-    with pytest.raises((WeightsMismatchError, WeightsMissingError), match=words):
-        load_model(model, tag, None, seed=0)
-
-
-def test_a_tag_of_a_model_from_a_file_is_no_tag(tmp_path: Path) -> None:
-    with pytest.raises(WeightsMissingError, match=r"no tags for tiny.*'openai' is a tag of"):
-        load_model(write_config(tmp_path), "openai", None, seed=0)
-
-
-def test_a_tag_is_downloaded_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = saved(tmp_path / "cached.pt", PLAIN)
-    monkeypatch.setattr("encoders.weights.loading.is_tag", lambda config, pretrained: True)
-    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: {"quick_gelu": True})
-    monkeypatch.setattr(open_clip, "download_pretrained", lambda description: str(path))
-    loaded = load_model(write_config(tmp_path), "openai", None, seed=0)
-    assert_same(loaded.model, PLAIN)
-    assert (loaded.report.source, loaded.report.sha256) == ("openai", sha256_of(path))
-
-
-def test_without_a_network_the_message_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(description: object) -> str:
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(open_clip, "download_pretrained", fail)
-    with pytest.raises(WeightsMissingError, match=r"no route to host.*--pretrained"):
-        load_model("ViT-B-16-quickgelu", "openai", None, seed=0)
-
-
-def test_a_download_is_told_of_before_it_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = saved(tmp_path / "cached.pt", PLAIN)
-    told: list[tuple[int, str]] = []
-
-    def download(description: object) -> str:
-        told[:] = [(record.levelno, record.getMessage()) for record in caplog.records]
-        return str(path)
-
-    monkeypatch.setattr(open_clip, "download_pretrained", download)
-    monkeypatch.setattr("encoders.weights.pretrained.try_to_load_from_cache", lambda repository, name: None)
-    config = ModelConfig.from_name_or_file("ViT-B-16-quickgelu")
-    with caplog.at_level(logging.INFO, "encoders"):
-        assert download_weights(config, "openai") == path
-    [(level, message)] = told
-    assert level == logging.WARNING  # which is shown without -v
-    assert message.startswith("downloading the weights 'openai' of ViT-B-16-quickgelu: timm/vit_base_patch16_clip_224")
-    caplog.clear()
-    monkeypatch.setattr("encoders.weights.pretrained.try_to_load_from_cache", lambda repository, name: str(path))
-    with caplog.at_level(logging.INFO, "encoders"):
-        download_weights(config, "openai")
-    assert [level for level, _ in told] == [logging.INFO]
-
-
-@pytest.mark.parametrize(
-    ("description", "expected"),
-    [
-        ({"hf_hub": "owner/here/"}, True),
-        ({"hf_hub": "owner/named/weights.bin"}, True),
-        ({"hf_hub": "owner/absent/"}, False),
-        ({"url": "https://example.org/here.pt"}, True),
-        ({"url": "https://example.org/absent.pt"}, False),
-        ({"url": "https://example.org/here.pt", "hf_hub": "owner/absent/"}, False),
-        ({"file": "mine.pt"}, True),
-    ],
-)
-def test_caches_are_looked_into(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, description: dict[str, object], expected: bool
-) -> None:
-    there = {("owner/here", "open_clip_model.safetensors"), ("owner/named", "weights.safetensors")}
-    monkeypatch.setattr(
-        "encoders.weights.pretrained.try_to_load_from_cache",
-        lambda repository, name: "/cache/file" if (repository, name) in there else object(),  # known not to exist
-    )
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / ".cache/clip").mkdir(parents=True)
-    (tmp_path / ".cache/clip/here.pt").touch()
-    assert is_cached(description) is expected
-
-
-def test_a_checkpoint_comes_back_to_the_bit(tmp_path: Path) -> None:
-    model = tiny_model(seed=2)
-    metadata: dict[str, JSON] = {"epoch": 3, "r_at_1": 0.5, "options": {"lr": 1e-6, "texts": ["é"]}}
-    save_checkpoint(tmp_path / "a" / "b", model, TINY, metadata)
-    loaded = load_checkpoint(tmp_path / "a" / "b")
-    assert_same(loaded.model, model.named_tensors())
-    assert (loaded.config, loaded.metadata) == (TINY, metadata)
-    assert loaded.report.missing == ()
-    assert loaded.report.sha256 == sha256_of(tmp_path / "a" / "b" / "model.safetensors")
-    assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == ["config.json", "model.safetensors"]
-
-
-def test_saving_twice_gives_the_same_bytes_and_the_weights_load_as_pretrained(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        save_checkpoint(tmp_path / name, tiny_model(), TINY, {"epoch": 1})
-    for name in ("config.json", "model.safetensors"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    loaded = load_model(write_config(tmp_path), str(tmp_path / "one" / "model.safetensors"), None, seed=0)
-    assert (loaded.report.kind, loaded.report.missing) == ("fda", ())
-
-
-def test_what_cannot_be_saved_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_checkpoint(tmp_path, tiny_model(seed=1), TINY, {})
-    with pytest.raises(ValueError, match="Out of range"):
-        save_checkpoint(tmp_path, tiny_model(seed=2), TINY, {"loss": float("nan")})
-    other = ModelConfig("other", TINY.embed_dim, TINY.vision_cfg, TINY.text_cfg)
-    with pytest.raises(ValueError, match="'other' is not that of the model, 'tiny'"):
-        save_checkpoint(tmp_path, tiny_model(seed=2), other, {})
-
-    def full(tensors: object, path: Path, metadata: object) -> None:
-        path.write_bytes(b"half of it")
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(safetensors.torch, "save_file", full)
-    with pytest.raises(OSError, match="no space"):
-        save_checkpoint(tmp_path, tiny_model(seed=2), TINY, {})
-    assert_same(load_checkpoint(tmp_path).model, tiny_model(seed=1).named_tensors())
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_checkpoints_that_are_not_whole(tmp_path: Path) -> None:
-    with pytest.raises(WeightsMissingError, match="no such folder"):
-        load_checkpoint(tmp_path / "gone")
-    with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
-        load_checkpoint(tmp_path)
-    save_checkpoint(tmp_path, tiny_model(), TINY, {})
-    (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(WeightsMissingError, match=r"model\.safetensors is missing"):
-        load_checkpoint(tmp_path)
-
-
-def test_weights_that_were_changed(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, tiny_model(), TINY, {})
-    content = bytearray((tmp_path / "model.safetensors").read_bytes())
-    content[-1] ^= 1
-    (tmp_path / "model.safetensors").write_bytes(content)
-    with pytest.raises(WeightsMismatchError, match="has SHA-256"):
-        load_checkpoint(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"format_version": 2}, "format version 2.*up to 1.*update"),
-        ({"format_version": None}, "format version None"),
-        ({"extra": 1}, "unknown keys: extra"),
-        ({"architecture": {"embed_dim": 1}}, "lacks text_cfg"),
-        ({"metadata": 3}, "metadata a table"),
-        ({"name": 3}, "must be texts"),
-    ],
-)
-def test_configurations_that_cannot_be_read(tmp_path: Path, change: dict[str, object], words: str) -> None:
-    save_checkpoint(tmp_path, tiny_model(), TINY, {})
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(WeightsFormatError, match=words):
-        load_checkpoint(tmp_path)
-
-
-def test_a_configuration_that_is_not_json(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, tiny_model(), TINY, {})
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(WeightsFormatError, match="cannot read the checkpoint's configuration"):
-        load_checkpoint(tmp_path)

@@ -29,7 +29,8 @@ import cli.commands.preprocess
 import cli.commands.remove
 import cli.commands.verify
 from cli.main import fda
-from encoders.weights.loading import LoadedModel, ModelSource, load_model
+from encoders.options import ModelSource
+from encoders.weights.loading import LoadedModel, load_model
 from pipeline.features.model import ReadyModel
 from pipeline.isolation.decoder import DecodeRequest
 from pipeline.video.clips import DecodedClip, VideoError
@@ -92,7 +93,7 @@ def run_fda(arguments: Sequence[str], decode: Decode = decode_cached) -> list[st
     """Run a command; its errors are raised.
 
     Args:
-        arguments: What stands after `fda`.
+        arguments: The arguments after `fda`.
         decode: In place of `decode_clip`.
 
     Returns:

@@ -53,7 +53,7 @@ def operations(root: Path, policy: Policy) -> Iterator[None]:
     """Hand every call that changes something in `root`, or makes `root`, to a policy.
 
     Those of this thread and of the one that writes behind it, of which only one writes at a time; a claim's sign of
-    life comes when it likes, and is left alone.
+    life comes at any time, and is not counted.
     """
     watch = _Watch(os.path.abspath(root), policy)
     with (

@@ -154,7 +154,7 @@ def completed(operations: Sequence[Operation], root: Path) -> list[dict[str, byt
 
 
 def write_tree(place: Path, files: dict[str, bytes]) -> None:
-    """Put files where a store is; who claimed it is gone, as the machine has been started anew."""
+    """Replace the files of a store. The run that claimed it has ended, as after a restart of the machine."""
     for name, content in files.items():
         path = place / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ COMMON = (
     *("--train-frames", "2", "--eval-frames", "3", "--image-size", "32", "--shard-size", "2", "--min-area", "8"),
     *("--kernel-size", "3", "--workers", "0", "--max-failed", "100%", "--no-progress"),
 )
-OTHER_MASKS = ("masks", "STORE", "--name", "other", "--kernel-size", "3", "--workers", "0", "--no-progress")
+OTHER_MASKS = ("masks", "STORE", "--masks", "other", "--kernel-size", "3", "--workers", "0", "--no-progress")
 ENCODE = (
     "encode",
     "STORE",
@@ -56,7 +56,7 @@ class Scenario:
     before: tuple[tuple[str, ...], ...]
     command: tuple[str, ...]
     is_from_scratch: bool = False
-    """Whether it removes what it finds, so that started again it makes all anew."""
+    """Whether it removes what it finds, so that the next start rebuilds everything."""
 
 
 SCENARIOS = (
@@ -93,7 +93,7 @@ SCENARIOS = (
     Scenario("encode what has grown", (FIRST, ENCODE, GROWN), ENCODE),
     Scenario("encode, overwrite", (FIRST, ENCODE), (*ENCODE, "--alpha", "ones", "--overwrite"), is_from_scratch=True),
     Scenario("repair", (FIRST, OTHER_MASKS, ENCODE, DAMAGE), REPAIR),
-    Scenario("make anew what was damaged", (FIRST, OTHER_MASKS, ENCODE, DAMAGE, REPAIR), FIRST),
+    Scenario("rebuild what was damaged", (FIRST, OTHER_MASKS, ENCODE, DAMAGE, REPAIR), FIRST),
     Scenario("remove masks", (FIRST, OTHER_MASKS), ("remove", "STORE", "--masks", "other", "--yes")),
     Scenario("remove features", (FIRST, ENCODE), ("remove", "STORE", "--features", "mine", "--yes")),
     Scenario("remove a split", (GROWN, ENCODE), ("remove", "STORE", "--split", "train", "--yes")),

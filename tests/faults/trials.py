@@ -16,7 +16,6 @@ from pathlib import Path
 import click
 import numpy as np
 
-from pipeline.frames.preprocess import all_shards
 from store.clips.mask_sets import mask_set_names
 from store.clips.reader import ClipReader
 from store.completion import committed_of_each
@@ -129,15 +128,15 @@ class Trials:
             assert digest in {one.get(what) for one in right.readable}, f"{what} reads wrong"
 
     def check_resumed(self, scenario: Scenario, right: Undisturbed) -> None:
-        """The same command, run again, makes the store what it should be, and decodes nothing that stands."""
+        """The same command, run again, makes the store as it should be, and decodes no clip that is complete."""
         there = {} if scenario.is_from_scratch else filled_videos(self.place)
-        standing = dict(there.items() & right.filled.items())
+        complete = dict(there.items() & right.filled.items())
         decoded = self._resume(scenario)
         left = tree_digest(self.place, NOT_COMPARED)
         differing = {name for name in {*left, *right.files} if left.get(name) != right.files.get(name)}
         assert not differing, f"not the same after another run: {sorted(differing)}"
-        again = [name for name in decoded if name not in right.decoded or name in standing]
-        assert not again, f"decoded once more, though they stood: {again}"
+        again = [name for name in decoded if name not in right.decoded or name in complete]
+        assert not again, f"decoded again, though they were complete: {again}"
 
     def _resume(self, scenario: Scenario) -> list[str]:
         try:
@@ -159,7 +158,7 @@ class Trials:
             self._check_error(raised, policy.failure.error)
 
     def _check_error(self, raised: BaseException, cause: BaseException) -> None:
-        """What a user is told names the place, the cause and what to do; what is no matter of the disk goes through."""
+        """The message names the place, the cause and the remedy; errors not of the disk pass through."""
         if isinstance(cause, KeyboardInterrupt):
             assert isinstance(raised, KeyboardInterrupt | click.Abort), f"an interrupt became {raised!r}"
         elif not isinstance(cause, OSError):
@@ -184,12 +183,12 @@ class Trials:
 
 
 def filled_videos(place: Path) -> dict[str, str]:
-    """File name -> digest of the frames of each video whose frames stand."""
+    """File name -> digest of the frames of each video whose frames are complete."""
     try:
         store = Store.open(place)
         return {
             Path(video.path).name: str(outcome.checksum)
-            for shard, (record,) in committed_of_each(store, all_shards(store), [FRAMES_STAGE])
+            for shard, (record,) in committed_of_each(store, store.all_shards(), [FRAMES_STAGE])
             if record is not None
             for video, outcome in zip(store.catalog.shard_videos(shard), record.outcomes, strict=True)
             if outcome.filled

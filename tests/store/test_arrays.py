@@ -11,7 +11,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store.arrays.codecs import CodecName
+from store.arrays.codec_names import CodecName
 from store.arrays.shards import ArraySpec, attributes_of, create_array, open_array, write_shard
 from store.errors import NotInStoreError, StoreMismatchError
 from store.json_values import differences
@@ -132,7 +132,7 @@ def test_a_flipped_bit_is_found_by_the_reader(tmp_path: Path) -> None:
 
 def test_values_of_another_shape_or_type_are_refused(tmp_path: Path) -> None:
     folder, spec, shard = LocalFolder.at(tmp_path), frames_spec(4), Shard("test", 0, 0, 4)
-    with pytest.raises(ValueError, match=r"wants uint8 of shape \(4, 2, 5, 3\), got uint8 of shape \(3, 2, 5, 3\)"):
+    with pytest.raises(ValueError, match=r"needs uint8 of shape \(4, 2, 5, 3\), got uint8 of shape \(3, 2, 5, 3\)"):
         write_shard(folder, spec, shard, np.zeros((3, 2, 5, 3), dtype=np.uint8))
     with pytest.raises(ValueError, match="got float32"):
         write_shard(folder, spec, shard, np.zeros((4, 2, 5, 3), dtype=np.float32))

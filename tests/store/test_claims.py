@@ -6,7 +6,6 @@ import errno
 import itertools
 import json
 import logging
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -35,9 +34,9 @@ from store.json_values import JSON
 from store.places.folder import StoreFolder
 from store.places.opening import folder_at
 from tests.claimants import NEVER, QUICK, MemoryFolder, Turns, compete, fork_and_hold, hold
+from tests.forked import FORK_SERVER, in_environment
 from tests.s3 import Server, place_of, use_server
 
-SPAWN = multiprocessing.get_context("spawn")
 ELSEWHERE = ProcessId(4242, 1, "another machine")
 
 
@@ -61,8 +60,8 @@ def start() -> Iterator[Callable[..., tuple[BaseProcess, Connection]]]:
     started: list[BaseProcess] = []
 
     def start_one(target: Callable[..., None], place: str, *arguments: object) -> tuple[BaseProcess, Connection]:
-        here, there = SPAWN.Pipe()
-        process = SPAWN.Process(target=target, args=(place, there, *arguments))
+        here, there = FORK_SERVER.Pipe()
+        process = FORK_SERVER.Process(target=in_environment, args=(dict(os.environ), target, place, there, *arguments))
         process.start()
         there.close()
         started.append(process)
@@ -99,11 +98,11 @@ class Simulated:
 
 
 def take(folder: StoreFolder, times: ClaimTimes = NEVER, *, wait_seconds: float | None = 0) -> list[str]:
-    """Take the claim on frames and write something; what was told meanwhile."""
-    told: list[str] = []
-    with claimed(folder, "fda test", ["frames"], wait_seconds=wait_seconds, say=told.append, times=times) as mine:
+    """Take the claim on frames and write something; return the messages."""
+    messages: list[str] = []
+    with claimed(folder, "fda test", ["frames"], wait_seconds=wait_seconds, say=messages.append, times=times) as mine:
         mine.write("data/x", b"1")
-    return told
+    return messages
 
 
 # One run
@@ -178,7 +177,7 @@ def test_beats_that_cannot_be_written_are_tried_again_and_told_once(
         wait_until(lambda: len(tried) > 7)
         mine.write("data/x", b"1")
     assert [record.message for record in caplog.records] == [
-        f"cannot renew the claim on {folder.place}, trying on: no space left on the disk"
+        f"cannot renew the claim on {folder.place}, trying again: no space left on the disk"
     ]
 
 
@@ -253,7 +252,11 @@ def test_processes_are_never_inside_at_once(
     use_server(monkeypatch, server)
     folder = folder_at(str(tmp_path / "store") if len(machines) == 4 else f"{place_of(request)}/store")
     arguments = (folder.place, tmp_path / "inside", num_rounds)
-    running = [SPAWN.Process(target=compete, args=(*arguments, machine)) for machine in machines]
+    environment = dict(os.environ)
+    running = [
+        FORK_SERVER.Process(target=in_environment, args=(environment, compete, *arguments, machine))
+        for machine in machines
+    ]
     for process in running:
         process.start()
     for process in running:
@@ -349,9 +352,9 @@ def test_a_second_run_is_refused_and_told_who_holds_the_store(any_folder: StoreF
             take(folder)
         assert claims_on(folder) == (claim,)
     assert str(caught.value) == (
-        f"{folder.place} is being written to by {claim}; both write the same things. Give --wait to begin when it has "
-        "ended. Once a run is gone, its claim expires by itself (after 1e+09 s without a sign of life, where it ran on "
-        "another machine)"
+        f"{folder.place} is being written to by {claim}; both write the same stages. Give --wait to begin when it has "
+        "ended. The claim of a run that was killed expires by itself (after 1e+09 s without a sign of life, if it ran "
+        "on another machine)"
     )
     assert isinstance(caught.value, StoreError)
     take(folder)
@@ -363,8 +366,8 @@ def test_a_second_run_waits_if_it_is_to(any_folder: StoreFolder) -> None:
     stack.enter_context(claimed(folder, "fda masks", ["frames"], times=NEVER))
     (claim,) = claims_on(folder)
     waiting = Simulated(lambda: stack.close() if waiting.num_sleeps == 20 else None)
-    told = take(folder, waiting.times, wait_seconds=None)
-    assert told == [f"waiting for {claim}, which is writing into {folder.place}"]
+    messages = take(folder, waiting.times, wait_seconds=None)
+    assert messages == [f"waiting for {claim}, which is writing into {folder.place}"]
 
 
 def test_a_second_run_waits_as_long_as_it_is_to(folder: StoreFolder) -> None:
@@ -394,9 +397,9 @@ def test_parts_of_one_job_hold_at_once_and_another_job_is_told_why_not(any_folde
         part("2/3")
         for partition, inputs, reason in [
             ("1/3", "same", "both are partition 1/3"),
-            ("2/4", "same", "partition 2/4 of this run and 1/3 of that one overlap: all use the same n"),
+            ("2/4", "same", "partition 2/4 of this run and 1/3 of that one overlap: use the same n for all"),
             ("2/3", "other", "not of the same job"),
-            (None, "same", "both write the same things"),
+            (None, "same", "both write the same stages"),
         ]:
             with pytest.raises(StoreBusyError, match=reason):
                 part(partition, inputs)
@@ -421,7 +424,7 @@ def test_a_killed_run_of_this_machine_is_taken_over_at_once(
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is a zombie
-    assert take(folder, Simulated().times) == [f"{claim} is gone: its claim on {folder.place} is removed"]
+    assert take(folder, Simulated().times) == [f"{claim} has ended: its claim on {folder.place} is removed"]
     assert sorted(stored.name for stored in folder.walk()) == ["data/holder", "data/x"]
 
 
@@ -434,14 +437,16 @@ def test_a_run_of_another_machine_that_beats_is_not_disturbed(any_folder: StoreF
     write_claim(folder, claim)
     write_beat(folder, claim.id, 0)
     elsewhere = Simulated(lambda: write_beat(folder, claim.id, elsewhere.num_sleeps) if elsewhere.now > 20 else None)
-    told: list[str] = []
+    messages: list[str] = []
     with (
         pytest.raises(StoreBusyError, match=r"fda masks \(ada@node7, process 4242, since "),
-        claimed(folder, "fda test", ["frames"], say=told.append, times=elsewhere.times),
+        claimed(folder, "fda test", ["frames"], say=messages.append, times=elsewhere.times),
     ):
         pass
     assert 20 < elsewhere.now < 23
-    assert told == [f"{folder.place} is claimed by {claim}: looking for up to 30 s whether it is still at work"]
+    assert messages == [
+        f"{folder.place} is claimed by {claim}: watching it for up to 30 s to see whether it is still active"
+    ]
     assert claims_on(folder) == (claim,)
 
 
@@ -453,8 +458,8 @@ def test_a_run_of_another_machine_that_is_silent_is_taken_over(any_folder: Store
     if is_held:
         write_beat(folder, claim.id, 17)
     watching = Simulated()
-    told = take(folder, watching.times)
-    assert told[-1] == f"{claim} is gone: its claim on {folder.place} is removed"
+    messages = take(folder, watching.times)
+    assert messages[-1] == f"{claim} has ended: its claim on {folder.place} is removed"
     assert 30 <= watching.now < 32
     assert [stored.name for stored in folder.walk()] == ["data/x"]
 
@@ -529,9 +534,9 @@ def test_a_damaged_claim_is_named_and_respected_until_it_has_been_silent(folder:
     folder.write(f"claims/{'a' * 32}.json", content)
     (claim,) = claims_on(folder)
     assert claim.is_damaged
-    assert str(claim) == f"a run that cannot be named, for its claim claims/{'a' * 32}.json is damaged"
+    assert str(claim) == f"an unknown run, as its claim claims/{'a' * 32}.json is damaged"
     beating = Simulated(lambda: write_beat(folder, "a" * 32, beating.num_sleeps))
-    with pytest.raises(StoreBusyError, match="cannot be named"):
+    with pytest.raises(StoreBusyError, match="an unknown run"):
         take(folder, beating.times)
     watching = Simulated()
     take(folder, watching.times)
@@ -575,7 +580,7 @@ def test_a_claim_that_cannot_be_given_back_is_told_of_and_hides_no_error(
     with pytest.raises(ZeroDivisionError), claimed(folder, "fda masks", ["frames"], times=NEVER):  # noqa: PT012
         monkeypatch.setattr(Path, "unlink", read_only)
         raise ZeroDivisionError
-    assert "the claim of this run stays until the next run finds it gone" in caplog.text
+    assert "the claim of this run stays until the next run finds that this one has ended" in caplog.text
 
 
 def test_where_the_claims_should_be_there_is_a_file(folder: StoreFolder) -> None:
@@ -652,7 +657,7 @@ def test_a_process_of_another_user_that_may_not_be_looked_at(monkeypatch: pytest
     assert is_running(hidden) is None
 
 
-def wait_until(happens: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(happens: Callable[[], bool], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while True:
         try:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 
-from store.arrays.codecs import CodecName
+from store.arrays.codec_names import CodecName
 from store.clips.mask_sets import mask_attributes
 from store.clips.reader import ClipReader
 from store.clips.shards import ShardFrames, read_frames, read_next_grey, slot_checksum, write_frames, write_masks
@@ -37,7 +37,7 @@ def test_an_empty_slot_is_never_read_as_a_video(tmp_path: Path) -> None:
     reader = ClipReader(store, "test", MASKS)
     assert sorted(reader.video_ids) == [0, 1, 3, 4, 5]
     for read in (reader.read, reader.read_masks):
-        with pytest.raises(NotInStoreError, match="row 2 of split 'test' holds no video"):
+        with pytest.raises(NotInStoreError, match="row 2 of split 'test' has no video"):
             read([0, 2])
     times = zarr.open_array(tmp_path / "clips.zarr/test/pts_seconds", mode="r")[:]
     assert np.isnan(np.asarray(times)).all(axis=1).tolist() == [False, False, True, False, False, False]
@@ -111,7 +111,7 @@ def test_masks_are_pending_again_when_their_frames_changed(tmp_path: Path) -> No
     assert committed(store, shard, masks_stage(MASKS)) is None
 
 
-def test_a_damaged_record_vouches_for_nothing(tmp_path: Path) -> None:
+def test_a_damaged_record_counts_as_none(tmp_path: Path) -> None:
     store = make_store(tmp_path, 3)
     fill_store(store)
     shard = store.shards("test")[0]
@@ -172,7 +172,7 @@ def test_neighbours_come_back_where_the_store_has_them(tmp_path: Path) -> None:
     assert len(record.files) == 4
     np.testing.assert_array_equal(read_next_grey(store, shard), clips.frames[..., 1])
     np.testing.assert_array_equal(read_frames(store, shard).next_grey, clips.frames[..., 1])
-    with pytest.raises(ValueError, match="the store wants next_grey"):
+    with pytest.raises(ValueError, match="the store needs next_grey"):
         write_frames(store, shard, clips_of(range(3)), outcomes(store, shard))
 
 
@@ -183,7 +183,7 @@ def test_a_store_without_neighbours_says_how_to_get_them(tmp_path: Path) -> None
     assert read_frames(store, shard).next_grey is None
     with pytest.raises(NotInStoreError, match="--neighbours"):
         read_next_grey(store, shard)
-    with pytest.raises(ValueError, match="has no room for next_grey"):
+    with pytest.raises(ValueError, match="has no array for next_grey"):
         write_frames(store, shard, clips_of(range(3), neighbours=True), outcomes(store, shard))
     with pytest.raises(ValueError, match="do not agree on .*height, width"):
         ShardFrames(clips_of(range(2)).frames, np.zeros((2, 3)), np.zeros((2, 3), np.int64), np.zeros((2, 3), np.uint8))
@@ -216,11 +216,13 @@ def test_kept_clips_are_stored_byte_for_byte_as_they_were(tmp_path: Path, codec:
     store = make_store(tmp_path, 3, frame_codec=codec)
     shard = store.shards("test")[0]
     clips = clips_of(range(3))
-    without = ShardFrames(clips.frames.copy(), clips.pts_seconds, clips.frame_index)
-    without.frames[1] = 0
+    without = ShardFrames(clips.frames.copy(), clips.pts_seconds.copy(), clips.frame_index.copy())
+    without.frames[1], without.pts_seconds[1], without.frame_index[1] = 0, np.nan, -1
     write_frames(store, shard, without, outcomes(store, shard, frozenset({1})))
     again = read_frames(store, shard)
-    again.frames[1] = clips.frames[1]
+    for old, new in ((again.frames, clips.frames), (again.pts_seconds, clips.pts_seconds),
+                     (again.frame_index, clips.frame_index)):  # fmt: skip
+        old[1] = new[1]
     write_frames(store, shard, again, outcomes(store, shard), kept_rows=[0, 2])
     at_once = make_store(tmp_path / "at_once", 3, frame_codec=codec)
     write_frames(at_once, shard, clips, outcomes(at_once, shard))
@@ -240,10 +242,10 @@ class Killed(BaseException):
     """Ends a run."""
 
 
-def test_a_shard_that_was_being_made_again_when_the_run_was_killed_is_pending(
+def test_a_shard_that_was_being_rewritten_when_the_run_was_killed_is_pending(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The new files have the sizes that the old record vouches for."""
+    """The new files have the sizes in the old record."""
     store = make_store(tmp_path, 3)
     fill_store(store)
     shard = store.shards("test")[0]
@@ -264,7 +266,7 @@ def test_a_shard_that_was_being_made_again_when_the_run_was_killed_is_pending(
     assert committed(store, shard, FRAMES_STAGE) is None
 
 
-def test_a_shard_that_is_made_anew_under_a_reader_is_not_read(tmp_path: Path) -> None:
+def test_a_shard_that_is_rebuilt_under_a_reader_is_not_read(tmp_path: Path) -> None:
     store = make_store(tmp_path, 6)
     fill_store(store)
     before, other = ClipReader(store, "test", MASKS), ClipReader(store, "test", MASKS)
@@ -295,7 +297,7 @@ def test_masks_are_as_old_as_the_frames_they_were_made_of(tmp_path: Path) -> Non
     assert written.inputs == input_digests(store, shard, [FRAMES_STAGE]) == read_frames(store, shard).inputs
     write_masks(store, shard, MASKS, masks, outcomes(store, shard), written.inputs)
     assert committed(store, shard, masks_stage(MASKS)) is not None
-    with pytest.raises(ValueError, match="masks want the inputs of the frames"):
+    with pytest.raises(ValueError, match="masks need the inputs of the frames"):
         write_masks(store, shard, MASKS, masks, outcomes(store, shard), clips_of(range(3)).inputs)
 
 
@@ -303,7 +305,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(tmp_path: Path)
     store = make_store(tmp_path, 3)
     fill_store(store)
     shard = store.shards("test")[0]
-    by_masks = "has no masks/default yet.* run `fda masks --name default` with its options, or `fda preprocess` where"
+    by_masks = "has no masks/default yet.* run `fda masks --masks default` with its options, or `fda preprocess` where"
     by_preprocess = "has no frames yet.* run its `fda preprocess` to the end"
     for stage, message in ((masks_stage(MASKS), by_masks), (FRAMES_STAGE, by_preprocess)):
         store.folder.remove(commit_name(shard, stage))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 import zarr
 
 import store.features
+from store.commits import CommitRecord
 from store.completion import committed, input_digests, outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError
 from store.features import (
+    ClipFeatures,
     caption_shards,
     create_features,
     feature_names,
@@ -43,7 +46,7 @@ def encode_clips(made: Store, name: str, shard: Shard) -> None:
     video[[not outcome.filled for outcome in outcomes]] = np.nan
     frame = np.repeat(video[:, None], 3, axis=1) * 2
     inputs = input_digests(made, shard, (FRAMES_STAGE, masks_stage(MASKS)))
-    write_clip_features(made, name, shard, video, frame, outcomes, inputs)
+    write_clip_features(made, name, shard, ClipFeatures(video, frame, outcomes), inputs)
 
 
 def encode_all(made: Store, name: str) -> None:
@@ -117,27 +120,39 @@ def test_features_of_frames_that_have_changed_are_not_read(tmp_path: Path) -> No
         read_features(made, "mine", "test")
 
 
-def test_features_that_are_made_anew_while_they_are_read_are_not_mixed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("part", ["video", "text"])
+def test_features_that_are_rebuilt_while_they_are_read_are_not_mixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     made = make_store(tmp_path, 6)
     fill_store(made)
     encode_all(made, "mine")
     first = read_features(made, "mine", "test")
-    judged = outcomes_of
+    filled = store.features._filled
 
-    def change(made: Store, shard: Shard, stage: str) -> object:
-        monkeypatch.setattr(store.features, "outcomes_of", judged)
-        video = unit_rows(shard.num_rows, 99)
-        inputs = input_digests(made, shard, [FRAMES_STAGE, masks_stage(MASKS)])
-        write_clip_features(made, "mine", shard, video, np.repeat(video[:, None], 3, axis=1),
-                            outcomes_of(made, shard), inputs)  # fmt: skip
-        return judged(made, shard, stage)
+    def rebuild(records: Sequence[CommitRecord]) -> dict[int, str]:
+        """Called between the reading of the records and the reading of the arrays."""
+        monkeypatch.setattr(store.features, "_filled", filled)
+        shard = made.shards("test")[0] if part == "video" else caption_shards(made, "test")[0]
+        rows = unit_rows(shard.num_rows, 99)
+        if part == "video":
+            inputs = input_digests(made, shard, [FRAMES_STAGE, masks_stage(MASKS)])
+            write_clip_features(
+                made,
+                "mine",
+                shard,
+                ClipFeatures(rows, np.repeat(rows[:, None], 3, axis=1), outcomes_of(made, shard)),
+                inputs,
+            )
+        else:
+            write_text_features(made, "mine", shard, rows)
+        return filled(records)
 
-    monkeypatch.setattr(store.features, "outcomes_of", change)
+    monkeypatch.setattr(store.features, "_filled", rebuild)
     with pytest.raises(ShardIncompleteError, match="rebuilt while they were read: run the same command again"):
         read_features(made, "mine", "test")
-    assert not np.array_equal(read_features(made, "mine", "test").video, first.video)
+    again = read_features(made, "mine", "test")
+    assert not np.array_equal(getattr(again, part), getattr(first, part))
 
 
 def test_features_made_otherwise_are_not_mixed_with(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from store.errors import StorePlaceError, StoreWriteError
-from store.places.folder import check_name
+from store.names import check_name
 from store.places.local import LocalFolder
 from store.places.opening import folder_at
 

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 import store.places.objects
 import store.places.s3
-from pipeline.datasets import read_dataset
-from pipeline.frames.preprocess import open_store, plan_preprocess, preprocess
+from pipeline.datasets.read import read_dataset
+from pipeline.frames.preprocess import VideoSource, open_store, plan_preprocess, preprocess_shards
 from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks
 from store.claims.claim import json_name
 from store.claims.holding import ANY_STAGE, claimed
@@ -37,7 +37,7 @@ from store.errors import (
     StoreReadError,
     StoreWriteError,
 )
-from store.features import caption_shards, create_features, write_clip_features, write_text_features
+from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
 from store.places.folder import StoredFile, StoreFolder
 from store.places.objects import TAIL_BYTES, ObjectFolder
 from store.places.opening import folder_at
@@ -109,20 +109,20 @@ def test_an_address(address: str, place: str) -> None:
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("gs://bucket/a", "not at gs://: give the path at which that is mounted"),
+        ("gs://bucket/a", "not at gs://: give the path where that is mounted"),
         ("https://bucket/a", "not at https://"),
         ("file:///a", "not at file://"),
         ("://a", "not at ://"),
-        ("s3://", "'' is no name of a bucket"),
-        ("s3:///a", "'' is no name of a bucket"),
-        ("s3://a b/c", "'a b' is no name of a bucket"),
+        ("s3://", "'' is not the name of a bucket"),
+        ("s3:///a", "'' is not the name of a bucket"),
+        ("s3://a b/c", "'a b' is not the name of a bucket"),
         ("s3://bucket/a//b", "neither empty"),
         ("s3://bucket//a", "neither empty"),
         ("s3://bucket/a/../b", "nor '..'"),
         ("s3://bucket/./b", "nor '..'"),
         ("s3://bucket/a?versionId=1", "'?', '#'"),
         ("s3://bucket/a#b", "'?', '#'"),
-        ("s3://bucket/a\nb", "cannot be printed"),
+        ("s3://bucket/a\nb", "characters that cannot be printed"),
         ("s3://bucket/" + "x" * 601, "may have 600 bytes"),
         (f"s3://me:{SECRET}@bucket/a", "belong into the environment"),
         (f"s3://{SECRET}@bucket/a", "belong into the environment"),
@@ -197,7 +197,7 @@ def test_a_fault_that_stays_is_named_after_a_few_attempts(
             read()
     assert (
         {"WARNING", "INFO"} >= {record.levelname for record in caplog.records} >= {"WARNING"}
-    )  # a user who waits is told
+    )  # a user who waits sees why
     server.script.begin()
     assert folder.num_bytes("new") in ((100, None) if fault in (Fault.ANSWER_LOST, Fault.ANSWER_CUT) else (None,))
 
@@ -370,7 +370,7 @@ def test_markers_of_folders_are_no_files(folder: ObjectFolder) -> None:
 
 def test_a_file_larger_than_one_request_takes_is_refused(folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store.places.objects, "MAX_PUT_BYTES", 10)
-    with pytest.raises(StoreWriteError, match=r"S3 takes 5 GiB in one piece.*smaller --shard-size"):
+    with pytest.raises(StoreWriteError, match=r"S3 takes 5 GiB in one request.*smaller --shard-size"):
         folder.write("name", b"x" * 11)
 
 
@@ -489,7 +489,7 @@ def test_a_server_that_knows_no_ranges_is_named(folder: ObjectFolder, monkeypatc
     assert file is not None
     assert file.fill(200, [buffer])  # all of it came at once
     assert buffer.tobytes() == content[200:210]
-    with pytest.raises(StoreReadError, match=r"asked for 10 bytes, the server gave 256\. It does not know ranges"):
+    with pytest.raises(StoreReadError, match=r"asked for 10 bytes, the server gave 256\. It does not support ranges"):
         folder.fetch_range("name", 0, 10, "one")
 
 
@@ -509,7 +509,7 @@ def test_what_travels_to_a_worker_holds_no_secret(folder: ObjectFolder) -> None:
 
 def test_a_local_store_never_imports_what_an_object_store_needs(tmp_path: Path) -> None:
     program = (
-        "import sys; from store.places.folder import StoreFolder; import cli.commands.preprocess\n"
+        "import sys; from store.places.opening import folder_at; import cli.commands.preprocess\n"
         f"folder_at({str(tmp_path)!r}).write('name', b'1')\n"
         "sys.exit(str({'s3fs', 'aiobotocore', 'botocore'} & set(sys.modules) or ''))"
     )
@@ -524,7 +524,7 @@ def run(data: Path, folder: StoreFolder) -> None:
     """Frames, masks, another mask set, and features that no model made."""
     dataset = read_dataset("jsonl", data)
     there = open_store(dataset, folder, SMALL)[0]
-    preprocess(there, dataset.root, plan_preprocess(there, SMALL), SMALL, decoder=REMEMBERING)
+    preprocess_shards(there, VideoSource(dataset.root, decoder=REMEMBERING), plan_preprocess(there, SMALL), SMALL)
     there = Store.open(folder)
     create_mask_set(there, "second", MASKS)
     make_mask_set(there, "second", MASKS, plan_masks(there, "second"))
@@ -535,7 +535,7 @@ def run(data: Path, folder: StoreFolder) -> None:
             outcomes = outcomes_of(there, shard)
             video = np.full((shard.num_rows, 2), shard.start, dtype=np.float32)
             frame = np.zeros((shard.num_rows, SMALL.eval_frames, 2), dtype=np.float32)
-            write_clip_features(there, "fake", shard, video, frame, outcomes, inputs)
+            write_clip_features(there, "fake", shard, ClipFeatures(video, frame, outcomes), inputs)
     for shard in caption_shards(there, "test"):
         if committed(there, shard, features_stage("fake", "text")) is None:
             write_text_features(there, "fake", shard, np.ones((shard.num_rows, 2), dtype=np.float32))

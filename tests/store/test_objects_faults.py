@@ -30,6 +30,7 @@ from store.places.s3 import close_connection, request
 from tests.faults.commands import in_a_fork, run_fda, warm_up
 from tests.faults.scenarios import SCENARIOS, Scenario, World
 from tests.s3 import BUCKET, Fault, Seen, Server, running_server, use_server
+from tests.seed import drawn
 
 WRITES = ("PUT", "DELETE", "POST")
 NOT_COMPARED = ("runs", "claims")
@@ -175,7 +176,7 @@ class ObjectTrials:
 
 
 def _check_error(error: StoreWriteError, place: str) -> None:
-    """What a user is told names the place, and says what to do."""
+    """The message names the place and the remedy."""
     assert f" in {place}: " in str(error), str(error)
     assert re.search(r"tried once\)\. .*[Rr]un the (same )?command again", str(error)), str(error)
 
@@ -188,21 +189,23 @@ def _digests(place: Path, leave_out: Sequence[str]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def trials(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectTrials]:
+def object_trials(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectTrials]:
     with pytest.MonkeyPatch.context() as patch:
         use_server(patch, server)
         yield ObjectTrials(tmp_path_factory.mktemp("trials"), server)
 
 
-SAMPLED = {"create": End.KILLED, "grow": End.GONE, "masks": End.FAILS, "encode": End.KILLED, "remove masks": End.FAILS}
+NUM_SAMPLED = 3
+"""Others at each commit."""
 
 
-@pytest.mark.parametrize("name", SAMPLED)
-def test_disturbed_anywhere_and_run_again_the_bytes_are_the_same(trials: ObjectTrials, name: str) -> None:
-    scenario = next(one for one in SCENARIOS if one.name == name)
-    rng = random.Random(name)
-    fault = rng.choice([fault for fault, end in KINDS if end is SAMPLED[name]])
-    trials.disturbed(scenario, Trouble(rng.randrange(trials.num_writes(scenario)), fault, SAMPLED[name]))
+@pytest.mark.parametrize("number", range(NUM_SAMPLED))
+def test_disturbed_anywhere_and_run_again_the_bytes_are_the_same(object_trials: ObjectTrials, number: int) -> None:
+    rng = drawn(f"object store {number}")
+    scenario, kind = rng.choice(SCENARIOS), rng.choice(KINDS)
+    trouble = Trouble(rng.randrange(object_trials.num_writes(scenario)), *kind)
+    print(f"{scenario.name}: {trouble}")
+    object_trials.disturbed(scenario, trouble)
 
 
 def try_for(seconds: float, seed: int, names: list[str]) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import random
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -21,21 +19,16 @@ from tests.faults.operations import SYNC, SYNC_FOLDER, operations
 from tests.faults.policies import Recorder
 from tests.faults.power import Choice, Disk, all_of_it, completed, none_of_it, some_of_it, write_tree
 from tests.faults.scenarios import SCENARIOS, Scenario
-from tests.faults.trials import Trials, Undisturbed, trials_in_memory
+from tests.faults.trials import Trials, Undisturbed
+from tests.seed import drawn
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descriptors are looked up in /proc")
 
-NUM_RANDOM = 3
-"""States of the disk that are drawn at each operation, beside the two extremes."""
-NUM_RESUMED = 3
+NUM_RANDOM = 1
+"""States of the disk that are drawn at each operation, beside the two extremes; others at each commit."""
+NUM_RESUMED = 2
 """Of a scenario: states of the disk from which the run is done again."""
 BY_NAME = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name.replace(" ", "_"))
-
-
-@pytest.fixture(scope="module")
-def trials() -> Iterator[Trials]:
-    with trials_in_memory() as trials:
-        yield trials
 
 
 def cut_after(trials: Trials, right: Undisturbed, num_operations: int, choose: Choice) -> dict[str, bytes]:
@@ -47,8 +40,8 @@ def cut_after(trials: Trials, right: Undisturbed, num_operations: int, choose: C
 
 
 @functools.cache
-def vouched_for(content: bytes, name: str) -> tuple[WrittenFile, ...]:
-    """The files of a commit record; none where it is damaged, as it vouches for nothing then."""
+def recorded_files(content: bytes, name: str) -> tuple[WrittenFile, ...]:
+    """The files of a commit record; none if it is damaged, as it then counts as missing."""
     try:
         return CommitRecord.from_bytes(content, name).files
     except StoreFormatError:
@@ -61,15 +54,15 @@ def checksum(content: bytes) -> str:
 
 
 def check_records(files: dict[str, bytes], found: dict[str, bytes]) -> None:
-    """No commit record stands whose data are not whole, but where the command found it so."""
+    """Every commit record has its data intact, unless the command already found it otherwise."""
     for name, content in files.items():
         if name.startswith("commits/"):
-            for written in vouched_for(content, name):
+            for written in recorded_files(content, name):
                 if all(files.get(one) == found.get(one) for one in (name, written.name)):
                     continue
                 there = files.get(written.name)
-                assert there is not None, f"{name} stands, and {written.name} is gone"
-                assert checksum(there) == written.xxh128, f"{name} stands, and not {written.name}"
+                assert there is not None, f"{name} exists, and {written.name} is missing"
+                assert checksum(there) == written.xxh128, f"{name} exists, and {written.name} is damaged"
 
 
 @BY_NAME
@@ -92,7 +85,7 @@ def _but_runs(files: dict[str, bytes]) -> dict[str, bytes]:
 
 @BY_NAME
 def test_no_record_outlives_its_data_and_what_was_done_stays_done(trials: Trials, scenario: Scenario) -> None:
-    right, rng = trials.undisturbed(scenario), random.Random(0)
+    right, rng = trials.undisturbed(scenario), drawn(f"{scenario.name} loses power")
     disk = Disk(trials.place, right.base)
     promised = completed(right.operations, trials.place)
     found = disk.files(all_of_it)
@@ -107,7 +100,7 @@ def test_no_record_outlives_its_data_and_what_was_done_stays_done(trials: Trials
 
 @BY_NAME
 def test_after_a_power_cut_the_next_run_makes_the_same_bytes(trials: Trials, scenario: Scenario) -> None:
-    right, rng = trials.undisturbed(scenario), random.Random(1)
+    right, rng = trials.undisturbed(scenario), drawn(f"{scenario.name} resumes")
     for choose in (none_of_it, *[some_of_it(rng)] * (NUM_RESUMED - 1)):
         files = cut_after(trials, right, rng.randrange(len(right.operations)), choose)
         trials.start(Path("/nowhere"))

@@ -84,7 +84,7 @@ def test_no_store(tmp_path: Path) -> None:
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(StoreFormatError, match=r"not a store and not empty \(it holds 'thesis.tex'\)"):
+    with pytest.raises(StoreFormatError, match=r"not a store and not empty \(it contains 'thesis.tex'\)"):
         make_store(tmp_path, 3)
     with pytest.raises(StoreFormatError, match=r"thesis.tex"):
         remove_store(folder_at(tmp_path))

@@ -16,20 +16,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks
+from store.arrays.reading import ChunkReader, read_shard
 from store.catalog import CAPTIONS_NAME, VIDEOS_NAME
 from store.claims.holding import ANY_STAGE, claimed
-from store.commits import CommitRecord, VideoOutcome, read_commit
+from store.clips.layout import frame_index_spec, frames_spec, masks_spec
+from store.clips.shards import read_frames, write_frames
+from store.commits import CommitRecord, VideoOutcome, commit_shard, read_commit
 from store.completion import committed, input_digests, outcomes_of
-from store.features import caption_shards, create_features, write_clip_features, write_text_features
+from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
 from store.places.folder import WrittenFile
 from store.places.opening import folder_at
 from store.schema import Shard
 from store.stages import FRAMES_STAGE, features_stage, masks_stage
 from store.store import MANIFEST_NAME, Store
 from store.verify.findings import Finding, Kind
-from store.verify.whole import Verification, repair, verify
+from store.verify.verification import Verification, repair, verify
 from tests.clips_on_disk import SMALL, opened_store, record, run_preprocess, write_manifest, write_mixed_dataset
 from tests.s3 import BUCKET, Server, use_server
 from tests.stores import tree_digest
@@ -61,7 +64,9 @@ def write_videos(store: Store, shard: Shard, stages: list[str]) -> None:
         if outcome.filled:
             video[slot], frame[slot] = outcome.row, outcome.row
         outcomes.append(VideoOutcome(outcome.video_id, outcome.row, outcome.status, outcome.filled))
-    write_clip_features(store, "mine", shard, video, frame, tuple(outcomes), input_digests(store, shard, stages))
+    write_clip_features(
+        store, "mine", shard, ClipFeatures(video, frame, tuple(outcomes)), input_digests(store, shard, stages)
+    )
 
 
 def make_everything(manifest: Path, place: Path) -> Store:
@@ -224,20 +229,6 @@ FIRST = "commits/test/frames/00000.parquet"
         ),
         (
             FIRST,
-            lambda record: replace(
-                record, outcomes=(replace(record.outcomes[0], filled=False), *record.outcomes[1:])
-            ),
-            Kind.RECORD_DISAGREES,
-        ),
-        (
-            FIRST,
-            lambda record: replace(
-                record, outcomes=(record.outcomes[0], replace(record.outcomes[1], filled=True))
-            ),
-            Kind.RECORD_DISAGREES,
-        ),
-        (
-            FIRST,
             lambda record: replace(record, files=(*record.files, WrittenFile("../elsewhere", 1, "0" * 8))),
             Kind.RECORD_DISAGREES,
         ),
@@ -257,12 +248,46 @@ def test_records_that_are_whole_and_wrong(
     assert tree_digest(place) == tree_digest(whole)
 
 
-def test_frames_that_a_record_counts_and_nobody_has(place: Path) -> None:
-    (place / FRAMES).unlink()
-    rewritten(place, FIRST, lambda record: replace(record, files=record.files[1:]))
-    found = look(place)
-    assert [(one.kind, one.name) for one in found.findings] == [(Kind.RECORD_DISAGREES, FIRST)]
-    assert "holds a video, and clips.zarr/test/frames has none" in found.findings[0].what
+def test_what_verify_takes_from_the_writer(whole: Path) -> None:
+    """A row without a video has nothing in any array, a row with one has frames; and the catalogue counts from 0."""
+    store = Store.open(whole)
+    for split, layout in store.manifest.splits.items():
+        for stage in (FRAMES_STAGE, masks_stage("default"), masks_stage("low")):
+            for shard in store.shards(split):
+                check_slots(store, shard, stage)
+        videos, captions = store.catalog.split_videos(split), store.catalog.split_captions(split)
+        ids = videos["video_id"].to_pylist()
+        assert videos["row"].to_pylist() == list(range(layout.num_videos))
+        assert captions["row"].to_pylist() == list(range(layout.num_captions))
+        assert len(set(ids)) == len(ids)
+        assert len(set(captions["caption_id"].to_pylist())) == layout.num_captions
+        assert set(captions["video_id"].to_pylist()) <= set(ids)
+
+
+def check_slots(store: Store, shard: Shard, stage: str) -> None:
+    is_frames = stage == FRAMES_STAGE
+    spec = frames_spec(store, shard.split) if is_frames else masks_spec(store, shard.split, stage.partition("/")[2])
+    slots = ChunkReader(store.folder, spec)
+    frame_index = read_shard(store.folder, frame_index_spec(store, shard.split), shard)
+    outcomes = outcomes_of(store, shard, stage)
+    for outcome, first in zip(outcomes, frame_index[:, 0], strict=True):
+        assert outcome.filled == (first >= 0)
+        assert (slots.stored(outcome.row) is not None) <= outcome.filled
+        if is_frames and outcome.filled:  # a mask may be empty, and is then not stored
+            assert slots.stored(outcome.row) is not None
+
+
+def test_the_writer_refuses_what_verify_does_not_look_for(place: Path) -> None:
+    store = Store.open(place)
+    shard = store.shards("test")[0]
+    clips, outcomes = read_frames(store, shard), outcomes_of(store, shard)
+    turned = [replace(outcomes[0], filled=not outcomes[0].filled), *outcomes[1:]]
+    with pytest.raises(ValueError, match="test/00000: outcomes and frame_index disagree on which rows have a video"):
+        write_frames(store, shard, clips, turned)
+    for wrong in (outcomes[:1], outcomes[::-1]):
+        with pytest.raises(ValueError, match="test/00000 of frames: outcomes are for rows"):
+            commit_shard(store.folder, shard, FRAMES_STAGE, wrong, [], {})
+    assert look(place).findings == ()
 
 
 def test_masks_and_features_older_than_their_frames(place: Path) -> None:

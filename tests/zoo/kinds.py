@@ -32,6 +32,24 @@ from tests.zoo.making import (
     x264,
     x265,
 )
+from tests.zoo.shows import (
+    changes_size,
+    formatted,
+    goes_back,
+    has_b,
+    has_discarded,
+    has_hidden,
+    has_layers,
+    has_leading,
+    has_no_times,
+    has_refresh,
+    has_superframes,
+    has_times_of_decoding,
+    num_frames,
+    sized,
+    starts_without_key,
+    turned,
+)
 from tests.zoo.truth import ExpectedClip, FullDecode, clip_by_count, clip_by_times
 
 _MILLISECOND = Fraction(1, 1000)
@@ -61,71 +79,6 @@ class Kind:
         return False
 
 
-def _has_b(whole: FullDecode) -> bool:
-    return "B" in whole.kinds
-
-
-def _has_leading(whole: FullDecode) -> bool:
-    return _has_b(whole) and whole.num_leading > 0
-
-
-def _has_hidden(whole: FullDecode) -> bool:
-    return len(whole.packets) > len(whole.frames)
-
-
-def _has_discarded(whole: FullDecode) -> bool:
-    return any(packet.is_discard for packet in whole.packets) and len(whole.frames) < len(whole.packets)
-
-
-def _has_no_times(whole: FullDecode) -> bool:
-    return any(frame.pts is None for frame in whole.frames)
-
-
-def _has_times_of_decoding(whole: FullDecode) -> bool:
-    return _has_b(whole) and len({(p.pts or 0) - (p.dts or 0) for p in whole.packets}) == 1
-
-
-def _goes_back(whole: FullDecode) -> bool:
-    times = [frame.pts or 0 for frame in whole.frames]
-    return any(after <= before for before, after in pairwise(times))
-
-
-def _formatted(*names: str) -> Callable[[FullDecode], bool]:
-    return lambda whole: {frame.format.name for frame in whole.frames} == set(names)
-
-
-def _changes_size(whole: FullDecode) -> bool:
-    return len({(frame.width, frame.height) for frame in whole.frames}) == 2
-
-
-def _turned(whole: FullDecode) -> bool:
-    return all(frame.side_data.get("DISPLAYMATRIX") is not None for frame in whole.frames)
-
-
-def _sized(width: int, height: int) -> Callable[[FullDecode], bool]:
-    return lambda whole: {(frame.width, frame.height) for frame in whole.frames} == {(width, height)}
-
-
-def _frames(number: int) -> Callable[[FullDecode], bool]:
-    return lambda whole: len(whole.frames) == number
-
-
-def _has_superframes(whole: FullDecode) -> bool:
-    return any(packet.data[-1] & 0xE0 == 0xC0 for packet in whole.packets)  # a hidden picture and a shown one
-
-
-def _has_layers(whole: FullDecode) -> bool:
-    return {packet.data[5] & 7 for packet in whole.packets} == {1, 2, 3}  # nuh_temporal_id_plus1, after a length
-
-
-def _has_refresh(whole: FullDecode) -> bool:
-    return whole.kinds.count("I") == 1 < sum(packet.is_key for packet in whole.packets)
-
-
-def _starts_without_key(whole: FullDecode) -> bool:
-    return not whole.packets[0].is_key and 20 < len(whole.frames) < len(whole.packets)
-
-
 _UNEVEN = [int(time) for time in np.cumsum(5 + 10 * (np.arange(60) * 7 % 16))]
 _FROZEN = [*range(0, 800, 40), *range(60_000, 60_800, 40), *range(61_000, 61_800, 40)]
 _HOURS = 10 * 3600 * 90_000
@@ -133,109 +86,109 @@ _B12 = coded(72, options=x264(g=12))
 _B12_TS = coded(72, options=x264(g=12), rate=Fraction(25))
 
 H264 = [
-    Kind("h264_gop250.mp4", coded(130, options=x264("b-pyramid=normal", g=250)), _has_b),
-    Kind("h264_gop12.mp4", _B12, _has_b),
-    Kind("h264_no_b.mp4", coded(60, options=x264(bf=0)), lambda whole: not _has_b(whole)),
+    Kind("h264_gop250.mp4", coded(130, options=x264("b-pyramid=normal", g=250)), has_b),
+    Kind("h264_gop12.mp4", _B12, has_b),
+    Kind("h264_no_b.mp4", coded(60, options=x264(bf=0)), lambda whole: not has_b(whole)),
     Kind("h264_all_intra.mp4", coded(30, options=x264(g=1)), lambda whole: whole.kinds == "I" * 30),
-    Kind("h264_open_gop.mp4", coded(72, options=x264("open-gop=1", g=12)), _has_leading),
-    Kind("h264_open_gop.ts", coded(72, options=x264("open-gop=1", g=12)), _has_leading),
-    Kind("h264_open_gop.mkv", coded(72, options=x264("open-gop=1", g=12)), _has_leading),
-    Kind("h264_intra_refresh.mp4", coded(80, options=x264("intra-refresh=1", g=16)), _has_refresh),
-    Kind("h264_intra_refresh.ts", coded(80, options=x264("intra-refresh=1", g=16)), _has_refresh),
-    Kind("h264_vfr.mp4", coded(60, options=x264(g=20), pts=_UNEVEN, time_base=_MILLISECOND), _has_b),
-    Kind("h264_vfr.mkv", coded(60, options=x264(g=20), pts=_UNEVEN, time_base=_MILLISECOND), _has_b),
+    Kind("h264_open_gop.mp4", coded(72, options=x264("open-gop=1", g=12)), has_leading),
+    Kind("h264_open_gop.ts", coded(72, options=x264("open-gop=1", g=12)), has_leading),
+    Kind("h264_open_gop.mkv", coded(72, options=x264("open-gop=1", g=12)), has_leading),
+    Kind("h264_intra_refresh.mp4", coded(80, options=x264("intra-refresh=1", g=16)), has_refresh),
+    Kind("h264_intra_refresh.ts", coded(80, options=x264("intra-refresh=1", g=16)), has_refresh),
+    Kind("h264_vfr.mp4", coded(60, options=x264(g=20), pts=_UNEVEN, time_base=_MILLISECOND), has_b),
+    Kind("h264_vfr.mkv", coded(60, options=x264(g=20), pts=_UNEVEN, time_base=_MILLISECOND), has_b),
     Kind(
         "h264_interlaced.mp4",
         tagged(48, "libx264", x264("tff=1", g=12, flags="+ildct+ilme")),
         lambda whole: all(frame.interlaced_frame for frame in whole.frames),
     ),
-    Kind("h264_slices.mp4", coded(48, options=x264("slices=3", g=12)), _has_b),
+    Kind("h264_slices.mp4", coded(48, options=x264("slices=3", g=12)), has_b),
     Kind("h264_baseline.mp4", coded(48, options=x264(profile="baseline", bf=0, g=12))),
-    Kind("h264_ten_bit.mkv", coded(30, options=x264(), pix_fmt="yuv420p10le"), _formatted("yuv420p10le")),
-    Kind("h264_422.mp4", coded(30, options=x264(), pix_fmt="yuv422p"), _formatted("yuv422p")),
-    Kind("h264_444.mp4", coded(30, options=x264(), pix_fmt="yuv444p"), _formatted("yuv444p")),
-    Kind("h264_odd_444.mp4", coded(30, size=(49, 65), options=x264(), pix_fmt="yuv444p"), _sized(65, 49)),
+    Kind("h264_ten_bit.mkv", coded(30, options=x264(), pix_fmt="yuv420p10le"), formatted("yuv420p10le")),
+    Kind("h264_422.mp4", coded(30, options=x264(), pix_fmt="yuv422p"), formatted("yuv422p")),
+    Kind("h264_444.mp4", coded(30, options=x264(), pix_fmt="yuv444p"), formatted("yuv444p")),
+    Kind("h264_odd_444.mp4", coded(30, size=(49, 65), options=x264(), pix_fmt="yuv444p"), sized(65, 49)),
     Kind("h264_grey.mp4", coded(30, options=x264(), pix_fmt="gray")),
     Kind(
         "h264_rgb.mp4",
         coded(30, "libx264rgb", options=x264(), pix_fmt="rgb24"),
-        _formatted("gbrp"),
+        formatted("gbrp"),
         encoder="libx264rgb",
     ),
-    Kind("h264_full_range.mp4", coded(30, options=x264(), color_range=2), _formatted("yuvj420p")),
+    Kind("h264_full_range.mp4", coded(30, options=x264(), color_range=2), formatted("yuvj420p")),
     Kind(
         "h264_bt709.mp4",
         coded(30, options=x264(), colorspace=1, color_range=1),
         lambda whole: {int(frame.colorspace) for frame in whole.frames} == {1},
     ),
-    Kind("h264_rotated_90.mp4", coded(30, options=x264(), rotation=90), _turned),
-    Kind("h264_rotated_180.mp4", coded(30, options=x264(), rotation=180), _turned),
-    Kind("h264_rotated_270.mp4", coded(30, options=x264(), rotation=270), _turned),
-    Kind("h264_flipped.mp4", coded(30, options=x264(), rotation=0, vflip=True), _turned),
-    Kind("h264_flipped_90.mp4", coded(30, options=x264(), rotation=90, vflip=True), _turned),
-    Kind("h264_anamorphic.mp4", tagged(30, "libx264", x264(), sample_aspect_ratio=Fraction(16, 11)), _sized(64, 48)),
-    Kind("h264_gop12.mkv", _B12, _has_b),
-    Kind("h264_gop12.flv", _B12, _has_b),
-    Kind("h264_gop12.ts", _B12_TS, _has_b),
-    Kind("h264_gop12.mov", _B12, _has_b),
-    Kind("h264_gop12.nut", _B12, _has_b),
-    Kind("h264_gop12.3gp", _B12, _has_b),
+    Kind("h264_rotated_90.mp4", coded(30, options=x264(), rotation=90), turned),
+    Kind("h264_rotated_180.mp4", coded(30, options=x264(), rotation=180), turned),
+    Kind("h264_rotated_270.mp4", coded(30, options=x264(), rotation=270), turned),
+    Kind("h264_flipped.mp4", coded(30, options=x264(), rotation=0, vflip=True), turned),
+    Kind("h264_flipped_90.mp4", coded(30, options=x264(), rotation=90, vflip=True), turned),
+    Kind("h264_anamorphic.mp4", tagged(30, "libx264", x264(), sample_aspect_ratio=Fraction(16, 11)), sized(64, 48)),
+    Kind("h264_gop12.mkv", _B12, has_b),
+    Kind("h264_gop12.flv", _B12, has_b),
+    Kind("h264_gop12.ts", _B12_TS, has_b),
+    Kind("h264_gop12.mov", _B12, has_b),
+    Kind("h264_gop12.nut", _B12, has_b),
+    Kind("h264_gop12.3gp", _B12, has_b),
     Kind(
         "h264_fragmented.mp4",
         coded(72, options=x264(g=12), container_options={"movflags": "frag_keyframe+empty_moov+default_base_moof"}),
-        _has_b,
+        has_b,
     ),
-    Kind("h264_faststart.mp4", coded(72, options=x264(g=12), container_options={"movflags": "faststart"}), _has_b),
+    Kind("h264_faststart.mp4", coded(72, options=x264(g=12), container_options={"movflags": "faststart"}), has_b),
     Kind(
         "h264_negative_offsets.mp4",
         coded(72, options=x264(g=12), container_options={"movflags": "negative_cts_offsets"}),
-        _has_b,
+        has_b,
     ),
-    Kind("h264_edit_start.mp4", edited(coded(72, options=x264(g=72)), shifted(-1001 * 10)), _has_discarded),
-    Kind("h264_edit_start_of_gop.mp4", edited(_B12, shifted(-1001 * 29)), _has_discarded),
+    Kind("h264_edit_start.mp4", edited(coded(72, options=x264(g=72)), shifted(-1001 * 10)), has_discarded),
+    Kind("h264_edit_start_of_gop.mp4", edited(_B12, shifted(-1001 * 29)), has_discarded),
     Kind("h264_edit_delay.mp4", edited(_B12, shifted(1001 * 100))),
-    Kind("h264_edit_end.mp4", rewritten(_B12, with_edits([(1200, 2002)])), _has_discarded),
-    Kind("h264_edit_middle.mp4", rewritten(_B12, with_edits([(1000, 2002 + 1001 * 17)])), _has_discarded),
-    Kind("h264_edit_of_two.mp4", rewritten(_B12, with_edits([(500, 2002), (700, 2002 + 1001 * 40)])), _has_discarded),
+    Kind("h264_edit_end.mp4", rewritten(_B12, with_edits([(1200, 2002)])), has_discarded),
+    Kind("h264_edit_middle.mp4", rewritten(_B12, with_edits([(1000, 2002 + 1001 * 17)])), has_discarded),
+    Kind("h264_edit_of_two.mp4", rewritten(_B12, with_edits([(500, 2002), (700, 2002 + 1001 * 40)])), has_discarded),
     Kind(
         "h264_edit_swapped.mp4",
         rewritten(_B12, with_edits([(500, 2002 + 1001 * 40), (700, 2002)])),
-        _goes_back,
+        goes_back,
         clip_by_count,
     ),
-    Kind("h264_no_key_first.mkv", edited(_B12, lambda packets: packets[5:]), _starts_without_key),
-    Kind("h264_no_key_first.mp4", edited(_B12, lambda packets: packets[5:]), _starts_without_key),
-    Kind("h264_no_key_first.ts", edited(_B12_TS, lambda packets: packets[5:]), _starts_without_key),
-    Kind("h264_cut_mid_gop.ts", rewritten(_B12_TS, without_start(0.26, 188)), _starts_without_key),
-    Kind("h264_cut_off_grain.ts", rewritten(_B12_TS, without_start(0.26, 1)), _starts_without_key),
-    Kind("h264_size_change.ts", with_size_change, _changes_size),
-    Kind("h264_two_videos.mov", two_videos_and_a_cover, _sized(64, 48)),
-    Kind("h264_b.avi", coded(60, options=x264(g=20)), _has_b, clip_by_count),
+    Kind("h264_no_key_first.mkv", edited(_B12, lambda packets: packets[5:]), starts_without_key),
+    Kind("h264_no_key_first.mp4", edited(_B12, lambda packets: packets[5:]), starts_without_key),
+    Kind("h264_no_key_first.ts", edited(_B12_TS, lambda packets: packets[5:]), starts_without_key),
+    Kind("h264_cut_mid_gop.ts", rewritten(_B12_TS, without_start(0.26, 188)), starts_without_key),
+    Kind("h264_cut_off_grain.ts", rewritten(_B12_TS, without_start(0.26, 1)), starts_without_key),
+    Kind("h264_size_change.ts", with_size_change, changes_size),
+    Kind("h264_two_videos.mov", two_videos_and_a_cover, sized(64, 48)),
+    Kind("h264_b.avi", coded(60, options=x264(g=20)), has_b, clip_by_count),
     Kind("h264_no_b.avi", coded(60, options=x264(g=20, bf=0))),
-    Kind("h264_fake_times.mp4", edited(_B12, pts_as_dts), _has_times_of_decoding, clip_by_count),
-    Kind("h264_fake_times.mkv", edited(_B12, pts_as_dts, suffix=".mp4"), _goes_back, clip_by_count),
+    Kind("h264_fake_times.mp4", edited(_B12, pts_as_dts), has_times_of_decoding, clip_by_count),
+    Kind("h264_fake_times.mkv", edited(_B12, pts_as_dts, suffix=".mp4"), goes_back, clip_by_count),
     Kind(
         "h264_fake_times_near_key.mkv",
         edited(coded(75, options=x264(g=12)), pts_as_dts, suffix=".mp4"),
-        _goes_back,
+        goes_back,
         clip_by_count,
     ),
-    Kind("h264_raw.h264", _B12_TS, _has_no_times, clip_by_count),
+    Kind("h264_raw.h264", _B12_TS, has_no_times, clip_by_count),
     Kind(
         "h264_size_change.h264",
         joined(_B12_TS, coded(40, size=(80, 60), options=x264(g=10), rate=Fraction(25))),
-        _changes_size,
+        changes_size,
         clip_by_count,
     ),
-    Kind("h264_times_restart.ts", joined(_B12_TS, _B12_TS), _goes_back, clip_by_count),
+    Kind("h264_times_restart.ts", joined(_B12_TS, _B12_TS), goes_back, clip_by_count),
 ]
 HEVC = [
-    Kind("hevc.mp4", coded(60, "libx265", options=x265("keyint=20:bframes=3")), _has_b, encoder="libx265"),
+    Kind("hevc.mp4", coded(60, "libx265", options=x265("keyint=20:bframes=3")), has_b, encoder="libx265"),
     Kind(
-        "hevc_open_gop.mp4", coded(60, "libx265", options=x265("keyint=12:open-gop=1")), _has_leading, encoder="libx265"
+        "hevc_open_gop.mp4", coded(60, "libx265", options=x265("keyint=12:open-gop=1")), has_leading, encoder="libx265"
     ),
     Kind(
-        "hevc_open_gop.ts", coded(60, "libx265", options=x265("keyint=12:open-gop=1")), _has_leading, encoder="libx265"
+        "hevc_open_gop.ts", coded(60, "libx265", options=x265("keyint=12:open-gop=1")), has_leading, encoder="libx265"
     ),
     Kind(
         "hevc_starts_at_cra.mkv",
@@ -243,14 +196,14 @@ HEVC = [
             coded(60, "libx265", options=x265("keyint=12:min-keyint=12:open-gop=1:scenecut=0")),
             lambda packets: packets[[i for i, packet in enumerate(packets) if packet.is_keyframe][1] :],
         ),
-        lambda whole: _has_hidden(whole) and whole.packets[0].is_key,
+        lambda whole: has_hidden(whole) and whole.packets[0].is_key,
         encoder="libx265",
     ),
-    Kind("hevc_closed_gop.mkv", coded(60, "libx265", options=x265("keyint=12:open-gop=0")), _has_b, encoder="libx265"),
+    Kind("hevc_closed_gop.mkv", coded(60, "libx265", options=x265("keyint=12:open-gop=0")), has_b, encoder="libx265"),
     Kind(
         "hevc_temporal_layers.mp4",
         coded(60, "libx265", options=x265("keyint=20:temporal-layers=3:b-adapt=0:bframes=3:b-pyramid=1")),
-        _has_layers,
+        has_layers,
         encoder="libx265",
     ),
     Kind(
@@ -267,25 +220,25 @@ HEVC = [
         lambda whole: {int(frame.colorspace) for frame in whole.frames} == {9},
         encoder="libx265",
     ),
-    Kind("hevc_raw.hevc", coded(40, "libx265", options=x265()), _has_no_times, clip_by_count, encoder="libx265"),
+    Kind("hevc_raw.hevc", coded(40, "libx265", options=x265()), has_no_times, clip_by_count, encoder="libx265"),
 ]
 MPEG = [
     Kind("mpeg4_no_b.avi", coded(60, "mpeg4", options={"g": "12"}), encoder="mpeg4"),
-    Kind("mpeg4_b.avi", coded(60, "mpeg4", options={"bf": "2", "g": "12"}), _has_b, clip_by_count, encoder="mpeg4"),
-    Kind("mpeg4_b.mp4", coded(60, "mpeg4", options={"bf": "2", "g": "12"}), _has_b, encoder="mpeg4"),
+    Kind("mpeg4_b.avi", coded(60, "mpeg4", options={"bf": "2", "g": "12"}), has_b, clip_by_count, encoder="mpeg4"),
+    Kind("mpeg4_b.mp4", coded(60, "mpeg4", options={"bf": "2", "g": "12"}), has_b, encoder="mpeg4"),
     Kind(
         "mpeg4_fake_times.mp4",
         edited(coded(60, "mpeg4", options={"bf": "2", "g": "12"}), pts_as_dts),
-        _has_times_of_decoding,
+        has_times_of_decoding,
         clip_by_count,
         encoder="mpeg4",
     ),
-    Kind("mpeg4_b.mkv", coded(60, "mpeg4", options={"bf": "2", "g": "12"}), _has_b, encoder="mpeg4"),
+    Kind("mpeg4_b.mkv", coded(60, "mpeg4", options={"bf": "2", "g": "12"}), has_b, encoder="mpeg4"),
     Kind("mpeg4_raw.m4v", coded(60, "mpeg4", options={"bf": "2", "g": "12"}), truth=clip_by_count, encoder="mpeg4"),
     Kind(
         "mpeg4_packed.avi",
         edited(coded(61, "mpeg4", options={"bf": "1", "g": "13"}, rate=Fraction(30)), with_packed_b),
-        lambda whole: _has_b(whole) and any(packet.data.count(b"\0\0\1\xb6") == 2 for packet in whole.packets),
+        lambda whole: has_b(whole) and any(packet.data.count(b"\0\0\1\xb6") == 2 for packet in whole.packets),
         clip_by_count,
         encoder="mpeg4",
     ),
@@ -295,12 +248,12 @@ MPEG = [
         lambda whole: len({(after.pts or 0) - (before.pts or 0) for before, after in pairwise(whole.frames)}) == 2,
         encoder="mpeg4",
     ),
-    Kind("mpeg4_odd.avi", coded(30, "mpeg4", (49, 65)), _sized(65, 49), encoder="mpeg4"),
+    Kind("mpeg4_odd.avi", coded(30, "mpeg4", (49, 65)), sized(65, 49), encoder="mpeg4"),
     *(
         Kind(
             f"mpeg2_open_gop.{ext}",
             coded(72, "mpeg2video", options={"bf": "2", "g": "12"}, rate=Fraction(25)),
-            _has_leading,
+            has_leading,
             encoder="mpeg2video",
         )
         for ext in ("mpg", "ts", "mkv")
@@ -308,7 +261,7 @@ MPEG = [
     Kind(
         "mpeg2_closed_gop.ts",
         tagged(60, "mpeg2video", {"bf": "2", "g": "12", "flags": "+cgop", "sc_threshold": "1000000000"}),
-        _has_b,
+        has_b,
         encoder="mpeg2video",
     ),
     Kind(
@@ -317,7 +270,7 @@ MPEG = [
         lambda whole: all(frame.interlaced_frame for frame in whole.frames),
         encoder="mpeg2video",
     ),
-    Kind("mpeg1.mpg", coded(60, "mpeg1video", options={"bf": "2"}, rate=Fraction(25)), _has_b, encoder="mpeg1video"),
+    Kind("mpeg1.mpg", coded(60, "mpeg1video", options={"bf": "2"}, rate=Fraction(25)), has_b, encoder="mpeg1video"),
     Kind("msmpeg4.asf", coded(40, "msmpeg4"), encoder="msmpeg4"),
     Kind("msmpeg4v2.avi", coded(40, "msmpeg4v2"), encoder="msmpeg4v2"),
     Kind("wmv2.asf", coded(40, "wmv2"), encoder="wmv2"),
@@ -327,11 +280,11 @@ MPEG = [
 ]
 VP = [
     Kind("vp8.webm", coded(60, "libvpx", options=_VPX), encoder="libvpx"),
-    Kind("vp8_hidden.webm", edited(coded(80, "libvpx", options=_VPX), with_hidden_vp8), _has_hidden, encoder="libvpx"),
+    Kind("vp8_hidden.webm", edited(coded(80, "libvpx", options=_VPX), with_hidden_vp8), has_hidden, encoder="libvpx"),
     Kind(
         "vp8_hidden_last.webm",
         edited(coded(41, "libvpx", options=_VPX), with_hidden_vp8),
-        lambda whole: _has_hidden(whole) and whole.packets[-1].pts != whole.frames[-1].pts,
+        lambda whole: has_hidden(whole) and whole.packets[-1].pts != whole.frames[-1].pts,
         encoder="libvpx",
     ),
     Kind(
@@ -340,8 +293,8 @@ VP = [
         encoder="libvpx",
     ),
     Kind("vp9.webm", coded(60, "libvpx-vp9", options=_VPX | {"g": "20"}), encoder="libvpx-vp9"),
-    Kind("vp9_alt_ref.webm", coded(120, "libvpx-vp9", options=_ALT_REF), _has_superframes, encoder="libvpx-vp9"),
-    Kind("vp9_alt_ref.mp4", coded(120, "libvpx-vp9", options=_ALT_REF), _has_superframes, encoder="libvpx-vp9"),
+    Kind("vp9_alt_ref.webm", coded(120, "libvpx-vp9", options=_ALT_REF), has_superframes, encoder="libvpx-vp9"),
+    Kind("vp9_alt_ref.mp4", coded(120, "libvpx-vp9", options=_ALT_REF), has_superframes, encoder="libvpx-vp9"),
     Kind(
         "vp9_alpha.webm",
         coded(20, "libvpx-vp9", options=_VPX | {"auto-alt-ref": "0"}, pix_fmt="yuva420p"),
@@ -353,7 +306,7 @@ VP = [
         lambda whole: any(len(packet.data) == 1 for packet in whole.packets) and len(whole.frames) == 60,
         encoder="libvpx-vp9",
     ),
-    Kind("vp9_odd.webm", coded(20, "libvpx-vp9", (49, 65), options=_VPX), _sized(65, 49), encoder="libvpx-vp9"),
+    Kind("vp9_odd.webm", coded(20, "libvpx-vp9", (49, 65), options=_VPX), sized(65, 49), encoder="libvpx-vp9"),
     Kind("vp9.ivf", coded(30, "libvpx-vp9", options=_VPX), encoder="libvpx-vp9"),
     Kind("av1.mp4", coded(40, "libsvtav1", options={"preset": "12", "g": "16"}), encoder="libsvtav1"),
     Kind("av1.webm", coded(40, "libsvtav1", options={"preset": "12", "g": "16"}), encoder="libsvtav1"),
@@ -392,24 +345,24 @@ PICTURES = [
     Kind("snow.avi", coded(12, "snow", options={"strict": "-2"}), encoder="snow"),
 ]
 TIMES = [
-    Kind("five_frames.mp4", coded(5, options=x264()), _frames(5)),
-    Kind("two_frames.mp4", coded(2, options=x264()), _frames(2)),
-    Kind("two_frames.avi", coded(2, "mjpeg", pix_fmt="yuvj420p"), _frames(2), encoder="mjpeg"),
-    Kind("two_frames.gif", coded(2, "gif", pix_fmt="rgb8", rate=Fraction(20)), _frames(2), encoder="gif"),
-    Kind("odd_time_base.mp4", coded(60, options=x264(g=20), rate=Fraction(12345, 997)), _has_b),
-    Kind("slow.mp4", coded(20, options=x264(g=6), rate=Fraction(1, 10)), _has_b),
-    Kind("slow.mkv", coded(20, options=x264(g=6), rate=Fraction(1, 10)), _has_b),
-    Kind("fast.mp4", coded(60, options=x264(g=20), rate=Fraction(1000)), _has_b),
-    Kind("fast.mkv", coded(60, options=x264(g=20), rate=Fraction(1000)), _has_b),
-    Kind("faster_than_ticks.mkv", coded(60, options=x264(g=20), rate=Fraction(2500)), _goes_back, clip_by_count),
+    Kind("five_frames.mp4", coded(5, options=x264()), num_frames(5)),
+    Kind("two_frames.mp4", coded(2, options=x264()), num_frames(2)),
+    Kind("two_frames.avi", coded(2, "mjpeg", pix_fmt="yuvj420p"), num_frames(2), encoder="mjpeg"),
+    Kind("two_frames.gif", coded(2, "gif", pix_fmt="rgb8", rate=Fraction(20)), num_frames(2), encoder="gif"),
+    Kind("odd_time_base.mp4", coded(60, options=x264(g=20), rate=Fraction(12345, 997)), has_b),
+    Kind("slow.mp4", coded(20, options=x264(g=6), rate=Fraction(1, 10)), has_b),
+    Kind("slow.mkv", coded(20, options=x264(g=6), rate=Fraction(1, 10)), has_b),
+    Kind("fast.mp4", coded(60, options=x264(g=20), rate=Fraction(1000)), has_b),
+    Kind("fast.mkv", coded(60, options=x264(g=20), rate=Fraction(1000)), has_b),
+    Kind("faster_than_ticks.mkv", coded(60, options=x264(g=20), rate=Fraction(2500)), goes_back, clip_by_count),
     Kind("late_start.ts", edited(_B12_TS, shifted(_HOURS)), lambda whole: (whole.frames[0].pts or 0) > _HOURS),
     Kind(
         "late_start.mkv",
         edited(_B12, shifted(36_000 * 30_000), suffix=".mp4"),
         lambda whole: (whole.frames[0].pts or 0) > 35_000_000,
     ),
-    Kind("frozen.mp4", coded(60, options=x264(g=20), pts=_FROZEN, time_base=_MILLISECOND), _has_b),
-    Kind("frozen.mkv", coded(60, options=x264(g=20), pts=_FROZEN, time_base=_MILLISECOND), _has_b),
+    Kind("frozen.mp4", coded(60, options=x264(g=20), pts=_FROZEN, time_base=_MILLISECOND), has_b),
+    Kind("frozen.mkv", coded(60, options=x264(g=20), pts=_FROZEN, time_base=_MILLISECOND), has_b),
 ]
 ZOO = {kind.name: kind for kind in [*H264, *HEVC, *MPEG, *VP, *PICTURES, *TIMES]}
 """All kinds by name."""
@@ -417,4 +370,4 @@ ZOO = {kind.name: kind for kind in [*H264, *HEVC, *MPEG, *VP, *PICTURES, *TIMES]
 CORE_ENCODERS = frozenset(
     {"libx264", "libx265", "libvpx", "libvpx-vp9", "libsvtav1", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "gif"}
 )
-"""Without these the zoo proves little; others are skipped where they are absent."""
+"""Without these encoders the zoo proves little; kinds of other encoders are skipped if these are missing."""

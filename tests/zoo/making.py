@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.videos import NTSC, textured_frames, write_video
+from tests.videos import NTSC, Encoding, textured_frames, write_video
 
 Maker = Callable[[Path], Path]
 QUIET = "threads=1:lookahead-threads=1:log-level=none:scenecut=0"
@@ -44,7 +44,7 @@ def x265(params: str = "") -> dict[str, str]:
 
 def coded(num_frames: int, codec: str = "libx264", size: tuple[int, int] = (48, 64), **arguments: object) -> Maker:
     """A maker that encodes `moving` frames of (height, width) as `write_video` does."""
-    return lambda path: write_video(path, moving(num_frames, *size), codec=codec, **arguments)  # type: ignore[arg-type]
+    return lambda path: write_video(path, moving(num_frames, *size), Encoding(codec=codec, **arguments))  # type: ignore[arg-type]
 
 
 def tagged(num_frames: int, codec: str, options: Mapping[str, str], pix_fmt: str = "yuv420p", **tags: object) -> Maker:
@@ -112,7 +112,7 @@ def shifted(ticks: int) -> Callable[[list[Packet[VideoStream]]], Iterable[Packet
 
 
 def pts_as_dts(packets: list[Packet[VideoStream]]) -> Iterable[Packet[VideoStream]]:
-    """An edit that says that frames are shown in the order in which they are decoded, as old muxers did."""
+    """An edit that gives frames the times of decoding, as old muxers did."""
     start = packets[0].dts
     for packet in packets:
         assert packet.dts is not None
@@ -142,7 +142,7 @@ def with_hidden_vp8(packets: list[Packet[VideoStream]]) -> Iterable[Packet[Video
 def with_repeats_vp9(packets: list[Packet[VideoStream]]) -> Iterable[Packet[VideoStream]]:
     """An edit that puts in place of every tenth picture of VP9 an order to show one again that is kept for reference.
 
-    What came to be predicted from the lost pictures is decoded to something else, the same for everybody.
+    What came to be predicted from the lost pictures is decoded to something else, the same in every decoder.
     """
     for place, packet in enumerate(packets):
         repeats = place % 10 == 9
@@ -232,7 +232,9 @@ def with_size_change(path: Path) -> Path:
     with av.open(str(path), "w") as container:
         target: VideoStream | None = None
         for part, pictures in enumerate(frames):
-            raw = write_video(path.with_name(f"part{part}.mp4"), pictures, options=x264(g=10), rate=Fraction(25))
+            raw = write_video(
+                path.with_name(f"part{part}.mp4"), pictures, Encoding(options=x264(g=10), rate=Fraction(25))
+            )
             with av.open(str(raw)) as source:
                 stream = source.streams.video[0]
                 target = target or container.add_stream_from_template(stream)

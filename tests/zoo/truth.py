@@ -52,7 +52,7 @@ class FullDecode:
     rate: Fraction | None
     """Average rate by the header."""
     pixel_aspect: Fraction
-    """Width over height of a pixel; 1 where the file does not say."""
+    """Width over height of a pixel; 1 if the file does not say."""
 
     @property
     def kinds(self) -> str:

@@ -3,7 +3,7 @@
     train.json, val_1.json     object: v_<id> -> {duration, timestamps, sentences}; may be gzipped (`.gz`)
     v_<id>.mp4 or <id>.mp4     anywhere below, with any ending
 
-`val_1` is the split `test`, as it is in all published results; `val_2` describes videos of it again and is not read.
+`val_1` is the split `test`, as in all published results. `val_2` describes the same videos again and is not read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.datasets.records import CaptionUnit, Dataset, VideoRecord, joined
 
 SPLIT_FILES = {"train": "train.json", "test": "val_1.json"}
 PREFIX = "v_"
-"""Of ids; files have it or not."""
+"""Of ids; the names of files may lack it."""
 
 
 def read_activitynet(source: Path, videos: Path | None = None) -> Dataset:
@@ -29,7 +29,7 @@ def read_activitynet(source: Path, videos: Path | None = None) -> Dataset:
         videos: A folder above the videos; by default `source`.
 
     Raises:
-        DatasetError: if `val_1.json` is missing, a file is not as it should be, a video is in both, or two files could
+        DatasetError: if `val_1.json` is missing, a file is malformed, a video is in both, or two files could
             be the video of one id.
     """
     paths = {"train": text_file(source, SPLIT_FILES["train"]), "test": require_text_file(source, SPLIT_FILES["test"])}

@@ -5,8 +5,8 @@
 
 One of `video_id` and `path` may be left out: a path is then found by the id, anywhere below the folder of the videos,
 and an id is the path without its ending. `split` may be left out (`test`), and so may `category`, `start_seconds` and
-`end_seconds`, which say what they say in `jsonl`. Other columns are ignored. The rows of a video need not stand
-together.
+`end_seconds`, which mean the same as in `jsonl`. Other columns are ignored. The rows of a video need not be
+adjacent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.datasets.reading.csv_files import read_table
 from pipeline.datasets.reading.files import find_videos, require_file, require_folder, without_ending
 from pipeline.datasets.reading.json_files import errors_at, text_of
 from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, relative_path
-from pipeline.video.clips import Window
+from pipeline.video.options import Window
 
 MAX_CSV_BYTES = 2**33
 """Some fifty million captions."""
@@ -28,7 +28,7 @@ MAX_CSV_BYTES = 2**33
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What every row of a video says alike."""
+    """What all rows of a video must agree on."""
 
     video_id: str
     path: str | None
@@ -38,8 +38,8 @@ class _Row:
 
 
 @dataclass(frozen=True, slots=True)
-class _Gathered:
-    """A video, where it came first, and its captions so far."""
+class _VideoRows:
+    """A video, the line of its first row, and its captions so far."""
 
     row: _Row
     number: int
@@ -54,30 +54,29 @@ def read_csv(source: Path, videos: Path | None = None) -> Dataset:
         videos: The folder that paths are relative to; by default the folder of `source`.
 
     Raises:
-        DatasetError: names the line that is not a row of the table, lacks a value, or says of a video something else
-            than an earlier one did.
+        DatasetError: names the line that is not a row of the table, lacks a value, or contradicts an earlier line
+            about the same video.
     """
     require_file(source)
     root = (source.parent if videos is None else videos).absolute()
     require_folder(root)
-    gathered: dict[str, _Gathered] = {}
+    gathered: dict[str, _VideoRows] = {}
     for number, row, caption in _read_rows(source, root):
-        video = gathered.setdefault(row.video_id, _Gathered(row, number))
+        video = gathered.setdefault(row.video_id, _VideoRows(row, number))
         if row != video.row:
             raise DatasetError(
-                f"{source}:{number}: video {row.video_id!r} is another clip than on line {video.number}: "
-                f"{row} and {video.row}"
+                f"{source}:{number}: video {row.video_id!r} differs from line {video.number}: {row} and {video.row}"
             )
         video.captions.append(caption)
     if not gathered:
-        raise DatasetError(f"{source} holds no row; write one caption a line, below a line that names the columns")
+        raise DatasetError(f"{source} contains no row; write one caption a line, below a line that names the columns")
     without_path = {one: one for one, video in gathered.items() if video.row.path is None}
     found = find_videos(root, without_path) if without_path else {}
     name = Path(source.name.removesuffix(".gz")).stem
     return Dataset(name, root, tuple(_record(source, video, found) for video in gathered.values()))
 
 
-def _record(source: Path, video: _Gathered, found: Mapping[str, str]) -> VideoRecord:
+def _record(source: Path, video: _VideoRows, found: Mapping[str, str]) -> VideoRecord:
     row = video.row
     path = row.path or found.get(row.video_id, f"{row.video_id}.mp4")
     with errors_at(f"{source}:{video.number}"):
@@ -85,7 +84,7 @@ def _record(source: Path, video: _Gathered, found: Mapping[str, str]) -> VideoRe
 
 
 def _read_rows(source: Path, root: Path) -> Iterator[tuple[int, _Row, str]]:
-    """Number of the line, what it says of the video, and its caption."""
+    """Number of the line, its facts about the video, and its caption."""
     for number, fields in read_table(source, MAX_CSV_BYTES):
         with errors_at(f"{source}:{number}"):
             caption = text_of(fields, "caption")

@@ -1,8 +1,8 @@
 """The layout `didemo`: DiDeMo, one paragraph a video.
 
     {train,val,test}_data.json     list of {video, description, times}
-    {train,val,test}_list.txt      ids, one a line, with the ending of the file; optional: who is in the split
-    {train,val,test}.jsonl         {clip_id, text} a line; read where the two above are not there
+    {train,val,test}_list.txt      ids, one a line, with the ending of the file; optional: the members of the split
+    {train,val,test}.jsonl         {clip_id, text} a line; read if the two above are missing
     <id>.mp4                       anywhere below, with any ending
 
 Any of them may be gzipped (`.gz`). The id of a video is its name without the ending, and its clip the first 30 seconds.
@@ -26,7 +26,7 @@ from pipeline.datasets.reading.json_files import (
     text_of,
 )
 from pipeline.datasets.records import CaptionUnit, Dataset, DatasetError, VideoRecord, joined
-from pipeline.video.clips import Window
+from pipeline.video.options import Window
 
 SPLITS = ("train", "val", "test")
 WINDOW = Window(0.0, 30.0)
@@ -34,17 +34,17 @@ WINDOW = Window(0.0, 30.0)
 
 
 def read_didemo(source: Path, videos: Path | None = None) -> Dataset:
-    """Read DiDeMo: the train, then the val, then the test set, as far as their files are there.
+    """Read DiDeMo: the train, then the val, then the test set, as far as their files exist.
 
-    A video without a file stays in the data set, as `<id>.mp4`, so that it is counted as missing; one that is listed
-    and not described is left out, and counted.
+    A video without a file stays in the data set, as `<id>.mp4`, so that it is counted as missing. A video that is
+    listed and not described is left out, and counted.
 
     Args:
         source: The folder of the annotations.
         videos: A folder above the videos; by default `source`.
 
     Raises:
-        DatasetError: if the test set is missing, a file is not as it should be, a video is in two splits, or two files
+        DatasetError: if the test set is missing, a file is malformed, a video is in two splits, or two files
             could be the video of one id.
     """
     require_folder(source)
@@ -62,7 +62,7 @@ def read_didemo(source: Path, videos: Path | None = None) -> Dataset:
             left_out[split] = tuple(video_id for video_id in ids if video_id not in paragraphs[split])
             paragraphs[split] = {one: paragraphs[split][one] for one in ids if one in paragraphs[split]}
     if "test" not in paragraphs:
-        raise DatasetError(f"{source} holds neither test_data.json nor test.jsonl; DiDeMo's captions are in these")
+        raise DatasetError(f"{source} contains neither test_data.json nor test.jsonl; DiDeMo's captions are in these")
     root = (source if videos is None else videos).absolute()
     path_of = find_videos(root, {video_id: video_id for texts in paragraphs.values() for video_id in texts})
     with errors_at(str(source)):

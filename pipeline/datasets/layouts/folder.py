@@ -1,7 +1,7 @@
 """The layout `folder`: videos in a folder or below it, and beside each `<stem>.txt` with one caption a line.
 
 A video's id is its path without the ending (`street/cat.mp4` is `street/cat`). Its split is the first folder of that
-path where this is `train`, `val` or `test`, and `test` otherwise.
+path if this is `train`, `val` or `test`, and `test` otherwise.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _videos_by_id(root: Path) -> dict[str, str]:
         if other != path:
             raise DatasetError(f"{root}: {other!r} and {path!r} have one stem, so one id; rename one of them")
     if not path_of:
-        raise DatasetError(f"{root} holds no video; looked below it for the usual endings (.mp4, .avi, .webm, ...)")
+        raise DatasetError(f"{root} contains no video; looked below it for the usual endings (.mp4, .avi, .webm, ...)")
     return path_of
 
 

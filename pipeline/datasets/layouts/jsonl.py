@@ -3,8 +3,8 @@
     {"video_id": "-x_1_5", "path": "clips/-x_1_5.mp4", "captions": ["a cat plays"], "split": "test"}
 
 `path` is relative to the file and `split` may be left out (`test`). A clip inside a longer video has `start_seconds`,
-`end_seconds`, or both, counted from the first frame; `category` says what kind of video it is. Other keys are ignored,
-and so are blank lines. A file that is gzipped (`.jsonl.gz`) is read as it is.
+`end_seconds`, or both, counted from the first frame; `category` is the kind of video. Other keys are ignored,
+and so are blank lines. A gzipped file (`.jsonl.gz`) is read directly.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.datasets.reading.files import is_video, read_lines, require_file, require_folder
 from pipeline.datasets.reading.json_files import as_object, as_texts, field_of, parse_json, text_of
 from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, relative_path
-from pipeline.video.clips import Window
+from pipeline.video.options import Window
 
 MAX_JSONL_BYTES = 2**36
 """Some hundred million videos."""
@@ -28,7 +28,7 @@ def read_jsonl(source: Path, videos: Path | None = None, *, path_key: str = "pat
     Args:
         source: The file.
         videos: The folder that paths are relative to; by default the folder of `source`.
-        path_key: The key that holds the path of a video.
+        path_key: The key that contains the path of a video.
 
     Raises:
         DatasetError: names the line that is not valid UTF-8 or JSON, is longer than 1 MiB, lacks a key, has a value of
@@ -50,7 +50,7 @@ def read_jsonl(source: Path, videos: Path | None = None, *, path_key: str = "pat
         line_of[record.video_id] = number
         records.append(record)
     if not records:
-        raise DatasetError(f"{source} holds no record; write one JSON object a line")
+        raise DatasetError(f"{source} contains no record; write one JSON object a line")
     return Dataset(Path(source.name.removesuffix(".gz")).stem, root, tuple(records))
 
 
@@ -79,13 +79,13 @@ def _seconds(fields: dict[str, object], key: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DatasetError(f"{key!r} must be a number of seconds, got {type(value).__name__} {reprlib.repr(value)}")
-    if not abs(value) <= sys.float_info.max:  # NaN too, which JSON has not, and Python reads
+    if not abs(value) <= sys.float_info.max:  # NaN too: it is not JSON, but Python reads it
         raise DatasetError(f"{key!r} must be a number of seconds, got {reprlib.repr(value)}")
     return float(value)
 
 
 def _missing_path(fields: dict[str, object], path_key: str) -> str:
-    """Say that the path is missing, and which key seems to hold it."""
+    """The message for a missing path, with the key that seems to contain it."""
     alike = [key for key, value in fields.items() if isinstance(value, str) and is_video(value)]
     if alike:
         return f"no {path_key!r}, but {alike[0]!r} names a video file; pass --path-key {alike[0]}"

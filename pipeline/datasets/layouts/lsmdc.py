@@ -3,8 +3,8 @@
     LSMDC16_annos_training.csv, LSMDC16_annos_val.csv, LSMDC16_challenge_1000_publictect.csv
 
 Each is separated by tabs, without a header: clip, start and end (aligned), start and end (extracted), sentence. They
-may be gzipped (`.gz`). `<clip>.avi` lies anywhere below, with any ending: it is the clip, so that the times say nothing
-more.
+may be gzipped (`.gz`). `<clip>.avi` lies anywhere below, with any ending: it is the clip, so the times are not
+needed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NUM_FIELDS = 6
 
 
 def read_lsmdc(source: Path, videos: Path | None = None) -> Dataset:
-    """Read LSMDC in the order of its files; of train and val, what is there.
+    """Read LSMDC in the order of its files; train and val may be missing.
 
     A clip without a file stays in the data set, as `<clip>.avi`, so that it is counted as missing.
 

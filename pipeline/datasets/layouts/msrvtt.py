@@ -2,10 +2,10 @@
 
     MSRVTT_data.json                 videos (video_id, category, split) and sentences (video_id, caption)
     MSRVTT_JSFUSION_test.csv         the 1k-A test set: video_id, sentence; separated by `,` or `;`
-    MSRVTT_train.9k.csv, .7k.csv     what is trained on with it: video_id
-    train_list_miech.txt, test_list_miech.txt           1k-B, as collaborative-experts has it, one id a line
+    MSRVTT_train.9k.csv, .7k.csv     its training sets: video_id
+    train_list_miech.txt, test_list_miech.txt           1k-B, from collaborative-experts, one id a line
     MSRVTT_{train,val,test}.full.csv                    the official splits; also in MSRVTT_data.json
-    MSRVTT_test1ka.jsonl, msrvtt_caption_test.json      20 captions a test video, where MSRVTT_data.json is not there
+    MSRVTT_test1ka.jsonl, msrvtt_caption_test.json      20 captions a test video, read if MSRVTT_data.json is missing
     <video_id>.mp4                   anywhere below, with any ending
 
 Files of text may be gzipped (`.gz`). Lists may lie in the folder or in one below it.
@@ -48,20 +48,20 @@ PROTOCOL_SPLITS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "test": ("MSRVTT_test.full.csv", "test_list_full.txt", DATA_JSON),
     },
 }
-"""Name -> split -> the files that can list it; the first that is there counts."""
+"""Name -> split -> the files that can list it; the first one that exists is used."""
 OFFICIAL_SPLITS = {"train": "train", "validate": "val", "test": "test"}
-"""What `MSRVTT_data.json` calls them -> what they are called here."""
+"""Name in `MSRVTT_data.json` -> name here."""
 CATEGORIES = (
     *("music", "people", "gaming", "sports/actions", "news/events/politics", "education", "tv shows", "movie/comedy"),
     *("animation", "vehicles/autos", "howto", "travel", "science/technology", "animals/pets", "kids/family"),
     *("documentary", "food/drink", "cooking", "beauty/fashion", "advertisement"),
 )
-"""By the numbers that `MSRVTT_data.json` has for them."""
+"""By their numbers in `MSRVTT_data.json`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Annotations:
-    """What is known of videos, by id."""
+    """Facts about videos, by id."""
 
     captions: Mapping[str, Sequence[str]]
     category_of: Mapping[str, str] = field(default_factory=dict)
@@ -72,16 +72,16 @@ class _Annotations:
 def read_msrvtt(source: Path, videos: Path | None = None, *, protocol_split: str | None = None) -> Dataset:
     """Read MSR-VTT: the videos of each split in the order of its list.
 
-    Those of the 1k-A test set have the one caption of that set, all others every caption they have. A video that is
-    listed and has no captions here is left out, and counted; one without a file stays, as `<video_id>.mp4`.
+    Videos of the 1k-A test set have the one caption of that set; all others have all their captions. A listed video
+    without captions is left out, and counted. A video without a file stays, as `<video_id>.mp4`.
 
     Args:
         source: The folder of the lists and captions.
         videos: A folder above the videos; by default `source`.
-        protocol_split: A key of `PROTOCOL_SPLITS`; by default the only one that the files are there for.
+        protocol_split: A key of `PROTOCOL_SPLITS`; by default the only one whose files exist.
 
     Raises:
-        DatasetError: if the files are there for several and none is named, the test list or all captions are missing,
+        DatasetError: if the files of several exist and none is named, the test list or all captions are missing,
             a list repeats an id, or a file cannot be read.
     """
     require_folder(source)
@@ -94,7 +94,7 @@ def read_msrvtt(source: Path, videos: Path | None = None, *, protocol_split: str
     for split, names in PROTOCOL_SPLITS[protocol_split].items():
         list_file = _list_file(source, names)
         if list_file is None and split == "test":
-            raise DatasetError(f"{source} holds no test list of {protocol_split}: {' or '.join(names)}")
+            raise DatasetError(f"{source} contains no test list of {protocol_split}: {' or '.join(names)}")
         if list_file is None:
             missing.append(names[0])
         listed[split] = {} if list_file is None else dict(_read_list(list_file, split, known))
@@ -111,22 +111,22 @@ def read_msrvtt(source: Path, videos: Path | None = None, *, protocol_split: str
                 with errors_at(str(source)):
                     records.append(VideoRecord(video_id, path, split, captions, category=category))
     if not records:
-        raise DatasetError(f"{source} holds no captions of the videos that it lists; they are in {DATA_JSON}")
+        raise DatasetError(f"{source} contains no captions of the videos that it lists; they are in {DATA_JSON}")
     left_out = {split: ids_left for split, ids_left in left_out.items() if ids_left}
     return Dataset("msrvtt", root, tuple(records), protocol_split, left_out=left_out, missing_files=tuple(missing))
 
 
 def _only_split(source: Path) -> str:
-    """The splits that all files are there for, or else at least the test list."""
+    """The only splits whose files all exist, or at least the test list."""
     lists = {name: [_list_file(source, names) for names in splits.values()] for name, splits in PROTOCOL_SPLITS.items()}
     fitting = [name for name, paths in lists.items() if all(paths)]
     fitting = fitting or [name for name, paths in lists.items() if paths[-1]]
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        raise DatasetError(f"{source} holds no list of a test set of MSR-VTT, such as {TEST_1K_A}, and no {DATA_JSON}")
+        raise DatasetError(f"{source} contains no test list of MSR-VTT, such as {TEST_1K_A}, and no {DATA_JSON}")
     raise DatasetError(
-        f"{source} could be read by the splits {', '.join(fitting)}, and results by one say nothing of another: "
+        f"{source} could be read by the splits {', '.join(fitting)}, and their results cannot be compared: "
         "name one with --protocol-split"
     )
 
@@ -147,7 +147,7 @@ def _read_list(path: Path, split: str, known: _Annotations) -> Iterator[tuple[st
 
 
 def _list_entries(path: Path, split: str, known: _Annotations) -> Iterator[tuple[int, str, str | None]]:
-    """Number of the line (or of the video), id, and the caption where the list itself has it."""
+    """Number of the line (or of the video), id, and the caption if the list itself has it."""
     name = path.name.removesuffix(".gz")
     if name.endswith(".csv"):
         for number, row in read_table(path):
@@ -175,11 +175,11 @@ def _check_disjoint(source: Path, listed: Mapping[str, Mapping[str, object]]) ->
 
 
 def _read_annotations(source: Path) -> _Annotations:
-    """What `MSRVTT_data.json` says; where it is not there, the captions of whatever else is."""
+    """The annotations of `MSRVTT_data.json`; without it, the captions of the other files that exist."""
     path = text_file(source, DATA_JSON)
     if path is not None:
         with errors_at(str(path)):
-            return _take_apart(as_object(read_json(path), "the file"))
+            return _parse_data_json(as_object(read_json(path), "the file"))
     captions: dict[str, tuple[str, ...]] = {}
     path = text_file(source, TEST_1K_A_JSONL)
     for number, line in read_lines(path) if path else ():
@@ -197,7 +197,7 @@ def _read_annotations(source: Path) -> _Annotations:
     return _Annotations(captions)
 
 
-def _take_apart(content: Mapping[str, object]) -> _Annotations:
+def _parse_data_json(content: Mapping[str, object]) -> _Annotations:
     """The content of `MSRVTT_data.json`."""
     category_of: dict[str, str] = {}
     official: dict[str, list[str]] = {split: [] for split in OFFICIAL_SPLITS.values()}

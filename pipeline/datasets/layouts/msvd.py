@@ -2,12 +2,12 @@
 
     train_list.txt, val_list.txt, test_list.txt      one id a line
     raw-captions.pkl                                 dict: id -> list of captions, each a list of tokens
-    AllVideoDescriptions.txt                         `id caption` lines; read where raw-captions.pkl is not there
-    captions_msvd.json                               object: id -> list of captions; read where neither is there
+    AllVideoDescriptions.txt                         `id caption` lines; read if raw-captions.pkl is missing
+    captions_msvd.json                               object: id -> list of captions; read if both are missing
     youtube_mapping.txt                              optional, `id vidN` lines: lists, captions and files may say vidN
     <id>.avi                                         anywhere below, with any ending
 
-Any of the text files may be gzipped (`.gz`). Captions of ids that no list names are ignored. An id is taken whole: it
+Any of the text files may be gzipped (`.gz`). Captions of ids that no list names are ignored. An id is used whole: it
 may start with `-` and contain `_`.
 """
 
@@ -36,8 +36,8 @@ MAX_PICKLE_BYTES = 64 * 2**20
 MAX_PICKLE_OPCODES = 2**23
 """Each may make a container, of some 64 bytes. The real one has a million."""
 MAX_CAPTION_CHARACTERS = 2**26
-"""Of all listed videos together, counted before they are joined: a pickle may name one caption again and again. The
-real ones have 3 million."""
+"""Of all listed videos together. Counted before they are joined, because a small pickle may refer to one caption again
+and again. The real ones have 3 million."""
 
 _PLAIN_OPCODES = frozenset(
     {"PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE", "FLOAT", "BINFLOAT"}
@@ -46,9 +46,9 @@ _PLAIN_OPCODES = frozenset(
     | {"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_DICT", "DICT", "SETITEM", "SETITEMS"}
     | {"GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
 )
-"""What makes text, numbers, lists, tuples and dicts, and nothing else."""
+"""The instructions that make text, numbers, lists, tuples and dicts, and nothing else."""
 
-# What unpickling raises on bytes that are no whole pickle: its own error, and whatever else they lead to.
+# What unpickling raises for broken bytes: its own error, and whatever else such bytes lead to.
 _BROKEN_PICKLE = (
     *(pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError),
     *(LookupError, MemoryError, TypeError, ValueError),
@@ -68,7 +68,7 @@ def read_msvd(source: Path, videos: Path | None = None) -> Dataset:
         videos: A folder above the videos; by default `source`.
 
     Raises:
-        DatasetError: if a list is missing or repeats an id, an id has no captions, the pickle holds more than lists
+        DatasetError: if a list is missing or repeats an id, an id has no captions, the pickle contains more than lists
             of tokens, or two files could be the video of one id.
     """
     id_of = _read_mapping(source)
@@ -85,7 +85,7 @@ def read_msvd(source: Path, videos: Path | None = None) -> Dataset:
 
 
 def _read_mapping(source: Path) -> dict[str, str]:
-    """`vidN` -> id, as far as the data set says it."""
+    """`vidN` -> id; empty without the mapping file."""
     path = text_file(source, MAPPING)
     id_of: dict[str, str] = {}
     for number, line in read_lines(path) if path else ():
@@ -116,14 +116,14 @@ def _read_lists(source: Path, id_of: Mapping[str, str]) -> dict[str, str]:
 def _read_captions(
     source: Path, listed: Mapping[str, str], id_of: Mapping[str, str]
 ) -> tuple[Path, Mapping[str, tuple[str, ...]]]:
-    """The captions of the listed ids, and the file that they are from."""
+    """The captions of the listed ids, and the file that they come from."""
     pickled = source / CAPTIONS_PICKLE
     if pickled.exists():
         return pickled, _read_pickle(pickled, listed, id_of)
     path = text_file(source, DESCRIPTIONS, CAPTIONS_JSON)
     if path is None:
         raise DatasetError(
-            f"{source} holds neither {CAPTIONS_PICKLE} nor {DESCRIPTIONS} nor {CAPTIONS_JSON}; "
+            f"{source} contains neither {CAPTIONS_PICKLE} nor {DESCRIPTIONS} nor {CAPTIONS_JSON}; "
             "the captions are in these"
         )
     if path.name.startswith(DESCRIPTIONS):
@@ -135,14 +135,12 @@ def _read_captions(
 
 
 def _with_ids(path: Path, captions: Mapping[str, Captions], id_of: Mapping[str, str]) -> dict[str, Captions]:
-    """What a file says by names, by ids."""
+    """Captions by name, as captions by id."""
     found: dict[str, Captions] = {}
     for name, texts in captions.items():
         video_id = id_of.get(name, name)
         if video_id in found:
-            raise DatasetError(
-                f"{path}: video {video_id!r} is there under two names, {name!r} is one; keep one of them"
-            )
+            raise DatasetError(f"{path}: video {video_id!r} is listed under two names, one of them {name!r}; keep one")
         found[video_id] = texts
     return found
 
@@ -167,14 +165,14 @@ def _read_pickle(path: Path, listed: Mapping[str, str], id_of: Mapping[str, str]
         raise DatasetError(f"{path} has {size} bytes, more than {MAX_PICKLE_BYTES}; it is no {CAPTIONS_PICKLE}")
     pickled = path.read_bytes()
     try:
-        _check_opcodes(pickled)
+        _check_opcodes(pickled)  # before anything is built: unpickling is running a program
         content: object = _PlainUnpickler(io.BytesIO(pickled), encoding="utf-8").load()
     except _PickleRefusedError as error:
         raise DatasetError(f"{path} {error}; it is no {CAPTIONS_PICKLE}, and was not read") from error
     except _BROKEN_PICKLE as error:
         raise DatasetError(f"{path} is not a whole pickle: {error}") from error
     if not isinstance(content, dict):
-        raise DatasetError(f"{path} must hold a dict from id to captions, got {type(content).__name__}")
+        raise DatasetError(f"{path} must contain a dict from id to captions, got {type(content).__name__}")
     content = _with_ids(path, {name: tokens for name, tokens in content.items() if isinstance(name, str)}, id_of)
     captions, left = {}, MAX_CAPTION_CHARACTERS
     for video_id in listed:
@@ -186,7 +184,7 @@ def _read_pickle(path: Path, listed: Mapping[str, str], id_of: Mapping[str, str]
 
 def _join_tokens(path: Path, video_id: str, captions: object, max_characters: int) -> tuple[str, ...]:
     if not isinstance(captions, list):
-        raise DatasetError(f"{path}: {video_id!r} must hold a list of captions, got {type(captions).__name__}")
+        raise DatasetError(f"{path}: {video_id!r} must contain a list of captions, got {type(captions).__name__}")
     texts = []
     for tokens in captions:
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
@@ -204,15 +202,15 @@ def _join_tokens(path: Path, video_id: str, captions: object, max_characters: in
 
 
 class _PickleRefusedError(Exception):
-    """The pickle does more than make text and containers."""
+    """The pickle makes more than text and containers."""
 
 
 def _check_opcodes(pickled: bytes) -> None:
-    """Go through a pickle without doing what it says.
+    """Check the instructions of a pickle without running them.
 
     Raises:
-        _PickleRefusedError: It would make more than text, numbers and containers, more of them than is sensible, or a
-            memo larger than itself: what unpickles takes memory up to the highest index that is named.
+        _PickleRefusedError: It would make more than text, numbers and containers; or too many of them; or a memo larger
+            than itself (the unpickler allocates memory up to the highest index of the memo).
         ValueError: It is not a whole pickle.
     """
     for number, (opcode, argument, position) in enumerate(pickletools.genops(pickled)):
@@ -226,7 +224,7 @@ def _check_opcodes(pickled: bytes) -> None:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """A second lock behind `_check_opcodes`: a pickle that may import can run code."""
+    """A second barrier behind `_check_opcodes`: a pickle that can import can run code."""
 
     def find_class(self, module_name: str, global_name: str, /) -> NoReturn:
         """Refuse every import."""

@@ -2,10 +2,10 @@
 
     vatex_training_v1.0.json, vatex_validation_v1.0.json, vatex_public_test_english_v1.1.json
                                       list of {videoID, enCap, chCap}
-    {train,val,test}_list.txt         optional, one id a line: who is in the split, wherever it is described
+    {train,val,test}_list.txt         optional, one id a line: the members of the split, whichever file describes them
     <videoID>.mp4                     anywhere below, with any ending
 
-Any of them may be gzipped (`.gz`). An id ends with `_start_end` and is taken whole. Without the lists, each file is a
+Any of them may be gzipped (`.gz`). An id ends with `_start_end` and is used whole. Without the lists, each file is a
 split; published retrieval results are by the lists, in which val and test are parts of the validation set.
 """
 
@@ -31,15 +31,15 @@ LIST_FILES = {split: f"{split}_list.txt" for split in SPLIT_FILES}
 def read_vatex(source: Path, videos: Path | None = None) -> Dataset:
     """Read VATEX: the train, then the val, then the test set.
 
-    A video without a file stays in the data set, as `<videoID>.mp4`, so that it is counted as missing; one that is
-    listed and described nowhere is left out, and counted.
+    A video without a file stays in the data set, as `<videoID>.mp4`, so that it is counted as missing. A video
+    that is listed and not described is left out, and counted.
 
     Args:
         source: The folder of the annotations.
         videos: A folder above the videos; by default `source`.
 
     Raises:
-        DatasetError: if no captions are there, a file is not as it should be, a video is in two splits, or two files
+        DatasetError: if there are no captions, a file is malformed, a video is in two splits, or two files
             could be the video of one id.
     """
     require_folder(source)
@@ -51,7 +51,8 @@ def read_vatex(source: Path, videos: Path | None = None) -> Dataset:
         else:
             captions_by_file[split] = dict(_read_captions(path))
     if not captions_by_file:
-        raise DatasetError(f"{source} holds none of {', '.join(SPLIT_FILES.values())}; VATEX's captions are in these")
+        names = ", ".join(SPLIT_FILES.values())
+        raise DatasetError(f"{source} contains none of {names}; VATEX's captions are in these")
     by_lists = text_file(source, LIST_FILES["test"]) is not None
     splits = _by_lists(source, captions_by_file, missing) if by_lists else captions_by_file
     root = (source if videos is None else videos).absolute()
@@ -68,7 +69,7 @@ def read_vatex(source: Path, videos: Path | None = None) -> Dataset:
             for split, captions in splits.items()
             if (ids := tuple(video_id for video_id, texts in captions.items() if not texts))
         }
-        if by_lists and not left_out:  # whatever is not there is not needed either
+        if by_lists and not left_out:  # every listed video is described, so the missing files are not needed
             missing = [name for name in missing if name not in SPLIT_FILES.values()]
         protocol_split = LISTS if by_lists else "official"
         return Dataset("vatex", root, records, protocol_split, left_out=left_out, missing_files=tuple(missing))
@@ -77,7 +78,7 @@ def read_vatex(source: Path, videos: Path | None = None) -> Dataset:
 def _by_lists(
     source: Path, captions_by_file: Mapping[str, Mapping[str, tuple[str, ...]]], missing: list[str]
 ) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Split -> id -> captions, none where there are none; lists that are not there are added to `missing`."""
+    """Split -> id -> captions, maybe none. Missing lists are added to `missing`."""
     everywhere = {video_id: texts for captions in captions_by_file.values() for video_id, texts in captions.items()}
     splits = {}
     for split, name in LIST_FILES.items():

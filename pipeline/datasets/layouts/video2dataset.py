@@ -3,46 +3,36 @@
     00000.tar        <key>.mp4, <key>.txt, <key>.json
     00000.parquet    optional: key, and caption, or caption_0, caption_1, ...; without it captions are in <key>.txt
 
-Videos in a tar cannot be decoded where they lie: they are taken out into a folder, `<shard>/<key>.mp4`. A tar comes
-from anybody: what is no plain file of a plain name is refused, and nothing is read before its length is known.
+Videos in a tar cannot be decoded in place: they are extracted into a folder, as `<shard>/<key>.mp4`. Tars come from
+anybody: only plain files with plain names are accepted, and nothing is read before its length is known.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from pipeline.datasets.reading.files import MAX_LINE_BYTES, decode_line, is_video, require_folder
+from pipeline.datasets.reading.files import MAX_LINE_BYTES, decode_line, in_one_line, is_video, require_folder
 from pipeline.datasets.reading.json_files import errors_at
 from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
 
 SPLIT = "test"
-"""Of all videos: video2dataset knows of none."""
+"""Of all videos: video2dataset has no splits."""
 MAX_MEMBERS = 2**20
 """Of a tar; video2dataset puts some thousand videos into one."""
 MAX_HEADER_BYTES = 2**16
-"""Of what stands before a member for a name that is long, or in other letters; it is read as a whole."""
-MAX_PARQUET_BYTES = 2**30
-MAX_CAPTION_BYTES = 2**28
-"""Of a shard."""
+"""Of the extra header for a long or non-ASCII name, which is read as a whole."""
 _BLOCK = 512
 _HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)
-_CAPTION_COLUMN = re.compile(r"caption(_\d+)?")
-_ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """What a tar and its table have of one key."""
+    """What a tar and its table contain for one key."""
 
     video: tarfile.TarInfo | None
     captions: tuple[str, ...]
@@ -51,31 +41,29 @@ class _Sample:
 def read_video2dataset(source: Path, videos: Path | None = None, *, extract_to: Path | None = None) -> Dataset:
     """Read tars, in the order of their names and members. Every video is in the split `test`.
 
-    A key that has no video in its tar (video2dataset could not fetch it) or no caption is left out, and counted.
+    A key without a video in its tar (video2dataset could not fetch it) or without a caption is left out, and counted.
 
     Args:
         source: The folder of the tars.
-        videos: A folder into which the videos were taken out before.
-        extract_to: A folder to take them out into; those that are there already are left as they are.
+        videos: A folder to which the videos were extracted before.
+        extract_to: A folder to extract them to. Videos that it already contains are kept as they are.
 
     Raises:
-        DatasetError: if there is no tar or no folder for the videos, a tar is cut off, holds anything but plain files
-            of plain names, or has a key twice, or a Parquet file is not as it should be.
+        DatasetError: if there is no tar or no folder for the videos, a tar is cut off, contains anything but plain
+            files of plain names, or has a key twice, or a Parquet file is malformed.
     """
     require_folder(source)
     tars = sorted(source.glob("*.tar"))
     if not tars:
-        raise DatasetError(f"{source} holds no .tar file")
+        raise DatasetError(f"{source} contains no .tar file")
     if videos is not None and extract_to is not None:
-        raise DatasetError(
-            f"the videos are either in {videos} (--videos) or to be taken out into {extract_to}; name one"
-        )
+        raise DatasetError(f"give either --videos {videos} (already extracted) or --extract-to {extract_to}, not both")
     root = videos if extract_to is None else extract_to
     if root is None:
         num_mib = sum(path.stat().st_size for path in tars) >> 20
         raise DatasetError(
-            f"the videos of {source} are in tars, and cannot be decoded there: give --extract-to FOLDER, with "
-            f"{num_mib + 1:,} MiB free, or with --videos the folder that they were taken out into before"
+            f"the videos of {source} are in tars and cannot be decoded there: give --extract-to FOLDER, with "
+            f"{num_mib + 1:,} MiB free, or with --videos the folder to which they were extracted before"
         )
     records: list[VideoRecord] = []
     left_out: list[str] = []
@@ -98,14 +86,14 @@ def read_video2dataset(source: Path, videos: Path | None = None, *, extract_to: 
 
 
 def _samples(path: Path) -> dict[str, _Sample]:
-    """The samples of a tar by key, and what only its Parquet file knows of."""
+    """The samples of a tar by key, with those that only its Parquet file lists."""
     video_of: dict[str, tarfile.TarInfo] = {}
     captions_of: dict[str, tuple[str, ...]] = {}
     table = path.with_suffix(".parquet")
     has_table = table.is_file()
-    for key, captions in _read_parquet(table) if has_table else ():
+    for key, captions in _rows_of(table) if has_table else ():
         if key in captions_of:
-            raise DatasetError(f"{table}: key {key!r} is there twice; keep one")
+            raise DatasetError(f"{table}: key {key!r} appears twice; keep one")
         captions_of[key] = captions
     with _opened(path) as tar:
         for member in _members(path, tar):
@@ -121,8 +109,15 @@ def _samples(path: Path) -> dict[str, _Sample]:
     return {key: _Sample(video_of.get(key), captions_of.get(key, ())) for key in keys}
 
 
+def _rows_of(table: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    # Imported here, because pyarrow takes longer to import than `fda preprocess --help` may take to print.
+    from pipeline.datasets.reading.parquet_files import read_captions
+
+    return read_captions(table)
+
+
 def _key_of(name: str) -> tuple[str, str]:
-    """Key and ending of a member: what stands before the first dot of its name, and behind it.
+    """Key and ending of a member: the part of its name before the first dot, and after it.
 
     >>> _key_of("a.b/00012.MP4")
     ('a.b/00012', 'mp4')
@@ -135,16 +130,16 @@ def _key_of(name: str) -> tuple[str, str]:
 def _opened(path: Path) -> tarfile.TarFile:
     _check_headers(path)
     try:
-        return tarfile.open(path, "r:")
+        return tarfile.open(path, "r:")  # never compressed: the bytes that `_check_headers` has checked
     except (tarfile.TarError, ValueError) as error:
         raise DatasetError(f"{path} is no tar that can be read: {error}") from error
 
 
 def _check_headers(path: Path) -> None:
-    """Go through a tar before `tarfile` does, which reads headers as a whole, however long they say they are.
+    """Check all headers of a tar before `tarfile` reads them as a whole, however long they claim to be.
 
     Raises:
-        DatasetError: It is cut off, holds something else than files and folders, or headers or members that are too
+        DatasetError: It is cut off, contains something else than files and folders, or headers or members that are too
             large or too many.
     """
     num_bytes, start = path.stat().st_size, 0
@@ -165,7 +160,7 @@ def _check_headers(path: Path) -> None:
                 raise DatasetError(f"{path}: {header.name!r} is a link, a device or a file with holes; it was not read")
             start += _BLOCK + -(-header.size // _BLOCK) * _BLOCK
             if header.size < 0 or start > num_bytes:
-                raise DatasetError(f"{path}: {header.name!r} says that it has {header.size} bytes: the tar is cut off")
+                raise DatasetError(f"{path}: {header.name!r} claims {header.size} bytes: the tar is cut off")
     raise DatasetError(f"{path} has more than {MAX_MEMBERS} members")
 
 
@@ -175,10 +170,11 @@ def _members(path: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     try:
         for member in tar:
             _check_member(path, member)
-            if member.isdir() or PurePosixPath(member.name).name.startswith("."):  # what systems leave behind
+            is_hidden = PurePosixPath(member.name).name.startswith(".")  # such as `._a.mp4`, left behind by systems
+            if member.isdir() or is_hidden:
                 continue
             if member.name in seen:
-                raise DatasetError(f"{path}: {member.name!r} is there twice; keep one")
+                raise DatasetError(f"{path}: {member.name!r} appears twice; keep one")
             seen.add(member.name)
             yield member
     except (tarfile.TarError, ValueError) as error:
@@ -189,79 +185,35 @@ def _members(path: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 def _check_member(path: Path, member: tarfile.TarInfo) -> None:
     others = sorted(key for key in member.pax_headers if key == "size" or key.startswith("GNU.sparse"))
-    if others or member.issparse():  # they would say another length than `_check_headers` has seen
+    if others or member.issparse():  # they carry another length than the one that `_check_headers` saw
         raise DatasetError(f"{path}: {member.name!r} has more than 8 GiB or holes; it was not read")
     if member.name.startswith("/") or ".." in member.name.split("/") or "\0" in member.name:
-        raise DatasetError(f"{path}: {member.name!r} would lie outside the folder; it was not read")
+        raise DatasetError(f"{path}: {member.name!r} would be extracted outside the folder; it was not read")
     member.name = os.path.normpath(member.name)
 
 
 def _caption_in(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[str, ...]:
-    """The text of a member, as one caption; none where it is blank."""
+    """The text of a member, as one caption; none if it is blank."""
     if member.size > MAX_LINE_BYTES:
-        raise DatasetError(f"{path}: {member.name!r} has {member.size} bytes, and may have {MAX_LINE_BYTES}")
+        raise DatasetError(f"{path}: {member.name!r} has {member.size} bytes, more than the limit of {MAX_LINE_BYTES}")
     file = tar.extractfile(member)
     assert file is not None  # it is a plain file
     text = in_one_line(decode_line(file.read(), path / member.name, 1))
     return (text,) if text else ()
 
 
-def in_one_line(text: str) -> str:
-    """A text in one line."""
-    return " ".join(text.split())
-
-
-def _read_parquet(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Key and captions of each row; null and blank ones are no captions."""
-    num_bytes = path.stat().st_size
-    if num_bytes > MAX_PARQUET_BYTES:
-        raise DatasetError(f"{path} has {num_bytes} bytes, and may have {MAX_PARQUET_BYTES}; is it the right file?")
-    try:
-        with pq.ParquetFile(path) as file:
-            texts = [one.name for one in file.schema_arrow if pa.types.is_string(one.type)]
-        columns = [name for name in texts if _CAPTION_COLUMN.fullmatch(name)]
-        if texts.count("key") != 1 or not columns or len(set(columns)) < len(columns):
-            raise DatasetError(
-                f"{path}: needs texts 'key', and 'caption' or 'caption_0', each once; it has {', '.join(texts)}"
-            )
-        left = MAX_CAPTION_BYTES
-        with pq.ParquetFile(path, read_dictionary=["key", *columns], pre_buffer=False) as file:
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["key", *columns]):
-                left -= sum(_num_bytes(column) for column in batch.columns)
-                if left < 0:
-                    raise DatasetError(f"{path} holds more than {MAX_CAPTION_BYTES} bytes of captions")
-                for row in batch.to_pylist():
-                    if not row["key"]:
-                        raise DatasetError(f"{path}: a row has no key: {row!r:.100}")
-                    found = (in_one_line(row[name] or "") for name in sorted(columns, key=_number))
-                    yield row["key"], tuple(caption for caption in found if caption)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} is no Parquet file that can be read: {error}") from error
-
-
-def _number(column: str) -> int:
-    """The place of a column of captions: `caption_10` comes after `caption_9`."""
-    return int(column.rpartition("_")[2]) if "_" in column else -1
-
-
-def _num_bytes(column: pa.DictionaryArray) -> int:
-    """Bytes of its texts, each counted as often as it stands there: a file repeats them for next to nothing."""
-    lengths = pc.take(pc.cast(pc.binary_length(column.dictionary), pa.int64()), column.indices)
-    num_bytes: int | None = pc.sum(lengths).as_py()
-    return num_bytes or 0
-
-
 def _extract(path: Path, member: tarfile.TarInfo, target: Path) -> None:
-    """Write a member to a file, whole or not at all, unless it is there."""
+    """Write a member to a file, whole or not at all, unless the file exists with its size."""
     if target.is_file() and target.stat().st_size == member.size:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")  # parts of an array job may all take it out
+    # A random name, because parts of an array job may extract the member at the same time.
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     with path.open("rb") as tar, partial.open("wb") as file:
         tar.seek(member.offset_data)
         left = member.size
         while left and (some := tar.read(min(left, 2**20))):
             left -= file.write(some)
         file.flush()
-        os.fsync(file.fileno())  # what has the right size is never looked at again
+        os.fsync(file.fileno())  # before the rename: a file of the right size is never checked again
     partial.replace(target)

@@ -1,4 +1,4 @@
-"""Tables of text, separated by commas, semicolons or tabs: the first line tells which, and names the columns."""
+"""Tables of text, separated by commas, semicolons or tabs. The first line shows which, and names the columns."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def read_table(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> Iterator[tuple[in
     _, names = next(rows, (0, []))
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise DatasetError(f"{path}:1: column {twice!r} is there twice; keep one")
+        raise DatasetError(f"{path}:1: column {twice!r} appears twice; keep one")
     for number, row in rows:
         if len(row) != len(names):
             columns = ", ".join(map(repr, names))
             raise DatasetError(
                 f"{path}:{number}: {len(row)} fields, and the columns are {columns}: {row!r:.100}. "
-                "Put a text that holds the separator in quotation marks"
+                "Put a text that contains the separator in quotation marks"
             )
         yield number, dict(zip(names, row, strict=True))
 
 
 def delimiter_of(header: str) -> str:
-    """Which of `DELIMITERS` separates the names of a header: the one that it holds most of, and the comma if none.
+    """Which of `DELIMITERS` separates the names of a header: the most frequent one, or the comma if there is none.
 
     >>> delimiter_of("key;vid_key;video_id;sentence"), delimiter_of("video_id")
     (';', ',')
@@ -53,7 +53,7 @@ def _rows(path: Path, max_bytes: int) -> Iterator[tuple[int, list[str]]]:
         number = reader.line_num + 1
         try:
             row = next(reader, None)
-        except csv.Error as error:  # a mark that is never closed ends here too: the length of a field is bounded
+        except csv.Error as error:  # also for a quotation mark that is never closed: the csv module bounds a field
             raise DatasetError(f"{path}:{number}: not a row of a table: {error}") from error
         if row is None:
             return

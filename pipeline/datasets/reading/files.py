@@ -1,4 +1,4 @@
-"""Finding the files of a data set, and reading its texts, which may be gzipped."""
+"""Finding the files of a data set, and reading its text files, gzipped or not, within limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VIDEO_ENDINGS = frozenset(
     {".3gp", ".avi", ".divx", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv"}
     | {".ts", ".vob", ".webm", ".wmv", ".y4m"}
 )
-"""Endings of files taken for videos, in lower case."""
+"""Endings of video files, in lower case."""
 MAX_LINE_BYTES = 2**20
 """Of any file of annotations: one record, id or caption."""
 MAX_TEXT_BYTES = 2**26
@@ -45,11 +45,11 @@ def without_ending(path: str) -> str:
 def files_below(folder: Path) -> list[str]:
     """Every file in or below `folder`, relative to it with forward slashes, sorted.
 
-    Links to folders are followed. Names that start with a dot are left out: they are what systems leave behind
+    Links to folders are followed. Names that start with a dot are skipped: systems leave such files behind
     (`._clip.mp4`, `.DS_Store`).
 
     Raises:
-        DatasetError: if `folder` is none, or a link leads back to a folder above it.
+        DatasetError: if `folder` is not a folder, or a link leads back to a folder above it.
     """
     require_folder(folder)
     return sorted(_walk(folder, "", frozenset()))
@@ -71,14 +71,14 @@ def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Itera
 
 
 def find_videos(root: Path, id_of: Mapping[str, str]) -> dict[str, str]:
-    """The path of each video's file below `root`; one with a video's ending goes before any other file of that stem.
+    """The path of each video's file below `root`. Files with a video's ending are preferred to others of that stem.
 
     Args:
         root: A folder.
-        id_of: Stem of a file -> id of the video: several stems may be of one video.
+        id_of: Stem of a file -> id of the video. One video may have several stems.
 
     Returns:
-        Id -> path, relative to `root`, of those that are there.
+        Id -> path, relative to `root`, for the videos that were found.
 
     Raises:
         DatasetError: if `root` is no folder, or two files could be the video of one id.
@@ -89,7 +89,7 @@ def find_videos(root: Path, id_of: Mapping[str, str]) -> dict[str, str]:
             candidates[id_of[PurePosixPath(path).stem]].append(path)
     path_of: dict[str, str] = {}
     for video_id, paths in candidates.items():
-        best = [path for path in paths if is_video(path)] or paths
+        best = [path for path in paths if is_video(path)] or paths  # a `.json` may lie beside each video
         if len(best) > 1:
             raise DatasetError(f"{root}: {best[0]!r} and {best[1]!r} could both be video {video_id!r}; keep one")
         path_of[video_id] = best[0]
@@ -110,7 +110,7 @@ def require_text_file(folder: Path, *names: str) -> Path:
     """Like `text_file`.
 
     Raises:
-        DatasetError: if none of them is there.
+        DatasetError: if none of them exists.
     """
     require_folder(folder)
     path = text_file(folder, *names)
@@ -120,23 +120,23 @@ def require_text_file(folder: Path, *names: str) -> Path:
 
 
 def read_text(path: Path, max_bytes: int) -> str:
-    """The whole of a UTF-8 file, unpacked where its name ends with `.gz`.
+    """The whole of a UTF-8 file, unpacked if its name ends with `.gz`.
 
     Raises:
         DatasetError: if there is no such file, or it has more than `max_bytes` or is not UTF-8.
     """
     with _opened(path, max_bytes) as file:
-        content = file.read(max_bytes + 1)
+        content = file.read(max_bytes + 1)  # one byte more than allowed, to see whether there is more
     if len(content) > max_bytes:
         raise DatasetError(f"{path} unpacks to more than {max_bytes} bytes; is it the right file?")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")  # editors on Windows write a byte order mark
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: not UTF-8 ({error}); convert the file to UTF-8") from error
 
 
 def read_lines(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file that are not blank, stripped, each with its number from 1; one of them is held.
+    """The lines of a UTF-8 file that are not blank, stripped, each with its number from 1; one is in memory at a time.
 
     Raises:
         DatasetError: as `read_raw_lines`.
@@ -148,7 +148,7 @@ def read_lines(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> Iterator[tuple[in
 
 
 def read_raw_lines(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file as they are, unpacked where its name ends with `.gz`, each with its number from 1.
+    """The lines of a UTF-8 file as they are, unpacked if its name ends with `.gz`, each with its number from 1.
 
     Raises:
         DatasetError: if there is no such file, it has more than `max_bytes`, or a line has more than `MAX_LINE_BYTES`
@@ -168,11 +168,11 @@ def read_raw_lines(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> Iterator[tupl
 
 @contextmanager
 def _opened(path: Path, max_bytes: int) -> Iterator[IO[bytes] | gzip.GzipFile]:
-    """A file to read from; one that is gzipped is bounded by its reader, for nobody knows before what it unpacks to."""
+    """Open a file to read. Its size is checked here, its size when unpacked by the reader: it is not known before."""
     require_file(path)
     size = path.stat().st_size
     if size > max_bytes:
-        raise DatasetError(f"{path} has {size} bytes, and may have {max_bytes}; is it the right file?")
+        raise DatasetError(f"{path} has {size} bytes, more than the limit of {max_bytes}; is it the right file?")
     if path.suffix != ".gz":
         with path.open("rb") as file:
             yield file
@@ -185,7 +185,7 @@ def _opened(path: Path, max_bytes: int) -> Iterator[IO[bytes] | gzip.GzipFile]:
 
 
 def decode_line(line: bytes, path: Path, number: int) -> str:
-    """Line `number` of `path` as text, without the byte order mark that may open the file."""
+    """Line `number` of `path` as text, without the byte order mark that a file may begin with."""
     try:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
@@ -213,3 +213,8 @@ def require_folder(path: Path) -> None:
     """Raise a `DatasetError` unless `path` is a folder."""
     if not path.is_dir():
         raise DatasetError(f"{path} is a file, not a folder" if path.exists() else f"there is no folder {path}")
+
+
+def in_one_line(text: str) -> str:
+    """A text in one line."""
+    return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""JSON that anybody may have written: read within bounds, and taken apart with every wrong value named."""
+"""JSON from anybody: read within limits, and taken apart with errors that name every wrong value."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pipeline.datasets.reading.files import read_text
 from pipeline.datasets.records import DatasetError
 
 MAX_JSON_BYTES = 2**27
-"""Of a file that is one JSON value: it is held as a whole. The largest known here (MSR-VTT) has 35 MB."""
+"""Of a file that is one JSON value, which is in memory as a whole. The largest known one (MSR-VTT) has 35 MB."""
 
 
 @contextmanager
 def errors_at(place: str) -> Iterator[None]:
-    """Put where it happened before what a `DatasetError` says."""
+    """Put a place before the message of a `DatasetError`."""
     try:
         yield
     except DatasetError as error:
@@ -26,7 +26,7 @@ def errors_at(place: str) -> Iterator[None]:
 
 
 def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> object:
-    """The value in a JSON file, unpacked where its name ends with `.gz`.
+    """The value in a JSON file, unpacked if its name ends with `.gz`.
 
     Raises:
         DatasetError: if there is no such file, it is too large, not UTF-8 or not JSON, or an object has a key twice.
@@ -46,17 +46,17 @@ def parse_json(text: str) -> object:
         value: object = json.loads(text, object_pairs_hook=_unique_keys)
     except DatasetError:
         raise
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # nested too deep, by mistake or on purpose
         raise DatasetError(f"not JSON: {error}") from error
     return value
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
-    if len(fields) < len(pairs):
+    if len(fields) < len(pairs):  # Python would keep the last one, and lose the captions of the others
         counts = Counter(key for key, _ in pairs)
         twice = next(key for key, count in counts.items() if count > 1)
-        raise DatasetError(f"key {twice!r} is there twice; keep one")
+        raise DatasetError(f"key {twice!r} appears twice; keep one")
     return fields
 
 
@@ -82,14 +82,14 @@ def as_texts(value: object, what: str = "it") -> tuple[str, ...]:
 
 
 def field_of(fields: Mapping[str, object], key: str) -> object:
-    """The value of a key that must be there."""
+    """The value of a required key."""
     if key not in fields:
         raise DatasetError(f"no {key!r}; the keys are {', '.join(map(repr, fields)) or 'none'}")
     return fields[key]
 
 
 def text_of(fields: Mapping[str, object], key: str) -> str:
-    """The string of a key that must be there."""
+    """The string of a required key."""
     value = field_of(fields, key)
     if not isinstance(value, str):
         raise DatasetError(f"{key!r} must be a string, got {type(value).__name__} {reprlib.repr(value)}")

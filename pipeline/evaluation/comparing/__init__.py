@@ -1,1 +1,1 @@
-"""`fda compare`: feature sets side by side."""
+"""`fda compare`: feature sets side by side. Come here to change how they are paired and compared."""

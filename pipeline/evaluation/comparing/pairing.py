@@ -1,4 +1,4 @@
-"""Feature sets of one split, cut to what all of them have, so that each query is asked of the same gallery."""
+"""Reduce feature sets of one split to the videos that all of them have, so that each query has the same candidates."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from dataclasses import replace
 
 import numpy as np
 
+from pipeline.errors import PipelineError
 from store.features import Features
 
 
-class CaptionsDifferError(ValueError):
-    """Feature sets do not have the same captions of the same videos: there is nothing to pair."""
+class CaptionsDifferError(PipelineError, ValueError):
+    """Feature sets have different captions for the same videos, so that their queries cannot be paired."""
 
 
 def pair(sets: Mapping[str, Features]) -> dict[str, Features]:
-    """Cut feature sets to the videos that all have, and their captions, in the order of the first.
+    """Reduce feature sets to the videos that all of them have, and their captions, in the order of the first set.
 
     Args:
-        sets: By name; paired by `video_id` and `caption_id`.
+        sets: Name -> features; paired by `video_id` and `caption_id`, never by row.
 
     Raises:
-        CaptionsDifferError: A caption of such a video is not in all sets, or describes another video in one.
+        CaptionsDifferError: A caption of such a video is missing in one set, or describes another video there.
     """
     common = set.intersection(*(set(one.video_ids) for one in sets.values()))
     first_name, first = next(iter(sets.items()))
@@ -34,28 +35,29 @@ def pair(sets: Mapping[str, Features]) -> dict[str, Features]:
 
 
 def _described(features: Features, common: set[str]) -> dict[str, str]:
-    """Caption -> the video that it describes, for the captions of some videos."""
+    """Caption id -> id of the video that it describes, for the captions of the `common` videos."""
     owners = (features.video_ids[row] for row in features.truth.tolist())
     pairs = zip(features.caption_ids, owners, strict=True)
     return {caption_id: video_id for caption_id, video_id in pairs if video_id in common}
 
 
 def _check_same(first_name: str, first: Mapping[str, str], name: str, other: Mapping[str, str]) -> None:
-    """Refuse captions that are not the same.
+    """Refuse sets whose captions differ.
 
     Raises:
         CaptionsDifferError: See `pair`.
     """
+    # Sorted, so that the message names the same caption in every run: the order of a set of strings is random.
     wrong = sorted(caption_id for caption_id in {*first, *other} if first.get(caption_id) != other.get(caption_id))
     if not wrong:
         return
-    says = [
-        f"{set_name!r} has it of {owners[wrong[0]]!r}" if wrong[0] in owners else f"{set_name!r} has it not"
+    owners_of_first = [
+        f"{set_name!r} has it for {owners[wrong[0]]!r}" if wrong[0] in owners else f"{set_name!r} does not have it"
         for set_name, owners in ((first_name, first), (name, other))
     ]
     raise CaptionsDifferError(
-        f"features {first_name!r} and {name!r} are not of the same captions: {len(wrong)} differ, the first is "
-        f"{wrong[0]!r}: {', '.join(says)}. Encode both anew from one catalogue"
+        f"features {first_name!r} and {name!r} have different captions: {len(wrong)} differ, the first is "
+        f"{wrong[0]!r}: {', '.join(owners_of_first)}. Encode both again from one catalogue"
     )
 
 

@@ -1,4 +1,4 @@
-"""How much each text and each video have in common, some rows of the matrix at a time: it is never held whole."""
+"""Scores of texts and videos, some rows of the matrix at a time: the whole matrix is never in memory."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import InputError
 from pipeline.evaluation.scores.backend import Array, like
 
 Put = Callable[[NDArray[np.float32]], Array]
-"""Moves an array to where it is computed with."""
+"""Moves an array to the device that computes."""
 
 
 class Scores(Protocol):
-    """Scores of texts and videos, the higher the more alike.
+    """Scores of texts and videos: the higher, the more alike.
 
-    Candidates of equal embeddings score equally to the bit with every query, whichever block it is in. `of_texts` and
-    `of_videos` each are one whole definition: what they say of a pair may differ in its last bits, or more, where
-    scores are changed for one direction.
+    Candidates with equal embeddings score equally to the bit with every query, in whichever block. `of_texts` and
+    `of_videos` are two definitions: their scores of a pair may differ in the last bits, or by more if scores are
+    changed for one direction (dual softmax).
     """
 
     @property
     def num_texts(self) -> int:
-        """Texts."""
+        """Number of texts."""
 
     @property
     def num_videos(self) -> int:
-        """Videos."""
+        """Number of videos."""
 
     def of_texts(self, rows: slice) -> Array:
         """Scores of some texts with all videos: float32, shape (number of these texts, num_videos)."""
@@ -39,17 +40,17 @@ class Scores(Protocol):
 
 
 class DotScores:
-    """Inner products of embeddings: cosines, where their rows are of unit norm.
+    """Inner products of embeddings: cosines, if their rows are of unit norm.
 
-    Candidates whose embeddings are equal bit by bit score equally, wherever they stand. A matrix product alone does not
-    promise that: BLAS sums edge rows and columns in another order (OpenBLAS' Haswell kernels scored equal rows
-    unequally in more than half of 3,000 random shapes). So the score of a repeated row is computed once and copied.
-    Scores of rows that differ may still differ in their last bits between machines, and so may the order of two videos
-    closer than that.
+    Candidates whose embeddings are equal bit by bit score equally, in whichever rows. A matrix product alone does not
+    guarantee that: BLAS sums edge rows and columns in another order (OpenBLAS' Haswell kernels gave equal rows unequal
+    scores in more than half of 3,000 random shapes). So the score of a repeated row is computed once and copied. Scores
+    of different rows may still differ in their last bits between machines, and with them the order of two videos that
+    are closer than that.
     """
 
     def __init__(self, text: NDArray[np.float32], video: NDArray[np.float32], put: Put = lambda array: array) -> None:
-        """Take embeddings.
+        """Check embeddings and move them to the device.
 
         Args:
             text: Shape (num_texts, dim).
@@ -57,8 +58,8 @@ class DotScores:
             put: Moves them to a device.
 
         Raises:
-            ValueError: A wrong shape or dtype, or rows that cannot be scored (NaN, infinite, all zero); the message
-                gives how many and the first of them.
+            ValueError: A shape or dtype is wrong, or rows cannot be scored (NaN, infinite, all zero); the message has
+                their number and the first of them.
         """
         check_embeddings("text", text)
         check_embeddings("video", video)
@@ -89,13 +90,14 @@ def _product(rows: Array, columns: Array, repeated: tuple[Array, ...]) -> Array:
 
 
 def copies(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows that are equal to one before them, and the first that each is equal to.
+    """Rows that repeat an earlier row, and the first row that each of them repeats.
 
     >>> copies(np.array([[5, 0], [6, 0], [5, -0.0]], np.float32))
     (array([2]), array([0]))
     """
     seen: dict[bytes, int] = {}
-    # Adding zero turns -0 into 0. A digest, long enough not to collide by chance, saves holding the rows twice.
+    # Adding zero turns -0 into 0: they are equal numbers with different bytes. A digest, long enough not to collide by
+    # chance, saves keeping a second copy of all rows in memory.
     keys = (blake2b((row + np.float32(0)).tobytes(), digest_size=16).digest() for row in embeddings)
     first = np.array([seen.setdefault(key, index) for index, key in enumerate(keys)], np.int64)
     again = np.flatnonzero(first != np.arange(len(embeddings)))
@@ -103,7 +105,7 @@ def copies(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[
 
 
 def check_embeddings(name: str, embeddings: NDArray[np.float32]) -> None:
-    """Refuse rows that have no direction, and those whose similarities float32 cannot hold.
+    """Refuse rows that have no direction, and rows whose inner products could overflow float32.
 
     Raises:
         ValueError: See `DotScores`.
@@ -118,7 +120,7 @@ def check_embeddings(name: str, embeddings: NDArray[np.float32]) -> None:
         rows = np.flatnonzero(wrong)
         if len(rows):
             first = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
-            raise ValueError(
+            raise InputError(
                 f"{name} embeddings: {len(rows)} of {len(embeddings)} rows are {what} (rows {first}); "
-                "encode them again, or leave out what they stand for and say so"
+                "encode them again, or leave out these texts or videos and report that"
             )

@@ -1,4 +1,4 @@
-"""Scores of texts and videos by the frames that each text fits best, instead of by the mean of all frames."""
+"""Scores of texts and videos by the frames that match each text best, instead of by the mean of all frames."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from pipeline.evaluation.scores.backend import Array, like, namespace
 from pipeline.evaluation.scores.dot import Put, check_embeddings, copies
 
 _TILE_SCORES = 2**22
-"""Texts x frames at once: 16 MiB. Many small products take several times as long as one large one."""
+"""Texts x frames of one product: 16 MiB of float32. Many small products take several times as long as a large one."""
 
 
 class FrameScores:
     """The mean of a text's `k` highest inner products with the frames of a video, each frame of unit norm.
 
-    Of a video with fewer frames than `k`, it is the mean of those there are. With `k = 1` it is the best frame; with
-    all frames, the inner product with the mean of unit frames (`unit-mean` pooling makes that a unit vector again).
-    X-Pool (arXiv 2203.15086) calls it top-k aggregation.
+    If a video has fewer frames than `k`, it is the mean of all of them. With `k = 1` it is the score of the best frame;
+    with all frames, the inner product with the mean of unit frames (`unit-mean` pooling makes that mean a unit vector
+    again). X-Pool (arXiv 2203.15086) calls it top-k aggregation.
 
-    Equal texts score equally to the bit, and so do videos whose frames are equal one by one, wherever they stand: see
+    Equal texts score equally to the bit, and so do videos with equal frames, in whichever rows: see
     `pipeline.evaluation.scores.dot.DotScores`.
     """
 
     def __init__(
         self, text: NDArray[np.float32], frame: NDArray[np.float32], k: int, put: Put = lambda array: array
     ) -> None:
-        """Take embeddings.
+        """Check embeddings and move them to the device.
 
         Args:
             text: Shape (num_texts, dim).
-            frame: Shape (num_videos, num_frames, dim), of any norm; all NaN where a video has no such frame.
+            frame: Shape (num_videos, num_frames, dim), of any norm; all NaN for a frame that the video does not have.
             k: At least 1.
             put: Moves them to a device.
 
         Raises:
-            ValueError: A wrong `k`, shape or dtype; a video without a frame; or rows that cannot be scored (some NaN,
+            ValueError: `k`, a shape or a dtype is wrong; a video has no frame; or rows cannot be scored (some NaN,
                 infinite, all zero).
         """
         if k < 1:
@@ -88,7 +88,8 @@ class FrameScores:
         num_frames, frame = self._num_frames[videos], self._frame[videos]
         products = self._text[texts] @ xp.reshape(frame, (-1, frame.shape[2])).T
         products = xp.reshape(products, (-1, *frame.shape[:2]))
-        highest: list[Array] = []  # of the frames so far, in falling order
+        # Insertion into a sorted list of k arrays, whole arrays at a time: k is small, and the array API has no top-k.
+        highest: list[Array] = []  # scores of the frames so far, in falling order
         for number in range(frame.shape[1]):
             scores = xp.where(num_frames > number, products[:, :, number], -xp.inf)
             for place, other in enumerate(highest):
@@ -107,10 +108,10 @@ class FrameScores:
 
 
 def _unit_frames(frame: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Put the frames that a video has before those it lacks, and make them unit vectors.
+    """Unit vectors of frames, with the frames that a video has before those that it does not have.
 
     Returns:
-        Frames, zero where there is none; and how many each video has.
+        Frames, zero where a video has none; and the number of frames of each video.
 
     Raises:
         ValueError: See `FrameScores`; rows are counted over all frames of all videos.
@@ -124,6 +125,6 @@ def _unit_frames(frame: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArr
     check_embeddings("frame", unit.reshape(-1, frame.shape[2]))
     unit /= np.linalg.norm(unit, axis=2, keepdims=True)
     if is_lacking.any():
-        unit[is_lacking] = 0  # no frame is: so a video that lacks one is not equal to another that does not
+        unit[is_lacking] = 0  # no frame is zero, so that a video with fewer frames is never a copy of one with more
         unit = np.take_along_axis(unit, np.argsort(is_lacking, axis=1, kind="stable")[:, :, None], axis=1)
     return unit, num_frames

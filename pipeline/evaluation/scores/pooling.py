@@ -1,29 +1,27 @@
-"""Features of frames -> features of videos, again and otherwise, in NumPy: what `encoders.model.pool` does."""
+"""Pool cached features of frames into features of videos: `encoders.model.pool`, in NumPy."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.evaluation.names import POOLINGS
 from pipeline.evaluation.scores.dot import check_embeddings
-
-POOLINGS = ("mean", "unit-mean")
-"""See `encoders.options.Pooling`."""
 
 
 def pool_frames(frame: NDArray[np.float32], pooling: str) -> NDArray[np.float32]:
     """Average frames into videos of unit norm.
 
     Args:
-        frame: Shape (num_videos, num_frames, dim), not normalised; NaN where a video has no frame.
+        frame: Shape (num_videos, num_frames, dim), not normalised; NaN for a frame that the video does not have.
         pooling: One of `POOLINGS`.
 
     Returns:
         Shape (num_videos, dim).
 
     Raises:
-        ValueError: Another pooling, a frame that cannot be scored (some NaN, infinite, all zero), or a video without
-            a frame.
+        ValueError: There is no such pooling, a frame cannot be scored (some NaN, infinite, all zero), or a video has no
+            frame.
     """
     if pooling not in POOLINGS:
         raise ValueError(f"pooling must be {' or '.join(POOLINGS)}, got {pooling!r}")

@@ -1,15 +1,15 @@
-"""Whether a caption speaks of motion: a rule on single words, which anyone can read, check by eye and change.
+"""Whether a caption describes motion: a rule on single words, which can be read, checked by eye and changed.
 
-In this order, with the lists of `caption_words.toml`:
+The first of these that applies, with the word lists of `caption_words.toml`:
 
 1. `dynamic`: it has a verb of motion ("a man is running");
 2. `static`: it has a verb of rest ("a woman sits on a bench and talks");
-3. `attributes`: it says what things look like ("a man in red"), and has no other known verb nor word in -ing;
+3. `attributes`: it has a word of looks ("a man in red"), and no other known verb nor word in -ing;
 4. `other`: none of these.
 
-The rule knows no grammar but two habits of nouns: a word directly after an article, a preposition or a number is no
+The rule knows no grammar except two habits of nouns: a word directly after an article, a preposition or a number is no
 verb unless it ends in -ing ("a walk", "on the waves"), and a few words in -ing are verbs only after a form of "to be"
-("is painting"). docs/evaluation.md says how often that is wrong.
+("is painting"). docs/evaluation.md has how often the rule is wrong.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Self
 
+from pipeline.errors import InputError
+
 _WORD = re.compile(r"[^\W\d_]+")
 _BE = frozenset({"am", "are", "be", "been", "being", "is", "was", "were", "s", "re"})
-"""Also `s` and `re`, as in "he's" and "they're", and as MSVD writes them."""
+"""`s` and `re` are in it for "he's" and "they're", which MSVD also writes without the apostrophe."""
 
 
 class CaptionKind(StrEnum):
-    """What a caption speaks of."""
+    """What a caption describes."""
 
     DYNAMIC = "dynamic"
     STATIC = "static"
@@ -39,7 +41,7 @@ class CaptionKind(StrEnum):
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """The words of a text: runs of letters, in small letters.
+    """The words of a text: runs of letters, in lower case.
 
     >>> words_of("The man's RED car, no. 5")
     ('the', 'man', 's', 'red', 'car', 'no')
@@ -49,7 +51,9 @@ def words_of(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=2**16)
 def base_forms(word: str) -> frozenset[str]:
-    """The word, and all that it may be a form of in -s, -ed or -ing: more than there are, for lists to pick from.
+    """The word, and all words that it may be the -s, -ed or -ing form of.
+
+    Some of these are no words. That does no harm, because they are only looked up in the lists.
 
     >>> sorted(base_forms("running")), sorted(base_forms("flies")), sorted(base_forms("lying"))
     (['run', 'runn', 'runne', 'running'], ['fli', 'flie', 'flies', 'fly'], ['lie', 'ly', 'lye', 'lying'])
@@ -77,7 +81,7 @@ def base_forms(word: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class CaptionWords:
-    """The lists that the rule goes by: see `caption_words.toml`, which says what each is for."""
+    """The word lists of the rule: see `caption_words.toml`, which explains each of them."""
 
     motion: frozenset[str]
     state: frozenset[str]
@@ -86,14 +90,14 @@ class CaptionWords:
     nouns_unless_after_be: frozenset[str]
     before_nouns: frozenset[str]
     digest: str
-    """The sha256 of the file."""
+    """SHA-256 of the file."""
 
     @classmethod
     def read(cls, path: Path | None = None) -> Self:
-        """Read the lists from a file of the form of `caption_words.toml`; by default, from that one.
+        """Read the lists from a file in the format of `caption_words.toml`; by default, from that file.
 
         Raises:
-            ValueError: It is no such file.
+            ValueError: It is not such a file.
         """
         # The packages are installed as plain folders, so a resource is a path.
         file = path or Path(str(resources.files("pipeline.evaluation.slices"))) / "caption_words.toml"
@@ -102,14 +106,14 @@ class CaptionWords:
         try:
             table: dict[str, object] = tomllib.loads(content.decode())
         except ValueError as error:
-            raise ValueError(f"{file} is not a TOML file: {error}") from error
+            raise InputError(f"{file} is not a TOML file: {error}") from error
         if sorted(table) != sorted(names):
-            raise ValueError(f"{file} must have the lists {', '.join(names)}, and has {', '.join(table) or 'none'}")
+            raise InputError(f"{file} must have the lists {', '.join(names)}, and has {', '.join(table) or 'none'}")
         lists = {name: _word_list(table[name], f"{name} of {file}") for name in names}
         return cls(**lists, digest=hashlib.sha256(content).hexdigest())
 
     def kind_of(self, text: str) -> CaptionKind:
-        """Which kind of caption it is.
+        """The kind of a caption.
 
         >>> lists = CaptionWords.read()
         >>> [str(lists.kind_of(text)) for text in ("a man runs", "a man sits", "a man in red", "a man after a run")]
@@ -132,7 +136,7 @@ class CaptionWords:
         return CaptionKind.ATTRIBUTES if any(looks) and not acts else CaptionKind.OTHER
 
     def _is_verb(self, before: str, word: str) -> bool:
-        """Whether a word may be a verb, by the word before it."""
+        """Whether a word may be a verb, judged by the word before it."""
         if word in self.nouns_unless_after_be:
             return before in _BE
         return word.endswith("ing") or before not in self.before_nouns
@@ -140,5 +144,5 @@ class CaptionWords:
 
 def _word_list(value: object, where: str) -> frozenset[str]:
     if not isinstance(value, list) or not all(isinstance(word, str) and words_of(word) == (word,) for word in value):
-        raise ValueError(f"{where} must be a list of single words in small letters, got {value!r:.200}")
+        raise InputError(f"{where} must be a list of single words in lower case, got {value!r:.200}")
     return frozenset(value)

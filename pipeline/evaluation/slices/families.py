@@ -1,16 +1,16 @@
-"""Slices of the queries of a split: does motion as alpha help where things move, and does it hurt where they rest?
+"""Slices of the queries of a split: does motion as alpha help if things move, and does it hurt if they rest?
 
 A slice selects queries: captions for text to video, videos for video to text. The candidates stay those of the whole
-split, so that the numbers of two slices, and of a slice and the split, can be compared. The slices of a family are a
-partition of the queries of each direction; what cannot be told goes to a slice `unknown`.
+split, so that metrics of two slices, and of a slice and the split, can be compared. The slices of a family are a
+partition of the queries of each direction; queries whose property is not known go to a slice `unknown`.
 
 - What is known of a video (motion, masks, camera, duration, category) holds for each of its captions.
-- What is known of a caption (kind, length) holds, for video to text, of a video by the most of its captions, or, where
-  there are as many of two, by that of the slice which stands first in the family.
+- What is known of a caption (kind, length) holds, for video to text, of a video if most of its captions have it; of two
+  kinds with equally many captions, the one whose slice comes first in the family.
 
-The statistics of masks are those before the rules for empty and full masks (`when_empty`, `when_full`), of the mask set
-that the features name, whichever alpha channel they were made with: two feature sets of one mask set have the same
-slices.
+The statistics of masks are those before the rules for empty and full masks (`when_empty`, `when_full`). They come from
+the mask set that the features name, even if the features were made with another alpha channel: so feature sets with
+masks and with `--alpha ones` have the same slices, and their tables can be compared row by row.
 """
 
 from __future__ import annotations
@@ -29,23 +29,24 @@ from store.json_values import JSON
 from store.store import Store
 
 UNKNOWN = "unknown"
-NUM_BINS = 4
 STATIC = "static"
-"""The family, and its slice, of static objects."""
+"""Name of the family of static objects, and of its slice of static objects."""
 
 
-FAMILIES = (
-    "motion",
-    "empty-masks",
-    "full-masks",
-    "camera",
-    "caption",
-    "static",
-    "duration",
-    "caption-length",
-    "category",
-)
-"""What `slice_queries` gives, in order; `category` where the catalogue has categories."""
+@dataclass(frozen=True, slots=True)
+class SliceOptions:
+    """How queries are sorted into slices."""
+
+    mask_name: str | None = None
+    """The mask set by which motion is measured; None: the one that the features name."""
+    words: CaptionWords | None = None
+    """Which words speak of motion; None: those of `caption_words.toml`."""
+    num_bins: int = 4
+    """Slices of about equally many videos, or captions, that a quantity is cut into."""
+
+    def __post_init__(self) -> None:
+        if self.num_bins < 2:
+            raise ValueError(f"num_bins must be at least 2, got {self.num_bins}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,13 @@ class Slice:
     """Some queries of both directions."""
 
     name: str
-    """For files and JSON."""
+    """Name in files and JSON."""
     label: str
-    """For people, with the bounds where there are any."""
+    """Name in tables for people, with the bounds of the bin if there are any."""
     captions: NDArray[np.int64]
-    """Shape (num_captions,): queries of text to video, by their row in `Ranking.to_video`, ascending."""
+    """Shape (num_captions,): queries of text to video: rows of `Ranking.to_video`, ascending."""
     videos: NDArray[np.int64]
-    """Shape (num_videos,): queries of video to text, by their row in `Ranking.to_text`, ascending."""
+    """Shape (num_videos,): queries of video to text: rows of `Ranking.to_text`, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,58 +69,59 @@ class SliceFamily:
 
     name: str
     summary: str
-    """What it goes by, as half a sentence."""
+    """The property, as half a sentence."""
     slices: tuple[Slice, ...]
-    """Those with a query, in the order of the property, `unknown` last."""
+    """Slices that have a query, in the order of the property, `unknown` last."""
 
     def __post_init__(self) -> None:
         for direction in ("captions", "videos"):
             queries = np.sort(np.concatenate([getattr(one, direction) for one in self.slices]))
             if not np.array_equal(queries, np.arange(len(queries))):
-                raise ValueError(f"the slices of {self.name!r} are no partition of their {len(queries)} {direction}")
+                raise ValueError(f"the slices of {self.name!r} are not a partition of their {len(queries)} {direction}")
 
     def to_dict(self) -> dict[str, JSON]:
-        """What it goes by, and the label of each slice by its name, for JSON."""
+        """The summary, and the label of each slice by its name, for JSON."""
         return {"summary": self.summary, "slices": {one.name: one.label for one in self.slices}}
 
 
 @dataclass(frozen=True, slots=True)
 class _Queries:
-    """Which videos the queries are of."""
+    """Which video each query belongs to."""
 
     truth: NDArray[np.int64]
     """Shape (num_captions,): see `Features`."""
     videos: NDArray[np.int64]
-    """Shape (num_queries,): see `TextStandings`."""
+    """Shape (num_queries,): see `TextRankCounts`."""
 
     def by_video(self, name: str, summary: str, kinds: Sequence[tuple[str, str]], of: NDArray[np.int64]) -> SliceFamily:
-        """A family of what is known of videos.
+        """A family by a property of videos.
 
         Args:
-            name: Of the family.
-            summary: Of the family.
+            name: Name of the family.
+            summary: Summary of the family.
             kinds: Name and label of each slice.
-            of: Shape (num_videos,): the kind of each video, or -1 where that is unknown.
+            of: Shape (num_videos,): the kind of each video, or -1 if it is not known.
         """
         return _family(name, summary, kinds, of[self.truth], of[self.videos])
 
     def by_caption(
         self, name: str, summary: str, kinds: Sequence[tuple[str, str]], of: NDArray[np.int64]
     ) -> SliceFamily:
-        """A family of what is known of captions; `of` has shape (num_captions,)."""
+        """A family by a property of captions; `of` has shape (num_captions,)."""
         return _family(name, summary, kinds, of, self.most(of, len(kinds)))
 
     def most(self, of: NDArray[np.int64], num_kinds: int) -> NDArray[np.int64]:
-        """The kind of most captions of each video that is a query; of equally many, the first, unknown last.
+        """The kind that most captions have, for each video that is a query; of equally many, the first, unknown last.
 
         Args:
             of: Shape (num_captions,): the kind of each caption, or -1.
-            num_kinds: How many there are.
+            num_kinds: Number of kinds.
 
         >>> _Queries(np.array([0, 0, 2]), np.array([0, 2])).most(np.array([1, 0, -1]), 2)
         array([ 0, -1])
         """
         counts = np.zeros((int(self.truth.max()) + 1, num_kinds + 1), np.int64)
+        # -1 becomes the last column, and `argmax` takes the first of equal counts: unknown loses to any known kind.
         np.add.at(counts, (self.truth, of % (num_kinds + 1)), 1)
         best = counts[self.videos].argmax(axis=1)
         return np.where(best == num_kinds, -1, best)
@@ -129,34 +131,26 @@ def slice_queries(
     store: Store,
     ranking: Ranking,
     split: str,
-    *,
-    mask_name: str | None = None,
-    words: CaptionWords | None = None,
-    num_bins: int = NUM_BINS,
+    options: SliceOptions | None = None,
 ) -> tuple[SliceFamily, ...]:
     """Sort the queries of a split into slices.
 
     Args:
-        store: That the features are of.
-        ranking: Of them.
-        split: Which split.
-        mask_name: The mask set by which motion is measured; by default the one that the features name.
-        words: Which words speak of motion; by default those of `caption_words.toml`.
-        num_bins: How many slices of about equally many videos, or captions, a quantity is cut into.
+        store: The store of the features.
+        ranking: The ranked features.
+        split: The split of the features.
+        options: The mask set, the words and the number of bins.
 
     Returns:
-        The families motion, empty-masks, full-masks, camera, caption, static, duration, caption-length and, where the
-        catalogue has categories, category.
+        `FAMILIES`, in order; `category` only if the catalogue has categories.
 
     Raises:
-        ValueError: Fewer than two bins.
         ShardIncompleteError: Frames or masks are not complete.
     """
-    if num_bins < 2:
-        raise ValueError(f"num_bins must be at least 2, got {num_bins}")
-    facts = split_facts(store, ranking.features, split, mask_name)
+    options = options or SliceOptions()
+    num_bins, words = options.num_bins, options.words or CaptionWords.read()
+    facts = split_facts(store, ranking.features, split, options.mask_name)
     queries = _Queries(ranking.features.truth, ranking.to_text.videos)
-    words = words or CaptionWords.read()
     kinds = np.array([list(CaptionKind).index(words.kind_of(text)) for text in facts.texts], np.int64)
     families = [
         _motion(queries, facts, num_bins),
@@ -174,13 +168,13 @@ def slice_queries(
 
 
 def quantile_cuts(values: NDArray[np.float64], num_bins: int) -> tuple[float, ...]:
-    """Where to cut values into bins of about equally many; fewer bins where values repeat.
+    """Where to cut values into bins of about equally many; fewer bins if values repeat.
 
-    Cuts are values that occur. Bin `k` holds `cuts[k - 1] <= value < cuts[k]`, and none is empty.
+    Cuts are values that occur. Bin `k` has the values `cuts[k - 1] <= value < cuts[k]`; no bin is empty.
 
     Args:
         values: Shape (num_values,), none of them NaN.
-        num_bins: At most so many.
+        num_bins: Bins at most.
 
     >>> quantile_cuts(np.array([1.0, 2.0, 3.0, 4.0]), 2), quantile_cuts(np.array([5.0, 5.0, 5.0, 9.0]), 4)
     ((3.0,), (9.0,))
@@ -208,7 +202,7 @@ def _family(
 
 
 def _motion(queries: _Queries, facts: SplitFacts, num_bins: int) -> SliceFamily:
-    """Videos in which no mask shows anything, then the others by how much of the picture masks cover."""
+    """Videos whose masks are all empty, then the others by the share of the picture that masks cover."""
     coverage = facts.coverage
     moves = coverage > 0
     cuts = quantile_cuts(coverage[moves], num_bins)
@@ -220,7 +214,7 @@ def _motion(queries: _Queries, facts: SplitFacts, num_bins: int) -> SliceFamily:
 def _masks_that_are(
     what: str, queries: _Queries, num_masks: NDArray[np.float64], number: NDArray[np.float64]
 ) -> SliceFamily:
-    """By how many masks of a clip are empty, or full."""
+    """Whether none, some or all masks of a clip are empty, or full."""
     known = ~np.isnan(num_masks) & ~np.isnan(number)
     of = np.where(known, (number > 0).astype(np.int64) + (known & (number == num_masks)), -1)
     kinds = [("none", f"no mask {what}"), ("some", f"some masks {what}"), ("all", f"all masks {what}")]
@@ -230,11 +224,13 @@ def _masks_that_are(
 def _camera(queries: _Queries, facts: SplitFacts) -> SliceFamily:
     of = np.where(np.isnan(facts.camera_motion), -1, facts.camera_motion).astype(np.int64)
     kinds = [("still", "camera stands still"), ("moving", "camera moves")]
-    return queries.by_video("camera", "by whether the camera moves, told from the border of the pictures", kinds, of)
+    return queries.by_video(
+        "camera", "by whether the camera moves, detected from the border of the pictures", kinds, of
+    )
 
 
 def _captions(queries: _Queries, kinds: NDArray[np.int64], words: CaptionWords) -> SliceFamily:
-    """By the kinds of captions, which are numbers of `CaptionKind`."""
+    """By the kind of the caption; `kinds` are indices into `CaptionKind`."""
     labels = ("a verb of motion", "a verb of rest", "looks alone", "none of these")
     named = list(zip(map(str, CaptionKind), labels, strict=True))
     summary = f"by the words of the caption (caption_words.toml, sha256 {words.digest[:8]})"
@@ -242,7 +238,7 @@ def _captions(queries: _Queries, kinds: NDArray[np.int64], words: CaptionWords) 
 
 
 def _static(queries: _Queries, facts: SplitFacts, kinds: NDArray[np.int64], num_bins: int) -> SliceFamily:
-    """Static objects, by what the caption says and by what moves: both must hold."""
+    """Static objects: the caption describes no motion, and the masks cover little. Both must hold."""
     known = ~np.isnan(facts.coverage)
     cuts = quantile_cuts(facts.coverage[known], num_bins)
     moves_little = facts.coverage < cuts[0] if cuts else facts.coverage == 0
@@ -289,7 +285,7 @@ def _bins(cuts: Sequence[float], shown: Callable[[float], str]) -> list[tuple[st
     [('bin-1', 'under 25%'), ('bin-2', '25% and more')]
     """
     if not cuts:
-        return [("bin-1", "all")]  # of one value
+        return [("bin-1", "all")]  # all values are equal
     texts = [shown(cut) for cut in cuts]
     between = [f"{low} to under {high}" for low, high in pairwise(texts)]
     labels = [f"under {texts[0]}", *between, f"{texts[-1]} and more"]
@@ -301,7 +297,7 @@ def _percent(share: float) -> str:
 
 
 def _word_bins(cuts: Sequence[float]) -> list[tuple[str, str]]:
-    """Name and label of bins of whole numbers, which take in both ends.
+    """Name and label of bins of whole numbers; the labels include both ends.
 
     >>> [label for _, label in _word_bins([6.0, 7.0, 9.0])]
     ['up to 5 words', '6 words', '7 to 8 words', '9 words and more']

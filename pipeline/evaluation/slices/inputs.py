@@ -1,4 +1,4 @@
-"""What a store knows of the videos and captions that a feature set covers, as columns in the order of its rows."""
+"""Facts in a store about the videos and captions of a feature set, as columns in the order of its rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.commits import VideoOutcome
-from store.completion import outcomes_of
+from store.completion import outcomes_of_each
 from store.features import Features
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
@@ -17,21 +17,21 @@ from store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class SplitFacts:
-    """Facts of the videos and captions of `Features`, each in their order; NaN is what is not known."""
+    """Facts of the videos and captions of `Features`, in their order; NaN if not known."""
 
     mask_name: str | None
-    """The mask set that the numbers of masks are of."""
+    """The mask set of the numbers of masks."""
     coverage: NDArray[np.float64]
     """Shape (num_videos,), like all below but for `texts`: mean share of the picture that a mask covers, 0..1."""
     num_masks: NDArray[np.float64]
     num_empty: NDArray[np.float64]
     num_full: NDArray[np.float64]
     camera_motion: NDArray[np.float64]
-    """1 where the camera moves, 0 where it does not."""
+    """1 if the camera moves, 0 if it does not."""
     duration_seconds: NDArray[np.float64]
     categories: tuple[str | None, ...]
     texts: tuple[str, ...]
-    """Of the captions, in the order of `Features.caption_ids`."""
+    """Texts of the captions, in the order of `Features.caption_ids`."""
 
 
 def split_facts(store: Store, features: Features, split: str, mask_name: str | None = None) -> SplitFacts:
@@ -39,8 +39,8 @@ def split_facts(store: Store, features: Features, split: str, mask_name: str | N
 
     Args:
         store: The store.
-        features: Of it.
-        split: Which split.
+        features: Features in that store.
+        split: The split of the features.
         mask_name: The mask set; by default the one that the features were made from, if they name one.
 
     Raises:
@@ -70,7 +70,7 @@ def split_facts(store: Store, features: Features, split: str, mask_name: str | N
 
 
 def mask_name_of(features: Features) -> str | None:
-    """The mask set that features were made from; None where they do not say."""
+    """The mask set that features were made from; None if they do not name one."""
     masks = features.attributes.get("masks")
     name = masks.get("name") if isinstance(masks, Mapping) else None
     return name if isinstance(name, str) else None
@@ -84,4 +84,5 @@ def caption_texts(store: Store, features: Features, split: str) -> tuple[str, ..
 
 
 def _outcomes(store: Store, split: str, stage: str) -> dict[str, VideoOutcome]:
-    return {one.video_id: one for shard in store.shards(split) for one in outcomes_of(store, shard, stage)}
+    outcomes = outcomes_of_each(store, store.shards(split), stage)
+    return {outcome.video_id: outcome for of_shard in outcomes for outcome in of_shard}

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.evaluation.metrics import RetrievalMetrics
+from pipeline.evaluation.metrics import RetrievalMetrics, among_texts, text_metrics, video_metrics
 from pipeline.evaluation.protocols import Protocol
 from pipeline.evaluation.ranking import Ranking
-from pipeline.evaluation.slices.families import STATIC, SliceFamily
+from pipeline.evaluation.slices.families import STATIC, Slice, SliceFamily
 from store.json_values import JSON
 
 FEW_QUERIES = 10
@@ -25,11 +24,12 @@ class SliceScore:
     name: str
     label: str
     text_to_video: RetrievalMetrics | None
-    """None where none of its queries is a caption."""
+    """None if the slice has no caption."""
     video_to_text: RetrievalMetrics | None
+    """None if the slice has no video."""
 
     def to_dict(self) -> dict[str, JSON]:
-        """As plain values, for JSON; `few` marks a direction with fewer than `FEW_QUERIES`."""
+        """The fields as plain values, for JSON; `few` marks a direction with fewer than `FEW_QUERIES`."""
         return {
             "name": self.name,
             "label": self.label,
@@ -47,7 +47,7 @@ class FamilyScores:
     slices: tuple[SliceScore, ...]
 
     def to_dict(self) -> dict[str, JSON]:
-        """As plain values, for JSON."""
+        """The fields as plain values, for JSON."""
         return {"name": self.name, "summary": self.summary, "slices": [one.to_dict() for one in self.slices]}
 
 
@@ -59,16 +59,16 @@ class SliceScores:
     all_queries: SliceScore
     families: tuple[FamilyScores, ...]
     static_gap: Mapping[str, float]
-    """Direction -> R@1 of static objects less that of all others, in points of percent: below zero, they are found less
-    often. Without a direction in which one of the two has no query."""
+    """Direction -> R@1 of static objects minus that of all others, in percentage points. Below zero, static objects are
+    found less often. A direction in which one of the two has no query is left out."""
 
     @property
     def telling(self) -> tuple[FamilyScores, ...]:
-        """The families that cut the queries into more than one slice."""
+        """The families that divide the queries into more than one slice: a table of one slice shows nothing new."""
         return tuple(family for family in self.families if len(family.slices) > 1)
 
     def to_dict(self) -> dict[str, JSON]:
-        """As plain values, for JSON."""
+        """The fields as plain values, for JSON."""
         return {
             "protocol": self.protocol,
             "all_queries": self.all_queries.to_dict(),
@@ -78,50 +78,46 @@ class SliceScores:
 
 
 def score_slices(ranking: Ranking, families: Sequence[SliceFamily], protocol: Protocol) -> SliceScores:
-    """Score slices.
+    """Compute metrics of slices.
 
     Args:
-        ranking: That they are slices of.
-        families: See `slice_queries`.
-        protocol: Says what a rank is. Whether captions are several a video is a matter of the split, not of the slice.
+        ranking: The ranked queries.
+        families: Families of slices of these queries: see `slice_queries`.
+        protocol: How ranks are counted. Whether videos have several captions is decided by the split, not by the slice.
     """
-    everything = np.arange(len(ranking.to_video)), np.arange(len(ranking.to_text.videos))
+    captions, videos = np.arange(len(ranking.to_video)), np.arange(len(ranking.to_text.videos))
+    everything = Slice("all", "all queries", captions, videos)
     scored = tuple(
         FamilyScores(
             family.name,
             family.summary,
-            tuple(_score(ranking, protocol, one.name, one.label, one.captions, one.videos) for one in family.slices),
+            tuple(_score(ranking, protocol, one) for one in family.slices),
         )
         for family in families
     )
     return SliceScores(
         protocol=protocol.name,
-        all_queries=_score(ranking, protocol, "all", "all queries", *everything),
+        all_queries=_score(ranking, protocol, everything),
         families=scored,
         static_gap=_static_gap(scored),
     )
 
 
 def is_few(metrics: RetrievalMetrics | None) -> bool:
-    """Whether a number rests on so few queries that it says little."""
+    """Whether metrics rest on so few queries that they mean little."""
     return metrics is not None and metrics.num_queries < FEW_QUERIES
 
 
-def _score(
-    ranking: Ranking,
-    protocol: Protocol,
-    name: str,
-    label: str,
-    captions: NDArray[np.int64],
-    videos: NDArray[np.int64],
-) -> SliceScore:
-    several = len(ranking.to_video) > len(ranking.to_text.videos)
-    to_text = protocol.among_texts(ranking.to_text)
+def _score(ranking: Ranking, protocol: Protocol, some: Slice) -> SliceScore:
+    to_video, to_text = ranking.to_video, among_texts(ranking.to_text, protocol)
+    several = len(to_video) > len(to_text)
     return SliceScore(
-        name,
-        label,
-        text_to_video=protocol.of_videos(ranking.to_video.of(captions), several=several) if len(captions) else None,
-        video_to_text=protocol.of_texts(to_text.of(videos)) if len(videos) else None,
+        some.name,
+        some.label,
+        text_to_video=video_metrics(to_video.of(some.captions), protocol, several=several)
+        if len(some.captions)
+        else None,
+        video_to_text=text_metrics(to_text.of(some.videos), protocol) if len(some.videos) else None,
     )
 
 

@@ -1,1 +1,1 @@
-"""Bootstrap intervals and permutation tests."""
+"""Bootstrap intervals and permutation tests. Come here to change how certain a number is."""

@@ -1,30 +1,29 @@
-"""How far retrieval numbers would move with other videos: bootstrap intervals over videos.
+"""Confidence intervals of retrieval metrics: bootstrap over videos.
 
 The interval is the percentile interval (Efron and Tibshirani 1993, section 13.3): the quantiles `(1 - level) / 2` and
-`(1 + level) / 2` of a metric over resamples of the videos. It is about which queries were asked. The candidates stay
-what they were: a video drawn twice asks twice and is found once, and one not drawn may still be mistaken for the own
-one. So it says nothing of a gallery of another size, nor of another training run. docs/evaluation.md has the formulae.
+`(1 + level) / 2` of a metric over resamples of the videos. It is about the choice of queries. The candidates stay the
+same: a video drawn twice is two queries but one candidate, and a video not drawn is still a candidate. So the interval
+does not cover a gallery of another size, nor another training run. docs/evaluation.md has the formulae.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.evaluation.names import METRICS
+from pipeline.evaluation.options import BootstrapOptions
 from pipeline.evaluation.protocols import Protocol
-from pipeline.evaluation.statistics.resampling import METRICS, RanksByVideo, queries_of, resample
-
-if TYPE_CHECKING:
-    from pipeline.evaluation.ranking import Ranking
+from pipeline.evaluation.ranking import Ranking
+from pipeline.evaluation.statistics.resampling import RanksByVideo, queries_of, resample
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Where a number lies with some confidence, in the unit of that number."""
+    """A confidence interval, in the unit of its metric."""
 
     low: float
     high: float
@@ -32,36 +31,19 @@ class Interval:
     """The confidence, in (0, 1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class BootstrapOptions:
-    """How an interval is taken."""
-
-    level: float = 0.95
-    num_resamples: int = 2_000
-    """Another seed then moves an end of a 95% interval by about 1.5% of its width (docs/evaluation.md)."""
-    seed: int = 0
-    """The same one draws the same videos, whatever is measured of them."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.level < 1:
-            raise ValueError(f"the level of an interval must lie between 0 and 1 (0.95 is usual), got {self.level}")
-        if self.num_resamples < 100:
-            raise ValueError(f"an interval wants 100 resamples at least, got {self.num_resamples}")
-
-
 def intervals(
     ranking: Ranking, protocol: Protocol, options: BootstrapOptions | None = None
 ) -> Mapping[str, Mapping[str, Interval]]:
-    """Intervals of all metrics.
+    """Confidence intervals of all metrics.
 
     Args:
-        ranking: Of a feature set.
-        protocol: Says what a rank is. Of `Ties.EACH`, all ranks that a query shares go with its video.
-        options: By default 95%, 2,000 resamples.
+        ranking: A ranked feature set.
+        protocol: How ranks are counted. With `Ties.EACH`, all ranks of a query are drawn with its video.
+        options: Level, resamples and random seed; by default 95% and 2,000 resamples.
 
     Returns:
         Direction (`text_to_video`, `video_to_text`) -> metric (`METRICS`: fields of `RetrievalMetrics`) -> interval;
-        of R@k in percent.
+        R@k in percent.
 
     Raises:
         ValueError: Fewer than two videos have captions.
@@ -74,11 +56,13 @@ def intervals(
 
 
 def percentiles(resampled: NDArray[np.float64], level: float) -> Mapping[str, Interval]:
-    """Metric -> interval, of resamples in the rows, shape (num_resamples, len(METRICS)).
+    """Metric -> interval, from resamples in rows, shape (num_resamples, len(METRICS)).
 
     >>> percentiles(np.tile(np.arange(101.0)[:, None], 6), 0.9)["r1"]
     Interval(low=5.0, high=95.0, level=0.9)
     """
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0).round(12) + 0.0  # no -0
+    low, high = (
+        np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0).round(12) + 0.0
+    )  # + 0.0 makes 0 of -0
     ends = zip(METRICS, low.tolist(), high.tolist(), strict=True)
     return {name: Interval(lowest, highest, level) for name, lowest, highest in ends}

@@ -1,13 +1,13 @@
-"""Ranks that belong to videos, and what is reported of them when each video counts a number of times.
+"""Ranks by video, and their metrics if each video counts a given number of times.
 
-Videos are what a data set was drawn by: the captions of one are no independent queries. So a resample draws videos,
-with replacement, and all queries of a video go with it, each as often as the video was drawn: a bootstrap by clusters
-(docs/evaluation.md). No draw is ever laid out as a list of queries. A draw is a row of weights, one a video, and
+A data set is a sample of videos: the captions of one video are not independent queries. So a resample draws videos,
+with replacement, and takes all queries of a video as often as it was drawn: a cluster bootstrap (docs/evaluation.md).
+No list of the drawn queries is made. A draw is a row of weights, one for each video:
 
-- R@k and the mean rank are quotients of weighted sums over videos: one matrix product for a block of draws;
-- the median is found by counting. With the ranks in ascending order, and each weighing what its video does, it is the
-  first rank up to which half of the weight has come. Where that is roughly, a matrix product tells for some dozens of
-  places; only the ranks between two of these are then counted one by one.
+- R@k and the mean rank are quotients of weighted sums over videos: one matrix product for a block of draws.
+- The median is found by counting. Sort the ranks, and give each the weight of its video: the median is the first rank
+  at which the running sum of weights reaches one half. A matrix product gives that sum at some dozens of places; only
+  the ranks between two of these places are then counted one by one.
 """
 
 from __future__ import annotations
@@ -15,70 +15,67 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.metrics import Ties, ranks_of
-from pipeline.evaluation.protocols import Protocol
-from pipeline.evaluation.ranking import Standings
-
-if TYPE_CHECKING:
-    from pipeline.evaluation.ranking import Ranking
-
-METRICS = ("r1", "r5", "r10", "r50", "median_rank", "mean_rank")
-"""What is resampled: fields of `RetrievalMetrics`."""
-DIRECTIONS = ("text_to_video", "video_to_text")
+from pipeline.errors import InputError
+from pipeline.evaluation.metrics import among_texts, ranks_of
+from pipeline.evaluation.protocols import Protocol, Ties
+from pipeline.evaluation.ranking import RankCounts, Ranking
 
 _CUTOFFS = (1, 5, 10, 50)
 _NUM_CELLS = 64
+"""Places at which the running sum of weights is computed for the median."""
 _BLOCK_WEIGHTS = 2**21
-"""Of a block of draws: 16 MiB of float64, or one draw where that is more."""
+"""Weights of a block of draws: 16 MiB of float64, or one draw if that is more."""
 
 Weights = NDArray[np.float64]
-"""Shape (num_draws, num_videos): how often each draw has each video; whole numbers."""
+"""Shape (num_draws, num_videos): how often each draw contains each video; whole numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """The queries of one direction, whose they are, and how a protocol counts them."""
+    """The queries of one direction, their videos, and how a protocol counts them."""
 
-    standings: Standings
+    counts: RankCounts
     video: NDArray[np.int64]
     """Shape (num_queries,): the video of each, as an index into the videos that have captions; each has a query."""
     ties: Ties
     lower_median: bool = False
-    """See `metrics_of`, as the next."""
+    """See `metrics_of`, like the next."""
     rounds_half_down: bool = False
 
 
 @dataclass(frozen=True)
 class RanksByVideo:
-    """The ranks of one direction, each with the video whose it is."""
+    """The ranks of one direction, each with its video."""
 
     ranks: NDArray[np.float64]
     """Shape (num_ranks,), ascending."""
     video: NDArray[np.int64]
     """Shape (num_ranks,), in [0, num_videos)."""
     num_videos: int
-    """Each has a rank."""
+    """Each video has at least one rank."""
     lower_median: bool = False
-    """See `metrics_of`, as the next."""
+    """See `metrics_of`, like the next."""
     rounds_half_down: bool = False
 
     @classmethod
     def of(cls, queries: Queries) -> RanksByVideo:
-        """Rank queries; of `Ties.EACH`, every rank of a query is its video's."""
-        ranks = ranks_of(queries.standings, queries.ties)
+        """Rank queries; with `Ties.EACH`, every rank of a query belongs to its video."""
+        ranks = ranks_of(queries.counts, queries.ties)
         each = queries.ties is Ties.EACH
-        video = np.repeat(queries.video, queries.standings.level) if each else queries.video
+        video = np.repeat(queries.video, queries.counts.level) if each else queries.video
         order = np.argsort(ranks, kind="stable")
         num_videos = int(video.max()) + 1
         return cls(ranks[order], video[order], num_videos, queries.lower_median, queries.rounds_half_down)
 
     def beside(self, other: RanksByVideo) -> RanksByVideo:
-        """These and others, whose videos are counted as further ones."""
+        """These ranks and others in one, as if the videos of the others were further videos.
+
+        Weights of 1 and 0 then choose for each video the one set or the other: a permutation test swaps sets that way.
+        """
         ranks = np.concatenate([self.ranks, other.ranks])
         video = np.concatenate([self.video, other.video + self.num_videos])
         order = np.argsort(ranks, kind="stable")
@@ -86,17 +83,17 @@ class RanksByVideo:
         return RanksByVideo(ranks[order], video[order], num_videos, self.lower_median, self.rounds_half_down)
 
     def metrics(self, weights: Weights) -> NDArray[np.float64]:
-        """What is reported of each draw: shape (num_draws, len(METRICS)), R@k in percent.
+        """Metrics of each draw: shape (num_draws, len(METRICS)), R@k in percent.
 
-        With weights of one it is what `metrics_of` says.
+        With weights of one they equal those of `metrics_of`.
         """
         sums = weights @ self._sums
         num_ranks = sums[:, -1]
         means = sums[:, :-1] / num_ranks[:, None]
         return np.column_stack([100 * means[:, :-1], self._medians(weights, num_ranks), means[:, -1]])
 
-    def as_they_are(self) -> NDArray[np.float64]:
-        """Metrics where each video counts once: shape (len(METRICS),)."""
+    def unweighted(self) -> NDArray[np.float64]:
+        """Metrics if each video counts once: shape (len(METRICS),)."""
         every: NDArray[np.float64] = self.metrics(np.ones((1, self.num_videos)))[0]
         return every
 
@@ -107,9 +104,10 @@ class RanksByVideo:
         middle = np.column_stack([num_ranks + 1, num_ranks + (1 if self.lower_median else 2)]) // 2  # the first is 1
         counts = weights @ up_to
         cell = _places(counts, middle)
+        # Only ranks between the lowest and the highest of these cells are counted one by one.
         first, last = starts[cell.min()], ends[cell.max()]
         if (self.ranks[starts] == self.ranks[ends - 1])[cell].all():
-            place = starts[cell]  # as good as any of its cell
+            place = starts[cell]  # all ranks of these cells are equal, so that any place of a cell will do
         else:
             before = counts[:, [cell.min() - 1]] if first else np.zeros((len(weights), 1))
             place = first + self._counted(weights, slice(first, last), middle - before)
@@ -117,7 +115,7 @@ class RanksByVideo:
         return medians
 
     def _counted(self, weights: Weights, some: slice, wanted: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Which of some ranks are the ones wanted, by number, in each draw: both of shape (num_draws, 2)."""
+        """Index among `some` ranks at which the running sum of weights is `wanted`: both of shape (num_draws, 2)."""
         found = np.empty(wanted.shape, np.int64)
         size = max(1, _BLOCK_WEIGHTS // (some.stop - some.start))
         for rows in (slice(start, start + size) for start in range(0, len(weights), size)):
@@ -127,7 +125,7 @@ class RanksByVideo:
 
     @cached_property
     def _sums(self) -> NDArray[np.float64]:
-        """Of each video, how many ranks are within each cutoff, their sum, and their number: shape (num_videos, 6)."""
+        """For each video, how many ranks are within each cutoff, their sum, and their number: shape (num_videos, 6)."""
         ranks = self.ranks
         counted = np.where(ranks > 1.5, np.floor(ranks), ranks) if self.rounds_half_down else ranks
         columns = [counted <= k for k in _CUTOFFS] + [ranks, np.ones_like(ranks)]
@@ -135,10 +133,10 @@ class RanksByVideo:
 
     @cached_property
     def _cells(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The ranks cut into about `_NUM_CELLS` parts, equal ranks together.
+        """The sorted ranks, divided into about `_NUM_CELLS` cells; equal ranks are in one cell.
 
         Returns:
-            Where each part ends, shape (num_cells,); and how many ranks each video has up to there, shape
+            Where each cell ends, shape (num_cells,); and how many ranks each video has up to there, shape
             (num_videos, num_cells).
         """
         _, starts = np.unique(self.ranks, return_index=True)
@@ -150,7 +148,7 @@ class RanksByVideo:
 
 
 def _places(counts: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Where counts, which grow along each row, come to the numbers wanted of it.
+    """Index at which counts, which grow along each row, reach the numbers wanted for the row.
 
     >>> _places(np.array([[2.0, 2.0, 5.0]]), np.array([[1.0, 3.0]]))
     array([[0, 2]])
@@ -159,19 +157,19 @@ def _places(counts: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray
 
 
 def queries_of(ranking: Ranking, protocol: Protocol) -> Mapping[str, Queries]:
-    """Direction -> its queries, counted as `Protocol.score` does."""
+    """Direction -> its queries, counted as `pipeline.evaluation.metrics.score` does."""
     to_text = ranking.to_text
     several = len(ranking.to_video) > len(to_text.videos)
     return {
         "text_to_video": Queries(
-            standings=ranking.to_video,
+            counts=ranking.to_video,
             video=np.searchsorted(to_text.videos, ranking.features.truth),
             ties=(several and protocol.ties_of_several) or protocol.ties,
             lower_median=several and protocol.lower_median,
             rounds_half_down=protocol.rounds_half_down,
         ),
         "video_to_text": Queries(
-            standings=to_text.single if protocol.by_single_captions else to_text.best,
+            counts=among_texts(to_text, protocol),
             video=np.arange(len(to_text.videos)),
             ties=protocol.ties,
             rounds_half_down=protocol.rounds_half_down,
@@ -180,7 +178,7 @@ def queries_of(ranking: Ranking, protocol: Protocol) -> Mapping[str, Queries]:
 
 
 def draws(num_videos: int, num_draws: int, rng: np.random.Generator) -> Iterator[Weights]:
-    """Videos drawn with replacement, as many as there are, again and again: weights of some draws at a time.
+    """Draw as many videos as there are, with replacement, `num_draws` times; yields the weights of some draws at once.
 
     >>> [weights.sum(axis=1).tolist() for weights in draws(5, 3, np.random.default_rng(0))]
     [[5.0, 5.0, 5.0]]
@@ -191,24 +189,24 @@ def draws(num_videos: int, num_draws: int, rng: np.random.Generator) -> Iterator
 
 
 def block_sizes(num_videos: int, num_draws: int) -> Iterator[int]:
-    """How many draws each block has."""
+    """Number of draws in each block."""
     size = max(1, _BLOCK_WEIGHTS // num_videos)
     for start in range(0, num_draws, size):
         yield min(size, num_draws - start)
 
 
 def resample(samples: Sequence[RanksByVideo], num_resamples: int, seed: int) -> list[NDArray[np.float64]]:
-    """Metrics of resamples, the same ones of all samples, which are of the same videos.
+    """Metrics of resamples: each draws the same videos in all samples, which have the same videos.
 
     Returns:
-        One a sample, of shape (num_resamples, len(METRICS)).
+        For each sample an array of shape (num_resamples, len(METRICS)).
 
     Raises:
-        ValueError: There are fewer than two videos: nothing would ever vary.
+        ValueError: There are fewer than two videos, so that resamples could not differ.
     """
     num_videos = samples[0].num_videos
     if num_videos < 2:
-        raise ValueError(f"what {num_videos} video says cannot be resampled: there must be two at least")
+        raise InputError(f"resampling needs at least 2 videos with captions, got {num_videos}")
     blocks = [
         [sample.metrics(weights) for sample in samples]
         for weights in draws(num_videos, num_resamples, np.random.default_rng((seed, 0)))

@@ -1,9 +1,9 @@
-"""What a packet's first bytes say of its picture: can a decoder start there, does anything refer to it, is it shown.
+"""What a packet's first bytes say about its picture: can a decoder start there, do others refer to it, is it shown.
 
-Flags of containers say less, and sometimes wrongly: an H.264 "key frame" may be a recovery point, and what follows it
-may refer to pictures before it. So packets of some codecs are read here, a few bytes each, by their standards: H.264
+The flags of containers say less, and are sometimes wrong: an H.264 "key frame" may be a recovery point (intra refresh),
+after which pictures may still refer to earlier ones. So a few bytes of each packet are parsed by the standards: H.264
 (7.3.1, 7.4.1), HEVC (7.3.1.2, table 7-1), MPEG-1/2 (6.2.3), MPEG-4 part 2 (6.2.5), VP8 (RFC 6386, 9.1) and VP9 (6.2).
-In a few more, every packet that is flagged as key stands for itself. Packets of all others are never left out.
+In a few more codecs, a packet flagged as key refers to nothing before it. For all other codecs no packet is left out.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What is known of the coded picture in a packet."""
+    """Facts about the coded picture in a packet."""
 
     is_start: bool
-    """A decoder that starts here gives right pictures from here on, in the order in which they are shown."""
+    """A decoder that starts here gives right pictures for all that is shown from here on."""
     is_reference: bool
     """Another picture may refer to it."""
     is_shown: bool = True
     layer: int = 0
     """HEVC's temporal sub-layer: a picture that its own layer does not refer to may be one for higher layers."""
     parameters: bytes = b""
-    """Parameter sets or sequence headers that come with it, and hold for all that follows until there are others."""
+    """Parameter sets or sequence headers in the packet; they are valid until others come."""
 
 
 PLAIN = Picture(is_start=False, is_reference=True)
@@ -65,15 +65,17 @@ _STANDALONE_WHERE_KEY = frozenset(
         "jpeg2000",
     }
 )
-"""Codecs whose key packets refer to nothing before them, and nothing after one refers beyond it."""
+"""Codecs whose key packets refer to nothing before them, and no later packet refers to anything before one.
+
+For AV1 (dav1d), jumping between key packets is exact; packets between them are never left out."""
 
 
 def parser_of(codec: str, extradata: bytes | None) -> PictureParser | None:
-    """How to read packets of a codec, or None where no packet of it may be left out.
+    """The parser for packets of a codec, or None if none of its packets may be left out.
 
     Args:
         codec: ffmpeg's name of it.
-        extradata: Of the stream: for H.264 and HEVC it says how NAL units are told apart.
+        extradata: Of the stream. For H.264 and HEVC it tells how NAL units are separated.
     """
     if codec in ("h264", "hevc"):
         length_bytes = _nal_length_bytes(codec, extradata or b"")
@@ -93,7 +95,7 @@ def parser_of(codec: str, extradata: bytes | None) -> PictureParser | None:
 
 
 def _nal_length_bytes(codec: str, extradata: bytes) -> int | None:
-    """Bytes of the length before each NAL unit (avcC, hvcC), or None where start codes stand between them."""
+    """Bytes of the length before each NAL unit (avcC, hvcC), or None if start codes separate them."""
     place = 4 if codec == "h264" else 21
     if len(extradata) <= place or extradata[:3] in (b"\0\0\0", b"\0\0\1") or extradata[0] != 1:
         return None
@@ -101,7 +103,7 @@ def _nal_length_bytes(codec: str, extradata: bytes) -> int | None:
 
 
 def _nal_units(packet: bytes | memoryview, length_bytes: int | None) -> Iterator[bytes | memoryview]:
-    """The NAL units of a packet, without copying; ends where a length leads out of it."""
+    """The NAL units of a packet, without copying. Ends at a length that leads out of the packet."""
     if length_bytes is None:
         content = bytes(packet)
         whole, place = memoryview(content), content.find(b"\0\0\1")
@@ -134,6 +136,7 @@ def _h264_picture(units: Iterator[bytes | memoryview]) -> Picture:
     if not heads:
         return replace(PLAIN, parameters=parameters)
     is_reference = any(head >> 5 & 3 for head in heads)
+    # Only IDR is a start. Others flagged as key are recovery points, after which pictures may refer to earlier ones.
     return Picture(heads[0] & 31 == _H264_IDR, is_reference, parameters=parameters)
 
 
@@ -170,7 +173,7 @@ def _mpeg_picture(packet: bytes) -> Picture:
 
 
 def _mpeg4_picture(packet: bytes) -> Picture:
-    """`vop_coding_type`; some files pack a B picture behind the one that it refers to."""
+    """`vop_coding_type`. Some files pack a B picture into the packet of the picture that it refers to."""
     kinds = [packet[place + 4] >> 6 for place in _places(packet, _MPEG4_VOP) if place + 4 < len(packet)]
     parameters = b"".join(_between(packet, code, (_MPEG4_GROUP, _MPEG4_VOP)) for code in _MPEG4_LAYERS)
     if not kinds:
@@ -180,7 +183,7 @@ def _mpeg4_picture(packet: bytes) -> Picture:
 
 
 def _between(packet: bytes, start: bytes, ends: tuple[bytes, ...]) -> bytes:
-    """From a start code to the first of others after it, or nothing.
+    """The bytes from a start code to the first of the end codes after it; empty without a start code.
 
     >>> _between(b"..start header end picture", b"start", (b"picture", b"end"))
     b'start header '

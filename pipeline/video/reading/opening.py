@@ -1,4 +1,4 @@
-"""Opening a local file as a video and nothing else, with every way to fail turned into a `VideoError`."""
+"""Opening a local file as a video and as nothing else. Every failure becomes a `VideoError`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
-from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.clips import VideoError
+from pipeline.video.options import DecodeOptions
 from pipeline.video.reading.truncation import FileExtent, file_extent
 from store.schema import VideoStatus
 
@@ -28,13 +29,13 @@ _DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,kux,live_flv,mpeg,mpegts,mpegvideo,ogg,rm,mxf,nut,dv,gxf,swf,"
     "amv,nsv,nuv,wtv,vob,ivf,av1,obu,h261,h263,h264,hevc,vvc,evc,m4v,mjpeg,mjpeg_2000,cavsvideo,avs2,avs3,dirac,dnxhd,"
     "vc1,vc1test,gif,apng,yuv4mpegpipe,bink,smk,roq,film_cpk,flic,4xm,ea,mm,mv,idcin,ipmovie,wc3movie,ty,pva,lmlm4,"
-    # Sound, so that an audio file is told that it has no picture.
+    # Sound: so that the error of an audio file is that it has no video stream.
     "wav,w64,aiff,au,caf,mp3,aac,ac3,eac3,flac,amr,ape,tta,wv,dts,truehd,mpc,mpc8,voc"
 )
-"""Demuxers that read one file and follow no reference out of it.
+"""Demuxers that read one file and follow no reference out of it. Videos come from anybody.
 
 Left out on purpose: playlists and descriptions that open other files or URLs (concat, hls, dash, sdp, image2, vobsub,
-...), devices, and demuxers that make video out of anything (tty, rawvideo).
+...), devices, and demuxers that turn any bytes into video (tty, rawvideo).
 """
 _OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
 
@@ -53,25 +54,25 @@ class Deadline:
 
     @property
     def left_seconds(self) -> float:
-        """Seconds left, never below a millisecond: ffmpeg takes a negative timeout for none."""
+        """Seconds left, at least a millisecond: to ffmpeg, a negative timeout means no timeout."""
         return max(0.001, self.at - time.monotonic())
 
     def check(self) -> None:
-        """Raise `VideoError` (`TIMEOUT`) when it has passed."""
+        """Raise `VideoError` (`TIMEOUT`) if it has passed."""
         if time.monotonic() > self.at:
             raise VideoError(VideoStatus.TIMEOUT, f"not decoded within {self.limit_seconds:g} s")
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is not a readable regular file with something in it; never opens a pipe or a device.
+    """Refuse a path that is not a readable regular file with content. Pipes and devices are never opened.
 
     Raises:
-        VideoError: `MISSING` for a path where no file can be read, with what is there instead (a file without read
-            permission counts as missing: the remedy lies outside the file, and so does that of a disk error);
-            `EMPTY` for 0 bytes.
+        VideoError: `MISSING` if no file can be read there, with what is there instead. A file without read permission
+            or with a disk error counts as missing, because the remedy lies outside the file. `EMPTY` for 0 bytes.
     """
     try:
         facts = path.stat()
+        # Before opening: to open a named pipe without a writer would wait for ever.
         if not stat.S_ISREG(facts.st_mode):
             raise VideoError(VideoStatus.MISSING, f"the path is {_kind(facts.st_mode)}, not a file")
         if facts.st_size == 0:
@@ -112,14 +113,14 @@ def extent_of(path: Path) -> FileExtent:
 
 
 def refuse_missing_index(extent: FileExtent) -> None:
-    """Raise `VideoError` (`TRUNCATED`) for an mp4 without its index: it has no frames that could be found."""
+    """Raise `VideoError` (`TRUNCATED`) for an mp4 without its index: its frames cannot be found."""
     if extent.index_missing:
         raise VideoError(VideoStatus.TRUNCATED, "the index (moov) is missing, the file was probably cut off")
 
 
 @contextmanager
 def ffmpeg_errors() -> Iterator[None]:
-    """Turn what PyAV raises into a `VideoError` in ffmpeg's words."""
+    """Turn errors of PyAV into a `VideoError` with ffmpeg's reason."""
     try:
         yield
     except av.error.FFmpegError as error:
@@ -127,14 +128,14 @@ def ffmpeg_errors() -> Iterator[None]:
 
 
 def video_error_of(error: av.error.FFmpegError) -> VideoError:
-    """The status and reason of what PyAV raised."""
-    if isinstance(error, av.error.ExitError):  # how ffmpeg says that it was interrupted
+    """An error of PyAV as a `VideoError`."""
+    if isinstance(error, av.error.ExitError):  # PyAV's timeout has interrupted ffmpeg
         return VideoError(VideoStatus.TIMEOUT, "ffmpeg did not open or read the file in time")
     return VideoError(_status_of(error), f"ffmpeg: {error.strerror or type(error).__name__}")
 
 
 def _status_of(error: av.error.FFmpegError) -> VideoStatus:
-    if isinstance(error, av.error.FileNotFoundError):  # gone since it was checked
+    if isinstance(error, av.error.FileNotFoundError):  # removed since it was checked
         return VideoStatus.MISSING
     refusals = (
         av.error.LookupError,
@@ -148,19 +149,20 @@ def _status_of(error: av.error.FFmpegError) -> VideoStatus:
 
 @dataclass(frozen=True, slots=True)
 class OpenVideo:
-    """A file that is open, and the stream of it that is the video."""
+    """An open file and its video stream."""
 
+    path: Path
     container: InputContainer
     stream: VideoStream
 
     @property
     def pixel_aspect(self) -> Fraction:
-        """Width over height of a pixel as displayed; 1 where the file does not say, or says nonsense."""
+        """Width over height of a pixel as displayed; 1 if the file does not say, or not a positive ratio."""
         aspect = self.stream.sample_aspect_ratio
         return aspect if aspect is not None and aspect > 0 else Fraction(1)
 
     def packets(self, deadline: Deadline) -> Generator[Packet[VideoStream], None, None]:
-        """The packets of the stream that hold something, in the order of the file.
+        """The packets of the stream that are not empty, in the order of the file.
 
         Raises:
             VideoError: `TIMEOUT`.
@@ -175,9 +177,9 @@ class OpenVideo:
 
 
 def _is_flush(packet: Packet[VideoStream]) -> bool:
-    """Whether it is PyAV's mark for the end of the stream, and not a frame that an AVI says was dropped.
+    """Whether a packet is PyAV's mark for the end of the stream, and not an AVI's empty packet for a dropped frame.
 
-    PyAV 18.1 must not be read beyond it: for streams that turned up while reading it raises IndexError there.
+    Reading must stop at the mark: if streams appeared while reading, PyAV 18.1 raises IndexError after it.
     """
     return packet.size == 0 and packet.pts is None and packet.dts is None and packet.pos is None
 
@@ -186,13 +188,12 @@ def _is_flush(packet: Packet[VideoStream]) -> bool:
 def open_video(path: Path, deadline: Deadline, options: DecodeOptions) -> Iterator[OpenVideo]:
     """Open a local file and its first video stream that is not a cover picture, with one decoder thread.
 
-    The name is given to ffmpeg behind `file:`, so that one like `-x.mp4` or `concat:a|b` is only ever a name. Packets
-    of other streams are not read, and pictures of more than `options.max_pixels` are refused before memory is taken
-    for them.
+    ffmpeg gets the name after `file:`, so that names like `-x.mp4` or `concat:a|b` are only names. Packets of other
+    streams are not read. Pictures of more than `options.max_pixels` are refused before memory is allocated for them.
 
     Raises:
-        VideoError: `CORRUPT` when it is no video that is read here, `NO_VIDEO_STREAM`, `UNSUPPORTED` when nothing here
-            decodes it, or `TIMEOUT`. Errors of ffmpeg inside the block become one as well.
+        VideoError: `CORRUPT` if it is not a video of an accepted format, `NO_VIDEO_STREAM`, `UNSUPPORTED` if no decoder
+            is available, or `TIMEOUT`. Errors of ffmpeg inside the block become a `VideoError` as well.
     """
     deadline.check()
     with ffmpeg_errors():
@@ -200,21 +201,22 @@ def open_video(path: Path, deadline: Deadline, options: DecodeOptions) -> Iterat
             container = av.open(
                 "file:" + os.fspath(path),
                 mode="r",
+                # One more than the limit, so that a file above it is seen to be.
                 options={**_OPTIONS, "max_streams": str(options.max_streams + 1)},
-                metadata_errors="replace",
+                metadata_errors="replace",  # titles and the like may be in any encoding, and are not used
                 timeout=(deadline.left_seconds, deadline.left_seconds),
             )
-        except av.error.ArgumentError as error:  # how ffmpeg says that the demuxer is not on the list
+        except av.error.ArgumentError as error:  # the demuxer is not in the whitelist
             reason = f"the file is no video in a format that is accepted (ffmpeg: {error.strerror})"
             raise VideoError(VideoStatus.CORRUPT, reason) from error
-        except av.error.MemoryError as error:  # how demuxers say that no stream may be added, too
+        except av.error.MemoryError as error:  # demuxers raise it also if no more streams may be added
             reason = f"the file has more than {options.max_streams} streams, or asks for more memory than there is"
             raise VideoError(VideoStatus.UNSUPPORTED, reason) from error
         with container:
             if len(container.streams) > options.max_streams:
                 reason = f"the file has more than {options.max_streams} streams, which is the limit"
                 raise VideoError(VideoStatus.UNSUPPORTED, reason)
-            yield OpenVideo(container, _video_stream(container, options))
+            yield OpenVideo(path, container, _video_stream(container, options))
 
 
 def _video_stream(container: InputContainer, options: DecodeOptions) -> VideoStream:
@@ -227,11 +229,13 @@ def _video_stream(container: InputContainer, options: DecodeOptions) -> VideoStr
         raise VideoError(VideoStatus.UNSUPPORTED, "nothing here decodes the video stream")
     for other in container.streams:
         if other.index != stream.index:
-            other.discard = Discard.all
+            other.discard = Discard.all  # sound is not even read
     context = stream.codec_context
     check_pixels(context.height, context.width, options)
+    # One thread: videos are decoded side by side, one a process, and frame threads lose 1.5x to 2x against that.
     context.thread_count = 1
     context.thread_type = av.codec.context.ThreadType.NONE
+    # The decoder checks the size as well: pictures inside a stream may be larger than its header says.
     context.options = {"max_pixels": str(options.max_pixels)}
     return stream
 
@@ -248,6 +252,6 @@ def check_pixels(height: int, width: int, options: DecodeOptions) -> None:
 
 
 def has_no_decoder(stream: VideoStream) -> bool:
-    """Whether ffmpeg was built without a decoder for the stream; PyAV's stubs do not say that this is possible."""
+    """Whether ffmpeg was built without a decoder for the stream; PyAV's stubs do not know this case."""
     context: object = stream.codec_context
     return context is None

@@ -23,17 +23,18 @@ class PacketTable:
     """One entry a packet, in the order of the file, which is that of decoding. Times in ticks of the stream."""
 
     pts: NDArray[np.int64]
-    """Shape (num_packets,), as all of them; `NO_TIME` where there is none."""
+    """Shape (num_packets,), like all columns; `NO_TIME` if a packet has none."""
     dts: NDArray[np.int64]
     duration: NDArray[np.int64]
-    """0 when unknown."""
+    """0 if unknown."""
     is_key: NDArray[np.bool_]
     """As the container flags it."""
     is_corrupt: NDArray[np.bool_]
     is_shown: NDArray[np.bool_]
-    """Whether a picture of it is displayed: not outside an edit list, and not hidden by the codec."""
+    """Whether its picture is displayed. Packets outside an edit list (marked discard) are decoded, because others
+    refer to them, but not shown: counting them as frames makes all frames wrong. Codecs hide pictures as well."""
     is_start: NDArray[np.bool_]
-    """Whether a decoder that starts there is right about all that is shown after it (`Picture.is_start`)."""
+    """Whether a decoder that starts there gives right pictures from there on (`Picture.is_start`)."""
     is_needed_by_others: NDArray[np.bool_]
     """Whether another packet may refer to it."""
 
@@ -68,12 +69,12 @@ class PacketTable:
         pictures = pictures or [Picture(is_start=i == 0, is_reference=True) for i in range(len(times))]
         log = PacketLog(None)
         for (pts, dts), picture in zip(times, pictures, strict=True):
-            log.append(pts, dts, 0, is_key=picture.is_start, is_corrupt=False, is_discard=False, picture=picture)
+            log.append((pts, dts, 0), picture, is_key=picture.is_start, is_corrupt=False, is_discard=False)
         return cls(*(getattr(log.table(), name) for name in cls.__slots__))
 
 
 class PacketLog:
-    """Collects packets into a table: some 40 bytes each while it does."""
+    """Collects packets into a table, at some 40 bytes a packet."""
 
     def __init__(self, parser: PictureParser | None) -> None:
         self._parser = parser
@@ -82,33 +83,34 @@ class PacketLog:
         self._start, self._reference, self._layer = bytearray(), bytearray(), bytearray()
         self._parameters = b""
         self.changes_parameters = False
-        """Whether parameter sets change on the way: then no packet may be left out, for it may hold those in force."""
+        """Whether parameter sets change on the way. Then no packet may be left out: it may contain those in force."""
 
     def __len__(self) -> int:
         return len(self._pts)
 
     def add(self, packet: Packet[VideoStream]) -> None:
-        """Note a packet that holds something."""
+        """Add a packet that is not empty."""
         is_key = packet.is_keyframe
-        picture = PLAIN if self._parser is None else self._parser(memoryview(packet), is_key)
+        picture = PLAIN if self._parser is None else self._parser(memoryview(packet), is_key)  # a view: no copy
         if len(self) and (_has_new_parameters(packet) or picture.parameters not in (b"", self._parameters)):
             self.changes_parameters = True
         elif not len(self):
             self._parameters = picture.parameters
+        pts = NO_TIME if packet.pts is None else packet.pts
+        dts = NO_TIME if packet.dts is None else packet.dts
         self.append(
-            NO_TIME if packet.pts is None else packet.pts,
-            NO_TIME if packet.dts is None else packet.dts,
-            packet.duration or 0,
+            (pts, dts, packet.duration or 0),
+            picture,
             is_key=is_key,
             is_corrupt=packet.is_corrupt,
             is_discard=packet.is_discard,
-            picture=picture,
         )
 
     def append(
-        self, pts: int, dts: int, duration: int, *, is_key: bool, is_corrupt: bool, is_discard: bool, picture: Picture
+        self, times: tuple[int, int, int], picture: Picture, *, is_key: bool, is_corrupt: bool, is_discard: bool
     ) -> None:
-        """Note the facts of a packet."""
+        """Add the facts of a packet; `times` are its pts, its dts and its duration, in ticks."""
+        pts, dts, duration = times
         self._pts.append(pts)
         self._dts.append(dts)
         self._duration.append(duration)
@@ -120,7 +122,7 @@ class PacketLog:
         self._layer.append(picture.layer)
 
     def table(self) -> PacketTable:
-        """What was noted."""
+        """The packets so far."""
         layer = np.frombuffer(bytes(self._layer), np.uint8)
         # In HEVC only the highest sub-layer has none above it that may refer to its non-reference pictures.
         below_highest = layer < layer.max(initial=0)
@@ -137,7 +139,7 @@ class PacketLog:
 
 
 def _has_new_parameters(packet: Packet[VideoStream]) -> bool:
-    """Whether the container says that the stream goes on otherwise from this packet on."""
+    """Whether the container announces other parameters from this packet on."""
     return packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change")
 
 

@@ -1,4 +1,4 @@
-"""When the frames of a video are shown, learnt from its packets without decoding them where they can be believed."""
+"""When the frames of a video are shown, from its packets, if these can be trusted. Nothing is decoded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.clips import VideoError
+from pipeline.video.options import DecodeOptions
 from pipeline.video.reading.bitstream import parser_of
 from pipeline.video.reading.opening import Deadline, OpenVideo, open_video
 from pipeline.video.reading.packets import NO_TIME, PacketLog, PacketTable
@@ -22,10 +23,10 @@ from pipeline.video.reading.timeline import Timeline, timeline_of
 from pipeline.video.reading.truncation import FileExtent
 from store.schema import VideoStatus
 
-HELD_BYTES = 1 << 26
-"""Packets of a video are kept in memory while they take less than this in all; else they are read again."""
+BUFFERED_BYTES = 1 << 26
+"""The packets of a video are kept in memory up to this size; above it, they are read from the file again."""
 PACKET_BYTES = 1 << 10
-"""What a packet takes beside its content, about."""
+"""About what a packet takes besides its content."""
 
 _MICROSECOND = Fraction(1, 1_000_000)
 """The unit of a container's duration in ffmpeg."""
@@ -33,11 +34,11 @@ _MICROSECOND = Fraction(1, 1_000_000)
 
 @dataclass(frozen=True, slots=True)
 class VideoScan:
-    """What a video's packets and header say."""
+    """The facts from a video's packets and header."""
 
     table: PacketTable
     timeline: Timeline | None
-    """As the packets promise it, or None where they cannot be believed."""
+    """As the packets promise it; None if they cannot be trusted."""
     time_base: Fraction
     """Seconds a tick."""
     average_rate: Fraction | None
@@ -45,7 +46,7 @@ class VideoScan:
     guessed_rate: Fraction | None
     """Frames a second as ffmpeg guesses and OpenCV reports it; used only by `clip4clip` sampling."""
     declared_end: int | None
-    """Where a file that was cut off was to end, in ticks; None for a whole file."""
+    """The end of a file that was cut off, as its header declares it, in ticks; None for a whole file."""
     pixel_aspect: Fraction
     """Width over height of a pixel as displayed."""
     codec: str
@@ -54,21 +55,21 @@ class VideoScan:
     """Whether packets may be left out: their codec is understood, and its parameters do not change on the way."""
     may_end_early: bool
     """Whether the last packet may be cut off: the container does not say how long it is."""
-    held: tuple[Packet[VideoStream], ...] | None = field(repr=False)
-    """The packets, or None where they would take too much memory."""
+    buffered: tuple[Packet[VideoStream], ...] | None = field(repr=False)
+    """The packets, or None if they take more than `BUFFERED_BYTES`."""
 
 
 def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, deadline: Deadline) -> VideoScan:
     """Read the packets of a video without decoding them; `extent` is that of its file.
 
     Raises:
-        VideoError: `CORRUPT` when they cannot be read; `TOO_SHORT` when there are none; `UNSUPPORTED` when there are
-            more than the limit; `TIMEOUT`.
+        VideoError: `CORRUPT` if they cannot be read; `TOO_SHORT` if there are none; `UNSUPPORTED` if there are more
+            than the limit; `TIMEOUT`.
     """
     stream, container = video.stream, video.container
     codec = stream.codec_context.codec.canonical_name
     parser = parser_of(codec, stream.codec_context.extradata)
-    log, held, cut_off = PacketLog(parser), _Held(), extent.is_cut_off
+    log, buffer, cut_off = PacketLog(parser), _PacketBuffer(), extent.is_cut_off
     try:
         with closing(video.packets(deadline)) as packets:
             for packet in packets:
@@ -76,9 +77,9 @@ def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, dea
                     reason = f"the video stream has more than {options.max_packets} packets, which is the limit"
                     raise VideoError(VideoStatus.UNSUPPORTED, reason)
                 log.add(packet)
-                held.add(packet)
+                buffer.add(packet)
     except (av.error.InvalidDataError, av.error.OSError):
-        if not cut_off:
+        if not cut_off:  # a file that was cut off ends inside a packet: what was read before is used
             raise
     table = log.table()
     if cut_off:
@@ -97,14 +98,15 @@ def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, dea
         pixel_aspect=video.pixel_aspect,
         codec=codec,
         is_cut_off=cut_off,
+        # Parameter sets that change on the way are in packets that might be left out.
         may_skip=parser is not None and not log.changes_parameters,
         may_end_early=not extent.is_declared,
-        held=held.packets(len(table)),
+        buffered=buffer.packets(len(table)),
     )
 
 
-class _Held:
-    """Keeps packets until they are too many bytes, and then none."""
+class _PacketBuffer:
+    """Keeps packets up to `BUFFERED_BYTES`. Above it, it drops them all."""
 
     def __init__(self) -> None:
         self._packets: list[Packet[VideoStream]] | None = []
@@ -112,7 +114,7 @@ class _Held:
 
     def add(self, packet: Packet[VideoStream]) -> None:
         self._num_bytes += packet.size + PACKET_BYTES
-        if self._num_bytes > HELD_BYTES:
+        if self._num_bytes > BUFFERED_BYTES:
             self._packets = None
         elif self._packets is not None:
             self._packets.append(packet)
@@ -124,9 +126,9 @@ class _Held:
 def read_packets(
     path: Path, scan: VideoScan, places: Sequence[int], deadline: Deadline, options: DecodeOptions
 ) -> Generator[Packet[VideoStream], None, None]:
-    """The packets at some places of the table, increasing: those that are held, or read again."""
-    if scan.held is not None:
-        yield from (scan.held[place] for place in places)
+    """The packets at some places of the table, increasing: from memory, or read from the file again."""
+    if scan.buffered is not None:
+        yield from (scan.buffered[place] for place in places)
         return
     wanted = iter(places)
     place = next(wanted, None)
@@ -140,24 +142,23 @@ def read_packets(
 
 
 def _num_broken(table: PacketTable) -> int:
-    """Packets at the end that are flagged corrupt: what a cut left of the last ones."""
+    """Number of packets at the end that are flagged corrupt: the last ones, cut in half."""
     return int(np.argmin(table.is_corrupt[::-1])) if not table.is_corrupt.all() else len(table)
 
 
 def planned_timeline(
     table: PacketTable, time_base: Fraction, declared_end: int | None, *, has_b_frames: bool
 ) -> Timeline | None:
-    """The timeline that the packets promise, or None where it cannot be believed.
+    """The timeline that the packets promise, or None if it cannot be trusted.
 
-    Not believed: packets without times or with equal ones, decoding times that go back, a first packet that is no key
-    frame or is shown after another, fewer than two frames, and B pictures that are said to be shown in the order of the
-    file (times that an AVI cannot hold). Packets outside an edit list are no frames. What is believed is still checked
-    against every frame decoded.
+    Each rule was taught by files whose frames came out wrong without it. Not trusted are packets without times or with
+    equal times, decoding times that go back, a first packet that is no key frame or is shown after another one, fewer
+    than two frames, and fake times of B pictures. A trusted timeline is still checked against every decoded frame.
 
     Args:
         table: Of the whole stream.
         time_base: Seconds a tick.
-        declared_end: Where a file that was cut off was to end, in ticks; None for a whole file.
+        declared_end: As in `VideoScan`.
         has_b_frames: Whether pictures are decoded in another order than shown.
 
     >>> reordered = PacketTable.of([(1, 0), (3, 1), (2, 2)])
@@ -169,10 +170,13 @@ def planned_timeline(
     """
     shown = table.pts[table.is_shown]
     times = np.unique(shown)
+    # Raw .h264 has no times at all, and an MPEG-TS that was cut inside a group begins with no key frame.
     if len(times) < 2 or len(times) != len(shown) or times[0] == NO_TIME or not table.is_key[0]:
         return None
     if table.is_shown[0] and table.pts[0] != times[0]:
         return None
+    # B pictures are decoded in another order than shown. If their times are in the order of the file, they are fake:
+    # H.264 in AVI, which cannot store them, and Xvid in MP4.
     dts = table.dts[table.dts != NO_TIME]
     if bool((dts[1:] < dts[:-1]).any()) or (has_b_frames and bool((shown[1:] > shown[:-1]).all())):
         return None
@@ -181,10 +185,10 @@ def planned_timeline(
 
 
 def declared_end_of(container: InputContainer, stream: VideoStream, start_pts: int) -> int | None:
-    """Where the header says that the stream ends, in ticks; asked only of files that were cut off.
+    """The end of the stream by the header, in ticks. Used only for files that were cut off.
 
-    An mp4 says it for the stream; so does an AVI, as a number of frames of one tick each (its duration ffmpeg shortens
-    to what is left); a Matroska file says it for the whole. Nothing else is believed.
+    MP4 has it for the stream. AVI has it as a number of frames of one tick each (ffmpeg shortens its duration to what
+    is left). Matroska has it for the whole file. No other container is trusted.
     """
     if stream.time_base is None:
         return None

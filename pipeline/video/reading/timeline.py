@@ -9,8 +9,9 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.video.clips import DecodeOptions, VideoError, Window
-from pipeline.video.sampling import SamplingMode, clip4clip_indices, fps_targets, kept, shown_at, uniform_targets
+from pipeline.video.clips import VideoError
+from pipeline.video.options import DecodeOptions, SamplingMode, Window
+from pipeline.video.sampling import clip4clip_indices, fps_targets, kept, shown_at, uniform_targets
 from store.schema import VideoStatus
 
 
@@ -23,7 +24,7 @@ class Timeline:
     end_pts: int
     """The clip is `[pts[0], end_pts)`."""
     readable_end: int
-    """No frame is missing before this tick; below `end_pts` only where the file was cut off."""
+    """No frame is missing before this tick. Below `end_pts` only if the file was cut off."""
     time_base: Fraction
     """Seconds a tick."""
 
@@ -52,7 +53,7 @@ class Timeline:
         return np.array([self.seconds(int(self.pts[i]) - self.start_pts) for i in index], dtype=np.float64)
 
     def span(self, window: Window) -> tuple[int, int]:
-        """The ticks `[start, end)` of a clip: where it leads beyond the video, those that there are, at least one."""
+        """The ticks `[start, end)` of a clip, clamped to the video; at least one tick."""
         end = max(self.end_pts, int(self.pts[-1]) + 1)
         start = min(end - 1, self.start_pts + self._ticks(window.start_seconds))
         if window.end_seconds is not None:
@@ -65,13 +66,13 @@ class Timeline:
         Args:
             options: How many, and how they are sampled.
             window: The clip.
-            rate: Frames a second by the header, which only `clip4clip` asks for.
+            rate: Frames a second by the header; used only by `clip4clip`.
 
         Returns:
-            Shape (n,): places in the timeline, non-decreasing; n is `num_frames`, or less where the mode says so.
+            Shape (n,): places in the timeline, non-decreasing; n is at most `num_frames`.
 
         Raises:
-            VideoError: `TRUNCATED`, one of them lies in what was cut off; `TOO_SHORT`; `UNSUPPORTED`, no rate.
+            VideoError: `TRUNCATED` if a frame was cut off; `TOO_SHORT`; `UNSUPPORTED` if there is no rate.
         """
         sampling = options.sampling
         if sampling.mode is SamplingMode.CLIP4CLIP:
@@ -88,7 +89,7 @@ class Timeline:
         return shown_at(self.pts, targets)
 
     def _moving_span(self, window: Window) -> tuple[int, int]:
-        """The ticks of a clip, refused if it has no two frames."""
+        """The ticks of a clip. A clip of fewer than two frames is refused."""
         start, end = self.span(window)
         first, last = shown_at(self.pts, np.array([start, end - 1])).tolist()
         if self.start_pts + self._ticks(window.start_seconds) > start:
@@ -97,7 +98,7 @@ class Timeline:
             raise VideoError(VideoStatus.TOO_SHORT, reason)
         if first == last:
             when = self.seconds(int(self.pts[first]) - self.start_pts)
-            raise VideoError(VideoStatus.TOO_SHORT, f"the clip has 1 frame, at {when:.3f} s, and motion takes two")
+            raise VideoError(VideoStatus.TOO_SHORT, f"the clip has 1 frame, at {when:.3f} s, and motion needs two")
         return start, end
 
     def _clip4clip(self, options: DecodeOptions, window: Window, rate: Fraction | None) -> NDArray[np.int64]:
@@ -133,11 +134,11 @@ def timeline_of(
 
     Args:
         times: In ticks, strictly increasing, at least two.
-        last_duration: In ticks; 0 when unknown.
+        last_duration: In ticks; 0 if unknown.
         time_base: Seconds a tick.
-        declared_end: Where a file that was cut off was to end; None for a whole file. It counts when it is more than
-            half a mean interval after the end of the frames (headers round their durations).
-        complete_until: In a file that was cut off, pictures shown at or after this tick may be missing.
+        declared_end: End of a file that was cut off, by its header; None for a whole file. It is used if it is more
+            than half a mean interval after the end of the frames, because headers round their durations.
+        complete_until: In a file that was cut off, frames at or after this tick may be missing.
 
     >>> timeline_of([0, 10, 20], 0, Fraction(1, 1000), None, None).end_pts
     30

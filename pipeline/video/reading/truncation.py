@@ -1,8 +1,8 @@
-"""Whether a file was cut off, from its container's own byte counts and from nothing else.
+"""Whether a file was cut off, by the byte counts of its container.
 
-Durations in headers lie often; byte counts hardly ever do. Three families say how many bytes they hold: ISO media (mp4,
-mov, 3gp: top-level boxes), RIFF (avi: the first chunk) and Matroska (webm, mkv: the segment, unless it was streamed).
-For others (MPEG-TS and -PS, FLV, Ogg, raw streams) the end of the file is the end of the video.
+Durations in headers are often wrong, byte counts hardly ever. Three families declare how many bytes there are: ISO
+media (mp4, mov, 3gp: top-level boxes), RIFF (avi: the first chunk) and Matroska (webm, mkv: the segment, unless it was
+streamed). For all others (MPEG-TS and -PS, FLV, Ogg, raw streams), the end of the file is the end of the video.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _MAX_BOXES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class FileExtent:
-    """How a file's bytes compare with what its container promises."""
+    """How the size of a file compares with what its container declares."""
 
     missing_bytes: int
-    """Bytes that the container promises beyond the end of the file; 0 when it is whole or says nothing."""
+    """Bytes that the container declares after the end of the file; 0 if it is whole or declares nothing."""
     is_declared: bool
-    """Whether the container says how many bytes there should be."""
+    """Whether the container declares how many bytes there are."""
     index_missing: bool = False
-    """An ISO media file whose `moov` box, without which nothing can be read, is not there in full."""
+    """Whether an ISO media file lacks a whole `moov` box, without which nothing can be read."""
 
     @property
     def is_cut_off(self) -> bool:
@@ -40,7 +40,7 @@ UNDECLARED = FileExtent(missing_bytes=0, is_declared=False)
 
 
 def file_extent(path: Path) -> FileExtent:
-    """Compare the size of a file with what its container says; `UNDECLARED` for containers that do not say.
+    """Compare the size of a file with what its container declares; `UNDECLARED` if it declares nothing.
 
     Raises:
         OSError: The file cannot be read.
@@ -70,7 +70,7 @@ def _iso_extent(file: BinaryIO, size: int) -> FileExtent:
         length = int.from_bytes(head[:4], "big")
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
-        is_last = len(head) < 8 or length < 8
+        is_last = len(head) < 8 or length < 8  # size 0 is "to the end"; 2 to 7 are garbage
         end = size if is_last else start + length
         has_index = has_index or (head[4:8] == b"moov" and end <= size)
         if is_last or end >= size:

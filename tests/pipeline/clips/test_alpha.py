@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.clips import alpha
-from pipeline.clips.alpha import AlphaClips, AlphaSource, shuffled_rows
+from pipeline.clips.alpha import AlphaClips, shuffled_rows
+from pipeline.clips.options import AlphaSource
 from store.clips.reader import ClipReader
 from store.errors import NotInStoreError
 from tests.stores import MASKS, clip_frames, clip_masks, fill_store, make_store
@@ -75,7 +76,7 @@ def test_shuffled_masks_are_those_of_another_clip_that_is_there(reader: ClipRead
 
 @pytest.mark.parametrize("source", AlphaSource)
 def test_a_row_without_a_video_is_refused(reader: ClipReader, source: AlphaSource) -> None:
-    with pytest.raises(NotInStoreError, match="row 2 of split 'test' holds no video"):
+    with pytest.raises(NotInStoreError, match="row 2 of split 'test' has no video"):
         AlphaClips(reader, source).read([0, 2])
 
 

@@ -1,13 +1,15 @@
-"""What is said of a data set before it is decoded."""
+"""What is reported about a data set before it is decoded."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.datasets import LAYOUTS, PROTOCOL_SPLITS, CaptionUnit, Dataset, VideoRecord, as_paragraphs
+from pipeline.datasets.layouts.msrvtt import PROTOCOL_SPLITS
 from pipeline.datasets.published import NOTHING, PUBLISHED, Published, SplitSize, published_of
+from pipeline.datasets.read import LAYOUTS
+from pipeline.datasets.records import CaptionUnit, Dataset, VideoRecord, as_paragraphs
 from pipeline.datasets.report import report_on
-from pipeline.video.clips import Window
+from pipeline.video.options import Window
 
 
 def dataset(*videos: VideoRecord, **facts: object) -> Dataset:
@@ -40,7 +42,7 @@ def test_counts_are_held_against_the_published_ones() -> None:
         published,
     )
     assert report.warnings == (
-        "there is no f.json",
+        "f.json is missing",
         "test has 2 captions, and 3 are published: numbers on it cannot be compared",
         "train has 0 of 3 videos; left out: 'd', 'e'",
         "Mind the gap.",
@@ -50,7 +52,7 @@ def test_counts_are_held_against_the_published_ones() -> None:
     assert [by_split[split].expected_videos for split in ("train", "val", "test")] == [3, 1, 2]
 
 
-def test_a_listed_video_without_captions_is_counted_where_nothing_is_published() -> None:
+def test_a_listed_video_without_captions_is_counted_if_nothing_is_published() -> None:
     report = report_on(dataset(video("a", "x"), left_out={"test": tuple("bcdefgh")}), NOTHING)
     assert report.splits[0].expected_videos == 8
     assert report.warnings == ("test has 1 of 8 videos; left out: 'b', 'c', 'd', 'e', 'f' and 2 more",)
@@ -80,7 +82,7 @@ def test_paragraphs_are_not_counted_against_sentences() -> None:
     assert report.warnings == ()
 
 
-def test_what_train_shows_too_has_leaked() -> None:
+def test_a_video_that_overlaps_train_has_leaked() -> None:
     report = report_on(
         dataset(
             video("film 0-9", "x", split="train", path="film.mp4", window=Window(0.0, 9.0)),
@@ -92,7 +94,7 @@ def test_what_train_shows_too_has_leaked() -> None:
         NOTHING,
     )
     assert report.leaked == ("film 8-10", "film")
-    assert "2 videos outside train show what train shows: 'film 8-10', 'film'" in report.warnings
+    assert "2 videos outside train overlap videos of train: 'film 8-10', 'film'" in report.warnings
 
 
 def test_the_report_as_json() -> None:

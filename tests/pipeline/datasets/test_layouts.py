@@ -2,229 +2,24 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from pipeline.datasets import CaptionUnit, Dataset, DatasetError, as_paragraphs, read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.datasets.reading import json_files as json_files_module
-from pipeline.datasets.records import VideoRecord
-from pipeline.video.clips import Window
-
-
-def write(path: Path, content: object = b"") -> Path:
-    """Bytes and texts as they are, all else as JSON; gzipped where the name says so."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = content if isinstance(content, str | bytes) else json.dumps(content)
-    plain = text.encode() if isinstance(text, str) else text
-    path.write_bytes(gzip.compress(plain) if path.suffix == ".gz" else plain)
-    return path
-
-
-def write_all(folder: Path, files: Mapping[str, object]) -> None:
-    for name, content in files.items():
-        if content is None:
-            (folder / name).unlink()
-        else:
-            write(folder / name, content)
-
-
-def facts(dataset: Dataset) -> list[tuple[object, ...]]:
-    return [(one.video_id, one.path, one.split, one.captions) for one in dataset.videos]
-
-
-# --- msrvtt ----------------------------------------------------------------------------------------------------------
-
-MSRVTT = {
-    "videos": [
-        {"video_id": f"video{n}", "category": n, "split": split, "start time": 0.0, "end time": 9.0}
-        for n, split in enumerate(["train", "train", "validate", "test", "test"])
-    ],
-    "sentences": [
-        {"sen_id": 2 * n + k, "video_id": f"video{n}", "caption": f"caption {k} of {n}"}
-        for k in (0, 1)
-        for n in range(5)
-    ],
-}
-
-
-@pytest.fixture
-def msrvtt(tmp_path: Path) -> Path:
-    write(tmp_path / "MSRVTT_data.json", MSRVTT)
-    write(tmp_path / "videos/video3.webm")
-    write(tmp_path / "videos/deep/video0.mp4")
-    return tmp_path
-
-
-def both(number: int) -> tuple[str, str]:
-    return f"caption 0 of {number}", f"caption 1 of {number}"
-
-
-def test_msrvtt_by_the_official_splits(msrvtt: Path) -> None:
-    dataset = read_dataset("msrvtt", msrvtt)
-    assert (dataset.name, dataset.protocol_split, dataset.missing_files) == ("msrvtt", "full", ())
-    assert facts(dataset) == [
-        ("video0", "videos/deep/video0.mp4", "train", both(0)),
-        ("video1", "video1.mp4", "train", both(1)),
-        ("video2", "video2.mp4", "val", both(2)),
-        ("video3", "videos/video3.webm", "test", both(3)),
-        ("video4", "video4.mp4", "test", both(4)),
-    ]
-    assert [video.category for video in dataset.videos] == [
-        *("music", "people", "gaming", "sports/actions", "news/events/politics")
-    ]
-
-
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
-@pytest.mark.parametrize("ending", ["", ".gz"])
-def test_msrvtt_1k_a(msrvtt: Path, separator: str, ending: str) -> None:
-    rows = ["key,vid_key,video_id,sentence", 'ret0,msr4,video4,"one, two"', "ret1,msr3,video3,three"]
-    text = "\r\n".join(
-        row if separator == "," else row.replace('"one, two"', "one").replace(",", separator) for row in rows
-    )
-    write(msrvtt / f"MSRVTT_JSFUSION_test.csv{ending}", text)
-    write(msrvtt / "splits/MSRVTT_train.9k.csv", "video_id\nvideo1\nvideo0\nvideo2\n")
-    dataset = read_dataset("msrvtt", msrvtt, msrvtt / "videos", protocol_split="1k-A")
-    assert facts(dataset) == [
-        ("video1", "video1.mp4", "train", both(1)),
-        ("video0", "deep/video0.mp4", "train", both(0)),
-        ("video2", "video2.mp4", "train", both(2)),
-        ("video4", "video4.mp4", "test", ("one, two" if separator == "," else "one",)),
-        ("video3", "video3.webm", "test", ("three",)),
-    ]
-
-
-def test_msrvtt_1k_b(msrvtt: Path) -> None:
-    write(msrvtt / "train_list_miech.txt", "video0\nvideo1")
-    write(msrvtt / "test_list_miech.txt", "video3\n")
-    dataset = read_dataset("msrvtt", msrvtt, protocol_split="1k-B")
-    assert [(one.video_id, one.split) for one in dataset.videos] == [
-        ("video0", "train"),
-        ("video1", "train"),
-        ("video3", "test"),
-    ]
-
-
-def test_msrvtt_asks_for_the_splits_where_the_files_leave_it_open(msrvtt: Path) -> None:
-    write(msrvtt / "MSRVTT_JSFUSION_test.csv", "video_id,sentence\nvideo3,x\n")
-    for name in ("9k", "7k"):
-        write(msrvtt / f"MSRVTT_train.{name}.csv", "video_id\nvideo0\n")
-    with pytest.raises(DatasetError, match="could be read by the splits 1k-A, 1k-A-7k, full, .*--protocol-split"):
-        read_dataset("msrvtt", msrvtt)
-    assert read_dataset("msrvtt", msrvtt, protocol_split="1k-A-7k").protocol_split == "1k-A-7k"
-    (msrvtt / "MSRVTT_data.json").unlink()
-    (msrvtt / "MSRVTT_train.7k.csv").unlink()
-    assert read_dataset("msrvtt", msrvtt).protocol_split == "1k-A"
-
-
-def test_msrvtt_without_the_captions_of_train_says_what_is_left_out(msrvtt: Path) -> None:
-    write_all(
-        msrvtt,
-        {
-            "MSRVTT_data.json": None,
-            "MSRVTT_JSFUSION_test.csv": "video_id,sentence\nvideo3,x\n",
-            "MSRVTT_train.9k.csv": "video_id\nvideo0\nvideo1\n",
-        },
-    )
-    dataset = read_dataset("msrvtt", msrvtt)
-    assert facts(dataset) == [("video3", "videos/video3.webm", "test", ("x",))]
-    assert dataset.left_out == {"train": ("video0", "video1")}
-    assert dataset.missing_files == ("MSRVTT_data.json",)
-    (msrvtt / "MSRVTT_train.9k.csv").unlink()
-    without_list = read_dataset("msrvtt", msrvtt, protocol_split="1k-A")
-    assert without_list.missing_files == ("MSRVTT_data.json", "MSRVTT_train.9k.csv")
-
-
-def test_msrvtt_captions_of_test_videos_from_the_other_files(msrvtt: Path) -> None:
-    write_all(
-        msrvtt,
-        {
-            "MSRVTT_data.json": None,
-            "MSRVTT_test1ka.jsonl.gz": '{"clip_id": "video3", "text": ["p", "q"]}\n',
-            "msrvtt_caption_test.json": [{"video": f"video{n}.mp4", "caption": ["r", "s"]} for n in (3, 4)],
-            "MSRVTT_test.full.csv": "video_id\nvideo3\nvideo4\n",
-        },
-    )
-    full = read_dataset("msrvtt", msrvtt, protocol_split="full")
-    assert [(one.video_id, one.captions) for one in full.videos] == [("video3", ("p", "q")), ("video4", ("r", "s"))]
-    assert full.missing_files == ("MSRVTT_data.json", "MSRVTT_train.full.csv", "MSRVTT_val.full.csv")
-    assert [one.video_id for one in read_dataset("msrvtt", msrvtt, protocol_split="1k-A").videos] == ["video3"]
-
-
-@pytest.mark.parametrize(
-    ("protocol_split", "files", "message"),
-    [
-        ("1k-C", {}, "no splits '1k-C'; choose one of 1k-A, 1k-A-7k, 1k-B, full"),
-        ("1k-A", {}, r"no test list of 1k-A: MSRVTT_JSFUSION_test\.csv or "),
-        (
-            "1k-A",
-            {"MSRVTT_JSFUSION_test.csv": "key;sentence\n1;x\n"},
-            r"test\.csv:2: no 'video_id'; the keys are 'key'",
-        ),
-        (
-            "1k-A",
-            {"MSRVTT_JSFUSION_test.csv": "video_id,sentence\nvideo3\n"},
-            r"test\.csv:2: 1 fields, and the columns",
-        ),
-        (
-            "1k-A",
-            {"MSRVTT_JSFUSION_test.csv": "video_id,sentence\na,x\n\na,y\n"},
-            r"csv:4: id 'a' is already on line 2",
-        ),
-        ("1k-A", {"MSRVTT_JSFUSION_test.csv": "video_id,sentence\n../a,x\n"}, "path must be relative and plain"),
-        (
-            "1k-A",
-            {"MSRVTT_JSFUSION_test.csv": "video_id,sentence\na,x\n", "MSRVTT_train.9k.csv": "video_id\na\n"},
-            "video 'a' is listed in train and in test",
-        ),
-        ("full", {"MSRVTT_data.json": "{"}, r"MSRVTT_data\.json: not JSON"),
-        ("full", {"MSRVTT_data.json": []}, r"MSRVTT_data\.json: the file must be a JSON object, got list"),
-        ("full", {"MSRVTT_data.json": {"videos": 1}}, "'videos' must be a list, got int 1"),
-        ("full", {"MSRVTT_data.json": {"videos": [1]}}, r"videos\[0\]: it must be a JSON object, got int 1"),
-        (
-            "full",
-            {"MSRVTT_data.json": {"videos": [{"video_id": "a", "split": "x"}]}},
-            r"videos\[0\]: 'split' must be one",
-        ),
-        (
-            "full",
-            {"MSRVTT_data.json": {"videos": [{"video_id": "a", "split": "test", "category": 20}], "sentences": []}},
-            r"videos\[0\]: 'category' must be a number from 0 to 19, got 20",
-        ),
-        (
-            "full",
-            {"MSRVTT_data.json": {"videos": [], "sentences": [{"video_id": "a", "caption": 1}]}},
-            r"sentences\[0\]: 'caption' must be a string, got int 1",
-        ),
-        (
-            "full",
-            {"MSRVTT_data.json": {"videos": [{"video_id": "a", "split": "test"}], "sentences": []}},
-            "no captions of the videos that it lists",
-        ),
-    ],
-)
-def test_msrvtt_refusals(msrvtt: Path, protocol_split: str, files: dict[str, object], message: str) -> None:
-    write_all(msrvtt, files)
-    with pytest.raises(DatasetError, match=message):
-        read_dataset("msrvtt", msrvtt, protocol_split=protocol_split)
-
-
-def test_a_folder_without_a_test_list_of_msrvtt(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no list of a test set of MSR-VTT, such as MSRVTT_JSFUSION_test\.csv"):
-        read_dataset("msrvtt", tmp_path)
-
+from pipeline.datasets.records import CaptionUnit, Dataset, DatasetError, VideoRecord, as_paragraphs
+from pipeline.video.options import Window
+from tests.pipeline.datasets.files import facts, write_all, write_data
 
 # --- activitynet -----------------------------------------------------------------------------------------------------
 
 
 def test_activitynet(tmp_path: Path) -> None:
-    write(tmp_path / "train.json.gz", {"v_-a_b": {"duration": 9, "sentences": ["One. ", "  Two."]}})
-    write(tmp_path / "val_1.json", {"v_é": {"sentences": ["Three."]}, "v_gone": {"sentences": ["Four."]}})
-    write(tmp_path / "videos/v_-a_b.mkv")
-    write(tmp_path / "videos/é.mp4")
+    write_data(tmp_path / "train.json.gz", {"v_-a_b": {"duration": 9, "sentences": ["One. ", "  Two."]}})
+    write_data(tmp_path / "val_1.json", {"v_é": {"sentences": ["Three."]}, "v_gone": {"sentences": ["Four."]}})
+    write_data(tmp_path / "videos/v_-a_b.mkv")
+    write_data(tmp_path / "videos/é.mp4")
     dataset = read_dataset("activitynet", tmp_path)
     assert facts(dataset) == [
         ("v_-a_b", "videos/v_-a_b.mkv", "train", ("One. Two.",)),
@@ -234,7 +29,7 @@ def test_activitynet(tmp_path: Path) -> None:
     assert (dataset.caption_unit, dataset.missing_files) == (CaptionUnit.PARAGRAPH, ())
     (tmp_path / "train.json.gz").unlink()
     assert read_dataset("activitynet", tmp_path).missing_files == ("train.json",)
-    write(tmp_path / "videos/v_é.avi")
+    write_data(tmp_path / "videos/v_é.avi")
     with pytest.raises(DatasetError, match="could both be video 'v_é'; keep one"):
         read_dataset("activitynet", tmp_path)
 
@@ -248,18 +43,18 @@ def test_activitynet(tmp_path: Path) -> None:
         ({"v_a": {"sentences": ["x", 1]}}, r"video 'v_a': 'sentences' must be a list of strings, got \['x', 1\]"),
         ({"v_a": {"sentences": [" "]}}, "caption 1 of video 'v_a' is blank"),
         ({"../a": {"sentences": ["x"]}}, "path must be relative and plain"),
-        ('{"v_a": {"sentences": ["x"]}, "v_a": {"sentences": ["x"]}}', "key 'v_a' is there twice"),
-        ({"v_t": {"sentences": ["x"]}}, "holds video 'v_t' twice"),
+        ('{"v_a": {"sentences": ["x"]}, "v_a": {"sentences": ["x"]}}', "key 'v_a' appears twice"),
+        ({"v_t": {"sentences": ["x"]}}, "contains video 'v_t' twice"),
         ("[" * 1_000_000, r"val_1\.json: not JSON: "),
         ('{"v_a": ' + "9" * 100_000 + "}", r"val_1\.json: not JSON: "),
         (b"\xff{}", r"val_1\.json: not UTF-8"),
     ],
 )
 def test_activitynet_refusals(tmp_path: Path, content: object, message: str) -> None:
-    write(tmp_path / "train.json", {"v_t": {"sentences": ["x"]}})
+    write_data(tmp_path / "train.json", {"v_t": {"sentences": ["x"]}})
     with pytest.raises(DatasetError, match=r"there is no file .*val_1\.json"):
         read_dataset("activitynet", tmp_path)
-    write(tmp_path / "val_1.json", content)
+    write_data(tmp_path / "val_1.json", content)
     with pytest.raises(DatasetError, match=message):
         read_dataset("activitynet", tmp_path)
 
@@ -271,9 +66,9 @@ def test_didemo_as_published(tmp_path: Path) -> None:
     for split, name in {"train": "1@N00_1_-a.mov", "val": "1@N00_2_b", "test": "1@N00_3_c.avi"}.items():
         entries = [{"video": name, "description": text, "times": [[0, 1]]} for text in ("One.", "Two.")]
         others = [{"video": "1@N00_9_x.mp4", "description": "not listed", "times": []}]
-        write(tmp_path / f"{split}_data.json", entries + others)
-        write(tmp_path / f"{split}_list.txt", f"{name}\n{split}_undescribed.mp4\n")
-    write(tmp_path / "videos/1@N00_3_c.mp4")
+        write_data(tmp_path / f"{split}_data.json", entries + others)
+        write_data(tmp_path / f"{split}_list.txt", f"{name}\n{split}_undescribed.mp4\n")
+    write_data(tmp_path / "videos/1@N00_3_c.mp4")
     dataset = read_dataset("didemo", tmp_path)
     assert facts(dataset) == [
         ("1@N00_1_-a", "1@N00_1_-a.mp4", "train", ("One. Two.",)),
@@ -286,8 +81,8 @@ def test_didemo_as_published(tmp_path: Path) -> None:
 
 
 def test_didemo_as_jsonl(tmp_path: Path) -> None:
-    write(tmp_path / "test.jsonl", '{"clip_id": "a", "text": ["one ", "two"], "timestamps": [[0, 1], [1, 2]]}\n')
-    write(tmp_path / "train.jsonl.gz", '{"clip_id": "b", "text": ["three"]}\n')
+    write_data(tmp_path / "test.jsonl", '{"clip_id": "a", "text": ["one ", "two"], "timestamps": [[0, 1], [1, 2]]}\n')
+    write_data(tmp_path / "train.jsonl.gz", '{"clip_id": "b", "text": ["three"]}\n')
     dataset = read_dataset("didemo", tmp_path)
     assert facts(dataset) == [("b", "b.mp4", "train", ("three",)), ("a", "a.mp4", "test", ("one two",))]
     assert dataset.missing_files == ("val_data.json",)
@@ -328,9 +123,9 @@ def lsmdc_line(clip: str, sentence: str) -> str:
 
 def test_lsmdc(tmp_path: Path) -> None:
     clip = "-1_A_Film_00.23.23.000-00.23.28.886"
-    write(tmp_path / TEST_FILE, lsmdc_line(clip, 'SOMEONE says: "go.') + lsmdc_line("b_00.1", "He goes."))
-    write(tmp_path / "LSMDC16_annos_training.csv.gz", lsmdc_line("c_00.1", "x") + lsmdc_line("c_00.1", "y"))
-    write(tmp_path / f"A_Film/{clip}.avi")
+    write_data(tmp_path / TEST_FILE, lsmdc_line(clip, 'SOMEONE says: "go.') + lsmdc_line("b_00.1", "He goes."))
+    write_data(tmp_path / "LSMDC16_annos_training.csv.gz", lsmdc_line("c_00.1", "x") + lsmdc_line("c_00.1", "y"))
+    write_data(tmp_path / f"A_Film/{clip}.avi")
     dataset = read_dataset("lsmdc", tmp_path)
     assert facts(dataset) == [
         ("c_00.1", "c_00.1.avi", "train", ("x", "y")),
@@ -347,14 +142,14 @@ def test_lsmdc(tmp_path: Path) -> None:
         (lsmdc_line("a", "x") + lsmdc_line("b", "x\ty"), r"publictect\.csv:2: expected 6 fields"),
         (b"\xff", r"publictect\.csv:1: not UTF-8"),
         (lsmdc_line("/a", "x"), "path must be relative and plain"),
-        (lsmdc_line("t", "x"), "holds video 't' twice"),
+        (lsmdc_line("t", "x"), "contains video 't' twice"),
     ],
 )
 def test_lsmdc_refusals(tmp_path: Path, content: object, message: str) -> None:
-    write(tmp_path / "LSMDC16_annos_training.csv", lsmdc_line("t", "x"))
+    write_data(tmp_path / "LSMDC16_annos_training.csv", lsmdc_line("t", "x"))
     with pytest.raises(DatasetError, match="there is no file .*publictect"):
         read_dataset("lsmdc", tmp_path)
-    write(tmp_path / TEST_FILE, content)
+    write_data(tmp_path / TEST_FILE, content)
     with pytest.raises(DatasetError, match=message):
         read_dataset("lsmdc", tmp_path)
 
@@ -367,9 +162,11 @@ def vatex_entry(video_id: str) -> dict[str, object]:
 
 
 def test_vatex(tmp_path: Path) -> None:
-    write(tmp_path / "vatex_training_v1.0.json.gz", [vatex_entry("-a_b_000001_000011")])
-    write(tmp_path / "vatex_validation_v1.0.json", [vatex_entry("c_000001_000011"), vatex_entry("d_000001_000011")])
-    write(tmp_path / "videos/-a_b_000001_000011.mp4")
+    write_data(tmp_path / "vatex_training_v1.0.json.gz", [vatex_entry("-a_b_000001_000011")])
+    write_data(
+        tmp_path / "vatex_validation_v1.0.json", [vatex_entry("c_000001_000011"), vatex_entry("d_000001_000011")]
+    )
+    write_data(tmp_path / "videos/-a_b_000001_000011.mp4")
     official = read_dataset("vatex", tmp_path)
     assert [(one.video_id, one.split) for one in official.videos] == [
         ("-a_b_000001_000011", "train"),
@@ -379,13 +176,13 @@ def test_vatex(tmp_path: Path) -> None:
     assert official.videos[0].path == "videos/-a_b_000001_000011.mp4"
     assert official.videos[0].captions == ("one of -a_b_000001_000011", "two")
     assert (official.protocol_split, official.missing_files) == ("official", ("vatex_public_test_english_v1.1.json",))
-    write(tmp_path / "val_list.txt", "d_000001_000011\n")
-    write(tmp_path / "test_list.txt", "c_000001_000011\n")
-    write(tmp_path / "train_list.txt", "-a_b_000001_000011")
+    write_data(tmp_path / "val_list.txt", "d_000001_000011\n")
+    write_data(tmp_path / "test_list.txt", "c_000001_000011\n")
+    write_data(tmp_path / "train_list.txt", "-a_b_000001_000011")
     listed = read_dataset("vatex", tmp_path)
     assert [one.split for one in listed.videos] == ["train", "val", "test"]
     assert (listed.protocol_split, listed.missing_files, listed.left_out) == ("lists", (), {})
-    write(tmp_path / "test_list.txt", "c_000001_000011\ne_000001_000011\n")
+    write_data(tmp_path / "test_list.txt", "c_000001_000011\ne_000001_000011\n")
     (tmp_path / "train_list.txt").unlink()
     less = read_dataset("vatex", tmp_path)
     assert less.left_out == {"test": ("e_000001_000011",)}
@@ -395,7 +192,7 @@ def test_vatex(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "holds none of vatex_training"),
+        (None, "contains none of vatex_training"),
         ({}, r"vatex_training_v1\.0\.json: the file must be a list"),
         ([{"videoID": 1}], r"\[0\]: 'videoID' must be a string, got int 1"),
         ([vatex_entry("a"), {"videoID": "b", "enCap": "x"}], r"\[1\]: 'enCap' must be a list of strings, got 'x'"),
@@ -404,7 +201,7 @@ def test_vatex(tmp_path: Path) -> None:
 )
 def test_vatex_refusals(tmp_path: Path, content: object, message: str) -> None:
     if content is not None:
-        write(tmp_path / "vatex_training_v1.0.json", content)
+        write_data(tmp_path / "vatex_training_v1.0.json", content)
     with pytest.raises(DatasetError, match=message):
         read_dataset("vatex", tmp_path)
 
@@ -421,7 +218,7 @@ def test_csv(tmp_path: Path, separator: str) -> None:
         "",
         "-x_1_5,clips/-x_1_5.mp4,a tom cat,train,,,",
     ]
-    dataset = read_dataset("csv", write(tmp_path / "my.csv", "\r\n".join(rows).replace(",", separator)))
+    dataset = read_dataset("csv", write_data(tmp_path / "my.csv", "\r\n".join(rows).replace(",", separator)))
     assert dataset == Dataset(
         "my",
         tmp_path,
@@ -433,23 +230,23 @@ def test_csv(tmp_path: Path, separator: str) -> None:
 
 
 def test_csv_with_ids_or_paths_alone(tmp_path: Path) -> None:
-    write(tmp_path / "deep/-a.25.mp4")
-    by_id = read_dataset("csv", write(tmp_path / "a.csv", "video_id,caption\n-a.25,x\nb,y\n"))
+    write_data(tmp_path / "deep/-a.25.mp4")
+    by_id = read_dataset("csv", write_data(tmp_path / "a.csv", "video_id,caption\n-a.25,x\nb,y\n"))
     assert facts(by_id) == [("-a.25", "deep/-a.25.mp4", "test", ("x",)), ("b", "b.mp4", "test", ("y",))]
-    by_path = read_dataset("csv", write(tmp_path / "b.tsv.gz", "caption\tpath\nx, y\tdeep/-a.25.mp4\n"))
+    by_path = read_dataset("csv", write_data(tmp_path / "b.tsv.gz", "caption\tpath\nx, y\tdeep/-a.25.mp4\n"))
     assert facts(by_path) == [("deep/-a.25", "deep/-a.25.mp4", "test", ("x, y",))]
-    quoted = read_dataset("csv", write(tmp_path / "c.csv", 'path,caption\na.mp4,"says ""no"", and\ngoes"\n'))
+    quoted = read_dataset("csv", write_data(tmp_path / "c.csv", 'path,caption\na.mp4,"says ""no"", and\ngoes"\n'))
     assert facts(quoted) == [("a", "a.mp4", "test", ('says "no", and\ngoes',))]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds no row"),
-        ("video_id,caption\n\n", "holds no row"),
+        ("", "contains no row"),
+        ("video_id,caption\n\n", "contains no row"),
         ("id,caption\na,x\n", r"a\.csv:2: neither 'video_id' nor 'path'; the columns are 'id', 'caption'"),
         ("path\na.mp4\n", r"a\.csv:2: no 'caption'; the keys are 'path'"),
-        ("path,path,caption\n", r"a\.csv:1: column 'path' is there twice"),
+        ("path,path,caption\n", r"a\.csv:1: column 'path' appears twice"),
         ("path,caption\na.mp4,x,y\n", r"a\.csv:2: 3 fields, and the columns are 'path', 'caption'"),
         ("path,caption\na.mp4, \n", r"a\.csv:2: the caption is blank"),
         ("path,caption\n,x\n", r"a\.csv:2: path must be one line of text, not empty"),
@@ -463,7 +260,7 @@ def test_csv_with_ids_or_paths_alone(tmp_path: Path) -> None:
         ),
         ("path,caption,start_seconds\na.mp4,x,nan\n", r"a\.csv:2: 'start_seconds' must be a number of seconds"),
         ("path,caption,start_seconds\na.mp4,x,-1\n", r"a\.csv:2: a clip starts at 0 s or later"),
-        ("path,caption,split\na.mp4,x,test\na.mp4,y,train\n", r"a\.csv:3: video 'a' is another clip than on line 2"),
+        ("path,caption,split\na.mp4,x,test\na.mp4,y,train\n", r"a\.csv:3: video 'a' differs from line 2"),
         ('path,caption\na.mp4,x\nb.mp4,"never closed\n', r"a\.csv:3: not a row of a table: unexpected end of data"),
         ('path,caption\nb.mp4,"' + "x\n" * 100_000, r"a\.csv:2: not a row of a table: field larger than field limit"),
         ("path,caption\na.mp4," + "x" * 2**20, r"a\.csv:2: longer than 1048576 bytes"),
@@ -472,7 +269,7 @@ def test_csv_with_ids_or_paths_alone(tmp_path: Path) -> None:
 )
 def test_csv_refusals(tmp_path: Path, text: object, message: str) -> None:
     with pytest.raises(DatasetError, match=message):
-        read_dataset("csv", write(tmp_path / "a.csv", text))
+        read_dataset("csv", write_data(tmp_path / "a.csv", text))
 
 
 # --- all of them -----------------------------------------------------------------------------------------------------
@@ -490,15 +287,17 @@ def test_paragraphs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["val_1.json", "val_1.json.gz"])
 def test_json_size_is_bounded_packed_or_not(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / name, '{"v_a": {"sentences": ["x"]}}' + " " * 1000)
+    path = write_data(tmp_path / name, '{"v_a": {"sentences": ["x"]}}' + " " * 1000)
     assert path.stat().st_size < 2000
-    with pytest.raises(DatasetError, match=r"unpacks to more than 500 bytes|has 1029 bytes, and may have 500"):
+    with pytest.raises(
+        DatasetError, match=r"unpacks to more than 500 bytes|has 1029 bytes, more than the limit of 500"
+    ):
         json_files_module.read_json(path, 500)
 
 
 def test_lines_that_unpack_to_too_much(tmp_path: Path) -> None:
     line = lsmdc_line("a", "x")
-    path = write(tmp_path / f"{TEST_FILE}.gz", line * (2**26 // len(line) + 2))
+    path = write_data(tmp_path / f"{TEST_FILE}.gz", line * (2**26 // len(line) + 2))
     assert path.stat().st_size < 2**20
     with pytest.raises(DatasetError, match=r"publictect\.csv\.gz unpacks to more than 67108864 bytes"):
         read_dataset("lsmdc", tmp_path)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.datasets import LAYOUTS, read_dataset, recognise_layout
 from pipeline.datasets.published import published_of
+from pipeline.datasets.read import LAYOUTS, read_dataset, recognise_layout
 from pipeline.datasets.reading.csv_files import read_table
 from pipeline.datasets.reading.files import read_lines
 from pipeline.datasets.report import DatasetReport, report_on
@@ -142,7 +142,7 @@ def test_the_real_clips_of_a_published_test_set(fda: Commands, tmp_path: Path) -
     arguments = (source, store, "--videos", CLIP_FOLDER / "msrvtt", "--max-failed", "100%")
     ended = fda("preprocess", *arguments, *SMALL_FLAGS, "--shard-size", "100", "--workers", "0", "--json")
     assert ended.code == 0, ended.err
-    assert "is read as msrvtt: it holds 'MSRVTT_JSFUSION_test.csv'" in ended.err
+    assert "is read as msrvtt: it contains 'MSRVTT_JSFUSION_test.csv'" in ended.err
     assert "warning: train has 0 of 9,000 videos; left out: 'video0', " in ended.err
     result = json.loads(ended.out)
     assert result["used"] == {

@@ -1,4 +1,4 @@
-"""The tars of video2dataset: what is taken out of them, and what is refused before anything is."""
+"""The tars of video2dataset: what is extracted from them, and what is refused before anything is extracted."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.datasets import Dataset, DatasetError, read_dataset, recognise_layout
 from pipeline.datasets.layouts import video2dataset as module
-from pipeline.datasets.records import VideoRecord
+from pipeline.datasets.read import read_dataset, recognise_layout
+from pipeline.datasets.reading import parquet_files
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
 from tests.clips_on_disk import SMALL_FLAGS, Commands, write_clip
 
 Members = list[tuple[str, bytes]]
@@ -54,7 +55,7 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "tars"
 
 
-def test_videos_are_taken_out_once(source: Path, tmp_path: Path) -> None:
+def test_videos_are_extracted_once(source: Path, tmp_path: Path) -> None:
     write_tar(source / "00001.tar", [("./b/c.d.mp4", b"third"), ("b/c.txt", b"x"), ("b/._c.mp4", b"a Mac's")])
     assert recognise_layout(source).layout == "video2dataset"
     dataset = read_dataset("video2dataset", source, extract_to=tmp_path / "out")
@@ -80,12 +81,12 @@ def test_videos_are_taken_out_once(source: Path, tmp_path: Path) -> None:
     assert read_dataset("video2dataset", source, tmp_path / "out") == dataset
 
 
-def test_nothing_is_taken_out_unasked(source: Path) -> None:
+def test_nothing_is_extracted_unasked(source: Path) -> None:
     with pytest.raises(
-        DatasetError, match="are in tars, .*give --extract-to FOLDER, with 1 MiB free, or with --videos"
+        DatasetError, match="are in tars and .*give --extract-to FOLDER, with 1 MiB free, or with --videos"
     ):
         read_dataset("video2dataset", source)
-    with pytest.raises(DatasetError, match="are either in .* or to be taken out into .*; name one"):
+    with pytest.raises(DatasetError, match="either --videos .* or --extract-to .*, not both"):
         read_dataset("video2dataset", source, source, extract_to=source)
     assert [path.name for path in source.iterdir()] == ["00000.tar"]
 
@@ -130,14 +131,17 @@ def test_every_format_of_tar(tmp_path: Path, tar_format: int) -> None:
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ([("/etc/x.mp4", b"x")], "'/etc/x.mp4' would lie outside the folder; it was not read"),
-        ([("../x.mp4", b"x")], r"'\.\./x\.mp4' would lie outside"),
-        ([("a/../../x.mp4", b"x")], "would lie outside"),
-        ([("x.mp4", b"x"), ("x.mp4", b"y")], r"'x\.mp4' is there twice"),
-        ([("x.mp4", b"x"), ("./x.mp4", b"y")], r"'x\.mp4' is there twice"),
+        ([("/etc/x.mp4", b"x")], "'/etc/x.mp4' would be extracted outside the folder; it was not read"),
+        ([("../x.mp4", b"x")], r"'\.\./x\.mp4' would be extracted outside"),
+        ([("a/../../x.mp4", b"x")], "would be extracted outside"),
+        ([("x.mp4", b"x"), ("x.mp4", b"y")], r"'x\.mp4' appears twice"),
+        ([("x.mp4", b"x"), ("./x.mp4", b"y")], r"'x\.mp4' appears twice"),
         ([("x.mp4", b"x"), ("x.avi", b"y")], r"key 'x' has two videos, 'x\.mp4' and 'x\.avi'"),
         ([("x.mp4", b"x"), ("x.txt", b"\xff")], r"00001\.tar/x\.txt:1: not UTF-8"),
-        ([("x.mp4", b"x"), ("x.txt", b"y" * (2**20 + 1))], r"'x\.txt' has 1048577 bytes, and may have 1048576"),
+        (
+            [("x.mp4", b"x"), ("x.txt", b"y" * (2**20 + 1))],
+            r"'x\.txt' has 1048577 bytes, more than the limit of 1048576",
+        ),
         ([("a\nb.mp4", b"x"), ("a\nb.txt", b"x")], "video_id must be one line"),
         ([("-x_1.mp4", b"x"), ("-x_1.txt", b"x")], r"00001\.tar: key '-x_1' is already in .*00000\.tar"),
     ],
@@ -182,7 +186,7 @@ def pax(records: str, size: int) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (header("a.mp4", 2**40), r"'a\.mp4' says that it has 1099511627776 bytes: the tar is cut off"),
+        (header("a.mp4", 2**40), r"'a\.mp4' claims 1099511627776 bytes: the tar is cut off"),
         (header("a.mp4", 513) + bytes(512), "the tar is cut off"),
         (
             header("x", 2**31, tarfile.XHDTYPE) + bytes(2048),
@@ -218,7 +222,7 @@ def test_the_number_of_members_is_bounded(source: Path, monkeypatch: pytest.Monk
     [
         ({"key": ["a"]}, "needs texts 'key', and 'caption' or 'caption_0', each once; it has key"),
         ({"caption": ["a"]}, "needs texts 'key'"),
-        ({"key": ["a", "a"], "caption": ["x", "y"]}, r"00000\.parquet: key 'a' is there twice"),
+        ({"key": ["a", "a"], "caption": ["x", "y"]}, r"00000\.parquet: key 'a' appears twice"),
         ({"key": [None], "caption": ["x"]}, r"00000\.parquet: a row has no key"),
     ],
 )
@@ -235,16 +239,16 @@ def test_a_table_that_is_none(source: Path) -> None:
 
 
 def test_captions_that_a_table_repeats_are_counted(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_CAPTION_BYTES", 2**20)
+    monkeypatch.setattr(parquet_files, "MAX_CAPTION_BYTES", 2**20)
     keys = [str(number) for number in range(5000)]
     path = write_parquet(source / "00000.parquet", {"key": list(keys), "caption": ["x" * 1000] * 5000})
     assert path.stat().st_size < 2**16
-    with pytest.raises(DatasetError, match="holds more than 1048576 bytes of captions"):
+    with pytest.raises(DatasetError, match="contains more than 1048576 bytes of captions"):
         read_dataset("video2dataset", source, source)
 
 
 def test_a_folder_without_a_tar(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"holds no \.tar file"):
+    with pytest.raises(DatasetError, match=r"contains no \.tar file"):
         read_dataset("video2dataset", tmp_path)
 
 
@@ -256,6 +260,6 @@ def test_tars_are_preprocessed(
     arguments = (source, tmp_path / "store", "--extract-to", tmp_path / "videos", *SMALL_FLAGS, "--workers", "0")
     ended = Commands(monkeypatch, capfd)("preprocess", *arguments)
     assert ended.code == 0, ended.err
-    assert "is read as video2dataset: it holds '00000.tar'" in ended.err
+    assert "is read as video2dataset: it contains '00000.tar'" in ended.err
     assert "warning: test has 1 of 2 videos; left out: '1'" in ended.err
     assert "1 clip; no video failed" in ended.out

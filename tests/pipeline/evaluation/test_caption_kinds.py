@@ -137,7 +137,7 @@ def test_edited_lists_are_read(tmp_path: Path) -> None:
         ('motion = ["run"]', "must have the lists motion, state, .*and has motion"),
         (
             re.sub(r"(?s)state = \[.*?\n\]", 'state = ["sit down"]', FILE.read_text(encoding="utf-8")),
-            "state of .*must be a list of single words in small letters, got .'sit down'",
+            "state of .*must be a list of single words in lower case, got .'sit down'",
         ),
         (re.sub(r"(?s)state = \[.*?\n\]", "state = 3", FILE.read_text(encoding="utf-8")), "state of .*got 3"),
     ],

@@ -12,20 +12,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.evaluation.comparing.moves import Moved, Names, moves
+from pipeline.evaluation.comparing.compare import compare
 from pipeline.evaluation.comparing.pairing import CaptionsDifferError, pair
-from pipeline.evaluation.comparing.sets import CompareOptions, check_names, compare
+from pipeline.evaluation.comparing.rank_changes import QueryNames, RankChange, rank_changes
 from pipeline.evaluation.evaluate import TooManyMissingError, evaluate
-from pipeline.evaluation.metrics import Ties
-from pipeline.evaluation.options import EvalOptions
-from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.evaluation.ranking import Standings
-from pipeline.evaluation.statistics.intervals import BootstrapOptions, Interval
+from pipeline.evaluation.names import DIRECTIONS, METRICS
+from pipeline.evaluation.options import BootstrapOptions, CompareOptions, EvalOptions, check_names
+from pipeline.evaluation.protocols import PROTOCOLS, Ties
+from pipeline.evaluation.ranking import RankCounts
+from pipeline.evaluation.statistics.intervals import Interval
 from pipeline.evaluation.statistics.permutation import p_values
-from pipeline.evaluation.statistics.resampling import DIRECTIONS, METRICS, Queries, RanksByVideo, resample
+from pipeline.evaluation.statistics.resampling import Queries, RanksByVideo, resample
 from store.completion import input_digests
 from store.errors import NotInStoreError, ShardIncompleteError
-from store.features import Features, caption_shards, create_features, write_clip_features, write_text_features
+from store.features import (
+    ClipFeatures,
+    Features,
+    caption_shards,
+    create_features,
+    write_clip_features,
+    write_text_features,
+)
 from store.json_values import JSON
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
@@ -33,7 +40,7 @@ from tests.pipeline.evaluation.test_evaluate import NUM_VIDEOS, ONE_HOT, cached
 from tests.pipeline.evaluation.test_intervals import Floats, Ints, hand_made
 from tests.stores import MASKS, fill_shard, outcomes
 
-QUICK = CompareOptions(BootstrapOptions(num_resamples=100), num_permutations=200)
+QUICK = CompareOptions(max_missing=0.0, bootstrap=BootstrapOptions(num_resamples=100), num_permutations=200)
 PERFECT = np.repeat(ONE_HOT, 2, axis=0)
 """Text features of a store of `cached`: two captions a video, each like its video."""
 
@@ -53,7 +60,7 @@ def add(
         rows[[row in failed for row in range(shard.start, shard.stop)]] = np.nan
         inputs = input_digests(store, shard, (FRAMES_STAGE, masks_stage(MASKS)))
         frame = np.repeat(rows[:, None], 3, axis=1)
-        write_clip_features(store, name, shard, rows, frame, outcomes(store, shard, failed), inputs)
+        write_clip_features(store, name, shard, ClipFeatures(rows, frame, outcomes(store, shard, failed)), inputs)
     for shard in caption_shards(store, "test"):
         write_text_features(store, name, shard, text[shard.start : shard.stop].astype(np.float32))
 
@@ -69,7 +76,7 @@ def confused(*videos: int) -> NDArray[np.float64]:
 def by_video(ranks: list[int], videos: list[int]) -> RanksByVideo:
     above = np.array(ranks) - 1
     return RanksByVideo.of(
-        Queries(Standings(above, np.ones_like(above), max(ranks)), np.array(videos), Ties.PESSIMISTIC)
+        Queries(RankCounts(above, np.ones_like(above), max(ranks)), np.array(videos), Ties.PESSIMISTIC)
     )
 
 
@@ -77,7 +84,7 @@ def test_worked_by_hand(tmp_path: Path) -> None:
     """The first set ranks the two captions of videos 0 and 1 second, the other those of video 5: else all are first."""
     store = cached(tmp_path, ONE_HOT, confused(0, 1))
     add(store, "yours", ONE_HOT, confused(5))
-    result = compare(store, ["mine", "yours"], "test", 0.0, options=QUICK)
+    result = compare(store, ["mine", "yours"], QUICK)
     (other,) = result.against_first
     assert (other.name, other.inputs_differ, other.models_differ) == ("yours", "", "")
     compared = other.directions["text_to_video"]
@@ -87,16 +94,16 @@ def test_worked_by_hand(tmp_path: Path) -> None:
     assert (found["r5"].value, found["r5"].interval, found["r5"].p_value) == (0.0, Interval(0.0, 0.0, 0.95), 1.0)
     # 3 videos differ, by 2 captions each: one way or the other, |difference| is 3 of them (2 of 8 swaps) or 1.
     assert found["r1"].p_value == 1.0
-    moved = compared.moves
-    assert (moved.num_better, moved.num_worse, moved.num_same) == (4, 2, 6)
+    changes = compared.changes
+    assert (changes.num_better, changes.num_worse, changes.num_same) == (4, 2, 6)
     first, last = "-vidéo_0", "-vidéo_5"
-    assert moved.risen[:2] == tuple(Moved(first, f"{first}#{n}", f"caption {n}", 2.0, 1.0) for n in range(2))
-    assert moved.fallen == tuple(Moved(last, f"{last}#{n}", f"caption {n}", 1.0, 2.0) for n in range(2))
-    assert len(moved.risen) == 4
+    assert changes.risen[:2] == tuple(RankChange(first, f"{first}#{n}", f"caption {n}", 2.0, 1.0) for n in range(2))
+    assert changes.fallen == tuple(RankChange(last, f"{last}#{n}", f"caption {n}", 1.0, 2.0) for n in range(2))
+    assert len(changes.risen) == 4
     # To text: in the first set, video 1 has a caption of video 0 at 0.8 and its own at 0.6; in the other at 0 and 1.
-    to_text = other.directions["video_to_text"].moves
+    to_text = other.directions["video_to_text"].changes
     assert (to_text.num_better, to_text.num_worse, to_text.num_same) == (1, 0, 5)
-    assert to_text.risen == (Moved("-vidéo_1", None, None, 2.0, 1.0),)
+    assert to_text.risen == (RankChange("-vidéo_1", None, None, 2.0, 1.0),)
 
 
 def test_resamples_are_the_same_of_both_sets() -> None:
@@ -111,7 +118,7 @@ def test_resamples_are_the_same_of_both_sets() -> None:
 def test_numbers_side_by_side_are_those_of_eval(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, confused(0, 1))
     add(store, "yours", ONE_HOT, confused(5))
-    result = compare(store, ["mine", "yours"], "test", 0.0, options=QUICK)
+    result = compare(store, ["mine", "yours"], QUICK)
     for one in result.sets:
         assert one.metrics == evaluate(store, one.name, EvalOptions("test", max_missing=0.0)).metrics
         assert set(one.intervals) == set(DIRECTIONS)
@@ -123,19 +130,19 @@ def test_numbers_side_by_side_are_those_of_eval(tmp_path: Path) -> None:
 def test_identical_sets_do_not_differ(tmp_path: Path, protocol: str) -> None:
     store = cached(tmp_path, ONE_HOT, confused(0, 1))
     add(store, "copy", ONE_HOT, confused(0, 1))
-    (other,) = compare(store, ["mine", "copy"], "test", 0.0, protocol=protocol, options=QUICK).against_first
+    (other,) = compare(store, ["mine", "copy"], replace(QUICK, protocol=protocol)).against_first
     for compared in other.directions.values():
         for found in compared.differences.values():
             assert (found.value, found.interval, found.p_value) == (0.0, Interval(0.0, 0.0, 0.95), 1.0)
-        assert (compared.moves.num_better, compared.moves.num_worse) == (0, 0)
-        assert compared.moves.risen == compared.moves.fallen == ()
+        assert (compared.changes.num_better, compared.changes.num_worse) == (0, 0)
+        assert compared.changes.risen == compared.changes.fallen == ()
 
 
 def test_three_sets_are_each_against_the_first(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, confused(0, 1))
     add(store, "b", ONE_HOT, confused(5))
     add(store, "c", ONE_HOT, PERFECT)
-    result = compare(store, ["mine", "b", "c"], "test", 0.0, options=QUICK)
+    result = compare(store, ["mine", "b", "c"], QUICK)
     assert [one.name for one in result.sets] == ["mine", "b", "c"]
     r1 = [other.directions["text_to_video"].differences["r1"].value for other in result.against_first]
     assert r1 == pytest.approx([100 * 2 / 12, 100 * 4 / 12])
@@ -145,7 +152,7 @@ def test_only_videos_that_all_sets_have_are_queries_and_candidates(tmp_path: Pat
     """Video 1 is missing in one set; in the other it stood before video 0, and must not count against it."""
     store = cached(tmp_path, ONE_HOT, confused(0))
     add(store, "yours", ONE_HOT, PERFECT, failed=frozenset({1}))
-    result = compare(store, ["mine", "yours"], "test", 0.5, options=QUICK)
+    result = compare(store, ["mine", "yours"], replace(QUICK, max_missing=0.5))
     assert (result.num_videos, result.num_videos_expected) == (5, 6)
     assert (result.num_captions, result.num_captions_expected) == (10, 12)
     assert [(one.num_videos_left_out, one.num_captions_left_out) for one in result.sets] == [(1, 2), (0, 0)]
@@ -158,13 +165,13 @@ def test_too_many_missing_in_one_set_or_another(tmp_path: Path) -> None:
     add(store, "b", ONE_HOT, PERFECT, failed=frozenset({1}))
     add(store, "c", ONE_HOT, PERFECT, failed=frozenset({2}))
     with pytest.raises(TooManyMissingError, match=r"1 of 6 videos .* have no features, over the limit of 10.0%"):
-        compare(store, ["mine", "b"], "test", 0.1, options=QUICK)
+        compare(store, ["mine", "b"], replace(QUICK, max_missing=0.1))
     with pytest.raises(TooManyMissingError, match=r"2 of 6 .*\(33.3%\) lack features in one set or another.*20.0%"):
-        compare(store, ["b", "c"], "test", 0.2, options=QUICK)
-    assert compare(store, ["b", "c"], "test", 2 / 6, options=QUICK).num_videos == 4
+        compare(store, ["b", "c"], replace(QUICK, max_missing=0.2))
+    assert compare(store, ["b", "c"], replace(QUICK, max_missing=2 / 6)).num_videos == 4
 
 
-def test_what_made_them_is_told_apart(tmp_path: Path) -> None:
+def test_differences_of_inputs_and_models_are_reported_apart(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, PERFECT)
     made_by: dict[str, JSON] = {
         "weights": "by another hand",
@@ -174,7 +181,7 @@ def test_what_made_them_is_told_apart(tmp_path: Path) -> None:
     }
     add(store, "a", ONE_HOT, PERFECT, made_by={"masks": {"options": {"threshold": 25}}, "weights": "x"})
     add(store, "b", ONE_HOT, PERFECT, made_by=made_by)
-    result = compare(store, ["a", "b"], "test", 0.0, options=QUICK)
+    result = compare(store, ["a", "b"], QUICK)
     (other,) = result.against_first
     assert other.inputs_differ == "masks.options.threshold is 25 in 'a' and 50 now"
     assert 'weights is "x" in \'a\' and "by another hand" now' in other.models_differ
@@ -189,13 +196,15 @@ def test_what_is_refused(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, PERFECT)
     add(store, "yours", ONE_HOT, PERFECT)
     with pytest.raises(NotInStoreError, match=r"no features 'theirs' .*there: 'mine', 'yours'"):
-        compare(store, ["mine", "theirs"], "test", 0.0)
+        compare(store, ["mine", "theirs"], QUICK)
     with pytest.raises(ValueError, match="'paired' cannot be applied to split 'test': it takes one caption a video"):
-        compare(store, ["mine", "yours"], "test", 0.0, protocol="paired")
+        compare(store, ["mine", "yours"], replace(QUICK, protocol="paired"))
     fill_shard(store, store.shards("test")[1], failed=frozenset({5}))
     with pytest.raises(ShardIncompleteError, match="older than their frames or masks"):
-        compare(store, ["mine", "yours"], "test", 0.0)
-    with pytest.raises(ValueError, match="100 permutations at least, got 1"):
+        compare(store, ["mine", "yours"], QUICK)
+    with pytest.raises(ValueError, match="there is no protocol 'mine'"):
+        CompareOptions(protocol="mine")
+    with pytest.raises(ValueError, match="at least 100 permutations, got 1"):
         CompareOptions(num_permutations=1)
     with pytest.raises(ValueError, match="must not be negative, got -1"):
         CompareOptions(num_moved=-1)
@@ -207,10 +216,10 @@ def test_ties_other_than_the_protocols_own(tmp_path: Path) -> None:
     add(store, "yours", ONE_HOT, PERFECT)
     ranks = {Ties.PESSIMISTIC: 6.0, Ties.MEAN: 3.5, Ties.OPTIMISTIC: 1.0, Ties.EACH: 3.5}
     for ties, rank in ranks.items():
-        result = compare(store, ["mine", "yours"], "test", 0.0, ties=ties, options=QUICK)
+        result = compare(store, ["mine", "yours"], replace(QUICK, ties=ties))
         compared = result.against_first[0].directions["text_to_video"]
         assert compared.differences["mean_rank"].value == pytest.approx(1 - rank)
-        assert compared.moves.num_better == (12 if rank > 1 else 0)
+        assert compared.changes.num_better == (12 if rank > 1 else 0)
 
 
 def test_pairing_goes_by_ids_not_by_rows() -> None:
@@ -242,22 +251,30 @@ def test_other_captions_or_another_truth_are_refused() -> None:
     eye = np.eye(2, dtype=np.float32)
     first = hand_made(eye, eye, np.array([0, 1]))
     changed: list[tuple[Features, str]] = [
-        (replace(first, caption_ids=("c0", "x1")), "2 differ, the first is 'c1': 'a' has it of 'v1', 'b' has it not"),
-        (replace(first, truth=np.array([0, 0])), "1 differ, the first is 'c1': 'a' has it of 'v1', 'b' has it of 'v0'"),
+        (
+            replace(first, caption_ids=("c0", "x1")),
+            "2 differ, the first is 'c1': 'a' has it for 'v1', 'b' does not have it",
+        ),
+        (
+            replace(first, truth=np.array([0, 0])),
+            "1 differ, the first is 'c1': 'a' has it for 'v1', 'b' has it for 'v0'",
+        ),
     ]
     for other, message in changed:
         with pytest.raises(CaptionsDifferError, match=message):
             pair({"a": first, "b": other})
 
 
-def test_moves_are_by_quotients() -> None:
+def test_rank_changes_are_ordered_by_quotients() -> None:
     before, after = np.array([200.0, 2, 900, 1, 5, 50]), np.array([100.0, 1, 500, 3, 5, 60])
-    names = Names(hand_made(np.ones((6, 1), np.float32), np.ones((6, 1), np.float32), np.arange(6)), np.arange(6), {})
-    found = moves(before, after, names, 2)
+    names = QueryNames(
+        hand_made(np.ones((6, 1), np.float32), np.ones((6, 1), np.float32), np.arange(6)), np.arange(6), {}
+    )
+    found = rank_changes(before, after, names, 2)
     assert [(one.video_id, one.before, one.after) for one in found.risen] == [("v0", 200, 100), ("v1", 2, 1)]
     assert [one.video_id for one in found.fallen] == ["v3", "v5"]
     assert (found.num_better, found.num_worse, found.num_same) == (3, 2, 1)
-    assert moves(before, after, names, 0).risen == ()
+    assert rank_changes(before, after, names, 0).risen == ()
 
 
 def test_p_values_worked_by_hand() -> None:
@@ -280,19 +297,19 @@ def test_captions_of_a_video_are_swapped_together() -> None:
 
 
 @st.composite
-def two_sets(draw: st.DrawFn) -> tuple[Standings, Standings, Ints]:
+def two_sets(draw: st.DrawFn) -> tuple[RankCounts, RankCounts, Ints]:
     num_videos = draw(st.integers(2, 6))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     video = rng.permutation(np.repeat(np.arange(num_videos), rng.integers(1, 4, num_videos)))
     level = rng.integers(1, 4, (2, len(video)))
     above = rng.integers(0, draw(st.sampled_from([2, 12])), (2, len(video)))
-    return Standings(above[0], level[0], 20), Standings(above[1], level[1], 20), video
+    return RankCounts(above[0], level[0], 20), RankCounts(above[1], level[1], 20), video
 
 
 @settings(deadline=None, max_examples=40)
 @given(sets=two_sets(), ties=st.sampled_from(list(Ties)), block=st.sampled_from([1, 2**21]), lower=st.booleans())
 def test_p_values_are_those_of_loops(
-    sets: tuple[Standings, Standings, Ints], ties: Ties, block: int, lower: bool
+    sets: tuple[RankCounts, RankCounts, Ints], ties: Ties, block: int, lower: bool
 ) -> None:
     first, other, video = sets
     num_videos, num_permutations = int(video.max()) + 1, 100
@@ -310,8 +327,8 @@ def test_p_values_are_those_of_loops(
                 above.append(taken.above[query])
                 level.append(taken.level[query])
             # Whose queries they are is no matter where each counts once.
-            mixed = Standings(np.array(above), np.array(level), 20)
-            metrics.append(RanksByVideo.of(Queries(mixed, video, ties, lower_median=lower)).as_they_are())
+            mixed = RankCounts(np.array(above), np.array(level), 20)
+            metrics.append(RanksByVideo.of(Queries(mixed, video, ties, lower_median=lower)).unweighted())
         return np.abs(metrics[1] - metrics[0])
 
     rng = np.random.default_rng((5, 1))
@@ -334,7 +351,7 @@ def test_chance_alone_is_seldom_significant() -> None:
         for _ in range(2):
             hardness = (shared + rng.standard_normal(60))[video] + 0.5 * rng.standard_normal(len(video))
             above = np.minimum(np.exp(1 + hardness).astype(np.int64), 999)
-            sets.append(Standings(above, np.ones_like(above), 1000))
+            sets.append(RankCounts(above, np.ones_like(above), 1000))
         for number, owners in enumerate((video, np.arange(len(video)))):
             samples = [RanksByVideo.of(Queries(one, owners, Ties.PESSIMISTIC)) for one in sets]
             rejected[number] += p_values(samples[:1], samples[1:], 100, trial)[0] <= 0.05
@@ -348,6 +365,6 @@ def test_chance_alone_is_seldom_significant() -> None:
 def test_results_do_not_depend_on_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = cached(tmp_path, ONE_HOT, confused(0, 1))
     add(store, "yours", ONE_HOT, confused(5))
-    whole = compare(store, ["mine", "yours"], "test", 0.0, options=QUICK)
+    whole = compare(store, ["mine", "yours"], QUICK)
     monkeypatch.setattr("pipeline.evaluation.statistics.resampling._BLOCK_WEIGHTS", 7)
-    assert compare(store, ["mine", "yours"], "test", 0.0, options=QUICK).against_first == whole.against_first
+    assert compare(store, ["mine", "yours"], QUICK).against_first == whole.against_first

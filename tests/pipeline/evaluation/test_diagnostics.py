@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 from cli.output.diagnostics import print_diagnostics
 from pipeline.evaluation.diagnostics import (
     Diagnostics,
+    DiagnosticsOptions,
     Hub,
     RankHistogram,
     diagnose,
     hubness,
     modality_gap,
 )
-from pipeline.evaluation.ranking import Standings
+from pipeline.evaluation.ranking import RankCounts
 from pipeline.evaluation.scores.dot import DotScores
-from pipeline.evaluation.top import best_of, top_texts, top_videos
+from pipeline.evaluation.top_candidates import best_of, top_texts, top_videos
 from pipeline.run.events import Event, ItemsDone, Listener, RunPlanned, ignore_events
 from store.features import Features, read_features
 from tests.sliced import Known, known_ranking, known_store
@@ -44,7 +45,7 @@ def diagnosed(
 ) -> Diagnostics:
     store = known_store(place, KNOWN, VIDEO, TEXT)
     ranking, scores = known_ranking(store)
-    return diagnose(store, ranking, scores, "test", k=k, num_confusions=num_confusions, num_shown=3, listener=listener)
+    return diagnose(store, ranking, scores, "test", DiagnosticsOptions(k, num_confusions), listener=listener)
 
 
 def test_hubness_by_hand(features: Features) -> None:
@@ -83,7 +84,7 @@ def test_a_single_video_has_no_other(features: Features) -> None:
 @given(st.integers(1, 70), st.integers(0, 1000))
 def test_histograms_count_every_query_once(num_candidates: int, seed: int) -> None:
     above = np.random.default_rng(seed).integers(0, num_candidates, 30)
-    histogram = RankHistogram.of(Standings(above, np.ones(30, np.int64), num_candidates))
+    histogram = RankHistogram.of(RankCounts(above, np.ones(30, np.int64), num_candidates))
     assert sum(histogram.counts) == 30
     covered = [rank for low, high in zip(histogram.first, histogram.last, strict=True) for rank in range(low, high + 1)]
     assert covered == list(range(1, num_candidates + 1))
@@ -115,7 +116,7 @@ def test_as_many_confusions_as_asked_for(tmp_path: Path) -> None:
         diagnosed(tmp_path / "b", k=2)
 
 
-def test_progress_is_told(tmp_path: Path) -> None:
+def test_progress_is_reported(tmp_path: Path) -> None:
     events: list[Event] = []
     diagnosed(tmp_path, listener=events.append)
     assert events[0] == RunPlanned("queries", 5, 0)

@@ -1,4 +1,4 @@
-"""Metrics of a feature set: hand-made features on stores without a video, and what is missing said."""
+"""Metrics of a feature set: hand-made features on stores without a video, and reports of missing videos."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.evaluation.evaluate import TooManyMissingError, evaluate
 from pipeline.evaluation.options import EvalOptions
 from store.completion import input_digests, outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError
-from store.features import caption_shards, create_features, write_clip_features, write_text_features
+from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 from tests.stores import MASKS, fill_shard, fill_store, make_store
@@ -32,7 +32,7 @@ def cached(place: Path, video: np.ndarray, text: np.ndarray, failed: frozenset[i
         rows[[not outcome.filled for outcome in outcomes]] = np.nan
         frame = np.repeat(rows[:, None], 3, axis=1)
         inputs = input_digests(store, shard, (FRAMES_STAGE, masks_stage(MASKS)))
-        write_clip_features(store, "mine", shard, rows, frame, outcomes, inputs)
+        write_clip_features(store, "mine", shard, ClipFeatures(rows, frame, outcomes), inputs)
     for shard in caption_shards(store, "test"):
         write_text_features(store, "mine", shard, text.astype(np.float32))
     return store
@@ -98,7 +98,7 @@ def test_a_nan_is_refused(tmp_path: Path) -> None:
         evaluate(store, "mine", ALL)
 
 
-def test_features_that_are_not_there_or_out_of_date(tmp_path: Path) -> None:
+def test_features_that_are_missing_or_out_of_date(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, np.repeat(ONE_HOT, 2, axis=0))
     with pytest.raises(NotInStoreError, match=r"no features 'yours' .*there: 'mine'"):
         evaluate(store, "yours", ALL)

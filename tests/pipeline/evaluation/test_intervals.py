@@ -1,4 +1,4 @@
-"""Intervals against loops that draw videos one by one, their coverage where the truth is known, and what is refused."""
+"""Intervals against loops that draw videos one by one, their coverage of a known truth, and refusals."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.evaluation.metrics import Ties
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol
-from pipeline.evaluation.ranking import Ranking, Standings, rank
+from pipeline.evaluation.metrics import score
+from pipeline.evaluation.names import METRICS
+from pipeline.evaluation.options import BootstrapOptions
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol, Ties
+from pipeline.evaluation.ranking import RankCounts, Ranking, rank
 from pipeline.evaluation.scores.dot import DotScores
 from pipeline.evaluation.statistics import resampling
-from pipeline.evaluation.statistics.intervals import BootstrapOptions, Interval, intervals
-from pipeline.evaluation.statistics.resampling import METRICS, Queries, RanksByVideo, draws, queries_of, resample
+from pipeline.evaluation.statistics.intervals import Interval, intervals
+from pipeline.evaluation.statistics.resampling import Queries, RanksByVideo, draws, queries_of, resample
 from store.features import Features
 
 Floats = NDArray[np.float32]
@@ -56,10 +58,10 @@ def tied_rankings(draw: st.DrawFn, most_captions: int = 3) -> Ranking:
     return ranking_of(text, rng.integers(1, 4, (num_videos, 3)).astype(np.float32), truth)
 
 
-def ranks_of_each_query(standings: Standings, ties: Ties) -> list[list[float]]:
+def ranks_of_each_query(counts: RankCounts, ties: Ties) -> list[list[float]]:
     """The definition of each rule for ties, a list a query."""
     ranks: list[list[float]] = []
-    for above, level in zip(standings.above.tolist(), standings.level.tolist(), strict=True):
+    for above, level in zip(counts.above.tolist(), counts.level.tolist(), strict=True):
         match ties:
             case Ties.PESSIMISTIC:
                 ranks.append([above + level])
@@ -154,10 +156,10 @@ def test_intervals_are_those_of_loops(
 def test_each_video_once_is_what_is_reported(ranking: Ranking, ties: Ties | None) -> None:
     for name in ("fda", "clip4clip", "collaborative-experts"):
         protocol = PROTOCOLS[name].with_ties(ties)
-        result = protocol.score(ranking.to_video, ranking.to_text)
+        result = score(ranking.to_video, ranking.to_text, protocol)
         for direction, queries in queries_of(ranking, protocol).items():
             reported = getattr(result, direction)
-            assert RanksByVideo.of(queries).as_they_are() == pytest.approx(
+            assert RanksByVideo.of(queries).unweighted() == pytest.approx(
                 [getattr(reported, metric) for metric in METRICS]
             )
 
@@ -168,9 +170,9 @@ def test_medians_of_many_ranks(scale: float) -> None:
     rng = np.random.default_rng(0)
     video = np.repeat(np.arange(300), 5)
     above = np.floor(np.exp(scale * np.abs(rng.standard_normal(len(video)) + 1.5))).astype(np.int64)
-    standings = Standings(above, np.ones_like(above), int(above.max()) + 1)
+    counts = RankCounts(above, np.ones_like(above), int(above.max()) + 1)
     for lower_median in (False, True):
-        sample = RanksByVideo.of(Queries(standings, video, Ties.PESSIMISTIC, lower_median=lower_median))
+        sample = RanksByVideo.of(Queries(counts, video, Ties.PESSIMISTIC, lower_median=lower_median))
         (weights,) = draws(300, 200, np.random.default_rng(1))
         medians = sample.metrics(weights)[:, METRICS.index("median_rank")]
         median = statistics.median_low if lower_median else statistics.median
@@ -180,8 +182,8 @@ def test_medians_of_many_ranks(scale: float) -> None:
 
 def test_captions_of_a_video_move_together() -> None:
     """Video 0 has three captions, all found; video 1 has one, not found. Of two draws none, one or both are video 0."""
-    standings = Standings(np.array([0, 0, 0, 1]), np.ones(4, np.int64), 2)
-    sample = RanksByVideo.of(Queries(standings, np.array([0, 0, 0, 1]), Ties.PESSIMISTIC))
+    counts = RankCounts(np.array([0, 0, 0, 1]), np.ones(4, np.int64), 2)
+    sample = RanksByVideo.of(Queries(counts, np.array([0, 0, 0, 1]), Ties.PESSIMISTIC))
     (resampled,) = resample([sample], 500, seed=0)
     r1 = resampled[:, METRICS.index("r1")].tolist()
     assert set(r1) == {0.0, 75.0, 100.0}
@@ -189,35 +191,35 @@ def test_captions_of_a_video_move_together() -> None:
 
 
 def test_all_samples_are_drawn_alike() -> None:
-    standings = Standings(np.arange(20), np.ones(20, np.int64), 20)
-    sample = RanksByVideo.of(Queries(standings, np.arange(20), Ties.PESSIMISTIC))
+    counts = RankCounts(np.arange(20), np.ones(20, np.int64), 20)
+    sample = RanksByVideo.of(Queries(counts, np.arange(20), Ties.PESSIMISTIC))
     one, two = resample([sample, sample], 100, seed=3)
     assert (one == two).all()
     assert (one == resample([sample], 100, seed=3)[0]).all()
     assert (one != resample([sample], 100, seed=4)[0]).any()
 
 
-def clustered_standings(rng: np.random.Generator, num_videos: int, num_captions: int) -> tuple[Standings, Ints]:
+def clustered_counts(rng: np.random.Generator, num_videos: int, num_captions: int) -> tuple[RankCounts, Ints]:
     """Captions of a hard video are all hard: of the spread of log ranks, most lies between videos."""
     video = np.repeat(np.arange(num_videos), num_captions)
     hardness = rng.standard_normal(num_videos)[video] + 0.5 * rng.standard_normal(len(video))
     above = np.minimum(np.floor(np.exp(1 + 1.2 * hardness)), 999).astype(np.int64)
-    return Standings(above, np.ones_like(above), 1000), video
+    return RankCounts(above, np.ones_like(above), 1000), video
 
 
-def test_coverage_where_the_truth_is_known() -> None:
-    """Of intervals at 90% over 80 videos with five captions each, nine tenths hold the value of all videos there are.
+def test_coverage_of_a_known_truth() -> None:
+    """Of 90% intervals over 80 videos with five captions each, nine tenths contain the value of the population.
 
-    Drawing captions as if each were a video of its own gives intervals that hold it far more seldom.
+    Drawing captions as if each were a video of its own gives intervals that contain it far less often.
     """
     rng = np.random.default_rng(0)
-    standings, video = clustered_standings(rng, 100_000, 5)
-    truth = RanksByVideo.of(Queries(standings, video, Ties.PESSIMISTIC)).as_they_are()
+    counts, video = clustered_counts(rng, 100_000, 5)
+    truth = RanksByVideo.of(Queries(counts, video, Ties.PESSIMISTIC)).unweighted()
     num_trials, held, held_by_captions = 150, np.zeros(len(METRICS)), np.zeros(len(METRICS))
     for trial in range(num_trials):
-        standings, video = clustered_standings(rng, 80, 5)
+        counts, video = clustered_counts(rng, 80, 5)
         for owners, count in ((video, held), (np.arange(len(video)), held_by_captions)):
-            sample = RanksByVideo.of(Queries(standings, owners, Ties.PESSIMISTIC))
+            sample = RanksByVideo.of(Queries(counts, owners, Ties.PESSIMISTIC))
             low, high = np.quantile(resample([sample], 200, trial)[0], [0.05, 0.95], axis=0)
             count += (low <= truth) & (truth <= high)
     by_metric = dict(zip(METRICS, (held / num_trials).tolist(), strict=True))
@@ -241,10 +243,10 @@ def test_the_seed_is_all_that_is_random() -> None:
 
 def test_what_is_refused() -> None:
     one_video = np.ones((1, 2), np.float32)
-    with pytest.raises(ValueError, match="1 video"):
+    with pytest.raises(ValueError, match="at least 2 videos with captions, got 1"):
         intervals(ranking_of(np.ones((3, 2), np.float32), one_video, np.zeros(3, np.int64)), FDA)
     for level in (0.0, 1.0, 95.0, float("nan")):
         with pytest.raises(ValueError, match="between 0 and 1"):
             BootstrapOptions(level)
-    with pytest.raises(ValueError, match="100 resamples at least, got 99"):
+    with pytest.raises(ValueError, match="at least 100 resamples, got 99"):
         BootstrapOptions(num_resamples=99)

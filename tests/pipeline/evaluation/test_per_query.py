@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.evaluation.metrics import Ties, ranks_of
+from pipeline.evaluation.metrics import ranks_of
 from pipeline.evaluation.per_query import METADATA_KEY, SCHEMA, check_writable, per_query_table, write_per_query
+from pipeline.evaluation.protocols import Ties
 from pipeline.evaluation.slices.families import slice_queries
 from tests.sliced import Known, known_ranking, known_store
 
@@ -90,7 +91,7 @@ def test_without_slices(tmp_path: Path) -> None:
 def test_a_file_is_replaced_only_if_asked(table: pa.Table, tmp_path: Path) -> None:
     path = tmp_path / "per_query.parquet"
     path.write_text("mine")
-    with pytest.raises(FileExistsError, match=r"per_query.parquet is there already: .*--overwrite"):
+    with pytest.raises(FileExistsError, match=r"per_query.parquet exists already: .*--overwrite"):
         write_per_query(table, path, {})
     assert path.read_text() == "mine"
     write_per_query(table, path, {}, overwrite=True)

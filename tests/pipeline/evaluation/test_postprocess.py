@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation import ranking
 from pipeline.evaluation.postprocess import DualSoftmax, QueryBankNorm
-from pipeline.evaluation.ranking import Standings, text_to_video, video_to_text
+from pipeline.evaluation.ranking import RankCounts, text_to_video, video_to_text
 from pipeline.evaluation.scores.dot import DotScores
 from tests.retrieval_cases import Case, Floats, MatrixScores, tied_cases, unit_rows
 
@@ -41,12 +41,12 @@ def plain_query_bank_norm(matrix: Floats, bank: Floats, beta: float, k: int) -> 
     return wide
 
 
-def assert_stand_as(standings: Standings, rows: Doubles, own: NDArray[np.int64]) -> None:
-    """Where the definition's numbers are so near that rounding decides, either is right."""
+def assert_ranked_as(counts: RankCounts, rows: Doubles, own: NDArray[np.int64]) -> None:
+    """If two numbers are so near that rounding decides, either order is right."""
     mine = rows[np.arange(len(own)), own][:, None]
     near = 1e-9 * np.abs(mine)
-    assert (standings.above >= (rows > mine + near).sum(axis=1)).all()
-    assert (standings.above + standings.level <= (rows >= mine - near).sum(axis=1)).all()
+    assert (counts.above >= (rows > mine + near).sum(axis=1)).all()
+    assert (counts.above + counts.level <= (rows >= mine - near).sum(axis=1)).all()
 
 
 def small_blocks(patch: pytest.MonkeyPatch, rows: int) -> None:
@@ -63,13 +63,13 @@ def test_dual_softmax_is_its_definition(case: Case, rows: int, temperature: floa
         for found, axis in ((scores.of_texts(ALL), 0), (scores.of_videos(ALL).T, 1)):
             np.testing.assert_allclose(found, plain_dual_softmax(case.matrix, temperature, axis), rtol=1e-12)
         to_video, to_text = text_to_video(scores, case.truth), video_to_text(scores, case.truth)
-    assert_stand_as(to_video, plain_dual_softmax(case.matrix, temperature, 0), case.truth)
+    assert_ranked_as(to_video, plain_dual_softmax(case.matrix, temperature, 0), case.truth)
     rows_of_videos = plain_dual_softmax(case.matrix, temperature, 1).T[to_text.videos]
     best = np.stack([rows_of_videos[:, case.truth == video].max(axis=1) for video in to_text.videos], axis=1)
-    assert_stand_as(to_text.best, best, np.arange(len(best)))
+    assert_ranked_as(to_text.best, best, np.arange(len(best)))
     own = [np.flatnonzero(case.truth == video) for video in to_text.videos]
     best_own = np.array([mine[row[mine].argmax()] for mine, row in zip(own, rows_of_videos, strict=True)])
-    assert_stand_as(to_text.single, rows_of_videos, best_own)
+    assert_ranked_as(to_text.single, rows_of_videos, best_own)
 
 
 @settings(deadline=None)
@@ -89,10 +89,10 @@ def test_query_bank_norm_is_its_definition(case: Case, rows: int, beta: float, k
         small_blocks(patch, rows)
         scores = QueryBankNorm(case.scores, MatrixScores(texts), MatrixScores(videos), beta=beta, k=k)
         to_video, to_text = text_to_video(scores, case.truth), video_to_text(scores, case.truth)
-    assert_stand_as(to_video, plain_query_bank_norm(case.matrix, texts, beta, k), case.truth)
+    assert_ranked_as(to_video, plain_query_bank_norm(case.matrix, texts, beta, k), case.truth)
     rows_of_videos = plain_query_bank_norm(case.matrix.T, videos.T, beta, k)[to_text.videos]
     best = np.stack([rows_of_videos[:, case.truth == video].max(axis=1) for video in to_text.videos], axis=1)
-    assert_stand_as(to_text.best, best, np.arange(len(best)))
+    assert_ranked_as(to_text.best, best, np.arange(len(best)))
 
 
 def test_dual_softmax_worked_by_hand() -> None:

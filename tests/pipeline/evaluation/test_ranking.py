@@ -1,4 +1,4 @@
-"""Standings against plain definitions, at every size of a block, and matrices worked by hand."""
+"""RankCounts against plain definitions, at every size of a block, and matrices worked by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation import ranking
-from pipeline.evaluation.ranking import CaptionOrder, Standings, text_to_video, video_to_text
+from pipeline.evaluation.ranking import CaptionOrder, RankCounts, text_to_video, video_to_text
 from pipeline.evaluation.scores import backend
 from pipeline.evaluation.scores.dot import DotScores
 from tests.retrieval_cases import (
@@ -25,8 +25,8 @@ from tests.retrieval_cases import (
 )
 
 
-def pairs(standings: Standings) -> list[tuple[int, int]]:
-    return list(zip(standings.above.tolist(), standings.level.tolist(), strict=True))
+def pairs(counts: RankCounts) -> list[tuple[int, int]]:
+    return list(zip(counts.above.tolist(), counts.level.tolist(), strict=True))
 
 
 @settings(deadline=None)
@@ -200,6 +200,6 @@ def test_a_wrong_truth_is_refused(rank: Rank, num_videos: int, truth: Ints, mess
         ([2], [2], r"outside of 1\.\.3"),
     ],
 )
-def test_standings_that_cannot_be_are_refused(above: list[int], level: list[int], message: str) -> None:
+def test_impossible_counts_are_refused(above: list[int], level: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Standings(np.array(above, np.int64), np.array(level, np.int64), num_candidates=3)
+        RankCounts(np.array(above, np.int64), np.array(level, np.int64), num_candidates=3)

@@ -11,18 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.evaluation.metrics import RetrievalMetrics, Ties, metrics_of, ranks_of
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol, RetrievalResult
-from pipeline.evaluation.ranking import Standings, text_to_video, video_to_text
+from pipeline.evaluation import metrics
+from pipeline.evaluation.metrics import RetrievalMetrics, RetrievalResult, metrics_of, ranks_of
+from pipeline.evaluation.protocols import PROTOCOLS, Protocol, Ties
+from pipeline.evaluation.ranking import RankCounts, text_to_video, video_to_text
 from tests.retrieval_cases import Case, recorded_case, recorded_square
 
 
-def standings(above: list[int], level: list[int], num_candidates: int) -> Standings:
-    return Standings(np.array(above, np.int64), np.array(level, np.int64), num_candidates)
+def rank_counts(above: list[int], level: list[int], num_candidates: int) -> RankCounts:
+    return RankCounts(np.array(above, np.int64), np.array(level, np.int64), num_candidates)
 
 
 def score(protocol: Protocol, case: Case, *, gains: bool = False) -> RetrievalResult:
-    return protocol.score(text_to_video(case.scores, case.truth), video_to_text(case.scores, case.truth, gains=gains))
+    to_video, to_text = text_to_video(case.scores, case.truth), video_to_text(case.scores, case.truth, gains=gains)
+    return metrics.score(to_video, to_text, protocol)
 
 
 def clip4clip_figures(metrics: RetrievalMetrics) -> tuple[float, ...]:
@@ -111,8 +113,8 @@ def test_collaborative_experts(
     assert collaborative_experts_figures(result.video_to_text) == pytest.approx(to_text, rel=1e-6)
 
 
-def test_clip4clip_has_one_rank_a_caption_where_there_are_several() -> None:
-    """It takes them from a sort that is not stable there: any rank that a caption shares may come out, but one."""
+def test_clip4clip_has_one_rank_a_caption_if_videos_have_several() -> None:
+    """CLIP4Clip takes them from an unstable sort: any one of the shared ranks may come out. Here it is the last."""
     case = recorded_case(3, 6, 1)  # all is level
     result = score(PROTOCOLS["clip4clip"], case)
     assert result.text_to_video.mean_rank == 6.0
@@ -140,7 +142,7 @@ def test_all_tied_under_each_protocol() -> None:
 
 def test_metrics_worked_by_hand() -> None:
     ranks = [1, 1, 5, 6, 10, 11, 40, 50]
-    found = metrics_of(standings([rank - 1 for rank in ranks], [1] * 8, 50), Ties.PESSIMISTIC)
+    found = metrics_of(rank_counts([rank - 1 for rank in ranks], [1] * 8, 50), Ties.PESSIMISTIC)
     assert found.to_dict() == {
         "num_queries": 8,
         "num_candidates": 50,
@@ -156,7 +158,7 @@ def test_metrics_worked_by_hand() -> None:
 
 
 def test_lower_median_is_the_lower_of_the_middle_two() -> None:
-    ranked = standings([0, 1, 3, 6], [1] * 4, 9)
+    ranked = rank_counts([0, 1, 3, 6], [1] * 4, 9)
     assert metrics_of(ranked, Ties.PESSIMISTIC).median_rank == 3.0
     assert metrics_of(ranked, Ties.PESSIMISTIC, lower_median=True).median_rank == 2.0
 
@@ -166,7 +168,7 @@ counts = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 30)), min_size=1,
 
 @given(counts)
 def test_ties_in_order(pairs: list[tuple[int, int]]) -> None:
-    ranked = standings([above for above, _ in pairs], [level for _, level in pairs], 60)
+    ranked = rank_counts([above for above, _ in pairs], [level for _, level in pairs], 60)
     first, mean, last = (ranks_of(ranked, ties) for ties in (Ties.OPTIMISTIC, Ties.MEAN, Ties.PESSIMISTIC))
     np.testing.assert_array_equal(mean, (first + last) / 2)
     each = [rank for above, level in pairs for rank in range(above + 1, above + level + 1)]
@@ -178,7 +180,7 @@ def test_ties_in_order(pairs: list[tuple[int, int]]) -> None:
 
 @given(counts)
 def test_without_ties_all_rules_agree(pairs: list[tuple[int, int]]) -> None:
-    ranked = standings([above for above, _ in pairs], [1] * len(pairs), 60)
+    ranked = rank_counts([above for above, _ in pairs], [1] * len(pairs), 60)
     first, *others = (metrics_of(ranked, ties, rounds_half_down=half) for ties in Ties for half in (False, True))
     assert all(other == first for other in others)
 
@@ -194,13 +196,12 @@ def test_ndcg_is_the_mean_gain_in_percent() -> None:
 
 
 def test_which_protocols_can_be_applied() -> None:
-    one, several = np.array([0, 1, 2]), np.array([0, 1, 1])
     for name in ("fda", "clip4clip", "collaborative-experts"):
-        assert PROTOCOLS[name].why_not(several, are_paragraphs=False) == ""
-    assert "a video here has 2" in PROTOCOLS["paired"].why_not(several, are_paragraphs=True)
-    assert PROTOCOLS["paired"].why_not(one, are_paragraphs=False) == ""
-    assert "--paragraphs" in PROTOCOLS["paragraph"].why_not(one, are_paragraphs=False)
-    assert PROTOCOLS["paragraph"].why_not(one, are_paragraphs=True) == ""
+        assert PROTOCOLS[name].why_not(2, are_paragraphs=False) == ""
+    assert "a video here has 2" in PROTOCOLS["paired"].why_not(2, are_paragraphs=True)
+    assert PROTOCOLS["paired"].why_not(1, are_paragraphs=False) == ""
+    assert "--paragraphs" in PROTOCOLS["paragraph"].why_not(1, are_paragraphs=False)
+    assert PROTOCOLS["paragraph"].why_not(1, are_paragraphs=True) == ""
 
 
 def test_another_rule_for_ties() -> None:

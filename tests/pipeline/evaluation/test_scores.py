@@ -12,7 +12,7 @@ from tests.retrieval_cases import Floats, unit_rows
 
 @pytest.mark.parametrize("seed", range(60))
 def test_equal_videos_tie_exactly(seed: int) -> None:
-    """Equal videos stand equally, whichever of them is the own one, at every position and shape."""
+    """Equal videos rank equally, whichever of them is the own one, at every position and shape."""
     rng = np.random.default_rng(seed)
     num_captions, num_videos = int(rng.integers(1, 300)), int(rng.integers(2, 700))
     dim = int(rng.choice([1, 3, 17, 100, 512, 513]))
@@ -20,11 +20,11 @@ def test_equal_videos_tie_exactly(seed: int) -> None:
     equal = np.unique(rng.integers(0, num_videos, 6))
     video[equal] = video[equal[0]]
     scores = DotScores(text, video)
-    standings = [text_to_video(scores, np.full(num_captions, own)) for own in equal]
-    for each in standings:
-        np.testing.assert_array_equal(each.above, standings[0].above)
-        np.testing.assert_array_equal(each.level, standings[0].level)
-    assert (standings[0].level >= len(equal)).all()
+    counts = [text_to_video(scores, np.full(num_captions, own)) for own in equal]
+    for each in counts:
+        np.testing.assert_array_equal(each.above, counts[0].above)
+        np.testing.assert_array_equal(each.level, counts[0].level)
+    assert (counts[0].level >= len(equal)).all()
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from encoders.encoding.encoder import Encoder
 from encoders.options import Pooling
 from encoders.weights.loading import LoadedModel, load_model
-from pipeline.clips.alpha import AlphaSource, shuffled_rows
+from pipeline.clips.alpha import shuffled_rows
+from pipeline.clips.options import AlphaSource
 from pipeline.features.encode import SplitEncoded
-from pipeline.features.options import EncodeOptions
+from pipeline.features.options import FeatureRecipe
+from pipeline.masks.options import MaskSet
 from pipeline.masks.shard import make_masks
 from pipeline.run.events import Event, ItemsDone, RunPlanned
 from store.clips.reader import ClipReader
@@ -32,13 +34,13 @@ from store.places.folder import WrittenFile
 from store.places.local import LocalFolder
 from store.schema import Shard
 from store.store import Store
-from store.verify.whole import verify
+from store.verify.verification import verify
 from tests.clips_on_disk import SMALL, run_preprocess, write_mixed_dataset
-from tests.encoders_tiny import write_config
+from tests.encoders_tiny import TINY, write_config
 from tests.encoding import encode_here
-from tests.stores import tree_digest
+from tests.stores import fill_store, make_store, tree_digest
 
-OPTIONS = EncodeOptions(features="mine", splits=("train", "test"))
+OPTIONS = FeatureRecipe(features="mine", splits=("train", "test"))
 FILLED, FAILED = [0, 2], [1, 3, 4]
 """Rows of the split `test`."""
 
@@ -175,7 +177,7 @@ def test_other_inputs_under_the_same_name_are_refused(store: Store, load: Load) 
 
 
 def features_of(store: Store, loaded: LoadedModel, alpha: AlphaSource, seed: int = 0) -> NDArray[np.float32]:
-    options = EncodeOptions(f"{alpha}-{seed}-{loaded.report.sha256[-3:]}", ("test",), alpha=alpha, seed=seed)
+    options = FeatureRecipe(f"{alpha}-{seed}-{loaded.report.sha256[-3:]}", ("test",), alpha=alpha, seed=seed)
     encode_here(store, loaded, options)
     return read_features(store, options.features, "test").video
 
@@ -227,7 +229,7 @@ def make_frames_anew(store: Store, shard: Shard) -> None:
     """What a retry in another process does, between any two steps of this one."""
     outcomes = [replace(outcome, fps=99.0) for outcome in outcomes_of(store, shard)]
     clips = write_frames(store, shard, read_frames(store, shard), outcomes).clips
-    make_masks(store, shard, "default", SMALL.masks, clips, outcomes)
+    make_masks(store, shard, MaskSet("default", SMALL.masks), clips, outcomes)
 
 
 def test_frames_that_are_made_anew_after_they_were_read_leave_the_features_pending(
@@ -327,3 +329,43 @@ def test_an_error_while_writing_ends_the_run_and_what_is_committed_stands(
     monkeypatch.undo()
     assert sum(one.num_clips_encoded for one in encode_here(store, load(0), OPTIONS)) < 4
     assert read_features(store, "mine", "test").video_ids == ("test_0", "-x_é")
+
+
+def test_a_task_of_shuffled_masks_reads_as_many_records_in_a_large_split(
+    tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its features are to the bit those of a run in one task."""
+    monkeypatch.setattr("pipeline.features.encode.SHARDS_PER_TASK", 1)
+    monkeypatch.setattr("tests.stores.SIZE", TINY.image_size)
+    options = replace(OPTIONS, splits=("test",), alpha=AlphaSource.SHUFFLED, seed=4)
+    loaded = with_alpha(load(0), 1.0)
+    read, records = LocalFolder.read, 0
+    per_task: list[int] = []
+
+    def count(folder: LocalFolder, name: str, *arguments: Any, **more: Any) -> Any:
+        nonlocal records
+        records += name.startswith("commits/")
+        return read(folder, name, *arguments, **more)
+
+    def task_by_task(function: Any, tasks: Any, tell: Any) -> Generator[Any]:
+        nonlocal records
+        for task in tasks:
+            records = 0
+            yield function(task, tell)
+            if task.clips:
+                per_task.append(records)
+
+    most = []
+    for num_shards in (4, 16):
+        stores = [make_store(tmp_path / f"{num_shards} {number}", 2 * num_shards, shard_size=2) for number in range(2)]
+        for one in stores:
+            fill_store(one, failed=frozenset({3}))
+        encode_here(stores[0], loaded, options)
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalFolder, "read", count)
+            per_task.clear()
+            encode_here(stores[1], loaded, options, executor=task_by_task)
+        assert len(per_task) == num_shards
+        most.append(max(per_task))
+        assert tree_digest(Path(stores[0].place)) == tree_digest(Path(stores[1].place))
+    assert most[1] == most[0]

@@ -21,15 +21,17 @@ from numpy.typing import NDArray
 
 import pipeline.frames.preprocess
 import store.places.local
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.frames.options import PreprocessOptions
-from pipeline.frames.preprocess import PreprocessResult, plan_preprocess, preprocess
+from pipeline.frames.preprocess import ShardsMade, VideoSource, plan_preprocess, preprocess_shards
 from pipeline.isolation.decoder import DecodeRequest
-from pipeline.masks import MaskOptions, difference_masks
+from pipeline.masks.clips import difference_masks
+from pipeline.masks.options import MaskOptions
 from pipeline.run.events import Event, ItemsDone, RunPlanned
 from pipeline.run.plan import Plan
-from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.clips import VideoError
 from pipeline.video.decoding import decode_clip
+from pipeline.video.options import DecodeOptions
 from pipeline.workers.dask import local_dask
 from pipeline.workers.executors import run_synchronously
 from store.arrays.jpeg import JpegCodec
@@ -46,7 +48,7 @@ from store.store import Store, remove_store
 from tests.clips_on_disk import SIZE, SMALL, moving_frames, opened_store, run_preprocess, write_mixed_dataset
 from tests.decoders import RememberingDecoder
 from tests.stores import tree_digest
-from tests.videos import cut, write_video
+from tests.videos import Encoding, cut, write_video
 
 TEST_IDS = ("test_0", "gone", "-x_é", "cut", "text")
 
@@ -68,11 +70,11 @@ def copy(made: Store, tmp_path: Path) -> Store:
     return Store.open(shutil.copytree(Path(made.place), tmp_path / "copy"))
 
 
-def run(manifest: Path, place: Path, options: PreprocessOptions = SMALL) -> tuple[Plan, PreprocessResult]:
+def run(manifest: Path, place: Path, options: PreprocessOptions = SMALL) -> tuple[Plan, ShardsMade]:
     dataset = read_dataset("jsonl", manifest)
     opened = opened_store(dataset, str(place), options)
     plan = plan_preprocess(opened, options)
-    return plan, preprocess(opened, dataset.root, plan, options)
+    return plan, preprocess_shards(opened, VideoSource(dataset.root), plan, options)
 
 
 def rows_of(opened: Store, split: str, stage: str = FRAMES_STAGE) -> list[tuple[str, str, bool]]:
@@ -146,7 +148,7 @@ def test_the_result_counts_every_video(manifest: Path, tmp_path: Path) -> None:
     dataset = read_dataset("jsonl", manifest)
     opened = opened_store(dataset, str(tmp_path / "store"), SMALL)
     plan = plan_preprocess(opened, SMALL)
-    result = preprocess(opened, dataset.root, plan, SMALL, listener=heard.append)
+    result = preprocess_shards(opened, VideoSource(dataset.root), plan, SMALL, listener=heard.append)
     assert result.tally.num_videos == 7
     assert [failure.video_id for failure in result.tally.failures] == ["gone", "cut", "text"]
     assert result.num_frames == 2 * 2 + 2 * 3
@@ -160,7 +162,9 @@ def test_the_result_counts_every_video(manifest: Path, tmp_path: Path) -> None:
 
 def test_a_file_that_is_cut_off_after_its_last_frame_gives_a_clip(manifest: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(manifest.parent, tmp_path / "videos")
-    whole = write_video(tmp_path / "whole.mkv", moving_frames(5, num_frames=48), options={"bf": "0", "g": "4"})
+    whole = write_video(
+        tmp_path / "whole.mkv", moving_frames(5, num_frames=48), Encoding(options={"bf": "0", "g": "4"})
+    )
     cut(whole, folder / "text.mp4", keep=0.93)
     opened = run_preprocess(folder / manifest.name, tmp_path / "store")
     assert rows_of(opened, "test")[4] == ("text", "truncated", True)
@@ -176,7 +180,7 @@ def test_the_synchronous_executor_and_dask_give_the_same_bytes(manifest: Path, m
     opened = opened_store(dataset, str(tmp_path / "dask"), SMALL)
     plan = plan_preprocess(opened, SMALL)
     with local_dask(2) as executor:
-        result = preprocess(opened, dataset.root, plan, SMALL, executor)
+        result = preprocess_shards(opened, VideoSource(dataset.root), plan, SMALL, executor)
     assert tree_digest(Path(opened.place)) == tree_digest(Path(made.place))
     assert result.tally.num_videos == 7
     assert {failure.video_id for failure in result.tally.failures} == {"gone", "cut", "text"}
@@ -190,7 +194,9 @@ def test_any_order_of_the_shards_gives_the_same_bytes(
     dataset = read_dataset("jsonl", manifest)
     opened = opened_store(dataset, str(tmp_path / "store"), SMALL)
     plan = plan_preprocess(opened, SMALL)
-    preprocess(opened, dataset.root, replace(plan, pending=plan.pending[::step]), SMALL, run_synchronously)
+    preprocess_shards(
+        opened, VideoSource(dataset.root), replace(plan, pending=plan.pending[::step]), SMALL, run_synchronously
+    )
     assert tree_digest(Path(opened.place)) == tree_digest(Path(made.place))
 
 
@@ -211,7 +217,7 @@ def test_the_shards_with_most_bytes_of_video_begin_first(manifest: Path, tmp_pat
         def close(self) -> None:
             pass
 
-    result = preprocess(opened, folder, plan_preprocess(opened, SMALL), SMALL, decoder=Refusing())
+    result = preprocess_shards(opened, VideoSource(folder, decoder=Refusing()), plan_preprocess(opened, SMALL), SMALL)
     assert asked == ["text", "-x_é", "cut", "test_0", "gone", "train_0", "train_1"]
     assert [failure.video_id for failure in result.tally.failures] == ["train_0", "train_1", *TEST_IDS]
 
@@ -451,7 +457,7 @@ def test_killed_again_and_again(
                 opened = opened_store(dataset, str(place), SMALL)
                 plan = plan_preprocess(opened, SMALL)
                 turned = replace(plan, pending=plan.pending[start:] + plan.pending[:start])
-                preprocess(opened, dataset.root, turned, SMALL, decoder=REMEMBERING)
+                preprocess_shards(opened, VideoSource(dataset.root, decoder=REMEMBERING), turned, SMALL)
     opened = run_preprocess(manifest, place, decoder=REMEMBERING)
     assert tree_digest(Path(opened.place)) == tree_digest(Path(made.place))
     assert not (place / "partial").exists()
@@ -497,6 +503,6 @@ def test_a_run_that_ends_takes_nothing_away_from_another(manifest: Path, made: S
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store.places.local, "_write_through", other_run_ends)
-        preprocess(opened, dataset.root, plan_preprocess(opened, SMALL), SMALL)
+        preprocess_shards(opened, VideoSource(dataset.root), plan_preprocess(opened, SMALL), SMALL)
     assert num_written == 2 * (len(tree_digest(place)) - num_before)
     assert tree_digest(place) == tree_digest(Path(made.place))

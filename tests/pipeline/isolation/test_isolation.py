@@ -21,12 +21,13 @@ import psutil
 import pytest
 import zarr.core.sync
 
-from pipeline.datasets import read_dataset
-from pipeline.frames.preprocess import plan_preprocess, preprocess
+from pipeline.datasets.read import read_dataset
+from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_shards
 from pipeline.isolation.decoder import DecodeRequest, IsolatedDecoder
 from pipeline.isolation.process import DecoderStartError
 from pipeline.run.plan import Tally
-from pipeline.video.clips import DecodedClip, DecodeOptions, VideoError
+from pipeline.video.clips import DecodedClip, VideoError
+from pipeline.video.options import DecodeOptions
 from pipeline.workers.dask import local_dask
 from store.completion import outcomes_of
 from store.errors import StoreWriteError
@@ -198,7 +199,7 @@ ORPHANED = """
 import os, signal, sys, time
 from pathlib import Path
 from pipeline.isolation.decoder import DecodeRequest, IsolatedDecoder
-from pipeline.video.clips import DecodeOptions
+from pipeline.video.options import DecodeOptions
 from tests.decoders import misbehave
 requests = [DecodeRequest(Path(name), DecodeOptions(3, 32)) for name in sys.argv[1:]]
 clips = IsolatedDecoder(function=misbehave).decode(requests)
@@ -241,9 +242,9 @@ def test_the_shard_of_a_video_that_crashes_goes_on(tmp_path: Path, workers: int)
     plan = plan_preprocess(store, options)
     if workers:
         with local_dask(workers) as executor:
-            result = preprocess(store, root, plan, options, executor, decoder=DECODER)
+            result = preprocess_shards(store, VideoSource(root, decoder=DECODER), plan, options, executor)
     else:
-        result = preprocess(store, root, plan, options, decoder=DECODER)
+        result = preprocess_shards(store, VideoSource(root, decoder=DECODER), plan, options)
     outcomes = [outcome for shard in store.shards("test") for outcome in outcomes_of(store, shard)]
     assert [str(outcome.status) for outcome in outcomes] == ["ok", "corrupt", "unsupported", "timeout", "corrupt", "ok"]
     assert [outcome.reason for outcome in outcomes if outcome.reason] == [
@@ -262,7 +263,7 @@ def test_nothing_is_left_running_after_an_error(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("pipeline.frames.shard.file_bytes", refuse)  # while the next video is being decoded
     before = children()
     with pytest.raises(StoreWriteError):
-        preprocess(store, root, plan_preprocess(store, options), options, decoder=DECODER)
+        preprocess_shards(store, VideoSource(root, decoder=DECODER), plan_preprocess(store, options), options)
     assert children() == before
 
 

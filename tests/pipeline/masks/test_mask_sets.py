@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.masks import Difference, MaskOptions, clip_masks
+from pipeline.masks.clips import clip_masks
 from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks, summarise_masks
+from pipeline.masks.options import Difference, MaskOptions, MaskSet
 from pipeline.masks.shard import make_masks
 from pipeline.workers.dask import local_dask
 from pipeline.workers.executors import run_synchronously
@@ -103,7 +104,7 @@ def test_other_options_are_refused_and_overwrite_removes_that_mask_set_alone(cop
     assert tree_digest(Path(copy.place)) == before
 
 
-def test_frames_that_are_not_there_or_came_later_are_noticed(copy: Store) -> None:
+def test_missing_or_newer_frames_are_detected(copy: Store) -> None:
     run(copy)
     record = Path(copy.place) / commit_name(copy.shards("test")[1], FRAMES_STAGE)
     content = record.read_bytes()
@@ -116,7 +117,7 @@ def test_frames_that_are_not_there_or_came_later_are_noticed(copy: Store) -> Non
     assert run(copy) == 0
 
 
-def test_frames_that_are_made_anew_while_masks_are_computed_leave_these_pending(
+def test_frames_rebuilt_while_masks_are_computed_leave_the_masks_pending(
     copy: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def after_a_retry(store: Store, shard: Shard, *args: Any) -> CommitRecord:
@@ -138,7 +139,7 @@ def test_consecutive_needs_neighbours(copy: Store) -> None:
     assert tree_digest(Path(copy.place)) == before
 
 
-def test_a_summary_of_a_mask_set_that_is_not_there(copy: Store) -> None:
+def test_a_summary_of_a_missing_mask_set(copy: Store) -> None:
     with pytest.raises(NotInStoreError, match="no masks 'none' in .*: there are 'default'"):
         summarise_masks(copy, "none")
 
@@ -192,7 +193,7 @@ def test_frames_that_a_clip_lacks_have_no_masks(tmp_path: Path, neighbours: bool
 
 
 class Killed(BaseException):
-    """Stands for whatever ends a process."""
+    """In place of anything that ends a process."""
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -275,6 +276,6 @@ def test_a_full_disk_is_an_error_that_can_be_repaired(copy: Store, monkeypatch: 
 def test_make_masks_takes_the_frames_as_they_are_read(copy: Store) -> None:
     create_mask_set(copy, NAME, HIGH)
     shard = copy.shards("test")[0]
-    record = make_masks(copy, shard, NAME, HIGH, read_frames(copy, shard), outcomes_of(copy, shard))
+    record = make_masks(copy, shard, MaskSet(NAME, HIGH), read_frames(copy, shard), outcomes_of(copy, shard))
     assert [outcome.filled for outcome in record.outcomes] == [True, False]
     assert record.outcomes[1].mask_coverage is None

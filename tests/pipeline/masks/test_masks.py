@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.masks import MaskOptions, clip_masks, difference_masks
+from pipeline.masks.clips import clip_masks, difference_masks
+from pipeline.masks.options import MaskOptions
 from tests.reference_masks import ELLIPSES, reference
 
 

@@ -10,16 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.masks import (
-    Compensation,
-    Difference,
-    MaskOptions,
-    ThresholdMode,
-    WhenEmpty,
-    WhenFull,
-    clip_masks,
-)
+from pipeline.masks.clips import clip_masks
 from pipeline.masks.comparison import noise_sigma
+from pipeline.masks.options import Compensation, Difference, MaskOptions, ThresholdMode, WhenEmpty, WhenFull
 from tests.videos import textured_frames
 
 SIZE, NUM_FRAMES, OBJECT = 160, 4, 44
@@ -102,7 +95,7 @@ def test_consecutive_without_neighbours_or_with_wrong_ones_is_refused() -> None:
 
 @pytest.mark.parametrize("compensation", MOVING)
 @pytest.mark.parametrize("pan", [0.0, 3.0, 11.0, 30.0])
-def test_a_pan_is_taken_out(compensation: Compensation, pan: float) -> None:
+def test_a_pan_is_removed(compensation: Compensation, pan: float) -> None:
     frames, discs = filmed(pan)
     plain = clip_masks(frames, PLAIN)
     made = clip_masks(frames, replace(PLAIN, compensation=compensation))
@@ -115,7 +108,7 @@ def test_a_pan_is_taken_out(compensation: Compensation, pan: float) -> None:
 
 
 @pytest.mark.parametrize(("zoom", "turn"), [(1.06, 0.0), (0.95, 0.0), (1.0, 4.0), (1.03, -3.0)])
-def test_a_zoom_and_a_rotation_are_taken_out_by_a_similarity(zoom: float, turn: float) -> None:
+def test_a_zoom_and_a_rotation_are_removed_by_a_similarity(zoom: float, turn: float) -> None:
     frames, discs = filmed(4.0, zoom, turn)
     made = clip_masks(frames, replace(PLAIN, compensation=Compensation.SIMILARITY))
     assert made.summary.num_unregistered == 0
@@ -231,7 +224,7 @@ def test_the_rules_for_empty_and_full_masks(
     assert [int(mask.sum()) for mask in clip_masks(rule_clip(), options).masks] == areas
 
 
-def test_masks_go_where_they_are_told() -> None:
+def test_masks_are_written_into_out() -> None:
     out = np.zeros((2, *rule_clip().shape[:3]), np.bool_)
     clip_masks(rule_clip(), RAW, out=out[1])
     assert not out[0].any()
@@ -254,7 +247,7 @@ def test_a_camera_that_moves_is_told_from_a_still_one(camera: dict[str, float], 
     assert clip_masks(filmed(**camera)[0], PLAIN).summary.camera_motion is moves  # type: ignore[arg-type]
 
 
-def test_a_flat_border_says_nothing_of_the_camera() -> None:
+def test_a_flat_border_does_not_count() -> None:
     frames = np.full((3, 64, 64, 3), 90, np.uint8)
     frames[1, 20:40, 20:40] = 250
     assert clip_masks(frames, PLAIN).summary.camera_motion is None

@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 from pipeline.run.resources import WorkerMemory, machine_memory_mib
 from tests.clips_on_disk import Commands, of_the_run, record, write_clip, write_manifest
 from tests.paths import ROOT
-from tests.videos import write_video
+from tests.videos import Encoding, write_video
 
 MEASURE = """
 import json, os, sys
 from pathlib import Path
 import psutil
-from pipeline.datasets import read_dataset
+from pipeline.datasets.read import read_dataset
 from pipeline.run.events import ItemsDone
 from pipeline.isolation.decoder import IsolatedDecoder
-from pipeline.frames.preprocess import plan_preprocess, preprocess
+from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_shards
 from pipeline.frames.options import PreprocessOptions
 from tests.clips_on_disk import opened_store
 
@@ -44,7 +44,7 @@ def watch(event):
         seen.append((*kib, me.num_fds(), child.num_fds(), peak(child)))
 
 store = opened_store(dataset, sys.argv[2], options)
-preprocess(store, dataset.root, plan_preprocess(store, options), options, listener=watch)
+preprocess_shards(store, VideoSource(dataset.root), plan_preprocess(store, options), options, listener=watch)
 print(json.dumps({"seen": seen, "peak_worker": peak(me), "peak_decoder": max(one[-1] for one in seen)}))
 """
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
@@ -82,7 +82,7 @@ def test_a_worker_stays_below_the_formula_and_not_far_below(
     tmp_path: Path, shard_size: int, height: int, width: int
 ) -> None:
     frames = np.random.default_rng(0).integers(0, 255, (12, height, width, 3), dtype=np.uint8)
-    write_video(tmp_path / "noise.mp4", frames, options={"preset": "ultrafast", "threads": "1"})
+    write_video(tmp_path / "noise.mp4", frames, Encoding(options={"preset": "ultrafast", "threads": "1"}))
     manifest = write_manifest(tmp_path, [record(f"v{number}", "noise.mp4") for number in range(shard_size)])
     took = measured(manifest, tmp_path / "store", shard_size=shard_size, eval_frames=12, image_size=224)
     memory = WorkerMemory(shard_size, num_frames=12, image_size=224)
@@ -130,11 +130,11 @@ def test_the_command_says_what_workers_take_and_starts_no_more_than_fit(
     assert few.code == alone.code == 0
     monkeypatch.setattr("cli.workers.machine_memory_mib", lambda: 640)
     without_decoder = WorkerMemory(1, 3, 32).worker_mib
-    masks = fda("masks", tmp_path / "few", "--name", "other", "--workers", "3", "--no-progress")
+    masks = fda("masks", tmp_path / "few", "--masks", "other", "--workers", "3", "--no-progress")
     assert masks.err.splitlines()[0].startswith(
         f"1 worker, at most about {without_decoder:,} MiB each: 3 do not fit into 640 MiB"
     )
-    one = fda("masks", tmp_path / "alone", "--name", "other", "--workers", "0", "--no-progress", "--json")
+    one = fda("masks", tmp_path / "alone", "--masks", "other", "--workers", "0", "--no-progress", "--json")
     assert one.err.splitlines()[0] == f"in this process, at most about {without_decoder:,} MiB"
     assert json.loads(one.out)["workers"] == 0
     assert masks.code == one.code == 0

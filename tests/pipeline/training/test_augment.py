@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.clips.alpha import random_areas
 from pipeline.training.augment import augment, shifted
-from pipeline.training.batches import BatchOptions
+from pipeline.training.options import BatchOptions
 from store.clips.reader import ClipBatch
 
 

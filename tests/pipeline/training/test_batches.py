@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.training.batches import MIN_BATCH, Batch, BatchOptions, draw_epoch, hold_out
+from pipeline.training.batches import MIN_BATCH, Batch, draw_epoch, hold_out
+from pipeline.training.options import BatchOptions
 
 captions_by_row = st.dictionaries(
     st.integers(0, 50), st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=4), max_size=25

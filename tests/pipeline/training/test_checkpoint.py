@@ -13,7 +13,7 @@ from pipeline.run.events import EpochDone
 from pipeline.training.checkpoint import (
     CheckpointBusyError,
     CheckpointMismatchError,
-    FinetuneResult,
+    TrainingHistory,
     end_run,
     has_ended,
     is_finished,
@@ -26,7 +26,7 @@ from store.json_values import JSON
 from tests.encoders_tiny import write_config
 
 IDENTITY: dict[str, JSON] = {"options": {"lr": 1e-3}, "software": {"torch": "2"}}
-RESULT = FinetuneResult((EpochDone(1, 1, 2.5, 40.0, True),), 1, 40.0, 8, 2, "split 'val'", False)
+RESULT = TrainingHistory((EpochDone(1, 1, 2.5, 40.0, True),), 1, 40.0, 8, 2, "split 'val'", False)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_training_that_has_ended_is_finished(checkpoint: Path) -> None:
 def test_training_with_other_options_is_refused_with_both_values(checkpoint: Path, ended: bool) -> None:
     if ended:
         end_run(checkpoint, RESULT, IDENTITY)
-    with pytest.raises(CheckpointMismatchError, match=r"options.lr is 0.001 there and 0.002 now.*--overwrite"):
+    with pytest.raises(CheckpointMismatchError, match=r"options.lr is 0.001 in .* and 0.002 now.*--overwrite"):
         is_finished(checkpoint, {"options": {"lr": 2e-3}})
 
 
@@ -71,7 +71,7 @@ def test_what_a_kill_in_the_first_save_leaves_is_gone_on_with(checkpoint: Path, 
         (checkpoint / name).rename(partial / ".tmpAbCdEf")  # as safetensors calls it
     assert not is_finished(checkpoint, IDENTITY)
     if (checkpoint / "model.safetensors").exists():
-        with pytest.raises(CheckpointMismatchError, match="was trained otherwise"):
+        with pytest.raises(CheckpointMismatchError, match="was trained with other inputs"):
             is_finished(checkpoint, {"options": "any"})
     else:  # nothing was made: another training may have the folder
         assert not is_finished(checkpoint, {"options": "any"})
@@ -94,7 +94,7 @@ def test_two_runs_do_not_write_one_folder(checkpoint: Path) -> None:
 def test_a_folder_with_other_files_is_left_alone(checkpoint: Path, foreign: str) -> None:
     (checkpoint / foreign).write_text("mine")
     for act in (remove_checkpoint, lambda folder: is_finished(folder, IDENTITY)):
-        with pytest.raises(CheckpointMismatchError, match=f"it holds '{foreign}'"):
+        with pytest.raises(CheckpointMismatchError, match=f"it contains '{foreign}'"):
             act(checkpoint)
     assert len(list(checkpoint.iterdir())) == 4
 

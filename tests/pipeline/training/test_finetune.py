@@ -18,25 +18,24 @@ from encoders.errors import DivergedError
 from encoders.training.options import TrainOptions
 from encoders.training.trainer import StepResult, TrainBatch, Trainer
 from encoders.weights.loading import load_checkpoint, load_model
-from pipeline.clips.alpha import AlphaSource
+from pipeline.clips.options import AlphaSource
 from pipeline.features.encode import feature_identity
-from pipeline.features.options import EncodeOptions
+from pipeline.features.options import FeatureRecipe
 from pipeline.run.events import EpochDone, Event, Listener, RunPlanned, StepDone
-from pipeline.training.batches import BatchOptions
-from pipeline.training.checkpoint import FinetuneResult, has_ended, is_finished, locked, read_history
-from pipeline.training.data import FinetuneOptions
-from pipeline.training.finetune import checkpoint_identity, finetune
+from pipeline.training.checkpoint import TrainingHistory, has_ended, is_finished, locked, read_history
+from pipeline.training.finetune import checkpoint_identity, train_model
+from pipeline.training.options import BatchOptions, TrainingRecipe
 from store.errors import NotInStoreError
 from store.store import Store
 from tests.clips_on_disk import run_preprocess, write_small_dataset
 from tests.encoders_tiny import write_config
-from tests.paths import ROOT
+from tests.forked import Forked, forked_fda
 from tests.stores import tree_digest
 
 FILES = ["config.json", "history.json", "model.safetensors", "training.json"]
 """What is the same for the same seed: the logs hold speeds."""
 
-OPTIONS = FinetuneOptions(train=TrainOptions(epochs=2, batch_size=3, lr=1e-3, alpha_lr=1e-3))
+OPTIONS = TrainingRecipe(train=TrainOptions(epochs=2, batch_size=3, lr=1e-3, alpha_lr=1e-3))
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +60,10 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 def train(
-    store: Store, config: str, folder: Path, options: FinetuneOptions = OPTIONS, heard: list[Event] | None = None
-) -> FinetuneResult:
+    store: Store, config: str, folder: Path, options: TrainingRecipe = OPTIONS, heard: list[Event] | None = None
+) -> TrainingHistory:
     events: list[Event] = [] if heard is None else heard
-    return finetune(store, load_model(config, "none", None, seed=0), folder, options, events.append)
+    return train_model(store, load_model(config, "none", None, seed=0), folder, options, events.append)
 
 
 def test_one_seed_gives_one_checkpoint_to_the_byte(store: Store, config: str, tmp_path: Path) -> None:
@@ -87,7 +86,7 @@ def test_training_tells_every_step_and_epoch(store: Store, config: str, tmp_path
 
 def test_the_best_epoch_is_kept(store: Store, config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([30.0, 60.0, 60.0, 10.0])
-    monkeypatch.setattr(pipeline.training.finetune, "validation_r1", lambda encoder, val, ranks: next(scores))
+    monkeypatch.setattr(pipeline.training.finetune, "validation_r1", lambda encoder, val, processes: next(scores))
     result = train(store, config, tmp_path / "four", replace(OPTIONS, train=replace(OPTIONS.train, epochs=4)))
     assert [epoch.is_best for epoch in result.epochs] == [True, True, False, False]  # the earlier one of two equals
     assert (result.best_epoch, result.best_validation_r1) == (2, 60.0)
@@ -119,7 +118,7 @@ def test_a_run_that_was_killed_at_any_event_and_run_again_ends_with_the_same_byt
 
     def run(folder: Path, listener: Listener) -> None:
         loaded = load_model(config, "none", None, seed=0)
-        finetune(store, loaded, folder, options, listener, save_seconds=save_seconds)
+        train_model(store, loaded, folder, options, listener, save_seconds=save_seconds)
 
     events: list[Event] = []
     run(tmp_path / "whole", events.append)
@@ -149,19 +148,9 @@ def test_a_run_that_was_killed_at_any_event_and_run_again_ends_with_the_same_byt
 
 def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str, tmp_path: Path) -> None:
     """A real process, saving after each step: nearly all of its time goes into writing the state."""
-    script = (
-        "import sys\nfrom pathlib import Path\nfrom encoders.weights.loading import load_model\n"
-        "from pipeline.training.finetune import finetune\nfrom store.store import Store\n"
-        "from tests.pipeline.training.test_finetune import OPTIONS\nfrom dataclasses import replace\n"
-        "options = replace(OPTIONS, train=replace(OPTIONS.train, epochs=20))\n"
-        "place, config, folder = sys.argv[1:]\n"
-        "finetune(Store.open(place), load_model(config, 'none'), Path(folder), options, save_seconds=0.0)\n"
-    )
-    command = [sys.executable, "-c", script, store.place, config]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
-    def begin(folder: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([*command, str(folder)], env=environment)
+    def begin(folder: Path) -> Forked:
+        return Forked(train_long, store.place, config, folder)
 
     assert begin(tmp_path / "whole").wait() == 0
     folder = tmp_path / "killed"
@@ -170,7 +159,6 @@ def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str,
         wait_for_log(folder, 5 + 15 * number, process)
         time.sleep(0.003 * number)
         process.kill()
-        process.wait()
     assert not has_ended(folder)
     with locked(folder):
         assert not list(folder.glob(".*.partial"))
@@ -178,8 +166,13 @@ def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str,
     assert digest(folder) == digest(tmp_path / "whole")
 
 
-def wait_for_log(folder: Path, num_lines: int, process: subprocess.Popen[bytes]) -> None:
-    log, end = folder / "log.jsonl", time.monotonic() + 120
+def train_long(place: str, config: str, folder: Path) -> None:
+    options = replace(OPTIONS, train=replace(OPTIONS.train, epochs=20))
+    finetune(Store.open(place), load_model(config, "none"), folder, options, save_seconds=0.0)
+
+
+def wait_for_log(folder: Path, num_lines: int, process: Forked) -> None:
+    log, end = folder / "log.jsonl", time.monotonic() + 300
     while not log.is_file() or log.read_text().count("\n") < num_lines:
         assert process.poll() is None, "it has ended too soon"
         assert time.monotonic() < end, "it does not get on"
@@ -262,7 +255,7 @@ def test_what_was_chosen_on_test_is_stamped(store: Store, config: str, tmp_path:
     assert result.chosen_on_test
     loaded = load_checkpoint(tmp_path)
     assert loaded.metadata["chosen_on_test"] is True
-    identity = feature_identity(store, loaded, EncodeOptions("mine", ("test",)), "test")
+    identity = feature_identity(store, loaded, FeatureRecipe("mine", ("test",)), "test")
     assert isinstance(identity["model"], dict)
     assert identity["model"]["chosen_on_test"] is True
     assert not train(store, config, tmp_path / "fair").chosen_on_test
@@ -309,35 +302,25 @@ def test_two_processes_train_like_one(store: Store, config: str, tmp_path: Path)
         f'[model]\nmodel = "{config}"\npretrained = "none"\n[finetune]\nepochs = 2\nbatch_size = 3\nlr = 1e-3\n'
         'alpha_lr = 1e-3\neps = 1e-3\naccumulate = 2\n[batches]\ncaptions = "all"\nsame_video = "together"\n'
     )
+    names = ("alone", "together")
+    options = ("--preset", str(preset), "--device", "cpu", "--json")
+    alone = forked_fda(tmp_path, "finetune", store.place, tmp_path / "alone", *options)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    commands = {"alone": [sys.executable], "together": torchrun}
-    for name, launcher in commands.items():
-        arguments = [
-            "finetune",
-            store.place,
-            str(tmp_path / name),
-            "--preset",
-            str(preset),
-            "--device",
-            "cpu",
-            "--json",
-        ]
-        subprocess.run(
-            [*launcher, "-m", "cli.main", *arguments],
-            check=True,
-            capture_output=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-    alone, together = (load_checkpoint(tmp_path / name) for name in commands)
+    subprocess.run(
+        [*torchrun, "-m", "cli.main", "finetune", store.place, str(tmp_path / "together"), *options],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert alone.wait() == 0
+    single, double = (load_checkpoint(tmp_path / name) for name in names)
     start = load_model(config, "none").model.named_tensors()
     moved = 0.0
-    for name, tensor in alone.model.named_tensors().items():
-        torch.testing.assert_close(together.model.named_tensors()[name], tensor, rtol=1e-3, atol=2e-5)
+    for name, tensor in single.model.named_tensors().items():
+        torch.testing.assert_close(double.model.named_tensors()[name], tensor, rtol=1e-3, atol=2e-5)
         moved = max(moved, (tensor - start[name]).abs().max().item())
     assert moved > 1e-3  # they did train
-    lines = [
-        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()] for name in commands
-    ]
+    lines = [[json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()] for name in names]
     assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]]
     for one, other in zip(*lines, strict=True):
         for key in {"loss", "grad_norm", "mean_loss"} & set(one):
@@ -359,7 +342,7 @@ def test_what_made_a_checkpoint_is_kept_and_tells_runs_apart(store: Store, confi
 
 
 def test_what_made_the_clips_is_said_of_checkpoints_as_of_features(store: Store, config: str) -> None:
-    loaded, encode_options = load_model(config, "none", None, seed=0), EncodeOptions("mine", ("train",))
+    loaded, encode_options = load_model(config, "none", None, seed=0), FeatureRecipe("mine", ("train",))
     for codec in ("raw", "jpeg"):
         other = replace(store, manifest=replace(store.manifest, frame_codec=codec))
         mine = checkpoint_identity(other, loaded, OPTIONS)
@@ -370,7 +353,7 @@ def test_what_made_the_clips_is_said_of_checkpoints_as_of_features(store: Store,
 
 
 def test_too_few_videos_or_no_split_to_train_on(store: Store, config: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="training wants at least 2 videos and one to validate on: .* gives 1 and 1"):
+    with pytest.raises(ValueError, match="training needs at least 2 videos and one to validate on: .* has 1 and 1"):
         train(store, config, tmp_path, replace(OPTIONS, train_split="test", val_split="none", hold_out_share=0.5))
     with pytest.raises(NotInStoreError, match="no split 'learn'"):
         train(store, config, tmp_path, replace(OPTIONS, train_split="learn"))

@@ -89,7 +89,7 @@ def test_a_record_that_is_cut_off_is_named_and_its_shard_pending(tmp_path: Path)
 
 
 def test_a_video_that_is_cut_off_counts_once(tmp_path: Path) -> None:
-    """As truncated where it gave all its frames, else as failed."""
+    """As truncated if it gave all its frames, otherwise as failed."""
     store = make_store(tmp_path, 3)
     fill_store(store)
     shard = store.shards("test")[0]
@@ -99,7 +99,9 @@ def test_a_video_that_is_cut_off_counts_once(tmp_path: Path) -> None:
         replace(whole, status=VideoStatus.TRUNCATED),
         replace(short, status=VideoStatus.TRUNCATED, filled=False, reason="cut off"),
     ]
-    write_frames(store, shard, read_frames(store, shard), ended)
+    clips = read_frames(store, shard)
+    clips.frame_index[2] = -1
+    write_frames(store, shard, clips, ended)
     status = store_status(store)
     frames = status.splits[0].stages[0]
     assert (frames.outcomes, frames.num_filled, frames.num_truncated) == ({"ok": 1, "truncated": 2}, 2, 1)

@@ -9,7 +9,7 @@ import pytest
 from av.video.frame import PictureType
 
 from pipeline.video.reading.bitstream import PLAIN, Picture, parser_of
-from tests.videos import textured_frames, write_video
+from tests.videos import Encoding, textured_frames, write_video
 
 X264 = {"bf": "3", "g": "12", "x264-params": "threads=1:lookahead-threads=1:log-level=none"}
 X265 = {"x265-params": "keyint=12:bframes=3:log-level=none:pools=none:frame-threads=1"}
@@ -27,7 +27,7 @@ MADE = {
 @pytest.mark.parametrize("name", MADE)
 def test_starts_are_intra_and_what_nothing_refers_to_is_bidirectional(tmp_path: Path, name: str) -> None:
     codec, options = MADE[name]
-    path = write_video(tmp_path / name, textured_frames(50), codec=codec, options=options)
+    path = write_video(tmp_path / name, textured_frames(50), Encoding(codec=codec, options=options))
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         parse = parser_of(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.video.clips import DecodeOptions, Resize, VideoError, Window
+from pipeline.video.clips import VideoError
 from pipeline.video.decoding import decode_clip
-from pipeline.video.sampling import Keep, Sampling, SamplingMode, clip4clip_indices, fps_targets, kept
+from pipeline.video.options import DecodeOptions, Keep, Resize, Sampling, SamplingMode, Window
+from pipeline.video.sampling import clip4clip_indices, fps_targets, kept
 from store.schema import VideoStatus
-from tests.videos import NTSC, damage, textured_frames, write_numbered_video, write_video
+from tests.videos import NTSC, Encoding, damage, textured_frames, write_numbered_video, write_video
 
 SIZE = 16
 X264 = {"bf": "2", "g": "10", "x264-params": "threads=1:lookahead-threads=1:log-level=none"}
@@ -70,7 +71,7 @@ def test_a_window_that_is_none_is_refused(seconds: tuple[float, float | None]) -
 
 def test_what_lies_outside_a_window_is_not_decoded(tmp_path: Path) -> None:
     """Damage in the third of four seconds is met by a clip of the whole, and not by a clip of the first or the last."""
-    video = write_video(tmp_path / "v.mp4", textured_frames(100), options=X264, rate=Fraction(25))
+    video = write_video(tmp_path / "v.mp4", textured_frames(100), Encoding(options=X264, rate=Fraction(25)))
     broken = damage(video, tmp_path / "broken.mp4", at=0.6, num_bytes=300)
     with pytest.raises(VideoError, match="damage"):
         decode_clip(broken, options(40))
@@ -173,8 +174,8 @@ def test_neighbours_are_the_next_frames_of_the_video(numbered: Path, num_frames:
 
 
 def test_neighbours_of_a_predicted_video_are_exact(tmp_path: Path) -> None:
-    """Where most frames are decoded for none but their neighbours."""
-    video = write_video(tmp_path / "v.mp4", textured_frames(60), options=X264, rate=Fraction(25))
+    """Here most frames are decoded only as neighbours."""
+    video = write_video(tmp_path / "v.mp4", textured_frames(60), Encoding(options=X264, rate=Fraction(25)))
     every = decode_clip(video, DecodeOptions(60, SIZE, resize=Resize.CLIP))
     assert every.sample.frame_index.tolist() == list(range(60))
     grey = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in every.sample.frames])

@@ -11,15 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.video.clips import DecodeOptions, VideoError
+from pipeline.video.clips import VideoError
 from pipeline.video.decoding import decode_clip
 from pipeline.video.drawing import decode_facts
+from pipeline.video.options import DecodeOptions
 from pipeline.video.reading.opening import Deadline, check_file, open_video
 from pipeline.video.reading.probing import scan_video
 from pipeline.video.reading.truncation import file_extent
 from pipeline.video.soundness import FrameFacts, sound_frames
 from store.schema import VideoStatus
 from tests.videos import (
+    Encoding,
     damage,
     decode_all,
     grey_frames,
@@ -45,10 +47,10 @@ def refusal(path: Path, options: DecodeOptions = OPTIONS) -> VideoError:
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four GOPs of H.264 with B pictures, index first."""
     path = tmp_path_factory.mktemp("video") / "video.mp4"
-    return write_video(path, textured_frames(40), options=X264, container_options={"movflags": "faststart"})
+    return write_video(path, textured_frames(40), Encoding(options=X264, container_options={"movflags": "faststart"}))
 
 
-def test_a_path_without_a_file_says_what_is_there(tmp_path: Path) -> None:
+def test_a_path_without_a_file_names_what_it_is(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     cases = {
         tmp_path / "absent.mp4": "there is no such file",
@@ -71,7 +73,7 @@ def test_a_file_without_permission_is_missing(tmp_path: Path, video: Path) -> No
     assert refusal(path).status == VideoStatus.MISSING
 
 
-def test_no_permission_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_permission_is_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "locked.mp4"
     path.write_bytes(b"x")
 
@@ -104,13 +106,13 @@ def _playlist(path: Path) -> Path:
 
 
 def _hls(path: Path) -> Path:
-    write_video(path.with_name("inner.ts"), textured_frames(20), options=X264)
+    write_video(path.with_name("inner.ts"), textured_frames(20), Encoding(options=X264))
     path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\ninner.ts\n#EXT-X-ENDLIST\n")
     return path
 
 
 def _one_pixel_tall(path: Path) -> Path:
-    return write_video(path, grey_frames(5, height=1, width=64), codec="ffv1", pix_fmt="bgr0")
+    return write_video(path, grey_frames(5, height=1, width=64), Encoding(codec="ffv1", pix_fmt="bgr0"))
 
 
 @pytest.mark.parametrize(
@@ -143,14 +145,16 @@ def test_what_is_no_video_has_a_status_and_a_reason(
 
 
 def test_sizes_outside_the_limits_are_refused(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "wide.mkv", grey_frames(4, height=16, width=600), codec="ffv1", pix_fmt="bgr0")
+    path = write_video(
+        tmp_path / "wide.mkv", grey_frames(4, height=16, width=600), Encoding(codec="ffv1", pix_fmt="bgr0")
+    )
     assert "a factor of 32" in refusal(path).reason
     assert "9599 pixels" in refusal(path, DecodeOptions(2, 32, max_aspect=40, max_pixels=9599)).reason
     assert decode_clip(path, DecodeOptions(2, 32, max_aspect=40)).source.width == 600
 
 
 def test_a_codec_that_nothing_decodes_is_unsupported(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "coded.avi", textured_frames(5), codec="mjpeg", pix_fmt="yuvj420p")
+    path = write_video(tmp_path / "coded.avi", textured_frames(5), Encoding(codec="mjpeg", pix_fmt="yuvj420p"))
     path.write_bytes(path.read_bytes().replace(b"MJPG", b"ZZZZ"))
     assert refusal(path).status == VideoStatus.UNSUPPORTED
 
@@ -207,7 +211,7 @@ def test_damage_after_the_last_frame_wanted_does_no_harm(tmp_path: Path, video: 
 def test_mutated_files_give_a_clip_or_a_video_error(tmp_path: Path, name: str) -> None:
     codec = {"a.avi": "mpeg4", "a.webm": "libvpx-vp9"}.get(name, "libx264")
     arguments = X264 if codec == "libx264" else {}
-    content = write_video(tmp_path / name, textured_frames(12), codec=codec, options=arguments).read_bytes()
+    content = write_video(tmp_path / name, textured_frames(12), Encoding(codec=codec, options=arguments)).read_bytes()
     chance = random.Random(name)
     outcomes = set()
     for _ in range(15):

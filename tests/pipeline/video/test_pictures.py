@@ -9,11 +9,11 @@ import pytest
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from pipeline.video.clips import DecodeOptions, Resize
 from pipeline.video.decoding import decode_clip
+from pipeline.video.options import DecodeOptions, Resize
 from pipeline.video.pictures import display_matrix, square_picture, upright
 from pipeline.video.resizing import resize_and_crop
-from tests.videos import decode_all, decode_all_with_opencv, textured_frames, write_video
+from tests.videos import Encoding, decode_all, decode_all_with_opencv, textured_frames, write_video
 
 BT709, BT601 = 1, 6
 LIMITED, FULL = 1, 2
@@ -60,7 +60,7 @@ def test_matrix_and_range_are_those_of_the_tags(tmp_path: Path, matrix: int, col
 
 @pytest.mark.parametrize("rotation", [None, 0, 90, 180, 270])
 def test_a_rotated_video_is_shown_as_opencv_shows_it(tmp_path: Path, rotation: int | None) -> None:
-    path = write_video(tmp_path / "rotated.mp4", textured_frames(5), rotation=rotation)
+    path = write_video(tmp_path / "rotated.mp4", textured_frames(5), Encoding(rotation=rotation))
     shown = decode_all_with_opencv(path)
     reformatter = VideoReformatter()
     with av.open(str(path)) as container:
@@ -76,7 +76,7 @@ def test_a_rotated_video_is_shown_as_opencv_shows_it(tmp_path: Path, rotation: i
 
 def test_a_mirrored_video_is_mirrored_back(tmp_path: Path) -> None:
     """Which OpenCV ignores, and players do not."""
-    path = write_video(tmp_path / "mirrored.mp4", textured_frames(3), rotation=0, vflip=True)
+    path = write_video(tmp_path / "mirrored.mp4", textured_frames(3), Encoding(rotation=0, vflip=True))
     _, stored = decode_all(path)
     with av.open(str(path)) as container:
         frame = next(iter(container.decode(video=0)))
@@ -106,13 +106,13 @@ def test_all_eight_orientations(matrix: tuple[int, ...], expected: list[list[int
 @pytest.mark.parametrize("shape", [(33, 47), (48, 65), (49, 64)])
 def test_odd_sizes_are_converted_nearly_as_opencv_does(tmp_path: Path, shape: tuple[int, int]) -> None:
     frames = textured_frames(3, height=shape[0], width=shape[1])
-    path = write_video(tmp_path / "odd.mkv", frames, codec="ffv1", pix_fmt="yuv420p")
+    path = write_video(tmp_path / "odd.mkv", frames, Encoding(codec="ffv1", pix_fmt="yuv420p"))
     _, pictures = decode_all(path)
     for picture, expected in zip(pictures, decode_all_with_opencv(path), strict=True):
         assert np.abs(picture.astype(int) - expected).max() <= 4  # chroma at an odd edge
 
 
 def test_an_alpha_channel_is_dropped(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "alpha.mkv", textured_frames(3), codec="ffv1", pix_fmt="bgra")
+    path = write_video(tmp_path / "alpha.mkv", textured_frames(3), Encoding(codec="ffv1", pix_fmt="bgra"))
     _, pictures = decode_all(path)
     np.testing.assert_array_equal(pictures[0], textured_frames(3)[0])

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.video.clips import DecodeOptions, Resize
 from pipeline.video.decoding import decode_clip
+from pipeline.video.options import DecodeOptions, Resize
 from pipeline.video.resizing import resize_and_crop
 from tests.paths import SHARED
 from tests.videos import decode_all

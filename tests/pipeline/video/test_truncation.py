@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.video.clips import WHOLE_VIDEO, DecodeOptions, VideoError
+from pipeline.video.clips import VideoError
 from pipeline.video.decoding import decode_clip
+from pipeline.video.options import WHOLE_VIDEO, DecodeOptions
 from pipeline.video.reading.timeline import Timeline, timeline_of
 from pipeline.video.reading.truncation import UNDECLARED, file_extent
 from store.schema import VideoStatus
-from tests.videos import cut, textured_frames, write_numbered_video, write_video
+from tests.videos import Encoding, cut, textured_frames, write_numbered_video, write_video
 
 X264 = {"bf": "3", "g": "12", "x264-params": "threads=1:log-level=none"}
 FASTSTART = {"movflags": "faststart"}
@@ -32,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make(folder: Path, name: str) -> Path:
     path = folder / name
-    return path if path.exists() else write_video(path, textured_frames(40), **KINDS[name])  # type: ignore[arg-type]
+    return path if path.exists() else write_video(path, textured_frames(40), Encoding(**KINDS[name]))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -64,7 +65,7 @@ def test_a_cut_file_gives_the_clip_of_the_whole_or_none(folder: Path, name: str,
     assert gave_clip or num_frames > 1 or name == "b_frames.avi"
 
 
-def test_a_cut_file_says_how_much_of_it_is_readable(folder: Path) -> None:
+def test_a_cut_file_reports_how_much_is_readable(folder: Path) -> None:
     path = cut(make(folder, "faststart.mp4"), folder / "half.mp4", keep=0.6)
     with pytest.raises(VideoError, match=r"only 0\.\d+ s of 1\.335 s are readable") as caught:
         decode_clip(path, DecodeOptions(6, 32))
@@ -81,7 +82,7 @@ def test_a_cut_file_whose_frames_survive_is_a_truncated_clip(folder: Path) -> No
 
 @pytest.mark.parametrize("keep", [0.01, 0.5, 0.99])
 def test_an_mp4_without_its_index_is_truncated(folder: Path, keep: float) -> None:
-    whole = write_video(folder / "index_last.mp4", textured_frames(40), options=X264)
+    whole = write_video(folder / "index_last.mp4", textured_frames(40), Encoding(options=X264))
     path = cut(whole, folder / "no_index.mp4", keep=keep)
     assert file_extent(path).index_missing
     with pytest.raises(VideoError, match=r"the index \(moov\) is missing, the file was probably cut off") as caught:
@@ -90,7 +91,7 @@ def test_an_mp4_without_its_index_is_truncated(folder: Path, keep: float) -> Non
 
 
 def test_only_containers_that_count_their_bytes_are_judged(folder: Path) -> None:
-    stream = write_video(folder / "stream.ts", textured_frames(20), options=X264)
+    stream = write_video(folder / "stream.ts", textured_frames(20), Encoding(options=X264))
     assert file_extent(cut(stream, folder / "cut.ts", keep=0.5)) == UNDECLARED
     streamed = folder / "streamed.mkv"  # a segment of unknown size, as a live recording has it
     write_numbered_video(streamed, 12)

@@ -1,4 +1,4 @@
-"""Jobs of batch systems: their scripts as text, and a whole run on a SLURM that is played by three small programs."""
+"""Jobs of batch systems: their scripts as text, and a whole run on a SLURM that two shell scripts imitate."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.run.options import BATCH_SYSTEMS
 from pipeline.run.resources import ONE_THREAD, WorkerMemory
-from pipeline.workers.clusters import SETTINGS, JobSettings, job_script
+from pipeline.workers.clusters import job_script
+from pipeline.workers.job_settings import JobSettings, settings_of
 from pipeline.workers.preflight import Preflight, UnfitWorkerError, check_here
 from store.claims.holding import claimed
 from store.errors import StorePlaceError
@@ -79,16 +81,21 @@ def test_a_worker_of_kubernetes_is_a_pod() -> None:
     [
         ("slurm", {"memory": "8 GiB", "que": "long"}, r"\[cluster.slurm\] has no setting 'que'; there are account, .*"),
         ("slurm", {"memory": "8 GiB", "resource_spec": "x"}, "has no setting 'resource_spec'"),
+        ("pbs", {"memory": "8 GiB", "env_extra": ["x"]}, "has no setting 'env_extra'"),
+        ("pbs", {"memory": "8 GiB", "processes": 4}, "has no setting 'processes'"),
         ("pbs", {"memory": 8}, "memory must be text, got 8"),
         ("pbs", {"memory": "much"}, "memory 'much': write it as '16 GiB'"),
         ("sge", {"memory": "8 GiB", "cores": "4"}, "cores must be a whole number, got '4'"),
         ("sge", {"memory": "8 GiB", "cores": True}, "cores must be a whole number, got True"),
+        ("slurm", {"memory": "8 GiB", "death_timeout": "1m"}, "death_timeout must be a number, got '1m'"),
+        ("lsf", {"memory": "8 GiB", "use_stdin": 1}, "use_stdin must be true or false, got 1"),
+        ("slurm", {"memory": "8 GiB", "job_extra_directives": "--x"}, "job_extra_directives must be a list, got '--x'"),
         ("lsf", {"memory": "8 GiB", "cores": 0}, "cores must be at least 1, got 0"),
         ("lsf", {}, r"\[cluster.lsf\] needs memory"),
         ("kubernetes", {"memory": "8 GiB"}, r"\[cluster.kubernetes\] needs image"),
     ],
 )
-def test_settings_that_are_refused_by_name(kind: str, table: dict[str, object], message: str) -> None:
+def test_wrong_settings_are_named(kind: str, table: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         JobSettings(kind, table)
 
@@ -159,7 +166,7 @@ kill -TERM -- "-$1"
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where the jobs of a SLURM of this machine leave their traces."""
+    """The folder in which the imitated SLURM records its jobs."""
     programs, traces = tmp_path / "bin", tmp_path / "slurm"
     programs.mkdir()
     traces.mkdir()
@@ -196,13 +203,15 @@ def test_a_run_on_slurm_submits_jobs_and_cancels_them(
     assert len(list(slurm.glob("script.*"))) == 1
 
 
-def test_what_slurm_says_against_a_job_is_the_error(fda: Commands, manifest: Path, tmp_path: Path, slurm: Path) -> None:
+def test_a_rejected_job_ends_the_run_with_the_message_of_slurm(
+    fda: Commands, manifest: Path, tmp_path: Path, slurm: Path
+) -> None:
     (tmp_path / "fda.toml").write_text(CONFIG)
     (tmp_path / "bin/sbatch").write_text("#!/bin/sh\necho 'error: no partition long' >&2\nexit 1\n")
     place = ("--cluster", "slurm", "--config", tmp_path / "fda.toml", "--workers", "1")
     ended = fda("preprocess", manifest, tmp_path / "store", *FLAGS, *place)
     assert ended.code == 1
-    assert ended.error_line == ("fda: error: sbatch did not take the job: error: no partition long")
+    assert ended.error_line == ("fda: error: sbatch rejected the job: error: no partition long")
     shutil.rmtree(tmp_path / "bin")
     missing = fda("preprocess", manifest, tmp_path / "store", *FLAGS, *place)
     assert missing.error_line == "fda: error: sbatch is not on the PATH: run this where jobs are submitted"
@@ -224,7 +233,7 @@ def test_a_worker_like_the_coordinator_has_no_problem(store_folder: StoreFolder,
     assert tree_digest(tmp_path / "store") == before
 
 
-def test_each_lack_is_one_sentence(store_folder: StoreFolder, tmp_path: Path) -> None:
+def test_each_problem_of_a_worker_is_one_sentence(store_folder: StoreFolder, tmp_path: Path) -> None:
     video = tmp_path / "a.mp4"
     video.write_bytes(b"video")
     preflight = Preflight.of(store_folder, [video])
@@ -239,7 +248,7 @@ def test_each_lack_is_one_sentence(store_folder: StoreFolder, tmp_path: Path) ->
     assert "has 11 bytes there, not 5" in str(preflight.problem())
     video.unlink()
     assert f"it does not see the video {video}" in str(preflight.problem())
-    with pytest.raises(UnfitWorkerError, match=r"^worker tcp://here \(host .*\) cannot take part: it does not see"):
+    with pytest.raises(UnfitWorkerError, match=r"^worker tcp://here \(host .*\) cannot be used: it does not see"):
         check_here(preflight, "tcp://here")
 
 
@@ -251,7 +260,7 @@ def test_a_store_that_cannot_be_written_to(store_folder: StoreFolder, tmp_path: 
     assert "must be able to write there" in str(preflight.problem())
 
 
-def test_a_store_that_cannot_be_read_is_a_matter_of_the_worker(
+def test_a_store_that_cannot_be_read_is_a_problem_of_the_worker(
     store_folder: StoreFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preflight = Preflight.of(store_folder)
@@ -273,5 +282,11 @@ def test_the_claim_of_the_run_proves_the_store_to_be_the_same(store_folder: Stor
         assert f"it has no claims/{mine.claim}.json in {copy}" in str(same_but_copied.problem())
 
 
-def test_every_kind_has_settings_of_its_own() -> None:
-    assert set(SETTINGS) == {*DIRECTIVES, "kubernetes"}
+@pytest.mark.parametrize("kind", BATCH_SYSTEMS)
+def test_the_settings_of_a_batch_system_are_those_of_dask_jobqueue(kind: str) -> None:
+    """Every one with a type: a version of dask-jobqueue that documents its arguments in another way shows here."""
+    known = settings_of(kind)
+    assert known.keys() >= {"cores", "memory", "queue", "walltime", "interface", "job_extra_directives", "python"}
+    assert all(known.values()), known
+    assert not known.keys() & {"extra", "job_extra", "env_extra", "header_skip"}  # deprecated
+    assert settings(kind, death_timeout=60, log_directory="/logs").num_workers == 4

@@ -13,7 +13,7 @@ import pytest
 
 from cli.main import fda
 from pipeline.run.resources import WorkerMemory
-from pipeline.workers.clusters import JobSettings
+from pipeline.workers.job_settings import JobSettings
 from tests.paths import ROOT
 
 PAGE = (ROOT / "docs/clusters.md").read_text(encoding="utf-8")

@@ -51,12 +51,14 @@ def refuse_three(number: int, tell: Tell) -> int:
     return number
 
 
-def die(number: int, tell: Tell) -> int:
-    os._exit(1)
+def die_where_negative(number: int, tell: Tell) -> int:
+    if number < 0:
+        os._exit(1)
+    return number
 
 
 def tell_of_each(number: int, tell: Tell) -> int:
-    """As many items as the number says, of which every other failed."""
+    """Report `number` items, of which every other failed."""
     tell(ItemsDone())
     for item in range(number):
         tell(ItemsDone(1, item % 2, 12, 1000))
@@ -64,7 +66,7 @@ def tell_of_each(number: int, tell: Tell) -> int:
 
 
 def tell_and_wait(folder: Path, number: int, tell: Tell) -> int:
-    """Tell of two items a message apart, then wait until someone makes a file."""
+    """Report two items in two messages, then wait until the test makes a file."""
     tell(ItemsDone(1))
     time.sleep(2 * SECONDS_BETWEEN_MESSAGES)
     tell(ItemsDone(1))
@@ -74,7 +76,7 @@ def tell_and_wait(folder: Path, number: int, tell: Tell) -> int:
 
 
 def die_once(folder: Path, number: int, tell: Tell) -> int:
-    """Tell of three items one by one; the first attempt is killed after the second."""
+    """Report three items one by one; the first attempt is killed after the second."""
     for item in range(3):
         tell(ItemsDone(1, num_frames=12))
         time.sleep(1.2 * SECONDS_BETWEEN_MESSAGES)
@@ -148,7 +150,7 @@ def test_the_window_follows_workers_that_join_and_leave(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("number", [0, 1, 5])
-def test_both_tell_of_every_item_in_the_thread_of_the_caller(dask: DaskExecutor, number: int) -> None:
+def test_both_report_every_item_in_the_thread_of_the_caller(dask: DaskExecutor, number: int) -> None:
     for executor in (run_synchronously, dask):
         heard: list[ItemsDone] = []
         list(executor(tell_of_each, [number, number], heard.append))
@@ -163,7 +165,7 @@ def test_many_items_are_few_messages(dask: DaskExecutor) -> None:
     assert len(heard) <= 3 + (time.monotonic() - start) / SECONDS_BETWEEN_MESSAGES
 
 
-def test_items_are_told_of_while_their_task_is_at_work(dask: DaskExecutor, tmp_path: Path) -> None:
+def test_items_are_reported_while_their_task_runs(dask: DaskExecutor, tmp_path: Path) -> None:
     heard: list[ItemsDone] = []
 
     def listen(items: ItemsDone) -> None:
@@ -174,7 +176,7 @@ def test_items_are_told_of_while_their_task_is_at_work(dask: DaskExecutor, tmp_p
     assert list(dask(partial(tell_and_wait, tmp_path), [7], listen)) == [7]
 
 
-def test_a_worker_that_is_killed_is_replaced_and_its_items_are_told_of_once(tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_is_replaced_and_its_items_are_reported_once(tmp_path: Path) -> None:
     heard: list[ItemsDone] = []
     with local_dask(1) as executor:
         assert sorted(executor(partial(die_once, tmp_path), [5, 6], heard.append)) == [5, 6]
@@ -220,12 +222,16 @@ def test_a_caller_may_stop_early(dask: DaskExecutor) -> None:
     assert run(dask, square, [6]) == [36]
 
 
-def test_a_task_that_kills_its_workers_is_named() -> None:
+def test_tasks_that_kill_their_workers_come_last_and_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if all others, which only waited at the same worker, were put off with them."""
+    monkeypatch.setattr("pipeline.workers.dask.MAX_ATTEMPTS", 1)
+    reports: list[int] = []
     with (
         local_dask(1) as executor,
-        pytest.raises(WorkerDiedError, match=r"^1 killed 3 workers.*nothing else was at work"),
+        pytest.raises(WorkerDiedError, match=r"^-[12] \(and 1 more\) killed 1 workers.*nothing else was running"),
     ):
-        run(executor, die, [1])
+        reports.extend(executor(die_where_negative, [-1, 1, -2, 2, 3], ignore_events))
+    assert sorted(reports) == [1, 2, 3]
 
 
 def held() -> tuple[int, set[int]]:
@@ -236,7 +242,7 @@ def held() -> tuple[int, set[int]]:
 
 
 def test_nothing_is_left_of_a_cluster(dask: DaskExecutor) -> None:
-    """Whether its run ended well, with an error or early. What Dask keeps for good is there since the fixture."""
+    """Whether its run ended well, with an error or early. What Dask keeps open for good was opened by the fixture."""
     files, processes = held()
     for function in (square, refuse_three):
         with suppress(StoreWriteError), local_dask(1) as executor:

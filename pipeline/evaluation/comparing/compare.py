@@ -1,110 +1,93 @@
-"""Feature sets against each other on the same queries: differences, their intervals, and whether chance gives as much.
+"""Compare feature sets on the same queries: differences, their confidence intervals and p-values.
 
-Only videos that all sets have are compared, as queries and as candidates, so that every rank is out of one gallery. A
-difference is the other set less the first, metric by metric. Its interval is the paired bootstrap (Koehn 2004, here by
-videos): each resample is scored by both sets, and the differences give the percentiles. Its p-value is that of
+Only videos that all sets have are queries and candidates, so that all sets are ranked in one gallery. A difference is a
+metric of another set minus that of the first. Its confidence interval is a paired bootstrap (Koehn 2004, here by
+videos): each resample is scored by both sets, and the percentiles are those of the differences. Its p-value comes from
 `pipeline.evaluation.statistics.permutation`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.comparing.moves import Moves, Names, moves, query_ranks
 from pipeline.evaluation.comparing.pairing import pair
+from pipeline.evaluation.comparing.rank_changes import QueryNames, RankChanges, query_ranks, rank_changes
 from pipeline.evaluation.evaluate import TooManyMissingError, caveats_of, require_applicable, scorable_features
-from pipeline.evaluation.metrics import Ties
-from pipeline.evaluation.protocols import PROTOCOLS, Protocol, RetrievalResult
+from pipeline.evaluation.metrics import RetrievalResult, score
+from pipeline.evaluation.names import DIRECTIONS, METRICS
+from pipeline.evaluation.options import CompareOptions, check_names
+from pipeline.evaluation.protocols import Protocol
 from pipeline.evaluation.ranking import Ranking, rank
 from pipeline.evaluation.scores.dot import DotScores, Put
-from pipeline.evaluation.statistics.intervals import BootstrapOptions, Interval, percentiles
+from pipeline.evaluation.statistics.intervals import Interval, percentiles
 from pipeline.evaluation.statistics.permutation import p_values
-from pipeline.evaluation.statistics.resampling import DIRECTIONS, METRICS, Queries, RanksByVideo, queries_of, resample
+from pipeline.evaluation.statistics.resampling import Queries, RanksByVideo, queries_of, resample
 from pipeline.run.events import Listener, ignore_events
 from store.features import Features
 from store.json_values import JSON, differences
 from store.store import Store
 
 _INPUTS = ("clips", "masks")
-"""Of what made a feature set: the frames and masks that it was made from."""
-
-
-@dataclass(frozen=True, slots=True)
-class CompareOptions:
-    """How sets are compared."""
-
-    bootstrap: BootstrapOptions = field(default_factory=BootstrapOptions)
-    """Its seed is that of the permutations, too."""
-    num_permutations: int = 10_000
-    """A p-value near 0.05 is then known to 0.002 (standard deviation)."""
-    num_moved: int = 5
-    """Queries to name that rose most, and as many that fell most, in each direction of retrieval."""
-
-    def __post_init__(self) -> None:
-        if self.num_permutations < 100:
-            raise ValueError(f"a p-value wants 100 permutations at least, got {self.num_permutations}")
-        if self.num_moved < 0:
-            raise ValueError(f"the number of queries to name must not be negative, got {self.num_moved}")
+"""Attributes of a feature set that describe its frames and masks, as opposed to its model."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredSet:
-    """A feature set as it stands on the videos that all sets have."""
+    """Metrics of one feature set on the videos that all sets have."""
 
     name: str
     metrics: RetrievalResult
     intervals: Mapping[str, Mapping[str, Interval]]
-    """As of `intervals.intervals`."""
+    """Direction -> metric -> interval, as `pipeline.evaluation.statistics.intervals.intervals` returns them."""
     num_videos_left_out: int
-    """Videos that have features here, and none in another set."""
+    """Videos that have features in this set but not in all others."""
     num_captions_left_out: int
-    """Their captions."""
+    """Captions of these videos."""
     attributes: Mapping[str, JSON]
     """What made the features."""
-
     caveats: tuple[str, ...]
     """See `caveats_of`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One metric of another set less that of the first, in percent or ranks."""
+    """One metric of another set minus that of the first, in percent or ranks."""
 
     value: float
     interval: Interval
     p_value: float
-    """Two-sided, of this metric alone: who looks at several has several chances."""
+    """Two-sided, for this metric alone: with several metrics, chance has several tries."""
 
 
 @dataclass(frozen=True, slots=True)
 class DirectionCompared:
-    """One direction of retrieval, another set against the first."""
+    """Another set compared with the first, in one direction of retrieval."""
 
     differences: Mapping[str, Difference]
-    """By metric: `METRICS`."""
-    moves: Moves
+    """One for each of `METRICS`."""
+    changes: RankChanges
 
 
 @dataclass(frozen=True, slots=True)
 class AgainstFirst:
-    """Another set against the first."""
+    """Another set compared with the first."""
 
     name: str
     directions: Mapping[str, DirectionCompared]
-    """By direction: `DIRECTIONS`."""
+    """One for each of `DIRECTIONS`."""
     inputs_differ: str
-    """Where the clips or masks that the two were made from differ, in one line that says `now` of this set."""
+    """How the clips and masks of the two sets differ, in one line; `now` in it is this set. Empty if they do not."""
     models_differ: str
-    """Likewise all else that made them but software: weights, pooling, alpha, ..."""
+    """Likewise for everything else that made them except software: weights, pooling, alpha, ..."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Some feature sets of one split, side by side and each against the first."""
+    """Feature sets of one split, side by side and each compared with the first."""
 
     split: str
     protocol: Protocol
@@ -120,43 +103,26 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ranked:
-    """A feature set on the way."""
+class _RankedSet:
+    """A feature set with its ranks and resamples."""
 
     name: str
     found: Features
-    """As it is in the store."""
+    """As read from the store, with videos that other sets lack."""
     ranking: Ranking
-    """Of what all sets have."""
+    """On the videos that all sets have."""
     queries: Mapping[str, Queries]
-    """By direction, as the next two."""
+    """One for each direction, like the next two."""
     samples: Mapping[str, RanksByVideo]
     resampled: Mapping[str, NDArray[np.float64]]
-    """Shape (num_resamples, len(METRICS)) each, of the same videos in all sets."""
-
-
-def check_names(names: Sequence[str]) -> None:
-    """Refuse names that give nothing to compare.
-
-    Raises:
-        ValueError: There are fewer than two, or one is given twice.
-    """
-    if len(names) < 2:
-        raise ValueError(f"give the names of two feature sets or more, got {len(names)}: {', '.join(names)}")
-    twice = [name for index, name in enumerate(names) if name in names[:index]]
-    if twice:
-        raise ValueError(f"feature set {twice[0]!r} is given twice: a set does not differ from itself")
+    """Shape (num_resamples, len(METRICS)) each; resample `i` draws the same videos in all sets."""
 
 
 def compare(
     store: Store,
     names: Sequence[str],
-    split: str,
-    max_missing: float,
-    *,
-    protocol: str = "fda",
-    ties: Ties | None = None,
     options: CompareOptions | None = None,
+    *,
     put: Put = lambda array: array,
     listener: Listener = ignore_events,
 ) -> Comparison:
@@ -164,14 +130,10 @@ def compare(
 
     Args:
         store: The store.
-        names: Of two sets or more.
-        split: Which split.
-        max_missing: Share of the split's videos, in [0, 1], that may lack features in one set or another.
-        protocol: One of `PROTOCOLS`.
-        ties: Another rule for ties than the protocol's own.
-        options: How intervals and p-values are taken.
+        names: Two sets or more.
+        options: The split, how ranks are counted, and how intervals and p-values are computed.
         put: Moves embeddings to the device that computes.
-        listener: Is told how far ranking is; there is a plan for each set.
+        listener: Receives the progress of ranking; there is a plan for each set.
 
     Raises:
         ValueError: The names give nothing to compare, the protocol cannot be applied to these captions, there are fewer
@@ -183,24 +145,24 @@ def compare(
     """
     check_names(names)
     options = options or CompareOptions()
-    found = {name: scorable_features(store, name, split, max_missing) for name in names}
+    split, protocol = options.split, options.counted
+    found = {name: scorable_features(store, name, split, options.max_missing) for name in names}
     paired = pair(found)
     common = paired[names[0]]
-    _require_enough(common, split, max_missing)
-    counted = PROTOCOLS[protocol].with_ties(ties)
-    require_applicable(store, common, split, counted)
+    _require_enough(common, split, options.max_missing)
+    require_applicable(store, common, split, protocol)
     rankings = {name: rank(one, DotScores(one.text, one.video, put), listener) for name, one in paired.items()}
-    ranked = _resampled(found, rankings, counted, options.bootstrap)
-    texts = _texts(store, split) if options.num_moved else {}
+    ranked = _resampled(found, rankings, options)
+    texts = _texts(store, split) if options.num_moved else {}  # only rank changes show texts
     return Comparison(
         split=split,
-        protocol=counted,
+        protocol=protocol,
         options=options,
         num_videos=len(common.video_ids),
         num_videos_expected=common.num_videos_expected,
         num_captions=len(common.caption_ids),
         num_captions_expected=common.num_captions_expected,
-        sets=tuple(_scored(one, counted, options.bootstrap.level, split) for one in ranked),
+        sets=tuple(_scored(one, options) for one in ranked),
         against_first=tuple(_against(ranked[0], other, options, texts) for other in ranked[1:]),
     )
 
@@ -217,17 +179,18 @@ def _require_enough(common: Features, split: str, max_missing: float) -> None:
 
 
 def _resampled(
-    found: Mapping[str, Features], rankings: Mapping[str, Ranking], protocol: Protocol, options: BootstrapOptions
-) -> list[_Ranked]:
-    queries = {name: queries_of(ranking, protocol) for name, ranking in rankings.items()}
+    found: Mapping[str, Features], rankings: Mapping[str, Ranking], options: CompareOptions
+) -> list[_RankedSet]:
+    queries = {name: queries_of(ranking, options.counted) for name, ranking in rankings.items()}
     samples = {
         name: {direction: RanksByVideo.of(one) for direction, one in by_direction.items()}
         for name, by_direction in queries.items()
     }
+    # One call for all sets and directions, because a paired bootstrap needs the same draws of videos in all of them.
     flat = [sample for by_direction in samples.values() for sample in by_direction.values()]
-    drawn = iter(resample(flat, options.num_resamples, options.seed))
+    drawn = iter(resample(flat, options.bootstrap.num_resamples, options.bootstrap.seed))
     return [
-        _Ranked(
+        _RankedSet(
             name=name,
             found=found[name],
             ranking=rankings[name],
@@ -244,20 +207,20 @@ def _texts(store: Store, split: str) -> dict[str, str]:
     return dict(zip(captions["caption_id"].to_pylist(), captions["text"].to_pylist(), strict=True))
 
 
-def _scored(one: _Ranked, protocol: Protocol, level: float, split: str) -> ScoredSet:
-    features = one.ranking.features
+def _scored(one: _RankedSet, options: CompareOptions) -> ScoredSet:
+    features, level = one.ranking.features, options.bootstrap.level
     return ScoredSet(
         name=one.name,
-        metrics=protocol.score(one.ranking.to_video, one.ranking.to_text),
+        metrics=score(one.ranking.to_video, one.ranking.to_text, options.counted),
         intervals={direction: percentiles(drawn, level) for direction, drawn in one.resampled.items()},
         num_videos_left_out=len(one.found.video_ids) - len(features.video_ids),
         num_captions_left_out=len(one.found.caption_ids) - len(features.caption_ids),
         attributes=one.found.attributes,
-        caveats=caveats_of(one.found.attributes, split),
+        caveats=caveats_of(one.found.attributes, options.split),
     )
 
 
-def _against(first: _Ranked, other: _Ranked, options: CompareOptions, texts: Mapping[str, str]) -> AgainstFirst:
+def _against(first: _RankedSet, other: _RankedSet, options: CompareOptions, texts: Mapping[str, str]) -> AgainstFirst:
     tested = p_values(
         [first.samples[direction] for direction in DIRECTIONS],
         [other.samples[direction] for direction in DIRECTIONS],
@@ -270,24 +233,24 @@ def _against(first: _Ranked, other: _Ranked, options: CompareOptions, texts: Map
         directions={
             direction: DirectionCompared(
                 _differences(first, other, direction, found, options.bootstrap.level),
-                moves(
+                rank_changes(
                     query_ranks(first.queries[direction]),
                     query_ranks(other.queries[direction]),
-                    Names(first.ranking.features, videos[direction], texts),
+                    QueryNames(first.ranking.features, videos[direction], texts),
                     options.num_moved,
                 ),
             )
             for direction, found in zip(DIRECTIONS, tested, strict=True)
         },
-        inputs_differ=_made_otherwise(first, other, inputs=True),
-        models_differ=_made_otherwise(first, other, inputs=False),
+        inputs_differ=_attributes_differ(first, other, inputs=True),
+        models_differ=_attributes_differ(first, other, inputs=False),
     )
 
 
 def _differences(
-    first: _Ranked, other: _Ranked, direction: str, p_of_each: NDArray[np.float64], level: float
+    first: _RankedSet, other: _RankedSet, direction: str, p_of_each: NDArray[np.float64], level: float
 ) -> dict[str, Difference]:
-    values = other.samples[direction].as_they_are() - first.samples[direction].as_they_are()
+    values = other.samples[direction].unweighted() - first.samples[direction].unweighted()
     spread = percentiles(other.resampled[direction] - first.resampled[direction], level)
     return {
         metric: Difference(round(value, 12) + 0.0, spread[metric], p_value)
@@ -295,7 +258,7 @@ def _differences(
     }
 
 
-def _made_otherwise(first: _Ranked, other: _Ranked, *, inputs: bool) -> str:
+def _attributes_differ(first: _RankedSet, other: _RankedSet, *, inputs: bool) -> str:
     mine, theirs = (
         {key: value for key, value in one.found.attributes.items() if key != "software" and (key in _INPUTS) == inputs}
         for one in (first, other)

@@ -1,7 +1,10 @@
-"""Finding whatever is wrong in a store, naming what repairs it, and removing what the next run makes anew.
+"""Finding everything that is wrong in a store, with the remedy, and removing what the next run can rebuild.
 
-Every file is vouched for once: data by the commit record of their shard (size and CRC-32C of the whole file), small
-files by the seal they carry, the metadata of groups by being always the same. What none of these vouches for is named.
+Every file is checked once. Data files are compared with the size and the XXH3 checksum in the commit record of their
+shard; small files have a seal; the metadata of groups are always the same. All other files are reported.
+
+What only a bug in our own writer could cause is not looked for here. `write_frames` and `commit_shard` refuse it, and
+tests of the writer look for it (`test_what_verify_takes_from_the_writer`).
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from store.verify.rest import verify_links, verify_rest
 from store.verify.shards import ShardVerdict, ShardVerifier, Stage, num_shards
 
 LOCAL_THREADS, OBJECT_THREADS = 4, 16
-"""That read data: more wait for the disk or for memory; an object store answers many at a time."""
+"""Threads that read data. On a disk more of them wait for it or for memory; an object store answers many at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +40,17 @@ class Verification:
 
     findings: tuple[Finding, ...]
     pending: Mapping[tuple[str, str], int]
-    """(split, stage) -> shards that have yet to be made; no error."""
+    """(split, stage) -> number of pending shards, which are not an error."""
     num_files: int
-    """Files of the store in all."""
+    """All files of the store."""
     num_bytes_read: int
-    """Of data; 0 where only the structure was looked at."""
+    """Bytes of data that were read; 0 if `is_quick`."""
     live: tuple[Claim, ...]
-    """Runs that are, or may be, at work: what they are writing may look wrong."""
+    """Runs that are, or may be, active: what they are writing may look wrong."""
 
     @property
     def num_wrong(self) -> int:
-        """Findings that matter."""
+        """Findings that are not harmless."""
         return sum(not finding.kind.is_harmless for finding in self.findings)
 
     @property
@@ -63,12 +66,12 @@ def ignore_progress(num_done: int, num_shards: int) -> None:
 def verify(
     folder: StoreFolder, *, is_quick: bool = False, listener: Callable[[int, int], None] = ignore_progress
 ) -> Verification:
-    """Look at every file of a store; nothing is changed.
+    """Check every file of a store; nothing is changed.
 
     Args:
         folder: The store.
-        is_quick: Whether to look at names, sizes and small files only.
-        listener: Is told how many of how many shards are done.
+        is_quick: Whether to check only names, sizes and small files.
+        listener: Called with the number of shards done, and of all shards.
 
     Raises:
         StoreMissingError: There is no store.
@@ -82,28 +85,28 @@ def verify(
     store = Store(folder, manifest)
     catalog, findings = verify_catalog(store)
     findings += verify_links(folder)
-    if catalog is None:  # which rows are whose is not known, so no record can be judged
+    if catalog is None:  # it is not known which row is which video, so no record can be checked
         return Verification(tuple(findings), {}, len(listed), 0, live)
     return _verify_all(store, catalog, findings, listed, live, is_quick=is_quick, listener=listener)
 
 
 def repair(folder: StoreFolder, findings: Iterable[Finding]) -> tuple[int, int]:
-    """Do what the findings say is to be done, to be called under a claim on everything.
+    """Remove and write the files that the findings name. Call it with a claim on everything.
 
-    Records go before the data that they vouch for, so that nothing half-removed counts; killed at any point, `verify`
-    finds what is left.
+    Records are removed before their data, so that nothing half-removed counts. If the process is killed at any point,
+    `verify` finds what is left.
 
     Returns:
         Files removed, and files written.
     """
     repairs = [finding.repair for finding in findings if finding.repair is not None]
-    names = sorted({name for one in repairs for name in one.remove}, key=lambda name: not name.startswith("commits/"))
+    names = sorted({name for fix in repairs for name in fix.remove}, key=lambda name: not name.startswith("commits/"))
     num_removed = 0
     for name in names:
-        if folder.num_bytes(name) is not None:  # leftovers went when the claim was taken
+        if folder.num_bytes(name) is not None:  # leftovers were removed when the claim was taken
             folder.remove(name)
             num_removed += 1
-    contents = {name: content for one in repairs for name, content in one.write}
+    contents = {name: content for fix in repairs for name, content in fix.write}
     for name, content in contents.items():
         folder.write(name, content)
     return num_removed, len(contents)
@@ -147,7 +150,7 @@ def _verify_all(
     findings += verify_groups(store.folder, with_metadata, listed)
     accounted |= {f"{array}/zarr.json" for array in with_metadata}
     accounted |= {name for name in listed if name.endswith("/zarr.json") and _is_group_of(name, arrays)}
-    if store.folder.claim is not None:  # this run's own
+    if store.folder.claim is not None:  # `--repair` looks at the store under its own claim
         accounted |= {name for name in listed if name.startswith((f"{CLAIMS_FOLDER}/", f"{PARTIAL_FOLDER}/"))}
     findings += verify_rest(store.folder, listed, accounted, arrays, live)
     return Verification(tuple(findings), dict(pending), len(listed), num_bytes, live)
@@ -159,7 +162,7 @@ def _is_group_of(name: str, arrays: Iterable[str]) -> bool:
 
 
 def _verdicts(verifier: ShardVerifier, stages: Sequence[Stage]) -> Iterator[ShardVerdict]:
-    """Of every shard, in order; some shards at a time."""
+    """The verdict of every shard, in order; some shards are checked at a time."""
     shards = iter(range(num_shards(stages)))
     num_threads = LOCAL_THREADS if verifier.store.folder.is_local else OBJECT_THREADS
     with ThreadPoolExecutor(num_threads, thread_name_prefix="fda-verify") as pool:
@@ -187,7 +190,9 @@ def _by_folder(listed: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _stages(store: Store, split: str, listed: Mapping[str, int]) -> tuple[tuple[Stage, ...], ...]:
-    """The stages that a split has files of, those of one kind of shards together and in the order they build up."""
+    """The stages that a split has files of, over videos and over captions, in the order in which they build up."""
+    # Not `stages_of`, which goes by the metadata of arrays. A set whose `zarr.json` was lost is one of the things to be
+    # found, so here any of its records or chunks shows that it exists.
     shards = store.shards(split)
     neighbours = (next_grey_spec(store, split),) if store.manifest.neighbours else ()
     clips = (frames_spec(store, split), *neighbours, pts_spec(store, split), frame_index_spec(store, split))
@@ -213,13 +218,13 @@ def _stages(store: Store, split: str, listed: Mapping[str, int]) -> tuple[tuple[
 
 
 def _feature_specs(store: Store, name: str, split: str, part: str) -> tuple[ArraySpec, ...]:
-    """The arrays as they should be, given what their own metadata say of the vectors."""
+    """The arrays as they should be, with the vector size and type from their own metadata."""
     arrays = [spec.name for spec in feature_specs(store, name, split, part, 1) if spec.item_shape]
     frame_dtype: FrameDtype = "float16" if "float16" in types_of(store.folder, arrays) else "float32"
     return feature_specs(store, name, split, part, dimension_of(store.folder, arrays), frame_dtype)
 
 
 def _names(listed: Iterable[str], *patterns: str) -> list[str]:
-    """What the files that match one of the patterns have in its group, sorted."""
+    """The group of the pattern in each file name that matches one, sorted."""
     matched = (re.fullmatch(pattern, name) for name in listed for pattern in patterns)
-    return sorted({found[1] for found in matched if found})
+    return sorted({match[1] for match in matched if match})

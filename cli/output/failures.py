@@ -1,16 +1,19 @@
-"""What the commands that write into a store have in common: the claim on it, and how its failures end the run."""
+"""What commands print of videos that failed, and the exit code that comes of them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from cli.output.printing import DONE, OVER_LIMIT, plural, say, show
-from pipeline.run.plan import Tally
-from store.schema import VideoStatus
+from cli.output.printing import DONE, OVER_LIMIT, say, show
+from pipeline.run.words import plural
+
+if TYPE_CHECKING:
+    from pipeline.run.plan import Tally
 
 FAILURES_SHOWN = 20
 
@@ -37,6 +40,6 @@ def print_failures(tally: Tally, root: Path | None = None) -> None:
         show(f"  {failure.video_id}  {failure.status}: {failure.reason}")
     if len(tally.failures) > FAILURES_SHOWN:
         show(f"  and {len(tally.failures) - FAILURES_SHOWN} more: --json and the commit records name all")
-    if root is not None and any(failure.status == VideoStatus.MISSING for failure in tally.failures):
+    if root is not None and any(failure.status == "missing" for failure in tally.failures):
         say(f"missing videos were looked for below {root}: --videos names another folder")
     say("once videos are repaired or found, --retry-failed decodes them, and only them")

@@ -1,12 +1,12 @@
 """A small labelled data set of real videos in which motion carries the meaning.
 
 Every clip shows four objects of different kinds (colour and shape) on a still, textured ground with sensor noise.
-Exactly one of them moves, and the caption names it: "a red star is moving". In the split `still`, and in a known share
-of `train`, the caption names one that does not: "a red star is resting".
+Exactly one of them moves, and the caption names it: "a red star is moving". In the split `still`, and in a fixed share
+of `train`, the caption names an object that rests: "a red star is resting".
 
 No single frame tells which object moves. Each object has a cell of a 2 x 2 grid to itself and a circular orbit in it,
 all drawn from one distribution. The mover runs along its orbit from a random phase; the others stay at a random phase
-of theirs. So at any one time all objects have the same distribution of place and size, whichever moves, and none ever
+of theirs. So at any time all objects have the same distribution of place and size, whichever moves, and objects never
 touch. A model whose video vector is a mean over frames can, without masks, at best name the objects and guess.
 """
 
@@ -130,7 +130,7 @@ class _Scene:
     turn_per_frame: float
 
     def paint(self, canvas: NDArray[np.uint8], index: int, kind: tuple[str, str], num_frames_passed: int) -> None:
-        """Draw one object where it is after some frames, antialiased, in place."""
+        """Draw one object at its place after some frames, antialiased, in place."""
         colour, shape = kind
         angle = self.phases[index] + self.turn_per_frame * num_frames_passed
         centre = self.centres[index] + self.orbits[index] * np.array([np.cos(angle), np.sin(angle)])
@@ -160,7 +160,7 @@ def render_clip(options: SyntheticOptions, split: str, index: int) -> SyntheticC
 def single_frame_bound(options: SyntheticOptions, split: str) -> float:
     """The text-to-video R@1, in percent, of an ideal model that sees every object and no motion.
 
-    For a caption it can do no better than to draw one of the clips in which the named object stands.
+    For a caption, it can only guess among the clips that contain the named object.
     """
     clips = [render_clip(options, split, index) for index in range(options.num_clips(split))]
     chances = [1 / sum(clip.kinds[0] in other.kinds for other in clips) for clip in clips]
@@ -168,10 +168,10 @@ def single_frame_bound(options: SyntheticOptions, split: str) -> float:
 
 
 def write_synthetic_dataset(folder: Path, options: SyntheticOptions, max_workers: int = 1) -> Path:
-    """Write every clip as `videos/<id>.mp4` (H.264) and then the manifest, unless the same one stands there.
+    """Write every clip as `videos/<id>.mp4` (H.264), then the manifest, unless the folder has the same options.
 
     Args:
-        folder: Made if need be.
+        folder: Made if missing.
         options: What to write.
         max_workers: Processes that render and encode.
 
@@ -190,7 +190,7 @@ def write_synthetic_dataset(folder: Path, options: SyntheticOptions, max_workers
     with ProcessPoolExecutor(max_workers, mp_context=get_context("spawn")) as pool:
         records = list(pool.map(write, numbered, chunksize=16))
     _write_whole(manifest, "".join(json.dumps(record) + "\n" for record in records))
-    _write_whole(made_by, description)  # last: where it stands, all the rest does
+    _write_whole(made_by, description)  # last: if it exists, everything else is complete
     return manifest
 
 

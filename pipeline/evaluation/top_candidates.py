@@ -1,6 +1,7 @@
-"""What stands first for each query: the best candidates, found in blocks, their scores, and that of the own item.
+"""The best candidates of each query, their scores, and the score of the own item: found in blocks.
 
-The blocks are those of `pipeline.evaluation.ranking`: scores of the same blocks are the same to the bit.
+The blocks are those of `pipeline.evaluation.ranking`: a matrix product may differ in its last bits in blocks of another
+size, and then the best candidate here could contradict the rank there.
 """
 
 from __future__ import annotations
@@ -16,28 +17,28 @@ from pipeline.evaluation.scores.dot import Scores
 
 
 @dataclass(frozen=True, slots=True)
-class Top:
-    """The best candidates of each query, best first; of those that score the same, the lower row first."""
+class TopCandidates:
+    """The best candidates of each query, best first; of equal scores, the lower row first."""
 
     items: NDArray[np.int64]
     """Shape (num_queries, k): rows of candidates."""
     scores: NDArray[np.float32]
     """Shape (num_queries, k)."""
     own: NDArray[np.float32]
-    """Shape (num_queries,): the score of the own item; of a video's own captions, of the best."""
+    """Shape (num_queries,): the score of the own item; for a video, of the best of its own captions."""
 
 
-def top_videos(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress = silent) -> Top:
+def top_videos(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress = silent) -> TopCandidates:
     """The best videos of each caption.
 
     Args:
         scores: Of captions and videos.
         truth: Shape (num_texts,): the video that each caption describes.
-        k: How many; all, where there are fewer.
+        k: How many; all, if there are fewer.
         tell: See `Progress`.
 
     Raises:
-        ValueError: Another `truth`, a `k` below 1, or a score that is NaN.
+        ValueError: `truth` is wrong (see `text_to_video`), `k` is below 1, or a score is NaN.
     """
     check_truth(scores, truth)
     found = []
@@ -46,20 +47,20 @@ def top_videos(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress 
         own = similarity[np.arange(len(similarity)), truth[rows]]
         found.append((*best_of(similarity, k), own))
         tell(len(similarity))
-    return Top(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    return TopCandidates(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
-def top_texts(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress = silent) -> Top:
-    """The best captions of each video that has one, in the order of `TextStandings.videos`.
+def top_texts(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress = silent) -> TopCandidates:
+    """The best captions of each video that has one, in the order of `TextRankCounts.videos`.
 
     Args:
         scores: Of captions and videos.
         truth: Shape (num_texts,): the video that each caption describes.
-        k: How many; all, where there are fewer.
+        k: How many; all, if there are fewer.
         tell: See `Progress`.
 
     Raises:
-        ValueError: Another `truth`, a `k` below 1, or a score that is NaN.
+        ValueError: `truth` is wrong (see `text_to_video`), `k` is below 1, or a score is NaN.
     """
     check_truth(scores, truth)
     videos, counts = np.unique(truth, return_counts=True)
@@ -75,7 +76,7 @@ def top_texts(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress =
         own = [row[captions[video]].max() for video, row in zip(mine.tolist(), similarity, strict=True)]
         found.append((*best_of(similarity, k), np.array(own, np.float32)))
         tell(len(mine))
-    return Top(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    return TopCandidates(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def best_of(similarity: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -86,7 +87,7 @@ def best_of(similarity: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64],
         k: How many.
 
     Raises:
-        ValueError: A `k` below 1, or a score that is NaN.
+        ValueError: `k` is below 1, or a score is NaN.
 
     >>> best_of(np.array([[1, 9, 9, 5], [2, 2, 2, 2]], np.float32), 3)[0]
     array([[1, 2, 3],
@@ -98,10 +99,11 @@ def best_of(similarity: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64],
     if np.isnan(highest).any():
         raise ValueError(f"{int(np.isnan(highest).sum())} of {len(similarity)} queries have NaN scores")
     k = min(k, similarity.shape[1])
-    if k == 1:
+    if k == 1:  # `argmax` takes the first of equal scores, as below
         return similarity.argmax(axis=1)[:, None], highest[:, None]
+    # A partition finds the k-th best score of each row without sorting it; only what reaches that score is sorted.
     last = np.partition(similarity, -k, axis=1)[:, -k]
-    rows, columns = np.nonzero(similarity >= last[:, None])  # k of each row, and more where scores tie with the last
+    rows, columns = np.nonzero(similarity >= last[:, None])  # k of each row, or more if scores tie with the k-th
     values = similarity[rows, columns]
     order = np.lexsort((columns, -values, rows))
     chosen = order[np.searchsorted(rows, np.arange(len(similarity)))[:, None] + np.arange(k)]

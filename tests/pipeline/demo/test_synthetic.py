@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.datasets import read_dataset
-from pipeline.datasets.synthetic import (
+from pipeline.datasets.read import read_dataset
+from pipeline.demo.synthetic import (
     KINDS,
     NUM_OBJECTS,
     SPLITS,
@@ -21,7 +21,8 @@ from pipeline.datasets.synthetic import (
     single_frame_bound,
     write_synthetic_dataset,
 )
-from pipeline.masks import MaskOptions, difference_masks
+from pipeline.masks.clips import difference_masks
+from pipeline.masks.options import MaskOptions
 from pipeline.video.decoding import DecodeOptions, decode_clip
 from tests.stores import tree_digest
 
@@ -99,7 +100,7 @@ def test_the_files_are_a_data_set_of_real_videos(tmp_path: Path) -> None:
     assert len(read_dataset("jsonl", manifest).videos) == 9
 
 
-def test_a_data_set_that_stands_is_left_and_another_replaces_it(tmp_path: Path) -> None:
+def test_a_complete_data_set_is_kept_and_another_replaces_it(tmp_path: Path) -> None:
     options = replace(OPTIONS, num_train=1, num_val=1, num_test=1)
     manifest = write_synthetic_dataset(tmp_path, options)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}

@@ -1,0 +1,157 @@
+"""`fda` from Python: one function a command, with the same claims, records and refusals as the command line.
+
+>>> import fda
+>>> fda.PreprocessOptions(train_frames=6).eval_frames
+12
+
+Options in, a result out: both are frozen dataclasses. A `listener` hears events (`RunPlanned`, `ItemsDone`, `Message`,
+...) while the function works; warnings are in the result, too. docs/python.md leads from a folder of clips to a
+similarity matrix.
+
+Everything is imported when it is first used, so that `import fda` takes a few milliseconds and loads neither torch nor
+dask nor cv2.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from encoders.options import Activation as Activation
+    from encoders.options import ModelSource as ModelSource
+    from encoders.options import Pooling as Pooling
+    from encoders.options import Precision as Precision
+    from encoders.training.options import TrainOptions as TrainOptions
+    from pipeline.clips.dataset import ClipDataset as ClipDataset
+    from pipeline.clips.options import AlphaSource as AlphaSource
+    from pipeline.datasets.options import SourceOptions as SourceOptions
+    from pipeline.demo.options import DemoOptions as DemoOptions
+    from pipeline.demo.run import DemoResult as DemoResult
+    from pipeline.demo.run import demo as demo
+    from pipeline.evaluation.comparing.compare import Comparison as Comparison
+    from pipeline.evaluation.options import BootstrapOptions as BootstrapOptions
+    from pipeline.evaluation.options import CompareOptions as CompareOptions
+    from pipeline.evaluation.options import EvalExtras as EvalExtras
+    from pipeline.evaluation.options import EvalOptions as EvalOptions
+    from pipeline.evaluation.run import EvalReport as EvalReport
+    from pipeline.evaluation.run import compare as compare
+    from pipeline.evaluation.run import evaluate as evaluate
+    from pipeline.features.options import EncodeOptions as EncodeOptions
+    from pipeline.features.run import EncodePreview as EncodePreview
+    from pipeline.features.run import EncodeResult as EncodeResult
+    from pipeline.features.run import encode as encode
+    from pipeline.features.run import preview_encoding as preview_encoding
+    from pipeline.features.weights import WeightsResult as WeightsResult
+    from pipeline.features.weights import weights as weights
+    from pipeline.frames.options import DecodingOptions as DecodingOptions
+    from pipeline.frames.options import PreprocessOptions as PreprocessOptions
+    from pipeline.frames.run import PreprocessResult as PreprocessResult
+    from pipeline.frames.run import preprocess as preprocess
+    from pipeline.masks.options import MaskOptions as MaskOptions
+    from pipeline.masks.run import MasksResult as MasksResult
+    from pipeline.masks.run import make_masks as make_masks
+    from pipeline.run.events import EpochDone as EpochDone
+    from pipeline.run.events import ItemsDone as ItemsDone
+    from pipeline.run.events import Message as Message
+    from pipeline.run.events import RunPlanned as RunPlanned
+    from pipeline.run.events import StepDone as StepDone
+    from pipeline.run.options import ClusterOptions as ClusterOptions
+    from pipeline.run.options import RunOptions as RunOptions
+    from pipeline.run.partition import Partition as Partition
+    from pipeline.training.options import FinetuneOptions as FinetuneOptions
+    from pipeline.training.run import FinetuneResult as FinetuneResult
+    from pipeline.training.run import finetune as finetune
+    from pipeline.upkeep.options import RemoveOptions as RemoveOptions
+    from pipeline.upkeep.run import FinaliseResult as FinaliseResult
+    from pipeline.upkeep.run import RemoveResult as RemoveResult
+    from pipeline.upkeep.run import StatusResult as StatusResult
+    from pipeline.upkeep.run import VerifyResult as VerifyResult
+    from pipeline.upkeep.run import finalise as finalise
+    from pipeline.upkeep.run import remove as remove
+    from pipeline.upkeep.run import status as status
+    from pipeline.upkeep.run import verify as verify
+    from store.view import StoreView as StoreView
+    from store.view import open_store as open_store
+
+_MODULES = {
+    "encoders.options": ("Activation", "ModelSource", "Pooling", "Precision", "WeightsLayout"),
+    "encoders.training.options": ("TrainOptions",),
+    "pipeline.clips.dataset": ("ClipDataset",),
+    "pipeline.clips.options": ("AlphaSource",),
+    "pipeline.datasets.options": ("SourceOptions",),
+    "pipeline.demo.options": ("DemoOptions",),
+    "pipeline.demo.run": ("DemoResult", "demo"),
+    "pipeline.evaluation.comparing.compare": ("Comparison",),
+    "pipeline.evaluation.options": ("BootstrapOptions", "CompareOptions", "EvalExtras", "EvalOptions"),
+    "pipeline.evaluation.run": ("EvalReport", "compare", "evaluate"),
+    "pipeline.features.options": ("EncodeOptions",),
+    "pipeline.features.run": ("EncodePreview", "EncodeResult", "encode", "preview_encoding"),
+    "pipeline.features.weights": ("WeightsResult", "weights"),
+    "pipeline.frames.options": ("DecodingOptions", "PreprocessOptions"),
+    "pipeline.frames.run": ("PreprocessResult", "preprocess"),
+    "pipeline.masks.options": ("MaskOptions",),
+    "pipeline.masks.run": ("MasksResult", "make_masks"),
+    "pipeline.run.events": ("EpochDone", "ItemsDone", "Message", "RunPlanned", "StepDone"),
+    "pipeline.run.options": ("ClusterOptions", "RunOptions"),
+    "pipeline.run.partition": ("Partition",),
+    "pipeline.training.options": ("FinetuneOptions",),
+    "pipeline.training.run": ("FinetuneResult", "finetune"),
+    "pipeline.upkeep.options": ("RemoveOptions",),
+    "pipeline.upkeep.run": (
+        *("FinaliseResult", "RemoveResult", "StatusResult", "VerifyResult"),
+        *("finalise", "remove", "status", "verify"),
+    ),
+    "store.view": ("StoreView", "open_store"),
+}
+"""Module -> what is public of it. A test holds this and the imports above together."""
+
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_HOMES)  # strings they are
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fda' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value  # found at once from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
+
+
+def _take_own_packages() -> None:
+    """Import the four packages from beside this file, whatever else is called like them.
+
+    Their names are plain words, and Python looks into the folder of a script or notebook first: a `store.py` there
+    would be taken for ours. Once they are in `sys.modules`, all below them is found through them. Each is empty, so
+    that this costs nothing.
+
+    Raises:
+        ImportError: Another module of such a name has been imported already.
+    """
+    root = Path(__file__).resolve().parent
+    for name in ("store", "encoders", "pipeline", "cli"):
+        loaded = sys.modules.get(name)
+        if loaded is None:
+            spec = PathFinder.find_spec(name, [str(root)])
+            if spec is None or spec.loader is None:
+                raise ImportError(f"the package {name!r} is missing beside {__file__}: install fda again")
+            sys.modules[name] = module = module_from_spec(spec)
+            spec.loader.exec_module(module)
+        elif str(root / name) not in map(str, getattr(loaded, "__path__", ())):
+            where = getattr(loaded, "__file__", None) or "an unknown place"
+            raise ImportError(
+                f"a module {name!r} from {where} was imported before fda, which has a package of that name: import fda "
+                "first, or rename that module"
+            )
+
+
+_take_own_packages()

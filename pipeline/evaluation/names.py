@@ -1,0 +1,22 @@
+"""Names of directions, metrics, slices and poolings. This imports nothing, so that `--help` can list them at once."""
+
+from __future__ import annotations
+
+DIRECTIONS = ("text_to_video", "video_to_text")
+"""Of retrieval: fields of `RetrievalResult`."""
+METRICS = ("r1", "r5", "r10", "r50", "median_rank", "mean_rank")
+"""Metrics that get a confidence interval: fields of `RetrievalMetrics`."""
+POOLINGS = ("mean", "unit-mean")
+"""How frames become a video: see `encoders.options.Pooling`."""
+FAMILIES = (
+    "motion",
+    "empty-masks",
+    "full-masks",
+    "camera",
+    "caption",
+    "static",
+    "duration",
+    "caption-length",
+    "category",
+)
+"""Families of slices, in the order of `slice_queries`; `category` only if the catalogue has categories."""

@@ -1,0 +1,233 @@
+"""`fda eval` and `fda compare`, as one function each: score cached features, and report all that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from os import PathLike
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.evaluation.comparing.compare import Comparison
+from pipeline.evaluation.comparing.compare import compare as compare_sets
+from pipeline.evaluation.diagnostics import Diagnostics, diagnose
+from pipeline.evaluation.evaluate import Evaluation
+from pipeline.evaluation.evaluate import evaluate as score
+from pipeline.evaluation.metrics import RetrievalResult
+from pipeline.evaluation.names import FAMILIES
+from pipeline.evaluation.options import BootstrapOptions, CompareOptions, EvalExtras, EvalOptions
+from pipeline.evaluation.per_query import per_query_table
+from pipeline.evaluation.scores.dot import Put, copies
+from pipeline.evaluation.slices.families import SliceFamily, slice_queries
+from pipeline.evaluation.slices.scoring import SliceScores, score_slices
+from pipeline.evaluation.statistics.intervals import Interval, intervals
+from pipeline.run.events import Listener, Reporter, ignore_events
+from store.json_values import JSON
+from store.store import Store
+
+IntervalTable = Mapping[str, Mapping[str, Interval]]
+"""Direction -> metric -> interval."""
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """All that one evaluation has found."""
+
+    result: Evaluation
+    options: EvalOptions
+    extras: EvalExtras
+    dataset: Mapping[str, JSON]
+    """What the store says of its data set."""
+    intervals: IntervalTable | None
+    families: tuple[SliceFamily, ...]
+    """The slices that were asked for and can be told from the store."""
+    slices: SliceScores | None
+    diagnostics: Diagnostics | None
+    store: Store
+    warnings: tuple[str, ...]
+
+    def per_query(self) -> pa.Table:
+        """The rank of every query, and what was retrieved instead: see `pipeline.evaluation.per_query`."""
+        return per_query_table(self.store, self.result.ranking, self.result.scores, self.result.split, self.families)
+
+    def settings(self) -> dict[str, JSON]:
+        """Everything that decides the numbers: enough to get them again."""
+        return {
+            "features": self.result.features,
+            "dataset": dict(self.dataset),
+            **asdict(self.options),
+            "ties": str(self.options.counted.ties),
+            "bootstrap": None
+            if self.intervals is None or self.extras.intervals is None
+            else asdict(self.extras.intervals),
+        }
+
+    def to_dict(self) -> dict[str, JSON]:
+        """The report as JSON."""
+        result = self.result
+        found = evaluation_dict(result)
+        found["post_processed"] = {key: _result_dict(one) for key, one in result.processed.items()}
+        found["bank"] = None if result.bank is None else asdict(result.bank)
+        if self.intervals is not None:
+            found["intervals"] = {
+                direction: {key: {"low": one.low, "high": one.high, "level": one.level} for key, one in table.items()}
+                for direction, table in self.intervals.items()
+            }
+        if self.slices is not None:
+            found["slices"] = self.slices.to_dict()
+        if self.diagnostics is not None:
+            found["diagnostics"] = self.diagnostics.to_dict()
+        return {**found, "options": self.settings(), "warnings": list(self.warnings)}
+
+
+def evaluate(
+    store: str | PathLike[str],
+    features: str,
+    options: EvalOptions | None = None,
+    *,
+    extras: EvalExtras | None = None,
+    listener: Listener = ignore_events,
+) -> EvalReport:
+    """Text-to-video and video-to-text retrieval metrics from cached features.
+
+    Args:
+        store: A folder, or `s3://bucket/prefix`.
+        features: Name of the feature set.
+        options: What is scored, and how it is counted.
+        extras: What is reported beside the metrics. Default: confidence intervals.
+        listener: Hears how far it is.
+
+    Raises:
+        NotInStoreError: There are no such features.
+        ShardIncompleteError: They are not complete, or out of date.
+        TooManyMissingError: Too many videos have no features.
+        OptionError: The protocol cannot be applied to these captions, or embeddings are NaN or not of unit norm.
+    """
+    options, extras, report = options or EvalOptions(), extras or EvalExtras(), Reporter(listener)
+    opened = Store.open(store)
+    result = score(opened, features, options, put=_put(extras.device, report), listener=listener)
+    families = _families(opened, result, extras.slices, report)
+    return EvalReport(
+        result=result,
+        options=options,
+        extras=extras,
+        dataset=opened.manifest.dataset,
+        intervals=_intervals(result, options, extras.intervals, report),
+        families=families,
+        slices=score_slices(result.ranking, families, options.counted) if families else None,
+        diagnostics=diagnose(opened, result.ranking, result.scores, result.split, listener=listener)
+        if extras.diagnostics
+        else None,
+        store=opened,
+        warnings=report.warnings,
+    )
+
+
+def compare(
+    store: str | PathLike[str],
+    names: Sequence[str],
+    options: CompareOptions | None = None,
+    *,
+    listener: Listener = ignore_events,
+) -> Comparison:
+    """Feature sets side by side, and each against the first, with confidence intervals and p-values.
+
+    Args:
+        store: A folder, or `s3://bucket/prefix`.
+        names: Of the feature sets, two or more.
+        options: The split, how ranks are counted, and how intervals and p-values are computed.
+        listener: Hears how far it is.
+
+    Raises:
+        NotInStoreError: There are no such features.
+        ShardIncompleteError: They are not complete, or out of date.
+        TooManyMissingError: Too many videos lack features in some set.
+        CaptionsDifferError: The sets were made from other captions.
+        OptionError: Fewer than two names, or one twice.
+    """
+    return compare_sets(Store.open(store), names, options or CompareOptions(), listener=listener)
+
+
+def _put(device: str, report: Reporter) -> Put:
+    """What moves embeddings to the device that computes."""
+    if device == "cpu":
+        return lambda array: array
+    from encoders.similarity import place  # torch, which scoring on a CPU does without
+
+    found = place(device)
+    report.say(f"scored on {found.device}")
+    return found.put
+
+
+def _families(store: Store, result: Evaluation, names: Sequence[str], report: Reporter) -> tuple[SliceFamily, ...]:
+    """The families that were asked for, of those that the store can tell."""
+    wanted = FAMILIES if "all" in names else tuple(dict.fromkeys(names))
+    if not wanted:
+        return ()
+    families = slice_queries(store, result.ranking, result.split)
+    known = {family.name for family in families}
+    for name in wanted:
+        if name not in known:
+            report.warn(f"no slices by {name}: the store has nothing to tell them by")
+    return tuple(family for family in families if family.name in wanted)
+
+
+def _intervals(
+    result: Evaluation, options: EvalOptions, bootstrap: BootstrapOptions | None, report: Reporter
+) -> IntervalTable | None:
+    if bootstrap is None:
+        return None
+    if len(result.ranking.to_text.videos) < 2:
+        report.warn("no intervals: they are over videos, and only one has captions")
+        return None
+    return intervals(result.ranking, options.counted, bootstrap)
+
+
+def num_tied(result: Evaluation) -> dict[str, int]:
+    """Direction -> queries whose own item scores as high as another."""
+    ranking = result.ranking
+    return {
+        "text_to_video": int((ranking.to_video.level > 1).sum()),
+        "video_to_text": int((ranking.to_text.best.level > 1).sum()),
+    }
+
+
+def evaluation_dict(result: Evaluation) -> dict[str, JSON]:
+    """Metrics under every protocol that can be applied, as JSON."""
+    features = result.ranking.features
+    return {
+        "features": result.features,
+        "split": result.split,
+        "protocol": result.protocol,
+        "num_videos": result.num_videos,
+        "num_videos_expected": result.num_videos_expected,
+        "missing_video_ids": list(features.missing_video_ids),
+        "num_captions": result.num_captions,
+        "num_captions_expected": result.num_captions_expected,
+        "num_captions_cut": int((features.num_dropped > 0).sum()),
+        "num_captions_equal_to_another": _num_repeated(features.text),
+        "num_queries_tied": dict(num_tied(result)),
+        "pooling": result.pooling,
+        "alpha_cosine": result.alpha_cosine,
+        "chosen_on_test": result.chosen_on_test,
+        "caveats": list(result.caveats),
+        **_result_dict(result.metrics),
+        "protocols": {name: _result_dict(one) for name, one in result.results.items()},
+        "inapplicable": dict(result.inapplicable),
+        "made_by": dict(result.attributes),
+    }
+
+
+def _num_repeated(text: NDArray[np.float32]) -> int:
+    """Captions whose embedding is another caption's as well: whatever is said of one can be said of the other."""
+    again, first = copies(text)
+    return len(again) + len(np.unique(first))
+
+
+def _result_dict(result: RetrievalResult) -> dict[str, JSON]:
+    return {
+        "text_to_video": dict(result.text_to_video.to_dict()),
+        "video_to_text": dict(result.video_to_text.to_dict()),
+    }

@@ -1,0 +1,282 @@
+"""`fda preprocess`, as one function: read the data set, claim the store, decode the pending shards, record the run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from os import PathLike
+from pathlib import Path
+
+from pipeline.datasets.options import SourceOptions
+from pipeline.datasets.report import DatasetReport
+from pipeline.datasets.source import ReadSource, read_source
+from pipeline.frames.options import DecodingOptions, PreprocessOptions
+from pipeline.frames.preprocess import (
+    ShardsMade,
+    VideoSource,
+    find_changed,
+    open_store,
+    pending_videos,
+    plan_preprocess,
+    preprocess_shards,
+)
+from pipeline.isolation.decoder import IsolatedDecoder
+from pipeline.run.events import Listener, Reporter, ignore_events
+from pipeline.run.options import HERE, RunOptions
+from pipeline.run.partition import WHOLE
+from pipeline.run.plan import Plan, Tally
+from pipeline.run.records import RunClock
+from pipeline.run.resources import WorkerMemory
+from pipeline.run.software import FRAME_SOFTWARE, software_versions
+from pipeline.run.words import plural
+from pipeline.run.writing import Job, claim_on, recorded
+from pipeline.workers.place import Workload, check_place, executor_for, num_cores
+from pipeline.workers.preflight import Preflight
+from store.claims.holding import ANY_STAGE
+from store.growth import Growth
+from store.json_values import JSON
+from store.places.folder import StoreFolder
+from store.places.opening import folder_at
+from store.schema import SplitLayout
+from store.stages import FRAMES_STAGE, masks_stage
+from store.store import Store, remove_store
+from store.store import check_place as check_store_place
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Of one split: clips that can be used, and videos that there should be."""
+
+    num_clips: int
+    num_expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessResult:
+    """How a run of `preprocess` ended."""
+
+    store: str
+    """Where the store is."""
+    videos_root: Path
+    """The folder that the paths of the videos are relative to."""
+    splits: Mapping[str, SplitLayout]
+    tally: Tally
+    """Of all videos of the plan, those of earlier runs among them: how many, and which failed."""
+    num_shards: int
+    num_shards_made: int
+    """By this run."""
+    num_videos_made: int
+    num_frames_made: int
+    num_source_bytes: int
+    """Bytes of the videos that this run read."""
+    num_workers: int
+    """0 if the work was done in this process."""
+    seconds: float
+    dataset: DatasetReport
+    """What was found of the data set."""
+    used: Mapping[str, Used]
+    """By split; empty for a part of a job."""
+    is_part: bool
+    """Whether this was one part of a job of several."""
+    run: str | None
+    """Name of the run record in the store; None if there was nothing to do."""
+    warnings: tuple[str, ...]
+    """What to know before using the clips."""
+
+    def to_dict(self) -> dict[str, JSON]:
+        """The result as JSON."""
+        tally = self.tally
+        found: dict[str, JSON] = {
+            "store": self.store,
+            "num_videos": tally.num_videos,
+            "num_clips": tally.num_videos - len(tally.failures),
+            "num_clips_truncated": tally.num_truncated,
+            "num_shards": self.num_shards,
+            "num_shards_made": self.num_shards_made,
+            "num_videos_made": self.num_videos_made,
+            "num_frames_made": self.num_frames_made,
+            "source_bytes_read": self.num_source_bytes,
+            "workers": self.num_workers,
+            "seconds": round(self.seconds, 3),
+            "videos_per_second": round(self.num_videos_made / self.seconds, 3),
+            "failures": [
+                {"video_id": failure.video_id, "status": str(failure.status), "reason": failure.reason}
+                for failure in tally.failures
+            ],
+            "dataset": self.dataset.to_dict(),
+            "used": {split: asdict(one) for split, one in self.used.items()},
+            "warnings": list(self.warnings),
+        }
+        return found if self.run is None else {**found, "run": self.run}
+
+
+def preprocess(
+    source: str | PathLike[str],
+    store: str | PathLike[str],
+    options: PreprocessOptions | None = None,
+    *,
+    reading: SourceOptions | None = None,
+    decoding: DecodingOptions | None = None,
+    run: RunOptions = HERE,
+    listener: Listener = ignore_events,
+) -> PreprocessResult:
+    """Decode the videos of a data set once, and store frames and motion masks.
+
+    Killed at any moment and called again, it continues where it was, and the store ends with the same bytes. A video
+    that cannot be decoded is recorded with its status and reason; it is no error of the run.
+
+    Args:
+        source: A manifest (.jsonl, .csv), a folder of videos, or a published data set: see docs/datasets.md.
+        store: A folder, or `s3://bucket/prefix`.
+        options: What decides the frames and masks.
+        reading: How the data set is read.
+        decoding: Which videos are decoded again, and how much memory decoding may take.
+        run: Where the work is done.
+        listener: Hears how far the run is.
+
+    Raises:
+        DatasetError: The source cannot be read.
+        StoreMismatchError: Other options made the store; the message names both values.
+        StoreBusyError: Another run writes the same.
+        OptionError: The options do not fit together.
+    """
+    options, decoding = options or PreprocessOptions(), decoding or DecodingOptions()
+    check_place(run, worker_memory(options, decoding))
+    read = read_source(Path(source), reading or SourceOptions())
+    folder = folder_at(store)
+    check_store_place(folder)
+    return _Run(read, options, decoding, run, Reporter(listener)).into(folder)
+
+
+def worker_memory(options: PreprocessOptions, decoding: DecodingOptions) -> WorkerMemory:
+    """What one worker takes."""
+    num_frames = max(options.train_frames, options.eval_frames)
+    return WorkerMemory(options.shard_size, num_frames, options.image_size, decoding.decoder_memory_mib)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run, from the claim to the result."""
+
+    read: ReadSource
+    options: PreprocessOptions
+    decoding: DecodingOptions
+    run: RunOptions
+    report: Reporter
+    clock: RunClock = field(default_factory=RunClock)
+
+    def into(self, folder: StoreFolder) -> PreprocessResult:
+        job = self._job()
+        with claim_on(folder, job, self.run, self.report) as claimed:
+            store = self._opened(claimed)
+            plan = self._plan(store)
+            with recorded(claimed, job, self.clock) as record:
+                made, num_workers = self._make(store, plan)
+                record.is_recorded = bool(plan.pending)
+                result = self._result(store, made, num_workers, record.name if plan.pending else None)
+                record.result = result.to_dict()
+        return result
+
+    def _job(self) -> Job:
+        options = self.options
+        stages = [ANY_STAGE] if self.run.overwrite else [FRAMES_STAGE, masks_stage(options.mask_name)]
+        asked_for: dict[str, JSON] = {
+            **asdict(options),
+            "sampling": options.sampling.to_dict(),
+            "source": str(self.read.source),
+            "dataset": self.read.recognised.layout,
+            "partition": str(self.run.partition),
+            "software": dict(software_versions(FRAME_SOFTWARE)),
+        }
+        return Job("preprocess", stages, [self.read.dataset.digest(), asdict(options)], asked_for)
+
+    def _opened(self, folder: StoreFolder) -> Store:
+        """The store with the videos of the data set: new, or grown."""
+        if self.run.overwrite:
+            remove_store(folder)
+        update_captions = self.decoding.update_captions
+        store, growth = open_store(self.read.dataset, folder, self.options, update_captions=update_captions)
+        for sentence in self.read.summary():
+            self.report.say(sentence)
+        for warning in self.read.report.warnings:
+            self.report.warn(warning)
+        for sentence in _growth(growth):
+            self.report.say(sentence)
+        return store
+
+    def _plan(self, store: Store) -> Plan:
+        shards = self.run.partition.take(store.all_shards())
+        changed = find_changed(store, shards, self.read.dataset.root, self.decoding.check_videos)
+        if changed:
+            number = sum(map(len, changed.values()))
+            self.report.say(f"{plural(number, 'video')} changed since decoded: decoded again")
+        retry_failed, partition = self.decoding.retry_failed, self.run.partition
+        return plan_preprocess(store, self.options, retry_failed=retry_failed, changed=changed, partition=partition)
+
+    def _make(self, store: Store, plan: Plan) -> tuple[ShardsMade, int]:
+        """Decode what is pending; also returns the number of workers."""
+        root = self.read.dataset.root
+        work = Workload(
+            num_shards=len(plan.pending),
+            memory=worker_memory(self.options, self.decoding),
+            preflight=partial(Preflight.of, store.folder, pending_videos(store, plan, root)),
+            alone="in this process and its decoder",
+            remedy="--decoder-memory and --shard-size make them smaller",
+        )
+        source = VideoSource(
+            root, IsolatedDecoder(memory_mib=self.decoding.decoder_memory_mib), self.decoding.check_videos
+        )
+        with executor_for(self.run, work, self.report, default=num_cores()) as (executor, num_workers):
+            made = preprocess_shards(store, source, plan, self.options, executor, self.report.listener)
+        return made, num_workers
+
+    def _result(self, store: Store, made: ShardsMade, num_workers: int, run: str | None) -> PreprocessResult:
+        is_part = self.run.partition != WHOLE
+        used = {} if is_part else _used(store, self.read.report, made)
+        for split, one in used.items():
+            if one.num_clips < one.num_expected:
+                self.report.warn(f"{split} has clips of {one.num_clips:,} of {one.num_expected:,} videos")
+        plan = made.plan
+        return PreprocessResult(
+            store=store.place,
+            videos_root=self.read.dataset.root,
+            splits=store.manifest.splits,
+            tally=made.tally,
+            num_shards=plan.num_shards,
+            num_shards_made=len(plan.pending),
+            num_videos_made=plan.num_videos_pending,
+            num_frames_made=made.num_frames,
+            num_source_bytes=made.num_source_bytes,
+            num_workers=num_workers,
+            seconds=self.clock.seconds,
+            dataset=self.read.report,
+            used=used,
+            is_part=is_part,
+            run=run,
+            warnings=self.report.warnings,
+        )
+
+
+def _growth(growth: Growth) -> Iterator[str]:
+    if growth.num_new_videos:
+        added = ", ".join(f"{number:,} to {split!r}" for split, number in growth.new_videos.items())
+        yield f"the store grows: {plural(growth.num_new_videos, 'new video')} ({added})"
+    if growth.num_moved:
+        yield f"{plural(growth.num_moved, 'video')} of the store have other paths now"
+    if growth.num_recaptioned:
+        yield f"{plural(growth.num_recaptioned, 'video')} of the store have other captions now"
+
+
+def _used(store: Store, report: DatasetReport, made: ShardsMade) -> dict[str, Used]:
+    """What can be used of each split, now that the videos are decoded."""
+    failed = Counter(failure.split for failure in made.tally.failures)
+    num_videos = {split: layout.num_videos for split, layout in store.manifest.splits.items()}
+    return {
+        one.split: Used(
+            num_clips=num_videos.get(one.split, 0) - failed[one.split],
+            num_expected=one.num_videos if one.expected_videos is None else one.expected_videos,
+        )
+        for one in report.splits
+    }

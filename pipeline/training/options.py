@@ -1,0 +1,104 @@
+"""How to train on a store, as values. This module loads neither torch nor NumPy, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from encoders.options import Activation
+from encoders.training.options import TrainOptions
+from pipeline.clips.options import AlphaSource
+from pipeline.errors import OptionError
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """How batches are drawn, and how their clips are changed at random."""
+
+    captions: str = "one"
+    """`one`: each video once an epoch, with one of its captions at random. `all`: every pair of a video and a
+    caption."""
+    same_video: str = "apart"
+    """`apart`: no batch contains two pairs of one video, which would be false negatives of each other. `together`: it
+    may, and they count as positives in the loss."""
+    alpha_ones: float = 0.0
+    """Part of the clips, 0..1, whose alpha is all ones: Alpha-CLIP's neutral input (0.1 there)."""
+    mask_dropout: float = 0.0
+    """Part of the masks' blocks, 0..1, that are cleared; a block is as large as the model's patches."""
+    mask_jitter: int = 0
+    """Pixels by which masks are shifted against their frames at most, up or down and left or right."""
+    frame_jitter: int = 0
+    """Pixels by which frames are shifted with their masks at most; the edge is repeated, and masks are empty there."""
+    flip: float = 0.0
+    """Part of the clips, 0..1, that are mirrored left to right with their masks. Captions are not changed, so
+    "left" and "right" in them become wrong."""
+
+    def __post_init__(self) -> None:
+        limits = {
+            "captions": (self.captions in ("one", "all"), "one or all"),
+            "same_video": (self.same_video in ("apart", "together"), "apart or together"),
+            "alpha_ones": (0 <= self.alpha_ones <= 1, "within 0..1"),
+            "mask_dropout": (0 <= self.mask_dropout <= 1, "within 0..1"),
+            "mask_jitter": (0 <= self.mask_jitter < 1024, "within 0..1023"),
+            "frame_jitter": (0 <= self.frame_jitter < 1024, "within 0..1023"),
+            "flip": (0 <= self.flip <= 1, "within 0..1"),
+        }
+        for name, (holds, limit) in limits.items():
+            if not holds:
+                raise OptionError(f"{name} must be {limit}, got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRecipe:
+    """What to train on, and how."""
+
+    train: TrainOptions
+    batches: BatchOptions = field(default_factory=BatchOptions)
+    train_split: str = "train"
+    val_split: str = "val"
+    """If the store has no such split, `hold_out_share` of the train videos is held out instead."""
+    hold_out_share: float = 0.1
+    mask_name: str = "default"
+    alpha: AlphaSource = AlphaSource.MASKS
+    seed: int = 0
+    """Random seed of batches, captions, hold-out, augmentation and random alpha."""
+
+    @property
+    def chosen_on_test(self) -> bool:
+        """Whether a test split is trained on or chooses the best epoch, judged by the splits' names."""
+        return any("test" in split.lower() for split in (self.train_split, self.val_split))
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneOptions:
+    """What to train, as a user says it: a preset, and what differs from it."""
+
+    preset: str = "fda-clip"
+    """A model and how to train it: the name of a preset, or a TOML file of the same form."""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Values of the preset's [finetune] and [batches] to change, by name."""
+    model: str | None = None
+    """Default: the preset's. This and the next: see `ModelSource`."""
+    pretrained: str | None = None
+    alpha_checkpoint: Path | None = None
+    activation: Activation | None = None
+    mask_name: str | None = None
+    """Mask set of the store. Default: `default`."""
+    alpha: AlphaSource | None = None
+    """What goes into the alpha channel. Default: the preset's."""
+    train_split: str = "train"
+    val_split: str | None = None
+    """The split by which the best epoch is chosen. Default: `val`; if there is none, `hold_out_share` of the videos."""
+    hold_out_share: float = 0.1
+    """Part of the training videos, 0..1, that is held out if there is no validation split."""
+    choose_on_test: bool = False
+    """Allow a test split to be trained or chosen on: the checkpoint and what it makes are marked."""
+    save_seconds: float = 600.0
+    """Between two states that training can be resumed at; one is saved after each epoch, too."""
+    seed: int = 0
+    """Random seed of batches, captions, hold-out, augmentation and what alpha draws."""
+    device: str = "auto"
+    """`auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ..."""
+    overwrite: bool = False
+    """Remove the checkpoint first, if there is one."""

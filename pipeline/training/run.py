@@ -1,0 +1,219 @@
+"""`fda finetune`, as one function: read the preset, load the model, lock the checkpoint, train, record the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from os import PathLike
+from pathlib import Path
+
+from encoders.devices import find_device
+from encoders.options import ModelSource
+from encoders.training.processes import Processes, joined_processes
+from pipeline.clips.options import AlphaSource
+from pipeline.errors import OptionError, PipelineError
+from pipeline.features.model import ReadyModel, load_ready
+from pipeline.run.events import Listener, Reporter, ignore_events
+from pipeline.run.records import RunClock, recorded_run
+from pipeline.training.checkpoint import (
+    TrainingHistory,
+    is_finished,
+    locked,
+    moved,
+    read_history,
+    remove_checkpoint,
+)
+from pipeline.training.finetune import checkpoint_identity, train_model
+from pipeline.training.options import FinetuneOptions, TrainingRecipe
+from pipeline.training.presets import Preset, clip_differences, load_preset
+from store.clips.mask_sets import mask_attributes
+from store.json_values import JSON
+from store.store import Store
+
+
+class RefusedError(PipelineError, RuntimeError):
+    """The first of several processes refused to train; its own message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneResult:
+    """How a run of `finetune` ended."""
+
+    checkpoint: Path
+    history: TrainingHistory
+    was_finished: bool
+    """Whether this very training had ended before, so that there was nothing to do."""
+    is_first_process: bool
+    """Of several processes that train together, the first writes and reports."""
+    seconds: float
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, JSON]:
+        """The result as JSON."""
+        return {
+            "checkpoint": str(self.checkpoint),
+            **asdict(self.history),
+            "seconds": round(self.seconds, 3),
+            "warnings": list(self.warnings),
+        }
+
+
+def finetune(
+    store: str | PathLike[str],
+    checkpoint: str | PathLike[str],
+    options: FinetuneOptions | None = None,
+    *,
+    listener: Listener = ignore_events,
+) -> FinetuneResult:
+    """Train Alpha-CLIP on the clips of a store, and keep the best epoch's weights in a local folder.
+
+    Killed and called again, it continues from the last state it saved, and on the same machine ends with the same
+    weights. Started by `torchrun`, the processes train one model together.
+
+    Args:
+        store: A folder, or `s3://bucket/prefix`.
+        checkpoint: A local folder.
+        options: The preset, and what differs from it.
+        listener: Hears of every step and epoch.
+
+    Raises:
+        OptionError: There is no such preset, it is wrong, or training would choose on test videos unasked.
+        NotInStoreError: There is no such split or mask set.
+        ShardIncompleteError: Frames or masks are not complete.
+        CheckpointMismatchError: The folder holds something else, or was trained otherwise.
+        CheckpointBusyError: Another run is writing it.
+        WeightsError: The weights to begin with are missing, damaged, or not this model's.
+        DivergedError: The loss is not finite, or has risen and stays high.
+    """
+    options, folder = options or FinetuneOptions(), Path(checkpoint)
+    clock, report = RunClock(), Reporter(listener)
+    preset = load_preset(options.preset)
+    try:
+        preset = preset.with_settings(options.settings, "--set")
+    except ValueError as error:
+        raise OptionError(str(error)) from error
+    recipe = _recipe(preset, options)
+    opened = Store.open(store)
+    opened.layout(recipe.train_split)  # before weights are downloaded
+    if options.val_split is not None:
+        opened.layout(options.val_split)
+    with joined_processes(find_device(options.device)) as processes:
+        quiet = Reporter(ignore_events)
+        ready = load_ready(_model_source(preset, options), options.device, report if processes.is_first else quiet)
+        training = _Training(opened, ready, folder, preset, recipe, options, processes)
+        history, was_finished = training.carry_out(clock, report)
+        return FinetuneResult(
+            checkpoint=folder,
+            history=history,
+            was_finished=was_finished,
+            is_first_process=processes.is_first,
+            seconds=clock.seconds,
+            warnings=report.warnings,
+        )
+
+
+def _recipe(preset: Preset, options: FinetuneOptions) -> TrainingRecipe:
+    recipe = TrainingRecipe(
+        train=preset.train,
+        batches=preset.batches,
+        train_split=options.train_split,
+        val_split=options.val_split or "val",
+        hold_out_share=options.hold_out_share,
+        mask_name=options.mask_name or "default",
+        alpha=options.alpha or AlphaSource(preset.alpha),
+        seed=options.seed,
+    )
+    if recipe.chosen_on_test and not options.choose_on_test:
+        raise OptionError(
+            f"--train-split {recipe.train_split} and --val-split {recipe.val_split} would train, or choose the best "
+            "epoch, on the videos that are scored, which flatters the scores: add --choose-on-test to do it anyway"
+        )
+    return recipe
+
+
+def _model_source(preset: Preset, options: FinetuneOptions) -> ModelSource:
+    return ModelSource(
+        model=options.model or preset.model,
+        pretrained=options.pretrained or preset.pretrained,
+        alpha_checkpoint=options.alpha_checkpoint,
+        seed=options.seed,
+        activation=options.activation,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Training:
+    """What is to be trained, and by which processes."""
+
+    store: Store
+    ready: ReadyModel
+    folder: Path
+    preset: Preset
+    recipe: TrainingRecipe
+    options: FinetuneOptions
+    processes: Processes
+
+    def carry_out(self, clock: RunClock, report: Reporter) -> tuple[TrainingHistory, bool]:
+        """Train, unless this very training has ended before; also returns whether it had."""
+        processes = self.processes
+        identity = checkpoint_identity(self.store, self.ready.loaded, self.recipe, processes)
+        with ExitStack() as stack:
+            with _in_step(processes):
+                was_finished = processes.is_first and self._prepare(stack, identity, report)
+            was_finished = processes.collect(was_finished)[0]
+            if was_finished:
+                return read_history(self.folder), True
+            if not processes.is_first:
+                return self._train(ignore_events), False
+            record = stack.enter_context(recorded_run(self.store.folder, "finetune", clock, identity))
+            history = self._train(report.listener)
+            record.result = {"checkpoint": str(self.folder), **asdict(history)}
+            return history, False
+
+    def _train(self, listener: Listener) -> TrainingHistory:
+        return train_model(
+            self.store,
+            self.ready.loaded,
+            self.folder,
+            self.recipe,
+            listener,
+            processes=self.processes,
+            save_seconds=self.options.save_seconds,
+        )
+
+    def _prepare(self, stack: ExitStack, identity: Mapping[str, JSON], report: Reporter) -> bool:
+        """Lock the folder for as long as the stack is open; returns whether this very training has ended there."""
+        self._warn_of_differences(report)
+        stack.enter_context(locked(self.folder))
+        if self.options.overwrite:
+            remove_checkpoint(self.folder)
+        if is_finished(self.folder, identity):
+            return True
+        if moved_from := moved(self.folder, identity):
+            report.warn(f"what was begun continues elsewhere, and may end with other weights: {moved_from}")
+        return False
+
+    def _warn_of_differences(self, report: Reporter) -> None:
+        """Warn if the store's clips are not those that the preset is for."""
+        masks = mask_attributes(self.store, self.recipe.train_split, self.recipe.mask_name)["options"]
+        made_with: list[Mapping[str, object]] = [self.store.manifest.options]
+        if self.recipe.alpha is AlphaSource.MASKS and isinstance(masks, Mapping):
+            made_with.append(masks)
+        for difference in clip_differences(self.preset, made_with):
+            report.warn(difference)
+
+
+@contextmanager
+def _in_step(processes: Processes) -> Iterator[None]:
+    """Do what the first process may refuse to do: if it does, the others end as well, and leave the reason to it."""
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as raised:
+        error = raised
+    is_refused = processes.collect(error is not None)
+    if error is not None:
+        raise error
+    if any(is_refused):
+        raise RefusedError("another process refused to train: its message says why")

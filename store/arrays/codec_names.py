@@ -1,0 +1,12 @@
+"""The names of the codecs, and their limits: what a command's help and its checks need, without loading a codec."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+CodecName = Literal["raw", "zstd", "blosc", "jpeg"]
+
+FRAME_CODECS: tuple[CodecName, ...] = get_args(CodecName)
+
+MAX_JPEG_SIDE = 65_500
+"""libjpeg's limit on either side of a picture, pixels."""

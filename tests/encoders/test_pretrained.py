@@ -1,0 +1,106 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from encoders.config import ModelConfig
+from encoders.errors import WeightsMismatchError, WeightsMissingError
+from encoders.torchvision_shim import import_open_clip
+from encoders.weights.files import sha256_of
+from encoders.weights.loading import load_model
+from encoders.weights.pretrained import download_weights, is_cached
+from tests.encoders_tiny import PLAIN, assert_same, saved, write_config
+
+open_clip = import_open_clip()
+
+
+@pytest.mark.parametrize(
+    ("model", "tag", "words"),
+    [
+        ("ViT-B-16", "openai", "with QuickGELU.*use ViT-B-16-quickgelu"),
+        ("ViT-B-16-quickgelu", "laion2b_s34b_b88k", "a tag of ViT-B-16: use that model name"),
+        ("ViT-B-16-quickgelu", "opnai", "tags of ViT-B-16-quickgelu: openai"),
+        ("ViT-L-14", "laion2b_s32b_b82k", r"normalised by mean \(0.5, 0.5, 0.5\)"),
+    ],
+)
+def test_tags_that_do_not_fit_are_refused_before_anything_is_downloaded(
+    monkeypatch: pytest.MonkeyPatch, model: str, tag: str, words: str
+) -> None:
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda description: pytest.fail("it was downloaded"))
+    with pytest.raises((WeightsMismatchError, WeightsMissingError), match=words):
+        load_model(model, tag, None, seed=0)
+
+
+def test_a_tag_of_a_model_from_a_file_is_no_tag(tmp_path: Path) -> None:
+    with pytest.raises(WeightsMissingError, match=r"no tags for tiny.*'openai' is a tag of"):
+        load_model(write_config(tmp_path), "openai", None, seed=0)
+
+
+def test_a_tag_is_downloaded_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path / "cached.pt", PLAIN)
+    monkeypatch.setattr("encoders.weights.loading.is_tag", lambda config, pretrained: True)
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: {"quick_gelu": True})
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda description: str(path))
+    loaded = load_model(write_config(tmp_path), "openai", None, seed=0)
+    assert_same(loaded.model, PLAIN)
+    assert (loaded.report.source, loaded.report.sha256) == ("openai", sha256_of(path))
+
+
+def test_without_a_network_the_message_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(description: object) -> str:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(open_clip, "download_pretrained", fail)
+    with pytest.raises(WeightsMissingError, match=r"no route to host.*--pretrained"):
+        load_model("ViT-B-16-quickgelu", "openai", None, seed=0)
+
+
+def test_a_download_is_told_of_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = saved(tmp_path / "cached.pt", PLAIN)
+    told: list[tuple[int, str]] = []
+
+    def download(description: object) -> str:
+        told[:] = [(record.levelno, record.getMessage()) for record in caplog.records]
+        return str(path)
+
+    monkeypatch.setattr(open_clip, "download_pretrained", download)
+    monkeypatch.setattr("encoders.weights.pretrained.try_to_load_from_cache", lambda repository, name: None)
+    config = ModelConfig.from_name_or_file("ViT-B-16-quickgelu")
+    with caplog.at_level(logging.INFO, "encoders"):
+        assert download_weights(config, "openai") == path
+    [(level, message)] = told
+    assert level == logging.WARNING  # which is shown without -v
+    assert message.startswith("downloading the weights 'openai' of ViT-B-16-quickgelu: timm/vit_base_patch16_clip_224")
+    caplog.clear()
+    monkeypatch.setattr("encoders.weights.pretrained.try_to_load_from_cache", lambda repository, name: str(path))
+    with caplog.at_level(logging.INFO, "encoders"):
+        download_weights(config, "openai")
+    assert [level for level, _ in told] == [logging.INFO]
+
+
+@pytest.mark.parametrize(
+    ("description", "expected"),
+    [
+        ({"hf_hub": "owner/here/"}, True),
+        ({"hf_hub": "owner/named/weights.bin"}, True),
+        ({"hf_hub": "owner/absent/"}, False),
+        ({"url": "https://example.org/here.pt"}, True),
+        ({"url": "https://example.org/absent.pt"}, False),
+        ({"url": "https://example.org/here.pt", "hf_hub": "owner/absent/"}, False),
+        ({"file": "mine.pt"}, True),
+    ],
+)
+def test_caches_are_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, description: dict[str, object], expected: bool
+) -> None:
+    there = {("owner/here", "open_clip_model.safetensors"), ("owner/named", "weights.safetensors")}
+    monkeypatch.setattr(
+        "encoders.weights.pretrained.try_to_load_from_cache",
+        lambda repository, name: "/cache/file" if (repository, name) in there else object(),  # known not to exist
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".cache/clip").mkdir(parents=True)
+    (tmp_path / ".cache/clip/here.pt").touch()
+    assert is_cached(description) is expected

@@ -1,0 +1,121 @@
+"""Processes forked from one that has imported everything: a new interpreter takes seconds to import torch and Dask.
+
+A real process all the same: with a process group of its own, killed and waited for like any other. It begins in the
+state of a new interpreter that has only imported modules, as the fork server of `multiprocessing` runs nothing else.
+Tests of what a shell sees (`fda_in_a_process`) start a new interpreter.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import dask
+import distributed.utils
+
+from cli.main import main
+
+FORK_SERVER = multiprocessing.get_context("forkserver")
+FORK_SERVER.set_forkserver_preload(
+    [
+        "cli.commands.preprocess",
+        "distributed.cli.dask_scheduler",
+        "distributed.cli.dask_worker",
+        "pipeline.frames.preprocess",
+        "pipeline.training.finetune",
+        "pipeline.workers.dask",
+        "pipeline.workers.worker_side",
+        "tests.claimants",
+        "tests.decoders",
+    ]
+)
+distributed.utils._forkserver_preload_set = True  # Dask would replace this list by its own
+dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+"""Workers that a test starts in its own process are forked, too; an `fda` process starts new interpreters."""
+
+
+class Forked:
+    """A process that calls one function; what tests use of it is named as in `subprocess.Popen`."""
+
+    def __init__(
+        self,
+        function: Callable[..., object],
+        *arguments: object,
+        out: Path | None = None,
+        err: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start it in this environment; what it prints goes into files, if any are given, and is lost otherwise."""
+        self._out, self._err = out, err
+        outputs = [str(path or os.devnull) for path in (out, err)]
+        given = {**os.environ, **(environment or {})}
+        self._process = FORK_SERVER.Process(target=_be, args=(given, outputs, function, *arguments))
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, seconds: float | None = None) -> int:
+        self._process.join(seconds)
+        assert self._process.exitcode is not None, "it does not end"
+        return self._process.exitcode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end; what it printed."""
+        self.wait(timeout)
+        out, err = ("" if path is None else path.read_text(encoding="utf-8") for path in (self._out, self._err))
+        return out, err
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it, and not what it has started."""
+        self._process.kill()
+        self._process.join()
+
+
+def forked_fda(folder: Path, *arguments: str | Path) -> Forked:
+    """`fda ...`; what it prints goes into a folder."""
+    number = sum(1 for _ in folder.glob("fda.*.err"))
+    out, err = (folder / f"fda.{number}.{kind}" for kind in ("out", "err"))
+    err.touch()
+    words = [str(argument) for argument in arguments]
+    return Forked(_be_fda, words, out=out, err=err, environment={"COLUMNS": "120", "OMP_NUM_THREADS": "1"})
+
+
+def in_environment(environment: Mapping[str, str], function: Callable[..., object], *arguments: object) -> None:
+    """Call a function in another environment than that in which the fork server was started."""
+    os.environ.clear()
+    os.environ.update(environment)
+    dask.config.refresh()
+    function(*arguments)
+
+
+def _be(environment: Mapping[str, str], outputs: list[str], function: Callable[..., object], *arguments: Any) -> None:
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so do children
+    for number, path in enumerate(outputs, start=1):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, number)
+        os.close(file)
+    in_environment(environment, function, *arguments)
+
+
+def _be_fda(words: list[str]) -> None:
+    sys.argv = ["fda", *words]
+    main()

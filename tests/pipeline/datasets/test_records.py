@@ -1,0 +1,83 @@
+"""Records and data sets check themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, relative_path
+from tests.pipeline.datasets.files import record
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("video_id", "", "video_id must be one line"),
+        ("video_id", "a\nb", "video_id must be one line"),
+        ("video_id", "a\0", "without NUL"),
+        ("video_id", "\ud800", "cannot be written as UTF-8"),
+        ("category", "", "category must be one line"),
+        ("category", "a\nb", "category must be one line"),
+        ("path", "", "path must be one line"),
+        ("path", "/a.mp4", "must be relative and plain"),
+        ("path", "../a.mp4", "must be relative and plain"),
+        ("path", "b/../a.mp4", "must be relative and plain"),
+        ("split", "", "split must be one line"),
+        ("split", "te st", "split name 'te st'"),
+        ("split", "../x", "split name "),
+        ("captions", (), "video 'a' has no caption"),
+        ("captions", ("x", " \t"), "caption 2 of video 'a' is blank"),
+        ("captions", ("\udfff",), "caption 1 of video 'a' cannot be written as UTF-8"),
+    ],
+)
+def test_a_record_checks_itself(field: str, value: object, message: str) -> None:
+    fields: dict[str, object] = {"video_id": "a", "path": "a.mp4", "split": "test", "captions": ("x",)}
+    with pytest.raises(DatasetError, match=message):
+        VideoRecord(**(fields | {field: value}))  # type: ignore[arg-type]
+
+
+def test_a_data_set_checks_itself(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="'n' contains no video"):
+        Dataset("n", tmp_path, ())
+    with pytest.raises(DatasetError, match="contains video 'a' twice"):
+        Dataset("n", tmp_path, (record(), record(path="b.mp4")))
+
+
+def test_the_digest_is_of_the_content_alone(tmp_path: Path) -> None:
+    one = Dataset("n", tmp_path, (record(), record("b")))
+    assert one.digest() == Dataset("m", tmp_path / "elsewhere", one.videos).digest()
+    others = [
+        (record("b"), record()),
+        (record(), record("c")),
+        (record(), record("b", path="b.mp4")),
+        (record(), record("b", split="train")),
+        (record(), record("b", captions=("y",))),
+        (record(), record("b", captions=("x", "x"))),
+        (record(), replace(record("b"), category="cats")),
+        (record(),),
+    ]
+    digests = {Dataset("n", tmp_path, videos).digest() for videos in others}
+    assert len(digests) == len(others)
+    assert one.digest() not in digests
+
+
+@pytest.mark.parametrize(
+    "path", ["../a.mp4", "b/../../a.mp4", "/etc/passwd", "..", ".", "b/..", "/videos", "/videos-2/a.mp4"]
+)
+def test_paths_that_leave_the_root(path: str) -> None:
+    with pytest.raises(DatasetError, match="leaves /videos: every path must lie below"):
+        relative_path(path, Path("/videos"))
+
+
+@given(parts=st.lists(st.sampled_from(["..", ".", "a", "b c", "-x", "é"]), min_size=1, max_size=8))
+def test_a_relative_path_stays_inside_and_is_a_fixed_point(parts: list[str]) -> None:
+    try:
+        inside = relative_path("/".join(parts), Path("/root"))
+    except DatasetError:
+        return
+    assert ".." not in inside.split("/")
+    assert relative_path(inside, Path("/root")) == inside == relative_path(f"/root/{inside}", Path("/root"))
