@@ -22,11 +22,8 @@ from pipeline.datasets.read import read_dataset
 from pipeline.datasets.records import Dataset
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.preprocess import VideoSource, open_store, plan_preprocess, preprocess_shards
-from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
-from pipeline.masks.options import MaskOptions
-from pipeline.frames.preprocess import open_store, plan_preprocess, preprocess
 from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder, IsolatedDecoder, close_decoders
-from pipeline.masks import MaskOptions
+from pipeline.masks.options import MaskOptions
 from store.places.opening import folder_at
 from store.store import Store
 from tests.videos import Encoding, cut, textured_frames, write_video

@@ -64,7 +64,8 @@ def weights(
     if (layout is None) != (output is None):
         raise OptionError("--layout and -o go together: what to write, and where to")
     loaded = load(model)
-    num_written, lost = 0, ()
+    num_written = 0
+    lost: tuple[str, ...] = ()
     if layout is not None and output is not None:
         tensors = exported(loaded.model, layout)
         write_weights(Path(output), tensors, layout=layout, quick_gelu=loaded.config.quick_gelu)

@@ -11,6 +11,7 @@ from store.completion import input_digests
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMissingError
 from store.failures import FailedVideo, write_failures
 from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
+from store.places.opening import folder_at
 from store.schema import VideoStatus
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
@@ -140,10 +141,11 @@ def test_failures_are_a_table(made: Store) -> None:
 
 
 def test_an_object_store_gives_the_same(made: Store, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_server(server, monkeypatch)
+    use_server(monkeypatch, server)
+    there = folder_at(f"s3://{BUCKET}/view")
     for path in Path(made.place).rglob("*"):
         if path.is_file():
-            server.put(f"view/{path.relative_to(made.place)}", path.read_bytes())
-    there, here = open_store(f"s3://{BUCKET}/view"), open_store(made.place)
-    assert np.array_equal(there.frames([0, 5], split="test"), here.frames([0, 5], split="test"))
-    assert np.array_equal(there.similarities("mine").matrix, here.similarities("mine").matrix)
+            there.write(str(path.relative_to(made.place)), path.read_bytes())
+    remote, here = open_store(f"s3://{BUCKET}/view"), open_store(made.place)
+    assert np.array_equal(remote.frames([0, 5], split="test"), here.frames([0, 5], split="test"))
+    assert np.array_equal(remote.similarities("mine").matrix, here.similarities("mine").matrix)

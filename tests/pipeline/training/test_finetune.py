@@ -168,7 +168,7 @@ def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str,
 
 def train_long(place: str, config: str, folder: Path) -> None:
     options = replace(OPTIONS, train=replace(OPTIONS.train, epochs=20))
-    finetune(Store.open(place), load_model(config, "none"), folder, options, save_seconds=0.0)
+    train_model(Store.open(place), load_model(config, "none"), folder, options, save_seconds=0.0)
 
 
 def wait_for_log(folder: Path, num_lines: int, process: Forked) -> None:

@@ -1,4 +1,4 @@
-"""Videos that really kill the process that decodes them are set aside; videos that were only near are not."""
+"""A shard that kills its workers ends the run, after all others are committed; one that only was there does not."""
 
 from __future__ import annotations
 
@@ -128,9 +128,12 @@ def test_a_scheduler_that_gives_tasks_up_at_once_changes_nothing(tmp_path: Path)
     processes = DaskProcesses(tmp_path / "dask", allowed_failures=0)
     said: list[str] = []
     try:
-        processes.worker(nanny=True)  # which begins its worker again
-        with connected(processes.address, preflight, wait_seconds=60, say=said.append) as executor:
-            _, result = run(manifest, tmp_path / "store", executor, LethalDecoder(tmp_path))
+        processes.worker()
+        with (
+            connected(processes.address, preflight, wait_seconds=60, say=said.append) as executor,
+            pytest.raises(WorkerDiedError, match=rf"^shard test/00001 .* killed {MAX_ATTEMPTS} workers"),
+        ):
+            run(manifest, tmp_path / "store", executor, LethalDecoder(tmp_path))
     finally:
         processes.end()
     num_tried = (tmp_path / "tried").read_text().split().count("poison")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from pipeline.workers.kinds import BATCH_SYSTEMS, CLUSTER_KINDS
-
+from pipeline.run.options import BATCH_SYSTEMS, CLUSTER_KINDS
 from pipeline.workers.job_settings import settings_of
 from tests.paths import ROOT
 
