@@ -28,7 +28,7 @@ OF_OTHERS = {"--array", "--memory-limit", "--nthreads", "--requeue"}
 """Options of SLURM and Dask that pages name."""
 PREPARED = (
     "preprocess clips.jsonl STORE",
-    "masks STORE --name noise --threshold-mode noise",
+    "masks STORE --masks noise --threshold-mode noise",
     "finetune STORE CHECKPOINT --preset demo",
     "encode STORE --features mine --checkpoint CHECKPOINT",
     "encode STORE --features ones --checkpoint CHECKPOINT --alpha ones",
