@@ -116,20 +116,20 @@ def test_an_address(address: str, place: str) -> None:
         ("s3://", "'' is not the name of a bucket"),
         ("s3:///a", "'' is not the name of a bucket"),
         ("s3://a b/c", "'a b' is not the name of a bucket"),
-        ("s3://bucket/a//b", "neither empty"),
-        ("s3://bucket//a", "neither empty"),
-        ("s3://bucket/a/../b", "nor '..'"),
-        ("s3://bucket/./b", "nor '..'"),
+        ("s3://bucket/a//b", "no part may be empty"),
+        ("s3://bucket//a", "no part may be empty"),
+        ("s3://bucket/a/../b", "or '..'"),
+        ("s3://bucket/./b", "or '..'"),
         ("s3://bucket/a?versionId=1", "'?', '#'"),
         ("s3://bucket/a#b", "'?', '#'"),
         ("s3://bucket/a\nb", "characters that cannot be printed"),
-        ("s3://bucket/" + "x" * 601, "may have 600 bytes"),
+        ("s3://bucket/" + "x" * 601, "the limit is 600 bytes"),
         (f"s3://me:{SECRET}@bucket/a", "belong into the environment"),
         (f"s3://{SECRET}@bucket/a", "belong into the environment"),
         (f"s3://localhost:9000/{SECRET}", "belong into the environment"),
     ],
 )
-def test_an_address_that_is_none(address: str, said: str) -> None:
+def test_an_invalid_address(address: str, said: str) -> None:
     with pytest.raises(StorePlaceError, match=re.escape(said)) as caught:
         folder_at(address)
     assert SECRET not in str(caught.value)

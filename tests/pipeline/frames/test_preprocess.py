@@ -314,7 +314,7 @@ def test_a_clip_that_no_jpeg_can_hold_is_refused_before_it_is_decoded() -> None:
     assert JpegCodec().encode_pictures(tall(655))
     with pytest.raises(ValueError, match=r"up to 65500 pixels.* got 656 x 100"):
         PreprocessOptions(eval_frames=656, image_size=100, frame_codec="jpeg")
-    with pytest.raises(ValueError, match="65500 a side is the most"):
+    with pytest.raises(ValueError, match="65500 a side is the maximum"):
         JpegCodec().encode_pictures(tall(656))
 
 
