@@ -150,7 +150,7 @@ def test_workers_that_lack_something_are_named_and_do_nothing(
     assert ended.code == 1
     assert ended.error_line.startswith("fda: error: no worker can be used; the first of 1: ")
     assert f"worker {address} (host " in ended.error_line
-    assert "it cannot import 'pipeline.workers'" in ended.error_line
+    assert "it cannot import 'pipeline.workers': install the same environment there" in ended.error_line
     assert not list((tmp_path / "store").glob("commits/**/*.parquet"))
 
 

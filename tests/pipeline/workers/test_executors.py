@@ -17,7 +17,15 @@ from distributed import Client, Future
 
 from pipeline.run.events import ItemsDone, Tell, ignore_events
 from pipeline.run.resources import ONE_THREAD
-from pipeline.workers.dask import TASKS_PER_WORKER, DaskExecutor, WorkerDiedError, _Run, local_dask
+from pipeline.workers.dask import (
+    TASKS_PER_WORKER,
+    DaskExecutor,
+    WorkerDiedError,
+    _Deaths,
+    _Flight,
+    _Run,
+    local_dask,
+)
 from pipeline.workers.executors import run_synchronously
 from pipeline.workers.worker_side import SECONDS_BETWEEN_MESSAGES
 from pipeline.workers.worker_watch import WorkerWatch
@@ -48,12 +56,6 @@ def thread_limits(number: int, tell: Tell) -> dict[str, str | None]:
 def refuse_three(number: int, tell: Tell) -> int:
     if number == 3:
         raise StoreWriteError("cannot write number 3")
-    return number
-
-
-def die_where_negative(number: int, tell: Tell) -> int:
-    if number < 0:
-        os._exit(1)
     return number
 
 
@@ -222,16 +224,27 @@ def test_a_caller_may_stop_early(dask: DaskExecutor) -> None:
     assert run(dask, square, [6]) == [36]
 
 
-def test_tasks_that_kill_their_workers_come_last_and_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even if all others, which only waited at the same worker, were put off with them."""
-    monkeypatch.setattr("pipeline.workers.dask.MAX_ATTEMPTS", 1)
+class RunOfLethalTasks(_Run[int, int]):
+    """A run without workers: every task is put off, and those below 0 kill their workers also when alone."""
+
+    def _submit_what_fits(self) -> None:
+        for task in self._waiting:
+            self._flights[str(task)] = _Flight(task, Future(str(task)), None, ItemsDone())
+
+    def _ended(self) -> tuple[_Flight[int], int | _Deaths]:
+        return self._flights.pop(next(iter(self._flights))), _Deaths(3)
+
+    def _alone(self, flight: _Flight[int]) -> int | _Deaths:
+        return _Deaths(4) if flight.task < 0 else flight.task
+
+
+def test_a_task_that_kills_its_workers_is_named_after_all_others_are_done(dask: DaskExecutor) -> None:
+    """Real deaths are in test_dead_workers.py. Here, several tasks are lethal, which takes minutes with workers."""
     reports: list[int] = []
-    with (
-        local_dask(1) as executor,
-        pytest.raises(WorkerDiedError, match=r"^-[12] \(and 1 more\) killed 1 workers.*nothing else was running"),
-    ):
-        reports.extend(executor(die_where_negative, [-1, 1, -2, 2, 3], ignore_events))
-    assert sorted(reports) == [1, 2, 3]
+    lethal = RunOfLethalTasks(DaskExecutor(dask.client), square, [-1, 1, -2, 2, 3], ignore_events)
+    with pytest.raises(WorkerDiedError, match=r"^-1 \(and 1 more\) killed 4 workers although nothing else was running"):
+        reports.extend(lethal.reports())
+    assert reports == [1, 2, 3]
 
 
 def held() -> tuple[int, set[int]]:
