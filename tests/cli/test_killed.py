@@ -173,6 +173,7 @@ def test_a_disk_that_is_full_and_then_has_room(
     code, out, err = said("full")
     takes, err = of_the_run(err).split("\n", 1)
     assert "at most about" in takes
+    err = err[err.index("fda: error: ") :]  # on a busy machine, after a warning that the claim cannot be renewed
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert err.startswith("fda: error: cannot write ")
     assert "no space left on the disk" in err

@@ -6,6 +6,7 @@ import errno
 import itertools
 import json
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -37,6 +39,8 @@ from tests.claimants import NEVER, QUICK, MemoryFolder, Turns, compete, fork_and
 from tests.forked import FORK_SERVER, in_environment
 from tests.s3 import Server, place_of, use_server
 
+SPAWN = multiprocessing.get_context("spawn")
+Context = SpawnContext | ForkServerContext
 ELSEWHERE = ProcessId(4242, 1, "another machine")
 
 
@@ -59,9 +63,11 @@ def start() -> Iterator[Callable[..., tuple[BaseProcess, Connection]]]:
     """Starts a process of `tests.claimants`, with a channel to it; none outlives the test."""
     started: list[BaseProcess] = []
 
-    def start_one(target: Callable[..., None], place: str, *arguments: object) -> tuple[BaseProcess, Connection]:
-        here, there = FORK_SERVER.Pipe()
-        process = FORK_SERVER.Process(target=in_environment, args=(dict(os.environ), target, place, there, *arguments))
+    def start_one(
+        target: Callable[..., None], place: str, *arguments: object, context: Context = FORK_SERVER
+    ) -> tuple[BaseProcess, Connection]:
+        here, there = context.Pipe()
+        process = context.Process(target=in_environment, args=(dict(os.environ), target, place, there, *arguments))
         process.start()
         there.close()
         started.append(process)
@@ -416,7 +422,7 @@ def test_a_run_that_asks_without_end_is_taken_for_a_holder(folder: StoreFolder) 
 def test_a_killed_run_of_this_machine_is_taken_over_at_once(
     folder: StoreFolder, start: Callable[..., tuple[BaseProcess, Connection]]
 ) -> None:
-    process, channel = start(hold, folder.place, None)
+    process, channel = start(hold, folder.place, None, context=SPAWN)  # a child of this process: nobody else reaps it
     assert channel.recv() == "holds"
     with pytest.raises(StoreBusyError):
         take(folder)
