@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fda
+from cli.commands.preprocess import command as preprocess_command
 from cli.options.shared import (
     alpha_option,
     device_option,
@@ -24,8 +25,9 @@ from cli.output.printing import print_json, print_table, say, show
 from cli.output.progress import progress_listener
 from encoders.options import Activation
 from pipeline.clips.options import AlphaSource
+from pipeline.errors import InputError
 from pipeline.training.options import FinetuneOptions
-from pipeline.training.presets import preset_folder, preset_names
+from pipeline.training.presets import load_preset, preset_folder, preset_names
 
 if TYPE_CHECKING:
     from pipeline.training.run import FinetuneResult
@@ -143,6 +145,7 @@ def command(store_place: str, checkpoint: Path, options: FinetuneOptions, as_jso
     The best epoch is the one with the highest text-to-video R@1 on the split `val`; where there is none, a tenth of
     `train` is held out, and training.json says which videos. log.jsonl and tensorboard/ have every step.
     """
+    _check_preprocess_table(options.preset)
     with progress_listener("finetune", progress) as listener:
         result = fda.finetune(store_place, checkpoint, options, listener=listener)
     if not result.is_first_process:
@@ -150,6 +153,14 @@ def command(store_place: str, checkpoint: Path, options: FinetuneOptions, as_jso
     if result.was_finished:
         say(f"nothing to do: {checkpoint} was trained to the end with these inputs")
     print_json(result.to_dict()) if as_json else _print(result)
+
+
+def _check_preprocess_table(preset: str) -> None:
+    """Refuse keys of a preset's [preprocess] that `fda preprocess` does not know: they are names of its options."""
+    known = {option.name for option in preprocess_command.params}
+    unknown = sorted(key for key in load_preset(preset).preprocess if key.replace("-", "_") not in known)
+    if unknown:
+        raise InputError(f"[preprocess] of preset {preset!r} has unknown keys: {', '.join(unknown)}")
 
 
 def _parsed(settings: Sequence[str]) -> dict[str, object]:

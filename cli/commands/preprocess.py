@@ -21,6 +21,7 @@ from cli.output.progress import progress_listener
 from pipeline.datasets.options import SourceOptions
 from pipeline.frames.options import DecodingOptions, PreprocessOptions
 from pipeline.run.options import RunOptions, SourceCheck
+from pipeline.run.partition import WHOLE
 from pipeline.run.resources import DECODER_MEMORY_MIB
 from pipeline.run.words import plural
 
@@ -155,5 +156,5 @@ def _print(result: PreprocessResult) -> None:
     ]
     print_table(result.store, ["split", "videos", "captions", "frames"], rows)
     print_failures(result.tally, result.videos_root)
-    if result.is_part:
-        say(f"this was one part: run `fda finalise {result.store}` when all parts have ended")
+    if result.partition != WHOLE:
+        say(f"this was part {result.partition}: `fda finalise {result.store}` says when all parts have ended")

@@ -77,8 +77,8 @@ class EvalExtras:
     """Families of slices to score: some of `FAMILIES`, or `all`."""
     diagnostics: bool = False
     """Hubs, modality gap, rank histogram, confusions."""
-    device: str = "cpu"
-    """Where scores are computed: `cpu`, `cuda`, `cuda:1`, or `auto` (a GPU if there is one)."""
+    device: str = "auto"
+    """Where scores are computed: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ..."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,9 @@ from pipeline.evaluation.statistics.intervals import Interval, intervals
 from pipeline.run.events import Listener, Reporter, ignore_events
 from store.json_values import JSON
 from store.store import Store
+
+GPU_DEVICES = tuple(map(Path, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")))
+"""Of NVIDIA's driver, AMD's, and Windows' Linux: without any of them, `auto` is the CPU, and torch is not loaded."""
 
 IntervalTable = Mapping[str, Mapping[str, Interval]]
 """Direction -> metric -> interval."""
@@ -152,7 +156,7 @@ def compare(
 
 def _put(device: str, report: Reporter) -> Put:
     """What moves embeddings to the device that computes."""
-    if device == "cpu":
+    if device == "cpu" or (device == "auto" and not any(map(Path.exists, GPU_DEVICES))):
         return lambda array: array
     from encoders.similarity import place  # torch, which scoring on a CPU does without
 

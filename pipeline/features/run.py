@@ -197,7 +197,7 @@ def preview_encoding(
 def _prepared(store: Store, options: EncodeOptions, model: ModelSource, run: RunOptions, report: Reporter) -> _Encoding:
     """Load the model and settle every choice that the options leave open."""
     if run.workers is not None and run.cluster is None:
-        raise OptionError("workers is for a cluster: this process encodes alone, on all cores or on the GPU")
+        raise OptionError("--workers is for --cluster: this process encodes alone, on all cores or on the GPU")
     ready = load_ready(model, options.device, report)
     trained = training_of(ready.loaded)
     recipe = FeatureRecipe(

@@ -25,7 +25,7 @@ from pipeline.frames.preprocess import (
 from pipeline.isolation.decoder import IsolatedDecoder
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.options import HERE, RunOptions
-from pipeline.run.partition import WHOLE
+from pipeline.run.partition import WHOLE, Partition
 from pipeline.run.plan import Plan, Tally
 from pipeline.run.records import RunClock
 from pipeline.run.resources import WorkerMemory
@@ -78,8 +78,8 @@ class PreprocessResult:
     """What was found of the data set."""
     used: Mapping[str, Used]
     """By split; empty for a part of a job."""
-    is_part: bool
-    """Whether this was one part of a job of several."""
+    partition: Partition
+    """The part of a job that this was."""
     run: str | None
     """Name of the run record in the store; None if there was nothing to do."""
     warnings: tuple[str, ...]
@@ -233,8 +233,7 @@ class _Run:
         return made, num_workers
 
     def _result(self, store: Store, made: ShardsMade, num_workers: int, run: str | None) -> PreprocessResult:
-        is_part = self.run.partition != WHOLE
-        used = {} if is_part else _used(store, self.read.report, made)
+        used = _used(store, self.read.report, made) if self.run.partition == WHOLE else {}
         for split, one in used.items():
             if one.num_clips < one.num_expected:
                 self.report.warn(f"{split} has clips of {one.num_clips:,} of {one.num_expected:,} videos")
@@ -253,7 +252,7 @@ class _Run:
             seconds=self.clock.seconds,
             dataset=self.read.report,
             used=used,
-            is_part=is_part,
+            partition=self.run.partition,
             run=run,
             warnings=self.report.warnings,
         )

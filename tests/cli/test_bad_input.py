@@ -231,7 +231,7 @@ def test_a_second_run_says_that_there_is_nothing_to_do(fda: Commands, small: Pat
     before = tree_digest(place, leave_out=())
     again = fda("preprocess", small, place, *SMALL_FLAGS)
     assert again.code == 0
-    assert again.err.endswith("\nnothing to do: 2 shards, all done\n")
+    assert again.err.endswith("\nnothing to do: 2 shards, all complete\n")
     assert tree_digest(place, leave_out=()) == before
     assert json.loads(fda("preprocess", small, place, *FLAGS, "--json").out)["num_shards_made"] == 0
 
@@ -257,7 +257,7 @@ def test_other_options_are_refused_and_overwrite_repairs_it(
     assert "--overwrite" in refused.err
     assert tree_digest(place, leave_out=()) == before
     assert fda("preprocess", small, place, *FLAGS, *flags, "--overwrite").code == 0
-    assert fda("preprocess", small, place, *FLAGS, *flags).err.endswith("\nnothing to do: 2 shards, all done\n")
+    assert fda("preprocess", small, place, *FLAGS, *flags).err.endswith("\nnothing to do: 2 shards, all complete\n")
 
 
 def test_another_mask_set_needs_no_video(fda: Commands, small: Path, tmp_path: Path) -> None:

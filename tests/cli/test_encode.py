@@ -344,7 +344,7 @@ def test_weights_that_do_not_tell_their_activation_are_asked_for_it(
     plain = {name: tensor for name, tensor in tiny_model().named_tensors().items() if "alpha" not in name}
     torch.save(plain, path)
     asked = ("weights", "--model", config, "--pretrained", path)
-    assert "nothing tells whether they were trained with QuickGELU" in fda(*asked).error_line
+    assert "does not say whether they were trained with QuickGELU" in fda(*asked).error_line
     assert fda(*asked, "--activation", "quickgelu").code == 0
     assert "trained without QuickGELU" in fda(*asked, "--activation", "gelu").error_line
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"quick_gelu": True}}))
@@ -355,7 +355,7 @@ def test_weights_that_do_not_tell_their_activation_are_asked_for_it(
 def test_presets_are_printed_to_be_copied_and_set_value_by_value(fda: Commands, store: Path, tmp_path: Path) -> None:
     printed = fda("finetune", "--print-preset", "clip4clip")
     assert printed.code == 0
-    assert "What cannot carry over" in printed.out
+    assert "Differences from CLIP4Clip" in printed.out
     mine = tmp_path / "mine.toml"
     mine.write_text(printed.out.replace('pretrained = "openai"', 'pretrained = "none"'))
     wrong = fda("finetune", store, tmp_path / "x", "--preset", mine, "--set", "rate=1")

@@ -131,7 +131,7 @@ def test_post_processing_stands_in_rows_of_its_own(fda: Commands, tmp_path: Path
         (["--device", "tpu"], 1, "cannot use device 'tpu'"),
         (["--qb-norm", "--top-frames", "2"], 2, "leave --top-frames out"),
         (["--overwrite"], 2, "--overwrite is for the files of"),
-        (["--figure", "slices.jpg"], 1, "must end in .png, .svg, .pdf"),
+        (["--figure", "slices.jpg"], 2, "must end in .png, .svg, .pdf"),
         (["--figure", "/nowhere/slices.png"], 1, "there is no folder /nowhere"),
         (["--level", "100%"], 2, "must lie between 0% and 100%"),
     ],
@@ -161,7 +161,7 @@ def test_slices_diagnostics_and_every_query(fda: Commands, tmp_path: Path) -> No
     flags = ("--slice", "motion", "--slice", "category", "--figure", figure, "--diagnostics", "--per-query", ranks)
     ended = fda("eval", tmp_path / "store", "--features", "mine", *flags, "--json")
     assert ended.code == 0, ended.err
-    assert "no slices by category: the store does not tell it" in ended.err
+    assert "no slices by category: the store has nothing to tell them by" in ended.err
     found = json.loads(ended.out)
     assert found["slices"]
     assert found["diagnostics"]

@@ -107,7 +107,7 @@ def test_killed_at_random_moments_and_run_again(
     for group in groups:
         group.wait_until_gone()
     idle = fda("preprocess", manifest, place, *FLAGS)
-    assert of_the_run(idle.err) == f"nothing to do: {NUM_VIDEOS} shards, all done\n"
+    assert of_the_run(idle.err) == f"nothing to do: {NUM_VIDEOS} shards, all complete\n"
     assert tree_digest(place) == whole
     assert not (place / "partial").exists()
 

@@ -53,7 +53,7 @@ def test_another_mask_set_with_its_table_and_its_record(fda: Commands, place: Pa
     record = json.loads(runs[0].read_text())
     assert (record["command"], record["options"]["threshold"], record["options"]["name"]) == ("masks", 10.0, "low")
     again = fda("masks", place, "--masks", "low", *MASK_FLAGS, "--threshold", "10")
-    assert again.err == "nothing to do: 3 shards, all done\n"
+    assert again.err == "nothing to do: 3 shards, all complete\n"
     assert again.out == ended.out
     assert sorted((place / "runs").glob("*-masks-*.json")) == runs
 
@@ -89,7 +89,7 @@ def test_json_and_every_option(fda: Commands, place: Path) -> None:
 
 def test_options_from_a_file_and_worker_processes(fda: Commands, place: Path, tmp_path: Path) -> None:
     config = tmp_path / "fda.toml"
-    config.write_text('[masks]\nname = "filed"\nthreshold = 40\nkernel-size = 3\nmin-area = 8\n')
+    config.write_text('[masks]\nmasks = "filed"\nthreshold = 40\nkernel-size = 3\nmin-area = 8\n')
     assert fda("masks", place, "--config", config, "--workers", "1").code == 0
     alone = shutil.copytree(place, tmp_path / "alone")
     assert fda("masks", alone, "--config", config, "--overwrite", "--workers", "0").code == 0
@@ -124,11 +124,11 @@ def test_a_name_that_is_taken_is_refused_with_both_values(fda: Commands, place: 
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
-        ((), 2, "Missing option '--name'"),
+        ((), 2, "Missing option '--masks'"),
         (("--masks", "../x"), 1, "mask set name '../x': use up to 100 letters"),
         (("--masks", ""), 1, "mask set name ''"),
         (("--masks", "x", "--threshold", "300"), 2, "300.0 is not in the range 0<=x<=255"),
-        (("--masks", "x", "--threshold", "nan"), 1, "threshold must be in 0..255 grey levels, got nan"),
+        (("--masks", "x", "--threshold", "nan"), 2, "threshold must be in 0..255 grey levels, got nan"),
         (("--masks", "x", "--kernel-size", "4"), 2, "4 is even: it must be odd, such as 3 or 5"),
         (("--masks", "x", "--full-coverage", "0"), 2, "0.0 is not in the range 0<x<=1"),
         (("--masks", "x", "--difference", "all"), 2, "'all' is not one of 'sampled', 'consecutive'"),
