@@ -22,7 +22,7 @@ from cli.options.shared import (
     seed_option,
     shared_options,
 )
-from cli.output.printing import print_json, print_table, say, show
+from cli.output.printing import print_json, print_table, show
 from cli.output.progress import progress_listener
 from encoders.options import Activation
 from pipeline.clips.options import AlphaSource
@@ -152,8 +152,6 @@ def command(store_place: str, checkpoint: Path, options: FinetuneOptions, as_jso
         result = fda.finetune(store_place, checkpoint, options, listener=listener)
     if not result.is_first_process:
         return
-    if result.was_finished:
-        say(f"nothing to do: {checkpoint} was trained to the end with these inputs")
     print_json(result.to_dict()) if as_json else _print(result)
 
 

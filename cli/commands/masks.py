@@ -77,8 +77,6 @@ def _print(result: MasksResult) -> None:
     made = result.num_videos_made
     if result.num_shards_made:
         say(f"{plural(made, 'video')} in {result.seconds:.1f} s: {made / result.seconds:.1f} videos/s")
-    else:
-        say(f"nothing to do: {plural(result.num_shards, 'shard')}, all complete")
 
 
 def _percent(share: float | None) -> str:

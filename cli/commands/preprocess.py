@@ -149,8 +149,6 @@ def _print(result: PreprocessResult) -> None:
             f"{plural(made, 'video')} in {seconds:.1f} s {where}: {made / seconds:.1f} videos/s, "
             f"{source_mb / seconds:.1f} MB/s of video"
         )
-    else:
-        say(f"nothing to do: {plural(result.num_shards, 'shard')}, all complete")
     rows = [
         [split, f"{layout.num_videos:,}", f"{layout.num_captions:,}", str(layout.num_frames)]
         for split, layout in result.splits.items()
