@@ -22,11 +22,7 @@ import cv2
 import pyarrow as pa
 import torch
 
-import cli.commands.encode
-import cli.commands.finalise
-import cli.commands.masks
-import cli.commands.remove
-import cli.commands.verify
+import pipeline.features.run
 import pipeline.frames.run
 from cli.main import fda
 from encoders.options import ModelSource
@@ -102,7 +98,7 @@ def run_fda(arguments: Sequence[str], decode: Decode = decode_cached) -> list[st
     decoder = OwnDecoder(decode)
     with (
         mock.patch.object(pipeline.frames.run, "IsolatedDecoder", return_value=decoder),
-        mock.patch.object(cli.commands.encode, "load", lambda source, device: _ready(source)),
+        mock.patch.object(pipeline.features.run, "load_ready", lambda source, device, report: _ready(source)),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
     ):
