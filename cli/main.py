@@ -12,17 +12,17 @@ from cli.output.printing import FAILED, fail, printable, say
 
 COMMANDS = {
     "demo": ("cli.commands.demo", "Make a small labelled motion data set and run everything on it, on the CPU."),
-    "preprocess": ("cli.commands.preprocess", "Videos -> frames and masks in a store."),
-    "masks": ("cli.commands.masks", "Another mask set from stored frames, without decoding."),
+    "preprocess": ("cli.commands.preprocess", "Decode videos into frames and masks in a store."),
+    "masks": ("cli.commands.masks", "Make another mask set from stored frames, without decoding."),
     "finetune": ("cli.commands.finetune", "Train Alpha-CLIP on the clips of a store."),
-    "encode": ("cli.commands.encode", "Clips and captions of a store -> cached embeddings."),
-    "eval": ("cli.commands.evaluate", "Retrieval metrics from cached embeddings."),
-    "compare": ("cli.commands.compare", "Feature sets side by side, with paired intervals and p-values."),
-    "weights": ("cli.commands.weights", "What a weights file holds; a model in the layout of Alpha-CLIP or of CLIP."),
-    "finalise": ("cli.commands.finalise", "The end of a job done in parts: what is pending, what failed."),
+    "encode": ("cli.commands.encode", "Embed clips and captions of a store, and cache the embeddings."),
+    "eval": ("cli.commands.evaluate", "Score retrieval from cached embeddings."),
+    "compare": ("cli.commands.compare", "Compare feature sets, with paired intervals and p-values."),
+    "weights": ("cli.commands.weights", "Inspect weights; write a model in the layout of Alpha-CLIP or CLIP."),
+    "finalise": ("cli.commands.finalise", "End a job done in parts: what is pending, what failed."),
     "remove": ("cli.commands.remove", "Remove a mask set, a feature set or a split from a store."),
-    "status": ("cli.commands.status", "What stands in a store and what is pending, with sizes and failures."),
-    "verify": ("cli.commands.verify", "Every byte of a store against its checksums; --repair what is damaged."),
+    "status": ("cli.commands.status", "What a store contains and what is pending, with sizes and failures."),
+    "verify": ("cli.commands.verify", "Check every byte of a store against its checksums; --repair it."),
 }
 
 
@@ -81,7 +81,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         fail("interrupted: what is committed is kept, run the same command again to continue")
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe has gone: nobody is left to read a message
+        sys.stderr.close()  # the reader of a pipe has gone: no one is left to read a message
         sys.exit(FAILED)
     except (StoreError, PipelineError, EncoderError, OSError) as error:
         if logging.getLogger().isEnabledFor(logging.DEBUG):

@@ -19,8 +19,8 @@ MAY_IMPORT = {
     "store": {"store"},
     "encoders": {"encoders"},
     "pipeline": {"pipeline", "encoders", "store"},
-    "cli": {"cli", "pipeline", "encoders", "store"},
-    "fda": {"cli", "pipeline", "encoders", "store"},
+    "fda": {"pipeline", "encoders", "store"},
+    "cli": {"cli", "fda", "pipeline", "encoders", "store"},
 }
 """Package (or module at the root) -> those of this project that it may import. `cli` also opens stores."""
 PROGRAM = {*MAY_IMPORT, "tests"}

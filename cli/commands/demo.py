@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 import fda
-from cli.options.shared import local_path, seed_option, shared_options
+from cli.options.shared import local_path, progress_option, seed_option, shared_options
 from cli.output.printing import print_json, print_table, show
 from cli.output.progress import progress_listener
 from pipeline.demo.options import DemoOptions
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), callback=local_path)
 @click.option("--quick", is_flag=True, help="A tiny data set and one epoch: runs everything, and shows nothing.")
 @seed_option
+@progress_option
 @shared_options
 def command(folder: Path, quick: bool, seed: int, as_json: bool, progress: bool | None) -> None:
     """Make a small motion data set in FOLDER, and run all commands on it, with masks and without.

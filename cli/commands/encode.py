@@ -10,7 +10,7 @@ import click
 
 import fda
 from cli.options.models import encoder_options
-from cli.options.shared import alpha_option, device_option, mask_option, seed_option, shared_options
+from cli.options.shared import alpha_option, device_option, mask_option, progress_option, seed_option, shared_options
 from cli.options.workers import run_options, workers_option
 from cli.output.encode_plan import print_preview
 from cli.output.printing import DONE, FAILED, print_json, print_table, say
@@ -105,6 +105,7 @@ def _encode_options(function: Callable[..., None]) -> Callable[..., None]:
 @workers_option("With --cluster: how many workers to start.")
 @run_options("Remove the features of these splits first, if there are any.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Print what would be loaded and encoded, and end.")
+@progress_option
 @shared_options
 def command(
     store_place: str,
@@ -117,9 +118,9 @@ def command(
 ) -> None:
     """Embed the clips and captions of STORE, and cache the embeddings in it under a name.
 
-    Killed and started again, it goes on where it was. Features of the same name are never mixed: where the weights, the
-    masks or anything else that made them differ, the command refuses and says what differs. --dry-run shows what would
-    be loaded, tensor by tensor.
+    Killed and started again, it resumes. Features of the same name are never mixed: if the weights, the masks or
+    anything else that made them differ, the command refuses and names what differs. --dry-run shows what would be
+    loaded, tensor by tensor.
     """
     with progress_listener("encode", progress) as listener:
         if is_dry:

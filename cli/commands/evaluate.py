@@ -12,7 +12,7 @@ import click
 
 import fda
 from cli.options.retrieval import interval_options, protocol_options
-from cli.options.shared import device_option, shared_options
+from cli.options.shared import device_option, progress_option, shared_options
 from cli.output.printing import print_json, say
 from cli.output.progress import progress_listener
 from pipeline.evaluation.names import FAMILIES, POOLINGS
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 SECONDS_BEFORE_A_BAR = 2.0
 
 _SCORING = (
-    click.option("--features", required=True, metavar="NAME", help="Which feature set."),
-    click.option("--split", default="test", show_default=True, help="Which split."),
+    click.option("--features", required=True, metavar="NAME", help="Name of the feature set."),
+    click.option("--split", default="test", show_default=True, help="Split to score."),
     click.option(
         "--pooling",
         type=click.Choice(POOLINGS),
-        help="Pool the cached features of frames anew, without encoding.  [default: the features of videos as cached]",
+        help="Pool the cached features of frames again, without encoding.  [default: cached features of videos]",
     ),
     click.option(
         "--top-frames",
         type=click.IntRange(min=1),
         metavar="K",
-        help="Score a text by its K best frames of each video, instead of by the video.",
+        help="Score a text by its K best frames of each video, instead of by the video's feature.",
     ),
     click.option(
         "--dsl", is_flag=True, help="Add rows with a dual softmax over all queries of the split (transductive)."
@@ -47,36 +47,44 @@ _SCORING = (
         type=click.FloatRange(min=0, min_open=True),
         default=0.01,
         show_default=True,
-        help="Of --dsl, for cosines.",
+        help="Temperature of --dsl, for cosines.",
     ),
     click.option("--qb-norm", is_flag=True, help="Add rows with querybank normalisation; the bank is --bank-split."),
-    click.option("--bank-split", default="train", show_default=True, help="Whose captions and videos are the bank."),
+    click.option(
+        "--bank-split",
+        default="train",
+        show_default=True,
+        help="Split whose captions and videos are the bank of --qb-norm.",
+    ),
 )
 _EXTRAS = (
-    click.option(
-        "--intervals/--no-intervals", "with_intervals", default=True, help="How far numbers are to be trusted."
-    ),
+    click.option("--intervals/--no-intervals", "with_intervals", default=True, help="Compute confidence intervals."),
     click.option(
         "--slice",
         "slices",
         multiple=True,
         type=click.Choice(["all", *FAMILIES]),
-        help="Score parts of the queries by themselves, by what videos show and captions say; may be repeated.",
+        help="Score groups of queries by motion, masks, caption words, duration, ...; may be repeated.",
     ),
     click.option(
-        "--diagnostics", "with_diagnostics", is_flag=True, help="Hubs, modality gap, rank histogram, confusions."
+        "--diagnostics",
+        "with_diagnostics",
+        is_flag=True,
+        help="Report hubs, modality gap, rank histogram and confusions.",
     ),
     device_option,
 )
 _FILES = (
     click.option(
-        "--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw the slices: .png, .svg or .pdf."
+        "--figure",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Draw the slices into a .png, .svg or .pdf file.",
     ),
     click.option(
         "--per-query",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE.parquet",
-        help="Write the rank of every query, with what was found in its place.",
+        help="Write the rank of every query, and what was retrieved instead.",
     ),
     click.option("--overwrite", is_flag=True, help="Replace the files of --per-query and --figure."),
 )
@@ -150,6 +158,7 @@ def _eval_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.command("eval")
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
 @_eval_options
+@progress_option
 @shared_options
 def command(
     store_place: str,

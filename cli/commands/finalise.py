@@ -10,7 +10,7 @@ import fda
 from cli.options.shared import max_failed_option, shared_options, wait_option
 from cli.output.failures import exit_by_failures, print_failures
 from cli.output.printing import FAILED, print_json, say
-from cli.output.progress import progress_listener
+from cli.output.progress import say_event
 from pipeline.run.options import RunOptions
 from pipeline.run.words import plural
 
@@ -20,17 +20,14 @@ from pipeline.run.words import plural
 @max_failed_option
 @wait_option
 @shared_options
-def command(
-    store_place: str, max_failed: Callable[[int], float], wait: bool, as_json: bool, progress: bool | None
-) -> None:
-    """End a job that was done in parts: say whether everything stands in STORE, and which videos failed.
+def command(store_place: str, max_failed: Callable[[int], float], wait: bool, as_json: bool) -> None:
+    """End a job that was done in parts: report what is pending in STORE, and which videos failed.
 
     Run it once all `--partition` jobs have ended; a run without partitions does it by itself. Exit code 1 where shards
     are still pending: run those parts again, and then this. Once all frames are complete, the table of failed videos is
     written to catalog/failures.parquet, and leftovers of killed parts are removed.
     """
-    with progress_listener("finalise", progress) as listener:
-        result = fda.finalise(store_place, run=RunOptions(wait=wait), listener=listener)
+    result = fda.finalise(store_place, run=RunOptions(wait=wait), listener=say_event)
     finalised = result.finalised
     print_json(result.to_dict()) if as_json else print_failures(finalised.tally)
     for one in finalised.pending:

@@ -18,10 +18,11 @@ from cli.options.shared import (
     local_path,
     mask_option,
     model_options,
+    progress_option,
     seed_option,
     shared_options,
 )
-from cli.output.printing import print_json, print_table, say, show
+from cli.output.printing import print_json, print_table, show
 from cli.output.progress import progress_listener
 from encoders.options import Activation
 from pipeline.clips.options import AlphaSource
@@ -135,6 +136,7 @@ def _finetune_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
 @click.argument("checkpoint", type=click.Path(file_okay=False, path_type=Path), callback=local_path)
 @_finetune_options
+@progress_option
 @shared_options
 def command(store_place: str, checkpoint: Path, options: FinetuneOptions, as_json: bool, progress: bool | None) -> None:
     """Train Alpha-CLIP on STORE, and keep the best epoch's weights in the folder CHECKPOINT.
@@ -143,15 +145,13 @@ def command(store_place: str, checkpoint: Path, options: FinetuneOptions, as_jso
     with the very same weights. Several GPUs train together: `torchrun --nproc-per-node N -m cli.main finetune ...`.
 
     The best epoch is the one with the highest text-to-video R@1 on the split `val`; where there is none, a tenth of
-    `train` is held out, and training.json says which videos. log.jsonl and tensorboard/ have every step.
+    `train` is held out, and training.json lists these videos. log.jsonl and tensorboard/ have every step.
     """
     _check_preprocess_table(options.preset)
     with progress_listener("finetune", progress) as listener:
         result = fda.finetune(store_place, checkpoint, options, listener=listener)
     if not result.is_first_process:
         return
-    if result.was_finished:
-        say(f"nothing to do: {checkpoint} was trained to the end with these inputs")
     print_json(result.to_dict()) if as_json else _print(result)
 
 

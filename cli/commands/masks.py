@@ -9,7 +9,7 @@ import click
 
 import fda
 from cli.options.masks import MASK_OPTIONS, take_mask_options
-from cli.options.shared import shared_options
+from cli.options.shared import progress_option, shared_options
 from cli.options.workers import run_options, workers_option
 from cli.output.printing import print_json, print_table, say
 from cli.output.progress import progress_listener
@@ -34,16 +34,17 @@ def _mask_options(function: Callable[..., None]) -> Callable[..., None]:
     "Worker processes; 0 works in this process alone.  [default: the number of cores, or fewer if memory is short]"
 )
 @run_options("Remove the mask set of this name first, if there is one.")
+@progress_option
 @shared_options
 def command(store_place: str, name: str, run: RunOptions, as_json: bool, progress: bool | None, **flags: Any) -> None:
     """Make another mask set from the frames of STORE, without decoding, under a name.
 
     The paper's masks are the default. Killed and started again, the same command goes on where it was. Masks of the
-    same name are never mixed: where the options differ, the command refuses and says what differs. Features that were
+    same name are never mixed: if the options differ, the command refuses and names what differs. Features that were
     made from a mask set that is rebuilt with other options are refused by `fda encode` then, and its --overwrite
     rebuilds them.
 
-    The table says, for each split and before --when-empty and --when-full: the mean share of the picture that moves,
+    The table has, for each split and before --when-empty and --when-full: the mean share of the picture that moves,
     the masks that are empty and full, and the videos whose camera moved.
     """
     options, _ = take_mask_options(flags)
@@ -76,8 +77,6 @@ def _print(result: MasksResult) -> None:
     made = result.num_videos_made
     if result.num_shards_made:
         say(f"{plural(made, 'video')} in {result.seconds:.1f} s: {made / result.seconds:.1f} videos/s")
-    else:
-        say(f"nothing to do: {plural(result.num_shards, 'shard')}, all complete")
 
 
 def _percent(share: float | None) -> str:

@@ -12,7 +12,7 @@ import click
 import fda
 from cli.options.frames import FRAME_OPTIONS, take_frame_fields
 from cli.options.masks import MASK_OPTIONS, take_mask_options
-from cli.options.shared import max_failed_option, preset_option, shared_options
+from cli.options.shared import max_failed_option, preset_option, progress_option, shared_options
 from cli.options.source import source_options
 from cli.options.workers import run_options, workers_option
 from cli.output.failures import exit_by_failures, print_failures
@@ -95,6 +95,7 @@ def _preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
 )
 @max_failed_option
 @run_options("Remove the store first, if there is one.")
+@progress_option
 @shared_options
 def command(
     source: Path,
@@ -122,11 +123,11 @@ def command(
       vatex          vatex_training_v1.0.json and others, train_list.txt and others
       video2dataset  00000.tar, 00000.parquet, ...: see --extract-to
 
-    What is there is counted against what is published, and what would spoil numbers is said: missing captions and
-    files, videos of train in other splits, captions that several videos of a test set have.
+    Videos and captions are counted against the published numbers. Warnings name what would spoil results: missing
+    captions and files, training videos in other splits, captions that several test videos share.
 
-    Killed at any moment and started again, the same command goes on where it was. A video that cannot be read is
-    recorded with the reason, and its slot stays empty. Where a name begins with `-`, write `./` before it.
+    Killed at any moment and started again, the same command resumes. A video that cannot be read is recorded with
+    the reason, and its slot stays empty. Where a name begins with `-`, write `./` before it.
     """
     with progress_listener("preprocess", progress) as listener:
         result = fda.preprocess(
@@ -148,8 +149,6 @@ def _print(result: PreprocessResult) -> None:
             f"{plural(made, 'video')} in {seconds:.1f} s {where}: {made / seconds:.1f} videos/s, "
             f"{source_mb / seconds:.1f} MB/s of video"
         )
-    else:
-        say(f"nothing to do: {plural(result.num_shards, 'shard')}, all complete")
     rows = [
         [split, f"{layout.num_videos:,}", f"{layout.num_captions:,}", str(layout.num_frames)]
         for split, layout in result.splits.items()
@@ -157,4 +156,4 @@ def _print(result: PreprocessResult) -> None:
     print_table(result.store, ["split", "videos", "captions", "frames"], rows)
     print_failures(result.tally, result.videos_root)
     if result.partition != WHOLE:
-        say(f"this was part {result.partition}: `fda finalise {result.store}` says when all parts have ended")
+        say(f"this was part {result.partition}: run `fda finalise {result.store}` when all parts have ended")

@@ -10,7 +10,7 @@ import click
 import fda
 from cli.options.shared import shared_options, wait_option
 from cli.output.printing import print_json, show
-from cli.output.progress import progress_listener
+from cli.output.progress import say_event
 from pipeline.run.options import RunOptions
 from pipeline.run.words import plural
 from pipeline.upkeep.options import RemoveOptions
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
 @click.option("--masks", multiple=True, metavar="NAME", help="Remove this mask set; may be repeated.")
 @click.option("--features", multiple=True, metavar="NAME", help="Remove this feature set; may be repeated.")
-@click.option("--split", "splits", multiple=True, metavar="NAME", help="Remove this split with all it has.")
-@click.option("--yes", is_flag=True, help="Remove it. Without this flag the command says what it would remove.")
+@click.option("--split", "splits", multiple=True, metavar="NAME", help="Remove this split with everything in it.")
+@click.option("--yes", is_flag=True, help="Remove it. Without this flag, print what would be removed.")
 @wait_option
 @shared_options
 def command(
@@ -35,7 +35,6 @@ def command(
     yes: bool,
     wait: bool,
     as_json: bool,
-    progress: bool | None,
 ) -> None:
     """Remove mask sets, feature sets or whole splits from STORE: named one by one, and only with --yes.
 
@@ -43,8 +42,7 @@ def command(
     that were made from masks that are gone are refused from then on. A store keeps one split at least.
     """
     options = RemoveOptions(tuple(masks), tuple(features), tuple(splits))
-    with progress_listener("remove", progress) as listener:
-        result = fda.remove(store_place, options, preview=not yes, run=RunOptions(wait=wait), listener=listener)
+    result = fda.remove(store_place, options, preview=not yes, run=RunOptions(wait=wait), listener=say_event)
     print_json(result.to_dict()) if as_json else show(_sentence(result.removal, is_done=yes))
 
 

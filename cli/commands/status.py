@@ -22,10 +22,10 @@ COLUMNS = ("", "shards done", "pending", "ok", "truncated", "failed", "KiB a vid
 
 @click.command("status")
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
-@click.option("--failures", "list_failures", is_flag=True, help="List every video that gave no clip, with the reason.")
+@click.option("--failures", "list_failures", is_flag=True, help="List every failed video with its reason.")
 @shared_options
-def command(store_place: str, list_failures: bool, as_json: bool, progress: bool | None) -> None:
-    """What stands in a store and what is pending: shards, videos, sizes, options, the latest runs.
+def command(store_place: str, list_failures: bool, as_json: bool) -> None:
+    """What a store contains and what is pending: shards, videos, sizes, options, the latest runs.
 
     Reads commit records alone, no frame; changes nothing. A shard is pending if it was never made, has lost data, or is
     older than what it was made from: the command that made it rebuilds it.

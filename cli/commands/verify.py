@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 import fda
-from cli.options.shared import shared_options, wait_option
+from cli.options.shared import progress_option, shared_options, wait_option
 from cli.output.printing import DONE, FAILED, print_json, say, show
 from cli.output.progress import progress_listener
 from pipeline.run.words import plural
@@ -22,9 +22,10 @@ SHOWN = 50
 
 @click.command("verify")
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
-@click.option("--repair", "is_repair", is_flag=True, help="Remove what is damaged and the next run makes anew.")
-@click.option("--quick", "is_quick", is_flag=True, help="Look at names, sizes, records and metadata: read no data.")
+@click.option("--repair", "is_repair", is_flag=True, help="Remove damaged files that the next run rebuilds.")
+@click.option("--quick", "is_quick", is_flag=True, help="Check names, sizes, records and metadata; read no data.")
 @wait_option
+@progress_option
 @shared_options
 def command(
     store_place: str, is_repair: bool, is_quick: bool, wait: bool, as_json: bool, progress: bool | None

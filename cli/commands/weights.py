@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     help="The file to write, with --layout: .safetensors, or what torch.load reads (.pt, .pth).",
 )
 @shared_options
-def command(model: ModelSource, layout: str | None, output: Path | None, as_json: bool, progress: bool | None) -> None:
+def command(model: ModelSource, layout: str | None, output: Path | None, as_json: bool) -> None:
     """Load weights as `fda encode` would, and say what they are; with --layout and -o, write them for other code.
 
     \b

@@ -50,15 +50,15 @@ def protocol_options(function: Function) -> Function:
         click.option(
             "--ties",
             type=click.Choice([str(ties) for ties in Ties]),
-            help="Which rank a query has among candidates that score the same: the last, the mean, the first, or each "
-            "of them.  [default: the protocol's own]",
+            help="Rank of a query among candidates that score the same: the last, the mean, the first, or each of them."
+            "  [default: the protocol's own]",
         ),
         click.option(
             "--max-missing",
             type=Limit(),
             default="10%",
             show_default=True,
-            help="Refuse to score where more videos of the split than this have no features.",
+            help="Refuse to score if more videos of the split than this have no features.",
         ),
     )
     for option in reversed(options):
@@ -75,7 +75,7 @@ def interval_options(function: Function) -> Function:
             type=click.IntRange(min=100),
             default=_DEFAULTS.num_resamples,
             show_default=True,
-            help="How often as many videos as there are, with all their captions, are drawn anew.",
+            help="Number of bootstrap resamples of the videos.",
         ),
         seed_option,
     )

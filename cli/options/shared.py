@@ -93,25 +93,22 @@ def _config_keys(parameter: click.Parameter) -> list[str]:
 def _configure_logging(ctx: click.Context, param: click.Parameter, value: int) -> None:
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(value, 2)]
     handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
-    logging.getLogger("huggingface_hub").setLevel(level if value else logging.ERROR)  # it tells of every attempt
+    logging.getLogger("huggingface_hub").setLevel(level if value else logging.ERROR)  # it logs every attempt
     for name in ("botocore", "aiobotocore", "s3fs", "fsspec"):
         logging.getLogger(name).setLevel(logging.WARNING)  # asked for more, they print tokens and signatures
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
 
 
 def local_path(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
-    """Refuse an address such as s3://bucket/folder, which would else become a folder of that name."""
+    """Refuse an address such as s3://bucket/folder, which would otherwise become a folder of that name."""
     if value.parts and value.parts[0].endswith(":"):
-        raise click.BadParameter("give a local folder: only a STORE may lie at s3://", ctx, param)
+        raise click.BadParameter("give a local folder: only a STORE can be at s3://", ctx, param)
     return value
 
 
 _SHARED = (
-    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout; all else on stderr."),
     click.option(
-        "--progress/--no-progress",
-        default=None,
-        help="Show a progress bar on stderr. [default: where stderr is a terminal]",
+        "--json", "as_json", is_flag=True, help="Print the result as JSON on stdout; everything else goes to stderr."
     ),
     click.option(
         "-v",
@@ -120,7 +117,7 @@ _SHARED = (
         expose_value=False,
         is_eager=True,
         callback=_configure_logging,
-        help="Say more; twice, with the traceback of an error.",
+        help="Print more; given twice, with the traceback of an error.",
     ),
     click.option(
         "--config",
@@ -128,14 +125,21 @@ _SHARED = (
         expose_value=False,
         is_eager=True,
         callback=_read_config,
-        help="TOML file with a table named like the command, one key an option. Flags on the command line win. "
-        "[cluster.NAME] says how --cluster NAME submits.",
+        help="Read options from a TOML file: a table named like the command, one key per option. Flags on the command "
+        "line win. [cluster.NAME] describes the jobs of --cluster NAME.",
     ),
 )
 
 
+progress_option = click.option(
+    "--progress/--no-progress",
+    default=None,
+    help="Show a progress bar on stderr.  [default: if stderr is a terminal]",
+)
+
+
 def shared_options(function: Function) -> Function:
-    """Add `--json`, `--progress`, `-v` and `--config`."""
+    """Add `--json`, `-v` and `--config`."""
     for option in reversed(_SHARED):
         function = option(function)
     return function
@@ -147,7 +151,7 @@ preset_option = click.option(
     is_eager=True,
     expose_value=False,
     callback=_read_preset,
-    help="Take defaults from a preset of `fda finetune`: the clips that it is for.",
+    help="Use the clip options of a preset of `fda finetune` as defaults.",
 )
 
 
@@ -162,37 +166,34 @@ partition_option = click.option(
     "--partition",
     metavar="I/N",
     callback=_parse_partition,
-    help="Do part I of N of the shards, for array jobs: each part on its own, `fda finalise` when all have ended.",
+    help="Work on part I of N of the shards, for array jobs. Run `fda finalise` when all parts have ended.",
 )
 wait_option = click.option(
-    "--wait", is_flag=True, help="Where another run is writing the same, wait until it has ended. [default: refuse]"
+    "--wait", is_flag=True, help="Wait until another run that writes the same has ended.  [default: refuse]"
 )
 mask_option = click.option(
     "--masks",
     "mask_name",
     metavar="NAME",
-    help="Which mask set of the store.  [default: `default`, or what the checkpoint was trained with]",
+    help="Name of the mask set.  [default: `default`, or the one that the checkpoint was trained with]",
 )
 alpha_option = click.option(
     "--alpha",
     type=click.Choice(["masks", "ones", "zeros", "shuffled", "random-area"]),
-    help="What goes into the alpha channel: a clip's masks, or a control: all ones, all zeros, another clip's masks, "
-    "rectangles of the masks' area in random places.  [default: masks, or what the preset says or the checkpoint was "
-    "trained with]",
+    help="Content of the alpha channel: the clip's masks, or a control: all ones, all zeros, another clip's masks, "
+    "random rectangles of the masks' area.  [default: masks, or that of the preset or checkpoint]",
 )
 device_option = click.option(
-    "--device", default="auto", show_default=True, help="auto (a GPU where there is one), cpu, cuda, cuda:1, ..."
+    "--device", default="auto", show_default=True, help="Device: auto (a GPU if there is one), cpu, cuda, cuda:1, ..."
 )
-seed_option = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything that is drawn at random."
-)
+seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
 
 
 def model_options(function: Function) -> Function:
     """Add `--model`, `--pretrained`, `--alpha-checkpoint` and `--activation`."""
     options = (
         click.option(
-            "--model", help="An open_clip ViT, such as ViT-B-16-quickgelu, or a JSON file in open_clip's format."
+            "--model", help="Model: an open_clip ViT such as ViT-B-16-quickgelu, or a JSON file in open_clip's format."
         ),
         click.option(
             "--pretrained",
@@ -201,12 +202,12 @@ def model_options(function: Function) -> Function:
         click.option(
             "--alpha-checkpoint",
             type=click.Path(path_type=Path),
-            help="A released Alpha-CLIP .pth: its vision tower is loaded over --pretrained.",
+            help="Alpha-CLIP .pth file: its vision tower is loaded on top of --pretrained.",
         ),
         click.option(
             "--activation",
             type=click.Choice(["quickgelu", "gelu"]),
-            help="What the weights of --pretrained were trained with, for files that do not tell (open_clip's).",
+            help="Activation that the weights of --pretrained were trained with, for files that do not record it.",
         ),
     )
     for option in reversed(options):
@@ -242,5 +243,5 @@ max_failed_option = click.option(
     type=Limit(),
     default="10%",
     show_default=True,
-    help="Exit with code 3 where more videos than this gave no clip.",
+    help="Exit with code 3 if more videos than this failed.",
 )

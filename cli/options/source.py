@@ -19,23 +19,23 @@ _OPTIONS = (
         type=click.Choice([AUTO, *LAYOUTS]),
         default=AUTO,
         show_default=True,
-        help="How SOURCE is laid out; auto tells by the names of its files, and says so.",
+        help="Layout of SOURCE; auto detects it by the names of its files, and prints why.",
     ),
     click.option(
         "--videos",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help="Folder of the videos, where it is not that of SOURCE.",
+        help="Folder of the videos.  [default: that of SOURCE]",
     ),
-    click.option("--path-key", metavar="KEY", help="jsonl: the key of a video's path.  [default: path]"),
+    click.option("--path-key", metavar="KEY", help="Key of a video's path in jsonl.  [default: path]"),
     click.option(
         "--protocol-split",
         type=click.Choice(list(PROTOCOL_SPLITS)),
-        help="msrvtt: by which of its published splits.  [default: the only one that the files are there for]",
+        help="Published splits of msrvtt to use.  [default: the only ones whose files are present]",
     ),
     click.option(
         "--extract-to",
         type=click.Path(file_okay=False, path_type=Path),
-        help="video2dataset: take the videos out of their tars into this folder, from which they are decoded.",
+        help="Extract the videos of video2dataset's tars into this folder, and decode them there.",
     ),
     click.option(
         "--paragraphs", is_flag=True, help="Join all captions of a video into one text: a query is then a paragraph."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import TypedDict
 
 import numpy as np
@@ -37,7 +38,7 @@ class ClipDataset:
 
     def __init__(
         self,
-        store: Store,
+        store: Store | str | PathLike[str],
         split: str,
         mask_name: str = "default",
         alpha: AlphaSource = AlphaSource.MASKS,
@@ -46,7 +47,7 @@ class ClipDataset:
         """Open a split.
 
         Args:
-            store: The store.
+            store: The store, or where it is.
             split: Name of the split.
             mask_name: Name of the mask set.
             alpha: What `ClipItem.masks` contains: the masks, or a control.
@@ -56,6 +57,7 @@ class ClipDataset:
             NotInStoreError: There is no such split or mask set.
             ShardIncompleteError: Frames or masks are not complete.
         """
+        store = store if isinstance(store, Store) else Store.open(store)
         self._clips = AlphaClips(ClipReader(store, split, mask_name), alpha, seed)
         self._rows = sorted(self._clips.video_ids)
         self.video_ids = tuple(self._clips.video_ids[row] for row in self._rows)

@@ -27,6 +27,8 @@ import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from encoders.replacing import replacing
+
 SPLITS = ("train", "val", "test", "still")
 MANIFEST_NAME = "clips.jsonl"
 NUM_OBJECTS = 4
@@ -195,9 +197,8 @@ def write_synthetic_dataset(folder: Path, options: SyntheticOptions, max_workers
 
 
 def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _write_clip(folder: Path, options: SyntheticOptions, numbered: tuple[str, int]) -> dict[str, str | list[str]]:

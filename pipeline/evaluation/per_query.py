@@ -30,6 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from encoders.replacing import replacing
 from pipeline.evaluation.ranking import RankCounts, Ranking
 from pipeline.evaluation.scores.dot import Scores
 from pipeline.evaluation.slices.families import SliceFamily
@@ -118,13 +119,8 @@ def write_per_query(table: pa.Table, path: Path, about: Mapping[str, JSON], *, o
     """
     check_writable(path, overwrite=overwrite)  # again: the file may have appeared during the evaluation
     metadata = {METADATA_KEY: json.dumps(dict(about), sort_keys=True)}
-    # In the same folder, because a rename is atomic only within one file system.
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        pq.write_table(table.replace_schema_metadata(metadata), partial, compression="zstd")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
 
 
 def check_writable(path: Path, *, overwrite: bool = False) -> None:

@@ -12,6 +12,7 @@ from encoders.encoding.memory import EncoderMemory
 from encoders.encoding.precision import computes_bf16
 from encoders.options import Precision
 from pipeline.clips.alpha import AlphaClips
+from pipeline.clips.options import AlphaSource
 from pipeline.clips.read_ahead import READ_AHEAD
 from pipeline.features.encode import SplitPlan, feature_identity, made_with
 from pipeline.features.model import ReadyModel
@@ -72,7 +73,9 @@ def measure(
     if not reader.video_ids:
         return None
     num_clips = 1 if ready.device.type == "cpu" else PROBED_CLIPS
-    clips = AlphaClips(reader, options.alpha, options.seed).read(sorted(reader.video_ids)[:num_clips])
+    # One shard may have a single video, whose masks cannot be shuffled; a precision is as good with its own.
+    alpha = AlphaSource.MASKS if options.alpha is AlphaSource.SHUFFLED else options.alpha
+    clips = AlphaClips(reader, alpha, options.seed).read(sorted(reader.video_ids)[:num_clips])
     frames, masks = only_frames(clips.frames, clips.masks, clips.is_frame)
     some = frames[None, : num_clips * PROBED_FRAMES], masks[None, : num_clips * PROBED_FRAMES]
     texts = store.catalog.split_captions(plan.inputs.split)["text"].slice(0, PROBED_TEXTS).to_pylist()

@@ -173,6 +173,8 @@ class _Run:
             store = self._opened(claimed)
             plan = self._plan(store)
             with recorded(claimed, job, self.clock) as record:
+                if not plan.pending:
+                    self.report.say(f"nothing to do: {plural(plan.num_shards, 'shard')}, all complete")
                 made, num_workers = self._make(store, plan)
                 record.is_recorded = bool(plan.pending)
                 result = self._result(store, made, num_workers, record.name if plan.pending else None)

@@ -13,6 +13,7 @@ from pipeline.run.options import HERE, RunOptions
 from pipeline.run.records import RunClock
 from pipeline.run.resources import WorkerMemory
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
+from pipeline.run.words import plural
 from pipeline.run.writing import Job, claim_on, recorded
 from pipeline.workers.place import Workload, check_place, executor_for, num_cores
 from pipeline.workers.preflight import Preflight
@@ -92,6 +93,8 @@ def make_masks(
         create_mask_set(claimed, name, options, overwrite=run.overwrite)
         with recorded(folder, job, clock) as record:
             plan = plan_masks(claimed, name, run.partition)
+            if not plan.pending:
+                report.say(f"nothing to do: {plural(plan.num_shards, 'shard')}, all complete")
             work = Workload(
                 num_shards=len(plan.pending),
                 memory=memory,

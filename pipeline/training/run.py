@@ -163,6 +163,8 @@ class _Training:
                 was_finished = processes.is_first and self._prepare(stack, identity, report)
             was_finished = processes.collect(was_finished)[0]
             if was_finished:
+                if processes.is_first:
+                    report.say(f"nothing to do: {self.folder} was trained to the end with these inputs")
                 return read_history(self.folder), True
             if not processes.is_first:
                 return self._train(ignore_events), False

@@ -74,7 +74,8 @@ def test_a_folder_that_was_taken_for_something_else(fda: Commands, tmp_path: Pat
     ended = fda("preprocess", tmp_path, tmp_path / "store", *FLAGS)
     assert ended.code == 1
     assert (
-        "test.jsonl:1: no 'clip_id'; the keys are 'video_id' (it is read as didemo because it holds" in ended.error_line
+        "test.jsonl:1: no 'clip_id'; the keys are 'video_id' (it is read as didemo because it contains"
+        in ended.error_line
     )
     named = fda("preprocess", tmp_path, tmp_path / "store", *FLAGS, "--dataset", "didemo")
     assert (named.code, "read as" in named.error_line) == (1, False)

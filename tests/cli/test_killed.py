@@ -133,7 +133,7 @@ def test_an_interrupt_is_one_line_and_exit_code_1_and_leaves_no_process(
     finally:
         process.kill()
     assert (process.returncode, out) == (1, "")
-    message = "fda: error: interrupted: what is committed stands, run the same command again to go on"
+    message = "fda: error: interrupted: what is committed is kept, run the same command again to continue"
     assert of_the_run(err).split("\n")[1:] == ["", message, ""]  # click ends the line on which the terminal shows ^C
     assert psutil.wait_procs(started, timeout=120)[1] == []
 

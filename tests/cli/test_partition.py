@@ -53,7 +53,7 @@ def test_parts_in_any_order_and_finalise_make_what_one_run_makes(fda: Commands, 
         assert f"this was part {index}/3: `fda finalise" in part.err
     early = fda("finalise", place, "--json")
     assert early.code == 1
-    assert "test: frames owes 1 of 3 shards, the first is test/00000" in early.err
+    assert "test: 1 of 3 shards of frames are pending, the first is test/00000" in early.err
     assert "run the parts that made them again" in early.err
     assert {one["stage"] for one in json.loads(early.out)["pending"]} == {"frames", "masks/default"}
     assert not (place / "catalog/failures.parquet").exists()

@@ -25,9 +25,9 @@ import torch
 import cli.commands.encode
 import cli.commands.finalise
 import cli.commands.masks
-import cli.commands.preprocess
 import cli.commands.remove
 import cli.commands.verify
+import pipeline.frames.run
 from cli.main import fda
 from encoders.options import ModelSource
 from encoders.weights.loading import LoadedModel, load_model
@@ -101,7 +101,7 @@ def run_fda(arguments: Sequence[str], decode: Decode = decode_cached) -> list[st
     """
     decoder = OwnDecoder(decode)
     with (
-        mock.patch.object(cli.commands.preprocess, "IsolatedDecoder", return_value=decoder),
+        mock.patch.object(pipeline.frames.run, "IsolatedDecoder", return_value=decoder),
         mock.patch.object(cli.commands.encode, "load", lambda source, device: _ready(source)),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),

@@ -119,7 +119,7 @@ def test_the_command_says_what_workers_take_and_starts_no_more_than_fit(
     alone = fda("preprocess", manifest, tmp_path / "alone", *flags, "--workers", "0", "--decoder-memory", "300")
     total = replace(WorkerMemory(1, 6, 32), decoder_memory_mib=300).total_mib
     assert of_the_run(alone.err).splitlines()[0] == f"in this process and its decoder, at most about {total:,} MiB"
-    monkeypatch.setattr("cli.workers.machine_memory_mib", lambda: 1024)
+    monkeypatch.setattr("pipeline.workers.place.machine_memory_mib", lambda: 1024)
     few = fda("preprocess", manifest, tmp_path / "few", *flags, "--workers", "3", "--decoder-memory", "300")
     assert (
         of_the_run(few.err)
@@ -128,7 +128,7 @@ def test_the_command_says_what_workers_take_and_starts_no_more_than_fit(
     )
     assert " by 1 worker: " in few.err
     assert few.code == alone.code == 0
-    monkeypatch.setattr("cli.workers.machine_memory_mib", lambda: 640)
+    monkeypatch.setattr("pipeline.workers.place.machine_memory_mib", lambda: 640)
     without_decoder = WorkerMemory(1, 3, 32).worker_mib
     masks = fda("masks", tmp_path / "few", "--masks", "other", "--workers", "3", "--no-progress")
     assert masks.err.splitlines()[0].startswith(
