@@ -39,6 +39,8 @@ SMALL_FLAGS = (
     *("--kernel-size", "3", "--min-area", "8"),
 )
 """`SMALL` on the command line."""
+SERIAL_FLAGS = (*SMALL_FLAGS, "--workers", "0")
+"""The same, without worker processes."""
 
 
 def moving_frames(seed: int, *, num_frames: int = 8, height: int = 48, width: int = 64) -> NDArray[np.uint8]:

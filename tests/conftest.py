@@ -20,6 +20,7 @@ from tests.s3 import server as server  # a fixture
 from tests.seed import VARIABLE, seed
 
 if TYPE_CHECKING:
+    from tests.clips_on_disk import Commands
     from tests.faults.trials import Trials
 
 hypothesis.settings.register_profile("fda", deadline=None, derandomize=True, print_blob=True)
@@ -33,6 +34,14 @@ def trials() -> Iterator["Trials"]:
 
     with trials_in_memory() as trials:
         yield trials
+
+
+@pytest.fixture
+def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> "Commands":
+    """Calls `fda` in this process."""
+    from tests.clips_on_disk import Commands  # which loads every command: not for a test that needs none
+
+    return Commands(monkeypatch, capfd)
 
 
 ORDER = "FDA_TEST_ORDER"

@@ -1,0 +1,226 @@
+"""Bad options and stores on the real command line: a clear message, nothing lost, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from store.store import Store
+from tests.clips_on_disk import SERIAL_FLAGS, SMALL_FLAGS, Commands, write_small_dataset
+from tests.stores import tree_digest
+
+# The store
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_dataset(tmp_path_factory.mktemp("small"), {"train": 1, "test": 2})
+
+
+def test_a_second_run_says_that_there_is_nothing_to_do(fda: Commands, small: Path, tmp_path: Path) -> None:
+    place = tmp_path / "store"
+    assert fda("preprocess", small, place, *SERIAL_FLAGS).code == 0
+    before = tree_digest(place, leave_out=())
+    again = fda("preprocess", small, place, *SMALL_FLAGS)
+    assert again.code == 0
+    assert again.err.endswith("\nnothing to do: 2 shards, all complete\n")
+    assert tree_digest(place, leave_out=()) == before
+    assert json.loads(fda("preprocess", small, place, *SERIAL_FLAGS, "--json").out)["num_shards_made"] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--image-size", "48"], "options.image_size is 32 in the store and 48 now"),
+        (["--eval-frames", "4"], "options.eval_frames is 3 in the store and 4 now"),
+        (["--threshold", "40"], "options.threshold is 25.0 in the store and 40.0 now"),
+        (["--shard-size", "3"], "shard_size is 2 in the store and 3 now"),
+    ],
+)
+def test_other_options_are_refused_and_overwrite_repairs_it(
+    fda: Commands, small: Path, tmp_path: Path, flags: list[str], said: str
+) -> None:
+    place = tmp_path / "store"
+    fda("preprocess", small, place, *SERIAL_FLAGS)
+    before = tree_digest(place, leave_out=())
+    refused = fda("preprocess", small, place, *SERIAL_FLAGS, *flags)
+    assert (refused.code, refused.out, refused.err.count("\n")) == (1, "", 1)
+    assert said in refused.err
+    assert "--overwrite" in refused.err
+    assert tree_digest(place, leave_out=()) == before
+    assert fda("preprocess", small, place, *SERIAL_FLAGS, *flags, "--overwrite").code == 0
+    assert fda("preprocess", small, place, *SERIAL_FLAGS, *flags).err.endswith(
+        "\nnothing to do: 2 shards, all complete\n"
+    )
+
+
+def test_another_mask_set_needs_no_video(fda: Commands, small: Path, tmp_path: Path) -> None:
+    place, folder = tmp_path / "store", shutil.copytree(small.parent, tmp_path / "data")
+    fda("preprocess", folder / small.name, place, *SERIAL_FLAGS)
+    shutil.rmtree(folder / "videos")
+    ended = fda(
+        "preprocess", folder / small.name, place, *SERIAL_FLAGS, "--threshold", "50", "--masks", "high", "--json"
+    )
+    assert ended.code == 0
+    result = json.loads(ended.out)
+    assert (result["num_clips"], result["num_shards_made"], result["num_frames_made"]) == (3, 2, 0)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(fda: Commands, small: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for flags in ([], ["--overwrite"]):
+        ended = fda("preprocess", small, tmp_path, *SERIAL_FLAGS, *flags)
+        assert (ended.code, ended.err.count("\n")) == (1, 1)
+        assert "is not a store and not empty (it contains 'thesis.tex')" in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    file = fda("preprocess", small, tmp_path / "thesis.tex", *SERIAL_FLAGS)
+    assert file.code == 1
+    assert "is a file, not a folder" in file.err
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--train-frames", "0"],
+        ["--eval-frames", "-1"],
+        ["--image-size", "0"],
+        ["--shard-size", "0"],
+        ["--threshold", "256"],
+        ["--threshold", "nan"],
+        ["--kernel-size", "4"],
+        ["--min-area", "-1"],
+        ["--timeout", "0"],
+        ["--timeout", "nan"],
+        ["--masks", "../x"],
+        ["--difference", "consecutive"],
+        ["--frame-codec", "jpeg", "--eval-frames", "64", "--image-size", "1024"],
+        ["--max-pixels", str(1 << 31)],
+        ["--max-packets", str(1 << 31)],
+        ["--max-streams", "1001"],
+        ["--timeout", "86401"],
+        ["--sampling", "fps", "--fps", "1001"],
+    ],
+)
+def test_options_out_of_range_leave_nothing_behind(
+    fda: Commands, small: Path, tmp_path: Path, flags: list[str]
+) -> None:
+    ended = fda("preprocess", small, tmp_path / "store", *SERIAL_FLAGS, *flags)
+    assert ended.code in (1, 2)
+    assert ended.error_line.startswith(("fda: error: ", "Error: "))
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--difference", "consecutive"], "give --neighbours as well"),
+        (["--frame-codec", "jpeg", "--eval-frames", "64", "--image-size", "1024"], "65500 pixels"),
+        (["--kernel-size", "4"], "4 is even"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_overwrite_removes_anything(
+    fda: Commands, small: Path, tmp_path: Path, flags: list[str], said: str
+) -> None:
+    place = tmp_path / "store"
+    assert fda("preprocess", small, place, *SERIAL_FLAGS).code == 0
+    before = tree_digest(place, leave_out=())
+    refused = fda("preprocess", small, place, *SERIAL_FLAGS, *flags, "--overwrite")
+    assert refused.code in (1, 2)
+    assert said in refused.error_line
+    assert tree_digest(place, leave_out=()) == before
+
+
+def test_every_limit_may_be_set_to_its_highest(fda: Commands, small: Path, tmp_path: Path) -> None:
+    highest = str((1 << 31) - 1)
+    limits = ["--max-pixels", highest, "--max-packets", highest, "--max-streams", "1000", "--timeout", "86400"]
+    ended = fda("preprocess", small, tmp_path / "store", *SERIAL_FLAGS, *limits, "--sampling", "fps", "--fps", "1000")
+    assert ended.code == 0
+    assert "3 clips; no video failed" in ended.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["encode", "--features", "x", "--model", "ViT-B-32-quickgelu", "--pretrained", "none"],
+        ["eval", "--features", "x"],
+        ["finetune"],
+    ],
+)
+def test_commands_on_a_store_that_is_not_there(fda: Commands, tmp_path: Path, arguments: list[str]) -> None:
+    command, *rest = arguments
+    checkpoint = [str(tmp_path / "checkpoint")] if command == "finetune" else []
+    ended = fda(command, tmp_path / "nowhere", *checkpoint, *rest)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == f"fda: error: no store at {tmp_path}/nowhere: `fda preprocess` makes one\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+# Usage and configuration
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["preprocess"],
+        ["preprocess", "--no-such-flag"],
+        ["no-such-command"],
+        ["encode", "store"],
+        ["eval", "store"],
+        ["preprocess", ".", "store", "--dataset", "cinema"],
+        ["preprocess", ".", "store", "--workers", "-1"],
+        ["preprocess", ".", "store", "--image-size", "big"],
+        ["preprocess", ".", "store", "--kernel-size", "4"],
+        ["encode", "store", "--features", "x", "--alpha", "wrong"],
+        ["encode", "store", "--features", "x", "--checkpoint", "c", "--model", "m"],
+    ],
+)
+def test_wrong_usage_exits_with_2(fda: Commands, arguments: list[str]) -> None:
+    ended = fda(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert "Usage: fda" in ended.err
+    assert ended.error_line.startswith("Error: ")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["preprocess", "--help"], ["eval", "-h"], ["--version"]])
+def test_help_exits_with_0(fda: Commands, arguments: list[str]) -> None:
+    ended = fda(*arguments)
+    assert (ended.code, ended.err) == (0, "")
+    assert "fda" in ended.out
+
+
+def test_options_from_a_file(fda: Commands, small: Path, tmp_path: Path) -> None:
+    config = tmp_path / "fda.toml"
+    config.write_text(
+        '[preprocess]\nimage-size = 48\ntrain_frames = 2\neval-frames = 4\nworkers = 0\nmax-failed = "50%"\n'
+        "[eval]\nfeatures = 'mine'\n"
+    )
+    ended = fda("preprocess", small, tmp_path / "store", "--config", config, "--eval-frames", "5")
+    assert ended.code == 0
+    options = Store.open(tmp_path / "store").manifest.options
+    assert (options["image_size"], options["train_frames"], options["eval_frames"]) == (48, 2, 5)
+    absent = fda("eval", tmp_path / "store", "--config", config)
+    assert absent.code == 1
+    assert "no features 'mine' for split 'test'" in absent.err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[preprocess]\nimage_sise = 3\n", "[preprocess] has no option 'image_sise'"),
+        ("[preprocess\n", "fda.toml"),
+        ("preprocess = 3\n", "[preprocess] must be a table"),
+        ("[preprocess]\nimage_size = 'big'\n", "'big' is not a valid integer"),
+    ],
+)
+def test_a_bad_file_of_options_is_wrong_usage(
+    fda: Commands, small: Path, tmp_path: Path, content: str, message: str
+) -> None:
+    config = tmp_path / "fda.toml"
+    config.write_text(content)
+    ended = fda("preprocess", small, tmp_path / "store", "--config", config)
+    assert ended.code == 2
+    assert message in ended.err
+    assert not (tmp_path / "store").exists()

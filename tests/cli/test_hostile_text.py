@@ -1,0 +1,66 @@
+"""Hostile ids and captions: shown as text, on the terminal and on the page."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from cli.output.demo_page import write_demo_page
+from cli.output.printing import printable
+from tests.clips_on_disk import SMALL_FLAGS, Commands, record, write_manifest
+from tests.demo_results import demo_result
+
+EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eexe.\x08"
+
+
+def test_no_id_or_reason_steers_the_terminal(fda: Commands, tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path, [record(f"a{EVIL}", f"{EVIL}.mp4", captions=[EVIL])])
+    ended = [fda("preprocess", manifest, tmp_path / "store", *SMALL_FLAGS, "--workers", "0")]
+    ended.append(fda("status", tmp_path / "store", "--failures"))
+    for flags in (["--json"], ["--failures", "--json"]):
+        ended.append(fda("status", tmp_path / "store", *flags))
+        assert json.loads(ended[-1].out)["failures"][0]["video_id"] == f"a{EVIL}"
+    manifest.write_text(json.dumps(record("a", f"../{EVIL}")) + "\n")
+    ended.append(fda("preprocess", manifest, tmp_path / f"store{EVIL}", *SMALL_FLAGS))
+    assert ended[-1].code == 1
+    assert r"a\u001b]0;owned\u0007" in ended[0].out
+    for one in ended:
+        assert printable(one.out + one.err) == one.out + one.err
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.alts: list[str | None] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.alts += [value for name, value in attrs if name == "alt"]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize(
+    "evil", ["<script>alert(1)</script>", "\"' onerror='x' x=\"", "</script><img src=x>", "\u202egnp.<b>", "{{ 7*7 }}"]
+)
+def test_the_page_shows_ids_and_captions_as_text(tmp_path: Path, evil: str) -> None:
+    def page(text: str) -> _Page:
+        path = tmp_path / "page.html"
+        write_demo_page(path, demo_result([text]), [text, "R@1"], [[text, "1"]])
+        parsed = _Page()
+        parsed.feed(path.read_text(encoding="utf-8"))
+        return parsed
+
+    plain, found = page("plain"), page(evil)
+    assert (found.tags, found.attributes) == (plain.tags, plain.attributes)
+    assert found.text.count(evil) == plain.text.count("plain") == 4
+    assert [evil in (alt or "") for alt in found.alts] == [True]
+    assert plain.tags.count("bdi") == 2  # a caption that turns the direction turns its own alone
