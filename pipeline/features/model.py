@@ -10,8 +10,8 @@ from encoders.options import ModelSource
 from encoders.weights.loading import LoadedModel, load
 from pipeline.clips.options import AlphaSource
 from pipeline.features.options import FeatureRecipe
+from pipeline.run.checkpoints import has_ended
 from pipeline.run.events import Reporter
-from pipeline.training.checkpoint import has_ended
 from store.clips.shards import clips_identity
 from store.json_values import JSON, differences
 from store.store import Store

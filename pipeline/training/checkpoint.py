@@ -23,6 +23,7 @@ from encoders.training.state import load_state, save_state
 from encoders.training.trainer import Trainer
 from encoders.weights.loading import CONFIG_FILE, WEIGHTS_FILE, load_checkpoint
 from pipeline.errors import PipelineError
+from pipeline.run.checkpoints import HISTORY_FILE, has_ended
 from pipeline.run.events import EpochDone
 from store.json_values import JSON, differences
 
@@ -30,8 +31,6 @@ RUN_FILE = "training.json"
 STATE_FILE = "training.safetensors"
 LOG_FILE = "log.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
-HISTORY_FILE = "history.json"
-"""Written when training has ended. If it exists, the checkpoint is final."""
 LOCK_FILE = ".lock"
 
 _FILES = (RUN_FILE, STATE_FILE, LOG_FILE, CONFIG_FILE, WEIGHTS_FILE, HISTORY_FILE)
@@ -138,11 +137,6 @@ def is_finished(folder: Path, identity: Mapping[str, JSON]) -> bool:
         return False
     load_checkpoint(folder)
     return True
-
-
-def has_ended(folder: Path) -> bool:
-    """Whether training has ended in a folder."""
-    return (folder / HISTORY_FILE).is_file()
 
 
 def remove_checkpoint(folder: Path) -> None:

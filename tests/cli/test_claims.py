@@ -31,11 +31,6 @@ def whole(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return tree_digest(place)
 
 
-@pytest.fixture
-def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(monkeypatch, capfd)
-
-
 def preprocess_in_a_process(manifest: Path, place: Path, *flags: str) -> Forked:
     return forked_fda(place.parent, "preprocess", manifest, place, *FLAGS, *flags)
 

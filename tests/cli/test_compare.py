@@ -24,11 +24,6 @@ MASKS_50: dict[str, JSON] = {
 
 
 @pytest.fixture
-def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(monkeypatch, capfd)
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Store:
     """`mine`, by hand; `tau25`, which confuses videos 0 and 1; `tau50`, perfect but without video 3."""
     store = cached(tmp_path / "store", ONE_HOT, PERFECT)

@@ -14,11 +14,6 @@ FLAGS = (*SMALL_FLAGS, "--workers", "0", "--json")
 
 
 @pytest.fixture
-def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(monkeypatch, capfd)
-
-
-@pytest.fixture
 def manifest(tmp_path: Path) -> Path:
     for number in range(2):
         write_clip(tmp_path / f"{number}.mp4", number)

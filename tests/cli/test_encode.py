@@ -20,11 +20,6 @@ from tests.encoders_tiny import alpha_clip_layout, tiny_model, write_config
 from tests.stores import tree_digest
 
 
-@pytest.fixture
-def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(monkeypatch, capfd)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")

@@ -6,8 +6,6 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-
 from cli.output.demo_page import write_demo_page
 from pipeline.run.events import EpochDone
 from pipeline.training.checkpoint import TrainingHistory
@@ -15,11 +13,6 @@ from tests.clips_on_disk import SMALL_FLAGS, Commands, fda_in_a_process, write_s
 from tests.demo_results import demo_result
 from tests.encoders_tiny import write_config
 from tests.stores import tree_digest
-
-
-@pytest.fixture
-def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(monkeypatch, capfd)
 
 
 def write_preset(folder: Path) -> Path:

@@ -23,11 +23,6 @@ NUM_VIDEOS, DIM = 12, 8
 FIELDS = ("r1", "r5", "r10", "r50", "median_rank", "mean_rank")
 
 
-@pytest.fixture
-def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(monkeypatch, capfd)
-
-
 def unit(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     rows = rng.standard_normal(shape).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=-1, keepdims=True)

@@ -30,11 +30,6 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(monkeypatch, capfd)
-
-
-@pytest.fixture
 def whole(fda: Commands, manifest: Path, tmp_path: Path) -> dict[str, str]:
     """What the store holds after a run that nothing disturbed."""
     assert fda("preprocess", manifest, tmp_path / "whole", *FLAGS, "--workers", "0").code == 0

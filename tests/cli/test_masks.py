@@ -17,11 +17,6 @@ from tests.stores import tree_digest
 MASK_FLAGS = ("--kernel-size", "3", "--min-area", "8")
 
 
-@pytest.fixture
-def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(monkeypatch, capfd)
-
-
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_small_dataset(tmp_path_factory.mktemp("small"), {"train": 2, "test": 3})

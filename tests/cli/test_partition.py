@@ -18,11 +18,6 @@ from tests.stores import tree_digest
 FLAGS = (*SMALL_FLAGS, "--workers", "0")
 
 
-@pytest.fixture
-def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(monkeypatch, capfd)
-
-
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_mixed_dataset(tmp_path_factory.mktemp("mixed"))

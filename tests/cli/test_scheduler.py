@@ -161,11 +161,6 @@ def test_no_worker_comes(manifest: Path, tmp_path: Path, dask: DaskProcesses) ->
     assert f"no worker at {dask.address} for 1 s (--worker-timeout): start some with `dask worker`" in ended.error_line
 
 
-@pytest.fixture
-def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(monkeypatch, capfd)
-
-
 def test_no_scheduler_answers(fda: Commands, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.workers.clusters.CONNECT_SECONDS", 1)
     ended = fda("preprocess", manifest, tmp_path / "store", *FLAGS, "--scheduler", "tcp://127.0.0.1:1")

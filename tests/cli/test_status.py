@@ -3,16 +3,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from store.commits import commit_name
 from tests.clips_on_disk import SMALL_FLAGS, Commands, write_mixed_dataset
 from tests.stores import fill_store, make_store
-
-
-@pytest.fixture
-def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(monkeypatch, capfd)
 
 
 def test_after_preprocess_nothing_is_pending_and_failures_have_reasons(tmp_path: Path, fda: Commands) -> None:

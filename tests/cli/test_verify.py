@@ -18,11 +18,6 @@ FLAGS = (*SMALL_FLAGS, "--workers", "0")
 
 
 @pytest.fixture
-def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(monkeypatch, capfd)
-
-
-@pytest.fixture
 def manifest(tmp_path: Path) -> Path:
     return write_small_dataset(tmp_path / "data", {"test": 3})
 

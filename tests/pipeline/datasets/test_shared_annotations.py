@@ -40,11 +40,6 @@ def counts(report: DatasetReport) -> dict[str, tuple[int, int, int | None]]:
     return {one.split: (one.num_videos, one.num_captions, one.expected_videos) for one in report.splits}
 
 
-@pytest.fixture
-def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(monkeypatch, capfd)
-
-
 @pytest.mark.parametrize("layout", ["msvd", "msrvtt", "activitynet", "didemo", "lsmdc"])
 def test_it_is_recognised(layout: str) -> None:
     assert recognise_layout(folder_of(layout)).layout == layout

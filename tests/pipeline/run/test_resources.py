@@ -50,11 +50,6 @@ print(json.dumps({"seen": seen, "peak_worker": peak(me), "peak_decoder": max(one
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 
 
-@pytest.fixture
-def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(monkeypatch, capfd)
-
-
 def measured(manifest: Path, place: Path, **options: object) -> dict[str, Any]:
     """What a run takes, in a process of its own: KiB and open files of worker and decoder at each video; peaks, MiB."""
     command = [sys.executable, "-c", MEASURE, str(manifest), str(place), json.dumps(options)]

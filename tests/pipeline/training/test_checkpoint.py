@@ -9,13 +9,13 @@ import pytest
 
 from encoders.errors import WeightsMissingError
 from encoders.weights.loading import load_model, save_checkpoint
+from pipeline.run.checkpoints import has_ended
 from pipeline.run.events import EpochDone
 from pipeline.training.checkpoint import (
     CheckpointBusyError,
     CheckpointMismatchError,
     TrainingHistory,
     end_run,
-    has_ended,
     is_finished,
     locked,
     read_history,

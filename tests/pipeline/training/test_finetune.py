@@ -21,8 +21,9 @@ from encoders.weights.loading import load_checkpoint, load_model
 from pipeline.clips.options import AlphaSource
 from pipeline.features.encode import feature_identity
 from pipeline.features.options import FeatureRecipe
+from pipeline.run.checkpoints import has_ended
 from pipeline.run.events import EpochDone, Event, Listener, RunPlanned, StepDone
-from pipeline.training.checkpoint import TrainingHistory, has_ended, is_finished, locked, read_history
+from pipeline.training.checkpoint import TrainingHistory, is_finished, locked, read_history
 from pipeline.training.finetune import checkpoint_identity, train_model
 from pipeline.training.options import BatchOptions, TrainingRecipe
 from store.errors import NotInStoreError

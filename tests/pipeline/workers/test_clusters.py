@@ -108,11 +108,6 @@ def test_jobs_must_have_room_for_their_workers() -> None:
 
 
 @pytest.fixture
-def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(monkeypatch, capfd)
-
-
-@pytest.fixture
 def manifest(tmp_path: Path) -> Path:
     return write_small_dataset(tmp_path / "data", {"test": 8})
 
