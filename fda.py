@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from encoders.errors import EncoderError as EncoderError
     from encoders.options import Activation as Activation
     from encoders.options import ModelSource as ModelSource
     from encoders.options import Pooling as Pooling
@@ -34,11 +35,15 @@ if TYPE_CHECKING:
     from pipeline.demo.options import DemoOptions as DemoOptions
     from pipeline.demo.run import DemoResult as DemoResult
     from pipeline.demo.run import demo as demo
+    from pipeline.errors import InputError as InputError
+    from pipeline.errors import OptionError as OptionError
+    from pipeline.errors import PipelineError as PipelineError
     from pipeline.evaluation.comparing.compare import Comparison as Comparison
     from pipeline.evaluation.options import BootstrapOptions as BootstrapOptions
     from pipeline.evaluation.options import CompareOptions as CompareOptions
     from pipeline.evaluation.options import EvalExtras as EvalExtras
     from pipeline.evaluation.options import EvalOptions as EvalOptions
+    from pipeline.evaluation.protocols import Ties as Ties
     from pipeline.evaluation.run import EvalReport as EvalReport
     from pipeline.evaluation.run import compare as compare
     from pipeline.evaluation.run import evaluate as evaluate
@@ -53,7 +58,12 @@ if TYPE_CHECKING:
     from pipeline.frames.options import PreprocessOptions as PreprocessOptions
     from pipeline.frames.run import PreprocessResult as PreprocessResult
     from pipeline.frames.run import preprocess as preprocess
+    from pipeline.masks.options import Compensation as Compensation
+    from pipeline.masks.options import Difference as Difference
     from pipeline.masks.options import MaskOptions as MaskOptions
+    from pipeline.masks.options import ThresholdMode as ThresholdMode
+    from pipeline.masks.options import WhenEmpty as WhenEmpty
+    from pipeline.masks.options import WhenFull as WhenFull
     from pipeline.masks.run import MasksResult as MasksResult
     from pipeline.masks.run import make_masks as make_masks
     from pipeline.run.events import EpochDone as EpochDone
@@ -63,6 +73,7 @@ if TYPE_CHECKING:
     from pipeline.run.events import StepDone as StepDone
     from pipeline.run.options import ClusterOptions as ClusterOptions
     from pipeline.run.options import RunOptions as RunOptions
+    from pipeline.run.options import SourceCheck as SourceCheck
     from pipeline.run.partition import Partition as Partition
     from pipeline.training.options import FinetuneOptions as FinetuneOptions
     from pipeline.training.run import FinetuneResult as FinetuneResult
@@ -76,38 +87,131 @@ if TYPE_CHECKING:
     from pipeline.upkeep.run import remove as remove
     from pipeline.upkeep.run import status as status
     from pipeline.upkeep.run import verify as verify
+    from pipeline.video.options import Keep as Keep
+    from pipeline.video.options import Resize as Resize
+    from pipeline.video.options import Sampling as Sampling
+    from pipeline.video.options import SamplingMode as SamplingMode
+    from store.errors import NotInStoreError as NotInStoreError
+    from store.errors import ShardIncompleteError as ShardIncompleteError
+    from store.errors import StoreBusyError as StoreBusyError
+    from store.errors import StoreError as StoreError
+    from store.errors import StoreMismatchError as StoreMismatchError
     from store.view import StoreView as StoreView
     from store.view import open_store as open_store
 
 _MODULES = {
-    "encoders.options": ("Activation", "ModelSource", "Pooling", "Precision", "WeightsLayout"),
+    "encoders.errors": ("EncoderError",),
+    "encoders.options": (
+        "Activation",
+        "ModelSource",
+        "Pooling",
+        "Precision",
+        "WeightsLayout",
+    ),
     "encoders.training.options": ("TrainOptions",),
     "pipeline.clips.dataset": ("ClipDataset",),
     "pipeline.clips.options": ("AlphaSource",),
     "pipeline.datasets.options": ("SourceOptions",),
     "pipeline.demo.options": ("DemoOptions",),
-    "pipeline.demo.run": ("DemoResult", "demo"),
+    "pipeline.demo.run": (
+        "DemoResult",
+        "demo",
+    ),
+    "pipeline.errors": (
+        "InputError",
+        "OptionError",
+        "PipelineError",
+    ),
     "pipeline.evaluation.comparing.compare": ("Comparison",),
-    "pipeline.evaluation.options": ("BootstrapOptions", "CompareOptions", "EvalExtras", "EvalOptions"),
-    "pipeline.evaluation.run": ("EvalReport", "compare", "evaluate"),
+    "pipeline.evaluation.options": (
+        "BootstrapOptions",
+        "CompareOptions",
+        "EvalExtras",
+        "EvalOptions",
+    ),
+    "pipeline.evaluation.protocols": ("Ties",),
+    "pipeline.evaluation.run": (
+        "EvalReport",
+        "compare",
+        "evaluate",
+    ),
     "pipeline.features.options": ("EncodeOptions",),
-    "pipeline.features.run": ("EncodePreview", "EncodeResult", "encode", "preview_encoding"),
-    "pipeline.features.weights": ("WeightsResult", "weights"),
-    "pipeline.frames.options": ("DecodingOptions", "PreprocessOptions"),
-    "pipeline.frames.run": ("PreprocessResult", "preprocess"),
-    "pipeline.masks.options": ("MaskOptions",),
-    "pipeline.masks.run": ("MasksResult", "make_masks"),
-    "pipeline.run.events": ("EpochDone", "ItemsDone", "Message", "RunPlanned", "StepDone"),
-    "pipeline.run.options": ("ClusterOptions", "RunOptions"),
+    "pipeline.features.run": (
+        "EncodePreview",
+        "EncodeResult",
+        "encode",
+        "preview_encoding",
+    ),
+    "pipeline.features.weights": (
+        "WeightsResult",
+        "weights",
+    ),
+    "pipeline.frames.options": (
+        "DecodingOptions",
+        "PreprocessOptions",
+    ),
+    "pipeline.frames.run": (
+        "PreprocessResult",
+        "preprocess",
+    ),
+    "pipeline.masks.options": (
+        "Compensation",
+        "Difference",
+        "MaskOptions",
+        "ThresholdMode",
+        "WhenEmpty",
+        "WhenFull",
+    ),
+    "pipeline.masks.run": (
+        "MasksResult",
+        "make_masks",
+    ),
+    "pipeline.run.events": (
+        "EpochDone",
+        "ItemsDone",
+        "Message",
+        "RunPlanned",
+        "StepDone",
+    ),
+    "pipeline.run.options": (
+        "ClusterOptions",
+        "RunOptions",
+        "SourceCheck",
+    ),
     "pipeline.run.partition": ("Partition",),
     "pipeline.training.options": ("FinetuneOptions",),
-    "pipeline.training.run": ("FinetuneResult", "finetune"),
+    "pipeline.training.run": (
+        "FinetuneResult",
+        "finetune",
+    ),
     "pipeline.upkeep.options": ("RemoveOptions",),
     "pipeline.upkeep.run": (
-        *("FinaliseResult", "RemoveResult", "StatusResult", "VerifyResult"),
-        *("finalise", "remove", "status", "verify"),
+        "FinaliseResult",
+        "RemoveResult",
+        "StatusResult",
+        "VerifyResult",
+        "finalise",
+        "remove",
+        "status",
+        "verify",
     ),
-    "store.view": ("StoreView", "open_store"),
+    "pipeline.video.options": (
+        "Keep",
+        "Resize",
+        "Sampling",
+        "SamplingMode",
+    ),
+    "store.errors": (
+        "NotInStoreError",
+        "ShardIncompleteError",
+        "StoreBusyError",
+        "StoreError",
+        "StoreMismatchError",
+    ),
+    "store.view": (
+        "StoreView",
+        "open_store",
+    ),
 }
 """Module -> what is public of it. A test holds this and the imports above together."""
 

@@ -47,3 +47,7 @@ class DeviceMemoryError(EncoderError, MemoryError):
 
 class NotFiniteError(EncoderError, ArithmeticError):
     """An embedding is NaN or infinite: the weights are broken."""
+
+
+class ProcessesError(EncoderError, RuntimeError):
+    """The processes that train one model together cannot reach each other."""

@@ -62,3 +62,10 @@ class ModelSource:
     """Of random weights; the same seed gives the same ones."""
     activation: Activation | None = None
     """What the weights were trained with, for files that do not tell: open_clip's state dicts."""
+
+    def __post_init__(self) -> None:
+        for name in ("checkpoint", "alpha_checkpoint"):  # given as text as well
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else Path(value))
+        if self.activation is not None:
+            object.__setattr__(self, "activation", Activation(self.activation))

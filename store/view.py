@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
 from os import PathLike
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -31,8 +33,8 @@ from store.schema import Shard, SplitLayout
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 
-Which = str | int | Sequence[str] | Sequence[int]
-"""One video or caption, or several: by id, or by row within a split."""
+Which: TypeAlias = "str | int | Iterable[str] | Iterable[int]"
+"""One video or caption, or several: by id, or by row within a split. A column of an Arrow table will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,12 @@ class StoreView:
         return mask_set_names(self.store)
 
     def feature_names(self, split: str = "test") -> tuple[str, ...]:
-        """The feature sets of a split, complete or not."""
+        """The feature sets of a split, complete or not.
+
+        Raises:
+            NotInStoreError: There is no such split.
+        """
+        self.store.layout(split)
         return feature_names(self.store, split)
 
     def videos(self, split: str | None = None) -> pa.Table:
@@ -135,8 +142,7 @@ class StoreView:
 
         Errors are those of `frames`, and NotInStoreError if there is no such mask set.
         """
-        for one in self.splits:
-            mask_attributes(self.store, one, name)  # refuse a name that is none
+        mask_attributes(self.store, self._video_rows(which, split).split, name)  # refuse a name that is none
         masks = self._clips(which, split, masks_stage(name), lambda store, its: masks_spec(store, its, name))
         return np.asarray(masks, dtype=np.bool_)
 
@@ -167,7 +173,7 @@ class StoreView:
         """Embeddings of videos, unit norm: shape (dim,), or (num_videos, dim). Errors as of `features`."""
         rows = self._video_rows(which, split)
         found = self.features(name, rows.split)
-        ids = self.videos(rows.split)["video_id"].take(pa.array(rows.rows)).to_pylist()
+        ids = self.videos(rows.split)["video_id"].take(pa.array(rows.rows, pa.int64())).to_pylist()
         return rows.shaped(found.video[_positions(found.video_ids, ids, "video", name)])
 
     def frame_features(self, name: str, which: Which, *, split: str | None = None) -> NDArray[np.float32]:
@@ -177,14 +183,14 @@ class StoreView:
         """
         rows = self._video_rows(which, split)
         video_ids, frame = read_frame_features(self.store, name, rows.split)
-        ids = self.videos(rows.split)["video_id"].take(pa.array(rows.rows)).to_pylist()
+        ids = self.videos(rows.split)["video_id"].take(pa.array(rows.rows, pa.int64())).to_pylist()
         return rows.shaped(frame[_positions(video_ids, ids, "video", name)])
 
     def text_features(self, name: str, which: Which, *, split: str | None = None) -> NDArray[np.float32]:
         """Embeddings of captions, unit norm: shape (dim,), or (num_captions, dim). Errors as of `features`."""
         rows = self._caption_rows(which, split)
         found = self.features(name, rows.split)
-        ids = self.captions(rows.split)["caption_id"].take(pa.array(rows.rows)).to_pylist()
+        ids = self.captions(rows.split)["caption_id"].take(pa.array(rows.rows, pa.int64())).to_pylist()
         return rows.shaped(found.text[_positions(found.caption_ids, ids, "caption", name)])
 
     def similarities(
@@ -192,8 +198,8 @@ class StoreView:
         name: str,
         split: str = "test",
         *,
-        captions: Sequence[str] | None = None,
-        videos: Sequence[str] | None = None,
+        captions: str | Iterable[str] | None = None,
+        videos: str | Iterable[str] | None = None,
     ) -> Similarities:
         """Cosines of captions (rows) and videos (columns): of all that have features, or of those named.
 
@@ -300,16 +306,17 @@ class _Rows:
 
 
 def _rows_of(which: Which, split: str | None, by_id: Mapping[str, tuple[str, int]], kind: str, store: Store) -> _Rows:
-    is_single = isinstance(which, str | int)
-    names: Iterable[str | int] = [which] if isinstance(which, str | int) else which
+    is_single = isinstance(which, str | int | np.integer)
+    names: Iterable[Any] = [which] if isinstance(which, str | int | np.integer) else which
     found: list[tuple[str, int]] = []
     for name in names:
-        if not isinstance(name, str):
-            found.append(_checked_row(int(name), split, kind, store))
-        elif name not in by_id:
-            raise NotInStoreError(f"no {kind} {name!r} in {store.place}")
+        key = name.as_py() if isinstance(name, pa.Scalar) else name
+        if not isinstance(key, str):
+            found.append(_checked_row(index(key), split, kind, store))
+        elif key not in by_id:
+            raise NotInStoreError(f"no {kind} {key!r} in {store.place}")
         else:
-            found.append(by_id[name])
+            found.append(by_id[key])
     splits = {its for its, _ in found} | ({split} if split is not None else set())
     if len(splits) > 1:
         raise NotInStoreError(
@@ -347,5 +354,9 @@ def _positions(known: Sequence[str], wanted: Sequence[str], kind: str, features:
     return [index[name] for name in wanted]
 
 
-def _chosen(known: Sequence[str], wanted: Sequence[str] | None, kind: str, features: str) -> list[int]:
-    return list(range(len(known))) if wanted is None else _positions(known, wanted, kind, features)
+def _chosen(known: Sequence[str], wanted: Iterable[str] | None, kind: str, features: str) -> list[int]:
+    if wanted is None:
+        return list(range(len(known)))
+    names: Iterable[Any] = [wanted] if isinstance(wanted, str) else wanted
+    ids = [name.as_py() if isinstance(name, pa.Scalar) else name for name in names]
+    return _positions(known, ids, kind, features)

@@ -94,11 +94,10 @@ def command(
     as large in either direction. R@k in percent.
     """
     from cli.output.comparison import comparison_notes, print_comparison  # NumPy, which --help does without
-    from pipeline.evaluation.comparing.report import comparison_dict
 
     options = asked(store_place)
     with progress_listener("compare", progress) as listener:
         result = fda.compare(store_place, names, options, listener=listener)
     for note in comparison_notes(result):
         (say if as_json else show)(note)
-    print_json(comparison_dict(result)) if as_json else print_comparison(result)
+    print_json(result.to_dict()) if as_json else print_comparison(result)

@@ -11,7 +11,6 @@ from cli.options.shared import max_failed_option, shared_options, wait_option
 from cli.output.failures import exit_by_failures, print_failures
 from cli.output.printing import FAILED, print_json, say
 from cli.output.progress import say_event
-from pipeline.run.options import RunOptions
 from pipeline.run.words import plural
 
 
@@ -27,7 +26,7 @@ def command(store_place: str, max_failed: Callable[[int], float], wait: bool, as
     are still pending: run those parts again, and then this. Once all frames are complete, the table of failed videos is
     written to catalog/failures.parquet, and leftovers of killed parts are removed.
     """
-    result = fda.finalise(store_place, run=RunOptions(wait=wait), listener=say_event)
+    result = fda.finalise(store_place, wait=wait, listener=say_event)
     finalised = result.finalised
     print_json(result.to_dict()) if as_json else print_failures(finalised.tally)
     for one in finalised.pending:

@@ -11,7 +11,6 @@ import fda
 from cli.options.shared import shared_options, wait_option
 from cli.output.printing import print_json, show
 from cli.output.progress import say_event
-from pipeline.run.options import RunOptions
 from pipeline.run.words import plural
 from pipeline.upkeep.options import RemoveOptions
 
@@ -42,7 +41,7 @@ def command(
     that were made from masks that are gone are refused from then on. A store keeps one split at least.
     """
     options = RemoveOptions(tuple(masks), tuple(features), tuple(splits))
-    result = fda.remove(store_place, options, preview=not yes, run=RunOptions(wait=wait), listener=say_event)
+    result = fda.remove(store_place, options, preview=not yes, wait=wait, listener=say_event)
     print_json(result.to_dict()) if as_json else show(_sentence(result.removal, is_done=yes))
 
 

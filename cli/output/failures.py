@@ -22,7 +22,7 @@ def exit_by_failures(tally: Tally, max_failed: Callable[[int], float]) -> None:
     """End the command: with another exit code where more videos failed than the user allows."""
     failed, limit = len(tally.failures), max_failed(tally.num_videos)
     if failed > limit:
-        say(f"{failed} of {plural(tally.num_videos, 'video')} gave no clip, over --max-failed ({limit:g})")
+        say(f"{failed} of {plural(tally.num_videos, 'video')} failed, over --max-failed ({limit:g})")
     click.get_current_context().exit(OVER_LIMIT if failed > limit else DONE)
 
 

@@ -141,7 +141,7 @@ class BarListener:
         """Draw what an event tells."""
         match event:
             case RunPlanned():
-                self._done, self._num_videos = ItemsDone(), 0
+                self._done, self._num_videos, self._validation = ItemsDone(), 0, ""
                 self._progress.reset(self._task, total=event.num_total, completed=event.num_complete)
                 self._progress.update(self._task, unit=event.unit, done=self._done, note="")
             case ItemsDone():

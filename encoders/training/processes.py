@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from encoders.errors import ProcessesError
+
 _Value = TypeVar("_Value")
 
 _PATIENCE = timedelta(minutes=30)
@@ -81,16 +83,22 @@ def joined_processes(device: torch.device) -> Iterator[Processes]:
     Tensors on GPUs go through NCCL, which needs a GPU of its own for each process; all others go through gloo.
 
     Raises:
-        RuntimeError: the others cannot be reached.
+        ProcessesError: the others cannot be reached.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=_PATIENCE, device_id=device)
-    else:
-        dist.init_process_group("gloo", timeout=_PATIENCE)
+    try:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+            dist.init_process_group("cpu:gloo,cuda:nccl", timeout=_PATIENCE, device_id=device)
+        else:
+            dist.init_process_group("gloo", timeout=_PATIENCE)
+    except (RuntimeError, ValueError) as error:  # of torch: a variable of torchrun's is missing, or a peer is not there
+        raise ProcessesError(
+            f"the processes of this training cannot reach each other: {str(error).splitlines()[0]}. Start them with "
+            "torchrun, or unset WORLD_SIZE to train in one process"
+        ) from error
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())
     finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.run.fields import convert_fields
+
 AUTO = "auto"
 """The layout is recognised by the names of files."""
 
@@ -25,3 +27,6 @@ class SourceOptions:
     """Folder into which the videos of video2dataset's tars are extracted."""
     paragraphs: bool = False
     """Join all captions of a video into one text: a query is then a paragraph."""
+
+    def __post_init__(self) -> None:
+        convert_fields(self, videos=Path, extract_to=Path)

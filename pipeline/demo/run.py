@@ -19,14 +19,14 @@ from pipeline.evaluation.options import EvalExtras, EvalOptions
 from pipeline.evaluation.protocols import Ties
 from pipeline.evaluation.run import EvalReport, evaluate
 from pipeline.features.options import EncodeOptions
-from pipeline.features.run import encode
+from pipeline.features.run import EncodeResult, encode
 from pipeline.frames.run import preprocess
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.records import RunClock
 from pipeline.run.words import plural
 from pipeline.training.checkpoint import TrainingHistory
 from pipeline.training.options import FinetuneOptions
-from pipeline.training.run import finetune
+from pipeline.training.run import FinetuneResult, finetune
 from pipeline.workers.place import num_cores
 from store.clips.reader import ClipReader
 from store.json_values import JSON
@@ -108,14 +108,15 @@ def demo(
     manifest = write_synthetic_dataset(place / "data", synthetic, num_cores())
     store_place = place / "store"
     report.say("decoding them once: frames and motion masks")
-    preprocess(manifest, store_place, listener=listener)
+    warnings = list(preprocess(manifest, store_place, listener=listener).warnings)
     histories = {}
     for alpha in (MASKS, ONES):
         report.say(f"training with an alpha channel of {alpha}, and encoding")
-        histories[alpha] = _trained(place, alpha, options, listener)
-        _encoded(place, alpha, alpha, listener)
+        trained = _trained(place, alpha, options, listener)
+        histories[alpha] = trained.history
+        warnings += [*trained.warnings, *_encoded(place, alpha, alpha, listener).warnings]
     report.say("encoding with the masks of other clips, as a control")
-    _encoded(place, SHUFFLED, MASKS, listener)
+    warnings += _encoded(place, SHUFFLED, MASKS, listener).warnings
     moving, still = (
         {name: _scored(store_place, name, split) for name in (MASKS, ONES, SHUFFLED)} for split in ("test", "still")
     )
@@ -130,24 +131,26 @@ def demo(
         num_test_clips=num_test_clips,
         clips=tuple(_clips(store, moving)),
         seconds=clock.seconds,
-        warnings=report.warnings,
+        warnings=tuple(warnings),
     )
 
 
-def _trained(place: Path, alpha: str, options: DemoOptions, listener: Listener) -> TrainingHistory:
+def _trained(place: Path, alpha: str, options: DemoOptions, listener: Listener) -> FinetuneResult:
     settings = {"epochs": 1} if options.quick else {}
     how = FinetuneOptions(preset="demo", settings=settings, alpha=AlphaSource(alpha), seed=options.seed)
-    return finetune(place / "store", place / "checkpoints" / alpha, how, listener=listener).history
+    return finetune(place / "store", place / "checkpoints" / alpha, how, listener=listener)
 
 
-def _encoded(place: Path, alpha: str, trained_with: str, listener: Listener) -> None:
+def _encoded(place: Path, alpha: str, trained_with: str, listener: Listener) -> EncodeResult:
     options = EncodeOptions(
         features=alpha,
         splits=("test", "still"),
         alpha=AlphaSource(alpha),
         precision="fp32",  # a tiny model gains nothing from bf16, and the numbers are the same everywhere
     )
-    encode(place / "store", options, ModelSource(checkpoint=place / "checkpoints" / trained_with), listener=listener)
+    return encode(
+        place / "store", options, ModelSource(checkpoint=place / "checkpoints" / trained_with), listener=listener
+    )
 
 
 def _scored(store: Path, features: str, split: str) -> EvalReport:

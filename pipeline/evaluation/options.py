@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import OptionError
-from pipeline.evaluation.names import POOLINGS
+from pipeline.evaluation.names import FAMILIES, POOLINGS
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol, Ties
+from pipeline.run.fields import convert_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,12 @@ class EvalOptions:
     """Add results with QB-Norm, whose banks are the captions and videos of this split; None: none."""
 
     def __post_init__(self) -> None:
+        convert_fields(self, ties=Ties)
         _require_protocol(self.protocol)
+        if self.top_frames is not None and self.top_frames < 1:
+            raise OptionError(f"top_frames must be at least 1, got {self.top_frames}")
+        if self.dsl_temperature is not None and not self.dsl_temperature > 0:
+            raise OptionError(f"dsl_temperature must be above 0, got {self.dsl_temperature}")
         if self.pooling is not None and self.pooling not in POOLINGS:
             raise OptionError(f"pooling must be {' or '.join(POOLINGS)}, got {self.pooling!r}")
         if self.pooling is not None and self.top_frames is not None:
@@ -80,6 +86,12 @@ class EvalExtras:
     device: str = "auto"
     """Where scores are computed: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ..."""
 
+    def __post_init__(self) -> None:
+        convert_fields(self, slices=tuple)
+        for name in self.slices:
+            if name != "all" and name not in FAMILIES:
+                raise OptionError(f"no slices {name!r}: use some of all, {', '.join(FAMILIES)}")
+
 
 @dataclass(frozen=True, slots=True)
 class CompareOptions:
@@ -100,6 +112,7 @@ class CompareOptions:
     """Queries to name that rose most, and as many that fell most, in each direction of retrieval."""
 
     def __post_init__(self) -> None:
+        convert_fields(self, ties=Ties)
         _require_protocol(self.protocol)
         if self.num_permutations < 100:
             raise OptionError(f"a p-value needs at least 100 permutations, got {self.num_permutations}")

@@ -107,7 +107,7 @@ def evaluate(
         NotInStoreError: There are no such features.
         ShardIncompleteError: They are not complete, or out of date.
         TooManyMissingError: Too many videos have no features.
-        OptionError: The protocol cannot be applied to these captions, or embeddings are NaN or not of unit norm.
+        InputError: The protocol cannot be applied to these captions, or embeddings are NaN or not of unit norm.
     """
     options, extras, report = options or EvalOptions(), extras or EvalExtras(), Reporter(listener)
     opened = Store.open(store)

@@ -75,7 +75,7 @@ class SplitPlan:
 def plan_encode(
     store: Store, loaded: LoadedModel, options: FeatureRecipe, partition: Partition = WHOLE
 ) -> tuple[SplitPlan, ...]:
-    """Find out what each split owes, having checked that the model can take its clips. Nothing is written.
+    """Find out what is pending of each split, having checked that the model can take its clips. Nothing is written.
 
     Raises:
         ShardIncompleteError: Frames or masks are not complete.
@@ -201,8 +201,8 @@ def _encode_split(
     listener: Listener,
     executor: Executor,
 ) -> SplitEncoded:
-    inputs, standing = plan.inputs, plan.clips.complete
-    listener(RunPlanned("videos", standing.num_videos + plan.clips.num_videos_pending, standing.num_videos))
+    inputs, complete = plan.inputs, plan.clips.complete
+    listener(RunPlanned("videos", complete.num_videos + plan.clips.num_videos_pending, complete.num_videos))
     reports: list[EncodeReport] = []
     if plan.clips.pending or plan.captions.pending:
         per_task = None if executor is run_synchronously else SHARDS_PER_TASK
@@ -211,7 +211,7 @@ def _encode_split(
     made = Tally.sum(report.tally for report in reports)
     return SplitEncoded(
         split=inputs.split,
-        tally=Tally.sum([standing, made]),
+        tally=Tally.sum([complete, made]),
         num_captions=store.layout(inputs.split).num_captions,
         num_captions_truncated=sum(report.num_captions_truncated for report in reports),
         num_captions_encoded=plan.num_captions_pending,

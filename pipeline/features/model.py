@@ -31,7 +31,8 @@ def load_ready(source: ModelSource, device: str, report: Reporter) -> ReadyModel
 
     Raises:
         WeightsError: The weights are missing, damaged, or not this model's.
-        OptionError: There is no such model or device.
+        ModelError: There is no such model.
+        DeviceError: There is no such device.
     """
     loaded = load(source)
     if source.checkpoint is not None and not has_ended(source.checkpoint):

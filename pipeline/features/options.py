@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from encoders.options import Pooling, Precision
 from pipeline.clips.options import AlphaSource
 from pipeline.errors import OptionError
+from pipeline.run.fields import convert_fields
 from store.names import check_name
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ class EncodeOptions:
     """Compile the vision tower: takes minutes once, saves some percent."""
 
     def __post_init__(self) -> None:
+        convert_fields(self, splits=tuple, alpha=AlphaSource, pooling=Pooling)
         check_name("feature set", self.features)
+        if self.frame_dtype not in ("float32", "float16"):
+            raise OptionError(f"frame_dtype must be float32 or float16, got {self.frame_dtype!r}")
         if self.precision not in ("auto", *Precision):
             raise OptionError(f"precision must be auto, {' or '.join(Precision)}, got {self.precision!r}")
         if self.batch_frames is not None and self.batch_frames < 1:

@@ -171,9 +171,11 @@ def encode(
         NotInStoreError: There is no such split or mask set.
         WeightsError: The weights are missing, damaged, or not this model's.
         StoreBusyError: Another run writes the same.
-        OptionError: The options do not fit together, or the model takes frames of another size.
+        OptionError: The options do not fit together.
+        InputError: The model takes frames of another size.
     """
     clock, report = RunClock(), Reporter(listener)
+    check_place(run)  # before a model is loaded
     encoding = _prepared(Store.open(store), options, model, run, report)
     check_place(run, encoding.memory)
     return encoding.carry_out(clock, report)
@@ -191,6 +193,7 @@ def preview_encoding(
 
     Arguments and errors are those of `encode`, but for features that were made otherwise: these are in the preview.
     """
+    check_place(run)
     return _prepared(Store.open(store), options, model, run, Reporter(listener)).preview()
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from pipeline.errors import OptionError
 from pipeline.masks.options import Difference, MaskOptions
+from pipeline.run.fields import convert_fields
 from pipeline.run.options import SourceCheck
 from pipeline.run.resources import DECODER_MEMORY_MIB
 from pipeline.video.options import UNIFORM, DecodeOptions, Resize, Sampling
-from store.arrays.codec_names import MAX_JPEG_SIDE, CodecName
+from store.arrays.codec_names import FRAME_CODECS, MAX_JPEG_SIDE, CodecName
 from store.json_values import JSON
 from store.names import check_name
 
@@ -49,6 +50,9 @@ class PreprocessOptions:
     def __post_init__(self) -> None:
         if self.shard_size < 1:
             raise OptionError(f"shard_size must be at least 1, got {self.shard_size}")
+        convert_fields(self, resize=Resize, timeout_seconds=float)
+        if self.frame_codec not in FRAME_CODECS:
+            raise OptionError(f"frame_codec must be one of {', '.join(FRAME_CODECS)}, got {self.frame_codec!r}")
         check_name("mask set", self.mask_name)
         for split in (TRAIN_SPLIT, "test"):
             self.decode_options(split)  # which checks what is in it
@@ -102,3 +106,8 @@ class DecodingOptions:
     """How changed videos are found; these are decoded again."""
     update_captions: bool = False
     """Take changed captions of the store's videos from the source. Default: refuse them."""
+
+    def __post_init__(self) -> None:
+        convert_fields(self, check_videos=SourceCheck)
+        if self.decoder_memory_mib < 64:
+            raise OptionError(f"decoder_memory_mib must be at least 64, got {self.decoder_memory_mib}")

@@ -160,8 +160,8 @@ def find_changed(
 
     found: list[tuple[Shard, frozenset[int]]] = []
     with ThreadPoolExecutor(NUM_LOOKING, thread_name_prefix="fda-look") as pool:
-        standing = ((shard, record) for shard, (record,) in committed_of_each(store, shards, [FRAMES_STAGE]) if record)
-        while batch := list(islice(standing, 64)):
+        complete = ((shard, record) for shard, (record,) in committed_of_each(store, shards, [FRAMES_STAGE]) if record)
+        while batch := list(islice(complete, 64)):
             found += pool.map(lambda one: look(*one), batch)
     return {shard: rows for shard, rows in found if rows}
 

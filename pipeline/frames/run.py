@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -142,12 +142,12 @@ def preprocess(
         StoreBusyError: Another run writes the same.
         OptionError: The options do not fit together.
     """
-    options, decoding = options or PreprocessOptions(), decoding or DecodingOptions()
+    clock, options, decoding = RunClock(), options or PreprocessOptions(), decoding or DecodingOptions()
     check_place(run, worker_memory(options, decoding))
     read = read_source(Path(source), reading or SourceOptions())
     folder = folder_at(store)
     check_store_place(folder)
-    return _Run(read, options, decoding, run, Reporter(listener)).into(folder)
+    return _Run(read, options, decoding, run, Reporter(listener), clock).into(folder)
 
 
 def worker_memory(options: PreprocessOptions, decoding: DecodingOptions) -> WorkerMemory:
@@ -165,7 +165,7 @@ class _Run:
     decoding: DecodingOptions
     run: RunOptions
     report: Reporter
-    clock: RunClock = field(default_factory=RunClock)
+    clock: RunClock
 
     def into(self, folder: StoreFolder) -> PreprocessResult:
         job = self._job()

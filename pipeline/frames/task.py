@@ -54,7 +54,7 @@ class ShardReport:
 
 @one_cv2_thread()
 def preprocess_shard(task: PreprocessTask, tell: Tell) -> ShardReport:
-    """Make what one shard owes. The only writer of this shard's files; running it twice writes the same bytes."""
+    """Make what is pending of one shard, as the only writer of its files; running it twice writes the same bytes."""
     tell(ItemsDone())  # the work begins
     store = Store.open(task.folder)
     shard, options = task.shard, task.options

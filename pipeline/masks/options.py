@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from pipeline.errors import OptionError
+from pipeline.run.fields import convert_fields
 from store.json_values import JSON
 
 
@@ -76,9 +77,10 @@ class MaskOptions:
     """Share of the picture, above 0 and up to 1, from which on a mask is full."""
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "noise_sigmas", "noise_floor", "full_coverage"):
-            # 25 and 25.0 are the same masks, and must be the same bytes in the attributes of their array.
-            object.__setattr__(self, name, float(getattr(self, name)))
+        # 25 and 25.0 are the same masks, and must be the same bytes in the attributes of their array.
+        convert_fields(self, threshold=float, noise_sigmas=float, noise_floor=float, full_coverage=float)
+        convert_fields(self, difference=Difference, compensation=Compensation, threshold_mode=ThresholdMode)
+        convert_fields(self, when_empty=WhenEmpty, when_full=WhenFull)
         for name in ("threshold", "noise_floor"):
             if not 0.0 <= getattr(self, name) <= 255.0:
                 raise OptionError(f"{name} must be in 0..255 grey levels, got {getattr(self, name)}")

@@ -18,6 +18,7 @@ from pipeline.run.writing import Job, claim_on, recorded
 from pipeline.workers.place import Workload, check_place, executor_for, num_cores
 from pipeline.workers.preflight import Preflight
 from store.json_values import JSON
+from store.names import check_name
 from store.stages import masks_stage
 from store.store import Store
 
@@ -83,6 +84,7 @@ def make_masks(
         StoreBusyError: Another run writes the same.
     """
     options, clock, report = options or MaskOptions(), RunClock(), Reporter(listener)
+    check_name("mask set", name)
     opened = Store.open(store)
     memory = _worker_memory(opened)
     check_place(run, memory)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import index
 from typing import Any
 
 from pipeline.errors import OptionError
+from pipeline.run.fields import convert_fields
 from pipeline.run.partition import WHOLE, Partition
 
 BATCH_SYSTEMS = ("slurm", "pbs", "lsf", "sge")
@@ -35,6 +37,10 @@ class ClusterOptions:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of dask-jobqueue's class for it: see docs/clusters.md."""
 
+    def __post_init__(self) -> None:
+        if self.kind not in CLUSTER_KINDS:
+            raise OptionError(f"no cluster {self.kind!r}: use one of {', '.join(CLUSTER_KINDS)}")
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
@@ -56,6 +62,7 @@ class RunOptions:
     """Remove first what the run would make."""
 
     def __post_init__(self) -> None:
+        convert_fields(self, workers=index)
         if self.workers is not None and self.workers < 0:
             raise OptionError(f"workers must be 0 or more, got {self.workers}")
         if self.scheduler is not None and self.cluster is not None:
@@ -67,7 +74,7 @@ class RunOptions:
         if self.worker_timeout_seconds is not None and self.scheduler is None and self.cluster is None:
             raise OptionError("--worker-timeout is for --scheduler and --cluster")
         if self.overwrite and self.partition != WHOLE:
-            raise OptionError("--overwrite would remove what the other parts have made: `fda remove` it before the job")
+            raise OptionError("--overwrite would remove what the other parts have made: remove it before the job")
 
 
 HERE = RunOptions()

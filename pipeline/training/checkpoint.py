@@ -182,10 +182,20 @@ def end_run(folder: Path, result: TrainingHistory, identity: Mapping[str, JSON])
 
 
 def read_history(folder: Path) -> TrainingHistory:
-    """Read the result of the training that ended in a folder."""
-    fields = json.loads((folder / HISTORY_FILE).read_text(encoding="utf-8"))
-    del fields["identity"]
-    return TrainingHistory(**{**fields, "epochs": tuple(EpochDone(**epoch) for epoch in fields["epochs"])})
+    """Read the result of the training that ended in a folder.
+
+    Raises:
+        CheckpointMismatchError: The file is damaged.
+    """
+    path = folder / HISTORY_FILE
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        del fields["identity"]
+        return TrainingHistory(**{**fields, "epochs": tuple(EpochDone(**epoch) for epoch in fields["epochs"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointMismatchError(
+            f"{path} is damaged ({error}): put it back from a copy, or --overwrite to train again"
+        ) from error
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:

@@ -10,6 +10,7 @@ from encoders.options import Activation
 from encoders.training.options import TrainOptions
 from pipeline.clips.options import AlphaSource
 from pipeline.errors import OptionError
+from pipeline.run.fields import convert_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +103,10 @@ class FinetuneOptions:
     """`auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ..."""
     overwrite: bool = False
     """Remove the checkpoint first, if there is one."""
+
+    def __post_init__(self) -> None:
+        convert_fields(self, alpha=AlphaSource, activation=Activation, alpha_checkpoint=Path)
+        if not 0 < self.hold_out_share < 1:
+            raise OptionError(f"hold_out_share must lie between 0 and 1, got {self.hold_out_share}")
+        if not self.save_seconds >= 0:
+            raise OptionError(f"save_seconds must not be negative, got {self.save_seconds}")

@@ -78,7 +78,8 @@ def finetune(
         listener: Hears of every step and epoch.
 
     Raises:
-        OptionError: There is no such preset, it is wrong, or training would choose on test videos unasked.
+        OptionError: Training would choose on test videos unasked.
+        InputError: There is no such preset, or it is wrong.
         NotInStoreError: There is no such split or mask set.
         ShardIncompleteError: Frames or masks are not complete.
         CheckpointMismatchError: The folder holds something else, or was trained otherwise.

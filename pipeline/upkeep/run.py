@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from os import PathLike
 
 from pipeline.run.events import ItemsDone, Listener, Reporter, RunPlanned, ignore_events
-from pipeline.run.options import HERE, RunOptions
+from pipeline.run.options import RunOptions
 from pipeline.run.records import RunClock
 from pipeline.run.writing import Job, claim_on, recorded
 from pipeline.upkeep.finalise import Finalised
@@ -195,14 +195,12 @@ def verify(
     return VerifyResult(folder.place, found, repaired, time.perf_counter() - began)
 
 
-def finalise(
-    store: str | PathLike[str], *, run: RunOptions = HERE, listener: Listener = ignore_events
-) -> FinaliseResult:
+def finalise(store: str | PathLike[str], *, wait: bool = False, listener: Listener = ignore_events) -> FinaliseResult:
     """End a job that was done in parts: find what is pending, and write the table of failed videos if nothing is.
 
     Args:
         store: A folder, or `s3://bucket/prefix`.
-        run: `wait` alone is used.
+        wait: Wait for other runs. Default: raise `StoreBusyError`.
         listener: Hears messages.
 
     Raises:
@@ -212,7 +210,7 @@ def finalise(
     clock, report, folder = RunClock(), Reporter(listener), folder_at(store)
     Store.open(folder)  # so that nothing is claimed where there is no store
     job = Job("finalise", [FRAMES_STAGE], recorded={})
-    with claim_on(folder, job, run, report) as claimed, recorded(claimed, job, clock) as record:
+    with claim_on(folder, job, RunOptions(wait=wait), report) as claimed, recorded(claimed, job, clock) as record:
         result = FinaliseResult(folder.place, finalise_store(Store.open(claimed)))
         record.result = result.to_dict()
     return result
@@ -223,7 +221,7 @@ def remove(
     options: RemoveOptions,
     *,
     preview: bool = False,
-    run: RunOptions = HERE,
+    wait: bool = False,
     listener: Listener = ignore_events,
 ) -> RemoveResult:
     """Remove mask sets, feature sets or splits from a store.
@@ -234,19 +232,19 @@ def remove(
         store: A folder, or `s3://bucket/prefix`.
         options: What to remove.
         preview: Find what would be removed, and remove nothing.
-        run: `wait` alone is used.
+        wait: Wait for other runs. Default: raise `StoreBusyError`.
         listener: Hears messages.
 
     Raises:
         NotInStoreError: There is nothing of that name.
         StoreBusyError: Another run is writing.
-        OptionError: No split would be left.
+        InputError: No split would be left.
     """
     opened, report = Store.open(store), Reporter(listener)
     names: Mapping[str, tuple[str, ...]] = asdict(options)
     if preview:
         return RemoveResult(opened.place, find_removal(opened, **names), is_removed=False)
-    with claim_on(opened.folder, Job("remove", [ANY_STAGE]), run, report) as folder:
+    with claim_on(opened.folder, Job("remove", [ANY_STAGE]), RunOptions(wait=wait), report) as folder:
         claimed = Store.open(folder)
         removal = find_removal(claimed, **names)
         remove_from(claimed, removal)

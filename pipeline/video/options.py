@@ -11,6 +11,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from pipeline.errors import OptionError
+from pipeline.run.fields import convert_fields
 
 MAX_FPS = 1000
 """Frames a second: no video has more, and the arithmetic stays within 64 bits."""
@@ -50,6 +51,7 @@ class Sampling:
     """Used by the modes `fps` and `clip4clip`."""
 
     def __post_init__(self) -> None:
+        convert_fields(self, mode=SamplingMode, fps=Fraction, keep=Keep)
         if not 0 < self.fps <= MAX_FPS:
             raise OptionError(f"fps must be positive and at most {MAX_FPS}, got {self.fps}")
 
@@ -106,6 +108,7 @@ class DecodeOptions:
     """A file of more streams is refused."""
 
     def __post_init__(self) -> None:
+        convert_fields(self, resize=Resize)
         counts = ("num_frames", "image_size", "min_side", "max_pixels", "max_packets", "max_streams")
         too_low = [name for name in counts if getattr(self, name) < 1]
         if too_low:

@@ -113,7 +113,7 @@ def kubernetes_spec(settings: JobSettings, name: str, num_workers: int) -> dict[
         image=table["image"],
         n_workers=num_workers,
         env=ONE_THREAD | table.get("env", {}),
-        worker_command="dask worker --nthreads 1 --memory-limit 0",
+        worker_command="dask worker --nthreads 1 --memory-limit 0 --preload fda",
     )
     worker = spec["spec"]["worker"]["spec"]
     (container,) = worker["containers"]
@@ -133,7 +133,13 @@ def _job_options(settings: JobSettings) -> dict[str, Any]:
         "job_name": "fda",
         # After dask-jobqueue's own --memory-limit, so that ours counts: Dask would pause a worker at a limit that it
         # computes without the decoder's process.
-        "worker_extra_args": ["--memory-limit", "0", *map(shlex.quote, table.get("worker_extra_args", []))],
+        "worker_extra_args": [
+            "--memory-limit",
+            "0",
+            "--preload",
+            "fda",
+            *map(shlex.quote, table.get("worker_extra_args", [])),
+        ],
         "job_script_prologue": [*prologue, *table.get("job_script_prologue", [])],
     }
 

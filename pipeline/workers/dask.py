@@ -30,7 +30,7 @@ from pipeline.run.resources import ONE_THREAD
 from pipeline.workers.executors import Report, Task
 from pipeline.workers.preflight import Preflight, UnfitWorkerError
 from pipeline.workers.worker_side import run_and_tell
-from pipeline.workers.worker_watch import SECONDS_BETWEEN_LOOKS, WorkerWatch, lost_scheduler
+from pipeline.workers.worker_watch import SECONDS_BETWEEN_LOOKS, NoWorkersError, WorkerWatch, lost_scheduler
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -307,17 +307,23 @@ def local_dask(num_workers: int) -> Iterator[DaskExecutor]:
     with dask.config.set({"distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}), ExitStack() as stack:
         resource_tracker.ensure_running()  # before the block: starting it unblocks the signals of this thread
         with signals_blocked(signal.SIGINT):  # on Ctrl-C the coordinator ends the workers, and none prints a traceback
-            cluster = LocalCluster(
-                n_workers=num_workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address=":0",  # any free port: the default one may be another run's
-                memory_limit=0,  # `pipeline.run.resources` bounds it; above a limit, Dask would pause a worker for good
-                env=ONE_THREAD,
-                preload=["fda"],  # takes its own packages, before a `store.py` on the path is taken for ours
-                silence_logs=logging.CRITICAL,  # a task's error is raised here; a worker need not print it as well
-            )
+            try:
+                cluster = LocalCluster(
+                    n_workers=num_workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address=":0",  # any free port: the default one may be another run's
+                    memory_limit=0,  # `run.resources` bounds it; above a limit, Dask would pause a worker for good
+                    env=ONE_THREAD,
+                    preload=["fda"],  # takes its own packages, before a `store.py` on the path is taken for ours
+                    silence_logs=logging.CRITICAL,  # a task's error is raised here; a worker need not print it as well
+                )
+            except RuntimeError as error:  # of Dask, whatever kept its workers from starting
+                raise NoWorkersError(
+                    f"no worker process starts here ({error}). In a script, put the call below "
+                    '`if __name__ == "__main__":`, because workers import the script; or use workers=0'
+                ) from error
             stack.enter_context(cluster)
         # A nanny restarts its worker unless the worker dies while it starts: then the nanny gives up, and must itself
         # be replaced. `scale` starts as many as are missing.

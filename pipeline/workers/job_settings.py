@@ -81,6 +81,8 @@ class JobSettings:
                 raise InputError(f"[cluster.{self.kind}] has no setting {name!r}; there are {', '.join(sorted(known))}")
             if known[name] and type(value) not in known[name]:  # `type`: true is no whole number
                 raise InputError(f"[cluster.{self.kind}] {name} must be {_WANTED[known[name][-1]]}, got {value!r}")
+            if isinstance(value, list) and self.kind != "kubernetes" and not all(isinstance(one, str) for one in value):
+                raise InputError(f"[cluster.{self.kind}] {name} must be a list of texts, got {value!r}")
         for name in _REQUIRED.get(self.kind, ("memory",)):
             if name not in self.table:
                 raise InputError(f"[cluster.{self.kind}] needs {name}: see docs/clusters.md")

@@ -58,6 +58,10 @@ def test_tables_are_arrow(made: Store) -> None:
         view.videos("train")
 
 
+def several_of(*rows: int) -> np.ndarray:
+    return np.stack([clip_frames(row) for row in rows])
+
+
 def test_clips_by_id_and_by_row(made: Store) -> None:
     view = open_store(made.place)
     names = view.videos()["video_id"].to_pylist()
@@ -67,6 +71,10 @@ def test_clips_by_id_and_by_row(made: Store) -> None:
     assert np.array_equal(several, np.stack([clip_frames(row) for row in (5, 0, 5)]))
     assert np.array_equal(view.masks([0, 1], split="test"), np.stack([clip_masks(row) for row in (0, 1)]))
     assert view.frames([], split="test").shape == (0, *clip_frames(0).shape)
+    assert np.array_equal(view.frames(view.videos("test")["video_id"].slice(0, 2)), several_of(0, 1))
+    assert np.array_equal(view.frames(np.int64(1), split="test"), clip_frames(1))
+    with pytest.raises(TypeError):
+        view.frames([1.7], split="test")  # type: ignore[list-item]
     assert view.pts_seconds(names[4]).tolist() == [0.0, 0.04, 0.08]
     assert view.frame_index([0, 5], split="test").tolist() == [[0, 1, 2], [0, 1, 2]]
 
@@ -123,6 +131,10 @@ def test_features_and_similarities(made: Store) -> None:
     assert view.frame_features("mine", [0, 1], split="test").shape == (2, NUM_FRAMES, DIM)
     with pytest.raises(NotInStoreError, match="has no features 'mine'"):
         view.video_features("mine", videos[FAILED])
+    assert view.video_features("mine", [], split="test").shape == (0, DIM)
+    assert view.similarities("mine", videos=view.videos()["video_id"].slice(0, 1)).matrix.shape == (10, 1)
+    with pytest.raises(NotInStoreError, match="no split 'nope'"):
+        view.feature_names("nope")
 
     whole = view.similarities("mine")
     assert whole.matrix.shape == (2 * NUM_VIDEOS - 2, NUM_VIDEOS - 1)

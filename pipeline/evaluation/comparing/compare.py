@@ -9,7 +9,7 @@ videos): each resample is scored by both sets, and the percentiles are those of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,23 @@ class ScoredSet:
     caveats: tuple[str, ...]
     """See `caveats_of`."""
 
+    def to_dict(self) -> dict[str, JSON]:
+        """The fields as JSON."""
+        return {
+            "features": self.name,
+            "num_videos_left_out": self.num_videos_left_out,
+            "num_captions_left_out": self.num_captions_left_out,
+            "caveats": list(self.caveats),
+            **{
+                direction: {
+                    **getattr(self.metrics, direction).to_dict(),
+                    "intervals": {metric: _ends(interval) for metric, interval in self.intervals[direction].items()},
+                }
+                for direction in DIRECTIONS
+            },
+            "made_by": dict(self.attributes),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -71,6 +88,21 @@ class DirectionCompared:
     """One for each of `METRICS`."""
     changes: RankChanges
 
+    def to_dict(self) -> dict[str, JSON]:
+        """The fields as JSON."""
+        changes = self.changes
+        return {
+            "differences": {
+                metric: {"value": found.value, "interval": _ends(found.interval), "p_value": found.p_value}
+                for metric, found in self.differences.items()
+            },
+            "num_better": changes.num_better,
+            "num_worse": changes.num_worse,
+            "num_same": changes.num_same,
+            "risen": [asdict(one) for one in changes.risen],
+            "fallen": [asdict(one) for one in changes.fallen],
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class AgainstFirst:
@@ -83,6 +115,15 @@ class AgainstFirst:
     """How the clips and masks of the two sets differ, in one line; `now` in it is this set. Empty if they do not."""
     models_differ: str
     """Likewise for everything else that made them except software: weights, pooling, alpha, ..."""
+
+    def to_dict(self) -> dict[str, JSON]:
+        """The fields as JSON."""
+        return {
+            "features": self.name,
+            "inputs_differ": self.inputs_differ,
+            "models_differ": self.models_differ,
+            **{direction: self.directions[direction].to_dict() for direction in DIRECTIONS},
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +141,27 @@ class Comparison:
     num_captions_expected: int
     sets: tuple[ScoredSet, ...]
     against_first: tuple[AgainstFirst, ...]
+
+    def to_dict(self) -> dict[str, JSON]:
+        """The comparison as JSON."""
+        bootstrap, protocol = self.options.bootstrap, self.protocol
+        first = self.sets[0].name
+        return {
+            "split": self.split,
+            "protocol": protocol.name,
+            "ties": str(protocol.ties),
+            "ties_of_several": None if protocol.ties_of_several is None else str(protocol.ties_of_several),
+            "level": bootstrap.level,
+            "num_resamples": bootstrap.num_resamples,
+            "num_permutations": self.options.num_permutations,
+            "seed": bootstrap.seed,
+            "num_videos": self.num_videos,
+            "num_videos_expected": self.num_videos_expected,
+            "num_captions": self.num_captions,
+            "num_captions_expected": self.num_captions_expected,
+            "sets": [one.to_dict() for one in self.sets],
+            "against_first": [{**other.to_dict(), "against": first} for other in self.against_first],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,3 +326,7 @@ def _attributes_differ(first: _RankedSet, other: _RankedSet, *, inputs: bool) ->
         for one in (first, other)
     )
     return differences(mine, theirs, where=f"in {first.name!r}")
+
+
+def _ends(interval: Interval) -> list[JSON]:
+    return [interval.low, interval.high]

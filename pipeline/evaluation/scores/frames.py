@@ -8,6 +8,7 @@ import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import InputError
 from pipeline.evaluation.scores.backend import Array, like, namespace
 from pipeline.evaluation.scores.dot import Put, check_embeddings, copies
 
@@ -120,7 +121,7 @@ def _unit_frames(frame: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArr
     num_frames: NDArray[np.int64] = (~is_lacking).sum(axis=1)
     without = np.flatnonzero(num_frames == 0)
     if len(without):
-        raise ValueError(f"{len(without)} of {len(frame)} videos have no frame (the first: {without[0]})")
+        raise InputError(f"{len(without)} of {len(frame)} videos have no frame (the first: {without[0]})")
     unit = np.where(is_lacking[:, :, None], np.float32(1), frame)
     check_embeddings("frame", unit.reshape(-1, frame.shape[2]))
     unit /= np.linalg.norm(unit, axis=2, keepdims=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import InputError
 from pipeline.evaluation.names import POOLINGS
 from pipeline.evaluation.scores.dot import check_embeddings
 
@@ -27,7 +28,7 @@ def pool_frames(frame: NDArray[np.float32], pooling: str) -> NDArray[np.float32]
         raise ValueError(f"pooling must be {' or '.join(POOLINGS)}, got {pooling!r}")
     is_frame: NDArray[np.bool_] = np.logical_not(np.isnan(frame).all(axis=2))
     if not is_frame.any(axis=1).all():
-        raise ValueError(f"video {int(is_frame.any(axis=1).argmin())} of {len(frame)} has no frame")
+        raise InputError(f"video {int(is_frame.any(axis=1).argmin())} of {len(frame)} has no frame")
     features = frame.astype(np.float32)
     check_embeddings("frame", features[is_frame])
     if pooling == "unit-mean":

@@ -1,0 +1,51 @@
+"""Fields of options as their users write them: `"clip"` for an enumeration, a text for a path, 25 for 25.0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from fractions import Fraction
+from operator import index
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import OptionError
+
+_WORDS: dict[object, str] = {
+    float: "a number",
+    Fraction: "a number",
+    index: "a whole number",
+    Path: "a path",
+    tuple: "several names",
+}
+
+
+def convert_fields(options: object, **kinds: Callable[[Any], object]) -> None:
+    """Convert fields of a frozen dataclass, in its `__post_init__`; None stays None.
+
+    Without this, a text that equals a member of an enumeration would be compared by identity, and match none in
+    silence.
+
+    Args:
+        options: The dataclass.
+        kinds: Name of a field -> what makes a value of it: an enumeration, `Path`, `float`, `tuple`.
+
+    Raises:
+        OptionError: A value cannot be converted; the message names the field and what it may be.
+    """
+    for name, kind in kinds.items():
+        value = getattr(options, name)
+        if value is None:
+            continue
+        if kind is tuple and isinstance(value, str):  # which would become a tuple of letters
+            raise OptionError(f"{name} must be several names in a tuple or list, got the text {value!r}")
+        try:
+            object.__setattr__(options, name, kind(value))
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"{name} must be {_wanted(kind)}, got {value!r}") from error
+
+
+def _wanted(kind: Callable[[Any], object]) -> str:
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return f"one of {', '.join(kind)}"
+    return _WORDS.get(kind, "of another type")
