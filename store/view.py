@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import index
 from os import PathLike
-from typing import Any, TypeAlias
+from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +33,7 @@ from store.schema import Shard, SplitLayout
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 
-Which: TypeAlias = "str | int | Iterable[str] | Iterable[int]"
+Which: TypeAlias = "str | SupportsIndex | Iterable[str] | Iterable[SupportsIndex]"
 """One video or caption, or several: by id, or by row within a split. A column of an Arrow table will do."""
 
 
@@ -306,8 +306,8 @@ class _Rows:
 
 
 def _rows_of(which: Which, split: str | None, by_id: Mapping[str, tuple[str, int]], kind: str, store: Store) -> _Rows:
-    is_single = isinstance(which, str | int | np.integer)
-    names: Iterable[Any] = [which] if isinstance(which, str | int | np.integer) else which
+    is_single = isinstance(which, str) or not isinstance(which, Iterable)
+    names: Iterable[Any] = which if isinstance(which, Iterable) and not isinstance(which, str) else [which]
     found: list[tuple[str, int]] = []
     for name in names:
         key = name.as_py() if isinstance(name, pa.Scalar) else name

@@ -74,7 +74,7 @@ def test_clips_by_id_and_by_row(made: Store) -> None:
     assert np.array_equal(view.frames(view.videos("test")["video_id"].slice(0, 2)), several_of(0, 1))
     assert np.array_equal(view.frames(np.int64(1), split="test"), clip_frames(1))
     with pytest.raises(TypeError):
-        view.frames([1.7], split="test")  # type: ignore[list-item]
+        view.frames([1.7], split="test")  # type: ignore[arg-type]
     assert view.pts_seconds(names[4]).tolist() == [0.0, 0.04, 0.08]
     assert view.frame_index([0, 5], split="test").tolist() == [[0, 1, 2], [0, 1, 2]]
 
