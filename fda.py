@@ -254,8 +254,8 @@ def _take_own_packages() -> None:
         elif str(root / name) not in map(str, getattr(loaded, "__path__", ())):
             where = getattr(loaded, "__file__", None) or "an unknown place"
             raise ImportError(
-                f"a module {name!r} from {where} was imported before fda, which has a package of that name: import fda "
-                "first, or rename that module"
+                f"a module {name!r} from {where} was imported before fda, which has a package of that name: rename "
+                "that module"
             )
 
 

@@ -313,6 +313,7 @@ def _check_unchanged(store: Store, name: str, split: str, records: Sequence[Comm
 
 
 def _open(store: Store, name: str, split: str, part: str) -> ZarrArray:
+    store.layout(split)  # a split that does not exist has no features, and that is not what is wrong
     try:
         return open_array(store.folder, features_name(name, split, part))
     except NotInStoreError as error:

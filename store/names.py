@@ -15,7 +15,7 @@ def check_name(kind: str, name: str) -> str:
     >>> check_name("split", "train")
     'train'
     """
-    if not _NAME.fullmatch(name) or name == "zarr.json":
+    if not _NAME.fullmatch(str(name)) or name == "zarr.json":
         raise StoreNameError(
             f"{kind} name {name!r}: use up to 100 letters, digits, '_', '.' and '-', and begin with none of '.' and '-'"
         )

@@ -62,6 +62,11 @@ class StoreView:
 
     store: Store
 
+    def __repr__(self) -> str:
+        """Where it is, and how many videos each split has."""
+        splits = ", ".join(f"{split}: {layout.num_videos:,}" for split, layout in self.splits.items())
+        return f"<store at {self.place} ({splits})>"
+
     @property
     def place(self) -> str:
         """Where it is."""

@@ -43,7 +43,7 @@ _OPTIONS = (
         type=click.IntRange(min=0),
         default=_DEFAULTS.num_moved,
         show_default=True,
-        help="Name so many queries that rose most, and as many that fell most.",
+        help="Show the N most improved and the N most worsened queries.",
     ),
 )
 

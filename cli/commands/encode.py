@@ -32,7 +32,7 @@ _OPTIONS = (
     click.option(
         "--pooling",
         type=click.Choice([str(pooling) for pooling in Pooling]),
-        help="How frames become a video. unit-mean: of features at unit norm, as CLIP4Clip does it.  "
+        help="How frames are pooled into a video. unit-mean: mean of unit-norm features, as in CLIP4Clip.  "
         "[default: mean, or what the checkpoint was trained with]",
     ),
     click.option(
@@ -40,14 +40,14 @@ _OPTIONS = (
         type=click.Choice(["auto", *(str(precision) for precision in Precision)]),
         default="auto",
         show_default=True,
-        help="auto: bf16 where the device is made for it, measured to be faster and as good; else fp32.",
+        help="auto: bf16 if the device supports it and a short test shows it faster and as good; else fp32.",
     ),
     click.option(
         "--frame-dtype",
         type=click.Choice(["float32", "float16"]),
         default="float32",
         show_default=True,
-        help="Numbers that the features of frames are kept in; float16 takes half the room.",
+        help="Number format of stored frame features; float16 needs half the space.",
     ),
     click.option(
         "--sensitivity",
@@ -56,17 +56,20 @@ _OPTIONS = (
         default=32,
         show_default=True,
         metavar="N",
-        help="Encode every N-th video with an alpha of all ones too, to see what the alpha does; 0: none.",
+        help="Also encode every N-th video with an alpha of all ones, to measure what the alpha does; 0: none.",
     ),
     seed_option,
     device_option,
     click.option(
         "--batch-frames",
         type=click.IntRange(min=1),
-        help="Frames at once; halved where memory runs out.  [default: 64 on a CPU, 192 on a GPU]",
+        help="Frames at once; halved if memory runs out.  [default: 64 on a CPU, 192 on a GPU]",
     ),
     click.option(
-        "--compile", "compiled", is_flag=True, help="Compile the vision tower: minutes once, for some percent."
+        "--compile",
+        "compiled",
+        is_flag=True,
+        help="Compile the vision tower: takes minutes once, then runs a few percent faster.",
     ),
 )
 
@@ -118,9 +121,9 @@ def command(
 ) -> None:
     """Embed the clips and captions of STORE, and cache the embeddings in it under a name.
 
-    Killed and started again, it resumes. Features of the same name are never mixed: if the weights, the masks or
-    anything else that made them differ, the command refuses and names what differs. --dry-run shows what would be
-    loaded, tensor by tensor.
+    If it is interrupted, run the same command again: it continues. Features of the same name are never mixed: if the
+    weights, the masks or anything else that made them differ, the command refuses and names what differs. --dry-run
+    shows what would be loaded, tensor by tensor.
     """
     with progress_listener("encode", progress) as listener:
         if is_dry:
@@ -148,7 +151,14 @@ def _print(result: EncodeResult) -> None:
                 "-" if cosine is None else f"{cosine:.3f}",
             ]
         )
-    columns = ["split", "videos with features", "encoded now", "captions", "encoded now", "of these cut"]
+    columns = [
+        "split",
+        "videos with features",
+        "videos encoded now",
+        "captions",
+        "captions encoded now",
+        "of these cut",
+    ]
     print_table(f"features {result.features}, {result.precision}", [*columns, "cosine to ones"], rows)
     num_frames, seconds = sum(one.num_frames_encoded for one in result.splits), result.seconds
     say(

@@ -28,7 +28,7 @@ from encoders.options import Activation
 from pipeline.clips.options import AlphaSource
 from pipeline.errors import InputError
 from pipeline.training.options import FinetuneOptions
-from pipeline.training.presets import load_preset, preset_folder, preset_names
+from pipeline.training.presets import Preset, load_preset, preset_folder, preset_names
 
 if TYPE_CHECKING:
     from pipeline.training.run import FinetuneResult
@@ -91,7 +91,7 @@ _OPTIONS = (
         type=click.FloatRange(min=0),
         default=10.0,
         show_default=True,
-        help="Between two states that training can be resumed at; there is one after each epoch, too.",
+        help="Minutes between saved training states. A state is also saved after each epoch.",
     ),
     seed_option,
     device_option,
@@ -147,7 +147,12 @@ def command(store_place: str, checkpoint: Path, options: FinetuneOptions, as_jso
     The best epoch is the one with the highest text-to-video R@1 on the split `val`; where there is none, a tenth of
     `train` is held out, and training.json lists these videos. log.jsonl and tensorboard/ have every step.
     """
-    _check_preprocess_table(options.preset)
+    preset = load_preset(options.preset)
+    _check_preprocess_table(preset, options.preset)
+    try:
+        preset.with_settings(options.settings, "--set")  # before torch is loaded, which takes seconds
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     with progress_listener("finetune", progress) as listener:
         result = fda.finetune(store_place, checkpoint, options, listener=listener)
     if not result.is_first_process:
@@ -155,12 +160,12 @@ def command(store_place: str, checkpoint: Path, options: FinetuneOptions, as_jso
     print_json(result.to_dict()) if as_json else _print(result)
 
 
-def _check_preprocess_table(preset: str) -> None:
+def _check_preprocess_table(preset: Preset, name: str) -> None:
     """Refuse keys of a preset's [preprocess] that `fda preprocess` does not know: they are names of its options."""
     known = {option.name for option in preprocess_command.params}
-    unknown = sorted(key for key in load_preset(preset).preprocess if key.replace("-", "_") not in known)
+    unknown = sorted(key for key in preset.preprocess if key.replace("-", "_") not in known)
     if unknown:
-        raise InputError(f"[preprocess] of preset {preset!r} has unknown keys: {', '.join(unknown)}")
+        raise InputError(f"[preprocess] of preset {name!r} has unknown keys: {', '.join(unknown)}")
 
 
 def _parsed(settings: Sequence[str]) -> dict[str, object]:

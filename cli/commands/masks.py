@@ -39,7 +39,7 @@ def _mask_options(function: Callable[..., None]) -> Callable[..., None]:
 def command(store_place: str, name: str, run: RunOptions, as_json: bool, progress: bool | None, **flags: Any) -> None:
     """Make another mask set from the frames of STORE, without decoding, under a name.
 
-    The paper's masks are the default. Killed and started again, the same command goes on where it was. Masks of the
+    The paper's masks are the default. If it is interrupted, run the same command again: it continues. Masks of the
     same name are never mixed: if the options differ, the command refuses and names what differs. Features that were
     made from a mask set that is rebuilt with other options are refused by `fda encode` then, and its --overwrite
     rebuilds them.

@@ -126,7 +126,7 @@ def command(
     Videos and captions are counted against the published numbers. Warnings name what would spoil results: missing
     captions and files, training videos in other splits, captions that several test videos share.
 
-    Killed at any moment and started again, the same command resumes. A video that cannot be read is recorded with
+    If it is interrupted, run the same command again: it continues. A video that cannot be read is recorded with
     the reason, and its slot stays empty. Where a name begins with `-`, write `./` before it.
     """
     with progress_listener("preprocess", progress) as listener:

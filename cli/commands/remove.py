@@ -37,8 +37,8 @@ def command(
 ) -> None:
     """Remove mask sets, feature sets or whole splits from STORE: named one by one, and only with --yes.
 
-    Commit records go first, so that nothing half-removed counts; killed, the same command ends what it began. Features
-    that were made from masks that are gone are refused from then on. A store keeps one split at least.
+    Commit records are removed first, so a half-removed set is never used. If interrupted, run it again. Features of
+    removed masks are refused from then on. A store keeps at least one split.
     """
     options = RemoveOptions(tuple(masks), tuple(features), tuple(splits))
     result = fda.remove(store_place, options, preview=not yes, wait=wait, listener=say_event)

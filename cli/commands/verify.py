@@ -30,7 +30,7 @@ SHOWN = 50
 def command(
     store_place: str, is_repair: bool, is_quick: bool, wait: bool, as_json: bool, progress: bool | None
 ) -> None:
-    """Find every file of STORE that is not as it was written, missing, foreign or older than what it was made from.
+    """Find files of STORE that changed, are missing, do not belong to it, or are out of date.
 
     Reports each file with what is wrong and what repairs it. Exit code 1 where something is wrong; leftovers of killed
     runs and pending shards are reported, and are no error. --repair removes commit records, then their data, and never

@@ -42,10 +42,14 @@ FRAME_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] 
         type=_COUNT,
         default=_DEFAULTS.train_frames,
         show_default=True,
-        help="Frames a clip on `train`.",
+        help="Frames per clip on `train`.",
     ),
     click.option(
-        "--eval-frames", type=_COUNT, default=_DEFAULTS.eval_frames, show_default=True, help="Frames a clip, elsewhere."
+        "--eval-frames",
+        type=_COUNT,
+        default=_DEFAULTS.eval_frames,
+        show_default=True,
+        help="Frames per clip on all other splits.",
     ),
     click.option(
         "--sampling",
@@ -55,11 +59,12 @@ FRAME_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] 
         help="uniform: at the centres of equal spans of time. fps: at --fps from the start. clip4clip: as CLIP4Clip "
         "does it, one a second by frame number over the rate cut to an integer.",
     ),
-    click.option("--fps", type=Rate(), help="Frames a second of --sampling fps.  [default: 1]"),
+    click.option("--fps", type=Rate(), help="Frames per second of --sampling fps.  [default: 1]"),
     click.option(
         "--keep",
         type=click.Choice([str(keep) for keep in Keep]),
-        help="Which of too many frames --sampling fps and clip4clip keep.  [default: uniform]",
+        help="If --sampling fps or clip4clip find too many frames: keep the first, the last, or evenly spaced ones.  "
+        "[default: uniform]",
     ),
     click.option(
         "--image-size",
@@ -83,36 +88,40 @@ FRAME_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] 
         help="How frames are stored: raw reads fastest, zstd and blosc are smaller, jpeg is far smaller and lossy.",
     ),
     click.option(
-        "--neighbours", is_flag=True, help="Keep the next frame of each in grey as well: `--difference consecutive`."
+        "--neighbours",
+        is_flag=True,
+        help="Also store the grey next frame of each frame; `--difference consecutive` needs it.",
     ),
-    click.option("--shard-size", type=_COUNT, default=_DEFAULTS.shard_size, show_default=True, help="Videos a shard."),
+    click.option(
+        "--shard-size", type=_COUNT, default=_DEFAULTS.shard_size, show_default=True, help="Videos per shard."
+    ),
     click.option(
         "--timeout",
         type=click.FloatRange(0, MAX_TIMEOUT_SECONDS, min_open=True),
         default=_DEFAULTS.timeout_seconds,
         show_default=True,
-        help="Seconds a video may take.",
+        help="Maximum seconds for one video.",
     ),
     click.option(
         "--max-pixels",
         type=click.IntRange(1, MAX_LIMITS["max_pixels"]),
         default=_DEFAULTS.max_pixels,
         show_default=True,
-        help="Width times height of a picture; a video above is refused.",
+        help="Maximum width times height; a video with larger pictures is refused.",
     ),
     click.option(
         "--max-packets",
         type=click.IntRange(1, MAX_LIMITS["max_packets"]),
         default=_DEFAULTS.max_packets,
         show_default=True,
-        help="Coded pictures of a video; one of more is refused.",
+        help="Maximum number of coded pictures; a video with more is refused.",
     ),
     click.option(
         "--max-streams",
         type=click.IntRange(1, MAX_LIMITS["max_streams"]),
         default=_DEFAULTS.max_streams,
         show_default=True,
-        help="Streams of a file; one of more is refused.",
+        help="Maximum number of streams; a file with more is refused.",
     ),
 )
 """All of them; the values are for `take_frame_fields`."""

@@ -80,28 +80,28 @@ MASK_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] =
         type=_choice(Compensation),
         default=str(_DEFAULTS.compensation),
         show_default=True,
-        help="Motion of the camera that is taken out first. translation: a shift. similarity: shift, zoom, rotation.",
+        help="Camera motion to remove first. translation: a shift. similarity: shift, zoom, rotation.",
     ),
     click.option(
         "--when-empty",
         type=_choice(WhenEmpty),
         default=str(_DEFAULTS.when_empty),
         show_default=True,
-        help="What becomes of a mask in which nothing moves. ones: the whole picture, Alpha-CLIP's neutral input.",
+        help="What to do with a mask in which nothing moves. ones: the whole picture, Alpha-CLIP's neutral input.",
     ),
     click.option(
         "--when-full",
         type=_choice(WhenFull),
         default=str(_DEFAULTS.when_full),
         show_default=True,
-        help="What becomes of a mask that covers --full-coverage.",
+        help="What to do with a mask that covers --full-coverage.",
     ),
     click.option(
         "--full-coverage",
         type=click.FloatRange(0, 1, min_open=True),
         default=_DEFAULTS.full_coverage,
         show_default=True,
-        help="Share of the picture from which on a mask is full.",
+        help="A mask counts as full if it covers at least this share of the picture.",
     ),
 )
 """All of them; the values are for `take_mask_options`."""

@@ -27,7 +27,7 @@ _OPTIONS = (
         "--worker-timeout",
         type=click.FloatRange(min=1),
         metavar="SECONDS",
-        help="Give up if there is no worker for so long.  "
+        help="Stop if no worker has appeared after this time.  "
         f"[default: {SCHEDULER_WAIT_SECONDS:g} with --scheduler, never with --cluster]",
     ),
     click.option("--print-job-script", is_flag=True, help="Print what --cluster would submit, and end."),

@@ -65,7 +65,9 @@ def print_comparison(result: Comparison) -> None:
         f"{result.options.bootstrap.num_resamples:,} resamples, {result.options.num_permutations:,} permutations, "
         f"seed {result.options.bootstrap.seed}"
     )
-    show("of ranks, less is better; p is two-sided and of one metric alone: who looks at several has several chances")
+    show(
+        "lower ranks are better; each p-value is two-sided and for one metric: it is not corrected for several metrics"
+    )
 
 
 def _print_moves(compared: DirectionCompared, title: str) -> None:

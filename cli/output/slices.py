@@ -25,7 +25,7 @@ def print_slices(scores: SliceScores) -> None:
         names = {"text_to_video": "text to video", "video_to_text": "video to text"}
         gaps = ", ".join(f"{names[direction]} {gap:+.1f}" for direction, gap in scores.static_gap.items())
         show(f"R@1 of static objects less that of all others, in points: {gaps}{_few_static(scores.families)}")
-    show("slices are of queries: each is ranked among all candidates of the split")
+    show("a slice selects queries; each query is still ranked among all candidates of the split")
     if any(_is_marked(one) for family in scores.telling for one in family.slices):
         show(f"{_MARK} fewer than {FEW_QUERIES} queries")
 

@@ -131,6 +131,8 @@ def check_names(names: Sequence[str]) -> None:
     Raises:
         ValueError: There are fewer than two, or one is given twice.
     """
+    if isinstance(names, str):
+        raise OptionError(f"give the names of feature sets in a list, got the text {names!r}")
     if len(names) < 2:
         raise OptionError(f"give the names of two feature sets or more, got {len(names)}: {', '.join(names)}")
     twice = [name for index, name in enumerate(names) if name in names[:index]]

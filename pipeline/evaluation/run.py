@@ -25,6 +25,7 @@ from pipeline.evaluation.slices.families import SliceFamily, slice_queries
 from pipeline.evaluation.slices.scoring import SliceScores, score_slices
 from pipeline.evaluation.statistics.intervals import Interval, intervals
 from pipeline.run.events import Listener, Reporter, ignore_events
+from pipeline.run.fields import check_kinds
 from store.json_values import JSON
 from store.store import Store
 
@@ -110,6 +111,7 @@ def evaluate(
         InputError: The protocol cannot be applied to these captions, or embeddings are NaN or not of unit norm.
     """
     options, extras, report = options or EvalOptions(), extras or EvalExtras(), Reporter(listener)
+    check_kinds(options=(options, EvalOptions), extras=(extras, EvalExtras))
     opened = Store.open(store)
     result = score(opened, features, options, put=_put(extras.device, report), listener=listener)
     families = _families(opened, result, extras.slices, report)
@@ -151,7 +153,9 @@ def compare(
         CaptionsDifferError: The sets were made from other captions.
         OptionError: Fewer than two names, or one twice.
     """
-    return compare_sets(Store.open(store), names, options or CompareOptions(), listener=listener)
+    options = options or CompareOptions()
+    check_kinds(options=(options, CompareOptions))
+    return compare_sets(Store.open(store), names, options, listener=listener)
 
 
 def _put(device: str, report: Reporter) -> Put:

@@ -20,6 +20,7 @@ from pipeline.features.model import ReadyModel, load_ready, training_of, warn_if
 from pipeline.features.options import EncodeOptions, FeatureRecipe
 from pipeline.features.precision import Measured, choose_precision, is_worth_it, measure, memory_of, refusal
 from pipeline.run.events import Listener, Reporter, ignore_events
+from pipeline.run.fields import check_kinds
 from pipeline.run.options import HERE, RunOptions
 from pipeline.run.partition import WHOLE
 from pipeline.run.records import RunClock
@@ -175,6 +176,7 @@ def encode(
         InputError: The model takes frames of another size.
     """
     clock, report = RunClock(), Reporter(listener)
+    check_kinds(options=(options, EncodeOptions), model=(model, ModelSource), run=(run, RunOptions))
     check_place(run)  # before a model is loaded
     encoding = _prepared(Store.open(store), options, model, run, report)
     check_place(run, encoding.memory)
@@ -193,6 +195,7 @@ def preview_encoding(
 
     Arguments and errors are those of `encode`, but for features that were made otherwise: these are in the preview.
     """
+    check_kinds(options=(options, EncodeOptions), model=(model, ModelSource), run=(run, RunOptions))
     check_place(run)
     return _prepared(Store.open(store), options, model, run, Reporter(listener)).preview()
 

@@ -37,7 +37,7 @@ class PreprocessOptions:
     frame_codec: CodecName = "raw"
     """How frames are stored, see `store.arrays.codecs`."""
     shard_size: int = 16
-    """Videos a shard."""
+    """Videos per shard."""
     timeout_seconds: float = 120.0
     """A video that decodes for longer is given up."""
     max_pixels: int = _LIMITS.max_pixels

@@ -24,6 +24,7 @@ from pipeline.frames.preprocess import (
 )
 from pipeline.isolation.decoder import IsolatedDecoder
 from pipeline.run.events import Listener, Reporter, ignore_events
+from pipeline.run.fields import check_kinds
 from pipeline.run.options import HERE, RunOptions
 from pipeline.run.partition import WHOLE, Partition
 from pipeline.run.plan import Plan, Tally
@@ -143,8 +144,11 @@ def preprocess(
         OptionError: The options do not fit together.
     """
     clock, options, decoding = RunClock(), options or PreprocessOptions(), decoding or DecodingOptions()
+    reading = reading or SourceOptions()
+    check_kinds(options=(options, PreprocessOptions), reading=(reading, SourceOptions))
+    check_kinds(decoding=(decoding, DecodingOptions), run=(run, RunOptions))
     check_place(run, worker_memory(options, decoding))
-    read = read_source(Path(source), reading or SourceOptions())
+    read = read_source(Path(source), reading)
     folder = folder_at(store)
     check_store_place(folder)
     return _Run(read, options, decoding, run, Reporter(listener), clock).into(folder)

@@ -9,6 +9,7 @@ from os import PathLike
 from pipeline.masks.mask_sets import SplitMasks, create_mask_set, make_mask_set, plan_masks, summarise_masks
 from pipeline.masks.options import MaskOptions
 from pipeline.run.events import Listener, Reporter, ignore_events
+from pipeline.run.fields import check_kinds
 from pipeline.run.options import HERE, RunOptions
 from pipeline.run.records import RunClock
 from pipeline.run.resources import WorkerMemory
@@ -84,6 +85,7 @@ def make_masks(
         StoreBusyError: Another run writes the same.
     """
     options, clock, report = options or MaskOptions(), RunClock(), Reporter(listener)
+    check_kinds(options=(options, MaskOptions), run=(run, RunOptions))
     check_name("mask set", name)
     opened = Store.open(store)
     memory = _worker_memory(opened)

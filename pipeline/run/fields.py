@@ -49,3 +49,17 @@ def _wanted(kind: Callable[[Any], object]) -> str:
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return f"one of {', '.join(kind)}"
     return _WORDS.get(kind, "of another type")
+
+
+def check_kinds(**given: tuple[object, type]) -> None:
+    """Refuse arguments of a wrong type by their name.
+
+    Args:
+        **given: Name of an argument -> its value and the class that it must be of.
+
+    Raises:
+        OptionError: One is of another.
+    """
+    for name, (value, kind) in given.items():
+        if not isinstance(value, kind):
+            raise OptionError(f"{name} must be of the class {kind.__name__}, got {value!r:.200}")

@@ -15,6 +15,7 @@ from pipeline.clips.options import AlphaSource
 from pipeline.errors import OptionError, PipelineError
 from pipeline.features.model import ReadyModel, load_ready
 from pipeline.run.events import Listener, Reporter, ignore_events
+from pipeline.run.fields import check_kinds
 from pipeline.run.records import RunClock, recorded_run
 from pipeline.training.checkpoint import (
     TrainingHistory,
@@ -88,6 +89,7 @@ def finetune(
         DivergedError: The loss is not finite, or has risen and stays high.
     """
     options, folder = options or FinetuneOptions(), Path(checkpoint)
+    check_kinds(options=(options, FinetuneOptions))
     clock, report = RunClock(), Reporter(listener)
     preset = load_preset(options.preset)
     try:
