@@ -157,7 +157,7 @@ def _print(result: EncodeResult) -> None:
         "videos encoded now",
         "captions",
         "captions encoded now",
-        "of these cut",
+        "cut",
     ]
     print_table(f"features {result.features}, {result.precision}", [*columns, "cosine to ones"], rows)
     num_frames, seconds = sum(one.num_frames_encoded for one in result.splits), result.seconds

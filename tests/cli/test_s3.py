@@ -194,7 +194,7 @@ def test_a_second_run_is_refused(fda: Commands, tmp_path: Path, place: str) -> N
 @pytest.mark.parametrize("arguments", [["demo"], ["finetune", f"s3://{BUCKET}/store"]])
 def test_what_is_no_store_wants_a_local_folder(fda: Commands, arguments: list[str]) -> None:
     ended = fda(*arguments, f"s3://{BUCKET}/a")
-    assert (ended.code, "give a local folder: only a STORE may lie at s3://" in ended.err) == (2, True)
+    assert (ended.code, "give a local folder: only a STORE can be at s3://" in ended.err) == (2, True)
 
 
 def test_secrets_are_not_even_in_the_longest_log(
