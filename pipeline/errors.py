@@ -17,3 +17,7 @@ class OptionError(PipelineError, ValueError):
 
 class InputError(PipelineError, ValueError):
     """What a run was given to work on cannot be used: a file, a store, a model, or their combination."""
+
+
+class RefusedError(PipelineError, RuntimeError):
+    """The first of several processes refused to train; its own message says why."""

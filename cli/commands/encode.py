@@ -154,9 +154,9 @@ def _print(result: EncodeResult) -> None:
     columns = [
         "split",
         "videos with features",
-        "videos encoded now",
+        "videos encoded",
         "captions",
-        "captions encoded now",
+        "captions encoded",
         "cut",
     ]
     print_table(f"features {result.features}, {result.precision}", [*columns, "cosine to ones"], rows)

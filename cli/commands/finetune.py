@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,11 @@ from cli.options.shared import (
     seed_option,
     shared_options,
 )
-from cli.output.printing import print_json, print_table, show
+from cli.output.printing import FAILED, print_json, print_table, show
 from cli.output.progress import progress_listener
 from encoders.options import Activation
 from pipeline.clips.options import AlphaSource
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RefusedError
 from pipeline.training.options import FinetuneOptions
 from pipeline.training.presets import Preset, load_preset, preset_folder, preset_names
 
@@ -154,7 +155,10 @@ def command(store_place: str, checkpoint: Path, options: FinetuneOptions, as_jso
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     with progress_listener("finetune", progress) as listener:
-        result = fda.finetune(store_place, checkpoint, options, listener=listener)
+        try:
+            result = fda.finetune(store_place, checkpoint, options, listener=listener)
+        except RefusedError:  # the first process prints why
+            sys.exit(FAILED)
     if not result.is_first_process:
         return
     print_json(result.to_dict()) if as_json else _print(result)

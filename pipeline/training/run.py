@@ -12,7 +12,7 @@ from encoders.devices import find_device
 from encoders.options import ModelSource
 from encoders.training.processes import Processes, joined_processes
 from pipeline.clips.options import AlphaSource
-from pipeline.errors import OptionError, PipelineError
+from pipeline.errors import OptionError, RefusedError
 from pipeline.features.model import ReadyModel, load_ready
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
@@ -31,10 +31,6 @@ from pipeline.training.presets import Preset, clip_differences, load_preset
 from store.clips.mask_sets import mask_attributes
 from store.json_values import JSON
 from store.store import Store
-
-
-class RefusedError(PipelineError, RuntimeError):
-    """The first of several processes refused to train; its own message says why."""
 
 
 @dataclass(frozen=True, slots=True)
