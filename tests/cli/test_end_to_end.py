@@ -9,7 +9,7 @@ from pathlib import Path
 from cli.output.demo_page import write_demo_page
 from pipeline.run.events import EpochDone
 from pipeline.training.checkpoint import TrainingHistory
-from tests.clips_on_disk import SMALL_FLAGS, Commands, fda_in_a_process, write_small_dataset
+from tests.clips_on_disk import SMALL_FLAGS, Commands, write_small_dataset
 from tests.demo_results import demo_result
 from tests.encoders_tiny import write_config
 from tests.stores import tree_digest
@@ -140,7 +140,7 @@ def test_the_page_escapes_captions_and_loads_nothing(tmp_path: Path) -> None:
 
 def test_the_demo_runs_everything_and_goes_on_where_it_was(fda: Commands, tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    ended = fda_in_a_process("demo", folder, "--quick", "--no-progress", timeout=300)
+    ended = fda("demo", folder, "--quick", "--no-progress")  # .ci/run has it as the shell runs it
     assert ended.code == 0, ended.err
     for title in ("with motion masks", "without (alpha all ones)", "control: another clip's masks", "chance"):
         assert title in ended.out

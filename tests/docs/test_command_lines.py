@@ -24,7 +24,7 @@ from tests.paths import ROOT
 README = ROOT / "README.md"
 TESTED_ELSEWHERE = ("python.md", "evaluation.md")
 """Their Python is run by tests of their own."""
-OF_OTHERS = {"--array", "--memory-limit", "--nthreads", "--requeue"}
+OF_OTHERS = {"--array", "--memory-limit", "--nthreads", "--preload", "--requeue"}
 """Options of SLURM and Dask that pages name."""
 PREPARED = (
     "preprocess clips.jsonl STORE",

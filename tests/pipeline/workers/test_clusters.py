@@ -52,7 +52,8 @@ def test_a_job_is_several_workers_of_one_thread(kind: str) -> None:
     assert command[:4] == [sys.executable, "-m", "distributed.cli.dask_worker", "tcp://SCHEDULER"]
     assert command[command.index("--nthreads") + 1] == "1"
     assert command[command.index("--nworkers") + 1] == "4"
-    assert command[-2:] == ["--memory-limit", "0"]  # the last one counts
+    # The last --memory-limit counts.
+    assert command[-4:] == ["--memory-limit", "0", "--preload", "fda"]
 
 
 def test_a_worker_of_kubernetes_is_a_pod() -> None:
@@ -69,7 +70,8 @@ def test_a_worker_of_kubernetes_is_a_pod() -> None:
     assert spec["kind"] == "DaskCluster"
     worker = spec["spec"]["worker"]["spec"]
     (container,) = worker["containers"]
-    assert container["args"][:6] == ["dask", "worker", "--nthreads", "1", "--memory-limit", "0"]
+    worker_command = ["dask", "worker", "--nthreads", "1", "--memory-limit", "0", "--preload", "fda"]
+    assert container["args"][: len(worker_command)] == worker_command
     assert container["image"] == "registry.example/fda:1"
     assert container["resources"]["limits"] == {"memory": "4096Mi", "cpu": "1"}
     assert {one["name"]: one["value"] for one in container["env"]} == {**ONE_THREAD, "AWS_PROFILE": "data"}
