@@ -7,7 +7,9 @@ mismatch", python/cpython#106905).
 
 import os
 import random
+import sys
 from collections.abc import Generator, Iterator
+from multiprocessing import forkserver
 from typing import TYPE_CHECKING
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -57,6 +59,12 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     if report.failed:
         report.sections.append(("random seed", f"{VARIABLE}={seed()} draws the same again"))
     return report
+
+
+def pytest_collection_finish() -> None:
+    """Start the fork server before any test that counts open files and processes, if there are tests that use it."""
+    if "tests.forked" in sys.modules:
+        forkserver.ensure_running()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

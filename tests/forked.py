@@ -108,6 +108,7 @@ def in_environment(environment: Mapping[str, str], function: Callable[..., objec
 
 def _be(environment: Mapping[str, str], outputs: list[str], function: Callable[..., object], *arguments: Any) -> None:
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the fork server keeps the mask of the moment when it was started
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so do children
     for number, path in enumerate(outputs, start=1):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

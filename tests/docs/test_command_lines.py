@@ -181,7 +181,7 @@ def _is_in(package: str, path: str) -> bool:
 def _parse(words: list[str]) -> None:
     """By click itself, which refuses unknown options, bad values and files that do not exist."""
     name, *arguments = words
-    with _command(name).make_context(name, arguments):
+    with _command(name).make_context(name, arguments, parent=_parent()):
         pass
 
 
@@ -191,9 +191,14 @@ def _command(name: str) -> click.Command:
     return command
 
 
+def _parent() -> click.Context:
+    """With `-h`: a command keeps the help option that its first context names."""
+    return click.Context(fda, **fda.context_settings)
+
+
 def _flags(name: str) -> set[str]:
     command = _command(name)
-    options = command.get_params(click.Context(command))
+    options = command.get_params(click.Context(command, parent=_parent()))
     return {flag for option in options for flag in (*option.opts, *option.secondary_opts)}
 
 

@@ -57,9 +57,10 @@ def test_the_options_exist(words: list[str], tmp_path: Path) -> None:
     for name, value in meant.items():
         line = line.replace(name, value)
     name, *arguments = line.split()
-    command = fda.get_command(click.Context(fda), name)
+    parent = click.Context(fda, **fda.context_settings)  # with -h: a command keeps the help option of its first context
+    command = fda.get_command(parent, name)
     assert command is not None
-    with command.make_context(name, arguments):
+    with command.make_context(name, arguments, parent=parent):
         pass
 
 
