@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.clips import alpha
 from pipeline.clips.alpha import AlphaClips, shuffled_rows
 from pipeline.clips.options import AlphaSource
 from store.clips.reader import ClipReader
+from store.clips.shards import ShardFrames, write_frames, write_masks
 from store.errors import NotInStoreError
-from tests.stores import MASKS, clip_frames, clip_masks, fill_store, make_store
+from tests.stores import MASKS, NUM_FRAMES, clip_frames, clip_masks, fill_store, make_store, outcomes
 
 
 @given(rows=st.sets(st.integers(0, 1000), min_size=2, max_size=40), seed=st.integers(0, 2**32))
@@ -80,10 +80,17 @@ def test_a_row_without_a_video_is_refused(reader: ClipReader, source: AlphaSourc
         AlphaClips(reader, source).read([0, 2])
 
 
-def test_a_clip_of_fewer_frames_gives_its_masks_again_from_the_first() -> None:
-    masks = np.arange(8).reshape(2, 4, 1, 1) % 2 == 0
-    masks[1] = np.array([True, True, False, False]).reshape(4, 1, 1)
-    is_frame = np.array([[True] * 4, [True, True, True, False]])
-    repeated = alpha._repeated(masks, is_frame)
-    np.testing.assert_array_equal(repeated[0], masks[0])
-    assert repeated[1, :, 0, 0].tolist() == [True, True, False, True]
+def test_masks_of_a_clip_of_fewer_frames_are_repeated_from_its_first(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 2)
+    (shard,) = store.shards("test")
+    index = np.tile(np.arange(NUM_FRAMES), (2, 1))
+    index[1, NUM_FRAMES - 1 :] = -1
+    frames = np.stack([clip_frames(0), clip_frames(1)])
+    masks = np.stack([clip_masks(0), clip_masks(1)])
+    masks[1, NUM_FRAMES - 1 :] = False
+    clips = ShardFrames(frames, np.where(index < 0, np.nan, index / 25), index)
+    written = write_frames(store, shard, clips, outcomes(store, shard))
+    write_masks(store, shard, MASKS, masks, outcomes(store, shard), written.clips.inputs)
+    shuffled = AlphaClips(ClipReader(store, "test", MASKS), AlphaSource.SHUFFLED).read([0, 1]).masks
+    np.testing.assert_array_equal(shuffled[0], [*masks[1, :-1], masks[1, 0]])
+    np.testing.assert_array_equal(shuffled[1], masks[0])
