@@ -46,6 +46,16 @@ def fda(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> "
     return Commands(monkeypatch, capfd)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def fork_server() -> None:
+    """Started before any test that counts open files and processes, if there are tests that use it.
+
+    In a fixture, whose output pytest captures: at its end, the resource tracker lists what killed processes left.
+    """
+    if "tests.forked" in sys.modules:
+        forkserver.ensure_running()
+
+
 ORDER = "FDA_TEST_ORDER"
 
 
@@ -59,12 +69,6 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     if report.failed:
         report.sections.append(("random seed", f"{VARIABLE}={seed()} draws the same again"))
     return report
-
-
-def pytest_collection_finish() -> None:
-    """Start the fork server before any test that counts open files and processes, if there are tests that use it."""
-    if "tests.forked" in sys.modules:
-        forkserver.ensure_running()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.ranking import Progress, blocks, check_truth, silent
+from pipeline.evaluation.ranking import CaptionOrder, Progress, blocks, check_truth, silent
 from pipeline.evaluation.scores.backend import to_numpy
 from pipeline.evaluation.scores.dot import Scores
 
@@ -63,17 +63,14 @@ def top_texts(scores: Scores, truth: NDArray[np.int64], k: int, tell: Progress =
         ValueError: `truth` is wrong (see `text_to_video`), `k` is below 1, or a score is NaN.
     """
     check_truth(scores, truth)
-    videos, counts = np.unique(truth, return_counts=True)
-    captions = dict(
-        zip(videos.tolist(), np.split(np.argsort(truth, kind="stable"), np.cumsum(counts)[:-1]), strict=True)
-    )
+    order = CaptionOrder.of(truth)
     found = []
     for rows in blocks(scores.num_videos, scores.num_texts):
-        mine = videos[(videos >= rows.start) & (videos < rows.stop)]
+        mine = np.flatnonzero((order.videos >= rows.start) & (order.videos < rows.stop))
         if not len(mine):
             continue
-        similarity = to_numpy(scores.of_videos(rows))[mine - rows.start]
-        own = [row[captions[video]].max() for video, row in zip(mine.tolist(), similarity, strict=True)]
+        similarity = to_numpy(scores.of_videos(rows))[order.videos[mine] - rows.start]
+        own = [row[order.captions_of(number)].max() for number, row in zip(mine.tolist(), similarity, strict=True)]
         found.append((*best_of(similarity, k), np.array(own, np.float32)))
         tell(len(mine))
     return TopCandidates(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
