@@ -66,7 +66,7 @@ def plan_clip(timeline: Timeline, scan: VideoScan, options: DecodeOptions, windo
         VideoError: As `Timeline.choose`.
     """
     start, end = timeline.span(window)
-    chosen = timeline.choose(options, window, scan.guessed_rate)
+    chosen = timeline.choose(options, window, scan.average_rate)
     neighbours = np.empty(0, np.int64)
     if options.neighbours:
         last = len(timeline.pts) - 1

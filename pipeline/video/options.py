@@ -29,7 +29,9 @@ class SamplingMode(StrEnum):
     FPS = "fps"
     """The frames shown at a constant rate from the start. `keep` chooses if they are too many; they may be too few."""
     CLIP4CLIP = "clip4clip"
-    """One frame a second, counted with the rate cut to an integer, as CLIP4Clip's `rawvideo_util.py` does."""
+    """One frame a second, counted with OpenCV's frame rate cut to an integer, as CLIP4Clip's `rawvideo_util.py` does.
+
+    It seeks to these frames by their times, and so finds others where the rate varies."""
 
 
 class Keep(StrEnum):

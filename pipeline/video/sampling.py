@@ -70,8 +70,8 @@ def clip4clip_indices(
 ) -> NDArray[np.int64]:
     """The frames that CLIP4Clip's `rawvideo_util.py` reads at one frame a second, before `kept` chooses among them.
 
-    It cuts the rate to an integer (29.97 becomes 29) and takes frame `second * rate` for each second. The second at
-    which a clip ends is included if it has a frame.
+    For videos with a constant rate. It cuts the rate to an integer (29.97 becomes 29) and takes frame `second * rate`
+    for each second. The second at which a clip ends is included if it has a frame.
 
     Args:
         num_frames: Of the video.

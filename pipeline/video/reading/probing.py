@@ -42,9 +42,7 @@ class VideoScan:
     time_base: Fraction
     """Seconds a tick."""
     average_rate: Fraction | None
-    """Frames a second by the header; used only for frames without times."""
-    guessed_rate: Fraction | None
-    """Frames a second as ffmpeg guesses and OpenCV reports it; used only by `clip4clip` sampling."""
+    """Frames a second by the header, as OpenCV reports it; used only for frames without times and by `clip4clip`."""
     declared_end: int | None
     """The end of a file that was cut off, as its header declares it, in ticks; None for a whole file."""
     pixel_aspect: Fraction
@@ -93,7 +91,6 @@ def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, dea
         timeline=planned_timeline(table, stream.time_base, declared_end, has_b_frames=has_b_frames),
         time_base=stream.time_base,
         average_rate=stream.average_rate or stream.guessed_rate,
-        guessed_rate=stream.guessed_rate or stream.average_rate,
         declared_end=declared_end,
         pixel_aspect=video.pixel_aspect,
         codec=codec,

@@ -16,7 +16,7 @@ from pipeline.video.decoding import decode_clip
 from pipeline.video.options import DecodeOptions, Keep, Resize, Sampling, SamplingMode, Window
 from pipeline.video.sampling import clip4clip_indices, fps_targets, kept
 from store.schema import VideoStatus
-from tests.videos import NTSC, Encoding, damage, textured_frames, write_numbered_video, write_video
+from tests.videos import NTSC, Encoding, damage, grey_frames, textured_frames, write_numbered_video, write_video
 
 SIZE = 16
 X264 = {"bf": "2", "g": "10", "x264-params": "threads=1:lookahead-threads=1:log-level=none"}
@@ -143,6 +143,34 @@ def test_clip4clip_reads_the_frames_that_it_reads(tmp_path: Path, rate: Fraction
             chosen = clip.sample.frame_index[clip.sample.frame_index >= 0]
             assert chosen.tolist() == expected
             assert clip.sample.frames[: len(chosen), 0, 0, 0].tolist() == expected
+
+
+ROUNDED = [Fraction(24000, 1001), Fraction(25), NTSC, Fraction(30), Fraction(60)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("rate", ROUNDED, ids=str)
+def test_clip4clip_takes_the_rate_that_opencv_takes(tmp_path: Path, rate: Fraction, suffix: str) -> None:
+    """Times rounded to milliseconds, as phones and web recorders write them: 30 a second average 29.9988 in an mp4.
+
+    ffmpeg's guess is 30, so that CLIP4Clip steps by 29 frames where a guess steps by 30.
+    """
+    num_frames = int(rate * 5)
+    times = [round(number * 1000 / rate) for number in range(num_frames)]
+    how = Encoding(
+        codec="libx264",
+        options=X264 | {"qp": "0", "bf": "0"},
+        pix_fmt="yuv444p",
+        rate=rate,
+        pts=times,
+        time_base=Fraction(1, 1000),
+    )
+    path = write_video(tmp_path / f"rounded{suffix}", grey_frames(num_frames), how)
+    expected = read_as_clip4clip(path, None, None)
+    clip = decode_clip(path, options(40, SamplingMode.CLIP4CLIP))
+    chosen = clip.sample.frame_index >= 0
+    assert clip.sample.frames[chosen][:, 0, 0, 0].tolist() == expected
+    assert len(expected) > 4
 
 
 def test_clip4clip_keeps_frames_as_its_slice_framepos_does(numbered: Path) -> None:
