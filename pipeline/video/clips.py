@@ -70,7 +70,7 @@ class SourceFacts:
     num_frames: int
     """Frames that can be shown; for a file that was cut off, the remaining ones."""
     width: int
-    """Pixels as displayed, that is after rotation."""
+    """Pixels as displayed, that is without what the container cuts off, and after rotation."""
     height: int
 
     def __post_init__(self) -> None:
@@ -80,8 +80,12 @@ class SourceFacts:
 
 @dataclass(frozen=True, slots=True)
 class DecodedClip:
-    """A clip, facts about its source, and whether the file was cut off after the last frame that the clip needs."""
+    """A clip, and what is to be known of it."""
 
     sample: ClipSample
     source: SourceFacts
     truncated: bool
+    """Whether the file was cut off after the last frame that the clip needs."""
+    notes: tuple[str, ...] = ()
+    """Choices that a person should know of, each in one line: which of several video streams it is, a colour matrix
+    that was replaced."""

@@ -55,7 +55,7 @@ def decode_clip(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO
     deadline = Deadline.after(options.timeout_seconds)
     check_file(path)
     extent = extent_of(path)
-    refuse_missing_index(extent)
+    refuse_missing_index(path, extent)
     try:
         return _decode_checked(path, options, window, deadline, extent=extent)
     except VideoError as error:
@@ -105,7 +105,8 @@ def _clip(scan: VideoScan, plan: ClipPlan, album: Album) -> DecodedClip:
         width=album.width,
         height=album.height,
     )
-    return DecodedClip(_sample(plan, album, album.options), source, timeline.truncated)
+    notes = album.notes if scan.choice.note is None else (scan.choice.note, *album.notes)
+    return DecodedClip(_sample(plan, album, album.options), source, timeline.truncated, notes)
 
 
 def _sample(plan: ClipPlan, album: Album, options: DecodeOptions) -> ClipSample:

@@ -50,7 +50,7 @@ def draw_packets(
     # In one pass: packets that are not in memory are read from the file once, not once a segment.
     everything = [place for segment in plan.segments for place in segment.packets.tolist()]
     decoder = video.stream.codec_context
-    album = Album(options, scan.pixel_aspect)
+    album = Album(options, scan.display)
     with closing(read_packets(video.path, scan, everything, deadline, options)) as packets:
         for segment in plan.segments:
             expected = iter(segment.shown_pts.tolist())
@@ -94,7 +94,7 @@ def decode_events(
     Raises:
         VideoError: As `open_video`; `TIMEOUT`; `CORRUPT` when the packets cannot be read.
     """
-    with open_video(path, deadline, options) as video, closing(video.packets(deadline)) as packets:
+    with open_video(path, deadline, options, scan.choice) as video, closing(video.packets(deadline)) as packets:
         decoder = video.stream.codec_context
         for number, packet in enumerate(packets, start=1):
             yield from _decoded(decoder, packet, deadline)
@@ -125,7 +125,7 @@ def decode_facts(
     The frames at the guessed positions are converted on the way: if the guess was right, the video need not be decoded
     again. The first one that cannot be converted ends the guessing.
     """
-    album, facts, position = Album(options, scan.pixel_aspect), list[FrameFacts | Damage](), -1
+    album, facts, position = Album(options, scan.display), list[FrameFacts | Damage](), -1
     with closing(decode_events(path, scan, options, deadline)) as events:
         for event in events:
             facts.append(event if isinstance(event, Damage) else FrameFacts.of(event))
@@ -151,7 +151,7 @@ def draw_sequentially(
         PlanRefutedError: The plan does not hold.
         VideoError: As `decode_events` and `Album.add`.
     """
-    album = Album(options, scan.pixel_aspect)
+    album = Album(options, scan.display)
     wanted = frozenset(plan.positions.values())
     last = max(wanted)
     position = -1

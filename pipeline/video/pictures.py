@@ -6,15 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Self
 
+import av.error
 import numpy as np
 from av.buffer import Buffer
+from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from pipeline.video.clips import VideoError
+from pipeline.video.colours import take_nearest_colours
 from pipeline.video.options import DecodeOptions, Resize
-from pipeline.video.reading.opening import check_pixels, ffmpeg_errors
+from pipeline.video.reading.display import AS_STORED, Crop, Display
+from pipeline.video.reading.opening import check_pixels
 from pipeline.video.resizing import centre_crop, resize_and_crop, resized_shape
 from store.schema import VideoStatus
 
@@ -22,20 +26,24 @@ _IDENTITY = (1, 0, 0, 0, 1, 0, 0, 0, 1)
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 """Without accurate rounding, swscale makes colours about one grey level too dark. `BITEXACT` gives the same pixels on
 every processor. Bicubic in one step is within 1 grey level of PIL's filter, at half its time or less."""
+_NEWER_SIDE_DATA = range(28, 64)
+"""Kinds of side data (`AVFrameSideDataType`) after the last one in PyAV 18.1; ffmpeg 8.1 has four of them."""
 
 
 class Album:
     """The converted frames of one video, each by its place in the video."""
 
-    def __init__(self, options: DecodeOptions, pixel_aspect: Fraction) -> None:
+    def __init__(self, options: DecodeOptions, display: Display) -> None:
         self.options = options
-        self._pixel_aspect = pixel_aspect
+        self._display = display
         # One for all frames: it keeps what it has set up. `frame.reformat()` with its default threads takes 1.3x to 2x.
         self._reformatter = VideoReformatter()
         self._pictures: dict[int, NDArray[np.uint8]] = {}
         self.height = 0
         """Of the first frame added, as displayed, in pixels."""
         self.width = 0
+        self.notes: tuple[str, ...] = ()
+        """What is to be known of the pictures, each in one line."""
 
     def add(self, place: int, frame: VideoFrame) -> None:
         """Convert a frame.
@@ -43,14 +51,19 @@ class Album:
         Raises:
             VideoError: `UNSUPPORTED`: its size is outside the limits, or swscale cannot convert it.
         """
-        height, width = shown_shape(frame, self._pixel_aspect)
+        height, width = shown_shape(frame, self._display)
         self._check_size(frame, height, width)
         if not self._pictures:
             self.height, self.width = height, width
-        with ffmpeg_errors():
-            self._pictures[place] = square_picture(
-                frame, self._reformatter, self.options.image_size, self.options.resize, self._pixel_aspect
-            )
+        note = take_nearest_colours(frame)
+        if note is not None and note not in self.notes:
+            self.notes += (note,)
+        size, resize = self.options.image_size, self.options.resize
+        try:
+            self._pictures[place] = square_picture(frame, self._reformatter, size, resize, self._display)
+        except av.error.FFmpegError as error:  # it says nothing about the file, which was decoded
+            reason = f"ffmpeg's scaler cannot convert {frame.format.name} pictures: {error.strerror}"
+            raise VideoError(VideoStatus.UNSUPPORTED, reason) from error
 
     def pictures(self, places: Sequence[int]) -> NDArray[np.uint8]:
         """Pictures by place, shape (len(places), size, size, 3)."""
@@ -62,8 +75,8 @@ class Album:
 
     def moved(self, positions: Mapping[int, int]) -> Self:
         """The same pictures under other places; `positions` maps each new place to the present one."""
-        album = type(self)(self.options, self._pixel_aspect)
-        album.height, album.width = self.height, self.width
+        album = type(self)(self.options, self._display)
+        album.height, album.width, album.notes = self.height, self.width, self.notes
         album._pictures = {place: self._pictures[position] for place, position in positions.items()}
         return album
 
@@ -84,9 +97,9 @@ def square_picture(
     reformatter: VideoReformatter,
     size: int,
     resize: Resize = Resize.SWSCALE,
-    pixel_aspect: Fraction = Fraction(1),
+    display: Display = AS_STORED,
 ) -> NDArray[np.uint8]:
-    """Convert one frame as its tags say, turn it upright, and cut out its middle square.
+    """Convert one frame as its tags say, cut off what is not shown, turn it upright, and cut out its middle square.
 
     Colour matrix and range are the frame's tags; without tags, BT.601 with limited range, as in swscale and OpenCV.
     High dynamic range is converted by its matrix, not tone-mapped. Interlaced fields stay woven. An alpha channel is
@@ -97,7 +110,7 @@ def square_picture(
         reformatter: Shared by all frames of a video.
         size: Side of the square, pixels.
         resize: By swscale in one step, or as CLIP does it.
-        pixel_aspect: Width over height of a pixel.
+        display: Which part of it is shown, and the shape of a pixel.
 
     Returns:
         Shape (size, size, 3), RGB.
@@ -105,7 +118,10 @@ def square_picture(
     Raises:
         av.error.FFmpegError: swscale cannot convert from the frame's format.
     """
-    matrix, shown = display_matrix(frame), shown_shape(frame, pixel_aspect)
+    matrix, shown = display_matrix(frame), shown_shape(frame, display)
+    crop = display.crop_of(frame.height, frame.width)
+    if crop is not None:
+        frame = _cut(frame, reformatter, crop, Interpolation.BICUBIC if resize is Resize.CLIP else _SCALING)
     if resize is Resize.CLIP:
         rgb = _converted(frame, reformatter, frame.height, frame.width, Interpolation.BICUBIC)
         return resize_and_crop(upright(rgb, matrix), size, shown)
@@ -121,22 +137,45 @@ def _converted(
     return rgb.to_ndarray().astype(np.uint8, copy=False)
 
 
-def shown_shape(frame: VideoFrame, pixel_aspect: Fraction) -> tuple[int, int]:
-    """Height and width of a frame as displayed: its wider pixels made square, and turned."""
-    height, width = frame.height, frame.width
-    if pixel_aspect > 1:
-        width = max(1, round(width * pixel_aspect))
-    else:
-        height = max(1, round(height / pixel_aspect))
+def _cut(frame: VideoFrame, reformatter: VideoReformatter, crop: Crop, flags: Interpolation) -> VideoFrame:
+    """The part of a frame that is shown, as RGB: there a cut at an odd pixel does not split chroma samples."""
+    rgb = _converted(frame, reformatter, frame.height, frame.width, flags)
+    return VideoFrame.from_ndarray(np.ascontiguousarray(rgb[slice(*crop.rows), slice(*crop.columns)]), format="rgb24")
+
+
+def shown_shape(frame: VideoFrame, display: Display) -> tuple[int, int]:
+    """Height and width of a frame as displayed: cut, its wider pixels made square, and turned."""
+    height, width = display.shape_of(frame.height, frame.width)
     return (width, height) if _is_turned(display_matrix(frame)) else (height, width)
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, ...]:
     """The 9 numbers of the frame's display matrix, row by row, in ffmpeg's fixed point; the identity when untagged."""
-    side_data: object = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        side_data: object = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:
+        # PyAV 18.1 refuses all side data of a frame if one kind is not in its table: EXIF, the view ids of MV-HEVC.
+        side_data = _without_newer_side_data(frame).side_data.get("DISPLAYMATRIX")
     if not isinstance(side_data, Buffer):
         return _IDENTITY
     return tuple(np.frombuffer(bytes(side_data), dtype=np.int32).tolist())
+
+
+def _without_newer_side_data(frame: VideoFrame) -> VideoFrame:
+    """A second reference to a frame, from which a filter of ffmpeg has taken the side data that PyAV does not know."""
+    graph = Graph()
+    time_base = frame.time_base or Fraction(1)
+    last = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=time_base)
+    for kind in _NEWER_SIDE_DATA:
+        without = graph.add("sidedata", f"mode=delete:type={kind}")
+        last.link_to(without)
+        last = without
+    last.link_to(graph.add("buffersink"))
+    graph.configure()
+    graph.push(frame)
+    filtered = graph.pull()
+    assert isinstance(filtered, VideoFrame)
+    return filtered
 
 
 def _is_turned(matrix: Sequence[int]) -> bool:

@@ -19,11 +19,12 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from pipeline.video.pictures import square_picture
+from pipeline.video.reading.display import Display
 
 
 def expected_picture(frame: VideoFrame, size: int, pixel_aspect: Fraction) -> NDArray[np.uint8]:
     """The project's own conversion of one decoded frame: shape (size, size, 3)."""
-    return square_picture(frame, VideoReformatter(), size, pixel_aspect=pixel_aspect)
+    return square_picture(frame, VideoReformatter(), size, display=Display(pixel_aspect))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -17,17 +17,20 @@ import av
 import av.error
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard, Disposition
+from av.stream import Discard
 from av.video.stream import VideoStream
 
 from pipeline.video.clips import VideoError
 from pipeline.video.options import DecodeOptions
+from pipeline.video.reading.display import SQUARE, Crop, Display
+from pipeline.video.reading.headers import crop_of_matroska, crop_of_track, is_still_picture
+from pipeline.video.reading.streams import StreamChoice, choose_stream, has_no_decoder, moving_streams
 from pipeline.video.reading.truncation import FileExtent, file_extent
 from store.schema import VideoStatus
 
 _DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,kux,live_flv,mpeg,mpegts,mpegvideo,ogg,rm,mxf,nut,dv,gxf,swf,"
-    "amv,nsv,nuv,wtv,vob,ivf,av1,obu,h261,h263,h264,hevc,vvc,evc,m4v,mjpeg,mjpeg_2000,cavsvideo,avs2,avs3,dirac,dnxhd,"
+    "amv,nsv,nuv,wtv,vob,ivf,av1,obu,h261,h263,h264,hevc,vvc,evc,m4v,mjpeg,cavsvideo,avs2,avs3,dirac,dnxhd,"
     "vc1,vc1test,gif,apng,yuv4mpegpipe,bink,smk,roq,film_cpk,flic,4xm,ea,mm,mv,idcin,ipmovie,wc3movie,ty,pva,lmlm4,"
     # Sound: so that the error of an audio file is that it has no video stream.
     "wav,w64,aiff,au,caf,mp3,aac,ac3,eac3,flac,amr,ape,tta,wv,dts,truehd,mpc,mpc8,voc"
@@ -38,6 +41,8 @@ Left out on purpose: playlists and descriptions that open other files or URLs (c
 ...), devices, and demuxers that turn any bytes into video (tty, rawvideo).
 """
 _OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
+_JPEG = b"\xff\xd8\xff"
+"""The first bytes of a JPEG picture, and of a file of nothing but such pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +111,33 @@ def extent_of(path: Path) -> FileExtent:
     Raises:
         VideoError: `MISSING`, the file cannot be read.
     """
-    try:
+    with _os_errors():
         return file_extent(path)
+
+
+@contextmanager
+def _os_errors() -> Iterator[None]:
+    """Turn errors of reading a file into a `VideoError` (`MISSING`): it was there when it was checked."""
+    try:
+        yield
     except OSError as error:
         raise VideoError(VideoStatus.MISSING, _os_reason(error)) from error
 
 
-def refuse_missing_index(extent: FileExtent) -> None:
-    """Raise `VideoError` (`TRUNCATED`) for an mp4 without its index: its frames cannot be found."""
-    if extent.index_missing:
-        raise VideoError(VideoStatus.TRUNCATED, "the index (moov) is missing, the file was probably cut off")
+def refuse_missing_index(path: Path, extent: FileExtent) -> None:
+    """Refuse an mp4 without its index: its frames cannot be found.
+
+    Raises:
+        VideoError: `NO_VIDEO_STREAM` for a still picture in the same container (HEIC, AVIF), which has none;
+            `TRUNCATED` for all others.
+    """
+    if not extent.index_missing:
+        return
+    with _os_errors():
+        is_still = is_still_picture(path)
+    if is_still:
+        raise VideoError(VideoStatus.NO_VIDEO_STREAM, "the file is a still picture (HEIC, AVIF or the like)")
+    raise VideoError(VideoStatus.TRUNCATED, "the index (moov) is missing, the file was probably cut off")
 
 
 @contextmanager
@@ -154,12 +176,26 @@ class OpenVideo:
     path: Path
     container: InputContainer
     stream: VideoStream
+    choice: StreamChoice
+    """Which stream it is, for the next time that the file is opened."""
 
-    @property
-    def pixel_aspect(self) -> Fraction:
-        """Width over height of a pixel as displayed; 1 if the file does not say, or not a positive ratio."""
+    def display(self) -> Display:
+        """How its pictures are shown. A pixel is square if the file does not say, or not a positive ratio.
+
+        Raises:
+            VideoError: `MISSING`, the file cannot be read.
+        """
         aspect = self.stream.sample_aspect_ratio
-        return aspect if aspect is not None and aspect > 0 else Fraction(1)
+        return Display(aspect if aspect is not None and aspect > 0 else SQUARE, self._crop())
+
+    def _crop(self) -> Crop | None:
+        name = self.container.format.name
+        with _os_errors():
+            if "mp4" in name:
+                return crop_of_track(self.path, self.stream.id)
+            if "matroska" in name:
+                return crop_of_matroska(self.path, list(self.container.streams.video).index(self.stream))
+        return None
 
     def packets(self, deadline: Deadline) -> Generator[Packet[VideoStream], None, None]:
         """The packets of the stream that are not empty, in the order of the file.
@@ -168,12 +204,21 @@ class OpenVideo:
             VideoError: `TIMEOUT`.
             av.error.FFmpegError: The file cannot be read to its end.
         """
-        for packet in self.container.demux(self.stream):
-            deadline.check()
-            if _is_flush(packet):
-                break
-            if packet.size:
-                yield packet
+        return _packets(self.container, (self.stream,), deadline)
+
+
+def _packets(
+    container: InputContainer, streams: tuple[VideoStream, ...], deadline: Deadline
+) -> Generator[Packet[VideoStream], None, None]:
+    for other in container.streams:
+        if other not in streams:
+            other.discard = Discard.all  # sound is not even read
+    for packet in container.demux(streams):
+        deadline.check()
+        if _is_flush(packet):
+            break
+        if packet.size:
+            yield packet
 
 
 def _is_flush(packet: Packet[VideoStream]) -> bool:
@@ -185,27 +230,52 @@ def _is_flush(packet: Packet[VideoStream]) -> bool:
 
 
 @contextmanager
-def open_video(path: Path, deadline: Deadline, options: DecodeOptions) -> Iterator[OpenVideo]:
-    """Open a local file and its first video stream that is not a cover picture, with one decoder thread.
+def open_video(
+    path: Path, deadline: Deadline, options: DecodeOptions, choice: StreamChoice | None = None
+) -> Iterator[OpenVideo]:
+    """Open a local file and its video stream, with one decoder thread.
 
     ffmpeg gets the name after `file:`, so that names like `-x.mp4` or `concat:a|b` are only names. Packets of other
     streams are not read. Pictures of more than `options.max_pixels` are refused before memory is allocated for them.
+
+    Args:
+        path: The file.
+        deadline: For opening and reading.
+        options: The limits.
+        choice: The stream that was chosen before. If it is None and there are several, all are read to choose one.
 
     Raises:
         VideoError: `CORRUPT` if it is not a video of an accepted format, `NO_VIDEO_STREAM`, `UNSUPPORTED` if no decoder
             is available, or `TIMEOUT`. Errors of ffmpeg inside the block become a `VideoError` as well.
     """
+    if choice is None:
+        with _open_container(path, deadline, options) as container:
+            streams = _moving_streams(container)
+            if len(streams) == 1:
+                choice = StreamChoice(streams[0].index)
+                yield OpenVideo(path, container, _prepared(streams[0], options), choice)
+                return
+            choice = choose_stream(streams, _readable(_packets(container, streams, deadline), options.max_packets))
+    with _open_container(path, deadline, options) as container:
+        stream = container.streams[choice.index]
+        assert isinstance(stream, VideoStream)
+        yield OpenVideo(path, container, _prepared(stream, options), choice)
+
+
+def _readable(packets: Iterable[Packet[VideoStream]], most: int) -> Iterator[Packet[VideoStream]]:
+    """The first packets of a file, up to where it cannot be read: the scan that follows says why."""
+    try:
+        yield from islice(packets, most)
+    except (av.error.InvalidDataError, av.error.OSError):
+        return
+
+
+@contextmanager
+def _open_container(path: Path, deadline: Deadline, options: DecodeOptions) -> Iterator[InputContainer]:
     deadline.check()
     with ffmpeg_errors():
         try:
-            container = av.open(
-                "file:" + os.fspath(path),
-                mode="r",
-                # One more than the limit, so that a file above it is seen to be.
-                options={**_OPTIONS, "max_streams": str(options.max_streams + 1)},
-                metadata_errors="replace",  # titles and the like may be in any encoding, and are not used
-                timeout=(deadline.left_seconds, deadline.left_seconds),
-            )
+            container = _opened(path, deadline, options)
         except av.error.ArgumentError as error:  # the demuxer is not in the whitelist
             reason = f"the file is no video in a format that is accepted (ffmpeg: {error.strerror})"
             raise VideoError(VideoStatus.CORRUPT, reason) from error
@@ -216,20 +286,35 @@ def open_video(path: Path, deadline: Deadline, options: DecodeOptions) -> Iterat
             if len(container.streams) > options.max_streams:
                 reason = f"the file has more than {options.max_streams} streams, which is the limit"
                 raise VideoError(VideoStatus.UNSUPPORTED, reason)
-            yield OpenVideo(path, container, _video_stream(container, options))
+            yield container
 
 
-def _video_stream(container: InputContainer, options: DecodeOptions) -> VideoStream:
-    streams = [stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition]
+def _opened(path: Path, deadline: Deadline, options: DecodeOptions) -> InputContainer:
+    with _os_errors(), path.open("rb") as file:
+        is_jpeg = file.read(len(_JPEG)) == _JPEG
+    return av.open(
+        "file:" + os.fspath(path),
+        mode="r",
+        # Left to itself, ffmpeg takes raw Motion JPEG for a still if the second picture lies beyond what it probes.
+        format="mjpeg" if is_jpeg else None,
+        # One more than the limit, so that a file above it is seen to be.
+        options={**_OPTIONS, "max_streams": str(options.max_streams + 1)},
+        metadata_errors="replace",  # titles and the like may be in any encoding, and are not used
+        timeout=(deadline.left_seconds, deadline.left_seconds),
+    )
+
+
+def _moving_streams(container: InputContainer) -> tuple[VideoStream, ...]:
+    streams = moving_streams(container.streams.video)
     if not streams:
         cover = "only a cover picture" if container.streams.video else "no video stream"
         raise VideoError(VideoStatus.NO_VIDEO_STREAM, f"the file has {cover} ({container.format.name})")
-    stream = streams[0]
+    return streams
+
+
+def _prepared(stream: VideoStream, options: DecodeOptions) -> VideoStream:
     if has_no_decoder(stream):
         raise VideoError(VideoStatus.UNSUPPORTED, "nothing here decodes the video stream")
-    for other in container.streams:
-        if other.index != stream.index:
-            other.discard = Discard.all  # sound is not even read
     context = stream.codec_context
     check_pixels(context.height, context.width, options)
     # One thread: videos are decoded side by side, one a process, and frame threads lose 1.5x to 2x against that.
@@ -249,9 +334,3 @@ def check_pixels(height: int, width: int, options: DecodeOptions) -> None:
     if height * width > options.max_pixels:
         reason = f"the picture is {width}x{height}, it may have {options.max_pixels} pixels"
         raise VideoError(VideoStatus.UNSUPPORTED, reason)
-
-
-def has_no_decoder(stream: VideoStream) -> bool:
-    """Whether ffmpeg was built without a decoder for the stream; PyAV's stubs do not know this case."""
-    context: object = stream.codec_context
-    return context is None

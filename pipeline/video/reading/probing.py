@@ -17,8 +17,10 @@ from av.video.stream import VideoStream
 from pipeline.video.clips import VideoError
 from pipeline.video.options import DecodeOptions
 from pipeline.video.reading.bitstream import parser_of
+from pipeline.video.reading.display import Display
 from pipeline.video.reading.opening import Deadline, OpenVideo, open_video
 from pipeline.video.reading.packets import NO_TIME, PacketLog, PacketTable
+from pipeline.video.reading.streams import StreamChoice
 from pipeline.video.reading.timeline import Timeline, timeline_of
 from pipeline.video.reading.truncation import FileExtent
 from store.schema import VideoStatus
@@ -45,8 +47,10 @@ class VideoScan:
     """Frames a second by the header, as OpenCV reports it; used only for frames without times and by `clip4clip`."""
     declared_end: int | None
     """The end of a file that was cut off, as its header declares it, in ticks; None for a whole file."""
-    pixel_aspect: Fraction
-    """Width over height of a pixel as displayed."""
+    choice: StreamChoice
+    """Which video stream it is."""
+    display: Display
+    """How its pictures are shown."""
     codec: str
     is_cut_off: bool
     may_skip: bool
@@ -92,7 +96,8 @@ def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, dea
         time_base=stream.time_base,
         average_rate=stream.average_rate or stream.guessed_rate,
         declared_end=declared_end,
-        pixel_aspect=video.pixel_aspect,
+        choice=video.choice,
+        display=video.display(),
         codec=codec,
         is_cut_off=cut_off,
         # Parameter sets that change on the way are in packets that might be left out.
@@ -129,7 +134,7 @@ def read_packets(
         return
     wanted = iter(places)
     place = next(wanted, None)
-    with open_video(path, deadline, options) as video, closing(video.packets(deadline)) as packets:
+    with open_video(path, deadline, options, scan.choice) as video, closing(video.packets(deadline)) as packets:
         for number, packet in enumerate(packets):
             if number == place:
                 yield packet

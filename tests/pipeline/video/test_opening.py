@@ -6,10 +6,12 @@ import os
 import random
 import time
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.video.clips import VideoError
 from pipeline.video.decoding import decode_clip
@@ -224,3 +226,20 @@ def test_mutated_files_give_a_clip_or_a_video_error(tmp_path: Path, name: str) -
         except VideoError as error:
             outcomes.add(bool(error.reason))
     assert outcomes
+
+
+@pytest.mark.parametrize("name", ["raw.mjpeg", "no_ending"])
+@pytest.mark.parametrize("side", [64, 600])
+def test_a_file_of_nothing_but_jpegs_is_a_video(tmp_path: Path, name: str, side: int) -> None:
+    """However large they are: ffmpeg's own probing sees only the first one, and takes it for a still."""
+    noise = np.random.default_rng(0).integers(0, 100, (side, side, 3), dtype=np.uint8)
+    pictures = [BytesIO() for _ in range(3)]
+    for level, picture in zip((0, 40, 80), pictures, strict=True):
+        Image.fromarray(noise + np.uint8(level)).save(picture, "JPEG", quality=98)
+    path = tmp_path / name
+    path.write_bytes(b"".join(picture.getvalue() for picture in pictures))
+    clip = decode_clip(path, DecodeOptions(3, 32))
+    assert (clip.source.num_frames, clip.source.width) == (3, side)
+    assert np.abs(np.diff(clip.sample.frames.mean(axis=(1, 2, 3))) - 40).max() < 2
+    path.write_bytes(pictures[0].getvalue())
+    assert refusal(path).status == VideoStatus.TOO_SHORT

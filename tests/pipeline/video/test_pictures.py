@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
+from PIL import Image
 
 from pipeline.video.decoding import decode_clip
 from pipeline.video.options import DecodeOptions, Resize
@@ -116,3 +119,62 @@ def test_an_alpha_channel_is_dropped(tmp_path: Path) -> None:
     path = write_video(tmp_path / "alpha.mkv", textured_frames(3), Encoding(codec="ffv1", pix_fmt="bgra"))
     _, pictures = decode_all(path)
     np.testing.assert_array_equal(pictures[0], textured_frames(3)[0])
+
+
+def with_exif(path: Path, orientation: int | None, rotation: float | None = None) -> list[Image.Image]:
+    """Motion JPEG as cameras write it, EXIF in each picture; returns the pictures as stored."""
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    if orientation is not None:
+        exif[0x0112] = orientation
+    pictures = [Image.fromarray(frame) for frame in textured_frames(6)]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=Fraction(25))
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        if rotation is not None:
+            stream.set_display_rotation(rotation)
+        for index, picture in enumerate(pictures):
+            content = BytesIO()
+            picture.save(content, "JPEG", quality=95, exif=exif)
+            packet = av.Packet(content.getvalue())
+            packet.stream, packet.pts, packet.dts, packet.is_keyframe = stream, index, index, True
+            packet.time_base = Fraction(1, 25)
+            container.mux(packet)
+    return pictures
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["camera.avi", "camera.mov", "camera.mkv"])
+def test_side_data_that_pyav_does_not_know_hides_no_orientation(tmp_path: Path, name: str, orientation: int) -> None:
+    """EXIF, with each of its orientations: PIL's way to show it is an independent one."""
+    pictures = with_exif(tmp_path / name, orientation)
+    with av.open(str(tmp_path / name)) as container:
+        frame = next(iter(container.decode(video=0)))
+        with pytest.raises(ValueError, match="not a valid"):
+            _ = frame.side_data  # when PyAV knows it, its filter is no longer needed
+    clip = decode_clip(tmp_path / name, DecodeOptions(3, 32, resize=Resize.CLIP))
+    way = _TRANSPOSED[orientation]
+    for place, got in zip(clip.sample.frame_index, clip.sample.frames, strict=True):
+        shown = pictures[place] if way is None else pictures[place].transpose(way)
+        assert np.abs(got.astype(int) - resize_and_crop(np.array(shown), 32)).mean() < 6
+    assert (clip.source.width > clip.source.height) == (orientation < 5)
+
+
+_TRANSPOSED = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF's orientation -> how a stored picture is shown, as `PIL.ImageOps.exif_transpose` does it."""
+
+
+def test_side_data_that_pyav_does_not_know_hides_no_rotation_of_the_container(tmp_path: Path) -> None:
+    with_exif(tmp_path / "turned.mov", None, rotation=90)
+    clip = decode_clip(tmp_path / "turned.mov", DecodeOptions(1, 32, resize=Resize.CLIP))
+    assert (clip.source.width, clip.source.height) == (48, 64)
