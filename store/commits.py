@@ -60,7 +60,7 @@ class VideoOutcome:
     filled: bool
     """Whether its slot in the arrays has data. An unfilled slot is never read as a video."""
     reason: str | None = None
-    """One line, if the status is not `ok`."""
+    """One line: why there is no clip, or what is to be known of it. None for most clips."""
     duration_seconds: float | None = None
     fps: float | None = None
     codec: str | None = None

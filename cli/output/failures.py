@@ -26,9 +26,20 @@ def exit_by_failures(tally: Tally, max_failed: Callable[[int], float]) -> None:
     click.get_current_context().exit(OVER_LIMIT if failed > limit else DONE)
 
 
+def _print_notes(tally: Tally) -> None:
+    """Say what is to be known of clips: choices that a person may want to check."""
+    if tally.noted:
+        show(f"{plural(len(tally.noted), 'clip')} with a note:")
+    for clip in tally.noted[:FAILURES_SHOWN]:
+        show(f"  {clip.video_id}  {clip.note}")
+    if len(tally.noted) > FAILURES_SHOWN:
+        show(f"  and {len(tally.noted) - FAILURES_SHOWN} more: --json and the commit records have all")
+
+
 def print_failures(tally: Tally, root: Path | None = None) -> None:
     """Say how many clips there are and which videos failed; `root` is where videos were looked for, if they were."""
     num_clips = tally.num_videos - len(tally.failures)
+    _print_notes(tally)
     truncated = f", {tally.num_truncated} of them from files that are cut off" if tally.num_truncated else ""
     if not tally.failures:
         show(f"{plural(num_clips, 'clip')}{truncated}; no video failed")

@@ -106,6 +106,7 @@ class PreprocessResult:
                 {"video_id": failure.video_id, "status": str(failure.status), "reason": failure.reason}
                 for failure in tally.failures
             ],
+            "notes": [{"video_id": one.video_id, "note": one.note} for one in tally.noted],
             "dataset": self.dataset.to_dict(),
             "used": {split: asdict(one) for split, one in self.used.items()},
             "warnings": list(self.warnings),

@@ -14,14 +14,24 @@ from store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
+class NotedClip:
+    """A clip of which something is to be known, such as which of several video streams it is."""
+
+    video_id: str
+    note: str
+    """One line."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
-    """How the videos of a run ended: counts, and every video that failed."""
+    """How the videos of a run ended: counts, every video that failed, and every clip with a note."""
 
     num_videos: int = 0
     failures: tuple[FailedVideo, ...] = ()
     """The videos whose slots are empty."""
     num_truncated: int = 0
     """Videos whose file is cut off, but after all frames that were needed."""
+    noted: tuple[NotedClip, ...] = ()
 
     @classmethod
     def of(cls, split: str, outcomes: Iterable[VideoOutcome]) -> Self:
@@ -31,18 +41,21 @@ class Tally:
             num_videos=len(videos),
             failures=tuple(FailedVideo.of(split, outcome) for outcome in videos if not outcome.filled),
             num_truncated=sum(outcome.filled and outcome.status != "ok" for outcome in videos),
+            noted=tuple(NotedClip(one.video_id, one.reason) for one in videos if one.filled and one.reason),
         )
 
     @classmethod
     def sum(cls, tallies: Iterable[Tally]) -> Self:
-        """Add up many. They are drawn one by one, and only their failures are kept."""
+        """Add up many. They are drawn one by one, and only failures and notes are kept."""
         num_videos = num_truncated = 0
         failures: list[FailedVideo] = []
+        noted: list[NotedClip] = []
         for tally in tallies:
             num_videos += tally.num_videos
             num_truncated += tally.num_truncated
             failures += tally.failures
-        return cls(num_videos, tuple(failures), num_truncated)
+            noted += tally.noted
+        return cls(num_videos, tuple(failures), num_truncated, tuple(noted))
 
 
 @dataclass(frozen=True, slots=True)

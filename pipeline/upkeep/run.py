@@ -128,6 +128,7 @@ class FinaliseResult:
             "num_clips_truncated": tally.num_truncated,
             "num_failed": len(tally.failures),
             "failures": FAILURES_NAME,
+            "notes": [{"video_id": one.video_id, "note": one.note} for one in tally.noted],
             "num_shards": self.finalised.num_shards,
             "pending": [
                 {"split": one.split, "stage": one.stage, "num_shards": one.num_shards, "num_pending": one.num_pending}
