@@ -8,9 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.forked import Forked
@@ -57,13 +58,30 @@ class DaskProcesses:
         wait_until(lambda: _read_whole(folder / "scheduler", found), "the scheduler does not start")
         self.address = found["address"]
 
-    def worker(
-        self, *options: str, program: str | None = None, nanny: bool = False
-    ) -> Forked | subprocess.Popen[bytes]:
-        """Start a worker: `dask worker`, or a program that becomes one. Only with a nanny is it replaced if it dies."""
-        options = (self.address, "--nthreads", "1", "--local-directory", str(self._folder), "--no-dashboard", *options)
-        options = options if nanny else (*options, "--no-nanny")
+    def worker(self, *options: str, program: str | None = None) -> Forked | subprocess.Popen[bytes]:
+        """Start a worker: `dask worker`, or a program that becomes one. It has no nanny: it is not replaced."""
+        folder = ("--local-directory", str(self._folder))
+        options = (self.address, "--nthreads", "1", *folder, "--no-dashboard", "--no-nanny", *options)
         return self._forked("worker", options) if program is None else self._interpreter(program, options)
+
+    @contextmanager
+    def always_a_worker(self) -> Iterator[None]:
+        """Start a worker, and another whenever it dies, as a nanny does; forked, for a nanny's take seconds to start."""
+        is_over = threading.Event()
+
+        def replace_it() -> None:
+            while not is_over.is_set():
+                worker = self.worker()
+                while worker.poll() is None and not is_over.wait(0.01):
+                    pass
+
+        thread = threading.Thread(target=replace_it)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
 
     def end(self) -> None:
         for process in self._started:
@@ -74,6 +92,7 @@ class DaskProcesses:
         """Kill it with all that it has started."""
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.kill()  # one that was forked a moment ago has no group of its own yet, and no children
         process.wait()
 
     def _log(self) -> Path:

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.clips.dataset import ClipDataset, ClipItem
 from tests.clips_on_disk import run_preprocess, write_small_dataset
+from tests.forked import FORK_SERVER
 
 
 def test_workers_of_a_loader_give_the_same_clips(tmp_path: Path) -> None:
@@ -17,7 +18,7 @@ def test_workers_of_a_loader_give_the_same_clips(tmp_path: Path) -> None:
     clips = ClipDataset(store, "train")
     alone, shared = (
         list(DataLoader(cast("Dataset[ClipItem]", clips), 4, num_workers=number, multiprocessing_context=context))
-        for number, context in ((0, None), (2, "spawn"))
+        for number, context in ((0, None), (2, FORK_SERVER))
     )
     for one, other in zip(alone, shared, strict=True):
         assert one["video_id"] == other["video_id"]

@@ -128,8 +128,8 @@ def test_a_scheduler_that_gives_tasks_up_at_once_changes_nothing(tmp_path: Path)
     processes = DaskProcesses(tmp_path / "dask", allowed_failures=0)
     said: list[str] = []
     try:
-        processes.worker(nanny=True)  # which starts its worker again
         with (
+            processes.always_a_worker(),
             connected(processes.address, preflight, wait_seconds=60, say=said.append) as executor,
             pytest.raises(WorkerDiedError, match=rf"^shard test/00001 .* killed {MAX_ATTEMPTS} workers"),
         ):
