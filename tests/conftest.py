@@ -59,6 +59,12 @@ def fork_server() -> None:
 ORDER = "FDA_TEST_ORDER"
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many processes again as there are cores: many tests wait for processes that they start and kill."""
+    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return num_cores + (num_cores + 1) // 2
+
+
 def pytest_report_header() -> str:
     return f"random seed of what tests draw: {seed()} ({VARIABLE}={seed()} draws the same again)"
 
