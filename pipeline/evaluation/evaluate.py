@@ -76,6 +76,18 @@ class Evaluation:
     attributes: Mapping[str, JSON]
     """What made the features."""
 
+    def with_processed(
+        self,
+        changed: Mapping[str, Scores],
+        counted: Protocol,
+        bank: Bank | None = None,
+        listener: Listener = ignore_events,
+    ) -> Evaluation:
+        """The same, with metrics of post-processed scores: name of the processing -> scores."""
+        rankings = {key: rank(self.ranking.features, one, listener) for key, one in changed.items()}
+        processed = {key: score(one.to_video, one.to_text, counted) for key, one in rankings.items()}
+        return replace(self, processed=processed, bank=bank)
+
     @property
     def chosen_on_test(self) -> bool:
         """Whether the model's best epoch was chosen by its score on test videos, going by the names of splits."""
@@ -162,20 +174,24 @@ def _frames(store: Store, name: str, split: str, features: Features) -> NDArray[
     return frame
 
 
-def why_inapplicable(store: Store, features: Features, protocol: Protocol) -> str:
+def has_paragraphs(store: Store) -> bool:
+    """Whether a caption is all sentences of a video in one, as in ActivityNet."""
+    return store.manifest.dataset.get("caption_unit") == "paragraph"
+
+
+def why_inapplicable(features: Features, protocol: Protocol, *, are_paragraphs: bool) -> str:
     """Why a protocol cannot be applied to these features, as half a sentence; an empty text if it can."""
-    are_paragraphs = store.manifest.dataset.get("caption_unit") == "paragraph"
     return protocol.why_not(int(np.bincount(features.truth).max()), are_paragraphs=are_paragraphs)
 
 
-def require_applicable(store: Store, features: Features, split: str, protocol: Protocol) -> None:
+def require_applicable(features: Features, whose: str, protocol: Protocol, *, are_paragraphs: bool) -> None:
     """Check that a protocol can be applied.
 
     Raises:
         ValueError: It cannot; the message has the reason.
     """
-    if reason := why_inapplicable(store, features, protocol):
-        raise InputError(f"protocol {protocol.name!r} cannot be applied to split {split!r}: {reason}")
+    if reason := why_inapplicable(features, protocol, are_paragraphs=are_paragraphs):
+        raise InputError(f"protocol {protocol.name!r} cannot be applied to {whose}: {reason}")
 
 
 def evaluate(
@@ -203,18 +219,45 @@ def evaluate(
     """
     task = _Task(store, features, options or EvalOptions(), put, listener)
     options, split = task.options, task.options.split
-    found = task.read(split)
-    require_applicable(store, found, split, options.counted)
-    # One ranking serves all protocols: they differ only in how they count the same ranks.
-    reasons = {name: why_inapplicable(store, found, one) for name, one in PROTOCOLS.items()}
+    found, are_paragraphs = task.read(split), has_paragraphs(store)
+    require_applicable(found, f"split {split!r}", options.counted, are_paragraphs=are_paragraphs)
     scores, pooling = task.scores(found)
+    changed, bank = task.changed(found, scores)
+    evaluation = evaluate_scores(
+        found, scores, options, features=features, pooling=pooling, are_paragraphs=are_paragraphs, listener=listener
+    )
+    return evaluation.with_processed(changed, options.counted, bank, listener)
+
+
+def evaluate_scores(
+    found: Features,
+    scores: Scores,
+    options: EvalOptions,
+    *,
+    features: str,
+    pooling: str,
+    are_paragraphs: bool = False,
+    listener: Listener = ignore_events,
+) -> Evaluation:
+    """Retrieval metrics of scores under every protocol that can be applied.
+
+    Args:
+        found: What was scored.
+        scores: Of its captions and videos.
+        options: How ranks are counted; the chosen protocol can be applied.
+        features: The name of what was scored, and the next: how frames became videos.
+        pooling: See `Evaluation`.
+        are_paragraphs: Whether a caption is all sentences of a video in one.
+        listener: Receives the progress.
+    """
+    # One ranking serves all protocols: they differ only in how they count the same ranks.
+    reasons = {name: why_inapplicable(found, one, are_paragraphs=are_paragraphs) for name, one in PROTOCOLS.items()}
     ranking = rank(found, scores, listener)
-    processed, bank = task.processed(found, scores)
     # NaN marks videos for which the cosine was not measured.
     measured = found.alpha_cosine[np.isfinite(found.alpha_cosine)]
     return Evaluation(
         features=features,
-        split=split,
+        split=options.split,
         protocol=options.protocol,
         num_videos=len(found.video_ids),
         num_videos_expected=found.num_videos_expected,
@@ -229,8 +272,8 @@ def evaluate(
         inapplicable={name: reason for name, reason in reasons.items() if reason},
         ranking=ranking,
         scores=scores,
-        bank=bank,
-        processed=processed,
+        bank=None,
+        processed={},
         pooling=pooling,
         alpha_cosine=float(measured.mean()) if len(measured) else None,
         attributes=found.attributes,
@@ -261,8 +304,8 @@ class _Task:
         frame = _frames(self.store, self.name, self.options.split, features)
         return FrameScores(features.text, frame, num_top, self.put), f"top {num_top} frames"
 
-    def processed(self, features: Features, scores: Scores) -> tuple[dict[str, RetrievalResult], Bank | None]:
-        """Metrics of post-processed scores by the name of the processing; and the bank of QB-Norm, if it is used."""
+    def changed(self, features: Features, scores: Scores) -> tuple[dict[str, Scores], Bank | None]:
+        """Post-processed scores by the name of the processing; and the bank of QB-Norm, if it is used."""
         changed: dict[str, Scores] = {}
         bank: Bank | None = None
         if self.options.dsl_temperature is not None:
@@ -275,5 +318,4 @@ class _Task:
             changed["qb-norm"] = QueryBankNorm(scores, texts, videos)
             num_videos, num_captions = len(found.video_ids), len(found.caption_ids)
             bank = Bank(self.options.bank_split, num_videos, found.num_videos_expected, num_captions)
-        rankings = {key: rank(features, one, self.listener) for key, one in changed.items()}
-        return {key: score(one.to_video, one.to_text, self.options.counted) for key, one in rankings.items()}, bank
+        return changed, bank

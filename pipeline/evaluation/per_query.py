@@ -5,7 +5,7 @@ Columns, in this order:
     direction       string   text_to_video or video_to_text
     query_id        string   caption_id; for video to text, video_id
     video_id        string   the video that the query is of
-    text            string   the caption; null for video to text
+    text            string   the caption; null for video to text, and where arrays without a store were scored
     rank            int64    above + level: ties count against the model, whatever the protocol
     above           int64    candidates that score higher than the own item
     level           int64    candidates that score the same, the own item included
@@ -34,10 +34,8 @@ from encoders.replacing import replacing
 from pipeline.evaluation.ranking import RankCounts, Ranking
 from pipeline.evaluation.scores.dot import Scores
 from pipeline.evaluation.slices.families import SliceFamily
-from pipeline.evaluation.slices.inputs import caption_texts
 from pipeline.evaluation.top_candidates import TopCandidates, top_texts, top_videos
 from store.json_values import JSON
-from store.store import Store
 
 METADATA_KEY = "fda.per_query"
 SCHEMA = pa.schema(
@@ -60,37 +58,36 @@ SCHEMA = pa.schema(
 
 
 def per_query_table(
-    store: Store, ranking: Ranking, scores: Scores, split: str, families: Sequence[SliceFamily] = ()
+    ranking: Ranking, scores: Scores, texts: Sequence[str] | None, families: Sequence[SliceFamily] = ()
 ) -> pa.Table:
     """One row a query: captions in the order of the catalogue, then videos.
 
     This takes one more pass over the scores in each direction.
 
     Args:
-        store: The store of the features.
         ranking: The ranked features.
         scores: The scores that they were ranked by.
-        split: The split of the features.
+        texts: The captions; None if they are not known.
         families: Families that get a column of slices.
     """
     features = ranking.features
     video_ids, caption_ids = np.array(features.video_ids, object), np.array(features.caption_ids, object)
     videos = top_videos(scores, features.truth, 1)
-    texts = top_texts(scores, features.truth, 1)
+    best_texts = top_texts(scores, features.truth, 1)
     owners, queries = video_ids[features.truth], video_ids[ranking.to_text.videos]
-    best_video, best_text = videos.items[:, 0], texts.items[:, 0]
-    captions = caption_texts(store, features, split)
+    best_video, best_text = videos.items[:, 0], best_texts.items[:, 0]
+    num_captions = len(caption_ids)
     to_video = {
         **_columns("text_to_video", ranking.to_video, videos),
         "query_id": caption_ids,
         "video_id": owners,
-        "text": captions,
+        "text": [None] * num_captions if texts is None else texts,
         "top1_id": video_ids[best_video],
         "top1_video_id": video_ids[best_video],
-        **{_column_of(one): _slice_names(one, "captions", len(captions)) for one in families},
+        **{_column_of(one): _slice_names(one, "captions", num_captions) for one in families},
     }
     to_text = {
-        **_columns("video_to_text", ranking.to_text.best, texts),
+        **_columns("video_to_text", ranking.to_text.best, best_texts),
         "query_id": queries,
         "video_id": queries,
         "text": [None] * len(queries),

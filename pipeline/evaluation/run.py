@@ -6,22 +6,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from pipeline.errors import OptionError
+from pipeline.evaluation.arrays import features_of_arrays
 from pipeline.evaluation.comparing.compare import Comparison
 from pipeline.evaluation.comparing.compare import compare as compare_sets
 from pipeline.evaluation.diagnostics import Diagnostics, diagnose
-from pipeline.evaluation.evaluate import Evaluation
+from pipeline.evaluation.evaluate import Evaluation, evaluate_scores, require_applicable
 from pipeline.evaluation.evaluate import evaluate as score
 from pipeline.evaluation.metrics import RetrievalResult
 from pipeline.evaluation.names import FAMILIES
 from pipeline.evaluation.options import BootstrapOptions, CompareOptions, EvalExtras, EvalOptions
 from pipeline.evaluation.per_query import per_query_table
-from pipeline.evaluation.scores.dot import Put, copies
+from pipeline.evaluation.postprocess import DualSoftmax
+from pipeline.evaluation.scores.dot import DotScores, Put, copies
 from pipeline.evaluation.slices.families import SliceFamily, slice_queries
+from pipeline.evaluation.slices.inputs import caption_texts
 from pipeline.evaluation.slices.scoring import SliceScores, score_slices
 from pipeline.evaluation.statistics.intervals import Interval, intervals
 from pipeline.run.events import Listener, Reporter, ignore_events
@@ -50,12 +55,15 @@ class EvalReport:
     """The slices that were asked for and can be told from the store."""
     slices: SliceScores | None
     diagnostics: Diagnostics | None
-    store: Store
+    store: Store | None
+    """None if arrays were scored."""
     warnings: tuple[str, ...]
 
     def per_query(self) -> pa.Table:
         """The rank of every query, and what was retrieved instead: see `pipeline.evaluation.per_query`."""
-        return per_query_table(self.store, self.result.ranking, self.result.scores, self.result.split, self.families)
+        result, store = self.result, self.store
+        texts = None if store is None else caption_texts(store, result.ranking.features, result.split)
+        return per_query_table(result.ranking, result.scores, texts, self.families)
 
     def settings(self) -> dict[str, JSON]:
         """Everything that decides the numbers: enough to get them again."""
@@ -87,6 +95,7 @@ class EvalReport:
         return {**found, "options": self.settings(), "warnings": list(self.warnings)}
 
 
+@overload
 def evaluate(
     store: str | PathLike[str],
     features: str,
@@ -94,22 +103,55 @@ def evaluate(
     *,
     extras: EvalExtras | None = None,
     listener: Listener = ignore_events,
-) -> EvalReport:
-    """Text-to-video and video-to-text retrieval metrics from cached features.
+) -> EvalReport: ...
 
-    Args:
-        store: A folder, or `s3://bucket/prefix`.
-        features: Name of the feature set.
-        options: What is scored, and how it is counted.
-        extras: What is reported beside the metrics. Default: confidence intervals.
-        listener: Hears how far it is.
+
+@overload
+def evaluate(
+    text: ArrayLike,
+    video: ArrayLike,
+    pairs: ArrayLike | None = None,
+    *,
+    options: EvalOptions | None = None,
+    extras: EvalExtras | None = None,
+    listener: Listener = ignore_events,
+) -> EvalReport: ...
+
+
+def evaluate(*what: Any, **how: Any) -> EvalReport:
+    """Text-to-video and video-to-text retrieval metrics: of cached features, or of arrays without any store.
+
+    `evaluate(store, "mine")` scores a feature set, `evaluate(text, video, pairs)` embeddings that anything has made:
+
+    - `store`: a folder, or `s3://bucket/prefix`; `features`: name of the feature set.
+    - `text`: embeddings of captions, shape (num_captions, dim); `video`: of videos, shape (num_videos, dim). Rows are
+      scaled to unit norm: scores are cosines.
+    - `pairs`: shape (num_captions,), row of the video that each caption describes; or shape (num_captions, 2), rows of
+      a caption and its video. Default: caption i describes video i.
+    - `options`: what is scored, and how it is counted. Of arrays, only protocol, ties and dual softmax.
+    - `extras`: what is reported beside the metrics. Default: confidence intervals.
+    - `listener`: hears how far it is.
 
     Raises:
         NotInStoreError: There are no such features.
         ShardIncompleteError: They are not complete, or out of date.
         TooManyMissingError: Too many videos have no features.
-        InputError: The protocol cannot be applied to these captions, or embeddings are NaN or not of unit norm.
+        InputError: The protocol cannot be applied to these captions, arrays do not fit together, or embeddings are NaN
+            or, in a store, not of unit norm.
+        OptionError: An option needs a store, and there is none.
     """
+    first = what[0] if what else how.get("store")
+    return _of_store(*what, **how) if isinstance(first, str | PathLike) else _of_arrays(*what, **how)
+
+
+def _of_store(
+    store: str | PathLike[str],
+    features: str,
+    options: EvalOptions | None = None,
+    *,
+    extras: EvalExtras | None = None,
+    listener: Listener = ignore_events,
+) -> EvalReport:
     options, extras, report = options or EvalOptions(), extras or EvalExtras(), Reporter(listener)
     check_kinds(options=(options, EvalOptions), extras=(extras, EvalExtras))
     opened = Store.open(store)
@@ -127,6 +169,49 @@ def evaluate(
         if extras.diagnostics
         else None,
         store=opened,
+        warnings=report.warnings,
+    )
+
+
+def _of_arrays(
+    text: ArrayLike,
+    video: ArrayLike,
+    pairs: ArrayLike | None = None,
+    *,
+    options: EvalOptions | None = None,
+    extras: EvalExtras | None = None,
+    listener: Listener = ignore_events,
+) -> EvalReport:
+    options, extras, report = options or EvalOptions(), extras or EvalExtras(), Reporter(listener)
+    check_kinds(options=(options, EvalOptions), extras=(extras, EvalExtras))
+    need_store = {
+        "pooling": options.pooling,
+        "top_frames": options.top_frames,
+        "bank_split": options.bank_split,
+        "slices": extras.slices,
+        "diagnostics": extras.diagnostics,
+    }
+    if asked := [name for name, value in need_store.items() if value]:
+        raise OptionError(f"{', '.join(asked)}: needs a store; `fda.import_features` writes embeddings into one")
+    found, changed = features_of_arrays(text, video, pairs)
+    for sentence in changed:
+        report.warn(sentence)
+    require_applicable(found, "these arrays", options.counted, are_paragraphs=False)
+    scores = DotScores(found.text, found.video, _put(extras.device, report))
+    result = evaluate_scores(found, scores, options, features="arrays", pooling="none", listener=listener)
+    if options.dsl_temperature is not None:
+        processed = {"dsl": DualSoftmax(scores, options.dsl_temperature)}
+        result = result.with_processed(processed, options.counted, listener=listener)
+    return EvalReport(
+        result=result,
+        options=options,
+        extras=extras,
+        dataset={},
+        intervals=_intervals(result, options, extras.intervals, report),
+        families=(),
+        slices=None,
+        diagnostics=None,
+        store=None,
         warnings=report.warnings,
     )
 

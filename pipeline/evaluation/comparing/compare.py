@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation.comparing.pairing import pair
 from pipeline.evaluation.comparing.rank_changes import QueryNames, RankChanges, query_ranks, rank_changes
-from pipeline.evaluation.evaluate import TooManyMissingError, caveats_of, require_applicable, scorable_features
+from pipeline.evaluation.evaluate import (
+    TooManyMissingError,
+    caveats_of,
+    has_paragraphs,
+    require_applicable,
+    scorable_features,
+)
 from pipeline.evaluation.metrics import RetrievalResult, score
 from pipeline.evaluation.names import DIRECTIONS, METRICS
 from pipeline.evaluation.options import CompareOptions, check_names
@@ -212,7 +218,7 @@ def compare(
     paired = pair(found)
     common = paired[names[0]]
     _require_enough(common, split, options.max_missing)
-    require_applicable(store, common, split, protocol)
+    require_applicable(common, f"split {split!r}", protocol, are_paragraphs=has_paragraphs(store))
     rankings = {name: rank(one, DotScores(one.text, one.video, put), listener) for name, one in paired.items()}
     ranked = _resampled(found, rankings, options)
     texts = _texts(store, split) if options.num_moved else {}  # only rank changes show texts

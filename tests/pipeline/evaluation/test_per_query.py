@@ -14,6 +14,7 @@ from pipeline.evaluation.metrics import ranks_of
 from pipeline.evaluation.per_query import METADATA_KEY, SCHEMA, check_writable, per_query_table, write_per_query
 from pipeline.evaluation.protocols import Ties
 from pipeline.evaluation.slices.families import slice_queries
+from pipeline.evaluation.slices.inputs import caption_texts
 from tests.sliced import Known, known_ranking, known_store
 
 VIDEO = np.eye(3)
@@ -30,7 +31,7 @@ def table(tmp_path: Path) -> pa.Table:
     store = known_store(tmp_path / "store", KNOWN, VIDEO, TEXT)
     ranking, scores = known_ranking(store)
     families = slice_queries(store, ranking, "test")
-    made = per_query_table(store, ranking, scores, "test", families)
+    made = per_query_table(ranking, scores, caption_texts(store, ranking.features, "test"), families)
     ranks = made["rank"].to_numpy()
     np.testing.assert_array_equal(ranks[:4], ranks_of(ranking.to_video, Ties.PESSIMISTIC))
     np.testing.assert_array_equal(ranks[4:], ranks_of(ranking.to_text.best, Ties.PESSIMISTIC))
@@ -85,7 +86,7 @@ def test_written_and_read_back(table: pa.Table, tmp_path: Path) -> None:
 def test_without_slices(tmp_path: Path) -> None:
     store = known_store(tmp_path, KNOWN, VIDEO, TEXT)
     ranking, scores = known_ranking(store)
-    assert per_query_table(store, ranking, scores, "test").schema.equals(SCHEMA)
+    assert per_query_table(ranking, scores, None).schema.equals(SCHEMA)
 
 
 def test_a_file_is_replaced_only_if_asked(table: pa.Table, tmp_path: Path) -> None:
