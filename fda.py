@@ -58,6 +58,10 @@ if TYPE_CHECKING:
     from pipeline.frames.options import PreprocessOptions as PreprocessOptions
     from pipeline.frames.run import PreprocessResult as PreprocessResult
     from pipeline.frames.run import preprocess as preprocess
+    from pipeline.imports.embeddings import Embeddings as Embeddings
+    from pipeline.imports.options import ImportOptions as ImportOptions
+    from pipeline.imports.run import ImportResult as ImportResult
+    from pipeline.imports.run import import_features as import_features
     from pipeline.masks.options import Compensation as Compensation
     from pipeline.masks.options import Difference as Difference
     from pipeline.masks.options import MaskOptions as MaskOptions
@@ -153,6 +157,12 @@ _MODULES = {
     "pipeline.frames.run": (
         "PreprocessResult",
         "preprocess",
+    ),
+    "pipeline.imports.embeddings": ("Embeddings",),
+    "pipeline.imports.options": ("ImportOptions",),
+    "pipeline.imports.run": (
+        "ImportResult",
+        "import_features",
     ),
     "pipeline.masks.options": (
         "Compensation",

@@ -17,6 +17,7 @@ COMMANDS = {
     "masks": ("cli.commands.masks", "Make another mask set from stored frames, without decoding."),
     "finetune": ("cli.commands.finetune", "Train Alpha-CLIP on the clips of a store."),
     "encode": ("cli.commands.encode", "Embed clips and captions of a store, and cache the embeddings."),
+    "import-features": ("cli.commands.import_features", "Take embeddings that other programs made into a store."),
     "eval": ("cli.commands.evaluate", "Score retrieval from cached embeddings."),
     "compare": ("cli.commands.compare", "Compare feature sets, with paired intervals and p-values."),
     "weights": ("cli.commands.weights", "Inspect weights; write a model in the layout of Alpha-CLIP or CLIP."),

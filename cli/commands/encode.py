@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fda
-from cli.options.models import encoder_options
+from cli.options.models import encoder_options, frame_dtype_option, pooling_option
 from cli.options.shared import alpha_option, device_option, mask_option, progress_option, seed_option, shared_options
 from cli.options.workers import run_options, workers_option
 from cli.output.encode_plan import print_preview
@@ -29,11 +29,9 @@ _OPTIONS = (
     click.option("--split", "splits", multiple=True, help="Encode this split; may be repeated. [default: all]"),
     mask_option,
     alpha_option,
-    click.option(
-        "--pooling",
-        type=click.Choice([str(pooling) for pooling in Pooling]),
-        help="How frames are pooled into a video. unit-mean: mean of unit-norm features, as in CLIP4Clip.  "
-        "[default: mean, or what the checkpoint was trained with]",
+    pooling_option(
+        "How frames are pooled into a video. unit-mean: mean of unit-norm features, as in CLIP4Clip.  "
+        "[default: mean, or what the checkpoint was trained with]"
     ),
     click.option(
         "--precision",
@@ -42,13 +40,7 @@ _OPTIONS = (
         show_default=True,
         help="auto: bf16 if the device supports it and a short test shows it faster and as good; else fp32.",
     ),
-    click.option(
-        "--frame-dtype",
-        type=click.Choice(["float32", "float16"]),
-        default="float32",
-        show_default=True,
-        help="Number format of stored frame features; float16 needs half the space.",
-    ),
+    frame_dtype_option,
     click.option(
         "--sensitivity",
         "sensitivity_every",

@@ -9,12 +9,25 @@ from typing import Any
 
 import click
 
-from cli.options.shared import model_options
-from encoders.options import Activation, ModelSource
+from cli.options.shared import Function, model_options
+from encoders.options import Activation, ModelSource, Pooling
 
 _checkpoint_option = click.option(
     "--checkpoint", type=click.Path(path_type=Path), help="Folder that `fda finetune` made."
 )
+
+frame_dtype_option = click.option(
+    "--frame-dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Number format of stored frame features; float16 needs half the space.",
+)
+
+
+def pooling_option(help_text: str) -> Callable[[Function], Function]:
+    """`--pooling`; what is taken by default differs between commands."""
+    return click.option("--pooling", type=click.Choice([str(pooling) for pooling in Pooling]), help=help_text)
 
 
 def encoder_options(function: Callable[..., None]) -> Callable[..., None]:

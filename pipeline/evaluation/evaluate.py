@@ -171,6 +171,8 @@ def _frames(store: Store, name: str, split: str, features: Features) -> NDArray[
     # Features of frames are a second read, and another process may have encoded between the two.
     if ids != features.video_ids:
         raise ShardIncompleteError(f"features {name!r} changed while they were read: run the same command again")
+    if np.isnan(frame[:1]).all():  # a clip has a frame: these were imported, without frames
+        raise InputError(f"features {name!r} have no frames: they were imported without (`import-features --frame`)")
     return frame
 
 

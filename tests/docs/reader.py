@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -33,7 +34,7 @@ SLOW = Fraction(4)
 
 
 def write_reader_files(folder: Path) -> None:
-    """The reader's own: `clips.jsonl`, the same as a folder, and a vision tower in Alpha-CLIP's layout."""
+    """The reader's own: `clips.jsonl`, the same as a folder, embeddings, and a vision tower in Alpha-CLIP's layout."""
     records: list[dict[str, object]] = []
     for split, count in COUNTS.items():
         for number in range(count):
@@ -44,6 +45,13 @@ def write_reader_files(folder: Path) -> None:
             (folder / path).with_suffix(".txt").write_text("\n".join(captions))
             records.append(record(name, path, split, captions))
     write_manifest(folder, records)
+    ids = {
+        "captions": [f"{one['video_id']}#{number}" for one in records for number in range(2)],
+        "videos": [str(one["video_id"]) for one in records],
+    }
+    for seed, (name, these) in enumerate(ids.items()):
+        rows = np.random.default_rng(seed).normal(size=(len(these), 8))
+        np.savez(folder / f"{name}.npz", ids=np.array(these), embeddings=rows)
     tensors = dict(load_model(str(MODEL), "none").model.named_tensors())
     torch.save(alpha_clip_layout(tensors), folder / ALPHA_CHECKPOINT)
 

@@ -17,8 +17,8 @@ from tests.sliced import Known, known_store
 
 
 def embeddings(num_rows: int, seed: int, dim: int = 8) -> NDArray[np.float32]:
-    rows = np.random.default_rng(seed).normal(size=(num_rows, dim))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    rows, _ = unit_rows(np.random.default_rng(seed).normal(size=(num_rows, dim)), "rows")
+    return rows
 
 
 def test_arrays_score_as_the_same_embeddings_in_a_store(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Embeddings that other programs have made, taken into a store."""

@@ -1,0 +1,214 @@
+"""Files of embeddings, as other programs write them.
+
+    NAME.npy        one array: its rows, and their ids in another file, or in the order of the catalogue
+    NAME.npz        the arrays `embeddings` and `ids`; or one array for each id, called like it
+    NAME.parquet    a column of lists of numbers, and one of ids
+    FOLDER          img_emb/*.npy, text_emb/*.npy, metadata/*.parquet: what clip-retrieval writes
+    FOLDER          ID.npy for each video, or tars of these: what clip-video-encode writes, one row a frame
+
+They come from anybody: nothing is unpickled, and sizes are looked at before anything is read.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.datasets.reading.files import read_text
+from pipeline.datasets.reading.json_files import read_json
+from pipeline.errors import InputError
+from pipeline.imports.embeddings import Embeddings
+
+MAX_IDS_BYTES = 2**30
+_TEXT_COLUMNS = ("caption_id", "caption", "text", "id", "ids", "key")
+"""Names of columns of ids; of several, the first in this order is taken."""
+_VIDEO_COLUMNS = ("video_id", "id", "ids", "key", "image_path", "path")
+
+
+def read_embeddings(place: Path, ids: Path | None, *, of_texts: bool) -> Embeddings:
+    """Read a file or folder of embeddings.
+
+    Args:
+        place: See above.
+        ids: A file with the id of each embedding, if `place` does not say them.
+        of_texts: Whether texts are wanted, of a folder that has both.
+
+    Raises:
+        InputError: It is none of these, or it cannot be read.
+    """
+    with _errors_at(place):
+        found = _read(place, of_texts=of_texts)
+    if ids is None:
+        return found
+    return Embeddings(found.values, _ids_in(ids, of_texts=of_texts), found.source)
+
+
+def _read(place: Path, *, of_texts: bool) -> Embeddings:
+    if place.is_dir():
+        return _in_folder(place, of_texts=of_texts)
+    if not place.is_file():  # a FIFO or a device would be read for ever
+        raise InputError(f"there is no file or folder {place}")
+    match place.suffix.lower():
+        case ".npy":
+            return Embeddings(np.load(place, mmap_mode="r", allow_pickle=False), None, str(place))
+        case ".npz":
+            return _in_npz(place)
+        case ".parquet":
+            return _in_parquet(place, of_texts=of_texts)
+        case _:
+            raise InputError(f"{place}: embeddings are read from .npy, .npz and .parquet files, and folders of these")
+
+
+@contextmanager
+def _errors_at(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, tarfile.TarError, pa.ArrowException) as error:
+        raise InputError(f"{place} cannot be read as embeddings: {error}") from error
+
+
+def _in_npz(path: Path) -> Embeddings:
+    with zipfile.ZipFile(path) as archive:
+        _require_memory(sum(member.file_size for member in archive.infolist()), path)
+    with np.load(path, allow_pickle=False) as arrays:
+        names = list(arrays)
+        if "ids" not in names:
+            return Embeddings([arrays[name] for name in names], names, str(path))
+        others = [name for name in names if name != "ids"]
+        if len(others) != 1:
+            raise InputError(f"{path}: beside `ids` there must be one array, there are {', '.join(others) or 'none'}")
+        return Embeddings(arrays[others[0]], list(map(str, arrays["ids"].tolist())), str(path))
+
+
+def _in_parquet(path: Path, *, of_texts: bool) -> Embeddings:
+    with pq.ParquetFile(path) as file:
+        groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+        _require_memory(sum(group.total_byte_size for group in groups), path)
+        lists = [field.name for field in file.schema_arrow if _is_embedding(field.type)]
+        if len(lists) != 1:
+            raise InputError(
+                f"{path}: one column must be lists of numbers, there are {', '.join(lists) or 'none'} (columns: "
+                f"{', '.join(file.schema_arrow.names)})"
+            )
+        name = _id_column(file.schema_arrow.names, of_texts=of_texts)
+        table = file.read([*lists, *([name] if name else [])])
+    values = table[lists[0]].combine_chunks()
+    widths = set(values.value_lengths().to_pylist()) if not pa.types.is_fixed_size_list(values.type) else set()
+    if values.null_count or len(widths) > 1:
+        raise InputError(f"{path}: the lists of column {lists[0]!r} must all be there, and of one length")
+    array = values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1)
+    return Embeddings(array, None if name is None else list(map(str, table[name].to_pylist())), str(path))
+
+
+def _is_embedding(kind: pa.DataType) -> bool:
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return bool(is_list and pa.types.is_floating(kind.value_type))
+
+
+def _id_column(names: Sequence[str], *, of_texts: bool) -> str | None:
+    wanted = _TEXT_COLUMNS if of_texts else _VIDEO_COLUMNS
+    return next((name for name in wanted if name in names), None)
+
+
+def _in_folder(folder: Path, *, of_texts: bool) -> Embeddings:
+    if (folder / "metadata").is_dir():
+        return _of_clip_retrieval(folder, of_texts=of_texts)
+    arrays = sorted(folder.rglob("*.npy"))
+    tars = sorted(folder.glob("*.tar"))
+    if arrays and tars:
+        raise InputError(f"{folder} has .npy files and tars: give a folder with one kind")
+    if arrays:
+        _require_memory(sum(path.stat().st_size for path in arrays), folder)
+        values = [np.load(path, allow_pickle=False) for path in arrays]
+        return Embeddings(values, [path.relative_to(folder).with_suffix("").as_posix() for path in arrays], str(folder))
+    if tars:
+        _require_memory(sum(path.stat().st_size for path in tars), folder)
+        named = [one for path in tars for one in _in_tar(path)]
+        return Embeddings([values for _, values in named], [name for name, _ in named], str(folder))
+    raise InputError(f"{folder} has neither .npy files, nor tars of them, nor metadata/ beside img_emb/ and text_emb/")
+
+
+def _of_clip_retrieval(folder: Path, *, of_texts: bool) -> Embeddings:
+    kind = "text_emb" if of_texts else "img_emb"
+    arrays, tables = (
+        {_number(path): path for path in (folder / name).glob(pattern)}
+        for name, pattern in ((kind, "*.npy"), ("metadata", "*.parquet"))
+    )
+    if not arrays or arrays.keys() != tables.keys():
+        raise InputError(
+            f"{folder} must have as many files in {kind}/ as in metadata/, with the same numbers; there are "
+            f"{len(arrays)} and {len(tables)}"
+        )
+    _require_memory(sum(path.stat().st_size for path in arrays.values()), folder)
+    values, ids = [], []
+    for number in sorted(arrays):
+        values.append(np.load(arrays[number], allow_pickle=False))
+        table = pq.read_table(tables[number])
+        column = "caption" if of_texts else "image_path"
+        if column not in table.column_names:
+            raise InputError(f"{tables[number]} has no column {column!r}")
+        ids += [str(one) for one in table[column].to_pylist()]
+    return Embeddings(np.concatenate(values), ids, str(folder))
+
+
+def _number(path: Path) -> int:
+    """The number at the end of a file's name: `img_emb_12.npy` comes after `img_emb_9.npy`."""
+    found = re.search(r"(\d+)$", path.stem)
+    if found is None:
+        raise InputError(f"{path}: the names of such files end with a number, as in img_emb_0.npy")
+    return int(found[1])
+
+
+def _in_tar(path: Path) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    with tarfile.open(path, "r:") as tar:
+        for member in tar:
+            name = PurePosixPath(member.name)
+            if member.isfile() and name.suffix == ".npy":
+                file = tar.extractfile(member)
+                assert file is not None, "a plain file of a tar has contents"
+                yield str(name.with_suffix("")), np.load(io.BytesIO(file.read()), allow_pickle=False)
+
+
+def _ids_in(path: Path, *, of_texts: bool) -> list[str]:
+    """Ids in a file: a line each (.txt), a list (.json), an array (.npy), or a column (.parquet)."""
+    with _errors_at(path):
+        match path.suffix.lower():
+            case ".txt":
+                return [line.rstrip("\r") for line in read_text(path, MAX_IDS_BYTES).removesuffix("\n").split("\n")]
+            case ".json":
+                ids = read_json(path)
+                if not isinstance(ids, list):
+                    raise InputError(f"{path} must be a list of ids, got {type(ids).__name__}")
+                return list(map(str, ids))
+            case ".npy":
+                return list(map(str, np.load(path, allow_pickle=False).tolist()))
+            case ".parquet":
+                names = pq.read_schema(path).names
+                column = _id_column(names, of_texts=of_texts)
+                if column is None:
+                    raise InputError(f"{path} has no column of ids (columns: {', '.join(names)})")
+                return list(map(str, pq.read_table(path, columns=[column])[column].to_pylist()))
+            case _:
+                raise InputError(f"{path}: ids are read from .txt, .json, .npy and .parquet files")
+
+
+def _require_memory(num_bytes: int, place: Path) -> None:
+    free = psutil.virtual_memory().available
+    if num_bytes > free // 2:
+        raise InputError(
+            f"{place} holds {num_bytes / 2**30:,.1f} GiB of embeddings, more than half of the {free / 2**30:,.1f} GiB "
+            "of free memory: give an .npy file, which is read bit by bit"
+        )
