@@ -29,7 +29,7 @@ from pipeline.evaluation.options import CompareOptions, check_names
 from pipeline.evaluation.protocols import Protocol
 from pipeline.evaluation.ranking import Ranking, rank
 from pipeline.evaluation.scores.dot import DotScores, Put
-from pipeline.evaluation.statistics.intervals import Interval, percentiles
+from pipeline.evaluation.statistics.intervals import Interval, metric_intervals, percentiles
 from pipeline.evaluation.statistics.permutation import p_values
 from pipeline.evaluation.statistics.resampling import Queries, RanksByVideo, queries_of, resample
 from pipeline.run.events import Listener, ignore_events
@@ -280,7 +280,10 @@ def _scored(one: _RankedSet, options: CompareOptions) -> ScoredSet:
     return ScoredSet(
         name=one.name,
         metrics=score(one.ranking.to_video, one.ranking.to_text, options.counted),
-        intervals={direction: percentiles(drawn, level) for direction, drawn in one.resampled.items()},
+        intervals={
+            direction: metric_intervals(one.samples[direction], drawn, level)
+            for direction, drawn in one.resampled.items()
+        },
         num_videos_left_out=len(one.found.video_ids) - len(features.video_ids),
         num_captions_left_out=len(one.found.caption_ids) - len(features.caption_ids),
         attributes=one.found.attributes,

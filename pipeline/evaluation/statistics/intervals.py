@@ -1,13 +1,19 @@
-"""Confidence intervals of retrieval metrics: bootstrap over videos.
+"""Confidence intervals of retrieval metrics, over videos.
 
-The interval is the percentile interval (Efron and Tibshirani 1993, section 13.3): the quantiles `(1 - level) / 2` and
-`(1 + level) / 2` of a metric over resamples of the videos. It is about the choice of queries. The candidates stay the
+R@k is a share of the queries. Its interval is Wilson's (1927), with as many queries as would vary as much if they were
+independent (Dean and Pagano 2015): it stays honest near 0% and 100%, where resamples hardly differ.
+
+The interval of a median or mean rank is the percentile interval of a bootstrap (Efron and Tibshirani 1993, section
+13.3): the quantiles `(1 - level) / 2` and `(1 + level) / 2` of the metric over resamples of the videos.
+
+Both are about the choice of queries. The candidates stay the
 same: a video drawn twice is two queries but one candidate, and a video not drawn is still a candidate. So the interval
 does not cover a gallery of another size, nor another training run. docs/evaluation.md has the formulae.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,6 +25,11 @@ from pipeline.evaluation.options import BootstrapOptions
 from pipeline.evaluation.protocols import Protocol
 from pipeline.evaluation.ranking import Ranking
 from pipeline.evaluation.statistics.resampling import RanksByVideo, queries_of, resample
+
+SHARES = ("r1", "r5", "r10", "r50")
+"""The metrics that are shares of the queries."""
+ROUNDING = 1e-20
+"""A variance below this is zero but for rounding: one query among 10^9 gives more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +63,59 @@ def intervals(
     queries = queries_of(ranking, protocol)
     samples = [RanksByVideo.of(one) for one in queries.values()]
     resampled = resample(samples, options.num_resamples, options.seed)
-    return {direction: percentiles(drawn, options.level) for direction, drawn in zip(queries, resampled, strict=True)}
+    return {
+        direction: metric_intervals(sample, drawn, options.level)
+        for direction, sample, drawn in zip(queries, samples, resampled, strict=True)
+    }
+
+
+def metric_intervals(sample: RanksByVideo, resampled: NDArray[np.float64], level: float) -> Mapping[str, Interval]:
+    """Metric -> interval: of shares for R@k, percentiles for the rest; resamples as for `percentiles`."""
+    shares = dict(zip(SHARES, share_intervals(sample, level), strict=True))
+    return {**percentiles(resampled, level), **shares}
+
+
+def share_intervals(sample: RanksByVideo, level: float) -> tuple[Interval, ...]:
+    """The intervals of R@k, in percent, one for each of `SHARES`.
+
+    Raises:
+        ValueError: There are fewer than two videos.
+    """
+    shares, variances = sample.shares()
+    return tuple(
+        _wilson(share, _num_effective(share, variance, sample), sample.num_videos, level)
+        for share, variance in zip(shares.tolist(), variances.tolist(), strict=True)
+    )
+
+
+def _num_effective(share: float, variance: float, sample: RanksByVideo) -> float:
+    """How many independent queries would vary as much: at least one, at most all.
+
+    Where all videos are alike, above all where nothing or everything was found, the sample says nothing of how captions
+    of one video depend on each other. Then each video counts as one query.
+    """
+    if variance < ROUNDING:
+        return sample.num_videos
+    return min(max(share * (1 - share) / variance, 1.0), len(sample.ranks))
+
+
+def _wilson(share: float, num_queries: float, num_videos: int, level: float) -> Interval:
+    """Wilson's score interval of a share, in percent.
+
+    The quantile is Student's, because the variance is estimated from few videos.
+
+    >>> none = _wilson(0.0, 18, 10**9, 0.95)
+    >>> none.low, round(none.high, 2)
+    (0.0, 17.59)
+    """
+    from scipy.special import stdtrit  # half a second, for those who want intervals
+
+    squared = float(stdtrit(num_videos - 1, (1 + level) / 2)) ** 2
+    middle = share + squared / (2 * num_queries)
+    half = math.sqrt(squared * (share * (1 - share) / num_queries + squared / (4 * num_queries**2)))
+    low, high = ((middle + side * half) / (1 + squared / num_queries) for side in (-1, 1))
+    # Both contain the share but for the last bits.
+    return Interval(round(100 * max(0.0, min(low, share)), 12), round(100 * min(1.0, max(high, share)), 12), level)
 
 
 def percentiles(resampled: NDArray[np.float64], level: float) -> Mapping[str, Interval]:

@@ -97,6 +97,22 @@ class RanksByVideo:
         every: NDArray[np.float64] = self.metrics(np.ones((1, self.num_videos)))[0]
         return every
 
+    def shares(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The share of ranks within each cutoff, 0..1, and its variance over samples of videos: both of shape (4,).
+
+        A share is a quotient of two sums over videos. Its variance is that of a ratio estimator (Cochran 1977, section
+        11.8): captions of one video are not independent, so that videos are what is counted.
+
+        Raises:
+            ValueError: There are fewer than two videos.
+        """
+        if self.num_videos < 2:
+            raise InputError(f"an interval needs at least 2 videos with captions, got {self.num_videos}")
+        within, num_ranks = self._sums[:, : len(_CUTOFFS)], self._sums[:, -1:]
+        shares = within.sum(axis=0) / num_ranks.sum()
+        spread = ((within - shares * num_ranks) ** 2).sum(axis=0) / num_ranks.sum() ** 2
+        return shares, spread * self.num_videos / (self.num_videos - 1)
+
     def _medians(self, weights: Weights, num_ranks: NDArray[np.float64]) -> NDArray[np.float64]:
         """The mean of the middle two ranks of each draw, or the lower of them: shape (num_draws,)."""
         ends, up_to = self._cells
