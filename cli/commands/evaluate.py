@@ -72,6 +72,11 @@ _EXTRAS = (
         is_flag=True,
         help="Report hubs, modality gap, rank histogram and confusions.",
     ),
+    click.option(
+        "--near-duplicates",
+        is_flag=True,
+        help="List videos that are nearly the same as a video of another split, by their features.",
+    ),
     device_option,
 )
 _FILES = (
@@ -145,6 +150,7 @@ def _eval_options(function: Callable[..., None]) -> Callable[..., None]:
             intervals=bootstrap if others.pop("with_intervals") else None,
             slices=("all",) if files.figure is not None and not slices else tuple(slices),
             diagnostics=others.pop("with_diagnostics"),
+            near_duplicates=others.pop("near_duplicates"),
             device=others.pop("device"),
         )
         function(asked=asked, extras=extras, files=files, **others)

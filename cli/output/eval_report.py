@@ -41,6 +41,20 @@ def print_report(report: EvalReport) -> None:
         print_slices(report.slices)
     if report.diagnostics is not None:
         print_diagnostics(report.diagnostics)
+    if report.near_duplicates is not None:
+        _print_near_duplicates(report)
+
+
+def _print_near_duplicates(report: EvalReport) -> None:
+    found = report.near_duplicates or ()
+    num_videos = len({one.video_id for one in found})
+    if found:
+        rows = [[one.video_id, one.other_id, one.other_split, f"{one.cosine:.4f}"] for one in found]
+        print_table("near-duplicates in other splits", ["video", "nearest", "split", "cosine"], rows)
+    show(
+        f"{num_videos:,} of {plural(report.result.num_videos, 'video')} nearly the same as one of another split, "
+        "by their features: look at them before you trust a model that was trained there"
+    )
 
 
 def _direction_rows(report: EvalReport, direction: str) -> list[list[str]]:

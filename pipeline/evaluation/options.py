@@ -83,6 +83,8 @@ class EvalExtras:
     """Families of slices to score: some of `FAMILIES`, or `all`."""
     diagnostics: bool = False
     """Hubs, modality gap, rank histogram, confusions."""
+    near_duplicates: bool = False
+    """Videos that are nearly the same as a video of another split, by their features."""
     device: str = "auto"
     """Where scores are computed: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ..."""
 

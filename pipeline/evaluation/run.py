@@ -21,6 +21,7 @@ from pipeline.evaluation.evaluate import Evaluation, evaluate_scores, require_ap
 from pipeline.evaluation.evaluate import evaluate as score
 from pipeline.evaluation.metrics import RetrievalResult
 from pipeline.evaluation.names import FAMILIES
+from pipeline.evaluation.near_duplicates import NearDuplicate, near_duplicates
 from pipeline.evaluation.options import BootstrapOptions, CompareOptions, EvalExtras, EvalOptions
 from pipeline.evaluation.per_query import per_query_table
 from pipeline.evaluation.postprocess import DualSoftmax
@@ -55,6 +56,8 @@ class EvalReport:
     """The slices that were asked for and can be told from the store."""
     slices: SliceScores | None
     diagnostics: Diagnostics | None
+    near_duplicates: tuple[NearDuplicate, ...] | None
+    """None if they were not looked for."""
     store: Store | None
     """None if arrays were scored."""
     warnings: tuple[str, ...]
@@ -92,6 +95,8 @@ class EvalReport:
             found["slices"] = self.slices.to_dict()
         if self.diagnostics is not None:
             found["diagnostics"] = self.diagnostics.to_dict()
+        if self.near_duplicates is not None:
+            found["near_duplicates"] = [asdict(one) for one in self.near_duplicates]
         return {**found, "options": self.settings(), "warnings": list(self.warnings)}
 
 
@@ -168,6 +173,9 @@ def _of_store(
         diagnostics=diagnose(opened, result.ranking, result.scores, result.split, listener=listener)
         if extras.diagnostics
         else None,
+        near_duplicates=near_duplicates(opened, result.ranking.features, features, options.split, report)
+        if extras.near_duplicates
+        else None,
         store=opened,
         warnings=report.warnings,
     )
@@ -190,6 +198,7 @@ def _of_arrays(
         "bank_split": options.bank_split,
         "slices": extras.slices,
         "diagnostics": extras.diagnostics,
+        "near_duplicates": extras.near_duplicates,
     }
     if asked := [name for name, value in need_store.items() if value]:
         raise OptionError(f"{', '.join(asked)}: needs a store; `fda.import_features` writes embeddings into one")
@@ -211,6 +220,7 @@ def _of_arrays(
         families=(),
         slices=None,
         diagnostics=None,
+        near_duplicates=None,
         store=None,
         warnings=report.warnings,
     )
