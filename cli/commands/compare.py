@@ -15,6 +15,7 @@ from cli.output.printing import print_json, say, show
 from cli.output.progress import progress_listener
 from pipeline.evaluation.options import BootstrapOptions, CompareOptions, check_names
 from pipeline.evaluation.protocols import Ties
+from pipeline.run.limits import Limit
 
 _DEFAULTS = CompareOptions()
 
@@ -52,7 +53,7 @@ def _compare_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add the flags that make up `CompareOptions`, and hand them on as `asked`, a function of the store's place."""
 
     @functools.wraps(function)
-    def with_options(*, split: str, max_missing: Callable[[int], float], ties: str | None, **others: Any) -> None:
+    def with_options(*, split: str, max_missing: Limit, ties: str | None, **others: Any) -> None:
         fields = {
             "split": split,
             "protocol": others.pop("protocol"),
@@ -64,7 +65,7 @@ def _compare_options(function: Callable[..., None]) -> Callable[..., None]:
 
         def asked(place: str) -> CompareOptions:
             num_videos = fda.open_store(place).num_videos_expected(split)
-            return CompareOptions(max_missing=max_missing(num_videos) / num_videos, **fields)
+            return CompareOptions(max_missing=max_missing.share_of(num_videos), **fields)
 
         function(asked=asked, **others)
 

@@ -18,6 +18,7 @@ from cli.output.progress import progress_listener
 from pipeline.evaluation.names import FAMILIES, POOLINGS
 from pipeline.evaluation.options import BootstrapOptions, EvalExtras, EvalOptions
 from pipeline.evaluation.protocols import Ties
+from pipeline.run.limits import Limit
 from pipeline.run.words import plural
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _eval_options(function: Callable[..., None]) -> Callable[..., None]:
     def with_options(
         *,
         split: str,
-        max_missing: Callable[[int], float],
+        max_missing: Limit,
         ties: str | None,
         dsl: bool,
         dsl_temperature: float,
@@ -141,7 +142,7 @@ def _eval_options(function: Callable[..., None]) -> Callable[..., None]:
 
         def asked(place: str) -> EvalOptions:
             num_videos = fda.open_store(place).num_videos_expected(split)
-            return EvalOptions(split=split, max_missing=max_missing(num_videos) / num_videos, **fields)
+            return EvalOptions(split=split, max_missing=max_missing.share_of(num_videos), **fields)
 
         files = _Files(others.pop("figure"), others.pop("per_query"), others.pop("overwrite"))
         bootstrap = BootstrapOptions(others.pop("level"), others.pop("resamples"), others.pop("seed"))

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cli.options.shared import Limit, seed_option
+from cli.options.shared import LimitType, seed_option
 from pipeline.evaluation.options import BootstrapOptions
 from pipeline.evaluation.protocols import PROTOCOLS, Ties
 
@@ -55,7 +55,7 @@ def protocol_options(function: Function) -> Function:
         ),
         click.option(
             "--max-missing",
-            type=Limit(),
+            type=LimitType(),
             default="10%",
             show_default=True,
             help="Refuse to score if more videos of the split than this have no features.",

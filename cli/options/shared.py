@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from cli.main import COMMANDS
+from pipeline.run.limits import Limit
 from pipeline.run.options import CLUSTER_KINDS
 from pipeline.run.partition import WHOLE, Partition
 
@@ -215,32 +216,22 @@ def model_options(function: Function) -> Function:
     return function
 
 
-class Limit(click.ParamType[Callable[[int], float]]):
-    """A number of videos, or a share of them: `5` or `10%`. Converts to a function of the total."""
+class LimitType(click.ParamType[Limit]):
+    """A number of videos, or a share of them: `5`, `10%` or `0.1`."""
 
     name = "N|P%"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Callable[[int], float]:
-        """Return how many of a total may fail.
-
-        >>> Limit().convert("10%", None, None)(50)
-        5.0
-        """
-        if callable(value):
-            return value  # type: ignore[no-any-return]  # click converts a default twice
-        text = str(value).strip()
-        try:
-            number = float(text.removesuffix("%"))
-        except ValueError:
-            self.fail(f"{value!r} is neither a number of videos nor a percentage such as 10%", param, ctx)
-        if number < 0 or number != number:
-            self.fail(f"{value!r} must not be negative", param, ctx)
-        return lambda total: total * number / 100 if text.endswith("%") else number
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Limit:
+        """Return the limit."""
+        try:  # what click converts a second time, and what a config file has, are no texts
+            return value if isinstance(value, Limit) else Limit.of(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 max_failed_option = click.option(
     "--max-failed",
-    type=Limit(),
+    type=LimitType(),
     default="10%",
     show_default=True,
     help="Exit with code 3 if more videos than this failed.",

@@ -34,6 +34,7 @@ class EvalOptions:
     def __post_init__(self) -> None:
         convert_fields(self, ties=Ties)
         _require_protocol(self.protocol)
+        _require_share(self.max_missing)
         if self.top_frames is not None and self.top_frames < 1:
             raise OptionError(f"top_frames must be at least 1, got {self.top_frames}")
         if self.dsl_temperature is not None and not self.dsl_temperature > 0:
@@ -116,6 +117,8 @@ class CompareOptions:
     def __post_init__(self) -> None:
         convert_fields(self, ties=Ties)
         _require_protocol(self.protocol)
+        _require_share(self.max_missing)
+        _require_share(self.max_missing)
         if self.num_permutations < 100:
             raise OptionError(f"a p-value needs at least 100 permutations, got {self.num_permutations}")
         if self.num_moved < 0:
@@ -140,6 +143,11 @@ def check_names(names: Sequence[str]) -> None:
     twice = [name for index, name in enumerate(names) if name in names[:index]]
     if twice:
         raise OptionError(f"feature set {twice[0]!r} is given twice: a set does not differ from itself")
+
+
+def _require_share(max_missing: float) -> None:
+    if not 0 <= max_missing <= 1:  # NaN too
+        raise OptionError(f"max_missing is a share of the videos, from 0 to 1, got {max_missing}")
 
 
 def _require_protocol(name: str) -> None:

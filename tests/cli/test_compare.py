@@ -92,7 +92,7 @@ def test_json(store: Store, fda: Commands) -> None:
         (("mine", "tau25", "--level", "high"), "'high' is no confidence such as 95%"),
         (("mine", "tau25", "--resamples", "10"), "10 is not in the range x>=100"),
         (("mine", "tau25", "--protocol", "mine"), "'mine' is not one of 'fda'"),
-        (("mine", "tau25", "--max-missing", "some"), "neither a number of videos nor a percentage"),
+        (("mine", "tau25", "--max-missing", "some"), "'some' is not a number of videos such as 5, or a share"),
     ],
 )
 def test_wrong_usage(store: Store, fda: Commands, arguments: tuple[str, ...], message: str) -> None:
