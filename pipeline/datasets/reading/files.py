@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import stat
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,10 +15,15 @@ from typing import IO
 from pipeline.datasets.records import DatasetError
 
 VIDEO_ENDINGS = frozenset(
-    {".3gp", ".avi", ".divx", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv"}
-    | {".ts", ".vob", ".webm", ".wmv", ".y4m"}
+    {".264", ".265", ".3g2", ".3gp", ".apng", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264", ".h265"}
+    | {".hevc", ".ivf", ".m1v", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"}
+    | {".mpv", ".mts", ".mxf", ".nut", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".wtv"}
+    | {".y4m"}
 )
-"""Endings of video files, in lower case."""
+"""Endings of video files, in lower case. A file of another ending beside a video is not one: downloaders leave `.json`,
+`.txt`, `.vtt`, `.jpg`, `.part` and many more, and often nothing else of a video that could not be fetched."""
+UNLISTED_FOLDERS = frozenset({"lost+found"})
+"""Folders that systems make, and which only their administrator may read."""
 MAX_LINE_BYTES = 2**20
 """Of any file of annotations: one record, id or caption."""
 MAX_TEXT_BYTES = 2**26
@@ -45,33 +51,47 @@ def without_ending(path: str) -> str:
 def files_below(folder: Path) -> list[str]:
     """Every file in or below `folder`, relative to it with forward slashes, sorted.
 
-    Links to folders are followed. Names that start with a dot are skipped: systems leave such files behind
-    (`._clip.mp4`, `.DS_Store`).
+    Links to folders are followed; a link that leads nowhere, or to itself, is listed like the file that it should be.
+    Names that start with a dot are skipped: systems leave such files behind (`._clip.mp4`, `.DS_Store`).
 
     Raises:
-        DatasetError: if `folder` is not a folder, or a link leads back to a folder above it.
+        DatasetError: if `folder` is not a folder, a folder cannot be read, or a link leads back to a folder above it.
     """
     require_folder(folder)
     return sorted(_walk(folder, "", frozenset()))
 
 
 def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
-    status = folder.stat()
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as waiting:
+            entries = list(waiting)
+    except OSError as error:  # left out in silence, its videos would be missing with no reason
+        raise DatasetError(
+            f"the folder {folder} cannot be read: {error.strerror}. Make it readable, move it away, or name another "
+            "folder with --videos"
+        ) from error
     here = (status.st_dev, status.st_ino)
     if here in above:
         raise DatasetError(f"{folder} is a link to a folder above itself; remove it")
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", above | {here})
-            else:
-                yield prefix + entry.name
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name in UNLISTED_FOLDERS:
+            continue
+        if _is_folder(entry):
+            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", above | {here})
+        else:
+            yield prefix + entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: whoever opens it is told so
+        return False
 
 
 def find_videos(root: Path, id_of: Mapping[str, str]) -> dict[str, str]:
-    """The path of each video's file below `root`. Files with a video's ending are preferred to others of that stem.
+    """The path of each video's file below `root`: one with the ending of a video, or without any.
 
     Args:
         root: A folder.
@@ -85,14 +105,14 @@ def find_videos(root: Path, id_of: Mapping[str, str]) -> dict[str, str]:
     """
     candidates: defaultdict[str, list[str]] = defaultdict(list)
     for path in files_below(root):
-        if PurePosixPath(path).stem in id_of:
-            candidates[id_of[PurePosixPath(path).stem]].append(path)
+        name = PurePosixPath(path)
+        if name.stem in id_of and (is_video(path) or not name.suffix):
+            candidates[id_of[name.stem]].append(path)
     path_of: dict[str, str] = {}
     for video_id, paths in candidates.items():
-        best = [path for path in paths if is_video(path)] or paths  # a `.json` may lie beside each video
-        if len(best) > 1:
-            raise DatasetError(f"{root}: {best[0]!r} and {best[1]!r} could both be video {video_id!r}; keep one")
-        path_of[video_id] = best[0]
+        if len(paths) > 1:
+            raise DatasetError(f"{root}: {paths[0]!r} and {paths[1]!r} could both be video {video_id!r}; keep one")
+        path_of[video_id] = paths[0]
     return path_of
 
 
@@ -173,15 +193,13 @@ def _opened(path: Path, max_bytes: int) -> Iterator[IO[bytes] | gzip.GzipFile]:
     size = path.stat().st_size
     if size > max_bytes:
         raise DatasetError(f"{path} has {size} bytes, more than the limit of {max_bytes}; is it the right file?")
-    if path.suffix != ".gz":
-        with path.open("rb") as file:
-            yield file
-        return
     try:
-        with gzip.open(path) as unpacked:
-            yield unpacked
+        with path.open("rb") if path.suffix != ".gz" else gzip.open(path) as file:
+            yield file
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DatasetError(f"{path} is not a whole gzip file: {error}") from error
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def decode_line(line: bytes, path: Path, number: int) -> str:
@@ -203,16 +221,53 @@ def first_few(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names[:5])) + more
 
 
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
 def require_file(path: Path) -> None:
-    """Raise a `DatasetError` unless `path` is a file."""
-    if not path.is_file():
-        raise DatasetError(f"{path} is a folder, not a file" if path.is_dir() else f"there is no file {path}")
+    """Raise a `DatasetError` unless `path` is a file. A pipe may never end, and a device may have no end."""
+    mode = _mode_of(path)
+    if mode is None:
+        raise DatasetError(f"there is no file {path}")
+    if not stat.S_ISREG(mode):
+        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
+        remedy = "" if stat.S_ISDIR(mode) else ": save what it gives as a file, and name that"
+        raise DatasetError(f"{path} is {kind}, not a file{remedy}")
 
 
 def require_folder(path: Path) -> None:
     """Raise a `DatasetError` unless `path` is a folder."""
-    if not path.is_dir():
-        raise DatasetError(f"{path} is a file, not a folder" if path.exists() else f"there is no folder {path}")
+    mode = _mode_of(path)
+    if mode is None:
+        raise DatasetError(f"there is no folder {path}")
+    if not stat.S_ISDIR(mode):
+        raise DatasetError(f"{path} is a file, not a folder")
+
+
+def require_source(path: Path) -> None:
+    """Raise a `DatasetError` unless `path` is a folder or a file."""
+    mode = _mode_of(path)
+    if mode is None:
+        raise DatasetError(f"there is no file or folder {path}")
+    if not stat.S_ISDIR(mode):
+        require_file(path)
+
+
+def _mode_of(path: Path) -> int | None:
+    """What is at `path`, links followed; None if there is nothing, or a link that leads nowhere."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:  # a link to itself, a part that is no folder, no permission, a NUL
+        why = error.strerror if isinstance(error, OSError) else error
+        raise DatasetError(f"{path} cannot be read: {why}") from error
 
 
 def in_one_line(text: str) -> str:

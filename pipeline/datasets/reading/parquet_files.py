@@ -29,7 +29,10 @@ def read_captions(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         )
     try:
         with pq.ParquetFile(path) as file:
-            texts = [one.name for one in file.schema_arrow if pa.types.is_string(one.type)]
+            # By the types of Parquet, which has one for text. Arrow has several, and a writer notes which it had:
+            # pandas 3 and polars `large_string`, others `string_view` or dictionaries.
+            columns_there = [file.schema.column(number) for number in range(len(file.schema))]
+            texts = [one.path for one in columns_there if one.logical_type.type == "STRING"]
         columns = [name for name in texts if _CAPTION_COLUMN.fullmatch(name)]
         if texts.count("key") != 1 or not columns or len(set(columns)) < len(columns):
             raise DatasetError(
