@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pipeline.datasets.layouts.msrvtt import PROTOCOL_SPLITS
 from pipeline.datasets.options import AUTO, SourceOptions
 from pipeline.datasets.read import LAYOUTS
+from pipeline.datasets.splitting import EXAMPLE, parse_shares
+
+
+def _parse_shares(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, float] | None:
+    try:
+        return None if value is None else parse_shares(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
 
 _OPTIONS = (
     click.option(
@@ -24,9 +35,16 @@ _OPTIONS = (
     click.option(
         "--videos",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help="Folder of the videos.  [default: that of SOURCE]",
+        help="Folder of the videos; no path of SOURCE may leave it.  [default: that of SOURCE, or that of its absolute "
+        "paths]",
     ),
-    click.option("--path-key", metavar="KEY", help="Key of a video's path in jsonl.  [default: path]"),
+    click.option("--id-key", metavar="KEY", help="Key or column of a video's id in jsonl or csv.  [default: video_id]"),
+    click.option("--path-key", metavar="KEY", help="Key or column of a video's path.  [default: path]"),
+    click.option(
+        "--caption-key",
+        metavar="KEY",
+        help="Key or column of a video's captions.  [default: captions in jsonl, caption in csv]",
+    ),
     click.option(
         "--protocol-split",
         type=click.Choice(list(PROTOCOL_SPLITS)),
@@ -40,6 +58,19 @@ _OPTIONS = (
     click.option(
         "--paragraphs", is_flag=True, help="Join all captions of a video into one text: a query is then a paragraph."
     ),
+    click.option(
+        "--split-by-hash",
+        metavar="SPLIT=SHARE,...",
+        callback=_parse_shares,
+        help=f"Split a data set without splits, such as {EXAMPLE}. The hash of a video's id draws: no video changes "
+        "its split when others come, and clips of one source stay together.",
+    ),
+    click.option("--require-captions", is_flag=True, help="Refuse SOURCE if a video has no caption."),
+    click.option(
+        "--strict",
+        is_flag=True,
+        help="Refuse SOURCE if something in it looks like a mistake, such as an unknown key.  [default: warn]",
+    ),
 )
 
 
@@ -47,19 +78,11 @@ def source_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add the flags that make up `SourceOptions`, and hand them on as that one value, `how`."""
 
     @functools.wraps(function)
-    def with_options(
-        *,
-        layout: str,
-        videos: Path | None,
-        path_key: str | None,
-        protocol_split: str | None,
-        extract_to: Path | None,
-        paragraphs: bool,
-        **others: object,
-    ) -> None:
-        how = SourceOptions(layout, videos, path_key, protocol_split, extract_to, paragraphs)
-        function(how=how, **others)
+    def with_options(**given: Any) -> None:
+        how = SourceOptions(**{one.name: given.pop(one.name) for one in fields(SourceOptions)})
+        function(how=how, **given)
 
+    decorated: Callable[..., None] = with_options
     for option in reversed(_OPTIONS):
-        with_options = option(with_options)
-    return with_options
+        decorated = option(decorated)
+    return decorated

@@ -16,7 +16,9 @@ from pipeline.datasets.layouts.lsmdc import read_lsmdc
 from pipeline.datasets.layouts.msrvtt import read_msrvtt
 from pipeline.datasets.layouts.msvd import read_msvd
 from pipeline.datasets.layouts.vatex import read_vatex
+from pipeline.datasets.layouts.video import read_video
 from pipeline.datasets.layouts.video2dataset import read_video2dataset
+from pipeline.datasets.reading.files import VIDEO_ENDINGS, require_source
 from pipeline.datasets.records import Dataset, DatasetError
 
 
@@ -34,9 +36,12 @@ class Layout:
     """Further keyword arguments of `read`."""
 
 
+_KEYS = ("id_key", "path_key", "caption_key")
+
 LAYOUTS: Mapping[str, Layout] = {
-    "jsonl": Layout(read_jsonl, ("*.jsonl",), is_file=True, options=("path_key",)),
-    "csv": Layout(read_csv, ("*.csv", "*.tsv"), is_file=True),
+    "jsonl": Layout(read_jsonl, ("*.jsonl",), is_file=True, options=_KEYS),
+    "csv": Layout(read_csv, ("*.csv", "*.tsv"), is_file=True, options=_KEYS),
+    "video": Layout(read_video, tuple(f"*{ending}" for ending in sorted(VIDEO_ENDINGS)), is_file=True),
     "msvd": Layout(read_msvd, ("raw-captions.pkl", "AllVideoDescriptions.txt", "captions_msvd.json")),
     "msrvtt": Layout(read_msrvtt, ("MSRVTT_data.json", "MSRVTT_*.csv"), options=("protocol_split",)),
     "activitynet": Layout(read_activitynet, ("val_1.json",)),
@@ -71,13 +76,18 @@ def read_dataset(layout: str, source: Path, videos: Path | None = None, **option
         DatasetError: if the layout is unknown or does not take an option, or the source cannot be read.
     """
     if layout not in LAYOUTS:
-        raise DatasetError(f"unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
+        raise DatasetError(f"unknown layout {layout!r}; --dataset is one of {', '.join(LAYOUTS)}")
+    require_source(source)
+    if LAYOUTS[layout].is_file is source.is_dir():
+        kind = "a folder, not a file" if source.is_dir() else "a file, not a folder"
+        raise DatasetError(f"{source} is {kind} as layout {layout!r} needs: name another layout with --dataset")
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
         if name not in LAYOUTS[layout].options:
             takers = ", ".join(other for other, one in LAYOUTS.items() if name in one.options)
             raise DatasetError(
-                f"layout {layout!r} does not take {name} ({str(value)!r}): it is for {takers}; leave it out"
+                f"--{name.replace('_', '-')} ({str(value)!r}) is for {takers}, and {source} is read as {layout!r}: "
+                "leave it out, or name another layout with --dataset"
             )
     return LAYOUTS[layout].read(source, videos, **given)
 
@@ -91,8 +101,7 @@ def recognise_layout(source: Path) -> Recognised:
     >>> recognise_layout(Path(__file__).parent)
     Recognised(layout='folder', why='it is a folder without the files of any other layout')
     """
-    if not source.exists():
-        raise DatasetError(f"there is no file or folder {source}")
+    require_source(source)
     marked = {
         layout: name
         for layout, about in LAYOUTS.items()
@@ -105,7 +114,11 @@ def recognise_layout(source: Path) -> Recognised:
         return Recognised(layout, f"it contains {name!r}" if source.is_dir() else f"its name is {name!r}")
     if source.is_dir():
         return Recognised("folder", "it is a folder without the files of any other layout")
-    raise DatasetError(f"cannot detect the layout of {source}; name one of {', '.join(LAYOUTS)}")
+    files = ", ".join(layout for layout, about in LAYOUTS.items() if about.is_file)
+    raise DatasetError(
+        f"cannot detect the layout of {source} by its name: give --dataset with one of {files}, or as SOURCE the "
+        "folder of a published data set"
+    )
 
 
 def _first_mark(source: Path, marks: tuple[str, ...]) -> str | None:

@@ -38,7 +38,7 @@ class VideoRecord:
     """Relative to the root of the data set, as `relative_path` makes it. The file need not exist."""
     split: str
     captions: tuple[str, ...]
-    """At least one, none of them blank."""
+    """None of them blank. A clip needs none: they may come later."""
     window: Window = WHOLE_VIDEO
     """The part of the file that is the clip."""
     category: str | None = None
@@ -55,8 +55,6 @@ class VideoRecord:
             raise DatasetError(str(error)) from error
         if relative_path(self.path, Path("/")) != self.path:
             raise DatasetError(f"path must be relative and plain, got {self.path!r}; see relative_path")
-        if not self.captions:
-            raise DatasetError(f"video {self.video_id!r} has no caption; give it one, or leave the video out")
         for number, caption in enumerate(self.captions, start=1):
             if not caption.strip():
                 raise DatasetError(f"caption {number} of video {self.video_id!r} is blank: {caption!r}")
@@ -67,7 +65,7 @@ class VideoRecord:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Videos with captions, in the order of their source."""
+    """Videos and their captions, in the order of their source."""
 
     name: str
     root: Path
@@ -78,9 +76,11 @@ class Dataset:
     """Which of the published splits of the data set these are, if there are several."""
     caption_unit: CaptionUnit = CaptionUnit.SENTENCE
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Split -> listed ids that are not among `videos`: they have no caption, or no video in their tar."""
+    """Split -> listed ids that are not among `videos`: their tar has no video of them."""
     missing_files: tuple[str, ...] = ()
     """Missing files of the data set, without which it is incomplete."""
+    likely_mistakes: tuple[str, ...] = ()
+    """What was ignored and may have been meant: keys that are not known, captions without a video. Each a sentence."""
 
     def __post_init__(self) -> None:
         _check_one_line("name", self.name)
@@ -106,8 +106,10 @@ class Dataset:
 
 
 def as_paragraphs(dataset: Dataset) -> Dataset:
-    """The data set with one text a video: its captions in order, joined by spaces."""
-    videos = tuple(replace(video, captions=(joined(video.captions),)) for video in dataset.videos)
+    """The data set with one text a video: its captions in order, joined by spaces; none stay none."""
+    videos = tuple(
+        replace(video, captions=(joined(video.captions),)) if video.captions else video for video in dataset.videos
+    )
     return replace(dataset, videos=videos, caption_unit=CaptionUnit.PARAGRAPH)
 
 
@@ -134,8 +136,8 @@ def relative_path(path: str, root: Path) -> str:
     inside = os.path.relpath(os.path.normpath(root.absolute() / path), here)
     if inside == os.curdir or inside == os.pardir or inside.startswith(os.pardir + os.sep):
         raise DatasetError(
-            f"path {path!r} leaves {here}: every path must lie below the folder of the videos (--videos), "
-            "written as seen from there"
+            f"path {path!r} leaves {here}: every path must lie below the folder of the videos, written as seen from "
+            "there, or absolute. --videos names that folder"
         )
     return Path(inside).as_posix()
 

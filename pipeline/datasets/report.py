@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from pipeline.datasets.published import Published
 from pipeline.datasets.reading.files import first_few
 from pipeline.datasets.records import CaptionUnit, Dataset, VideoRecord
+from pipeline.run.words import plural
 from store.json_values import JSON
 
 TRAIN_SPLIT = "train"
+USUAL_SPLITS = (TRAIN_SPLIT, "val", "test")
+"""Names that options have as defaults, and by which frames are counted."""
 Span = tuple[float, float]
 """`[start, end)` in seconds."""
 
@@ -30,6 +34,8 @@ class SplitReport:
     """As published; None if nothing is published, or each video has one paragraph."""
     missing: tuple[str, ...]
     """Listed ids that are not used: see `Dataset.left_out`."""
+    without_captions: tuple[str, ...]
+    """Ids of the videos that have no caption: candidates, and no queries."""
     num_shared_captions: int
     """Texts that describe more than one video of the split; 0 for train, where nothing is ranked."""
     num_tied_captions: int
@@ -74,8 +80,24 @@ def report_on(dataset: Dataset, published: Published) -> DatasetReport:
         splits=splits,
         leaked=leaked,
         missing_files=dataset.missing_files,
-        warnings=(*_warnings(splits, leaked, dataset.missing_files), *published.remarks),
+        warnings=(
+            *dataset.likely_mistakes,
+            *splits_in_other_case(dataset),
+            *_warnings(splits, leaked, dataset.missing_files),
+            *published.remarks,
+        ),
     )
+
+
+def splits_in_other_case(dataset: Dataset, known: Iterable[str] = ()) -> list[str]:
+    """What to tell of splits whose names differ in case alone from a usual one, a `known` one or each other's."""
+    there = dict.fromkeys(video.split for video in dataset.videos)
+    like: dict[str, str] = {split.casefold(): split for split in (*there, *known, *USUAL_SPLITS)}  # the last one wins
+    return [
+        f"split {split!r} is another one than {meant!r}: if it is the same, write {meant!r}"
+        for split in there
+        if (meant := like[split.casefold()]) != split and split not in known
+    ]
 
 
 def expected_videos(dataset: Dataset, published: Published) -> dict[str, int]:
@@ -100,6 +122,7 @@ def _split_report(split: str, videos: list[VideoRecord], dataset: Dataset, publi
         expected_videos=size.num_videos if size else len(videos) + len(missing) if missing else None,
         expected_captions=size.num_captions if size and is_by_sentence else None,
         missing=missing,
+        without_captions=tuple(video.video_id for video in videos if not video.captions),
         num_shared_captions=num_shared,
         num_tied_captions=num_tied,
     )
@@ -171,6 +194,13 @@ def _warnings(splits: tuple[SplitReport, ...], leaked: tuple[str, ...], missing_
             found.append(
                 f"{one.split} has {one.num_captions:,} captions, and {one.expected_captions:,} are published: "
                 "numbers on it cannot be compared"
+            )
+        if one.without_captions:
+            have = "has" if len(one.without_captions) == 1 else "have"
+            found.append(
+                f"{len(one.without_captions):,} of {plural(one.num_videos, 'video')} of {one.split} {have} no caption: "
+                f"{first_few(one.without_captions)}. Decoding needs none: add captions and run this again before "
+                "`fda encode`"
             )
         if one.num_shared_captions:
             texts, verb = ("text", "describes") if one.num_shared_captions == 1 else ("texts", "describe")

@@ -46,7 +46,7 @@ def read_activitynet(source: Path, videos: Path | None = None) -> Dataset:
     path_of = find_videos(root, {stem: one for one in ids for stem in (one, one.removeprefix(PREFIX))})
     with errors_at(str(source)):
         records = tuple(
-            VideoRecord(video_id, path_of.get(video_id, f"{video_id}.mp4"), split, (text,))
+            VideoRecord(video_id, path_of.get(video_id, f"{video_id}.mp4"), split, (text,) if text else ())
             for video_id, split, text in paragraphs
         )
         missing = tuple(name for split, name in SPLIT_FILES.items() if paths[split] is None)

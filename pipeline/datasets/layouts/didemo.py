@@ -37,7 +37,7 @@ def read_didemo(source: Path, videos: Path | None = None) -> Dataset:
     """Read DiDeMo: the train, then the val, then the test set, as far as their files exist.
 
     A video without a file stays in the data set, as `<id>.mp4`, so that it is counted as missing. A video that is
-    listed and not described is left out, and counted.
+    listed and not described stays, without a caption.
 
     Args:
         source: The folder of the annotations.
@@ -49,7 +49,7 @@ def read_didemo(source: Path, videos: Path | None = None) -> Dataset:
     """
     require_folder(source)
     paragraphs: dict[str, Mapping[str, str]] = {}
-    left_out, missing = {}, []
+    missing = []
     for split in SPLITS:
         path = text_file(source, f"{split}_data.json", f"{split}.jsonl")
         if path is None:
@@ -59,25 +59,18 @@ def read_didemo(source: Path, videos: Path | None = None) -> Dataset:
         listed = text_file(source, f"{split}_list.txt")
         if listed is not None:
             ids = dict.fromkeys(_id_of(name) for _, name in read_lines(listed))
-            left_out[split] = tuple(video_id for video_id in ids if video_id not in paragraphs[split])
-            paragraphs[split] = {one: paragraphs[split][one] for one in ids if one in paragraphs[split]}
+            paragraphs[split] = {video_id: paragraphs[split].get(video_id, "") for video_id in ids}
     if "test" not in paragraphs:
         raise DatasetError(f"{source} contains neither test_data.json nor test.jsonl; DiDeMo's captions are in these")
     root = (source if videos is None else videos).absolute()
     path_of = find_videos(root, {video_id: video_id for texts in paragraphs.values() for video_id in texts})
     with errors_at(str(source)):
         records = tuple(
-            VideoRecord(video_id, path_of.get(video_id, f"{video_id}.mp4"), split, (text,), WINDOW)
+            VideoRecord(video_id, path_of.get(video_id, f"{video_id}.mp4"), split, (text,) if text else (), WINDOW)
             for split, texts in paragraphs.items()
             for video_id, text in texts.items()
         )
-        left_out = {split: ids_left for split, ids_left in left_out.items() if ids_left}
-        return Dataset(
-            *("didemo", root, records),
-            caption_unit=CaptionUnit.PARAGRAPH,
-            left_out=left_out,
-            missing_files=tuple(missing),
-        )
+        return Dataset("didemo", root, records, caption_unit=CaptionUnit.PARAGRAPH, missing_files=tuple(missing))
 
 
 def _id_of(name: str) -> str:

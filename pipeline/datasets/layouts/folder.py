@@ -1,7 +1,7 @@
 """The layout `folder`: videos in a folder or below it, and beside each `<stem>.txt` with one caption a line.
 
 A video's id is its path without the ending (`street/cat.mp4` is `street/cat`). Its split is the first folder of that
-path if this is `train`, `val` or `test`, and `test` otherwise.
+path if this is `train`, `val` or `test`, and `test` otherwise. A video without a `<stem>.txt` has no caption.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.datasets.reading.files import files_below, first_few, is_video, read_lines, without_ending
+from pipeline.datasets.reading.json_files import errors_at
 from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
 
 SPLIT_FOLDERS = ("train", "val", "test")
@@ -22,20 +23,27 @@ def read_folder(source: Path, videos: Path | None = None) -> Dataset:
         videos: The folder of the videos, laid out alike; by default `source`.
 
     Raises:
-        DatasetError: if there is no video, a video without a caption file or the reverse, two videos of one stem, or a
-            caption file that is blank or not UTF-8.
+        DatasetError: if there is no video, two videos have one stem, or a caption file is not UTF-8.
     """
     root = (source if videos is None else videos).absolute()
     path_of = _videos_by_id(root)
     caption_files = {without_ending(path): source / path for path in files_below(source) if path.endswith(".txt")}
-    bare = [path for video_id, path in path_of.items() if video_id not in caption_files]
-    if bare:
-        raise DatasetError(f"{source}: {len(bare)} videos have no <stem>.txt with their captions: {first_few(bare)}")
+    records = [_record(video_id, path, caption_files.get(video_id)) for video_id, path in path_of.items()]
     stray = [f"{stem}.txt" for stem in caption_files if stem not in path_of]
-    if stray:
-        raise DatasetError(f"{source}: {len(stray)} .txt files have no video in {root}: {first_few(stray)}")
-    records = [_record(video_id, path, caption_files[video_id]) for video_id, path in path_of.items()]
-    return Dataset(source.absolute().name, root, tuple(records))
+    return Dataset(source.absolute().name, root, tuple(records), likely_mistakes=_without_video(stray, root))
+
+
+def captions_in(path: Path) -> tuple[str, ...]:
+    """The captions of a text file, one a line."""
+    return tuple(caption for _, caption in read_lines(path))
+
+
+def _without_video(stray: list[str], root: Path) -> tuple[str, ...]:
+    """What to tell of text files without a video: a README, or all that a downloader left of a video."""
+    if not stray:
+        return ()
+    files, have, are = (".txt file", "has", "is") if len(stray) == 1 else (".txt files", "have", "are")
+    return (f"{len(stray)} {files} {have} no video in {root}, and {are} ignored: {first_few(stray)}",)
 
 
 def _videos_by_id(root: Path) -> dict[str, str]:
@@ -45,14 +53,15 @@ def _videos_by_id(root: Path) -> dict[str, str]:
         if other != path:
             raise DatasetError(f"{root}: {other!r} and {path!r} have one stem, so one id; rename one of them")
     if not path_of:
-        raise DatasetError(f"{root} contains no video; looked below it for the usual endings (.mp4, .avi, .webm, ...)")
+        raise DatasetError(
+            f"{root} contains no video; looked below it for the usual endings (.mp4, .avi, .webm, ...). --videos names "
+            "another folder"
+        )
     return path_of
 
 
-def _record(video_id: str, path: str, caption_file: Path) -> VideoRecord:
-    captions = tuple(caption for _, caption in read_lines(caption_file))
+def _record(video_id: str, path: str, caption_file: Path | None) -> VideoRecord:
     top = path.split("/")[0]
-    try:
-        return VideoRecord(video_id, path, top if "/" in path and top in SPLIT_FOLDERS else "test", captions)
-    except DatasetError as error:
-        raise DatasetError(f"{caption_file}: {error}") from error
+    split = top if "/" in path and top in SPLIT_FOLDERS else "test"
+    with errors_at(str(caption_file or path)):
+        return VideoRecord(video_id, path, split, () if caption_file is None else captions_in(caption_file))

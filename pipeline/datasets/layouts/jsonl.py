@@ -2,19 +2,22 @@
 
     {"video_id": "-x_1_5", "path": "clips/-x_1_5.mp4", "captions": ["a cat plays"], "split": "test"}
 
-`path` is relative to the file and `split` may be left out (`test`). A clip inside a longer video has `start_seconds`,
-`end_seconds`, or both, counted from the first frame; `category` is the kind of video. Other keys are ignored,
-and so are blank lines. A gzipped file (`.jsonl.gz`) is read directly.
+`path` is relative to the file, or absolute (see `VideoPaths`), and `split` may be left out (`test`). `captions` is a
+list of texts, or one text; a video may have none. A clip inside a longer video has `start_seconds`, `end_seconds`, or
+both, counted from the first frame; `category` is the kind of video. Other keys are ignored, and reported; blank lines
+are ignored. A gzipped file (`.jsonl.gz`) is read directly.
 """
 
 from __future__ import annotations
 
 import reprlib
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.datasets.reading.files import is_video, read_lines, require_file, require_folder
-from pipeline.datasets.reading.json_files import as_object, as_texts, field_of, parse_json, text_of
+from pipeline.datasets.reading.files import read_lines, require_file
+from pipeline.datasets.reading.json_files import as_object, as_texts, errors_at, parse_json, text_of
+from pipeline.datasets.reading.manifest import CAPTIONS, PATH, VIDEO_ID, ManifestKeys, UnknownKeys, VideoPaths
 from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, relative_path
 from pipeline.video.options import Window
 
@@ -22,47 +25,88 @@ MAX_JSONL_BYTES = 2**36
 """Some hundred million videos."""
 
 
-def read_jsonl(source: Path, videos: Path | None = None, *, path_key: str = "path") -> Dataset:
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What one line says of a video."""
+
+    video_id: str
+    place: str
+    """The absolute path."""
+    split: str
+    captions: tuple[str, ...]
+    window: Window
+    category: str | None
+
+
+def read_jsonl(
+    source: Path,
+    videos: Path | None = None,
+    *,
+    id_key: str = VIDEO_ID,
+    path_key: str = PATH,
+    caption_key: str | None = None,
+) -> Dataset:
     """Read a `.jsonl` file, gzipped or not.
 
     Args:
         source: The file.
-        videos: The folder that paths are relative to; by default the folder of `source`.
-        path_key: The key that contains the path of a video.
+        videos: The folder that paths are relative to, and that none may leave; by default the folder of `source`.
+        id_key: The key that contains the id of a video.
+        path_key: The key that contains its path.
+        caption_key: The key that contains its captions; by default `captions`.
 
     Raises:
         DatasetError: names the line that is not valid UTF-8 or JSON, is longer than 1 MiB, lacks a key, has a value of
             the wrong type, or repeats an id (both lines).
     """
     require_file(source)
-    root = (source.parent if videos is None else videos).absolute()
-    require_folder(root)
-    records: list[VideoRecord] = []
+    keys, paths = ManifestKeys(id_key, path_key, caption_key or CAPTIONS), VideoPaths(source, videos)
+    unknown, rows = UnknownKeys(keys), dict[int, _Row]()
     line_of: dict[str, int] = {}
+    has_captions = False
     for number, line in read_lines(source, MAX_JSONL_BYTES):
-        try:
-            record = _record(as_object(parse_json(line), "the line"), root, path_key)
-        except DatasetError as error:
-            raise DatasetError(f"{source}:{number}: {error}") from error
-        if record.video_id in line_of:
-            earlier = line_of[record.video_id]
-            raise DatasetError(f"{source}:{number}: video_id {record.video_id!r} is already on line {earlier}")
-        line_of[record.video_id] = number
-        records.append(record)
-    if not records:
+        with errors_at(f"{source}:{number}"):
+            fields = as_object(parse_json(line), "the line")
+            unknown.see(number, fields)
+            has_captions = has_captions or keys.captions in fields
+            row = _row(fields, keys, paths)
+            if row.video_id in line_of:
+                raise DatasetError(f"video_id {row.video_id!r} is already on line {line_of[row.video_id]}")
+        line_of[row.video_id] = number
+        rows[number] = row
+    if not rows:
         raise DatasetError(f"{source} contains no record; write one JSON object a line")
-    return Dataset(Path(source.name.removesuffix(".gz")).stem, root, tuple(records))
+    if caption_key is not None and not has_captions:
+        raise DatasetError(f"{source} has no key {caption_key!r} on any line; give with --caption-key one that it has")
+    root = paths.root()
+    records = tuple(_record(source, number, row, root) for number, row in rows.items())
+    name = Path(source.name.removesuffix(".gz")).stem
+    return Dataset(name, root, records, likely_mistakes=unknown.sentences())
 
 
-def _record(fields: dict[str, object], root: Path, path_key: str) -> VideoRecord:
-    video_id = text_of(fields, "video_id")
-    if path_key not in fields:
-        raise DatasetError(_missing_path(fields, path_key))
-    path = relative_path(text_of(fields, path_key), root)
+def _record(source: Path, number: int, row: _Row, root: Path) -> VideoRecord:
+    with errors_at(f"{source}:{number}"):
+        path = relative_path(row.place, root)
+        return VideoRecord(row.video_id, path, row.split, row.captions, row.window, row.category)
+
+
+def _row(fields: dict[str, object], keys: ManifestKeys, paths: VideoPaths) -> _Row:
+    lacking = [field for field in (VIDEO_ID, PATH) if keys.names[field] not in fields]
+    if lacking:
+        raise DatasetError(keys.missing(fields, *lacking))
+    video_id, place = text_of(fields, keys.video_id), paths.place(text_of(fields, keys.path))
     split = text_of(fields, "split") if "split" in fields else "test"
-    captions = as_texts(field_of(fields, "captions"), "'captions'")
     category = text_of(fields, "category") if fields.get("category") is not None else None
-    return VideoRecord(video_id, path, split, captions, _window(fields), category)
+    return _Row(video_id, place, split, _captions(fields.get(keys.captions), keys.captions), _window(fields), category)
+
+
+def _captions(value: object, key: str) -> tuple[str, ...]:
+    """One text, a list of texts, or nothing."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (value,) if value.strip() else ()
+    return as_texts(value, repr(key))
 
 
 def _window(fields: dict[str, object]) -> Window:
@@ -82,11 +126,3 @@ def _seconds(fields: dict[str, object], key: str) -> float | None:
     if not abs(value) <= sys.float_info.max:  # NaN too: it is not JSON, but Python reads it
         raise DatasetError(f"{key!r} must be a number of seconds, got {reprlib.repr(value)}")
     return float(value)
-
-
-def _missing_path(fields: dict[str, object], path_key: str) -> str:
-    """The message for a missing path, with the key that seems to contain it."""
-    alike = [key for key, value in fields.items() if isinstance(value, str) and is_video(value)]
-    if alike:
-        return f"no {path_key!r}, but {alike[0]!r} names a video file; pass --path-key {alike[0]}"
-    return f"no {path_key!r}; the keys are {', '.join(map(repr, fields)) or 'none'}"

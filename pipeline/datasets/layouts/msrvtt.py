@@ -73,7 +73,7 @@ def read_msrvtt(source: Path, videos: Path | None = None, *, protocol_split: str
     """Read MSR-VTT: the videos of each split in the order of its list.
 
     Videos of the 1k-A test set have the one caption of that set; all others have all their captions. A listed video
-    without captions is left out, and counted. A video without a file stays, as `<video_id>.mp4`.
+    without captions stays, without any. A video without a file stays, as `<video_id>.mp4`.
 
     Args:
         source: The folder of the lists and captions.
@@ -81,8 +81,8 @@ def read_msrvtt(source: Path, videos: Path | None = None, *, protocol_split: str
         protocol_split: A key of `PROTOCOL_SPLITS`; by default the only one whose files exist.
 
     Raises:
-        DatasetError: if the files of several exist and none is named, the test list or all captions are missing,
-            a list repeats an id, or a file cannot be read.
+        DatasetError: if the files of several exist and none is named, the test list is missing, a list repeats an id,
+            or a file cannot be read.
     """
     require_folder(source)
     protocol_split = _only_split(source) if protocol_split is None else protocol_split
@@ -102,18 +102,13 @@ def read_msrvtt(source: Path, videos: Path | None = None, *, protocol_split: str
     ids = [video_id for split_ids in listed.values() for video_id in split_ids]
     root = (source if videos is None else videos).absolute()
     path_of = find_videos(root, {video_id: video_id for video_id in ids})
-    records, left_out = [], {}
+    records = []
     for split, captions_of in listed.items():
-        left_out[split] = tuple(video_id for video_id, captions in captions_of.items() if not captions)
         for video_id, captions in captions_of.items():
-            if captions:
-                path, category = path_of.get(video_id, f"{video_id}.mp4"), known.category_of.get(video_id)
-                with errors_at(str(source)):
-                    records.append(VideoRecord(video_id, path, split, captions, category=category))
-    if not records:
-        raise DatasetError(f"{source} contains no captions of the videos that it lists; they are in {DATA_JSON}")
-    left_out = {split: ids_left for split, ids_left in left_out.items() if ids_left}
-    return Dataset("msrvtt", root, tuple(records), protocol_split, left_out=left_out, missing_files=tuple(missing))
+            path, category = path_of.get(video_id, f"{video_id}.mp4"), known.category_of.get(video_id)
+            with errors_at(str(source)):
+                records.append(VideoRecord(video_id, path, split, captions, category=category))
+    return Dataset("msrvtt", root, tuple(records), protocol_split, missing_files=tuple(missing))
 
 
 def _only_split(source: Path) -> str:

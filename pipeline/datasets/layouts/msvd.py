@@ -61,14 +61,15 @@ Captions = TypeVar("Captions")
 def read_msvd(source: Path, videos: Path | None = None) -> Dataset:
     """Read MSVD: the train, then the val, then the test list, each in its order.
 
-    A listed id without a file stays in the data set, as `<id>.avi`, so that it is counted as missing.
+    A listed id without a file stays in the data set, as `<id>.avi`, so that it is counted as missing; one without
+    captions stays, without any.
 
     Args:
         source: The folder of the lists and captions.
         videos: A folder above the videos; by default `source`.
 
     Raises:
-        DatasetError: if a list is missing or repeats an id, an id has no captions, the pickle contains more than lists
+        DatasetError: if a list is missing or repeats an id, the pickle contains more than lists
             of tokens, or two files could be the video of one id.
     """
     id_of = _read_mapping(source)

@@ -32,7 +32,7 @@ def read_vatex(source: Path, videos: Path | None = None) -> Dataset:
     """Read VATEX: the train, then the val, then the test set.
 
     A video without a file stays in the data set, as `<videoID>.mp4`, so that it is counted as missing. A video
-    that is listed and not described is left out, and counted.
+    that is listed and not described stays, without captions.
 
     Args:
         source: The folder of the annotations.
@@ -62,17 +62,11 @@ def read_vatex(source: Path, videos: Path | None = None) -> Dataset:
             VideoRecord(video_id, path_of.get(video_id, f"{video_id}.mp4"), split, texts)
             for split, captions in splits.items()
             for video_id, texts in captions.items()
-            if texts
         )
-        left_out = {
-            split: ids
-            for split, captions in splits.items()
-            if (ids := tuple(video_id for video_id, texts in captions.items() if not texts))
-        }
-        if by_lists and not left_out:  # every listed video is described, so the missing files are not needed
+        if by_lists and all(video.captions for video in records):  # so the missing files are not needed
             missing = [name for name in missing if name not in SPLIT_FILES.values()]
         protocol_split = LISTS if by_lists else "official"
-        return Dataset("vatex", root, records, protocol_split, left_out=left_out, missing_files=tuple(missing))
+        return Dataset("vatex", root, records, protocol_split, missing_files=tuple(missing))
 
 
 def _by_lists(

@@ -16,7 +16,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pipeline.datasets.reading.files import MAX_LINE_BYTES, decode_line, in_one_line, is_video, require_folder
+from pipeline.datasets.reading.files import (
+    MAX_LINE_BYTES,
+    decode_line,
+    in_one_line,
+    is_video,
+    require_file,
+    require_folder,
+)
 from pipeline.datasets.reading.json_files import errors_at
 from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
 
@@ -41,7 +48,8 @@ class _Sample:
 def read_video2dataset(source: Path, videos: Path | None = None, *, extract_to: Path | None = None) -> Dataset:
     """Read tars, in the order of their names and members. Every video is in the split `test`.
 
-    A key without a video in its tar (video2dataset could not fetch it) or without a caption is left out, and counted.
+    A key without a video in its tar is left out, and counted: video2dataset could not fetch it. A video without a
+    caption stays, without any.
 
     Args:
         source: The folder of the tars.
@@ -73,7 +81,7 @@ def read_video2dataset(source: Path, videos: Path | None = None, *, extract_to: 
             if key in tar_of:
                 raise DatasetError(f"{path}: key {key!r} is already in {tar_of[key]}; keys must be unique")
             tar_of[key] = path
-            if sample.video is None or not sample.captions:
+            if sample.video is None:
                 left_out.append(key)
                 continue
             ending = PurePosixPath(sample.video.name).suffix
@@ -142,6 +150,7 @@ def _check_headers(path: Path) -> None:
         DatasetError: It is cut off, contains something else than files and folders, or headers or members that are too
             large or too many.
     """
+    require_file(path)  # a pipe of such a name would be waited for
     num_bytes, start = path.stat().st_size, 0
     with path.open("rb") as file:
         for _ in range(MAX_MEMBERS):

@@ -39,7 +39,8 @@ def test_the_layout_of_a_folder(tmp_path: Path, layout: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layout", "name"), [("jsonl", "a.JSONL"), ("jsonl", "a.jsonl.gz"), ("csv", "a.csv"), ("csv", "-b.tsv.gz")]
+    ("layout", "name"),
+    [("jsonl", "a.JSONL"), ("jsonl", "a.jsonl.gz"), ("csv", "a.csv"), ("csv", "-b.tsv.gz"), ("video", "-c.d.MKV")],
 )
 def test_the_layout_of_a_file(tmp_path: Path, layout: str, name: str) -> None:
     recognised = recognise_layout(write(tmp_path / name))
@@ -47,7 +48,10 @@ def test_the_layout_of_a_file(tmp_path: Path, layout: str, name: str) -> None:
 
 
 def test_a_layout_that_cannot_be_detected(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"cannot detect the layout of .*a\.json; name one of jsonl, csv, msvd"):
+    with pytest.raises(
+        DatasetError,
+        match=r"cannot detect the layout of .*a\.json by its name: give --dataset with one of jsonl, csv, video",
+    ):
         recognise_layout(write(tmp_path / "a.json"))
     with pytest.raises(DatasetError, match="there is no file or folder"):
         recognise_layout(tmp_path / "b")
@@ -67,9 +71,10 @@ def test_a_missing_source(tmp_path: Path, layout: str) -> None:
 
 
 def test_a_source_of_the_wrong_kind(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="is a folder, not a file"):
-        read_dataset("jsonl", tmp_path)
-    with pytest.raises(DatasetError, match="is a file, not a folder"):
-        read_dataset("folder", write(tmp_path / "a.mp4"))
-    with pytest.raises(DatasetError, match="unknown layout 'coco'; choose one of jsonl, csv, msvd, msrvtt, "):
+    for layout, about in LAYOUTS.items():
+        source = tmp_path if about.is_file else write(tmp_path / "a.mp4")
+        kind = "folder, not a file" if about.is_file else "file, not a folder"
+        with pytest.raises(DatasetError, match=f"is a {kind} as layout '{layout}' needs: .* with --dataset"):
+            read_dataset(layout, source)
+    with pytest.raises(DatasetError, match="unknown layout 'coco'; --dataset is one of jsonl, csv, video, msvd, "):
         read_dataset("coco", tmp_path)

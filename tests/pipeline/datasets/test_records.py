@@ -29,7 +29,6 @@ from tests.pipeline.datasets.files import record
         ("split", "", "split must be one line"),
         ("split", "te st", "split name 'te st'"),
         ("split", "../x", "split name "),
-        ("captions", (), "video 'a' has no caption"),
         ("captions", ("x", " \t"), "caption 2 of video 'a' is blank"),
         ("captions", ("\udfff",), "caption 1 of video 'a' cannot be written as UTF-8"),
     ],

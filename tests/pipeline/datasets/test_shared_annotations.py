@@ -55,21 +55,21 @@ def test_msvd(tmp_path: Path) -> None:
 
 def test_msrvtt_1k_a_without_the_captions_of_train(tmp_path: Path) -> None:
     report = report_of("msrvtt", tmp_path, "1k-A")
-    assert counts(report) == {"test": (1000, 1000, 1000), "train": (1990, 39800, 9000)}  # 1990 of the official test set
+    assert counts(report) == {"test": (1000, 1000, 1000), "train": (9000, 39800, 9000)}
     by_split = {one.split: one for one in report.splits}
-    assert len(by_split["train"].missing) == 7010
+    assert len(by_split["train"].without_captions) == 7010  # the others are of the official test set
     assert (by_split["test"].num_shared_captions, by_split["test"].num_tied_captions) == (4, 9)
     assert report.missing_files == ("MSRVTT_data.json",)
     assert any("official validation set" in warning for warning in report.warnings)
 
 
 def test_msrvtt_by_the_other_splits(tmp_path: Path) -> None:
-    assert counts(report_of("msrvtt", tmp_path, "1k-A-7k")) == {"test": (1000, 1000, 1000), "train": (0, 0, 7010)}
+    assert counts(report_of("msrvtt", tmp_path, "1k-A-7k")) == {"test": (1000, 1000, 1000), "train": (7010, 0, 7010)}
     full = report_of("msrvtt", tmp_path, "full")
-    assert counts(full) == {"test": (2990, 59800, 2990), "train": (0, 0, 6513), "val": (0, 0, 497)}
+    assert counts(full) == {"test": (2990, 59800, 2990), "train": (6513, 0, 6513), "val": (497, 0, 497)}
     miech = report_of("msrvtt", tmp_path, "1k-B")
-    assert counts(miech) == {"test": (896, 17920, 1000), "train": (1367, 27340, 6656)}
-    assert {one.split: len(one.missing) for one in miech.splits} == {"test": 104, "train": 5289}
+    assert counts(miech) == {"test": (1000, 17920, 1000), "train": (6656, 27340, 6656)}
+    assert {one.split: len(one.without_captions) for one in miech.splits} == {"test": 104, "train": 5289}
 
 
 def test_what_is_said_of_msrvtt_is_so() -> None:
@@ -134,18 +134,21 @@ def test_the_real_clips_of_a_published_test_set(fda: Commands, tmp_path: Path) -
     source.mkdir()
     for name in ("MSRVTT_JSFUSION_test.csv", "MSRVTT_train.9k.csv"):
         shutil.copy(folder_of("msrvtt") / name, source)
-    arguments = (source, store, "--videos", CLIP_FOLDER / "msrvtt", "--max-failed", "100%")
-    ended = fda("preprocess", *arguments, *SMALL_FLAGS, "--shard-size", "100", "--workers", "0", "--json")
+    flags = ("--videos", CLIP_FOLDER / "msrvtt", *SMALL_FLAGS, "--shard-size", "100", "--workers", "0", "--json")
+    stopped = fda("preprocess", source, store, *flags)
+    assert (stopped.code, store.exists()) == (1, False)
+    assert "3 of 10,000 videos were found" in stopped.error_line
+    ended = fda("preprocess", source, store, *flags, "--max-missing", "100%", "--max-failed", "100%")
     assert ended.code == 0, ended.err
     assert "is read as msrvtt: it contains 'MSRVTT_JSFUSION_test.csv'" in ended.err
-    assert "warning: train has 0 of 9,000 videos; left out: 'video0', " in ended.err
+    assert "warning: 9,000 of 9,000 videos of train have no caption: 'video0', " in ended.err
     result = json.loads(ended.out)
     assert result["used"] == {
         "test": {"num_clips": 3, "num_expected": 1000},
         "train": {"num_clips": 0, "num_expected": 9000},
     }
     assert {one["status"] for one in result["failures"]} == {"missing"}
-    assert len(result["failures"]) == 997
+    assert len(result["failures"]) == 9997
     dataset = json.loads((store / "store.json").read_text())["dataset"]
     assert (dataset["protocol_split"], dataset["caption_unit"]) == ("1k-A", "sentence")
-    assert pq.read_table(store / "catalog/videos.parquet")["category"].null_count == 1000
+    assert pq.read_table(store / "catalog/videos.parquet")["category"].null_count == 10_000

@@ -110,12 +110,36 @@ def test_captions_of_a_table(
     assert dataset.left_out == {"test": ("not fetched",)}
 
 
-def test_a_video_without_a_caption_is_left_out_and_counted(source: Path) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(pa.string(), pa.large_string(), pa.string_view()),
+        *(pa.dictionary(pa.int32(), pa.string()), pa.dictionary(pa.int64(), pa.large_string())),
+    ],
+    ids=str,
+)
+def test_every_type_of_text_that_a_writer_may_note(source: Path, kind: pa.DataType) -> None:
+    """pandas 3 and polars write `large_string`, `string_view` and categories."""
+
+    def column(*texts: str | None) -> pa.Array:
+        array = pa.array(texts, pa.string())
+        return array.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else array.cast(kind)
+
+    keys, captions = column("000000000", "-x_1", "not fetched"), column("p", None, "r")
+    pq.write_table(pa.table({"key": keys, "caption": captions, "n": [1, 2, 3]}), source / "00000.parquet")
+    dataset = read_dataset("video2dataset", source, source)
+    assert {video.video_id: video.captions for video in dataset.videos} == {"000000000": ("p",), "-x_1": ()}
+    assert dataset.left_out == {"test": ("not fetched",)}
+
+
+def test_a_key_without_a_video_is_left_out_and_counted(source: Path) -> None:
     write_tar(
         source / "00001.tar", [("bare.mp4", b"x"), ("blank.mp4", b"x"), ("blank.txt", b" \n"), ("text.txt", b"x")]
     )
     dataset = read_dataset("video2dataset", source, source)
-    assert dataset.left_out == {"test": ("bare", "blank", "text")}
+    assert dataset.left_out == {"test": ("text",)}
+    captions_of = {video.video_id: video.captions for video in dataset.videos}
+    assert (captions_of["bare"], captions_of["blank"]) == ((), ())
 
 
 @pytest.mark.parametrize("tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -256,10 +280,13 @@ def test_tars_are_preprocessed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     clip = write_clip(tmp_path / "clip.mp4", 1).read_bytes()
-    source = write_tar(tmp_path / "tars/00000.tar", [("0.mp4", clip), ("0.txt", b"it runs"), ("1.mp4", clip)]).parent
+    source = write_tar(
+        tmp_path / "tars/00000.tar", [("0.mp4", clip), ("0.txt", b"it runs"), ("1.mp4", clip), ("2.txt", b"gone")]
+    )
+    source = source.parent
     arguments = (source, tmp_path / "store", "--extract-to", tmp_path / "videos", *SMALL_FLAGS, "--workers", "0")
     ended = Commands(monkeypatch, capfd)("preprocess", *arguments)
     assert ended.code == 0, ended.err
     assert "is read as video2dataset: it contains '00000.tar'" in ended.err
-    assert "warning: test has 1 of 2 videos; left out: '1'" in ended.err
-    assert "1 clip; no video failed" in ended.out
+    assert "warning: test has 2 of 3 videos; left out: '2'" in ended.err
+    assert "2 clips; no video failed" in ended.out

@@ -1,0 +1,124 @@
+"""Splits for a data set that has none: drawn by a hash of each id, so that no video ever changes its split."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
+from pipeline.errors import OptionError
+from pipeline.video.options import WHOLE_VIDEO
+from store.names import check_name
+
+DEFAULT_SPLIT = "test"
+"""Of every video of a data set without splits."""
+EXAMPLE = "train=0.9,val=0.05,test=0.05"
+_SECONDS = r"\d+(?:[.:]\d+)*"
+_CLIP = re.compile(rf"(?P<source>.+?)(?:[_#](?P<start>{_SECONDS})[_-](?P<end>{_SECONDS})|#\d+)", re.DOTALL)
+
+
+def parse_shares(given: str | Mapping[str, float]) -> dict[str, float]:
+    """The shares of splits, from a text such as `EXAMPLE` or a mapping, in their order.
+
+    Raises:
+        OptionError: A name or a share is not one, a name is given twice, or the shares do not add up to 1.
+
+    >>> parse_shares("train=0.9,test=0.1")
+    {'train': 0.9, 'test': 0.1}
+    """
+    pairs = [one.partition("=")[::2] for one in given.split(",")] if isinstance(given, str) else list(given.items())
+    shares: dict[str, float] = {}
+    for name, text in pairs:
+        split = name.strip()
+        try:
+            check_name("split", split)
+            share = float(text)
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"split_by_hash is written as {EXAMPLE}, got {given!r} ({error})") from error
+        if split in shares or not 0 < share <= 1:  # NaN too
+            raise OptionError(f"split_by_hash takes each split once, with a share from 0 to 1, got {given!r}")
+        shares[split] = share
+    if abs(sum(shares.values()) - 1) > 1e-6:
+        raise OptionError(f"the shares of split_by_hash add up to {sum(shares.values()):g} instead of 1: {given!r}")
+    return shares
+
+
+def source_of(video_id: str) -> str:
+    """The video from which a clip was cut, where its id says so: `<source>_<start>_<end>` or `<source>#<number>`.
+
+    The end must come after the start, in seconds or as a clock shows it (MSVD, VATEX, Kinetics and LSMDC name their
+    clips so). A single number behind a name is part of it: it may number the sources.
+
+    >>> source_of("-4wsuPCjDBc_5_15"), source_of("0001_Film_00.00.51.926-00.00.54.129"), source_of("a#12")
+    ('-4wsuPCjDBc', '0001_Film', 'a')
+    >>> source_of("video_7"), source_of("street/cat"), source_of("walk_2024_05")
+    ('video_7', 'street/cat', 'walk_2024_05')
+    """
+    found = _CLIP.fullmatch(video_id)
+    if found is None or (found["start"] is not None and not _clock(found["start"]) < _clock(found["end"])):
+        return video_id
+    return found["source"]
+
+
+def split_by_hash(dataset: Dataset, shares: Mapping[str, float]) -> Dataset:
+    """The data set with each video in the split that the sha256 of its source's name draws.
+
+    The draw depends on nothing else: a video keeps its split whatever videos are added or removed, and all clips of
+    one source share theirs. Clips that the data set cuts from one file are of one source, which is named like the file.
+    About the given share of the sources comes into each split, with the spread of a draw.
+
+    Args:
+        dataset: All of it in one split, `test`.
+        shares: Of `parse_shares`.
+
+    Raises:
+        DatasetError: The data set has splits of its own, or a split would have no video.
+    """
+    there = dict.fromkeys([*(video.split for video in dataset.videos), *dataset.left_out])
+    if list(there) != [DEFAULT_SPLIT]:
+        raise DatasetError(
+            f"data set {dataset.name!r} has splits of its own ({', '.join(there)}): leave --split-by-hash out"
+        )
+    videos = tuple(replace(video, split=_drawn(_source(video), shares)) for video in dataset.videos)
+    left_out: dict[str, tuple[str, ...]] = {}
+    for video_id in dataset.left_out.get(DEFAULT_SPLIT, ()):
+        split = _drawn(source_of(video_id), shares)
+        left_out[split] = (*left_out.get(split, ()), video_id)
+    empty = shares.keys() - {video.split for video in videos}
+    if empty:
+        raise DatasetError(
+            f"--split-by-hash draws none of the {len(videos)} videos of data set {dataset.name!r} for "
+            f"{' and '.join(sorted(empty))}: give larger shares, or name the splits in the data set"
+        )
+    return replace(dataset, videos=videos, left_out=left_out)
+
+
+def _clock(text: str) -> float:
+    """A time in seconds: `5`, `5.5` or `00.23.28.886`.
+
+    >>> _clock("000016"), _clock("5.5"), _clock("00:01:30"), _clock("00.23.28.886")
+    (16.0, 5.5, 90.0, 1408.886)
+    """
+    parts = re.split("[.:]", text)
+    if len(parts) < 3:
+        return float(".".join(parts))
+    hours, minutes, seconds = map(int, parts[:3])
+    return 3600 * hours + 60 * minutes + float(f"{seconds}.{''.join(parts[3:]) or 0}")
+
+
+def _source(video: VideoRecord) -> str:
+    return source_of(video.video_id if video.window == WHOLE_VIDEO else PurePosixPath(video.path).stem)
+
+
+def _drawn(source: str, shares: Mapping[str, float]) -> str:
+    """The split whose part of [0, 1) the hash of a name falls into."""
+    point = int.from_bytes(hashlib.sha256(source.encode()).digest()[:8], "big") / 2**64
+    end = 0.0
+    for split, share in shares.items():
+        end += share
+        if point < end:
+            return split
+    return split  # the shares add up to a little less than 1
