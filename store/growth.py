@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import pyarrow.compute as pc
+
 from store.catalog import VIDEOS_NAME, Catalog
 from store.errors import StoreMismatchError
 from store.places.folder import StoreFolder
@@ -26,6 +28,8 @@ class Growth:
     """Videos whose files have a new path."""
     num_recaptioned: int = 0
     """Videos of the store whose captions have changed."""
+    num_captioned: int = 0
+    """Videos of the store that had no caption, and have some now."""
 
     @property
     def num_new_videos(self) -> int:
@@ -99,15 +103,22 @@ def _grow(store: Store, manifest: Manifest, catalog: Catalog, *, update_captions
 def _catalog_to_grow(store: Store) -> Catalog:
     """The rows of the catalogue that count.
 
-    If a run was killed while it updated captions, the catalogue has fewer captions than the manifest says. Readers
-    refuse such a store; here it is accepted, so that the update can be finished.
+    If a run was killed while it updated captions, the catalogue has more or fewer of them than the manifest says. Here
+    the videos count with the captions that the catalogue has of them, so that the update can be finished.
     """
     written = Catalog.read(store.folder)
     layouts = {
-        split: replace(layout, num_captions=min(layout.num_captions, written.split_captions(split).num_rows))
+        split: replace(layout, num_captions=_num_captions(written, split, layout.num_videos))
         for split, layout in store.manifest.splits.items()
     }
     return written.first(layouts)
+
+
+def _num_captions(catalog: Catalog, split: str, num_videos: int) -> int:
+    """Captions of the first videos of a split."""
+    video_ids = catalog.split_videos(split)["video_id"].slice(0, num_videos)
+    counted: int | None = pc.sum(pc.is_in(catalog.split_captions(split)["video_id"], value_set=video_ids)).as_py()
+    return counted or 0
 
 
 def merged(existing: Catalog, wanted: Catalog, place: str) -> tuple[Catalog, Growth]:
@@ -126,7 +137,7 @@ def merged(existing: Catalog, wanted: Catalog, place: str) -> tuple[Catalog, Gro
     videos: list[Video] = []
     captions: list[Caption] = []
     new_videos: dict[str, int] = {}
-    num_moved = num_recaptioned = 0
+    num_moved = num_recaptioned = num_captioned = 0
     old_texts, new_texts = _texts(existing), _texts(wanted)
     for split in dict.fromkeys([*existing.splits, *wanted.splits]):
         kept = [video_id for video_id, video in old.items() if video.split == split]
@@ -138,11 +149,13 @@ def merged(existing: Catalog, wanted: Catalog, place: str) -> tuple[Catalog, Gro
             videos.append(replace(new[video_id], row=row))
             if video_id in old:
                 num_moved += old[video_id].path != new[video_id].path
-                num_recaptioned += old_texts.get(video_id) != new_texts.get(video_id)
+                before, now = old_texts.get(video_id), new_texts.get(video_id)
+                num_captioned += before is None and now is not None
+                num_recaptioned += before is not None and before != now
             for number, text in enumerate(new_texts.get(video_id, ())):
                 captions.append(Caption(f"{video_id}#{number}", video_id, split, num_captions, text))
                 num_captions += 1
-    return Catalog.of(videos, captions), Growth(new_videos, num_moved, num_recaptioned)
+    return Catalog.of(videos, captions), Growth(new_videos, num_moved, num_recaptioned, num_captioned)
 
 
 def _check_none_missing(old: Mapping[str, Video], new: Mapping[str, Video], place: str) -> None:

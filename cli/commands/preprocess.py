@@ -12,7 +12,7 @@ import click
 import fda
 from cli.options.frames import FRAME_OPTIONS, take_frame_fields
 from cli.options.masks import MASK_OPTIONS, take_mask_options
-from cli.options.shared import max_failed_option, preset_option, progress_option, shared_options
+from cli.options.shared import LimitType, max_failed_option, preset_option, progress_option, shared_options
 from cli.options.source import source_options
 from cli.options.workers import run_options, workers_option
 from cli.output.failures import exit_by_failures, print_failures
@@ -20,6 +20,7 @@ from cli.output.printing import print_json, print_table, say
 from cli.output.progress import progress_listener
 from pipeline.datasets.options import SourceOptions
 from pipeline.frames.options import DecodingOptions, PreprocessOptions
+from pipeline.run.limits import Limit
 from pipeline.run.options import RunOptions, SourceCheck
 from pipeline.run.partition import WHOLE
 from pipeline.run.resources import DECODER_MEMORY_MIB
@@ -55,6 +56,13 @@ _DECODING = (
         help="How changed videos are found; these are decoded again. content reads every file.",
     ),
     click.option("--update-captions", is_flag=True, help="Take changed captions of the store's videos from SOURCE."),
+    click.option(
+        "--max-missing",
+        type=LimitType(),
+        default=str(DecodingOptions().max_missing),
+        show_default=True,
+        help="Stop before decoding if more videos than this are missing: --videos may be wrong.",
+    ),
 )
 
 
@@ -69,12 +77,14 @@ def _preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
         retry_failed: bool,
         check_videos: str,
         update_captions: bool,
+        max_missing: Limit,
         **others: Any,
     ) -> None:
         fields, rest = take_frame_fields(others)
         mask_options, rest = take_mask_options(rest)
         options = PreprocessOptions(**fields, mask_name=masks, masks=mask_options)
-        decoding = DecodingOptions(decoder_memory, retry_failed, SourceCheck(check_videos), update_captions)
+        check = SourceCheck(check_videos)
+        decoding = DecodingOptions(decoder_memory, retry_failed, check, update_captions, max_missing)
         function(options=options, decoding=decoding, **rest)
 
     decorated: Callable[..., None] = with_options
@@ -114,6 +124,7 @@ def command(
     SOURCE is one of
       jsonl          a file with one line a video: video_id, path, captions, optional split (default: test)
       csv            a file with a header and one row a caption: video_id, path, caption, split
+      video          one video file
       folder         videos, each with a text file of the same name, one caption a line
       msvd           train_list.txt, val_list.txt, test_list.txt and raw-captions.pkl, or the like
       msrvtt         MSRVTT_data.json, MSRVTT_JSFUSION_test.csv, MSRVTT_train.9k.csv, or the like
@@ -123,8 +134,9 @@ def command(
       vatex          vatex_training_v1.0.json and others, train_list.txt and others
       video2dataset  00000.tar, 00000.parquet, ...: see --extract-to
 
-    Videos and captions are counted against the published numbers. Warnings name what would spoil results: missing
-    captions and files, training videos in other splits, captions that several test videos share.
+    Captions may be missing: they are needed by `fda encode`, and can be added later. Videos and captions are counted
+    against the published numbers. Warnings name what would spoil results: missing captions and files, training videos
+    in other splits, captions that several test videos share.
 
     If it is interrupted, run the same command again: it continues. A video that cannot be read is recorded with
     the reason, and its slot stays empty. Where a name begins with `-`, write `./` before it.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pipeline.errors import OptionError
 from pipeline.masks.options import Difference, MaskOptions
 from pipeline.run.fields import convert_fields
+from pipeline.run.limits import Limit
 from pipeline.run.options import SourceCheck
 from pipeline.run.resources import DECODER_MEMORY_MIB
 from pipeline.video.options import UNIFORM, DecodeOptions, Resize, Sampling
@@ -18,6 +19,7 @@ TRAIN_SPLIT = "train"
 
 
 _LIMITS = DecodeOptions(num_frames=1)
+HALF = Limit(share=0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +107,13 @@ class DecodingOptions:
     check_videos: SourceCheck = SourceCheck.SIZE
     """How changed videos are found; these are decoded again."""
     update_captions: bool = False
-    """Take changed captions of the store's videos from the source. Default: refuse them."""
+    """Take changed captions of the store's videos from the source. Default: refuse them; captions for videos that had
+    none are taken."""
+    max_missing: Limit = HALF
+    """If more videos are missing, nothing is decoded, for their folder is probably a wrong one. Also as a number, a
+    share or a text such as `10%`; a share is of all videos of the run, those of earlier runs among them."""
 
     def __post_init__(self) -> None:
-        convert_fields(self, check_videos=SourceCheck)
+        convert_fields(self, check_videos=SourceCheck, max_missing=Limit.of)
         if self.decoder_memory_mib < 64:
             raise OptionError(f"decoder_memory_mib must be at least 64, got {self.decoder_memory_mib}")

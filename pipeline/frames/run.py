@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path
 
 from pipeline.datasets.options import SourceOptions
-from pipeline.datasets.report import DatasetReport
-from pipeline.datasets.source import ReadSource, read_source
+from pipeline.datasets.report import DatasetReport, splits_in_other_case
+from pipeline.datasets.source import ReadSource, read_source, refuse_mistakes
+from pipeline.frames.missing import found_again, pending_paths, require_found, sampled
 from pipeline.frames.options import DecodingOptions, PreprocessOptions
 from pipeline.frames.preprocess import (
     ShardsMade,
@@ -42,7 +43,7 @@ from store.places.folder import StoreFolder
 from store.places.opening import folder_at
 from store.schema import SplitLayout
 from store.stages import FRAMES_STAGE, masks_stage
-from store.store import Store, remove_store
+from store.store import MANIFEST_NAME, Manifest, Store, remove_store
 from store.store import check_place as check_store_place
 
 
@@ -139,7 +140,8 @@ def preprocess(
         listener: Hears how far the run is.
 
     Raises:
-        DatasetError: The source cannot be read.
+        DatasetError: The source cannot be read, or contains what `reading` refuses.
+        VideosMissingError: More videos are missing than `decoding` allows.
         StoreMismatchError: Other options made the store; the message names both values.
         StoreBusyError: Another run writes the same.
         OptionError: The options do not fit together.
@@ -173,14 +175,19 @@ class _Run:
     clock: RunClock
 
     def into(self, folder: StoreFolder) -> PreprocessResult:
+        is_new = self.run.overwrite or folder.num_bytes(MANIFEST_NAME) is None
+        if is_new:  # before there is a store, and before --overwrite has removed one
+            videos = self.read.dataset.videos
+            self._require_found([video.path for video in sampled(videos, len(videos))], len(videos), len(videos))
         job = self._job()
         with claim_on(folder, job, self.run, self.report) as claimed:
             store = self._opened(claimed)
             plan = self._plan(store)
+            if not is_new:
+                self._require_found(*pending_paths(store, plan), plan.complete.num_videos + plan.num_videos_pending)
             with recorded(claimed, job, self.clock) as record:
-                if not plan.pending:
-                    self.report.say(f"nothing to do: {plural(plan.num_shards, 'shard')}, all complete")
                 made, num_workers = self._make(store, plan)
+                self._tell_what_is_left(store, made)
                 record.is_recorded = bool(plan.pending)
                 result = self._result(store, made, num_workers, record.name if plan.pending else None)
                 record.result = result.to_dict()
@@ -194,20 +201,37 @@ class _Run:
             "sampling": options.sampling.to_dict(),
             "source": str(self.read.source),
             "dataset": self.read.recognised.layout,
+            "split_by_hash": None if self.read.options.split_by_hash is None else dict(self.read.options.split_by_hash),
             "partition": str(self.run.partition),
             "software": dict(software_versions(FRAME_SOFTWARE)),
         }
         return Job("preprocess", stages, [self.read.dataset.digest(), asdict(options)], asked_for)
 
+    def _require_found(self, paths: Sequence[str], num_pending: int, num_videos: int) -> None:
+        root, limit = self.read.dataset.root, self.decoding.max_missing
+        require_found(paths, root, limit, num_pending=num_pending, num_videos=num_videos)
+
+    def _mistaken_splits(self, folder: StoreFolder) -> list[str]:
+        """What to tell of splits whose names are like those of the store, and not the same."""
+        if folder.num_bytes(MANIFEST_NAME) is None:
+            return []
+        known = Manifest.from_bytes(folder.read(MANIFEST_NAME), folder.place).splits
+        told = self.read.report.warnings
+        mistakes = [one for one in splits_in_other_case(self.read.dataset, known) if one not in told]
+        if self.read.options.strict:
+            refuse_mistakes(self.read.dataset.name, mistakes)
+        return mistakes
+
     def _opened(self, folder: StoreFolder) -> Store:
         """The store with the videos of the data set: new, or grown."""
         if self.run.overwrite:
             remove_store(folder)
+        mistaken_splits = self._mistaken_splits(folder)
         update_captions = self.decoding.update_captions
         store, growth = open_store(self.read.dataset, folder, self.options, update_captions=update_captions)
         for sentence in self.read.summary():
             self.report.say(sentence)
-        for warning in self.read.report.warnings:
+        for warning in (*self.read.report.warnings, *mistaken_splits):
             self.report.warn(warning)
         for sentence in _growth(growth):
             self.report.say(sentence)
@@ -221,6 +245,17 @@ class _Run:
             self.report.say(f"{plural(number, 'video')} changed since decoded: decoded again")
         retry_failed, partition = self.decoding.retry_failed, self.run.partition
         return plan_preprocess(store, self.options, retry_failed=retry_failed, changed=changed, partition=partition)
+
+    def _tell_what_is_left(self, store: Store, made: ShardsMade) -> None:
+        num_missing, num_found = found_again(store, made.tally, self.read.dataset.root)
+        if num_found:
+            are = "is" if num_found == 1 else "are"
+            self.report.warn(
+                f"{num_found:,} of {plural(num_missing, 'missing video')} {are} there now: --retry-failed decodes what "
+                "is there"
+            )
+        elif not made.plan.pending:
+            self.report.say(f"nothing to do: {plural(made.plan.num_shards, 'shard')}, all complete")
 
     def _make(self, store: Store, plan: Plan) -> tuple[ShardsMade, int]:
         """Decode what is pending; also returns the number of workers."""
@@ -271,6 +306,8 @@ def _growth(growth: Growth) -> Iterator[str]:
         yield f"the store grows: {plural(growth.num_new_videos, 'new video')} ({added})"
     if growth.num_moved:
         yield f"{plural(growth.num_moved, 'video')} of the store have other paths now"
+    if growth.num_captioned:
+        yield f"captions are added to {plural(growth.num_captioned, 'video')} of the store that had none"
     if growth.num_recaptioned:
         yield f"{plural(growth.num_recaptioned, 'video')} of the store have other captions now"
 

@@ -125,7 +125,7 @@ def test_a_table_gives_the_store_that_its_lines_give(fda: Commands, manifest: Pa
 def test_options_of_other_layouts_are_refused(fda: Commands, manifest: Path, tmp_path: Path) -> None:
     for option, value, layout in (("--protocol-split", "1k-A", "msrvtt"), ("--extract-to", "x", "video2dataset")):
         ended = fda("preprocess", manifest, tmp_path / "store", *FLAGS, option, value)
-        assert (ended.code, f"it is for {layout}; leave it out" in ended.error_line) == (1, True)
+        assert (ended.code, f"is for {layout}, and " in ended.error_line) == (1, True)
     assert not (tmp_path / "store").exists()
 
 

@@ -18,7 +18,10 @@ EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eexe.\x08"
 
 def test_no_id_or_reason_steers_the_terminal(fda: Commands, tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path, [record(f"a{EVIL}", f"{EVIL}.mp4", captions=[EVIL])])
-    ended = [fda("preprocess", manifest, tmp_path / "store", *SMALL_FLAGS, "--workers", "0")]
+    all_flags = (*SMALL_FLAGS, "--workers", "0", "--max-missing", "100%")
+    ended = [fda("preprocess", manifest, tmp_path / "stopped", *SMALL_FLAGS)]
+    assert "0 of 1 videos were found" in ended[0].error_line
+    ended.append(fda("preprocess", manifest, tmp_path / "store", *all_flags))
     ended.append(fda("status", tmp_path / "store", "--failures"))
     for flags in (["--json"], ["--failures", "--json"]):
         ended.append(fda("status", tmp_path / "store", *flags))
@@ -26,7 +29,7 @@ def test_no_id_or_reason_steers_the_terminal(fda: Commands, tmp_path: Path) -> N
     manifest.write_text(json.dumps(record("a", f"../{EVIL}")) + "\n")
     ended.append(fda("preprocess", manifest, tmp_path / f"store{EVIL}", *SMALL_FLAGS))
     assert ended[-1].code == 1
-    assert r"a\u001b]0;owned\u0007" in ended[0].out
+    assert r"a\u001b]0;owned\u0007" in ended[1].out
     for one in ended:
         assert printable(one.out + one.err) == one.out + one.err
 
