@@ -146,7 +146,10 @@ def scorable_features(store: Store, name: str, split: str, max_missing: float, p
             "or raise --max-missing to score the rest"
         )
     if not len(cached.truth):
-        raise InputError(f"split {split!r} has no caption of a video with features: there is nothing to score")
+        raise InputError(
+            f"split {split!r} has no caption of a video with features: there is nothing to score. Add captions to the "
+            "data set, and run `fda preprocess` and `fda encode` again"
+        )
     _require_unit_rows(f"the captions of features {name!r}, split {split!r}", cached.text, cached.caption_ids)
     if pooling is None:
         _require_unit_rows(f"the videos of features {name!r}, split {split!r}", cached.video, cached.video_ids)

@@ -12,6 +12,7 @@ from encoders.devices import find_device
 from encoders.options import ModelSource
 from encoders.training.processes import Processes, joined_processes
 from pipeline.clips.options import AlphaSource
+from pipeline.datasets.splitting import EXAMPLE
 from pipeline.errors import OptionError, RefusedError
 from pipeline.features.model import ReadyModel, load_ready
 from pipeline.run.events import Listener, Reporter, ignore_events
@@ -29,6 +30,7 @@ from pipeline.training.finetune import checkpoint_identity, train_model
 from pipeline.training.options import FinetuneOptions, TrainingRecipe
 from pipeline.training.presets import Preset, clip_differences, load_preset
 from store.clips.mask_sets import mask_attributes
+from store.errors import NotInStoreError
 from store.json_values import JSON
 from store.store import Store
 
@@ -94,9 +96,9 @@ def finetune(
         raise OptionError(str(error)) from error
     recipe = _recipe(preset, options)
     opened = Store.open(store)
-    opened.layout(recipe.train_split)  # before weights are downloaded
+    _require_split(opened, recipe.train_split)  # before weights are downloaded
     if options.val_split is not None:
-        opened.layout(options.val_split)
+        _require_split(opened, options.val_split)
     with joined_processes(find_device(options.device)) as processes:
         quiet = Reporter(ignore_events)
         ready = load_ready(_model_source(preset, options), options.device, report if processes.is_first else quiet)
@@ -110,6 +112,16 @@ def finetune(
             seconds=clock.seconds,
             warnings=report.warnings,
         )
+
+
+def _require_split(store: Store, split: str) -> None:
+    try:
+        store.layout(split)
+    except NotInStoreError as error:
+        raise NotInStoreError(
+            f"{error}. If the data set names no splits, `fda preprocess --split-by-hash {EXAMPLE}` makes some, in "
+            "another store"
+        ) from error
 
 
 def _recipe(preset: Preset, options: FinetuneOptions) -> TrainingRecipe:
