@@ -238,3 +238,11 @@ def test_splits_are_drawn_and_a_store_grows_by_them(fda: Commands, clips: Path, 
     assert json.loads(fda(*arguments, *shares).out)["num_videos_made"] == 0
     other = fda(*arguments, "--split-by-hash", "train=0.01,test=0.99")
     assert (other.code, "train" in other.error_line) == (1, True)
+
+
+def test_training_without_a_split_for_it_says_how_to_make_one(fda: Commands, clips: Path, tmp_path: Path) -> None:
+    fda("preprocess", clips / "0.mp4", tmp_path / "store", *FLAGS)
+    ended = fda("finetune", tmp_path / "store", tmp_path / "checkpoint", "--preset", "demo")
+    assert (ended.code, (tmp_path / "checkpoint").exists()) == (1, False)
+    assert "no split 'train' in " in ended.error_line
+    assert "`fda preprocess --split-by-hash train=0.9,val=0.05,test=0.05` makes some" in ended.error_line

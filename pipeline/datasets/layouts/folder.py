@@ -26,11 +26,13 @@ def read_folder(source: Path, videos: Path | None = None) -> Dataset:
         DatasetError: if there is no video, two videos have one stem, or a caption file is not UTF-8.
     """
     root = (source if videos is None else videos).absolute()
-    path_of = _videos_by_id(root)
-    caption_files = {without_ending(path): source / path for path in files_below(source) if path.endswith(".txt")}
+    path_of, files = _videos_by_id(root), files_below(source)
+    caption_files = {without_ending(path): source / path for path in files if path.endswith(".txt")}
     records = [_record(video_id, path, caption_files.get(video_id)) for video_id, path in path_of.items()]
     stray = [f"{stem}.txt" for stem in caption_files if stem not in path_of]
-    return Dataset(source.absolute().name, root, tuple(records), likely_mistakes=_without_video(stray, root))
+    tables = [] if any(record.captions for record in records) else [path for path in files if _may_be_manifest(path)]
+    mistakes = (*_without_video(stray, root), *_not_read(tables, source))
+    return Dataset(source.absolute().name, root, tuple(records), likely_mistakes=mistakes)
 
 
 def captions_in(path: Path) -> tuple[str, ...]:
@@ -44,6 +46,17 @@ def _without_video(stray: list[str], root: Path) -> tuple[str, ...]:
         return ()
     files, have, are = (".txt file", "has", "is") if len(stray) == 1 else (".txt files", "have", "are")
     return (f"{len(stray)} {files} {have} no video in {root}, and {are} ignored: {first_few(stray)}",)
+
+
+def _may_be_manifest(path: str) -> bool:
+    return "/" not in path and path.lower().removesuffix(".gz").endswith((".jsonl", ".csv", ".tsv"))
+
+
+def _not_read(tables: list[str], source: Path) -> tuple[str, ...]:
+    """What to tell of files that probably have the captions of videos that have none here."""
+    if not tables:
+        return ()
+    return (f"no video has a <stem>.txt, and {first_few(tables)} is not read: to read it, give {source / tables[0]}",)
 
 
 def _videos_by_id(root: Path) -> dict[str, str]:

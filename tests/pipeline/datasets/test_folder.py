@@ -60,6 +60,17 @@ def test_folder_follows_links_but_not_in_circles(tmp_path: Path) -> None:
         read_dataset("folder", tmp_path / "root")
 
 
+@pytest.mark.parametrize("name", ["captions.csv", "clips.JSONL", "a.tsv.gz"])
+def test_a_manifest_among_videos_without_captions_is_told(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "a.mp4")
+    write(tmp_path / name)
+    write(tmp_path / "logs/loss.csv")
+    (mistake,) = read_dataset("folder", tmp_path).likely_mistakes
+    assert mistake == f"no video has a <stem>.txt, and {name!r} is not read: to read it, give {tmp_path / name}"
+    write(tmp_path / "a.txt", "x")
+    assert read_dataset("folder", tmp_path).likely_mistakes == ()
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
