@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
 from pipeline.errors import OptionError
+from pipeline.run.words import plural
 from pipeline.video.options import WHOLE_VIDEO
 from store.names import check_name
 
@@ -18,6 +19,9 @@ DEFAULT_SPLIT = "test"
 EXAMPLE = "train=0.9,val=0.05,test=0.05"
 _SECONDS = r"\d+(?:[.:]\d+)*"
 _CLIP = re.compile(rf"(?P<source>.+?)(?:[_#](?P<start>{_SECONDS})[_-](?P<end>{_SECONDS})|#\d+)", re.DOTALL)
+_YOUTUBE_CLIP = re.compile(r"(?P<source>(?=.*[a-z])(?=.*[A-Za-z0-9][A-Z])[A-Za-z0-9_-]{11})[._-]\d+")
+"""The id of a YouTube video has 11 characters, capitals and small letters mixed: 99% have a capital behind a letter or
+a digit, which `my_video_no` and `Camera_2024` do not."""
 
 
 def parse_shares(given: str | Mapping[str, float]) -> dict[str, float]:
@@ -47,20 +51,24 @@ def parse_shares(given: str | Mapping[str, float]) -> dict[str, float]:
 
 
 def source_of(video_id: str) -> str:
-    """The video from which a clip was cut, where its id says so: `<source>_<start>_<end>` or `<source>#<number>`.
+    """The video from which a clip was cut, where its id says so.
 
-    The end must come after the start, in seconds or as a clock shows it (MSVD, VATEX, Kinetics and LSMDC name their
-    clips so). A single number behind a name is part of it: it may number the sources.
+    It does as `<source>_<start>_<end>`, the end after the start, in seconds or as a clock shows it (MSVD, VATEX,
+    Kinetics and LSMDC name their clips so), as `<source>#<number>`, and as `<YouTube id>.<number>` (Panda-70M), also
+    with `_` or `-`. A single number behind another name is part of it: it may number the sources.
 
     >>> source_of("-4wsuPCjDBc_5_15"), source_of("0001_Film_00.00.51.926-00.00.54.129"), source_of("a#12")
     ('-4wsuPCjDBc', '0001_Film', 'a')
+    >>> source_of("eibWo9t6pos.25"), source_of("eibWo9t6pos_3")
+    ('eibWo9t6pos', 'eibWo9t6pos')
     >>> source_of("video_7"), source_of("street/cat"), source_of("walk_2024_05")
     ('video_7', 'street/cat', 'walk_2024_05')
     """
     found = _CLIP.fullmatch(video_id)
-    if found is None or (found["start"] is not None and not _clock(found["start"]) < _clock(found["end"])):
-        return video_id
-    return found["source"]
+    if found is not None and (found["start"] is None or _clock(found["start"]) < _clock(found["end"])):
+        return found["source"]
+    found = _YOUTUBE_CLIP.fullmatch(video_id)
+    return video_id if found is None else found["source"]
 
 
 def split_by_hash(dataset: Dataset, shares: Mapping[str, float]) -> Dataset:
@@ -68,32 +76,34 @@ def split_by_hash(dataset: Dataset, shares: Mapping[str, float]) -> Dataset:
 
     The draw depends on nothing else: a video keeps its split whatever videos are added or removed, and all clips of
     one source share theirs. Clips that the data set cuts from one file are of one source, which is named like the file.
-    About the given share of the sources comes into each split, with the spread of a draw.
+    About the given share of the sources comes into each split, with the spread of a draw. Of a small data set, a split
+    may get none: that is a likely mistake, and not refused, for it may get some when the data set grows.
 
     Args:
         dataset: All of it in one split, `test`.
         shares: Of `parse_shares`.
 
     Raises:
-        DatasetError: The data set has splits of its own, or a split would have no video.
+        DatasetError: The data set has splits of its own.
     """
-    there = dict.fromkeys([*(video.split for video in dataset.videos), *dataset.left_out])
-    if list(there) != [DEFAULT_SPLIT]:
+    named = dict.fromkeys([*(video.split for video in dataset.videos), *dataset.left_out])
+    if list(named) != [DEFAULT_SPLIT]:
         raise DatasetError(
-            f"data set {dataset.name!r} has splits of its own ({', '.join(there)}): leave --split-by-hash out"
+            f"data set {dataset.name!r} has splits of its own ({', '.join(named)}): leave --split-by-hash out"
         )
     videos = tuple(replace(video, split=_drawn(_source(video), shares)) for video in dataset.videos)
     left_out: dict[str, tuple[str, ...]] = {}
     for video_id in dataset.left_out.get(DEFAULT_SPLIT, ()):
         split = _drawn(source_of(video_id), shares)
         left_out[split] = (*left_out.get(split, ()), video_id)
-    empty = shares.keys() - {video.split for video in videos}
-    if empty:
-        raise DatasetError(
-            f"--split-by-hash draws none of the {len(videos)} videos of data set {dataset.name!r} for "
-            f"{' and '.join(sorted(empty))}: give larger shares, or name the splits in the data set"
-        )
-    return replace(dataset, videos=videos, left_out=left_out)
+    there = {video.split for video in videos}
+    empty = [
+        f"--split-by-hash draws no video for {split!r}, with a share of {share:g} of {plural(len(videos), 'video')}: "
+        "give it a larger share, or name the splits in the data set"
+        for split, share in shares.items()
+        if split not in there
+    ]
+    return replace(dataset, videos=videos, left_out=left_out, likely_mistakes=(*dataset.likely_mistakes, *empty))
 
 
 def _clock(text: str) -> float:

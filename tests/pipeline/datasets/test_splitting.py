@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def test_no_video_moves_when_others_come_or_go(ids: set[str], data: st.DataObjec
         ["0001_A_Film_00.00.51.926-00.00.54.129", "0001_A_Film_01.00.51.926-01.01.01.000"],
         ["x_1.5_2.25", "x_10_12"],
         ["x#1", "x#20"],
+        ["eibWo9t6pos.25", "eibWo9t6pos_3", "eibWo9t6pos-0004", "eibWo9t6pos_5_15", "eibWo9t6pos"],
         ["x_00:00:01_00:00:09", "x_00:01:00_00:02:00"],
     ],
 )
@@ -69,7 +71,20 @@ def test_clips_of_one_source_stay_together(clips: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "video_id", ["video_7", "video7010", "12", "a_5_5", "a_9_1", "walk_2024_05", "street/cat", "é"]
+    "video_id",
+    [
+        "video_7",
+        "video7010",
+        "12",
+        "a_5_5",
+        "a_9_1",
+        "walk_2024_05",
+        "street/cat",
+        "é",
+        "my_video_no_1",
+        "Camera_2024_7",
+        "CAMERA_TEST_1",
+    ],
 )
 def test_a_number_alone_may_count_the_sources(video_id: str) -> None:
     assert source_of(video_id) == video_id
@@ -112,8 +127,18 @@ def test_what_cannot_be_split(tmp_path: Path) -> None:
     lines = '{"video_id": "a", "path": "a.mp4"}\n{"video_id": "b", "path": "b.mp4", "split": "train"}\n'
     with pytest.raises(DatasetError, match=r"has splits of its own \(test, train\): leave --split-by-hash out"):
         read_source(write(tmp_path / "a.jsonl", lines), SourceOptions(split_by_hash=SHARES))
-    with pytest.raises(DatasetError, match="draws none of the 1 videos of data set 'n' for (test|val|train) and"):
-        split_by_hash(of(["a"]), SHARES)
+
+
+def test_a_split_that_gets_no_video_is_told(tmp_path: Path) -> None:
+    drawn = split_by_hash(of(["a"]), {"train": 0.5, "test": 0.5})
+    assert splits_of(drawn) == {"a": "test"}
+    (mistake,) = drawn.likely_mistakes
+    assert mistake.startswith("--split-by-hash draws no video for 'train', with a share of 0.5 of 1 video: give it a")
+    source = write(tmp_path / "a.jsonl", '{"video_id": "a", "path": "a.mp4", "captions": ["x"]}')
+    options = SourceOptions(split_by_hash={"train": 0.5, "test": 0.5})
+    assert read_source(source, options).report.warnings == (mistake,)
+    with pytest.raises(DatasetError, match="draws no video for 'train'"):
+        read_source(source, replace(options, strict=True))
 
 
 def test_videos_that_a_tar_lacks_are_expected_in_the_split_that_they_would_have() -> None:
