@@ -66,7 +66,7 @@ class DaskProcesses:
 
     @contextmanager
     def always_a_worker(self) -> Iterator[None]:
-        """Start a worker, and another whenever it dies, as a nanny does; forked, for a nanny's take seconds to start."""
+        """Start a worker, and another when it dies, as a nanny does; forked, for a nanny's take seconds to start."""
         is_over = threading.Event()
 
         def replace_it() -> None:

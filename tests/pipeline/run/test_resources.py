@@ -102,7 +102,7 @@ def test_many_videos_take_no_more_memory_or_files_than_few(tmp_path: Path) -> No
         peaks = [part.max() for part in np.array_split(memory, 3)]
         assert np.diff(peaks).min() < 2 * 1024
     assert len(set(worker_files.tolist())) == 1
-    assert np.ptp(decoder_files) <= 1  # the video that it has open, or not, at that moment
+    assert np.ptp(decoder_files) <= 2  # at that moment it has the video open not at all, once, or for its headers too
 
 
 def test_the_command_says_what_workers_take_and_starts_no_more_than_fit(
