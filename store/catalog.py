@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from store.errors import NotInStoreError, StoreFormatError
+from store.errors import NotInStoreError, StoreFormatError, StoreMissingError
 from store.formats.parquet import parquet_bytes, read_table
+from store.formats.seal import check_sealed
 from store.places.folder import StoreFolder
-from store.remedies import PREPROCESS_AGAIN
+from store.remedies import REBUILD_CATALOG
 from store.schema import Caption, Shard, SplitLayout, Video
 
 VIDEOS_NAME = "catalog/videos.parquet"
@@ -43,6 +45,9 @@ _CAPTIONS = pa.schema(
 )
 
 
+_NEEDED = ("video_id", "caption_id", "split", "row", "path", "text")
+"""Columns that have a value in every row."""
+
 _ROWS_AT_ONCE = 65_536
 """Rows of a table that are converted to Python objects at a time."""
 
@@ -67,13 +72,10 @@ class Catalog:
         """Read the catalogue of a store.
 
         Raises:
-            StoreMissingError: There is none.
-            StoreFormatError: It is damaged.
+            StoreMissingError: A file of it is missing.
+            StoreFormatError: A file of it was changed since it was written, or has rows that no writer gives it.
         """
-        return cls(
-            read_table(folder.read(VIDEOS_NAME), VIDEOS_NAME, _VIDEOS),
-            read_table(folder.read(CAPTIONS_NAME), CAPTIONS_NAME, _CAPTIONS),
-        )
+        return cls(read_videos(folder), read_captions(folder))
 
     def write(self, folder: StoreFolder) -> None:
         """Write the two files, the videos last: if that file exists, the catalogue is complete."""
@@ -96,7 +98,7 @@ class Catalog:
             if any(table.num_rows < count for table, count in zip(found, counts, strict=True)):
                 raise StoreFormatError(
                     f"the catalogue has {found[0].num_rows} videos and {found[1].num_rows} captions of split "
-                    f"{split!r}, and store.json says {counts[0]} and {counts[1]}: {PREPROCESS_AGAIN}"
+                    f"{split!r}, and store.json says {counts[0]} and {counts[1]}: {REBUILD_CATALOG}"
                 )
             videos.append(found[0].slice(0, counts[0]))
             captions.append(found[1].slice(0, counts[1]))
@@ -119,10 +121,51 @@ class Catalog:
         texts = [text for name in ("caption_id", "text") for text in rows[name].to_pylist()]
         return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
+    def by_id(self) -> dict[str, Video]:
+        """Video id -> its row."""
+        names = self.videos.column_names
+        columns = [self.videos[name].to_pylist() for name in names]
+        videos = (Video(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True))
+        return {video.video_id: video for video in videos}
+
+    def texts(self) -> dict[str, list[str]]:
+        """Video id -> its captions."""
+        texts: dict[str, list[str]] = {}
+        ids, all_texts = (self.captions[name].to_pylist() for name in ("video_id", "text"))
+        for video_id, text in zip(ids, all_texts, strict=True):
+            texts.setdefault(video_id, []).append(text)
+        return texts
+
+    def arranged(self, order: Mapping[str, Sequence[str]]) -> Catalog:
+        """Videos of this catalogue in another order, with their captions.
+
+        Args:
+            order: Split -> ids of its videos, in the order of their rows.
+        """
+        videos, texts = self.by_id(), self.texts()
+        captions = (
+            Caption(f"{video_id}#{number}", video_id, split, row, text)
+            for split, ids in order.items()
+            for row, (video_id, number, text) in enumerate(
+                (video_id, number, text) for video_id in ids for number, text in enumerate(texts.get(video_id, ()))
+            )
+        )
+        rows = (
+            replace(videos[video_id], split=split, row=row)
+            for split, ids in order.items()
+            for row, video_id in enumerate(ids)
+        )
+        return Catalog.of(rows, captions)
+
     @cached_property
     def splits(self) -> tuple[str, ...]:
         """The splits, in the order of the catalogue."""
         return tuple(pc.unique(self.videos["split"]).to_pylist())
+
+    def video_ids(self, split: str, start: int, stop: int) -> list[str]:
+        """The ids of the videos of the rows `[start, stop)` of a split."""
+        ids: list[str] = self.split_videos(split)["video_id"].slice(start, stop - start).to_pylist()
+        return ids
 
     def shard_videos(self, shard: Shard) -> tuple[Video, ...]:
         """The videos of one shard, in row order."""
@@ -153,6 +196,33 @@ class Catalog:
         if split not in self.splits:
             raise NotInStoreError(f"no split {split!r} here: the store has {', '.join(map(repr, self.splits))}")
         return slices.get(split, self.captions.slice(0, 0))  # a split has videos; it may have no caption
+
+
+def read_videos(folder: StoreFolder) -> pa.Table:
+    """The one file of `Catalog.read`; errors are the same."""
+    return _read(folder, VIDEOS_NAME, _VIDEOS)
+
+
+def read_captions(folder: StoreFolder) -> pa.Table:
+    """The other file of `Catalog.read`; errors are the same."""
+    return _read(folder, CAPTIONS_NAME, _CAPTIONS)
+
+
+def _read(folder: StoreFolder, name: str, schema: pa.Schema) -> pa.Table:
+    """One of the two files, whose every bit is what was written."""
+    path = f"{folder.place}/{name}"
+    try:
+        content = folder.read(name)
+    except StoreMissingError as error:
+        raise StoreMissingError(f"{path} is missing: {REBUILD_CATALOG}") from error
+    check_sealed(content, path, REBUILD_CATALOG)
+    table = read_table(content, path, schema)
+    # Rows are positions in the arrays, and readers go by the position in the table. A writer can only give both.
+    counted = [pa.array(np.arange(part.num_rows, dtype=np.int64)) for part in _by_split(table).values()]
+    rows = pa.chunked_array(counted, pa.int64())
+    if any(table[key].null_count for key in _NEEDED if key in table.column_names) or not table["row"].equals(rows):
+        raise StoreFormatError(f"{path} has rows without an id, or in another order than it says: {REBUILD_CATALOG}")
+    return table
 
 
 def _by_split(table: pa.Table) -> dict[str, pa.Table]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from store.errors import StoreFormatError, StoreMissingError
 from store.formats.parquet import parquet_bytes, read_metadata, read_small_table
-from store.formats.seal import is_sealed
+from store.formats.seal import check_sealed
 from store.places.folder import StoreFolder, WrittenFile
 from store.remedies import REBUILD
 from store.schema import Shard, VideoStatus
@@ -26,6 +27,10 @@ WITHDRAWN_FOLDER = "withdrawn"
 """Records of shards that are being rewritten. After a kill, the next run reuses the clips that are still valid."""
 
 _METADATA_KEY = "fda.commit"
+_PART = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}"
+_FILE = re.compile(rf"(?:clips|features)\.zarr(?:/{_PART}){{1,6}}")
+_INPUT = re.compile(rf"commits(?:/{_PART}){{1,6}}|captions\[{_PART}(?::[0-9]{{1,15}}){{2}}\]")
+"""What `ArraySpec.shard_name`, `commit_name` and `captions_input` give."""
 _SCHEMA = pa.schema(
     [
         ("video_id", pa.string()),
@@ -123,8 +128,7 @@ class CommitRecord:
         Raises:
             StoreFormatError: It is not a commit record, or it is damaged.
         """
-        if not is_sealed(content):
-            raise StoreFormatError(f"{name} is damaged: its checksum is wrong. {REBUILD}")
+        check_sealed(content, name, REBUILD)
         try:
             if columns is None or columns:
                 table = read_small_table(content, name, _SCHEMA, columns)
@@ -133,9 +137,30 @@ class CommitRecord:
                 outcomes, about = (), read_metadata(content, name)
             metadata = json.loads(about[_METADATA_KEY.encode()])
             files = tuple(WrittenFile.from_dict(fields) for fields in metadata["files"])
-            return cls(Shard(**metadata["shard"]), metadata["stage"], outcomes, files, metadata["inputs"])
-        except (StoreFormatError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise StoreFormatError(f"{name} is not a commit record: {error}. {REBUILD}") from error
+            inputs = dict(metadata["inputs"])
+            _check_names((written.name for written in files), inputs)
+            place, stage = metadata["shard"], metadata["stage"]
+            if not all(type(text) is str for text in (place["split"], stage)):
+                raise ValueError(f"it is of {place!r:.200} and {stage!r:.100}")
+            shard = Shard(**place)
+            numbers = (shard.index, shard.start, shard.stop)
+            if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
+                raise ValueError(f"its rows are {shard!r:.200}")
+            return cls(shard, stage, outcomes, files, inputs)
+        except (StoreFormatError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise StoreFormatError(f"{name} is not a commit record ({error}): {REBUILD}") from error
+
+
+def _check_names(files: Iterable[str], inputs: Iterable[str]) -> None:
+    """Refuse names that are not of this store: they are looked up on the disk, which has devices that never end.
+
+    Raises:
+        ValueError: One is.
+    """
+    for kind, pattern, names in (("file", _FILE, files), ("input", _INPUT, inputs)):
+        for name in names:
+            if not pattern.fullmatch(name):
+                raise ValueError(f"it names {name!r:.200} as {kind}, which is not of a store")
 
 
 def _outcomes(table: pa.Table) -> tuple[VideoOutcome, ...]:

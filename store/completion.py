@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
 from typing import TypeVar
 
+from store.catalog import Catalog
 from store.commits import CommitRecord, VideoOutcome, commit_name, file_digest, read_commit, read_record, withdrawn_name
 from store.errors import ShardIncompleteError, StoreFormatError, StoreMissingError
 from store.places.folder import StoreFolder
+from store.remedies import REBUILD
 from store.schema import Shard
-from store.stages import FRAMES_STAGE, command_of
+from store.stages import FRAMES_STAGE, command_of, has_outcomes, stage_of_record
 from store.store import Store
 
 _Item = TypeVar("_Item")
@@ -54,24 +57,60 @@ def outcomes_of_each(store: Store, shards: Iterable[Shard], stage: str) -> Itera
     """`outcomes_of` many shards, in order: on an object store, many records are read at a time.
 
     Raises:
-        ShardIncompleteError: A shard has not been committed.
+        ShardIncompleteError: A shard has not been committed, or its record is of other videos than the catalogue has.
     """
-    return map_many(store.folder, lambda shard: outcomes_of(store, shard, stage), shards)
+    catalog = store.catalog
+
+    def outcomes(shard: Shard) -> tuple[VideoOutcome, ...]:
+        record = read_commit(store.folder, shard, stage)
+        if record is None:
+            raise _not_committed(store, shard, stage)
+        why = other_videos(catalog, record)
+        if why is not None:
+            raise _incomplete(store, shard, stage, Pending(f"{commit_name(shard, stage)} is of other videos: {why}"))
+        return record.outcomes
+
+    return map_many(store.folder, outcomes, shards)
 
 
 def require_committed(store: Store, shard: Shard, stage: str) -> CommitRecord:
-    """The record of a complete shard.
+    """The record of a complete shard, for a worker: that its videos are those of the catalogue, the plan has checked.
 
     Raises:
         ShardIncompleteError: The shard is pending.
     """
-    record = committed(store, shard, stage)
-    if record is None:
-        raise ShardIncompleteError(
-            f"shard {shard.key} of {store.place} has no {stage} yet, has lost some, or has some that are older "
-            f"than what they were made from: run {command_of(stage)} to the end"
-        )
-    return record
+    (judged,) = _CompletionCheck(store).judge(shard, [stage])
+    if isinstance(judged, Pending):
+        raise _incomplete(store, shard, stage, judged)
+    return judged
+
+
+def require_committed_of_each(
+    store: Store, shards: Iterable[Shard], stages: Sequence[str], *, with_catalog: bool = True
+) -> Iterator[tuple[Shard, tuple[CommitRecord, ...]]]:
+    """`committed_of_each`, for a reader that needs every shard complete.
+
+    Args:
+        store: The store.
+        shards: Which rows.
+        stages: In the order in which they build on each other.
+        with_catalog: Whether to compare the videos of the records with the catalogue. A worker leaves it out: it need
+            not load the catalogue, as the plan has compared them.
+
+    Raises:
+        ShardIncompleteError: A shard is pending; the message says why.
+    """
+    check = _CompletionCheck(store, store.catalog if with_catalog else None, list_files=True)
+
+    def required(shard: Shard) -> tuple[Shard, tuple[CommitRecord, ...]]:
+        records = []
+        for stage, judged in zip(stages, check.judge(shard, stages), strict=True):
+            if isinstance(judged, Pending):
+                raise _incomplete(store, shard, stage, judged)
+            records.append(judged)
+        return shard, tuple(records)
+
+    return map_many(store.folder, required, shards)
 
 
 def input_digests(store: Store, shard: Shard, stages: Sequence[str]) -> dict[str, str]:
@@ -98,12 +137,25 @@ def committed(store: Store, shard: Shard, stage: str) -> CommitRecord | None:
     A shard is complete when its record exists and is of this very shard, its files have the recorded sizes, and its
     inputs have not changed. A record that cannot be read counts as none, so its shard is rebuilt.
     """
-    return _CompletionCheck(store).records(shard, [stage])[0]
+    (judged,) = _CompletionCheck(store).judge(shard, [stage])
+    return None if isinstance(judged, Pending) else judged
 
 
-def committed_of_each(
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Why a shard is pending."""
+
+    why: str
+    """One clause, for messages. It names the file."""
+    is_missing: bool = False
+    """Whether it has no record."""
+    is_damage: bool = False
+    """Whether its record is damaged, or of other videos than the catalogue has."""
+
+
+def judged_of_each(
     store: Store, shards: Iterable[Shard], stages: Sequence[str], *, num_with_outcomes: int | None = None
-) -> Iterator[tuple[Shard, tuple[CommitRecord | None, ...]]]:
+) -> Iterator[tuple[Shard, tuple[CommitRecord | Pending, ...]]]:
     """`committed` for many shards and each of the stages, with far fewer requests than one by one.
 
     The sizes of files come from listings, a record is read once, and an object store is asked for many at a time.
@@ -114,15 +166,39 @@ def committed_of_each(
         shards: Which rows.
         stages: In the order in which they build on each other.
         num_with_outcomes: So many of the first stages have their outcomes read; all, if None. The records of the others
-            come with none, which takes a fifth of the time.
+            come with none, which takes a fifth of the time. Outcomes that are read are compared with the catalogue: a
+            record of other videos than it has in these rows counts as none, so that no clip gets another id.
 
     Yields:
-        A shard with its records, in the order of `shards` and `stages`.
+        A shard with its records, or why it is pending, in the order of `shards` and `stages`.
     """
-    check = _CompletionCheck(store, list_files=True)
+    is_compared = num_with_outcomes != 0 and any(map(has_outcomes, stages[:num_with_outcomes]))
+    check = _CompletionCheck(store, store.catalog if is_compared else None, list_files=True)
     return map_many(
-        store.folder, lambda shard: (shard, check.records(shard, stages, num_with_outcomes=num_with_outcomes)), shards
+        store.folder, lambda shard: (shard, check.judge(shard, stages, num_with_outcomes=num_with_outcomes)), shards
     )
+
+
+def committed_of_each(
+    store: Store, shards: Iterable[Shard], stages: Sequence[str], *, num_with_outcomes: int | None = None
+) -> Iterator[tuple[Shard, tuple[CommitRecord | None, ...]]]:
+    """`judged_of_each`, with None for each stage in which a shard is pending."""
+    for shard, judged in judged_of_each(store, shards, stages, num_with_outcomes=num_with_outcomes):
+        yield shard, tuple(None if isinstance(one, Pending) else one for one in judged)
+
+
+def other_videos(catalog: Catalog, record: CommitRecord) -> str | None:
+    """Where the videos of a record are not those that the catalogue has in its rows; None if they are."""
+    if not has_outcomes(record.stage):
+        return None
+    shard = record.shard
+    ids = catalog.video_ids(shard.split, shard.start, shard.stop)
+    if [outcome.row for outcome in record.outcomes] != list(range(shard.start, shard.start + len(ids))):
+        return f"its rows are not the {len(ids)} from {shard.start}, which the catalogue has"
+    for outcome, video_id in zip(record.outcomes, ids, strict=True):
+        if outcome.video_id != video_id:
+            return f"its row {outcome.row} is of video {outcome.video_id!r}, and the catalogue has {video_id!r} there"
+    return None
 
 
 def kept_record(store: Store, shard: Shard, stage: str) -> CommitRecord | None:
@@ -145,37 +221,61 @@ def kept_record(store: Store, shard: Shard, stage: str) -> CommitRecord | None:
 class _CompletionCheck:
     """Decides which shards are complete. Threads may share it."""
 
-    def __init__(self, store: Store, *, list_files: bool = False) -> None:
+    def __init__(self, store: Store, catalog: Catalog | None = None, *, list_files: bool = False) -> None:
         self._store = store
+        self._catalog = catalog
+        """What the videos of records are compared with; None: they are not."""
         self._sizes: dict[str, dict[str, int]] | None = {} if list_files else None
         """Array -> name -> size of its files, if `list_files`."""
         self._lock = Lock()
 
-    def records(
+    def judge(
         self, shard: Shard, stages: Sequence[str], *, num_with_outcomes: int | None = None
-    ) -> tuple[CommitRecord | None, ...]:
-        """The records of a shard in each stage; None if that is pending."""
+    ) -> tuple[CommitRecord | Pending, ...]:
+        """The records of a shard in each stage, or why it is pending."""
         contents: dict[str, bytes] = {}
         return tuple(
-            self._record(shard, stage, contents, num_with_outcomes is None or number < num_with_outcomes)
+            self._judge(shard, stage, contents, num_with_outcomes is None or number < num_with_outcomes)
             for number, stage in enumerate(stages)
         )
 
-    def _record(self, shard: Shard, stage: str, contents: dict[str, bytes], with_outcomes: bool) -> CommitRecord | None:
+    def _judge(
+        self, shard: Shard, stage: str, contents: dict[str, bytes], with_outcomes: bool
+    ) -> CommitRecord | Pending:
         """The record of one stage; what was read of the shard so far is in `contents`, and this record is added."""
         name = commit_name(shard, stage)
         try:
             contents[name] = self._store.folder.read(name)
             record = CommitRecord.from_bytes(contents[name], name, None if with_outcomes else ())
-        except (StoreMissingError, StoreFormatError):
-            return None
+        except StoreMissingError:
+            return Pending(f"there is no {name}", is_missing=True)
+        except StoreFormatError as error:
+            return Pending(without_remedy(error), is_damage=True)
         if record.shard != shard or record.stage != stage:
-            return None
-        if any(self._num_bytes(written.name) != written.num_bytes for written in record.files):
-            return None
-        if any(self._input_digest(its, contents) != sha256 for its, sha256 in record.inputs.items()):
-            return None
+            return Pending(f"{name} is of rows {record.shard.start} to {record.shard.stop - 1} of {record.stage}")
+        if with_outcomes and self._catalog is not None:
+            why = other_videos(self._catalog, record)
+            if why is not None:
+                return Pending(f"{name} is of other videos: {why}", is_damage=True)
+        for written in record.files:
+            num_bytes = self._num_bytes(written.name)
+            if num_bytes != written.num_bytes:
+                found = "is missing" if num_bytes is None else f"has {num_bytes:,} bytes, not {written.num_bytes:,}"
+                return Pending(f"{written.name} {found}")
+        for its, sha256 in record.inputs.items():
+            if self._input_digest(its, contents) != sha256:
+                return Pending(self._why_stale(name, its))
         return record
+
+    def _why_stale(self, name: str, its: str) -> str:
+        """What became of an input that is not the one that a record names."""
+        stage = stage_of_record(its)
+        try:
+            if stage is not None and read_record(self._store.folder, its, with_outcomes=False) is None:
+                return f"{its} is missing, which {command_of(stage)} makes"
+        except StoreFormatError as error:
+            return f"{without_remedy(error)}, which {command_of(stage or '')} rebuilds"
+        return f"{name} was made from another {its} than the present one"
 
     def _input_digest(self, name: str, contents: dict[str, bytes]) -> str | None:
         # Masks are made from the frames whose record was read a moment ago. To compare them with that very record saves
@@ -201,7 +301,23 @@ def input_digest(store: Store, name: str) -> str | None:
     if not name.startswith("captions["):
         return file_digest(store.folder, name)
     split, start, stop = name.removeprefix("captions[").removesuffix("]").rsplit(":", 2)
+    if split not in store.manifest.splits:
+        return None
     return store.catalog.captions_digest(Shard(split, 0, int(start), int(stop)))
+
+
+def without_remedy(error: StoreFormatError) -> str:
+    """What is wrong with a record, as a part of a longer sentence."""
+    return str(error).removesuffix(f": {REBUILD}")
+
+
+def _incomplete(store: Store, shard: Shard, stage: str, pending: Pending) -> ShardIncompleteError:
+    if pending.is_missing:
+        return _not_committed(store, shard, stage)
+    place, command = store.place, command_of(stage)
+    return ShardIncompleteError(
+        f"shard {shard.key} of {place} has {stage} that cannot be used, as {pending.why}: run {command} to the end"
+    )
 
 
 def _not_committed(store: Store, shard: Shard, stage: str) -> ShardIncompleteError:

@@ -9,8 +9,11 @@ from typing import Self
 import pyarrow as pa
 
 from store.commits import VideoOutcome
+from store.errors import StoreFormatError
 from store.formats.parquet import parquet_bytes, read_table
+from store.formats.seal import check_sealed
 from store.places.folder import StoreFolder
+from store.remedies import REBUILD_FAILURES
 from store.schema import VideoStatus
 
 FAILURES_NAME = "catalog/failures.parquet"
@@ -65,9 +68,13 @@ def read_failures(folder: StoreFolder) -> tuple[FailedVideo, ...]:
 
     Raises:
         StoreMissingError: No run of `fda preprocess` or `fda finalise` has ended yet.
+        StoreFormatError: It is damaged.
     """
     rows = failures_table(folder).to_pylist()
-    return tuple(FailedVideo(**{**fields, "status": VideoStatus(fields["status"])}) for fields in rows)
+    try:
+        return tuple(FailedVideo(**{**fields, "status": VideoStatus(fields["status"])}) for fields in rows)
+    except ValueError as error:
+        raise StoreFormatError(f"{folder.place}/{FAILURES_NAME}: {error}: {REBUILD_FAILURES}") from error
 
 
 def failures_table(folder: StoreFolder) -> pa.Table:
@@ -75,5 +82,8 @@ def failures_table(folder: StoreFolder) -> pa.Table:
 
     Raises:
         StoreMissingError: No run of `fda preprocess` or `fda finalise` has ended yet.
+        StoreFormatError: It is damaged.
     """
-    return read_table(folder.read(FAILURES_NAME), FAILURES_NAME, _SCHEMA)
+    content, path = folder.read(FAILURES_NAME), f"{folder.place}/{FAILURES_NAME}"
+    check_sealed(content, path, REBUILD_FAILURES)
+    return read_table(content, path, _SCHEMA)

@@ -11,21 +11,26 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from store.arrays.reading import read_array
 from store.arrays.shards import ArraySpec, ZarrArray, attributes_of, create_array, open_array, write_shard
 from store.commits import CommitRecord, VideoOutcome, commit_shard, read_commit, withdraw_commit
-from store.completion import committed_of_each, map_many
-from store.errors import NotInStoreError, ShardIncompleteError
+from store.completion import Pending, judged_of_each, map_many
+from store.errors import NotInStoreError, ShardIncompleteError, StoreFormatError
 from store.json_values import JSON
 from store.names import check_name
 from store.places.folder import StoreFolder
-from store.remedies import RUN_AGAIN
+from store.remedies import REBUILD, RUN_AGAIN
 from store.schema import Shard, shards_of
-from store.stages import captions_input, features_stage
+from store.stages import captions_input, command_of, features_stage
 from store.store import Store
 
 CAPTIONS_PER_SHARD = 1024
+
+MAX_DIM = 2**16
+"""Numbers in an embedding: ten times as many as any model gives."""
 
 FrameDtype = Literal["float32", "float16"]
 """Type of stored frame features. float16 takes half of the bytes, at a relative error of 2**-11."""
@@ -167,8 +172,7 @@ def write_text_features(
     withdraw_commit(store.folder, shard, features_stage(name, "text"))
     text_spec, dropped_spec = _text_specs(store, name, shard.split, text.shape[-1])
     files = [
-        write_shard(store.folder, text_spec, shard, text),
-        write_shard(store.folder, dropped_spec, shard, dropped),
+        write_shard(store.folder, spec, shard, part) for spec, part in ((text_spec, text), (dropped_spec, dropped))
     ]
     return commit_shard(store.folder, shard, features_stage(name, "text"), (), files, inputs)[0]
 
@@ -179,32 +183,28 @@ def read_features(store: Store, name: str, split: str) -> Features:
     Raises:
         NotInStoreError: There is none of this name for this split.
         ShardIncompleteError: It is not complete, out of date, or was rebuilt while it was read.
+        ShardDamagedError: Its bytes are not those that were written.
+        StoreFormatError: Its metadata, or the catalogue, is damaged.
     """
-    array = _open(store, name, split, "video")
-    records = _complete_records(store, name, split)
-    filled = _filled(records)
-    rows, video_ids = list(filled), tuple(filled.values())
-    position = {video_id: index for index, video_id in enumerate(video_ids)}
+    attributes = features_made_with(store, name, split)
+    filled = _filled(records := _complete_records(store, name, split))
+    rows, position = list(filled), {video_id: index for index, video_id in enumerate(filled.values())}
+    catalogued: list[str] = store.catalog.split_videos(split)["video_id"].to_pylist()
     captions = store.catalog.split_captions(split)
     owners = captions["video_id"].to_pylist()
     used = [row for row, video_id in enumerate(owners) if video_id in position]
-    all_caption_ids = captions["caption_id"].to_pylist()
     features = Features(
-        video_ids=video_ids,
-        video=np.asarray(array[:], dtype=np.float32)[rows],
-        caption_ids=tuple(all_caption_ids[row] for row in used),
-        text=np.asarray(_open(store, name, split, "text")[:], dtype=np.float32)[used],
+        video_ids=tuple(filled.values()),
+        video=np.asarray(_read(store, name, split, "video"), dtype=np.float32)[rows],
+        caption_ids=tuple(captions["caption_id"].take(pa.array(used, pa.int64())).to_pylist()),
+        text=np.asarray(_read(store, name, split, "text"), dtype=np.float32)[used],
         truth=np.asarray([position[owners[row]] for row in used], dtype=np.int64),
-        num_dropped=np.asarray(_open(store, name, split, "num_dropped")[:], dtype=np.int64)[used],
+        num_dropped=np.asarray(_read(store, name, split, "num_dropped"), dtype=np.int64)[used],
         num_videos_expected=num_videos_expected(store, split),
-        missing_video_ids=tuple(
-            video_id
-            for video_id in store.catalog.split_videos(split)["video_id"].to_pylist()
-            if video_id not in position
-        ),
+        missing_video_ids=tuple(video_id for video_id in catalogued if video_id not in position),
         num_captions_expected=captions.num_rows,
-        alpha_cosine=np.asarray(_open(store, name, split, "alpha_cosine")[:], dtype=np.float32)[rows],
-        attributes=attributes_of(array),
+        alpha_cosine=np.asarray(_read(store, name, split, "alpha_cosine"), dtype=np.float32)[rows],
+        attributes=attributes,
     )
     _check_unchanged(store, name, split, records)
     return features
@@ -227,11 +227,11 @@ def read_frame_features(store: Store, name: str, split: str) -> tuple[tuple[str,
     Raises:
         NotInStoreError: There is none of this name for this split.
         ShardIncompleteError: It is not complete, out of date, or was rebuilt while it was read.
+        ShardDamagedError: Its bytes are not those that were written.
+        StoreFormatError: Its metadata, or the catalogue, is damaged.
     """
-    array = _open(store, name, split, "frame")
-    records = _complete_records(store, name, split)
-    filled = _filled(records)
-    frame = np.asarray(array[:], dtype=np.float32)[list(filled)]
+    filled = _filled(records := _complete_records(store, name, split))
+    frame = np.asarray(_read(store, name, split, "frame"), dtype=np.float32)[list(filled)]
     _check_unchanged(store, name, split, records)
     return tuple(filled.values()), frame
 
@@ -250,8 +250,9 @@ def read_alpha_cosines(store: Store, name: str, split: str) -> NDArray[np.float3
 
     Raises:
         NotInStoreError: There are no such features.
+        ShardDamagedError: They are damaged.
     """
-    cosines = np.asarray(_open(store, name, split, "alpha_cosine")[:], dtype=np.float32)
+    cosines = np.asarray(_read(store, name, split, "alpha_cosine"), dtype=np.float32)
     return cosines[np.isfinite(cosines)]
 
 
@@ -274,15 +275,15 @@ def _complete_records(store: Store, name: str, split: str) -> list[CommitRecord]
     complete: list[CommitRecord] = []
     for stage, shards in feature_stages(store, name, split):
         part = stage.rpartition("/")[2]
-        found = list(committed_of_each(store, shards, [stage], num_with_outcomes=int(part == "video")))
-        pending = [shard for shard, (record,) in found if record is None]
+        found = list(judged_of_each(store, shards, [stage], num_with_outcomes=int(part == "video")))
+        pending = [(shard, judged.why) for shard, (judged,) in found if isinstance(judged, Pending)]
         if pending:
+            (first, why), older = pending[0], "captions" if part == "text" else "frames or masks"
             raise ShardIncompleteError(
-                f"features {name!r}: {len(pending)} of {len(shards)} {part} shards of split {split!r} are missing or "
-                f"older than their {'captions' if part == 'text' else 'frames or masks'} (first: {pending[0].key}). "
-                "Run its `fda encode` again"
+                f"features {name!r}: {len(pending)} of {len(shards)} {part} shards of split {split!r} of {store.place} "
+                f"are missing or older than their {older} (first: {first.key}, as {why}): run {command_of(stage)} again"
             )
-        complete += [record for _, (record,) in found if record is not None]
+        complete += [judged for _, (judged,) in found if not isinstance(judged, Pending)]
     return complete
 
 
@@ -323,6 +324,26 @@ def _open(store: Store, name: str, split: str, part: str) -> ZarrArray:
         ) from error
 
 
+def _read(store: Store, name: str, split: str, part: str) -> NDArray[np.generic]:
+    """All rows of one array of a feature set; its fill value where there are none.
+
+    Raises:
+        NotInStoreError: There is no such feature set.
+        StoreFormatError: The array has another shape or type than a feature set of this store has.
+        ShardDamagedError: Its bytes are not those that were written.
+    """
+    its_name, array = features_name(name, split, part), _open(store, name, split, part)
+    dim = array.shape[-1] if len(array.shape) > 1 else 1
+    frame_dtype: FrameDtype = "float16" if part == "frame" and array.dtype == np.float16 else "float32"
+    specs = [*_clip_specs(store, name, split, dim, frame_dtype), *_text_specs(store, name, split, dim)]
+    spec = next(spec for spec in specs if spec.name == its_name)
+    # The number of rows is that of the catalogue: a store that has grown has more than its arrays, until they are made.
+    if array.shape[1:] != spec.item_shape or array.dtype != np.dtype(spec.dtype) or dim > MAX_DIM:
+        found = f"of type {array.dtype} and shape {array.shape}"
+        raise StoreFormatError(f"{store.place}/{its_name}/zarr.json is {found}, not of features: {REBUILD}")
+    return np.asarray(read_array(store.folder, spec))
+
+
 def features_name(name: str, split: str, part: str) -> str:
     """The name of an array of a feature set.
 
@@ -346,26 +367,14 @@ def _clip_specs(
         chunk_rows=rows,
         dimensions=("video", "dim"),
     )
-    frame = ArraySpec(
+    frame = replace(
+        video,
         name=features_name(name, split, "frame"),
-        num_rows=num_videos,
         item_shape=(store.layout(split).num_frames, dim),
         dtype=frame_dtype,
-        fill_value=np.nan,
-        shard_rows=rows,
-        chunk_rows=rows,
         dimensions=("video", "frame", "dim"),
     )
-    alpha_cosine = ArraySpec(
-        name=features_name(name, split, "alpha_cosine"),
-        num_rows=num_videos,
-        item_shape=(),
-        dtype="float32",
-        fill_value=np.nan,
-        shard_rows=rows,
-        chunk_rows=rows,
-        dimensions=("video",),
-    )
+    alpha_cosine = replace(video, name=features_name(name, split, "alpha_cosine"), item_shape=(), dimensions=("video",))
     return video, frame, alpha_cosine
 
 

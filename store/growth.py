@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 import pyarrow.compute as pc
 
-from store.catalog import VIDEOS_NAME, Catalog
-from store.errors import StoreMismatchError
+from store.catalog import Catalog
+from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError, StoreMissingError
 from store.places.folder import StoreFolder
-from store.remedies import START_OVER
-from store.schema import Caption, Video
+from store.rebuilding import rebuilt_catalog
+from store.remedies import REBUILD_CATALOG, START_OVER
+from store.schema import Video
 from store.store import MANIFEST_NAME, Manifest, Store, check_empty
 
 NAMED = 3
@@ -30,6 +31,8 @@ class Growth:
     """Videos of the store whose captions have changed."""
     num_captioned: int = 0
     """Videos of the store that had no caption, and have some now."""
+    rebuilt: str | None = None
+    """Why the catalogue was rebuilt from the commit records and the data set; None if it was whole."""
 
     @property
     def num_new_videos(self) -> int:
@@ -65,15 +68,23 @@ def create_store(
         existing = Manifest.from_bytes(folder.read(MANIFEST_NAME), folder.place)
         existing.check_same(manifest, folder.place)
         manifest = replace(manifest, software=existing.software)
-        if folder.num_bytes(VIDEOS_NAME) is not None:
-            return _grow(Store(folder, existing), manifest, catalog, update_captions=update_captions)
+        store = Store(folder, existing)
+        try:
+            return _grow(store, _catalog_to_grow(store), manifest, catalog, update_captions=update_captions)
+        except CatalogLostError as lost:
+            whole = rebuilt_catalog(store, catalog, update_captions=update_captions)
+            if whole is not None:
+                whole.write(folder)
+                store, growth = _grow(store, whole, manifest, catalog, update_captions=update_captions)
+                return store, replace(growth, rebuilt=str(lost))
     folder.write(MANIFEST_NAME, manifest.to_bytes())
     catalog.write(folder)
     return Store(folder, manifest), NO_GROWTH
 
 
-def _grow(store: Store, manifest: Manifest, catalog: Catalog, *, update_captions: bool) -> tuple[Store, Growth]:
-    existing = _catalog_to_grow(store)
+def _grow(
+    store: Store, existing: Catalog, manifest: Manifest, catalog: Catalog, *, update_captions: bool
+) -> tuple[Store, Growth]:
     dataset = {**manifest.dataset, "name": store.manifest.dataset["name"]}
     # If they differ, a run was killed between the catalogue and the manifest: the manifest is still to be written.
     is_recorded = dataset == store.manifest.dataset
@@ -100,18 +111,28 @@ def _grow(store: Store, manifest: Manifest, catalog: Catalog, *, update_captions
     return Store(store.folder, wanted), growth
 
 
+class CatalogLostError(Exception):
+    """The catalogue of a store is missing, damaged, or has fewer rows than the manifest counts."""
+
+
 def _catalog_to_grow(store: Store) -> Catalog:
     """The rows of the catalogue that count.
 
     If a run was killed while it updated captions, the catalogue has more or fewer of them than the manifest says. Here
     the videos count with the captions that the catalogue has of them, so that the update can be finished.
+
+    Raises:
+        CatalogLostError: There is no such catalogue.
     """
-    written = Catalog.read(store.folder)
-    layouts = {
-        split: replace(layout, num_captions=_num_captions(written, split, layout.num_videos))
-        for split, layout in store.manifest.splits.items()
-    }
-    return written.first(layouts)
+    try:
+        written = Catalog.read(store.folder)
+        layouts = {
+            split: replace(layout, num_captions=_num_captions(written, split, layout.num_videos))
+            for split, layout in store.manifest.splits.items()
+        }
+        return written.first(layouts)
+    except (StoreMissingError, StoreFormatError, NotInStoreError) as error:
+        raise CatalogLostError(str(error).removesuffix(f": {REBUILD_CATALOG}")) from error
 
 
 def _num_captions(catalog: Catalog, split: str, num_videos: int) -> int:
@@ -132,30 +153,23 @@ def merged(existing: Catalog, wanted: Catalog, place: str) -> tuple[Catalog, Gro
     Raises:
         StoreMismatchError: A video of the store is missing, has moved to another split, or is another part of its file.
     """
-    old, new = _by_id(existing), _by_id(wanted)
+    old, new = existing.by_id(), wanted.by_id()
     _check_none_missing(old, new, place)
-    videos: list[Video] = []
-    captions: list[Caption] = []
-    new_videos: dict[str, int] = {}
-    num_moved = num_recaptioned = num_captioned = 0
-    old_texts, new_texts = _texts(existing), _texts(wanted)
-    for split in dict.fromkeys([*existing.splits, *wanted.splits]):
-        kept = [video_id for video_id, video in old.items() if video.split == split]
-        added = [video_id for video_id, video in new.items() if video.split == split and video_id not in old]
-        if added:
-            new_videos[split] = len(added)
-        num_captions = 0
-        for row, video_id in enumerate([*kept, *added]):
-            videos.append(replace(new[video_id], row=row))
-            if video_id in old:
-                num_moved += old[video_id].path != new[video_id].path
-                before, now = old_texts.get(video_id), new_texts.get(video_id)
-                num_captioned += before is None and now is not None
-                num_recaptioned += before is not None and before != now
-            for number, text in enumerate(new_texts.get(video_id, ())):
-                captions.append(Caption(f"{video_id}#{number}", video_id, split, num_captions, text))
-                num_captions += 1
-    return Catalog.of(videos, captions), Growth(new_videos, num_moved, num_recaptioned, num_captioned)
+    old_texts, new_texts = existing.texts(), wanted.texts()
+    kept: dict[str, list[str]] = {split: [] for split in (*existing.splits, *wanted.splits)}
+    added: dict[str, list[str]] = {split: [] for split in kept}
+    for video_id, video in old.items():
+        kept[video.split].append(video_id)
+    for video_id, video in new.items():
+        if video_id not in old:
+            added[video.split].append(video_id)
+    growth = Growth(
+        new_videos={split: len(ids) for split, ids in added.items() if ids},
+        num_moved=sum(old[video_id].path != new[video_id].path for video_id in old),
+        num_recaptioned=sum(one in old_texts and old_texts[one] != new_texts.get(one) for one in old),
+        num_captioned=sum(one not in old_texts and one in new_texts for one in old),
+    )
+    return wanted.arranged({split: [*kept[split], *added[split]] for split in kept}), growth
 
 
 def _check_none_missing(old: Mapping[str, Video], new: Mapping[str, Video], place: str) -> None:
@@ -185,19 +199,3 @@ def _named(video_ids: Sequence[str]) -> str:
         return f"video {video_ids[0]!r}"
     others = " and others" if len(video_ids) > NAMED else ""
     return f"{len(video_ids)} videos ({', '.join(map(repr, video_ids[:NAMED]))}{others})"
-
-
-def _by_id(catalog: Catalog) -> dict[str, Video]:
-    names = catalog.videos.column_names
-    columns = [catalog.videos[name].to_pylist() for name in names]
-    videos = (Video(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True))
-    return {video.video_id: video for video in videos}
-
-
-def _texts(catalog: Catalog) -> dict[str, list[str]]:
-    """Video id -> its captions."""
-    texts: dict[str, list[str]] = {}
-    ids, all_texts = (catalog.captions[name].to_pylist() for name in ("video_id", "text"))
-    for video_id, text in zip(ids, all_texts, strict=True):
-        texts.setdefault(video_id, []).append(text)
-    return texts

@@ -22,3 +22,9 @@ START_OVER = "use another store folder, or --overwrite to remove this store and 
 
 FROM_COPY = "put it back from a copy"
 """For a file that nothing else in the store can rebuild."""
+
+REBUILD_CATALOG = "run its `fda preprocess` again, with the same data set and options, and it rebuilds the catalogue"
+"""For a catalogue that is damaged or lost: the data set has its rows, and the commit records have their order."""
+
+REBUILD_FAILURES = "`fda finalise` rebuilds it"
+"""For the table of failed videos, which the commit records have."""

@@ -7,6 +7,12 @@ from enum import StrEnum
 
 FORMAT_VERSION = 7
 
+MAX_CLIP_BYTES = 2**32
+"""Bytes of the frames of a clip, which is in memory as a whole: 1,024 frames of 1,024 x 1,024 pixels have 3.2e9."""
+
+MAX_SHARD_FRAMES = 2**24
+"""Frames in a shard, over all its clips: the chunk of their times is then at most 128 MiB."""
+
 
 class VideoStatus(StrEnum):
     """How preprocessing one video ended. Slots are filled for `OK`, and for `TRUNCATED` with all its frames."""
@@ -101,5 +107,27 @@ class SplitLayout:
     width: int
 
     def __post_init__(self) -> None:
+        counts = (self.num_videos, self.num_captions, self.num_frames, self.height, self.width)
+        if any(type(count) is not int for count in counts):
+            raise ValueError(f"a split is described by whole numbers, got {self}")
         if min(self.num_videos, self.num_frames, self.height, self.width) < 1 or self.num_captions < 0:
             raise ValueError(f"a split needs at least one video, one frame and one pixel, got {self}")
+        num_bytes = self.num_frames * self.height * self.width * 3
+        if num_bytes > MAX_CLIP_BYTES:
+            raise ValueError(
+                f"{self.num_frames:,} frames of {self.height:,} x {self.width:,} pixels are {num_bytes:,} bytes, and "
+                f"one clip may have {MAX_CLIP_BYTES:,}"
+            )
+
+
+def check_shard_size(shard_size: int, num_frames: int) -> None:
+    """Refuse a size of shards that is none, or whose times would not fit into memory.
+
+    Raises:
+        ValueError: It is so.
+    """
+    if type(shard_size) is not int or not 1 <= shard_size * num_frames <= MAX_SHARD_FRAMES:
+        raise ValueError(
+            f"shard_size is a whole number from 1, and at most {MAX_SHARD_FRAMES:,} frames are in a shard, got "
+            f"{shard_size!r:.100} clips of {num_frames:,} frames"
+        )

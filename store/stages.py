@@ -24,6 +24,25 @@ def command_of(stage: str) -> str:
     return f"its `fda encode --features {rest.split('/')[0]}`" if kind == "features" else "its `fda preprocess`"
 
 
+def has_outcomes(stage: str) -> bool:
+    """Whether the rows of a stage are videos, so that its records say how each ended.
+
+    >>> has_outcomes("frames"), has_outcomes("features/mine/text")
+    (True, False)
+    """
+    return not (stage.startswith("features/") and stage.endswith("/text"))
+
+
+def stage_of_record(name: str) -> str | None:
+    """The stage whose shard has the record `name`; None if it is the name of no record.
+
+    >>> stage_of_record("commits/test/masks/default/00003.parquet")
+    'masks/default'
+    """
+    parts = name.split("/")
+    return "/".join(parts[2:-1]) if len(parts) > 3 and parts[0] == "commits" else None
+
+
 def captions_input(shard: Shard) -> str:
     """The name of the captions of a shard among the inputs of a record.
 

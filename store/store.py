@@ -11,16 +11,21 @@ from typing import Self
 
 from store.arrays.codec_names import CodecName
 from store.arrays.codecs import codec_named
-from store.catalog import VIDEOS_NAME, Catalog
+from store.catalog import CAPTIONS_NAME, VIDEOS_NAME, Catalog
 from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError, StoreMissingError
-from store.formats.seal import BLANK, SEAL_KEY, is_sealed, sealed
+from store.formats.parquet import max_rows
+from store.formats.seal import BLANK, SEAL_KEY, check_sealed, sealed
 from store.json_values import JSON, differences
+from store.names import check_name
 from store.places.folder import CLAIMS_FOLDER, PARTIAL_FOLDER, StoreFolder
 from store.places.opening import folder_at
-from store.remedies import FROM_COPY, PREPROCESS_AGAIN, START_OVER
-from store.schema import FORMAT_VERSION, Shard, SplitLayout, shards_of
+from store.remedies import FROM_COPY, PREPROCESS_AGAIN, REBUILD_CATALOG, START_OVER
+from store.schema import FORMAT_VERSION, Shard, SplitLayout, check_shard_size, shards_of
 
 MANIFEST_NAME = "store.json"
+
+MANIFEST_REMEDY = f"{FROM_COPY}, or make the store again in another folder by its `fda preprocess`"
+"""For a manifest that was changed: it is the only file that counts the others."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +60,54 @@ class Manifest:
         Raises:
             StoreFormatError: It is not a manifest, is damaged, or was written by another version.
         """
+        path = f"{place}/{MANIFEST_NAME}"
+        version = _version_without_seal(content)
+        if version not in (None, FORMAT_VERSION):
+            _check_version(version, place)
+        check_sealed(content, path, MANIFEST_REMEDY)
         try:
             fields = json.loads(content)
             _check_version(fields["format_version"], place)
-            if not is_sealed(content):
-                raise StoreFormatError(
-                    f"{place}/{MANIFEST_NAME} was changed since it was written: its checksum is wrong. "
-                    f"{FROM_COPY.capitalize()}; the commit records and arrays beside it are not touched by this"
-                )
             del fields[SEAL_KEY]
-            codec_named(fields["frame_codec"])  # raises if there is no such codec
-            splits = {split: SplitLayout(**shape) for split, shape in fields["splits"].items()}
-            return cls(**{**fields, "splits": splits})
+            splits = {check_name("split", split): SplitLayout(**shape) for split, shape in fields["splits"].items()}
+            manifest = cls(**{**fields, "splits": splits})
+            manifest.check_kinds()
+            return manifest
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, StoreFormatError):
                 raise
-            raise StoreFormatError(f"{place}/{MANIFEST_NAME} is not the manifest of a store: {error}") from error
+            raise StoreFormatError(f"{path} is not the manifest of a store: {error}") from error
+
+    def check_kinds(self) -> None:
+        """Raise ValueError for a field that no writer gives it: what follows from it may have no bounds."""
+        codec_named(self.frame_codec)  # raises if there is no such codec
+        for name in ("dataset", "options", "software"):
+            if not isinstance(getattr(self, name), dict):
+                raise ValueError(f"its {name} are {getattr(self, name)!r:.100}, not fields with values")
+        if not all(isinstance(self.dataset.get(name), str) for name in ("name", "digest")):
+            raise ValueError("its dataset has no name and digest")
+        if type(self.neighbours) is not bool:
+            raise ValueError(f"neighbours is {self.neighbours!r:.100}, not true or false")
+        if not self.splits:
+            raise ValueError("it has no split")
+        check_shard_size(self.shard_size, max(layout.num_frames for layout in self.splits.values()))
+
+    @property
+    def num_rows(self) -> int:
+        """Videos and captions of all splits."""
+        return sum(layout.num_videos + layout.num_captions for layout in self.splits.values())
+
+    def check_counts(self, num_bytes: int, place: str) -> None:
+        """Refuse counts of videos and captions that no files of so many bytes can have, before anything is counted up.
+
+        Raises:
+            StoreFormatError: It is so.
+        """
+        if self.num_rows > 2 * max_rows(num_bytes):  # each of the two files has its own free rows
+            raise StoreFormatError(
+                f"{place}/{MANIFEST_NAME} counts {self.num_rows:,} videos and captions, and the catalogue has "
+                f"{num_bytes:,} bytes: {FROM_COPY}"
+            )
 
     def check_same(self, other: Manifest, place: str) -> None:
         """Raise if this run would mix options: `self` is in the store, `other` is what this run would make.
@@ -126,15 +163,20 @@ class Store:
         """Open an existing store.
 
         Raises:
-            StoreMissingError: There is none, or its creation was cut short before the catalogue was written.
-            StoreFormatError: It cannot be read by this version.
+            StoreMissingError: There is none, or it has no catalogue: its creation was cut short, or it was lost.
+            StoreFormatError: It cannot be read by this version, or its manifest is damaged.
         """
         folder = place if isinstance(place, StoreFolder) else folder_at(place)
         if folder.num_bytes(MANIFEST_NAME) is None:
             raise StoreMissingError(f"no store at {folder.place}: `fda preprocess` makes one")
         manifest = Manifest.from_bytes(folder.read(MANIFEST_NAME), folder.place)
-        if folder.num_bytes(VIDEOS_NAME) is None:
-            raise StoreMissingError(f"the store at {folder.place} was never finished: {PREPROCESS_AGAIN}")
+        num_bytes = folder.num_bytes(VIDEOS_NAME)
+        if num_bytes is None:
+            raise StoreMissingError(
+                f"{folder.place}/{VIDEOS_NAME} is missing: the store was never finished, or has lost it; "
+                f"{REBUILD_CATALOG}"
+            )
+        manifest.check_counts(num_bytes + (folder.num_bytes(CAPTIONS_NAME) or 0), folder.place)
         return cls(folder, manifest)
 
     def layout(self, split: str) -> SplitLayout:
@@ -203,6 +245,16 @@ def check_empty(folder: StoreFolder) -> None:
         raise StoreFormatError(
             f"{folder.place} is not a store and not empty (it contains {sorted(foreign)[0]!r}): give another folder"
         )
+
+
+def _version_without_seal(content: bytes) -> int | None:
+    """The format of a manifest that has no seal, as old formats had none; None if it has one, or is no manifest."""
+    try:
+        fields = json.loads(content)
+        version = fields["format_version"]
+        return version if SEAL_KEY not in fields and type(version) is int else None
+    except (ValueError, KeyError, TypeError, RecursionError):  # damaged, which the seal tells
+        return None
 
 
 def _check_version(version: object, place: str) -> None:

@@ -24,7 +24,7 @@ from store.arrays.shards import ArraySpec
 from store.clips.layout import frame_index_spec, frames_spec, masks_spec, pts_spec
 from store.clips.mask_sets import mask_attributes, mask_set_names
 from store.commits import CommitRecord, read_commit
-from store.completion import committed_of_each, require_committed
+from store.completion import require_committed_of_each
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.failures import failures_table
 from store.features import Features, feature_names, num_videos_expected, read_features, read_frame_features
@@ -262,10 +262,7 @@ class StoreView:
         """The commit records of the shards that some videos are in; refuses videos that failed."""
         size, shards = self.store.manifest.shard_size, self.store.shards(rows.split)
         wanted = [shards[index] for index in sorted({row // size for row in rows.rows})]
-        records = {
-            shard: record or require_committed(self.store, shard, stage)
-            for shard, (record,) in committed_of_each(self.store, wanted, [stage])
-        }
+        records = {shard: record for shard, (record,) in require_committed_of_each(self.store, wanted, [stage])}
         outcomes = {outcome.row: outcome for record in records.values() for outcome in record.outcomes}
         for row in rows.rows:
             if not outcomes[row].filled:

@@ -12,7 +12,7 @@ from pipeline.clips.options import AlphaSource
 from pipeline.errors import InputError
 from pipeline.run.randomness import Stream, generator
 from store.clips.reader import ClipBatch, ClipReader
-from store.completion import committed_of_each, require_committed
+from store.completion import require_committed_of_each
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 
@@ -114,10 +114,8 @@ def shuffled_masks(store: Store, split: str, mask_name: str, seed: int) -> dict[
     """
     stages = FRAMES_STAGE, masks_stage(mask_name)
     rows: set[int] = set()
-    for shard, records in committed_of_each(store, store.shards(split), stages):
-        for stage, record in zip(stages, records, strict=True):
-            outcomes = (record or require_committed(store, shard, stage)).outcomes
-            rows.update(outcome.row for outcome in outcomes if outcome.filled)
+    for _, records in require_committed_of_each(store, store.shards(split), stages):
+        rows.update(outcome.row for record in records for outcome in record.outcomes if outcome.filled)
     return shuffled_rows(sorted(rows), seed)
 
 

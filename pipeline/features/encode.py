@@ -22,7 +22,7 @@ from pipeline.run.software import MODEL_SOFTWARE, software_versions
 from pipeline.workers.executors import Executor, run_synchronously
 from store.clips.shards import clips_identity
 from store.commits import commit_name, file_digest
-from store.completion import committed_of_each, input_digests, require_committed
+from store.completion import input_digests, require_committed_of_each
 from store.errors import NotInStoreError
 from store.features import caption_shards, create_features, features_made_with, remove_features
 from store.json_values import JSON
@@ -183,10 +183,8 @@ def _plan_split(
     stages = FRAMES_STAGE, masks_stage(options.mask_name)
     pending = _shards(clips)
     digests = {shard: input_digests(store, shard, stages) for shard in pending}
-    for shard, records in committed_of_each(store, pending, stages):
-        for stage, record in zip(stages, records, strict=True):
-            if record is None:
-                require_committed(store, shard, stage)
+    for _ in require_committed_of_each(store, pending, stages):
+        pass  # raises if frames or masks of a shard are not complete
     givers = None
     if pending and options.alpha is AlphaSource.SHUFFLED:
         givers = shuffled_masks(store, split, options.mask_name, options.seed)

@@ -14,6 +14,7 @@ from pipeline.video.options import UNIFORM, DecodeOptions, Resize, Sampling
 from store.arrays.codec_names import FRAME_CODECS, MAX_JPEG_SIDE, CodecName
 from store.json_values import JSON
 from store.names import check_name
+from store.schema import SplitLayout, check_shard_size
 
 TRAIN_SPLIT = "train"
 
@@ -50,8 +51,6 @@ class PreprocessOptions:
     masks: MaskOptions = field(default_factory=MaskOptions)
 
     def __post_init__(self) -> None:
-        if self.shard_size < 1:
-            raise OptionError(f"shard_size must be at least 1, got {self.shard_size}")
         convert_fields(self, resize=Resize, timeout_seconds=float)
         if self.frame_codec not in FRAME_CODECS:
             raise OptionError(f"frame_codec must be one of {', '.join(FRAME_CODECS)}, got {self.frame_codec!r}")
@@ -64,6 +63,11 @@ class PreprocessOptions:
                 "well, so that it is kept, or use difference 'sampled'"
             )
         num_frames = max(self.train_frames, self.eval_frames)
+        try:  # what no store can be described by, and so none could be opened again
+            check_shard_size(self.shard_size, num_frames)
+            SplitLayout(1, 0, num_frames, self.image_size, self.image_size)
+        except ValueError as error:
+            raise OptionError(str(error)) from error
         if self.frame_codec == "jpeg" and num_frames * self.image_size > MAX_JPEG_SIDE:
             raise OptionError(
                 f"frame_codec 'jpeg' takes clips of up to {MAX_JPEG_SIDE} pixels, frames times their side, got "

@@ -233,6 +233,8 @@ class _Run:
             self.report.say(sentence)
         for warning in (*self.read.report.warnings, *mistaken_splits):
             self.report.warn(warning)
+        if growth.rebuilt is not None:
+            self.report.warn(f"the catalogue of the store was rebuilt from its commit records: {growth.rebuilt}")
         for sentence in _growth(growth):
             self.report.say(sentence)
         return store

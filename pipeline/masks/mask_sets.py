@@ -17,7 +17,7 @@ from pipeline.workers.executors import Executor, run_synchronously
 from store.clips.mask_sets import mask_set_names, remove_mask_set
 from store.clips.shards import create_mask_arrays, read_frames
 from store.commits import VideoOutcome
-from store.completion import committed_of_each, outcomes_of, outcomes_of_each, require_committed
+from store.completion import outcomes_of, outcomes_of_each, require_committed, require_committed_of_each
 from store.errors import NotInStoreError
 from store.json_values import JSON
 from store.places.folder import StoreFolder
@@ -79,9 +79,8 @@ def create_mask_set(store: Store, name: str, options: MaskOptions, *, overwrite:
         StoreMismatchError: A mask set of this name was made with other options; the message names both values.
     """
     check_neighbours(store, options)
-    for shard, (record,) in committed_of_each(store, store.all_shards(), [FRAMES_STAGE], num_with_outcomes=0):
-        if record is None:
-            require_committed(store, shard, FRAMES_STAGE)
+    for _ in require_committed_of_each(store, store.all_shards(), [FRAMES_STAGE]):
+        pass  # raises if the frames of a shard are not complete
     if overwrite:
         remove_mask_set(store, name)
     made_by: dict[str, JSON] = {"software": dict(software_versions(FRAME_SOFTWARE))}

@@ -109,9 +109,11 @@ def make_plan(
         if first is None:
             # Not all rows need to be made again if the shard has grown, or a run was killed while it made it again.
             kept = kept_record(store, shard, stages[0])
-            pending.append(PendingShard(shard, tuple(stages), _kept_rows(kept, redone, retry_failed=retry_failed)))
+            known = _of_these_videos(store, kept)
+            pending.append(PendingShard(shard, tuple(stages), _kept_rows(known, redone, retry_failed=retry_failed)))
         elif redone or (retry_failed and not all(outcome.filled for outcome in first.outcomes)):
-            pending.append(PendingShard(shard, tuple(stages), _kept_rows(first, redone, retry_failed=retry_failed)))
+            rows = _kept_rows(first.outcomes, redone, retry_failed=retry_failed)
+            pending.append(PendingShard(shard, tuple(stages), rows))
         elif None in records:  # the first pending stage, and all stages that are made from it
             pending.append(PendingShard(shard, tuple(stages[records.index(None) :])))
         else:
@@ -119,8 +121,16 @@ def make_plan(
     return Plan(tuple(pending), len(shards), Tally.sum(complete))
 
 
-def _kept_rows(record: CommitRecord | None, redone: frozenset[int], *, retry_failed: bool) -> tuple[int, ...]:
-    outcomes = () if record is None else record.outcomes
+def _of_these_videos(store: Store, record: CommitRecord | None) -> tuple[VideoOutcome, ...]:
+    """The outcomes of a kept record whose rows have the same videos in the catalogue: no other video gets its clips."""
+    if record is None or not record.outcomes:
+        return ()
+    shard = record.shard
+    ids = dict(enumerate(store.catalog.video_ids(shard.split, shard.start, shard.stop), shard.start))
+    return tuple(outcome for outcome in record.outcomes if ids.get(outcome.row) == outcome.video_id)
+
+
+def _kept_rows(outcomes: Iterable[VideoOutcome], redone: frozenset[int], *, retry_failed: bool) -> tuple[int, ...]:
     return tuple(
         outcome.row for outcome in outcomes if outcome.row not in redone and (outcome.filled or not retry_failed)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -11,14 +12,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from store.errors import StoreError
-from store.formats.seal import BLANK, SEAL_KEY, sealed
+from store.errors import StoreError, StoreFormatError
+from store.formats.seal import BLANK, SEAL_KEY, check_sealed, sealed
 from store.json_values import JSON
 from store.places.folder import StoreFolder
+from store.remedies import REMOVE
 from store.store import MANIFEST_NAME
 
 DONE = "done"
 INTERRUPTED = "interrupted"
+
+REMEDY = f"nothing depends on it, and {REMOVE}"
+"""For a run record that is damaged."""
+
+_FIELDS: Mapping[str, tuple[type, ...]] = {
+    "command": (str,),
+    "started": (str,),
+    "seconds": (int, float),
+    "ended": (str,),
+}
+"""The fields of a record that are read again, with their types."""
 
 _logger = logging.getLogger(__name__)
 
@@ -79,6 +92,28 @@ def recorded_run(folder: StoreFolder, command: str, clock: RunClock, options: Ma
         raise
     if run.is_recorded:
         _write(folder, run, DONE)
+
+
+def read_run(folder: StoreFolder, name: str) -> Mapping[str, JSON]:
+    """Read a run record: its command, when it started, how many seconds it took, how it ended, and more.
+
+    Raises:
+        StoreMissingError: There is none.
+        StoreFormatError: It was changed since it was written, or is no run record.
+    """
+    content = folder.read(name)
+    check_sealed(content, name, REMEDY)
+    try:
+        record: dict[str, JSON] = json.loads(content)
+        for key, kinds in _FIELDS.items():
+            if type(record[key]) not in kinds:
+                raise ValueError(f"its {key} is {record[key]!r:.100}")
+        if not 0 <= float(record["seconds"]) < math.inf:  # type: ignore[arg-type]  # a number, by the line above
+            raise ValueError(f"its seconds are {record['seconds']}")
+        datetime.fromisoformat(str(record["started"]))
+        return record
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise StoreFormatError(f"{name} is not a run record ({error}): {REMEDY}") from error
 
 
 def _write(folder: StoreFolder, run: Run, ended: str) -> None:

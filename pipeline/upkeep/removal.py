@@ -82,12 +82,16 @@ def _remove_splits(store: Store, splits: Sequence[str]) -> None:
     In this order a kill leaves a split that is pending, or files of no split; never a record without its data.
     """
     folder = store.folder
+    layouts = {split: layout for split, layout in store.manifest.splits.items() if split not in splits}
+    # What can be found damaged is read before anything is removed: without records, nothing can be rebuilt from them.
+    catalog = store.catalog.first(layouts)
+    failures = None
+    with suppress(StoreMissingError):  # there is no table of failures before all frames were complete once
+        failures = [failed for failed in read_failures(folder) if failed.split in layouts]
     for split in splits:
         folder.remove_tree(f"commits/{split}")
-    layouts = {split: layout for split, layout in store.manifest.splits.items() if split not in splits}
-    with suppress(StoreMissingError):  # there is no table of failures before all frames were complete once
-        write_failures(folder, [failed for failed in read_failures(folder) if failed.split in layouts], layouts)
-    catalog = store.catalog.first(layouts)
+    if failures is not None:
+        write_failures(folder, failures, layouts)
     dataset = {**store.manifest.dataset, "digest": catalog.digest()}
     folder.write(MANIFEST_NAME, replace(store.manifest, splits=layouts, dataset=dataset).to_bytes())
     catalog.write(folder)

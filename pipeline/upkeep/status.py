@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,13 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.run.plan import Tally
-from store.commits import commit_name, read_commit
-from store.completion import committed_of_each
-from store.errors import StoreError, StoreFormatError
+from pipeline.run.records import read_run
+from store.commits import commit_name
+from store.completion import Pending, committed_of_each, judged_of_each
+from store.errors import StoreError, StoreFormatError, StoreMissingError
 from store.failures import FailedVideo
 from store.features import feature_names, feature_stages, features_made_with, read_alpha_cosines
 from store.inventory import stages_of
 from store.json_values import JSON
+from store.remedies import REBUILD
 from store.schema import Shard
 from store.stages import FRAMES_STAGE
 from store.store import Store
@@ -110,14 +111,15 @@ def store_status(store: Store) -> StoreStatus:
             _stage_status(store, stage, shards, failures if stage == FRAMES_STAGE else [], damaged)
             for stage, shards in stages_of(store, split)
         ]
-        features = tuple(_feature_status(store, name, split) for name in feature_names(store, split))
+        features = tuple(_feature_status(store, name, split, damaged) for name in feature_names(store, split))
         counts = layout.num_videos, layout.num_captions, layout.num_frames
         splits.append(SplitStatus(split, *counts, tuple(stages), features))
     runs = tuple(_latest_runs(store, damaged))
     return StoreStatus(tuple(splits), tuple(failures), tuple(damaged), runs)
 
 
-def _feature_status(store: Store, name: str, split: str) -> FeatureStatus:
+def _feature_status(store: Store, name: str, split: str, damaged: list[str]) -> FeatureStatus:
+    """Whether a feature set is current; what cannot be read of it is added to the list."""
     num_current = num_stale = num_shards = 0
     for stage, shards in feature_stages(store, name, split):
         num_shards += len(shards)
@@ -127,7 +129,8 @@ def _feature_status(store: Store, name: str, split: str) -> FeatureStatus:
             num_stale += record is None and store.folder.num_bytes(commit_name(shard, stage)) is not None
     try:
         made_with, cosines = features_made_with(store, name, split), read_alpha_cosines(store, name, split)
-    except (StoreError, ValueError):  # damaged: reported with the records above, or by `fda verify`
+    except StoreError as error:
+        damaged.append(str(error))
         made_with, cosines = {}, np.empty(0, dtype=np.float32)
     mean = float(cosines.mean()) if len(cosines) else None
     return FeatureStatus(name, num_shards, num_current, num_stale, mean, made_with)
@@ -139,9 +142,9 @@ def _stage_status(
     """Progress of a stage; its failed videos and damaged records are added to the lists."""
     outcomes: Counter[str] = Counter()
     num_done = num_filled = num_truncated = num_bytes = 0
-    for shard, (record,) in committed_of_each(store, shards, [stage]):
-        if record is None:
-            damaged += _damage(store, shard, stage)
+    for shard, (record,) in judged_of_each(store, shards, [stage]):
+        if isinstance(record, Pending):
+            damaged += [f"{record.why}: {REBUILD}"] if record.is_damage else []
             continue
         num_done += 1
         num_bytes += sum(written.num_bytes for written in record.files)
@@ -154,21 +157,11 @@ def _stage_status(
     return StageStatus(stage, len(shards), num_done, counts, num_filled, num_truncated, num_bytes)
 
 
-def _damage(store: Store, shard: Shard, stage: str) -> list[str]:
-    """The error of the commit record of a pending shard, if it has a record that cannot be read."""
-    if store.folder.num_bytes(commit_name(shard, stage)) is None:
-        return []
-    try:
-        read_commit(store.folder, shard, stage)
-    except StoreFormatError as error:
-        return [str(error)]
-    return []
-
-
 def _latest_runs(store: Store, damaged: list[str]) -> Iterator[Mapping[str, JSON]]:
     for name in sorted(store.folder.names("runs"), reverse=True)[:NUM_RUNS]:
         try:
-            record = json.loads(store.folder.read(name))
+            record = read_run(store.folder, name)
+        except (StoreFormatError, StoreMissingError) as error:
+            damaged.append(str(error))
+        else:
             yield {key: record[key] for key in ("command", "started", "seconds")}
-        except (ValueError, KeyError, TypeError) as error:
-            damaged.append(f"{name} is damaged: {error}. Nothing depends on it: remove it")

@@ -26,6 +26,8 @@ from store.remedies import REBUILD
 from store.schema import Shard
 
 _CHECKSUM_BYTES = 4
+_LOCAL_THREADS, _OBJECT_THREADS = 2, 16
+"""Threads that read an array. A disk is waited for little; an object store answers many requests at a time."""
 _MAX_OPEN_FILES = 64
 """Open files per reader, each with its index of 16 bytes a chunk."""
 
@@ -121,6 +123,19 @@ def read_shard(folder: StoreFolder, spec: ArraySpec, shard: Shard) -> ArrayValue
     first, count = shard.index * spec.chunks_per_shard, math.ceil(shard.num_rows / spec.chunk_rows)
     values = ChunkReader(folder, spec).read(range(first, first + count))
     return values.reshape(-1, *spec.item_shape)[: shard.num_rows]
+
+
+def read_array(folder: StoreFolder, spec: ArraySpec) -> ArrayValues:
+    """All rows of an array: shape (spec.num_rows, *spec.item_shape).
+
+    Raises:
+        ShardDamagedError: A checksum is wrong, or a file is cut off.
+    """
+    reader = ChunkReader(folder, spec)
+    values = reader.empty(math.ceil(spec.num_rows / spec.chunk_rows))
+    num_threads = _LOCAL_THREADS if folder.is_local else _OBJECT_THREADS
+    in_threads(lambda chunk: reader.read_into(chunk, values[chunk]), len(values), num_threads)
+    return values.reshape(-1, *spec.item_shape)[: spec.num_rows]
 
 
 def in_threads(work: Callable[[int], None], count: int, num_threads: int) -> None:

@@ -23,12 +23,13 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import Buffer
+from zarr.errors import BaseZarrError
 from zarr.storage import MemoryStore
 
 from store.arrays.codec_names import CodecName
 from store.arrays.codecs import codec_named
 from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError
-from store.formats.seal import BLANK, SEAL_KEY, is_sealed, sealed
+from store.formats.seal import BLANK, SEAL_KEY, check_sealed, sealed
 from store.json_values import JSON, differences
 from store.places.folder import StoreFolder, WrittenFile
 from store.remedies import FROM_COPY
@@ -47,6 +48,11 @@ ArrayValues = (
 
 GROUP_METADATA = b'{"attributes": {}, "zarr_format": 3, "node_type": "group"}\n'
 """The same for every group: what made the data is recorded in the arrays."""
+
+_METADATA_REMEDY = (
+    f"{FROM_COPY}; else `fda verify --repair` writes that of frames, and removes other arrays, which the command that "
+    "made them rebuilds"
+)
 
 _NOT_COMPARED = ("software", SEAL_KEY)
 
@@ -173,16 +179,17 @@ def open_array(folder: StoreFolder, name: str) -> ZarrArray:
     if folder.num_bytes(f"{name}/zarr.json") is None:
         raise NotInStoreError(f"{folder.place} has no array {name}")
     _whole_metadata(folder, f"{name}/zarr.json")
-    return zarr.open_array(folder.zarr_store(name), mode="r", zarr_format=3)
+    try:
+        return zarr.open_array(folder.zarr_store(name), mode="r", zarr_format=3)
+    except (BaseZarrError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise StoreFormatError(
+            f"{folder.place}/{name}/zarr.json is not the metadata of an array ({error}): {_METADATA_REMEDY}"
+        ) from error
 
 
 def _whole_metadata(folder: StoreFolder, name: str) -> bytes:
     content = folder.read(name)
-    if not is_sealed(content):
-        raise StoreFormatError(
-            f"{folder.place}/{name} was changed since it was written: its checksum is wrong: {FROM_COPY}. Else "
-            "`fda verify --repair` removes its array, and the command that made it rebuilds it"
-        )
+    check_sealed(content, f"{folder.place}/{name}", _METADATA_REMEDY)
     return content
 
 

@@ -13,7 +13,7 @@ from store.arrays.reading import ChunkReader, in_threads, read_shard
 from store.clips.layout import frame_index_spec, frames_spec, masks_spec
 from store.clips.mask_sets import mask_attributes
 from store.commits import read_commit
-from store.completion import committed_of_each, map_many, require_committed
+from store.completion import map_many, require_committed_of_each
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.places.folder import WrittenFile
 from store.remedies import RUN_AGAIN
@@ -58,7 +58,8 @@ class ClipReader:
             split: Of it.
             mask_name: Of the mask set.
             num_threads: That read a batch.
-            shards: All that will be read; None is the whole split.
+            shards: All that will be read, of which a plan has compared the records with the catalogue; None is the
+                whole split, which is compared here.
 
         Raises:
             NotInStoreError: There is no such split or mask set.
@@ -73,18 +74,16 @@ class ClipReader:
         self._frames = ChunkReader(store.folder, frames_spec(store, split))
         self._masks = ChunkReader(store.folder, masks_spec(store, split, mask_name))
         self._store = store
+        is_whole = shards is None
         shards = store.shards(split) if shards is None else tuple(shards)
         self._stages = stages = (FRAMES_STAGE, masks_stage(mask_name))
         self._files: dict[int, tuple[Shard, list[tuple[WrittenFile, ...]]]] = {}
         """Index of each shard -> the files of each stage, with their checksums, as recorded when this was opened."""
         self.video_ids: dict[int, str] = {}
         """Row -> video id, for rows that have a video."""
-        for shard, records in committed_of_each(store, shards, stages):
-            complete = [
-                record or require_committed(store, shard, stage) for stage, record in zip(stages, records, strict=True)
-            ]
-            self._files[shard.index] = shard, [record.files for record in complete]
-            for outcomes in (record.outcomes for record in complete):
+        for shard, records in require_committed_of_each(store, shards, stages, with_catalog=is_whole):
+            self._files[shard.index] = shard, [record.files for record in records]
+            for outcomes in (record.outcomes for record in records):
                 self.video_ids |= {outcome.row: outcome.video_id for outcome in outcomes if outcome.filled}
         self._is_frame = np.zeros((store.layout(split).num_videos, store.layout(split).num_frames), dtype=np.bool_)
         index_spec = frame_index_spec(store, split)

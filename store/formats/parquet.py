@@ -119,16 +119,21 @@ def read_metadata(content: bytes, name: str) -> Mapping[bytes, bytes]:
         raise StoreFormatError(f"{name} is not a readable Parquet file: {error}") from error
 
 
+def max_rows(num_bytes: int) -> int:
+    """Rows that a file of so many bytes may have."""
+    return FREE_ROWS + ROWS_A_BYTE * num_bytes
+
+
 def _check_footer(file: pq.ParquetFile, name: str, schema: pa.Schema, num_bytes: int) -> None:
     fields = [(field.name, _stored_type(field)) for field in file.schema_arrow]
     if fields != [(field.name, field.type) for field in schema]:
         found = ", ".join(f"{column} ({kind})" for column, kind in fields)
         raise StoreFormatError(f"{name} has other columns than it should: {found:.500}")
     groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
-    max_rows = FREE_ROWS + ROWS_A_BYTE * num_bytes
-    _check_at_most(file.metadata.num_rows, max_rows, "rows", name)
+    most = max_rows(num_bytes)
+    _check_at_most(file.metadata.num_rows, most, "rows", name)
     rows = [group.num_rows for group in groups]
-    if min(rows, default=0) < 0 or len(rows) > max_rows + 1 or sum(rows) != file.metadata.num_rows:
+    if min(rows, default=0) < 0 or len(rows) > most + 1 or sum(rows) != file.metadata.num_rows:
         raise StoreFormatError(f"{name} contradicts itself: its row groups do not add up to {file.metadata.num_rows}")
     sizes = [group.total_byte_size for group in groups]
     num_uncompressed = min([0, *sizes]) or sum(sizes)

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 from store.arrays.shards import GROUP_METADATA, ArraySpec, array_identity, array_metadata, group_names
 from store.catalog import CAPTIONS_NAME, VIDEOS_NAME, Catalog
 from store.errors import StoreFormatError, StoreMissingError
+from store.features import MAX_DIM
 from store.formats.seal import is_sealed
 from store.json_values import differences
 from store.places.folder import StoreFolder
-from store.remedies import FROM_COPY, PREPROCESS_AGAIN
+from store.remedies import FROM_COPY, PREPROCESS_AGAIN, REBUILD_CATALOG
 from store.stages import FRAMES_STAGE, command_of
 from store.store import MANIFEST_NAME, Manifest, Store
 from store.verify.findings import Finding, Kind, Repair
 
-CATALOG_REMEDY = (
-    f"{PREPROCESS_AGAIN}, if it was killed while it updated captions; else {FROM_COPY}; or remove {VIDEOS_NAME} and "
-    "run `fda preprocess` with the same data set and options, which rebuilds the catalogue, and then `fda verify` again"
-)
+CATALOG_REMEDY = f"{FROM_COPY}, or {REBUILD_CATALOG}"
 
 
 def read_manifest(folder: StoreFolder) -> Manifest | Finding:
@@ -52,7 +49,7 @@ def verify_catalog(store: Store) -> tuple[Catalog | None, list[Finding]]:
         everything = Catalog.read(store.folder)
         catalog = everything.first(store.manifest.splits)
     except StoreFormatError as error:
-        return None, [_disagrees(VIDEOS_NAME, str(error))]
+        return None, [_disagrees(VIDEOS_NAME, str(error).removesuffix(f": {REBUILD_CATALOG}"))]
     # The digest is over every row, in order. If it fits, the rows are those that the writer wrote: whether they are
     # numbered from 0, and ids are unique, is checked by tests of the writer.
     digest = store.manifest.dataset.get("digest")
@@ -74,7 +71,7 @@ def _seals(folder: StoreFolder) -> Iterator[Finding]:
                 Kind.CATALOG_DAMAGED,
                 name,
                 "it is missing",
-                f"{PREPROCESS_AGAIN}, which writes it" if name == VIDEOS_NAME else CATALOG_REMEDY,
+                CATALOG_REMEDY,
             )
             continue
         if not is_sealed(content):
@@ -124,12 +121,16 @@ def verify_array(
         what: str | None = "it is missing"
     else:
         content = store.folder.read(name)
-        what = _wrong(content, wanted, spec, is_clip=is_clip)
-        if what is None and json.loads(content)["shape"][0] < spec.num_rows:
+        try:
+            what = _wrong(content, wanted, spec, is_clip=is_clip)
+            num_rows = spec.num_rows if what is not None else json.loads(content)["shape"][0]
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):  # whose seal is right
+            what, num_rows = "it is not the metadata of an array", spec.num_rows
+        if num_rows < spec.num_rows:
             what = "the store has grown since it was written: the array has fewer rows than the catalogue"
             again = f"run {command_of(stage)} again"
             return Finding(Kind.UNFINISHED, name, what, again, split=split, stage=stage)
-        if what is None and json.loads(content)["shape"][0] > spec.num_rows:
+        if num_rows > spec.num_rows:
             what = "the array has more rows than the catalogue"
     if what is None:
         return None
@@ -156,19 +157,22 @@ def _wrong(content: bytes, wanted: bytes, spec: ArraySpec, *, is_clip: bool) -> 
 
 def dimension_of(folder: StoreFolder, names: Collection[str]) -> int:
     """Size of the vectors of a feature set, from the first of its arrays with intact metadata; 1 if there is none."""
-    return next((int(metadata["shape"][-1]) for metadata in _whole(folder, names)), 1)
+    return next((dim for dim, _ in _whole(folder, names)), 1)
 
 
 def types_of(folder: StoreFolder, names: Collection[str]) -> set[str]:
     """Types of the arrays of a feature set with intact metadata."""
-    return {str(metadata["data_type"]) for metadata in _whole(folder, names)}
+    return {data_type for _, data_type in _whole(folder, names)}
 
 
-def _whole(folder: StoreFolder, names: Collection[str]) -> Iterator[Mapping[str, Any]]:
+def _whole(folder: StoreFolder, names: Collection[str]) -> Iterator[tuple[int, str]]:
+    """Size of the vectors, and type, of the arrays whose metadata can be believed."""
     for name in names:
         try:
             content = folder.read(f"{name}/zarr.json")
-        except StoreMissingError:
-            continue
-        if is_sealed(content):
-            yield json.loads(content)
+            metadata = json.loads(content) if is_sealed(content) else {}
+            dim, data_type = metadata["shape"][-1], metadata["data_type"]
+        except (StoreMissingError, ValueError, KeyError, IndexError, TypeError, RecursionError):
+            continue  # `verify_array` reports it
+        if type(dim) is int and 0 < dim <= MAX_DIM:
+            yield dim, str(data_type)

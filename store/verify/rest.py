@@ -19,7 +19,7 @@ from store.remedies import PREPROCESS_AGAIN, REMOVE
 from store.store import MANIFEST_NAME
 from store.verify.findings import Finding, Kind, Repair
 
-_RUN = re.compile(r"runs/[0-9]{8}T[0-9]{6}-[a-z]+-[0-9]+\.json")
+_RUN = re.compile(r"runs/[0-9]{8}T[0-9]{6}-[a-z-]+-[0-9]+\.json")
 _CLAIM = re.compile(r"claims/([0-9a-f]{32})\.(json|beat)")
 _GROUP = re.compile(r"clips\.zarr(/[^/]+(/masks)?)?/zarr\.json|features\.zarr(/[^/]+(/[^/]+)?)?/zarr\.json")
 """Where the metadata of groups may lie."""

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from store.arrays.shards import ArraySpec
@@ -22,6 +22,7 @@ from store.claims.holding import Claim, claims_on
 from store.claims.processes import is_running
 from store.clips.layout import clips_name, frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
 from store.features import FrameDtype, caption_shards, feature_specs
+from store.formats.parquet import max_rows
 from store.places.folder import CLAIMS_FOLDER, PARTIAL_FOLDER, StoreFolder
 from store.stages import FRAMES_STAGE, features_stage, masks_stage
 from store.store import Store
@@ -85,9 +86,13 @@ def verify(
     store = Store(folder, manifest)
     catalog, findings = verify_catalog(store)
     findings += verify_links(folder)
-    if catalog is None:  # it is not known which row is which video, so no record can be checked
-        return Verification(tuple(findings), {}, len(listed), 0, live)
-    return _verify_all(store, catalog, findings, listed, live, is_quick=is_quick, listener=listener)
+    if catalog is None and manifest.num_rows > max_rows(sum(listed.values())):
+        return Verification(tuple(findings), {}, len(listed), 0, live)  # more than there can be
+    found = _verify_all(store, catalog, findings, listed, live, is_quick=is_quick, listener=listener)
+    if any(finding.kind is Kind.CATALOG_DISAGREES for finding in findings):
+        # Either of the two may be an old one, by which whole data would seem to be of no shard: nothing is removed.
+        return replace(found, findings=tuple(replace(finding, repair=None) for finding in found.findings))
+    return found
 
 
 def repair(folder: StoreFolder, findings: Iterable[Finding]) -> tuple[int, int]:
@@ -118,7 +123,7 @@ def _may_be_alive(claim: Claim) -> bool:
 
 def _verify_all(
     store: Store,
-    catalog: Catalog,
+    catalog: Catalog | None,
     findings: list[Finding],
     listed: Mapping[str, int],
     live: tuple[Claim, ...],

@@ -25,7 +25,8 @@ def make_store(place: Path, num_videos: int = NUM_VIDEOS, num_frames: int = NUM_
     """A store of random frames, and masks with one square that moves."""
     videos = [Video(f"video{row}", "test", row, f"{row}.mp4") for row in range(num_videos)]
     layout = SplitLayout(num_videos, 0, num_frames, size, size)
-    store = create_store(folder_at(place), Manifest({}, 16, {"test": layout}, {}, {}), Catalog.of(videos, []))[0]
+    manifest = Manifest({"name": "benchmark", "digest": ""}, 16, {"test": layout}, {}, {})
+    store = create_store(folder_at(place), manifest, Catalog.of(videos, []))[0]
     create_clip_arrays(store, {})
     create_mask_arrays(store, "default", {"options": {}})
     for shard in store.shards("test"):

@@ -59,7 +59,7 @@ def empty_store(place: Path, codec: CodecName, shard_size: int, frames: NDArray[
     num_videos, num_frames, height, width = frames.shape[:4]
     videos = [Video(f"video{row}", "test", row, f"{row}.mp4") for row in range(num_videos)]
     layout = SplitLayout(num_videos, 0, num_frames, height, width)
-    manifest = Manifest({}, shard_size, {"test": layout}, {}, {}, codec)
+    manifest = Manifest({"name": "benchmark", "digest": ""}, shard_size, {"test": layout}, {}, {}, codec)
     store = create_store(folder_at(place), manifest, Catalog.of(videos, []))[0]
     create_clip_arrays(store, {})
     create_mask_arrays(store, "default", {})

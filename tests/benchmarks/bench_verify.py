@@ -33,7 +33,7 @@ def make_store(place: Path, num_videos: int, size: int) -> Store:
     captions = [Caption(f"video{row}#0", f"video{row}", "test", row, f"text {row}") for row in range(num_videos)]
     catalog = Catalog.of(videos, captions)
     layout = SplitLayout(num_videos, num_videos, NUM_FRAMES, size, size)
-    manifest = Manifest({"digest": catalog.digest()}, SHARD_SIZE, {"test": layout}, {}, {})
+    manifest = Manifest({"name": "benchmark", "digest": catalog.digest()}, SHARD_SIZE, {"test": layout}, {}, {})
     store = create_store(folder_at(place), manifest, catalog)[0]
     create_clip_arrays(store, {"software": {}, "options": {}})
     create_mask_arrays(store, "default", {})

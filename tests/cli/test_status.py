@@ -44,7 +44,7 @@ def test_a_record_that_is_cut_off_is_named_on_stderr(tmp_path: Path, fda: Comman
     store.folder.write(name, b"PAR1")
     ended = fda("status", tmp_path / "store", "--json")
     assert ended.code == 0
-    assert f"warning: {name} is damaged" in ended.err
+    assert f"warning: {name} was changed since it was written" in ended.err
     assert json.loads(ended.out)["splits"]["test"]["stages"]["frames"]["num_pending"] == 1
 
 
@@ -53,4 +53,4 @@ def test_what_is_no_store(tmp_path: Path, fda: Commands) -> None:
     (tmp_path / "store.json").write_text("[]")
     ended = fda("status", tmp_path)
     assert (ended.code, ended.out) == (1, "")
-    assert "store.json is not the manifest of a store" in ended.err
+    assert "store.json was changed since it was written" in ended.err

@@ -101,10 +101,10 @@ def test_removing_a_store(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is not the manifest"),
-        (b"[]", "is not the manifest"),
+        (b"", "its checksum is wrong"),
+        (b"[]", "its checksum is wrong"),
         (b'{"format_version": 7}', "its checksum is wrong"),
-        (b'{"format_version": "7"}', "is not the manifest"),
+        (b'{"format_version": "7"}', "its checksum is wrong"),
         (b'{"format_version": 6}', "made by an older fda; this one reads format 7: .*--overwrite"),
         (b'{"format_version": 8}', "made by a newer fda; this one reads format 7: upgrade fda"),
     ],

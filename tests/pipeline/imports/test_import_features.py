@@ -74,10 +74,8 @@ def test_they_score_as_the_arrays_do_and_the_store_is_sound(store: Store) -> Non
     assert (result.splits[0].num_videos, result.splits[0].num_captions, result.dim) == (NUM_VIDEOS, 2 * NUM_VIDEOS, DIM)
     assert any(sentence.startswith(f"{3 * NUM_VIDEOS} embeddings of texts or videos") for sentence in result.warnings)
     assert scored(store) == as_arrays()
-    findings = fda.verify(store.place).found.findings
-    assert [
-        finding.what for finding in findings if finding.split
-    ] == []  # made by hand, its catalogue has another digest
+    findings = fda.verify(store.place).found.findings  # the store is made by hand, and its clips as no run makes them
+    assert [finding.what for finding in findings if "features" in finding.name] == []
     (split,) = fda.status(store.place).status.splits
     assert [one.name for one in split.features] == ["theirs"]
 

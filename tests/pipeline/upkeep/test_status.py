@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from click.testing import CliRunner
 
 from cli.commands.status import command
+from pipeline.run.records import RunClock, recorded_run
 from pipeline.upkeep.status import StageStatus, store_status
 from store.clips.shards import create_mask_arrays, read_frames, write_frames
 from store.commits import commit_name
@@ -78,14 +80,15 @@ def test_a_record_that_is_cut_off_is_named_and_its_shard_pending(tmp_path: Path)
     name = commit_name(store.shards("test")[1], FRAMES_STAGE)
     os.truncate(tmp_path / name, 40)
     store.folder.write("runs/20260101T000000-encode-1.json", b'{"command": ')
-    store.folder.write("runs/20250101T000000-encode-1.json", b'{"command": "encode", "started": "then", "seconds": 2}')
+    with recorded_run(store.folder, "encode", RunClock(datetime(2025, 1, 1, tzinfo=UTC)), {}) as run:
+        assert run.name.startswith("runs/20250101T000000-encode-")
     status = store_status(store)
     assert [one.num_done for one in status.splits[0].stages] == [1, 1]
-    assert [sentence.split(" is damaged")[0] for sentence in status.damaged] == [
+    assert [sentence.split(" was changed since it was written")[0] for sentence in status.damaged] == [
         name,
         "runs/20260101T000000-encode-1.json",
     ]
-    assert status.runs == ({"command": "encode", "started": "then", "seconds": 2},)
+    assert [(one["command"], one["started"]) for one in status.runs] == [("encode", "2025-01-01T00:00:00+00:00")]
 
 
 def test_a_video_that_is_cut_off_counts_once(tmp_path: Path) -> None:
