@@ -24,7 +24,8 @@ from store.schema import Shard, VideoStatus
 from store.store import Store
 
 WITHDRAWN_FOLDER = "withdrawn"
-"""Records of shards that are being rewritten. After a kill, the next run reuses the clips that are still valid."""
+"""Records of shards that are being rewritten, or in which a video is pending. The next run reuses the clips that are
+still valid."""
 
 _METADATA_KEY = "fda.commit"
 _PART = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}"
@@ -222,6 +223,8 @@ def commit_shard(
 ) -> tuple[CommitRecord, str]:
     """Write the record of a shard whose files have all been written: from this moment they count.
 
+    Unless a video is `PENDING`: then the record is kept aside, where the next run finds the other videos.
+
     Args:
         folder: The store.
         shard: Which rows.
@@ -242,7 +245,8 @@ def commit_shard(
     written = tuple(file for file in files if file is not None)
     record = CommitRecord(shard, stage, tuple(outcomes), written, inputs)
     content = record.to_bytes()
-    folder.write(commit_name(shard, stage), content)
+    is_pending = any(outcome.status is VideoStatus.PENDING for outcome in outcomes)
+    folder.write((withdrawn_name if is_pending else commit_name)(shard, stage), content)
     return record, hashlib.sha256(content).hexdigest()
 
 

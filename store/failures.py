@@ -32,7 +32,7 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class FailedVideo:
-    """A video that failed: it has no clip."""
+    """A video without a clip: it failed, or the machine stopped its decoding and it is pending."""
 
     split: str
     row: int

@@ -15,7 +15,11 @@ MAX_SHARD_FRAMES = 2**24
 
 
 class VideoStatus(StrEnum):
-    """How preprocessing one video ended. Slots are filled for `OK`, and for `TRUNCATED` with all its frames."""
+    """How preprocessing one video ended. Slots are filled for `OK`, and for `TRUNCATED` with all its frames.
+
+    `PENDING` is no end: the machine stopped the decoding, for example because its memory ran out, which says nothing
+    about the video. A shard with such a video is not committed.
+    """
 
     OK = "ok"
     MISSING = "missing"
@@ -26,6 +30,7 @@ class VideoStatus(StrEnum):
     TOO_SHORT = "too_short"
     TIMEOUT = "timeout"
     UNSUPPORTED = "unsupported"
+    PENDING = "pending"
 
 
 @dataclass(frozen=True, slots=True)

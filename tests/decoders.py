@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import resource
 import signal
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Timer
 
 import numpy as np
+import psutil
 
 from pipeline.isolation.decoder import DecodeRequest
 from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError
@@ -46,6 +50,20 @@ def misbehave(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO) 
             os._exit(3)
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "signal":
+            os.kill(os.getpid(), int(path.stem.split("_")[1]))
+        case "once" if not (mark := path.with_suffix(".killed")).exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "capped":  # by a batch system or a kernel that does not overcommit, below the decoder's own limit
+            most = psutil.Process().memory_info().vms + (64 << 20)
+            resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+            np.ones(1 << 28, dtype=np.uint8)
+        case "files":  # all that the process may open are open
+            with _limited(resource.RLIMIT_NOFILE, 3):
+                os.open(os.devnull, os.O_RDONLY)
+        case "kernel":  # which has no memory for what it keeps about a file
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         case "stopped":
             os.kill(os.getpid(), signal.SIGSTOP)
         case "greedy":
@@ -63,6 +81,30 @@ def misbehave(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO) 
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGINT)
     return still_clip(path, options)
+
+
+@contextmanager
+def _limited(kind: int, value: int) -> Iterator[None]:
+    before = resource.getrlimit(kind)
+    resource.setrlimit(kind, (value, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, before)
+
+
+class KilledWhileItStarts:
+    """A function for decoder processes that are killed when they load it."""
+
+    def __call__(self, path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO) -> DecodedClip:
+        raise AssertionError("no process gets so far")
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return _die, ()
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def _print(result: EncodeResult) -> None:
         rows.append(
             [
                 one.split,
-                f"{tally.num_videos - len(tally.failures):,} of {tally.num_videos:,}",
+                f"{tally.num_clips:,} of {tally.num_videos:,}",
                 f"{one.num_clips_encoded:,}",
                 f"{one.num_captions:,}",
                 f"{one.num_captions_encoded:,}",

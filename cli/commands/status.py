@@ -22,7 +22,7 @@ COLUMNS = ("", "shards done", "pending", "ok", "truncated", "failed", "KiB a vid
 
 @click.command("status")
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
-@click.option("--failures", "list_failures", is_flag=True, help="List every failed video with its reason.")
+@click.option("--failures", "list_failures", is_flag=True, help="List every video without a clip, with its reason.")
 @shared_options
 def command(store_place: str, list_failures: bool, as_json: bool) -> None:
     """What a store contains and what is pending: shards, videos, sizes, options, the latest runs.
@@ -55,6 +55,11 @@ def command(store_place: str, list_failures: bool, as_json: bool) -> None:
     show(f"made with {json.dumps(manifest.options)}")
     for run in status.runs:
         show(f"run: {run['command']}, {run['started']}, {run['seconds']} s")
+    if list_failures and status.pending:
+        rows = [[one.video_id, one.split, one.reason or ""] for one in status.pending]
+        print_table(f"{plural(len(rows), 'video')} pending", ("video", "split", "why"), rows)
+    elif status.pending:
+        show(f"{plural(len(status.pending), 'video')} pending: the machine stopped the decoding; --failures lists them")
     if list_failures and status.failures:
         rows = [[one.video_id, one.split, one.status, one.reason or ""] for one in status.failures]
         print_table(plural(len(rows), "failed video"), ("video", "split", "status", "reason"), rows)

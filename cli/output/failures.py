@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.output.printing import DONE, OVER_LIMIT, say, show
+from cli.output.printing import DONE, FAILED, OVER_LIMIT, say, show
 from pipeline.run.words import plural
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ FAILURES_SHOWN = 20
 
 
 def exit_by_failures(tally: Tally, max_failed: Callable[[int], float]) -> None:
-    """End the command: with another exit code where more videos failed than the user allows."""
+    """End the command: with another exit code where videos are pending, or more failed than the user allows."""
+    if tally.pending:
+        click.get_current_context().exit(FAILED)
     failed, limit = len(tally.failures), max_failed(tally.num_videos)
     if failed > limit:
         say(f"{failed} of {plural(tally.num_videos, 'video')} failed, over --max-failed ({limit:g})")
@@ -38,8 +40,10 @@ def _print_notes(tally: Tally) -> None:
 
 def print_failures(tally: Tally, root: Path | None = None) -> None:
     """Say how many clips there are and which videos failed; `root` is where videos were looked for, if they were."""
-    num_clips = tally.num_videos - len(tally.failures)
+    num_clips = tally.num_clips
     _print_notes(tally)
+    for one in tally.pending[:FAILURES_SHOWN]:
+        show(f"  {one.video_id}  {one.status}: {one.reason}")
     truncated = f", {tally.num_truncated} of them from files that are cut off" if tally.num_truncated else ""
     if not tally.failures:
         show(f"{plural(num_clips, 'clip')}{truncated}; no video failed")

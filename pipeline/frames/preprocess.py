@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from pipeline.datasets.report import expected_videos
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.task import PreprocessTask, preprocess_shard
 from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
-from pipeline.run.events import Listener, RunPlanned, ignore_events
+from pipeline.run.events import Listener, Message, RunPlanned, ignore_events
 from pipeline.run.options import SourceCheck
 from pipeline.run.partition import WHOLE, Partition
 from pipeline.run.plan import PendingShard, Plan, Tally, make_plan
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
 from pipeline.run.sources import changed_rows, file_bytes
+from pipeline.run.words import plural
 from pipeline.upkeep.finalise import close_frames
 from pipeline.workers.executors import Executor, run_synchronously
 from store.catalog import Catalog
@@ -124,23 +125,44 @@ def preprocess_shards(
     executor: Executor = run_synchronously,
     listener: Listener = ignore_events,
 ) -> ShardsMade:
-    """Run a plan, and count how every video of the store ended. Nothing that it started outlives it."""
+    """Run a plan, and count how every video of the store ended. Nothing that it started outlives it.
+
+    A video whose decoding the machine stopped is tried once more when all others are done, shard after shard: what took
+    the memory may have been another worker.
+    """
     listener(RunPlanned("videos", plan.complete.num_videos + plan.num_videos_pending, plan.complete.num_videos))
     tasks = _tasks(store, source, _largest_first(store, source.root, plan), options)
     tallies: dict[Shard, Tally] = {}
     num_frames = num_source_bytes = 0
-    try:
+
+    def run(tasks: Iterable[PreprocessTask]) -> None:
+        nonlocal num_frames, num_source_bytes
         with closing(executor(preprocess_shard, tasks, listener)) as reports:
             for report in reports:
                 tallies[report.shard] = report.tally
                 num_frames += report.num_frames
                 num_source_bytes += report.num_source_bytes
+
+    try:
+        run(tasks)
+        put_off = [_without_decoded(one, tallies[one.shard]) for one in plan.pending if tallies[one.shard].pending]
+        if put_off:
+            number = plural(sum(len(tallies[one.shard].pending) for one in put_off), "video")
+            listener(Message(f"{number} tried again alone: the machine stopped the decoding"))
+        for task in _tasks(store, source, put_off, options):
+            run([task])
     finally:
         source.decoder.close()
     tally = Tally.sum([plan.complete, *(tallies[pending.shard] for pending in plan.pending)])
-    if plan.num_shards == len(store.all_shards()):
+    if plan.num_shards == len(store.all_shards()) and not tally.pending:
         close_frames(store, tally)
     return ShardsMade(plan, tally, num_frames, num_source_bytes)
+
+
+def _without_decoded(pending: PendingShard, tally: Tally) -> PendingShard:
+    """A shard with only those videos to make that are still pending."""
+    rows, shard = {video.row for video in tally.pending}, pending.shard
+    return replace(pending, kept_rows=tuple(row for row in range(shard.start, shard.stop) if row not in rows))
 
 
 def find_changed(

@@ -28,7 +28,7 @@ from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
 from pipeline.run.options import HERE, RunOptions
 from pipeline.run.partition import WHOLE, Partition
-from pipeline.run.plan import Plan, Tally
+from pipeline.run.plan import Plan, Tally, pending_sentence
 from pipeline.run.records import RunClock
 from pipeline.run.resources import WorkerMemory
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
@@ -65,7 +65,8 @@ class PreprocessResult:
     """The folder that the paths of the videos are relative to."""
     splits: Mapping[str, SplitLayout]
     tally: Tally
-    """Of all videos of the plan, those of earlier runs among them: how many, and which failed."""
+    """Of all videos of the plan, those of earlier runs among them: how many, which failed, and which are pending
+    because the machine stopped their decoding."""
     num_shards: int
     num_shards_made: int
     """By this run."""
@@ -93,7 +94,7 @@ class PreprocessResult:
         found: dict[str, JSON] = {
             "store": self.store,
             "num_videos": tally.num_videos,
-            "num_clips": tally.num_videos - len(tally.failures),
+            "num_clips": tally.num_clips,
             "num_clips_truncated": tally.num_truncated,
             "num_shards": self.num_shards,
             "num_shards_made": self.num_shards_made,
@@ -108,6 +109,7 @@ class PreprocessResult:
                 for failure in tally.failures
             ],
             "notes": [{"video_id": one.video_id, "note": one.note} for one in tally.noted],
+            "pending": [{"video_id": one.video_id, "reason": one.reason} for one in tally.pending],
             "dataset": self.dataset.to_dict(),
             "used": {split: asdict(one) for split, one in self.used.items()},
             "warnings": list(self.warnings),
@@ -277,6 +279,8 @@ class _Run:
         return made, num_workers
 
     def _result(self, store: Store, made: ShardsMade, num_workers: int, run: str | None) -> PreprocessResult:
+        if made.tally.pending:
+            self.report.warn(pending_sentence(made.tally.pending))
         used = _used(store, self.read.report, made) if self.run.partition == WHOLE else {}
         for split, one in used.items():
             if one.num_clips < one.num_expected:
@@ -289,7 +293,7 @@ class _Run:
             tally=made.tally,
             num_shards=plan.num_shards,
             num_shards_made=len(plan.pending),
-            num_videos_made=plan.num_videos_pending,
+            num_videos_made=plan.num_videos_pending - len(made.tally.pending),
             num_frames_made=made.num_frames,
             num_source_bytes=made.num_source_bytes,
             num_workers=num_workers,
@@ -316,11 +320,11 @@ def _growth(growth: Growth) -> Iterator[str]:
 
 def _used(store: Store, report: DatasetReport, made: ShardsMade) -> dict[str, Used]:
     """What can be used of each split, now that the videos are decoded."""
-    failed = Counter(failure.split for failure in made.tally.failures)
+    empty = Counter(one.split for one in (*made.tally.failures, *made.tally.pending))
     num_videos = {split: layout.num_videos for split, layout in store.manifest.splits.items()}
     return {
         one.split: Used(
-            num_clips=num_videos.get(one.split, 0) - failed[one.split],
+            num_clips=num_videos.get(one.split, 0) - empty[one.split],
             num_expected=one.num_videos if one.expected_videos is None else one.expected_videos,
         )
         for one in report.splits

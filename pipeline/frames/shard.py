@@ -47,7 +47,7 @@ def make_frames(
     decoder: Decoder,
     tell: Tell,
 ) -> MadeFrames:
-    """Decode and commit a shard.
+    """Decode and commit a shard; one with a video that is still pending is kept aside.
 
     Args:
         store: Where it goes.
@@ -145,6 +145,8 @@ def _fill(clips: ShardFrames, slot: int, clip: DecodedClip | VideoError) -> None
 
 def _items(clip: DecodedClip | VideoError, num_bytes: int) -> ItemsDone:
     if isinstance(clip, VideoError):
+        if clip.status is VideoStatus.PENDING:
+            return ItemsDone()
         return ItemsDone(1, num_failed=1, num_source_bytes=num_bytes)
     return ItemsDone(1, num_frames=int((clip.sample.frame_index >= 0).sum()), num_source_bytes=num_bytes)
 

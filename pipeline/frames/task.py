@@ -72,9 +72,9 @@ def preprocess_shard(task: PreprocessTask, tell: Tell) -> ShardReport:
         )
     else:
         made = MadeFrames(read_frames(store, shard), outcomes_of(store, shard))
-    if masks_stage(options.mask_name) in task.stages:
-        make_masks(store, shard, MaskSet(options.mask_name, options.masks), made.clips, made.outcomes)
     tally = Tally.of(shard.split, made.outcomes)
+    if masks_stage(options.mask_name) in task.stages and not tally.pending:
+        make_masks(store, shard, MaskSet(options.mask_name, options.masks), made.clips, made.outcomes)
     if FRAMES_STAGE not in task.stages:
         tell(ItemsDone(tally.num_videos, len(tally.failures)))
     return ShardReport(shard, tally, made.num_source_bytes, made.num_frames)

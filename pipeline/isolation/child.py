@@ -9,7 +9,9 @@ kernel also kills the process when the lifeline closes: a pipe whose other end t
 
 from __future__ import annotations
 
+import errno
 import gc
+import mmap
 import os
 import select
 import signal
@@ -25,6 +27,9 @@ import cv2
 from pipeline.isolation.messages import Bug, Job, Ready, receive, send
 from pipeline.video.clips import VideoError
 from store.schema import VideoStatus
+
+_OF_THE_MACHINE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""Errors of the kernel, when it has no memory for a file or no more files may be open."""
 
 
 def main() -> None:
@@ -48,18 +53,53 @@ def answer(job: Job, arguments: tuple[object, ...]) -> object:
     """What the function returns, or why it failed: a `VideoError` or a `Bug`."""
     try:
         return job.function(*arguments)
-    except VideoError as error:
-        return _over_memory(job) if isinstance(error.__cause__, MemoryError) else error
-    except MemoryError:
-        return _over_memory(job)
     except Exception as error:
-        if isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem:
-            return _over_memory(job)
-        return Bug(f"{type(error).__name__}: {error}", traceback.format_exc())
+        cause = error.__cause__ if isinstance(error, VideoError) else error
+        if _is_of_memory(cause):
+            return _out_of_memory(job)
+        if isinstance(cause, OSError) and cause.errno in _OF_THE_MACHINE:
+            return VideoError(VideoStatus.PENDING, f"the machine has no room for it: {cause.strerror}")
+        return error if isinstance(error, VideoError) else _bug(error)
 
 
-def _over_memory(job: Job) -> VideoError:
-    return VideoError(VideoStatus.UNSUPPORTED, f"decoding it takes more than {job.memory_bytes >> 20} MiB of memory")
+def _bug(error: Exception) -> Bug:
+    return Bug(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+
+
+def _is_of_memory(error: BaseException | None) -> bool:
+    if isinstance(error, cv2.error):
+        return bool(error.code == cv2.Error.StsNoMem)
+    return isinstance(error, MemoryError)
+
+
+def _out_of_memory(job: Job) -> VideoError:
+    """The video's fault if it met this process's own limit, the machine's if it gives less than the limit allows."""
+    limit_mib = job.memory_bytes >> 20
+    if _machine_has_less():
+        return VideoError(
+            VideoStatus.PENDING, f"the machine gives less memory than the limit of {limit_mib} MiB a video"
+        )
+    return VideoError(VideoStatus.UNSUPPORTED, f"decoding it takes more than {limit_mib} MiB of memory")
+
+
+def _machine_has_less() -> bool:
+    """Whether memory is refused that our own limit allows: by `ulimit -v`, or a kernel that does not overcommit."""
+    if sys.platform != "linux":
+        return False
+    import resource
+
+    room = resource.getrlimit(resource.RLIMIT_DATA)[0] - _data_bytes() - (1 << 20)  # a little for this function
+    try:
+        mmap.mmap(-1, max(mmap.PAGESIZE, room), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError:
+        return True
+    return False
+
+
+def _data_bytes() -> int:
+    """What counts towards the limit now."""
+    num_pages = int(Path("/proc/self/statm").read_text().split()[5])  # size resident shared text lib data
+    return num_pages * mmap.PAGESIZE
 
 
 def _send(connection: socket.socket, value: object) -> None:
@@ -101,8 +141,7 @@ def _limit_memory(num_bytes: int) -> None:
     if sys.platform == "linux":
         import resource
 
-        num_pages = int(Path("/proc/self/statm").read_text().split()[5])  # size resident shared text lib data
-        limit = num_pages * resource.getpagesize() + num_bytes
+        limit = _data_bytes() + num_bytes
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 

@@ -23,6 +23,12 @@ START_SECONDS = 120.0
 """How long the process may take to start: a quarter of a second on an idle machine, more on a slow file system."""
 _END_SECONDS = 10.0
 """How long a process may take to end after it closed its end of the connection."""
+_OWN_FAULTS = (
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL),
+    *(signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS),
+)
+"""Signals by which a process ends itself, whose reason lies in the video. Every other one was sent from outside: by the
+kernel when memory runs out, by a batch system at the end of its patience, by a person."""
 _REQUESTS_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Left to the worker, which ends its decoder. Ctrl-C goes to both; a decoder that ended first would look as if its
 video had crashed it."""
@@ -110,7 +116,7 @@ class DecoderProcess:
             reason = f"the decoder hung: killed after {limit_seconds:g} s"
             raise DecoderLostError(VideoError(VideoStatus.TIMEOUT, reason), is_in_doubt=False) from None
         except EOFError:
-            raise DecoderLostError(_verdict_on(self._end()), is_in_doubt=self._num_answered > 0) from None
+            raise self._lost(self._end()) from None
         self._num_unanswered -= 1
         self._num_answered += 1
         return value
@@ -127,15 +133,21 @@ class DecoderProcess:
             return
         try:
             message = receive(self._connection, self._started_at + START_SECONDS)
-        except (TimeoutError, EOFError) as error:
-            ended = "killed: it took too long" if isinstance(error, TimeoutError) else f"exit code {self._end()}"
+        except TimeoutError as error:
             self.close()
-            raise DecoderStartError(
-                f"the decoder process did not start ({ended}); what it said is on stderr: repair that, and run again"
-            ) from error
+            raise _not_started("killed: it took too long") from error
+        except EOFError as error:
+            return_code = self._end()
+            if _is_from_outside(return_code):
+                raise self._lost(return_code) from None
+            raise _not_started(f"exit code {return_code}") from error
         assert isinstance(message, Ready)
         self._is_ready = True
         self._asked_at = max(self._asked_at, time.monotonic())  # the start does not count against the first video
+
+    def _lost(self, return_code: int) -> DecoderLostError:
+        is_in_doubt = self._num_answered > 0 and not _is_from_outside(return_code)
+        return DecoderLostError(_verdict_on(return_code), is_in_doubt=is_in_doubt)
 
     def _send(self, value: object) -> None:
         with suppress(OSError):  # the process has ended; `answer` finds out how
@@ -151,6 +163,17 @@ class DecoderProcess:
             self.close()
 
 
+def _not_started(ended: str) -> DecoderStartError:
+    return DecoderStartError(
+        f"the decoder process did not start ({ended}); what it said is on stderr: repair that, and run again"
+    )
+
+
+def _is_from_outside(return_code: int) -> bool:
+    """Whether a process was ended by a signal that somebody sent to it."""
+    return return_code < 0 and -return_code not in _OWN_FAULTS
+
+
 def _verdict_on(return_code: int) -> VideoError:
     """The status of a video during which the decoder ended.
 
@@ -158,12 +181,15 @@ def _verdict_on(return_code: int) -> VideoError:
     corrupt: the decoder crashed (signal 11, SIGSEGV)
     >>> print(_verdict_on(3))
     corrupt: the decoder ended with exit code 3
+    >>> print(_verdict_on(-9))
+    pending: the decoder was killed (signal 9, SIGKILL), probably because the machine ran out of memory
     """
     if return_code >= 0:
         return VideoError(VideoStatus.CORRUPT, f"the decoder ended with exit code {return_code}")
     number = -return_code
     name = {known.value: known.name for known in signal.Signals}.get(number, "a real-time signal")
-    if number == signal.SIGKILL:  # nobody here sends it before an answer; the kernel does when memory runs out
-        reason = f"the decoder was killed (signal {number}, {name}), probably because the machine ran out of memory"
-        return VideoError(VideoStatus.UNSUPPORTED, reason)
-    return VideoError(VideoStatus.CORRUPT, f"the decoder crashed (signal {number}, {name})")
+    if not _is_from_outside(return_code):
+        return VideoError(VideoStatus.CORRUPT, f"the decoder crashed (signal {number}, {name})")
+    # Nobody here sends SIGKILL before an answer; the kernel does when memory runs out.
+    why = ", probably because the machine ran out of memory" if number == signal.SIGKILL else " from outside"
+    return VideoError(VideoStatus.PENDING, f"the decoder was killed (signal {number}, {name}){why}")

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from pipeline.run.words import plural
 from store.commits import CommitRecord, VideoOutcome
 from store.completion import committed_of_each, kept_record
 from store.failures import FailedVideo
-from store.schema import Shard
+from store.schema import Shard, VideoStatus
+from store.stages import FRAMES_STAGE
 from store.store import Store
 
 
@@ -28,34 +30,54 @@ class Tally:
 
     num_videos: int = 0
     failures: tuple[FailedVideo, ...] = ()
-    """The videos whose slots are empty."""
+    """The videos that failed: their slots are empty."""
     num_truncated: int = 0
     """Videos whose file is cut off, but after all frames that were needed."""
     noted: tuple[NotedClip, ...] = ()
+    pending: tuple[FailedVideo, ...] = ()
+    """The videos whose decoding the machine stopped, with the reason: the next run decodes them again."""
+
+    @property
+    def num_clips(self) -> int:
+        """Videos that have a clip."""
+        return self.num_videos - len(self.failures) - len(self.pending)
 
     @classmethod
     def of(cls, split: str, outcomes: Iterable[VideoOutcome]) -> Self:
         """Count the outcomes of videos of one split."""
         videos = tuple(outcomes)
+        empty = [FailedVideo.of(split, outcome) for outcome in videos if not outcome.filled]
         return cls(
             num_videos=len(videos),
-            failures=tuple(FailedVideo.of(split, outcome) for outcome in videos if not outcome.filled),
+            failures=tuple(one for one in empty if one.status is not VideoStatus.PENDING),
             num_truncated=sum(outcome.filled and outcome.status != "ok" for outcome in videos),
             noted=tuple(NotedClip(one.video_id, one.reason) for one in videos if one.filled and one.reason),
+            pending=tuple(one for one in empty if one.status is VideoStatus.PENDING),
         )
 
     @classmethod
     def sum(cls, tallies: Iterable[Tally]) -> Self:
-        """Add up many. They are drawn one by one, and only failures and notes are kept."""
+        """Add up many. They are drawn one by one, and only videos without a clip and notes are kept."""
         num_videos = num_truncated = 0
         failures: list[FailedVideo] = []
         noted: list[NotedClip] = []
+        pending: list[FailedVideo] = []
         for tally in tallies:
             num_videos += tally.num_videos
             num_truncated += tally.num_truncated
             failures += tally.failures
             noted += tally.noted
-        return cls(num_videos, tuple(failures), num_truncated, tuple(noted))
+            pending += tally.pending
+        return cls(num_videos, tuple(failures), num_truncated, tuple(noted), tuple(pending))
+
+
+def pending_sentence(videos: Sequence[FailedVideo]) -> str:
+    """What to know about videos that the machine does not let us decode."""
+    return (
+        f"{plural(len(videos), 'video')} still pending, the first is {videos[0].video_id!r}: {videos[0].reason}, when "
+        "nothing else was decoded. Their shards are not committed. Give them more memory and run the same command "
+        "again, or record them as failed with a --decoder-memory that the machine has"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,5 +154,15 @@ def _of_these_videos(store: Store, record: CommitRecord | None) -> tuple[VideoOu
 
 def _kept_rows(outcomes: Iterable[VideoOutcome], redone: frozenset[int], *, retry_failed: bool) -> tuple[int, ...]:
     return tuple(
-        outcome.row for outcome in outcomes if outcome.row not in redone and (outcome.filled or not retry_failed)
+        outcome.row
+        for outcome in outcomes
+        if outcome.row not in redone
+        and outcome.status is not VideoStatus.PENDING
+        and (outcome.filled or not retry_failed)
     )
+
+
+def pending_videos_of(store: Store, shard: Shard) -> tuple[FailedVideo, ...]:
+    """The videos of a pending shard of frames whose decoding the machine stopped, with the reason of each."""
+    kept = kept_record(store, shard, FRAMES_STAGE)
+    return () if kept is None else Tally.of(shard.split, kept.outcomes).pending

@@ -54,6 +54,7 @@ class StatusResult:
             "options": dict(manifest.options),
             "splits": {split.split: _split_dict(split) for split in status.splits},
             "failures": [dict(asdict(one)) for one in status.failures],
+            "pending": [dict(asdict(one)) for one in status.pending],
             "damaged": list(status.damaged),
             "runs": list(status.runs),
             "claims": [str(claim) for claim in self.claims],
@@ -124,7 +125,7 @@ class FinaliseResult:
         return {
             "store": self.store,
             "num_videos": tally.num_videos,
-            "num_clips": tally.num_videos - len(tally.failures),
+            "num_clips": tally.num_clips,
             "num_clips_truncated": tally.num_truncated,
             "num_failed": len(tally.failures),
             "failures": FAILURES_NAME,

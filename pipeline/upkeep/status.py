@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.run.plan import Tally
+from pipeline.run.plan import Tally, pending_videos_of
 from pipeline.run.records import read_run
 from store.commits import commit_name
 from store.completion import Pending, committed_of_each, judged_of_each
@@ -90,6 +90,8 @@ class StoreStatus:
 
     splits: tuple[SplitStatus, ...]
     failures: tuple[FailedVideo, ...]
+    pending: tuple[FailedVideo, ...]
+    """Videos whose decoding the machine stopped, with the reason; the other videos of pending shards are not here."""
     damaged: tuple[str, ...]
     """Commit and run records that cannot be read, one sentence each; such shards count as pending."""
     runs: tuple[Mapping[str, JSON], ...]
@@ -104,6 +106,7 @@ class StoreStatus:
 def store_status(store: Store) -> StoreStatus:
     """Read every commit record of a store; nothing is changed."""
     failures: list[FailedVideo] = []
+    pending: list[FailedVideo] = []
     damaged: list[str] = []
     splits = []
     for split, layout in store.manifest.splits.items():
@@ -111,11 +114,13 @@ def store_status(store: Store) -> StoreStatus:
             _stage_status(store, stage, shards, failures if stage == FRAMES_STAGE else [], damaged)
             for stage, shards in stages_of(store, split)
         ]
+        for shard, (record,) in committed_of_each(store, store.shards(split), [FRAMES_STAGE], num_with_outcomes=0):
+            pending += () if record is not None else pending_videos_of(store, shard)
         features = tuple(_feature_status(store, name, split, damaged) for name in feature_names(store, split))
         counts = layout.num_videos, layout.num_captions, layout.num_frames
         splits.append(SplitStatus(split, *counts, tuple(stages), features))
     runs = tuple(_latest_runs(store, damaged))
-    return StoreStatus(tuple(splits), tuple(failures), tuple(damaged), runs)
+    return StoreStatus(tuple(splits), tuple(failures), tuple(pending), tuple(damaged), runs)
 
 
 def _feature_status(store: Store, name: str, split: str, damaged: list[str]) -> FeatureStatus:
@@ -149,7 +154,7 @@ def _stage_status(
         num_done += 1
         num_bytes += sum(written.num_bytes for written in record.files)
         tally = Tally.of(shard.split, record.outcomes)
-        num_filled += tally.num_videos - len(tally.failures)
+        num_filled += tally.num_clips
         num_truncated += tally.num_truncated
         outcomes.update(str(outcome.status) for outcome in record.outcomes)
         failures += tally.failures

@@ -27,7 +27,7 @@ from store.errors import NotInStoreError, ShardDamagedError, ShardIncompleteErro
 from store.json_values import JSON
 from store.names import check_name
 from store.places.folder import WrittenFile
-from store.schema import Shard
+from store.schema import Shard, VideoStatus
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 
@@ -107,7 +107,7 @@ def write_frames(
     *,
     kept_rows: Collection[int] = (),
 ) -> WrittenFrames:
-    """Write and commit the frames of a shard.
+    """Write and commit the frames of a shard; with a `PENDING` video it is written, and not committed.
 
     Args:
         store: The store.
@@ -146,7 +146,7 @@ def write_frames(
         for outcome in outcomes
     ]
     record, sha256 = commit_shard(store.folder, shard, FRAMES_STAGE, checked, written, {})
-    if was_committed:
+    if was_committed and not any(outcome.status is VideoStatus.PENDING for outcome in outcomes):
         store.folder.remove(withdrawn_name(shard, FRAMES_STAGE))
     inputs = {commit_name(shard, FRAMES_STAGE): sha256}
     return WrittenFrames(replace(clips, frames=frames, next_grey=next_grey, inputs=inputs), record)

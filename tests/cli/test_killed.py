@@ -9,12 +9,24 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.clips_on_disk import FDA, SMALL_FLAGS, Commands, fda_in_a_process, of_the_run, write_small_dataset
+from pipeline.isolation.decoder import IsolatedDecoder
+from tests.clips_on_disk import (
+    FDA,
+    SMALL_FLAGS,
+    Commands,
+    fda_in_a_process,
+    of_the_run,
+    record,
+    write_manifest,
+    write_small_dataset,
+)
+from tests.decoders import misbehave, still_clip
 from tests.forked import forked_fda
 from tests.seed import drawn
 from tests.stores import tree_digest
@@ -111,9 +123,9 @@ def test_an_interrupt_is_one_line_and_exit_code_1_and_leaves_no_process(
     manifest: Path, tmp_path: Path, workers: str
 ) -> None:
     place = tmp_path / "store"
-    record = json.loads(manifest.read_text().splitlines()[0])
+    one = json.loads(manifest.read_text().splitlines()[0])
     many = manifest.with_name("many.jsonl")  # one video 500 times: far from done when the signal comes
-    many.write_text("".join(json.dumps({**record, "video_id": f"v{number}"}) + "\n" for number in range(500)))
+    many.write_text("".join(json.dumps({**one, "video_id": f"v{number}"}) + "\n" for number in range(500)))
     process = forked_fda(tmp_path, "preprocess", many, place, *FLAGS, "--workers", workers)
     try:
         end = time.monotonic() + 300
@@ -130,6 +142,35 @@ def test_an_interrupt_is_one_line_and_exit_code_1_and_leaves_no_process(
     message = "fda: error: interrupted: what is committed is kept, run the same command again to continue"
     assert of_the_run(err).split("\n")[1:] == ["", message, ""]  # click ends the line on which the terminal shows ^C
     assert psutil.wait_procs(started, timeout=120)[1] == []
+
+
+def test_a_video_whose_decoder_is_killed_is_pending_and_the_same_command_decodes_it(
+    fda: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two good videos, one of which takes all memory of a machine, and a later run on a larger one."""
+    flags = (*SMALL_FLAGS, "--workers", "0")
+    for name in ("killed_1", "clip_2"):
+        (tmp_path / f"{name}.mp4").write_bytes(b"a video")
+    manifest = write_manifest(tmp_path, [record(name, f"{name}.mp4") for name in ("killed_1", "clip_2")])
+    monkeypatch.setattr("pipeline.frames.run.IsolatedDecoder", partial(IsolatedDecoder, function=misbehave))
+    ended = fda("preprocess", manifest, tmp_path / "store", *flags)
+    why = "the decoder was killed (signal 9, SIGKILL), probably because the machine ran out of memory"
+    assert ended.code == 1
+    assert f"warning: 1 video still pending, the first is 'killed_1': {why}" in ended.err
+    assert f"  killed_1  pending: {why}\n1 clip; no video failed\n" in ended.out
+    status = json.loads(fda("status", tmp_path / "store", "--json").out)
+    assert [(one["video_id"], one["reason"]) for one in status["pending"]] == [("killed_1", why)]
+    assert (status["splits"]["test"]["stages"]["frames"]["num_done"], status["failures"]) == (0, [])
+    assert "1 video pending: the machine stopped the decoding" in fda("status", tmp_path / "store").out
+    assert why in fda("status", tmp_path / "store", "--failures").out.replace("\n", "")
+    assert fda("verify", tmp_path / "store").code == 0
+    assert fda("finalise", tmp_path / "store").code == 1
+
+    monkeypatch.setattr("pipeline.frames.run.IsolatedDecoder", partial(IsolatedDecoder, function=still_clip))
+    ended = fda("preprocess", manifest, tmp_path / "store", *flags)
+    assert (ended.code, "2 clips; no video failed" in ended.out) == (0, True)
+    assert fda("preprocess", manifest, tmp_path / "whole", *flags).code == 0
+    assert tree_digest(tmp_path / "store") == tree_digest(tmp_path / "whole")
 
 
 def may_mount() -> bool:

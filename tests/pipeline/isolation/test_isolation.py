@@ -33,7 +33,7 @@ from store.completion import outcomes_of
 from store.errors import StoreWriteError
 from store.store import Store
 from tests.clips_on_disk import SMALL, opened_store, record, write_clip, write_manifest
-from tests.decoders import misbehave, still_clip
+from tests.decoders import KilledWhileItStarts, misbehave, still_clip
 from tests.paths import ROOT
 
 OPTIONS = DecodeOptions(3, 32, timeout_seconds=0.3)
@@ -82,11 +82,33 @@ CRASHES = {
     "segfault": "corrupt: the decoder crashed (signal 11, SIGSEGV)",
     "abort": "corrupt: the decoder crashed (signal 6, SIGABRT)",
     "exit": "corrupt: the decoder ended with exit code 3",
-    "killed": "unsupported: the decoder was killed (signal 9, SIGKILL), probably because the machine ran out of memory",
     "hang": "timeout: the decoder hung: killed after 0.6 s",
     "stuck": "timeout: the decoder hung: killed after 0.6 s",
     "stopped": "timeout: the decoder hung: killed after 0.6 s",
 }
+
+
+KILLED = "pending: the decoder was killed (signal 9, SIGKILL), probably because the machine ran out of memory"
+OF_THE_MACHINE = {
+    "killed": KILLED,
+    f"signal_{signal.SIGXCPU:d}": "pending: the decoder was killed (signal 24, SIGXCPU) from outside",
+    f"signal_{signal.SIGUSR1:d}": "pending: the decoder was killed (signal 10, SIGUSR1) from outside",
+    f"signal_{signal.SIGRTMIN + 1:d}": "pending: the decoder was killed (signal 35, a real-time signal) from outside",
+    "kernel": "pending: the machine has no room for it: Cannot allocate memory",
+    "files": "pending: the machine has no room for it: Too many open files",
+    "capped": "pending: the machine gives less memory than the limit of 2048 MiB a video",
+}
+
+
+def test_what_the_machine_does_to_a_decoder_is_no_property_of_its_first_video_or_a_later_one() -> None:
+    patient = replace(OPTIONS, timeout_seconds=20)
+    names = ["killed", "clip_1", *OF_THE_MACHINE, "clip_2"]
+    assert decode(*names, options=patient) == [KILLED, "1", *OF_THE_MACHINE.values(), "2"]
+
+
+def test_a_decoder_that_is_killed_while_it_starts_leaves_its_video_pending() -> None:
+    decoder = IsolatedDecoder(function=KilledWhileItStarts())
+    assert decode("clip_1", "clip_2", decoder=decoder) == [KILLED, KILLED]
 
 
 @pytest.mark.parametrize("name", CRASHES)
