@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numcodecs import blosc, zstd
 from numpy.typing import NDArray
 from zarr.abc.codec import ArrayBytesCodec, BytesBytesCodec
@@ -16,6 +18,10 @@ from store.arrays.jpeg import JpegCodec
 
 _LEVEL = 1
 """Level of Zstandard. Level 3 takes three times as long to write, and saves 2%."""
+
+
+_BLOSC_HEADER = struct.Struct("<4xI4xI")
+"""Bytes before and after compression; between them four single bytes, and the size of a block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,8 @@ class Codec:
     encode: Callable[[NDArray[np.generic]], NDArray[np.uint8]]
     """Values in C order -> bytes, shape (num_bytes,): the same bytes that zarr-python makes."""
     decode: Callable[[NDArray[np.uint8], NDArray[np.uint8]], None]
-    """(content, out): decode the bytes `content` into `out`, which is in C order and viewed as bytes."""
+    """(content, out): decode the bytes `content` into `out`, which is in C order and viewed as bytes; raises
+    `ValueError` or `RuntimeError` unless they are as many as `out` has."""
     lossy: bool = False
     """Whether decoded values may differ from the encoded ones."""
 
@@ -58,7 +65,12 @@ def _compress_zstd(chunk: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def _decompress_zstd(content: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    zstd.decompress(content, out)
+    # Not numcodecs, which leaves the rest of `out` as it is where the content is shorter.
+    try:
+        values = pa.Codec("zstd").decompress(pa.py_buffer(content), out.size)
+    except OSError as error:
+        raise ValueError(str(error)) from error
+    out.reshape(-1)[:] = np.frombuffer(values, dtype=np.uint8)
 
 
 def _blosc(num_bytes: int) -> list[BytesBytesCodec]:
@@ -73,6 +85,9 @@ def _compress_blosc(chunk: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def _decompress_blosc(content: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    # Blosc believes its header: it would leave the rest of `out` as it is, or read beyond the end of the content.
+    if len(content) < _BLOSC_HEADER.size or _BLOSC_HEADER.unpack_from(content) != (out.size, len(content)):
+        raise ValueError(f"not {out.size} bytes in Blosc's format")
     blosc.decompress(content, out)
 
 

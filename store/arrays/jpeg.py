@@ -10,11 +10,13 @@ If the height of a picture is a multiple of 8, no two pictures share a block of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL.JpegImagePlugin import JpegImageFile
 from zarr.abc.codec import ArrayBytesCodec
 from zarr.registry import register_codec
 
@@ -89,6 +91,8 @@ class JpegCodec(ArrayBytesCodec):
             ValueError: It is not a JPEG file, or its size is another.
         """
         tall = _stacked(out)
+        if _size_of(content) != tall.shape[:2]:  # before it is decoded: 32,000 x 32,000 pixels would take 7 GiB
+            raise ValueError(f"a chunk is not a JPEG of shape {tall.shape}")
         decoded = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB if tall.ndim == 3 else cv2.IMREAD_GRAYSCALE)
         if decoded is None or decoded.shape != tall.shape:
             raise ValueError(f"a chunk is not a JPEG of shape {tall.shape}")
@@ -106,6 +110,15 @@ class JpegCodec(ArrayBytesCodec):
         out = np.empty(chunk_spec.shape, dtype=np.uint8)
         self.decode_pictures(np.asarray(chunk_bytes.as_numpy_array(), dtype=np.uint8), out)
         return chunk_spec.prototype.nd_buffer.from_numpy_array(out)
+
+
+def _size_of(content: NDArray[np.uint8]) -> tuple[int, int] | None:
+    """Height and width that the header of a JPEG file gives; None if it is none. No pixel is decoded."""
+    try:
+        with JpegImageFile(BytesIO(content)) as picture:
+            return picture.height, picture.width
+    except (SyntaxError, OSError, ValueError):  # all that a damaged header makes Pillow raise
+        return None
 
 
 def _stacked(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -86,7 +86,10 @@ class ChunkReader:
             file.check(f"chunk {slot}", flat, checksum)
         else:
             content = file.checked(f"chunk {slot}", offset, num_bytes)
-            codec_named(self.spec.codec).decode(content, out.view(np.uint8))
+            try:
+                codec_named(self.spec.codec).decode(content, out.view(np.uint8))
+            except (ValueError, RuntimeError) as error:  # its checksum is right, so somebody else wrote it
+                raise file.damaged(f"the content of its chunk {slot}") from error
 
     def stored(self, chunk: int) -> bytes | None:
         """The bytes of a chunk as they are in its file, with their checksum; None if it is not stored.
@@ -187,6 +190,7 @@ class _ShardFile:
         """Read bytes that end with their CRC-32C, check it, and return them without it."""
         if num_bytes < _CHECKSUM_BYTES:
             raise self.damaged(f"the length of its {what}")
+        self._require(offset, num_bytes)  # before so much memory is asked for
         content = np.empty(num_bytes, dtype=np.uint8)
         self.fill(offset, [content])
         self.check(what, content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:])
@@ -194,8 +198,16 @@ class _ShardFile:
 
     def fill(self, offset: int, buffers: list[NDArray[np.uint8]]) -> None:
         """Read into buffers, one after the other, until all are full."""
+        self._require(offset, sum(map(len, buffers)))
         if not self._file.fill(offset, buffers):
-            raise ShardDamagedError(f"{self._name} is cut off: {REBUILD}")
+            raise self._cut_off()
+
+    def _require(self, offset: int, num_bytes: int) -> None:
+        if offset + num_bytes > self._file.num_bytes:
+            raise self._cut_off()
+
+    def _cut_off(self) -> ShardDamagedError:
+        return ShardDamagedError(f"{self._name} is cut off: {REBUILD}")
 
     def check(self, what: str, content: NDArray[np.uint8], checksum: NDArray[np.uint8]) -> None:
         """Raise if the checksum is not that of the content."""
