@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Self
 
 from encoders.errors import ModelError
 from encoders.options import Activation
-from encoders.tables import JSON, as_table, check_keys, read_table
+from encoders.tables import JSON, as_table, check_keys, read_json, read_table
 from encoders.torchvision_shim import import_open_clip
 
 open_clip = import_open_clip()
 
 CLIP_VOCAB_SIZE = 49408
 """Byte-pair tokens of CLIP's tokenizer, with start and end tokens. No other tokenizer is used, so no other size."""
+
+
+MAX_LAYERS = 1_000
+"""Of a tower; the deepest ViT that was published has 64. To build so many takes seconds."""
+MAX_SIZE = 1 << 20
+"""Of every other number of an architecture. What is within it may still be more than memory holds: see `num_bytes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +39,19 @@ class VisionTower:
     ls_init_value: float | None = None
 
     def __post_init__(self) -> None:
-        _check_positive(self, "vision_cfg", ("image_size", "patch_size", "width", "layers", "head_width", "mlp_ratio"))
+        _check_sizes(self, "vision_cfg", ("image_size", "patch_size", "width", "layers", "head_width", "mlp_ratio"))
         if self.image_size % self.patch_size:
             raise ModelError(
                 f"vision_cfg: image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
             )
         if self.width % self.head_width:
             raise ModelError(f"vision_cfg: width {self.width} is not a multiple of head_width {self.head_width}")
+
+    @property
+    def num_weights(self) -> int:
+        """Numbers in its weights, with the alpha convolution and without the projection."""
+        patches = 4 * self.patch_size**2 + (self.image_size // self.patch_size) ** 2 + 1
+        return (patches + 5) * self.width + self.layers * _weights_of_a_block(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +67,19 @@ class TextTower:
     ls_init_value: float | None = None
 
     def __post_init__(self) -> None:
-        _check_positive(self, "text_cfg", ("context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"))
+        _check_sizes(self, "text_cfg", ("context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"))
         if self.width % self.heads:
             raise ModelError(f"text_cfg: width {self.width} is not a multiple of heads {self.heads}")
         if self.context_length < 2:
             raise ModelError(f"text_cfg: context_length must be at least 2 (start and end), got {self.context_length}")
         if self.vocab_size != CLIP_VOCAB_SIZE:
             raise ModelError(f"text_cfg: vocab_size must be CLIP's {CLIP_VOCAB_SIZE}, got {self.vocab_size}")
+
+    @property
+    def num_weights(self) -> int:
+        """Numbers in its weights, without the projection."""
+        tokens = self.vocab_size + self.context_length
+        return (tokens + 2) * self.width + self.layers * _weights_of_a_block(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +95,7 @@ class ModelConfig:
     """Whether the towers use `x * sigmoid(1.702 x)`, as OpenAI's and Alpha-CLIP's weights need, instead of GELU."""
 
     def __post_init__(self) -> None:
-        _check_positive(self, "the model", ("embed_dim",))
+        _check_sizes(self, "the model", ("embed_dim",))
 
     @property
     def image_size(self) -> int:
@@ -93,6 +111,21 @@ class ModelConfig:
     def context_length(self) -> int:
         """Tokens in a text, with the start token, the end token and the padding."""
         return self.text_cfg.context_length
+
+    @property
+    def num_weights(self) -> int:
+        """Numbers in all weights.
+
+        >>> round(ModelConfig.from_name_or_file("ViT-B-32-quickgelu").num_weights / 1e6)  # CLIP's 151, and the alpha
+        152
+        """
+        vision, text = self.vision_cfg, self.text_cfg
+        return vision.num_weights + text.num_weights + self.embed_dim * (vision.width + text.width) + 1
+
+    @property
+    def num_bytes(self) -> int:
+        """What it takes at least in float32: its weights, the mask of its text tower, and one picture with alpha."""
+        return 4 * (self.num_weights + self.context_length**2 + 4 * self.image_size**2)
 
     @property
     def activation(self) -> Activation:
@@ -150,11 +183,7 @@ class ModelConfig:
             close = difflib.get_close_matches(model, open_clip.list_models(), n=4, cutoff=0.5)
             hint = f"did you mean {', '.join(close)}?" if close else "names look like ViT-B-16-quickgelu"
             raise ModelError(f"unknown model {model!r}: it is neither a model of open_clip nor a file; {hint}")
-        try:
-            architecture = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ModelError(f"{path} is not a JSON file that describes a model: {error}") from error
-        return cls.from_architecture(path.stem, architecture, str(path))
+        return cls.from_architecture(path.stem, read_json(path), str(path))
 
 
 def supported_models() -> list[ModelConfig]:
@@ -181,7 +210,18 @@ def _why_unsupported(architecture: Mapping[str, object]) -> str:
     return next((reason for reason, applies in reasons.items() if applies), "")
 
 
-def _check_positive(values: object, where: str, names: tuple[str, ...]) -> None:
+def _weights_of_a_block(tower: VisionTower | TextTower) -> int:
+    """Numbers in the weights of one residual attention block of open_clip."""
+    width, hidden = tower.width, int(tower.width * tower.mlp_ratio)
+    scales = 0 if tower.ls_init_value is None else 2 * width
+    return 4 * width**2 + 2 * width * hidden + 9 * width + hidden + scales
+
+
+def _check_sizes(values: object, where: str, names: tuple[str, ...]) -> None:
     for name in names:
-        if not getattr(values, name) > 0:
-            raise ModelError(f"{where}: {name} must be positive, got {getattr(values, name)!r}")
+        value, most = getattr(values, name), MAX_LAYERS if name == "layers" else MAX_SIZE
+        if not value > 0:
+            raise ModelError(f"{where}: {name} must be positive, got {value!r}")
+        if value > most:
+            got = f"{value:,}" if value < 10**12 else f"{Decimal(value):.2e}"  # an int of JSON may have 4,000 digits
+            raise ModelError(f"{where}: {name} must be at most {most:,}, got {got}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, get_type_hints
 
 from encoders.errors import SettingError
@@ -25,6 +27,26 @@ _ACCEPTED: dict[object, tuple[type, ...]] = {
 }
 """What may be given for a field of each type. A whole number is accepted as a float. True and false are not accepted as
 numbers, although Python's `bool` is an `int`."""
+
+
+MAX_JSON_BYTES = 16 << 20
+"""Of a file that describes a model; one of open_clip's has under a kilobyte."""
+
+
+def read_json(path: Path) -> object:
+    """Read a JSON file that a user names.
+
+    Raises:
+        ValueError: it is too large, or not JSON.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        raise SettingError(f"{path} is no description of a model: it has more than {MAX_JSON_BYTES >> 20} MiB")
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise SettingError(f"{path} is not a JSON file that describes a model: {error}") from error
 
 
 def read_table(kind: type[_Table], values: object, where: str) -> _Table:

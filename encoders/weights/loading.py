@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from encoders.config import ModelConfig
-from encoders.errors import WeightsFormatError, WeightsMismatchError, WeightsMissingError
+from encoders.errors import ModelError, WeightsFormatError, WeightsMismatchError, WeightsMissingError
 from encoders.model import ALPHA_WEIGHT, AlphaClip
 from encoders.options import Activation, ModelSource
 from encoders.replacing import replacing
-from encoders.tables import JSON, as_table, check_keys
+from encoders.tables import JSON, as_table, check_keys, read_json
 from encoders.weights.files import QUICK_GELU_KEY, WeightsFile, read_weights_file, sha256_of
 from encoders.weights.fit import check_activation, check_finite, check_fit
 from encoders.weights.pretrained import download_weights, is_tag, unknown_pretrained
@@ -27,6 +27,9 @@ FORMAT_VERSION = 1
 """Of a checkpoint's `config.json`."""
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
+
+_SMALL_BYTES = 1 << 30
+"""A model that every machine holds: its memory is not asked for."""
 
 _log = logging.getLogger(__name__)
 
@@ -169,10 +172,28 @@ def _load_on_top(clip: AlphaClip, report: WeightsReport, path: Path) -> WeightsR
 
 
 def _build(config: ModelConfig, seed: int) -> AlphaClip:
-    """Build a model with random weights, and leave torch's random state as it was."""
+    """Build a model with random weights, and leave torch's random state as it was.
+
+    Raises:
+        ModelError: it is larger than the memory of this machine.
+    """
+    _check_memory(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return AlphaClip(config).eval()
+
+
+def _check_memory(config: ModelConfig) -> None:
+    if config.num_bytes < _SMALL_BYTES:
+        return
+    from distributed.system import memory_limit  # here, because it takes half a second to import
+
+    machine = int(memory_limit())
+    if config.num_bytes > machine:
+        raise ModelError(
+            f"model {config.name} takes at least {config.num_bytes >> 30:,} GiB, and this machine has "
+            f"{machine >> 30:,}: use a smaller model, or a machine with more memory"
+        )
 
 
 def _fill(clip: AlphaClip, file: WeightsFile) -> tuple[str, ...]:
@@ -276,7 +297,7 @@ def load_checkpoint(folder: Path | str) -> LoadedModel:
 
 def _read_description(path: Path) -> _Description:
     """Read `config.json`; a `ValueError` says what is wrong with it."""
-    table = as_table(json.loads(path.read_text(encoding="utf-8")), str(path))
+    table = as_table(read_json(path), str(path))
     version = table.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise ValueError(

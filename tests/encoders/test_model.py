@@ -1,6 +1,7 @@
 import importlib.util
 import json
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders import torchvision_shim
-from encoders.config import ModelConfig, supported_models
+from encoders.config import ModelConfig, TextTower, VisionTower, supported_models
 from encoders.encoding.inputs import check_clips, vision_inputs
+from encoders.errors import ModelError
 from encoders.model import ALPHA_WEIGHT, AlphaClip, AlphaConv, pool
 from encoders.options import Pooling
 from encoders.tokens import Tokenizer
@@ -186,6 +188,8 @@ def test_models_that_are_not_clip_vits_are_refused(name: str, words: str) -> Non
     ("text", "words"),
     [
         ("{not json", "is not a JSON file"),
+        ("[" * 100_000, "is not a JSON file"),
+        (" " * (17 << 20), "it has more than 16 MiB"),
         ("[1, 2]", "must be a table"),
         ("{}", "lacks embed_dim, text_cfg, vision_cfg"),
         ('{"embed_dim": "16", "vision_cfg": {}, "text_cfg": {}}', "'embed_dim'.*whole number.*'16'"),
@@ -206,6 +210,12 @@ def test_bad_config_files_say_what_is_wrong(tmp_path: Path, text: str, words: st
         ("vision_cfg", "image_size", 33, "33 is not a multiple of patch_size 16"),
         ("vision_cfg", "head_width", 12, "32 is not a multiple of head_width 12"),
         ("vision_cfg", "layers", 0, "layers must be positive, got 0"),
+        ("vision_cfg", "layers", 10**6, "layers must be at most 1,000, got 1,000,000"),
+        ("vision_cfg", "mlp_ratio", math.inf, "mlp_ratio must be at most 1,048,576, got Infinity"),
+        ("vision_cfg", "mlp_ratio", math.nan, "mlp_ratio must be positive, got nan"),
+        pytest.param("vision_cfg", "width", 10**4000, "width must be at most 1,048,576, got 1.00e\\+4000", id="digits"),
+        ("text_cfg", "layers", 1001, "layers must be at most 1,000"),
+        ("text_cfg", "context_length", 1 << 21, "context_length must be at most 1,048,576"),
         ("vision_cfg", "width", 32.0, "'width'.*whole number, got 32.0"),
         ("vision_cfg", "pool_type", "avg", "unknown keys: pool_type"),
         ("text_cfg", "vocab_size", 1000, "49408, got 1000"),
@@ -218,6 +228,41 @@ def test_bad_config_values_are_named(tmp_path: Path, tower: str, key: str, value
     architecture[tower][key] = value
     with pytest.raises(ValueError, match=words):
         ModelConfig.from_architecture("bad", architecture, "bad.json")
+
+
+ARCHITECTURES = [
+    TINY,
+    ModelConfig("a", 24, VisionTower(48, 8, 36, 1, 12, 2.7, 0.1), TextTower(7, width=8, layers=3, mlp_ratio=1.3)),
+    ModelConfig("b", 8, VisionTower(16, 16, 8, 3, 8, 0.5), TextTower(2, width=8, layers=1, ls_init_value=0.5)),
+]
+
+
+@pytest.mark.parametrize("config", ARCHITECTURES, ids=lambda config: config.name)
+def test_the_weights_are_counted_without_building_the_model(config: ModelConfig) -> None:
+    assert config.num_weights == sum(weights.numel() for weights in AlphaClip(config).parameters())
+
+
+MANY = 1 << 20
+TOO_LARGE = {
+    "wide": replace(TINY, vision_cfg=replace(TINY.vision_cfg, width=MANY)),
+    "wide_text": replace(TINY, text_cfg=replace(TINY.text_cfg, width=MANY)),
+    "deep": replace(TINY, vision_cfg=replace(TINY.vision_cfg, width=2048, layers=1000)),
+    "mlp": replace(TINY, vision_cfg=replace(TINY.vision_cfg, width=256, mlp_ratio=float(MANY))),
+    "pictures": replace(TINY, vision_cfg=replace(TINY.vision_cfg, image_size=MANY, patch_size=1024)),
+    "patches": replace(TINY, vision_cfg=replace(TINY.vision_cfg, image_size=MANY, patch_size=MANY)),
+    "fine_patches": replace(TINY, vision_cfg=replace(TINY.vision_cfg, image_size=1 << 16, patch_size=1)),
+    "long_texts": replace(TINY, text_cfg=replace(TINY.text_cfg, context_length=MANY)),
+}
+
+
+@pytest.mark.parametrize("name", TOO_LARGE)
+def test_what_memory_does_not_hold_is_refused_before_it_is_built(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distributed.system.memory_limit", lambda: 16 << 30)
+    monkeypatch.setattr("encoders.weights.loading.AlphaClip", pytest.fail)
+    with pytest.raises(ModelError, match=r"takes at least [\d,]+ GiB, and this machine has 16"):
+        load_model(write_config(tmp_path, TOO_LARGE[name]), "none")
 
 
 @settings(max_examples=30, deadline=None)
