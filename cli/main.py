@@ -9,6 +9,7 @@ from difflib import get_close_matches
 
 import click
 
+from cli.interrupts import INTERRUPTED, interruptible
 from cli.output.printing import FAILED, fail, printable, say
 
 COMMANDS = {
@@ -77,6 +78,11 @@ def fda() -> None:
 
 def main() -> None:
     """Run `fda`. An error made for users becomes one line; any other is a bug of ours, and shows where it happened."""
+    with interruptible(FAILED):
+        _run()
+
+
+def _run() -> None:
     from encoders.errors import EncoderError
     from pipeline.errors import OptionError, PipelineError
     from store.errors import StoreError
@@ -90,10 +96,12 @@ def main() -> None:
         click.UsageError(printable(str(error))).show()
         sys.exit(click.UsageError.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        fail("interrupted: what is committed is kept, run the same command again to continue")
+        fail(INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe has gone: no one is left to read a message
         sys.exit(FAILED)
+    except MemoryError:
+        fail("this machine has no memory left: what is committed is kept, run the same command again where it has more")
     except (StoreError, PipelineError, EncoderError, OSError) as error:
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             raise

@@ -53,7 +53,10 @@ def fork_server() -> None:
     In a fixture, whose output pytest captures: at its end, the resource tracker lists what killed processes left.
     """
     if "tests.forked" in sys.modules:
+        from pipeline.workers import local_workers
+
         forkserver.ensure_running()
+        local_workers.start_worker = sys.modules["tests.forked"].forked_worker
 
 
 ORDER = "FDA_TEST_ORDER"

@@ -12,13 +12,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import dask
-import distributed.utils
 
 from cli.main import main
+from pipeline.run.resources import ONE_THREAD
+from pipeline.workers.local_worker import be_worker
 
 FORK_SERVER = multiprocessing.get_context("forkserver")
 FORK_SERVER.set_forkserver_preload(
@@ -29,14 +31,12 @@ FORK_SERVER.set_forkserver_preload(
         "pipeline.frames.preprocess",
         "pipeline.training.finetune",
         "pipeline.workers.dask",
+        "pipeline.workers.local_worker",
         "pipeline.workers.worker_side",
         "tests.claimants",
         "tests.decoders",
     ]
 )
-distributed.utils._forkserver_preload_set = True  # Dask would replace this list by its own
-dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-"""Workers that a test starts in its own process are forked, too; an `fda` process starts new interpreters."""
 
 
 class Forked:
@@ -87,6 +87,11 @@ class Forked:
         """Kill it, and not what it has started."""
         self._process.kill()
         self._process.join()
+
+
+def forked_worker(address: str, lifeline: Connection, started: Connection) -> Forked:
+    """For `local_workers.start_worker`: workers that a test starts in its own process are forked, too."""
+    return Forked(be_worker, address, lifeline, started, environment=ONE_THREAD)
 
 
 def forked_fda(folder: Path, *arguments: str | Path) -> Forked:

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeAlias
 
 import av
 import cv2
@@ -28,9 +27,14 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from encoders.replacing import replacing
+from pipeline.run.events import Tell, ignore_events
+from pipeline.workers.dask import local_dask
+from pipeline.workers.executors import run_synchronously
 
 SPLITS = ("train", "val", "test", "still")
 MANIFEST_NAME = "clips.jsonl"
+CLIPS_PER_TASK = 16
+_Record: TypeAlias = "dict[str, str | list[str]]"
 NUM_OBJECTS = 4
 """In one clip: one for each cell of the grid."""
 
@@ -175,7 +179,7 @@ def write_synthetic_dataset(folder: Path, options: SyntheticOptions, max_workers
     Args:
         folder: Made if missing.
         options: What to write.
-        max_workers: Processes that render and encode.
+        max_workers: Processes that render and encode; with 1 it is this process.
 
     Returns:
         The manifest, in the `jsonl` layout; each line also names the objects of its clip.
@@ -188,9 +192,11 @@ def write_synthetic_dataset(folder: Path, options: SyntheticOptions, max_workers
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     made_by.unlink(missing_ok=True)
     numbered = [(split, index) for split in SPLITS for index in range(options.num_clips(split))]
-    write = partial(_write_clip, folder, options)
-    with ProcessPoolExecutor(max_workers, mp_context=get_context("spawn")) as pool:
-        records = list(pool.map(write, numbered, chunksize=16))
+    starts = range(0, len(numbered), CLIPS_PER_TASK)
+    tasks = [_Clips(folder, options, start, tuple(numbered[start : start + CLIPS_PER_TASK])) for start in starts]
+    with nullcontext(run_synchronously) if max_workers == 1 else local_dask(max_workers) as executor:
+        written = dict(executor(_write_clips, tasks, ignore_events))
+    records = (record for start in starts for record in written[start])
     _write_whole(manifest, "".join(json.dumps(record) + "\n" for record in records))
     _write_whole(made_by, description)  # last: if it exists, everything else is complete
     return manifest
@@ -201,7 +207,27 @@ def _write_whole(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _write_clip(folder: Path, options: SyntheticOptions, numbered: tuple[str, int]) -> dict[str, str | list[str]]:
+@dataclass(frozen=True)
+class _Clips:
+    """Some clips to write: one task of a worker."""
+
+    folder: Path
+    options: SyntheticOptions
+    start: int
+    """Of the clips in the order of the manifest."""
+    numbered: tuple[tuple[str, int], ...]
+    """Split of each, and index in it."""
+
+    def __str__(self) -> str:
+        return f"the {len(self.numbered)} demo clips from number {self.start} on"
+
+
+def _write_clips(clips: _Clips, tell: Tell) -> tuple[int, list[_Record]]:
+    """Write them; where they start, and their lines of the manifest."""
+    return clips.start, [_write_clip(clips.folder, clips.options, one) for one in clips.numbered]
+
+
+def _write_clip(folder: Path, options: SyntheticOptions, numbered: tuple[str, int]) -> _Record:
     """Render and encode one clip, and return its line of the manifest."""
     split, index = numbered
     clip = render_clip(options, split, index)

@@ -13,8 +13,6 @@ import errno
 import gc
 import mmap
 import os
-import select
-import signal
 import socket
 import sys
 import traceback
@@ -24,6 +22,7 @@ from threading import Thread
 
 import cv2
 
+from pipeline.isolation.children import die_with_parent
 from pipeline.isolation.messages import Bug, Job, Ready, receive, send
 from pipeline.video.clips import VideoError
 from store.schema import VideoStatus
@@ -34,7 +33,7 @@ _OF_THE_MACHINE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 def main() -> None:
     """Answer requests until the worker has ended."""
-    _die_with_worker(int(sys.argv[2]))
+    die_with_parent(int(sys.argv[2]))
     connection = socket.socket(fileno=int(sys.argv[1]))
     job = receive(connection)
     assert isinstance(job, Job)
@@ -117,23 +116,6 @@ def _listen(connection: socket.socket, requests: SimpleQueue[tuple[object, ...]]
             os._exit(0)  # from this thread, because the main thread may be stuck in a decoder
         assert isinstance(request, tuple)
         requests.put(request)
-
-
-def _die_with_worker(lifeline: int) -> None:
-    """Let the kernel kill this process when the pipe closes: when the worker ends, or closes it.
-
-    Not `PR_SET_PDEATHSIG`, which fires when the thread that started this process ends.
-    """
-    if sys.platform == "linux":
-        import fcntl
-
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, int(signal.SIGKILL))
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-        poll = select.poll()
-        poll.register(lifeline, 0)  # a hang-up is reported even if no event is asked for
-        if poll.poll(0):  # it closed before F_SETSIG: no signal will come
-            os._exit(0)
 
 
 def _limit_memory(num_bytes: int) -> None:

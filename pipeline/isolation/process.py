@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Pipe
-from pathlib import Path
 
 from pipeline.errors import PipelineError
+from pipeline.isolation.children import start_child
 from pipeline.isolation.messages import Job, Ready, connected_pair, receive, send
-from pipeline.isolation.signals import signals_blocked
-from pipeline.run.resources import ONE_THREAD
 from pipeline.video.clips import VideoError
 from store.schema import VideoStatus
 
@@ -29,9 +25,6 @@ _OWN_FAULTS = (
 )
 """Signals by which a process ends itself, whose reason lies in the video. Every other one was sent from outside: by the
 kernel when memory runs out, by a batch system at the end of its patience, by a person."""
-_REQUESTS_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-"""Left to the worker, which ends its decoder. Ctrl-C goes to both; a decoder that ended first would look as if its
-video had crashed it."""
 
 
 class DecoderStartError(PipelineError, RuntimeError):
@@ -48,12 +41,6 @@ class DecoderLostError(Exception):
         """Whether it had decoded other videos, one of which may have damaged its memory."""
 
 
-_PROGRAM = (
-    "import runpy, fda\n"  # fda takes its own packages, so that a `store.py` beside a notebook cannot hide ours
-    "runpy.run_module('pipeline.isolation.child', run_name='__main__', alter_sys=True)"
-)
-
-
 class DecoderProcess:
     """A process that calls one function for one request after the other."""
 
@@ -62,21 +49,8 @@ class DecoderProcess:
         self._connection, theirs = connected_pair()
         their_lifeline, self._lifeline = Pipe(duplex=False)
         inherited = [theirs.fileno(), their_lifeline.fileno()]
-        command = [sys.executable, "-P", "-c", _PROGRAM, *map(str, inherited)]
-        environment = {
-            **os.environ,
-            **ONE_THREAD,
-            # The function must be importable there as here.
-            "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
-        }
-        with theirs, their_lifeline, signals_blocked(*_REQUESTS_TO_STOP):
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=2,  # to stderr: what a library prints must not get into the results on stdout
-                pass_fds=inherited,
-                env=environment,
-            )
+        with theirs, their_lifeline:
+            self._process = start_child("pipeline.isolation.child", [*map(str, inherited)], inherited)
         self._is_ready = False
         self._started_at = self._asked_at = time.monotonic()
         self._num_unanswered = self._num_answered = 0

@@ -6,6 +6,10 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+REQUESTS_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Left to the first process of a run, which ends those that it has started. Ctrl-C goes to all of them; a decoder that
+ended first would look as if its video had crashed it."""
+
 
 @contextmanager
 def signals_blocked(*numbers: signal.Signals) -> Iterator[None]:

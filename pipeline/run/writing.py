@@ -7,9 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import current_process
 
-from pipeline.errors import OptionError
 from pipeline.run.events import Reporter
 from pipeline.run.options import RunOptions
 from pipeline.run.partition import WHOLE
@@ -42,12 +40,7 @@ def claim_on(folder: StoreFolder, job: Job, run: RunOptions, report: Reporter) -
 
     Raises:
         StoreBusyError: Another run writes the same, and `run.wait` is not set.
-        OptionError: This is a worker process that imports its user's script, which must not run it again.
     """
-    if getattr(current_process(), "_inheriting", False):  # what Python's own check looks at, once it is too late
-        raise OptionError(
-            'put the calls of fda below `if __name__ == "__main__":` in a script: worker processes import it'
-        )
     fingerprint = hashlib.sha256(json.dumps(job.inputs, default=str, sort_keys=True).encode()).hexdigest()
     with claimed(
         folder,

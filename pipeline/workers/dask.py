@@ -12,25 +12,22 @@ alone. If `MAX_ATTEMPTS` workers die under it again, the run ends with an error 
 from __future__ import annotations
 
 import logging
-import signal
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import resource_tracker
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic
 
 from pipeline.errors import PipelineError
-from pipeline.isolation.signals import signals_blocked
 from pipeline.run.events import ItemsDone, Tell
-from pipeline.run.resources import ONE_THREAD
 from pipeline.workers.executors import Report, Task
+from pipeline.workers.local_workers import START_SECONDS, LocalWorkers
 from pipeline.workers.preflight import Preflight, UnfitWorkerError
 from pipeline.workers.worker_side import run_and_tell
-from pipeline.workers.worker_watch import SECONDS_BETWEEN_LOOKS, NoWorkersError, WorkerWatch, lost_scheduler
+from pipeline.workers.worker_watch import SECONDS_BETWEEN_LOOKS, WorkerWatch, lost_scheduler
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -42,10 +39,6 @@ the coordinator's memory: a plan may have a million tasks."""
 
 MAX_ATTEMPTS = 3
 """A task is put off after so many dead workers, and ends the run after as many more while it ran alone."""
-
-LOCAL_WAIT_SECONDS = 300.0
-"""How long a worker of this machine may take to start: a second on an idle machine, a minute from a network
-disk."""
 
 _logger = logging.getLogger(__name__)
 
@@ -62,7 +55,7 @@ class DaskExecutor:
         client: Client,
         preflight: Preflight | None = None,
         *,
-        wait_seconds: float | None = LOCAL_WAIT_SECONDS,
+        wait_seconds: float | None = START_SECONDS,
         say: Callable[[str], None] = _logger.warning,
         refill: Callable[[], object] = lambda: None,
     ) -> None:
@@ -296,35 +289,24 @@ class _Run(Generic[Task, Report]):
 
 @contextmanager
 def local_dask(num_workers: int) -> Iterator[DaskExecutor]:
-    """Start a scheduler and `num_workers` worker processes on this machine, over TCP.
+    """Start a scheduler in this process and `num_workers` worker processes on this machine, over TCP.
 
-    Workers have one thread each, so that av, OpenCV and zarr each use one core: processes scale, threads do not.
+    Raises:
+        NoWorkersError: No worker process starts here.
     """
     import dask
     from distributed import Client, LocalCluster
 
     logging.getLogger("distributed").setLevel(logging.ERROR)  # it logs every connection
     with dask.config.set({"distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}), ExitStack() as stack:
-        resource_tracker.ensure_running()  # before the block: starting it unblocks the signals of this thread
-        with signals_blocked(signal.SIGINT):  # on Ctrl-C the coordinator ends the workers, and none prints a traceback
-            try:
-                cluster = LocalCluster(
-                    n_workers=num_workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    dashboard_address=":0",  # any free port: the default one may be another run's
-                    memory_limit=0,  # `run.resources` bounds it; above a limit, Dask would pause a worker for good
-                    env=ONE_THREAD,
-                    preload=["fda"],  # takes its own packages, before a `store.py` on the path is taken for ours
-                    silence_logs=logging.CRITICAL,  # a task's error is raised here; a worker need not print it as well
-                )
-            except RuntimeError as error:  # of Dask, whatever kept its workers from starting
-                raise NoWorkersError(
-                    f"no worker process starts here ({error}). In a script, put the call below "
-                    '`if __name__ == "__main__":`, because workers import the script; or use workers=0'
-                ) from error
-            stack.enter_context(cluster)
-        # A nanny restarts its worker unless the worker dies while it starts: then the nanny gives up, and must itself
-        # be replaced. `scale` starts as many as are missing.
-        yield DaskExecutor(stack.enter_context(Client(cluster)), refill=lambda: cluster.scale(num_workers))
+        cluster = LocalCluster(
+            n_workers=0,
+            host="127.0.0.1",
+            dashboard_address=":0",  # any free port: the default one may be another run's
+            silence_logs=logging.CRITICAL,
+        )
+        workers = LocalWorkers(cluster.scheduler_address, num_workers)
+        stack.callback(workers.close)  # last, when the scheduler has told them to end
+        stack.enter_context(cluster)
+        workers.wait()
+        yield DaskExecutor(stack.enter_context(Client(cluster)), refill=workers.refill)

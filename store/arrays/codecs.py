@@ -86,7 +86,8 @@ def _compress_blosc(chunk: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 def _decompress_blosc(content: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
     # Blosc believes its header: it would leave the rest of `out` as it is, or read beyond the end of the content.
-    if len(content) < _BLOSC_HEADER.size or _BLOSC_HEADER.unpack_from(content) != (out.size, len(content)):
+    header = content[: _BLOSC_HEADER.size].tobytes()
+    if len(header) < _BLOSC_HEADER.size or _BLOSC_HEADER.unpack(header) != (out.size, len(content)):
         raise ValueError(f"not {out.size} bytes in Blosc's format")
     blosc.decompress(content, out)
 

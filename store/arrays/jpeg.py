@@ -115,7 +115,7 @@ class JpegCodec(ArrayBytesCodec):
 def _size_of(content: NDArray[np.uint8]) -> tuple[int, int] | None:
     """Height and width that the header of a JPEG file gives; None if it is none. No pixel is decoded."""
     try:
-        with JpegImageFile(BytesIO(content)) as picture:
+        with JpegImageFile(BytesIO(content.tobytes())) as picture:
             return picture.height, picture.width
     except (SyntaxError, OSError, ValueError):  # all that a damaged header makes Pillow raise
         return None

@@ -92,18 +92,17 @@ def test_a_module_of_the_same_name_that_was_imported_first_is_named(tmp_path: Pa
     assert f"a module 'store' from {tmp_path / 'store.py'} was imported before fda" in done.stderr
 
 
-def test_worker_processes_find_the_packages_beside_a_store_py(tmp_path: Path) -> None:
+def test_worker_processes_of_a_script_find_the_packages_beside_a_store_py(tmp_path: Path) -> None:
     (tmp_path / "store.py").write_text("raise RuntimeError('this is not of fda')")
     write_small_dataset(tmp_path, {"test": 1})
     program = (
         "import fda\n"
-        "if __name__ == '__main__':\n"
-        "    options = fda.PreprocessOptions(image_size=32, eval_frames=3, shard_size=2)\n"
-        "    done = fda.preprocess('clips.jsonl', 'clips', options, run=fda.RunOptions(workers=1))\n"
-        "    print(done.num_workers, done.tally.num_videos, len(done.tally.failures))\n"
+        "options = fda.PreprocessOptions(image_size=32, eval_frames=3, shard_size=2)\n"
+        "done = fda.preprocess('clips.jsonl', 'clips', options, run=fda.RunOptions(workers=1))\n"
+        "print(done.num_workers, done.tally.num_videos, len(done.tally.failures))\n"
     )
-    # An interactive session: workers import no script of its user, in which `import fda` would come first.
-    command = [sys.executable, "-c", program]
+    (tmp_path / "script.py").write_text(program)  # which workers do not import: it would run once more in each
+    command = [sys.executable, "script.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["1", "1", "0"]

@@ -54,8 +54,8 @@ WRONG_CONTENTS: list[tuple[CodecName, str, bytes]] = [
     *[("jpeg", f"{said}", jpeg_of(24, 8, said)) for said in ((32_000, 32_000), (8, 24), (24, 65_500), (0, 0))],
     ("jpeg", "png", cv2.imencode(".png", np.zeros((24, 8), np.uint8))[1].tobytes()),
     ("jpeg", "no pixels", jpeg_of(24, 8)[:20]),
-    *[(codec, "text", b"no picture") for codec in ("raw", "jpeg", "zstd", "blosc")],  # type: ignore[misc]
-    *[(codec, "nothing", b"") for codec in ("raw", "jpeg", "zstd", "blosc")],  # type: ignore[misc]
+    *[(codec, "text", b"no picture") for codec in ("raw", "jpeg", "zstd", "blosc")],
+    *[(codec, "nothing", b"") for codec in ("raw", "jpeg", "zstd", "blosc")],
     *[("zstd", f"{size} bytes", bytes(zstd.compress(ZEROS[:size], 1))) for size in (1 << 20, 100)],
     *[("zstd", f"{size} bytes, unsaid", zstd_of_unsaid_size(size)) for size in (1 << 20, 100)],
     *[("blosc", f"{size} bytes", bytes(blosc.compress(ZEROS[:size], b"zstd", 1))) for size in (1 << 20, 100)],

@@ -9,7 +9,6 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import dask
 import pytest
 
 from pipeline.datasets.read import read_dataset
@@ -106,17 +105,6 @@ def test_a_death_for_another_reason_is_not_blamed_on_the_video(tmp_path: Path) -
     assert result.tally.failures == ()
     run_preprocess(manifest, tmp_path / "whole", OPTIONS, decoder=LethalDecoder(tmp_path, is_harmless=True))
     assert tree_digest(tmp_path / "store") == tree_digest(tmp_path / "whole")
-
-
-def test_a_worker_whose_nanny_has_given_up_is_replaced(tmp_path: Path) -> None:
-    """As a nanny does where its worker dies while it starts."""
-    manifest = write_videos(tmp_path / "data", "a")
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": "100 ms"}), local_dask(1) as executor:
-        cluster = executor.client.cluster
-        (nanny,) = cluster.workers.values()
-        cluster.sync(nanny.close)
-        result = run(manifest, tmp_path / "store", executor, LethalDecoder(tmp_path))
-    assert (result.tally.num_videos, result.tally.failures) == (1, ())
 
 
 def test_a_scheduler_that_gives_tasks_up_at_once_changes_nothing(tmp_path: Path) -> None:
