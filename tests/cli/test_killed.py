@@ -120,7 +120,7 @@ def test_killed_at_random_moments_and_run_again(
 
 @pytest.mark.parametrize(
     ("number", "workers"),
-    [(signal.SIGINT, "0"), (signal.SIGINT, "2"), (signal.SIGTERM, "2"), (signal.SIGHUP, "0")],
+    [(signal.SIGINT, "0"), (signal.SIGTERM, "2"), (signal.SIGHUP, "0")],
 )
 def test_an_interrupt_is_one_line_and_exit_code_1_and_leaves_no_process(
     manifest: Path, tmp_path: Path, number: signal.Signals, workers: str
