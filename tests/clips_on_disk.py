@@ -127,7 +127,7 @@ def run_preprocess(
 
 def of_the_run(err: str) -> str:
     """What a command has said of its run: without the lines with which `fda preprocess` tells of the data set first."""
-    told = re.compile(r".* is read as \w+: |data set |warning: [\d,]+ texts? of ")
+    told = re.compile(r".* is read as \w+: |data set |all are in the split |warning: [\d,]+ texts? of ")
     return "".join(line for line in err.splitlines(keepends=True) if not told.match(line))
 
 
