@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from pipeline.run.options import ClusterOptions as ClusterOptions
     from pipeline.run.options import RunOptions as RunOptions
     from pipeline.run.options import SourceCheck as SourceCheck
+    from pipeline.run.overwriting import UnconfirmedError as UnconfirmedError
     from pipeline.run.partition import Partition as Partition
     from pipeline.training.options import FinetuneOptions as FinetuneOptions
     from pipeline.training.run import FinetuneResult as FinetuneResult
@@ -188,6 +189,7 @@ _MODULES = {
         "RunOptions",
         "SourceCheck",
     ),
+    "pipeline.run.overwriting": ("UnconfirmedError",),
     "pipeline.run.partition": ("Partition",),
     "pipeline.training.options": ("FinetuneOptions",),
     "pipeline.training.run": (

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import compress
 from typing import Self
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ import pyarrow as pa
 from store.errors import StoreFormatError, StoreMissingError
 from store.formats.parquet import parquet_bytes, read_metadata, read_small_table
 from store.formats.seal import check_sealed
+from store.own_files import own_files
 from store.places.folder import StoreFolder, WrittenFile
 from store.remedies import REBUILD
 from store.schema import Shard, VideoStatus
@@ -269,11 +271,9 @@ def file_digest(folder: StoreFolder, name: str) -> str | None:
 
 def remove_withdrawn(store: Store) -> None:
     """Remove the records kept aside of shards that have been committed again."""
-    for stored in list(store.folder.walk(WITHDRAWN_FOLDER)):
-        if store.folder.num_bytes(stored.name.replace(WITHDRAWN_FOLDER, "commits", 1)) is not None:
-            store.folder.remove(stored.name)
-    if next(store.folder.walk(WITHDRAWN_FOLDER), None) is None:
-        store.folder.remove_tree(WITHDRAWN_FOLDER)
+    kept = [own.name for own in own_files(store.folder, WITHDRAWN_FOLDER)]
+    is_committed = [store.folder.num_bytes(name.replace(WITHDRAWN_FOLDER, "commits", 1)) is not None for name in kept]
+    store.folder.remove_files(list(compress(kept, is_committed)))
 
 
 def read_record(folder: StoreFolder, name: str, *, with_outcomes: bool = True) -> CommitRecord | None:

@@ -21,6 +21,7 @@ from store.completion import Pending, judged_of_each, map_many
 from store.errors import NotInStoreError, ShardIncompleteError, StoreFormatError
 from store.json_values import JSON
 from store.names import check_name
+from store.own_files import OwnFile, own_files
 from store.places.folder import StoreFolder
 from store.remedies import REBUILD, RUN_AGAIN
 from store.schema import Shard, shards_of
@@ -116,16 +117,15 @@ def create_features(
         create_array(store.folder, spec, attributes)
 
 
-def remove_features(folder: StoreFolder, name: str, split: str) -> None:
-    """Remove a feature set of one split: its commit records first, so that nothing half-removed counts.
+def feature_set_files(folder: StoreFolder, name: str, split: str) -> tuple[OwnFile, ...]:
+    """The files of a feature set of one split, to be removed (`remove_own`).
 
     Raises:
         ValueError: This cannot be the name of a feature set, or of a split.
     """
     check_name("feature set", name)
     check_name("split", split)
-    for part in (f"commits/{split}/features/{name}", features_name(name, split, "")):
-        folder.remove_tree(part)
+    return own_files(folder, f"commits/{split}/features/{name}", features_name(name, split, ""))
 
 
 def write_clip_features(

@@ -44,7 +44,12 @@ NO_GROWTH = Growth({})
 
 
 def create_store(
-    folder: StoreFolder, manifest: Manifest, catalog: Catalog, *, update_captions: bool = False
+    folder: StoreFolder,
+    manifest: Manifest,
+    catalog: Catalog,
+    *,
+    update_captions: bool = False,
+    is_cleared: bool = False,
 ) -> tuple[Store, Growth]:
     """Make a store, or open the one that was made with the same options, and add the videos that are new.
 
@@ -57,6 +62,7 @@ def create_store(
         manifest: As it should be, with the counts of `catalog`.
         catalog: Every video and caption of the data set.
         update_captions: Whether captions of videos of the store may have changed.
+        is_cleared: Whether the store was cleared (`clear_store`), so that its manifest is to be replaced.
 
     Raises:
         StoreMismatchError: The store was made with other options, or videos of it are missing or changed.
@@ -64,7 +70,7 @@ def create_store(
     """
     if folder.num_bytes(MANIFEST_NAME) is None:
         check_empty(folder)
-    else:
+    elif not is_cleared:
         existing = Manifest.from_bytes(folder.read(MANIFEST_NAME), folder.place)
         existing.check_same(manifest, folder.place)
         manifest = replace(manifest, software=existing.software)

@@ -1,9 +1,9 @@
-"""A store as a whole: its manifest, its catalogue, and how it is opened and removed."""
+"""A store as a whole: its manifest, its catalogue, and how it is opened and cleared."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from os import PathLike
@@ -17,7 +17,8 @@ from store.formats.parquet import max_rows
 from store.formats.seal import BLANK, SEAL_KEY, check_sealed, sealed
 from store.json_values import JSON, differences
 from store.names import check_name
-from store.places.folder import CLAIMS_FOLDER, PARTIAL_FOLDER, StoreFolder
+from store.own_files import OwnFile, Part, own_files, own_name, remove_own
+from store.places.folder import CLAIMS_FOLDER, PARTIAL_FOLDER, StoredFile, StoreFolder
 from store.places.opening import folder_at
 from store.remedies import FROM_COPY, PREPROCESS_AGAIN, REBUILD_CATALOG, START_OVER
 from store.schema import FORMAT_VERSION, Shard, SplitLayout, check_shard_size, shards_of
@@ -200,26 +201,23 @@ class Store:
         return tuple(shard for split in self.manifest.splits for shard in self.shards(split))
 
 
-def remove_store(folder: StoreFolder) -> None:
-    """Remove a store with everything in it except the claims on it. A folder that is not a store is not touched.
+def clear_store(folder: StoreFolder) -> None:
+    """Remove every file of a store except its manifest and the claims on it; what is not the store's stays.
 
-    The commit records are removed first, so that nothing counts any more, and the manifest last: if the process is
-    killed in between, the rest is still recognised as a store and can be removed.
+    The commit records are removed first, so that nothing counts any more. The manifest stays until `create_store`
+    replaces it: if the process is killed in between, the rest is still recognised as a store.
 
     Raises:
-        StoreFormatError: The folder is neither a store nor empty.
+        StoreFormatError: The folder is not a store.
     """
-    if folder.num_bytes(MANIFEST_NAME) is None:
-        check_empty(folder)
-        return
-    folder.remove_tree("commits")
-    for name in folder.folders(""):
-        if name not in (CLAIMS_FOLDER, PARTIAL_FOLDER):
-            folder.remove_tree(name)
-    for name in folder.names(""):
-        if name != MANIFEST_NAME:
-            folder.remove(name)
-    folder.remove(MANIFEST_NAME)
+    _check_ours(folder)
+    remove_own(folder, files_to_clear(folder))
+
+
+def files_to_clear(folder: StoreFolder) -> tuple[OwnFile, ...]:
+    """The files that `clear_store` removes."""
+    kept = (Part.MANIFEST, Part.CLAIM, Part.PARTIAL)
+    return tuple(own for own in own_files(folder) if own.part not in kept)
 
 
 def check_place(folder: StoreFolder) -> None:
@@ -233,17 +231,37 @@ def check_place(folder: StoreFolder) -> None:
 
 
 def check_empty(folder: StoreFolder) -> None:
-    """Raise if a folder contains anything but claims and partial files.
+    """Raise if a folder contains anything but claims and partial files of this package.
 
-    So a store is never made among other files, which `remove_store` would then remove.
+    So a store is never made among other files.
 
     Raises:
         StoreFormatError: See above.
     """
-    foreign = [name for name in (*folder.folders(""), *folder.names("")) if name not in (CLAIMS_FOLDER, PARTIAL_FOLDER)]
-    if foreign:
+    foreign = next(_foreign(folder), None)
+    if foreign is not None:
         raise StoreFormatError(
-            f"{folder.place} is not a store and not empty (it contains {sorted(foreign)[0]!r}): give another folder"
+            f"{folder.place} is not a store and not empty (it contains {foreign!r}): give another folder"
+        )
+
+
+def _foreign(folder: StoreFolder) -> Iterator[str]:
+    for name in folder.entries():
+        if name in (CLAIMS_FOLDER, PARTIAL_FOLDER):
+            found = folder.scan(name)
+            inside = sorted([*found.files, *found.odd])
+            yield from (file for file in inside if file in found.odd or own_name(StoredFile(file, 0)) is None)
+        else:
+            yield name
+
+
+def _check_ours(folder: StoreFolder) -> None:
+    """Raise unless `store.json` is a manifest, of whatever version, damaged or not: other programs have such files."""
+    content = folder.read(MANIFEST_NAME)
+    if not (b'"format_version"' in content or SEAL_KEY.encode() in content):
+        raise StoreFormatError(
+            f"{folder.place}/{MANIFEST_NAME} is not the manifest of a store, so nothing here is removed: give another "
+            "folder"
         )
 
 

@@ -15,7 +15,7 @@ from unittest import mock
 from store.claims import processes
 from store.claims.holding import ClaimTimes, claimed
 from store.errors import ClaimLostError, StoreMissingError
-from store.places.folder import OpenFile, StoredFile, StoreFolder, WrittenFile
+from store.places.folder import OpenFile, Scan, StoredFile, StoreFolder, WrittenFile
 from store.places.opening import folder_at
 
 QUICK = ClaimTimes(beat_seconds=0.02, lease_seconds=0.5, poll_seconds=0.005)
@@ -154,8 +154,9 @@ class MemoryFolder(StoreFolder):
         self._step()
         return sorted(name for name in self._files if name.rpartition("/")[0] == folder)
 
-    def remove_partial_files(self) -> None:
+    def remove_partial_files(self) -> list[str]:
         self._step()
+        return []
 
     def _check(self) -> None:
         self._step()
@@ -165,7 +166,7 @@ class MemoryFolder(StoreFolder):
     def open(self, name: str) -> OpenFile | None:
         self._unused()
 
-    def remove_tree(self, folder: str) -> None:
+    def remove_files(self, names: Sequence[str]) -> None:
         self._unused()
 
     def folders(self, folder: str) -> list[str]:
@@ -174,7 +175,10 @@ class MemoryFolder(StoreFolder):
     def walk(self, folder: str = "") -> Iterator[StoredFile]:
         self._unused()
 
-    def zarr_store(self, name: str) -> NoReturn:
+    def scan(self, folder: str = "") -> Scan:
+        self._unused()
+
+    def entries(self, folder: str = "") -> list[str]:
         self._unused()
 
     def _unused(self) -> NoReturn:

@@ -98,7 +98,10 @@ def _encode_options(function: Callable[..., None]) -> Callable[..., None]:
 @_encode_options
 @encoder_options
 @workers_option("With --cluster: how many workers to start.")
-@run_options("Remove the features of these splits first, if there are any.")
+@run_options(
+    "Remove the features of this name and these splits first, if there are any; needs --yes then.",
+    "With --overwrite: remove features that are there.",
+)
 @click.option("--dry-run", "is_dry", is_flag=True, help="Print what would be loaded and encoded, and end.")
 @progress_option
 @shared_options

@@ -33,7 +33,10 @@ def _mask_options(function: Callable[..., None]) -> Callable[..., None]:
 @workers_option(
     "Worker processes; 0 works in this process alone.  [default: the number of cores, or fewer if memory is short]"
 )
-@run_options("Remove the mask set of this name first, if there is one.")
+@run_options(
+    "Remove the mask set of this name first, if there is one.",
+    "With --overwrite: also where features were made from these masks, which are then out of date.",
+)
 @progress_option
 @shared_options
 def command(store_place: str, name: str, run: RunOptions, as_json: bool, progress: bool | None, **flags: Any) -> None:

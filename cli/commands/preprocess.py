@@ -104,7 +104,10 @@ def _preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
     "[default: the number of cores, or fewer if memory is short]"
 )
 @max_failed_option
-@run_options("Remove the store first, if there is one.")
+@run_options(
+    "Remove the store first, if there is one: what fda wrote, and no other file. What goes is printed.",
+    "With --overwrite: remove feature sets as well.",
+)
 @progress_option
 @shared_options
 def command(

@@ -37,8 +37,9 @@ def command(
 ) -> None:
     """Remove mask sets, feature sets or whole splits from STORE: named one by one, and only with --yes.
 
-    Commit records are removed first, so a half-removed set is never used. If interrupted, run it again. Features of
-    removed masks are refused from then on. A store keeps at least one split.
+    Commit records are removed first, so a half-removed set is never used. If interrupted, run it again. Features that
+    were made from removed masks are named: they are refused from then on. Only files that fda wrote are removed. A
+    store keeps at least one split.
     """
     options = RemoveOptions(tuple(masks), tuple(features), tuple(splits))
     result = fda.remove(store_place, options, preview=not yes, wait=wait, listener=say_event)
@@ -51,7 +52,22 @@ def _sentence(removal: Removal, *, is_done: bool) -> str:
         for kind, names in (("masks", removal.masks), ("features", removal.features), ("split", removal.splits))
         for name in names
     )
+    lost = [*(f"masks {name!r}" for name in removal.masks_of_splits)]
+    lost += [f"features {name!r}" for name in removal.features_of_splits]
+    with_it = f" with its part of {', '.join(lost)}" if lost else ""
     size = f"{plural(removal.num_files, 'file')}, {removal.num_bytes / 2**20:,.1f} MiB"
     if is_done:
-        return f"removed {named} ({size})"
-    return f"this would remove {named} ({size}): give --yes to remove it"
+        return f"removed {named}{with_it} ({size}){_stale(removal, 'are')}"
+    return f"this would remove {named}{with_it} ({size}){_stale(removal, 'would be')}: give --yes to remove it"
+
+
+def _stale(removal: Removal, verb: str) -> str:
+    """What cannot be used any more."""
+    names = removal.features_out_of_date
+    if not names:
+        return ""
+    named = ", ".join(map(repr, names))
+    return (
+        f"; features {named}, made from these masks, {verb} out of date and cannot be read: `fda masks` with the same "
+        "options makes them readable again"
+    )

@@ -39,12 +39,15 @@ def workers_option(help_text: str) -> Callable[[Callable[..., None]], Callable[.
     return click.option("--workers", type=click.IntRange(min=0), help=help_text)
 
 
-def run_options(overwrite_help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add `--scheduler`, `--cluster`, `--partition`, `--wait` and `--overwrite`; hand all on as one value, `run`.
+def run_options(overwrite_help: str, yes_help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add `--scheduler`, `--cluster`, `--partition`, `--wait`, `--overwrite` and `--yes`; hand on one value, `run`.
 
     The command has `--workers` of its own: see `workers_option`.
     """
-    overwrite_option = click.option("--overwrite", is_flag=True, help=overwrite_help)
+    overwriting = (
+        click.option("--overwrite", is_flag=True, help=overwrite_help),
+        click.option("--yes", is_flag=True, help=yes_help),
+    )
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -60,7 +63,7 @@ def run_options(overwrite_help: str) -> Callable[[Callable[..., None]], Callable
             if print_job_script:
                 _print_job_script(cluster)
                 return
-            taken = {name: others.pop(name) for name in ("partition", "wait", "overwrite")}
+            taken = {name: others.pop(name) for name in ("partition", "wait", "overwrite", "yes")}
             try:
                 run = RunOptions(workers, scheduler, _cluster(cluster), worker_timeout, **taken)
             except OptionError as error:
@@ -68,7 +71,7 @@ def run_options(overwrite_help: str) -> Callable[[Callable[..., None]], Callable
             function(run=run, **others)
 
         decorated: Callable[..., None] = with_options
-        for option in reversed((*_OPTIONS, partition_option, wait_option, overwrite_option)):
+        for option in reversed((*_OPTIONS, partition_option, wait_option, *overwriting)):
             decorated = option(decorated)
         return decorated
 

@@ -24,9 +24,10 @@ from store.clips.shards import clips_identity
 from store.commits import commit_name, file_digest
 from store.completion import input_digests, require_committed_of_each
 from store.errors import NotInStoreError
-from store.features import caption_shards, create_features, features_made_with, remove_features
+from store.features import caption_shards, create_features, feature_set_files, features_made_with
 from store.json_values import JSON
 from store.names import check_name
+from store.own_files import OwnFile, remove_own
 from store.schema import Shard
 from store.stages import FRAMES_STAGE, features_stage, masks_stage
 from store.store import Store
@@ -115,8 +116,7 @@ def encode_splits(
     """
     plans = plan_encode(store, loaded, options, run.partition)
     if run.overwrite:
-        for split in options.splits:
-            remove_features(store.folder, options.features, split)
+        remove_own(store.folder, overwritten_files(store, options.features, options.splits))
         plans = plan_encode(store, loaded, options, run.partition)
     for plan in plans:
         dim = loaded.config.embed_dim
@@ -124,6 +124,11 @@ def encode_splits(
             store, options.features, plan.inputs.split, dim, plan.inputs.identity, frame_dtype=options.frame_dtype
         )
     return tuple(_encode_split(store, plan, options, encoders, listener, executor) for plan in plans)
+
+
+def overwritten_files(store: Store, features: str, splits: Sequence[str]) -> tuple[OwnFile, ...]:
+    """What a run with `overwrite` removes: the feature set in these splits."""
+    return tuple(own for split in splits for own in feature_set_files(store.folder, features, split))
 
 
 def feature_identity(store: Store, loaded: LoadedModel, options: FeatureRecipe, split: str) -> dict[str, JSON]:

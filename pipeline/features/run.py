@@ -14,7 +14,15 @@ from encoders.options import ModelSource, Pooling, Precision
 from encoders.weights.loading import WeightsReport
 from pipeline.clips.options import AlphaSource
 from pipeline.errors import OptionError
-from pipeline.features.encode import SplitEncoded, SplitPlan, encode_splits, feature_identity, made_with, plan_encode
+from pipeline.features.encode import (
+    SplitEncoded,
+    SplitPlan,
+    encode_splits,
+    feature_identity,
+    made_with,
+    overwritten_files,
+    plan_encode,
+)
 from pipeline.features.encoders import EncoderHere, EncoderOfWorker
 from pipeline.features.model import ReadyModel, load_ready, training_of, warn_if_trained_otherwise
 from pipeline.features.options import EncodeOptions, FeatureRecipe
@@ -22,6 +30,7 @@ from pipeline.features.precision import Measured, choose_precision, is_worth_it,
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
 from pipeline.run.options import HERE, RunOptions
+from pipeline.run.overwriting import announce, confirm
 from pipeline.run.partition import WHOLE
 from pipeline.run.records import RunClock
 from pipeline.run.software import MODEL_SOFTWARE
@@ -172,13 +181,18 @@ def encode(
         NotInStoreError: There is no such split or mask set.
         WeightsError: The weights are missing, damaged, or not this model's.
         StoreBusyError: Another run writes the same.
+        UnconfirmedError: `run.overwrite` would remove the features that are there, and `run.yes` is not set.
         OptionError: The options do not fit together.
         InputError: The model takes frames of another size.
     """
     clock, report = RunClock(), Reporter(listener)
     check_kinds(options=(options, EncodeOptions), model=(model, ModelSource), run=(run, RunOptions))
     check_place(run)  # before a model is loaded
-    encoding = _prepared(Store.open(store), options, model, run, report)
+    opened = Store.open(store)
+    if run.overwrite:  # likewise: that takes a while, and the claim is taken after it
+        splits = options.splits or tuple(opened.manifest.splits)
+        confirm(overwritten_files(opened, options.features, splits), opened.place, yes=run.yes)
+    encoding = _prepared(opened, options, model, run, report)
     check_place(run, encoding.memory)
     return encoding.carry_out(clock, report)
 
@@ -329,6 +343,9 @@ class _Encoding:
     def _encoded(self, store: Store, report: Reporter) -> tuple[tuple[SplitEncoded, ...], int]:
         """Encode what is pending; also returns the number of workers."""
         run = self.run
+        if run.overwrite:
+            files = overwritten_files(store, self.recipe.features, self.recipe.splits)
+            announce(files, store.place, report, yes=run.yes)
         plans = () if run.overwrite else self.plans(store)
         work = Workload(
             num_shards=1 if run.overwrite else sum(plan.num_shards_pending for plan in plans),

@@ -66,9 +66,16 @@ class ShardsMade:
 
 
 def open_store(
-    dataset: Dataset, folder: StoreFolder, options: PreprocessOptions, *, update_captions: bool = False
+    dataset: Dataset,
+    folder: StoreFolder,
+    options: PreprocessOptions,
+    *,
+    update_captions: bool = False,
+    is_cleared: bool = False,
 ) -> tuple[Store, Growth]:
     """Make the store of a data set, or open it where the same options made it, and add the videos that are new.
+
+    The flags are those of `create_store`.
 
     Raises:
         StoreMismatchError: Other options made it, or videos of it are gone; the message names both values.
@@ -90,7 +97,7 @@ def open_store(
         frame_codec=options.frame_codec,
         neighbours=options.neighbours,
     )
-    store, growth = create_store(folder, manifest, catalog, update_captions=update_captions)
+    store, growth = create_store(folder, manifest, catalog, update_captions=update_captions, is_cleared=is_cleared)
     made_by: dict[str, JSON] = {"software": dict(store.manifest.software)}
     create_clip_arrays(store, {**made_by, "options": options.frame_identity()})
     create_mask_arrays(store, options.mask_name, {**made_by, "options": options.masks.identity()})

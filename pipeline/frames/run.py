@@ -27,6 +27,7 @@ from pipeline.isolation.decoder import IsolatedDecoder
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
 from pipeline.run.options import HERE, RunOptions
+from pipeline.run.overwriting import announce
 from pipeline.run.partition import WHOLE, Partition
 from pipeline.run.plan import Plan, Tally, pending_sentence
 from pipeline.run.records import RunClock
@@ -43,7 +44,7 @@ from store.places.folder import StoreFolder
 from store.places.opening import folder_at
 from store.schema import SplitLayout
 from store.stages import FRAMES_STAGE, masks_stage
-from store.store import MANIFEST_NAME, Manifest, Store, remove_store
+from store.store import MANIFEST_NAME, Manifest, Store, clear_store, files_to_clear
 from store.store import check_place as check_store_place
 
 
@@ -146,6 +147,7 @@ def preprocess(
         VideosMissingError: More videos are missing than `decoding` allows.
         StoreMismatchError: Other options made the store; the message names both values.
         StoreBusyError: Another run writes the same.
+        UnconfirmedError: `run.overwrite` would remove feature sets, and `run.yes` is not set.
         OptionError: The options do not fit together.
     """
     clock, options, decoding = RunClock(), options or PreprocessOptions(), decoding or DecodingOptions()
@@ -226,11 +228,18 @@ class _Run:
 
     def _opened(self, folder: StoreFolder) -> Store:
         """The store with the videos of the data set: new, or grown."""
-        if self.run.overwrite:
-            remove_store(folder)
-        mistaken_splits = self._mistaken_splits(folder)
-        update_captions = self.decoding.update_captions
-        store, growth = open_store(self.read.dataset, folder, self.options, update_captions=update_captions)
+        is_cleared = self.run.overwrite and folder.num_bytes(MANIFEST_NAME) is not None
+        if is_cleared:
+            announce(files_to_clear(folder), folder.place, self.report, yes=self.run.yes)
+            clear_store(folder)
+        mistaken_splits = [] if is_cleared else self._mistaken_splits(folder)
+        store, growth = open_store(
+            self.read.dataset,
+            folder,
+            self.options,
+            update_captions=self.decoding.update_captions,
+            is_cleared=is_cleared,
+        )
         for sentence in self.read.summary():
             self.report.say(sentence)
         for warning in (*self.read.report.warnings, *mistaken_splits):

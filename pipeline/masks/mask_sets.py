@@ -14,12 +14,13 @@ from pipeline.run.plan import Plan, make_plan
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
 from pipeline.run.threads import one_cv2_thread
 from pipeline.workers.executors import Executor, run_synchronously
-from store.clips.mask_sets import mask_set_names, remove_mask_set
+from store.clips.mask_sets import mask_set_files, mask_set_names
 from store.clips.shards import create_mask_arrays, read_frames
 from store.commits import VideoOutcome
 from store.completion import outcomes_of, outcomes_of_each, require_committed, require_committed_of_each
 from store.errors import NotInStoreError
 from store.json_values import JSON
+from store.own_files import remove_own
 from store.places.folder import StoreFolder
 from store.schema import Shard
 from store.stages import FRAMES_STAGE, masks_stage
@@ -82,7 +83,7 @@ def create_mask_set(store: Store, name: str, options: MaskOptions, *, overwrite:
     for _ in require_committed_of_each(store, store.all_shards(), [FRAMES_STAGE]):
         pass  # raises if the frames of a shard are not complete
     if overwrite:
-        remove_mask_set(store, name)
+        remove_own(store.folder, mask_set_files(store, name))
     made_by: dict[str, JSON] = {"software": dict(software_versions(FRAME_SOFTWARE))}
     create_mask_arrays(store, name, {**made_by, "options": options.identity()})
 

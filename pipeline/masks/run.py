@@ -11,6 +11,7 @@ from pipeline.masks.options import MaskOptions
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
 from pipeline.run.options import HERE, RunOptions
+from pipeline.run.overwriting import announce, confirm_stale
 from pipeline.run.records import RunClock
 from pipeline.run.resources import WorkerMemory
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
@@ -18,6 +19,8 @@ from pipeline.run.words import plural
 from pipeline.run.writing import Job, claim_on, recorded
 from pipeline.workers.place import Workload, check_place, executor_for, num_cores
 from pipeline.workers.preflight import Preflight
+from store.clips.mask_sets import mask_set_files
+from store.inventory import features_from_masks
 from store.json_values import JSON
 from store.names import check_name
 from store.stages import masks_stage
@@ -83,6 +86,7 @@ def make_masks(
         ShardIncompleteError: Some shard has no frames yet.
         NotInStoreError: `difference="consecutive"`, and the store has no neighbours.
         StoreBusyError: Another run writes the same.
+        UnconfirmedError: `run.overwrite` would make feature sets out of date, and `run.yes` is not set.
     """
     options, clock, report = options or MaskOptions(), RunClock(), Reporter(listener)
     check_kinds(options=(options, MaskOptions), run=(run, RunOptions))
@@ -94,6 +98,9 @@ def make_masks(
     job = Job("masks", [masks_stage(name)], options.identity(), asked_for)
     with claim_on(opened.folder, job, run, report) as folder:
         claimed = Store.open(folder)
+        if run.overwrite:
+            confirm_stale(features_from_masks(claimed, [name]), name, report, yes=run.yes)
+            announce(mask_set_files(claimed, name), claimed.place, report, yes=run.yes)
         create_mask_set(claimed, name, options, overwrite=run.overwrite)
         with recorded(folder, job, clock) as record:
             plan = plan_masks(claimed, name, run.partition)

@@ -59,7 +59,9 @@ class RunOptions:
     wait: bool = False
     """Wait until another run that writes the same has ended. Default: raise `StoreBusyError`."""
     overwrite: bool = False
-    """Remove first what the run would make."""
+    """Remove first what the run would make. Files that are not of the store stay."""
+    yes: bool = False
+    """With `overwrite`: also where feature sets are removed, or are out of date then. Default: `UnconfirmedError`."""
 
     def __post_init__(self) -> None:
         convert_fields(self, workers=index)
@@ -73,6 +75,8 @@ class RunOptions:
             raise OptionError("--cluster needs --workers: how many to start, in as many jobs as that takes")
         if self.worker_timeout_seconds is not None and self.scheduler is None and self.cluster is None:
             raise OptionError("--worker-timeout is for --scheduler and --cluster")
+        if self.yes and not self.overwrite:
+            raise OptionError("--yes is for --overwrite")
         if self.overwrite and self.partition != WHOLE:
             raise OptionError("--overwrite would remove what the other parts have made: remove it before the job")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from pipeline.run.events import Reporter
 from pipeline.run.options import RunOptions
 from pipeline.run.partition import WHOLE
 from pipeline.run.records import Run, RunClock, recorded_run
-from store.claims.holding import claimed
+from store.claims.holding import claimed, ignore_removed
 from store.json_values import JSON
 from store.places.folder import StoreFolder
 
@@ -32,8 +32,14 @@ class Job:
 
 
 @contextmanager
-def claim_on(folder: StoreFolder, job: Job, run: RunOptions, report: Reporter) -> Iterator[StoreFolder]:
-    """Hold a claim on the store while the block runs.
+def claim_on(
+    folder: StoreFolder,
+    job: Job,
+    run: RunOptions,
+    report: Reporter,
+    on_removed: Callable[[Sequence[str]], object] = ignore_removed,
+) -> Iterator[StoreFolder]:
+    """Hold a claim on the store while the block runs; arguments as for `claimed`.
 
     Yields:
         The folder through which to write.
@@ -50,6 +56,7 @@ def claim_on(folder: StoreFolder, job: Job, run: RunOptions, report: Reporter) -
         inputs=fingerprint,
         wait_seconds=None if run.wait else 0,
         say=report.say,
+        on_removed=on_removed,
     ) as mine:
         yield mine
 

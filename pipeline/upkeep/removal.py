@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 from pipeline.errors import InputError
-from store.clips.mask_sets import mask_set_names, remove_mask_set
-from store.commits import WITHDRAWN_FOLDER
+from store.catalog import Catalog
 from store.errors import NotInStoreError, StoreMissingError
-from store.failures import read_failures, write_failures
-from store.features import feature_names, remove_features
+from store.failures import FailedVideo, read_failures, write_failures
+from store.inventory import features_from_masks
 from store.json_values import JSON
-from store.places.folder import StoreFolder
-from store.stages import masks_stage
+from store.own_files import OwnFile, Part, own_files, remove_own
+from store.schema import SplitLayout
 from store.store import MANIFEST_NAME, Store
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """Mask sets, feature sets and splits to remove, and the size of their files."""
+    """Mask sets, feature sets and splits to remove, what goes with them, and the size of their files."""
 
     masks: tuple[str, ...]
     features: tuple[str, ...]
     splits: tuple[str, ...]
+    masks_of_splits: tuple[str, ...]
+    """Mask sets that lose what they have of these splits."""
+    features_of_splits: tuple[str, ...]
+    features_out_of_date: tuple[str, ...]
+    """Feature sets that stay, and cannot be read any more: they were made from these masks."""
     num_files: int
     num_bytes: int
 
@@ -44,10 +48,11 @@ def find_removal(
         NotInStoreError: The store has no mask set, feature set or split of that name.
         ValueError: No split would be left.
     """
+    files = own_files(store.folder)
     for kind, names, known in (
-        ("masks", masks, _all_mask_names(store)),
-        ("features", features, _all_feature_names(store)),
-        ("split", splits, _all_splits(store)),
+        ("masks", masks, _set_names(files, "masks")),
+        ("features", features, _set_names(files, "features")),
+        ("split", splits, dict.fromkeys([*store.manifest.splits, *(own.split for own in files if own.split)])),
     ):
         for name in names:
             if name not in known:
@@ -55,87 +60,68 @@ def find_removal(
                 raise NotInStoreError(f"no {kind} {name!r} in {store.place}: there are {listed}")
     if set(store.manifest.splits) <= set(splits):
         raise InputError(f"{store.place} has no other split: remove the folder itself, or --overwrite it")
-    folders = [
-        *(folder for name in masks for folder in _mask_folders(store, name)),
-        *(folder for name in features for folder in _feature_folders(store, name)),
-        *(folder for split in splits for folder in _split_folders(store, split)),
-    ]
-    files = {stored.name: stored.num_bytes for folder in folders for stored in store.folder.walk(folder)}
-    return Removal(tuple(masks), tuple(features), tuple(splits), len(files), sum(files.values()))
+    chosen = _chosen(files, masks, features, splits)
+    of_splits = [own for own in chosen if own.split in splits]
+    return Removal(
+        masks=tuple(masks),
+        features=tuple(features),
+        splits=tuple(splits),
+        masks_of_splits=tuple(name for name in _set_names(of_splits, "masks") if name not in masks),
+        features_of_splits=tuple(name for name in _set_names(of_splits, "features") if name not in features),
+        features_out_of_date=tuple(name for name in features_from_masks(store, masks) if name not in features),
+        num_files=len(chosen),
+        num_bytes=sum(own.num_bytes for own in chosen),
+    )
 
 
 def remove(store: Store, removal: Removal) -> None:
-    """Delete the files. If the process is killed, call it again: leftovers are found by name."""
-    for name in removal.features:
-        for split in _all_splits(store):
-            remove_features(store.folder, name, split)
-        store.folder.remove_tree(f"features.zarr/{name}")
-    for name in removal.masks:
-        remove_mask_set(store, name)
-    if removal.splits:
-        _remove_splits(store, removal.splits)
+    """Delete the files. If the process is killed, call it again: leftovers are found by name.
 
-
-def _remove_splits(store: Store, splits: Sequence[str]) -> None:
-    """Remove commit records first, then the splits from the manifest and the catalogue, then the arrays.
-
-    In this order a kill leaves a split that is pending, or files of no split; never a record without its data.
+    Commit records go first, then the splits from the manifest and the catalogue, then the arrays. In this order a kill
+    leaves something that is pending, or files of no split; never a record without its data.
     """
-    folder = store.folder
-    layouts = {split: layout for split, layout in store.manifest.splits.items() if split not in splits}
+    chosen = _chosen(own_files(store.folder), removal.masks, removal.features, removal.splits)
     # What can be found damaged is read before anything is removed: without records, nothing can be rebuilt from them.
-    catalog = store.catalog.first(layouts)
-    failures = None
-    with suppress(StoreMissingError):  # there is no table of failures before all frames were complete once
-        failures = [failed for failed in read_failures(folder) if failed.split in layouts]
-    for split in splits:
-        folder.remove_tree(f"commits/{split}")
-    if failures is not None:
-        write_failures(folder, failures, layouts)
-    dataset = {**store.manifest.dataset, "digest": catalog.digest()}
-    folder.write(MANIFEST_NAME, replace(store.manifest, splits=layouts, dataset=dataset).to_bytes())
-    catalog.write(folder)
-    for split in splits:
-        for left in _split_folders(store, split):
-            folder.remove_tree(left)
+    kept = _Kept.without(store, removal.splits) if removal.splits else None
+    remove_own(store.folder, [own for own in chosen if own.part is Part.RECORD])
+    if kept is not None:
+        kept.write(store)
+    remove_own(store.folder, [own for own in chosen if own.part is not Part.RECORD])
 
 
-def _mask_folders(store: Store, name: str) -> Iterator[str]:
-    for split in store.manifest.splits:
-        yield f"commits/{split}/{masks_stage(name)}"
-        yield f"clips.zarr/{split}/masks/{name}"
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What a store says of itself without some of its splits."""
+
+    layouts: Mapping[str, SplitLayout]
+    catalog: Catalog
+    failures: tuple[FailedVideo, ...] | None
+    """None if there is no table of failures, as before all frames are complete for the first time."""
+
+    @classmethod
+    def without(cls, store: Store, splits: Sequence[str]) -> _Kept:
+        layouts = {split: layout for split, layout in store.manifest.splits.items() if split not in splits}
+        failures = None
+        with suppress(StoreMissingError):
+            failures = tuple(failed for failed in read_failures(store.folder) if failed.split in layouts)
+        return cls(layouts, store.catalog.first(layouts), failures)
+
+    def write(self, store: Store) -> None:
+        folder = store.folder
+        if self.failures is not None:
+            write_failures(folder, self.failures, self.layouts)
+        dataset = {**store.manifest.dataset, "digest": self.catalog.digest()}
+        folder.write(MANIFEST_NAME, replace(store.manifest, splits=self.layouts, dataset=dataset).to_bytes())
+        self.catalog.write(folder)
 
 
-def _feature_folders(store: Store, name: str) -> Iterator[str]:
-    yield from (f"commits/{split}/features/{name}" for split in store.manifest.splits)
-    yield f"features.zarr/{name}"
+def _chosen(
+    files: Sequence[OwnFile], masks: Sequence[str], features: Sequence[str], splits: Sequence[str]
+) -> list[OwnFile]:
+    names = {"masks": masks, "features": features}
+    return [own for own in files if own.split in splits or own.set_name in names.get(own.kind or "", ())]
 
 
-def _split_folders(store: Store, split: str) -> Iterator[str]:
-    yield f"commits/{split}"
-    yield f"{WITHDRAWN_FOLDER}/{split}"
-    yield f"clips.zarr/{split}"
-    yield from (f"{folder}/{split}" for folder in store.folder.folders("features.zarr"))
-
-
-def _all_splits(store: Store) -> tuple[str, ...]:
-    """The splits of the manifest, and those with files left by a killed removal."""
-    parents = ["commits", WITHDRAWN_FOLDER, "clips.zarr", *store.folder.folders("features.zarr")]
-    left = [split for parent in parents for split in _names(store.folder, parent)]
-    return tuple(dict.fromkeys([*store.manifest.splits, *left]))
-
-
-def _all_mask_names(store: Store) -> tuple[str, ...]:
-    """The mask sets of all splits, and those with files left by a killed removal."""
-    left = [name for split in store.manifest.splits for name in _names(store.folder, f"clips.zarr/{split}/masks")]
-    return tuple(dict.fromkeys([*mask_set_names(store), *left]))
-
-
-def _all_feature_names(store: Store) -> tuple[str, ...]:
-    """The feature sets of all splits, and those with files left by a killed removal."""
-    there = [name for split in store.manifest.splits for name in feature_names(store, split)]
-    return tuple(dict.fromkeys([*there, *_names(store.folder, "features.zarr")]))
-
-
-def _names(folder: StoreFolder, parent: str) -> list[str]:
-    return [name.rsplit("/", 1)[1] for name in folder.folders(parent)]
+def _set_names(files: Sequence[OwnFile], kind: str) -> dict[str, None]:
+    """The mask sets or feature sets that have any file, those that a killed removal left behind among them."""
+    return {own.set_name: None for own in files if own.kind == kind and own.set_name is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 
 from pipeline.run.events import ItemsDone, Listener, Reporter, RunPlanned, ignore_events
@@ -26,6 +26,7 @@ from store.places.opening import folder_at
 from store.stages import FRAMES_STAGE
 from store.store import Manifest, Store
 from store.verify.catalog import read_manifest
+from store.verify.rest import leftover
 from store.verify.verification import Verification
 from store.verify.verification import repair as repair_store
 from store.verify.verification import verify as verify_store
@@ -190,10 +191,15 @@ def verify(
     if repair:
         read_manifest(folder)  # so that nothing is claimed where there is no store
     job = Job("verify", [ANY_STAGE])
-    with claim_on(folder, job, RunOptions(wait=wait), report) if repair else nullcontext(folder) as held:
+    removed: list[str] = []  # to take the claim removes what dead runs left: that is counted as well
+    claim = claim_on(folder, job, RunOptions(wait=wait), report, removed.extend) if repair else nullcontext(folder)
+    with claim as held:
         found = verify_store(held, is_quick=quick, listener=_as_events(listener))
         if repair:
-            repaired = Repaired(*repair_store(held, found.findings))
+            num_removed, num_written = repair_store(held, found.findings)
+            leftovers = tuple(leftover(name, "a file of a run that has ended, or was killed") for name in removed)
+            found = replace(found, findings=(*found.findings, *leftovers), num_files=found.num_files + len(removed))
+            repaired = Repaired(num_removed + len(removed), num_written)
     return VerifyResult(folder.place, found, repaired, time.perf_counter() - began)
 
 

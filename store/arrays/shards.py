@@ -32,6 +32,7 @@ from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError
 from store.formats.seal import BLANK, SEAL_KEY, check_sealed, sealed
 from store.json_values import JSON, differences
 from store.places.folder import StoreFolder, WrittenFile
+from store.places.zarr_view import ReadOnlyZarr
 from store.remedies import FROM_COPY
 from store.schema import Shard
 
@@ -180,7 +181,7 @@ def open_array(folder: StoreFolder, name: str) -> ZarrArray:
         raise NotInStoreError(f"{folder.place} has no array {name}")
     _whole_metadata(folder, f"{name}/zarr.json")
     try:
-        return zarr.open_array(folder.zarr_store(name), mode="r", zarr_format=3)
+        return zarr.open_array(ReadOnlyZarr(folder, name), mode="r", zarr_format=3)
     except (BaseZarrError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise StoreFormatError(
             f"{folder.place}/{name}/zarr.json is not the metadata of an array ({error}): {_METADATA_REMEDY}"

@@ -159,6 +159,8 @@ class SeenClaim:
     """Content of its files. It keeps changing while the run is active."""
     is_held: bool
     """Whether the run has the claim, and is not still asking for it."""
+    names: tuple[str, ...]
+    """Its files."""
 
 
 def json_name(claim_id: str) -> str:
@@ -199,7 +201,8 @@ def read_claim(folder: StoreFolder, claim_id: str) -> SeenClaim | None:
         too_long = (folder.num_bytes(beat_name(claim_id)) or 0) > MAX_CLAIM_BYTES
         beat = b"" if too_long else folder.read(beat_name(claim_id))
     claim = _claim_of(claim_id, content)
-    return SeenClaim(claim, content + (beat or b""), is_held=beat is not None or claim.is_damaged)
+    names = (json_name(claim_id), *(() if beat is None else (beat_name(claim_id),)))
+    return SeenClaim(claim, content + (beat or b""), beat is not None or claim.is_damaged, names)
 
 
 def remove_claim(folder: StoreFolder, claim_id: str) -> None:
@@ -213,15 +216,16 @@ def list_claims(folder: StoreFolder) -> list[str]:
     return [claim_id for claim_id, kind in _claim_files(folder) if kind == "json"]
 
 
-def remove_stray_beats(folder: StoreFolder) -> None:
-    """Remove heartbeats of runs whose claims were removed by other runs.
+def remove_stray_beats(folder: StoreFolder) -> list[str]:
+    """Remove heartbeats of runs whose claims were removed by other runs, and return their names.
 
     This may also remove the heartbeat of a claim that was made while the folder was listed. Its next one follows soon.
     """
     files = _claim_files(folder)
-    for claim_id, kind in files:
-        if kind == "beat" and (claim_id, "json") not in files:
-            folder.remove(beat_name(claim_id))
+    stray = [beat_name(claim_id) for claim_id, kind in files if kind == "beat" and (claim_id, "json") not in files]
+    for name in stray:
+        folder.remove(name)
+    return stray
 
 
 def _claim_files(folder: StoreFolder) -> list[tuple[str, str]]:

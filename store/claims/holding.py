@@ -96,6 +96,10 @@ class ClaimTimes:
 TIMES = ClaimTimes()
 
 
+def ignore_removed(names: Sequence[str]) -> None:
+    """A listener that does nothing."""
+
+
 @contextmanager
 def claimed(
     folder: StoreFolder,
@@ -106,6 +110,7 @@ def claimed(
     inputs: str = "",
     wait_seconds: float | None = 0,
     say: Callable[[str], None] = _logger.info,
+    on_removed: Callable[[Sequence[str]], object] = ignore_removed,
     times: ClaimTimes = TIMES,
 ) -> Iterator[StoreFolder]:
     """Hold a claim on what a command writes, until the end of the block.
@@ -119,6 +124,7 @@ def claimed(
         wait_seconds: How long to wait for a run that holds the store; None is for ever. To find out whether it is alive
             may take `LEASE_SECONDS` more.
         say: Called with one sentence about what is waited for.
+        on_removed: Called with the names of files of dead runs that were removed.
         times: For tests.
 
     Yields:
@@ -131,12 +137,13 @@ def claimed(
     """
     unclaimed = folder.claimed_by(None)
     wanted = Claim.of_this_process(command, stages, partition, inputs)
-    claim_id = _Asking(unclaimed, wanted, say, times).acquire(wait_seconds)
+    asking = _Asking(unclaimed, wanted, say, times)
+    claim_id = asking.acquire(wait_seconds)
     heartbeat = _Heartbeat(unclaimed, claim_id, times)
     try:
         # After the claims of dead runs were removed, and before the first write: a run that only seemed dead loses here
         # the file that it is writing at this moment.
-        unclaimed.remove_partial_files()
+        on_removed([*asking.removed, *unclaimed.remove_partial_files()])
         heartbeat.start()
         yield folder.claimed_by(claim_id)
     finally:
@@ -161,6 +168,8 @@ class _Asking:
         self._times = times
         self._watched: dict[str, _Watched] = {}
         self._told: set[str] = set()
+        self.removed: list[str] = []
+        """Files of dead runs."""
 
     def acquire(self, wait_seconds: float | None) -> str:
         """Ask until this run holds the claim, and return its id.
@@ -168,7 +177,7 @@ class _Asking:
         Raises:
             StoreBusyError: Another run has held it for `wait_seconds`.
         """
-        remove_stray_beats(self._folder)
+        self.removed += remove_stray_beats(self._folder)
         while True:
             self._wait_until_free(wait_seconds)
             claim_id = self._ask()
@@ -226,6 +235,7 @@ class _Asking:
                 # Two runs may find this at once, and the dead run may have ended by itself. An id is never used again,
                 # so removing it twice does no harm.
                 remove_claim(self._folder, claim_id)
+                self.removed += seen.names
                 self._tell(f"{seen.claim} has ended: its claim on {self._folder.place} is removed")
             elif why_excluded(mine, seen.claim):
                 rivals.append(watched)

@@ -1,4 +1,4 @@
-"""Mask sets as a whole: which ones a store has, and how one is removed."""
+"""Mask sets as a whole: which ones a store has, and the files of one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from store.clips.layout import clips_name
 from store.errors import NotInStoreError
 from store.json_values import JSON
 from store.names import check_name
+from store.own_files import OwnFile, own_files
 from store.stages import masks_stage
 from store.store import Store
 
@@ -16,8 +17,8 @@ def mask_set_names(store: Store) -> tuple[str, ...]:
     return tuple(sorted({name for split in store.manifest.splits for name in mask_names(store, split)}))
 
 
-def remove_mask_set(store: Store, name: str) -> None:
-    """Remove a mask set of all splits: commit records first, so that nothing half-removed counts.
+def mask_set_files(store: Store, name: str) -> tuple[OwnFile, ...]:
+    """The files of a mask set of all splits, to be removed (`remove_own`).
 
     Features that were made from it are then out of date, as their records show.
 
@@ -25,10 +26,9 @@ def remove_mask_set(store: Store, name: str) -> None:
         ValueError: This cannot be the name of a mask set.
     """
     check_name("mask set", name)
-    folders = [f"commits/{split}/{masks_stage(name)}" for split in store.manifest.splits]
-    folders += [f"clips.zarr/{split}/masks/{name}" for split in store.manifest.splits]
-    for folder in folders:
-        store.folder.remove_tree(folder)
+    splits = store.manifest.splits
+    records = [f"commits/{split}/{masks_stage(name)}" for split in splits]
+    return own_files(store.folder, *records, *(clips_name(split, f"masks/{name}") for split in splits))
 
 
 def mask_names(store: Store, split: str) -> list[str]:
@@ -47,6 +47,7 @@ def mask_attributes(store: Store, split: str, name: str) -> dict[str, JSON]:
     if store.folder.num_bytes(f"{clips_name(split, f'masks/{name}')}/zarr.json") is None:
         existing = mask_names(store, split)
         raise NotInStoreError(
-            f"no masks {name!r} for split {split!r} in {store.place}: there are {', '.join(map(repr, existing))}"
+            f"no masks {name!r} for split {split!r} in {store.place}: there are "
+            f"{', '.join(map(repr, existing)) or 'none'}. `fda masks --masks {name}` makes them"
         )
     return attributes_of(open_array(store.folder, clips_name(split, f"masks/{name}")))

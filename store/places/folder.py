@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from dataclasses import dataclass, field
+from typing import Protocol, Self
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from zarr.abc.store import Store as ZarrStore
 
 PARTIAL_FOLDER = "partial"
 """Files that are being written to a local disk. The next run removes what a killed run left there."""
@@ -64,6 +61,18 @@ class StoredFile:
     num_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Everything in a folder of a store and below it, its user's things among it."""
+
+    files: Mapping[str, int]
+    """Name -> size of the files that can be read."""
+    folders: tuple[str, ...] = ()
+    """Every folder, empty ones too; none in an object store, which has no folders."""
+    odd: Mapping[str, str] = field(default_factory=dict)
+    """Name -> what it is, of all else: links, FIFOs, files and folders that this user may not read."""
+
+
 class OpenFile(Protocol):
     """One version of a file, open for reading at any offset. The garbage collector closes it."""
 
@@ -79,6 +88,9 @@ class StoreFolder(ABC):
     """The folder of a store. Names of files are relative to it, with forward slashes.
 
     It is a value: it can be compared, hashed and pickled, and has no connection that must be closed.
+
+    A link is never followed, and whatever is neither a file nor a folder is never opened. Where such a thing lies at a
+    name that is read or written, each method raises `StoreReadError` or `StoreWriteError`; listings leave it out.
     """
 
     @property
@@ -115,6 +127,7 @@ class StoreFolder(ABC):
 
         Raises:
             StoreMissingError: There is none.
+            StoreReadError: It is no file, or cannot be read.
         """
 
     @abstractmethod
@@ -135,8 +148,12 @@ class StoreFolder(ABC):
         """
 
     @abstractmethod
-    def remove_tree(self, folder: str) -> None:
-        """Remove a folder with everything in it, if it exists; errors are those of `remove`."""
+    def remove_files(self, names: Sequence[str]) -> None:
+        """Remove files durably, and the folders that are empty then; errors are those of `remove`.
+
+        There is no call that removes a folder with whatever is in it: a folder of a store may contain files that are
+        not the store's. `store.own_files` says which are.
+        """
 
     @abstractmethod
     def names(self, folder: str) -> list[str]:
@@ -151,9 +168,13 @@ class StoreFolder(ABC):
         """Every file in a folder and below it, in any order."""
 
     @abstractmethod
-    def zarr_store(self, name: str) -> ZarrStore:
-        """A folder as a read-only store of zarr-python."""
+    def scan(self, folder: str = "") -> Scan:
+        """Everything in a folder and below it, also what no other method opens or lists."""
 
     @abstractmethod
-    def remove_partial_files(self) -> None:
-        """Remove half-written files of runs that hold no claim, or no longer hold one."""
+    def entries(self, folder: str = "") -> list[str]:
+        """The names of whatever is directly in a folder of the store, sorted."""
+
+    @abstractmethod
+    def remove_partial_files(self) -> list[str]:
+        """Remove half-written files of runs that hold no claim, or no longer hold one, and return their names."""

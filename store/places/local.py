@@ -5,23 +5,27 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
+import re
+import stat
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from zarr.storage import LocalStore
 
-from store.errors import ClaimLostError, StoreMissingError, StorePlaceError, StoreWriteError
-from store.places.folder import CLAIMS_FOLDER, PARTIAL_FOLDER, UNCLAIMED, StoredFile, StoreFolder, WrittenFile
-from store.remedies import RETRY_WRITE
+from store.errors import ClaimLostError, StoreMissingError, StorePlaceError, StoreReadError, StoreWriteError
+from store.places.folder import CLAIMS_FOLDER, PARTIAL_FOLDER, UNCLAIMED, Scan, StoredFile, StoreFolder, WrittenFile
+from store.places.plain import OddError, check_folders, kind_of, open_plain, plain_size
+from store.remedies import RETRY_WRITE, RUN_AGAIN
 
 MAX_TRIES = 100
 """Attempts to write a file. One can fail only because another run began or ended at that moment."""
+
+_OWN_PARTIAL = re.compile(r"[0-9a-f]{32}")
+"""Name of a half-written file, which is never used twice, and of the folder of a claim. All else is not ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,11 @@ class LocalFolder(StoreFolder):
         """The folder at a path, which need not exist yet.
 
         Raises:
-            StorePlaceError: It is a file.
+            StorePlaceError: It is a file, or a link to nothing.
         """
         path = Path(place).absolute()
+        if path.is_symlink() and not path.exists():
+            raise StorePlaceError(f"{os.fspath(place)!r} is a link to {str(path.readlink())!r}, which is not there")
         if path.exists() and not path.is_dir():
             raise StorePlaceError(f"{os.fspath(place)!r} is a file, not a folder: a store is a folder")
         return cls(path)
@@ -65,11 +71,13 @@ class LocalFolder(StoreFolder):
     def write(self, name: str, content: bytes | memoryview) -> WrittenFile:
         """See `StoreFolder`."""
         self._check_claim()
-        target, partial = self.path(name), self.path(PARTIAL_FOLDER) / (self.claim or UNCLAIMED) / uuid.uuid4().hex
+        partial = f"{PARTIAL_FOLDER}/{self.claim or UNCLAIMED}/{uuid.uuid4().hex}"
         for tries_left in reversed(range(MAX_TRIES)):
             try:
-                _replace(target, partial, content, self._check_claim)
+                self._replace(name, partial, content)
                 break
+            except OddError as odd:
+                raise odd.writing("write", name, self.place) from odd
             except OSError as error:
                 # Another run has just begun or ended, and removed the folder of partial files as a leftover: try again.
                 is_swept = isinstance(error, FileNotFoundError | FileExistsError)
@@ -79,97 +87,213 @@ class LocalFolder(StoreFolder):
 
     def read(self, name: str) -> bytes:
         """See `StoreFolder`."""
-        try:
-            return self.path(name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise StoreMissingError(f"{self.root} has no {name}") from error
+        with self._reading("read", name):
+            try:
+                with os.fdopen(open_plain(self.place, name), "rb") as file:
+                    return file.read()
+            except FileNotFoundError as error:
+                raise StoreMissingError(f"{self.root} has no {name}") from error
 
     def open(self, name: str) -> LocalFile | None:
         """See `StoreFolder`."""
-        try:
-            return LocalFile(self.path(name))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        with self._reading("read", name):
+            try:
+                return LocalFile(open_plain(self.place, name))
+            except FileNotFoundError:
+                return None
 
     def num_bytes(self, name: str) -> int | None:
         """See `StoreFolder`."""
-        try:
-            return self.path(name).stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        with self._reading("look for", name):
+            try:
+                return plain_size(self.place, name)
+            except FileNotFoundError:
+                return None
 
     def remove(self, name: str) -> None:
         """See `StoreFolder`."""
-        self._check_claim()
-        path = self.path(name)
-        try:
-            path.unlink()
-            _sync_folder(path.parent)  # before the next write: a power cut must not bring the file back
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except OSError as error:
-            raise _write_error("remove", name, self.root, error) from error
+        if self._unlink(name):
+            self._sync([name])  # before the next write: a power cut must not bring the file back
 
-    def remove_tree(self, folder: str) -> None:
+    def remove_files(self, names: Sequence[str]) -> None:
         """See `StoreFolder`."""
-        self._check_claim()
-        path = self.path(folder)
-        try:
-            if path.is_dir():
-                shutil.rmtree(path)
-                _sync_folder(path.parent)
-        except FileNotFoundError:  # another run is removing the same leftovers
-            return
-        except OSError as error:
-            raise _write_error("remove", folder, self.root, error) from error
+        removed = [name for name in names if self._unlink(name)]
+        self._sync(removed)
+        for folder in sorted({name.rpartition("/")[0] for name in names}, key=len, reverse=True):
+            self._prune(folder)
 
     def names(self, folder: str) -> list[str]:
         """See `StoreFolder`."""
-        return [name for name, entry in self._entries(folder) if entry.is_file()]
+        return [name for name, entry in self._entries(folder) if entry.is_file(follow_symlinks=False)]
 
     def folders(self, folder: str) -> list[str]:
         """See `StoreFolder`."""
-        return [name for name, entry in self._entries(folder) if entry.is_dir()]
+        return [name for name, entry in self._entries(folder) if entry.is_dir(follow_symlinks=False)]
 
     def walk(self, folder: str = "") -> Iterator[StoredFile]:
         """See `StoreFolder`."""
         for name, entry in self._entries(folder):
             if entry.is_dir(follow_symlinks=False):
                 yield from self.walk(name)
-            else:
+            elif entry.is_file(follow_symlinks=False):
                 with contextlib.suppress(FileNotFoundError):  # another run has just removed it
-                    yield StoredFile(name, entry.stat().st_size)
+                    yield StoredFile(name, entry.stat(follow_symlinks=False).st_size)
 
-    def zarr_store(self, name: str) -> LocalStore:
+    def scan(self, folder: str = "") -> Scan:
         """See `StoreFolder`."""
-        return LocalStore(self.path(name), read_only=True)
+        files: dict[str, int] = {}
+        odd: dict[str, str] = {}
+        folders: list[str] = []
+        waiting = [folder]
+        while waiting:
+            try:
+                entries = self._entries(waiting.pop())
+            except StoreReadError as error:
+                if not isinstance(error.__cause__, OddError):
+                    raise
+                odd[error.__cause__.name] = error.__cause__.found
+                continue
+            for name, entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # another run has just removed it
+                    found = entry.stat(follow_symlinks=False)
+                    is_folder = stat.S_ISDIR(found.st_mode)
+                    if not (is_folder or stat.S_ISREG(found.st_mode)):
+                        odd[name] = kind_of(entry.path, found.st_mode)
+                    elif not os.access(entry.path, os.R_OK | (os.X_OK if is_folder else 0)):
+                        odd[name] = f"a {'folder' if is_folder else 'file'} that this user may not read"
+                    elif is_folder:
+                        folders.append(name)
+                        waiting.append(name)
+                    else:
+                        files[name] = found.st_size
+        return Scan(files, tuple(folders), odd)
 
-    def remove_partial_files(self) -> None:
+    def entries(self, folder: str = "") -> list[str]:
         """See `StoreFolder`."""
-        for name in self.names(PARTIAL_FOLDER):
-            self.remove(name)
-        folders = self.folders(PARTIAL_FOLDER)
+        return [name for name, _ in self._entries(folder)]
+
+    def remove_partial_files(self) -> list[str]:
+        """See `StoreFolder`."""
+        if not self._is_folder(PARTIAL_FOLDER):
+            return []  # there is none, or it is something of the user's: to write would fail, and say so
+        folders = [folder for folder in self.folders(PARTIAL_FOLDER) if _is_ours(folder)]
         # Claims are listed after the folders: a run writes its claim first, so a folder in the list of a live run has
         # its claim in this list.
         claims = [name for name in self.names(CLAIMS_FOLDER) if name.endswith(".json")]
+        removed = []
         for folder in folders:
             claim = folder.rsplit("/", 1)[1]
             is_live = bool(claims) if claim == UNCLAIMED else f"{CLAIMS_FOLDER}/{claim}.json" in claims
             if not is_live:
-                for name in self.names(folder):
-                    self.remove(name)
-                with contextlib.suppress(OSError):  # a run considered dead begins to write, and will find no claim
-                    self.path(folder).rmdir()
-        with contextlib.suppress(OSError):  # there is no such folder, or another run is writing
-            self.path(PARTIAL_FOLDER).rmdir()
+                removed += [name for name in self.names(folder) if _is_ours(name) and self._unlink(name)]
+                self._sync(removed[-1:])
+                self._prune(folder)  # it stays if a run considered dead begins to write, and will find no claim
+        self._prune(PARTIAL_FOLDER)
+        return removed
 
     def _entries(self, folder: str) -> list[tuple[str, os.DirEntry[str]]]:
         """Names in the store and entries of what is directly in a folder, sorted."""
+        with self._reading("list", folder):
+            try:
+                check_folders(self.place, folder)
+                with os.scandir(self.path(folder)) as entries:
+                    return sorted((f"{folder}/{entry.name}".lstrip("/"), entry) for entry in entries)
+            except FileNotFoundError:
+                return []
+
+    @contextlib.contextmanager
+    def _reading(self, what: str, name: str) -> Iterator[None]:
+        """Turn errors into those of `StoreFolder`."""
         try:
-            with os.scandir(self.path(folder)) as entries:
-                return sorted((f"{folder}/{entry.name}".lstrip("/"), entry) for entry in entries)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+            yield
+        except OddError as odd:
+            raise odd.reading(what, name, self.place) from odd
+        except PermissionError as error:
+            raise StoreReadError(
+                f"cannot {what} {name or 'the files'} in {self.root}: this user may not. Change the permissions, or "
+                "run as its owner"
+            ) from error
+        except StoreMissingError:
+            raise
+        except OSError as error:
+            cause = error.strerror or str(error)
+            raise StoreReadError(
+                f"cannot {what} {name or 'the files'} in {self.root}: {cause}. {RUN_AGAIN.capitalize()}"
+            ) from error
+
+    def _is_folder(self, name: str) -> bool:
+        try:
+            check_folders(self.place, name)
+        except (FileNotFoundError, OddError):
+            return False
+        return True
+
+    def _unlink(self, name: str) -> bool:
+        """Remove a file, and nothing that is no file; returns whether there was one."""
+        self._check_claim()
+        try:
+            plain_size(self.place, name)
+            self.path(name).unlink()
+        except FileNotFoundError:
+            return False
+        except OddError as odd:
+            raise odd.writing("remove", name, self.place) from odd
+        except OSError as error:
+            raise _write_error("remove", name, self.root, error) from error
+        return True
+
+    def _sync(self, names: Sequence[str]) -> None:
+        """Make it durable that files were removed."""
+        for folder in dict.fromkeys(name.rpartition("/")[0] for name in names):
+            try:
+                _sync_folder(self.path(folder))
+            except FileNotFoundError:  # another run is removing the same leftovers
+                continue
+            except OSError as error:
+                raise _write_error("remove", folder, self.root, error) from error
+
+    def _prune(self, folder: str) -> None:
+        """Remove a folder of the store if it is empty, and then those above it."""
+        while folder and self._is_folder(folder):
+            try:
+                self.path(folder).rmdir()
+            except OSError:  # something is in it
+                return
+            folder = folder.rpartition("/")[0]
+
+    def _replace(self, name: str, partial: str, content: bytes | memoryview) -> None:
+        target, half = self.path(name), self.path(partial)
+        made = self._make_folders(name)
+        with contextlib.suppress(FileNotFoundError):
+            plain_size(self.place, name)  # a link or a folder of that name is the user's
+        self._make_folders(partial)
+        try:
+            _write_through(half, content)
+            # A run that considers this one dead removes first its claim and then its partial files. So either the claim
+            # is missing now, or the partial file is missing at the rename: a dead run never replaces a file.
+            self._check_claim()
+            half.replace(target)
+            for folder in made:  # after the rename: one commit of the journal has them all, only the first sync waits
+                _sync_folder(folder.parent)
+            _sync_folder(target.parent)
+        finally:
+            half.unlink(missing_ok=True)
+
+    def _make_folders(self, name: str) -> list[Path]:
+        """Make the folders in which a file lies, and return those that were missing, the outermost first.
+
+        A power cut may lose each of them with everything in it, until its parent is synced.
+        """
+        made = _make_folder(self.root)
+        folder = ""
+        for part in name.split("/")[:-1]:
+            folder = f"{folder}/{part}".lstrip("/")
+            try:
+                check_folders(self.place, folder)
+            except FileNotFoundError:
+                self.path(folder).mkdir(exist_ok=True)
+                made.append(self.path(folder))
+        return made
 
     def _check_claim(self) -> None:
         # Opened, and not only looked up: on a mounted disk, opening asks the server, and attributes may be a minute
@@ -181,17 +305,12 @@ class LocalFolder(StoreFolder):
 class LocalFile:
     """A file open for reading."""
 
-    def __init__(self, path: Path) -> None:
-        """Open it.
-
-        Raises:
-            FileNotFoundError: There is none.
-        """
-        self._descriptor = os.open(path, os.O_RDONLY)
+    def __init__(self, descriptor: int) -> None:
+        """Take over the descriptor of an open file."""
+        self._descriptor = descriptor
 
     def __del__(self) -> None:
-        if hasattr(self, "_descriptor"):  # it is missing if the file could not be opened
-            os.close(self._descriptor)
+        os.close(self._descriptor)
 
     @property
     def num_bytes(self) -> int:
@@ -226,27 +345,17 @@ def _after(buffers: Sequence[NDArray[np.uint8]], num_done: int) -> list[NDArray[
     return left
 
 
-def _replace(target: Path, partial: Path, content: bytes | memoryview, check_claim: Callable[[], None]) -> None:
-    try:
-        made = _make_folder(target.parent)
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        _write_through(partial, content)
-        # A run that considers this one dead removes first its claim and then its partial files. So either the claim is
-        # missing now, or the partial file is missing at the rename: a dead run never replaces a file.
-        check_claim()
-        partial.replace(target)
-        for folder in made:  # after the rename: one commit of the journal has them all, and only the first sync waits
-            _sync_folder(folder.parent)
-        _sync_folder(target.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+def _is_ours(name: str) -> bool:
+    """Whether a name below the folder of partial files is one that a run gave.
+
+    >>> _is_ours("partial/unclaimed"), _is_ours(f"partial/{32 * '0'}/{32 * 'f'}"), _is_ours("partial/notes.txt")
+    (True, True, False)
+    """
+    return all(part == UNCLAIMED or _OWN_PARTIAL.fullmatch(part) for part in name.split("/")[1:])
 
 
 def _make_folder(path: Path) -> list[Path]:
-    """Make a folder, and return it with the parents that were made too, the outermost first.
-
-    A power cut may lose each of them with everything in it, until its parent is synced.
-    """
+    """Make a folder, and return it with the parents that were made too, the outermost first."""
     missing = [path]
     while not missing[-1].is_dir():
         missing.append(missing[-1].parent)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,9 @@ from store.errors import (
     StoreReadError,
     StoreWriteError,
 )
-from store.places.folder import CLAIMS_FOLDER, StoredFile, StoreFolder, WrittenFile
+from store.places.folder import CLAIMS_FOLDER, Scan, StoredFile, StoreFolder, WrittenFile
 from store.places.s3 import RequestError, bucket_is_known, note_bucket, request
 from store.remedies import RETRY_WRITE, RUN_AGAIN
-
-if TYPE_CHECKING:
-    from store.places.zarr_view import ReadOnlyZarr
 
 MAX_PUT_BYTES = 5 * 2**30
 """Limit of S3 for one request."""
@@ -151,16 +148,11 @@ class ObjectFolder(StoreFolder):
             if not error.is_missing:  # AWS does not report it, other servers may
                 raise self._write_error("remove", name, error) from error
 
-    def remove_tree(self, folder: str) -> None:
+    def remove_files(self, names: Sequence[str]) -> None:
         """See `StoreFolder`."""
-        is_more = True
-        while is_more:  # always the first page of what is left: no key is skipped, whatever failed before
-            page = self._list_page(folder, {})
-            keys = [{"Key": entry["Key"]} for entry in page.get("Contents", ())]
+        for start in range(0, len(names), REMOVED_AT_ONCE):
             self._check_claim()
-            if keys:
-                self._remove_keys(folder, keys)
-            is_more = page["IsTruncated"]
+            self._remove_keys([{"Key": self._key(name)} for name in names[start : start + REMOVED_AT_ONCE]])
 
     def names(self, folder: str) -> list[str]:
         """See `StoreFolder`."""
@@ -177,14 +169,17 @@ class ObjectFolder(StoreFolder):
         for page in self._pages(folder):
             yield from self._files_of(page)
 
-    def zarr_store(self, name: str) -> ReadOnlyZarr:
+    def scan(self, folder: str = "") -> Scan:
         """See `StoreFolder`."""
-        from store.places.zarr_view import ReadOnlyZarr
+        return Scan({stored.name: stored.num_bytes for stored in self.walk(folder)})
 
-        return ReadOnlyZarr(self, name)
+    def entries(self, folder: str = "") -> list[str]:
+        """See `StoreFolder`."""
+        return sorted([*self.names(folder), *self.folders(folder)])
 
-    def remove_partial_files(self) -> None:
+    def remove_partial_files(self) -> list[str]:
         """See `StoreFolder`. There are none: the server discards a file that was sent only in part."""
+        return []
 
     def fetch_range(self, name: str, start: int, stop: int, etag: str) -> bytes:
         """The bytes `[start, stop)` of one version of a file.
@@ -241,13 +236,13 @@ class ObjectFolder(StoreFolder):
             if not entry["Key"].endswith("/"):  # some programs make a folder as an empty object of such a name
                 yield StoredFile(self._name(entry["Key"]), int(entry["Size"]))
 
-    def _remove_keys(self, folder: str, keys: Sequence[Mapping[str, str]]) -> None:
+    def _remove_keys(self, keys: Sequence[Mapping[str, str]]) -> None:
         try:
             answer = request(
                 "delete_objects", self._check_claim, Bucket=self.bucket, Delete={"Objects": keys, "Quiet": True}
             )
         except RequestError as error:
-            raise self._write_error("remove", folder, error) from error
+            raise self._write_error("remove", self._name(keys[0]["Key"]), error) from error
         for failed in answer.get("Errors", ()):
             reason = RequestError(failed.get("Code", ""), f"the server says {failed.get('Code')}: {failed['Message']}")
             raise self._write_error("remove", self._name(failed["Key"]), reason)

@@ -16,6 +16,7 @@ from store.schema import Shard
 from store.stages import command_of
 from store.store import Store
 from store.verify.findings import Finding, Kind, Repair
+from store.verify.odd import OddNames
 from store.verify.reading import read_through
 
 _COLUMNS = ("video_id", "row", "status", "filled")
@@ -54,6 +55,7 @@ class ShardVerifier:
     """None if it cannot be used: then all is checked but which row is of which video, and by which captions."""
     listed: Mapping[str, int]
     """Name -> size of every file of the store."""
+    odd: OddNames
     is_quick: bool
     """Whether no data are read."""
     is_written: bool
@@ -72,6 +74,8 @@ class ShardVerifier:
         data = tuple(spec.shard_name(shard.index) for spec in stage.specs)
         existing = tuple(file for file in data if file in self.listed)
         state.names += [name, *existing]
+        if any(map(self.odd.hide, (name, *data))):  # a finding already, and nothing may be concluded from what is left
+            return
         if name not in self.listed:
             state.pending.append((stage.name, shard))
             if existing and not self.is_written:

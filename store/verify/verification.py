@@ -14,21 +14,23 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, starmap
 
 from store.arrays.shards import ArraySpec
-from store.catalog import Catalog
+from store.catalog import CAPTIONS_NAME, VIDEOS_NAME, Catalog
 from store.claims.holding import Claim, claims_on
 from store.claims.processes import is_running
 from store.clips.layout import clips_name, frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
 from store.features import FrameDtype, caption_shards, feature_specs
 from store.formats.parquet import max_rows
-from store.places.folder import CLAIMS_FOLDER, PARTIAL_FOLDER, StoreFolder
+from store.own_files import OwnFile, Part, own_among
+from store.places.folder import CLAIMS_FOLDER, StoredFile, StoreFolder
 from store.stages import FRAMES_STAGE, features_stage, masks_stage
 from store.store import Store
 from store.verify.catalog import dimension_of, read_manifest, types_of, verify_array, verify_catalog, verify_groups
 from store.verify.findings import Finding, Kind
-from store.verify.rest import verify_links, verify_rest
+from store.verify.odd import OddNames, find_odd
+from store.verify.rest import foreign, verify_rest
 from store.verify.shards import ShardVerdict, ShardVerifier, Stage, num_shards
 
 LOCAL_THREADS, OBJECT_THREADS = 4, 16
@@ -79,20 +81,27 @@ def verify(
         StoreFormatError: Another version made it.
     """
     manifest = read_manifest(folder)
-    listed = {stored.name: stored.num_bytes for stored in folder.walk()}
-    live = tuple(claim for claim in claims_on(folder) if claim.id != folder.claim and _may_be_alive(claim))
+    found = folder.scan()
+    own = {file.name: file for file in own_among(folder, starmap(StoredFile, found.files.items()))}
+    findings = find_odd(found, own.values(), () if isinstance(manifest, Finding) else manifest.splits)
+    odd = OddNames(frozenset(finding.name for finding in findings if not finding.kind.is_harmless))
+    own_claims = () if odd.hide(CLAIMS_FOLDER) else claims_on(folder)
+    live = tuple(claim for claim in own_claims if claim.id != folder.claim and _may_be_alive(claim))
     if isinstance(manifest, Finding):
-        return Verification((manifest,), {}, len(listed), 0, live)
-    store = Store(folder, manifest)
-    catalog, findings = verify_catalog(store)
-    findings += verify_links(folder)
-    if catalog is None and manifest.num_rows > max_rows(sum(listed.values())):
-        return Verification(tuple(findings), {}, len(listed), 0, live)  # more than there can be
-    found = _verify_all(store, catalog, findings, listed, live, is_quick=is_quick, listener=listener)
+        return Verification((manifest, *findings), {}, len(found.files), 0, live)
+    store, catalog = Store(folder, manifest), None
+    if not (odd.hide(VIDEOS_NAME) or odd.hide(CAPTIONS_NAME)):
+        catalog, of_catalog = verify_catalog(store)
+        findings = [*of_catalog, *findings]
+    if catalog is None and manifest.num_rows > max_rows(sum(found.files.values())):
+        return Verification(tuple(findings), {}, len(found.files), 0, live)  # more than there can be
+    findings += [foreign(name) for name in sorted(found.files) if name not in own and not odd.hide(name)]
+    whole = _Whole(store, catalog, own, odd, live)
+    verified = whole.verify(findings, len(found.files), is_quick=is_quick, listener=listener)
     if any(finding.kind is Kind.CATALOG_DISAGREES for finding in findings):
         # Either of the two may be an old one, by which whole data would seem to be of no shard: nothing is removed.
-        return replace(found, findings=tuple(replace(finding, repair=None) for finding in found.findings))
-    return found
+        return replace(verified, findings=tuple(replace(finding, repair=None) for finding in verified.findings))
+    return verified
 
 
 def repair(folder: StoreFolder, findings: Iterable[Finding]) -> tuple[int, int]:
@@ -121,44 +130,55 @@ def _may_be_alive(claim: Claim) -> bool:
     return claim.is_damaged or is_running(claim.process) is not False
 
 
-def _verify_all(
-    store: Store,
-    catalog: Catalog | None,
-    findings: list[Finding],
-    listed: Mapping[str, int],
-    live: tuple[Claim, ...],
-    *,
-    is_quick: bool,
-    listener: Callable[[int, int], None],
-) -> Verification:
-    accounted: set[str] = set()
-    arrays: set[str] = set()
-    pending: Counter[tuple[str, str]] = Counter()
-    num_bytes = num_done = 0
-    verifier = ShardVerifier(store, catalog, listed, is_quick, bool(live))
-    by_split = {split: _stages(store, split, listed) for split in store.manifest.splits}
-    by_folder = _by_folder(listed)
-    num_all = sum(num_shards(group) for groups in by_split.values() for group in groups)
-    for split, groups in by_split.items():
-        for group in groups:
-            for stage in group:
-                arrays |= {spec.name for spec in stage.specs}
-                findings += _array_findings(store, split, stage, listed, by_folder)
-            for verdict in _verdicts(verifier, group):
-                findings += verdict.findings
-                pending.update((split, stage_name) for stage_name, _ in verdict.pending)
-                num_bytes += verdict.num_bytes
-                accounted.update(verdict.names)
-                num_done += 1
-                listener(num_done, num_all)
-    with_metadata = {array for array in arrays if f"{array}/zarr.json" in listed}
-    findings += verify_groups(store.folder, with_metadata, listed)
-    accounted |= {f"{array}/zarr.json" for array in with_metadata}
-    accounted |= {name for name in listed if name.endswith("/zarr.json") and _is_group_of(name, arrays)}
-    if store.folder.claim is not None:  # `--repair` looks at the store under its own claim
-        accounted |= {name for name in listed if name.startswith((f"{CLAIMS_FOLDER}/", f"{PARTIAL_FOLDER}/"))}
-    findings += verify_rest(store.folder, listed, accounted, arrays, live)
-    return Verification(tuple(findings), dict(pending), len(listed), num_bytes, live)
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A store whose manifest can be used."""
+
+    store: Store
+    catalog: Catalog | None
+    """None if it cannot be used: then it is not known which row is which video."""
+    own: Mapping[str, OwnFile]
+    """By name."""
+    odd: OddNames
+    live: tuple[Claim, ...]
+
+    def verify(
+        self, findings: list[Finding], num_files: int, *, is_quick: bool, listener: Callable[[int, int], None]
+    ) -> Verification:
+        """Check everything else, and add to the findings."""
+        store, listed = self.store, {name: own.num_bytes for name, own in self.own.items()}
+        accounted: set[str] = set()
+        arrays: set[str] = set()
+        pending: Counter[tuple[str, str]] = Counter()
+        num_bytes = num_done = 0
+        verifier = ShardVerifier(store, self.catalog, listed, self.odd, is_quick, bool(self.live))
+        by_split = {split: _stages(store, split, listed) for split in store.manifest.splits}
+        by_folder = _by_folder(listed)
+        num_all = sum(num_shards(group) for groups in by_split.values() for group in groups)
+        for split, groups in by_split.items():
+            for group in groups:
+                for stage in group:
+                    arrays |= {spec.name for spec in stage.specs}
+                    findings += self._seen(_array_findings(store, split, stage, listed, by_folder))
+                for verdict in _verdicts(verifier, group):
+                    findings += verdict.findings
+                    pending.update((split, stage_name) for stage_name, _ in verdict.pending)
+                    num_bytes += verdict.num_bytes
+                    accounted.update(verdict.names)
+                    num_done += 1
+                    listener(num_done, num_all)
+        with_metadata = {array for array in arrays if f"{array}/zarr.json" in listed}
+        findings += self._seen(verify_groups(store.folder, with_metadata, listed))
+        accounted |= {f"{array}/zarr.json" for array in with_metadata}
+        accounted |= {name for name in listed if name.endswith("/zarr.json") and _is_group_of(name, arrays)}
+        if store.folder.claim is not None:  # `--repair` looks at the store under its own claim
+            accounted |= {name for name, own in self.own.items() if own.part in (Part.CLAIM, Part.PARTIAL)}
+        findings += verify_rest(store.folder, self.own, accounted, arrays, self.live)
+        return Verification(tuple(findings), dict(pending), num_files, num_bytes, self.live)
+
+    def _seen(self, findings: Iterable[Finding]) -> Iterator[Finding]:
+        """Without those about files that something else hides, which is a finding already."""
+        return (finding for finding in findings if not self.odd.hide(finding.name))
 
 
 def _is_group_of(name: str, arrays: Iterable[str]) -> bool:

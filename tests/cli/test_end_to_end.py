@@ -52,7 +52,7 @@ def test_the_four_commands(fda: Commands, tmp_path: Path) -> None:
     assert "--overwrite" in refused.error_line
     assert trained_files(checkpoint) == weights
     assert fda(*train, "--set", "epochs=x").code == 2
-    assert fda(*train, "--overwrite").code == 0
+    assert fda(*train, "--overwrite", "--yes").code == 0
     assert trained_files(checkpoint) == weights
 
     # Of a model this small, `auto` may measure now one precision and now the other to be faster.
@@ -68,7 +68,7 @@ def test_the_four_commands(fda: Commands, tmp_path: Path) -> None:
     other = fda(*encode[:-2], "--model", tmp_path / "tiny.json", "--pretrained", "none")
     assert other.code == 1
     assert "model.weights_sha256 is" in other.error_line
-    assert fda(*encode, "--overwrite").code == 0
+    assert fda(*encode, "--overwrite", "--yes").code == 0
     assert tree_digest(store) == before
     assert fda("encode", store, "--features", "guessed").code == 2  # weights are never guessed
 

@@ -79,8 +79,8 @@ def as_run_here(words: Sequence[str]) -> list[str]:
     here: Mapping[str, list[str]] = {
         "preprocess": ["--workers", "0"],
         "masks": ["--workers", "0"],
-        "finetune": ["--set", "epochs=1", "--set", "batch_size=4", "--set", "precision=fp32", "--overwrite"],
-        "encode": ["--precision", "fp32", "--overwrite"],
+        "finetune": ["--set", "epochs=1", "--set", "batch_size=4", "--set", "precision=fp32", "--overwrite", "--yes"],
+        "encode": ["--precision", "fp32", "--overwrite", "--yes"],
     }
     arguments += here.get(arguments[0], [])
     if arguments[0] == "finetune" or "--pretrained" in arguments:

@@ -45,7 +45,8 @@ DAMAGE = (
     *("commits/train/masks/default/00000.parquet", "features.zarr/mine/train/video/c.0.0", "catalog/failures.parquet"),
 )
 """No command of `fda`: flips one bit of each file."""
-OVERWRITE_MASKS = (*OTHER_MASKS, "--threshold", "60", "--overwrite")
+OVERWRITE_MASKS = (*OTHER_MASKS, "--threshold", "60", "--overwrite", "--yes")
+OVERWRITE_FEATURES = (*ENCODE, "--alpha", "ones", "--overwrite", "--yes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +86,15 @@ SCENARIOS = (
         (FIRST, ENCODE),
         ("preprocess", "more.jsonl", "STORE", "--videos", "videos", *COMMON, "--update-captions"),
     ),
-    Scenario("overwrite", ((*GROWN, *NEIGHBOURS), ENCODE), (*FIRST, "--overwrite"), is_from_scratch=True),
+    Scenario("overwrite", ((*GROWN, *NEIGHBOURS), ENCODE), (*FIRST, "--overwrite", "--yes"), is_from_scratch=True),
     Scenario("masks", (FIRST,), OTHER_MASKS),
     Scenario("masks of a store that has grown", (FIRST, OTHER_MASKS, GROWN), OTHER_MASKS),
     Scenario("masks, overwrite", (FIRST, OTHER_MASKS), OVERWRITE_MASKS, is_from_scratch=True),
     Scenario("encode", (FIRST,), ENCODE),
     Scenario("encode what has grown", (FIRST, ENCODE, GROWN), ENCODE),
-    Scenario("encode, overwrite", (FIRST, ENCODE), (*ENCODE, "--alpha", "ones", "--overwrite"), is_from_scratch=True),
+    Scenario(
+        "encode, overwrite", (FIRST, ENCODE), (*ENCODE, "--alpha", "ones", "--overwrite", "--yes"), is_from_scratch=True
+    ),
     Scenario("repair", (FIRST, OTHER_MASKS, ENCODE, DAMAGE), REPAIR),
     Scenario("rebuild what was damaged", (FIRST, OTHER_MASKS, ENCODE, DAMAGE, REPAIR), FIRST),
     Scenario("remove masks", (FIRST, OTHER_MASKS), ("remove", "STORE", "--masks", "other", "--yes")),

@@ -58,14 +58,15 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_a_killed_run_left_is_removed_and_what_a_live_one_writes_is_not(tmp_path: Path) -> None:
     folder = LocalFolder.at(tmp_path)
-    for claim in ("dead", "live"):
+    dead, live, half = (character * 32 for character in "de0")
+    for claim in (dead, live):
         folder.path(f"partial/{claim}").mkdir(parents=True)
-        folder.path(f"partial/{claim}/0123").write_bytes(b"half")
-    folder.write("claims/live.json", b"1")
-    folder.remove_partial_files()
-    assert [stored.name for stored in folder.walk()] == ["claims/live.json", "partial/live/0123"]
-    folder.remove("claims/live.json")
-    folder.remove_partial_files()
+        folder.path(f"partial/{claim}/{half}").write_bytes(b"half")
+    folder.write(f"claims/{live}.json", b"1")
+    assert folder.remove_partial_files() == [f"partial/{dead}/{half}"]
+    assert [stored.name for stored in folder.walk()] == [f"claims/{live}.json", f"partial/{live}/{half}"]
+    folder.remove(f"claims/{live}.json")
+    assert folder.remove_partial_files() == [f"partial/{live}/{half}"]
     assert list(folder.walk()) == []
     assert folder.folders("") == ["claims"]
 

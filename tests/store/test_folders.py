@@ -23,6 +23,7 @@ from store.errors import ClaimLostError, StoreMissingError
 from store.places.folder import StoredFile, StoreFolder, WrittenFile
 from store.places.objects import TAIL_BYTES
 from store.places.opening import folder_at
+from store.places.zarr_view import ReadOnlyZarr
 from store.schema import Shard
 from tests.s3 import Server, place_of, use_server
 
@@ -65,15 +66,14 @@ def test_what_is_not_there(folder: StoreFolder) -> None:
         with pytest.raises(StoreMissingError, match=f"has no {name}"):
             folder.read(name)
         folder.remove(name)
-    folder.remove_tree("folder")
-    folder.remove_partial_files()
+    folder.remove_files(["name", "folder/name"])
+    assert folder.remove_partial_files() == []
     assert folder.names("") == folder.folders("") == folder.names("folder") == []
     assert list(folder.walk()) == []
     folder.write("name", b"1")
-    for name in ("name/below", "nam", "name2"):
+    for name in ("nam", "name2"):
         assert folder.num_bytes(name) is None
         assert folder.open(name) is None
-    assert folder.names("name") == []
 
 
 def test_listings(folder: StoreFolder) -> None:
@@ -86,6 +86,10 @@ def test_listings(folder: StoreFolder) -> None:
     assert folder.names("a") == ["a/1", "a/2"]
     assert folder.folders("a") == ["a/x"]
     assert folder.folders("c/d") == []
+    assert folder.entries() == ["a", "a.b", "ab", "b", "c"]
+    assert folder.entries("a") == ["a/1", "a/2", "a/x"]
+    assert dict(folder.scan().files) == {name: len(name) for name in files}
+    assert sorted(folder.scan("a").files) == ["a/1", "a/2", "a/x/1", "a/x/y/z"]
     assert sorted(stored.name for stored in folder.walk()) == sorted(files)
     assert sorted(folder.walk("a"), key=lambda stored: stored.name) == [
         StoredFile(name, len(name)) for name in ("a/1", "a/2", "a/x/1", "a/x/y/z")
@@ -97,8 +101,9 @@ def test_removing(folder: StoreFolder) -> None:
         folder.write(name, b"1")
     folder.remove("a/1")
     assert sorted(stored.name for stored in folder.walk()) == ["a.b/1", "a/x/1", "ab"]
-    folder.remove_tree("a")
+    folder.remove_files(["a/x/1", "a/x/gone", "nowhere/1"])
     assert sorted(stored.name for stored in folder.walk()) == ["a.b/1", "ab"]
+    assert "a" not in folder.folders("")
 
 
 def test_nothing_is_written_or_removed_once_the_claim_is_gone(folder: StoreFolder) -> None:
@@ -111,7 +116,7 @@ def test_nothing_is_written_or_removed_once_the_claim_is_gone(folder: StoreFolde
     changes: list[Callable[[], object]] = [
         lambda: claimed.write("name", b"2"),
         lambda: claimed.remove("name"),
-        lambda: claimed.remove_tree("folder"),
+        lambda: claimed.remove_files(["name"]),
     ]
     for change in changes:
         with pytest.raises(ClaimLostError, match="lost its claim"):
@@ -183,7 +188,7 @@ def test_arrays_are_those_that_were_written_for_zarr_and_for_us(folder: StoreFol
     np.testing.assert_array_equal(array[:], expected)
     np.testing.assert_array_equal(array[1:3], expected[1:3])
     np.testing.assert_array_equal(read_shard(folder, SPEC, shards[2]), values[4:])
-    group = zarr.open_group(folder.zarr_store("group"), mode="r", zarr_format=3)
+    group = zarr.open_group(ReadOnlyZarr(folder, "group"), mode="r", zarr_format=3)
     assert list(group.array_keys()) == ["array"]
     with pytest.raises(ValueError, match="read.only"):
         array[0] = 1
@@ -193,7 +198,7 @@ def test_zarr_reads_parts_of_files_and_lists_them(folder: StoreFolder) -> None:
     folder.write("a/one", b"0123456789")
     folder.write("a/b/two", b"2")
     folder.write("ab/three", b"3")
-    there, prototype = folder.zarr_store("a"), default_buffer_prototype()
+    there, prototype = ReadOnlyZarr(folder, "a"), default_buffer_prototype()
 
     async def read() -> None:
         whole = await there.get("one", prototype)

@@ -14,7 +14,7 @@ from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError, 
 from store.growth import create_store
 from store.places.opening import folder_at
 from store.schema import Caption, SplitLayout, Video, shards_of
-from store.store import Store, remove_store
+from store.store import Store, clear_store
 from tests.stores import make_catalog, make_manifest, make_store, tree_digest
 
 
@@ -86,16 +86,26 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(StoreFormatError, match=r"not a store and not empty \(it contains 'thesis.tex'\)"):
         make_store(tmp_path, 3)
-    with pytest.raises(StoreFormatError, match=r"thesis.tex"):
-        remove_store(folder_at(tmp_path))
+    with pytest.raises(StoreMissingError, match=r"has no store.json"):
+        clear_store(folder_at(tmp_path))
+    (tmp_path / "store.json").write_text('{"my": "shop"}')
+    with pytest.raises(StoreFormatError, match=r"not the manifest of a store, so nothing here is removed"):
+        clear_store(folder_at(tmp_path))
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
-def test_removing_a_store(tmp_path: Path) -> None:
-    make_store(tmp_path / "store", 3)
-    remove_store(folder_at(tmp_path / "store"))
-    remove_store(folder_at(tmp_path / "store"))
-    assert tree_digest(tmp_path / "store", leave_out=()) == {}
+def test_clearing_a_store_leaves_its_manifest_to_be_replaced(tmp_path: Path) -> None:
+    folder, catalog = folder_at(tmp_path / "store"), make_catalog(2)
+    make_store(folder.place, 3)
+    clear_store(folder)
+    clear_store(folder)
+    assert list(tree_digest(tmp_path / "store", leave_out=())) == ["store.json"]
+    assert folder.folders("") == ["partial"]
+    other = make_manifest(2, shard_size=8, digest=catalog.digest())
+    with pytest.raises(StoreMismatchError):
+        create_store(folder, other, catalog)
+    assert create_store(folder, other, catalog, is_cleared=True)[0].manifest == other
+    assert Store.open(folder).catalog.videos == catalog.videos
 
 
 @pytest.mark.parametrize(

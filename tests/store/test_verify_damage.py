@@ -52,7 +52,6 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], Kind]] = {
     "a chunk of another shard": (FRAMES, lambda path: copy_over(path, "c.1.0.0.0.0"), Kind.CHUNK_DAMAGED),
     "a chunk gone": (FRAMES, Path.unlink, Kind.CHUNK_MISSING),
     "a chunk outside the array": ("clips.zarr/test/frames/c.99.0.0.0.0", lambda p: write(p), Kind.CHUNK_FOREIGN),
-    "a file among chunks": ("clips.zarr/test/frames/x", lambda p: write(p), Kind.CHUNK_FOREIGN),
     "a damaged record": ("commits/test/frames/00000.parquet", flip, Kind.RECORD_DAMAGED),
     "a record cut short": ("commits/test/frames/00001.parquet", lambda p: os.truncate(p, 50), Kind.RECORD_DAMAGED),
     "a damaged mask record": ("commits/test/masks/low/00000.parquet", flip, Kind.RECORD_DAMAGED),

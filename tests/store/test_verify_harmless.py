@@ -125,7 +125,7 @@ def test_data_without_a_record_are_harmless_unless_they_are_being_written(place:
 
 
 def test_leftovers_and_strangers_are_named_and_harmless(place: Path) -> None:
-    write(place / "partial/unclaimed/0123")
+    write(place / f"partial/unclaimed/{0:032x}")
     write(place / f"claims/{'0' * 32}.beat")
     write(place / "withdrawn/test/frames/00000.parquet")
     strangers = ["notes.txt", "clips.zarr/test/notes.txt", "commits/notes", "runs/notes.txt", "claims/notes", "x/y/zarr.json"]  # fmt: skip  # noqa: E501
@@ -140,13 +140,18 @@ def test_leftovers_and_strangers_are_named_and_harmless(place: Path) -> None:
     assert {one.name for one in left.findings} == set(strangers)
 
 
-def test_links_that_lead_out(place: Path, tmp_path: Path) -> None:
+def test_links_are_named_and_harmful_where_a_file_of_the_store_should_be(place: Path, tmp_path: Path) -> None:
     outside = tmp_path / "frames"
     (place / FRAMES).rename(outside)
     (place / FRAMES).symlink_to(outside)
     (place / "nowhere").symlink_to(tmp_path / "gone")
     (place / "inside").symlink_to(place / "store.json")
-    assert {one.name for one in look(place).findings if one.kind is Kind.LINK} == {FRAMES, "nowhere"}
+    found = look(place)
+    assert {(one.name, one.kind) for one in found.findings} == {
+        (FRAMES, Kind.LINK),
+        ("nowhere", Kind.FOREIGN),
+        ("inside", Kind.FOREIGN),
+    }
 
 
 def test_a_store_that_has_grown_and_one_whose_growth_was_cut_short(

@@ -134,8 +134,8 @@ def test_killed_at_any_write_and_run_again_the_bytes_are_the_same(
         nonlocal num_writes
         num_writes += 1
         if num_writes == kill_at:
-            folder.path("partial").mkdir(exist_ok=True)
-            folder.path("partial/half").write_bytes(content[: len(content) // 2])
+            folder.path("partial/unclaimed").mkdir(parents=True, exist_ok=True)
+            folder.path(f"partial/unclaimed/{0:032x}").write_bytes(content[: len(content) // 2])
             raise Killed
         return write(folder, name, content)
 

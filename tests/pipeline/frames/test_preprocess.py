@@ -34,7 +34,7 @@ from store.completion import outcomes_of
 from store.errors import StoreMismatchError
 from store.schema import VideoStatus
 from store.stages import FRAMES_STAGE, masks_stage
-from store.store import Store, remove_store
+from store.store import Store
 from tests.clips_on_disk import SIZE, SMALL, moving_frames, opened_store, run_preprocess
 from tests.pipeline.frames.preprocessed import copy as copy
 from tests.pipeline.frames.preprocessed import made as made
@@ -250,7 +250,7 @@ def test_other_options_are_refused_with_both_values_and_change_nothing(
     with pytest.raises(StoreMismatchError, match=message):
         run(manifest, Path(copy.place), options)
     assert tree_digest(Path(copy.place)) == before
-    remove_store(copy.folder)
+    shutil.rmtree(copy.place)
     _, result = run(manifest, Path(copy.place), options)
     assert result.tally.num_videos == 7
 
