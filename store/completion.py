@@ -293,7 +293,9 @@ class _CompletionCheck:
             if array not in self._sizes:
                 listed = self._store.folder.walk(array)
                 self._sizes[array] = {stored.name: stored.num_bytes for stored in listed}
-            return self._sizes[array].get(name)
+            size = self._sizes[array].get(name)
+        # A record lists the file, so it should be there: what is no file is in no listing, and asking for it says so.
+        return self._store.folder.num_bytes(name) if size is None else size
 
 
 def input_digest(store: Store, name: str) -> str | None:

@@ -33,10 +33,11 @@ def command(folder: Path, quick: bool, seed: int, as_json: bool, progress: bool 
     """
     from cli.output.demo_page import write_demo_page  # cv2 and scikit-image, which --help does without
     from cli.output.demo_table import demo_table
+    from pipeline.demo.run import PAGE_NAME
 
     with progress_listener("demo", progress) as listener:
         result = fda.demo(folder, DemoOptions(quick, seed), listener=listener)
-    page = folder / "demo.html"
+    page = folder / PAGE_NAME
     header, rows = demo_table(result)
     write_demo_page(page, result, header, rows)
     if as_json:

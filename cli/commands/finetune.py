@@ -96,7 +96,10 @@ _OPTIONS = (
     ),
     seed_option,
     device_option,
-    click.option("--overwrite", is_flag=True, help="Remove the checkpoint first, if there is one."),
+    click.option(
+        "--overwrite", is_flag=True, help="Remove the checkpoint first, if there is one; needs --yes if it has weights."
+    ),
+    click.option("--yes", is_flag=True, help="With --overwrite: remove weights and states of training that are there."),
 )
 
 
@@ -115,7 +118,7 @@ def _finetune_options(function: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         names = (
             *("preset", "model", "pretrained", "alpha_checkpoint", "mask_name", "train_split", "val_split"),
-            *("choose_on_test", "seed", "device", "overwrite"),
+            *("choose_on_test", "seed", "device", "overwrite", "yes"),
         )
         options = FinetuneOptions(
             settings=_parsed(settings),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from skimage.segmentation import find_boundaries
 from skimage.util import montage
 
+from encoders.replacing import replacing
 from pipeline.demo.run import DemoResult
 from pipeline.demo.synthetic import NUM_OBJECTS
 
@@ -42,7 +43,8 @@ def write_demo_page(path: Path, result: DemoResult, header: Sequence[str], rows:
         num_clips=result.num_test_clips,
         num_objects=NUM_OBJECTS,
     )
-    path.write_text(html, encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
 
 
 def filmstrip(frames: NDArray[np.uint8], masks: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from encoders.options import ModelSource
 from pipeline.clips.options import AlphaSource
 from pipeline.demo.options import DemoOptions
-from pipeline.demo.synthetic import SPLITS, SyntheticOptions, single_frame_bound, write_synthetic_dataset
+from pipeline.demo.synthetic import SPLITS, SyntheticOptions, is_own, single_frame_bound, write_synthetic_dataset
+from pipeline.errors import InputError
 from pipeline.evaluation.metrics import ranks_of
 from pipeline.evaluation.options import EvalExtras, EvalOptions
 from pipeline.evaluation.protocols import Ties
@@ -34,6 +35,8 @@ from store.store import Store
 
 MASKS, ONES, SHUFFLED = "masks", "ones", "shuffled"
 """Names of the demo's feature sets, and of the alpha channel that each was encoded with."""
+PAGE_NAME = "demo.html"
+"""The page that the command writes beside the data, the store and the checkpoints."""
 QUICK_TRAIN = 48
 """Training clips of a quick demo."""
 NUM_CLIPS_SHOWN = 8
@@ -99,8 +102,13 @@ def demo(
         folder: A local folder for the videos, the store and the checkpoints.
         options: How large it is.
         listener: Hears how far it is.
+
+    Raises:
+        InputError: The folder has files of the names of the demo's, which it did not write.
     """
     options, place, clock, report = options or DemoOptions(), Path(folder), RunClock(), Reporter(listener)
+    if (place / PAGE_NAME).exists() and not is_own(place / "data"):
+        raise InputError(f"{place} contains {PAGE_NAME!r}, which the demo did not write: give another folder")
     synthetic = SyntheticOptions(seed=options.seed)
     if options.quick:
         synthetic = replace(synthetic, num_train=QUICK_TRAIN)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
@@ -26,13 +26,15 @@ import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from encoders.replacing import replacing
+from encoders.replacing import PARTIAL, replacing
+from pipeline.errors import InputError
 from pipeline.run.events import Tell, ignore_events
 from pipeline.workers.dask import local_dask
 from pipeline.workers.executors import run_synchronously
 
 SPLITS = ("train", "val", "test", "still")
 MANIFEST_NAME = "clips.jsonl"
+OPTIONS_NAME = "options.json"
 CLIPS_PER_TASK = 16
 _Record: TypeAlias = "dict[str, str | list[str]]"
 NUM_OBJECTS = 4
@@ -174,7 +176,7 @@ def single_frame_bound(options: SyntheticOptions, split: str) -> float:
 
 
 def write_synthetic_dataset(folder: Path, options: SyntheticOptions, max_workers: int = 1) -> Path:
-    """Write every clip as `videos/<id>.mp4` (H.264), then the manifest, unless the folder has the same options.
+    """Write every clip as `videos/<id>.mp4` (H.264), and the manifest, unless the folder has the same options.
 
     Args:
         folder: Made if missing.
@@ -183,14 +185,18 @@ def write_synthetic_dataset(folder: Path, options: SyntheticOptions, max_workers
 
     Returns:
         The manifest, in the `jsonl` layout; each line also names the objects of its clip.
+
+    Raises:
+        InputError: The folder has files, and none that says that they are of such a data set.
     """
-    manifest = folder / MANIFEST_NAME
-    made_by = folder / "options.json"
-    description = json.dumps(asdict(options), indent=2) + "\n"
+    check_own(folder)
+    manifest, made_by = folder / MANIFEST_NAME, folder / OPTIONS_NAME
+    description = _description(options, is_complete=True)
     if manifest.is_file() and made_by.is_file() and made_by.read_text(encoding="utf-8") == description:
         return manifest
-    (folder / "videos").mkdir(parents=True, exist_ok=True)
-    made_by.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_whole(made_by, _description(options, is_complete=False))  # first: from now on the folder is known as ours
+    (folder / "videos").mkdir(exist_ok=True)
     numbered = [(split, index) for split in SPLITS for index in range(options.num_clips(split))]
     starts = range(0, len(numbered), CLIPS_PER_TASK)
     tasks = [_Clips(folder, options, start, tuple(numbered[start : start + CLIPS_PER_TASK])) for start in starts]
@@ -200,6 +206,31 @@ def write_synthetic_dataset(folder: Path, options: SyntheticOptions, max_workers
     _write_whole(manifest, "".join(json.dumps(record) + "\n" for record in records))
     _write_whole(made_by, description)  # last: if it exists, everything else is complete
     return manifest
+
+
+def check_own(folder: Path) -> None:
+    """Raise if a folder has files that are not of a synthetic data set: some might have the names of its files.
+
+    Raises:
+        InputError: See above.
+    """
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    foreign = [name for name in names if name != PARTIAL.format(OPTIONS_NAME)]  # left by a kill at the very beginning
+    if foreign and not is_own(folder):
+        raise InputError(f"{folder} contains {foreign[0]!r}, which the demo did not write: give another folder")
+
+
+def is_own(folder: Path) -> bool:
+    """Whether a synthetic data set was begun in a folder."""
+    try:
+        written = json.loads((folder / OPTIONS_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(written, dict) and {one.name for one in fields(SyntheticOptions)} <= set(written)
+
+
+def _description(options: SyntheticOptions, *, is_complete: bool) -> str:
+    return json.dumps({**asdict(options), "is_complete": is_complete}, indent=2) + "\n"
 
 
 def _write_whole(path: Path, text: str) -> None:

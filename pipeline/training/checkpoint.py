@@ -12,8 +12,9 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -25,6 +26,8 @@ from encoders.weights.loading import CONFIG_FILE, WEIGHTS_FILE, load_checkpoint
 from pipeline.errors import PipelineError
 from pipeline.run.checkpoints import HISTORY_FILE, has_ended
 from pipeline.run.events import EpochDone
+from pipeline.run.overwriting import UnconfirmedError
+from pipeline.run.words import plural
 from store.json_values import JSON, differences
 
 RUN_FILE = "training.json"
@@ -36,6 +39,8 @@ LOCK_FILE = ".lock"
 _FILES = (RUN_FILE, STATE_FILE, LOG_FILE, CONFIG_FILE, WEIGHTS_FILE, HISTORY_FILE)
 _OURS = (*_FILES, TENSORBOARD_FOLDER, LOCK_FILE, *(PARTIAL.format(name) for name in _FILES))
 """Every name that training may leave in the folder, also when it is killed."""
+_EVENTS = "events.out.tfevents.*"
+"""What TensorBoard's files are called."""
 _NOT_COMPARED = ("software", "machine")
 """Recorded of a run, but not compared: a run may be resumed with other versions or on another machine."""
 
@@ -101,7 +106,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     _check_ours(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK_FILE).open("w") as lock:
+    with (folder / LOCK_FILE).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -139,6 +144,27 @@ def is_finished(folder: Path, identity: Mapping[str, JSON]) -> bool:
     return True
 
 
+def confirm_removal(folder: Path, *, yes: bool) -> list[Path]:
+    """The files that `remove_checkpoint` removes, once it is confirmed that they may go.
+
+    Raises:
+        CheckpointMismatchError: The folder contains something else.
+        UnconfirmedError: There are weights or states among them, and `yes` is not set.
+    """
+    _check_ours(folder)
+    files = [folder / name for name in _FILES if (folder / name).is_file()]
+    files += folder.glob(f"{TENSORBOARD_FOLDER}/{_EVENTS}")
+    made = [path for path in files if path.name in (STATE_FILE, WEIGHTS_FILE, HISTORY_FILE)]
+    if made and not yes:
+        named = ", ".join(path.name for path in made)
+        size = sum(path.stat().st_size for path in files) / 2**20
+        raise UnconfirmedError(
+            f"--overwrite would remove the checkpoint in {folder} ({named}; {plural(len(files), 'file')}, "
+            f"{size:,.1f} MiB): give --yes as well"
+        )
+    return files
+
+
 def remove_checkpoint(folder: Path) -> None:
     """Remove what training wrote into a folder, and nothing else.
 
@@ -146,13 +172,16 @@ def remove_checkpoint(folder: Path) -> None:
         CheckpointMismatchError: The folder contains something else.
     """
     _check_ours(folder)
+    for name in _FILES:
+        shutil.rmtree(folder / PARTIAL.format(name), ignore_errors=True)
+    for events in folder.glob(f"{TENSORBOARD_FOLDER}/{_EVENTS}"):
+        events.unlink()
+    with suppress(OSError):  # there is none, or it has files of other programs
+        (folder / TENSORBOARD_FOLDER).rmdir()
     # training.json, by which the folder is recognised as ours, is removed after all data: a kill in between leaves a
     # folder that this function still accepts.
-    for name in reversed(_OURS):
-        if (folder / name).is_dir():
-            shutil.rmtree(folder / name)
-        elif name != LOCK_FILE:
-            (folder / name).unlink(missing_ok=True)
+    for name in reversed(_FILES):
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_run(folder: Path, identity: Mapping[str, JSON], validation: Mapping[str, JSON]) -> None:
@@ -211,8 +240,28 @@ def _check_ours(folder: Path) -> None:
         raise CheckpointMismatchError(
             f"{folder} is not a checkpoint of `fda finetune`: it contains {foreign[0]!r}. Give another folder"
         )
-    if (folder / CONFIG_FILE).is_file() and _recorded_identity(folder) is None:
-        raise CheckpointMismatchError(f"{folder / CONFIG_FILE} was not written by `fda finetune`. Give another folder")
+    # What is written or removed under these names must not be what a link points at.
+    for name in _OURS:
+        kind, is_right = ("file", stat.S_ISREG) if name in (*_FILES, LOCK_FILE) else ("folder", stat.S_ISDIR)
+        if not _is_plain_or_missing(folder / name, is_right):
+            raise CheckpointMismatchError(
+                f"{folder / name} is no {kind}, but a link or something else. Move it away, or give another folder"
+            )
+    # training.json is written first and removed last: without it, these are files of another program.
+    if _recorded_identity(folder) is None:
+        for name in (CONFIG_FILE, WEIGHTS_FILE, STATE_FILE, HISTORY_FILE, LOG_FILE):
+            if (folder / name).exists():
+                raise CheckpointMismatchError(
+                    f"{folder / name} was not written by `fda finetune`, or {RUN_FILE} beside it is damaged. Give "
+                    "another folder"
+                )
+
+
+def _is_plain_or_missing(path: Path, is_right: Callable[[int], bool]) -> bool:
+    try:
+        return is_right(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
 
 
 def _recorded_identity(folder: Path) -> Mapping[str, JSON] | None:

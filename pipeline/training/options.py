@@ -102,10 +102,14 @@ class FinetuneOptions:
     device: str = "auto"
     """`auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ..."""
     overwrite: bool = False
-    """Remove the checkpoint first, if there is one."""
+    """Remove the checkpoint first, if there is one; files that are not of a checkpoint stay."""
+    yes: bool = False
+    """With `overwrite`: also where weights or a state of training are removed. Default: `UnconfirmedError`."""
 
     def __post_init__(self) -> None:
         convert_fields(self, alpha=AlphaSource, activation=Activation, alpha_checkpoint=Path)
+        if self.yes and not self.overwrite:
+            raise OptionError("--yes is for --overwrite")
         if not 0 < self.hold_out_share < 1:
             raise OptionError(f"hold_out_share must lie between 0 and 1, got {self.hold_out_share}")
         if not self.save_seconds >= 0:

@@ -20,6 +20,7 @@ from pipeline.run.fields import check_kinds
 from pipeline.run.records import RunClock, recorded_run
 from pipeline.training.checkpoint import (
     TrainingHistory,
+    confirm_removal,
     is_finished,
     locked,
     moved,
@@ -83,6 +84,7 @@ def finetune(
         ShardIncompleteError: Frames or masks are not complete.
         CheckpointMismatchError: The folder holds something else, or was trained otherwise.
         CheckpointBusyError: Another run is writing it.
+        UnconfirmedError: `overwrite` would remove weights or a state of training, and `yes` is not set.
         WeightsError: The weights to begin with are missing, damaged, or not this model's.
         DivergedError: The loss is not finite, or has risen and stays high.
     """
@@ -99,6 +101,8 @@ def finetune(
     _require_split(opened, recipe.train_split)  # before weights are downloaded
     if options.val_split is not None:
         _require_split(opened, options.val_split)
+    if options.overwrite:  # likewise; what counts is asked again, under the lock
+        confirm_removal(folder, yes=options.yes)
     with joined_processes(find_device(options.device)) as processes:
         quiet = Reporter(ignore_events)
         ready = load_ready(_model_source(preset, options), options.device, report if processes.is_first else quiet)
@@ -200,6 +204,10 @@ class _Training:
         self._warn_of_differences(report)
         stack.enter_context(locked(self.folder))
         if self.options.overwrite:
+            files = confirm_removal(self.folder, yes=self.options.yes)
+            if files:
+                named = ", ".join(str(path.relative_to(self.folder)) for path in files)
+                report.say(f"--overwrite removes {named} from {self.folder}")
             remove_checkpoint(self.folder)
         if is_finished(self.folder, identity):
             return True

@@ -195,11 +195,11 @@ def verify(
     claim = claim_on(folder, job, RunOptions(wait=wait), report, removed.extend) if repair else nullcontext(folder)
     with claim as held:
         found = verify_store(held, is_quick=quick, listener=_as_events(listener))
-        if repair:
-            num_removed, num_written = repair_store(held, found.findings)
-            leftovers = tuple(leftover(name, "a file of a run that has ended, or was killed") for name in removed)
-            found = replace(found, findings=(*found.findings, *leftovers), num_files=found.num_files + len(removed))
-            repaired = Repaired(num_removed + len(removed), num_written)
+        counts = repair_store(held, found.findings) if repair else None
+    if counts is not None:
+        leftovers = tuple(leftover(name, "a file of a run that has ended, or was killed") for name in removed)
+        found = replace(found, findings=(*found.findings, *leftovers))
+        repaired = Repaired(counts[0] + len(removed), counts[1])
     return VerifyResult(folder.place, found, repaired, time.perf_counter() - began)
 
 

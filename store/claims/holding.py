@@ -124,7 +124,8 @@ def claimed(
         wait_seconds: How long to wait for a run that holds the store; None is for ever. To find out whether it is alive
             may take `LEASE_SECONDS` more.
         say: Called with one sentence about what is waited for.
-        on_removed: Called with the names of files of dead runs that were removed.
+        on_removed: Called with the names of files of dead runs that were removed: when the block begins, and when it
+            has ended.
         times: For tests.
 
     Yields:
@@ -149,7 +150,7 @@ def claimed(
     finally:
         if os.getpid() == wanted.process.pid:  # otherwise a fork of the holder ends here, and the holder goes on
             heartbeat.stop()
-            _release(unclaimed, claim_id)
+            on_removed(_release(unclaimed, claim_id))
 
 
 def claims_on(folder: StoreFolder) -> tuple[Claim, ...]:
@@ -330,14 +331,18 @@ class _Heartbeat:
             number += 1
 
 
-def _release(folder: StoreFolder, claim_id: str) -> None:
-    """Give a claim back. Never raises: an error here would hide the error that ends the run."""
+def _release(folder: StoreFolder, claim_id: str) -> list[str]:
+    """Give a claim back, and return the names of files of dead runs that were removed.
+
+    Never raises: an error here would hide the error that ends the run.
+    """
     try:
         remove_claim(folder, claim_id)
-        folder.remove_partial_files()
+        return folder.remove_partial_files()
     except (OSError, StoreError) as error:
         if _may_exist(folder, claim_id):
             _logger.warning("the claim of this run stays until the next run finds that this one has ended: %s", error)
+        return []
 
 
 def _may_exist(folder: StoreFolder, claim_id: str) -> bool:

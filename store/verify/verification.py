@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice, starmap
@@ -234,7 +234,7 @@ def _stages(store: Store, split: str, listed: Mapping[str, int]) -> tuple[tuple[
         rf"features\.zarr/([^/]+)/{re.escape(split)}/(?:video|frame|text|alpha_cosine)/(?:zarr\.json|c\..+)",
         rf"commits/{re.escape(split)}/features/([^/]+)/(?:video|text)/[0-9]+\.parquet",
     ):
-        video, text = (_feature_specs(store, name, split, part) for part in ("video", "text"))
+        video, text = (_feature_specs(store, name, split, part, listed) for part in ("video", "text"))
         over_videos.append(Stage(features_stage(name, "video"), video, shards))
         over_captions.append(
             Stage(features_stage(name, "text"), text, caption_shards(store, split), has_outcomes=False)
@@ -242,9 +242,10 @@ def _stages(store: Store, split: str, listed: Mapping[str, int]) -> tuple[tuple[
     return tuple(over_videos), tuple(over_captions)
 
 
-def _feature_specs(store: Store, name: str, split: str, part: str) -> tuple[ArraySpec, ...]:
+def _feature_specs(store: Store, name: str, split: str, part: str, listed: Collection[str]) -> tuple[ArraySpec, ...]:
     """The arrays as they should be, with the vector size and type from their own metadata."""
-    arrays = [spec.name for spec in feature_specs(store, name, split, part, 1) if spec.item_shape]
+    specs = [spec for spec in feature_specs(store, name, split, part, 1) if spec.item_shape]
+    arrays = [spec.name for spec in specs if f"{spec.name}/zarr.json" in listed]
     frame_dtype: FrameDtype = "float16" if "float16" in types_of(store.folder, arrays) else "float32"
     return feature_specs(store, name, split, part, dimension_of(store.folder, arrays), frame_dtype)
 

@@ -20,7 +20,7 @@ from store.claims import processes
 from store.claims.claim import why_excluded, write_beat, write_claim
 from store.claims.holding import ANY_STAGE, Claim, claimed, claims_on
 from store.claims.processes import ProcessId, is_running, this_process
-from store.errors import StoreBusyError, StoreWriteError
+from store.errors import StoreBusyError, StoreReadError, StoreWriteError
 from store.json_values import JSON
 from store.places.folder import StoreFolder
 from tests.claimants import NEVER
@@ -71,11 +71,15 @@ def test_a_claim_that_may_not_be_read_is_not_taken_for_dead(
 ) -> None:
     write_claim(folder, claim_of())
 
-    def refuses(path: Path) -> bytes:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+    ask = os.open
 
-    monkeypatch.setattr(Path, "read_bytes", refuses)
-    with pytest.raises(PermissionError, match=r"claims/[0-9a-f]{32}\.json"):
+    def refuses(path: str | Path, flags: int) -> int:
+        if str(path).endswith(".json"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return ask(path, flags)
+
+    monkeypatch.setattr(os, "open", refuses)
+    with pytest.raises(StoreReadError, match=r"cannot read claims/[0-9a-f]{32}\.json in .*: this user may not"):
         take(folder, Simulated().times)
     assert len(folder.names("claims")) == 1
 
@@ -107,7 +111,7 @@ def test_a_claim_that_cannot_be_given_back_is_told_of_and_hides_no_error(
 
 def test_where_the_claims_should_be_there_is_a_file(folder: StoreFolder) -> None:
     folder.write("claims", b"")
-    with pytest.raises(StoreWriteError, match="cannot write claims/"):
+    with pytest.raises(StoreReadError, match="cannot list claims in .*: claims is a file, and not the folder"):
         take(folder)
 
 

@@ -84,14 +84,18 @@ def test_a_forked_process_does_not_give_the_claim_back(
     assert channel.recv() is True
 
 
+HALF = f"{0:032x}"
+"""Name of a partial file."""
+
+
 def test_what_dead_runs_left_half_written_is_removed_and_what_live_ones_write_is_not(tmp_path: Path) -> None:
     folder = folder_at(str(tmp_path))
     with claimed(folder, "fda masks", ["masks/a"], times=NEVER) as other:
         for run in (other.claim, "0" * 32):
             (tmp_path / "partial" / str(run)).mkdir(parents=True, exist_ok=True)
-            (tmp_path / "partial" / str(run) / "half").write_bytes(b"half")
+            (tmp_path / "partial" / str(run) / HALF).write_bytes(b"half")
         with claimed(folder, "fda test", ["frames"], times=NEVER):
-            assert [path.parent.name for path in tmp_path.rglob("half")] == [other.claim]
+            assert [path.parent.name for path in tmp_path.rglob(HALF)] == [other.claim]
 
 
 def test_the_holder_beats_until_it_ends(folder: StoreFolder) -> None:
