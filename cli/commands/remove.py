@@ -58,7 +58,7 @@ def _sentence(removal: Removal, *, is_done: bool) -> str:
     size = f"{plural(removal.num_files, 'file')}, {removal.num_bytes / 2**20:,.1f} MiB"
     if is_done:
         return f"removed {named}{with_it} ({size}){_stale(removal, 'are')}"
-    return f"this would remove {named}{with_it} ({size}){_stale(removal, 'would be')}: give --yes to remove it"
+    return f"this would remove {named}{with_it} ({size}): give --yes to remove it{_stale(removal, 'would be')}"
 
 
 def _stale(removal: Removal, verb: str) -> str:
@@ -68,6 +68,6 @@ def _stale(removal: Removal, verb: str) -> str:
         return ""
     named = ", ".join(map(repr, names))
     return (
-        f"; features {named}, made from these masks, {verb} out of date and cannot be read: `fda masks` with the same "
-        "options makes them readable again"
+        f". Features {named}, which were made from these masks, {verb} out of date, and refused: `fda masks` with the "
+        "same options makes them current again"
     )

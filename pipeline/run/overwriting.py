@@ -48,7 +48,7 @@ def confirm_stale(features: Sequence[str], masks: str, report: Reporter, *, yes:
     named = _quoted("features", features)
     if not yes:
         raise UnconfirmedError(
-            f"--overwrite would remove masks {masks!r}, from which {named} {'were' if len(features) > 1 else 'was'} "
+            f"--overwrite would remove masks {masks!r}, from which {named} were "
             "made: after that they are out of date, unless the new masks are the same. Give --yes as well, or give "
             "the new masks another name"
         )

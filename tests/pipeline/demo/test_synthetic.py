@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pipeline.demo.synthetic
 from pipeline.datasets.read import read_dataset
+from pipeline.demo.run import demo
 from pipeline.demo.synthetic import (
     KINDS,
     NUM_OBJECTS,
@@ -21,6 +23,7 @@ from pipeline.demo.synthetic import (
     single_frame_bound,
     write_synthetic_dataset,
 )
+from pipeline.errors import InputError
 from pipeline.masks.clips import difference_masks
 from pipeline.masks.options import MaskOptions
 from pipeline.video.decoding import DecodeOptions, decode_clip
@@ -113,6 +116,40 @@ def test_a_complete_data_set_is_kept_and_another_replaces_it(tmp_path: Path) -> 
     write_synthetic_dataset(tmp_path, replace(options, seed=1))
     assert tree_digest(tmp_path).keys() == content.keys()
     assert tree_digest(tmp_path) != content
+
+
+@pytest.mark.parametrize("name", ["clips.jsonl", "options.json", "videos/train_00000.mp4", "notes.txt"])
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / "data" / name).parent.mkdir(parents=True)
+    (tmp_path / "data" / name).write_text("{}")
+    before = tree_digest(tmp_path)
+    for make in (lambda: write_synthetic_dataset(tmp_path / "data", OPTIONS), lambda: demo(tmp_path)):
+        with pytest.raises(InputError, match=f"contains '{name.partition('/')[0]}', which the demo did not write"):
+            make()
+    assert tree_digest(tmp_path) == before
+
+
+def test_a_page_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "demo.html").write_text("mine")
+    with pytest.raises(InputError, match=r"contains 'demo.html', which the demo did not write"):
+        demo(tmp_path)
+    assert tree_digest(tmp_path).keys() == {"demo.html"}
+
+
+def test_killed_while_it_is_written_and_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = replace(OPTIONS, num_train=1, num_val=1, num_test=1)
+
+    def killed(*args: object, **kwargs: object) -> None:
+        (tmp_path / "videos/train_00000.mp4").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.demo.synthetic, "ProcessPoolExecutor", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_synthetic_dataset(tmp_path, options)
+    manifest = write_synthetic_dataset(tmp_path, options)
+    assert (tmp_path / "videos/train_00000.mp4").read_bytes() != b"half"
+    assert len(read_dataset("jsonl", manifest).videos) == 4
 
 
 @pytest.mark.parametrize("split", ["test", "still"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ from encoders.errors import WeightsMissingError
 from encoders.weights.loading import load_model, save_checkpoint
 from pipeline.run.checkpoints import has_ended
 from pipeline.run.events import EpochDone
+from pipeline.run.overwriting import UnconfirmedError
 from pipeline.training.checkpoint import (
     CheckpointBusyError,
     CheckpointMismatchError,
     TrainingHistory,
+    confirm_removal,
     end_run,
     is_finished,
     locked,
@@ -111,3 +114,65 @@ def test_an_empty_or_absent_folder_is_where_training_begins(tmp_path: Path) -> N
     assert not is_finished(tmp_path / "nowhere", IDENTITY)
     assert not is_finished(tmp_path, IDENTITY)
     remove_checkpoint(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "history.json", "log.jsonl", "training.safetensors"])
+def test_files_of_our_names_that_nobody_vouches_for_are_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"years of work")
+    acts: list[Callable[[Path], object]] = [
+        remove_checkpoint,
+        lambda folder: is_finished(folder, IDENTITY),
+        lambda folder: locked(folder).__enter__(),
+    ]
+    for act in acts:
+        with pytest.raises(CheckpointMismatchError, match=f"{name} was not written by `fda finetune`"):
+            act(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: b"years of work"}
+
+
+@pytest.mark.parametrize("name", [".lock", "training.json", "model.safetensors", "tensorboard", ".log.jsonl.partial"])
+@pytest.mark.parametrize("points_at", ["file", "folder", "nothing"])
+def test_a_link_in_a_checkpoint_is_refused_and_what_it_points_at_stays(
+    checkpoint: Path, tmp_path: Path, name: str, points_at: str
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    for own in ("thesis.tex", "events.out.tfevents.1"):
+        (home / own).write_text("years of work")
+    if (checkpoint / name).exists():
+        (checkpoint / name).unlink()
+    (checkpoint / name).symlink_to({"file": home / "thesis.tex", "folder": home, "nothing": home / "gone"}[points_at])
+    for act in (remove_checkpoint, lambda folder: locked(folder).__enter__()):
+        with pytest.raises(CheckpointMismatchError, match=f"{name} is no f(ile|older), but a link"):
+            act(checkpoint)
+    assert (checkpoint / name).is_symlink()
+    assert {path.name: path.read_text() for path in home.iterdir()} == {
+        "thesis.tex": "years of work",
+        "events.out.tfevents.1": "years of work",
+    }
+
+
+def test_what_is_removed_is_listed_and_confirmed_and_notes_beside_the_log_stay(checkpoint: Path) -> None:
+    (checkpoint / "tensorboard").mkdir()
+    for name in ("events.out.tfevents.1.host", "notes.txt"):
+        (checkpoint / "tensorboard" / name).write_text("mine")
+    with pytest.raises(UnconfirmedError, match=r"would remove the checkpoint in .*model.safetensors; 4 files, .*--yes"):
+        confirm_removal(checkpoint, yes=False)
+    listed = confirm_removal(checkpoint, yes=True)
+    before = {path for path in checkpoint.rglob("*") if path.is_file()}
+    remove_checkpoint(checkpoint)
+    left = {path for path in checkpoint.rglob("*") if path.is_file()}
+    assert before - left == set(listed)
+    assert left == {checkpoint / "tensorboard/notes.txt"}
+
+
+def test_where_nothing_was_made_there_is_nothing_to_confirm(tmp_path: Path) -> None:
+    write_run(tmp_path, IDENTITY, {})
+    assert [path.name for path in confirm_removal(tmp_path, yes=False)] == ["training.json"]
+
+
+def test_a_lock_file_keeps_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("mine")
+    with locked(tmp_path):
+        pass
+    assert (tmp_path / ".lock").read_text() == "mine"
