@@ -179,9 +179,8 @@ def test_status_says_of_each_feature_set_whether_it_is_stale(fda: Commands, stor
     (store / "commits/test/features/mine/video/00000.parquet").unlink()
     (store / "commits/test/features/mine/text/00000.parquet").unlink()
     assert json.loads(fda("status", store, "--json").out)["splits"]["test"]["features"]["mine"]["state"] == "incomplete"
-    again = fda(
-        "masks", store, "--masks", "default", "--threshold", "9", "--overwrite", "--workers", "0", "--no-progress"
-    )
+    other = ("--threshold", "9", "--overwrite", "--yes", "--workers", "0", "--no-progress")
+    again = fda("masks", store, "--masks", "default", *other)
     assert again.code == 0, again.err
     printed = fda("status", store).out
     assert "stale: " in printed
