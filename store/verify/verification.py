@@ -23,7 +23,7 @@ from store.claims.processes import is_running
 from store.clips.layout import clips_name, frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
 from store.features import FrameDtype, caption_shards, feature_specs
 from store.formats.parquet import max_rows
-from store.own_files import OwnFile, Part, own_among
+from store.own_files import OwnFile, Part, own_among, own_name, remove_own
 from store.places.folder import CLAIMS_FOLDER, StoredFile, StoreFolder
 from store.stages import FRAMES_STAGE, features_stage, masks_stage
 from store.store import Store
@@ -107,23 +107,22 @@ def verify(
 def repair(folder: StoreFolder, findings: Iterable[Finding]) -> tuple[int, int]:
     """Remove and write the files that the findings name. Call it with a claim on everything.
 
-    Records are removed before their data, so that nothing half-removed counts. If the process is killed at any point,
-    `verify` finds what is left.
+    They are removed in the order of `remove_own`: records before their data, and data before the metadata that vouch
+    for them. If the process is killed at any point, `verify` finds what is left.
 
     Returns:
         Files removed, and files written.
     """
     repairs = [finding.repair for finding in findings if finding.repair is not None]
-    names = sorted({name for fix in repairs for name in fix.remove}, key=lambda name: not name.startswith("commits/"))
-    num_removed = 0
-    for name in names:
-        if folder.num_bytes(name) is not None:  # leftovers were removed when the claim was taken
-            folder.remove(name)
-            num_removed += 1
+    names = sorted({name for fix in repairs for name in fix.remove})
+    sizes = ((name, folder.num_bytes(name)) for name in names)
+    # leftovers were removed when the claim was taken
+    there = [own for name, size in sizes if size is not None and (own := own_name(StoredFile(name, size))) is not None]
+    remove_own(folder, there)
     contents = {name: content for fix in repairs for name, content in fix.write}
     for name, content in contents.items():
         folder.write(name, content)
-    return num_removed, len(contents)
+    return len(there), len(contents)
 
 
 def _may_be_alive(claim: Claim) -> bool:
