@@ -135,6 +135,16 @@ def test_a_user_s_own_partial_folder_stays_and_no_store_is_made_around_it(tmp_pa
     assert list(everything(tmp_path)) == ["partial/notes.txt"]
 
 
+def test_of_partial_files_only_those_with_names_of_ours_are_removed(tmp_path: Path) -> None:
+    half, theirs = f"{7:032x}", {"partial/notes.txt", f"partial/mine/{7:032x}", "partial/unclaimed/notes.txt"}
+    ours = {f"partial/unclaimed/{half}", f"partial/{half}/{half}"}
+    for name in theirs | ours:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        put_file(tmp_path / name, tmp_path)
+    assert set(folder_at(tmp_path).remove_partial_files()) == ours
+    assert set(everything(tmp_path)) == theirs
+
+
 @pytest.mark.parametrize("kind", [kind for kind in PUT if kind != "Zarr"])
 @pytest.mark.parametrize("name", ["thesis.tex", "partial", "claims", "partial/unclaimed", "claims/mine"])
 def test_a_folder_with_anything_in_it_is_not_empty(tmp_path: Path, name: str, kind: str) -> None:
