@@ -37,7 +37,12 @@ _OPTIONS = (
     ),
     pooling_option("How frames are pooled into a video. unit-mean: mean of unit-norm features.  [default: mean]"),
     frame_dtype_option,
-    click.option("--overwrite", is_flag=True, help="Remove the features of these splits first, if there are any."),
+    click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Remove the features of this name and these splits first, if there are any; needs --yes then.",
+    ),
+    click.option("--yes", is_flag=True, help="With --overwrite: remove features that are there."),
 )
 
 
@@ -46,7 +51,7 @@ def _import_options(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def with_options(*, pooling: str | None, splits: Sequence[str], **others: Any) -> None:
-        names = ("features", "text", "video", "frame", "text_ids", "video_ids", "frame_dtype", "overwrite")
+        names = ("features", "text", "video", "frame", "text_ids", "video_ids", "frame_dtype", "overwrite", "yes")
         options = ImportOptions(
             pooling=Pooling.MEAN if pooling is None else Pooling(pooling),
             splits=tuple(splits),

@@ -42,10 +42,14 @@ class ImportOptions:
     """Numbers that the embeddings of frames are stored in."""
     overwrite: bool = False
     """Whether to remove the features of these splits first, if there are any."""
+    yes: bool = False
+    """With `overwrite`: also where there are some. Default: `UnconfirmedError`."""
 
     def __post_init__(self) -> None:
         convert_fields(self, splits=tuple, pooling=Pooling)
         check_name("feature set", self.features)
+        if self.yes and not self.overwrite:
+            raise OptionError("--yes is for --overwrite")
         if self.video is None and self.frame is None:
             raise OptionError("give the embeddings of videos (video) or of their frames (frame), beside those of texts")
         if self.frame_dtype not in ("float32", "float16"):

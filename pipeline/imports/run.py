@@ -19,6 +19,7 @@ from pipeline.imports.options import ImportOptions
 from pipeline.run.events import ItemsDone, Listener, Reporter, RunPlanned, ignore_events
 from pipeline.run.fields import check_kinds
 from pipeline.run.options import RunOptions
+from pipeline.run.overwriting import announce
 from pipeline.run.plan import make_plan
 from pipeline.run.records import RunClock
 from pipeline.run.words import plural
@@ -29,11 +30,12 @@ from store.features import (
     ClipFeatures,
     caption_shards,
     create_features,
-    remove_features,
+    feature_set_files,
     write_clip_features,
     write_text_features,
 )
 from store.json_values import JSON
+from store.own_files import remove_own
 from store.schema import Shard, VideoStatus
 from store.stages import features_stage
 from store.store import Store
@@ -99,6 +101,7 @@ def import_features(
         StoreMismatchError: Features of this name were made from other embeddings.
         NotInStoreError: There is no such split.
         StoreBusyError: Another run writes the same.
+        UnconfirmedError: `overwrite` would remove features that are there, and `yes` is not set.
     """
     clock, report = RunClock(), Reporter(listener)
     check_kinds(options=(options, ImportOptions))
@@ -118,6 +121,10 @@ def import_features(
         writer = _Writer(Store.open(folder), options, given)
         for part in parts:  # all, before anything is written: half a feature set would have to be removed again
             writer.check(part)
+        if options.overwrite:
+            files = [own for part in parts for own in feature_set_files(folder, options.features, part.split)]
+            announce(files, opened.place, report, yes=options.yes)
+            remove_own(folder, files)
         for part in parts:
             writer.write(part, identity, listener)
         if writer.num_scaled:
@@ -161,8 +168,6 @@ class _Writer:
     def write(self, part: Matched, identity: Mapping[str, JSON], listener: Listener) -> None:
         """Write one split."""
         store, name, split = self.store, self.options.features, part.split
-        if self.options.overwrite:
-            remove_features(store.folder, name, split)
         create_features(store, name, split, self.given.text.dim, identity, self.options.frame_dtype)
         clips = make_plan(store, store.shards(split), [features_stage(name, "video")]).pending
         captions = make_plan(store, caption_shards(store, split), [features_stage(name, "text")]).pending

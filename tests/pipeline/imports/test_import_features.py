@@ -89,7 +89,9 @@ def test_a_second_call_writes_nothing_and_other_embeddings_are_refused(store: St
     other = given(store, video=fda.Embeddings(VIDEO + 1, video_ids))
     with pytest.raises(StoreMismatchError, match="was made with other options"):
         fda.import_features(store.place, other)
-    fda.import_features(store.place, replace(other, overwrite=True))
+    with pytest.raises(fda.UnconfirmedError, match=r"would remove features '.*--yes"):
+        fda.import_features(store.place, replace(other, overwrite=True))
+    fda.import_features(store.place, replace(other, overwrite=True, yes=True))
     assert scored(store) == as_arrays(VIDEO + 1)
 
 
