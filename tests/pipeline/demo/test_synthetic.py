@@ -144,7 +144,7 @@ def test_killed_while_it_is_written_and_run_again(tmp_path: Path, monkeypatch: p
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.demo.synthetic, "ProcessPoolExecutor", killed)
+        patch.setattr(pipeline.demo.synthetic, "_write_clips", killed)
         with pytest.raises(KeyboardInterrupt):
             write_synthetic_dataset(tmp_path, options)
     manifest = write_synthetic_dataset(tmp_path, options)

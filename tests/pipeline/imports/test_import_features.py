@@ -253,9 +253,7 @@ BAD_FILES: dict[str, list[Callable[[Path], object]]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "make"), [(name, make) for name, makers in BAD_FILES.items() for make in makers], ids=str
-)
+@pytest.mark.parametrize(("name", "make"), [(name, make) for name, makers in BAD_FILES.items() for make in makers])
 def test_files_that_cannot_be_read_are_named(
     name: str, make: Callable[[Path], object], store: Store, tmp_path: Path
 ) -> None:
