@@ -95,6 +95,39 @@ def lengths_blown_up(chance: Random, content: bytearray) -> bytearray:
     return content
 
 
+def _inside(chance: Random, content: bytearray, least: int = 0) -> tuple[int, int]:
+    """Half-open bounds of at least a sector of a disk, up to half the file; `least` bytes are left on either side."""
+    length = chance.choice([512, 1024, 4096, len(content) // 10, len(content) // 4])
+    length = max(512, min(length, len(content) // 2))
+    last = max(least, len(content) - length - least)
+    start = chance.choice([last, chance.randint(least, last), chance.randint(least, last) // 512 * 512])
+    return start, min(start + length, len(content))
+
+
+def bytes_zeroed(chance: Random, content: bytearray) -> bytearray:
+    """A part is zeros, the end perhaps: it never arrived, or the disk lost it."""
+    start, stop = _inside(chance, content)
+    content[start:stop] = bytes(stop - start)
+    return content
+
+
+def bytes_removed(chance: Random, content: bytearray) -> bytearray:
+    """A part in the middle is left out.
+
+    An odd number of bytes: packets of MPEG streams have equal sizes, and a multiple of them can be taken out unseen.
+    """
+    start, stop = _inside(chance, content, len(content) // 8)
+    return content[:start] + content[stop | 1 if start % 2 == 0 else stop & ~1 :]
+
+
+LOSSES: dict[str, Mutation] = {mutation.__name__: mutation for mutation in (bytes_zeroed, bytes_removed)}
+"""Bytes are lost inside the file: a clip of what is left must be that of the whole file (`check_same`)."""
+UNSEEN = {
+    "bytes_zeroed": ("rawvideo.avi", ".nut", ".rm"),
+    "bytes_removed": (".nut", ".rm", ".h264", ".hevc", ".gif"),
+}
+"""Ends of names of files in which a loss leaves no trace: containers that are not followed, streams without structure,
+and pixels that may have any value."""
 MUTATIONS: dict[str, Mutation] = {
     mutation.__name__: mutation
     for mutation in (
@@ -117,7 +150,19 @@ def mutant(content: bytes, mutation: str, seed: str) -> bytes:
     >>> mutant(b"abcdef", "truncated", "1") == mutant(b"abcdef", "truncated", "1") != b"abcdef"
     True
     """
-    return bytes(MUTATIONS[mutation](Random(seed), bytearray(content)))
+    return bytes((MUTATIONS | LOSSES)[mutation](Random(seed), bytearray(content)))
+
+
+def shows_loss(name: str, mutation: str) -> bool:
+    """Whether a loss of a kind must be seen in a file."""
+    return mutation in LOSSES and not name.endswith(UNSEEN[mutation])
+
+
+def check_same(clip: DecodedClip, whole: DecodedClip) -> None:
+    """Assert that a clip of a damaged file has the frames of the whole file."""
+    np.testing.assert_array_equal(clip.sample.frame_index, whole.sample.frame_index, "other frames")
+    np.testing.assert_array_equal(clip.sample.pts_seconds, whole.sample.pts_seconds, "other times")
+    np.testing.assert_array_equal(clip.sample.frames, whole.sample.frames, "other pictures")
 
 
 def check_sane(clip: DecodedClip, options: DecodeOptions) -> None:

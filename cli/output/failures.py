@@ -46,7 +46,7 @@ def print_failures(tally: Tally, root: Path | None = None) -> None:
         show(f"  {one.video_id}  {one.status}: {one.reason}")
     if len(tally.pending) > FAILURES_SHOWN:
         show(f"  and {len(tally.pending) - FAILURES_SHOWN} more: --json and `fda status --failures` name all")
-    truncated = f", {tally.num_truncated} of them from files that are cut off" if tally.num_truncated else ""
+    truncated = f", {tally.num_truncated} of them from files of which a part is lost" if tally.num_truncated else ""
     if not tally.failures:
         show(f"{plural(num_clips, 'clip')}{truncated}; no video failed")
         return

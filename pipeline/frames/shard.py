@@ -161,13 +161,13 @@ def _outcome(video: Video, clip: DecodedClip | VideoError, path: Path) -> VideoO
             reason=clip.reason,
             source_bytes=file_bytes(path) or None,
         )
-    cut_off = ("the file is cut off after the last frame that was needed",) if clip.truncated else ()
+    loss = ("part of the file is lost, after the last frame that was needed",) if clip.truncated else ()
     return VideoOutcome(
         video_id=video.video_id,
         row=video.row,
         status=VideoStatus.TRUNCATED if clip.truncated else VideoStatus.OK,
         filled=True,
-        reason="; ".join((*cut_off, *clip.notes)) or None,
+        reason="; ".join((*loss, *clip.notes)) or None,
         duration_seconds=clip.source.duration_seconds,
         fps=clip.source.fps,
         codec=clip.source.codec,

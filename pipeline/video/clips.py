@@ -62,13 +62,13 @@ class SourceFacts:
 
     duration_seconds: float
     """Length of the sampled span: the clip's, or from the first frame to the end of the last one (to the declared end
-    if the file is cut off)."""
+    if part of the file is lost)."""
     fps: float
     """Frames over the seconds they cover, on average."""
     codec: str
     """ffmpeg's name of the coding, such as `h264`."""
     num_frames: int
-    """Frames that can be shown; for a file that was cut off, the remaining ones."""
+    """Frames that can be shown; for a file of which part is lost, the remaining ones."""
     width: int
     """Pixels as displayed, that is without what the container cuts off, and after rotation."""
     height: int
@@ -85,7 +85,7 @@ class DecodedClip:
     sample: ClipSample
     source: SourceFacts
     truncated: bool
-    """Whether the file was cut off after the last frame that the clip needs."""
+    """Whether frames are lost after the last one that the clip needs."""
     notes: tuple[str, ...] = ()
     """Choices that a person should know of, each in one line: which of several video streams it is, a colour matrix
     that was replaced."""

@@ -10,8 +10,8 @@ The fast way, "the packet plan":
 The fallback, if packets have no usable times or the plan is refuted: decode the video from its start, to learn times
 and damage. A second decode gives the pictures, unless counting packets had predicted which frames are needed.
 
-A file that was cut off is sampled over the length that it declares, so that frame i shows the same moment as in the
-whole file. The clip is returned if all of its frames are left.
+A file of which part is lost is sampled over the length that it declares, so that frame i shows the same moment as in
+the whole file. The clip is returned if all of its frames lie before the loss (`reading/truncation.py` has the rule).
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def decode_clip(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO
     Raises:
         VideoError: The video failed, with its status and reason. `MISSING` (no readable regular file),
             `EMPTY`, `NO_VIDEO_STREAM`, `UNSUPPORTED` (no decoder, or outside the limits), `TOO_SHORT` (fewer than two
-            frames: no motion), `TRUNCATED` (cut off before the last frame wanted, or without its index), `TIMEOUT`,
-            and `CORRUPT` (not a video, or damaged where a wanted frame depends on it).
+            frames: no motion), `TRUNCATED` (a part of the file is lost before the last frame wanted, or its index),
+            `TIMEOUT`, and `CORRUPT` (not a video, or damaged where a wanted frame depends on it).
     """
     deadline = Deadline.after(options.timeout_seconds)
     check_file(path)
@@ -59,10 +59,10 @@ def decode_clip(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO
     try:
         return _decode_checked(path, options, window, deadline, extent=extent)
     except VideoError as error:
-        # These are symptoms of the cut, and a whole copy of the file is the remedy: report the cut.
-        explained_by_cut = (VideoStatus.CORRUPT, VideoStatus.NO_VIDEO_STREAM, VideoStatus.TOO_SHORT)
-        if extent.is_cut_off and error.status in explained_by_cut:
-            reason = f"the file was cut off, {extent.missing_bytes} bytes are missing; {error.reason}"
+        # These are symptoms of the loss, and a whole copy of the file is the remedy: report the loss.
+        explained = (VideoStatus.CORRUPT, VideoStatus.NO_VIDEO_STREAM, VideoStatus.TOO_SHORT)
+        if extent.is_damaged and error.status in explained:
+            reason = f"part of the file is lost, {extent.where_lost}; {error.reason}"
             raise VideoError(VideoStatus.TRUNCATED, reason) from error
         raise
 

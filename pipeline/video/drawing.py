@@ -20,6 +20,7 @@ from pipeline.video.pictures import Album
 from pipeline.video.reading.opening import Deadline, OpenVideo, open_video, video_error_of
 from pipeline.video.reading.probing import VideoScan, read_packets
 from pipeline.video.soundness import Damage, FrameFacts
+from store.schema import VideoStatus
 
 _REFUSALS = (
     av.error.InvalidDataError,
@@ -29,6 +30,9 @@ _REFUSALS = (
     av.error.UnknownError,
 )
 """What decoders raise for a packet that they cannot decode."""
+
+
+_HOLLOW = VideoError(VideoStatus.CORRUPT, "zeros stand where a part of it should be")
 
 
 class PlanRefutedError(RuntimeError):
@@ -49,6 +53,8 @@ def draw_packets(
     places = {int(plan.clip.timeline.pts[place]): place for place in plan.clip.wanted}
     # In one pass: packets that are not in memory are read from the file once, not once a segment.
     everything = [place for segment in plan.segments for place in segment.packets.tolist()]
+    if bool(scan.table.is_hollow[everything].any()):
+        raise PlanRefutedError(_HOLLOW.reason)
     decoder = video.stream.codec_context
     album = Album(options, scan.display)
     with closing(read_packets(video.path, scan, everything, deadline, options)) as packets:
@@ -97,8 +103,11 @@ def decode_events(
     with open_video(path, deadline, options, scan.choice) as video, closing(video.packets(deadline)) as packets:
         decoder = video.stream.codec_context
         for number, packet in enumerate(packets, start=1):
-            yield from _decoded(decoder, packet, deadline)
-            if number == len(scan.table):  # the scan left out the broken packets at the end of a file that was cut off
+            if number <= len(scan.table) and scan.table.is_hollow[number - 1]:
+                yield Damage(packet.pts, _HOLLOW)
+            else:
+                yield from _decoded(decoder, packet, deadline)
+            if number == len(scan.table):  # the scan left out the packets after the first loss
                 break
         yield from _decoded(decoder, None, deadline)
 

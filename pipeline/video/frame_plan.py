@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.video.clips import VideoError
 from pipeline.video.options import DecodeOptions, Window
 from pipeline.video.reading.probing import VideoScan
-from pipeline.video.reading.timeline import Timeline, timeline_of
+from pipeline.video.reading.timeline import UNKNOWN_END, Timeline, timeline_of
 from pipeline.video.segments import Segment, everything_to, plan_segments
 from pipeline.video.soundness import Damage, FrameFacts, sound_frames
 from store.schema import VideoStatus
@@ -66,11 +66,16 @@ def plan_clip(timeline: Timeline, scan: VideoScan, options: DecodeOptions, windo
         VideoError: As `Timeline.choose`.
     """
     start, end = timeline.span(window)
+    if end == UNKNOWN_END:
+        end = timeline.readable_end
     chosen = timeline.choose(options, window, scan.average_rate)
     neighbours = np.empty(0, np.int64)
     if options.neighbours:
         last = len(timeline.pts) - 1
         neighbours = np.where(chosen < last, chosen + 1, last - 1)
+        following = int(chosen[-1]) + 1
+        if timeline.truncated and (following > last or timeline.pts[following] >= timeline.readable_end):
+            raise timeline.lost()
     return ClipPlan(timeline, start, end, chosen, neighbours)
 
 
@@ -120,8 +125,9 @@ def plan_from_frames(
     if scan.timeline is not None and positions is not None:
         timeline = scan.timeline
     else:
-        timeline = _timeline_of_frames(scan, frames, damage)
-        positions = {tick: position for position, tick in enumerate(timeline.pts.tolist())}
+        timeline = _timeline_of_frames(scan, frames, _loss_among(scan, events))
+        ticks = timeline.pts.tolist() if len(timeline.pts) == len(frames) else expected
+        positions = {tick: position for position, tick in enumerate(ticks) if tick is not None}
     clip = plan_clip(timeline, scan, options, window)
     drawn = {}
     for place in clip.wanted:
@@ -154,21 +160,37 @@ def _sound_positions(
     return positions if in_order and on_timeline else None
 
 
+def _loss_among(scan: VideoScan, events: Sequence[FrameFacts | Damage]) -> Damage | None:
+    """The first packet that cost a frame. Those before the first key frame do not: nothing could be decoded there."""
+    starts_whole = scan.table.is_key[0] or bool(scan.table.is_hollow.any())
+    first = 0 if starts_whole else next(i for i, event in enumerate(events) if isinstance(event, FrameFacts))
+    return next((event for event in events[first:] if isinstance(event, Damage)), None)
+
+
 def _timeline_of_frames(scan: VideoScan, frames: Sequence[FrameFacts], damage: Damage | None) -> Timeline:
-    """The times as decoded. If some are missing or go backwards, frame i is shown at i over the average rate."""
+    """The times as decoded. If some are missing or go backwards, frame i is shown at i over the average rate.
+
+    If frames are lost, the packets must tell when these were to be shown.
+    """
     times = [frame.pts for frame in frames if frame.pts is not None]
-    if len(times) == len(frames) and all(before < after for before, after in pairwise(times)):
-        complete_until = scan.table.decoded_end if scan.is_cut_off else None
-        return timeline_of(times, frames[-1].duration, scan.time_base, scan.declared_end, complete_until)
+    complete_until = None if scan.declared_end is None else scan.table.decoded_end
+    is_in_order = len(times) == len(frames) and all(before < after for before, after in pairwise(times))
     if damage is not None:
-        reason = f"frames are lost, and the file has no times that show which; {damage.cause.reason}"
-        raise VideoError(VideoStatus.CORRUPT, reason)
+        promised = scan.table.shown_times
+        if not is_in_order or len(promised) != scan.table.is_shown.sum() or not np.isin(times, promised).all():
+            reason = f"frames are lost, and the file has no times that show which; {damage.cause.reason}"
+            raise VideoError(VideoStatus.CORRUPT, reason)
+        return timeline_of(promised, frames[-1].duration, scan.time_base, scan.declared_end, complete_until)
+    if is_in_order:
+        return timeline_of(times, frames[-1].duration, scan.time_base, scan.declared_end, complete_until)
     if not scan.average_rate:
         raise VideoError(VideoStatus.UNSUPPORTED, "the frames have no times and the stream has no frame rate")
     time_base = 1 / scan.average_rate
     declared_end, complete_until = None, None
     if scan.declared_end is not None:
-        declared_end = round((scan.declared_end - scan.table.start_pts) * scan.time_base / time_base)
+        declared_end = scan.declared_end
+        if declared_end != UNKNOWN_END:
+            declared_end = round((declared_end - scan.table.start_pts) * scan.time_base / time_base)
         # Among the last frames, pictures between them may be missing: the decoder was still reordering at the cut.
         complete_until = max(0, len(frames) - REORDER_LIMIT)
     return timeline_of(range(len(frames)), 1, time_base, declared_end, complete_until)

@@ -1,7 +1,8 @@
 """Thousands of damaged files, each decoded in a child that may crash or hang: `python -m tests.benchmarks.fuzz N SEED`.
 
-Prints what came of each kind of damage. A crash, a hang, another exception or a clip that makes no sense is an offence:
-its file is kept in `--keep`, and the exit code is 1. A child has `--memory` MiB of address space and `--hard` seconds.
+Prints what came of each kind of damage. A crash, a hang, another exception or a clip that makes no sense is an offence,
+and so is a clip of a file that lost bytes if it is not that of the whole file. Files that did harm are kept in `--keep`,
+and the exit code is 1. A child has `--memory` MiB of address space and `--hard` seconds.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ import time
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
 
 import av
 
-from pipeline.video.clips import VideoError
+from pipeline.video.clips import DecodedClip, VideoError
 from pipeline.video.decoding import decode_clip
 from pipeline.video.options import DecodeOptions
-from tests.fuzzing import MUTATIONS, check_sane, mutant
+from tests.fuzzing import LOSSES, MUTATIONS, check_same, check_sane, mutant, shows_loss
 from tests.zoo.kinds import ZOO
 
 OPTIONS = DecodeOptions(12, timeout_seconds=10)
@@ -45,14 +47,23 @@ class Outcome:
     """Peak resident memory of the child while it decoded, its libraries included."""
 
 
-def decode_here(path: Path) -> Outcome:
-    """Decode one file in this process."""
+@cache
+def whole_clip(path: Path) -> DecodedClip:
+    """The clip of a whole file."""
+    return decode_clip(path, OPTIONS)
+
+
+def decode_here(path: Path, whole: Path | None) -> Outcome:
+    """Decode one file in this process. If it has a clip, that must be the one of `whole`."""
+    expected = None if whole is None else whole_clip(whole)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     start = time.monotonic()
     words, is_offence = "ok", False
     try:
         clip = decode_clip(path, OPTIONS)
         check_sane(clip, OPTIONS)
+        if expected is not None:
+            check_same(clip, expected)
         words = "ok (cut off)" if clip.truncated else "ok"
     except VideoError as error:
         words = str(error.status)
@@ -63,11 +74,12 @@ def decode_here(path: Path) -> Outcome:
 
 
 def serve(memory_mib: int) -> None:
-    """A child: paths on stdin, outcomes on stdout, a line each."""
+    """A child: paths on stdin, after a tab that of the whole file if clips are compared; outcomes on stdout."""
     resource.setrlimit(resource.RLIMIT_AS, (memory_mib << 20, memory_mib << 20))
     av.logging.set_level(None)
     for line in sys.stdin:
-        print(json.dumps(asdict(decode_here(Path(line.rstrip("\n"))))), flush=True)
+        path, _, whole = line.rstrip("\n").partition("\t")
+        print(json.dumps(asdict(decode_here(Path(path), Path(whole) if whole else None))), flush=True)
 
 
 class Child:
@@ -83,13 +95,13 @@ class Child:
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
 
-    def decode(self, path: Path) -> Outcome:
+    def decode(self, path: Path, whole: Path | None) -> Outcome:
         """The outcome of a file; a child that dies or says nothing in time is an offence."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
         start = time.monotonic()
-        stdin.write(f"{path}\n")
+        stdin.write(f"{path}\t{whole or ''}\n")
         stdin.flush()
         with selectors.DefaultSelector() as selector:
             selector.register(stdout, selectors.EVENT_READ)
@@ -111,19 +123,19 @@ class Child:
                 pipe.close()
 
 
-def sources(folder: Path | None, made_in: Path, chance: Random) -> dict[str, bytes]:
+def sources(folder: Path | None, made_in: Path, chance: Random) -> dict[str, Path]:
     """Whole files by name: the zoo, or ten of a folder."""
     if folder is not None:
         files = sorted(path for path in folder.rglob("*") if path.suffix in {".mp4", ".avi", ".webm", ".mkv", ".mov"})
-        return {path.name: path.read_bytes() for path in chance.sample(files, min(10, len(files)))}
+        return {path.name: path for path in chance.sample(files, min(10, len(files)))}
     kinds = [kind for kind in ZOO.values() if not kind.missing_encoder]
-    return {kind.name: kind.make(made_in / kind.name).read_bytes() for kind in kinds}
+    return {kind.name: kind.make(made_in / kind.name) for kind in kinds}
 
 
 def run(arguments: argparse.Namespace, work: Path) -> dict[tuple[str, str, str], Outcome]:
     """Decode all mutants; outcomes by (file, mutation, seed)."""
     wholes = sources(arguments.folder, work, Random(arguments.seed))
-    names, mutations = list(wholes), list(MUTATIONS)
+    names, mutations = list(wholes), [*MUTATIONS, *LOSSES]
     jobs = [
         (names[i % len(names)], mutations[i // len(names) % len(mutations)], f"{arguments.seed} {i}")
         for i in range(arguments.number)
@@ -137,8 +149,8 @@ def run(arguments: argparse.Namespace, work: Path) -> dict[tuple[str, str, str],
             children.append(local.child)
         name, mutation, seed = job
         path = work / f"{seed.replace(' ', '_')}.{mutation}.{name}"
-        path.write_bytes(mutant(wholes[name], mutation, seed))
-        outcome: Outcome = local.child.decode(path)
+        path.write_bytes(mutant(wholes[name].read_bytes(), mutation, seed))
+        outcome: Outcome = local.child.decode(path, wholes[name] if shows_loss(name, mutation) else None)
         if outcome.is_offence:
             arguments.keep.mkdir(parents=True, exist_ok=True)
             (arguments.keep / path.name).write_bytes(path.read_bytes())

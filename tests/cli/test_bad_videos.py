@@ -24,7 +24,7 @@ BAD = {
     "text": ("corrupt", "Invalid data"),
     "audio": ("no_video_stream", "the file has no video stream"),
     "truncated": ("truncated", "the index (moov) is missing, the file was probably cut off"),
-    "truncated late": ("truncated", "the file was cut off"),
+    "truncated late": ("truncated", "part of the file is lost"),
     "single frame": ("too_short", "1 frame"),
     "one pixel tall": ("unsupported", "48x1"),
 }

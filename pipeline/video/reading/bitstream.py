@@ -25,6 +25,8 @@ class Picture:
     """HEVC's temporal sub-layer: a picture that its own layer does not refer to may be one for higher layers."""
     parameters: bytes = b""
     """Parameter sets or sequence headers in the packet; they are valid until others come."""
+    is_hollow: bool = False
+    """Zeros stand where the length of a NAL unit belongs. Decoders skip them without a word."""
 
 
 PLAIN = Picture(is_start=False, is_reference=True)
@@ -41,6 +43,8 @@ _HEVC_NEVER_REFERRED = frozenset({0, 2, 4, 6, 8, 10, 12, 14})
 """Sub-layer non-reference pictures: TRAIL_N, TSA_N, STSA_N, RADL_N, RASL_N and reserved ones."""
 _HEVC_LAST_VCL = 31
 _H264_PARAMETERS, _HEVC_PARAMETERS = frozenset({7, 8, 13, 15}), frozenset({32, 33, 34})
+_LOST = bytes(64)
+"""More zeros than any writer pads with."""
 _MPEG_SEQUENCE, _MPEG_GROUP, _MPEG_EXTENSION = b"\x00\x00\x01\xb3", b"\x00\x00\x01\xb8", b"\x00\x00\x01\xb5"
 _MPEG_QUANT_MATRIX = 3
 _MPEG4_LAYERS = tuple(b"\x00\x00\x01" + bytes([code]) for code in range(0x20, 0x30))
@@ -68,6 +72,12 @@ _STANDALONE_WHERE_KEY = frozenset(
 """Codecs whose key packets refer to nothing before them, and no later packet refers to anything before one.
 
 For AV1 (dav1d), jumping between key packets is exact; packets between them are never left out."""
+
+
+CONSTANT_RATES = frozenset({"mpeg1video", "mpeg2video"})
+"""Codecs that show their pictures at the rate that they state; none is held for long."""
+ZEROS_ARE_NORMAL = frozenset({"mpeg1video", "mpeg2video", "vc1", "prores", "dnxhd", "dvvideo", "rawvideo", "v210"})
+"""Codecs that pad with zeros, and those whose pixels may be zeros."""
 
 
 def parser_of(codec: str, extradata: bytes | None) -> PictureParser | None:
@@ -103,7 +113,10 @@ def _nal_length_bytes(codec: str, extradata: bytes) -> int | None:
 
 
 def _nal_units(packet: bytes | memoryview, length_bytes: int | None) -> Iterator[bytes | memoryview]:
-    """The NAL units of a packet, without copying. Ends at a length that leads out of the packet."""
+    """The NAL units of a packet, without copying.
+
+    Ends at a length that leads out of the packet, or, with `_LOST`, at zeros in place of a length.
+    """
     if length_bytes is None:
         content = bytes(packet)
         whole, place = memoryview(content), content.find(b"\0\0\1")
@@ -115,6 +128,9 @@ def _nal_units(packet: bytes | memoryview, length_bytes: int | None) -> Iterator
     start, size = 0, len(packet)
     while start + length_bytes + 2 <= size:
         begin = start + length_bytes
+        if packet[start : start + len(_LOST)] == _LOST:
+            yield _LOST
+            return
         end = begin + int.from_bytes(packet[start:begin], "big")
         yield packet[begin:end]
         start = end
@@ -126,36 +142,39 @@ def _h264_picture(units: Iterator[bytes | memoryview]) -> Picture:
     >>> _h264_picture(iter([b"\\x06\\x00", b"\\x01\\x9a"])).is_reference
     False
     """
-    heads, parameters = [], b""
+    heads, parameters, is_hollow = [], b"", False
     for unit in units:
+        is_hollow |= unit is _LOST
         kind = unit[0] & 31 if len(unit) else 0
         if kind in _H264_SLICES:
             heads.append(unit[0])
         elif kind in _H264_PARAMETERS:
             parameters += bytes(unit)
     if not heads:
-        return replace(PLAIN, parameters=parameters)
+        return replace(PLAIN, parameters=parameters, is_hollow=is_hollow)
     is_reference = any(head >> 5 & 3 for head in heads)
     # Only IDR is a start. Others flagged as key are recovery points, after which pictures may refer to earlier ones.
-    return Picture(heads[0] & 31 == _H264_IDR, is_reference, parameters=parameters)
+    return Picture(heads[0] & 31 == _H264_IDR, is_reference, parameters=parameters, is_hollow=is_hollow)
 
 
 def _hevc_picture(units: Iterator[bytes | memoryview]) -> Picture:
-    slices, parameters = [], b""
+    slices, parameters, is_hollow = [], b"", False
     for unit in units:
+        is_hollow |= unit is _LOST
         kind = unit[0] >> 1 & 63 if len(unit) >= 2 else None
         if kind is not None and kind <= _HEVC_LAST_VCL:
             slices.append((kind, (unit[1] & 7) - 1))
         elif kind in _HEVC_PARAMETERS:
             parameters += bytes(unit)
     if not slices or any(layer < 0 for _, layer in slices):  # -1 is forbidden: the packet is damaged
-        return replace(PLAIN, parameters=parameters)
+        return replace(PLAIN, parameters=parameters, is_hollow=is_hollow)
     kinds = {kind for kind, _ in slices}
     return Picture(
         is_start=slices[0][0] in _HEVC_IRAP,
         is_reference=not kinds <= _HEVC_NEVER_REFERRED,
         layer=max(layer for _, layer in slices),
         parameters=parameters,
+        is_hollow=is_hollow,
     )
 
 

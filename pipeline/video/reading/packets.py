@@ -18,6 +18,10 @@ NO_TIME = -(2**63)
 """In place of a time that a packet does not have (ffmpeg's `AV_NOPTS_VALUE`)."""
 
 
+_SECTOR, _RUN = bytes(512), bytes(64)
+_JPEG_END = b"\xff\xd9"
+
+
 @dataclass(frozen=True, slots=True)
 class PacketTable:
     """One entry a packet, in the order of the file, which is that of decoding. Times in ticks of the stream."""
@@ -37,6 +41,12 @@ class PacketTable:
     """Whether a decoder that starts there gives right pictures from there on (`Picture.is_start`)."""
     is_needed_by_others: NDArray[np.bool_]
     """Whether another packet may refer to it."""
+    file_end: NDArray[np.int64]
+    """Place in the file after its last byte, or after that of an earlier packet if its own place is not known."""
+    is_hollow: NDArray[np.bool_]
+    """Whether part of its content is lost: zeros, which decoders of many codecs take for pictures."""
+    ends_in_zeros: NDArray[np.bool_]
+    """Padding, or the beginning of a hole: what follows tells."""
 
     def __post_init__(self) -> None:
         shapes = {name: getattr(self, name).shape for name in self.__slots__}
@@ -49,8 +59,13 @@ class PacketTable:
     @property
     def start_pts(self) -> int:
         """The earliest time of a packet that is shown, in ticks; 0 when none has a time."""
-        times = self.pts[self.is_shown & (self.pts != NO_TIME)]
-        return int(times.min()) if len(times) else 0
+        times = self.shown_times
+        return int(times[0]) if len(times) else 0
+
+    @property
+    def shown_times(self) -> NDArray[np.int64]:
+        """Shape (num_times,): the times of packets that are shown, increasing, each once."""
+        return np.unique(self.pts[self.is_shown & (self.pts != NO_TIME)])
 
     @property
     def decoded_end(self) -> int | None:
@@ -74,13 +89,19 @@ class PacketTable:
 
 
 class PacketLog:
-    """Collects packets into a table, at some 40 bytes a packet."""
+    """Collects packets into a table, at some 50 bytes a packet.
 
-    def __init__(self, parser: PictureParser | None) -> None:
-        self._parser = parser
-        self._pts, self._dts, self._duration = array("q"), array("q"), array("q")
+    Args:
+        parser: Of their codec.
+        searches_zeros: Whether to look for zeros in them: pictures of the codec have few, and its decoder takes them.
+    """
+
+    def __init__(self, parser: PictureParser | None, *, searches_zeros: bool = False) -> None:
+        self._parser, self._searches_zeros = parser, searches_zeros
+        self._pts, self._dts, self._duration, self._file_end = array("q"), array("q"), array("q"), array("q")
         self._key, self._corrupt, self._shown = bytearray(), bytearray(), bytearray()
         self._start, self._reference, self._layer = bytearray(), bytearray(), bytearray()
+        self._hollow, self._zeros_inside, self._zeros_last = bytearray(), bytearray(), bytearray()
         self._parameters = b""
         self.changes_parameters = False
         """Whether parameter sets change on the way. Then no packet may be left out: it may contain those in force."""
@@ -90,8 +111,8 @@ class PacketLog:
 
     def add(self, packet: Packet[VideoStream]) -> None:
         """Add a packet that is not empty."""
-        is_key = packet.is_keyframe
-        picture = PLAIN if self._parser is None else self._parser(memoryview(packet), is_key)  # a view: no copy
+        is_key, content = packet.is_keyframe, memoryview(packet)  # a view: no copy
+        picture = PLAIN if self._parser is None else self._parser(content, is_key)
         if len(self) and (_has_new_parameters(packet) or picture.parameters not in (b"", self._parameters)):
             self.changes_parameters = True
         elif not len(self):
@@ -104,26 +125,48 @@ class PacketLog:
             is_key=is_key,
             is_corrupt=packet.is_corrupt,
             is_discard=packet.is_discard,
+            file_end=0 if packet.pos is None else packet.pos + packet.size,
         )
+        self._zeros_last[-1] = content[-len(_RUN) :] == _RUN
+        if self._searches_zeros:
+            self._hollow[-1] |= content[: len(_RUN)] == _RUN
+            self._zeros_inside[-1] = has_hole(bytes(content))
 
     def append(
-        self, times: tuple[int, int, int], picture: Picture, *, is_key: bool, is_corrupt: bool, is_discard: bool
+        self,
+        times: tuple[int, int, int],
+        picture: Picture,
+        *,
+        is_key: bool,
+        is_corrupt: bool,
+        is_discard: bool,
+        file_end: int = 0,
     ) -> None:
-        """Add the facts of a packet; `times` are its pts, its dts and its duration, in ticks."""
+        """Add the facts of a packet; `times` are its pts, its dts and its duration, in ticks; `file_end` may be 0."""
         pts, dts, duration = times
         self._pts.append(pts)
         self._dts.append(dts)
         self._duration.append(duration)
+        self._file_end.append(file_end)
         self._key.append(is_key)
         self._corrupt.append(is_corrupt)
         self._shown.append(picture.is_shown and not is_discard)
         self._start.append(picture.is_start)
         self._reference.append(picture.is_reference)
         self._layer.append(picture.layer)
+        self._hollow.append(picture.is_hollow)
+        self._zeros_inside.append(False)
+        self._zeros_last.append(False)
 
     def table(self) -> PacketTable:
         """The packets so far."""
         layer = np.frombuffer(bytes(self._layer), np.uint8)
+        # A hole that reaches into two packets is seen where the second one starts. One that does not makes zeros in a
+        # single packet; black pictures, which may have them too, come in a row.
+        zeros = np.pad(_flags(self._zeros_inside), 1)
+        is_alone = zeros[1:-1] & ~zeros[:-2] & ~zeros[2:]
+        starts_hollow, ends_in_zeros = _flags(self._hollow), _flags(self._zeros_last)
+        hole_begins = ends_in_zeros & np.append(starts_hollow[1:], False)
         # In HEVC only the highest sub-layer has none above it that may refer to its non-reference pictures.
         below_highest = layer < layer.max(initial=0)
         return PacketTable(
@@ -135,7 +178,23 @@ class PacketLog:
             is_shown=_flags(self._shown),
             is_start=_flags(self._start),
             is_needed_by_others=_flags(self._reference) | below_highest,
+            is_hollow=starts_hollow | hole_begins | is_alone,
+            ends_in_zeros=ends_in_zeros,
+            file_end=np.maximum.accumulate(np.array(self._file_end, dtype=np.int64)),
         )
+
+
+def has_hole(content: bytes) -> bool:
+    """Whether there are as many zeros as a sector of a disk has; after the end of a JPEG, they are padding.
+
+    >>> has_hole(b"head" + bytes(512) + b"more"), has_hole(bytes([0xFF, 0xD9]) + bytes(600))
+    (True, False)
+    """
+    place = content.find(_SECTOR)
+    if place < 0:
+        return False
+    unpadded = content.rstrip(b"\0")
+    return place < len(unpadded) or not unpadded.endswith(_JPEG_END)
 
 
 def _has_new_parameters(packet: Packet[VideoStream]) -> bool:

@@ -16,13 +16,13 @@ from av.video.stream import VideoStream
 
 from pipeline.video.clips import VideoError
 from pipeline.video.options import DecodeOptions
-from pipeline.video.reading.bitstream import parser_of
+from pipeline.video.reading.bitstream import CONSTANT_RATES, ZEROS_ARE_NORMAL, parser_of
 from pipeline.video.reading.display import Display
 from pipeline.video.reading.opening import Deadline, OpenVideo, open_video
 from pipeline.video.reading.packets import NO_TIME, PacketLog, PacketTable
 from pipeline.video.reading.streams import StreamChoice
 from pipeline.video.reading.timeline import Timeline, timeline_of
-from pipeline.video.reading.truncation import FileExtent
+from pipeline.video.reading.truncation import Family, FileExtent, first_loss, implausible_gap
 from store.schema import VideoStatus
 
 BUFFERED_BYTES = 1 << 26
@@ -32,6 +32,8 @@ PACKET_BYTES = 1 << 10
 
 _MICROSECOND = Fraction(1, 1_000_000)
 """The unit of a container's duration in ffmpeg."""
+_DECLARING = frozenset({"matroska", "flv", "asf", "ivf"})
+"""Demuxers that read the duration of the file from its header, and do not guess it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,13 @@ class VideoScan:
     average_rate: Fraction | None
     """Frames a second by the header, as OpenCV reports it; used only for frames without times and by `clip4clip`."""
     declared_end: int | None
-    """The end of a file that was cut off, as its header declares it, in ticks; None for a whole file."""
+    """The end of the whole video if frames are lost, in ticks: as the header declares it or the frames after the loss
+    show it, or `UNKNOWN_END`. None for a file that is whole."""
     choice: StreamChoice
     """Which video stream it is."""
     display: Display
     """How its pictures are shown."""
     codec: str
-    is_cut_off: bool
     may_skip: bool
     """Whether packets may be left out: their codec is understood, and its parameters do not change on the way."""
     may_end_early: bool
@@ -71,7 +73,10 @@ def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, dea
     stream, container = video.stream, video.container
     codec = stream.codec_context.codec.canonical_name
     parser = parser_of(codec, stream.codec_context.extradata)
-    log, buffer, cut_off = PacketLog(parser), _PacketBuffer(), extent.is_cut_off
+    # In an MPEG stream, holes break its structure, and H.264 may be padded.
+    searches_zeros = codec not in ZEROS_ARE_NORMAL and extent.family is not Family.STREAM
+    log = PacketLog(parser, searches_zeros=searches_zeros)
+    buffer, refusal = _PacketBuffer(), None
     try:
         with closing(video.packets(deadline)) as packets:
             for packet in packets:
@@ -80,15 +85,21 @@ def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, dea
                     raise VideoError(VideoStatus.UNSUPPORTED, reason)
                 log.add(packet)
                 buffer.add(packet)
-    except (av.error.InvalidDataError, av.error.OSError):
-        if not cut_off:  # a file that was cut off ends inside a packet: what was read before is used
-            raise
+    except (av.error.InvalidDataError, av.error.OSError) as error:
+        refusal = error
+    if stream.time_base is None or not len(log):
+        raise refusal or VideoError(VideoStatus.TOO_SHORT, "the video stream has 0 frames")
     table = log.table()
-    if cut_off:
-        table = table.head(len(table) - _num_broken(table))
-    if stream.time_base is None or not len(table):
-        raise VideoError(VideoStatus.TOO_SHORT, "the video stream has 0 frames")
-    declared_end = declared_end_of(container, stream, table.start_pts) if cut_off else None
+    loss = first_loss(table, extent, declared_end_of(container, stream, table.start_pts), _index_end(stream, extent))
+    if loss is None and codec in CONSTANT_RATES:
+        loss = implausible_gap(table, extent)
+    if refusal is not None and loss is None and not extent.is_damaged:
+        raise refusal
+    if loss is not None:
+        table = table.head(loss.num_before)
+    if not len(table):
+        raise VideoError(VideoStatus.TOO_SHORT, "the video stream has 0 frames that are readable")
+    declared_end = None if loss is None else loss.end
     has_b_frames = bool(stream.codec_context.has_b_frames)
     return VideoScan(
         table=table,
@@ -99,12 +110,18 @@ def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, dea
         choice=video.choice,
         display=video.display(),
         codec=codec,
-        is_cut_off=cut_off,
         # Parameter sets that change on the way are in packets that might be left out.
         may_skip=parser is not None and not log.changes_parameters,
         may_end_early=not extent.is_declared,
         buffered=buffer.packets(len(table)),
     )
+
+
+def _index_end(stream: VideoStream, extent: FileExtent) -> int:
+    """Place in the file after the last frame that the index of ISO media lists; 0 for other containers."""
+    if extent.family is not Family.INDEXED:
+        return 0
+    return max((entry.pos + entry.size for entry in stream.index_entries), default=0)
 
 
 class _PacketBuffer:
@@ -141,11 +158,6 @@ def read_packets(
                 place = next(wanted, None)
             if place is None:
                 return
-
-
-def _num_broken(table: PacketTable) -> int:
-    """Number of packets at the end that are flagged corrupt: the last ones, cut in half."""
-    return int(np.argmin(table.is_corrupt[::-1])) if not table.is_corrupt.all() else len(table)
 
 
 def planned_timeline(
@@ -187,17 +199,20 @@ def planned_timeline(
 
 
 def declared_end_of(container: InputContainer, stream: VideoStream, start_pts: int) -> int | None:
-    """The end of the stream by the header, in ticks. Used only for files that were cut off.
+    """The end of the stream by the header, in ticks. Used only for files that lack bytes.
 
-    MP4 has it for the stream. AVI has it as a number of frames of one tick each (ffmpeg shortens its duration to what
-    is left). Matroska has it for the whole file. No other container is trusted.
+    MP4 has it for the stream. AVI has it as a number of frames of one tick each, and as the length of its index (ffmpeg
+    shortens its duration to what is left). Matroska, FLV, ASF and IVF have it for the whole file. No other container is
+    trusted.
     """
     if stream.time_base is None:
         return None
-    if container.format.name == "avi" and stream.frames > 0:
-        return start_pts + stream.frames
-    if stream.duration is not None and stream.duration > 0:
+    names = container.format.name.split(",")
+    if "avi" in names:
+        num_frames = max(stream.frames, 1 + max((entry.timestamp for entry in stream.index_entries), default=-1))
+        return start_pts + num_frames if num_frames else None
+    if "mp4" in names and stream.duration is not None and stream.duration > 0:
         return start_pts + stream.duration
-    if "matroska" in container.format.name and container.duration is not None:
+    if not _DECLARING.isdisjoint(names) and container.duration is not None:
         return int(container.duration * _MICROSECOND / stream.time_base)
     return None

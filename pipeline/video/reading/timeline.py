@@ -14,6 +14,9 @@ from pipeline.video.options import DecodeOptions, SamplingMode, Window
 from pipeline.video.sampling import clip4clip_indices, fps_targets, kept, shown_at, uniform_targets
 from store.schema import VideoStatus
 
+UNKNOWN_END = 2**62
+"""The end of a video of which part is lost, in ticks, if nothing says when it was."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
@@ -22,9 +25,9 @@ class Timeline:
     pts: NDArray[np.int64]
     """Shape (num_frames,): strictly increasing, in ticks."""
     end_pts: int
-    """The clip is `[pts[0], end_pts)`."""
+    """The clip is `[pts[0], end_pts)`. May be `UNKNOWN_END`."""
     readable_end: int
-    """No frame is missing before this tick. Below `end_pts` only if the file was cut off."""
+    """No frame is missing before this tick. Below `end_pts` only if frames are lost."""
     time_base: Fraction
     """Seconds a tick."""
 
@@ -41,7 +44,7 @@ class Timeline:
 
     @property
     def truncated(self) -> bool:
-        """Whether the end of the clip is not in the file."""
+        """Whether frames of the whole video are not in the file."""
         return self.readable_end < self.end_pts
 
     def seconds(self, ticks: int) -> float:
@@ -85,7 +88,7 @@ class Timeline:
                 interval = 1 / (sampling.fps * self.time_base)
                 targets = fps_targets(start, end, interval, options.num_frames, sampling.keep)
         if self.truncated and int(targets[-1]) >= self.readable_end:
-            raise self._cut_off()
+            raise self.lost()
         return shown_at(self.pts, targets)
 
     def _moving_span(self, window: Window) -> tuple[int, int]:
@@ -96,27 +99,37 @@ class Timeline:
             whole = self.seconds(end - self.start_pts)
             reason = f"the clip begins at {window.start_seconds:g} s, and the video ends at {whole:.3f} s"
             raise VideoError(VideoStatus.TOO_SHORT, reason)
-        if first == last:
+        if first == last and not end > self.readable_end:
             when = self.seconds(int(self.pts[first]) - self.start_pts)
             raise VideoError(VideoStatus.TOO_SHORT, f"the clip has 1 frame, at {when:.3f} s, and motion needs two")
         return start, end
 
     def _clip4clip(self, options: DecodeOptions, window: Window, rate: Fraction | None) -> NDArray[np.int64]:
+        num_frames = num_readable = int(np.searchsorted(self.pts, self.readable_end))
+        if self.truncated:
+            # Lost frames have numbers too. More of them than the clip takes from its start make no difference.
+            interval = max(1, (int(self.pts[-1]) - self.start_pts) // max(1, len(self.pts) - 1))
+            most = options.num_frames * max(1, round(rate or 0))
+            num_frames += min(most, -((self.readable_end - self.end_pts) // interval))
         try:
-            indices = clip4clip_indices(len(self.pts), rate or Fraction(0), window.start_seconds, window.end_seconds)
+            indices = clip4clip_indices(num_frames, rate or Fraction(0), window.start_seconds, window.end_seconds)
         except ValueError as error:
             raise VideoError(VideoStatus.UNSUPPORTED, f"the video has {error}") from error
         if not len(indices):
             raise VideoError(VideoStatus.TOO_SHORT, f"no frame of the video lies in the clip, {window}")
         chosen = indices[kept(len(indices), options.num_frames, options.sampling.keep)]
-        if self.truncated and int(self.pts[chosen[-1]]) >= self.readable_end:
-            raise self._cut_off()
+        if int(chosen[-1]) >= num_readable:
+            raise self.lost()
         return chosen
 
-    def _cut_off(self) -> VideoError:
+    def lost(self) -> VideoError:
+        """The error of a clip that wants a frame after the loss."""
         readable = self.seconds(max(0, self.readable_end - self.start_pts))
-        whole = self.seconds(self.end_pts - self.start_pts)
-        reason = f"the file was cut off, only {readable:.3f} s of {whole:.3f} s are readable"
+        if self.end_pts == UNKNOWN_END:
+            reason = f"part of the file is lost: only the first {readable:.3f} s are readable, of an unknown length"
+        else:
+            whole = self.seconds(self.end_pts - self.start_pts)
+            reason = f"part of the file is lost: only the first {readable:.3f} s of {whole:.3f} s are readable"
         return VideoError(VideoStatus.TRUNCATED, reason)
 
     def _ticks(self, seconds: float) -> int:
@@ -136,9 +149,9 @@ def timeline_of(
         times: In ticks, strictly increasing, at least two.
         last_duration: In ticks; 0 if unknown.
         time_base: Seconds a tick.
-        declared_end: End of a file that was cut off, by its header; None for a whole file. It is used if it is more
-            than half a mean interval after the end of the frames, because headers round their durations.
-        complete_until: In a file that was cut off, frames at or after this tick may be missing.
+        declared_end: End of the whole video if part of it is lost; None for a whole file. It is used if it is more than
+            half a mean interval after the end of the frames, because headers round their durations.
+        complete_until: If part is lost, frames at or after this tick may be missing.
 
     >>> timeline_of([0, 10, 20], 0, Fraction(1, 1000), None, None).end_pts
     30

@@ -10,7 +10,7 @@ from pipeline.video.clips import VideoError
 from pipeline.video.decoding import decode_clip
 from pipeline.video.options import WHOLE_VIDEO, DecodeOptions
 from pipeline.video.reading.timeline import Timeline, timeline_of
-from pipeline.video.reading.truncation import UNDECLARED, file_extent
+from pipeline.video.reading.truncation import file_extent
 from store.schema import VideoStatus
 from tests.videos import Encoding, cut, textured_frames, write_numbered_video, write_video
 
@@ -38,7 +38,7 @@ def make(folder: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_whole_file_is_whole(folder: Path, name: str) -> None:
-    assert not file_extent(make(folder, name)).is_cut_off
+    assert not file_extent(make(folder, name)).is_damaged
     assert not decode_clip(make(folder, name), DecodeOptions(4, 32)).truncated
 
 
@@ -52,7 +52,7 @@ def test_a_cut_file_gives_the_clip_of_the_whole_or_none(folder: Path, name: str,
     gave_clip = 0
     for keep in [*np.linspace(0.02, 0.98, 25).tolist(), 0.999]:
         path = cut(whole, folder / f"cut_{name}", keep=keep)
-        assert file_extent(path).is_cut_off
+        assert file_extent(path).is_damaged
         try:
             clip = decode_clip(path, options)
         except VideoError as error:
@@ -67,7 +67,7 @@ def test_a_cut_file_gives_the_clip_of_the_whole_or_none(folder: Path, name: str,
 
 def test_a_cut_file_reports_how_much_is_readable(folder: Path) -> None:
     path = cut(make(folder, "faststart.mp4"), folder / "half.mp4", keep=0.6)
-    with pytest.raises(VideoError, match=r"only 0\.\d+ s of 1\.335 s are readable") as caught:
+    with pytest.raises(VideoError, match=r"only the first 0\.\d+ s of 1\.335 s are readable") as caught:
         decode_clip(path, DecodeOptions(6, 32))
     assert caught.value.status == VideoStatus.TRUNCATED
 
@@ -92,13 +92,18 @@ def test_an_mp4_without_its_index_is_truncated(folder: Path, keep: float) -> Non
 
 def test_only_containers_that_count_their_bytes_are_judged(folder: Path) -> None:
     stream = write_video(folder / "stream.ts", textured_frames(20), Encoding(options=X264))
-    assert file_extent(cut(stream, folder / "cut.ts", keep=0.5)) == UNDECLARED
+    extent = file_extent(cut(stream, folder / "cut.ts", keep=0.5))
+    assert not extent.is_declared
+    assert not extent.is_damaged
     streamed = folder / "streamed.mkv"  # a segment of unknown size, as a live recording has it
     write_numbered_video(streamed, 12)
     content = streamed.read_bytes()
     at = content.index(bytes.fromhex("18538067")) + 4
     streamed.write_bytes(content[:at] + b"\x01" + b"\xff" * 7 + content[at + 8 :])
-    assert file_extent(cut(streamed, folder / "cut.mkv", keep=0.5)) == UNDECLARED
+    extent = file_extent(cut(streamed, folder / "cut.mkv", keep=0.5))
+    assert not extent.is_declared
+    assert not extent.is_damaged
+    assert extent.walk.ends_inside
 
 
 @pytest.mark.parametrize(
@@ -125,7 +130,7 @@ def test_bytes_that_are_missing_are_counted(tmp_path: Path, content: bytes, miss
 def test_a_target_beyond_what_is_readable_is_refused() -> None:
     cut_off = timeline_of([0, 10, 20, 30], 10, Fraction(1, 1000), 100, 40)
     assert cut_off.truncated
-    with pytest.raises(VideoError, match=r"only 0\.040 s of 0\.100 s are readable"):
+    with pytest.raises(VideoError, match=r"only the first 0\.040 s of 0\.100 s are readable"):
         cut_off.choose(DecodeOptions(1), WHOLE_VIDEO, None)
     survives = timeline_of([0, 10, 20, 30, 40, 50], 10, Fraction(1, 1000), 100, 60)
     assert survives.choose(DecodeOptions(1), WHOLE_VIDEO, None).tolist() == [5]

@@ -1,0 +1,76 @@
+"""Matroska and WebM (RFC 9559): EBML elements, each an id, a size and a content."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+from pipeline.video.reading.containers.walk import Walk, find
+
+MAGIC = bytes.fromhex("1a45dfa3")
+_SEGMENT, _CLUSTER = bytes.fromhex("18538067"), bytes.fromhex("1f43b675")
+_SIMPLE_BLOCK = bytes.fromhex("a3")
+_OF_A_SEGMENT = "114d9b74 1549a966 1654ae6b 1c53bb6b 1941a469 1043a770 1254c367"
+"""SeekHead, Info, Tracks, Cues, Attachments, Chapters, Tags."""
+_OF_A_CLUSTER = "e7 5854 a7 ab a3 a0 af"
+"""Timestamp, SilentTracks, Position, PrevSize, SimpleBlock, BlockGroup, EncryptedBlock."""
+_ANYWHERE = "ec bf 1a45dfa3"
+"""Void, CRC-32, the header of a file that was appended."""
+_SKIPPED = frozenset(map(bytes.fromhex, f"{_OF_A_SEGMENT} {_OF_A_CLUSTER} {_ANYWHERE}".split()))
+
+
+def walk_matroska(file: BinaryIO, size: int) -> Walk:
+    """Follow the elements of the segment and of its clusters."""
+    file.seek(len(MAGIC))
+    header_size = _read_size(file)
+    if header_size is None or header_size > size:
+        return Walk()
+    file.seek(header_size, os.SEEK_CUR)
+    if file.read(4) != _SEGMENT:
+        return Walk()
+    segment_size = _read_size(file)
+    place = file.tell()
+    declared_end = None if segment_size is None else place + segment_size
+    end = size if declared_end is None else min(size, declared_end)
+    breaks = []
+    while place < end:
+        after = _after_element(file, place, end, is_declared=declared_end is not None)
+        if after is None:
+            breaks.append(place)
+            after = find(file, _CLUSTER, place + 1, end)
+        place = after
+    return Walk(declared_end, tuple(breaks), ends_inside=place > end)
+
+
+def _after_element(file: BinaryIO, place: int, end: int, *, is_declared: bool) -> int | None:
+    """The place after the element at a place, or of its first child if it has children; None if there is no element."""
+    file.seek(place)
+    head = file.read(13)
+    num_bytes = 9 - head[0].bit_length()
+    name = head[:num_bytes]
+    if name in (_CLUSTER, _SEGMENT):  # a segment: another file was appended
+        file.seek(place + num_bytes)
+        _read_size(file)  # may be unknown; the next cluster ends this one
+        return file.tell()
+    if name not in _SKIPPED:
+        return None
+    file.seek(place + num_bytes)
+    content_size = _read_size(file)
+    if content_size is None:
+        return None
+    after = file.tell() + content_size
+    if name == _SIMPLE_BLOCK and file.read(1) == b"\0":  # a block of no track
+        return None
+    # A size that leads out of a segment of known size is damage. Else, it is the last element, which was cut.
+    return after if after <= end or not is_declared else None
+
+
+def _read_size(file: BinaryIO) -> int | None:
+    """A size of 1 to 8 bytes, the leading zero bits of the first saying how many more follow; None when unknown."""
+    first = file.read(1)
+    if not first or first[0] == 0:
+        return None
+    extra_bytes = 8 - first[0].bit_length()
+    value = (first[0] & (0x7F >> extra_bytes)) << (8 * extra_bytes) | int.from_bytes(file.read(extra_bytes), "big")
+    unknown = (1 << (7 * (extra_bytes + 1))) - 1  # all ones: written by a streamer that could not know
+    return None if value == unknown else value
