@@ -60,7 +60,9 @@ def decode_clip(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO
         return _decode_checked(path, options, window, deadline, extent=extent)
     except VideoError as error:
         # These are symptoms of the loss, and a whole copy of the file is the remedy: report the loss.
-        explained = (VideoStatus.CORRUPT, VideoStatus.NO_VIDEO_STREAM, VideoStatus.TOO_SHORT)
+        explained = [VideoStatus.CORRUPT, VideoStatus.NO_VIDEO_STREAM, VideoStatus.TOO_SHORT]
+        if extent.walk.breaks:
+            explained.append(VideoStatus.UNSUPPORTED)  # what is read there may be anything
         if extent.is_damaged and error.status in explained:
             reason = f"part of the file is lost, {extent.where_lost}; {error.reason}"
             raise VideoError(VideoStatus.TRUNCATED, reason) from error

@@ -1,8 +1,8 @@
 """Thousands of damaged files, each decoded in a child that may crash or hang: `python -m tests.benchmarks.fuzz N SEED`.
 
 Prints what came of each kind of damage. A crash, a hang, another exception or a clip that makes no sense is an offence,
-and so is a clip of a file that lost bytes if it is not that of the whole file. Files that did harm are kept in `--keep`,
-and the exit code is 1. A child has `--memory` MiB of address space and `--hard` seconds.
+and so is a clip of a file that lost bytes if it is not that of the whole file. Files that did harm are kept in
+`--keep`, and the exit code is 1. A child has `--memory` MiB of address space and `--hard` seconds.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class PacketLog:
             is_discard=packet.is_discard,
             file_end=0 if packet.pos is None else packet.pos + packet.size,
         )
-        self._zeros_last[-1] = content[-len(_RUN) :] == _RUN
+        self._zeros_last[-1] = content[-len(_RUN) :] == _RUN and not is_padded(bytes(content))
         if self._searches_zeros:
             self._hollow[-1] |= content[: len(_RUN)] == _RUN
             self._zeros_inside[-1] = has_hole(bytes(content))
@@ -166,7 +166,7 @@ class PacketLog:
         zeros = np.pad(_flags(self._zeros_inside), 1)
         is_alone = zeros[1:-1] & ~zeros[:-2] & ~zeros[2:]
         starts_hollow, ends_in_zeros = _flags(self._hollow), _flags(self._zeros_last)
-        hole_begins = ends_in_zeros & np.append(starts_hollow[1:], False)
+        hole_begins = ends_in_zeros & np.append(starts_hollow[1:], self._searches_zeros)
         # In HEVC only the highest sub-layer has none above it that may refer to its non-reference pictures.
         below_highest = layer < layer.max(initial=0)
         return PacketTable(
@@ -191,10 +191,12 @@ def has_hole(content: bytes) -> bool:
     (True, False)
     """
     place = content.find(_SECTOR)
-    if place < 0:
-        return False
-    unpadded = content.rstrip(b"\0")
-    return place < len(unpadded) or not unpadded.endswith(_JPEG_END)
+    return place >= 0 and not (is_padded(content) and place >= len(content.rstrip(b"\0")))
+
+
+def is_padded(content: bytes) -> bool:
+    """Whether the zeros at the end come after the end of a JPEG, as some cameras have it."""
+    return content.rstrip(b"\0").endswith(_JPEG_END)
 
 
 def _has_new_parameters(packet: Packet[VideoStream]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from pipeline.video.reading.opening import Deadline, OpenVideo, open_video
 from pipeline.video.reading.packets import NO_TIME, PacketLog, PacketTable
 from pipeline.video.reading.streams import StreamChoice
 from pipeline.video.reading.timeline import Timeline, timeline_of
-from pipeline.video.reading.truncation import Family, FileExtent, first_loss, implausible_gap
+from pipeline.video.reading.truncation import DeclaredEnd, Family, FileExtent, first_loss, implausible_gap
 from store.schema import VideoStatus
 
 BUFFERED_BYTES = 1 << 26
@@ -32,7 +32,7 @@ PACKET_BYTES = 1 << 10
 
 _MICROSECOND = Fraction(1, 1_000_000)
 """The unit of a container's duration in ffmpeg."""
-_DECLARING = frozenset({"matroska", "flv", "asf", "ivf"})
+_DECLARING = frozenset({"matroska", "flv", "asf"})
 """Demuxers that read the duration of the file from its header, and do not guess it."""
 
 
@@ -90,13 +90,20 @@ def scan_video(video: OpenVideo, extent: FileExtent, options: DecodeOptions, dea
     if stream.time_base is None or not len(log):
         raise refusal or VideoError(VideoStatus.TOO_SHORT, "the video stream has 0 frames")
     table = log.table()
-    loss = first_loss(table, extent, declared_end_of(container, stream, table.start_pts), _index_end(stream, extent))
+    declared = declared_end_of(container, stream, table.start_pts)
+    if extent.walk.is_fragmented:
+        declared = None  # ffmpeg adds up the fragments that are there
+    loss = first_loss(table, extent, declared, _index_end(stream, extent))
     if loss is None and codec in CONSTANT_RATES:
         loss = implausible_gap(table, extent)
     if refusal is not None and loss is None and not extent.is_damaged:
         raise refusal
     if loss is not None:
         table = table.head(loss.num_before)
+    elif extent.is_damaged and extent.family is Family.STREAM:
+        # Whole in number, not in content. The demuxer flags a packet, and its neighbours may be meant.
+        flags = np.pad(table.is_corrupt, 1)
+        table = replace(table, is_hollow=table.is_hollow | flags[:-2] | flags[1:-1] | flags[2:])
     if not len(table):
         raise VideoError(VideoStatus.TOO_SHORT, "the video stream has 0 frames that are readable")
     declared_end = None if loss is None else loss.end
@@ -198,21 +205,22 @@ def planned_timeline(
     return timeline_of(times, last_duration, time_base, declared_end, table.decoded_end)
 
 
-def declared_end_of(container: InputContainer, stream: VideoStream, start_pts: int) -> int | None:
+def declared_end_of(container: InputContainer, stream: VideoStream, start_pts: int) -> DeclaredEnd | None:
     """The end of the stream by the header, in ticks. Used only for files that lack bytes.
 
     MP4 has it for the stream. AVI has it as a number of frames of one tick each, and as the length of its index (ffmpeg
-    shortens its duration to what is left). Matroska, FLV, ASF and IVF have it for the whole file. No other container is
-    trusted.
+    shortens its duration to what is left). Matroska, FLV and ASF have it for the whole file, with its sound. No other
+    container is trusted.
     """
     if stream.time_base is None:
         return None
     names = container.format.name.split(",")
     if "avi" in names:
         num_frames = max(stream.frames, 1 + max((entry.timestamp for entry in stream.index_entries), default=-1))
-        return start_pts + num_frames if num_frames else None
+        return DeclaredEnd(start_pts + num_frames, is_exact=True) if num_frames else None
     if "mp4" in names and stream.duration is not None and stream.duration > 0:
-        return start_pts + stream.duration
+        return DeclaredEnd(start_pts + stream.duration, is_exact=True)
     if not _DECLARING.isdisjoint(names) and container.duration is not None:
-        return int(container.duration * _MICROSECOND / stream.time_base)
+        ticks = int(container.duration * _MICROSECOND / stream.time_base)
+        return DeclaredEnd(ticks, is_exact=len(container.streams) == 1)
     return None

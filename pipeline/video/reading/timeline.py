@@ -149,14 +149,13 @@ def timeline_of(
         times: In ticks, strictly increasing, at least two.
         last_duration: In ticks; 0 if unknown.
         time_base: Seconds a tick.
-        declared_end: End of the whole video if part of it is lost; None for a whole file. It is used if it is more than
-            half a mean interval after the end of the frames, because headers round their durations.
+        declared_end: End of the whole video if part of it is lost, or `UNKNOWN_END`; None for a whole file.
         complete_until: If part is lost, frames at or after this tick may be missing.
 
     >>> timeline_of([0, 10, 20], 0, Fraction(1, 1000), None, None).end_pts
     30
-    >>> timeline_of([0, 10, 20], 10, Fraction(1, 1000), 35, None).truncated
-    False
+    >>> timeline_of([0, 10, 20], 10, Fraction(1, 1000), 25, None).end_pts == UNKNOWN_END
+    True
     >>> cut = timeline_of([0, 10, 40], 10, Fraction(1, 1000), 100, 20)
     >>> cut.readable_end, cut.end_pts
     (20, 100)
@@ -166,6 +165,7 @@ def timeline_of(
     end = last + (last_duration if last_duration > 0 else mean_interval)
     readable_end = end if complete_until is None else min(end, complete_until)
     pts = np.array(times, dtype=np.int64)
-    if declared_end is None or 2 * (declared_end - readable_end) <= mean_interval:
+    if declared_end is None:
         return Timeline(pts, end, end, time_base)
-    return Timeline(pts, max(declared_end, end), readable_end, time_base)
+    # A header that says less than there is says nothing.
+    return Timeline(pts, declared_end if declared_end > readable_end else UNKNOWN_END, readable_end, time_base)

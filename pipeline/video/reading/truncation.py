@@ -38,16 +38,10 @@ from pipeline.video.reading.containers.walk import Walk
 from pipeline.video.reading.packets import NO_TIME, PacketTable
 from pipeline.video.reading.timeline import UNKNOWN_END
 
-_HEAD_BYTES = 1 << 13
+_HEAD_BYTES = 1 << 16
 _NOTHING = Walk()
-_LONGEST_HOLD = 8
+_LONGEST_HOLD = 3
 """Times the usual interval: longer, at a constant rate, no picture is shown."""
-_OTHERS = {
-    small.FLV: small.walk_flv,
-    small.OGG: small.walk_ogg,
-    small.ASF: small.walk_asf,
-    small.IVF: small.walk_ivf,
-}
 
 
 class Family(Enum):
@@ -56,12 +50,27 @@ class Family(Enum):
     INDEXED = auto()
     """ISO media: an index says where each frame is."""
     COUNTED = auto()
-    """AVI, GIF, APNG and raw streams: the time of a frame is the sum of those before it."""
+    """AVI, GIF, APNG, MXF and raw streams: the time of a frame is the sum of those before it."""
+    PAGED = auto()
+    """Ogg, ASF: a page has parts of several frames, and not each frame has a time."""
     TIMED = auto()
-    """Matroska, FLV, Ogg and others: each frame has a time."""
+    """Matroska, FLV, IVF: each frame has a time."""
     STREAM = auto()
     """MPEG streams: as `TIMED`, and may begin anywhere."""
     UNCHECKED = auto()
+
+
+_OTHERS = {
+    mpeg.PACK: (mpeg.walk_ps, Family.STREAM),
+    small.GIF: (small.walk_gif, Family.COUNTED),
+    small.PNG: (small.walk_png, Family.COUNTED),
+    small.MXF: (small.walk_mxf, Family.COUNTED),
+    small.FLV: (small.walk_flv, Family.TIMED),
+    small.IVF: (small.walk_ivf, Family.TIMED),
+    small.OGG: (small.walk_ogg, Family.PAGED),
+    small.ASF: (small.walk_asf, Family.PAGED),
+}
+"""By the bytes with which a file begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +129,9 @@ def _walk(file: BinaryIO, size: int) -> tuple[Walk, Family]:
         return riff.walk_avi(file, size), Family.COUNTED
     if head[:4] == matroska.MAGIC:
         return matroska.walk_matroska(file, size), Family.TIMED
-    if head[:4] == mpeg.PACK:
-        return mpeg.walk_ps(file, size), Family.STREAM
-    if head.startswith(small.GIF):
-        return small.walk_gif(file, size), Family.COUNTED
-    if head.startswith(small.PNG):
-        return small.walk_png(file, size), Family.COUNTED
-    for mark, walk in _OTHERS.items():
+    for mark, (walk, family) in _OTHERS.items():
         if head.startswith(mark):
-            return walk(file, size), Family.TIMED
+            return walk(file, size), family
     if small.is_raw(head):
         return small.walk_raw(file, size), Family.COUNTED
     layout = mpeg.ts_start(head)
@@ -145,20 +148,29 @@ class Loss:
     """The end of the whole video, in ticks, or `UNKNOWN_END`."""
 
 
-def first_loss(table: PacketTable, extent: FileExtent, declared_end: int | None, index_end: int = 0) -> Loss | None:
+@dataclass(frozen=True, slots=True)
+class DeclaredEnd:
+    """When a header says that the video ends."""
+
+    ticks: int
+    is_exact: bool
+    """Whether it is that of the video alone; else, sound may end later."""
+
+
+def first_loss(table: PacketTable, extent: FileExtent, declared: DeclaredEnd | None, index_end: int = 0) -> Loss | None:
     """Where the first frame is lost; None if none is.
 
     Args:
         table: All packets that can be read.
         extent: Of their file.
-        declared_end: When the video ends by its header, in ticks; None if it does not say.
+        declared: When the video ends by its header; None if it does not say.
         index_end: Place in the file after the last frame that its index lists; 0 without an index.
     """
-    losses = _losses(extent, index_end, is_end_declared=declared_end is not None)
+    losses = _losses(extent, index_end, is_end_declared=declared is not None)
     # The last packets may be cut in half. In a stream, the mark on them means less.
     num_broken = _num_broken(table) if losses and extent.family is not Family.STREAM else 0
     whole = table.head(len(table) - num_broken)
-    frames = _Frames(whole, extent, declared_end)
+    frames = _Frames(whole, extent, None if declared is None else declared.ticks)
     numbers = np.searchsorted(whole.file_end, losses, side="right").tolist()
     found = next((place for place in range(len(losses)) if frames.may_be_missing_after(numbers[place])), None)
     if found is None and not num_broken:
@@ -166,10 +178,10 @@ def first_loss(table: PacketTable, extent: FileExtent, declared_end: int | None,
     num_before = len(whole) if found is None else numbers[found]
     if found is not None and losses[found] < extent.size:
         num_before = max(0, num_before - 1)  # what begins before a break may end in it
-    ends = [declared_end]
+    end = declared.ticks if declared is not None and declared.is_exact else None
     if extent.family in (Family.TIMED, Family.STREAM) and losses[-1] < whole.file_end.max(initial=0):
-        ends.append(frames.end)  # of those after the loss
-    return Loss(num_before, max((end for end in ends if end is not None), default=UNKNOWN_END))
+        end = frames.end  # of those after the loss
+    return Loss(num_before, UNKNOWN_END if end is None else end)
 
 
 def implausible_gap(table: PacketTable, extent: FileExtent) -> Loss | None:
@@ -227,7 +239,7 @@ class _Frames:
 
     def may_be_missing_after(self, num_before: int) -> bool:
         """Whether a frame may be missing after the first packets of the table."""
-        if self._family is Family.INDEXED or not len(self._intervals):
+        if self._family in (Family.INDEXED, Family.PAGED) or not len(self._intervals):
             return True
         if num_before and self._table.ends_in_zeros[num_before - 1]:
             return True  # where the hole begins

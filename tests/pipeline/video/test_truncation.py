@@ -12,7 +12,7 @@ from pipeline.video.options import WHOLE_VIDEO, DecodeOptions
 from pipeline.video.reading.timeline import Timeline, timeline_of
 from pipeline.video.reading.truncation import file_extent
 from store.schema import VideoStatus
-from tests.videos import Encoding, cut, textured_frames, write_numbered_video, write_video
+from tests.videos import Encoding, cut, textured_frames, write_video
 
 X264 = {"bf": "3", "g": "12", "x264-params": "threads=1:log-level=none"}
 FASTSTART = {"movflags": "faststart"}
@@ -52,7 +52,6 @@ def test_a_cut_file_gives_the_clip_of_the_whole_or_none(folder: Path, name: str,
     gave_clip = 0
     for keep in [*np.linspace(0.02, 0.98, 25).tolist(), 0.999]:
         path = cut(whole, folder / f"cut_{name}", keep=keep)
-        assert file_extent(path).is_damaged
         try:
             clip = decode_clip(path, options)
         except VideoError as error:
@@ -95,11 +94,8 @@ def test_only_containers_that_count_their_bytes_are_judged(folder: Path) -> None
     extent = file_extent(cut(stream, folder / "cut.ts", keep=0.5))
     assert not extent.is_declared
     assert not extent.is_damaged
-    streamed = folder / "streamed.mkv"  # a segment of unknown size, as a live recording has it
-    write_numbered_video(streamed, 12)
-    content = streamed.read_bytes()
-    at = content.index(bytes.fromhex("18538067")) + 4
-    streamed.write_bytes(content[:at] + b"\x01" + b"\xff" * 7 + content[at + 8 :])
+    live = Encoding(options=X264, container_options={"live": "1"})  # a segment of unknown size, without an index
+    streamed = write_video(folder / "streamed.mkv", textured_frames(40), live)
     extent = file_extent(cut(streamed, folder / "cut.mkv", keep=0.5))
     assert not extent.is_declared
     assert not extent.is_damaged

@@ -25,10 +25,10 @@ def walk_iso(file: BinaryIO, size: int) -> Walk:
     """Follow the boxes at the top, and those inside each index (`moov`, `moof`).
 
     A damaged `moov` is a break at 0: nothing is where it says. Whether the frames that a sound one lists lie in the
-    file is seen when it is opened (`scan_video`).
+    file is seen when it is opened (`scan_video`). In a file of fragments, what is no box stands for lost ones.
     """
-    place = end = 0
-    has_index = has_fragments = False
+    before = place = end = 0
+    has_index = is_fragmented = False
     breaks = []
     for _ in range(_MAX_BOXES):
         length, kind, content = _box_at(file, place)
@@ -37,17 +37,19 @@ def walk_iso(file: BinaryIO, size: int) -> Walk:
         if kind in (b"moov", b"moof") and after <= size:
             index = read_at(file, content, min(after - content, _MAX_INDEX_BYTES))
             has_index |= kind == b"moov"
-            has_fragments |= kind == b"moof" or b"mvex" in index
+            is_fragmented |= kind == b"moof" or b"mvex" in index
             if after - content <= _MAX_INDEX_BYTES and not _is_sound(index, kind):
                 breaks.append(0 if kind == b"moov" else place)
         if (after > size and kind not in _NEEDED) or not kind.isascii() or not kind.strip(b"\0"):
-            if has_fragments and _is_lost(file, place, size):
-                breaks.append(place)
+            if is_fragmented:
+                breaks.append(before)  # its content may be shorter than it says, too
             break
-        place = end = after
+        before, place, end = place, after, after
         if after >= size:
+            if is_fragmented and after > size:
+                breaks.append(before)
             break
-    return Walk(end, tuple(sorted(breaks)), index_missing=not has_index)
+    return Walk(end, tuple(sorted(breaks)), is_fragmented=is_fragmented, index_missing=not has_index)
 
 
 def _box_at(file: BinaryIO, place: int) -> tuple[int, bytes, int]:
@@ -56,12 +58,6 @@ def _box_at(file: BinaryIO, place: int) -> tuple[int, bytes, int]:
     length = int.from_bytes(head[:4], "big")
     is_long = length == 1
     return int.from_bytes(head[8:16], "big") if is_long else length, head[4:8], place + (16 if is_long else 8)
-
-
-def _is_lost(file: BinaryIO, place: int, size: int) -> bool:
-    """Whether what is no box, in a file of fragments, stands for lost ones: zeros, or there are more fragments."""
-    rest = read_at(file, place, min(size - place, _MAX_INDEX_BYTES))
-    return len(rest) >= 8 and (not rest[:8].strip(b"\0") or b"moof" in rest)
 
 
 def _is_sound(content: bytes, kind: bytes, depth: int = 0, *, is_video: bool = True) -> bool:

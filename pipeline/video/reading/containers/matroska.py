@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
-from pipeline.video.reading.containers.walk import Walk, find
+from pipeline.video.reading.containers.walk import Walk, find, read_at
 
 MAGIC = bytes.fromhex("1a45dfa3")
 _SEGMENT, _CLUSTER = bytes.fromhex("18538067"), bytes.fromhex("1f43b675")
 _SIMPLE_BLOCK = bytes.fromhex("a3")
+_INDEX_ENTRY, _POSITION = bytes.fromhex("53ab841c53bb6b"), bytes.fromhex("53ac")
+_CONTENTS_BYTES = 512
 _OF_A_SEGMENT = "114d9b74 1549a966 1654ae6b 1c53bb6b 1941a469 1043a770 1254c367"
 """SeekHead, Info, Tracks, Cues, Attachments, Chapters, Tags."""
 _OF_A_CLUSTER = "e7 5854 a7 ab a3 a0 af"
@@ -32,14 +34,27 @@ def walk_matroska(file: BinaryIO, size: int) -> Walk:
     place = file.tell()
     declared_end = None if segment_size is None else place + segment_size
     end = size if declared_end is None else min(size, declared_end)
+    index_place = _index_place(file, place, end)
     breaks = []
     while place < end:
         after = _after_element(file, place, end, is_declared=declared_end is not None)
         if after is None:
             breaks.append(place)
             after = find(file, _CLUSTER, place + 1, end)
+        elif index_place > place and read_at(file, place, 4) == _CLUSTER:
+            end, declared_end = min(end, index_place), index_place  # nothing that follows belongs to a frame
         place = after
     return Walk(declared_end, tuple(breaks), ends_inside=place > end)
+
+
+def _index_place(file: BinaryIO, start: int, end: int) -> int:
+    """The place of the index (Cues), as the list of contents at the start of the segment has it; 0 if it has not."""
+    contents = read_at(file, start, min(_CONTENTS_BYTES, end - start))
+    entry = contents.find(_INDEX_ENTRY) + len(_INDEX_ENTRY)
+    if entry < len(_INDEX_ENTRY) or contents[entry : entry + 2] != _POSITION:
+        return 0
+    num_bytes = contents[entry + 2] & 0x0F
+    return start + int.from_bytes(contents[entry + 3 : entry + 3 + num_bytes], "big")
 
 
 def _after_element(file: BinaryIO, place: int, end: int, *, is_declared: bool) -> int | None:

@@ -12,6 +12,8 @@ _UNKNOWN_SIZES = (0, 0xFFFFFFFF)
 """Of a part whose writer never came back to fill its size in."""
 _OPENED = (b"movi", b"rec ")
 """Lists whose chunks are followed; other lists are skipped whole."""
+_LOST_ENTRIES = bytes(64)
+"""No index has 64 zeros in a row: its entries begin with a name."""
 _PRINTABLE = frozenset(range(0x20, 0x7F))
 
 
@@ -34,6 +36,8 @@ def walk_avi(file: BinaryIO, size: int) -> Walk:
             place += 12
             continue
         after = _after_chunk(head, place)
+        if head[:4] == b"idx1" and _LOST_ENTRIES in read_at(file, place, min(size, (after or 0)) - place):
+            return Walk(part_end if is_declared else None, (0,))  # ffmpeg takes the times from it
         if after is None and place % 2 == 0:  # a writer that forgot to pad
             after = _after_chunk(read_at(file, place - 1, 12), place - 1)
         if after is None or after > part_end + 1:

@@ -1,4 +1,4 @@
-"""Containers that need little to be followed: FLV, Ogg, ASF, IVF, GIF and PNG (of which APNG is one)."""
+"""Containers that need little to be followed: FLV, Ogg, ASF, IVF, MXF, GIF and PNG (of which APNG is one)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import BinaryIO
 from pipeline.video.reading.containers.walk import Walk, find, read_at
 
 FLV, OGG, IVF, PNG = b"FLV", b"OggS", b"DKIF", b"\x89PNG\r\n\x1a\n"
+MXF = bytes.fromhex("060e2b34")
 GIF = b"GIF8"
 """Then 7a or 9a."""
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -71,7 +72,9 @@ def walk_asf(file: BinaryIO, size: int) -> Walk:
                 content = read_at(file, packet, packet_size)
                 if content[0] >> 4 != 8 or _is_holed(content):  # 8: error correction is present
                     breaks.append(packet)
-            return Walk(end, tuple(breaks))
+            if end is not None and end + 16 <= size and not read_at(file, end, 16).strip(b"\0"):
+                breaks.append(place)  # where the objects after the data are lost, the last packets may be
+            return Walk(end, tuple(sorted(breaks)))
         elif length < 24 or place + length > size:  # an object has a name and a length
             break
         else:
@@ -86,15 +89,18 @@ def _is_holed(packet: bytes) -> bool:
 
 
 def walk_ivf(file: BinaryIO, size: int) -> Walk:
-    """Follow the frames: each has a size and a number, which goes up."""
-    place, before = int.from_bytes(read_at(file, 6, 2), "little"), -1
+    """Follow the frames: each has a size and a number, which goes up. The header may have their count."""
+    start = int.from_bytes(read_at(file, 6, 2), "little")
+    num_missing = int.from_bytes(read_at(file, 24, 4), "little")
+    place, before = start, -1
     while place + 12 <= size:
+        num_missing -= 1
         head = read_at(file, place, 12)
         length, number = int.from_bytes(head[:4], "little"), int.from_bytes(head[4:12], "little")
         if not length or number <= before:
             return Walk(None, (place,))
         place, before = place + 12 + length, number
-    return Walk(ends_inside=place != size)
+    return Walk(None, (start,) if num_missing > 0 else (), ends_inside=place != size)
 
 
 def walk_gif(file: BinaryIO, size: int) -> Walk:
@@ -151,3 +157,16 @@ def is_raw(head: bytes) -> bool:
     """Whether a file begins with a start code and a unit with which H.264 and HEVC begin."""
     start = head.find(b"\0\0\1")
     return 0 <= start <= 1 and not head[:start].strip(b"\0") and head[start + 3 : start + 4] in _RAW_BEGINS
+
+
+def walk_mxf(file: BinaryIO, size: int) -> Walk:
+    """Follow the packets (SMPTE 377): a key of 16 bytes, a length, a content."""
+    place = 0
+    while place + 17 <= size:
+        head = read_at(file, place, 25)
+        num_bytes = head[16] & 0x7F if head[16] & 0x80 else 0
+        if head[:4] != MXF or num_bytes > 8:
+            return Walk(None, (place,))
+        length = int.from_bytes(head[17 : 17 + num_bytes], "big") if num_bytes else head[16]
+        place += 17 + num_bytes + length
+    return Walk(ends_inside=place > size)

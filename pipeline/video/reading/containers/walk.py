@@ -20,6 +20,8 @@ class Walk:
     data that never arrived), or bytes before it were taken out. The walk goes on at the next element that it finds."""
     ends_inside: bool = False
     """Whether the file ends inside an element. Recordings that were killed do, and streams that were cut into files."""
+    is_fragmented: bool = False
+    """Whether each part of ISO media has its own index: what follows the last one is not known."""
     index_missing: bool = False
     """Whether there is no whole index without which nothing can be read (`moov` of ISO media)."""
 
