@@ -15,7 +15,7 @@ from tests.pipeline.video.test_streams import THUMBNAIL, Track, write_tracks
 from tests.videos import cut
 
 NOTE = "video stream 1 (mpeg4, 64x48, 40 frames) was taken, not video stream 0 (mjpeg, 64x48, 1 frame)"
-CUT_OFF = "the file is cut off after the last frame that was needed"
+LOST = "part of the file is lost, after the last frame that was needed"
 
 
 def test_notes_are_recorded_counted_and_said(fda: Commands, tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_notes_are_recorded_counted_and_said(fda: Commands, tmp_path: Path) -> N
     names = ("plain.mp4", "drone.mkv", "cut.mkv")
     manifest = write_manifest(tmp_path, [record(name, name) for name in names])
     (of_what_is_left,) = decode_clip(tmp_path / "cut.mkv", DecodeOptions(3, SIZE)).notes
-    notes = {"drone.mkv": NOTE, "cut.mkv": f"{CUT_OFF}; {of_what_is_left}"}
+    notes = {"drone.mkv": NOTE, "cut.mkv": f"{LOST}; {of_what_is_left}"}
 
     ended = fda("preprocess", manifest, tmp_path / "store", *SERIAL_FLAGS)
     assert ended.code == 0
@@ -35,7 +35,7 @@ def test_notes_are_recorded_counted_and_said(fda: Commands, tmp_path: Path) -> N
     assert [one.status for one in outcomes] == [VideoStatus.OK, VideoStatus.OK, VideoStatus.TRUNCATED]
     said = [f"  {name}  {note}" for name, note in notes.items()]
     assert "\n".join(["2 clips with a note:", *said]) in ended.out
-    assert "3 clips, 1 of them from files that are cut off; no video failed" in ended.out
+    assert "3 clips, 1 of them from files of which a part is lost; no video failed" in ended.out
 
     # They are those of earlier runs as well, and of all parts of a job.
     listed = [{"video_id": name, "note": note} for name, note in notes.items()]

@@ -222,5 +222,5 @@ def declared_end_of(container: InputContainer, stream: VideoStream, start_pts: i
         return DeclaredEnd(start_pts + stream.duration, is_exact=True)
     if not _DECLARING.isdisjoint(names) and container.duration is not None:
         ticks = int(container.duration * _MICROSECOND / stream.time_base)
-        return DeclaredEnd(ticks, is_exact=len(container.streams) == 1)
+        return DeclaredEnd(ticks, is_exact=len(container.streams.video) == len(container.streams))
     return None
