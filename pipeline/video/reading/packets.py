@@ -131,6 +131,8 @@ class PacketLog:
         if self._searches_zeros:
             self._hollow[-1] |= content[: len(_RUN)] == _RUN
             self._zeros_inside[-1] = has_hole(bytes(content))
+        if self._hollow[-1]:
+            self._shown[-1] = not packet.is_discard  # whatever its zeros say
 
     def append(
         self,

@@ -39,6 +39,7 @@ KINDS = [
     "mpeg2_open_gop.mpg",
     "msmpeg4.asf",
     "vp8_hidden.webm",
+    "vp9_alt_ref.mp4",
     "vp9_repeats.webm",
     "vp9.ivf",
     "mjpeg.avi",
