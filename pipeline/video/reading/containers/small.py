@@ -15,11 +15,15 @@ ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF_OBJECTS = 1000
+_ASF_FLAGS, _ASF_FIELD_BYTES = 3, (0, 1, 2, 4)
 _SECTOR = bytes(512)
+_ASF_PACKET = bytes.fromhex("82")
+"""Two bytes of error correction follow, as in all files."""
 _FLV_TAGS = frozenset({8, 9, 18})
 """Sound, pictures, and what is said of them."""
 _FLV_KIND = 0x1F
-_RAW_ZEROS = 64
+_MANY_ZEROS = 64
+"""More than there are between the units of a raw stream, or at the end of a payload."""
 _RAW_BEGINS = (b"\x67", b"\x27", b"\x09", b"\x40", b"\x46")
 """H.264's sequence parameters and delimiter; HEVC's video parameters and delimiter."""
 _GIF_EXTENSION, _GIF_IMAGE, _GIF_END = 0x21, 0x2C, 0x3B
@@ -70,7 +74,7 @@ def walk_asf(file: BinaryIO, size: int) -> Walk:
             end = place + length if length > 50 else None  # 50: its own head; a live stream does not know
             for packet in range(place + 50, min(end or size, size) - packet_size + 1, packet_size):
                 content = read_at(file, packet, packet_size)
-                if content[0] >> 4 != 8 or _is_holed(content):  # 8: error correction is present
+                if content[:1] != _ASF_PACKET or _is_holed(content):
                     breaks.append(packet)
             if end is not None and end + 16 <= size and not read_at(file, end, 16).strip(b"\0"):
                 breaks.append(place)  # where the objects after the data are lost, the last packets may be
@@ -83,9 +87,16 @@ def walk_asf(file: BinaryIO, size: int) -> Walk:
 
 
 def _is_holed(packet: bytes) -> bool:
-    """Whether a sector of zeros lies in a packet, which may be padded with zeros at its end."""
-    place = packet.find(_SECTOR)
-    return place >= 0 and bool(packet[place:].strip(b"\0"))
+    """Whether a sector of zeros lies in a packet before its padding, whose length it tells.
+
+    Two bits each say how many bytes a field has: that of the packet's length, a number, and the padding.
+    """
+    flags = packet[_ASF_FLAGS]
+    sizes = [_ASF_FIELD_BYTES[flags >> shift & 3] for shift in (5, 1, 3)]
+    place = _ASF_FLAGS + 2 + sizes[0] + sizes[1]
+    padding = int.from_bytes(packet[place : place + sizes[2]], "little")
+    content = packet[: len(packet) - min(padding, len(packet))]
+    return _SECTOR in content or content.endswith(bytes(_MANY_ZEROS))
 
 
 def walk_ivf(file: BinaryIO, size: int) -> Walk:
@@ -149,7 +160,7 @@ def walk_png(file: BinaryIO, size: int) -> Walk:
 
 def walk_raw(file: BinaryIO, size: int) -> Walk:
     """Look for zeros in a raw H.264 or HEVC stream: between two start codes there are few."""
-    place = find(file, bytes(_RAW_ZEROS), 0, size)
+    place = find(file, bytes(_MANY_ZEROS), 0, size)
     return Walk(None, (place,) if place < size else ())
 
 
