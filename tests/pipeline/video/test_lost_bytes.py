@@ -7,8 +7,11 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from av.audio.stream import AudioStream
+from av.video.stream import VideoStream
 
 from pipeline.video.clips import DecodedClip, VideoError
 from pipeline.video.decoding import decode_clip
@@ -178,6 +181,28 @@ def test_an_mp4_to_the_end_of_the_file_is_judged_by_its_index(folder: Path) -> N
         with pytest.raises(VideoError, match="part of the file is lost") as caught:
             clip_of(content[: int(len(content) * keep)], path)
         assert caught.value.status == VideoStatus.TRUNCATED
+
+
+def test_lost_sound_makes_no_video_truncated(folder: Path) -> None:
+    """The index of an MP4 is first, the sound goes on after the last picture, and its end is cut off."""
+    path = folder / "sound.mp4"
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        video, sound = container.add_stream("libx264", rate=30, options=X264), container.add_stream("aac", rate=44100)
+        assert isinstance(video, VideoStream)
+        assert isinstance(sound, AudioStream)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for picture in moving(20):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(video.encode(None))
+        for number in range(60):
+            noise = np.random.default_rng(number).normal(size=(1, 1024)).astype(np.float32) / 9
+            frame = av.AudioFrame.from_ndarray(noise, "fltp", "mono")
+            frame.sample_rate, frame.pts = 44100, 1024 * number
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    clip = clip_of(path.read_bytes()[:-200], path)
+    assert not clip.truncated
+    check_same(clip, decode_clip(path, OPTIONS))
 
 
 COMPLETE: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
