@@ -20,8 +20,8 @@ Three questions follow, and what a container declares answers them:
 
 Counts and durations alone are not believed, because many headers are wrong: they are asked only where bytes are lost.
 One kind of loss leaves no other trace: whole packs taken out of an MPEG stream. So a hole in the times of MPEG-1 and -2
-video, which has a constant rate, is a loss as well (`implausible_gap`). A loss inside a single packet does not break the
-structure; it is damage (`PacketTable.is_hollow`, `soundness.py`).
+video, which has a constant rate, is a loss as well (`implausible_gap`). A loss inside a single packet does not break
+the structure; it is damage (`PacketTable.is_hollow`, `soundness.py`).
 
 Raw streams are only searched for zeros, and containers that are not in `containers/` (NUT, RealMedia, DV, ...) not at
 all: for them, damage is what their demuxer or decoder sees.
