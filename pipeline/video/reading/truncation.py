@@ -32,6 +32,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -255,7 +256,7 @@ class _Frames:
             return True  # it may begin anywhere; others begin at 0
         return self._has_room
 
-    @property
+    @cached_property  # a stream may have thousands of breaks
     def _has_room(self) -> bool:
         """Whether an interval is as long as two of the shortest, also that before the first frame."""
         start = 0 if self._family is Family.STREAM else int(self._times[0])
