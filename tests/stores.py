@@ -51,11 +51,16 @@ def make_manifest(
 def make_catalog(num_videos: int) -> Catalog:
     videos = [Video(f"-vidéo_{row}", "test", row, f"clips/{row}.mp4") for row in range(num_videos)]
     captions = [
-        Caption(f"{video.video_id}#{number}", video.video_id, "test", 2 * video.row + number, f"caption {number}")
+        Caption(f"{video.video_id}#{number}", video.video_id, "test", 2 * video.row + number, _text(video, number))
         for video in videos
         for number in range(2)
     ]
     return Catalog.of(videos, captions)
+
+
+def _text(video: Video, number: int) -> str:
+    """No two captions have one text, for these would have to tie."""
+    return f"caption {number} of {video.row}"
 
 
 def make_store(

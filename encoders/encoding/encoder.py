@@ -14,6 +14,7 @@ from torch import Tensor
 from encoders.config import ModelConfig
 from encoders.encoding.adaptive_batch import AdaptiveBatch
 from encoders.encoding.inputs import check_clips, only_frames, writable
+from encoders.encoding.texts import encode_distinct, num_texts_at_once
 from encoders.encoding.towers import Towers
 from encoders.errors import NotFiniteError
 from encoders.model import AlphaClip, pool
@@ -22,7 +23,6 @@ from encoders.tokens import Tokenizer
 
 BATCH_FRAMES_CPU, BATCH_FRAMES_GPU = 64, 192
 """Frames at once. On a CPU more are no faster; a GPU takes a shard of 16 clips of 12 frames in one go."""
-BATCH_TEXTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,6 @@ class Encoder:
         self.precision, self.pooling = precision, pooling
         self._pads = compiled  # the blocks are compiled for one shape; each other one would be compiled again
         self._frame_batch = AdaptiveBatch(batch_frames, self.device)
-        self._text_batch = AdaptiveBatch(BATCH_TEXTS, self.device)
         self._towers = Towers(model, precision, compiled=compiled)
         self._tokenizer = Tokenizer(model.config.context_length)
         self._copies: torch.cuda.Stream | None = None
@@ -109,6 +108,11 @@ class Encoder:
     def batch_frames(self) -> int:
         """Frames that are encoded at once: what was asked for, or less since memory ran out."""
         return self._frame_batch.size
+
+    @property
+    def num_texts_at_once(self) -> int:
+        """Texts that are encoded side by side."""
+        return num_texts_at_once(self.device)
 
     def stage(
         self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_], is_frame: NDArray[np.bool_] | None = None
@@ -157,24 +161,16 @@ class Encoder:
     def encode_texts(self, texts: Sequence[str]) -> TextEmbeddings:
         """Embed any number of texts, also none.
 
+        Texts of the same tokens get the same bits, whatever texts they come with; on a CPU, with any number of threads.
+
         Raises:
             ValueError: a single text instead of a sequence of texts.
             ArithmeticError: an embedding is not finite: the weights are broken.
+            MemoryError: some texts do not fit into the device's memory.
         """
         tokenized = self._tokenizer(texts)
-        lengths = tokenized.num_tokens
-        order = lengths.argsort(stable=True)  # by length: padding costs as much as text
-        tokens = tokenized.tokens[order]
-
-        def encode(batch: slice) -> Tensor:
-            longest = int(lengths[order[batch]].max())
-            return self._towers.encode_tokens(tokens[batch, :longest].to(self.device))
-
-        with torch.inference_mode():
-            features = self._empty(len(texts))
-            for batch, encoded in self._text_batch.encode(len(texts), encode):
-                features[order[batch]] = encoded
-            return TextEmbeddings(_finite(features), tokenized.num_dropped.numpy())
+        features = encode_distinct(tokenized, self._towers.encode_tokens, self.config.embed_dim, self.device)
+        return TextEmbeddings(_finite(features), tokenized.num_dropped.numpy())
 
     def attention(self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Compute how much the [CLS] of each frame attends to each patch in the last block, on average over its heads.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encoders.config import ModelConfig
+from encoders.config import ModelConfig, TextTower, VisionTower
 from encoders.encoding.precision import dtype_of
 from encoders.options import Precision
 
@@ -29,6 +29,8 @@ class EncoderMemory:
     """Clips."""
     num_shards_held: int
     """Shards in memory at once: read ahead, being encoded and being written."""
+    num_texts: int
+    """That are encoded side by side."""
 
     @property
     def weights_mib(self) -> int:
@@ -48,13 +50,14 @@ class EncoderMemory:
 
     @property
     def activations_mib(self) -> int:
-        """Of one batch."""
-        tower = self.config.vision_cfg
-        num_tokens = (tower.image_size // tower.patch_size) ** 2 + 1
-        per_token = tower.width * (_TOKEN_COPIES + 2 * tower.mlp_ratio)
+        """Of one batch of frames, or of the texts that are encoded side by side: never of both."""
+        vision, text = self.config.vision_cfg, self.config.text_cfg
         num_bytes = dtype_of(self.precision).itemsize
-        patches = tower.image_size**2 * 4  # what the first layer multiplies, and the bytes it comes from
-        return int(self.batch_frames * (num_tokens * per_token * num_bytes + patches * (num_bytes + 1))) >> 20
+        num_tokens = (vision.image_size // vision.patch_size) ** 2 + 1
+        patches = vision.image_size**2 * 4  # what the first layer multiplies, and the bytes it comes from
+        frame = num_tokens * _per_token(vision) * num_bytes + patches * (num_bytes + 1)
+        longest_text = text.context_length * _per_token(text) * num_bytes
+        return int(max(self.batch_frames * frame, self.num_texts * longest_text)) >> 20
 
     @property
     def shards_mib(self) -> int:
@@ -70,3 +73,8 @@ class EncoderMemory:
     def num_fitting(self, num_workers: int, machine_mib: int) -> int:
         """How many of the wanted workers fit into a machine: at least one, because one has to be tried."""
         return max(1, min(num_workers, int(machine_mib * 0.9) // self.total_mib))
+
+
+def _per_token(tower: VisionTower | TextTower) -> float:
+    """Numbers that exist at once for a token."""
+    return tower.width * (_TOKEN_COPIES + 2 * tower.mlp_ratio)

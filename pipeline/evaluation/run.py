@@ -25,6 +25,7 @@ from pipeline.evaluation.near_duplicates import NearDuplicate, near_duplicates
 from pipeline.evaluation.options import BootstrapOptions, CompareOptions, EvalExtras, EvalOptions
 from pipeline.evaluation.per_query import per_query_table
 from pipeline.evaluation.postprocess import DualSoftmax
+from pipeline.evaluation.repeats import num_unlike_repeats
 from pipeline.evaluation.scores.dot import DotScores, Put, copies
 from pipeline.evaluation.slices.families import SliceFamily, slice_queries
 from pipeline.evaluation.slices.inputs import caption_texts
@@ -32,6 +33,7 @@ from pipeline.evaluation.slices.scoring import SliceScores, score_slices
 from pipeline.evaluation.statistics.intervals import Interval, intervals
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
+from pipeline.run.words import plural
 from store.json_values import JSON
 from store.store import Store
 
@@ -161,6 +163,13 @@ def _of_store(
     check_kinds(options=(options, EvalOptions), extras=(extras, EvalExtras))
     opened = Store.open(store)
     result = score(opened, features, options, put=_put(extras.device, report), listener=listener)
+    if num_unlike := num_unlike_repeats(opened, result.ranking.features, result.split):
+        report.warn(
+            f"{plural(num_unlike, 'caption')} with the text of another caption "
+            f"{'has another embedding' if num_unlike == 1 else 'have other embeddings'}, so that rounding decides "
+            "which ranks first: encoded by an older version, or on unlike machines. `fda encode --overwrite` on "
+            "machines of one kind makes them equal"
+        )
     families = _families(opened, result, extras.slices, report)
     return EvalReport(
         result=result,

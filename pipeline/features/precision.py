@@ -99,6 +99,7 @@ def memory_of(store: Store, ready: ReadyModel, encoder: Encoder, options: Featur
         clip_frames=max(store.layout(split).num_frames for split in options.splits),
         shard_size=store.manifest.shard_size,
         num_shards_held=READ_AHEAD + 3,
+        num_texts=encoder.num_texts_at_once,
     )
 
 

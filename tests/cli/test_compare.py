@@ -54,7 +54,7 @@ def test_tables(store: Store, fda: Commands) -> None:
     assert any(line.startswith("MnR -0.4 [") for line in lines)
     assert "text to video: 4 of 10 queries better, 0 worse, 6 the same" in lines
     assert "text to video: risen most" in lines
-    assert "caption 0 -vidéo_0 2 1" in lines
+    assert "caption 0 of 0 -vidéo_0 2 1" in lines
     assert lines[-2].startswith("10 captions x 5 videos (5 of 6 videos used); protocol fda; 100 resamples, 100 perm")
 
 
@@ -76,7 +76,7 @@ def test_json(store: Store, fda: Commands) -> None:
     assert r1["value"] == -40.0
     assert r1["interval"][0] <= -40.0 <= r1["interval"][1]
     assert worse["text_to_video"]["fallen"] == [
-        {"video_id": "-vidéo_0", "caption_id": "-vidéo_0#0", "caption": "caption 0", "before": 1.0, "after": 2.0}
+        {"video_id": "-vidéo_0", "caption_id": "-vidéo_0#0", "caption": "caption 0 of 0", "before": 1.0, "after": 2.0}
     ]
     assert same["text_to_video"]["differences"]["r1"] == {"value": 0.0, "interval": [0.0, 0.0], "p_value": 1.0}
     assert fda("compare", store.place, "mine", "tau25", "tau50", *flags, *QUICK).out == ended.out

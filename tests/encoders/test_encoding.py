@@ -68,13 +68,6 @@ def test_texts_are_unit_rows_and_truncation_is_counted() -> None:
     np.testing.assert_allclose(np.linalg.norm(embeddings.text, axis=1), 1, atol=1e-6)
 
 
-def test_text_batches_do_not_change_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = [f"a dog and {number} cats" for number in range(7)]
-    whole = Encoder(MODEL).encode_texts(texts).text
-    monkeypatch.setattr("encoders.encoding.encoder.BATCH_TEXTS", 3)
-    np.testing.assert_allclose(Encoder(MODEL).encode_texts(texts).text, whole, atol=1e-6)
-
-
 def test_nothing_gives_nothing() -> None:
     embeddings = Encoder(MODEL).encode_texts([])
     assert (embeddings.text.shape, embeddings.num_dropped.shape) == ((0, TINY.embed_dim), (0,))

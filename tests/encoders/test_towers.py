@@ -171,12 +171,13 @@ def test_what_a_cpu_computes_is_known() -> None:
 def test_memory_is_computed_from_the_sizes() -> None:
     config = ModelConfig.from_name_or_file("ViT-B-32-quickgelu")
 
-    def needs(precision: Precision = Precision.FP32, batch_frames: int = 64) -> EncoderMemory:
-        return EncoderMemory(config, precision, batch_frames, 150_000_000, 12, 16, 5)
+    def needs(precision: Precision = Precision.FP32, batch_frames: int = 64, num_texts: int = 16) -> EncoderMemory:
+        return EncoderMemory(config, precision, batch_frames, 150_000_000, 12, 16, 5, num_texts)
 
     assert needs().weights_mib == 572 + 312  # and the MLPs of both towers again, for QuickGELU in one pass
     assert needs(Precision.BF16).weights_mib == 858 + 312
     assert needs(batch_frames=128).activations_mib > 1.9 * needs().activations_mib
+    assert needs(num_texts=1600).activations_mib == 1600 * 77 * 512 * 16 * 4 >> 20
     assert needs().shards_mib == 2 * 5 * 16 * 12 * 224 * 224 * 4 >> 20
     assert needs().num_fitting(8, 4 * needs().total_mib) == 3
 

@@ -97,8 +97,9 @@ def test_worked_by_hand(tmp_path: Path) -> None:
     changes = compared.changes
     assert (changes.num_better, changes.num_worse, changes.num_same) == (4, 2, 6)
     first, last = "-vidéo_0", "-vidéo_5"
-    assert changes.risen[:2] == tuple(RankChange(first, f"{first}#{n}", f"caption {n}", 2.0, 1.0) for n in range(2))
-    assert changes.fallen == tuple(RankChange(last, f"{last}#{n}", f"caption {n}", 1.0, 2.0) for n in range(2))
+    texts = [[f"caption {n} of {row}" for n in range(2)] for row in (0, 5)]
+    assert changes.risen[:2] == tuple(RankChange(first, f"{first}#{n}", texts[0][n], 2.0, 1.0) for n in range(2))
+    assert changes.fallen == tuple(RankChange(last, f"{last}#{n}", texts[1][n], 1.0, 2.0) for n in range(2))
     assert len(changes.risen) == 4
     # To text: in the first set, video 1 has a caption of video 0 at 0.8 and its own at 0.6; in the other at 0 and 1.
     to_text = other.directions["video_to_text"].changes

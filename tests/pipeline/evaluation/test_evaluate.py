@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+import fda
 from pipeline.evaluation.evaluate import TooManyMissingError, evaluate
 from pipeline.evaluation.options import EvalOptions
+from store.catalog import Catalog
 from store.completion import input_digests, outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
@@ -105,3 +108,22 @@ def test_features_that_are_missing_or_out_of_date(tmp_path: Path) -> None:
     fill_shard(store, store.shards("test")[1], failed=frozenset({5}))
     with pytest.raises(ShardIncompleteError, match="older than their frames or masks"):
         evaluate(store, "mine", ALL)
+
+
+def test_equal_captions_of_other_embeddings_are_reported(tmp_path: Path) -> None:
+    """As machines of two kinds encode them."""
+    text = np.repeat(ONE_HOT, 2, axis=0)
+    store = cached(tmp_path, ONE_HOT, text)
+    texts = store.catalog.captions["text"].to_pylist()
+    texts[2] = texts[5] = texts[9] = texts[0]
+    captions = store.catalog.captions.set_column(4, "text", pa.array(texts))
+    Catalog(store.catalog.videos, captions).write(store.folder)
+    text[2] = text[5] = text[0]
+    for shard in caption_shards(Store.open(tmp_path), "test"):
+        write_text_features(Store.open(tmp_path), "mine", shard, text.astype(np.float32))
+    (found,) = fda.evaluate(tmp_path, "mine", ALL).warnings
+    assert found.startswith("1 caption with the text of another caption has another embedding")
+    text[9] = text[0]
+    for shard in caption_shards(Store.open(tmp_path), "test"):
+        write_text_features(Store.open(tmp_path), "mine", shard, text.astype(np.float32))
+    assert not fda.evaluate(tmp_path, "mine", ALL).warnings
