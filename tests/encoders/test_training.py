@@ -15,7 +15,7 @@ from encoders.model import ALPHA_WEIGHT, AlphaClip
 from encoders.training.options import TrainOptions
 from encoders.training.parameters import learning_rate_factor, parameter_groups
 from encoders.training.state import load_state, save_state
-from encoders.training.trainer import MAX_LOGIT_SCALE, TrainBatch, Trainer
+from encoders.training.trainer import MAX_LOGIT_SCALE, NORM_PART, TrainBatch, Trainer, norm_of
 from tests.encoders_tiny import TINY, random_clips, tiny_model
 
 FAST = TrainOptions(lr=3e-3, alpha_lr=1e-2, weight_decay=0.0, warmup=0.0)
@@ -126,6 +126,20 @@ def test_the_gradient_is_clipped() -> None:
     gradients = [one.grad for one in model.parameters() if one.grad is not None]
     assert norm > 1e-3
     assert torch.nn.utils.get_total_norm(gradients).item() == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("num_weights", [1, 3, NORM_PART, NORM_PART + 1, 2 * NORM_PART + 5])
+def test_the_norm_is_that_of_float64(num_weights: int) -> None:
+    gradient = torch.linspace(0.5, 1.5, num_weights)
+    assert norm_of(gradient) == pytest.approx(math.sqrt((gradient.double() ** 2).sum().item()), rel=1e-12)
+
+
+def test_the_norm_of_a_step_is_that_of_float64() -> None:
+    """It is logged, and decides how much is clipped. It is that of the summed gradient, so processes change nothing."""
+    model = fresh_model()
+    step = Trainer(model, TrainOptions(grad_clip=1e9), num_steps=1).step(TrainBatch(*random_clips(4, 1), TEXTS))
+    squares = sum((one.grad.double() ** 2).sum().item() for one in model.parameters() if one.grad is not None)
+    assert step.grad_norm == pytest.approx(math.sqrt(squares), rel=1e-12)
 
 
 def test_the_same_seed_gives_the_same_bits() -> None:
