@@ -112,6 +112,18 @@ class ModelConfig:
         """Tokens in a text, with the start token, the end token and the padding."""
         return self.text_cfg.context_length
 
+    def text_length(self, max_words: int | None) -> int:
+        """Tokens of a text that are read, with the start token and the end token.
+
+        Raises:
+            ValueError: more than the model can read.
+        """
+        if max_words is not None and max_words > self.context_length:
+            raise ModelError(
+                f"max_words must be at most {self.context_length}, which {self.name} reads, got {max_words}"
+            )
+        return max_words or self.context_length
+
     @property
     def num_weights(self) -> int:
         """Numbers in all weights.

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+MIN_WORDS = 3
+"""Tokens that a text must be left with: its start, one of its own, its end."""
+
 
 class Pooling(StrEnum):
     """How the features of a clip's frames become those of the clip."""

@@ -15,7 +15,7 @@ from cli.options.workers import run_options, workers_option
 from cli.output.encode_plan import print_preview
 from cli.output.printing import DONE, FAILED, print_json, print_table, say
 from cli.output.progress import progress_listener
-from encoders.options import ModelSource, Pooling, Precision
+from encoders.options import MIN_WORDS, ModelSource, Pooling, Precision
 from pipeline.clips.options import AlphaSource
 from pipeline.features.options import EncodeOptions
 from pipeline.run.options import RunOptions
@@ -41,6 +41,12 @@ _OPTIONS = (
         help="auto: bf16 if the device supports it and a short test shows it faster and as good; else fp32.",
     ),
     frame_dtype_option,
+    click.option(
+        "--max-words",
+        type=click.IntRange(min=MIN_WORDS),
+        help="Tokens of a caption to read, start and end included. CLIP4Clip: 32; 64 for ActivityNet and DiDeMo.  "
+        "[default: as the checkpoint was trained, or all that the model reads]",
+    ),
     click.option(
         "--sensitivity",
         "sensitivity_every",
@@ -77,14 +83,14 @@ def _encode_options(function: Callable[..., None]) -> Callable[..., None]:
         pooling: str | None,
         **others: Any,
     ) -> None:
-        names = ("features", "mask_name", "precision", "frame_dtype", "sensitivity_every", "device", "batch_frames")
+        names = ("features", "mask_name", "precision", "frame_dtype", "max_words", "sensitivity_every")
         options = EncodeOptions(
             splits=tuple(splits),
             alpha=None if alpha is None else AlphaSource(alpha),
             pooling=None if pooling is None else Pooling(pooling),
             seed=others["seed"],
             compiled=others.pop("compiled"),
-            **{name: others.pop(name) for name in names},
+            **{name: others.pop(name) for name in (*names, "device", "batch_frames")},
         )
         function(options=options, **others)
 

@@ -23,6 +23,7 @@ def print_preview(preview: EncodePreview) -> None:
         ("pooling", str(recipe.pooling)),
         ("alpha", str(recipe.alpha)),
         ("masks", recipe.mask_name),
+        ("tokens of a caption", "all that the model reads" if recipe.max_words is None else str(recipe.max_words)),
         *weights_rows(preview.weights),
         ("memory", f"at most about {preview.memory_mib:,} MiB"),
     ]

@@ -72,6 +72,7 @@ class Encoder:
         precision: Precision = Precision.FP32,
         pooling: Pooling = Pooling.MEAN,
         batch_frames: int | None = None,
+        max_words: int | None = None,
         compiled: bool = False,
     ) -> None:
         """Prepare a model for encoding.
@@ -83,10 +84,12 @@ class Encoder:
             pooling: of frames into videos.
             batch_frames: frames to encode at once; the default depends on the device. If they do not fit into memory,
                 the number is halved and a warning is logged.
+            max_words: tokens of a text that are read, start and end included; None: as many as the model reads.
             compiled: whether to compile the vision tower, which takes a while.
 
         Raises:
-            ValueError: `batch_frames` is less than 1, or there is no such precision or pooling.
+            ValueError: `batch_frames` is less than 1, the model reads fewer than `max_words`, or there is no such
+                precision or pooling.
         """
         self.device = model.logit_scale.device
         if batch_frames is None:
@@ -99,7 +102,7 @@ class Encoder:
         self._pads = compiled  # the blocks are compiled for one shape; each other one would be compiled again
         self._frame_batch = AdaptiveBatch(batch_frames, self.device)
         self._towers = Towers(model, precision, compiled=compiled)
-        self._tokenizer = Tokenizer(model.config.context_length)
+        self._tokenizer = Tokenizer(model.config.text_length(max_words))
         self._copies: torch.cuda.Stream | None = None
         if self.device.type == "cuda":
             self._copies = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]

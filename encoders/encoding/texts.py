@@ -55,9 +55,9 @@ def text_batches(tokenized: TokenizedTexts, size: int) -> Iterator[TextBatch]:
     """
     context_length = tokenized.tokens.shape[1]
     steps = -(-tokenized.num_tokens // LENGTH_STEP)
-    for step in steps.unique().tolist():
+    for step in sorted(set(steps.tolist())):
         length = min(step * LENGTH_STEP, context_length)
-        for rows in torch.nonzero(steps == step)[:, 0].split(size):
+        for rows in torch.split(torch.nonzero(steps == step)[:, 0], size):
             tokens = torch.zeros((size, length), dtype=torch.int64)
             tokens[: len(rows)] = tokenized.tokens[rows, :length]
             yield TextBatch(rows, tokens)
@@ -82,7 +82,7 @@ def encode_distinct(
         MemoryError: a batch does not fit into the memory of the device. It is not made smaller as those of frames are:
             its texts would come out otherwise than in other runs.
     """
-    tokens, place_of = tokenized.tokens.unique(dim=0, return_inverse=True)
+    tokens, place_of = torch.unique(tokenized.tokens, dim=0, return_inverse=True)
     distinct = TokenizedTexts(tokens, torch.zeros(len(tokens), dtype=torch.int64))
     size = BATCH_TEXTS_GPU if device.type == "cuda" else BATCH_TEXTS_CPU
     batches = list(text_batches(distinct, size))

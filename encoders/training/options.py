@@ -5,14 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Self
 
 from encoders.errors import SettingError
-from encoders.options import Pooling, Precision
+from encoders.options import MIN_WORDS, Pooling, Precision
 from encoders.tables import read_table
 
 MAX_EPOCHS = 10_000
 """A limit, because all batches of all epochs are drawn before training begins."""
+
+
+class Schedule(StrEnum):
+    """How the rate rises and falls over a run, as a part of its peak."""
+
+    COSINE = "cosine"
+    """From the first step on a linear rise to the peak, from there half a cosine: what transformers calls cosine with
+    warm-up, but that the first step has a rate, and the last one too."""
+    CLIP4CLIP = "clip4clip"
+    """CLIP4Clip's `warmup_cosine` (`modules/optimization.py`): the first step has a rate of 0, and the cosine begins
+    with the run and not at the end of the warm-up, where the rate drops by 2.4% of its peak (a warm-up of 0.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,8 @@ class TrainOptions:
     eps: float = 1e-6
     warmup: float = 0.1
     """Part of all steps, 0..1, in which the rate rises."""
+    schedule: str = str(Schedule.COSINE)
+    """How the rate rises and falls: cosine, or clip4clip (see `Schedule`)."""
     grad_clip: float = 1.0
     """Upper limit on the norm of the whole gradient."""
     label_smoothing: float = 0.0
@@ -57,6 +71,9 @@ class TrainOptions:
     """fp32, bf16 (float32 weights, bfloat16 products), or auto: bf16 on a GPU that has it, otherwise fp32."""
     pooling: str = str(Pooling.MEAN)
     """Of frames into videos: mean (FDA-CLIP), or unit-mean (CLIP4Clip: of frames at unit norm)."""
+    max_words: int | None = None
+    """Tokens of a caption that are read, start and end included (CLIP4Clip's `max_words`); None: as many as the model
+    reads. It is kept with the checkpoint, and `fda encode` reads as many."""
 
     def __post_init__(self) -> None:
         not_negative, finite = "0 or more", math.inf
@@ -77,6 +94,8 @@ class TrainOptions:
             "label_smoothing": (0 <= self.label_smoothing < 1, "0 or more and below 1"),
             "accumulate": (1 <= self.accumulate <= self.batch_size, f"within 1..{self.batch_size} (batch_size)"),
             "precision": (self.precision in ("auto", *Precision), "auto, fp32 or bf16"),
+            "schedule": (self.schedule in tuple(Schedule), " or ".join(Schedule)),
+            "max_words": (self.max_words is None or self.max_words >= MIN_WORDS, f"{MIN_WORDS} or more"),
             "pooling": (self.pooling in tuple(Pooling), " or ".join(Pooling)),
         }
         for name, (holds, limit) in limits.items():

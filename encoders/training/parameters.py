@@ -10,23 +10,29 @@ from torch import nn
 
 from encoders.errors import SettingError
 from encoders.model import ALPHA_WEIGHT, AlphaClip
-from encoders.training.options import TrainOptions
+from encoders.training.options import Schedule, TrainOptions
 
 _EMBEDDINGS = ("conv1.", "class_embedding", "positional_embedding", "ln_pre.", "token_embedding.")
 """How the names of parameters before the first block begin, in their tower."""
 
 
-def learning_rate_factor(step: int, num_steps: int, warmup: float) -> float:
+def learning_rate_factor(step: int, num_steps: int, warmup: float, schedule: Schedule = Schedule.COSINE) -> float:
     """Return the part of the peak rate that a step uses: a linear rise, then half a cosine down to almost zero.
 
     >>> [round(learning_rate_factor(step, 6, warmup=1 / 3), 2) for step in range(6)]
     [0.5, 1.0, 1.0, 0.85, 0.5, 0.15]
+    >>> [round(learning_rate_factor(step, 6, 1 / 3, Schedule.CLIP4CLIP), 2) for step in range(6)]
+    [0.0, 0.5, 0.75, 0.5, 0.25, 0.07]
 
     Args:
         step: `[0, num_steps)`.
         num_steps: of the whole run.
         warmup: part of the steps that rise, 0..1.
+        schedule: how the rise and the fall go together.
     """
+    if schedule is Schedule.CLIP4CLIP:
+        done = step / num_steps
+        return done / warmup if done < warmup else (1 + math.cos(math.pi * done)) / 2
     num_warmup = round(num_steps * warmup)
     if step < num_warmup:
         return (step + 1) / num_warmup

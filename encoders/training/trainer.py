@@ -19,7 +19,7 @@ from encoders.model import AlphaClip, pool
 from encoders.options import Pooling, Precision
 from encoders.tokens import Tokenizer
 from encoders.training.losses import symmetric_cross_entropy
-from encoders.training.options import TrainOptions
+from encoders.training.options import Schedule, TrainOptions
 from encoders.training.parameters import learning_rate_factor, parameter_groups
 from encoders.training.processes import ALONE, Processes, nth_share
 
@@ -88,7 +88,7 @@ class Trainer:
         """Prepare a run of `num_steps` steps, in which the rate rises and falls.
 
         Raises:
-            ValueError: no steps, or weights that are not float32.
+            ValueError: no steps, weights that are not float32, or captions of more tokens than the model reads.
         """
         if num_steps < 1:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}")
@@ -100,7 +100,7 @@ class Trainer:
         """Number of steps taken."""
         self._device = model.logit_scale.device
         self.precision = train_precision(options, self._device)
-        self._tokenizer = Tokenizer(model.config.context_length)
+        self._tokenizer = Tokenizer(model.config.text_length(options.max_words))
         groups = parameter_groups(model, options)
         self._trained = {
             name: parameter for group in groups for name, parameter in zip(group.names, group.parameters, strict=True)
@@ -145,7 +145,8 @@ class Trainer:
         self._require_finite("gradient's norm", grad_norm)
         self._gradient.mul_(min(1.0, self._options.grad_clip / (grad_norm + 1e-6)))  # as torch's clip_grad_norm_
         scale = self._model.logit_scale.exp().item()
-        factor = learning_rate_factor(self.num_done, self._num_steps, self._options.warmup)
+        schedule = Schedule(self._options.schedule)
+        factor = learning_rate_factor(self.num_done, self._num_steps, self._options.warmup, schedule)
         for group, peak in zip(self._optimizer.param_groups, self._peak_rates, strict=True):
             group["lr"] = peak * factor
         self._optimizer.step()
@@ -286,7 +287,7 @@ def norm_of(gradient: Tensor) -> float:
     Args:
         gradient: float32, shape (num_weights,).
     """
-    parts = gradient.split(NORM_PART)  # a copy of the whole in float64 would take twice the gradient's memory
+    parts = torch.split(gradient, NORM_PART)  # a copy of the whole in float64 would take twice the gradient's memory
     return float(torch.stack([torch.linalg.vector_norm(part, dtype=torch.float64) for part in parts]).norm())
 
 

@@ -149,6 +149,7 @@ def feature_identity(store: Store, loaded: LoadedModel, options: FeatureRecipe, 
         "pooling": str(options.pooling),
         "precision": options.precision,
         "frame_dtype": options.frame_dtype,
+        **({} if options.max_words is None else {"max_words": options.max_words}),
         "sensitivity_every": sensitivity,
         "software": dict(software_versions(MODEL_SOFTWARE)),
     }

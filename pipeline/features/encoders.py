@@ -43,6 +43,7 @@ class EncoderOfWorker:
     precision: Precision
     pooling: Pooling
     batch_frames: int | None
+    max_words: int | None
     compiled: bool
 
     def __call__(self) -> Encoder:
@@ -60,6 +61,7 @@ class EncoderOfWorker:
             precision=self.precision,
             pooling=self.pooling,
             batch_frames=self.batch_frames,
+            max_words=self.max_words,
             compiled=self.compiled,
         )
 

@@ -51,6 +51,9 @@ def warn_if_trained_otherwise(store: Store, loaded: LoadedModel, recipe: Feature
         return
     here = clips_identity(store, recipe.splits[0], recipe.mask_name)
     found = [f"alpha was {trained['alpha']} and is {recipe.alpha}"] if trained["alpha"] != recipe.alpha else []
+    words = loaded.config.text_length(training_words(loaded)), loaded.config.text_length(recipe.max_words)
+    if words[0] != words[1]:
+        found.append(f"max_words was {words[0]} and is {words[1]}")
     for key in ("clips", "masks") if AlphaSource.MASKS in (trained["alpha"], recipe.alpha) else ("clips",):
         mine, theirs = identity.get(key), here[key]
         if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
@@ -65,6 +68,12 @@ def training_of(loaded: LoadedModel) -> Mapping[str, str]:
     if not isinstance(options, Mapping):
         return {}
     return {key: str(options[key]) for key in ("mask_name", "alpha") if key in options}
+
+
+def training_words(loaded: LoadedModel) -> int | None:
+    """Tokens of a caption that a checkpoint was trained to read; None: as many as the model can."""
+    max_words = loaded.metadata.get("max_words")
+    return max_words if isinstance(max_words, int) else None
 
 
 def _identity_of(loaded: LoadedModel) -> Mapping[str, JSON]:

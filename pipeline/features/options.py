@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from encoders.options import Pooling, Precision
+from encoders.options import MIN_WORDS, Pooling, Precision
 from pipeline.clips.options import AlphaSource
 from pipeline.errors import OptionError
 from pipeline.run.fields import convert_fields
@@ -33,6 +33,9 @@ class EncodeOptions:
     """`fp32`, `bf16`, or `auto`: bf16 if the device is made for it, and it is measured to be faster and as good."""
     frame_dtype: FrameDtype = "float32"
     """Numbers that the features of frames are stored in."""
+    max_words: int | None = None
+    """Tokens of a caption that are read, start and end included (CLIP4Clip's `max_words`: 32, and 64 for paragraphs).
+    Default: as many as the checkpoint was trained with, or as the model reads."""
     sensitivity_every: int = 32
     """Every N-th video is also encoded with an alpha of all ones, to measure what the alpha does; 0: none."""
     seed: int = 0
@@ -53,6 +56,8 @@ class EncodeOptions:
             raise OptionError(f"precision must be auto, {' or '.join(Precision)}, got {self.precision!r}")
         if self.batch_frames is not None and self.batch_frames < 1:
             raise OptionError(f"batch_frames must be at least 1, got {self.batch_frames}")
+        if self.max_words is not None and self.max_words < MIN_WORDS:
+            raise OptionError(f"max_words must be at least {MIN_WORDS}, got {self.max_words}")
         if self.sensitivity_every < 0:
             raise OptionError(f"sensitivity_every must not be negative, got {self.sensitivity_every}")
 
@@ -73,6 +78,8 @@ class FeatureRecipe:
     """Of the model's computation."""
     frame_dtype: FrameDtype = "float32"
     """Numbers that the features of frames are kept in."""
+    max_words: int | None = None
+    """Tokens of a caption that are read, start and end included, if that is fewer than the model can read."""
     sensitivity_every: int = 32
     """Of every so many videos, one is encoded with an alpha of all ones too, to see what the alpha does; 0: none."""
 

@@ -79,7 +79,7 @@ def measure(
     frames, masks = only_frames(clips.frames, clips.masks, clips.is_frame)
     some = frames[None, : num_clips * PROBED_FRAMES], masks[None, : num_clips * PROBED_FRAMES]
     texts = store.catalog.split_captions(plan.inputs.split)["text"].slice(0, PROBED_TEXTS).to_pylist()
-    exact = Encoder(ready.loaded.model, batch_frames=encoder.batch_frames)
+    exact = Encoder(ready.loaded.model, batch_frames=encoder.batch_frames, max_words=options.max_words)
     cosine = lowest_cosine(exact, encoder, *some, texts)  # which warms up both, too
     seconds: dict[Encoder, list[float]] = {exact: [], encoder: []}
     for one in [exact, encoder] * PROBES:

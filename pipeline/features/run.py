@@ -24,7 +24,7 @@ from pipeline.features.encode import (
     plan_encode,
 )
 from pipeline.features.encoders import EncoderHere, EncoderOfWorker
-from pipeline.features.model import ReadyModel, load_ready, training_of, warn_if_trained_otherwise
+from pipeline.features.model import ReadyModel, load_ready, training_of, training_words, warn_if_trained_otherwise
 from pipeline.features.options import EncodeOptions, FeatureRecipe
 from pipeline.features.precision import Measured, choose_precision, is_worth_it, measure, memory_of, refusal
 from pipeline.run.events import Listener, Reporter, ignore_events
@@ -141,6 +141,7 @@ class EncodePreview:
             "alpha": str(recipe.alpha),
             "masks": recipe.mask_name,
             "frame_dtype": recipe.frame_dtype,
+            "max_words": recipe.max_words,
             "memory_mib": self.memory_mib,
             "splits": [
                 {
@@ -219,7 +220,8 @@ def _prepared(store: Store, options: EncodeOptions, model: ModelSource, run: Run
     if run.workers is not None and run.cluster is None:
         raise OptionError("--workers is for --cluster: this process encodes alone, on all cores or on the GPU")
     ready = load_ready(model, options.device, report)
-    trained = training_of(ready.loaded)
+    trained, config = training_of(ready.loaded), ready.loaded.config
+    max_words = config.text_length(options.max_words or training_words(ready.loaded))
     recipe = FeatureRecipe(
         features=options.features,
         splits=options.splits or tuple(store.manifest.splits),
@@ -228,6 +230,7 @@ def _prepared(store: Store, options: EncodeOptions, model: ModelSource, run: Run
         seed=options.seed,
         pooling=options.pooling or Pooling(str(ready.loaded.metadata.get("pooling", Pooling.MEAN))),
         frame_dtype=options.frame_dtype,
+        max_words=None if max_words == config.context_length else max_words,
         sensitivity_every=options.sensitivity_every,
     )
     warn_if_trained_otherwise(store, ready.loaded, recipe, report)
@@ -239,6 +242,7 @@ def _prepared(store: Store, options: EncodeOptions, model: ModelSource, run: Run
         precision=chosen,
         pooling=recipe.pooling,
         batch_frames=options.batch_frames,
+        max_words=recipe.max_words,
         compiled=options.compiled,
     )
     encoding = _Encoding.of(store, ready, replace(recipe, precision=str(chosen)), of_worker, run)

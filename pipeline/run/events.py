@@ -106,11 +106,16 @@ class Reporter:
         """Every warning so far, in order."""
         return tuple(self._warnings)
 
+    def hear(self, event: Event) -> None:
+        """Pass an event on, and collect it if it is a warning: the listener for what a run calls."""
+        if isinstance(event, Message) and event.is_warning:
+            self._warnings.append(event.text)
+        self.listener(event)
+
     def say(self, text: str) -> None:
         """Report what the run does."""
         self.listener(Message(text))
 
     def warn(self, text: str) -> None:
         """Report what the user should know before trusting the result."""
-        self._warnings.append(text)
-        self.listener(Message(text, is_warning=True))
+        self.hear(Message(text, is_warning=True))

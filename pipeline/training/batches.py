@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +31,7 @@ class Batch:
 
 
 def draw_epoch(
-    captions: Mapping[int, Sequence[str]], batch_size: int, options: BatchOptions, rng: np.random.Generator
+    captions: Mapping[int, Sequence[Hashable]], batch_size: int, options: BatchOptions, rng: np.random.Generator
 ) -> tuple[Batch, ...]:
     """Draw the batches of one epoch, in random order.
 
@@ -40,7 +40,7 @@ def draw_epoch(
     pairs come last and are dropped.
 
     Args:
-        captions: Row of a clip -> its captions.
+        captions: Row of a clip -> its captions, as the model sees them: what it cannot tell apart is equal.
         batch_size: Most pairs in a batch.
         options: Which pairs there are, and which may be in one batch.
         rng: Draws orders and captions.
@@ -62,8 +62,13 @@ def draw_epoch(
     return tuple(batches)
 
 
+def num_pairs(captions: Mapping[int, Sequence[Hashable]], options: BatchOptions) -> int:
+    """Pairs of a clip and a caption that an epoch would have if each had a place in a batch."""
+    return sum(map(len, captions.values())) if options.captions == "all" else len(captions)
+
+
 def _pairs(
-    captions: Mapping[int, Sequence[str]], options: BatchOptions, rng: np.random.Generator
+    captions: Mapping[int, Sequence[Hashable]], options: BatchOptions, rng: np.random.Generator
 ) -> Iterator[tuple[int, int]]:
     for row in sorted(captions):
         count = len(captions[row])
@@ -74,12 +79,12 @@ def _pairs(
 
 
 def _take(
-    waiting: deque[tuple[int, int]], captions: Mapping[int, Sequence[str]], batch_size: int, *, apart: bool
+    waiting: deque[tuple[int, int]], captions: Mapping[int, Sequence[Hashable]], batch_size: int, *, apart: bool
 ) -> list[tuple[int, int]]:
     """Take the first waiting pairs that may be in one batch; skipped pairs stay in front of the rest."""
     taken: list[tuple[int, int]] = []
     skipped: list[tuple[int, int]] = []
-    owners: dict[str, int] = {}
+    owners: dict[Hashable, int] = {}
     rows: set[int] = set()
     while waiting and len(taken) < batch_size:
         row, number = pair = waiting.popleft()

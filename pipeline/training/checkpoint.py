@@ -62,6 +62,8 @@ class TrainingHistory:
     best_validation_r1: float
     num_train_videos: int
     num_val_videos: int
+    num_pairs_dropped: int
+    """Pairs of a clip and a caption that are in no batch, over all epochs."""
     validation: str
     """Where the validation videos come from."""
     chosen_on_test: bool

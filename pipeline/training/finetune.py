@@ -15,16 +15,18 @@ import numpy as np
 from encoders.encoding.encoder import Encoder
 from encoders.errors import DivergedError, WeightsMismatchError
 from encoders.options import Pooling
+from encoders.tokens import Tokenizer
 from encoders.training.processes import ALONE, Processes
 from encoders.training.trainer import StepResult, TrainBatch, Trainer, train_precision
 from encoders.weights.loading import LoadedModel, save_checkpoint
 from pipeline.clips.options import AlphaSource
 from pipeline.clips.read_ahead import read_ahead
-from pipeline.run.events import EpochDone, Listener, RunPlanned, StepDone, ignore_events
+from pipeline.run.events import EpochDone, Listener, Message, RunPlanned, StepDone, ignore_events
 from pipeline.run.randomness import Stream, generator
 from pipeline.run.software import MODEL_SOFTWARE, software_versions
+from pipeline.run.words import plural
 from pipeline.training.augment import augment
-from pipeline.training.batches import Batch, draw_epoch
+from pipeline.training.batches import Batch, draw_epoch, num_pairs
 from pipeline.training.checkpoint import Progress, TrainingHistory, end_run, read_state, write_run, write_state
 from pipeline.training.data import Half, training_halves, validation_r1
 from pipeline.training.log import TrainingLog
@@ -84,12 +86,15 @@ def train_model(
         WeightsFormatError: The state to resume from is damaged.
     """
     train, val, validation = training_halves(store, options)
+    tokenizer = Tokenizer(loaded.config.text_length(options.train.max_words))
+    seen = {row: tokenizer.distinguished(texts) for row, texts in train.captions.items()}
     epochs = [
-        draw_epoch(
-            train.captions, options.train.batch_size, options.batches, generator(Stream.EPOCH, options.seed, epoch)
-        )
+        draw_epoch(seen, options.train.batch_size, options.batches, generator(Stream.EPOCH, options.seed, epoch))
         for epoch in range(options.train.epochs)
     ]
+    num_dropped = num_pairs(seen, options.batches) * len(epochs) - sum(
+        len(batch) for epoch in epochs for batch in epoch
+    )
     num_steps = sum(map(len, epochs))
     identity = checkpoint_identity(store, loaded, options, processes)
     if processes.is_first:
@@ -100,6 +105,8 @@ def train_model(
     progress = read_state(folder, trainer)
     _require_agreement(processes, loaded, trainer)
     listener(RunPlanned("steps", num_steps, trainer.num_done))
+    if num_dropped:
+        listener(Message(_dropped_words(num_dropped, seen, options), is_warning=True))
     val_split = options.val_split if options.val_split in store.manifest.splits else None
     run = _Run(trainer, loaded, folder, options, val_split, progress, identity, processes, listener, save_seconds)
     if not processes.is_first:
@@ -107,7 +114,17 @@ def train_model(
     else:
         with TrainingLog(folder, trainer.num_done) as log:
             run.train(train, val, epochs, log)
-    result = _result(tuple(progress.epochs), train, val, validation, chosen_on_test=options.chosen_on_test)
+    best = [epoch for epoch in progress.epochs if epoch.is_best][-1]
+    result = TrainingHistory(
+        epochs=tuple(progress.epochs),
+        best_epoch=best.epoch,
+        best_validation_r1=best.validation_r1,
+        num_train_videos=len(train.captions),
+        num_val_videos=len(val.captions),
+        num_pairs_dropped=num_dropped,
+        validation=validation,
+        chosen_on_test=options.chosen_on_test,
+    )
     if processes.is_first:
         end_run(folder, result, identity)
     return result
@@ -250,7 +267,10 @@ class _Run:
         progress = self.progress
         mean_loss = float(np.average(progress.losses, weights=progress.sizes))
         encoder = Encoder(
-            self.loaded.model, precision=self.trainer.precision, pooling=Pooling(self.options.train.pooling)
+            self.loaded.model,
+            precision=self.trainer.precision,
+            pooling=Pooling(self.options.train.pooling),
+            max_words=self.options.train.max_words,
         )
         try:
             r1 = validation_r1(encoder, val, self.processes)
@@ -266,6 +286,7 @@ class _Run:
                 "epoch": step.epoch,
                 "validation_r1": r1,
                 "pooling": self.options.train.pooling,
+                "max_words": self.options.train.max_words,
                 "chosen_on_test": self.options.chosen_on_test,
                 "train_split": self.options.train_split,
                 "val_split": self.val_split,
@@ -294,16 +315,12 @@ def _scalars(result: StepResult, videos_per_second: float) -> dict[str, float]:
     }
 
 
-def _result(
-    done: tuple[EpochDone, ...], train: Half, val: Half, validation: str, *, chosen_on_test: bool
-) -> TrainingHistory:
-    best = [epoch for epoch in done if epoch.is_best][-1]
-    return TrainingHistory(
-        epochs=done,
-        best_epoch=best.epoch,
-        best_validation_r1=best.validation_r1,
-        num_train_videos=len(train.captions),
-        num_val_videos=len(val.captions),
-        validation=validation,
-        chosen_on_test=chosen_on_test,
+def _dropped_words(num_dropped: int, seen: Mapping[int, Sequence[bytes]], options: TrainingRecipe) -> str:
+    num_epochs, num_each = options.train.epochs, num_pairs(seen, options.batches)
+    why = "no other pair may share a batch with them, and a pair alone teaches nothing"
+    if options.batches.captions == "all" and options.batches.same_video == "apart":
+        why += ": some videos have too many captions to come apart (--set same_video=together keeps all)"
+    return (
+        f"{num_dropped:,} of {plural(num_each * num_epochs, 'pair')} of a clip and a caption, over "
+        f"{plural(num_epochs, 'epoch')}, are in no batch: {why}"
     )

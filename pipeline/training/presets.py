@@ -59,7 +59,7 @@ def preset_names() -> list[str]:
     """Names of the built-in presets.
 
     >>> preset_names()
-    ['alpha-clip', 'clip4clip', 'demo', 'fda-clip', 'fda-clip-b32']
+    ['alpha-clip', 'clip4clip', 'clip4clip-paragraphs', 'demo', 'fda-clip', 'fda-clip-b32']
     """
     return sorted(path.stem for path in preset_folder().glob("*.toml"))
 

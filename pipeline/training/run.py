@@ -184,7 +184,7 @@ class _Training:
             if not processes.is_first:
                 return self._train(ignore_events), False
             record = stack.enter_context(recorded_run(self.store.folder, "finetune", clock, identity))
-            history = self._train(report.listener)
+            history = self._train(report.hear)
             record.result = {"checkpoint": str(self.folder), **asdict(history)}
             return history, False
 

@@ -77,6 +77,22 @@ def test_a_dry_run_says_what_would_be_refused(fda: Commands, store: Path, config
     assert fda(*encode(store, config, "--dry-run")).code == 0
 
 
+def test_how_much_of_a_caption_is_read_is_kept_with_the_features(fda: Commands, store: Path, config: Path) -> None:
+    """The model reads 10 tokens: to ask for them is to ask for all."""
+    assert fda(*encode(store, config, "--max-words", "4")).code == 0
+    assert fda(*encode(store, config, "--max-words", "10", name="all")).code == 0
+    made_by = [json.loads(fda("eval", store, "--features", name, "--json").out)["made_by"] for name in ("mine", "all")]
+    assert [one.get("max_words") for one in made_by] == [4, None]
+    refused = fda(*encode(store, config))
+    assert (refused.code, "max_words" in refused.error_line) == (1, True)
+    assert fda(*encode(store, config, name="all")).code == 0
+    assert fda(*encode(store, config, "--max-words", "4", "--dry-run")).code == 0
+    assert (
+        "max_words must be at most 10, which tiny reads, got 11"
+        in fda(*encode(store, config, "--max-words", "11")).error_line
+    )
+
+
 def test_auto_takes_the_precision_that_is_there(fda: Commands, store: Path, config: Path) -> None:
     flags = (
         "encode",

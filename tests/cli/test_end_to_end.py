@@ -129,7 +129,8 @@ def assert_self_contained(html: str) -> None:
 
 def test_the_page_escapes_captions_and_loads_nothing(tmp_path: Path) -> None:
     evil = "<script>alert('x')</script> & \"quotes\""
-    history = TrainingHistory((EpochDone(1, 1, 2.5, 40.0, True),), 1, 40.0, 8, 2, "split 'val'", chosen_on_test=False)
+    best = EpochDone(1, 1, 2.5, 40.0, True)
+    history = TrainingHistory((best,), 1, 40.0, 8, 2, 0, "split 'val'", chosen_on_test=False)
     page = tmp_path / "page.html"
     write_demo_page(page, demo_result([evil], {"masks": history}), ["", "R@1"], [[evil, "1"]])
     html = page.read_text(encoding="utf-8")

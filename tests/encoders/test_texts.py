@@ -75,6 +75,15 @@ def test_texts_that_are_cut_to_the_same_tokens_have_the_same_bits() -> None:
     np.testing.assert_array_equal(found.text[0], found.text[2])
 
 
+def test_no_more_is_read_than_asked() -> None:
+    texts = ["a dog runs home", "a dog eats", "a dog"]
+    found = Encoder(MODEL, max_words=4).encode_texts(texts)
+    assert found.num_dropped.tolist() == [2, 1, 0]
+    np.testing.assert_array_equal(found.text, np.repeat(found.text[2:], 3, axis=0))
+    with pytest.raises(ValueError, match="max_words must be at most 32, which tiny reads, got 33"):
+        Encoder(MODEL, max_words=33)
+
+
 @given(
     lengths=st.lists(st.integers(2, 20), max_size=60), size=st.integers(1, 9), context_length=st.sampled_from([20, 24])
 )

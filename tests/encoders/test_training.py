@@ -5,15 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
 from encoders.errors import DivergedError, TrainMemoryError, WeightsFormatError
 from encoders.model import ALPHA_WEIGHT, AlphaClip
-from encoders.training.options import TrainOptions
-from encoders.training.parameters import learning_rate_factor, parameter_groups
+from encoders.training.options import Schedule, TrainOptions
+from encoders.training.parameters import parameter_groups
 from encoders.training.state import load_state, save_state
 from encoders.training.trainer import MAX_LOGIT_SCALE, NORM_PART, TrainBatch, Trainer, norm_of
 from tests.encoders_tiny import TINY, random_clips, tiny_model
@@ -41,14 +39,27 @@ def same_frames_other_masks() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     return np.repeat(frames, 4, axis=0), masks
 
 
-@given(st.integers(1, 200), st.floats(0, 1))
-def test_the_rate_rises_to_its_peak_and_falls(num_steps: int, warmup: float) -> None:
-    factors = [learning_rate_factor(step, num_steps, warmup) for step in range(num_steps)]
-    peak = int(np.argmax(factors))
-    assert all(0 < factor <= 1 for factor in factors)
-    assert max(factors) == 1
-    assert factors[: peak + 1] == sorted(factors[: peak + 1])
-    assert factors[peak:] == sorted(factors[peak:], reverse=True)
+@pytest.mark.parametrize("schedule", list(Schedule))
+def test_steps_have_the_rate_of_their_schedule(schedule: Schedule) -> None:
+    trainer = Trainer(fresh_model(), TrainOptions(lr=1e-3, warmup=0.5, schedule=str(schedule)), num_steps=4)
+    rates = [trainer.step(TrainBatch(*random_clips(2, 1), TEXTS[:2])).lr for _ in range(4)]
+    expected = [0.5e-3, 1e-3, 1e-3, 0.5e-3] if schedule is Schedule.COSINE else [0.0, 0.5e-3, 0.5e-3, 0.146447e-3]
+    assert rates == pytest.approx(expected, rel=1e-5)
+
+
+def test_training_reads_as_many_tokens_as_asked() -> None:
+    """Two texts that differ after that are one."""
+    texts = ["a dog runs home", "a dog eats", "two birds", "the sea"]
+    cut = ["a dog", "a dog", "two birds", "the sea"]
+    losses = [
+        Trainer(fresh_model(), TrainOptions(max_words=4), 1).step(TrainBatch(*random_clips(4, 1), some)).loss
+        for some in (texts, cut)
+    ]
+    assert losses[0] == losses[1]
+    whole = Trainer(fresh_model(), TrainOptions(), 1).step(TrainBatch(*random_clips(4, 1), texts)).loss
+    assert whole != losses[0]
+    with pytest.raises(ValueError, match="max_words must be at most 10, which tiny reads, got 11"):
+        Trainer(fresh_model(), TrainOptions(max_words=11), 1)
 
 
 def test_every_parameter_is_in_one_group() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.training.batches import MIN_BATCH, Batch, draw_epoch, hold_out
+from pipeline.training.batches import MIN_BATCH, Batch, draw_epoch, hold_out, num_pairs
 from pipeline.training.options import BatchOptions
 
 captions_by_row = st.dictionaries(
@@ -116,3 +116,29 @@ def test_holding_out_parts_the_rows_in_two(rows: set[int], share: float, seed: i
 def test_a_share_outside_0_and_1_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match="the share held out must lie between 0 and 1"):
         hold_out([1, 2, 3], share, 0)
+
+
+@given(
+    captions=captions_by_row,
+    batch_size=st.integers(MIN_BATCH, 9),
+    seed=st.integers(0, 99),
+    options=st.sampled_from([ONE, ALL, TOGETHER]),
+)
+def test_what_is_in_no_batch_can_be_counted(
+    captions: dict[int, list[str]], batch_size: int, seed: int, options: BatchOptions
+) -> None:
+    epoch = draw_epoch(captions, batch_size, options, np.random.default_rng(seed))
+    wanted = {(row, number) for row, texts in captions.items() for number in range(len(texts))}
+    taken = [pair for batch in epoch for pair in pairs_of(batch)]
+    assert len(set(taken)) == len(taken) <= num_pairs(captions, options)
+    assert num_pairs(captions, options) == (len(captions) if options is ONE else len(wanted))
+
+
+def test_a_video_of_many_captions_does_not_come_apart() -> None:
+    captions = {0: [f"caption {number}" for number in range(20)], 1: ["a"], 2: ["b"]}
+    counts = [
+        num_pairs(captions, options) - sum(map(len, draw_epoch(captions, 4, options, np.random.default_rng(0))))
+        for options in (ALL, TOGETHER)
+    ]
+    assert counts[0] >= 18
+    assert counts[1] == 0

@@ -29,7 +29,7 @@ from store.json_values import JSON
 from tests.encoders_tiny import write_config
 
 IDENTITY: dict[str, JSON] = {"options": {"lr": 1e-3}, "software": {"torch": "2"}}
-RESULT = TrainingHistory((EpochDone(1, 1, 2.5, 40.0, True),), 1, 40.0, 8, 2, "split 'val'", False)
+RESULT = TrainingHistory((EpochDone(1, 1, 2.5, 40.0, True),), 1, 40.0, 8, 2, 0, "split 'val'", False)
 
 
 @pytest.fixture
