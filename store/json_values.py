@@ -8,6 +8,10 @@ from collections.abc import Mapping, Sequence
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 
 
+_MAX_SHOWN = 120
+"""Characters of a value in a message: a sha256, a command or the name of a file must be there whole."""
+
+
 def differences(
     found: Mapping[str, JSON], wanted: Mapping[str, JSON], prefix: str = "", *, where: str = "in the store"
 ) -> str:
@@ -15,6 +19,8 @@ def differences(
 
     >>> differences({"masks": {"threshold": 25}}, {"masks": {"threshold": 50}})
     'masks.threshold is 25 in the store and 50 now'
+    >>> differences({"digests": "A" * 1000}, {"digests": None})
+    'digests is "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA... in the store and null now'
     """
     parts = []
     for key in sorted({*found, *wanted}):
@@ -23,5 +29,11 @@ def differences(
             inner = differences(mine, theirs, f"{prefix}{key}.", where=where)
             parts += [inner] if inner else []
         elif mine != theirs:
-            parts.append(f"{prefix}{key} is {json.dumps(mine)} {where} and {json.dumps(theirs)} now")
+            parts.append(f"{prefix}{key} is {_shown(mine)} {where} and {_shown(theirs)} now")
     return "; ".join(parts)
+
+
+def _shown(value: JSON) -> str:
+    """As JSON, the beginning of it if it is too long to be read in a message."""
+    text = json.dumps(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN // 2 + 1]}..."

@@ -63,6 +63,15 @@ def _print(result: WeightsResult) -> None:
     rows = [
         ("activation", result.activation),
         *weights_rows(result.report),
+        *_training_rows(result),
         ("number of weights", f"{result.num_weights:,}"),
     ]
     print_pairs(result.model, rows)
+
+
+def _training_rows(result: WeightsResult) -> list[tuple[str, str]]:
+    """What `fda finetune` has done to the weights."""
+    if not result.training:
+        return []
+    stamp = "; CHOSEN ON TEST VIDEOS" if result.training.chosen_on_test else ""
+    return [("trained by fda on", plural(result.training.trained.num_videos, "video") + stamp)]

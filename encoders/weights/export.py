@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from encoders.errors import SettingError
 from encoders.model import ALPHA_WEIGHT, AlphaClip
 from encoders.options import WeightsLayout
 from encoders.replacing import replacing
-from encoders.weights.files import QUICK_GELU_KEY
+from encoders.weights.record import WeightsHeader
 
 
 def exported(model: AlphaClip, layout: WeightsLayout) -> dict[str, Tensor]:
@@ -53,14 +53,15 @@ def left_out(model: AlphaClip, layout: WeightsLayout) -> tuple[str, ...]:
     return tuple(name for name in model.named_tensors() if not name.startswith("visual."))
 
 
-def write_weights(path: Path, tensors: Mapping[str, Tensor], *, layout: WeightsLayout, quick_gelu: bool) -> None:
+def write_weights(path: Path, tensors: Mapping[str, Tensor], *, layout: WeightsLayout, header: WeightsHeader) -> None:
     """Write a state dict, whole or not at all: .safetensors, which record their activation, or what `torch.load` reads.
 
     Args:
         path: the file; its suffix says which of the two.
         tensors: result of `exported`.
         layout: the layout of `tensors`.
-        quick_gelu: whether the model runs with QuickGELU.
+        header: what the file is to say beside the tensors. In what `torch.load` reads, it is an attribute that other
+            code passes over.
 
     Raises:
         ValueError: Alpha-CLIP's layout without QuickGELU, in a file that cannot say so.
@@ -68,7 +69,7 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], *, layout: WeightsL
         FileNotFoundError: the folder of `path` does not exist.
     """
     is_safetensors = path.suffix == ".safetensors"
-    if layout is WeightsLayout.ALPHA_CLIP and not quick_gelu and not is_safetensors:
+    if layout is WeightsLayout.ALPHA_CLIP and not header.quick_gelu and not is_safetensors:
         raise SettingError(
             f"{path.name} cannot say that the model runs without QuickGELU, and readers of Alpha-CLIP's layout take "
             "QuickGELU for granted: their features would be wrong. Write .safetensors, which say it "
@@ -81,7 +82,13 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], *, layout: WeightsL
         raise FileExistsError(f"{path} already exists: give another name, or remove it first")
     with replacing(path) as temporary:
         if is_safetensors:
-            header = {QUICK_GELU_KEY: json.dumps(quick_gelu)}
-            safetensors.torch.save_file(dict(tensors), temporary, metadata=header)
+            safetensors.torch.save_file(dict(tensors), temporary, metadata=header.to_metadata())
         else:
-            torch.save(dict(tensors), temporary)
+            torch.save(_with_header(tensors, header), temporary)
+
+
+def _with_header(tensors: Mapping[str, Tensor], header: WeightsHeader) -> OrderedDict[str, Tensor]:
+    """A state dict as modules give it: torch keeps `_metadata` with it, and looks up nothing but its own keys there."""
+    entries = OrderedDict(tensors)
+    entries._metadata = header.to_metadata()  # type: ignore[attr-defined]
+    return entries

@@ -10,7 +10,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -21,12 +21,11 @@ from torch import Tensor
 
 from encoders.errors import WeightsFormatError, WeightsMissingError
 from encoders.model import ALPHA_WEIGHT
+from encoders.weights.record import RecordError, TrainingRecord, WeightsHeader
 from encoders.weights.torchscript import read_torchscript
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 """What open_clip puts beside the weights that it publishes on the Hugging Face hub."""
-QUICK_GELU_KEY = "quick_gelu"
-"""Of the metadata in our own safetensors files: "true" or "false"."""
 _OPENAI_SCALARS = frozenset({"input_resolution", "context_length", "vocab_size"})
 """What OpenAI's state dicts carry beside the weights."""
 MAX_UNPACKED_BYTES = 64 * 2**20
@@ -63,6 +62,8 @@ class WeightsFile:
     """Entries that are not weights: the scalars of OpenAI's state dicts."""
     quick_gelu: bool | None
     """Whether they were trained with QuickGELU; None if nothing in the file or beside it says so."""
+    training: TrainingRecord = field(default_factory=TrainingRecord)
+    """What `fda finetune` trained them on; it is empty if it did not."""
 
     @property
     def is_visual_only(self) -> bool:
@@ -85,6 +86,7 @@ def read_weights_file(path: Path) -> WeightsFile:
         raise WeightsMissingError(f"cannot read weights from {path}: {what}")
     _refuse_other_downloads(path)
     entries, is_archive = _read_entries(path)
+    header = _header(path, entries)
     entries = _without_prefix(_unwrapped(entries, path), "module.")
     ignored = tuple(sorted(_OPENAI_SCALARS & set(entries)))
     tensors = {
@@ -95,24 +97,32 @@ def read_weights_file(path: Path) -> WeightsFile:
         found = ", ".join(sorted(others)[:5]) or "nothing"
         raise WeightsFormatError(f"{path} is not a state dict: it contains {found} instead of named tensors")
     kind, renamed = _recognise(tensors, is_openai=is_archive or bool(ignored), path=path)
-    return WeightsFile(path, kind, sha256_of(path), renamed, ignored, _quick_gelu(path, kind))
+    training = TrainingRecord() if header is None else header.training
+    return WeightsFile(path, kind, sha256_of(path), renamed, ignored, _quick_gelu(path, kind, header), training)
 
 
-def _quick_gelu(path: Path, kind: WeightsKind) -> bool | None:
+def _quick_gelu(path: Path, kind: WeightsKind, header: WeightsHeader | None) -> bool | None:
     """Ask in this order: the file's own header, its layout, the configuration beside it."""
-    declared = _quick_gelu_in_header(path)
-    if declared is not None:
-        return declared
+    if header is not None:
+        return header.quick_gelu
     return True if kind.needs_quick_gelu else _quick_gelu_beside(path)
 
 
-def _quick_gelu_in_header(path: Path) -> bool | None:
-    """The activation that our own safetensors files record."""
-    if not _is_safetensors(path):
-        return None
-    with safetensors.safe_open(path, framework="pt") as file:
-        declared: str | None = (file.metadata() or {}).get(QUICK_GELU_KEY)
-    return declared == "true" if declared in ("true", "false") else None
+def _header(path: Path, entries: object) -> WeightsHeader | None:
+    """What our own files say beside the tensors: in safetensors' header, or in what torch keeps with a state dict.
+
+    Raises:
+        WeightsFormatError: it cannot be read.
+    """
+    if _is_safetensors(path):
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata: object = file.metadata() or {}
+    else:
+        metadata = getattr(entries, "_metadata", None)
+    try:
+        return WeightsHeader.from_metadata(metadata if isinstance(metadata, Mapping) else {}, f"the header of {path}")
+    except RecordError as error:
+        raise WeightsFormatError(f"{error}. Download or copy the file again") from error
 
 
 def _quick_gelu_beside(path: Path) -> bool | None:

@@ -19,9 +19,10 @@ from encoders.model import ALPHA_WEIGHT, AlphaClip
 from encoders.options import Activation, ModelSource
 from encoders.replacing import replacing
 from encoders.tables import JSON, as_table, check_keys, read_json
-from encoders.weights.files import QUICK_GELU_KEY, WeightsFile, read_weights_file, sha256_of
+from encoders.weights.files import WeightsFile, read_weights_file, sha256_of
 from encoders.weights.fit import check_activation, check_finite, check_fit
 from encoders.weights.pretrained import download_weights, is_tag, unknown_pretrained
+from encoders.weights.record import TrainingRecord, WeightsHeader
 
 FORMAT_VERSION = 1
 """Of a checkpoint's `config.json`."""
@@ -74,6 +75,8 @@ class LoadedModel:
     report: WeightsReport
     metadata: Mapping[str, JSON] = field(default_factory=dict)
     """What `save_checkpoint` was given; empty if the weights are not from a checkpoint of ours."""
+    training: TrainingRecord = field(default_factory=TrainingRecord)
+    """What the files of the weights say that they were trained on."""
 
 
 def load(source: ModelSource) -> LoadedModel:
@@ -111,12 +114,14 @@ def load_model(
     config = ModelConfig.from_name_or_file(model)
     if pretrained == "none":
         clip, report = _random(config, seed)
+        training = TrainingRecord()
     else:
-        clip, report = _pretrained(config, pretrained, seed, activation)
+        clip, report, training = _pretrained(config, pretrained, seed, activation)
     if alpha_checkpoint is not None:
-        report = _load_on_top(clip, report, alpha_checkpoint)
+        report, of_tower = _load_on_top(clip, report, alpha_checkpoint)
+        training |= of_tower
     _log.info("weights of %s: %s", config.name, report.summary())
-    return LoadedModel(clip, config, report)
+    return LoadedModel(clip, config, report, training=training)
 
 
 def _random(config: ModelConfig, seed: int) -> tuple[AlphaClip, WeightsReport]:
@@ -128,7 +133,7 @@ def _random(config: ModelConfig, seed: int) -> tuple[AlphaClip, WeightsReport]:
 
 def _pretrained(
     config: ModelConfig, pretrained: str, seed: int, activation: Activation | None
-) -> tuple[AlphaClip, WeightsReport]:
+) -> tuple[AlphaClip, WeightsReport, TrainingRecord]:
     if is_tag(config, pretrained):
         path = download_weights(config, pretrained)
         activation = activation or config.activation  # `download_weights` has checked that it is the tag's
@@ -146,11 +151,12 @@ def _pretrained(
     clip = _build(config, seed)
     missing = _fill(clip, file)
     matched = len(file.tensors)
-    return clip, WeightsReport(pretrained, file.kind.value, file.sha256, matched, missing, file.ignored)
+    report = WeightsReport(pretrained, file.kind.value, file.sha256, matched, missing, file.ignored)
+    return clip, report, file.training
 
 
-def _load_on_top(clip: AlphaClip, report: WeightsReport, path: Path) -> WeightsReport:
-    """Replace the vision tower by that of an Alpha-CLIP file."""
+def _load_on_top(clip: AlphaClip, report: WeightsReport, path: Path) -> tuple[WeightsReport, TrainingRecord]:
+    """Replace the vision tower by that of an Alpha-CLIP file; also returns what that was trained on."""
     file = read_weights_file(path)
     if not file.is_visual_only:
         raise WeightsFormatError(
@@ -161,7 +167,7 @@ def _load_on_top(clip: AlphaClip, report: WeightsReport, path: Path) -> WeightsR
     missing = _fill(clip, file)
     given = set(file.tensors)
     still_missing = tuple(name for name in report.missing if name not in given | set(missing)) + missing
-    return WeightsReport(
+    both = WeightsReport(
         source=f"{report.source} + {path}",
         kind=f"{report.kind} + {file.kind.value}",
         sha256=f"{report.sha256} + {file.sha256}",
@@ -169,6 +175,7 @@ def _load_on_top(clip: AlphaClip, report: WeightsReport, path: Path) -> WeightsR
         missing=still_missing,
         unexpected=report.unexpected + file.ignored,
     )
+    return both, file.training
 
 
 def _build(config: ModelConfig, seed: int) -> AlphaClip:
@@ -216,7 +223,13 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def save_checkpoint(folder: Path, model: AlphaClip, config: ModelConfig, metadata: Mapping[str, JSON]) -> None:
+def save_checkpoint(
+    folder: Path,
+    model: AlphaClip,
+    config: ModelConfig,
+    metadata: Mapping[str, JSON],
+    training: TrainingRecord | None = None,
+) -> None:
     """Write `model.safetensors` and `config.json`, making the folder if need be.
 
     Each file is written whole or not at all. The configuration comes last and contains the weights' digest: a save that
@@ -227,6 +240,7 @@ def save_checkpoint(folder: Path, model: AlphaClip, config: ModelConfig, metadat
         model: what to save.
         config: its configuration.
         metadata: whatever should be kept with it (options, scores), as JSON.
+        training: what the weights were trained on. It goes into the file of the weights, from which it is not lost.
 
     Raises:
         ValueError: the configuration is another model's, or the metadata contains NaN or infinity.
@@ -236,8 +250,7 @@ def save_checkpoint(folder: Path, model: AlphaClip, config: ModelConfig, metadat
     json.dumps(metadata, allow_nan=False)  # before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.named_tensors().items()}
-    # One key: safetensors writes several in random order, and equal weights must give equal bytes.
-    header = {QUICK_GELU_KEY: json.dumps(config.quick_gelu)}
+    header = WeightsHeader(config.quick_gelu, training or TrainingRecord()).to_metadata()
     with replacing(folder / WEIGHTS_FILE) as temporary:
         safetensors.torch.save_file(tensors, temporary, metadata=header)
         digest = sha256_of(temporary)
@@ -292,7 +305,7 @@ def load_checkpoint(folder: Path | str) -> LoadedModel:
     missing = _fill(clip, file)
     report = WeightsReport(str(folder), "fda checkpoint", digest, len(file.tensors), missing, ())
     _log.info("weights of %s: %s", description.config.name, report.summary())
-    return LoadedModel(clip, description.config, report, description.metadata)
+    return LoadedModel(clip, description.config, report, description.metadata, file.training)
 
 
 def _read_description(path: Path) -> _Description:

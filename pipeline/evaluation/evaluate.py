@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, PipelineError
+from pipeline.evaluation.caveats import caveats_of
 from pipeline.evaluation.metrics import RetrievalResult, score
 from pipeline.evaluation.options import EvalOptions
 from pipeline.evaluation.postprocess import DualSoftmax, QueryBankNorm
@@ -75,6 +76,8 @@ class Evaluation:
     """Mean cosine of videos to themselves encoded with an alpha of all ones; None if it was not measured."""
     attributes: Mapping[str, JSON]
     """What made the features."""
+    caveats: tuple[str, ...] = ()
+    """See `caveats_of`; none where the scores are of no store."""
 
     def with_processed(
         self,
@@ -90,29 +93,9 @@ class Evaluation:
 
     @property
     def chosen_on_test(self) -> bool:
-        """Whether the model's best epoch was chosen by its score on test videos, going by the names of splits."""
+        """Whether the model's best epoch was chosen by its score on test videos, here or before a further training."""
         model = self.attributes.get("model")
         return isinstance(model, Mapping) and model.get("chosen_on_test") is True
-
-    @property
-    def caveats(self) -> tuple[str, ...]:
-        """See `caveats_of`."""
-        return caveats_of(self.attributes, self.split)
-
-
-def caveats_of(made_with: Mapping[str, JSON], split: str) -> tuple[str, ...]:
-    """Why metrics of these features on a split are not fair, each reason in a sentence."""
-    model = made_with.get("model")
-    if not isinstance(model, Mapping):
-        return ()
-    found = []
-    if model.get("train_split") == split:
-        found.append(f"the model was TRAINED on a split of this name, {split!r}")
-    if model.get("val_split") == split:
-        found.append(f"the model's best epoch was CHOSEN on a split of this name, {split!r}")
-    elif model.get("chosen_on_test") is True:
-        found.append("the model was trained or CHOSEN ON TEST VIDEOS (--choose-on-test)")
-    return tuple(found)
 
 
 def scorable_features(store: Store, name: str, split: str, max_missing: float, pooling: str | None = None) -> Features:
@@ -231,7 +214,8 @@ def evaluate(
     evaluation = evaluate_scores(
         found, scores, options, features=features, pooling=pooling, are_paragraphs=are_paragraphs, listener=listener
     )
-    return evaluation.with_processed(changed, options.counted, bank, listener)
+    evaluation = evaluation.with_processed(changed, options.counted, bank, listener)
+    return replace(evaluation, caveats=caveats_of(store, found, split))
 
 
 def evaluate_scores(

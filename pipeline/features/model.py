@@ -37,8 +37,11 @@ def load_ready(source: ModelSource, device: str, report: Reporter) -> ReadyModel
     loaded = load(source)
     if source.checkpoint is not None and not has_ended(source.checkpoint):
         report.warn(f"training has not ended in {source.checkpoint}: these are the best weights so far")
-    if loaded.metadata.get("chosen_on_test"):
-        report.warn(f"{source.checkpoint} was chosen by its score on test videos: scores on these are no fair ones")
+    if loaded.metadata.get("chosen_on_test") or loaded.training.chosen_on_test:
+        report.warn(
+            f"{loaded.report.source} was chosen by its score on test videos, or trained on them: scores on these are "
+            "no fair ones"
+        )
     ready = ReadyModel(loaded, source, move_to(loaded.model, device))
     report.say(f"weights: {loaded.report.summary()}")
     return ready

@@ -9,6 +9,7 @@ from pathlib import Path
 from encoders.options import ModelSource, WeightsLayout
 from encoders.weights.export import exported, left_out, write_weights
 from encoders.weights.loading import WeightsReport, load
+from encoders.weights.record import TrainingRecord, WeightsHeader
 from pipeline.errors import OptionError
 from store.json_values import JSON
 
@@ -27,6 +28,8 @@ class WeightsResult:
     """Tensors in that file."""
     left_out: tuple[str, ...]
     """Tensors of the model that are no part of its layout."""
+    training: TrainingRecord
+    """What `fda finetune` trained the weights on."""
 
     def to_dict(self) -> dict[str, JSON]:
         """The result as JSON."""
@@ -41,6 +44,8 @@ class WeightsResult:
             "missing": list(report.missing),
             "unexpected": list(report.unexpected),
             "num_weights": self.num_weights,
+            "num_videos_trained_on": self.training.trained.num_videos,
+            "chosen_on_test": self.training.chosen_on_test,
             "output": None if self.output is None else str(self.output),
         }
 
@@ -68,7 +73,8 @@ def weights(
     lost: tuple[str, ...] = ()
     if layout is not None and output is not None:
         tensors = exported(loaded.model, layout)
-        write_weights(Path(output), tensors, layout=layout, quick_gelu=loaded.config.quick_gelu)
+        header = WeightsHeader(loaded.config.quick_gelu, loaded.training)
+        write_weights(Path(output), tensors, layout=layout, header=header)
         num_written, lost = len(tensors), tuple(left_out(loaded.model, layout))
     return WeightsResult(
         model=loaded.config.name,
@@ -78,4 +84,5 @@ def weights(
         output=None if output is None else Path(output),
         num_written=num_written,
         left_out=lost,
+        training=loaded.training,
     )

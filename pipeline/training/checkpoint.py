@@ -67,7 +67,8 @@ class TrainingHistory:
     validation: str
     """Where the validation videos come from."""
     chosen_on_test: bool
-    """Whether the best epoch was chosen on test videos: scores on these videos are then biased."""
+    """Whether the best epoch was chosen on test videos, here or in the training whose weights this one began with:
+    scores on these videos are then biased."""
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from encoders.tokens import Tokenizer
 from encoders.training.processes import ALONE, Processes
 from encoders.training.trainer import StepResult, TrainBatch, Trainer, train_precision
 from encoders.weights.loading import LoadedModel, save_checkpoint
+from encoders.weights.record import TrainingRecord
 from pipeline.clips.options import AlphaSource
 from pipeline.clips.read_ahead import read_ahead
 from pipeline.run.events import EpochDone, Listener, Message, RunPlanned, StepDone, ignore_events
@@ -31,6 +32,7 @@ from pipeline.training.checkpoint import Progress, TrainingHistory, end_run, rea
 from pipeline.training.data import Half, training_halves, validation_r1
 from pipeline.training.log import TrainingLog
 from pipeline.training.options import TrainingRecipe
+from pipeline.training.overlap import training_record
 from store.clips.shards import clips_identity
 from store.commits import commit_name, file_digest
 from store.json_values import JSON
@@ -104,11 +106,14 @@ def train_model(
     trainer = Trainer(loaded.model, options.train, num_steps, processes)
     progress = read_state(folder, trainer)
     _require_agreement(processes, loaded, trainer)
+    record = loaded.training | training_record(store, options, train, val)
     listener(RunPlanned("steps", num_steps, trainer.num_done))
     if num_dropped:
         listener(Message(_dropped_words(num_dropped, seen, options), is_warning=True))
     val_split = options.val_split if options.val_split in store.manifest.splits else None
-    run = _Run(trainer, loaded, folder, options, val_split, progress, identity, processes, listener, save_seconds)
+    run = _Run(
+        trainer, loaded, record, folder, options, val_split, progress, identity, processes, listener, save_seconds
+    )
     if not processes.is_first:
         run.train(train, val, epochs, None)
     else:
@@ -123,7 +128,7 @@ def train_model(
         num_val_videos=len(val.captions),
         num_pairs_dropped=num_dropped,
         validation=validation,
-        chosen_on_test=options.chosen_on_test,
+        chosen_on_test=record.chosen_on_test,
     )
     if processes.is_first:
         end_run(folder, result, identity)
@@ -183,6 +188,8 @@ class _Run:
 
     trainer: Trainer
     loaded: LoadedModel
+    record: TrainingRecord
+    """Of the weights that are trained, with what they were trained on before."""
     folder: Path
     options: TrainingRecipe
     val_split: str | None
@@ -287,11 +294,11 @@ class _Run:
                 "validation_r1": r1,
                 "pooling": self.options.train.pooling,
                 "max_words": self.options.train.max_words,
-                "chosen_on_test": self.options.chosen_on_test,
+                "chosen_on_test": self.record.chosen_on_test,
                 "train_split": self.options.train_split,
                 "val_split": self.val_split,
             }
-            save_checkpoint(self.folder, self.loaded.model, self.loaded.config, metadata)
+            save_checkpoint(self.folder, self.loaded.model, self.loaded.config, metadata, self.record)
         if log is not None:
             log.step(step.number, {"mean_loss": mean_loss, "validation_r1": r1}, epoch=step.epoch)
         self.listener(done)

@@ -13,6 +13,15 @@ from pipeline.errors import OptionError
 from pipeline.run.fields import convert_fields
 
 
+def is_test_split(name: str) -> bool:
+    """Whether a split is for testing, judged by its name.
+
+    >>> is_test_split("test"), is_test_split("Test-1kA"), is_test_split("val")
+    (True, True, False)
+    """
+    return "test" in name.lower()
+
+
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
     """How batches are drawn, and how their clips are changed at random."""
@@ -68,7 +77,7 @@ class TrainingRecipe:
     @property
     def chosen_on_test(self) -> bool:
         """Whether a test split is trained on or chooses the best epoch, judged by the splits' names."""
-        return any("test" in split.lower() for split in (self.train_split, self.val_split))
+        return any(map(is_test_split, (self.train_split, self.val_split)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from pipeline.training.checkpoint import (
 )
 from pipeline.training.finetune import checkpoint_identity, train_model
 from pipeline.training.options import FinetuneOptions, TrainingRecipe
+from pipeline.training.overlap import check_overlap
 from pipeline.training.presets import Preset, clip_differences, load_preset
 from store.clips.mask_sets import mask_attributes
 from store.errors import NotInStoreError
@@ -103,7 +104,10 @@ def finetune(
         _require_split(opened, options.val_split)
     if options.overwrite:  # likewise; what counts is asked again, under the lock
         confirm_removal(folder, yes=options.yes)
+    overlaps = list(check_overlap(opened, recipe, choose_on_test=options.choose_on_test))
     with joined_processes(find_device(options.device)) as processes:
+        for overlap in overlaps:
+            report.warn(overlap)
         quiet = Reporter(ignore_events)
         ready = load_ready(_model_source(preset, options), options.device, report if processes.is_first else quiet)
         training = _Training(opened, ready, folder, preset, recipe, options, processes)

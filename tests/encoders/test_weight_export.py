@@ -16,6 +16,7 @@ from encoders.options import WeightsLayout
 from encoders.torchvision_shim import import_open_clip
 from encoders.weights.export import exported, left_out, write_weights
 from encoders.weights.loading import load_model
+from encoders.weights.record import WeightsHeader
 from tests.encoders_tiny import TINY, alpha_clip_layout, random_clips, tiny_model, write_config
 
 open_clip = import_open_clip()
@@ -27,7 +28,7 @@ def test_alpha_clips_layout_is_that_of_its_files(tmp_path: Path) -> None:
     expected = alpha_clip_layout(MODEL.named_tensors())
     assert set(found) == set(expected)
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
-    write_weights(tmp_path / "tower.pth", found, layout=WeightsLayout.ALPHA_CLIP, quick_gelu=True)
+    write_weights(tmp_path / "tower.pth", found, layout=WeightsLayout.ALPHA_CLIP, header=WeightsHeader(True))
     loaded = load_model(write_config(tmp_path), "none", tmp_path / "tower.pth")
     frames, alpha = random_clips(2, 2)
     np.testing.assert_array_equal(
@@ -38,7 +39,7 @@ def test_alpha_clips_layout_is_that_of_its_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 def test_plain_clip_is_the_model_with_an_alpha_of_all_ones(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"plain{suffix}"
-    write_weights(path, exported(MODEL, WeightsLayout.CLIP), layout=WeightsLayout.CLIP, quick_gelu=True)
+    write_weights(path, exported(MODEL, WeightsLayout.CLIP), layout=WeightsLayout.CLIP, header=WeightsHeader(True))
     clip = open_clip.CLIP(
         TINY.embed_dim,
         open_clip.CLIPVisionCfg(image_size=32, patch_size=16, width=32, layers=2, head_width=16),
@@ -65,10 +66,10 @@ def test_what_is_written_can_be_read_or_is_refused(
     model, path = AlphaClip(replace(TINY, quick_gelu=quick_gelu)), tmp_path / f"weights{suffix}"
     if layout is WeightsLayout.ALPHA_CLIP and suffix == ".pth" and not quick_gelu:
         with pytest.raises(ValueError, match=r"weights\.pth cannot say .* Write \.safetensors.*--layout clip"):
-            write_weights(path, exported(model, layout), layout=layout, quick_gelu=quick_gelu)
+            write_weights(path, exported(model, layout), layout=layout, header=WeightsHeader(quick_gelu))
         assert not path.exists()
         return
-    write_weights(path, exported(model, layout), layout=layout, quick_gelu=quick_gelu)
+    write_weights(path, exported(model, layout), layout=layout, header=WeightsHeader(quick_gelu))
     config = write_config(tmp_path, model.config)
     if layout is WeightsLayout.ALPHA_CLIP:
         read = load_model(config, "none", path).model
@@ -95,7 +96,7 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     path = tmp_path / "mine.pt"
     path.write_text("mine")
     with pytest.raises(FileExistsError, match=r"mine\.pt already exists"):
-        write_weights(path, exported(MODEL, WeightsLayout.CLIP), layout=WeightsLayout.CLIP, quick_gelu=True)
+        write_weights(path, exported(MODEL, WeightsLayout.CLIP), layout=WeightsLayout.CLIP, header=WeightsHeader(True))
     with pytest.raises(FileNotFoundError):
-        write_weights(tmp_path / "nowhere/x.pt", {}, layout=WeightsLayout.CLIP, quick_gelu=True)
+        write_weights(tmp_path / "nowhere/x.pt", {}, layout=WeightsLayout.CLIP, header=WeightsHeader(True))
     assert [one.name for one in tmp_path.iterdir()] == ["mine.pt"]

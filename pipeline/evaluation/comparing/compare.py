@@ -14,15 +14,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.evaluation.caveats import caveats_of
 from pipeline.evaluation.comparing.pairing import pair
 from pipeline.evaluation.comparing.rank_changes import QueryNames, RankChanges, query_ranks, rank_changes
-from pipeline.evaluation.evaluate import (
-    TooManyMissingError,
-    caveats_of,
-    has_paragraphs,
-    require_applicable,
-    scorable_features,
-)
+from pipeline.evaluation.evaluate import TooManyMissingError, has_paragraphs, require_applicable, scorable_features
 from pipeline.evaluation.metrics import RetrievalResult, score
 from pipeline.evaluation.names import DIRECTIONS, METRICS
 from pipeline.evaluation.options import CompareOptions, check_names
@@ -230,7 +225,7 @@ def compare(
         num_videos_expected=common.num_videos_expected,
         num_captions=len(common.caption_ids),
         num_captions_expected=common.num_captions_expected,
-        sets=tuple(_scored(one, options) for one in ranked),
+        sets=tuple(_scored(store, one, options) for one in ranked),
         against_first=tuple(_against(ranked[0], other, options, texts) for other in ranked[1:]),
     )
 
@@ -275,7 +270,7 @@ def _texts(store: Store, split: str) -> dict[str, str]:
     return dict(zip(captions["caption_id"].to_pylist(), captions["text"].to_pylist(), strict=True))
 
 
-def _scored(one: _RankedSet, options: CompareOptions) -> ScoredSet:
+def _scored(store: Store, one: _RankedSet, options: CompareOptions) -> ScoredSet:
     features, level = one.ranking.features, options.bootstrap.level
     return ScoredSet(
         name=one.name,
@@ -287,7 +282,7 @@ def _scored(one: _RankedSet, options: CompareOptions) -> ScoredSet:
         num_videos_left_out=len(one.found.video_ids) - len(features.video_ids),
         num_captions_left_out=len(one.found.caption_ids) - len(features.caption_ids),
         attributes=one.found.attributes,
-        caveats=caveats_of(one.found.attributes, options.split),
+        caveats=caveats_of(store, one.found, options.split),
     )
 
 

@@ -1,0 +1,60 @@
+"""Videos that are in several splits, under whatever ids: what is trained or chosen on must not be what is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from encoders.weights.record import KnownVideos, TrainingRecord
+from pipeline.errors import OptionError
+from pipeline.run.words import listed, plural
+from pipeline.training.data import Half
+from pipeline.training.options import TrainingRecipe, is_test_split
+from store.contents import SharedVideos, content_digests, shared_videos
+from store.store import Store
+
+
+def check_overlap(store: Store, recipe: TrainingRecipe, *, choose_on_test: bool) -> Iterator[str]:
+    """Find videos that the splits of a training share with each other or with a test split.
+
+    Args:
+        store: What is trained on.
+        recipe: Which splits.
+        choose_on_test: Whether the best epoch may be chosen on test videos.
+
+    Yields:
+        A sentence for each two splits that share videos.
+
+    Raises:
+        OptionError: The split that chooses the best epoch has videos of a test split, and `choose_on_test` is False.
+    """
+    used = {recipe.train_split, recipe.val_split}
+    for shared in shared_videos(store):
+        tests = [split for split in shared.splits if is_test_split(split) and split not in used]
+        if recipe.val_split in shared.splits and tests and not choose_on_test:
+            raise OptionError(
+                f"{_words(shared)}: the best epoch would be chosen on videos that are scored, which flatters the "
+                "scores. Take them out of one of the splits, or add --choose-on-test to do it anyway"
+            )
+        if used & set(shared.splits) and (tests or used >= set(shared.splits)):
+            yield f"{_words(shared)}: scores on these are no fair ones"
+
+
+def _words(shared: SharedVideos) -> str:
+    one, other = shared.splits
+    pairs = [a if a == b else f"{a} is {b}" for a, b in shared.pairs]
+    same = plural(len(pairs), "video")
+    return f"splits {one!r} and {other!r} share {same} by the contents of files ({listed(pairs)})"
+
+
+def training_record(store: Store, recipe: TrainingRecipe, train: Half, val: Half) -> TrainingRecord:
+    """What a training adds to the record of its weights."""
+    trained = content_digests(store, recipe.train_split)
+    is_split = recipe.val_split in store.manifest.splits
+    of_val = content_digests(store, recipe.val_split) if is_split else trained
+    used = [
+        {digests[video_id] for video_id in map(half.clips.video_ids.__getitem__, half.captions) if video_id in digests}
+        for half, digests in ((train, trained), (val, of_val))
+    ]
+    tests = [split for split in store.manifest.splits if is_test_split(split)]
+    on_test = any(used[1] & set(content_digests(store, split).values()) for split in tests)
+    return TrainingRecord(KnownVideos.of(used[0]), KnownVideos.of(used[1]), recipe.chosen_on_test or on_test)
