@@ -89,7 +89,7 @@ def encode_distinct(
 
     def encoded(batch: TextBatch) -> Tensor:
         with torch.inference_mode():  # of this thread
-            return encode(batch.tokens.to(device))[: len(batch.rows)].cpu()
+            return encode(batch.tokens.to(device))[: len(batch.rows)]
 
     features = torch.empty((len(tokens), embed_dim))
     try:
@@ -101,7 +101,7 @@ def encode_distinct(
             error
         )
     for batch, part in zip(batches, parts, strict=True):
-        features[batch.rows] = part
+        features[batch.rows] = part.cpu()  # here, where a GPU has been given all of its work
     return features[place_of]
 
 

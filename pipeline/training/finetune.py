@@ -324,9 +324,9 @@ def _scalars(result: StepResult, videos_per_second: float) -> dict[str, float]:
 
 def _dropped_words(num_dropped: int, seen: Mapping[int, Sequence[bytes]], options: TrainingRecipe) -> str:
     num_epochs, num_each = options.train.epochs, num_pairs(seen, options.batches)
-    why = "no other pair may share a batch with them, and a pair alone teaches nothing"
+    why = "a batch takes no text twice, and a pair that is left alone teaches nothing"
     if options.batches.captions == "all" and options.batches.same_video == "apart":
-        why += ": some videos have too many captions to come apart (--set same_video=together keeps all)"
+        why += "; nor does it take two captions of a video, unless same_video is together (--set same_video=together)"
     return (
         f"{num_dropped:,} of {plural(num_each * num_epochs, 'pair')} of a clip and a caption, over "
         f"{plural(num_epochs, 'epoch')}, are in no batch: {why}"
