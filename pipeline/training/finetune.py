@@ -324,7 +324,7 @@ def _scalars(result: StepResult, videos_per_second: float) -> dict[str, float]:
 
 def _dropped_words(num_dropped: int, seen: Mapping[int, Sequence[bytes]], options: TrainingRecipe) -> str:
     num_epochs, num_each = options.train.epochs, num_pairs(seen, options.batches)
-    why = "a batch takes no text twice, and a pair that is left alone teaches nothing"
+    why = "a batch takes no text of two videos, and a pair that is left alone teaches nothing"
     if options.batches.captions == "all" and options.batches.same_video == "apart":
         why += "; nor does it take two captions of a video, unless same_video is together (--set same_video=together)"
     return (
