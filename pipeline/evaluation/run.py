@@ -167,8 +167,8 @@ def _of_store(
         report.warn(
             f"{plural(num_unlike, 'caption')} with the text of another caption "
             f"{'has another embedding' if num_unlike == 1 else 'have other embeddings'}, so that rounding decides "
-            "which ranks first: encoded by an older version, or on unlike machines. `fda encode --overwrite` on "
-            "machines of one kind makes them equal"
+            "which ranks first: made by another program or an older version, or on unlike machines. If `fda encode` "
+            "made them, `--overwrite` on machines of one kind makes them equal"
         )
     families = _families(opened, result, extras.slices, report)
     return EvalReport(

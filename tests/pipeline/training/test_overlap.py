@@ -73,7 +73,7 @@ def test_videos_are_found_in_any_two_splits_by_their_contents(data: Data) -> Non
 
 def scored(fda: Commands, store: Path, split: str, *model: str | Path) -> list[str]:
     """What the model's scores on a split are not to be trusted for."""
-    flags = ("--features", "mine", "--precision", "fp32", "--no-progress", "--overwrite")
+    flags = ("--features", "mine", "--precision", "fp32", "--no-progress", "--overwrite", "--yes")
     encoded = fda("encode", store, *flags, "--split", split, *model)
     assert encoded.code == 0, encoded.err
     found = json.loads(fda("eval", store, "--features", "mine", "--split", split, "--json").out)
