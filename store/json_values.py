@@ -37,3 +37,18 @@ def _shown(value: JSON) -> str:
     """As JSON, the beginning of it if it is too long to be read in a message."""
     text = json.dumps(value)
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN // 2 + 1]}..."
+
+
+def flattened(value: Mapping[str, JSON], prefix: str = "") -> dict[str, JSON]:
+    """A JSON object as one level of keys, with dots in between.
+
+    >>> flattened({"masks": {"threshold": 25, "options": {}}, "seed": 0})
+    {'masks.threshold': 25, 'seed': 0}
+    """
+    flat: dict[str, JSON] = {}
+    for key, one in value.items():
+        if isinstance(one, Mapping):
+            flat.update(flattened(one, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = one
+    return flat

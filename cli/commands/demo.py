@@ -10,8 +10,9 @@ import click
 
 import fda
 from cli.options.shared import local_path, progress_option, seed_option, shared_options
-from cli.output.printing import print_json, print_table, show
+from cli.output.printing import print_json, show
 from cli.output.progress import progress_listener
+from cli.output.tables import print_table
 from pipeline.demo.options import DemoOptions
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from cli.options.models import encoder_options, frame_dtype_option, pooling_opti
 from cli.options.shared import alpha_option, device_option, mask_option, progress_option, seed_option, shared_options
 from cli.options.workers import run_options, workers_option
 from cli.output.encode_plan import print_preview
-from cli.output.printing import DONE, FAILED, print_json, print_table, say
+from cli.output.printing import DONE, FAILED, print_json, say
 from cli.output.progress import progress_listener
+from cli.output.tables import print_table
 from encoders.options import MIN_WORDS, ModelSource, Pooling, Precision
 from pipeline.clips.options import AlphaSource
 from pipeline.features.options import EncodeOptions

@@ -23,8 +23,9 @@ from cli.options.shared import (
     seed_option,
     shared_options,
 )
-from cli.output.printing import FAILED, print_json, print_table, show
+from cli.output.printing import FAILED, print_json, show
 from cli.output.progress import progress_listener
+from cli.output.tables import print_table
 from encoders.options import Activation
 from pipeline.clips.options import AlphaSource
 from pipeline.errors import InputError, RefusedError

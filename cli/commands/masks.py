@@ -11,8 +11,9 @@ import fda
 from cli.options.masks import MASK_OPTIONS, take_mask_options
 from cli.options.shared import progress_option, shared_options
 from cli.options.workers import run_options, workers_option
-from cli.output.printing import print_json, print_table, say
+from cli.output.printing import print_json, say
 from cli.output.progress import progress_listener
+from cli.output.tables import print_table
 from pipeline.run.options import RunOptions
 from pipeline.run.words import plural
 

@@ -16,8 +16,9 @@ from cli.options.shared import LimitType, max_failed_option, preset_option, prog
 from cli.options.source import source_options
 from cli.options.workers import run_options, workers_option
 from cli.output.failures import exit_by_failures, print_failures
-from cli.output.printing import print_json, print_table, say
+from cli.output.printing import print_json, say
 from cli.output.progress import progress_listener
+from cli.output.tables import print_table
 from pipeline.datasets.options import SourceOptions
 from pipeline.frames.options import DecodingOptions, PreprocessOptions
 from pipeline.run.limits import Limit

@@ -10,7 +10,8 @@ import click
 
 import fda
 from cli.options.shared import shared_options
-from cli.output.printing import print_json, print_table, say, show
+from cli.output.printing import print_json, say, show
+from cli.output.tables import print_table
 from pipeline.run.words import plural
 
 if TYPE_CHECKING:

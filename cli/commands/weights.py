@@ -10,7 +10,8 @@ import click
 import fda
 from cli.options.models import encoder_options
 from cli.options.shared import local_path, seed_option, shared_options
-from cli.output.printing import print_json, print_pairs, say, show
+from cli.output.printing import print_json, say, show
+from cli.output.tables import print_pairs
 from cli.output.weights import weights_rows
 from encoders.options import ModelSource, WeightsLayout
 from pipeline.run.words import listed, plural

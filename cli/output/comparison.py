@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 
 from cli.output.eval_report import protocol_words
-from cli.output.printing import print_table, show
-from pipeline.evaluation.comparing.compare import Comparison, Difference, DirectionCompared, ScoredSet
+from cli.output.printing import show
+from cli.output.tables import print_table
+from pipeline.evaluation.comparing.compare import AgainstFirst, Comparison, Difference, DirectionCompared, ScoredSet
 from pipeline.evaluation.names import DIRECTIONS, METRICS
-from pipeline.run.words import plural
+from pipeline.run.words import listed, plural
+from store.json_values import JSON
 
 _LABELS = dict(zip(METRICS, ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR"), strict=True))
+_DIGITS_SHOWN = 12
+"""Of a sha256."""
 _DIRECTIONS = {direction: direction.replace("_", " ") for direction in DIRECTIONS}
 
 
@@ -26,39 +32,20 @@ def comparison_notes(result: Comparison) -> Iterator[str]:
                 f"left out of {one.name!r}: {plural(one.num_videos_left_out, 'video')} that another set lacks, with "
                 f"{plural(one.num_captions_left_out, 'caption')}"
             )
-    for other in result.against_first:
-        if other.inputs_differ:
-            yield (
-                f"OTHER CLIPS OR MASKS than those of {first!r} made {other.name!r} (`now` is {other.name!r}): "
-                f"{other.inputs_differ}"
-            )
-        if other.models_differ:
-            yield f"made otherwise (`now` is {other.name!r}): {other.models_differ}"
+    for number, other in enumerate(result.sets):
+        if inputs := [one.key for one in result.unlike if one.is_input and one.differs(number)]:
+            yield f"OTHER CLIPS OR MASKS than those of {first!r} made {other.name!r}: {listed(inputs)}"
 
 
 def print_comparison(result: Comparison) -> None:
     """Print the tables, for people."""
+    _print_unlike(result)
     percent = f"{100 * result.options.bootstrap.level:g}%"
     for direction, title in _DIRECTIONS.items():
         rows = [[_LABELS[metric], *(_scored_cell(one, direction, metric) for one in result.sets)] for metric in METRICS]
         print_table(f"{title}, {percent} intervals", ["", *(one.name for one in result.sets)], rows)
-    first = result.sets[0].name
     for other in result.against_first:
-        columns = ["", *(name for title in _DIRECTIONS.values() for name in (title, percent, "p"))]
-        rows = [
-            [
-                _LABELS[metric],
-                *(
-                    cell
-                    for direction in DIRECTIONS
-                    for cell in _difference_cells(other.directions[direction].differences[metric])
-                ),
-            ]
-            for metric in METRICS
-        ]
-        print_table(f"{other.name} less {first}", columns, rows)
-        for direction, title in _DIRECTIONS.items():
-            _print_moves(other.directions[direction], title)
+        _print_against(other, f"{other.name} less {result.sets[0].name}", percent)
     show(
         f"{plural(result.num_captions, 'caption')} x {plural(result.num_videos, 'video')} ({result.num_videos:,} of "
         f"{plural(result.num_videos_expected, 'video')} used); {protocol_words(result.protocol)}; "
@@ -68,6 +55,22 @@ def print_comparison(result: Comparison) -> None:
     show(
         "lower ranks are better; each p-value is two-sided and for one metric: it is not corrected for several metrics"
     )
+
+
+def _print_against(other: AgainstFirst, title: str, percent: str) -> None:
+    for direction, name in _DIRECTIONS.items():
+        compared = other.directions[direction]
+        rows = [[_LABELS[metric], *_difference_cells(compared.differences[metric])] for metric in METRICS]
+        print_table(f"{title}, {name}", ["", "difference", f"{percent} interval", "p"], rows)
+        _print_moves(compared, name)
+
+
+def _print_unlike(result: Comparison) -> None:
+    """What the sets were not made with alike, a row each."""
+    if result.unlike:
+        names = [one.name for one in result.sets]
+        rows = [[one.key, *map(_setting_cell, one.values)] for one in result.unlike]
+        print_table("made with", ["", *names], rows, texts=names)
 
 
 def _print_moves(compared: DirectionCompared, title: str) -> None:
@@ -81,15 +84,28 @@ def _print_moves(compared: DirectionCompared, title: str) -> None:
             columns = ["video", "rank before", "after"]
             rows = [[one.video_id, f"{one.before:g}", f"{one.after:g}"] for one in some]
             if any(one.caption for one in some):
-                columns.insert(0, "caption")
-                rows = [[one.caption or "", *row] for one, row in zip(some, rows, strict=True)]
-            print_table(f"{title}: {name} most", columns, rows)
+                columns.append("caption")
+                rows = [[*row, one.caption or ""] for one, row in zip(some, rows, strict=True)]
+            print_table(f"{title}: {name} most", columns, rows, texts=["caption"])
 
 
 def _scored_cell(one: ScoredSet, direction: str, metric: str) -> str:
     value = getattr(getattr(one.metrics, direction), metric)
     interval = one.intervals[direction][metric]
     return f"{value:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
+
+
+def _setting_cell(value: JSON) -> str:
+    """A setting as people write it; of a digest, as much as tells it from another.
+
+    >>> _setting_cell("mean"), _setting_cell(None), _setting_cell(True), _setting_cell("ab" * 32)
+    ('mean', '-', 'true', 'abababababab')
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value[:_DIGITS_SHOWN] if re.fullmatch("[0-9a-f]{64}", value) else value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _difference_cells(found: Difference) -> tuple[str, str, str]:

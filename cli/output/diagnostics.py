@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cli.output.printing import print_pairs, print_table, show
+from cli.output.printing import show
+from cli.output.tables import print_pairs, print_table
 from pipeline.evaluation.diagnostics import Confusion, Diagnostics, RankHistogram
 from pipeline.run.words import plural
 

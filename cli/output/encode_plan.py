@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cli.output.printing import print_pairs, show
+from cli.output.printing import show
+from cli.output.tables import print_pairs
 from cli.output.weights import weights_rows
 from pipeline.run.words import plural
 

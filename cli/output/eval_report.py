@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cli.output.diagnostics import print_diagnostics
-from cli.output.printing import print_table, show
+from cli.output.printing import show
 from cli.output.slices import print_slices
+from cli.output.tables import print_table
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.evaluation.metrics import RetrievalMetrics
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol

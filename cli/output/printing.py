@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NoReturn
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from store.json_values import JSON
 
@@ -52,21 +48,3 @@ def show(message: str) -> None:
 def print_json(value: Mapping[str, JSON]) -> None:
     """Print the machine-readable result; NaN is never among it."""
     show(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # its escapes are JSON's
-
-
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a result as a table. The first column is text; the others are numbers and stand to the right."""
-    table = Table(title=Text(printable(title), style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", no_wrap=index > 0)
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))  # Text: an id may look like markup
-    Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 120).print(table)
-
-
-def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
-    """Print a result as lines of a name and a value, which may be long and is never cut."""
-    show(title)
-    width = max(len(name) for name, _ in pairs)
-    for name, value in pairs:
-        show(f"  {name:{width}}  {value}")

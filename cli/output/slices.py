@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from cli.output.printing import print_table, show
+from cli.output.printing import show
+from cli.output.tables import print_table
 from pipeline.evaluation.metrics import RetrievalMetrics
 from pipeline.evaluation.slices.scoring import FEW_QUERIES, FamilyScores, SliceScore, SliceScores, is_few
 
-COLUMNS = ("captions", "T2V R@1", "R@5", "R@10", "MdR", "videos", "V2T R@1", "R@5", "R@10", "MdR")
+COLUMNS = (
+    *("captions", "T2V R@1", "T2V R@5", "T2V R@10", "T2V MdR"),
+    *("videos", "V2T R@1", "V2T R@5", "V2T R@10", "V2T MdR"),
+)
 _MARK = "*"
 
 

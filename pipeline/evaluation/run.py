@@ -90,7 +90,7 @@ class EvalReport:
         found["bank"] = None if result.bank is None else asdict(result.bank)
         if self.intervals is not None:
             found["intervals"] = {
-                direction: {key: {"low": one.low, "high": one.high, "level": one.level} for key, one in table.items()}
+                direction: {key: one.to_dict() for key, one in table.items()}
                 for direction, table in self.intervals.items()
             }
         if self.slices is not None:

@@ -16,6 +16,8 @@ from tests.pipeline.evaluation.test_compare import PERFECT, add, confused
 from tests.pipeline.evaluation.test_evaluate import ONE_HOT, cached
 from tests.stores import fill_shard
 
+INTERVAL = {"low", "high", "level"}
+"""The keys of every interval in JSON, whichever command prints it."""
 QUICK = ("--resamples", "100", "--permutations", "100")
 MASKS_25: dict[str, JSON] = {"masks": {"options": {"threshold": 25}}, "model": {"weights_sha256": "a"}}
 MASKS_50: dict[str, JSON] = {
@@ -43,18 +45,21 @@ def test_tables(store: Store, fda: Commands) -> None:
     )
     assert "left out of 'tau25': 1 video that another set lacks, with 2 captions" in lines
     notes = [line for line in lines if line.startswith("OTHER CLIPS OR MASKS")]
-    assert notes == [
-        "OTHER CLIPS OR MASKS than those of 'tau25' made 'tau50' (`now` is 'tau50'): "
-        "masks.options.threshold is 25 in 'tau25' and 50 now"
+    assert notes == ["OTHER CLIPS OR MASKS than those of 'tau25' made 'tau50': masks.options.threshold"]
+    made_with = lines.index("made with")
+    assert lines[made_with + 4 : made_with + 7] == [
+        "masks.options.threshold 25 50",
+        "model.chosen_on_test - true",
+        "model.weights_sha256 a b",
     ]
     assert "text to video, 95% intervals" in lines
     assert any(re.fullmatch(r"R@1 60\.0 \[.*\] 100\.0 \[\d\d\.\d, 100\.0\]", line) for line in lines)
-    assert "tau50 less tau25" in lines
+    assert "tau50 less tau25, text to video" in lines
     assert any(line.startswith("R@1 +40.0 [") for line in lines)
     assert any(line.startswith("MnR -0.4 [") for line in lines)
     assert "text to video: 4 of 10 queries better, 0 worse, 6 the same" in lines
     assert "text to video: risen most" in lines
-    assert "caption 0 of 0 -vidéo_0 2 1" in lines
+    assert "-vidéo_0 2 1 caption 0 of 0" in lines
     assert lines[-2].startswith("10 captions x 5 videos (5 of 6 videos used); protocol fda; 100 resamples, 100 perm")
 
 
@@ -74,11 +79,15 @@ def test_json(store: Store, fda: Commands) -> None:
     assert (worse["features"], worse["against"], same["features"]) == ("tau25", "mine", "tau50")
     r1 = worse["text_to_video"]["differences"]["r1"]
     assert r1["value"] == -40.0
-    assert r1["interval"][0] <= -40.0 <= r1["interval"][1]
+    assert r1["interval"]["low"] <= -40.0 <= r1["interval"]["high"]
+    assert found["sets"][1]["text_to_video"]["intervals"]["r1"].keys() == r1["interval"].keys() == INTERVAL
     assert worse["text_to_video"]["fallen"] == [
         {"video_id": "-vidéo_0", "caption_id": "-vidéo_0#0", "caption": "caption 0 of 0", "before": 1.0, "after": 2.0}
     ]
-    assert same["text_to_video"]["differences"]["r1"] == {"value": 0.0, "interval": [0.0, 0.0], "p_value": 1.0}
+    none = {"low": 0.0, "high": 0.0, "level": 0.9}
+    assert same["text_to_video"]["differences"]["r1"] == {"value": 0.0, "interval": none, "p_value": 1.0}
+    threshold = {"mine": None, "tau25": 25, "tau50": 50}
+    assert {"key": "masks.options.threshold", "is_input": True, "values": threshold} in found["unlike"]
     assert fda("compare", store.place, "mine", "tau25", "tau50", *flags, *QUICK).out == ended.out
 
 

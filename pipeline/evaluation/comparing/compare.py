@@ -29,7 +29,7 @@ from pipeline.evaluation.statistics.permutation import p_values
 from pipeline.evaluation.statistics.resampling import Queries, RanksByVideo, queries_of, resample
 from pipeline.run.events import Listener, ignore_events
 from store.features import Features
-from store.json_values import JSON, differences
+from store.json_values import JSON, flattened
 from store.store import Store
 
 _INPUTS = ("clips", "masks")
@@ -63,7 +63,7 @@ class ScoredSet:
             **{
                 direction: {
                     **getattr(self.metrics, direction).to_dict(),
-                    "intervals": {metric: _ends(interval) for metric, interval in self.intervals[direction].items()},
+                    "intervals": {metric: interval.to_dict() for metric, interval in self.intervals[direction].items()},
                 }
                 for direction in DIRECTIONS
             },
@@ -94,7 +94,7 @@ class DirectionCompared:
         changes = self.changes
         return {
             "differences": {
-                metric: {"value": found.value, "interval": _ends(found.interval), "p_value": found.p_value}
+                metric: {"value": found.value, "interval": found.interval.to_dict(), "p_value": found.p_value}
                 for metric, found in self.differences.items()
             },
             "num_better": changes.num_better,
@@ -112,19 +112,32 @@ class AgainstFirst:
     name: str
     directions: Mapping[str, DirectionCompared]
     """One for each of `DIRECTIONS`."""
-    inputs_differ: str
-    """How the clips and masks of the two sets differ, in one line; `now` in it is this set. Empty if they do not."""
-    models_differ: str
-    """Likewise for everything else that made them except software: weights, pooling, alpha, ..."""
 
     def to_dict(self) -> dict[str, JSON]:
         """The fields as JSON."""
         return {
             "features": self.name,
-            "inputs_differ": self.inputs_differ,
-            "models_differ": self.models_differ,
             **{direction: self.directions[direction].to_dict() for direction in DIRECTIONS},
         }
+
+
+@dataclass(frozen=True, slots=True)
+class UnlikeSetting:
+    """One thing that not all sets were made with alike. Software is none: it is not to change what is made."""
+
+    key: str
+    """Such as `masks.options.threshold`."""
+    values: tuple[JSON, ...]
+    """One for each set; None also where a set has nothing of that name."""
+
+    @property
+    def is_input(self) -> bool:
+        """Whether it makes other clips or masks; else it is of the model: weights, pooling, alpha, ..."""
+        return self.key.partition(".")[0] in _INPUTS
+
+    def differs(self, number: int) -> bool:
+        """Whether a set, by its number, differs in this from the first."""
+        return self.values[number] != self.values[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +155,8 @@ class Comparison:
     num_captions_expected: int
     sets: tuple[ScoredSet, ...]
     against_first: tuple[AgainstFirst, ...]
+    unlike: tuple[UnlikeSetting, ...]
+    """What the sets were not made with alike: clips and masks first."""
 
     def to_dict(self) -> dict[str, JSON]:
         """The comparison as JSON."""
@@ -161,6 +176,14 @@ class Comparison:
             "num_captions": self.num_captions,
             "num_captions_expected": self.num_captions_expected,
             "sets": [one.to_dict() for one in self.sets],
+            "unlike": [
+                {
+                    "key": one.key,
+                    "is_input": one.is_input,
+                    "values": dict(zip((scored.name for scored in self.sets), one.values, strict=True)),
+                }
+                for one in self.unlike
+            ],
             "against_first": [{**other.to_dict(), "against": first} for other in self.against_first],
         }
 
@@ -227,6 +250,7 @@ def compare(
         num_captions_expected=common.num_captions_expected,
         sets=tuple(_scored(store, one, options) for one in ranked),
         against_first=tuple(_against(ranked[0], other, options, texts) for other in ranked[1:]),
+        unlike=_unlike([one.found.attributes for one in ranked]),
     )
 
 
@@ -308,8 +332,6 @@ def _against(first: _RankedSet, other: _RankedSet, options: CompareOptions, text
             )
             for direction, found in zip(DIRECTIONS, tested, strict=True)
         },
-        inputs_differ=_attributes_differ(first, other, inputs=True),
-        models_differ=_attributes_differ(first, other, inputs=False),
     )
 
 
@@ -324,13 +346,9 @@ def _differences(
     }
 
 
-def _attributes_differ(first: _RankedSet, other: _RankedSet, *, inputs: bool) -> str:
-    mine, theirs = (
-        {key: value for key, value in one.found.attributes.items() if key != "software" and (key in _INPUTS) == inputs}
-        for one in (first, other)
-    )
-    return differences(mine, theirs, where=f"in {first.name!r}")
-
-
-def _ends(interval: Interval) -> list[JSON]:
-    return [interval.low, interval.high]
+def _unlike(made_with: Sequence[Mapping[str, JSON]]) -> tuple[UnlikeSetting, ...]:
+    flat = [flattened({key: value for key, value in one.items() if key != "software"}) for one in made_with]
+    keys = sorted(set().union(*flat))
+    settings = [UnlikeSetting(key, tuple(one.get(key) for one in flat)) for key in keys]
+    unlike = [one for one in settings if any(map(one.differs, range(len(flat))))]
+    return tuple(sorted(unlike, key=lambda one: not one.is_input))

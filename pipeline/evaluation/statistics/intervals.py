@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from pipeline.evaluation.options import BootstrapOptions
 from pipeline.evaluation.protocols import Protocol
 from pipeline.evaluation.ranking import Ranking
 from pipeline.evaluation.statistics.resampling import RanksByVideo, queries_of, resample
+from store.json_values import JSON
 
 SHARES = ("r1", "r5", "r10", "r50")
 """The metrics that are shares of the queries."""
@@ -40,6 +41,10 @@ class Interval:
     high: float
     level: float
     """The confidence, in (0, 1)."""
+
+    def to_dict(self) -> dict[str, JSON]:
+        """The fields as JSON: the same wherever an interval is reported."""
+        return asdict(self)
 
 
 def intervals(

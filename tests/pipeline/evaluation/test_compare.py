@@ -86,7 +86,7 @@ def test_worked_by_hand(tmp_path: Path) -> None:
     add(store, "yours", ONE_HOT, confused(5))
     result = compare(store, ["mine", "yours"], QUICK)
     (other,) = result.against_first
-    assert (other.name, other.inputs_differ, other.models_differ) == ("yours", "", "")
+    assert (other.name, result.unlike) == ("yours", ())
     compared = other.directions["text_to_video"]
     found = compared.differences
     assert found["r1"].value == pytest.approx(100 * (10 - 8) / 12)
@@ -183,10 +183,11 @@ def test_differences_of_inputs_and_models_are_reported_apart(tmp_path: Path) -> 
     add(store, "a", ONE_HOT, PERFECT, made_by={"masks": {"options": {"threshold": 25}}, "weights": "x"})
     add(store, "b", ONE_HOT, PERFECT, made_by=made_by)
     result = compare(store, ["a", "b"], QUICK)
-    (other,) = result.against_first
-    assert other.inputs_differ == "masks.options.threshold is 25 in 'a' and 50 now"
-    assert 'weights is "x" in \'a\' and "by another hand" now' in other.models_differ
-    assert "software" not in other.models_differ
+    assert [(one.key, one.is_input, one.values) for one in result.unlike] == [
+        ("masks.options.threshold", True, (25, 50)),
+        ("model.chosen_on_test", False, (None, True)),
+        ("weights", False, ("x", "by another hand")),
+    ]
     assert [bool(one.caveats) for one in result.sets] == [False, True]
 
 
