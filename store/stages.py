@@ -12,6 +12,11 @@ def masks_stage(name: str) -> str:
     return f"masks/{name}"
 
 
+def is_masks_stage(stage: str) -> bool:
+    """Whether a stage makes a mask set."""
+    return stage.startswith(masks_stage(""))
+
+
 def command_of(stage: str) -> str:
     """The command that makes a stage, for the end of a sentence.
 

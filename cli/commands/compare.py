@@ -86,7 +86,7 @@ def command(
     names: Sequence[str],
     asked: Callable[[str], CompareOptions],
     as_json: bool,
-    progress: bool | None,
+    progress: bool,
 ) -> None:
     """Feature sets side by side, and each against the first: N2 less N1, with intervals and p-values.
 

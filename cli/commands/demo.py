@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @seed_option
 @progress_option
 @shared_options
-def command(folder: Path, quick: bool, seed: int, as_json: bool, progress: bool | None) -> None:
+def command(folder: Path, quick: bool, seed: int, as_json: bool, progress: bool) -> None:
     """Make a small motion data set in FOLDER, and run all commands on it, with masks and without.
 
     In every clip four objects stand on a still ground and one of them moves; the caption names it. A single frame does

@@ -119,7 +119,7 @@ def command(
     run: RunOptions,
     is_dry: bool,
     as_json: bool,
-    progress: bool | None,
+    progress: bool,
 ) -> None:
     """Embed the clips and captions of STORE, and cache the embeddings in it under a name.
 

@@ -143,7 +143,7 @@ def _finetune_options(function: Callable[..., None]) -> Callable[..., None]:
 @_finetune_options
 @progress_option
 @shared_options
-def command(store_place: str, checkpoint: Path, options: FinetuneOptions, as_json: bool, progress: bool | None) -> None:
+def command(store_place: str, checkpoint: Path, options: FinetuneOptions, as_json: bool, progress: bool) -> None:
     """Train Alpha-CLIP on STORE, and keep the best epoch's weights in the folder CHECKPOINT.
 
     Killed at any moment and started again, the same command goes on from the last state, and on the same machine ends

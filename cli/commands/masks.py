@@ -11,6 +11,7 @@ import fda
 from cli.options.masks import MASK_OPTIONS, take_mask_options
 from cli.options.shared import progress_option, shared_options
 from cli.options.workers import run_options, workers_option
+from cli.output.masks import percent
 from cli.output.printing import print_json, say
 from cli.output.progress import progress_listener
 from cli.output.tables import print_table
@@ -40,7 +41,7 @@ def _mask_options(function: Callable[..., None]) -> Callable[..., None]:
 )
 @progress_option
 @shared_options
-def command(store_place: str, name: str, run: RunOptions, as_json: bool, progress: bool | None, **flags: Any) -> None:
+def command(store_place: str, name: str, run: RunOptions, as_json: bool, progress: bool, **flags: Any) -> None:
     """Make another mask set from the frames of STORE, without decoding, under a name.
 
     The paper's masks are the default. If it is interrupted, run the same command again: it continues. Masks of the
@@ -69,10 +70,10 @@ def _print(result: MasksResult) -> None:
         [
             split.split,
             f"{split.num_videos_masked:,} of {split.num_videos:,}",
-            _percent(split.mean_coverage),
-            _percent(split.empty_share),
-            _percent(split.full_share),
-            _percent(split.camera_motion_share),
+            percent(split.mean_coverage),
+            percent(split.empty_share),
+            percent(split.full_share),
+            percent(split.camera_motion_share),
             *([f"{split.num_unregistered_pairs or 0:,}"] if is_compensated else []),
         ]
         for split in result.splits
@@ -81,7 +82,3 @@ def _print(result: MasksResult) -> None:
     made = result.num_videos_made
     if result.num_shards_made:
         say(f"{plural(made, 'video')} in {result.seconds:.1f} s: {made / result.seconds:.1f} videos/s")
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"

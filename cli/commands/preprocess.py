@@ -16,7 +16,8 @@ from cli.options.shared import LimitType, max_failed_option, preset_option, prog
 from cli.options.source import source_options
 from cli.options.workers import run_options, workers_option
 from cli.output.failures import exit_by_failures, print_failures
-from cli.output.printing import print_json, say
+from cli.output.masks import masks_line
+from cli.output.printing import print_json, say, show
 from cli.output.progress import progress_listener
 from cli.output.tables import print_table
 from pipeline.datasets.options import SourceOptions
@@ -120,7 +121,7 @@ def command(
     run: RunOptions,
     max_failed: Callable[[int], float],
     as_json: bool,
-    progress: bool | None,
+    progress: bool,
 ) -> None:
     """Decode the videos of SOURCE once, and keep frames and motion masks in STORE.
 
@@ -170,6 +171,9 @@ def _print(result: PreprocessResult) -> None:
         for split, layout in result.splits.items()
     ]
     print_table(result.store, ["split", "videos", "captions", "frames"], rows)
+    for masks in result.masks:
+        if masks.num_videos_masked:
+            show(masks_line(result.mask_name, masks))
     print_failures(result.tally, result.videos_root)
     if result.partition != WHOLE:
         say(f"this was part {result.partition}: run `fda finalise {result.store}` when all parts have ended")

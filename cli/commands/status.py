@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -10,14 +9,20 @@ import click
 
 import fda
 from cli.options.shared import shared_options
-from cli.output.printing import print_json, say, show
-from cli.output.tables import print_table
+from cli.output.masks import masks_line
+from cli.output.printing import print_json, say, setting, show
+from cli.output.tables import print_pairs, print_table
 from pipeline.run.words import plural
+from store.json_values import flattened
+from store.stages import masks_stage
 
 if TYPE_CHECKING:
-    from pipeline.upkeep.status import FeatureStatus, StageStatus
+    from pipeline.upkeep.status import FeatureStatus, PastRun, StageStatus
 
 FEATURE_COLUMNS = ("", "state", "model", "weights", "precision", "pooling", "alpha", "cosine to ones")
+FAILURE_COLUMNS = ("video", "split", "status", "reason")
+PENDING_COLUMNS = ("video", "split", "why")
+RUN_COLUMNS = ("run", "started", "seconds", "ended")
 COLUMNS = ("", "shards done", "pending", "ok", "truncated", "failed", "KiB a video", "MiB")
 
 
@@ -46,24 +51,32 @@ def command(store_place: str, list_failures: bool, as_json: bool) -> None:
             f"{plural(split.num_captions, 'caption')}"
         )
         print_table(title, COLUMNS, [_cells(stage) for stage in split.stages])
+        for stage in split.stages:
+            if stage.masks is not None and stage.masks.num_videos_masked:
+                show(masks_line(stage.stage.removeprefix(masks_stage("")), stage.masks))
         if split.features:
-            print_table(f"{split.split}: features", FEATURE_COLUMNS, [_feature_cells(one) for one in split.features])
+            print_table(
+                f"{split.split}: features",
+                FEATURE_COLUMNS,
+                [_feature_cells(one) for one in split.features],
+                texts=FEATURE_COLUMNS,
+            )
     show(
         f"{status.num_bytes / 2**20:,.1f} MiB in all; frames stored as {manifest.frame_codec}, "
         f"{plural(manifest.shard_size, 'video')} a shard, "
         f"{'with' if manifest.neighbours else 'without'} neighbours"
     )
-    show(f"made with {json.dumps(manifest.options)}")
-    for run in status.runs:
-        show(f"run: {run['command']}, {run['started']}, {run['seconds']} s")
+    print_pairs("made with", [(key, setting(value)) for key, value in flattened(manifest.options).items()])
+    if status.runs:
+        print_table("latest runs", RUN_COLUMNS, [_run_cells(run) for run in status.runs], texts=["ended"])
     if list_failures and status.pending:
         rows = [[one.video_id, one.split, one.reason or ""] for one in status.pending]
-        print_table(f"{plural(len(rows), 'video')} pending", ("video", "split", "why"), rows)
+        print_table(f"{plural(len(rows), 'video')} pending", PENDING_COLUMNS, rows, texts=PENDING_COLUMNS)
     elif status.pending:
         show(f"{plural(len(status.pending), 'video')} pending: the machine stopped the decoding; --failures lists them")
     if list_failures and status.failures:
         rows = [[one.video_id, one.split, one.status, one.reason or ""] for one in status.failures]
-        print_table(plural(len(rows), "failed video"), ("video", "split", "status", "reason"), rows)
+        print_table(plural(len(rows), "failed video"), FAILURE_COLUMNS, rows, texts=FAILURE_COLUMNS)
     elif status.failures:
         show(f"{plural(len(status.failures), 'video')} failed: --failures lists them")
 
@@ -84,6 +97,11 @@ def _feature_cells(features: FeatureStatus) -> list[str]:
         f"{source} {masks.get('name', '?')}" if source != "ones" else source,
         "-" if features.alpha_cosine is None else f"{features.alpha_cosine:.3f}",
     ]
+
+
+def _run_cells(run: PastRun) -> list[str]:
+    ended = run.ended if run.is_done or run.is_interrupted else f"FAILED: {run.ended}"
+    return [run.command, run.started, f"{run.seconds:,.1f}", ended.upper() if run.is_interrupted else ended]
 
 
 def _cells(stage: StageStatus) -> list[str]:

@@ -27,9 +27,7 @@ SHOWN = 50
 @wait_option
 @progress_option
 @shared_options
-def command(
-    store_place: str, is_repair: bool, is_quick: bool, wait: bool, as_json: bool, progress: bool | None
-) -> None:
+def command(store_place: str, is_repair: bool, is_quick: bool, wait: bool, as_json: bool, progress: bool) -> None:
     """Find files of STORE that changed, are missing, do not belong to it, or are out of date.
 
     Reports each file with what is wrong and what repairs it. Exit code 1 where something is wrong; leftovers of killed

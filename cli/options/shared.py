@@ -134,8 +134,9 @@ _SHARED = (
 
 progress_option = click.option(
     "--progress/--no-progress",
-    default=None,
-    help="Show a progress bar on stderr.  [default: if stderr is a terminal]",
+    default=True,
+    show_default=True,
+    help="Show the progress on stderr: a bar on a terminal, elsewhere a line now and then.",
 )
 
 

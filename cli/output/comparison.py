@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 
 from cli.output.eval_report import protocol_words
-from cli.output.printing import show
+from cli.output.printing import setting, show
 from cli.output.tables import print_table
 from pipeline.evaluation.comparing.compare import AgainstFirst, Comparison, Difference, DirectionCompared, ScoredSet
 from pipeline.evaluation.names import DIRECTIONS, METRICS
 from pipeline.run.words import listed, plural
-from store.json_values import JSON
 
 _LABELS = dict(zip(METRICS, ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR"), strict=True))
-_DIGITS_SHOWN = 12
-"""Of a sha256."""
 _DIRECTIONS = {direction: direction.replace("_", " ") for direction in DIRECTIONS}
 
 
@@ -69,7 +64,7 @@ def _print_unlike(result: Comparison) -> None:
     """What the sets were not made with alike, a row each."""
     if result.unlike:
         names = [one.name for one in result.sets]
-        rows = [[one.key, *map(_setting_cell, one.values)] for one in result.unlike]
+        rows = [[one.key, *map(setting, one.values)] for one in result.unlike]
         print_table("made with", ["", *names], rows, texts=names)
 
 
@@ -93,19 +88,6 @@ def _scored_cell(one: ScoredSet, direction: str, metric: str) -> str:
     value = getattr(getattr(one.metrics, direction), metric)
     interval = one.intervals[direction][metric]
     return f"{value:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
-
-
-def _setting_cell(value: JSON) -> str:
-    """A setting as people write it; of a digest, as much as tells it from another.
-
-    >>> _setting_cell("mean"), _setting_cell(None), _setting_cell(True), _setting_cell("ab" * 32)
-    ('mean', '-', 'true', 'abababababab')
-    """
-    if value is None:
-        return "-"
-    if isinstance(value, str):
-        return value[:_DIGITS_SHOWN] if re.fullmatch("[0-9a-f]{64}", value) else value
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _difference_cells(found: Difference) -> tuple[str, str, str]:

@@ -1,4 +1,4 @@
-"""The progress bar: run events in, one line on stderr out."""
+"""Progress on stderr: run events in; out comes a bar on a terminal, and in a log a line now and then."""
 
 from __future__ import annotations
 
@@ -15,20 +15,15 @@ from rich.text import Text
 from cli.output.printing import say
 from pipeline.run.events import EpochDone, Event, ItemsDone, Listener, Message, RunPlanned, StepDone
 
+FIRST_LINE_SECONDS, MOST_SECONDS_A_LINE = 10.0, 300.0
+"""A log of a run of days has some hundred lines a day, and one of a minute has two or three."""
+
 
 class _Rates(ProgressColumn):
     """What was done a second, on average over this run: items, and where there are any, frames and bytes of video."""
 
     def render(self, task: Task) -> Text:
-        done, seconds = task.fields["done"], task.elapsed or 0.0
-        if done.num_done == 0 or seconds == 0:
-            return Text(f"- {task.fields['unit']}/s")
-        rates = [f"{done.num_done / seconds:.1f} {task.fields['unit']}/s"]
-        if done.num_frames:
-            rates.append(f"{done.num_frames / seconds:.0f} frames/s")
-        if done.num_source_bytes:
-            rates.append(f"{done.num_source_bytes / 1e6 / seconds:.1f} MB/s")
-        return Text(" ".join(rates))
+        return Text(rates(task.fields["done"], task.fields["unit"], task.elapsed))
 
 
 class _TimeLeft(ProgressColumn):
@@ -55,15 +50,37 @@ def seconds_left(num_done: int, num_left: float | None, seconds: float | None) -
     return num_left * seconds / num_done
 
 
-@contextmanager
-def progress_listener(title: str, shown: bool | None, *, after_seconds: float = 0.0) -> Iterator[Listener]:
-    """Show a bar while the block runs; `shown` None means: where stderr is a terminal.
+def rates(done: ItemsDone, unit: str, seconds: float | None) -> str:
+    """What was done a second: items, and where there are any, frames and bytes of video.
 
-    What may be done in a moment gets its bar `after_seconds`.
+    >>> rates(ItemsDone(450, num_frames=5400), "videos", 10.0), rates(ItemsDone(), "steps", 10.0)
+    ('45.0 videos/s 540 frames/s', '- steps/s')
+    """
+    if done.num_done == 0 or not seconds:
+        return f"- {unit}/s"
+    found = [f"{done.num_done / seconds:.1f} {unit}/s"]
+    if done.num_frames:
+        found.append(f"{done.num_frames / seconds:.0f} frames/s")
+    if done.num_source_bytes:
+        found.append(f"{done.num_source_bytes / 1e6 / seconds:.1f} MB/s")
+    return " ".join(found)
+
+
+@contextmanager
+def progress_listener(title: str, shown: bool, *, after_seconds: float = 0.0) -> Iterator[Listener]:
+    """Show the progress while the block runs: as a bar on a terminal, elsewhere as a line now and then.
+
+    Args:
+        title: Of the bar and the lines.
+        shown: False: messages only, and a line an epoch.
+        after_seconds: When the bar appears: what may be done in a moment needs none.
     """
     console = Console(stderr=True)
-    if shown is False or (shown is None and not console.is_terminal):
+    if not shown:
         yield say_event
+        return
+    if not console.is_interactive:
+        yield LineListener(title)
         return
     with ExitStack() as stack:
         bar = LateListener(lambda: BarListener(stack.enter_context(progress_bar(console)), title), after_seconds)
@@ -101,8 +118,54 @@ class LateListener:
         self._listener(event)
 
 
+class LineListener:
+    """Tells of a long run in lines: the first after `FIRST_LINE_SECONDS`, then ever fewer."""
+
+    def __init__(self, title: str) -> None:
+        """Begin each line with a title."""
+        self._title = title
+        self._plan = RunPlanned("items", 0, 0)
+        self._note = ""
+        self._begin()
+
+    def __call__(self, event: Event) -> None:
+        """Hear an event; say something where it is time."""
+        match event:
+            case RunPlanned():
+                self._plan = event
+                self._begin()
+            case ItemsDone():
+                if self._done + event == ItemsDone():  # what it took to start the workers is no part of any rate
+                    self._begin()
+                self._add(event)
+            case StepDone():
+                self._note = f"; epoch {event.epoch}, loss {event.loss:.3f}"
+                self._add(ItemsDone(1))
+            case _:
+                say_event(event)
+
+    def _begin(self) -> None:
+        self._done, self._began, self._wait = ItemsDone(), time.monotonic(), FIRST_LINE_SECONDS
+        self._due = self._began + self._wait
+
+    def _add(self, items: ItemsDone) -> None:
+        self._done += items
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._wait = min(2 * self._wait, MOST_SECONDS_A_LINE)
+        self._due = now + self._wait
+        plan, done, seconds = self._plan, self._done, now - self._began
+        num_done = plan.num_complete + done.num_done
+        left = seconds_left(done.num_done, plan.num_total - num_done, seconds)
+        failed = f"; {done.num_failed:,} failed" if done.num_failed else ""
+        time_left = "" if left is None else f"; {timedelta(seconds=round(left))} left"
+        speed = rates(done, plan.unit, seconds).replace("/s ", "/s, ")
+        say(f"{self._title}: {num_done:,} of {plan.num_total:,} {plan.unit}; {speed}{failed}{self._note}{time_left}")
+
+
 def say_event(event: Event) -> None:
-    """The listener if no bar is shown: messages, and a line an epoch, for training may take hours."""
+    """The listener if no progress is shown: messages, and a line an epoch."""
     match event:
         case Message(text, is_warning):
             say(f"warning: {text}" if is_warning else text)

@@ -24,6 +24,8 @@ from pipeline.frames.preprocess import (
     preprocess_shards,
 )
 from pipeline.isolation.decoder import IsolatedDecoder
+from pipeline.masks.mask_sets import summarise_masks
+from pipeline.masks.summary import SplitMasks
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
 from pipeline.run.options import HERE, RunOptions
@@ -80,6 +82,9 @@ class PreprocessResult:
     seconds: float
     dataset: DatasetReport
     """What was found of the data set."""
+    mask_name: str
+    masks: tuple[SplitMasks, ...]
+    """What the masks show of each split, or of its part, before the rules for empty and full masks."""
     used: Mapping[str, Used]
     """By split; empty for a part of a job."""
     partition: Partition
@@ -112,6 +117,7 @@ class PreprocessResult:
             "notes": [{"video_id": one.video_id, "note": one.note} for one in tally.noted],
             "pending": [{"video_id": one.video_id, "reason": one.reason} for one in tally.pending],
             "dataset": self.dataset.to_dict(),
+            "masks": [split.to_dict() for split in self.masks],
             "used": {split: asdict(one) for split, one in self.used.items()},
             "warnings": list(self.warnings),
         }
@@ -308,6 +314,8 @@ class _Run:
             num_workers=num_workers,
             seconds=self.clock.seconds,
             dataset=self.read.report,
+            mask_name=self.options.mask_name,
+            masks=summarise_masks(store, self.options.mask_name, self.run.partition),
             used=used,
             partition=self.run.partition,
             run=run,

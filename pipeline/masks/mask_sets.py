@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from pipeline.masks.options import Difference, MaskOptions, MaskSet
 from pipeline.masks.shard import make_masks
+from pipeline.masks.summary import MaskCounts, SplitMasks
 from pipeline.run.events import ItemsDone, Listener, RunPlanned, Tell, ignore_events
 from pipeline.run.partition import WHOLE, Partition
 from pipeline.run.plan import Plan, make_plan
@@ -16,7 +17,6 @@ from pipeline.run.threads import one_cv2_thread
 from pipeline.workers.executors import Executor, run_synchronously
 from store.clips.mask_sets import mask_set_files, mask_set_names
 from store.clips.shards import create_mask_arrays, read_frames
-from store.commits import VideoOutcome
 from store.completion import outcomes_of, outcomes_of_each, require_committed, require_committed_of_each
 from store.errors import NotInStoreError
 from store.json_values import JSON
@@ -40,29 +40,6 @@ class MaskTask:
 
     def __str__(self) -> str:
         return f"masks {self.name!r} of shard {self.shard.key}"
-
-
-@dataclass(frozen=True, slots=True)
-class SplitMasks:
-    """What the masks of one split say, over all videos that have any, before the rules for empty and full masks."""
-
-    split: str
-    num_videos: int
-    num_videos_masked: int
-    mean_coverage: float | None
-    """Mean of the videos' mean coverage, 0..1. This and all below: None where no video has masks."""
-    mean_components: float | None
-    empty_share: float | None
-    """Of all masks, those in which nothing moves, 0..1."""
-    full_share: float | None
-    camera_motion_share: float | None
-    """Of the videos for which it can be told, those whose camera moved, 0..1."""
-    num_unregistered_pairs: int | None
-    """Pairs of pictures whose camera motion could not be found; None without compensation."""
-
-    def to_dict(self) -> dict[str, JSON]:
-        """The fields as JSON."""
-        return asdict(self)
 
 
 def create_mask_set(store: Store, name: str, options: MaskOptions, *, overwrite: bool = False) -> None:
@@ -151,38 +128,7 @@ def summarise_masks(store: Store, name: str, partition: Partition = WHOLE) -> tu
 
 
 def _summarise(store: Store, name: str, split: str, shards: Sequence[Shard]) -> SplitMasks:
-    num_masked = num_masks = num_empty = num_full = num_telling = num_moving = num_unregistered = 0
-    coverage = components = 0.0
-    is_compensated = False
-    for outcome in _masked(store, name, shards):
-        num_masked += 1
-        num_masks += outcome.num_masks or 0
-        coverage += outcome.mask_coverage or 0.0
-        components += outcome.mask_components or 0.0
-        num_empty += outcome.num_empty_masks or 0
-        num_full += outcome.num_full_masks or 0
-        num_telling += outcome.camera_motion is not None
-        num_moving += outcome.camera_motion is True
-        is_compensated |= outcome.num_unregistered_pairs is not None
-        num_unregistered += outcome.num_unregistered_pairs or 0
-
-    def share(number: float, total: int) -> float | None:
-        return number / total if total else None
-
-    return SplitMasks(
-        split=split,
-        num_videos=sum(shard.num_rows for shard in shards),
-        num_videos_masked=num_masked,
-        mean_coverage=share(coverage, num_masked),
-        mean_components=share(components, num_masked),
-        empty_share=share(num_empty, num_masks),
-        full_share=share(num_full, num_masks),
-        camera_motion_share=share(num_moving, num_telling),
-        num_unregistered_pairs=num_unregistered if is_compensated else None,
-    )
-
-
-def _masked(store: Store, name: str, shards: Sequence[Shard]) -> Iterator[VideoOutcome]:
-    """The videos of shards that have masks; the records of some shards are in memory at a time."""
-    for outcomes in outcomes_of_each(store, shards, masks_stage(name)):
-        yield from (outcome for outcome in outcomes if outcome.filled)
+    counts = MaskCounts()
+    for outcomes in outcomes_of_each(store, shards, masks_stage(name)):  # those of some shards are in memory at a time
+        counts.add(outcomes)
+    return counts.summary(split)

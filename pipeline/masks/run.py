@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 
-from pipeline.masks.mask_sets import SplitMasks, create_mask_set, make_mask_set, plan_masks, summarise_masks
+from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks, summarise_masks
 from pipeline.masks.options import MaskOptions
+from pipeline.masks.summary import SplitMasks
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
 from pipeline.run.options import HERE, RunOptions

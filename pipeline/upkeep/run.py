@@ -57,7 +57,7 @@ class StatusResult:
             "failures": [dict(asdict(one)) for one in status.failures],
             "pending": [dict(asdict(one)) for one in status.pending],
             "damaged": list(status.damaged),
-            "runs": list(status.runs),
+            "runs": [dict(asdict(run)) for run in status.runs],
             "claims": [str(claim) for claim in self.claims],
         }
 
@@ -285,6 +285,7 @@ def _split_dict(split: SplitStatus) -> dict[str, JSON]:
                 "num_truncated": stage.num_truncated,
                 "num_bytes": stage.num_bytes,
                 "bytes_per_video": stage.bytes_per_video,
+                "masks": None if stage.masks is None else stage.masks.to_dict(),
             }
             for stage in split.stages
         },

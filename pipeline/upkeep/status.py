@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.masks.summary import MaskCounts, SplitMasks
 from pipeline.run.plan import Tally, pending_videos_of
-from pipeline.run.records import read_run
+from pipeline.run.records import DONE, INTERRUPTED, read_run
 from store.commits import commit_name
 from store.completion import Pending, committed_of_each, judged_of_each
 from store.errors import StoreError, StoreFormatError, StoreMissingError
@@ -19,7 +20,7 @@ from store.inventory import stages_of
 from store.json_values import JSON
 from store.remedies import REBUILD
 from store.schema import Shard
-from store.stages import FRAMES_STAGE
+from store.stages import FRAMES_STAGE, is_masks_stage
 from store.store import Store
 
 NUM_RUNS = 5
@@ -43,6 +44,8 @@ class StageStatus:
     """Videos among these whose file is cut off, and which still gave all their frames."""
     num_bytes: int
     """Size of the files of complete shards."""
+    masks: SplitMasks | None
+    """Of a mask set: what the masks of complete shards show, before the rules for empty and full masks."""
 
     @property
     def bytes_per_video(self) -> float | None:
@@ -85,6 +88,34 @@ class SplitStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class PastRun:
+    """A run on the store that has ended, from its record. A run that was killed outright leaves none."""
+
+    command: str
+    started: str
+    """Date and time, ISO 8601, in UTC."""
+    seconds: float
+    ended: str
+    """`done`, `interrupted`, or the message of the error that it failed with."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it came to its end."""
+        return self.ended == DONE
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether it was stopped from outside: the same command continues it."""
+        return self.ended == INTERRUPTED
+
+    @classmethod
+    def of(cls, record: Mapping[str, JSON]) -> PastRun:
+        """Take what `read_run` has checked."""
+        command, started, ended = (str(record[key]) for key in ("command", "started", "ended"))
+        return cls(command, started, float(str(record["seconds"])), ended)
+
+
+@dataclass(frozen=True, slots=True)
 class StoreStatus:
     """What is complete and what is pending in a store, with failed videos and the latest runs."""
 
@@ -94,8 +125,8 @@ class StoreStatus:
     """Videos whose decoding the machine stopped, with the reason; the other videos of pending shards are not here."""
     damaged: tuple[str, ...]
     """Commit and run records that cannot be read, one sentence each; such shards count as pending."""
-    runs: tuple[Mapping[str, JSON], ...]
-    """The latest run records, newest first."""
+    runs: tuple[PastRun, ...]
+    """The latest runs, newest first."""
 
     @property
     def num_bytes(self) -> int:
@@ -147,6 +178,7 @@ def _stage_status(
     """Progress of a stage; its failed videos and damaged records are added to the lists."""
     outcomes: Counter[str] = Counter()
     num_done = num_filled = num_truncated = num_bytes = 0
+    masks = MaskCounts() if is_masks_stage(stage) else None
     for shard, (record,) in judged_of_each(store, shards, [stage]):
         if isinstance(record, Pending):
             damaged += [f"{record.why}: {REBUILD}"] if record.is_damage else []
@@ -158,15 +190,25 @@ def _stage_status(
         num_truncated += tally.num_truncated
         outcomes.update(str(outcome.status) for outcome in record.outcomes)
         failures += tally.failures
-    counts = dict(sorted(outcomes.items()))
-    return StageStatus(stage, len(shards), num_done, counts, num_filled, num_truncated, num_bytes)
+        if masks is not None:
+            masks.add(record.outcomes)
+    return StageStatus(
+        stage=stage,
+        num_shards=len(shards),
+        num_done=num_done,
+        outcomes=dict(sorted(outcomes.items())),
+        num_filled=num_filled,
+        num_truncated=num_truncated,
+        num_bytes=num_bytes,
+        masks=None if masks is None else masks.summary(shards[0].split),
+    )
 
 
-def _latest_runs(store: Store, damaged: list[str]) -> Iterator[Mapping[str, JSON]]:
+def _latest_runs(store: Store, damaged: list[str]) -> Iterator[PastRun]:
     for name in sorted(store.folder.names("runs"), reverse=True)[:NUM_RUNS]:
         try:
             record = read_run(store.folder, name)
         except (StoreFormatError, StoreMissingError) as error:
             damaged.append(str(error))
         else:
-            yield {key: record[key] for key in ("command", "started", "seconds")}
+            yield PastRun.of(record)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import itertools
 
 import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from cli.output.progress import BarListener, LateListener, progress_bar, progress_listener
-from pipeline.run.events import EpochDone, Event, ItemsDone, RunPlanned, StepDone
+from cli.output.progress import BarListener, LateListener, LineListener, progress_bar, progress_listener
+from pipeline.run.events import EpochDone, Event, ItemsDone, Message, RunPlanned, StepDone
 
 
 class Screen:
@@ -87,12 +88,82 @@ def test_the_next_plan_starts_anew() -> None:
     assert screen.line() == "preprocess 30/40 10.0 captions/s 0:00:01"
 
 
-def test_no_bar_where_none_is_wanted_or_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
-    for shown in (False, None):  # None: where stderr is a terminal, which it is not here
-        with progress_listener("preprocess", shown) as listener:
-            listener(RunPlanned("videos", 3, 0))
-            listener(ItemsDone(3))
+class Log:
+    """Lines on stderr, and a clock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.now = 0.0
+        self._capsys = capsys
+        monkeypatch.setattr("cli.output.progress.time.monotonic", lambda: self.now)
+        self.tell = LineListener("preprocess")
+
+    def lines(self) -> list[str]:
+        out, err = self._capsys.readouterr()
+        assert out == ""
+        return err.splitlines()
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Log:
+    return Log(monkeypatch, capsys)
+
+
+def test_a_log_gets_a_line_now_and_then(log: Log) -> None:
+    log.tell(RunPlanned("videos", 10_000, 1000))
+    log.now = 60.0  # workers start
+    log.tell(ItemsDone())
+    log.now += 10.0
+    log.tell(ItemsDone(450, 3, 5400, 123_000_000))
+    assert log.lines() == [
+        "preprocess: 1,450 of 10,000 videos; 45.0 videos/s, 540 frames/s, 12.3 MB/s; 3 failed; 0:03:10 left"
+    ]
+    log.now += 1.0
+    log.tell(ItemsDone(45))
+    assert log.lines() == []
+
+
+def test_lines_become_fewer_and_never_stop(log: Log) -> None:
+    log.tell(RunPlanned("videos", 1_000_000, 0))
+    said = []
+    for second in range(3600):
+        log.now = float(second)
+        log.tell(ItemsDone(1))
+        said += [second] * len(log.lines())
+    gaps = [after - before for before, after in itertools.pairwise(said)]
+    assert said[0] == 10
+    assert gaps == sorted(gaps)
+    assert max(gaps) == 300
+
+
+def test_a_short_run_has_no_line(log: Log) -> None:
+    for plan in (RunPlanned("videos", 3, 0), RunPlanned("captions", 6, 0)):
+        log.tell(plan)
+        log.now += 9.0
+        log.tell(ItemsDone(3))
+    assert log.lines() == []
+
+
+def test_steps_epochs_and_messages_in_a_log(log: Log) -> None:
+    log.tell(RunPlanned("steps", 100, 0))
+    log.tell(ItemsDone())
+    log.now = 20.0
+    log.tell(StepDone(1, 0.5, 1e-3, 8))
+    log.tell(EpochDone(1, 5, 2.5, 40.0, is_best=True))
+    log.tell(Message("nothing to do"))
+    assert log.lines() == [
+        "preprocess: 1 of 100 steps; 0.1 steps/s; epoch 1, loss 0.500; 0:33:00 left",
+        "epoch 1 of 5: mean loss 2.5000, validation R@1 40.0",
+        "nothing to do",
+    ]
+
+
+def test_nothing_where_nothing_is_wanted_and_lines_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_listener("preprocess", False) as listener:
+        listener(RunPlanned("videos", 3, 0))
+        listener(ItemsDone(3))
     assert capsys.readouterr() == ("", "")
+    with progress_listener("preprocess", True) as listener:
+        assert isinstance(listener, LineListener)  # stderr is no terminal here
 
 
 def test_without_a_bar_each_epoch_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,9 +3,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from cli.commands.status import command
 from store.commits import commit_name
 from tests.clips_on_disk import SMALL_FLAGS, Commands, write_mixed_dataset
 from tests.stores import fill_store, make_store
+from tests.terminal import terminal
 
 
 def test_after_preprocess_nothing_is_pending_and_failures_have_reasons(tmp_path: Path, fda: Commands) -> None:
@@ -22,10 +26,17 @@ def test_after_preprocess_nothing_is_pending_and_failures_have_reasons(tmp_path:
     assert stages["frames"]["bytes_per_video"] > 3 * 32 * 32 * 3
     assert {one["video_id"]: one["status"] for one in result["failures"]}["gone"] == "missing"
     assert len(result["failures"]) == 3
-    assert [run["command"] for run in result["runs"]] == ["preprocess"]
+    assert [(run["command"], run["ended"]) for run in result["runs"]] == [("preprocess", "done")]
+    assert stages["frames"]["masks"] is None
+    coverage = stages["masks/default"]["masks"]["mean_coverage"]
+    assert 0 < coverage < 1
+    line = f"test: masks 'default' cover {100 * coverage:.1f} % of the picture on average; "
+    assert line in made.out
     assert result["options"]["image_size"] == 32
     shown = fda("status", tmp_path / "store", "--failures").out
     for words in (
+        line,
+        "  image_size     32\n",
         "masks/default",
         "KiB a video",
         "frames stored as raw",
@@ -54,3 +65,17 @@ def test_what_is_no_store(tmp_path: Path, fda: Commands) -> None:
     ended = fda("status", tmp_path)
     assert (ended.code, ended.out) == (1, "")
     assert "store.json was changed since it was written" in ended.err
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_ids_and_reasons_are_whole_at_any_width(tmp_path: Path, columns: int) -> None:
+    store = make_store(tmp_path, 6)
+    fill_store(store, failed=frozenset({1, 5}))
+    with terminal(columns) as screen:
+        command.main([str(tmp_path), "--failures"], standalone_mode=False)
+    for video_id in ("-vidéo_1", "-vidéo_5"):
+        assert any(video_id in line.split() for line in screen.lines)
+    for name in ("frames", "masks/default"):
+        assert any(line.split()[:1] == [name] for line in screen.lines)
+    assert {"broken", "on", "purpose"} <= set(" ".join(screen.lines).split())
+    assert max(map(len, screen.lines)) <= max(columns, 80)

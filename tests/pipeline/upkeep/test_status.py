@@ -1,22 +1,27 @@
 from __future__ import annotations
 
+import json
 import os
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+import pytest
 from click.testing import CliRunner
 
 from cli.commands.status import command
 from pipeline.run.records import RunClock, recorded_run
 from pipeline.upkeep.status import StageStatus, store_status
-from store.clips.shards import create_mask_arrays, read_frames, write_frames
+from store.clips.shards import create_mask_arrays, read_frames, write_frames, write_masks
 from store.commits import commit_name
 from store.completion import outcomes_of
 from store.failures import FailedVideo
 from store.schema import VideoStatus
 from store.stages import FRAMES_STAGE, masks_stage
-from tests.stores import MASKS, fill_shard, fill_store, make_store, tree_digest
+from store.store import Store
+from tests.stores import MASKS, clip_masks, fill_shard, fill_store, make_store, tree_digest
 
 
 def stage(place: Path, name: str) -> StageStatus:
@@ -88,7 +93,77 @@ def test_a_record_that_is_cut_off_is_named_and_its_shard_pending(tmp_path: Path)
         name,
         "runs/20260101T000000-encode-1.json",
     ]
-    assert [(one["command"], one["started"]) for one in status.runs] == [("encode", "2025-01-01T00:00:00+00:00")]
+    assert [(one.command, one.started) for one in status.runs] == [("encode", "2025-01-01T00:00:00+00:00")]
+
+
+@pytest.mark.parametrize(
+    ("ended", "is_done", "is_interrupted", "shown"),
+    [
+        ("done", True, False, "done"),
+        ("interrupted", False, True, "INTERRUPTED"),
+        ("no space left on device", False, False, "FAILED: no space left on device"),
+    ],
+)
+def test_how_a_run_ended_is_told(tmp_path: Path, ended: str, is_done: bool, is_interrupted: bool, shown: str) -> None:
+    store = make_store(tmp_path, 2)
+    with pytest.raises(BaseException) if ended != "done" else nullcontext():
+        _run(store, ended)
+    (run,) = store_status(store).runs
+    assert (run.ended, run.is_done, run.is_interrupted) == (ended, is_done, is_interrupted)
+    assert shown in CliRunner().invoke(command, [str(tmp_path)]).output
+    found = json.loads(CliRunner().invoke(command, [str(tmp_path), "--json"]).output)
+    assert [(one["command"], one["ended"]) for one in found["runs"]] == [("encode", ended)]
+
+
+@pytest.mark.parametrize("broken", [b"[]", b'{"command": "encode"}', b'{"command": 1, "started": 2, "seconds": "3"}'])
+def test_a_run_record_of_another_form_is_named(tmp_path: Path, broken: bytes) -> None:
+    store = make_store(tmp_path, 2)
+    store.folder.write("runs/20250101T000000-encode-1.json", broken)
+    status = store_status(store)
+    assert status.runs == ()
+    assert len(status.damaged) == 1
+
+
+def test_masks_are_told_of_in_one_line(tmp_path: Path) -> None:
+    store = make_store(tmp_path, 4)
+    fill_store(store)
+    shard = store.shards("test")[0]
+    counts = [
+        *((4, 0.5, 1, 0, True), (4, 0.25, 0, 2, None)),
+        *((4, 0.75, 0, 1, False), (4, 0.5, 3, 0, False)),
+    ]
+    made = [
+        replace(
+            outcome,
+            num_masks=num,
+            mask_coverage=coverage,
+            mask_components=1.0,
+            num_empty_masks=empty,
+            num_full_masks=full,
+            camera_motion=moves,
+        )
+        for outcome, (num, coverage, empty, full, moves) in zip(outcomes_of(store, shard), counts, strict=True)
+    ]
+    masks = np.stack([clip_masks(row) for row in range(4)])
+    write_masks(store, shard, MASKS, masks, made, read_frames(store, shard).inputs)
+    frames, of_masks = store_status(store).splits[0].stages
+    found = of_masks.masks
+    assert found is not None
+    assert (found.mean_coverage, found.empty_share, found.full_share) == (0.5, 0.25, 3 / 16)
+    assert frames.masks is None
+    assert (
+        "test: masks 'default' cover 50.0 % of the picture on average; 25.0 % are empty, 18.8 % full; the camera moves "
+        "in 33.3 % of the videos\n"
+    ) in CliRunner().invoke(command, [str(tmp_path)]).output
+
+
+def _run(store: Store, ended: str) -> None:
+    """A run that ends so."""
+    with recorded_run(store.folder, "encode", RunClock(), {}):
+        if ended == "interrupted":
+            raise KeyboardInterrupt
+        if ended != "done":
+            raise OSError(ended)
 
 
 def test_a_video_that_is_cut_off_counts_once(tmp_path: Path) -> None:
