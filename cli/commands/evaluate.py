@@ -174,7 +174,7 @@ def command(
     extras: EvalExtras,
     files: _Files,
     as_json: bool,
-    progress: bool | None,
+    progress: bool,
 ) -> None:
     """Text-to-video and video-to-text retrieval on cached features: R@1, R@5, R@10, R@50, median and mean rank.
 
@@ -193,7 +193,7 @@ def command(
 
 def _write(report: EvalReport, files: _Files) -> None:
     from cli.output.eval_report import protocol_words
-    from cli.output.slice_figure import draw_slices
+    from cli.output.slice_figure import NothingToDrawError, draw_slices
     from pipeline.evaluation.per_query import write_per_query
 
     if files.per_query is not None:
@@ -204,5 +204,9 @@ def _write(report: EvalReport, files: _Files) -> None:
     if files.figure is not None and report.slices is not None:
         result = report.result
         title = f"{result.features} on {result.split}, {protocol_words(report.options.counted)}"
-        draw_slices(report.slices, files.figure, title)
-        say(f"figure: {files.figure}")
+        try:
+            draw_slices(report.slices, files.figure, title)
+        except NothingToDrawError as error:
+            say(f"warning: no figure: {error}")
+        else:
+            say(f"figure: {files.figure}")

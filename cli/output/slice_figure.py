@@ -7,9 +7,9 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import OptionError
+from pipeline.errors import OptionError, PipelineError
 from pipeline.evaluation.metrics import RetrievalMetrics
-from pipeline.evaluation.slices.scoring import FEW_QUERIES, FamilyScores, SliceScore, SliceScores, is_few
+from pipeline.evaluation.slices.scoring import FEW_MARK, FEW_QUERIES, FamilyScores, SliceScore, SliceScores, is_few
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -22,15 +22,21 @@ _PANEL_WIDTH, _ROW_HEIGHT, _PANEL_MARGIN = 5.6, 0.46, 1.0
 """Inches."""
 _BAR = 0.38
 """Of the distance between two slices."""
-_ROOM_FOR_NUMBERS = 1.3
+_ROOM = 1.04
 """How much wider a panel is than the longest bar of the figure."""
-_LONGEST_LABEL, _TITLE_WIDTH = 30, 60
+_LONGEST_LABEL, _TITLE_WIDTH = 30, 46
 """Letters."""
+_NUMBERS_AT, _PALE = 1.02, "#666666"
+"""Where numbers begin, of the width of a panel; and their colour where they mean little."""
 _DIRECTIONS = (
     ("text_to_video", "text to video", "#0072B2", "captions"),
     ("video_to_text", "video to text", "#E69F00", "videos"),
 )
 """Name, label and colour (Okabe and Ito's, which colour-blind people can tell apart), and what a query is."""
+
+
+class NothingToDrawError(PipelineError, ValueError):
+    """A figure would show nothing."""
 
 
 def check_figure(path: Path) -> None:
@@ -53,18 +59,25 @@ def draw_slices(scores: SliceScores, path: Path, title: str) -> None:
 
     Raises:
         ValueError: Another suffix.
+        NothingToDrawError: No family divides the queries.
     """
     check_figure(path)
     slices_figure(scores, title).savefig(path)
 
 
 def slices_figure(scores: SliceScores, title: str) -> Figure:
-    """The figure of `draw_slices`, one panel a family; without those that have all queries in one slice."""
+    """The figure of `draw_slices`, one panel a family; without those that have all queries in one slice.
+
+    Raises:
+        NothingToDrawError: All families have.
+    """
     from matplotlib.figure import Figure  # half a second, for those who want a figure
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    columns = _columns(scores.telling or scores.families)
+    if not scores.telling:
+        raise NothingToDrawError("all queries are in one slice of each family")
+    columns = _columns(scores.telling)
     height = max(sum(map(_height, column)) for column in columns)
     figure = Figure(figsize=(_PANEL_WIDTH * len(columns), height + 1.1), dpi=120, layout="constrained")
     places = figure.add_gridspec(1, len(columns))
@@ -78,10 +91,12 @@ def slices_figure(scores: SliceScores, title: str) -> Figure:
         Patch(color=colour, label=f"{label} (n {queries})") for _, label, colour, queries in _DIRECTIONS
     ]
     legend.append(
-        Patch(facecolor="#bbbbbb", hatch="////", edgecolor="white", label=f"fewer than {FEW_QUERIES} queries")
+        Patch(
+            facecolor="#bbbbbb", hatch="////", edgecolor="white", label=f"{FEW_MARK} fewer than {FEW_QUERIES} queries"
+        )
     )
     legend.append(Line2D([], [], color="#555555", linestyle="--", label="all queries"))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", parse_math=False)
     figure.legend(handles=legend, loc="outside lower center", ncols=min(len(legend), 2 * len(columns)), frameon=False)
     return figure
 
@@ -118,30 +133,35 @@ def _panel(axes: Axes, family: FamilyScores, all_queries: SliceScore, longest: f
     for side, (direction, _, colour, _) in zip((-1, 1), _DIRECTIONS, strict=True):
         whole: RetrievalMetrics | None = getattr(all_queries, direction)
         if whole is not None:
-            axes.axvline(whole.r1, color=colour, linestyle="--", linewidth=1, zorder=1)
+            axes.axvline(whole.r1, color=colour, linestyle="--", linewidth=1, zorder=3)
         for place, one in enumerate(family.slices):
-            _bar(axes, place + side * _BAR / 2, getattr(one, direction), colour, longest / 100)
-    axes.set_yticks(range(len(family.slices)), [_cut(one.label) for one in family.slices])
+            _bar(axes, place + side * _BAR / 2, getattr(one, direction), colour)
+    # Labels are anybody's text: a dollar sign in them begins no formula.
+    axes.set_yticks(range(len(family.slices)), [_cut(one.label) for one in family.slices], parse_math=False)
     axes.set_ylim(len(family.slices) - 0.5, -0.5)
-    axes.set_xlim(0, _ROOM_FOR_NUMBERS * longest)
-    axes.set_xticks([tick for tick in axes.get_xticks() if tick <= 100])
+    axes.set_xlim(0, _ROOM * longest)
+    axes.set_xticks([tick for tick in axes.get_xticks() if tick <= min(100, _ROOM * longest)])
     axes.set_xlabel("R@1, %", fontsize=9)
-    axes.set_title(fill(f"{family.name}: {family.summary}", _TITLE_WIDTH), loc="left", fontsize=9.5)
+    axes.set_title(fill(f"{family.name}: {family.summary}", _TITLE_WIDTH), loc="left", fontsize=9.5, parse_math=False)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(labelsize=9)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _bar(axes: Axes, place: float, metrics: RetrievalMetrics | None, colour: str, gap: float) -> None:
-    """One bar, its number and its count; where there is no query, a note that says so."""
-    style: dict[str, Any] = {"va": "center", "fontsize": 7.5, "zorder": 3}
+def _bar(axes: Axes, place: float, metrics: RetrievalMetrics | None, colour: str) -> None:
+    """One bar, and beside the panel its number and its count, where no bar and no dashed line runs through them.
+
+    A bar of length 0 shows no hatching, so that few queries are marked beside the count, too.
+    """
+    style: dict[str, Any] = {"va": "center", "fontsize": 7.5, "transform": axes.get_yaxis_transform()}
     if metrics is None:
-        axes.text(gap, place, "no query", color="#777777", **style)
+        axes.text(_NUMBERS_AT, place, "no query", color=_PALE, **style)
         return
     few: dict[str, Any] = {"hatch": "////", "edgecolor": "white", "alpha": 0.6} if is_few(metrics) else {}
     axes.barh(place, metrics.r1, height=_BAR, color=colour, zorder=2, **few)
-    ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}  # the dashed line may run there
-    axes.text(metrics.r1 + gap, place, f"{metrics.r1:.1f}  (n {metrics.num_queries:,})", bbox=ground, **style)
+    mark = FEW_MARK if few else ""
+    number = f"{metrics.r1:.1f}  (n {metrics.num_queries:,}{mark})"
+    axes.text(_NUMBERS_AT, place, number, color=_PALE if few else "black", **style)
 
 
 def _cut(label: str) -> str:

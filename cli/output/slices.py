@@ -5,13 +5,12 @@ from __future__ import annotations
 from cli.output.printing import show
 from cli.output.tables import print_table
 from pipeline.evaluation.metrics import RetrievalMetrics
-from pipeline.evaluation.slices.scoring import FEW_QUERIES, FamilyScores, SliceScore, SliceScores, is_few
+from pipeline.evaluation.slices.scoring import FEW_MARK, FEW_QUERIES, FamilyScores, SliceScore, SliceScores, is_few
 
 COLUMNS = (
     *("captions", "T2V R@1", "T2V R@5", "T2V R@10", "T2V MdR"),
     *("videos", "V2T R@1", "V2T R@5", "V2T R@10", "V2T MdR"),
 )
-_MARK = "*"
 
 
 def print_slices(scores: SliceScores) -> None:
@@ -31,7 +30,7 @@ def print_slices(scores: SliceScores) -> None:
         show(f"R@1 of static objects less that of all others, in points: {gaps}{_few_static(scores.families)}")
     show("a slice selects queries; each query is still ranked among all candidates of the split")
     if any(_is_marked(one) for family in scores.telling for one in family.slices):
-        show(f"{_MARK} fewer than {FEW_QUERIES} queries")
+        show(f"{FEW_MARK} fewer than {FEW_QUERIES} queries")
 
 
 def _row(one: SliceScore) -> list[str]:
@@ -42,7 +41,7 @@ def _cells(metrics: RetrievalMetrics | None) -> list[str]:
     """The number of queries, marked where they are few, and the metrics; dashes where there is none."""
     if metrics is None:
         return ["0", *["-"] * 4]
-    number = f"{metrics.num_queries:,}{_MARK if is_few(metrics) else ''}"
+    number = f"{metrics.num_queries:,}{FEW_MARK if is_few(metrics) else ''}"
     return [number, f"{metrics.r1:.1f}", f"{metrics.r5:.1f}", f"{metrics.r10:.1f}", f"{metrics.median_rank:.1f}"]
 
 
@@ -53,4 +52,4 @@ def _is_marked(one: SliceScore) -> bool:
 def _few_static(families: tuple[FamilyScores, ...]) -> str:
     """A mark where the gap rests on few queries."""
     static = [one for family in families if family.name == "static" for one in family.slices if one.name != "unknown"]
-    return f" {_MARK}" if any(map(_is_marked, static)) else ""
+    return f" {FEW_MARK}" if any(map(_is_marked, static)) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli.output.slice_figure import draw_slices, slices_figure
+from cli.output.slice_figure import NothingToDrawError, draw_slices, slices_figure
 from cli.output.slices import print_slices
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.slices.families import slice_queries
-from pipeline.evaluation.slices.scoring import SliceScores, score_slices
+from pipeline.evaluation.slices.scoring import FEW_QUERIES, SliceScores, score_slices
 from tests.sliced import Known, known_ranking, known_store
 
 NUM_VIDEOS = 24
@@ -67,9 +68,42 @@ def test_a_figure_has_a_panel_a_family(scores: SliceScores) -> None:
     assert longest == 30
 
 
-def test_where_no_family_cuts_anything_all_are_drawn(scores: SliceScores) -> None:
-    alone = next(family for family in scores.families if family not in scores.telling)
-    assert len(slices_figure(replace(scores, families=(alone,)), "mine").axes) == 1
+def test_numbers_stand_beside_the_bars_and_mark_few_queries(scores: SliceScores) -> None:
+    """Whatever the length of a bar: 0 shows no hatching."""
+    figure = slices_figure(scores, "mine on test")
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        right = axes.get_window_extent().x1
+        assert axes.texts
+        for text in axes.texts:
+            assert text.get_window_extent().x0 > right
+            if found := re.search(r"n (\d+)(\*?)", text.get_text()):
+                assert (int(found[1]) < FEW_QUERIES) == bool(found[2])
+    widths = [bar.get_width() for axes in figure.axes for bars in axes.containers for bar in bars]
+    assert 0.0 in widths
+
+
+def test_nothing_leaves_the_figure(scores: SliceScores) -> None:
+    figure = slices_figure(scores, "mine on test")
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        for text in (*axes.texts, axes.title, *axes.get_yticklabels()):
+            assert text.get_window_extent().x1 <= figure.bbox.x1
+
+
+def test_a_dollar_in_a_label_is_no_formula(scores: SliceScores, tmp_path: Path) -> None:
+    (first, *others) = scores.telling
+    dear = replace(first.slices[0], label=r"from $5_{ to \frac$")
+    family = replace(first, summary=r"by $price_{$", slices=(dear, *first.slices[1:]))
+    draw_slices(replace(scores, families=(family, *others)), tmp_path / "slices.svg", r"mine $x_{$ on test")
+    assert ElementTree.parse(tmp_path / "slices.svg")
+
+
+def test_where_no_family_divides_the_queries_there_is_no_figure(scores: SliceScores, tmp_path: Path) -> None:
+    alone = tuple(family for family in scores.families if family not in scores.telling)
+    with pytest.raises(NothingToDrawError, match="all queries are in one slice"):
+        draw_slices(replace(scores, families=alone), tmp_path / "slices.png", "mine")
+    assert not list(tmp_path.iterdir())
 
 
 def test_figures_are_pictures(scores: SliceScores, tmp_path: Path) -> None:

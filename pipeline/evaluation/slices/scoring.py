@@ -13,6 +13,8 @@ from pipeline.evaluation.ranking import Ranking
 from pipeline.evaluation.slices.families import STATIC, Slice, SliceFamily
 from store.json_values import JSON
 
+FEW_MARK = "*"
+"""Beside the number of queries, where it is below the next."""
 FEW_QUERIES = 10
 """A slice with fewer queries of a direction is marked: one hit is then more than 10 points of R@1."""
 
