@@ -10,7 +10,7 @@ from difflib import get_close_matches
 import click
 
 from cli.interrupts import INTERRUPTED, interruptible
-from cli.output.printing import FAILED, fail, printable, say
+from cli.output.printing import FAILED, fail, print_in_any_encoding, printable, say
 
 COMMANDS = {
     "demo": ("cli.commands.demo", "Make a small labelled motion data set and run everything on it, on the CPU."),
@@ -72,7 +72,8 @@ def fda() -> None:
     fda encode STORE --features mine --checkpoint CHECKPOINT
     fda eval STORE --features mine
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but more videos failed than --max-failed allows.
+    Exit codes: 0 done; 1 failed, also where a store, a file, a split or a feature set is not there; 2 wrong usage: the
+    line itself is wrong, whatever is there; 3 done, but more videos failed than --max-failed allows.
     """
 
 
@@ -87,6 +88,7 @@ def _run() -> None:
     from pipeline.errors import OptionError, PipelineError
     from store.errors import StoreError
 
+    print_in_any_encoding()
     try:
         sys.exit(fda.main(prog_name="fda", standalone_mode=False))  # what a command gave to `Context.exit`, else None
     except click.ClickException as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,17 +16,29 @@ from encoders.torchvision_shim import import_open_clip
 open_clip = import_open_clip()
 
 
+_NAME_OF_SPECIAL = re.compile(r"<(?=(?:start|end)_of_text>)")
+"""Where a text, cleaned and in small letters, contains the name of a special token."""
+
+
 class _BytePairs(Protocol):
     sot_token_id: int
     eot_token_id: int
+    clean_fn: Callable[[str], str]
 
     def encode(self, text: str) -> list[int]: ...
 
 
 @functools.cache
 def _byte_pairs() -> _BytePairs:
-    """CLIP's byte-pair vocabulary: a quarter of a second to read, so once a process."""
+    """CLIP's byte-pair vocabulary: a quarter of a second to read, so once a process.
+
+    open_clip puts a special token where a text contains its name, and the model reads the embedding at the first end
+    token: a caption with `<end_of_text>` in it would end there. A blank after the bracket makes it a text like others,
+    and changes nothing else: the vocabulary parts a bracket from the letters after it anyway.
+    """
     vocabulary: _BytePairs = open_clip.SimpleTokenizer()
+    clean = vocabulary.clean_fn
+    vocabulary.clean_fn = lambda text: _NAME_OF_SPECIAL.sub("< ", clean(text))
     return vocabulary
 
 

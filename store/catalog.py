@@ -97,8 +97,8 @@ class Catalog:
             )
             if any(table.num_rows < count for table, count in zip(found, counts, strict=True)):
                 raise StoreFormatError(
-                    f"the catalogue has {found[0].num_rows} videos and {found[1].num_rows} captions of split "
-                    f"{split!r}, and store.json says {counts[0]} and {counts[1]}: {REBUILD_CATALOG}"
+                    f"the catalogue's numbers of videos and captions of split {split!r} are {found[0].num_rows} and "
+                    f"{found[1].num_rows}, and those of store.json are {counts[0]} and {counts[1]}: {REBUILD_CATALOG}"
                 )
             videos.append(found[0].slice(0, counts[0]))
             captions.append(found[1].slice(0, counts[1]))

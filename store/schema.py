@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 FORMAT_VERSION = 7
@@ -116,7 +116,7 @@ class SplitLayout:
         if any(type(count) is not int for count in counts):
             raise ValueError(f"a split is described by whole numbers, got {self}")
         if min(self.num_videos, self.num_frames, self.height, self.width) < 1 or self.num_captions < 0:
-            raise ValueError(f"a split needs at least one video, one frame and one pixel, got {self}")
+            raise ValueError(f"a split needs at least one video, one frame and one pixel, got {asdict(self)}")
         num_bytes = self.num_frames * self.height * self.width * 3
         if num_bytes > MAX_CLIP_BYTES:
             raise ValueError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fda
+from cli.options.files import NewFile
 from cli.options.retrieval import interval_options, protocol_options
 from cli.options.shared import device_option, progress_option, shared_options
 from cli.output.printing import print_json, say
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.evaluation.run import EvalReport
 
 SECONDS_BEFORE_A_BAR = 2.0
+FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 
 _SCORING = (
     click.option("--features", required=True, metavar="NAME", help="Name of the feature set."),
@@ -83,12 +85,13 @@ _EXTRAS = (
 _FILES = (
     click.option(
         "--figure",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=NewFile(*FIGURE_SUFFIXES),
+        metavar="FILE.png",
         help="Draw the slices into a .png, .svg or .pdf file.",
     ),
     click.option(
         "--per-query",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=NewFile(".parquet"),
         metavar="FILE.parquet",
         help="Write the rank of every query, and what was retrieved instead.",
     ),
@@ -106,7 +109,6 @@ class _Files:
 
     def check(self) -> None:
         """Refuse files that cannot be written, before anything is scored."""
-        from cli.output.slice_figure import check_figure  # matplotlib
         from pipeline.evaluation.per_query import check_writable  # pyarrow
 
         if self.overwrite and self.per_query is None and self.figure is None:
@@ -114,7 +116,6 @@ class _Files:
         if self.per_query is not None:
             check_writable(self.per_query, overwrite=self.overwrite)
         if self.figure is not None:
-            check_figure(self.figure)
             check_writable(self.figure, overwrite=self.overwrite)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import click
 
 import fda
@@ -11,6 +9,7 @@ from cli.options.shared import max_failed_option, shared_options, wait_option
 from cli.output.failures import exit_by_failures, print_failures
 from cli.output.printing import FAILED, print_json, say
 from cli.output.progress import say_event
+from pipeline.run.limits import Limit
 from pipeline.run.words import plural
 
 
@@ -19,7 +18,7 @@ from pipeline.run.words import plural
 @max_failed_option
 @wait_option
 @shared_options
-def command(store_place: str, max_failed: Callable[[int], float], wait: bool, as_json: bool) -> None:
+def command(store_place: str, max_failed: Limit, wait: bool, as_json: bool) -> None:
     """End a job that was done in parts: report what is pending in STORE, and which videos failed.
 
     Run it once all `--partition` jobs have ended; a run without partitions does it by itself. Exit code 1 where shards

@@ -29,6 +29,7 @@ from cli.output.tables import print_table
 from encoders.options import Activation
 from pipeline.clips.options import AlphaSource
 from pipeline.errors import InputError, RefusedError
+from pipeline.run.words import plural
 from pipeline.training.options import FinetuneOptions
 from pipeline.training.presets import Preset, load_preset, preset_folder, preset_names
 
@@ -203,6 +204,7 @@ def _print(result: FinetuneResult) -> None:
     print_table(str(result.checkpoint), ["epoch", "mean loss", "validation T2V R@1"], rows)
     stamp = "; CHOSEN ON TEST VIDEOS" if history.chosen_on_test else ""
     show(
-        f"best: epoch {history.best_epoch}, R@1 {history.best_validation_r1:.1f} on {history.num_val_videos} videos "
-        f"({history.validation}); trained on {history.num_train_videos}{stamp}"
+        f"best: epoch {history.best_epoch}, R@1 {history.best_validation_r1:.1f} on "
+        f"{plural(history.num_val_videos, 'video')} ({history.validation}); trained on "
+        f"{history.num_train_videos:,}{stamp}"
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fda
+from cli.options.files import ExistingPath
 from cli.options.frames import FRAME_OPTIONS, take_frame_fields
 from cli.options.masks import MASK_OPTIONS, take_mask_options
 from cli.options.shared import LimitType, max_failed_option, preset_option, progress_option, shared_options
@@ -96,7 +97,7 @@ def _preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("preprocess")
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.argument("source", type=ExistingPath())
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
 @source_options
 @preset_option
@@ -119,7 +120,7 @@ def command(
     how: SourceOptions,
     decoding: DecodingOptions,
     run: RunOptions,
-    max_failed: Callable[[int], float],
+    max_failed: Limit,
     as_json: bool,
     progress: bool,
 ) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from cli.main import COMMANDS
+from cli.options.files import ExistingPath
 from pipeline.run.limits import Limit
 from pipeline.run.options import CLUSTER_KINDS
 from pipeline.run.partition import WHOLE, Partition
@@ -52,11 +53,7 @@ def _read_preset(ctx: click.Context, param: click.Parameter, value: str | None) 
         return
     from pipeline.training.presets import load_preset  # torch, which this command does without else
 
-    try:
-        table = load_preset(value).preprocess
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from error
-    _take_defaults(ctx, param, table, f"[preprocess] of {value}")
+    _take_defaults(ctx, param, load_preset(value).preprocess, f"[preprocess] of {value}")
 
 
 def _take_defaults(ctx: click.Context, param: click.Parameter, table: Mapping[str, object], where: str) -> None:
@@ -66,8 +63,22 @@ def _take_defaults(ctx: click.Context, param: click.Parameter, table: Mapping[st
             raise click.BadParameter(f"{where} has no option {key!r}", ctx, param)
         if isinstance(entry, float) and isinstance(by_key[key.replace("_", "-")].type, click.types.IntParamType):
             raise click.BadParameter(f"{where} {key} must be a whole number, got {entry}", ctx, param)
-    given = {by_key[key.replace("_", "-")].name: entry for key, entry in table.items()}
+    named = {key: by_key[key.replace("_", "-")] for key in table}
+    given = {one.name: _entry(ctx, param, one, f"{where} {key}", table[key]) for key, one in named.items()}
     ctx.default_map = {**(ctx.default_map or {}), **given}
+
+
+def _entry(ctx: click.Context, param: click.Parameter, option: click.Parameter, where: str, entry: object) -> object:
+    """A value of a file as click takes a default: `slice = "motion"` is a list of one, and not of six letters."""
+    if option.multiple:
+        entries = entry if isinstance(entry, list) else [entry]
+        if all(isinstance(one, str | int | float) for one in entries):
+            return entries
+        raise click.BadParameter(f"{where} must be a text or a list of texts, got {entry!r}", ctx, param)
+    is_flag = isinstance(option, click.Option) and (option.is_flag or option.count)
+    if isinstance(entry, list | dict) or (isinstance(entry, bool) and not is_flag):
+        raise click.BadParameter(f"{where} takes one value, got {entry!r}", ctx, param)
+    return entry
 
 
 def _cluster_tables(ctx: click.Context, param: click.Parameter, path: Path, tables: object) -> dict[str, object]:
@@ -122,7 +133,7 @@ _SHARED = (
     ),
     click.option(
         "--config",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=ExistingPath(dir_okay=False),
         expose_value=False,
         is_eager=True,
         callback=_read_config,

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from cli.options.files import ExistingPath
 from pipeline.datasets.layouts.msrvtt import PROTOCOL_SPLITS
 from pipeline.datasets.options import AUTO, SourceOptions
 from pipeline.datasets.read import LAYOUTS
@@ -34,7 +35,7 @@ _OPTIONS = (
     ),
     click.option(
         "--videos",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        type=ExistingPath(file_okay=False),
         help="Folder of the videos; no path of SOURCE may leave it.  [default: that of SOURCE, or that of its absolute "
         "paths]",
     ),

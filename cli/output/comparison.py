@@ -71,7 +71,8 @@ def _print_unlike(result: Comparison) -> None:
 def _print_moves(compared: DirectionCompared, title: str) -> None:
     moves = compared.changes
     show(
-        f"{title}: {moves.num_better:,} of {moves.num_better + moves.num_worse + moves.num_same:,} queries better, "
+        f"{title}: {moves.num_better:,} of "
+        f"{plural(moves.num_better + moves.num_worse + moves.num_same, 'query')} better, "
         f"{moves.num_worse:,} worse, {moves.num_same:,} the same"
     )
     for name, some in (("risen", moves.risen), ("fallen", moves.fallen)):

@@ -77,7 +77,7 @@ def _label(processing: str, report: EvalReport) -> str:
     if processing == "dsl":
         return "DSL (transductive)"
     assert bank is not None
-    return f"QB-Norm (bank: {bank.split}, {bank.num_videos:,} of {bank.num_videos_expected:,} videos)"
+    return f"QB-Norm (bank: {bank.split}, {bank.num_videos:,} of {plural(bank.num_videos_expected, 'video')})"
 
 
 def _remarks(result: Evaluation) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cli.output.printing import DONE, FAILED, OVER_LIMIT, say, show
+from pipeline.run.limits import Limit
 from pipeline.run.words import plural
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 FAILURES_SHOWN = 20
 
 
-def exit_by_failures(tally: Tally, max_failed: Callable[[int], float]) -> None:
+def exit_by_failures(tally: Tally, max_failed: Limit) -> None:
     """End the command: with another exit code where videos are pending, or more failed than the user allows."""
     if tally.pending:
         click.get_current_context().exit(FAILED)
     failed, limit = len(tally.failures), max_failed(tally.num_videos)
     if failed > limit:
-        say(f"{failed} of {plural(tally.num_videos, 'video')} failed, over --max-failed ({limit:g})")
+        say(f"{failed} of {plural(tally.num_videos, 'video')} failed, over --max-failed {max_failed}")
     click.get_current_context().exit(OVER_LIMIT if failed > limit else DONE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -31,6 +32,16 @@ def printable(text: str) -> str:
     return _COMMANDS_TO_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def print_in_any_encoding() -> None:
+    """Escape letters that stdout and stderr cannot show: a caption must not end a command half-way.
+
+    Terminals and logs of clusters may be ASCII or Latin-1, and a name of a file may be no UTF-8 at all.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def fail(message: str) -> NoReturn:
     """End with an error message on stderr and exit code 1."""
     say(f"fda: error: {message}")
@@ -49,7 +60,9 @@ def show(message: str) -> None:
 
 def print_json(value: Mapping[str, JSON]) -> None:
     """Print the machine-readable result; NaN is never among it."""
-    show(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # its escapes are JSON's
+    # The escapes of `printable` are JSON's, and those of `print_in_any_encoding` are not.
+    is_utf = (sys.stdout.encoding or "").lower().startswith("utf")
+    show(json.dumps(value, indent=2, ensure_ascii=not is_utf, allow_nan=False))
 
 
 def setting(value: JSON) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import OptionError, PipelineError
+from pipeline.errors import PipelineError
 from pipeline.evaluation.metrics import RetrievalMetrics
 from pipeline.evaluation.slices.scoring import FEW_MARK, FEW_QUERIES, FamilyScores, SliceScore, SliceScores, is_few
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SUFFIXES = (".png", ".svg", ".pdf")
 _COLUMNS = 3
 _PANEL_WIDTH, _ROW_HEIGHT, _PANEL_MARGIN = 5.6, 0.46, 1.0
 """Inches."""
@@ -39,29 +38,17 @@ class NothingToDrawError(PipelineError, ValueError):
     """A figure would show nothing."""
 
 
-def check_figure(path: Path) -> None:
-    """Refuse a file that would be no figure: to be asked before hours of work.
-
-    Raises:
-        ValueError: Another suffix than `SUFFIXES`.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise OptionError(f"a figure's name must end in {', '.join(SUFFIXES)}, got {path.name!r}")
-
-
 def draw_slices(scores: SliceScores, path: Path, title: str) -> None:
     """Draw R@1 of every slice, with the number of its queries, and of all queries as a dashed line.
 
     Args:
         scores: What to draw.
-        path: Of the file; its suffix, one of `SUFFIXES`, says of which kind.
+        path: Of the file; its suffix says of which kind.
         title: Of the figure.
 
     Raises:
-        ValueError: Another suffix.
         NothingToDrawError: No family divides the queries.
     """
-    check_figure(path)
     slices_figure(scores, title).savefig(path)
 
 

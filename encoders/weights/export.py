@@ -18,6 +18,9 @@ from encoders.options import WeightsLayout
 from encoders.replacing import replacing
 from encoders.weights.record import WeightsHeader
 
+SUFFIXES = (".safetensors", ".pt", ".pth")
+"""Of files of weights that are written."""
+
 
 def exported(model: AlphaClip, layout: WeightsLayout) -> dict[str, Tensor]:
     """The weights under a layout's names, float32 on the CPU; they share no memory with the model."""
@@ -64,10 +67,13 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], *, layout: WeightsL
             code passes over.
 
     Raises:
+        ValueError: Another suffix than `SUFFIXES`.
         ValueError: Alpha-CLIP's layout without QuickGELU, in a file that cannot say so.
         FileExistsError: `path` exists.
         FileNotFoundError: the folder of `path` does not exist.
     """
+    if path.suffix not in SUFFIXES:
+        raise SettingError(f"{path.name!r} must end in {' or '.join(SUFFIXES)}: that is what is written")
     is_safetensors = path.suffix == ".safetensors"
     if layout is WeightsLayout.ALPHA_CLIP and not header.quick_gelu and not is_safetensors:
         raise SettingError(

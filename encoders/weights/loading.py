@@ -59,9 +59,9 @@ class WeightsReport:
 
     def summary(self) -> str:
         """One sentence for people."""
-        given = f"{self.matched} tensors from {self.source} ({self.kind})" if self.matched else self.source
+        given = f"{_tensors(self.matched)} from {self.source} ({self.kind})" if self.matched else self.source
         num_random = len(self.missing) - self.alpha_is_zero
-        random = f"; {num_random} tensors are RANDOM" if num_random else ""
+        random = f"; {_tensors(num_random)} {'is' if num_random == 1 else 'are'} RANDOM" if num_random else ""
         zero = "; the alpha convolution is zero: masks change nothing until it is trained" if self.alpha_is_zero else ""
         return given + random + zero
 
@@ -112,14 +112,16 @@ def load_model(
         WeightsMismatchError: a file is not this model's; tensors, shapes, types and activation must all agree.
     """
     config = ModelConfig.from_name_or_file(model)
+    # First, so that a path that is wrong does not cost a download.
+    alpha_file = None if alpha_checkpoint is None else _vision_tower(alpha_checkpoint)
     if pretrained == "none":
         clip, report = _random(config, seed)
         training = TrainingRecord()
     else:
         clip, report, training = _pretrained(config, pretrained, seed, activation)
-    if alpha_checkpoint is not None:
-        report, of_tower = _load_on_top(clip, report, alpha_checkpoint)
-        training |= of_tower
+    if alpha_file is not None:
+        report = _load_on_top(clip, report, alpha_file)
+        training |= alpha_file.training
     _log.info("weights of %s: %s", config.name, report.summary())
     return LoadedModel(clip, config, report, training=training)
 
@@ -155,27 +157,31 @@ def _pretrained(
     return clip, report, file.training
 
 
-def _load_on_top(clip: AlphaClip, report: WeightsReport, path: Path) -> tuple[WeightsReport, TrainingRecord]:
-    """Replace the vision tower by that of an Alpha-CLIP file; also returns what that was trained on."""
+def _vision_tower(path: Path) -> WeightsFile:
+    """Read an Alpha-CLIP file."""
     file = read_weights_file(path)
     if not file.is_visual_only:
         raise WeightsFormatError(
             f"{path} contains a whole CLIP model, not Alpha-CLIP's vision tower: give it as --pretrained, without "
             "--alpha-checkpoint"
         )
+    return file
+
+
+def _load_on_top(clip: AlphaClip, report: WeightsReport, file: WeightsFile) -> WeightsReport:
+    """Replace the vision tower by that of an Alpha-CLIP file."""
     check_activation(clip.config, file, None)
     missing = _fill(clip, file)
     given = set(file.tensors)
     still_missing = tuple(name for name in report.missing if name not in given | set(missing)) + missing
-    both = WeightsReport(
-        source=f"{report.source} + {path}",
+    return WeightsReport(
+        source=f"{report.source} + {file.path}",
         kind=f"{report.kind} + {file.kind.value}",
         sha256=f"{report.sha256} + {file.sha256}",
         matched=len(clip.named_tensors()) - len(still_missing),
         missing=still_missing,
         unexpected=report.unexpected + file.ignored,
     )
-    return both, file.training
 
 
 def _build(config: ModelConfig, seed: int) -> AlphaClip:
@@ -323,3 +329,7 @@ def _read_description(path: Path) -> _Description:
         raise ValueError(f"in {path}, name and weights_sha256 must be texts and metadata a table")
     config = ModelConfig.from_architecture(name, table["architecture"], f"architecture in {path}")
     return _Description(config, digest, metadata)
+
+
+def _tensors(number: int) -> str:
+    return f"{number} tensor" if number == 1 else f"{number} tensors"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.clips.options import AlphaSource
 from pipeline.errors import InputError
 from pipeline.run.randomness import Stream, generator
+from pipeline.run.words import plural
 from store.clips.reader import ClipBatch, ClipReader
 from store.completion import require_committed_of_each
 from store.stages import FRAMES_STAGE, masks_stage
@@ -126,6 +127,6 @@ def shuffled_rows(rows: Sequence[int], seed: int) -> dict[int, int]:
     [3, 5, 9]
     """
     if len(rows) < 2:
-        raise InputError(f"masks cannot be shuffled among {len(rows)} clips: it takes two")
+        raise InputError(f"masks cannot be shuffled among {plural(len(rows), 'clip')}: it takes two")
     cycle = [rows[index] for index in generator(Stream.SHUFFLE, seed).permutation(len(rows))]
     return dict(zip(cycle, [*cycle[1:], cycle[0]], strict=True))

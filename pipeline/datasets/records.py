@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -13,6 +14,13 @@ from pathlib import Path
 from pipeline.errors import PipelineError
 from pipeline.video.options import WHOLE_VIDEO, Window
 from store.names import check_name
+
+_UNSEEN = frozenset(("Cc", "Cf", "Zs", "Zl", "Zp"))
+"""Categories of Unicode: control, format (zero-width blanks, marks of direction, soft hyphens), blanks."""
+_BLANK_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u2800\u3164\uffa0") | frozenset(
+    map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
+)
+"""Of other categories: fillers, the empty Braille pattern, joiners and variation selectors."""
 
 
 class DatasetError(PipelineError, ValueError):
@@ -56,7 +64,7 @@ class VideoRecord:
         if relative_path(self.path, Path("/")) != self.path:
             raise DatasetError(f"path must be relative and plain, got {self.path!r}; see relative_path")
         for number, caption in enumerate(self.captions, start=1):
-            if not caption.strip():
+            if is_blank(caption):
                 raise DatasetError(f"caption {number} of video {self.video_id!r} is blank: {caption!r}")
             if "\0" in caption:
                 raise DatasetError(f"caption {number} of video {self.video_id!r} has a NUL in it: {caption!r:.100}")
@@ -119,7 +127,16 @@ def joined(sentences: Iterable[str]) -> str:
     >>> joined(["A man sings.", "  He bows. "])
     'A man sings. He bows.'
     """
-    return " ".join(text for sentence in sentences if (text := sentence.strip()))
+    return " ".join(text for sentence in sentences if not is_blank(text := sentence.strip()))
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing: it has only blanks, control and format characters, and letters that are blank.
+
+    >>> is_blank("\u200b \ufeff\u00ad\u3164"), is_blank("\u200ba"), is_blank("")
+    (True, False, True)
+    """
+    return all(unicodedata.category(letter) in _UNSEEN or letter in _BLANK_LETTERS for letter in text)
 
 
 def relative_path(path: str, root: Path) -> str:

@@ -19,7 +19,8 @@ from pipeline.evaluation.scores.dot import DotScores, Put, Scores
 from pipeline.evaluation.scores.frames import FrameScores
 from pipeline.evaluation.scores.pooling import pool_frames
 from pipeline.run.events import Listener, ignore_events
-from store.errors import ShardIncompleteError
+from pipeline.run.words import plural
+from store.errors import NotInStoreError, ShardIncompleteError
 from store.features import Features, read_features, read_frame_features
 from store.json_values import JSON
 from store.store import Store
@@ -119,14 +120,14 @@ def scorable_features(store: Store, name: str, split: str, max_missing: float, p
     missing = (num_expected - num_videos) / num_expected
     if num_videos == 0:  # whatever the limit: --max-missing 100% is no reason to score nothing
         raise TooManyMissingError(
-            f"{num_expected} of {num_expected} videos of split {split!r} have no features, so nothing can be scored: "
-            "repair the videos, `fda preprocess` reports the reasons"
+            f"{num_expected} of {plural(num_expected, 'video')} of split {split!r} have no features, so nothing can be "
+            "scored: repair the videos, `fda preprocess` reports the reasons"
         )
     if missing > max_missing:
         raise TooManyMissingError(
-            f"{num_expected - num_videos} of {num_expected} videos of split {split!r} ({missing:.1%}) have no "
-            f"features, over the limit of {max_missing:.1%}: repair the videos (`fda preprocess` reports the reasons) "
-            "or raise --max-missing to score the rest"
+            f"{num_expected - num_videos} of {plural(num_expected, 'video')} of split {split!r} ({missing:.1%}) have "
+            f"no features, over the limit of {max_missing:.1%}: repair the videos (`fda preprocess` reports the "
+            "reasons) or raise --max-missing to score the rest"
         )
     if not len(cached.truth):
         raise InputError(
@@ -147,8 +148,8 @@ def _require_unit_rows(whose: str, embeddings: NDArray[np.float32], ids: Sequenc
     if len(wrong):
         first = ", ".join(ids[row] for row in wrong[:5].tolist()) + (", ..." if len(wrong) > 5 else "")
         raise InputError(
-            f"{whose}: {len(wrong)} of {len(ids)} embeddings are NaN or not of unit norm ({first}): `fda verify` "
-            "checks whether the files are damaged, and `fda encode --overwrite` rebuilds them"
+            f"{whose}: {len(wrong)} of {plural(len(ids), 'embedding')} are NaN or not of unit norm ({first}): "
+            "`fda verify` checks whether the files are damaged, and `fda encode --overwrite` rebuilds them"
         )
 
 
@@ -284,6 +285,12 @@ class _Task:
         """The features of a split, pooled as the options say."""
         return scorable_features(self.store, self.name, split, self.options.max_missing, self.options.pooling)
 
+    def _bank(self, split: str) -> Features:
+        try:
+            return self.read(split)
+        except NotInStoreError as error:
+            raise NotInStoreError(f"--qb-norm takes its bank from split {split!r} (--bank-split): {error}") from error
+
     def scores(self, features: Features) -> tuple[Scores, str]:
         """Scores of the captions and videos of the split, and how frames became videos."""
         num_top = self.options.top_frames
@@ -291,7 +298,12 @@ class _Task:
             pooling = self.options.pooling or str(features.attributes.get("pooling"))
             return DotScores(features.text, features.video, self.put), pooling
         frame = _frames(self.store, self.name, self.options.split, features)
-        return FrameScores(features.text, frame, num_top, self.put), f"top {num_top} frames"
+        if num_top > frame.shape[1]:
+            raise InputError(
+                f"--top-frames must be at most {frame.shape[1]}, the frames of a clip of split "
+                f"{self.options.split!r}, got {num_top}"
+            )
+        return FrameScores(features.text, frame, num_top, self.put), f"top {plural(num_top, 'frame')}"
 
     def changed(self, features: Features, scores: Scores) -> tuple[dict[str, Scores], Bank | None]:
         """Post-processed scores by the name of the processing; and the bank of QB-Norm, if it is used."""
@@ -300,8 +312,7 @@ class _Task:
         if self.options.dsl_temperature is not None:
             changed["dsl"] = DualSoftmax(scores, self.options.dsl_temperature)
         if self.options.bank_split is not None:
-            self.store.layout(self.options.bank_split)  # raises if there is no such split, before features are read
-            found = self.read(self.options.bank_split)
+            found = self._bank(self.options.bank_split)
             texts = DotScores(found.text, features.video, self.put)
             videos = DotScores(features.text, found.video, self.put)
             changed["qb-norm"] = QueryBankNorm(scores, texts, videos)

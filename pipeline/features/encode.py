@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from encoders.weights.loading import LoadedModel
 from pipeline.clips.alpha import shuffled_masks
 from pipeline.clips.options import AlphaSource
-from pipeline.errors import InputError
 from pipeline.features.encoders import Encoders
+from pipeline.features.model import require_size
 from pipeline.features.options import FeatureRecipe
 from pipeline.features.shards import EncodeReport, EncodeTask, SplitInputs, run_task
 from pipeline.run.events import Listener, RunPlanned, ignore_events
@@ -177,12 +177,7 @@ def _drawn_identity(store: Store, options: FeatureRecipe, split: str) -> dict[st
 def _plan_split(
     store: Store, loaded: LoadedModel, options: FeatureRecipe, split: str, partition: Partition
 ) -> SplitPlan:
-    layout, image_size = store.layout(split), loaded.config.image_size
-    if (layout.height, layout.width) != (image_size, image_size):
-        raise InputError(
-            f"the frames of split {split!r} are {layout.height} x {layout.width} pixels, {loaded.config.name} "
-            f"takes {image_size} x {image_size}: preprocess with --image-size {image_size}, or choose another model"
-        )
+    require_size(store, split, loaded.config)
     identity = feature_identity(store, loaded, options, split)
     name = options.features
     clips = make_plan(store, partition.take(store.shards(split)), [features_stage(name, "video")])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from encoders.config import ModelConfig
 from encoders.devices import Device, move_to
 from encoders.options import ModelSource
 from encoders.weights.loading import LoadedModel, load
 from pipeline.clips.options import AlphaSource
+from pipeline.errors import InputError
 from pipeline.features.options import FeatureRecipe
 from pipeline.run.checkpoints import has_ended
 from pipeline.run.events import Reporter
+from store.clips.mask_sets import mask_attributes
 from store.clips.shards import clips_identity
 from store.json_values import JSON, differences
 from store.store import Store
@@ -24,6 +27,44 @@ class ReadyModel:
     loaded: LoadedModel
     source: ModelSource
     device: Device
+
+
+def check_before_loading(store: Store, source: ModelSource, splits: Sequence[str], mask_name: str | None) -> None:
+    """Refuse what the store cannot give, before weights are read, or downloaded for minutes.
+
+    Args:
+        store: Its clips are to be encoded, or trained on.
+        source: The model.
+        splits: Those that are to be read.
+        mask_name: Of the mask set; None: the one that the checkpoint names.
+
+    Raises:
+        NotInStoreError: There is no such split or mask set.
+        InputError: The model takes frames of another size.
+        ModelError: There is no such model.
+    """
+    for split in splits:
+        store.layout(split)
+        if mask_name is not None:
+            mask_attributes(store, split, mask_name)
+    if source.checkpoint is None:  # a checkpoint is here already, and reading it takes a second
+        config = ModelConfig.from_name_or_file(source.model)
+        for split in splits:
+            require_size(store, split, config)
+
+
+def require_size(store: Store, split: str, config: ModelConfig) -> None:
+    """Check that a model takes frames of the size that a split has.
+
+    Raises:
+        InputError: It does not.
+    """
+    layout, image_size = store.layout(split), config.image_size
+    if (layout.height, layout.width) != (image_size, image_size):
+        raise InputError(
+            f"the frames of split {split!r} are {layout.height} x {layout.width} pixels, {config.name} takes "
+            f"{image_size} x {image_size}: preprocess with --image-size {image_size}, or choose another model"
+        )
 
 
 def load_ready(source: ModelSource, device: str, report: Reporter) -> ReadyModel:

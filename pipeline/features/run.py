@@ -24,7 +24,14 @@ from pipeline.features.encode import (
     plan_encode,
 )
 from pipeline.features.encoders import EncoderHere, EncoderOfWorker
-from pipeline.features.model import ReadyModel, load_ready, training_of, training_words, warn_if_trained_otherwise
+from pipeline.features.model import (
+    ReadyModel,
+    check_before_loading,
+    load_ready,
+    training_of,
+    training_words,
+    warn_if_trained_otherwise,
+)
 from pipeline.features.options import EncodeOptions, FeatureRecipe
 from pipeline.features.precision import Measured, choose_precision, is_worth_it, measure, memory_of, refusal
 from pipeline.run.events import Listener, Reporter, ignore_events
@@ -219,12 +226,14 @@ def _prepared(store: Store, options: EncodeOptions, model: ModelSource, run: Run
     """Load the model and settle every choice that the options leave open."""
     if run.workers is not None and run.cluster is None:
         raise OptionError("--workers is for --cluster: this process encodes alone, on all cores or on the GPU")
+    splits = options.splits or tuple(store.manifest.splits)
+    check_before_loading(store, model, splits, options.mask_name)
     ready = load_ready(model, options.device, report)
     trained, config = training_of(ready.loaded), ready.loaded.config
     max_words = config.text_length(options.max_words or training_words(ready.loaded))
     recipe = FeatureRecipe(
         features=options.features,
-        splits=options.splits or tuple(store.manifest.splits),
+        splits=splits,
         mask_name=options.mask_name or trained.get("mask_name", "default"),
         alpha=options.alpha or AlphaSource(trained.get("alpha", "masks")),
         seed=options.seed,

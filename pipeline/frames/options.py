@@ -62,6 +62,7 @@ class PreprocessOptions:
                 "difference 'consecutive' compares each frame with the next one of its video: give --neighbours as "
                 "well, so that it is kept, or use difference 'sampled'"
             )
+        self.masks.check_picture(self.image_size, self.image_size)
         num_frames = max(self.train_frames, self.eval_frames)
         try:  # what no store can be described by, and so none could be opened again
             check_shard_size(self.shard_size, num_frames)

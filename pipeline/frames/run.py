@@ -299,7 +299,7 @@ class _Run:
         used = _used(store, self.read.report, made) if self.run.partition == WHOLE else {}
         for split, one in used.items():
             if one.num_clips < one.num_expected:
-                self.report.warn(f"{split} has clips of {one.num_clips:,} of {one.num_expected:,} videos")
+                self.report.warn(f"{split} has clips of {one.num_clips:,} of {plural(one.num_expected, 'video')}")
         plan = made.plan
         return PreprocessResult(
             store=store.place,

@@ -64,7 +64,10 @@ class IsolatedDecoder:
 
     def __post_init__(self) -> None:
         if self.memory_mib < 1 or self.grace_seconds < 0:
-            raise ValueError(f"memory_mib must be at least 1 and grace_seconds must not be negative, got {self}")
+            raise ValueError(
+                f"memory_mib must be at least 1 and grace_seconds must not be negative, got "
+                f"{self.memory_mib} and {self.grace_seconds}"
+            )
 
     def decode(self, requests: Iterable[DecodeRequest]) -> Generator[DecodedClip | VideoError]:
         """Answer each request, in order.

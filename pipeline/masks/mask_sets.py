@@ -54,9 +54,12 @@ def create_mask_set(store: Store, name: str, options: MaskOptions, *, overwrite:
     Raises:
         ShardIncompleteError: Some shard has no frames, or has lost them.
         NotInStoreError: `difference="consecutive"`, and the store keeps no neighbours.
+        OptionError: Every mask would be empty.
         StoreMismatchError: A mask set of this name was made with other options; the message names both values.
     """
     check_neighbours(store, options)
+    for layout in store.manifest.splits.values():
+        options.check_picture(layout.height, layout.width)
     for _ in require_committed_of_each(store, store.all_shards(), [FRAMES_STAGE]):
         pass  # raises if the frames of a shard are not complete
     if overwrite:

@@ -93,6 +93,18 @@ class MaskOptions:
         if not 0.0 < self.full_coverage <= 1.0:
             raise OptionError(f"full_coverage must be over 0 and at most 1, got {self.full_coverage}")
 
+    def check_picture(self, height: int, width: int) -> None:
+        """Refuse options that leave every mask of pictures of this size empty.
+
+        Raises:
+            OptionError: They do.
+        """
+        if self.min_area > height * width:
+            raise OptionError(
+                f"min_area must be at most {height * width}, a picture of {height} x {width} pixels, got "
+                f"{self.min_area}: every mask would be empty"
+            )
+
     def identity(self) -> dict[str, JSON]:
         """What two runs must agree on to share one mask set."""
         return asdict(self)

@@ -58,7 +58,7 @@ def training_halves(store: Store, options: TrainingRecipe) -> tuple[Half, Half, 
         train_rows, val_rows = hold_out(sorted(captions), options.hold_out_share, options.seed)
         train = Half(clips, {row: captions[row] for row in train_rows})
         val = Half(clips, {row: captions[row] for row in val_rows})
-        share = f"{options.hold_out_share:.0%}"
+        share = f"{100 * options.hold_out_share:.3g}%"
         validation = f"{share} of split {options.train_split!r}, held out: there is no split {options.val_split!r}"
     if len(train.captions) < MIN_BATCH or not val.captions:
         raise InputError(

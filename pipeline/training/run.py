@@ -14,7 +14,7 @@ from encoders.training.processes import Processes, joined_processes
 from pipeline.clips.options import AlphaSource
 from pipeline.datasets.splitting import EXAMPLE
 from pipeline.errors import OptionError, RefusedError
-from pipeline.features.model import ReadyModel, load_ready
+from pipeline.features.model import ReadyModel, check_before_loading, load_ready
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
 from pipeline.run.records import RunClock, recorded_run
@@ -27,6 +27,7 @@ from pipeline.training.checkpoint import (
     read_history,
     remove_checkpoint,
 )
+from pipeline.training.data import training_halves
 from pipeline.training.finetune import checkpoint_identity, train_model
 from pipeline.training.options import FinetuneOptions, TrainingRecipe
 from pipeline.training.overlap import check_overlap
@@ -104,12 +105,17 @@ def finetune(
         _require_split(opened, options.val_split)
     if options.overwrite:  # likewise; what counts is asked again, under the lock
         confirm_removal(folder, yes=options.yes)
+    source = _model_source(preset, options)
+    has_val = options.val_split is not None or recipe.val_split in opened.manifest.splits
+    used = [recipe.train_split, *([recipe.val_split] if has_val else [])]
+    check_before_loading(opened, source, used, recipe.mask_name)
+    training_halves(opened, recipe)  # refuses too few videos
     overlaps = list(check_overlap(opened, recipe, choose_on_test=options.choose_on_test))
     with joined_processes(find_device(options.device)) as processes:
         for overlap in overlaps:
             report.warn(overlap)
         quiet = Reporter(ignore_events)
-        ready = load_ready(_model_source(preset, options), options.device, report if processes.is_first else quiet)
+        ready = load_ready(source, options.device, report if processes.is_first else quiet)
         training = _Training(opened, ready, folder, preset, recipe, options, processes)
         history, was_finished = training.carry_out(clock, report)
         return FinetuneResult(

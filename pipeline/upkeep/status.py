@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.masks.summary import MaskCounts, SplitMasks
 from pipeline.run.plan import Tally, pending_videos_of
 from pipeline.run.records import DONE, INTERRUPTED, read_run
+from pipeline.run.words import plural
 from store.commits import commit_name
 from store.completion import Pending, committed_of_each, judged_of_each
 from store.errors import StoreError, StoreFormatError, StoreMissingError
@@ -71,7 +72,7 @@ class FeatureStatus:
     def state(self) -> str:
         """`current`, `incomplete`, or `stale: 2 of 4 shards`."""
         if self.num_stale:
-            return f"stale: {self.num_stale} of {self.num_shards} shards"
+            return f"stale: {self.num_stale} of {plural(self.num_shards, 'shard')}"
         return "current" if self.num_current == self.num_shards else "incomplete"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,7 @@ class SourceFacts:
 
     def __post_init__(self) -> None:
         if min(self.num_frames, self.width, self.height) < 1 or min(self.duration_seconds, self.fps) <= 0:
-            raise ValueError(f"a video has frames, a size, a duration and a rate, got {self}")
+            raise ValueError(f"a video has frames, a size, a duration and a rate, got {asdict(self)}")
 
 
 @dataclass(frozen=True, slots=True)

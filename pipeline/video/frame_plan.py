@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.run.words import plural
 from pipeline.video.clips import VideoError
 from pipeline.video.options import DecodeOptions, Window
 from pipeline.video.reading.probing import VideoScan
@@ -140,8 +141,12 @@ def plan_from_frames(
 
 def _too_few(num_frames: int, damage: Damage | None) -> VideoError:
     if damage is not None:
-        return VideoError(damage.cause.status, f"only {num_frames} frames can be decoded; {damage.cause.reason}")
-    return VideoError(VideoStatus.TOO_SHORT, f"the video stream has {num_frames} frames, and motion needs two")
+        return VideoError(
+            damage.cause.status, f"only {plural(num_frames, 'frame')} can be decoded; {damage.cause.reason}"
+        )
+    return VideoError(
+        VideoStatus.TOO_SHORT, f"the video stream has {plural(num_frames, 'frame')}, and motion needs two"
+    )
 
 
 def _damaged(timeline: Timeline, tick: int, damage: Damage | None) -> VideoError:

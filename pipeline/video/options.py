@@ -140,5 +140,14 @@ class Window:
         if not 0 <= self.start_seconds < math.inf or not end > self.start_seconds:
             raise OptionError(f"a clip starts at 0 s or later and ends after it starts, got {self}")
 
+    def __str__(self) -> str:
+        """As in messages.
+
+        >>> str(Window(2.5)), str(Window(2.5, 10.0))
+        ('from 2.5 s to the end', 'from 2.5 s to 10 s')
+        """
+        end = "the end" if self.end_seconds is None else f"{self.end_seconds:g} s"
+        return f"from {self.start_seconds:g} s to {end}"
+
 
 WHOLE_VIDEO = Window()

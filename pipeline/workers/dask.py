@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from pipeline.errors import PipelineError
 from pipeline.run.events import ItemsDone, Tell
+from pipeline.run.words import plural
 from pipeline.workers.executors import Report, Task
 from pipeline.workers.local_workers import START_SECONDS, LocalWorkers
 from pipeline.workers.preflight import Preflight, UnfitWorkerError
@@ -147,7 +148,8 @@ class _Run(Generic[Task, Report]):
             self._submit_what_fits()
             if isinstance(outcome, _Deaths):
                 self._executor.say(
-                    f"{flight.task} lost its worker {outcome.num_workers} times: it is put off to the end of the run"
+                    f"{flight.task} lost its worker {plural(outcome.num_workers, 'time')}: it is put off to the end of "
+                    "the run"
                 )
                 put_off.append(flight)
             else:
@@ -162,8 +164,9 @@ class _Run(Generic[Task, Report]):
         if lethal:  # raised only now: most of those put off only waited at a worker that another task killed
             (task, deaths), *others = lethal
             raise WorkerDiedError(
-                f"{task}{f' (and {len(others):,} more)' if others else ''} killed {deaths.num_workers} workers "
-                "although nothing else was running, probably because memory ran out: use machines with more memory, "
+                f"{task}{f' (and {len(others):,} more)' if others else ''} killed "
+                f"{plural(deaths.num_workers, 'worker')} although nothing else was running, probably "
+                "because memory ran out: use machines with more memory, "
                 "or a smaller --shard-size. Everything else is committed"
             )
 

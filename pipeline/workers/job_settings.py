@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline.errors import InputError, PipelineError
 from pipeline.run.resources import NeedsMemory
+from pipeline.run.words import plural
 
 _Types = tuple[type, ...]
 
@@ -119,9 +120,9 @@ class JobSettings:
         needed = self.num_workers * worker.total_mib
         if self.memory_mib < needed:
             raise InputError(
-                f"[cluster.{self.kind}] a job of {self.memory_mib:,} MiB is too small for {self.num_workers} workers "
-                f"(cores), which take up to {worker.total_mib:,} MiB each: give memory = "
-                f"'{math.ceil(needed / 1024)} GiB', or fewer cores"
+                f"[cluster.{self.kind}] a job of {self.memory_mib:,} MiB is too small for "
+                f"{plural(self.num_workers, 'worker')} (cores), which take up to {worker.total_mib:,} MiB each: give "
+                f"memory = '{math.ceil(needed / 1024)} GiB', or fewer cores"
             )
 
 

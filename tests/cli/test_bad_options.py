@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from store.store import Store
+from tests.cli.test_evaluate import cached
 from tests.clips_on_disk import SERIAL_FLAGS, SMALL_FLAGS, Commands, write_small_dataset
-from tests.stores import tree_digest
+from tests.stores import fill_store, make_store, tree_digest
 
 # The store
 
@@ -224,3 +225,48 @@ def test_a_bad_file_of_options_is_wrong_usage(
     assert ended.code == 2
     assert message in ended.err
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('slice = "colour"', "'colour' is not one of 'all'"),  # and not: 'c' is not one of ...
+        ("slice = 3", "'3' is not one of 'all'"),
+        ("slice = { motion = true }", "slice must be a text or a list of texts, got {'motion': True}"),
+        ('slice = [["motion"]]', "slice must be a text or a list of texts"),
+        ('features = ["mine"]', "features takes one value, got ['mine']"),
+        ("pooling = true", "pooling takes one value, got True"),
+        ("dsl = [true]", "dsl takes one value, got [True]"),
+    ],
+)
+def test_values_in_a_file_are_of_the_kind_that_the_option_takes(
+    fda: Commands, tmp_path: Path, line: str, said: str
+) -> None:
+    config = tmp_path / "fda.toml"
+    config.write_text(f"[eval]\n{line}\n")
+    ended = fda("eval", tmp_path / "store", "--features", "mine", "--config", config)
+    assert ended.code == 2
+    assert said in " ".join(ended.err.split())
+
+
+def test_one_name_in_a_file_is_a_list_of_one(fda: Commands, tmp_path: Path) -> None:
+    cached(tmp_path / "store")
+    config, eval_mine = tmp_path / "fda.toml", ("eval", tmp_path / "store", "--features", "mine", "--json")
+    found = []
+    for entry in ('"motion"', '["motion"]'):
+        config.write_text(f"[eval]\nslice = {entry}\n")
+        found.append(json.loads(fda(*eval_mine, "--config", config).out))
+    assert found[0]["slices"] == found[1]["slices"] == json.loads(fda(*eval_mine, "--slice", "motion").out)["slices"]
+
+
+def test_an_area_that_no_picture_has_is_refused(fda: Commands, small: Path, tmp_path: Path) -> None:
+    place = tmp_path / "store"
+    refused = fda("preprocess", small, place, *SERIAL_FLAGS, "--min-area", "1025")
+    assert (refused.code, place.exists()) == (2, False)
+    assert (
+        "min_area must be at most 1024, a picture of 32 x 32 pixels, got 1025: every mask would be empty" in refused.err
+    )
+    fill_store(make_store(place, 2))
+    refused = fda("masks", place, "--masks", "none", "--min-area", "65", "--workers", "0")
+    assert refused.code == 2
+    assert "a picture of 8 x 8 pixels, got 65" in refused.err

@@ -121,7 +121,7 @@ def test_the_limit_of_failures_decides_the_exit_code(
     place = bad.parent.parent / "store of limits"  # made once, and then there is nothing to do
     ended = fda("preprocess", bad, place, *SERIAL_FLAGS, *(["--max-failed", limit] if limit else []))
     assert ended.code == code
-    assert ("9 of 12 videos failed, over --max-failed" in ended.err) is (code == 3)
+    assert (f"9 of 12 videos failed, over --max-failed {limit or '10%'}\n" in ended.err) is (code == 3)
     assert "9 videos failed" in ended.out
 
 

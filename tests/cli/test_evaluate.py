@@ -116,7 +116,11 @@ def test_post_processing_stands_in_rows_of_its_own(fda: Commands, tmp_path: Path
         (["--protocol", "mine"], 2, "Invalid value for '--protocol'"),
         (["--ties", "fair"], 2, "Invalid value for '--ties'"),
         (["--qb-norm", "--bank-split", "test"], 2, "the bank of QB-Norm must not be"),
-        (["--qb-norm"], 1, "no split 'train'"),
+        (["--qb-norm"], 1, "--qb-norm takes its bank from split 'train' (--bank-split): no split 'train'"),
+        (["--top-frames", "4"], 1, "--top-frames must be at most 3, the frames of a clip of split 'test', got 4"),
+        (["--per-query", "ranks.csv"], 2, "Invalid value for '--per-query': 'ranks.csv' must end in .parquet"),
+        (["--per-query", "ranks"], 2, "'ranks' must end in .parquet"),
+        (["--figure", "slices"], 2, "must end in .png"),
         (["--pooling", "mean", "--top-frames", "2"], 2, "either pooled into videos"),
         (["--top-frames", "0"], 2, "Invalid value for '--top-frames'"),
         (["--dsl", "--dsl-temperature", "0"], 2, "Invalid value for '--dsl-temperature'"),
@@ -126,7 +130,7 @@ def test_post_processing_stands_in_rows_of_its_own(fda: Commands, tmp_path: Path
         (["--device", "tpu"], 1, "cannot use device 'tpu'"),
         (["--qb-norm", "--top-frames", "2"], 2, "leave --top-frames out"),
         (["--overwrite"], 2, "--overwrite is for the files of"),
-        (["--figure", "slices.jpg"], 2, "must end in .png, .svg, .pdf"),
+        (["--figure", "slices.jpg"], 2, "Invalid value for '--figure': 'slices.jpg' must end in .png or .svg or .pdf"),
         (["--figure", "/nowhere/slices.png"], 1, "there is no folder /nowhere"),
         (["--level", "100%"], 2, "must lie between 0% and 100%"),
     ],
@@ -142,7 +146,7 @@ def test_frames_are_scored_one_by_one(fda: Commands, tmp_path: Path) -> None:
     cached(tmp_path / "store")
     eval_mine = ("eval", tmp_path / "store", "--features", "mine", "--json", "--no-intervals")
     best = json.loads(fda(*eval_mine, "--top-frames", "1").out)
-    assert best["pooling"] == "top 1 frames"
+    assert best["pooling"] == "top 1 frame"
     every, unit_mean = (
         json.loads(fda(*eval_mine, *flags).out) for flags in (("--top-frames", "3"), ("--pooling", "mean"))
     )
@@ -250,3 +254,12 @@ def test_a_split_is_counted_against_what_is_published(fda: Commands, tmp_path: P
     shown = fda("eval", tmp_path / "store", "--features", "mine", "--max-missing", "100%").out
     assert "(12 of 40 videos used)" in shown
     assert "28 videos of the published split never came into the store" in shown
+
+
+def test_where_all_queries_are_in_one_slice_no_figure_is_drawn(fda: Commands, tmp_path: Path) -> None:
+    cached(tmp_path / "store")
+    figure = tmp_path / "slices.png"
+    ended = fda("eval", tmp_path / "store", "--features", "mine", "--slice", "camera", "--figure", figure)
+    assert ended.code == 0
+    assert ended.error_line == "warning: no figure: all queries are in one slice of each family"
+    assert not figure.exists()

@@ -285,6 +285,26 @@ def test_tokens_are_open_clips() -> None:
     assert torch.equal(Tokenizer(77)(texts).tokens, open_clip.tokenize(texts, context_length=77))
 
 
+@given(
+    st.lists(st.sampled_from(["a dog", "<end_of_text>", "<start_of_text>", "&lt;END_of_Text&gt;", "!!", "<", "5"])),
+    st.sampled_from([6, 77]),
+)
+@settings(max_examples=30)
+def test_the_name_of_a_special_token_is_a_text_like_others(parts: list[str], context_length: int) -> None:
+    """It neither ends a caption nor begins one, and what is cut off is counted."""
+    text = "".join(parts)
+    found = Tokenizer(context_length)([text])
+    assert int((found.tokens == 49407).sum()) == int((found.tokens == 49406).sum()) == 1
+    whole = Tokenizer(400)([text])
+    assert int(found.num_dropped) == max(0, int(whole.num_tokens) - context_length)
+
+
+def test_a_caption_with_an_end_token_in_it_is_read_to_its_end() -> None:
+    found = Tokenizer(20)(["a dog <end_of_text> runs", "a dog < end_of_text> runs", "a dog"])
+    assert torch.equal(found.tokens[0], found.tokens[1])
+    assert found.num_tokens.tolist() == [12, 12, 4]
+
+
 def test_one_text_is_not_a_list_of_letters() -> None:
     with pytest.raises(ValueError, match="'a dog'"):
         Tokenizer(10)("a dog")

@@ -84,6 +84,13 @@ def test_what_is_written_can_be_read_or_is_refused(
             load_model(other, *(("none", path) if layout is WeightsLayout.ALPHA_CLIP else (str(path),)))
 
 
+@pytest.mark.parametrize("name", ["model.csv", "model", "model.safetensor", "model.npz"])
+def test_a_name_that_says_another_kind_of_file_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=f"'{name}' must end in .safetensors or .pt or .pth"):
+        write_weights(tmp_path / name, {}, layout=WeightsLayout.CLIP, quick_gelu=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_a_layout_has_no_place_for_is_named() -> None:
     names = set(MODEL.named_tensors())
     lost = left_out(MODEL, WeightsLayout.ALPHA_CLIP)

@@ -28,6 +28,7 @@ from pipeline.evaluation.statistics.intervals import Interval, metric_intervals,
 from pipeline.evaluation.statistics.permutation import p_values
 from pipeline.evaluation.statistics.resampling import Queries, RanksByVideo, queries_of, resample
 from pipeline.run.events import Listener, ignore_events
+from pipeline.run.words import plural
 from store.features import Features
 from store.json_values import JSON, flattened
 from store.store import Store
@@ -259,9 +260,9 @@ def _require_enough(common: Features, split: str, max_missing: float) -> None:
     missing = (num_expected - num_videos) / num_expected
     if missing > max_missing or not len(common.truth):
         raise TooManyMissingError(
-            f"{num_expected - num_videos} of {num_expected} videos of split {split!r} ({missing:.1%}) lack features in "
-            f"one set or another, over the limit of {max_missing:.1%}: encode what is missing, or raise --max-missing "
-            "to compare on the rest"
+            f"{num_expected - num_videos} of {plural(num_expected, 'video')} of split {split!r} ({missing:.1%}) lack "
+            f"features in one set or another, over the limit of {max_missing:.1%}: encode what is missing, or raise "
+            "--max-missing to compare on the rest"
         )
 
 

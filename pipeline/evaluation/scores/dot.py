@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.evaluation.scores.backend import Array, like
+from pipeline.run.words import plural
 
 Put = Callable[[NDArray[np.float32]], Array]
 """Moves an array to the device that computes."""
@@ -121,6 +122,6 @@ def check_embeddings(name: str, embeddings: NDArray[np.float32]) -> None:
         if len(rows):
             first = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
             raise InputError(
-                f"{name} embeddings: {len(rows)} of {len(embeddings)} rows are {what} (rows {first}); "
+                f"{name} embeddings: {len(rows)} of {plural(len(embeddings), 'row')} are {what} (rows {first}); "
                 "encode them again, or leave out these texts or videos and report that"
             )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.evaluation.scores.backend import Array, like, namespace
 from pipeline.evaluation.scores.dot import Put, check_embeddings, copies
+from pipeline.run.words import plural
 
 _TILE_SCORES = 2**22
 """Texts x frames of one product: 16 MiB of float32. Many small products take several times as long as a large one."""
@@ -121,7 +122,7 @@ def _unit_frames(frame: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArr
     num_frames: NDArray[np.int64] = (~is_lacking).sum(axis=1)
     without = np.flatnonzero(num_frames == 0)
     if len(without):
-        raise InputError(f"{len(without)} of {len(frame)} videos have no frame (the first: {without[0]})")
+        raise InputError(f"{len(without)} of {plural(len(frame), 'video')} have no frame (the first: {without[0]})")
     unit = np.where(is_lacking[:, :, None], np.float32(1), frame)
     check_embeddings("frame", unit.reshape(-1, frame.shape[2]))
     unit /= np.linalg.norm(unit, axis=2, keepdims=True)

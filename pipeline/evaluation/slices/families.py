@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pipeline.evaluation.ranking import Ranking
 from pipeline.evaluation.slices.caption_kinds import CaptionKind, CaptionWords, words_of
 from pipeline.evaluation.slices.inputs import SplitFacts, split_facts
+from pipeline.run.words import plural
 from store.json_values import JSON
 from store.store import Store
 
@@ -305,6 +306,6 @@ def _word_bins(cuts: Sequence[float]) -> list[tuple[str, str]]:
     if not cuts:
         return _bins(cuts, str)
     ends = [int(cut) for cut in cuts]
-    between = [f"{low} words" if high == low + 1 else f"{low} to {high - 1} words" for low, high in pairwise(ends)]
-    labels = [f"up to {ends[0] - 1} words", *between, f"{ends[-1]} words and more"]
+    between = [plural(low, "word") if high == low + 1 else f"{low} to {high - 1} words" for low, high in pairwise(ends)]
+    labels = [f"up to {plural(ends[0] - 1, 'word')}", *between, f"{plural(ends[-1], 'word')} and more"]
     return [(f"bin-{number}", label) for number, label in enumerate(labels, 1)]

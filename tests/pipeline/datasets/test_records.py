@@ -30,6 +30,9 @@ from tests.pipeline.datasets.files import record
         ("split", "te st", "split name 'te st'"),
         ("split", "../x", "split name "),
         ("captions", ("x", " \t"), "caption 2 of video 'a' is blank"),
+        ("captions", ("\u200b\u200d",), "caption 1 of video 'a' is blank"),
+        ("captions", ("\ufeff \u2060\u00ad",), "caption 1 of video 'a' is blank"),
+        ("captions", ("\u3164\u2800\ufe0f",), "caption 1 of video 'a' is blank"),
         ("captions", ("\udfff",), "caption 1 of video 'a' cannot be written as UTF-8"),
     ],
 )
@@ -80,3 +83,8 @@ def test_a_relative_path_stays_inside_and_is_a_fixed_point(parts: list[str]) -> 
         return
     assert ".." not in inside.split("/")
     assert relative_path(inside, Path("/root")) == inside == relative_path(f"/root/{inside}", Path("/root"))
+
+
+@pytest.mark.parametrize("caption", ["\u200ba\u200b", "\u202b\u0645", "👩\u200d🚀", "é", "7", "?", "\ue000"])
+def test_what_shows_anything_is_a_caption(caption: str) -> None:
+    assert VideoRecord("a", "a.mp4", "test", (caption,)).captions == (caption,)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
+import pytest
+
+from pipeline.errors import OptionError
+from pipeline.video.options import Window
 from store.arrays.codec_names import FRAME_CODECS
 from store.arrays.codecs import codec_named
 from tests.paths import ROOT
@@ -21,3 +26,19 @@ def test_what_a_help_text_needs_loads_no_heavy_library() -> None:
 
 def test_every_codec_name_has_a_codec() -> None:
     assert [codec_named(name).lossy for name in FRAME_CODECS] == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "said"),
+    [
+        (-1.0, None, "got from -1 s to the end"),
+        (2.0, 1.5, "got from 2 s to 1.5 s"),
+        (math.nan, 1.0, "got from nan s to 1 s"),
+        (math.inf, None, "got from inf s to the end"),
+    ],
+)
+def test_a_clip_that_cannot_be_is_refused_in_words(start: float, end: float | None, said: str) -> None:
+    with pytest.raises(OptionError, match="a clip starts at 0 s or later and ends after it starts") as refused:
+        Window(start, end)
+    assert said in str(refused.value)
+    assert "(" not in str(refused.value)
