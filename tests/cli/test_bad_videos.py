@@ -177,8 +177,8 @@ def test_a_bad_manifest_is_refused_with_the_line(fda: Commands, tmp_path: Path, 
 
 def test_a_source_that_is_not_there_or_of_no_known_kind(fda: Commands, tmp_path: Path) -> None:
     missing = fda("preprocess", tmp_path / "nowhere.jsonl", tmp_path / "store")
-    assert missing.code == 2
-    assert "nowhere.jsonl" in missing.err
+    assert missing.code == 1
+    assert "nowhere.jsonl" in missing.error_line
     (tmp_path / "clips.json").write_text("[]")
     unknown = fda("preprocess", tmp_path / "clips.json", tmp_path / "store")
     assert unknown.code == 1

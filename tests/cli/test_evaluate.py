@@ -17,6 +17,7 @@ from store.features import ClipFeatures, caption_shards, create_features, write_
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 from tests.clips_on_disk import Commands
+from tests.sliced import Known, known_store
 from tests.stores import MASKS, fill_store, make_store
 
 NUM_VIDEOS, DIM = 12, 8
@@ -156,15 +157,14 @@ def test_frames_are_scored_one_by_one(fda: Commands, tmp_path: Path) -> None:
 
 def test_slices_diagnostics_and_every_query(fda: Commands, tmp_path: Path) -> None:
     cached(tmp_path / "store")
-    ranks, figure = tmp_path / "ranks.parquet", tmp_path / "slices.png"
-    flags = ("--slice", "motion", "--slice", "category", "--figure", figure, "--diagnostics", "--per-query", ranks)
+    ranks = tmp_path / "ranks.parquet"
+    flags = ("--slice", "motion", "--slice", "category", "--diagnostics", "--per-query", ranks)
     ended = fda("eval", tmp_path / "store", "--features", "mine", *flags, "--json")
     assert ended.code == 0, ended.err
     assert "no slices by category: the store has nothing to tell them by" in ended.err
     found = json.loads(ended.out)
     assert found["slices"]
     assert found["diagnostics"]
-    assert figure.read_bytes().startswith(b"\x89PNG")
     table = pq.read_table(ranks)
     assert table.num_rows == 24 + 12
     of_texts = table.filter(np.array(table["direction"].to_pylist()) == "text_to_video")
@@ -254,6 +254,15 @@ def test_a_split_is_counted_against_what_is_published(fda: Commands, tmp_path: P
     shown = fda("eval", tmp_path / "store", "--features", "mine", "--max-missing", "100%").out
     assert "(12 of 40 videos used)" in shown
     assert "28 videos of the published split never came into the store" in shown
+
+
+def test_slices_are_drawn(fda: Commands, tmp_path: Path) -> None:
+    known = [Known(["a man runs"], 0.1, category="ab"[row % 2]) for row in range(4)]
+    known_store(tmp_path / "store", known, np.eye(4), np.eye(4))
+    figure = tmp_path / "slices.PNG"
+    ended = fda("eval", tmp_path / "store", "--features", "mine", "--figure", figure)
+    assert (ended.code, ended.error_line) == (0, f"figure: {figure}")
+    assert figure.read_bytes().startswith(b"\x89PNG")
 
 
 def test_where_all_queries_are_in_one_slice_no_figure_is_drawn(fda: Commands, tmp_path: Path) -> None:
