@@ -7,13 +7,11 @@ from pipeline.masks.summary import SplitMasks
 
 def masks_line(name: str, masks: SplitMasks) -> str:
     """How much the masks of a split cover, how many are empty or full, and whether the camera moves, in one line."""
-    found = [
-        f"{masks.split}: masks {name!r} cover {percent(masks.mean_coverage)} of the picture on average",
-        f"{percent(masks.empty_share)} are empty, {percent(masks.full_share)} full",
-    ]
-    if masks.camera_motion_share is not None:
-        found.append(f"the camera moves in {percent(masks.camera_motion_share)} of the videos")
-    return "; ".join(found)
+    return (
+        f"{masks.split}: masks {name!r} cover {percent(masks.mean_coverage)} of the picture on average; "
+        f"{percent(masks.empty_share)} are empty, {percent(masks.full_share)} full; "
+        f"the camera moves in {percent(masks.camera_motion_share)} of the videos"
+    )
 
 
 def percent(share: float | None) -> str:
