@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import fda
+from cli.options.files import ExistingPath
 from cli.options.models import frame_dtype_option, pooling_option
 from cli.options.shared import progress_option, shared_options, wait_option
-from cli.output.printing import print_json, print_table
+from cli.output.printing import print_json
 from cli.output.progress import progress_listener
+from cli.output.tables import print_table
 from encoders.options import Pooling
 from pipeline.imports.options import ImportOptions
+from pipeline.run.words import plural
 
 if TYPE_CHECKING:
     from pipeline.imports.run import ImportResult
 
-_PATH = click.Path(exists=True, path_type=Path)
+_PATH = ExistingPath()
 
 
 _OPTIONS = (
@@ -70,7 +72,7 @@ def _import_options(function: Callable[..., None]) -> Callable[..., None]:
 @wait_option
 @progress_option
 @shared_options
-def command(store_place: str, options: ImportOptions, wait: bool, progress: bool | None, as_json: bool) -> None:
+def command(store_place: str, options: ImportOptions, wait: bool, progress: bool, as_json: bool) -> None:
     """Write embeddings that another program made into STORE, as a feature set for `fda eval`.
 
     Embeddings are .npy, .npz or .parquet files, or the folders that clip-retrieval and clip-video-encode write. Rows
@@ -92,5 +94,5 @@ def _print(result: ImportResult) -> None:
         for one in result.splits
     ]
     frames = "with frames" if result.has_frames else "without frames"
-    title = f"features {result.features}, imported, {result.dim} dimensions, {frames}"
+    title = f"features {result.features}, imported, {plural(result.dim, 'dimension')}, {frames}"
     print_table(title, ["split", "videos with features", "captions"], rows)

@@ -27,6 +27,7 @@ MISSING = (
     ("eval", "STORE", "--features", "mine", "--split", "val"),
     ("eval", "STORE", "--features", "mine", "--qb-norm"),
     ("eval", "STORE", "--features", "mine", "--per-query", "NOWHERE/ranks.parquet"),
+    ("import-features", "STORE", "--features", "new", "--text", "NOWHERE"),
     ("compare", "NOWHERE", "a", "b"),
     ("compare", "STORE", "mine", "yours"),
     ("finetune", "NOWHERE", "checkpoint"),

@@ -78,4 +78,5 @@ def test_ids_and_reasons_are_whole_at_any_width(tmp_path: Path, columns: int) ->
     for name in ("frames", "masks/default"):
         assert any(line.split()[:1] == [name] for line in screen.lines)
     assert {"broken", "on", "purpose"} <= set(" ".join(screen.lines).split())
-    assert max(map(len, screen.lines)) <= max(columns, 80)
+    tables = [line for line in screen.lines if ";" not in line]  # a terminal wraps a sentence by itself
+    assert max(map(len, tables)) <= max(columns, 60)

@@ -104,7 +104,7 @@ def test_frames_are_pooled_stored_and_scored(store: Store) -> None:
     again = fda.evaluate(store.place, "theirs", fda.EvalOptions(pooling="unit-mean"))
     units = unit_rows(FRAME.reshape(-1, DIM), "frames")[0].reshape(FRAME.shape)
     assert again.result.results == as_arrays(units.mean(axis=1))
-    assert fda.evaluate(store.place, "theirs", fda.EvalOptions(top_frames=1)).result.pooling == "top 1 frames"
+    assert fda.evaluate(store.place, "theirs", fda.EvalOptions(top_frames=1)).result.pooling == "top 1 frame"
 
 
 def test_as_many_frames_as_a_video_has_are_pooled(store: Store) -> None:
