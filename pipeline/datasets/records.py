@@ -64,10 +64,10 @@ class VideoRecord:
         if relative_path(self.path, Path("/")) != self.path:
             raise DatasetError(f"path must be relative and plain, got {self.path!r}; see relative_path")
         for number, caption in enumerate(self.captions, start=1):
-            if is_blank(caption):
-                raise DatasetError(f"caption {number} of video {self.video_id!r} is blank: {caption!r}")
             if "\0" in caption:
                 raise DatasetError(f"caption {number} of video {self.video_id!r} has a NUL in it: {caption!r:.100}")
+            if is_blank(caption):
+                raise DatasetError(f"caption {number} of video {self.video_id!r} is blank: {caption!r}")
             _check_encodable(f"caption {number} of video {self.video_id!r}", caption)
 
 
