@@ -279,9 +279,8 @@ def _complete_records(store: Store, name: str, split: str) -> list[CommitRecord]
         pending = [(shard, judged.why) for shard, (judged,) in found if isinstance(judged, Pending)]
         if pending:
             (first, why), older = pending[0], "captions" if part == "text" else "frames or masks"
-            noun = "shard" if len(shards) == 1 else "shards"
             raise ShardIncompleteError(
-                f"features {name!r}: {len(pending)} of {len(shards)} {part} {noun} of split {split!r} of {store.place} "
+                f"features {name!r}: {len(pending)} of {len(shards)} {part} shard{'s'[: len(shards) > 1]} of split {split!r} of {store.place} "
                 f"are missing or older than their {older} (first: {first.key}, as {why}): run {command_of(stage)} again"
             )
         complete += [judged for _, (judged,) in found if not isinstance(judged, Pending)]
