@@ -278,11 +278,10 @@ def _complete_records(store: Store, name: str, split: str) -> list[CommitRecord]
         found = list(judged_of_each(store, shards, [stage], num_with_outcomes=int(part == "video")))
         pending = [(shard, judged.why) for shard, (judged,) in found if isinstance(judged, Pending)]
         if pending:
-            (first, why), ending = pending[0], "" if len(shards) == 1 else "s"
+            (first, why), older = pending[0], "captions" if part == "text" else "frames or masks"
             raise ShardIncompleteError(
-                f"features {name!r}: {len(pending)} of {len(shards)} {part} shard{ending} of split {split!r} of "
-                f"{store.place} are missing or older than their {'captions' if part == 'text' else 'frames or masks'} "
-                f"(first: {first.key}, as {why}): run {command_of(stage)} again"
+                f"features {name!r}: {len(pending)} of {len(shards)} {part} shards of split {split!r} of {store.place} "
+                f"are missing or older than their {older} (first: {first.key}, as {why}): run {command_of(stage)} again"
             )
         complete += [judged for _, (judged,) in found if not isinstance(judged, Pending)]
     return complete
