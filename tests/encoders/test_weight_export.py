@@ -87,7 +87,7 @@ def test_what_is_written_can_be_read_or_is_refused(
 @pytest.mark.parametrize("name", ["model.csv", "model", "model.safetensor", "model.npz"])
 def test_a_name_that_says_another_kind_of_file_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=f"'{name}' must end in .safetensors or .pt or .pth"):
-        write_weights(tmp_path / name, {}, layout=WeightsLayout.CLIP, quick_gelu=True)
+        write_weights(tmp_path / name, {}, layout=WeightsLayout.CLIP, header=WeightsHeader(True))
     assert not list(tmp_path.iterdir())
 
 
