@@ -99,8 +99,8 @@ def _grow(
     grown, growth = merged(existing, catalog, store.place)
     if growth.num_recaptioned and not update_captions:
         raise StoreMismatchError(
-            f"{growth.num_recaptioned} of the videos of {store.place} have changed captions: give --update-captions to "
-            "use them (text features of changed captions are encoded again), or use another store folder"
+            f"changed captions: {growth.num_recaptioned:,} of the videos of {store.place} have some. Give "
+            "--update-captions to use them (text features of changed captions are encoded again), or use another store folder"
         )
     layouts = {
         split: replace(

@@ -17,7 +17,7 @@ from pipeline.run.threads import one_cv2_thread
 from pipeline.workers.executors import Executor, run_synchronously
 from store.clips.mask_sets import mask_set_files, mask_set_names
 from store.clips.shards import create_mask_arrays, read_frames
-from store.completion import outcomes_of, outcomes_of_each, require_committed, require_committed_of_each
+from store.completion import committed_of_each, outcomes_of, require_committed, require_committed_of_each
 from store.errors import NotInStoreError
 from store.json_values import JSON
 from store.own_files import remove_own
@@ -114,11 +114,10 @@ def mask_shard(task: MaskTask, tell: Tell) -> Shard:
 
 
 def summarise_masks(store: Store, name: str, partition: Partition = WHOLE) -> tuple[SplitMasks, ...]:
-    """What the commit records of a complete partition of a mask set say, split by split.
+    """What the commit records of a partition of a mask set say, split by split; pending shards are left out.
 
     Raises:
         NotInStoreError: There is no such mask set.
-        ShardIncompleteError: It is not complete.
     """
     if name not in mask_set_names(store):
         there = ", ".join(map(repr, mask_set_names(store))) or "none"
@@ -132,6 +131,6 @@ def summarise_masks(store: Store, name: str, partition: Partition = WHOLE) -> tu
 
 def _summarise(store: Store, name: str, split: str, shards: Sequence[Shard]) -> SplitMasks:
     counts = MaskCounts()
-    for outcomes in outcomes_of_each(store, shards, masks_stage(name)):  # those of some shards are in memory at a time
-        counts.add(outcomes)
+    for _, (record,) in committed_of_each(store, shards, [masks_stage(name)]):  # some shards are in memory at a time
+        counts.add(() if record is None else record.outcomes)
     return counts.summary(split)

@@ -159,7 +159,7 @@ def test_other_captions_are_taken_over_on_request_alone(fda: Commands, folder: P
     changed = some(folder, [line.replace("clip 1 of test", "clip one of test") for line in lines(folder)])
     refused = fda("preprocess", changed, tmp_path / "store", *FLAGS)
     assert refused.code == 1
-    assert "1 videos of" in refused.error_line or "1 video of" in refused.error_line
+    assert "changed captions: 1 of the videos of" in refused.error_line
     assert "--update-captions" in refused.error_line
     taken = fda("preprocess", changed, tmp_path / "store", *FLAGS, "--update-captions")
     assert (taken.code, json.loads(taken.out)["num_videos_made"]) == (0, 0)

@@ -52,7 +52,7 @@ def test_tables_are_arrow(made: Store) -> None:
     view = open_store(made.place)
     assert view.videos("test").column_names[:3] == ["video_id", "split", "row"]
     assert view.videos().num_rows == NUM_VIDEOS
-    assert view.captions("test")["text"].to_pylist()[3] == "caption 1"
+    assert view.captions("test")["text"].to_pylist()[3] == "caption 1 of 1"
     assert (view.mask_names(), view.feature_names()) == (("default",), ("mine",))
     with pytest.raises(NotInStoreError, match="no split 'train'"):
         view.videos("train")

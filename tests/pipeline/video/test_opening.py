@@ -134,7 +134,7 @@ def _one_pixel_tall(path: Path) -> Path:
             "no video stream",
         ),
         ("cover.mp4", lambda path: write_audio(path, cover=True), VideoStatus.NO_VIDEO_STREAM, "only a cover picture"),
-        ("one.mkv", lambda path: write_numbered_video(path, 1), VideoStatus.TOO_SHORT, "1 frames"),
+        ("one.mkv", lambda path: write_numbered_video(path, 1), VideoStatus.TOO_SHORT, "1 frame, and motion needs two"),
         ("flat.mkv", _one_pixel_tall, VideoStatus.UNSUPPORTED, "64x1"),
     ],
 )

@@ -128,7 +128,7 @@ def test_a_scheduler_that_gives_tasks_up_at_once_changes_nothing(tmp_path: Path)
     assert num_tried in (MAX_ATTEMPTS, 1 + MAX_ATTEMPTS)  # it may have been given up while it waited beside `once`
     assert pending(manifest, tmp_path / "store") == ["test/00001"]
     for shard in ("test/00001", "test/00002"):
-        assert any(re.match(f"shard {shard} .* lost its worker 1 times: it is put off", sentence) for sentence in said)
+        assert any(re.match(f"shard {shard} .* lost its worker 1 time: it is put off", sentence) for sentence in said)
 
 
 def test_a_decoder_that_does_not_start_ends_the_run_with_its_message(tmp_path: Path) -> None:
