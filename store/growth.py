@@ -100,7 +100,8 @@ def _grow(
     if growth.num_recaptioned and not update_captions:
         raise StoreMismatchError(
             f"changed captions: {growth.num_recaptioned:,} of the videos of {store.place} have some. Give "
-            "--update-captions to use them (text features of changed captions are encoded again), or use another store folder"
+            "--update-captions to use them (text features of changed captions are encoded again), or use another "
+            "store folder"
         )
     layouts = {
         split: replace(
