@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PipelineError
 from pipeline.evaluation.metrics import RetrievalMetrics
-from pipeline.evaluation.slices.scoring import FEW_MARK, FEW_QUERIES, FamilyScores, SliceScore, SliceScores, is_few
+from pipeline.evaluation.slices.scoring import FEW_MARK, FEW_VIDEOS, FamilyScores, SliceScore, SliceScores
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -39,7 +39,7 @@ class NothingToDrawError(PipelineError, ValueError):
 
 
 def draw_slices(scores: SliceScores, path: Path, title: str) -> None:
-    """Draw R@1 of every slice, with the number of its queries, and of all queries as a dashed line.
+    """Draw R@1 of every slice, with its interval and the number of its queries, and of all queries as a dashed line.
 
     Args:
         scores: What to draw.
@@ -79,7 +79,10 @@ def slices_figure(scores: SliceScores, title: str) -> Figure:
     ]
     legend.append(
         Patch(
-            facecolor="#bbbbbb", hatch="////", edgecolor="white", label=f"{FEW_MARK} fewer than {FEW_QUERIES} queries"
+            facecolor="#bbbbbb",
+            hatch="////",
+            edgecolor="white",
+            label=f"{FEW_MARK} queries of fewer than {FEW_VIDEOS} videos",
         )
     )
     legend.append(Line2D([], [], color="#555555", linestyle="--", label="all queries"))
@@ -102,10 +105,11 @@ def _columns(families: Sequence[FamilyScores]) -> list[list[FamilyScores]]:
 
 
 def _longest(scores: SliceScores) -> float:
-    """R@1 of the longest bar, percent; 1 where all are shorter."""
+    """The end of the longest bar or interval of R@1, percent; 1 where all are shorter."""
     slices = [scores.all_queries, *(one for family in scores.families for one in family.slices)]
-    both = [metrics for one in slices for metrics in (one.text_to_video, one.video_to_text)]
-    return max(1.0, *(metrics.r1 for metrics in both if metrics is not None))
+    ends = [interval["r1"].high for one in slices for interval in one.intervals.values()]
+    bars = [metrics.r1 for one in slices for metrics in (one.text_to_video, one.video_to_text) if metrics is not None]
+    return max(1.0, *ends, *bars)
 
 
 def _panel(axes: Axes, family: FamilyScores, all_queries: SliceScore, longest: float) -> None:
@@ -115,14 +119,14 @@ def _panel(axes: Axes, family: FamilyScores, all_queries: SliceScore, longest: f
         axes: Where to draw.
         family: What to draw.
         all_queries: The dashed lines.
-        longest: R@1, in percent, of the longest bar of the figure.
+        longest: R@1, in percent, at which the longest bar or interval of the figure ends.
     """
     for side, (direction, _, colour, _) in zip((-1, 1), _DIRECTIONS, strict=True):
         whole: RetrievalMetrics | None = getattr(all_queries, direction)
         if whole is not None:
             axes.axvline(whole.r1, color=colour, linestyle="--", linewidth=1, zorder=3)
         for place, one in enumerate(family.slices):
-            _bar(axes, place + side * _BAR / 2, getattr(one, direction), colour)
+            _bar(axes, place + side * _BAR / 2, one, direction, colour)
     # Labels are anybody's text: a dollar sign in them begins no formula.
     axes.set_yticks(range(len(family.slices)), [_cut(one.label) for one in family.slices], parse_math=False)
     axes.set_ylim(len(family.slices) - 0.5, -0.5)
@@ -135,17 +139,21 @@ def _panel(axes: Axes, family: FamilyScores, all_queries: SliceScore, longest: f
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _bar(axes: Axes, place: float, metrics: RetrievalMetrics | None, colour: str) -> None:
-    """One bar, and beside the panel its number and its count, where no bar and no dashed line runs through them.
+def _bar(axes: Axes, place: float, one: SliceScore, direction: str, colour: str) -> None:
+    """One bar with its interval; and its number and count beside the panel, where no bar and no line runs through them.
 
     A bar of length 0 shows no hatching, so that few queries are marked beside the count, too.
     """
+    metrics: RetrievalMetrics | None = getattr(one, direction)
     style: dict[str, Any] = {"va": "center", "fontsize": 7.5, "transform": axes.get_yaxis_transform()}
     if metrics is None:
         axes.text(_NUMBERS_AT, place, "no query", color=_PALE, **style)
         return
-    few: dict[str, Any] = {"hatch": "////", "edgecolor": "white", "alpha": 0.6} if is_few(metrics) else {}
+    few: dict[str, Any] = {"hatch": "////", "edgecolor": "white", "alpha": 0.6} if one.is_few(direction) else {}
     axes.barh(place, metrics.r1, height=_BAR, color=colour, zorder=2, **few)
+    if direction in one.intervals:
+        interval = one.intervals[direction]["r1"]
+        axes.hlines(place, interval.low, interval.high, color="#333333", linewidth=0.8, zorder=4)
     mark = FEW_MARK if few else ""
     number = f"{metrics.r1:.1f}  (n {metrics.num_queries:,}{mark})"
     axes.text(_NUMBERS_AT, place, number, color=_PALE if few else "black", **style)

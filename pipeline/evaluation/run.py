@@ -178,7 +178,7 @@ def _of_store(
         dataset=opened.manifest.dataset,
         intervals=_intervals(result, options, extras.intervals, report),
         families=families,
-        slices=score_slices(result.ranking, families, options.counted) if families else None,
+        slices=score_slices(result.ranking, families, options.counted, _level(extras)) if families else None,
         diagnostics=diagnose(opened, result.ranking, result.scores, result.split, listener=listener)
         if extras.diagnostics
         else None,
@@ -284,6 +284,11 @@ def _families(store: Store, result: Evaluation, names: Sequence[str], report: Re
         if name not in known:
             report.warn(f"no slices by {name}: the store has nothing to tell them by")
     return tuple(family for family in families if family.name in wanted)
+
+
+def _level(extras: EvalExtras) -> float:
+    """The confidence of intervals that are not drawn: those of slices."""
+    return (extras.intervals or BootstrapOptions()).level
 
 
 def _intervals(

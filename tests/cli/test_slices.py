@@ -15,7 +15,7 @@ from cli.output.slice_figure import NothingToDrawError, draw_slices, slices_figu
 from cli.output.slices import print_slices
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.slices.families import slice_queries
-from pipeline.evaluation.slices.scoring import FEW_QUERIES, SliceScores, score_slices
+from pipeline.evaluation.slices.scoring import FEW_VIDEOS, SliceScores, score_slices
 from tests.sliced import Known, known_ranking, known_store
 
 NUM_VIDEOS = 24
@@ -42,16 +42,19 @@ def test_tables(scores: SliceScores, capsys: pytest.CaptureFixture[str]) -> None
     print_slices(scores)
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split("  ")[1]: line.split() for line in lines if line.startswith("  ")}
-    assert rows["a verb of motion"][4:7] == ["12", "100.0", "100.0"]
-    assert rows["a verb of rest"][4:6] == ["12", "0.0"]
+    # All of 12 queries, each of its own video: as sure as 12 videos make one, and no surer.
+    assert rows["a verb of motion"][4:8] == ["12", "100.0", "71.2-100.0", "100.0"]
+    assert rows["a verb of rest"][4:7] == ["12", "0.0", "0.0-28.8"]
     assert rows["under 16%"][2:4] == ["3*", "100.0"]
+    assert rows["under 16%"][4].endswith("-100.0")
     assert sum(line.startswith("  all queries ") for line in lines) == len(scores.telling) == 4
     assert "camera: all queries are in one slice, 'camera stands still'" in lines
     assert (
-        lines[-3]
+        lines[-4]
         == "R@1 of static objects less that of all others, in points: text to video -100.0, video to text +0.0"
     )
-    assert lines[-1] == "* fewer than 10 queries"
+    assert lines[-1] == "* queries of fewer than 10 videos"
+    assert lines[-3] == "intervals are those of R@1, 95%"
 
 
 def test_a_figure_has_a_panel_a_family(scores: SliceScores) -> None:
@@ -78,7 +81,7 @@ def test_numbers_stand_beside_the_bars_and_mark_few_queries(scores: SliceScores)
         for text in axes.texts:
             assert text.get_window_extent().x0 > right
             if found := re.search(r"n (\d+)(\*?)", text.get_text()):
-                assert (int(found[1]) < FEW_QUERIES) == bool(found[2])
+                assert (int(found[1]) < FEW_VIDEOS) == bool(found[2])
     widths = [bar.get_width() for axes in figure.axes for bars in axes.containers for bar in bars]
     assert 0.0 in widths
 

@@ -13,7 +13,7 @@ No list of the drawn queries is made. A draw is a row of weights, one for each v
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -45,6 +45,10 @@ class Queries:
     lower_median: bool = False
     """See `metrics_of`, like the next."""
     rounds_half_down: bool = False
+
+    def of(self, rows: NDArray[np.int64]) -> Queries:
+        """Some of the queries; their videos are numbered anew, in the same order."""
+        return replace(self, counts=self.counts.of(rows), video=np.unique(self.video[rows], return_inverse=True)[1])
 
 
 @dataclass(frozen=True)

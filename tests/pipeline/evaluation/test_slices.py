@@ -15,7 +15,7 @@ from pipeline.evaluation.protocols import PROTOCOLS, Ties
 from pipeline.evaluation.ranking import Ranking
 from pipeline.evaluation.slices.caption_kinds import CaptionWords
 from pipeline.evaluation.slices.families import Slice, SliceFamily, SliceOptions, _Queries, quantile_cuts, slice_queries
-from pipeline.evaluation.slices.scoring import SliceScores, is_few, score_slices
+from pipeline.evaluation.slices.scoring import FEW_VIDEOS, SliceScores, score_slices
 from store.errors import ShardIncompleteError
 from tests.sliced import Known, known_ranking, known_store
 
@@ -150,9 +150,32 @@ def test_scores_are_those_of_the_queries_among_all_candidates(
     high = motion["bin-2"].video_to_text
     assert high is not None
     assert (high.num_queries, high.num_candidates) == (2, 6)
-    assert is_few(low)
+    assert motion["bin-1"].is_few("text_to_video")
     assert scores.static_gap["text_to_video"] == pytest.approx(0 - 100 * 4 / 7)
     assert scores.to_dict()["static_gap_r1"] == scores.static_gap
+
+
+def test_many_captions_of_few_videos_are_few(tmp_path: Path) -> None:
+    """What counts is how many videos a slice rests on; its interval is as wide as these make it."""
+    known = [Known([f"a man runs {number}" for number in range(30)], 0.9) for _ in range(4)]
+    known += [Known(["a man sits"], 0.1) for _ in range(40)]
+    video = np.eye(len(known))
+    text = np.repeat(video, [len(one.texts) for one in known], axis=0)
+    store = known_store(tmp_path, known, video, text)
+    ranking, _ = known_ranking(store)
+    (family,) = [one for one in slice_queries(store, ranking, "test") if one.name == "caption"]
+    dynamic, static = score_slices(ranking, [family], PROTOCOLS["fda"], 0.9).families[0].slices
+    assert (dynamic.text_to_video is not None, dynamic.num_videos) == (True, {"text_to_video": 4, "video_to_text": 4})
+    assert dynamic.is_few("text_to_video")
+    assert not static.is_few("text_to_video")
+    assert 40 > FEW_VIDEOS > 4
+    of_few, of_many = (one.intervals["text_to_video"]["r1"] for one in (dynamic, static))
+    assert of_few.low < 50 < 90 < of_many.low
+    assert of_few.level == 0.9
+    shown = dynamic.to_dict()["text_to_video"]
+    assert isinstance(shown, dict)
+    assert (shown["num_videos"], shown["few"]) == (4, True)
+    assert shown["intervals"] == {name: one.to_dict() for name, one in dynamic.intervals["text_to_video"].items()}
 
 
 def test_all_queries_are_scored_as_the_protocol_scores_them(ranking: Ranking, families: dict[str, SliceFamily]) -> None:
