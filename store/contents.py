@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
+
 from store.commits import read_commit
 from store.completion import map_many
 from store.stages import FRAMES_STAGE
@@ -31,21 +33,20 @@ def content_digests(store: Store, split: str) -> dict[str, str]:
     Raises:
         NotInStoreError: There is no such split.
     """
+    return dict(_digests(store, split))
+
+
+def _digests(store: Store, split: str) -> Iterator[tuple[str, str]]:
+    """Those of a split, shard by shard: there may be millions."""
     shards = store.shards(split)
     records = map_many(store.folder, lambda shard: read_commit(store.folder, shard, FRAMES_STAGE), shards)
-    of_files = {
-        outcome.video_id: outcome.source_sha256
-        for record in records
-        if record is not None
-        for outcome in record.outcomes
-        if outcome.source_sha256 is not None
-    }
-    videos = store.catalog.split_videos(split).select(["video_id", "start_seconds", "end_seconds"]).to_pylist()
-    return {
-        video["video_id"]: _digest(of_files[video["video_id"]], video["start_seconds"], video["end_seconds"])
-        for video in videos
-        if video["video_id"] in of_files
-    }
+    for shard, record in zip(shards, records, strict=True):
+        if record is None:
+            continue
+        windows = {one.video_id: (one.start_seconds, one.end_seconds) for one in store.catalog.shard_videos(shard)}
+        for outcome in record.outcomes:
+            if outcome.source_sha256 is not None and outcome.video_id in windows:
+                yield outcome.video_id, _digest(outcome.source_sha256, *windows[outcome.video_id])
 
 
 def _digest(of_file: str, start_seconds: float, end_seconds: float | None) -> str:
@@ -54,10 +55,16 @@ def _digest(of_file: str, start_seconds: float, end_seconds: float | None) -> st
 
 def shared_videos(store: Store) -> Iterator[SharedVideos]:
     """Which videos any two splits have in common, under whatever ids."""
-    digests = {split: content_digests(store, split) for split in store.manifest.splits}
-    for one, other in combinations(digests, 2):
-        if pairs := _same(digests[one], digests[other]):
-            yield SharedVideos((one, other), pairs)
+    # Splits seldom share any, and then eight bytes a video are all that is kept in memory.
+    beginnings = {
+        split: np.fromiter((int(digest[:16], 16) for _, digest in _digests(store, split)), np.uint64)
+        for split in store.manifest.splits
+    }
+    for one, other in combinations(beginnings, 2):
+        if len(np.intersect1d(beginnings[one], beginnings[other])):
+            pairs = _same(content_digests(store, one), content_digests(store, other))
+            if pairs:
+                yield SharedVideos((one, other), pairs)
 
 
 def _same(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

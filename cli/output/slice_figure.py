@@ -86,6 +86,7 @@ def slices_figure(scores: SliceScores, title: str) -> Figure:
         )
     )
     legend.append(Line2D([], [], color="#555555", linestyle="--", label="all queries"))
+    legend.append(Line2D([], [], color="#333333", linewidth=0.8, label="confidence interval"))
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", parse_math=False)
     figure.legend(handles=legend, loc="outside lower center", ncols=min(len(legend), 2 * len(columns)), frameon=False)
     return figure

@@ -34,12 +34,14 @@ from pipeline.run.partition import WHOLE, Partition
 from pipeline.run.plan import Plan, Tally, pending_sentence
 from pipeline.run.records import RunClock
 from pipeline.run.resources import WorkerMemory
+from pipeline.run.sharing import sharing
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
 from pipeline.run.words import plural
 from pipeline.run.writing import Job, claim_on, recorded
 from pipeline.workers.place import Workload, check_place, executor_for, num_cores
 from pipeline.workers.preflight import Preflight
 from store.claims.holding import ANY_STAGE
+from store.contents import shared_videos
 from store.growth import Growth
 from store.json_values import JSON
 from store.places.folder import StoreFolder
@@ -301,6 +303,9 @@ class _Run:
             if one.num_clips < one.num_expected:
                 self.report.warn(f"{split} has clips of {one.num_clips:,} of {plural(one.num_expected, 'video')}")
         plan = made.plan
+        if self.run.partition == WHOLE and plan.pending:
+            for shared in shared_videos(store):
+                self.report.warn(f"{sharing(shared)}: a model that is trained on one has seen the other")
         return PreprocessResult(
             store=store.place,
             videos_root=self.read.dataset.root,

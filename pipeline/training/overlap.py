@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from encoders.weights.record import KnownVideos, TrainingRecord
 from pipeline.errors import OptionError
-from pipeline.run.words import listed, plural
+from pipeline.run.sharing import sharing
 from pipeline.training.data import Half
 from pipeline.training.options import TrainingRecipe, is_test_split
-from store.contents import SharedVideos, content_digests, shared_videos
+from store.contents import content_digests, shared_videos
 from store.store import Store
 
 
@@ -32,18 +32,11 @@ def check_overlap(store: Store, recipe: TrainingRecipe, *, choose_on_test: bool)
         tests = [split for split in shared.splits if is_test_split(split) and split not in used]
         if recipe.val_split in shared.splits and tests and not choose_on_test:
             raise OptionError(
-                f"{_words(shared)}: the best epoch would be chosen on videos that are scored, which flatters the "
+                f"{sharing(shared)}: the best epoch would be chosen on videos that are scored, which flatters the "
                 "scores. Take them out of one of the splits, or add --choose-on-test to do it anyway"
             )
         if used & set(shared.splits) and (tests or used >= set(shared.splits)):
-            yield f"{_words(shared)}: scores on these are no fair ones"
-
-
-def _words(shared: SharedVideos) -> str:
-    one, other = shared.splits
-    pairs = [a if a == b else f"{a} is {b}" for a, b in shared.pairs]
-    same = plural(len(pairs), "video")
-    return f"splits {one!r} and {other!r} share {same} by the contents of files ({listed(pairs)})"
+            yield f"{sharing(shared)}: scores on these are no fair ones"
 
 
 def training_record(store: Store, recipe: TrainingRecipe, train: Half, val: Half) -> TrainingRecord:
