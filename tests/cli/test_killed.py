@@ -194,16 +194,16 @@ def test_a_disk_that_is_full_and_then_has_room(
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = f"'{FDA}' preprocess '{manifest}' '{disk}/store' {' '.join(FLAGS)} --workers 1"
+    command = f"'{FDA}' preprocess '{manifest}' '{disk}/store' {' '.join(FLAGS)} --workers"
     script = f"""
         mount -t tmpfs -o size=400k tmpfs '{disk}' || exit 99
-        {command} > full.out 2> full.err; echo $? > full.code
+        {command} 1 > full.out 2> full.err; echo $? > full.code
         cp -r '{disk}/store' full
         mount -o remount,size=20m '{disk}' || exit 98
-        {command} > room.out 2> room.err; echo $? > room.code
+        {command} 0 > room.out 2> room.err; echo $? > room.code
         mount -o remount,ro '{disk}' || exit 97
-        {command} --masks other > read_only.out 2> read_only.err; echo $? > read_only.code
-        {command} > nothing.out 2> nothing.err; echo $? > nothing.code
+        {command} 0 --masks other > read_only.out 2> read_only.err; echo $? > read_only.code
+        {command} 0 > nothing.out 2> nothing.err; echo $? > nothing.code
         cp -r '{disk}/store' room
     """
     subprocess.run(["unshare", "-rm", "sh", "-c", script], cwd=tmp_path, check=True, timeout=600)
