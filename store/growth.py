@@ -99,7 +99,7 @@ def _grow(
     grown, growth = merged(existing, catalog, store.place)
     if growth.num_recaptioned and not update_captions:
         raise StoreMismatchError(
-            f"changed captions: {growth.num_recaptioned:,} of the videos of {store.place} have some. Give "
+            f"changed captions: {growth.num_recaptioned:,} of the videos of {store.place} have some: give "
             "--update-captions to use them (text features of changed captions are encoded again), or use another "
             "store folder"
         )
