@@ -21,12 +21,14 @@ def command_of(stage: str) -> str:
     """The command that makes a stage, for the end of a sentence.
 
     >>> command_of("features/mine/text")
-    'its `fda encode --features mine`'
+    'the command that made features 'mine' (`fda encode` or `fda import-features`)'
     """
     kind, _, rest = stage.partition("/")
     if kind == "masks":
         return f"`fda masks --masks {rest}` with its options, or `fda preprocess` where it made them,"
-    return f"its `fda encode --features {rest.split('/')[0]}`" if kind == "features" else "its `fda preprocess`"
+    if kind == "features":
+        return f"the command that made features {rest.split('/')[0]!r} (`fda encode` or `fda import-features`)"
+    return "its `fda preprocess`"
 
 
 def has_outcomes(stage: str) -> bool:

@@ -47,7 +47,7 @@ def command(store_place: str, name: str, run: RunOptions, as_json: bool, progres
     The paper's masks are the default. If it is interrupted, run the same command again: it continues. Masks of the
     same name are never mixed: if the options differ, the command refuses and names what differs. Features that were
     made from a mask set that is rebuilt with other options are refused by `fda encode` then, and its --overwrite
-    rebuilds them.
+    --yes rebuilds them.
 
     The table has, for each split and before --when-empty and --when-full: the mean share of the picture that moves,
     the masks that are empty and full, and the videos whose camera moved.

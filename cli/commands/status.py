@@ -85,6 +85,8 @@ def _feature_cells(features: FeatureStatus) -> list[str]:
     made_with = features.made_with
     model, masks = made_with.get("model"), made_with.get("masks")
     model, masks = (value if isinstance(value, Mapping) else {} for value in (model, masks))
+    if "imported" in made_with:
+        return [features.name, features.state, "imported", "-", "-", str(made_with.get("pooling", "?")), "-", "-"]
     alpha = made_with.get("alpha", "?")
     source = str(alpha.get("source")) if isinstance(alpha, Mapping) else str(alpha)
     return [

@@ -57,6 +57,11 @@ class KnownVideos:
         num_videos = len(union) if are_all_known else self.num_videos + other.num_videos
         return KnownVideos(frozenset(union[:MAX_DIGESTS]), num_videos)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all digests are known, not a sample."""
+        return len(self.digests) == self.num_videos
+
     def num_in(self, sha256s: Iterable[str]) -> int:
         """How many videos of these are known to be in the set; more may be if it is known by a sample."""
         return len(self.digests & {bytes.fromhex(sha256)[:_DIGEST_BYTES] for sha256 in sha256s})

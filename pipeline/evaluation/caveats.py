@@ -52,7 +52,8 @@ def _seen(store: Store, features: Features, split: str, training: Mapping[str, J
     digests = content_digests(store, split)
     scored = [digests[video_id] for video_id in features.video_ids if video_id in digests]
     return [
-        f"{what} {number:,} of the {plural(len(features.video_ids), 'video')} that are scored"
+        f"{what} {'' if known.is_whole else 'at least '}{number:,} of the "
+        f"{plural(len(features.video_ids), 'video')} that are scored"
         for known, what in ((record.trained, _TRAINED), (record.chosen, _CHOSEN))
         if (number := known.num_in(scored))
     ]

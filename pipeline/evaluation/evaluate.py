@@ -149,7 +149,8 @@ def _require_unit_rows(whose: str, embeddings: NDArray[np.float32], ids: Sequenc
         first = ", ".join(ids[row] for row in wrong[:5].tolist()) + (", ..." if len(wrong) > 5 else "")
         raise InputError(
             f"{whose}: {len(wrong)} of {plural(len(ids), 'embedding')} are NaN or not of unit norm ({first}): "
-            "`fda verify` checks whether the files are damaged, and `fda encode --overwrite` rebuilds them"
+            "`fda verify` checks whether the files are damaged, and the command that made them rebuilds them with "
+            "--overwrite --yes"
         )
 
 

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import InputError
+from pipeline.evaluation.evaluate import scorable_features
 from pipeline.run.events import Reporter
 from store.errors import NotInStoreError, ShardIncompleteError
-from store.features import Features, read_features
+from store.features import Features
 from store.store import Store
 
-SHARE_OF_USUAL = 0.25
-"""Near-duplicates are at most so far apart, as a share of how far a video usually is from the nearest one. On 60 real
-clips and a ViT-B/32 of random weights, copies of a quarter of the size and at low quality were at 0.04 to 0.23, and the
-nearest other video at 0.33."""
+SHARE_OF_USUAL = 0.2
+"""Near-duplicates are at most so far apart, as a share of how far a scored video usually is from the nearest other one
+of its own split. On 60 real clips and a ViT-B/32 of random weights, copies of a quarter of the size and at low quality
+were at 0.03 to 0.18, and the nearest other video at 0.25."""
 _BLOCK_SCORES = 2**24
 """Scores at once: 64 MiB."""
 
@@ -35,7 +37,7 @@ class NearDuplicate:
 
 
 def near_duplicates(
-    store: Store, features: Features, name: str, split: str, report: Reporter
+    store: Store, features: Features, name: str, split: str, report: Reporter, pooling: str | None = None
 ) -> tuple[NearDuplicate, ...]:
     """Find the near-duplicates of scored videos in all other splits that have features of this name.
 
@@ -44,20 +46,29 @@ def near_duplicates(
         features: What is scored.
         name: Of the feature set.
         split: Of the features.
+        pooling: How the scored frames were pooled again, if they were.
         report: Told which splits could not be compared.
 
     Returns:
         One for each scored video and split, the most alike first.
+
+    Raises:
+        InputError: The features of two splits are of two models.
     """
     found: list[NearDuplicate] = []
     for other in store.manifest.splits:
         if other == split:
             continue
         try:
-            theirs = read_features(store, name, other)
+            theirs = scorable_features(store, name, other, 1.0, pooling)
         except (NotInStoreError, ShardIncompleteError) as error:
             report.warn(f"near-duplicates in split {other!r} were not looked for: {error}")
             continue
+        if theirs.video.shape[1] != features.video.shape[1]:
+            raise InputError(
+                f"features {name!r} have {features.video.shape[1]} dimensions in split {split!r} and "
+                f"{theirs.video.shape[1]} in {other!r}: they are of two models"
+            )
         if len(theirs.video_ids):
             rows, nearest, cosines = near_rows(features.video, theirs.video)
             found += (
@@ -82,13 +93,22 @@ def near_rows(
     >>> near_rows(np.eye(4, dtype=np.float32), np.array([[0, 1, 0, 0], [0.6, 0, 0.8, 0]], dtype=np.float32))[:2]
     (array([1]), array([0]))
     """
+    nearest, distances = _nearest(video, others)
+    _, usual = _nearest(video, video, is_itself=True)
+    rows = np.flatnonzero(distances <= SHARE_OF_USUAL * np.median(usual))
+    return rows, nearest[rows], (1 - distances[rows]).astype(np.float32)
+
+
+def _nearest(
+    video: NDArray[np.float32], others: NDArray[np.float32], *, is_itself: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The nearest row of `others`, and `1 - cosine`; of a set itself, the nearest other row."""
     step = max(1, _BLOCK_SCORES // len(others))
     nearest = np.empty(len(video), np.int64)
     for start in range(0, len(video), step):
-        nearest[start : start + step] = (video[start : start + step] @ others.T).argmax(axis=1)
+        scores = video[start : start + step] @ others.T
+        if is_itself:
+            scores[np.arange(len(scores)), start + np.arange(len(scores))] = -np.inf
+        nearest[start : start + step] = scores.argmax(axis=1)
     # From the difference, because 1 - cosine of near-equal rows is rounding alone.
-    distances = ((video - others[nearest]).astype(np.float64) ** 2).sum(axis=1) / 2
-    rows = np.flatnonzero(distances <= SHARE_OF_USUAL * np.median(distances))
-    if not distances.any():  # all are there twice
-        rows = np.arange(len(video))
-    return rows, nearest[rows], (1 - distances[rows]).astype(np.float32)
+    return nearest, ((video - others[nearest]).astype(np.float64) ** 2).sum(axis=1) / 2

@@ -118,7 +118,6 @@ class CompareOptions:
         convert_fields(self, ties=Ties)
         _require_protocol(self.protocol)
         _require_share(self.max_missing)
-        _require_share(self.max_missing)
         if self.num_permutations < 100:
             raise OptionError(f"a p-value needs at least 100 permutations, got {self.num_permutations}")
         if self.num_moved < 0:

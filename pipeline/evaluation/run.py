@@ -168,7 +168,7 @@ def _of_store(
             f"{plural(num_unlike, 'caption')} with the text of another caption "
             f"{'has another embedding' if num_unlike == 1 else 'have other embeddings'}, so that rounding decides "
             "which ranks first: made by another program or an older version, or on unlike machines. If `fda encode` "
-            "made them, `--overwrite` on machines of one kind makes them equal"
+            "made them, `--overwrite --yes` on machines of one kind makes them equal"
         )
     families = _families(opened, result, extras.slices, report)
     return EvalReport(
@@ -182,7 +182,9 @@ def _of_store(
         diagnostics=diagnose(opened, result.ranking, result.scores, result.split, listener=listener)
         if extras.diagnostics
         else None,
-        near_duplicates=near_duplicates(opened, result.ranking.features, features, options.split, report)
+        near_duplicates=near_duplicates(
+            opened, result.ranking.features, features, options.split, report, options.pooling
+        )
         if extras.near_duplicates
         else None,
         store=opened,

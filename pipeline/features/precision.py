@@ -56,7 +56,7 @@ def choose_precision(
         return Precision(asked)
     for split in () if overwrite else options.splits:
         there = made_with(store, options.features, split)
-        if there is not None:
+        if there is not None and "precision" in there:  # imported features have none, and are refused later
             return Precision(str(there["precision"]))
     return Precision.BF16 if computes_bf16(ready.device) else Precision.FP32
 

@@ -196,7 +196,8 @@ class _Run:
             store = self._opened(claimed)
             plan = self._plan(store)
             if not is_new:
-                self._require_found(*pending_paths(store, plan), plan.complete.num_videos + plan.num_videos_pending)
+                shards = self.run.partition.take(store.all_shards())
+                self._require_found(*pending_paths(store, plan), sum(shard.num_rows for shard in shards))
             with recorded(claimed, job, self.clock) as record:
                 made, num_workers = self._make(store, plan)
                 self._tell_what_is_left(store, made)

@@ -28,6 +28,8 @@ class Embeddings:
     """Where they are from, for messages."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.values, Sequence) and not np.ndim(self.values):
+            raise InputError(f"{self.source}: embeddings must be an array of rows, got a single number")
         if not len(self.values):
             raise InputError(f"{self.source}: there are no embeddings")
         self.frames_of(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -59,7 +59,7 @@ class Given:
         return cls(text, video, frame)
 
     def identity(self, options: ImportOptions) -> dict[str, JSON]:
-        """What makes up a feature set: to continue it, or to add a split, this must be the same."""
+        """What makes up the features of a split: to continue them, this must be the same."""
         sources = {"text": self.text, "video": self.video, "frame": self.frame}
         return {
             "imported": {
@@ -114,12 +114,11 @@ def _rows(
                 + ("" if num_splits == 1 else ", or name the split")
             )
         return dict(enumerate(range(len(ids))))
-    index_of = _indices(given)
-    if texts is not None and index_of.keys().isdisjoint(ids):
-        by_text = {in_one_line(text): index for text, index in index_of.items()}
-        return {row: by_text[text] for row, text in enumerate(texts) if text in by_text}
-    if texts is None and index_of.keys().isdisjoint(ids):  # paths, as clip-retrieval has them
-        index_of = {_stem(path): index for path, index in index_of.items()}
+    index_of = _indices(given, given.ids)
+    if index_of.keys().isdisjoint(ids) and texts is not None:
+        ids, index_of = texts, _indices(given, map(in_one_line, given.ids))
+    elif index_of.keys().isdisjoint(ids):  # paths, as clip-retrieval has them
+        index_of = _indices(given, map(_stem, given.ids))
     return {row: index_of[one] for row, one in enumerate(ids) if one in index_of}
 
 
@@ -133,10 +132,10 @@ def _stem(path: str) -> str:
     return without_ending(name) if is_video(name) else name
 
 
-def _indices(given: Embeddings) -> dict[str, int]:
+def _indices(given: Embeddings, ids: Iterable[str]) -> dict[str, int]:
     """Id -> index. An id may be there twice only with the same embedding, as captions that are repeated are."""
     index_of: dict[str, int] = {}
-    for index, one in enumerate(given.ids or ()):
+    for index, one in enumerate(ids):
         first = index_of.setdefault(one, index)
         if first != index and not np.array_equal(given.values[first], given.values[index], equal_nan=True):
             raise InputError(

@@ -20,15 +20,15 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.datasets.reading.files import read_text
+from pipeline.datasets.reading.files import read_text, require_file
 from pipeline.datasets.reading.json_files import read_json
 from pipeline.errors import InputError
 from pipeline.imports.embeddings import Embeddings
+from pipeline.run.resources import machine_memory_mib
 
 MAX_IDS_BYTES = 2**30
 _TEXT_COLUMNS = ("caption_id", "caption", "text", "id", "ids", "key")
@@ -57,8 +57,7 @@ def read_embeddings(place: Path, ids: Path | None, *, of_texts: bool) -> Embeddi
 def _read(place: Path, *, of_texts: bool) -> Embeddings:
     if place.is_dir():
         return _in_folder(place, of_texts=of_texts)
-    if not place.is_file():  # a FIFO or a device would be read for ever
-        raise InputError(f"there is no file or folder {place}")
+    require_file(place)  # a FIFO or a device would be read for ever
     match place.suffix.lower():
         case ".npy":
             return Embeddings(np.load(place, mmap_mode="r", allow_pickle=False), None, str(place))
@@ -76,6 +75,8 @@ def _errors_at(place: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except MemoryError as error:  # which a file of a few bytes can ask for
+        raise InputError(f"{place} says that it has more embeddings than fit into memory") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, tarfile.TarError, pa.ArrowException) as error:
         raise InputError(f"{place} cannot be read as embeddings: {error}") from error
 
@@ -90,7 +91,7 @@ def _in_npz(path: Path) -> Embeddings:
         others = [name for name in names if name != "ids"]
         if len(others) != 1:
             raise InputError(f"{path}: beside `ids` there must be one array, there are {', '.join(others) or 'none'}")
-        return Embeddings(arrays[others[0]], list(map(str, arrays["ids"].tolist())), str(path))
+        return Embeddings(arrays[others[0]], _ids_of(np.atleast_1d(arrays["ids"]).tolist(), path), str(path))
 
 
 def _in_parquet(path: Path, *, of_texts: bool) -> Embeddings:
@@ -110,7 +111,7 @@ def _in_parquet(path: Path, *, of_texts: bool) -> Embeddings:
     if values.null_count or len(widths) > 1:
         raise InputError(f"{path}: the lists of column {lists[0]!r} must all be there, and of one length")
     array = values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1)
-    return Embeddings(array, None if name is None else list(map(str, table[name].to_pylist())), str(path))
+    return Embeddings(array, None if name is None else _ids_of(table[name].to_pylist(), path), str(path))
 
 
 def _is_embedding(kind: pa.DataType) -> bool:
@@ -126,13 +127,13 @@ def _id_column(names: Sequence[str], *, of_texts: bool) -> str | None:
 def _in_folder(folder: Path, *, of_texts: bool) -> Embeddings:
     if (folder / "metadata").is_dir():
         return _of_clip_retrieval(folder, of_texts=of_texts)
-    arrays = sorted(folder.rglob("*.npy"))
-    tars = sorted(folder.glob("*.tar"))
+    arrays = sorted(path for path in folder.rglob("*.npy") if path.is_file())
+    tars = sorted(path for path in folder.glob("*.tar") if path.is_file())
     if arrays and tars:
         raise InputError(f"{folder} has .npy files and tars: give a folder with one kind")
     if arrays:
         _require_memory(sum(path.stat().st_size for path in arrays), folder)
-        values = [np.load(path, allow_pickle=False) for path in arrays]
+        values = [np.array(np.load(path, mmap_mode="r", allow_pickle=False)) for path in arrays]
         return Embeddings(values, [path.relative_to(folder).with_suffix("").as_posix() for path in arrays], str(folder))
     if tars:
         _require_memory(sum(path.stat().st_size for path in tars), folder)
@@ -160,7 +161,7 @@ def _of_clip_retrieval(folder: Path, *, of_texts: bool) -> Embeddings:
         column = "caption" if of_texts else "image_path"
         if column not in table.column_names:
             raise InputError(f"{tables[number]} has no column {column!r}")
-        ids += [str(one) for one in table[column].to_pylist()]
+        ids += _ids_of(table[column].to_pylist(), tables[number])
     return Embeddings(np.concatenate(values), ids, str(folder))
 
 
@@ -185,6 +186,7 @@ def _in_tar(path: Path) -> Iterator[tuple[str, NDArray[np.generic]]]:
 def _ids_in(path: Path, *, of_texts: bool) -> list[str]:
     """Ids in a file: a line each (.txt), a list (.json), an array (.npy), or a column (.parquet)."""
     with _errors_at(path):
+        require_file(path)
         match path.suffix.lower():
             case ".txt":
                 return [line.rstrip("\r") for line in read_text(path, MAX_IDS_BYTES).removesuffix("\n").split("\n")]
@@ -192,23 +194,31 @@ def _ids_in(path: Path, *, of_texts: bool) -> list[str]:
                 ids = read_json(path)
                 if not isinstance(ids, list):
                     raise InputError(f"{path} must be a list of ids, got {type(ids).__name__}")
-                return list(map(str, ids))
+                return _ids_of(ids, path)
             case ".npy":
-                return list(map(str, np.load(path, allow_pickle=False).tolist()))
+                return _ids_of(np.atleast_1d(np.load(path, allow_pickle=False)).tolist(), path)
             case ".parquet":
                 names = pq.read_schema(path).names
                 column = _id_column(names, of_texts=of_texts)
                 if column is None:
                     raise InputError(f"{path} has no column of ids (columns: {', '.join(names)})")
-                return list(map(str, pq.read_table(path, columns=[column])[column].to_pylist()))
+                return _ids_of(pq.read_table(path, columns=[column])[column].to_pylist(), path)
             case _:
                 raise InputError(f"{path}: ids are read from .txt, .json, .npy and .parquet files")
 
 
+def _ids_of(values: Sequence[object], path: Path) -> list[str]:
+    """Values as ids; numbers stand for their digits."""
+    for row, value in enumerate(values):
+        if not isinstance(value, str | int) or value == "":
+            raise InputError(f"{path}: row {row} has no id but {value!r:.50}: ids are texts or whole numbers")
+    return list(map(str, values))
+
+
 def _require_memory(num_bytes: int, place: Path) -> None:
-    free = psutil.virtual_memory().available
-    if num_bytes > free // 2:
+    memory_mib = machine_memory_mib()
+    if num_bytes >> 20 > memory_mib // 2:
         raise InputError(
-            f"{place} holds {num_bytes / 2**30:,.1f} GiB of embeddings, more than half of the {free / 2**30:,.1f} GiB "
-            "of free memory: give an .npy file, which is read bit by bit"
+            f"{place} holds {num_bytes >> 20:,} MiB of embeddings, more than half of this machine's {memory_mib:,} MiB "
+            "of memory: give an .npy file, which is read bit by bit"
         )

@@ -219,7 +219,11 @@ class _Writer:
                 frame[slot, : len(frames)] = frames
             checksum = slot_checksum(video[slot])
             outcomes.append(VideoOutcome(video_id, row, VideoStatus.OK, filled=True, checksum=checksum))
-        return ClipFeatures(video, frame.astype(self.options.frame_dtype), tuple(outcomes)), num_scaled
+        with np.errstate(over="ignore"):
+            stored = frame.astype(self.options.frame_dtype)
+        if not np.array_equal(np.isinf(stored), np.isinf(frame)):
+            raise InputError("embeddings of frames are too large for float16 (65,504 at most): store them as float32")
+        return ClipFeatures(video, stored, tuple(outcomes)), num_scaled
 
     def _pooled(self, index: int, video_id: str) -> tuple[NDArray[np.float32], int]:
         given = self.given.video

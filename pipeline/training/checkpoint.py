@@ -139,7 +139,8 @@ def is_finished(folder: Path, identity: Mapping[str, JSON]) -> bool:
         if not any((folder / name).is_file() for name in (STATE_FILE, WEIGHTS_FILE, HISTORY_FILE)):
             return False  # that run ended before its first state: nothing is lost if this one replaces it
         raise CheckpointMismatchError(
-            f"{folder} was trained with other inputs: {changed}. Give another folder, or --overwrite to train again"
+            f"{folder} was trained with other inputs: {changed}. Give another folder, or --overwrite --yes to train "
+            "again"
         )
     if not has_ended(folder):
         return False
@@ -226,7 +227,7 @@ def read_history(folder: Path) -> TrainingHistory:
         return TrainingHistory(**{**fields, "epochs": tuple(EpochDone(**epoch) for epoch in fields["epochs"])})
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointMismatchError(
-            f"{path} is damaged ({error}): put it back from a copy, or --overwrite to train again"
+            f"{path} is damaged ({error}): put it back from a copy, or --overwrite --yes to train again"
         ) from error
 
 

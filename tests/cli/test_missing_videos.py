@@ -62,6 +62,23 @@ def test_a_wrong_folder_removes_no_store(fda: Commands, manifest: Path, clips: P
     assert (ended.code, tree_digest(tmp_path / "store")) == (0, before)
 
 
+def test_videos_that_are_missing_again_are_few_of_all(
+    fda: Commands, manifest: Path, clips: Path, tmp_path: Path
+) -> None:
+    """Those that were found before count, too, although they are not decoded again."""
+    arguments = (
+        "preprocess",
+        manifest,
+        tmp_path / "store",
+        "--videos",
+        only(clips, tmp_path / "there", 0, 1, 3),
+        *FLAGS,
+    )
+    assert "1 video failed: 1 missing" in fda(*arguments, "--shard-size", "2").out
+    again = fda(*arguments, "--shard-size", "2", "--retry-failed")
+    assert (again.code, "1 video failed: 1 missing" in again.out) == (0, True), again.err
+
+
 def test_what_needs_no_video_looks_for_none(fda: Commands, manifest: Path, clips: Path, tmp_path: Path) -> None:
     fda("preprocess", manifest, tmp_path / "store", "--videos", clips, *FLAGS)
     wrong = only(clips, tmp_path / "wrong")

@@ -65,7 +65,10 @@ class DotScores:
         check_embeddings("text", text)
         check_embeddings("video", video)
         if text.shape[1] != video.shape[1]:
-            raise ValueError(f"text and video embeddings must have one dim, got {text.shape[1]} and {video.shape[1]}")
+            raise InputError(
+                f"embeddings of texts have {text.shape[1]} dimensions and those of videos {video.shape[1]}: they are "
+                "of two models"
+            )
         self.num_texts, self.num_videos = len(text), len(video)
         self._text, self._video = put(text), put(video)
         self._text_copies, self._video_copies = (

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 import fda
+from pipeline.errors import InputError
 from pipeline.evaluation import near_duplicates
 from pipeline.evaluation.arrays import unit_rows
 from pipeline.evaluation.near_duplicates import near_rows
@@ -34,10 +35,14 @@ def test_copies_are_listed_and_nothing_else(spread: float, block: int, monkeypat
     assert (cosines > 0.9).all()
 
 
-def test_every_video_there_twice() -> None:
-    video = np.eye(5, dtype=np.float32)
-    rows, nearest, cosines = near_rows(video, video[::-1])
-    assert (rows.tolist(), nearest.tolist(), cosines.tolist()) == ([*range(5)], [4, 3, 2, 1, 0], [1.0] * 5)
+@pytest.mark.parametrize("num_copies", [1, 15, 16, 30])
+def test_copies_are_found_however_many_there_are(num_copies: int) -> None:
+    """What is usual is seen within the scored split, so that no number of copies makes them usual."""
+    rng = np.random.default_rng(1)
+    test, train = rng.normal(size=(30, 64)), rng.normal(size=(40, 64))
+    train[:num_copies] = test[:num_copies] + 0.1 * rng.normal(size=(num_copies, 64))
+    rows, nearest, _ = near_rows(unit_rows(test, "test")[0], unit_rows(train, "train")[0])
+    assert (rows.tolist(), nearest.tolist()) == ([*range(num_copies)], [*range(num_copies)])
 
 
 def imported(folder: Path) -> Path:
@@ -61,6 +66,15 @@ def imported(folder: Path) -> Path:
     text = fda.Embeddings(rng.normal(size=(len(captions), 8)), captions)
     videos = fda.Embeddings(np.concatenate([train, test]), [*both["train"], *both["test"]])
     fda.import_features(store.place, fda.ImportOptions("mine", text, videos))
+    # Frames whose lengths differ, so that the two poolings do.
+    frames = np.stack([np.concatenate([train, test]), 3 * np.concatenate([train, test]) + 1], axis=1)
+    framed = fda.Embeddings(frames, [*both["train"], *both["test"]])
+    fda.import_features(store.place, fda.ImportOptions("framed", text, frame=framed))
+    for split, dim in (("train", 5), ("test", 8)):
+        mine = [one for one in captions if one.startswith(split)]
+        of_split = fda.Embeddings(rng.normal(size=(len(mine), dim)), mine)
+        some = fda.Embeddings(rng.normal(size=(len(both[split]), dim)), both[split])
+        fda.import_features(store.place, fda.ImportOptions("two-models", of_split, some))
     return folder / "store"
 
 
@@ -76,6 +90,13 @@ def test_the_command_lists_them_or_says_where_it_could_not_look(
     pairs = {(one.video_id, one.other_split, one.other_id) for one in report.near_duplicates}
     assert pairs == {("test_0", "train", "train_1"), ("test_2", "train", "train_4")}
     assert fda.evaluate(store, "mine").near_duplicates is None
+    again = fda.evaluate(
+        store, "framed", fda.EvalOptions(pooling="unit-mean"), extras=fda.EvalExtras(near_duplicates=True)
+    )
+    assert again.near_duplicates is not None
+    assert {(one.video_id, one.other_id) for one in again.near_duplicates} == {(a, c) for a, _, c in pairs}
+    with pytest.raises(InputError, match="8 dimensions in split 'test' and 5 in 'train'"):
+        fda.evaluate(store, "two-models", extras=fda.EvalExtras(near_duplicates=True))
     alone = fda.evaluate(store, "only-test", extras=fda.EvalExtras(near_duplicates=True))
     assert alone.near_duplicates == ()
     assert any("in split 'train' were not looked for" in sentence for sentence in alone.warnings)

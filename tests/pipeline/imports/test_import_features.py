@@ -23,7 +23,8 @@ from pipeline.errors import InputError, OptionError
 from pipeline.evaluation.arrays import unit_rows
 from store.errors import StoreMismatchError
 from store.store import Store
-from tests.clips_on_disk import Commands
+from tests.clips_on_disk import Commands, run_preprocess, write_small_dataset
+from tests.encoders_tiny import write_config
 from tests.stores import NUM_FRAMES, make_store
 
 NUM_VIDEOS = 6
@@ -245,12 +246,42 @@ def one_that_claims_to_be_huge(path: Path) -> None:
     )
 
 
+def with_a_lying_header(path: Path) -> None:
+    """Of a billion rows, in a folder, where the file is one of several."""
+    path.mkdir()
+    np.save(path / "v.npy", VIDEO)
+    content = (path / "v.npy").read_bytes()
+    told, lie = f"({NUM_VIDEOS}, {DIM}), }}".encode(), f"({10**9}, {DIM}), }}".encode()
+    (path / "v.npy").write_bytes(content.replace(told + b" " * (len(lie) - len(told)), lie))
+
+
+def with_a_lying_member(path: Path) -> None:
+    path.mkdir()
+    with_a_lying_header(path / "lies")
+    content = (path / "lies/v.npy").read_bytes()
+    (path / "lies/v.npy").unlink()
+    (path / "lies").rmdir()
+    with tarfile.open(path / "0.tar", "w") as tar:
+        member = tarfile.TarInfo("v.npy")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+
+
+def with_a_pipe(path: Path) -> None:
+    path.mkdir()
+    os.mkfifo(path / "v.npy")
+
+
 BAD_FILES: dict[str, list[Callable[[Path], object]]] = {
     "v.npy": [a_pickle, a_cut_file, Path.touch, os.mkfifo, lambda path: np.save(path, np.array(["a"]))],
     "v.npz": [lambda path: path.write_bytes(b"PK"), lambda path: np.savez(path, embeddings=VIDEO, more=VIDEO, ids=[1])],
-    "v.parquet": [Path.touch, lambda path: pq.write_table(pa.table({"video_id": ["a"]}), path)],
+    "v.parquet": [
+        lambda path: pq.write_table(pa.table({"video_id": ["a", None], "v": [[1.0], [2.0]]}), path),
+        Path.touch,
+        lambda path: pq.write_table(pa.table({"video_id": ["a"]}), path),
+    ],
     "v.txt": [Path.touch],
-    "folder": [Path.mkdir],
+    "folder": [Path.mkdir, with_a_lying_header, with_a_lying_member, with_a_pipe],
 }
 
 
@@ -264,6 +295,41 @@ def test_files_that_cannot_be_read_are_named(
     with pytest.raises(InputError, match=re.escape(str(path))):
         fda.import_features(store.place, given(store, video=path))
     assert sorted(Path(store.place).rglob("*")) == before
+
+
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo, Path.mkdir, lambda path: path.write_text('["a", null]')])
+def test_ids_that_cannot_be_read_are_named(make: Callable[[Path], object], store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "ids.json"
+    make(path)
+    np.save(tmp_path / "v.npy", VIDEO[:2])
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        fda.import_features(store.place, given(store, video=tmp_path / "v.npy", video_ids=path))
+
+
+def test_two_files_of_one_name_are_not_one_video(store: Store) -> None:
+    video_ids, _ = ids_of(store)
+    paths = [f"{folder}/{video_ids[0]}.mp4" for folder in "ab"]
+    with pytest.raises(InputError, match="is there twice, with other embeddings"):
+        fda.import_features(store.place, given(store, video=fda.Embeddings(VIDEO[:2], paths)))
+
+
+def test_frames_too_large_for_float16_are_refused(store: Store) -> None:
+    video_ids, _ = ids_of(store)
+    options = given(store, video=None, frame=fda.Embeddings(FRAME * 1e6, video_ids), frame_dtype="float16")
+    with pytest.raises(InputError, match="too large for float16"):
+        fda.import_features(store.place, options)
+
+
+def test_encode_under_the_name_of_imported_features_is_refused(fda: Commands, tmp_path: Path) -> None:
+    place = run_preprocess(write_small_dataset(tmp_path / "clips", {"test": 2}), tmp_path / "made").place
+    np.savez(tmp_path / "v.npz", ids=["test_0", "test_1"], embeddings=VIDEO[:2])
+    captions = [f"test_{video}#{number}" for video in range(2) for number in range(2)]
+    np.savez(tmp_path / "t.npz", ids=captions, embeddings=TEXT[:4])
+    files = ("--text", tmp_path / "t.npz", "--video", tmp_path / "v.npz")
+    assert fda("import-features", place, "--features", "theirs", *files).code == 0
+    refused = fda("encode", place, "--features", "theirs", "--model", write_config(tmp_path), "--pretrained", "none")
+    assert refused.code == 1
+    assert "was made with other options" in refused.error_line
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ _ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF_OBJECTS = 1000
 _ASF_FLAGS, _ASF_FIELD_BYTES = 3, (0, 1, 2, 4)
+_MIN_ASF_PACKET = 64
 _SECTOR = bytes(512)
 _ASF_PACKET = bytes.fromhex("82")
 """Two bytes of error correction follow, as in all files."""
@@ -70,6 +71,8 @@ def walk_asf(file: BinaryIO, size: int) -> Walk:
             properties = find(file, _ASF_PROPERTIES, 0, length)
             packet_size = int.from_bytes(read_at(file, properties + 92, 4), "little")
             place += length
+        elif head[:16] == _ASF_DATA and 0 < packet_size < _MIN_ASF_PACKET:
+            break  # no muxer writes such packets, and to follow them would take for ever
         elif head[:16] == _ASF_DATA and packet_size:
             end = place + length if length > 50 else None  # 50: its own head; a live stream does not know
             for packet in range(place + 50, min(end or size, size) - packet_size + 1, packet_size):
