@@ -21,7 +21,7 @@ def command_of(stage: str) -> str:
     """The command that makes a stage, for the end of a sentence.
 
     >>> command_of("features/mine/text")
-    'the command that made features 'mine' (`fda encode` or `fda import-features`)'
+    "the command that made features 'mine' (`fda encode` or `fda import-features`)"
     """
     kind, _, rest = stage.partition("/")
     if kind == "masks":

@@ -58,5 +58,5 @@ def print_failures(tally: Tally, root: Path | None = None) -> None:
     if len(tally.failures) > FAILURES_SHOWN:
         show(f"  and {len(tally.failures) - FAILURES_SHOWN} more: --json and the commit records name all")
     if root is not None and any(failure.status == "missing" for failure in tally.failures):
-        say(f"missing videos were looked for below {root}: --videos names another folder")
+        say(f"missing videos were looked for below {root}: name another folder with --videos")
     say("once videos are repaired or found, --retry-failed decodes them, and only them")

@@ -40,8 +40,8 @@ class ReadSource:
         yield f"{self.source} is read as {self.recognised.layout}: {self.recognised.why}"
         if self.is_elsewhere:
             yield (
-                f"its paths are absolute: videos are taken from {self.dataset.root} (--videos names another folder, "
-                "and no path leaves that)"
+                f"its paths are absolute: videos are taken from {self.dataset.root} (name another folder with "
+                "--videos; no path leaves that)"
             )
         report = self.report
         by = f", by the splits {report.protocol_split}" if report.protocol_split else ""

@@ -38,6 +38,8 @@ def unit_rows(values: ArrayLike, whose: str, names: Sequence[str] | None = None)
     norms = np.linalg.norm(rows, axis=1)
     wrong = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
     if len(wrong):
+        if len(rows) == 1 and names is not None:
+            raise InputError(f"{whose}: the embedding of {names[0]!r} is NaN, infinite or zero: it has no direction")
         first = ", ".join(str(row) if names is None else names[row] for row in wrong[:5].tolist())
         raise InputError(
             f"{whose}: {len(wrong)} of {len(rows)} embeddings are NaN, infinite or zero, so that they have no "

@@ -58,15 +58,17 @@ class Given:
                 )
         return cls(text, video, frame)
 
+    @property
+    def sources(self) -> dict[str, JSON]:
+        """Where they are from."""
+        named = {"text": self.text, "video": self.video, "frame": self.frame}
+        return {name: one.source for name, one in named.items() if one is not None}
+
     def identity(self, options: ImportOptions) -> dict[str, JSON]:
         """What makes up the features of a split: to continue them, this must be the same."""
         sources = {"text": self.text, "video": self.video, "frame": self.frame}
         return {
-            "imported": {
-                name: {"source": PurePosixPath(one.source).name, "sha256": _digest(one)}
-                for name, one in sources.items()
-                if one is not None
-            },
+            "imported": {name: _digest(one) for name, one in sources.items() if one is not None},
             "pooling": str(options.pooling) if self.video.are_frames else "as imported",
             "frame_dtype": options.frame_dtype,
         }

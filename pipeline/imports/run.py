@@ -115,7 +115,12 @@ def import_features(
         "import-features",
         [f"features/{options.features}/{part.split}" for part in parts],
         identity,
-        {"features": options.features, "splits": [part.split for part in parts], **identity},
+        {
+            "features": options.features,
+            "splits": [part.split for part in parts],
+            "sources": given.sources,
+            **identity,
+        },
     )
     with claim_on(opened.folder, job, RunOptions(wait=wait), report) as folder, recorded(folder, job, clock) as record:
         writer = _Writer(Store.open(folder), options, given)

@@ -242,7 +242,8 @@ def _check_ours(folder: Path) -> None:
     foreign = sorted(path.name for path in folder.iterdir() if not any(fnmatch(path.name, name) for name in _OURS))
     if foreign:
         raise CheckpointMismatchError(
-            f"{folder} is not a checkpoint of `fda finetune`: it contains {foreign[0]!r}. Give another folder"
+            f"{folder} contains {foreign[0]!r}, which `fda finetune` did not write: move it away, or give another "
+            "folder"
         )
     # What is written or removed under these names must not be what a link points at.
     for name in _OURS:

@@ -196,7 +196,10 @@ def test_absolute_paths_elsewhere_are_relative_to_what_they_share(tmp_path: Path
     read = read_source(source, SourceOptions())
     assert read.dataset.root == far
     assert [one.path for one in read.dataset.videos] == ["a/x.mp4", "b/y.MKV", "z.mov"]
-    assert f"its paths are absolute: videos are taken from {far} (--videos" in list(read.summary())[1]
+    assert (
+        f"its paths are absolute: videos are taken from {far} (name another folder with --videos"
+        in list(read.summary())[1]
+    )
     named = read_source(source, SourceOptions(videos=tmp_path))
     assert (named.dataset.root, len(list(named.summary()))) == (tmp_path, 2)
     assert [one.path for one in named.dataset.videos] == ["far/a/x.mp4", "far/b/y.MKV", "far/z.mov"]

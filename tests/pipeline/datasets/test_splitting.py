@@ -84,6 +84,7 @@ def test_clips_of_one_source_stay_together(clips: list[str]) -> None:
         "my_video_no_1",
         "Camera_2024_7",
         "CAMERA_TEST_1",
+        f"hostile_{'9' * 5000}_{'9' * 5000}",
     ],
 )
 def test_a_number_alone_may_count_the_sources(video_id: str) -> None:

@@ -70,7 +70,7 @@ ONES = np.ones((8, 2), np.float32)
         (ONES.astype(np.float64), ONES, "float32 .* got float64"),
         (ONES, ONES[0], r"got float32 of shape \(2,\)"),
         (ONES[:0], ONES, r"at least one of each, got float32 of shape \(0, 2\)"),
-        (ONES, ONES[:, :1], "one dim, got 2 and 1"),
+        (ONES, ONES[:, :1], "texts have 2 dimensions and those of videos 1"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:overflow encountered")
