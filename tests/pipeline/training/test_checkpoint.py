@@ -97,9 +97,7 @@ def test_two_runs_do_not_write_one_folder(checkpoint: Path) -> None:
 def test_a_folder_with_other_files_is_left_alone(checkpoint: Path, foreign: str) -> None:
     (checkpoint / foreign).write_text("mine")
     for act in (remove_checkpoint, lambda folder: is_finished(folder, IDENTITY)):
-        with pytest.raises(
-            CheckpointMismatchError, match=f"contains '{foreign}', which `fda finetune` did not write"
-        ):
+        with pytest.raises(CheckpointMismatchError, match=f"contains '{foreign}', which `fda finetune` did not write"):
             act(checkpoint)
     assert len(list(checkpoint.iterdir())) == 4
 
