@@ -108,7 +108,7 @@ def test_a_checkpoint_folder_that_holds_something_else_is_left_alone(fda: Comman
     for flags in ([], ["--overwrite"]):
         ended = fda("finetune", tmp_path / "store", tmp_path / "thesis", "--preset", write_preset(tmp_path), *flags)
         assert ended.code == 1
-        assert "is not a checkpoint" in ended.error_line
+        assert "contains 'thesis.tex', which `fda finetune` did not write" in ended.error_line
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["thesis.tex"]
 
 
