@@ -10,7 +10,7 @@ import click
 
 import fda
 from cli.options.retrieval import interval_options, protocol_options
-from cli.options.shared import progress_option, shared_options
+from cli.options.shared import add_options, progress_option, shared_options
 from cli.output.printing import print_json, say, show
 from cli.output.progress import progress_listener
 from pipeline.evaluation.options import BootstrapOptions, CompareOptions, check_names
@@ -69,10 +69,7 @@ def _compare_options(function: Callable[..., None]) -> Callable[..., None]:
 
         function(asked=asked, **others)
 
-    decorated: Callable[..., None] = with_options
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    return add_options(with_options, _OPTIONS)
 
 
 @click.command("compare")

@@ -10,7 +10,15 @@ import click
 
 import fda
 from cli.options.models import encoder_options, frame_dtype_option, pooling_option
-from cli.options.shared import alpha_option, device_option, mask_option, progress_option, seed_option, shared_options
+from cli.options.shared import (
+    add_options,
+    alpha_option,
+    device_option,
+    mask_option,
+    progress_option,
+    seed_option,
+    shared_options,
+)
 from cli.options.workers import run_options, workers_option
 from cli.output.encode_plan import print_preview
 from cli.output.printing import DONE, FAILED, print_json, say
@@ -95,9 +103,7 @@ def _encode_options(function: Callable[..., None]) -> Callable[..., None]:
         )
         function(options=options, **others)
 
-    for option in reversed(_OPTIONS):
-        with_options = option(with_options)
-    return with_options
+    return add_options(with_options, _OPTIONS)
 
 
 @click.command("encode")

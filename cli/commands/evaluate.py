@@ -13,7 +13,7 @@ import click
 import fda
 from cli.options.files import NewFile
 from cli.options.retrieval import interval_options, protocol_options
-from cli.options.shared import device_option, progress_option, shared_options
+from cli.options.shared import add_options, device_option, progress_option, shared_options
 from cli.output.printing import print_json, say
 from cli.output.progress import progress_listener
 from pipeline.evaluation.names import FAMILIES, POOLINGS
@@ -157,10 +157,7 @@ def _eval_options(function: Callable[..., None]) -> Callable[..., None]:
         )
         function(asked=asked, extras=extras, files=files, **others)
 
-    decorated: Callable[..., None] = with_options
-    for option in reversed((*_SCORING, protocol_options, interval_options, *_EXTRAS, *_FILES)):
-        decorated = option(decorated)
-    return decorated
+    return add_options(with_options, (*_SCORING, protocol_options, interval_options, *_EXTRAS, *_FILES))
 
 
 @click.command("eval")

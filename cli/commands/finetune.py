@@ -14,6 +14,7 @@ import click
 import fda
 from cli.commands.preprocess import command as preprocess_command
 from cli.options.shared import (
+    add_options,
     alpha_option,
     device_option,
     local_path,
@@ -132,10 +133,7 @@ def _finetune_options(function: Callable[..., None]) -> Callable[..., None]:
         )
         function(options=options, **others)
 
-    decorated: Callable[..., None] = with_options
-    for option in reversed((*_OPTIONS, model_options)):
-        decorated = option(decorated)
-    return decorated
+    return add_options(with_options, (*_OPTIONS, model_options))
 
 
 @click.command("finetune")

@@ -11,7 +11,7 @@ import click
 import fda
 from cli.options.files import ExistingPath
 from cli.options.models import frame_dtype_option, pooling_option
-from cli.options.shared import progress_option, shared_options, wait_option
+from cli.options.shared import add_options, progress_option, shared_options, wait_option
 from cli.output.printing import print_json
 from cli.output.progress import progress_listener
 from cli.output.tables import print_table
@@ -61,9 +61,7 @@ def _import_options(function: Callable[..., None]) -> Callable[..., None]:
         )
         function(options=options, **others)
 
-    for option in reversed(_OPTIONS):
-        with_options = option(with_options)
-    return with_options
+    return add_options(with_options, _OPTIONS)
 
 
 @click.command("import-features")

@@ -9,7 +9,7 @@ import click
 
 import fda
 from cli.options.masks import MASK_OPTIONS, take_mask_options
-from cli.options.shared import progress_option, shared_options
+from cli.options.shared import add_options, progress_option, shared_options
 from cli.options.workers import run_options, workers_option
 from cli.output.masks import percent
 from cli.output.printing import print_json, say
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 
 def _mask_options(function: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(MASK_OPTIONS):
-        function = option(function)
-    return function
+    return add_options(function, MASK_OPTIONS)
 
 
 @click.command("masks")

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cli.options.shared import LimitType, seed_option
+from cli.options.shared import LimitType, add_options, seed_option
 from pipeline.evaluation.options import BootstrapOptions
 from pipeline.evaluation.protocols import PROTOCOLS, Ties
 
@@ -61,9 +61,7 @@ def protocol_options(function: Function) -> Function:
             help="Refuse to score if more videos of the split than this have no features.",
         ),
     )
-    for option in reversed(options):
-        function = option(function)
-    return function
+    return add_options(function, options)
 
 
 def interval_options(function: Function) -> Function:
@@ -79,6 +77,4 @@ def interval_options(function: Function) -> Function:
         ),
         seed_option,
     )
-    for option in reversed(options):
-        function = option(function)
-    return function
+    return add_options(function, options)

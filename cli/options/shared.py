@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -151,11 +151,16 @@ progress_option = click.option(
 )
 
 
-def shared_options(function: Function) -> Function:
-    """Add `--json`, `-v` and `--config`."""
-    for option in reversed(_SHARED):
+def add_options(function: Function, options: Sequence[Callable[[Function], Function]]) -> Function:
+    """Add several options, which `--help` lists in this order."""
+    for option in reversed(options):
         function = option(function)
     return function
+
+
+def shared_options(function: Function) -> Function:
+    """Add `--json`, `-v` and `--config`."""
+    return add_options(function, _SHARED)
 
 
 preset_option = click.option(
@@ -223,9 +228,7 @@ def model_options(function: Function) -> Function:
             help="Activation that the weights of --pretrained were trained with, for files that do not record it.",
         ),
     )
-    for option in reversed(options):
-        function = option(function)
-    return function
+    return add_options(function, options)
 
 
 class LimitType(click.ParamType[Limit]):

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from cli.options.files import ExistingPath
+from cli.options.shared import add_options
 from pipeline.datasets.layouts.msrvtt import PROTOCOL_SPLITS
 from pipeline.datasets.options import AUTO, SourceOptions
 from pipeline.datasets.read import LAYOUTS
@@ -83,7 +84,4 @@ def source_options(function: Callable[..., None]) -> Callable[..., None]:
         how = SourceOptions(**{one.name: given.pop(one.name) for one in fields(SourceOptions)})
         function(how=how, **given)
 
-    decorated: Callable[..., None] = with_options
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    return add_options(with_options, _OPTIONS)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cli.options.shared import CLUSTER_TABLES, partition_option, wait_option
+from cli.options.shared import CLUSTER_TABLES, add_options, partition_option, wait_option
 from pipeline.errors import OptionError
 from pipeline.run.options import CLUSTER_KINDS, SCHEDULER_WAIT_SECONDS, ClusterOptions, RunOptions
 
@@ -70,10 +70,7 @@ def run_options(overwrite_help: str, yes_help: str) -> Callable[[Callable[..., N
                 raise click.UsageError(str(error)) from error
             function(run=run, **others)
 
-        decorated: Callable[..., None] = with_options
-        for option in reversed((*_OPTIONS, partition_option, wait_option, *overwriting)):
-            decorated = option(decorated)
-        return decorated
+        return add_options(with_options, (*_OPTIONS, partition_option, wait_option, *overwriting))
 
     return decorate
 
