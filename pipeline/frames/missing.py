@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pipeline.datasets.reading.files import first_few
 from pipeline.errors import PipelineError
-from pipeline.frames.preprocess import NUM_LOOKING
+from pipeline.frames.preprocess import NUM_LOOKING, videos_to_decode
 from pipeline.run.limits import Limit
 from pipeline.run.plan import Plan, Tally
 from store.schema import VideoStatus
@@ -67,13 +67,7 @@ def pending_paths(store: Store, plan: Plan) -> tuple[list[str], int]:
     """
     decoded = [pending for pending in plan.pending if FRAMES_STAGE in pending.stages]
     num_pending = sum(pending.shard.num_rows - len(pending.kept_rows) for pending in decoded)
-    paths = [
-        video.path
-        for pending in sampled(decoded, num_pending)
-        for video in store.catalog.shard_videos(pending.shard)
-        if video.row not in pending.kept_rows
-    ]
-    return paths, num_pending
+    return [video.path for video in videos_to_decode(store, sampled(decoded, num_pending))], num_pending
 
 
 def found_again(store: Store, tally: Tally, root: Path) -> tuple[int, int]:

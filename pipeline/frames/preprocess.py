@@ -118,10 +118,11 @@ def plan_preprocess(
     return make_plan(store, shards, stages, retry_failed=retry_failed, changed=changed)
 
 
-def pending_videos(store: Store, plan: Plan, videos_root: Path) -> Iterator[Path]:
-    """The files that a run of the plan reads."""
-    for pending in plan.pending:
-        yield from (videos_root / video.path for video in store.catalog.shard_videos(pending.shard))
+def videos_to_decode(store: Store, shards: Iterable[PendingShard]) -> Iterator[Video]:
+    """The videos that are decoded for some shards: masks alone are made from stored frames, and kept rows stay."""
+    for pending in shards:
+        if FRAMES_STAGE in pending.stages:
+            yield from (one for one in store.catalog.shard_videos(pending.shard) if one.row not in pending.kept_rows)
 
 
 def preprocess_shards(

@@ -19,9 +19,9 @@ from pipeline.frames.preprocess import (
     VideoSource,
     find_changed,
     open_store,
-    pending_videos,
     plan_preprocess,
     preprocess_shards,
+    videos_to_decode,
 )
 from pipeline.isolation.decoder import IsolatedDecoder
 from pipeline.masks.mask_sets import summarise_masks
@@ -285,7 +285,9 @@ class _Run:
         work = Workload(
             num_shards=len(plan.pending),
             memory=worker_memory(self.options, self.decoding),
-            preflight=partial(Preflight.of, store.folder, pending_videos(store, plan, root)),
+            preflight=partial(
+                Preflight.of, store.folder, (root / video.path for video in videos_to_decode(store, plan.pending))
+            ),
             alone="in this process and its decoder",
             remedy="--decoder-memory and --shard-size make them smaller",
         )
