@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, PipelineError
+from pipeline.evaluation.arrays import UNIT_TOLERANCE
 from pipeline.evaluation.caveats import caveats_of
 from pipeline.evaluation.metrics import RetrievalResult, score
 from pipeline.evaluation.options import EvalOptions
@@ -24,9 +25,6 @@ from store.errors import NotInStoreError, ShardIncompleteError
 from store.features import Features, read_features, read_frame_features
 from store.json_values import JSON
 from store.store import Store
-
-NORM_TOLERANCE = 1e-3
-"""How far the norm of an embedding may be from 1. Float32 sums, in any order, are ten times nearer."""
 
 
 class TooManyMissingError(PipelineError, ValueError):
@@ -135,6 +133,16 @@ def scorable_features(store: Store, name: str, split: str, max_missing: float, p
             "data set, and run `fda preprocess` and `fda encode` again"
         )
     _require_unit_rows(f"the captions of features {name!r}, split {split!r}", cached.text, cached.caption_ids)
+    return pooled_features(store, name, split, cached, pooling)
+
+
+def pooled_features(store: Store, name: str, split: str, cached: Features, pooling: str | None) -> Features:
+    """Features with their videos pooled again, if that is asked for; else, it is checked that these can be scored.
+
+    Raises:
+        InputError: Embeddings of videos are NaN or not of unit norm, or there are no frames to pool.
+        ShardIncompleteError: The features were rebuilt while they were read.
+    """
     if pooling is None:
         _require_unit_rows(f"the videos of features {name!r}, split {split!r}", cached.video, cached.video_ids)
         return cached
@@ -144,7 +152,7 @@ def scorable_features(store: Store, name: str, split: str, max_missing: float, p
 def _require_unit_rows(whose: str, embeddings: NDArray[np.float32], ids: Sequence[str]) -> None:
     """Refuse embeddings that are not of unit norm: no encoder writes them, and their scores would not be cosines."""
     norms = np.linalg.norm(embeddings, axis=1)
-    wrong = np.flatnonzero(~(np.abs(norms - 1) < NORM_TOLERANCE))  # NaN compares false, so that it is wrong as well
+    wrong = np.flatnonzero(~(np.abs(norms - 1) < UNIT_TOLERANCE))  # NaN compares false, so that it is wrong as well
     if len(wrong):
         first = ", ".join(ids[row] for row in wrong[:5].tolist()) + (", ..." if len(wrong) > 5 else "")
         raise InputError(

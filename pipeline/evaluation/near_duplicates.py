@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.evaluation.evaluate import scorable_features
+from pipeline.evaluation.evaluate import pooled_features
 from pipeline.run.events import Reporter
 from store.errors import NotInStoreError, ShardIncompleteError
-from store.features import Features
+from store.features import Features, read_features
 from store.store import Store
 
 SHARE_OF_USUAL = 0.2
@@ -60,7 +60,10 @@ def near_duplicates(
         if other == split:
             continue
         try:
-            theirs = scorable_features(store, name, other, 1.0, pooling)
+            cached = read_features(store, name, other)
+            if not cached.video_ids:
+                continue
+            theirs = pooled_features(store, name, other, cached, pooling)
         except (NotInStoreError, ShardIncompleteError) as error:
             report.warn(f"near-duplicates in split {other!r} were not looked for: {error}")
             continue
@@ -69,12 +72,11 @@ def near_duplicates(
                 f"features {name!r} have {features.video.shape[1]} dimensions in split {split!r} and "
                 f"{theirs.video.shape[1]} in {other!r}: they are of two models"
             )
-        if len(theirs.video_ids):
-            rows, nearest, cosines = near_rows(features.video, theirs.video)
-            found += (
-                NearDuplicate(features.video_ids[row], other, theirs.video_ids[index], cosine)
-                for row, index, cosine in zip(rows.tolist(), nearest.tolist(), cosines.tolist(), strict=True)
-            )
+        rows, nearest, cosines = near_rows(features.video, theirs.video)
+        found += (
+            NearDuplicate(features.video_ids[row], other, theirs.video_ids[index], cosine)
+            for row, index, cosine in zip(rows.tolist(), nearest.tolist(), cosines.tolist(), strict=True)
+        )
     return tuple(sorted(found, key=lambda one: (-one.cosine, one.video_id)))
 
 

@@ -51,18 +51,16 @@ class EvalReport:
     result: Evaluation
     options: EvalOptions
     extras: EvalExtras
-    dataset: Mapping[str, JSON]
-    """What the store says of its data set."""
     intervals: IntervalTable | None
-    families: tuple[SliceFamily, ...]
-    """The slices that were asked for and can be told from the store."""
-    slices: SliceScores | None
-    diagnostics: Diagnostics | None
-    near_duplicates: tuple[NearDuplicate, ...] | None
-    """None if they were not looked for."""
-    store: Store | None
-    """None if arrays were scored."""
     warnings: tuple[str, ...]
+    store: Store | None = None
+    """None if arrays were scored; then there is nothing of the following."""
+    families: tuple[SliceFamily, ...] = ()
+    """The slices that were asked for and can be told from the store."""
+    slices: SliceScores | None = None
+    diagnostics: Diagnostics | None = None
+    near_duplicates: tuple[NearDuplicate, ...] | None = None
+    """None if they were not looked for."""
 
     def per_query(self) -> pa.Table:
         """The rank of every query, and what was retrieved instead: see `pipeline.evaluation.per_query`."""
@@ -74,7 +72,7 @@ class EvalReport:
         """Everything that decides the numbers: enough to get them again."""
         return {
             "features": self.result.features,
-            "dataset": dict(self.dataset),
+            "dataset": {} if self.store is None else dict(self.store.manifest.dataset),
             **asdict(self.options),
             "ties": str(self.options.counted.ties),
             "bootstrap": None
@@ -175,7 +173,6 @@ def _of_store(
         result=result,
         options=options,
         extras=extras,
-        dataset=opened.manifest.dataset,
         intervals=_intervals(result, options, extras.intervals, report),
         families=families,
         slices=score_slices(result.ranking, families, options.counted, _level(extras)) if families else None,
@@ -226,13 +223,7 @@ def _of_arrays(
         result=result,
         options=options,
         extras=extras,
-        dataset={},
         intervals=_intervals(result, options, extras.intervals, report),
-        families=(),
-        slices=None,
-        diagnostics=None,
-        near_duplicates=None,
-        store=None,
         warnings=report.warnings,
     )
 

@@ -57,10 +57,10 @@ def read_embeddings(place: Path, ids: Path | None, *, of_texts: bool) -> Embeddi
 def _read(place: Path, *, of_texts: bool) -> Embeddings:
     if place.is_dir():
         return _in_folder(place, of_texts=of_texts)
-    require_file(place)  # a FIFO or a device would be read for ever
+    require_file(place)
     match place.suffix.lower():
         case ".npy":
-            return Embeddings(np.load(place, mmap_mode="r", allow_pickle=False), None, str(place))
+            return Embeddings(_array(place), None, str(place))
         case ".npz":
             return _in_npz(place)
         case ".parquet":
@@ -79,6 +79,18 @@ def _errors_at(place: Path) -> Iterator[None]:
         raise InputError(f"{place} says that it has more embeddings than fit into memory") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, tarfile.TarError, pa.ArrowException) as error:
         raise InputError(f"{place} cannot be read as embeddings: {error}") from error
+
+
+def _array(path: Path) -> NDArray[np.generic]:
+    """The array of an .npy file, mapped: a header that says more than the file has is refused."""
+    require_file(path)  # a FIFO or a device would be read for ever
+    found: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return found
+
+
+def _table(path: Path) -> pa.Table:
+    require_file(path)
+    return pq.read_table(path)
 
 
 def _in_npz(path: Path) -> Embeddings:
@@ -127,13 +139,13 @@ def _id_column(names: Sequence[str], *, of_texts: bool) -> str | None:
 def _in_folder(folder: Path, *, of_texts: bool) -> Embeddings:
     if (folder / "metadata").is_dir():
         return _of_clip_retrieval(folder, of_texts=of_texts)
-    arrays = sorted(path for path in folder.rglob("*.npy") if path.is_file())
-    tars = sorted(path for path in folder.glob("*.tar") if path.is_file())
+    arrays = sorted(folder.rglob("*.npy"))
+    tars = sorted(folder.glob("*.tar"))
     if arrays and tars:
         raise InputError(f"{folder} has .npy files and tars: give a folder with one kind")
     if arrays:
         _require_memory(sum(path.stat().st_size for path in arrays), folder)
-        values = [np.array(np.load(path, mmap_mode="r", allow_pickle=False)) for path in arrays]
+        values = [np.array(_array(path)) for path in arrays]  # copies: there may be more files than may be open
         return Embeddings(values, [path.relative_to(folder).with_suffix("").as_posix() for path in arrays], str(folder))
     if tars:
         _require_memory(sum(path.stat().st_size for path in tars), folder)
@@ -156,8 +168,8 @@ def _of_clip_retrieval(folder: Path, *, of_texts: bool) -> Embeddings:
     _require_memory(sum(path.stat().st_size for path in arrays.values()), folder)
     values, ids = [], []
     for number in sorted(arrays):
-        values.append(np.load(arrays[number], allow_pickle=False))
-        table = pq.read_table(tables[number])
+        values.append(_array(arrays[number]))
+        table = _table(tables[number])
         column = "caption" if of_texts else "image_path"
         if column not in table.column_names:
             raise InputError(f"{tables[number]} has no column {column!r}")
@@ -174,6 +186,7 @@ def _number(path: Path) -> int:
 
 
 def _in_tar(path: Path) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    require_file(path)
     with tarfile.open(path, "r:") as tar:
         for member in tar:
             name = PurePosixPath(member.name)
@@ -196,13 +209,13 @@ def _ids_in(path: Path, *, of_texts: bool) -> list[str]:
                     raise InputError(f"{path} must be a list of ids, got {type(ids).__name__}")
                 return _ids_of(ids, path)
             case ".npy":
-                return _ids_of(np.atleast_1d(np.load(path, allow_pickle=False)).tolist(), path)
+                return _ids_of(np.atleast_1d(_array(path)).tolist(), path)
             case ".parquet":
-                names = pq.read_schema(path).names
-                column = _id_column(names, of_texts=of_texts)
+                table = _table(path)
+                column = _id_column(table.column_names, of_texts=of_texts)
                 if column is None:
-                    raise InputError(f"{path} has no column of ids (columns: {', '.join(names)})")
-                return _ids_of(pq.read_table(path, columns=[column])[column].to_pylist(), path)
+                    raise InputError(f"{path} has no column of ids (columns: {', '.join(table.column_names)})")
+                return _ids_of(table[column].to_pylist(), path)
             case _:
                 raise InputError(f"{path}: ids are read from .txt, .json, .npy and .parquet files")
 

@@ -88,7 +88,7 @@ def import_features(
     """Write embeddings that another program has made into a store, as a feature set like any other.
 
     Every embedding is scaled to unit norm, so that scores are cosines. Killed and called again, it continues where it
-    was. Features of one name are never mixed.
+    was. Features of a split and a name are never mixed.
 
     Args:
         store: A folder, or `s3://bucket/prefix`; its catalogue says which videos and captions there are.
@@ -199,8 +199,8 @@ class _Writer:
         num_scaled = 0
         if rows:
             values = np.stack([given.frames_of(part.text[row])[0] for row in rows])
-            names = self.store.catalog.split_captions(part.split)["caption_id"].to_pylist()
-            units, num_scaled = unit_rows(values, given.source, [names[row] for row in rows])
+            ids = self.store.catalog.split_captions(part.split)["caption_id"].slice(shard.start, shard.num_rows)
+            units, num_scaled = unit_rows(values, given.source, [ids[row - shard.start].as_py() for row in rows])
             found[np.array(rows) - shard.start] = units
         return found, num_scaled
 

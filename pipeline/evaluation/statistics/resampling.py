@@ -104,8 +104,8 @@ class RanksByVideo:
     def shares(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The share of ranks within each cutoff, 0..1, and its variance over samples of videos: both of shape (4,).
 
-        A share is a quotient of two sums over videos. Its variance is that of a ratio estimator (Cochran 1977, section
-        11.8): captions of one video are not independent, so that videos are what is counted.
+        A share is a quotient of two sums over videos. Its variance is that of a ratio estimator (Cochran 1977,
+        chapter 6): captions of one video are not independent, so that videos are what is counted.
 
         Raises:
             ValueError: There are fewer than two videos.

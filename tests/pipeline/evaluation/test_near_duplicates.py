@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation import near_duplicates
 from pipeline.evaluation.arrays import unit_rows
 from pipeline.evaluation.near_duplicates import near_rows
-from tests.clips_on_disk import Commands, run_preprocess, write_small_dataset
+from tests.clips_on_disk import Commands, record, run_preprocess, write_clip, write_manifest, write_small_dataset
 
 
 @pytest.mark.parametrize("spread", [1.0, 1e-2], ids=["a model that tells videos apart", "one that hardly does"])
@@ -76,6 +76,25 @@ def imported(folder: Path) -> Path:
         some = fda.Embeddings(rng.normal(size=(len(both[split]), dim)), both[split])
         fda.import_features(store.place, fda.ImportOptions("two-models", of_split, some))
     return folder / "store"
+
+
+def test_a_split_without_captions_is_compared_too(tmp_path: Path) -> None:
+    """One is trained without them, or they come later; a split of which no video has features is passed over."""
+    records = []
+    for number, (split, captions) in enumerate([("train", []), ("train", []), ("test", ["a"]), ("test", ["b"])]):
+        write_clip(tmp_path / f"{number}.mp4", number)
+        records.append(record(f"{split}_{number}", f"{number}.mp4", split, captions))
+    records.append(record("gone", "gone.mp4", "val", ["c"]))
+    store = run_preprocess(write_manifest(tmp_path, records), tmp_path / "store")
+    rng = np.random.default_rng(0)
+    video = rng.normal(size=(4, 8))
+    video[0] = video[3]
+    text = fda.Embeddings(rng.normal(size=(2, 8)), ["test_2#0", "test_3#0"])
+    videos = fda.Embeddings(video, [str(one["video_id"]) for one in records[:4]])
+    fda.import_features(store.place, fda.ImportOptions("mine", text, videos))
+    report = fda.evaluate(store.place, "mine", extras=fda.EvalExtras(near_duplicates=True))
+    assert report.near_duplicates is not None
+    assert [(one.video_id, one.other_id) for one in report.near_duplicates] == [("test_3", "train_0")]
 
 
 def test_the_command_lists_them_or_says_where_it_could_not_look(

@@ -272,6 +272,26 @@ def with_a_pipe(path: Path) -> None:
     os.mkfifo(path / "v.npy")
 
 
+def with_a_pipe_among_tables(path: Path) -> None:
+    (path / "img_emb").mkdir(parents=True)
+    (path / "metadata").mkdir()
+    np.save(path / "img_emb/img_emb_0.npy", VIDEO)
+    os.mkfifo(path / "metadata/metadata_0.parquet")
+
+
+def with_a_pipe_among_parts(path: Path) -> None:
+    (path / "img_emb").mkdir(parents=True)
+    (path / "metadata").mkdir()
+    os.mkfifo(path / "img_emb/img_emb_0.npy")
+    pq.write_table(pa.table({"image_path": ["a"]}), path / "metadata/metadata_0.parquet")
+
+
+def with_a_pipe_as_tar(path: Path) -> None:
+    path.mkdir()
+    os.mkfifo(path / "0.tar")
+
+
+PIPES = (with_a_pipe, with_a_pipe_among_tables, with_a_pipe_among_parts, with_a_pipe_as_tar)
 BAD_FILES: dict[str, list[Callable[[Path], object]]] = {
     "v.npy": [a_pickle, a_cut_file, Path.touch, os.mkfifo, lambda path: np.save(path, np.array(["a"]))],
     "v.npz": [lambda path: path.write_bytes(b"PK"), lambda path: np.savez(path, embeddings=VIDEO, more=VIDEO, ids=[1])],
@@ -281,7 +301,7 @@ BAD_FILES: dict[str, list[Callable[[Path], object]]] = {
         lambda path: pq.write_table(pa.table({"video_id": ["a"]}), path),
     ],
     "v.txt": [Path.touch],
-    "folder": [Path.mkdir, with_a_lying_header, with_a_lying_member, with_a_pipe],
+    "folder": [Path.mkdir, with_a_lying_header, with_a_lying_member, *PIPES],
 }
 
 
