@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any, Self
 
 MIN_WORDS = 3
 """Tokens that a text must be left with: its start, one of its own, its end."""
@@ -72,3 +74,30 @@ class ModelSource:
             object.__setattr__(self, name, None if value is None else Path(value))
         if self.activation is not None:
             object.__setattr__(self, "activation", Activation(self.activation))
+
+    def to_dict(self) -> dict[str, str | int | None]:
+        """The fields as JSON, for `from_dict` on this machine, whatever its working folder: files as absolute paths."""
+        return {
+            "checkpoint": _absolute(self.checkpoint),
+            "model": str(_absolute(self.model)) if Path(self.model).is_file() else self.model,
+            "pretrained": str(_absolute(self.pretrained)) if Path(self.pretrained).is_file() else self.pretrained,
+            "alpha_checkpoint": _absolute(self.alpha_checkpoint),
+            "seed": self.seed,
+            "activation": self.activation,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Read the fields again.
+
+        Raises:
+            ValueError: They are not those of a model's source.
+        """
+        unknown = fields.keys() - cls.__dataclass_fields__.keys()
+        if unknown:
+            raise ValueError(f"a model's source has no field {min(unknown)!r}")
+        return cls(**fields)
+
+
+def _absolute(path: str | Path | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())

@@ -32,8 +32,8 @@ def command(folder: Path, quick: bool, seed: int, as_json: bool, progress: bool)
     not tell which one moves, so without masks no per-frame encoder can know. The table also shows two controls: the
     masks of other clips, and a split whose captions name an object that rests. Run again, it goes on where it was.
     """
-    from cli.output.demo_page import write_demo_page  # cv2 and scikit-image, which --help does without
     from cli.output.demo_table import demo_table
+    from pipeline.demo.page import write_demo_page  # cv2 and scikit-image, which --help does without
     from pipeline.demo.run import PAGE_NAME
 
     with progress_listener("demo", progress) as listener:

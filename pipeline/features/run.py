@@ -332,7 +332,8 @@ class _Encoding:
             **feature_identity(self.store, self.ready.loaded, recipe, recipe.splits[0]),
         }
         stages = [f"features/{recipe.features}/{split}" for split in recipe.splits]
-        job = Job("encode", stages, inputs, {**inputs, "partition": str(run.partition)})
+        recorded_inputs = {**inputs, "source": self.ready.source.to_dict(), "partition": str(run.partition)}
+        job = Job("encode", stages, inputs, recorded_inputs)
         with claim_on(self.store.folder, job, run, report) as folder, recorded(folder, job, clock) as record:
             store = Store.open(folder)
             encoded, num_workers = self._encoded(store, report)

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from cli.output.demo_page import write_demo_page
+from pipeline.demo.page import write_demo_page
 from pipeline.run.events import EpochDone
 from pipeline.training.checkpoint import TrainingHistory
 from tests.clips_on_disk import SMALL_FLAGS, Commands, write_small_dataset

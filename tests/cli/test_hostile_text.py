@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.output.demo_page import write_demo_page
 from cli.output.printing import printable
+from pipeline.demo.page import write_demo_page
 from tests.clips_on_disk import SMALL_FLAGS, Commands, record, write_manifest
 from tests.demo_results import demo_result
 

@@ -1,0 +1,37 @@
+"""Pages from templates: everything that is filled in is escaped, and nothing is fetched from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jinja2
+
+from encoders.replacing import replacing
+
+
+def templates_of(package: str) -> jinja2.Environment:
+    """The templates of a package, which may extend and import those of `pipeline.pages` as `pages/NAME`.
+
+    Text that is filled in is escaped, and a name that is not given is an error.
+
+    Args:
+        package: Such as `pipeline.demo`: its templates are in its folder `templates`.
+    """
+    own, shared = jinja2.PackageLoader(package), jinja2.PackageLoader("pipeline.pages")
+    return jinja2.Environment(
+        loader=jinja2.ChoiceLoader([own, jinja2.PrefixLoader({"pages": shared})]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def write_page(path: Path, html: str) -> None:
+    """Write a page in one step: a killed run leaves no half page under that name.
+
+    Raises:
+        OSError: The folder is missing, or cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")

@@ -1,0 +1,76 @@
+"""Frames and masks as pictures for people: outlines, overlays, film strips, data URLs."""
+
+from __future__ import annotations
+
+import base64
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage.segmentation import find_boundaries
+from skimage.util import montage
+
+OUTLINE = (255, 0, 160)
+"""RGB of the edge of a mask: a colour that footage rarely has."""
+_MIME = {".png": "image/png", ".jpg": "image/jpeg"}
+
+
+def outlined(frame: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A frame with the edge of what moves drawn: shape (height, width, 3), RGB."""
+    drawn = frame.copy()
+    drawn[find_boundaries(mask, mode="thick")] = OUTLINE
+    return drawn
+
+
+def highlighted(frame: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A frame with what rests dimmed to a third, and the edge of what moves drawn: shape (height, width, 3), RGB."""
+    return outlined(np.where(mask[..., None], frame, frame // 3).astype(np.uint8), mask)
+
+
+def shrunk(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """A square picture at another size: shape (side, side, 3)."""
+    return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def filmstrip(
+    frames: NDArray[np.uint8], masks: NDArray[np.bool_], *, num_shown: int = 6, side: int = 112
+) -> NDArray[np.uint8]:
+    """Lay evenly chosen frames side by side, and below them the same frames with what moves lit and outlined.
+
+    Args:
+        frames: Shape (num_frames, height, width, 3), RGB.
+        masks: Shape (num_frames, height, width).
+        num_shown: Frames to show, at most.
+        side: Of a frame as it is shown, in pixels.
+
+    Returns:
+        Shape (2 * side + borders, ..., 3), RGB.
+    """
+    chosen = np.linspace(0, len(frames) - 1, min(num_shown, len(frames))).round().astype(int)
+    lit = [highlighted(frames[index], masks[index]) for index in chosen]
+    cells = [shrunk(frame, side) for frame in (*frames[chosen], *lit)]
+    grid: NDArray[np.uint8] = montage(
+        np.stack(cells), fill=(255, 255, 255), grid_shape=(2, len(chosen)), padding_width=2, channel_axis=3
+    )
+    return grid
+
+
+def encoded(picture: NDArray[np.uint8], kind: Literal[".png", ".jpg"] = ".png", quality: int = 80) -> bytes:
+    """A picture as the bytes of a file.
+
+    Args:
+        picture: Shape (height, width, 3), RGB.
+        kind: Of file: PNG keeps every pixel, JPEG is several times smaller.
+        quality: Of JPEG, 1..100.
+    """
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if kind == ".jpg" else []
+    done, content = cv2.imencode(kind, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    if not done:
+        raise ValueError(f"cannot encode a picture of shape {picture.shape} as {kind}")
+    return content.tobytes()
+
+
+def data_url(picture: NDArray[np.uint8], kind: Literal[".png", ".jpg"] = ".png", quality: int = 80) -> str:
+    """A picture as a URL that contains it, for pages in one file; arguments as of `encoded`."""
+    return f"data:{_MIME[kind]};base64,{base64.b64encode(encoded(picture, kind, quality)).decode()}"

@@ -1,0 +1,92 @@
+"""What is searched for, where, and among which videos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pipeline.errors import OptionError
+from pipeline.run.fields import convert_fields
+
+
+class QueryKind(StrEnum):
+    """What a query is given as."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    """A picture's file."""
+    VIDEO = "video"
+    """The id of a video of the store: more like this."""
+    CAPTION = "caption"
+    """The id of a caption of the store."""
+
+
+class Find(StrEnum):
+    """What is found."""
+
+    VIDEOS = "videos"
+    CAPTIONS = "captions"
+
+
+class By(StrEnum):
+    """Which feature of a video is compared with the query."""
+
+    VIDEO = "video"
+    """That of the whole clip, as in `fda eval`."""
+    FRAME = "frame"
+    """That of its best frame: finds what is only seen for a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One question: a text, a picture, or a video or caption of the store."""
+
+    value: str
+    """The text, the path of the picture, or the id."""
+    kind: QueryKind = QueryKind.TEXT
+
+    def __post_init__(self) -> None:
+        convert_fields(self, kind=QueryKind)
+        if not self.value.strip():
+            raise OptionError(f"a {self.kind} to search for must not be empty")
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which videos are candidates: those for which all that is given holds."""
+
+    categories: tuple[str, ...] = ()
+    """One of these."""
+    motion: tuple[float, float] | None = None
+    """Lowest and highest mean share of the picture that masks cover, 0..1."""
+    duration_seconds: tuple[float, float] | None = None
+    """Shortest and longest."""
+    camera_moves: bool | None = None
+    """Only videos whose camera moves, or only those whose camera rests; None: all."""
+
+    def __post_init__(self) -> None:
+        convert_fields(self, categories=tuple)
+        for name in ("motion", "duration_seconds"):
+            limits = getattr(self, name)
+            if limits is not None and not limits[0] <= limits[1]:
+                raise OptionError(f"{name} goes from the lowest to the highest value, got {limits[0]} to {limits[1]}")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How a query is answered."""
+
+    features: tuple[str, ...] = ()
+    """Feature sets, each answered by itself; none given: the only one of the store."""
+    splits: tuple[str, ...] = ()
+    """None given: all that have these features."""
+    find: Find = Find.VIDEOS
+    by: By = By.VIDEO
+    top: int = 10
+    """Hits of an answer, at most."""
+    filters: Filters = field(default_factory=Filters)
+
+    def __post_init__(self) -> None:
+        convert_fields(self, features=tuple, splits=tuple, find=Find, by=By)
+        if self.top < 1:
+            raise OptionError(f"the number of hits must be at least 1, got {self.top}")

@@ -1,0 +1,58 @@
+"""The encoder of a feature set: which model made it, where its weights were, and whether these are still the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from encoders.options import ModelSource
+from pipeline.errors import InputError
+from pipeline.run.records import read_run
+from store.errors import StoreError
+from store.features import features_made_with
+from store.json_values import JSON
+from store.store import Store
+
+
+def encoder_words(made_with: Mapping[str, JSON]) -> str:
+    """A model in words: its name, and the first digits of its weights' sha256.
+
+    >>> encoder_words({"model": {"name": "ViT-B-32", "weights_sha256": "0123456789abcdef"}})
+    'ViT-B-32, weights 0123456789ab'
+    >>> encoder_words({"imported": {}})
+    'imported'
+    """
+    model = made_with.get("model")
+    if not isinstance(model, Mapping):
+        return "imported"
+    return f"{model.get('name', '?')}, weights {str(model.get('weights_sha256', '?'))[:12]}"
+
+
+def recorded_source(store: Store, features: str, split: str) -> ModelSource:
+    """Where the run that made a feature set took its model from, by the latest run record that names these weights.
+
+    Raises:
+        InputError: No record says, or the features were imported.
+        NotInStoreError: There are no such features.
+    """
+    model = features_made_with(store, features, split).get("model")
+    if not isinstance(model, Mapping):
+        raise InputError(
+            f"features {features!r} of {store.place} were imported, and no encoder of theirs is known: search by "
+            "--video or --caption"
+        )
+    for name in sorted(store.folder.names("runs"), reverse=True):
+        try:
+            options = read_run(store.folder, name)["options"]
+            if not isinstance(options, Mapping):
+                continue
+            its_model, source = options.get("model"), options.get("source")
+            is_its = isinstance(its_model, Mapping) and its_model.get("weights_sha256") == model.get("weights_sha256")
+            if is_its and isinstance(source, Mapping):
+                return ModelSource.from_dict(source)
+        except (StoreError, TypeError, ValueError):
+            continue  # damaged, or of another version: `fda status` reports it
+    words = encoder_words({"model": model})
+    raise InputError(
+        f"no run record of {store.place} says where the weights of features {features!r} ({words}) are: give "
+        "--checkpoint, or --model and --pretrained, or search by --video or --caption"
+    )
