@@ -18,6 +18,6 @@ def percent(share: float | None) -> str:
     """A share, 0..1, as people read it.
 
     >>> percent(0.305), percent(None)
-    ('30.5 %', '-')
+    ('30.5%', '-')
     """
-    return "-" if share is None else f"{100 * share:.1f} %"
+    return "-" if share is None else f"{100 * share:.1f}%"

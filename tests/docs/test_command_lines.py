@@ -36,7 +36,7 @@ PREPARED = (
 )
 """What a page finds done, be it that another page did it."""
 
-NUMBER = re.compile(r"([+-]?\d[\d.,]*|(?<!\S)-(?!\S))( %)?")
+NUMBER = re.compile(r"([+-]?\d[\d.,]*|(?<!\S)-(?!\S))%?")
 """With the sign for per cent; a cell without a number has a dash."""
 
 runnable = pytest.mark.parametrize(

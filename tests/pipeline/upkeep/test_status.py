@@ -152,8 +152,8 @@ def test_masks_are_told_of_in_one_line(tmp_path: Path) -> None:
     assert (found.mean_coverage, found.empty_share, found.full_share) == (0.5, 0.25, 3 / 16)
     assert frames.masks is None
     assert (
-        "test: masks 'default' cover 50.0 % of the picture on average; 25.0 % are empty, 18.8 % full; the camera moves "
-        "in 33.3 % of the videos\n"
+        "test: masks 'default' cover 50.0% of the picture on average; 25.0% are empty, 18.8% full; the camera moves "
+        "in 33.3% of the videos\n"
     ) in CliRunner().invoke(command, [str(tmp_path)]).output
 
 
