@@ -63,16 +63,17 @@ def verify_catalog(store: Store) -> tuple[Catalog | None, list[Finding]]:
 
 
 def _seals(folder: StoreFolder) -> Iterator[Finding]:
+    # `VIDEOS_NAME` is what the making of a store ends with; the first commit comes after it.
+    is_begun = folder.num_bytes(VIDEOS_NAME) is None and not folder.folders("commits")
     for name in (VIDEOS_NAME, CAPTIONS_NAME):
         try:
             content = folder.read(name)
         except StoreMissingError:
-            yield Finding(
-                Kind.CATALOG_DAMAGED,
-                name,
-                "it is missing",
-                CATALOG_REMEDY,
-            )
+            if is_begun:
+                what = "it is missing, and nothing is committed: a run was killed while it made the store"
+                yield Finding(Kind.UNFINISHED, name, what, PREPROCESS_AGAIN)
+            else:
+                yield Finding(Kind.CATALOG_DAMAGED, name, "it is missing", CATALOG_REMEDY)
             continue
         if not is_sealed(content):
             yield Finding(

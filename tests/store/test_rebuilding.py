@@ -107,6 +107,22 @@ def test_a_lost_catalogue_is_refused_and_rebuilt_with_the_same_bytes(tmp_path: P
     assert put(tmp_path, data_set(GROWN))[1].rebuilt is None
 
 
+@pytest.mark.parametrize("names", [(VIDEOS_NAME, CAPTIONS_NAME), (VIDEOS_NAME,)], ids=["both", "videos"])
+def test_a_store_whose_making_was_cut_short_is_unfinished_and_not_damaged(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    """The manifest is written first, then captions, then videos; nothing is committed before."""
+    put(tmp_path, data_set(GROWN))
+    before = tree_digest(tmp_path)
+    for name in names:
+        (tmp_path / name).unlink()
+    found = verify(folder_at(tmp_path))
+    assert {(finding.kind, finding.name) for finding in found.findings} == {(Kind.UNFINISHED, one) for one in names}
+    assert not found.num_wrong
+    put(tmp_path, data_set(GROWN))
+    assert tree_digest(tmp_path) == before
+
+
 @settings(max_examples=8)
 @given(
     order=st.permutations(GROWN),
