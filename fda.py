@@ -62,6 +62,10 @@ if TYPE_CHECKING:
     from pipeline.imports.options import ImportOptions as ImportOptions
     from pipeline.imports.run import ImportResult as ImportResult
     from pipeline.imports.run import import_features as import_features
+    from pipeline.inspection.options import InspectFiles as InspectFiles
+    from pipeline.inspection.options import InspectOptions as InspectOptions
+    from pipeline.inspection.run import InspectionResult as InspectionResult
+    from pipeline.inspection.run import inspect as inspect
     from pipeline.masks.options import Compensation as Compensation
     from pipeline.masks.options import Difference as Difference
     from pipeline.masks.options import MaskOptions as MaskOptions
@@ -164,6 +168,14 @@ _MODULES = {
     "pipeline.imports.run": (
         "ImportResult",
         "import_features",
+    ),
+    "pipeline.inspection.options": (
+        "InspectFiles",
+        "InspectOptions",
+    ),
+    "pipeline.inspection.run": (
+        "InspectionResult",
+        "inspect",
     ),
     "pipeline.masks.options": (
         "Compensation",

@@ -34,33 +34,41 @@ def encoder_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add `--checkpoint`, `--model` and so on, and hand them on as one value, `model`; `--seed` must be there too."""
 
     @functools.wraps(function)
-    def with_options(
-        *,
-        checkpoint: Path | None,
-        model: str | None,
-        pretrained: str | None,
-        alpha_checkpoint: Path | None,
-        activation: str | None,
-        seed: int,
-        **others: Any,
-    ) -> None:
-        if checkpoint is not None:
-            if model or pretrained or alpha_checkpoint or activation:
-                raise click.UsageError("--checkpoint holds the model and its weights: give it alone")
-            source = ModelSource(checkpoint=checkpoint)
-        elif not model or not pretrained:  # weights are never guessed
+    def with_options(**given: Any) -> None:
+        source, others = _split_off_source(given)
+        if source is None:  # weights are never guessed
             raise click.UsageError(
                 "give --model and --pretrained (a tag such as openai, a file, or `none`: random weights), or "
                 "--checkpoint"
             )
-        else:
-            source = ModelSource(
-                model=model,
-                pretrained=pretrained,
-                alpha_checkpoint=alpha_checkpoint,
-                seed=seed,
-                activation=Activation(activation) if activation else None,
-            )
         function(model=source, **others)
 
     return _checkpoint_option(model_options(with_options))
+
+
+def known_encoder_options(function: Callable[..., None]) -> Callable[..., None]:
+    """`encoder_options` for features that are there: without any of them, `model` is None, as the store knows it."""
+
+    @functools.wraps(function)
+    def with_options(**given: Any) -> None:
+        source, others = _split_off_source(given)
+        function(model=source, **others)
+
+    return _checkpoint_option(model_options(with_options))
+
+
+def _split_off_source(given: dict[str, Any]) -> tuple[ModelSource | None, dict[str, Any]]:
+    """The model that the flags say, None without any of them; and the other flags."""
+    names = ("model", "pretrained", "alpha_checkpoint", "activation")
+    fields = {name: given.pop(name) for name in names}
+    checkpoint, seed = given.pop("checkpoint"), given.pop("seed")
+    if checkpoint is not None:
+        if any(fields.values()):
+            raise click.UsageError("--checkpoint holds the model and its weights: give it alone")
+        return ModelSource(checkpoint=checkpoint), given
+    if not any(fields.values()):
+        return None, given
+    if not fields["model"] or not fields["pretrained"]:
+        raise click.UsageError("--model and --pretrained go together: which model, and with which weights")
+    activation = fields.pop("activation")
+    return ModelSource(**fields, seed=seed, activation=Activation(activation) if activation else None), given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import jinja2
@@ -35,3 +36,13 @@ def write_page(path: Path, html: str) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
+
+
+def write_page_in_parts(path: Path, parts: Iterable[str]) -> None:
+    """`write_page` for pages that need not be in memory as a whole: `template.generate(...)` gives the parts.
+
+    Raises:
+        OSError: The folder is missing, or cannot be written.
+    """
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(parts)

@@ -74,3 +74,32 @@ def encoded(picture: NDArray[np.uint8], kind: Literal[".png", ".jpg"] = ".png", 
 def data_url(picture: NDArray[np.uint8], kind: Literal[".png", ".jpg"] = ".png", quality: int = 80) -> str:
     """A picture as a URL that contains it, for pages in one file; arguments as of `encoded`."""
     return f"data:{_MIME[kind]};base64,{base64.b64encode(encoded(picture, kind, quality)).decode()}"
+
+
+def thumbnail(picture: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
+    """A picture at another height, in its own proportions: shape (height, width, 3)."""
+    width = max(1, round(picture.shape[1] * height / picture.shape[0]))
+    kind = cv2.INTER_AREA if height <= picture.shape[0] else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=kind), dtype=np.uint8)
+
+
+def heated(frame: NDArray[np.uint8], heat: NDArray[np.float32], limits: tuple[float, float]) -> NDArray[np.uint8]:
+    """A frame in grey, with a map of heat over it: dark where it is lowest, bright where it is highest.
+
+    Args:
+        frame: Shape (height, width, 3), RGB.
+        heat: Of any smaller shape.
+        limits: The values that are darkest and brightest.
+
+    Returns:
+        Shape (height, width, 3), RGB.
+    """
+    height, width = frame.shape[:2]
+    low, high = limits
+    shares = (heat.astype(np.float32) - low) / (high - low if high > low else 1)
+    share = cv2.resize(shares, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    levels = np.round(255 * share).astype(np.uint8)
+    colour = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    grey = frame.mean(axis=-1, keepdims=True) * 0.5
+    weight = 0.8 * np.sqrt(share)[..., None]  # the root: half of the heat is still seen
+    return np.asarray(np.round(grey * (1 - weight) + colour * weight), dtype=np.uint8)

@@ -15,6 +15,7 @@ class Stream(IntEnum):
     AUGMENTATION = 3
     SHUFFLE = 4
     AREA = 5
+    INSPECTION = 6
 
 
 def generator(stream: Stream, seed: int, *place: int) -> np.random.Generator:

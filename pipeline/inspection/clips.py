@@ -1,0 +1,217 @@
+"""The pictures of the videos that are shown: frames, masks and attention, a few videos in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.errors import NotFiniteError
+from pipeline.inspection.attention import Attention
+from pipeline.inspection.facts import InspectedVideo
+from pipeline.pages.pictures import heated, highlighted, outlined
+from pipeline.run.events import Reporter
+from store.errors import NotInStoreError, ShardIncompleteError
+from store.view import StoreView
+
+_BYTES_AT_ONCE = 2**27
+"""Of frames and masks that are read at once; one clip, if that is larger."""
+_CLIPS_AT_ONCE = 16
+_FRAMES_INSTEAD = 4
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One row of pictures of a video, in order of time."""
+
+    title: str
+    meaning: str
+    """What its pictures show, in a few words."""
+    pictures: tuple[NDArray[np.uint8], ...]
+    """Each of shape (height, width, 3), RGB."""
+
+
+@dataclass(frozen=True)
+class InspectedClip:
+    """One video as it is shown."""
+
+    facts: InspectedVideo
+    seconds: tuple[float, ...]
+    """When each frame that is shown is shown in the video; none without a clip."""
+    strips: tuple[Strip, ...]
+    times: NDArray[np.float64]
+    """Shape (num_frames,): of all frames of the clip, seconds."""
+    coverage: Mapping[str, NDArray[np.float64]]
+    """Mask set -> share of the picture that each mask covers, shape (num_frames,), 0..1."""
+    instead: Strip | None
+    """The video that comes first for the caption with the worst rank; None if that is this one."""
+
+
+def inspected_clips(
+    view: StoreView, videos: Sequence[InspectedVideo], num_shown: int, attention: Attention, report: Reporter
+) -> Iterator[InspectedClip]:
+    """Read the clips of videos one after the other, in their order.
+
+    Args:
+        view: Of the store.
+        videos: Those to be shown.
+        num_shown: Frames to show of each, at most.
+        attention: The model, if there is one.
+        report: Hears why attention cannot be computed.
+
+    Raises:
+        ShardIncompleteError: A shard was rebuilt while it was read.
+        ShardDamagedError: The bytes are not those that were written.
+    """
+    attending = _Attending(attention, report)
+    for batch in _batches(view, videos):
+        if not batch[0].has_clip:
+            yield from (InspectedClip(one, (), (), np.empty(0), {}, None) for one in batch)
+            continue
+        split = batch[0].video.split
+        rows = [one.video.row for one in batch]
+        frames, times = view.frames(rows, split=split), view.pts_seconds(rows, split=split)
+        masks, firsts = _masks(view, batch), _firsts(view, batch)
+        for number, facts in enumerate(batch):
+            is_frame = np.isfinite(times[number])
+            yield _inspected(
+                facts,
+                frames[number][is_frame],
+                times[number][is_frame],
+                {name: its[facts.video.row][is_frame] for name, its in masks.items() if facts.video.row in its},
+                num_shown=num_shown,
+                attending=attending,
+                instead=firsts.get(_first_instead(facts)),
+            )
+
+
+def _batches(view: StoreView, videos: Sequence[InspectedVideo]) -> Iterator[list[InspectedVideo]]:
+    """Videos of one split side by side, with clips or all without, as many as may be in memory."""
+    batch: list[InspectedVideo] = []
+    for one in videos:
+        layout = view.splits[one.video.split]
+        clip_bytes = layout.num_frames * layout.height * layout.width * (6 + len(one.masks))
+        most = max(1, min(_CLIPS_AT_ONCE, _BYTES_AT_ONCE // clip_bytes))
+        is_other = batch and (batch[0].video.split, batch[0].has_clip) != (one.video.split, one.has_clip)
+        if is_other or len(batch) >= most:
+            yield batch
+            batch = []
+        batch.append(one)
+    if batch:
+        yield batch
+
+
+def _masks(view: StoreView, batch: Sequence[InspectedVideo]) -> dict[str, dict[int, NDArray[np.bool_]]]:
+    """Mask set -> row -> masks, of those videos that have them."""
+    found: dict[str, dict[int, NDArray[np.bool_]]] = {}
+    for name in dict.fromkeys(masks.name for one in batch for masks in one.masks):
+        rows = [one.video.row for one in batch if any(masks.name == name for masks in one.masks)]
+        read = view.masks(rows, name, split=batch[0].video.split)
+        found[name] = dict(zip(rows, read, strict=True))
+    return found
+
+
+def _inspected(
+    facts: InspectedVideo,
+    frames: NDArray[np.uint8],
+    times: NDArray[np.float64],
+    masks: Mapping[str, NDArray[np.bool_]],
+    *,
+    num_shown: int,
+    attending: _Attending,
+    instead: Strip | None,
+) -> InspectedClip:
+    shown = evenly(len(frames), num_shown)
+    strips = [Strip("frames", "", tuple(frames[shown]))]
+    for name, its in masks.items():
+        pairs = [(frames[index], its[index]) for index in shown]
+        strips += [
+            Strip(f"masks {name!r}, outline", "the edge of what moves", tuple(outlined(*pair) for pair in pairs)),
+            Strip(f"masks {name!r}, overlay", "what rests is dark", tuple(highlighted(*pair) for pair in pairs)),
+        ]
+    strips += attending.strips(frames[shown], {name: its[shown] for name, its in masks.items()})
+    return InspectedClip(
+        facts=facts,
+        seconds=tuple(times[shown].tolist()),
+        strips=tuple(strips),
+        times=times,
+        coverage={name: its.mean(axis=(1, 2)) for name, its in masks.items()},
+        instead=instead,
+    )
+
+
+def evenly(num_frames: int, num_shown: int) -> NDArray[np.int64]:
+    """Frames at even distances, with the first and the last.
+
+    >>> evenly(12, 4), evenly(3, 12), evenly(9, 1)
+    (array([ 0,  4,  7, 11]), array([0, 1, 2]), array([4]))
+    """
+    if num_shown == 1:
+        return np.array([num_frames // 2])
+    return np.linspace(0, num_frames - 1, min(num_shown, num_frames)).round().astype(np.int64)
+
+
+def _first_instead(facts: InspectedVideo) -> str | None:
+    """The video that comes first for the worst caption, if it is another one."""
+    worst = facts.ranked[-1].rank if facts.ranked else None
+    return None if worst is None or worst.first_video_id == facts.video.video_id else worst.first_video_id
+
+
+def _firsts(view: StoreView, batch: Sequence[InspectedVideo]) -> dict[str | None, Strip]:
+    """Id -> a few frames, of the videos that come first instead of those of a batch."""
+    ids = [first for first in dict.fromkeys(map(_first_instead, batch)) if first is not None]
+    if not ids:
+        return {}
+    try:
+        frames, times = view.frames(ids), view.pts_seconds(ids)
+    except (ShardIncompleteError, NotInStoreError):  # they are made again: no reason to show nothing of the others
+        return {}
+    found: dict[str | None, Strip] = {}
+    for video_id, its, is_frame in zip(ids, frames, np.isfinite(times), strict=True):
+        clip = its[is_frame]
+        found[video_id] = Strip(video_id, "", tuple(clip[evenly(len(clip), _FRAMES_INSTEAD)]))
+    return found
+
+
+class _Attending:
+    """Computes attention until it cannot, and says why then."""
+
+    def __init__(self, attention: Attention, report: Reporter) -> None:
+        self._attention, self._report = attention, report
+        self._encoder = attention.encoder
+
+    def strips(self, frames: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> list[Strip]:
+        """Attention with the masks of the features and with an alpha of all ones, on one scale."""
+        if self._encoder is None:
+            return []
+        name = self._attention.mask_name
+        if name not in masks and masks:
+            name = next(iter(masks))
+        alphas = {"an alpha of all ones": np.ones(frames.shape[:-1], np.bool_)}
+        if name is not None and name in masks:
+            alphas = {f"masks {name!r}": masks[name], **alphas}
+        size = self._encoder.config.image_size
+        if frames.shape[1:3] != (size, size):
+            return self._none(
+                f"frames are {frames.shape[1]} x {frames.shape[2]} pixels, the model takes {size} x {size}"
+            )
+        try:
+            maps = {words: self._encoder.attention(frames, alpha) for words, alpha in alphas.items()}
+        except (NotFiniteError, MemoryError) as error:
+            return self._none(str(error))
+        limits = min(float(one.min()) for one in maps.values()), max(float(one.max()) for one in maps.values())
+        return [
+            Strip(
+                f"attention with {words}",
+                f"{limits[0]:.1%} (dark) to {limits[1]:.1%} (bright) on one patch",
+                tuple(heated(frame, heat, limits) for frame, heat in zip(frames, its, strict=True)),
+            )
+            for words, its in maps.items()
+        ]
+
+    def _none(self, why: str) -> list[Strip]:
+        self._report.warn(f"no attention: {why}")
+        self._encoder = None
+        return []
