@@ -155,7 +155,13 @@ def test_few_functions_take_many_parameters() -> None:
         fails_with([f"{name}: {count} parameters, of {len(counts)} functions" for count, name in reversed(many)])
 
 
-LOADS_NO_MODEL = (["--help"], ["preprocess", "--help"], ["preprocess", "nowhere.jsonl", "store"], ["--version"])
+LOADS_NO_MODEL = (
+    ["--help"],
+    ["preprocess", "--help"],
+    ["preprocess", "nowhere.jsonl", "store"],
+    ["inspect", "nowhere"],
+    ["--version"],
+)
 LOOK_WHAT_IS_LOADED = """
 import os, sys
 from cli.main import main

@@ -22,6 +22,7 @@ The key `fda.per_query` of the file's metadata is a JSON given by the caller: fe
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -121,14 +122,17 @@ def write_per_query(table: pa.Table, path: Path, about: Mapping[str, JSON], *, o
 
 
 def check_writable(path: Path, *, overwrite: bool = False) -> None:
-    """Refuse a file that exists, or a missing folder. Call it before the work, not after hours of it.
+    """Refuse a file that exists, or a folder that is missing or read-only. Call it before the work, not after hours.
 
     Raises:
         FileExistsError: The file exists, and `overwrite` is false.
         FileNotFoundError: There is no such folder.
+        PermissionError: Nothing can be written there.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}: make it, or give another place")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"cannot write {path.name} into {path.parent}: it is read-only, give another place")
     if path.is_dir() or (path.exists() and not overwrite):
         raise FileExistsError(f"{path} exists already: give another name, or --overwrite to replace it")
 

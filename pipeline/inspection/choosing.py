@@ -72,10 +72,9 @@ def choose(
             if count is not None:
                 found[name] = survey.by_masks(name, count)
         if options.failed is not None:
-            found["failed"] = survey.failed(options.failed)
+            found["failed"] = survey.failed(options.failed, report)
         if drawn is not None:
             found["random"] = survey.drawn(drawn, options.seed)
-    _report_less(found, options, report)
     places: dict[tuple[str, int], dict[str, int]] = {}
     for name, videos in found.items():
         for place, video in enumerate(videos, 1):
@@ -83,6 +82,7 @@ def choose(
     if not places:
         names = " and ".join(f"--{name}" for name in found if name != "named")
         raise InputError(f"nothing to show: {names} finds no video in {' and '.join(map(repr, splits))}")
+    _report_less(found, options, report)
     return tuple(
         Chosen(split, row, store.catalog.video_ids(split, row, row + 1)[0], by) for (split, row), by in places.items()
     )
@@ -205,9 +205,12 @@ class _Survey:
         order = np.argsort(coverage if name == "emptiest" else -coverage, kind="stable")
         return self._videos(places[order[:count]])
 
-    def failed(self, count: int) -> list[tuple[str, int]]:
+    def failed(self, count: int, report: Reporter) -> list[tuple[str, int]]:
         """The first videos that failed."""
-        return self._videos(np.flatnonzero(self.has_failed)[:count])
+        places = np.flatnonzero(self.has_failed)
+        if len(places) > count:
+            report.say(f"{plural(len(places), 'video')} failed, shown: the first {count:,}")
+        return self._videos(places[:count])
 
     def drawn(self, count: int, seed: int) -> list[tuple[str, int]]:
         """Videos with a clip, at random."""
@@ -222,5 +225,5 @@ def _report_less(found: dict[str, list[tuple[str, int]]], options: InspectOption
     """Tell which choice finds less than it asked for."""
     for name, videos in found.items():
         count = getattr(options, name.replace("-", "_"), None)
-        if count is not None and len(videos) < count:
+        if count is not None and len(videos) < count and name != "failed":  # as many as failed is what is meant
             report.say(f"--{name} {count:,} finds {plural(len(videos), 'video')}")

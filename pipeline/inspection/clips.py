@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,6 +152,16 @@ def evenly(num_frames: int, num_shown: int) -> NDArray[np.int64]:
     if num_shown == 1:
         return np.array([num_frames // 2])
     return np.linspace(0, num_frames - 1, min(num_shown, num_frames)).round().astype(np.int64)
+
+
+def seconds_words(times: Sequence[float]) -> list[str]:
+    """Times as people read them, as exact as they are dense.
+
+    >>> seconds_words([0.5, 1.25, 2.0]), seconds_words([0.04, 0.08])
+    (['0.5 s', '1.2 s', '2.0 s'], ['0.04 s', '0.08 s'])
+    """
+    step = min((after - before for before, after in pairwise(times)), default=1.0)
+    return [f"{one:.{1 if step >= 0.1 else 2}f} s" for one in times]
 
 
 def _first_instead(facts: InspectedVideo) -> str | None:

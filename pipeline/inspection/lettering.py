@@ -7,6 +7,7 @@ that are lacking are counted in the text itself: a box in the place of each woul
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import cache
 from pathlib import Path
@@ -15,11 +16,15 @@ import matplotlib as mpl
 from matplotlib.ft2font import FT2Font
 from PIL import ImageFont, features
 
+from pipeline.run.words import plural
+
 _CUT = "…"
 _LONGEST = 600
 """Letters of a text that are looked at: more never fit."""
 _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 _JOINERS = "\u200c\u200d"
+_LACKING = "\0"
+_RUN = re.compile(f"{_LACKING}(?:[{_LACKING} ]*{_LACKING})?")
 
 
 class Lettering:
@@ -86,20 +91,13 @@ def clean(text: str) -> str:
 
 
 def _without(text: str, known: frozenset[str]) -> str:
-    """The text with each run of letters that are lacking counted.
+    """The text with each run of letters that are lacking counted, over the blanks between them.
 
-    >>> _without("a 中文 b", frozenset("ab "))
-    'a [2 letters without a font] b'
+    >>> _without("a 中文 字 b", frozenset("ab "))
+    'a [3 letters without a font] b'
     """
-    found, run = [], 0
-    for letter in f"{text} ":
-        if letter in known:
-            found += [f"[{run} letter{'s' * (run > 1)} without a font]"] if run else []
-            found.append(letter)
-            run = 0
-        elif not _is_ignorable(letter):
-            run += 1
-    return "".join(found)[:-1]
+    shown = "".join(letter if letter in known else _LACKING for letter in text if not _is_ignorable(letter))
+    return _RUN.sub(lambda run: f"[{plural(run[0].count(_LACKING), 'letter')} without a font]", shown)
 
 
 def _broken(word: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.inspection.clips import InspectedClip, Strip
+from pipeline.inspection.clips import InspectedClip, Strip, seconds_words
 from pipeline.inspection.facts import InspectedCaption, InspectedVideo, MaskFacts
 from pipeline.pages.environment import templates_of, write_page_in_parts
 from pipeline.pages.pictures import data_url, thumbnail
@@ -111,7 +111,7 @@ def _card(clip: InspectedClip) -> dict[str, Any]:
         "has_clip": facts.has_clip,
         "reason": None if facts.reason is None else visible(facts.reason),
         "facts": [(name, visible(value)) for name, value in _facts(clip)],
-        "times": [f"{one:.1f} s" for one in clip.seconds],
+        "times": seconds_words(clip.seconds),
         "strips": strips,
         "width": width,
         "least_width": width * _LEAST_SIDE // SIDE,
@@ -188,7 +188,8 @@ def _curves(clip: InspectedClip) -> list[dict[str, Any]]:
 
 def _span(times: NDArray[np.float64]) -> tuple[str, str]:
     """The times at both ends of the curve."""
-    return (f"{times[0]:.1f} s", f"{times[-1]:.1f} s") if len(times) else ("", "")
+    words = seconds_words(times.tolist()) or [""]
+    return words[0], words[-1]
 
 
 def _captions(facts: InspectedVideo) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from encoders.replacing import replacing
-from pipeline.inspection.clips import InspectedClip, Strip, evenly
+from pipeline.inspection.clips import InspectedClip, Strip, evenly, seconds_words
 from pipeline.inspection.facts import InspectedVideo
 from pipeline.inspection.lettering import Lettering, Line
 from pipeline.inspection.page import GAP, joined
@@ -44,6 +44,7 @@ class Sheet:
         self._lettering = Lettering()
         self._cards: list[Image.Image] = []
         """Of the row that is being filled."""
+        self._have_clips = True
         self._rows: list[Image.Image] = []
         self._num_left_out = 0
 
@@ -58,6 +59,9 @@ class Sheet:
         if self._num_left_out or height * self.width > _MAX_PIXELS:
             self._num_left_out += 1
             return
+        if clip.facts.has_clip is not self._have_clips:  # a line of text and a clip side by side leave a hole
+            self._end_row()
+            self._have_clips = clip.facts.has_clip
         self._cards.append(self._card(clip))
         if len(self._cards) == self._columns:
             self._end_row()
@@ -106,7 +110,7 @@ class Sheet:
         parts = [self._texts(clip.facts)]
         shown = evenly(len(clip.seconds), _NUM_SHOWN) if clip.seconds else np.empty(0, np.int64)
         for number, strip in enumerate(clip.strips):
-            times = [clip.seconds[place] for place in shown.tolist()] if number == 0 else None
+            times = seconds_words([clip.seconds[place] for place in shown.tolist()]) if number == 0 else []
             parts.append(self._strip(strip, shown.tolist(), times))
         card = Image.new("RGB", (self._card_width, sum(part.height for part in parts)), _GROUND)
         top = 0
@@ -128,7 +132,7 @@ class Sheet:
             lines += [(line, _TEXT) for line in fit(text, _CAPTION, width, most=2)]
         return _text_block(width, lines, rule=True)
 
-    def _strip(self, strip: Strip, shown: list[int], times: list[float] | None) -> Image.Image:
+    def _strip(self, strip: Strip, shown: list[int], times: list[str]) -> Image.Image:
         pictures = joined([thumbnail(strip.pictures[place], _SIDE) for place in shown], grey=255)
         step = pictures.shape[1] // len(shown)
         top = 2 * (_LABEL + 5) if times else _LABEL + 7
@@ -137,8 +141,8 @@ class Sheet:
         draw = ImageDraw.Draw(drawn)
         for line in self._lettering.lines(strip.title, _LABEL, self._card_width):
             draw.text((0, 2), line.text, _DIM, font=line.font)
-        for number, seconds in enumerate(times or ()):
-            for line in self._lettering.lines(f"{seconds:.1f} s", _LABEL, step):
+        for number, seconds in enumerate(times):
+            for line in self._lettering.lines(seconds, _LABEL, step):
                 draw.text((number * step, _LABEL + 6), line.text, _TEXT, font=line.font)
         return drawn
 

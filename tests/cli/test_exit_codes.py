@@ -30,6 +30,9 @@ MISSING = (
     ("import-features", "STORE", "--features", "new", "--text", "NOWHERE"),
     ("compare", "NOWHERE", "a", "b"),
     ("compare", "STORE", "mine", "yours"),
+    ("inspect", "NOWHERE"),
+    ("inspect", "STORE", "no-such-id"),
+    ("inspect", "STORE", "--features", "mine", "--checkpoint", "NOWHERE"),
     ("finetune", "NOWHERE", "checkpoint"),
     ("finetune", "STORE", "checkpoint", "--preset", "NOWHERE"),
     ("weights", "--checkpoint", "NOWHERE"),
@@ -42,6 +45,8 @@ WRONG = (
     ("preprocess", ".", "store", "--workers", "-1"),
     ("eval", "STORE", "--features", "mine", "--protocol", "mine"),
     ("eval", "STORE", "--features", "mine", "--per-query", "ranks.csv"),
+    ("inspect", "STORE", "--random", "0"),
+    ("inspect", "STORE", "--worst-rank", "3"),
     ("weights", "--model", "ViT-B-32"),
     ("remove", "STORE"),
 )

@@ -6,10 +6,13 @@ import json
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cli.output.printing import printable
 from pipeline.demo.page import write_demo_page
+from tests.retrieval_cases import unit_rows
+from tests.sliced import Known, known_store
 from tests.clips_on_disk import SMALL_FLAGS, Commands, record, write_manifest
 from tests.demo_results import demo_result
 
@@ -51,9 +54,12 @@ class _Page(HTMLParser):
         self.text += data
 
 
-@pytest.mark.parametrize(
+evil_texts = pytest.mark.parametrize(
     "evil", ["<script>alert(1)</script>", "\"' onerror='x' x=\"", "</script><img src=x>", "\u202egnp.<b>", "{{ 7*7 }}"]
 )
+
+
+@evil_texts
 def test_the_page_shows_ids_and_captions_as_text(tmp_path: Path, evil: str) -> None:
     def page(text: str) -> _Page:
         path = tmp_path / "page.html"
@@ -67,3 +73,22 @@ def test_the_page_shows_ids_and_captions_as_text(tmp_path: Path, evil: str) -> N
     assert found.text.count(evil) == plain.text.count("plain") == 4
     assert [evil in (alt or "") for alt in found.alts] == [True]
     assert plain.tags.count("bdi") == 2  # a caption that turns the direction turns its own alone
+
+
+@evil_texts
+def test_pages_of_videos_show_captions_and_categories_as_text(fda: Commands, tmp_path: Path, evil: str) -> None:
+    def page(text: str, name: str) -> _Page:
+        known = [Known([text, "other"], category=text), Known([f"{text} {'x' * 5000}"])]
+        rng = np.random.default_rng(0)
+        known_store(tmp_path / name, known, unit_rows(rng, 2, 4), unit_rows(rng, 3, 4))
+        files = ("--page", tmp_path / f"{name}.html", "--sheet", tmp_path / f"{name}.png")
+        ended = fda("inspect", tmp_path / name, "--features", "mine", *files)
+        assert ended.code == 0, ended.err
+        parsed = _Page()
+        parsed.feed((tmp_path / f"{name}.html").read_text(encoding="utf-8"))
+        return parsed
+
+    plain, found = page("plain", "plain"), page(evil, "evil")
+    assert (found.tags, found.attributes) == (plain.tags, plain.attributes)
+    assert found.text.count(evil) == plain.text.count("plain")
+    assert "script" not in found.tags

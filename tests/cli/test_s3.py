@@ -54,6 +54,7 @@ def test_all_commands(fda: Commands, tmp_path: Path, place: str) -> None:
         ("masks", "STORE", "--masks", "second", "--workers", "0", "--threshold", "40"),
         ("encode", "STORE", "--features", "mine", *model, "--masks", "second", "--precision", "fp32"),
         ("eval", "STORE", "--features", "mine"),
+        ("inspect", "STORE", "--features", "mine", "--fullest", "2", "--page", tmp_path / "a.html", "--overwrite"),
         ("finalise", "STORE"),
         ("verify", "STORE"),
         ("status", "STORE"),
