@@ -47,6 +47,8 @@ class PageHead:
     attention: str
     """Which model looks, or why there is none."""
     has_attention: bool
+    notes: Sequence[str] = ()
+    """What is to be known before the page is trusted."""
 
 
 def write_inspection_page(path: Path, head: PageHead, clips: Iterable[InspectedClip], report: Reporter) -> None:
@@ -68,7 +70,7 @@ def write_inspection_page(path: Path, head: PageHead, clips: Iterable[InspectedC
         features=head.features,
         attention=visible(head.attention),
         has_attention=head.has_attention,
-        num_frames_away=sum(not one.has_clip for one in head.videos),
+        notes=[visible(note) for note in head.notes],
         clips=map(_card, clips),
         curve_size=(_CURVE_WIDTH, _CURVE_HEIGHT),
         side=SIDE,

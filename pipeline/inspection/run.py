@@ -89,11 +89,13 @@ def inspect(
     chosen = choose(view.store, options, masks, ranks, report)
     videos = describe(view.store, chosen, masks, ranks)
     videos = without_many_masks(videos, bool(options.masks), report)
+    notes = report.warnings
     attention = Attention(None, None, "no file is written")
     if files.page is not None or files.sheet is not None:
         if any(one.has_clip for one in videos):
             attention = find_attention(view.store, options, model, ranks, report)
-        _write(view, videos, options, files, attention, report)
+        head = PageHead(view.place, videos, options.features, attention.words, attention.encoder is not None, notes)
+        _write(view, head, options.num_frames, files, attention, report)
     return InspectionResult(
         store=view.place,
         videos=videos,
@@ -106,28 +108,23 @@ def inspect(
 
 
 def _write(
-    view: StoreView,
-    videos: tuple[InspectedVideo, ...],
-    options: InspectOptions,
-    files: InspectFiles,
-    attention: Attention,
-    report: Reporter,
+    view: StoreView, head: PageHead, num_frames: int, files: InspectFiles, attention: Attention, report: Reporter
 ) -> None:
     """Show each clip on the page and on the sheet at once, so that it is read once and not kept."""
+    videos = head.videos
     layouts = [view.splits[one.video.split] for one in videos]
     proportion = max(layout.width / layout.height for layout in layouts)
     sheet = None if files.sheet is None else Sheet(view.place, len(videos), proportion)
     report.listener(RunPlanned("videos", len(videos), 0))
 
     def shown() -> Iterator[InspectedClip]:
-        for clip in inspected_clips(view, videos, options.num_frames, attention, report):
+        for clip in inspected_clips(view, videos, num_frames, attention, report):
             if sheet is not None:
                 sheet.add(clip)
             yield clip
             report.listener(ItemsDone(1))
 
     if files.page is not None:
-        head = PageHead(view.place, videos, options.features, attention.words, attention.encoder is not None)
         write_inspection_page(files.page, head, shown(), report)
     else:
         for _ in shown():
