@@ -77,6 +77,9 @@ def inspected_clips(
         masks, firsts = _masks(view, batch), _firsts(view, batch)
         for number, facts in enumerate(batch):
             is_frame = np.isfinite(times[number])
+            if not is_frame.any():  # no writer leaves a clip like this
+                yield InspectedClip(facts, (), (), np.empty(0), {}, None)
+                continue
             yield _inspected(
                 facts,
                 frames[number][is_frame],

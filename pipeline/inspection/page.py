@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 from pipeline.inspection.clips import InspectedClip, Strip, seconds_words
 from pipeline.inspection.facts import InspectedCaption, InspectedVideo, MaskFacts
 from pipeline.pages.environment import templates_of, write_page_in_parts
-from pipeline.pages.pictures import data_url, thumbnail
+from pipeline.pages.pictures import data_url, joined, thumbnail
 from pipeline.pages.texts import visible
 from pipeline.run.events import Reporter
 from pipeline.run.words import plural
 
-SIDE, GAP = 144, 2
-"""Pixels: the height of a frame on the page, and what lies between two."""
+SIDE = 144
+"""Pixels: the height of a frame on the page."""
 _LEAST_SIDE = 88
 """Pixels: on a narrow screen frames are scrolled rather than smaller."""
-_GAP_GREY = 128
 _JPEG_QUALITY = 80
 _SHOWN_LETTERS = 400
 """Of a caption; the rest is unfolded."""
@@ -123,13 +122,6 @@ def _card(clip: InspectedClip) -> dict[str, Any]:
         "captions": _captions(facts),
         "instead": None if clip.instead is None else _instead(clip.instead, facts),
     }
-
-
-def joined(pictures: Sequence[NDArray[np.uint8]], gap: int = GAP, grey: int = _GAP_GREY) -> NDArray[np.uint8]:
-    """Pictures of one height side by side, with a grey line between: shape (height, width, 3)."""
-    line = np.full((len(pictures[0]), gap, 3), grey, np.uint8)
-    parts = [part for picture in pictures for part in (line, picture)]
-    return np.concatenate(parts[1:], axis=1)
 
 
 def _facts(clip: InspectedClip) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Literal
 
 import cv2
@@ -13,6 +14,8 @@ from skimage.util import montage
 
 OUTLINE = (255, 0, 160)
 """RGB of the edge of a mask: a colour that footage rarely has."""
+GAP = 2
+"""Pixels between two frames of a strip."""
 _MIME = {".png": "image/png", ".jpg": "image/jpeg"}
 
 
@@ -103,3 +106,15 @@ def heated(frame: NDArray[np.uint8], heat: NDArray[np.float32], limits: tuple[fl
     grey = frame.mean(axis=-1, keepdims=True) * 0.5
     weight = 0.8 * np.sqrt(share)[..., None]  # the root: half of the heat is still seen
     return np.asarray(np.round(grey * (1 - weight) + colour * weight), dtype=np.uint8)
+
+
+def joined(pictures: Sequence[NDArray[np.uint8]], grey: int = 128) -> NDArray[np.uint8]:
+    """Pictures of one height side by side, with a grey line between: shape (height, width, 3), RGB.
+
+    Args:
+        pictures: Each of shape (height, width, 3); at least one.
+        grey: Of the line. 128 is seen on a dark ground and on a light one.
+    """
+    line = np.full((len(pictures[0]), GAP, 3), grey, np.uint8)
+    parts = [part for picture in pictures for part in (line, picture)]
+    return np.concatenate(parts[1:], axis=1)

@@ -15,13 +15,24 @@ import fda
 from pipeline.inspection import clips, page, sheet
 from pipeline.inspection.clips import evenly
 from pipeline.inspection.facts import InspectedVideo
-from store.clips.shards import create_clip_arrays
+from store.clips.shards import create_clip_arrays, create_mask_arrays, write_masks
+from store.completion import input_digests
 from store.growth import create_store
 from store.places.opening import folder_at
+from store.stages import FRAMES_STAGE
 from store.store import Store
 from tests.retrieval_cases import unit_rows
 from tests.sliced import Known, known_store
-from tests.stores import fill_shard, fill_store, make_catalog, make_manifest, make_store, tree_digest
+from tests.stores import (
+    clip_masks,
+    fill_shard,
+    fill_store,
+    make_catalog,
+    make_manifest,
+    make_store,
+    outcomes,
+    tree_digest,
+)
 
 KNOWN = (
     Known(["a dog", "a cat"], coverage=0.5, camera_motion=True, category="Animal"),
@@ -199,6 +210,25 @@ def test_masks_that_are_pending_are_named(tmp_path: Path) -> None:
     found = fda.inspect(tmp_path / "store", files=fda.InspectFiles(tmp_path / "a.html"))
     assert found.videos[0].masks_pending == {}  # nobody asked for them
     assert ", outline" not in Parsed(tmp_path / "a.html").text
+
+
+def test_several_mask_sets(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", 2)
+    fill_store(store)
+    (shard,) = store.shards("test")
+    for name in ("b", "a", "d", "c"):
+        create_mask_arrays(store, name, {"options": {"threshold": 25}})
+        masks = np.stack([clip_masks(row) for row in range(2)])
+        inputs = input_digests(store, shard, [FRAMES_STAGE])
+        write_masks(store, shard, name, masks, outcomes(store, shard), inputs)
+    heard: list[object] = []
+    found = fda.inspect(store.place, files=fda.InspectFiles(tmp_path / "a.html"), listener=heard.append)
+    assert [masks.name for masks in found.videos[0].masks] == ["default", "a", "b"]
+    said = "shown are 'default', 'a', 'b'; 2 further mask sets: 'c', 'd' (--masks NAME shows it)"
+    assert heard[0] == fda.Message(said)
+    assert Parsed(tmp_path / "a.html").tags.count("polyline") == 2 * 3
+    named = fda.inspect(store.place, fda.InspectOptions(masks=("d", "c", "b", "a")))
+    assert [masks.name for masks in named.videos[0].masks] == ["d", "c", "b", "a"]
 
 
 @pytest.fixture
