@@ -18,7 +18,7 @@ from cli.output.printing import print_json, show
 from cli.output.progress import progress_listener
 from cli.output.tables import print_table
 from encoders.options import ModelSource
-from pipeline.inspection.options import MAX_MASK_SETS, NUM_BY_DEFAULT, InspectFiles, InspectOptions
+from pipeline.inspection.options import MAX_FRAMES, MAX_MASK_SETS, NUM_BY_DEFAULT, InspectFiles, InspectOptions
 from pipeline.run.words import plural
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ _SHOWN = (
     click.option(
         "--frames",
         "num_frames",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MAX_FRAMES),
         default=InspectOptions.__dataclass_fields__["num_frames"].default,
         show_default=True,
         metavar="N",

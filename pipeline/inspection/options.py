@@ -11,6 +11,8 @@ from pipeline.run.fields import convert_fields
 
 NUM_BY_DEFAULT = 8
 """Videos drawn at random where nothing says which are wanted."""
+MAX_FRAMES = 100
+"""Frames of a video that can be shown: the pictures of a row are one JPEG, which has at most 65,535 columns."""
 MAX_MASK_SETS = 3
 """Mask sets that are shown where none is named."""
 _COUNTS = ("worst_rank", "emptiest", "fullest", "camera", "failed", "random", "num_frames")
@@ -58,6 +60,8 @@ class InspectOptions:
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise OptionError(f"{name} must be at least 1, got {count}")
+        if self.num_frames > MAX_FRAMES:
+            raise OptionError(f"num_frames must be at most {MAX_FRAMES}, got {self.num_frames}")
         if self.worst_rank is not None and self.features is None:
             raise OptionError("--worst-rank needs --features: ranks are those of a feature set")
 

@@ -253,6 +253,7 @@ def test_a_store_without_masks_captions_or_features(maskless: Store, tmp_path: P
         ({"random": 0}, "random must be at least 1, got 0"),
         ({"failed": -1}, "failed must be at least 1"),
         ({"num_frames": 0}, "num_frames must be at least 1"),
+        ({"num_frames": 101}, "num_frames must be at most 100"),
         ({"emptiest": "many"}, "emptiest must be a whole number"),
         ({"video_ids": "a"}, "video_ids must be several names"),
         ({"worst_rank": 3}, "--worst-rank needs --features"),
