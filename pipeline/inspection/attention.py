@@ -13,6 +13,7 @@ from pipeline.inspection.options import InspectOptions
 from pipeline.inspection.ranks import Ranks
 from pipeline.run.events import Reporter
 from pipeline.search.source import encoder_words, recorded_source
+from store.json_values import JSON
 from store.store import Store
 
 if TYPE_CHECKING:
@@ -48,13 +49,14 @@ def find_attention(
     mask_name = str(masks["name"]) if isinstance(masks, Mapping) and "name" in masks else None
     try:
         source = model or _recorded(store, options, ranks)
-        encoder, words = _loaded(source, options.device, report)
+        encoder, made_here = _loaded(source, options.device, report)
     except (EncoderError, InputError, OSError) as error:
         if model is not None:
             raise
         report.warn(f"no attention: {error}")
         return Attention(None, mask_name, str(error))
-    if made_with is not None and words != encoder_words(made_with):
+    words = encoder_words(made_here)
+    if made_with is not None and _weights(made_with) != _weights(made_here):
         its = f"features {options.features!r} were made by {encoder_words(made_with)}, and not by {words}"
         if model is not None:
             raise InputError(f"{its}: leave the model out, or --features")
@@ -77,11 +79,16 @@ def _recorded(store: Store, options: InspectOptions, ranks: Ranks) -> ModelSourc
         ) from error
 
 
-def _loaded(source: ModelSource, device: str, report: Reporter) -> tuple[Encoder, str]:
-    """The model, and which one it is."""
+def _weights(made_with: Mapping[str, JSON]) -> JSON:
+    """The sha256 of the weights of a model; None for features that were imported."""
+    model = made_with.get("model")
+    return model.get("weights_sha256") if isinstance(model, Mapping) else None
+
+
+def _loaded(source: ModelSource, device: str, report: Reporter) -> tuple[Encoder, dict[str, JSON]]:
+    """The model, and what features of it would say."""
     from encoders.encoding.encoder import Encoder
     from pipeline.features.model import load_ready
 
     loaded = load_ready(source, device, report).loaded
-    made = {"model": {"name": loaded.config.name, "weights_sha256": loaded.report.sha256}}
-    return Encoder(loaded.model), encoder_words(made)
+    return Encoder(loaded.model), {"model": {"name": loaded.config.name, "weights_sha256": loaded.report.sha256}}

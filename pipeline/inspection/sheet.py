@@ -89,8 +89,8 @@ class Sheet:
             top += block.height + _BETWEEN
         if self._lettering.num_lacking:
             report.warn(
-                f"{plural(self._lettering.num_lacking, 'text')} of the sheet have letters that no font of this machine "
-                "has, and which are left out there (the page has them): a font such as Noto Sans CJK adds them"
+                f"{plural(self._lettering.num_lacking, 'text')} of the sheet: letters that no font of this machine has "
+                "are left out there, and the page has them; a font such as Noto Sans CJK adds them"
             )
         with replacing(path) as temporary:
             picture.save(temporary, format="PNG")

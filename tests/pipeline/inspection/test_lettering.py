@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,3 +60,13 @@ def test_a_long_text_is_cut_with_a_mark() -> None:
     (line,) = Lettering().lines("x" * 5000, 16, 300)
     assert line.text.endswith("x…")
     assert line.font.getlength(line.text) <= 300
+
+
+def test_another_font_of_the_machine_is_taken_if_it_has_all_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = lettering._own_font(bold=False)
+    monkeypatch.setattr(lettering, "_own_font", lambda *, bold: whole.with_name("cmsy10.ttf"))  # mathematical signs
+    monkeypatch.setattr(lettering, "_other_fonts", lambda: (whole.with_name("missing.ttf"), whole))
+    letters = Lettering()
+    (line,) = letters.lines("мужчина", 16, 800)
+    assert (line.text, Path(str(line.font.path)), letters.num_lacking) == ("мужчина", whole, 0)
+    assert [one.text for one in letters.lines("мужчина 人", 16, 800)] == ["[8 letters without a font]"]
