@@ -57,7 +57,8 @@ def find_attention(
         return Attention(None, mask_name, str(error))
     words = encoder_words(made_here)
     if made_with is not None and _weights(made_with) != _weights(made_here):
-        its = f"features {options.features!r} were made by {encoder_words(made_with)}, and not by {words}"
+        made = "were imported" if _weights(made_with) is None else f"were made by {encoder_words(made_with)}"
+        its = f"features {options.features!r} {made}, not made by {words}"
         if model is not None:
             raise InputError(f"{its}: leave the model out, or --features")
         report.warn(f"no attention: {its}")

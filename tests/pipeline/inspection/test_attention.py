@@ -90,7 +90,7 @@ def test_weights_that_are_gone_cost_the_attention_alone(made: Made, tmp_path: Pa
 
 def test_another_model_is_refused(made: Made, tmp_path: Path) -> None:
     other = fda.ModelSource(model=made.model, pretrained="none", seed=7)
-    with pytest.raises(fda.InputError, match="were made by tiny, weights .* and not by tiny, weights .*: leave the"):
+    with pytest.raises(fda.InputError, match="were made by tiny, weights .* not made by tiny, weights .*: leave the"):
         fda.inspect(made.place, OPTIONS, fda.InspectFiles(tmp_path / "a.html"), model=other)
     assert not (tmp_path / "a.html").exists()
     alone = fda.InspectOptions(video_ids=("test_0",))
