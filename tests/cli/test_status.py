@@ -30,7 +30,7 @@ def test_after_preprocess_nothing_is_pending_and_failures_have_reasons(tmp_path:
     assert stages["frames"]["masks"] is None
     coverage = stages["masks/default"]["masks"]["mean_coverage"]
     assert 0 < coverage < 1
-    line = f"test: masks 'default' cover {100 * coverage:.1f} % of the picture on average; "
+    line = f"test: masks 'default' cover {100 * coverage:.1f}% of the picture on average; "
     assert line in made.out
     assert result["options"]["image_size"] == 32
     shown = fda("status", tmp_path / "store", "--failures").out
