@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from pipeline.demo.options import DemoOptions as DemoOptions
     from pipeline.demo.run import DemoResult as DemoResult
     from pipeline.demo.run import demo as demo
+    from pipeline.doctor.checks import Check as Check
+    from pipeline.doctor.checks import State as State
+    from pipeline.doctor.run import DoctorResult as DoctorResult
+    from pipeline.doctor.run import doctor as doctor
     from pipeline.errors import InputError as InputError
     from pipeline.errors import OptionError as OptionError
     from pipeline.errors import PipelineError as PipelineError
@@ -125,6 +129,14 @@ _MODULES = {
     "pipeline.demo.run": (
         "DemoResult",
         "demo",
+    ),
+    "pipeline.doctor.checks": (
+        "Check",
+        "State",
+    ),
+    "pipeline.doctor.run": (
+        "DoctorResult",
+        "doctor",
     ),
     "pipeline.errors": (
         "InputError",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import resource
+from typing import TYPE_CHECKING
 
 import torch
 
 from encoders.errors import DeviceError
-from encoders.model import AlphaClip
+
+if TYPE_CHECKING:
+    from encoders.model import AlphaClip
 
 Device = torch.device
 """The type of a device, for modules outside `encoders`, which do not import torch."""

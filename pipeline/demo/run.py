@@ -23,12 +23,12 @@ from pipeline.features.options import EncodeOptions
 from pipeline.features.run import EncodeResult, encode
 from pipeline.frames.run import preprocess
 from pipeline.run.events import Listener, Reporter, ignore_events
+from pipeline.run.machine import num_cores
 from pipeline.run.records import RunClock
 from pipeline.run.words import plural
 from pipeline.training.checkpoint import TrainingHistory
 from pipeline.training.options import FinetuneOptions
 from pipeline.training.run import FinetuneResult, finetune
-from pipeline.workers.place import num_cores
 from store.clips.reader import ClipReader
 from store.json_values import JSON
 from store.store import Store

@@ -28,6 +28,7 @@ from pipeline.masks.mask_sets import summarise_masks
 from pipeline.masks.summary import SplitMasks
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
+from pipeline.run.machine import num_cores
 from pipeline.run.options import HERE, RunOptions
 from pipeline.run.overwriting import announce
 from pipeline.run.partition import WHOLE, Partition
@@ -38,7 +39,7 @@ from pipeline.run.sharing import sharing
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
 from pipeline.run.words import plural
 from pipeline.run.writing import Job, claim_on, recorded
-from pipeline.workers.place import Workload, check_place, executor_for, num_cores
+from pipeline.workers.place import Workload, check_place, executor_for
 from pipeline.workers.preflight import Preflight
 from store.claims.holding import ANY_STAGE
 from store.contents import shared_videos

@@ -11,6 +11,7 @@ from pipeline.masks.options import MaskOptions
 from pipeline.masks.summary import SplitMasks
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
+from pipeline.run.machine import num_cores
 from pipeline.run.options import HERE, RunOptions
 from pipeline.run.overwriting import announce, confirm_stale
 from pipeline.run.records import RunClock
@@ -18,7 +19,7 @@ from pipeline.run.resources import WorkerMemory
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
 from pipeline.run.words import plural
 from pipeline.run.writing import Job, claim_on, recorded
-from pipeline.workers.place import Workload, check_place, executor_for, num_cores
+from pipeline.workers.place import Workload, check_place, executor_for
 from pipeline.workers.preflight import Preflight
 from store.clips.mask_sets import mask_set_files
 from store.inventory import features_from_masks

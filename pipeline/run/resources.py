@@ -18,6 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from pipeline.run.machine import memory_bytes
+
 _THREAD_LIMITS = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR")
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _THREAD_LIMITS} | {
     "VECLIB_MAXIMUM_THREADS": "1",
@@ -88,6 +90,4 @@ class WorkerMemory:
 
 def machine_memory_mib() -> int:
     """Memory of this machine, or less if a container or batch system limits it (cgroup and resource limits)."""
-    from distributed.system import memory_limit  # here, because it takes half a second to import
-
-    return int(memory_limit()) >> 20
+    return memory_bytes() >> 20

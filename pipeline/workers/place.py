@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,11 +35,6 @@ class Workload:
     """Where the work is done without workers, for a message."""
     remedy: str
     """What to do about workers that do not fit into this machine, for a message."""
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_place(run: RunOptions, memory: NeedsMemory | None = None) -> None:
