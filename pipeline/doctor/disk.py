@@ -36,8 +36,8 @@ def check(place: str | None) -> Iterator[Check]:
         yield Check(GROUP, "free", State.WARNING, f"{free} at {folder}", remedy=remedy)
     else:
         yield Check(GROUP, "free", State.OK, f"{free} at {folder}")
-    if usage.free < 2 * MOST_BYTES:
-        return
+    if 0 < usage.free < 2 * MOST_BYTES:
+        return  # to try it would fill it
     try:
         with tempfile.TemporaryFile(dir=folder, buffering=0) as file:  # without a name: a kill leaves nothing either
             yield _speed(*_measured(file))

@@ -7,10 +7,6 @@ from pathlib import Path
 
 from pipeline.doctor.checks import Check, State
 from pipeline.run.words import plural
-from store.claims.holding import claims_on
-from store.errors import StoreError
-from store.places.opening import folder_at
-from store.store import MANIFEST_NAME, Store
 
 GROUP = "store"
 
@@ -19,6 +15,12 @@ def check(place: str | None) -> Iterator[Check]:
     """Open it; a place where none is yet is a place for one."""
     if place is None:
         return
+    # Here, because they import much: what is broken there is no row of a store where none was given.
+    from store.claims.holding import claims_on
+    from store.errors import StoreError
+    from store.places.opening import folder_at
+    from store.store import MANIFEST_NAME, Store
+
     try:
         folder = folder_at(place)
         is_there = folder.num_bytes(MANIFEST_NAME) is not None

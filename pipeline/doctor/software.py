@@ -75,7 +75,7 @@ def _required(wanted: list[Requirement]) -> Iterator[Check]:
             remedy = (
                 f"pip install --force-reinstall '{one}'" if problem.startswith("cannot") else f"pip install '{one}'"
             )
-            yield Check(GROUP, one.name, State.MISSING, problem, remedy=remedy)
+            yield Check(GROUP, _LABELS.get(one.name, one.name), State.MISSING, problem, remedy=remedy)
         elif one.name not in _ELSEWHERE:
             fine[one.name] = version(one.name)
     for name in _SHOWN:
