@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -152,7 +152,7 @@ class TestSoftware:
         assert (row.state, "make setup" in str(row.remedy)) == (State.WARNING, True)
 
     def test_every_package_that_is_tried_is_one_that_fda_requires(self) -> None:
-        required = {one.split(">")[0].split("<")[0] for one in software.requires("fda") or ()}
+        required = {one.split(">")[0].split("<")[0] for one in requires("fda") or ()}
         assert set(software._IMPORTED) | set(software._ELSEWHERE) <= required
 
 
