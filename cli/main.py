@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 from difflib import get_close_matches
 
 import click
+from click.shell_completion import CompletionItem
 
+from cli.completing import VARIABLE, answer
 from cli.interrupts import INTERRUPTED, interruptible
 from cli.output.printing import FAILED, fail, print_in_any_encoding, printable, say
 
@@ -27,6 +30,7 @@ COMMANDS = {
     "remove": ("cli.commands.remove", "Remove a mask set, a feature set or a split from a store."),
     "status": ("cli.commands.status", "What a store contains and what is pending, with sizes and failures."),
     "doctor": ("cli.commands.doctor", "Look at this machine: what is missing, what would be used, what to do."),
+    "completion": ("cli.commands.completion", "Print what makes bash, zsh or fish complete commands and names."),
     "verify": ("cli.commands.verify", "Check every byte of a store against its checksums; --repair it."),
 }
 
@@ -52,10 +56,16 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a command, or name those that are spelt like it."""
-        close = get_close_matches(args[0], COMMANDS) if args and args[0] not in COMMANDS else []
+        is_typed = not ctx.resilient_parsing and bool(args) and args[0] not in COMMANDS
+        close = get_close_matches(args[0], COMMANDS) if is_typed else []
         if close and not args[0].startswith("-"):
             ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(map(repr, close))}?")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Complete a command without importing any."""
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing any."""
@@ -81,6 +91,8 @@ def fda() -> None:
 
 def main() -> None:
     """Run `fda`. An error made for users becomes one line; any other is a bug of ours, and shows where it happened."""
+    if VARIABLE in os.environ:
+        answer(fda)
     with interruptible(FAILED):
         _run()
 

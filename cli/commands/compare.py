@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import fda
+from cli.options.names import complete_features, complete_splits
 from cli.options.retrieval import interval_options, protocol_options
 from cli.options.shared import add_options, progress_option, shared_options
 from cli.output.printing import print_json, say, show
@@ -29,7 +30,7 @@ def _checked(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -
 
 
 _OPTIONS = (
-    click.option("--split", default="test", show_default=True, help="Which split."),
+    click.option("--split", shell_complete=complete_splits, default="test", show_default=True, help="Which split."),
     protocol_options,
     interval_options,
     click.option(
@@ -74,7 +75,9 @@ def _compare_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.command("compare")
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
-@click.argument("names", metavar="N1 N2 ...", nargs=-1, required=True, callback=_checked)
+@click.argument(
+    "names", metavar="N1 N2 ...", nargs=-1, required=True, callback=_checked, shell_complete=complete_features
+)
 @_compare_options
 @progress_option
 @shared_options

@@ -10,6 +10,7 @@ import click
 
 import fda
 from cli.options.models import encoder_options, frame_dtype_option, pooling_option
+from cli.options.names import complete_features, complete_splits
 from cli.options.shared import (
     add_options,
     alpha_option,
@@ -34,8 +35,20 @@ if TYPE_CHECKING:
     from pipeline.features.run import EncodeResult
 
 _OPTIONS = (
-    click.option("--features", required=True, metavar="NAME", help="Name of the feature set."),
-    click.option("--split", "splits", multiple=True, help="Encode this split; may be repeated. [default: all]"),
+    click.option(
+        "--features",
+        required=True,
+        metavar="NAME",
+        shell_complete=complete_features,
+        help="Name of the feature set.",
+    ),
+    click.option(
+        "--split",
+        "splits",
+        multiple=True,
+        shell_complete=complete_splits,
+        help="Encode this split; may be repeated. [default: all]",
+    ),
     mask_option,
     alpha_option,
     pooling_option(

@@ -12,6 +12,7 @@ import click
 
 import fda
 from cli.options.files import NewFile
+from cli.options.names import complete_features, complete_splits
 from cli.options.retrieval import interval_options, protocol_options
 from cli.options.shared import add_options, device_option, progress_option, shared_options
 from cli.output.printing import print_json, say
@@ -29,8 +30,14 @@ SECONDS_BEFORE_A_BAR = 2.0
 FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 
 _SCORING = (
-    click.option("--features", required=True, metavar="NAME", help="Name of the feature set."),
-    click.option("--split", default="test", show_default=True, help="Split to score."),
+    click.option(
+        "--features",
+        required=True,
+        metavar="NAME",
+        shell_complete=complete_features,
+        help="Name of the feature set.",
+    ),
+    click.option("--split", default="test", show_default=True, shell_complete=complete_splits, help="Split to score."),
     click.option(
         "--pooling",
         type=click.Choice(POOLINGS),

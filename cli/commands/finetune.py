@@ -13,6 +13,7 @@ import click
 
 import fda
 from cli.commands.preprocess import command as preprocess_command
+from cli.options.names import complete_presets
 from cli.options.shared import (
     add_options,
     alpha_option,
@@ -50,6 +51,7 @@ def _print_preset(ctx: click.Context, param: click.Parameter, value: str | None)
 _OPTIONS = (
     click.option(
         "--preset",
+        shell_complete=complete_presets,
         default="fda-clip",
         show_default=True,
         help=f"A model and how to train it: {', '.join(preset_names())}, or a TOML file of the same form.",

@@ -11,6 +11,7 @@ import click
 import fda
 from cli.options.files import ExistingPath
 from cli.options.models import frame_dtype_option, pooling_option
+from cli.options.names import complete_features, complete_splits
 from cli.options.shared import add_options, progress_option, shared_options, wait_option
 from cli.output.printing import print_json
 from cli.output.progress import progress_listener
@@ -26,7 +27,13 @@ _PATH = ExistingPath()
 
 
 _OPTIONS = (
-    click.option("--features", required=True, metavar="NAME", help="Name of the feature set."),
+    click.option(
+        "--features",
+        required=True,
+        metavar="NAME",
+        shell_complete=complete_features,
+        help="Name of the feature set.",
+    ),
     click.option("--text", required=True, type=_PATH, help="Embeddings of the captions."),
     click.option(
         "--video", type=_PATH, help="Embeddings of the videos; if of frames, they are pooled.  [default: --frame]"
@@ -35,7 +42,11 @@ _OPTIONS = (
     click.option("--text-ids", type=_PATH, help="File with the caption id, or the caption, of each row of --text."),
     click.option("--video-ids", type=_PATH, help="File with the video id of each row of --video and --frame."),
     click.option(
-        "--split", "splits", multiple=True, help="Import this split; may be repeated.  [default: all that match]"
+        "--split",
+        "splits",
+        multiple=True,
+        shell_complete=complete_splits,
+        help="Import this split; may be repeated.  [default: all that match]",
     ),
     pooling_option("How frames are pooled into a video. unit-mean: mean of unit-norm features.  [default: mean]"),
     frame_dtype_option,

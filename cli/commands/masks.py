@@ -9,6 +9,7 @@ import click
 
 import fda
 from cli.options.masks import MASK_OPTIONS, take_mask_options
+from cli.options.names import complete_masks
 from cli.options.shared import add_options, progress_option, shared_options
 from cli.options.workers import run_options, workers_option
 from cli.output.masks import percent
@@ -28,7 +29,14 @@ def _mask_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.command("masks")
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
-@click.option("--masks", "name", required=True, metavar="NAME", help="Name of the mask set.")
+@click.option(
+    "--masks",
+    "name",
+    required=True,
+    metavar="NAME",
+    shell_complete=complete_masks,
+    help="Name of the mask set.",
+)
 @_mask_options
 @workers_option(
     "Worker processes; 0 works in this process alone.  [default: the number of cores, or fewer if memory is short]"

@@ -13,6 +13,7 @@ import fda
 from cli.options.files import ExistingPath
 from cli.options.frames import FRAME_OPTIONS, take_frame_fields
 from cli.options.masks import MASK_OPTIONS, take_mask_options
+from cli.options.names import complete_masks
 from cli.options.shared import LimitType, max_failed_option, preset_option, progress_option, shared_options
 from cli.options.source import source_options
 from cli.options.workers import run_options, workers_option
@@ -37,7 +38,12 @@ _DEFAULTS = PreprocessOptions()
 _OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
     *FRAME_OPTIONS,
     click.option(
-        "--masks", default=_DEFAULTS.mask_name, show_default=True, metavar="NAME", help="Name of the mask set."
+        "--masks",
+        default=_DEFAULTS.mask_name,
+        show_default=True,
+        metavar="NAME",
+        shell_complete=complete_masks,
+        help="Name of the mask set.",
     ),
     *MASK_OPTIONS,
 )

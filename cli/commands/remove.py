@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 import fda
+from cli.options.names import complete_features, complete_masks, complete_splits
 from cli.options.shared import shared_options, wait_option
 from cli.output.printing import print_json, show
 from cli.output.progress import say_event
@@ -20,9 +21,28 @@ if TYPE_CHECKING:
 
 @click.command("remove")
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
-@click.option("--masks", multiple=True, metavar="NAME", help="Remove this mask set; may be repeated.")
-@click.option("--features", multiple=True, metavar="NAME", help="Remove this feature set; may be repeated.")
-@click.option("--split", "splits", multiple=True, metavar="NAME", help="Remove this split with everything in it.")
+@click.option(
+    "--masks",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_masks,
+    help="Remove this mask set; may be repeated.",
+)
+@click.option(
+    "--features",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_features,
+    help="Remove this feature set; may be repeated.",
+)
+@click.option(
+    "--split",
+    "splits",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_splits,
+    help="Remove this split with everything in it.",
+)
 @click.option("--yes", is_flag=True, help="Remove it. Without this flag, print what would be removed.")
 @wait_option
 @shared_options

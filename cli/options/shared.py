@@ -14,6 +14,7 @@ from rich.logging import RichHandler
 
 from cli.main import COMMANDS
 from cli.options.files import ExistingPath
+from cli.options.names import complete_masks, complete_presets
 from pipeline.run.limits import Limit
 from pipeline.run.options import CLUSTER_KINDS
 from pipeline.run.partition import WHOLE, Partition
@@ -166,6 +167,7 @@ def shared_options(function: Function) -> Function:
 preset_option = click.option(
     "--preset",
     metavar="NAME",
+    shell_complete=complete_presets,
     is_eager=True,
     expose_value=False,
     callback=_read_preset,
@@ -193,6 +195,7 @@ mask_option = click.option(
     "--masks",
     "mask_name",
     metavar="NAME",
+    shell_complete=complete_masks,
     help="Name of the mask set.  [default: `default`, or the one that the checkpoint was trained with]",
 )
 alpha_option = click.option(

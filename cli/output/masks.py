@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.masks.summary import SplitMasks
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.masks.summary import SplitMasks
 
 
 def masks_line(name: str, masks: SplitMasks) -> str:
