@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -36,11 +36,12 @@ def content_digests(store: Store, split: str) -> dict[str, str]:
     return dict(_digests(store, split))
 
 
-def _digests(store: Store, split: str) -> Iterator[tuple[str, str]]:
+def _digests(store: Store, split: str, tell: Callable[[], None] = lambda: None) -> Iterator[tuple[str, str]]:
     """Those of a split, shard by shard: there may be millions."""
     shards = store.shards(split)
     records = map_many(store.folder, lambda shard: read_commit(store.folder, shard, FRAMES_STAGE), shards)
     for shard, record in zip(shards, records, strict=True):
+        tell()
         if record is None:
             continue
         windows = {one.video_id: (one.start_seconds, one.end_seconds) for one in store.catalog.shard_videos(shard)}
@@ -53,11 +54,16 @@ def _digest(of_file: str, start_seconds: float, end_seconds: float | None) -> st
     return hashlib.sha256(json.dumps([of_file, start_seconds, end_seconds]).encode()).hexdigest()
 
 
-def shared_videos(store: Store) -> Iterator[SharedVideos]:
-    """Which videos any two splits have in common, under whatever ids."""
+def shared_videos(store: Store, tell: Callable[[], None] = lambda: None) -> Iterator[SharedVideos]:
+    """Which videos any two splits have in common, under whatever ids.
+
+    Args:
+        store: The store.
+        tell: Called for each shard, once its record is read.
+    """
     # Splits seldom share any, and then eight bytes a video are all that is kept in memory.
     beginnings = {
-        split: np.fromiter((int(digest[:16], 16) for _, digest in _digests(store, split)), np.uint64)
+        split: np.fromiter((int(digest[:16], 16) for _, digest in _digests(store, split, tell)), np.uint64)
         for split in store.manifest.splits
     }
     for one, other in combinations(beginnings, 2):

@@ -13,7 +13,7 @@ from cli.options.names import complete_features, complete_splits
 from cli.options.retrieval import interval_options, protocol_options
 from cli.options.shared import add_options, progress_option, shared_options
 from cli.output.printing import print_json, say, show
-from cli.output.progress import progress_listener
+from cli.output.progress import SECONDS_BEFORE_A_BAR, progress_listener
 from pipeline.evaluation.options import BootstrapOptions, CompareOptions, check_names
 from pipeline.evaluation.protocols import Ties
 from pipeline.run.limits import Limit
@@ -97,7 +97,7 @@ def command(
     from cli.output.comparison import comparison_notes, print_comparison  # NumPy, which --help does without
 
     options = asked(store_place)
-    with progress_listener("compare", progress) as listener:
+    with progress_listener("compare", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
         result = fda.compare(store_place, names, options, listener=listener)
     for note in comparison_notes(result):
         (say if as_json else show)(note)

@@ -16,7 +16,7 @@ from cli.options.names import complete_features, complete_splits
 from cli.options.retrieval import interval_options, protocol_options
 from cli.options.shared import add_options, device_option, progress_option, shared_options
 from cli.output.printing import print_json, say
-from cli.output.progress import progress_listener
+from cli.output.progress import SECONDS_BEFORE_A_BAR, progress_listener
 from pipeline.evaluation.names import FAMILIES, POOLINGS
 from pipeline.evaluation.options import BootstrapOptions, EvalExtras, EvalOptions
 from pipeline.evaluation.protocols import Ties
@@ -26,7 +26,6 @@ from pipeline.run.words import plural
 if TYPE_CHECKING:
     from pipeline.evaluation.run import EvalReport
 
-SECONDS_BEFORE_A_BAR = 2.0
 FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 
 _SCORING = (

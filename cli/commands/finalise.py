@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 import fda
-from cli.options.shared import max_failed_option, shared_options, wait_option
+from cli.options.shared import max_failed_option, progress_option, shared_options, wait_option
 from cli.output.failures import exit_by_failures, print_failures
 from cli.output.printing import FAILED, print_json, say
-from cli.output.progress import say_event
+from cli.output.progress import SECONDS_BEFORE_A_BAR, progress_listener
 from pipeline.run.limits import Limit
 from pipeline.run.words import plural
 
@@ -17,15 +17,17 @@ from pipeline.run.words import plural
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
 @max_failed_option
 @wait_option
+@progress_option
 @shared_options
-def command(store_place: str, max_failed: Limit, wait: bool, as_json: bool) -> None:
+def command(store_place: str, max_failed: Limit, wait: bool, progress: bool, as_json: bool) -> None:
     """End a job that was done in parts: report what is pending in STORE, and which videos failed.
 
     Run it once all `--partition` jobs have ended; a run without partitions does it by itself. Exit code 1 where shards
     are still pending: run those parts again, and then this. Once all frames are complete, the table of failed videos is
     written to catalog/failures.parquet, and leftovers of killed parts are removed.
     """
-    result = fda.finalise(store_place, wait=wait, listener=say_event)
+    with progress_listener("finalise", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
+        result = fda.finalise(store_place, wait=wait, listener=listener)
     finalised = result.finalised
     print_json(result.to_dict()) if as_json else print_failures(finalised.tally)
     for one in finalised.pending:

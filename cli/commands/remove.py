@@ -9,9 +9,9 @@ import click
 
 import fda
 from cli.options.names import complete_features, complete_masks, complete_splits
-from cli.options.shared import shared_options, wait_option
+from cli.options.shared import progress_option, shared_options, wait_option
 from cli.output.printing import print_json, show
-from cli.output.progress import say_event
+from cli.output.progress import SECONDS_BEFORE_A_BAR, progress_listener
 from pipeline.run.words import plural
 from pipeline.upkeep.options import RemoveOptions
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 )
 @click.option("--yes", is_flag=True, help="Remove it. Without this flag, print what would be removed.")
 @wait_option
+@progress_option
 @shared_options
 def command(
     store_place: str,
@@ -53,6 +54,7 @@ def command(
     splits: Sequence[str],
     yes: bool,
     wait: bool,
+    progress: bool,
     as_json: bool,
 ) -> None:
     """Remove mask sets, feature sets or whole splits from STORE: named one by one, and only with --yes.
@@ -62,7 +64,8 @@ def command(
     store keeps at least one split.
     """
     options = RemoveOptions(tuple(masks), tuple(features), tuple(splits))
-    result = fda.remove(store_place, options, preview=not yes, wait=wait, listener=say_event)
+    with progress_listener("remove", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
+        result = fda.remove(store_place, options, preview=not yes, wait=wait, listener=listener)
     print_json(result.to_dict()) if as_json else show(_sentence(result.removal, is_done=yes))
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 import fda
-from cli.options.shared import shared_options
+from cli.options.shared import progress_option, shared_options
 from cli.output.masks import masks_line
 from cli.output.printing import print_json, say, setting, show
+from cli.output.progress import SECONDS_BEFORE_A_BAR, progress_listener
 from cli.output.tables import print_pairs, print_table
 from pipeline.run.words import plural
 from store.json_values import flattened
@@ -29,14 +30,16 @@ COLUMNS = ("", "shards done", "pending", "ok", "truncated", "failed", "KiB a vid
 @click.command("status")
 @click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
 @click.option("--failures", "list_failures", is_flag=True, help="List every video without a clip, with its reason.")
+@progress_option
 @shared_options
-def command(store_place: str, list_failures: bool, as_json: bool) -> None:
+def command(store_place: str, list_failures: bool, progress: bool, as_json: bool) -> None:
     """What a store contains and what is pending: shards, videos, sizes, options, the latest runs.
 
     Reads commit records alone, no frame; changes nothing. A shard is pending if it was never made, has lost data, or is
     older than what it was made from: the command that made it rebuilds it.
     """
-    result = fda.status(store_place)
+    with progress_listener("status", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
+        result = fda.status(store_place, listener=listener)
     status, manifest = result.status, result.manifest
     for claim in result.claims:
         say(f"claimed by {claim}")

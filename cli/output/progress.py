@@ -17,6 +17,8 @@ from pipeline.run.events import EpochDone, Event, ItemsDone, Listener, Message, 
 
 FIRST_LINE_SECONDS, MOST_SECONDS_A_LINE = 10.0, 300.0
 """A log of a run of days has some hundred lines a day, and one of a minute has two or three."""
+SECONDS_BEFORE_A_BAR = 2.0
+"""Of commands that mostly take a moment: a bar that comes and goes is noise."""
 
 
 class _Rates(ProgressColumn):

@@ -113,7 +113,7 @@ def demo(
     if options.quick:
         synthetic = replace(synthetic, num_train=QUICK_TRAIN)
     report.say(f"making {plural(sum(map(synthetic.num_clips, SPLITS)), 'video')} in {place / 'data'}")
-    manifest = write_synthetic_dataset(place / "data", synthetic, num_cores())
+    manifest = write_synthetic_dataset(place / "data", synthetic, num_cores(), listener)
     store_place = place / "store"
     report.say("decoding them once: frames and motion masks")
     warnings = list(preprocess(manifest, store_place, listener=listener).warnings)

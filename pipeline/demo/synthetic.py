@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from encoders.replacing import PARTIAL, replacing
 from pipeline.errors import InputError
-from pipeline.run.events import Tell, ignore_events
+from pipeline.run.events import ItemsDone, Listener, RunPlanned, Tell, ignore_events
 from pipeline.workers.dask import local_dask
 from pipeline.workers.executors import run_synchronously
 
@@ -175,13 +175,16 @@ def single_frame_bound(options: SyntheticOptions, split: str) -> float:
     return 100 * float(np.mean(chances))
 
 
-def write_synthetic_dataset(folder: Path, options: SyntheticOptions, max_workers: int = 1) -> Path:
+def write_synthetic_dataset(
+    folder: Path, options: SyntheticOptions, max_workers: int = 1, listener: Listener = ignore_events
+) -> Path:
     """Write every clip as `videos/<id>.mp4` (H.264), and the manifest, unless the folder has the same options.
 
     Args:
         folder: Made if missing.
         options: What to write.
         max_workers: Processes that render and encode; with 1 it is this process.
+        listener: Hears how far it is.
 
     Returns:
         The manifest, in the `jsonl` layout; each line also names the objects of its clip.
@@ -201,7 +204,8 @@ def write_synthetic_dataset(folder: Path, options: SyntheticOptions, max_workers
     starts = range(0, len(numbered), CLIPS_PER_TASK)
     tasks = [_Clips(folder, options, start, tuple(numbered[start : start + CLIPS_PER_TASK])) for start in starts]
     with nullcontext(run_synchronously) if max_workers == 1 else local_dask(max_workers) as executor:
-        written = dict(executor(_write_clips, tasks, ignore_events))
+        listener(RunPlanned("videos", len(numbered), 0))
+        written = dict(executor(_write_clips, tasks, listener))
     records = (record for start in starts for record in written[start])
     _write_whole(manifest, "".join(json.dumps(record) + "\n" for record in records))
     _write_whole(made_by, description)  # last: if it exists, everything else is complete
@@ -255,7 +259,11 @@ class _Clips:
 
 def _write_clips(clips: _Clips, tell: Tell) -> tuple[int, list[_Record]]:
     """Write them; where they start, and their lines of the manifest."""
-    return clips.start, [_write_clip(clips.folder, clips.options, one) for one in clips.numbered]
+    records = []
+    for one in clips.numbered:
+        records.append(_write_clip(clips.folder, clips.options, one))
+        tell(ItemsDone(1))
+    return clips.start, records
 
 
 def _write_clip(folder: Path, options: SyntheticOptions, numbered: tuple[str, int]) -> _Record:

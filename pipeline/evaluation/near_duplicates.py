@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.evaluation.evaluate import pooled_features
-from pipeline.run.events import Reporter
+from pipeline.run.events import ItemsDone, Reporter, RunPlanned, Tell, ignore_events
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.features import Features, read_features
 from store.store import Store
@@ -72,7 +72,8 @@ def near_duplicates(
                 f"features {name!r} have {features.video.shape[1]} dimensions in split {split!r} and "
                 f"{theirs.video.shape[1]} in {other!r}: they are of two models"
             )
-        rows, nearest, cosines = near_rows(features.video, theirs.video)
+        report.listener(RunPlanned("videos compared", 2 * len(features.video), 0))
+        rows, nearest, cosines = near_rows(features.video, theirs.video, report.listener)
         found += (
             NearDuplicate(features.video_ids[row], other, theirs.video_ids[index], cosine)
             for row, index, cosine in zip(rows.tolist(), nearest.tolist(), cosines.tolist(), strict=True)
@@ -81,13 +82,14 @@ def near_duplicates(
 
 
 def near_rows(
-    video: NDArray[np.float32], others: NDArray[np.float32]
+    video: NDArray[np.float32], others: NDArray[np.float32], tell: Tell = ignore_events
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Rows that are far nearer to some other row than is usual.
 
     Args:
         video: Shape (num_videos, dim), unit rows.
         others: Shape (num_others, dim), unit rows.
+        tell: Hears how many rows are done: each twice.
 
     Returns:
         The rows of `video`, ascending; for each the nearest row of `others`; and their cosine.
@@ -95,14 +97,14 @@ def near_rows(
     >>> near_rows(np.eye(4, dtype=np.float32), np.array([[0, 1, 0, 0], [0.6, 0, 0.8, 0]], dtype=np.float32))[:2]
     (array([1]), array([0]))
     """
-    nearest, distances = _nearest(video, others)
-    _, usual = _nearest(video, video, is_itself=True)
+    nearest, distances = _nearest(video, others, tell)
+    _, usual = _nearest(video, video, tell, is_itself=True)
     rows = np.flatnonzero(distances <= SHARE_OF_USUAL * np.median(usual))
     return rows, nearest[rows], (1 - distances[rows]).astype(np.float32)
 
 
 def _nearest(
-    video: NDArray[np.float32], others: NDArray[np.float32], *, is_itself: bool = False
+    video: NDArray[np.float32], others: NDArray[np.float32], tell: Tell, *, is_itself: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The nearest row of `others`, and `1 - cosine`; of a set itself, the nearest other row."""
     step = max(1, _BLOCK_SCORES // len(others))
@@ -112,5 +114,6 @@ def _nearest(
         if is_itself:
             scores[np.arange(len(scores)), start + np.arange(len(scores))] = -np.inf
         nearest[start : start + step] = scores.argmax(axis=1)
+        tell(ItemsDone(len(scores)))
     # From the difference, because 1 - cosine of near-equal rows is rounding alone.
     return nearest, ((video - others[nearest]).astype(np.float64) ** 2).sum(axis=1) / 2

@@ -292,7 +292,7 @@ def _intervals(
     if len(result.ranking.to_text.videos) < 2:
         report.warn("no intervals: they are over videos, and only one has captions")
         return None
-    return intervals(result.ranking, options.counted, bootstrap)
+    return intervals(result.ranking, options.counted, bootstrap, report.listener)
 
 
 def num_tied(result: Evaluation) -> dict[str, int]:

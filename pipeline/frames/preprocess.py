@@ -15,7 +15,7 @@ from pipeline.datasets.report import expected_videos
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.task import PreprocessTask, preprocess_shard
 from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
-from pipeline.run.events import Listener, Message, RunPlanned, ignore_events
+from pipeline.run.events import ItemsDone, Listener, Message, RunPlanned, ignore_events
 from pipeline.run.options import SourceCheck
 from pipeline.run.partition import WHOLE, Partition
 from pipeline.run.plan import PendingShard, Plan, Tally, make_plan
@@ -111,11 +111,12 @@ def plan_preprocess(
     retry_failed: bool = False,
     changed: Mapping[Shard, frozenset[int]] | None = None,
     partition: Partition = WHOLE,
+    listener: Listener = ignore_events,
 ) -> Plan:
     """Which shards of a partition are pending; on request, also those in which a video failed or has changed."""
     shards = partition.take(store.all_shards())
     stages = [FRAMES_STAGE, masks_stage(options.mask_name)]
-    return make_plan(store, shards, stages, retry_failed=retry_failed, changed=changed)
+    return make_plan(store, shards, stages, retry_failed=retry_failed, changed=changed, listener=listener)
 
 
 def videos_to_decode(store: Store, shards: Iterable[PendingShard]) -> Iterator[Video]:
@@ -174,7 +175,11 @@ def _without_decoded(pending: PendingShard, tally: Tally) -> PendingShard:
 
 
 def find_changed(
-    store: Store, shards: Sequence[Shard], videos_root: Path, check: SourceCheck
+    store: Store,
+    shards: Sequence[Shard],
+    videos_root: Path,
+    check: SourceCheck,
+    listener: Listener = ignore_events,
 ) -> dict[Shard, frozenset[int]]:
     """Shard -> rows whose videos are other files now than when they were decoded, of the shards that stand.
 
@@ -189,10 +194,13 @@ def find_changed(
         return shard, changed_rows(paths, check)
 
     found: list[tuple[Shard, frozenset[int]]] = []
+    listener(RunPlanned("videos looked at", sum(shard.num_rows for shard in shards), 0))
     with ThreadPoolExecutor(NUM_LOOKING, thread_name_prefix="fda-look") as pool:
         complete = ((shard, record) for shard, (record,) in committed_of_each(store, shards, [FRAMES_STAGE]) if record)
         while batch := list(islice(complete, 64)):
-            found += pool.map(lambda one: look(*one), batch)
+            for rows in pool.map(lambda one: look(*one), batch):
+                found.append(rows)
+                listener(ItemsDone(rows[0].num_rows))
     return {shard: rows for shard, rows in found if rows}
 
 

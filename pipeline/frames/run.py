@@ -26,7 +26,7 @@ from pipeline.frames.preprocess import (
 from pipeline.isolation.decoder import IsolatedDecoder
 from pipeline.masks.mask_sets import summarise_masks
 from pipeline.masks.summary import SplitMasks
-from pipeline.run.events import Listener, Reporter, ignore_events
+from pipeline.run.events import ItemsDone, Listener, Reporter, RunPlanned, ignore_events
 from pipeline.run.fields import check_kinds
 from pipeline.run.machine import num_cores
 from pipeline.run.options import HERE, RunOptions
@@ -262,12 +262,18 @@ class _Run:
 
     def _plan(self, store: Store) -> Plan:
         shards = self.run.partition.take(store.all_shards())
-        changed = find_changed(store, shards, self.read.dataset.root, self.decoding.check_videos)
+        changed = find_changed(store, shards, self.read.dataset.root, self.decoding.check_videos, self.report.listener)
         if changed:
             number = sum(map(len, changed.values()))
             self.report.say(f"{plural(number, 'video')} changed since decoded: decoded again")
-        retry_failed, partition = self.decoding.retry_failed, self.run.partition
-        return plan_preprocess(store, self.options, retry_failed=retry_failed, changed=changed, partition=partition)
+        return plan_preprocess(
+            store,
+            self.options,
+            retry_failed=self.decoding.retry_failed,
+            changed=changed,
+            partition=self.run.partition,
+            listener=self.report.listener,
+        )
 
     def _tell_what_is_left(self, store: Store, made: ShardsMade) -> None:
         num_missing, num_found = found_again(store, made.tally, self.read.dataset.root)
@@ -308,7 +314,9 @@ class _Run:
                 self.report.warn(f"{split} has clips of {one.num_clips:,} of {plural(one.num_expected, 'video')}")
         plan = made.plan
         if self.run.partition == WHOLE and plan.pending:
-            for shared in shared_videos(store):
+            listener = self.report.listener
+            listener(RunPlanned("records", len(store.all_shards()), 0))
+            for shared in shared_videos(store, lambda: listener(ItemsDone(1))):
                 self.report.warn(f"{sharing(shared)}: a model that is trained on one has seen the other")
         return PreprocessResult(
             store=store.place,
@@ -324,7 +332,7 @@ class _Run:
             seconds=self.clock.seconds,
             dataset=self.read.report,
             mask_name=self.options.mask_name,
-            masks=summarise_masks(store, self.options.mask_name, self.run.partition),
+            masks=summarise_masks(store, self.options.mask_name, self.run.partition, self.report.listener),
             used=used,
             partition=self.run.partition,
             run=run,

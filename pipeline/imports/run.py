@@ -16,7 +16,7 @@ from pipeline.evaluation.scores.pooling import pool_frames
 from pipeline.imports.embeddings import Embeddings
 from pipeline.imports.matching import Given, Matched, check_matches, matched
 from pipeline.imports.options import ImportOptions
-from pipeline.run.events import ItemsDone, Listener, Reporter, RunPlanned, ignore_events
+from pipeline.run.events import ItemsDone, Listener, Reporter, RunPlanned, each_told, ignore_events
 from pipeline.run.fields import check_kinds
 from pipeline.run.options import RunOptions
 from pipeline.run.overwriting import announce
@@ -125,7 +125,7 @@ def import_features(
     with claim_on(opened.folder, job, RunOptions(wait=wait), report) as folder, recorded(folder, job, clock) as record:
         writer = _Writer(Store.open(folder), options, given)
         for part in parts:  # all, before anything is written: half a feature set would have to be removed again
-            writer.check(part)
+            writer.check(part, listener)
         if options.overwrite:
             files = [own for part in parts for own in feature_set_files(folder, options.features, part.split)]
             announce(files, opened.place, report, yes=options.yes)
@@ -163,11 +163,13 @@ class _Writer:
     num_scaled: int = 0
     """Embeddings that were not of unit norm."""
 
-    def check(self, part: Matched) -> None:
+    def check(self, part: Matched, listener: Listener) -> None:
         """Refuse a split with an embedding that cannot be scored, or with more frames than fit; and count."""
-        for shard in caption_shards(self.store, part.split):
+        captions, clips = caption_shards(self.store, part.split), self.store.shards(part.split)
+        listener(RunPlanned("shards checked", len(captions) + len(clips), 0))
+        for shard in each_told(captions, listener):
             self.num_scaled += self._texts(part, shard)[1]
-        for shard in self.store.shards(part.split):
+        for shard in each_told(clips, listener):
             self.num_scaled += self._clips(part, shard)[1]
 
     def write(self, part: Matched, identity: Mapping[str, JSON], listener: Listener) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipeline.masks.options import Difference, MaskOptions, MaskSet
 from pipeline.masks.shard import make_masks
 from pipeline.masks.summary import MaskCounts, SplitMasks
-from pipeline.run.events import ItemsDone, Listener, RunPlanned, Tell, ignore_events
+from pipeline.run.events import ItemsDone, Listener, RunPlanned, Tell, each_told, ignore_events
 from pipeline.run.partition import WHOLE, Partition
 from pipeline.run.plan import Plan, make_plan
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
@@ -81,9 +81,9 @@ def check_neighbours(store: Store, options: MaskOptions) -> None:
         )
 
 
-def plan_masks(store: Store, name: str, partition: Partition = WHOLE) -> Plan:
+def plan_masks(store: Store, name: str, partition: Partition = WHOLE, listener: Listener = ignore_events) -> Plan:
     """Which shards still owe their part of a mask set."""
-    return make_plan(store, partition.take(store.all_shards()), [masks_stage(name)])
+    return make_plan(store, partition.take(store.all_shards()), [masks_stage(name)], listener=listener)
 
 
 def make_mask_set(
@@ -113,7 +113,9 @@ def mask_shard(task: MaskTask, tell: Tell) -> Shard:
     return shard
 
 
-def summarise_masks(store: Store, name: str, partition: Partition = WHOLE) -> tuple[SplitMasks, ...]:
+def summarise_masks(
+    store: Store, name: str, partition: Partition = WHOLE, listener: Listener = ignore_events
+) -> tuple[SplitMasks, ...]:
     """What the commit records of a partition of a mask set say, split by split; pending shards are left out.
 
     Raises:
@@ -123,14 +125,16 @@ def summarise_masks(store: Store, name: str, partition: Partition = WHOLE) -> tu
         there = ", ".join(map(repr, mask_set_names(store))) or "none"
         raise NotInStoreError(f"no masks {name!r} in {store.place}: there are {there}")
     shards = partition.take(store.all_shards())
+    listener(RunPlanned("records", len(shards), 0))
     return tuple(
-        _summarise(store, name, split, [shard for shard in shards if shard.split == split])
+        _summarise(store, name, split, [shard for shard in shards if shard.split == split], listener)
         for split in store.manifest.splits
     )
 
 
-def _summarise(store: Store, name: str, split: str, shards: Sequence[Shard]) -> SplitMasks:
+def _summarise(store: Store, name: str, split: str, shards: Sequence[Shard], listener: Listener) -> SplitMasks:
     counts = MaskCounts()
-    for _, (record,) in committed_of_each(store, shards, [masks_stage(name)]):  # some shards are in memory at a time
+    found = committed_of_each(store, shards, [masks_stage(name)])  # some shards are in memory at a time
+    for _, (record,) in each_told(found, listener):
         counts.add(() if record is None else record.outcomes)
     return counts.summary(split)

@@ -105,7 +105,7 @@ def make_masks(
             announce(mask_set_files(claimed, name), claimed.place, report, yes=run.yes)
         create_mask_set(claimed, name, options, overwrite=run.overwrite)
         with recorded(folder, job, clock) as record:
-            plan = plan_masks(claimed, name, run.partition)
+            plan = plan_masks(claimed, name, run.partition, listener)
             if not plan.pending:
                 report.say(f"nothing to do: {plural(plan.num_shards, 'shard')}, all complete")
             work = Workload(
@@ -117,7 +117,7 @@ def make_masks(
             )
             with executor_for(run, work, report, default=num_cores()) as (executor, num_workers):
                 make_mask_set(claimed, name, options, plan, executor, listener)
-            splits = summarise_masks(claimed, name, run.partition)
+            splits = summarise_masks(claimed, name, run.partition, listener)
             record.is_recorded = bool(plan.pending)
             result = MasksResult(
                 store=claimed.place,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,24 @@ Tell = Callable[[ItemsDone], None]
 
 def ignore_events(event: Event) -> None:
     """A listener that does nothing."""
+
+
+def counted(items: Iterable[_Item], unit: str, num_total: int, listener: Listener) -> Iterator[_Item]:
+    """Hand items on, and tell of each once the next one is asked for: for phases that are a loop.
+
+    >>> heard = []
+    >>> list(counted("ab", "letters", 2, heard.append)), heard[0]
+    (['a', 'b'], RunPlanned(unit='letters', num_total=2, num_complete=0))
+    """
+    listener(RunPlanned(unit, num_total, 0))
+    yield from each_told(items, listener)
+
+
+def each_told(items: Iterable[_Item], listener: Listener) -> Iterator[_Item]:
+    """As `counted`, of several loops under one plan."""
+    for item in items:
+        yield item
+        listener(ItemsDone(1))
 
 
 class Reporter:

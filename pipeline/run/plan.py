@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from pipeline.run.events import Listener, counted, ignore_events
 from pipeline.run.words import plural
 from store.commits import CommitRecord, VideoOutcome
 from store.completion import committed_of_each, kept_record
@@ -113,6 +114,7 @@ def make_plan(
     *,
     retry_failed: bool = False,
     changed: Mapping[Shard, frozenset[int]] | None = None,
+    listener: Listener = ignore_events,
 ) -> Plan:
     """Find the shards that have a pending stage.
 
@@ -122,10 +124,12 @@ def make_plan(
         stages: In order, each made from those before; the first one's records hold the outcomes.
         retry_failed: Whether a shard with a failed video is pending again, to make that video again.
         changed: Shard -> rows whose videos have changed; such a shard is pending again, to make those rows again.
+        listener: Hears how far it is.
     """
     pending: list[PendingShard] = []
     complete: list[Tally] = []
-    for shard, records in committed_of_each(store, shards, stages, num_with_outcomes=1):
+    found = committed_of_each(store, shards, stages, num_with_outcomes=1)
+    for shard, records in counted(found, "records", len(shards), listener):
         first = records[0]
         redone = (changed or {}).get(shard, frozenset())
         if first is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.run.events import Listener, RunPlanned, each_told, ignore_events
 from pipeline.run.plan import Tally
 from store.commits import remove_withdrawn
 from store.completion import committed_of_each
@@ -37,7 +38,7 @@ class Finalised:
     """Stages with pending shards; empty if the job is complete."""
 
 
-def finalise(store: Store) -> Finalised:
+def finalise(store: Store, listener: Listener = ignore_events) -> Finalised:
     """Check whether every shard of every stage is complete; if all frames are, write the table of failures.
 
     Call it at the end of a job of many partitions; a run without partitions does it itself. It can be called again at
@@ -46,18 +47,20 @@ def finalise(store: Store) -> Finalised:
     tallies: list[Tally] = []
     pending: list[PendingStage] = []
     num_shards = 0
-    for split in store.manifest.splits:
-        for stage, shards in stages_of(store, split):
-            is_frames = stage == FRAMES_STAGE
-            num_shards += len(shards) if is_frames else 0
-            missing = []
-            for shard, (record,) in committed_of_each(store, shards, [stage], num_with_outcomes=int(is_frames)):
-                if record is None:
-                    missing.append(shard)
-                elif is_frames:
-                    tallies.append(Tally.of(split, record.outcomes))
-            if missing:
-                pending.append(PendingStage(split, stage, len(shards), len(missing), missing[0]))
+    stages = [(split, *one) for split in store.manifest.splits for one in stages_of(store, split)]
+    listener(RunPlanned("records", sum(len(shards) for *_, shards in stages), 0))
+    for split, stage, shards in stages:
+        is_frames = stage == FRAMES_STAGE
+        num_shards += len(shards) if is_frames else 0
+        missing = []
+        found = committed_of_each(store, shards, [stage], num_with_outcomes=int(is_frames))
+        for shard, (record,) in each_told(found, listener):
+            if record is None:
+                missing.append(shard)
+            elif is_frames:
+                tallies.append(Tally.of(split, record.outcomes))
+        if missing:
+            pending.append(PendingStage(split, stage, len(shards), len(missing), missing[0]))
     tally = Tally.sum(tallies)
     if not any(one.stage == FRAMES_STAGE for one in pending):
         close_frames(store, tally)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 from pipeline.errors import InputError
+from pipeline.run.events import ItemsDone, Listener, RunPlanned, ignore_events
 from store.catalog import Catalog
 from store.errors import NotInStoreError, StoreMissingError
 from store.failures import FailedVideo, read_failures, write_failures
@@ -74,7 +75,7 @@ def find_removal(
     )
 
 
-def remove(store: Store, removal: Removal) -> None:
+def remove(store: Store, removal: Removal, listener: Listener = ignore_events) -> None:
     """Delete the files. If the process is killed, call it again: leftovers are found by name.
 
     Commit records go first, then the splits from the manifest and the catalogue, then the arrays. In this order a kill
@@ -83,10 +84,15 @@ def remove(store: Store, removal: Removal) -> None:
     chosen = _chosen(own_files(store.folder), removal.masks, removal.features, removal.splits)
     # What can be found damaged is read before anything is removed: without records, nothing can be rebuilt from them.
     kept = _Kept.without(store, removal.splits) if removal.splits else None
-    remove_own(store.folder, [own for own in chosen if own.part is Part.RECORD])
+    listener(RunPlanned("files", len(chosen), 0))
+
+    def tell(num_removed: int) -> None:
+        listener(ItemsDone(num_removed))
+
+    remove_own(store.folder, [own for own in chosen if own.part is Part.RECORD], tell)
     if kept is not None:
         kept.write(store)
-    remove_own(store.folder, [own for own in chosen if own.part is not Part.RECORD])
+    remove_own(store.folder, [own for own in chosen if own.part is not Part.RECORD], tell)
 
 
 @dataclass(frozen=True, slots=True)

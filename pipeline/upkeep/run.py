@@ -153,15 +153,19 @@ class RemoveResult:
         return {"store": self.store, "removed": self.is_removed, **self.removal.to_dict()}
 
 
-def status(store: str | PathLike[str]) -> StatusResult:
+def status(store: str | PathLike[str], *, listener: Listener = ignore_events) -> StatusResult:
     """What a store holds and what is pending. Reads the commit records, and no frame; changes nothing.
+
+    Args:
+        store: A folder, or `s3://bucket/prefix`.
+        listener: Hears how far it is.
 
     Raises:
         StoreMissingError: There is no store.
         StoreFormatError: Another version made it.
     """
     opened = Store.open(store)
-    return StatusResult(opened.place, opened.manifest, store_status(opened), claims_on(opened.folder))
+    return StatusResult(opened.place, opened.manifest, store_status(opened, listener), claims_on(opened.folder))
 
 
 def verify(
@@ -209,7 +213,7 @@ def finalise(store: str | PathLike[str], *, wait: bool = False, listener: Listen
     Args:
         store: A folder, or `s3://bucket/prefix`.
         wait: Wait for other runs. Default: raise `StoreBusyError`.
-        listener: Hears messages.
+        listener: Hears how far it is.
 
     Raises:
         StoreMissingError: There is no store.
@@ -219,7 +223,7 @@ def finalise(store: str | PathLike[str], *, wait: bool = False, listener: Listen
     Store.open(folder)  # so that nothing is claimed where there is no store
     job = Job("finalise", [FRAMES_STAGE], recorded={})
     with claim_on(folder, job, RunOptions(wait=wait), report) as claimed, recorded(claimed, job, clock) as record:
-        result = FinaliseResult(folder.place, finalise_store(Store.open(claimed)))
+        result = FinaliseResult(folder.place, finalise_store(Store.open(claimed), listener))
         record.result = result.to_dict()
     return result
 
@@ -241,7 +245,7 @@ def remove(
         options: What to remove.
         preview: Find what would be removed, and remove nothing.
         wait: Wait for other runs. Default: raise `StoreBusyError`.
-        listener: Hears messages.
+        listener: Hears how far it is.
 
     Raises:
         NotInStoreError: There is nothing of that name.
@@ -255,7 +259,7 @@ def remove(
     with claim_on(opened.folder, Job("remove", [ANY_STAGE]), RunOptions(wait=wait), report) as folder:
         claimed = Store.open(folder)
         removal = find_removal(claimed, **names)
-        remove_from(claimed, removal)
+        remove_from(claimed, removal, listener)
     return RemoveResult(opened.place, removal, is_removed=True)
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.masks.summary import MaskCounts, SplitMasks
+from pipeline.run.events import Listener, RunPlanned, each_told, ignore_events
 from pipeline.run.plan import Tally, pending_videos_of
 from pipeline.run.records import DONE, INTERRUPTED, read_run
 from pipeline.run.words import plural
-from store.commits import commit_name
+from store.commits import CommitRecord, commit_name
 from store.completion import Pending, committed_of_each, judged_of_each
 from store.errors import StoreError, StoreFormatError, StoreMissingError
 from store.failures import FailedVideo
@@ -135,32 +136,47 @@ class StoreStatus:
         return sum(stage.num_bytes for split in self.splits for stage in split.stages)
 
 
-def store_status(store: Store) -> StoreStatus:
+def store_status(store: Store, listener: Listener = ignore_events) -> StoreStatus:
     """Read every commit record of a store; nothing is changed."""
+    listener(RunPlanned("records", sum(_num_records(store, split) for split in store.manifest.splits), 0))
     failures: list[FailedVideo] = []
     pending: list[FailedVideo] = []
     damaged: list[str] = []
     splits = []
     for split, layout in store.manifest.splits.items():
         stages = [
-            _stage_status(store, stage, shards, failures if stage == FRAMES_STAGE else [], damaged)
+            _stage_status(
+                stage,
+                shards,
+                each_told(judged_of_each(store, shards, [stage]), listener),
+                failures if stage == FRAMES_STAGE else [],
+                damaged,
+            )
             for stage, shards in stages_of(store, split)
         ]
-        for shard, (record,) in committed_of_each(store, store.shards(split), [FRAMES_STAGE], num_with_outcomes=0):
+        frames = committed_of_each(store, store.shards(split), [FRAMES_STAGE], num_with_outcomes=0)
+        for shard, (record,) in each_told(frames, listener):
             pending += () if record is not None else pending_videos_of(store, shard)
-        features = tuple(_feature_status(store, name, split, damaged) for name in feature_names(store, split))
+        names = feature_names(store, split)
+        features = tuple(_feature_status(store, name, split, damaged, listener) for name in names)
         counts = layout.num_videos, layout.num_captions, layout.num_frames
         splits.append(SplitStatus(split, *counts, tuple(stages), features))
     runs = tuple(_latest_runs(store, damaged))
     return StoreStatus(tuple(splits), tuple(failures), tuple(pending), tuple(damaged), runs)
 
 
-def _feature_status(store: Store, name: str, split: str, damaged: list[str]) -> FeatureStatus:
+def _num_records(store: Store, split: str) -> int:
+    """Records that are read of a split: those of frames, and those of features, twice."""
+    shards = [(stage, len(its)) for stage, its in stages_of(store, split)]
+    return sum(number * (1 if is_masks_stage(stage) else 2) for stage, number in shards)
+
+
+def _feature_status(store: Store, name: str, split: str, damaged: list[str], listener: Listener) -> FeatureStatus:
     """Whether a feature set is current; what cannot be read of it is added to the list."""
     num_current = num_stale = num_shards = 0
     for stage, shards in feature_stages(store, name, split):
         num_shards += len(shards)
-        for shard, (record,) in committed_of_each(store, shards, [stage], num_with_outcomes=0):
+        for shard, (record,) in each_told(committed_of_each(store, shards, [stage], num_with_outcomes=0), listener):
             num_current += record is not None
             # A record that exists but does not count: what its shard was made from has changed since.
             num_stale += record is None and store.folder.num_bytes(commit_name(shard, stage)) is not None
@@ -174,13 +190,17 @@ def _feature_status(store: Store, name: str, split: str, damaged: list[str]) -> 
 
 
 def _stage_status(
-    store: Store, stage: str, shards: tuple[Shard, ...], failures: list[FailedVideo], damaged: list[str]
+    stage: str,
+    shards: tuple[Shard, ...],
+    judged: Iterable[tuple[Shard, tuple[CommitRecord | Pending, ...]]],
+    failures: list[FailedVideo],
+    damaged: list[str],
 ) -> StageStatus:
     """Progress of a stage; its failed videos and damaged records are added to the lists."""
     outcomes: Counter[str] = Counter()
     num_done = num_filled = num_truncated = num_bytes = 0
     masks = MaskCounts() if is_masks_stage(stage) else None
-    for shard, (record,) in judged_of_each(store, shards, [stage]):
+    for shard, (record,) in judged:
         if isinstance(record, Pending):
             damaged += [f"{record.why}: {REBUILD}"] if record.is_damage else []
             continue

@@ -220,7 +220,7 @@ def compare(
         names: Two sets or more.
         options: The split, how ranks are counted, and how intervals and p-values are computed.
         put: Moves embeddings to the device that computes.
-        listener: Receives the progress of ranking; there is a plan for each set.
+        listener: Hears how far it is: there is a plan for each set, one for resamples, and one for each set's p-values.
 
     Raises:
         ValueError: The names give nothing to compare, the protocol cannot be applied to these captions, there are fewer
@@ -239,7 +239,7 @@ def compare(
     _require_enough(common, split, options.max_missing)
     require_applicable(common, f"split {split!r}", protocol, are_paragraphs=has_paragraphs(store))
     rankings = {name: rank(one, DotScores(one.text, one.video, put), listener) for name, one in paired.items()}
-    ranked = _resampled(found, rankings, options)
+    ranked = _resampled(found, rankings, options, listener)
     texts = _texts(store, split) if options.num_moved else {}  # only rank changes show texts
     return Comparison(
         split=split,
@@ -250,7 +250,7 @@ def compare(
         num_captions=len(common.caption_ids),
         num_captions_expected=common.num_captions_expected,
         sets=tuple(_scored(store, one, options) for one in ranked),
-        against_first=tuple(_against(ranked[0], other, options, texts) for other in ranked[1:]),
+        against_first=tuple(_against(ranked[0], other, options, texts, listener) for other in ranked[1:]),
         unlike=_unlike([one.found.attributes for one in ranked]),
     )
 
@@ -267,7 +267,7 @@ def _require_enough(common: Features, split: str, max_missing: float) -> None:
 
 
 def _resampled(
-    found: Mapping[str, Features], rankings: Mapping[str, Ranking], options: CompareOptions
+    found: Mapping[str, Features], rankings: Mapping[str, Ranking], options: CompareOptions, listener: Listener
 ) -> list[_RankedSet]:
     queries = {name: queries_of(ranking, options.counted) for name, ranking in rankings.items()}
     samples = {
@@ -276,7 +276,7 @@ def _resampled(
     }
     # One call for all sets and directions, because a paired bootstrap needs the same draws of videos in all of them.
     flat = [sample for by_direction in samples.values() for sample in by_direction.values()]
-    drawn = iter(resample(flat, options.bootstrap.num_resamples, options.bootstrap.seed))
+    drawn = iter(resample(flat, options.bootstrap.num_resamples, options.bootstrap.seed, listener))
     return [
         _RankedSet(
             name=name,
@@ -311,12 +311,15 @@ def _scored(store: Store, one: _RankedSet, options: CompareOptions) -> ScoredSet
     )
 
 
-def _against(first: _RankedSet, other: _RankedSet, options: CompareOptions, texts: Mapping[str, str]) -> AgainstFirst:
+def _against(
+    first: _RankedSet, other: _RankedSet, options: CompareOptions, texts: Mapping[str, str], listener: Listener
+) -> AgainstFirst:
     tested = p_values(
         [first.samples[direction] for direction in DIRECTIONS],
         [other.samples[direction] for direction in DIRECTIONS],
         options.num_permutations,
         options.bootstrap.seed,
+        listener,
     )
     videos = {"text_to_video": None, "video_to_text": first.ranking.to_text.videos}
     return AgainstFirst(

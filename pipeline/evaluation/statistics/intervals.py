@@ -25,6 +25,7 @@ from pipeline.evaluation.options import BootstrapOptions
 from pipeline.evaluation.protocols import Protocol
 from pipeline.evaluation.ranking import Ranking
 from pipeline.evaluation.statistics.resampling import RanksByVideo, queries_of, resample
+from pipeline.run.events import Listener, ignore_events
 from store.json_values import JSON
 
 SHARES = ("r1", "r5", "r10", "r50")
@@ -48,7 +49,10 @@ class Interval:
 
 
 def intervals(
-    ranking: Ranking, protocol: Protocol, options: BootstrapOptions | None = None
+    ranking: Ranking,
+    protocol: Protocol,
+    options: BootstrapOptions | None = None,
+    listener: Listener = ignore_events,
 ) -> Mapping[str, Mapping[str, Interval]]:
     """Confidence intervals of all metrics.
 
@@ -56,6 +60,7 @@ def intervals(
         ranking: A ranked feature set.
         protocol: How ranks are counted. With `Ties.EACH`, all ranks of a query are drawn with its video.
         options: Level, resamples and random seed; by default 95% and 2,000 resamples.
+        listener: Hears how far it is.
 
     Returns:
         Direction (`text_to_video`, `video_to_text`) -> metric (`METRICS`: fields of `RetrievalMetrics`) -> interval;
@@ -67,7 +72,7 @@ def intervals(
     options = options or BootstrapOptions()
     queries = queries_of(ranking, protocol)
     samples = [RanksByVideo.of(one) for one in queries.values()]
-    resampled = resample(samples, options.num_resamples, options.seed)
+    resampled = resample(samples, options.num_resamples, options.seed, listener)
     return {
         direction: metric_intervals(sample, drawn, options.level)
         for direction, sample, drawn in zip(queries, samples, resampled, strict=True)

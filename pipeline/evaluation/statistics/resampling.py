@@ -23,6 +23,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.metrics import among_texts, ranks_of
 from pipeline.evaluation.protocols import Protocol, Ties
 from pipeline.evaluation.ranking import RankCounts, Ranking
+from pipeline.run.events import ItemsDone, Listener, RunPlanned, ignore_events
 
 _CUTOFFS = (1, 5, 10, 50)
 _NUM_CELLS = 64
@@ -215,7 +216,9 @@ def block_sizes(num_videos: int, num_draws: int) -> Iterator[int]:
         yield min(size, num_draws - start)
 
 
-def resample(samples: Sequence[RanksByVideo], num_resamples: int, seed: int) -> list[NDArray[np.float64]]:
+def resample(
+    samples: Sequence[RanksByVideo], num_resamples: int, seed: int, listener: Listener = ignore_events
+) -> list[NDArray[np.float64]]:
     """Metrics of resamples: each draws the same videos in all samples, which have the same videos.
 
     Returns:
@@ -227,8 +230,9 @@ def resample(samples: Sequence[RanksByVideo], num_resamples: int, seed: int) -> 
     num_videos = samples[0].num_videos
     if num_videos < 2:
         raise InputError(f"resampling needs at least 2 videos with captions, got {num_videos}")
-    blocks = [
-        [sample.metrics(weights) for sample in samples]
-        for weights in draws(num_videos, num_resamples, np.random.default_rng((seed, 0)))
-    ]
+    listener(RunPlanned("resamples", num_resamples, 0))
+    blocks = []
+    for weights in draws(num_videos, num_resamples, np.random.default_rng((seed, 0))):
+        blocks.append([sample.metrics(weights) for sample in samples])
+        listener(ItemsDone(len(weights)))
     return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
