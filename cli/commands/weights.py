@@ -9,8 +9,9 @@ import click
 
 import fda
 from cli.options.models import encoder_options
-from cli.options.shared import local_path, seed_option, shared_options
+from cli.options.shared import local_path, progress_option, seed_option, shared_options
 from cli.output.printing import print_json, say, show
+from cli.output.progress import SECONDS_BEFORE_A_BAR, progress_listener
 from cli.output.tables import print_pairs
 from cli.output.weights import weights_rows
 from encoders.options import ModelSource, WeightsLayout
@@ -36,8 +37,9 @@ if TYPE_CHECKING:
     callback=lambda ctx, param, value: value and local_path(ctx, param, value),
     help="The file to write, with --layout: .safetensors, or what torch.load reads (.pt, .pth).",
 )
+@progress_option
 @shared_options
-def command(model: ModelSource, layout: str | None, output: Path | None, as_json: bool) -> None:
+def command(model: ModelSource, layout: str | None, output: Path | None, progress: bool, as_json: bool) -> None:
     """Load weights as `fda encode` would, and say what they are; with --layout and -o, write them for other code.
 
     \b
@@ -45,7 +47,8 @@ def command(model: ModelSource, layout: str | None, output: Path | None, as_json
     fda weights --checkpoint CHECKPOINT --layout clip -o model.safetensors
     """
     chosen = None if layout is None else WeightsLayout(layout)
-    result = fda.weights(model, layout=chosen, output=output)
+    with progress_listener("weights", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
+        result = fda.weights(model, layout=chosen, output=output, listener=listener)
     if chosen is not None and result.left_out:
         is_checkpoint = model.checkpoint is not None
         trained = f"; training may have changed them: --layout {WeightsLayout.CLIP} keeps them" if is_checkpoint else ""

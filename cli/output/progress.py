@@ -134,7 +134,7 @@ class LineListener:
         """Hear an event; say something where it is time."""
         match event:
             case RunPlanned():
-                self._plan = event
+                self._plan, self._note = event, ""
                 self._begin()
             case ItemsDone():
                 if self._done + event == ItemsDone():  # what it took to start the workers is no part of any rate

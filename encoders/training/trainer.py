@@ -95,7 +95,8 @@ class Trainer:
         if other := {parameter.dtype for parameter in model.parameters()} - {torch.float32}:
             raise ValueError(f"weights must be float32 to be trained, got {', '.join(map(str, other))}")
         self._model, self._options, self._processes = model, options, processes
-        self._num_steps = num_steps
+        self.num_steps = num_steps
+        """Of the whole schedule."""
         self.num_done = 0
         """Number of steps taken."""
         self._device = model.logit_scale.device
@@ -146,7 +147,7 @@ class Trainer:
         self._gradient.mul_(min(1.0, self._options.grad_clip / (grad_norm + 1e-6)))  # as torch's clip_grad_norm_
         scale = self._model.logit_scale.exp().item()
         schedule = Schedule(self._options.schedule)
-        factor = learning_rate_factor(self.num_done, self._num_steps, self._options.warmup, schedule)
+        factor = learning_rate_factor(self.num_done, self.num_steps, self._options.warmup, schedule)
         for group, peak in zip(self._optimizer.param_groups, self._peak_rates, strict=True):
             group["lr"] = peak * factor
         self._optimizer.step()
@@ -188,8 +189,8 @@ class Trainer:
             raise ValueError(
                 f"a batch needs one text for each clip, got {len(batch.texts)} texts and {len(batch.frames)} clips"
             )
-        if self.num_done >= self._num_steps:
-            raise ValueError(f"all {self._num_steps} steps of the schedule are done: make the trainer with more")
+        if self.num_done >= self.num_steps:
+            raise ValueError(f"all {self.num_steps} steps of the schedule are done: make the trainer with more")
         return is_frame
 
     def _backward(self, batch: TrainBatch, is_frame: NDArray[np.bool_], batch_size: int) -> float:
@@ -264,7 +265,7 @@ class Trainer:
     def _require_finite(self, what: str, value: float) -> None:
         if not math.isfinite(value):
             raise DivergedError(
-                f"the {what} is {value} at step {self.num_done + 1} of {self._num_steps}; the weights are those of "
+                f"the {what} is {value} at step {self.num_done + 1} of {self.num_steps}; the weights are those of "
                 f"the step before. Lower lr ({self._options.lr}) or alpha_lr ({self._options.alpha_lr}), or check the "
                 "weights it started from"
             )

@@ -9,7 +9,7 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -32,6 +32,15 @@ MAX_UNPACKED_BYTES = 64 * 2**20
 """Of the records of an archive that are compressed: code, and never weights."""
 # Damage inside an archive or a pickle raises any of these.
 _DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
+
+
+_BLOCK_BYTES = 8 << 20
+TellBytes = Callable[[int, int], None]
+"""Hears how many bytes of a file have been read, and how many it has."""
+
+
+def ignore_bytes(num_read: int, num_bytes: int) -> None:
+    """Do nothing."""
 
 
 class WeightsKind(StrEnum):
@@ -71,7 +80,7 @@ class WeightsFile:
         return all(name.startswith("visual.") for name in self.tensors)
 
 
-def read_weights_file(path: Path) -> WeightsFile:
+def read_weights_file(path: Path, tell: TellBytes = ignore_bytes) -> WeightsFile:
     """Read .safetensors, or what torch saved (.pt, .pth, .bin; also OpenAI's TorchScript archives).
 
     The first bytes decide which of them it is, whatever the suffix (except .safetensors). No code in the file is run:
@@ -85,6 +94,7 @@ def read_weights_file(path: Path) -> WeightsFile:
         what = "a folder, not a file" if path.is_dir() else "no such file"
         raise WeightsMissingError(f"cannot read weights from {path}: {what}")
     _refuse_other_downloads(path)
+    sha256 = sha256_of(path, tell)  # first: this is what reads it from the disk, and can tell how far it is
     entries, is_archive = _read_entries(path)
     header = _header(path, entries)
     entries = _without_prefix(_unwrapped(entries, path), "module.")
@@ -98,7 +108,7 @@ def read_weights_file(path: Path) -> WeightsFile:
         raise WeightsFormatError(f"{path} is not a state dict: it contains {found} instead of named tensors")
     kind, renamed = _recognise(tensors, is_openai=is_archive or bool(ignored), path=path)
     training = TrainingRecord() if header is None else header.training
-    return WeightsFile(path, kind, sha256_of(path), renamed, ignored, _quick_gelu(path, kind, header), training)
+    return WeightsFile(path, kind, sha256, renamed, ignored, _quick_gelu(path, kind, header), training)
 
 
 def _quick_gelu(path: Path, kind: WeightsKind, header: WeightsHeader | None) -> bool | None:
@@ -135,10 +145,15 @@ def _quick_gelu_beside(path: Path) -> bool | None:
     return quick_gelu is True
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: Path, tell: TellBytes = ignore_bytes) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest, num_read, num_bytes = hashlib.sha256(), 0, path.stat().st_size
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            num_read += len(block)
+            tell(num_read, num_bytes)
+    return digest.hexdigest()
 
 
 def _refuse_other_downloads(path: Path) -> None:

@@ -19,7 +19,7 @@ from encoders.model import ALPHA_WEIGHT, AlphaClip
 from encoders.options import Activation, ModelSource
 from encoders.replacing import replacing
 from encoders.tables import JSON, as_table, check_keys, read_json
-from encoders.weights.files import WeightsFile, read_weights_file, sha256_of
+from encoders.weights.files import TellBytes, WeightsFile, ignore_bytes, read_weights_file, sha256_of
 from encoders.weights.fit import check_activation, check_finite, check_fit
 from encoders.weights.pretrained import download_weights, is_tag, unknown_pretrained
 from encoders.weights.record import TrainingRecord, WeightsHeader
@@ -79,12 +79,17 @@ class LoadedModel:
     """What the files of the weights say that they were trained on."""
 
 
-def load(source: ModelSource) -> LoadedModel:
+def load(source: ModelSource, tell: TellBytes = ignore_bytes) -> LoadedModel:
     """Load what a user asked for; errors are those of `load_checkpoint` and `load_model`."""
     if source.checkpoint is not None:
-        return load_checkpoint(source.checkpoint)
+        return load_checkpoint(source.checkpoint, tell)
     return load_model(
-        source.model, source.pretrained, source.alpha_checkpoint, seed=source.seed, activation=source.activation
+        source.model,
+        source.pretrained,
+        source.alpha_checkpoint,
+        seed=source.seed,
+        activation=source.activation,
+        tell=tell,
     )
 
 
@@ -95,6 +100,7 @@ def load_model(
     *,
     seed: int = 0,
     activation: Activation | None = None,
+    tell: TellBytes = ignore_bytes,
 ) -> LoadedModel:
     """Build a model and fill in its weights, in float32 on the CPU.
 
@@ -104,6 +110,7 @@ def load_model(
         alpha_checkpoint: an Alpha-CLIP state dict (a vision tower), loaded on top of `pretrained`.
         seed: of random weights; the same seed gives the same ones.
         activation: what the weights were trained with, for files that do not say it: open_clip's state dicts.
+        tell: hears how far each file is read.
 
     Raises:
         ValueError: an unknown model or tag, or an architecture that is not supported.
@@ -113,12 +120,12 @@ def load_model(
     """
     config = ModelConfig.from_name_or_file(model)
     # First, so that a path that is wrong does not cost a download.
-    alpha_file = None if alpha_checkpoint is None else _vision_tower(alpha_checkpoint)
+    alpha_file = None if alpha_checkpoint is None else _vision_tower(alpha_checkpoint, tell)
     if pretrained == "none":
         clip, report = _random(config, seed)
         training = TrainingRecord()
     else:
-        clip, report, training = _pretrained(config, pretrained, seed, activation)
+        clip, report, training = _pretrained(config, pretrained, seed, activation, tell)
     if alpha_file is not None:
         report = _load_on_top(clip, report, alpha_file)
         training |= alpha_file.training
@@ -134,7 +141,7 @@ def _random(config: ModelConfig, seed: int) -> tuple[AlphaClip, WeightsReport]:
 
 
 def _pretrained(
-    config: ModelConfig, pretrained: str, seed: int, activation: Activation | None
+    config: ModelConfig, pretrained: str, seed: int, activation: Activation | None, tell: TellBytes
 ) -> tuple[AlphaClip, WeightsReport, TrainingRecord]:
     if is_tag(config, pretrained):
         path = download_weights(config, pretrained)
@@ -143,7 +150,7 @@ def _pretrained(
         path = Path(pretrained)
     else:
         raise unknown_pretrained(config, pretrained)
-    file = read_weights_file(path)
+    file = read_weights_file(path, tell)
     if file.is_visual_only:
         raise WeightsFormatError(
             f"{path} is a vision tower without a text tower: give it as the Alpha-CLIP checkpoint "
@@ -157,9 +164,9 @@ def _pretrained(
     return clip, report, file.training
 
 
-def _vision_tower(path: Path) -> WeightsFile:
+def _vision_tower(path: Path, tell: TellBytes) -> WeightsFile:
     """Read an Alpha-CLIP file."""
-    file = read_weights_file(path)
+    file = read_weights_file(path, tell)
     if not file.is_visual_only:
         raise WeightsFormatError(
             f"{path} contains a whole CLIP model, not Alpha-CLIP's vision tower: give it as --pretrained, without "
@@ -280,7 +287,7 @@ class _Description:
     metadata: Mapping[str, JSON]
 
 
-def load_checkpoint(folder: Path | str) -> LoadedModel:
+def load_checkpoint(folder: Path | str, tell: TellBytes = ignore_bytes) -> LoadedModel:
     """Read what `save_checkpoint` wrote, and verify it.
 
     Raises:
@@ -299,7 +306,7 @@ def load_checkpoint(folder: Path | str) -> LoadedModel:
     except ValueError as error:
         raise WeightsFormatError(f"cannot read the checkpoint's configuration: {error}") from error
     path = folder / WEIGHTS_FILE
-    digest = sha256_of(path)
+    digest = sha256_of(path, tell)
     if digest != description.weights_sha256:
         raise WeightsMismatchError(
             f"{path} has SHA-256 {digest}, but {CONFIG_FILE} was written for {description.weights_sha256}: the file "

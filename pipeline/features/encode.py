@@ -14,7 +14,7 @@ from pipeline.features.encoders import Encoders
 from pipeline.features.model import require_size
 from pipeline.features.options import FeatureRecipe
 from pipeline.features.shards import EncodeReport, EncodeTask, SplitInputs, run_task
-from pipeline.run.events import Listener, RunPlanned, ignore_events
+from pipeline.run.events import Listener, RunPlanned, each_told, ignore_events
 from pipeline.run.options import HERE, RunOptions
 from pipeline.run.partition import WHOLE, Partition
 from pipeline.run.plan import Plan, Tally, make_plan
@@ -74,7 +74,11 @@ class SplitPlan:
 
 
 def plan_encode(
-    store: Store, loaded: LoadedModel, options: FeatureRecipe, partition: Partition = WHOLE
+    store: Store,
+    loaded: LoadedModel,
+    options: FeatureRecipe,
+    partition: Partition = WHOLE,
+    listener: Listener = ignore_events,
 ) -> tuple[SplitPlan, ...]:
     """Find out what is pending of each split, having checked that the model can take its clips. Nothing is written.
 
@@ -84,7 +88,7 @@ def plan_encode(
         ValueError: The model takes frames of another size, or the name cannot be one.
     """
     check_name("feature set", options.features)
-    return tuple(_plan_split(store, loaded, options, split, partition) for split in options.splits)
+    return tuple(_plan_split(store, loaded, options, split, partition, listener) for split in options.splits)
 
 
 def encode_splits(
@@ -114,10 +118,10 @@ def encode_splits(
         NotInStoreError: There is no such split or mask set.
         ValueError: The model takes frames of another size, or the name cannot be one.
     """
-    plans = plan_encode(store, loaded, options, run.partition)
+    plans = plan_encode(store, loaded, options, run.partition, listener)
     if run.overwrite:
         remove_own(store.folder, overwritten_files(store, options.features, options.splits))
-        plans = plan_encode(store, loaded, options, run.partition)
+        plans = plan_encode(store, loaded, options, run.partition, listener)
     for plan in plans:
         dim = loaded.config.embed_dim
         create_features(
@@ -175,17 +179,19 @@ def _drawn_identity(store: Store, options: FeatureRecipe, split: str) -> dict[st
 
 
 def _plan_split(
-    store: Store, loaded: LoadedModel, options: FeatureRecipe, split: str, partition: Partition
+    store: Store, loaded: LoadedModel, options: FeatureRecipe, split: str, partition: Partition, listener: Listener
 ) -> SplitPlan:
     require_size(store, split, loaded.config)
     identity = feature_identity(store, loaded, options, split)
     name = options.features
-    clips = make_plan(store, partition.take(store.shards(split)), [features_stage(name, "video")])
-    captions = make_plan(store, partition.take(caption_shards(store, split)), [features_stage(name, "text")])
+    shards, of_captions = partition.take(store.shards(split)), partition.take(caption_shards(store, split))
+    clips = make_plan(store, shards, [features_stage(name, "video")], listener=listener)
+    captions = make_plan(store, of_captions, [features_stage(name, "text")], listener=listener)
     stages = FRAMES_STAGE, masks_stage(options.mask_name)
     pending = _shards(clips)
-    digests = {shard: input_digests(store, shard, stages) for shard in pending}
-    for _ in require_committed_of_each(store, pending, stages):
+    listener(RunPlanned("records", 2 * len(pending), 0))
+    digests = {shard: input_digests(store, shard, stages) for shard in each_told(pending, listener)}
+    for _ in each_told(require_committed_of_each(store, pending, stages), listener):
         pass  # raises if frames or masks of a shard are not complete
     givers = None
     if pending and options.alpha is AlphaSource.SHUFFLED:

@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from encoders.config import ModelConfig
 from encoders.devices import Device, move_to
 from encoders.options import ModelSource
+from encoders.weights.files import TellBytes
 from encoders.weights.loading import LoadedModel, load
 from pipeline.clips.options import AlphaSource
 from pipeline.errors import InputError
 from pipeline.features.options import FeatureRecipe
 from pipeline.run.checkpoints import has_ended
-from pipeline.run.events import Reporter
+from pipeline.run.events import ItemsDone, Listener, Reporter, RunPlanned
 from store.clips.mask_sets import mask_attributes
 from store.clips.shards import clips_identity
 from store.json_values import JSON, differences
 from store.store import Store
+
+MB = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,20 @@ def require_size(store: Store, split: str, config: ModelConfig) -> None:
         )
 
 
+def told_in_megabytes(listener: Listener) -> TellBytes:
+    """What hears how far a file of weights is read, as the events of a run: a plan for each file."""
+    num_told = 0
+
+    def tell(num_read: int, num_bytes: int) -> None:
+        nonlocal num_told
+        if num_told == 0:
+            listener(RunPlanned("MB of weights", num_bytes // MB, 0))
+        listener(ItemsDone(num_read // MB - num_told))
+        num_told = 0 if num_read == num_bytes else num_read // MB
+
+    return tell
+
+
 def load_ready(source: ModelSource, device: str, report: Reporter) -> ReadyModel:
     """Load a model and move it to a device; reports where its weights are from.
 
@@ -75,7 +92,7 @@ def load_ready(source: ModelSource, device: str, report: Reporter) -> ReadyModel
         ModelError: There is no such model.
         DeviceError: There is no such device.
     """
-    loaded = load(source)
+    loaded = load(source, told_in_megabytes(report.listener))
     if source.checkpoint is not None and not has_ended(source.checkpoint):
         report.warn(f"training has not ended in {source.checkpoint}: these are the best weights so far")
     if loaded.metadata.get("chosen_on_test") or loaded.training.chosen_on_test:

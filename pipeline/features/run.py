@@ -283,9 +283,9 @@ class _Encoding:
         """What it takes at most."""
         return memory_of(self.store, self.ready, self.encoder, self.recipe)
 
-    def plans(self, store: Store) -> tuple[SplitPlan, ...]:
+    def plans(self, store: Store, listener: Listener = ignore_events) -> tuple[SplitPlan, ...]:
         """What is pending in the store, which is this one's, maybe through a claim on it."""
-        return plan_encode(store, self.ready.loaded, self.recipe, self.run.partition)
+        return plan_encode(store, self.ready.loaded, self.recipe, self.run.partition, listener)
 
     def in_a_precision_that_pays(self, report: Reporter, *, is_asked: bool) -> _Encoding:
         """The same in float32, if `auto` took another precision that is measured to be no faster, or not as good."""
@@ -295,7 +295,7 @@ class _Encoding:
         is_there = not self.run.overwrite and any(made_with(store, recipe.features, split) for split in recipe.splits)
         # The parts of a job must agree without asking each other, so that none of them may go by what it measures.
         is_given = is_asked or is_there or self.run.partition != WHOLE
-        measured = measure(store, self.ready, self.encoder, self.plans(store), recipe)
+        measured = measure(store, self.ready, self.encoder, self.plans(store, report.listener), recipe)
         if measured is not None:
             report.say(
                 f"{recipe.precision}: cosine to fp32 at least {measured.cosine:.6f}, {measured.speedup:.1f}x its "
@@ -360,7 +360,7 @@ class _Encoding:
         if run.overwrite:
             files = overwritten_files(store, self.recipe.features, self.recipe.splits)
             announce(files, store.place, report, yes=run.yes)
-        plans = () if run.overwrite else self.plans(store)
+        plans = () if run.overwrite else self.plans(store, report.listener)
         work = Workload(
             num_shards=1 if run.overwrite else sum(plan.num_shards_pending for plan in plans),
             memory=self.memory,

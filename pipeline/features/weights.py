@@ -11,6 +11,8 @@ from encoders.weights.export import exported, left_out, write_weights
 from encoders.weights.loading import WeightsReport, load
 from encoders.weights.record import TrainingRecord, WeightsHeader
 from pipeline.errors import OptionError
+from pipeline.features.model import told_in_megabytes
+from pipeline.run.events import Listener, ignore_events
 from store.json_values import JSON
 
 
@@ -51,7 +53,11 @@ class WeightsResult:
 
 
 def weights(
-    model: ModelSource, *, layout: WeightsLayout | None = None, output: str | PathLike[str] | None = None
+    model: ModelSource,
+    *,
+    layout: WeightsLayout | None = None,
+    output: str | PathLike[str] | None = None,
+    listener: Listener = ignore_events,
 ) -> WeightsResult:
     """Load weights as `encode` would, and write them for other code if a layout and a file are given.
 
@@ -59,6 +65,7 @@ def weights(
         model: Where the weights are.
         layout: Of the file to write.
         output: The file to write: .safetensors, or what `torch.load` reads (.pt, .pth).
+        listener: Hears how far files are read.
 
     Raises:
         WeightsError: The weights are missing, damaged, or not this model's.
@@ -68,7 +75,7 @@ def weights(
     """
     if (layout is None) != (output is None):
         raise OptionError("--layout and -o go together: what to write, and where to")
-    loaded = load(model)
+    loaded = load(model, told_in_megabytes(listener))
     num_written = 0
     lost: tuple[str, ...] = ()
     if layout is not None and output is not None:

@@ -15,6 +15,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.metrics import metrics_of
 from pipeline.evaluation.protocols import Ties
 from pipeline.evaluation.ranking import DotScores, text_to_video
+from pipeline.run.events import ItemsDone, Listener, RunPlanned, ignore_events
 from pipeline.training.batches import MIN_BATCH, hold_out
 from pipeline.training.options import TrainingRecipe
 from store.clips.reader import ClipReader
@@ -78,10 +79,10 @@ def _captions_of(store: Store, split: str, reader: ClipReader) -> dict[int, list
     return captions
 
 
-def validation_r1(encoder: Encoder, val: Half, processes: Processes) -> float:
+def validation_r1(encoder: Encoder, val: Half, processes: Processes, listener: Listener = ignore_events) -> float:
     """Text-to-video R@1 in percent: every caption is a query among the validation videos.
 
-    Each process embeds its share, and all get the result.
+    Each process embeds its share, and all get the result. The listener hears of this process's share.
     """
     rows = sorted(val.captions)
     texts = [text for row in rows for text in val.captions[row]]
@@ -90,7 +91,11 @@ def validation_r1(encoder: Encoder, val: Half, processes: Processes) -> float:
     clips = read_ahead(
         val.clips.read, [mine[start : start + ENCODE_CLIPS] for start in range(0, len(mine), ENCODE_CLIPS)]
     )
-    embedded = [encoder.encode_clips(batch.frames, batch.masks, batch.is_frame).video for batch in clips]
+    listener(RunPlanned("validation videos", len(mine), 0))
+    embedded = []
+    for batch in clips:
+        embedded.append(encoder.encode_clips(batch.frames, batch.masks, batch.is_frame).video)
+        listener(ItemsDone(len(batch.frames)))
     videos = processes.collect(np.concatenate([np.empty((0, dim), dtype=np.float32), *embedded]))
     text = processes.collect(encoder.encode_texts(texts[processes.share(len(texts))]).text)
     truth = np.repeat(np.arange(len(rows)), [len(val.captions[row]) for row in rows])

@@ -280,7 +280,7 @@ class _Run:
             max_words=self.options.train.max_words,
         )
         try:
-            r1 = validation_r1(encoder, val, self.processes)
+            r1 = validation_r1(encoder, val, self.processes, self.listener)
         except ArithmeticError as error:
             raise self._diverged(f"after step {step.number}, {error}", step, train, log) from error
         is_best = r1 > max((earlier.validation_r1 for earlier in progress.epochs), default=-1.0)
@@ -301,6 +301,7 @@ class _Run:
             save_checkpoint(self.folder, self.loaded.model, self.loaded.config, metadata, self.record)
         if log is not None:
             log.step(step.number, {"mean_loss": mean_loss, "validation_r1": r1}, epoch=step.epoch)
+        self.listener(RunPlanned("steps", self.trainer.num_steps, self.trainer.num_done))  # the validation was another
         self.listener(done)
 
 
