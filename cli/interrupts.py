@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
@@ -16,7 +16,6 @@ from typing import NoReturn
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_SECONDS = 10.0
 """How long a run may take to end before another signal ends it at once."""
-INTERRUPTED = "interrupted: what is committed is kept, run the same command again to continue"
 
 
 class _Interrupts:
@@ -26,9 +25,10 @@ class _Interrupts:
     run has started ends with it, however that happens.
     """
 
-    def __init__(self, failed: int) -> None:
+    def __init__(self, failed: int, sentence: Callable[[], str]) -> None:
         self.first_at: float | None = None
         self._failed = failed
+        self._sentence = sentence
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.first_at is None:
@@ -38,23 +38,25 @@ class _Interrupts:
             self._end()
 
     def _end(self) -> NoReturn:
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"\nfda: error: {INTERRUPTED}\n".encode())
+        told = f"\nfda: error: {self._sentence()}\n".encode(errors="backslashreplace")
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, told)
         os._exit(self._failed)
 
 
 @contextmanager
-def interruptible(failed: int) -> Iterator[None]:
+def interruptible(failed: int, sentence: Callable[[], str]) -> Iterator[None]:
     """Turn the signals that ask for an end into one `KeyboardInterrupt` in the block, and ignore the rest of them.
 
     A signal that is ignored when the command starts stays so: `nohup` does that, and shells for jobs in the background.
 
     Args:
         failed: The exit code of a command that must be ended at once.
+        sentence: Gives what such a command says.
     """
     if threading.current_thread() is not threading.main_thread():  # Python runs handlers in the main thread only
         yield
         return
-    interrupts = _Interrupts(failed)
+    interrupts = _Interrupts(failed, sentence)
     before = {number: signal.getsignal(number) for number in SIGNALS}
     heeded = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
     for number in heeded:

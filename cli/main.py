@@ -12,7 +12,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from cli.completing import VARIABLE, answer
-from cli.interrupts import INTERRUPTED, interruptible
+from cli.going_on import how_to_go_on
+from cli.interrupts import interruptible
 from cli.output.printing import FAILED, fail, print_in_any_encoding, printable, say
 
 COMMANDS = {
@@ -93,8 +94,12 @@ def main() -> None:
     """Run `fda`. An error made for users becomes one line; any other is a bug of ours, and shows where it happened."""
     if VARIABLE in os.environ:
         answer(fda)
-    with interruptible(FAILED):
+    with interruptible(FAILED, _interrupted):
         _run()
+
+
+def _interrupted() -> str:
+    return printable(how_to_go_on(fda, sys.argv[1:]))
 
 
 def _run() -> None:
@@ -112,7 +117,7 @@ def _run() -> None:
         click.UsageError(printable(str(error))).show()
         sys.exit(click.UsageError.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        fail(INTERRUPTED)
+        fail(_interrupted())
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe has gone: no one is left to read a message
         sys.exit(FAILED)

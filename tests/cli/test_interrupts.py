@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
+import fda
 from cli import interrupts
-from cli.interrupts import INTERRUPTED, SIGNALS, interruptible
+from cli.going_on import how_to_go_on
+from cli.interrupts import SIGNALS, interruptible
+from cli.main import fda as group
+from cli.main import main
 from tests.forked import Forked
 
-SENTENCE = f"\nfda: error: {INTERRUPTED}\n"
+SENTENCE = "interrupted: run it again"
 
 
 @contextmanager
@@ -36,7 +42,7 @@ def process(folder: Path, function: Callable[[Connection], None]) -> Iterator[tu
 def lose_one(told: Connection) -> None:
     """A run in which Python loses the first interrupt, as it does in a finaliser, and which then goes on for ever."""
     interrupts.PATIENCE_SECONDS = 0.0
-    with interruptible(1):
+    with interruptible(1, lambda: SENTENCE):
         try:
             told.send("ready")
             signal.pause()
@@ -50,7 +56,7 @@ def be_deaf(told: Connection) -> None:
     """What `nohup` starts, and what a shell starts in the background."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    with interruptible(1):
+    with interruptible(1, lambda: SENTENCE):
         for number in SIGNALS:
             os.kill(os.getpid(), number)
     sys.exit(7)
@@ -58,7 +64,7 @@ def be_deaf(told: Connection) -> None:
 
 def end_slowly(told: Connection) -> None:
     """A run that takes a while to end, and is asked for it all the time."""
-    with interruptible(1):
+    with interruptible(1, lambda: SENTENCE):
         try:
             told.send("ready")
             signal.pause()
@@ -86,7 +92,7 @@ def test_a_run_that_does_not_heed_the_first_signal_is_ended_by_another_with_the_
             assert told.recv() == word
             forked.send_signal(signal.SIGTERM)
         assert forked.wait(60) == 1
-    assert (tmp_path / "err").read_text() == SENTENCE
+    assert (tmp_path / "err").read_text() == f"\nfda: error: {SENTENCE}\n"
 
 
 def test_signals_that_are_ignored_at_the_start_stay_ignored(tmp_path: Path) -> None:
@@ -96,6 +102,74 @@ def test_signals_that_are_ignored_at_the_start_stay_ignored(tmp_path: Path) -> N
 
 def test_handlers_are_those_from_before_after_a_command_that_nothing_interrupted() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
-    with interruptible(1):
+    with interruptible(1, lambda: SENTENCE):
         assert [signal.getsignal(number) for number in SIGNALS] != before
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+HANG = {
+    "preprocess": "preprocess",
+    "masks": "make_masks",
+    "encode": "encode",
+    "import-features": "import_features",
+    "finetune": "finetune",
+    "compare": "compare",
+    "verify": "verify",
+    "remove": "remove",
+}
+"""Command -> the function that it calls: here one that never ends."""
+
+
+def be_a_command_that_hangs(told: Connection, words: list[str]) -> None:
+    def hang(*arguments: object, **options: object) -> None:
+        told.send("ready")
+        while True:
+            signal.pause()
+
+    setattr(fda, HANG[words[0]], hang)
+    sys.argv = ["fda", *words]
+    main()
+
+
+COMMITTED = "the shards that are committed in a store are kept; to go on"
+UNCHANGED = "nothing was changed; to begin again"
+MODEL = ["--model", "ViT-B-32-quickgelu", "--pretrained", "openai"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "again"),
+    [
+        (["preprocess", __file__, "a store", "--partition", "3/8"], f"{COMMITTED} with part 3/8", None),
+        (["masks", "a store", "--masks", "low", "--overwrite"], f"{COMMITTED}, without --overwrite, which would", 2),
+        (
+            ["finetune", "a store", "CHECKPOINT", "--preset", "demo"],
+            "CHECKPOINT keeps the last saved state of the training, and the best weights so far; to go on",
+            None,
+        ),
+        (["encode", "a store", "--features", "mine", *MODEL], COMMITTED, None),
+        (["import-features", "a store", "--features", "f", "--text", __file__, "--video", __file__], COMMITTED, None),
+        (["compare", "a store", "mine", "other"], UNCHANGED, None),
+        (["verify", "a store"], UNCHANGED, None),
+        (["verify", "a store", "--repair"], "every file is as it was, or repaired; to go on", None),
+        (["remove", "a store", "--masks", "low", "--yes"], "what is removed stays removed, and nothing that", None),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_ctrl_c_names_what_is_kept_and_the_line_that_goes_on(
+    tmp_path: Path, words: list[str], said: str, again: int | None
+) -> None:
+    with process(tmp_path, partial(be_a_command_that_hangs, words=words)) as (forked, told):
+        assert told.recv() == "ready"
+        forked.send_signal(signal.SIGINT)
+        assert forked.wait(60) == 1
+    *_, message, line = (tmp_path / "err").read_text().splitlines()
+    assert message.startswith(f"fda: error: interrupted: {said}")
+    assert message.endswith(":")
+    kept = words if again is None else words[:-1]
+    assert line == f"  {shlex.join(['fda', *kept])}"
+
+
+def test_a_line_that_cannot_be_understood_is_told_all_the_same() -> None:
+    told = "interrupted: run the same command again\n  fda "
+    assert how_to_go_on(group, []) == told
+    assert how_to_go_on(group, ["no-such-command", "x y"]) == f"{told}no-such-command 'x y'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -122,7 +123,7 @@ def test_killed_at_random_moments_and_run_again(
     ("number", "workers"),
     [(signal.SIGINT, "0"), (signal.SIGTERM, "2"), (signal.SIGHUP, "0")],
 )
-def test_an_interrupt_is_one_line_and_exit_code_1_and_leaves_no_process(
+def test_an_interrupt_says_how_to_go_on_with_exit_code_1_and_leaves_no_process(
     manifest: Path, tmp_path: Path, number: signal.Signals, workers: str
 ) -> None:
     """By impatient people, a terminal that is closed, or a batch system: it comes to every process, several times."""
@@ -147,8 +148,10 @@ def test_an_interrupt_is_one_line_and_exit_code_1_and_leaves_no_process(
     finally:
         process.kill()
     assert (process.returncode, out) == (1, "")
-    message = "fda: error: interrupted: what is committed is kept, run the same command again to continue"
-    assert of_the_run(err).split("\n")[1:] == ["", message, ""]  # click ends the line on which the terminal shows ^C
+    line = shlex.join(["fda", "preprocess", str(many), str(place), *map(str, FLAGS), "--workers", workers])
+    message = f"fda: error: interrupted: the shards that are committed in {place} are kept; to go on:"
+    # click ends the line on which the terminal shows ^C
+    assert of_the_run(err).split("\n")[1:] == ["", message, f"  {line}", ""]
     assert psutil.wait_procs(started, timeout=120)[1] == []
 
 

@@ -130,7 +130,7 @@ def test_an_interrupt_cancels_the_tasks_and_leaves_the_workers(
         run.interrupt()
         ended = run.end()
     assert (ended.code, ended.out) == (1, "")
-    assert ended.error_line.startswith("fda: error: interrupted: what is committed is kept")
+    assert "fda: error: interrupted: the shards that are committed in " in ended.err
     with Client(dask.address) as client:
         wait_until(lambda: not any(client.processing().values()), "tasks go on")
         assert len(client.nthreads()) == 1

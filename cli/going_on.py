@@ -1,0 +1,67 @@
+"""What an interrupted command says: what is kept, and the line that goes on from there."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+_COMMITTED = "the shards that are committed in {store_place} are kept"
+_UNCHANGED = "nothing was changed"
+_KEPT = {
+    "preprocess": _COMMITTED,
+    "masks": _COMMITTED,
+    "encode": _COMMITTED,
+    "import-features": _COMMITTED,
+    "finetune": "{checkpoint} keeps the last saved state of the training, and the best weights so far",
+    "finalise": "nothing is lost",
+    "remove": "what is removed stays removed, and nothing that is half removed counts",
+    "demo": "what is complete in {folder} is kept",
+    **dict.fromkeys(("eval", "compare", "status", "verify", "weights", "doctor", "completion"), _UNCHANGED),
+}
+"""Command -> what an interrupt leaves; the names are those of its parameters."""
+_REPAIRED = "every file is as it was, or repaired"
+_ALL = "1/1"
+"""The partition of a run that is not done in parts."""
+_BEGINNING_ANEW = ("--overwrite", "--yes")
+"""Without these flags, the same line goes on; with them it would remove what was made."""
+
+
+def how_to_go_on(group: click.Group, arguments: Sequence[str]) -> str:
+    """What to say, of the arguments that `fda` was called with; never an error."""
+    try:
+        return _sentence(group, list(arguments))
+    except Exception:
+        return f"interrupted: run the same command again\n  {_line(arguments)}"
+
+
+def _sentence(group: click.Group, arguments: list[str]) -> str:
+    name, *others = arguments
+    params = _params(group, name, others)
+    kept = _KEPT.get(name, "what is written is whole").format_map({key: str(params[key]) for key in params})
+    if name == "verify" and params.get("is_repair"):
+        kept = _REPAIRED
+    partition = params.get("partition")
+    part = "" if str(partition) in ("None", _ALL) else f" with part {partition}"
+    if kept == _UNCHANGED:
+        return f"interrupted: {kept}; to begin again{part}:\n  {_line(arguments)}"
+    anew = [word for word in arguments if word in _BEGINNING_ANEW] if params.get("overwrite") else []
+    without = f", without {anew[0]}, which would begin anew" if anew else ""
+    line = _line([word for word in arguments if word not in anew])
+    return f"interrupted: {kept}; to go on{part}{without}:\n  {line}"
+
+
+def _params(group: click.Group, name: str, arguments: list[str]) -> Mapping[str, Any]:
+    """The values of a line, as its command takes them."""
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    return command.make_context(name, arguments, resilient_parsing=True).params
+
+
+def _line(arguments: Sequence[str]) -> str:
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return f"torchrun ... -m cli.main {shlex.join(arguments)}"
+    return f"fda {shlex.join(arguments)}"
