@@ -113,7 +113,7 @@ HANG = {
     "encode": "encode",
     "import-features": "import_features",
     "finetune": "finetune",
-    "compare": "compare",
+    "status": "status",
     "verify": "verify",
     "remove": "remove",
 }
@@ -148,7 +148,7 @@ MODEL = ["--model", "ViT-B-32-quickgelu", "--pretrained", "openai"]
         ),
         (["encode", "a store", "--features", "mine", *MODEL], COMMITTED, None),
         (["import-features", "a store", "--features", "f", "--text", __file__, "--video", __file__], COMMITTED, None),
-        (["compare", "a store", "mine", "other"], UNCHANGED, None),
+        (["status", "a store"], UNCHANGED, None),
         (["verify", "a store"], UNCHANGED, None),
         (["verify", "a store", "--repair"], "every file is as it was, or repaired; to go on", None),
         (["remove", "a store", "--masks", "low", "--yes"], "what is removed stays removed, and nothing that", None),
