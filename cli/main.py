@@ -30,9 +30,9 @@ COMMANDS = {
     "finalise": ("cli.commands.finalise", "End a job done in parts: what is pending, what failed."),
     "remove": ("cli.commands.remove", "Remove a mask set, a feature set or a split from a store."),
     "status": ("cli.commands.status", "What a store contains and what is pending, with sizes and failures."),
+    "verify": ("cli.commands.verify", "Check every byte of a store against its checksums; --repair it."),
     "doctor": ("cli.commands.doctor", "Look at this machine: what is missing, what would be used, what to do."),
     "completion": ("cli.commands.completion", "Print what makes bash, zsh or fish complete commands and names."),
-    "verify": ("cli.commands.verify", "Check every byte of a store against its checksums; --repair it."),
 }
 
 

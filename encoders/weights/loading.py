@@ -144,7 +144,7 @@ def _pretrained(
     config: ModelConfig, pretrained: str, seed: int, activation: Activation | None, tell: TellBytes
 ) -> tuple[AlphaClip, WeightsReport, TrainingRecord]:
     if is_tag(config, pretrained):
-        path = download_weights(config, pretrained)
+        path = download_weights(config, pretrained, tell)
         activation = activation or config.activation  # `download_weights` has checked that it is the tag's
     elif Path(pretrained).exists():
         path = Path(pretrained)

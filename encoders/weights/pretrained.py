@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import importlib
+import inspect
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
 from encoders.config import ModelConfig
 from encoders.encoding.inputs import IMAGE_MEAN, IMAGE_STD
 from encoders.errors import WeightsMismatchError, WeightsMissingError
 from encoders.torchvision_shim import import_open_clip
+from encoders.weights.files import TellBytes, ignore_bytes
 from encoders.weights.fit import sibling_name
 
 open_clip = import_open_clip()
@@ -43,8 +50,13 @@ def unknown_pretrained(config: ModelConfig, pretrained: str) -> WeightsMissingEr
     return WeightsMissingError(f"no weights {pretrained!r} for {config.name}: no such file and no such tag; {hint}")
 
 
-def download_weights(config: ModelConfig, tag: str) -> Path:
+def download_weights(config: ModelConfig, tag: str, tell: TellBytes = ignore_bytes) -> Path:
     """Download a tag's weights into the cache of their hub, unless they are cached.
+
+    Args:
+        config: the model.
+        tag: of its weights.
+        tell: hears how far the download is.
 
     Raises:
         WeightsMismatchError: the tag was trained with the other activation, or with another normalisation of images.
@@ -70,12 +82,43 @@ def download_weights(config: ModelConfig, tag: str) -> Path:
     what = "checking" if level == logging.INFO else "downloading"
     _log.log(level, "%s the weights %r of %s: %s", what, tag, config.name, where)
     try:
-        return Path(open_clip.download_pretrained(description))
+        with _told(tell):
+            return Path(open_clip.download_pretrained(description))
     except (OSError, RuntimeError) as error:
         raise WeightsMissingError(
             f"could not download the weights {tag!r} of {config.name}: {error}. Without a network, "
             "download them elsewhere and give the file as --pretrained"
         ) from error
+
+
+@contextmanager
+def _told(tell: TellBytes) -> Iterator[None]:
+    """Let the hub's client tell how far a download is: its own bar says nothing in a log, and is another beside ours.
+
+    open_clip hands nothing on to the client, and older clients take no bar: then theirs is shown.
+    """
+    module = importlib.import_module("open_clip.pretrained")
+    download = getattr(module, "hf_hub_download", None)
+    if tell is ignore_bytes or download is None or "tqdm_class" not in inspect.signature(download).parameters:
+        yield
+        return
+
+    class Told(tqdm):
+        """A bar that draws nothing."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            self.num_bytes, self.num_read = options.get("total") or 0, options.get("initial") or 0
+            super().__init__(*arguments, **{**options, "disable": True})  # type: ignore[no-untyped-call]
+
+        def update(self, n: float | None = 1) -> None:
+            self.num_read += n or 0
+            tell(int(self.num_read), int(max(self.num_bytes, self.num_read)))
+
+    module.hf_hub_download = partial(download, tqdm_class=Told)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        module.hf_hub_download = download  # type: ignore[attr-defined]
 
 
 def is_cached(description: Mapping[str, object]) -> bool:

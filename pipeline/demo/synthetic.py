@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from encoders.replacing import PARTIAL, replacing
 from pipeline.errors import InputError
-from pipeline.run.events import ItemsDone, Listener, RunPlanned, Tell, ignore_events
+from pipeline.run.events import ItemsDone, Listener, Phase, Tell, ignore_events
 from pipeline.workers.dask import local_dask
 from pipeline.workers.executors import run_synchronously
 
@@ -204,8 +204,8 @@ def write_synthetic_dataset(
     starts = range(0, len(numbered), CLIPS_PER_TASK)
     tasks = [_Clips(folder, options, start, tuple(numbered[start : start + CLIPS_PER_TASK])) for start in starts]
     with nullcontext(run_synchronously) if max_workers == 1 else local_dask(max_workers) as executor:
-        listener(RunPlanned("videos", len(numbered), 0))
-        written = dict(executor(_write_clips, tasks, listener))
+        phase = Phase("videos", len(numbered), listener)
+        written = dict(executor(_write_clips, tasks, lambda event: phase.done(event.num_done)))
     records = (record for start in starts for record in written[start])
     _write_whole(manifest, "".join(json.dumps(record) + "\n" for record in records))
     _write_whole(made_by, description)  # last: if it exists, everything else is complete

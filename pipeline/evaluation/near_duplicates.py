@@ -6,6 +6,7 @@ A model that was trained on one of the two has seen the other. Equal files are f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.evaluation.evaluate import pooled_features
-from pipeline.run.events import ItemsDone, Reporter, RunPlanned, Tell, ignore_events
+from pipeline.run.events import Phase, Reporter
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.features import Features, read_features
 from store.store import Store
@@ -72,8 +73,8 @@ def near_duplicates(
                 f"features {name!r} have {features.video.shape[1]} dimensions in split {split!r} and "
                 f"{theirs.video.shape[1]} in {other!r}: they are of two models"
             )
-        report.listener(RunPlanned("videos compared", 2 * len(features.video), 0))
-        rows, nearest, cosines = near_rows(features.video, theirs.video, report.listener)
+        phase = Phase("videos compared", 2 * len(features.video), report.listener)
+        rows, nearest, cosines = near_rows(features.video, theirs.video, phase.done)
         found += (
             NearDuplicate(features.video_ids[row], other, theirs.video_ids[index], cosine)
             for row, index, cosine in zip(rows.tolist(), nearest.tolist(), cosines.tolist(), strict=True)
@@ -82,7 +83,7 @@ def near_duplicates(
 
 
 def near_rows(
-    video: NDArray[np.float32], others: NDArray[np.float32], tell: Tell = ignore_events
+    video: NDArray[np.float32], others: NDArray[np.float32], tell: Callable[[int], None] = lambda number: None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Rows that are far nearer to some other row than is usual.
 
@@ -104,7 +105,7 @@ def near_rows(
 
 
 def _nearest(
-    video: NDArray[np.float32], others: NDArray[np.float32], tell: Tell, *, is_itself: bool = False
+    video: NDArray[np.float32], others: NDArray[np.float32], tell: Callable[[int], None], *, is_itself: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The nearest row of `others`, and `1 - cosine`; of a set itself, the nearest other row."""
     step = max(1, _BLOCK_SCORES // len(others))
@@ -114,6 +115,6 @@ def _nearest(
         if is_itself:
             scores[np.arange(len(scores)), start + np.arange(len(scores))] = -np.inf
         nearest[start : start + step] = scores.argmax(axis=1)
-        tell(ItemsDone(len(scores)))
+        tell(len(scores))
     # From the difference, because 1 - cosine of near-equal rows is rounding alone.
     return nearest, ((video - others[nearest]).astype(np.float64) ** 2).sum(axis=1) / 2

@@ -14,7 +14,7 @@ from pipeline.features.encoders import Encoders
 from pipeline.features.model import require_size
 from pipeline.features.options import FeatureRecipe
 from pipeline.features.shards import EncodeReport, EncodeTask, SplitInputs, run_task
-from pipeline.run.events import Listener, RunPlanned, each_told, ignore_events
+from pipeline.run.events import Listener, Phase, RunPlanned, ignore_events
 from pipeline.run.options import HERE, RunOptions
 from pipeline.run.partition import WHOLE, Partition
 from pipeline.run.plan import Plan, Tally, make_plan
@@ -189,9 +189,9 @@ def _plan_split(
     captions = make_plan(store, of_captions, [features_stage(name, "text")], listener=listener)
     stages = FRAMES_STAGE, masks_stage(options.mask_name)
     pending = _shards(clips)
-    listener(RunPlanned("records", 2 * len(pending), 0))
-    digests = {shard: input_digests(store, shard, stages) for shard in each_told(pending, listener)}
-    for _ in each_told(require_committed_of_each(store, pending, stages), listener):
+    phase = Phase("records", 2 * len(pending), listener)
+    digests = {shard: input_digests(store, shard, stages) for shard in phase.each(pending)}
+    for _ in phase.each(require_committed_of_each(store, pending, stages)):
         pass  # raises if frames or masks of a shard are not complete
     givers = None
     if pending and options.alpha is AlphaSource.SHUFFLED:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from encoders.config import ModelConfig
 from encoders.devices import Device, move_to
 from encoders.options import ModelSource
-from encoders.weights.files import TellBytes
+from encoders.weights.files import TellBytes, ignore_bytes
 from encoders.weights.loading import LoadedModel, load
 from pipeline.clips.options import AlphaSource
 from pipeline.errors import InputError
 from pipeline.features.options import FeatureRecipe
 from pipeline.run.checkpoints import has_ended
-from pipeline.run.events import ItemsDone, Listener, Reporter, RunPlanned
+from pipeline.run.events import Listener, Phase, Reporter, ignore_events
 from store.clips.mask_sets import mask_attributes
 from store.clips.shards import clips_identity
 from store.json_values import JSON, differences
@@ -72,14 +72,19 @@ def require_size(store: Store, split: str, config: ModelConfig) -> None:
 
 def told_in_megabytes(listener: Listener) -> TellBytes:
     """What hears how far a file of weights is read, as the events of a run: a plan for each file."""
+    if listener is ignore_events:
+        return ignore_bytes  # then the bar of the hub's client is shown
+    phase: Phase | None = None
     num_told = 0
 
     def tell(num_read: int, num_bytes: int) -> None:
-        nonlocal num_told
-        if num_told == 0:
-            listener(RunPlanned("MB of weights", num_bytes // MB, 0))
-        listener(ItemsDone(num_read // MB - num_told))
-        num_told = 0 if num_read == num_bytes else num_read // MB
+        nonlocal phase, num_told
+        if phase is None:
+            phase, num_told = Phase("MB of weights", num_bytes // MB, listener), 0
+        phase.done(num_read // MB - num_told)
+        num_told = num_read // MB
+        if num_read == num_bytes:
+            phase = None
 
     return tell
 

@@ -15,7 +15,7 @@ from pipeline.datasets.report import expected_videos
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.task import PreprocessTask, preprocess_shard
 from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
-from pipeline.run.events import ItemsDone, Listener, Message, RunPlanned, ignore_events
+from pipeline.run.events import Listener, Message, Phase, RunPlanned, ignore_events
 from pipeline.run.options import SourceCheck
 from pipeline.run.partition import WHOLE, Partition
 from pipeline.run.plan import PendingShard, Plan, Tally, make_plan
@@ -194,13 +194,13 @@ def find_changed(
         return shard, changed_rows(paths, check)
 
     found: list[tuple[Shard, frozenset[int]]] = []
-    listener(RunPlanned("videos looked at", sum(shard.num_rows for shard in shards), 0))
+    phase = Phase("videos looked at", sum(shard.num_rows for shard in shards), listener)
     with ThreadPoolExecutor(NUM_LOOKING, thread_name_prefix="fda-look") as pool:
         complete = ((shard, record) for shard, (record,) in committed_of_each(store, shards, [FRAMES_STAGE]) if record)
         while batch := list(islice(complete, 64)):
             for rows in pool.map(lambda one: look(*one), batch):
                 found.append(rows)
-                listener(ItemsDone(rows[0].num_rows))
+                phase.done(rows[0].num_rows)
     return {shard: rows for shard, rows in found if rows}
 
 

@@ -26,7 +26,7 @@ from pipeline.frames.preprocess import (
 from pipeline.isolation.decoder import IsolatedDecoder
 from pipeline.masks.mask_sets import summarise_masks
 from pipeline.masks.summary import SplitMasks
-from pipeline.run.events import ItemsDone, Listener, Reporter, RunPlanned, ignore_events
+from pipeline.run.events import Listener, Phase, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
 from pipeline.run.machine import num_cores
 from pipeline.run.options import HERE, RunOptions
@@ -314,9 +314,8 @@ class _Run:
                 self.report.warn(f"{split} has clips of {one.num_clips:,} of {plural(one.num_expected, 'video')}")
         plan = made.plan
         if self.run.partition == WHOLE and plan.pending:
-            listener = self.report.listener
-            listener(RunPlanned("records", len(store.all_shards()), 0))
-            for shared in shared_videos(store, lambda: listener(ItemsDone(1))):
+            phase = Phase("records", len(store.all_shards()), self.report.listener)
+            for shared in shared_videos(store, phase.done):
                 self.report.warn(f"{sharing(shared)}: a model that is trained on one has seen the other")
         return PreprocessResult(
             store=store.place,

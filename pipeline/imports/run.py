@@ -16,7 +16,7 @@ from pipeline.evaluation.scores.pooling import pool_frames
 from pipeline.imports.embeddings import Embeddings
 from pipeline.imports.matching import Given, Matched, check_matches, matched
 from pipeline.imports.options import ImportOptions
-from pipeline.run.events import ItemsDone, Listener, Reporter, RunPlanned, each_told, ignore_events
+from pipeline.run.events import ItemsDone, Listener, Phase, Reporter, RunPlanned, ignore_events
 from pipeline.run.fields import check_kinds
 from pipeline.run.options import RunOptions
 from pipeline.run.overwriting import announce
@@ -166,10 +166,10 @@ class _Writer:
     def check(self, part: Matched, listener: Listener) -> None:
         """Refuse a split with an embedding that cannot be scored, or with more frames than fit; and count."""
         captions, clips = caption_shards(self.store, part.split), self.store.shards(part.split)
-        listener(RunPlanned("shards checked", len(captions) + len(clips), 0))
-        for shard in each_told(captions, listener):
+        phase = Phase("shards checked", len(captions) + len(clips), listener)
+        for shard in phase.each(captions):
             self.num_scaled += self._texts(part, shard)[1]
-        for shard in each_told(clips, listener):
+        for shard in phase.each(clips):
             self.num_scaled += self._clips(part, shard)[1]
 
     def write(self, part: Matched, identity: Mapping[str, JSON], listener: Listener) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipeline.masks.options import Difference, MaskOptions, MaskSet
 from pipeline.masks.shard import make_masks
 from pipeline.masks.summary import MaskCounts, SplitMasks
-from pipeline.run.events import ItemsDone, Listener, RunPlanned, Tell, each_told, ignore_events
+from pipeline.run.events import ItemsDone, Listener, Phase, RunPlanned, Tell, ignore_events
 from pipeline.run.partition import WHOLE, Partition
 from pipeline.run.plan import Plan, make_plan
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
@@ -125,16 +125,16 @@ def summarise_masks(
         there = ", ".join(map(repr, mask_set_names(store))) or "none"
         raise NotInStoreError(f"no masks {name!r} in {store.place}: there are {there}")
     shards = partition.take(store.all_shards())
-    listener(RunPlanned("records", len(shards), 0))
+    phase = Phase("records", len(shards), listener)
     return tuple(
-        _summarise(store, name, split, [shard for shard in shards if shard.split == split], listener)
+        _summarise(store, name, split, [shard for shard in shards if shard.split == split], phase)
         for split in store.manifest.splits
     )
 
 
-def _summarise(store: Store, name: str, split: str, shards: Sequence[Shard], listener: Listener) -> SplitMasks:
+def _summarise(store: Store, name: str, split: str, shards: Sequence[Shard], phase: Phase) -> SplitMasks:
     counts = MaskCounts()
     found = committed_of_each(store, shards, [masks_stage(name)])  # some shards are in memory at a time
-    for _, (record,) in each_told(found, listener):
+    for _, (record,) in phase.each(found):
         counts.add(() if record is None else record.outcomes)
     return counts.summary(split)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 _Item = TypeVar("_Item")
 
@@ -17,7 +18,7 @@ class RunPlanned:
     """What is counted: `videos`, `captions`, `steps`."""
     num_total: int
     num_complete: int
-    """Of these, how many an earlier run completed."""
+    """Of these, how many were complete before: by an earlier run, or before anything was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +98,39 @@ def ignore_events(event: Event) -> None:
     """A listener that does nothing."""
 
 
-def counted(items: Iterable[_Item], unit: str, num_total: int, listener: Listener) -> Iterator[_Item]:
-    """Hand items on, and tell of each once the next one is asked for: for phases that are a loop.
+class Phase:
+    """Part of a run beside its work proper, told of once it has lasted `SHORT_SECONDS`: a moment is nobody's business.
+
+    What was done until then counts as complete, so that rates are right from then on.
 
     >>> heard = []
-    >>> list(counted("ab", "letters", 2, heard.append)), heard[0]
-    (['a', 'b'], RunPlanned(unit='letters', num_total=2, num_complete=0))
+    >>> list(Phase("records", 2, heard.append).each("ab")), heard
+    (['a', 'b'], [])
     """
-    listener(RunPlanned(unit, num_total, 0))
-    yield from each_told(items, listener)
 
+    SHORT_SECONDS: ClassVar[float] = 2.0
 
-def each_told(items: Iterable[_Item], listener: Listener) -> Iterator[_Item]:
-    """As `counted`, of several loops under one plan."""
-    for item in items:
-        yield item
-        listener(ItemsDone(1))
+    def __init__(self, unit: str, num_total: int, listener: Listener) -> None:
+        """Begin; `unit` is what is counted."""
+        self._unit, self._num_total, self._listener = unit, num_total, listener
+        self._num_done, self._began = 0, time.monotonic()
+        self.is_told = False
+
+    def done(self, number: int = 1) -> None:
+        """So many more are done."""
+        if self.is_told:
+            self._listener(ItemsDone(number))
+            return
+        self._num_done += number
+        if time.monotonic() - self._began >= self.SHORT_SECONDS:
+            self.is_told = True
+            self._listener(RunPlanned(self._unit, self._num_total, self._num_done))
+
+    def each(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Hand items on; each is done once the next one is asked for."""
+        for item in items:
+            yield item
+            self.done()
 
 
 class Reporter:

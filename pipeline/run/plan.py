@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from pipeline.run.events import Listener, counted, ignore_events
+from pipeline.run.events import Listener, Phase, ignore_events
 from pipeline.run.words import plural
 from store.commits import CommitRecord, VideoOutcome
 from store.completion import committed_of_each, kept_record
@@ -129,7 +129,7 @@ def make_plan(
     pending: list[PendingShard] = []
     complete: list[Tally] = []
     found = committed_of_each(store, shards, stages, num_with_outcomes=1)
-    for shard, records in counted(found, "records", len(shards), listener):
+    for shard, records in Phase("records", len(shards), listener).each(found):
         first = records[0]
         redone = (changed or {}).get(shard, frozenset())
         if first is None:

@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.metrics import metrics_of
 from pipeline.evaluation.protocols import Ties
 from pipeline.evaluation.ranking import DotScores, text_to_video
-from pipeline.run.events import ItemsDone, Listener, RunPlanned, ignore_events
+from pipeline.run.events import Listener, Phase, ignore_events
 from pipeline.training.batches import MIN_BATCH, hold_out
 from pipeline.training.options import TrainingRecipe
 from store.clips.reader import ClipReader
@@ -91,11 +91,11 @@ def validation_r1(encoder: Encoder, val: Half, processes: Processes, listener: L
     clips = read_ahead(
         val.clips.read, [mine[start : start + ENCODE_CLIPS] for start in range(0, len(mine), ENCODE_CLIPS)]
     )
-    listener(RunPlanned("validation videos", len(mine), 0))
+    phase = Phase("validation videos", len(mine), listener)
     embedded = []
     for batch in clips:
         embedded.append(encoder.encode_clips(batch.frames, batch.masks, batch.is_frame).video)
-        listener(ItemsDone(len(batch.frames)))
+        phase.done(len(batch.frames))
     videos = processes.collect(np.concatenate([np.empty((0, dim), dtype=np.float32), *embedded]))
     text = processes.collect(encoder.encode_texts(texts[processes.share(len(texts))]).text)
     truth = np.repeat(np.arange(len(rows)), [len(val.captions[row]) for row in rows])

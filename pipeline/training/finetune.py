@@ -22,7 +22,7 @@ from encoders.weights.loading import LoadedModel, save_checkpoint
 from encoders.weights.record import TrainingRecord
 from pipeline.clips.options import AlphaSource
 from pipeline.clips.read_ahead import read_ahead
-from pipeline.run.events import EpochDone, Listener, Message, RunPlanned, StepDone, ignore_events
+from pipeline.run.events import EpochDone, Event, Listener, Message, RunPlanned, StepDone, ignore_events
 from pipeline.run.randomness import Stream, generator
 from pipeline.run.software import MODEL_SOFTWARE, software_versions
 from pipeline.run.words import plural
@@ -279,8 +279,14 @@ class _Run:
             pooling=Pooling(self.options.train.pooling),
             max_words=self.options.train.max_words,
         )
+        heard: list[Event] = []
+
+        def hear(event: Event) -> None:
+            heard.append(event)
+            self.listener(event)
+
         try:
-            r1 = validation_r1(encoder, val, self.processes, self.listener)
+            r1 = validation_r1(encoder, val, self.processes, hear)
         except ArithmeticError as error:
             raise self._diverged(f"after step {step.number}, {error}", step, train, log) from error
         is_best = r1 > max((earlier.validation_r1 for earlier in progress.epochs), default=-1.0)
@@ -301,7 +307,8 @@ class _Run:
             save_checkpoint(self.folder, self.loaded.model, self.loaded.config, metadata, self.record)
         if log is not None:
             log.step(step.number, {"mean_loss": mean_loss, "validation_r1": r1}, epoch=step.epoch)
-        self.listener(RunPlanned("steps", self.trainer.num_steps, self.trainer.num_done))  # the validation was another
+        if heard:  # the validation had a plan of its own: back to the steps
+            self.listener(RunPlanned("steps", self.trainer.num_steps, self.trainer.num_done))
         self.listener(done)
 
 

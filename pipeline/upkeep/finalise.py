@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.run.events import Listener, RunPlanned, each_told, ignore_events
+from pipeline.run.events import Listener, Phase, ignore_events
 from pipeline.run.plan import Tally
 from store.commits import remove_withdrawn
 from store.completion import committed_of_each
@@ -48,13 +48,13 @@ def finalise(store: Store, listener: Listener = ignore_events) -> Finalised:
     pending: list[PendingStage] = []
     num_shards = 0
     stages = [(split, *one) for split in store.manifest.splits for one in stages_of(store, split)]
-    listener(RunPlanned("records", sum(len(shards) for *_, shards in stages), 0))
+    phase = Phase("records", sum(len(shards) for *_, shards in stages), listener)
     for split, stage, shards in stages:
         is_frames = stage == FRAMES_STAGE
         num_shards += len(shards) if is_frames else 0
         missing = []
         found = committed_of_each(store, shards, [stage], num_with_outcomes=int(is_frames))
-        for shard, (record,) in each_told(found, listener):
+        for shard, (record,) in phase.each(found):
             if record is None:
                 missing.append(shard)
             elif is_frames:

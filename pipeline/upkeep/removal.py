@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 from pipeline.errors import InputError
-from pipeline.run.events import ItemsDone, Listener, RunPlanned, ignore_events
+from pipeline.run.events import Listener, Phase, ignore_events
 from store.catalog import Catalog
 from store.errors import NotInStoreError, StoreMissingError
 from store.failures import FailedVideo, read_failures, write_failures
@@ -84,11 +84,7 @@ def remove(store: Store, removal: Removal, listener: Listener = ignore_events) -
     chosen = _chosen(own_files(store.folder), removal.masks, removal.features, removal.splits)
     # What can be found damaged is read before anything is removed: without records, nothing can be rebuilt from them.
     kept = _Kept.without(store, removal.splits) if removal.splits else None
-    listener(RunPlanned("files", len(chosen), 0))
-
-    def tell(num_removed: int) -> None:
-        listener(ItemsDone(num_removed))
-
+    tell = Phase("files", len(chosen), listener).done
     remove_own(store.folder, [own for own in chosen if own.part is Part.RECORD], tell)
     if kept is not None:
         kept.write(store)

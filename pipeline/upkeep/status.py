@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.masks.summary import MaskCounts, SplitMasks
-from pipeline.run.events import Listener, RunPlanned, each_told, ignore_events
+from pipeline.run.events import Listener, Phase, ignore_events
 from pipeline.run.plan import Tally, pending_videos_of
 from pipeline.run.records import DONE, INTERRUPTED, read_run
 from pipeline.run.words import plural
@@ -138,7 +138,7 @@ class StoreStatus:
 
 def store_status(store: Store, listener: Listener = ignore_events) -> StoreStatus:
     """Read every commit record of a store; nothing is changed."""
-    listener(RunPlanned("records", sum(_num_records(store, split) for split in store.manifest.splits), 0))
+    phase = Phase("records", sum(_num_records(store, split) for split in store.manifest.splits), listener)
     failures: list[FailedVideo] = []
     pending: list[FailedVideo] = []
     damaged: list[str] = []
@@ -148,17 +148,17 @@ def store_status(store: Store, listener: Listener = ignore_events) -> StoreStatu
             _stage_status(
                 stage,
                 shards,
-                each_told(judged_of_each(store, shards, [stage]), listener),
+                phase.each(judged_of_each(store, shards, [stage])),
                 failures if stage == FRAMES_STAGE else [],
                 damaged,
             )
             for stage, shards in stages_of(store, split)
         ]
         frames = committed_of_each(store, store.shards(split), [FRAMES_STAGE], num_with_outcomes=0)
-        for shard, (record,) in each_told(frames, listener):
+        for shard, (record,) in phase.each(frames):
             pending += () if record is not None else pending_videos_of(store, shard)
         names = feature_names(store, split)
-        features = tuple(_feature_status(store, name, split, damaged, listener) for name in names)
+        features = tuple(_feature_status(store, name, split, damaged, phase) for name in names)
         counts = layout.num_videos, layout.num_captions, layout.num_frames
         splits.append(SplitStatus(split, *counts, tuple(stages), features))
     runs = tuple(_latest_runs(store, damaged))
@@ -171,12 +171,12 @@ def _num_records(store: Store, split: str) -> int:
     return sum(number * (1 if is_masks_stage(stage) else 2) for stage, number in shards)
 
 
-def _feature_status(store: Store, name: str, split: str, damaged: list[str], listener: Listener) -> FeatureStatus:
+def _feature_status(store: Store, name: str, split: str, damaged: list[str], phase: Phase) -> FeatureStatus:
     """Whether a feature set is current; what cannot be read of it is added to the list."""
     num_current = num_stale = num_shards = 0
     for stage, shards in feature_stages(store, name, split):
         num_shards += len(shards)
-        for shard, (record,) in each_told(committed_of_each(store, shards, [stage], num_with_outcomes=0), listener):
+        for shard, (record,) in phase.each(committed_of_each(store, shards, [stage], num_with_outcomes=0)):
             num_current += record is not None
             # A record that exists but does not count: what its shard was made from has changed since.
             num_stale += record is None and store.folder.num_bytes(commit_name(shard, stage)) is not None

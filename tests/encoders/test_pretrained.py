@@ -104,3 +104,20 @@ def test_caches_are_looked_into(
     (tmp_path / ".cache/clip").mkdir(parents=True)
     (tmp_path / ".cache/clip/here.pt").touch()
     assert is_cached(description) is expected
+
+
+def test_how_far_a_download_is_is_told_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(repo_id: str, filename: str, *, tqdm_class: type, **others: object) -> str:
+        with tqdm_class(total=300, initial=100, desc=filename, unit="B") as bar:
+            bar.update(150)
+            bar.update(50)
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr("open_clip.pretrained.hf_hub_download", download)
+    monkeypatch.setattr("encoders.weights.pretrained.try_to_load_from_cache", lambda repository, name: None)
+    told: list[tuple[int, int]] = []
+    config = ModelConfig.from_name_or_file("ViT-B-16-quickgelu")
+    path = download_weights(config, "openai", lambda *numbers: told.append(numbers))
+    assert path == tmp_path / "open_clip_model.safetensors"
+    assert told == [(250, 300), (300, 300)]
+    assert open_clip.pretrained.hf_hub_download is download

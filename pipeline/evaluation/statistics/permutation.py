@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation.names import METRICS
 from pipeline.evaluation.statistics.resampling import RanksByVideo, block_sizes
-from pipeline.run.events import ItemsDone, Listener, RunPlanned, ignore_events
+from pipeline.run.events import Listener, Phase, ignore_events
 
 _ROUNDING = 1e-9
 """Differences closer than this, in percent or ranks, count as equal, because sums are added in another order."""
@@ -47,12 +47,12 @@ def p_values(
     found = [np.abs(theirs.unweighted() - mine.unweighted()) for mine, theirs in zip(first, other, strict=True)]
     at_least = np.zeros((len(joint), len(METRICS)), np.int64)
     rng = np.random.default_rng((seed, 1))  # `resample` uses (seed, 0): the two draw independently
-    listener(RunPlanned("permutations", num_permutations, 0))
+    phase = Phase("permutations", num_permutations, listener)
     for count in block_sizes(2 * num_videos, num_permutations):
         swapped = rng.integers(0, 2, (count, num_videos)).astype(np.float64)
         as_first, as_other = np.hstack([1 - swapped, swapped]), np.hstack([swapped, 1 - swapped])
         for number, ranks in enumerate(joint):
             difference = np.abs(ranks.metrics(as_other) - ranks.metrics(as_first))
             at_least[number] += np.sum(difference >= found[number] - _ROUNDING, axis=0)
-        listener(ItemsDone(count))
+        phase.done(count)
     return list((1 + at_least) / (1 + num_permutations))

@@ -23,7 +23,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.metrics import among_texts, ranks_of
 from pipeline.evaluation.protocols import Protocol, Ties
 from pipeline.evaluation.ranking import RankCounts, Ranking
-from pipeline.run.events import ItemsDone, Listener, RunPlanned, ignore_events
+from pipeline.run.events import Listener, Phase, ignore_events
 
 _CUTOFFS = (1, 5, 10, 50)
 _NUM_CELLS = 64
@@ -230,9 +230,9 @@ def resample(
     num_videos = samples[0].num_videos
     if num_videos < 2:
         raise InputError(f"resampling needs at least 2 videos with captions, got {num_videos}")
-    listener(RunPlanned("resamples", num_resamples, 0))
+    phase = Phase("resamples", num_resamples, listener)
     blocks = []
     for weights in draws(num_videos, num_resamples, np.random.default_rng((seed, 0))):
         blocks.append([sample.metrics(weights) for sample in samples])
-        listener(ItemsDone(len(weights)))
+        phase.done(len(weights))
     return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]

@@ -105,10 +105,6 @@ class Killed(BaseException):
     """Ends a run."""
 
 
-def is_of_training(event: Event) -> bool:
-    return isinstance(event, StepDone | EpochDone)
-
-
 @pytest.mark.parametrize("save_seconds", [0.0, 1e9], ids=["saved after each step", "saved after each epoch"])
 def test_a_run_that_was_killed_at_any_event_and_run_again_ends_with_the_same_bytes(
     store: Store, config: str, tmp_path: Path, save_seconds: float
@@ -127,16 +123,13 @@ def test_a_run_that_was_killed_at_any_event_and_run_again_ends_with_the_same_byt
 
     events: list[Event] = []
     run(tmp_path / "whole", events.append)
-    assert sum(map(is_of_training, events)) == 8 + 2  # 12 pairs in batches of 3, twice; two epochs
-    validation = [event for event in events if isinstance(event, RunPlanned) and event.unit == "validation videos"]
-    assert validation == [RunPlanned("validation videos", 3, 0)] * 2
-    assert events[-2:] == [RunPlanned("steps", 8, 8), events[-1]]
+    assert len(events) == 1 + 8 + 2  # the plan, 12 pairs in batches of 3, twice; two epochs
     logged = [json.loads(line) for line in (tmp_path / "whole/log.jsonl").read_text().splitlines()]
-    for kill_at in range(1, 8 + 2 + 1):
+    for kill_at in range(1, len(events) + 1):
         folder, heard = tmp_path / str(kill_at), list[Event]()
 
         def listener(event: Event, heard: list[Event] = heard, kill_at: int = kill_at) -> None:
-            heard += [event] if is_of_training(event) else []
+            heard.append(event)
             if len(heard) == kill_at:
                 raise Killed
 
@@ -148,7 +141,7 @@ def test_a_run_that_was_killed_at_any_event_and_run_again_ends_with_the_same_byt
         assert digest(folder) == digest(tmp_path / "whole")
         again = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
         assert [without_speed(line) for line in again] == [without_speed(line) for line in logged]
-        if save_seconds == 0 and kill_at > 1:
+        if save_seconds == 0 and kill_at > 2:
             planned = resumed[0]
             assert isinstance(planned, RunPlanned)
             assert planned.num_complete > 0  # it did not begin anew
