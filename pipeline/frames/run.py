@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 
 from pipeline.datasets.options import SourceOptions
+from pipeline.datasets.reading.files import is_video
 from pipeline.datasets.report import DatasetReport, splits_in_other_case
 from pipeline.datasets.source import ReadSource, read_source, refuse_mistakes
 from pipeline.frames.missing import found_again, pending_paths, require_found, sampled
@@ -37,6 +38,7 @@ from pipeline.run.records import RunClock
 from pipeline.run.resources import WorkerMemory
 from pipeline.run.sharing import sharing
 from pipeline.run.software import FRAME_SOFTWARE, software_versions
+from pipeline.run.sources import file_bytes
 from pipeline.run.words import plural
 from pipeline.run.writing import Job, claim_on, recorded
 from pipeline.workers.place import Workload, check_place, executor_for
@@ -51,6 +53,9 @@ from store.schema import SplitLayout
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import MANIFEST_NAME, Manifest, Store, clear_store, files_to_clear
 from store.store import check_place as check_store_place
+
+LARGE_BYTES = 50_000_000
+"""A source of so many takes seconds to read: it lists some hundred thousand videos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +169,13 @@ def preprocess(
     check_kinds(options=(options, PreprocessOptions), reading=(reading, SourceOptions))
     check_kinds(decoding=(decoding, DecodingOptions), run=(run, RunOptions))
     check_place(run, worker_memory(options, decoding))
+    report = Reporter(listener)
+    if not is_video(str(source)) and (num_bytes := file_bytes(Path(source))) >= LARGE_BYTES:
+        report.say(f"reading {source}: {num_bytes / 1e6:,.0f} MB")
     read = read_source(Path(source), reading)
     folder = folder_at(store)
     check_store_place(folder)
-    return _Run(read, options, decoding, run, Reporter(listener), clock).into(folder)
+    return _Run(read, options, decoding, run, report, clock).into(folder)
 
 
 def worker_memory(options: PreprocessOptions, decoding: DecodingOptions) -> WorkerMemory:

@@ -87,3 +87,13 @@ def test_each_file_of_weights_is_a_phase_in_megabytes(monkeypatch: pytest.Monkey
     tell(2_000_000, 2_000_000)
     assert plans(heard) == [("MB of weights", 17, 17), ("MB of weights", 2, 2)]
     assert told_in_megabytes(ignore_events)(1, 1) is None
+
+
+def test_a_large_source_is_told_of_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.frames.run.LARGE_BYTES", 10)
+    source = tmp_path / "clips.jsonl"
+    source.write_text("this is no line of JSON")
+    heard: list[Event] = []
+    with pytest.raises(ValueError, match="not JSON"):
+        fda.preprocess(source, tmp_path / "store", listener=heard.append)
+    assert heard == [fda.Message(f"reading {source}: 0 MB")]
