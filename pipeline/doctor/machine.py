@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.doctor.checks import Check, State
+from pipeline.frames.options import PreprocessOptions
 from pipeline.run.machine import (
     affinity_cores,
     cgroup_limits,
@@ -19,6 +20,7 @@ from pipeline.run.machine import (
     memory_bytes,
     num_cores,
 )
+from pipeline.run.resources import WorkerMemory
 from pipeline.run.words import plural
 
 GROUP, TERMINAL = "machine", "terminal"
@@ -46,14 +48,22 @@ def _cores() -> Iterator[Check]:
     parts = [f"{_cpu_name()}, {plural(there, 'core')}"]
     parts += [f"this process may run on {here}"] if here < there else []
     parts += [f"a cgroup gives the time of {quota:g}"] if quota is not None and quota < here else []
-    used = f"{plural(num_cores(), 'worker')} in preprocess and masks, if memory allows"
-    yield Check(GROUP, "CPU", State.OK, "; ".join(parts), used=used)
+    yield Check(GROUP, "CPU", State.OK, "; ".join(parts), used=_workers())
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         given = os.environ.get(name, "")
         if given.isdigit() and int(given) < num_cores():
             found = f"{given}: encode and finetune use {plural(int(given), 'core')} of {num_cores()} on a CPU"
             yield Check(GROUP, name, State.WARNING, found, remedy=f"unset {name}")
             return
+
+
+def _workers() -> str:
+    """How many `fda preprocess` starts with default options, and what each takes."""
+    options = PreprocessOptions()
+    memory = WorkerMemory(options.shard_size, options.eval_frames, options.image_size)
+    number = memory.num_fitting(num_cores(), memory_bytes() >> 20)
+    fewer = "; more do not fit into memory" if number < num_cores() else ""
+    return f"{plural(number, 'worker')} in preprocess, of at most {memory.total_mib:,} MiB each{fewer}"
 
 
 def _cpu_name() -> str:

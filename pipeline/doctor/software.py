@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import platform
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -33,10 +34,12 @@ _LABELS = {"opencv-python-headless": "OpenCV"}
 _ELSEWHERE = ("torch", "open_clip_torch")
 """`pipeline.doctor.devices` tells of them, and only what is wrong with their version is told here."""
 _DEVELOPMENT = "dev"
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _PURPOSES = {
     "s3": "stores at s3://",
     "cluster": "--cluster slurm, pbs, lsf, sge",
     "kubernetes": "--cluster kubernetes",
+    "huggingface": "fda export --format huggingface",
 }
 """Extra -> what it is for."""
 
@@ -54,6 +57,7 @@ def check(place: str | None) -> Iterator[Check]:
         wanted = []
     yield from _required([one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})])
     yield from _extras(wanted)
+    yield _browser()
 
 
 def too_old(wanted: Requirement, found: str) -> str | None:
@@ -132,6 +136,15 @@ def _extras(wanted: list[Requirement]) -> Iterator[Check]:
         state = State.OPTIONAL if lacking else State.OK
         remedy = f"pip install 'fda[{extra}]'" if lacking else None
         yield Check(EXTRAS, extra, state, text if purpose is None else f"{text}: {purpose}", remedy=remedy)
+
+
+def _browser() -> Check:
+    """One that can be driven: only tests do; pages are opened in whatever browser people have."""
+    found = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
+    if found is not None:
+        return Check(EXTRAS, "browser", State.OK, f"{found}: tests of pages")
+    text = f"none of {', '.join(_BROWSERS)} on the PATH: tests of pages are skipped"
+    return Check(EXTRAS, "browser", State.OPTIONAL, text, remedy="apt-get install chromium")
 
 
 def _extra_of(wanted: Requirement) -> str | None:
