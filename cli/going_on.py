@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 _COMMITTED = "the shards that are committed in {store_place} are kept"
-_UNCHANGED = "nothing was changed"
+_UNCHANGED, _STORE_UNCHANGED = "nothing was changed", "the store is as it was"
 _KEPT = {
     "preprocess": _COMMITTED,
     "masks": _COMMITTED,
@@ -20,7 +20,8 @@ _KEPT = {
     "finalise": "nothing is lost",
     "remove": "what is removed stays removed, and nothing that is half removed counts",
     "demo": "what is complete in {folder} is kept",
-    **dict.fromkeys(("eval", "compare", "status", "verify", "weights", "doctor", "completion"), _UNCHANGED),
+    **dict.fromkeys(("eval", "compare", "inspect", "search", "serve", "report", "status", "verify"), _STORE_UNCHANGED),
+    **dict.fromkeys(("weights", "doctor", "completion"), _UNCHANGED),
 }
 """Command -> what an interrupt leaves; the names are those of its parameters."""
 _REPAIRED = "every file is as it was, or repaired"
@@ -46,7 +47,7 @@ def _sentence(group: click.Group, arguments: list[str]) -> str:
         kept = _REPAIRED
     partition = params.get("partition")
     part = "" if str(partition) in ("None", _ALL) else f" with part {partition}"
-    if kept == _UNCHANGED:
+    if kept in (_UNCHANGED, _STORE_UNCHANGED):
         return f"interrupted: {kept}; to begin again{part}:\n  {_line(arguments)}"
     anew = [word for word in arguments if word in _BEGINNING_ANEW] if params.get("overwrite") else []
     without = f", without {anew[0]}, which would begin anew" if anew else ""

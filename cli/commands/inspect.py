@@ -12,10 +12,11 @@ import click
 import fda
 from cli.options.files import NewFile
 from cli.options.models import known_encoder_options
+from cli.options.names import complete_features, complete_masks, complete_splits
 from cli.options.shared import Function, add_options, device_option, progress_option, seed_option, shared_options
 from cli.output.masks import percent
 from cli.output.printing import print_json, show
-from cli.output.progress import progress_listener
+from cli.output.progress import SECONDS_BEFORE_A_BAR, progress_listener
 from cli.output.tables import print_table
 from encoders.options import ModelSource
 from pipeline.inspection.options import MAX_FRAMES, MAX_MASK_SETS, NUM_BY_DEFAULT, InspectFiles, InspectOptions
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 DEFAULT_PAGE, DEFAULT_SHEET = "inspect.html", "inspect.png"
 FAILED_BY_DEFAULT = 100
-SECONDS_BEFORE_A_BAR = 2.0
 COLUMNS = ("video", "split", "chosen by", "status", "coverage", "best rank", "worst rank")
 TEXTS = COLUMNS[:4]
 
@@ -79,17 +79,29 @@ _CHOICES = (
     ),
     _count("--random", f"N videos at random.  [default: {NUM_BY_DEFAULT}, if nothing else is asked for]"),
     seed_option,
-    click.option("--split", "splits", multiple=True, help="Choose in this split; may be repeated.  [default: all]"),
+    click.option(
+        "--split",
+        "splits",
+        multiple=True,
+        shell_complete=complete_splits,
+        help="Choose in this split; may be repeated.  [default: all]",
+    ),
 )
 _SHOWN = (
     click.option(
         "--masks",
+        shell_complete=complete_masks,
         multiple=True,
         metavar="NAME",
         help="Mask set to show; may be repeated. Choices go by the first.  "
         f"[default: those that are there, `default` first, {MAX_MASK_SETS} at most]",
     ),
-    click.option("--features", metavar="NAME", help="Feature set: shows the ranks of captions, and attention."),
+    click.option(
+        "--features",
+        metavar="NAME",
+        shell_complete=complete_features,
+        help="Feature set: shows the ranks of captions, and attention.",
+    ),
     click.option(
         "--frames",
         "num_frames",

@@ -132,7 +132,7 @@ def be_a_command_that_hangs(told: Connection, words: list[str]) -> None:
 
 
 COMMITTED = "the shards that are committed in a store are kept; to go on"
-UNCHANGED = "nothing was changed; to begin again"
+UNCHANGED = "the store is as it was; to begin again"
 MODEL = ["--model", "ViT-B-32-quickgelu", "--pretrained", "openai"]
 
 
