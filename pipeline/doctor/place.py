@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.doctor.checks import Check, State
@@ -23,9 +24,12 @@ def check(place: str | None) -> Iterator[Check]:
 
     try:
         folder = folder_at(place)
+        if not folder.is_local:
+            _be_impatient()
         is_there = folder.num_bytes(MANIFEST_NAME) is not None
     except StoreError as error:
-        yield Check(GROUP, "place", State.MISSING, str(error), remedy="give another place")
+        remedy = "check AWS_ENDPOINT_URL, AWS_REGION and the credentials" if "://" in place else "give another place"
+        yield Check(GROUP, "place", State.MISSING, str(error), remedy=remedy)
         return
     if not is_there:
         kind = "a folder without a store" if folder.is_local and Path(place).is_dir() else "nothing yet"
@@ -48,3 +52,10 @@ def check(place: str | None) -> Iterator[Check]:
         yield Check(GROUP, "claim", State.WARNING, found, remedy=remedy)
     if not claims:
         yield Check(GROUP, "claims", State.OK, "none: nobody writes into it")
+
+
+def _be_impatient() -> None:
+    """Tell in seconds why S3 does not answer. A run would wait for minutes; this child process does nothing else."""
+    from store.places import s3
+
+    s3.PATIENCE = replace(s3.PATIENCE, attempts=2, connect_seconds=3.0, read_seconds=5.0)
