@@ -7,34 +7,33 @@ caption of row *i* in `catalog/captions.parquet`, each within its split.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from store.arrays.reading import read_array
-from store.arrays.shards import ArraySpec, ZarrArray, attributes_of, create_array, open_array, write_shard
+from store.arrays.shards import attributes_of, create_array, write_shard
 from store.commits import CommitRecord, VideoOutcome, commit_shard, read_commit, withdraw_commit
 from store.completion import Pending, judged_of_each, map_many
-from store.errors import NotInStoreError, ShardIncompleteError, StoreFormatError
+from store.errors import ShardIncompleteError
+from store.feature_arrays import (
+    FrameDtype,
+    caption_shards,
+    feature_specs,
+    features_name,
+    open_features,
+    stored_spec,
+)
 from store.json_values import JSON
 from store.names import check_name
 from store.own_files import OwnFile, own_files
 from store.places.folder import StoreFolder
-from store.remedies import REBUILD, RUN_AGAIN
-from store.schema import Shard, shards_of
+from store.remedies import RUN_AGAIN
+from store.schema import Shard
 from store.stages import captions_input, command_of, features_stage
 from store.store import Store
-
-CAPTIONS_PER_SHARD = 1024
-
-MAX_DIM = 2**16
-"""Numbers in an embedding: ten times as many as any model gives."""
-
-FrameDtype = Literal["float32", "float16"]
-"""Type of stored frame features. float16 takes half of the bytes, at a relative error of 2**-11."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +76,12 @@ class ClipFeatures:
     """Shape (num_rows,): see `Features.alpha_cosine`; None if it was measured of no video."""
 
 
-def caption_shards(store: Store, split: str) -> tuple[Shard, ...]:
-    """The captions of a split, cut into shards; rows are caption rows."""
-    return shards_of(split, store.layout(split).num_captions, CAPTIONS_PER_SHARD)
-
-
 def feature_stages(store: Store, name: str, split: str) -> tuple[tuple[str, tuple[Shard, ...]], ...]:
     """The two stages of a feature set, each with its shards: those of videos, then those of captions."""
     return (
         (features_stage(name, "video"), store.shards(split)),
         (features_stage(name, "text"), caption_shards(store, split)),
     )
-
-
-def feature_specs(
-    store: Store, name: str, split: str, part: str, dim: int, frame_dtype: FrameDtype = "float32"
-) -> tuple[ArraySpec, ...]:
-    """The arrays of the `video` or the `text` part of a feature set."""
-    if part == "text":
-        return _text_specs(store, name, split, dim)
-    return _clip_specs(store, name, split, dim, frame_dtype)
 
 
 def create_features(
@@ -113,8 +98,9 @@ def create_features(
         StoreMismatchError: Features of this name were made with other options.
     """
     check_name("feature set", name)
-    for spec in (*_clip_specs(store, name, split, dim, frame_dtype), *_text_specs(store, name, split, dim)):
-        create_array(store.folder, spec, attributes)
+    for part in ("video", "text"):
+        for spec in feature_specs(store, name, split, part, dim, frame_dtype):
+            create_array(store.folder, spec, attributes)
 
 
 def feature_set_files(folder: StoreFolder, name: str, split: str) -> tuple[OwnFile, ...]:
@@ -145,7 +131,7 @@ def write_clip_features(
         cosines = np.full(shard.num_rows, np.nan, dtype=np.float32)
     withdraw_commit(store.folder, shard, features_stage(name, "video"))
     frame_dtype: FrameDtype = "float16" if features.frame.dtype == np.float16 else "float32"
-    specs = _clip_specs(store, name, shard.split, features.video.shape[-1], frame_dtype)
+    specs = feature_specs(store, name, shard.split, "video", features.video.shape[-1], frame_dtype)
     parts = (features.video, features.frame, cosines)
     files = [write_shard(store.folder, spec, shard, values) for spec, values in zip(specs, parts, strict=True)]
     return commit_shard(store.folder, shard, features_stage(name, "video"), features.outcomes, files, inputs)[0]
@@ -170,7 +156,7 @@ def write_text_features(
     dropped = np.full(shard.num_rows, -1, dtype=np.int64) if num_dropped is None else num_dropped
     inputs = {captions_input(shard): store.catalog.captions_digest(shard)}
     withdraw_commit(store.folder, shard, features_stage(name, "text"))
-    text_spec, dropped_spec = _text_specs(store, name, shard.split, text.shape[-1])
+    text_spec, dropped_spec = feature_specs(store, name, shard.split, "text", text.shape[-1])
     files = [
         write_shard(store.folder, spec, shard, part) for spec, part in ((text_spec, text), (dropped_spec, dropped))
     ]
@@ -242,7 +228,7 @@ def features_made_with(store: Store, name: str, split: str) -> dict[str, JSON]:
     Raises:
         NotInStoreError: There are none of this name.
     """
-    return attributes_of(_open(store, name, split, "video"))
+    return attributes_of(open_features(store, name, split, "video"))
 
 
 def read_alpha_cosines(store: Store, name: str, split: str) -> NDArray[np.float32]:
@@ -254,16 +240,6 @@ def read_alpha_cosines(store: Store, name: str, split: str) -> NDArray[np.float3
     """
     cosines = np.asarray(_read(store, name, split, "alpha_cosine"), dtype=np.float32)
     return cosines[np.isfinite(cosines)]
-
-
-def feature_names(store: Store, split: str) -> tuple[str, ...]:
-    """The feature sets that a split has, complete or not."""
-    folders = store.folder.folders("features.zarr")
-    return tuple(
-        folder.rsplit("/", 1)[1]
-        for folder in folders
-        if store.folder.num_bytes(f"{folder}/{split}/video/zarr.json") is not None
-    )
 
 
 def _complete_records(store: Store, name: str, split: str) -> list[CommitRecord]:
@@ -313,88 +289,12 @@ def _check_unchanged(store: Store, name: str, split: str, records: Sequence[Comm
         )
 
 
-def _open(store: Store, name: str, split: str, part: str) -> ZarrArray:
-    store.layout(split)  # a split that does not exist has no features, and that is not what is wrong
-    try:
-        return open_array(store.folder, features_name(name, split, part))
-    except NotInStoreError as error:
-        existing = ", ".join(map(repr, feature_names(store, split))) or "none"
-        raise NotInStoreError(
-            f"no features {name!r} for split {split!r} in {store.place} (there: {existing}). `fda encode` makes them"
-        ) from error
-
-
 def _read(store: Store, name: str, split: str, part: str) -> NDArray[np.generic]:
     """All rows of one array of a feature set; its fill value where there are none.
 
     Raises:
         NotInStoreError: There is no such feature set.
-        StoreFormatError: The array has another shape or type than a feature set of this store has.
+        StoreFormatError: See `stored_spec`.
         ShardDamagedError: Its bytes are not those that were written.
     """
-    its_name, array = features_name(name, split, part), _open(store, name, split, part)
-    dim = array.shape[-1] if len(array.shape) > 1 else 1
-    frame_dtype: FrameDtype = "float16" if part == "frame" and array.dtype == np.float16 else "float32"
-    specs = [*_clip_specs(store, name, split, dim, frame_dtype), *_text_specs(store, name, split, dim)]
-    spec = next(spec for spec in specs if spec.name == its_name)
-    # The number of rows is that of the catalogue: a store that has grown has more than its arrays, until they are made.
-    if array.shape[1:] != spec.item_shape or array.dtype != np.dtype(spec.dtype) or dim > MAX_DIM:
-        found = f"of type {array.dtype} and shape {array.shape}"
-        raise StoreFormatError(f"{store.place}/{its_name}/zarr.json is {found}, not of features: {REBUILD}")
-    return np.asarray(read_array(store.folder, spec))
-
-
-def features_name(name: str, split: str, part: str) -> str:
-    """The name of an array of a feature set.
-
-    >>> features_name("mine", "test", "video")
-    'features.zarr/mine/test/video'
-    """
-    return f"features.zarr/{name}/{split}/{part}".rstrip("/")
-
-
-def _clip_specs(
-    store: Store, name: str, split: str, dim: int, frame_dtype: FrameDtype
-) -> tuple[ArraySpec, ArraySpec, ArraySpec]:
-    num_videos, rows = store.layout(split).num_videos, store.manifest.shard_size
-    video = ArraySpec(
-        name=features_name(name, split, "video"),
-        num_rows=num_videos,
-        item_shape=(dim,),
-        dtype="float32",
-        fill_value=np.nan,
-        shard_rows=rows,
-        chunk_rows=rows,
-        dimensions=("video", "dim"),
-    )
-    frame = replace(
-        video,
-        name=features_name(name, split, "frame"),
-        item_shape=(store.layout(split).num_frames, dim),
-        dtype=frame_dtype,
-        dimensions=("video", "frame", "dim"),
-    )
-    alpha_cosine = replace(video, name=features_name(name, split, "alpha_cosine"), item_shape=(), dimensions=("video",))
-    return video, frame, alpha_cosine
-
-
-def _text_specs(store: Store, name: str, split: str, dim: int) -> tuple[ArraySpec, ArraySpec]:
-    text = ArraySpec(
-        name=features_name(name, split, "text"),
-        num_rows=store.layout(split).num_captions,
-        item_shape=(dim,),
-        dtype="float32",
-        fill_value=np.nan,
-        shard_rows=CAPTIONS_PER_SHARD,
-        chunk_rows=CAPTIONS_PER_SHARD,
-        dimensions=("caption", "dim"),
-    )
-    num_dropped = replace(
-        text,
-        name=features_name(name, split, "num_dropped"),
-        item_shape=(),
-        dtype="int64",
-        fill_value=-1,
-        dimensions=("caption",),
-    )
-    return text, num_dropped
+    return np.asarray(read_array(store.folder, stored_spec(store, name, split, part)))

@@ -11,9 +11,9 @@ import pytest
 
 from store.clips.reader import ClipReader
 from store.completion import committed_of_each, input_digests, outcomes_of, outcomes_of_each
+from store.feature_arrays import caption_shards
 from store.features import (
     ClipFeatures,
-    caption_shards,
     create_features,
     read_features,
     read_frame_features,
@@ -33,7 +33,7 @@ NUM_SHARDS = 3
 def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, server: Server) -> Store:
     """Frames, masks and features of three shards of videos and three of captions."""
     use_server(monkeypatch, server)
-    monkeypatch.setattr("store.features.CAPTIONS_PER_SHARD", 4)
+    monkeypatch.setattr("store.feature_arrays.CAPTIONS_PER_SHARD", 4)
     made = make_store(place_of(request), 2 * NUM_SHARDS, shard_size=2)
     fill_store(made)
     create_features(made, "mine", "test", DIM, {})
