@@ -51,6 +51,12 @@ if TYPE_CHECKING:
     from pipeline.evaluation.run import EvalReport as EvalReport
     from pipeline.evaluation.run import compare as compare
     from pipeline.evaluation.run import evaluate as evaluate
+    from pipeline.exporting.options import ExportFormat as ExportFormat
+    from pipeline.exporting.options import ExportOptions as ExportOptions
+    from pipeline.exporting.options import FrameImages as FrameImages
+    from pipeline.exporting.options import VectorType as VectorType
+    from pipeline.exporting.run import ExportResult as ExportResult
+    from pipeline.exporting.run import export as export
     from pipeline.features.options import EncodeOptions as EncodeOptions
     from pipeline.features.run import EncodePreview as EncodePreview
     from pipeline.features.run import EncodeResult as EncodeResult
@@ -155,6 +161,16 @@ _MODULES = {
         "EvalReport",
         "compare",
         "evaluate",
+    ),
+    "pipeline.exporting.options": (
+        "ExportFormat",
+        "ExportOptions",
+        "FrameImages",
+        "VectorType",
+    ),
+    "pipeline.exporting.run": (
+        "ExportResult",
+        "export",
     ),
     "pipeline.features.options": ("EncodeOptions",),
     "pipeline.features.run": (

@@ -15,8 +15,12 @@ UNIT_TOLERANCE = 1e-3
 by half of this."""
 
 
+ROUNDING = 1e-6
+"""How far the norm of float32 numbers may be from 1 by rounding alone."""
+
+
 def unit_rows(values: ArrayLike, whose: str, names: Sequence[str] | None = None) -> tuple[NDArray[np.float32], int]:
-    """Rows of unit norm, so that inner products are cosines.
+    """Rows of unit norm, so that inner products are cosines. Rows of float32 that have it stay as they are, bit for bit.
 
     Args:
         values: Shape (num_rows, dim), real numbers of any kind.
@@ -46,7 +50,11 @@ def unit_rows(values: ArrayLike, whose: str, names: Sequence[str] | None = None)
             f"{whose}: {len(wrong)} of {len(rows)} embeddings are NaN, infinite or zero, so that they have no "
             f"direction (first: {first}): leave these out, or repair what made them"
         )
-    return (rows / norms[:, None]).astype(np.float32), int((np.abs(norms - 1) >= UNIT_TOLERANCE).sum())
+    units = (rows / norms[:, None]).astype(np.float32)
+    if array.dtype == np.float32:
+        is_unit = np.abs(norms - 1) < ROUNDING
+        units[is_unit] = array[is_unit]
+    return units, int((np.abs(norms - 1) >= UNIT_TOLERANCE).sum())
 
 
 def features_of_arrays(text: ArrayLike, video: ArrayLike, pairs: ArrayLike | None) -> tuple[Features, tuple[str, ...]]:

@@ -6,6 +6,8 @@
     FOLDER          img_emb/*.npy, text_emb/*.npy, metadata/*.parquet: what clip-retrieval writes
     FOLDER          ID.npy for each video, or tars of these: what clip-video-encode writes, one row a frame
 
+`fda export` writes all but the .npy and the tars, and the same embeddings come back, bit for bit.
+
 They come from anybody: nothing is unpickled, and sizes are looked at before anything is read.
 """
 
@@ -146,12 +148,22 @@ def _in_folder(folder: Path, *, of_texts: bool) -> Embeddings:
     if arrays:
         _require_memory(sum(path.stat().st_size for path in arrays), folder)
         values = [np.array(_array(path)) for path in arrays]  # copies: there may be more files than may be open
-        return Embeddings(values, [path.relative_to(folder).with_suffix("").as_posix() for path in arrays], str(folder))
+        return Embeddings(values, [_id_of(path, folder) for path in arrays], str(folder))
     if tars:
         _require_memory(sum(path.stat().st_size for path in tars), folder)
         named = [one for path in tars for one in _in_tar(path)]
         return Embeddings([values for _, values in named], [name for name, _ in named], str(folder))
     raise InputError(f"{folder} has neither .npy files, nor tars of them, nor metadata/ beside img_emb/ and text_emb/")
+
+
+def _id_of(path: Path, folder: Path) -> str:
+    """The id of a video by the name of its file; `fda export` escapes what no file may be called, with a `%`."""
+    about = path.with_suffix(".json")
+    if "%" in path.stem and about.is_file():
+        known = read_json(about)
+        if isinstance(known, dict) and isinstance(known.get("video_id"), str):
+            return str(known["video_id"])
+    return path.relative_to(folder).with_suffix("").as_posix()
 
 
 def _of_clip_retrieval(folder: Path, *, of_texts: bool) -> Embeddings:
@@ -170,7 +182,8 @@ def _of_clip_retrieval(folder: Path, *, of_texts: bool) -> Embeddings:
     for number in sorted(arrays):
         values.append(_array(arrays[number]))
         table = _table(tables[number])
-        column = "caption" if of_texts else "image_path"
+        exported, column = ("caption_id", "caption") if of_texts else ("video_id", "image_path")
+        column = exported if exported in table.column_names else column  # several clips may be of one file
         if column not in table.column_names:
             raise InputError(f"{tables[number]} has no column {column!r}")
         ids += _ids_of(table[column].to_pylist(), tables[number])

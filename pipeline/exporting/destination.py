@@ -1,0 +1,187 @@
+"""The files of an export while it is made.
+
+`fda-export.json` says what an export is, and `fda-export-files.txt` which files it wrote.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from pipeline.errors import InputError
+from store.json_values import JSON
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer  # of collections.abc from Python 3.12 on
+
+RECORD_FILE = "fda-export.json"
+FILES_FILE = "fda-export-files.txt"
+RECORD_KIND = "fda export"
+SCRATCH_FOLDER = ".scratch"
+_MAX_SYNCED = 1_000
+"""Files that are flushed one by one. To flush a file takes a millisecond or more: beyond so many, all at once."""
+
+
+class NewFile(io.RawIOBase):
+    """A file that is being written from its beginning to its end. To close it does nothing: `Destination` does."""
+
+    def __init__(self, file: BinaryIO, *, hashed: bool) -> None:
+        self._file = file
+        self._digest = hashlib.sha256() if hashed else None
+        self.num_bytes = 0
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def write(self, content: Buffer) -> int:
+        """Append to it."""
+        self._file.write(content)
+        if self._digest is not None:
+            self._digest.update(content)
+        size = memoryview(content).nbytes
+        self.num_bytes += size
+        return size
+
+    def tell(self) -> int:
+        """Bytes written."""
+        return self.num_bytes
+
+    def rewrite_start(self, content: bytes) -> None:
+        """Replace its first bytes, of a file whose sha256 is not asked for."""
+        self._file.seek(0)
+        self._file.write(content)
+        self._file.seek(0, os.SEEK_END)
+
+    @property
+    def sha256(self) -> str:
+        """Of what was written.
+
+        Raises:
+            ValueError: It was not asked for.
+        """
+        if self._digest is None:
+            raise ValueError("the sha256 of a file must be asked for before it is written")
+        return self._digest.hexdigest()
+
+
+class Destination:
+    """The folder in which an export is made, until `complete` moves it to its place."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        """Where it is made."""
+        self.num_files = 0
+        self.num_bytes = 0
+        self._names = (folder / FILES_FILE).open("w", encoding="utf-8")
+        self._is_synced = True
+
+    @contextmanager
+    def file(self, name: str, *, hashed: bool = False) -> Iterator[NewFile]:
+        """A new file, which is on the disk at the end of the block; its folders are made.
+
+        Args:
+            name: Relative to OUT, with forward slashes.
+            hashed: Whether its sha256 is wanted.
+
+        Raises:
+            InputError: The file system takes it for another one, as those that ignore case do.
+        """
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            opened = path.open("xb")
+        except FileExistsError as error:
+            raise InputError(
+                f"{name} is there already: this file system does not tell capital letters from others, or treats two "
+                "scripts of one letter alike, and there are ids that differ in nothing else. Export to another disk"
+            ) from error
+        with opened:
+            new = NewFile(opened, hashed=hashed)
+            yield new
+            opened.flush()
+            if self.num_files < _MAX_SYNCED:
+                os.fsync(opened.fileno())
+            else:
+                self._is_synced = False
+        self.num_files += 1
+        self.num_bytes += new.num_bytes
+        self._names.write(name + "\n")
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small file."""
+        with self.file(name) as new:
+            new.write(content)
+
+    @contextmanager
+    def by_library(self, name: str) -> Iterator[Path]:
+        """The path of a file that a library writes in the block."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield path
+        self._count(name)
+
+    @contextmanager
+    def by_library_in(self, name: str) -> Iterator[Path]:
+        """The path of a folder that a library writes in the block."""
+        path = self.folder / name
+        path.mkdir(parents=True)
+        yield path
+        for found in sorted(path.rglob("*")):
+            if found.is_file():
+                self._count(found.relative_to(self.folder).as_posix())
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[NewFile]:
+        """A file that is not a part of the export; `remove_scratch` removes it."""
+        path = self.scratch_path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as opened:
+            yield NewFile(opened, hashed=False)
+
+    def scratch_path(self, name: str) -> Path:
+        """Where a file of `scratch` lies."""
+        return self.folder / SCRATCH_FOLDER / name
+
+    def remove_scratch(self) -> None:
+        """Remove what `scratch` made."""
+        shutil.rmtree(self.folder / SCRATCH_FOLDER)
+
+    def _count(self, name: str) -> None:
+        """Count a file that is complete."""
+        self.num_files += 1
+        self.num_bytes += (self.folder / name).stat().st_size
+        self._is_synced = False
+        self._names.write(name + "\n")
+
+    def finish(self, record: Mapping[str, JSON]) -> None:
+        """Write what this is; nothing is added after that."""
+        self.write(RECORD_FILE, (json.dumps({"kind": RECORD_KIND, **record}, indent=2) + "\n").encode())
+        self._names.write(FILES_FILE + "\n")
+        self._names.flush()
+        os.fsync(self._names.fileno())
+        if not self._is_synced:
+            os.sync()
+        self.close()
+        for folder, _, _ in os.walk(self.folder):
+            sync_folder(Path(folder))
+
+    def close(self) -> None:
+        """Let go of the list of files."""
+        self._names.close()
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder on the disk: after that, a power cut does not lose them."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,99 @@
+"""Two tables, for pandas, DuckDB, Polars and all else that reads Parquet.
+
+OUT/videos.parquet      a row a video: ids, captions, times, statistics of masks, vector
+OUT/captions.parquet    a row a caption: ids, text, vector
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.exporting.croissant import DescribedTable
+from pipeline.exporting.destination import Destination
+from pipeline.exporting.options import ExportOptions
+from pipeline.exporting.source import Batch, Parts, Selected
+from pipeline.exporting.tables import captions_schema, captions_table, videos_schema, videos_table
+from pipeline.exporting.writer import FormatWriter
+
+ROW_GROUP_BYTES = 2**24
+"""Of a group of rows, which a reader has in memory as a whole."""
+
+
+class ParquetWriter(FormatWriter):
+    """Writes both tables in one pass."""
+
+    parts = Parts(requires_features=False)
+
+    def __init__(self, out: Destination, options: ExportOptions, selected: Sequence[Selected]) -> None:
+        super().__init__(out, options, selected)
+        self._tables = (
+            _Table(self, "videos.parquet", "The videos", videos_schema(self.dim), videos_table),
+            _Table(self, "captions.parquet", "The captions of the videos", captions_schema(self.dim), captions_table),
+        )
+
+    def add(self, batch: Batch) -> None:
+        """See `FormatWriter`."""
+        for table in self._tables:
+            table.add(batch)
+
+    def finish(self) -> Sequence[DescribedTable]:
+        """See `FormatWriter`."""
+        for table in self._tables:
+            table.end()
+        self.open.close()
+        return [table.described() for table in self._tables]
+
+
+class _Table:
+    """One file, written in groups of rows."""
+
+    def __init__(
+        self,
+        writer: ParquetWriter,
+        name: str,
+        about: str,
+        schema: pa.Schema,
+        rows: Callable[[Batch, pa.Schema], pa.Table],
+    ) -> None:
+        self._name, self._about, self._schema, self._rows = name, about, schema, rows
+        self._file = writer.open.enter_context(writer.out.file(name, hashed=True))
+        texts = [field.name for field in schema if field.name in ("split", "category")]
+        # Vectors are neither compressed nor counted: it costs much, and finds nothing in random numbers.
+        others = [field.name for field in schema if field.name != "vector"]
+        self._parquet = writer.open.enter_context(
+            pq.ParquetWriter(
+                self._file,
+                schema,
+                compression={**dict.fromkeys(map(_leaf, schema), "zstd"), "vector.list.element": "none"},
+                use_dictionary=texts,
+                write_statistics=others,
+            )
+        )
+        self._waiting: list[pa.Table] = []
+        self._num_bytes = 0
+
+    def add(self, batch: Batch) -> None:
+        rows = self._rows(batch, self._schema)
+        self._waiting.append(rows)
+        self._num_bytes += rows.nbytes
+        if self._num_bytes >= ROW_GROUP_BYTES:
+            self._write()
+
+    def end(self) -> None:
+        self._write()
+
+    def described(self) -> DescribedTable:
+        return DescribedTable(self._name, self._about, self._file.num_bytes, self._file.sha256, self._schema)
+
+    def _write(self) -> None:
+        if self._waiting:
+            self._parquet.write_table(pa.concat_tables(self._waiting))
+        self._waiting, self._num_bytes = [], 0
+
+
+def _leaf(field: pa.Field) -> str:
+    """The name of a column in the file: a list is three levels deep."""
+    return f"{field.name}.list.element" if hasattr(field.type, "value_type") else field.name

@@ -1,0 +1,312 @@
+"""What is exported of a store, shard by shard: no more than one is in memory, however many videos there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.exporting.options import ExportOptions
+from pipeline.run.events import Reporter
+from store.arrays.reading import ChunkReader, read_shard
+from store.clips.layout import frames_spec, masks_spec, pts_spec
+from store.clips.mask_sets import mask_attributes, mask_names
+from store.commits import CommitRecord, VideoOutcome, commit_name
+from store.completion import input_digests, require_committed_of_each
+from store.errors import ShardIncompleteError, StoreFormatError
+from store.feature_arrays import caption_shards
+from store.feature_reader import FeatureReader
+from store.json_values import JSON, differences
+from store.remedies import REBUILD_CATALOG, RUN_AGAIN
+from store.schema import Shard
+from store.stages import FRAMES_STAGE, features_stage, masks_stage
+from store.store import Store
+
+DEFAULT_MASKS = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Which parts of a store a format has a place for."""
+
+    features: bool = True
+    """Embeddings of videos and captions."""
+    requires_features: bool = True
+    frame_features: bool = False
+    """Embeddings of frames; they are required then."""
+    times: bool = True
+    """When frames are shown, and what is known of the files: taken if there are frames."""
+    requires_times: bool = False
+    frames: bool = False
+    """Pictures of frames; they are required then."""
+    masks: bool = True
+    """Statistics of masks, and their pictures where there are those of frames."""
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What is exported of one split, open for reading."""
+
+    store: Store
+    split: str
+    parts: Parts
+    features: str | None
+    masks: str | None
+    has_clips: bool
+    """Whether times and the outcomes of the frames are read."""
+
+    @classmethod
+    def of(cls, store: Store, split: str, options: ExportOptions, parts: Parts, report: Reporter) -> Selected:
+        """Find what there is.
+
+        Raises:
+            NotInStoreError: There is no such split, mask set or feature set.
+            ShardIncompleteError: Something required is pending.
+            InputError: The features have no embeddings of frames, which the format requires.
+        """
+        store.layout(split)
+        masks = options.masks if parts.masks else None
+        if masks is not None:
+            mask_attributes(store, split, masks)
+        elif parts.masks and DEFAULT_MASKS in mask_names(store, split):
+            masks = DEFAULT_MASKS
+        features = options.features if parts.features else None
+        found = cls(store, split, parts, features, masks, has_clips=True)
+        if found.reader is not None:
+            shards = caption_shards(store, split)
+            for _ in require_committed_of_each(store, shards, [features_stage(str(features), "text")]):
+                pass
+        missing = found._first_missing()
+        if missing in (FRAMES_STAGE, masks_stage(str(masks))) and not (
+            parts.frames or parts.requires_times or options.masks
+        ):
+            report.warn(
+                f"{missing} of split {split!r} are pending: there will be no times and no statistics of masks of it"
+            )
+            return cls(store, split, parts, features, None, has_clips=False)
+        return found
+
+    @cached_property
+    def reader(self) -> FeatureReader | None:
+        """The feature set, if one is exported."""
+        return None if self.features is None else FeatureReader(self.store, self.features, self.split)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages of videos that must be complete, in the order in which they build on each other."""
+        return (
+            *([FRAMES_STAGE] if self.has_clips and (self.parts.frames or self.parts.times) else []),
+            *([masks_stage(self.masks)] if self.masks is not None else []),
+            *([features_stage(self.features, "video")] if self.features is not None else []),
+        )
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether another program made the embeddings: of which frames is then not known."""
+        return self.reader is not None and "imported" in self.reader.made_with
+
+    @property
+    def dim(self) -> int | None:
+        """Numbers of an embedding."""
+        return None if self.reader is None else self.reader.dim
+
+    @cached_property
+    def made_with(self) -> dict[str, JSON]:
+        """What made that which is exported."""
+        made: dict[str, JSON] = {"frames": dict(self.store.manifest.options)}
+        if self.masks is not None:
+            made["masks"] = mask_attributes(self.store, self.split, self.masks)
+        if self.features is not None:
+            made["features"] = dict(FeatureReader(self.store, self.features, self.split).made_with)
+        return made
+
+    def batches(self) -> Iterator[Batch]:
+        """The shards, one after the other. Read what you need of one before you ask for the next.
+
+        Raises:
+            ShardIncompleteError: A shard is pending, or was rebuilt while it was read.
+        """
+        store, stages = self.store, self.stages
+        videos, captions = store.catalog.split_videos(self.split), store.catalog.split_captions(self.split)
+        owners = _owners(captions, videos, store.place)
+        made_with = self.made_with
+        for shard, records in require_committed_of_each(store, store.shards(self.split), stages):
+            before = input_digests(store, shard, stages)
+            start, stop = np.searchsorted(owners, [shard.start, shard.stop]).tolist()
+            batch = Batch(
+                selected=self,
+                shard=shard,
+                all_videos=videos.slice(shard.start, shard.num_rows),
+                all_captions=captions.slice(start, stop - start),
+                all_owners=owners[start:stop] - shard.start,
+                first_caption=start,
+                records=dict(zip(stages, records, strict=True)),
+            )
+            yield batch
+            if input_digests(store, shard, stages) != before:
+                raise ShardIncompleteError(
+                    f"shard {shard.key} of {store.place} was rebuilt while it was read: {RUN_AGAIN}"
+                )
+        now = Selected(store, self.split, self.parts, self.features, self.masks, self.has_clips).made_with
+        if now != made_with:
+            raise ShardIncompleteError(
+                f"split {self.split!r} of {store.place} was rebuilt while it was read "
+                f"({differences(made_with, now)}): {RUN_AGAIN}"
+            )
+
+    def _first_missing(self) -> str | None:
+        """The first stage of which a shard has no record; names of records are listed, which is fast."""
+        shards = self.store.shards(self.split)
+        for stage in self.stages:
+            names = set(self.store.folder.names(f"commits/{self.split}/{stage}"))
+            if any(commit_name(shard, stage) not in names for shard in shards):
+                return stage
+        return None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The videos of one shard, and what is exported of them. Arrays are read when they are asked for."""
+
+    selected: Selected
+    shard: Shard
+    all_videos: pa.Table
+    """Rows of the catalogue; of all its videos, as the two below."""
+    all_captions: pa.Table
+    all_owners: NDArray[np.int64]
+    """Slot of the video of each caption."""
+    first_caption: int
+    records: Mapping[str, CommitRecord]
+    """Stage -> its record."""
+
+    @cached_property
+    def slots(self) -> NDArray[np.int64]:
+        """Slots in the shard of the videos that are exported: all of them have what the format requires."""
+        parts, selected = self.selected.parts, self.selected
+        wanted = [features_stage(selected.features, "video")] if selected.features is not None else []
+        wanted += [FRAMES_STAGE] if parts.frames or parts.requires_times or not wanted else []
+        filled = np.ones(self.shard.num_rows, dtype=np.bool_)
+        for stage in wanted:
+            if stage in self.records:
+                filled &= [outcome.filled for outcome in self.records[stage].outcomes]
+        return np.flatnonzero(filled)
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    @property
+    def split(self) -> str:
+        """Its split."""
+        return self.shard.split
+
+    @property
+    def num_left_out(self) -> int:
+        """Videos of the shard that are not exported, as they failed."""
+        return self.shard.num_rows - len(self)
+
+    @cached_property
+    def videos(self) -> pa.Table:
+        """Rows of the catalogue of the videos that are exported."""
+        return self.all_videos if not self.num_left_out else self.all_videos.take(pa.array(self.slots))
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Of the videos."""
+        ids: list[str] = self.videos["video_id"].to_pylist()
+        return ids
+
+    @cached_property
+    def captions(self) -> pa.Table:
+        """Rows of the catalogue of the captions of these videos."""
+        return self.all_captions if not self.num_left_out else self.all_captions.take(pa.array(self._kept))
+
+    @cached_property
+    def owners(self) -> NDArray[np.int64]:
+        """Position among the videos of the video of each caption; ascending."""
+        return np.searchsorted(self.slots, self.all_owners[self._kept])
+
+    @cached_property
+    def _kept(self) -> NDArray[np.int64]:
+        return np.flatnonzero(np.isin(self.all_owners, self.slots))
+
+    def clip_outcomes(self) -> Sequence[VideoOutcome | None]:
+        """How each video was decoded; None if there is no clip of it."""
+        return self._outcomes(FRAMES_STAGE)
+
+    def mask_outcomes(self) -> Sequence[VideoOutcome | None]:
+        """The statistics of the masks of each video; None if there are none."""
+        return self._outcomes(masks_stage(str(self.selected.masks)))
+
+    def _outcomes(self, stage: str) -> Sequence[VideoOutcome | None]:
+        if stage not in self.records:
+            return [None] * len(self)
+        outcomes = self.records[stage].outcomes
+        return [outcomes[slot] if outcomes[slot].filled else None for slot in self.slots.tolist()]
+
+    def vectors(self) -> NDArray[np.float32]:
+        """Embeddings of the videos: shape (len(self), dim)."""
+        return self._reader.videos(self.shard)[self.slots]
+
+    def frame_vectors(self) -> list[NDArray[np.float32]]:
+        """Embeddings of the frames of each video: shape (number of its frames, dim).
+
+        Raises:
+            InputError: The feature set has none.
+        """
+        frames = self.padded_frame_vectors()
+        found = [rows[~np.isnan(rows).all(axis=1)] for rows in frames]
+        without = [video_id for video_id, rows in zip(self.ids, found, strict=True) if not len(rows)]
+        if without:
+            raise InputError(
+                f"features {self.selected.features!r} have no embeddings of frames (first without: video "
+                f"{without[0]!r}): they were imported without. `npz`, `parquet` and `clip-retrieval` need none"
+            )
+        return found
+
+    def padded_frame_vectors(self) -> NDArray[np.float32]:
+        """The same as one array: shape (len(self), num_frames, dim); NaN where there is no frame."""
+        return self._reader.frames(self.shard)[self.slots]
+
+    def text_vectors(self) -> NDArray[np.float32]:
+        """Embeddings of `captions`: shape (number of captions, dim)."""
+        start = self.first_caption
+        return self._reader.texts(start, start + len(self.all_owners))[self._kept]
+
+    def times(self) -> list[NDArray[np.float64]]:
+        """When each frame is shown, seconds: shape (number of its frames,)."""
+        found = read_shard(self.selected.store.folder, pts_spec(self.selected.store, self.split), self.shard)
+        return [times[~np.isnan(times)] for times in np.asarray(found, dtype=np.float64)[self.slots]]
+
+    def pictures(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_] | None]]:
+        """Frames and masks of each video, one video at a time: shape (num_frames, height, width, 3), and without 3."""
+        store, masks = self.selected.store, self.selected.masks
+        frames = ChunkReader(store.folder, frames_spec(store, self.split))
+        shapes = None if masks is None else ChunkReader(store.folder, masks_spec(store, self.split, masks))
+        for slot in self.slots.tolist():
+            row = self.shard.start + slot
+            its = None if shapes is None else np.asarray(shapes.read([row])[0, 0], dtype=np.bool_)
+            yield np.asarray(frames.read([row])[0, 0], dtype=np.uint8), its
+
+    @property
+    def _reader(self) -> FeatureReader:
+        assert self.selected.reader is not None, "formats with vectors require features"
+        return self.selected.reader
+
+
+def _owners(captions: pa.Table, videos: pa.Table, place: str) -> NDArray[np.int64]:
+    """Row of the video of each caption of a split; ascending, as the captions of a video follow each other.
+
+    Raises:
+        StoreFormatError: They do not.
+    """
+    found = pc.index_in(captions["video_id"].combine_chunks(), value_set=videos["video_id"].combine_chunks())
+    owners = np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
+    if len(owners) and (owners[0] < 0 or (np.diff(owners) < 0).any()):
+        raise StoreFormatError(f"the captions of {place} are in another order than its videos: {REBUILD_CATALOG}")
+    return owners
