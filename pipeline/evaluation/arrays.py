@@ -20,7 +20,7 @@ ROUNDING = 1e-6
 
 
 def unit_rows(values: ArrayLike, whose: str, names: Sequence[str] | None = None) -> tuple[NDArray[np.float32], int]:
-    """Rows of unit norm, so that inner products are cosines. Rows of float32 that have it stay as they are, bit for bit.
+    """Rows of unit norm, so that inner products are cosines. Rows of float32 that have it stay bit for bit as they are.
 
     Args:
         values: Shape (num_rows, dim), real numbers of any kind.
