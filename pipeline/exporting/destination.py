@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -78,6 +78,8 @@ class Destination:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         """Where it is made."""
+        self.open = ExitStack()
+        """The files that are being written, for a writer of several at a time."""
         self.num_files = 0
         self.num_bytes = 0
         self._names = (folder / FILES_FILE).open("w", encoding="utf-8")

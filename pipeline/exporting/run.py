@@ -105,8 +105,8 @@ def export(
     selected = [Selected.of(opened, split, options, kind.parts, report) for split in splits]
     listener(RunPlanned("videos", sum(opened.layout(split).num_videos for split in splits), 0))
     with exporting_to(place, overwrite=options.overwrite) as destination:
-        writer = kind(destination, options, selected)
-        with writer.open:
+        with destination.open:
+            writer = kind(destination, options, selected)
             exported = tuple(_export_split(writer, one, listener) for one in selected)
             described = writer.finish()
         if not any(split.num_videos for split in exported):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import ClassVar
 
 from pipeline.errors import InputError, PipelineError
@@ -21,7 +20,7 @@ class MissingPackageError(PipelineError, ImportError):
 
 
 class FormatWriter(ABC):
-    """Writes one format. Within `with`: `add` for every shard of each split in order, then `finish`.
+    """Writes one format. `add` for every shard of each split in order, then `finish`.
 
     Between two calls it keeps no more than the rows of a few shards.
     """
@@ -33,8 +32,6 @@ class FormatWriter(ABC):
 
     def __init__(self, out: Destination, options: ExportOptions, selected: Sequence[Selected]) -> None:
         self.out, self.options, self.selected = out, options, selected
-        self.open = ExitStack()
-        """The files that are being written."""
 
     @classmethod
     def require_packages(cls) -> None:

@@ -112,7 +112,10 @@ def _in_parquet(path: Path, *, of_texts: bool) -> Embeddings:
     with pq.ParquetFile(path) as file:
         groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
         _require_memory(sum(group.total_byte_size for group in groups), path)
-        lists = [field.name for field in file.schema_arrow if _is_embedding(field.type)]
+        fields = [field for field in file.schema_arrow if _is_embedding(field.type)]
+        # The times of frames, say, are a list too; but only embeddings have a length that the type says.
+        fixed = [field for field in fields if pa.types.is_fixed_size_list(field.type)]
+        lists = [field.name for field in (fixed if len(fixed) == 1 else fields)]
         if len(lists) != 1:
             raise InputError(
                 f"{path}: one column must be lists of numbers, there are {', '.join(lists) or 'none'} (columns: "

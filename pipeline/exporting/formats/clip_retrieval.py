@@ -58,7 +58,7 @@ class ClipRetrievalWriter(FormatWriter):
             return
         if self._part is None:
             number = f"{len(self._described):0{self._num_digits}d}"
-            self._part = _Part(self.out, self.open, number, self.dim or 0, self.options.vectors)
+            self._part = _Part(self.out, number, self.dim or 0, self.options.vectors)
         self._part.add(batch)
         if self._part.num_videos >= self._per_part:
             self._end_part()
@@ -85,9 +85,9 @@ class ClipRetrievalWriter(FormatWriter):
 class _Part:
     """One part: two arrays, and the rows of the table of both."""
 
-    def __init__(self, out: Destination, stack: ExitStack, number: str, dim: int, vectors: VectorType | None) -> None:
+    def __init__(self, out: Destination, number: str, dim: int, vectors: VectorType | None) -> None:
         self._vectors, self.num_videos = vectors, 0
-        self._files = stack.enter_context(ExitStack())
+        self._files = out.open.enter_context(ExitStack())
         dtype = str(vectors or VectorType.FLOAT32)
         self._images, self._texts = (
             GrowingArray(self._files.enter_context(out.file(f"{name}/{name}_{number}.npy")), (dim,), dtype)

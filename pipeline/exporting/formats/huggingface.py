@@ -45,7 +45,7 @@ class HuggingFaceWriter(FormatWriter):
         """See `FormatWriter`."""
         if self._rows is None or self._rows.split != batch.split:
             self._end_split()
-            self._rows = _Rows(self.out, self.open, batch.split, _schema(batch.selected.dim))
+            self._rows = _Rows(self.out, batch.split, _schema(batch.selected.dim))
         self._rows.add(batch)
 
     def finish(self) -> Sequence[DescribedFiles]:
@@ -74,9 +74,9 @@ def _schema(dim: int | None) -> pa.Schema:
 class _Rows:
     """The rows of one split, in a file of Arrow's stream format."""
 
-    def __init__(self, out: Destination, stack: ExitStack, split: str, schema: pa.Schema) -> None:
+    def __init__(self, out: Destination, split: str, schema: pa.Schema) -> None:
         self.split, self._out, self._schema = split, out, schema
-        self._open = stack.enter_context(ExitStack())
+        self._open = out.open.enter_context(ExitStack())
         file = self._open.enter_context(out.scratch(_SCRATCH))
         self._stream = self._open.enter_context(pa.ipc.new_stream(file, schema))
 

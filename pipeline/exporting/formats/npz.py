@@ -44,7 +44,7 @@ class NpzWriter(FormatWriter):
         """See `FormatWriter`."""
         if self._arrays is None or self._arrays.split != batch.split:
             self._end_split()
-            self._arrays = _SplitArrays(self.out, self.open, batch, self.options.vectors)
+            self._arrays = _SplitArrays(self.out, batch, self.options.vectors)
         self._arrays.add(batch)
 
     def finish(self) -> Sequence[DescribedFiles]:
@@ -65,10 +65,10 @@ class NpzWriter(FormatWriter):
 class _SplitArrays:
     """The arrays of one split. Each grows in a file of its own, which goes into an archive at the end."""
 
-    def __init__(self, out: Destination, stack: ExitStack, batch: Batch, vectors: VectorType | None) -> None:
+    def __init__(self, out: Destination, batch: Batch, vectors: VectorType | None) -> None:
         self.split, self._out, self._vectors = batch.split, out, vectors
         layout, dim = batch.selected.store.layout(batch.split), batch.selected.dim or 0
-        self._open = stack.enter_context(ExitStack())
+        self._open = out.open.enter_context(ExitStack())
         shapes = {"video": (dim,), "frame": (layout.num_frames, dim), "text": (dim,)}
         dtype = str(vectors or VectorType.FLOAT32)
         self._embeddings = {

@@ -43,7 +43,7 @@ class ParquetWriter(FormatWriter):
         """See `FormatWriter`."""
         for table in self._tables:
             table.end()
-        self.open.close()
+        self.out.open.close()
         return [table.described() for table in self._tables]
 
 
@@ -59,11 +59,11 @@ class _Table:
         rows: Callable[[Batch, pa.Schema], pa.Table],
     ) -> None:
         self._name, self._about, self._schema, self._rows = name, about, schema, rows
-        self._file = writer.open.enter_context(writer.out.file(name, hashed=True))
+        self._file = writer.out.open.enter_context(writer.out.file(name, hashed=True))
         texts = [field.name for field in schema if field.name in ("split", "category")]
         # Vectors are neither compressed nor counted: it costs much, and finds nothing in random numbers.
         others = [field.name for field in schema if field.name != "vector"]
-        self._parquet = writer.open.enter_context(
+        self._parquet = writer.out.open.enter_context(
             pq.ParquetWriter(
                 self._file,
                 schema,

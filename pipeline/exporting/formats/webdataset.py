@@ -49,7 +49,7 @@ class WebDatasetWriter(FormatWriter):
         clips = zip(video_records(batch), batch.times(), batch.pictures(), strict=True)
         for record, times, (frames, masks) in clips:
             if self._tar is None:
-                self._tar = _Tar(self.out, self.open, f"{self._split}-{self._num_tars:06d}.tar")
+                self._tar = _Tar(self.out, f"{self._split}-{self._num_tars:06d}.tar")
                 self._num_tars += 1
             num_frames = len(times)
             self._tar.add(record, frames[:num_frames], None if masks is None else masks[:num_frames], self._images)
@@ -74,8 +74,8 @@ class WebDatasetWriter(FormatWriter):
 class _Tar:
     """One tar. Its members have no time and no owner, so that equal clips give equal bytes."""
 
-    def __init__(self, out: Destination, stack: ExitStack, name: str) -> None:
-        self._open = stack.enter_context(ExitStack())
+    def __init__(self, out: Destination, name: str) -> None:
+        self._open = out.open.enter_context(ExitStack())
         file = self._open.enter_context(out.file(name))
         self._tar = self._open.enter_context(tarfile.open(fileobj=file, mode="w|"))  # noqa: SIM115, the stack closes it
         self.num_videos = 0

@@ -54,7 +54,6 @@ def frames_of(video_id: str) -> NDArray[np.uint8]:
     return frames
 
 
-
 def masks_of(video_id: str) -> NDArray[np.bool_]:
     masks: NDArray[np.bool_] = frames_of(video_id)[..., 0] > 60
     return masks

@@ -73,13 +73,10 @@ def test_parquet_is_read_by_pandas_and_duckdb(store: Store, tmp_path: Path) -> N
     schema = pq.read_schema(out / "videos.parquet")
     assert pa.types.is_fixed_size_list(schema.field("vector").type)
     assert schema.field("vector").type.list_size == DIM
-    query = f"SELECT split, count(*), avg(num_frames(frame_seconds)) FROM '{out}/videos.parquet' GROUP BY ALL"
-    rows = duckdb.sql(query.replace("num_frames", "len")).fetchall()
-    assert {split: count for split, count, _ in rows} == {split: len(exported_ids(split)) for split in IDS}
-    nearest = f"""
-        SELECT v.video_id FROM '{out}/videos.parquet' v
-        ORDER BY list_cosine_similarity(v.vector, (SELECT vector FROM '{out}/videos.parquet' WHERE video_id = '..')) DESC
-    """
+    counts = duckdb.sql(f"SELECT split, count(*) FROM '{out}/videos.parquet' GROUP BY split").fetchall()
+    assert dict(counts) == {split: len(exported_ids(split)) for split in IDS}
+    query = f"(SELECT vector FROM '{out}/videos.parquet' WHERE video_id = '..')"
+    nearest = f"SELECT video_id FROM '{out}/videos.parquet' ORDER BY list_cosine_similarity(vector, {query}) DESC"
     assert duckdb.sql(nearest).fetchall()[0] == ("..",)
 
 
@@ -100,14 +97,16 @@ class ParquetMetadataProvider:
         return found
 
 
-@pytest.mark.parametrize("per_part", [None, 1, 3])
+@pytest.mark.parametrize("per_part", [None, 3])
 def test_clip_retrieval_aligns_rows_of_all_three(store: Store, tmp_path: Path, per_part: int | None) -> None:
     out = exported(store, tmp_path / "out", "clip-retrieval", videos_per_file=per_part)
     images, texts = (
         np.concatenate([np.load(path) for path in sorted((out / name).glob("*.npy"))])
         for name in ("img_emb", "text_emb")
     )
-    names = [sorted(path.stem.rpartition("_")[2] for path in (out / name).iterdir()) for name in ("img_emb", "metadata")]
+    names = [
+        sorted(path.stem.rpartition("_")[2] for path in (out / name).iterdir()) for name in ("img_emb", "metadata")
+    ]
     assert names[0] == names[1] == [f"{number}" for number in range(len(names[0]))]
     assert (len(names[0]) > 1) == (per_part is not None)
     metadata = ParquetMetadataProvider(out / "metadata")
@@ -168,7 +167,7 @@ def samples(out: Path, split: str) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("per_tar", [None, 1, 3])
+@pytest.mark.parametrize("per_tar", [None, 3])
 def test_webdataset_reads_every_frame_bit_for_bit(store: Store, tmp_path: Path, per_tar: int | None) -> None:
     images = fda.FrameImages.PNG
     out = exported(store, tmp_path / "out", "webdataset", images=images, videos_per_file=per_tar)
