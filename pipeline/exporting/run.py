@@ -102,6 +102,9 @@ def export(
     place = check_out(out, opened.place)
     check_free(place, overwrite=options.overwrite)
     splits = _splits(opened, options, report)
+    others = {} if options.features else {one: None for split in splits for one in feature_names(opened, split)}
+    if others and kind.parts.features:
+        report.say(f"without vectors: --features {' or '.join(others)} would add them")
     selected = [Selected.of(opened, split, options, kind.parts, report) for split in splits]
     listener(RunPlanned("videos", sum(opened.layout(split).num_videos for split in splits), 0))
     with exporting_to(place, overwrite=options.overwrite) as destination:

@@ -35,6 +35,7 @@ MISSING = (
     ("inspect", "STORE", "--features", "mine", "--checkpoint", "NOWHERE"),
     ("finetune", "NOWHERE", "checkpoint"),
     ("finetune", "STORE", "checkpoint", "--preset", "NOWHERE"),
+    ("export", "NOWHERE", "out", "--format", "parquet"),
     ("weights", "--checkpoint", "NOWHERE"),
 )
 WRONG = (
