@@ -86,7 +86,12 @@ def require_committed(store: Store, shard: Shard, stage: str) -> CommitRecord:
 
 
 def require_committed_of_each(
-    store: Store, shards: Iterable[Shard], stages: Sequence[str], *, with_catalog: bool = True
+    store: Store,
+    shards: Iterable[Shard],
+    stages: Sequence[str],
+    *,
+    with_catalog: bool = True,
+    columns: Sequence[str] | None = None,
 ) -> Iterator[tuple[Shard, tuple[CommitRecord, ...]]]:
     """`committed_of_each`, for a reader that needs every shard complete.
 
@@ -96,11 +101,12 @@ def require_committed_of_each(
         stages: In the order in which they build on each other.
         with_catalog: Whether to compare the videos of the records with the catalogue. A worker leaves it out: it need
             not load the catalogue, as the plan has compared them.
+        columns: Which fields of the outcomes to read, as in `CommitRecord.from_bytes`; all, if None.
 
     Raises:
         ShardIncompleteError: A shard is pending; the message says why.
     """
-    check = _CompletionCheck(store, store.catalog if with_catalog else None, list_files=True)
+    check = _CompletionCheck(store, store.catalog if with_catalog else None, list_files=True, columns=columns)
 
     def required(shard: Shard) -> tuple[Shard, tuple[CommitRecord, ...]]:
         records = []
@@ -221,8 +227,15 @@ def kept_record(store: Store, shard: Shard, stage: str) -> CommitRecord | None:
 class _CompletionCheck:
     """Decides which shards are complete. Threads may share it."""
 
-    def __init__(self, store: Store, catalog: Catalog | None = None, *, list_files: bool = False) -> None:
-        self._store = store
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog | None = None,
+        *,
+        list_files: bool = False,
+        columns: Sequence[str] | None = None,
+    ) -> None:
+        self._store, self._columns = store, columns
         self._catalog = catalog
         """What the videos of records are compared with; None: they are not."""
         self._sizes: dict[str, dict[str, int]] | None = {} if list_files else None
@@ -246,7 +259,7 @@ class _CompletionCheck:
         name = commit_name(shard, stage)
         try:
             contents[name] = self._store.folder.read(name)
-            record = CommitRecord.from_bytes(contents[name], name, None if with_outcomes else ())
+            record = CommitRecord.from_bytes(contents[name], name, self._columns if with_outcomes else ())
         except StoreMissingError:
             return Pending(f"there is no {name}", is_missing=True)
         except StoreFormatError as error:

@@ -106,9 +106,8 @@ def _print(result: ExportResult) -> None:
         [one.split, f"{one.num_videos:,}", f"{one.num_captions:,}", f"{one.num_videos_left_out:,}"]
         for one in result.splits
     ]
-    title = f"{result.format}, " + (
-        "without vectors" if result.features is None else f"features {result.features}, {result.dim} numbers a vector"
-    )
+    parts = {"features": result.features, "masks": result.masks}
+    title = ", ".join([str(result.format), *(f"{what} {name}" for what, name in parts.items() if name is not None)])
     print_table(title, ["split", "videos", "captions", "failed, left out"], rows)
     size = f"{plural(result.num_files, 'file')}, {result.num_bytes / 2**20:,.1f} MiB"
     say(f"{size} in {result.seconds:.1f} s: {result.out}")

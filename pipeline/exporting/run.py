@@ -48,6 +48,8 @@ class ExportResult:
     """Name of the feature set; None if there are no vectors in the export."""
     dim: int | None
     """Numbers of a vector."""
+    masks: str | None
+    """Name of the mask set; None if there is nothing of masks in the export."""
     splits: tuple[SplitExported, ...]
     num_files: int
     num_bytes: int
@@ -128,6 +130,7 @@ def export(
         format=options.format,
         features=selected[0].features,
         dim=selected[0].dim,
+        masks=selected[0].masks,
         splits=exported,
         num_files=destination.num_files,
         num_bytes=destination.num_bytes,

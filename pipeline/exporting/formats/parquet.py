@@ -7,6 +7,7 @@ OUT/captions.parquet    a row a caption: ids, text, vector
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -72,6 +73,9 @@ class _Table:
                 write_statistics=others,
             )
         )
+        self._thread = writer.out.open.enter_context(ThreadPoolExecutor(1, thread_name_prefix="fda-tables"))
+        """Encodes and writes a group of rows while the next one is read: without it, all takes half as long again."""
+        self._writing: Future[None] | None = None
         self._waiting: list[pa.Table] = []
         self._num_bytes = 0
 
@@ -84,14 +88,22 @@ class _Table:
 
     def end(self) -> None:
         self._write()
+        self._end_writing()
 
     def described(self) -> DescribedTable:
         return DescribedTable(self._name, self._about, self._file.num_bytes, self._file.sha256, self._schema)
 
     def _write(self) -> None:
+        self._end_writing()
         if self._waiting:
-            self._parquet.write_table(pa.concat_tables(self._waiting))
+            self._writing = self._thread.submit(self._parquet.write_table, pa.concat_tables(self._waiting))
         self._waiting, self._num_bytes = [], 0
+
+    def _end_writing(self) -> None:
+        """Wait for the group that is being written, and raise its error."""
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
 
 
 def _leaf(field: pa.Field) -> str:
