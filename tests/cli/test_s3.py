@@ -71,6 +71,10 @@ def test_all_commands(fda: Commands, tmp_path: Path, place: str) -> None:
         assert fda("finetune", there, checkpoint, *model, *train).code == 0
     weights = [(checkpoint / "model.safetensors").read_bytes() for checkpoint in checkpoints]
     assert weights[0] == weights[1]
+    exports = [tmp_path / "tables", tmp_path / "the same"]
+    for there, out in zip((local, place), exports, strict=True):
+        assert fda("export", there, out, "--format", "parquet", "--features", "mine").code == 0
+    assert tree(folder_at(exports[0])) == tree(folder_at(exports[1]))
     expected = tree(folder_at(local))
     assert len(expected) > 40
     assert tree(folder_at(place)) == expected
