@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import InputError
 from pipeline.exporting.arrays import GrowingArray, as_type
 from pipeline.exporting.croissant import Described, DescribedFiles, DescribedTable
 from pipeline.exporting.destination import Destination, NewFile
@@ -66,6 +67,8 @@ class ClipRetrievalWriter(FormatWriter):
     def finish(self) -> Sequence[Described]:
         """See `FormatWriter`."""
         self._end_part()
+        if not self._described:
+            raise InputError("no video has a caption, and a row of clip-retrieval is a pair of both: export `npz`")
         kinds = (("img_emb", "Embeddings of videos"), ("text_emb", "Embeddings of captions"))
         arrays = [DescribedFiles(name, about, f"{name}/*.npy", "application/x-npy") for name, about in kinds]
         return [*arrays, *self._described]

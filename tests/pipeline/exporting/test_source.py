@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import weakref
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,14 +76,9 @@ def test_no_more_than_a_shard_is_in_memory(
 
     monkeypatch.setattr(kind, "add", watched_add)
     monkeypatch.setattr(ChunkReader, "read", watched_read)
-    monkeypatch.setattr("pipeline.exporting.source.Batch", weak(Batch))
     fda.export(store.place, tmp_path / "out", options(name))
     assert len(seen) == sum(len(store.shards(split)) for split in IDS)
     assert {rows for rows in num_rows if rows != 1024} <= {1, SHARD_SIZE}  # 1,024 captions are a chunk
-
-
-def weak(kind: type[Batch]) -> Callable[..., Batch]:
-    return type("Batch", (kind,), {})
 
 
 def test_progress_counts_every_video(store: Store, tmp_path: Path) -> None:
@@ -235,3 +229,15 @@ def test_options_that_do_not_fit(store: Store, tmp_path: Path, name: str, fields
 def test_one_split(store: Store, tmp_path: Path, split: str) -> None:
     fda.export(store.place, tmp_path / "out", options("parquet", splits=(split,)))
     assert pq.read_table(tmp_path / "out/videos.parquet")["video_id"].to_pylist() == exported_ids(split)
+
+
+def test_a_store_without_captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.pipeline.exporting.made.IDS", {"test": ["no captions"]})
+    made = make(tmp_path / "store")
+    fda.export(made.place, tmp_path / "parquet", options("parquet"))
+    assert pq.read_table(tmp_path / "parquet/videos.parquet")["captions"].to_pylist() == [[]]
+    assert pq.read_table(tmp_path / "parquet/captions.parquet").num_rows == 0
+    fda.export(made.place, tmp_path / "npz", options("npz"))
+    assert np.load(tmp_path / "npz/test/truth.npy").shape == (0,)
+    with pytest.raises(fda.InputError, match="no video has a caption"):
+        fda.export(made.place, tmp_path / "cr", options("clip-retrieval"))
