@@ -73,7 +73,7 @@ class NewFile(io.RawIOBase):
 
 
 class Destination:
-    """The folder in which an export is made, until `complete` moves it to its place."""
+    """The folder in which an export is made, until it is moved to its place."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -83,7 +83,6 @@ class Destination:
         self.num_files = 0
         self.num_bytes = 0
         self._names = (folder / FILES_FILE).open("w", encoding="utf-8")
-        self._is_synced = True
 
     @contextmanager
     def file(self, name: str, *, hashed: bool = False) -> Iterator[NewFile]:
@@ -109,13 +108,7 @@ class Destination:
             new = NewFile(opened, hashed=hashed)
             yield new
             opened.flush()
-            if self.num_files < _MAX_SYNCED:
-                os.fsync(opened.fileno())
-            else:
-                self._is_synced = False
-        self.num_files += 1
-        self.num_bytes += new.num_bytes
-        self._names.write(name + "\n")
+            self._count(name, opened)
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file."""
@@ -128,7 +121,8 @@ class Destination:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         yield path
-        self._count(name)
+        with path.open("rb") as written:
+            self._count(name, written)
 
     @contextmanager
     def by_library_in(self, name: str) -> Iterator[Path]:
@@ -138,7 +132,8 @@ class Destination:
         yield path
         for found in sorted(path.rglob("*")):
             if found.is_file():
-                self._count(found.relative_to(self.folder).as_posix())
+                with found.open("rb") as written:
+                    self._count(found.relative_to(self.folder).as_posix(), written)
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[NewFile]:
@@ -156,11 +151,12 @@ class Destination:
         """Remove what `scratch` made."""
         shutil.rmtree(self.folder / SCRATCH_FOLDER)
 
-    def _count(self, name: str) -> None:
-        """Count a file that is complete."""
+    def _count(self, name: str, file: BinaryIO) -> None:
+        """Count a file that is complete, and flush it to the disk."""
+        if self.num_files < _MAX_SYNCED:
+            os.fsync(file.fileno())
         self.num_files += 1
-        self.num_bytes += (self.folder / name).stat().st_size
-        self._is_synced = False
+        self.num_bytes += os.fstat(file.fileno()).st_size
         self._names.write(name + "\n")
 
     def finish(self, record: Mapping[str, JSON]) -> None:
@@ -169,7 +165,7 @@ class Destination:
         self._names.write(FILES_FILE + "\n")
         self._names.flush()
         os.fsync(self._names.fileno())
-        if not self._is_synced:
+        if self.num_files > _MAX_SYNCED:
             os.sync()
         self.close()
         for folder, _, _ in os.walk(self.folder):

@@ -97,6 +97,11 @@ def _write_errors(out: Path) -> Iterator[None]:
 
 def check_free(out: Path, *, overwrite: bool) -> None:
     """Refuse a place where something else is than an export to be replaced; errors are those of `exporting_to`."""
+    with _write_errors(out):
+        _check_free(out, overwrite=overwrite)
+
+
+def _check_free(out: Path, *, overwrite: bool) -> None:
     if not os.path.lexists(out):
         return
     if not out.is_dir():
@@ -210,9 +215,12 @@ def _put_back(out: Path) -> None:
 
 def _remove_export(folder: Path) -> None:
     """Remove the files that an export wrote, and the folders that are empty then."""
-    names = [*(folder / FILES_FILE).read_text(encoding="utf-8").splitlines(), FILES_FILE]
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
+    names = {*(folder / FILES_FILE).read_text(encoding="utf-8").splitlines(), FILES_FILE}
+    for parent, _, files in os.walk(folder):
+        # Of what is there, and not of what is listed: anybody may have written a list, with names of other places.
+        for path in (Path(parent) / name for name in files):
+            if path.relative_to(folder).as_posix() in names:
+                path.unlink()
     for parent, _, _ in os.walk(folder, topdown=False):
         with suppress(OSError):  # something is in it
             Path(parent).rmdir()

@@ -72,8 +72,7 @@ class Selected:
 
         Raises:
             NotInStoreError: There is no such split, mask set or feature set.
-            ShardIncompleteError: Something required is pending.
-            InputError: The features have no embeddings of frames, which the format requires.
+            ShardIncompleteError: Embeddings of captions are pending.
         """
         store.layout(split)
         masks = options.masks if parts.masks else None
@@ -87,14 +86,18 @@ class Selected:
             shards = caption_shards(store, split)
             for _ in require_committed_of_each(store, shards, [features_stage(str(features), "text")]):
                 pass
+        if options.masks is not None or parts.frames:
+            return found
+        # Embeddings may have been imported into a store without frames, and masks may not be made yet.
         missing = found._first_missing()
-        if missing in (FRAMES_STAGE, masks_stage(str(masks))) and not (
-            parts.frames or parts.requires_times or options.masks
-        ):
+        if missing == FRAMES_STAGE and features is not None and not parts.requires_times:
             report.warn(
-                f"{missing} of split {split!r} are pending: there will be no times and no statistics of masks of it"
+                f"frames of split {split!r} are pending: no times and no statistics of masks are exported of it"
             )
             return cls(store, split, parts, features, None, has_clips=False)
+        if missing == masks_stage(str(masks)):
+            report.warn(f"masks {masks!r} of split {split!r} are pending: no statistics of masks are exported of it")
+            return cls(store, split, parts, features, None, has_clips=True)
         return found
 
     @cached_property
@@ -127,8 +130,8 @@ class Selected:
         made: dict[str, JSON] = {"frames": dict(self.store.manifest.options)}
         if self.masks is not None:
             made["masks"] = mask_attributes(self.store, self.split, self.masks)
-        if self.features is not None:
-            made["features"] = dict(FeatureReader(self.store, self.features, self.split).made_with)
+        if self.reader is not None:
+            made["features"] = dict(self.reader.made_with)
         return made
 
     def batches(self) -> Iterator[Batch]:

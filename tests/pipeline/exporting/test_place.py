@@ -167,6 +167,16 @@ def test_what_a_kill_between_the_two_moves_took_away_is_put_back(
     assert tree_digest(out, leave_out=()) == before
 
 
+def test_a_list_of_files_that_names_other_places_removes_nothing_there(store: Store, tmp_path: Path) -> None:
+    out, mine = tmp_path / "out", tmp_path / "mine.txt"
+    fda.export(store.place, out, PLAIN)
+    mine.write_text("mine")
+    with (out / "fda-export-files.txt").open("a") as names_of_files:
+        names_of_files.write(f"../mine.txt\n../../mine.txt\n{mine}\n")
+    fda.export(store.place, out, AGAIN)
+    assert mine.read_text() == "mine"
+
+
 def test_two_at_once(store: Store, tmp_path: Path) -> None:
     partial = tmp_path / ".out.partial"
     partial.mkdir()

@@ -142,12 +142,24 @@ def test_features_of_some_splits_and_without_frames(own: Store, tmp_path: Path) 
 def test_vectors_without_frames_are_exported_without_times(own: Store, tmp_path: Path) -> None:
     imported(own)
     withdraw(own, "frames")
+    with pytest.raises(fda.ShardIncompleteError, match="has no frames yet"):  # nothing else tells which videos failed
+        fda.export(own.place, tmp_path / "plain", options("parquet", features=None))
     result = fda.export(own.place, tmp_path / "out", options("parquet", features="theirs"))
     assert any("frames of split 'test' are pending" in sentence for sentence in result.warnings)
     videos = pq.read_table(tmp_path / "out/videos.parquet")
     assert videos["frame_seconds"].null_count == videos["mask_coverage"].null_count == len(IDS["test"])
     with pytest.raises(fda.ShardIncompleteError):  # these masks were asked for
         fda.export(own.place, tmp_path / "masks", options("parquet", features="theirs", masks=MASKS))
+
+
+def test_masks_that_are_not_made_yet(own: Store, tmp_path: Path) -> None:
+    withdraw(own, f"masks/{MASKS}")
+    result = fda.export(own.place, tmp_path / "out", options("parquet", features=None, splits=("test",)))
+    assert result.warnings == (
+        "masks 'default' of split 'test' are pending: no statistics of masks are exported of it",
+    )
+    videos = pq.read_table(tmp_path / "out/videos.parquet")
+    assert (videos["frame_seconds"].null_count, videos["mask_coverage"].null_count) == (0, videos.num_rows)
 
 
 def test_a_shard_that_is_rebuilt_meanwhile(own: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
