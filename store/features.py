@@ -18,14 +18,12 @@ from store.arrays.shards import attributes_of, create_array, write_shard
 from store.commits import CommitRecord, VideoOutcome, commit_shard, read_commit, withdraw_commit
 from store.completion import Pending, judged_of_each, map_many
 from store.errors import ShardIncompleteError
-from store.feature_arrays import (
-    FrameDtype,
-    caption_shards,
-    feature_specs,
-    features_name,
-    open_features,
-    stored_spec,
-)
+from store.feature_arrays import MAX_DIM as MAX_DIM
+from store.feature_arrays import FrameDtype as FrameDtype
+from store.feature_arrays import caption_shards as caption_shards
+from store.feature_arrays import feature_names as feature_names
+from store.feature_arrays import feature_specs as feature_specs
+from store.feature_arrays import features_name, open_features, stored_spec
 from store.json_values import JSON
 from store.names import check_name
 from store.own_files import OwnFile, own_files

@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterator
 from store.clips.mask_sets import mask_names
 from store.commits import CommitRecord, read_commit
 from store.errors import StoreFormatError
-from store.feature_arrays import feature_names
-from store.features import feature_stages
+from store.features import feature_names, feature_stages
 from store.schema import Shard
 from store.stages import FRAMES_STAGE, features_stage, masks_stage
 from store.store import Store

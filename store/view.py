@@ -27,8 +27,7 @@ from store.commits import CommitRecord, read_commit
 from store.completion import require_committed_of_each
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.failures import failures_table
-from store.feature_arrays import feature_names
-from store.features import Features, num_videos_expected, read_features, read_frame_features
+from store.features import Features, feature_names, num_videos_expected, read_features, read_frame_features
 from store.json_values import JSON
 from store.schema import Shard, SplitLayout
 from store.stages import FRAMES_STAGE, masks_stage

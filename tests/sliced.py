@@ -13,8 +13,14 @@ from pipeline.evaluation.scores.dot import DotScores
 from store.catalog import Catalog
 from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
 from store.completion import input_digests
-from store.feature_arrays import caption_shards
-from store.features import ClipFeatures, create_features, read_features, write_clip_features, write_text_features
+from store.features import (
+    ClipFeatures,
+    caption_shards,
+    create_features,
+    read_features,
+    write_clip_features,
+    write_text_features,
+)
 from store.growth import create_store
 from store.json_values import JSON
 from store.places.opening import folder_at

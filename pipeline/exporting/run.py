@@ -19,7 +19,7 @@ from pipeline.run.fields import check_kinds
 from pipeline.run.records import RunClock
 from pipeline.run.software import software_versions
 from pipeline.run.words import plural
-from store.feature_arrays import feature_names
+from store.features import feature_names
 from store.json_values import JSON
 from store.store import Store
 

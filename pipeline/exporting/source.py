@@ -20,8 +20,8 @@ from store.clips.mask_sets import mask_attributes, mask_names
 from store.commits import CommitRecord, VideoOutcome, commit_name
 from store.completion import input_digests, require_committed_of_each
 from store.errors import ShardIncompleteError, StoreFormatError
-from store.feature_arrays import caption_shards
 from store.feature_reader import FeatureReader
+from store.features import caption_shards
 from store.json_values import JSON, differences
 from store.remedies import REBUILD_CATALOG, RUN_AGAIN
 from store.schema import Shard

@@ -24,8 +24,7 @@ from store.clips.shards import clips_identity
 from store.commits import commit_name, file_digest
 from store.completion import input_digests, require_committed_of_each
 from store.errors import NotInStoreError
-from store.feature_arrays import caption_shards
-from store.features import create_features, feature_set_files, features_made_with
+from store.features import caption_shards, create_features, feature_set_files, features_made_with
 from store.json_values import JSON
 from store.names import check_name
 from store.own_files import OwnFile, remove_own

@@ -12,7 +12,7 @@ from pipeline.run.fields import convert_fields
 from store.names import check_name
 
 if TYPE_CHECKING:
-    from store.feature_arrays import FrameDtype  # whose module loads Zarr, and this one must not
+    from store.features import FrameDtype  # whose module loads Zarr, and this one must not
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from store.names import check_name
 
 if TYPE_CHECKING:
     from pipeline.imports.embeddings import Embeddings  # which loads NumPy, and this module must not
-    from store.feature_arrays import FrameDtype
+    from store.features import FrameDtype
 
     Source = str | PathLike[str] | Embeddings
 

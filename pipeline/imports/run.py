@@ -26,8 +26,14 @@ from pipeline.run.words import plural
 from pipeline.run.writing import Job, claim_on, recorded
 from store.clips.shards import slot_checksum
 from store.commits import VideoOutcome
-from store.feature_arrays import caption_shards
-from store.features import ClipFeatures, create_features, feature_set_files, write_clip_features, write_text_features
+from store.features import (
+    ClipFeatures,
+    caption_shards,
+    create_features,
+    feature_set_files,
+    write_clip_features,
+    write_text_features,
+)
 from store.json_values import JSON
 from store.own_files import remove_own
 from store.schema import Shard, VideoStatus

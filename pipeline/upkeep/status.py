@@ -17,8 +17,7 @@ from store.commits import CommitRecord, commit_name
 from store.completion import Pending, committed_of_each, judged_of_each
 from store.errors import StoreError, StoreFormatError, StoreMissingError
 from store.failures import FailedVideo
-from store.feature_arrays import feature_names
-from store.features import feature_stages, features_made_with, read_alpha_cosines
+from store.features import feature_names, feature_stages, features_made_with, read_alpha_cosines
 from store.inventory import stages_of
 from store.json_values import JSON
 from store.remedies import REBUILD

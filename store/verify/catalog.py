@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from store.arrays.shards import GROUP_METADATA, ArraySpec, array_identity, array_metadata, group_names
 from store.catalog import CAPTIONS_NAME, VIDEOS_NAME, Catalog
 from store.errors import StoreFormatError, StoreMissingError
-from store.feature_arrays import MAX_DIM
+from store.features import MAX_DIM
 from store.formats.seal import is_sealed
 from store.json_values import differences
 from store.places.folder import StoreFolder

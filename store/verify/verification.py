@@ -21,7 +21,7 @@ from store.catalog import CAPTIONS_NAME, VIDEOS_NAME, Catalog
 from store.claims.holding import Claim, claims_on
 from store.claims.processes import is_running
 from store.clips.layout import clips_name, frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
-from store.feature_arrays import FrameDtype, caption_shards, feature_specs
+from store.features import FrameDtype, caption_shards, feature_specs
 from store.formats.parquet import max_rows
 from store.own_files import OwnFile, Part, own_among, own_name, remove_own
 from store.places.folder import CLAIMS_FOLDER, StoredFile, StoreFolder

@@ -18,8 +18,7 @@ from store.catalog import CAPTIONS_NAME, VIDEOS_NAME
 from store.clips.shards import create_clip_arrays, create_mask_arrays
 from store.completion import input_digests
 from store.errors import StoreError
-from store.feature_arrays import caption_shards
-from store.features import ClipFeatures, create_features, write_clip_features, write_text_features
+from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
 from store.growth import create_store
 from store.places.opening import folder_at
 from store.stages import FRAMES_STAGE, masks_stage

@@ -13,8 +13,7 @@ import zarr
 from numpy.typing import NDArray
 
 from store.completion import input_digests, outcomes_of
-from store.feature_arrays import caption_shards
-from store.features import ClipFeatures, create_features, write_clip_features, write_text_features
+from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 from tests.clips_on_disk import Commands

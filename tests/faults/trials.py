@@ -20,8 +20,7 @@ from store.clips.mask_sets import mask_set_names
 from store.clips.reader import ClipReader
 from store.completion import committed_of_each
 from store.errors import NotInStoreError, StoreError, StoreWriteError
-from store.feature_arrays import feature_names
-from store.features import read_features
+from store.features import feature_names, read_features
 from store.stages import FRAMES_STAGE
 from store.store import Store
 from tests.faults.commands import in_a_fork, run_fda, run_under, warm_up

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from store.commits import VideoOutcome
 from store.completion import input_digests
-from store.feature_arrays import caption_shards
-from store.features import ClipFeatures, create_features, write_clip_features, write_text_features
+from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
 from store.places.folder import StoreFolder
 from store.schema import VideoStatus
 from store.stages import FRAMES_STAGE, masks_stage

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store.errors import NotInStoreError
-from store.feature_arrays import caption_shards
 from store.feature_reader import FeatureReader
-from store.features import ClipFeatures, create_features, write_clip_features, write_text_features
+from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
 from store.store import Store
 from tests.stores import NUM_FRAMES, make_store, outcomes
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import zarr
 
-import store.feature_arrays
 import store.features
 from store.commits import CommitRecord
 from store.completion import committed, input_digests, outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError
-from store.feature_arrays import caption_shards, feature_names
 from store.features import (
     ClipFeatures,
+    caption_shards,
     create_features,
+    feature_names,
     feature_set_files,
     read_features,
     write_clip_features,
@@ -32,7 +32,7 @@ DIM = 5
 
 @pytest.fixture(autouse=True)
 def _small_caption_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store.feature_arrays, "CAPTIONS_PER_SHARD", 5)
+    monkeypatch.setattr("store.feature_arrays.CAPTIONS_PER_SHARD", 5)
 
 
 def unit_rows(num_rows: int, seed: int) -> np.ndarray:

@@ -18,8 +18,7 @@ from pipeline.frames.preprocess import VideoSource, open_store, plan_preprocess,
 from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks
 from store.completion import committed, input_digests, outcomes_of
 from store.errors import StoreWriteError
-from store.feature_arrays import caption_shards
-from store.features import ClipFeatures, create_features, write_clip_features, write_text_features
+from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
 from store.places.folder import StoreFolder
 from store.places.objects import ObjectFolder
 from store.places.opening import folder_at

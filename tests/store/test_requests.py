@@ -11,9 +11,9 @@ import pytest
 
 from store.clips.reader import ClipReader
 from store.completion import committed_of_each, input_digests, outcomes_of, outcomes_of_each
-from store.feature_arrays import caption_shards
 from store.features import (
     ClipFeatures,
+    caption_shards,
     create_features,
     read_features,
     read_frame_features,

@@ -10,8 +10,7 @@ import pytest
 from store.completion import input_digests
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMissingError
 from store.failures import FailedVideo, write_failures
-from store.feature_arrays import caption_shards
-from store.features import ClipFeatures, create_features, write_clip_features, write_text_features
+from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
 from store.places.opening import folder_at
 from store.schema import VideoStatus
 from store.stages import FRAMES_STAGE, masks_stage

@@ -14,8 +14,7 @@ from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks
 from store.claims.holding import ANY_STAGE, claimed
 from store.commits import CommitRecord, VideoOutcome, read_commit
 from store.completion import committed, input_digests, outcomes_of
-from store.feature_arrays import caption_shards
-from store.features import ClipFeatures, create_features, write_clip_features, write_text_features
+from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
 from store.places.opening import folder_at
 from store.schema import Shard
 from store.stages import FRAMES_STAGE, features_stage, masks_stage

@@ -25,8 +25,14 @@ from pipeline.evaluation.statistics.permutation import p_values
 from pipeline.evaluation.statistics.resampling import Queries, RanksByVideo, resample
 from store.completion import input_digests
 from store.errors import NotInStoreError, ShardIncompleteError
-from store.feature_arrays import caption_shards
-from store.features import ClipFeatures, Features, create_features, write_clip_features, write_text_features
+from store.features import (
+    ClipFeatures,
+    Features,
+    caption_shards,
+    create_features,
+    write_clip_features,
+    write_text_features,
+)
 from store.json_values import JSON
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store

@@ -14,8 +14,7 @@ from pipeline.evaluation.options import EvalOptions
 from store.catalog import Catalog
 from store.completion import input_digests, outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError
-from store.feature_arrays import caption_shards
-from store.features import ClipFeatures, create_features, write_clip_features, write_text_features
+from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 from tests.stores import MASKS, fill_shard, fill_store, make_store

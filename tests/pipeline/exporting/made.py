@@ -12,8 +12,7 @@ from store.catalog import Catalog
 from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
 from store.commits import VideoOutcome
 from store.completion import input_digests
-from store.feature_arrays import caption_shards
-from store.features import ClipFeatures, create_features, write_clip_features, write_text_features
+from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
 from store.growth import create_store
 from store.places.opening import folder_at
 from store.schema import Caption, Shard, SplitLayout, Video, VideoStatus
