@@ -29,7 +29,7 @@ WITHDRAWN_FOLDER = "withdrawn"
 """Records of shards that are being rewritten, or in which a video is pending. The next run reuses the clips that are
 still valid."""
 
-_METADATA_KEY = "fda.commit"
+METADATA_KEY = "fda.commit"
 _PART = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}"
 _FILE = re.compile(rf"(?:clips|features)\.zarr(?:/{_PART}){{1,6}}")
 _INPUT = re.compile(rf"commits(?:/{_PART}){{1,6}}|captions\[{_PART}(?::[0-9]{{1,15}}){{2}}\]")
@@ -116,7 +116,7 @@ class CommitRecord:
             "files": [written.to_dict() for written in self.files],
             "inputs": dict(sorted(self.inputs.items())),
         }
-        return parquet_bytes(table, {_METADATA_KEY: json.dumps(metadata)}, is_small=True)
+        return parquet_bytes(table, {METADATA_KEY: json.dumps(metadata)}, is_small=True)
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str, columns: Sequence[str] | None = None) -> Self:
@@ -138,7 +138,7 @@ class CommitRecord:
                 outcomes, about = _outcomes(table), table.schema.metadata
             else:
                 outcomes, about = (), read_metadata(content, name)
-            metadata = json.loads(about[_METADATA_KEY.encode()])
+            metadata = json.loads(about[METADATA_KEY.encode()])
             files = tuple(WrittenFile.from_dict(fields) for fields in metadata["files"])
             inputs = dict(metadata["inputs"])
             _check_names((written.name for written in files), inputs)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from store.arrays.reading import read_array
 from store.arrays.shards import attributes_of, create_array, write_shard
 from store.commits import CommitRecord, VideoOutcome, commit_shard, read_commit, withdraw_commit
-from store.completion import Pending, judged_of_each, map_many
+from store.complete_features import complete_records
+from store.completion import map_many
 from store.errors import ShardIncompleteError
 from store.feature_arrays import MAX_DIM as MAX_DIM
 from store.feature_arrays import FrameDtype as FrameDtype
@@ -30,7 +31,7 @@ from store.own_files import OwnFile, own_files
 from store.places.folder import StoreFolder
 from store.remedies import RUN_AGAIN
 from store.schema import Shard
-from store.stages import captions_input, command_of, features_stage
+from store.stages import captions_input, features_stage
 from store.store import Store
 
 
@@ -171,7 +172,7 @@ def read_features(store: Store, name: str, split: str) -> Features:
         StoreFormatError: Its metadata, or the catalogue, is damaged.
     """
     attributes = features_made_with(store, name, split)
-    filled = _filled(records := _complete_records(store, name, split))
+    filled = _filled(records := complete_records(store, name, split, feature_stages(store, name, split)))
     rows, position = list(filled), {video_id: index for index, video_id in enumerate(filled.values())}
     catalogued: list[str] = store.catalog.split_videos(split)["video_id"].to_pylist()
     captions = store.catalog.split_captions(split)
@@ -214,7 +215,7 @@ def read_frame_features(store: Store, name: str, split: str) -> tuple[tuple[str,
         ShardDamagedError: Its bytes are not those that were written.
         StoreFormatError: Its metadata, or the catalogue, is damaged.
     """
-    filled = _filled(records := _complete_records(store, name, split))
+    filled = _filled(records := complete_records(store, name, split, feature_stages(store, name, split)))
     frame = np.asarray(_read(store, name, split, "frame"), dtype=np.float32)[list(filled)]
     _check_unchanged(store, name, split, records)
     return tuple(filled.values()), frame
@@ -238,27 +239,6 @@ def read_alpha_cosines(store: Store, name: str, split: str) -> NDArray[np.float3
     """
     cosines = np.asarray(_read(store, name, split, "alpha_cosine"), dtype=np.float32)
     return cosines[np.isfinite(cosines)]
-
-
-def _complete_records(store: Store, name: str, split: str) -> list[CommitRecord]:
-    """The records of all shards: those of videos, with their outcomes, then those of captions.
-
-    Raises:
-        ShardIncompleteError: One is missing or older than what it was made from.
-    """
-    complete: list[CommitRecord] = []
-    for stage, shards in feature_stages(store, name, split):
-        part = stage.rpartition("/")[2]
-        found = list(judged_of_each(store, shards, [stage], num_with_outcomes=int(part == "video")))
-        pending = [(shard, judged.why) for shard, (judged,) in found if isinstance(judged, Pending)]
-        if pending:
-            (first, why), older = pending[0], "captions" if part == "text" else "frames or masks"
-            raise ShardIncompleteError(
-                f"features {name!r}: {len(pending)} of {len(shards)} {part} shards of split {split!r} of {store.place} "
-                f"are missing or older than their {older} (first: {first.key}, as {why}): run {command_of(stage)} again"
-            )
-        complete += [judged for _, (judged,) in found if not isinstance(judged, Pending)]
-    return complete
 
 
 def _filled(records: Sequence[CommitRecord]) -> dict[int, str]:

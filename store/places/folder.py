@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -133,6 +133,10 @@ class StoreFolder(ABC):
     @abstractmethod
     def open(self, name: str) -> OpenFile | None:
         """Open a file for reading; None if there is none. A file that is written under its name later is not seen."""
+
+    def opener(self, folder: str) -> Callable[[str], OpenFile | None]:
+        """`open` for thousands of files that lie directly in one folder: takes the name in it, and gives the same."""
+        return lambda name: self.open(f"{folder}/{name}")
 
     @abstractmethod
     def num_bytes(self, name: str) -> int | None:

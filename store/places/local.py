@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from store.errors import ClaimLostError, StoreMissingError, StorePlaceError, StoreReadError, StoreWriteError
 from store.places.folder import CLAIMS_FOLDER, PARTIAL_FOLDER, UNCLAIMED, Scan, StoredFile, StoreFolder, WrittenFile
-from store.places.plain import OddError, check_folders, kind_of, open_plain, plain_size
+from store.places.plain import OddError, PlainFolder, check_folders, kind_of, open_plain, plain_size
 from store.remedies import RETRY_WRITE, RUN_AGAIN
 
 MAX_TRIES = 100
@@ -101,6 +101,19 @@ class LocalFolder(StoreFolder):
                 return LocalFile(open_plain(self.place, name))
             except FileNotFoundError:
                 return None
+
+    def opener(self, folder: str) -> Callable[[str], LocalFile | None]:
+        """See `StoreFolder`."""
+        try:
+            opened = PlainFolder(self.place, folder)
+        except (OSError, OddError):
+            return lambda name: self.open(f"{folder}/{name}")  # which says what is wrong
+
+        def open_in(name: str) -> LocalFile | None:
+            descriptor = opened.open(name)
+            return self.open(f"{folder}/{name}") if descriptor is None else LocalFile(descriptor)
+
+        return open_in
 
     def num_bytes(self, name: str) -> int | None:
         """See `StoreFolder`."""
@@ -306,16 +319,12 @@ class LocalFile:
     """A file open for reading."""
 
     def __init__(self, descriptor: int) -> None:
-        """Take over the descriptor of an open file."""
+        """Take over the descriptor of an open file, which no one writes any more."""
         self._descriptor = descriptor
+        self.num_bytes = os.fstat(descriptor).st_size
 
     def __del__(self) -> None:
         os.close(self._descriptor)
-
-    @property
-    def num_bytes(self) -> int:
-        """Its size."""
-        return os.fstat(self._descriptor).st_size
 
     def fill(self, offset: int, buffers: Sequence[NDArray[np.uint8]]) -> bool:
         """See `OpenFile`."""

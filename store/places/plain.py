@@ -15,6 +15,10 @@ from store.errors import StoreReadError, StoreWriteError
 
 FILE, FOLDER = "file", "folder"
 
+_OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+"""What was looked at may have been replaced since: a link is refused by the system, and to open a FIFO does not wait
+for a writer."""
+
 _KINDS = (
     (stat.S_ISREG, "a file"),
     (stat.S_ISDIR, "a folder"),
@@ -89,10 +93,33 @@ def plain_size(root: str, name: str) -> int:
 def open_plain(root: str, name: str) -> int:
     """Open a file for reading, and return its descriptor; errors are those of `plain_size`, and of `os.open`."""
     plain_size(root, name)
-    # It may have been replaced since: a link is refused by the system, and to open a FIFO does not wait for a writer.
-    descriptor = os.open(f"{root}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    descriptor = os.open(f"{root}/{name}", _OPEN_FLAGS)
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
         raise OddError(name, kind_of(f"{root}/{name}", mode), FILE)
     return descriptor
+
+
+class PlainFolder:
+    """A folder in which many files are opened: it is looked at once, and the system resolves names from there."""
+
+    def __init__(self, root: str, folder: str) -> None:
+        """Open it; errors are those of `check_folders`, and of `os.open`."""
+        check_folders(root, folder)
+        self._descriptor = os.open(f"{root}/{folder}", os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+    def open(self, name: str) -> int | None:
+        """Open a file directly in it, and return its descriptor; None where there is no plain file."""
+        try:
+            descriptor = os.open(name, _OPEN_FLAGS, dir_fd=self._descriptor)
+        except OSError:
+            return None
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        return None
