@@ -94,6 +94,18 @@ if TYPE_CHECKING:
     from pipeline.run.options import SourceCheck as SourceCheck
     from pipeline.run.overwriting import UnconfirmedError as UnconfirmedError
     from pipeline.run.partition import Partition as Partition
+    from pipeline.search.answers import Answer as Answer
+    from pipeline.search.answers import FrameScore as FrameScore
+    from pipeline.search.answers import Hit as Hit
+    from pipeline.search.answers import SearchResult as SearchResult
+    from pipeline.search.engine import SearchEngine as SearchEngine
+    from pipeline.search.options import By as By
+    from pipeline.search.options import Filters as Filters
+    from pipeline.search.options import Find as Find
+    from pipeline.search.options import Query as Query
+    from pipeline.search.options import QueryKind as QueryKind
+    from pipeline.search.options import SearchOptions as SearchOptions
+    from pipeline.search.run import search as search
     from pipeline.training.options import FinetuneOptions as FinetuneOptions
     from pipeline.training.run import FinetuneResult as FinetuneResult
     from pipeline.training.run import finetune as finetune
@@ -231,6 +243,22 @@ _MODULES = {
     ),
     "pipeline.run.overwriting": ("UnconfirmedError",),
     "pipeline.run.partition": ("Partition",),
+    "pipeline.search.answers": (
+        "Answer",
+        "FrameScore",
+        "Hit",
+        "SearchResult",
+    ),
+    "pipeline.search.engine": ("SearchEngine",),
+    "pipeline.search.options": (
+        "By",
+        "Filters",
+        "Find",
+        "Query",
+        "QueryKind",
+        "SearchOptions",
+    ),
+    "pipeline.search.run": ("search",),
     "pipeline.training.options": ("FinetuneOptions",),
     "pipeline.training.run": (
         "FinetuneResult",

@@ -64,6 +64,8 @@ class Answer:
     hits: tuple[Hit, ...]
     num_candidates: int
     """Videos or captions that were compared, after the filters."""
+    stores: tuple[str, ...] = ()
+    """Where they are from: those whose features this encoder made."""
 
     def to_dict(self) -> dict[str, JSON]:
         """The answer as JSON."""
@@ -72,6 +74,7 @@ class Answer:
             "kind": str(self.query.kind),
             "features": self.features,
             "encoder": self.encoder,
+            "stores": list(self.stores),
             "num_candidates": self.num_candidates,
             "hits": [hit.to_dict() for hit in self.hits],
         }
@@ -101,4 +104,6 @@ def frame_scores(scores: list[float], seconds: list[float]) -> tuple[FrameScore,
     (FrameScore(frame=0, seconds=2.0, score=0.5),)
     """
     slots = enumerate(zip(scores, seconds, strict=True))
-    return tuple(FrameScore(slot, time, score) for slot, (score, time) in slots if math.isfinite(score))
+    return tuple(
+        FrameScore(slot, time, score) for slot, (score, time) in slots if math.isfinite(score) and math.isfinite(time)
+    )

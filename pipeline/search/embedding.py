@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from encoders.encoding.encoder import Encoder
 from encoders.options import ModelSource
+from encoders.tokens import Tokenizer
 from encoders.weights.loading import LoadedModel
 from pipeline.errors import InputError
 from pipeline.features.model import load_ready
 from pipeline.run.events import Reporter
+from pipeline.run.words import plural
 from pipeline.search.options import Query, QueryKind
+from pipeline.search.pictures import read_picture
 from pipeline.search.source import encoder_words
-from pipeline.video.resizing import resize_and_crop
 from store.json_values import JSON
+
+NO_WORDS = 2
+"""Tokens of a text without words: its start and its end."""
 
 
 class QueryEncoder:
-    """The model of a feature set, ready to embed texts and pictures."""
+    """The model of a feature set, ready to embed texts and pictures. One thread embeds at a time."""
 
-    def __init__(self, loaded: LoadedModel, made_with: dict[str, JSON]) -> None:
+    def __init__(self, loaded: LoadedModel, made_with: Mapping[str, JSON]) -> None:
         max_words = made_with.get("max_words")
         self.words = encoder_words(made_with)
         self._encoder = Encoder(loaded.model, max_words=max_words if isinstance(max_words, int) else None)
+        self._tokenizer = Tokenizer(loaded.model.config.text_length(None))
 
     @classmethod
-    def load(cls, source: ModelSource, made_with: dict[str, JSON], features: str, report: Reporter) -> QueryEncoder:
+    def load(cls, source: ModelSource, made_with: Mapping[str, JSON], features: str, report: Reporter) -> QueryEncoder:
         """Load the model, and refuse it if it is not the one that made the features.
 
         Raises:
@@ -38,7 +43,7 @@ class QueryEncoder:
         """
         loaded = load_ready(source, "cpu", report).loaded
         model = made_with.get("model")
-        expected = model.get("weights_sha256") if isinstance(model, dict) else None
+        expected = model.get("weights_sha256") if isinstance(model, Mapping) else None
         if loaded.report.sha256 != expected:
             raise InputError(
                 f"features {features!r} were made by {encoder_words(made_with)}; {loaded.report.source} has weights "
@@ -46,15 +51,20 @@ class QueryEncoder:
             )
         return cls(loaded, made_with)
 
-    def embed(self, queries: Sequence[Query]) -> NDArray[np.float32]:
+    def embed(self, queries: Sequence[Query], report: Reporter | None = None) -> NDArray[np.float32]:
         """Texts and pictures as vectors of unit norm: shape (num_queries, dim).
 
+        Args:
+            queries: Texts and pictures.
+            report: Hears of texts that are longer than the model reads.
+
         Raises:
-            InputError: A file is no picture.
+            InputError: A file is no picture, or the model reads nothing of a text.
         """
         texts = [query.value for query in queries if query.kind is QueryKind.TEXT]
-        pictures = [_picture(query.value, self._encoder.config.image_size) for query in queries if _is_image(query)]
-        found = {QueryKind.TEXT: iter(self._encoder.encode_texts(texts).text)}
+        size = self._encoder.config.image_size
+        pictures = [read_picture(query.value, size) for query in queries if query.kind is QueryKind.IMAGE]
+        found = {QueryKind.TEXT: iter(self._texts(texts, report))}
         if pictures:
             frames = np.stack(pictures)[:, None]
             found[QueryKind.IMAGE] = iter(
@@ -62,15 +72,16 @@ class QueryEncoder:
             )
         return np.stack([next(found[query.kind]) for query in queries])
 
-
-def _is_image(query: Query) -> bool:
-    return query.kind is QueryKind.IMAGE
-
-
-def _picture(path: str, size: int) -> NDArray[np.uint8]:
-    """A picture as the model takes it: upright, resized and cut as frames are; shape (size, size, 3)."""
-    try:
-        with Image.open(path) as opened:
-            return resize_and_crop(np.array(ImageOps.exif_transpose(opened).convert("RGB")), size)
-    except (UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
-        raise InputError(f"{path} is no picture that can be read: {error}") from error
+    def _texts(self, texts: Sequence[str], report: Reporter | None) -> NDArray[np.float32]:
+        """Shape (num_texts, dim)."""
+        for text, num_tokens in zip(texts, self._tokenizer(texts).num_tokens.tolist(), strict=True):
+            if num_tokens <= NO_WORDS:
+                raise InputError(f"the model reads nothing of the query {text!r:.100}: give it words")
+        embedded = self._encoder.encode_texts(texts)
+        for text, num_dropped in zip(texts, embedded.num_dropped.tolist(), strict=True):
+            if num_dropped and report is not None:
+                report.warn(
+                    f"the query {text[:40]!r}... is longer than the model reads: its last "
+                    f"{plural(num_dropped, 'token')} are ignored"
+                )
+        return embedded.text

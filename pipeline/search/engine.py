@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from encoders.options import ModelSource
 from pipeline.errors import InputError
-from pipeline.evaluation.top_candidates import best_of
 from pipeline.run.events import Listener, Reporter, ignore_events
-from pipeline.search.answers import Answer, Hit, frame_scores
+from pipeline.run.words import listed
+from pipeline.search.answers import Answer
+from pipeline.search.coarse import usearch_here
+from pipeline.search.filters import check_categories
+from pipeline.search.hits import Found, hits_of
 from pipeline.search.index import SplitIndex
-from pipeline.search.options import By, Find, Query, QueryKind, SearchOptions
-from pipeline.search.source import encoder_words, recorded_source
+from pipeline.search.known import Known, find_known, unknown
+from pipeline.search.options import By, Filters, Find, Query, QueryKind, SearchOptions
+from pipeline.search.scan import Best, BestFrames, Vectors, best
+from pipeline.search.source import encoder_words, recorded_source, same_space
+from store.errors import NotInStoreError, ShardIncompleteError
 from store.view import StoreView, open_store
+
+if TYPE_CHECKING:
+    from pipeline.search.embedding import QueryEncoder
 
 STORED = (QueryKind.VIDEO, QueryKind.CAPTION)
 """Kinds of queries whose vectors are in the store: they need no model."""
@@ -25,14 +37,16 @@ STORED = (QueryKind.VIDEO, QueryKind.CAPTION)
 
 @dataclass
 class SearchEngine:
-    """What has been read stays in memory, so that every query after the first is quick."""
+    """What has been read stays in memory, so that every query after the first is quick. Threads may share an engine."""
 
     views: tuple[StoreView, ...]
     model: ModelSource | None = None
     """What embeds queries; None: what the run that made the features recorded."""
     report: Reporter = field(default_factory=lambda: Reporter(ignore_events))
     _indices: dict[tuple[str, str, str], SplitIndex] = field(default_factory=dict)
-    _encoders: dict[str, object] = field(default_factory=dict)
+    _encoders: dict[object, QueryEncoder] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    """Of the encoders: one at a time is loaded, and embeds."""
 
     @classmethod
     def open(
@@ -41,128 +55,181 @@ class SearchEngine:
         model: ModelSource | None = None,
         listener: Listener = ignore_events,
     ) -> SearchEngine:
-        """Open stores; features are read by the first query that needs them.
+        """Open stores; features are read by the first query that needs them. A store that is given twice counts once.
 
         Raises:
-            StoreMissingError: There is none.
+            InputError: None is given.
+            StoreMissingError: There is none at a place.
         """
-        return cls(tuple(open_store(store) for store in stores), model, Reporter(listener))
+        report = Reporter(listener)
+        views: dict[str, StoreView] = {}
+        for store in stores:
+            view = open_store(store)
+            place = os.path.realpath(view.place) if view.store.folder.is_local else view.place
+            if place in views:
+                report.warn(f"{view.place} is given twice, and searched once")
+            views.setdefault(place, view)
+        if not views:
+            raise InputError("no store to search: give one or several")
+        return cls(tuple(views.values()), model, report)
 
     def search(self, queries: Sequence[Query], options: SearchOptions) -> tuple[Answer, ...]:
-        """Answer queries: for each query one answer a feature set.
+        """Answer queries: for each query one answer a feature set, and one more for each other encoder in other stores.
 
         Raises:
             NotInStoreError: There is no such feature set, split, video or caption.
+            ShardIncompleteError: Features are pending or out of date, or were rebuilt since they were read.
             InputError: A query cannot be embedded by the model that made the features.
         """
-        names = options.features or self._only_features()
-        return tuple(answer for name in names for answer in self._answers(queries, name, options))
+        if options.approximate:
+            usearch_here()  # before gigabytes are read
+        names = dict.fromkeys(options.features) or self._only_features()
+        groups = [group for name in names for group in self._groups(name)]
+        chosen = [tuple(one for one in group if not options.splits or one.split in options.splits) for group in groups]
+        self._check_splits(options, chosen)
+        check_categories(self.views, options.filters)
+        answers: list[list[Answer]] = [[] for _ in queries]
+        try:
+            for group, searched in zip(groups, chosen, strict=True):
+                for number, answer in self._answers(queries, group, searched, options):
+                    answers[number].append(answer)
+        except ShardIncompleteError:  # a run has rebuilt what was read: the next query reads it anew
+            self._indices = {}
+            self.views = tuple(open_store(view.place) for view in self.views)
+            raise
+        for query, its in zip(queries, answers, strict=True):
+            if not its:
+                raise unknown(query, self.views, [index for group in groups for index in group])
+        return tuple(answer for its in answers for answer in its)
 
     def index(self, view: StoreView, features: str, split: str) -> SplitIndex:
         """The index of a split, of which each part is read once."""
         key = (view.place, features, split)
-        return self._indices.setdefault(key, SplitIndex(view, features, split))
+        return self._indices.setdefault(key, SplitIndex(view, features, split, self.report.hear))
 
     def _only_features(self) -> tuple[str, ...]:
         names = {name for view in self.views for split in view.splits for name in view.feature_names(split)}
         if len(names) != 1:
-            there = ", ".join(map(repr, sorted(names))) or "none: `fda encode` makes them"
-            raise InputError(f"which feature set is to be searched? There: {there}")
+            places = listed([view.place for view in self.views])
+            if not names:
+                raise InputError(f"nothing to search by in {places}: there are no features, `fda encode` makes them")
+            raise InputError(f"which features are to be searched? In {places} there are {listed(sorted(names))}")
         return tuple(names)
 
-    def _answers(self, queries: Sequence[Query], name: str, options: SearchOptions) -> list[Answer]:
-        indices = [
-            self.index(view, name, split)
-            for view in self.views
-            for split in view.splits
-            if name in view.feature_names(split) and (not options.splits or split in options.splits)
-        ]
-        vectors = self._embedded(queries, name, indices)
-        made_with = indices[0].vectors.attributes
-        hits: list[list[Hit]] = [[] for _ in queries]
-        num_candidates = 0
-        for one in indices:
-            found, count = _best(one, vectors, options)
-            num_candidates += count
-            for mine, new in zip(hits, found, strict=True):
-                mine.extend(new)
+    def _groups(self, name: str) -> list[tuple[SplitIndex, ...]]:
+        """The splits that have features of a name, those together whose vectors can be compared."""
+        groups: dict[object, list[SplitIndex]] = {}
+        for view in self.views:
+            for split in view.splits:
+                if name in view.feature_names(split):
+                    index = self.index(view, name, split)
+                    groups.setdefault(same_space(index.made_with, view.place), []).append(index)
+        if not groups:
+            there = sorted({one for view in self.views for split in view.splits for one in view.feature_names(split)})
+            raise NotInStoreError(
+                f"no features {name!r} in {listed([view.place for view in self.views])} (there: "
+                f"{listed([repr(one) for one in there])}). `fda encode` makes them"
+            )
+        return [tuple(group) for group in groups.values()]
+
+    def _check_splits(self, options: SearchOptions, chosen: Sequence[Sequence[SplitIndex]]) -> None:
+        known = {index.split for group in chosen for index in group}
+        for split in options.splits:
+            if split not in known:
+                there = sorted({name for view in self.views for name in view.splits})
+                raise NotInStoreError(
+                    f"no split {split!r} with these features in {listed([view.place for view in self.views])}: the "
+                    f"splits there are {listed([repr(one) for one in there])}"
+                )
+
+    def _answers(
+        self,
+        queries: Sequence[Query],
+        group: Sequence[SplitIndex],
+        searched: Sequence[SplitIndex],
+        options: SearchOptions,
+    ) -> list[tuple[int, Answer]]:
+        """The answers to those queries that can be asked here, each with the query's number."""
+        if options.approximate:  # before anything else asks for the exact vectors, of which all would be read
+            for index in searched:
+                _ = index.vectors.coarse
+        known = {number: find_known(query, group) for number, query in enumerate(queries) if query.kind in STORED}
+        asked = [number for number in range(len(queries)) if number not in known or known[number] is not None]
+        if not asked or not searched:
+            return []
+        vectors = self._vectors([queries[number] for number in asked], [known.get(number) for number in asked], group)
+        selves = [known.get(number) for number in asked]
+        found, num_candidates = _search(searched, vectors, selves, options)
+        if options.filters != Filters() and not any(num_candidates):
+            self.report.warn(
+                "no video passes the filters: one whose masks, duration or camera motion were not measured passes none"
+            )
+        hits = hits_of(found, vectors, options)
+        words = encoder_words(group[0].made_with)
+        stores = tuple(dict.fromkeys(index.view.place for index in searched))
         return [
-            Answer(query, name, encoder_words(made_with), _ranked(mine, options.top), num_candidates)
-            for query, mine in zip(queries, hits, strict=True)
+            (number, Answer(queries[number], group[0].features, words, its, count, stores))
+            for number, its, count in zip(asked, hits, num_candidates, strict=True)
         ]
 
-    def _embedded(self, queries: Sequence[Query], name: str, indices: Sequence[SplitIndex]) -> NDArray[np.float32]:
-        """Shape (num_queries, dim)."""
-        to_embed = [query for query in queries if query.kind not in STORED]
-        embedded = iter(self._encoder(name, indices[0]).embed(to_embed)) if to_embed else iter(())
-        return np.stack([_stored(query, indices) if query.kind in STORED else next(embedded) for query in queries])
+    def _vectors(
+        self, queries: Sequence[Query], known: Sequence[Known | None], group: Sequence[SplitIndex]
+    ) -> NDArray[np.float32]:
+        """Queries as vectors: shape (num_queries, dim)."""
+        to_embed = [query for query, its in zip(queries, known, strict=True) if its is None]
+        embedded = iter(self._embedded(to_embed, group[0])) if to_embed else iter(())
+        return np.stack([next(embedded) if its is None else its.vector for its in known])
 
-    def _encoder(self, name: str, index: SplitIndex):  # type: ignore[no-untyped-def]
+    def _embedded(self, queries: Sequence[Query], index: SplitIndex) -> NDArray[np.float32]:
         from pipeline.search.embedding import QueryEncoder  # torch, which queries by id do without
+        from pipeline.search.pictures import read_picture
 
-        if name not in self._encoders:
-            source = self.model or recorded_source(index.view.store, name, index.split)
-            made_with = dict(index.vectors.attributes)
-            self._encoders[name] = QueryEncoder.load(source, made_with, name, self.report)
-        return self._encoders[name]
-
-
-def _stored(query: Query, indices: Sequence[SplitIndex]) -> NDArray[np.float32]:
-    for index in indices:
-        ids, rows = (
-            (index.vectors.video_ids, index.vectors.video)
-            if query.kind is QueryKind.VIDEO
-            else (index.vectors.caption_ids, index.vectors.text)
-        )
-        if query.value in ids:
-            return np.asarray(rows[ids.index(query.value)])
-    raise InputError(f"no {query.kind} {query.value!r} with these features")
+        key = (same_space(index.made_with, index.view.place), index.made_with.get("max_words"))
+        with self._lock:
+            if key not in self._encoders:
+                for query in queries:  # what is wrong is said before the seconds that a model takes to load
+                    if query.kind is QueryKind.IMAGE:
+                        read_picture(query.value, size=1)
+                source = self.model or recorded_source(index.view.store, index.features, index.split)
+                self._encoders[key] = QueryEncoder.load(source, index.made_with, index.features, self.report)
+            return self._encoders[key].embed(queries, self.report)
 
 
-def _best(index: SplitIndex, queries: NDArray[np.float32], options: SearchOptions) -> tuple[list[list[Hit]], int]:
-    """Hits of each query in one split, and how many candidates there were."""
-    vectors, passed = index.vectors, index.candidates(options.filters)
-    if options.find is Find.CAPTIONS:
-        places = np.flatnonzero(passed[vectors.truth])
-        scores = queries @ vectors.text[places].T
-        videos = vectors.truth[places]
-    else:
-        places = videos = np.flatnonzero(passed)
-        if options.by is By.FRAME:
-            scores = np.nanmax(index.frames[places] @ queries.T, axis=1).T
+def _search(
+    searched: Sequence[SplitIndex],
+    vectors: NDArray[np.float32],
+    selves: Sequence[Known | None],
+    options: SearchOptions,
+) -> tuple[list[list[Found]], list[int]]:
+    """The best of each query over all splits, and how many were compared."""
+    found: list[list[Found]] = [[] for _ in vectors]
+    counts = [0] * len(vectors)
+    for index in searched:
+        excluded = [None if its is None else its.place_in(index, options.find) for its in selves]
+        top = options.top + any(place is not None for place in excluded)
+        passed = index.candidates(options.filters)
+        if options.approximate:
+            bests = [_likeliest(index, query, passed, top) for query in vectors]
+        elif options.find is Find.CAPTIONS:
+            passed = passed[index.vectors.truth]
+            bests = best(Vectors(index.vectors.text), vectors, passed, top)
+        elif options.by is By.FRAME:
+            bests = best(BestFrames(index.stored_frames, index.frame_norms), vectors, passed, top)
         else:
-            scores = queries @ vectors.video[places].T
-    if not len(places):
-        return [[] for _ in queries], 0
-    best, values = best_of(np.ascontiguousarray(scores, np.float32), options.top)
-    is_caption = options.find is Find.CAPTIONS
-    return [
-        [
-            _hit(index, int(videos[place]), float(value), query, int(places[place]) if is_caption else None)
-            for place, value in zip(row, its, strict=True)
-        ]
-        for row, its, query in zip(best, values, queries, strict=True)
-    ], len(places)
+            bests = best(Vectors(index.vectors.video), vectors, passed, top)
+        for number, (its, place) in enumerate(zip(bests, excluded, strict=True)):
+            counts[number] += int(passed.sum()) - int(place is not None and bool(passed[place]))
+            found[number] += [
+                Found(index, int(item), float(score))
+                for item, score in zip(its.items, its.scores, strict=True)
+                if item != place
+            ]
+    ranked = [sorted(its, key=lambda one: -one.score)[: options.top] for its in found]  # stable: ties keep their order
+    return ranked, counts
 
 
-def _hit(index: SplitIndex, video: int, score: float, query: NDArray[np.float32], caption: int | None) -> Hit:
-    vectors = index.vectors
-    return Hit(
-        rank=0,
-        score=score,
-        store=index.view.place,
-        features=index.features,
-        split=index.split,
-        video_id=vectors.video_ids[video],
-        row=int(index.rows[video]),
-        frames=frame_scores((index.frames[video] @ query).tolist(), index.pts_seconds[video].tolist()),
-        caption_id=None if caption is None else vectors.caption_ids[caption],
-        caption=index.first_captions.get(video) if caption is None else index.captions[caption],
-    )
-
-
-def _ranked(hits: list[Hit], top: int) -> tuple[Hit, ...]:
-    from dataclasses import replace
-
-    best = sorted(hits, key=lambda hit: -hit.score)[:top]
-    return tuple(replace(hit, rank=rank) for rank, hit in enumerate(best, 1))
+def _likeliest(index: SplitIndex, query: NDArray[np.float32], passed: NDArray[np.bool_], top: int) -> Best:
+    """The best of those that are likely to be, by their exact vectors."""
+    places = index.vectors.coarse.likeliest(query, passed, top)
+    (found,) = best(Vectors(index.videos_of(places)), query[None], np.ones(len(places), np.bool_), top)
+    return Best(places[found.items], found.scores)

@@ -8,6 +8,9 @@ from enum import StrEnum
 from pipeline.errors import OptionError
 from pipeline.run.fields import convert_fields
 
+MAX_LETTERS = 100_000
+"""Of a query: a thousand times what any model reads."""
+
 
 class QueryKind(StrEnum):
     """What a query is given as."""
@@ -47,8 +50,11 @@ class Query:
 
     def __post_init__(self) -> None:
         convert_fields(self, kind=QueryKind)
-        if not self.value.strip():
-            raise OptionError(f"a {self.kind} to search for must not be empty")
+        if not self.value.strip() or len(self.value) > MAX_LETTERS:
+            raise OptionError(
+                f"a {self.kind} to search for must not be empty, or longer than {MAX_LETTERS:,} letters; it has "
+                f"{len(self.value):,}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +91,13 @@ class SearchOptions:
     top: int = 10
     """Hits of an answer, at most."""
     filters: Filters = field(default_factory=Filters)
+    approximate: bool = False
+    """Look at 8-bit copies of the vectors, in a quarter of the memory, and at the exact vectors of the likeliest ones.
+    Needs usearch; for videos, compared as whole clips."""
 
     def __post_init__(self) -> None:
         convert_fields(self, features=tuple, splits=tuple, find=Find, by=By)
         if self.top < 1:
             raise OptionError(f"the number of hits must be at least 1, got {self.top}")
+        if self.approximate and (self.find is not Find.VIDEOS or self.by is not By.VIDEO):
+            raise OptionError("an approximate search is for videos as whole clips: search captions and frames exactly")

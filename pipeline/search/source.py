@@ -27,6 +27,20 @@ def encoder_words(made_with: Mapping[str, JSON]) -> str:
     return f"{model.get('name', '?')}, weights {str(model.get('weights_sha256', '?'))[:12]}"
 
 
+def same_space(made_with: Mapping[str, JSON], place: str) -> tuple[str, ...]:
+    """Equal for features whose vectors can be compared: those of the same weights.
+
+    Features that were imported can be compared with others of their store alone, for nothing says what made them.
+
+    >>> same_space({"model": {"weights_sha256": "0a"}}, "one") == same_space({"model": {"weights_sha256": "0a"}}, "two")
+    True
+    >>> same_space({"imported": {}}, "one") == same_space({"imported": {}}, "two")
+    False
+    """
+    model = made_with.get("model")
+    return ("weights", str(model.get("weights_sha256"))) if isinstance(model, Mapping) else ("imported", place)
+
+
 def recorded_source(store: Store, features: str, split: str) -> ModelSource:
     """Where the run that made a feature set took its model from, by the latest run record that names these weights.
 

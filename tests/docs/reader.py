@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from encoders.weights.loading import load_model
 from pipeline.training.presets import preset_folder
@@ -34,7 +35,7 @@ SLOW = Fraction(4)
 
 
 def write_reader_files(folder: Path) -> None:
-    """The reader's own: `clips.jsonl`, the same as a folder, embeddings, and a vision tower in Alpha-CLIP's layout."""
+    """`clips.jsonl`, the same as a folder, embeddings, a vision tower in Alpha-CLIP's layout, and queries."""
     records: list[dict[str, object]] = []
     for split, count in COUNTS.items():
         for number in range(count):
@@ -54,6 +55,8 @@ def write_reader_files(folder: Path) -> None:
         np.savez(folder / f"{name}.npz", ids=np.array(these), embeddings=rows)
     tensors = dict(load_model(str(MODEL), "none").model.named_tensors())
     torch.save(alpha_clip_layout(tensors), folder / ALPHA_CHECKPOINT)
+    Image.fromarray(moving_frames(0)[0]).save(folder / "photo.jpg")
+    (folder / "queries.txt").write_text("a square runs\na square stands\n")
 
 
 def write_manifest_block(folder: Path, text: str) -> None:
