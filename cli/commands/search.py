@@ -55,6 +55,8 @@ def command(
     """
     from cli.output.search import print_answers  # NumPy, which --help does without
 
+    if overwrite and html is None:
+        raise click.UsageError("--overwrite is for the page of --html")
     if html is not None:
         from pipeline.evaluation.per_query import check_writable
 

@@ -41,10 +41,14 @@ class QueryEncoder:
             InputError: Its weights are others.
             WeightsError: They are missing or damaged.
         """
-        loaded = load_ready(source, "cpu", report).loaded
         model = made_with.get("model")
-        expected = model.get("weights_sha256") if isinstance(model, Mapping) else None
-        if loaded.report.sha256 != expected:
+        if not isinstance(model, Mapping):
+            raise InputError(
+                f"features {features!r} were imported, and nothing says that this model made them: search by --video "
+                "or --caption"
+            )
+        loaded = load_ready(source, "cpu", report).loaded
+        if loaded.report.sha256 != model.get("weights_sha256"):
             raise InputError(
                 f"features {features!r} were made by {encoder_words(made_with)}; {loaded.report.source} has weights "
                 f"{loaded.report.sha256[:12]}: their vectors cannot be compared"

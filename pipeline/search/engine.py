@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from encoders.errors import EncoderError
 from encoders.options import ModelSource
 from pipeline.errors import InputError
 from pipeline.run.events import Listener, Reporter, ignore_events
@@ -180,8 +181,21 @@ class SearchEngine:
         embedded = iter(self._embedded(to_embed, group[0])) if to_embed else iter(())
         return np.stack([next(embedded) if its is None else its.vector for its in known])
 
-    def _embedded(self, queries: Sequence[Query], index: SplitIndex) -> NDArray[np.float32]:
+    def _loaded(self, index: SplitIndex) -> QueryEncoder:
         from pipeline.search.embedding import QueryEncoder  # torch, which queries by id do without
+
+        source = self.model or recorded_source(index.view.store, index.features, index.split)
+        try:
+            return QueryEncoder.load(source, index.made_with, index.features, self.report)
+        except EncoderError as error:
+            if self.model is not None:
+                raise
+            raise InputError(
+                f"the model that made features {index.features!r} cannot be loaded from where it was ({error}): give "
+                "--checkpoint, or --model and --pretrained, or search by --video or --caption, which need no model"
+            ) from error
+
+    def _embedded(self, queries: Sequence[Query], index: SplitIndex) -> NDArray[np.float32]:
         from pipeline.search.pictures import read_picture
 
         key = (same_space(index.made_with, index.view.place), index.made_with.get("max_words"))
@@ -190,8 +204,7 @@ class SearchEngine:
                 for query in queries:  # what is wrong is said before the seconds that a model takes to load
                     if query.kind is QueryKind.IMAGE:
                         read_picture(query.value, size=1)
-                source = self.model or recorded_source(index.view.store, index.features, index.split)
-                self._encoders[key] = QueryEncoder.load(source, index.made_with, index.features, self.report)
+                self._encoders[key] = self._loaded(index)
             return self._encoders[key].embed(queries, self.report)
 
 

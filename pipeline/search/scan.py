@@ -20,6 +20,8 @@ from store.clips.reader import NUM_READ_THREADS
 BLOCK_ROWS = 2048
 """Vectors that are multiplied at a time: with 512 numbers each, 4 MiB."""
 MANY_QUERIES = 16
+"""From so many on, matrices are multiplied, in blocks that are so many times as large: BLAS shares each among threads
+of its own, and to wait for these costs."""
 SCORES_AT_ONCE = 2**24
 """Scores in memory: 64 MiB. More queries than fit are answered in groups."""
 RESCORED_AT_ONCE = 2**22
@@ -197,15 +199,15 @@ def slack(dim: int) -> float:
 def _rough(candidates: Candidates, queries: Floats, passed: NDArray[np.bool_]) -> Floats:
     """Scores of all items by the quick way, -inf for those that are not to be found: shape (num_queries, num_items)."""
     scores = np.full((len(queries), candidates.num_items), -np.inf, np.float32)
-    step = max(1, BLOCK_ROWS // candidates.vectors_an_item)
+    are_many = len(queries) >= MANY_QUERIES
+    step = max(1, BLOCK_ROWS * (MANY_QUERIES if are_many else 1) // candidates.vectors_an_item)
 
     def score(number: int) -> None:
         block = slice(number * step, (number + 1) * step)
         if passed[block].any():
             scores[:, block] = candidates.products(block, queries)
 
-    num_threads = NUM_READ_THREADS if len(queries) < MANY_QUERIES else 1  # BLAS has its own for products of matrices
-    in_threads(score, -(-candidates.num_items // step), num_threads)
+    in_threads(score, -(-candidates.num_items // step), 1 if are_many else NUM_READ_THREADS)
     scores[:, ~passed] = -np.inf
     scores[~np.isfinite(scores)] = -np.inf
     return scores

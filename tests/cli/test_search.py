@@ -132,6 +132,12 @@ def test_another_model_is_refused_and_both_are_named(fda: Commands, place: Path,
     sha256 = load_model(model[1], "none", seed=1).report.sha256
     assert "features 'mine' were made by tiny, weights " in other.error_line
     assert f"random weights of seed 1 has weights {sha256[:12]}: their vectors cannot be" in other.error_line
+    Path(model[1]).rename(tmp_path / "moved.json")
+    moved = fda("search", place, "a dog")
+    (tmp_path / "moved.json").rename(model[1])
+    assert (moved.code, moved.out) == (1, "")
+    assert "features 'mine' cannot be loaded from where it was" in moved.error_line
+    assert moved.error_line.endswith("or search by --video or --caption, which need no model")
     gone = fda("search", place, "a dog", "--checkpoint", tmp_path / "gone")
     assert gone.code == 1
     assert fda("search", place, "--video", "test_0", "--checkpoint", tmp_path / "gone").code == 0  # needs no model
@@ -227,6 +233,7 @@ def test_numbers_and_names_that_are_wrong(fda: Commands, place: Path) -> None:
         (["--caption", "test_0#"], 1, "Did you mean"),
         (["--queries", "gone.txt"], 1, "'gone.txt': No such file"),
         (["--html", "page.txt"], 2, "must end in .html"),
+        (["--overwrite"], 2, "--overwrite is for the page of --html"),
         (["--model", "ViT-B-32"], 2, "--model and --pretrained go together"),
     ):
         ended = fda("search", place, "--video", "test_0", *flags)

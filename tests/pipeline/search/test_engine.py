@@ -223,8 +223,10 @@ def test_imported_features_have_no_encoder_but_find_by_id(tmp_path: Path) -> Non
     store = searchable(tmp_path / "store", random_frames(NUM_VIDEOS), made_by={"imported": {"text": "a.npz"}})
     engine = SearchEngine.open([store.place])
     assert engine.search([video(0)], SearchOptions())[0].encoder == "imported"
-    with pytest.raises(InputError, match="search by --video or --caption"):
-        engine.search([Query("a dog")], SearchOptions())
+    model = fda.ModelSource(model="ViT-B-32", pretrained="none")
+    for one in (engine, SearchEngine.open([store.place], model)):
+        with pytest.raises(InputError, match="were imported.* search by --video or --caption"):
+            one.search([Query("a dog")], SearchOptions())
 
 
 def test_weights_that_no_run_names_leave_queries_by_id(store: Store) -> None:
