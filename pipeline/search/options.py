@@ -55,6 +55,21 @@ class Query:
                 f"a {self.kind} to search for must not be empty, or longer than {MAX_LETTERS:,} letters; it has "
                 f"{len(self.value):,}"
             )
+        if self.kind is not QueryKind.IMAGE and not _is_unicode(self.value):
+            raise OptionError(f"a {self.kind} to search for must be UTF-8, got {self.value!r:.100}")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: what a shell hands on may be any bytes.
+
+    >>> _is_unicode("né"), _is_unicode("n\udce9")
+    (True, False)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,11 +168,12 @@ def test_texts_of_every_kind_are_answered(fda: Commands, place: Path, text: str)
     assert ("is longer than the model reads" in ended.err) >= (len(text) == 10_000)
 
 
-@pytest.mark.parametrize("text", ["", " ", "\t\n", "a" * 200_000])
+@pytest.mark.parametrize("text", ["", " ", "\t\n", "a" * 200_000, "\udcff"])
 def test_texts_that_are_none_are_wrong_usage(fda: Commands, place: Path, text: str) -> None:
     ended = fda("search", place, text)
     assert (ended.code, ended.out) == (2, "")
-    assert "to search for must not be" in ended.err
+    assert "to search for must" in ended.err
+    assert fda("search", place, "--video", text).code == 2
 
 
 def test_a_text_of_which_nothing_is_left(fda: Commands, place: Path) -> None:
