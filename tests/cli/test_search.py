@@ -261,8 +261,8 @@ def test_a_store_in_a_bucket(fda: Commands, tmp_path: Path, request: pytest.Fixt
     from tests.s3 import place_of, use_server
 
     use_server(request.getfixturevalue("monkeypatch"), request.getfixturevalue("server"))
-    there = searchable(f"{place_of(request)}/store", random_frames(6))
-    here = searchable(tmp_path / "store", random_frames(6))
+    there = searchable(f"{place_of(request)}/store", random_frames(3))
+    here = searchable(tmp_path / "store", random_frames(3))
 
     def hits(store: Store) -> object:
         ended = fda("search", store.place, "--video", "-vidéo_1", "--by", "frame", "--motion", "0-1", "--json")

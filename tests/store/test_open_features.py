@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -28,9 +29,16 @@ FILLED = [1, 2, 4, 5, 6, 7, 8]
 VIDEO = features_stage("mine", "video")
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("made") / "store"
+    searchable(place, random_frames(10), failed=FAILED, frame_dtype="float16")
+    return place
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return searchable(tmp_path / "store", random_frames(10), failed=FAILED, frame_dtype="float16")
+def store(made: Path, tmp_path: Path) -> Store:
+    return Store.open(shutil.copytree(made, tmp_path / "store"))
 
 
 @pytest.mark.parametrize("kind", ["local", "objects"])
