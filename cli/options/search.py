@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import click
 
+from cli.options.names import complete_features, complete_splits
 from cli.options.shared import Function, add_options
 from pipeline.errors import InputError
 from pipeline.search.options import By, Filters, Find, Query, QueryKind, SearchOptions
@@ -76,10 +77,17 @@ _OPTIONS = (
     click.option(
         "--features",
         multiple=True,
+        shell_complete=complete_features,
         metavar="NAME",
         help="Feature set; each of several is answered by itself.  [default: the only one]",
     ),
-    click.option("--split", "splits", multiple=True, help="Search this split; may be repeated.  [default: all]"),
+    click.option(
+        "--split",
+        "splits",
+        multiple=True,
+        shell_complete=complete_splits,
+        help="Search this split; may be repeated.  [default: all]",
+    ),
     click.option("--captions", "for_captions", is_flag=True, help="Find captions instead of videos."),
     click.option(
         "--by",
