@@ -84,6 +84,9 @@ if TYPE_CHECKING:
     from pipeline.masks.options import WhenFull as WhenFull
     from pipeline.masks.run import MasksResult as MasksResult
     from pipeline.masks.run import make_masks as make_masks
+    from pipeline.reporting.options import ReportOptions as ReportOptions
+    from pipeline.reporting.run import ReportResult as ReportResult
+    from pipeline.reporting.run import report as report
     from pipeline.run.events import EpochDone as EpochDone
     from pipeline.run.events import ItemsDone as ItemsDone
     from pipeline.run.events import Message as Message
@@ -228,6 +231,11 @@ _MODULES = {
     "pipeline.masks.run": (
         "MasksResult",
         "make_masks",
+    ),
+    "pipeline.reporting.options": ("ReportOptions",),
+    "pipeline.reporting.run": (
+        "ReportResult",
+        "report",
     ),
     "pipeline.run.events": (
         "EpochDone",

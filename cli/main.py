@@ -28,6 +28,7 @@ COMMANDS = {
     "inspect": ("cli.commands.inspect", "Look at videos: a page and a sheet of frames, masks, attention, ranks."),
     "export": ("cli.commands.export", "Write a store in a layout of other programs: Parquet, webdataset, ..."),
     "search": ("cli.commands.search", "Find videos by a text, a picture, or another video."),
+    "report": ("cli.commands.report", "Write a page about a store that can be sent on, with all numbers and figures."),
     "weights": ("cli.commands.weights", "Inspect weights; write a model in the layout of Alpha-CLIP or CLIP."),
     "finalise": ("cli.commands.finalise", "End a job done in parts: what is pending, what failed."),
     "remove": ("cli.commands.remove", "Remove a mask set, a feature set or a split from a store."),

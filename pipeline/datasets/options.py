@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.datasets.splitting import parse_shares
 from pipeline.run.fields import convert_fields
+from store.json_values import JSON
 
 AUTO = "auto"
 """The layout is recognised by the names of files."""
@@ -47,3 +48,17 @@ class SourceOptions:
         convert_fields(self, videos=Path, extract_to=Path)
         if self.split_by_hash is not None:
             object.__setattr__(self, "split_by_hash", parse_shares(self.split_by_hash))
+
+    def to_dict(self) -> dict[str, JSON]:
+        """The fields as JSON, but for those of their own place in a run record: the layout, and the splits by hash."""
+        return {
+            "videos": None if self.videos is None else str(self.videos),
+            "extract_to": None if self.extract_to is None else str(self.extract_to),
+            "id_key": self.id_key,
+            "path_key": self.path_key,
+            "caption_key": self.caption_key,
+            "protocol_split": self.protocol_split,
+            "paragraphs": self.paragraphs,
+            "require_captions": self.require_captions,
+            "strict": self.strict,
+        }

@@ -224,6 +224,7 @@ class _Run:
             "source": str(self.read.source),
             "dataset": self.read.recognised.layout,
             "split_by_hash": None if self.read.options.split_by_hash is None else dict(self.read.options.split_by_hash),
+            "reading": self.read.options.to_dict(),
             "partition": str(self.run.partition),
             "software": dict(software_versions(FRAME_SOFTWARE)),
         }

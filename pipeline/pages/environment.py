@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 import jinja2
 
 from encoders.replacing import replacing
+from pipeline.pages.texts import visible
 
 
 def templates_of(package: str) -> jinja2.Environment:
@@ -23,9 +26,20 @@ def templates_of(package: str) -> jinja2.Environment:
         loader=jinja2.ChoiceLoader([own, jinja2.PrefixLoader({"pages": shared})]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=lambda value: visible(value) if type(value) is str else value,  # no Markup, which is escaped already
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def script_source(script: str) -> str:
+    """What a page's policy (the block `csp`) needs to say so that this inline script runs, and no other.
+
+    >>> script_source("")
+    "script-src 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
+    """
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"script-src 'sha256-{digest}'"
 
 
 def write_page(path: Path, html: str) -> None:

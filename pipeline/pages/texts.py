@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Halves of characters, too: names of files that are no UTF-8 have some, and a page cannot be written with them."""
 _DELETE, _FIRST_PICTURE = 0x7F, 0x2400
 
 

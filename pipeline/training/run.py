@@ -193,7 +193,9 @@ class _Training:
                 return read_history(self.folder), True
             if not processes.is_first:
                 return self._train(ignore_events), False
-            record = stack.enter_context(recorded_run(self.store.folder, "finetune", clock, identity))
+            asked_for = {**identity, "preset": self.options.preset, "settings": dict(self.options.settings)}
+            asked_for["source"] = self.ready.source.to_dict()
+            record = stack.enter_context(recorded_run(self.store.folder, "finetune", clock, asked_for))
             history = self._train(report.hear)
             record.result = {"checkpoint": str(self.folder), **asdict(history)}
             return history, False

@@ -1,0 +1,232 @@
+"""The command lines that lead to a store again, from its run records; and what these do not tell.
+
+A line has the options that differ from the defaults. Where records are missing, a comment has what else is known.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from pipeline.frames.options import PreprocessOptions
+from pipeline.masks.options import MaskOptions
+from pipeline.reporting.records import RunRecord, int_at, list_at, mapping_at, text_at
+from pipeline.run.partition import WHOLE
+from pipeline.run.words import listed
+from pipeline.training.options import is_test_split
+from store.json_values import JSON
+
+MOST_LINES = 40
+_FRAME_FIELDS = (
+    *("train_frames", "eval_frames", "image_size", "resize", "frame_codec", "neighbours", "shard_size"),
+    *("timeout_seconds", "max_pixels", "max_packets", "max_streams"),
+)
+_MASK_FIELDS = tuple(asdict(MaskOptions()))
+_NAMES = {"timeout_seconds": "timeout", "mask_name": "masks", "hold_out_share": "hold-out", "sensitivity_every": "sensitivity"}
+"""Field -> flag, where they are not called alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the list."""
+
+    text: str
+    is_comment: bool = False
+
+    @classmethod
+    def of(cls, *words: str) -> Step:
+        """A command line, quoted as a shell wants it."""
+        return cls(shlex.join(words))
+
+    @classmethod
+    def comment(cls, text: str) -> Step:
+        """What a person must know; it does nothing in a shell, whatever is in it."""
+        return cls("# " + " ".join(text.split()), is_comment=True)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeWith:
+    """What a store has, with the attributes that say what made it."""
+
+    place: str
+    frames: Mapping[str, JSON]
+    """Options of the manifest."""
+    masks: Mapping[str, Mapping[str, JSON]]
+    """Mask set -> attributes."""
+    features: Mapping[str, Mapping[str, JSON]]
+    """Feature set -> attributes, of any of its splits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How to get a store again."""
+
+    lines: tuple[Step, ...]
+    unknown: tuple[str, ...]
+    """What the records do not tell, a sentence each."""
+
+
+def steps_to(made: MadeWith, runs: Sequence[RunRecord]) -> Steps:
+    """Find the command lines, in an order in which they can be run."""
+    ran = [run for run in runs if run.is_done or run.is_interrupted]
+    unknown: list[str] = []
+    frames = list(_frames(made, [run for run in ran if run.command == "preprocess"], unknown))
+    by_preprocess = {text_at(run.options, "mask_name") for run in ran if run.command == "preprocess"}
+    masks = [
+        step
+        for name, attributes in made.masks.items()
+        for step in _masks(made.place, name, attributes, [run for run in ran if run.command == "masks" and run.about == name])
+        if not (step.is_comment and name in by_preprocess)
+    ]
+    encoded = {name: _of_set(name, attributes, ran) for name, attributes in made.features.items()}
+    trained = list(_checkpoints(made.place, [run for some in encoded.values() for run in some], ran, unknown))
+    features = [step for name, some in encoded.items() for step in _features(made.place, name, some)]
+    lines = list(dict.fromkeys((*frames, *masks, *trained, *features)))
+    if len(lines) > MOST_LINES:
+        unknown.append(f"{len(lines) - MOST_LINES:,} more lines are left out here: the run records have them")
+    if lost := [name for name, some in encoded.items() if not some]:
+        unknown.append(f"no run record says how these feature sets were made: {listed(lost)}")
+    return Steps(tuple(lines[:MOST_LINES]), tuple(dict.fromkeys(unknown)))
+
+
+def _frames(made: MadeWith, runs: Sequence[RunRecord], unknown: list[str]) -> Iterator[Step]:
+    if not runs:
+        unknown.append("no run record says from where the videos were decoded: only the options of the frames are known")
+        yield Step.comment(shlex.join(["fda", "preprocess", "SOURCE", made.place, *_frame_flags(made.frames)]))
+    for run in runs:
+        options = run.options
+        source, layout = text_at(options, "source") or "SOURCE", text_at(options, "dataset")
+        flags = _flags(mapping_at(options, "reading"), {})
+        if not mapping_at(options, "reading"):
+            unknown.append(
+                "this version of the run records does not say whether `fda preprocess` was given --videos, --id-key, "
+                "--path-key, --caption-key, --protocol-split, --paragraphs or --extract-to"
+            )
+        if shares := mapping_at(options, "split_by_hash"):
+            flags += ["--split-by-hash", ",".join(f"{split}={share}" for split, share in shares.items())]
+        name = text_at(options, "mask_name") or PreprocessOptions().mask_name
+        flags += _frame_flags(options) + _flags({"mask_name": name}, {"mask_name": PreprocessOptions().mask_name})
+        flags += _mask_flags(mapping_at(options, "masks"))
+        dataset = ["--dataset", layout] if layout else []
+        if text_at(options, "partition") not in (None, str(WHOLE)):
+            unknown.append("frames were made in parts (--partition): the line makes them in one run, with the same bytes")
+        yield Step.of("fda", "preprocess", _argument(source), made.place, *dataset, *flags)
+
+
+def _frame_flags(options: Mapping[str, JSON]) -> list[str]:
+    sampling = mapping_at(options, "sampling")
+    flags = _flags(sampling, {"mode": "uniform"}, {"mode": "sampling"})
+    defaults = asdict(PreprocessOptions())
+    return flags + _flags({name: options[name] for name in _FRAME_FIELDS if name in options}, defaults)
+
+
+def _mask_flags(options: Mapping[str, JSON]) -> list[str]:
+    return _flags({name: options[name] for name in _MASK_FIELDS if name in options}, asdict(MaskOptions()))
+
+
+def _masks(place: str, name: str, attributes: Mapping[str, JSON], runs: Sequence[RunRecord]) -> Iterator[Step]:
+    flags = _mask_flags(runs[-1].options if runs else mapping_at(attributes, "options"))
+    step = Step.of("fda", "masks", place, "--masks", name, *flags)
+    yield step if runs else Step.comment(f"{step.text}  # from its options: no run record has it")
+
+
+def _of_set(name: str, attributes: Mapping[str, JSON], runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs that made a feature set: none of a set of that name that was removed since."""
+    sha256 = text_at(mapping_at(attributes, "model"), "weights_sha256")
+    imported = attributes.get("imported")
+    return [
+        run
+        for run in runs
+        if run.about == name
+        and (
+            (run.command == "encode" and text_at(mapping_at(run.options, "model"), "weights_sha256") == sha256)
+            or (run.command == "import-features" and run.options.get("imported") == imported)
+        )
+    ]
+
+
+def _features(place: str, name: str, runs: Sequence[RunRecord]) -> Iterator[Step]:
+    for run in runs:
+        splits = [word for split in list_at(run.options, "splits") for word in ("--split", str(split))]
+        if run.command == "import-features":
+            sources = mapping_at(run.options, "sources")
+            pooling = text_at(run.options, "pooling")
+            flags = _flags({"pooling": pooling if pooling != "as imported" else None, "frame_dtype": text_at(run.options, "frame_dtype")}, {"pooling": "mean", "frame_dtype": "float32"})
+            files = [word for kind in ("text", "video", "frame") if (file := text_at(sources, kind)) for word in (f"--{kind}", file)]
+            yield Step.of("fda", "import-features", place, "--features", name, *files, *splits, *flags)
+            continue
+        options = run.options
+        alpha = options.get("alpha")
+        drawn = alpha if isinstance(alpha, Mapping) else {}
+        fields = {
+            **_model_fields(mapping_at(options, "source")),
+            "mask_name": text_at(mapping_at(options, "masks"), "name"),
+            "alpha": text_at(drawn, "source") or alpha,
+            **{key: options.get(key) for key in ("pooling", "precision", "frame_dtype", "max_words")},
+            "sensitivity_every": options.get("sensitivity_every") if alpha != "ones" else None,
+            "seed": int_at(drawn, "seed") or int_at(mapping_at(options, "source"), "seed"),
+        }
+        flags = _flags(fields, {"mask_name": "default", "frame_dtype": "float32", "sensitivity_every": 32, "seed": 0})
+        yield Step.of("fda", "encode", place, "--features", name, *flags, *splits)
+
+
+def _model_fields(source: Mapping[str, JSON]) -> dict[str, JSON]:
+    """A checkpoint alone, or a model with its weights."""
+    if text_at(source, "checkpoint"):
+        return {"checkpoint": source["checkpoint"]}
+    return {key: source.get(key) or None for key in ("model", "pretrained", "alpha_checkpoint", "activation")}
+
+
+def _checkpoints(
+    place: str, encoded: Sequence[RunRecord], runs: Sequence[RunRecord], unknown: list[str]
+) -> Iterator[Step]:
+    """The trainings whose checkpoints made a feature set."""
+    wanted = [text_at(mapping_at(run.options, "source"), "checkpoint") for run in encoded]
+    trainings = {text_at(run.result, "checkpoint"): run for run in runs if run.command == "finetune"}
+    by_name = {(name or "").rstrip("/").rpartition("/")[2]: run for name, run in trainings.items()}
+    for checkpoint in dict.fromkeys(name for name in wanted if name):
+        run = trainings.get(checkpoint) or by_name.get(checkpoint.rstrip("/").rpartition("/")[2])
+        if run is None:
+            unknown.append(f"no run record of this store says how the checkpoint {checkpoint} was trained")
+            continue
+        recipe, source = mapping_at(run.options, "options"), mapping_at(run.options, "source")
+        if text_at(run.options, "preset") is None:
+            unknown.append(
+                "this version of the run records does not say by which --preset, --set, --model and --pretrained of "
+                f"`fda finetune` the checkpoint {checkpoint} was trained"
+            )
+        settings = mapping_at(run.options, "settings")
+        flags = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+        fields = {
+            "preset": text_at(run.options, "preset"),
+            **_model_fields(source),
+            **{key: recipe.get(key) for key in ("mask_name", "alpha", "train_split", "val_split", "hold_out_share", "seed")},
+        }
+        fields["choose_on_test"] = any(is_test_split(str(recipe.get(key))) for key in ("train_split", "val_split"))
+        defaults = {"mask_name": "default", "train_split": "train", "val_split": "val", "hold_out_share": 0.1, "seed": 0}
+        yield Step.of("fda", "finetune", place, checkpoint, *_flags(fields, defaults), *flags)
+
+
+def _flags(fields: Mapping[str, JSON], defaults: Mapping[str, object], names: Mapping[str, str] = _NAMES) -> list[str]:
+    """Flags of the fields that are known and differ from their default.
+
+    >>> _flags({"train_frames": 8, "timeout_seconds": 60.0, "strict": True, "paragraphs": False}, {"train_frames": 6})
+    ['--train-frames', '8', '--timeout', '60', '--strict']
+    """
+    words: list[str] = []
+    for name, value in fields.items():
+        if value is None or value is False or (name in defaults and value == defaults[name]):
+            continue
+        flag = "--" + names.get(name, name).replace("_", "-")
+        if value is True:
+            words.append(flag)
+        else:
+            text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+            words += [f"{flag}={text}"] if text.startswith("-") else [flag, text]
+    return words
+
+
+def _argument(path: str) -> str:
+    """A path that no command takes for an option."""
+    return f"./{path}" if path.startswith("-") else path

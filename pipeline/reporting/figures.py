@@ -1,0 +1,122 @@
+"""Figures as SVG in a page: text stays text, and the colours are those of the page, dark or light."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, DIM, LINE = "#010101", "#020202", "#030303"
+SERIES = ("#040404", "#050505", "#060606", "#070707")
+"""Stand-ins, which the page's own colours replace."""
+_OF_PAGE = {
+    "#000000": "currentColor",
+    INK: "currentColor",
+    DIM: "var(--dim)",
+    LINE: "var(--line)",
+    **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, 1)},
+}
+MARKERS = ("o", "s", "D", "^")
+"""With a colour each: series can be told apart without colours."""
+WIDTH = 5.0
+"""Inches; 360 units of the page's pixels, which a phone shows at full size."""
+_SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "fda",
+    "font.size": 11.0,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 11.0,
+    "text.color": INK,
+    "xtick.color": DIM,
+    "xtick.labelcolor": INK,
+    "ytick.color": DIM,
+    "ytick.labelcolor": INK,
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "axes.grid": True,
+    "axes.grid.axis": "x",
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+_PREFIX = re.compile(r"^\{[^}]*\}")
+
+
+@contextmanager
+def drawing(height: float, num_panels: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure with panels below each other, to be drawn and made into SVG within the block.
+
+    Args:
+        height: Inches.
+        num_panels: At least one.
+    """
+    import matplotlib  # half a second, for those who draw
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_SETTINGS}):
+        figure = Figure(figsize=(WIDTH, height))
+        yield figure, [figure.add_subplot(num_panels, 1, number + 1) for number in range(num_panels)]
+
+
+def svg_of(figure: Figure, name: str, alt: str) -> Markup:
+    """A figure as an element of a page.
+
+    Args:
+        figure: Drawn with the colours of this module.
+        name: Of the figure in the page, which no other figure has; letters, digits and dashes.
+        alt: What it shows, for those who do not see it.
+    """
+    content = io.BytesIO()
+    nothing: dict[str, None] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(content, format="svg", metadata=nothing, transparent=True)
+    root = ElementTree.fromstring(content.getvalue())  # noqa: S314 - our own
+    root.remove(root[0])  # a style for all elements, and so for those of the page
+    used = {value.removeprefix("#") for one in root.iter() for value in _references(one)}
+    for one in root.iter():
+        _adapt(one, name, used)
+    del root.attrib["width"], root.attrib["height"], root.attrib["version"]
+    root.set("stroke-linejoin", "round")
+    root.set("role", "img")
+    root.set("aria-label", alt)
+    return Markup(ElementTree.tostring(root, encoding="unicode"))  # noqa: S704 - every text in it is escaped
+
+
+def _references(one: ElementTree.Element) -> Iterator[str]:
+    for value in one.attrib.values():
+        yield from re.findall(r"#[\w.-]+", value)
+
+
+def _adapt(one: ElementTree.Element, name: str, used: set[str]) -> None:
+    """Rename what the ids of two figures would clash in, and take the page's colours and font."""
+    one.tag = _PREFIX.sub("", one.tag)
+    for key, value in list(one.attrib.items()):
+        del one.attrib[key]
+        key = _PREFIX.sub("", key)
+        if key == "id":
+            if value not in used:
+                continue
+            value = f"{name}-{value}"
+        elif key in ("href", "clip-path"):
+            value = value.replace("#", f"#{name}-")
+        elif key == "style":
+            value = re.sub(r"font-family: [^;]*;?", "", value)
+            value = re.sub(r"#(?:0[0-7]){3}", lambda found: _OF_PAGE[found[0]], value)
+        elif key == "d":
+            value = " ".join(value.split())
+        one.set(key, value)
+    if one.tag != "text" and one.text is not None and not one.text.strip():
+        one.text = None
+    if one.tail is not None and not one.tail.strip():
+        one.tail = "\n"

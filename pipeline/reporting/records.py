@@ -1,0 +1,165 @@
+"""The run records of a store as the page needs them: what was run, how fast it was, and with which options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.run.events import Reporter
+from pipeline.run.records import DONE, INTERRUPTED, read_run
+from store.completion import map_many
+from store.errors import StoreError
+from store.json_values import JSON
+from store.store import Store
+
+MAX_RECORDS = 2_000
+"""Records that are read, the latest ones: an array job leaves one for each of its parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run that has ended. A run that was killed outright leaves no record."""
+
+    name: str
+    """Of its file in the store."""
+    command: str
+    started: str
+    """Date and time, ISO 8601."""
+    seconds: float
+    ended: str
+    """`done`, `interrupted`, or the message of the error that it failed with."""
+    options: Mapping[str, JSON]
+    result: Mapping[str, JSON]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it came to its end."""
+        return self.ended == DONE
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether it was stopped from outside."""
+        return self.ended == INTERRUPTED
+
+    @property
+    def work(self) -> Work | None:
+        """What it made and how fast; None if its record does not say."""
+        return work_of(self)
+
+    @property
+    def about(self) -> str:
+        """What it worked on: a mask set, a feature set, a checkpoint; empty if that is the store."""
+        found = text_at(self.result, "features") or text_at(self.options, "features")
+        return found or text_at(self.options, "name") or text_at(self.result, "checkpoint") or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a run made, counted."""
+
+    number: int
+    unit: str
+    """`video`, `caption`, `epoch`."""
+    seconds: float
+    num_frames: int | None = None
+    num_source_bytes: int | None = None
+    where: str = ""
+    """Workers, or a device."""
+
+    @property
+    def a_second(self) -> float:
+        """In the unit."""
+        return self.number / self.seconds if self.seconds else 0.0
+
+    @property
+    def frames_a_second(self) -> float | None:
+        """Frames decoded or encoded a second."""
+        return None if self.num_frames is None or not self.seconds else self.num_frames / self.seconds
+
+    @property
+    def source_bytes_a_second(self) -> float | None:
+        """Bytes of video read a second."""
+        return None if self.num_source_bytes is None or not self.seconds else self.num_source_bytes / self.seconds
+
+
+def read_runs(store: Store, report: Reporter) -> tuple[RunRecord, ...]:
+    """The latest runs, oldest first; a record that cannot be read is a warning."""
+    names = sorted(store.folder.names("runs"))
+    if len(names) > MAX_RECORDS:
+        report.warn(f"only the latest {MAX_RECORDS:,} of {len(names):,} run records were read")
+
+    def read(name: str) -> RunRecord | str | None:
+        try:
+            record = read_run(store.folder, name)
+        except StoreError as error:
+            return str(error)
+        fields = [text_at(record, key) or "" for key in ("command", "started", "ended")]
+        command, started, ended = fields
+        seconds = number_at(record, "seconds") or 0.0
+        return RunRecord(name, command, started, seconds, ended, mapping_at(record, "options"), mapping_at(record, "result"))
+
+    found = list(map_many(store.folder, read, names[-MAX_RECORDS:]))
+    for sentence in (one for one in found if isinstance(one, str)):
+        report.warn(sentence)
+    runs = [one for one in found if isinstance(one, RunRecord)]
+    return tuple(sorted(runs, key=lambda run: (run.started, run.name)))
+
+
+def work_of(run: RunRecord) -> Work | None:
+    """What a run made; None if nothing, or its record does not say."""
+    result, seconds = run.result, run.seconds
+    workers = int_at(result, "workers")
+    where = text_at(result, "device") or ("" if not workers else f"{workers} worker{'s' * (workers > 1)}")
+    if run.command in ("preprocess", "masks"):
+        made = int_at(result, "num_videos_made")
+        frames, source = int_at(result, "num_frames_made"), int_at(result, "source_bytes_read")
+        return Work(made, "video", seconds, frames, source, where or "in one process") if made else None
+    splits = [one for one in list_at(result, "splits") if isinstance(one, Mapping)]
+    if run.command == "encode":
+        made = sum(int_at(one, "num_clips_encoded") or 0 for one in splits)
+        frames = sum(int_at(one, "num_frames_encoded") or 0 for one in splits)
+        return Work(made, "video", seconds, frames, None, where) if made else None
+    if run.command == "import-features":
+        made = sum(int_at(one, "num_videos") or 0 for one in splits)
+        return Work(made, "video", seconds) if made else None
+    if run.command == "finetune":
+        made = len(list_at(result, "epochs"))
+        device = text_at(mapping_at(run.options, "machine"), "device") or ""
+        return Work(made, "epoch", seconds, where=device) if made else None
+    return None
+
+
+def mapping_at(fields: Mapping[str, JSON], *keys: str) -> Mapping[str, JSON]:
+    """What is at a path of keys; nothing, if that is something else: a record may be of another version.
+
+    >>> mapping_at({"a": {"b": {"c": 1}}}, "a", "b"), mapping_at({"a": 7}, "a", "b")
+    ({'c': 1}, {})
+    """
+    found: JSON = fields
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def list_at(fields: Mapping[str, JSON], key: str) -> Sequence[JSON]:
+    """The list at a key; empty, if there is something else."""
+    found = fields.get(key)
+    return found if isinstance(found, list | tuple) else ()
+
+
+def text_at(fields: Mapping[str, JSON], key: str) -> str | None:
+    """The text at a key; None, if there is something else."""
+    found = fields.get(key)
+    return found if isinstance(found, str) else None
+
+
+def int_at(fields: Mapping[str, JSON], key: str) -> int | None:
+    """The whole number at a key; None, if there is something else."""
+    found = fields.get(key)
+    return found if type(found) is int else None
+
+
+def number_at(fields: Mapping[str, JSON], key: str) -> float | None:
+    """The number at a key; None, if there is something else."""
+    found = fields.get(key)
+    return float(found) if type(found) in (int, float) else None  # type: ignore[arg-type]

@@ -1,0 +1,212 @@
+"""Feature sets as the page shows them: scored one after the other, and only what is shown is kept of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from encoders.errors import EncoderError
+from pipeline.errors import PipelineError
+from pipeline.evaluation.evaluate import Evaluation
+from pipeline.evaluation.metrics import RetrievalResult
+from pipeline.evaluation.near_duplicates import NearDuplicate, near_duplicates
+from pipeline.evaluation.options import BootstrapOptions, EvalExtras, EvalOptions
+from pipeline.evaluation.run import EvalReport, IntervalTable, evaluate, num_tied
+from pipeline.evaluation.slices.families import slice_queries
+from pipeline.evaluation.slices.scoring import SliceScores, score_slices
+from pipeline.reporting.examples import Example, find_examples
+from pipeline.reporting.options import ReportOptions
+from pipeline.run.events import Event, Message, Reporter, ignore_events
+from pipeline.run.words import listed, plural
+from store.errors import NotInStoreError, StoreError
+from store.features import feature_names
+from store.json_values import JSON
+from store.store import Store
+
+MAX_SPLITS, MAX_SETS = 4, 8
+"""Splits that are scored, and feature sets of each: `ReportOptions` names others."""
+MAX_WITH_EXAMPLES = 4
+"""Feature sets with example retrievals, over all splits."""
+WRONG = (StoreError, PipelineError, EncoderError, ValueError, OSError)
+"""What a part of the page may fail with: it becomes a sentence there. A bug of ours is none of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSet:
+    """One feature set of a split."""
+
+    name: str
+    metrics: RetrievalResult
+    intervals: IntervalTable | None
+    """None where one video has captions."""
+    protocol: str
+    others: Mapping[str, RetrievalResult]
+    """Metrics under the other protocols that can be applied."""
+    num_videos: int
+    num_videos_expected: int
+    num_captions: int
+    num_captions_expected: int
+    num_tied: Mapping[str, int]
+    """Direction -> queries whose own item scores as high as another."""
+    num_cut: int
+    """Captions that are longer than the model reads."""
+    alpha_cosine: float | None
+    attributes: Mapping[str, JSON]
+    caveats: tuple[str, ...]
+    remarks: tuple[str, ...]
+    """Warnings of the evaluation."""
+    slices: SliceScores | None
+    why_no_slices: str
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSplit:
+    """The feature sets of a split."""
+
+    split: str
+    sets: tuple[ScoredSet, ...]
+    not_scored: Mapping[str, str]
+    """Feature set -> why it could not be scored."""
+    not_shown: tuple[str, ...]
+    """Feature sets for which there is no room."""
+    duplicates: tuple[NearDuplicate, ...] | None
+    """Of the first set; None if they could not be looked for."""
+    duplicate_remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """All that was scored."""
+
+    splits: tuple[ScoredSplit, ...]
+    not_scored: tuple[str, ...]
+    """Splits with features that were left out."""
+
+
+def score_all(store: Store, options: ReportOptions, report: Reporter) -> Scores:
+    """Score feature sets, split by split; what cannot be scored is a warning.
+
+    Raises:
+        NotInStoreError: The options name a split or feature set that the store does not have.
+    """
+    names = {split: feature_names(store, split) for split in store.manifest.splits}
+    for split in options.splits:
+        store.layout(split)
+    known = set().union(*names.values())
+    for name in options.features:
+        if name not in known:
+            raise NotInStoreError(f"no features {name!r} in {store.place}: there are {listed(sorted(known))}")
+    chosen = options.splits or _default_splits(names)
+    num_examples_left = MAX_WITH_EXAMPLES
+    scored = []
+    for split in chosen[:MAX_SPLITS]:
+        wanted = [name for name in options.features or names[split] if name in names[split]]
+        one = _Split(store, split, options, report, num_examples_left).scored(wanted)
+        num_examples_left -= sum(bool(its.examples) for its in one.sets)
+        scored.append(one)
+    left = [split for split, its in names.items() if its and split not in chosen[:MAX_SPLITS]]
+    return Scores(tuple(scored), tuple(left))
+
+
+def _default_splits(names: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Those that are there to be scored, `test` first."""
+    found = [split for split, its in names.items() if its]
+    to_score = [split for split in found if split != "train"] or found
+    return tuple(sorted(to_score, key=lambda split: split != "test"))
+
+
+@dataclass
+class _Split:
+    """One split while it is scored."""
+
+    store: Store
+    split: str
+    options: ReportOptions
+    report: Reporter
+    num_examples_left: int
+    duplicates: tuple[NearDuplicate, ...] | None = None
+    duplicate_remarks: tuple[str, ...] = ()
+
+    def scored(self, names: list[str]) -> ScoredSplit:
+        sets, not_scored = [], {}
+        for name in names[:MAX_SETS]:
+            try:
+                sets.append(self._set(name, is_first=not sets))
+            except WRONG as error:
+                not_scored[name] = str(error)
+                self.report.warn(f"features {name!r} of split {self.split!r} are not scored: {error}")
+        return ScoredSplit(
+            split=self.split,
+            sets=tuple(sets),
+            not_scored=not_scored,
+            not_shown=tuple(names[MAX_SETS:]),
+            duplicates=self.duplicates,
+            duplicate_remarks=self.duplicate_remarks,
+        )
+
+    def _set(self, name: str, *, is_first: bool) -> ScoredSet:
+        self.report.say(f"scoring features {name!r} of split {self.split!r}")
+        asked = EvalOptions(split=self.split, max_missing=1.0, protocol=self.options.protocol)
+        found = evaluate(self.store.place, name, asked, extras=EvalExtras(), listener=self._progress)
+        result = found.result
+        if is_first:
+            self._find_duplicates(result, name)
+        slices, why = self._slices(found)
+        examples: tuple[Example, ...] = ()
+        if self.num_examples_left > 0:
+            examples = find_examples(self.store, result)
+            self.num_examples_left -= 1
+        return ScoredSet(
+            name=name,
+            metrics=result.metrics,
+            intervals=found.intervals,
+            protocol=result.protocol,
+            others={key: one for key, one in result.results.items() if key != result.protocol},
+            num_videos=result.num_videos,
+            num_videos_expected=result.num_videos_expected,
+            num_captions=result.num_captions,
+            num_captions_expected=result.num_captions_expected,
+            num_tied=num_tied(result),
+            num_cut=int((result.ranking.features.num_dropped > 0).sum()),
+            alpha_cosine=result.alpha_cosine,
+            attributes=result.attributes,
+            caveats=(*result.caveats, *_coverage(result)),
+            remarks=found.warnings,
+            slices=slices,
+            why_no_slices=why,
+            examples=examples,
+        )
+
+    def _progress(self, event: Event) -> None:
+        """Pass on progress alone: what the evaluation warns of is beside its numbers."""
+        if not isinstance(event, Message):
+            self.report.listener(event)
+
+    def _slices(self, found: EvalReport) -> tuple[SliceScores | None, str]:
+        try:
+            families = slice_queries(self.store, found.result.ranking, self.split)
+        except WRONG as error:
+            return None, str(error)
+        level = BootstrapOptions().level
+        return score_slices(found.result.ranking, families, found.options.counted, level), ""
+
+    def _find_duplicates(self, result: Evaluation, name: str) -> None:
+        told = Reporter(ignore_events)
+        try:
+            self.duplicates = near_duplicates(self.store, result.ranking.features, name, self.split, told)
+        except WRONG as error:
+            self.duplicate_remarks = (str(error),)
+        else:
+            self.duplicate_remarks = told.warnings
+
+
+def _coverage(result: Evaluation) -> tuple[str, ...]:
+    """A caveat if fewer videos are scored than there should be."""
+    missing = result.num_videos_expected - result.num_videos
+    if missing <= 0.1 * result.num_videos_expected:
+        return ()
+    return (
+        f"{missing:,} of {plural(result.num_videos_expected, 'video')} have no features: `fda eval` refuses that "
+        "without --max-missing",
+    )

@@ -1,0 +1,103 @@
+"""All feature sets of a split against the first of them: differences, intervals, p-values, queries that moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from pipeline.evaluation.comparing.compare import AgainstFirst, Comparison
+from pipeline.evaluation.names import DIRECTIONS
+from pipeline.evaluation.options import CompareOptions
+from pipeline.evaluation.run import compare
+from pipeline.reporting.figures import DIM, MARKERS, SERIES, drawing, svg_of
+from pipeline.reporting.page import Section
+from pipeline.reporting.scoring import WRONG, ScoredSplit
+from pipeline.reporting.sections.retrieval import COLUMNS, TITLES, shortened
+from pipeline.reporting.subject import Subject
+from pipeline.run.events import Event, Message
+
+MOST_MOVED, MOST_SETTINGS = 3, 30
+NUM_PERMUTATIONS = CompareOptions().num_permutations
+
+
+@dataclass(frozen=True, slots=True)
+class SplitCompared:
+    """The sets of one split."""
+
+    split: str
+    found: Comparison | None
+    why_not: str
+    """Why they could not be compared."""
+    figure: Markup | None
+    """Differences of R@1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """All splits with several sets."""
+
+    splits: tuple[SplitCompared, ...]
+    columns: tuple[tuple[str, str], ...] = COLUMNS
+    directions: tuple[tuple[str, str], ...] = tuple(TITLES.items())
+    most_settings: int = MOST_SETTINGS
+
+
+def comparison_section(subject: Subject) -> Section | None:
+    """The section; None where no split has two sets."""
+    several = [scored for scored in subject.scores.splits if len(scored.sets) > 1]
+    if not several:
+        return None
+    values = Compared(tuple(_compared(subject, number, scored) for number, scored in enumerate(several)))
+    return Section.of("comparison", "Feature sets compared", values)
+
+
+def _compared(subject: Subject, number: int, scored: ScoredSplit) -> SplitCompared:
+    names = [one.name for one in scored.sets]
+    subject.report.say(f"comparing {len(names)} feature sets of split {scored.split!r}")
+    options = CompareOptions(
+        split=scored.split, max_missing=1.0, protocol=subject.options.protocol, num_moved=MOST_MOVED
+    )
+
+    def heard(event: Event) -> None:
+        if not isinstance(event, Message):
+            subject.report.listener(event)
+
+    try:
+        found = compare(subject.store.place, names, options, listener=heard)
+    except WRONG as error:
+        subject.report.warn(f"the feature sets of split {scored.split!r} are not compared: {error}")
+        return SplitCompared(scored.split, None, str(error), None)
+    return SplitCompared(scored.split, found, "", _figure(number, found))
+
+
+def _figure(number: int, found: Comparison) -> Markup:
+    """The difference of R@1 of each set to the first, with its interval, in both directions."""
+    others = found.against_first
+    with drawing(1.15 + 0.5 * len(others)) as (figure, (axes,)):
+        axes.axvline(0, color=DIM, linewidth=1)
+        for side, direction in enumerate(DIRECTIONS):
+            for row, other in enumerate(others):
+                difference = other.directions[direction].differences["r1"]
+                place = row + 0.26 * (side - 0.5)
+                axes.hlines(place, difference.interval.low, difference.interval.high, color=SERIES[side], linewidth=1.6)
+                axes.plot([difference.value], [place], MARKERS[side], color=SERIES[side], markersize=5.5)
+        axes.set_yticks(range(len(others)), [shortened(one.name) for one in others], parse_math=False)
+        axes.set_ylim(len(others) - 0.5, -0.5)
+        axes.set_xlabel("R@1 less that of the first set, points")
+        handles = [
+            axes.plot([], [], MARKERS[side], color=SERIES[side], label=TITLES[direction])[0]
+            for side, direction in enumerate(DIRECTIONS)
+        ]
+        figure.legend(handles=handles, loc="outside upper left", ncols=2, handletextpad=0.1, columnspacing=1.0)
+        told = "; ".join(_told(one) for one in others)
+        alt = f"Difference of R@1 to {found.sets[0].name} on split {found.split}, with intervals. {told}"
+        return svg_of(figure, f"comparison-{number}", alt)
+
+
+def _told(other: AgainstFirst) -> str:
+    both = (
+        f"{TITLES[direction]} {other.directions[direction].differences['r1'].value:+.1f} points"
+        for direction in DIRECTIONS
+    )
+    return f"{other.name}: {', '.join(both)}"

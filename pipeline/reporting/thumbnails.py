@@ -1,0 +1,88 @@
+"""Frames of clips as small pictures in a page, within a number of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from pipeline.pages.pictures import data_url, highlighted, shrunk
+from pipeline.run.events import Reporter
+from store.errors import StoreError
+from store.view import StoreView
+
+MAX_BYTES = 3_000_000
+"""Of all pictures of a page: with all else, it stays below 5 MB."""
+_MAX_CLIP_BYTES = 2**28
+"""A clip is read whole: of larger ones no picture is made."""
+_SIDE, _NUM_FRAMES, _QUALITY = 104, 4, 62
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Some frames of a clip side by side, or why there are none."""
+
+    video_id: str
+    url: str | None
+    """A URL that contains the picture; None without one."""
+    why: str = ""
+    """Half a sentence, if there is none; empty where none are wanted."""
+    seconds: tuple[float, ...] = ()
+    """When each of its frames is shown."""
+
+
+@dataclass
+class Thumbnails:
+    """Makes strips until their bytes are used up."""
+
+    view: StoreView
+    report: Reporter
+    are_wanted: bool
+    num_bytes: int = 0
+    _made: dict[tuple[str, str, str | None], Strip] = field(default_factory=dict)
+
+    def of(self, video_id: str, split: str, masks: str | None = None) -> Strip:
+        """Frames of a video; with the name of a mask set, below them the same ones with what moves lit."""
+        key = video_id, split, masks
+        if key not in self._made:
+            self._made[key] = self._strip(*key)
+        return self._made[key]
+
+    def _strip(self, video_id: str, split: str, masks: str | None) -> Strip:
+        layout = self.view.splits[split]
+        if not self.are_wanted:
+            return Strip(video_id, None)
+        if layout.num_frames * layout.height * layout.width * 3 > _MAX_CLIP_BYTES:
+            return Strip(video_id, None, "its frames are too large for a thumbnail")
+        if self.num_bytes > MAX_BYTES:
+            return Strip(video_id, None, "no room for more pictures on this page")
+        try:
+            times = self.view.pts_seconds(video_id, split=split)
+            shown = _chosen(np.flatnonzero(np.isfinite(times)))
+            frames = self.view.frames(video_id, split=split)[shown]
+            rows = [_row(frames)]
+            if masks is not None:
+                moving = self.view.masks(video_id, masks, split=split)[shown]
+                rows.append(_row(np.stack([highlighted(*pair) for pair in zip(frames, moving, strict=True)])))
+        except StoreError as error:
+            self.report.warn(f"no frames of {video_id!r} are shown: {error}")
+            return Strip(video_id, None, "its frames cannot be read")
+        url = data_url(np.concatenate(rows), ".jpg", _QUALITY)
+        self.num_bytes += len(url)
+        return Strip(video_id, url, seconds=tuple(times[shown].tolist()))
+
+
+def _chosen(there: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Evenly chosen ones of the slots that have a frame.
+
+    >>> _chosen(np.arange(12)).tolist(), _chosen(np.arange(2)).tolist()
+    ([0, 4, 7, 11], [0, 1])
+    """
+    return there[np.linspace(0, len(there) - 1, min(_NUM_FRAMES, len(there))).round().astype(int)]
+
+
+def _row(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.concatenate([shrunk(frame, _SIDE) for frame in frames], axis=1)
