@@ -38,13 +38,12 @@ def command(folder: Path, quick: bool, seed: int, as_json: bool, progress: bool)
 
     with progress_listener("demo", progress) as listener:
         result = fda.demo(folder, DemoOptions(quick, seed), listener=listener)
-    page = folder / PAGE_NAME
-    header, rows = demo_table(result)
-    write_demo_page(page, result, header, rows)
+        page, table = folder / PAGE_NAME, demo_table(result)
+        write_demo_page(page, folder / "store", result, table, listener)
     if as_json:
         print_json({**result.to_dict(), "page": str(page.resolve())})
     else:
-        _print(result, page, header, rows)
+        _print(result, page, *table)
 
 
 def _print(result: DemoResult, page: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

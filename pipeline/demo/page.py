@@ -1,35 +1,83 @@
-"""The page that `fda demo` ends with: one self-contained HTML file."""
+"""The page that `fda demo` ends with: the report of its store, with what the demo shows as the first section."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 
-from pipeline.demo.run import DemoResult
+from markupsafe import Markup
+
+from pipeline.demo.run import MASKS, ONES, SHUFFLED, DemoResult
 from pipeline.demo.synthetic import NUM_OBJECTS
-from pipeline.pages.environment import templates_of, write_page
+from pipeline.pages.environment import templates_of
 from pipeline.pages.pictures import data_url, filmstrip
+from pipeline.reporting.figures import MARKERS, SERIES, drawing, svg_of
+from pipeline.reporting.options import ReportOptions
+from pipeline.reporting.page import Section
+from pipeline.reporting.run import ReportResult, report
+from pipeline.run.events import Listener, ignore_events
+from pipeline.training.checkpoint import TrainingHistory
+
+QUESTION = "Does the motion mask help?"
 
 
-def write_demo_page(path: Path, result: DemoResult, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def write_demo_page(
+    path: Path,
+    store: str | PathLike[str],
+    result: DemoResult,
+    table: tuple[Sequence[str], Sequence[Sequence[str]]],
+    listener: Listener = ignore_events,
+) -> ReportResult:
     """Write the page; captions and ids are escaped.
 
     Args:
         path: Of the HTML file.
+        store: Of the demo.
         result: What the demo measured.
-        header: Titles of the table's columns.
-        rows: Of the table.
+        table: Titles of the columns, and rows, of the table that the command prints.
+        listener: Hears how far it is.
     """
+    options = ReportOptions(
+        title=f"fda demo: {QUESTION[0].lower()}{QUESTION[1:]}",
+        splits=("test", "still"),
+        features=(ONES, MASKS, SHUFFLED),
+        overwrite=True,
+    )
+    return report(store, path, options, leading=[demo_section(result, *table)], listener=listener)
+
+
+def demo_section(result: DemoResult, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Section:
+    """What the demo shows: its table, test clips and training."""
     html = (
         templates_of("pipeline.demo")
-        .get_template("demo.html")
+        .get_template("section.html")
         .render(
             header=header,
             rows=rows,
             histories=result.histories,
-            clips=[(clip, data_url(filmstrip(clip.frames, clip.masks))) for clip in result.clips],
+            curves=_curves(result.histories) if result.histories else None,
+            clips=[(clip, data_url(filmstrip(clip.frames, clip.masks), ".jpg")) for clip in result.clips],
             num_clips=result.num_test_clips,
             num_objects=NUM_OBJECTS,
         )
     )
-    write_page(path, html)
+    return Section("demo", QUESTION, Markup(html))  # noqa: S704 - the template escapes
+
+
+def _curves(histories: Mapping[str, TrainingHistory]) -> Markup:
+    """R@1 on the validation clips, epoch by epoch."""
+    with drawing(2.6) as (figure, (axes,)):
+        for number, (name, history) in enumerate(histories.items()):
+            epochs = [one.epoch for one in history.epochs]
+            found = [one.validation_r1 for one in history.epochs]
+            style = {"color": SERIES[number], "marker": MARKERS[number], "markersize": 4.5, "label": name}
+            axes.plot(epochs, found, **style)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("validation R@1, %")
+        axes.set_ylim(bottom=0)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(axis="y")
+        axes.legend(loc="best")
+        told = "; ".join(f"{name}: at best {one.best_validation_r1:.1f} %" for name, one in histories.items())
+        return svg_of(figure, "demo-curves", f"R@1 on the validation clips by epoch. {told}")

@@ -56,25 +56,36 @@ def find_examples(store: Store, result: Evaluation) -> tuple[Example, ...]:
     finder = _Finder(result, texts)
     to_video, to_text = result.ranking.to_video, result.ranking.to_text
     return (
-        *(finder.of_caption(kind, row, rank) for kind, row, rank in _chosen(to_video)),
-        *(finder.of_video(kind, row, rank) for kind, row, rank in _chosen(to_text.best)),
+        *(finder.of_caption(kind, row, rank) for kind, row, rank in _chosen(to_video, result.ranking.features.truth)),
+        *(finder.of_video(kind, row, rank) for kind, row, rank in _chosen(to_text.best, to_text.videos)),
     )
 
 
-def _chosen(counts: RankCounts) -> list[tuple[str, int, int]]:
-    """Kind, row and rank of the queries to show."""
+def _chosen(counts: RankCounts, videos: NDArray[np.int64]) -> list[tuple[str, int, int]]:
+    """Kind, row and rank of the queries to show, each of another video.
+
+    Args:
+        counts: Of the queries.
+        videos: Shape (num_queries,): the video of each.
+    """
     ranks = ranks_of(counts, Ties.PESSIMISTIC).astype(np.int64)
-    rng = np.random.default_rng(0)
-
-    def drawn(rows: NDArray[np.int64], number: int) -> list[int]:
-        return sorted(rng.choice(rows, min(number, len(rows)), replace=False).tolist())
-
-    furthest = [row for row in np.argsort(-ranks, kind="stable")[:NUM_FURTHEST].tolist() if ranks[row] > 1]
-    wrong = np.setdiff1d(np.flatnonzero(ranks > 1), furthest)
-    found = [("right", row) for row in drawn(np.flatnonzero(ranks == 1), NUM_RIGHT)]
-    found += [("wrong", row) for row in drawn(wrong, NUM_WRONG)]
-    found += [("furthest", row) for row in furthest]
-    return [(kind, row, int(ranks[row])) for kind, row in found]
+    drawn = np.random.default_rng(0).permutation(len(ranks))
+    furthest = np.argsort(-ranks, kind="stable")
+    kinds = {
+        "furthest": (furthest[ranks[furthest] > 1], NUM_FURTHEST),
+        "right": (drawn[ranks[drawn] == 1], NUM_RIGHT),
+        "wrong": (drawn[ranks[drawn] > 1], NUM_WRONG),
+    }
+    used: set[int] = set()
+    found: dict[str, list[int]] = {kind: [] for kind in ("right", "wrong", "furthest")}
+    for kind, (rows, number) in kinds.items():
+        for row in rows.tolist():
+            if len(found[kind]) == number:
+                break
+            if int(videos[row]) not in used:
+                used.add(int(videos[row]))
+                found[kind].append(row)
+    return [(kind, row, int(ranks[row])) for kind, rows in found.items() for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -9,9 +10,9 @@ from importlib.resources import files
 from typing import Any, Self
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from pipeline.pages.environment import script_source, templates_of
+from pipeline.pages.environment import script_source, templates_of, visible
 from pipeline.run.words import listed, plural
 from store.json_values import JSON
 
@@ -70,12 +71,13 @@ def templates() -> jinja2.Environment:
     environment.filters.update(
         number=lambda value: "–" if value is None else f"{value:,}",
         percent=percent,
-        one=lambda value: "–" if value is None else f"{value:.1f}",
+        one=lambda value: "–" if value is None else f"{value:,.1f}",
         signed=lambda value: f"{value:+.1f}".replace("-", "−"),
         cosine=lambda value: f"{value:.3f}",
         mib=lambda value: f"{value / 2**20:,.1f}",
         seconds=duration,
         cut=cut,
+        prose=prose,
         setting=setting,
         plural=plural,
         listed=lambda names: listed(list(names)),
@@ -128,6 +130,15 @@ def setting(value: JSON) -> str:
     text = str(value)
     is_digest = len(text) == 64 and set(text) <= set("0123456789abcdef")
     return text[:12] if is_digest else cut(text)
+
+
+def prose(text: str) -> Markup:
+    """A sentence of a message, with what is between two backticks as code.
+
+    >>> str(prose("run `fda encode <x>` again"))
+    'run <code>fda encode &lt;x&gt;</code> again'
+    """
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(visible(text)))))  # noqa: S704 - escaped before
 
 
 def first_of(items: Sequence[Any], most: int) -> tuple[tuple[Any, ...], int]:

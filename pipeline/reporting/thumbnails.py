@@ -85,4 +85,7 @@ def _chosen(there: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _row(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.concatenate([shrunk(frame, _SIDE) for frame in frames], axis=1)
+    """Frames side by side, with a grey line between two."""
+    line = np.full((_SIDE, 2, 3), 128, np.uint8)
+    parts = [part for frame in frames for part in (line, shrunk(frame, _SIDE))]
+    return np.concatenate(parts[1:], axis=1)

@@ -6,19 +6,18 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from pipeline.evaluation.comparing.compare import AgainstFirst, Comparison
+from pipeline.evaluation.comparing.compare import AgainstFirst, Comparison, UnlikeSetting
 from pipeline.evaluation.names import DIRECTIONS
 from pipeline.evaluation.options import CompareOptions
 from pipeline.evaluation.run import compare
 from pipeline.reporting.figures import DIM, MARKERS, SERIES, drawing, svg_of
-from pipeline.reporting.page import Section
+from pipeline.reporting.page import Section, first_of
 from pipeline.reporting.scoring import WRONG, ScoredSplit
 from pipeline.reporting.sections.retrieval import COLUMNS, TITLES, shortened
 from pipeline.reporting.subject import Subject
 from pipeline.run.events import Event, Message
 
-MOST_MOVED, MOST_SETTINGS = 3, 30
-NUM_PERMUTATIONS = CompareOptions().num_permutations
+MOST_MOVED, MOST_SETTINGS = 3, 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +30,9 @@ class SplitCompared:
     """Why they could not be compared."""
     figure: Markup | None
     """Differences of R@1."""
+    unlike: tuple[UnlikeSetting, ...] = ()
+    """What the sets were not made with alike; of models their name, and not each number of their architecture."""
+    num_more_unlike: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,6 @@ class Compared:
     splits: tuple[SplitCompared, ...]
     columns: tuple[tuple[str, str], ...] = COLUMNS
     directions: tuple[tuple[str, str], ...] = tuple(TITLES.items())
-    most_settings: int = MOST_SETTINGS
 
 
 def comparison_section(subject: Subject) -> Section | None:
@@ -68,7 +69,14 @@ def _compared(subject: Subject, number: int, scored: ScoredSplit) -> SplitCompar
     except WRONG as error:
         subject.report.warn(f"the feature sets of split {scored.split!r} are not compared: {error}")
         return SplitCompared(scored.split, None, str(error), None)
-    return SplitCompared(scored.split, found, "", _figure(number, found))
+    shown, num_more = first_of([one for one in found.unlike if _tells(one)], MOST_SETTINGS)
+    return SplitCompared(scored.split, found, "", _figure(number, found), shown, num_more)
+
+
+def _tells(one: UnlikeSetting) -> bool:
+    """Whether a setting tells more than that a set was imported, or has another model."""
+    is_of_model = one.key.startswith("model.architecture")
+    return not is_of_model and (one.key.startswith("imported") or len({str(value) for value in one.values if value is not None}) > 1)
 
 
 def _figure(number: int, found: Comparison) -> Markup:

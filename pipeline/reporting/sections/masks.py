@@ -115,7 +115,7 @@ def _figure(name: str, number: int, coverage: Mapping[str, NDArray[np.float64]])
             axes.set_xlim(0, 100)
             axes.set_ylabel("% of videos", fontsize=9)
             axes.grid(axis="y")
-        panels[-1].set_xlabel("part of the picture that moves, mean over the frames of a clip, %")
+        panels[-1].set_xlabel("share of the picture that moves, mean of a clip, %")
         told = "; ".join(
             f"{split}: median {percent(float(np.median(values)))}, from {percent(float(values.min()))} to "
             f"{percent(float(values.max()))}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from pipeline.evaluation.names import FAMILIES
 from pipeline.evaluation.slices.scoring import FEW_VIDEOS, FamilyScores, SliceScore
 from pipeline.pages.environment import visible
 from pipeline.reporting.figures import MARKERS, SERIES, drawing, svg_of
@@ -72,6 +73,7 @@ def _sliced(number: int, scored: ScoredSplit) -> SplitSliced:
     for one in sliced:
         assert one.slices is not None
         families.update({its.name: its for its in one.slices.telling if its.name not in families})
+    families = {name: families[name] for name in FAMILIES if name in families}
     rows = [row for family in families.values() for row in _rows(family, sliced)]
     return SplitSliced(
         split=scored.split,
@@ -105,7 +107,7 @@ def _rows(family: FamilyScores, sets: Sequence[ScoredSet]) -> list[SliceRow]:
 
 def _same(scored: ScoredSet, family: str, name: str) -> SliceScore | None:
     assert scored.slices is not None, "asked for where there are some"
-    found = (one for its in scored.slices.families if its.name == family for one in its.slices if one.name == name)
+    found = (one for its in scored.slices.telling if its.name == family for one in its.slices if one.name == name)
     return next(found, None)
 
 
@@ -122,7 +124,7 @@ def _figure(name: str, family: FamilyScores, rows: Sequence[SliceRow], sets: Seq
                 interval = score.intervals.get("text_to_video", {}).get("r1")
                 if interval is not None:
                     axes.hlines(at, interval.low, interval.high, color=SERIES[number], linewidth=1.6)
-                axes.plot([score.text_to_video.r1], [at], MARKERS[number], color=SERIES[number], markersize=5.5)
+                axes.plot([score.text_to_video.r1], [at], MARKERS[number], color=SERIES[number], markersize=5.5, clip_on=False)
         labels = [f"{cut(visible(row.label), 26)}\n{plural(row.num_captions, 'caption')}" for row in rows]
         axes.set_yticks(range(len(rows)), labels, parse_math=False, fontsize=9)
         axes.set_ylim(len(rows) - 0.5, -0.5)
