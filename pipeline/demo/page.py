@@ -56,27 +56,29 @@ def demo_section(result: DemoResult, header: Sequence[str], rows: Sequence[Seque
             header=header,
             rows=rows,
             histories=result.histories,
-            curves=_curves(result.histories) if result.histories else None,
+            curves=_curves(result.histories),
             clips=[(clip, data_url(filmstrip(clip.frames, clip.masks), ".jpg")) for clip in result.clips],
             num_clips=result.num_test_clips,
             num_objects=NUM_OBJECTS,
         )
     )
-    return Section("demo", QUESTION, Markup(html))  # noqa: S704 - the template escapes
+    return Section("demo", QUESTION, Markup(html))
 
 
-def _curves(histories: Mapping[str, TrainingHistory]) -> Markup:
-    """R@1 on the validation clips, epoch by epoch."""
+def _curves(histories: Mapping[str, TrainingHistory]) -> Markup | None:
+    """R@1 on the validation clips, epoch by epoch; None without two epochs."""
+    if max((len(history.epochs) for history in histories.values()), default=0) < 2:
+        return None
     with drawing(2.6) as (figure, (axes,)):
         for number, (name, history) in enumerate(histories.items()):
             epochs = [one.epoch for one in history.epochs]
             found = [one.validation_r1 for one in history.epochs]
-            style = {"color": SERIES[number], "marker": MARKERS[number], "markersize": 4.5, "label": name}
-            axes.plot(epochs, found, **style)
+            colour, marker = SERIES[number], MARKERS[number]
+            axes.plot(epochs, found, color=colour, marker=marker, markersize=4.5, label=name)
         axes.set_xlabel("epoch")
         axes.set_ylabel("validation R@1, %")
         axes.set_ylim(bottom=0)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         axes.grid(axis="y")
         axes.legend(loc="best")
         told = "; ".join(f"{name}: at best {one.best_validation_r1:.1f} %" for name, one in histories.items())

@@ -23,7 +23,12 @@ _FRAME_FIELDS = (
     *("timeout_seconds", "max_pixels", "max_packets", "max_streams"),
 )
 _MASK_FIELDS = tuple(asdict(MaskOptions()))
-_NAMES = {"timeout_seconds": "timeout", "mask_name": "masks", "hold_out_share": "hold-out", "sensitivity_every": "sensitivity"}
+_NAMES = {
+    "timeout_seconds": "timeout",
+    "mask_name": "masks",
+    "hold_out_share": "hold-out",
+    "sensitivity_every": "sensitivity",
+}
 """Field -> flag, where they are not called alike."""
 
 
@@ -76,7 +81,9 @@ def steps_to(made: MadeWith, runs: Sequence[RunRecord]) -> Steps:
     masks = [
         step
         for name, attributes in made.masks.items()
-        for step in _masks(made.place, name, attributes, [run for run in ran if run.command == "masks" and run.about == name])
+        for step in _masks(
+            made.place, name, attributes, [run for run in ran if run.command == "masks" and run.about == name]
+        )
         if not (step.is_comment and name in by_preprocess)
     ]
     encoded = {name: _of_set(name, attributes, ran) for name, attributes in made.features.items()}
@@ -92,7 +99,9 @@ def steps_to(made: MadeWith, runs: Sequence[RunRecord]) -> Steps:
 
 def _frames(made: MadeWith, runs: Sequence[RunRecord], unknown: list[str]) -> Iterator[Step]:
     if not runs:
-        unknown.append("no run record says from where the videos were decoded: only the options of the frames are known")
+        unknown.append(
+            "no run record says from where the videos were decoded: only the options of the frames are known"
+        )
         yield Step.comment(shlex.join(["fda", "preprocess", "SOURCE", made.place, *_frame_flags(made.frames)]))
     for run in runs:
         options = run.options
@@ -110,7 +119,9 @@ def _frames(made: MadeWith, runs: Sequence[RunRecord], unknown: list[str]) -> It
         flags += _mask_flags(mapping_at(options, "masks"))
         dataset = ["--dataset", layout] if layout else []
         if text_at(options, "partition") not in (None, str(WHOLE)):
-            unknown.append("frames were made in parts (--partition): the line makes them in one run, with the same bytes")
+            unknown.append(
+                "frames were made in parts (--partition): the line makes them in one run, with the same bytes"
+            )
         yield Step.of("fda", "preprocess", _argument(source), made.place, *dataset, *flags)
 
 
@@ -152,8 +163,19 @@ def _features(place: str, name: str, runs: Sequence[RunRecord]) -> Iterator[Step
         if run.command == "import-features":
             sources = mapping_at(run.options, "sources")
             pooling = text_at(run.options, "pooling")
-            flags = _flags({"pooling": pooling if pooling != "as imported" else None, "frame_dtype": text_at(run.options, "frame_dtype")}, {"pooling": "mean", "frame_dtype": "float32"})
-            files = [word for kind in ("text", "video", "frame") if (file := text_at(sources, kind)) for word in (f"--{kind}", file)]
+            flags = _flags(
+                {
+                    "pooling": pooling if pooling != "as imported" else None,
+                    "frame_dtype": text_at(run.options, "frame_dtype"),
+                },
+                {"pooling": "mean", "frame_dtype": "float32"},
+            )
+            files = [
+                word
+                for kind in ("text", "video", "frame")
+                if (file := text_at(sources, kind))
+                for word in (f"--{kind}", file)
+            ]
             yield Step.of("fda", "import-features", place, "--features", name, *files, *splits, *flags)
             continue
         options = run.options
@@ -201,10 +223,19 @@ def _checkpoints(
         fields = {
             "preset": text_at(run.options, "preset"),
             **_model_fields(source),
-            **{key: recipe.get(key) for key in ("mask_name", "alpha", "train_split", "val_split", "hold_out_share", "seed")},
+            **{
+                key: recipe.get(key)
+                for key in ("mask_name", "alpha", "train_split", "val_split", "hold_out_share", "seed")
+            },
         }
         fields["choose_on_test"] = any(is_test_split(str(recipe.get(key))) for key in ("train_split", "val_split"))
-        defaults = {"mask_name": "default", "train_split": "train", "val_split": "val", "hold_out_share": 0.1, "seed": 0}
+        defaults = {
+            "mask_name": "default",
+            "train_split": "train",
+            "val_split": "val",
+            "hold_out_share": 0.1,
+            "seed": 0,
+        }
         yield Step.of("fda", "finetune", place, checkpoint, *_flags(fields, defaults), *flags)
 
 

@@ -56,12 +56,12 @@ class Page:
         """The page as one file."""
         script = files("pipeline.pages").joinpath("templates/sort.js").read_text(encoding="utf-8")
         policy = script_source(script)
-        return str(rendered("report.html", page=self, script=Markup(script), policy=policy))  # noqa: S704 - our own
+        return str(rendered("report.html", page=self, script=Markup(script), policy=policy))
 
 
 def rendered(template: str, **values: Any) -> Markup:
     """A template of this wing, filled in."""
-    return Markup(templates().get_template(template).render(**values))  # noqa: S704 - the template escapes
+    return Markup(templates().get_template(template).render(**values))
 
 
 @cache
@@ -69,10 +69,10 @@ def templates() -> jinja2.Environment:
     """The templates of this wing, with the ways in which they write numbers and texts."""
     environment = templates_of("pipeline.reporting")
     environment.filters.update(
-        number=lambda value: "–" if value is None else f"{value:,}",
+        number=lambda value: "-" if value is None else f"{value:,}",
         percent=percent,
-        one=lambda value: "–" if value is None else f"{value:,.1f}",
-        signed=lambda value: f"{value:+.1f}".replace("-", "−"),
+        one=lambda value: "-" if value is None else f"{value:,.1f}",
+        signed=lambda value: f"{value:+.1f}",
         cosine=lambda value: f"{value:.3f}",
         mib=lambda value: f"{value / 2**20:,.1f}",
         seconds=duration,
@@ -89,9 +89,9 @@ def percent(share: float | None) -> str:
     """A share, 0..1, as people read it.
 
     >>> percent(0.305), percent(None)
-    ('30.5 %', '–')
+    ('30.5 %', '-')
     """
-    return "–" if share is None else f"{100 * share:.1f} %"
+    return "-" if share is None else f"{100 * share:.1f} %"
 
 
 def duration(seconds: float) -> str:
@@ -119,12 +119,12 @@ def setting(value: JSON) -> str:
     """A setting as people write it; of a digest, as much as tells it from another.
 
     >>> setting("mean"), setting(None), setting(True), setting("ab" * 32), setting(25.0)
-    ('mean', '–', 'yes', 'abababababab', '25')
+    ('mean', '-', 'yes', 'abababababab', '25')
     """
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
-        return "–"
+        return "-"
     if isinstance(value, float):
         return f"{value:g}"
     text = str(value)
@@ -138,7 +138,7 @@ def prose(text: str) -> Markup:
     >>> str(prose("run `fda encode <x>` again"))
     'run <code>fda encode &lt;x&gt;</code> again'
     """
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(visible(text)))))  # noqa: S704 - escaped before
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(visible(text)))))
 
 
 def first_of(items: Sequence[Any], most: int) -> tuple[tuple[Any, ...], int]:

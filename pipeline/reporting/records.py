@@ -96,7 +96,9 @@ def read_runs(store: Store, report: Reporter) -> tuple[RunRecord, ...]:
         fields = [text_at(record, key) or "" for key in ("command", "started", "ended")]
         command, started, ended = fields
         seconds = number_at(record, "seconds") or 0.0
-        return RunRecord(name, command, started, seconds, ended, mapping_at(record, "options"), mapping_at(record, "result"))
+        return RunRecord(
+            name, command, started, seconds, ended, mapping_at(record, "options"), mapping_at(record, "result")
+        )
 
     found = list(map_many(store.folder, read, names[-MAX_RECORDS:]))
     for sentence in (one for one in found if isinstance(one, str)):

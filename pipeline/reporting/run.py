@@ -13,6 +13,7 @@ from pipeline.evaluation.per_query import check_writable
 from pipeline.pages.environment import write_page
 from pipeline.reporting.options import ReportOptions
 from pipeline.reporting.page import Page, Section
+from pipeline.reporting.scoring import WRONG
 from pipeline.reporting.sections.comparison import comparison_section
 from pipeline.reporting.sections.contents import contents_section
 from pipeline.reporting.sections.duplicates import duplicates_section
@@ -23,7 +24,6 @@ from pipeline.reporting.sections.retrieval import retrieval_section
 from pipeline.reporting.sections.retrieved import retrieved_section
 from pipeline.reporting.sections.slices import slices_section
 from pipeline.reporting.sections.summary import summary_section
-from pipeline.reporting.scoring import WRONG
 from pipeline.reporting.subject import Subject, subject_of
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
@@ -124,7 +124,9 @@ def report(
 def _check_output(path: Path, store: Store, options: ReportOptions) -> None:
     check_writable(path, overwrite=options.overwrite)
     if store.folder.is_local and path.resolve().is_relative_to(Path(store.place).resolve()):
-        raise InputError(f"{path} would lie in the store {store.place}, which has its own files only: give another place")
+        raise InputError(
+            f"{path} would lie in the store {store.place}, which has its own files only: give another place"
+        )
 
 
 def _sections(subject: Subject, leading: Sequence[Section]) -> Iterator[Section]:

@@ -129,7 +129,9 @@ class _Split:
     duplicate_remarks: tuple[str, ...] = ()
 
     def scored(self, names: list[str]) -> ScoredSplit:
-        sets, not_scored = [], {}
+        """Score the first of these feature sets."""
+        sets: list[ScoredSet] = []
+        not_scored: dict[str, str] = {}
         for name in names[:MAX_SETS]:
             try:
                 sets.append(self._set(name, is_first=not sets))

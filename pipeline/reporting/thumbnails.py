@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from pipeline.pages.pictures import data_url, highlighted, shrunk
@@ -81,7 +79,8 @@ def _chosen(there: NDArray[np.int64]) -> NDArray[np.int64]:
     >>> _chosen(np.arange(12)).tolist(), _chosen(np.arange(2)).tolist()
     ([0, 4, 7, 11], [0, 1])
     """
-    return there[np.linspace(0, len(there) - 1, min(_NUM_FRAMES, len(there))).round().astype(int)]
+    shown: NDArray[np.int64] = there[np.linspace(0, len(there) - 1, min(_NUM_FRAMES, len(there))).round().astype(int)]
+    return shown
 
 
 def _row(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -193,8 +193,7 @@ class _Training:
                 return read_history(self.folder), True
             if not processes.is_first:
                 return self._train(ignore_events), False
-            asked_for = {**identity, "preset": self.options.preset, "settings": dict(self.options.settings)}
-            asked_for["source"] = self.ready.source.to_dict()
+            asked_for = {**identity, **_given(self.options)}
             record = stack.enter_context(recorded_run(self.store.folder, "finetune", clock, asked_for))
             history = self._train(report.hear)
             record.result = {"checkpoint": str(self.folder), **asdict(history)}
@@ -235,6 +234,21 @@ class _Training:
             made_with.append(masks)
         for difference in clip_differences(self.preset, made_with):
             report.warn(difference)
+
+
+def _given(options: FinetuneOptions) -> dict[str, JSON]:
+    """What the user gave and the inputs of the training do not tell, for its run record."""
+    checkpoint = options.alpha_checkpoint
+    return {
+        "preset": options.preset,
+        "settings": {key: str(value) for key, value in options.settings.items()},
+        "source": {
+            "model": options.model,
+            "pretrained": options.pretrained,
+            "alpha_checkpoint": None if checkpoint is None else str(checkpoint),
+            "activation": options.activation,
+        },
+    }
 
 
 @contextmanager

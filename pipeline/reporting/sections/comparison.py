@@ -76,7 +76,9 @@ def _compared(subject: Subject, number: int, scored: ScoredSplit) -> SplitCompar
 def _tells(one: UnlikeSetting) -> bool:
     """Whether a setting tells more than that a set was imported, or has another model."""
     is_of_model = one.key.startswith("model.architecture")
-    return not is_of_model and (one.key.startswith("imported") or len({str(value) for value in one.values if value is not None}) > 1)
+    return not is_of_model and (
+        one.key.startswith("imported") or len({str(value) for value in one.values if value is not None}) > 1
+    )
 
 
 def _figure(number: int, found: Comparison) -> Markup:

@@ -126,7 +126,9 @@ def _total(rows: list[SplitRow]) -> SplitRow:
         values = [getattr(row, name) for row in rows]
         return None if None in values else sum(values)
 
-    num_videos, num_captions = (sum(getattr(row.layout, name) for row in rows) for name in ("num_videos", "num_captions"))
+    num_videos, num_captions = (
+        sum(getattr(row.layout, name) for row in rows) for name in ("num_videos", "num_captions")
+    )
     first = rows[0].layout
     return SplitRow(
         "all",
@@ -149,9 +151,9 @@ def _feature_row(split: str, status: FeatureStatus) -> FeatureRow:
         name=status.name,
         state=status.state,
         model="imported" if is_imported else text_at(model, "name") or "?",
-        weights=(text_at(model, "weights_sha256") or "–")[:12],
-        precision=text_at(made_with, "precision") or "–",
+        weights=(text_at(model, "weights_sha256") or "-")[:12],
+        precision=text_at(made_with, "precision") or "-",
         pooling=text_at(made_with, "pooling") or "?",
-        alpha="–" if is_imported or source is None else str(source) if source == "ones" else f"{source} of {masks}",
+        alpha="-" if is_imported or source is None else str(source) if source == "ones" else f"{source} of {masks}",
         alpha_cosine=status.alpha_cosine,
     )

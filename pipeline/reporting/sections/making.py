@@ -144,5 +144,5 @@ def _versions(subject: Subject) -> tuple[tuple[str, ...], tuple[Versions, ...]]:
     columns["this page"] = dict(software_versions(("fda", "numpy", "matplotlib")))
     names = list(dict.fromkeys(name for software in columns.values() for name in software))
     return tuple(columns), tuple(
-        Versions(name, tuple(str(software.get(name, "–")) for software in columns.values())) for name in names
+        Versions(name, tuple(str(software.get(name, "-")) for software in columns.values())) for name in names
     )

@@ -67,7 +67,7 @@ def masks_section(subject: Subject) -> Section:
             stage.masks
             for split in subject.status.splits
             for stage in split.stages
-            if stage.stage == masks_stage(name) and stage.masks is not None
+            if stage.stage == masks_stage(name) and stage.masks is not None and stage.masks.num_videos
         ]
         known = {} if number >= MOST_SETS else _outcomes(subject.store, name, [one.split for one in found])
         coverage = {split: _coverage(some) for split, some in known.items() if some}

@@ -60,9 +60,7 @@ class Retrieval:
 def retrieval_section(subject: Subject) -> Section:
     """The section."""
     splits = tuple(_shown(number, scored) for number, scored in enumerate(subject.scores.splits))
-    values = Retrieval(
-        splits, subject.scores.not_scored, PROTOCOLS[subject.options.protocol], BootstrapOptions().level
-    )
+    values = Retrieval(splits, subject.scores.not_scored, PROTOCOLS[subject.options.protocol], BootstrapOptions().level)
     return Section.of("retrieval", "Retrieval", values)
 
 
@@ -120,4 +118,4 @@ def shortened(name: str, length: int = 18) -> str:
     'a-fea…name'
     """
     half = length // 2
-    return name if len(name) <= length else f"{name[:half]}…{name[-(length - half - 1):]}"
+    return name if len(name) <= length else f"{name[:half]}…{name[-(length - half - 1) :]}"

@@ -124,7 +124,9 @@ def _figure(name: str, family: FamilyScores, rows: Sequence[SliceRow], sets: Seq
                 interval = score.intervals.get("text_to_video", {}).get("r1")
                 if interval is not None:
                     axes.hlines(at, interval.low, interval.high, color=SERIES[number], linewidth=1.6)
-                axes.plot([score.text_to_video.r1], [at], MARKERS[number], color=SERIES[number], markersize=5.5, clip_on=False)
+                axes.plot(
+                    [score.text_to_video.r1], [at], MARKERS[number], color=SERIES[number], markersize=5.5, clip_on=False
+                )
         labels = [f"{cut(visible(row.label), 26)}\n{plural(row.num_captions, 'caption')}" for row in rows]
         axes.set_yticks(range(len(rows)), labels, parse_math=False, fontsize=9)
         axes.set_ylim(len(rows) - 0.5, -0.5)

@@ -78,7 +78,7 @@ def _size(num_bytes: int) -> str:
     ('85.2 MiB', '3.0 TiB')
     """
     value, unit = float(num_bytes), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):  # noqa: B007
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if value < 1024 or unit == "TiB":
             break
         value /= 1024
