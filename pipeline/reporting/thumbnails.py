@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 
 from pipeline.pages.pictures import data_url, highlighted, shrunk
 from pipeline.run.events import Reporter
+from store.arrays.reading import ChunkReader, read_shard
+from store.clips.layout import frames_spec, masks_spec, pts_spec
+from store.completion import require_committed
 from store.errors import StoreError
+from store.stages import FRAMES_STAGE, masks_stage
 from store.view import StoreView
 
 MAX_BYTES = 3_000_000
@@ -28,8 +32,6 @@ class Strip:
     """A URL that contains the picture; None without one."""
     why: str = ""
     """Half a sentence, if there is none; empty where none are wanted."""
-    seconds: tuple[float, ...] = ()
-    """When each of its frames is shown."""
 
 
 @dataclass
@@ -40,6 +42,8 @@ class Thumbnails:
     report: Reporter
     are_wanted: bool
     num_bytes: int = 0
+    _rows: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Split -> id -> row."""
     _made: dict[tuple[str, str, str | None], Strip] = field(default_factory=dict)
 
     def of(self, video_id: str, split: str, masks: str | None = None) -> Strip:
@@ -58,19 +62,46 @@ class Thumbnails:
         if self.num_bytes > MAX_BYTES:
             return Strip(video_id, None, "no room for more pictures on this page")
         try:
-            times = self.view.pts_seconds(video_id, split=split)
+            frames, moving, times = self._clip(video_id, split, masks)
             shown = _chosen(np.flatnonzero(np.isfinite(times)))
-            frames = self.view.frames(video_id, split=split)[shown]
-            rows = [_row(frames)]
-            if masks is not None:
-                moving = self.view.masks(video_id, masks, split=split)[shown]
-                rows.append(_row(np.stack([highlighted(*pair) for pair in zip(frames, moving, strict=True)])))
+            rows = [_row(frames[shown])]
+            if moving is not None:
+                pairs = zip(frames[shown], moving[shown], strict=True)
+                rows.append(_row(np.stack([highlighted(*pair) for pair in pairs])))
         except StoreError as error:
             self.report.warn(f"no frames of {video_id!r} are shown: {error}")
             return Strip(video_id, None, "its frames cannot be read")
         url = data_url(np.concatenate(rows), ".jpg", _QUALITY)
         self.num_bytes += len(url)
-        return Strip(video_id, url, seconds=tuple(times[shown].tolist()))
+        return Strip(video_id, url)
+
+    def _clip(
+        self, video_id: str, split: str, masks: str | None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None, NDArray[np.float64]]:
+        """Frames, masks and times of one video: its own shard alone is looked at, as there are clips of many shards.
+
+        Raises:
+            StoreError: They are not there, or damaged.
+        """
+        store, folder = self.view.store, self.view.store.folder
+        row = self._rows_of(split)[video_id]
+        shard = store.shards(split)[row // store.manifest.shard_size]
+        for stage in (FRAMES_STAGE, *([] if masks is None else [masks_stage(masks)])):
+            require_committed(store, shard, stage)
+        frames = ChunkReader(folder, frames_spec(store, split)).read([row])[0, 0]
+        moving = None if masks is None else ChunkReader(folder, masks_spec(store, split, masks)).read([row])[0, 0]
+        times = read_shard(folder, pts_spec(store, split), shard)[row - shard.start]
+        return (
+            np.asarray(frames, np.uint8),
+            None if moving is None else np.asarray(moving, np.bool_),
+            np.asarray(times, np.float64),
+        )
+
+    def _rows_of(self, split: str) -> dict[str, int]:
+        if split not in self._rows:
+            ids = self.view.videos(split)["video_id"].to_pylist()
+            self._rows[split] = {video_id: row for row, video_id in enumerate(ids)}
+        return self._rows[split]
 
 
 def _chosen(there: NDArray[np.int64]) -> NDArray[np.int64]:

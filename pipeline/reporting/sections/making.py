@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipeline.reporting.commands import MadeWith, Step, Steps, steps_to
 from pipeline.reporting.page import Section
 from pipeline.reporting.records import RunRecord, mapping_at
+from pipeline.reporting.sections.comparison import NUM_PERMUTATIONS
 from pipeline.reporting.subject import Subject
 from pipeline.run.software import software_versions
 from store.json_values import JSON
@@ -112,6 +113,7 @@ def _sum(numbers: list[int | None]) -> int | None:
 
 def _checks(subject: Subject) -> tuple[Step, ...]:
     place, steps = subject.store.place, []
+    permutations = ["--permutations", str(NUM_PERMUTATIONS)]
     for scored in subject.scores.splits:
         names = [one.name for one in scored.sets]
         split = [] if scored.split == "test" else ["--split", scored.split]
@@ -121,7 +123,7 @@ def _checks(subject: Subject) -> tuple[Step, ...]:
             steps.append(Step.of("fda", "eval", place, "--features", name, *split, *protocol, *limit))
         if len(names) > 1:
             limit = ["--max-missing", "100%"] if any(_lacks_many(subject, scored.split, name) for name in names) else []
-            steps.append(Step.of("fda", "compare", place, *names, *split, *protocol, *limit))
+            steps.append(Step.of("fda", "compare", place, *names, *split, *protocol, *limit, *permutations))
     return tuple(steps)
 
 
