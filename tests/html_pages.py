@@ -70,12 +70,13 @@ class ParsedPage(HTMLParser):
         assert not [value for value in self.values("src") if not value.startswith("data:image/")]
         assert not [name for name, _ in self.attributes if name.startswith("on")]
         digest = base64.b64encode(hashlib.sha256(self.script.encode()).digest()).decode()
-        assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in self.values(
-            "content"
+        assert (
+            f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+            in self.values("content")
         )
         ids = self.values("id")
         assert [name for name, number in Counter(ids).items() if number > 1] == []
-        references = [value for value in self.values("href")] + re.findall(r"url\((#[^)]*)\)", self.html)
+        references = self.values("href") + re.findall(r"url\((#[^)]*)\)", self.html)
         assert [one for one in references if one.removeprefix("#") not in ids] == []
         for name in ("aria-labelledby", "for"):
             assert [value for value in self.values(name) if value not in ids] == []

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from encoders.errors import EncoderError
 from pipeline.errors import PipelineError
+from pipeline.evaluation.comparing.compare import Comparison, compare_rankings
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.evaluation.metrics import RetrievalResult
 from pipeline.evaluation.near_duplicates import NearDuplicate, near_duplicates
-from pipeline.evaluation.options import BootstrapOptions, EvalExtras, EvalOptions
+from pipeline.evaluation.options import BootstrapOptions, CompareOptions, EvalExtras, EvalOptions
+from pipeline.evaluation.ranking import Ranking
 from pipeline.evaluation.run import EvalReport, IntervalTable, evaluate, num_tied
 from pipeline.evaluation.slices.families import slice_queries
 from pipeline.evaluation.slices.scoring import SliceScores, score_slices
@@ -25,6 +27,10 @@ from store.store import Store
 
 MAX_SPLITS, MAX_SETS = 4, 8
 """Splits that are scored, and feature sets of each: `ReportOptions` names others."""
+MOST_MOVED = 3
+"""Queries to name that rose most, and as many that fell most."""
+NUM_PERMUTATIONS = 2_000
+"""A fifth of those of `fda compare`: with 10,000 videos, they would take longer than all else."""
 MAX_WITH_EXAMPLES = 4
 """Feature sets with example retrievals, over all splits."""
 WRONG = (StoreError, PipelineError, EncoderError, ValueError, OSError)
@@ -70,6 +76,9 @@ class ScoredSplit:
     """Feature set -> why it could not be scored."""
     not_shown: tuple[str, ...]
     """Feature sets for which there is no room."""
+    comparison: Comparison | None
+    """Each set with the first; None with fewer than two."""
+    why_not_compared: str
     duplicates: tuple[NearDuplicate, ...] | None
     """Of the first set; None if they could not be looked for."""
     duplicate_remarks: tuple[str, ...]
@@ -127,6 +136,8 @@ class _Split:
     num_examples_left: int
     duplicates: tuple[NearDuplicate, ...] | None = None
     duplicate_remarks: tuple[str, ...] = ()
+    rankings: dict[str, Ranking] = field(default_factory=dict)
+    """Of all sets, until they are compared."""
 
     def scored(self, names: list[str]) -> ScoredSplit:
         """Score the first of these feature sets."""
@@ -138,11 +149,14 @@ class _Split:
             except WRONG as error:
                 not_scored[name] = str(error)
                 self.report.warn(f"features {name!r} of split {self.split!r} are not scored: {error}")
+        comparison, why = self._compared()
         return ScoredSplit(
             split=self.split,
             sets=tuple(sets),
             not_scored=not_scored,
             not_shown=tuple(names[MAX_SETS:]),
+            comparison=comparison,
+            why_not_compared=why,
             duplicates=self.duplicates,
             duplicate_remarks=self.duplicate_remarks,
         )
@@ -152,6 +166,7 @@ class _Split:
         asked = EvalOptions(split=self.split, max_missing=1.0, protocol=self.options.protocol)
         found = evaluate(self.store.place, name, asked, extras=EvalExtras(), listener=self._progress)
         result = found.result
+        self.rankings[name] = result.ranking
         if is_first:
             self._find_duplicates(result, name)
         slices, why = self._slices(found)
@@ -179,6 +194,23 @@ class _Split:
             why_no_slices=why,
             examples=examples,
         )
+
+    def _compared(self) -> tuple[Comparison | None, str]:
+        if len(self.rankings) < 2:
+            return None, ""
+        self.report.say(f"comparing {len(self.rankings)} feature sets of split {self.split!r}")
+        options = CompareOptions(
+            split=self.split,
+            max_missing=1.0,
+            protocol=self.options.protocol,
+            num_moved=MOST_MOVED,
+            num_permutations=NUM_PERMUTATIONS,
+        )
+        try:
+            return compare_rankings(self.store, self.rankings, options, listener=self._progress), ""
+        except WRONG as error:
+            self.report.warn(f"the feature sets of split {self.split!r} are not compared: {error}")
+            return None, str(error)
 
     def _progress(self, event: Event) -> None:
         """Pass on progress alone: what the evaluation warns of is beside its numbers."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cli.output.printing import printable
-from pipeline.demo.page import write_demo_page
+from pipeline.demo.page import demo_section
+from pipeline.reporting.page import Page
 from tests.clips_on_disk import SMALL_FLAGS, Commands, record, write_manifest
 from tests.demo_results import demo_result
+from tests.html_pages import ParsedPage
 from tests.retrieval_cases import unit_rows
 from tests.sliced import Known, known_store
 
@@ -38,44 +39,27 @@ def test_no_id_or_reason_steers_the_terminal(fda: Commands, tmp_path: Path) -> N
         assert printable(one.out + one.err) == one.out + one.err
 
 
-class _Page(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: set[str] = set()
-        self.alts: list[str | None] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes |= {name for name, _ in attrs}
-        self.alts += [value for name, value in attrs if name == "alt"]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 EVIL_TEXTS = ("<script>alert(1)</script>", "\"' onerror='x' x=\"", "</script><img src=x>", "\u202egnp.<b>", "{{ 7*7 }}")
 
 
 @pytest.mark.parametrize("evil", EVIL_TEXTS)
-def test_the_page_shows_ids_and_captions_as_text(tmp_path: Path, evil: str) -> None:
-    def page(text: str) -> _Page:
-        path = tmp_path / "page.html"
-        write_demo_page(path, demo_result([text]), [text, "R@1"], [[text, "1"]])
-        parsed = _Page()
-        parsed.feed(path.read_text(encoding="utf-8"))
-        return parsed
+def test_the_page_shows_ids_and_captions_as_text(evil: str) -> None:
+    def page(text: str) -> ParsedPage:
+        section = demo_section(demo_result([text]), [text, "R@1"], [[text, "1"]])
+        found = ParsedPage(Page(text, text, (section,), "fda").html())
+        found.check()
+        return found
 
     plain, found = page("plain"), page(evil)
-    assert (found.tags, found.attributes) == (plain.tags, plain.attributes)
-    assert found.text.count(evil) == plain.text.count("plain") == 4
-    assert [evil in (alt or "") for alt in found.alts] == [True]
-    assert plain.tags.count("bdi") == 2  # a caption that turns the direction turns its own alone
+    assert found.tags == plain.tags
+    assert [name for name, _ in found.attributes] == [name for name, _ in plain.attributes]
+    assert found.text.count(" ".join(evil.split())) == plain.text.count("plain") == 7
+    assert [evil in alt for alt in found.values("alt")] == [True]
+    assert plain.tags.count("bdi") == 4  # a caption that turns the direction turns its own alone
 
 
 def test_pages_of_videos_show_captions_and_categories_as_text(fda: Commands, tmp_path: Path) -> None:
-    def page(name: str, texts: Sequence[str]) -> _Page:
+    def page(name: str, texts: Sequence[str]) -> ParsedPage:
         known = [Known([text, f"{text} {'x' * 5000}"], category=text) for text in texts]
         rng = np.random.default_rng(0)
         rows = unit_rows(rng, len(texts), 4), unit_rows(rng, 2 * len(texts), 4)
@@ -83,11 +67,10 @@ def test_pages_of_videos_show_captions_and_categories_as_text(fda: Commands, tmp
         files = ("--page", tmp_path / f"{name}.html", "--sheet", tmp_path / f"{name}.png")
         ended = fda("inspect", tmp_path / name, "--features", "mine", *files)
         assert ended.code == 0, ended.err
-        parsed = _Page()
-        parsed.feed((tmp_path / f"{name}.html").read_text(encoding="utf-8"))
-        return parsed
+        return ParsedPage((tmp_path / f"{name}.html").read_text(encoding="utf-8"))
 
     plain, found = page("one", ["simple"] * len(EVIL_TEXTS)), page("other", EVIL_TEXTS)
-    assert (found.tags, found.attributes) == (plain.tags, plain.attributes)
+    assert found.tags == plain.tags
+    assert [key for key, _ in found.attributes] == [key for key, _ in plain.attributes]
     assert sum(map(found.text.count, EVIL_TEXTS)) == plain.text.count("simple") == 4 * len(EVIL_TEXTS)
     assert "script" not in found.tags

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluation.caveats import caveats_of
-from pipeline.evaluation.comparing.pairing import pair
+from pipeline.evaluation.comparing.pairing import pair, require_enough
 from pipeline.evaluation.comparing.rank_changes import QueryNames, RankChanges, query_ranks, rank_changes
-from pipeline.evaluation.evaluate import TooManyMissingError, has_paragraphs, require_applicable, scorable_features
+from pipeline.evaluation.evaluate import has_paragraphs, require_applicable, scorable_features
 from pipeline.evaluation.metrics import RetrievalResult, score
 from pipeline.evaluation.names import DIRECTIONS, METRICS
 from pipeline.evaluation.options import CompareOptions, check_names
@@ -28,7 +28,6 @@ from pipeline.evaluation.statistics.intervals import Interval, metric_intervals,
 from pipeline.evaluation.statistics.permutation import p_values
 from pipeline.evaluation.statistics.resampling import Queries, RanksByVideo, queries_of, resample
 from pipeline.run.events import Listener, ignore_events
-from pipeline.run.words import plural
 from store.features import Features
 from store.json_values import JSON, flattened
 from store.store import Store
@@ -232,18 +231,66 @@ def compare(
     """
     check_names(names)
     options = options or CompareOptions()
-    split, protocol = options.split, options.counted
-    found = {name: scorable_features(store, name, split, options.max_missing) for name in names}
-    paired = pair(found)
-    common = paired[names[0]]
-    _require_enough(common, split, options.max_missing)
-    require_applicable(common, f"split {split!r}", protocol, are_paragraphs=has_paragraphs(store))
+    found = {name: scorable_features(store, name, options.split, options.max_missing) for name in names}
+    paired = _paired(store, found, options)
     rankings = {name: rank(one, DotScores(one.text, one.video, put), listener) for name, one in paired.items()}
+    return _comparison(store, found, rankings, options, listener)
+
+
+def compare_rankings(
+    store: Store, rankings: Mapping[str, Ranking], options: CompareOptions, *, listener: Listener = ignore_events
+) -> Comparison:
+    """`compare`, of sets that are ranked already: only one that has videos which others lack is ranked again.
+
+    Args:
+        store: The store.
+        rankings: Name -> all that is scored of a set, by its cosines.
+        options: As for `compare`.
+        listener: Likewise.
+
+    Raises:
+        ValueError: See `compare`, as for all else.
+    """
+    check_names(tuple(rankings))
+    found = {name: one.features for name, one in rankings.items()}
+    paired = _paired(store, found, options)
+    return _comparison(
+        store,
+        found,
+        {
+            name: rankings[name]
+            if (one.video_ids, one.caption_ids) == (found[name].video_ids, found[name].caption_ids)
+            else rank(one, DotScores(one.text, one.video), listener)
+            for name, one in paired.items()
+        },
+        options,
+        listener,
+    )
+
+
+def _paired(store: Store, found: Mapping[str, Features], options: CompareOptions) -> Mapping[str, Features]:
+    """The sets with the videos that all of them have."""
+    paired = pair(found)
+    common = next(iter(paired.values()))
+    require_enough(common, options.split, options.max_missing)
+    are_paragraphs = has_paragraphs(store)
+    require_applicable(common, f"split {options.split!r}", options.counted, are_paragraphs=are_paragraphs)
+    return paired
+
+
+def _comparison(
+    store: Store,
+    found: Mapping[str, Features],
+    rankings: Mapping[str, Ranking],
+    options: CompareOptions,
+    listener: Listener,
+) -> Comparison:
     ranked = _resampled(found, rankings, options, listener)
-    texts = _texts(store, split) if options.num_moved else {}  # only rank changes show texts
+    common = ranked[0].ranking.features
+    texts = _texts(store, options.split) if options.num_moved else {}  # only rank changes show texts
     return Comparison(
-        split=split,
-        protocol=protocol,
+        split=options.split,
+        protocol=options.counted,
         options=options,
         num_videos=len(common.video_ids),
         num_videos_expected=common.num_videos_expected,
@@ -253,17 +300,6 @@ def compare(
         against_first=tuple(_against(ranked[0], other, options, texts, listener) for other in ranked[1:]),
         unlike=_unlike([one.found.attributes for one in ranked]),
     )
-
-
-def _require_enough(common: Features, split: str, max_missing: float) -> None:
-    num_videos, num_expected = len(common.video_ids), common.num_videos_expected
-    missing = (num_expected - num_videos) / num_expected
-    if missing > max_missing or not len(common.truth):
-        raise TooManyMissingError(
-            f"{num_expected - num_videos} of {plural(num_expected, 'video')} of split {split!r} ({missing:.1%}) lack "
-            f"features in one set or another, over the limit of {max_missing:.1%}: encode what is missing, or raise "
-            "--max-missing to compare on the rest"
-        )
 
 
 def _resampled(

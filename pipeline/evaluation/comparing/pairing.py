@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.errors import PipelineError
+from pipeline.evaluation.evaluate import TooManyMissingError
+from pipeline.run.words import plural
 from store.features import Features
 
 
@@ -32,6 +34,22 @@ def pair(sets: Mapping[str, Features]) -> dict[str, Features]:
     video_ids = tuple(video_id for video_id in first.video_ids if video_id in common)
     caption_ids = tuple(described[first_name])
     return {name: _cut(one, video_ids, caption_ids, described[name]) for name, one in sets.items()}
+
+
+def require_enough(common: Features, split: str, max_missing: float) -> None:
+    """Refuse to compare sets that have too few videos in common.
+
+    Raises:
+        TooManyMissingError: They have.
+    """
+    num_videos, num_expected = len(common.video_ids), common.num_videos_expected
+    missing = (num_expected - num_videos) / num_expected
+    if missing > max_missing or not len(common.truth):
+        raise TooManyMissingError(
+            f"{num_expected - num_videos} of {plural(num_expected, 'video')} of split {split!r} ({missing:.1%}) lack "
+            f"features in one set or another, over the limit of {max_missing:.1%}: encode what is missing, or raise "
+            "--max-missing to compare on the rest"
+        )
 
 
 def _described(features: Features, common: set[str]) -> dict[str, str]:

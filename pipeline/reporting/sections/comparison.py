@@ -8,18 +8,13 @@ from markupsafe import Markup
 
 from pipeline.evaluation.comparing.compare import AgainstFirst, Comparison, UnlikeSetting
 from pipeline.evaluation.names import DIRECTIONS
-from pipeline.evaluation.options import CompareOptions
-from pipeline.evaluation.run import compare
 from pipeline.reporting.figures import DIM, MARKERS, SERIES, drawing, svg_of
 from pipeline.reporting.page import Section, first_of
-from pipeline.reporting.scoring import WRONG, ScoredSplit
+from pipeline.reporting.scoring import ScoredSplit
 from pipeline.reporting.sections.retrieval import COLUMNS, TITLES, shortened
 from pipeline.reporting.subject import Subject
-from pipeline.run.events import Event, Message
 
-MOST_MOVED, MOST_SETTINGS = 3, 24
-NUM_PERMUTATIONS = 2_000
-"""A fifth of those of `fda compare`: with 10,000 videos, they would take longer than all else."""
+MOST_SETTINGS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,30 +46,14 @@ def comparison_section(subject: Subject) -> Section | None:
     several = [scored for scored in subject.scores.splits if len(scored.sets) > 1]
     if not several:
         return None
-    values = Compared(tuple(_compared(subject, number, scored) for number, scored in enumerate(several)))
+    values = Compared(tuple(_compared(number, scored) for number, scored in enumerate(several)))
     return Section.of("comparison", "Feature sets compared", values)
 
 
-def _compared(subject: Subject, number: int, scored: ScoredSplit) -> SplitCompared:
-    names = [one.name for one in scored.sets]
-    subject.report.say(f"comparing {len(names)} feature sets of split {scored.split!r}")
-    options = CompareOptions(
-        split=scored.split,
-        max_missing=1.0,
-        protocol=subject.options.protocol,
-        num_moved=MOST_MOVED,
-        num_permutations=NUM_PERMUTATIONS,
-    )
-
-    def heard(event: Event) -> None:
-        if not isinstance(event, Message):
-            subject.report.listener(event)
-
-    try:
-        found = compare(subject.store.place, names, options, listener=heard)
-    except WRONG as error:
-        subject.report.warn(f"the feature sets of split {scored.split!r} are not compared: {error}")
-        return SplitCompared(scored.split, None, str(error), None)
+def _compared(number: int, scored: ScoredSplit) -> SplitCompared:
+    found = scored.comparison
+    if found is None:
+        return SplitCompared(scored.split, None, scored.why_not_compared, None)
     shown, num_more = first_of([one for one in found.unlike if _tells(one)], MOST_SETTINGS)
     return SplitCompared(scored.split, found, "", _figure(number, found), shown, num_more)
 

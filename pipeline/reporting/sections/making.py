@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.reporting.commands import MadeWith, Step, Steps, steps_to
 from pipeline.reporting.page import Section
 from pipeline.reporting.records import RunRecord, mapping_at
-from pipeline.reporting.sections.comparison import NUM_PERMUTATIONS
+from pipeline.reporting.scoring import NUM_PERMUTATIONS
 from pipeline.reporting.subject import Subject
 from pipeline.run.software import software_versions
 from store.json_values import JSON

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,14 +54,14 @@ def make_known(place: Path) -> Store:
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, fda.ReportResult, ParsedPage]]:
+def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, fda.ReportResult, ParsedPage]:
     """A store with two feature sets, and the page about it."""
     folder = tmp_path_factory.mktemp("known")
     store = make_known(folder / "store")
     before = tree_digest(folder / "store", leave_out=())
     result = report(store.place, folder / "page.html")
     assert tree_digest(folder / "store", leave_out=()) == before
-    yield store, result, page_at(result.page)
+    return store, result, page_at(result.page)
 
 
 def page_at(path: Path) -> ParsedPage:
@@ -118,7 +117,9 @@ def test_the_same_store_gives_the_same_bytes(known: tuple[Store, fda.ReportResul
     assert again.page.read_bytes() == result.page.read_bytes()
 
 
-def test_captions_ids_and_categories_are_text(known: tuple[Store, fda.ReportResult, ParsedPage], tmp_path: Path) -> None:
+def test_captions_ids_and_categories_are_text(
+    known: tuple[Store, fda.ReportResult, ParsedPage], tmp_path: Path
+) -> None:
     _, _, page = known
     assert page.script.count("alert") == 0
     assert page.text.count(EVIL) > 5
