@@ -12,12 +12,11 @@ from cli.options.masks import MASK_OPTIONS, take_mask_options
 from cli.options.names import complete_masks
 from cli.options.shared import add_options, progress_option, shared_options
 from cli.options.workers import run_options, workers_option
-from cli.output.masks import percent
 from cli.output.printing import print_json, say
 from cli.output.progress import progress_listener
 from cli.output.tables import print_table
 from pipeline.run.options import RunOptions
-from pipeline.run.words import plural
+from pipeline.run.words import percent, plural
 
 if TYPE_CHECKING:
     from pipeline.masks.run import MasksResult

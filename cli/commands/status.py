@@ -10,10 +10,10 @@ import click
 import fda
 from cli.options.shared import progress_option, shared_options
 from cli.output.masks import masks_line
-from cli.output.printing import print_json, say, setting, show
+from cli.output.printing import print_json, say, show
 from cli.output.progress import SECONDS_BEFORE_A_BAR, progress_listener
 from cli.output.tables import print_pairs, print_table
-from pipeline.run.words import plural
+from pipeline.run.words import plural, setting
 from store.json_values import flattened
 from store.stages import masks_stage
 

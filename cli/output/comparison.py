@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cli.output.eval_report import protocol_words
-from cli.output.printing import setting, show
+from cli.output.printing import show
 from cli.output.tables import print_table
 from pipeline.evaluation.comparing.compare import AgainstFirst, Comparison, Difference, DirectionCompared, ScoredSet
 from pipeline.evaluation.names import DIRECTIONS, METRICS
-from pipeline.run.words import listed, plural
+from pipeline.run.words import listed, plural, setting
 
 _LABELS = dict(zip(METRICS, ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR"), strict=True))
 _DIRECTIONS = {direction: direction.replace("_", " ") for direction in DIRECTIONS}

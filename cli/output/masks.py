@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.run.words import percent
+
 if TYPE_CHECKING:
     from pipeline.masks.summary import SplitMasks
 
@@ -15,12 +17,3 @@ def masks_line(name: str, masks: SplitMasks) -> str:
         f"{percent(masks.empty_share)} are empty, {percent(masks.full_share)} full; "
         f"the camera moves in {percent(masks.camera_motion_share)} of the videos"
     )
-
-
-def percent(share: float | None) -> str:
-    """A share, 0..1, as people read it.
-
-    >>> percent(0.305), percent(None)
-    ('30.5%', '-')
-    """
-    return "-" if share is None else f"{100 * share:.1f}%"

@@ -13,8 +13,6 @@ import click
 
 from store.json_values import JSON
 
-_DIGITS_SHOWN = 12
-"""Of a sha256."""
 DONE, FAILED, OVER_LIMIT = 0, 1, 3
 """Exit codes; click ends with 2 where the usage is wrong."""
 
@@ -63,16 +61,3 @@ def print_json(value: Mapping[str, JSON]) -> None:
     # The escapes of `printable` are JSON's, and those of `print_in_any_encoding` are not.
     is_utf = (sys.stdout.encoding or "").lower().startswith("utf")
     show(json.dumps(value, indent=2, ensure_ascii=not is_utf, allow_nan=False))
-
-
-def setting(value: JSON) -> str:
-    """A setting as people write it; of a digest, as much as tells it from another.
-
-    >>> setting("mean"), setting(None), setting(True), setting("ab" * 32)
-    ('mean', '-', 'true', 'abababababab')
-    """
-    if value is None:
-        return "-"
-    if isinstance(value, str):
-        return value[:_DIGITS_SHOWN] if re.fullmatch("[0-9a-f]{64}", value) else value
-    return json.dumps(value, ensure_ascii=False)

@@ -81,5 +81,5 @@ def _curves(histories: Mapping[str, TrainingHistory]) -> Markup | None:
         axes.locator_params(axis="x", integer=True)
         axes.grid(axis="y")
         axes.legend(loc="best")
-        told = "; ".join(f"{name}: at best {one.best_validation_r1:.1f} %" for name, one in histories.items())
+        told = "; ".join(f"{name}: at best {one.best_validation_r1:.1f}%" for name, one in histories.items())
         return svg_of(figure, "demo-curves", f"R@1 on the validation clips by epoch. {told}")

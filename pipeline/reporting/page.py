@@ -13,8 +13,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from pipeline.pages.environment import script_source, templates_of, visible
-from pipeline.run.words import listed, plural
-from store.json_values import JSON
+from pipeline.run.words import listed, percent, plural, setting
 
 MAX_TEXT = 240
 """Characters of a caption, a reason or a path in the page: one may have thousands."""
@@ -78,20 +77,11 @@ def templates() -> jinja2.Environment:
         seconds=duration,
         cut=cut,
         prose=prose,
-        setting=setting,
+        setting=lambda value: cut(setting(value)),
         plural=plural,
         listed=lambda names: listed(list(names)),
     )
     return environment
-
-
-def percent(share: float | None) -> str:
-    """A share, 0..1, as people read it.
-
-    >>> percent(0.305), percent(None)
-    ('30.5 %', '-')
-    """
-    return "-" if share is None else f"{100 * share:.1f} %"
 
 
 def duration(seconds: float) -> str:
@@ -113,23 +103,6 @@ def cut(text: str, length: int = MAX_TEXT) -> str:
     'a long …'
     """
     return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
-def setting(value: JSON) -> str:
-    """A setting as people write it; of a digest, as much as tells it from another.
-
-    >>> setting("mean"), setting(None), setting(True), setting("ab" * 32), setting(25.0)
-    ('mean', '-', 'yes', 'abababababab', '25')
-    """
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:g}"
-    text = str(value)
-    is_digest = len(text) == 64 and set(text) <= set("0123456789abcdef")
-    return text[:12] if is_digest else cut(text)
 
 
 def prose(text: str) -> Markup:

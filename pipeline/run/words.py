@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
+
+from store.json_values import JSON
+
+_DIGITS_SHOWN = 12
+"""Of a sha256."""
 
 
 def plural(number: int, noun: str) -> str:
@@ -23,3 +30,25 @@ def listed(names: Sequence[str]) -> str:
     """
     more = f" and {len(names) - 4:,} more" if len(names) > 4 else ""
     return ", ".join(names[:4]) + more if names else "none"
+
+
+def percent(share: float | None) -> str:
+    """A share, 0..1, as people read it.
+
+    >>> percent(0.305), percent(None)
+    ('30.5%', '-')
+    """
+    return "-" if share is None else f"{100 * share:.1f}%"
+
+
+def setting(value: JSON) -> str:
+    """A setting as people write it; of a digest, as much as tells it from another.
+
+    >>> setting("mean"), setting(None), setting(True), setting("ab" * 32)
+    ('mean', '-', 'true', 'abababababab')
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value[:_DIGITS_SHOWN] if re.fullmatch("[0-9a-f]{64}", value) else value
+    return json.dumps(value, ensure_ascii=False)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from pipeline.masks.summary import SplitMasks
 from pipeline.reporting.figures import SERIES, drawing, svg_of
-from pipeline.reporting.page import Section, percent
+from pipeline.reporting.page import Section
 from pipeline.reporting.subject import Subject
 from pipeline.reporting.thumbnails import Strip
-from pipeline.run.words import plural
+from pipeline.run.words import percent, plural
 from store.commits import VideoOutcome
 from store.completion import Pending, judged_of_each
 from store.json_values import JSON
@@ -110,7 +110,7 @@ def _figure(name: str, number: int, coverage: Mapping[str, NDArray[np.float64]])
             axes.bar(100 * _BINS[:-1], shares, width=4.4, align="edge", color=SERIES[0])
             median = 100 * float(np.median(values))
             axes.axvline(median, color=SERIES[1], linewidth=1.5)
-            title = f"{split}: {plural(len(values), 'video')}, median {median:.1f} %"
+            title = f"{split}: {plural(len(values), 'video')}, median {median:.1f}%"
             axes.set_title(title, loc="left", parse_math=False)
             axes.set_xlim(0, 100)
             axes.set_ylabel("% of videos", fontsize=9)

@@ -107,7 +107,7 @@ def _figure(number: int, scored: ScoredSplit) -> Markup:
 
 
 def _told(one: ScoredSet) -> str:
-    both = (f"{TITLES[direction]} R@1 {getattr(one.metrics, direction).r1:.1f} %" for direction in DIRECTIONS)
+    both = (f"{TITLES[direction]} R@1 {getattr(one.metrics, direction).r1:.1f}%" for direction in DIRECTIONS)
     return f"{one.name}: {', '.join(both)}"
 
 
