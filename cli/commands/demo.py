@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,3 +60,11 @@ def _print(result: DemoResult, page: Path, header: Sequence[str], rows: Sequence
     show(f"{num_clips} test clips: one hit is {100 / num_clips:.1f} points. still: captions name an object that")
     show("rests, so masks point at the wrong one and should not help.")
     show(f"page: {page.resolve()}  ({result.seconds:.0f} s)")
+    line = shlex.join([_program(), "serve", str(page.parent / "store"), "--open"])
+    show(f"search it: {line}    (try: a red star is moving)")
+
+
+def _program() -> str:
+    """How to call this program again: by its name, or by its path where a shell does not find it (`make demo`)."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "fda" and shutil.which("fda") is None else "fda"

@@ -31,6 +31,8 @@ MOST_MOVED = 3
 """Queries to name that rose most, and as many that fell most."""
 NUM_PERMUTATIONS = 2_000
 """A fifth of those of `fda compare`: with 10,000 videos, they would take longer than all else."""
+MAX_SEARCHED = 50
+"""Splits of a store in which near-duplicates are looked for: each is read as a whole."""
 MAX_WITH_EXAMPLES = 4
 """Feature sets with example retrievals, over all splits."""
 WRONG = (StoreError, PipelineError, EncoderError, ValueError, OSError)
@@ -226,7 +228,10 @@ class _Split:
         return score_slices(found.result.ranking, families, found.options.counted, level), ""
 
     def _find_duplicates(self, result: Evaluation, name: str) -> None:
-        told = Reporter(ignore_events)
+        told, num_splits = Reporter(ignore_events), len(self.store.manifest.splits)
+        if num_splits > MAX_SEARCHED:
+            self.duplicate_remarks = (f"near-duplicates are not looked for among more than {MAX_SEARCHED} splits",)
+            return
         try:
             self.duplicates = near_duplicates(self.store, result.ranking.features, name, self.split, told)
         except WRONG as error:

@@ -44,6 +44,8 @@ class Thumbnails:
     num_bytes: int = 0
     _rows: dict[str, dict[str, int]] = field(default_factory=dict)
     """Split -> id -> row."""
+    _told: set[str] = field(default_factory=set)
+    """What was wrong, which may be so of many clips of a shard."""
     _made: dict[tuple[str, str, str | None], Strip] = field(default_factory=dict)
 
     def of(self, video_id: str, split: str, masks: str | None = None) -> Strip:
@@ -69,7 +71,9 @@ class Thumbnails:
                 pairs = zip(frames[shown], moving[shown], strict=True)
                 rows.append(_row(np.stack([highlighted(*pair) for pair in pairs])))
         except StoreError as error:
-            self.report.warn(f"no frames of {video_id!r} are shown: {error}")
+            if str(error) not in self._told:
+                self._told.add(str(error))
+                self.report.warn(f"some frames are not shown, the first those of {video_id!r}: {error}")
             return Strip(video_id, None, "its frames cannot be read")
         url = data_url(np.concatenate(rows), ".jpg", _QUALITY)
         self.num_bytes += len(url)

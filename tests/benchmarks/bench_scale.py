@@ -72,14 +72,14 @@ class NoDecoder:
         """Nothing runs."""
 
 
-def write_manifest(path: Path, num_videos: int) -> None:
+def write_manifest(path: Path, num_videos: int, tests_of_ten: int = 1) -> None:
     """A manifest of videos that are not there, and need not be."""
     with path.open("w") as file:
         for number in range(num_videos):
             record = {
                 "video_id": f"video_{number:09d}",
                 "path": f"{number // 1000:06d}/video_{number:09d}.mp4",
-                "split": "train" if number % 10 else "test",
+                "split": "train" if number % 10 >= tests_of_ten else "test",
                 "captions": [f"somebody does thing number {number} in a room with a table"],
             }
             file.write(json.dumps(record) + "\n")

@@ -131,6 +131,7 @@ def test_the_demo_runs_everything_and_goes_on_where_it_was(fda: Commands, tmp_pa
         assert title in ended.out
     page = folder / "demo.html"
     assert f"page: {page}" in ended.out
+    assert f"search it: fda serve {folder}/store --open    (try: a red star is moving)" in ended.out
     parsed = ParsedPage(page.read_text(encoding="utf-8"))
     parsed.check()
     assert parsed.titles[:4] == ["Does the motion mask help?", "In short", "Retrieval", "Feature sets compared"]

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from pipeline.evaluation.near_duplicates import NearDuplicate
 from pipeline.reporting.page import Section
-from pipeline.reporting.scoring import WRONG, ScoredSplit
+from pipeline.reporting.scoring import MAX_SEARCHED, WRONG, ScoredSplit
 from pipeline.reporting.subject import Subject
 from pipeline.reporting.thumbnails import Strip
 from store.contents import SharedVideos, shared_videos
 
-MOST_PAIRS, MOST_IDS, MOST_SPLITS = 10, 5, 50
-"""Pairs that are shown, ids that are named, and splits that are compared with each other."""
+MOST_PAIRS, MOST_IDS = 10, 5
+"""Pairs that are shown, and ids that are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def duplicates_section(subject: Subject) -> Section | None:
     if len(subject.view.splits) < 2:
         return None
     equal: tuple[SharedVideos, ...] | None = None
-    if len(subject.view.splits) <= MOST_SPLITS:
+    if len(subject.view.splits) <= MAX_SEARCHED:
         try:
             equal = tuple(shared_videos(subject.store))
         except WRONG as error:

@@ -77,7 +77,12 @@ def test_the_lines_make_the_same_store_again(fda: Commands, tmp_path: Path) -> N
 
 
 def test_a_training_and_its_encoding() -> None:
-    recipe: dict[str, JSON] = {"train_split": "train", "val_split": "test", "hold_out_share": 0.2, "mask_name": "default"}
+    recipe: dict[str, JSON] = {
+        "train_split": "train",
+        "val_split": "test",
+        "hold_out_share": 0.2,
+        "mask_name": "default",
+    }
     options: dict[str, JSON] = {
         "options": {**recipe, "alpha": "masks", "seed": 7},
         "preset": "demo",
