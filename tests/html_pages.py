@@ -51,8 +51,8 @@ class ParsedPage(HTMLParser):
 
     @property
     def text(self) -> str:
-        """What a reader sees, with one space between words."""
-        return " ".join(" ".join(self.texts).split())
+        """What a reader sees, with one space between words, and command lines that are continued in one."""
+        return " ".join(" ".join(self.texts).replace("\\\n", " ").split())
 
     def values(self, name: str) -> list[str]:
         """The values of an attribute, of all tags."""

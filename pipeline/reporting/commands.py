@@ -18,6 +18,8 @@ from pipeline.training.options import is_test_split
 from store.json_values import JSON
 
 MOST_LINES = 40
+_WIDTH = 84
+"""Letters of a line of a command on the page."""
 _FRAME_FIELDS = (
     *("train_frames", "eval_frames", "image_size", "resize", "frame_codec", "neighbours", "shard_size"),
     *("timeout_seconds", "max_pixels", "max_packets", "max_streams"),
@@ -38,11 +40,34 @@ class Step:
 
     text: str
     is_comment: bool = False
+    words: tuple[str, ...] = ()
+    """Of a command, as a program gets them."""
 
     @classmethod
     def of(cls, *words: str) -> Step:
         """A command line, quoted as a shell wants it."""
-        return cls(shlex.join(words))
+        return cls(shlex.join(words), words=words)
+
+    @property
+    def shown(self) -> str:
+        r"""The line for a page: a long one goes on in the next, each flag beside its value.
+
+        >>> print(Step.of("fda", "masks", "store" * 9, "--masks", "b" * 30, "--threshold", "7").shown)
+        fda masks storestorestorestorestorestorestorestorestore \
+            --masks bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb --threshold 7
+        """
+        parts: list[str] = []
+        for word in map(shlex.quote, self.words):
+            if parts and parts[-1].startswith("--") and " " not in parts[-1] and not word.startswith("--"):
+                parts[-1] += f" {word}"
+            else:
+                parts.append(word)
+        lines = [""]
+        for part in parts:
+            if lines[-1] and len(lines[-1]) + len(part) > _WIDTH:
+                lines.append("   ")
+            lines[-1] += f" {part}" if lines[-1] else part
+        return " \\\n".join(lines) if self.words else self.text
 
     @classmethod
     def comment(cls, text: str) -> Step:
@@ -61,6 +86,8 @@ class MadeWith:
     """Mask set -> attributes."""
     features: Mapping[str, Mapping[str, JSON]]
     """Feature set -> attributes, of any of its splits."""
+    splits: tuple[str, ...] = ()
+    """All of the store: what was made of all of them needs no --split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +115,7 @@ def steps_to(made: MadeWith, runs: Sequence[RunRecord]) -> Steps:
     ]
     encoded = {name: _of_set(name, attributes, ran) for name, attributes in made.features.items()}
     trained = list(_checkpoints(made.place, [run for some in encoded.values() for run in some], ran, unknown))
-    features = [step for name, some in encoded.items() for step in _features(made.place, name, some)]
+    features = [step for name, some in encoded.items() for step in _features(made, name, some)]
     lines = list(dict.fromkeys((*frames, *masks, *trained, *features)))
     if len(lines) > MOST_LINES:
         unknown.append(f"{len(lines) - MOST_LINES:,} more lines are left out here: the run records have them")
@@ -157,9 +184,10 @@ def _of_set(name: str, attributes: Mapping[str, JSON], runs: Sequence[RunRecord]
     ]
 
 
-def _features(place: str, name: str, runs: Sequence[RunRecord]) -> Iterator[Step]:
+def _features(made: MadeWith, name: str, runs: Sequence[RunRecord]) -> Iterator[Step]:
     for run in runs:
-        splits = [word for split in list_at(run.options, "splits") for word in ("--split", str(split))]
+        of_run = [str(split) for split in list_at(run.options, "splits")]
+        splits = [] if tuple(of_run) == made.splits else [word for split in of_run for word in ("--split", split)]
         if run.command == "import-features":
             sources = mapping_at(run.options, "sources")
             pooling = text_at(run.options, "pooling")
@@ -176,7 +204,7 @@ def _features(place: str, name: str, runs: Sequence[RunRecord]) -> Iterator[Step
                 if (file := text_at(sources, kind))
                 for word in (f"--{kind}", file)
             ]
-            yield Step.of("fda", "import-features", place, "--features", name, *files, *splits, *flags)
+            yield Step.of("fda", "import-features", made.place, "--features", name, *files, *splits, *flags)
             continue
         options = run.options
         alpha = options.get("alpha")
@@ -190,7 +218,7 @@ def _features(place: str, name: str, runs: Sequence[RunRecord]) -> Iterator[Step
             "seed": int_at(drawn, "seed") or int_at(mapping_at(options, "source"), "seed"),
         }
         flags = _flags(fields, {"mask_name": "default", "frame_dtype": "float32", "sensitivity_every": 32, "seed": 0})
-        yield Step.of("fda", "encode", place, "--features", name, *flags, *splits)
+        yield Step.of("fda", "encode", made.place, "--features", name, *flags, *splits)
 
 
 def _model_fields(source: Mapping[str, JSON]) -> dict[str, JSON]:

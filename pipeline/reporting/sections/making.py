@@ -66,7 +66,8 @@ class Making:
 def making_section(subject: Subject) -> Section:
     """The section."""
     runs = subject.runs
-    made = MadeWith(subject.store.place, subject.store.manifest.options, subject.masks, subject.features)
+    manifest = subject.store.manifest
+    made = MadeWith(subject.store.place, manifest.options, subject.masks, subject.features, tuple(manifest.splits))
     columns, versions = _versions(subject)
     values = Making(
         runs=tuple(reversed(runs[-MOST_RUNS:])),

@@ -29,7 +29,8 @@ def lines_of(store: Store) -> tuple[list[str], tuple[str, ...]]:
     """The commands, without comments, and what is not known."""
     report = Reporter(ignore_events)
     subject = subject_of(store, ReportOptions(), report)
-    made = MadeWith(store.place, store.manifest.options, subject.masks, subject.features)
+    splits = tuple(store.manifest.splits)
+    made = MadeWith(store.place, store.manifest.options, subject.masks, subject.features, splits)
     steps = steps_to(made, read_runs(store, report))
     return [step.text for step in steps.lines if not step.is_comment], steps.unknown
 
