@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from pipeline.reporting.options import ReportOptions
 from pipeline.reporting.records import RunRecord, read_runs
-from pipeline.reporting.scoring import WRONG, Scores, score_all
+from pipeline.reporting.scoring import MAX_SEARCHED, WRONG, Scores, score_all
 from pipeline.reporting.thumbnails import Thumbnails
 from pipeline.run.events import Reporter
 from pipeline.upkeep.status import StoreStatus, store_status
 from store.claims.holding import claims_on
 from store.clips.mask_sets import mask_attributes, mask_set_names
+from store.contents import SharedVideos, shared_videos
 from store.features import feature_names, features_made_with
 from store.json_values import JSON
 from store.store import Store
@@ -35,6 +36,8 @@ class Subject:
     """Mask set -> what made it."""
     features: Mapping[str, Mapping[str, JSON]]
     """Feature set -> what made it, in the first split that has it."""
+    shared: tuple[SharedVideos, ...] | None
+    """Videos that two splits have in common; None if they were not looked for."""
     scores: Scores
     pictures: Thumbnails
 
@@ -71,9 +74,21 @@ def subject_of(store: Store, options: ReportOptions, report: Reporter) -> Subjec
         claims=tuple(map(str, claims_on(store.folder))),
         masks=_masks(store, report),
         features=_features(store, report),
+        shared=_shared(store, report),
         scores=score_all(store, options, report),
         pictures=Thumbnails(view, report, options.thumbnails),
     )
+
+
+def _shared(store: Store, report: Reporter) -> tuple[SharedVideos, ...] | None:
+    num_splits = len(store.manifest.splits)
+    if num_splits > MAX_SEARCHED:
+        return None
+    try:
+        return tuple(shared_videos(store)) if num_splits > 1 else ()
+    except WRONG as error:
+        report.warn(f"videos that splits share were not looked for: {error}")
+        return None
 
 
 def _masks(store: Store, report: Reporter) -> dict[str, Mapping[str, JSON]]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from pipeline.evaluation.near_duplicates import NearDuplicate
 from pipeline.reporting.page import Section
-from pipeline.reporting.scoring import MAX_SEARCHED, WRONG, ScoredSplit
+from pipeline.reporting.scoring import ScoredSplit
 from pipeline.reporting.subject import Subject
 from pipeline.reporting.thumbnails import Strip
-from store.contents import SharedVideos, shared_videos
+from store.contents import SharedVideos
 
 MOST_PAIRS, MOST_IDS = 10, 5
 """Pairs that are shown, and ids that are named."""
@@ -58,14 +58,8 @@ def duplicates_section(subject: Subject) -> Section | None:
     """The section; None in a store with one split."""
     if len(subject.view.splits) < 2:
         return None
-    equal: tuple[SharedVideos, ...] | None = None
-    if len(subject.view.splits) <= MAX_SEARCHED:
-        try:
-            equal = tuple(shared_videos(subject.store))
-        except WRONG as error:
-            subject.report.warn(f"videos that splits share were not looked for: {error}")
     splits = tuple(_near(subject, scored) for scored in subject.scores.splits if scored.sets)
-    return Section.of("duplicates", "The same videos in two splits", Duplicates(equal, splits))
+    return Section.of("duplicates", "The same videos in two splits", Duplicates(subject.shared, splits))
 
 
 def _near(subject: Subject, scored: ScoredSplit) -> SplitDuplicates:

@@ -8,6 +8,7 @@ from pipeline.evaluation.metrics import RetrievalMetrics
 from pipeline.evaluation.statistics.intervals import Interval
 from pipeline.reporting.page import Section
 from pipeline.reporting.subject import Subject
+from store.contents import SharedVideos
 
 MOST_WARNINGS = 12
 
@@ -32,6 +33,8 @@ class Summary:
 
     facts: tuple[tuple[str, str], ...]
     headlines: tuple[Headline, ...]
+    shared: tuple[SharedVideos, ...]
+    """Videos that two splits have in common."""
     claims: tuple[str, ...]
     """Who is writing into the store."""
     warnings: tuple[str, ...]
@@ -46,6 +49,7 @@ def summary_section(subject: Subject) -> Section:
     values = Summary(
         facts=_facts(subject),
         headlines=_headlines(subject),
+        shared=subject.shared or (),
         claims=subject.claims,
         warnings=warnings[:MOST_WARNINGS],
         num_more_warnings=max(0, len(warnings) - MOST_WARNINGS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,32 @@ import fda
 from pipeline.errors import InputError, OptionError
 from pipeline.reporting.options import ReportOptions
 from pipeline.reporting.run import report
+from store.catalog import Catalog
 from store.claims.holding import claimed
+from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
 from store.completion import input_digests
 from store.errors import NotInStoreError, StoreMissingError
 from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
+from store.growth import create_store
 from store.places.opening import folder_at
+from store.schema import Caption, SplitLayout, Video
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 from tests.html_pages import ParsedPage
 from tests.retrieval_cases import unit_rows
 from tests.sliced import Known, known_store
-from tests.stores import MASKS, fill_shard, make_store, outcomes, tree_digest
+from tests.stores import (
+    MASKS,
+    NUM_FRAMES,
+    SIZE,
+    clip_frames,
+    clip_masks,
+    fill_shard,
+    make_manifest,
+    make_store,
+    outcomes,
+    tree_digest,
+)
 
 NUM_VIDEOS, DIM = 6, 5
 EVIL = "<script>alert('x')</script>\" onload='y' \u202e{{ 7*7 }} &amp;"
@@ -127,17 +143,11 @@ def test_captions_ids_and_categories_are_text(
     assert page.tags.count("script") == 1
 
 
-def test_without_thumbnails(known: tuple[Store, fda.ReportResult, ParsedPage], tmp_path: Path) -> None:
-    store, result, with_pictures = known
-    small, page = page_of(store, tmp_path / "small.html")
-    assert (page.tags.count("img"), small.sections) == (0, result.sections)
-    assert with_pictures.tags.count("img") > 10
-
-
 def test_what_is_scored_can_be_chosen(known: tuple[Store, fda.ReportResult, ParsedPage], tmp_path: Path) -> None:
-    store = known[0]
+    store, _, all_of_it = known
     result, page = page_of(store, tmp_path / "page.html", features=("yours",), title=EVIL, protocol="clip4clip")
     assert result.num_sets_scored == 1
+    assert page.tags.count("img") == 0 < all_of_it.tags.count("img")  # without thumbnails
     assert "Feature sets compared" not in page.titles
     assert "Protocol clip4clip" in page.text
     assert page.text.startswith(EVIL)
@@ -223,7 +233,7 @@ def test_damaged_frames_are_a_sentence(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[:2000] = bytes(2000)
     path.write_bytes(bytes(content))
-    result, page = page_of(store, tmp_path / "page.html", thumbnails=True)
+    result, page = page_of(store, tmp_path / "page.html", thumbnails=True, features=("mine",))
     assert any("some frames are not shown" in warning for warning in result.warnings)
     assert "its frames cannot be read" in page.text
     assert "img" in page.tags  # of the other shard
@@ -249,3 +259,52 @@ def test_warnings_are_heard_and_in_the_result_as_json(tmp_path: Path) -> None:
     told = [event.text for event in heard if isinstance(event, fda.Message) and event.is_warning]
     assert tuple(told) == result.warnings != ()
     assert json.loads(json.dumps(result.to_dict()))["warnings"] == told
+
+
+def make_two_splits(place: Path) -> Store:
+    """`train` and `test` have one file in common, and two videos whose features are nearly the same."""
+    videos = [
+        Video(f"{split}_{row}", split, row, f"{split}_{row}.mp4") for split in ("train", "test") for row in range(3)
+    ]
+    captions = [Caption(f"{one.video_id}#0", one.video_id, one.split, one.row, f"of {one.video_id}") for one in videos]
+    layout = SplitLayout(3, 3, NUM_FRAMES, SIZE, SIZE)
+    manifest = replace(make_manifest(3), splits={"train": layout, "test": layout})
+    store = create_store(folder_at(place), manifest, Catalog.of(videos, captions))[0]
+    create_clip_arrays(store, {"made by": "hand"})
+    create_mask_arrays(store, MASKS, {"options": {"threshold": 25}})
+    rng, near = np.random.default_rng(1), unit_rows(np.random.default_rng(2), 1, DIM)
+    for split in ("train", "test"):
+        video = unit_rows(rng, 3, DIM)
+        video[1] = near + (0.001 if split == "test" else 0.0)
+        video /= np.linalg.norm(video, axis=1, keepdims=True)
+        create_features(store, "mine", split, DIM, {"model": {"kind": "by hand"}})
+        (shard,) = store.shards(split)
+        known = [
+            replace(one, source_sha256=f"{split if one.row else 'same'}{one.row}") for one in outcomes(store, shard)
+        ]
+        clips = ShardFrames(
+            np.stack([clip_frames(row) for row in range(3)]),
+            np.tile(np.arange(NUM_FRAMES) / 25, (3, 1)),
+            np.tile(np.arange(NUM_FRAMES), (3, 1)),
+        )
+        written = write_frames(store, shard, clips, known)
+        write_masks(store, shard, MASKS, np.stack([clip_masks(row) for row in range(3)]), known, written.clips.inputs)
+        inputs = input_digests(store, shard, (FRAMES_STAGE,))
+        frame = np.repeat(video[:, None], NUM_FRAMES, axis=1)
+        write_clip_features(store, "mine", shard, ClipFeatures(video, frame, known), inputs)
+        for of_captions in caption_shards(store, split):
+            write_text_features(store, "mine", of_captions, unit_rows(rng, 3, DIM))
+    return store
+
+
+def test_videos_that_two_splits_share(tmp_path: Path) -> None:
+    store = make_two_splits(tmp_path / "store")
+    result, page = page_of(store, tmp_path / "page.html", thumbnails=True)
+    assert "The same videos in two splits" in page.titles
+    assert "train and test share 1 video" in page.text
+    assert "train_0 = test_0" in page.text
+    assert "1 of 3 scored videos is far nearer to one of another split" in page.text
+    assert result.num_sets_scored == 1  # train is there to be trained on
+    assert "not scored here: train" in page.text
+    both, page = page_of(store, tmp_path / "page.html", splits=("train", "test"))
+    assert both.num_sets_scored == 2
