@@ -37,8 +37,8 @@ def make_store(folder: Path, num_videos: int) -> Path:
     ids = {"text": view.captions()["caption_id"].to_pylist(), "video": view.videos()["video_id"].to_pylist()}
     for noise in NOISE:
         drawn = {kind: meant + noise * rng.normal(size=meant.shape).astype(np.float32) for kind in ids}
-        found = {kind: fda.Embeddings(values, ids[kind]) for kind, values in drawn.items()}
-        fda.import_features(store.place, fda.ImportOptions(f"noise-{noise:g}", **found))
+        text, video = (fda.Embeddings(values, ids[kind]) for kind, values in drawn.items())
+        fda.import_features(store.place, fda.ImportOptions(f"noise-{noise:g}", text=text, video=video))
     return Path(store.place)
 
 
