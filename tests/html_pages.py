@@ -32,7 +32,9 @@ class ParsedPage(HTMLParser):
         if tag == "img":
             assert dict(attrs).get("alt"), "a picture without an alternative text"
         if tag == "svg":
-            assert dict(attrs).get("aria-label"), "a figure without an alternative text"
+            assert dict(attrs).get("aria-label") or ("aria-hidden", "true") in attrs, (
+                "a figure without an alternative text"
+            )
         if tag not in VOID:
             self._open.append(tag)
 

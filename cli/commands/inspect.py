@@ -14,13 +14,12 @@ from cli.options.files import NewFile
 from cli.options.models import known_encoder_options
 from cli.options.names import complete_features, complete_masks, complete_splits
 from cli.options.shared import Function, add_options, device_option, progress_option, seed_option, shared_options
-from cli.output.masks import percent
 from cli.output.printing import print_json, show
 from cli.output.progress import SECONDS_BEFORE_A_BAR, progress_listener
 from cli.output.tables import print_table
 from encoders.options import ModelSource
 from pipeline.inspection.options import MAX_FRAMES, MAX_MASK_SETS, NUM_BY_DEFAULT, InspectFiles, InspectOptions
-from pipeline.run.words import plural
+from pipeline.run.words import percent, plural
 
 if TYPE_CHECKING:
     from pipeline.inspection.facts import InspectedVideo

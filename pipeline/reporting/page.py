@@ -12,7 +12,8 @@ from typing import Any, Self
 import jinja2
 from markupsafe import Markup, escape
 
-from pipeline.pages.environment import script_source, templates_of, visible
+from pipeline.pages.environment import script_source, templates_of
+from pipeline.pages.texts import visible
 from pipeline.run.words import listed, percent, plural, setting
 
 MAX_TEXT = 240

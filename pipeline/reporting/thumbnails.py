@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.pages.pictures import data_url, highlighted, shrunk
+from pipeline.pages.pictures import data_url, highlighted, joined, shrunk
 from pipeline.run.events import Reporter
 from store.arrays.reading import ChunkReader, read_shard
 from store.clips.layout import frames_spec, masks_spec, pts_spec
@@ -66,10 +67,10 @@ class Thumbnails:
         try:
             frames, moving, times = self._clip(video_id, split, masks)
             shown = _chosen(np.flatnonzero(np.isfinite(times)))
-            rows = [_row(frames[shown])]
+            rows = [_row(list(frames[shown]))]
             if moving is not None:
                 pairs = zip(frames[shown], moving[shown], strict=True)
-                rows.append(_row(np.stack([highlighted(*pair) for pair in pairs])))
+                rows.append(_row([highlighted(*pair) for pair in pairs]))
         except StoreError as error:
             if str(error) not in self._told:
                 self._told.add(str(error))
@@ -118,8 +119,5 @@ def _chosen(there: NDArray[np.int64]) -> NDArray[np.int64]:
     return shown
 
 
-def _row(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Frames side by side, with a grey line between two."""
-    line = np.full((_SIDE, 2, 3), 128, np.uint8)
-    parts = [part for frame in frames for part in (line, shrunk(frame, _SIDE))]
-    return np.concatenate(parts[1:], axis=1)
+def _row(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    return joined([shrunk(frame, _SIDE) for frame in frames])

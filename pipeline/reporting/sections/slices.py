@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from pipeline.evaluation.names import FAMILIES
 from pipeline.evaluation.slices.scoring import FEW_VIDEOS, FamilyScores, SliceScore
-from pipeline.pages.environment import visible
+from pipeline.pages.texts import visible
 from pipeline.reporting.figures import MARKERS, SERIES, drawing, svg_of
 from pipeline.reporting.page import Section, cut
 from pipeline.reporting.scoring import ScoredSet, ScoredSplit

@@ -279,9 +279,8 @@ def make_two_splits(place: Path) -> Store:
         video /= np.linalg.norm(video, axis=1, keepdims=True)
         create_features(store, "mine", split, DIM, {"model": {"kind": "by hand"}})
         (shard,) = store.shards(split)
-        known = [
-            replace(one, source_sha256=f"{split if one.row else 'same'}{one.row}") for one in outcomes(store, shard)
-        ]
+        plain = outcomes(store, shard)
+        known = tuple(replace(one, source_sha256=f"{split if one.row else 'same'}{one.row}") for one in plain)
         clips = ShardFrames(
             np.stack([clip_frames(row) for row in range(3)]),
             np.tile(np.arange(NUM_FRAMES) / 25, (3, 1)),
