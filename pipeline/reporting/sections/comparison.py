@@ -54,16 +54,16 @@ def _compared(number: int, scored: ScoredSplit) -> SplitCompared:
     found = scored.comparison
     if found is None:
         return SplitCompared(scored.split, None, scored.why_not_compared, None)
-    shown, num_more = first_of([one for one in found.unlike if _tells(one)], MOST_SETTINGS)
+    shown, num_more = first_of([one for one in found.unlike if _tells(one, found)], MOST_SETTINGS)
     return SplitCompared(scored.split, found, "", _figure(number, found), shown, num_more)
 
 
-def _tells(one: UnlikeSetting) -> bool:
+def _tells(one: UnlikeSetting, found: Comparison) -> bool:
     """Whether a setting tells more than that a set was imported, or has another model."""
-    is_of_model = one.key.startswith("model.architecture")
-    return not is_of_model and (
-        one.key.startswith("imported") or len({str(value) for value in one.values if value is not None}) > 1
-    )
+    if one.key.startswith("model.architecture"):
+        return False
+    made_here = [value for value, its in zip(one.values, found.sets, strict=True) if "imported" not in its.attributes]
+    return one.key.startswith("imported") or any(value != made_here[0] for value in made_here)
 
 
 def _figure(number: int, found: Comparison) -> Markup:

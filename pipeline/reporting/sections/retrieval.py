@@ -42,6 +42,8 @@ class SplitShown:
     rows: tuple[DirectionRow, ...]
     others: tuple[str, ...]
     """Protocols besides the chosen one that can be applied to some set."""
+    with_ndcg: bool
+    """Whether videos have several captions, so that there is an nDCG."""
     figure: Markup | None
 
 
@@ -77,7 +79,8 @@ def _shown(number: int, scored: ScoredSplit) -> SplitShown:
         for one in scored.sets
     ]
     others = tuple(dict.fromkeys(name for one in scored.sets for name in one.others))
-    return SplitShown(scored, tuple(rows), others, _figure(number, scored) if scored.sets else None)
+    with_ndcg = any(one.metrics.video_to_text.ndcg is not None for one in scored.sets)
+    return SplitShown(scored, tuple(rows), others, with_ndcg, _figure(number, scored) if scored.sets else None)
 
 
 def _figure(number: int, scored: ScoredSplit) -> Markup:
