@@ -11,9 +11,10 @@ import click
 
 import fda
 from cli.options.files import NewFile
+from cli.options.names import complete_features, complete_splits
 from cli.options.shared import add_options, progress_option, shared_options
 from cli.output.printing import print_json, say, show
-from cli.output.progress import progress_listener
+from cli.output.progress import SECONDS_BEFORE_A_BAR, progress_listener
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.reporting.options import ReportOptions
 from pipeline.run.words import plural
@@ -32,6 +33,7 @@ _OPTIONS = (
         "--split",
         "splits",
         multiple=True,
+        shell_complete=complete_splits,
         help="Score this split; may be repeated.  [default: all with features but for `train`]",
     ),
     click.option(
@@ -39,6 +41,7 @@ _OPTIONS = (
         "features",
         multiple=True,
         metavar="NAME",
+        shell_complete=complete_features,
         help="Score this feature set; may be repeated, and others are compared with the first.  [default: all]",
     ),
     click.option(
@@ -84,7 +87,7 @@ def command(store_place: str, output: Path, options: ReportOptions, as_json: boo
     their comparison and slices, example retrievals, videos that splits share, speeds, versions, and the commands to get
     there again. What is missing or damaged is said on the page. The store is read, and not changed.
     """
-    with progress_listener("report", progress) as listener:
+    with progress_listener("report", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
         result = fda.report(store_place, output, options, listener=listener)
     if as_json:
         print_json(result.to_dict())

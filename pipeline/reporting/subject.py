@@ -61,7 +61,7 @@ def subject_of(store: Store, options: ReportOptions, report: Reporter) -> Subjec
     report.say("reading commit and run records")
     view = StoreView(store)
     try:
-        status = store_status(store)
+        status = store_status(store, report.listener)
     except WRONG as error:
         status = None
         report.warn(str(error))

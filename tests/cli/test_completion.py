@@ -56,7 +56,7 @@ def test_every_command_completes_its_options() -> None:
 
 
 def test_names_in_the_store_that_was_typed(store: Path) -> None:
-    for command in ("eval", "encode", "import-features", "remove", "inspect", "search"):
+    for command in ("eval", "encode", "import-features", "remove", "inspect", "search", "report"):
         assert completed(command, store, "--features", "") == ["mine", "other"], command
         assert completed(command, store, "--split", "t") == ["test", "train"], command
     assert completed("compare", store, "mine", "o") == ["other"]
