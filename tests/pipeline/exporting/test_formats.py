@@ -93,8 +93,8 @@ class ParquetMetadataProvider:
         self.metadata = pd.concat(pd.read_parquet(one) for one in sorted(folder.glob("*.parquet")))
 
     def get(self, row: int) -> dict[str, Any]:
-        found: dict[str, Any] = self.metadata[row : row + 1].to_dict(orient="records")[0]
-        return found
+        (found,) = self.metadata[row : row + 1].to_dict(orient="records")
+        return {str(name): value for name, value in found.items()}
 
 
 @pytest.mark.parametrize("per_part", [None, 3])
