@@ -24,8 +24,8 @@ def store(tmp_path: Path) -> str:
     manifest, place = write_small_dataset(tmp_path, {"test": 4}), str(tmp_path / "store")
     fda.preprocess(manifest, place, fda.PreprocessOptions(image_size=32), run=fda.RunOptions(workers=0))
     model = fda.ModelSource(model=write_config(tmp_path), pretrained="none")
-    for name, alpha in (("masks", "masks"), ("ones", "ones")):
-        fda.encode(place, fda.EncodeOptions(name, alpha=alpha), model)
+    for alpha in (fda.AlphaSource.MASKS, fda.AlphaSource.ONES):
+        fda.encode(place, fda.EncodeOptions(str(alpha), alpha=alpha), model)
     return place
 
 
@@ -38,7 +38,8 @@ def test_the_notebook_runs_in_a_kernel(store: str, tmp_path: Path, monkeypatch: 
     assert 'STORE = "../demo/store"' in settings.source
     settings.source = settings.source.replace('"../demo/store"', repr(store))
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    said = "\n".join(output.text for cell in notebook.cells[1:] for output in cell.get("outputs", ()) if "text" in output)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    said = "\n".join(output.text for output in outputs if "text" in output)
     assert "in 4 videos, by tiny, weights" in said
     assert said.count("text to video R@1") == 2
 
