@@ -60,11 +60,7 @@ class Query:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a text can be written as UTF-8: what a shell hands on may be any bytes.
-
-    >>> _is_unicode("né"), _is_unicode("n\udce9")
-    (True, False)
-    """
+    """Whether a text can be written as UTF-8: what a shell hands on may be any bytes."""
     try:
         text.encode()
     except UnicodeEncodeError:
