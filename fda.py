@@ -109,6 +109,11 @@ if TYPE_CHECKING:
     from pipeline.search.options import QueryKind as QueryKind
     from pipeline.search.options import SearchOptions as SearchOptions
     from pipeline.search.run import search as search
+    from pipeline.serving.app import create_app as create_app
+    from pipeline.serving.options import ConversionOptions as ConversionOptions
+    from pipeline.serving.options import ServeOptions as ServeOptions
+    from pipeline.serving.run import ServeResult as ServeResult
+    from pipeline.serving.run import serve as serve
     from pipeline.training.options import FinetuneOptions as FinetuneOptions
     from pipeline.training.run import FinetuneResult as FinetuneResult
     from pipeline.training.run import finetune as finetune
@@ -267,6 +272,15 @@ _MODULES = {
         "SearchOptions",
     ),
     "pipeline.search.run": ("search",),
+    "pipeline.serving.app": ("create_app",),
+    "pipeline.serving.options": (
+        "ConversionOptions",
+        "ServeOptions",
+    ),
+    "pipeline.serving.run": (
+        "ServeResult",
+        "serve",
+    ),
     "pipeline.training.options": ("FinetuneOptions",),
     "pipeline.training.run": (
         "FinetuneResult",

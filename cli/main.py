@@ -29,6 +29,7 @@ COMMANDS = {
     "export": ("cli.commands.export", "Write a store in a layout of other programs: Parquet, webdataset, ..."),
     "search": ("cli.commands.search", "Find videos by a text, a picture, or another video."),
     "report": ("cli.commands.report", "Write a page about a store that can be sent on, with all numbers and figures."),
+    "serve": ("cli.commands.serve", "Search stores in a browser, and look at videos, frames and masks."),
     "weights": ("cli.commands.weights", "Inspect weights; write a model in the layout of Alpha-CLIP or CLIP."),
     "finalise": ("cli.commands.finalise", "End a job done in parts: what is pending, what failed."),
     "remove": ("cli.commands.remove", "Remove a mask set, a feature set or a split from a store."),

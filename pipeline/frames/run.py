@@ -222,6 +222,7 @@ class _Run:
             **asdict(options),
             "sampling": options.sampling.to_dict(),
             "source": str(self.read.source),
+            "videos_root": str(self.read.dataset.root.absolute()),
             "dataset": self.read.recognised.layout,
             "split_by_hash": None if self.read.options.split_by_hash is None else dict(self.read.options.split_by_hash),
             "reading": self.read.options.to_dict(),
