@@ -32,6 +32,9 @@
     return `${url.pathname}?${params}`;
   };
 
+  // Browsers cut times to whole microseconds, which shows the frame before the one that begins then: seek a little later.
+  const LATER = 0.001;
+
   // The player.
   let player = null;
   class Player {
@@ -81,11 +84,11 @@
       this.section.dataset.way = about.way;
     }
 
-    get time() { return this.video.readyState ? this.video.currentTime + this.offset : this.at; }
+    get time() { return this.video.readyState ? Math.max(0, this.video.currentTime + this.offset - LATER) : this.at; }
 
     seek(seconds, keeps = true) {
       this.at = Math.max(0, seconds);
-      if (this.video.readyState) this.video.currentTime = Math.max(0, this.at - this.offset);
+      if (this.video.readyState) this.video.currentTime = Math.max(0, this.at - this.offset) + LATER;
       this.show(this.at);
       if (keeps) this.keep();
     }
@@ -136,7 +139,7 @@
     show(seconds) {
       if (!this.stored || !this.frames.length) return;
       let found = this.frames[0];
-      for (const frame of this.frames) if (frame.t <= seconds + 0.001) found = frame;
+      for (const frame of this.frames) if (frame.t <= seconds + LATER) found = frame;
       const way = this.masks ? this.way : "none";
       const source = `${this.section.dataset.frame}&slots=${found.slot}` + (way === "none" ? "" : `&masks=${encodeURIComponent(this.masks)}&show=${way}`);
       if (this.stored.getAttribute("src") !== source) {
