@@ -60,7 +60,6 @@ class Address:
     """Another one, to be compared with it."""
     splits: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
-    """Empty text: videos without a category."""
     motion: str = ""
     """`LOW..HIGH`, percent of the picture; either may be left out."""
     seconds: str = ""

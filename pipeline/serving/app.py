@@ -81,7 +81,7 @@ def create_app(
     places = (stores,) if isinstance(stores, str | PathLike) else tuple(stores)
     if not places:
         raise OptionError("give at least one store")
-    current = Current(places, options.videos, model, listener)
+    current = Current(places, options, model, listener)
     current.site()  # raises what is wrong with a store before anybody asks
     server = _Server(
         current,

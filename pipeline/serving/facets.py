@@ -93,7 +93,7 @@ def _within(values: NDArray[np.float64], between: tuple[float, float] | None) ->
 
 def _named(values: NDArray[np.object_], passed: NDArray[np.bool_], address: Address, field: str, title: str) -> Facet:
     chosen: tuple[str, ...] = getattr(address, field)
-    names, counts = np.unique(values[passed].astype(str), return_counts=True)
+    names, counts = np.unique(values[passed & (values != "")].astype(str), return_counts=True)
     pairs = dict(zip(names.tolist(), counts.tolist(), strict=True))
     pairs |= {name: 0 for name in chosen if name not in pairs}
     most = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:MAX_VALUES]
@@ -104,7 +104,7 @@ def _named(values: NDArray[np.object_], passed: NDArray[np.bool_], address: Addr
         toggled = tuple(one for one in chosen if one != name) if name in chosen else (*chosen, name)
         return address.to(page=1, **{field: toggled})
 
-    found = [FacetValue(name or "none", count, name in chosen, url(name)) for name, count in most]
+    found = [FacetValue(name, count, name in chosen, url(name)) for name, count in most]
     return Facet(field, title, tuple(found), len(chosen))
 
 

@@ -57,6 +57,8 @@ class ServeOptions:
     videos: Path | None = None
     """Folder of the videos. Default: where the runs that decoded them found them."""
     open_browser: bool = False
+    check_seconds: float = 3.0
+    """How often it looks whether the stores have changed, while pages are asked for."""
     conversion: ConversionOptions = field(default_factory=ConversionOptions)
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ from pipeline.serving.cards import Card, card_of, picture_url, player_of
 from pipeline.serving.facets import facets_of
 from pipeline.serving.library import Library, VideoKey
 from pipeline.serving.neighbours import captions_with_ranks, neighbours_of
+from pipeline.serving.options import ServeOptions
 from pipeline.serving.pictures import Pictures
 from pipeline.serving.results import Item, Results, feature_names, num_pages, results_of, score_range
 from pipeline.serving.uploads import Uploads
@@ -238,12 +239,10 @@ class Current:
     """The site, opened again when the stores have changed: a run may be writing into them."""
 
     places: tuple[str | PathLike[str], ...]
-    videos: Path | None
+    options: ServeOptions
     model: ModelSource | None
     listener: Listener
     uploads: Uploads = field(default_factory=Uploads)
-    check_seconds: float = 3.0
-    """How often the stores are looked at, while pages are asked for."""
     _site: Site | None = None
     _print: object = None
     _checked_at: float = -np.inf
@@ -256,12 +255,12 @@ class Current:
             StoreError: One cannot be opened, and none was before.
         """
         with self._lock:
-            if self._site is not None and time.monotonic() - self._checked_at < self.check_seconds:
+            if self._site is not None and time.monotonic() - self._checked_at < self.options.check_seconds:
                 return self._site
             views = [open_store(place) for place in self.places]
             print_now = [_fingerprint(view) for view in views]
             if self._site is None or print_now != self._print:
-                self._site = Site.open(views, self.videos, self.model, self.listener, self.uploads)
+                self._site = Site.open(views, self.options.videos, self.model, self.listener, self.uploads)
                 self._print = print_now
             self._checked_at = time.monotonic()
             return self._site
