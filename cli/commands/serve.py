@@ -81,7 +81,14 @@ def command(
     --checkpoint, or --model and --pretrained, say otherwise. Ctrl-C ends it.
     """
     conversion = ConversionOptions(folder=cache or _CONVERSION.folder, max_mib=cache_mib)
-    options = ServeOptions(host, port, allowed_hosts, videos, open_browser, conversion)
+    options = ServeOptions(
+        host=host,
+        port=port,
+        allowed_hosts=allowed_hosts,
+        videos=videos,
+        open_browser=open_browser,
+        conversion=conversion,
+    )
     result = fda.serve(stores, options, model=model, listener=say_event)
     say(f"fda serve has ended: {plural(result.num_requests, 'request')} answered, nothing was changed")
     if as_json:

@@ -21,7 +21,7 @@ def user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fda"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionOptions:
     """How videos that browsers do not play are made playable."""
 
@@ -44,7 +44,7 @@ class ConversionOptions:
                 raise OptionError(f"{name} must be positive, got {getattr(self, name)}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
     """Where to serve, and what."""
 

@@ -90,6 +90,7 @@ def serve(
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=_END_SECONDS,
         )
         server = uvicorn.Server(config)

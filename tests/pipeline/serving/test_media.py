@@ -25,6 +25,7 @@ from pipeline.serving.media.playable import Way
 from pipeline.serving.media.times import decoding_times
 from pipeline.video.clips import VideoError
 from pipeline.video.options import WHOLE_VIDEO, Window
+from tests.crashing import end_at_once
 from tests.pipeline.serving.conftest import HOST
 from tests.serving import NO_B, NUM_NUMBERED, RATE, ServedStore, number_in, numbered_frames
 from tests.videos import Encoding, remux, write_audio, write_video
@@ -230,19 +231,14 @@ class TestCache:
     def test_a_process_that_crashes_costs_one_video(
         self, served: ServedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(cache_module, "prepare", crash)
+        monkeypatch.setattr(cache_module, "prepare", end_at_once)
         media = MediaCache(fda.ConversionOptions(folder=tmp_path))
-        with pytest.raises(VideoError, match="crashed"):
+        with pytest.raises(VideoError, match="exit code 3"):
             media.playable(served.videos / "old.avi", WHOLE_VIDEO)
         monkeypatch.setattr(cache_module, "prepare", prepare)
         assert media.playable(served.videos / "old.avi", WHOLE_VIDEO).path.exists()
         assert not list(tmp_path.glob("partial-*"))
         media.close()
-
-
-def crash(request: MediaRequest) -> Prepared:
-    """What a decoder does that meets a file made to break it."""
-    os.abort()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,198 @@
+"""`fda serve` as people use it: a real server, and a real browser."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.browser import Tab, browser_path, started_browser
+from tests.clips_on_disk import FDA
+from tests.serving import HOSTILE_ID, NUM_NUMBERED, RATE, ServedStore, number_in
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+PLAYS = "() => document.querySelector('#player')?.dataset.ready === 'yes'"
+"""A function, and no expression: the page forbids `eval`, by which that would be asked again."""
+FRAME = """async (seconds) => {
+  const video = document.querySelector('#video');
+  while (video.seeking) await new Promise((done) => video.addEventListener('seeked', done, {once: true}));
+  await new Promise((done) => video.requestVideoFrameCallback ? setTimeout(done, 30) : done());
+  const canvas = document.createElement('canvas');
+  [canvas.width, canvas.height] = [64, 48];
+  canvas.getContext('2d').drawImage(video, 0, 0, 64, 48);
+  return canvas.toDataURL('image/png');
+}"""
+
+
+@pytest.fixture(scope="module")
+def base(served: ServedStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server in a process of its own, which Ctrl-C ends."""
+    browser_path()
+    command = [str(FDA), "serve", str(served.place), "--port", "0", "--cache", str(tmp_path_factory.mktemp("playable"))]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert process.stderr is not None
+    (url,) = re.findall(r"http://127\.0\.0\.1:\d+", process.stderr.readline())
+    yield url
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == 0
+    assert re.fullmatch(r"fda serve has ended: [\d,]+ requests answered, nothing was changed", said[-1]), said
+    assert all(line.startswith("weights: ") for line in said[:-1])
+
+
+@pytest.fixture(scope="module")
+def browser(base: str) -> Iterator[Browser]:
+    with started_browser() as browser:
+        yield browser
+
+
+def shown_number(tab: Tab) -> int:
+    """The number of the frame that the player shows."""
+    content = base64.b64decode(tab.page.evaluate(FRAME, None).partition(",")[2])
+    return number_in(np.asarray(Image.open(BytesIO(content)).convert("RGB")))
+
+
+def time_in(tab: Tab) -> float:
+    found = re.search(r"[?&]t=([\d.]+)", tab.page.url)
+    assert found is not None
+    return float(found[1])
+
+
+def test_a_query_is_typed_and_a_result_plays_at_its_moment(browser: Browser, base: str) -> None:
+    tab = Tab.of(browser, base)
+    page = tab.page
+    tab.goto("/")
+    page.keyboard.press("/")
+    page.keyboard.type("a grey that grows")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?q=a+grey+that+grows")
+    card = page.locator(".card[data-name='0:walk']")
+    card.locator(".poster").click()
+    page.wait_for_function(PLAYS)
+    moment = float(card.get_attribute("data-t") or "nan")
+    page.wait_for_function("(moment) => document.querySelector('#video').currentTime > moment + 0.2", arg=moment)
+    page.keyboard.press(" ")
+    page.wait_for_function("() => document.querySelector('#video').paused")
+    assert "v=walk" in page.url
+    cell = page.locator(".player .strip:not(.masked) .cell").nth(2)
+    cell.click()
+    wanted = float(cell.get_attribute("data-t") or "nan")
+    page.wait_for_function("(t) => !document.querySelector('#video').seeking && location.search.includes('t=' + t)", arg=f"{wanted:g}")  # fmt: skip
+    assert shown_number(tab) == round(wanted * RATE)
+    assert "masks=default" in (page.locator("#stored").get_attribute("src") or "")
+    shared = page.url
+    page.reload()
+    page.wait_for_function(PLAYS)
+    assert (page.url, shown_number(tab)) == (shared, round(wanted * RATE))
+    second = Tab.of_page(page.context.new_page(), base)
+    second.page.goto(shared)
+    second.page.wait_for_function(PLAYS)
+    assert shown_number(second) == round(wanted * RATE)
+    assert second.page.input_value("#q") == "a grey that grows"
+    second.check()
+    page.go_back()
+    page.wait_for_function("() => !document.querySelector('#player')")
+    assert "v=" not in page.url
+    page.go_forward()
+    page.wait_for_function(PLAYS)
+    assert page.url == shared
+    tab.check()
+    page.context.close()
+
+
+@pytest.mark.parametrize("video_id", ["walk", "old", "mpeg"])
+def test_every_moment_shows_its_frame(browser: Browser, base: str, video_id: str) -> None:
+    """As it is, copied out of an AVI with B frames, and transcoded."""
+    tab = Tab.of(browser, base)
+    for number in (0, 7, 29) if video_id == "mpeg" else (0, 1, 44, NUM_NUMBERED - 1):
+        tab.goto(f"/video?v={video_id}&t={number / float(RATE):.3f}")
+        tab.page.wait_for_function(PLAYS)
+        assert shown_number(tab) == number
+    tab.check()
+    tab.page.context.close()
+
+
+def test_a_clip_that_is_a_part_of_a_video_plays_its_part(browser: Browser, base: str) -> None:
+    tab = Tab.of(browser, base)
+    tab.goto("/?v=part")
+    tab.page.wait_for_function(PLAYS)
+    assert shown_number(tab) == 30
+    tab.page.keyboard.press(" ")
+    tab.page.wait_for_function("() => document.querySelector('#video').currentTime > 1.3")
+    tab.page.wait_for_function("() => document.querySelector('#video').paused")
+    assert time_in(tab) == pytest.approx(2.0, abs=0.3)
+    tab.check()
+    tab.page.context.close()
+
+
+def test_keys_flags_and_downloads(browser: Browser, base: str, tmp_path: Path) -> None:
+    tab = Tab.of(browser, base, accept_downloads=True, viewport={"width": 390, "height": 844})
+    page = tab.page
+    tab.goto("/?category=grey")
+    page.keyboard.press("?")
+    assert page.locator("#keys").is_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("f")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("f")
+    assert page.locator("#num-flagged").inner_text() == "2"
+    page.keyboard.press("Enter")
+    page.wait_for_function(PLAYS)
+    assert page.locator("#player").get_attribute("data-name") == "0:old"
+    for key, way in (("m", "outline"), ("m", "none"), ("m", "")):
+        page.keyboard.press(key)
+        assert re.search(r"show=(\w+)|$", page.url)[1] == (way or None)  # type: ignore[index]
+    page.keyboard.press(".")
+    page.wait_for_function("() => new URLSearchParams(location.search).get('t') > 0.5")
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => !document.querySelector('#player')")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.reload()
+    page.click("#flagged")
+    assert page.locator(".card").count() == 2
+    with page.expect_download() as download:
+        page.click("text=Download txt")
+    assert Path(download.value.path()).read_text() == "walk\nold\n"
+    tab.check()
+    page.context.close()
+
+
+def test_hostile_texts_run_nothing_and_missing_videos_say_so(browser: Browser, base: str) -> None:
+    tab = Tab.of(browser, base)
+    page = tab.page
+    tab.goto("/?size=50")
+    page.locator(f'.card[data-name="0:{HOSTILE_ID}"] .poster').click()
+    page.wait_for_function(PLAYS)
+    assert "<script>" in page.locator("#player .caption").first.inner_text()
+    assert page.title() == "all videos - fda"
+    for video_id, words in (("gone", "gone.mp4 in"), ("text", "Invalid data")):
+        page.locator(f'.card[data-name="0:{video_id}"] .poster').click()
+        page.wait_for_function("() => document.querySelector('#player').dataset.ready === 'problem'")
+        assert words in page.locator("#media-state").inner_text()
+    tab.check()
+    page.context.close()
+
+
+def test_a_picture_is_dropped_into_the_page(browser: Browser, base: str, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), "grey").save(tmp_path / "grey.png")
+    tab = Tab.of(browser, base)
+    tab.goto("/")
+    tab.page.set_input_files("#picture", tmp_path / "grey.png")
+    tab.page.wait_for_url("**/?image=*")
+    assert tab.page.locator(".chip.picture img").evaluate("(image) => image.complete && image.naturalWidth") == 64
+    assert tab.page.locator(".card").count() == 9
+    tab.check()
+    tab.page.context.close()
