@@ -30,7 +30,7 @@ WITH_B = {"preset": "veryfast", "bf": "2", "threads": "1", "g": "30", "x264-para
 
 
 def numbered_frames(num_frames: int = NUM_NUMBERED) -> NDArray[np.uint8]:
-    """Frame i has i in stripes, a dark or a light one a bit, which survive every codec: shape (num_frames, 48, 64, 3)."""
+    """Frame i has i in stripes, one a bit, which survive every codec: shape (num_frames, 48, 64, 3)."""
     bits = np.arange(num_frames)[:, None] >> np.arange(NUM_BITS) & 1
     levels = np.where(bits, 224, 32).astype(np.uint8).repeat(64 // NUM_BITS, axis=1)
     return np.broadcast_to(levels[:, None, :, None], (num_frames, 48, 64, 3)).copy()
@@ -49,7 +49,9 @@ def write_videos(folder: Path) -> None:
     write_video(folder / "walk.mp4", numbered, Encoding(rate=RATE, options=WITH_B))
     write_video(folder / "old.avi", numbered, Encoding(rate=RATE, options=WITH_B))
     write_video(folder / "mpeg.avi", numbered[:30], Encoding(codec="mpeg4", rate=RATE))
-    write_video(folder / "web.webm", numbered[:12], Encoding(codec="libvpx", rate=RATE, options={"deadline": "realtime"}))
+    write_video(
+        folder / "web.webm", numbered[:12], Encoding(codec="libvpx", rate=RATE, options={"deadline": "realtime"})
+    )
     for number in range(4):
         encoding = Encoding(options=NO_B)
         write_video(folder / f"square_{number}.mp4", moving_frames(number, num_frames=12), encoding)
@@ -96,9 +98,7 @@ def make_served_store(folder: Path) -> ServedStore:
     rng, view = np.random.default_rng(0), fda.open_store(folder / "store")
     videos = [video_id for video_id in view.videos()["video_id"].to_pylist() if video_id not in ("gone", "text")]
     captions = view.captions()["caption_id"].to_pylist()
-    video, text = (
-        fda.Embeddings(rng.standard_normal((len(ids), 8)), ids=ids) for ids in (videos, captions)
-    )
+    video, text = (fda.Embeddings(rng.standard_normal((len(ids), 8)), ids=ids) for ids in (videos, captions))
     fda.import_features(folder / "store", fda.ImportOptions("other", text=text, video=video))
     return ServedStore(folder / "store", folder / "videos")
 

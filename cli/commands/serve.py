@@ -39,7 +39,7 @@ _CONVERSION = ConversionOptions()
     "allowed_hosts",
     metavar="NAME",
     multiple=True,
-    help="Name under which browsers may ask besides this machine's own, behind a proxy for example. Several times for several.",
+    help="Name under which browsers may ask, besides this machine's own: that of a proxy, say. May be repeated.",
 )
 @click.option(
     "--videos",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from os import PathLike
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
@@ -105,6 +105,7 @@ def create_app(
             route("/", _search_page),
             route("/video", _video_page),
             route("/panel", _panel),
+            route("/facets", _facets),
             route("/list", _list_page),
             route("/list/{kind}", _list_file),
             route("/frame", _frame),
@@ -161,6 +162,11 @@ async def _video_page(server: _Server, request: Request) -> Response:
 async def _panel(server: _Server, request: Request) -> Response:
     address = _address(request)
     return await server.page(lambda site: site.panel(address))
+
+
+async def _facets(server: _Server, request: Request) -> Response:
+    address = _address(request)
+    return await server.page(lambda site: site.facets(address))
 
 
 async def _list_page(server: _Server, request: Request) -> Response:

@@ -98,7 +98,7 @@ class Player:
 def card_of(library: Library, item: Item, address: Address, between: tuple[float, float]) -> Card:
     """A video in a list."""
     key, shelf = item.key, library.shelves[item.key.store]
-    outcome = shelf.outcome(key)
+    outcome = None if item.frames else shelf.outcome(key)
     frames = item.frames or _without_scores(shelf, key, outcome)
     shown = _chosen(frames, STRIP_FRAMES)
     best = max(frames, key=lambda frame: frame.score) if item.frames else (frames[len(frames) // 2] if frames else None)

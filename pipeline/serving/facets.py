@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.serving.address import Address, limits
-from pipeline.serving.library import Library
+from pipeline.serving.library import Library, Names
 
 MOTION = ("..1", "1..5", "5..20", "20..50", "50..")
 """Percent of the picture."""
@@ -45,8 +45,14 @@ def passing(library: Library, address: Address) -> NDArray[np.bool_]:
     return _all_of(list(_masks(library, address).values()), len(library))
 
 
-def facets_of(library: Library, address: Address) -> tuple[Facet, ...]:
-    """The facets that divide these videos, with counts."""
+def facets_of(library: Library, address: Address, *, waits: bool = True) -> tuple[Facet, ...]:
+    """The facets that divide these videos, with counts.
+
+    Args:
+        library: The videos.
+        address: What is chosen.
+        waits: Whether to read, of many videos, what is not known yet. Otherwise facets of that are left out.
+    """
     address = address.question
     masks = _masks(library, address)
 
@@ -56,10 +62,14 @@ def facets_of(library: Library, address: Address) -> tuple[Facet, ...]:
     found = [
         _named(library.splits, others("splits"), address, "splits", "Split"),
         _named(library.categories, others("categories"), address, "categories", "Category"),
-        _ranges(library.motion * 100, others("motion"), address, "motion", "Motion", MOTION, "%"),
-        _ranges(library.duration_seconds, others("seconds"), address, "seconds", "Duration", SECONDS, "s"),
-        _camera(library.camera, others("camera"), address),
     ]
+    if waits or library.is_measured:
+        motion, seconds = library.motion * 100, library.duration_seconds
+        found += [
+            _ranges(motion, others("motion"), address, Ranges("motion", "Motion", MOTION, "%")),
+            _ranges(seconds, others("seconds"), address, Ranges("seconds", "Duration", SECONDS, "s")),
+            _camera(library.camera, others("camera"), address),
+        ]
     return tuple(facet for facet in found if len(facet.values) > 1 or facet.num_chosen)
 
 
@@ -67,9 +77,9 @@ def _masks(library: Library, address: Address) -> dict[str, NDArray[np.bool_]]:
     """Facet -> which videos have what is chosen of it; facets of which nothing is chosen are left out."""
     found: dict[str, NDArray[np.bool_]] = {}
     if address.splits:
-        found["splits"] = np.isin(library.splits, address.splits)
+        found["splits"] = library.splits.have(address.splits)
     if address.categories:
-        found["categories"] = np.isin(library.categories, address.categories)
+        found["categories"] = library.categories.have(address.categories)
     if address.motion:
         found["motion"] = _within(library.motion, limits(address.motion, 0.01))
     if address.seconds:
@@ -91,11 +101,9 @@ def _within(values: NDArray[np.float64], between: tuple[float, float] | None) ->
     return np.asarray((values >= low) & (values < high))
 
 
-def _named(values: NDArray[np.object_], passed: NDArray[np.bool_], address: Address, field: str, title: str) -> Facet:
+def _named(values: Names, passed: NDArray[np.bool_], address: Address, field: str, title: str) -> Facet:
     chosen: tuple[str, ...] = getattr(address, field)
-    names, counts = np.unique(values[passed & (values != "")].astype(str), return_counts=True)
-    pairs = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    pairs |= {name: 0 for name in chosen if name not in pairs}
+    pairs = {**dict.fromkeys(chosen, 0), **values.counts(passed)}
     most = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:MAX_VALUES]
     if field == "splits":
         most.sort()
@@ -108,24 +116,25 @@ def _named(values: NDArray[np.object_], passed: NDArray[np.bool_], address: Addr
     return Facet(field, title, tuple(found), len(chosen))
 
 
-def _ranges(
-    values: NDArray[np.float64],
-    passed: NDArray[np.bool_],
-    address: Address,
-    field: str,
-    title: str,
-    ranges: Sequence[str],
-    unit: str,
-) -> Facet:
-    chosen: str = getattr(address, field)
-    listed = [*ranges, *([chosen] if chosen and chosen not in ranges else [])]
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """A facet of numbers."""
+
+    field: str
+    title: str
+    ranges: tuple[str, ...]
+    unit: str
+
+
+def _ranges(values: NDArray[np.float64], passed: NDArray[np.bool_], address: Address, facet: Ranges) -> Facet:
+    chosen: str = getattr(address, facet.field)
     found = []
-    for one in listed:
+    for one in [*facet.ranges, *([chosen] if chosen and chosen not in facet.ranges else [])]:
         count = int((_within(values, limits(one)) & passed).sum())
         if count or one == chosen:
-            url = address.to(page=1, **{field: "" if one == chosen else one})
-            found.append(FacetValue(range_words(one, unit), count, one == chosen, url))
-    return Facet(field, title, tuple(found), int(bool(chosen)))
+            url = address.to(page=1, **{facet.field: "" if one == chosen else one})
+            found.append(FacetValue(range_words(one, facet.unit), count, one == chosen, url))
+    return Facet(facet.field, facet.title, tuple(found), int(bool(chosen)))
 
 
 def _camera(values: NDArray[np.float64], passed: NDArray[np.bool_], address: Address) -> Facet:

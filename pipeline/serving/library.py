@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.run.records import read_run
-from store.clips.layout import pts_spec
 from store.arrays.reading import read_shard
-from store.commits import VideoOutcome, read_commit
+from store.clips.layout import pts_spec
+from store.commits import CommitRecord, VideoOutcome, commit_name
 from store.completion import map_many
 from store.errors import StoreError
 from store.schema import Shard
 from store.stages import FRAMES_STAGE, masks_stage
 from store.view import StoreView
+
+_T = TypeVar("_T")
+_MANY = 2000
+"""Videos whose commit records are not read while somebody waits for a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,26 @@ class VideoKey:
     video_id: str
 
 
+class Recent:
+    """What was read in the last seconds: the videos of a page share shards. Threads share it."""
+
+    SECONDS = 3.0
+
+    def __init__(self) -> None:
+        self._values: dict[object, Any] = {}
+        self._since = time.monotonic()
+
+    def get(self, key: object, read: Callable[[], _T]) -> _T:
+        """What was read a moment ago, or is read now."""
+        if time.monotonic() - self._since > self.SECONDS:
+            self._values, self._since = {}, time.monotonic()
+        values = self._values
+        if key not in values:
+            values[key] = read()
+        found: _T = values[key]
+        return found
+
+
 @dataclass(frozen=True)
 class Shelf:
     """One store."""
@@ -42,6 +68,7 @@ class Shelf:
     view: StoreView
     videos_folder: Path | None
     """Folder of the videos, if the user named one."""
+    _recent: Recent = field(default_factory=lambda: Recent())
 
     @cached_property
     def roots(self) -> tuple[Path, ...]:
@@ -129,24 +156,58 @@ class Shelf:
 
     def shard_of(self, key: VideoKey) -> Shard:
         """The shard of a video."""
-        return self.view.store.shards(key.split)[key.row // self.view.store.manifest.shard_size]
+        size, count = self.view.store.manifest.shard_size, self.view.store.layout(key.split).num_videos
+        index = key.row // size
+        return Shard(key.split, index, index * size, min(count, (index + 1) * size))
 
     def outcome(self, key: VideoKey, stage: str = FRAMES_STAGE) -> VideoOutcome | None:
         """How a video ended in a stage; None if its shard is pending."""
-        record = _record_or_none(self.view, self.shard_of(key), stage)
-        if record is None:
-            return None
-        return next((one for one in record if one.row == key.row and one.video_id == key.video_id), None)
+        shard = self.shard_of(key)
+        record = self._recent.get((shard, stage), lambda: _record_or_none(self.view, shard, stage))
+        return next((one for one in record or () if one.row == key.row and one.video_id == key.video_id), None)
 
     def pts_seconds(self, key: VideoKey) -> NDArray[np.float64]:
         """When each stored frame of a video is shown: shape (num_frames,), of those that exist."""
         shard = self.shard_of(key)
         try:
-            values = read_shard(self.view.store.folder, pts_spec(self.view.store, key.split), shard)
+            values = self._recent.get(
+                (shard, "pts"), lambda: read_shard(self.view.store.folder, pts_spec(self.view.store, key.split), shard)
+            )
         except StoreError:
             return np.empty(0)
         times = np.asarray(values[key.row - shard.start], np.float64)
         return times[np.isfinite(times)]
+
+
+@dataclass(frozen=True)
+class Names:
+    """One name a video, of a few."""
+
+    names: tuple[str, ...]
+    codes: NDArray[np.int64]
+    """Shape (num_videos,): place in `names`; -1 for a video without one."""
+
+    @classmethod
+    def of(cls, columns: Sequence[pa.ChunkedArray]) -> Names:
+        """The names of columns one after the other."""
+        chunks = [chunk for column in columns for chunk in column.chunks]
+        coded = pa.chunked_array(chunks, pa.string()).combine_chunks().dictionary_encode()
+        codes = np.asarray(coded.indices.fill_null(-1), dtype=np.int64)
+        return cls(tuple(coded.dictionary.to_pylist()), codes)
+
+    def of_video(self, place: int) -> str:
+        """The name of a video that has one."""
+        return self.names[self.codes[place]]
+
+    def have(self, names: Sequence[str]) -> NDArray[np.bool_]:
+        """Shape (num_videos,): which videos have one of these names."""
+        return np.isin(self.codes, [self.names.index(name) for name in names if name in self.names])
+
+    def counts(self, passed: NDArray[np.bool_]) -> dict[str, int]:
+        """How many videos have each name, of those that pass; names that none has are left out."""
+        codes = self.codes[passed & (self.codes >= 0)]
+        counts = np.bincount(codes, minlength=len(self.names)).tolist()
+        return {name: count for name, count in zip(self.names, counts, strict=True) if count}
 
 
 @dataclass(frozen=True)
@@ -165,7 +226,9 @@ class Library:
 
     def key(self, place: int) -> VideoKey:
         """The video at a place of the list."""
-        return VideoKey(int(self.stores[place]), str(self.splits[place]), int(self.rows[place]), str(self.ids[place]))
+        return VideoKey(
+            int(self.stores[place]), self.splits.of_video(place), int(self.rows[place]), str(self.ids[place])
+        )
 
     def find(self, store: int, video_id: str) -> VideoKey | None:
         """A video by the number of its store and its id."""
@@ -186,38 +249,41 @@ class Library:
         return self._column("video_id")
 
     @cached_property
-    def splits(self) -> NDArray[np.object_]:
-        """Name of each video's split."""
-        return self._column("split")
-
-    @cached_property
     def rows(self) -> NDArray[np.object_]:
         """Row of each video in its split."""
         return self._column("row")
 
     @cached_property
-    def categories(self) -> NDArray[np.object_]:
-        """Category of each video; an empty text if it has none."""
-        found = self._column("category")
-        found[found == None] = ""  # noqa: E711  # of each element
-        return found
+    def splits(self) -> Names:
+        """The split of each video."""
+        return Names.of([table["split"] for table in self._tables])
+
+    @cached_property
+    def categories(self) -> Names:
+        """The category of each video."""
+        return Names.of([table["category"] for table in self._tables])
 
     @cached_property
     def stores(self) -> NDArray[np.int64]:
         """Number of each video's store."""
         return np.repeat(np.arange(len(self._tables)), [len(table) for table in self._tables])
 
-    @cached_property
+    @property
+    def is_measured(self) -> bool:
+        """Whether durations, motion and cameras are known, or soon are."""
+        return len(self) <= _MANY or "_measured" in self.__dict__
+
+    @property
     def duration_seconds(self) -> NDArray[np.float64]:
         """NaN where it is not known, like all below."""
         return self._measured[0]
 
-    @cached_property
+    @property
     def motion(self) -> NDArray[np.float64]:
         """Mean share of the picture that masks cover, 0..1."""
         return self._measured[1]
 
-    @cached_property
+    @property
     def camera(self) -> NDArray[np.float64]:
         """1 if the camera moves, 0 if it rests."""
         return self._measured[2]
@@ -245,7 +311,9 @@ class Library:
 
 def _read_outcomes(view: StoreView, split: str, stage: str, into: dict[str, NDArray[np.float64]]) -> None:
     """Fill columns from the commit records of a stage; shards that are pending leave theirs as they are."""
-    records = map_many(view.store.folder, lambda shard: _record_or_none(view, shard, stage), view.store.shards(split))
+    columns = ("video_id", "row", "status", "filled", *into)
+    shards = view.store.shards(split)
+    records = map_many(view.store.folder, lambda shard: _record_or_none(view, shard, stage, columns), shards)
     for outcomes in records:
         for outcome in outcomes or ():
             for name, column in into.items():
@@ -254,12 +322,14 @@ def _read_outcomes(view: StoreView, split: str, stage: str, into: dict[str, NDAr
                     column[outcome.row] = value
 
 
-def _record_or_none(view: StoreView, shard: Shard, stage: str) -> tuple[VideoOutcome, ...] | None:
+def _record_or_none(
+    view: StoreView, shard: Shard, stage: str, columns: Sequence[str] | None = None
+) -> tuple[VideoOutcome, ...] | None:
+    name = commit_name(shard, stage)
     try:
-        record = read_commit(view.store.folder, shard, stage)
+        return CommitRecord.from_bytes(view.store.folder.read(name), name, columns).outcomes
     except StoreError:
         return None
-    return None if record is None else record.outcomes
 
 
 def _number(value: object) -> float | None:

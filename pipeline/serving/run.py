@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import errno
-import logging
 import socket
 import threading
 import webbrowser
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 
 import uvicorn
 
 from encoders.options import ModelSource
-from pipeline.errors import OptionError, PipelineError
+from pipeline.errors import PipelineError
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
 from pipeline.run.records import RunClock
@@ -96,10 +96,8 @@ def serve(
         server = uvicorn.Server(config)
         if options.open_browser:
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
-        try:
+        with suppress(KeyboardInterrupt):  # the usual end
             server.run(sockets=[listening])
-        except KeyboardInterrupt:
-            pass  # the usual end
     return ServeResult(url, clock.seconds, server.server_state.total_requests, report.warnings)
 
 
@@ -132,5 +130,5 @@ def _shown(asked: str, bound: str) -> str:
     """The name of this machine in an address."""
     if asked in LOOPBACK:
         return "[::1]" if ":" in bound else ("localhost" if asked == "localhost" else "127.0.0.1")
-    name = socket.gethostname() if bound in ("0.0.0.0", "::") else bound  # noqa: S104  # to compare with
+    name = socket.gethostname() if bound in ("0.0.0.0", "::") else bound  # to compare with
     return f"[{name}]" if ":" in name else name

@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
@@ -31,6 +30,7 @@ from pipeline.serving.options import ServeOptions
 from pipeline.serving.pictures import Pictures
 from pipeline.serving.results import Item, Results, feature_names, num_pages, results_of, score_range
 from pipeline.serving.uploads import Uploads
+from store.stages import FRAMES_STAGE, masks_stage
 from store.view import StoreView, open_store
 
 _KEPT_RESULTS = 64
@@ -56,19 +56,6 @@ class Site:
     _results: OrderedDict[Address, Results] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    @classmethod
-    def open(
-        cls,
-        views: Sequence[StoreView],
-        videos: Path | None,
-        model: ModelSource | None,
-        listener: Listener,
-        uploads: Uploads,
-    ) -> Site:
-        """The pages of some stores."""
-        library = Library.of(views, videos)
-        return cls(library, SearchEngine(tuple(views), model, Reporter(listener)), uploads, Pictures(library))
-
     def video(self, store: int, video_id: str) -> VideoKey:
         """A video of an address.
 
@@ -91,13 +78,18 @@ class Site:
             title=title,
             results=results,
             listings=list(zip(results.listings, cards, strict=True)),
-            facets=facets_of(self.library, address.question),
+            facets=facets_of(self.library, address, waits=False),
+            is_measured=self.library.is_measured,
             num_pages=max(num_pages(one, address.size) for one in results.listings),
             player=self._player(address, results),
             names=feature_names(self.library),
             picture=bool(address.image) and self.uploads.find(address.image) is not None,
             is_text=results.kind is QueryKind.TEXT,
         )
+
+    def facets(self, address: Address) -> str:
+        """The part of the page with the filters, all of them."""
+        return self._render("facets.html", address, facets=facets_of(self.library, address), is_measured=True)
 
     def panel(self, address: Address) -> str:
         """The part of the page with the video that is selected."""
@@ -244,7 +236,7 @@ class Current:
     listener: Listener
     uploads: Uploads = field(default_factory=Uploads)
     _site: Site | None = None
-    _print: object = None
+    _print: list[tuple[object, object]] = field(default_factory=list)
     _checked_at: float = -np.inf
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -260,15 +252,27 @@ class Current:
             views = [open_store(place) for place in self.places]
             print_now = [_fingerprint(view) for view in views]
             if self._site is None or print_now != self._print:
-                self._site = Site.open(views, self.options.videos, self.model, self.listener, self.uploads)
-                self._print = print_now
+                is_same = self._site is not None and [one[0] for one in print_now] == [one[0] for one in self._print]
+                engine = self._site.engine if is_same and self._site is not None else None
+                engine = engine or SearchEngine(tuple(views), self.model, Reporter(self.listener))
+                library = Library.of(views, self.options.videos)
+                self._site, self._print = Site(library, engine, self.uploads, Pictures(library)), print_now
             self._checked_at = time.monotonic()
             return self._site
 
 
-def _fingerprint(view: StoreView) -> tuple[object, ...]:
-    """What changes when videos, masks or features are added."""
+def _fingerprint(view: StoreView) -> tuple[object, object]:
+    """What changes when features are added, and what when frames or masks are."""
     folder = view.store.folder
-    stages = [f"commits/{split}/{stage}" for split in view.splits for stage in ("frames", "masks")]
-    counts = [len(folder.names(stage)) for stage in stages] if folder.is_local else []
-    return view.store.manifest, counts, view.mask_names(), [view.feature_names(split) for split in view.splits]
+    features = [(split, name) for split in view.splits for name in view.feature_names(split)]
+    parts = [f"commits/{split}/features/{name}/{part}" for split, name in features for part in ("video", "text")]
+    stages = [
+        f"commits/{split}/{stage}"
+        for split in view.splits
+        for stage in ("frames", *map(masks_stage, view.mask_names()))
+    ]
+
+    def counts(names: list[str]) -> list[int]:
+        return [len(folder.names(name)) for name in names] if folder.is_local else []
+
+    return (view.store.manifest, features, counts(parts)), (view.mask_names(), counts(stages))

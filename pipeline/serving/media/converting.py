@@ -27,7 +27,6 @@ from pipeline.video.reading.opening import (
     OpenVideo,
     check_file,
     extent_of,
-    ffmpeg_errors,
     open_video,
     refuse_missing_index,
 )

@@ -378,7 +378,14 @@
     if (card) current = all(".card").indexOf(card);
   });
 
+  // Counts that take long come when they are there.
+  async function countMore() {
+    const answer = await fetch(`/facets${location.search}`).catch(() => null);
+    if (answer && answer.ok) $("#facets").replaceWith(document.createRange().createContextualFragment(await answer.text()));
+  }
+
   startPlayer(false);
   showFlags();
+  if ($("#more-facets")) countMore();
   document.body.dataset.ready = "yes";
 })();

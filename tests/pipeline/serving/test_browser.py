@@ -89,7 +89,9 @@ def test_a_query_is_typed_and_a_result_plays_at_its_moment(browser: Browser, bas
     cell = page.locator(".player .strip:not(.masked) .cell").nth(2)
     cell.click()
     wanted = float(cell.get_attribute("data-t") or "nan")
-    page.wait_for_function("(t) => !document.querySelector('#video').seeking && location.search.includes('t=' + t)", arg=f"{wanted:g}")  # fmt: skip
+    page.wait_for_function(
+        "(t) => !document.querySelector('#video').seeking && location.search.includes('t=' + t)", arg=f"{wanted:g}"
+    )
     assert shown_number(tab) == round(wanted * RATE)
     assert "masks=default" in (page.locator("#stored").get_attribute("src") or "")
     shared = page.url

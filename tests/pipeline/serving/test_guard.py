@@ -33,7 +33,17 @@ def test_names_of_this_machine_are_answered(client: TestClient, host: str) -> No
     assert client.get("/list", headers={"host": host}).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8765", "", "localhost@evil.example", "192.168.1.7", "evil.example:localhost"])  # fmt: skip
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example:8765",
+        "",
+        "localhost@evil.example",
+        "192.168.1.7",
+        "evil.example:localhost",
+    ],
+)
 def test_other_names_are_refused(client: TestClient, host: str) -> None:
     """A page elsewhere may let its own name point to this machine."""
     for path in ("/", "/media?s=0&id=walk", "/static/serve.js"):
@@ -67,7 +77,14 @@ def test_pages_of_other_servers_are_refused(client: TestClient, headers: dict[st
 
 
 def test_every_answer_has_the_headers(client: TestClient) -> None:
-    for path in ("/", "/none", "/?page=x", "/media?s=0&id=walk", "/frame?s=0&id=walk&slots=0&side=32", "/static/serve.css"):
+    for path in (
+        "/",
+        "/none",
+        "/?page=x",
+        "/media?s=0&id=walk",
+        "/frame?s=0&id=walk&slots=0&side=32",
+        "/static/serve.css",
+    ):
         answer = client.get(path)
         assert {name: answer.headers[name] for name in HEADERS} == HEADERS
         assert "access-control-allow-origin" not in answer.headers
@@ -82,13 +99,24 @@ def test_nothing_is_changed_by_request(client: TestClient, method: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static/parts.html", "/media/../static/x", "/etc/passwd", "//etc/passwd", "/list/..%2f..%2fetc%2fpasswd"],
-)  # fmt: skip
+    [
+        "/static/../app.py",
+        "/static/%2e%2e/app.py",
+        "/static/..%2fapp.py",
+        "/static/parts.html",
+        "/media/../static/x",
+        "/etc/passwd",
+        "//etc/passwd",
+        "/list/..%2f..%2fetc%2fpasswd",
+    ],
+)
 def test_no_other_file_is_read_by_path(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
-@pytest.mark.parametrize("video_id", ["../videos/walk.mp4", "/etc/passwd", "videos/walk.mp4", "file:///etc/passwd", "", "walk\x00"])  # fmt: skip
+@pytest.mark.parametrize(
+    "video_id", ["../videos/walk.mp4", "/etc/passwd", "videos/walk.mp4", "file:///etc/passwd", "", "walk\x00"]
+)
 def test_no_other_file_is_read_by_id(client: TestClient, video_id: str) -> None:
     assert client.get("/media", params={"s": 0, "id": video_id}).status_code == 404
     about = client.get("/media/about", params={"s": 0, "id": video_id})

@@ -196,9 +196,7 @@ class TestCache:
         assert not old.exists()
         again.close()
 
-    def test_it_grows_to_its_limit(
-        self, served: ServedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_it_grows_to_its_limit(self, served: ServedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def write(path: Path, window: Window) -> Prepared:
             path.write_bytes(bytes(400 << 10))
             return Prepared(Way.COPY, "video/mp4", window.start_seconds)
@@ -290,8 +288,12 @@ def test_how_a_video_plays_is_said(client: TestClient, served: ServedStore) -> N
         return dict(client.get("/media/about", params={"s": 0, "id": video_id}).json())
 
     assert about("walk") == {
-        "url": "/media?s=0&id=walk", "type": "video/mp4", "offset": 0.0, "way": "direct", "note": None
-    }  # fmt: skip
+        "url": "/media?s=0&id=walk",
+        "type": "video/mp4",
+        "offset": 0.0,
+        "way": "direct",
+        "note": None,
+    }
     assert about("old")["way"] == "copied"
     assert about("mpeg")["way"] == "transcoded"
     assert "videos/gone.mp4 in" in str(about("gone")["problem"])

@@ -65,7 +65,10 @@ def test_an_address_says_all_of_a_page(address: Address) -> None:
     assert Address.parse(address.hidden()) == address
 
 
-@pytest.mark.parametrize("pair", [("page", "0"), ("page", "x"), ("t", "-1"), ("t", "nan"), ("kind", "x"), ("motion", "9..1"), ("seconds", "1")])  # fmt: skip
+@pytest.mark.parametrize(
+    "pair",
+    [("page", "0"), ("page", "x"), ("t", "-1"), ("t", "nan"), ("kind", "x"), ("motion", "9..1"), ("seconds", "1")],
+)
 def test_an_address_that_cannot_be_is_refused(client: TestClient, pair: tuple[str, str]) -> None:
     with pytest.raises(OptionError):
         Address.parse([pair])
@@ -166,7 +169,12 @@ def test_the_video_that_an_address_selects_is_in_the_page(client: TestClient) ->
 
 
 def test_texts_of_anybody_are_texts(client: TestClient) -> None:
-    for path, query in (("/", {}), ("/", {"q": HOSTILE_ID}), ("/video", {"v": HOSTILE_ID}), ("/", {"q": HOSTILE_CAPTIONS[0]})):  # fmt: skip
+    for path, query in (
+        ("/", {}),
+        ("/", {"q": HOSTILE_ID}),
+        ("/video", {"v": HOSTILE_ID}),
+        ("/", {"q": HOSTILE_CAPTIONS[0]}),
+    ):
         page = get(client, path, **query)
         assert {its.get("src") for its in page.of("script")} == {"/static/serve.js"}
         assert not any(name.startswith("on") or name == "style" for _, its in page.elements for name in its)
@@ -182,8 +190,12 @@ def test_texts_of_anybody_are_texts(client: TestClient) -> None:
 
 @pytest.mark.parametrize(
     ("query", "words"),
-    [(" ", "The query is empty"), ("x" * 10_000, "Only the first 1,000 of 10,000 characters"), ("犬が走る" * 1500, "Only the first 1,000 of 6,000 characters")],
-)  # fmt: skip
+    [
+        (" ", "The query is empty"),
+        ("x" * 10_000, "Only the first 1,000 of 10,000 characters"),
+        ("犬が走る" * 1500, "Only the first 1,000 of 6,000 characters"),
+    ],
+)
 def test_odd_queries_are_answered(client: TestClient, query: str, words: str) -> None:
     answer = client.get("/", params={"q": query, "kind": "" if query.isspace() else "text"})
     page = Page(answer.text)
@@ -202,8 +214,12 @@ def test_flagged_videos_are_listed_and_downloaded(client: TestClient, served: Se
     answer = client.get("/list/json", params=names)
     assert answer.headers["content-disposition"] == 'attachment; filename="flagged.json"'
     assert json.loads(answer.text)[0] == {
-        "store": str(served.place), "split": "test", "row": 0, "video_id": "walk", "path": "videos/walk.mp4"
-    }  # fmt: skip
+        "store": str(served.place),
+        "split": "test",
+        "row": 0,
+        "video_id": "walk",
+        "path": "videos/walk.mp4",
+    }
     assert client.get("/list/exe", params=names).status_code == 404
 
 
@@ -224,12 +240,17 @@ def test_frames_come_as_pictures_with_masks(client: TestClient, served: ServedSt
     assert not np.array_equal(picture(masks="default"), picture(masks="default", show="outline"))
 
 
-@pytest.mark.parametrize("more", [{"slots": ""}, {"slots": "x"}, {"side": "9999"}, {"slots": "-1"}, {"slots": ",".join(["0"] * 99)}])  # fmt: skip
+@pytest.mark.parametrize(
+    "more", [{"slots": ""}, {"slots": "x"}, {"side": "9999"}, {"slots": "-1"}, {"slots": ",".join(["0"] * 99)}]
+)
 def test_pictures_that_cannot_be_are_refused(client: TestClient, more: dict[str, str]) -> None:
     assert client.get("/frame", params={"s": 0, "id": "walk", "slots": "0", "side": "32", **more}).status_code == 400
 
 
-@pytest.mark.parametrize("more", [{"id": "none such"}, {"slots": "60"}, {"masks": "none such"}, {"masks": "../x"}, {"id": "gone"}, {"s": "7"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "more",
+    [{"id": "none such"}, {"slots": "60"}, {"masks": "none such"}, {"masks": "../x"}, {"id": "gone"}, {"s": "7"}],
+)
 def test_pictures_that_are_not_there_are_missing(client: TestClient, more: dict[str, str]) -> None:
     assert client.get("/frame", params={"s": 0, "id": "walk", "slots": "0", "side": "32", **more}).status_code == 404
 
@@ -282,6 +303,12 @@ def test_without_its_model_a_store_is_searched_by_ids(served: ServedStore, tmp_p
 
 def test_serving_changes_nothing_in_the_store(client: TestClient, served: ServedStore) -> None:
     before = tree_digest(served.place, leave_out=())
-    for address in ("/", "/?q=walk&v=old", "/video?v=walk", "/media/about?s=0&id=walk", f"/video?v={quote(HOSTILE_ID)}"):
+    for address in (
+        "/",
+        "/?q=walk&v=old",
+        "/video?v=walk",
+        "/media/about?s=0&id=walk",
+        f"/video?v={quote(HOSTILE_ID)}",
+    ):
         assert client.get(address).status_code == 200
     assert tree_digest(served.place, leave_out=()) == before
