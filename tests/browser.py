@@ -24,7 +24,9 @@ def browser_path() -> str:
     found = os.environ.get(WHICH) or next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         reason = f"no browser: {', '.join(NAMES)} are not on PATH, and {WHICH} names none"
-        pytest.fail(reason) if os.environ.get(REQUIRED) == "1" else pytest.skip(reason)
+        if os.environ.get(REQUIRED) == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
     return found
 
 

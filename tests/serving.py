@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fda
+from pipeline.run.limits import Limit
 from tests.clips_on_disk import moving_frames, record, write_manifest
 from tests.encoders_tiny import write_config
 from tests.videos import Encoding, write_video
@@ -91,7 +92,7 @@ def make_served_store(folder: Path) -> ServedStore:
         train_frames=3, eval_frames=6, image_size=32, shard_size=4, masks=fda.MaskOptions(kernel_size=3, min_area=8)
     )
     run = fda.RunOptions(workers=0)
-    decoding = fda.DecodingOptions(max_missing="100%")
+    decoding = fda.DecodingOptions(max_missing=Limit.of("100%"))
     fda.preprocess(manifest, folder / "store", options, decoding=decoding, run=run)
     source = fda.ModelSource(model=write_config(folder), pretrained="none")
     fda.encode(folder / "store", fda.EncodeOptions(features="mine", precision="fp32"), source)

@@ -110,7 +110,7 @@ def _named(values: Names, passed: NDArray[np.bool_], address: Address, field: st
 
     def url(name: str) -> str:
         toggled = tuple(one for one in chosen if one != name) if name in chosen else (*chosen, name)
-        return address.to(page=1, **{field: toggled})
+        return address.to("/", page=1, **{field: toggled})
 
     found = [FacetValue(name, count, name in chosen, url(name)) for name, count in most]
     return Facet(field, title, tuple(found), len(chosen))

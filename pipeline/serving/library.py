@@ -197,7 +197,7 @@ class Names:
 
     def of_video(self, place: int) -> str:
         """The name of a video that has one."""
-        return self.names[self.codes[place]]
+        return self.names[int(self.codes[place])]
 
     def have(self, names: Sequence[str]) -> NDArray[np.bool_]:
         """Shape (num_videos,): which videos have one of these names."""

@@ -73,7 +73,7 @@ def neighbours_of(library: Library, engine: SearchEngine, key: VideoKey, feature
     except (StoreError, PipelineError, EncoderError) as error:
         return Listing(features, problem=str(error))
     numbers = {shelf.view.place: shelf.number for shelf in library.shelves}
-    items = []
+    items: list[Item] = []
     for hit in answer.hits:
         its = VideoKey(numbers[hit.store], hit.split, hit.row, hit.video_id)
         if its != key:

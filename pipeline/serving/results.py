@@ -88,8 +88,9 @@ def results_of(library: Library, engine: SearchEngine, uploads: Uploads, address
     """The lists of a page."""
     began = time.perf_counter()
     if not address.is_search:
-        notes = ("The query is empty: all videos are shown.",) if address.query else ()
-        return Results((_whole_set(library, address),), time.perf_counter() - began, None, notes)
+        listing = _whole_set(library, address)
+        empty = ("The query is empty: all videos are shown.",) if address.query else ()
+        return Results((listing,), time.perf_counter() - began, None, empty)
     query, notes = _query(library, uploads, address)
     if query is None:
         return Results((Listing("", problem=notes[0]),), time.perf_counter() - began, QueryKind.IMAGE)

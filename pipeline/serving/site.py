@@ -30,7 +30,7 @@ from pipeline.serving.options import ServeOptions
 from pipeline.serving.pictures import Pictures
 from pipeline.serving.results import Item, Results, feature_names, num_pages, results_of, score_range
 from pipeline.serving.uploads import Uploads
-from store.stages import FRAMES_STAGE, masks_stage
+from store.stages import masks_stage
 from store.view import StoreView, open_store
 
 _KEPT_RESULTS = 64

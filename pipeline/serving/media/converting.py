@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -75,7 +77,7 @@ class _Source:
     deadline: Deadline
     scan: VideoScan
 
-    def open(self) -> Iterator[OpenVideo]:
+    def open(self) -> AbstractContextManager[OpenVideo]:
         """The file, opened again from its start."""
         return open_video(self.request.path, self.deadline, self.options, self.scan.choice)
 
@@ -131,7 +133,7 @@ def _copied(source: _Source, times: PacketTimes) -> Prepared:
                 packet.time_base, packet.stream = times.time_base, copy
                 output.mux(packet)
         sound.end()
-    return Prepared(Way.COPY, f"video/{container}", offset, sound.note)
+    return Prepared(Way.COPY, f"video/{container}", offset, sound.note or None)
 
 
 def _transcoded(source: _Source) -> Prepared:
@@ -161,7 +163,7 @@ def _transcoded(source: _Source) -> Prepared:
     return Prepared(Way.TRANSCODE, "video/mp4", start, "; ".join(filter(None, notes)) or None)
 
 
-def _decoded(packet: Packet[VideoStream]) -> list[VideoFrame]:
+def _decoded(packet: Packet[Any]) -> list[VideoFrame]:
     try:
         return packet.decode()
     except av.error.InvalidDataError:  # a damaged picture; the next ones may be whole
@@ -192,13 +194,13 @@ class _Pictures:
         context = video.stream.codec_context
         height, width = video.display().shape_of(context.height, context.width)
         scale = min(1.0, MAX_SIDE / max(height, width))
-        self._size = tuple(max(2, 2 * round(side * scale / 2)) for side in (width, height))
+        self._width, self._height = (max(2, 2 * round(side * scale / 2)) for side in (width, height))
         self._output, self._reformatter, self._last = output, VideoReformatter(), -1
         stream = output.add_stream(
             "libx264", rate=Fraction(30), options={"preset": "veryfast", "crf": "23", "g": str(_KEY_FRAMES_APART)}
         )
         assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = *self._size, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = self._width, self._height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, _TICKS)
         stream.codec_context.thread_count = 2
         self._stream = stream
@@ -210,7 +212,7 @@ class _Pictures:
             return
         if self._last < 0 and frame.rotation:
             self._stream.set_display_rotation(frame.rotation)
-        shown = self._reformatter.reformat(frame, *self._size, format="yuv420p")
+        shown = self._reformatter.reformat(frame, self._width, self._height, format="yuv420p")
         shown.pts, shown.time_base, self._last = pts, Fraction(1, _TICKS), pts
         shown.pict_type = 0  # the encoder decides which pictures are key frames
         self._output.mux(self._stream.encode(shown))
@@ -224,7 +226,7 @@ class _Sound:
     """Copies the first sound of a file, or encodes it as AAC."""
 
     def __init__(self, streams: Sequence[AudioStream], output: OutputContainer, container: str, start: float) -> None:
-        self.streams, self.note = streams, None
+        self.streams, self.note = streams, ""
         self._output, self._start, self._resampler = output, start, None
         if not streams:
             return
@@ -238,17 +240,19 @@ class _Sound:
                 rate=SOUND_RATE,
                 frame_size=1024 if container == "mp4" else 960,
             )
-            self._target = output.add_stream(encoder, rate=SOUND_RATE, layout="stereo")
+            target = output.add_stream(encoder, rate=SOUND_RATE, layout="stereo")
+            assert isinstance(target, AudioStream)
+            self._target = target
 
     @classmethod
     def of(cls, video: OpenVideo, output: OutputContainer, container: str, start: float) -> _Sound:
         """The sound of a file, from a time of its container on."""
-        streams = [one for one in video.container.streams.audio[:1] if one.codec_context is not None]
+        streams = [one for one in video.container.streams.audio[:1] if getattr(one, "codec_context", None) is not None]
         return cls(streams, output, container, start)
 
-    def take(self, packet: Packet[AudioStream]) -> None:
+    def take(self, packet: Packet[Any]) -> None:
         """Write a packet of the sound, unless it lies before the start."""
-        if packet.pts is None or packet.time_base is None or not packet.size:
+        if packet.pts is None or not packet.size:
             return
         shift = round(Fraction(self._start) / packet.time_base)
         if packet.pts < shift:

@@ -37,7 +37,7 @@ class PacketTimes:
         first = int(starts[-1]) if len(starts) else 0
         if window.end_seconds is None:
             return slice(first, len(self.pts))
-        shown = np.flatnonzero(self.pts < Fraction(window.end_seconds) / self.time_base)
+        shown = np.flatnonzero(self.pts < float(Fraction(window.end_seconds) / self.time_base))
         return slice(first, max(first, int(shown[-1])) + 1)
 
 

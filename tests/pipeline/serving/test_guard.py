@@ -177,6 +177,6 @@ class TestPictures:
 def test_options_are_checked() -> None:
     for wrong in ({"port": 70000}, {"host": " "}):
         with pytest.raises(fda.OptionError):
-            fda.ServeOptions(**wrong)  # type: ignore[arg-type]
+            fda.ServeOptions(**wrong)
     with pytest.raises(fda.OptionError, match="at_once"):
         dataclasses.replace(fda.ConversionOptions(), at_once=0)

@@ -204,7 +204,7 @@ def test_odd_queries_are_answered(client: TestClient, query: str, words: str) ->
 
 
 def test_flagged_videos_are_listed_and_downloaded(client: TestClient, served: ServedStore) -> None:
-    names = [("f", "0:walk"), ("f", f"0:{HOSTILE_ID}"), ("f", "0:none such"), ("f", "7:walk"), ("f", "x")]
+    names = {"f": ["0:walk", f"0:{HOSTILE_ID}", "0:none such", "7:walk", "x"]}
     page = Page(client.get("/list", params=names).text)
     assert page.cards == ["walk", HOSTILE_ID]
     assert "3 of the list are not in these stores" in page.text
@@ -226,8 +226,8 @@ def test_flagged_videos_are_listed_and_downloaded(client: TestClient, served: Se
 def test_frames_come_as_pictures_with_masks(client: TestClient, served: ServedStore) -> None:
     import cv2
 
-    def picture(**more: object) -> np.ndarray:
-        query = {"s": 0, "id": "square_2", "slots": "0,2", "side": 32, **more}
+    def picture(**more: str) -> np.ndarray:
+        query = {"s": "0", "id": "square_2", "slots": "0,2", "side": "32", **more}
         answer = client.get("/frame", params=query)
         assert answer.headers["content-type"] == "image/jpeg"
         assert client.get("/frame", params=query, headers={"if-none-match": answer.headers["etag"]}).status_code == 304
