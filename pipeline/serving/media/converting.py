@@ -13,6 +13,7 @@ from typing import Any
 import av
 import av.error
 import numpy as np
+from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
@@ -269,6 +270,7 @@ class _Sound:
             self.note = "part of the sound cannot be decoded"
             return
         for frame in frames:
+            assert isinstance(frame, AudioFrame)
             for resampled in self._resampler.resample(frame):
                 self._output.mux(self._target.encode(resampled))
 
