@@ -6,13 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from pipeline.errors import OptionError
 from pipeline.search.options import By, Find
 
 MAX_QUERY = 1000
-"""Characters of a text that are searched: models read 77 tokens. The address is in every link of a page."""
+"""Characters of a text that are searched: models read 77 tokens."""
+MAX_LINKED = 300
+"""Bytes of a query that are in every link of a page."""
 PAGE_SIZES = (12, 25, 50, 100)
 SHOWN = ("dim", "outline", "none")
 """How a mask is shown on a frame."""
@@ -97,6 +99,7 @@ class Address:
                 found[one.name] = tuple(dict.fromkeys(texts))
             elif texts[-1] or one.name == "video":
                 found[one.name] = _read(one.name, texts[-1])
+        found["query"] = found.get("query", "")[:MAX_QUERY]
         return cls(**found)
 
     def to(self, path: str = "/", **changes: object) -> str:
@@ -121,6 +124,12 @@ class Address:
             if name not in names and value != default:
                 pairs += [(its, str(one)) for one in (value if isinstance(value, tuple) else (value,))]
         return pairs
+
+    @property
+    def short(self) -> Address:
+        """This state, without a query that would make links long: there are hundreds of them in a page."""
+        is_short = len(quote(self.query)) <= MAX_LINKED
+        return self if is_short else replace(self, query="", kind="")
 
     @property
     def is_search(self) -> bool:

@@ -91,6 +91,10 @@ def create_app(
         anyio.CapacityLimiter(VIDEOS_AT_ONCE),
     )
 
+    def warm() -> None:
+        server.media.warm()
+        server.current.site().warm()
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
@@ -100,7 +104,7 @@ def create_app(
     def route(path: str, handler: Callable[[_Server, Request], Awaitable[Response]], method: str = "GET") -> Route:
         return Route(path, _as_endpoint(partial(handler, server)), methods=[method])
 
-    return Starlette(
+    app = Starlette(
         routes=[
             route("/", _search_page),
             route("/video", _video_page),
@@ -127,6 +131,8 @@ def create_app(
         },
         lifespan=lifespan,
     )
+    app.state.warm = warm
+    return app
 
 
 def _as_endpoint(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
@@ -150,8 +156,8 @@ def _address(request: Request) -> Address:
 
 
 async def _search_page(server: _Server, request: Request) -> Response:
-    address = _address(request)
-    return await server.page(lambda site: site.search_page(address))
+    address, num_characters = _address(request), len(request.query_params.get("q", ""))
+    return await server.page(lambda site: site.search_page(address, num_characters))
 
 
 async def _video_page(server: _Server, request: Request) -> Response:

@@ -168,6 +168,7 @@ def _strip(
     path: str = "/",
 ) -> Strip:
     low, high = between
+    address = address.short
     found = [
         StripFrame(
             slot=one.frame,

@@ -15,7 +15,7 @@ from pipeline.run.words import plural
 from pipeline.search.answers import Answer, FrameScore, Hit
 from pipeline.search.engine import SearchEngine
 from pipeline.search.options import Filters, Find, Query, QueryKind, SearchOptions
-from pipeline.serving.address import MAX_QUERY, Address, inclusive, limits
+from pipeline.serving.address import Address, inclusive, limits
 from pipeline.serving.facets import passing
 from pipeline.serving.library import Library, VideoKey
 from pipeline.serving.uploads import Uploads
@@ -69,7 +69,6 @@ class Results:
     seconds: float
     kind: QueryKind | None = None
     """What the query was taken for."""
-    notes: tuple[str, ...] = ()
 
     def item(self, key: VideoKey) -> Item | None:
         """A video in one of the lists."""
@@ -89,29 +88,28 @@ def results_of(library: Library, engine: SearchEngine, uploads: Uploads, address
     began = time.perf_counter()
     if not address.is_search:
         listing = _whole_set(library, address)
-        empty = ("The query is empty: all videos are shown.",) if address.query else ()
-        return Results((listing,), time.perf_counter() - began, None, empty)
-    query, notes = _query(library, uploads, address)
+        return Results((listing,), time.perf_counter() - began)
+    query, problem = _query(library, uploads, address)
     if query is None:
-        return Results((Listing("", problem=notes[0]),), time.perf_counter() - began, QueryKind.IMAGE)
+        return Results((Listing("", problem=problem),), time.perf_counter() - began, QueryKind.IMAGE)
     there = feature_names(library)
     names = [name for name in dict.fromkeys((address.features or (there[0] if there else ""), address.versus)) if name]
     if not names:
         problem = "There are no features to search by: `fda encode STORE --features NAME --model ...` makes them."
-        return Results((Listing("", problem=problem),), time.perf_counter() - began, query.kind, notes)
+        return Results((Listing("", problem=problem),), time.perf_counter() - began, query.kind)
     ranked = {name: _answer(library, engine, query, name, address, len(names) > 1) for name in names}
     listings = tuple(_paged(library, name, one, ranked, address) for name, one in ranked.items())
-    return Results(listings, time.perf_counter() - began, query.kind, notes)
+    return Results(listings, time.perf_counter() - began, query.kind)
 
 
-def _query(library: Library, uploads: Uploads, address: Address) -> tuple[Query | None, tuple[str, ...]]:
-    """The query, with notes on how it was taken; without one, the only note says why."""
+def _query(library: Library, uploads: Uploads, address: Address) -> tuple[Query | None, str]:
+    """The query; without one, why there is none."""
     if address.image:
         found = uploads.find(address.image)
         if found is None:
             gone = "This picture is not on the server any more: pictures are kept until it ends. Give it again."
-            return None, (gone,)
-        return Query(str(found[0]), QueryKind.IMAGE), ()
+            return None, gone
+        return Query(str(found[0]), QueryKind.IMAGE), ""
     text, kind = address.query, address.kind
     if kind:
         found_kind = QueryKind(kind)
@@ -121,11 +119,7 @@ def _query(library: Library, uploads: Uploads, address: Address) -> tuple[Query 
         found_kind = QueryKind.CAPTION
     else:
         found_kind = QueryKind.TEXT
-    notes: tuple[str, ...] = ()
-    if found_kind is QueryKind.TEXT and len(text) > MAX_QUERY:
-        notes = (f"Only the first {MAX_QUERY:,} of {len(text):,} characters are searched.",)
-        text = text[:MAX_QUERY]
-    return Query(text, found_kind), notes
+    return Query(text, found_kind), ""
 
 
 def _whole_set(library: Library, address: Address) -> Listing:

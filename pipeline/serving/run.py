@@ -94,6 +94,7 @@ def serve(
             timeout_graceful_shutdown=_END_SECONDS,
         )
         server = uvicorn.Server(config)
+        threading.Thread(target=app.state.warm, daemon=True).start()
         if options.open_browser:
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
         with suppress(KeyboardInterrupt):  # the usual end

@@ -21,7 +21,7 @@ from pipeline.pages.environment import templates_of
 from pipeline.run.events import Listener, Reporter
 from pipeline.search.engine import SearchEngine
 from pipeline.search.options import QueryKind
-from pipeline.serving.address import PAGE_SIZES, SHOWN, Address
+from pipeline.serving.address import MAX_QUERY, PAGE_SIZES, SHOWN, Address
 from pipeline.serving.cards import Card, card_of, picture_url, player_of
 from pipeline.serving.facets import facets_of
 from pipeline.serving.library import Library, VideoKey
@@ -56,6 +56,11 @@ class Site:
     _results: OrderedDict[Address, Results] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def warm(self) -> None:
+        """Load what the first query needs, where that can be: what cannot is told to whoever asks."""
+        for name in feature_names(self.library)[:1]:
+            results_of(self.library, self.engine, self.uploads, Address(query="a", kind="text", features=name))
+
     def video(self, store: int, video_id: str) -> VideoKey:
         """A video of an address.
 
@@ -67,8 +72,13 @@ class Site:
             raise NotThereError(f"There is no video {video_id[:200]!r} in this store.")
         return key
 
-    def search_page(self, address: Address) -> str:
-        """The page with the box: an answer, or the whole set."""
+    def search_page(self, address: Address, num_characters: int = 0) -> str:
+        """The page with the box: an answer, or the whole set.
+
+        Args:
+            address: What it shows.
+            num_characters: Of the query as it was given.
+        """
         results = self._results_of(address.question)
         cards = self._cards(results, address)
         title = address.query.strip()[:60] or ("a picture" if address.image else "all videos")
@@ -84,6 +94,7 @@ class Site:
             player=self._player(address, results),
             names=feature_names(self.library),
             picture=bool(address.image) and self.uploads.find(address.image) is not None,
+            note=_note(address, num_characters),
             is_text=results.kind is QueryKind.TEXT,
         )
 
@@ -207,6 +218,13 @@ class Site:
         )
 
 
+def _note(address: Address, num_characters: int) -> str:
+    """What a page says of its query."""
+    if num_characters > MAX_QUERY:
+        return f"Only the first {MAX_QUERY:,} of {num_characters:,} characters are searched."
+    return "The query is empty: all videos are shown." if address.query and not address.is_search else ""
+
+
 TEMPLATES = templates_of("pipeline.serving")
 
 
@@ -223,7 +241,17 @@ def seconds_words(seconds: float | None) -> str:
     return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
 
 
+def duration_words(seconds: float) -> str:
+    """How long something took.
+
+    >>> duration_words(0.0421), duration_words(12.34)
+    ('42 ms', '12.3 s')
+    """
+    return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
 TEMPLATES.filters["clock"] = seconds_words
+TEMPLATES.filters["duration"] = duration_words
 
 
 @dataclass

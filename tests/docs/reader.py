@@ -73,7 +73,9 @@ def write_reader_video(path: Path, seed: int) -> None:
 
 def can_run(words: Sequence[str]) -> bool:
     """Whether a line of `fda` ends by itself, and needs no cluster, no server and no machine of the reader's."""
-    return words[1] != "serve" and not any(word in ("--scheduler", "--cluster") or word.startswith(("s3://", "/data/")) for word in words)
+    return words[1] != "serve" and not any(
+        word in ("--scheduler", "--cluster") or word.startswith(("s3://", "/data/")) for word in words
+    )
 
 
 def as_run_here(words: Sequence[str]) -> list[str]:

@@ -88,6 +88,10 @@ class MediaCache:
             self._make(name, MediaRequest(path, window, self.folder / name, *self._limits), future)
         return future.result()
 
+    def warm(self) -> None:
+        """Start a process, which takes longer than most videos."""
+        self._keep(self._process(fresh=True))
+
     def close(self) -> None:
         """End the processes."""
         with self._lock:

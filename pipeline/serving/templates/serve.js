@@ -9,6 +9,12 @@
     return `${minutes}:${((tenths % 600) / 10).toFixed(1).padStart(4, "0")}`;
   };
 
+  // The address of this page with a frame of a card: its link has no long query.
+  function addressOf(cell) {
+    const [, store, id] = /^(\d+):(.*)$/s.exec(cell.closest("[data-name]").dataset.name);
+    return addressWith({ s: store === "0" ? null : store, v: id, t: String(Number(cell.dataset.t)) });
+  }
+
   // What happens, for people who cannot see it.
   let saidTimer = 0;
   function say(text) {
@@ -295,7 +301,7 @@
     const cell = event.target.closest(".player .cell");
     if (cell && player) { event.preventDefault(); player.isMoved = true; player.seek(Number(cell.dataset.t)); return; }
     const link = event.target.closest(".card .poster, .card .cell, .player .close");
-    if (link && $("#columns")) { event.preventDefault(); openVideo(link.href); }
+    if (link && $("#columns")) { event.preventDefault(); openVideo(link.classList.contains("cell") ? addressOf(link) : link.href); }
   });
 
   addEventListener("change", (event) => {
