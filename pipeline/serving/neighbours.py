@@ -69,7 +69,7 @@ def neighbours_of(library: Library, engine: SearchEngine, key: VideoKey, feature
         return Listing("", problem="There are no features to compare videos by: `fda encode` makes them.")
     try:
         query = Query(key.video_id, QueryKind.VIDEO)
-        (answer,) = engine.search([query], SearchOptions((features,), top=NUM_NEIGHBOURS + 1))
+        answer, *_ = engine.search([query], SearchOptions((features,), top=NUM_NEIGHBOURS + 1))
     except (StoreError, PipelineError, EncoderError) as error:
         return Listing(features, problem=str(error))
     numbers = {shelf.view.place: shelf.number for shelf in library.shelves}

@@ -97,8 +97,8 @@ def results_of(library: Library, engine: SearchEngine, uploads: Uploads, address
     if not names:
         problem = "There are no features to search by: `fda encode STORE --features NAME --model ...` makes them."
         return Results((Listing("", problem=problem),), time.perf_counter() - began, query.kind)
-    ranked = {name: _answer(library, engine, query, name, address, len(names) > 1) for name in names}
-    listings = tuple(_paged(library, name, one, ranked, address) for name, one in ranked.items())
+    answers = [one for name in names for one in _answers(engine, query, name, address, is_compared=len(names) > 1)]
+    listings = tuple(_paged(library, one, answers, address) for one in answers)
     return Results(listings, time.perf_counter() - began, query.kind)
 
 
@@ -133,10 +133,18 @@ def _whole_set(library: Library, address: Address) -> Listing:
     return Listing("", tuple(items), len(places), len(places))
 
 
-def _answer(
-    library: Library, engine: SearchEngine, query: Query, name: str, address: Address, is_compared: bool
-) -> Answer | str:
-    """The answer of a feature set, or why there is none."""
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A feature set that gives no answer."""
+
+    features: str
+    why: str
+
+
+def _answers(
+    engine: SearchEngine, query: Query, name: str, address: Address, *, is_compared: bool
+) -> Sequence[Answer | _Failed]:
+    """The answers of a feature set: one, unless stores have features of this name by several encoders."""
     top = MAX_RANKED if is_compared else min(MAX_RANKED, address.page * address.size)
     camera = None if not address.camera else address.camera == "moves"
     filters = Filters(
@@ -144,26 +152,26 @@ def _answer(
     )
     options = SearchOptions((name,), address.splits, address.find, address.by, top, filters)
     try:
-        (answer,) = engine.search([query], options)
+        return engine.search([query], options)
     except _USER_ERRORS as error:
-        return str(error) or type(error).__name__
-    return answer
+        return [_Failed(name, str(error) or type(error).__name__)]
 
 
 def _paged(
-    library: Library, name: str, answer: Answer | str, ranked: dict[str, Answer | str], address: Address
+    library: Library, answer: Answer | _Failed, answers: Sequence[Answer | _Failed], address: Address
 ) -> Listing:
-    if isinstance(answer, str):
-        return Listing(name, problem=answer)
+    if isinstance(answer, _Failed):
+        return Listing(answer.features, problem=answer.why)
     numbers = {shelf.view.place: shelf.number for shelf in library.shelves}
-    other = next((one for its, one in ranked.items() if its != name), None)
-    ranks = {_identity(hit): hit.rank for hit in other.hits} if isinstance(other, Answer) else None
+    others = [one for one in answers if isinstance(one, Answer) and one.features != answer.features]
+    ranks = {_identity(hit): hit.rank for other in others for hit in other.hits} if others else None
     start = (address.page - 1) * address.size
     items = [
         _compared(_item(hit, numbers[hit.store]), ranks, _identity(hit))
         for hit in answer.hits[start : start + address.size]
     ]
-    return Listing(name, tuple(items), min(MAX_RANKED, answer.num_candidates), answer.num_candidates, answer.encoder)
+    num_found = min(MAX_RANKED, answer.num_candidates)
+    return Listing(answer.features, tuple(items), num_found, answer.num_candidates, answer.encoder)
 
 
 def _identity(hit: Hit) -> tuple[str, str, str | None]:
