@@ -41,10 +41,19 @@
   // Browsers cut times to whole microseconds, which shows the frame before the one that begins then: seek a little later.
   const LATER = 0.001;
 
+  // How a video plays, once it can.
+  async function aboutMedia(href) {
+    try {
+      return await (await fetch(href, { headers: { accept: "application/json" } })).json();
+    } catch {
+      return { problem: "The server does not answer." };
+    }
+  }
+
   // The player.
   let player = null;
   class Player {
-    constructor(section, plays) {
+    constructor(section, plays, about) {
       this.section = section;
       this.video = $("#video", section);
       this.state = $("#media-state", section);
@@ -58,16 +67,11 @@
       this.slot = null;
       this.listen();
       this.show(this.at);
-      this.open(plays);
+      this.open(plays, about ?? aboutMedia(section.dataset.media));
     }
 
-    async open(plays) {
-      let about;
-      try {
-        about = await (await fetch(this.section.dataset.media, { headers: { accept: "application/json" } })).json();
-      } catch {
-        about = { problem: "The server does not answer." };
-      }
+    async open(plays, asked) {
+      const about = await asked;
       if (player !== this) return;
       if (about.problem) {
         this.state.textContent = about.problem;
@@ -180,9 +184,9 @@
     }
   }
 
-  function startPlayer(plays) {
+  function startPlayer(plays, about) {
     const section = $("#player");
-    player = section ? new Player(section, plays) : null;
+    player = section ? new Player(section, plays, about) : null;
     showFlags();
   }
 
@@ -199,8 +203,9 @@
       if (plays) player.video.play().catch(() => {});
       return;
     }
-    let html = "";
+    let html = "", about;
     if (url.searchParams.get("v")) {
+      about = aboutMedia(`/media/about?${new URLSearchParams({ s: url.searchParams.get("s") ?? "0", id: url.searchParams.get("v") })}`);
       const answer = await fetch(`/panel${url.search}`);
       if (!answer.ok) { say("The video cannot be opened."); return; }
       html = await answer.text();
@@ -211,7 +216,7 @@
     panel.replaceChildren(document.createRange().createContextualFragment(html));
     columns.classList.toggle("with-player", Boolean(html));
     markSelected();
-    startPlayer(plays && Boolean(html));
+    startPlayer(plays && Boolean(html), about);
     if (html && matchMedia("(max-width: 63.99rem)").matches) panel.scrollIntoView({ block: "start" });
   }
 
