@@ -37,8 +37,8 @@ from store.errors import NotInStoreError, StoreError
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-PAGES_AT_ONCE, PICTURES_AT_ONCE, VIDEOS_AT_ONCE = 4, 4, 32
-"""Threads for each kind of answer, so that slow ones of one kind do not hold up the others."""
+SEARCHES_AT_ONCE, PAGES_AT_ONCE, PICTURES_AT_ONCE, VIDEOS_AT_ONCE = 4, 4, 4, 32
+"""Threads for each kind of answer: a search may wait for its model, and must not hold up the others meanwhile."""
 _STATIC = {"serve.css": "text/css", "serve.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 
@@ -48,14 +48,15 @@ class _Server:
 
     current: Current
     media: MediaCache
+    searches: anyio.CapacityLimiter
     pages: anyio.CapacityLimiter
     pictures: anyio.CapacityLimiter
     videos: anyio.CapacityLimiter
 
-    async def page(self, make: Callable[[Site], str]) -> Response:
-        """A page, made in a thread."""
-        html = await anyio.to_thread.run_sync(lambda: make(self.current.site()), limiter=self.pages)
-        return HTMLResponse(html)
+    async def page(self, make: Callable[[Site], str], address: Address | None = None) -> Response:
+        """A page, made in a thread; what it shows says whether a search is made for it."""
+        limiter = self.searches if address is not None and address.is_search else self.pages
+        return HTMLResponse(await anyio.to_thread.run_sync(lambda: make(self.current.site()), limiter=limiter))
 
 
 def create_app(
@@ -86,6 +87,7 @@ def create_app(
     server = _Server(
         current,
         MediaCache(options.conversion),
+        anyio.CapacityLimiter(SEARCHES_AT_ONCE),
         anyio.CapacityLimiter(PAGES_AT_ONCE),
         anyio.CapacityLimiter(PICTURES_AT_ONCE),
         anyio.CapacityLimiter(VIDEOS_AT_ONCE),
@@ -157,17 +159,17 @@ def _address(request: Request) -> Address:
 
 async def _search_page(server: _Server, request: Request) -> Response:
     address, num_characters = _address(request), len(request.query_params.get("q", ""))
-    return await server.page(lambda site: site.search_page(address, num_characters))
+    return await server.page(lambda site: site.search_page(address, num_characters), address)
 
 
 async def _video_page(server: _Server, request: Request) -> Response:
     address = _address(request)
-    return await server.page(lambda site: site.video_page(address))
+    return await server.page(lambda site: site.video_page(address), address)
 
 
 async def _panel(server: _Server, request: Request) -> Response:
     address = _address(request)
-    return await server.page(lambda site: site.panel(address))
+    return await server.page(lambda site: site.panel(address), address)
 
 
 async def _facets(server: _Server, request: Request) -> Response:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -62,6 +63,7 @@ class MediaCache:
         self._known: OrderedDict[str, Playable] = OrderedDict()
         self._running: dict[str, Future[Playable]] = {}
         self._idle: list[DecoderProcess] = []
+        self._busy: set[DecoderProcess] = set()
         self._slots = threading.BoundedSemaphore(options.at_once)
         self._is_closed = False
 
@@ -97,8 +99,12 @@ class MediaCache:
         with self._lock:
             self._is_closed = True
             idle, self._idle = self._idle, []
+            busy = [process.pid for process in self._busy]
         for process in idle:
             process.close()
+        for pid in busy:  # whoever waits for its answer hears that it has ended, and closes it
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     @property
     def _limits(self) -> tuple[float, float]:
@@ -158,11 +164,16 @@ class MediaCache:
             process = self._process(fresh=is_last)
             process.ask((request,))
             try:
+                with self._lock:
+                    self._busy.add(process)
                 answer = process.answer(request.timeout_seconds + _GRACE_SECONDS)
             except DecoderLostError as lost:
                 if lost.is_in_doubt and not is_last:
                     continue
                 raise lost.verdict from None
+            finally:
+                with self._lock:
+                    self._busy.discard(process)
             self._keep(process)
             if isinstance(answer, Bug):
                 raise VideoError(VideoStatus.UNSUPPORTED, f"it cannot be made playable: {answer.message}")

@@ -13,7 +13,6 @@ from typing import Any
 import av
 import av.error
 import numpy as np
-from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
@@ -251,7 +250,7 @@ class _Sound:
         streams = [one for one in video.container.streams.audio[:1] if getattr(one, "codec_context", None) is not None]
         return cls(streams, output, container, start)
 
-    def take(self, packet: Packet[Any]) -> None:
+    def take(self, packet: Any) -> None:
         """Write a packet of the sound, unless it lies before the start."""
         if packet.pts is None or not packet.size:
             return
@@ -270,7 +269,6 @@ class _Sound:
             self.note = "part of the sound cannot be decoded"
             return
         for frame in frames:
-            assert isinstance(frame, AudioFrame)
             for resampled in self._resampler.resample(frame):
                 self._output.mux(self._target.encode(resampled))
 

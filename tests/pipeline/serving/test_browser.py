@@ -176,6 +176,9 @@ def test_hostile_texts_run_nothing_and_missing_videos_say_so(browser: Browser, b
     tab = Tab.of(browser, base)
     page = tab.page
     tab.goto("/?size=50")
+    for width in (390, 1280, 2560):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.locator(f'.card[data-name="0:{HOSTILE_ID}"] .poster').click()
     page.wait_for_function(PLAYS)
     assert "<script>" in page.locator("#player .caption").first.inner_text()

@@ -27,7 +27,7 @@ from pipeline.serving.media.playable import Way
 from pipeline.serving.media.times import decoding_times
 from pipeline.video.clips import VideoError
 from pipeline.video.options import WHOLE_VIDEO, Window
-from tests.crashing import end_at_once
+from tests.crashing import end_at_once, sleep_long
 from tests.pipeline.serving.conftest import HOST
 from tests.serving import NO_B, NUM_NUMBERED, RATE, ServedStore, number_in, numbered_frames
 from tests.videos import Encoding, remux, write_audio, write_video
@@ -233,6 +233,32 @@ class TestCache:
             media.playable(served.videos / "mpeg.avi", WHOLE_VIDEO)
         goes_on.set()
         first.join()
+
+    def test_its_end_does_not_wait_for_a_video(
+        self, served: ServedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cache_module, "prepare", sleep_long)
+        media, has_begun, ended = MediaCache(fda.ConversionOptions(folder=tmp_path)), threading.Event(), []
+
+        class Begun(set[object]):
+            def add(self, process: object) -> None:
+                super().add(process)
+                has_begun.set()
+
+        monkeypatch.setattr(media, "_busy", Begun())
+
+        def play() -> None:
+            with pytest.raises(VideoError, match="killed"):
+                media.playable(served.videos / "old.avi", WHOLE_VIDEO)
+            ended.append(True)
+
+        viewer = threading.Thread(target=play)
+        viewer.start()
+        has_begun.wait(30)
+        media.close()
+        viewer.join()
+        assert ended
+        assert list(tmp_path.iterdir()) == []
 
     def test_a_process_that_crashes_costs_one_video(
         self, served: ServedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
