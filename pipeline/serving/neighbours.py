@@ -84,7 +84,10 @@ def neighbours_of(library: Library, engine: SearchEngine, key: VideoKey, feature
 def _ranks(
     engine: SearchEngine, library: Library, key: VideoKey, features: str
 ) -> tuple[dict[str, tuple[int, float]], int]:
-    """Caption id -> rank and score of its own video, and among how many."""
+    """Caption id -> rank and score of its own video, and among how many.
+
+    As `fda eval` counts them. It scores captions in blocks of hundreds, so that the last bits of a score may differ.
+    """
     vectors = engine.index(library.shelves[key.store].view, features, key.split).vectors
     if key.video_id not in vectors.video_ids:
         return {}, len(vectors.video_ids)

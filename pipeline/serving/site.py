@@ -18,6 +18,7 @@ import numpy as np
 from encoders.options import ModelSource
 from pipeline.errors import InputError
 from pipeline.pages.environment import templates_of
+from pipeline.pages.texts import visible
 from pipeline.run.events import Listener, Reporter
 from pipeline.search.engine import SearchEngine
 from pipeline.search.options import QueryKind
@@ -251,6 +252,7 @@ def duration_words(seconds: float) -> str:
 
 
 TEMPLATES.filters["clock"] = seconds_words
+TEMPLATES.filters["visible"] = visible
 TEMPLATES.filters["duration"] = duration_words
 
 

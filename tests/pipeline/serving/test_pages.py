@@ -185,6 +185,8 @@ def test_texts_of_anybody_are_texts(client: TestClient) -> None:
     assert "{{ 7*7 }}" in page.text
     assert HOSTILE_CAPTIONS[0] in page.text
     assert "long " * 999 in page.text
+    assert "\u241b[31m" in page.text
+    assert "\x1b" not in page.html
     assert all(its.get("dir") == "auto" for its in page.of("a", "plain"))
 
 
