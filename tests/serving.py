@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from html.parser import HTMLParser
@@ -12,7 +18,7 @@ from numpy.typing import NDArray
 
 import fda
 from pipeline.run.limits import Limit
-from tests.clips_on_disk import moving_frames, record, write_manifest
+from tests.clips_on_disk import FDA, moving_frames, record, write_manifest
 from tests.encoders_tiny import write_config
 from tests.videos import Encoding, write_video
 
@@ -102,6 +108,23 @@ def make_served_store(folder: Path) -> ServedStore:
     video, text = (fda.Embeddings(rng.standard_normal((len(ids), 8)), ids=ids) for ids in (videos, captions))
     fda.import_features(folder / "store", fda.ImportOptions("other", text=text, video=video))
     return ServedStore(folder / "store", folder / "videos")
+
+
+@contextmanager
+def server_of(place: Path, cache: Path) -> Iterator[str]:
+    """The address of `fda serve` in a process of its own, which Ctrl-C ends."""
+    command = [str(FDA), "serve", str(place), "--port", "0", "--cache", str(cache)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert process.stderr is not None
+    (url,) = re.findall(r"http://127\.0\.0\.1:\d+", process.stderr.readline())
+    try:
+        yield url
+    finally:
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == 0
+    assert re.fullmatch(r"fda serve has ended: [\d,]+ requests? answered, nothing was changed", said[-1]), said
+    assert all(line.startswith("weights: ") for line in said[:-1]), said
 
 
 @dataclass

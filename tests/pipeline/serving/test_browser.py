@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
-import signal
-import subprocess
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -17,8 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.browser import Tab, browser_path, started_browser
-from tests.clips_on_disk import FDA
-from tests.serving import HOSTILE_ID, NUM_NUMBERED, RATE, ServedStore, number_in
+from tests.serving import HOSTILE_ID, NUM_NUMBERED, RATE, ServedStore, number_in, server_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -38,18 +34,10 @@ FRAME = """async (seconds) => {
 
 @pytest.fixture(scope="module")
 def base(served: ServedStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server in a process of its own, which Ctrl-C ends."""
+    """The address of a server in a process of its own."""
     browser_path()
-    command = [str(FDA), "serve", str(served.place), "--port", "0", "--cache", str(tmp_path_factory.mktemp("playable"))]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert process.stderr is not None
-    (url,) = re.findall(r"http://127\.0\.0\.1:\d+", process.stderr.readline())
-    yield url
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[1].splitlines()
-    assert process.returncode == 0
-    assert re.fullmatch(r"fda serve has ended: [\d,]+ requests answered, nothing was changed", said[-1]), said
-    assert all(line.startswith("weights: ") for line in said[:-1])
+    with server_of(served.place, tmp_path_factory.mktemp("playable")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
