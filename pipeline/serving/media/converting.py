@@ -36,6 +36,8 @@ from pipeline.video.reading.probing import VideoScan, scan_video
 
 MAX_SIDE = 1280
 """Pixels of the longer side of a transcoded picture."""
+MAX_SCANNED_BYTES = 64 << 20
+"""Larger files that browsers play go out as they are: to look at all packets would take longer than a viewer waits."""
 SOUND_RATE = 48000
 _TICKS = 90_000
 """A second, of transcoded pictures."""
@@ -94,10 +96,16 @@ def prepare(request: MediaRequest) -> Prepared:
     extent = extent_of(path)
     refuse_missing_index(path, extent)
     with open_video(path, deadline, options) as video:
-        way = way_of(video.container, video.stream)
+        way, direct = way_of(video.container, video.stream), None
         if way is Way.DIRECT:
-            return Prepared(way, content_type(video.container), 0.0)
+            direct = Prepared(way, content_type(video.container), 0.0)
+            if path.stat().st_size > MAX_SCANNED_BYTES:
+                return direct
         source = _Source(request, options, deadline, scan_video(video, extent, options, deadline))
+    if direct is not None and source.scan.timeline is not None and source.scan.table.is_shown.all():
+        return direct
+    # Where the times of a file are fake, or an edit list leaves frames out, each browser shows something else.
+    way = Way.COPY if direct is not None else way
     times = packet_times(path, source.scan, options, deadline) if way is Way.COPY else None
     if times is not None:
         try:

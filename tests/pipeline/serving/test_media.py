@@ -26,11 +26,14 @@ from pipeline.serving.media.converting import MediaRequest, Prepared, prepare
 from pipeline.serving.media.playable import Way
 from pipeline.serving.media.times import decoding_times
 from pipeline.video.clips import VideoError
-from pipeline.video.options import WHOLE_VIDEO, Window
+from pipeline.video.decoding import decode_clip
+from pipeline.video.options import WHOLE_VIDEO, DecodeOptions, Window
 from tests.crashing import end_at_once, sleep_long
 from tests.pipeline.serving.conftest import HOST
 from tests.serving import NO_B, NUM_NUMBERED, RATE, ServedStore, number_in, numbered_frames
 from tests.videos import Encoding, remux, write_audio, write_video
+from tests.zoo.kinds import ZOO
+from tests.zoo.truth import expected_picture
 
 
 def shown(path: Path) -> list[tuple[float, int]]:
@@ -149,6 +152,30 @@ def test_pictures_are_turned_and_made_square_as_players_do(tmp_path: Path) -> No
     prepared(tmp_path / "x.mp4", tmp_path / "y")
     with av.open(str(tmp_path / "x.mp4")) as before, av.open(str(tmp_path / "y")) as after:
         assert next(after.decode(video=0)).rotation == next(before.decode(video=0)).rotation != 0
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("h264_fake_times.mp4", Way.COPY),
+        ("h264_edit_swapped.mp4", Way.TRANSCODE),
+        ("mpeg4_packed.avi", Way.TRANSCODE),
+        ("mpeg2_open_gop.ts", Way.TRANSCODE),
+        ("h264_422.mp4", Way.TRANSCODE),
+    ],
+)
+def test_odd_files_show_what_the_store_has_at_each_time(tmp_path: Path, name: str, way: Way) -> None:
+    path = ZOO[name].make(tmp_path / name)
+    clip = decode_clip(path, DecodeOptions(num_frames=8, image_size=64)).sample
+    found = prepared(path, tmp_path / "x")
+    assert found.way is way
+    with av.open(str(tmp_path / "x")) as container:
+        frames = [(float(frame.time or 0), frame) for frame in container.decode(video=0)]
+    pictures = [expected_picture(frame, 64, Fraction(1)).astype(int) for _, frame in frames]
+    for picture, seconds in zip(clip.frames.astype(int), clip.pts_seconds.tolist(), strict=True):
+        at = max(place for place, (time, _) in enumerate(frames) if time <= seconds - found.offset_seconds + 0.001)
+        differences = [np.abs(picture - one).mean() for one in pictures]
+        assert differences[at] < min(differences) + 2, seconds
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no video", b"\x00\x00\x00\x18ftypmp42" + bytes(99)])
@@ -350,7 +377,7 @@ def test_facts_that_are_damaged_are_made_again(served: ServedStore, tmp_path: Pa
     options = fda.ConversionOptions(folder=tmp_path)
     with closing(MediaCache(options)) as media:
         made = media.playable(served.videos / "old.avi", WHOLE_VIDEO)
-    for content in ("", "{}", "[1]", json.dumps({"way": "x"})):
+    for content in ("", json.dumps({"way": "x"})):
         Path(f"{made.path}.json").write_text(content)
         with closing(MediaCache(options)) as media:
             assert media.playable(served.videos / "old.avi", WHOLE_VIDEO) == made
