@@ -173,8 +173,9 @@ def test_hostile_texts_run_nothing_and_missing_videos_say_so(browser: Browser, b
     assert page.title() == "all videos - fda"
     for video_id, words in (("gone", "gone.mp4 in"), ("text", "Invalid data")):
         page.locator(f'.card[data-name="0:{video_id}"] .poster').click()
-        page.wait_for_function("() => document.querySelector('#player').dataset.ready === 'problem'")
-        assert words in page.locator("#media-state").inner_text()
+        player = page.locator(f'#player[data-name="0:{video_id}"][data-ready="problem"]')
+        player.wait_for()
+        assert words in player.locator("#media-state").inner_text()
     tab.check()
     page.context.close()
 
