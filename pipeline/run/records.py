@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from store.errors import StoreError, StoreFormatError
 from store.formats.seal import BLANK, SEAL_KEY, check_sealed, sealed
@@ -78,8 +78,7 @@ def recorded_run(folder: StoreFolder, command: str, clock: RunClock, options: Ma
     Yields:
         The run, whose `result` is to be set.
     """
-    stamp = clock.started.strftime("%Y%m%dT%H%M%S")
-    run = Run(f"runs/{stamp}-{command}-{os.getpid()}.json", command, clock, options)
+    run = Run(_free_name(folder, command, clock.started), command, clock, options)
     try:
         yield run
     except BaseException as error:
@@ -114,6 +113,13 @@ def read_run(folder: StoreFolder, name: str) -> Mapping[str, JSON]:
         return record
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise StoreFormatError(f"{name} is not a run record ({error}): {REMEDY}") from error
+
+
+def _free_name(folder: StoreFolder, command: str, started: datetime) -> str:
+    """The name of a new record: a process that runs a command twice in a second writes two, which sort in this order."""
+    name = f"runs/{started:%Y%m%dT%H%M%S}-{command}-{os.getpid()}.json"
+    taken = folder.num_bytes(name) is not None
+    return _free_name(folder, command, started + timedelta(seconds=1)) if taken else name
 
 
 def _write(folder: StoreFolder, run: Run, ended: str) -> None:
