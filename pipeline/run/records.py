@@ -116,7 +116,7 @@ def read_run(folder: StoreFolder, name: str) -> Mapping[str, JSON]:
 
 
 def _free_name(folder: StoreFolder, command: str, started: datetime) -> str:
-    """The name of a new record: a process that runs a command twice in a second writes two, which sort in this order."""
+    """The name of a new record: two runs of a process within a second have two names, which sort in this order."""
     name = f"runs/{started:%Y%m%dT%H%M%S}-{command}-{os.getpid()}.json"
     taken = folder.num_bytes(name) is not None
     return _free_name(folder, command, started + timedelta(seconds=1)) if taken else name
