@@ -85,9 +85,9 @@ def fda() -> None:
 
     \b
     fda preprocess CLIPS.jsonl STORE
-    fda finetune STORE CHECKPOINT --preset demo
-    fda encode STORE --features mine --checkpoint CHECKPOINT
+    fda encode STORE --features mine --model ViT-B-32-quickgelu --pretrained openai
     fda eval STORE --features mine
+    fda search STORE "a dog runs"
 
     Exit codes: 0 done; 1 failed, also where a store, a file, a split or a feature set is not there; 2 wrong usage: the
     line itself is wrong, whatever is there; 3 done, but more videos failed than --max-failed allows.

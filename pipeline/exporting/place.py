@@ -56,7 +56,8 @@ def check_out(out: str | os.PathLike[str], store: str) -> Path:
     if "://" not in store:
         its = Path(store).resolve()
         if path == its or its in path.parents or path in its.parents:
-            raise OptionError(f"OUT ({path}) and STORE ({its}) must lie beside each other: give a folder elsewhere")
+            how = "is" if path == its else "lies in" if its in path.parents else "contains"
+            raise OptionError(f"OUT ({path}) {how} STORE ({its}): give a folder beside it")
     return path
 
 

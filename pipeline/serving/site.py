@@ -21,6 +21,7 @@ from pipeline.pages.environment import templates_of
 from pipeline.pages.texts import visible
 from pipeline.run.events import Listener, Reporter
 from pipeline.search.engine import SearchEngine
+from pipeline.search.moments import clock
 from pipeline.search.options import QueryKind
 from pipeline.serving.address import MAX_QUERY, PAGE_SIZES, SHOWN, Address
 from pipeline.serving.cards import Card, card_of, picture_url, player_of
@@ -230,16 +231,8 @@ TEMPLATES = templates_of("pipeline.serving")
 
 
 def seconds_words(seconds: float | None) -> str:
-    """A time in a video.
-
-    >>> seconds_words(3.2), seconds_words(75.04), seconds_words(3725)
-    ('0:03.2', '1:15.0', '1:02:05.0')
-    """
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds, 1), 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+    """A time in a video; nothing where there is none."""
+    return "" if seconds is None else clock(seconds)
 
 
 def duration_words(seconds: float) -> str:

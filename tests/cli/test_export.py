@@ -39,7 +39,7 @@ def test_a_table_for_people_and_json_for_programs(place: Path, tmp_path: Path, f
     [
         (("STORE", "out"), 2, "Missing option '--format'"),
         (("STORE", "s3://bucket/out", "--format", "parquet"), 2, "only a STORE can be at s3://"),
-        (("STORE", "STORE/out", "--format", "parquet"), 2, "must lie beside each other"),
+        (("STORE", "STORE/out", "--format", "parquet"), 2, "lies in STORE"),
         (("STORE", "out", "--format", "npz"), 2, "name a feature set with --features"),
         (("STORE", "out", "--format", "npz", "--features", "mine", "--images", "png"), 2, "it is for webdataset"),
         (("STORE", "out", "--format", "npz", "--features", "yours"), 1, "there: 'mine'"),
