@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -22,6 +22,8 @@ from store.store import Store
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
+_COMPARED = ("video_id", "row")
+"""The fields of outcomes that are compared with the catalogue."""
 READ_AT_ONCE = 64
 """Small files that are requested from an object store at a time."""
 
@@ -91,7 +93,7 @@ def require_committed_of_each(
     stages: Sequence[str],
     *,
     with_catalog: bool = True,
-    columns: Sequence[str] | None = None,
+    columns: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[tuple[Shard, tuple[CommitRecord, ...]]]:
     """`committed_of_each`, for a reader that needs every shard complete.
 
@@ -101,7 +103,8 @@ def require_committed_of_each(
         stages: In the order in which they build on each other.
         with_catalog: Whether to compare the videos of the records with the catalogue. A worker leaves it out: it need
             not load the catalogue, as the plan has compared them.
-        columns: Which fields of the outcomes to read, as in `CommitRecord.from_bytes`; all, if None.
+        columns: Stage -> which fields of the outcomes to read as `CommitRecord.table`; those by which videos are
+            compared with the catalogue are read as well. None: the outcomes are read, and all of them.
 
     Raises:
         ShardIncompleteError: A shard is pending; the message says why.
@@ -199,11 +202,11 @@ def other_videos(catalog: Catalog, record: CommitRecord) -> str | None:
         return None
     shard = record.shard
     ids = catalog.video_ids(shard.split, shard.start, shard.stop)
-    if [outcome.row for outcome in record.outcomes] != list(range(shard.start, shard.start + len(ids))):
+    if record.rows != list(range(shard.start, shard.start + len(ids))):
         return f"its rows are not the {len(ids)} from {shard.start}, which the catalogue has"
-    for outcome, video_id in zip(record.outcomes, ids, strict=True):
-        if outcome.video_id != video_id:
-            return f"its row {outcome.row} is of video {outcome.video_id!r}, and the catalogue has {video_id!r} there"
+    for row, (its, video_id) in enumerate(zip(record.video_ids, ids, strict=True), shard.start):
+        if its != video_id:
+            return f"its row {row} is of video {its!r}, and the catalogue has {video_id!r} there"
     return None
 
 
@@ -233,9 +236,11 @@ class _CompletionCheck:
         catalog: Catalog | None = None,
         *,
         list_files: bool = False,
-        columns: Sequence[str] | None = None,
+        columns: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        self._store, self._columns = store, columns
+        self._store = store
+        self._columns = {stage: (*_COMPARED, *others) for stage, others in (columns or {}).items()}
+        """What is read as a table."""
         self._catalog = catalog
         """What the videos of records are compared with; None: they are not."""
         self._sizes: dict[str, dict[str, int]] | None = {} if list_files else None
@@ -259,7 +264,8 @@ class _CompletionCheck:
         name = commit_name(shard, stage)
         try:
             contents[name] = self._store.folder.read(name)
-            record = CommitRecord.from_bytes(contents[name], name, self._columns if with_outcomes else ())
+            columns = self._columns.get(stage) if with_outcomes and has_outcomes(stage) else ()
+            record = CommitRecord.from_bytes(contents[name], name, columns, as_table=columns is not None)
         except StoreMissingError:
             return Pending(f"there is no {name}", is_missing=True)
         except StoreFormatError as error:

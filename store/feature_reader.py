@@ -63,9 +63,12 @@ class FeatureReader:
             self._texts_of(chunk)[max(0, start - chunk * rows) : stop - chunk * rows]
             for chunk in range(start // rows, math.ceil(stop / rows))
         ]
+        if len(parts) == 1:  # mostly, and then it is not copied
+            return np.asarray(parts[0], dtype=np.float32)
         return np.asarray(np.concatenate(parts) if parts else np.empty((0, self.dim)), dtype=np.float32)
 
     def _texts_of(self, chunk: int) -> NDArray[np.generic]:
         if self._chunk is None or self._chunk[0] != chunk:
             self._chunk = chunk, self._texts.read([chunk])[0]
+            self._chunk[1].flags.writeable = False  # what is given out may be a part of it
         return self._chunk[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.exporting.options import ExportOptions
 from pipeline.run.events import Reporter
-from store.arrays.reading import ChunkReader, read_shard
+from store.arrays.reading import ChunkReader
 from store.clips.layout import frames_spec, masks_spec, pts_spec
 from store.clips.mask_sets import mask_attributes, mask_names
-from store.commits import CommitRecord, VideoOutcome, commit_name
+from store.commits import CommitRecord, commit_name
 from store.completion import input_digests, require_committed_of_each
 from store.errors import ShardIncompleteError, StoreFormatError
 from store.feature_reader import FeatureReader
@@ -29,11 +29,9 @@ from store.stages import FRAMES_STAGE, features_stage, masks_stage
 from store.store import Store
 
 DEFAULT_MASKS = "default"
-_READ = (
-    *("video_id", "row", "status", "filled", "duration_seconds", "fps"),
-    *("num_masks", "mask_coverage", "num_empty_masks", "num_full_masks", "camera_motion"),
-)
-"""What is read of the outcomes: the other half takes as long again."""
+CLIP_FACTS = ("duration_seconds", "fps")
+MASK_FACTS = ("num_masks", "mask_coverage", "num_empty_masks", "num_full_masks", "camera_motion")
+"""What is read of the outcomes of frames and of masks: each column of a record takes its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,9 @@ class Selected:
         found = cls(store, split, parts, features, masks, has_clips=True)
         if found.reader is not None:
             shards = caption_shards(store, split)
-            for _ in require_committed_of_each(store, shards, [features_stage(str(features), "text")]):
+            for _ in require_committed_of_each(
+                store, shards, [features_stage(str(features), "text")], with_catalog=False
+            ):
                 pass
         if options.masks is not None or parts.frames:
             return found
@@ -113,6 +113,11 @@ class Selected:
             *([masks_stage(self.masks)] if self.masks is not None else []),
             *([features_stage(self.features, "video")] if self.features is not None else []),
         )
+
+    @cached_property
+    def times(self) -> ChunkReader:
+        """When frames are shown."""
+        return ChunkReader(self.store.folder, pts_spec(self.store, self.split))
 
     @property
     def is_imported(self) -> bool:
@@ -144,8 +149,10 @@ class Selected:
         videos, captions = store.catalog.split_videos(self.split), store.catalog.split_captions(self.split)
         owners = _owners(captions, videos, store.place)
         made_with = self.made_with
-        for shard, records in require_committed_of_each(store, store.shards(self.split), stages, columns=_READ):
-            before = input_digests(store, shard, stages)
+        facts = {FRAMES_STAGE: CLIP_FACTS, **({} if self.masks is None else {masks_stage(self.masks): MASK_FACTS})}
+        columns = {stage: ("filled", *facts.get(stage, ())) for stage in stages}
+        for shard, records in require_committed_of_each(store, store.shards(self.split), stages, columns=columns):
+            before = {commit_name(shard, record.stage): record.sha256 for record in records}
             start, stop = np.searchsorted(owners, [shard.start, shard.stop]).tolist()
             batch = Batch(
                 selected=self,
@@ -202,7 +209,7 @@ class Batch:
         filled = np.ones(self.shard.num_rows, dtype=np.bool_)
         for stage in wanted:
             if stage in self.records:
-                filled &= [outcome.filled for outcome in self.records[stage].outcomes]
+                filled &= self._filled(stage)
         return np.flatnonzero(filled)
 
     def __len__(self) -> int:
@@ -237,29 +244,37 @@ class Batch:
     @cached_property
     def owners(self) -> NDArray[np.int64]:
         """Position among the videos of the video of each caption; ascending."""
-        return np.searchsorted(self.slots, self.all_owners[self._kept])
+        return np.searchsorted(self.slots, self.all_owners[self._kept]) if self.num_left_out else self.all_owners
 
     @cached_property
     def _kept(self) -> NDArray[np.int64]:
         return np.flatnonzero(np.isin(self.all_owners, self.slots))
 
-    def clip_outcomes(self) -> Sequence[VideoOutcome | None]:
-        """How each video was decoded; None if there is no clip of it."""
-        return self._outcomes(FRAMES_STAGE)
+    @cached_property
+    def clip_facts(self) -> pa.Table | None:
+        """What is known of the clip of each video: `CLIP_FACTS`, null if there is no clip of it. None: nothing is."""
+        return self._facts(FRAMES_STAGE)
 
-    def mask_outcomes(self) -> Sequence[VideoOutcome | None]:
-        """The statistics of the masks of each video; None if there are none."""
-        return self._outcomes(masks_stage(str(self.selected.masks)))
+    @cached_property
+    def mask_facts(self) -> pa.Table | None:
+        """The statistics of the masks of each video: `MASK_FACTS`, as above."""
+        return self._facts(masks_stage(str(self.selected.masks)))
 
-    def _outcomes(self, stage: str) -> Sequence[VideoOutcome | None]:
+    def _facts(self, stage: str) -> pa.Table | None:
         if stage not in self.records:
-            return [None] * len(self)
-        outcomes = self.records[stage].outcomes
-        return [outcomes[slot] if outcomes[slot].filled else None for slot in self.slots.tolist()]
+            return None
+        table, filled = self.records[stage].table, self._filled(stage)
+        if len(self) == len(filled) and filled.all():
+            return table
+        return table.take(pa.array(self.slots, mask=~filled[self.slots]))
+
+    def _filled(self, stage: str) -> NDArray[np.bool_]:
+        return np.array(self.records[stage].table["filled"].to_pylist(), dtype=np.bool_)
 
     def vectors(self) -> NDArray[np.float32]:
         """Embeddings of the videos: shape (len(self), dim)."""
-        return self._reader.videos(self.shard)[self.slots]
+        vectors = self._reader.videos(self.shard)
+        return vectors[self.slots] if self.num_left_out else vectors
 
     def frame_vectors(self) -> list[NDArray[np.float32]]:
         """Embeddings of the frames of each video: shape (number of its frames, dim).
@@ -284,12 +299,17 @@ class Batch:
     def text_vectors(self) -> NDArray[np.float32]:
         """Embeddings of `captions`: shape (number of captions, dim)."""
         start = self.first_caption
-        return self._reader.texts(start, start + len(self.all_owners))[self._kept]
+        vectors = self._reader.texts(start, start + len(self.all_owners))
+        return vectors[self._kept] if self.num_left_out else vectors
 
     def times(self) -> list[NDArray[np.float64]]:
         """When each frame is shown, seconds: shape (number of its frames,)."""
-        found = read_shard(self.selected.store.folder, pts_spec(self.selected.store, self.split), self.shard)
-        return [times[~np.isnan(times)] for times in np.asarray(found, dtype=np.float64)[self.slots]]
+        return [times[~np.isnan(times)] for times in self.padded_times()]
+
+    def padded_times(self) -> NDArray[np.float64]:
+        """The same as one array: shape (len(self), num_frames); NaN where there is no frame."""
+        found = self.selected.times.read([self.shard.index])[0, : self.shard.num_rows]
+        return np.asarray(found, dtype=np.float64)[self.slots]
 
     def pictures(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_] | None]]:
         """Frames and masks of each video, one video at a time: shape (num_frames, height, width, 3), and without 3."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -11,7 +9,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.exporting.source import Batch
-from store.commits import VideoOutcome
 
 
 def _column(name: str, kind: pa.DataType, about: str) -> pa.Field:
@@ -73,14 +70,14 @@ def captions_schema(dim: int | None) -> pa.Schema:
 
 def videos_table(batch: Batch, schema: pa.Schema) -> pa.Table:
     """One row a video."""
-    clips, masks = batch.clip_outcomes(), batch.mask_outcomes()
     columns: dict[str, pa.Array | pa.ChunkedArray] = {
         name: batch.videos[name] for name in ("video_id", "split", "path", "start_seconds", "end_seconds", "category")
     }
     columns["captions"] = caption_lists(batch.captions["text"], batch)
     columns["frame_seconds"] = frame_seconds(batch)
-    for (name, kind, _), outcomes in ((one, of) for group, of in ((_CLIP, clips), (_MASKS, masks)) for one in group):
-        columns[name] = _of_outcomes(name, kind, outcomes)
+    for group, facts in ((_CLIP, batch.clip_facts), (_MASKS, batch.mask_facts)):
+        for name, kind, _ in group:
+            columns[name] = pa.nulls(len(batch), kind) if facts is None else facts[name]
     if "vector" in schema.names:
         columns["vector"] = as_vectors(batch.vectors())
     return pa.table([columns[name] for name in schema.names], schema=schema)
@@ -127,9 +124,8 @@ def frame_seconds(batch: Batch) -> pa.Array:
     """When each frame is shown; null where that is not known."""
     if not batch.selected.has_clips:
         return pa.nulls(len(batch), pa.list_(pa.float64()))
-    return pa.array([times if len(times) else None for times in batch.times()], pa.list_(pa.float64()))
-
-
-def _of_outcomes(name: str, kind: pa.DataType, outcomes: Sequence[VideoOutcome | None]) -> pa.Array:
-    value = attrgetter(name)
-    return pa.array([None if outcome is None else value(outcome) for outcome in outcomes], kind)
+    times = batch.padded_times()
+    is_frame = ~np.isnan(times)
+    counts = is_frame.sum(axis=1)
+    bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(bounds), pa.array(times[is_frame]), mask=pa.array(counts == 0))

@@ -37,11 +37,9 @@ class VideoFeaturesWriter(FormatWriter):
                 f"features {batch.selected.features!r} were imported, so that nobody knows when their frames are, "
                 "which video_features says: take --format clip-video-encode, or a feature set of `fda encode`"
             )
-        outcomes = batch.clip_outcomes()
-        for video_id, frames, times, outcome in zip(
-            batch.ids, batch.frame_vectors(), batch.times(), outcomes, strict=True
-        ):
-            rate = None if outcome is None else outcome.fps
+        facts = batch.clip_facts
+        rates = [None] * len(batch) if facts is None else facts["fps"].to_pylist()
+        for video_id, frames, times, rate in zip(batch.ids, batch.frame_vectors(), batch.times(), rates, strict=True):
             self._num_without_rate += rate is None
             name = f"{batch.split}/{file_name(video_id)}"
             self.out.write(f"{name}_clip.npy", npy_bytes(as_type(frames, self.options.vectors)))
