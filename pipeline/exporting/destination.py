@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -27,15 +28,22 @@ RECORD_KIND = "fda export"
 SCRATCH_FOLDER = ".scratch"
 _MAX_SYNCED = 1_000
 """Files that are flushed one by one. To flush a file takes a millisecond or more: beyond so many, all at once."""
+_FLUSHED_BYTES = 2**23
+"""After so many, a file is flushed while it is written on, so that little is left to wait for at its end."""
+_MIN_ASIDE = 2**16
+"""Bytes that are hashed by another thread: fewer take less time than to hand them over."""
 
 
 class NewFile(io.RawIOBase):
     """A file that is being written from its beginning to its end. To close it does nothing: `Destination` does."""
 
-    def __init__(self, file: BinaryIO, *, hashed: bool) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, aside: Executor, *, hashed: bool) -> None:
+        self._file, self._aside = file, aside
         self._digest = hashlib.sha256() if hashed else None
         self.num_bytes = 0
+        self._hashing: Future[None] | None = None
+        self._flushing: Future[None] | None = None
+        self._num_unflushed = 0
 
     def writable(self) -> bool:
         """True."""
@@ -44,11 +52,25 @@ class NewFile(io.RawIOBase):
     def write(self, content: Buffer) -> int:
         """Append to it."""
         self._file.write(content)
-        if self._digest is not None:
-            self._digest.update(content)
         size = memoryview(content).nbytes
         self.num_bytes += size
+        if self._digest is not None:
+            _result_of(self._hashing)
+            if size < _MIN_ASIDE:
+                self._digest.update(content)
+            else:
+                self._hashing = self._aside.submit(self._digest.update, bytes(content))
+        self._num_unflushed += size
+        if self._num_unflushed >= _FLUSHED_BYTES and (self._flushing is None or self._flushing.done()):
+            _result_of(self._flushing)
+            self._file.flush()
+            self._flushing, self._num_unflushed = self._aside.submit(os.fsync, self._file.fileno()), 0
         return size
+
+    def wait(self) -> None:
+        """Wait for what is done aside, and raise its error."""
+        _result_of(self._hashing)
+        _result_of(self._flushing)
 
     def tell(self) -> int:
         """Bytes written."""
@@ -69,7 +91,13 @@ class NewFile(io.RawIOBase):
         """
         if self._digest is None:
             raise ValueError("the sha256 of a file must be asked for before it is written")
+        _result_of(self._hashing)
         return self._digest.hexdigest()
+
+
+def _result_of(future: Future[None] | None) -> None:
+    if future is not None:
+        future.result()
 
 
 class Destination:
@@ -83,6 +111,7 @@ class Destination:
         self.num_files = 0
         self.num_bytes = 0
         self._names = (folder / FILES_FILE).open("w", encoding="utf-8")
+        self._aside = ThreadPoolExecutor(2, thread_name_prefix="fda-export")
 
     @contextmanager
     def file(self, name: str, *, hashed: bool = False) -> Iterator[NewFile]:
@@ -105,8 +134,11 @@ class Destination:
                 "scripts of one letter alike, and there are ids that differ in nothing else. Export to another disk"
             ) from error
         with opened:
-            new = NewFile(opened, hashed=hashed)
-            yield new
+            new = NewFile(opened, self._aside, hashed=hashed)
+            try:
+                yield new
+            finally:
+                new.wait()
             opened.flush()
             self._count(name, opened)
 
@@ -141,7 +173,11 @@ class Destination:
         path = self.scratch_path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as opened:
-            yield NewFile(opened, hashed=False)
+            new = NewFile(opened, self._aside, hashed=False)
+            try:
+                yield new
+            finally:
+                new.wait()
 
     def scratch_path(self, name: str) -> Path:
         """Where a file of `scratch` lies."""
@@ -172,7 +208,8 @@ class Destination:
             sync_folder(Path(folder))
 
     def close(self) -> None:
-        """Let go of the list of files."""
+        """Let go of the list of files, and of threads."""
+        self._aside.shutdown()
         self._names.close()
 
 

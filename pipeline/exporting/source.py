@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.clips.read_ahead import read_ahead
 from pipeline.errors import InputError
 from pipeline.exporting.options import ExportOptions
 from pipeline.run.events import Reporter
@@ -151,7 +152,9 @@ class Selected:
         made_with = self.made_with
         facts = {FRAMES_STAGE: CLIP_FACTS, **({} if self.masks is None else {masks_stage(self.masks): MASK_FACTS})}
         columns = {stage: ("filled", *facts.get(stage, ())) for stage in stages}
-        for shard, records in require_committed_of_each(store, store.shards(self.split), stages, columns=columns):
+        shards = store.shards(self.split)
+        found = require_committed_of_each(store, shards, stages, columns=columns)
+        for shard, records in read_ahead(lambda _: next(found), shards):
             before = {commit_name(shard, record.stage): record.sha256 for record in records}
             start, stop = np.searchsorted(owners, [shard.start, shard.stop]).tolist()
             batch = Batch(
@@ -263,13 +266,18 @@ class Batch:
     def _facts(self, stage: str) -> pa.Table | None:
         if stage not in self.records:
             return None
-        table, filled = self.records[stage].table, self._filled(stage)
+        table, filled = self._table(stage), self._filled(stage)
         if len(self) == len(filled) and filled.all():
             return table
         return table.take(pa.array(self.slots, mask=~filled[self.slots]))
 
     def _filled(self, stage: str) -> NDArray[np.bool_]:
-        return np.array(self.records[stage].table["filled"].to_pylist(), dtype=np.bool_)
+        return np.array(self._table(stage)["filled"].to_pylist(), dtype=np.bool_)
+
+    def _table(self, stage: str) -> pa.Table:
+        table = self.records[stage].table
+        assert table is not None, "it was asked for"
+        return table
 
     def vectors(self) -> NDArray[np.float32]:
         """Embeddings of the videos: shape (len(self), dim)."""

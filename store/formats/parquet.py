@@ -95,15 +95,18 @@ def read_small_table(content: bytes, name: str, schema: pa.Schema, columns: Sequ
         groups = [about.row_group(index) for index in range(about.num_row_groups)]
         _check_at_most(about.num_rows, len(content), "rows", name)
         _check_at_most(sum(group.total_byte_size for group in groups), len(content), "bytes uncompressed", name)
-        for number, field in enumerate(schema):
-            if pa.types.is_string(field.type) and any(group.column(number).has_dictionary_page for group in groups):
-                raise StoreFormatError(f"{name} has a dictionary for {field.name!r}, and no such file has one")
+        for number, kind in enumerate(schema.types):  # much faster than over its fields
+            if pa.types.is_string(kind) and any(group.column(number).has_dictionary_page for group in groups):
+                raise StoreFormatError(
+                    f"{name} has a dictionary for {schema.names[number]!r}, and no such file has one"
+                )
         table = file.read(columns, use_threads=False)
     except (pa.ArrowException, OSError, UnicodeDecodeError, IndexError) as error:
         raise StoreFormatError(f"{name} is not a readable Parquet file: {error}") from error
-    wanted = [(field.name, field.type) for field in schema if columns is None or field.name in columns]
-    if [(field.name, field.type) for field in table.schema] != wanted:
-        raise StoreFormatError(f"{name} has other columns than it should: {', '.join(table.schema.names):.500}")
+    found, fields = table.schema, zip(schema.names, schema.types, strict=True)
+    wanted = [field for field in fields if columns is None or field[0] in columns]
+    if list(zip(found.names, found.types, strict=True)) != wanted:
+        raise StoreFormatError(f"{name} has other columns than it should: {', '.join(found.names):.500}")
     return table.replace_schema_metadata(about.metadata)
 
 

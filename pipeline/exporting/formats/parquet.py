@@ -22,6 +22,9 @@ from pipeline.exporting.writer import FormatWriter
 ROW_GROUP_BYTES = 2**24
 """Of a group of rows, which a reader has in memory as a whole."""
 
+_BUFFER_BYTES = 2**22
+"""Arrow writes headers of pages one by one, and each write waits for Python."""
+
 
 class ParquetWriter(FormatWriter):
     """Writes both tables in one pass."""
@@ -66,7 +69,7 @@ class _Table:
         others = [field.name for field in schema if field.name != "vector"]
         self._parquet = writer.out.open.enter_context(
             pq.ParquetWriter(
-                self._file,
+                writer.out.open.enter_context(pa.BufferedOutputStream(pa.PythonFile(self._file, "w"), _BUFFER_BYTES)),
                 schema,
                 compression={**dict.fromkeys(map(_leaf, schema), "zstd"), "vector.list.element": "none"},
                 use_dictionary=texts,
