@@ -78,6 +78,9 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     record = committed(store, shard, masks_stage(MASKS))
     assert record is not None
     assert CommitRecord.from_bytes(record.to_bytes(), "name") == record
+    table = CommitRecord.from_bytes(record.to_bytes(), "name", ["row", "filled"], as_table=True).table
+    assert table is not None
+    assert table.to_pylist() == [{"row": outcome.row, "filled": outcome.filled} for outcome in record.outcomes]
     assert list(record.inputs) == [commit_name(shard, FRAMES_STAGE)]
     assert outcomes_of(store, shard)[1].reason == "broken on purpose"
 

@@ -22,7 +22,7 @@ from pipeline.exporting.writer import FormatWriter
 ROW_GROUP_BYTES = 2**24
 """Of a group of rows, which a reader has in memory as a whole."""
 
-_BUFFER_BYTES = 2**22
+_BUFFER_BYTES = 2**21
 """Arrow writes headers of pages one by one, and each write waits for Python."""
 
 
