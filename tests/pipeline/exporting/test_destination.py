@@ -55,7 +55,8 @@ def test_the_sha256_is_of_what_was_written(tmp_path: Path, flushed_often: list[i
 def test_a_disk_that_fails_while_a_file_is_written_on(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flushed_often: list[int], name: fda.ExportFormat
 ) -> None:
-    fsync, failed = os.fsync, []
+    fsync = os.fsync
+    failed: list[int] = []
 
     def failing_once(descriptor: int) -> None:
         if not failed:  # the system tells of a lost page once: whoever asks again hears that all is well
