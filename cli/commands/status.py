@@ -24,7 +24,7 @@ FEATURE_COLUMNS = ("", "state", "model", "weights", "precision", "pooling", "alp
 FAILURE_COLUMNS = ("video", "split", "status", "reason")
 PENDING_COLUMNS = ("video", "split", "why")
 RUN_COLUMNS = ("run", "started", "seconds", "ended")
-COLUMNS = ("", "shards done", "pending", "ok", "truncated", "failed", "KiB a video", "MiB")
+COLUMNS = ("", "shards done", "pending", "ok", "cut off", "failed", "KiB a video", "MiB")
 
 
 @click.command("status")
@@ -35,8 +35,9 @@ COLUMNS = ("", "shards done", "pending", "ok", "truncated", "failed", "KiB a vid
 def command(store_place: str, list_failures: bool, progress: bool, as_json: bool) -> None:
     """What a store contains and what is pending: shards, videos, sizes, options, the latest runs.
 
-    Reads commit records alone, no frame; changes nothing. A shard is pending if it was never made, has lost data, or is
-    older than what it was made from: the command that made it rebuilds it.
+    Reads commit records alone, no frame; changes nothing. Files that are cut off and gave all their frames are counted
+    as such; the others failed. A shard is pending if it was never made, has lost data, or is older than what it was
+    made from: the command that made it rebuilds it.
     """
     with progress_listener("status", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
         result = fda.status(store_place, listener=listener)
