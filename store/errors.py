@@ -36,6 +36,10 @@ class ShardIncompleteError(StoreError, RuntimeError):
     """A shard that is needed is pending: not committed, data missing, or out of date."""
 
 
+class ShardRebuiltError(ShardIncompleteError):
+    """A shard was made again, or removed, since it was opened: what was read of it before is of another version."""
+
+
 class ShardDamagedError(StoreError, ValueError):
     """The bytes of a shard are not those that were written."""
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from store.arrays.reading import in_threads, read_shard
 from store.arrays.shards import ArraySpec, ArrayValues
 from store.complete_features import complete_records, quick_records
-from store.errors import ShardIncompleteError
+from store.errors import ShardRebuiltError
 from store.feature_arrays import caption_shards, stored_spec
 from store.features import features_made_with
 from store.json_values import JSON
@@ -74,7 +74,7 @@ class OpenFeatures:
         """The embeddings of all videos: shape (num_videos, dim), unit norm; NaN for a video without features.
 
         Raises:
-            ShardIncompleteError: The set was rebuilt since it was opened.
+            ShardRebuiltError: The set was rebuilt since it was opened.
             ShardDamagedError: The bytes are not those that were written.
         """
         values = self._video.all(self.clip_files, tell)
@@ -156,9 +156,11 @@ class OpenFeatures:
     def _by_shard(rows: Sequence[int], shards: Sequence[Shard]) -> Iterator[tuple[Shard, list[int], list[int]]]:
         """Each shard that some rows are in, with their positions among `rows`, and in the shard."""
         size = shards[0].num_rows
-        for index in sorted({row // size for row in rows}):
-            places = [place for place, row in enumerate(rows) if row // size == index]
-            yield shards[index], places, [rows[place] % size for place in places]
+        places: dict[int, list[int]] = {}
+        for place, row in enumerate(rows):
+            places.setdefault(row // size, []).append(place)
+        for index, its in sorted(places.items()):
+            yield shards[index], its, [rows[place] % size for place in its]
 
 
 class _VouchedArray:
@@ -211,13 +213,13 @@ class _VouchedArray:
         checksum.update(end.data)
         return checksum.hexdigest() == written.xxh128
 
-    def _wrong(self, name: str, index: int) -> ShardIncompleteError:
+    def _wrong(self, name: str, index: int) -> ShardRebuiltError:
         """The error for a file that is not what its record says: damaged, missing, or of another run."""
         rows = self.spec.chunk_rows
         read_shard(
             self._folder, self.spec, Shard("", index, index * rows, (index + 1) * rows)
         )  # raises if it is damaged
-        return ShardIncompleteError(
+        return ShardRebuiltError(
             f"{name} of {self._folder.place} is not what its commit record says: a run has rebuilt it meanwhile, or it "
             f"was replaced. {RUN_AGAIN.capitalize()}; if that does not help, `fda verify` says more"
         )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from store.errors import (
     ClaimLostError,
-    ShardIncompleteError,
+    ShardRebuiltError,
     StoreError,
     StoreMissingError,
     StorePlaceError,
@@ -185,14 +185,14 @@ class ObjectFolder(StoreFolder):
         """The bytes `[start, stop)` of one version of a file.
 
         Raises:
-            ShardIncompleteError: The file was replaced or removed.
+            ShardRebuiltError: The file was replaced or removed.
         """
         span = f"bytes={start}-{stop - 1}"
         try:
             content: bytes = request("get_object", **self._object(name), Range=span, IfMatch=etag)["Body"]
         except RequestError as error:
             if error.is_missing or error.code in ("PreconditionFailed", "412"):
-                raise ShardIncompleteError(
+                raise ShardRebuiltError(
                     f"{name} in {self.place} was rebuilt, or removed, while it was read: {RUN_AGAIN}"
                 ) from error
             raise self._read_error("read", name, error) from error
@@ -308,7 +308,7 @@ class ObjectFile:
         """See `OpenFile`: one request for all buffers, or none if they are in the tail that came with the opening.
 
         Raises:
-            ShardIncompleteError: This version is gone.
+            ShardRebuiltError: This version is gone.
         """
         stop = offset + sum(map(len, buffers))
         if stop > self._num_bytes:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from store import complete_features
 from store.commits import METADATA_KEY, commit_name, read_commit
@@ -18,6 +20,7 @@ from store.features import read_features, read_frame_features
 from store.open_features import OpenFeatures
 from store.places.folder import StoreFolder
 from store.places.opening import folder_at
+from store.schema import shards_of
 from store.stages import features_stage
 from store.store import Store
 from tests.s3 import Server, place_of, use_server
@@ -182,3 +185,21 @@ def test_an_opener_gives_what_open_gives(tmp_path: Path) -> None:
     for name in "bc":
         with pytest.raises(OSError, match=f"some/where/{name} is a"):
             content(folder, name)
+
+
+class _IteratedOnce(list[int]):
+    """Rows that are looked through one time, however many there are."""
+
+    def __iter__(self) -> Iterator[int]:
+        assert not hasattr(self, "is_used")
+        self.is_used = True
+        return super().__iter__()
+
+
+@given(rows=st.lists(st.integers(0, 8), max_size=30))
+def test_rows_are_found_in_their_shards_in_one_pass(rows: list[int]) -> None:
+    shards = shards_of("test", 9, 4)
+    found = list(OpenFeatures._by_shard(_IteratedOnce(rows), shards))
+    assert [shard.index for shard, _, _ in found] == sorted({row // 4 for row in rows})
+    assert sorted(place for _, places, _ in found for place in places) == list(range(len(rows)))
+    assert all(rows[place] == shard.start + slot for shard, *both in found for place, slot in zip(*both, strict=True))
