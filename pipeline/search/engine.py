@@ -26,7 +26,7 @@ from pipeline.search.known import Known, find_known, unknown
 from pipeline.search.options import By, Filters, Find, Query, QueryKind, SearchOptions
 from pipeline.search.scan import Best, BestFrames, Vectors, best
 from pipeline.search.source import encoder_words, recorded_source, same_space
-from store.errors import NotInStoreError, ShardIncompleteError
+from store.errors import NotInStoreError, ShardIncompleteError, ShardRebuiltError
 from store.view import StoreView, open_store
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class SearchEngine:
     _encoders: dict[object, QueryEncoder] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     """Of the encoders: one at a time is loaded, and embeds."""
+    _opened: threading.RLock = field(default_factory=threading.RLock)
+    """Of `views` and `_indices`, which change together."""
 
     @classmethod
     def open(
@@ -84,6 +86,7 @@ class SearchEngine:
         """
         if options.approximate:
             usearch_here()  # before gigabytes are read
+        views = self.views
         names = dict.fromkeys(options.features) or self._only_features()
         groups = [group for name in names for group in self._groups(name)]
         chosen = [tuple(one for one in group if not options.splits or one.split in options.splits) for group in groups]
@@ -94,19 +97,27 @@ class SearchEngine:
             for group, searched in zip(groups, chosen, strict=True):
                 for number, answer in self._answers(queries, group, searched, options):
                     answers[number].append(answer)
-        except ShardIncompleteError:  # a run has rebuilt what was read: the next query reads it anew
-            self._indices = {}
-            self.views = tuple(open_store(view.place) for view in self.views)
+        except ShardIncompleteError as error:
+            if isinstance(error, ShardRebuiltError) or _have_grown(views):
+                self._forget(views)  # the next query reads everything anew
             raise
         for query, its in zip(queries, answers, strict=True):
             if not its:
-                raise unknown(query, self.views, [index for group in groups for index in group])
+                raise unknown(query, views, groups, chosen)
         return tuple(answer for its in answers for answer in its)
 
     def index(self, view: StoreView, features: str, split: str) -> SplitIndex:
         """The index of a split, of which each part is read once."""
         key = (view.place, features, split)
-        return self._indices.setdefault(key, SplitIndex(view, features, split, self.report.hear))
+        with self._opened:
+            return self._indices.setdefault(key, SplitIndex(view, features, split, self.report.hear))
+
+    def _forget(self, views: tuple[StoreView, ...]) -> None:
+        """Forget what was read of these views, unless another thread has done so."""
+        anew = tuple(open_store(view.place) for view in views)
+        with self._opened:
+            if self.views is views:
+                self.views, self._indices = anew, {}
 
     def _only_features(self) -> tuple[str, ...]:
         names = {name for view in self.views for split in view.splits for name in view.feature_names(split)}
@@ -120,16 +131,16 @@ class SearchEngine:
     def _groups(self, name: str) -> list[tuple[SplitIndex, ...]]:
         """The splits that have features of a name, those together whose vectors can be compared."""
         groups: dict[object, list[SplitIndex]] = {}
-        for view in self.views:
-            for split in view.splits:
-                if name in view.feature_names(split):
-                    index = self.index(view, name, split)
-                    groups.setdefault(same_space(index.made_with, view.place), []).append(index)
+        with self._opened:
+            there = [(view, split) for view in self.views for split in view.splits if name in view.feature_names(split)]
+            indices = [self.index(view, name, split) for view, split in there]
+        for index in indices:
+            groups.setdefault(same_space(index.made_with, index.view.place), []).append(index)
         if not groups:
-            there = sorted({one for view in self.views for split in view.splits for one in view.feature_names(split)})
+            names = sorted({one for view in self.views for split in view.splits for one in view.feature_names(split)})
             raise NotInStoreError(
                 f"no features {name!r} in {listed([view.place for view in self.views])} (there: "
-                f"{listed([repr(one) for one in there])}). `fda encode` makes them"
+                f"{listed([repr(one) for one in names])}). `fda encode` makes them"
             )
         return [tuple(group) for group in groups.values()]
 
@@ -206,6 +217,11 @@ class SearchEngine:
                         read_picture(query.value, size=1)
                 self._encoders[key] = self._loaded(index)
             return self._encoders[key].embed(queries, self.report)
+
+
+def _have_grown(views: Sequence[StoreView]) -> bool:
+    """Whether a store has got other videos or captions since it was opened."""
+    return any(open_store(view.place).store.manifest != view.store.manifest for view in views)
 
 
 def _search(

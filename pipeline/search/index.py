@@ -182,11 +182,6 @@ class SplitIndex:
         norms[~(np.isfinite(norms) & (norms > 0))] = np.nan
         return norms
 
-    @property
-    def frames(self) -> NDArray[np.float32]:
-        """Of the videos of `vectors`, unit norm: shape (num_videos, num_frames, dim), NaN where there is no frame."""
-        return np.asarray(self.stored_frames / self.frame_norms[..., None], np.float32)
-
     def frames_of(self, positions: Sequence[int]) -> NDArray[np.float32]:
         """Frames of some videos as they are stored: shape (len(positions), num_frames, dim)."""
         if "stored_frames" in self.__dict__:
@@ -221,16 +216,6 @@ class SplitIndex:
         if "_of_split" in self.vectors.__dict__:
             return self.vectors.video[positions]
         return self.vectors.opened.videos(self.rows[positions].tolist())
-
-    @property
-    def pts_seconds(self) -> NDArray[np.float64]:
-        """`times_of` all videos: shape (num_videos, num_frames)."""
-        return self.times_of(range(len(self.rows)))
-
-    @property
-    def captions(self) -> tuple[str, ...]:
-        """The text of each caption of `vectors`."""
-        return self.captions_of(range(len(self.vectors.caption_rows)))
 
     def captions_of(self, positions: Sequence[int]) -> tuple[str, ...]:
         """The texts of some captions of `vectors`."""

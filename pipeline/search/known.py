@@ -55,8 +55,30 @@ def find_known(query: Query, indices: Sequence[SplitIndex]) -> Known | None:
     return None
 
 
-def unknown(query: Query, views: Sequence[StoreView], indices: Sequence[SplitIndex]) -> NotInStoreError:
-    """The error for an id that no index has: misspelt, or of a video that failed."""
+def unknown(
+    query: Query,
+    views: Sequence[StoreView],
+    groups: Sequence[Sequence[SplitIndex]],
+    searched: Sequence[Sequence[SplitIndex]],
+) -> NotInStoreError:
+    """The error for an id that finds nothing: misspelt, of a video that failed, or of an encoder not searched.
+
+    Args:
+        query: By an id.
+        views: Of the stores.
+        groups: Indices whose vectors can be compared.
+        searched: Those of each group that are searched.
+    """
+    indices = [index for group in groups for index in group]
+    known = find_known(query, indices)
+    if known is not None:
+        index, splits = known.index, dict.fromkeys(one.split for group in searched for one in group)
+        return NotInStoreError(
+            f"{query.kind} {query.value!r} has features {index.features}, in split {index.split!r} of "
+            f"{index.view.place}, but they cannot be compared with those of the searched "
+            f"{'split' if len(splits) == 1 else 'splits'} {listed([repr(one) for one in splits])}, which another "
+            f"encoder made: search split {index.split!r} too"
+        )
     column = "video_id" if query.kind is QueryKind.VIDEO else "caption_id"
     tables = [view.videos() if column == "video_id" else view.captions() for view in views]
     places, features = listed([view.place for view in views]), listed(sorted({one.features for one in indices}))

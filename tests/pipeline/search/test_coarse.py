@@ -46,13 +46,21 @@ def test_it_answers_as_the_exact_search_without_the_exact_vectors_in_memory(
     store = searchable(tmp_path / "store", random_frames(11), failed=frozenset({1, 6}))
     options = SearchOptions(top=5)
     exact = SearchEngine.open([store.place]).search([VIDEO], options)
+    asked: list[int] = []
+
+    def shortlisted(top: int) -> int:
+        asked.append(top)
+        return top + 1
+
     monkeypatch.setattr(OpenFeatures, "video", None)
-    monkeypatch.setattr("pipeline.search.coarse.shortlisted", lambda top: top)
+    monkeypatch.setattr("pipeline.search.coarse.shortlisted", shortlisted)  # of 9 videos, usearch chooses 7
     monkeypatch.setattr("pipeline.search.index.VIDEOS_COPIED", 4)
     engine = SearchEngine.open([store.place])
-    assert len(engine.search([VIDEO], APPROXIMATE)[0].hits) == 5
+    (found,) = engine.search([VIDEO], APPROXIMATE)
+    assert asked == [6, 6]  # one more than wanted, for the video itself; the second time by usearch
+    assert found.num_candidates == 8
+    assert [(hit.video_id, hit.score) for hit in found.hits] == [(hit.video_id, hit.score) for hit in exact[0].hits]
     monkeypatch.undo()
-    assert SearchEngine.open([store.place]).search([VIDEO], APPROXIMATE) == exact
     assert engine.search([VIDEO], options) == exact  # exact vectors come later, at the same positions
 
 

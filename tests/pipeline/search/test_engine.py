@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import fda
-from pipeline.errors import InputError
+from pipeline.errors import InputError, OptionError
 from pipeline.search.engine import SearchEngine
 from pipeline.search.options import Query, QueryKind, SearchOptions
 from store.completion import input_digests
@@ -17,6 +18,7 @@ from store.errors import NotInStoreError, ShardIncompleteError
 from store.features import ClipFeatures, write_clip_features
 from store.stages import FRAMES_STAGE
 from store.store import Store
+from tests.pipeline.exporting import made
 from tests.searching import add_features, random_frames, searchable, unit
 from tests.sliced import Known, known_store
 from tests.stores import fill_shard, make_store, outcomes
@@ -265,3 +267,64 @@ def test_filters_take_what_is_known_of_each_video(tmp_path: Path) -> None:
     assert {hit.row: hit.caption for hit in none.hits}[2] is None
     with pytest.raises(InputError, match="no video has the category 'sport'; there: 'sports'"):
         found(categories=("sport",))
+
+
+def test_masks_that_are_pending_cost_no_vectors_and_rebuilt_features_or_a_grown_store_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = searchable(tmp_path / "store", random_frames(NUM_VIDEOS))
+    engine = SearchEngine.open([store.place])
+    engine.search([video(0)], SearchOptions())
+    index, views = engine.index(engine.views[0], "mine", "test"), engine.views
+    (record := Path(store.place) / "commits/test/masks/default/00001.parquet").unlink()
+    moving = SearchOptions(filters=fda.Filters(motion=(0, 1)))
+    with pytest.raises(ShardIncompleteError, match="masks"):
+        engine.search([video(0)], moving)
+    assert not record.exists()
+    assert engine.views is views
+    assert engine.index(engine.views[0], "mine", "test") is index
+    monkeypatch.setattr("pipeline.search.engine._have_grown", lambda views: True)
+    with pytest.raises(ShardIncompleteError, match="masks"):
+        engine.search([video(0)], moving)
+    assert engine.views is not views
+    assert engine.index(engine.views[0], "mine", "test") is not index
+    engine._forget(views)  # as a second thread that fails on what was open before
+    assert engine.views is not views
+
+
+def test_an_id_whose_features_no_searched_split_can_be_compared_with(tmp_path: Path) -> None:
+    one, other = searchable(tmp_path / "one", random_frames(NUM_VIDEOS)), made.make(tmp_path / "other")
+    said = (
+        "'-vidéo_0' has features mine, in split 'test' of .*one, but they cannot be compared with those of "
+        "the searched split 'train', which another encoder made: search split 'test' too"
+    )
+    with pytest.raises(NotInStoreError, match=said):
+        SearchEngine.open([one.place, other.place]).search([video(0)], SearchOptions(splits=("train",)))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: fda.Filters(motion=(5.0, 50.0)), "motion is from 0 to 1, got 5.0 to 50.0"),
+        (lambda: fda.Filters(motion=(-3, 1)), "motion is from 0 to 1"),
+        (lambda: fda.Filters(duration_seconds=(-1, 5)), "duration_seconds is from 0 to inf"),
+        (lambda: fda.Filters(motion=(0.5, 0.1)), "motion goes from the lowest to the highest"),
+        (lambda: fda.Filters(motion=(float("nan"), 0.1)), "motion goes from the lowest to the highest"),
+        (lambda: fda.Filters(motion="ab"), "motion must be two numbers, the lower one first, got 'ab'"),
+        (lambda: fda.Filters(motion="01"), "motion must be two numbers"),
+        (lambda: fda.Filters(motion=(1,)), "motion must be two numbers"),
+        (lambda: fda.Filters(duration_seconds=3), "duration_seconds must be two numbers"),
+        (lambda: fda.Filters(categories="sports"), "categories must be several names"),
+        (lambda: SearchOptions(top=2.5), "top must be a whole number, got 2.5"),
+        (lambda: SearchOptions(top=None), "top must be of the class int, got None"),
+        (lambda: SearchOptions(filters=None), "filters must be of the class Filters, got None"),
+    ],
+)
+def test_options_that_cannot_be(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        make()
+
+
+def test_ranges_have_open_ends_and_whole_numbers() -> None:
+    assert fda.Filters(duration_seconds=[3, float("inf")]).duration_seconds == (3.0, float("inf"))  # type: ignore[arg-type]
+    assert fda.Filters(motion=(0, 1)).motion == (0.0, 1.0)
