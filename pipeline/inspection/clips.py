@@ -14,11 +14,13 @@ from pipeline.inspection.attention import Attention
 from pipeline.inspection.facts import InspectedVideo
 from pipeline.pages.pictures import heated, highlighted, outlined
 from pipeline.run.events import Reporter
-from store.errors import NotInStoreError, ShardIncompleteError
+from store.errors import NotInStoreError, ShardDamagedError, ShardIncompleteError, StoreError
 from store.view import StoreView
 
 _BYTES_AT_ONCE = 2**27
 """Of frames and masks that are read at once; one clip, if that is larger."""
+_OF_ONE_CLIP = (ShardDamagedError, ShardIncompleteError, NotInStoreError)
+"""Damaged, rebuilt while it is read, or without a clip: no reason to show nothing of the others."""
 _CLIPS_AT_ONCE = 16
 _FRAMES_INSTEAD = 4
 
@@ -47,7 +49,9 @@ class InspectedClip:
     coverage: Mapping[str, NDArray[np.float64]]
     """Mask set -> share of the picture that each mask covers, shape (num_frames,), 0..1."""
     instead: Strip | None
-    """The video that comes first for the caption with the worst rank; None if that is this one."""
+    """The video that comes first for the caption with the worst rank; None if that is this one, or cannot be read."""
+    unreadable: str | None = None
+    """Why its clip cannot be shown, though the store has one."""
 
 
 def inspected_clips(
@@ -60,35 +64,50 @@ def inspected_clips(
         videos: Those to be shown.
         num_shown: Frames to show of each, at most.
         attention: The model, if there is one.
-        report: Hears why attention cannot be computed.
-
-    Raises:
-        ShardIncompleteError: A shard was rebuilt while it was read.
-        ShardDamagedError: The bytes are not those that were written.
+        report: Hears why attention cannot be computed, and which clip cannot be read: that costs no other video.
     """
     attending = _Attending(attention, report)
     for batch in _batches(view, videos):
         if not batch[0].has_clip:
             yield from (InspectedClip(one, (), (), np.empty(0), {}, None) for one in batch)
             continue
-        split = batch[0].video.split
-        rows = [one.video.row for one in batch]
-        frames, times = view.frames(rows, split=split), view.pts_seconds(rows, split=split)
-        masks, firsts = _masks(view, batch), _firsts(view, batch)
-        for number, facts in enumerate(batch):
-            is_frame = np.isfinite(times[number])
-            if not is_frame.any():  # no writer leaves a clip like this
+        firsts = _firsts(view, batch, report)
+        for facts, read in zip(batch, _read(view, batch), strict=True):
+            instead = firsts.get(_first_instead(facts))
+            if isinstance(read, StoreError):
+                report.warn(f"the clip of {facts.video.video_id!r} cannot be shown: {read}")
+                yield InspectedClip(facts, (), (), np.empty(0), {}, instead, str(read))
+            elif not len(read.times):  # no writer leaves a clip like this
                 yield InspectedClip(facts, (), (), np.empty(0), {}, None)
-                continue
-            yield _inspected(
-                facts,
-                frames[number][is_frame],
-                times[number][is_frame],
-                {name: its[facts.video.row][is_frame] for name, its in masks.items() if facts.video.row in its},
-                num_shown=num_shown,
-                attending=attending,
-                instead=firsts.get(_first_instead(facts)),
-            )
+            else:
+                yield _inspected(facts, read, num_shown=num_shown, attending=attending, instead=instead)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The clip of one video, with the masks of each mask set that has some."""
+
+    frames: NDArray[np.uint8]
+    times: NDArray[np.float64]
+    masks: Mapping[str, NDArray[np.bool_]]
+
+
+def _read(view: StoreView, batch: Sequence[InspectedVideo]) -> list[_Read | StoreError]:
+    """Clips of one split; of one that is damaged, or rebuilt meanwhile, the error."""
+    split, rows = batch[0].video.split, [one.video.row for one in batch]
+    try:
+        frames, times, masks = view.frames(rows, split=split), view.pts_seconds(rows, split=split), _masks(view, batch)
+    except _OF_ONE_CLIP as error:
+        return [error] if len(batch) == 1 else [read for one in batch for read in _read(view, [one])]
+    is_frame = np.isfinite(times)
+    return [
+        _Read(
+            frames[place][shown],
+            times[place][shown],
+            {name: its[row][shown] for name, its in masks.items() if row in its},
+        )
+        for place, (row, shown) in enumerate(zip(rows, is_frame, strict=True))
+    ]
 
 
 def _batches(view: StoreView, videos: Sequence[InspectedVideo]) -> Iterator[list[InspectedVideo]]:
@@ -118,15 +137,9 @@ def _masks(view: StoreView, batch: Sequence[InspectedVideo]) -> dict[str, dict[i
 
 
 def _inspected(
-    facts: InspectedVideo,
-    frames: NDArray[np.uint8],
-    times: NDArray[np.float64],
-    masks: Mapping[str, NDArray[np.bool_]],
-    *,
-    num_shown: int,
-    attending: _Attending,
-    instead: Strip | None,
+    facts: InspectedVideo, read: _Read, *, num_shown: int, attending: _Attending, instead: Strip | None
 ) -> InspectedClip:
+    frames, times, masks = read.frames, read.times, read.masks
     shown = evenly(len(frames), num_shown)
     strips = [Strip("frames", "", tuple(frames[shown]))]
     for name, its in masks.items():
@@ -173,19 +186,19 @@ def _first_instead(facts: InspectedVideo) -> str | None:
     return None if worst is None or worst.first_video_id == facts.video.video_id else worst.first_video_id
 
 
-def _firsts(view: StoreView, batch: Sequence[InspectedVideo]) -> dict[str | None, Strip]:
+def _firsts(view: StoreView, batch: Sequence[InspectedVideo], report: Reporter) -> dict[str | None, Strip]:
     """Id -> a few frames, of the videos that come first instead of those of a batch."""
-    ids = [first for first in dict.fromkeys(map(_first_instead, batch)) if first is not None]
-    if not ids:
-        return {}
-    try:
-        frames, times = view.frames(ids), view.pts_seconds(ids)
-    except (ShardIncompleteError, NotInStoreError):  # they are made again: no reason to show nothing of the others
-        return {}
     found: dict[str | None, Strip] = {}
-    for video_id, its, is_frame in zip(ids, frames, np.isfinite(times), strict=True):
-        clip = its[is_frame]
-        found[video_id] = Strip(video_id, "", tuple(clip[evenly(len(clip), _FRAMES_INSTEAD)]))
+    for video_id in dict.fromkeys(map(_first_instead, batch)):
+        if video_id is None:
+            continue
+        try:
+            clip = view.frames(video_id)[np.isfinite(view.pts_seconds(video_id))]
+        except _OF_ONE_CLIP as error:
+            report.warn(f"{video_id!r}, which is first for a caption of another video, cannot be shown: {error}")
+            continue
+        if len(clip):
+            found[video_id] = Strip(video_id, "", tuple(clip[evenly(len(clip), _FRAMES_INSTEAD)]))
     return found
 
 

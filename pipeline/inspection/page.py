@@ -110,6 +110,7 @@ def _card(clip: InspectedClip) -> dict[str, Any]:
         "chosen_by": [f"{name} {place}" for name, place in facts.chosen_by.items() if name != "named"],
         "status": str(facts.status),
         "has_clip": facts.has_clip,
+        "unreadable": None if clip.unreadable is None else visible(clip.unreadable),
         "reason": None if facts.reason is None else visible(facts.reason),
         "facts": [(name, visible(value)) for name, value in _facts(clip)],
         "times": seconds_words(clip.seconds),

@@ -58,9 +58,9 @@ class Sheet:
         if self._num_left_out or height * self.width > _MAX_PIXELS:
             self._num_left_out += 1
             return
-        if clip.facts.has_clip is not self._have_clips:  # a line of text and a clip side by side leave a hole
+        if bool(clip.strips) is not self._have_clips:  # a line of text and a clip side by side leave a hole
             self._end_row()
-            self._have_clips = clip.facts.has_clip
+            self._have_clips = bool(clip.strips)
         self._cards.append(self._card(clip))
         if len(self._cards) == self._columns:
             self._end_row()
@@ -106,7 +106,7 @@ class Sheet:
         self._cards = []
 
     def _card(self, clip: InspectedClip) -> Image.Image:
-        parts = [self._texts(clip.facts)]
+        parts = [self._texts(clip)]
         shown = evenly(len(clip.seconds), _NUM_SHOWN) if clip.seconds else np.empty(0, np.int64)
         for number, strip in enumerate(clip.strips):
             times = seconds_words([clip.seconds[place] for place in shown.tolist()]) if number == 0 else []
@@ -118,13 +118,15 @@ class Sheet:
             top += part.height
         return card
 
-    def _texts(self, facts: InspectedVideo) -> Image.Image:
+    def _texts(self, clip: InspectedClip) -> Image.Image:
         """The id, facts and captions of a video."""
+        facts = clip.facts
         fit, width = self._lettering.lines, self._card_width
         lines = [(line, _TEXT) for line in fit(facts.video.video_id, _TITLE, width, bold=True)]
         lines += [(line, _DIM) for line in fit(_facts_line(facts), _FACTS, width, most=2)]
-        if not facts.has_clip:
-            reason = f"{facts.status}: {facts.reason}" if facts.reason else str(facts.status)
+        if not facts.has_clip or clip.unreadable:
+            status, why = ("cannot be read", clip.unreadable) if clip.unreadable else (facts.status, facts.reason)
+            reason = f"{status}: {why}" if why else str(status)
             lines += [(line, _BAD) for line in fit(reason, _CAPTION, width, most=3)]
         for rank, text in _captions(facts):
             lines += [(line, _DIM) for line in fit(rank, _FACTS, width)] if rank else []

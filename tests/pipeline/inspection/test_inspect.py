@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,8 +18,16 @@ from pipeline.inspection.clips import evenly
 from pipeline.inspection.facts import InspectedVideo
 from store.clips.shards import create_clip_arrays, create_mask_arrays, write_masks
 from store.completion import input_digests
+from store.features import (
+    ClipFeatures,
+    caption_shards,
+    create_features,
+    write_clip_features,
+    write_text_features,
+)
 from store.growth import create_store
 from store.places.opening import folder_at
+from store.schema import VideoStatus
 from store.stages import FRAMES_STAGE
 from store.store import Store
 from tests.retrieval_cases import unit_rows
@@ -229,6 +238,52 @@ def test_several_mask_sets(tmp_path: Path) -> None:
     assert Parsed(tmp_path / "a.html").tags.count("polyline") == 2 * 3
     named = fda.inspect(store.place, fda.InspectOptions(masks=("d", "c", "b", "a")))
     assert [masks.name for masks in named.videos[0].masks] == ["d", "c", "b", "a"]
+
+
+def test_a_damaged_clip_costs_one_video_and_not_the_page(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", 6)  # of which the last two are in a shard of their own
+    fill_store(store)
+    damage_frames(store, 1)
+    options = fda.InspectOptions(video_ids=("-vidéo_5", "-vidéo_0"))
+    found = fda.inspect(store.place, options, fda.InspectFiles(tmp_path / "a.html", tmp_path / "a.png"))
+    (warning,) = found.warnings
+    assert warning.startswith("the clip of '-vidéo_5' cannot be shown: ")
+    parsed = Parsed(tmp_path / "a.html")
+    assert parsed.tags.count("article") == 2
+    assert parsed.text.count("cannot be read: ") == 1
+    assert warning.removeprefix("the clip of '-vidéo_5' cannot be shown: ") in parsed.text
+    assert {str(one["alt"]).split(",")[0] for one in parsed.images} == {"-vidéo_0"}
+    assert (tmp_path / "a.png").stat().st_size
+
+
+def damage_frames(store: Store, shard: int) -> None:
+    (path,) = Path(store.place).glob(f"clips.zarr/test/frames/c.{shard}.*")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+    path.write_bytes(content)
+
+
+def test_a_first_video_without_a_clip_costs_the_others_no_picture(tmp_path: Path) -> None:
+    """Two videos whose captions find another one first: one of these can be shown, and one has no clip."""
+    store = make_store(tmp_path / "store", 8)
+    fill_store(store, failed=frozenset({7}))
+    vectors = np.eye(8, dtype=np.float32)
+    create_features(store, "near", "test", 8, {"imported": {"by": "hand"}})
+    for shard in store.shards("test"):
+        rows = range(shard.start, shard.stop)
+        outcomes_here = tuple(replace(one, filled=True, status=VideoStatus.OK) for one in outcomes(store, shard))
+        clip_features = ClipFeatures(vectors[rows], np.full((len(rows), 3, 8), np.nan, np.float32), outcomes_here)
+        write_clip_features(store, "near", shard, clip_features, {})
+    firsts = {0: 5, 1: 7}
+    for shard in caption_shards(store, "test"):
+        rows = [firsts.get(row // 2, row // 2) for row in range(shard.start, shard.stop)]
+        write_text_features(store, "near", shard, vectors[rows])
+    options = fda.InspectOptions(features="near", video_ids=("-vidéo_0", "-vidéo_1"), attention=False)
+    found = fda.inspect(store.place, options, fda.InspectFiles(tmp_path / "a.html"))
+    parsed = Parsed(tmp_path / "a.html")
+    assert [one["alt"] for one in parsed.images if str(one["alt"]).endswith("frames of -vidéo_5")]
+    assert parsed.text.count("First for its") == 1
+    assert [text for text in found.warnings if "'-vidéo_7', which is first for a caption of another video" in text]
 
 
 @pytest.fixture
