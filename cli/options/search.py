@@ -19,30 +19,37 @@ MAX_QUERIES_BYTES = 2**24
 
 
 class Range(click.ParamType[tuple[float, float]]):
-    """Two numbers, the lower one first, of which one may be left out: `10-30`, `10-`, `-30`; in percent: `5%-50%`."""
+    """Two numbers, the lower one first, of which one may be left out: `10-30`, `10-`, `-30`; shares: `5%-50%`."""
 
     name = "LOW-HIGH"
+
+    def __init__(self, *, is_share: bool = False) -> None:
+        """Take numbers from 0 on, or shares of a whole, in percent or from 0 to 1."""
+        self._is_share = is_share
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
         """Return them.
 
-        >>> Range().convert("10-30", None, None), Range().convert("5%-", None, None)
-        ((10.0, 30.0), (0.05, inf))
+        >>> Range().convert("10-", None, None), Range(is_share=True).convert("5%-", None, None)
+        ((10.0, inf), (0.05, 1.0))
         """
         if isinstance(value, tuple):  # click converts a second time
             return value
+        example, most = ("5%-50%", 1.0) if self._is_share else ("10-30 or 10-", float("inf"))
         found = re.fullmatch(r"\s*(?:([0-9.]+)\s*(%?))?\s*-\s*(?:([0-9.]+)\s*(%?))?\s*", str(value))
         try:
-            if found is None or not (found[1] or found[3]):
+            if found is None or not (found[1] or found[3]) or (not self._is_share and (found[2] or found[4])):
                 raise ValueError
             low, high = (
                 float(number) / (100 if percent else 1) if number else default
-                for number, percent, default in ((found[1], found[2], 0.0), (found[3], found[4], float("inf")))
+                for number, percent, default in ((found[1], found[2], 0.0), (found[3], found[4], most))
             )
         except ValueError:
-            self.fail(f"{value!r} is no range such as 10-30, 10- or 5%-50%", param, ctx)
+            self.fail(f"{value!r} is no range such as {example}", param, ctx)
         if low > high:
             self.fail(f"{value!r} goes from the lowest to the highest value", param, ctx)
+        if high > most:
+            self.fail(f"{value!r} is more than the whole picture: write {example}", param, ctx)
         return low, high
 
 
@@ -98,7 +105,9 @@ _OPTIONS = (
     ),
     click.option("--top", type=int, default=10, show_default=True, metavar="N", help="Number of hits, at most."),
     click.option("--category", "categories", multiple=True, help="Only videos of this category; may be repeated."),
-    click.option("--motion", type=Range(), help="Only videos whose masks cover such a share of the picture: 5%-50%."),
+    click.option(
+        "--motion", type=Range(is_share=True), help="Only videos whose masks cover such a share of the picture: 5%-50%."
+    ),
     click.option("--duration", type=Range(), help="Only videos that last so long, in seconds: 10-30."),
     click.option(
         "--approximate",

@@ -11,11 +11,26 @@ from typing import Any
 
 from pipeline.errors import OptionError
 
+
+def limits(value: Any) -> tuple[float, float]:
+    """The lowest and the highest value of a range, as numbers.
+
+    Raises:
+        TypeError: They are no two numbers.
+        ValueError: They are no two numbers.
+    """
+    if isinstance(value, str):  # which would become its letters
+        raise TypeError
+    low, high = value
+    return float(low), float(high)
+
+
 _WORDS: dict[object, str] = {
     float: "a number",
     Fraction: "a number",
     index: "a whole number",
     Path: "a path",
+    limits: "two numbers, the lower one first",
     tuple: "several names",
 }
 

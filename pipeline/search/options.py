@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
+from operator import index
 
 from pipeline.errors import OptionError
-from pipeline.run.fields import convert_fields
+from pipeline.run.fields import check_kinds, convert_fields, limits
 
 MAX_LETTERS = 100_000
 """Of a query: a thousand times what any model reads."""
@@ -82,11 +84,13 @@ class Filters:
     """Only videos whose camera moves, or only those whose camera rests; None: all."""
 
     def __post_init__(self) -> None:
-        convert_fields(self, categories=tuple)
-        for name in ("motion", "duration_seconds"):
-            limits = getattr(self, name)
-            if limits is not None and not limits[0] <= limits[1]:
-                raise OptionError(f"{name} goes from the lowest to the highest value, got {limits[0]} to {limits[1]}")
+        convert_fields(self, categories=tuple, motion=limits, duration_seconds=limits)
+        for name, most in (("motion", 1.0), ("duration_seconds", inf)):
+            low, high = getattr(self, name) or (0.0, most)
+            if not low <= high:
+                raise OptionError(f"{name} goes from the lowest to the highest value, got {low} to {high}")
+            if low < 0 or high > most:
+                raise OptionError(f"{name} is from 0 to {most:g}, got {low} to {high}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,8 @@ class SearchOptions:
     Needs usearch; for videos, compared as whole clips."""
 
     def __post_init__(self) -> None:
-        convert_fields(self, features=tuple, splits=tuple, find=Find, by=By)
+        convert_fields(self, features=tuple, splits=tuple, find=Find, by=By, top=index)
+        check_kinds(top=(self.top, int), filters=(self.filters, Filters))
         if self.top < 1:
             raise OptionError(f"the number of hits must be at least 1, got {self.top}")
         if self.approximate and (self.find is not Find.VIDEOS or self.by is not By.VIDEO):
