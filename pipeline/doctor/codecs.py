@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import av
 from av.codec.codec import UnknownCodecError
@@ -51,9 +52,9 @@ def check(place: str | None) -> Iterator[Check]:
         yield Check(GROUP, "H.264 encoder", State.WARNING, found, remedy=_REINSTALL)
 
 
-def _has(name: str, mode: str) -> bool:
+def _has(name: str, mode: Literal["r", "w"]) -> bool:
     try:
-        av.Codec(name, "r" if mode == "r" else "w")
+        av.Codec(name, mode)
     except UnknownCodecError:
         return False
     return True

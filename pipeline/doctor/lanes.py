@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Pipe
+from subprocess import TimeoutExpired
 
 from pipeline.doctor.checks import Check
 from pipeline.doctor.probes import Probe, Request
@@ -16,7 +17,9 @@ from pipeline.isolation.messages import connected_pair, receive, send
 from pipeline.run.events import ItemsDone, Tell
 
 _MESSAGE_SECONDS = 10.0
-"""How long a row may take to arrive, once its first byte is there."""
+"""How long a row may take to arrive, once its first byte is there; and a process to end, once it is silent."""
+_END_SECONDS = 10.0
+"""How long a process may take to end that was killed."""
 
 
 class _Lane:
@@ -37,7 +40,9 @@ class _Lane:
         """What the child has sent, or what became of it."""
         try:
             message = receive(self.connection, time.monotonic() + _MESSAGE_SECONDS)
-        except (EOFError, TimeoutError, OSError):
+        except TimeoutError:  # an OSError too
+            return self._without_first(f"its answer stopped in the middle for {_MESSAGE_SECONDS:g} s: given up")
+        except (EOFError, OSError):
             return self._ended()
         if isinstance(message, Check):
             return (message,)
@@ -58,7 +63,8 @@ class _Lane:
     def close(self) -> None:
         """Kill the child and wait for its end. It has nothing to save."""
         self._process.kill()
-        self._process.wait()
+        with suppress(TimeoutExpired):  # it is stuck in a driver, where no signal reaches it
+            self._process.wait(_END_SECONDS)
         self.connection.close()
         self._lifeline.close()
 
@@ -73,7 +79,10 @@ class _Lane:
             send(self.connection, Request(tuple(self._probes), self._place))
 
     def _ended(self) -> tuple[Check, ...]:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(_MESSAGE_SECONDS)
+        except TimeoutExpired:
+            return self._without_first("its process said nothing more, and did not end: given up")
         name = {known.value: known.name for known in signal.Signals}.get(-code, f"signal {-code}")
         return self._without_first(f"its process died of {name}" if code < 0 else f"its process ended with code {code}")
 

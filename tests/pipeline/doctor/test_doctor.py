@@ -59,6 +59,23 @@ class TestChildren:
         assert named(found[1:], "decoders").state is State.OK
         assert sum(one.num_done for one in told) == 2
 
+    @pytest.mark.parametrize(
+        ("act", "why"),
+        [
+            ("connection.sendall(b'1')", "its answer stopped in the middle for 0.5 s: given up"),
+            ("connection.close()", "its process said nothing more, and did not end: given up"),
+        ],
+    )
+    def test_a_child_that_stalls_in_a_message_is_given_up(
+        self, broken: Path, monkeypatch: pytest.MonkeyPatch, act: str, why: str
+    ) -> None:
+        monkeypatch.setattr(lanes, "_MESSAGE_SECONDS", 0.5)
+        broken.write_text(
+            f"import socket, sys, time; connection = socket.socket(fileno=int(sys.argv[1])); {act}; time.sleep(600)"
+        )
+        found = list(checks_in_children([[TORCH]], None, lambda done: None))
+        assert found == [Check("software", "torch", State.MISSING, why, remedy="install it again")]
+
     def test_children_end_with_the_one_that_stops_listening(self, broken: Path) -> None:
         broken.write_text("import time; time.sleep(600)")
         started: list[lanes._Lane] = []
