@@ -11,6 +11,7 @@ import click
 
 _COMMITTED = "the shards that are committed in {store_place} are kept"
 _UNCHANGED, _STORE_UNCHANGED = "nothing was changed", "the store is as it was"
+_EXPORTED = "nothing is kept, and what was at {out} is as it was"
 _KEPT = {
     "preprocess": _COMMITTED,
     "masks": _COMMITTED,
@@ -19,11 +20,14 @@ _KEPT = {
     "finetune": "{checkpoint} keeps the last saved state of the training, and the best weights so far",
     "finalise": "nothing is lost",
     "remove": "what is removed stays removed, and nothing that is half removed counts",
+    "export": _EXPORTED,
     "demo": "what is complete in {folder} is kept",
     **dict.fromkeys(("eval", "compare", "inspect", "search", "serve", "report", "status", "verify"), _STORE_UNCHANGED),
     **dict.fromkeys(("weights", "doctor", "completion"), _UNCHANGED),
 }
 """Command -> what an interrupt leaves; the names are those of its parameters."""
+_WITHOUT_TRACE = (_UNCHANGED, _STORE_UNCHANGED, _EXPORTED)
+"""After these the same line begins again, with all its flags."""
 _REPAIRED = "every file is as it was, or repaired"
 _ALL = "1/1"
 """The partition of a run that is not done in parts."""
@@ -42,12 +46,13 @@ def how_to_go_on(group: click.Group, arguments: Sequence[str]) -> str:
 def _sentence(group: click.Group, arguments: list[str]) -> str:
     name, *others = arguments
     params = _params(group, name, others)
-    kept = _KEPT.get(name, "what is written is whole").format_map({key: str(params[key]) for key in params})
+    template = _KEPT[name]
+    kept = template.format_map({key: str(params[key]) for key in params})
     if name == "verify" and params.get("is_repair"):
         kept = _REPAIRED
     partition = params.get("partition")
     part = "" if str(partition) in ("None", _ALL) else f" with part {partition}"
-    if kept in (_UNCHANGED, _STORE_UNCHANGED):
+    if template in _WITHOUT_TRACE and kept != _REPAIRED:
         return f"interrupted: {kept}; to begin again{part}:\n  {_line(arguments)}"
     anew = [word for word in arguments if word in _BEGINNING_ANEW] if params.get("overwrite") else []
     without = f", without {anew[0]}, which would begin anew" if anew else ""

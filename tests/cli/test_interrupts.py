@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 import fda
-from cli import interrupts
+from cli import going_on, interrupts
 from cli.going_on import how_to_go_on
 from cli.interrupts import SIGNALS, interruptible
+from cli.main import COMMANDS, main
 from cli.main import fda as group
-from cli.main import main
 from tests.forked import Forked
 
 SENTENCE = "interrupted: run it again"
@@ -116,6 +116,7 @@ HANG = {
     "status": "status",
     "verify": "verify",
     "remove": "remove",
+    "export": "export",
 }
 """Command -> the function that it calls: here one that never ends."""
 
@@ -152,6 +153,11 @@ MODEL = ["--model", "ViT-B-32-quickgelu", "--pretrained", "openai"]
         (["verify", "a store"], UNCHANGED, None),
         (["verify", "a store", "--repair"], "every file is as it was, or repaired; to go on", None),
         (["remove", "a store", "--masks", "low", "--yes"], "what is removed stays removed, and nothing that", None),
+        (
+            ["export", "a store", "an export", "--format", "parquet", "--overwrite"],
+            "nothing is kept, and what was at an export is as it was; to begin again",
+            None,
+        ),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -167,6 +173,10 @@ def test_ctrl_c_names_what_is_kept_and_the_line_that_goes_on(
     assert message.endswith(":")
     kept = words if again is None else words[:-1]
     assert line == f"  {shlex.join(['fda', *kept])}"
+
+
+def test_every_command_says_what_an_interrupt_leaves() -> None:
+    assert set(going_on._KEPT) | {"serve"} == set(COMMANDS) | {"serve"}
 
 
 def test_a_line_that_cannot_be_understood_is_told_all_the_same() -> None:
