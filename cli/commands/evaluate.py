@@ -113,16 +113,16 @@ class _Files:
     per_query: Path | None
     overwrite: bool
 
-    def check(self) -> None:
+    def check(self, store_place: str) -> None:
         """Refuse files that cannot be written, before anything is scored."""
-        from pipeline.evaluation.per_query import check_writable  # pyarrow
+        from pipeline.run.files import check_writable  # pyarrow
 
         if self.overwrite and self.per_query is None and self.figure is None:
             raise click.UsageError("--overwrite is for the files of --per-query and --figure")
         if self.per_query is not None:
-            check_writable(self.per_query, overwrite=self.overwrite)
+            check_writable(self.per_query, store_place, overwrite=self.overwrite)
         if self.figure is not None:
-            check_writable(self.figure, overwrite=self.overwrite)
+            check_writable(self.figure, store_place, overwrite=self.overwrite)
 
 
 def _eval_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -187,7 +187,7 @@ def command(
     """
     from cli.output.eval_report import print_report  # NumPy, which --help does without
 
-    files.check()
+    files.check(store_place)
     options = asked(store_place)
     with progress_listener("eval", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
         report = fda.evaluate(store_place, features, options, extras=extras, listener=listener)

@@ -13,11 +13,9 @@ from cli.options.models import known_encoder_options
 from cli.options.search import search_options
 from cli.options.shared import progress_option, seed_option, shared_options
 from cli.output.printing import print_json, say
-from cli.output.progress import progress_listener
+from cli.output.progress import SECONDS_BEFORE_A_BAR, progress_listener
 from encoders.options import ModelSource
-from pipeline.search.options import Query, SearchOptions
-
-SECONDS_BEFORE_A_BAR = 2.0
+from pipeline.search.options import Query, QueryKind, SearchOptions
 
 
 @click.command("search")
@@ -58,9 +56,11 @@ def command(
     if overwrite and html is None:
         raise click.UsageError("--overwrite is for the page of --html")
     if html is not None:
-        from pipeline.evaluation.per_query import check_writable
+        from pipeline.run.files import check_writable  # pyarrow
 
-        check_writable(html, overwrite=overwrite)  # before the search, not after it
+        check_writable(html, store_place, *also, overwrite=overwrite)  # before the search, not after it
+    if model is not None and not any(query.kind in (QueryKind.TEXT, QueryKind.IMAGE) for query in queries):
+        say("no model is needed: queries by --video and --caption take vectors of the store")
     with progress_listener("search", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
         result = fda.search([store_place, *also], queries, options, model=model, listener=listener)
     if html is not None:

@@ -22,7 +22,6 @@ The key `fda.per_query` of the file's metadata is a JSON given by the caller: fe
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from pipeline.evaluation.ranking import RankCounts, Ranking
 from pipeline.evaluation.scores.dot import Scores
 from pipeline.evaluation.slices.families import SliceFamily
 from pipeline.evaluation.top_candidates import TopCandidates, top_texts, top_videos
+from pipeline.run.files import check_writable
 from store.json_values import JSON
 
 METADATA_KEY = "fda.per_query"
@@ -119,22 +119,6 @@ def write_per_query(table: pa.Table, path: Path, about: Mapping[str, JSON], *, o
     metadata = {METADATA_KEY: json.dumps(dict(about), sort_keys=True)}
     with replacing(path) as temporary:
         pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
-
-
-def check_writable(path: Path, *, overwrite: bool = False) -> None:
-    """Refuse a file that exists, or a folder that is missing or read-only. Call it before the work, not after hours.
-
-    Raises:
-        FileExistsError: The file exists, and `overwrite` is false.
-        FileNotFoundError: There is no such folder.
-        PermissionError: Nothing can be written there.
-    """
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}: make it, or give another place")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"cannot write {path.name} into {path.parent}: it is read-only, give another place")
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise FileExistsError(f"{path} exists already: give another name, or --overwrite to replace it")
 
 
 def _columns(direction: str, counts: RankCounts, top: TopCandidates) -> dict[str, object]:

@@ -8,7 +8,6 @@ from os import PathLike
 from pathlib import Path
 
 from encoders.options import ModelSource
-from pipeline.evaluation.per_query import check_writable
 from pipeline.inspection.attention import Attention, find_attention
 from pipeline.inspection.choosing import choose, existing_masks
 from pipeline.inspection.clips import InspectedClip, inspected_clips
@@ -19,6 +18,7 @@ from pipeline.inspection.ranks import Ranks
 from pipeline.inspection.sheet import Sheet
 from pipeline.run.events import ItemsDone, Listener, Reporter, RunPlanned, ignore_events
 from pipeline.run.fields import check_kinds
+from pipeline.run.files import check_writable
 from pipeline.run.records import RunClock
 from store.json_values import JSON
 from store.view import StoreView, open_store
@@ -72,8 +72,8 @@ def inspect(
 
     Raises:
         NotInStoreError: There is no such video, split, mask set or feature set.
-        ShardIncompleteError: The features are not complete, or a shard was rebuilt while it was read.
-        InputError: No video is found, or the model is not the one that made the features.
+        ShardIncompleteError: The features are not complete.
+        InputError: No video is found, another model made the features, or a file would lie in the store.
         FileExistsError: A file is there, and `files.overwrite` is false.
         FileNotFoundError: The folder of a file is not there.
     """
@@ -82,7 +82,7 @@ def inspect(
     check_kinds(options=(options, InspectOptions), files=(files, InspectFiles))
     for path in (files.page, files.sheet):
         if path is not None:
-            check_writable(path, overwrite=files.overwrite)
+            check_writable(path, store, overwrite=files.overwrite)
     view = open_store(store)
     ranks = Ranks(view.store, options.features, report)
     masks = existing_masks(view.store, options)

@@ -77,6 +77,7 @@ def test_ids_that_look_like_options(fda: Commands, place: Path) -> None:
         (("--page", "a.pdf"), 2, "Error: Invalid value for '--page': 'a.pdf' must end in .html or .htm"),
         (("--sheet", "a.jpg"), 2, "Error: Invalid value for '--sheet': 'a.jpg' must end in .png"),
         (("--model", "ViT-B-32"), 2, "Error: --model and --pretrained go together"),
+        (("--no-attention", "--checkpoint", "X"), 2, "Error: --checkpoint, or --model, is for attention"),
     ],
 )
 def test_what_cannot_be(
@@ -86,6 +87,18 @@ def test_what_cannot_be(
     assert (ended.code, ended.out) == (code, "")
     assert ended.error_line.startswith(message.replace("STORE", str(place)))
     assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_written_into_the_store(fda: Commands, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    before = sorted(place.iterdir())
+    ended = fda("inspect", ".")
+    assert ended.code == 1
+    assert ended.error_line.startswith("fda: error: inspect.html would lie in the store .")
+    ended = fda("eval", place, "--features", "mine", "--per-query", "ranks.parquet")
+    assert ended.code == 1
+    assert ended.error_line.startswith("fda: error: ranks.parquet would lie in the store")
+    assert sorted(place.iterdir()) == before
 
 
 def test_a_folder_that_is_read_only_is_refused_early(

@@ -140,7 +140,10 @@ def test_another_model_is_refused_and_both_are_named(fda: Commands, place: Path,
     assert moved.error_line.endswith("or search by --video or --caption, which need no model")
     gone = fda("search", place, "a dog", "--checkpoint", tmp_path / "gone")
     assert gone.code == 1
-    assert fda("search", place, "--video", "test_0", "--checkpoint", tmp_path / "gone").code == 0  # needs no model
+    assert "no model is needed" not in gone.err
+    by_id = fda("search", place, "--video", "test_0", "--checkpoint", tmp_path / "gone")
+    assert by_id.code == 0
+    assert by_id.err == "no model is needed: queries by --video and --caption take vectors of the store\n"
 
 
 def test_several_stores_are_ranked_together(fda: Commands, tmp_path: Path) -> None:
@@ -226,6 +229,10 @@ def test_numbers_and_names_that_are_wrong(fda: Commands, place: Path) -> None:
         (["--top", "0"], 2, "at least 1, got 0"),
         (["--motion", "5"], 2, "no range such as"),
         (["--motion", "0.5-0.1"], 2, "lowest to the highest"),
+        (["--motion", "5-50"], 2, "'5-50' is more than the whole picture: write 5%-50%"),
+        (["--motion", "5-"], 2, "lowest to the highest"),
+        (["--motion", "50%-150%"], 2, "more than the whole picture"),
+        (["--duration", "1%-50%"], 2, "no range such as 10-30 or 10-"),
         (["--duration", "x-y"], 2, "no range such as"),
         (["--split", "val"], 1, "no split 'val'"),
         (["--features", "other"], 1, "no features 'other'"),
@@ -244,6 +251,15 @@ def test_numbers_and_names_that_are_wrong(fda: Commands, place: Path) -> None:
     assert "give a query" in fda("search", place).err
     every = json.loads(fda("search", place, "--video", "test_0", "--top", str(10**9), "--json").out)
     assert len(every["answers"][0]["hits"]) == 5
+
+
+def test_no_page_is_written_into_a_store(fda: Commands, tmp_path: Path) -> None:
+    one, two = (searchable(tmp_path / name, random_frames(2)).place for name in ("one", "two"))
+    for inside in (one, two):
+        ended = fda("search", one, "--also", two, "--video", "-vidéo_0", "--html", f"{inside}/found.html")
+        assert (ended.code, ended.out) == (1, "")
+        assert f"would lie in the store {inside}, which has its own files only" in ended.error_line
+        assert not Path(inside, "found.html").exists()
 
 
 def test_stores_that_cannot_be_searched(fda: Commands, tmp_path: Path) -> None:

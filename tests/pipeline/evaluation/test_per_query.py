@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.evaluation.metrics import ranks_of
-from pipeline.evaluation.per_query import METADATA_KEY, SCHEMA, check_writable, per_query_table, write_per_query
+from pipeline.evaluation.per_query import METADATA_KEY, SCHEMA, per_query_table, write_per_query
 from pipeline.evaluation.protocols import Ties
 from pipeline.evaluation.slices.families import slice_queries
 from pipeline.evaluation.slices.inputs import caption_texts
@@ -97,11 +97,3 @@ def test_a_file_is_replaced_only_if_asked(table: pa.Table, tmp_path: Path) -> No
     assert path.read_text() == "mine"
     write_per_query(table, path, {}, overwrite=True)
     assert pq.read_table(path).num_rows == 7
-
-
-def test_places_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere for x.parquet"):
-        check_writable(tmp_path / "nowhere" / "x.parquet")
-    with pytest.raises(FileExistsError):
-        check_writable(tmp_path, overwrite=True)
-    check_writable(tmp_path / "x.parquet")
