@@ -276,8 +276,8 @@ def test_a_first_video_without_a_clip_costs_the_others_no_picture(tmp_path: Path
         write_clip_features(store, "near", shard, clip_features, {})
     firsts = {0: 5, 1: 7}
     for shard in caption_shards(store, "test"):
-        rows = [firsts.get(row // 2, row // 2) for row in range(shard.start, shard.stop)]
-        write_text_features(store, "near", shard, vectors[rows])
+        targets = [firsts.get(row // 2, row // 2) for row in range(shard.start, shard.stop)]
+        write_text_features(store, "near", shard, vectors[targets])
     options = fda.InspectOptions(features="near", video_ids=("-vidéo_0", "-vidéo_1"), attention=False)
     found = fda.inspect(store.place, options, fda.InspectFiles(tmp_path / "a.html"))
     parsed = Parsed(tmp_path / "a.html")

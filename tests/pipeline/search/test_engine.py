@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,12 +15,14 @@ from pipeline.search.options import Query, QueryKind, SearchOptions
 from store.completion import input_digests
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.features import ClipFeatures, write_clip_features
+from store.growth import create_store
+from store.places.opening import folder_at
 from store.stages import FRAMES_STAGE
 from store.store import Store
 from tests.pipeline.exporting import made
 from tests.searching import add_features, random_frames, searchable, unit
 from tests.sliced import Known, known_store
-from tests.stores import fill_shard, make_store, outcomes
+from tests.stores import fill_shard, make_catalog, make_manifest, make_store, outcomes
 
 NUM_VIDEOS = 10
 FAILED = frozenset({2, 9})
@@ -269,9 +270,7 @@ def test_filters_take_what_is_known_of_each_video(tmp_path: Path) -> None:
         found(categories=("sport",))
 
 
-def test_masks_that_are_pending_cost_no_vectors_and_rebuilt_features_or_a_grown_store_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_masks_that_are_pending_cost_no_vectors_and_a_store_that_has_grown_does(tmp_path: Path) -> None:
     store = searchable(tmp_path / "store", random_frames(NUM_VIDEOS))
     engine = SearchEngine.open([store.place])
     engine.search([video(0)], SearchOptions())
@@ -283,7 +282,7 @@ def test_masks_that_are_pending_cost_no_vectors_and_rebuilt_features_or_a_grown_
     assert not record.exists()
     assert engine.views is views
     assert engine.index(engine.views[0], "mine", "test") is index
-    monkeypatch.setattr("pipeline.search.engine._have_grown", lambda views: True)
+    create_store(folder_at(store.place), make_manifest(NUM_VIDEOS + 1, digest="e" * 64), make_catalog(NUM_VIDEOS + 1))
     with pytest.raises(ShardIncompleteError, match="masks"):
         engine.search([video(0)], moving)
     assert engine.views is not views
@@ -303,26 +302,26 @@ def test_an_id_whose_features_no_searched_split_can_be_compared_with(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("kind", "fields", "said"),
     [
-        (lambda: fda.Filters(motion=(5.0, 50.0)), "motion is from 0 to 1, got 5.0 to 50.0"),
-        (lambda: fda.Filters(motion=(-3, 1)), "motion is from 0 to 1"),
-        (lambda: fda.Filters(duration_seconds=(-1, 5)), "duration_seconds is from 0 to inf"),
-        (lambda: fda.Filters(motion=(0.5, 0.1)), "motion goes from the lowest to the highest"),
-        (lambda: fda.Filters(motion=(float("nan"), 0.1)), "motion goes from the lowest to the highest"),
-        (lambda: fda.Filters(motion="ab"), "motion must be two numbers, the lower one first, got 'ab'"),
-        (lambda: fda.Filters(motion="01"), "motion must be two numbers"),
-        (lambda: fda.Filters(motion=(1,)), "motion must be two numbers"),
-        (lambda: fda.Filters(duration_seconds=3), "duration_seconds must be two numbers"),
-        (lambda: fda.Filters(categories="sports"), "categories must be several names"),
-        (lambda: SearchOptions(top=2.5), "top must be a whole number, got 2.5"),
-        (lambda: SearchOptions(top=None), "top must be of the class int, got None"),
-        (lambda: SearchOptions(filters=None), "filters must be of the class Filters, got None"),
+        (fda.Filters, {"motion": (5.0, 50.0)}, "motion is from 0 to 1, got 5.0 to 50.0"),
+        (fda.Filters, {"motion": (-3, 1)}, "motion is from 0 to 1"),
+        (fda.Filters, {"duration_seconds": (-1, 5)}, "duration_seconds is from 0 to inf"),
+        (fda.Filters, {"motion": (0.5, 0.1)}, "motion goes from the lowest to the highest"),
+        (fda.Filters, {"motion": (float("nan"), 0.1)}, "motion goes from the lowest to the highest"),
+        (fda.Filters, {"motion": "ab"}, "motion must be two numbers, the lower one first, got 'ab'"),
+        (fda.Filters, {"motion": "01"}, "motion must be two numbers"),
+        (fda.Filters, {"motion": (1,)}, "motion must be two numbers"),
+        (fda.Filters, {"duration_seconds": 3}, "duration_seconds must be two numbers"),
+        (fda.Filters, {"categories": "sports"}, "categories must be several names"),
+        (SearchOptions, {"top": 2.5}, "top must be a whole number, got 2.5"),
+        (SearchOptions, {"top": None}, "top must be of the class int, got None"),
+        (SearchOptions, {"filters": None}, "filters must be of the class Filters, got None"),
     ],
 )
-def test_options_that_cannot_be(make: Callable[[], object], said: str) -> None:
+def test_options_that_cannot_be(kind: type, fields: dict[str, object], said: str) -> None:
     with pytest.raises(OptionError, match=said):
-        make()
+        kind(**fields)
 
 
 def test_ranges_have_open_ends_and_whole_numbers() -> None:
