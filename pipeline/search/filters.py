@@ -15,7 +15,8 @@ from pipeline.run.words import listed
 from pipeline.search.options import Filters
 from store.commits import CommitRecord, VideoOutcome, commit_name
 from store.completion import map_many, outcomes_of
-from store.errors import StoreError
+from store.errors import ShardRebuiltError, StoreError
+from store.remedies import RUN_AGAIN
 from store.schema import Shard
 from store.stages import FRAMES_STAGE
 from store.view import StoreView
@@ -42,6 +43,7 @@ class Facts:
 
         Raises:
             ShardIncompleteError: Frames or masks are pending.
+            ShardRebuiltError: The store has got other videos since it was opened.
         """
         videos = self.view.videos(self.split)
         passed = np.ones(len(videos), np.bool_)
@@ -70,9 +72,12 @@ class Facts:
         def outcomes(shard: Shard) -> tuple[VideoOutcome, ...]:
             name = commit_name(shard, stage)
             try:
-                return CommitRecord.from_bytes(store.folder.read(name), name, (*_NEEDED, *names)).outcomes
+                record = CommitRecord.from_bytes(store.folder.read(name), name, (*_NEEDED, *names))
             except StoreError:
                 return outcomes_of(store, shard, stage)  # which says what is wrong
+            if len(record.outcomes) != shard.num_rows:
+                raise ShardRebuiltError(f"{store.place} has got other videos since it was opened: {RUN_AGAIN}")
+            return record.outcomes
 
         for of_shard in map_many(store.folder, outcomes, store.shards(self.split)):
             for outcome in of_shard:

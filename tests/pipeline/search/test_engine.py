@@ -13,7 +13,7 @@ from pipeline.errors import InputError, OptionError
 from pipeline.search.engine import SearchEngine
 from pipeline.search.options import Query, QueryKind, SearchOptions
 from store.completion import input_digests
-from store.errors import NotInStoreError, ShardIncompleteError
+from store.errors import NotInStoreError, ShardIncompleteError, ShardRebuiltError
 from store.features import ClipFeatures, write_clip_features
 from store.growth import create_store
 from store.places.opening import folder_at
@@ -289,6 +289,20 @@ def test_masks_that_are_pending_cost_no_vectors_and_a_store_that_has_grown_does(
     assert engine.index(engine.views[0], "mine", "test") is not index
     engine._forget(views)  # as a second thread that fails on what was open before
     assert engine.views is not views
+
+
+def test_a_store_that_grows_under_an_open_engine_is_opened_anew(tmp_path: Path) -> None:
+    store = searchable(tmp_path / "store", random_frames(NUM_VIDEOS))
+    engine = SearchEngine.open([store.place])
+    engine.search([video(0)], SearchOptions())
+    manifest, catalog = make_manifest(NUM_VIDEOS + 1, digest="e" * 64), make_catalog(NUM_VIDEOS + 1)
+    grown = create_store(folder_at(store.place), manifest, catalog)[0]
+    fill_shard(grown, grown.shards("test")[-1])
+    with pytest.raises(ShardRebuiltError, match="has got other videos since it was opened"):
+        engine.search([video(0)], SearchOptions(filters=fda.Filters(motion=(0, 1))))
+    with pytest.raises(ShardIncompleteError, match="features 'mine': 1 of 3 video shards"):
+        engine.search([video(0)], SearchOptions())
+    assert engine.views[0].splits["test"].num_videos == NUM_VIDEOS + 1
 
 
 def test_an_id_whose_features_no_searched_split_can_be_compared_with(tmp_path: Path) -> None:
