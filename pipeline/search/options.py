@@ -77,7 +77,7 @@ class Filters:
     categories: tuple[str, ...] = ()
     """One of these."""
     motion: tuple[float, float] | None = None
-    """Lowest and highest mean share of the picture that masks cover, 0..1."""
+    """Lowest and highest mean share of the picture that masks cover, 0..1; infinity as an open end."""
     duration_seconds: tuple[float, float] | None = None
     """Shortest and longest."""
     camera_moves: bool | None = None
@@ -89,7 +89,7 @@ class Filters:
             low, high = getattr(self, name) or (0.0, most)
             if not low <= high:
                 raise OptionError(f"{name} goes from the lowest to the highest value, got {low} to {high}")
-            if low < 0 or high > most:
+            if low < 0 or low > most or most < high < inf:
                 raise OptionError(f"{name} is from 0 to {most:g}, got {low} to {high}")
 
 

@@ -319,6 +319,7 @@ def test_an_id_whose_features_no_searched_split_can_be_compared_with(tmp_path: P
     ("kind", "fields", "said"),
     [
         (fda.Filters, {"motion": (5.0, 50.0)}, "motion is from 0 to 1, got 5.0 to 50.0"),
+        (fda.Filters, {"motion": (2, float("inf"))}, "motion is from 0 to 1"),
         (fda.Filters, {"motion": (-3, 1)}, "motion is from 0 to 1"),
         (fda.Filters, {"duration_seconds": (-1, 5)}, "duration_seconds is from 0 to inf"),
         (fda.Filters, {"motion": (0.5, 0.1)}, "motion goes from the lowest to the highest"),
@@ -341,3 +342,4 @@ def test_options_that_cannot_be(kind: type, fields: dict[str, object], said: str
 def test_ranges_have_open_ends_and_whole_numbers() -> None:
     assert fda.Filters(duration_seconds=[3, float("inf")]).duration_seconds == (3.0, float("inf"))  # type: ignore[arg-type]
     assert fda.Filters(motion=(0, 1)).motion == (0.0, 1.0)
+    assert fda.Filters(motion=(0.5, float("inf"))).motion == (0.5, float("inf"))
