@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fda
+from cli.options.names import complete_features, complete_masks, complete_splits
 from cli.options.shared import add_options, local_path, progress_option, shared_options
 from cli.output.printing import print_json, say
 from cli.output.progress import progress_listener
@@ -29,10 +30,16 @@ _OPTIONS = (
         type=click.Choice([str(name) for name in ExportFormat]),
         help="Layout of the files.",
     ),
-    click.option("--features", metavar="NAME", help="Feature set whose vectors are exported."),
+    click.option(
+        "--features",
+        metavar="NAME",
+        shell_complete=complete_features,
+        help="Feature set whose vectors are exported.",
+    ),
     click.option(
         "--masks",
         metavar="NAME",
+        shell_complete=complete_masks,
         help="Mask set that is exported: its statistics, or in webdataset its pictures.  [default: `default`, if there "
         "is one]",
     ),
@@ -40,6 +47,7 @@ _OPTIONS = (
         "--split",
         "splits",
         multiple=True,
+        shell_complete=complete_splits,
         help="Export this split; may be repeated.  [default: all, or those that have the features]",
     ),
     click.option(

@@ -168,12 +168,12 @@ class Destination:
                     self._count(found.relative_to(self.folder).as_posix(), written)
 
     @contextmanager
-    def scratch(self, name: str) -> Iterator[NewFile]:
+    def scratch(self, name: str, *, hashed: bool = False) -> Iterator[NewFile]:
         """A file that is not a part of the export; `remove_scratch` removes it."""
         path = self.scratch_path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as opened:
-            new = NewFile(opened, self._aside, hashed=False)
+            new = NewFile(opened, self._aside, hashed=hashed)
             try:
                 yield new
             finally:

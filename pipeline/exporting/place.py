@@ -168,8 +168,7 @@ def _claimed(out: Path) -> Iterator[Path]:
         if not _is_same(descriptor, folder):  # the other one has just ended
             raise _busy(out)
         _put_back(out)
-        for path in folder.iterdir():  # of an export that was killed
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        _empty(folder, out)
         try:
             yield folder
         finally:
@@ -178,6 +177,22 @@ def _claimed(out: Path) -> Iterator[Path]:
                 shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(descriptor)
+
+
+def _empty(folder: Path, out: Path) -> None:
+    """Remove what an export that was killed left in its folder; `Destination` writes its list of files first.
+
+    Raises:
+        InputError: Nobody knows whose the folder is.
+    """
+    found = sorted(folder.iterdir())
+    if found and not (folder / FILES_FILE).is_file():
+        raise InputError(
+            f"{folder}, where an export to {out.name!r} is made, contains {found[0].name!r}, which `fda export` did not "
+            "write, so nothing is removed: move it away, or give another folder"
+        )
+    for path in found:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _is_same(descriptor: int, folder: Path) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.errors import InputError
 from pipeline.exporting.croissant import CROISSANT_FILE, croissant
@@ -22,6 +23,8 @@ from pipeline.run.words import plural
 from store.features import feature_names
 from store.json_values import JSON
 from store.store import Store
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +132,19 @@ def export(
         out=place,
         format=options.format,
         features=selected[0].features,
-        dim=selected[0].dim,
-        masks=selected[0].masks,
+        dim=_first_of(one.dim for one in selected),
+        masks=_first_of(one.masks for one in selected),
         splits=exported,
         num_files=destination.num_files,
         num_bytes=destination.num_bytes,
         seconds=clock.seconds,
         warnings=report.warnings,
     )
+
+
+def _first_of(values: Iterable[_T | None]) -> _T | None:
+    """The first that is there: a split may lack what others have."""
+    return next((one for one in values if one is not None), None)
 
 
 def _splits(store: Store, options: ExportOptions, report: Reporter) -> Sequence[str]:
@@ -180,7 +188,7 @@ def _record(
         "format": str(options.format),
         "dataset": {key: dataset[key] for key in ("name", "digest")},
         "features": options.features,
-        "masks": selected[0].masks,
+        "masks": _first_of(one.masks for one in selected),
         "splits": [asdict(split) for split in exported],
         "made_with": {one.split: one.made_with for one in selected},
         "software": dict(software_versions(("fda",))),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from encoders.errors import NotFiniteError
 from pipeline.inspection.attention import Attention
 from pipeline.inspection.facts import InspectedVideo
-from pipeline.pages.pictures import heated, highlighted, outlined
+from pipeline.pages.pictures import evenly, heated, highlighted, outlined
 from pipeline.run.events import Reporter
 from store.errors import NotInStoreError, ShardDamagedError, ShardIncompleteError, StoreError
 from store.view import StoreView
@@ -157,17 +157,6 @@ def _inspected(
         coverage={name: its.mean(axis=(1, 2)) for name, its in masks.items()},
         instead=instead,
     )
-
-
-def evenly(num_frames: int, num_shown: int) -> NDArray[np.int64]:
-    """Frames at even distances, with the first and the last.
-
-    >>> evenly(12, 4), evenly(3, 12), evenly(9, 1)
-    (array([ 0,  4,  7, 11]), array([0, 1, 2]), array([4]))
-    """
-    if num_shown == 1:
-        return np.array([num_frames // 2])
-    return np.linspace(0, num_frames - 1, min(num_shown, num_frames)).round().astype(np.int64)
 
 
 def seconds_words(times: Sequence[float]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from encoders.replacing import replacing
-from pipeline.inspection.clips import InspectedClip, Strip, evenly, seconds_words
+from pipeline.inspection.clips import InspectedClip, Strip, seconds_words
 from pipeline.inspection.facts import InspectedVideo
 from pipeline.inspection.lettering import Lettering, Line
 from pipeline.pages.pictures import GAP, joined, thumbnail

@@ -19,6 +19,17 @@ GAP = 2
 _MIME = {".png": "image/png", ".jpg": "image/jpeg"}
 
 
+def evenly(num_frames: int, num_shown: int) -> NDArray[np.int64]:
+    """Frames at even distances, with the first and the last.
+
+    >>> evenly(12, 4), evenly(3, 12), evenly(9, 1)
+    (array([ 0,  4,  7, 11]), array([0, 1, 2]), array([4]))
+    """
+    if num_shown == 1:
+        return np.array([num_frames // 2])
+    return np.linspace(0, num_frames - 1, min(num_shown, num_frames)).round().astype(np.int64)
+
+
 def outlined(frame: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """A frame with the edge of what moves drawn: shape (height, width, 3), RGB."""
     drawn = frame.copy()
@@ -50,7 +61,7 @@ def filmstrip(
     Returns:
         Shape (2 * side + borders, ..., 3), RGB.
     """
-    chosen = np.linspace(0, len(frames) - 1, min(num_shown, len(frames))).round().astype(int)
+    chosen = evenly(len(frames), num_shown)
     lit = [highlighted(frames[index], masks[index]) for index in chosen]
     cells = [shrunk(frame, side) for frame in (*frames[chosen], *lit)]
     grid: NDArray[np.uint8] = montage(

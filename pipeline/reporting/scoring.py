@@ -168,15 +168,12 @@ class _Split:
         asked = EvalOptions(split=self.split, max_missing=1.0, protocol=self.options.protocol)
         found = evaluate(self.store.place, name, asked, extras=EvalExtras(), listener=self._progress)
         result = found.result
-        self.rankings[name] = result.ranking
-        if is_first:
-            self._find_duplicates(result, name)
         slices, why = self._slices(found)
         examples: tuple[Example, ...] = ()
         if self.num_examples_left > 0:
             examples = find_examples(self.store, result)
             self.num_examples_left -= 1
-        return ScoredSet(
+        scored = ScoredSet(
             name=name,
             metrics=result.metrics,
             intervals=found.intervals,
@@ -196,6 +193,10 @@ class _Split:
             why_no_slices=why,
             examples=examples,
         )
+        self.rankings[name] = result.ranking  # now that it is sure to be shown
+        if is_first:
+            self._find_duplicates(result, name)
+        return scored
 
     def _compared(self) -> tuple[Comparison | None, str]:
         if len(self.rankings) < 2:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.pages.pictures import data_url, highlighted, joined, shrunk
+from pipeline.pages.pictures import data_url, evenly, highlighted, joined, shrunk
 from pipeline.run.events import Reporter
 from store.arrays.reading import ChunkReader, read_shard
 from store.clips.layout import frames_spec, masks_spec, pts_spec
@@ -66,7 +66,10 @@ class Thumbnails:
             return Strip(video_id, None, "no room for more pictures on this page")
         try:
             frames, moving, times = self._clip(video_id, split, masks)
-            shown = _chosen(np.flatnonzero(np.isfinite(times)))
+            there = np.flatnonzero(np.isfinite(times))
+            if not len(there):  # its embeddings may have been imported
+                return Strip(video_id, None, "it has no clip")
+            shown = there[evenly(len(there), _NUM_FRAMES)]
             rows = [_row(list(frames[shown]))]
             if moving is not None:
                 pairs = zip(frames[shown], moving[shown], strict=True)
@@ -107,16 +110,6 @@ class Thumbnails:
             ids = self.view.videos(split)["video_id"].to_pylist()
             self._rows[split] = {video_id: row for row, video_id in enumerate(ids)}
         return self._rows[split]
-
-
-def _chosen(there: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Evenly chosen ones of the slots that have a frame.
-
-    >>> _chosen(np.arange(12)).tolist(), _chosen(np.arange(2)).tolist()
-    ([0, 4, 7, 11], [0, 1])
-    """
-    shown: NDArray[np.int64] = there[np.linspace(0, len(there) - 1, min(_NUM_FRAMES, len(there))).round().astype(int)]
-    return shown
 
 
 def _row(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

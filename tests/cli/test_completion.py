@@ -56,7 +56,7 @@ def test_every_command_completes_its_options() -> None:
 
 
 def test_names_in_the_store_that_was_typed(store: Path) -> None:
-    for command in ("eval", "encode", "import-features", "remove", "inspect", "search", "report"):
+    for command in ("eval", "encode", "import-features", "remove", "inspect", "search", "report", "export"):
         assert completed(command, store, "--features", "") == ["mine", "other"], command
         assert completed(command, store, "--split", "t") == ["test", "train"], command
     assert completed("compare", store, "mine", "o") == ["other"]
@@ -65,6 +65,8 @@ def test_names_in_the_store_that_was_typed(store: Path) -> None:
         ("masks", store),
         ("preprocess", "clips.jsonl", store),
         ("finetune", store, "CHECKPOINT"),
+        ("export", store, "OUT"),
+        ("inspect", store),
     )
     for words in lines:
         assert completed(*words, "--masks", "") == ["default", "noise"], words

@@ -77,8 +77,8 @@ class _Rows:
     def __init__(self, out: Destination, split: str, schema: pa.Schema) -> None:
         self.split, self._out, self._schema = split, out, schema
         self._open = out.open.enter_context(ExitStack())
-        file = self._open.enter_context(out.scratch(_SCRATCH))
-        self._stream = self._open.enter_context(pa.ipc.new_stream(file, schema))
+        self._file = self._open.enter_context(out.scratch(_SCRATCH, hashed=True))
+        self._stream = self._open.enter_context(pa.ipc.new_stream(self._file, schema))
 
     def add(self, batch: Batch) -> None:
         videos = videos_table(batch, videos_schema(batch.selected.dim))
@@ -93,7 +93,9 @@ class _Rows:
 
         self._open.close()
         with self._out.by_library_in(self.split) as folder, _without_bars(datasets):
-            datasets.Dataset.from_file(str(self._out.scratch_path(_SCRATCH))).save_to_disk(str(folder))
+            rows = datasets.Dataset.from_file(str(self._out.scratch_path(_SCRATCH))).data
+            # Its own fingerprint is of the path and the time; this one is of the content.
+            datasets.Dataset(rows, fingerprint=self._file.sha256).save_to_disk(str(folder))
         self._out.remove_scratch()
 
 

@@ -61,7 +61,7 @@ class WebDatasetWriter(FormatWriter):
         self._end_tar()
         about = f"Frames ({self._images.upper()}), masks (PNG), captions and times (JSON), a sample a video"
         return [
-            DescribedFiles(one.split, f"{about}, of split {one.split}", f"{one.split}-*.tar", "application/x-tar")
+            DescribedFiles(one.split, f"{about}, of split {one.split}", f"{one.split}-??????.tar", "application/x-tar")
             for one in self.selected
         ]
 
