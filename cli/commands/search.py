@@ -68,4 +68,7 @@ def command(
 
         write_search_page(html, result)
         say(f"page: {html}")
-    print_json(result.to_dict()) if as_json else print_answers(result, options.find)
+    if as_json:
+        print_json({**result.to_dict(), "page": None if html is None else str(html.absolute())})
+    else:
+        print_answers(result, options.find)

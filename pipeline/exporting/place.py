@@ -185,11 +185,11 @@ def _empty(folder: Path, out: Path) -> None:
     Raises:
         InputError: Nobody knows whose the folder is.
     """
-    found = sorted(folder.iterdir())
+    found = sorted(folder.iterdir(), key=lambda path: (path.name == FILES_FILE, path.name))  # its list goes last
     if found and not (folder / FILES_FILE).is_file():
         raise InputError(
-            f"{folder}, where an export to {out.name!r} is made, contains {found[0].name!r}, which `fda export` did not "
-            "write, so nothing is removed: move it away, or give another folder"
+            f"{folder}, where an export to {out.name!r} is made, contains {found[0].name!r}, which `fda export` did "
+            "not write, so nothing is removed: move it away, or give another folder"
         )
     for path in found:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -81,7 +81,7 @@ def export(
     """Write what is in a store into a folder, in a layout that other programs read. The store is not changed.
 
     The folder appears when the export is complete. Videos that failed are left out, and counted. Equal stores give
-    equal bytes. Memory does not grow with the number of videos.
+    equal bytes. Of all videos at once, no more than the catalogue is in memory.
 
     Args:
         store: A folder, or `s3://bucket/prefix`.
@@ -116,12 +116,12 @@ def export(
         with destination.open:
             writer = kind(destination, options, selected)
             exported = tuple(_export_split(writer, one, listener) for one in selected)
+            if not any(split.num_videos for split in exported):
+                num = sum(split.num_videos_left_out for split in exported)
+                raise InputError(
+                    f"there is nothing to export: {plural(num, 'video')} failed. `fda status --failures` says why"
+                )
             described = writer.finish()
-        if not any(split.num_videos for split in exported):
-            num = sum(split.num_videos_left_out for split in exported)
-            raise InputError(
-                f"there is nothing to export: {plural(num, 'video')} failed. `fda status --failures` says why"
-            )
         about = _about(opened, options, exported)
         destination.write(CROISSANT_FILE, croissant(str(opened.manifest.dataset["name"]), about, described))
         destination.finish(_record(opened, options, selected, exported))

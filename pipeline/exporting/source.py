@@ -1,4 +1,4 @@
-"""What is exported of a store, shard by shard: no more than one is in memory, however many videos there are."""
+"""What is exported of a store, shard by shard: no more than the arrays of one are in memory at a time."""
 
 from __future__ import annotations
 

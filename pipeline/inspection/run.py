@@ -42,8 +42,8 @@ class InspectionResult:
         """The result as JSON."""
         return {
             "store": self.store,
-            "page": None if self.page is None else str(self.page),
-            "sheet": None if self.sheet is None else str(self.sheet),
+            "page": None if self.page is None else str(self.page.absolute()),
+            "sheet": None if self.sheet is None else str(self.sheet.absolute()),
             "attention": self.attention,
             "videos": [one.to_dict() for one in self.videos],
             "seconds": round(self.seconds, 3),

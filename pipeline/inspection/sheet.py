@@ -12,7 +12,7 @@ from encoders.replacing import replacing
 from pipeline.inspection.clips import InspectedClip, Strip, seconds_words
 from pipeline.inspection.facts import InspectedVideo
 from pipeline.inspection.lettering import Lettering, Line
-from pipeline.pages.pictures import GAP, joined, thumbnail
+from pipeline.pages.pictures import GAP, evenly, joined, thumbnail
 from pipeline.run.events import Reporter
 from pipeline.run.words import plural
 

@@ -96,7 +96,8 @@ def report(
     Raises:
         StoreMissingError: There is no store.
         StoreFormatError: Another version made it.
-        NotInStoreError: The options name a split or feature set that it does not have.
+        NotInStoreError: The options name a split or feature set that it does not have, or no feature set of the splits
+            that they name.
         FileExistsError: The file exists, and `overwrite` is not set.
         InputError: The file would lie in the store.
     """

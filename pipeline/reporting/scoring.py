@@ -1,4 +1,4 @@
-"""Feature sets as the page shows them: scored one after the other, and only what is shown is kept of each."""
+"""Feature sets as the page shows them: of each split, scored one after the other and then compared."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MAX_SEARCHED = 50
 """Splits of a store in which near-duplicates are looked for: each is read as a whole."""
 MAX_WITH_EXAMPLES = 4
 """Feature sets with example retrievals, over all splits."""
-WRONG = (StoreError, PipelineError, EncoderError, ValueError, OSError)
+WRONG = (StoreError, PipelineError, EncoderError, OSError)
 """What a part of the page may fail with: it becomes a sentence there. A bug of ours is none of these."""
 
 
@@ -99,7 +99,8 @@ def score_all(store: Store, options: ReportOptions, report: Reporter) -> Scores:
     """Score feature sets, split by split; what cannot be scored is a warning.
 
     Raises:
-        NotInStoreError: The options name a split or feature set that the store does not have.
+        NotInStoreError: The options name a split or feature set that the store does not have, or no feature set of the
+            splits that they name.
     """
     names = {split: feature_names(store, split) for split in store.manifest.splits}
     for split in options.splits:
@@ -108,16 +109,43 @@ def score_all(store: Store, options: ReportOptions, report: Reporter) -> Scores:
     for name in options.features:
         if name not in known:
             raise NotInStoreError(f"no features {name!r} in {store.place}: there are {listed(sorted(known))}")
-    chosen = options.splits or _default_splits(names)
+    wanted = _named(names, options.features)
+    chosen = (options.splits or _default_splits(wanted))[:MAX_SPLITS]
+    _check_named(store, names, chosen, options.features, report)
     num_examples_left = MAX_WITH_EXAMPLES
     scored = []
-    for split in chosen[:MAX_SPLITS]:
-        wanted = [name for name in options.features or names[split] if name in names[split]]
-        one = _Split(store, split, options, report, num_examples_left).scored(wanted)
+    for split in chosen:
+        one = _Split(store, split, options, report, num_examples_left).scored(wanted[split])
         num_examples_left -= sum(bool(its.examples) for its in one.sets)
         scored.append(one)
-    left = [split for split, its in names.items() if its and split not in chosen[:MAX_SPLITS]]
+    left = [split for split, its in names.items() if its and split not in chosen]
     return Scores(tuple(scored), tuple(left))
+
+
+def _named(names: Mapping[str, tuple[str, ...]], features: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Split -> those of its feature sets that are asked for."""
+    return {split: tuple(name for name in features or its if name in its) for split, its in names.items()}
+
+
+def _check_named(
+    store: Store,
+    names: Mapping[str, tuple[str, ...]],
+    chosen: tuple[str, ...],
+    features: tuple[str, ...],
+    report: Reporter,
+) -> None:
+    """Say which of the feature sets that are asked for are in no split that is scored.
+
+    Raises:
+        NotInStoreError: None of them is in one.
+    """
+    absent = [name for name in features if not any(name in names[split] for split in chosen)]
+    for name in absent:
+        its = [split for split, found in names.items() if name in found]
+        sentence = f"no features {name!r} of split {listed(chosen)} in {store.place}: they are of split {listed(its)}"
+        if len(absent) == len(features):
+            raise NotInStoreError(sentence)
+        report.warn(f"{sentence}, which --split would score")
 
 
 def _default_splits(names: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
@@ -139,9 +167,9 @@ class _Split:
     duplicates: tuple[NearDuplicate, ...] | None = None
     duplicate_remarks: tuple[str, ...] = ()
     rankings: dict[str, Ranking] = field(default_factory=dict)
-    """Of all sets, until they are compared."""
+    """Of each set that is scored, with its embeddings: all are in memory until they are compared."""
 
-    def scored(self, names: list[str]) -> ScoredSplit:
+    def scored(self, names: tuple[str, ...]) -> ScoredSplit:
         """Score the first of these feature sets."""
         sets: list[ScoredSet] = []
         not_scored: dict[str, str] = {}
@@ -156,7 +184,7 @@ class _Split:
             split=self.split,
             sets=tuple(sets),
             not_scored=not_scored,
-            not_shown=tuple(names[MAX_SETS:]),
+            not_shown=names[MAX_SETS:],
             comparison=comparison,
             why_not_compared=why,
             duplicates=self.duplicates,

@@ -6,7 +6,8 @@
     OUT/test/truth.npy          (num_captions,): the row in video.npz that each caption describes
     OUT/test/captions.jsonl     the captions, a line each, in the order of text.npz
 
-A feature set that was imported without frames has no frame.npz.
+A feature set that was imported without frames has no frame.npz. `ids` is as wide as the longest id, which is on the
+disk until it is compressed; the ids of a split are in memory until its end, as those of the catalogue are.
 """
 
 from __future__ import annotations

@@ -177,6 +177,16 @@ def test_a_list_of_files_that_names_other_places_removes_nothing_there(store: St
     assert mine.read_text() == "mine"
 
 
+def test_a_folder_where_an_export_is_made_that_is_of_somebody_else(store: Store, tmp_path: Path) -> None:
+    partial = tmp_path / ".out.partial"
+    partial.mkdir()
+    (partial / "thesis.txt").write_text("precious")
+    with pytest.raises(fda.InputError, match=r"\.out\.partial.* contains 'thesis.txt'.*: move it away"):
+        fda.export(store.place, tmp_path / "out", PLAIN)
+    assert (partial / "thesis.txt").read_text() == "precious"
+    assert names(tmp_path) == [".out.partial"]
+
+
 def test_two_at_once(store: Store, tmp_path: Path) -> None:
     partial = tmp_path / ".out.partial"
     partial.mkdir()

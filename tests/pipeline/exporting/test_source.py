@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import weakref
 from dataclasses import replace
@@ -162,6 +163,15 @@ def test_masks_that_are_not_made_yet(own: Store, tmp_path: Path) -> None:
     assert (videos["frame_seconds"].null_count, videos["mask_coverage"].null_count) == (0, videos.num_rows)
 
 
+def test_masks_of_the_second_split_alone(own: Store, tmp_path: Path) -> None:
+    withdraw(own, f"masks/{MASKS}", "train")
+    result = fda.export(own.place, tmp_path / "out", options("parquet", features=None))
+    videos = pq.read_table(tmp_path / "out/videos.parquet")
+    assert videos["mask_coverage"].null_count == len(exported_ids("train"))
+    assert result.masks == MASKS
+    assert json.loads((tmp_path / "out/fda-export.json").read_text())["masks"] == MASKS
+
+
 def test_a_shard_that_is_rebuilt_meanwhile(own: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add = ParquetWriter.add
 
@@ -195,8 +205,9 @@ def test_features_that_are_replaced_meanwhile(own: Store, tmp_path: Path, monkey
 def test_nothing_to_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.pipeline.exporting.made.IDS", {"test": [FAILED]})
     made = make(tmp_path / "store")
-    with pytest.raises(fda.InputError, match="there is nothing to export: 1 video failed"):
-        fda.export(made.place, tmp_path / "out", options("parquet"))
+    for name in FORMATS:
+        with pytest.raises(fda.InputError, match="there is nothing to export: 1 video failed"):
+            fda.export(made.place, tmp_path / "out", options(name))
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 

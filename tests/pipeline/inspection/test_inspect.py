@@ -14,8 +14,8 @@ from PIL import Image
 
 import fda
 from pipeline.inspection import clips, page, sheet
-from pipeline.pages.pictures import evenly
 from pipeline.inspection.facts import InspectedVideo
+from pipeline.pages.pictures import evenly
 from store.clips.shards import create_clip_arrays, create_mask_arrays, write_masks
 from store.completion import input_digests
 from store.features import (

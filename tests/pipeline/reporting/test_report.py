@@ -11,8 +11,12 @@ import pytest
 
 import fda
 from pipeline.errors import InputError, OptionError
+from pipeline.evaluation.evaluate import Evaluation
+from pipeline.reporting import scoring
+from pipeline.reporting.examples import Example
 from pipeline.reporting.options import ReportOptions
 from pipeline.reporting.run import report
+from pipeline.run.events import Reporter, ignore_events
 from store.catalog import Catalog
 from store.claims.holding import claimed
 from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
@@ -214,7 +218,7 @@ def test_incomplete_and_damaged_parts_are_said(tmp_path: Path) -> None:
     for words in ("features 'mine' of split 'test' are not scored", "20260101T000000-encode-1.json"):
         assert any(words in warning for warning in result.warnings)
         assert words in page.text
-    assert "is not a commit record" in page.text or "00000.parquet" in page.text
+    assert "commits/test/masks/default/00000.parquet" in page.text
 
 
 def test_a_damaged_catalogue(tmp_path: Path) -> None:
@@ -237,6 +241,46 @@ def test_damaged_frames_are_a_sentence(tmp_path: Path) -> None:
     assert any("some frames are not shown" in warning for warning in result.warnings)
     assert "its frames cannot be read" in page.text
     assert "img" in page.tags  # of the other shard
+
+
+def test_embeddings_of_a_video_without_a_clip(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", 2)
+    fill_shard(store, store.shards("test")[0], failed=frozenset({0}))
+    add_features(store, "mine", 1)
+    result, page = page_of(store, tmp_path / "page.html", thumbnails=True)
+    assert (result.num_sets_scored, result.warnings) == (1, ())
+    assert "it has no clip" in page.text
+    assert "img" in page.tags  # of the other video
+
+
+def test_a_set_that_cannot_be_shown_is_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make_known(tmp_path / "store")
+    add_features(store, "also", 5)
+    searched, examples = [], scoring.find_examples
+
+    def failing(store: Store, result: Evaluation) -> tuple[Example, ...]:
+        if result.features == "also":
+            raise InputError("no examples")
+        return examples(store, result)
+
+    monkeypatch.setattr(scoring, "find_examples", failing)
+    monkeypatch.setattr(scoring, "near_duplicates", lambda store, features, name, *_: searched.append(name))
+    scored = scoring.score_all(store, ReportOptions(), Reporter(ignore_events)).splits[0]
+    assert dict(scored.not_scored) == {"also": "no examples"}
+    assert scored.comparison is not None
+    assert [one.name for one in scored.sets] == [one.name for one in scored.comparison.sets] == ["mine", "yours"]
+    assert searched == ["mine"]
+
+
+def test_a_bug_of_ours_is_no_sentence(
+    known: tuple[Store, fda.ReportResult, ParsedPage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(scoring, "find_examples", broken)
+    with pytest.raises(ValueError, match="a bug"):
+        page_of(known[0], tmp_path / "page.html")
 
 
 def test_many_feature_sets_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,3 +351,15 @@ def test_videos_that_two_splits_share(tmp_path: Path) -> None:
     assert "not scored here: train" in page.text
     both, page = page_of(store, tmp_path / "page.html", splits=("train", "test"))
     assert both.num_sets_scored == 2
+
+
+def test_feature_sets_of_other_splits(tmp_path: Path) -> None:
+    store = make_two_splits(tmp_path / "store")
+    add_features(store, "only", 1, "train")
+    result, _ = page_of(store, tmp_path / "page.html", features=("mine", "only"))
+    told = f"no features 'only' of split test in {store.place}: they are of split train"
+    assert (result.num_sets_scored, result.warnings) == (1, (f"{told}, which --split would score",))
+    with pytest.raises(NotInStoreError, match=told):
+        page_of(store, tmp_path / "page.html", features=("only",), splits=("test",))
+    result, _ = page_of(store, tmp_path / "page.html", features=("only",))
+    assert (result.num_sets_scored, result.warnings) == (1, ())
