@@ -18,7 +18,8 @@ from store.json_values import flattened
 from store.stages import masks_stage
 
 if TYPE_CHECKING:
-    from pipeline.upkeep.status import FeatureStatus, PastRun, StageStatus
+    from pipeline.run.records import PastRun
+    from pipeline.upkeep.status import FeatureStatus, StageStatus
 
 FEATURE_COLUMNS = ("", "state", "model", "weights", "precision", "pooling", "alpha", "cosine to ones")
 FAILURE_COLUMNS = ("video", "split", "status", "reason")

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 
 from pipeline.frames.options import PreprocessOptions
 from pipeline.masks.options import MaskOptions
-from pipeline.reporting.records import RunRecord, int_at, list_at, mapping_at, text_at
+from pipeline.reporting.records import int_at, list_at, mapping_at, text_at, worked_on
 from pipeline.run.partition import WHOLE
+from pipeline.run.records import PastRun
 from pipeline.run.words import listed
 from pipeline.training.options import is_test_split
 from store.json_values import JSON
@@ -99,7 +100,7 @@ class Steps:
     """What the records do not tell, a sentence each."""
 
 
-def steps_to(made: MadeWith, runs: Sequence[RunRecord]) -> Steps:
+def steps_to(made: MadeWith, runs: Sequence[PastRun]) -> Steps:
     """Find the command lines, in an order in which they can be run."""
     ran = [run for run in runs if run.is_done or run.is_interrupted]
     unknown: list[str] = []
@@ -109,7 +110,7 @@ def steps_to(made: MadeWith, runs: Sequence[RunRecord]) -> Steps:
         step
         for name, attributes in made.masks.items()
         for step in _masks(
-            made.place, name, attributes, [run for run in ran if run.command == "masks" and run.about == name]
+            made.place, name, attributes, [run for run in ran if run.command == "masks" and worked_on(run) == name]
         )
         if not (step.is_comment and name in by_preprocess)
     ]
@@ -124,7 +125,7 @@ def steps_to(made: MadeWith, runs: Sequence[RunRecord]) -> Steps:
     return Steps(tuple(lines[:MOST_LINES]), tuple(dict.fromkeys(unknown)))
 
 
-def _frames(made: MadeWith, runs: Sequence[RunRecord], unknown: list[str]) -> Iterator[Step]:
+def _frames(made: MadeWith, runs: Sequence[PastRun], unknown: list[str]) -> Iterator[Step]:
     if not runs:
         unknown.append(
             "no run record says from where the videos were decoded: only the options of the frames are known"
@@ -163,20 +164,20 @@ def _mask_flags(options: Mapping[str, JSON]) -> list[str]:
     return _flags({name: options[name] for name in _MASK_FIELDS if name in options}, asdict(MaskOptions()))
 
 
-def _masks(place: str, name: str, attributes: Mapping[str, JSON], runs: Sequence[RunRecord]) -> Iterator[Step]:
+def _masks(place: str, name: str, attributes: Mapping[str, JSON], runs: Sequence[PastRun]) -> Iterator[Step]:
     flags = _mask_flags(runs[-1].options if runs else mapping_at(attributes, "options"))
     step = Step.of("fda", "masks", place, "--masks", name, *flags)
     yield step if runs else Step.comment(f"{step.text}  # from its options: no run record has it")
 
 
-def _of_set(name: str, attributes: Mapping[str, JSON], runs: Sequence[RunRecord]) -> list[RunRecord]:
+def _of_set(name: str, attributes: Mapping[str, JSON], runs: Sequence[PastRun]) -> list[PastRun]:
     """The runs that made a feature set: none of a set of that name that was removed since."""
     sha256 = text_at(mapping_at(attributes, "model"), "weights_sha256")
     imported = attributes.get("imported")
     return [
         run
         for run in runs
-        if run.about == name
+        if worked_on(run) == name
         and (
             (run.command == "encode" and text_at(mapping_at(run.options, "model"), "weights_sha256") == sha256)
             or (run.command == "import-features" and run.options.get("imported") == imported)
@@ -184,7 +185,7 @@ def _of_set(name: str, attributes: Mapping[str, JSON], runs: Sequence[RunRecord]
     ]
 
 
-def _features(made: MadeWith, name: str, runs: Sequence[RunRecord]) -> Iterator[Step]:
+def _features(made: MadeWith, name: str, runs: Sequence[PastRun]) -> Iterator[Step]:
     for run in runs:
         of_run = [str(split) for split in list_at(run.options, "splits")]
         splits = [] if tuple(of_run) == made.splits else [word for split in of_run for word in ("--split", split)]
@@ -228,9 +229,7 @@ def _model_fields(source: Mapping[str, JSON]) -> dict[str, JSON]:
     return {key: source.get(key) or None for key in ("model", "pretrained", "alpha_checkpoint", "activation")}
 
 
-def _checkpoints(
-    place: str, encoded: Sequence[RunRecord], runs: Sequence[RunRecord], unknown: list[str]
-) -> Iterator[Step]:
+def _checkpoints(place: str, encoded: Sequence[PastRun], runs: Sequence[PastRun], unknown: list[str]) -> Iterator[Step]:
     """The trainings whose checkpoints made a feature set."""
     wanted = [text_at(mapping_at(run.options, "source"), "checkpoint") for run in encoded]
     trainings = {text_at(run.result, "checkpoint"): run for run in runs if run.command == "finetune"}

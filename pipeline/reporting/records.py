@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.run.events import Reporter
-from pipeline.run.records import DONE, INTERRUPTED, read_run
+from pipeline.run.records import PastRun, read_run
 from store.completion import map_many
 from store.errors import StoreError
 from store.json_values import JSON
@@ -14,43 +14,6 @@ from store.store import Store
 
 MAX_RECORDS = 2_000
 """Records that are read, the latest ones: an array job leaves one for each of its parts."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """One run that has ended. A run that was killed outright leaves no record."""
-
-    name: str
-    """Of its file in the store."""
-    command: str
-    started: str
-    """Date and time, ISO 8601."""
-    seconds: float
-    ended: str
-    """`done`, `interrupted`, or the message of the error that it failed with."""
-    options: Mapping[str, JSON]
-    result: Mapping[str, JSON]
-
-    @property
-    def is_done(self) -> bool:
-        """Whether it came to its end."""
-        return self.ended == DONE
-
-    @property
-    def is_interrupted(self) -> bool:
-        """Whether it was stopped from outside."""
-        return self.ended == INTERRUPTED
-
-    @property
-    def work(self) -> Work | None:
-        """What it made and how fast; None if its record does not say."""
-        return work_of(self)
-
-    @property
-    def about(self) -> str:
-        """What it worked on: a mask set, a feature set, a checkpoint; empty if that is the store."""
-        found = text_at(self.result, "features") or text_at(self.options, "features")
-        return found or text_at(self.options, "name") or text_at(self.result, "checkpoint") or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,32 +45,32 @@ class Work:
         return None if self.num_source_bytes is None or not self.seconds else self.num_source_bytes / self.seconds
 
 
-def read_runs(store: Store, report: Reporter) -> tuple[RunRecord, ...]:
+def read_runs(store: Store, report: Reporter) -> tuple[PastRun, ...]:
     """The latest runs, oldest first; a record that cannot be read is a warning."""
     names = sorted(store.folder.names("runs"))
     if len(names) > MAX_RECORDS:
         report.warn(f"only the latest {MAX_RECORDS:,} of {len(names):,} run records were read")
 
-    def read(name: str) -> RunRecord | str | None:
+    def read(name: str) -> PastRun | str:
         try:
-            record = read_run(store.folder, name)
+            return PastRun.of(name, read_run(store.folder, name))
         except StoreError as error:
             return str(error)
-        fields = [text_at(record, key) or "" for key in ("command", "started", "ended")]
-        command, started, ended = fields
-        seconds = number_at(record, "seconds") or 0.0
-        return RunRecord(
-            name, command, started, seconds, ended, mapping_at(record, "options"), mapping_at(record, "result")
-        )
 
     found = list(map_many(store.folder, read, names[-MAX_RECORDS:]))
     for sentence in (one for one in found if isinstance(one, str)):
         report.warn(sentence)
-    runs = [one for one in found if isinstance(one, RunRecord)]
+    runs = [one for one in found if isinstance(one, PastRun)]
     return tuple(sorted(runs, key=lambda run: (run.started, run.name)))
 
 
-def work_of(run: RunRecord) -> Work | None:
+def worked_on(run: PastRun) -> str:
+    """What a run worked on: a mask set, a feature set, a checkpoint; empty if that is the store."""
+    found = text_at(run.result, "features") or text_at(run.options, "features")
+    return found or text_at(run.options, "name") or text_at(run.result, "checkpoint") or ""
+
+
+def work_of(run: PastRun) -> Work | None:
     """What a run made; None if nothing, or its record does not say."""
     result, seconds = run.result, run.seconds
     workers = int_at(result, "workers")

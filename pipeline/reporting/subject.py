@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.reporting.options import ReportOptions
-from pipeline.reporting.records import RunRecord, read_runs
+from pipeline.reporting.records import read_runs
 from pipeline.reporting.scoring import MAX_SEARCHED, WRONG, Scores, score_all
 from pipeline.reporting.thumbnails import Thumbnails
 from pipeline.run.events import Reporter
+from pipeline.run.records import PastRun
 from pipeline.upkeep.status import StoreStatus, store_status
 from store.claims.holding import claims_on
 from store.clips.mask_sets import mask_attributes, mask_set_names
@@ -29,7 +30,7 @@ class Subject:
     report: Reporter
     status: StoreStatus | None
     """None if the catalogue cannot be read."""
-    runs: tuple[RunRecord, ...]
+    runs: tuple[PastRun, ...]
     claims: tuple[str, ...]
     """Who is writing into the store now."""
     masks: Mapping[str, Mapping[str, JSON]]

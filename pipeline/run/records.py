@@ -65,6 +65,43 @@ class Run:
     """Whether the run is worth a record where it ends well."""
 
 
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """A run on a store that has ended, from its record. A run that was killed outright leaves none."""
+
+    name: str
+    """Of the record in the store."""
+    command: str
+    started: str
+    """Date and time, ISO 8601, in UTC."""
+    seconds: float
+    ended: str
+    """`done`, `interrupted`, or the message of the error that it failed with."""
+    options: Mapping[str, JSON]
+    result: Mapping[str, JSON]
+
+    @classmethod
+    def of(cls, name: str, record: Mapping[str, JSON]) -> PastRun:
+        """Take what `read_run` has checked."""
+        command, started, ended = (str(record[key]) for key in ("command", "started", "ended"))
+        options, result = (one if isinstance(one := record.get(key), Mapping) else {} for key in ("options", "result"))
+        return cls(name, command, started, float(str(record["seconds"])), ended, options, result)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it came to its end."""
+        return self.ended == DONE
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether it was stopped from outside: the same command continues it."""
+        return self.ended == INTERRUPTED
+
+    def to_dict(self) -> dict[str, JSON]:
+        """What was run, when, how long and how it ended, as JSON."""
+        return {key: getattr(self, key) for key in _FIELDS}
+
+
 @contextmanager
 def recorded_run(folder: StoreFolder, command: str, clock: RunClock, options: Mapping[str, JSON]) -> Iterator[Run]:
     """Write the record of a run when it ends: whether it is done, was interrupted, or failed, and by what.

@@ -57,7 +57,7 @@ class StatusResult:
             "failures": [dict(asdict(one)) for one in status.failures],
             "pending": [dict(asdict(one)) for one in status.pending],
             "damaged": list(status.damaged),
-            "runs": [dict(asdict(run)) for run in status.runs],
+            "runs": [run.to_dict() for run in status.runs],
             "claims": [str(claim) for claim in self.claims],
         }
 

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.masks.summary import MaskCounts, SplitMasks
 from pipeline.run.events import Listener, Phase, ignore_events
 from pipeline.run.plan import Tally, pending_videos_of
-from pipeline.run.records import DONE, INTERRUPTED, read_run
+from pipeline.run.records import PastRun, read_run
 from pipeline.run.words import plural
 from store.commits import CommitRecord, commit_name
 from store.completion import Pending, committed_of_each, judged_of_each
@@ -87,34 +87,6 @@ class SplitStatus:
     num_frames: int
     stages: tuple[StageStatus, ...]
     features: tuple[FeatureStatus, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PastRun:
-    """A run on the store that has ended, from its record. A run that was killed outright leaves none."""
-
-    command: str
-    started: str
-    """Date and time, ISO 8601, in UTC."""
-    seconds: float
-    ended: str
-    """`done`, `interrupted`, or the message of the error that it failed with."""
-
-    @property
-    def is_done(self) -> bool:
-        """Whether it came to its end."""
-        return self.ended == DONE
-
-    @property
-    def is_interrupted(self) -> bool:
-        """Whether it was stopped from outside: the same command continues it."""
-        return self.ended == INTERRUPTED
-
-    @classmethod
-    def of(cls, record: Mapping[str, JSON]) -> PastRun:
-        """Take what `read_run` has checked."""
-        command, started, ended = (str(record[key]) for key in ("command", "started", "ended"))
-        return cls(command, started, float(str(record["seconds"])), ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,4 +204,4 @@ def _latest_runs(store: Store, damaged: list[str]) -> Iterator[PastRun]:
         except (StoreFormatError, StoreMissingError) as error:
             damaged.append(str(error))
         else:
-            yield PastRun.of(record)
+            yield PastRun.of(name, record)

@@ -41,7 +41,7 @@ def test_both_files_by_default_and_none_is_replaced(fda: Commands, place: Path, 
 def test_json(fda: Commands, place: Path, tmp_path: Path) -> None:
     ended = fda("inspect", place, "--features", "mine", "--worst-rank", "2", "--page", "a.html", "--json")
     found = json.loads(ended.out)
-    assert (found["page"], found["sheet"], found["attention"]) == ("a.html", None, None)
+    assert (found["page"], found["sheet"], found["attention"]) == (str(tmp_path / "a.html"), None, None)
     assert [one["chosen_by"] for one in found["videos"]] == [{"worst-rank": 1}, {"worst-rank": 2}]
     first = found["videos"][0]
     assert first["masks"][0]["name"] == "default"

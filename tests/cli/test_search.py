@@ -339,12 +339,15 @@ def test_the_page_has_every_hit_with_its_frames_and_loads_nothing(fda: Commands,
     assert fda("search", place, "--video", "test_0", "--html", tmp_path / "evil.html", "--overwrite").code == 0
 
 
-def test_the_page_of_a_store_whose_frames_are_gone(fda: Commands, tmp_path: Path) -> None:
+def test_the_page_of_a_store_whose_frames_are_gone(
+    fda: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = searchable(tmp_path / "store", random_frames(6))
     for path in (tmp_path / "store/clips.zarr/test/frames").glob("c.*"):
         path.write_bytes(b"")
-    ended = fda("search", store.place, "--video", "-vidéo_0", "--html", tmp_path / "page.html")
-    assert ended.code == 0
+    monkeypatch.chdir(tmp_path)
+    ended = fda("search", store.place, "--video", "-vidéo_0", "--html", "page.html", "--json")
+    assert (ended.code, json.loads(ended.out)["page"]) == (0, str(tmp_path / "page.html"))
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("no stored frame") == 5
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from pipeline.reporting.commands import MadeWith, Step, Steps, steps_to
 from pipeline.reporting.page import Section
-from pipeline.reporting.records import RunRecord, mapping_at
+from pipeline.reporting.records import Work, mapping_at, work_of, worked_on
 from pipeline.reporting.scoring import NUM_PERMUTATIONS
 from pipeline.reporting.subject import Subject
+from pipeline.run.records import PastRun
 from pipeline.run.software import software_versions
 from store.json_values import JSON
 
@@ -50,8 +51,8 @@ class Versions:
 class Making:
     """How the store was made."""
 
-    runs: tuple[RunRecord, ...]
-    """The latest, newest first."""
+    runs: tuple[tuple[PastRun, str], ...]
+    """The latest, newest first, and what each worked on."""
     num_more_runs: int
     num_failed: int
     num_interrupted: int
@@ -70,7 +71,7 @@ def making_section(subject: Subject) -> Section:
     made = MadeWith(subject.store.place, manifest.options, subject.masks, subject.features, tuple(manifest.splits))
     columns, versions = _versions(subject)
     values = Making(
-        runs=tuple(reversed(runs[-MOST_RUNS:])),
+        runs=tuple((run, worked_on(run)) for run in reversed(runs[-MOST_RUNS:])),
         num_more_runs=max(0, len(runs) - MOST_RUNS),
         num_failed=sum(not run.is_done and not run.is_interrupted for run in runs),
         num_interrupted=sum(run.is_interrupted for run in runs),
@@ -83,14 +84,14 @@ def making_section(subject: Subject) -> Section:
     return Section.of("making", "How it was made", values)
 
 
-def _throughput(runs: tuple[RunRecord, ...]) -> tuple[Throughput, ...]:
-    groups: dict[tuple[str, str, str], list[RunRecord]] = {}
+def _throughput(runs: tuple[PastRun, ...]) -> tuple[Throughput, ...]:
+    groups: dict[tuple[str, str, str], list[Work]] = {}
     for run in runs:
-        if run.work is not None:
-            groups.setdefault((run.command, run.about, run.work.unit), []).append(run)
+        work = work_of(run)
+        if work is not None:
+            groups.setdefault((run.command, worked_on(run), work.unit), []).append(work)
     found = []
-    for (command, about, unit), some in groups.items():
-        works = [run.work for run in some if run.work is not None]
+    for (command, about, unit), works in groups.items():
         found.append(
             Throughput(
                 command=command,

@@ -13,9 +13,10 @@ import pytest
 from cli.main import fda as commands
 from pipeline.reporting.commands import MadeWith, steps_to
 from pipeline.reporting.options import ReportOptions
-from pipeline.reporting.records import RunRecord, read_runs
+from pipeline.reporting.records import read_runs, work_of
 from pipeline.reporting.subject import subject_of
 from pipeline.run.events import Reporter, ignore_events
+from pipeline.run.records import PastRun
 from store.json_values import JSON
 from store.store import Store
 from tests.clips_on_disk import SMALL_FLAGS, Commands, write_small_dataset
@@ -35,8 +36,8 @@ def lines_of(store: Store) -> tuple[list[str], tuple[str, ...]]:
     return [step.text for step in steps.lines if not step.is_comment], steps.unknown
 
 
-def run_of(command: str, options: Mapping[str, JSON], result: Mapping[str, JSON] = RESULT) -> RunRecord:
-    return RunRecord("runs/a.json", command, "2026-01-01T00:00:00+00:00", 1.0, "done", options, result)
+def run_of(command: str, options: Mapping[str, JSON], result: Mapping[str, JSON] = RESULT) -> PastRun:
+    return PastRun("runs/a.json", command, "2026-01-01T00:00:00+00:00", 1.0, "done", options, result)
 
 
 def parsed(line: str) -> click.Context:
@@ -114,7 +115,7 @@ def test_runs_that_no_longer_count_are_left_out() -> None:
     old, new = ({"weights_sha256": letter * 64} for letter in "ab")
     source: dict[str, JSON] = {"model": "ViT-B-32", "pretrained": "openai"}
     runs = [run_of("encode", {"source": source, "model": model, "alpha": "ones"}) for model in (old, new, new)]
-    failed = RunRecord("runs/b.json", "encode", "", 1.0, "no memory", {}, RESULT)
+    failed = PastRun("runs/b.json", "encode", "", 1.0, "no memory", {}, RESULT)
     made = MadeWith("store", {}, {}, {"mine": {"model": new}, "lost": {"model": old}})
     steps = steps_to(made, [*runs, failed])
     assert [step.text for step in steps.lines if not step.is_comment] == [
@@ -137,4 +138,5 @@ def test_records_of_any_kind_crash_nothing(value: JSON) -> None:
     for step in steps_to(made, runs).lines:
         assert shlex.split(step.text, comments=True)[:1] in ([], ["fda"])
     for run in runs:
-        assert run.work is None or run.work.number
+        work = work_of(run)
+        assert work is None or work.number

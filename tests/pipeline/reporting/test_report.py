@@ -13,7 +13,7 @@ import fda
 from pipeline.errors import InputError, OptionError
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.reporting import scoring
-from pipeline.reporting.examples import Example
+from pipeline.reporting.examples import Example, find_examples
 from pipeline.reporting.options import ReportOptions
 from pipeline.reporting.run import report
 from pipeline.run.events import Reporter, ignore_events
@@ -256,12 +256,12 @@ def test_embeddings_of_a_video_without_a_clip(tmp_path: Path) -> None:
 def test_a_set_that_cannot_be_shown_is_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = make_known(tmp_path / "store")
     add_features(store, "also", 5)
-    searched, examples = [], scoring.find_examples
+    searched: list[object] = []
 
     def failing(store: Store, result: Evaluation) -> tuple[Example, ...]:
         if result.features == "also":
             raise InputError("no examples")
-        return examples(store, result)
+        return find_examples(store, result)
 
     monkeypatch.setattr(scoring, "find_examples", failing)
     monkeypatch.setattr(scoring, "near_duplicates", lambda store, features, name, *_: searched.append(name))
