@@ -31,6 +31,7 @@ from tests.pipeline.exporting.made import (
     exported_ids,
     frame_vectors_of,
     frames_of,
+    make,
     masks_of,
     num_frames_of,
     times_of,
@@ -195,6 +196,18 @@ def test_webdataset_writes_jpegs_that_look_the_same(store: Store, tmp_path: Path
     for sample in samples(out, "test"):
         frames = np.stack([sample[f"frame{n:02d}.jpg"] for n in range(3)]).astype(int)
         assert np.abs(frames - frames_of(sample["json"]["video_id"])).max() <= 6
+
+
+def test_webdataset_describes_each_tar_as_of_one_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.pipeline.exporting.made.IDS", {"test": ["a"], "test-1k": ["b"]})
+    options = fda.ExportOptions(fda.ExportFormat.WEBDATASET)
+    fda.export(make(tmp_path / "store").place, tmp_path / "out", options)
+    described = json.loads((tmp_path / "out/croissant.json").read_text(encoding="utf-8"))["distribution"]
+    patterns = [part["includes"] for part in described if "includes" in part]
+    assert [[path.name for path in (tmp_path / "out").glob(pattern)] for pattern in patterns] == [
+        ["test-000000.tar"],
+        ["test-1k-000000.tar"],
+    ]
 
 
 def test_hugging_face_loads_it_from_disk(store: Store, tmp_path: Path) -> None:
