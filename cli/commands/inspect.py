@@ -55,7 +55,7 @@ class _IdsAfterDashes(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            hint = "an id that begins with - comes after --: fda inspect STORE -- -ID"
+            hint = "an id that begins with - comes after --: fda inspect STORE [OPTIONS] -- -ID"
             raise click.UsageError(f"{error.format_message()} ({hint})", ctx) from error
 
 

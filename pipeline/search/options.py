@@ -52,11 +52,10 @@ class Query:
 
     def __post_init__(self) -> None:
         convert_fields(self, kind=QueryKind)
-        if not self.value.strip() or len(self.value) > MAX_LETTERS:
-            raise OptionError(
-                f"a {self.kind} to search for must not be empty, or longer than {MAX_LETTERS:,} letters; it has "
-                f"{len(self.value):,}"
-            )
+        if not self.value.strip():
+            raise OptionError(f"the {self.kind} to search for is empty")
+        if len(self.value) > MAX_LETTERS:
+            raise OptionError(f"a {self.kind} may have {MAX_LETTERS:,} letters, this one has {len(self.value):,}")
         if self.kind is not QueryKind.IMAGE and not _is_unicode(self.value):
             raise OptionError(f"a {self.kind} to search for must be UTF-8, got {self.value!r:.100}")
 
