@@ -171,11 +171,21 @@ def test_texts_of_every_kind_are_answered(fda: Commands, place: Path, text: str)
     assert ("is longer than the model reads" in ended.err) >= (len(text) == 10_000)
 
 
-@pytest.mark.parametrize("text", ["", " ", "\t\n", "a" * 200_000, "\udcff"])
-def test_texts_that_are_none_are_wrong_usage(fda: Commands, place: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the text to search for is empty"),
+        (" ", "is empty"),
+        ("\t\n", "is empty"),
+        ("a" * 200_000, "a text may have 100,000 letters, this one has 200,000"),
+        ("\udcff", "must be UTF-8"),
+    ],
+    ids=["nothing", "blank", "white space", "long", "bytes"],
+)
+def test_texts_that_are_none_are_wrong_usage(fda: Commands, place: Path, text: str, message: str) -> None:
     ended = fda("search", place, text)
     assert (ended.code, ended.out) == (2, "")
-    assert "to search for must" in ended.err
+    assert message in ended.err
     assert fda("search", place, "--video", text).code == 2
 
 
