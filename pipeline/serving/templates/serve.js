@@ -164,12 +164,16 @@
     step(by) {
       const now = this.frames.findIndex((frame) => frame.slot === this.slot);
       const next = this.frames[Math.min(this.frames.length - 1, Math.max(0, now + by))];
-      if (next) this.seek(next.t);
+      if (!next) return;
+      this.video.pause(); // a single frame is to be looked at
+      this.seek(next.t);
     }
 
     best() {
       const best = this.frames.find((frame) => frame.isBest);
-      if (best) this.seek(best.t);
+      if (!best) return;
+      this.video.pause();
+      this.seek(best.t);
     }
 
     toggle() {

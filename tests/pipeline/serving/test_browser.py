@@ -127,6 +127,13 @@ def test_a_clip_that_is_a_part_of_a_video_plays_its_part(browser: Browser, base:
     tab.page.context.close()
 
 
+STANDS_STILL = """() => {
+  const video = document.querySelector("#player video"), given = new URLSearchParams(location.search).get("t");
+  return video.paused && !video.seeking && given > 0;
+}"""
+"""A single frame is looked at, and the address has its time."""
+
+
 def test_keys_flags_and_downloads(browser: Browser, base: str, tmp_path: Path) -> None:
     tab = Tab.of(browser, base, accept_downloads=True, viewport={"width": 390, "height": 844})
     page = tab.page
@@ -146,7 +153,7 @@ def test_keys_flags_and_downloads(browser: Browser, base: str, tmp_path: Path) -
         page.keyboard.press(key)
         assert re.search(r"show=(\w+)|$", page.url)[1] == (way or None)  # type: ignore[index]
     page.keyboard.press(".")
-    page.wait_for_function("() => new URLSearchParams(location.search).get('t') > 0.5")
+    page.wait_for_function(STANDS_STILL)
     page.keyboard.press("Escape")
     page.wait_for_function("() => !document.querySelector('#player')")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
