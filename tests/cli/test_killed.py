@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -142,7 +143,8 @@ def test_an_interrupt_says_how_to_go_on_with_exit_code_1_and_leaves_no_process(
         # Semaphores of multiprocessing: they would stay in /dev/shm if all these processes were killed at once.
         assert not [one.path for each in started for one in each.memory_maps() if "/sem.mp-" in one.path]
         while process.poll() is None:
-            os.killpg(process.pid, number)
+            with suppress(ProcessLookupError):  # it may end at this moment, and not be our child
+                os.killpg(process.pid, number)
             time.sleep(0.01)
         out, err = process.communicate(timeout=300)
     finally:
