@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from cli.output.printing import show
 from cli.output.tables import print_table
-from pipeline.run.words import listed, plural
+from pipeline.run.words import cut, listed, plural
 from pipeline.search.answers import Answer, Hit, SearchResult
 from pipeline.search.moments import clock
 from pipeline.search.options import Find, QueryKind
@@ -28,11 +28,11 @@ def print_answers(result: SearchResult, find: Find) -> None:
 
 def _print_answer(answer: Answer, find: Find, *, has_stores: bool) -> None:
     kind = "" if answer.query.kind is QueryKind.TEXT else f"{answer.query.kind} "
-    title = f"{kind}{cut(answer.query.value, TITLE_LETTERS)}"
+    title = f"{kind}{_line(answer.query.value, TITLE_LETTERS)}"
     columns = ["", "score", "video", "split", "at", *(["store"] if has_stores else [])]
     rows = [_cells(hit, has_stores=has_stores) for hit in answer.hits]
     letters = _room([columns, *rows])
-    captions = [cut(hit.caption or "-", letters) for hit in answer.hits]
+    captions = [_line(hit.caption or "-", letters) for hit in answer.hits]
     if rows:
         table = [[*row, caption] for row, caption in zip(rows, captions, strict=True)]
         print_table(title, [*columns, "caption"], table, texts=("video", "split", "store", "caption"))
@@ -63,11 +63,10 @@ def _room(rows: Sequence[Sequence[str]]) -> int:
     return max(LEAST_LETTERS, min(MOST_LETTERS, shutil.get_terminal_size().columns - taken))
 
 
-def cut(text: str, letters: int) -> str:
+def _line(text: str, letters: int) -> str:
     """The beginning of a text, on one line.
 
-    >>> cut("a  dog\\nruns far", 8)
+    >>> _line("a  dog\\nruns far", 8)
     'a dog r…'
     """
-    line = " ".join(text.split())
-    return line if len(line) <= letters else f"{line[: letters - 1]}…"
+    return cut(" ".join(text.split()), letters)

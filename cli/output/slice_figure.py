@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import PipelineError
 from pipeline.evaluation.metrics import RetrievalMetrics
 from pipeline.evaluation.slices.scoring import FEW_MARK, FEW_VIDEOS, FamilyScores, SliceScore, SliceScores
+from pipeline.run.words import cut
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -129,7 +130,9 @@ def _panel(axes: Axes, family: FamilyScores, all_queries: SliceScore, longest: f
         for place, one in enumerate(family.slices):
             _bar(axes, place + side * _BAR / 2, one, direction, colour)
     # Labels are anybody's text: a dollar sign in them begins no formula.
-    axes.set_yticks(range(len(family.slices)), [_cut(one.label) for one in family.slices], parse_math=False)
+    axes.set_yticks(
+        range(len(family.slices)), [cut(one.label, _LONGEST_LABEL) for one in family.slices], parse_math=False
+    )
     axes.set_ylim(len(family.slices) - 0.5, -0.5)
     axes.set_xlim(0, _ROOM * longest)
     axes.set_xticks([tick for tick in axes.get_xticks() if tick <= min(100, _ROOM * longest)])
@@ -158,7 +161,3 @@ def _bar(axes: Axes, place: float, one: SliceScore, direction: str, colour: str)
     mark = FEW_MARK if few else ""
     number = f"{metrics.r1:.1f}  (n {metrics.num_queries:,}{mark})"
     axes.text(_NUMBERS_AT, place, number, color=_PALE if few else "black", **style)
-
-
-def _cut(label: str) -> str:
-    return label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"

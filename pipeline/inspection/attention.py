@@ -48,7 +48,7 @@ def find_attention(
     masks = None if made_with is None else made_with.get("masks")
     mask_name = str(masks["name"]) if isinstance(masks, Mapping) and "name" in masks else None
     try:
-        source = model or _recorded(store, options, ranks)
+        source = model or recorded_source(store, str(options.features), ranks.splits[0])
         encoder, made_here = _loaded(source, options.device, report)
     except (EncoderError, InputError, OSError) as error:
         if model is not None:
@@ -64,20 +64,6 @@ def find_attention(
         report.warn(f"no attention: {its}")
         return Attention(None, mask_name, its)
     return Attention(encoder, mask_name, words)
-
-
-def _recorded(store: Store, options: InspectOptions, ranks: Ranks) -> ModelSource:
-    """Where the run that made the features took its model from."""
-    made_with = ranks.made_with or {}
-    if "model" not in made_with:
-        raise InputError(f"features {options.features!r} were imported, and no model of theirs is known")
-    try:
-        return recorded_source(store, str(options.features), ranks.splits[0])
-    except InputError as error:  # whose advice is that of a search
-        raise InputError(
-            f"no run record says where the weights of features {options.features!r} ({encoder_words(made_with)}) are: "
-            "give --checkpoint, or --model and --pretrained"
-        ) from error
 
 
 def _weights(made_with: Mapping[str, JSON]) -> JSON:

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from pipeline.pages.environment import script_source, templates_of
 from pipeline.pages.texts import visible
-from pipeline.run.words import listed, percent, plural, setting
+from pipeline.run.words import cut, listed, percent, plural, setting
 
 MAX_TEXT = 240
 """Characters of a caption, a reason or a path in the page: one may have thousands."""
@@ -76,9 +76,9 @@ def templates() -> jinja2.Environment:
         cosine=lambda value: f"{value:.3f}",
         mib=lambda value: f"{value / 2**20:,.1f}",
         seconds=duration,
-        cut=cut,
+        cut=lambda text, length=MAX_TEXT: cut(text, length),
         prose=prose,
-        setting=lambda value: cut(setting(value)),
+        setting=lambda value: cut(setting(value), MAX_TEXT),
         plural=plural,
         listed=lambda names: listed(list(names)),
     )
@@ -95,15 +95,6 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60} min"
-
-
-def cut(text: str, length: int = MAX_TEXT) -> str:
-    """The beginning of a text that is too long.
-
-    >>> cut("a long caption", 8)
-    'a long …'
-    """
-    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def prose(text: str) -> Markup:

@@ -32,6 +32,15 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + more if names else "none"
 
 
+def cut(text: str, length: int) -> str:
+    """The beginning of a text that is longer.
+
+    >>> cut("a long caption", 8), cut("short", 8)
+    ('a long …', 'short')
+    """
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 def percent(share: float | None) -> str:
     """A share, 0..1, as people read it.
 

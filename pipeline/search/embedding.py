@@ -14,7 +14,7 @@ from encoders.weights.loading import LoadedModel
 from pipeline.errors import InputError
 from pipeline.features.model import load_ready
 from pipeline.run.events import Reporter
-from pipeline.run.words import plural
+from pipeline.run.words import cut, plural
 from pipeline.search.options import Query, QueryKind
 from pipeline.search.pictures import read_picture
 from pipeline.search.source import encoder_words
@@ -85,7 +85,7 @@ class QueryEncoder:
         for text, num_dropped in zip(texts, embedded.num_dropped.tolist(), strict=True):
             if num_dropped and report is not None:
                 report.warn(
-                    f"the query {text[:40]!r}... is longer than the model reads: its last "
+                    f"the query {cut(text, 40)!r} is longer than the model reads: its last "
                     f"{plural(num_dropped, 'token')} are ignored"
                 )
         return embedded.text

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 STORED = (QueryKind.VIDEO, QueryKind.CAPTION)
 """Kinds of queries whose vectors are in the store: they need no model."""
+BY_ID = "search by --video or --caption"
+"""What works without a model, for messages."""
 
 
 @dataclass
@@ -195,7 +197,7 @@ class SearchEngine:
     def _loaded(self, index: SplitIndex) -> QueryEncoder:
         from pipeline.search.embedding import QueryEncoder  # torch, which queries by id do without
 
-        source = self.model or recorded_source(index.view.store, index.features, index.split)
+        source = self.model or recorded_source(index.view.store, index.features, index.split, BY_ID)
         try:
             return QueryEncoder.load(source, index.made_with, index.features, self.report)
         except EncoderError as error:
@@ -203,7 +205,7 @@ class SearchEngine:
                 raise
             raise InputError(
                 f"the model that made features {index.features!r} cannot be loaded from where it was ({error}): give "
-                "--checkpoint, or --model and --pretrained, or search by --video or --caption, which need no model"
+                f"--checkpoint, or --model and --pretrained, or {BY_ID}, which need no model"
             ) from error
 
     def _embedded(self, queries: Sequence[Query], index: SplitIndex) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.pages.environment import templates_of, write_page
 from pipeline.pages.pictures import data_url, shrunk
 from pipeline.pages.texts import visible
-from pipeline.run.words import listed, plural
+from pipeline.run.words import cut, listed, plural
 from pipeline.search.answers import Answer, Hit, SearchResult
 from pipeline.search.moments import clock
 from pipeline.search.options import QueryKind
@@ -151,4 +151,4 @@ def _url(frame: NDArray[np.uint8], side: int) -> str:
 
 
 def _short(text: str) -> str:
-    return visible(text if len(text) <= MAX_LETTERS else f"{text[: MAX_LETTERS - 1]}…")
+    return visible(cut(text, MAX_LETTERS))

@@ -41,8 +41,14 @@ def same_space(made_with: Mapping[str, JSON], place: str) -> tuple[str, ...]:
     return ("weights", str(model.get("weights_sha256"))) if isinstance(model, Mapping) else ("imported", place)
 
 
-def recorded_source(store: Store, features: str, split: str) -> ModelSource:
+def recorded_source(store: Store, features: str, split: str, otherwise: str = "") -> ModelSource:
     """Where the run that made a feature set took its model from, by the latest run record that names these weights.
+
+    Args:
+        store: The store.
+        features: The feature set.
+        split: Of it.
+        otherwise: What works without a model, for the message: "search by --video".
 
     Raises:
         InputError: No record says, or the features were imported.
@@ -51,8 +57,8 @@ def recorded_source(store: Store, features: str, split: str) -> ModelSource:
     model = features_made_with(store, features, split).get("model")
     if not isinstance(model, Mapping):
         raise InputError(
-            f"features {features!r} of {store.place} were imported, and no encoder of theirs is known: search by "
-            "--video or --caption"
+            f"features {features!r} of {store.place} were imported, and no model of theirs is known"
+            f"{otherwise and f': {otherwise}'}"
         )
     for name in sorted(store.folder.names("runs"), reverse=True):
         try:
@@ -68,5 +74,5 @@ def recorded_source(store: Store, features: str, split: str) -> ModelSource:
     words = encoder_words({"model": model})
     raise InputError(
         f"no run record of {store.place} says where the weights of features {features!r} ({words}) are: give "
-        "--checkpoint, or --model and --pretrained, or search by --video or --caption"
+        f"--checkpoint, or --model and --pretrained{otherwise and f', or {otherwise}'}"
     )

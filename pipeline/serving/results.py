@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +13,7 @@ from encoders.errors import EncoderError
 from pipeline.errors import PipelineError
 from pipeline.run.words import plural
 from pipeline.search.answers import Answer, FrameScore, Hit
-from pipeline.search.engine import STORED, SearchEngine
+from pipeline.search.engine import SearchEngine
 from pipeline.search.options import Filters, Find, Query, QueryKind, SearchOptions
 from pipeline.serving.address import Address, inclusive, limits
 from pipeline.serving.facets import passing
@@ -25,8 +23,6 @@ from store.errors import StoreError
 
 MAX_RANKED = 1000
 """Hits of an answer that can be paged through, and within which ranks of two feature sets are compared."""
-_EMBEDDING = threading.Lock()
-"""Models are loaded by the first query: two at once would both draw from the one random generator of torch."""
 _USER_ERRORS = (PipelineError, StoreError, EncoderError, OSError)
 """Reasons why there is no answer that a user can do something about."""
 
@@ -156,8 +152,7 @@ def _answers(
     )
     options = SearchOptions((name,), address.splits, address.find, address.by, top, filters)
     try:
-        with nullcontext() if query.kind in STORED else _EMBEDDING:
-            return engine.search([query], options)
+        return engine.search([query], options)
     except _USER_ERRORS as error:
         return [_Failed(name, str(error) or type(error).__name__)]
 

@@ -29,7 +29,7 @@ def test_both_files_by_default_and_none_is_replaced(fda: Commands, place: Path, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["inspect.html", "inspect.png"]
     assert f"page: {tmp_path / 'inspect.html'}  (" in ended.out
     assert "failed 1" in ended.out
-    assert "warning: no attention: features 'mine' were imported" in ended.err
+    assert f"warning: no attention: features 'mine' of {place} were imported" in ended.err
     before = (tmp_path / "inspect.html").read_bytes()
     again = fda("inspect", place)
     assert (again.code, again.out) == (1, "")
@@ -48,7 +48,9 @@ def test_json(fda: Commands, place: Path, tmp_path: Path) -> None:
     ranks = [caption["rank"]["rank"] for caption in first["captions"]]
     assert len(ranks) == 2
     assert max(ranks) <= first["captions"][0]["rank"]["num_candidates"] == 11
-    assert found["warnings"] == ["no attention: features 'mine' were imported, and no model of theirs is known"]
+    assert found["warnings"] == [
+        f"no attention: features 'mine' of {place} were imported, and no model of theirs is known"
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
 
 

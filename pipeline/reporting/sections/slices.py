@@ -11,11 +11,11 @@ from pipeline.evaluation.names import FAMILIES
 from pipeline.evaluation.slices.scoring import FEW_VIDEOS, FamilyScores, SliceScore
 from pipeline.pages.texts import visible
 from pipeline.reporting.figures import MARKERS, SERIES, drawing, svg_of
-from pipeline.reporting.page import Section, cut
+from pipeline.reporting.page import Section
 from pipeline.reporting.scoring import ScoredSet, ScoredSplit
 from pipeline.reporting.sections.retrieval import shortened
 from pipeline.reporting.subject import Subject
-from pipeline.run.words import plural
+from pipeline.run.words import cut, plural
 
 MOST_SLICES = 16
 """Of a family: a catalogue may have hundreds of categories."""

@@ -81,7 +81,10 @@ def test_weights_that_are_gone_cost_the_attention_alone(made: Made, tmp_path: Pa
     shutil.rmtree(place / "runs")
     found = fda.inspect(place, OPTIONS, fda.InspectFiles(tmp_path / "a.html"))
     (warning,) = found.warnings
-    assert "no attention: no run record says where the weights of features 'mine' (tiny, weights " in warning
+    assert (
+        f"no attention: no run record of {place} says where the weights of features 'mine' (tiny, weights " in warning
+    )
+    assert warning.endswith("give --checkpoint, or --model and --pretrained")
     assert [its.rank.num_candidates for its in found.videos[0].captions if its.rank] == [2, 2]
     named = fda.ModelSource(model=made.model, pretrained="none")
     again = fda.inspect(place, OPTIONS, fda.InspectFiles(tmp_path / "b.html"), model=named)

@@ -159,8 +159,10 @@ def test_the_page_shows_everything_as_text(place: Path, tmp_path: Path) -> None:
     assert all(str(one["src"]).startswith("data:image/jpeg;base64,") for one in parsed.images)
     assert "0.04 s" in parsed.text  # the second frame
     assert parsed.tags.count("polyline") == 6
-    assert found.warnings == ("no attention: features 'mine' were imported, and no model of theirs is known",)
-    assert "No attention: features 'mine' were imported" in parsed.text
+    assert found.warnings == (
+        f"no attention: features 'mine' of {place} were imported, and no model of theirs is known",
+    )
+    assert f"No attention: features 'mine' of {place} were imported" in parsed.text
     with Image.open(tmp_path / "all.png") as picture:
         assert picture.format == "PNG"
         assert picture.getpixel((0, 0)) == (255, 255, 255)
