@@ -49,6 +49,8 @@ def command(model: ModelSource, layout: str | None, output: Path | None, progres
     chosen = None if layout is None else WeightsLayout(layout)
     with progress_listener("weights", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
         result = fda.weights(model, layout=chosen, output=output, listener=listener)
+    for words in result.report.warnings():
+        say(f"warning: {words}")
     if chosen is not None and result.left_out:
         is_checkpoint = model.checkpoint is not None
         trained = f"; training may have changed them: --layout {WeightsLayout.CLIP} keeps them" if is_checkpoint else ""

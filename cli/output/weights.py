@@ -16,6 +16,7 @@ def weights_rows(report: WeightsReport) -> list[tuple[str, str]]:
         ("weights", report.source),
         ("kind", report.kind),
         ("sha256", report.sha256),
+        ("published as", " + ".join(name or "(not known)" for name in report.published)),
         ("tensors matched", f"{report.matched:,}"),
         ("tensors missing", listed(report.missing)),
         ("entries not used", listed(report.unexpected)),

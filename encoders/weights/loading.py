@@ -22,6 +22,7 @@ from encoders.tables import JSON, as_table, check_keys, read_json
 from encoders.weights.files import TellBytes, WeightsFile, ignore_bytes, read_weights_file, sha256_of
 from encoders.weights.fit import check_activation, check_finite, check_fit
 from encoders.weights.pretrained import download_weights, is_tag, unknown_pretrained
+from encoders.weights.published import published_name, unlike_its_name
 from encoders.weights.record import TrainingRecord, WeightsHeader
 
 FORMAT_VERSION = 1
@@ -29,6 +30,8 @@ FORMAT_VERSION = 1
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 
+_JOINT = " + "
+"""Between what is said of two files of weights."""
 _SMALL_BYTES = 1 << 30
 """A model that every machine holds: its memory is not asked for."""
 
@@ -56,6 +59,16 @@ class WeightsReport:
     def alpha_is_zero(self) -> bool:
         """Whether the alpha convolution starts at zero, so that masks change nothing before training."""
         return ALPHA_WEIGHT in self.missing
+
+    @property
+    def published(self) -> tuple[str | None, ...]:
+        """Of each file, the name under which it was published, if open_clip's code has its sha256."""
+        return tuple(map(published_name, self.sha256.split(_JOINT)))
+
+    def warnings(self) -> list[str]:
+        """A sentence for each file that is called like a published one and is another."""
+        files = zip(self.source.split(_JOINT), self.sha256.split(_JOINT), strict=False)  # a path may have " + " in it
+        return [words for source, sha256 in files if (words := unlike_its_name(source, sha256))]
 
     def summary(self) -> str:
         """One sentence for people."""
@@ -182,9 +195,9 @@ def _load_on_top(clip: AlphaClip, report: WeightsReport, file: WeightsFile) -> W
     given = set(file.tensors)
     still_missing = tuple(name for name in report.missing if name not in given | set(missing)) + missing
     return WeightsReport(
-        source=f"{report.source} + {file.path}",
-        kind=f"{report.kind} + {file.kind.value}",
-        sha256=f"{report.sha256} + {file.sha256}",
+        source=f"{report.source}{_JOINT}{file.path}",
+        kind=f"{report.kind}{_JOINT}{file.kind.value}",
+        sha256=f"{report.sha256}{_JOINT}{file.sha256}",
         matched=len(clip.named_tensors()) - len(still_missing),
         missing=still_missing,
         unexpected=report.unexpected + file.ignored,

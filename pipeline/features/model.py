@@ -105,6 +105,8 @@ def load_ready(source: ModelSource, device: str, report: Reporter) -> ReadyModel
             f"{loaded.report.source} was chosen by its score on test videos, or trained on them: scores on these are "
             "no fair ones"
         )
+    for words in loaded.report.warnings():
+        report.warn(words)
     ready = ReadyModel(loaded, source, move_to(loaded.model, device))
     report.say(f"weights: {loaded.report.summary()}")
     return ready

@@ -42,6 +42,7 @@ class WeightsResult:
             "source": report.source,
             "kind": report.kind,
             "sha256": report.sha256,
+            "published_as": list(report.published),
             "num_matched": report.matched,
             "missing": list(report.missing),
             "unexpected": list(report.unexpected),
