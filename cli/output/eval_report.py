@@ -36,6 +36,9 @@ def print_report(report: EvalReport) -> None:
         f"{protocol_words(report.options.counted)}; "
         f"pooling {result.pooling}"
     )
+    if report.options.counted.shows_r100:
+        recalls = result.metrics.text_to_video.r100, result.metrics.video_to_text.r100
+        show(f"R@100: {recalls[0]:.1f} text to video, {recalls[1]:.1f} video to text")
     for sentence in _remarks(result):
         show(sentence)
     if report.slices is not None:

@@ -44,6 +44,7 @@ class RetrievalMetrics:
     r5: float
     r10: float
     r50: float
+    r100: float
     geometric_mean: float
     """Of R@1, R@5 and R@10, percent."""
     median_rank: float
@@ -74,7 +75,7 @@ def metrics_of(
     """
     ranks = ranks_of(counts, ties)
     counted = np.where(ranks > 1.5, np.floor(ranks), ranks) if rounds_half_down else ranks
-    r1, r5, r10, r50 = (100.0 * float(np.mean(counted <= k)) for k in (1, 5, 10, 50))
+    r1, r5, r10, r50, r100 = (100.0 * float(np.mean(counted <= k)) for k in (1, 5, 10, 50, 100))
     median = np.sort(ranks)[(len(ranks) - 1) // 2] if lower_median else np.median(ranks)
     return RetrievalMetrics(
         num_queries=len(counts),
@@ -83,6 +84,7 @@ def metrics_of(
         r5=r5,
         r10=r10,
         r50=r50,
+        r100=r100,
         geometric_mean=float((r1 * r5 * r10) ** (1 / 3)),
         median_rank=float(median),
         mean_rank=float(np.mean(ranks)),

@@ -17,7 +17,7 @@ class Ties(StrEnum):
     PESSIMISTIC = "pessimistic"
     """The last, `a + n`: ties count against the model."""
     MEAN = "mean"
-    """The mean of all, `a + (n + 1) / 2` (collaborative-experts; McSherry and Najork 2008)."""
+    """The mean of all, `a + (n + 1) / 2` (collaborative-experts; in X-Pool, on average; McSherry and Najork 2008)."""
     OPTIMISTIC = "optimistic"
     """The first, `a + 1`: a model that gives all candidates the same score has R@1 100."""
     EACH = "each"
@@ -44,6 +44,8 @@ class Protocol:
     """Whether the median rank of text to video is the lower of the middle two, if videos have several captions."""
     rounds_half_down: bool = False
     """See `metrics_of`."""
+    shows_r100: bool = False
+    """Whether R@100 is printed as well; it is always computed."""
 
     def why_not(self, most_captions: int, *, are_paragraphs: bool) -> str:
         """Why it cannot be applied, as half a sentence; an empty text if it can.
@@ -86,6 +88,14 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 Ties.MEAN,
                 by_single_captions=True,
                 rounds_half_down=True,
+            ),
+            Protocol(
+                "x-pool",
+                "as X-Pool and the code built on it count: as `fda`, but ties are averaged; R@100 as well",
+                # There the own item takes any of the ranks that it shares: it comes of a sort that is not stable. The
+                # mean of them is the mean rank that it has over all orders of the candidates.
+                Ties.MEAN,
+                shows_r100=True,
             ),
             Protocol(
                 "paired",

@@ -67,7 +67,7 @@ def test_numbers_of_all_protocols_with_intervals(fda: Commands, tmp_path: Path) 
     ended = fda("eval", tmp_path / "store", "--features", "mine", "--json")
     assert ended.code == 0, ended.err
     found = json.loads(ended.out)
-    assert set(found["protocols"]) == {"fda", "clip4clip", "collaborative-experts"}
+    assert set(found["protocols"]) == {"fda", "clip4clip", "collaborative-experts", "x-pool"}
     assert found["inapplicable"]["paired"] == "it takes one caption a video, and a video here has 2"
     for direction in ("text_to_video", "video_to_text"):
         assert found[direction] == found["protocols"]["fda"][direction]
@@ -272,3 +272,12 @@ def test_where_all_queries_are_in_one_slice_no_figure_is_drawn(fda: Commands, tm
     assert ended.code == 0
     assert ended.error_line == "warning: no figure: all queries are in one slice of each family"
     assert not figure.exists()
+
+
+def test_x_pool_prints_r100(fda: Commands, tmp_path: Path) -> None:
+    cached(tmp_path / "store")
+    ended = fda("eval", tmp_path / "store", "--features", "mine", "--protocol", "x-pool")
+    assert ended.code == 0, ended.err
+    assert "protocol x-pool" in ended.out
+    assert "R@100: 100.0 text to video, 100.0 video to text" in ended.out
+    assert "R@100" not in fda("eval", tmp_path / "store", "--features", "mine").out

@@ -127,7 +127,7 @@ def test_numbers_side_by_side_are_those_of_eval(tmp_path: Path) -> None:
     assert result.protocol == PROTOCOLS["fda"]
 
 
-@pytest.mark.parametrize("protocol", ["fda", "clip4clip", "collaborative-experts"])
+@pytest.mark.parametrize("protocol", ["fda", "clip4clip", "collaborative-experts", "x-pool"])
 def test_identical_sets_do_not_differ(tmp_path: Path, protocol: str) -> None:
     store = cached(tmp_path, ONE_HOT, confused(0, 1))
     add(store, "copy", ONE_HOT, confused(0, 1))

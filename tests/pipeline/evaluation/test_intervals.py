@@ -159,7 +159,7 @@ def literal_intervals(
 @settings(deadline=None, max_examples=30)
 @given(
     ranking=tied_rankings(),
-    name=st.sampled_from(["fda", "clip4clip", "collaborative-experts"]),
+    name=st.sampled_from(["fda", "clip4clip", "collaborative-experts", "x-pool"]),
     ties=st.sampled_from([None, *Ties]),
     level=st.sampled_from([0.5, 0.9, 0.95]),
     seed=st.integers(0, 99),

@@ -135,6 +135,7 @@ def test_all_tied_under_each_protocol() -> None:
         "fda": last,
         "clip4clip": (5.0, 25.0, 50.0, 10.5, 10.5),
         "collaborative-experts": (0.0, 0.0, 100.0, 10.5, 10.5),  # 9.5 from 0 is below 10
+        "x-pool": (0.0, 0.0, 0.0, 10.5, 10.5),
         "paired": last,
         "paragraph": last,
     }
@@ -150,6 +151,7 @@ def test_metrics_worked_by_hand() -> None:
         "r5": 37.5,
         "r10": 62.5,
         "r50": 100.0,
+        "r100": 100.0,
         "geometric_mean": pytest.approx((25 * 37.5 * 62.5) ** (1 / 3)),
         "median_rank": 8.0,
         "mean_rank": 15.5,
@@ -196,7 +198,7 @@ def test_ndcg_is_the_mean_gain_in_percent() -> None:
 
 
 def test_which_protocols_can_be_applied() -> None:
-    for name in ("fda", "clip4clip", "collaborative-experts"):
+    for name in ("fda", "clip4clip", "collaborative-experts", "x-pool"):
         assert PROTOCOLS[name].why_not(2, are_paragraphs=False) == ""
     assert "a video here has 2" in PROTOCOLS["paired"].why_not(2, are_paragraphs=True)
     assert PROTOCOLS["paired"].why_not(1, are_paragraphs=False) == ""
