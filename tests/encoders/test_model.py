@@ -1,6 +1,8 @@
 import importlib.util
 import json
 import math
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from tests.encoders_tiny import (
     tiny_model,
     write_config,
 )
+from tests.paths import ROOT
 
 open_clip = import_open_clip()
 CPU = torch.device("cpu")
@@ -324,3 +327,19 @@ def test_torchvision_that_is_broken_in_another_way_is_not_hidden(monkeypatch: py
     monkeypatch.setattr(importlib, "import_module", fail)
     with pytest.raises(RuntimeError, match="another fault"):
         import_open_clip()
+
+
+def test_importing_it_does_not_import_the_compiler_which_works_when_it_is_called() -> None:
+    program = (
+        "import sys, torch\n"
+        "from encoders.torchvision_shim import import_open_clip\n"
+        "import_open_clip()\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+        "from torchvision.ops.roi_align import is_compile_supported\n"
+        "from timm.models.naflexvit import NaFlexRopeIterator\n"
+        "print(is_compile_supported('cpu'), is_compile_supported('meta'))\n"
+        "assert hasattr(sys.modules['torch._dynamo'], 'optimize')\n"
+        "print(torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)).item())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True False\n2.0\n"), done.stderr
