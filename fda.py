@@ -87,7 +87,7 @@ if TYPE_CHECKING:
     from pipeline.reporting.options import ReportOptions as ReportOptions
     from pipeline.reporting.run import ReportResult as ReportResult
     from pipeline.reporting.run import report as report
-    from pipeline.run.events import EpochDone as EpochDone
+    from pipeline.run.events import EvaluationDone as EvaluationDone
     from pipeline.run.events import ItemsDone as ItemsDone
     from pipeline.run.events import Message as Message
     from pipeline.run.events import RunPlanned as RunPlanned
@@ -243,7 +243,7 @@ _MODULES = {
         "report",
     ),
     "pipeline.run.events": (
-        "EpochDone",
+        "EvaluationDone",
         "ItemsDone",
         "Message",
         "RunPlanned",

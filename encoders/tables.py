@@ -25,6 +25,7 @@ _ACCEPTED: dict[object, tuple[type, ...]] = {
     str: (str,),
     float | None: (int, float, type(None)),
     int | None: (int, type(None)),
+    str | None: (str, type(None)),
 }
 """What may be given for a field of each type. A whole number is accepted as a float. True and false are not accepted as
 numbers, although Python's `bool` is an `int`."""

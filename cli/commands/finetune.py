@@ -76,8 +76,12 @@ _OPTIONS = (
     click.option("--train-split", default="train", show_default=True, help="Train on this split."),
     click.option(
         "--val-split",
-        help="Choose the best epoch by this split.  "
-        "[default: val; if there is none, --hold-out of the training videos]",
+        help="Choose the best weights by this split.  "
+        "[default: the preset's, or val; if there is none, --hold-out of the training videos]",
+    ),
+    click.option(
+        "--watch-split",
+        help="Score this split, test for example, at every evaluation, and record it. Nothing is chosen by it.",
     ),
     click.option(
         "--hold-out",
@@ -123,7 +127,7 @@ def _finetune_options(function: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         names = (
             *("preset", "model", "pretrained", "alpha_checkpoint", "mask_name", "train_split", "val_split"),
-            *("choose_on_test", "seed", "device", "overwrite", "yes"),
+            *("watch_split", "choose_on_test", "seed", "device", "overwrite", "yes"),
         )
         options = FinetuneOptions(
             settings=_parsed(settings),
@@ -145,13 +149,14 @@ def _finetune_options(function: Callable[..., None]) -> Callable[..., None]:
 @progress_option
 @shared_options
 def command(store_place: str, checkpoint: Path, options: FinetuneOptions, as_json: bool, progress: bool) -> None:
-    """Train Alpha-CLIP on STORE, and keep the best epoch's weights in the folder CHECKPOINT.
+    """Train Alpha-CLIP on STORE, and keep the best weights in the folder CHECKPOINT.
 
     Killed at any moment and started again, the same command goes on from the last state, and on the same machine ends
     with the very same weights. Several GPUs train together: `torchrun --nproc-per-node N -m cli.main finetune ...`.
 
-    The best epoch is the one with the highest text-to-video R@1 on the split `val`; where there is none, a tenth of
-    `train` is held out, and training.json lists these videos. log.jsonl and tensorboard/ have every step.
+    The best weights have the highest text-to-video R@1 on the split `val`, evaluated after each epoch or, as the preset
+    says, more often. Where there is no `val`, a tenth of `train` is held out, and training.json lists these videos.
+    log.jsonl and tensorboard/ have every step.
     """
     preset = load_preset(options.preset)
     _check_preprocess_table(preset, options.preset)
@@ -193,15 +198,22 @@ def _parsed(settings: Sequence[str]) -> dict[str, object]:
 
 def _print(result: FinetuneResult) -> None:
     history = result.history
+    is_windowed = any(one.window_r1 != one.validation_r1 for one in history.evaluations)
+    header = ["epoch", "step", "mean loss", "validation T2V R@1", *(["its last mean"] if is_windowed else [])]
+    if history.watch_split is not None:
+        header += [f"{history.watch_split}, watched: T2V R@1", "V2T R@1"]
     rows = [
         [
-            f"{epoch.epoch}{' (kept)' if epoch.epoch == history.best_epoch else ''}",
-            f"{epoch.mean_loss:.4f}",
-            f"{epoch.validation_r1:.1f}",
+            f"{one.epoch}{' (kept)' if one is history.best else ''}",
+            f"{one.step:,}",
+            f"{one.mean_loss:.4f}",
+            f"{one.validation_r1:.1f}",
+            *([f"{one.window_r1:.1f}"] if is_windowed else []),
+            *(f"{score:.1f}" for score in (one.watched_t2v_r1, one.watched_v2t_r1) if score is not None),
         ]
-        for epoch in history.epochs
+        for one in history.evaluations
     ]
-    print_table(str(result.checkpoint), ["epoch", "mean loss", "validation T2V R@1"], rows)
+    print_table(str(result.checkpoint), header, rows)
     stamp = "; CHOSEN ON TEST VIDEOS" if history.chosen_on_test else ""
     show(
         f"best: epoch {history.best_epoch}, R@1 {history.best_validation_r1:.1f} on "

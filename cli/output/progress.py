@@ -13,7 +13,7 @@ from rich.table import Column
 from rich.text import Text
 
 from cli.output.printing import say
-from pipeline.run.events import EpochDone, Event, ItemsDone, Listener, Message, RunPlanned, StepDone
+from pipeline.run.events import EvaluationDone, Event, ItemsDone, Listener, Message, RunPlanned, StepDone
 
 FIRST_LINE_SECONDS, MOST_SECONDS_A_LINE = 10.0, 300.0
 """A log of a run of days has some hundred lines a day, and one of a minute has two or three."""
@@ -74,7 +74,7 @@ def progress_listener(title: str, shown: bool, *, after_seconds: float = 0.0) ->
 
     Args:
         title: Of the bar and the lines.
-        shown: False: messages only, and a line an epoch.
+        shown: False: messages only, and a line an evaluation.
         after_seconds: When the bar appears: what may be done in a moment needs none.
     """
     console = Console(stderr=True)
@@ -167,14 +167,15 @@ class LineListener:
 
 
 def say_event(event: Event) -> None:
-    """The listener if no progress is shown: messages, and a line an epoch."""
+    """The listener if no progress is shown: messages, and a line an evaluation."""
     match event:
         case Message(text, is_warning):
             say(f"warning: {text}" if is_warning else text)
-        case EpochDone():
+        case EvaluationDone():
+            watched = "" if event.watched_t2v_r1 is None else f"; watched, not chosen by: {event.watched_t2v_r1:.1f}"
             say(
-                f"epoch {event.epoch} of {event.num_epochs}: mean loss {event.mean_loss:.4f}, validation R@1 "
-                f"{event.validation_r1:.1f}"
+                f"epoch {event.epoch} of {event.num_epochs}, step {event.step:,}: mean loss {event.mean_loss:.4f}, "
+                f"validation R@1 {event.validation_r1:.1f}{watched}"
             )
 
 
@@ -218,7 +219,7 @@ class BarListener:
                 speed = f"  {self._num_videos / seconds:.1f} videos/s" if seconds else ""
                 note = f"epoch {event.epoch}  loss {event.loss:.3f}  rate {event.learning_rate:.1e}{speed}"
                 self._progress.update(self._task, note=note + self._validation)
-            case EpochDone():
+            case EvaluationDone():
                 self._validation = f"  val R@1 {event.validation_r1:.1f}"
 
     def _add(self, items: ItemsDone) -> None:

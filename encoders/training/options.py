@@ -14,17 +14,21 @@ from encoders.tables import read_table
 
 MAX_EPOCHS = 10_000
 """A limit, because all batches of all epochs are drawn before training begins."""
+MAX_EVALUATIONS = 1_000
+"""In an epoch: each costs as much as embedding the validation videos."""
 
 
 class Schedule(StrEnum):
     """How the rate rises and falls over a run, as a part of its peak."""
 
     COSINE = "cosine"
-    """From the first step on a linear rise to the peak, from there half a cosine: what transformers calls cosine with
-    warm-up, but that the first step has a rate, and the last one too."""
+    """From the first step on a linear rise to the peak, from there half a cosine; every step has a rate."""
     CLIP4CLIP = "clip4clip"
     """CLIP4Clip's `warmup_cosine` (`modules/optimization.py`): the first step has a rate of 0, and the cosine begins
     with the run and not at the end of the warm-up, where the rate drops by 2.4% of its peak (a warm-up of 0.1)."""
+    TRANSFORMERS = "transformers"
+    """transformers' `get_cosine_schedule_with_warmup`: as cosine, but that the first step has a rate of 0 and the steps
+    of the warm-up are rounded down. X-Pool's, and so FDA-CLIP's code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,12 @@ class TrainOptions:
     """How to fine-tune. Defaults: FDA-CLIP and Alpha-CLIP for the rates, CLIP4Clip for the rest."""
 
     epochs: int = 5
+    evaluations: int = 1
+    """Validations in an epoch, the last one after its last step; the others in equal distances (X-Pool's
+    `evals_per_epoch`). An epoch of fewer steps has one after each."""
+    window: int = 1
+    """The weights that are kept are those with the best mean of so many last validation R@1s, or of those that there
+    are (X-Pool's `eval_window_size`). 1: with the best R@1."""
     batch_size: int = 128
     """Pairs of a clip and a text in a step, on all devices together; each is contrasted with all others."""
     lr: float = 1e-6
@@ -51,13 +61,16 @@ class TrainOptions:
     """Whether the whole text tower stays as it is."""
     freeze_logit_scale: bool = False
     weight_decay: float = 0.2
+    decay_vectors: bool = False
+    """Whether norms, biases, the class embedding and the logit scale decay, too, as where torch's AdamW gets all
+    parameters in one group (X-Pool, FDA-CLIP's code)."""
     beta1: float = 0.9
     beta2: float = 0.98
     eps: float = 1e-6
     warmup: float = 0.1
     """Part of all steps, 0..1, in which the rate rises."""
     schedule: str = str(Schedule.COSINE)
-    """How the rate rises and falls: cosine, or clip4clip (see `Schedule`)."""
+    """How the rate rises and falls: cosine, clip4clip or transformers (see `Schedule`)."""
     grad_clip: float = 1.0
     """Upper limit on the norm of the whole gradient."""
     label_smoothing: float = 0.0
@@ -79,6 +92,8 @@ class TrainOptions:
         not_negative, finite = "0 or more", math.inf
         limits = {
             "epochs": (1 <= self.epochs <= MAX_EPOCHS, f"within 1..{MAX_EPOCHS:,}"),
+            "evaluations": (1 <= self.evaluations <= MAX_EVALUATIONS, f"within 1..{MAX_EVALUATIONS:,}"),
+            "window": (self.window >= 1, "1 or more"),
             "batch_size": (self.batch_size >= 2, "2 or more"),
             "lr": (0 <= self.lr < finite, not_negative),
             "text_lr": (self.text_lr is None or 0 <= self.text_lr < finite, not_negative),

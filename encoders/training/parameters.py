@@ -23,6 +23,8 @@ def learning_rate_factor(step: int, num_steps: int, warmup: float, schedule: Sch
     [0.5, 1.0, 1.0, 0.85, 0.5, 0.15]
     >>> [round(learning_rate_factor(step, 6, 1 / 3, Schedule.CLIP4CLIP), 2) for step in range(6)]
     [0.0, 0.5, 0.75, 0.5, 0.25, 0.07]
+    >>> [round(learning_rate_factor(step, 6, 1 / 3, Schedule.TRANSFORMERS), 2) for step in range(6)]
+    [0.0, 0.5, 1.0, 0.85, 0.5, 0.15]
 
     Args:
         step: `[0, num_steps)`.
@@ -33,9 +35,10 @@ def learning_rate_factor(step: int, num_steps: int, warmup: float, schedule: Sch
     if schedule is Schedule.CLIP4CLIP:
         done = step / num_steps
         return done / warmup if done < warmup else (1 + math.cos(math.pi * done)) / 2
-    num_warmup = round(num_steps * warmup)
+    is_transformers = schedule is Schedule.TRANSFORMERS
+    num_warmup = int(num_steps * warmup) if is_transformers else round(num_steps * warmup)
     if step < num_warmup:
-        return (step + 1) / num_warmup
+        return (step if is_transformers else step + 1) / num_warmup
     return (1 + math.cos(math.pi * (step - num_warmup) / (num_steps - num_warmup))) / 2
 
 
@@ -52,7 +55,8 @@ class ParameterGroup:
 def parameter_groups(model: AlphaClip, options: TrainOptions) -> list[ParameterGroup]:
     """Group the parameters that are trained by rate and weight decay, in the order in which the model names them.
 
-    Norms, biases, the class embedding and the logit scale (fewer than two axes) have no weight decay. Parameters that
+    Norms, biases, the class embedding and the logit scale (fewer than two axes) have no weight decay, unless
+    `decay_vectors` is set. Parameters that
     are frozen, or whose rate is 0, are in no group: their gradient would only count in the norm that is clipped.
 
     Raises:
@@ -63,7 +67,7 @@ def parameter_groups(model: AlphaClip, options: TrainOptions) -> list[ParameterG
         place = _place(model, name)
         rate = _rate(place, options)
         if rate > 0 and not _is_frozen(place, options):
-            decay = options.weight_decay if parameter.ndim >= 2 else 0.0
+            decay = options.weight_decay if options.decay_vectors or parameter.ndim >= 2 else 0.0
             members.setdefault((rate, decay), []).append((name, parameter))
     if not members:
         raise SettingError("nothing is trained: all weights are frozen, or have a rate of 0")

@@ -98,7 +98,7 @@ class TrainingRecord:
     trained: KnownVideos = field(default_factory=KnownVideos)
     """Videos trained on."""
     chosen: KnownVideos = field(default_factory=KnownVideos)
-    """Videos on which a best epoch was chosen."""
+    """Videos by which weights were chosen, among those of several evaluations."""
     chosen_on_test: bool = False
     """Whether a test split was trained or chosen on."""
 

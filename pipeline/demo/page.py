@@ -66,20 +66,20 @@ def demo_section(result: DemoResult, header: Sequence[str], rows: Sequence[Seque
 
 
 def _curves(histories: Mapping[str, TrainingHistory]) -> Markup | None:
-    """R@1 on the validation clips, epoch by epoch; None without two epochs."""
-    if max((len(history.epochs) for history in histories.values()), default=0) < 2:
+    """R@1 on the validation clips, evaluation by evaluation; None without two of them."""
+    if max((len(history.evaluations) for history in histories.values()), default=0) < 2:
         return None
     with drawing(2.6) as (figure, (axes,)):
         for number, (name, history) in enumerate(histories.items()):
-            epochs = [one.epoch for one in history.epochs]
-            found = [one.validation_r1 for one in history.epochs]
+            steps = [one.step for one in history.evaluations]
+            found = [one.validation_r1 for one in history.evaluations]
             colour, marker = SERIES[number], MARKERS[number]
-            axes.plot(epochs, found, color=colour, marker=marker, markersize=4.5, label=name)
-        axes.set_xlabel("epoch")
+            axes.plot(steps, found, color=colour, marker=marker, markersize=4.5, label=name)
+        axes.set_xlabel("step")
         axes.set_ylabel("validation R@1, %")
         axes.set_ylim(bottom=0)
         axes.locator_params(axis="x", integer=True)
         axes.grid(axis="y")
         axes.legend(loc="best")
         told = "; ".join(f"{name}: at best {one.best_validation_r1:.1f}%" for name, one in histories.items())
-        return svg_of(figure, "demo-curves", f"R@1 on the validation clips by epoch. {told}")
+        return svg_of(figure, "demo-curves", f"R@1 on the validation clips by step. {told}")

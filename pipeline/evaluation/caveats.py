@@ -11,7 +11,7 @@ from store.features import Features
 from store.json_values import JSON
 from store.store import Store
 
-_TRAINED, _CHOSEN = "the model was TRAINED on", "the model's best epoch was CHOSEN on"
+_TRAINED, _CHOSEN = "the model was TRAINED on", "the model's weights were CHOSEN on"
 
 
 def caveats_of(store: Store, features: Features, split: str) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ def caveats_of(store: Store, features: Features, split: str) -> tuple[str, ...]:
 
 
 def _seen(store: Store, features: Features, split: str, training: Mapping[str, JSON]) -> list[str]:
-    """How many of the scored videos a model has been trained on, and how many have chosen its epoch."""
+    """How many of the scored videos a model has been trained on, and how many have chosen its weights."""
     record = TrainingRecord.from_dict(training, f"what the features of {split!r} were made with")
     digests = content_digests(store, split)
     scored = [digests[video_id] for video_id in features.video_ids if video_id in digests]

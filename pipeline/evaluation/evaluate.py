@@ -92,7 +92,7 @@ class Evaluation:
 
     @property
     def chosen_on_test(self) -> bool:
-        """Whether the model's best epoch was chosen by its score on test videos, here or before a further training."""
+        """Whether the model's weights were chosen by their score on test videos, here or before a further training."""
         model = self.attributes.get("model")
         return isinstance(model, Mapping) and model.get("chosen_on_test") is True
 

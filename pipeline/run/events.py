@@ -68,15 +68,27 @@ class StepDone:
 
 
 @dataclass(frozen=True, slots=True)
-class EpochDone:
-    """One epoch of training, with its validation."""
+class EvaluationDone:
+    """One evaluation in training: after an epoch, or several times in it."""
 
+    number: int
+    """In the whole run, counted from 1."""
     epoch: int
     num_epochs: int
+    step: int
+    """The step after which it was made, in the whole run, counted from 1."""
     mean_loss: float
+    """Over the pairs since the evaluation before."""
     validation_r1: float
     """Text-to-video R@1 on the validation videos, percent."""
+    window_r1: float
+    """Mean of the last validation R@1s, as many as `window` says and there are: by this the best is chosen."""
     is_best: bool
+    """Whether it is the best so far: its weights are kept."""
+    watched_t2v_r1: float | None = None
+    """Text-to-video R@1 on the split that is watched, percent; None if none is. Nothing is chosen by it."""
+    watched_v2t_r1: float | None = None
+    """Video-to-text R@1 there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +100,7 @@ class Message:
     """Warnings are in the run's result as well."""
 
 
-Event = RunPlanned | ItemsDone | StepDone | EpochDone | Message
+Event = RunPlanned | ItemsDone | StepDone | EvaluationDone | Message
 Listener = Callable[[Event], None]
 Tell = Callable[[ItemsDone], None]
 """How a task reports its progress. Every `Listener` is one."""

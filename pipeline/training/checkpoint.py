@@ -2,8 +2,8 @@
 
 training.json         inputs of the run, and the videos to validate on; written first
 training.safetensors  state of the run: weights, optimizer, step, scores. Removed when training has ended
-model.safetensors     the weights of the best epoch so far, with config.json
-log.jsonl             one line for each step and each epoch; tensorboard/ has the same
+model.safetensors     the weights of the best evaluation so far, with config.json
+log.jsonl             one line for each step and each evaluation; tensorboard/ has the same
 history.json          the result; written last
 """
 
@@ -25,7 +25,7 @@ from encoders.training.trainer import Trainer
 from encoders.weights.loading import CONFIG_FILE, WEIGHTS_FILE, load_checkpoint
 from pipeline.errors import PipelineError
 from pipeline.run.checkpoints import HISTORY_FILE, has_ended
-from pipeline.run.events import EpochDone
+from pipeline.run.events import EvaluationDone
 from pipeline.run.overwriting import UnconfirmedError
 from pipeline.run.words import plural
 from store.json_values import JSON, differences
@@ -57,9 +57,13 @@ class CheckpointBusyError(PipelineError, RuntimeError):
 class TrainingHistory:
     """The result of a training run."""
 
-    epochs: tuple[EpochDone, ...]
+    evaluations: tuple[EvaluationDone, ...]
+    best_evaluation: int
+    """The number of the one whose weights are kept."""
     best_epoch: int
+    """The epoch that it is in."""
     best_validation_r1: float
+    """Its R@1, which is not the mean over the window by which it was chosen."""
     num_train_videos: int
     num_val_videos: int
     num_pairs_dropped: int
@@ -67,18 +71,25 @@ class TrainingHistory:
     validation: str
     """Where the validation videos come from."""
     chosen_on_test: bool
-    """Whether the best epoch was chosen on test videos, here or in the training whose weights this one began with:
+    """Whether the best evaluation was chosen on test videos, here or in the training whose weights this one began with:
     scores on these videos are then biased."""
+    watch_split: str | None = None
+    """The split that was scored at every evaluation and only watched: it chose nothing."""
+
+    @property
+    def best(self) -> EvaluationDone:
+        """The evaluation whose weights are kept."""
+        return self.evaluations[self.best_evaluation - 1]
 
 
 @dataclass(slots=True)
 class Progress:
     """The state of training, besides the weights and the optimizer's tensors."""
 
-    epochs: list[EpochDone] = field(default_factory=list)
-    """Epochs that have ended."""
+    evaluations: list[EvaluationDone] = field(default_factory=list)
+    """Those that were made."""
     losses: list[float] = field(default_factory=list)
-    """Losses of the steps of the current epoch."""
+    """Losses of the steps since the last evaluation."""
     sizes: list[int] = field(default_factory=list)
     """Number of pairs in each of these steps."""
     recent: list[float] = field(default_factory=list)
@@ -96,7 +107,7 @@ class Progress:
     def from_json(cls, text: str) -> Progress:
         """Read the result of `to_json`."""
         fields = json.loads(text)
-        return cls(**{**fields, "epochs": [EpochDone(**epoch) for epoch in fields["epochs"]]})
+        return cls(**{**fields, "evaluations": [EvaluationDone(**one) for one in fields["evaluations"]]})
 
 
 @contextmanager
@@ -224,7 +235,9 @@ def read_history(folder: Path) -> TrainingHistory:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         del fields["identity"]
-        return TrainingHistory(**{**fields, "epochs": tuple(EpochDone(**epoch) for epoch in fields["epochs"])})
+        return TrainingHistory(
+            **{**fields, "evaluations": tuple(EvaluationDone(**one) for one in fields["evaluations"])}
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointMismatchError(
             f"{path} is damaged ({error}): put it back from a copy, or --overwrite --yes to train again"

@@ -1,4 +1,4 @@
-"""What training reads from a store: the videos to train on and to validate on; and the validation score."""
+"""What training reads from a store: the videos to train on, to validate on and to watch; and their scores."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from encoders.encoding.encoder import Encoder
 from encoders.training.processes import Processes
@@ -14,8 +15,8 @@ from pipeline.clips.read_ahead import read_ahead
 from pipeline.errors import InputError
 from pipeline.evaluation.metrics import metrics_of
 from pipeline.evaluation.protocols import Ties
-from pipeline.evaluation.ranking import DotScores, text_to_video
-from pipeline.run.events import Listener, Phase, ignore_events
+from pipeline.evaluation.ranking import DotScores, text_to_video, video_to_text
+from pipeline.run.events import Listener, Phase
 from pipeline.training.batches import MIN_BATCH, hold_out
 from pipeline.training.options import TrainingRecipe
 from store.clips.reader import ClipReader
@@ -27,11 +28,20 @@ ENCODE_CLIPS = 16
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """The training or the validation videos: their clips and captions."""
+    """The training, the validation or the watched videos: their clips and captions."""
 
     clips: AlphaClips
     captions: Mapping[int, Sequence[str]]
     """Row -> captions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """All videos of a training."""
+
+    train: Half
+    val: Half
+    watched: Half | None
 
 
 def training_halves(store: Store, options: TrainingRecipe) -> tuple[Half, Half, str]:
@@ -43,7 +53,7 @@ def training_halves(store: Store, options: TrainingRecipe) -> tuple[Half, Half, 
     """
     if options.train_split == options.val_split:
         raise InputError(
-            f"split {options.train_split!r} cannot be both trained and validated on: the best epoch would be the one "
+            f"split {options.train_split!r} cannot be both trained and validated on: the best weights would be those "
             "that memorised it best. Give another --val-split, or none: then a part of the training videos is held out"
         )
     reader = ClipReader(store, options.train_split, options.mask_name)
@@ -69,6 +79,27 @@ def training_halves(store: Store, options: TrainingRecipe) -> tuple[Half, Half, 
     return train, val, validation
 
 
+def watched_half(store: Store, options: TrainingRecipe) -> Half | None:
+    """The videos that are scored at every evaluation and choose nothing; None if there are to be none.
+
+    Raises:
+        InputError: The split is trained or validated on, or has no captions.
+        NotInStoreError: There is no such split or mask set.
+    """
+    split = options.watch_split
+    if split is None:
+        return None
+    if split in (options.train_split, options.val_split):
+        raise InputError(
+            f"split {split!r} is trained on or chosen by, so it cannot be only watched: give another --watch-split"
+        )
+    reader = ClipReader(store, split, options.mask_name)
+    captions = _captions_of(store, split, reader)
+    if not captions:
+        raise InputError(f"split {split!r} of {store.place} has no video with a caption: give another --watch-split")
+    return Half(AlphaClips(reader, options.alpha, options.seed), captions)
+
+
 def _captions_of(store: Store, split: str, reader: ClipReader) -> dict[int, list[str]]:
     """Row -> captions, of the rows that have a video."""
     rows = {video_id: row for row, video_id in reader.video_ids.items()}
@@ -79,25 +110,46 @@ def _captions_of(store: Store, split: str, reader: ClipReader) -> dict[int, list
     return captions
 
 
-def validation_r1(encoder: Encoder, val: Half, processes: Processes, listener: Listener = ignore_events) -> float:
-    """Text-to-video R@1 in percent: every caption is a query among the validation videos.
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The videos and captions of a half, embedded."""
 
-    Each process embeds its share, and all get the result. The listener hears of this process's share.
+    scores: DotScores
+    truth: NDArray[np.int64]
+    """Shape (num_captions,): the video of each caption."""
+
+    def t2v_r1(self) -> float:
+        """Text-to-video R@1 in percent: every caption is a query among the videos."""
+        return metrics_of(text_to_video(self.scores, self.truth), Ties.PESSIMISTIC).r1
+
+    def v2t_r1(self) -> float:
+        """Video-to-text R@1 in percent: every video is a query among the videos, each scored by its best caption."""
+        return metrics_of(video_to_text(self.scores, self.truth).best, Ties.PESSIMISTIC).r1
+
+
+def embed(encoder: Encoder, half: Half, processes: Processes, listener: Listener, what: str) -> Embedded:
+    """Embed what is to be scored. Each process embeds its share, and all get the result.
+
+    Args:
+        encoder: Of the model as it is now.
+        half: Its videos and captions.
+        processes: That do it together.
+        listener: Hears of this process's share.
+        what: The videos, for the listener.
     """
-    rows = sorted(val.captions)
-    texts = [text for row in rows for text in val.captions[row]]
+    rows = sorted(half.captions)
+    texts = [text for row in rows for text in half.captions[row]]
     mine = rows[processes.share(len(rows))]
     dim = encoder.config.embed_dim
     clips = read_ahead(
-        val.clips.read, [mine[start : start + ENCODE_CLIPS] for start in range(0, len(mine), ENCODE_CLIPS)]
+        half.clips.read, [mine[start : start + ENCODE_CLIPS] for start in range(0, len(mine), ENCODE_CLIPS)]
     )
-    phase = Phase("validation videos", len(mine), listener)
+    phase = Phase(what, len(mine), listener)
     embedded = []
     for batch in clips:
         embedded.append(encoder.encode_clips(batch.frames, batch.masks, batch.is_frame).video)
         phase.done(len(batch.frames))
     videos = processes.collect(np.concatenate([np.empty((0, dim), dtype=np.float32), *embedded]))
     text = processes.collect(encoder.encode_texts(texts[processes.share(len(texts))]).text)
-    truth = np.repeat(np.arange(len(rows)), [len(val.captions[row]) for row in rows])
-    counts = text_to_video(DotScores(np.concatenate(text), np.concatenate(videos)), truth)
-    return metrics_of(counts, Ties.PESSIMISTIC).r1
+    truth = np.repeat(np.arange(len(rows)), [len(half.captions[row]) for row in rows])
+    return Embedded(DotScores(np.concatenate(text), np.concatenate(videos)), truth)

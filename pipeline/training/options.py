@@ -31,7 +31,8 @@ class BatchOptions:
     caption."""
     same_video: str = "apart"
     """`apart`: no batch contains two pairs of one video, which would be false negatives of each other. `together`: it
-    may, and they count as positives in the loss."""
+    may, and they count as positives in the loss. `negatives`: it may, and they count as negatives, as in the code of
+    CLIP4Clip, X-Pool and FDA-CLIP. Where both pairs have the very same frames, the two are one and the same loss."""
     alpha_ones: float = 0.0
     """Part of the clips, 0..1, whose alpha is all ones: Alpha-CLIP's neutral input (0.1 there)."""
     mask_dropout: float = 0.0
@@ -47,7 +48,7 @@ class BatchOptions:
     def __post_init__(self) -> None:
         limits = {
             "captions": (self.captions in ("one", "all"), "one or all"),
-            "same_video": (self.same_video in ("apart", "together"), "apart or together"),
+            "same_video": (self.same_video in ("apart", "together", "negatives"), "apart, together or negatives"),
             "alpha_ones": (0 <= self.alpha_ones <= 1, "within 0..1"),
             "mask_dropout": (0 <= self.mask_dropout <= 1, "within 0..1"),
             "mask_jitter": (0 <= self.mask_jitter < 1024, "within 0..1023"),
@@ -73,10 +74,12 @@ class TrainingRecipe:
     alpha: AlphaSource = AlphaSource.MASKS
     seed: int = 0
     """Random seed of batches, captions, hold-out, augmentation and random alpha."""
+    watch_split: str | None = None
+    """A split that is scored at every evaluation and never used to choose."""
 
     @property
     def chosen_on_test(self) -> bool:
-        """Whether a test split is trained on or chooses the best epoch, judged by the splits' names."""
+        """Whether a test split is trained on or chooses the best evaluation, judged by the splits' names."""
         return any(map(is_test_split, (self.train_split, self.val_split)))
 
 
@@ -99,9 +102,13 @@ class FinetuneOptions:
     """What goes into the alpha channel. Default: the preset's."""
     train_split: str = "train"
     val_split: str | None = None
-    """The split by which the best epoch is chosen. Default: `val`; if there is none, `hold_out_share` of the videos."""
+    """The split by which the weights are chosen. Default: the preset's, or `val`; if there is none, `hold_out_share` of
+    the videos."""
     hold_out_share: float = 0.1
     """Part of the training videos, 0..1, that is held out if there is no validation split."""
+    watch_split: str | None = None
+    """A split, such as `test`, whose R@1s are recorded at every evaluation (`history.json`, `log.jsonl`). It chooses
+    nothing: what choosing on it would have flattered can be read off afterwards. Default: none."""
     choose_on_test: bool = False
     """Allow a test split to be trained or chosen on: the checkpoint and what it makes are marked."""
     save_seconds: float = 600.0

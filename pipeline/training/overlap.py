@@ -19,20 +19,20 @@ def check_overlap(store: Store, recipe: TrainingRecipe, *, choose_on_test: bool)
     Args:
         store: What is trained on.
         recipe: Which splits.
-        choose_on_test: Whether the best epoch may be chosen on test videos.
+        choose_on_test: Whether the weights may be chosen on test videos.
 
     Yields:
         A sentence for each two splits that share videos.
 
     Raises:
-        OptionError: The split that chooses the best epoch has videos of a test split, and `choose_on_test` is False.
+        OptionError: The split that chooses the weights has videos of a test split, and `choose_on_test` is False.
     """
     used = {recipe.train_split, recipe.val_split}
     for shared in shared_videos(store):
         tests = [split for split in shared.splits if is_test_split(split) and split not in used]
         if recipe.val_split in shared.splits and tests and not choose_on_test:
             raise OptionError(
-                f"{sharing(shared)}: the best epoch would be chosen on videos that are scored, which flatters the "
+                f"{sharing(shared)}: the weights would be chosen on videos that are scored, which flatters the "
                 "scores. Take them out of one of the splits, or add --choose-on-test to do it anyway"
             )
         if used & set(shared.splits) and (tests or used >= set(shared.splits)):

@@ -29,6 +29,8 @@ class Preset:
     batches: BatchOptions
     preprocess: Mapping[str, object]
     """Options of `fda preprocess` that make suitable clips: name -> value."""
+    val_split: str | None = None
+    """The split by which the weights are chosen, where the user names none. A test split must still be allowed."""
 
     def with_settings(self, settings: Mapping[str, object], where: str) -> Preset:
         """Change values of [finetune] and [batches] by name.
@@ -46,6 +48,11 @@ class Preset:
             train=TrainOptions.from_dict({**asdict(self.train), **train}, where),
             batches=read_table(BatchOptions, {**asdict(self.batches), **batches}, where),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _SplitsTable:
+    val: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +86,7 @@ def load_preset(name_or_path: str) -> Preset:
         tables: Mapping[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is not a TOML file: {error}") from error
-    check_keys(tables, {"model", "finetune", "batches", "preprocess"}, {"model", "finetune"}, str(path))
+    check_keys(tables, {"model", "finetune", "batches", "preprocess", "splits"}, {"model", "finetune"}, str(path))
     table = read_table(_ModelTable, tables["model"], f"[model] of {path}")
     if table.alpha not in tuple(AlphaSource):
         raise InputError(f"alpha in [model] of {path} must be one of {', '.join(AlphaSource)}, got {table.alpha!r}")
@@ -90,6 +97,7 @@ def load_preset(name_or_path: str) -> Preset:
         train=TrainOptions.from_dict(as_table(tables["finetune"], f"[finetune] of {path}"), f"[finetune] of {path}"),
         batches=read_table(BatchOptions, tables.get("batches", {}), f"[batches] of {path}"),
         preprocess=as_table(tables.get("preprocess", {}), f"[preprocess] of {path}"),
+        val_split=read_table(_SplitsTable, tables.get("splits", {}), f"[splits] of {path}").val,
     )
 
 

@@ -27,7 +27,7 @@ from pipeline.training.checkpoint import (
     read_history,
     remove_checkpoint,
 )
-from pipeline.training.data import training_halves
+from pipeline.training.data import training_halves, watched_half
 from pipeline.training.finetune import checkpoint_identity, train_model
 from pipeline.training.options import FinetuneOptions, TrainingRecipe
 from pipeline.training.overlap import check_overlap
@@ -68,7 +68,7 @@ def finetune(
     *,
     listener: Listener = ignore_events,
 ) -> FinetuneResult:
-    """Train Alpha-CLIP on the clips of a store, and keep the best epoch's weights in a local folder.
+    """Train Alpha-CLIP on the clips of a store, and keep the best weights in a local folder.
 
     Killed and called again, it continues from the last state it saved, and on the same machine ends with the same
     weights. Started by `torchrun`, the processes train one model together.
@@ -77,7 +77,7 @@ def finetune(
         store: A folder, or `s3://bucket/prefix`.
         checkpoint: A local folder.
         options: The preset, and what differs from it.
-        listener: Hears of every step and epoch.
+        listener: Hears of every step and evaluation.
 
     Raises:
         OptionError: Training would choose on test videos unasked.
@@ -101,15 +101,18 @@ def finetune(
     recipe = _recipe(preset, options)
     opened = Store.open(store)
     _require_split(opened, recipe.train_split)  # before weights are downloaded
-    if options.val_split is not None:
-        _require_split(opened, options.val_split)
+    named = [split for split in (options.val_split or preset.val_split, options.watch_split) if split is not None]
+    for split in named:
+        _require_split(opened, split)
     if options.overwrite:  # likewise; what counts is asked again, under the lock
         confirm_removal(folder, yes=options.yes)
     source = _model_source(preset, options)
-    has_val = options.val_split is not None or recipe.val_split in opened.manifest.splits
-    used = [recipe.train_split, *([recipe.val_split] if has_val else [])]
+    used = [recipe.train_split, *named]
+    if recipe.val_split in opened.manifest.splits and recipe.val_split not in used:
+        used.append(recipe.val_split)
     check_before_loading(opened, source, used, recipe.mask_name)
     training_halves(opened, recipe)  # refuses too few videos
+    watched_half(opened, recipe)
     overlaps = list(check_overlap(opened, recipe, choose_on_test=options.choose_on_test))
     with joined_processes(find_device(options.device)) as processes:
         for overlap in overlaps:
@@ -143,16 +146,18 @@ def _recipe(preset: Preset, options: FinetuneOptions) -> TrainingRecipe:
         train=preset.train,
         batches=preset.batches,
         train_split=options.train_split,
-        val_split=options.val_split or "val",
+        val_split=options.val_split or preset.val_split or "val",
         hold_out_share=options.hold_out_share,
         mask_name=options.mask_name or "default",
         alpha=options.alpha or AlphaSource(preset.alpha),
         seed=options.seed,
+        watch_split=options.watch_split,
     )
     if recipe.chosen_on_test and not options.choose_on_test:
+        asked = "" if options.val_split or not preset.val_split else f" (of preset {options.preset})"
         raise OptionError(
-            f"--train-split {recipe.train_split} and --val-split {recipe.val_split} would train, or choose the best "
-            "epoch, on the videos that are scored, which flatters the scores: add --choose-on-test to do it anyway"
+            f"--train-split {recipe.train_split} and --val-split {recipe.val_split}{asked} would train, or choose the "
+            "weights, on the videos that are scored, which flatters the scores: add --choose-on-test to do it anyway"
         )
     return recipe
 

@@ -237,7 +237,7 @@ def test_a_checkpoint_brings_its_pooling_and_its_stamp(
     assert "was chosen by its score on test videos" in made.err
     scored = fda("eval", store, "--features", "mine")
     assert "pooling unit-mean" in scored.out
-    assert "not a fair number: the model's best epoch was CHOSEN on 9 of the 9 videos that are scored" in scored.out
+    assert "not a fair number: the model's weights were CHOSEN on 9 of the 9 videos that are scored" in scored.out
 
 
 def test_a_checkpoint_brings_the_alpha_that_it_was_trained_with(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.demo.page import demo_section
 from pipeline.reporting.page import Page
-from pipeline.run.events import EpochDone
+from pipeline.run.events import EvaluationDone
 from pipeline.training.checkpoint import TrainingHistory
 from tests.clips_on_disk import SMALL_FLAGS, Commands, write_small_dataset
 from tests.demo_results import demo_result
@@ -114,8 +114,11 @@ def test_a_checkpoint_folder_that_holds_something_else_is_left_alone(fda: Comman
 
 
 def test_the_page_of_the_demo_shows_its_training() -> None:
-    epochs = (EpochDone(1, 2, 2.5, 30.0, False), EpochDone(2, 2, 1.5, 40.0, True))
-    history = TrainingHistory(epochs, 2, 40.0, 8, 2, 0, "split 'val'", chosen_on_test=False)
+    evaluations = (
+        EvaluationDone(1, 1, 2, 9, 2.5, 30.0, 30.0, True),
+        EvaluationDone(2, 2, 2, 18, 1.5, 40.0, 40.0, True),
+    )
+    history = TrainingHistory(evaluations, 2, 2, 40.0, 8, 2, 0, "split 'val'", chosen_on_test=False)
     section = demo_section(demo_result(["a"], {"masks": history}), ["", "R@1"], [["b", "1"]])
     page = ParsedPage(Page("demo", "store", (section,), "fda").html())
     page.check()

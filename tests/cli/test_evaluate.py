@@ -91,7 +91,7 @@ def test_what_is_missing_cut_and_unfair_is_said(fda: Commands, tmp_path: Path) -
     assert "(11 of 12 videos used)" in ended.out
     assert "without features: -vidéo_3" in ended.out
     assert "5 captions longer than the model reads: scored as far as it read" in ended.out
-    assert "not a fair number: the model's best epoch was CHOSEN on a split of this name, 'test'" in ended.out
+    assert "not a fair number: the model's weights were CHOSEN on a split of this name, 'test'" in ended.out
     found = json.loads(fda("eval", tmp_path / "store", "--features", "mine", "--json").out)
     assert found["missing_video_ids"] == ["-vidéo_3"]
     assert (found["num_captions_cut"], len(found["caveats"])) == (5, 1)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cli.output.progress import BarListener, LateListener, LineListener, progress_bar, progress_listener
-from pipeline.run.events import EpochDone, Event, ItemsDone, Message, RunPlanned, StepDone
+from pipeline.run.events import EvaluationDone, Event, ItemsDone, Message, RunPlanned, StepDone
 
 
 class Screen:
@@ -68,7 +68,7 @@ def test_everything_fits_on_a_line(width: int) -> None:
 def test_steps_and_epochs() -> None:
     screen = Screen()
     screen.tell(RunPlanned("steps", 100, 0))
-    screen.tell(EpochDone(0, 5, 1.0, 12.5, is_best=True))
+    screen.tell(EvaluationDone(1, 0, 5, 1, 1.0, 12.5, 12.5, is_best=True))
     screen.now = 2.0
     screen.tell(StepDone(1, 0.5, 1e-3, 8))
     assert (
@@ -148,11 +148,11 @@ def test_steps_epochs_and_messages_in_a_log(log: Log) -> None:
     log.tell(ItemsDone())
     log.now = 20.0
     log.tell(StepDone(1, 0.5, 1e-3, 8))
-    log.tell(EpochDone(1, 5, 2.5, 40.0, is_best=True))
+    log.tell(EvaluationDone(1, 1, 5, 20, 2.5, 40.0, 40.0, is_best=True))
     log.tell(Message("nothing to do"))
     assert log.lines() == [
         "preprocess: 1 of 100 steps; 0.1 steps/s; epoch 1, loss 0.500; 0:33:00 left",
-        "epoch 1 of 5: mean loss 2.5000, validation R@1 40.0",
+        "epoch 1 of 5, step 20: mean loss 2.5000, validation R@1 40.0",
         "nothing to do",
     ]
 
@@ -170,8 +170,8 @@ def test_without_a_bar_each_epoch_is_a_line(capsys: pytest.CaptureFixture[str]) 
     """Hours of training in the log of a cluster must not pass without a word."""
     with progress_listener("finetune", False) as listener:
         listener(StepDone(1, 2.5, 1e-6, 8))
-        listener(EpochDone(1, 5, 2.5, 40.0, is_best=True))
-    assert capsys.readouterr() == ("", "epoch 1 of 5: mean loss 2.5000, validation R@1 40.0\n")
+        listener(EvaluationDone(1, 1, 5, 20, 2.5, 40.0, 40.0, is_best=True))
+    assert capsys.readouterr() == ("", "epoch 1 of 5, step 20: mean loss 2.5000, validation R@1 40.0\n")
 
 
 def test_a_late_listener_hears_all_of_the_run_once_it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:

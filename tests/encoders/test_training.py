@@ -43,7 +43,11 @@ def same_frames_other_masks() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
 def test_steps_have_the_rate_of_their_schedule(schedule: Schedule) -> None:
     trainer = Trainer(fresh_model(), TrainOptions(lr=1e-3, warmup=0.5, schedule=str(schedule)), num_steps=4)
     rates = [trainer.step(TrainBatch(*random_clips(2, 1), TEXTS[:2])).lr for _ in range(4)]
-    expected = [0.5e-3, 1e-3, 1e-3, 0.5e-3] if schedule is Schedule.COSINE else [0.0, 0.5e-3, 0.5e-3, 0.146447e-3]
+    expected = {
+        Schedule.COSINE: [0.5e-3, 1e-3, 1e-3, 0.5e-3],
+        Schedule.CLIP4CLIP: [0.0, 0.5e-3, 0.5e-3, 0.146447e-3],
+        Schedule.TRANSFORMERS: [0.0, 0.5e-3, 1e-3, 0.5e-3],  # transformers 4.x, get_cosine_schedule_with_warmup(2, 4)
+    }[schedule]
     assert rates == pytest.approx(expected, rel=1e-5)
 
 
@@ -108,6 +112,18 @@ def test_weight_decay_spares_vectors() -> None:
     torch.testing.assert_close(after["visual.proj"], before["visual.proj"] * 0.9)
     torch.testing.assert_close(after["visual.ln_post.weight"], before["visual.ln_post.weight"])
     torch.testing.assert_close(after["logit_scale"], before["logit_scale"])
+
+
+def test_weight_decay_takes_in_vectors_where_that_is_asked_for() -> None:
+    model = tiny_model()
+    before = copies(model)
+    Trainer(
+        model, TrainOptions(lr=1e-2, alpha_lr=1e-2, warmup=0, weight_decay=10, decay_vectors=True, eps=1e9), 1
+    ).step(TrainBatch(*random_clips(2, 1), TEXTS[:2]))
+    for name, tensor in model.named_tensors().items():
+        torch.testing.assert_close(
+            tensor, (before[name] * 0.9).clamp(max=math.log(100) if name == "logit_scale" else 1e9)
+        )
 
 
 def test_results_say_what_the_step_used() -> None:

@@ -11,7 +11,7 @@ import pytest
 from encoders.errors import WeightsMissingError
 from encoders.weights.loading import load_model, save_checkpoint
 from pipeline.run.checkpoints import has_ended
-from pipeline.run.events import EpochDone
+from pipeline.run.events import EvaluationDone
 from pipeline.run.overwriting import UnconfirmedError
 from pipeline.training.checkpoint import (
     CheckpointBusyError,
@@ -29,7 +29,9 @@ from store.json_values import JSON
 from tests.encoders_tiny import write_config
 
 IDENTITY: dict[str, JSON] = {"options": {"lr": 1e-3}, "software": {"torch": "2"}}
-RESULT = TrainingHistory((EpochDone(1, 1, 2.5, 40.0, True),), 1, 40.0, 8, 2, 0, "split 'val'", False)
+RESULT = TrainingHistory(
+    (EvaluationDone(1, 1, 1, 9, 2.5, 40.0, 40.0, True),), 1, 1, 40.0, 8, 2, 0, "split 'val'", False
+)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import pipeline.training.finetune
+import pipeline.training.loop
 from encoders.errors import DivergedError
 from encoders.training.options import TrainOptions
 from encoders.training.trainer import StepResult, TrainBatch, Trainer
@@ -22,9 +22,10 @@ from pipeline.clips.options import AlphaSource
 from pipeline.features.encode import feature_identity
 from pipeline.features.options import FeatureRecipe
 from pipeline.run.checkpoints import has_ended
-from pipeline.run.events import EpochDone, Event, Listener, RunPlanned, StepDone
+from pipeline.run.events import EvaluationDone, Event, Listener, RunPlanned, StepDone
 from pipeline.training.checkpoint import TrainingHistory, is_finished, locked, read_history
 from pipeline.training.finetune import checkpoint_identity, train_model
+from pipeline.training.loop import Scores
 from pipeline.training.options import BatchOptions, TrainingRecipe
 from store.errors import NotInStoreError
 from store.store import Store
@@ -81,15 +82,15 @@ def test_training_tells_every_step_and_epoch(store: Store, config: str, tmp_path
     result = train(store, config, tmp_path, heard=heard)
     assert heard[0] == RunPlanned("steps", 4, 0)
     assert [event.epoch for event in heard if isinstance(event, StepDone)] == [1, 1, 2, 2]
-    assert tuple(event for event in heard if isinstance(event, EpochDone)) == result.epochs
+    assert tuple(event for event in heard if isinstance(event, EvaluationDone)) == result.evaluations
     assert (result.num_train_videos, result.num_val_videos, result.validation) == (6, 3, "split 'val'")
 
 
 def test_the_best_epoch_is_kept(store: Store, config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([30.0, 60.0, 60.0, 10.0])
-    monkeypatch.setattr(pipeline.training.finetune, "validation_r1", lambda *arguments: next(scores))
+    scores = iter(map(Scores, [30.0, 60.0, 60.0, 10.0]))
+    monkeypatch.setattr(pipeline.training.loop, "scores_of", lambda *arguments: next(scores))
     result = train(store, config, tmp_path / "four", replace(OPTIONS, train=replace(OPTIONS.train, epochs=4)))
-    assert [epoch.is_best for epoch in result.epochs] == [True, True, False, False]  # the earlier one of two equals
+    assert [one.is_best for one in result.evaluations] == [True, True, False, False]  # the earlier one of two equals
     assert (result.best_epoch, result.best_validation_r1) == (2, 60.0)
     metadata = load_checkpoint(tmp_path / "four").metadata
     assert (metadata["epoch"], metadata["validation_r1"]) == (2, 60.0)
@@ -236,7 +237,7 @@ def test_what_is_logged_is_there_for_tensorboard_too(store: Store, config: str, 
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 2, 3, 4, 4]
     assert set(lines[0]) == {"step", "loss", "lr", "grad_norm", "logit_scale", "videos_per_second", "epoch"}
-    assert set(lines[2]) == {"step", "mean_loss", "validation_r1", "epoch"}
+    assert set(lines[2]) == {"step", "mean_loss", "validation_r1", "window_r1", "epoch", "evaluation"}
     (events,) = (tmp_path / "tensorboard").iterdir()
     content = events.read_bytes()
     for name in (b"loss", b"validation_r1", b"videos_per_second"):
@@ -290,7 +291,7 @@ def test_a_loss_that_rises_and_stays_high_stops_the_run(
 ) -> None:
     losses = iter([0.1] * 25 + [50.0] * 100)
     monkeypatch.setattr(Trainer, "step", lambda trainer, batch, size: StepResult(next(losses), 1.0, 1e-3, 1.0))
-    monkeypatch.setattr("pipeline.training.finetune.validation_r1", lambda *_: 10.0)
+    monkeypatch.setattr("pipeline.training.loop.scores_of", lambda *_: Scores(10.0))
     options = replace(OPTIONS, train=replace(OPTIONS.train, epochs=60))
     with pytest.raises(DivergedError, match=r"the loss has risen: .* after 0\.100; .*Lower lr"):
         train(store, config, tmp_path, options)

@@ -97,7 +97,7 @@ def test_a_val_split_with_test_videos_under_other_names_needs_the_flag_and_the_s
     of_first = scored(fda, data.leaky, "test", "--checkpoint", tmp_path / "first")
     assert of_first == [
         "the model was TRAINED on 1 of the 2 videos that are scored",
-        "the model's best epoch was CHOSEN on 1 of the 2 videos that are scored",
+        "the model's weights were CHOSEN on 1 of the 2 videos that are scored",
     ]
     # In other folders, the weights alone: encoded with, and trained further on other videos.
     model = ("--model", tmp_path / "tiny.json")
@@ -111,7 +111,7 @@ def test_a_val_split_with_test_videos_under_other_names_needs_the_flag_and_the_s
     assert scored(fda, data.leaky, "test", "--checkpoint", tmp_path / "second") == of_first
     assert scored(fda, data.fair, "other", "--checkpoint", tmp_path / "second") == [
         "the model was TRAINED on 1 of the 2 videos that are scored",
-        "the model's best epoch was CHOSEN on 1 of the 2 videos that are scored",
+        "the model's weights were CHOSEN on 1 of the 2 videos that are scored",
     ]
     told = json.loads(fda("weights", *model, "--pretrained", weights, "--json").out)
     assert (told["num_videos_trained_on"], told["chosen_on_test"]) == (3, True)
@@ -124,7 +124,7 @@ def test_splits_of_one_name_are_no_reason_where_contents_are_known(fda: Commands
     assert "share" not in trained.err
     assert scored(fda, data.leaky, "val", "--checkpoint", tmp_path / "fair") == []
     assert scored(fda, data.leaky, "train", "--checkpoint", tmp_path / "fair") == [
-        "the model's best epoch was CHOSEN on 1 of the 3 videos that are scored"
+        "the model's weights were CHOSEN on 1 of the 3 videos that are scored"
     ]
     assert scored(fda, data.fair, "train", "--checkpoint", tmp_path / "fair") == [
         "the model was TRAINED on 4 of the 4 videos that are scored"
