@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from store.arrays.reading import ChunkReader, read_shard
 from store.arrays.shards import ArraySpec
-from store.clips.layout import frame_index_spec, frames_spec, masks_spec, pts_spec
-from store.clips.mask_sets import mask_attributes, mask_set_names
+from store.clips.layout import Masks, as_masks, frame_index_spec, frames_spec, pts_spec
+from store.clips.mask_sets import mask_set_names, stored_masks_spec
 from store.commits import CommitRecord, read_commit
 from store.completion import require_committed_of_each
 from store.errors import NotInStoreError, ShardIncompleteError
@@ -142,14 +142,16 @@ class StoreView:
         frames = self._clips(which, split, FRAMES_STAGE, frames_spec)
         return np.asarray(frames, dtype=np.uint8)
 
-    def masks(self, which: Which, name: str = "default", *, split: str | None = None) -> NDArray[np.bool_]:
-        """Masks of videos: shape (num_frames, height, width), or (num_videos, ...); True where something moves.
+    def masks(self, which: Which, name: str = "default", *, split: str | None = None) -> Masks:
+        """Masks of videos: shape (num_frames, height, width), or (num_videos, ...).
+
+        bool, True where something moves; of a soft mask set uint8, how likely it moves, 0..255.
 
         Errors are those of `frames`, and NotInStoreError if there is no such mask set.
         """
-        mask_attributes(self.store, self._video_rows(which, split).split, name)  # refuse a name that is none
-        masks = self._clips(which, split, masks_stage(name), lambda store, its: masks_spec(store, its, name))
-        return np.asarray(masks, dtype=np.bool_)
+        stored_masks_spec(self.store, self._video_rows(which, split).split, name)  # refuse a name that is none
+        masks = self._clips(which, split, masks_stage(name), lambda store, its: stored_masks_spec(store, its, name))
+        return as_masks(masks)
 
     def pts_seconds(self, which: Which, *, split: str | None = None) -> NDArray[np.float64]:
         """When each frame is shown, seconds: shape (num_frames,), or (num_videos, num_frames); NaN for no frame.

@@ -72,3 +72,34 @@ def keep_large(picture: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
     areas[0] = 0
     kept: NDArray[np.bool_] = ((areas >= min_area) & (areas > 0))[labels]
     return kept
+
+
+def soft_reference(
+    frames: NDArray[np.uint8],
+    options: MaskOptions,
+    to_grey: Callable[[NDArray[np.uint8]], NDArray[np.int16]] = grey,
+) -> NDArray[np.uint8]:
+    """The soft masks of a clip, by the default rules: every value is a binary picture, closed and opened by itself.
+
+    A pixel has the highest value whose picture has it. Then, from the lowest level on, what lies in components that are
+    too small falls to just below the level.
+    """
+    masks = np.zeros(frames.shape[:3], dtype=np.uint8)
+    greys = [to_grey(frame) for frame in frames]
+    for t in range(len(frames) - 1):
+        likely = likelihood(np.abs(greys[t + 1] - greys[t]), options.threshold)
+        for value in np.unique(likely[likely > 0]):
+            masks[t][open_and_close(likely >= value, ellipse(options.kernel_size))] = value
+        for level in (1, 32, 64, 96, 128, 160, 192, 224):
+            is_small = (masks[t] >= level) & ~keep_large(masks[t] >= level, options.min_area)
+            masks[t][is_small] = level - 1
+    if len(frames) > 1:
+        masks[-1] = masks[-2]
+    return masks
+
+
+def likelihood(difference: NDArray[np.int16], threshold: float) -> NDArray[np.uint8]:
+    """How many of 255 thresholds a difference exceeds, from half to twice the given one, evenly on a logarithm."""
+    numbers = np.arange(1, 256)  # the 128th is the threshold itself
+    thresholds = threshold * 2.0 ** (2 * (numbers - 0.5) / 255 - 1)
+    return np.asarray((difference[..., None] > thresholds).sum(axis=-1), dtype=np.uint8)

@@ -103,10 +103,16 @@ MASK_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] =
         show_default=True,
         help="A mask counts as full if it covers at least this share of the picture.",
     ),
+    click.option(
+        "--soft",
+        is_flag=True,
+        help="Store how likely each pixel moves (0 to 255), not whether it does: the share of the thresholds from half "
+        "of the chosen one to twice of it that its difference exceeds.",
+    ),
 )
 """All of them; the values are for `take_mask_options`."""
 
-_SAME_NAME = ("threshold", "noise_sigmas", "noise_floor", "kernel_size", "min_area", "full_coverage")
+_SAME_NAME = ("threshold", "noise_sigmas", "noise_floor", "kernel_size", "min_area", "full_coverage", "soft")
 
 
 def take_mask_options(values: Mapping[str, Any]) -> tuple[MaskOptions, dict[str, Any]]:

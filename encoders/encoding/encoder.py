@@ -13,7 +13,7 @@ from torch import Tensor
 
 from encoders.config import ModelConfig
 from encoders.encoding.adaptive_batch import AdaptiveBatch
-from encoders.encoding.inputs import check_clips, only_frames, writable
+from encoders.encoding.inputs import Alpha, check_clips, only_frames, writable
 from encoders.encoding.texts import encode_distinct, num_texts_at_once
 from encoders.encoding.towers import Towers
 from encoders.errors import NotFiniteError
@@ -52,7 +52,7 @@ class StagedClips:
     frames: Tensor
     """uint8, shape (number of frames of all clips, height, width, 3)."""
     masks: Tensor
-    """bool, shape (number of frames of all clips, height, width)."""
+    """bool or uint8, shape (number of frames of all clips, height, width)."""
     is_frame: NDArray[np.bool_]
     """Shape (num_clips, num_frames)."""
     arrival: torch.cuda.Event | None = None
@@ -117,9 +117,7 @@ class Encoder:
         """Texts that are encoded side by side."""
         return num_texts_at_once(self.device)
 
-    def stage(
-        self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_], is_frame: NDArray[np.bool_] | None = None
-    ) -> StagedClips:
+    def stage(self, frames: NDArray[np.uint8], alpha: Alpha, is_frame: NDArray[np.bool_] | None = None) -> StagedClips:
         """Check clips and their masks, and start to copy them to the device while it computes.
 
         Args:
@@ -156,7 +154,7 @@ class Encoder:
             return ClipEmbeddings(video=_finite(video), frame=frame)
 
     def encode_clips(
-        self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_], is_frame: NDArray[np.bool_] | None = None
+        self, frames: NDArray[np.uint8], alpha: Alpha, is_frame: NDArray[np.bool_] | None = None
     ) -> ClipEmbeddings:
         """Embed clips with their masks: `stage`, then `encode_staged`, with their arguments and errors."""
         return self.encode_staged(self.stage(frames, alpha, is_frame))
@@ -175,7 +173,7 @@ class Encoder:
         features = encode_distinct(tokenized, self._towers.encode_tokens, self.config.embed_dim, self.device)
         return TextEmbeddings(_finite(features), tokenized.num_dropped.numpy())
 
-    def attention(self, frames: NDArray[np.uint8], alpha: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def attention(self, frames: NDArray[np.uint8], alpha: Alpha) -> NDArray[np.float32]:
         """Compute how much the [CLS] of each frame attends to each patch in the last block, on average over its heads.
 
         Args:
@@ -229,7 +227,7 @@ def lowest_cosine(
     exact: Encoder,
     encoder: Encoder,
     frames: NDArray[np.uint8],
-    alpha: NDArray[np.bool_],
+    alpha: Alpha,
     texts: Sequence[str] = (),
 ) -> float:
     """Compare two encoders of one model: the lowest cosine between their features of frames and texts.
@@ -245,9 +243,7 @@ def lowest_cosine(
     return min(float(F.cosine_similarity(true, found, dim=-1).min()) for true, found in both if len(true))
 
 
-def _rows(
-    encoder: Encoder, frames: NDArray[np.uint8], alpha: NDArray[np.bool_], texts: Sequence[str]
-) -> tuple[Tensor, Tensor]:
+def _rows(encoder: Encoder, frames: NDArray[np.uint8], alpha: Alpha, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Features of frames and of texts, one a row."""
     frame = torch.from_numpy(encoder.encode_clips(frames, alpha).frame)
     return frame.flatten(0, 1), torch.from_numpy(encoder.encode_texts(texts).text)

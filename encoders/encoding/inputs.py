@@ -14,19 +14,22 @@ _Value = TypeVar("_Value", bound=np.generic)
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 """CLIP's mean and standard deviation of R, G and B, where a pixel is 0..1."""
+Alpha = NDArray[np.bool_ | np.uint8]
+"""Binary masks are bool; soft ones are uint8, where 255 is an alpha of 1."""
+MAX_ALPHA = 255
 ALPHA_MEAN = 0.5
 ALPHA_STD = 0.26
 """Alpha-CLIP's: a mask's 0 and 1 become -1.923 and +1.923."""
 
 
 def check_clips(
-    frames: NDArray[np.uint8], alpha: NDArray[np.bool_], image_size: int, is_frame: NDArray[np.bool_] | None = None
+    frames: NDArray[np.uint8], alpha: Alpha, image_size: int, is_frame: NDArray[np.bool_] | None = None
 ) -> NDArray[np.bool_]:
     """Check that clips and their masks belong together and fit the model.
 
     Args:
         frames: uint8, shape (num_clips, num_frames, height, width, 3), RGB.
-        alpha: bool, shape (num_clips, num_frames, height, width).
+        alpha: bool or uint8, shape (num_clips, num_frames, height, width).
         image_size: height and width that the model takes, in pixels.
         is_frame: bool, shape (num_clips, num_frames): False where a clip has no frame; without it, all are frames.
 
@@ -41,9 +44,9 @@ def check_clips(
             "frames must be uint8 of shape (num_clips, num_frames, height, width, 3), "
             f"got {frames.dtype} of shape {frames.shape}"
         )
-    if alpha.dtype != np.bool_ or alpha.shape != frames.shape[:4]:
+    if alpha.dtype not in (np.bool_, np.uint8) or alpha.shape != frames.shape[:4]:
         raise ValueError(
-            f"alpha must be bool of shape {frames.shape[:4]} to match the frames, "
+            f"alpha must be bool or uint8 of shape {frames.shape[:4]} to match the frames, "
             f"got {alpha.dtype} of shape {alpha.shape}"
         )
     if frames.shape[1] == 0:
@@ -67,8 +70,8 @@ def check_clips(
 
 
 def only_frames(
-    frames: NDArray[np.uint8], alpha: NDArray[np.bool_], is_frame: NDArray[np.bool_]
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    frames: NDArray[np.uint8], alpha: Alpha, is_frame: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint8], Alpha]:
     """The frames of all clips, one after the other, with their masks; not copied if no slot is empty.
 
     Args:
@@ -84,7 +87,7 @@ def only_frames(
     return frames[is_frame], alpha[is_frame]
 
 
-def vision_inputs(frames: NDArray[np.uint8], alpha: NDArray[np.bool_], device: torch.device) -> tuple[Tensor, Tensor]:
+def vision_inputs(frames: NDArray[np.uint8], alpha: Alpha, device: torch.device) -> tuple[Tensor, Tensor]:
     """Normalise frames and masks on the device that will use them.
 
     Args:
@@ -125,12 +128,29 @@ def normalise_alpha(alpha: Tensor) -> Tensor:
     """Alpha-CLIP's normalisation of a mask, `(x - 0.5) / 0.26`.
 
     Args:
-        alpha: bool, shape (batch_size, height, width).
+        alpha: bool or uint8, shape (batch_size, height, width).
 
     Returns:
         float32, shape (batch_size, 1, height, width).
     """
-    return alpha.unsqueeze(1).to(torch.float32).sub_(ALPHA_MEAN).div_(ALPHA_STD)
+    values = torch.empty(alpha.shape, dtype=torch.float32, device=alpha.device)
+    return put_alpha(values, alpha).unsqueeze(1).sub_(ALPHA_MEAN).div_(ALPHA_STD)
+
+
+def put_alpha(values: Tensor, masks: Tensor) -> Tensor:
+    """Turn masks into alpha, 0 to 1: the one place that says what a mask of either type is worth.
+
+    Bytes of 255 become the very 1.0 that True becomes, in each type of float, and bytes of 0 the same 0.
+
+    Args:
+        values: floats, of any shape; they are overwritten.
+        masks: of the same shape: bool, or uint8 as 255 times alpha.
+
+    Returns:
+        `values`.
+    """
+    values.copy_(masks)
+    return values.div_(MAX_ALPHA) if masks.dtype == torch.uint8 else values
 
 
 def writable(values: NDArray[_Value]) -> NDArray[_Value]:

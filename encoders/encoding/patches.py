@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor
 
-from encoders.encoding.inputs import ALPHA_MEAN, ALPHA_STD, IMAGE_MEAN, IMAGE_STD
+from encoders.encoding.inputs import ALPHA_MEAN, ALPHA_STD, IMAGE_MEAN, IMAGE_STD, put_alpha
 from encoders.model import AlphaClip
 
 _CENTRE = 128.0
@@ -45,7 +45,7 @@ class PatchEmbedding:
 
         Args:
             frames: uint8, shape (batch_size, height, width, 3), RGB.
-            masks: bool, shape (batch_size, height, width).
+            masks: bool or uint8, shape (batch_size, height, width).
 
         Returns:
             Shape (batch_size, num_patches, width of the tower).
@@ -60,5 +60,5 @@ class PatchEmbedding:
         )
         patches[:, :num_colours] = pixels
         patches[:, :num_colours].sub_(_CENTRE)
-        patches[:, num_colours:] = moving
+        put_alpha(patches[:, num_colours:], moving)
         return F.linear(patches, self._weight, self._bias).view(batch_size, grid * grid, -1)

@@ -43,7 +43,7 @@ class Towers:
 
         Args:
             frames: uint8, shape (batch_size, height, width, 3), RGB.
-            masks: bool, shape (batch_size, height, width).
+            masks: bool or uint8, shape (batch_size, height, width).
 
         Returns:
             float32, shape (batch_size, embed_dim).

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from encoders.devices import is_out_of_memory
-from encoders.encoding.inputs import check_clips, only_frames, vision_inputs
+from encoders.encoding.inputs import Alpha, check_clips, only_frames, vision_inputs
 from encoders.encoding.precision import computes_bf16
 from encoders.errors import DivergedError, TrainMemoryError
 from encoders.model import AlphaClip, pool
@@ -39,7 +39,7 @@ class TrainBatch:
 
     frames: NDArray[np.uint8]
     """Shape (num_pairs, num_frames, height, width, 3), RGB."""
-    masks: NDArray[np.bool_]
+    masks: Alpha
     """Shape (num_pairs, num_frames, height, width)."""
     texts: Sequence[str]
     """One for each clip."""

@@ -12,6 +12,7 @@ from pipeline.clips.options import AlphaSource
 from pipeline.errors import InputError
 from pipeline.run.randomness import Stream, generator
 from pipeline.run.words import plural
+from store.clips.layout import Masks, all_moving
 from store.clips.reader import ClipBatch, ClipReader
 from store.completion import require_committed_of_each
 from store.stages import FRAMES_STAGE, masks_stage
@@ -64,34 +65,37 @@ class AlphaClips:
                 ]
                 return replace(clips, masks=np.stack(masks) if masks else clips.masks)
             case AlphaSource.ONES | AlphaSource.ZEROS:
-                return replace(clips, masks=np.full_like(clips.masks, self._source is AlphaSource.ONES))
+                value = all_moving(clips.masks) if self._source is AlphaSource.ONES else 0
+                return replace(clips, masks=np.full_like(clips.masks, value))
 
 
-def random_areas(masks: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+def random_areas(masks: Masks, rng: np.random.Generator) -> Masks:
     """For each mask, a rectangle of its area as nearly as whole pixels allow, of random shape and in a random place.
 
+    The area of a soft mask is the sum of its likelihoods, so that its mean is kept; the rectangle is all 255.
+
     Args:
-        masks: Shape (num_frames, height, width).
+        masks: Shape (num_frames, height, width), binary or soft.
         rng: Draws shapes and places.
 
     Returns:
         Shape (num_frames, height, width).
     """
-    areas = np.zeros_like(masks)
+    areas, most = np.zeros_like(masks), all_moving(masks)
     _, height, width = masks.shape
     for mask, area in zip(masks, areas, strict=True):
-        wanted = int(mask.sum())
+        wanted = round(int(mask.sum()) / most)
         if wanted == 0:
             continue
         # The sides' ratio is drawn from 1:2 to 2:1, evenly on a logarithmic scale, and cut where a side does not fit.
         rows = np.clip(round((wanted * 2 ** rng.uniform(-1, 1)) ** 0.5), max(1, -(-wanted // width)), height)
         columns = min(width, max(1, round(wanted / rows)))
         top, left = rng.integers(0, height - rows + 1), rng.integers(0, width - columns + 1)
-        area[top : top + rows, left : left + columns] = True
+        area[top : top + rows, left : left + columns] = most
     return areas
 
 
-def _repeated(masks: NDArray[np.bool_], is_frame: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _repeated(masks: Masks, is_frame: NDArray[np.bool_]) -> Masks:
     """Fill the slots without a frame, which come last, with the masks of a clip's frames, again from the first.
 
     Args:
@@ -102,7 +106,7 @@ def _repeated(masks: NDArray[np.bool_], is_frame: NDArray[np.bool_]) -> NDArray[
         Shape (num_clips, num_frames, height, width).
     """
     slots = np.arange(masks.shape[1]) % is_frame.sum(axis=1, keepdims=True)
-    repeated: NDArray[np.bool_] = np.take_along_axis(masks, slots[:, :, None, None], axis=1)
+    repeated: Masks = np.take_along_axis(masks, slots[:, :, None, None], axis=1)
     return repeated
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.clips.alpha import AlphaClips
 from pipeline.clips.options import AlphaSource
+from store.clips.layout import Masks
 from store.clips.reader import ClipReader
 from store.store import Store
 
@@ -23,8 +24,8 @@ class ClipItem(TypedDict):
     """Its row in the arrays of its split."""
     frames: NDArray[np.uint8]
     """Shape (num_frames, height, width, 3), RGB."""
-    masks: NDArray[np.bool_]
-    """Shape (num_frames, height, width)."""
+    masks: Masks
+    """Shape (num_frames, height, width): bool, or uint8 if the mask set is soft."""
     is_frame: NDArray[np.bool_]
     """Shape (num_frames,): False for frames that a short clip does not have."""
 

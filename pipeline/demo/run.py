@@ -29,6 +29,7 @@ from pipeline.run.words import plural
 from pipeline.training.checkpoint import TrainingHistory
 from pipeline.training.options import FinetuneOptions
 from pipeline.training.run import FinetuneResult, finetune
+from store.clips.layout import Masks
 from store.clips.reader import ClipReader
 from store.json_values import JSON
 from store.store import Store
@@ -50,7 +51,7 @@ class DemoClip:
     caption: str
     frames: NDArray[np.uint8]
     """Shape (num_frames, height, width, 3), RGB."""
-    masks: NDArray[np.bool_]
+    masks: Masks
     """Shape (num_frames, height, width)."""
     rank_with_masks: int
     """Among all test clips; 1 is best."""

@@ -16,8 +16,8 @@ from pipeline.errors import InputError
 from pipeline.exporting.options import ExportOptions
 from pipeline.run.events import Reporter
 from store.arrays.reading import ChunkReader
-from store.clips.layout import frames_spec, masks_spec, pts_spec
-from store.clips.mask_sets import mask_attributes, mask_names
+from store.clips.layout import Masks, as_masks, frames_spec, pts_spec
+from store.clips.mask_sets import mask_attributes, mask_names, stored_masks_spec
 from store.commits import CommitRecord, commit_name
 from store.completion import input_digests, require_committed_of_each
 from store.errors import ShardIncompleteError, StoreFormatError
@@ -319,14 +319,17 @@ class Batch:
         found = self.selected.times.read([self.shard.index])[0, : self.shard.num_rows]
         return np.asarray(found, dtype=np.float64)[self.slots]
 
-    def pictures(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_] | None]]:
-        """Frames and masks of each video, one video at a time: shape (num_frames, height, width, 3), and without 3."""
+    def pictures(self) -> Iterator[tuple[NDArray[np.uint8], Masks | None]]:
+        """Frames and masks of each video, one video at a time: shape (num_frames, height, width, 3), and without 3.
+
+        Masks are as they are stored: bool, or uint8 if they are soft.
+        """
         store, masks = self.selected.store, self.selected.masks
         frames = ChunkReader(store.folder, frames_spec(store, self.split))
-        shapes = None if masks is None else ChunkReader(store.folder, masks_spec(store, self.split, masks))
+        shapes = None if masks is None else ChunkReader(store.folder, stored_masks_spec(store, self.split, masks))
         for slot in self.slots.tolist():
             row = self.shard.start + slot
-            its = None if shapes is None else np.asarray(shapes.read([row])[0, 0], dtype=np.bool_)
+            its = None if shapes is None else as_masks(shapes.read([row])[0, 0])
             yield np.asarray(frames.read([row])[0, 0], dtype=np.uint8), its
 
     @property

@@ -100,7 +100,8 @@ def open_store(
     store, growth = create_store(folder, manifest, catalog, update_captions=update_captions, is_cleared=is_cleared)
     made_by: dict[str, JSON] = {"software": dict(store.manifest.software)}
     create_clip_arrays(store, {**made_by, "options": options.frame_identity()})
-    create_mask_arrays(store, options.mask_name, {**made_by, "options": options.masks.identity()})
+    mask_attributes: dict[str, JSON] = {**made_by, "options": options.masks.identity()}
+    create_mask_arrays(store, options.mask_name, mask_attributes, soft=options.masks.soft)
     return store, growth
 
 

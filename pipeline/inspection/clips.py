@@ -14,6 +14,7 @@ from pipeline.inspection.attention import Attention
 from pipeline.inspection.facts import InspectedVideo
 from pipeline.pages.pictures import evenly, heated, highlighted, outlined
 from pipeline.run.events import Reporter
+from store.clips.layout import Masks, moving
 from store.errors import NotInStoreError, ShardDamagedError, ShardIncompleteError, StoreError
 from store.view import StoreView
 
@@ -89,7 +90,7 @@ class _Read:
 
     frames: NDArray[np.uint8]
     times: NDArray[np.float64]
-    masks: Mapping[str, NDArray[np.bool_]]
+    masks: Mapping[str, Masks]
 
 
 def _read(view: StoreView, batch: Sequence[InspectedVideo]) -> list[_Read | StoreError]:
@@ -126,9 +127,9 @@ def _batches(view: StoreView, videos: Sequence[InspectedVideo]) -> Iterator[list
         yield batch
 
 
-def _masks(view: StoreView, batch: Sequence[InspectedVideo]) -> dict[str, dict[int, NDArray[np.bool_]]]:
+def _masks(view: StoreView, batch: Sequence[InspectedVideo]) -> dict[str, dict[int, Masks]]:
     """Mask set -> row -> masks, of those videos that have them."""
-    found: dict[str, dict[int, NDArray[np.bool_]]] = {}
+    found: dict[str, dict[int, Masks]] = {}
     for name in dict.fromkeys(masks.name for one in batch for masks in one.masks):
         rows = [one.video.row for one in batch if any(masks.name == name for masks in one.masks)]
         read = view.masks(rows, name, split=batch[0].video.split)
@@ -154,7 +155,7 @@ def _inspected(
         seconds=tuple(times[shown].tolist()),
         strips=tuple(strips),
         times=times,
-        coverage={name: its.mean(axis=(1, 2)) for name, its in masks.items()},
+        coverage={name: moving(its).mean(axis=(1, 2)) for name, its in masks.items()},
         instead=instead,
     )
 
@@ -198,14 +199,14 @@ class _Attending:
         self._attention, self._report = attention, report
         self._encoder = attention.encoder
 
-    def strips(self, frames: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> list[Strip]:
+    def strips(self, frames: NDArray[np.uint8], masks: Mapping[str, Masks]) -> list[Strip]:
         """Attention with the masks of the features and with an alpha of all ones, on one scale."""
         if self._encoder is None:
             return []
         name = self._attention.mask_name
         if name not in masks and masks:
             name = next(iter(masks))
-        alphas = {"an alpha of all ones": np.ones(frames.shape[:-1], np.bool_)}
+        alphas: dict[str, Masks] = {"an alpha of all ones": np.ones(frames.shape[:-1], np.bool_)}
         if name is not None and name in masks:
             alphas = {f"masks {name!r}": masks[name], **alphas}
         size = self._encoder.config.image_size

@@ -1,4 +1,4 @@
-"""From moved pixels to a mask: closing, opening, and small components dropped. The hot path of making masks.
+"""From differences to a mask: threshold, closing, opening, small components dropped. The hot path of making masks.
 
 The same bits as with scikit-image, 7 to 9 times as fast: by buffers that are reused, 16-bit labels and early exits.
 scipy.ndimage differs at the border of the picture.
@@ -26,6 +26,7 @@ class Cleaner:
     def __init__(self, kernel_size: int, min_area: int, height: int, width: int) -> None:
         self._kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel_size, kernel_size))
         self._min_area = min_area
+        self._moved = np.empty((height, width), dtype=np.uint8)
         self._closed = np.empty((height, width), dtype=np.uint8)
         self._opened = np.empty((height, width), dtype=np.uint8)
         max_components = ((height + 1) // 2) * ((width + 1) // 2)  # at most: every second pixel of every second row
@@ -34,22 +35,41 @@ class Cleaner:
         self._labels = np.empty((height, width), dtype=np.uint16 if fits else np.int32)
         self._byte_labels = np.empty((height, width), dtype=np.uint8)
 
-    def clean(self, moved: NDArray[np.uint8], mask: NDArray[np.uint8]) -> int:
-        """Close, open and drop small components.
+    def clean(self, difference: NDArray[np.uint8], threshold: float, mask: NDArray[np.uint8]) -> int:
+        """Threshold, close, open and drop small components.
 
         Args:
-            moved: Shape (height, width), 0 and 1.
+            difference: Shape (height, width), grey levels.
+            threshold: Grey levels: a pixel moved if its difference is larger.
             mask: Shape (height, width), C order, all 0: gets 1 where a component is kept.
 
         Returns:
             Number of components kept.
         """
-        if not cv2.countNonZero(moved):  # early exit: nothing moved
+        levels = float(np.floor(min(threshold, 255.0)))  # differences are whole, so D > 12.5 is D > 12
+        cv2.threshold(difference, levels, 1, cv2.THRESH_BINARY, dst=self._moved)
+        if not cv2.countNonZero(self._moved):  # early exit: nothing moved
             return 0
-        cv2.morphologyEx(moved, cv2.MORPH_CLOSE, self._kernel, dst=self._closed)
+        return self.keep_large(self.smooth(self._moved), mask)
+
+    def smooth(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Close and open a picture, binary or grey; the next call overwrites the result."""
+        cv2.morphologyEx(picture, cv2.MORPH_CLOSE, self._kernel, dst=self._closed)
         cv2.morphologyEx(self._closed, cv2.MORPH_OPEN, self._kernel, dst=self._opened)
+        return self._opened
+
+    def keep_large(self, picture: NDArray[np.uint8], mask: NDArray[np.uint8]) -> int:
+        """Drop small components.
+
+        Args:
+            picture: Shape (height, width), 0 and 1.
+            mask: See `clean`.
+
+        Returns:
+            Number of components kept.
+        """
         num_labels, _ = cv2.connectedComponentsWithAlgorithm(
-            self._opened, _CONNECTIVITY, self._label_type, cv2.CCL_DEFAULT, labels=self._labels
+            picture, _CONNECTIVITY, self._label_type, cv2.CCL_DEFAULT, labels=self._labels
         )
         if num_labels == 1:  # only the background is left
             return 0

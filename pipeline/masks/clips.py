@@ -14,6 +14,8 @@ from pipeline.masks.camera import CameraWatch
 from pipeline.masks.cleaning import Cleaner
 from pipeline.masks.comparison import Comparison
 from pipeline.masks.options import Compensation, Difference, MaskOptions, WhenEmpty, WhenFull
+from pipeline.masks.soft import SoftCleaner
+from store.clips.layout import SURE, Masks, moving
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +41,14 @@ class MaskSummary:
 class ClipMasks:
     """The masks of one clip."""
 
-    masks: NDArray[np.bool_]
-    """Shape (num_frames, height, width); True where something moves."""
+    masks: Masks
+    """Shape (num_frames, height, width); True where something moves. Soft ones: how likely it moves, 0..255."""
     summary: MaskSummary
 
 
 def difference_masks(
     frames: NDArray[np.uint8], options: MaskOptions, next_grey: NDArray[np.uint8] | None = None
-) -> NDArray[np.bool_]:
+) -> Masks:
     """The masks of `clip_masks` alone, shape (num_frames, height, width)."""
     return clip_masks(frames, options, next_grey).masks
 
@@ -55,7 +57,7 @@ def clip_masks(
     frames: NDArray[np.uint8],
     options: MaskOptions,
     next_grey: NDArray[np.uint8] | None = None,
-    out: NDArray[np.bool_] | None = None,
+    out: Masks | None = None,
 ) -> ClipMasks:
     """Masks of what changes from each frame to the next.
 
@@ -70,6 +72,9 @@ def clip_masks(
     With `threshold_mode="noise"`, the threshold of a pair is `max(noise_floor, noise_sigmas * sigma)` grey levels, with
     `sigma` the noise of its difference by `noise_sigma`: robust, and hardly touched by what moves.
 
+    With `soft`, `D > threshold` becomes how likely each pixel moves: see `pipeline.masks.soft`. The summary, and which
+    masks are empty or full, are those of the binary masks.
+
     Last, each mask that came out empty or full is replaced as `when_empty` and `when_full` say.
 
     Args:
@@ -77,7 +82,8 @@ def clip_masks(
         options: How they are made.
         next_grey: Shape (num_frames, height, width): the picture after each frame in the video. Needed by
             `difference="consecutive"`, not used otherwise.
-        out: Shape (num_frames, height, width), C order, all False: the output; by default a new array.
+        out: Shape (num_frames, height, width), C order, all False, or all 0 and uint8 for soft masks: the output; by
+            default a new array.
 
     Raises:
         ValueError: `frames` has another shape or type, or is empty; or `next_grey` is needed and missing.
@@ -89,15 +95,15 @@ def clip_masks(
     num_components = np.zeros(len(frames), dtype=np.int64)
     watch = CameraWatch()
     comparison = Comparison(options, *frames.shape[1:3])
-    cleaner = Cleaner(options.kernel_size, options.min_area, *frames.shape[1:3])
+    cleaner = (SoftCleaner if options.soft else Cleaner)(options.kernel_size, options.min_area, *frames.shape[1:3])
     for number, (before, after) in enumerate(_pairs(frames, options, next_grey)):
         watch.add(before, after)
-        moved = comparison.moved(before, after)
-        if moved is not None:
-            num_components[number] = cleaner.clean(moved, masks[number])
+        compared = comparison.compared(before, after)
+        if compared is not None:
+            num_components[number] = cleaner.clean(*compared, masks[number])
     if options.difference == Difference.SAMPLED and len(frames) > 1:  # one pair less than frames
         masks[-1], num_components[-1] = masks[-2], num_components[-2]
-    areas = np.array([cv2.countNonZero(mask) for mask in masks])
+    areas = np.array([cv2.countNonZero(mask) for mask in (moving(masks) if options.soft else masks).view(np.uint8)])
     is_empty, is_full = areas == 0, areas >= options.full_coverage * masks[0].size
     summary = MaskSummary(
         num_masks=len(masks),
@@ -108,11 +114,12 @@ def clip_masks(
         camera_motion=watch.camera_moves(),
         num_unregistered=comparison.num_unregistered if options.compensation != Compensation.NONE else None,
     )
+    most = SURE if options.soft else 1
     if options.when_empty == WhenEmpty.ONES:
-        masks[is_empty] = 1
+        masks[is_empty] = most
     if options.when_full != WhenFull.KEEP:
-        masks[is_full] = options.when_full == WhenFull.ONES
-    return ClipMasks(masks.view(np.bool_), summary)
+        masks[is_full] = most if options.when_full == WhenFull.ONES else 0
+    return ClipMasks(masks if options.soft else masks.view(np.bool_), summary)
 
 
 def _pairs(

@@ -1,4 +1,4 @@
-"""Which pixels differ between two pictures, after the camera's motion is removed."""
+"""How much two pictures differ, after the camera's motion is removed, and from which difference on a pixel moved."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.masks.options import Compensation, MaskOptions, ThresholdMode
 from pipeline.masks.registration import camera_motion, moved_back
+from pipeline.masks.soft import LEAST_OF_THRESHOLD
 
 _SIGMAS_OF_MEDIAN = 1.4826
 """The standard deviation of normal noise is this many medians of its absolute value."""
@@ -20,37 +21,40 @@ class Comparison:
         self._options = options
         self._is_fixed = options.threshold_mode == ThresholdMode.FIXED
         self._least = options.threshold if self._is_fixed else options.noise_floor
+        self._least_told = self._least * LEAST_OF_THRESHOLD if options.soft else self._least
         self._difference = np.empty((height, width), dtype=np.uint8)
-        self._moved = np.empty((height, width), dtype=np.uint8)
         self.num_unregistered = 0
         """Pairs so far whose camera motion was looked for and not found."""
 
-    def moved(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-        """Which pixels moved.
+    def compared(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float] | None:
+        """The difference of two pictures, and the threshold that it must exceed.
 
         Args:
             before: Shape (height, width), grey.
             after: Shape (height, width), grey.
 
         Returns:
-            Shape (height, width), 1 where a pixel moved, else 0; the next call overwrites it. None if no difference
-            exceeds the least possible threshold.
+            Shape (height, width), grey levels, which the next call overwrites; and the threshold, grey levels. None if
+            no difference exceeds the least possible threshold.
         """
         cv2.absdiff(before, after, dst=self._difference)
         if self._is_fixed and self._options.compensation == Compensation.NONE:
-            return self._over(self._difference, self._options.threshold)
+            return self._difference, self._options.threshold
         # Without this early exit, a still pair would pay for registration and for the estimate of its noise.
-        if int(self._difference.max()) <= self._least:
+        most = int(self._difference.max())
+        if most <= self._least_told:
             return None
         difference = self._difference
         motion = self._motion(before, after)
         if motion is not None:
             back, takes_part = moved_back(after, motion)
             difference = np.where(takes_part, cv2.absdiff(before, back), np.uint8(0)).astype(np.uint8)
+            if most <= self._least:  # a binary mask is empty here, and registration may not make a soft one say more
+                difference = np.minimum(difference, np.uint8(most))
         if self._is_fixed:
-            return self._over(difference, self._options.threshold)
+            return difference, self._options.threshold
         sigmas = self._options.noise_sigmas * noise_sigma(before, after)
-        return self._over(difference, max(self._options.noise_floor, sigmas))
+        return difference, max(self._options.noise_floor, sigmas)
 
     def _motion(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float64] | None:
         if self._options.compensation == Compensation.NONE:
@@ -58,11 +62,6 @@ class Comparison:
         motion = camera_motion(before, after, self._options.compensation)
         self.num_unregistered += motion is None
         return motion
-
-    def _over(self, difference: NDArray[np.uint8], threshold: float) -> NDArray[np.uint8]:
-        levels = float(np.floor(min(threshold, 255.0)))  # differences are whole, so D > 12.5 is D > 12
-        cv2.threshold(difference, levels, 1, cv2.THRESH_BINARY, dst=self._moved)
-        return self._moved
 
 
 def noise_sigma(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:

@@ -65,7 +65,7 @@ def create_mask_set(store: Store, name: str, options: MaskOptions, *, overwrite:
     if overwrite:
         remove_own(store.folder, mask_set_files(store, name))
     made_by: dict[str, JSON] = {"software": dict(software_versions(FRAME_SOFTWARE))}
-    create_mask_arrays(store, name, {**made_by, "options": options.identity()})
+    create_mask_arrays(store, name, {**made_by, "options": options.identity()}, soft=options.soft)
 
 
 def check_neighbours(store: Store, options: MaskOptions) -> None:

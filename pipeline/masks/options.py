@@ -75,6 +75,8 @@ class MaskOptions:
     when_full: WhenFull = WhenFull.KEEP
     full_coverage: float = 0.9
     """Share of the picture, above 0 and up to 1, from which on a mask is full."""
+    soft: bool = False
+    """Whether a mask says how likely each pixel moves, 0..255, instead of whether it does: `pipeline.masks.soft`."""
 
     def __post_init__(self) -> None:
         # 25 and 25.0 are the same masks, and must be the same bytes in the attributes of their array.
@@ -107,7 +109,10 @@ class MaskOptions:
 
     def identity(self) -> dict[str, JSON]:
         """What two runs must agree on to share one mask set."""
-        return asdict(self)
+        identity = asdict(self)
+        if not self.soft:  # a store that was made before there were soft masks goes on with the same bytes
+            del identity["soft"]
+        return identity
 
 
 @dataclass(frozen=True, slots=True)

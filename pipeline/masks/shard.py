@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.masks.clips import ClipMasks, clip_masks
 from pipeline.masks.options import MaskOptions, MaskSet
+from store.clips.layout import Masks
 from store.clips.shards import ShardFrames, slot_checksum, write_masks
 from store.commits import CommitRecord, VideoOutcome
 from store.schema import Shard
@@ -32,7 +32,7 @@ def make_masks(
             the masks of the empty slots stay empty.
         outcomes: The outcome of each video in the frames stage, in row order.
     """
-    masks = np.zeros(clips.frames.shape[:-1], dtype=np.bool_)
+    masks: Masks = np.zeros(clips.frames.shape[:-1], dtype=np.uint8 if mask_set.options.soft else np.bool_)
     mask_outcomes = []
     for slot, outcome in enumerate(outcomes):
         made = _fill(masks[slot], clips, slot, mask_set.options) if outcome.filled else None
@@ -40,14 +40,14 @@ def make_masks(
     return write_masks(store, shard, mask_set.name, masks, mask_outcomes, clips.inputs)
 
 
-def _fill(masks: NDArray[np.bool_], clips: ShardFrames, slot: int, options: MaskOptions) -> ClipMasks:
+def _fill(masks: Masks, clips: ShardFrames, slot: int, options: MaskOptions) -> ClipMasks:
     """Make the masks of one clip, in place; its frames come first, then its empty slots."""
     num_frames = int((clips.frame_index[slot] >= 0).sum())
     next_grey = None if clips.next_grey is None else clips.next_grey[slot, :num_frames]
     return clip_masks(clips.frames[slot, :num_frames], options, next_grey, out=masks[:num_frames])
 
 
-def _outcome(outcome: VideoOutcome, made: ClipMasks | None, masks: NDArray[np.bool_]) -> VideoOutcome:
+def _outcome(outcome: VideoOutcome, made: ClipMasks | None, masks: Masks) -> VideoOutcome:
     if made is None:
         return VideoOutcome(outcome.video_id, outcome.row, outcome.status, filled=False)
     summary = made.summary

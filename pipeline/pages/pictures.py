@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from skimage.segmentation import find_boundaries
 from skimage.util import montage
 
+from store.clips.layout import SURE, Masks, levels, moving
+
 OUTLINE = (255, 0, 160)
 """RGB of the edge of a mask: a colour that footage rarely has."""
 GAP = 2
@@ -30,16 +32,21 @@ def evenly(num_frames: int, num_shown: int) -> NDArray[np.int64]:
     return np.linspace(0, num_frames - 1, min(num_shown, num_frames)).round().astype(np.int64)
 
 
-def outlined(frame: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """A frame with the edge of what moves drawn: shape (height, width, 3), RGB."""
+def outlined(frame: NDArray[np.uint8], mask: Masks) -> NDArray[np.uint8]:
+    """A frame with the edge of what moves drawn: shape (height, width, 3), RGB. A soft mask is cut at one half."""
     drawn = frame.copy()
-    drawn[find_boundaries(mask, mode="thick")] = OUTLINE
+    drawn[find_boundaries(moving(mask), mode="thick")] = OUTLINE
     return drawn
 
 
-def highlighted(frame: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """A frame with what rests dimmed to a third, and the edge of what moves drawn: shape (height, width, 3), RGB."""
-    return outlined(np.where(mask[..., None], frame, frame // 3).astype(np.uint8), mask)
+def highlighted(frame: NDArray[np.uint8], mask: Masks) -> NDArray[np.uint8]:
+    """A frame with what rests dimmed to a third, and the edge of what moves drawn: shape (height, width, 3), RGB.
+
+    By a soft mask, each pixel is lit as much as it is likely to move.
+    """
+    dark = frame // 3
+    light = (frame - dark) * levels(mask)[..., None].astype(np.uint16) // SURE
+    return outlined((dark + light).astype(np.uint8), mask)
 
 
 def shrunk(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -47,14 +54,12 @@ def shrunk(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def filmstrip(
-    frames: NDArray[np.uint8], masks: NDArray[np.bool_], *, num_shown: int = 6, side: int = 112
-) -> NDArray[np.uint8]:
+def filmstrip(frames: NDArray[np.uint8], masks: Masks, *, num_shown: int = 6, side: int = 112) -> NDArray[np.uint8]:
     """Lay evenly chosen frames side by side, and below them the same frames with what moves lit and outlined.
 
     Args:
         frames: Shape (num_frames, height, width, 3), RGB.
-        masks: Shape (num_frames, height, width).
+        masks: Shape (num_frames, height, width), binary or soft.
         num_shown: Frames to show, at most.
         side: Of a frame as it is shown, in pixels.
 

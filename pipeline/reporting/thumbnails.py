@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pipeline.pages.pictures import data_url, evenly, highlighted, joined, shrunk
 from pipeline.run.events import Reporter
 from store.arrays.reading import ChunkReader, read_shard
-from store.clips.layout import frames_spec, masks_spec, pts_spec
+from store.clips.layout import Masks, as_masks, frames_spec, pts_spec
+from store.clips.mask_sets import stored_masks_spec
 from store.completion import require_committed
 from store.errors import StoreError
 from store.stages import FRAMES_STAGE, masks_stage
@@ -85,7 +86,7 @@ class Thumbnails:
 
     def _clip(
         self, video_id: str, split: str, masks: str | None
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None, NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.uint8], Masks | None, NDArray[np.float64]]:
         """Frames, masks and times of one video: its own shard alone is looked at, as there are clips of many shards.
 
         Raises:
@@ -97,11 +98,13 @@ class Thumbnails:
         for stage in (FRAMES_STAGE, *([] if masks is None else [masks_stage(masks)])):
             require_committed(store, shard, stage)
         frames = ChunkReader(folder, frames_spec(store, split)).read([row])[0, 0]
-        moving = None if masks is None else ChunkReader(folder, masks_spec(store, split, masks)).read([row])[0, 0]
+        moving = (
+            None if masks is None else ChunkReader(folder, stored_masks_spec(store, split, masks)).read([row])[0, 0]
+        )
         times = read_shard(folder, pts_spec(store, split), shard)[row - shard.start]
         return (
             np.asarray(frames, np.uint8),
-            None if moving is None else np.asarray(moving, np.bool_),
+            None if moving is None else as_masks(moving),
             np.asarray(times, np.float64),
         )
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pipeline.pages.pictures import encoded, highlighted, outlined, shrunk
 from pipeline.serving.library import Library, VideoKey
 from store.arrays.reading import ChunkReader
-from store.clips.layout import frames_spec, masks_spec
-from store.clips.mask_sets import mask_names
+from store.clips.layout import as_masks, frames_spec
+from store.clips.mask_sets import mask_names, stored_masks_spec
 from store.errors import NotInStoreError
 from store.stages import masks_stage
 
@@ -94,8 +94,8 @@ class Pictures:
             raise NotInStoreError(f"video {key.video_id!r} has no frame {max(slots)}")
         frames = np.asarray(ChunkReader(store.folder, frames_spec(store, key.split)).read([key.row])[0, 0])[slots]
         if request.masks:
-            spec = masks_spec(store, key.split, request.masks)
-            masks = np.asarray(ChunkReader(store.folder, spec).read([key.row])[0, 0])[slots]
+            spec = stored_masks_spec(store, key.split, request.masks)
+            masks = as_masks(ChunkReader(store.folder, spec).read([key.row])[0, 0])[slots]
             draw = outlined if request.show == "outline" else highlighted
             frames = np.stack([draw(frame, mask) for frame, mask in zip(frames, masks, strict=True)])
         return np.concatenate([_sized(frame, request.side) for frame in frames], axis=1)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.training.options import BatchOptions
+from store.clips.layout import all_moving
 from store.clips.reader import ClipBatch
 
 
@@ -29,9 +30,9 @@ def augment(clips: ClipBatch, options: BatchOptions, rngs: Sequence[np.random.Ge
         if options.mask_jitter:
             masks[:] = shifted(masks, _offsets(rng, options.mask_jitter), fill=False)
         if options.mask_dropout:
-            masks &= _blocks(masks.shape, block_size, options.mask_dropout, rng)
+            masks *= _blocks(masks.shape, block_size, options.mask_dropout, rng)
         if options.alpha_ones and rng.random() < options.alpha_ones:
-            masks[:] = True
+            masks[:] = all_moving(masks)
 
 
 def shifted(pictures: NDArray[np.generic], offsets: tuple[int, int], fill: bool | None = None) -> NDArray[np.generic]:

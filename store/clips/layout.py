@@ -3,10 +3,42 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from store.arrays.codec_names import CodecName
 from store.arrays.shards import ArraySpec
 from store.store import Store
+
+Masks = NDArray[np.bool_ | np.uint8]
+"""Binary masks are bool: True where something moves. Soft masks are uint8: how likely it moves, 0 to `SURE`."""
+
+SURE = 255
+MOVES = 128
+"""A pixel of a soft mask with this or more is more likely to move than not."""
+
+
+def moving(masks: Masks) -> NDArray[np.bool_]:
+    """Where something moves, by binary masks or by soft ones, of any shape: soft ones are cut at one half.
+
+    >>> moving(np.array([0, 127, 128, 255], np.uint8)).tolist()
+    [False, False, True, True]
+    """
+    return masks >= MOVES if masks.dtype == np.uint8 else np.asarray(masks, np.bool_)
+
+
+def as_masks(values: NDArray[np.generic]) -> Masks:
+    """What was read of a mask set, as masks; not copied."""
+    return np.asarray(values, np.uint8 if values.dtype == np.uint8 else np.bool_)
+
+
+def levels(masks: Masks) -> NDArray[np.uint8]:
+    """How likely each pixel moves, 0..255, by masks of either kind: a binary mask is 0 or `SURE`."""
+    return np.asarray(masks) if masks.dtype == np.uint8 else np.where(masks, SURE, 0).astype(np.uint8)
+
+
+def all_moving(masks: Masks) -> bool | int:
+    """The value of a pixel that surely moves, in masks of this kind: True or `SURE`."""
+    return SURE if masks.dtype == np.uint8 else True
 
 
 def clips_name(split: str, array: str) -> str:
@@ -28,9 +60,13 @@ def next_grey_spec(store: Store, split: str) -> ArraySpec:
     return _pictures_spec(store, split, "next_grey", store.manifest.frame_codec)
 
 
-def masks_spec(store: Store, split: str, name: str) -> ArraySpec:
-    """A mask set, a video a chunk: bool (num_videos, num_frames, height, width)."""
-    return _pictures_spec(store, split, f"masks/{name}", "blosc", masks=True)
+def masks_spec(store: Store, split: str, name: str, *, soft: bool) -> ArraySpec:
+    """A mask set, a video a chunk: bool, or uint8 if it is soft, (num_videos, num_frames, height, width).
+
+    `store.clips.mask_sets.stored_masks_spec` is that of a mask set which is there.
+    """
+    # Blosc's shuffle of bits is for masks of one bit a byte: on soft ones it takes a third more space than none.
+    return _pictures_spec(store, split, f"masks/{name}", "zstd" if soft else "blosc", binary=not soft)
 
 
 def pts_spec(store: Store, split: str) -> ArraySpec:
@@ -64,15 +100,15 @@ def frame_index_spec(store: Store, split: str) -> ArraySpec:
 
 
 def _pictures_spec(
-    store: Store, split: str, array: str, codec: CodecName, *, colour: bool = False, masks: bool = False
+    store: Store, split: str, array: str, codec: CodecName, *, colour: bool = False, binary: bool = False
 ) -> ArraySpec:
     layout = store.layout(split)
     return ArraySpec(
         name=clips_name(split, array),
         num_rows=layout.num_videos,
         item_shape=(layout.num_frames, layout.height, layout.width, *((3,) if colour else ())),
-        dtype="bool" if masks else "uint8",
-        fill_value=False if masks else 0,
+        dtype="bool" if binary else "uint8",
+        fill_value=False if binary else 0,
         shard_rows=store.manifest.shard_size,
         chunk_rows=1,
         dimensions=("video", "frame", "height", "width", *(("channel",) if colour else ())),

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.arrays.reading import ChunkReader, in_threads, read_shard
-from store.clips.layout import frame_index_spec, frames_spec, masks_spec
-from store.clips.mask_sets import mask_attributes
+from store.clips.layout import Masks, as_masks, frame_index_spec, frames_spec
+from store.clips.mask_sets import stored_masks_spec
 from store.commits import read_commit
 from store.completion import map_many, require_committed_of_each
 from store.errors import NotInStoreError, ShardIncompleteError
@@ -34,8 +34,9 @@ class ClipBatch:
     """Shape (num_clips,)."""
     frames: NDArray[np.uint8]
     """Shape (num_clips, num_frames, height, width, 3), RGB."""
-    masks: NDArray[np.bool_]
-    """Shape (num_clips, num_frames, height, width); True where something moves."""
+    masks: Masks
+    """Shape (num_clips, num_frames, height, width): bool, True where something moves; of a soft mask set uint8, how
+    likely it moves, 0..255."""
     is_frame: NDArray[np.bool_]
     """Shape (num_clips, num_frames); False in the last slots of a clip that has fewer frames than slots."""
 
@@ -70,9 +71,8 @@ class ClipReader:
             raise ValueError(f"num_threads must be at least 1, got {num_threads}")
         self.split = split
         self._num_threads = num_threads
-        mask_attributes(store, split, mask_name)  # raises if there is no such mask set
         self._frames = ChunkReader(store.folder, frames_spec(store, split))
-        self._masks = ChunkReader(store.folder, masks_spec(store, split, mask_name))
+        self._masks = ChunkReader(store.folder, stored_masks_spec(store, split, mask_name))
         self._store = store
         is_whole = shards is None
         shards = store.shards(split) if shards is None else tuple(shards)
@@ -112,11 +112,11 @@ class ClipReader:
             video_ids=tuple(self.video_ids[row] for row in rows),
             rows=np.asarray(rows, dtype=np.int64),
             frames=np.asarray(frames[:, 0], dtype=np.uint8),
-            masks=np.asarray(masks[:, 0], dtype=np.bool_),
+            masks=as_masks(masks[:, 0]),
             is_frame=self._is_frame[list(rows)],
         )
 
-    def read_masks(self, rows: Sequence[int]) -> NDArray[np.bool_]:
+    def read_masks(self, rows: Sequence[int]) -> Masks:
         """Read masks alone, shape (len(rows), num_frames, height, width).
 
         Raises:
@@ -130,7 +130,7 @@ class ClipReader:
             lambda position: self._masks.read_into(rows[position], masks[position]), len(rows), self._num_threads
         )
         self._check_unchanged()
-        return np.asarray(masks[:, 0], dtype=np.bool_)
+        return as_masks(masks[:, 0])
 
     def is_frame(self, rows: Sequence[int]) -> NDArray[np.bool_]:
         """Which slots of clips have a frame, shape (len(rows), num_frames). Slots with a frame come first."""

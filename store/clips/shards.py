@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from store.arrays.codecs import codec_named
 from store.arrays.reading import ChunkReader, read_shard
 from store.arrays.shards import ArraySpec, ArrayValues, create_array, write_shard
-from store.clips.layout import frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
-from store.clips.mask_sets import mask_attributes
+from store.clips.layout import Masks, frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
+from store.clips.mask_sets import mask_attributes, stored_masks_spec
 from store.commits import (
     CommitRecord,
     VideoOutcome,
@@ -84,8 +84,8 @@ def create_clip_arrays(store: Store, attributes: Mapping[str, JSON]) -> None:
             create_array(store.folder, spec, attributes)
 
 
-def create_mask_arrays(store: Store, name: str, attributes: Mapping[str, JSON]) -> None:
-    """Create the arrays of a mask set, unless they exist.
+def create_mask_arrays(store: Store, name: str, attributes: Mapping[str, JSON], *, soft: bool = False) -> None:
+    """Create the arrays of a mask set, of soft masks or of binary ones, unless they exist.
 
     Raises:
         StoreMismatchError: A mask set of this name was made with other options.
@@ -96,7 +96,7 @@ def create_mask_arrays(store: Store, name: str, attributes: Mapping[str, JSON]) 
             "Give these masks another name (--masks of `fda masks` and `fda preprocess`), or rebuild this mask "
             f"set, and nothing else, with `fda masks --masks {name} --overwrite`"
         )
-        create_array(store.folder, masks_spec(store, split, name), attributes, remedy)
+        create_array(store.folder, masks_spec(store, split, name, soft=soft), attributes, remedy)
 
 
 def write_frames(
@@ -169,7 +169,7 @@ def write_masks(
     store: Store,
     shard: Shard,
     name: str,
-    masks: NDArray[np.bool_],
+    masks: Masks,
     outcomes: Sequence[VideoOutcome],
     inputs: Mapping[str, str],
 ) -> CommitRecord:
@@ -179,7 +179,7 @@ def write_masks(
         store: The store.
         shard: Which rows; their frames are committed.
         name: Of the mask set.
-        masks: Shape (shard.num_rows, num_frames, height, width).
+        masks: Shape (shard.num_rows, num_frames, height, width); of the type that the mask set was created for.
         outcomes: One a video, in row order.
         inputs: `ShardFrames.inputs` of the frames that the masks were computed from.
 
@@ -189,7 +189,7 @@ def write_masks(
     if commit_name(shard, FRAMES_STAGE) not in inputs:
         raise ValueError(f"shard {shard.key}: masks need the inputs of the frames they were made from, got {inputs}")
     withdraw_commit(store.folder, shard, masks_stage(name))
-    file = write_shard(store.folder, masks_spec(store, shard.split, name), shard, masks)
+    file = write_shard(store.folder, stored_masks_spec(store, shard.split, name), shard, masks)
     return commit_shard(store.folder, shard, masks_stage(name), outcomes, [file], inputs)[0]
 
 

@@ -226,7 +226,7 @@ def _stages(store: Store, split: str, listed: Mapping[str, int]) -> tuple[tuple[
         rf"{re.escape(clips_name(split, 'masks'))}/([^/]+)/(?:zarr\.json|c\..+)",
         rf"commits/{re.escape(split)}/masks/([^/]+)/[0-9]+\.parquet",
     )
-    over_videos += [Stage(masks_stage(name), (masks_spec(store, split, name),), shards) for name in masks]
+    over_videos += [Stage(masks_stage(name), (_masks_spec(store, split, name),), shards) for name in masks]
     over_captions = []
     for name in _names(
         listed,
@@ -239,6 +239,12 @@ def _stages(store: Store, split: str, listed: Mapping[str, int]) -> tuple[tuple[
             Stage(features_stage(name, "text"), text, caption_shards(store, split), has_outcomes=False)
         )
     return tuple(over_videos), tuple(over_captions)
+
+
+def _masks_spec(store: Store, split: str, name: str) -> ArraySpec:
+    """The array as it should be, soft or not by its own metadata."""
+    types = types_of(store.folder, [clips_name(split, f"masks/{name}")])
+    return masks_spec(store, split, name, soft="uint8" in types)
 
 
 def _feature_specs(store: Store, name: str, split: str, part: str, listed: Collection[str]) -> tuple[ArraySpec, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import fda
 from pipeline.run.records import RunClock, recorded_run
@@ -75,7 +76,11 @@ def plain(value: object) -> str:
 def of_view(place: Path) -> str:
     view = fda.open_store(place)
     tables = [table.to_pylist() for table in (view.videos(), view.captions(), view.failures())]
-    arrays = [view.frames([0, 1], split="test"), view.masks([0, 1], split="test"), view.pts_seconds([0], split="test")]
+    arrays: list[NDArray[np.generic]] = [
+        view.frames([0, 1], split="test"),
+        view.masks([0, 1], split="test"),
+        view.pts_seconds([0], split="test"),
+    ]
     features = view.features("mine")
     arrays += [features.video, features.text, view.frame_features("mine", [0], split="test")]
     ids = features.video_ids, features.caption_ids

@@ -13,7 +13,8 @@ from pipeline.datasets.read import read_dataset
 from store.arrays.reading import ChunkReader, read_shard
 from store.catalog import VIDEOS_NAME
 from store.claims.holding import claimed
-from store.clips.layout import frame_index_spec, frames_spec, masks_spec
+from store.clips.layout import frame_index_spec, frames_spec
+from store.clips.mask_sets import stored_masks_spec
 from store.clips.shards import read_frames, write_frames
 from store.commits import commit_shard
 from store.completion import outcomes_of
@@ -71,7 +72,9 @@ def test_what_verify_takes_from_the_writer(whole: Path) -> None:
 
 def check_slots(store: Store, shard: Shard, stage: str) -> None:
     is_frames = stage == FRAMES_STAGE
-    spec = frames_spec(store, shard.split) if is_frames else masks_spec(store, shard.split, stage.partition("/")[2])
+    spec = (
+        frames_spec(store, shard.split) if is_frames else stored_masks_spec(store, shard.split, stage.partition("/")[2])
+    )
     slots = ChunkReader(store.folder, spec)
     frame_index = read_shard(store.folder, frame_index_spec(store, shard.split), shard)
     outcomes = outcomes_of(store, shard, stage)

@@ -3,7 +3,8 @@
     OUT/test-000000.tar     KEY.json, KEY.frame00.jpg, KEY.frame01.jpg, ..., KEY.mask00.png, ...
 
 KEY is the id of the video as `pipeline.exporting.file_names` spells it, without dots; the JSON has it as it is, with
-the captions, the time of each frame and the statistics of the masks. Masks are 255 where something moves.
+the captions, the time of each frame and the statistics of the masks. Masks are 255 where something moves; soft ones
+are how likely it moves, 0 to 255.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pipeline.exporting.source import Batch, Parts, Selected
 from pipeline.exporting.tables import video_records
 from pipeline.exporting.writer import VIDEOS_PER_FILE, FormatWriter
 from store.arrays.jpeg import JpegCodec
+from store.clips.layout import Masks, levels
 
 
 class WebDatasetWriter(FormatWriter):
@@ -84,7 +86,7 @@ class _Tar:
         self,
         record: dict[str, object],
         frames: NDArray[np.uint8],
-        masks: NDArray[np.bool_] | None,
+        masks: Masks | None,
         images: FrameImages,
     ) -> None:
         key, num_digits = file_name(str(record["video_id"]), keep_dots=False), max(2, len(str(len(frames) - 1)))
@@ -93,7 +95,7 @@ class _Tar:
         for number, frame in enumerate(frames):
             self._add(f"{key}.frame{number:0{num_digits}d}.{ending}", _encoded(frame, images))
         for number, mask in enumerate(() if masks is None else masks):
-            self._add(f"{key}.mask{number:0{num_digits}d}.png", _png(np.where(mask, 255, 0).astype(np.uint8)))
+            self._add(f"{key}.mask{number:0{num_digits}d}.png", _png(levels(mask)))
         self.num_videos += 1
 
     def end(self) -> None:

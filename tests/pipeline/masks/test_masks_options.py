@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.masks.clips import clip_masks
 from pipeline.masks.comparison import noise_sigma
 from pipeline.masks.options import Compensation, Difference, MaskOptions, ThresholdMode, WhenEmpty, WhenFull
+from store.clips.layout import Masks
 from tests.videos import textured_frames
 
 SIZE, NUM_FRAMES, OBJECT = 160, 4, 44
@@ -57,7 +58,7 @@ def filmed(
     return np.stack(frames), np.stack(discs)
 
 
-def right_and_wrong(masks: NDArray[np.bool_], discs: NDArray[np.bool_], pan: float = 0.0) -> tuple[float, float]:
+def right_and_wrong(masks: Masks, discs: NDArray[np.bool_], pan: float = 0.0) -> tuple[float, float]:
     """The share of the disc that the masks cover, and the share of the ground, far from it, that they cover too."""
     reach = 2 * (int(pan) + 8) + 1
     near = [cv2.dilate((disc | later).astype(np.uint8), np.ones((9, reach))) > 0 for disc, later in pairwise(discs)]

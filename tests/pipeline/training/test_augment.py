@@ -116,3 +116,12 @@ def test_a_random_area_is_a_rectangle_of_the_masks_area(height: int, width: int,
         assert bool(area.any()) == bool(mask.any())
         assert abs(int(area.sum()) - int(mask.sum())) <= max(rows, columns)
     assert np.array_equal(areas, random_areas(masks, np.random.default_rng(seed)))
+
+
+def test_soft_masks_change_as_binary_ones_do() -> None:
+    options = BatchOptions(flip=0.5, frame_jitter=3, mask_jitter=2, mask_dropout=0.2, alpha_ones=0.2)
+    soft = replace(clips(40), masks=np.where(clips(40).masks, 255, 0).astype(np.uint8))
+    found, expected = changed(options, batch=soft), changed(options, batch=clips(40))
+    assert found.masks.dtype == np.uint8
+    assert np.array_equal(found.masks, np.where(expected.masks, 255, 0))
+    assert np.array_equal(found.frames, expected.frames)
