@@ -17,7 +17,7 @@ from cli.options.retrieval import interval_options, protocol_options
 from cli.options.shared import add_options, device_option, progress_option, shared_options
 from cli.output.printing import print_json, say
 from cli.output.progress import SECONDS_BEFORE_A_BAR, progress_listener
-from pipeline.evaluation.names import FAMILIES, POOLINGS
+from pipeline.evaluation.names import FAMILIES, FRAME_POOLINGS, POOLINGS
 from pipeline.evaluation.options import BootstrapOptions, EvalExtras, EvalOptions
 from pipeline.evaluation.protocols import Ties
 from pipeline.run.limits import Limit
@@ -39,14 +39,35 @@ _SCORING = (
     click.option("--split", default="test", show_default=True, shell_complete=complete_splits, help="Split to score."),
     click.option(
         "--pooling",
-        type=click.Choice(POOLINGS),
-        help="Pool the cached features of frames again, without encoding.  [default: cached features of videos]",
+        type=click.Choice([*POOLINGS, *FRAME_POOLINGS]),
+        help="Pool the cached features of frames again, or score each text by frames, without encoding.  "
+        "[default: cached features of videos]",
+    ),
+    click.option(
+        "--temperature",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="T",
+        help="Temperature of --pooling attention.  [default: chosen on --choose-split]",
+    ),
+    click.option(
+        "--shot-distance",
+        type=click.FloatRange(-2, 2),
+        metavar="D",
+        help="Distance of neighbouring frames (1 - cosine) at which --pooling best-shot begins a shot.  "
+        "[default: chosen on --choose-split]",
     ),
     click.option(
         "--top-frames",
         type=click.IntRange(min=1),
         metavar="K",
         help="Score a text by its K best frames of each video, instead of by the video's feature.",
+    ),
+    click.option(
+        "--choose-split",
+        default="val",
+        show_default=True,
+        shell_complete=complete_splits,
+        help="Split by whose R@1 the value of --pooling attention, best-shot or best-frames is chosen.",
     ),
     click.option(
         "--dsl", is_flag=True, help="Add rows with a dual softmax over all queries of the split (transductive)."
@@ -140,7 +161,7 @@ def _eval_options(function: Callable[..., None]) -> Callable[..., None]:
         bank_split: str,
         **others: Any,
     ) -> None:
-        names = ("protocol", "pooling", "top_frames")
+        names = ("protocol", "pooling", "temperature", "shot_distance", "top_frames", "choose_split")
         fields = {name: others.pop(name) for name in names}
         fields["ties"] = None if ties is None else Ties(ties)
         fields["dsl_temperature"] = dsl_temperature if dsl else None

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError, PipelineError
 from pipeline.evaluation.arrays import UNIT_TOLERANCE
 from pipeline.evaluation.caveats import caveats_of
+from pipeline.evaluation.frame_pooling import FramePooling, best_value, candidates_of
 from pipeline.evaluation.metrics import RetrievalResult, score
 from pipeline.evaluation.options import EvalOptions
 from pipeline.evaluation.postprocess import DualSoftmax, QueryBankNorm
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.ranking import Ranking, rank
 from pipeline.evaluation.scores.dot import DotScores, Put, Scores
-from pipeline.evaluation.scores.frames import FrameScores
 from pipeline.evaluation.scores.pooling import pool_frames
 from pipeline.run.events import Listener, ignore_events
 from pipeline.run.words import plural
@@ -292,7 +292,7 @@ class _Task:
 
     def read(self, split: str) -> Features:
         """The features of a split, pooled as the options say."""
-        return scorable_features(self.store, self.name, split, self.options.max_missing, self.options.pooling)
+        return scorable_features(self.store, self.name, split, self.options.max_missing, self.options.video_pooling)
 
     def _bank(self, split: str) -> Features:
         try:
@@ -302,17 +302,32 @@ class _Task:
 
     def scores(self, features: Features) -> tuple[Scores, str]:
         """Scores of the captions and videos of the split, and how frames became videos."""
-        num_top = self.options.top_frames
-        if num_top is None:
-            pooling = self.options.pooling or str(features.attributes.get("pooling"))
+        rule = self.options.frame_pooling
+        if rule is None:
+            pooling = self.options.video_pooling or str(features.attributes.get("pooling"))
             return DotScores(features.text, features.video, self.put), pooling
         frame = _frames(self.store, self.name, self.options.split, features)
-        if num_top > frame.shape[1]:
+        num_top, value = self.options.top_frames, self.options.frame_value
+        if num_top is not None and num_top > frame.shape[1]:
             raise InputError(
                 f"--top-frames must be at most {frame.shape[1]}, the frames of a clip of split "
                 f"{self.options.split!r}, got {num_top}"
             )
-        return FrameScores(features.text, frame, num_top, self.put), f"top {plural(num_top, 'frame')}"
+        by_frames = FramePooling(rule, value if value is not None else self._chosen(rule))
+        chosen = f", chosen on {self.options.choose_split}" if value is None else ""
+        return by_frames.scores(features.text, frame, self.put), f"{by_frames}{chosen}"
+
+    def _chosen(self, rule: str) -> float:
+        """The value of a rule with the best R@1 on the split to choose on."""
+        split = self.options.choose_split
+        try:
+            found = scorable_features(self.store, self.name, split, self.options.max_missing)
+        except NotInStoreError as error:
+            raise NotInStoreError(
+                f"--pooling {rule} chooses its value on split {split!r} (--choose-split), or takes one: {error}"
+            ) from error
+        frame = _frames(self.store, self.name, split, found)
+        return best_value(rule, candidates_of(rule, frame), found, frame, self.put, self.listener)
 
     def changed(self, features: Features, scores: Scores) -> tuple[dict[str, Scores], Bank | None]:
         """Post-processed scores by the name of the processing; and the bank of QB-Norm, if it is used."""

@@ -8,6 +8,8 @@ METRICS = ("r1", "r5", "r10", "r50", "median_rank", "mean_rank")
 """Metrics that get a confidence interval: fields of `RetrievalMetrics`."""
 POOLINGS = ("mean", "unit-mean")
 """How frames become a video: see `encoders.options.Pooling`."""
+FRAME_POOLINGS = ("attention", "best-shot", "best-frames")
+"""Ways to score a text by the frames of a video, each with one value: see `pipeline.evaluation.frame_pooling`."""
 FAMILIES = (
     "motion",
     "empty-masks",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import OptionError
-from pipeline.evaluation.names import FAMILIES, POOLINGS
+from pipeline.evaluation.names import FAMILIES, FRAME_POOLINGS, POOLINGS
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol, Ties
 from pipeline.run.fields import convert_fields
 
@@ -19,9 +20,17 @@ class EvalOptions:
     max_missing: float = 0.1
     """Share of the split's videos, in [0, 1], that may lack features."""
     pooling: str | None = None
-    """One of `POOLINGS`: pool the cached features of frames again; None: use the cached features of videos."""
+    """One of `POOLINGS`: pool the cached features of frames again. One of `FRAME_POOLINGS`: score each text by frames.
+    None: use the cached features of videos."""
+    temperature: float | None = None
+    """Of `attention`; None: the one with the best R@1 on `choose_split`."""
+    shot_distance: float | None = None
+    """Of `best-shot`: 1 less the cosine of two frames, above which a new shot begins; None: as for `temperature`."""
     top_frames: int | None = None
-    """Score each text by this many best frames of a video instead of by the video."""
+    """Score each text by this many best frames of a video instead of by the video; with `best-frames` and None, as many
+    as have the best R@1 on `choose_split`."""
+    choose_split: str = "val"
+    """Split on which the value of a frame pooling is chosen."""
     protocol: str = "fda"
     """One of `PROTOCOLS`."""
     ties: Ties | None = None
@@ -39,16 +48,62 @@ class EvalOptions:
             raise OptionError(f"top_frames must be at least 1, got {self.top_frames}")
         if self.dsl_temperature is not None and not self.dsl_temperature > 0:
             raise OptionError(f"dsl_temperature must be above 0, got {self.dsl_temperature}")
-        if self.pooling is not None and self.pooling not in POOLINGS:
-            raise OptionError(f"pooling must be {' or '.join(POOLINGS)}, got {self.pooling!r}")
-        if self.pooling is not None and self.top_frames is not None:
-            raise OptionError("frames are either pooled into videos (--pooling) or scored one by one (--top-frames)")
-        if self.bank_split is not None and self.top_frames is not None:
-            raise OptionError("QB-Norm takes a bank of pooled videos: leave --top-frames out")
+        self._check_pooling()
         if self.bank_split == self.split:
             raise OptionError(
                 f"the bank of QB-Norm must not be of the split that is scored ({self.split!r}): name the training split"
             )
+
+    def _check_pooling(self) -> None:
+        known = (*POOLINGS, *FRAME_POOLINGS)
+        if self.pooling is not None and self.pooling not in known:
+            raise OptionError(f"pooling must be {', '.join(known[:-1])} or {known[-1]}, got {self.pooling!r}")
+        if self.pooling not in (None, "best-frames") and self.top_frames is not None:
+            raise OptionError("frames are either pooled into videos (--pooling) or scored one by one (--top-frames)")
+        for name, value, its in (
+            ("temperature", self.temperature, "attention"),
+            ("shot_distance", self.shot_distance, "best-shot"),
+        ):
+            if value is not None and self.pooling != its:
+                raise OptionError(f"{name} is for --pooling {its}")
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
+            raise OptionError(f"temperature must be above 0, got {self.temperature}")
+        if self.shot_distance is not None and not -2 <= self.shot_distance <= 2:
+            raise OptionError(f"shot_distance is 1 less a cosine, from 0 to 2, got {self.shot_distance}")
+        if self.bank_split is not None and self.frame_pooling is not None:
+            raise OptionError("QB-Norm takes a bank of pooled videos: leave --top-frames and --pooling by frames out")
+        if self.chooses and self.choose_split == self.split:
+            raise OptionError(
+                f"the value of --pooling {self.pooling} must not be chosen on the split that is scored "
+                f"({self.split!r}): name another --choose-split, or give the value"
+            )
+
+    @property
+    def video_pooling(self) -> str | None:
+        """How frames are pooled into videos again; None: they are not."""
+        return self.pooling if self.pooling in POOLINGS else None
+
+    @property
+    def frame_pooling(self) -> str | None:
+        """Which rule scores a text by frames; None: none does."""
+        if self.pooling in FRAME_POOLINGS:
+            return self.pooling
+        return None if self.top_frames is None else "best-frames"
+
+    @property
+    def frame_value(self) -> float | None:
+        """The value of that rule; None: to be chosen."""
+        values = {
+            "attention": self.temperature,
+            "best-shot": self.shot_distance,
+            "best-frames": None if self.top_frames is None else float(self.top_frames),
+        }
+        return values.get(self.frame_pooling or "")
+
+    @property
+    def chooses(self) -> bool:
+        """Whether a value is chosen on `choose_split`."""
+        return self.frame_pooling is not None and self.frame_value is None
 
     @property
     def counted(self) -> Protocol:

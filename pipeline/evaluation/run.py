@@ -180,7 +180,7 @@ def _of_store(
         if extras.diagnostics
         else None,
         near_duplicates=near_duplicates(
-            opened, result.ranking.features, features, options.split, report, options.pooling
+            opened, result.ranking.features, features, options.split, report, options.video_pooling
         )
         if extras.near_duplicates
         else None,

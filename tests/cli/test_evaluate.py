@@ -129,7 +129,7 @@ def test_post_processing_stands_in_rows_of_its_own(fda: Commands, tmp_path: Path
         (["--slice", "colour"], 2, "Invalid value for '--slice'"),
         (["--per-query", "/nowhere/ranks.parquet"], 1, "/nowhere"),
         (["--device", "tpu"], 1, "cannot use device 'tpu'"),
-        (["--qb-norm", "--top-frames", "2"], 2, "leave --top-frames out"),
+        (["--qb-norm", "--top-frames", "2"], 2, "leave --top-frames and"),
         (["--overwrite"], 2, "--overwrite is for the files of"),
         (["--figure", "slices.jpg"], 2, "Invalid value for '--figure': 'slices.jpg' must end in .png or .svg or .pdf"),
         (["--figure", "/nowhere/slices.png"], 1, "there is no folder /nowhere"),
@@ -281,3 +281,19 @@ def test_x_pool_prints_r100(fda: Commands, tmp_path: Path) -> None:
     assert "protocol x-pool" in ended.out
     assert "R@100: 100.0 text to video, 100.0 video to text" in ended.out
     assert "R@100" not in fda("eval", tmp_path / "store", "--features", "mine").out
+
+
+def test_frames_are_weighted_by_attention(fda: Commands, tmp_path: Path) -> None:
+    cached(tmp_path / "store")
+    eval_mine = ("eval", tmp_path / "store", "--features", "mine", "--json")
+    sharp = json.loads(fda(*eval_mine, "--pooling", "attention", "--temperature", "0.001").out)
+    best = json.loads(fda(*eval_mine, "--top-frames", "1").out)
+    assert sharp["text_to_video"]["mean_rank"] == pytest.approx(best["text_to_video"]["mean_rank"], abs=0.2)
+    assert sharp["pooling"] == "attention (temperature 0.001)"
+    shots = json.loads(fda(*eval_mine, "--pooling", "best-shot", "--shot-distance", "2").out)
+    mean = json.loads(fda(*eval_mine, "--pooling", "unit-mean").out)
+    assert shots["text_to_video"] == mean["text_to_video"]
+    assert shots["pooling"] == "best shot (one shot a video)"
+    ended = fda(*eval_mine, "--pooling", "attention")
+    assert (ended.code, ended.out) == (1, "")
+    assert "--pooling attention chooses its value on split 'val' (--choose-split), or takes one" in ended.err

@@ -14,6 +14,7 @@ from encoders.similarity import place, put_on
 from pipeline.evaluation import ranking
 from pipeline.evaluation.postprocess import DualSoftmax, QueryBankNorm
 from pipeline.evaluation.ranking import text_to_video, video_to_text
+from pipeline.evaluation.scores.attention import AttentionScores
 from pipeline.evaluation.scores.dot import DotScores, Put, Scores
 from pipeline.evaluation.scores.frames import FrameScores
 from tests.retrieval_cases import Floats, Ints, unit_rows
@@ -96,6 +97,12 @@ def frame_pair(text: Floats, video: Floats, put: Put) -> tuple[Scores, Scores]:
     return FrameScores(text, frame, 2), FrameScores(text, frame, 2, put)
 
 
+def attention_pair(text: Floats, video: Floats, put: Put) -> tuple[Scores, Scores]:
+    frame = np.stack([video, 2 * np.roll(video, 1, axis=1), np.full_like(video, np.nan)], axis=1)
+    frame[::2, 2] = text[0]
+    return AttentionScores(text, frame, 0.1), AttentionScores(text, frame, 0.1, put)
+
+
 def dual_pair(text: Floats, video: Floats, put: Put) -> tuple[Scores, Scores]:
     return DualSoftmax(DotScores(text, video), 0.1), DualSoftmax(DotScores(text, video, put), 0.1)
 
@@ -111,7 +118,7 @@ def bank_pair(text: Floats, video: Floats, put: Put) -> tuple[Scores, Scores]:
 Pair = Callable[[Floats, Floats, Put], tuple[Scores, Scores]]
 
 
-@pytest.mark.parametrize("pair", [frame_pair, dual_pair, bank_pair])
+@pytest.mark.parametrize("pair", [frame_pair, attention_pair, dual_pair, bank_pair])
 def test_other_scores(pair: Pair, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking, "_BLOCK_ROWS", 7)
     monkeypatch.setattr(ranking, "_LEAST_ROWS", 1)
@@ -127,7 +134,7 @@ def test_other_scores(pair: Pair, put: Put, monkeypatch: pytest.MonkeyPatch) -> 
             np.testing.assert_allclose(mine, theirs.cpu().numpy(), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("pair", [frame_pair, dual_pair, bank_pair])
+@pytest.mark.parametrize("pair", [frame_pair, attention_pair, dual_pair, bank_pair])
 @pytest.mark.parametrize("seed", range(4))
 def test_equal_rows_tie_exactly(pair: Pair, seed: int, put: Put) -> None:
     rng = np.random.default_rng(seed)

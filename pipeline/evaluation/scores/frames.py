@@ -2,97 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
-from pipeline.evaluation.scores.backend import Array, like, namespace
-from pipeline.evaluation.scores.dot import Put, check_embeddings, copies
-from pipeline.run.words import plural
-
-_TILE_SCORES = 2**22
-"""Texts x frames of one product: 16 MiB of float32. Many small products take several times as long as a large one."""
+from pipeline.evaluation.scores.backend import Array, namespace
+from pipeline.evaluation.scores.dot import Put
+from pipeline.evaluation.scores.tiles import TiledScores
 
 
-class FrameScores:
+class FrameScores(TiledScores):
     """The mean of a text's `k` highest inner products with the frames of a video, each frame of unit norm.
 
     If a video has fewer frames than `k`, it is the mean of all of them. With `k = 1` it is the score of the best frame;
     with all frames, the inner product with the mean of unit frames (`unit-mean` pooling makes that mean a unit vector
     again). X-Pool (arXiv 2203.15086) calls it top-k aggregation.
-
-    Equal texts score equally to the bit, and so do videos with equal frames, in whichever rows: see
-    `pipeline.evaluation.scores.dot.DotScores`.
     """
 
     def __init__(
         self, text: NDArray[np.float32], frame: NDArray[np.float32], k: int, put: Put = lambda array: array
     ) -> None:
-        """Check embeddings and move them to the device.
-
-        Args:
-            text: Shape (num_texts, dim).
-            frame: Shape (num_videos, num_frames, dim), of any norm; all NaN for a frame that the video does not have.
-            k: At least 1.
-            put: Moves them to a device.
-
-        Raises:
-            ValueError: `k`, a shape or a dtype is wrong; a video has no frame; or rows cannot be scored (some NaN,
-                infinite, all zero).
-        """
+        """See `TiledScores`, with its errors; `k` is at least 1, or it is one more."""
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        if frame.ndim != 3 or not frame.size:
-            raise ValueError(
-                f"frames must have the shape (num_videos, num_frames, dim) with at least one of each, got {frame.shape}"
-            )
-        check_embeddings("text", text)
-        if text.shape[1] != frame.shape[2]:
-            raise ValueError(f"text and frame embeddings must have one dim, got {text.shape[1]} and {frame.shape[2]}")
-        unit, num_frames = _unit_frames(frame)
-        self.num_texts, self.num_videos = len(text), len(unit)
-        self._k = min(k, unit.shape[1])
-        self._text, self._frame = put(text), put(unit)
-        self._num_frames = like(num_frames, self._text)
-        self._text_copies, self._video_copies = (
-            tuple(like(rows, self._text) for rows in copies(embeddings))
-            for embeddings in (text, unit.reshape(len(unit), -1))
-        )
+        super().__init__(text, frame, put)
+        self._k = min(k, frame.shape[1])
 
-    def of_texts(self, rows: slice) -> Array:
-        """See `Scores`."""
-        scores = self._empty(len(self._text[rows]), self.num_videos)
-        for videos in self._tiles(*scores.shape):
-            scores[:, videos] = self._tile(rows, videos)
-        again, first = self._video_copies
-        scores[:, again] = scores[:, first]
-        return scores
-
-    def of_videos(self, rows: slice) -> Array:
-        """See `Scores`."""
-        scores = self._empty(len(self._frame[rows]), self.num_texts)
-        for texts in self._tiles(*scores.shape):
-            scores[:, texts] = self._tile(texts, rows).T
-        again, first = self._text_copies
-        scores[:, again] = scores[:, first]
-        return scores
-
-    def _empty(self, num_rows: int, num_columns: int) -> Array:
-        xp = namespace(self._text)
-        return xp.empty((num_rows, num_columns), dtype=xp.float32, device=array_api_compat.device(self._text))
-
-    def _tile(self, texts: slice, videos: slice) -> Array:
-        """Scores of some texts with some videos, shape (number of these texts, number of these videos)."""
-        xp = namespace(self._text)
-        num_frames, frame = self._num_frames[videos], self._frame[videos]
-        products = self._text[texts] @ xp.reshape(frame, (-1, frame.shape[2])).T
-        products = xp.reshape(products, (-1, *frame.shape[:2]))
+    def _rule(self, products: Array, videos: slice) -> Array:
+        xp, num_frames = namespace(products), self._num_frames[videos]
         # Insertion into a sorted list of k arrays, whole arrays at a time: k is small, and the array API has no top-k.
         highest: list[Array] = []  # scores of the frames so far, in falling order
-        for number in range(frame.shape[1]):
+        for number in range(products.shape[2]):
             scores = xp.where(num_frames > number, products[:, :, number], -xp.inf)
             for place, other in enumerate(highest):
                 highest[place], scores = xp.maximum(other, scores), xp.minimum(other, scores)
@@ -102,31 +41,3 @@ class FrameScores:
         for place, scores in enumerate(highest[1:], 1):
             total = total + xp.where(num_frames > place, scores, 0.0)
         return total / xp.astype(xp.clip(num_frames, max=self._k), xp.float32)
-
-    def _tiles(self, num_rows: int, num_columns: int) -> Iterator[slice]:
-        size = max(1, _TILE_SCORES // (num_rows * self._frame.shape[1]))
-        for start in range(0, num_columns, size):
-            yield slice(start, min(start + size, num_columns))
-
-
-def _unit_frames(frame: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Unit vectors of frames, with the frames that a video has before those that it does not have.
-
-    Returns:
-        Frames, zero where a video has none; and the number of frames of each video.
-
-    Raises:
-        ValueError: See `FrameScores`; rows are counted over all frames of all videos.
-    """
-    is_lacking: NDArray[np.bool_] = np.all(np.isnan(frame), axis=2)
-    num_frames: NDArray[np.int64] = (~is_lacking).sum(axis=1)
-    without = np.flatnonzero(num_frames == 0)
-    if len(without):
-        raise InputError(f"{len(without)} of {plural(len(frame), 'video')} have no frame (the first: {without[0]})")
-    unit = np.where(is_lacking[:, :, None], np.float32(1), frame)
-    check_embeddings("frame", unit.reshape(-1, frame.shape[2]))
-    unit /= np.linalg.norm(unit, axis=2, keepdims=True)
-    if is_lacking.any():
-        unit[is_lacking] = 0  # no frame is zero, so that a video with fewer frames is never a copy of one with more
-        unit = np.take_along_axis(unit, np.argsort(is_lacking, axis=1, kind="stable")[:, :, None], axis=1)
-    return unit, num_frames

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.evaluation import ranking
 from pipeline.evaluation.ranking import text_to_video, video_to_text
-from pipeline.evaluation.scores import frames as frame_scores
+from pipeline.evaluation.scores import tiles
 from pipeline.evaluation.scores.dot import DotScores
 from pipeline.evaluation.scores.frames import FrameScores
 from tests.retrieval_cases import Floats, unit_rows
@@ -49,7 +49,7 @@ def test_it_is_its_definition(seed: int, k: int, num_frames: int, tile: int, row
     num_texts, num_videos, dim = (int(rng.integers(1, 20)) for _ in range(3))
     text, frame = unit_rows(rng, num_texts, dim), random_frames(rng, num_videos, num_frames, dim)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frame_scores, "_TILE_SCORES", tile)
+        patch.setattr(tiles, "_TILE_SCORES", tile)
         scores = FrameScores(text, frame, k)
         of_texts, of_videos = scores.of_texts(slice(0, rows)), scores.of_videos(slice(0, rows))
     expected = plain_scores(text, frame, k)
