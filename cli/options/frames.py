@@ -57,7 +57,13 @@ FRAME_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] 
         default=str(_DEFAULTS.sampling.mode),
         show_default=True,
         help="uniform: at the centres of equal spans of time. fps: at --fps from the start. clip4clip: as CLIP4Clip "
-        "does it, one a second by frame number over the rate cut to an integer.",
+        "does it, one a second by frame number over the rate cut to an integer. prompt-switch: as Prompt Switch and "
+        "FDA-CLIP's code test, from six spans, not in the order of time: masks then compare frames a span apart.",
+    ),
+    click.option(
+        "--eval-sampling",
+        type=click.Choice([str(mode) for mode in SamplingMode]),
+        help="The same for all splits but `train`.  [default: as --sampling]",
     ),
     click.option("--fps", type=Rate(), help="Frames per second of --sampling fps.  [default: 1]"),
     click.option(
@@ -147,12 +153,15 @@ def take_frame_fields(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     """
     rest = dict(values)
     mode, fps, keep = SamplingMode(rest.pop("sampling")), rest.pop("fps"), rest.pop("keep")
-    if fps is not None and mode is not SamplingMode.FPS:
+    of_eval = SamplingMode(rest.pop("eval_sampling") or mode)
+    if fps is not None and SamplingMode.FPS not in (mode, of_eval):
         raise click.UsageError(f"--fps belongs to --sampling fps, not to {mode}")
-    if keep is not None and mode is SamplingMode.UNIFORM:
-        raise click.UsageError("--keep belongs to --sampling fps and clip4clip, not to uniform")
+    if keep is not None and not {mode, of_eval} & {SamplingMode.FPS, SamplingMode.CLIP4CLIP}:
+        raise click.UsageError(f"--keep belongs to --sampling fps and clip4clip, not to {mode}")
+    sampling, eval_sampling = (Sampling(one, fps or Fraction(1), Keep(keep or Keep.UNIFORM)) for one in (mode, of_eval))
     fields = {
-        "sampling": Sampling(mode, fps or Fraction(1), Keep(keep or Keep.UNIFORM)),
+        "sampling": sampling,
+        "eval_sampling": None if of_eval is mode else eval_sampling,
         "resize": Resize(rest.pop("resize")),
         "timeout_seconds": rest.pop("timeout"),
         **{name: rest.pop(name) for name in _SAME_NAME},

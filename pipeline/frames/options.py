@@ -32,6 +32,8 @@ class PreprocessOptions:
     eval_frames: int = 12
     """Frames of a clip in every other split (FDA-CLIP: 12)."""
     sampling: Sampling = UNIFORM
+    eval_sampling: Sampling | None = None
+    """Of every split but `train`; None: as `sampling`."""
     image_size: int = 224
     """Side of the stored frames, pixels: the short side is resized to it, the centre is cut out."""
     resize: Resize = Resize.SWSCALE
@@ -80,7 +82,7 @@ class PreprocessOptions:
         return DecodeOptions(
             num_frames=self.train_frames if split == TRAIN_SPLIT else self.eval_frames,
             image_size=self.image_size,
-            sampling=self.sampling,
+            sampling=self.sampling if split == TRAIN_SPLIT or self.eval_sampling is None else self.eval_sampling,
             resize=self.resize,
             neighbours=self.neighbours,
             timeout_seconds=self.timeout_seconds,
@@ -91,8 +93,12 @@ class PreprocessOptions:
 
     def frame_identity(self) -> dict[str, JSON]:
         """What two runs must agree on to share one store's frames."""
+        sampling: dict[str, JSON] = {"sampling": self.sampling.to_dict()}
+        if self.eval_sampling not in (None, self.sampling):  # a store that samples all splits alike has no such key
+            assert self.eval_sampling is not None
+            sampling["eval_sampling"] = self.eval_sampling.to_dict()
         return {
-            "sampling": self.sampling.to_dict(),
+            **sampling,
             "train_frames": self.train_frames,
             "eval_frames": self.eval_frames,
             "image_size": self.image_size,

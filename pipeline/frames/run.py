@@ -221,6 +221,7 @@ class _Run:
         asked_for: dict[str, JSON] = {
             **asdict(options),
             "sampling": options.sampling.to_dict(),
+            "eval_sampling": None if options.eval_sampling is None else options.eval_sampling.to_dict(),
             "source": str(self.read.source),
             "videos_root": str(self.read.dataset.root.absolute()),
             "dataset": self.read.recognised.layout,

@@ -156,6 +156,10 @@ def _frames(made: MadeWith, runs: Sequence[PastRun], unknown: list[str]) -> Iter
 def _frame_flags(options: Mapping[str, JSON]) -> list[str]:
     sampling = mapping_at(options, "sampling")
     flags = _flags(sampling, {"mode": "uniform"}, {"mode": "sampling"})
+    of_eval = mapping_at(options, "eval_sampling")
+    flags += _flags(
+        {name: value for name, value in of_eval.items() if sampling.get(name) != value}, {}, {"mode": "eval-sampling"}
+    )
     defaults = asdict(PreprocessOptions())
     return flags + _flags({name: options[name] for name in _FRAME_FIELDS if name in options}, defaults)
 
@@ -252,7 +256,7 @@ def _checkpoints(place: str, encoded: Sequence[PastRun], runs: Sequence[PastRun]
             **_model_fields(source),
             **{
                 key: recipe.get(key)
-                for key in ("mask_name", "alpha", "train_split", "val_split", "hold_out_share", "seed")
+                for key in ("mask_name", "alpha", "train_split", "val_split", "hold_out_share", "watch_split", "seed")
             },
         }
         fields["choose_on_test"] = any(is_test_split(str(recipe.get(key))) for key in ("train_split", "val_split"))

@@ -31,7 +31,7 @@ class ClipPlan:
     """The clip is `[start_pts, end_pts)`, in ticks."""
     end_pts: int
     chosen: NDArray[np.int64]
-    """Shape (n,): places in the timeline, non-decreasing; n is at most `num_frames`."""
+    """Shape (n,): places in the timeline, in the order of the clip; n is at most `num_frames`."""
     neighbours: NDArray[np.int64]
     """Shape (n,), or (0,) without `neighbours`: the frame after each; for the last frame of all, the one before."""
 
@@ -74,7 +74,7 @@ def plan_clip(timeline: Timeline, scan: VideoScan, options: DecodeOptions, windo
     if options.neighbours:
         last = len(timeline.pts) - 1
         neighbours = np.where(chosen < last, chosen + 1, last - 1)
-        following = int(chosen[-1]) + 1
+        following = int(chosen.max()) + 1
         if timeline.truncated and (following > last or timeline.pts[following] >= timeline.readable_end):
             raise timeline.lost()
     return ClipPlan(timeline, start, end, chosen, neighbours)

@@ -19,6 +19,8 @@ MAX_LIMITS = {"max_pixels": (1 << 31) - 1, "max_packets": (1 << 31) - 1, "max_st
 """What the limits of `DecodeOptions` may be set to; ffmpeg takes none above 2**31 - 1."""
 MAX_TIMEOUT_SECONDS = 86_400
 """A day."""
+PROMPTS = 6
+"""Spans of `SamplingMode.PROMPT_SWITCH`: its `num_prompts`."""
 
 
 class SamplingMode(StrEnum):
@@ -32,6 +34,11 @@ class SamplingMode(StrEnum):
     """One frame a second, counted with OpenCV's frame rate cut to an integer, as CLIP4Clip's `rawvideo_util.py` does.
 
     It seeks to these frames by their times, and so finds others where the rate varies."""
+    PROMPT_SWITCH = "prompt-switch"
+    """The test frames of Prompt Switch and of FDA-CLIP's code: several in each of `PROMPTS` spans of the frame numbers.
+
+    **They are not in the order of time**: first one of each span, then the next one of each. So neighbours in the clip
+    are a span apart, and once its last frame stands before its first."""
 
 
 class Keep(StrEnum):
@@ -70,6 +77,8 @@ class Sampling:
                 return {"mode": str(self.mode), "fps": str(self.fps), "keep": str(self.keep)}
             case SamplingMode.CLIP4CLIP:
                 return {"mode": str(self.mode), "keep": str(self.keep)}
+            case SamplingMode.PROMPT_SWITCH:
+                return {"mode": str(self.mode)}
 
 
 UNIFORM = Sampling()
@@ -119,6 +128,11 @@ class DecodeOptions:
         if too_high:
             most = MAX_LIMITS[too_high[0]]
             raise OptionError(f"{too_high[0]} must be at most {most}, got {getattr(self, too_high[0])}")
+        if self.sampling.mode is SamplingMode.PROMPT_SWITCH and self.num_frames % PROMPTS:
+            raise OptionError(
+                f"sampling 'prompt-switch' takes the same number of frames from each of {PROMPTS} spans: the number of "
+                f"frames must be a multiple of {PROMPTS}, got {self.num_frames}"
+            )
         if not 0 < self.timeout_seconds <= MAX_TIMEOUT_SECONDS:
             raise OptionError(
                 f"timeout_seconds must be positive and at most {MAX_TIMEOUT_SECONDS}, got {self.timeout_seconds}"

@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.video.options import Keep
+from pipeline.video.options import PROMPTS, Keep
 
 
 def kept(num_candidates: int, max_frames: int, keep: Keep) -> NDArray[np.int64]:
@@ -97,6 +97,32 @@ def clip4clip_indices(
     last = total_seconds if end_seconds is None else min(math.ceil(end_seconds), total_seconds)
     indices = whole_rate * np.arange(int(start_seconds), last + 1, dtype=np.int64)
     return indices[indices < num_frames]
+
+
+def prompt_switch_indices(num_video_frames: int, num_frames: int) -> NDArray[np.int64]:
+    """The frames that Prompt Switch and FDA-CLIP's code test on, in their order, which is not that of time.
+
+    The frame numbers are cut into `PROMPTS` spans, each from `a` to `b`, the last of it. With `n` frames a span, frame
+    `i` of each is `(b - a) // (n + 1) * (i + 1) + a`; frames 0 of all spans come first, then frames 1, and so on. A
+    video of fewer frames than spans has a span for each, and the last frame is repeated.
+
+    Args:
+        num_video_frames: At least 1.
+        num_frames: A multiple of `PROMPTS`.
+
+    Returns:
+        Shape (num_frames,), each in `[0, num_video_frames)`.
+
+    >>> prompt_switch_indices(60, 12).tolist()
+    [3, 13, 23, 33, 43, 53, 6, 16, 26, 36, 46, 56]
+    >>> prompt_switch_indices(4, 12).tolist()
+    [0, 1, 2, 3, 0, 1, 2, 3, 3, 3, 3, 3]
+    """
+    num_spans, of_each = min(PROMPTS, num_video_frames), num_frames // PROMPTS
+    edges = np.linspace(0, num_video_frames, num_spans + 1).astype(np.int64)
+    first, last = edges[:-1], edges[1:] - 1
+    indices = np.concatenate([(last - first) // (of_each + 1) * (i + 1) + first for i in range(of_each)])
+    return np.append(indices, np.full(num_frames - len(indices), indices[-1]))
 
 
 def uniform_targets(start_pts: int, end_pts: int, num_frames: int) -> NDArray[np.int64]:

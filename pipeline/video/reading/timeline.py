@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from pipeline.video.clips import VideoError
 from pipeline.video.options import DecodeOptions, SamplingMode, Window
-from pipeline.video.sampling import clip4clip_indices, fps_targets, kept, shown_at, uniform_targets
+from pipeline.video.sampling import (
+    clip4clip_indices,
+    fps_targets,
+    kept,
+    prompt_switch_indices,
+    shown_at,
+    uniform_targets,
+)
 from store.schema import VideoStatus
 
 UNKNOWN_END = 2**62
@@ -72,7 +79,7 @@ class Timeline:
             rate: Frames a second by the header; used only by `clip4clip`.
 
         Returns:
-            Shape (n,): places in the timeline, non-decreasing; n is at most `num_frames`.
+            Shape (n,): places in the timeline, non-decreasing but with `prompt-switch`; n is at most `num_frames`.
 
         Raises:
             VideoError: `TRUNCATED` if a frame was cut off; `TOO_SHORT`; `UNSUPPORTED` if there is no rate.
@@ -87,6 +94,8 @@ class Timeline:
             case SamplingMode.FPS:
                 interval = 1 / (sampling.fps * self.time_base)
                 targets = fps_targets(start, end, interval, options.num_frames, sampling.keep)
+            case SamplingMode.PROMPT_SWITCH:
+                return self._prompt_switch(options, start, end)
         if self.truncated and int(targets[-1]) >= self.readable_end:
             raise self.lost()
         return shown_at(self.pts, targets)
@@ -121,6 +130,13 @@ class Timeline:
         if int(chosen[-1]) >= num_readable:
             raise self.lost()
         return chosen
+
+    def _prompt_switch(self, options: DecodeOptions, start: int, end: int) -> NDArray[np.int64]:
+        if end > self.readable_end:  # its spans are of frame numbers, and nobody knows how many frames are lost
+            raise self.lost()
+        first, last = shown_at(self.pts, np.array([start, end - 1])).tolist()
+        indices = prompt_switch_indices(last - first + 1, options.num_frames)
+        return np.asarray(indices + first, dtype=np.int64)
 
     def lost(self) -> VideoError:
         """The error of a clip that wants a frame after the loss."""

@@ -62,7 +62,22 @@ def test_the_lines_make_the_same_store_again(fda: Commands, tmp_path: Path) -> N
     model = ("--model", write_config(tmp_path), "--pretrained", "none", "--seed", "3")
     files = ("--text", tmp_path / "captions.npz", "--video", tmp_path / "videos.npz")
     for arguments in (
-        ("preprocess", clips, place, *SMALL_FLAGS, "--workers", "0", "--id-key", "video_id", "--threshold", "12.5"),
+        (
+            "preprocess",
+            clips,
+            place,
+            *SMALL_FLAGS,
+            "--workers",
+            "0",
+            "--id-key",
+            "video_id",
+            "--threshold",
+            "12.5",
+            "--eval-sampling",
+            "prompt-switch",
+            "--eval-frames",
+            "6",
+        ),
         ("masks", place, "--masks", "second", "--workers", "0", "--threshold-mode", "noise"),
         ("encode", place, "--features", "mine", *model, "--masks", "second", "--precision", "fp32", "--split", "test"),
         ("import-features", place, "--features", "theirs", *files),

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pipeline.video.clips import VideoError
 from pipeline.video.decoding import decode_clip
 from pipeline.video.options import DecodeOptions, Keep, Resize, Sampling, SamplingMode, Window
-from pipeline.video.sampling import clip4clip_indices, fps_targets, kept
+from pipeline.video.sampling import clip4clip_indices, fps_targets, kept, prompt_switch_indices
 from store.schema import VideoStatus
-from tests.videos import NTSC, Encoding, damage, grey_frames, textured_frames, write_numbered_video, write_video
+from tests.videos import NTSC, Encoding, cut, damage, grey_frames, textured_frames, write_numbered_video, write_video
 
 SIZE = 16
 X264 = {"bf": "2", "g": "10", "x264-params": "threads=1:lookahead-threads=1:log-level=none"}
@@ -210,3 +210,45 @@ def test_neighbours_of_a_predicted_video_are_exact(tmp_path: Path) -> None:
     some = decode_clip(video, DecodeOptions(7, SIZE, resize=Resize.CLIP, neighbours=True)).sample
     assert some.next_grey is not None
     np.testing.assert_array_equal(some.next_grey, grey[some.frame_index + 1])
+
+
+def prompt_switch_by_its_formula(vlen: int, num_frames: int, num_prompts: int = 6) -> list[int]:
+    """As `load_frames_from_video` of Prompt Switch (6420d3f) chooses them, `sample='uniform'`."""
+    intervals = np.linspace(start=0, stop=vlen, num=min(num_prompts, vlen) + 1).astype(int)
+    ranges = [(a, intervals[number + 1] - 1) for number, a in enumerate(intervals[:-1])]
+    chunks = num_frames // num_prompts
+    found = [int((b - a) // (chunks + 1) * (i + 1) + a) for i in range(chunks) for a, b in ranges]
+    return found + [found[-1]] * (num_frames - len(found))
+
+
+@given(st.integers(1, 100_000), st.integers(1, 8))
+def test_prompt_switch_takes_the_frames_of_its_formula(num_video_frames: int, of_each: int) -> None:
+    expected = prompt_switch_by_its_formula(num_video_frames, 6 * of_each)
+    assert prompt_switch_indices(num_video_frames, 6 * of_each).tolist() == expected
+
+
+@pytest.mark.parametrize("window", [Window(), Window(2, 6)])
+def test_a_clip_may_be_in_another_order_than_time(numbered: Path, window: Window) -> None:
+    start, end = (0, 100) if window.end_seconds is None else (20, 60)
+    expected = [start + place for place in prompt_switch_by_its_formula(end - start, 12)]
+    assert expected != sorted(expected)
+    wanted = DecodeOptions(12, SIZE, Sampling(SamplingMode.PROMPT_SWITCH), Resize.CLIP, neighbours=True)
+    sample = decode_clip(numbered, wanted, window).sample
+    assert sample.frame_index.tolist() == expected
+    assert sample.frames[:, 0, 0, 0].tolist() == expected
+    assert sample.pts_seconds.tolist() == [number / 10 for number in expected]
+    assert sample.next_grey is not None
+    assert sample.next_grey[:, 0, 0].tolist() == [number + 1 for number in expected]
+
+
+def test_prompt_switch_needs_as_many_frames_of_each_span() -> None:
+    with pytest.raises(ValueError, match="must be a multiple of 6, got 8"):
+        options(8, SamplingMode.PROMPT_SWITCH)
+
+
+def test_of_a_video_that_lost_its_end_nobody_knows_the_spans(tmp_path: Path) -> None:
+    coding = Encoding(options=X264, rate=Fraction(25), container_options={"movflags": "faststart"})
+    cut(write_video(tmp_path / "v.mp4", textured_frames(100), coding), tmp_path / "cut.mp4", keep=0.98)
+    with pytest.raises(VideoError, match="part of the file is lost") as caught:
+        decode_clip(tmp_path / "cut.mp4", options(12, SamplingMode.PROMPT_SWITCH))
+    assert caught.value.status == VideoStatus.TRUNCATED
