@@ -114,6 +114,13 @@ if TYPE_CHECKING:
     from pipeline.serving.options import ServeOptions as ServeOptions
     from pipeline.serving.run import ServeResult as ServeResult
     from pipeline.serving.run import serve as serve
+    from pipeline.synthetic.options import BackgroundMotion as BackgroundMotion
+    from pipeline.synthetic.options import Codec as Codec
+    from pipeline.synthetic.options import GenerateOptions as GenerateOptions
+    from pipeline.synthetic.run import GenerateResult as GenerateResult
+    from pipeline.synthetic.run import generate as generate
+    from pipeline.synthetic.suites import Size as Size
+    from pipeline.synthetic.suites import Suite as Suite
     from pipeline.training.options import FinetuneOptions as FinetuneOptions
     from pipeline.training.run import FinetuneResult as FinetuneResult
     from pipeline.training.run import finetune as finetune
@@ -280,6 +287,19 @@ _MODULES = {
     "pipeline.serving.run": (
         "ServeResult",
         "serve",
+    ),
+    "pipeline.synthetic.options": (
+        "BackgroundMotion",
+        "Codec",
+        "GenerateOptions",
+    ),
+    "pipeline.synthetic.run": (
+        "GenerateResult",
+        "generate",
+    ),
+    "pipeline.synthetic.suites": (
+        "Size",
+        "Suite",
     ),
     "pipeline.training.options": ("FinetuneOptions",),
     "pipeline.training.run": (

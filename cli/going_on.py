@@ -22,6 +22,7 @@ _KEPT = {
     "remove": "what is removed stays removed, and nothing that is half removed counts",
     "export": _EXPORTED,
     "demo": "what is complete in {folder} is kept",
+    "generate": "the videos that are complete in {folder} are kept",
     **dict.fromkeys(("eval", "compare", "inspect", "search", "serve", "report", "status", "verify"), _STORE_UNCHANGED),
     **dict.fromkeys(("weights", "doctor", "completion"), _UNCHANGED),
 }

@@ -18,6 +18,7 @@ from cli.output.printing import FAILED, fail, print_in_any_encoding, printable, 
 
 COMMANDS = {
     "demo": ("cli.commands.demo", "Make a small labelled motion data set and run everything on it, on the CPU."),
+    "generate": ("cli.commands.generate", "Make videos with ground truth in which one factor can be set alone."),
     "preprocess": ("cli.commands.preprocess", "Decode videos into frames and masks in a store."),
     "masks": ("cli.commands.masks", "Make another mask set from stored frames, without decoding."),
     "finetune": ("cli.commands.finetune", "Train Alpha-CLIP on the clips of a store."),

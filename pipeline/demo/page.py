@@ -9,7 +9,6 @@ from pathlib import Path
 from markupsafe import Markup
 
 from pipeline.demo.run import MASKS, ONES, SHUFFLED, DemoResult
-from pipeline.demo.synthetic import NUM_OBJECTS
 from pipeline.pages.environment import templates_of
 from pipeline.pages.pictures import data_url, filmstrip
 from pipeline.reporting.figures import MARKERS, SERIES, drawing, svg_of
@@ -17,6 +16,7 @@ from pipeline.reporting.options import ReportOptions
 from pipeline.reporting.page import Section
 from pipeline.reporting.run import ReportResult, report
 from pipeline.run.events import Listener, ignore_events
+from pipeline.synthetic.factors import Settings
 from pipeline.training.checkpoint import TrainingHistory
 
 QUESTION = "Does the motion mask help?"
@@ -59,7 +59,7 @@ def demo_section(result: DemoResult, header: Sequence[str], rows: Sequence[Seque
             curves=_curves(result.histories),
             clips=[(clip, data_url(filmstrip(clip.frames, clip.masks), ".jpg")) for clip in result.clips],
             num_clips=result.num_test_clips,
-            num_objects=NUM_OBJECTS,
+            num_objects=round(Settings().distractors) + 1,
         )
     )
     return Section("demo", QUESTION, Markup(html))

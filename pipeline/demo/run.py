@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from encoders.options import ModelSource
 from pipeline.clips.options import AlphaSource
 from pipeline.demo.options import DemoOptions
-from pipeline.demo.synthetic import SPLITS, SyntheticOptions, is_own, single_frame_bound, write_synthetic_dataset
 from pipeline.errors import InputError
 from pipeline.evaluation.metrics import ranks_of
 from pipeline.evaluation.options import EvalExtras, EvalOptions
@@ -23,9 +22,10 @@ from pipeline.features.options import EncodeOptions
 from pipeline.features.run import EncodeResult, encode
 from pipeline.frames.run import preprocess
 from pipeline.run.events import Listener, Reporter, ignore_events
-from pipeline.run.machine import num_cores
 from pipeline.run.records import RunClock
-from pipeline.run.words import plural
+from pipeline.synthetic.options import GenerateOptions
+from pipeline.synthetic.run import generate
+from pipeline.synthetic.writing import written_options
 from pipeline.training.checkpoint import TrainingHistory
 from pipeline.training.options import FinetuneOptions
 from pipeline.training.run import FinetuneResult, finetune
@@ -108,16 +108,14 @@ def demo(
         InputError: The folder has files of the names of the demo's, which it did not write.
     """
     options, place, clock, report = options or DemoOptions(), Path(folder), RunClock(), Reporter(listener)
-    if (place / PAGE_NAME).exists() and not is_own(place / "data"):
-        raise InputError(f"{place} contains {PAGE_NAME!r}, which the demo did not write: give another folder")
-    synthetic = SyntheticOptions(seed=options.seed)
-    if options.quick:
-        synthetic = replace(synthetic, num_train=QUICK_TRAIN)
-    report.say(f"making {plural(sum(map(synthetic.num_clips, SPLITS)), 'video')} in {place / 'data'}")
-    manifest = write_synthetic_dataset(place / "data", synthetic, num_cores(), listener)
+    if (place / PAGE_NAME).exists() and written_options(place / "data") is None:
+        raise InputError(f"{place} contains {PAGE_NAME!r}, which fda did not write: give another folder")
+    wanted = GenerateOptions(seed=options.seed, num_train=QUICK_TRAIN if options.quick else None)
+    report.say(f"making videos in {place / 'data'}")
+    generated = generate(place / "data", wanted, overwrite=True, listener=listener)
     store_place = place / "store"
     report.say("decoding them once: frames and motion masks")
-    warnings = list(preprocess(manifest, store_place, listener=listener).warnings)
+    warnings = list(preprocess(generated.manifest, store_place, listener=listener).warnings)
     histories = {}
     for alpha in (MASKS, ONES):
         report.say(f"training with an alpha channel of {alpha}, and encoding")
@@ -136,7 +134,7 @@ def demo(
         still=still,
         histories=histories,
         chance_r1=100 / num_test_clips,
-        bound_r1=single_frame_bound(synthetic, "test"),
+        bound_r1=next(one.single_frame_bound_r1 or 0.0 for one in generated.splits if one.split == "test"),
         num_test_clips=num_test_clips,
         clips=tuple(_clips(store, moving)),
         seconds=clock.seconds,

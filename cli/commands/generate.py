@@ -1,0 +1,129 @@
+"""`fda generate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import fda
+from cli.options.shared import local_path, progress_option, seed_option, shared_options
+from cli.options.workers import workers_option
+from cli.output.printing import print_json, say
+from cli.output.progress import progress_listener
+from cli.output.tables import print_table
+from pipeline.synthetic.factors import FACTORS
+from pipeline.synthetic.options import Codec, GenerateOptions
+from pipeline.synthetic.suites import Size, Suite
+
+if TYPE_CHECKING:
+    from pipeline.synthetic.run import GenerateResult
+
+
+def _factors(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """`speed=slow` and the like."""
+    found: dict[str, str] = {}
+    for value in values:
+        name, equals, level = value.partition("=")
+        if not equals or not level:
+            raise click.BadParameter(f"{value!r} is not NAME=LEVEL, such as speed=slow", ctx, param)
+        if name in found:
+            raise click.BadParameter(f"{name} is given twice", ctx, param)
+        found[name] = level
+    return found
+
+
+def _complete_factor(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    lines = [f"{name}={level}" for name, factor in FACTORS.items() for level in factor.levels]
+    return [line for line in lines if line.startswith(incomplete)]
+
+
+def _levels() -> str:
+    return "; ".join(f"{name} {'/'.join(factor.levels)}" for name, factor in FACTORS.items())
+
+
+@click.command("generate")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), callback=local_path)
+@click.option(
+    "--suite",
+    type=click.Choice([str(one) for one in Suite]),
+    default=str(Suite.DEMO),
+    show_default=True,
+    help="Which splits there are. factors: a test split for each level of each factor.",
+)
+@click.option(
+    "--size",
+    type=click.Choice([str(one) for one in Size]),
+    default=str(Size.SMALL),
+    show_default=True,
+    help="How many clips, and how large: tiny takes seconds, large a day.",
+)
+@click.option(
+    "--factor",
+    "factors",
+    multiple=True,
+    metavar="NAME=LEVEL",
+    callback=_factors,
+    shell_complete=_complete_factor,
+    help=f"Level, or number, of one factor in all clips; may be repeated. {_levels()}.",
+)
+@click.option("--num-train", type=click.IntRange(min=1), help="Clips to train with.  [default: as --size says]")
+@click.option("--num-eval", type=click.IntRange(min=1), help="Clips of each other split.  [default: as --size says]")
+@click.option(
+    "--codec",
+    type=click.Choice([str(one) for one in Codec]),
+    default=str(Codec.H264),
+    show_default=True,
+    help="Encoding of the videos.",
+)
+@seed_option
+@workers_option("Worker processes; 0 works in this process alone.  [default: the number of cores]")
+@click.option("--overwrite", is_flag=True, help="Remove a generated data set of other options first.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Print what the data set would take, and end.")
+@progress_option
+@shared_options
+def command(
+    folder: Path, workers: int | None, overwrite: bool, is_dry: bool, as_json: bool, progress: bool, **given: object
+) -> None:
+    """Make real, encoded videos in FOLDER, with ground truth of what moves, and a manifest for `fda preprocess`.
+
+    In each clip some objects stand on a textured ground and one moves, or some move in turn; the caption names them.
+    Each factor (the camera, noise, cuts, ...) can be set alone. If it is interrupted, run the same command again.
+
+    \b
+    fda generate DATA --suite factors --size tiny
+    fda preprocess DATA/clips.jsonl STORE
+    fda import-masks STORE DATA/truth --masks truth
+    """
+    options = GenerateOptions(**given)  # type: ignore[arg-type]  # click has checked the names
+    if is_dry:
+        _print_plan(options, as_json=as_json)
+        return
+    with progress_listener("generate", progress) as listener:
+        result = fda.generate(folder, options, workers=workers, overwrite=overwrite, listener=listener)
+    print_json(result.to_dict()) if as_json else _print(result)
+
+
+def _print_plan(options: GenerateOptions, *, as_json: bool) -> None:
+    from pipeline.synthetic.costs import cost_of
+    from pipeline.synthetic.planning import plan_clips
+
+    cost = cost_of(options, plan_clips(options))
+    if as_json:
+        print_json(cost.to_dict())
+    else:
+        say(f"suite {options.suite}, {options.size}: {cost}")
+
+
+def _print(result: GenerateResult) -> None:
+    rows = [
+        [one.split, f"{one.num_clips:,}", _bound(one.single_frame_bound_r1), _bound(one.orderless_bound_r1)]
+        for one in result.splits
+    ]
+    print_table("generated", ["split", "clips", "R@1 of single frames", "R@1 without order"], rows)
+    say(f"manifest: {result.manifest}\ntruth: {result.truth}")
+
+
+def _bound(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
