@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.synthetic.factors import Settings
-from pipeline.synthetic.objects import Points
+from pipeline.synthetic.outlines import Points
 from pipeline.synthetic.suites import Amount
 
 PAN_REACH = 0.25

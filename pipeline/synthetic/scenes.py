@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.synthetic.factors import Settings
-from pipeline.synthetic.objects import COLOURS, SHAPES, Kind, Points
+from pipeline.synthetic.objects import COLOURS, Kind
+from pipeline.synthetic.outlines import SHAPES, Points
 from pipeline.synthetic.suites import Amount
 
 SIZE_SPREAD = 0.01
