@@ -170,7 +170,7 @@ class _Shards:
         probed = np.flatnonzero(batch.rows % every == 0) if self.options.measures_sensitivity else np.empty(0, np.int64)
         probes = None
         if len(probed):
-            ones = np.ones_like(batch.masks[probed])
+            ones = np.ones(batch.masks[probed].shape, np.bool_)
             probes = self.encoder.stage(batch.frames[probed], ones, batch.is_frame[probed])
         clips = self.encoder.stage(batch.frames, batch.masks, batch.is_frame)
         return _Staged(shard, outcomes, batch.rows - shard.start, clips, probed, probes)

@@ -66,6 +66,7 @@ def main(*, quick: bool = False) -> None:
         "noise": MaskOptions(threshold_mode=ThresholdMode.NOISE),
         "translation": MaskOptions(compensation=Compensation.TRANSLATION),
         "similarity": MaskOptions(compensation=Compensation.SIMILARITY),
+        "soft": MaskOptions(soft=True),
     }
     for name, clips in (
         ("synthetic", synthetic_clips(2 if quick else 8)),

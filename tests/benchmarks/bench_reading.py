@@ -5,10 +5,12 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from store.arrays.shards import open_array
 from store.catalog import Catalog
+from store.clips.layout import levels
 from store.clips.reader import ClipReader
 from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
 from store.commits import VideoOutcome
@@ -22,13 +24,14 @@ NUM_VIDEOS, NUM_FRAMES, SIZE, BATCH, REPEATS = 128, 12, 224, 32, 5
 
 
 def make_store(place: Path, num_videos: int = NUM_VIDEOS, num_frames: int = NUM_FRAMES, size: int = SIZE) -> Store:
-    """A store of random frames, and masks with one square that moves."""
+    """A store of random frames, and masks with one square that moves: binary ones, and soft ones with blurred edges."""
     videos = [Video(f"video{row}", "test", row, f"{row}.mp4") for row in range(num_videos)]
     layout = SplitLayout(num_videos, 0, num_frames, size, size)
     manifest = Manifest({"name": "benchmark", "digest": ""}, 16, {"test": layout}, {}, {})
     store = create_store(folder_at(place), manifest, Catalog.of(videos, []))[0]
     create_clip_arrays(store, {})
     create_mask_arrays(store, "default", {"options": {}})
+    create_mask_arrays(store, "soft", {"options": {}}, soft=True)
     for shard in store.shards("test"):
         _fill(store, shard)
     return store
@@ -49,13 +52,15 @@ def _fill(store: Store, shard: Shard) -> None:
     clips = ShardFrames(frames, np.zeros(shape), np.zeros(shape, np.int64))
     written = write_frames(store, shard, clips, outcomes)
     write_masks(store, shard, "default", masks, outcomes, written.clips.inputs)
+    soft = np.stack([[cv2.GaussianBlur(levels(mask), (0, 0), 4) for mask in clip] for clip in masks])
+    write_masks(store, shard, "soft", soft.astype(np.uint8), outcomes, written.clips.inputs)
 
 
 def main() -> None:
     """Measure, and print the ratios."""
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder) / "store")
-        reader = ClipReader(store, "test", "default")
+        reader, soft_reader = ClipReader(store, "test", "default"), ClipReader(store, "test", "soft")
         frames = open_array(store.folder, "clips.zarr/test/frames")
         masks = open_array(store.folder, "clips.zarr/test/masks/default")
         np.save(f"{folder}/frames.npy", frames[:])
@@ -70,6 +75,7 @@ def main() -> None:
                 "zarr-python": lambda: [(frames[row], masks[row]) for row in rows],
                 "memory-mapped npy": lambda: (mapped_frames[rows], mapped_masks[rows]),
                 "fda": lambda: reader.read(rows),
+                "fda, soft masks": lambda: soft_reader.read(rows),
             },
             REPEATS,
         )
