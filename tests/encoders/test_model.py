@@ -148,7 +148,7 @@ def test_normalisation_leaves_its_arguments_alone_and_takes_read_only_and_revers
         (np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, 32, 32), bool), r"\(2, 32, 32, 3\)"),
         (np.zeros((1, 2, 32, 32, 4), np.uint8), np.zeros((1, 2, 32, 32), bool), r"\(1, 2, 32, 32, 4\)"),
         (np.zeros((1, 2, 32, 32, 3), np.uint8), np.zeros((1, 2, 32, 31), bool), r"\(1, 2, 32, 31\)"),
-        (np.zeros((1, 2, 32, 32, 3), np.uint8), np.zeros((1, 2, 32, 32), np.uint8), "uint8"),
+        (np.zeros((1, 2, 32, 32, 3), np.uint8), np.zeros((1, 2, 32, 32), np.float32), "float32"),
         (np.zeros((1, 0, 32, 32, 3), np.uint8), np.zeros((1, 0, 32, 32), bool), "at least one frame"),
         (np.zeros((1, 2, 24, 32, 3), np.uint8), np.zeros((1, 2, 24, 32), bool), r"24 x 32.*32 x 32.*--image-size 32"),
     ],
