@@ -37,36 +37,46 @@ class AlphaClips:
         Raises:
             ValueError: Masks are to be shuffled among fewer than two clips, or there is no such source.
         """
-        self._reader = reader
-        self._source = source = AlphaSource(source)  # a text would be taken for none of them, in silence
+        self.reader = reader
+        self.source = source = AlphaSource(source)  # a text would be taken for none of them, in silence
         self._seed = seed
         if givers is None and source is AlphaSource.SHUFFLED:
             givers = shuffled_rows(sorted(reader.video_ids), seed)
-        self._givers = givers or {}
+        self.givers = givers or {}
 
     @property
     def video_ids(self) -> Mapping[int, str]:
         """Row -> id, of the rows that hold a video."""
-        return self._reader.video_ids
+        return self.reader.video_ids
 
     def read(self, rows: Sequence[int]) -> ClipBatch:
         """Read clips, in the order given."""
-        clips = self._reader.read(rows)
-        match self._source:
+        match self.source:
             case AlphaSource.MASKS:
-                return clips
+                return self.reader.read(rows)
             case AlphaSource.SHUFFLED:
-                givers = [self._givers[row] for row in rows]
-                return replace(clips, masks=_repeated(self._reader.read_masks(givers), self._reader.is_frame(givers)))
+                givers = [self.givers[row] for row in rows]
+                masks = repeated(self.reader.read_masks(givers), self.reader.is_frame(givers))
+                return self._with_masks(rows, self.reader.read_frames(rows), masks)
             case AlphaSource.RANDOM_AREA:
-                masks = [
+                clips = self.reader.read(rows)
+                areas = [
                     random_areas(one, generator(Stream.AREA, self._seed, row))
                     for one, row in zip(clips.masks, rows, strict=True)
                 ]
-                return replace(clips, masks=np.stack(masks) if masks else clips.masks)
-            case AlphaSource.ONES | AlphaSource.ZEROS:
-                value = all_moving(clips.masks) if self._source is AlphaSource.ONES else 0
-                return replace(clips, masks=np.full_like(clips.masks, value))
+                return replace(clips, masks=np.stack(areas) if areas else clips.masks)
+            case AlphaSource.ONES | AlphaSource.ZEROS:  # the stored masks are not read
+                frames = self.reader.read_frames(rows)
+                return self._with_masks(rows, frames, np.full(frames.shape[:-1], self.source is AlphaSource.ONES))
+
+    def _with_masks(self, rows: Sequence[int], frames: NDArray[np.uint8], masks: Masks) -> ClipBatch:
+        return ClipBatch(
+            video_ids=tuple(self.video_ids[row] for row in rows),
+            rows=np.asarray(rows, dtype=np.int64),
+            frames=frames,
+            masks=masks,
+            is_frame=self.reader.is_frame(rows),
+        )
 
 
 def random_areas(masks: Masks, rng: np.random.Generator) -> Masks:
@@ -95,7 +105,7 @@ def random_areas(masks: Masks, rng: np.random.Generator) -> Masks:
     return areas
 
 
-def _repeated(masks: Masks, is_frame: NDArray[np.bool_]) -> Masks:
+def repeated(masks: Masks, is_frame: NDArray[np.bool_]) -> Masks:
     """Fill the slots without a frame, which come last, with the masks of a clip's frames, again from the first.
 
     Args:

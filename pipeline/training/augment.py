@@ -1,38 +1,45 @@
-"""Random changes to clips in training. Frames and masks get the same geometry, except for the jitter of masks."""
+"""Random changes to clips in training. Frames and masks get the same geometry, unless options say otherwise."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.training.cropping import crop_frames, crop_masks, draw_crop
 from pipeline.training.options import BatchOptions
-from store.clips.layout import all_moving
-from store.clips.reader import ClipBatch
+from store.clips.layout import Masks, all_moving
 
 
-def augment(clips: ClipBatch, options: BatchOptions, rngs: Sequence[np.random.Generator], block_size: int) -> None:
-    """Change clips in place, each by a random generator of its own, so that a clip does not depend on its neighbours.
+def augment(
+    frames: NDArray[np.uint8], masks: Masks, options: BatchOptions, rng: np.random.Generator, block_size: int
+) -> None:
+    """Change a clip in place.
 
     Args:
-        clips: Changed in place, so no other code may use them.
+        frames: Shape (num_frames, height, width, 3); changed in place, so no other code may use them.
+        masks: Shape (num_frames, height, width); likewise.
         options: What to do, and how often.
-        rngs: One for each clip.
+        rng: Of this clip alone, so that what is drawn does not depend on the clips beside it.
         block_size: Side of a block of `mask_dropout`, pixels.
     """
-    for frames, masks, rng in zip(clips.frames, clips.masks, rngs, strict=True):
-        if options.flip and rng.random() < options.flip:
-            frames[:], masks[:] = frames[:, :, ::-1].copy(), masks[:, :, ::-1].copy()
-        if options.frame_jitter:
-            offsets = _offsets(rng, options.frame_jitter)
-            frames[:], masks[:] = shifted(frames, offsets), shifted(masks, offsets, fill=False)
-        if options.mask_jitter:
-            masks[:] = shifted(masks, _offsets(rng, options.mask_jitter), fill=False)
-        if options.mask_dropout:
-            masks *= _blocks(masks.shape, block_size, options.mask_dropout, rng)
-        if options.alpha_ones and rng.random() < options.alpha_ones:
-            masks[:] = all_moving(masks)
+    if options.crop:
+        crop = draw_crop(frames.shape[1], frames.shape[2], options.crop, rng)
+        crop_frames(frames, crop)
+        if options.align_masks:
+            crop_masks(masks, crop)
+    if options.flip and rng.random() < options.flip:
+        frames[:] = frames[:, :, ::-1].copy()
+        if options.align_masks:
+            masks[:] = masks[:, :, ::-1].copy()
+    if options.frame_jitter:
+        offsets = _offsets(rng, options.frame_jitter)
+        frames[:], masks[:] = shifted(frames, offsets), shifted(masks, offsets, fill=False)
+    if options.mask_jitter:
+        masks[:] = shifted(masks, _offsets(rng, options.mask_jitter), fill=False)
+    if options.mask_dropout:
+        masks[:] = masks * _blocks(masks.shape, block_size, options.mask_dropout, rng)
+    if options.alpha_ones and rng.random() < options.alpha_ones:
+        masks[:] = all_moving(masks)
 
 
 def shifted(pictures: NDArray[np.generic], offsets: tuple[int, int], fill: bool | None = None) -> NDArray[np.generic]:

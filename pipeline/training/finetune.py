@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,10 +17,13 @@ from encoders.weights.loading import LoadedModel
 from pipeline.run.events import Listener, Message, RunPlanned, ignore_events
 from pipeline.run.randomness import Stream, generator
 from pipeline.run.software import MODEL_SOFTWARE, software_versions
+from pipeline.run.threads import one_cv2_thread
 from pipeline.run.words import plural
 from pipeline.training.batches import draw_epoch, num_pairs
 from pipeline.training.checkpoint import TrainingHistory, end_run, read_state, write_run
+from pipeline.training.clips import TrainingClips
 from pipeline.training.data import Halves, training_halves, watched_half
+from pipeline.training.drawn import Drawing
 from pipeline.training.log import TrainingLog
 from pipeline.training.loop import SAVE_SECONDS, TrainingLoop
 from pipeline.training.options import TrainingRecipe
@@ -62,6 +66,7 @@ def train_model(
     """
     train, val, validation = training_halves(store, options)
     watched = watched_half(store, options)
+    drawing = Drawing.of(store, options)
     tokenizer = Tokenizer(loaded.config.text_length(options.train.max_words))
     seen = {row: tokenizer.distinguished(texts) for row, texts in train.captions.items()}
     epochs = [
@@ -86,14 +91,24 @@ def train_model(
     if num_dropped:
         listener(Message(_dropped_words(num_dropped, seen, options), is_warning=True))
     val_split = options.val_split if options.val_split in store.manifest.splits else None
+    clips = TrainingClips(train.clips, drawing, options.batches, loaded.config.patch_size)
     loop = TrainingLoop(
-        trainer, loaded, record, folder, options, val_split, progress, identity, processes, listener, save_seconds
+        trainer=trainer,
+        clips=clips,
+        loaded=loaded,
+        record=record,
+        folder=folder,
+        options=options,
+        val_split=val_split,
+        progress=progress,
+        identity=identity,
+        processes=processes,
+        listener=listener,
+        save_seconds=save_seconds,
     )
-    if not processes.is_first:
-        loop.train(Halves(train, val, watched), epochs, None)
-    else:
-        with TrainingLog(folder, trainer.num_done) as log:
-            loop.train(Halves(train, val, watched), epochs, log)
+    with one_cv2_thread(), ExitStack() as stack:  # clips are changed in threads of our own
+        log = stack.enter_context(TrainingLog(folder, trainer.num_done)) if processes.is_first else None
+        loop.train(Halves(train, val, watched), epochs, log)
     best = [one for one in progress.evaluations if one.is_best][-1]
     result = TrainingHistory(
         evaluations=tuple(progress.evaluations),

@@ -17,13 +17,12 @@ from encoders.training.processes import Processes
 from encoders.training.trainer import StepResult, TrainBatch, Trainer
 from encoders.weights.loading import LoadedModel, save_checkpoint
 from encoders.weights.record import TrainingRecord
-from pipeline.clips.options import AlphaSource
 from pipeline.clips.read_ahead import read_ahead
 from pipeline.run.events import EvaluationDone, Event, Listener, RunPlanned, StepDone
 from pipeline.run.randomness import Stream, generator
-from pipeline.training.augment import augment
 from pipeline.training.batches import Batch
 from pipeline.training.checkpoint import Progress, write_state
+from pipeline.training.clips import TrainingClips
 from pipeline.training.data import Half, Halves, embed
 from pipeline.training.evaluations import evaluation_steps, window_mean
 from pipeline.training.log import TrainingLog
@@ -67,6 +66,7 @@ class TrainingLoop:
     """The loop over steps and epochs, from the step that the trainer has reached."""
 
     trainer: Trainer
+    clips: TrainingClips
     loaded: LoadedModel
     record: TrainingRecord
     """Of the weights that are trained, with what they were trained on before."""
@@ -105,14 +105,10 @@ class TrainingLoop:
         """Read this process's share of a step. Called ahead of the step, in a thread."""
         mine = self.processes.share(len(step.batch))
         rows, numbers = step.batch.rows[mine].tolist(), step.batch.captions[mine].tolist()
-        clips = train.clips.read(rows)
         places = range(mine.start, mine.stop)
         # One generator for each place in the whole batch: the number of processes does not change what is drawn.
         rngs = [generator(Stream.AUGMENTATION, self.options.seed, step.epoch, step.number, place) for place in places]
-        augment(clips, self.options.batches, rngs, self.loaded.config.patch_size)
-        # After augmentation: its jitter and dropout must not turn a control into masks.
-        if self.options.alpha in (AlphaSource.ONES, AlphaSource.ZEROS):
-            clips.masks[:] = self.options.alpha is AlphaSource.ONES
+        clips = self.clips.read(rows, rngs)
         texts = [train.captions[row][number] for row, number in zip(rows, numbers, strict=True)]
         labels = step.batch.rows if self.options.batches.same_video == "together" else None
         return TrainBatch(clips.frames, clips.masks, texts, clips.is_frame, labels)

@@ -33,6 +33,16 @@ class BatchOptions:
     """`apart`: no batch contains two pairs of one video, which would be false negatives of each other. `together`: it
     may, and they count as positives in the loss. `negatives`: it may, and they count as negatives, as in the code of
     CLIP4Clip, X-Pool and FDA-CLIP. Where both pairs have the very same frames, the two are one and the same loss."""
+    frames: int = 0
+    """Frames of a clip in a step: one at random in each of so many equal spans of its stored frames, drawn anew each
+    epoch (FDA-CLIP's code: 6). Their masks are computed from them. 0: all stored frames, with their stored masks."""
+    crop: float = 0.0
+    """Least share, 0..1, of the picture that a random part of it has, which is resized to the whole picture: one part
+    for all frames of a clip, of 3:4 to 4:3, as torchvision's RandomResizedCrop draws it (FDA-CLIP's code: 0.5). 0: no
+    part."""
+    align_masks: bool = True
+    """Whether masks follow `crop` and `flip` of their frames. False: they stay as they were, which is all that
+    FDA-CLIP's public code shows."""
     alpha_ones: float = 0.0
     """Part of the clips, 0..1, whose alpha is all ones: Alpha-CLIP's neutral input (0.1 there)."""
     mask_dropout: float = 0.0
@@ -42,13 +52,15 @@ class BatchOptions:
     frame_jitter: int = 0
     """Pixels by which frames are shifted with their masks at most; the edge is repeated, and masks are empty there."""
     flip: float = 0.0
-    """Part of the clips, 0..1, that are mirrored left to right with their masks. Captions are not changed, so
-    "left" and "right" in them become wrong."""
+    """Part of the clips, 0..1, that are mirrored left to right with their masks, after `crop`. Captions are not
+    changed, so "left" and "right" in them become wrong."""
 
     def __post_init__(self) -> None:
         limits = {
             "captions": (self.captions in ("one", "all"), "one or all"),
             "same_video": (self.same_video in ("apart", "together", "negatives"), "apart, together or negatives"),
+            "frames": (self.frames >= 0, "0 (all) or more"),
+            "crop": (0 <= self.crop <= 1, "within 0..1"),
             "alpha_ones": (0 <= self.alpha_ones <= 1, "within 0..1"),
             "mask_dropout": (0 <= self.mask_dropout <= 1, "within 0..1"),
             "mask_jitter": (0 <= self.mask_jitter < 1024, "within 0..1023"),

@@ -28,6 +28,7 @@ from pipeline.training.checkpoint import (
     remove_checkpoint,
 )
 from pipeline.training.data import training_halves, watched_half
+from pipeline.training.drawn import Drawing
 from pipeline.training.finetune import checkpoint_identity, train_model
 from pipeline.training.options import FinetuneOptions, TrainingRecipe
 from pipeline.training.overlap import check_overlap
@@ -113,6 +114,7 @@ def finetune(
     check_before_loading(opened, source, used, recipe.mask_name)
     training_halves(opened, recipe)  # refuses too few videos
     watched_half(opened, recipe)
+    Drawing.of(opened, recipe)  # refuses masks of which nobody knows how they are made
     overlaps = list(check_overlap(opened, recipe, choose_on_test=options.choose_on_test))
     with joined_processes(find_device(options.device)) as processes:
         for overlap in overlaps:

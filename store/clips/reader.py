@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.arrays.reading import ChunkReader, in_threads, read_shard
-from store.clips.layout import Masks, as_masks, frame_index_spec, frames_spec
+from store.arrays.shards import ArrayValues
+from store.clips.layout import Masks, as_masks, frame_index_spec, frames_spec, next_grey_spec
 from store.clips.mask_sets import stored_masks_spec
 from store.commits import read_commit
 from store.completion import map_many, require_committed_of_each
@@ -73,6 +74,9 @@ class ClipReader:
         self._num_threads = num_threads
         self._frames = ChunkReader(store.folder, frames_spec(store, split))
         self._masks = ChunkReader(store.folder, stored_masks_spec(store, split, mask_name))
+        self._next_grey: ChunkReader | None = None
+        if store.manifest.neighbours:
+            self._next_grey = ChunkReader(store.folder, next_grey_spec(store, split))
         self._store = store
         is_whole = shards is None
         shards = store.shards(split) if shards is None else tuple(shards)
@@ -116,21 +120,58 @@ class ClipReader:
             is_frame=self._is_frame[list(rows)],
         )
 
-    def read_masks(self, rows: Sequence[int]) -> Masks:
-        """Read masks alone, shape (len(rows), num_frames, height, width).
+    def read_frames(self, rows: Sequence[int], slots: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
+        """Read frames alone.
+
+        Args:
+            rows: Of the clips.
+            slots: Shape (len(rows), num_slots): the slots to take of each clip, -1 for none; None: all, in order.
+
+        Returns:
+            Shape (len(rows), num_slots, height, width, 3), RGB; black where there is no slot.
 
         Raises:
             NotInStoreError: A row has no video.
             ShardDamagedError: See `read`.
             ShardIncompleteError: See `read`.
         """
+        return np.asarray(self._read_alone(self._frames, rows, slots), dtype=np.uint8)
+
+    def read_masks(self, rows: Sequence[int], slots: NDArray[np.int64] | None = None) -> Masks:
+        """Read masks alone, as `read_frames`: shape (len(rows), num_slots, height, width), empty where no slot is."""
+        return as_masks(self._read_alone(self._masks, rows, slots))
+
+    def read_next_grey(self, rows: Sequence[int], slots: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
+        """Read the neighbour of each frame alone, in grey, as `read_masks`.
+
+        Raises:
+            NotInStoreError: The store was made without neighbours, or a row has no video.
+        """
+        if self._next_grey is None:
+            raise NotInStoreError(
+                f"{self._store.place} has no neighbours of its frames: make a store with `fda preprocess --neighbours`"
+            )
+        return np.asarray(self._read_alone(self._next_grey, rows, slots), dtype=np.uint8)
+
+    def _read_alone(self, reader: ChunkReader, rows: Sequence[int], slots: NDArray[np.int64] | None) -> ArrayValues:
         self._check_filled(rows)
-        masks = self._masks.empty(len(rows))
-        in_threads(
-            lambda position: self._masks.read_into(rows[position], masks[position]), len(rows), self._num_threads
-        )
+        num_slots, *picture = reader.spec.item_shape
+        if slots is not None:
+            num_slots = slots.shape[1]
+        values = np.zeros((len(rows), num_slots, *picture), dtype=reader.spec.dtype)
+
+        def read_one(position: int) -> None:
+            if slots is None:
+                reader.read_into(rows[position], values[position][np.newaxis])
+                return
+            (whole,) = reader.read([rows[position]])  # its checksum is that of the whole clip
+            for place, slot in enumerate(slots[position].tolist()):
+                if slot >= 0:
+                    values[position, place] = whole[0, slot]
+
+        in_threads(read_one, len(rows), self._num_threads)
         self._check_unchanged()
-        return as_masks(masks[:, 0])
+        return values
 
     def is_frame(self, rows: Sequence[int]) -> NDArray[np.bool_]:
         """Which slots of clips have a frame, shape (len(rows), num_frames). Slots with a frame come first."""
@@ -142,15 +183,16 @@ class ClipReader:
 
         Each shard is looked at once, after its files were first opened. They stay open, so they cannot change later.
         """
-        opened = sorted(self._frames.opened | self._masks.opened)
+        readers = [reader for reader in (self._frames, self._masks, self._next_grey) if reader is not None]
+        opened = sorted(set[int]().union(*(reader.opened for reader in readers)))
         for index, is_unchanged in zip(opened, map_many(self._store.folder, self._is_unchanged, opened), strict=True):
             if not is_unchanged:
                 key = self._files[index][0].key
                 raise ShardIncompleteError(
                     f"shard {key} of {self._store.place} was rebuilt while it was read: {RUN_AGAIN}"
                 )
-            self._frames.opened.discard(index)
-            self._masks.opened.discard(index)
+            for reader in readers:
+                reader.opened.discard(index)
 
     def _is_unchanged(self, index: int) -> bool:
         shard, files = self._files[index]

@@ -1,9 +1,14 @@
-"""A step of fine-tuning out of a store, against the bare forward and backward pass over tensors in memory."""
+"""A step of fine-tuning out of a store, against the bare forward and backward pass over tensors in memory.
+
+And a step whose frames are drawn of four times as many stored ones, their masks computed from them, cropped and
+flipped, against one that is fed from stored masks.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +23,13 @@ from encoders.training.losses import symmetric_cross_entropy
 from encoders.training.options import TrainOptions
 from encoders.training.trainer import TrainBatch, Trainer
 from encoders.weights.loading import load_model
+from pipeline.clips.alpha import AlphaClips
+from pipeline.clips.options import AlphaSource
 from pipeline.clips.read_ahead import read_ahead
-from pipeline.training.augment import augment
+from pipeline.masks.options import MaskOptions
+from pipeline.run.threads import one_cv2_thread
+from pipeline.training.clips import TrainingClips
+from pipeline.training.drawn import Drawing
 from pipeline.training.options import BatchOptions
 from store.clips.reader import ClipReader
 from tests.benchmarks.bench_reading import make_store
@@ -40,21 +50,28 @@ def main(*, quick: bool = False) -> None:
         loaded = load_model(model, "none")
         move_to(loaded.model, str(device))
         reader = ClipReader(store, "test", "default")
+        stored = make_store(Path(folder) / "stored", num_videos=2 * batch_size, num_frames=4 * num_frames)
         texts = [TEXT.format(number) for number in range(batch_size)]
         trainer = Trainer(loaded.model, TrainOptions(lr=1e-9, alpha_lr=1e-9), num_steps=10_000)
-        options = BatchOptions(alpha_ones=0.1, flip=0.5, frame_jitter=4)
+        plain = BatchOptions(alpha_ones=0.1, flip=0.5, frame_jitter=4)
+        drawn = BatchOptions(frames=num_frames, crop=0.5, flip=0.5)
+        patch = loaded.config.patch_size
+        alpha = AlphaClips(ClipReader(stored, "test", "default"), AlphaSource.MASKS)
+        sources = {
+            "fda finetune": TrainingClips(AlphaClips(reader, AlphaSource.MASKS), None, plain, patch),
+            "frames drawn, masks computed": TrainingClips(alpha, Drawing(num_frames, MaskOptions()), drawn, patch),
+        }
         rng = np.random.default_rng(0)
-
-        def read(rows: list[int]) -> TrainBatch:
-            clips = reader.read(rows)
-            augment(clips, options, [np.random.default_rng(row) for row in rows], loaded.config.patch_size)
-            return TrainBatch(clips.frames, clips.masks, texts, clips.is_frame)
 
         def batches() -> Iterator[list[int]]:
             for _ in range(num_steps):
                 yield rng.permutation(2 * batch_size)[:batch_size].tolist()
 
-        def whole() -> None:
+        def whole(source: TrainingClips) -> None:
+            def read(rows: list[int]) -> TrainBatch:
+                clips = source.read(rows, [np.random.default_rng(row) for row in rows])
+                return TrainBatch(clips.frames, clips.masks, texts, clips.is_frame)
+
             for batch in read_ahead(read, batches()):
                 trainer.step(batch)
 
@@ -78,9 +95,12 @@ def main(*, quick: bool = False) -> None:
                 torch.cuda.synchronize()
 
         peer = "bare forward and backward"
-        found = paired_seconds(
-            {peer: bare, "fda finetune": whole}, 1 if quick else 7, {peer: peer, "fda finetune": peer}
-        )
+        runs: dict[str, Callable[[], object]] = {
+            peer: bare,
+            **{name: partial(whole, source) for name, source in sources.items()},
+        }
+        with one_cv2_thread():
+            found = paired_seconds(runs, 1 if quick else 7, dict.fromkeys(runs, peer))
         what = f"{num_steps} steps of {batch_size} clips of {num_frames} frames, {model}, {trainer.precision}"
         print_table(Table(what, peer, tuple(Row(name, value, ratio) for name, (value, ratio) in found.items())))
 

@@ -32,7 +32,8 @@ def clips(count: int = 3, size: int = 16) -> ClipBatch:
 
 def changed(options: BatchOptions, seed: int = 0, batch: ClipBatch | None = None, block_size: int = 4) -> ClipBatch:
     batch = clips() if batch is None else batch
-    augment(batch, options, [np.random.default_rng([seed, number]) for number in range(len(batch.rows))], block_size)
+    for number, (frames, masks) in enumerate(zip(batch.frames, batch.masks, strict=True)):
+        augment(frames, masks, options, np.random.default_rng([seed, number]), block_size)
     return batch
 
 
@@ -94,7 +95,7 @@ def test_all_ones_now_and_then() -> None:
 def test_a_clip_is_changed_the_same_whoever_stands_beside_it() -> None:
     options = BatchOptions(flip=0.5, frame_jitter=4, mask_jitter=2, mask_dropout=0.2, alpha_ones=0.2)
     whole, alone = changed(options, batch=clips(5)), clips(1)
-    augment(alone, options, [np.random.default_rng([0, 3])], 4)
+    augment(alone.frames[0], alone.masks[0], options, np.random.default_rng([0, 3]), 4)
     assert np.array_equal(whole.frames[3], alone.frames[0])
     assert np.array_equal(whole.masks[3], alone.masks[0])
 
