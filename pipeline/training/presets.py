@@ -66,7 +66,7 @@ def preset_names() -> list[str]:
     """Names of the built-in presets.
 
     >>> preset_names()
-    ['alpha-clip', 'clip4clip', 'clip4clip-paragraphs', 'demo', 'fda-clip', 'fda-clip-b32']
+    ['alpha-clip', 'clip4clip', 'clip4clip-paragraphs', 'demo', 'fda-clip', 'fda-clip-alpha', 'fda-clip-authors']
     """
     return sorted(path.stem for path in preset_folder().glob("*.toml"))
 
@@ -109,6 +109,8 @@ def clip_differences(preset: Preset, made_with: Sequence[Mapping[str, object]]) 
         made_with: The options with which the clips and their masks were made.
     """
     in_store = {key: value for table in made_with for key, value in table.items()}
+    if "sampling" in in_store:
+        in_store.setdefault("eval_sampling", in_store["sampling"])
     wanted = {key.replace("-", "_"): value for key, value in preset.preprocess.items()}
     return [
         f"{key} is {_as_flag(in_store[key])} in the store and {value} in the preset"

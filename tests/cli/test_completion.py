@@ -46,7 +46,11 @@ def test_commands_options_choices_and_files() -> None:
     assert completed("preprocess", "nowhere", "STORE", "--dataset", "msr") == ["msrvtt"]
     assert completed("completion", "") == ["bash", "zsh", "fish"]
     assert completed("status", "sto") == ["<file>"]
-    assert completed("finetune", "STORE", "CHECKPOINT", "--preset", "fda") == ["fda-clip", "fda-clip-b32"]
+    assert completed("finetune", "STORE", "CHECKPOINT", "--preset", "fda") == [
+        "fda-clip",
+        "fda-clip-alpha",
+        "fda-clip-authors",
+    ]
     assert completed("finetune", "STORE", "CHECKPOINT", "--preset", "./mine.t") == ["<file>"]
 
 

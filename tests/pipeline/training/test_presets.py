@@ -1,19 +1,37 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from encoders.training.options import TrainOptions
 from encoders.weights.loading import load_model
-from pipeline.training.presets import load_preset, preset_names
+from pipeline.training.presets import clip_differences, load_preset, preset_names
 
 
 def test_presets_that_come_with_the_package() -> None:
-    paper = load_preset("fda-clip")
-    assert (paper.model, paper.pretrained, paper.train) == ("ViT-B-16-quickgelu", "openai", TrainOptions())
+    alpha = load_preset("fda-clip-alpha")
+    assert (alpha.model, alpha.pretrained, alpha.train) == ("ViT-B-16-quickgelu", "openai", TrainOptions())
     demo = load_preset("demo")
     assert demo.pretrained == "none"
     loaded = load_model(demo.model, demo.pretrained, None, seed=0)
     assert (loaded.config.name, loaded.config.image_size) == ("demo", 224)
+
+
+def test_the_papers_preset_and_the_authors_differ_where_they_say() -> None:
+    paper, code = load_preset("fda-clip"), load_preset("fda-clip-authors")
+    assert (paper.train.lr, paper.train.alpha_lr, code.train.lr, code.train.alpha_lr) == (1e-6, 1e-6, 1e-7, 1e-7)
+    assert (paper.val_split, code.val_split) == (None, "test")
+    same = replace(code.train, lr=1e-6, alpha_lr=1e-6, evaluations=1, window=1, precision="auto")
+    assert same == paper.train
+    assert replace(code.batches, same_video="apart", align_masks=True) == paper.batches
+    assert {**paper.preprocess, "eval-sampling": "prompt-switch"} == code.preprocess
+
+
+def test_a_split_of_the_preset_is_told_where_it_differs() -> None:
+    code = load_preset("fda-clip-authors")
+    made = {"train_frames": 24, "eval_frames": 12, "sampling": {"mode": "uniform"}, "threshold": 25.0}
+    assert clip_differences(code, [made]) == ["eval_sampling is uniform in the store and prompt-switch in the preset"]
+    assert clip_differences(code, [{**made, "eval_sampling": {"mode": "prompt-switch"}}]) == []
 
 
 def test_a_preset_of_ones_own(tmp_path: Path) -> None:
