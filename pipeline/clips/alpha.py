@@ -55,9 +55,10 @@ class AlphaClips:
             case AlphaSource.MASKS:
                 return self.reader.read(rows)
             case AlphaSource.SHUFFLED:
+                frames = self.reader.read_frames(rows)
                 givers = [self.givers[row] for row in rows]
                 masks = repeated(self.reader.read_masks(givers), self.reader.is_frame(givers))
-                return self._with_masks(rows, self.reader.read_frames(rows), masks)
+                return self._with_masks(rows, frames, masks)
             case AlphaSource.RANDOM_AREA:
                 clips = self.reader.read(rows)
                 areas = [
