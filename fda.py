@@ -76,12 +76,18 @@ if TYPE_CHECKING:
     from pipeline.inspection.options import InspectOptions as InspectOptions
     from pipeline.inspection.run import InspectionResult as InspectionResult
     from pipeline.inspection.run import inspect as inspect
+    from pipeline.mask_imports.options import MaskImportOptions as MaskImportOptions
+    from pipeline.mask_imports.options import Missing as Missing
+    from pipeline.mask_imports.run import import_masks as import_masks
     from pipeline.masks.options import Compensation as Compensation
     from pipeline.masks.options import Difference as Difference
     from pipeline.masks.options import MaskOptions as MaskOptions
     from pipeline.masks.options import ThresholdMode as ThresholdMode
     from pipeline.masks.options import WhenEmpty as WhenEmpty
     from pipeline.masks.options import WhenFull as WhenFull
+    from pipeline.masks.overlap import MaskOverlap as MaskOverlap
+    from pipeline.masks.overlap import VideoOverlap as VideoOverlap
+    from pipeline.masks.overlap import mask_overlap as mask_overlap
     from pipeline.masks.run import MasksResult as MasksResult
     from pipeline.masks.run import make_masks as make_masks
     from pipeline.reporting.options import ReportOptions as ReportOptions
@@ -232,6 +238,11 @@ _MODULES = {
         "InspectionResult",
         "inspect",
     ),
+    "pipeline.mask_imports.options": (
+        "MaskImportOptions",
+        "Missing",
+    ),
+    "pipeline.mask_imports.run": ("import_masks",),
     "pipeline.masks.options": (
         "Compensation",
         "Difference",
@@ -239,6 +250,11 @@ _MODULES = {
         "ThresholdMode",
         "WhenEmpty",
         "WhenFull",
+    ),
+    "pipeline.masks.overlap": (
+        "MaskOverlap",
+        "VideoOverlap",
+        "mask_overlap",
     ),
     "pipeline.masks.run": (
         "MasksResult",

@@ -15,6 +15,7 @@ _EXPORTED = "nothing is kept, and what was at {out} is as it was"
 _KEPT = {
     "preprocess": _COMMITTED,
     "masks": _COMMITTED,
+    "import-masks": _COMMITTED,
     "encode": _COMMITTED,
     "import-features": _COMMITTED,
     "finetune": "{checkpoint} keeps the last saved state of the training, and the best weights so far",

@@ -21,6 +21,7 @@ COMMANDS = {
     "generate": ("cli.commands.generate", "Make videos with ground truth in which one factor can be set alone."),
     "preprocess": ("cli.commands.preprocess", "Decode videos into frames and masks in a store."),
     "masks": ("cli.commands.masks", "Make another mask set from stored frames, without decoding."),
+    "import-masks": ("cli.commands.import_masks", "Take masks of any origin into a store, as a mask set."),
     "finetune": ("cli.commands.finetune", "Train Alpha-CLIP on the clips of a store."),
     "encode": ("cli.commands.encode", "Embed clips and captions of a store, and cache the embeddings."),
     "import-features": ("cli.commands.import_features", "Take embeddings that other programs made into a store."),

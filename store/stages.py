@@ -25,7 +25,8 @@ def command_of(stage: str) -> str:
     """
     kind, _, rest = stage.partition("/")
     if kind == "masks":
-        return f"`fda masks --masks {rest}` with its options, or `fda preprocess` where it made them,"
+        made_otherwise = "or the `fda preprocess` or `fda import-masks` that made them,"
+        return f"`fda masks --masks {rest}` with its options, {made_otherwise}"
     if kind == "features":
         return f"the command that made features {rest.split('/')[0]!r} (`fda encode` or `fda import-features`)"
     return "its `fda preprocess`"

@@ -63,10 +63,11 @@ def command(store_place: str, name: str, run: RunOptions, as_json: bool, progres
     if as_json:
         print_json(result.to_dict())
     else:
-        _print(result)
+        print_masks(result)
 
 
-def _print(result: MasksResult) -> None:
+def print_masks(result: MasksResult) -> None:
+    """The table of a mask set, and how fast it was made."""
     columns = ["split", "videos with masks", "coverage", "empty", "full", "camera moves"]
     is_compensated = any(split.num_unregistered_pairs is not None for split in result.splits)
     if is_compensated:

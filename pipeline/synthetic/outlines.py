@@ -45,6 +45,6 @@ SHAPES: Mapping[str, Points] = {
     "heart": _heart(48),
     "arrow": np.array([[-1.0, -0.3], [0.1, -0.3], [0.1, -0.85], [1.0, 0.0], [0.1, 0.85], [0.1, 0.3], [-1.0, 0.3]]),
 }
-"""Corners around the origin, shape (num_corners, 2), at a radius of about 1. """
+"""Corners around the origin, shape (num_corners, 2), at a radius of about 1."""
 
 assert tuple(SHAPES) == SHAPE_NAMES

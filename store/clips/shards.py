@@ -84,8 +84,10 @@ def create_clip_arrays(store: Store, attributes: Mapping[str, JSON]) -> None:
             create_array(store.folder, spec, attributes)
 
 
-def create_mask_arrays(store: Store, name: str, attributes: Mapping[str, JSON], *, soft: bool = False) -> None:
-    """Create the arrays of a mask set, of soft masks or of binary ones, unless they exist.
+def create_mask_arrays(
+    store: Store, name: str, attributes: Mapping[str, JSON], *, soft: bool = False, command: str = "fda masks"
+) -> None:
+    """Create the arrays of a mask set, of soft masks or of binary ones, unless they exist; `command` makes such a set.
 
     Raises:
         StoreMismatchError: A mask set of this name was made with other options.
@@ -94,7 +96,7 @@ def create_mask_arrays(store: Store, name: str, attributes: Mapping[str, JSON], 
     for split in store.manifest.splits:
         remedy = (
             "Give these masks another name (--masks of `fda masks` and `fda preprocess`), or rebuild this mask "
-            f"set, and nothing else, with `fda masks --masks {name} --overwrite`"
+            f"set, and nothing else, with `{command} --masks {name} --overwrite`"
         )
         create_array(store.folder, masks_spec(store, split, name, soft=soft), attributes, remedy)
 
@@ -244,6 +246,21 @@ def read_kept(store: Store, shard: Shard, rows: Collection[int]) -> tuple[ShardF
         if has_frames == outcome.filled and (not has_frames or slot_checksum(clips.frames[slot]) == outcome.checksum):
             kept[outcome.row] = outcome
     return (clips, kept) if kept else None
+
+
+def read_frame_index(store: Store, shard: Shard) -> tuple[NDArray[np.int64], dict[str, str]]:
+    """Which frames of their videos the clips of a shard have, without the frames.
+
+    Returns:
+        `ShardFrames.frame_index` and `ShardFrames.inputs`.
+
+    Raises:
+        ShardIncompleteError: The shard has not been committed.
+        ShardDamagedError: The data are damaged: a checksum is wrong.
+    """
+    inputs = input_digests(store, shard, [FRAMES_STAGE])  # before the index: see there
+    index = read_shard(store.folder, frame_index_spec(store, shard.split), shard)
+    return np.asarray(index, dtype=np.int64), inputs
 
 
 def read_next_grey(store: Store, shard: Shard) -> NDArray[np.uint8]:

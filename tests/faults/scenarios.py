@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from tests.clips_on_disk import record, write_clip, write_manifest
 from tests.encoders_tiny import write_config
 from tests.faults.commands import run_fda
@@ -16,6 +18,7 @@ COMMON = (
     *("--kernel-size", "3", "--workers", "0", "--max-failed", "100%", "--no-progress"),
 )
 OTHER_MASKS = ("masks", "STORE", "--masks", "other", "--kernel-size", "3", "--workers", "0", "--no-progress")
+IMPORT_MASKS = ("import-masks", "STORE", "truth-files", "--masks", "truth", "--workers", "0", "--no-progress")
 ENCODE = (
     "encode",
     "STORE",
@@ -90,6 +93,8 @@ SCENARIOS = (
     Scenario("masks", (FIRST,), OTHER_MASKS),
     Scenario("masks of a store that has grown", (FIRST, OTHER_MASKS, GROWN), OTHER_MASKS),
     Scenario("masks, overwrite", (FIRST, OTHER_MASKS), OVERWRITE_MASKS, is_from_scratch=True),
+    Scenario("import masks", (FIRST,), IMPORT_MASKS),
+    Scenario("import masks, overwrite", (FIRST, IMPORT_MASKS), (*IMPORT_MASKS, "--overwrite"), is_from_scratch=True),
     Scenario("encode", (FIRST,), ENCODE),
     Scenario("encode what has grown", (FIRST, ENCODE, GROWN), ENCODE),
     Scenario(
@@ -122,6 +127,11 @@ class World:
             for video in sorted((folder / "videos").iterdir()):
                 if not (folder / other / video.name).exists():
                     shutil.copy(video, folder / other / video.name)
+        (folder / "truth-files").mkdir()
+        for number, name in enumerate(("train_0", "train_1", "train_2", "test_0", "test_1")):
+            truth = np.zeros((8, 48, 64), np.bool_)
+            truth[:, 8 : 20 + number, 8:40] = True
+            np.savez_compressed(folder / "truth-files" / f"{name}.npz", masks=truth)
         self._write_manifests()
 
     def _write_manifests(self) -> None:
@@ -147,7 +157,7 @@ class World:
     def arguments(self, command: Sequence[str], place: Path) -> list[str]:
         """A command with the paths put in."""
         here = {"STORE": str(place), "MODEL": self._model}
-        here |= {name: str(self.folder / name) for name in ("videos", "repaired", "changed")}
+        here |= {name: str(self.folder / name) for name in ("videos", "repaired", "changed", "truth-files")}
         return [here.get(word, str(self.folder / word) if word.endswith(".jsonl") else word) for word in command]
 
     def run(self, command: Sequence[str], place: Path) -> list[str]:
