@@ -1,0 +1,1 @@
+"""A small transformer over the features of frames, for videos in which the order of frames matters."""
