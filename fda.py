@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from encoders.options import Pooling as Pooling
     from encoders.options import Precision as Precision
     from encoders.options import WeightsLayout as WeightsLayout
+    from encoders.temporal.options import TemporalOptions as TemporalOptions
     from encoders.training.options import TrainOptions as TrainOptions
     from pipeline.clips.dataset import ClipDataset as ClipDataset
     from pipeline.clips.options import AlphaSource as AlphaSource
@@ -90,6 +91,9 @@ if TYPE_CHECKING:
     from pipeline.masks.overlap import mask_overlap as mask_overlap
     from pipeline.masks.run import MasksResult as MasksResult
     from pipeline.masks.run import make_masks as make_masks
+    from pipeline.pooling.options import PoolOptions as PoolOptions
+    from pipeline.pooling.run import PoolResult as PoolResult
+    from pipeline.pooling.run import pool_features as pool_features
     from pipeline.reporting.options import ReportOptions as ReportOptions
     from pipeline.reporting.run import ReportResult as ReportResult
     from pipeline.reporting.run import report as report
@@ -160,6 +164,7 @@ _MODULES = {
         "Precision",
         "WeightsLayout",
     ),
+    "encoders.temporal.options": ("TemporalOptions",),
     "encoders.training.options": ("TrainOptions",),
     "pipeline.clips.dataset": ("ClipDataset",),
     "pipeline.clips.options": ("AlphaSource",),
@@ -259,6 +264,11 @@ _MODULES = {
     "pipeline.masks.run": (
         "MasksResult",
         "make_masks",
+    ),
+    "pipeline.pooling.options": ("PoolOptions",),
+    "pipeline.pooling.run": (
+        "PoolResult",
+        "pool_features",
     ),
     "pipeline.reporting.options": ("ReportOptions",),
     "pipeline.reporting.run": (

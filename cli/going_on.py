@@ -18,6 +18,7 @@ _KEPT = {
     "import-masks": _COMMITTED,
     "encode": _COMMITTED,
     "import-features": _COMMITTED,
+    "pool": "{checkpoint} keeps the last epoch that ended, and {store_place} the shards that are committed",
     "finetune": "{checkpoint} keeps the last saved state of the training, and the best weights so far",
     "finalise": "nothing is lost",
     "remove": "what is removed stays removed, and nothing that is half removed counts",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -142,6 +143,7 @@ def write_text_features(
     shard: Shard,
     text: NDArray[np.float32],
     num_dropped: NDArray[np.int64] | None = None,
+    inputs: Mapping[str, str] = MappingProxyType({}),
 ) -> CommitRecord:
     """Write and commit the text features of a shard of captions. They are out of date once the captions change.
 
@@ -151,15 +153,16 @@ def write_text_features(
         shard: Of captions.
         text: Shape (shard.num_rows, dim), unit rows.
         num_dropped: Shape (shard.num_rows,): see `Features`; None if not known.
+        inputs: `input_digests` of other stages that they were made from, taken before these were read.
     """
     dropped = np.full(shard.num_rows, -1, dtype=np.int64) if num_dropped is None else num_dropped
-    inputs = {captions_input(shard): store.catalog.captions_digest(shard)}
+    made_from = {**inputs, captions_input(shard): store.catalog.captions_digest(shard)}
     withdraw_commit(store.folder, shard, features_stage(name, "text"))
     text_spec, dropped_spec = feature_specs(store, name, shard.split, "text", text.shape[-1])
     files = [
         write_shard(store.folder, spec, shard, part) for spec, part in ((text_spec, text), (dropped_spec, dropped))
     ]
-    return commit_shard(store.folder, shard, features_stage(name, "text"), (), files, inputs)[0]
+    return commit_shard(store.folder, shard, features_stage(name, "text"), (), files, made_from)[0]
 
 
 def read_features(store: Store, name: str, split: str) -> Features:
@@ -228,6 +231,16 @@ def features_made_with(store: Store, name: str, split: str) -> dict[str, JSON]:
         NotInStoreError: There are none of this name.
     """
     return attributes_of(open_features(store, name, split, "video"))
+
+
+def read_num_dropped(store: Store, name: str, split: str) -> NDArray[np.int64]:
+    """Read `Features.num_dropped` of all captions of a split, in the order of the catalogue.
+
+    Raises:
+        NotInStoreError: There are no such features.
+        ShardDamagedError: They are damaged.
+    """
+    return np.asarray(_read(store, name, split, "num_dropped"), dtype=np.int64)
 
 
 def read_alpha_cosines(store: Store, name: str, split: str) -> NDArray[np.float32]:

@@ -21,14 +21,16 @@ def command_of(stage: str) -> str:
     """The command that makes a stage, for the end of a sentence.
 
     >>> command_of("features/mine/text")
-    "the command that made features 'mine' (`fda encode` or `fda import-features`)"
+    "the command that made features 'mine' (`fda encode`, `fda import-features` or `fda pool`)"
     """
     kind, _, rest = stage.partition("/")
     if kind == "masks":
         made_otherwise = "or the `fda preprocess` or `fda import-masks` that made them,"
         return f"`fda masks --masks {rest}` with its options, {made_otherwise}"
     if kind == "features":
-        return f"the command that made features {rest.split('/')[0]!r} (`fda encode` or `fda import-features`)"
+        return (
+            f"the command that made features {rest.split('/')[0]!r} (`fda encode`, `fda import-features` or `fda pool`)"
+        )
     return "its `fda preprocess`"
 
 

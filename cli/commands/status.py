@@ -90,8 +90,11 @@ def _feature_cells(features: FeatureStatus) -> list[str]:
     made_with = features.made_with
     model, masks = made_with.get("model"), made_with.get("masks")
     model, masks = (value if isinstance(value, Mapping) else {} for value in (model, masks))
+    pooled, pooling = made_with.get("pooled"), str(made_with.get("pooling", "?"))
+    if isinstance(pooled, Mapping):
+        pooling += f" of {pooled.get('from', '?')}"
     if "imported" in made_with:
-        return [features.name, features.state, "imported", "-", "-", str(made_with.get("pooling", "?")), "-", "-"]
+        return [features.name, features.state, "imported", "-", "-", pooling, "-", "-"]
     alpha = made_with.get("alpha", "?")
     source = str(alpha.get("source")) if isinstance(alpha, Mapping) else str(alpha)
     return [
@@ -100,7 +103,7 @@ def _feature_cells(features: FeatureStatus) -> list[str]:
         str(model.get("name", "?")),
         str(model.get("weights_sha256", "?"))[:12],
         str(made_with.get("precision", "?")),
-        str(made_with.get("pooling", "?")),
+        pooling,
         f"{source} {masks.get('name', '?')}" if source != "ones" else source,
         "-" if features.alpha_cosine is None else f"{features.alpha_cosine:.3f}",
     ]

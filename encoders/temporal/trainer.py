@@ -24,7 +24,7 @@ from encoders.temporal.options import TemporalOptions
 from encoders.training.losses import symmetric_cross_entropy
 from encoders.training.parameters import learning_rate_factor
 from encoders.training.trainer import MAX_LOGIT_SCALE
-from encoders.weights.loading import sha256_of
+from encoders.weights.files import sha256_of
 
 _NOTE = "note"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -105,16 +105,15 @@ class TemporalTrainer:
         options, model = self._options, self._model.train()
         video, _ = self._forward(frame)
         logits = model.logit_scale.exp() * self._put(text) @ video.T
-        loss = symmetric_cross_entropy(
-            logits, None if labels is None else torch.from_numpy(labels).to(self._device)
-        )
+        loss = symmetric_cross_entropy(logits, None if labels is None else torch.from_numpy(labels).to(self._device))
         value = loss.item()
         if not np.isfinite(value):
             raise DivergedError(f"the loss is {value} at step {self.num_done + 1}: try a lower lr ({options.lr})")
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), options.grad_clip)
-        factor = learning_rate_factor(self.num_done, self._num_steps, options.warmup)
+        step = min(self.num_done, self._num_steps - 1)  # false negatives that are kept apart may cost a step more
+        factor = learning_rate_factor(step, self._num_steps, options.warmup)
         for group in self._optimizer.param_groups:
             group["lr"] = options.lr * factor
         self._optimizer.step()

@@ -11,7 +11,7 @@ from store.features import Features
 from store.json_values import JSON
 from store.store import Store
 
-_TRAINED, _CHOSEN = "the model was TRAINED on", "the model's weights were CHOSEN on"
+_TRAINED, _CHOSEN = "the {} was TRAINED on", "the {}'s weights were CHOSEN on"
 
 
 def caveats_of(store: Store, features: Features, split: str) -> tuple[str, ...]:
@@ -25,25 +25,31 @@ def caveats_of(store: Store, features: Features, split: str) -> tuple[str, ...]:
         features: What is scored.
         split: Of the features.
     """
+    found: list[str] = []
     model = features.attributes.get("model")
-    if not isinstance(model, Mapping):
-        return ()
-    found = []
-    if "random" in str(model.get("kind")):
+    if isinstance(model, Mapping) and "random" in str(model.get("kind")):
         found.append("the model's weights are RANDOM (--pretrained none)")
-    training = model.get("training")
+    for part, name in (("model", "model"), ("pooled", "temporal transformer")):
+        made_by = features.attributes.get(part)
+        if isinstance(made_by, Mapping):
+            found += [sentence.format(name) for sentence in _of_part(store, features, split, made_by)]
+    return tuple(found)
+
+
+def _of_part(store: Store, features: Features, split: str, made_by: Mapping[str, JSON]) -> list[str]:
+    """Of what was trained, each reason with a place for its name."""
+    training = made_by.get("training")
     if isinstance(training, Mapping):
         seen = _seen(store, features, split, training)
     else:
         seen = [
             f"{what} a split of this name, {split!r}"
             for key, what in (("train_split", _TRAINED), ("val_split", _CHOSEN))
-            if model.get(key) == split
+            if made_by.get(key) == split
         ]
-    found += seen
-    if not any(words.startswith(_CHOSEN) for words in seen) and model.get("chosen_on_test") is True:
-        found.append("the model was trained or CHOSEN ON TEST VIDEOS (--choose-on-test)")
-    return tuple(found)
+    if not any(words.startswith(_CHOSEN) for words in seen) and made_by.get("chosen_on_test") is True:
+        seen.append("the {} was trained or CHOSEN ON TEST VIDEOS (--choose-on-test)")
+    return seen
 
 
 def _seen(store: Store, features: Features, split: str, training: Mapping[str, JSON]) -> list[str]:

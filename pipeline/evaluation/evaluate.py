@@ -146,7 +146,7 @@ def pooled_features(store: Store, name: str, split: str, cached: Features, pooli
     if pooling is None:
         _require_unit_rows(f"the videos of features {name!r}, split {split!r}", cached.video, cached.video_ids)
         return cached
-    return replace(cached, video=pool_frames(_frames(store, name, split, cached), pooling))
+    return replace(cached, video=pool_frames(frames_of(store, name, split, cached), pooling))
 
 
 def _require_unit_rows(whose: str, embeddings: NDArray[np.float32], ids: Sequence[str]) -> None:
@@ -162,7 +162,13 @@ def _require_unit_rows(whose: str, embeddings: NDArray[np.float32], ids: Sequenc
         )
 
 
-def _frames(store: Store, name: str, split: str, features: Features) -> NDArray[np.float32]:
+def frames_of(store: Store, name: str, split: str, features: Features) -> NDArray[np.float32]:
+    """The cached features of frames of the videos of `features`: see `read_frame_features`.
+
+    Raises:
+        InputError: None are cached.
+        ShardIncompleteError: They were rebuilt since `features` were read.
+    """
     ids, frame = read_frame_features(store, name, split)
     # Features of frames are a second read, and another process may have encoded between the two.
     if ids != features.video_ids:
@@ -306,7 +312,7 @@ class _Task:
         if rule is None:
             pooling = self.options.video_pooling or str(features.attributes.get("pooling"))
             return DotScores(features.text, features.video, self.put), pooling
-        frame = _frames(self.store, self.name, self.options.split, features)
+        frame = frames_of(self.store, self.name, self.options.split, features)
         num_top, value = self.options.top_frames, self.options.frame_value
         if num_top is not None and num_top > frame.shape[1]:
             raise InputError(
@@ -326,7 +332,7 @@ class _Task:
             raise NotInStoreError(
                 f"--pooling {rule} chooses its value on split {split!r} (--choose-split), or takes one: {error}"
             ) from error
-        frame = _frames(self.store, self.name, split, found)
+        frame = frames_of(self.store, self.name, split, found)
         return best_value(rule, candidates_of(rule, frame), found, frame, self.put, self.listener)
 
     def changed(self, features: Features, scores: Scores) -> tuple[dict[str, Scores], Bank | None]:

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from encoders.temporal.options import TemporalOptions
 from pipeline.frames.options import PreprocessOptions
 from pipeline.masks.options import MaskOptions
 from pipeline.reporting.records import int_at, list_at, mapping_at, text_at, worked_on
@@ -117,6 +118,7 @@ def steps_to(made: MadeWith, runs: Sequence[PastRun]) -> Steps:
     encoded = {name: _of_set(name, attributes, ran) for name, attributes in made.features.items()}
     trained = list(_checkpoints(made.place, [run for some in encoded.values() for run in some], ran, unknown))
     features = [step for name, some in encoded.items() for step in _features(made, name, some)]
+    features.sort(key=lambda step: step.words[1:2] == ("pool",))  # after what they are made from
     lines = list(dict.fromkeys((*frames, *masks, *trained, *features)))
     if len(lines) > MOST_LINES:
         unknown.append(f"{len(lines) - MOST_LINES:,} more lines are left out here: the run records have them")
@@ -177,7 +179,13 @@ def _masks(place: str, name: str, attributes: Mapping[str, JSON], runs: Sequence
 def _of_set(name: str, attributes: Mapping[str, JSON], runs: Sequence[PastRun]) -> list[PastRun]:
     """The runs that made a feature set: none of a set of that name that was removed since."""
     sha256 = text_at(mapping_at(attributes, "model"), "weights_sha256")
-    imported = attributes.get("imported")
+    imported, pooled = attributes.get("imported"), text_at(mapping_at(attributes, "pooled"), "weights_sha256")
+    if pooled is not None:  # the rest of the attributes are those of the features that it was made from
+        return [
+            run
+            for run in runs
+            if run.command == "pool" and worked_on(run) == name and text_at(run.result, "weights_sha256") == pooled
+        ]
     return [
         run
         for run in runs
@@ -193,6 +201,9 @@ def _features(made: MadeWith, name: str, runs: Sequence[PastRun]) -> Iterator[St
     for run in runs:
         of_run = [str(split) for split in list_at(run.options, "splits")]
         splits = [] if tuple(of_run) == made.splits else [word for split in of_run for word in ("--split", split)]
+        if run.command == "pool":
+            yield _pooled(made.place, name, run, splits)
+            continue
         if run.command == "import-features":
             sources = mapping_at(run.options, "sources")
             pooling = text_at(run.options, "pooling")
@@ -224,6 +235,17 @@ def _features(made: MadeWith, name: str, runs: Sequence[PastRun]) -> Iterator[St
         }
         flags = _flags(fields, {"mask_name": "default", "frame_dtype": "float32", "sensitivity_every": 32, "seed": 0})
         yield Step.of("fda", "encode", made.place, "--features", name, *flags, *splits)
+
+
+def _pooled(place: str, name: str, run: PastRun, splits: Sequence[str]) -> Step:
+    """`fda pool` of a run, with what differs from the defaults."""
+    recipe, defaults = mapping_at(run.options, "options"), asdict(TemporalOptions())
+    names = ("layers", "epochs", "patience", "batch_size", "lr")
+    others: dict[str, JSON] = {"train_split": "train", "val_split": "val", "hold_out_share": 0.1, "captions": "all"}
+    known = {**{key: defaults[key] for key in names}, **others, "seed": 0}
+    flags = _flags({key: recipe.get(key) for key in known}, known)
+    source, checkpoint = (text_at(run.options, key) or key.upper() for key in ("source", "checkpoint"))
+    return Step.of("fda", "pool", place, checkpoint, "--features", source, "--to", name, *splits, *flags)
 
 
 def _model_fields(source: Mapping[str, JSON]) -> dict[str, JSON]:

@@ -84,7 +84,7 @@ def work_of(run: PastRun) -> Work | None:
         made = sum(int_at(one, "num_clips_encoded") or 0 for one in splits)
         frames = sum(int_at(one, "num_frames_encoded") or 0 for one in splits)
         return Work(made, "video", seconds, frames, None, where) if made else None
-    if run.command == "import-features":
+    if run.command in ("import-features", "pool"):
         made = sum(int_at(one, "num_videos") or 0 for one in splits)
         return Work(made, "video", seconds) if made else None
     if run.command == "finetune":

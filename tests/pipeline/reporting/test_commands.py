@@ -21,6 +21,8 @@ from store.json_values import JSON
 from store.store import Store
 from tests.clips_on_disk import SMALL_FLAGS, Commands, write_small_dataset
 from tests.encoders_tiny import write_config
+from tests.frame_stores import frame_store
+from tests.ordered_events import ordered_events
 from tests.stores import tree_digest
 
 RESULT: Mapping[str, JSON] = {"features": "mine", "splits": []}
@@ -155,3 +157,14 @@ def test_records_of_any_kind_crash_nothing(value: JSON) -> None:
     for run in runs:
         work = work_of(run)
         assert work is None or work.number
+
+
+def test_a_pooled_set_comes_after_its_source(fda: Commands, tmp_path: Path) -> None:
+    place = str(tmp_path / "store")
+    frame_store(tmp_path / "store", {split: ordered_events(seed, 16) for seed, split in enumerate(("train", "val"))})
+    flags = ("--layers", "1", "--epochs", "1")
+    pool = ("pool", place, str(tmp_path / "out"), "--features", "mine", "--to", "a-pooled-set", *flags)
+    assert fda(*pool, "--device", "cpu").code == 0
+    lines, unknown = lines_of(Store.open(place))
+    assert lines[-1] == shlex.join(("fda", *pool))
+    assert not any("a-pooled-set" in sentence for sentence in unknown)
