@@ -81,7 +81,9 @@ if TYPE_CHECKING:
     from pipeline.mask_imports.options import Missing as Missing
     from pipeline.mask_imports.run import import_masks as import_masks
     from pipeline.masks.options import Compensation as Compensation
+    from pipeline.masks.options import Cuts as Cuts
     from pipeline.masks.options import Difference as Difference
+    from pipeline.masks.options import Fill as Fill
     from pipeline.masks.options import MaskOptions as MaskOptions
     from pipeline.masks.options import ThresholdMode as ThresholdMode
     from pipeline.masks.options import WhenEmpty as WhenEmpty
@@ -186,7 +188,10 @@ _MODULES = {
     "pipeline.inspection.run": ("InspectionResult", "inspect"),
     "pipeline.mask_imports.options": ("MaskImportOptions", "Missing"),
     "pipeline.mask_imports.run": ("import_masks",),
-    "pipeline.masks.options": ("Compensation", "Difference", "MaskOptions", "ThresholdMode", "WhenEmpty", "WhenFull"),
+    "pipeline.masks.options": (
+        *("Compensation", "Cuts", "Difference", "Fill"),
+        *("MaskOptions", "ThresholdMode", "WhenEmpty", "WhenFull"),
+    ),
     "pipeline.masks.overlap": ("MaskOverlap", "VideoOverlap", "mask_overlap"),
     "pipeline.masks.run": ("MasksResult", "make_masks"),
     "pipeline.pooling.options": ("PoolOptions",),

@@ -54,8 +54,11 @@ _SCHEMA = pa.schema(
         ("num_full_masks", pa.int64()),
         ("camera_motion", pa.bool_()),
         ("num_unregistered_pairs", pa.int64()),
+        ("mask_difference", pa.string()),
     ]
 )
+_OPTIONAL = ("mask_difference",)
+"""The last columns: a record has them only if an outcome has a value, as records that are older than they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ class VideoOutcome:
     """Whether the camera moved; None if that could not be measured."""
     num_unregistered_pairs: int | None = None
     """Pairs of pictures whose camera motion was to be compensated and could not be estimated."""
+    mask_difference: str | None = None
+    """The kind of difference that was picked for this clip; None where nothing was to be picked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,9 @@ class CommitRecord:
     def to_bytes(self) -> bytes:
         """The record as a Parquet file."""
         columns = {name: [getattr(outcome, name) for outcome in self.outcomes] for name in _SCHEMA.names}
-        table = pa.table(columns, schema=_SCHEMA)
+        left_out = [name for name in _OPTIONAL if all(value is None for value in columns[name])]
+        schema = pa.schema([column for column in _SCHEMA if column.name not in left_out])
+        table = pa.table({name: columns[name] for name in schema.names}, schema=schema)
         metadata = {
             "shard": asdict(self.shard),
             "stage": self.stage,
@@ -157,7 +164,7 @@ class CommitRecord:
         check_sealed(content, name, REBUILD)
         try:
             if columns is None or columns:
-                table = read_small_table(content, name, _SCHEMA, columns)
+                table = read_small_table(content, name, _SCHEMA, columns, optional=_OPTIONAL)
                 outcomes, about = () if as_table else _outcomes(table), table.schema.metadata
             else:
                 table, outcomes, about = None, (), read_metadata(content, name)

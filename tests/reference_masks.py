@@ -47,7 +47,7 @@ def reference(
     masks = np.zeros(frames.shape[:3], dtype=np.bool_)
     greys = [to_grey(frame) for frame in frames]
     for t in range(len(frames) - 1):
-        moved = np.abs(greys[t + 1] - greys[t]) > options.threshold
+        moved = np.abs(greys[t + 1] - greys[t]) > options.tau
         masks[t] = keep_large(open_and_close(moved, ellipse(options.kernel_size)), options.min_area)
     if len(frames) > 1:
         masks[-1] = masks[-2]
@@ -87,7 +87,7 @@ def soft_reference(
     masks = np.zeros(frames.shape[:3], dtype=np.uint8)
     greys = [to_grey(frame) for frame in frames]
     for t in range(len(frames) - 1):
-        likely = likelihood(np.abs(greys[t + 1] - greys[t]), options.threshold)
+        likely = likelihood(np.abs(greys[t + 1] - greys[t]), options.tau)
         for value in np.unique(likely[likely > 0]):
             masks[t][open_and_close(likely >= value, ellipse(options.kernel_size))] = value
         for level in (1, 32, 64, 96, 128, 160, 192, 224):

@@ -20,6 +20,7 @@ from pipeline.run.words import percent, plural
 
 if TYPE_CHECKING:
     from pipeline.masks.run import MasksResult
+    from pipeline.masks.summary import SplitMasks
 
 
 def _mask_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -55,7 +56,8 @@ def command(store_place: str, name: str, run: RunOptions, as_json: bool, progres
     --yes rebuilds them.
 
     The table has, for each split and before --when-empty and --when-full: the mean share of the picture that moves,
-    the masks that are empty and full, and the videos whose camera moved.
+    the masks that are empty and full, and the videos whose camera moved. With --difference auto it also has the share
+    of the videos for which each kind was picked.
     """
     options, _ = take_mask_options(flags)
     with progress_listener("masks", progress) as listener:
@@ -72,6 +74,9 @@ def print_masks(result: MasksResult) -> None:
     is_compensated = any(split.num_unregistered_pairs is not None for split in result.splits)
     if is_compensated:
         columns.append("pairs not registered")
+    is_picked = any(split.picked_share is not None for split in result.splits)
+    if is_picked:
+        columns.append("picked")
     rows = [
         [
             split.split,
@@ -81,6 +86,7 @@ def print_masks(result: MasksResult) -> None:
             percent(split.full_share),
             percent(split.camera_motion_share),
             *([f"{split.num_unregistered_pairs or 0:,}"] if is_compensated else []),
+            *([_picked(split)] if is_picked else []),
         ]
         for split in result.splits
     ]
@@ -88,3 +94,8 @@ def print_masks(result: MasksResult) -> None:
     made = result.num_videos_made
     if result.num_shards_made:
         say(f"{plural(made, 'video')} in {result.seconds:.1f} s: {made / result.seconds:.1f} videos/s")
+
+
+def _picked(split: SplitMasks) -> str:
+    """Such as `background 15.1%, registered 84.9%`."""
+    return ", ".join(f"{kind} {percent(share)}" for kind, share in (split.picked_share or {}).items())

@@ -1,16 +1,26 @@
-"""The flags that say what makes a mask out of two frames."""
+"""The flags that say what makes a mask."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from pipeline.masks.options import Compensation, Difference, MaskOptions, ThresholdMode, WhenEmpty, WhenFull
+from pipeline.masks.options import (
+    Compensation,
+    Cuts,
+    Difference,
+    Fill,
+    MaskOptions,
+    ThresholdMode,
+    WhenEmpty,
+    WhenFull,
+)
 
 _DEFAULTS = MaskOptions()
+_Kind = TypeVar("_Kind", Fill, Cuts)
 
 
 def _check_odd(ctx: click.Context, param: click.Parameter, value: int) -> int:
@@ -27,9 +37,8 @@ MASK_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] =
     click.option(
         "--threshold",
         type=click.FloatRange(0, 255),
-        default=_DEFAULTS.threshold,
-        show_default=True,
-        help="Grey levels (0..255): a pixel moves where two frames differ by more.",
+        default=None,
+        help="Grey levels (0..255): a pixel moves where it differs by more.  [default: 25; 15 against a background]",
     ),
     click.option(
         "--threshold-mode",
@@ -72,8 +81,10 @@ MASK_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] =
         type=_choice(Difference),
         default=str(_DEFAULTS.difference),
         show_default=True,
-        help="sampled: from each frame of the clip to the next of the clip. consecutive: to the next of the video; the "
-        "store must have been made with --neighbours.",
+        help="What a frame is compared with. sampled: the next frame of the clip. consecutive: the next one of the "
+        "video; the store must have been made with --neighbours. background: the temporal median of the clip. "
+        "registered: the same, after the motion of the camera is taken out. auto: background where the camera rests, "
+        "else registered.",
     ),
     click.option(
         "--compensation",
@@ -81,6 +92,20 @@ MASK_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] =
         default=str(_DEFAULTS.compensation),
         show_default=True,
         help="Camera motion to remove first. translation: a shift. similarity: shift, zoom, rotation.",
+    ),
+    click.option(
+        "--fill",
+        type=_choice(Fill),
+        default=None,
+        help="How a mask grows to whole objects. contours: what an outline encloses. hysteresis: pixels over half of "
+        "the threshold that are connected to it. both.  [default: none; hysteresis against a background]",
+    ),
+    click.option(
+        "--cuts",
+        type=_choice(Cuts),
+        default=None,
+        help="Find cuts, so that no frame is compared across one. difference: by the stored frames. content: by "
+        "PySceneDetect, an optional package.  [default: ignore; difference against a background]",
     ),
     click.option(
         "--when-empty",
@@ -124,6 +149,12 @@ def take_mask_options(values: Mapping[str, Any]) -> tuple[MaskOptions, dict[str,
         threshold_mode=ThresholdMode(rest.pop("threshold_mode")),
         when_empty=WhenEmpty(rest.pop("when_empty")),
         when_full=WhenFull(rest.pop("when_full")),
+        fill=_given(Fill, rest.pop("fill")),
+        cuts=_given(Cuts, rest.pop("cuts")),
         **{name: rest.pop(name) for name in _SAME_NAME},
     )
     return options, rest
+
+
+def _given(kind: Callable[[str], _Kind], value: str | None) -> _Kind | None:
+    return None if value is None else kind(value)

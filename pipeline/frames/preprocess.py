@@ -15,6 +15,7 @@ from pipeline.datasets.report import expected_videos
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.task import PreprocessTask, preprocess_shard
 from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
+from pipeline.masks.content_cuts import check_cuts
 from pipeline.run.events import Listener, Message, Phase, RunPlanned, ignore_events
 from pipeline.run.options import SourceCheck
 from pipeline.run.partition import WHOLE, Partition
@@ -79,7 +80,9 @@ def open_store(
 
     Raises:
         StoreMismatchError: Other options made it, or videos of it are gone; the message names both values.
+        InputError: `cuts="content"` for the masks, and scenedetect is not installed.
     """
+    check_cuts(options.masks)
     catalog = _catalog(dataset)
     splits = {split: _layout(catalog, split, options) for split in catalog.splits}
     manifest = Manifest(

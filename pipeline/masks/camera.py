@@ -47,15 +47,26 @@ class CameraWatch:
         """Whether the camera moved; None if fewer than half of the pairs count, because their borders are flat."""
         if not self._before:
             return None
+        tells, moves = self._pairs()
+        num_telling = int(tells.sum())
+        return bool(2 * int(moves.sum()) >= num_telling) if 2 * num_telling >= len(tells) else None
+
+    def pairs_at_rest(self) -> list[bool]:
+        """For each pair, whether its border has texture and shows no motion."""
+        if not self._before:
+            return []
+        tells, moves = self._pairs()
+        return [bool(rests) for rests in tells & ~moves]
+
+    def _pairs(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which pairs count, and which of these show motion; each of shape (num_pairs,)."""
         first, second = _cells(self._before), _cells(self._after)
         textured = (first.max(axis=0) - first.min(axis=0) >= _TEXTURE) & _BORDER.reshape(-1)
         differs = np.maximum(first, second) - np.minimum(first, second) > _CHANGE
         changed = differs.sum(axis=0, dtype=np.uint8) >= _CHANGED_PIXELS
         num_textured = textured.sum(axis=-1)
         tells = num_textured >= _MIN_TEXTURED
-        moves = tells & (5 * (textured & changed).sum(axis=-1) >= 3 * num_textured)
-        num_telling = int(tells.sum())
-        return bool(2 * int(moves.sum()) >= num_telling) if 2 * num_telling >= len(tells) else None
+        return tells, tells & (5 * (textured & changed).sum(axis=-1) >= 3 * num_textured)
 
 
 def _small(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.masks.camera import CameraWatch
-from pipeline.masks.cleaning import Cleaner
-from pipeline.masks.comparison import Comparison
-from pipeline.masks.options import Compensation, Difference, MaskOptions, WhenEmpty, WhenFull
-from pipeline.masks.soft import SoftCleaner
+from pipeline.masks.background import BackgroundChanges
+from pipeline.masks.options import Cuts, Difference, MaskOptions, WhenEmpty, WhenFull
+from pipeline.masks.pairs import PairChanges
+from pipeline.masks.shaping import Shaper
+from pipeline.masks.shots import Shot, shots_of
 from store.clips.layout import SURE, Masks, moving
 
 
@@ -34,7 +33,9 @@ class MaskSummary:
     camera_motion: bool | None
     """Whether the camera moved, by `CameraWatch`; None if that cannot be detected."""
     num_unregistered: int | None
-    """Pairs of pictures whose camera motion was not found, and so not removed; None without compensation."""
+    """Pairs of pictures whose camera motion was not found, and so not removed; None if it was not looked for."""
+    picked: Difference | None
+    """The kind of difference that `auto` picked; None if another was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +94,14 @@ def clip_masks(
     # OpenCV writes bytes; as 0 and 1 they are the bool array that is returned, without a copy.
     masks = np.zeros(frames.shape[:3], dtype=np.uint8) if out is None else out.view(np.uint8)
     num_components = np.zeros(len(frames), dtype=np.int64)
-    watch = CameraWatch()
-    comparison = Comparison(options, *frames.shape[1:3])
-    cleaner = (SoftCleaner if options.soft else Cleaner)(options.kernel_size, options.min_area, *frames.shape[1:3])
-    for number, (before, after) in enumerate(_pairs(frames, options, next_grey)):
-        watch.add(before, after)
-        compared = comparison.compared(before, after)
-        if compared is not None:
-            num_components[number] = cleaner.clean(*compared, masks[number])
-    if options.difference == Difference.SAMPLED and len(frames) > 1:  # one pair less than frames
-        masks[-1], num_components[-1] = masks[-2], num_components[-2]
+    shots = shots_of(frames, options.cuts or Cuts.IGNORE)
+    changes = _changes(frames, options, shots, next_grey)
+    shaper = Shaper(options, *frames.shape[1:3])
+    for number, change in changes:
+        num_components[number] = shaper.shape(change, masks[number])
+    if options.difference == Difference.SAMPLED:  # one pair less than frames
+        for last in (shot.stop - 1 for shot in shots if len(shot) > 1):
+            masks[last], num_components[last] = masks[last - 1], num_components[last - 1]
     areas = np.array([cv2.countNonZero(mask) for mask in (moving(masks) if options.soft else masks).view(np.uint8)])
     is_empty, is_full = areas == 0, areas >= options.full_coverage * masks[0].size
     summary = MaskSummary(
@@ -111,8 +110,9 @@ def clip_masks(
         components=int(num_components.sum()) / len(masks),
         num_empty=int(is_empty.sum()),
         num_full=int(is_full.sum()),
-        camera_motion=watch.camera_moves(),
-        num_unregistered=comparison.num_unregistered if options.compensation != Compensation.NONE else None,
+        camera_motion=changes.watch.camera_moves(),
+        num_unregistered=changes.num_unregistered,
+        picked=changes.difference if options.difference == Difference.AUTO else None,
     )
     most = SURE if options.soft else 1
     if options.when_empty == WhenEmpty.ONES:
@@ -122,22 +122,9 @@ def clip_masks(
     return ClipMasks(masks if options.soft else masks.view(np.bool_), summary)
 
 
-def _pairs(
-    frames: NDArray[np.uint8], options: MaskOptions, next_grey: NDArray[np.uint8] | None
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """The pictures that are compared, each of shape (height, width), grey."""
-    if options.difference == Difference.SAMPLED:
-        greys = map(_grey, frames)
-        yield from pairwise(greys)
-        return
-    if next_grey is None:
-        raise ValueError("difference 'consecutive' compares each frame with its neighbour in the video: give next_grey")
-    if next_grey.shape != frames.shape[:3] or next_grey.dtype != np.uint8:
-        raise ValueError(
-            f"expected next_grey of shape {frames.shape[:3]} uint8, got {next_grey.shape} {next_grey.dtype}"
-        )
-    yield from zip(map(_grey, frames), next_grey, strict=True)
-
-
-def _grey(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+def _changes(
+    frames: NDArray[np.uint8], options: MaskOptions, shots: Sequence[Shot], next_grey: NDArray[np.uint8] | None
+) -> PairChanges | BackgroundChanges:
+    if options.difference.is_of_pairs:
+        return PairChanges(frames, options, shots, next_grey)
+    return BackgroundChanges(frames, options, shots)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,32 +16,41 @@ _SIGMAS_OF_MEDIAN = 1.4826
 """The standard deviation of normal noise is this many medians of its absolute value."""
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How much each pixel differs, and from how much on it has moved."""
+
+    difference: NDArray[np.uint8]
+    """Shape (height, width), grey levels; what is next compared may overwrite it."""
+    threshold: float
+    """Grey levels: a pixel that differs by more has moved."""
+
+
 class Comparison:
-    """Compares pictures of one size, pair by pair. Its buffers, small enough for the cache, are allocated once."""
+    """Compares pictures of one size, pair by pair. Its buffer, small enough for the cache, is allocated once."""
 
     def __init__(self, options: MaskOptions, height: int, width: int) -> None:
         self._options = options
         self._is_fixed = options.threshold_mode == ThresholdMode.FIXED
-        self._least = options.threshold if self._is_fixed else options.noise_floor
+        self._least = options.tau if self._is_fixed else options.noise_floor
         self._least_told = self._least * LEAST_OF_THRESHOLD if options.soft else self._least
         self._difference = np.empty((height, width), dtype=np.uint8)
         self.num_unregistered = 0
         """Pairs so far whose camera motion was looked for and not found."""
 
-    def compared(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float] | None:
-        """The difference of two pictures, and the threshold that it must exceed.
+    def change(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> Change | None:
+        """How much each pixel changed.
 
         Args:
             before: Shape (height, width), grey.
             after: Shape (height, width), grey.
 
         Returns:
-            Shape (height, width), grey levels, which the next call overwrites; and the threshold, grey levels. None if
-            no difference exceeds the least possible threshold.
+            The change; None if no difference exceeds the least possible threshold.
         """
         cv2.absdiff(before, after, dst=self._difference)
         if self._is_fixed and self._options.compensation == Compensation.NONE:
-            return self._difference, self._options.threshold
+            return Change(self._difference, self._options.tau)
         # Without this early exit, a still pair would pay for registration and for the estimate of its noise.
         most = int(self._difference.max())
         if most <= self._least_told:
@@ -51,10 +62,7 @@ class Comparison:
             difference = np.where(takes_part, cv2.absdiff(before, back), np.uint8(0)).astype(np.uint8)
             if most <= self._least:  # a binary mask is empty here, and registration may not make a soft one say more
                 difference = np.minimum(difference, np.uint8(most))
-        if self._is_fixed:
-            return difference, self._options.threshold
-        sigmas = self._options.noise_sigmas * noise_sigma(before, after)
-        return difference, max(self._options.noise_floor, sigmas)
+        return Change(difference, threshold_of(self._options, before, after))
 
     def _motion(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float64] | None:
         if self._options.compensation == Compensation.NONE:
@@ -62,6 +70,13 @@ class Comparison:
         motion = camera_motion(before, after, self._options.compensation)
         self.num_unregistered += motion is None
         return motion
+
+
+def threshold_of(options: MaskOptions, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
+    """The threshold of a pair of grey pictures, by `options.threshold_mode`; grey levels."""
+    if options.threshold_mode == ThresholdMode.FIXED:
+        return options.tau
+    return max(options.noise_floor, options.noise_sigmas * noise_sigma(before, after))
 
 
 def noise_sigma(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:

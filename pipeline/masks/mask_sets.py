@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from pipeline.masks.content_cuts import check_cuts
 from pipeline.masks.options import Difference, MaskOptions, MaskSet
 from pipeline.masks.shard import make_masks
 from pipeline.masks.summary import MaskCounts, SplitMasks
@@ -55,9 +56,11 @@ def create_mask_set(store: Store, name: str, options: MaskOptions, *, overwrite:
         ShardIncompleteError: Some shard has no frames, or has lost them.
         NotInStoreError: `difference="consecutive"`, and the store keeps no neighbours.
         OptionError: Every mask would be empty.
+        InputError: `cuts="content"`, and scenedetect is not installed.
         StoreMismatchError: A mask set of this name was made with other options; the message names both values.
     """
     check_neighbours(store, options)
+    check_cuts(options)
     for layout in store.manifest.splits.values():
         options.check_picture(layout.height, layout.width)
     for _ in require_committed_of_each(store, store.all_shards(), [FRAMES_STAGE]):

@@ -64,4 +64,5 @@ def _outcome(outcome: VideoOutcome, made: ClipMasks | None, masks: Masks) -> Vid
         num_full_masks=summary.num_full,
         camera_motion=summary.camera_motion,
         num_unregistered_pairs=summary.num_unregistered,
+        mask_difference=None if summary.picked is None else str(summary.picked),
     )

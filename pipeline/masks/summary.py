@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from store.commits import VideoOutcome
 from store.json_values import JSON
@@ -25,7 +26,9 @@ class SplitMasks:
     camera_motion_share: float | None
     """Of the videos for which it can be told, those whose camera moved, 0..1."""
     num_unregistered_pairs: int | None
-    """Pairs of pictures whose camera motion could not be found; None without compensation."""
+    """Pairs of pictures whose camera motion could not be found; None if it was not looked for."""
+    picked_share: dict[str, float] | None = None
+    """The share of the videos for which `auto` picked each kind of difference, 0..1; None where nothing was picked."""
 
     def to_dict(self) -> dict[str, JSON]:
         """The fields as JSON."""
@@ -47,6 +50,8 @@ class MaskCounts:
     """Videos for which it can be told whether the camera moved."""
     num_moving: int = 0
     num_unregistered: int | None = None
+    picked: Counter[str] = field(default_factory=Counter)
+    """How often `auto` picked each kind of difference."""
 
     def add(self, outcomes: Iterable[VideoOutcome]) -> None:
         """Count the videos of a shard of the mask set; those that failed have no masks."""
@@ -62,6 +67,8 @@ class MaskCounts:
             self.num_full += outcome.num_full_masks or 0
             self.num_telling += outcome.camera_motion is not None
             self.num_moving += outcome.camera_motion is True
+            if outcome.mask_difference is not None:
+                self.picked[outcome.mask_difference] += 1
             if outcome.num_unregistered_pairs is not None:
                 self.num_unregistered = (self.num_unregistered or 0) + outcome.num_unregistered_pairs
 
@@ -77,6 +84,7 @@ class MaskCounts:
             full_share=_share(self.num_full, self.num_masks),
             camera_motion_share=_share(self.num_moving, self.num_telling),
             num_unregistered_pairs=self.num_unregistered,
+            picked_share={kind: number / self.picked.total() for kind, number in sorted(self.picked.items())} or None,
         )
 
 

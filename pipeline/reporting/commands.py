@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 from encoders.temporal.options import TemporalOptions
 from pipeline.frames.options import PreprocessOptions
-from pipeline.masks.options import MaskOptions
+from pipeline.masks.options import Difference, MaskOptions
 from pipeline.reporting.records import int_at, list_at, mapping_at, text_at, worked_on
 from pipeline.run.partition import WHOLE
 from pipeline.run.records import PastRun
@@ -27,6 +27,7 @@ _FRAME_FIELDS = (
     *("timeout_seconds", "max_pixels", "max_packets", "max_streams"),
 )
 _MASK_FIELDS = tuple(asdict(MaskOptions()))
+_BY_DEFAULT = {"difference": str(Difference.SAMPLED)}
 _NAMES = {
     "timeout_seconds": "timeout",
     "mask_name": "masks",
@@ -167,7 +168,9 @@ def _frame_flags(options: Mapping[str, JSON]) -> list[str]:
 
 
 def _mask_flags(options: Mapping[str, JSON]) -> list[str]:
-    return _flags({name: options[name] for name in _MASK_FIELDS if name in options}, asdict(MaskOptions()))
+    kinds = [kind for kind in Difference if kind == text_at(options, "difference")]
+    defaults = MaskOptions(difference=kinds[0] if kinds else Difference.SAMPLED)
+    return _flags({name: options[name] for name in _MASK_FIELDS if name in options}, asdict(defaults) | _BY_DEFAULT)
 
 
 def _masks(place: str, name: str, attributes: Mapping[str, JSON], runs: Sequence[PastRun]) -> Iterator[Step]:

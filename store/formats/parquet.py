@@ -71,7 +71,14 @@ def read_table(content: bytes, name: str, schema: pa.Schema) -> pa.Table:
         raise StoreFormatError(f"{name} is not a readable Parquet file: {error}") from error
 
 
-def read_small_table(content: bytes, name: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+def read_small_table(
+    content: bytes,
+    name: str,
+    schema: pa.Schema,
+    columns: Sequence[str] | None = None,
+    *,
+    optional: Sequence[str] = (),
+) -> pa.Table:
     """Read what `parquet_bytes` wrote with `is_small`, four times as fast as `read_table` would.
 
     As nothing is compressed or repeated, it needs no more memory than the file has bytes. A file that declares more is
@@ -82,6 +89,7 @@ def read_small_table(content: bytes, name: str, schema: pa.Schema, columns: Sequ
         name: For the errors.
         schema: Exactly these columns.
         columns: Which of them to read, in the order of the schema; all, if None.
+        optional: The last columns of the schema, which the file may lack, all of them; the table then lacks them, too.
 
     Returns:
         The table. Its schema carries the key-value metadata of the file.
@@ -92,6 +100,8 @@ def read_small_table(content: bytes, name: str, schema: pa.Schema, columns: Sequ
     try:
         file = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
         about = file.metadata
+        if optional and about.num_columns == len(schema) - len(optional):
+            schema = pa.schema(list(schema)[: about.num_columns])
         groups = [about.row_group(index) for index in range(about.num_row_groups)]
         _check_at_most(about.num_rows, len(content), "rows", name)
         _check_at_most(sum(group.total_byte_size for group in groups), len(content), "bytes uncompressed", name)

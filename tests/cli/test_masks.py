@@ -10,6 +10,8 @@ import pytest
 
 from store.clips.reader import ClipReader
 from store.commits import commit_name
+from store.completion import outcomes_of
+from store.stages import masks_stage
 from store.store import Store
 from tests.clips_on_disk import SMALL_FLAGS, Commands, write_small_dataset
 from tests.stores import tree_digest
@@ -82,6 +84,30 @@ def test_json_and_every_option(fda: Commands, place: Path) -> None:
     }
 
 
+def test_auto_says_what_it_picked(fda: Commands, place: Path) -> None:
+    flags = ("--masks", "auto", "--difference", "auto", *MASK_FLAGS, "--workers", "0")
+    ended = fda("masks", place, *flags)
+    assert ended.code == 0
+    header, *rows = [line for line in ended.out.splitlines() if line.strip() and "─" not in line][1:]
+    assert header.split()[-1] == "picked"
+    assert all(row.rstrip().endswith("%") for row in rows)
+    _, summary = masks(fda, place, "--masks", "auto", "--difference", "auto")
+    splits = summary["splits"]
+    assert isinstance(splits, list)
+    assert all(sum(split["picked_share"].values()) == pytest.approx(1) for split in splits)
+    attributes = json.loads((place / "clips.zarr/test/masks/auto/zarr.json").read_text())["attributes"]
+    assert {name: attributes["options"][name] for name in ("difference", "threshold", "fill", "cuts")} == {
+        "difference": "auto",
+        "threshold": 15.0,
+        "fill": "hysteresis",
+        "cuts": "difference",
+    }
+    store = Store.open(place)
+    for name, picks in (("auto", True), ("default", False)):
+        outcomes = outcomes_of(store, store.shards("test")[0], masks_stage(name))
+        assert all((outcome.mask_difference is not None) is picks for outcome in outcomes)
+
+
 def test_options_from_a_file_and_worker_processes(fda: Commands, place: Path, tmp_path: Path) -> None:
     config = tmp_path / "fda.toml"
     config.write_text('[masks]\nmasks = "filed"\nthreshold = 40\nkernel-size = 3\nmin-area = 8\n')
@@ -92,7 +118,7 @@ def test_options_from_a_file_and_worker_processes(fda: Commands, place: Path, tm
 
 
 def test_preprocess_takes_the_same_flags(fda: Commands, manifest: Path, place: Path, tmp_path: Path) -> None:
-    flags = ("--when-empty", "ones", "--compensation", "translation")
+    flags = ("--when-empty", "ones", "--difference", "registered", "--fill", "both", "--cuts", "difference")
     assert fda("masks", place, "--masks", "x", *MASK_FLAGS, *flags, "--workers", "0").code == 0
     other = tmp_path / "other"
     assert fda("preprocess", manifest, other, *SMALL_FLAGS, *flags, "--masks", "x", "--workers", "0").code == 0
@@ -126,7 +152,10 @@ def test_a_name_that_is_taken_is_refused_with_both_values(fda: Commands, place: 
         (("--masks", "x", "--threshold", "nan"), 2, "threshold must be in 0..255 grey levels, got nan"),
         (("--masks", "x", "--kernel-size", "4"), 2, "4 is even: it must be odd, such as 3 or 5"),
         (("--masks", "x", "--full-coverage", "0"), 2, "0.0 is not in the range 0<x<=1"),
-        (("--masks", "x", "--difference", "all"), 2, "'all' is not one of 'sampled', 'consecutive'"),
+        (("--masks", "x", "--difference", "all"), 2, "'all' is not one of 'sampled', 'consecutive', 'background'"),
+        (("--masks", "x", "--difference", "auto", "--compensation", "similarity"), 2, "'auto' takes no compensation"),
+        (("--masks", "x", "--difference", "consecutive", "--cuts", "content"), 2, "do not matter"),
+        (("--masks", "x", "--fill", "holes"), 2, "'holes' is not one of 'none', 'contours', 'hysteresis', 'both'"),
         (("--masks", "x", "--difference", "consecutive"), 1, "make a store with `fda preprocess --neighbours`"),
     ],
 )

@@ -115,6 +115,10 @@ def test_a_small_parquet_file_is_read(num_rows: int) -> None:
     found = read_small_table(content, "x", SCHEMA)
     assert found.equals(table)
     assert found.schema.metadata[b"key"] == b"value"
+    more = pa.schema([*SCHEMA, ("remark", pa.string())])
+    assert read_small_table(content, "x", more, optional=["remark"]).equals(found)
+    with pytest.raises(StoreFormatError, match="x "):
+        read_small_table(content, "x", more)
     assert read_small_table(content, "x", SCHEMA, ["row", "filled"]).equals(table.select(["row", "filled"]))
 
 

@@ -81,12 +81,26 @@ def test_the_lines_make_the_same_store_again(fda: Commands, tmp_path: Path) -> N
             "6",
         ),
         ("masks", place, "--masks", "second", "--workers", "0", "--threshold-mode", "noise"),
+        (
+            "masks",
+            place,
+            "--masks",
+            "third",
+            "--workers",
+            "0",
+            "--difference",
+            "auto",
+            "--threshold",
+            "25",
+            "--fill",
+            "none",
+        ),
         ("encode", place, "--features", "mine", *model, "--masks", "second", "--precision", "fp32", "--split", "test"),
         ("import-features", place, "--features", "theirs", *files),
     ):
         assert fda(*arguments).code == 0
     lines, unknown = lines_of(Store.open(place))
-    assert [line.split()[1] for line in lines] == ["preprocess", "masks", "encode", "import-features"]
+    assert [line.split()[1] for line in lines] == ["preprocess", "masks", "masks", "encode", "import-features"]
     assert unknown == ()
     for line in lines:
         words = [str(again) if word == str(place) else word for word in shlex.split(line)[1:]]

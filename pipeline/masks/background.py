@@ -1,0 +1,164 @@
+"""The changes of frames against their background: `background`, `registered` and `auto`.
+
+Pairs of frames show a moving thing twice, where it was and where it is. The background, the temporal median, shows what
+is behind it, so that a frame differs from it where the thing is now, and as a whole. Where the camera moves, the frames
+are first laid over each other by its motion.
+
+Frames are compared in luma, and in chroma at half the size, as video has it: many a thing is as light as what is behind
+it. Before, the background takes on the light of the frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.masks.backdrop import Backdrop, Behind
+from pipeline.masks.camera import CameraWatch
+from pipeline.masks.comparison import Change, threshold_of
+from pipeline.masks.grey import grey_of
+from pipeline.masks.lighting import levels_after, light_change
+from pipeline.masks.medians import Picture
+from pipeline.masks.motions import CameraPath, Run, camera_path
+from pipeline.masks.options import Difference, MaskOptions
+from pipeline.masks.registration import rescaled
+from pipeline.masks.shots import Shot
+
+_NEAR = np.ones((3, 3), dtype=np.uint8)
+_GREY = 128.0
+"""Of chroma: no colour."""
+_TEXTURE = 20
+"""Grey levels between the darkest and the lightest of 3 x 3 pixels, from which on they have texture."""
+_UNRESTFUL = 10
+"""Grey levels: a pixel that differs by more from the background of a camera at rest is unrestful."""
+_CALM = 0.2
+"""In half of the frames, no larger share of the textured pixels is unrestful if the camera rests: measured with
+movers over a third of the picture it is .15 and less; with a camera that moves by two pixels, .3 and more."""
+_LEAST_TEXTURED = 0.004
+"""Share of the picture: with less texture, nothing tells of a motion of the camera."""
+_MOVED_SHARE = 0.25
+"""A clip counts as moved if the camera took more of its frames from elsewhere."""
+
+
+class BackgroundChanges:
+    """The changes of a clip against its background. To be gone through once."""
+
+    def __init__(self, frames: NDArray[np.uint8], options: MaskOptions, shots: Sequence[Shot]) -> None:
+        """Find the motion of the camera, if it is needed.
+
+        Args:
+            frames: Shape (num_frames, height, width, 3), RGB.
+            options: How they are compared.
+            shots: Of the clip: each has its own background.
+        """
+        self._options, self._shots = options, shots
+        self._luma = [grey_of(frame) for frame in frames]
+        self._chroma = [_chroma(frame) for frame in frames]
+        self.watch = CameraWatch()
+        self._rests = [False] * len(frames)
+        self.num_unregistered: int | None = None
+        """Pairs whose camera motion was looked for and not found; None if the kind never looks for it."""
+        self._watch()
+        self._runs = tuple(Run(shot.start, np.tile(np.eye(3), (len(shot), 1, 1))) for shot in shots)
+        self.difference = Difference.BACKGROUND
+        """The kind that was used: of `auto`, the one it picked."""
+        if options.difference != Difference.BACKGROUND:
+            self._register(always=options.difference == Difference.REGISTERED)
+
+    def __iter__(self) -> Iterator[tuple[int, Change]]:
+        """The number of a frame and its change; those that have no background are left out."""
+        height, width = self._luma[0].shape
+        low_height, low_width = self._chroma[0].shape[1:]
+        for run in self._runs:
+            part = slice(run.start, run.stop)
+            shot = next(shot for shot in self._shots if shot.start <= run.start < shot.stop)
+            if run.stop - run.start == 1:
+                if len(shot) > 1:
+                    yield run.start, self._change_beside(run.start, shot)
+                continue
+            is_still = self.difference == Difference.BACKGROUND
+            motions = None if is_still else run.motions
+            low = None if is_still else rescaled(run.motions, low_width / width, low_height / height)
+            luma = Backdrop(self._luma[part], motions)
+            chroma = [Backdrop([pair[channel] for pair in self._chroma[part]], low) for channel in range(2)]
+            for place in range(run.stop - run.start):
+                behind = [backdrop.behind(place) for backdrop in (luma, *chroma)]
+                yield run.start + place, self._change(run.start + place, behind)
+
+    def _watch(self) -> None:
+        pairs = [number for shot in self._shots for number in range(shot.start, shot.stop - 1)]
+        for number in pairs:
+            self.watch.add(self._luma[number], self._luma[number + 1])
+        for number, rests in zip(pairs, self.watch.pairs_at_rest(), strict=True):
+            self._rests[number] = rests
+
+    def _register(self, *, always: bool) -> None:
+        self.num_unregistered = 0
+        if not always and self._is_calm():
+            return
+        path: CameraPath = camera_path(self._luma, self._shots, self._rests)
+        self.num_unregistered = path.num_unregistered
+        if always or path.moved_share > _MOVED_SHARE:
+            self.difference, self._runs = Difference.REGISTERED, path.runs
+
+    def _is_calm(self) -> bool:
+        """Whether the texture of the picture stays where it is: far cheaper than finding motions."""
+        shares = [
+            share for shot in self._shots if len(shot) > 1 for share in _unrest(self._luma[shot.start : shot.stop])
+        ]
+        return not shares or float(np.median(shares)) <= _CALM
+
+    def _change(self, number: int, behind: Sequence[Behind]) -> Change:
+        luma = self._luma[number]
+        luma_levels, chroma_levels = _levels(behind[0].background, luma)
+        difference = behind[0].difference(luma, luma_levels)
+        coloured = [
+            of.difference(plane, chroma_levels) for of, plane in zip(behind[1:], self._chroma[number], strict=True)
+        ]
+        low = cv2.max(coloured[0], coloured[1])
+        if low.any():
+            high = cv2.resize(low, (luma.shape[1], luma.shape[0]), interpolation=cv2.INTER_LINEAR)
+            difference = np.asarray(cv2.max(difference, high), dtype=np.uint8)
+        return Change(difference, threshold_of(self._options, behind[0].background, luma))
+
+    def _change_beside(self, number: int, shot: Shot) -> Change:
+        """Of a frame that was registered with none of its shot: against the frame beside it, as it is."""
+        beside = number + 1 if number + 1 < shot.stop else number - 1
+        planes = (self._luma[beside], *self._chroma[beside])
+        return self._change(number, [Behind(plane, None) for plane in planes])
+
+
+def _unrest(lumas: Sequence[Picture]) -> list[float]:
+    """For each picture that has texture, the share of it that differs from a background of a camera at rest."""
+    shares, backdrop = [], Backdrop(lumas)
+    for number, luma in enumerate(lumas):
+        contrast = cv2.subtract(cv2.dilate(luma, _NEAR), cv2.erode(luma, _NEAR))
+        textured = cv2.threshold(contrast, _TEXTURE, 255, cv2.THRESH_BINARY)[1]
+        num_textured = cv2.countNonZero(textured)
+        if num_textured < _LEAST_TEXTURED * luma.size:
+            continue
+        behind = backdrop.behind(number)
+        differs = behind.difference(luma, _levels(behind.background, luma)[0])
+        unrestful = cv2.bitwise_and(cv2.threshold(differs, _UNRESTFUL, 255, cv2.THRESH_BINARY)[1], textured)
+        shares.append(cv2.countNonZero(unrestful) / num_textured)
+    return shares
+
+
+def _levels(background: Picture, luma: Picture) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
+    """What levels of luma and of chroma of a background become in the light of a picture; None if it is the same."""
+    found = light_change(background, luma)
+    if found is None:
+        return None, None
+    gain, offset = found
+    return levels_after(gain, offset), levels_after(gain, 0.0, _GREY)
+
+
+def _chroma(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Cr and Cb at half the size, shape (2, height // 2, width // 2), at least one pixel."""
+    height, width = max(frame.shape[0] // 2, 1), max(frame.shape[1] // 2, 1)
+    half = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+    converted = np.asarray(cv2.cvtColor(half, cv2.COLOR_RGB2YCrCb), dtype=np.uint8)
+    return np.ascontiguousarray(converted[..., 1:].transpose(2, 0, 1))
