@@ -52,6 +52,12 @@ if TYPE_CHECKING:
     from pipeline.evaluation.run import EvalReport as EvalReport
     from pipeline.evaluation.run import compare as compare
     from pipeline.evaluation.run import evaluate as evaluate
+    from pipeline.experiments.options import ExperimentKind as ExperimentKind
+    from pipeline.experiments.options import ExperimentOptions as ExperimentOptions
+    from pipeline.experiments.run import ExperimentPreview as ExperimentPreview
+    from pipeline.experiments.run import ExperimentResult as ExperimentResult
+    from pipeline.experiments.run import experiment as experiment
+    from pipeline.experiments.run import preview_experiment as preview_experiment
     from pipeline.exporting.options import ExportFormat as ExportFormat
     from pipeline.exporting.options import ExportOptions as ExportOptions
     from pipeline.exporting.options import FrameImages as FrameImages
@@ -174,6 +180,8 @@ _MODULES = {
     "pipeline.evaluation.options": ("BootstrapOptions", "CompareOptions", "EvalExtras", "EvalOptions"),
     "pipeline.evaluation.protocols": ("Ties",),
     "pipeline.evaluation.run": ("EvalReport", "compare", "evaluate"),
+    "pipeline.experiments.options": ("ExperimentKind", "ExperimentOptions"),
+    "pipeline.experiments.run": ("ExperimentPreview", "ExperimentResult", "experiment", "preview_experiment"),
     "pipeline.exporting.options": ("ExportFormat", "ExportOptions", "FrameImages", "VectorType"),
     "pipeline.exporting.run": ("ExportResult", "export"),
     "pipeline.features.options": ("EncodeOptions",),

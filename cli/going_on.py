@@ -23,6 +23,7 @@ _KEPT = {
     "finalise": "nothing is lost",
     "remove": "what is removed stays removed, and nothing that is half removed counts",
     "export": _EXPORTED,
+    "experiment": "what is done in {out} is kept, and the last state of a training",
     "demo": "what is complete in {folder} is kept",
     "generate": "the videos that are complete in {folder} are kept",
     **dict.fromkeys(("eval", "compare", "inspect", "search", "serve", "report", "status", "verify"), _STORE_UNCHANGED),

@@ -30,6 +30,7 @@ COMMANDS = {
     "compare": ("cli.commands.compare", "Compare feature sets, with paired intervals and p-values."),
     "inspect": ("cli.commands.inspect", "Look at videos: a page and a sheet of frames, masks, attention, ranks."),
     "export": ("cli.commands.export", "Write a store in a layout of other programs: Parquet, webdataset, ..."),
+    "experiment": ("cli.commands.experiment", "Answer a question by many trainings, with intervals: do masks help?"),
     "search": ("cli.commands.search", "Find videos by a text, a picture, or another video."),
     "report": ("cli.commands.report", "Write a page about a store that can be sent on, with all numbers and figures."),
     "serve": ("cli.commands.serve", "Search stores in a browser, and look at videos, frames and masks."),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import click
 import fda
 from cli.commands.preprocess import command as preprocess_command
 from cli.options.names import complete_presets
+from cli.options.settings import parsed_settings
 from cli.options.shared import (
     add_options,
     alpha_option,
@@ -130,7 +130,7 @@ def _finetune_options(function: Callable[..., None]) -> Callable[..., None]:
             *("watch_split", "choose_on_test", "seed", "device", "overwrite", "yes"),
         )
         options = FinetuneOptions(
-            settings=_parsed(settings),
+            settings=parsed_settings(settings),
             alpha=None if alpha is None else AlphaSource(alpha),
             activation=None if activation is None else Activation(activation),
             hold_out_share=hold_out,
@@ -180,20 +180,6 @@ def _check_preprocess_table(preset: Preset, name: str) -> None:
     unknown = sorted(key for key in preset.preprocess if key.replace("-", "_") not in known)
     if unknown:
         raise InputError(f"[preprocess] of preset {name!r} has unknown keys: {', '.join(unknown)}")
-
-
-def _parsed(settings: Sequence[str]) -> dict[str, object]:
-    """Values are JSON, and what is no JSON is a text: `lr=3e-6`, `captions=all`."""
-    values: dict[str, object] = {}
-    for setting in settings:
-        key, separator, text = setting.partition("=")
-        if not separator:
-            raise click.BadParameter(f"{setting!r} is not of the form KEY=VALUE", param_hint="--set")
-        try:
-            values[key.strip()] = json.loads(text)
-        except ValueError:
-            values[key.strip()] = text
-    return values
 
 
 def _print(result: FinetuneResult) -> None:

@@ -133,11 +133,11 @@ def _frames(made: MadeWith, runs: Sequence[PastRun], unknown: list[str]) -> Iter
         unknown.append(
             "no run record says from where the videos were decoded: only the options of the frames are known"
         )
-        yield Step.comment(shlex.join(["fda", "preprocess", "SOURCE", made.place, *_frame_flags(made.frames)]))
+        yield Step.comment(shlex.join(["fda", "preprocess", "SOURCE", made.place, *frame_flags(made.frames)]))
     for run in runs:
         options = run.options
         source, layout = text_at(options, "source") or "SOURCE", text_at(options, "dataset")
-        flags = _flags(mapping_at(options, "reading"), {})
+        flags = flags_of(mapping_at(options, "reading"), {})
         if not mapping_at(options, "reading"):
             unknown.append(
                 "this version of the run records does not say whether `fda preprocess` was given --videos, --id-key, "
@@ -146,8 +146,8 @@ def _frames(made: MadeWith, runs: Sequence[PastRun], unknown: list[str]) -> Iter
         if shares := mapping_at(options, "split_by_hash"):
             flags += ["--split-by-hash", ",".join(f"{split}={share}" for split, share in shares.items())]
         name = text_at(options, "mask_name") or PreprocessOptions().mask_name
-        flags += _frame_flags(options) + _flags({"mask_name": name}, {"mask_name": PreprocessOptions().mask_name})
-        flags += _mask_flags(mapping_at(options, "masks"))
+        flags += frame_flags(options) + flags_of({"mask_name": name}, {"mask_name": PreprocessOptions().mask_name})
+        flags += mask_flags(mapping_at(options, "masks"))
         dataset = ["--dataset", layout] if layout else []
         if text_at(options, "partition") not in (None, str(WHOLE)):
             unknown.append(
@@ -156,25 +156,27 @@ def _frames(made: MadeWith, runs: Sequence[PastRun], unknown: list[str]) -> Iter
         yield Step.of("fda", "preprocess", _argument(source), made.place, *dataset, *flags)
 
 
-def _frame_flags(options: Mapping[str, JSON]) -> list[str]:
+def frame_flags(options: Mapping[str, JSON]) -> list[str]:
+    """Flags of `fda preprocess` that say how clips are made, as far as they differ from the defaults."""
     sampling = mapping_at(options, "sampling")
-    flags = _flags(sampling, {"mode": "uniform"}, {"mode": "sampling"})
+    flags = flags_of(sampling, {"mode": "uniform"}, {"mode": "sampling"})
     of_eval = mapping_at(options, "eval_sampling")
-    flags += _flags(
+    flags += flags_of(
         {name: value for name, value in of_eval.items() if sampling.get(name) != value}, {}, {"mode": "eval-sampling"}
     )
     defaults = asdict(PreprocessOptions())
-    return flags + _flags({name: options[name] for name in _FRAME_FIELDS if name in options}, defaults)
+    return flags + flags_of({name: options[name] for name in _FRAME_FIELDS if name in options}, defaults)
 
 
-def _mask_flags(options: Mapping[str, JSON]) -> list[str]:
+def mask_flags(options: Mapping[str, JSON]) -> list[str]:
+    """Flags of `fda masks` that say how masks are made, as far as they differ from the defaults."""
     kinds = [kind for kind in Difference if kind == text_at(options, "difference")]
     defaults = MaskOptions(difference=kinds[0] if kinds else Difference.SAMPLED)
-    return _flags({name: options[name] for name in _MASK_FIELDS if name in options}, asdict(defaults) | _BY_DEFAULT)
+    return flags_of({name: options[name] for name in _MASK_FIELDS if name in options}, asdict(defaults) | _BY_DEFAULT)
 
 
 def _masks(place: str, name: str, attributes: Mapping[str, JSON], runs: Sequence[PastRun]) -> Iterator[Step]:
-    flags = _mask_flags(runs[-1].options if runs else mapping_at(attributes, "options"))
+    flags = mask_flags(runs[-1].options if runs else mapping_at(attributes, "options"))
     step = Step.of("fda", "masks", place, "--masks", name, *flags)
     yield step if runs else Step.comment(f"{step.text}  # from its options: no run record has it")
 
@@ -210,7 +212,7 @@ def _features(made: MadeWith, name: str, runs: Sequence[PastRun]) -> Iterator[St
         if run.command == "import-features":
             sources = mapping_at(run.options, "sources")
             pooling = text_at(run.options, "pooling")
-            flags = _flags(
+            flags = flags_of(
                 {
                     "pooling": pooling if pooling != "as imported" else None,
                     "frame_dtype": text_at(run.options, "frame_dtype"),
@@ -236,7 +238,7 @@ def _features(made: MadeWith, name: str, runs: Sequence[PastRun]) -> Iterator[St
             "sensitivity_every": options.get("sensitivity_every") if alpha != "ones" else None,
             "seed": int_at(drawn, "seed") or int_at(mapping_at(options, "source"), "seed"),
         }
-        flags = _flags(fields, {"mask_name": "default", "frame_dtype": "float32", "sensitivity_every": 32, "seed": 0})
+        flags = flags_of(fields, {"mask_name": "default", "frame_dtype": "float32", "sensitivity_every": 32, "seed": 0})
         yield Step.of("fda", "encode", made.place, "--features", name, *flags, *splits)
 
 
@@ -246,7 +248,7 @@ def _pooled(place: str, name: str, run: PastRun, splits: Sequence[str]) -> Step:
     names = ("layers", "epochs", "patience", "batch_size", "lr")
     others: dict[str, JSON] = {"train_split": "train", "val_split": "val", "hold_out_share": 0.1, "captions": "all"}
     known = {**{key: defaults[key] for key in names}, **others, "seed": 0}
-    flags = _flags({key: recipe.get(key) for key in known}, known)
+    flags = flags_of({key: recipe.get(key) for key in known}, known)
     source, checkpoint = (text_at(run.options, key) or key.upper() for key in ("source", "checkpoint"))
     return Step.of("fda", "pool", place, checkpoint, "--features", source, "--to", name, *splits, *flags)
 
@@ -292,13 +294,15 @@ def _checkpoints(place: str, encoded: Sequence[PastRun], runs: Sequence[PastRun]
             "hold_out_share": 0.1,
             "seed": 0,
         }
-        yield Step.of("fda", "finetune", place, checkpoint, *_flags(fields, defaults), *flags)
+        yield Step.of("fda", "finetune", place, checkpoint, *flags_of(fields, defaults), *flags)
 
 
-def _flags(fields: Mapping[str, JSON], defaults: Mapping[str, object], names: Mapping[str, str] = _NAMES) -> list[str]:
+def flags_of(
+    fields: Mapping[str, JSON], defaults: Mapping[str, object], names: Mapping[str, str] = _NAMES
+) -> list[str]:
     """Flags of the fields that are known and differ from their default.
 
-    >>> _flags({"train_frames": 8, "timeout_seconds": 60.0, "strict": True, "paragraphs": False}, {"train_frames": 6})
+    >>> flags_of({"train_frames": 8, "timeout_seconds": 60.0, "strict": True, "paragraphs": False}, {"train_frames": 6})
     ['--train-frames', '8', '--timeout', '60', '--strict']
     """
     words: list[str] = []

@@ -1,4 +1,4 @@
-"""Figures as SVG in a page: text stays text, and the colours are those of the page, dark or light."""
+"""Figures as SVG in a page: text stays text, and the colours are those of the page, dark or light. Or as files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from markupsafe import Markup
+
+from encoders.replacing import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,19 +33,30 @@ MARKERS = ("o", "s", "D", "^")
 """With a colour each: series can be told apart without colours."""
 WIDTH = 5.0
 """Inches; 360 units of the page's pixels, which a phone shows at full size."""
+_PNG_DOTS_AN_INCH = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Colours:
+    """What a figure is drawn in."""
+
+    ink: str
+    dim: str
+    line: str
+    series: tuple[str, ...]
+    ramp: str = "cividis"
+    """The colour map of heat tables: as light as the value is high, also for those who see no red or green."""
+
+
+PAGE = Colours(INK, DIM, LINE, SERIES)
+"""Stand-ins: see `svg_of`."""
+PAPER = Colours("#1b1d21", "#5b616b", "#d9dce1", ("#0a58a8", "#c00072", "#2f7d32", "#a15c00"))
+"""Of files, on white."""
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fda",
     "font.size": 11.0,
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": INK,
     "axes.titlesize": 11.0,
-    "text.color": INK,
-    "xtick.color": DIM,
-    "xtick.labelcolor": INK,
-    "ytick.color": DIM,
-    "ytick.labelcolor": INK,
-    "grid.color": LINE,
     "grid.linewidth": 0.7,
     "axes.grid": True,
     "axes.grid.axis": "x",
@@ -55,21 +70,51 @@ _PREFIX = re.compile(r"^\{[^}]*\}")
 
 
 @contextmanager
-def drawing(height: float, num_panels: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure with panels below each other, to be drawn and made into SVG within the block.
+def drawing(
+    height: float, num_panels: int = 1, *, colours: Colours = PAGE, width: float = WIDTH
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure with panels below each other, to be drawn and made into SVG, or written, within the block.
 
     Args:
         height: Inches.
         num_panels: At least one.
+        colours: Of axes and texts; what is drawn should have them as well.
+        width: Inches.
     """
     import matplotlib  # half a second, for those who draw
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # the user's own style would change the bytes
-        matplotlib.rcParams.update(_SETTINGS)
-        figure = Figure(figsize=(WIDTH, height))
+        matplotlib.rcParams.update({**_SETTINGS, **_of_axes(colours)})
+        figure = Figure(figsize=(width, height))
         yield figure, [figure.add_subplot(num_panels, 1, number + 1) for number in range(num_panels)]
+
+
+def _of_axes(colours: Colours) -> dict[Any, Any]:
+    return {
+        "axes.edgecolor": colours.line,
+        "axes.labelcolor": colours.ink,
+        "text.color": colours.ink,
+        "xtick.color": colours.dim,
+        "xtick.labelcolor": colours.ink,
+        "ytick.color": colours.dim,
+        "ytick.labelcolor": colours.ink,
+        "grid.color": colours.line,
+    }
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure that was drawn in `PAPER`, as `path` with `.svg` and with `.png`: the same figure, the same bytes.
+
+    Args:
+        figure: Drawn.
+        path: Without an ending.
+    """
+    nothing: dict[str, None] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    for ending, about in ((".svg", nothing), (".png", {"Software": None})):
+        with replacing(path.with_name(path.name + ending)) as temporary:
+            figure.savefig(temporary, metadata=about, facecolor="white", dpi=_PNG_DOTS_AN_INCH)
 
 
 def svg_of(figure: Figure, name: str, alt: str) -> Markup:

@@ -75,8 +75,8 @@ def write_reader_video(path: Path, seed: int) -> None:
 
 
 def can_run(words: Sequence[str]) -> bool:
-    """Whether a line of `fda` ends by itself, and needs no cluster, no server and no machine of the reader's."""
-    return words[1] != "serve" and not any(
+    """Whether a line of `fda` ends by itself within seconds, without a cluster, server or machine of the reader's."""
+    return words[1] not in ("serve", "experiment") and not any(
         word in ("--scheduler", "--cluster") or word.startswith(("s3://", "/data/")) for word in words
     )
 

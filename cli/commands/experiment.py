@@ -1,0 +1,161 @@
+"""`fda experiment`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import fda
+from cli.options.names import complete_presets
+from cli.options.settings import parsed_settings
+from cli.options.shared import (
+    add_options,
+    device_option,
+    local_path,
+    progress_option,
+    seed_option,
+    shared_options,
+)
+from cli.output.printing import print_json, show
+from cli.output.progress import progress_listener
+from cli.output.tables import print_table
+from pipeline.experiments.options import MIN_SEEDS, PAPER_THRESHOLDS, ExperimentKind, ExperimentOptions
+from pipeline.synthetic.suites import Size
+
+if TYPE_CHECKING:
+    from pipeline.experiments.run import ExperimentPreview, ExperimentResult
+
+
+def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(one) for one in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} are no numbers with commas between them", ctx, param) from error
+
+
+_OPTIONS = (
+    click.option(
+        "--store",
+        metavar="STORE",
+        help="Ask on this store, which has a split train and one to test on.  [default: generate data in OUT]",
+    ),
+    click.option(
+        "--seeds",
+        type=click.IntRange(min=MIN_SEEDS),
+        default=MIN_SEEDS,
+        show_default=True,
+        help="Train each condition with so many random seeds: --seed and those after it.",
+    ),
+    seed_option,
+    click.option("--quick", is_flag=True, help="A tiny data set, two seeds, an epoch: runs everything, shows nothing."),
+    click.option(
+        "--size",
+        type=click.Choice([one.value for one in Size]),
+        default=str(ExperimentOptions().size),
+        show_default=True,
+        help="Amount of data to generate.",
+    ),
+    click.option(
+        "--preset",
+        shell_complete=complete_presets,
+        help="How models are trained, see `fda finetune`.  [default: demo; with --store, fda-clip]",
+    ),
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change a value of the preset, as in `fda finetune`.",
+    ),
+    click.option(
+        "--alpha-checkpoint",
+        type=click.Path(path_type=Path),
+        help="Alpha-CLIP .pth file to begin with; what has no alpha channel begins without it.",
+    ),
+    click.option("--test-split", default="test", show_default=True, help="The split that is scored."),
+    click.option(
+        "--thresholds",
+        default=",".join(f"{one:g}" for one in PAPER_THRESHOLDS),
+        show_default=True,
+        callback=_thresholds,
+        metavar="N,N,...",
+        help="Of tau: grey levels by which a pixel must differ.",
+    ),
+    device_option,
+    click.option("--plan", "is_plan", is_flag=True, help="Print what would be done and what it would cost, and end."),
+    click.option("--yes", is_flag=True, help="Begin although it is estimated to take more than an hour."),
+)
+
+
+def _experiment_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the flags that make up `ExperimentOptions`, and hand them on as that one value."""
+
+    @functools.wraps(function)
+    def with_options(*, settings: Sequence[str], seeds: int, size: str, **others: Any) -> None:
+        names = ("store", "seed", "quick", "preset", "alpha_checkpoint", "test_split", "thresholds", "device", "yes")
+        options = ExperimentOptions(
+            num_seeds=seeds,
+            size=Size(size),
+            settings=parsed_settings(settings),
+            **{name: others.pop(name) for name in names},
+        )
+        function(options=options, **others)
+
+    return add_options(with_options, _OPTIONS)
+
+
+@click.command("experiment")
+@click.argument("kind", type=click.Choice([one.value for one in ExperimentKind]))
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path), callback=local_path)
+@_experiment_options
+@progress_option
+@shared_options
+def command(kind: str, out: Path, options: ExperimentOptions, is_plan: bool, as_json: bool, progress: bool) -> None:
+    """Answer a question by many trainings of one model, with intervals over videos and seeds, in the folder OUT.
+
+    \b
+    baseline   do FDA-CLIP's masks help, and does anything help more?
+
+    Killed at any moment and started again, the same command goes on. OUT then has report.md, results.json,
+    results.csv, figures, and commands.sh, with which any of the numbers can be made by hand.
+    """
+    if is_plan:
+        preview = fda.preview_experiment(kind, out, options)
+        print_json(preview.to_dict()) if as_json else _print_plan(preview)
+        return
+    with progress_listener("experiment", progress) as listener:
+        result = fda.experiment(kind, out, options, listener=listener)
+    print_json(result.to_dict()) if as_json else _print(result)
+
+
+def _print_plan(preview: ExperimentPreview) -> None:
+    plan = preview.plan
+    rows = [
+        [
+            one.title,
+            one.trained_as or "",
+            str(one.alpha),
+            one.masks,
+            " ".join(f"{k}={v}" for k, v in one.settings.items()),
+        ]
+        for one in plan.conditions
+    ]
+    columns = ["condition", "reuses", "alpha", "masks", "settings"]
+    print_table(f"{preview.kind}: seeds {', '.join(map(str, plan.seeds))}", columns, rows, texts=columns)
+    show(f"trained with preset {plan.preset} on {plan.store}; scored on {', '.join(plan.splits)}")
+    show(str(preview.cost))
+
+
+def _print(result: ExperimentResult) -> None:
+    from pipeline.experiments.findings import QUICK  # which loads NumPy
+
+    for table in result.findings.tables:
+        title = f"{table.title}    {QUICK}" if result.results.is_quick else table.title
+        print_table(title, list(table.columns), [list(row) for row in table.rows])
+    show(result.question)
+    show(result.answer)
+    show(f"report: {(result.folder / 'report.md').resolve()}")

@@ -1,0 +1,93 @@
+"""What an experiment works on: a store that is given, or one of videos that are generated for it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.experiments.kind import Kind, Subject
+from pipeline.experiments.masks import PAPER, TRUTH, workers_for
+from pipeline.experiments.options import ExperimentOptions
+from pipeline.frames.options import TRAIN_SPLIT
+from pipeline.frames.run import preprocess
+from pipeline.mask_imports.run import import_masks
+from pipeline.reporting.commands import frame_flags
+from pipeline.run.events import Listener, ignore_events
+from pipeline.synthetic.clips import TRUTH as TRUTH_FOLDER
+from pipeline.synthetic.options import GenerateOptions
+from pipeline.synthetic.run import generate
+from pipeline.synthetic.suites import Size
+from pipeline.synthetic.writing import MANIFEST_NAME
+from store.clips.mask_sets import mask_set_names
+from store.store import Store
+
+GENERATED_PRESET, GIVEN_PRESET = "demo", "fda-clip"
+DATA, STORE = "data", "store"
+"""Folders of the experiment's folder."""
+
+
+def subject_of(folder: Path, kind: Kind, options: ExperimentOptions) -> Subject:
+    """What there is to work on, or will be: nothing is made here.
+
+    Raises:
+        InputError: The store that was given lacks a split.
+    """
+    if options.store is None:
+        return Subject(
+            store=str(folder / STORE),
+            num_videos={one.name: one.num_clips for one in _generated(kind, options).splits},
+            is_generated=True,
+            has_truth=True,
+            preset=options.preset or GENERATED_PRESET,
+            settings=_settings(options),
+        )
+    store = Store.open(options.store)
+    splits = store.manifest.splits
+    for split in (TRAIN_SPLIT, options.test_split):
+        if split not in splits:
+            raise InputError(
+                f"{store.place} has no split {split!r}, which an experiment needs: it has {', '.join(splits)}. "
+                "`fda preprocess --split-by-hash train=0.8,val=0.1,test=0.1` makes splits, in another store"
+            )
+    return Subject(
+        store=options.store,
+        num_videos={split: layout.num_videos for split, layout in splits.items()},
+        is_generated=False,
+        has_truth=TRUTH.name in mask_set_names(store),
+        preset=options.preset or GIVEN_PRESET,
+        settings=_settings(options),
+    )
+
+
+def make_data(folder: Path, kind: Kind, options: ExperimentOptions, listener: Listener = ignore_events) -> None:
+    """Generate the videos and decode them, where no store was given; what is complete is kept."""
+    if options.store is not None:
+        return
+    wanted, place = _generated(kind, options), folder / STORE
+    run = workers_for(sum(one.num_clips for one in wanted.splits))
+    generated = generate(folder / DATA, wanted, workers=run.workers, listener=listener)
+    preprocess(generated.manifest, place, replace(kind.clips, mask_name=PAPER.name), run=run, listener=listener)
+    import_masks(place, generated.truth, TRUTH.name, run=run, listener=listener)
+
+
+def data_commands(folder: Path, kind: Kind, options: ExperimentOptions) -> list[list[str]]:
+    """The command lines that do what `make_data` does."""
+    if options.store is not None:
+        return []
+    made = _generated(kind, options)
+    seed = ["--seed", str(made.seed)] if made.seed else []
+    clips = [str(folder / DATA / MANIFEST_NAME), str(folder / STORE)]
+    return [
+        ["fda", "generate", str(folder / DATA), "--suite", str(made.suite), "--size", str(made.size), *seed],
+        ["fda", "preprocess", *clips, "--masks", PAPER.name, *frame_flags(asdict(kind.clips))],
+        ["fda", "import-masks", clips[1], str(folder / DATA / TRUTH_FOLDER), "--masks", TRUTH.name],
+    ]
+
+
+def _settings(options: ExperimentOptions) -> dict[str, object]:
+    return {**({"epochs": 1} if options.quick else {}), **options.settings}
+
+
+def _generated(kind: Kind, options: ExperimentOptions) -> GenerateOptions:
+    return GenerateOptions(suite=kind.suite, size=Size.TINY if options.quick else options.size, seed=options.seed)

@@ -1,0 +1,155 @@
+"""`baseline`: do the paper's masks help, against no alpha channel and against one that says nothing?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.clips.options import AlphaSource
+from pipeline.evaluation.names import DIRECTIONS
+from pipeline.evaluation.statistics.crossed import mean_of
+from pipeline.experiments.drawings import shares_by_row
+from pipeline.experiments.findings import Drawing, Findings, Table, percent_of, points_of, verdict
+from pipeline.experiments.kind import Kind, Subject
+from pipeline.experiments.masks import KINDS, PAPER, TRUTH
+from pipeline.experiments.options import ExperimentKind, ExperimentOptions
+from pipeline.experiments.plan import Condition, Plan
+from pipeline.experiments.results import Results
+from pipeline.run.words import plural
+from pipeline.synthetic.suites import Suite
+
+NO_ALPHA = Condition(
+    "no-alpha",
+    "mean pooling, no alpha (CLIP4Clip)",
+    PAPER.name,
+    AlphaSource.ONES,
+    {"alpha_lr": 0.0},  # the alpha convolution begins at zero, and stays there
+    is_plain=True,
+)
+WITH_MASKS = Condition(PAPER.name, PAPER.title, PAPER.name)
+ONES = Condition("ones", "alpha all ones", PAPER.name, AlphaSource.ONES)
+SHUFFLED = Condition("shuffled", "masks of other clips", PAPER.name, AlphaSource.SHUFFLED)
+RANDOM_AREA = Condition("random-area", "random rectangles of the masks' area", PAPER.name, AlphaSource.RANDOM_AREA)
+
+
+def plan(subject: Subject, options: ExperimentOptions) -> Plan:
+    """The same training of all conditions, but for what is in the alpha channel."""
+    others = (*KINDS, *((TRUTH,) if subject.has_truth else ()))
+    return Plan(
+        kind=ExperimentKind.BASELINE,
+        store=subject.store,
+        masks=(PAPER, *others),
+        conditions=(
+            *(NO_ALPHA, ONES, WITH_MASKS, SHUFFLED, RANDOM_AREA),
+            *(Condition(one.name, one.title, one.name) for one in others),
+        ),
+        seeds=options.seeds,
+        splits=(options.test_split, *(one for one in subject.num_videos if subject.is_generated and one == "still")),
+        more_splits=(),
+        watched=options.test_split,
+        val_split=subject.val_split,
+        preset=subject.preset,
+        settings=subject.settings,
+        alpha_checkpoint=options.alpha_checkpoint,
+        device=options.device,
+    )
+
+
+def findings(results: Results) -> Findings:
+    """The table of conditions, what each gains, and the two differences that answer the question."""
+    split = results.splits[0]
+    return Findings(
+        answer=_answer(results, split),
+        tables=(_conditions(results, split), _differences(results, split), _flattery(results)),
+        drawings=(_drawing(results, split),),
+    )
+
+
+def _answer(results: Results, split: str) -> str:
+    told = []
+    for than, words in ((ONES.name, "an alpha channel of all ones"), (NO_ALPHA.name, "none")):
+        gain = results.gain(WITH_MASKS.name, than, split)
+        said = verdict(gain, better="the masks help", worse="the masks harm")
+        told.append(f"{points_of(gain)} points over {words} ({said})")
+    return f"FDA-CLIP's masks change text-to-video R@1 by {' and by '.join(told)}."
+
+
+def _conditions(results: Results, split: str) -> Table:
+    rows = []
+    for name, one in results.conditions.items():
+        uses = one["alpha"] == AlphaSource.MASKS
+        rows.append(
+            (
+                one["title"],
+                percent_of(results.recall(name, split)),
+                percent_of(results.recall(name, split, k=5)),
+                percent_of(results.recall(name, split, DIRECTIONS[1])),
+                percent_of(results.overlap(one["masks"], split)) if uses else "-",
+                percent_of(results.coverage(one["masks"], split)) if uses else "-",
+            )
+        )
+    return Table(
+        "conditions",
+        f"Conditions, split {split}",
+        ("alpha channel", "T2V R@1", "T2V R@5", "V2T R@1", "IoU with the truth", "coverage"),
+        tuple(rows),
+    )
+
+
+def _differences(results: Results, split: str) -> Table:
+    rows = []
+    for name, one in results.conditions.items():
+        cells = [
+            "-" if than == name else points_of(results.gain(name, than, split, direction))
+            for direction in DIRECTIONS
+            for than in (WITH_MASKS.name, ONES.name)
+        ]
+        rows.append((one["title"], *cells))
+    return Table(
+        "differences",
+        f"Differences of R@1 in points, split {split}",
+        ("alpha channel", "T2V - paper's masks", "T2V - all ones", "V2T - paper's masks", "V2T - all ones"),
+        tuple(rows),
+        ("Each interval is for its own difference: among twenty without any, one is expected to leave out zero.",),
+    )
+
+
+def _flattery(results: Results) -> Table:
+    """What choosing the checkpoint on the test split would have added, evaluation by evaluation of each training."""
+    chosen: dict[str, list[float]] = {}
+    best: dict[str, list[float]] = {}
+    for name in results.conditions:
+        trainings = [cell.training for cell in results.cells_of(name)]
+        chosen[name] = [one["watched_chosen"] for one in trainings if one is not None]
+        best[name] = [one["watched_best"] for one in trainings if one is not None]
+    titles = {name: one["title"] for name, one in results.conditions.items()}
+    rows = [_flattered(titles[name], chosen[name], best[name]) for name in titles]
+    over = [[sum(seed) / len(seed) for seed in zip(*one.values(), strict=True)] for one in (chosen, best)]
+    num = len(next(iter(chosen.values())))
+    return Table(
+        "chosen-on-test",
+        "What choosing the checkpoint on the test split flatters: T2V R@1 there, while training",
+        ("alpha channel", "chosen on validation", "chosen on test", "flatters by"),
+        (*rows, _flattered("mean of all", *over)),
+        (f"Means of {plural(num, 'seed')}; intervals are over seeds alone, for the test videos are the same in both.",),
+    )
+
+
+def _flattered(title: str, chosen: Sequence[float], best: Sequence[float]) -> tuple[str, ...]:
+    gain = mean_of([more - less for less, more in zip(chosen, best, strict=True)])
+    means = (f"{100 * sum(one) / len(one):.1f}" for one in (chosen, best))
+    return (title, *means, points_of(gain))
+
+
+def _drawing(results: Results, split: str) -> Drawing:
+    rows = {name: [results.recall(name, split, direction) for direction in DIRECTIONS] for name in results.conditions}
+    what = "Text-to-video and video-to-text R@1 by what is in the alpha channel"
+    return shares_by_row("baseline", what, rows, ("text to video", "video to text"), "R@1, %, with 95% intervals")
+
+
+BASELINE = Kind(
+    name=ExperimentKind.BASELINE,
+    question="Do FDA-CLIP's masks help, and does anything help more?",
+    suite=Suite.DEMO,
+    plan=plan,
+    findings=findings,
+)

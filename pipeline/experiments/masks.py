@@ -1,0 +1,55 @@
+"""The mask sets that experiments compare, how they come into a store, and what they cover."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.experiments.plan import MaskChoice
+from pipeline.experiments.results import MaskResult
+from pipeline.masks.options import MaskOptions
+from pipeline.masks.overlap import mask_overlap
+from pipeline.masks.run import make_masks
+from pipeline.run.events import Listener, Phase, ignore_events
+from pipeline.run.options import HERE, RunOptions
+from store.clips.mask_sets import mask_set_names
+from store.store import Store
+
+PAPER = MaskChoice("paper", "FDA-CLIP's masks", MaskOptions())
+TRUTH = MaskChoice("truth", "the truth (upper bound)", None)
+KINDS = (MaskChoice("soft", "soft masks of the same differences", MaskOptions(soft=True)),)
+"""Every other kind of mask there is."""
+_FEW_VIDEOS = 128
+"""Which are done with in less time than worker processes take to start."""
+
+
+def workers_for(num_videos: int) -> RunOptions:
+    """Where the clips or masks of so many videos are made."""
+    return RunOptions(workers=0) if num_videos <= _FEW_VIDEOS else HERE
+
+
+def ensure_masks(store: str, masks: MaskChoice, listener: Listener = ignore_events) -> None:
+    """Make a mask set, unless it is complete; the truth is there already.
+
+    Raises:
+        StoreMismatchError: There is one of that name, made with other options.
+    """
+    if masks.options is not None:
+        num_videos = sum(layout.num_videos for layout in Store.open(store).manifest.splits.values())
+        make_masks(store, masks.name, masks.options, run=workers_for(num_videos), listener=listener)
+
+
+def measure_masks(store: str, name: str, splits: Sequence[str], listener: Listener = ignore_events) -> MaskResult:
+    """How much the masks of each video cover, and how far they overlap with the truth, where it is known."""
+    has_truth = TRUTH.name in mask_set_names(Store.open(store))
+    against = TRUTH.name if has_truth else name  # compared with itself, a set still says what it covers
+    phase = Phase("splits measured", len(splits), listener)
+    found = {split: mask_overlap(store, name, against, split).videos for split in phase.each(splits)}
+    return MaskResult(
+        name,
+        {split: [round(one.coverage, 6) for one in videos] for split, videos in found.items()},
+        {split: [_rounded(one.iou) for one in videos] for split, videos in found.items()} if has_truth else {},
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

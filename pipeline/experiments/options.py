@@ -1,0 +1,73 @@
+"""What an experiment is asked for, as values. This module loads no torch, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from pipeline.errors import OptionError
+from pipeline.run.fields import convert_fields
+from pipeline.synthetic.suites import Size
+
+MIN_SEEDS = 3
+QUICK_SEEDS = 2
+PAPER_THRESHOLDS = (0.0, 12.5, 25.0, 50.0, 100.0)
+"""Of Figure 2 of FDA-CLIP, grey levels."""
+
+
+class ExperimentKind(StrEnum):
+    """Which question."""
+
+    BASELINE = "baseline"
+    """Do the paper's masks help, and against what?"""
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentOptions:
+    """On what an experiment works, how often, and how its models are trained."""
+
+    store: str | None = None
+    """A store with a split `train` and one to test on. Default: data are generated in the experiment's own folder."""
+    num_seeds: int = MIN_SEEDS
+    """Trainings of each condition, with the random seeds `seed`, `seed + 1`, ..."""
+    seed: int = 0
+    """The first random seed of the trainings, and the one of the generated data."""
+    quick: bool = False
+    """Run everything on a tiny data set with two seeds and an epoch: shows that it works, and says nothing else."""
+    size: Size = Size.SMALL
+    """Of the generated data."""
+    preset: str | None = None
+    """How models are trained: see `FinetuneOptions`. Default: `demo` on generated data, else `fda-clip`."""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Values of the preset's [finetune] and [batches] to change, by name."""
+    alpha_checkpoint: Path | None = None
+    """An Alpha-CLIP file to begin with; conditions without an alpha channel begin without it."""
+    test_split: str = "test"
+    """The split that is scored. An experiment that generates data scores all of them that are made to be."""
+    thresholds: tuple[float, ...] = PAPER_THRESHOLDS
+    """Of the experiment `tau`, grey levels."""
+    device: str = "auto"
+    """`auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ..."""
+    yes: bool = False
+    """Begin although it is estimated to take longer than `MINUTES_UNASKED`. Default: `UnconfirmedError`."""
+
+    def __post_init__(self) -> None:
+        convert_fields(self, size=Size, alpha_checkpoint=Path)
+        convert_fields(self, thresholds=tuple)
+        object.__setattr__(self, "thresholds", tuple(sorted({float(one) for one in self.thresholds})))
+        if not self.thresholds or not all(0 <= one <= 255 for one in self.thresholds):
+            raise OptionError(f"thresholds must be grey levels in 0..255, at least one, got {self.thresholds}")
+        if self.num_seeds < MIN_SEEDS and not self.quick:
+            raise OptionError(
+                f"an experiment needs at least {MIN_SEEDS} seeds, or nothing tells a difference from the luck of one "
+                f"training, got {self.num_seeds}"
+            )
+        if self.seed < 0:
+            raise OptionError(f"seed must not be negative, got {self.seed}")
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The random seeds of the trainings."""
+        return tuple(range(self.seed, self.seed + (QUICK_SEEDS if self.quick else self.num_seeds)))

@@ -1,0 +1,206 @@
+"""`fda experiment` by the real command line, on a store of a few clips: run, killed, refused, and written again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import fda as api
+from pipeline.experiments.findings import QUICK
+from pipeline.experiments.results import Results
+from tests.clips_on_disk import Commands, Ended
+from tests.experiments import write_small_store
+from tests.forked import forked_fda
+from tests.stores import tree_digest
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A quick baseline that ran to its end."""
+
+    folder: Path
+    ended: Ended
+
+    @property
+    def flags(self) -> tuple[str | Path, ...]:
+        return ("--store", self.folder / "store", "--preset", self.folder / "tiny.toml", "--quick")
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    write_small_store(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ran(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    folder = shutil.copytree(made, tmp_path_factory.mktemp("ran") / "here")
+    options = api.ExperimentOptions(store=str(folder / "store"), preset=str(folder / "tiny.toml"), quick=True)
+    told: list[str] = []
+    api.experiment(
+        "baseline",
+        folder / "out",
+        options,
+        listener=lambda event: told.append(event.text) if isinstance(event, api.Message) else None,
+    )
+    return Ran(folder, Ended(0, "", "\n".join(told)))
+
+
+def test_all_is_in_one_folder_and_every_table_says_that_it_was_quick(ran: Ran) -> None:
+    names = {path.name for path in ran.out.iterdir()}
+    assert names >= {"results.json", "report.md", "results.csv", "commands.sh", "baseline.svg", "baseline.png"}
+    report = (ran.out / "report.md").read_text()
+    assert report.count(QUICK) == 1 + report.count("\n| --- ") == 4
+    results = Results.read(ran.out / "results.json")
+    assert set(results.conditions) >= {"no-alpha", "ones", "paper", "shuffled", "random-area", "soft"}
+    assert {cell.seed for cell in results.cells} == {0, 1}
+    assert results.ranks("paper", "test", "text_to_video").shape == (2, 6)  # two captions a video
+    lines = (ran.out / "results.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * len(results.cells)
+    assert "to do: " in ran.ended.err
+    assert ran.ended.err.count("cell ") == len(results.cells)
+
+
+def test_without_alpha_the_alpha_channel_changes_nothing(ran: Ran) -> None:
+    """CLIP4Clip's mean pooling: the alpha convolution began at zero, and was not trained."""
+    results = Results.read(ran.out / "results.json")
+    view = api.open_store(ran.folder / "store")
+    assert {one.more["alpha_cosine"]["test"] is None for one in results.cells_of("no-alpha")} == {True}
+    masked = api.EncodeOptions("masked", splits=("test",), mask_name="paper", precision="fp32")
+    api.encode(ran.folder / "store", masked, api.ModelSource(checkpoint=ran.out / "checkpoints/no-alpha.s0"))
+    ones, others = (view.features(name, "test").video for name in ("baseline.no-alpha.s0", "masked"))
+    assert (ones == others).all()
+
+
+def test_tables_are_made_again_from_the_results_alone(ran: Ran, fda: Commands, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in ("results.json", "experiment.json"):
+        out.mkdir(exist_ok=True)
+        shutil.copy(ran.out / name, out)
+    before = {name: digest for name, digest in tree_digest(ran.out).items() if "/" not in name}
+    ended = fda("experiment", "baseline", out, *ran.flags)
+    assert (ended.code, "nothing to do" in ended.err) == (0, True)
+    assert tree_digest(out) == before
+    assert QUICK in ended.out
+    found = json.loads(fda("experiment", "baseline", out, *ran.flags, "--json").out)
+    assert found["answer"] in (out / "report.md").read_text()
+    assert found["quick"] is True
+    assert tree_digest(out) == before
+
+
+def test_killed_and_run_again_the_numbers_are_the_same(ran: Ran, made: Path, fda: Commands, tmp_path: Path) -> None:
+    place = shutil.copytree(made, tmp_path / "here")
+    flags = ("--store", place / "store", "--preset", place / "tiny.toml", "--quick", "--no-progress")
+    process = forked_fda(tmp_path, "experiment", "baseline", place / "out", *flags)
+    while sum(1 for _ in place.glob("out/cells/*.s*.json")) < 3:
+        assert process.poll() is None, (tmp_path / "fda.0.err").read_text()
+        time.sleep(0.01)
+    process.kill()
+    assert not (place / "out/results.json").exists()
+    ended = fda("experiment", "baseline", place / "out", *flags)
+    assert ended.code == 0
+    first, second = (Results.read(one / "results.json") for one in (ran.out, place / "out"))
+    assert [one.to_dict() for one in first.cells] == [one.to_dict() for one in second.cells]
+    assert (first.queries, first.masks) == (second.queries, second.masks)
+    assert 0 < ended.err.count("cell ") < len(first.cells)
+
+
+def test_the_command_lines_make_the_same_cells(ran: Ran, fda: Commands) -> None:
+    """Each call of the experiment is one of them: whatever they would make is complete."""
+    lines = [
+        shlex.split(line) for line in (ran.out / "commands.sh").read_text().splitlines() if line.startswith("fda ")
+    ]
+    assert {words[1] for words in lines} == {"masks", "finetune", "encode", "eval"}
+    by_hand = [words for words in lines if any("paper.s1" in word or "shuffled.s0" in word for word in words)]
+    assert len(by_hand) == 6
+    for words in [*lines[:2], *by_hand]:
+        ended = fda(*words[1:])
+        assert ended.code == 0, ended.err
+        made_nothing = "nothing to do" if words[1] in ("masks", "finetune") else "0 videos (0 frames/s)"
+        assert words[1] == "eval" or made_nothing in ended.err
+
+
+def test_another_experiment_in_the_same_folder_is_refused_and_named(ran: Ran, fda: Commands) -> None:
+    before = tree_digest(ran.out)
+    ended = fda("experiment", "baseline", ran.out, *ran.flags, "--seed", "7")
+    assert ended.code == 1
+    assert "seeds is [0, 1] in" in ended.error_line
+    assert "and [7, 8] now. Give another folder" in ended.error_line
+    assert tree_digest(ran.out) == before
+
+
+def test_a_plan_says_what_it_would_cost_and_writes_nothing(made: Path, fda: Commands, tmp_path: Path) -> None:
+    flags = ("--store", made / "store", "--preset", made / "tiny.toml", "--seeds", "4", "--plan")
+    ended = fda("experiment", "baseline", tmp_path / "out", *flags)
+    assert ended.code == 0
+    assert "mean pooling, no alpha (CLIP4Clip)" in ended.out
+    assert "seeds 0, 1, 2, 3" in ended.out
+    cost = json.loads(fda("experiment", "baseline", tmp_path / "out", *flags, "--json").out)["cost"]
+    assert cost["num_trainings"] == 4 * 6
+    assert cost["num_steps"] == 4 * 6 * 2
+    assert cost["num_clips_encoded"] == 4 * 6 * 3
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(made: Path, fda: Commands, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    ended = fda("experiment", "baseline", tmp_path, "--store", made / "store", "--quick")
+    assert (ended.code, "contains 'notes.txt', and no experiment of fda" in ended.error_line) == (1, True)
+    assert tree_digest(tmp_path) == tree_digest(tmp_path) | {"notes.txt": tree_digest(tmp_path)["notes.txt"]}
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (("--test-split", "nope"), 1, "has no split 'nope', which an experiment needs: it has train, val, test"),
+        (("--thresholds", "1,x"), 2, "'1,x' are no numbers with commas between them"),
+        (("--thresholds", "300"), 2, "thresholds must be grey levels in 0..255"),
+        (("--seeds", "2"), 2, "2 is not in the range x>=3"),
+        (("--set", "epochs"), 2, "'epochs' is not of the form KEY=VALUE"),
+        (("--preset", "nope"), 1, "unknown preset 'nope'"),
+    ],
+)
+def test_bad_options_are_named(
+    made: Path, fda: Commands, tmp_path: Path, flags: tuple[str, ...], code: int, message: str
+) -> None:
+    ended = fda("experiment", "baseline", tmp_path / "out", "--store", made / "store", *flags)
+    assert (ended.code, message in " ".join(ended.err.split())) == (code, True), ended.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"format": 9}', '{"format": 1, "about": {}}', "\x00"])
+def test_damaged_results_are_named(ran: Ran, fda: Commands, tmp_path: Path, content: str) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    shutil.copy(ran.out / "experiment.json", out)
+    (out / "results.json").write_text(content)
+    ended = fda("experiment", "baseline", out, *ran.flags)
+    assert ended.code == 1
+    assert f"{out / 'results.json'}" in ended.error_line
+
+
+def test_a_second_run_in_the_folder_is_refused(ran: Ran, fda: Commands) -> None:
+    from pipeline.experiments.folder import ExperimentFolder
+
+    with ExperimentFolder(ran.out).locked():
+        ended = fda("experiment", "baseline", ran.out, *ran.flags)
+    assert (ended.code, "another `fda experiment` is working in" in ended.error_line) == (1, True)
+
+
+def test_an_experiment_that_there_is_not() -> None:
+    with pytest.raises(api.OptionError, match="there is no experiment 'nope': there are baseline"):
+        api.experiment("nope", "out")
+    with pytest.raises(api.OptionError, match="at least 3 seeds"):
+        api.ExperimentOptions(num_seeds=1)
