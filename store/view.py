@@ -25,7 +25,7 @@ from store.clips.layout import Masks, as_masks, frame_index_spec, frames_spec, p
 from store.clips.mask_sets import mask_set_names, stored_masks_spec
 from store.commits import CommitRecord, read_commit
 from store.completion import require_committed_of_each
-from store.errors import NotInStoreError, ShardIncompleteError
+from store.errors import NotInStoreError, ShardDamagedError, ShardIncompleteError
 from store.failures import failures_table
 from store.features import Features, feature_names, num_videos_expected, read_features, read_frame_features
 from store.json_values import JSON
@@ -244,7 +244,11 @@ class StoreView:
         """Rows of an array that has one chunk a video."""
         rows = self._video_rows(which, split)
         records = self._records(rows, stage)
-        values = ChunkReader(self.store.folder, spec_of(self.store, rows.split)).read(rows.rows)[:, 0]
+        try:
+            values = ChunkReader(self.store.folder, spec_of(self.store, rows.split)).read(rows.rows)[:, 0]
+        except ShardDamagedError:
+            self._check_unchanged(records, stage)  # masks may have been rebuilt as soft ones, which decode otherwise
+            raise
         self._check_unchanged(records, stage)
         return rows.shaped(values)
 

@@ -112,7 +112,8 @@ MASK_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] =
         type=_choice(WhenEmpty),
         default=str(_DEFAULTS.when_empty),
         show_default=True,
-        help="What to do with a mask in which nothing moves. ones: the whole picture, Alpha-CLIP's neutral input.",
+        help="What to do with a mask in which nothing moves. ones: the whole picture, Alpha-CLIP's neutral input. "
+        "stretch, with --soft: the faint motion in it, up to 255.",
     ),
     click.option(
         "--when-full",

@@ -145,9 +145,12 @@ def _inspected(
     strips = [Strip("frames", "", tuple(frames[shown]))]
     for name, its in masks.items():
         pairs = [(frames[index], its[index]) for index in shown]
+        is_soft = its.dtype == np.uint8
+        edge = "where it is as likely to move as not" if is_soft else "the edge of what moves"
+        light = "the likelier it moves, the lighter" if is_soft else "what rests is dark"
         strips += [
-            Strip(f"masks {name!r}, outline", "the edge of what moves", tuple(outlined(*pair) for pair in pairs)),
-            Strip(f"masks {name!r}, overlay", "what rests is dark", tuple(highlighted(*pair) for pair in pairs)),
+            Strip(f"masks {name!r}, outline", edge, tuple(outlined(*pair) for pair in pairs)),
+            Strip(f"masks {name!r}, overlay", light, tuple(highlighted(*pair) for pair in pairs)),
         ]
     strips += attending.strips(frames[shown], {name: its[shown] for name, its in masks.items()})
     return InspectedClip(

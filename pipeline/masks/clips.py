@@ -14,6 +14,7 @@ from pipeline.masks.options import Cuts, Difference, MaskOptions, WhenEmpty, Whe
 from pipeline.masks.pairs import PairChanges
 from pipeline.masks.shaping import Shaper
 from pipeline.masks.shots import Shot, shots_of
+from pipeline.masks.soft import stretch
 from store.clips.layout import SURE, Masks, moving
 
 
@@ -117,6 +118,9 @@ def clip_masks(
     most = SURE if options.soft else 1
     if options.when_empty == WhenEmpty.ONES:
         masks[is_empty] = most
+    if options.when_empty == WhenEmpty.STRETCH:
+        for empty in np.flatnonzero(is_empty):
+            stretch(masks[empty])
     if options.when_full != WhenFull.KEEP:
         masks[is_full] = most if options.when_full == WhenFull.ONES else 0
     return ClipMasks(masks if options.soft else masks.view(np.bool_), summary)

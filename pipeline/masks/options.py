@@ -87,6 +87,9 @@ class WhenEmpty(StrEnum):
     KEEP = "keep"
     ONES = "ones"
     """The whole picture: what Alpha-CLIP takes for "no region in particular"."""
+    STRETCH = "stretch"
+    """Soft masks only: its faint motion, multiplied so that the likeliest pixel is sure; the whole picture if there is
+    none at all."""
 
 
 class WhenFull(StrEnum):
@@ -156,6 +159,11 @@ class MaskOptions:
         self._check_combination()
 
     def _check_combination(self) -> None:
+        if self.when_empty is WhenEmpty.STRETCH and not self.soft:
+            raise OptionError(
+                "when_empty 'stretch' needs soft masks (--soft): in a binary mask that is empty there is nothing to "
+                "stretch. Use 'ones' or 'keep'"
+            )
         if not self.difference.is_of_pairs and self.compensation != Compensation.NONE:
             raise OptionError(
                 f"difference {str(self.difference)!r} takes no compensation, got {str(self.compensation)!r}: "

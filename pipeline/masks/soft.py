@@ -67,6 +67,19 @@ class SoftCleaner:
         return num_components
 
 
+def stretch(mask: NDArray[np.uint8]) -> None:
+    """Multiply a soft mask, in place, so that its likeliest pixel is sure; where nothing moves at all, all are.
+
+    Args:
+        mask: Shape (height, width).
+    """
+    most = int(mask.max())
+    if most:
+        mask[:] = (mask.astype(np.uint16) * SURE + most // 2) // most
+    else:
+        mask[:] = SURE
+
+
 @lru_cache(maxsize=64)
 def likelihoods(threshold: float) -> NDArray[np.uint8]:
     """For each difference, 0..255 grey levels, how likely a pixel moves: shape (256,), 0 (rests) to 255 (moves).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from store.clips.layout import Masks, as_masks, frame_index_spec, frames_spec, n
 from store.clips.mask_sets import stored_masks_spec
 from store.commits import read_commit
 from store.completion import map_many, require_committed_of_each
-from store.errors import NotInStoreError, ShardIncompleteError
+from store.errors import NotInStoreError, ShardDamagedError, ShardIncompleteError
 from store.places.folder import WrittenFile
 from store.remedies import RUN_AGAIN
 from store.schema import Shard
@@ -110,8 +110,7 @@ class ClipReader:
             self._frames.read_into(rows[position], frames[position])
             self._masks.read_into(rows[position], masks[position])
 
-        in_threads(read_one, len(rows), self._num_threads)
-        self._check_unchanged()
+        self._in_threads(read_one, len(rows))
         return ClipBatch(
             video_ids=tuple(self.video_ids[row] for row in rows),
             rows=np.asarray(rows, dtype=np.int64),
@@ -169,14 +168,23 @@ class ClipReader:
                 if slot >= 0:
                     values[position, place] = whole[0, slot]
 
-        in_threads(read_one, len(rows), self._num_threads)
-        self._check_unchanged()
+        self._in_threads(read_one, len(rows))
         return values
 
     def is_frame(self, rows: Sequence[int]) -> NDArray[np.bool_]:
         """Which slots of clips have a frame, shape (len(rows), num_frames). Slots with a frame come first."""
         slots: NDArray[np.bool_] = self._is_frame[list(rows)]
         return slots
+
+    def _in_threads(self, read_one: Callable[[int], None], count: int) -> None:
+        try:
+            in_threads(read_one, count, self._num_threads)
+        except ShardDamagedError:
+            # A mask set that is rebuilt as soft, or as binary, has another codec: chunks of the new files do not decode
+            # as those of the old. Then it is not damaged.
+            self._check_unchanged()
+            raise
+        self._check_unchanged()
 
     def _check_unchanged(self) -> None:
         """Refuse shards that were rebuilt between the opening of this reader and the opening of their files.

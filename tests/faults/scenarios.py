@@ -48,7 +48,7 @@ DAMAGE = (
     *("commits/train/masks/default/00000.parquet", "features.zarr/mine/train/video/c.0.0", "catalog/failures.parquet"),
 )
 """No command of `fda`: flips one bit of each file."""
-OVERWRITE_MASKS = (*OTHER_MASKS, "--threshold", "60", "--overwrite", "--yes")
+OVERWRITE_MASKS = (*OTHER_MASKS, "--threshold", "60", "--soft", "--overwrite", "--yes")  # bytes where bits were
 OVERWRITE_FEATURES = (*ENCODE, "--alpha", "ones", "--overwrite", "--yes")
 
 

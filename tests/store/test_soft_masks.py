@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from pipeline.clips.alpha import AlphaClips, shuffled_rows
 from pipeline.clips.dataset import ClipDataset
 from pipeline.clips.options import AlphaSource
+from store.arrays.shards import ArraySpec
 from store.clips.layout import levels, moving
-from store.clips.mask_sets import stored_masks_spec
+from store.clips.mask_sets import mask_set_files, stored_masks_spec
 from store.clips.reader import ClipReader
 from store.clips.shards import create_mask_arrays, write_masks
 from store.completion import input_digests
-from store.errors import StoreMismatchError
+from store.errors import ShardIncompleteError, StoreMismatchError
+from store.own_files import remove_own
 from store.stages import FRAMES_STAGE
 from store.store import Store
 from store.verify.verification import verify
@@ -85,13 +87,45 @@ def test_verify_finds_nothing_in_them_and_every_change_of_them(store: Store) -> 
     assert {finding.stage for finding in set(verify(store.folder).findings) - set(before)} == {f"masks/{SOFT}"}
 
 
-def test_controls_of_soft_masks_are_soft(store: Store) -> None:
+def rebuild_as_the_other_kind(store: Store, name: str) -> None:
+    shard, is_soft = store.shards("test")[0], stored_masks_spec(store, "test", name).dtype == "uint8"
+    inputs = input_digests(store, shard, [FRAMES_STAGE])
+    remove_own(store.folder, mask_set_files(store, name))
+    create_mask_arrays(store, name, {"options": {}}, soft=not is_soft)
+    masks = np.stack([soft_masks(row) for row in range(shard.start, shard.stop)])
+    write_masks(store, shard, name, moving(masks) if is_soft else masks, outcomes(store, shard), inputs)
+
+
+@pytest.mark.parametrize("name", [MASKS, SOFT])
+def test_a_set_that_is_rebuilt_as_the_other_kind_is_not_called_damaged(
+    store: Store, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = ClipReader(store, "test", name)
+    rebuild_as_the_other_kind(store, name)
+    for read in (reader.read, reader.read_masks):
+        with pytest.raises(ShardIncompleteError, match="was rebuilt while it was read"):
+            read([0])
+    asked = []
+
+    def found_late(store: Store, split: str, name: str) -> ArraySpec:
+        spec = stored_masks_spec(store, split, name)
+        asked.append(spec)
+        if len(asked) == 2:  # the records of the view's masks are read by now
+            rebuild_as_the_other_kind(store, name)
+        return spec
+
+    monkeypatch.setattr("store.view.stored_masks_spec", found_late)
+    with pytest.raises(ShardIncompleteError):
+        StoreView(store).masks([0], name, split="test")
+
+
+def test_controls_of_soft_masks_are_worth_what_they_say(store: Store) -> None:
     reader, rows = ClipReader(store, "test", SOFT), [0, 1, 4]
     found = {source: AlphaClips(reader, source).read(rows).masks for source in AlphaSource if source != "shuffled"}
-    assert {masks.dtype for masks in found.values()} == {np.dtype(np.uint8)}
-    assert (found[AlphaSource.ONES] == 255).all()
+    assert (levels(found[AlphaSource.ONES]) == 255).all()
     assert not found[AlphaSource.ZEROS].any()
     own, areas = found[AlphaSource.MASKS], found[AlphaSource.RANDOM_AREA]
+    assert (own.dtype, areas.dtype) == (np.uint8, np.uint8)
     assert set(np.unique(areas)) <= {0, 255}
     # A rectangle has the mean of its mask, as nearly as whole pixels and the picture's sides allow.
     assert np.abs(own.mean(axis=(2, 3)) - areas.mean(axis=(2, 3))).max() <= 255 / SIZE / 2

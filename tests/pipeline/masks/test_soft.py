@@ -59,7 +59,7 @@ def test_the_same_bytes_as_scikit_image(
     frames=clips(),
     compensation=st.sampled_from(Compensation),
     mode=st.sampled_from(ThresholdMode),
-    when_empty=st.sampled_from(WhenEmpty),
+    when_empty=st.sampled_from([WhenEmpty.KEEP, WhenEmpty.ONES]),
     when_full=st.sampled_from(WhenFull),
     min_area=st.sampled_from([0, 16]),
 )
@@ -120,6 +120,22 @@ def test_what_replaces_an_empty_or_a_full_mask_is_sure() -> None:
     assert (made.masks[0] == 255).all()  # nothing is more likely to move than not
     assert not made.masks[1:].any()
     assert (made.summary.num_empty, made.summary.num_full) == (1, 2)
+
+
+def test_an_empty_mask_is_stretched_to_what_is_faint() -> None:
+    still, faint, moved = np.zeros((32, 32), np.uint8), np.zeros((32, 32), np.uint8), np.full((32, 32), 200, np.uint8)
+    faint[4:14, 4:14], faint[16:26, 16:26] = 15, 20
+    options = replace(SOFT, when_empty=WhenEmpty.STRETCH, kernel_size=1)
+    made = clip_masks(clip_of(still, faint, faint, moved), options)
+    low, high = (int(likelihoods(25.0)[level]) for level in (15, 20))
+    assert high < 128
+    assert set(np.unique(made.masks[0])) == {0, round(255 * low / high), 255}
+    assert (made.masks[0][16:26, 16:26] == 255).all()
+    assert (made.masks[1] == 255).all()  # nothing at all moves: the whole picture
+    np.testing.assert_array_equal(made.masks[2], clip_masks(clip_of(faint, moved), SOFT).masks[0])
+    assert made.summary.num_empty == 2
+    with pytest.raises(ValueError, match="'stretch' needs soft masks"):
+        MaskOptions(when_empty=WhenEmpty.STRETCH)
 
 
 def test_only_soft_masks_name_it_among_their_options() -> None:
