@@ -308,7 +308,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(tmp_path: Path)
     store = make_store(tmp_path, 3)
     fill_store(store)
     shard = store.shards("test")[0]
-    by_masks = "has no masks/default yet.* run `fda masks --masks default` with its options, or `fda preprocess` where"
+    by_masks = "has no masks/default yet.* run `fda masks --masks default` with its options, or the `fda preprocess`"
     by_preprocess = "has no frames yet.* run its `fda preprocess` to the end"
     for stage, message in ((masks_stage(MASKS), by_masks), (FRAMES_STAGE, by_preprocess)):
         store.folder.remove(commit_name(shard, stage))
