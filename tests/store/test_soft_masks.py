@@ -125,7 +125,7 @@ def test_controls_of_soft_masks_are_worth_what_they_say(store: Store) -> None:
     assert (levels(found[AlphaSource.ONES]) == 255).all()
     assert not found[AlphaSource.ZEROS].any()
     own, areas = found[AlphaSource.MASKS], found[AlphaSource.RANDOM_AREA]
-    assert (own.dtype, areas.dtype) == (np.uint8, np.uint8)
+    assert own.dtype == areas.dtype == np.uint8
     assert set(np.unique(areas)) <= {0, 255}
     # A rectangle has the mean of its mask, as nearly as whole pixels and the picture's sides allow.
     assert np.abs(own.mean(axis=(2, 3)) - areas.mean(axis=(2, 3))).max() <= 255 / SIZE / 2

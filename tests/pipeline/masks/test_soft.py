@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.masks.clips import clip_masks
-from pipeline.masks.options import Compensation, MaskOptions, ThresholdMode, WhenEmpty, WhenFull
+from pipeline.masks.options import Compensation, Difference, Fill, MaskOptions, ThresholdMode, WhenEmpty, WhenFull
 from pipeline.masks.soft import likelihoods
 from store.clips.layout import moving
 from tests.pipeline.masks.test_masks import clip_of, clips
@@ -84,6 +84,24 @@ def test_at_one_half_it_is_the_binary_mask_and_all_statistics_are_its(
     np.testing.assert_array_equal(moving(soft.masks), hard.masks)
     if compensation is Compensation.NONE:
         assert soft.summary == hard.summary
+
+
+@pytest.mark.parametrize("fill", Fill)
+@pytest.mark.parametrize("difference", [Difference.BACKGROUND, Difference.REGISTERED, Difference.AUTO])
+def test_so_it_is_of_every_kind_of_difference_filled_or_not(difference: Difference, fill: Fill) -> None:
+    ground = np.random.default_rng(0).integers(90, 130, (64, 64)).astype(np.uint8)
+    levels = []
+    for step in range(5):
+        moved = ground.copy()
+        moved[8:24, 4 + 10 * step : 20 + 10 * step] += 18  # faint
+        moved[40:56, 4 + 10 * step : 20 + 10 * step] += 90
+        levels.append(moved)
+    binary = MaskOptions(difference=difference, fill=fill, kernel_size=3, min_area=16)
+    soft, hard = clip_masks(clip_of(*levels), replace(binary, soft=True)), clip_masks(clip_of(*levels), binary)
+    np.testing.assert_array_equal(moving(soft.masks), hard.masks)
+    assert soft.summary == hard.summary
+    assert hard.masks.any()
+    assert ((soft.masks > 0) & (soft.masks < 255)).any()
 
 
 def test_what_rests_is_zero_and_what_is_faint_is_told() -> None:
