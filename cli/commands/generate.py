@@ -14,7 +14,7 @@ from cli.output.printing import print_json, say
 from cli.output.progress import progress_listener
 from cli.output.tables import print_table
 from pipeline.synthetic.factors import FACTORS
-from pipeline.synthetic.options import Codec, GenerateOptions
+from pipeline.synthetic.options import BackgroundMotion, Codec, GenerateOptions
 from pipeline.synthetic.suites import Size, Suite
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ def _factors(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
             raise click.BadParameter(f"{name} is given twice", ctx, param)
         found[name] = level
     return found
+
+
+def _local_or_none(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    return None if value is None else local_path(ctx, param, value)
 
 
 def _complete_factor(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -77,6 +81,19 @@ def _levels() -> str:
     show_default=True,
     help="Encoding of the videos.",
 )
+@click.option(
+    "--background",
+    type=click.Path(path_type=Path),
+    callback=_local_or_none,
+    help="Folder of videos of your own: one is the ground of each clip.  [default: a drawn ground]",
+)
+@click.option(
+    "--background-motion",
+    type=click.Choice([str(one) for one in BackgroundMotion]),
+    default=str(BackgroundMotion.FROZEN),
+    show_default=True,
+    help="Of --background. frozen: its first frame, so that the truth is exact. moving: its frames.",
+)
 @seed_option
 @workers_option("Worker processes; 0 works in this process alone.  [default: the number of cores]")
 @click.option("--overwrite", is_flag=True, help="Remove a generated data set of other options first.")
@@ -118,10 +135,14 @@ def _print_plan(options: GenerateOptions, *, as_json: bool) -> None:
 
 def _print(result: GenerateResult) -> None:
     rows = [
-        [one.split, f"{one.num_clips:,}", _bound(one.single_frame_bound_r1), _bound(one.orderless_bound_r1)]
+        [
+            one.split,
+            f"{one.num_clips:,}",
+            *map(_bound, (one.single_frame_bound_r1, one.orderless_bound_r1, one.best_r1)),
+        ]
         for one in result.splits
     ]
-    print_table("generated", ["split", "clips", "R@1 of single frames", "R@1 without order"], rows)
+    print_table("generated", ["split", "clips", "R@1 of single frames", "without order", "at best"], rows)
     say(f"manifest: {result.manifest}\ntruth: {result.truth}")
 
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from encoders.replacing import replacing
+from pipeline.synthetic.backgrounds import read_background
 from pipeline.synthetic.encoding import VideoWriter
 from pipeline.synthetic.objects import words
 from pipeline.synthetic.options import GenerateOptions
@@ -24,21 +24,23 @@ VIDEOS, TRUTH = "videos", "truth"
 
 
 def write_clip(
-    folder: Path, options: GenerateOptions, plan: ClipPlan, background: Sequence[NDArray[np.uint8]] | None = None
+    folder: Path, options: GenerateOptions, plan: ClipPlan, background_files: Sequence[str] = ()
 ) -> dict[str, JSON]:
     """Render and encode a clip, each file whole or not at all; its line of the manifest."""
     amount = options.amount
+    behind, grounds = read_background(options, background_files, plan) if background_files else (None, None)
     video, truth = f"{VIDEOS}/{plan.video_id}.mp4", f"{TRUTH}/{plan.video_id}.npz"
     shape = (num_frames_of(plan.settings, amount), amount.height, amount.width)
     seen = 0
     with replacing(folder / video) as video_file, replacing(folder / truth) as truth_file:
         crf = round(plan.settings.compression)
         with VideoWriter(video_file, amount, options.codec, crf) as frames, TruthWriter(truth_file, shape) as masks:
-            for frame in render(plan, amount, background):
+            for frame in render(plan, amount, grounds):
                 frames.add(frame.rgb)
                 masks.add(frame.mask, frame.view)
                 seen += int(frame.mask.sum())
-    return {**_line(plan, options, video), "truth": truth, "truth_coverage": round(seen / float(np.prod(shape)), 6)}
+    line = {**_line(plan, options, video), "truth": truth, "truth_coverage": round(seen / float(np.prod(shape)), 6)}
+    return line if behind is None else {**line, "background": behind}
 
 
 def _line(plan: ClipPlan, options: GenerateOptions, video: str) -> dict[str, JSON]:

@@ -42,9 +42,18 @@ def kinds_of(num_colours: int, num_shapes: int) -> tuple[Kind, ...]:
 
 
 def words(kind: Kind) -> str:
-    """An object as captions name it.
+    """An object in words.
 
     >>> words(("red", "star"))
     'red star'
     """
     return " ".join(kind)
+
+
+def a(kind: Kind) -> str:
+    """An object as captions name it.
+
+    >>> a(("red", "star")), a(("orange", "heart"))
+    ('a red star', 'an orange heart')
+    """
+    return f"{'an' if kind[0][0] in 'aeiou' else 'a'} {words(kind)}"

@@ -92,7 +92,7 @@ class GenerateOptions:
         return splits_of(self.suite, self.amount)
 
     def to_dict(self) -> dict[str, JSON]:
-        """The options as JSON: what two runs must agree on to make one data set."""
+        """The options as JSON, but for the backgrounds: a folder may lie elsewhere on another machine."""
         return {
             "suite": str(self.suite),
             "size": str(self.size),
@@ -101,6 +101,5 @@ class GenerateOptions:
             "num_train": self.amount.num_train,
             "num_eval": self.amount.num_eval,
             "codec": str(self.codec),
-            "background": None if self.background is None else str(self.background.absolute()),
             "background_motion": str(self.background_motion),
         }

@@ -12,13 +12,13 @@ from pipeline.run.fields import check_kinds
 from pipeline.run.machine import num_cores
 from pipeline.run.records import RunClock
 from pipeline.run.words import setting
-from pipeline.synthetic.bounds import orderless_bound, single_frame_bound
+from pipeline.synthetic.bounds import best_bound, orderless_bound, single_frame_bound
 from pipeline.synthetic.clips import TRUTH
 from pipeline.synthetic.costs import GenerationCost, cost_of
 from pipeline.synthetic.options import GenerateOptions
 from pipeline.synthetic.planning import ClipPlan, plan_clips
 from pipeline.synthetic.suites import SplitSpec
-from pipeline.synthetic.writing import MANIFEST_NAME, check_own, remove_dataset, write_dataset, written_options
+from pipeline.synthetic.writing import MANIFEST_NAME, Recipe, check_own, remove_dataset, write_dataset, written_options
 from store.json_values import JSON
 
 
@@ -33,6 +33,8 @@ class SplitGenerated:
     None for a split to train with."""
     orderless_bound_r1: float | None
     """The same of one that sees what moves, and not in which order."""
+    best_r1: float | None
+    """The same of one that sees everything. Below 100 where a caption is true of several clips ("is resting")."""
 
     def to_dict(self) -> dict[str, JSON]:
         """The fields as JSON."""
@@ -93,10 +95,11 @@ def generate(
     place = Path(folder)
     clips = plan_clips(options)
     cost = cost_of(options, clips)
+    recipe = Recipe.of(options)
     check_own(place)
-    _check_same(place, options, overwrite=overwrite)
+    _check_same(place, recipe, overwrite=overwrite)
     report.say(f"suite {options.suite}, {options.size}: {cost}")
-    num_written = write_dataset(place, options, clips, workers or (1 if workers == 0 else num_cores()), listener)
+    num_written = write_dataset(place, recipe, clips, workers or (1 if workers == 0 else num_cores()), listener)
     return GenerateResult(
         manifest=str(place / MANIFEST_NAME),
         truth=str(place / TRUTH),
@@ -110,13 +113,13 @@ def generate(
 def _split(clips: tuple[ClipPlan, ...], spec: SplitSpec) -> SplitGenerated:
     own = [clip for clip in clips if clip.split == spec.name]
     if not spec.is_distinct:
-        return SplitGenerated(spec.name, len(own), None, None)
-    return SplitGenerated(spec.name, len(own), single_frame_bound(own), orderless_bound(own))
+        return SplitGenerated(spec.name, len(own), None, None, None)
+    return SplitGenerated(spec.name, len(own), single_frame_bound(own), orderless_bound(own), best_bound(own))
 
 
-def _check_same(folder: Path, options: GenerateOptions, *, overwrite: bool) -> None:
+def _check_same(folder: Path, recipe: Recipe, *, overwrite: bool) -> None:
     """Refuse a folder with a data set of other options, or remove it."""
-    written, wanted = written_options(folder), options.to_dict()
+    written, wanted = written_options(folder), recipe.identity()
     if written is None or written == wanted:
         return
     if overwrite:

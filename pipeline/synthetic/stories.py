@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.errors import OptionError
 from pipeline.synthetic.factors import Settings
-from pipeline.synthetic.objects import Kind, words
+from pipeline.synthetic.objects import Kind, a
 
 EVENT_SHARE = (0.5, 1.0)
 """How long an event lasts, as a share of the clip divided by one more than its events."""
@@ -91,7 +91,7 @@ def _alike(
 
 def single_story(kinds: tuple[Kind, ...], settings: Settings, *, rests: bool) -> Story:
     """One object moves all the time: the named one, or if that `rests` another."""
-    caption = f"a {words(kinds[0])} is {'resting' if rests else 'moving'}"
+    caption = f"{a(kinds[0])} is {'resting' if rests else 'moving'}"
     return Story(kinds, (Event(1 if rests else 0, 0.0, settings.seconds),), caption, rests)
 
 
@@ -119,8 +119,8 @@ def draw_events(
         Event(index, round(float(start), 3), round(float(start + length), 3))
         for index, start, length in zip(order, starts, lengths, strict=True)
     )
-    told = ", then ".join(f"a {words(kinds[index])} moves" for index in order)
-    return Story(kinds, events, f"a {words(kinds[0])} is resting" if rests else told, rests)
+    told = ", then ".join(f"{a(kinds[index])} moves" for index in order)
+    return Story(kinds, events, f"{a(kinds[0])} is resting" if rests else told, rests)
 
 
 def _draw_order(rng: np.random.Generator, number: int, movers: range) -> list[int]:

@@ -16,11 +16,13 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from encoders.replacing import PARTIAL, replacing
 from pipeline.errors import InputError
 from pipeline.run.events import ItemsDone, Listener, RunPlanned, Tell, ignore_events
 from pipeline.run.threads import one_cv2_thread
+from pipeline.synthetic.backgrounds import background_files, digest_of
 from pipeline.synthetic.clips import TRUTH, VIDEOS, write_clip
 from pipeline.synthetic.options import GenerateOptions
 from pipeline.synthetic.planning import ClipPlan
@@ -36,11 +38,37 @@ _OWN_FOLDERS = {VIDEOS: r".+_\d{5,}\.mp4", TRUTH: r".+_\d{5,}\.npz", PARTS: r"\d
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """What makes a data set."""
+
+    options: GenerateOptions
+    background_files: tuple[str, ...] = ()
+    """In the folder of backgrounds, if there is one."""
+    background_digest: str | None = None
+
+    @classmethod
+    def of(cls, options: GenerateOptions) -> Self:
+        """Look up the backgrounds.
+
+        Raises:
+            InputError: The folder of backgrounds is not there, or has no video.
+        """
+        if options.background is None:
+            return cls(options)
+        files = background_files(options.background)
+        return cls(options, files, digest_of(options.background, files))
+
+    def identity(self) -> dict[str, JSON]:
+        """What two runs must agree on to make one data set."""
+        return {**self.options.to_dict(), "background": self.background_digest}
+
+
+@dataclass(frozen=True)
 class _Task:
     """Some clips to write."""
 
     folder: Path
-    options: GenerateOptions
+    recipe: Recipe
     number: int
     clips: tuple[ClipPlan, ...]
 
@@ -55,7 +83,7 @@ class _Task:
 
 def write_dataset(
     folder: Path,
-    options: GenerateOptions,
+    recipe: Recipe,
     clips: Sequence[ClipPlan],
     max_workers: int = 1,
     listener: Listener = ignore_events,
@@ -63,23 +91,23 @@ def write_dataset(
     """Write every clip and the manifest, unless they are there.
 
     Args:
-        folder: Made if missing. It has a data set of these options, complete or not, or none.
-        options: Of the data set.
-        clips: What they give.
+        folder: Made if missing. It has a data set of this recipe, complete or not, or none.
+        recipe: Of the data set.
+        clips: What it gives.
         max_workers: Processes that render and encode; with 1 it is this process.
         listener: Hears how far it is.
 
     Returns:
         How many clips were written.
     """
-    if is_complete(folder, options):
+    if is_complete(folder, recipe):
         return 0
     for name in _OWN_FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
-    write_whole(folder / OPTIONS_NAME, _description(options, is_complete=False))  # first: now the folder is ours
+    write_whole(folder / OPTIONS_NAME, _description(recipe, is_complete=False))  # first: now the folder is ours
     starts = range(0, len(clips), CLIPS_PER_TASK)
     tasks = [
-        _Task(folder, options, number, tuple(clips[start : start + CLIPS_PER_TASK]))
+        _Task(folder, recipe, number, tuple(clips[start : start + CLIPS_PER_TASK]))
         for number, start in enumerate(starts)
     ]
     pending = [task for task in tasks if not task.part.is_file()]
@@ -91,7 +119,7 @@ def write_dataset(
     with replacing(folder / MANIFEST_NAME) as temporary, temporary.open("wb") as manifest:
         for task in tasks:
             manifest.write(task.part.read_bytes())
-    write_whole(folder / OPTIONS_NAME, _description(options, is_complete=True))  # last: everything else is complete
+    write_whole(folder / OPTIONS_NAME, _description(recipe, is_complete=True))  # last: everything else is complete
     shutil.rmtree(folder / PARTS)
     return num_pending
 
@@ -99,19 +127,20 @@ def write_dataset(
 @one_cv2_thread()
 def _write_clips(task: _Task, tell: Tell) -> int:
     """Write them; their number."""
-    lines: list[str] = []
+    recipe, lines = task.recipe, list[str]()
     for clip in task.clips:
-        lines.append(json.dumps(write_clip(task.folder, task.options, clip)) + "\n")
+        line = write_clip(task.folder, recipe.options, clip, recipe.background_files)
+        lines.append(json.dumps(line) + "\n")
         tell(ItemsDone(1))
     write_whole(task.part, "".join(lines))
     return task.number
 
 
-def is_complete(folder: Path, options: GenerateOptions) -> bool:
-    """Whether a folder has all of the data set of these options."""
+def is_complete(folder: Path, recipe: Recipe) -> bool:
+    """Whether a folder has all of the data set of a recipe."""
     made_by = folder / OPTIONS_NAME
     is_there = made_by.is_file() and (folder / MANIFEST_NAME).is_file()
-    return is_there and made_by.read_text(encoding="utf-8") == _description(options, is_complete=True)
+    return is_there and made_by.read_text(encoding="utf-8") == _description(recipe, is_complete=True)
 
 
 def written_options(folder: Path) -> dict[str, JSON] | None:
@@ -155,6 +184,6 @@ def write_whole(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _description(options: GenerateOptions, *, is_complete: bool) -> str:
-    described = {"format": FORMAT, **options.to_dict(), "is_complete": is_complete}
+def _description(recipe: Recipe, *, is_complete: bool) -> str:
+    described = {"format": FORMAT, **recipe.identity(), "is_complete": is_complete}
     return json.dumps(described, indent=2) + "\n"

@@ -170,12 +170,12 @@ def test_one_that_was_killed_goes_on_where_it_was(tmp_path: Path, monkeypatch: p
     fda.generate(tmp_path / "clean", options, workers=0)
     write, written = write_clip, list[str]()
 
-    def killed(folder: Path, options: GenerateOptions, plan: ClipPlan) -> object:
+    def killed(folder: Path, options: GenerateOptions, plan: ClipPlan, files: Sequence[str]) -> object:
         if len(written) == 18:
             (folder / "videos/train_00018.mp4").write_bytes(b"half")
             raise KeyboardInterrupt
         written.append(plan.video_id)
-        return write(folder, options, plan)
+        return write(folder, options, plan, files)
 
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.synthetic.writing.write_clip", killed)
