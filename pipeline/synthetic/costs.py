@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from pipeline.run.words import plural
+from pipeline.synthetic.factors import Settings
 from pipeline.synthetic.options import GenerateOptions
 from pipeline.synthetic.planning import ClipPlan
 from pipeline.synthetic.rendering import num_frames_of
 from store.json_values import JSON
 
-BYTES_A_PIXEL = 0.035
-"""Of video and truth together, at 23 `compression` and 2 `noise`: measured, docs/generate.md says how. Noise gives
-more: three times as much at 10."""
-PIXELS_A_SECOND = 14e6
-"""Rendered and encoded by one core: as above."""
+_PIXELS_A_SECOND = 13e6
+"""Rendered and encoded by one core. This and all below are measured on the tiny suites: docs/generate.md says how."""
+_VIDEO_BYTES = 0.023
+"""A pixel, with the usual noise and compression."""
+_TRUTH_BYTES = 0.005
+_BITRATE_HALVED_BY = 4.0
+"""Steps of `compression`; 3.5 measured below the usual, and 6.7 above it."""
+_LEAST_NOISE = 0.75
+_NOISE_POWER = 1.3
+"""Ten grey levels of noise take eight times as much as two, and none takes three quarters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +33,15 @@ class GenerationCost:
     num_frames: int
     video_hours: float
     estimated_gb: float
-    """1 GB is 10**9 bytes."""
+    """1 GB is 10**9 bytes. With backgrounds of one's own, it may be several times as much."""
     estimated_core_hours: float
 
     def __str__(self) -> str:
         """In one line."""
-        hours = self.estimated_core_hours
-        work = f"{hours:.1f} core-hours" if hours >= 1 else f"{plural(max(1, round(hours * 60)), 'core-minute')}"
-        return (
-            f"{plural(self.num_clips, 'clip')}, {self.video_hours:.2f} hours of video; "
-            f"about {self.estimated_gb:.2f} GB and {work}"
-        )
+        hours, size = self.estimated_core_hours, self.estimated_gb
+        work = f"{hours:.1f} core-hours" if hours >= 1 else plural(max(1, round(hours * 60)), "core-minute")
+        disk = f"{size:.1f} GB" if size >= 1 else f"{max(1, round(size * 1000)):,} MB"
+        return f"{plural(self.num_clips, 'clip')}, {self.video_hours:.2f} hours of video; about {disk} and {work}"
 
     def to_dict(self) -> dict[str, JSON]:
         """The fields as JSON."""
@@ -46,12 +51,20 @@ class GenerationCost:
 def cost_of(options: GenerateOptions, clips: Sequence[ClipPlan]) -> GenerationCost:
     """What the clips of a data set take."""
     amount = options.amount
-    num_frames = sum(num_frames_of(clip.settings, amount) for clip in clips)
-    pixels = num_frames * amount.width * amount.height
+    counts = [num_frames_of(clip.settings, amount) for clip in clips]
+    area, num_frames = amount.width * amount.height, sum(counts)
+    num_bytes = sum(number * area * _bytes_a_pixel(clip.settings) for clip, number in zip(clips, counts, strict=True))
     return GenerationCost(
         num_clips=len(clips),
         num_frames=num_frames,
         video_hours=num_frames / amount.fps / 3600,
-        estimated_gb=pixels * BYTES_A_PIXEL / 1e9,
-        estimated_core_hours=pixels / PIXELS_A_SECOND / 3600,
+        estimated_gb=num_bytes / 1e9,
+        estimated_core_hours=num_frames * area / _PIXELS_A_SECOND / 3600,
     )
+
+
+def _bytes_a_pixel(settings: Settings) -> float:
+    usual = Settings()
+    quality = math.pow(2, (usual.compression - settings.compression) / _BITRATE_HALVED_BY)
+    noise = max(_LEAST_NOISE, math.pow(settings.noise / usual.noise, _NOISE_POWER))
+    return _VIDEO_BYTES * quality * noise + _TRUTH_BYTES

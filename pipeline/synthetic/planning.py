@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
 
 from pipeline.errors import OptionError
+from pipeline.run.events import Listener, Phase, ignore_events
 from pipeline.synthetic.factors import FACTORS, Settings
 from pipeline.synthetic.objects import Kind
 from pipeline.synthetic.options import GenerateOptions
@@ -67,18 +68,22 @@ class ClipPlan:
         return rng
 
 
-def plan_clips(options: GenerateOptions) -> tuple[ClipPlan, ...]:
+def plan_clips(options: GenerateOptions, listener: Listener = ignore_events) -> tuple[ClipPlan, ...]:
     """All clips of a data set, in the order of the manifest.
+
+    Args:
+        options: What they follow from.
+        listener: Hears how far it is, if it takes long.
 
     Raises:
         OptionError: The factors contradict each other or the suite.
     """
-    return tuple(clip for spec in options.splits for clip in plan_split(options, spec))
+    phase = Phase("clips planned", sum(spec.num_clips for spec in options.splits), listener)
+    return tuple(clip for spec in options.splits for clip in phase.each(plan_split(options, spec)))
 
 
-def plan_split(options: GenerateOptions, spec: SplitSpec) -> tuple[ClipPlan, ...]:
-    """The clips of one split; if its captions must differ, one that was there already is drawn again."""
-    clips: list[ClipPlan] = []
+def plan_split(options: GenerateOptions, spec: SplitSpec) -> Iterator[ClipPlan]:
+    """The clips of one split, one by one; if its captions must differ, one that was there already is drawn again."""
     told: set[str] = set()
     for index in range(spec.num_clips):
         clip = _plan_clip(options, spec, index, 0)
@@ -89,8 +94,7 @@ def plan_split(options: GenerateOptions, spec: SplitSpec) -> tuple[ClipPlan, ...
         else:
             raise OptionError(f"split {spec.name}: no {spec.num_clips} different captions; give fewer clips")
         told.add(clip.story.caption)
-        clips.append(clip)
-    return tuple(clips)
+        yield clip
 
 
 def _plan_clip(options: GenerateOptions, spec: SplitSpec, index: int, attempt: int) -> ClipPlan:

@@ -93,7 +93,7 @@ def generate(
     options, clock, report = options or GenerateOptions(), RunClock(), Reporter(listener)
     check_kinds(options=(options, GenerateOptions))
     place = Path(folder)
-    clips = plan_clips(options)
+    clips = plan_clips(options, listener)
     cost = cost_of(options, clips)
     recipe = Recipe.of(options)
     check_own(place)

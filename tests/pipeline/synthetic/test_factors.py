@@ -117,7 +117,7 @@ def test_pairs_of_long_clips_differ_in_the_order_of_their_events_alone() -> None
     options = GenerateOptions("long", "tiny")  # type: ignore[arg-type]
     for spec in options.splits:
         if spec.name.startswith("test"):
-            clips = plan_split(options, spec)
+            clips = list(plan_split(options, spec))
             assert {len(clip.story.events) for clip in clips} == set(spec.event_counts)
             for event, after in (pair for clip in clips for pair in pairwise(clip.story.events)):
                 assert event.end_seconds <= after.start_seconds
