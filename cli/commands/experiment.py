@@ -119,6 +119,7 @@ def command(kind: str, out: Path, options: ExperimentOptions, is_plan: bool, as_
 
     \b
     baseline   do FDA-CLIP's masks help, and does anything help more?
+    long       where does average pooling end in long videos, and what helps?
 
     Killed at any moment and started again, the same command goes on. OUT then has report.md, results.json,
     results.csv, figures, and commands.sh, with which any of the numbers can be made by hand.

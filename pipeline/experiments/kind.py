@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -133,3 +133,5 @@ class Kind:
     """How a cell that is encoded is scored."""
     clips: PreprocessOptions = field(default_factory=PreprocessOptions)
     """How generated videos become clips."""
+    commands: Callable[[Plan, Path], Iterable[list[str]]] = lambda plan, folder: ()
+    """Command lines of what `score` does beyond `fda eval`; of a plan and the experiment's folder."""

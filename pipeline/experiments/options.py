@@ -22,6 +22,8 @@ class ExperimentKind(StrEnum):
 
     BASELINE = "baseline"
     """Do the paper's masks help, and against what?"""
+    LONG = "long"
+    """Where does average pooling end, and what helps?"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,7 +216,11 @@ class _Asked:
             "dataset": store.manifest.dataset["name"],
             "num_videos": dict(subject.num_videos),
             "software": dict(software_versions(MODEL_SOFTWARE)),
-            "commands": [*data_commands(place, self.kind, self.options), *commands_of(plan, place)],
+            "commands": [
+                *data_commands(place, self.kind, self.options),
+                *commands_of(plan, place),
+                *self.kind.commands(plan, place),
+            ],
         }
 
     def _flags(self) -> list[str]:

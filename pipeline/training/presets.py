@@ -65,8 +65,8 @@ class _ModelTable:
 def preset_names() -> list[str]:
     """Names of the built-in presets.
 
-    >>> preset_names()
-    ['alpha-clip', 'clip4clip', 'clip4clip-paragraphs', 'demo', 'fda-clip', 'fda-clip-alpha', 'fda-clip-authors']
+    >>> preset_names()[:5]
+    ['alpha-clip', 'clip4clip', 'clip4clip-paragraphs', 'demo', 'demo-long']
     """
     return sorted(path.stem for path in preset_folder().glob("*.toml"))
 
