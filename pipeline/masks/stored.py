@@ -21,11 +21,10 @@ def stored_mask_options(store: Store, split: str, name: str) -> MaskOptions | No
         InputError: Another version made it, with options that are not known here.
         NotInStoreError: There is no such split or mask set.
     """
-    attributes = mask_attributes(store, split, name)
-    options = attributes.get("options")
+    options = mask_attributes(store, split, name).get("options")
     if not isinstance(options, Mapping):
         options = {}
-    if "imported" in attributes or "imported" in options:
+    if "imported" in options:
         return None
     known = {field.name for field in fields(MaskOptions)}
     if not options or (unknown := sorted(set(options) - known)):

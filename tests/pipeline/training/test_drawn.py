@@ -16,6 +16,7 @@ from encoders.weights.loading import load_model
 from pipeline.clips.alpha import AlphaClips, shuffled_rows
 from pipeline.clips.options import AlphaSource
 from pipeline.errors import InputError
+from pipeline.mask_imports.options import MaskImportOptions
 from pipeline.masks.clips import difference_masks
 from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks
 from pipeline.masks.options import Difference, MaskOptions
@@ -38,6 +39,7 @@ NAMES = {
     "sampled": MaskOptions(threshold=9, kernel_size=3, min_area=4),
     "consecutive": MaskOptions(threshold=5, kernel_size=1, min_area=0, difference=Difference.CONSECUTIVE),
     "soft": MaskOptions(kernel_size=3, min_area=4, soft=True),
+    "background": MaskOptions(kernel_size=3, min_area=4, difference=Difference.BACKGROUND),
 }
 
 
@@ -166,7 +168,7 @@ def test_more_frames_than_are_stored_are_refused(store: Store) -> None:
 def test_masks_of_unknown_origin_are_refused_and_imported_ones_are_taken_as_they_are(store: Store) -> None:
     create_mask_arrays(store, "newer", {"options": {**MaskOptions().identity(), "novel": 1}}, soft=False)
     create_mask_arrays(store, "bare", {}, soft=False)
-    create_mask_arrays(store, "theirs", {"options": {"imported": "truth"}}, soft=False)
+    create_mask_arrays(store, "theirs", {"options": MaskImportOptions().identity()}, soft=False)
     with pytest.raises(InputError, match="masks 'newer' of .* with the options novel, which are not known here"):
         stored_mask_options(store, "train", "newer")
     with pytest.raises(InputError, match="masks 'bare' of .* were made without any options"):
