@@ -30,7 +30,16 @@ def stages_of(store: Store, split: str) -> Iterator[tuple[str, tuple[Shard, ...]
 
 def features_from_masks(store: Store, masks: Collection[str]) -> tuple[str, ...]:
     """The feature sets that were made from these mask sets, in any split: without the masks they are out of date."""
-    prefixes = tuple(f"commits/{split}/{masks_stage(name)}/" for split in store.manifest.splits for name in masks)
+    return _made_from(store, [masks_stage(name) for name in masks])
+
+
+def features_from_features(store: Store, features: Collection[str]) -> tuple[str, ...]:
+    """The feature sets that were made from these feature sets: without them they are out of date."""
+    return _made_from(store, [features_stage(name, "video") for name in features])
+
+
+def _made_from(store: Store, stages: Collection[str]) -> tuple[str, ...]:
+    prefixes = tuple(f"commits/{split}/{stage}/" for split in store.manifest.splits for stage in stages)
     found: dict[str, None] = {}
     for split in store.manifest.splits:
         for name in feature_names(store, split):

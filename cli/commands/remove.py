@@ -90,7 +90,8 @@ def _stale(removal: Removal, verb: str) -> str:
     if not names:
         return ""
     named = ", ".join(map(repr, names))
+    what, maker = ("these masks", "`fda masks`") if removal.masks else ("these", "the same command")
     return (
-        f". Features {named}, which were made from these masks, {verb} out of date, and refused: `fda masks` with the "
-        "same options makes them current again"
+        f". Features {named}, which were made from {what}, {verb} out of date, and refused: {maker} with the same "
+        "options makes them current again"
     )

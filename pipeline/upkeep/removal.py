@@ -11,7 +11,7 @@ from pipeline.run.events import Listener, Phase, ignore_events
 from store.catalog import Catalog
 from store.errors import NotInStoreError, StoreMissingError
 from store.failures import FailedVideo, read_failures, write_failures
-from store.inventory import features_from_masks
+from store.inventory import features_from_features, features_from_masks
 from store.json_values import JSON
 from store.own_files import OwnFile, Part, own_files, remove_own
 from store.schema import SplitLayout
@@ -29,7 +29,7 @@ class Removal:
     """Mask sets that lose what they have of these splits."""
     features_of_splits: tuple[str, ...]
     features_out_of_date: tuple[str, ...]
-    """Feature sets that stay, and cannot be read any more: they were made from these masks."""
+    """Feature sets that stay, and cannot be read any more: they were made from what is removed."""
     num_files: int
     num_bytes: int
 
@@ -69,7 +69,11 @@ def find_removal(
         splits=tuple(splits),
         masks_of_splits=tuple(name for name in _set_names(of_splits, "masks") if name not in masks),
         features_of_splits=tuple(name for name in _set_names(of_splits, "features") if name not in features),
-        features_out_of_date=tuple(name for name in features_from_masks(store, masks) if name not in features),
+        features_out_of_date=tuple(
+            name
+            for name in dict.fromkeys((*features_from_masks(store, masks), *features_from_features(store, features)))
+            if name not in features
+        ),
         num_files=len(chosen),
         num_bytes=sum(own.num_bytes for own in chosen),
     )

@@ -32,6 +32,11 @@ ENCODE = (
     "fp32",
     "--no-progress",
 )
+POOL = (
+    *("pool", "STORE", "POOLING", "--features", "mine", "--to", "seq", "--layers", "1", "--epochs", "1"),
+    *("--device", "cpu", "--no-progress"),
+)
+"""The transformer is trained once; what is disturbed is the feature set that it writes."""
 FIRST = ("preprocess", "first.jsonl", "STORE", "--videos", "videos", *COMMON)
 GROWN = ("preprocess", "grown.jsonl", "STORE", "--videos", "videos", *COMMON)
 NEIGHBOURS = ("--neighbours", "--difference", "consecutive")
@@ -100,6 +105,7 @@ SCENARIOS = (
     Scenario(
         "encode, overwrite", (FIRST, ENCODE), (*ENCODE, "--alpha", "ones", "--overwrite", "--yes"), is_from_scratch=True
     ),
+    Scenario("pool", (FIRST, ENCODE), POOL),
     Scenario("repair", (FIRST, OTHER_MASKS, ENCODE, DAMAGE), REPAIR),
     Scenario("rebuild what was damaged", (FIRST, OTHER_MASKS, ENCODE, DAMAGE, REPAIR), FIRST),
     Scenario("remove masks", (FIRST, OTHER_MASKS), ("remove", "STORE", "--masks", "other", "--yes")),
@@ -156,7 +162,7 @@ class World:
 
     def arguments(self, command: Sequence[str], place: Path) -> list[str]:
         """A command with the paths put in."""
-        here = {"STORE": str(place), "MODEL": self._model}
+        here = {"STORE": str(place), "MODEL": self._model, "POOLING": str(self.folder / "pooling")}
         here |= {name: str(self.folder / name) for name in ("videos", "repaired", "changed", "truth-files")}
         return [here.get(word, str(self.folder / word) if word.endswith(".jsonl") else word) for word in command]
 

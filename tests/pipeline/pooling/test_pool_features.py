@@ -125,7 +125,7 @@ def test_it_is_out_of_date_once_its_source_is_rebuilt(tmp_path: Path) -> None:
     assert states["seq"] == "stale: 1 of 2 shards"
     with pytest.raises(StoreMismatchError, match="imported.frame is"):  # other features are never mixed in
         pool_features(store.place, tmp_path / "checkpoint", OPTIONS)
-    fda.remove(store.place, fda.RemoveOptions(features=("seq",)))
+    assert fda.remove(store.place, fda.RemoveOptions(features=("seq",))).removal.features_out_of_date == ()
     again = pool_features(store.place, tmp_path / "checkpoint", OPTIONS)  # what it was trained on is as it was
     assert again.was_trained
     fda.evaluate(store.place, "seq")
@@ -135,6 +135,8 @@ def test_it_is_out_of_date_once_its_source_is_rebuilt(tmp_path: Path) -> None:
     anew = pool_features(store.place, tmp_path / "checkpoint", replace(OPTIONS, overwrite=True, yes=True))
     assert anew.history.weights_sha256 != again.history.weights_sha256
     fda.evaluate(store.place, "seq")
+    removal = fda.remove(store.place, fda.RemoveOptions(features=("mine",))).removal
+    assert removal.features_out_of_date == ("seq",)
 
 
 def test_without_a_validation_split_videos_are_held_out(tmp_path: Path) -> None:
