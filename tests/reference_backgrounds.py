@@ -23,15 +23,26 @@ def background_reference(frames: Picture, options: MaskOptions) -> NDArray[np.bo
     half = (max(width // 2, 1), max(height // 2, 1))
     low = [cv2.cvtColor(cv2.resize(one, half, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2YCrCb) for one in frames]
     red, blue = ([np.asarray(one[..., channel], dtype=np.uint8) for one in low] for channel in (1, 2))
+    luma, red, blue = in_one_light(luma, red, blue)
     masks = np.zeros(frames.shape[:3], dtype=np.bool_)
     for number in range(len(frames) if len(frames) > 1 else 0):
-        light = light_change(behind(luma, number), luma[number])
-        of_luma, of_chroma = (None, None) if light is None else (levels_after(*light), levels_after(light[0], 0.0, 128))
-        difference = beside(luma, number, of_luma)
-        colour = np.maximum(beside(red, number, of_chroma), beside(blue, number, of_chroma))
-        difference = np.maximum(difference, cv2.resize(colour, (width, height), interpolation=cv2.INTER_LINEAR))
-        masks[number] = filled(difference, options)
+        difference, *colours = (outside(of[number], behind(of, number)) for of in (luma, red, blue))
+        colour = cv2.resize(np.maximum(*colours), (width, height), interpolation=cv2.INTER_LINEAR)
+        masks[number] = filled(np.maximum(difference, colour), options)
     return masks
+
+
+def in_one_light(luma: list[Picture], *chroma: list[Picture]) -> tuple[list[Picture], ...]:
+    """Each picture as it is in the light of its background; the first of two pictures keeps its own."""
+    found = [light_change(behind(luma, number), picture) for number, picture in enumerate(luma)]
+    if len(luma) < 3:
+        found[0] = None
+    of_luma = [np.arange(256) if one is None else levels_after(1 / one[0], -one[1] / one[0]) for one in found]
+    of_chroma = [np.arange(256) if one is None else levels_after(1 / one[0], 0.0, 128) for one in found]
+    return (
+        [levels[picture].astype(np.uint8) for levels, picture in zip(of_luma, luma, strict=True)],
+        *([levels[one].astype(np.uint8) for levels, one in zip(of_chroma, plane, strict=True)] for plane in chroma),
+    )
 
 
 def behind(pictures: Sequence[Picture], number: int) -> Picture:
@@ -39,12 +50,6 @@ def behind(pictures: Sequence[Picture], number: int) -> Picture:
     if len(pictures) == 2:
         return pictures[1 - number]
     return np.asarray(np.sort(np.stack(pictures), axis=0)[(len(pictures) - 1) // 2])
-
-
-def beside(pictures: Sequence[Picture], number: int, levels: NDArray[np.uint8] | None) -> Picture:
-    """How far a picture is from its background."""
-    background = behind(pictures, number)
-    return outside(pictures[number], background if levels is None else levels[background])
 
 
 def outside(picture: Picture, background: Picture) -> Picture:

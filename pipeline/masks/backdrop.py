@@ -29,7 +29,7 @@ class Behind:
     is_seen: NDArray[np.bool_] | None
     """Where another picture shows the pixel, so that there is a background; None if it is everywhere."""
 
-    def difference(self, picture: Picture, levels: NDArray[np.uint8] | None = None) -> Picture:
+    def difference(self, picture: Picture) -> Picture:
         """How far each pixel is from the range of the 3 x 3 pixels of the background around it.
 
         Edges that lie up to a pixel aside, as after interpolation, compression or a small error of the motion, thereby
@@ -37,11 +37,9 @@ class Behind:
 
         Args:
             picture: Shape (height, width).
-            levels: Shape (256,): what each level of the background is in this picture, if the light changed.
         """
-        background = self.background if levels is None else cv2.LUT(self.background, levels)
-        over = cv2.subtract(picture, cv2.dilate(background, _NEAR))
-        under = cv2.subtract(cv2.erode(background, _NEAR), picture)
+        over = cv2.subtract(picture, cv2.dilate(self.background, _NEAR))
+        under = cv2.subtract(cv2.erode(self.background, _NEAR), picture)
         found = np.asarray(cv2.max(over, under, dst=over), dtype=np.uint8)
         if self.is_seen is not None:
             found[~self.is_seen] = 0

@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.masks.backdrop import Backdrop, Behind
+from pipeline.masks.backdrop import Backdrop
 from pipeline.masks.camera import CameraWatch
 from pipeline.masks.comparison import Change, threshold_of
 from pipeline.masks.grey import grey_of
-from pipeline.masks.lighting import levels_after, light_change
+from pipeline.masks.lighting import evenly_lit
 from pipeline.masks.medians import Picture
 from pipeline.masks.motions import CameraPath, Run, camera_path
 from pipeline.masks.options import Difference, MaskOptions
@@ -28,8 +28,6 @@ from pipeline.masks.registration import rescaled
 from pipeline.masks.shots import Shot
 
 _NEAR = np.ones((3, 3), dtype=np.uint8)
-_GREY = 128.0
-"""Of chroma: no colour."""
 _TEXTURE = 20
 """Grey levels between the darkest and the lightest of 3 x 3 pixels, from which on they have texture."""
 _UNRESTFUL = 10
@@ -70,23 +68,32 @@ class BackgroundChanges:
 
     def __iter__(self) -> Iterator[tuple[int, Change]]:
         """The number of a frame and its change; those that have no background are left out."""
+        for run in self._runs:
+            if run.stop - run.start > 1:
+                yield from self._changes(run)
+                continue
+            shot = next(shot for shot in self._shots if shot.start <= run.start < shot.stop)
+            if len(shot) > 1:  # it was registered with none of its shot: against the frame beside it, as it is
+                beside = run.start + (1 if run.start + 1 < shot.stop else -1)
+                pair = Run(min(run.start, beside), np.tile(np.eye(3), (2, 1, 1)))
+                yield from (found for found in self._changes(pair, is_still=True) if found[0] == run.start)
+
+    def _changes(self, run: Run, *, is_still: bool = False) -> Iterator[tuple[int, Change]]:
         height, width = self._luma[0].shape
         low_height, low_width = self._chroma[0].shape[1:]
-        for run in self._runs:
-            part = slice(run.start, run.stop)
-            shot = next(shot for shot in self._shots if shot.start <= run.start < shot.stop)
-            if run.stop - run.start == 1:
-                if len(shot) > 1:
-                    yield run.start, self._change_beside(run.start, shot)
-                continue
-            is_still = self.difference == Difference.BACKGROUND
-            motions = None if is_still else run.motions
-            low = None if is_still else rescaled(run.motions, low_width / width, low_height / height)
-            luma = Backdrop(self._luma[part], motions)
-            chroma = [Backdrop([pair[channel] for pair in self._chroma[part]], low) for channel in range(2)]
-            for place in range(run.stop - run.start):
-                behind = [backdrop.behind(place) for backdrop in (luma, *chroma)]
-                yield run.start + place, self._change(run.start + place, behind)
+        is_still = is_still or self.difference == Difference.BACKGROUND
+        motions = None if is_still else run.motions
+        low_motions = None if is_still else rescaled(run.motions, low_width / width, low_height / height)
+        part = slice(run.start, run.stop)
+        lit = evenly_lit(self._luma[part], motions)
+        chroma = [lit.chroma(number, planes) for number, planes in enumerate(self._chroma[part])]
+        backdrops = [Backdrop([planes[channel] for planes in chroma], low_motions) for channel in range(2)]
+        for number, (luma, planes) in enumerate(zip(lit.lumas, chroma, strict=True)):
+            behind = lit.backdrop.behind(number)
+            low = [of.behind(number).difference(plane) for of, plane in zip(backdrops, planes, strict=True)]
+            coloured = cv2.resize(cv2.max(*low), (width, height), interpolation=cv2.INTER_LINEAR)
+            difference = np.asarray(cv2.max(behind.difference(luma), coloured), dtype=np.uint8)
+            yield run.start + number, Change(difference, threshold_of(self._options, behind.background, luma))
 
     def _watch(self) -> None:
         pairs = [number for shot in self._shots for number in range(shot.start, shot.stop - 1)]
@@ -111,49 +118,20 @@ class BackgroundChanges:
         ]
         return not shares or float(np.median(shares)) <= _CALM
 
-    def _change(self, number: int, behind: Sequence[Behind]) -> Change:
-        luma = self._luma[number]
-        luma_levels, chroma_levels = _levels(behind[0].background, luma)
-        difference = behind[0].difference(luma, luma_levels)
-        coloured = [
-            of.difference(plane, chroma_levels) for of, plane in zip(behind[1:], self._chroma[number], strict=True)
-        ]
-        low = cv2.max(coloured[0], coloured[1])
-        if low.any():
-            high = cv2.resize(low, (luma.shape[1], luma.shape[0]), interpolation=cv2.INTER_LINEAR)
-            difference = np.asarray(cv2.max(difference, high), dtype=np.uint8)
-        return Change(difference, threshold_of(self._options, behind[0].background, luma))
-
-    def _change_beside(self, number: int, shot: Shot) -> Change:
-        """Of a frame that was registered with none of its shot: against the frame beside it, as it is."""
-        beside = number + 1 if number + 1 < shot.stop else number - 1
-        planes = (self._luma[beside], *self._chroma[beside])
-        return self._change(number, [Behind(plane, None) for plane in planes])
-
 
 def _unrest(lumas: Sequence[Picture]) -> list[float]:
     """For each picture that has texture, the share of it that differs from a background of a camera at rest."""
-    shares, backdrop = [], Backdrop(lumas)
-    for number, luma in enumerate(lumas):
+    shares, lit = [], evenly_lit(lumas)
+    for number, luma in enumerate(lit.lumas):
         contrast = cv2.subtract(cv2.dilate(luma, _NEAR), cv2.erode(luma, _NEAR))
         textured = cv2.threshold(contrast, _TEXTURE, 255, cv2.THRESH_BINARY)[1]
         num_textured = cv2.countNonZero(textured)
         if num_textured < _LEAST_TEXTURED * luma.size:
             continue
-        behind = backdrop.behind(number)
-        differs = behind.difference(luma, _levels(behind.background, luma)[0])
+        differs = lit.backdrop.behind(number).difference(luma)
         unrestful = cv2.bitwise_and(cv2.threshold(differs, _UNRESTFUL, 255, cv2.THRESH_BINARY)[1], textured)
         shares.append(cv2.countNonZero(unrestful) / num_textured)
     return shares
-
-
-def _levels(background: Picture, luma: Picture) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
-    """What levels of luma and of chroma of a background become in the light of a picture; None if it is the same."""
-    found = light_change(background, luma)
-    if found is None:
-        return None, None
-    gain, offset = found
-    return levels_after(gain, offset), levels_after(gain, 0.0, _GREY)
 
 
 def _chroma(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:

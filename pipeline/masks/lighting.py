@@ -1,11 +1,20 @@
-"""A change of the light between a picture and its background: one gain and one offset for all pixels."""
+"""Pictures in changing light brought to one light: one gain and one offset for all pixels of a picture.
+
+Without it, the median of each pixel would be that of the light first of all: where a thing hid the ground while it was
+dark, the median of the ground is lighter than beside it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.masks.backdrop import ENOUGH, Backdrop
 from pipeline.masks.medians import Picture
+from pipeline.masks.motions import Motions
 
 _STEP = 4
 """Every fourth pixel of every fourth row is enough to fit two numbers."""
@@ -17,6 +26,44 @@ _WITHIN = 2.0
 _MOST_GAIN = 2.0
 _FLAT = 20.0
 """Variance, squared grey levels: a background with less tells no gain, only an offset."""
+_GREY = 128.0
+"""Of chroma: no colour."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvenlyLit:
+    """Pictures of a run in one light, and what is behind them."""
+
+    lumas: tuple[Picture, ...]
+    """Each of shape (height, width)."""
+    backdrop: Backdrop
+    gains: tuple[float, ...]
+    """Of each picture, by which its light was undone."""
+
+    def chroma(self, number: int, planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Chroma of one of the pictures in this light, of any shape: colours are stronger where there is more light."""
+        gain = self.gains[number]
+        return planes if gain == 1.0 else levels_after(1 / gain, 0.0, _GREY)[planes]
+
+
+def evenly_lit(lumas: Sequence[Picture], motions: Motions | None = None) -> EvenlyLit:
+    """Bring pictures to the light of their background, and find the background again if that changed any.
+
+    Args:
+        lumas: Each of shape (height, width).
+        motions: Where the camera was, see `Run`; None if it rests.
+    """
+    backdrop = Backdrop(lumas, motions)
+    changes = [light_change(backdrop.behind(number).background, luma) for number, luma in enumerate(lumas)]
+    if len(lumas) < ENOUGH:  # each is the background of the other: one of them takes on the light of the other
+        changes[0] = None
+    lit = [
+        luma if change is None else levels_after(1 / change[0], -change[1] / change[0])[luma]
+        for luma, change in zip(lumas, changes, strict=True)
+    ]
+    if any(change is not None for change in changes):
+        backdrop = Backdrop(lit, motions)
+    return EvenlyLit(tuple(lit), backdrop, tuple(1.0 if change is None else change[0] for change in changes))
 
 
 def light_change(background: Picture, picture: Picture) -> tuple[float, float] | None:
