@@ -33,12 +33,15 @@ _TEXTURE = 20
 _UNRESTFUL = 10
 """Grey levels: a pixel that differs by more from the background of a camera at rest is unrestful."""
 _CALM = 0.2
-"""In half of the frames, no larger share of the textured pixels is unrestful if the camera rests: measured with
+"""In most frames, no larger share of the textured pixels is unrestful if the camera rests: measured with
 movers over a third of the picture it is .15 and less; with a camera that moves by two pixels, .3 and more."""
+_MOST_FRAMES = 0.9
+"""Of the frames, this share must be calm: the rest may be hidden by something close to the camera."""
 _LEAST_TEXTURED = 0.004
 """Share of the picture: with less texture, nothing tells of a motion of the camera."""
 _MOVED_SHARE = 0.25
-"""A clip counts as moved if the camera took more of its frames from elsewhere."""
+"""A clip counts as moved if the camera took more of its frames from elsewhere; or if two of its frames, one after the
+other, have so little in common that the camera is lost: be it by a cut that was not found."""
 
 
 class BackgroundChanges:
@@ -108,7 +111,7 @@ class BackgroundChanges:
             return
         path: CameraPath = camera_path(self._luma, self._shots, self._rests)
         self.num_unregistered = path.num_unregistered
-        if always or path.moved_share > _MOVED_SHARE:
+        if always or path.moved_share > _MOVED_SHARE or len(path.runs) > len(self._shots):
             self.difference, self._runs = Difference.REGISTERED, path.runs
 
     def _is_calm(self) -> bool:
@@ -116,7 +119,7 @@ class BackgroundChanges:
         shares = [
             share for shot in self._shots if len(shot) > 1 for share in _unrest(self._luma[shot.start : shot.stop])
         ]
-        return not shares or float(np.median(shares)) <= _CALM
+        return not shares or float(np.quantile(shares, _MOST_FRAMES)) <= _CALM
 
 
 def _unrest(lumas: Sequence[Picture]) -> list[float]:

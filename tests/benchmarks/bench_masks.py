@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.masks.clips import clip_masks, difference_masks
-from pipeline.masks.options import Compensation, MaskOptions, ThresholdMode
+from pipeline.masks.options import Compensation, Difference, MaskOptions, ThresholdMode
 from pipeline.video.decoding import decode_clip
 from pipeline.video.options import DecodeOptions
 from tests.benchmarks.measure import interleaved, print_ratios
@@ -66,6 +66,9 @@ def main(*, quick: bool = False) -> None:
         "noise": MaskOptions(threshold_mode=ThresholdMode.NOISE),
         "translation": MaskOptions(compensation=Compensation.TRANSLATION),
         "similarity": MaskOptions(compensation=Compensation.SIMILARITY),
+        "background": MaskOptions(difference=Difference.BACKGROUND),
+        "registered": MaskOptions(difference=Difference.REGISTERED),
+        "auto": MaskOptions(difference=Difference.AUTO),
         "soft": MaskOptions(soft=True),
     }
     for name, clips in (
