@@ -11,6 +11,7 @@ What cannot be had in a test is replaced, and nothing else:
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -60,6 +61,30 @@ def write_reader_files(folder: Path) -> None:
     torch.save(alpha_clip_layout(tensors), folder / ALPHA_CHECKPOINT)
     Image.fromarray(moving_frames(0)[0]).save(folder / "photo.jpg")
     (folder / "queries.txt").write_text("a square runs\na square stands\n")
+    write_published_stand_ins(folder)
+
+
+def write_published_stand_ins(folder: Path) -> None:
+    """MSVD and MSR-VTT in the layout in which they are published, of a few small videos."""
+    msvd, msrvtt = folder / "MSVD", folder / "MSRVTT"
+    captions: dict[str, list[list[str]]] = {}
+    for split, count in COUNTS.items():
+        ids = [f"-{split}_{number}_{number + 4}" for number in range(count)]
+        captions |= {name: [["a", "square", name], ["it", "moves", name]] for name in ids}
+        for seed, name in enumerate(ids):
+            write_reader_video(msvd / "YouTubeClips" / f"{name}.avi", seed)
+        (msvd / f"{split}_list.txt").write_text("\n".join(ids))
+    (msvd / "raw-captions.pkl").write_bytes(pickle.dumps(captions))
+    numbers = range(COUNTS["train"] + COUNTS["test"])
+    train = numbers[: COUNTS["train"]]
+    for number in numbers:
+        write_reader_video(msrvtt / "videos" / f"video{number}.mp4", number)
+    videos = [{"video_id": f"video{number}", "category": 3, "split": "train"} for number in numbers]
+    sentences = [{"video_id": f"video{number}", "caption": f"square {number} moves"} for number in numbers]
+    (msrvtt / "MSRVTT_data.json").write_text(json.dumps({"info": {}, "videos": videos, "sentences": sentences}))
+    (msrvtt / "MSRVTT_train.9k.csv").write_text("\n".join(["video_id", *(f"video{number}" for number in train)]))
+    test = [f"ret{number},msr{number},video{number},square {number} moves" for number in numbers[len(train) :]]
+    (msrvtt / "MSRVTT_JSFUSION_test.csv").write_text("\n".join(["key,vid_key,video_id,sentence", *test]))
 
 
 def write_manifest_block(folder: Path, text: str) -> None:
