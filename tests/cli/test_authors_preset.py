@@ -7,12 +7,13 @@ import time
 from pathlib import Path
 
 from pipeline.training.presets import preset_folder
+from store.store import Store
 from tests.clips_on_disk import Commands, write_small_dataset
 from tests.encoders_tiny import write_config
 from tests.forked import Forked, forked_fda
 from tests.stores import tree_digest
 
-PREPROCESS = ("--train-frames", "24", "--image-size", "32", "--kernel-size", "3", "--min-area", "4", "--workers", "0")
+SMALL = ("--image-size", "32", "--kernel-size", "3", "--min-area", "4", "--workers", "0")
 
 
 def tiny_preset(folder: Path) -> Path:
@@ -27,9 +28,11 @@ def tiny_preset(folder: Path) -> Path:
 def test_the_authors_code_as_it_is(fda: Commands, tmp_path: Path) -> None:
     videos = write_small_dataset(tmp_path, {"train": 12, "test": 3})
     store, preset = tmp_path / "store", tiny_preset(tmp_path)
-    made = fda("preprocess", videos, store, *PREPROCESS, "--eval-sampling", "prompt-switch")
+    made = fda("preprocess", videos, store, "--preset", str(preset), *SMALL)
     assert made.code == 0, made.err
-    options = (
+    made_with = Store.open(store).manifest.options
+    assert (made_with["train_frames"], made_with["eval_sampling"]) == (24, {"mode": "prompt-switch"})
+    wanted = (
         "--preset",
         str(preset),
         "--set",
@@ -40,12 +43,12 @@ def test_the_authors_code_as_it_is(fda: Commands, tmp_path: Path) -> None:
         "cpu",
         "--no-progress",
     )
-    refused = fda("finetune", store, tmp_path / "whole", *options)
+    refused = fda("finetune", store, tmp_path / "whole", *wanted)
     assert refused.code != 0
     assert (
         f"--val-split test (of preset {preset}) would train, or choose the weights, on the videos that" in refused.err
     )
-    allowed = (*options, "--choose-on-test", "--save-minutes", "0")
+    allowed = (*wanted, "--choose-on-test", "--save-minutes", "0")
     whole = fda("finetune", store, tmp_path / "whole", *allowed, "--json")
     assert whole.code == 0, whole.err
     result = json.loads(whole.out)
