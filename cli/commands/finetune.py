@@ -101,7 +101,7 @@ _OPTIONS = (
         type=click.FloatRange(min=0),
         default=10.0,
         show_default=True,
-        help="Minutes between saved training states. A state is also saved after each epoch.",
+        help="Minutes between saved training states. A state is also saved after each evaluation.",
     ),
     seed_option,
     device_option,

@@ -286,6 +286,8 @@ def _checkpoints(place: str, encoded: Sequence[PastRun], runs: Sequence[PastRun]
                 for key in ("mask_name", "alpha", "train_split", "val_split", "hold_out_share", "watch_split", "seed")
             },
         }
+        if "val_split" in run.options:  # what was asked for: the recipe has the preset's, too
+            fields["val_split"] = text_at(run.options, "val_split")
         fields["choose_on_test"] = any(is_test_split(str(recipe.get(key))) for key in ("train_split", "val_split"))
         defaults = {
             "mask_name": "default",

@@ -30,7 +30,7 @@ from pipeline.training.options import TrainingRecipe
 from store.json_values import JSON
 
 SAVE_SECONDS = 600.0
-"""Between two states from which a run can be resumed; there is also one after each epoch."""
+"""Between two states from which a run can be resumed; there is also one after each evaluation."""
 RECENT_STEPS = 20
 """Number of losses that are averaged to see whether training diverges."""
 IDS_SHOWN = 8
@@ -47,9 +47,7 @@ class Step:
     """In the whole run, counted from 1."""
     batch: Batch
     is_evaluated: bool
-    """Whether the model is evaluated after it."""
-    is_last: bool
-    """Whether it ends its epoch."""
+    """Whether the model is evaluated after it; after the last one of an epoch it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +92,10 @@ class TrainingLoop:
             self.listener(StepDone(step.epoch, result.loss, result.lr, len(step.batch)))
             if step.is_evaluated:
                 self._evaluate(step, halves, len(epochs), log)
-                began = time.monotonic()
-            if not step.is_last and time.monotonic() - saved_at < self.save_seconds:
+            elif time.monotonic() - saved_at < self.save_seconds:
                 continue
+            # Also after each evaluation: resumed before one, a GPU might score it a little differently, and keep the
+            # weights of an evaluation that the history then does not call the best.
             if self.processes.is_first:
                 write_state(self.folder, self.trainer, self.progress)
             saved_at = began = time.monotonic()
@@ -232,7 +231,7 @@ def plan_steps(epochs: Sequence[Sequence[Batch]], evaluations: int) -> Iterator[
         evaluated = set(evaluation_steps(len(batches), evaluations))
         for place, batch in enumerate(batches, start=1):
             number += 1
-            yield Step(epoch, number, batch, place in evaluated, place == len(batches))
+            yield Step(epoch, number, batch, place in evaluated)
 
 
 def _scalars(result: StepResult, videos_per_second: float) -> dict[str, float]:

@@ -124,7 +124,7 @@ class FinetuneOptions:
     choose_on_test: bool = False
     """Allow a test split to be trained or chosen on: the checkpoint and what it makes are marked."""
     save_seconds: float = 600.0
-    """Between two states that training can be resumed at; one is saved after each epoch, too."""
+    """Between two states that training can be resumed at; one is saved after each evaluation, too."""
     seed: int = 0
     """Random seed of batches, captions, hold-out, augmentation and what alpha draws."""
     device: str = "auto"

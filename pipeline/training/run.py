@@ -249,6 +249,7 @@ def _given(options: FinetuneOptions) -> dict[str, JSON]:
     return {
         "preset": options.preset,
         "settings": {key: str(value) for key, value in options.settings.items()},
+        "val_split": options.val_split,
         "source": {
             "model": options.model,
             "pretrained": options.pretrained,

@@ -136,6 +136,10 @@ def test_a_training_and_its_encoding() -> None:
         "--seed 7 --choose-on-test --set epochs=3"
     )
     assert parsed(train.text).params["choose_on_test"] is True
+    of_preset = run_of("finetune", {**options, "val_split": None, "preset": "fda-clip-authors"}, trained.result)
+    _, again, _ = steps_to(made, [of_preset, encoded]).lines
+    assert "--val-split" not in again.text
+    assert "--choose-on-test" in again.text  # the preset chooses on test, and that must be said all the same
     found = parsed(encode.text).params
     assert (found["alpha"], found["seed"], found["splits"]) == ("shuffled", 5, ("-x",))
     assert any("from where the videos were decoded" in sentence for sentence in steps.unknown)
