@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,10 +15,13 @@ from cli.options.workers import run_options, workers_option
 from cli.output.printing import print_json, say
 from cli.output.progress import progress_listener
 from cli.output.tables import print_table
+from pipeline.errors import OptionError
 from pipeline.run.options import RunOptions
+from pipeline.run.partition import WHOLE
 from pipeline.run.words import percent, plural
 
 if TYPE_CHECKING:
+    from pipeline.masks.overlap import MaskOverlap
     from pipeline.masks.run import MasksResult
     from pipeline.masks.summary import SplitMasks
 
@@ -37,6 +40,12 @@ def _mask_options(function: Callable[..., None]) -> Callable[..., None]:
     shell_complete=complete_masks,
     help="Name of the mask set.",
 )
+@click.option(
+    "--against",
+    metavar="NAME",
+    shell_complete=complete_masks,
+    help="Also print how well the masks cover those of another set, such as imported truth.",
+)
 @_mask_options
 @workers_option(
     "Worker processes; 0 works in this process alone.  [default: the number of cores, or fewer if memory is short]"
@@ -47,7 +56,9 @@ def _mask_options(function: Callable[..., None]) -> Callable[..., None]:
 )
 @progress_option
 @shared_options
-def command(store_place: str, name: str, run: RunOptions, as_json: bool, progress: bool, **flags: Any) -> None:
+def command(
+    store_place: str, name: str, against: str | None, run: RunOptions, as_json: bool, progress: bool, **flags: Any
+) -> None:
     """Make another mask set from the frames of STORE, without decoding, under a name.
 
     The paper's masks are the default. If it is interrupted, run the same command again: it continues. Masks of the
@@ -57,15 +68,55 @@ def command(store_place: str, name: str, run: RunOptions, as_json: bool, progres
 
     The table has, for each split and before --when-empty and --when-full: the mean share of the picture that moves,
     the masks that are empty and full, and the videos whose camera moved. With --difference auto it also has the share
-    of the videos for which each kind was picked.
+    of the videos for which each kind was picked. --against adds a table of the overlap with another mask set: the mean
+    over videos of the intersection over the union, of precision and of recall.
     """
     options, _ = take_mask_options(flags)
+    if against is not None:
+        _check_reference(store_place, against, run)
     with progress_listener("masks", progress) as listener:
         result = fda.make_masks(store_place, name, options, run=run, listener=listener)
+    splits = [] if against is None else [one.split for one in result.splits if one.num_videos_masked]
+    overlaps = [fda.mask_overlap(store_place, name, str(against), split) for split in splits]
     if as_json:
-        print_json(result.to_dict())
-    else:
-        print_masks(result)
+        found = result.to_dict()
+        print_json(found if against is None else {**found, "overlaps": [one.to_dict() for one in overlaps]})
+        return
+    print_masks(result)
+    if overlaps:
+        _print_overlaps(overlaps)
+
+
+def _check_reference(store_place: str, against: str, run: RunOptions) -> None:
+    """Refuse a reference that is not there, before masks are made.
+
+    Raises:
+        NotInStoreError: There is no such mask set.
+        OptionError: Only a part of the masks is made.
+    """
+    if run.partition != WHOLE:
+        raise OptionError("--against compares whole splits, and --partition makes a part of them: give one of the two")
+    view = fda.open_store(store_place)
+    if against not in view.mask_names():
+        there = ", ".join(map(repr, view.mask_names())) or "none"
+        raise fda.NotInStoreError(f"no masks {against!r} in {view.place} to compare with: there are {there}")
+
+
+def _print_overlaps(overlaps: Sequence[MaskOverlap]) -> None:
+    rows = [
+        [
+            one.split,
+            percent(one.mean_iou),
+            percent(one.mean_precision),
+            percent(one.mean_recall),
+            percent(one.mean_coverage),
+        ]
+        for one in overlaps
+    ]
+    first = overlaps[0]
+    print_table(
+        f"masks {first.masks} against {first.against}", ["split", "IoU", "precision", "recall", "coverage"], rows
+    )
 
 
 def print_masks(result: MasksResult) -> None:

@@ -68,20 +68,17 @@ def read_background(
     )
     window = Window(0.0, math.ceil(num_frames / amount.fps))
     first = int(plan.generator(Draw.BACKGROUND).integers(len(files)))
-    tried = [files[(first + number) % len(files)] for number in range(min(_MAX_TRIED, len(files)))]
-    requests = (DecodeRequest(options.background / name, how, window) for name in tried)
-    decoded = IsolatedDecoder().decode(requests)
     failed: VideoError | None = None
-    try:
-        for name, outcome in zip(tried, decoded, strict=True):
-            if isinstance(outcome, VideoError):
-                failed = outcome
-                continue
-            sample = outcome.sample
-            shown = list(sample.frames[sample.frame_index >= 0])
-            return name, _to_and_fro(shown, 1 if is_frozen else num_frames)
-    finally:
-        decoded.close()
+    tried = [files[(first + number) % len(files)] for number in range(min(_MAX_TRIED, len(files)))]
+    for name in tried:
+        # One by one: told of the next as well, the decoder would begin with it, and be of no use for the next clip.
+        (outcome,) = IsolatedDecoder().decode([DecodeRequest(options.background / name, how, window)])
+        if isinstance(outcome, VideoError):
+            failed = outcome
+            continue
+        sample = outcome.sample
+        shown = list(sample.frames[sample.frame_index >= 0])
+        return name, _to_and_fro(shown, 1 if is_frozen else num_frames)
     raise InputError(f"{options.background}: no background of {len(tried)} tried can be decoded; {tried[-1]}: {failed}")
 
 

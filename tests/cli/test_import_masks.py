@@ -142,3 +142,20 @@ def test_soft_masks(fda: Commands, place: Path) -> None:
 def test_a_folder_that_is_not_there(fda: Commands, place: Path) -> None:
     ended = fda("import-masks", place / "store", place / "nowhere", "--masks", "truth", *SERIAL_FLAGS[-2:])
     assert (ended.code, "is no folder: give one with a file VIDEO_ID.npz" in ended.err) == (1, True)
+
+
+def test_masks_against_the_truth(fda: Commands, place: Path) -> None:
+    assert fda("import-masks", place / "store", place / "truth", "--masks", "truth", "--workers", "0").code == 0
+    arguments = ("masks", place / "store", "--masks", "low", "--threshold", "9", "--min-area", "4", "--workers", "0")
+    ended = fda(*arguments, "--against", "nothing")
+    assert (ended.code, "no masks 'nothing' in" in ended.err, "'default', 'truth'" in ended.err) == (1, True, True)
+    ended = fda(*arguments, "--against", "truth", "--partition", "1/2")
+    assert (ended.code, "give one of the two" in ended.err) == (2, True)
+    overlaps = {
+        one["split"]: one for one in json.loads(fda(*arguments, "--against", "truth", "--json").out)["overlaps"]
+    }
+    assert overlaps.keys() == {"train", "test"}
+    assert overlaps["test"] == api.mask_overlap(place / "store", "low", "truth", "test").to_dict()
+    ended = fda(*arguments, "--against", "truth")
+    assert "masks low against truth" in ended.out
+    assert f"{100 * overlaps['test']['mean_iou']:.1f}%" in ended.out

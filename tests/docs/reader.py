@@ -6,6 +6,7 @@ What cannot be had in a test is replaced, and nothing else:
 - Weights that would be downloaded are random ones of the demo's model, which reads frames of 224 pixels too; a training
   is one epoch of small batches, in float32.
 - MSVD and MSR-VTT are a few of the same videos, so most of the published ones are missing (`--max-missing 100%`).
+- Generated data sets have four clips to train with and two of each other split.
 - Work is done in this process (`--workers 0`), and what a page makes may be there already (`--overwrite`).
 """
 
@@ -115,7 +116,7 @@ def as_run_here(words: Sequence[str]) -> list[str]:
         "preprocess": ["--workers", "0"],
         "masks": ["--workers", "0"],
         "import-masks": ["--workers", "0"],
-        "generate": ["--workers", "0"],
+        "generate": ["--workers", "0", "--num-train", "4", "--num-eval", "2"],
         "finetune": [*(word for setting in TINY for word in ("--set", setting)), "--overwrite", "--yes"],
         "encode": ["--precision", "fp32", "--overwrite", "--yes"],
         "eval": ["--max-missing", "100%"],
