@@ -52,7 +52,13 @@ def results_by_hand(
     names = tuple(map(str, range(num_videos)))
     queries = Queries(names, names, tuple(range(num_videos)))
     usual: dict[str, Mapping[str, Any]] = {
-        name: {"title": f"the {name}", "masks": name, "alpha": "masks", "settings": {}, "trained_as": None}
+        name: {
+            "title": f"the {name}",
+            "masks": name,
+            "alpha": "ones" if name == "ones" else "masks",
+            "settings": {},
+            "trained_as": None,
+        }
         for name in hits
     }
     cells = []

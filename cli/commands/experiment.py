@@ -119,6 +119,9 @@ def command(kind: str, out: Path, options: ExperimentOptions, is_plan: bool, as_
 
     \b
     baseline   do FDA-CLIP's masks help, and does anything help more?
+    tau        how much does the threshold of the masks matter?
+    masks      which masks hold under which difficulty?
+    static     what do masks cost where the caption names what does not move, and what repairs it?
     long       where does average pooling end in long videos, and what helps?
 
     Killed at any moment and started again, the same command goes on. OUT then has report.md, results.json,

@@ -73,13 +73,10 @@ class CarryingOut:
         return MaskResult.from_dict(self._kept(kept))
 
     def _carry_out(self, cell: Cell) -> None:
-        training = self._trained(cell) if cell.condition.trained_as is None else None
-        encode(
-            self.plan.store,
-            self.plan.encoding(cell),
-            self.plan.model(cell, self.folder.path),
-            listener=self.listener,
-        )
+        plan = self.plan
+        training = self._trained(cell) if cell.condition.is_trained else None
+        if cell.condition.mixed is None:
+            encode(plan.store, plan.encoding(cell), plan.model(cell, self.folder.path), listener=self.listener)
         scores = self.kind.score(Scoring(Store.open(self.plan.store), self.folder.path, self.plan, cell))
         self._keep(cell, training, scores)
 

@@ -22,7 +22,9 @@ def commands_of(plan: Plan, folder: Path) -> Iterator[list[str]]:
         if choice.options is not None:
             yield ["fda", "masks", plan.store, "--masks", choice.name, *mask_flags(choice.options.identity())]
     for cell in plan.cells:
-        if cell.condition.trained_as is None:
+        if cell.condition.mixed is not None:
+            continue  # it has no features of its own
+        if cell.condition.is_trained:
             yield _training(plan, cell, folder)
         yield _encoding(plan, cell, folder)
         for split in plan.splits:

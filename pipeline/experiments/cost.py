@@ -75,7 +75,8 @@ class Cost:
 def cost_of(kind: Kind, plan: Plan, subject: Subject, folder: ExperimentFolder) -> Cost:
     """Count what is pending, and time it."""
     pending = [cell for cell in plan.cells if not folder.cell(cell.name).is_file()]
-    trained = [cell for cell in pending if cell.condition.trained_as is None]
+    trained = [cell for cell in pending if cell.condition.is_trained]
+    encoded = [cell for cell in pending if cell.condition.mixed is None]
     preset = load_preset(plan.preset)
     timed = _timed(plan, preset, _num_frames(kind, plan, subject))
     num_steps = num_pairs = 0
@@ -90,13 +91,13 @@ def cost_of(kind: Kind, plan: Plan, subject: Subject, folder: ExperimentFolder) 
         sum(preset.with_settings(plan.training(one).settings, "--set").train.epochs for one in trained) * val
     )
     seconds = num_pairs * timed.seconds_a_pair + len(pending) * _SECONDS_A_CELL
-    seconds += (num_clips * len(pending) + num_validated) * timed.seconds_a_clip
-    vectors = num_clips * len(pending) * (1 + timed.num_frames) * timed.dim * _BYTES_A_NUMBER
+    seconds += (num_clips * len(encoded) + num_validated) * timed.seconds_a_clip
+    vectors = num_clips * len(encoded) * (1 + timed.num_frames) * timed.dim * _BYTES_A_NUMBER
     return Cost(
         num_trainings=len(trained),
         num_steps=num_steps,
-        num_encodings=len(pending),
-        num_clips_encoded=num_clips * len(pending),
+        num_encodings=len(encoded),
+        num_clips_encoded=num_clips * len(encoded),
         minutes=seconds / 60,
         mib=(len(trained) * timed.model_bytes + vectors) / 2**20,
         device=timed.device,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.experiments.plan import MaskChoice
 from pipeline.experiments.results import MaskResult
-from pipeline.masks.options import MaskOptions
+from pipeline.masks.options import Difference, Fill, MaskOptions
 from pipeline.masks.overlap import mask_overlap
 from pipeline.masks.run import make_masks
 from pipeline.run.events import Listener, Phase, ignore_events
@@ -16,7 +16,15 @@ from store.store import Store
 
 PAPER = MaskChoice("paper", "FDA-CLIP's masks", MaskOptions())
 TRUTH = MaskChoice("truth", "the truth (upper bound)", None)
-KINDS = (MaskChoice("soft", "soft masks of the same differences", MaskOptions(soft=True)),)
+AUTO = MaskChoice("auto", "background or registered, by the camera's motion", MaskOptions(difference=Difference.AUTO))
+SOFT = MaskChoice("soft", "soft masks of the paper's differences", MaskOptions(soft=True))
+KINDS = (
+    MaskChoice("background", "difference to the median of the frames", MaskOptions(difference=Difference.BACKGROUND)),
+    MaskChoice("registered", "the same after registration", MaskOptions(difference=Difference.REGISTERED)),
+    AUTO,
+    SOFT,
+    MaskChoice("fill", "the paper's masks, outlines filled", MaskOptions(fill=Fill.BOTH)),
+)
 """Every other kind of mask there is."""
 _FEW_VIDEOS = 128
 """Which are done with in less time than worker processes take to start."""

@@ -22,6 +22,12 @@ class ExperimentKind(StrEnum):
 
     BASELINE = "baseline"
     """Do the paper's masks help, and against what?"""
+    TAU = "tau"
+    """How much does their threshold matter?"""
+    MASKS = "masks"
+    """Which masks hold under which difficulty?"""
+    STATIC = "static"
+    """What do masks cost where the caption names what does not move?"""
     LONG = "long"
     """Where does average pooling end, and what helps?"""
 

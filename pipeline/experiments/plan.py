@@ -49,6 +49,13 @@ class Condition:
     """Another condition, whose checkpoint encodes. None: this one trains its own."""
     is_plain: bool = False
     """Whether it begins without the Alpha-CLIP file."""
+    mixed: tuple[str, str] | None = None
+    """Two conditions of one checkpoint, whose cached features are mixed: nothing is trained or encoded."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it trains a checkpoint of its own."""
+        return self.trained_as is None and self.mixed is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,8 @@ class Plan:
         known = {one.name for one in self.masks}
         for one in self.conditions:
             assert one.masks in known, one
-            assert one.trained_as is None or one.trained_as in names[: names.index(one.name)], one
+            for other in (one.trained_as, *(one.mixed or ())):
+                assert other is None or other in names[: names.index(one.name)], one
 
     @property
     def cells(self) -> Iterator[Cell]:
@@ -108,7 +116,7 @@ class Plan:
     @property
     def num_trainings(self) -> int:
         """Checkpoints that are trained."""
-        return len(self.seeds) * sum(one.trained_as is None for one in self.conditions)
+        return len(self.seeds) * sum(one.is_trained for one in self.conditions)
 
     def condition(self, name: str) -> Condition:
         """A condition by its name."""
@@ -161,6 +169,7 @@ class Plan:
                     "alpha": str(one.alpha),
                     "settings": _plain(one.settings),
                     "trained_as": one.trained_as,
+                    "mixed": None if one.mixed is None else list(one.mixed),
                 }
                 for one in self.conditions
             },

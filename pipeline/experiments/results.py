@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.evaluation.names import DIRECTIONS
-from pipeline.evaluation.statistics.crossed import Estimate, crossed_difference, crossed_share, mean_of
+from pipeline.evaluation.statistics.crossed import LEVEL, Estimate, crossed_difference, crossed_share, mean_of
 from pipeline.experiments.folder import FORMAT, read_json, write_text
 from store.json_values import JSON
 
@@ -147,10 +147,47 @@ class Results:
         hits = self.ranks(condition, scored, direction) <= k
         return crossed_share(hits, self._videos(scored, direction))
 
-    def gain(self, condition: str, than: str, scored: str, direction: str = DIRECTIONS[0], *, k: int = 1) -> Estimate:
-        """How much higher R@k of a condition is than of another: paired by seed and by query."""
-        first, other = (self.ranks(name, scored, direction) <= k for name in (than, condition))
-        return crossed_difference(first, other, self._videos(scored, direction))
+    def gain(
+        self,
+        condition: str,
+        than: str,
+        scored: str,
+        direction: str = DIRECTIONS[0],
+        *,
+        among: int = 1,
+    ) -> Estimate:
+        """How much higher R@1 of a condition is than of another: paired by seed and by query.
+
+        Args:
+            condition: The one.
+            than: The other.
+            scored: A split, or `split/...`.
+            direction: Of retrieval.
+            among: So many conditions were compared, and this is the best of them: its interval is as wide as makes all
+                of theirs hold together (Bonferroni).
+        """
+        first, other = (self.ranks(name, scored, direction) <= 1 for name in (than, condition))
+        return crossed_difference(first, other, self._videos(scored, direction), level=_level(among))
+
+    def mean_recall(self, condition: str, splits: Sequence[str], direction: str = DIRECTIONS[0]) -> Estimate:
+        """R@1 over several splits together.
+
+        Queries of one place in them count as one video: splits of one suite show the same scenes, clip by clip.
+        """
+        return crossed_share(self._hits(condition, splits, direction), self._places(splits, direction))
+
+    def mean_gain(
+        self, condition: str, than: str, splits: Sequence[str], direction: str = DIRECTIONS[0], *, among: int = 1
+    ) -> Estimate:
+        """How much higher that is than of another condition; `among` as for `gain`."""
+        first, other = (self._hits(name, splits, direction) for name in (than, condition))
+        return crossed_difference(first, other, self._places(splits, direction), level=_level(among))
+
+    def _hits(self, condition: str, splits: Sequence[str], direction: str) -> NDArray[np.bool_]:
+        return np.concatenate([self.ranks(condition, split, direction) <= 1 for split in splits], axis=1)
+
+    def _places(self, splits: Sequence[str], direction: str) -> NDArray[np.int64]:
+        return np.concatenate([self._videos(split, direction) for split in splits])
 
     def coverage(self, masks: str, split: str) -> Estimate | None:
         """Mean share of the picture that masks cover; None if there are none."""
@@ -196,6 +233,10 @@ class Results:
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} holds no results of an experiment ({type(error).__name__}: {error})") from error
+
+
+def _level(among: int) -> float:
+    return 1 - (1 - LEVEL) / max(1, among)
 
 
 def _mean(values: Sequence[float | None]) -> Estimate | None:

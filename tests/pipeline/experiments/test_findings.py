@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.experiments.findings import NO_DIFFERENCE, QUICK
@@ -11,6 +13,7 @@ from pipeline.experiments.kinds.table import KINDS
 from pipeline.experiments.options import ExperimentKind
 from pipeline.experiments.results import Results
 from pipeline.experiments.writing import write_files
+from tests.clips_on_disk import Commands
 from tests.experiments import results_by_hand
 from tests.stores import tree_digest
 
@@ -39,3 +42,76 @@ def test_the_same_results_give_the_same_files(tmp_path: Path) -> None:
     assert tree_digest(tmp_path / "a") == tree_digest(tmp_path / "b")
     report = (tmp_path / "a/report.md").read_text()
     assert report.count(QUICK) == 1 + report.count("\n| --- ")
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.9, "50 (+40.0 ["), (0.5, NO_DIFFERENCE)])
+def test_tau_names_the_thresholds_that_differ(share: float, said: str) -> None:
+    hits = {"tau-12.5": 0.5, "tau-25": 0.5, "tau-50": share, "reads-12.5": 0.49, "reads-50": 0.51}
+    found = KINDS[ExperimentKind.TAU].findings(results_by_hand("tau", hits))
+    assert said in found.answer.split("; ")[1]
+    assert NO_DIFFERENCE in found.answer.split("; ")[2]
+    (table,) = found.tables
+    assert [row[0] for row in table.rows] == ["12.5", "25", "50"]
+    assert [row[3] == "-" for row in table.rows] == [False, True, False]
+    assert table.rows[2][1].startswith(f"{100 * share:.1f} [")
+
+
+def masks_by_hand(auto: float, hard: float) -> Results:
+    """`auto` against the paper's, on an easy split and on a hard one."""
+    hits = {"ones": 0.5, "paper": 0.5, "auto": auto, "truth": 0.95}
+    results = results_by_hand("masks", hits, splits=("test", "test-noise-strong"))
+    ranks = np.where(np.arange(200) < 200 * hard, 1, 9)
+    its = {"text_to_video": ranks, "video_to_text": ranks}
+    cells = (
+        replace(one, ranks={**one.ranks, "test-noise-strong": its}) if one.condition == "auto" else one
+        for one in results.cells
+    )
+    return replace(results, cells=tuple(cells))
+
+
+@pytest.mark.parametrize(
+    ("auto", "hard", "said"),
+    [
+        (0.5, 0.9, "are `auto`: +20.0 ["),
+        (0.9, 0.2, "worse on test-noise-strong"),
+        (0.4, 0.4, "no kind of mask has a higher mean R@1 than FDA-CLIP's masks"),
+        (0.505, 0.505, NO_DIFFERENCE),
+    ],
+)
+def test_masks_names_the_best_and_where_it_is_worse(auto: float, hard: float, said: str) -> None:
+    found = KINDS[ExperimentKind.MASKS].findings(masks_by_hand(auto, hard))
+    assert said in found.answer
+    assert "`truth`" not in found.answer  # nobody has it
+    which = next(table for table in found.tables if table.name == "which-to-use")
+    assert [row[0] for row in which.rows] == ["test", "test-noise-strong"]
+    assert which.rows[1][1] == ("auto" if hard > 0.5 else "paper")
+
+
+@pytest.mark.parametrize(("masks", "said"), [(0.2, "that much is lost"), (0.5, NO_DIFFERENCE)])
+def test_static_says_what_is_lost_and_what_repairs_it(masks: float, said: str) -> None:
+    hits = {"ones": 0.5, "paper": masks, "soft": masks, "paper-mix": 0.6}
+    conditions = {
+        name: {"title": name, "masks": "paper", "alpha": "masks", "mixed": ["a", "b"] if "mix" in name else None}
+        for name in hits
+    }
+    results = results_by_hand("static", hits, splits=("test", "test-static"), conditions=conditions)
+    more = {"weight": 0.7, "chosen_on": ["val", "val-static"]}
+    cells = tuple(replace(one, more=more) if one.condition == "paper-mix" else one for one in results.cells)
+    found = KINDS[ExperimentKind.STATIC].findings(replace(results, cells=cells))
+    assert f"({said})" in found.answer
+    assert "`paper-mix`" in found.answer
+    assert found.tables[1].rows == (("paper-mix", "0.7", "0.7", "0.7"),)
+    assert found.tables[1].notes == ("Chosen by mean T2V R@1 on val, val-static.",)
+
+
+@pytest.mark.parametrize("kind", list(ExperimentKind))
+def test_every_experiment_is_in_the_table_and_in_the_help(kind: ExperimentKind, fda: Commands) -> None:
+    assert KINDS[kind].name is kind
+    assert f"  {kind} " in fda("experiment", "--help").out
+
+
+def test_the_best_of_several_has_a_wider_interval() -> None:
+    results = results_by_hand("masks", {"paper": 0.5, "auto": 0.6})
+    alone, best = (results.gain("auto", "paper", "test", among=number).interval for number in (1, 5))
+    assert best.low < alone.low < alone.high < best.high
+    assert (alone.level, best.level) == (0.95, 0.99)

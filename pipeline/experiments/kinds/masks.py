@@ -1,0 +1,194 @@
+"""`masks`: the robustness envelope. Every kind of mask, trained on a mix of all difficulties, under each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.clips.options import AlphaSource
+from pipeline.evaluation.statistics.crossed import Estimate
+from pipeline.experiments.findings import Drawing, Findings, Table, percent_of, points_of, verdict
+from pipeline.experiments.kind import Kind, Subject
+from pipeline.experiments.masks import KINDS, PAPER, TRUTH
+from pipeline.experiments.options import ExperimentKind, ExperimentOptions
+from pipeline.experiments.plan import Condition, Plan
+from pipeline.experiments.results import Results
+from pipeline.reporting.figures import Colours
+from pipeline.run.words import plural
+from pipeline.synthetic.suites import Suite
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ONES = Condition("ones", "alpha all ones", PAPER.name, AlphaSource.ONES)
+_DARK, _LIGHT = "#0b0b0b", "#fdfdfd"
+"""Of numbers on shades, whatever the colours of a page."""
+_CELL_HEIGHT = 0.3
+"""Inches of a row of the heat table."""
+
+
+def plan(subject: Subject, options: ExperimentOptions) -> Plan:
+    """A model for each kind of mask, scored on every test split that there is."""
+    choices = (PAPER, *KINDS, *((TRUTH,) if subject.has_truth else ()))
+    others = sorted(one for one in subject.num_videos if one.startswith(f"{options.test_split}-"))
+    return Plan(
+        kind=ExperimentKind.MASKS,
+        store=subject.store,
+        masks=choices,
+        conditions=(ONES, *(Condition(one.name, one.title, one.name) for one in choices)),
+        seeds=options.seeds,
+        splits=(options.test_split, *others),
+        more_splits=(),
+        watched=None,
+        val_split=subject.val_split,
+        preset=subject.preset,
+        settings=subject.settings,
+        alpha_checkpoint=options.alpha_checkpoint,
+        device=options.device,
+    )
+
+
+def findings(results: Results) -> Findings:
+    """R@1 and overlap by kind and difficulty, which kind is best where, and its mean gain."""
+    tables: tuple[Table, ...] = (_together(results), _which(results), _recalls(results))
+    drawings = [_heat(results, "masks-r1", "Text-to-video R@1, %", _recall_of(results), list(results.conditions))]
+    if results.overlap(PAPER.name, results.splits[0]) is not None:
+        tables = (*tables, _overlaps(results))
+        names = [name for name in _kinds(results) if name != TRUTH.name]
+        drawings.append(_heat(results, "masks-iou", "IoU with the truth, %", _overlap_of(results), names))
+    return Findings(_answer(results), tables, tuple(drawings))
+
+
+def _kinds(results: Results) -> list[str]:
+    """The conditions whose alpha channel is a mask."""
+    return [name for name, one in results.conditions.items() if one["alpha"] == AlphaSource.MASKS]
+
+
+def _rivals(results: Results) -> list[str]:
+    """The kinds that anybody can have: not the truth."""
+    return [name for name in _kinds(results) if name != TRUTH.name]
+
+
+def _answer(results: Results) -> str:
+    rivals = _rivals(results)
+    best = max(rivals, key=lambda name: results.mean_recall(name, results.splits).value)
+    where = plural(len(results.splits), "test split")
+    if best == PAPER.name:
+        return f"Over {where}, no kind of mask has a higher mean R@1 than FDA-CLIP's masks."
+    gain = results.mean_gain(best, PAPER.name, results.splits, among=len(rivals) - 1)
+    said = verdict(gain, better="better", worse="worse")
+    worse = [one for one in results.splits if results.gain(best, PAPER.name, one).interval.high < 0]
+    widened = f"an interval for the best of {len(rivals) - 1}" if len(rivals) > 2 else "a 95% interval"
+    there = f"worse on {', '.join(worse)}" if worse else "on no split is it found to be worse"
+    return (
+        f"Over {where}, the masks with the highest mean R@1 are `{best}`: {points_of(gain)} points over FDA-CLIP's, "
+        f"{widened} ({said}); {there}."
+    )
+
+
+def _together(results: Results) -> Table:
+    rows = [
+        (
+            one["title"],
+            percent_of(results.mean_recall(name, results.splits)),
+            *(
+                "-" if than == name else points_of(results.mean_gain(name, than, results.splits))
+                for than in (PAPER.name, ONES.name)
+            ),
+        )
+        for name, one in results.conditions.items()
+    ]
+    return Table(
+        "together",
+        f"T2V R@1 over {plural(len(results.splits), 'test split')} together",
+        ("alpha channel", "R@1", "points over the paper's masks", "points over all ones"),
+        tuple(rows),
+        ("Splits of one suite show the same scenes: the clips of one scene count as one video in the intervals.",),
+    )
+
+
+def _which(results: Results) -> Table:
+    """Which kind to use when: the best of each split, and those of which no difference to it was found."""
+    rows = []
+    for split in results.splits:
+        rivals = _rivals(results)
+        best = max(rivals, key=lambda name: results.recall(name, split).value)
+        near = [name for name in rivals if name != best and not results.gain(best, name, split).excludes_zero]
+        overlaps = {name: found.value for name in rivals if (found := results.overlap(name, split)) is not None}
+        covers = max(overlaps, key=lambda name: overlaps[name]) if overlaps else "-"
+        rows.append((split, best, ", ".join(near) or "-", points_of(_over_paper(results, best, split)), covers))
+    return Table(
+        "which-to-use",
+        "Which masks to use when, by T2V R@1",
+        ("split", "best", NOT_TOLD_APART, "points over the paper's", "best IoU"),
+        tuple(rows),
+        ("The best of several is partly luck: what its interval excludes counts, not its name.",),
+    )
+
+
+NOT_TOLD_APART = "no difference to the best was found"
+
+
+def _over_paper(results: Results, name: str, split: str) -> Estimate | None:
+    return None if name == PAPER.name else results.gain(name, PAPER.name, split)
+
+
+def _recalls(results: Results) -> Table:
+    rows = [
+        (split, *(percent_of(results.recall(name, split)) for name in results.conditions)) for split in results.splits
+    ]
+    return Table("recalls", "T2V R@1 by split", ("split", *results.conditions), tuple(rows))
+
+
+def _overlaps(results: Results) -> Table:
+    names = [name for name in _kinds(results) if name != TRUTH.name]
+    rows = [(split, *(percent_of(results.overlap(name, split)) for name in names)) for split in results.splits]
+    return Table("overlaps", "IoU with the truth by split", ("split", *names), tuple(rows))
+
+
+def _recall_of(results: Results) -> Callable[[str, str], Estimate | None]:
+    return lambda name, split: results.recall(name, split)
+
+
+def _overlap_of(results: Results) -> Callable[[str, str], Estimate | None]:
+    return lambda name, split: results.overlap(name, split)
+
+
+def _heat(
+    results: Results, name: str, unit: str, value_of: Callable[[str, str], Estimate | None], columns: Sequence[str]
+) -> Drawing:
+    """A row a split, a column a kind of mask; the number is in the cell, for those who do not see shades."""
+    found: Mapping[str, list[float]] = {
+        split: [100 * one.value if (one := value_of(column, split)) is not None else 0.0 for column in columns]
+        for split in results.splits
+    }
+
+    def draw(panels: Sequence[Axes], colours: Colours) -> None:
+        (axes,) = panels
+        highest = max(max(row) for row in found.values()) or 1.0
+        values = list(found.values())
+        image = axes.pcolormesh(values, cmap=colours.ramp, vmin=0, vmax=highest)
+        for row, some in enumerate(values):
+            for column, value in enumerate(some):
+                ink = _DARK if value > highest / 2 else _LIGHT
+                place = column + 0.5, row + 0.5
+                axes.text(*place, f"{value:.0f}", ha="center", va="center", fontsize=8, color=ink)
+        axes.set_yticks([row + 0.5 for row in range(len(values))], list(found), parse_math=False, fontsize=8)
+        axes.set_xticks([column + 0.5 for column in range(len(columns))], columns, rotation=35, ha="right", fontsize=9)
+        axes.invert_yaxis()
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+        axes.figure.colorbar(image, ax=axes, label=unit)
+
+    told = "; ".join(f"{split}: {', '.join(f'{one:.0f}' for one in some)}" for split, some in found.items())
+    alt = f"{unit}, by split and by {', '.join(columns)}. {told}"
+    return Drawing(name, alt, 1.3 + _CELL_HEIGHT * len(found), 1, draw, width=6.0)
+
+
+MASKS = Kind(
+    name=ExperimentKind.MASKS,
+    question="Which masks hold under which difficulty?",
+    suite=Suite.FACTORS,
+    plan=plan,
+    findings=findings,
+)

@@ -1,0 +1,194 @@
+"""`static`: what masks cost where the caption names what does not move, and what repairs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.clips.options import AlphaSource
+from pipeline.errors import InputError
+from pipeline.evaluation.evaluate import Evaluation, evaluate_scores
+from pipeline.evaluation.options import EvalOptions
+from pipeline.evaluation.scores.dot import DotScores
+from pipeline.experiments.drawings import shares_by_row
+from pipeline.experiments.findings import Drawing, Findings, Table, percent_of, points_of, verdict
+from pipeline.experiments.kind import CellScores, Kind, Scored, Scoring, Subject, score_splits
+from pipeline.experiments.masks import AUTO, PAPER, SOFT
+from pipeline.experiments.options import ExperimentKind, ExperimentOptions
+from pipeline.experiments.plan import Cell, Condition, MaskChoice, Plan
+from pipeline.experiments.results import Results
+from pipeline.masks.options import MaskOptions, WhenEmpty
+from pipeline.synthetic.suites import Suite
+from store.features import Features, read_features
+from store.store import Store
+
+STATIC = "-static"
+"""How the splits end whose captions name what does not move."""
+WHEN_EMPTY = MaskChoice("empty-ones", "the paper's, all ones where empty", MaskOptions(when_empty=WhenEmpty.ONES))
+ONES = Condition("ones", "alpha all ones", PAPER.name, AlphaSource.ONES)
+WITH_MASKS = Condition(PAPER.name, PAPER.title, PAPER.name)
+_REPAIRS = (WHEN_EMPTY.name, SOFT.name)
+"""Besides mixes."""
+_WEIGHTS = tuple(round(1 - number / 10, 1) for number in range(11))
+"""Of the masked features, that are tried: from masks alone to the whole image alone."""
+_UNCHOSEN = 0.5
+"""The weight where there is no validation split to choose it on."""
+
+
+def plan(subject: Subject, options: ExperimentOptions) -> Plan:
+    """Masks and all ones; empty-mask rules and soft masks; and of two models, features with and without masks mixed."""
+    splits = [options.test_split, f"{options.test_split}{STATIC}"]
+    chosen_on = ["val", f"val{STATIC}"]
+    mixes = [one for mask in (PAPER, AUTO) for one in _mix(mask)]
+    return Plan(
+        kind=ExperimentKind.STATIC,
+        store=subject.store,
+        masks=(PAPER, AUTO, SOFT, WHEN_EMPTY),
+        conditions=(
+            ONES,
+            WITH_MASKS,
+            *(Condition(one.name, one.title, one.name) for one in (WHEN_EMPTY, SOFT, AUTO)),
+            *mixes,
+        ),
+        seeds=options.seeds,
+        splits=tuple(one for one in splits if one in subject.num_videos),
+        more_splits=tuple(one for one in chosen_on if one in subject.num_videos),
+        watched=None,
+        val_split=subject.val_split,
+        preset=subject.preset,
+        settings=subject.settings,
+        alpha_checkpoint=options.alpha_checkpoint,
+        device=options.device,
+    )
+
+
+def _mix(masks: MaskChoice) -> tuple[Condition, Condition]:
+    """The model of some masks without them, and the mix of its features with them and without."""
+    whole = Condition(
+        f"{masks.name}-whole",
+        f"model of {masks.name}, whole image",
+        PAPER.name,
+        AlphaSource.ONES,
+        trained_as=masks.name,
+    )
+    return whole, Condition(
+        f"{masks.name}-mix", f"{masks.name} mixed with the whole image", masks.name, mixed=(masks.name, whole.name)
+    )
+
+
+def score(it: Scoring) -> CellScores:
+    """Score a cell; of a mix, choose the weight on the validation splits first."""
+    names = it.cell.condition.mixed
+    if names is None:
+        return score_splits(it)
+    cells = [Cell(it.plan.condition(name), it.cell.seed) for name in names]
+    pair = _Pair(it.store, *(it.plan.features(cell) for cell in cells))
+    on_validation = {weight: pair.mean_r1(it.plan.more_splits, weight) for weight in _WEIGHTS}
+    weight = max(_WEIGHTS, key=lambda one: on_validation[one]) if it.plan.more_splits else _UNCHOSEN
+    return CellScores(
+        {split: Scored.of(pair.evaluated(split, weight)) for split in it.plan.splits},
+        {"weight": weight, "chosen_on": list(it.plan.more_splits)},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Cached features of one checkpoint, with masks and of the whole image."""
+
+    store: Store
+    masked: str
+    whole: str
+
+    def mean_r1(self, splits: tuple[str, ...], weight: float) -> float:
+        """Mean text-to-video R@1 of splits, percent; 0 if there are none."""
+        found = [self.evaluated(split, weight).metrics.text_to_video.r1 for split in splits]
+        return sum(found) / len(found) if found else 0.0
+
+    def evaluated(self, split: str, weight: float) -> Evaluation:
+        """The ranks by mixed features of videos; those of captions are the same in both."""
+        masked, whole = (read_features(self.store, name, split) for name in (self.masked, self.whole))
+        if masked.video_ids != whole.video_ids:
+            raise InputError(f"features {self.masked!r} and {self.whole!r} have other videos: run the command again")
+        found = replace(masked, video=mixed(masked, whole, weight))
+        scores = DotScores(found.text, found.video)
+        return evaluate_scores(found, scores, EvalOptions(split=split), features=self.masked, pooling="mixed")
+
+
+def mixed(masked: Features, whole: Features, weight: float) -> NDArray[np.float32]:
+    """Features of videos, `weight` times those with masks and the rest without, at unit norm: (num_videos, dim)."""
+    both = weight * masked.video + (1 - weight) * whole.video
+    units: NDArray[np.float32] = (both / np.linalg.norm(both, axis=1, keepdims=True)).astype(np.float32)
+    return units
+
+
+def findings(results: Results) -> Findings:
+    """What is lost on static captions, and what each repair gives there and costs elsewhere."""
+    return Findings(_answer(results), (_table(results), _weights(results)), (_drawing(results),))
+
+
+def _static(results: Results) -> str:
+    """The split of static captions; if there is none, the one that is scored."""
+    return results.splits[-1]
+
+
+def _answer(results: Results) -> str:
+    static, moving = _static(results), results.splits[0]
+    lost = results.gain(WITH_MASKS.name, ONES.name, static)
+    said = verdict(lost, better="nothing is lost", worse="that much is lost")
+    repairs = [name for name, one in results.conditions.items() if name in _REPAIRS or one.get("mixed")]
+    best = max(repairs, key=lambda name: results.gain(name, WITH_MASKS.name, static).value)
+    there, here = (
+        results.gain(best, WITH_MASKS.name, split, among=len(repairs) if split == static else 1)
+        for split in (static, moving)
+    )
+    named = "Where the caption names what does not move" if static != moving else "Over all captions"
+    return (
+        f"{named}, FDA-CLIP's masks change R@1 by {points_of(lost)} points against all ones ({said}). The repair with "
+        f"the highest R@1 there, `{best}`, changes it by {points_of(there)} points against the masks, an interval for "
+        f"the best of {len(repairs)} ({verdict(there)}), and that of the other captions by {points_of(here)} "
+        f"({verdict(here)})."
+    )
+
+
+def _table(results: Results) -> Table:
+    rows = []
+    for name, one in results.conditions.items():
+        cells = [percent_of(results.recall(name, split)) for split in results.splits]
+        cells += [
+            "-" if than == name else points_of(results.gain(name, than, split))
+            for than in (WITH_MASKS.name, ONES.name)
+            for split in results.splits
+        ]
+        rows.append((one["title"], *cells))
+    compared = [f"{split} - {than}" for than in ("the paper's", "all ones") for split in results.splits]
+    columns = ("alpha channel", *results.splits, *compared)
+    return Table("repairs", "T2V R@1 on moving and on static captions, and differences in points", columns, tuple(rows))
+
+
+def _weights(results: Results) -> Table:
+    rows = [
+        (results.conditions[name]["title"], *(f"{cell.more['weight']:g}" for cell in results.cells_of(name)))
+        for name in results.conditions
+        if results.conditions[name].get("mixed")
+    ]
+    chosen_on = next((", ".join(cell.more["chosen_on"]) for cell in results.cells if "chosen_on" in cell.more), "")
+    note = f"Chosen by mean T2V R@1 on {chosen_on}." if chosen_on else "Not chosen: there is no validation split."
+    columns = ("mix", *(f"seed {seed}" for seed in results.seeds))
+    return Table("weights", "Weight of the masked features in a mix", columns, tuple(rows), (note,))
+
+
+def _drawing(results: Results) -> Drawing:
+    found = {name: [results.recall(name, split) for split in results.splits] for name in results.conditions}
+    return shares_by_row("static", "Text-to-video R@1", found, results.splits, "R@1, %, with 95% intervals")
+
+
+STATIC_CAPTIONS = Kind(
+    name=ExperimentKind.STATIC,
+    question="What do masks cost where the caption names what does not move, and what repairs it?",
+    suite=Suite.STATIC,
+    plan=plan,
+    findings=findings,
+    score=score,
+)
