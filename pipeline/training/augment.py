@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,9 +29,9 @@ def augment(
         if options.align_masks:
             crop_masks(masks, crop)
     if options.flip and rng.random() < options.flip:
-        frames[:] = frames[:, :, ::-1].copy()
+        _flip(frames)
         if options.align_masks:
-            masks[:] = masks[:, :, ::-1].copy()
+            _flip(masks.view(np.uint8))
     if options.frame_jitter:
         offsets = _offsets(rng, options.frame_jitter)
         frames[:], masks[:] = shifted(frames, offsets), shifted(masks, offsets, fill=False)
@@ -40,6 +41,12 @@ def augment(
         masks[:] = masks * _blocks(masks.shape, block_size, options.mask_dropout, rng)
     if options.alpha_ones and rng.random() < options.alpha_ones:
         masks[:] = all_moving(masks)
+
+
+def _flip(pictures: NDArray[np.uint8]) -> None:
+    """Mirror pictures left to right, in place: NumPy takes many times as long as OpenCV for it."""
+    for picture in pictures:
+        picture[:] = cv2.flip(picture, 1)
 
 
 def shifted(pictures: NDArray[np.generic], offsets: tuple[int, int], fill: bool | None = None) -> NDArray[np.generic]:

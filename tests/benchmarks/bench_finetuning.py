@@ -1,13 +1,13 @@
 """A step of fine-tuning out of a store, against the bare forward and backward pass over tensors in memory.
 
-And a step whose frames are drawn of four times as many stored ones, their masks computed from them, cropped and
-flipped, against one that is fed from stored masks.
+A step whose frames are drawn of four times as many stored ones, their masks computed from them, cropped and flipped, is
+measured beside one that is fed from stored masks; and so is the reading of its clips alone, without a model.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -61,6 +61,8 @@ def main(*, quick: bool = False) -> None:
             "fda finetune": TrainingClips(AlphaClips(reader, AlphaSource.MASKS), None, plain, patch),
             "frames drawn, masks computed": TrainingClips(alpha, Drawing(num_frames, MaskOptions()), drawn, patch),
         }
+        with one_cv2_thread():
+            print_table(reading_table(sources, list(range(batch_size)), num_frames, 1 if quick else 15))
         rng = np.random.default_rng(0)
 
         def batches() -> Iterator[list[int]]:
@@ -103,6 +105,16 @@ def main(*, quick: bool = False) -> None:
             found = paired_seconds(runs, 1 if quick else 7, dict.fromkeys(runs, peer))
         what = f"{num_steps} steps of {batch_size} clips of {num_frames} frames, {model}, {trainer.precision}"
         print_table(Table(what, peer, tuple(Row(name, value, ratio) for name, (value, ratio) in found.items())))
+
+
+def reading_table(sources: Mapping[str, TrainingClips], rows: Sequence[int], num_frames: int, repeats: int) -> Table:
+    """What it takes to read one batch from each source, against the first."""
+    rngs = [np.random.default_rng(row) for row in rows]
+    runs = {name: partial(source.read, rows, rngs) for name, source in sources.items()}
+    peer = next(iter(runs))
+    found = paired_seconds(runs, repeats, dict.fromkeys(runs, peer))
+    what = f"reading {len(rows)} clips of {num_frames} frames, without a step"
+    return Table(what, peer, tuple(Row(name, value, ratio) for name, (value, ratio) in found.items()))
 
 
 if __name__ == "__main__":
