@@ -78,7 +78,9 @@ def cost_of(kind: Kind, plan: Plan, subject: Subject, folder: ExperimentFolder) 
     trained = [cell for cell in pending if cell.condition.is_trained]
     encoded = [cell for cell in pending if cell.condition.mixed is None]
     preset = load_preset(plan.preset)
-    timed = _timed(plan, preset, _num_frames(kind, plan, subject))
+    stored, to_score = _num_frames(kind, plan, subject)
+    drawn = preset.with_settings(plan.settings, "--set").batches.frames
+    timed = _timed(plan, preset, (min(drawn, stored) if drawn else stored, to_score))
     num_steps = num_pairs = 0
     for cell in trained:
         changed = preset.with_settings(plan.training(cell).settings, "--set")
@@ -87,9 +89,8 @@ def cost_of(kind: Kind, plan: Plan, subject: Subject, folder: ExperimentFolder) 
         num_steps += math.ceil(each / changed.train.batch_size)
     num_clips = sum(subject.num_videos[split] for split in (*plan.splits, *plan.more_splits))
     val = subject.num_videos.get("val", subject.num_videos[TRAIN_SPLIT] // 10)
-    num_validated = (
-        sum(preset.with_settings(plan.training(one).settings, "--set").train.epochs for one in trained) * val
-    )
+    of_trained = [preset.with_settings(plan.training(one).settings, "--set").train for one in trained]
+    num_validated = sum(one.epochs * one.evaluations for one in of_trained) * val
     seconds = num_pairs * timed.seconds_a_pair + len(pending) * _SECONDS_A_CELL
     seconds += (num_clips * len(encoded) + num_validated) * timed.seconds_a_clip
     vectors = num_clips * len(encoded) * (1 + timed.num_frames) * timed.dim * _BYTES_A_NUMBER
