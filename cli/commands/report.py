@@ -57,6 +57,12 @@ _OPTIONS = (
         show_default=True,
         help="Show frames of videos. Without them, the page has less than 2 MB; with them, less than 5 MB.",
     ),
+    click.option(
+        "--experiments",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="FOLDER",
+        help="Show the experiments in this folder, see `fda experiment`.  [default: those that lie beside STORE]",
+    ),
     click.option("--overwrite", is_flag=True, help="Replace the page, if there is one."),
 )
 
@@ -66,7 +72,7 @@ def _report_options(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def with_options(*, splits: Sequence[str], features: Sequence[str], **others: Any) -> None:
-        names = ("title", "protocol", "thumbnails", "overwrite")
+        names = ("title", "protocol", "thumbnails", "experiments", "overwrite")
         options = ReportOptions(
             splits=tuple(splits), features=tuple(features), **{name: others.pop(name) for name in names}
         )

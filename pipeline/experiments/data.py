@@ -12,7 +12,7 @@ from pipeline.experiments.options import ExperimentOptions
 from pipeline.frames.options import TRAIN_SPLIT
 from pipeline.frames.run import preprocess
 from pipeline.mask_imports.run import import_masks
-from pipeline.reporting.commands import frame_flags
+from pipeline.reporting.commands import flags_of, frame_flags
 from pipeline.run.events import Listener, ignore_events
 from pipeline.synthetic.clips import TRUTH as TRUTH_FOLDER
 from pipeline.synthetic.options import GenerateOptions
@@ -20,6 +20,7 @@ from pipeline.synthetic.run import generate
 from pipeline.synthetic.suites import Size
 from pipeline.synthetic.writing import MANIFEST_NAME
 from store.clips.mask_sets import mask_set_names
+from store.json_values import JSON
 from store.store import Store
 
 GENERATED_PRESET, GIVEN_PRESET = "demo", "fda-clip"
@@ -76,10 +77,11 @@ def data_commands(folder: Path, kind: Kind, options: ExperimentOptions) -> list[
     if options.store is not None:
         return []
     made = _generated(kind, options)
-    seed = ["--seed", str(made.seed)] if made.seed else []
+    fields: dict[str, JSON] = {"suite": str(made.suite), "size": str(made.size), "seed": made.seed}
+    fields |= {"num_train": made.num_train, "num_eval": made.num_eval}
     clips = [str(folder / DATA / MANIFEST_NAME), str(folder / STORE)]
     return [
-        ["fda", "generate", str(folder / DATA), "--suite", str(made.suite), "--size", str(made.size), *seed],
+        ["fda", "generate", str(folder / DATA), *flags_of(fields, {"seed": 0})],
         ["fda", "preprocess", *clips, "--masks", PAPER.name, *frame_flags(asdict(kind.clips))],
         ["fda", "import-masks", clips[1], str(folder / DATA / TRUTH_FOLDER), "--masks", TRUTH.name],
     ]
@@ -90,4 +92,7 @@ def _settings(options: ExperimentOptions) -> dict[str, object]:
 
 
 def _generated(kind: Kind, options: ExperimentOptions) -> GenerateOptions:
-    return GenerateOptions(suite=kind.suite, size=Size.TINY if options.quick else options.size, seed=options.seed)
+    if not options.quick:
+        return GenerateOptions(suite=kind.suite, size=options.size, seed=options.seed)
+    num_train, num_eval = kind.quick_clips
+    return GenerateOptions(suite=kind.suite, size=Size.TINY, seed=options.seed, num_train=num_train, num_eval=num_eval)

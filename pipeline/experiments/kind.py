@@ -133,5 +133,7 @@ class Kind:
     """How a cell that is encoded is scored."""
     clips: PreprocessOptions = field(default_factory=PreprocessOptions)
     """How generated videos become clips."""
+    quick_clips: tuple[int | None, int | None] = (None, None)
+    """Clips of a quick run to train with, and of each other split, if they are fewer than those of the size `tiny`."""
     commands: Callable[[Plan, Path], Iterable[list[str]]] = lambda plan, folder: ()
     """Command lines of what `score` does beyond `fda eval`; of a plan and the experiment's folder."""

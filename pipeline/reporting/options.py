@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.errors import OptionError
 from pipeline.evaluation.protocols import PROTOCOLS
@@ -23,11 +24,13 @@ class ReportOptions:
     """How ranks are counted: one of `PROTOCOLS`."""
     thumbnails: bool = True
     """Whether there are frames of videos in the page, which is then under 5 MB rather than 2."""
+    experiments: Path | None = None
+    """Folder of an experiment, or one with folders of several. Default: what lies beside the store."""
     overwrite: bool = False
     """Replace the page, if there is one."""
 
     def __post_init__(self) -> None:
-        convert_fields(self, splits=tuple, features=tuple)
+        convert_fields(self, splits=tuple, features=tuple, experiments=Path)
         if self.protocol not in PROTOCOLS:
             raise OptionError(f"there is no protocol {self.protocol!r}: there are {', '.join(PROTOCOLS)}")
         for what in ("splits", "features"):

@@ -15,6 +15,7 @@ from pipeline.reporting.scoring import WRONG
 from pipeline.reporting.sections.comparison import comparison_section
 from pipeline.reporting.sections.contents import contents_section
 from pipeline.reporting.sections.duplicates import duplicates_section
+from pipeline.reporting.sections.experiments import experiments_section
 from pipeline.reporting.sections.failures import failures_section
 from pipeline.reporting.sections.making import making_section
 from pipeline.reporting.sections.masks import masks_section
@@ -35,6 +36,7 @@ _IN_ORDER: Mapping[str, Callable[[Subject], Section | None]] = {
     "comparison": comparison_section,
     "example retrievals": retrieved_section,
     "slices": slices_section,
+    "experiments": experiments_section,
     "contents": contents_section,
     "masks": masks_section,
     "failed videos": failures_section,

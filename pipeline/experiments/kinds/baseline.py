@@ -150,6 +150,7 @@ BASELINE = Kind(
     name=ExperimentKind.BASELINE,
     question="Do FDA-CLIP's masks help, and does anything help more?",
     suite=Suite.DEMO,
+    quick_clips=(16, 4),
     plan=plan,
     findings=findings,
 )

@@ -189,6 +189,7 @@ MASKS = Kind(
     name=ExperimentKind.MASKS,
     question="Which masks hold under which difficulty?",
     suite=Suite.FACTORS,
+    quick_clips=(8, 2),  # it has some twenty test splits
     plan=plan,
     findings=findings,
 )

@@ -188,6 +188,7 @@ STATIC_CAPTIONS = Kind(
     name=ExperimentKind.STATIC,
     question="What do masks cost where the caption names what does not move, and what repairs it?",
     suite=Suite.STATIC,
+    quick_clips=(16, 4),
     plan=plan,
     findings=findings,
     score=score,

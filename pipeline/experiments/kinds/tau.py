@@ -162,6 +162,7 @@ TAU = Kind(
     name=ExperimentKind.TAU,
     question="How much does the threshold of the masks matter?",
     suite=Suite.DEMO,
+    quick_clips=(16, 4),
     plan=plan,
     findings=findings,
 )
