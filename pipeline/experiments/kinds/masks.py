@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ONES = Condition("ones", "alpha all ones", PAPER.name, AlphaSource.ONES)
 _DARK, _LIGHT = "#0b0b0b", "#fdfdfd"
 """Of numbers on shades, whatever the colours of a page."""
+_QUICK_SPLITS = 3
+"""Of the difficult ones, that a quick run scores."""
 _CELL_HEIGHT = 0.3
 """Inches of a row of the heat table."""
 
@@ -37,7 +39,7 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
         masks=choices,
         conditions=(ONES, *(Condition(one.name, one.title, one.name) for one in choices)),
         seeds=options.seeds,
-        splits=(options.test_split, *others),
+        splits=(options.test_split, *(others[:_QUICK_SPLITS] if options.quick else others)),
         more_splits=(),
         watched=None,
         val_split=subject.val_split,

@@ -9,15 +9,19 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fda as api
+from pipeline.experiments.data import data_commands
 from pipeline.experiments.findings import QUICK
+from pipeline.experiments.kinds.table import KINDS
 from pipeline.experiments.masks import KINDS as MASK_KINDS
 from pipeline.experiments.results import Results
 from tests.clips_on_disk import Commands, Ended
 from tests.experiments import write_small_store
 from tests.forked import forked_fda
+from tests.html_pages import ParsedPage
 from tests.stores import tree_digest
 
 
@@ -100,21 +104,28 @@ def test_tables_are_made_again_from_the_results_alone(ran: Ran, fda: Commands, t
     assert tree_digest(out) == before
 
 
-def test_killed_and_run_again_the_numbers_are_the_same(ran: Ran, made: Path, fda: Commands, tmp_path: Path) -> None:
-    place = shutil.copytree(made, tmp_path / "here")
-    flags = ("--store", place / "store", "--preset", place / "tiny.toml", "--quick", "--no-progress")
-    process = forked_fda(tmp_path, "experiment", "baseline", place / "out", *flags)
-    while sum(1 for _ in place.glob("out/cells/*.s*.json")) < 3:
+def test_killed_and_run_again_the_numbers_are_the_same(made: Path, fda: Commands, tmp_path: Path) -> None:
+    """And the model of one threshold is trained once, however many masks it reads."""
+    killed, whole = (shutil.copytree(made, tmp_path / name) for name in ("killed", "whole"))
+    lines = {
+        place: ("experiment", "tau", place / "out", "--store", place / "store", "--preset", place / "tiny.toml")
+        for place in (killed, whole)
+    }
+    flags = ("--thresholds", "50", "--quick", "--no-progress")
+    process = forked_fda(tmp_path, *lines[killed], *flags)
+    while sum(1 for _ in killed.glob("out/cells/*.s*.json")) < 2:
         assert process.poll() is None, (tmp_path / "fda.0.err").read_text()
         time.sleep(0.01)
     process.kill()
-    assert not (place / "out/results.json").exists()
-    ended = fda("experiment", "baseline", place / "out", *flags)
-    assert ended.code == 0
-    first, second = (Results.read(one / "results.json") for one in (ran.out, place / "out"))
+    assert not (killed / "out/results.json").exists()
+    again, undisturbed = (fda(*lines[place], *flags) for place in (killed, whole))
+    assert (again.code, undisturbed.code) == (0, 0)
+    first, second = (Results.read(place / "out/results.json") for place in (killed, whole))
     assert [one.to_dict() for one in first.cells] == [one.to_dict() for one in second.cells]
     assert (first.queries, first.masks) == (second.queries, second.masks)
-    assert 0 < ended.err.count("cell ") < len(first.cells)
+    assert 0 < again.err.count("cell ") < undisturbed.err.count("cell ") == 6
+    trained = {path.name for path in (whole / "out/checkpoints").iterdir()}
+    assert trained == {f"tau-{threshold}.s{seed}" for threshold in (25, 50) for seed in (0, 1)}
 
 
 def test_the_command_lines_make_the_same_cells(ran: Ran, fda: Commands) -> None:
@@ -206,3 +217,46 @@ def test_an_experiment_that_there_is_not() -> None:
         api.experiment("nope", "out")
     with pytest.raises(api.OptionError, match="at least 3 seeds"):
         api.ExperimentOptions(num_seeds=1)
+
+
+def test_a_mix_takes_cached_features_alone(made: Path, fda: Commands, tmp_path: Path) -> None:
+    """`static`, on a store without static captions: the two mixes have a weight, and no features of their own."""
+    place = shutil.copytree(made, tmp_path / "here")
+    flags = ("--store", place / "store", "--preset", place / "tiny.toml", "--quick")
+    ended = fda("experiment", "static", tmp_path / "out", *flags)
+    assert ended.code == 0, ended.err
+    results = Results.read(tmp_path / "out/results.json")
+    for cell in results.cells_of("paper-mix"):
+        assert cell.more["chosen_on"] == ["val"]
+        weight, view = cell.more["weight"], api.open_store(place / "store")
+        assert 0 <= weight <= 1
+        both = [view.features(f"static.{name}.s{cell.seed}", "test") for name in ("paper", "paper-whole")]
+        video = weight * both[0].video + (1 - weight) * both[1].video
+        scores = both[0].text @ (video / np.linalg.norm(video, axis=1, keepdims=True)).T
+        own = scores[np.arange(len(scores)), both[0].truth]
+        assert (cell.ranks["test"]["text_to_video"] == (scores >= own[:, None]).sum(axis=1)).all()
+    assert not list((place / "store").glob("features.zarr/*mix*"))
+    assert "-mix." not in (tmp_path / "out/commands.sh").read_text()
+
+
+def test_the_report_shows_what_lies_beside_the_store(ran: Ran, fda: Commands, tmp_path: Path) -> None:
+    assert fda("report", ran.folder / "store", "-o", tmp_path / "a.html", "--no-thumbnails").code == 0
+    page = ParsedPage((tmp_path / "a.html").read_text())
+    assert "Do FDA-CLIP's masks help, and does anything help more?" in page.texts
+    assert sum(QUICK in text for text in page.texts) == 4
+    elsewhere = ("--no-thumbnails", "--experiments", tmp_path)
+    assert fda("report", ran.folder / "store", "-o", tmp_path / "b.html", *elsewhere).code == 0
+    assert "Experiments" not in ParsedPage((tmp_path / "b.html").read_text()).texts
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/results.json").write_text("{")
+    ended = fda("report", ran.folder / "store", "-o", tmp_path / "c.html", *elsewhere)
+    assert (ended.code, "an experiment is missing: " in ended.err) == (0, True)
+
+
+def test_the_lines_that_generate_data_are_understood(fda: Commands, tmp_path: Path) -> None:
+    for kind in api.ExperimentKind:
+        for options in (api.ExperimentOptions(quick=True), api.ExperimentOptions(seed=3)):
+            lines = data_commands(tmp_path, KINDS[kind], options)
+            assert [words[1] for words in lines] == ["generate", "preprocess", "import-masks"]
+            ended = fda(*lines[0][1:], "--dry-run")
+            assert ended.code == 0, ended.err
