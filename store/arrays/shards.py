@@ -190,7 +190,7 @@ def open_array(folder: StoreFolder, name: str) -> ZarrArray:
 
 
 def type_of_array(folder: StoreFolder, name: str) -> str | None:
-    """The type of an array's values as its metadata name it; None if they name none. A tenth of the time of opening it.
+    """The type of an array's values by its metadata, or None. In a tenth of the time of opening the array.
 
     Raises:
         StoreMissingError: There is no such array.
@@ -198,7 +198,8 @@ def type_of_array(folder: StoreFolder, name: str) -> str | None:
     """
     content = _whole_metadata(folder, f"{name}/zarr.json")
     try:
-        return str(json.loads(content)["data_type"])
+        fields = json.loads(content)
+        return str(fields["data_type"]) if fields["node_type"] == "array" else None
     except (ValueError, KeyError, TypeError, RecursionError):  # whose seal is right
         return None
 
