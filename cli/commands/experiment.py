@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fda
+from cli.options.factors import factor_option
 from cli.options.names import complete_presets
 from cli.options.settings import parsed_settings
 from cli.options.shared import (
@@ -59,6 +60,10 @@ _OPTIONS = (
         show_default=True,
         help="Amount of data to generate.",
     ),
+    factor_option,
+    click.option(
+        "--num-train", type=click.IntRange(min=2), help="Clips to generate for training.  [default: as --size says]"
+    ),
     click.option(
         "--preset",
         shell_complete=complete_presets,
@@ -96,7 +101,19 @@ def _experiment_options(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def with_options(*, settings: Sequence[str], seeds: int, size: str, **others: Any) -> None:
-        names = ("store", "seed", "quick", "preset", "alpha_checkpoint", "test_split", "thresholds", "device", "yes")
+        names = (
+            "factors",
+            "num_train",
+            "store",
+            "seed",
+            "quick",
+            "preset",
+            "alpha_checkpoint",
+            "test_split",
+            "thresholds",
+            "device",
+            "yes",
+        )
         options = ExperimentOptions(
             num_seeds=seeds,
             size=Size(size),

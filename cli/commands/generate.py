@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 import fda
+from cli.options.factors import factor_option
 from cli.options.shared import local_path, progress_option, seed_option, shared_options
 from cli.options.workers import workers_option
 from cli.output.printing import print_json, say
 from cli.output.progress import progress_listener
 from cli.output.tables import print_table
-from pipeline.synthetic.factors import FACTORS
 from pipeline.synthetic.options import BackgroundMotion, Codec, GenerateOptions
 from pipeline.synthetic.suites import Size, Suite
 
@@ -21,30 +21,8 @@ if TYPE_CHECKING:
     from pipeline.synthetic.run import GenerateResult
 
 
-def _factors(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """`speed=slow` and the like."""
-    found: dict[str, str] = {}
-    for value in values:
-        name, equals, level = value.partition("=")
-        if not equals or not level:
-            raise click.BadParameter(f"{value!r} is not NAME=LEVEL, such as speed=slow", ctx, param)
-        if name in found:
-            raise click.BadParameter(f"{name} is given twice", ctx, param)
-        found[name] = level
-    return found
-
-
 def _local_or_none(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     return None if value is None else local_path(ctx, param, value)
-
-
-def _complete_factor(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    lines = [f"{name}={level}" for name, factor in FACTORS.items() for level in factor.levels]
-    return [line for line in lines if line.startswith(incomplete)]
-
-
-def _levels() -> str:
-    return "; ".join(f"{name} {'/'.join(factor.levels)}" for name, factor in FACTORS.items())
 
 
 @click.command("generate")
@@ -63,15 +41,7 @@ def _levels() -> str:
     show_default=True,
     help="How many clips, and how large: tiny takes seconds, large a day.",
 )
-@click.option(
-    "--factor",
-    "factors",
-    multiple=True,
-    metavar="NAME=LEVEL",
-    callback=_factors,
-    shell_complete=_complete_factor,
-    help=f"Level, or number, of one factor in all clips; may be repeated. {_levels()}.",
-)
+@factor_option
 @click.option("--num-train", type=click.IntRange(min=1), help="Clips to train with.  [default: as --size says]")
 @click.option("--num-eval", type=click.IntRange(min=1), help="Clips of each other split.  [default: as --size says]")
 @click.option(

@@ -119,7 +119,8 @@ class _Timed:
 def _timed(plan: Plan, preset: Preset, num_frames: tuple[int, int]) -> _Timed:
     """A step and an encoding of clips that are noise; of so many frames to train with, and to score."""
     report = Reporter(ignore_events)
-    ready = load_ready(ModelSource(model=preset.model, pretrained=preset.pretrained), plan.device, report)
+    source = ModelSource(model=preset.model, pretrained=preset.pretrained, alpha_checkpoint=plan.alpha_checkpoint)
+    ready = load_ready(source, plan.device, report)
     model, config = ready.loaded.model, ready.loaded.config
     train_frames, eval_frames = num_frames
     options = preset.with_settings(plan.settings, "--set").train

@@ -24,6 +24,8 @@ from store.json_values import JSON
 from store.store import Store
 
 GENERATED_PRESET, GIVEN_PRESET = "demo", "fda-clip"
+MIN_VIDEOS = 2
+"""Of a split that is scored."""
 DATA, STORE = "data", "store"
 """Folders of the experiment's folder."""
 
@@ -51,6 +53,8 @@ def subject_of(folder: Path, kind: Kind, options: ExperimentOptions) -> Subject:
                 f"{store.place} has no split {split!r}, which an experiment needs: it has {', '.join(splits)}. "
                 "`fda preprocess --split-by-hash train=0.8,val=0.1,test=0.1` makes splits, in another store"
             )
+    if splits[options.test_split].num_videos < MIN_VIDEOS:
+        raise InputError(f"split {options.test_split!r} of {store.place} has one video: intervals are over videos")
     return Subject(
         store=options.store,
         num_videos={split: layout.num_videos for split, layout in splits.items()},
@@ -79,9 +83,10 @@ def data_commands(folder: Path, kind: Kind, options: ExperimentOptions) -> list[
     made = _generated(kind, options)
     fields: dict[str, JSON] = {"suite": str(made.suite), "size": str(made.size), "seed": made.seed}
     fields |= {"num_train": made.num_train, "num_eval": made.num_eval}
+    factors = [word for name, level in options.factors.items() for word in ("--factor", f"{name}={level}")]
     clips = [str(folder / DATA / MANIFEST_NAME), str(folder / STORE)]
     return [
-        ["fda", "generate", str(folder / DATA), *flags_of(fields, {"seed": 0})],
+        ["fda", "generate", str(folder / DATA), *flags_of(fields, {"seed": 0}), *factors],
         ["fda", "preprocess", *clips, "--masks", PAPER.name, *frame_flags(asdict(kind.clips))],
         ["fda", "import-masks", clips[1], str(folder / DATA / TRUTH_FOLDER), "--masks", TRUTH.name],
     ]
@@ -93,6 +98,7 @@ def _settings(options: ExperimentOptions) -> dict[str, object]:
 
 def _generated(kind: Kind, options: ExperimentOptions) -> GenerateOptions:
     if not options.quick:
-        return GenerateOptions(suite=kind.suite, size=options.size, seed=options.seed)
-    num_train, num_eval = kind.quick_clips
-    return GenerateOptions(suite=kind.suite, size=Size.TINY, seed=options.seed, num_train=num_train, num_eval=num_eval)
+        size, (num_train, num_eval) = options.size, (options.num_train, None)
+    else:
+        size, (num_train, num_eval) = Size.TINY, kind.quick_clips
+    return GenerateOptions(kind.suite, size, options.seed, options.factors, num_train, num_eval)

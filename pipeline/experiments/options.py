@@ -46,6 +46,10 @@ class ExperimentOptions:
     """Run everything on a tiny data set with two seeds and an epoch: shows that it works, and says nothing else."""
     size: Size = Size.SMALL
     """Of the generated data."""
+    factors: Mapping[str, str | float] = field(default_factory=dict)
+    """Factor -> level of all generated clips, as in `GenerateOptions`: how hard they are."""
+    num_train: int | None = None
+    """Clips that are generated to train with. Default: as `size` says."""
     preset: str | None = None
     """How models are trained: see `FinetuneOptions`. Default: `demo` on generated data, else `fda-clip`."""
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -67,6 +71,8 @@ class ExperimentOptions:
         object.__setattr__(self, "thresholds", tuple(sorted({float(one) for one in self.thresholds})))
         if not self.thresholds or not all(0 <= one <= 255 for one in self.thresholds):
             raise OptionError(f"thresholds must be grey levels in 0..255, at least one, got {self.thresholds}")
+        if self.store is not None and (self.factors or self.num_train is not None):
+            raise OptionError("factors and num_train are of generated data: leave them out, or the store")
         if self.num_seeds < MIN_SEEDS and not self.quick:
             raise OptionError(
                 f"an experiment needs at least {MIN_SEEDS} seeds, or nothing tells a difference from the luck of one "

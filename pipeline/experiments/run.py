@@ -175,6 +175,8 @@ class _Asked:
             "seeds": list(one.seeds),
             "quick": one.quick,
             "size": str(one.size),
+            "factors": {name: str(level) for name, level in one.factors.items()},
+            "num_train": one.num_train,
             "preset": one.preset,
             "settings": {key: str(value) for key, value in one.settings.items()},
             "alpha_checkpoint": None if one.alpha_checkpoint is None else str(one.alpha_checkpoint),
@@ -231,6 +233,7 @@ class _Asked:
             "seed": one.seed,
             "quick": one.quick,
             "size": str(one.size),
+            "num_train": one.num_train,
             "preset": one.preset,
             "alpha_checkpoint": None if one.alpha_checkpoint is None else str(one.alpha_checkpoint),
             "test_split": one.test_split,
@@ -240,4 +243,5 @@ class _Asked:
         }
         plain = {"seeds": defaults.num_seeds, "seed": 0, "size": str(defaults.size), "test_split": "test"}
         settings = [word for key, value in one.settings.items() for word in ("--set", f"{key}={value}")]
-        return [*flags_of(fields, plain), *settings]
+        factors = [word for name, level in one.factors.items() for word in ("--factor", f"{name}={level}")]
+        return [*flags_of(fields, plain), *factors, *settings]

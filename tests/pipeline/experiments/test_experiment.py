@@ -180,6 +180,8 @@ def test_a_folder_of_something_else_is_left_alone(made: Path, fda: Commands, tmp
         (("--test-split", "nope"), 1, "has no split 'nope', which an experiment needs: it has train, val, test"),
         (("--thresholds", "1,x"), 2, "'1,x' are no numbers with commas between them"),
         (("--thresholds", "300"), 2, "thresholds must be grey levels in 0..255"),
+        (("--factor", "speed=slow"), 2, "factors and num_train are of generated data"),
+        (("--alpha-checkpoint", "/no/such.pth", "--preset", "demo"), 1, "cannot read weights from /no/such.pth"),
         (("--seeds", "2"), 2, "2 is not in the range x>=3"),
         (("--set", "epochs"), 2, "'epochs' is not of the form KEY=VALUE"),
         (("--preset", "nope"), 1, "unknown preset 'nope'"),
@@ -255,7 +257,7 @@ def test_the_report_shows_what_lies_beside_the_store(ran: Ran, fda: Commands, tm
 
 def test_the_lines_that_generate_data_are_understood(fda: Commands, tmp_path: Path) -> None:
     for kind in api.ExperimentKind:
-        for options in (api.ExperimentOptions(quick=True), api.ExperimentOptions(seed=3)):
+        for options in (api.ExperimentOptions(quick=True), api.ExperimentOptions(seed=3, factors={"speed": "slow"})):
             lines = data_commands(tmp_path, KINDS[kind], options)
             assert [words[1] for words in lines] == ["generate", "preprocess", "import-masks"]
             ended = fda(*lines[0][1:], "--dry-run")
