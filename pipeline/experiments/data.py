@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import InputError
@@ -87,7 +87,7 @@ def data_commands(folder: Path, kind: Kind, options: ExperimentOptions) -> list[
     clips = [str(folder / DATA / MANIFEST_NAME), str(folder / STORE)]
     return [
         ["fda", "generate", str(folder / DATA), *flags_of(fields, {"seed": 0}), *factors],
-        ["fda", "preprocess", *clips, "--masks", PAPER.name, *frame_flags(asdict(kind.clips))],
+        ["fda", "preprocess", *clips, "--masks", PAPER.name, *frame_flags(kind.clips.frame_identity())],
         ["fda", "import-masks", clips[1], str(folder / DATA / TRUTH_FOLDER), "--masks", TRUTH.name],
     ]
 

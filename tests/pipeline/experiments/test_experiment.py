@@ -260,5 +260,7 @@ def test_the_lines_that_generate_data_are_understood(fda: Commands, tmp_path: Pa
         for options in (api.ExperimentOptions(quick=True), api.ExperimentOptions(seed=3, factors={"speed": "slow"})):
             lines = data_commands(tmp_path, KINDS[kind], options)
             assert [words[1] for words in lines] == ["generate", "preprocess", "import-masks"]
+            flags = ["--train-frames", "12"] if kind == "long" else []
+            assert lines[1][4:] == ["--masks", "paper", *flags]
             ended = fda(*lines[0][1:], "--dry-run")
             assert ended.code == 0, ended.err
