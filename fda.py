@@ -97,7 +97,7 @@ if TYPE_CHECKING:
     from pipeline.masks.overlap import MaskOverlap as MaskOverlap
     from pipeline.masks.overlap import VideoOverlap as VideoOverlap
     from pipeline.masks.overlap import mask_overlap as mask_overlap
-    from pipeline.masks.run import MasksResult as MasksResult
+    from pipeline.masks.pending import MasksResult as MasksResult
     from pipeline.masks.run import make_masks as make_masks
     from pipeline.pooling.options import PoolOptions as PoolOptions
     from pipeline.pooling.run import PoolResult as PoolResult
@@ -207,7 +207,8 @@ _MODULES = {
         "WhenFull",
     ),
     "pipeline.masks.overlap": ("MaskOverlap", "VideoOverlap", "mask_overlap"),
-    "pipeline.masks.run": ("MasksResult", "make_masks"),
+    "pipeline.masks.pending": ("MasksResult",),
+    "pipeline.masks.run": ("make_masks",),
     "pipeline.pooling.options": ("PoolOptions",),
     "pipeline.pooling.run": ("PoolResult", "pool_features"),
     "pipeline.reporting.options": ("ReportOptions",),

@@ -22,7 +22,7 @@ from pipeline.run.words import percent, plural
 
 if TYPE_CHECKING:
     from pipeline.masks.overlap import MaskOverlap
-    from pipeline.masks.run import MasksResult
+    from pipeline.masks.pending import MasksResult
     from pipeline.masks.summary import SplitMasks
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -11,21 +9,17 @@ from pipeline.errors import InputError
 from pipeline.mask_imports.files import mask_file_name
 from pipeline.mask_imports.options import MaskImportOptions, Missing
 from pipeline.mask_imports.shard import MaskImportTask, import_shard
-from pipeline.masks.mask_sets import plan_masks, summarise_masks
-from pipeline.masks.run import MasksResult
-from pipeline.run.events import Listener, Phase, Reporter, RunPlanned, ignore_events
+from pipeline.masks.pending import MaskRun, MasksResult, mask_memory
+from pipeline.masks.stored import check_origin
+from pipeline.run.events import Listener, Phase, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
-from pipeline.run.machine import num_cores
 from pipeline.run.options import HERE, RunOptions
 from pipeline.run.overwriting import announce, confirm_stale
 from pipeline.run.partition import WHOLE
-from pipeline.run.plan import Plan
 from pipeline.run.records import RunClock
-from pipeline.run.resources import WorkerMemory
 from pipeline.run.words import listed, plural
-from pipeline.run.writing import Job, claim_on, recorded
-from pipeline.workers.place import Workload, check_place, executor_for
-from pipeline.workers.preflight import Preflight
+from pipeline.run.writing import Job, claim_on
+from pipeline.workers.place import check_place
 from store.clips.mask_sets import mask_set_files
 from store.clips.shards import create_mask_arrays
 from store.completion import committed_of_each, require_committed_of_each
@@ -62,7 +56,7 @@ def import_masks(
 
     Raises:
         InputError: A video has no file, or one that cannot be used; the message names it. What is committed is kept.
-        StoreMismatchError: Masks of this name were made otherwise, or imported from other files.
+        StoreMismatchError: Masks of this name were computed, or imported otherwise or from other files.
         ShardIncompleteError: Some shard has no frames yet.
         StoreBusyError: Another run writes the same.
         UnconfirmedError: `run.overwrite` would make feature sets out of date, and `run.yes` is not set.
@@ -74,8 +68,7 @@ def import_masks(
     if not source.is_dir():
         raise InputError(f"{folder} is no folder: give one with a file VIDEO_ID.npz for each video")
     opened = Store.open(store)
-    memory = _worker_memory(opened)
-    check_place(run, memory)
+    check_place(run, mask_memory(opened))
     asked_for = {"name": name, "source": str(source), **options.identity()}
     job = Job("import-masks", [masks_stage(name)], options.identity(), asked_for)
     with claim_on(opened.folder, job, run, report) as store_folder:
@@ -85,47 +78,12 @@ def import_masks(
             confirm_stale(features_from_masks(claimed, [name]), name, report, yes=run.yes)
             announce(mask_set_files(claimed, name), claimed.place, report, yes=run.yes)
             remove_own(claimed.folder, mask_set_files(claimed, name))
+        check_origin(claimed, name, is_imported=True)
         made_by = {"options": options.identity()}
         create_mask_arrays(claimed, name, made_by, soft=options.soft, command="fda import-masks")
         _check_same_files(claimed, source, name, run)
-        with recorded(store_folder, job, clock) as record:
-            plan = plan_masks(claimed, name, run.partition, listener)
-            if not plan.pending:
-                report.say(f"nothing to do: {plural(plan.num_shards, 'shard')}, all complete")
-            work = Workload(
-                num_shards=len(plan.pending),
-                memory=memory,
-                preflight=partial(Preflight.of, store_folder),
-                alone="in this process",
-                remedy="a store with a smaller --shard-size makes them smaller",
-            )
-            with executor_for(run, work, report, default=num_cores()) as (executor, num_workers):
-                listener(_planned(plan))
-                tasks = (
-                    MaskImportTask(claimed.folder, pending.shard, name, source, options) for pending in plan.pending
-                )
-                with closing(executor(import_shard, tasks, listener)) as reports:
-                    for _ in reports:
-                        pass
-            record.is_recorded = bool(plan.pending)
-            result = MasksResult(
-                store=claimed.place,
-                masks=name,
-                splits=summarise_masks(claimed, name, run.partition, listener),
-                num_shards=plan.num_shards,
-                num_shards_made=len(plan.pending),
-                num_videos_made=plan.num_videos_pending,
-                num_workers=num_workers,
-                seconds=clock.seconds,
-                run=record.name if record.is_recorded else None,
-                warnings=report.warnings,
-            )
-            record.result = result.to_dict()
-    return result
-
-
-def _planned(plan: Plan) -> RunPlanned:
-    return RunPlanned("videos", plan.complete.num_videos + plan.num_videos_pending, plan.complete.num_videos)
+        mask_run = MaskRun(claimed, name, job, run, clock, report)
+        return mask_run.make(import_shard, lambda shard: MaskImportTask(claimed.folder, shard, name, source, options))
 
 
 def _check_files(store: Store, source: Path, options: MaskImportOptions, run: RunOptions, report: Reporter) -> None:
@@ -173,13 +131,3 @@ def _check_same_files(store: Store, source: Path, name: str, run: RunOptions) ->
                 f"masks {name!r} of video {outcome.video_id!r} were made from {was}, and {path} has "
                 f"{path.stat().st_size:,}: give these masks another name, or rebuild them with --overwrite"
             )
-
-
-def _worker_memory(store: Store) -> WorkerMemory:
-    layouts = store.manifest.splits.values()
-    return WorkerMemory(
-        shard_size=store.manifest.shard_size,
-        num_frames=max(layout.num_frames for layout in layouts),
-        image_size=max(layout.height for layout in layouts),
-        decoder_memory_mib=0,  # nothing is decoded
-    )

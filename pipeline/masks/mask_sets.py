@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pipeline.masks.content_cuts import check_cuts
 from pipeline.masks.options import Difference, MaskOptions, MaskSet
 from pipeline.masks.shard import make_masks
+from pipeline.masks.stored import check_origin
 from pipeline.masks.summary import MaskCounts, SplitMasks
 from pipeline.run.events import ItemsDone, Listener, Phase, RunPlanned, Tell, ignore_events
 from pipeline.run.partition import WHOLE, Partition
@@ -26,6 +28,8 @@ from store.places.folder import StoreFolder
 from store.schema import Shard
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
+
+Task = TypeVar("Task")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,8 @@ def create_mask_set(store: Store, name: str, options: MaskOptions, *, overwrite:
         NotInStoreError: `difference="consecutive"`, and the store keeps no neighbours.
         OptionError: Every mask would be empty.
         InputError: `cuts="content"`, and scenedetect is not installed.
-        StoreMismatchError: A mask set of this name was made with other options; the message names both values.
+        StoreMismatchError: A mask set of this name was made with other options, and the message names both values; or
+            it was imported.
     """
     check_neighbours(store, options)
     check_cuts(options)
@@ -67,6 +72,7 @@ def create_mask_set(store: Store, name: str, options: MaskOptions, *, overwrite:
         pass  # raises if the frames of a shard are not complete
     if overwrite:
         remove_own(store.folder, mask_set_files(store, name))
+    check_origin(store, name, is_imported=False)
     made_by: dict[str, JSON] = {"software": dict(software_versions(FRAME_SOFTWARE))}
     create_mask_arrays(store, name, {**made_by, "options": options.identity()}, soft=options.soft)
 
@@ -85,7 +91,7 @@ def check_neighbours(store: Store, options: MaskOptions) -> None:
 
 
 def plan_masks(store: Store, name: str, partition: Partition = WHOLE, listener: Listener = ignore_events) -> Plan:
-    """Which shards still owe their part of a mask set."""
+    """Which shards of a mask set are pending."""
     return make_plan(store, partition.take(store.all_shards()), [masks_stage(name)], listener=listener)
 
 
@@ -98,9 +104,20 @@ def make_mask_set(
     listener: Listener = ignore_events,
 ) -> None:
     """Run a plan."""
+    make_shards(mask_shard, lambda shard: MaskTask(store.folder, shard, name, options), plan, executor, listener)
+
+
+def make_shards(
+    make_shard: Callable[[Task, Tell], Shard],
+    task_of: Callable[[Shard], Task],
+    plan: Plan,
+    executor: Executor = run_synchronously,
+    listener: Listener = ignore_events,
+) -> None:
+    """Run a plan of shards of masks, whatever makes them: `make_shard`, of what `task_of` gives for each shard."""
     listener(RunPlanned("videos", plan.complete.num_videos + plan.num_videos_pending, plan.complete.num_videos))
-    tasks = (MaskTask(store.folder, pending.shard, name, options) for pending in plan.pending)
-    with closing(executor(mask_shard, tasks, listener)) as reports:
+    tasks = (task_of(pending.shard) for pending in plan.pending)
+    with closing(executor(make_shard, tasks, listener)) as reports:
         for _ in reports:
             pass
 

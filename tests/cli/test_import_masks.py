@@ -126,6 +126,9 @@ def test_masks_of_one_name_are_never_mixed(fda: Commands, place: Path) -> None:
     assert found["plain"] == 1.0
     ended = fda("import-masks", place / "store", place / "truth", "--masks", "default", "--workers", "0")
     assert (ended.code, "`fda import-masks --masks default --overwrite`" in ended.err) == (1, True)
+    assert "were computed: give these another name (--masks)" in ended.err
+    ended = fda("masks", place / "store", "--masks", "truth", "--workers", "0")
+    assert (ended.code, "masks 'truth' of" in ended.err, "were imported" in ended.err) == (1, True, True)
 
 
 def test_soft_masks(fda: Commands, place: Path) -> None:
