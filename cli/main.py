@@ -24,7 +24,7 @@ COMMANDS = {
     "import-masks": ("cli.commands.import_masks", "Take masks of any origin into a store, as a mask set."),
     "finetune": ("cli.commands.finetune", "Train Alpha-CLIP on the clips of a store."),
     "encode": ("cli.commands.encode", "Embed clips and captions of a store, and cache the embeddings."),
-    "pool": ("cli.commands.pool", "Train what pools cached frames, and cache what it makes of them."),
+    "pool": ("cli.commands.pool", "Train a small transformer on cached frames, and cache what it makes of them."),
     "import-features": ("cli.commands.import_features", "Take embeddings that other programs made into a store."),
     "eval": ("cli.commands.evaluate", "Score retrieval from cached embeddings."),
     "compare": ("cli.commands.compare", "Compare feature sets, with paired intervals and p-values."),

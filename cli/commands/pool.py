@@ -23,6 +23,7 @@ from cli.options.shared import (
 from cli.output.printing import print_json, show
 from cli.output.progress import progress_listener
 from cli.output.tables import print_table
+from encoders.errors import SettingError
 from encoders.temporal.options import TemporalOptions
 from pipeline.pooling.options import PoolOptions
 from pipeline.run.words import plural
@@ -108,10 +109,14 @@ def _pool_options(function: Callable[..., None]) -> Callable[..., None]:
     def with_options(*, splits: Sequence[str], hold_out: float, **others: Any) -> None:
         of_training = ("layers", "epochs", "patience", "batch_size", "lr")
         names = ("features", "to", "train_split", "val_split", "captions", "seed", "device", "overwrite", "yes")
+        try:
+            temporal = TemporalOptions(**{name: others.pop(name) for name in of_training})
+        except SettingError as error:
+            raise click.UsageError(str(error)) from error
         options = PoolOptions(
             splits=tuple(splits),
             hold_out_share=hold_out,
-            temporal=TemporalOptions(**{name: others.pop(name) for name in of_training}),
+            temporal=temporal,
             **{name: others.pop(name) for name in names},
         )
         function(options=options, **others)

@@ -69,7 +69,10 @@ class EvalOptions:
         if self.temperature is not None and not 0 < self.temperature < math.inf:
             raise OptionError(f"temperature must be above 0, got {self.temperature}")
         if self.shot_distance is not None and not -2 <= self.shot_distance <= 2:
-            raise OptionError(f"shot_distance is 1 less a cosine, from 0 to 2, got {self.shot_distance}")
+            raise OptionError(
+                f"shot_distance must be in -2..2 (1 less a cosine; below 0, each frame is a shot), got "
+                f"{self.shot_distance}"
+            )
         if self.bank_split is not None and self.frame_pooling is not None:
             raise OptionError("QB-Norm takes a bank of pooled videos: leave --top-frames and --pooling by frames out")
         if self.chooses and self.choose_split == self.split:

@@ -61,12 +61,17 @@ def clip_masks(
     next_grey: NDArray[np.uint8] | None = None,
     out: Masks | None = None,
 ) -> ClipMasks:
-    """Masks of what changes from each frame to the next.
+    """Masks of what moves in each frame.
 
-    With `G` the frames in grey (BT.601 weights, as `cv2.cvtColor` rounds them): `D_t = |G_{t+1} - G_t|`, `D_t >
-    threshold`, closing, opening, then components smaller than `min_area` are dropped. The last frame has no successor
-    and gets the mask before it, which is that of its difference to its predecessor. A clip of one frame has no
-    difference and gets an empty mask. With `difference="consecutive"`, `D_t = |next_grey_t - G_t|` for every frame.
+    By default, what changes from each frame to the next. With `G` the frames in grey (BT.601 weights, as `cv2.cvtColor`
+    rounds them): `D_t = |G_{t+1} - G_t|`, `D_t > threshold`, closing, opening, then components smaller than `min_area`
+    are dropped. The last frame has no successor and gets the mask before it, which is that of its difference to its
+    predecessor. A clip of one frame has no difference and gets an empty mask. With `difference="consecutive"`, `D_t =
+    |next_grey_t - G_t|` for every frame. With the other kinds, `D_t` is how far a frame is from its background: see
+    `pipeline.masks.background`.
+
+    With `cuts`, this is done shot by shot. With `fill`, components grow to whole objects after the cleaning: see
+    `pipeline.masks.shaping`.
 
     With `compensation`, the second picture of a pair is first moved back by the motion of the camera; a pixel
     without a counterpart is then ignored (`D = 0`). If that motion cannot be found, the pair is compared as it is.

@@ -50,9 +50,8 @@ def fill_unseen(pictures: Sequence[Picture], seen: Sequence[NDArray[np.bool_]]) 
     Returns:
         Shape (height, width): how many pictures show each pixel.
     """
-    is_white = np.full(
-        seen[0].shape, len(pictures) % 2 == 0, dtype=np.bool_
-    )  # of the next picture that does not show the pixel
+    # Whether the next picture that does not show the pixel gets the greatest value there.
+    is_white = np.full(seen[0].shape, len(pictures) % 2 == 0, dtype=np.bool_)
     count = np.zeros(seen[0].shape, dtype=np.uint16)
     for picture, shows in zip(pictures, seen, strict=True):
         count += shows

@@ -60,7 +60,7 @@ def shots_of(frames: NDArray[np.uint8], cuts: Cuts) -> tuple[Shot, ...]:
         cuts: How cuts are found; `ignore` finds none.
 
     Raises:
-        OptionError: `content`, and scenedetect is not installed.
+        InputError: `content`, and scenedetect is not installed.
     """
     if cuts == Cuts.IGNORE or len(frames) < 2:
         starts: list[int] = []

@@ -65,7 +65,7 @@ class GenerateOptions:
                 f"captions are equal, got {self.num_eval}"
             )
         if self.background_motion is BackgroundMotion.MOVING and self.background is None:
-            raise OptionError("background_motion is of background: give a folder of videos")
+            raise OptionError("background_motion 'moving' needs videos to play: give a folder of them (--background)")
 
     @property
     def amount(self) -> Amount:

@@ -128,5 +128,5 @@ def _check_same(folder: Path, recipe: Recipe, *, overwrite: bool) -> None:
     other = next((name for name in wanted if written.get(name) != wanted[name]), "options")
     raise InputError(
         f"{folder} has a data set of other options: {other} is {setting(written.get(other))} there, and "
-        f"{setting(wanted.get(other))} was asked for: give another folder, or overwrite it"
+        f"{setting(wanted.get(other))} was asked for: give another folder, or --overwrite to remove it first"
     )
