@@ -6,7 +6,8 @@ from cli.output.eval_report import METRIC_COLUMNS, metric_cells
 from pipeline.demo.run import DemoResult
 
 TITLES = {
-    "masks": "with motion masks",
+    "masks": "with the paper's motion masks",
+    "objects": "with masks of whole objects",
     "ones": "without (alpha all ones)",
     "shuffled": "control: another clip's masks",
 }

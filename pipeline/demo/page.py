@@ -8,7 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from pipeline.demo.run import MASKS, ONES, SHUFFLED, DemoResult
+from pipeline.demo.run import MASKS, OBJECTS, ONES, SHUFFLED, DemoResult
 from pipeline.pages.environment import templates_of
 from pipeline.pages.pictures import data_url, filmstrip
 from pipeline.reporting.figures import MARKERS, SERIES, drawing, svg_of
@@ -41,7 +41,7 @@ def write_demo_page(
     options = ReportOptions(
         title=f"fda demo: {QUESTION[0].lower()}{QUESTION[1:]}",
         splits=("test", "still"),
-        features=(ONES, MASKS, SHUFFLED),
+        features=(ONES, MASKS, OBJECTS, SHUFFLED),
         overwrite=True,
     )
     return report(store, path, options, leading=[demo_section(result, *table)], listener=listener)

@@ -21,6 +21,8 @@ from pipeline.evaluation.run import EvalReport, evaluate
 from pipeline.features.options import EncodeOptions
 from pipeline.features.run import EncodeResult, encode
 from pipeline.frames.run import preprocess
+from pipeline.masks.options import Difference, MaskOptions
+from pipeline.masks.run import make_masks
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.records import RunClock
 from pipeline.synthetic.options import GenerateOptions
@@ -34,8 +36,8 @@ from store.clips.reader import ClipReader
 from store.json_values import JSON
 from store.store import Store
 
-MASKS, ONES, SHUFFLED = "masks", "ones", "shuffled"
-"""Names of the demo's feature sets, and of the alpha channel that each was encoded with."""
+MASKS, OBJECTS, ONES, SHUFFLED = "masks", "objects", "ones", "shuffled"
+"""Names of the demo's feature sets."""
 PAGE_NAME = "demo.html"
 """The page that the command writes beside the data, the store and the checkpoints."""
 QUICK_TRAIN = 48
@@ -116,17 +118,17 @@ def demo(
     store_place = place / "store"
     report.say("decoding them once: frames and motion masks")
     warnings = list(preprocess(generated.manifest, store_place, listener=listener).warnings)
+    whole_objects = MaskOptions(difference=Difference.AUTO)
+    warnings += make_masks(store_place, OBJECTS, whole_objects, listener=listener).warnings
     histories = {}
-    for alpha in (MASKS, ONES):
-        report.say(f"training with an alpha channel of {alpha}, and encoding")
-        trained = _trained(place, alpha, options, listener)
-        histories[alpha] = trained.history
-        warnings += [*trained.warnings, *_encoded(place, alpha, alpha, listener).warnings]
-    report.say("encoding with the masks of other clips, as a control")
-    warnings += _encoded(place, SHUFFLED, MASKS, listener).warnings
-    moving, still = (
-        {name: _scored(store_place, name, split) for name in (MASKS, ONES, SHUFFLED)} for split in ("test", "still")
-    )
+    for name, way in _WAYS.items():
+        report.say(f"{'encoding' if way.trained else 'training and encoding'} with {way.words}")
+        if way.trained is None:
+            trained = _trained(place, name, way, options, listener)
+            histories[name] = trained.history
+            warnings += trained.warnings
+        warnings += _encoded(place, name, way, listener).warnings
+    moving, still = ({name: _scored(store_place, name, split) for name in _WAYS} for split in ("test", "still"))
     store = Store.open(store_place)
     num_test_clips = store.layout("test").num_videos
     return DemoResult(
@@ -142,22 +144,43 @@ def demo(
     )
 
 
-def _trained(place: Path, alpha: str, options: DemoOptions, listener: Listener) -> FinetuneResult:
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a feature set of the demo is made."""
+
+    words: str
+    """For whoever watches."""
+    alpha: AlphaSource
+    masks: str = "default"
+    """Name of the mask set."""
+    trained: str | None = None
+    """Whose checkpoint it takes; None: its own."""
+
+
+_WAYS: Mapping[str, _Way] = {
+    MASKS: _Way("the paper's masks", AlphaSource.MASKS),
+    OBJECTS: _Way("masks of whole objects", AlphaSource.MASKS, masks=OBJECTS),
+    ONES: _Way("an alpha channel of all ones", AlphaSource.ONES),
+    SHUFFLED: _Way("the masks of other clips, as a control", AlphaSource.SHUFFLED, trained=MASKS),
+}
+
+
+def _trained(place: Path, name: str, way: _Way, options: DemoOptions, listener: Listener) -> FinetuneResult:
     settings = {"epochs": 1} if options.quick else {}
-    how = FinetuneOptions(preset="demo", settings=settings, alpha=AlphaSource(alpha), seed=options.seed)
-    return finetune(place / "store", place / "checkpoints" / alpha, how, listener=listener)
+    how = FinetuneOptions(preset="demo", settings=settings, alpha=way.alpha, mask_name=way.masks, seed=options.seed)
+    return finetune(place / "store", place / "checkpoints" / name, how, listener=listener)
 
 
-def _encoded(place: Path, alpha: str, trained_with: str, listener: Listener) -> EncodeResult:
+def _encoded(place: Path, name: str, way: _Way, listener: Listener) -> EncodeResult:
     options = EncodeOptions(
-        features=alpha,
+        features=name,
         splits=("test", "still"),
-        alpha=AlphaSource(alpha),
+        alpha=way.alpha,
+        mask_name=way.masks,
         precision="fp32",  # a tiny model gains nothing from bf16, and the numbers are the same everywhere
     )
-    return encode(
-        place / "store", options, ModelSource(checkpoint=place / "checkpoints" / trained_with), listener=listener
-    )
+    checkpoint = place / "checkpoints" / (way.trained or name)
+    return encode(place / "store", options, ModelSource(checkpoint=checkpoint), listener=listener)
 
 
 def _scored(store: Path, features: str, split: str) -> EvalReport:

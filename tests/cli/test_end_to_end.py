@@ -130,7 +130,8 @@ def test_the_demo_runs_everything_and_goes_on_where_it_was(fda: Commands, tmp_pa
     folder = tmp_path / "demo"
     ended = fda("demo", folder, "--quick", "--no-progress")  # .ci/run has it as the shell runs it
     assert ended.code == 0, ended.err
-    for title in ("with motion masks", "without (alpha all ones)", "control: another clip's masks", "chance"):
+    titles = ("the paper's motion masks", "masks of whole objects", "without (alpha all ones)", "another clip's masks")
+    for title in (*titles, "chance"):
         assert title in ended.out
     page = folder / "demo.html"
     assert f"page: {page}" in ended.out
@@ -145,6 +146,6 @@ def test_the_demo_runs_everything_and_goes_on_where_it_was(fda: Commands, tmp_pa
     again = fda("demo", folder, "--quick", "--json")
     assert again.code == 0
     result = json.loads(again.out)
-    assert set(result["test"]) == set(result["still"]) == {"masks", "ones", "shuffled"}
+    assert set(result["test"]) == set(result["still"]) == {"masks", "objects", "ones", "shuffled"}
     assert result["test"]["masks"]["num_videos"] == 24
     assert "nothing to do: " in again.err
