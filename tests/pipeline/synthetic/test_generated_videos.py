@@ -231,7 +231,7 @@ def test_each_split_of_factors_differs_from_test_in_its_factor_alone() -> None:
         ({"factors": {"cuts": 1.5}}, "cuts .* must be a whole number"),
         ({"seed": -1}, "seed must be 0 or more"),
         ({"suite": "all"}, "suite must be one of demo, factors"),
-        ({"background_motion": "moving"}, "give a folder of videos"),
+        ({"background_motion": "moving"}, "needs videos to play: give a folder of them"),
     ],
 )
 def test_options_that_cannot_be(given: dict[str, object], message: str) -> None:
