@@ -29,11 +29,8 @@ _CORNER = 1e-4
 """Least eigenvalue of a corner, as `cv2.cornerMinEigenVal` scales it: below it, the ground is flat."""
 _SAME_LIGHT = 5.0
 """Grey levels: by so much the means of two pictures may differ, and no more is done about it."""
-_WINDOW = (13, 13)
-_LEVELS = 2
-_UNTIL = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 8, 0.05)
-"""Steps for each corner and level, and the step in pixels at which a corner is found. As many pairs of 53 real clips
-are registered as with OpenCV's own 30 steps, a larger window and one level more, in half of the time."""
+_WINDOW, _LEVELS = (13, 13), 2
+"""Pixels around a corner that are tracked, and halvings of the picture: OpenCV's own, (21, 21) and 3, take longer."""
 _COARSE_SIDE = 56
 _COARSE_REACH = 14
 """Pixels of the coarse picture: the largest shift that matching its middle finds, a quarter of the side."""
