@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -11,9 +12,12 @@ import pytest
 
 import fda as api
 from store.clips.reader import ClipReader
+from store.completion import require_committed
+from store.stages import masks_stage
 from store.store import Store
 from tests.clips_on_disk import SERIAL_FLAGS, Commands, record, write_clip, write_manifest
 from tests.stores import tree_digest
+from tests.videos import write_video
 
 IDS = {"-x_1": "test", "a/b": "test", "видео": "train", "plain": "test"}
 FILES = {"-x_1": "-x_1.npz", "a/b": "a%2Fb.npz", "видео": "видео.npz", "plain": "plain.npz"}
@@ -81,6 +85,34 @@ def test_masks_of_the_stored_frames_alone_at_their_own_size(fda: Commands, place
     assert fda("import-masks", place / "store", place / "own", "--masks", "own", "--workers", "0").code == 0
     for split in ("train", "test"):
         assert api.mask_overlap(place / "store", "own", "truth", split).mean_iou == 1.0
+
+
+def test_frames_that_are_not_in_the_order_of_time_and_clips_with_empty_slots(fda: Commands, tmp_path: Path) -> None:
+    records, masks = [], {}
+    (tmp_path / "truth").mkdir()
+    for video_id, num_frames in {"long": 36, "short": 2}.items():
+        frames = np.random.default_rng(num_frames).integers(0, 256, (num_frames, 32, 32, 3)).astype(np.uint8)
+        write_video(tmp_path / f"{video_id}.mp4", list(frames))
+        records.append(record(video_id, f"{video_id}.mp4"))
+        masks[video_id] = np.random.default_rng(num_frames).random((num_frames, 32, 32)) < 0.5
+        np.savez(tmp_path / "truth" / f"{video_id}.npz", masks=masks[video_id])
+    manifest, store = write_manifest(tmp_path, records), tmp_path / "store"
+    flags = ("--image-size", "32", "--eval-frames", "12", "--eval-sampling", "prompt-switch", "--workers", "0")
+    assert fda("preprocess", manifest, store, *flags).code == 0
+    assert fda("import-masks", store, tmp_path / "truth", "--masks", "truth", "--workers", "0").code == 0
+    overlaps = {one.video_id: one for one in api.mask_overlap(store, "truth", "truth", "test").videos}
+    reader = ClipReader(Store.open(store), "test", "truth")
+    indices = api.open_store(store).frame_index(list(masks), split="test")
+    assert (np.diff(indices[0]) < 0).any()
+    for row, (video_id, its) in enumerate(masks.items()):
+        is_frame = indices[row] >= 0
+        expected = its[indices[row][is_frame]]
+        np.testing.assert_array_equal(reader.read_masks([row])[0][is_frame], expected)
+        assert overlaps[video_id].coverage == expected.mean()  # empty slots do not count
+    opened = Store.open(store)
+    for outcome in require_committed(opened, opened.shards("test")[0], masks_stage("truth")).outcomes:
+        content = (tmp_path / "truth" / f"{outcome.video_id}.npz").read_bytes()
+        assert (outcome.source_bytes, outcome.source_sha256) == (len(content), hashlib.sha256(content).hexdigest())
 
 
 def test_videos_without_a_file(fda: Commands, place: Path) -> None:

@@ -139,3 +139,9 @@ def test_kinds_of_levels() -> None:
     fitted_clip([ones, 9 * ones], out)
     with pytest.raises(InputError, match="no level but 0 and 1, of 255"):
         fitted_clip([ones, ones], out)
+
+
+def test_a_pixel_is_the_mean_of_those_that_it_covers() -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (32, 32)).astype(np.uint8)
+    means = levels.reshape(4, 8, 4, 8).mean(axis=(1, 3))
+    np.testing.assert_allclose(fitted_mask(levels, 4, soft=True), means, atol=0.5)
