@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,13 +51,22 @@ class PoolingEpoch:
     validation_mean_rank: float
 
 
+def best_epoch(epochs: Sequence[PoolingEpoch]) -> int:
+    """The epoch whose weights are kept: best R@1, of several such the best mean rank, of several such the first.
+
+    >>> best_epoch([PoolingEpoch(0, None, 50.0, 3.0), PoolingEpoch(1, 1.0, 50.0, 2.0), PoolingEpoch(2, 0.9, 50.0, 2.0)])
+    1
+    """
+    return max(epochs, key=lambda one: (one.validation_r1, -one.validation_mean_rank)).epoch
+
+
 @dataclass(frozen=True, slots=True)
 class PoolingHistory:
     """The result of training."""
 
     epochs: tuple[PoolingEpoch, ...]
     best_epoch: int
-    """The one whose weights are kept: best R@1, of several such the best mean rank, of several such the first."""
+    """The one whose weights are kept: see `best_epoch`."""
     num_train_videos: int
     num_val_videos: int
     validation: str

@@ -20,6 +20,7 @@ from pipeline.pooling.checkpoint import (
     WEIGHTS_FILE,
     PoolingEpoch,
     PoolingHistory,
+    best_epoch,
     write_history,
     write_run,
 )
@@ -66,13 +67,13 @@ def train_pooling(
         number = len(epochs)
         mean_loss = _epoch(trainer, train, number, options, listener) if number else None
         epochs.append(_validated(trainer, val, number, mean_loss))
-        if _best(epochs) == number:
+        if best_epoch(epochs) == number:
             trainer.save_weights(folder / WEIGHTS_FILE)
         trainer.save_state(folder / STATE_FILE, json.dumps([asdict(epoch) for epoch in epochs]))
-        listener(Message(_words(epochs[-1], is_best=_best(epochs) == number)))
+        listener(Message(_words(epochs[-1], is_best=best_epoch(epochs) == number)))
     history = PoolingHistory(
         epochs=tuple(epochs),
-        best_epoch=_best(epochs),
+        best_epoch=best_epoch(epochs),
         num_train_videos=len(train.captions),
         num_val_videos=len(val.captions),
         validation=parts.validation,
@@ -117,12 +118,8 @@ def _validated(trainer: TemporalTrainer, val: Part, number: int, mean_loss: floa
     return PoolingEpoch(number, mean_loss, found.r1, found.mean_rank)
 
 
-def _best(epochs: list[PoolingEpoch]) -> int:
-    return max(epochs, key=lambda one: (one.validation_r1, -one.validation_mean_rank)).epoch
-
-
 def _has_stopped(epochs: list[PoolingEpoch], patience: int) -> bool:
-    return bool(epochs) and len(epochs) - 1 - _best(epochs) >= patience
+    return bool(epochs) and len(epochs) - 1 - best_epoch(epochs) >= patience
 
 
 def _words(epoch: PoolingEpoch, *, is_best: bool) -> str:

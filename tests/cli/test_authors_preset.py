@@ -26,7 +26,7 @@ def tiny_preset(folder: Path) -> Path:
 
 
 def test_the_authors_code_as_it_is(fda: Commands, tmp_path: Path) -> None:
-    videos = write_small_dataset(tmp_path, {"train": 12, "test": 3})
+    videos = write_small_dataset(tmp_path, {"train": 8, "test": 2})
     store, preset = tmp_path / "store", tiny_preset(tmp_path)
     made = fda("preprocess", videos, store, "--preset", str(preset), *SMALL)
     assert made.code == 0, made.err
@@ -38,7 +38,7 @@ def test_the_authors_code_as_it_is(fda: Commands, tmp_path: Path) -> None:
         "--set",
         "batch_size=4",
         "--set",
-        "epochs=3",
+        "epochs=2",
         "--device",
         "cpu",
         "--no-progress",
@@ -53,9 +53,9 @@ def test_the_authors_code_as_it_is(fda: Commands, tmp_path: Path) -> None:
     assert whole.code == 0, whole.err
     result = json.loads(whole.out)
     assert result["chosen_on_test"]
-    assert len(result["evaluations"]) == 18  # ten are asked for in an epoch of six steps
+    assert len(result["evaluations"]) == 8  # ten are asked for in an epoch of four steps
     process = forked_fda(tmp_path, "finetune", str(store), tmp_path / "killed", *allowed)
-    wait_for_lines(tmp_path / "killed/log.jsonl", 9, process)
+    wait_for_lines(tmp_path / "killed/log.jsonl", 6, process)
     process.kill()
     assert not (tmp_path / "killed/history.json").exists()
     resumed = fda("finetune", store, tmp_path / "killed", *allowed)

@@ -37,6 +37,7 @@ def test_wrong_lines(fda: Commands, tmp_path: Path) -> None:
         (("--to", "mine"), 2, "would be read and written"),
         (("--to", "seq", "--val-split", "test"), 2, "is for testing"),
         (("--to", "seq", "--layers", "0"), 2, "Invalid value for '--layers'"),
+        (("--to", "seq", "--lr", "nan"), 2, "lr must be above 0, got nan"),
         ((), 2, "Missing option '--to'"),
     ):
         ended = fda(*pool, *words)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from encoders.errors import DeviceError, DivergedError, SettingError, WeightsFormatError
-from encoders.temporal.model import num_heads
+from encoders.temporal.model import TemporalTransformer, num_heads
 from encoders.temporal.options import TemporalOptions
 from encoders.temporal.trainer import TemporalShape, TemporalTrainer
 from pipeline.evaluation.scores.pooling import pool_frames
@@ -82,6 +83,26 @@ def test_clips_of_twice_as_many_frames_are_taken() -> None:
     trainer, (_, frame) = trained(), ordered_events(4, 20)
     doubled = trainer.pooled(np.repeat(frame, 2, axis=1)).video
     assert (doubled * trainer.pooled(frame).video).sum(axis=1).min() > 0.9
+
+
+def test_what_stands_where_a_video_has_no_frame_is_not_seen() -> None:
+    torch.manual_seed(0)
+    model = TemporalTransformer(DIM, 6, 2, 20.0)
+    for one in model.parameters():
+        torch.nn.init.normal_(one, std=0.2)
+    frames, is_frame = torch.randn(3, 6, DIM), torch.ones(3, 6, dtype=torch.bool)
+    is_frame[1, 4:] = is_frame[2, 1] = False
+    others = torch.where(is_frame[..., None], frames, 9.0)
+    first, second = (model(one, is_frame)[is_frame] for one in (frames, others))
+    torch.testing.assert_close(first, second)
+    assert not torch.allclose(model(others, torch.ones_like(is_frame))[is_frame], first)
+
+
+def test_positions_of_other_numbers_of_frames_lie_between_those_trained() -> None:
+    model = TemporalTransformer(2, 4, 1, 20.0)
+    model.positions.data[:] = torch.arange(4.0)[:, None]
+    places = model(torch.zeros(1, 8, 2), torch.ones(1, 8, dtype=torch.bool))[0, :, 0]  # blocks change nothing yet
+    assert places.tolist() == [0.0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.0]
 
 
 def test_a_state_goes_on_to_the_same_bits(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import fda
 from encoders.temporal.options import TemporalOptions
+from encoders.temporal.trainer import TemporalTrainer
 from pipeline.evaluation.scores.pooling import pool_frames
 from pipeline.pooling.checkpoint import PoolingBusyError, PoolingMismatchError, locked
 from pipeline.pooling.options import PoolOptions
@@ -21,6 +23,7 @@ from store.features import feature_names, features_made_with, read_features, rea
 from store.store import Store
 from tests.frame_stores import Arrays, frame_store, import_frames
 from tests.ordered_events import ordered_events
+from tests.retrieval_cases import Floats
 
 OPTIONS = PoolOptions(
     "mine", "seq", temporal=TemporalOptions(layers=1, epochs=3, lr=3e-3, batch_size=32), device="cpu", seed=1
@@ -144,6 +147,21 @@ def test_without_a_validation_split_videos_are_held_out(tmp_path: Path) -> None:
     result = pool_features(store.place, tmp_path / "checkpoint", replace(OPTIONS, captions="one"))
     assert (result.history.num_train_videos, result.history.num_val_videos) == (54, 6)
     assert result.history.validation == "10% of split 'train', held out: there is no split 'val'"
+
+
+def test_pairs_of_one_video_belong_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels: list[list[int]] = []
+
+    def step(self: TemporalTrainer, frame: Floats, text: Floats, label: NDArray[np.int64] | None = None) -> float:
+        assert label is not None
+        labels.append(label.tolist())
+        return 1.0
+
+    monkeypatch.setattr(TemporalTrainer, "step", step)
+    store = frame_store(tmp_path / "store", arrays(train=8, val=4, test=4))
+    temporal = replace(OPTIONS.temporal, epochs=1, batch_size=8)
+    pool_features(store.place, tmp_path / "checkpoint", replace(OPTIONS, temporal=temporal))
+    assert sorted(labels[0]) == list(range(8))
 
 
 def test_it_stops_where_nothing_is_learned(tmp_path: Path) -> None:
