@@ -90,7 +90,8 @@ def cost_of(kind: Kind, plan: Plan, subject: Subject, folder: ExperimentFolder) 
     num_clips = sum(subject.num_videos[split] for split in (*plan.splits, *plan.more_splits))
     val = subject.num_videos.get("val", subject.num_videos[TRAIN_SPLIT] // 10)
     of_trained = [preset.with_settings(plan.training(one).settings, "--set").train for one in trained]
-    num_validated = sum(one.epochs * one.evaluations for one in of_trained) * val
+    watched = 0 if plan.watched is None else subject.num_videos[plan.watched]
+    num_validated = sum(one.epochs * one.evaluations for one in of_trained) * (val + watched)
     seconds = num_pairs * timed.seconds_a_pair + len(pending) * _SECONDS_A_CELL
     seconds += (num_clips * len(encoded) + num_validated) * timed.seconds_a_clip
     vectors = num_clips * len(encoded) * (1 + timed.num_frames) * timed.dim * _BYTES_A_NUMBER

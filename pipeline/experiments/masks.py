@@ -1,10 +1,11 @@
-"""The mask sets that experiments compare, how they come into a store, and what they cover."""
+"""What experiments compare: mask sets, how they come into a store, what they cover; and the channel of all ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.experiments.plan import MaskChoice
+from pipeline.clips.options import AlphaSource
+from pipeline.experiments.plan import Condition, MaskChoice
 from pipeline.experiments.results import MaskResult
 from pipeline.masks.options import Difference, Fill, MaskOptions
 from pipeline.masks.overlap import mask_overlap
@@ -26,6 +27,8 @@ KINDS = (
     MaskChoice("fill", "the paper's masks, outlines filled", MaskOptions(fill=Fill.BOTH)),
 )
 """Every other kind of mask there is."""
+ONES = Condition("ones", "alpha all ones", PAPER.name, AlphaSource.ONES)
+"""What every experiment compares masks with: the same model, and a channel that says nothing."""
 _FEW_VIDEOS = 128
 """Which are done with in less time than worker processes take to start."""
 

@@ -10,7 +10,7 @@ from pipeline.evaluation.statistics.crossed import mean_of
 from pipeline.experiments.drawings import shares_by_row
 from pipeline.experiments.findings import Drawing, Findings, Table, percent_of, points_of, verdict
 from pipeline.experiments.kind import Kind, Subject
-from pipeline.experiments.masks import KINDS, PAPER, TRUTH
+from pipeline.experiments.masks import KINDS, ONES, PAPER, TRUTH
 from pipeline.experiments.options import ExperimentKind, ExperimentOptions
 from pipeline.experiments.plan import Condition, Plan
 from pipeline.experiments.results import Results
@@ -26,7 +26,6 @@ NO_ALPHA = Condition(
     is_plain=True,
 )
 WITH_MASKS = Condition(PAPER.name, PAPER.title, PAPER.name)
-ONES = Condition("ones", "alpha all ones", PAPER.name, AlphaSource.ONES)
 SHUFFLED = Condition("shuffled", "masks of other clips", PAPER.name, AlphaSource.SHUFFLED)
 RANDOM_AREA = Condition("random-area", "random rectangles of the masks' area", PAPER.name, AlphaSource.RANDOM_AREA)
 

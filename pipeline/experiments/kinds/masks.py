@@ -9,7 +9,7 @@ from pipeline.clips.options import AlphaSource
 from pipeline.evaluation.statistics.crossed import Estimate
 from pipeline.experiments.findings import Drawing, Findings, Table, percent_of, points_of, verdict
 from pipeline.experiments.kind import Kind, Subject
-from pipeline.experiments.masks import KINDS, PAPER, TRUTH
+from pipeline.experiments.masks import KINDS, ONES, PAPER, TRUTH
 from pipeline.experiments.options import ExperimentKind, ExperimentOptions
 from pipeline.experiments.plan import Condition, Plan
 from pipeline.experiments.results import Results
@@ -20,7 +20,7 @@ from pipeline.synthetic.suites import Suite
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ONES = Condition("ones", "alpha all ones", PAPER.name, AlphaSource.ONES)
+NOT_TOLD_APART = "no difference to the best was found"
 _DARK, _LIGHT = "#0b0b0b", "#fdfdfd"
 """Of numbers on shades, whatever the colours of a page."""
 _QUICK_SPLITS = 3
@@ -56,8 +56,7 @@ def findings(results: Results) -> Findings:
     drawings = [_heat(results, "masks-r1", "Text-to-video R@1, %", _recall_of(results), list(results.conditions))]
     if results.overlap(PAPER.name, results.splits[0]) is not None:
         tables = (*tables, _overlaps(results))
-        names = [name for name in _kinds(results) if name != TRUTH.name]
-        drawings.append(_heat(results, "masks-iou", "IoU with the truth, %", _overlap_of(results), names))
+        drawings.append(_heat(results, "masks-iou", "IoU with the truth, %", _overlap_of(results), _rivals(results)))
     return Findings(_answer(results), tables, tuple(drawings))
 
 
@@ -128,9 +127,6 @@ def _which(results: Results) -> Table:
     )
 
 
-NOT_TOLD_APART = "no difference to the best was found"
-
-
 def _over_paper(results: Results, name: str, split: str) -> Estimate | None:
     return None if name == PAPER.name else results.gain(name, PAPER.name, split)
 
@@ -143,7 +139,7 @@ def _recalls(results: Results) -> Table:
 
 
 def _overlaps(results: Results) -> Table:
-    names = [name for name in _kinds(results) if name != TRUTH.name]
+    names = _rivals(results)
     rows = [(split, *(percent_of(results.overlap(name, split)) for name in names)) for split in results.splits]
     return Table("overlaps", "IoU with the truth by split", ("split", *names), tuple(rows))
 

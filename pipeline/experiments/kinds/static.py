@@ -15,7 +15,7 @@ from pipeline.evaluation.scores.dot import DotScores
 from pipeline.experiments.drawings import shares_by_row
 from pipeline.experiments.findings import Drawing, Findings, Table, percent_of, points_of, verdict
 from pipeline.experiments.kind import CellScores, Kind, Scored, Scoring, Subject, score_splits
-from pipeline.experiments.masks import AUTO, PAPER, SOFT
+from pipeline.experiments.masks import AUTO, ONES, PAPER, SOFT
 from pipeline.experiments.options import ExperimentKind, ExperimentOptions
 from pipeline.experiments.plan import Cell, Condition, MaskChoice, Plan
 from pipeline.experiments.results import Results
@@ -27,7 +27,6 @@ from store.store import Store
 STATIC = "-static"
 """How the splits end whose captions name what does not move."""
 WHEN_EMPTY = MaskChoice("empty-ones", "the paper's, all ones where empty", MaskOptions(when_empty=WhenEmpty.ONES))
-ONES = Condition("ones", "alpha all ones", PAPER.name, AlphaSource.ONES)
 WITH_MASKS = Condition(PAPER.name, PAPER.title, PAPER.name)
 _REPAIRS = (WHEN_EMPTY.name, SOFT.name)
 """Besides mixes."""
