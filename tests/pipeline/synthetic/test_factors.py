@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 import fda
 from pipeline.errors import InputError, OptionError
 from pipeline.synthetic.bounds import best_bound, orderless_bound, single_frame_bound
-from pipeline.synthetic.factors import FACTORS
+from pipeline.synthetic.costs import cost_of
+from pipeline.synthetic.factors import FACTORS, PICTURE_FACTORS
 from pipeline.synthetic.options import Codec, GenerateOptions
 from pipeline.synthetic.planning import ClipPlan, plan_clips, plan_split
 from pipeline.synthetic.rendering import render
+from pipeline.synthetic.suites import Size, Suite
 from tests.stores import tree_digest
 from tests.videos import Encoding, write_video
 
@@ -130,6 +132,33 @@ def test_pairs_of_long_clips_differ_in_the_order_of_their_events_alone() -> None
                     assert one.story.caption.split(", then ") == two.story.caption.split(", then ")[::-1]
 
 
+@pytest.mark.parametrize("number", [3, 5])
+def test_the_opposite_order_of_events_is_another_one(number: int) -> None:
+    options = GenerateOptions(size=Size.TINY, num_train=64, factors={"events": number})
+    for clip in plan_clips(options):
+        order = [event.index for event in clip.story.events]
+        assert clip.story.rests or order != order[::-1]
+
+
+def test_most_clips_of_a_mix_have_the_usual_level_of_a_factor_and_some_have_each_other() -> None:
+    train = [
+        clip.settings for clip in plan_clips(GenerateOptions(suite=Suite.FACTORS, num_train=400, num_eval=1))[:400]
+    ]
+    for name in PICTURE_FACTORS:
+        levels = [getattr(settings, name) for settings in train]
+        assert set(levels) == set(FACTORS[name].levels.values())
+        assert 0.6 < levels.count(FACTORS[name].default) / len(levels) < 0.8
+
+
+def test_noise_and_quality_cost_bytes() -> None:
+    def gigabytes(**factors: str) -> float:
+        options = GenerateOptions(size=Size.TINY, factors=factors)
+        return cost_of(options, plan_clips(options)).estimated_gb
+
+    assert gigabytes(noise="none") < gigabytes() < gigabytes(noise="strong") / 4
+    assert 1.5 * gigabytes(compression="strong") < gigabytes() < gigabytes(compression="none") / 1.5
+
+
 def test_what_rests_is_never_told_to_move() -> None:
     options = GenerateOptions("static", "tiny", factors={"events": 3})  # type: ignore[arg-type]
     for clip in plan_clips(options):
@@ -165,7 +194,8 @@ def test_grounds_of_ones_own(tmp_path: Path) -> None:
     pictures = np.repeat(np.arange(0, 240, 10, dtype=np.uint8), 100 * 80 * 3).reshape(24, 80, 100, 3)
     (tmp_path / "mine/more").mkdir(parents=True)
     write_video(tmp_path / "mine/more/grey.mp4", pictures, Encoding(rate=Fraction(12)))
-    (tmp_path / "mine/broken.mp4").write_bytes(b"no video")
+    for name in ("a", "b", "c"):  # so many that some clip begins with one of them, and goes on to the next
+        (tmp_path / f"mine/{name}.mp4").write_bytes(b"no video")
     shown = {}
     for motion in fda.BackgroundMotion:
         options = GenerateOptions(num_train=1, num_eval=1, background=tmp_path / "mine", background_motion=motion)
@@ -174,7 +204,7 @@ def test_grounds_of_ones_own(tmp_path: Path) -> None:
             corners = [frame.to_ndarray(format="rgb24")[:10, :10].mean() for frame in container.decode(video=0)]
         with np.load(tmp_path / motion / "truth/test_00000.npz") as truth:
             shown[motion] = corners, hashlib.sha256(truth["masks"].tobytes()).hexdigest()
-        assert '"background": "more/grey.mp4"' in (tmp_path / motion / "clips.jsonl").read_text()
+        assert (tmp_path / motion / "clips.jsonl").read_text().count('"background": "more/grey.mp4"') == 4
     (frozen, truth_of_frozen), (moving, truth_of_moving) = shown.values()
     assert max(frozen) - min(frozen) < 6
     assert moving == pytest.approx(np.arange(0, 240, 10), abs=8)
