@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation import ranking
+from pipeline.evaluation import frame_pooling, ranking
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.frame_pooling import TEMPERATURES, FramePooling, best_value, candidates_of
 from pipeline.evaluation.options import EvalOptions
@@ -207,3 +208,13 @@ def test_a_value_is_chosen_on_another_split_of_the_store(tmp_path: Path) -> None
     assert given_value.pooling == "attention (temperature 0.05)"
     with pytest.raises(NotInStoreError, match=r"chooses its value on split 'train' \(--choose-split\), or takes one"):
         evaluate(store, "mine", replace(options, choose_split="train"))
+
+
+def test_of_values_with_one_r1_the_best_mean_rank_is_chosen_and_of_equals_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = iter([SimpleNamespace(r1=r1, mean_rank=rank) for r1, rank in ((50, 3), (50, 2), (50, 2), (40, 1))])
+    monkeypatch.setattr(frame_pooling, "text_to_video", lambda scores, truth: None)
+    monkeypatch.setattr(frame_pooling, "metrics_of", lambda counts, ties: next(found))
+    features, frame = glimpses(np.random.default_rng(6), 2)
+    assert best_value("attention", (100.0, 1.0, 0.1, 0.01), features, frame) == 1.0

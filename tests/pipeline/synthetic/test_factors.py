@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 import fda
 from pipeline.errors import InputError, OptionError
 from pipeline.synthetic.bounds import best_bound, orderless_bound, single_frame_bound
+from pipeline.synthetic.camera import camera_path, margin_of
 from pipeline.synthetic.costs import cost_of
-from pipeline.synthetic.factors import FACTORS, PICTURE_FACTORS
+from pipeline.synthetic.factors import FACTORS, PICTURE_FACTORS, Settings
 from pipeline.synthetic.options import Codec, GenerateOptions
 from pipeline.synthetic.planning import ClipPlan, plan_clips, plan_split
 from pipeline.synthetic.rendering import render
-from pipeline.synthetic.suites import Size, Suite
+from pipeline.synthetic.suites import AMOUNTS, Size, Suite
 from tests.stores import tree_digest
 from tests.videos import Encoding, write_video
 
@@ -148,6 +149,30 @@ def test_most_clips_of_a_mix_have_the_usual_level_of_a_factor_and_some_have_each
         levels = [getattr(settings, name) for settings in train]
         assert set(levels) == set(FACTORS[name].levels.values())
         assert 0.6 < levels.count(FACTORS[name].default) / len(levels) < 0.8
+
+
+def test_the_bound_of_single_frames_weighs_clips_by_how_much_might_move_in_them() -> None:
+    clips = plan_clips(GenerateOptions(suite=Suite.FACTORS, num_train=1, num_eval=24))
+    mixed = [clip for clip in clips if clip.split == "val"]
+    assert len({len(clip.story.kinds) for clip in mixed}) > 1
+    chances = []
+    for clip in mixed:
+        weights = [1 / len(other.story.kinds) for other in mixed if clip.story.kinds[0] in other.story.kinds]
+        chances.append(max(weights) / sum(weights))
+    assert single_frame_bound(mixed) == pytest.approx(100 * np.mean(chances))
+
+
+def test_the_ground_reaches_as_far_as_the_camera_sees_and_a_hand_turns_as_it_shifts() -> None:
+    amount, moving = AMOUNTS[Size.SMALL], Settings(pan=0.1, zoom=0.3, shake=0.025)
+    path = camera_path(np.random.default_rng(0), moving, 360, amount)
+    assert path is not None
+    ends = np.array([[0, 0], [amount.width, 0], [0, amount.height], [amount.width, amount.height]])
+    seen = np.stack([(ends - view[:, 2]) @ np.linalg.inv(view[:, :2]).T for view in path])
+    margin = margin_of(path, amount)
+    assert -margin < seen.min()
+    assert (seen < np.array([amount.width, amount.height]) + margin).all()
+    angles = np.arctan2(path[:, 1, 0], path[:, 0, 0])
+    assert np.sqrt(np.mean(angles**2)) == pytest.approx(0.025, rel=0.4)
 
 
 def test_noise_and_quality_cost_bytes() -> None:

@@ -126,6 +126,12 @@ def test_controls_of_drawn_frames(store: Store) -> None:
     assert np.array_equal(batch.masks, expected)
 
 
+def test_no_augmentation_turns_a_control_into_masks(store: Store) -> None:
+    options = replace(DRAWN, frame_jitter=4, mask_dropout=0.5, alpha_ones=0.5)
+    assert drawn(store, "sampled", AlphaSource.ONES, options=options).masks.all()
+    assert not drawn(store, "sampled", AlphaSource.ZEROS, options=options).masks.any()
+
+
 def test_masks_that_are_not_used_are_not_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = ClipReader(store, "train", "sampled")
     monkeypatch.setattr(reader._masks, "read_into", None)
@@ -155,6 +161,12 @@ def test_a_clip_of_fewer_frames_gives_all_it_has(tmp_path: Path) -> None:
         assert batch.frames.shape[:2] == (1, frames)
         assert batch.is_frame.sum() == min(frames, number)
         assert batch.is_frame[0, : min(frames, number)].all()
+    reader = ClipReader(store, "train", "default")
+    recipe = TrainingRecipe(TrainOptions(), replace(DRAWN, frames=number + 2), alpha=AlphaSource.SHUFFLED)
+    shuffled = TrainingClips(AlphaClips(reader, recipe.alpha), Drawing.of(store, recipe), recipe.batches, 16)
+    masks = shuffled.read([0], [np.random.default_rng(0)]).masks[0]
+    assert masks.any()
+    assert np.array_equal(masks[number:], masks[:2])  # another clip's masks go on where its frames end
     checkpoint = tmp_path / "checkpoint"
     recipe = TrainingRecipe(TrainOptions(epochs=1, batch_size=2, lr=1e-3, alpha_lr=1e-3), replace(DRAWN, frames=9))
     train_model(store, load_model(write_config(tmp_path), "none", None, seed=0), checkpoint, recipe)
