@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -13,7 +14,7 @@ from pipeline.run.events import Listener, Phase, ignore_events
 from pipeline.synthetic.factors import FACTORS, Settings
 from pipeline.synthetic.objects import Kind
 from pipeline.synthetic.options import GenerateOptions
-from pipeline.synthetic.stories import Story, draw_events, draw_kinds, single_story
+from pipeline.synthetic.stories import EVENT_SHARE, Story, draw_events, draw_kinds, single_story
 from pipeline.synthetic.suites import LONG_SECONDS, SplitSpec
 
 USUAL_SHARE = 0.7
@@ -113,10 +114,7 @@ def _plan_clip(options: GenerateOptions, spec: SplitSpec, index: int, attempt: i
     settings = replace(settings, **{name: _draw_level(rng, options, name) for name in spec.mixed})
     if spec.event_counts:
         settings = replace(settings, seconds=_draw_seconds(rng, settings))
-    if settings.distractors + 1 > len(kinds):
-        raise OptionError(f"{settings.distractors:g} distractors need as many kinds of objects: there are {len(kinds)}")
-    if rests and settings.distractors < 1:
-        raise OptionError(f"split {spec.name} names objects that rest: set distractors to 1 or more")
+    _check_settings(options, settings, rests, spec.name)
     present = draw_kinds(np.random.default_rng(key), kinds, named, settings)
     if settings.events > 1 or spec.event_counts:
         events = np.random.default_rng([*key, int(Draw.EVENTS)])
@@ -124,6 +122,25 @@ def _plan_clip(options: GenerateOptions, spec: SplitSpec, index: int, attempt: i
     else:
         story = single_story(present, settings, rests=rests)
     return ClipPlan(spec.name, index, key, named, settings, story)
+
+
+def _check_settings(options: GenerateOptions, settings: Settings, rests: bool, split: str) -> None:
+    """Refuse factors that contradict each other.
+
+    Raises:
+        OptionError: They do; the message says which one to change.
+    """
+    num_kinds = len(options.amount.kinds)
+    if settings.distractors + 1 > num_kinds:
+        raise OptionError(f"{settings.distractors:g} distractors need as many kinds of objects: there are {num_kinds}")
+    if rests and settings.distractors < 1:
+        raise OptionError(f"split {split} names objects that rest: set distractors to 1 or more")
+    least = (settings.events + 1) / (EVENT_SHARE[0] * options.amount.fps)
+    if settings.events > 1 and settings.seconds < least:
+        raise OptionError(
+            f"{settings.events:g} events in {settings.seconds:g} s: some would be shorter than a frame. Set seconds to "
+            f"{math.ceil(10 * least) / 10:g} or more, or fewer events"
+        )
 
 
 def _draw_level(rng: np.random.Generator, options: GenerateOptions, name: str) -> float:

@@ -199,6 +199,7 @@ def test_factors_that_contradict_each_other() -> None:
         ({"distractors": 0}, "names objects that rest: set distractors to 1 or more"),
         ({"distractors": 0, "events": 2}, "2 events need at least 2 objects"),
         ({"distractors": 1, "events": 3}, "3 events need at least 3 objects"),
+        ({"events": 16}, r"16 events in 2 s: some would be shorter than a frame. Set seconds to 2.9 or more"),
     ):
         with pytest.raises(OptionError, match=message):
             plan_clips(GenerateOptions(factors=factors))
