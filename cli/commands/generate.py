@@ -39,7 +39,7 @@ def _local_or_none(ctx: click.Context, param: click.Parameter, value: Path | Non
     type=click.Choice([str(one) for one in Size]),
     default=str(Size.SMALL),
     show_default=True,
-    help="How many clips, and how large: tiny takes seconds, large a day.",
+    help="How many clips, and how large: tiny takes seconds to make, large hours of all cores (see --dry-run).",
 )
 @factor_option
 @click.option("--num-train", type=click.IntRange(min=1), help="Clips to train with.  [default: as --size says]")

@@ -10,12 +10,10 @@ from pipeline.clips.alpha import AlphaClips
 from pipeline.clips.options import AlphaSource
 from pipeline.run.machine import num_cores
 from pipeline.training.augment import augment
-from pipeline.training.drawn import Drawing, DrawnClips
+from pipeline.training.drawn import MOST_THREADS, Drawing, DrawnClips
 from pipeline.training.options import BatchOptions
 from store.arrays.reading import in_threads
 from store.clips.reader import ClipBatch
-
-_MOST_THREADS = 16
 
 
 class TrainingClips:
@@ -33,7 +31,7 @@ class TrainingClips:
         self._clips = clips
         self._drawn = None if drawing is None else DrawnClips(clips, drawing)
         self._options, self._block_size = options, block_size
-        self._num_threads = min(_MOST_THREADS, num_cores())
+        self._num_threads = min(MOST_THREADS, num_cores())
 
     def read(self, rows: Sequence[int], rngs: Sequence[np.random.Generator]) -> ClipBatch:
         """Read clips, in the order given.

@@ -21,7 +21,8 @@ from store.clips.layout import Masks
 from store.clips.reader import ClipBatch
 from store.store import Store
 
-_MOST_THREADS = 16
+MOST_THREADS = 16
+"""In which the clips of a step are made ready, if there are as many cores."""
 
 
 def draw_slots(num_stored: int, num_drawn: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -81,7 +82,7 @@ class DrawnClips:
     def __init__(self, clips: AlphaClips, drawing: Drawing) -> None:
         """Draw as `drawing` says from the frames of `clips`, and give them masks or controls as these have them."""
         self._clips, self._reader, self._drawing = clips, clips.reader, drawing
-        self._num_threads = min(_MOST_THREADS, num_cores())
+        self._num_threads = min(MOST_THREADS, num_cores())
 
     def read(self, rows: Sequence[int], rngs: Sequence[np.random.Generator]) -> ClipBatch:
         """Read clips, in the order given; what is drawn of each depends on its generator alone."""
