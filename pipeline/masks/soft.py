@@ -87,7 +87,7 @@ def likelihoods(threshold: float) -> NDArray[np.uint8]:
     `MOVES` or more if and only if the difference exceeds the threshold; at the threshold itself, `MOVES - 1`.
 
     >>> likelihoods(25.0)[[0, 12, 13, 25, 26, 50, 255]].tolist()
-    [0, 0, 8, 127, 135, 255, 255]
+    [0, 0, 7, 127, 135, 255, 255]
     """
     difference = np.arange(256)
     if threshold == 0:

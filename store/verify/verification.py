@@ -226,7 +226,7 @@ def _stages(store: Store, split: str, listed: Mapping[str, int]) -> tuple[tuple[
         rf"{re.escape(clips_name(split, 'masks'))}/([^/]+)/(?:zarr\.json|c\..+)",
         rf"commits/{re.escape(split)}/masks/([^/]+)/[0-9]+\.parquet",
     )
-    over_videos += [Stage(masks_stage(name), (_masks_spec(store, split, name),), shards) for name in masks]
+    over_videos += [Stage(masks_stage(name), (_masks_spec(store, split, name, listed),), shards) for name in masks]
     over_captions = []
     for name in _names(
         listed,
@@ -241,10 +241,11 @@ def _stages(store: Store, split: str, listed: Mapping[str, int]) -> tuple[tuple[
     return tuple(over_videos), tuple(over_captions)
 
 
-def _masks_spec(store: Store, split: str, name: str) -> ArraySpec:
+def _masks_spec(store: Store, split: str, name: str, listed: Collection[str]) -> ArraySpec:
     """The array as it should be, soft or not by its own metadata."""
-    types = types_of(store.folder, [clips_name(split, f"masks/{name}")])
-    return masks_spec(store, split, name, soft="uint8" in types)
+    array = clips_name(split, f"masks/{name}")
+    is_soft = f"{array}/zarr.json" in listed and "uint8" in types_of(store.folder, [array])
+    return masks_spec(store, split, name, soft=is_soft)
 
 
 def _feature_specs(store: Store, name: str, split: str, part: str, listed: Collection[str]) -> tuple[ArraySpec, ...]:

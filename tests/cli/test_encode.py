@@ -381,5 +381,5 @@ def test_preprocess_takes_the_clips_of_a_preset(fda: Commands, tmp_path: Path) -
     made = fda("preprocess", clips, tmp_path / "store", *flags, "--eval-frames", "8")
     assert made.code == 0, made.err
     layout = Store.open(tmp_path / "store").manifest.splits
-    assert (layout["train"].num_frames, layout["test"].num_frames) == (6, 8)  # the preset's, and the flag's
+    assert (layout["train"].num_frames, layout["test"].num_frames) == (24, 8)  # the preset's, and the flag's
     assert "unknown preset 'x'" in fda("preprocess", clips, tmp_path / "s", "--preset", "x").err

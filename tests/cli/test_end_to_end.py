@@ -42,7 +42,7 @@ def test_the_four_commands(fda: Commands, tmp_path: Path) -> None:
     trained = fda(*train, "--json")
     assert trained.code == 0
     assert "RANDOM" in trained.err or "random" in trained.err  # `none` is said out loud
-    assert len(json.loads(trained.out)["epochs"]) == 2
+    assert len(json.loads(trained.out)["evaluations"]) == 2
     weights = trained_files(checkpoint)
     again = fda(*train)
     assert again.code == 0

@@ -67,7 +67,7 @@ def test_all_commands(fda: Commands, tmp_path: Path, place: str) -> None:
         assert one == other, name
     checkpoints = [tmp_path / "one", tmp_path / "other"]
     for there, checkpoint in zip((local, place), checkpoints, strict=True):
-        train = ("--set", "epochs=1", "--set", "batch_size=2")
+        train = ("--preset", "fda-clip-alpha", "--set", "epochs=1", "--set", "batch_size=2")
         assert fda("finetune", there, checkpoint, *model, *train).code == 0
     weights = [(checkpoint / "model.safetensors").read_bytes() for checkpoint in checkpoints]
     assert weights[0] == weights[1]
