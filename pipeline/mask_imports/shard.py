@@ -85,7 +85,9 @@ def _imported(
         try:
             fitted_clip(read_masks(path, frames.tolist()), read)
         except InputError as error:
-            raise _naming(path, error) from error
+            if str(path) in str(error):
+                raise
+            raise InputError(f"{path}: {error}") from error  # the geometry does not know of files
         masks[: len(wanted)] = read[places]
         num_bytes, digest = path.stat().st_size, _sha256(path)
     else:
@@ -108,11 +110,6 @@ def _imported(
         num_empty_masks=int((areas == 0).sum()),
         num_full_masks=int((areas >= FULL_COVERAGE * shown[0].size).sum()),
     )
-
-
-def _naming(path: Path, error: InputError) -> InputError:
-    """The error with the file in it, which those of the geometry do not know."""
-    return error if str(path) in str(error) else InputError(f"{path}: {error}")
 
 
 def _sha256(path: Path) -> str:

@@ -47,9 +47,24 @@ def run_and_tell(
         check_here(preflight, worker.address)
     messages = _Messages(worker, topic, key)
     with _AT_WORK:
-        report = function(task, messages)
+        try:
+            report = function(task, messages)
+        except Exception as error:
+            _cut_circle(error)
+            raise
     messages.send()
     return report
+
+
+def _cut_circle(error: BaseException) -> None:
+    """End a chain of causes that leads back into itself (`raise error from error`): Dask would follow it for ever."""
+    seen = {id(error)}
+    while (cause := error.__cause__) is not None:
+        if id(cause) in seen:
+            error.__cause__ = None
+            return
+        seen.add(id(cause))
+        error = cause
 
 
 class _Messages:

@@ -59,6 +59,13 @@ def refuse_three(number: int, tell: Tell) -> int:
     return number
 
 
+def blame_itself(number: int, tell: Tell) -> int:
+    """Raise an error that is its own cause's cause."""
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    raise first
+
+
 def tell_of_each(number: int, tell: Tell) -> int:
     """Report `number` items, of which every other failed."""
     tell(ItemsDone())
@@ -215,6 +222,11 @@ def test_an_error_comes_back_as_it_was_raised(dask: DaskExecutor) -> None:
     with pytest.raises(StoreWriteError, match="cannot write number 3"):
         run(dask, refuse_three, range(10))
     assert run(dask, square, [5]) == [25]
+
+
+def test_an_error_whose_causes_lead_in_a_circle_comes_back(dask: DaskExecutor) -> None:
+    with pytest.raises(ValueError, match="first"):
+        run(dask, blame_itself, [0])
 
 
 def test_a_caller_may_stop_early(dask: DaskExecutor) -> None:
