@@ -157,8 +157,8 @@ def _print_plan(preview: ExperimentPreview) -> None:
     plan = preview.plan
     rows = [
         [
-            one.title,
-            one.trained_as or "",
+            one.label,
+            one.trained_as or "-",
             str(one.alpha),
             one.masks,
             " ".join(f"{k}={v}" for k, v in one.settings.items()),

@@ -43,7 +43,7 @@ class CarryingOut:
         cells = list(self.plan.cells)
         pending = [cell for cell in cells if not self.folder.cell(cell.name).is_file()]
         for number, cell in enumerate(pending, start=1):
-            self.report.say(f"cell {number} of {len(pending)}: {cell.condition.title}, seed {cell.seed}")
+            self.report.say(f"cell {number} of {len(pending)}: {cell.condition.label}, seed {cell.seed}")
             self._carry_out(cell)
         return Results(
             about=about,

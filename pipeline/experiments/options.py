@@ -73,7 +73,9 @@ class ExperimentOptions:
             raise OptionError(f"thresholds must be grey levels in 0..255, at least one, got {self.thresholds}")
         if self.store is not None and (self.factors or self.num_train is not None):
             raise OptionError("factors and num_train are of generated data: leave them out, or the store")
-        if self.num_seeds < MIN_SEEDS and not self.quick:
+        if self.quick and self.num_seeds != MIN_SEEDS:
+            raise OptionError(f"a quick experiment has {QUICK_SEEDS} seeds: leave their number out, or quick")
+        if self.num_seeds < MIN_SEEDS:
             raise OptionError(
                 f"an experiment needs at least {MIN_SEEDS} seeds, or nothing tells a difference from the luck of one "
                 f"training, got {self.num_seeds}"

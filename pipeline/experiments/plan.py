@@ -53,6 +53,11 @@ class Condition:
     """Two conditions of one checkpoint, whose cached features are mixed: nothing is trained or encoded."""
 
     @property
+    def label(self) -> str:
+        """Its name and title, so that files, figures and tables can be matched."""
+        return f"{self.name}: {self.title}"
+
+    @property
     def is_trained(self) -> bool:
         """Whether it trains a checkpoint of its own."""
         return self.trained_as is None and self.mixed is None
@@ -164,7 +169,7 @@ class Plan:
             "masks": {one.name: None if one.options is None else one.options.identity() for one in self.masks},
             "conditions": {
                 one.name: {
-                    "title": one.title,
+                    "title": one.label,
                     "masks": one.masks,
                     "alpha": str(one.alpha),
                     "settings": _plain(one.settings),

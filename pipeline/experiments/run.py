@@ -17,7 +17,7 @@ from pipeline.experiments.findings import Findings
 from pipeline.experiments.folder import ExperimentFolder
 from pipeline.experiments.kind import Kind, Subject
 from pipeline.experiments.kinds.table import KINDS
-from pipeline.experiments.options import ExperimentKind, ExperimentOptions
+from pipeline.experiments.options import PAPER_THRESHOLDS, ExperimentKind, ExperimentOptions
 from pipeline.experiments.plan import Plan
 from pipeline.experiments.results import Results
 from pipeline.experiments.writing import write_files
@@ -164,6 +164,8 @@ class _Asked:
         check_kinds(options=(options, ExperimentOptions))
         if kind not in tuple(ExperimentKind):
             raise OptionError(f"there is no experiment {kind!r}: there are {', '.join(ExperimentKind)}")
+        if ExperimentKind(kind) is not ExperimentKind.TAU and options.thresholds != PAPER_THRESHOLDS:
+            raise OptionError(f"thresholds are for the experiment 'tau', and this is {str(kind)!r}: leave them out")
         return cls(KINDS[ExperimentKind(kind)], ExperimentFolder(Path(folder)), options)
 
     def to_dict(self) -> dict[str, JSON]:

@@ -131,5 +131,6 @@ def preset_folder() -> Path:
 
 
 def _beside(preset: Path, value: str) -> str:
-    file = preset.parent / value
-    return str(file) if file.is_file() else value
+    """A file beside the preset, or beside the built-in ones, of which a preset may be a copy; else the value itself."""
+    files = (folder / value for folder in (preset.parent, preset_folder()))
+    return next((str(file) for file in files if file.is_file()), value)

@@ -61,6 +61,10 @@ class ManifestKeys:
         return message + (f": give {' '.join(options)}" if options else "")
 
 
+GENERATED = frozenset({"objects", "mover", "events", "factors", "fps", "truth", "truth_coverage", "background"})
+"""Keys that `fda generate` writes for people and experiments: nothing is missed where they are not read."""
+
+
 class UnknownKeys:
     """Collects the keys of a manifest that mean nothing to this program, which may have been meant to."""
 
@@ -72,7 +76,10 @@ class UnknownKeys:
 
     def see(self, number: int, fields: Mapping[str, object]) -> None:
         """Take the keys of line `number`."""
+        is_generated = {"truth", "factors"} <= fields.keys()
         for name in fields:
+            if is_generated and name in GENERATED:
+                continue
             if name not in self._known and name not in self._line_of:
                 self._line_of[name] = number
                 field = field_like(name) if len(self._line_of) <= _MAX_COMPARED else None

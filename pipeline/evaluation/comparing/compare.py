@@ -388,7 +388,8 @@ def _differences(
 
 def _unlike(made_with: Sequence[Mapping[str, JSON]]) -> tuple[UnlikeSetting, ...]:
     flat = [flattened({key: value for key, value in one.items() if key != "software"}) for one in made_with]
-    keys = sorted(set().union(*flat))
+    # Which videos weights were trained on is told by a line of its own, and not by thousands of digests.
+    keys = sorted(key for key in set().union(*flat) if not key.endswith("sha256_starts"))
     settings = [UnlikeSetting(key, tuple(one.get(key) for one in flat)) for key in keys]
     unlike = [one for one in settings if any(map(one.differs, range(len(flat))))]
     return tuple(sorted(unlike, key=lambda one: not one.is_input))

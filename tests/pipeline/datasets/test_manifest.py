@@ -92,6 +92,13 @@ def test_keys_without_a_meaning_are_told_in_one_sentence(tmp_path: Path, layout:
     assert warnings_of(source) == ("3 keys without a meaning here are ignored: 'fps', 'url', 'width'",)
 
 
+def test_what_fda_generate_writes_beside_is_not_warned_of(tmp_path: Path) -> None:
+    ours = {**STANDARD, "captions": "x", "fps": 12, "mover": "a", "truth": "truth/a.npz", "factors": {"speed": "slow"}}
+    assert warnings_of(write_rows(tmp_path, "jsonl", [ours])) == ()
+    theirs = write_rows(tmp_path, "jsonl", [{**ours, "width": 2}])
+    assert warnings_of(theirs) == ("1 key without a meaning here is ignored: 'width'",)
+
+
 def test_a_key_is_warned_of_once_and_with_its_first_line(tmp_path: Path) -> None:
     rows = [
         {"video_id": str(n), "path": f"{n}.mp4", "captions": ["x"]} | ({"start": 1} if n > 1 else {}) for n in range(9)

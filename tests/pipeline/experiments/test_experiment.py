@@ -180,6 +180,8 @@ def test_a_folder_of_something_else_is_left_alone(made: Path, fda: Commands, tmp
         (("--test-split", "nope"), 1, "has no split 'nope', which an experiment needs: it has train, val, test"),
         (("--thresholds", "1,x"), 2, "'1,x' are no numbers with commas between them"),
         (("--thresholds", "300"), 2, "thresholds must be grey levels in 0..255"),
+        (("--thresholds", "10"), 2, "thresholds are for the experiment 'tau', and this is 'baseline'"),
+        (("--quick", "--seeds", "5"), 2, "a quick experiment has 2 seeds"),
         (("--factor", "speed=slow"), 2, "factors and num_train are of generated data"),
         (("--alpha-checkpoint", "/no/such.pth", "--preset", "demo"), 1, "cannot read weights from /no/such.pth"),
         (("--seeds", "2"), 2, "2 is not in the range x>=3"),

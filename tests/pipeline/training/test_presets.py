@@ -5,7 +5,7 @@ import pytest
 
 from encoders.training.options import TrainOptions
 from encoders.weights.loading import load_model
-from pipeline.training.presets import clip_differences, load_preset, preset_names
+from pipeline.training.presets import clip_differences, load_preset, preset_folder, preset_names
 
 
 def test_presets_that_come_with_the_package() -> None:
@@ -32,6 +32,12 @@ def test_a_split_of_the_preset_is_told_where_it_differs() -> None:
     made = {"train_frames": 24, "eval_frames": 12, "sampling": {"mode": "uniform"}, "threshold": 25.0}
     assert clip_differences(code, [made]) == ["eval_sampling is uniform in the store and prompt-switch in the preset"]
     assert clip_differences(code, [{**made, "eval_sampling": {"mode": "prompt-switch"}}]) == []
+
+
+def test_a_copied_preset_finds_the_model_beside_the_first_one(tmp_path: Path) -> None:
+    copy = tmp_path / "mine.toml"
+    copy.write_text((preset_folder() / "demo.toml").read_text())
+    assert load_preset(str(copy)) == load_preset("demo")
 
 
 def test_a_preset_of_ones_own(tmp_path: Path) -> None:
