@@ -10,7 +10,6 @@ report.md, results.csv, commands.sh, figures as .svg and .png
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -21,11 +20,11 @@ from typing import Any
 
 from encoders.replacing import PARTIAL, replacing
 from pipeline.errors import InputError, PipelineError
+from pipeline.run.files import LOCK_FILE, locked_folder
 from store.json_values import JSON, differences
 
 ASKED_FILE = "experiment.json"
 RESULTS_FILE = "results.json"
-LOCK_FILE = ".lock"
 FORMAT = 1
 _NOT_COMPARED = ("software",)
 """Recorded of an experiment, but not compared: it may be resumed with other versions."""
@@ -108,14 +107,10 @@ class ExperimentFolder:
         Raises:
             ExperimentBusyError: Another run has the lock.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / LOCK_FILE).open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ExperimentBusyError(
-                    f"another `fda experiment` is working in {self.path}: wait for it, or give another folder"
-                ) from error
+        busy = ExperimentBusyError(
+            f"another `fda experiment` is working in {self.path}: wait for it, or give another folder"
+        )
+        with locked_folder(self.path, busy):
             for partial in (*self.path.glob(PARTIAL.format("*")), *self.path.glob(f"cells/{PARTIAL.format('*')}")):
                 shutil.rmtree(partial, ignore_errors=True)  # left by a killed run
             yield

@@ -8,7 +8,6 @@ history.json         the result; written last
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,10 +20,11 @@ from encoders.replacing import PARTIAL, replacing
 from encoders.weights.files import sha256_of
 from pipeline.errors import PipelineError
 from pipeline.run.checkpoints import HISTORY_FILE, has_ended
+from pipeline.run.files import LOCK_FILE, locked_folder
 from pipeline.run.overwriting import UnconfirmedError
 from store.json_values import JSON, differences
 
-RUN_FILE, STATE_FILE, WEIGHTS_FILE, LOCK_FILE = "pooling.json", "state.safetensors", "pooling.safetensors", ".lock"
+RUN_FILE, STATE_FILE, WEIGHTS_FILE = "pooling.json", "state.safetensors", "pooling.safetensors"
 _FILES = (RUN_FILE, STATE_FILE, WEIGHTS_FILE, HISTORY_FILE)
 _OURS = {*_FILES, LOCK_FILE, *(PARTIAL.format(name) for name in _FILES)}
 _NOT_COMPARED = ("software", "machine")
@@ -90,14 +90,8 @@ def locked(folder: Path) -> Iterator[None]:
         PoolingMismatchError: The folder contains something else.
     """
     _check_ours(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK_FILE).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise PoolingBusyError(
-                f"another `fda pool` is writing {folder}: wait for it, or give another folder"
-            ) from error
+    busy = PoolingBusyError(f"another `fda pool` is writing {folder}: wait for it, or give another folder")
+    with locked_folder(folder, busy):
         for name in _FILES:  # leftovers of a killed run
             shutil.rmtree(folder / PARTIAL.format(name), ignore_errors=True)
         yield

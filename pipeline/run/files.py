@@ -1,13 +1,19 @@
-"""Files that a command writes beside a store."""
+"""Files and folders that a command writes beside a store."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
 from pipeline.errors import InputError
 from store.store import MANIFEST_NAME
+
+LOCK_FILE = ".lock"
+"""In a folder that one run at a time may write."""
 
 
 def check_writable(path: Path, *stores: str | PathLike[str], overwrite: bool = False) -> None:
@@ -42,3 +48,20 @@ def _is_in(path: Path, place: str) -> bool:
     if "://" in place or not Path(place, MANIFEST_NAME).is_file():
         return False
     return path.resolve().is_relative_to(Path(place).resolve())
+
+
+@contextmanager
+def locked_folder(folder: Path, busy: Exception) -> Iterator[None]:
+    """Make a folder if needed, and lock it against other runs; the system frees the lock with the process.
+
+    Args:
+        folder: On this machine; the lock is a file in it.
+        busy: What is raised if another run has the lock.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise busy from error
+        yield

@@ -9,7 +9,6 @@ history.json          the result; written last
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import stat
@@ -26,6 +25,7 @@ from encoders.weights.loading import CONFIG_FILE, WEIGHTS_FILE, load_checkpoint
 from pipeline.errors import PipelineError
 from pipeline.run.checkpoints import HISTORY_FILE, has_ended
 from pipeline.run.events import EvaluationDone
+from pipeline.run.files import LOCK_FILE, locked_folder
 from pipeline.run.overwriting import UnconfirmedError
 from pipeline.run.words import plural
 from store.json_values import JSON, differences
@@ -34,7 +34,6 @@ RUN_FILE = "training.json"
 STATE_FILE = "training.safetensors"
 LOG_FILE = "log.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
-LOCK_FILE = ".lock"
 
 _FILES = (RUN_FILE, STATE_FILE, LOG_FILE, CONFIG_FILE, WEIGHTS_FILE, HISTORY_FILE)
 _OURS = (*_FILES, TENSORBOARD_FOLDER, LOCK_FILE, *(PARTIAL.format(name) for name in _FILES))
@@ -119,14 +118,8 @@ def locked(folder: Path) -> Iterator[None]:
         CheckpointMismatchError: The folder contains something else.
     """
     _check_ours(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK_FILE).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CheckpointBusyError(
-                f"another `fda finetune` is writing {folder}: wait for it, or give another folder"
-            ) from error
+    busy = CheckpointBusyError(f"another `fda finetune` is writing {folder}: wait for it, or give another folder")
+    with locked_folder(folder, busy):
         for name in _FILES:  # leftovers of a killed run
             shutil.rmtree(folder / PARTIAL.format(name), ignore_errors=True)
         if has_ended(folder):  # killed between the last two steps of `end_run`

@@ -124,7 +124,9 @@ def test_the_files_are_a_data_set_of_real_videos(tmp_path: Path) -> None:
             assert truth["camera"].shape == (24, 2, 3)
         with av.open(tmp_path / "a" / one["path"]) as container:
             assert len(list(container.decode(video=0))) == 24
-    assert len(read_dataset("jsonl", Path(result.manifest)).videos) == 5
+    dataset = read_dataset("jsonl", Path(result.manifest))
+    assert len(dataset.videos) == 5
+    assert dataset.likely_mistakes == ()  # no key of ours is taken for somebody's mistake
 
 
 def test_a_complete_data_set_is_kept_and_another_only_replaces_it_when_told(tmp_path: Path) -> None:
