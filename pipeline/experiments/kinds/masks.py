@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NOT_TOLD_APART = "no difference to the best was found"
-_DARK, _LIGHT = "#0b0b0b", "#fdfdfd"
-"""Of numbers on shades, whatever the colours of a page."""
+_DARK, _LIGHT, _UNKNOWN = "#0b0b0b", "#fdfdfd", "#808080"
+"""Of numbers on shades, whatever the colours of a page, and of the dash of what is not known."""
 _QUICK_SPLITS = 3
 """Of the difficult ones, that a quick run scores."""
 _CELL_HEIGHT = 0.3
@@ -156,21 +157,21 @@ def _heat(
     results: Results, name: str, unit: str, value_of: Callable[[str, str], Estimate | None], columns: Sequence[str]
 ) -> Drawing:
     """A row a split, a column a kind of mask; the number is in the cell, for those who do not see shades."""
-    found: Mapping[str, list[float]] = {
-        split: [100 * one.value if (one := value_of(column, split)) is not None else 0.0 for column in columns]
+    found: Mapping[str, list[float]] = {  # NaN: not known, which is not 0
+        split: [math.nan if (one := value_of(column, split)) is None else 100 * one.value for column in columns]
         for split in results.splits
     }
 
     def draw(panels: Sequence[Axes], colours: Colours) -> None:
         (axes,) = panels
-        highest = max(max(row) for row in found.values()) or 1.0
+        highest = max((value for row in found.values() for value in row if value > 0), default=1.0)
         values = list(found.values())
         image = axes.pcolormesh(values, cmap=colours.ramp, vmin=0, vmax=highest)
         for row, some in enumerate(values):
             for column, value in enumerate(some):
-                ink = _DARK if value > highest / 2 else _LIGHT
+                ink = _UNKNOWN if math.isnan(value) else _DARK if value > highest / 2 else _LIGHT
                 place = column + 0.5, row + 0.5
-                axes.text(*place, f"{value:.0f}", ha="center", va="center", fontsize=8, color=ink)
+                axes.text(*place, _number(value), ha="center", va="center", fontsize=8, color=ink)
         axes.set_yticks([row + 0.5 for row in range(len(values))], list(found), parse_math=False, fontsize=8)
         axes.set_xticks([column + 0.5 for column in range(len(columns))], columns, rotation=35, ha="right", fontsize=9)
         axes.invert_yaxis()
@@ -178,9 +179,13 @@ def _heat(
         axes.tick_params(length=0)
         axes.figure.colorbar(image, ax=axes, label=unit)
 
-    told = "; ".join(f"{split}: {', '.join(f'{one:.0f}' for one in some)}" for split, some in found.items())
+    told = "; ".join(f"{split}: {', '.join(map(_number, some))}" for split, some in found.items())
     alt = f"{unit}, by split and by {', '.join(columns)}. {told}"
     return Drawing(name, alt, 1.3 + _CELL_HEIGHT * len(found), 1, draw, width=6.0)
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.0f}"
 
 
 MASKS = Kind(
