@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from encoders.config import ModelConfig
 from encoders.options import Pooling
+from encoders.patches import fold_normalisation
 from encoders.torchvision_shim import import_open_clip
 
 open_clip = import_open_clip()
@@ -41,8 +42,10 @@ def pool(frame_features: Tensor, is_frame: Tensor, pooling: Pooling) -> Tensor:
 class AlphaConv(nn.Module):
     """Patch embedding of an image and its alpha channel: `conv1(image) + conv1_alpha(alpha)`.
 
-    It replaces `visual.conv1` and takes a pair, which open_clip's vision tower passes on without looking into it. A
-    pair and not one tensor of four channels: joining and splitting them takes longer than both convolutions.
+    It replaces `visual.conv1`. It takes what open_clip's vision tower passes on without looking into it: a pair of
+    normalised images and alpha, which is Alpha-CLIP as published, or patches of stored frames, which is the same in one
+    matrix product and faster. A pair and not one tensor of four channels: joining and splitting them takes longer than
+    both convolutions.
 
     Source: SunzeY/AlphaCLIP e5676c9, `alpha_clip/model.py`, `VisionTransformer.forward`.
     """
@@ -54,16 +57,21 @@ class AlphaConv(nn.Module):
         self.alpha = nn.Conv2d(1, conv1.out_channels, kernel_size=size, stride=stride, bias=False)
         nn.init.zeros_(self.alpha.weight)  # until it is trained or loaded, the model is CLIP and masks change nothing
 
-    def forward(self, images_and_alpha: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, pictures: tuple[Tensor, Tensor] | Tensor) -> Tensor:
         """Embed patches.
 
         Args:
-            images_and_alpha: shapes (batch_size, 3, height, width) and (batch_size, 1, height, width).
+            pictures: images and alpha, of shapes (batch_size, 3, height, width) and (batch_size, 1, height, width); or
+                patches, as `gather_patches` gives them.
 
         Returns:
-            Shape (batch_size, width of the tower, height / patch_size, width / patch_size).
+            Shape (batch_size, width of the tower, height / patch_size, width / patch_size); of patches, the last two
+            axes are one.
         """
-        images, alpha = images_and_alpha
+        if isinstance(pictures, Tensor):
+            weight, bias = fold_normalisation(self.rgb.weight, self.alpha.weight)
+            return F.linear(pictures, weight, bias).transpose(1, 2)
+        images, alpha = pictures
         return self.rgb(images) + self.alpha(alpha)  # type: ignore[no-any-return]
 
 
@@ -99,6 +107,18 @@ class AlphaClip(nn.Module):
             Shape (batch_size, embed_dim).
         """
         features: Tensor = self.clip.visual((images, alpha))
+        return features
+
+    def encode_patches(self, patches: Tensor) -> Tensor:
+        """Embed stored frames, as `encode_frames` does, from patches of `encoders.patches.gather_patches`.
+
+        Args:
+            patches: shape (batch_size, num_patches, 4 * patch_size * patch_size).
+
+        Returns:
+            Shape (batch_size, embed_dim).
+        """
+        features: Tensor = self.clip.visual(patches)
         return features
 
     def encode_texts(self, tokens: Tensor) -> Tensor:

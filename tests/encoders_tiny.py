@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from encoders.config import CLIP_VOCAB_SIZE, ModelConfig, TextTower, VisionTower
-from encoders.encoding.inputs import IMAGE_MEAN, IMAGE_STD
+from encoders.inputs import IMAGE_MEAN, IMAGE_STD
 from encoders.model import ALPHA_WEIGHT, AlphaClip
 
 VISION_HEADS, TEXT_HEADS = 2, 4

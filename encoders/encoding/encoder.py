@@ -13,10 +13,10 @@ from torch import Tensor
 
 from encoders.config import ModelConfig
 from encoders.encoding.adaptive_batch import AdaptiveBatch
-from encoders.encoding.inputs import Alpha, check_clips, only_frames, writable
 from encoders.encoding.texts import encode_distinct, num_texts_at_once
 from encoders.encoding.towers import Towers
 from encoders.errors import NotFiniteError
+from encoders.inputs import Alpha, check_clips, only_frames, writable
 from encoders.model import AlphaClip, pool
 from encoders.options import Pooling, Precision
 from encoders.tokens import Tokenizer

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor
 
-from encoders.encoding.patches import PatchEmbedding
 from encoders.encoding.precision import dtype_of
 from encoders.encoding.quick_gelu import copy_to_encode
 from encoders.model import AlphaClip
 from encoders.options import Precision
+from encoders.patches import fold_normalisation, gather_patches
 
 
 class Towers:
@@ -33,7 +33,10 @@ class Towers:
         """
         self._model = model
         self._inner = copy_to_encode(model, dtype_of(precision))
-        self._embed_patches = PatchEmbedding(model, dtype_of(precision))
+        conv1, dtype = model.clip.visual.conv1, dtype_of(precision)
+        with torch.inference_mode():
+            folded = fold_normalisation(conv1.rgb.weight.double(), conv1.alpha.weight.double())
+            self._patch_weight, self._patch_bias = (one.to(dtype) for one in folded)
         self._blocks: Callable[[Tensor], Tensor] = self._inner.clip.visual.transformer
         if compiled:
             self._blocks = torch.compile(self._inner.clip.visual.transformer, dynamic=False)
@@ -94,7 +97,14 @@ class Towers:
     def _embedded(self, frames: Tensor, masks: Tensor) -> Tensor:
         """Input of the first block: shape (batch_size, 1 + num_patches, width)."""
         visual = self._inner.clip.visual
-        patches = self._embed_patches(frames, masks)
+        patch_size, _ = visual.patch_size
+        num_patches = (frames.shape[1] // patch_size) * (frames.shape[2] // patch_size)
+        patches = torch.empty(
+            (len(frames), num_patches, self._patch_weight.shape[1]),
+            dtype=self._patch_weight.dtype,
+            device=frames.device,
+        )
+        patches = F.linear(gather_patches(frames, masks, patches), self._patch_weight, self._patch_bias)
         class_token = visual.class_embedding.expand(len(patches), 1, -1)
         x: Tensor = visual.ln_pre(torch.cat([class_token, patches], dim=1) + visual.positional_embedding)
         return x

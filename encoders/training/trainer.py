@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from encoders.devices import is_out_of_memory
-from encoders.encoding.inputs import Alpha, check_clips, only_frames, vision_inputs
 from encoders.encoding.precision import computes_bf16
 from encoders.errors import DivergedError, TrainMemoryError
+from encoders.inputs import Alpha, check_clips, only_frames, writable
 from encoders.model import AlphaClip, pool
 from encoders.options import Pooling, Precision
+from encoders.patches import gather_patches
 from encoders.tokens import Tokenizer
 from encoders.training.losses import symmetric_cross_entropy
 from encoders.training.options import Schedule, TrainOptions
@@ -26,7 +27,7 @@ from encoders.training.processes import ALONE, Processes, nth_share
 MAX_LOGIT_SCALE = math.log(100)
 """CLIP's upper limit on the logarithm of the temperature's inverse."""
 
-NORM_PART = 2**22
+NORM_PART = 2**20
 """Numbers whose squares are added up at once."""
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -69,8 +70,10 @@ class StepResult:
 class _Part:
     """Some pairs of a step, as the model takes them."""
 
-    images: Tensor
-    alpha: Tensor
+    frames: Tensor
+    """uint8, shape (number of frames, height, width, 3)."""
+    masks: Tensor
+    """bool or uint8, shape (number of frames, height, width)."""
     is_frame: Tensor
     tokens: Tensor
 
@@ -110,6 +113,7 @@ class Trainer:
         for parameter in self._trained.values():
             parameter.requires_grad_()
         self._gradient = _gradient_of(list(self._trained.values()))
+        self._memory = torch.empty(0, device=self._device)
         model.clip.set_grad_checkpointing(options.grad_checkpointing)
         self._peak_rates = [group.lr for group in groups]
         settings = [{"params": group.parameters, "weight_decay": group.weight_decay} for group in groups]
@@ -224,11 +228,12 @@ class Trainer:
         num_parts = min(self._options.accumulate, len(batch.texts))
         for number in range(num_parts):
             rows = nth_share(number, num_parts, len(batch.texts))
-            pictures = only_frames(batch.frames[rows], batch.masks[rows], is_frame[rows])
+            frames, masks = only_frames(batch.frames[rows], batch.masks[rows], is_frame[rows])
             tokenized = self._tokenizer(batch.texts[rows])
             tokens = tokenized.tokens[:, : int(tokenized.num_tokens.max())]
             yield _Part(
-                *vision_inputs(*pictures, self._device),
+                torch.from_numpy(writable(frames)).to(self._device),
+                torch.from_numpy(writable(masks)).to(self._device),
                 torch.from_numpy(is_frame[rows]).to(self._device),
                 tokens.to(self._device),
             )
@@ -237,13 +242,23 @@ class Trainer:
         """Videos and texts of a part: each float32, shape (num_pairs, embed_dim), rows of unit norm."""
         bf16 = self.precision is Precision.BF16
         with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16):
-            features = self._model.encode_frames(part.images, part.alpha)
+            features = self._model.encode_patches(self._patches(part))
             text = self._model.encode_texts(part.tokens)
         features = features.float()
         of_clips = features.new_zeros((*part.is_frame.shape, features.shape[-1])).masked_scatter(
             part.is_frame.unsqueeze(-1), features
         )
         return pool(of_clips, part.is_frame, Pooling(self._options.pooling)), text.float()
+
+    def _patches(self, part: _Part) -> Tensor:
+        """Patches of a part, in the memory of the part before: nothing needs those any more."""
+        size = self._model.config.vision_cfg.patch_size
+        num_patches = (self._model.config.image_size // size) ** 2
+        num_values = len(part.frames) * num_patches * 4 * size * size
+        if num_values > len(self._memory):
+            self._memory = torch.empty(num_values, device=self._device)
+        patches = self._memory[:num_values].view(len(part.frames), num_patches, -1)
+        return gather_patches(part.frames, part.masks, patches)
 
     def _joined(self, embeddings: Sequence[Tensor]) -> Tensor:
         dim = self._model.config.embed_dim

@@ -11,8 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from encoders.encoding.inputs import ALPHA_MEAN, ALPHA_STD
 from encoders.errors import SettingError
+from encoders.inputs import ALPHA_MEAN, ALPHA_STD
 from encoders.model import ALPHA_WEIGHT, AlphaClip
 from encoders.options import WeightsLayout
 from encoders.replacing import replacing

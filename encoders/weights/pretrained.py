@@ -17,8 +17,8 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
 from encoders.config import ModelConfig
-from encoders.encoding.inputs import IMAGE_MEAN, IMAGE_STD
 from encoders.errors import WeightsMismatchError, WeightsMissingError
+from encoders.inputs import IMAGE_MEAN, IMAGE_STD
 from encoders.torchvision_shim import import_open_clip
 from encoders.weights.files import TellBytes, ignore_bytes
 from encoders.weights.fit import sibling_name

@@ -16,8 +16,8 @@ import torch
 
 from encoders.devices import find_device, move_to
 from encoders.encoding.encoder import BATCH_FRAMES_CPU, BATCH_FRAMES_GPU, Encoder, lowest_cosine
-from encoders.encoding.inputs import vision_inputs
 from encoders.encoding.precision import computes_bf16, dtype_of
+from encoders.inputs import vision_inputs
 from encoders.model import AlphaClip
 from encoders.options import Precision
 from encoders.weights.loading import LoadedModel, load_model

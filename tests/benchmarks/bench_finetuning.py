@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from encoders.devices import find_device, move_to
-from encoders.encoding.inputs import vision_inputs
+from encoders.inputs import vision_inputs
 from encoders.model import pool
 from encoders.options import Pooling, Precision
 from encoders.tokens import Tokenizer

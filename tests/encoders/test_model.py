@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from encoders import torchvision_shim
 from encoders.config import ModelConfig, TextTower, VisionTower, supported_models
-from encoders.encoding.inputs import check_clips, vision_inputs
 from encoders.errors import ModelError
+from encoders.inputs import check_clips, vision_inputs
 from encoders.model import ALPHA_WEIGHT, AlphaClip, AlphaConv, pool
 from encoders.options import Pooling
+from encoders.patches import gather_patches
 from encoders.tokens import Tokenizer
 from encoders.torchvision_shim import import_open_clip
 from encoders.weights.loading import load_model
@@ -95,6 +96,28 @@ def test_zero_alpha_convolution_is_plain_open_clip_to_the_bit() -> None:
     with torch.inference_mode():
         assert torch.equal(alpha_clip.encode_frames(images, masks), plain.encode_image(images))
         assert torch.equal(alpha_clip.encode_texts(tokens), plain.encode_text(tokens, normalize=True))
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_patches_of_stored_frames_give_the_features_and_gradients_of_normalised_ones(soft: bool) -> None:
+    model, size, grid = tiny_model(), TINY.patch_size, TINY.image_size // TINY.patch_size
+    clips, binary = random_clips(1, 3)
+    frames, masks = clips[0], (binary[0] * np.uint8(200) if soft else binary[0])
+    used = torch.full((3, grid * grid, 4 * size * size), torch.nan)  # memory that something else was in
+    patches = gather_patches(torch.from_numpy(frames), torch.from_numpy(masks), used)
+    conv1, gradients, features = model.clip.visual.conv1, [], []
+    for encode, pictures in (
+        (model.encode_patches, (patches,)),
+        (model.encode_frames, vision_inputs(frames, masks, CPU)),
+    ):
+        model.zero_grad()
+        found = encode(*pictures)
+        torch.autograd.backward([found], [torch.arange(found.numel()).view_as(found).to(found)])
+        features.append(found.detach())
+        gradients.append([one.weight.grad.clone() for one in (conv1.rgb, conv1.alpha)])
+    torch.testing.assert_close(*features, rtol=0, atol=2e-6)
+    for of_patches, of_images in zip(*gradients, strict=True):
+        torch.testing.assert_close(of_patches, of_images, rtol=1e-4, atol=1e-5 * float(of_images.abs().max()))
 
 
 def test_alpha_matters_once_the_convolution_is_not_zero() -> None:

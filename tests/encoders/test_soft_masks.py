@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from encoders.encoding.encoder import Encoder
-from encoders.encoding.inputs import normalise_alpha, put_alpha
+from encoders.inputs import normalise_alpha, put_alpha
 from encoders.options import Precision
 from encoders.training.options import TrainOptions
 from encoders.training.trainer import TrainBatch, Trainer
