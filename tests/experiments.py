@@ -79,6 +79,7 @@ def results_by_hand(
                 "conditions": conditions or usual,
                 "seeds": [0, 1, 2],
                 "splits": list(splits),
+                "left_out": [],
                 "preset": "demo",
                 "settings": {},
             },

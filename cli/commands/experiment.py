@@ -17,6 +17,7 @@ from cli.options.shared import (
     add_options,
     device_option,
     local_path,
+    model_options,
     progress_option,
     seed_option,
     shared_options,
@@ -24,7 +25,7 @@ from cli.options.shared import (
 from cli.output.printing import print_json, show
 from cli.output.progress import progress_listener
 from cli.output.tables import print_table
-from pipeline.experiments.options import MIN_SEEDS, PAPER_THRESHOLDS, ExperimentKind, ExperimentOptions
+from pipeline.experiments.options import MIN_CLIPS, MIN_SEEDS, PAPER_THRESHOLDS, ExperimentKind, ExperimentOptions
 from pipeline.synthetic.suites import Size
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple
         return tuple(float(one) for one in value.split(","))
     except ValueError as error:
         raise click.BadParameter(f"{value!r} are no numbers with commas between them", ctx, param) from error
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return () if value is None else tuple(one.strip() for one in value.split(","))
 
 
 _OPTIONS = (
@@ -62,7 +67,20 @@ _OPTIONS = (
     ),
     factor_option,
     click.option(
-        "--num-train", type=click.IntRange(min=2), help="Clips to generate for training.  [default: as --size says]"
+        "--num-train",
+        type=click.IntRange(min=MIN_CLIPS),
+        help="Clips to generate for training.  [default: as --size says]",
+    ),
+    click.option(
+        "--num-eval",
+        type=click.IntRange(min=MIN_CLIPS),
+        help="Clips to generate for each validation and test split.  [default: as --size says]",
+    ),
+    click.option(
+        "--conditions",
+        callback=_names,
+        metavar="NAME,NAME,...",
+        help="Run only these conditions, and those that they need; --plan lists all.  [default: all]",
     ),
     click.option(
         "--preset",
@@ -76,11 +94,7 @@ _OPTIONS = (
         metavar="KEY=VALUE",
         help="Change a value of the preset, as in `fda finetune`.",
     ),
-    click.option(
-        "--alpha-checkpoint",
-        type=click.Path(path_type=Path),
-        help="Alpha-CLIP .pth file to begin with; what has no alpha channel begins without it.",
-    ),
+    model_options,
     click.option("--test-split", default="test", show_default=True, help="The split that is scored."),
     click.option(
         "--thresholds",
@@ -102,17 +116,19 @@ def _experiment_options(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def with_options(*, settings: Sequence[str], seeds: int, size: str, **others: Any) -> None:
         names = (
-            "factors",
-            "num_train",
-            "store",
-            "seed",
-            "quick",
-            "preset",
-            "alpha_checkpoint",
-            "test_split",
-            "thresholds",
-            "device",
-            "yes",
+            *(
+                "store",
+                "seed",
+                "quick",
+                "factors",
+                "num_train",
+                "num_eval",
+                "conditions",
+                "preset",
+                "model",
+                "pretrained",
+            ),
+            *("alpha_checkpoint", "activation", "test_split", "thresholds", "device", "yes"),
         )
         options = ExperimentOptions(
             num_seeds=seeds,
@@ -167,7 +183,9 @@ def _print_plan(preview: ExperimentPreview) -> None:
     ]
     columns = ["condition", "reuses", "alpha", "masks", "settings"]
     print_table(f"{preview.kind}: seeds {', '.join(map(str, plan.seeds))}", columns, rows, texts=columns)
-    show(f"trained with preset {plan.preset} on {plan.store}; scored on {', '.join(plan.splits)}")
+    if plan.left_out:
+        show(f"left out: {', '.join(plan.left_out)}")
+    show(f"trained with preset {plan.trained.preset} on {plan.store}; scored on {', '.join(plan.splits)}")
     show(str(preview.cost))
 
 

@@ -84,7 +84,7 @@ class CarryingOut:
         folder = self.folder.path / CHECKPOINTS / cell.checkpoint
         folder.parent.mkdir(exist_ok=True)
         found = finetune(self.plan.store, folder, self.plan.training(cell), listener=self.listener)
-        preset = load_preset(self.plan.preset).with_settings(self.plan.training(cell).settings, "--set")
+        preset = load_preset(self.plan.trained.preset).with_settings(self.plan.training(cell).settings, "--set")
         return _training(found, preset.train.window)
 
     def _keep(self, cell: Cell, training: dict[str, JSON] | None, scores: CellScores) -> None:

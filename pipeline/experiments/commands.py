@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.experiments.plan import CHECKPOINTS, Cell, Plan
+from pipeline.experiments.plan import CHECKPOINTS, Cell, Plan, weights_of
 from pipeline.reporting.commands import flags_of, mask_flags
 from store.json_values import JSON
 
@@ -35,11 +35,11 @@ def _training(plan: Plan, cell: Cell, folder: Path) -> list[str]:
     options = plan.training(cell)
     fields: Mapping[str, JSON] = {
         "preset": options.preset,
+        **weights_of(options),
         "mask_name": options.mask_name,
         "alpha": None if options.alpha is None else str(options.alpha),
         "val_split": options.val_split,
         "watch_split": options.watch_split,
-        "alpha_checkpoint": None if options.alpha_checkpoint is None else str(options.alpha_checkpoint),
         "seed": options.seed,
         "device": options.device,
     }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from encoders.encoding.encoder import Encoder
-from encoders.options import ModelSource, Pooling
+from encoders.options import Pooling
 from encoders.training.options import TrainOptions
 from encoders.training.trainer import TrainBatch, Trainer
 from pipeline.experiments.folder import ExperimentFolder
@@ -21,6 +21,7 @@ from pipeline.frames.options import TRAIN_SPLIT
 from pipeline.run.events import Reporter, ignore_events
 from pipeline.run.words import plural
 from pipeline.training.presets import Preset, load_preset
+from pipeline.training.run import model_source
 from store.json_values import JSON
 from store.store import Store
 
@@ -77,9 +78,9 @@ def cost_of(kind: Kind, plan: Plan, subject: Subject, folder: ExperimentFolder) 
     pending = [cell for cell in plan.cells if not folder.cell(cell.name).is_file()]
     trained = [cell for cell in pending if cell.condition.is_trained]
     encoded = [cell for cell in pending if cell.condition.mixed is None]
-    preset = load_preset(plan.preset)
+    preset = load_preset(plan.trained.preset)
     stored, to_score = _num_frames(kind, plan, subject)
-    drawn = preset.with_settings(plan.settings, "--set").batches.frames
+    drawn = preset.with_settings(plan.trained.settings, "--set").batches.frames
     timed = _timed(plan, preset, (min(drawn, stored) if drawn else stored, to_score))
     num_steps = num_pairs = 0
     for cell in trained:
@@ -120,11 +121,10 @@ class _Timed:
 def _timed(plan: Plan, preset: Preset, num_frames: tuple[int, int]) -> _Timed:
     """A step and an encoding of clips that are noise; of so many frames to train with, and to score."""
     report = Reporter(ignore_events)
-    source = ModelSource(model=preset.model, pretrained=preset.pretrained, alpha_checkpoint=plan.alpha_checkpoint)
-    ready = load_ready(source, plan.device, report)
+    ready = load_ready(model_source(preset, plan.trained), plan.trained.device, report)
     model, config = ready.loaded.model, ready.loaded.config
     train_frames, eval_frames = num_frames
-    options = preset.with_settings(plan.settings, "--set").train
+    options = preset.with_settings(plan.trained.settings, "--set").train
     num_pairs = min(_MOST_PAIRS, options.batch_size)
     options = replace(options, batch_size=num_pairs, accumulate=min(options.accumulate, num_pairs))
     train, clips = (_noise(num_pairs, frames, config.image_size) for frames in (train_frames, eval_frames))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.experiments.kind import Kind, Subject
+from pipeline.experiments.kind import VAL_SPLIT, Kind, Subject
 from pipeline.experiments.masks import PAPER, TRUTH, workers_for
-from pipeline.experiments.options import ExperimentOptions
+from pipeline.experiments.options import MIN_CLIPS, ExperimentOptions
 from pipeline.frames.options import TRAIN_SPLIT
 from pipeline.frames.run import preprocess
 from pipeline.mask_imports.run import import_masks
@@ -19,13 +20,12 @@ from pipeline.synthetic.options import GenerateOptions
 from pipeline.synthetic.run import generate
 from pipeline.synthetic.suites import Size
 from pipeline.synthetic.writing import MANIFEST_NAME
+from pipeline.training.options import FinetuneOptions
 from store.clips.mask_sets import mask_set_names
 from store.json_values import JSON
 from store.store import Store
 
 GENERATED_PRESET, GIVEN_PRESET = "demo", "fda-clip"
-MIN_VIDEOS = 2
-"""Of a split that is scored."""
 DATA, STORE = "data", "store"
 """Folders of the experiment's folder."""
 
@@ -37,13 +37,13 @@ def subject_of(folder: Path, kind: Kind, options: ExperimentOptions) -> Subject:
         InputError: The store that was given lacks a split.
     """
     if options.store is None:
+        generated = _generated(kind, options).splits
         return Subject(
             store=str(folder / STORE),
-            num_videos={one.name: one.num_clips for one in _generated(kind, options).splits},
+            num_videos={one.name: one.num_clips for one in generated},
             is_generated=True,
             has_truth=True,
-            preset=options.preset or GENERATED_PRESET,
-            settings=_settings(options),
+            trained=_trained(options, GENERATED_PRESET, [one.name for one in generated]),
         )
     store = Store.open(options.store)
     splits = store.manifest.splits
@@ -53,15 +53,14 @@ def subject_of(folder: Path, kind: Kind, options: ExperimentOptions) -> Subject:
                 f"{store.place} has no split {split!r}, which an experiment needs: it has {', '.join(splits)}. "
                 "`fda preprocess --split-by-hash train=0.8,val=0.1,test=0.1` makes splits, in another store"
             )
-    if splits[options.test_split].num_videos < MIN_VIDEOS:
+    if splits[options.test_split].num_videos < MIN_CLIPS:
         raise InputError(f"split {options.test_split!r} of {store.place} has one video: intervals are over videos")
     return Subject(
         store=options.store,
         num_videos={split: layout.num_videos for split, layout in splits.items()},
         is_generated=False,
         has_truth=TRUTH.name in mask_set_names(store),
-        preset=options.preset or GIVEN_PRESET,
-        settings=_settings(options),
+        trained=_trained(options, GIVEN_PRESET, splits),
     )
 
 
@@ -92,13 +91,26 @@ def data_commands(folder: Path, kind: Kind, options: ExperimentOptions) -> list[
     ]
 
 
-def _settings(options: ExperimentOptions) -> dict[str, object]:
-    return {**({"epochs": 1} if options.quick else {}), **options.settings}
+def _trained(options: ExperimentOptions, preset: str, splits: Collection[str]) -> FinetuneOptions:
+    return FinetuneOptions(
+        preset=options.preset or preset,
+        settings={**({"epochs": 1} if options.quick else {}), **options.settings},
+        model=options.model,
+        pretrained=options.pretrained,
+        alpha_checkpoint=options.alpha_checkpoint,
+        activation=options.activation,
+        val_split=VAL_SPLIT if VAL_SPLIT in splits else None,
+        device=options.device,
+    )
 
 
 def _generated(kind: Kind, options: ExperimentOptions) -> GenerateOptions:
-    if not options.quick:
-        size, (num_train, num_eval) = options.size, (options.num_train, None)
-    else:
-        size, (num_train, num_eval) = Size.TINY, kind.quick_clips
-    return GenerateOptions(kind.suite, size, options.seed, options.factors, num_train, num_eval)
+    size, few = (Size.TINY, kind.quick_clips) if options.quick else (options.size, (None, None))
+    return GenerateOptions(
+        suite=kind.suite,
+        size=size,
+        seed=options.seed,
+        factors=options.factors,
+        num_train=few[0] if options.num_train is None else options.num_train,
+        num_eval=few[1] if options.num_eval is None else options.num_eval,
+    )

@@ -25,7 +25,7 @@ from store.json_values import JSON, differences
 
 ASKED_FILE = "experiment.json"
 RESULTS_FILE = "results.json"
-FORMAT = 1
+FORMAT = 2
 _NOT_COMPARED = ("software",)
 """Recorded of an experiment, but not compared: it may be resumed with other versions."""
 

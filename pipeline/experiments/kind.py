@@ -18,6 +18,7 @@ from pipeline.experiments.plan import Cell, Plan
 from pipeline.experiments.results import Queries, Results
 from pipeline.frames.options import PreprocessOptions
 from pipeline.synthetic.suites import Suite
+from pipeline.training.options import FinetuneOptions
 from store.json_values import JSON
 from store.store import Store
 
@@ -34,15 +35,8 @@ class Subject:
     is_generated: bool
     has_truth: bool
     """Whether the truth is known: which pixels move."""
-    preset: str
-    """How models are trained."""
-    settings: Mapping[str, object]
-    """What differs from it."""
-
-    @property
-    def val_split(self) -> str | None:
-        """By which checkpoints are chosen; None: by training videos that are held out."""
-        return VAL_SPLIT if VAL_SPLIT in self.num_videos else None
+    trained: FinetuneOptions
+    """How models are trained, but for what conditions change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,5 +129,7 @@ class Kind:
     """How generated videos become clips."""
     quick_clips: tuple[int | None, int | None] = (None, None)
     """Clips of a quick run to train with, and of each other split, if they are fewer than those of the size `tiny`."""
+    why_whole: str = ""
+    """Why nobody can choose among its conditions; empty where one can."""
     commands: Callable[[Plan, Path], Iterable[list[str]]] = lambda plan, folder: ()
     """Command lines of what `score` does beyond `fda eval`; of a plan and the experiment's folder."""

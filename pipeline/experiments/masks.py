@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.clips.options import AlphaSource
 from pipeline.experiments.plan import Condition, MaskChoice
-from pipeline.experiments.results import MaskResult
+from pipeline.experiments.results import MaskResult, Results
 from pipeline.masks.options import Difference, Fill, MaskOptions
 from pipeline.masks.overlap import mask_overlap
 from pipeline.masks.run import make_masks
@@ -29,8 +29,14 @@ KINDS = (
 """Every other kind of mask there is."""
 ONES = Condition("ones", "alpha all ones", PAPER.name, AlphaSource.ONES)
 """What every experiment compares masks with: the same model, and a channel that says nothing."""
+_REFERENCES = {PAPER.name: "the paper's masks", ONES.name: "all ones"}
 _FEW_VIDEOS = 128
 """Which are done with in less time than worker processes take to start."""
+
+
+def references(results: Results) -> dict[str, str]:
+    """What tables compare every condition with, of what was run: its name -> what it is called there."""
+    return {name: words for name, words in _REFERENCES.items() if name in results.conditions}
 
 
 def workers_for(num_videos: int) -> RunOptions:

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from encoders.options import Activation
 from pipeline.errors import OptionError
 from pipeline.run.fields import convert_fields
 from pipeline.synthetic.suites import Size
 
 MIN_SEEDS = 3
 QUICK_SEEDS = 2
+MIN_CLIPS = 2
+"""Of a split: intervals are over videos."""
 PAPER_THRESHOLDS = (0.0, 12.5, 25.0, 50.0, 100.0)
 """Of Figure 2 of FDA-CLIP, grey levels."""
 
@@ -50,12 +53,20 @@ class ExperimentOptions:
     """Factor -> level of all generated clips, as in `GenerateOptions`: how hard they are."""
     num_train: int | None = None
     """Clips that are generated to train with. Default: as `size` says."""
+    num_eval: int | None = None
+    """Clips of each other split that is generated. Default: as `size` says."""
+    conditions: tuple[str, ...] = ()
+    """Names of the conditions that are wanted; those that one of them needs are added. Default: all."""
     preset: str | None = None
     """How models are trained: see `FinetuneOptions`. Default: `demo` on generated data, else `fda-clip`."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """Values of the preset's [finetune] and [batches] to change, by name."""
+    model: str | None = None
+    """Default: the preset's. This and the next: see `ModelSource`."""
+    pretrained: str | None = None
     alpha_checkpoint: Path | None = None
     """An Alpha-CLIP file to begin with; conditions without an alpha channel begin without it."""
+    activation: Activation | None = None
     test_split: str = "test"
     """The split that is scored. An experiment that generates data scores all of them that are made to be."""
     thresholds: tuple[float, ...] = PAPER_THRESHOLDS
@@ -66,13 +77,18 @@ class ExperimentOptions:
     """Begin although it is estimated to take longer than `MINUTES_UNASKED`. Default: `UnconfirmedError`."""
 
     def __post_init__(self) -> None:
-        convert_fields(self, size=Size, alpha_checkpoint=Path)
-        convert_fields(self, thresholds=tuple)
+        convert_fields(self, size=Size, alpha_checkpoint=Path, activation=Activation)
+        convert_fields(self, thresholds=tuple, conditions=tuple)
         object.__setattr__(self, "thresholds", tuple(sorted({float(one) for one in self.thresholds})))
         if not self.thresholds or not all(0 <= one <= 255 for one in self.thresholds):
             raise OptionError(f"thresholds must be grey levels in 0..255, at least one, got {self.thresholds}")
-        if self.store is not None and (self.factors or self.num_train is not None):
-            raise OptionError("factors and num_train are of generated data: leave them out, or the store")
+        if self.store is not None and (self.factors or self.num_train is not None or self.num_eval is not None):
+            raise OptionError("factors, num_train and num_eval are of generated data: leave them out, or the store")
+        for name in ("num_train", "num_eval"):
+            if (number := getattr(self, name)) is not None and number < MIN_CLIPS:
+                raise OptionError(f"{name} must be at least {MIN_CLIPS}, got {number}")
+        if self.size is not Size.SMALL and (self.quick or self.store is not None):
+            raise OptionError(f"size is of generated data, and a quick run's is {Size.TINY}: leave it out")
         if self.quick and self.num_seeds != MIN_SEEDS:
             raise OptionError(f"a quick experiment has {QUICK_SEEDS} seeds: leave their number out, or quick")
         if self.num_seeds < MIN_SEEDS:

@@ -5,13 +5,14 @@ Nothing here reads or writes. `commands.py` writes a plan as command lines, `car
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from encoders.options import ModelSource
 from pipeline.clips.options import AlphaSource
-from pipeline.experiments.options import ExperimentKind
+from pipeline.errors import OptionError
+from pipeline.experiments.options import ExperimentKind, ExperimentOptions
 from pipeline.features.options import EncodeOptions
 from pipeline.masks.options import MaskOptions
 from pipeline.training.options import FinetuneOptions
@@ -58,6 +59,11 @@ class Condition:
         return f"{self.name}: {self.title}"
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """Conditions without which this one cannot be."""
+        return (*(() if self.trained_as is None else (self.trained_as,)), *(self.mixed or ()))
+
+    @property
     def is_trained(self) -> bool:
         """Whether it trains a checkpoint of its own."""
         return self.trained_as is None and self.mixed is None
@@ -97,12 +103,10 @@ class Plan:
     """Those that are encoded as well: to choose something on."""
     watched: str | None
     """The split whose R@1s are recorded while models are trained; none of it chooses anything."""
-    val_split: str | None
-    """By which checkpoints are chosen; None: by training videos that are held out."""
-    preset: str
-    settings: Mapping[str, object]
-    alpha_checkpoint: Path | None
-    device: str
+    trained: FinetuneOptions
+    """How each checkpoint is trained, but for what its condition changes."""
+    left_out: tuple[str, ...] = ()
+    """Conditions of the experiment that were not asked for."""
 
     def __post_init__(self) -> None:
         names = [one.name for one in self.conditions]
@@ -110,8 +114,30 @@ class Plan:
         known = {one.name for one in self.masks}
         for one in self.conditions:
             assert one.masks in known, one
-            for other in (one.trained_as, *(one.mixed or ())):
-                assert other is None or other in names[: names.index(one.name)], one
+            for other in one.needs:
+                assert other in names[: names.index(one.name)], one
+
+    def only(self, names: Collection[str]) -> Plan:
+        """The plan with some of its conditions, those that they need, and the masks of all of these.
+
+        Raises:
+            OptionError: There is no condition of a name.
+        """
+        known = [one.name for one in self.conditions]
+        if unknown := [name for name in names if name not in known]:
+            raise OptionError(f"the experiment {str(self.kind)!r} has no condition {unknown[0]!r}: {', '.join(known)}")
+        wanted = set(names)
+        for one in reversed(self.conditions):  # what one needs comes before it
+            if one.name in wanted:
+                wanted |= {*one.needs}
+        conditions = tuple(one for one in self.conditions if one.name in wanted)
+        masks = {one.masks for one in conditions}
+        return replace(
+            self,
+            conditions=conditions,
+            masks=tuple(one for one in self.masks if one.name in masks),
+            left_out=tuple(name for name in known if name not in wanted),
+        )
 
     @property
     def cells(self) -> Iterator[Cell]:
@@ -134,16 +160,14 @@ class Plan:
     def training(self, cell: Cell) -> FinetuneOptions:
         """How the checkpoint of a cell whose condition trains its own is made."""
         one = cell.condition
-        return FinetuneOptions(
-            preset=self.preset,
-            settings={**self.settings, **one.settings},
-            alpha_checkpoint=None if one.is_plain else self.alpha_checkpoint,
+        return replace(
+            self.trained,
+            settings={**self.trained.settings, **one.settings},
+            alpha_checkpoint=None if one.is_plain else self.trained.alpha_checkpoint,
             mask_name=one.masks,
             alpha=one.alpha,
-            val_split=self.val_split,
             watch_split=self.watched,
             seed=cell.seed,
-            device=self.device,
         )
 
     def encoding(self, cell: Cell) -> EncodeOptions:
@@ -155,7 +179,7 @@ class Plan:
             alpha=cell.condition.alpha,
             precision="fp32",  # `auto` is measured anew each time, and a cell must not depend on that
             seed=cell.seed,
-            device=self.device,
+            device=self.trained.device,
         )
 
     def model(self, cell: Cell, folder: Path) -> ModelSource:
@@ -180,10 +204,22 @@ class Plan:
             },
             "seeds": list(self.seeds),
             "splits": list(self.splits),
-            "preset": self.preset,
-            "settings": _plain(self.settings),
-            "alpha_checkpoint": None if self.alpha_checkpoint is None else str(self.alpha_checkpoint),
+            "left_out": list(self.left_out),
+            "preset": self.trained.preset,
+            "settings": _plain(self.trained.settings),
+            **weights_of(self.trained),
         }
+
+
+def weights_of(trained: FinetuneOptions | ExperimentOptions) -> dict[str, JSON]:
+    """The model and weights that training begins with, as JSON: what the preset says is None."""
+    file = trained.alpha_checkpoint
+    return {
+        "model": trained.model,
+        "pretrained": trained.pretrained,
+        "alpha_checkpoint": None if file is None else str(file),
+        "activation": None if trained.activation is None else str(trained.activation),
+    }
 
 
 def _plain(settings: Mapping[str, object]) -> dict[str, JSON]:

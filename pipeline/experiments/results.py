@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.clips.options import AlphaSource
 from pipeline.errors import InputError
 from pipeline.evaluation.names import DIRECTIONS
 from pipeline.evaluation.statistics.crossed import LEVEL, Estimate, crossed_difference, crossed_share, mean_of
@@ -133,6 +134,11 @@ class Results:
         """Name -> `title`, `masks`, `alpha` and more, as `Plan.to_dict` writes them."""
         conditions: Mapping[str, Mapping[str, Any]] = self.about["plan"]["conditions"]
         return conditions
+
+    @property
+    def masked(self) -> list[str]:
+        """The conditions whose alpha channel is a mask."""
+        return [name for name, one in self.conditions.items() if one["alpha"] == AlphaSource.MASKS]
 
     def cells_of(self, condition: str) -> list[CellResult]:
         """The cells of a condition, in the order of the seeds."""

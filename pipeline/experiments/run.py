@@ -18,7 +18,7 @@ from pipeline.experiments.folder import ExperimentFolder
 from pipeline.experiments.kind import Kind, Subject
 from pipeline.experiments.kinds.table import KINDS
 from pipeline.experiments.options import PAPER_THRESHOLDS, ExperimentKind, ExperimentOptions
-from pipeline.experiments.plan import Plan
+from pipeline.experiments.plan import Plan, weights_of
 from pipeline.experiments.results import Results
 from pipeline.experiments.writing import write_files
 from pipeline.reporting.commands import flags_of
@@ -166,7 +166,10 @@ class _Asked:
             raise OptionError(f"there is no experiment {kind!r}: there are {', '.join(ExperimentKind)}")
         if ExperimentKind(kind) is not ExperimentKind.TAU and options.thresholds != PAPER_THRESHOLDS:
             raise OptionError(f"thresholds are for the experiment 'tau', and this is {str(kind)!r}: leave them out")
-        return cls(KINDS[ExperimentKind(kind)], ExperimentFolder(Path(folder)), options)
+        found = KINDS[ExperimentKind(kind)]
+        if options.conditions and found.why_whole:
+            raise OptionError(f"the experiment {str(kind)!r} has no choice of conditions: {found.why_whole}")
+        return cls(found, ExperimentFolder(Path(folder)), options)
 
     def to_dict(self) -> dict[str, JSON]:
         """What decides the experiment: a folder has one of them."""
@@ -179,9 +182,11 @@ class _Asked:
             "size": str(one.size),
             "factors": {name: str(level) for name, level in one.factors.items()},
             "num_train": one.num_train,
+            "num_eval": one.num_eval,
+            "conditions": sorted({*one.conditions}),
             "preset": one.preset,
             "settings": {key: str(value) for key, value in one.settings.items()},
-            "alpha_checkpoint": None if one.alpha_checkpoint is None else str(one.alpha_checkpoint),
+            **weights_of(one),
             "test_split": one.test_split,
             "thresholds": list(one.thresholds),
             "software": dict(software_versions(MODEL_SOFTWARE)),
@@ -189,7 +194,8 @@ class _Asked:
 
     def planned(self) -> tuple[Subject, Plan]:
         subject = subject_of(self.folder.path, self.kind, self.options)
-        return subject, self.kind.plan(subject, self.options)
+        plan = self.kind.plan(subject, self.options)
+        return subject, plan.only(self.options.conditions) if self.options.conditions else plan
 
     def confirmed(self, report: Reporter) -> tuple[Subject, Plan]:
         """What is to be done; says what it costs, before anything is written."""
@@ -236,8 +242,10 @@ class _Asked:
             "quick": one.quick,
             "size": str(one.size),
             "num_train": one.num_train,
+            "num_eval": one.num_eval,
+            "conditions": ",".join(one.conditions) or None,
             "preset": one.preset,
-            "alpha_checkpoint": None if one.alpha_checkpoint is None else str(one.alpha_checkpoint),
+            **weights_of(one),
             "test_split": one.test_split,
             "thresholds": None
             if one.thresholds == defaults.thresholds

@@ -57,6 +57,8 @@ def _report(kind: Kind, results: Results, found: Findings) -> Iterator[str]:
     yield from ("", "## What was run", "")
     plan = about["plan"]
     yield f"- `fda experiment {kind.name}`, {plural(len(results.seeds), 'seed')}: {', '.join(map(str, results.seeds))}"
+    if plan["left_out"]:
+        yield f"- left out: {', '.join(f'`{name}`' for name in plan['left_out'])}"
     changed = "".join(f", {key} = {value}" for key, value in plan["settings"].items())
     yield f"- preset `{plan['preset']}`{changed}; the checkpoint is chosen on validation videos"
     sizes = ", ".join(f"{split} {number:,}" for split, number in about["num_videos"].items())

@@ -107,7 +107,7 @@ def finetune(
         _require_split(opened, split)
     if options.overwrite:  # likewise; what counts is asked again, under the lock
         confirm_removal(folder, yes=options.yes)
-    source = _model_source(preset, options)
+    source = model_source(preset, options)
     used = [recipe.train_split, *named]
     if recipe.val_split in opened.manifest.splits and recipe.val_split not in used:
         used.append(recipe.val_split)
@@ -164,7 +164,8 @@ def _recipe(preset: Preset, options: FinetuneOptions) -> TrainingRecipe:
     return recipe
 
 
-def _model_source(preset: Preset, options: FinetuneOptions) -> ModelSource:
+def model_source(preset: Preset, options: FinetuneOptions) -> ModelSource:
+    """What a training begins with: the preset's model and weights, but for what the options name."""
     return ModelSource(
         model=options.model or preset.model,
         pretrained=options.pretrained or preset.pretrained,

@@ -10,7 +10,7 @@ from pipeline.evaluation.statistics.crossed import mean_of
 from pipeline.experiments.drawings import shares_by_row
 from pipeline.experiments.findings import Drawing, Findings, Table, percent_of, points_of, verdict
 from pipeline.experiments.kind import Kind, Subject
-from pipeline.experiments.masks import KINDS, ONES, PAPER, TRUTH
+from pipeline.experiments.masks import KINDS, ONES, PAPER, TRUTH, references
 from pipeline.experiments.options import ExperimentKind, ExperimentOptions
 from pipeline.experiments.plan import Condition, Plan
 from pipeline.experiments.results import Results
@@ -45,31 +45,33 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
         splits=(options.test_split, *(one for one in subject.num_videos if subject.is_generated and one == "still")),
         more_splits=(),
         watched=options.test_split,
-        val_split=subject.val_split,
-        preset=subject.preset,
-        settings=subject.settings,
-        alpha_checkpoint=options.alpha_checkpoint,
-        device=options.device,
+        trained=subject.trained,
     )
 
 
 def findings(results: Results) -> Findings:
     """The table of conditions, what each gains, and the two differences that answer the question."""
     split = results.splits[0]
+    compared = (_differences(results, split),) if references(results) else ()
     return Findings(
         answer=_answer(results, split),
-        tables=(_conditions(results, split), _differences(results, split), _flattery(results)),
+        tables=(_conditions(results, split), *compared, _flattery(results)),
         drawings=(_drawing(results, split),),
     )
 
 
 def _answer(results: Results, split: str) -> str:
     told = []
+    masks = WITH_MASKS.name if WITH_MASKS.name in results.conditions else next(iter(results.masked), None)
     for than, words in ((ONES.name, "an alpha channel of all ones"), (NO_ALPHA.name, "none")):
-        gain = results.gain(WITH_MASKS.name, than, split)
-        said = verdict(gain, better="the masks help", worse="the masks harm")
-        told.append(f"{points_of(gain)} points over {words} ({said})")
-    return f"FDA-CLIP's masks change text-to-video R@1 by {' and by '.join(told)}."
+        if masks is not None and than in results.conditions:
+            gain = results.gain(masks, than, split)
+            said = verdict(gain, better="the masks help", worse="the masks harm")
+            told.append(f"{points_of(gain)} points over {words} ({said})")
+    if not told:
+        return f"No answer: it needs masks, and one of `{ONES.name}` and `{NO_ALPHA.name}`; the others were left out."
+    named = "FDA-CLIP's masks" if masks == WITH_MASKS.name else f"The masks `{masks}`"
+    return f"{named} change text-to-video R@1 by {' and by '.join(told)}."
 
 
 def _conditions(results: Results, split: str) -> Table:
@@ -95,18 +97,18 @@ def _conditions(results: Results, split: str) -> Table:
 
 
 def _differences(results: Results, split: str) -> Table:
-    rows = []
+    rows, compared = [], references(results)
     for name, one in results.conditions.items():
         cells = [
             "-" if than == name else points_of(results.gain(name, than, split, direction))
             for direction in DIRECTIONS
-            for than in (WITH_MASKS.name, ONES.name)
+            for than in compared
         ]
         rows.append((one["title"], *cells))
     return Table(
         "differences",
         f"Differences of R@1 in points, split {split}",
-        ("alpha channel", "T2V - paper's masks", "T2V - all ones", "V2T - paper's masks", "V2T - all ones"),
+        ("alpha channel", *(f"{short} - {words}" for short in ("T2V", "V2T") for words in compared.values())),
         tuple(rows),
         ("Each interval is for its own difference: among twenty without any, one is expected to leave out zero.",),
     )

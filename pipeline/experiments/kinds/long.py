@@ -7,7 +7,7 @@ that nothing but the pooling differs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +62,9 @@ _GENERATED_SPLITS = "test-events-"
 def plan(subject: Subject, options: ExperimentOptions) -> Plan:
     """One training for each seed."""
     generated = tuple(split for split in subject.num_videos if split.startswith(_GENERATED_SPLITS))
+    trained = subject.trained
+    if subject.is_generated and options.preset is None:
+        trained = replace(trained, preset=GENERATED_PRESET)
     return Plan(
         kind=ExperimentKind.LONG,
         store=subject.store,
@@ -69,13 +72,9 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
         conditions=(TRAINED,),
         seeds=options.seeds,
         splits=generated if subject.is_generated else (options.test_split,),
-        more_splits=(TRAIN_SPLIT, *((VAL_SPLIT,) if subject.val_split else ())),
+        more_splits=(TRAIN_SPLIT, *((VAL_SPLIT,) if trained.val_split else ())),
         watched=None,
-        val_split=subject.val_split,
-        preset=options.preset or (GENERATED_PRESET if subject.is_generated else subject.preset),
-        settings=subject.settings,
-        alpha_checkpoint=options.alpha_checkpoint,
-        device=options.device,
+        trained=trained,
     )
 
 
@@ -86,10 +85,10 @@ def pooling_of(plan: Plan, cell: Cell) -> PoolOptions:
         features=features,
         to=f"{features}.{SEQTRANSF}",
         splits=plan.splits,
-        val_split=plan.val_split,
-        temporal=GENERATED_TEMPORAL if plan.preset == GENERATED_PRESET else TemporalOptions(),
+        val_split=plan.trained.val_split,
+        temporal=GENERATED_TEMPORAL if plan.trained.preset == GENERATED_PRESET else TemporalOptions(),
         seed=cell.seed,
-        device=plan.device,
+        device=plan.trained.device,
     )
 
 
@@ -102,7 +101,7 @@ def score(it: Scoring) -> CellScores:
     chosen: dict[str, JSON] = {SEQTRANSF: f"epoch {trained.history.best_epoch} of {len(trained.history.epochs) - 1}"}
     seconds: dict[str, JSON] = {}
     for split in it.plan.splits:
-        for way in WAYS if it.plan.val_split else (AVERAGE, SEQTRANSF):
+        for way in WAYS if it.plan.trained.val_split else (AVERAGE, SEQTRANSF):
             found = _evaluated(it, split, way, pooling.to)
             scored[split if way == AVERAGE else f"{split}/{way}"] = Scored.of(found)
             chosen.setdefault(way, found.pooling)
@@ -136,10 +135,10 @@ def commands(plan: Plan, folder: Path) -> Iterator[list[str]]:
         for name in ("layers", "epochs", "patience", "batch_size", "lr"):
             value = getattr(pooling.temporal, name)
             words += [] if value == getattr(plain, name) else [f"--{name.replace('_', '-')}", f"{value:g}"]
-        yield [*words, "--seed", str(cell.seed), "--device", plan.device]
+        yield [*words, "--seed", str(cell.seed), "--device", plan.trained.device]
         for split in plan.splits:
             yield ["fda", "eval", plan.store, "--features", pooling.to, "--split", split]
-            for way in WAYS if plan.val_split else ():
+            for way in WAYS if plan.trained.val_split else ():
                 if way not in (AVERAGE, SEQTRANSF):
                     yield [
                         "fda",
@@ -329,5 +328,6 @@ LONG = Kind(
     findings=findings,
     score=score,
     clips=PreprocessOptions(train_frames=12, eval_frames=12),
+    why_whole=f"it has one, {TRAINED.name!r}",
     commands=commands,
 )

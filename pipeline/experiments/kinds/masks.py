@@ -6,11 +6,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.clips.options import AlphaSource
 from pipeline.evaluation.statistics.crossed import Estimate
 from pipeline.experiments.findings import Drawing, Findings, Table, percent_of, points_of, verdict
 from pipeline.experiments.kind import Kind, Subject
-from pipeline.experiments.masks import KINDS, ONES, PAPER, TRUTH
+from pipeline.experiments.masks import KINDS, ONES, PAPER, TRUTH, references
 from pipeline.experiments.options import ExperimentKind, ExperimentOptions
 from pipeline.experiments.plan import Condition, Plan
 from pipeline.experiments.results import Results
@@ -43,67 +42,62 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
         splits=(options.test_split, *(others[:_QUICK_SPLITS] if options.quick else others)),
         more_splits=(),
         watched=None,
-        val_split=subject.val_split,
-        preset=subject.preset,
-        settings=subject.settings,
-        alpha_checkpoint=options.alpha_checkpoint,
-        device=options.device,
+        trained=subject.trained,
     )
 
 
 def findings(results: Results) -> Findings:
     """R@1 and overlap by kind and difficulty, which kind is best where, and its mean gain."""
-    tables: tuple[Table, ...] = (_together(results), _which(results), _recalls(results))
+    rivals = _rivals(results)
+    tables = [_together(results), *([_which(results)] if rivals else []), _recalls(results)]
     drawings = [_heat(results, "masks-r1", "Text-to-video R@1, %", _recall_of(results), list(results.conditions))]
-    if results.overlap(PAPER.name, results.splits[0]) is not None:
-        tables = (*tables, _overlaps(results))
-        drawings.append(_heat(results, "masks-iou", "IoU with the truth, %", _overlap_of(results), _rivals(results)))
-    return Findings(_answer(results), tables, tuple(drawings))
-
-
-def _kinds(results: Results) -> list[str]:
-    """The conditions whose alpha channel is a mask."""
-    return [name for name, one in results.conditions.items() if one["alpha"] == AlphaSource.MASKS]
+    if any(results.overlap(name, results.splits[0]) is not None for name in rivals):
+        tables.append(_overlaps(results))
+        drawings.append(_heat(results, "masks-iou", "IoU with the truth, %", _overlap_of(results), rivals))
+    return Findings(_answer(results), tuple(tables), tuple(drawings))
 
 
 def _rivals(results: Results) -> list[str]:
-    """The kinds that anybody can have: not the truth."""
-    return [name for name in _kinds(results) if name != TRUTH.name]
+    """The kinds of mask that anybody can have: not the truth."""
+    return [name for name in results.masked if name != TRUTH.name]
 
 
 def _answer(results: Results) -> str:
     rivals = _rivals(results)
-    best = max(rivals, key=lambda name: results.mean_recall(name, results.splits).value)
+    than = next((name for name in references(results) if rivals != [name]), None)
     where = plural(len(results.splits), "test split")
-    if best == PAPER.name:
-        return f"Over {where}, no kind of mask has a higher mean R@1 than FDA-CLIP's masks."
-    gain = results.mean_gain(best, PAPER.name, results.splits, among=len(rivals) - 1)
+    if not rivals or than is None:
+        return f"No answer: it needs masks, and `{PAPER.name}` or `{ONES.name}` beside them; the others were left out."
+    best = max(rivals, key=lambda name: results.mean_recall(name, results.splits).value)
+    named = "FDA-CLIP's masks" if than == PAPER.name else "all ones"
+    if best == than:
+        return f"Over {where}, no kind of mask has a higher mean R@1 than {named}."
+    among = sum(name != than for name in rivals)
+    gain = results.mean_gain(best, than, results.splits, among=among)
     said = verdict(gain, better="better", worse="worse")
-    worse = [one for one in results.splits if results.gain(best, PAPER.name, one).interval.high < 0]
-    widened = f"an interval for the best of {len(rivals) - 1}" if len(rivals) > 2 else "a 95% interval"
+    worse = [one for one in results.splits if results.gain(best, than, one).interval.high < 0]
+    widened = f"an interval for the best of {among}" if among > 1 else "a 95% interval"
     there = f"worse on {', '.join(worse)}" if worse else "on no split is it found to be worse"
     return (
-        f"Over {where}, the masks with the highest mean R@1 are `{best}`: {points_of(gain)} points over FDA-CLIP's, "
+        f"Over {where}, the masks with the highest mean R@1 are `{best}`: {points_of(gain)} points over {named}, "
         f"{widened} ({said}); {there}."
     )
 
 
 def _together(results: Results) -> Table:
+    compared = references(results)
     rows = [
         (
             one["title"],
             percent_of(results.mean_recall(name, results.splits)),
-            *(
-                "-" if than == name else points_of(results.mean_gain(name, than, results.splits))
-                for than in (PAPER.name, ONES.name)
-            ),
+            *("-" if than == name else points_of(results.mean_gain(name, than, results.splits)) for than in compared),
         )
         for name, one in results.conditions.items()
     ]
     return Table(
         "together",
         f"T2V R@1 over {plural(len(results.splits), 'test split')} together",
-        ("alpha channel", "R@1", "points over the paper's masks", "points over all ones"),
+        ("alpha channel", "R@1", *(f"points over {words}" for words in compared.values())),
         tuple(rows),
         ("Splits of one suite show the same scenes: the clips of one scene count as one video in the intervals.",),
     )
@@ -129,7 +123,8 @@ def _which(results: Results) -> Table:
 
 
 def _over_paper(results: Results, name: str, split: str) -> Estimate | None:
-    return None if name == PAPER.name else results.gain(name, PAPER.name, split)
+    is_known = name != PAPER.name and PAPER.name in results.conditions
+    return results.gain(name, PAPER.name, split) if is_known else None
 
 
 def _recalls(results: Results) -> Table:

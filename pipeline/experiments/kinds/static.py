@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from pipeline.evaluation.scores.dot import DotScores
 from pipeline.experiments.drawings import shares_by_row
 from pipeline.experiments.findings import Drawing, Findings, Table, percent_of, points_of, verdict
 from pipeline.experiments.kind import CellScores, Kind, Scored, Scoring, Subject, score_splits
-from pipeline.experiments.masks import AUTO, ONES, PAPER, SOFT
+from pipeline.experiments.masks import AUTO, ONES, PAPER, SOFT, references
 from pipeline.experiments.options import ExperimentKind, ExperimentOptions
 from pipeline.experiments.plan import Cell, Condition, MaskChoice, Plan
 from pipeline.experiments.results import Results
@@ -55,11 +56,7 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
         splits=tuple(one for one in splits if one in subject.num_videos),
         more_splits=tuple(one for one in chosen_on if one in subject.num_videos),
         watched=None,
-        val_split=subject.val_split,
-        preset=subject.preset,
-        settings=subject.settings,
-        alpha_checkpoint=options.alpha_checkpoint,
-        device=options.device,
+        trained=subject.trained,
     )
 
 
@@ -124,7 +121,9 @@ def mixed(masked: Features, whole: Features, weight: float) -> NDArray[np.float3
 
 def findings(results: Results) -> Findings:
     """What is lost on static captions, and what each repair gives there and costs elsewhere."""
-    return Findings(_answer(results), (_table(results), _weights(results)), (_drawing(results),))
+    mixes = [name for name, one in results.conditions.items() if one.get("mixed")]
+    weights = (_weights(results, mixes),) if mixes else ()
+    return Findings(_answer(results), (_table(results), *weights), (_drawing(results),))
 
 
 def _static(results: Results) -> str:
@@ -134,43 +133,55 @@ def _static(results: Results) -> str:
 
 def _answer(results: Results) -> str:
     static, moving = _static(results), results.splits[0]
-    lost = results.gain(WITH_MASKS.name, ONES.name, static)
-    said = verdict(lost, better="nothing is lost", worse="that much is lost")
+    named = "Where the caption names what does not move" if static != moving else "Over all captions"
+    told = []
+    if {ONES.name, WITH_MASKS.name} <= results.conditions.keys():
+        lost = results.gain(WITH_MASKS.name, ONES.name, static)
+        said = verdict(lost, better="nothing is lost", worse="that much is lost")
+        told.append(f"{named}, FDA-CLIP's masks change R@1 by {points_of(lost)} points against all ones ({said}).")
     repairs = [name for name, one in results.conditions.items() if name in _REPAIRS or one.get("mixed")]
+    if repairs and WITH_MASKS.name in results.conditions:
+        begin = "The repair with the highest R@1 there" if told else f"{named}, the repair with the highest R@1"
+        told.append(f"{begin}, {_best_repair(results, repairs)}")
+    return (
+        " ".join(told)
+        or f"No answer: it needs `{WITH_MASKS.name}`, and `{ONES.name}` or a repair; the others were left out."
+    )
+
+
+def _best_repair(results: Results, repairs: Sequence[str]) -> str:
+    static, moving = _static(results), results.splits[0]
     best = max(repairs, key=lambda name: results.gain(name, WITH_MASKS.name, static).value)
     there, here = (
         results.gain(best, WITH_MASKS.name, split, among=len(repairs) if split == static else 1)
         for split in (static, moving)
     )
-    named = "Where the caption names what does not move" if static != moving else "Over all captions"
+    widened = f", an interval for the best of {len(repairs)}" if len(repairs) > 1 else ""
     return (
-        f"{named}, FDA-CLIP's masks change R@1 by {points_of(lost)} points against all ones ({said}). The repair with "
-        f"the highest R@1 there, `{best}`, changes it by {points_of(there)} points against the masks, an interval for "
-        f"the best of {len(repairs)} ({verdict(there)}), and that of the other captions by {points_of(here)} "
-        f"({verdict(here)})."
+        f"`{best}`, changes it by {points_of(there)} points against the masks"
+        f"{widened} ({verdict(there)}), and that of the other captions by {points_of(here)} ({verdict(here)})."
     )
 
 
 def _table(results: Results) -> Table:
-    rows = []
+    rows, others = [], references(results)
     for name, one in results.conditions.items():
         cells = [percent_of(results.recall(name, split)) for split in results.splits]
         cells += [
             "-" if than == name else points_of(results.gain(name, than, split))
-            for than in (WITH_MASKS.name, ONES.name)
+            for than in others
             for split in results.splits
         ]
         rows.append((one["title"], *cells))
-    compared = [f"{split} - {than}" for than in ("the paper's", "all ones") for split in results.splits]
+    compared = [f"{split} - {words}" for words in others.values() for split in results.splits]
     columns = ("alpha channel", *results.splits, *compared)
     return Table("repairs", "T2V R@1 on moving and on static captions, and differences in points", columns, tuple(rows))
 
 
-def _weights(results: Results) -> Table:
+def _weights(results: Results, mixes: Sequence[str]) -> Table:
     rows = [
         (results.conditions[name]["title"], *(f"{cell.more['weight']:g}" for cell in results.cells_of(name)))
-        for name in results.conditions
-        if results.conditions[name].get("mixed")
+        for name in mixes
     ]
     chosen_on = next((", ".join(cell.more["chosen_on"]) for cell in results.cells if "chosen_on" in cell.more), "")
     note = f"Chosen by mean T2V R@1 on {chosen_on}." if chosen_on else "Not chosen: there is no validation split."

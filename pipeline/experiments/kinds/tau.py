@@ -50,11 +50,7 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
         splits=(options.test_split,),
         more_splits=(),
         watched=None,
-        val_split=subject.val_split,
-        preset=subject.preset,
-        settings=subject.settings,
-        alpha_checkpoint=options.alpha_checkpoint,
-        device=options.device,
+        trained=subject.trained,
     )
 
 
@@ -163,6 +159,7 @@ TAU = Kind(
     question="How much does the threshold of the masks matter?",
     suite=Suite.DEMO,
     quick_clips=(16, 4),
+    why_whole="its thresholds make them",
     plan=plan,
     findings=findings,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,8 +83,12 @@ def _shown(number: int, folder: Path) -> ExperimentShown:
         tables=found.tables,
         figures=tuple(_figure(f"experiment-{number}", one) for one in found.drawings),
         seeds=results.seeds,
-        about=f"data set {about['dataset']}, preset {about['plan']['preset']}",
+        about=f"data set {about['dataset']}, preset {about['plan']['preset']}{_left_out(about['plan']['left_out'])}",
     )
+
+
+def _left_out(conditions: Sequence[str]) -> str:
+    return f"; left out: {', '.join(conditions)}" if conditions else ""
 
 
 def _figure(prefix: str, one: Drawing) -> Markup:

@@ -6,7 +6,7 @@ import json
 import shlex
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,12 @@ import pytest
 import fda as api
 from pipeline.experiments.data import data_commands
 from pipeline.experiments.findings import QUICK
+from pipeline.experiments.folder import ExperimentMismatchError
 from pipeline.experiments.kinds.table import KINDS
 from pipeline.experiments.masks import KINDS as MASK_KINDS
 from pipeline.experiments.results import Results
 from tests.clips_on_disk import Commands, Ended
+from tests.encoders_tiny import TINY, write_config
 from tests.experiments import write_small_store
 from tests.forked import forked_fda
 from tests.html_pages import ParsedPage
@@ -182,7 +184,11 @@ def test_a_folder_of_something_else_is_left_alone(made: Path, fda: Commands, tmp
         (("--thresholds", "300"), 2, "thresholds must be grey levels in 0..255"),
         (("--thresholds", "10"), 2, "thresholds are for the experiment 'tau', and this is 'baseline'"),
         (("--quick", "--seeds", "5"), 2, "a quick experiment has 2 seeds"),
-        (("--factor", "speed=slow"), 2, "factors and num_train are of generated data"),
+        (("--factor", "speed=slow"), 2, "factors, num_train and num_eval are of generated data"),
+        (("--num-eval", "4"), 2, "factors, num_train and num_eval are of generated data"),
+        (("--size", "large"), 2, "size is of generated data"),
+        (("--conditions", "paper,nope"), 2, "'baseline' has no condition 'nope': no-alpha, ones, paper, shuffled,"),
+        (("--conditions", ""), 2, "'baseline' has no condition ''"),
         (("--alpha-checkpoint", "/no/such.pth", "--preset", "demo"), 1, "cannot read weights from /no/such.pth"),
         (("--seeds", "2"), 2, "2 is not in the range x>=3"),
         (("--set", "epochs"), 2, "'epochs' is not of the form KEY=VALUE"),
@@ -216,6 +222,20 @@ def test_a_second_run_in_the_folder_is_refused(ran: Ran, fda: Commands) -> None:
     assert (ended.code, "another `fda experiment` is working in" in ended.error_line) == (1, True)
 
 
+@pytest.mark.parametrize(("kind", "why"), [("tau", "its thresholds make them"), ("long", "it has one, 'paper'")])
+def test_an_experiment_without_a_choice_of_conditions_says_why(kind: str, why: str) -> None:
+    with pytest.raises(api.OptionError, match=f"'{kind}' has no choice of conditions: {why}"):
+        api.experiment(kind, "out", api.ExperimentOptions(conditions=("paper",)))
+
+
+def test_so_many_clips_are_generated_as_are_asked_for(tmp_path: Path) -> None:
+    options = api.ExperimentOptions(num_train=6, num_eval=3, conditions=("ones",))
+    cost = api.preview_experiment("baseline", tmp_path / "out", options).cost
+    assert (cost.num_trainings, cost.num_clips_encoded) == (3, 3 * 2 * 3)  # seeds x splits x clips
+    with pytest.raises(api.OptionError, match="num_eval must be at least 2, got 1"):
+        api.ExperimentOptions(num_eval=1)
+
+
 def test_an_experiment_that_there_is_not() -> None:
     with pytest.raises(api.OptionError, match="there is no experiment 'nope': there are baseline, tau"):
         api.experiment("nope", "out")
@@ -241,6 +261,37 @@ def test_a_mix_takes_cached_features_alone(made: Path, fda: Commands, tmp_path: 
         assert (cell.ranks["test"]["text_to_video"] == (scores >= own[:, None]).sum(axis=1)).all()
     assert not list((place / "store").glob("features.zarr/*mix*"))
     assert "-mix." not in (tmp_path / "out/commands.sh").read_text()
+
+
+def test_only_the_conditions_that_are_wanted_are_run_with_those_that_they_need(made: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(made, tmp_path / "here")
+    usual = api.ExperimentOptions(store=str(place / "store"), preset=str(place / "tiny.toml"), quick=True)
+    some = replace(usual, conditions=("auto-mix",))
+    plan = api.preview_experiment("static", tmp_path / "out", some).plan
+    assert [one.name for one in plan.conditions] == ["auto", "auto-whole", "auto-mix"]
+    assert {one.name for one in plan.masks} == {"auto", "paper"}  # the whole image is encoded beside some mask set
+    assert plan.left_out == ("ones", "paper", "empty-ones", "soft", "paper-whole", "paper-mix")
+    found = api.experiment("static", tmp_path / "out", some)
+    assert set(found.results.conditions) == {"auto", "auto-whole", "auto-mix"}
+    assert "- left out: `ones`, `paper`," in (tmp_path / "out/report.md").read_text()
+    assert "--conditions auto-mix" in (tmp_path / "out/commands.sh").read_text()
+    with pytest.raises(ExperimentMismatchError, match=r"conditions is .*auto-mix.* in .* and .* now"):
+        api.experiment("static", tmp_path / "out", usual)
+    two = api.experiment("masks", tmp_path / "two", replace(usual, conditions=("ones", "auto", "auto")))
+    assert {cell.condition for cell in two.results.cells} == {"ones", "auto"}
+    assert "points over all ones" in two.answer
+
+
+def test_the_model_to_begin_with_may_be_another_than_the_presets(made: Path, fda: Commands, tmp_path: Path) -> None:
+    """As in `fda finetune`; and it decides which experiment a folder has."""
+    other = write_config(tmp_path, replace(TINY, name="other", embed_dim=2 * TINY.embed_dim))
+    flags = ("--store", made / "store", "--quick", "--conditions", "ones", "--preset", made / "tiny.toml")
+    model = ("--model", other, "--pretrained", "none")
+    assert fda("experiment", "masks", tmp_path / "out", *flags, *model).code == 0
+    assert api.open_store(made / "store").features("masks.ones.s0", "test").video.shape[1] == 2 * TINY.embed_dim
+    assert f"--model {other} --pretrained none" in (tmp_path / "out/commands.sh").read_text()
+    ended = fda("experiment", "masks", tmp_path / "out", *flags)
+    assert (ended.code, "model is " in ended.error_line) == (1, True), ended.err
 
 
 def test_the_report_shows_what_lies_beside_the_store(ran: Ran, fda: Commands, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,41 @@ def test_static_says_what_is_lost_and_what_repairs_it(masks: float, said: str) -
     assert "`paper-mix`" in found.answer
     assert found.tables[1].rows == (("paper-mix", "0.7", "0.7", "0.7"),)
     assert found.tables[1].notes == ("Chosen by mean T2V R@1 on val, val-static.",)
+
+
+SOME = {
+    ExperimentKind.BASELINE: ("no-alpha", "ones", "paper", "shuffled", "auto", "truth"),
+    ExperimentKind.MASKS: ("ones", "paper", "auto", "soft", "truth"),
+    ExperimentKind.STATIC: ("ones", "paper", "soft", "auto", "paper-mix"),
+}
+
+
+@pytest.mark.parametrize("kind", list(SOME))
+def test_any_conditions_alone_give_an_answer_and_tables(kind: ExperimentKind, tmp_path: Path) -> None:
+    names = SOME[kind]
+    for number, chosen in enumerate(some for size in range(1, 6) for some in combinations(names, size)):
+        conditions = {name: condition_by_hand(name) for name in chosen}
+        hits = {name: 0.3 + 0.1 * names.index(name) for name in chosen}
+        results = results_by_hand(
+            str(kind), hits, num_videos=20, splits=("test", "test-static"), conditions=conditions, quick=True
+        )
+        cells = tuple(replace(one, more={"weight": 0.7, "chosen_on": []}) for one in results.cells)
+        found = KINDS[kind].findings(replace(results, cells=cells))
+        for table in found.tables:
+            assert {len(row) for row in table.rows} == {len(table.columns)}, (chosen, table.name)
+            for words, name in (("paper's masks", "paper"), ("all ones", "ones")):
+                assert name in chosen or not any(words in column for column in table.columns), (chosen, table.name)
+        is_answered = "points" in found.answer or "no kind of mask has a higher" in found.answer
+        assert is_answered != ("No answer: it needs" in found.answer), (chosen, found.answer)
+        assert is_answered or not {"paper", "ones"} <= {*chosen}, chosen
+        if number % 16 == 0:
+            write_files(tmp_path, KINDS[kind], results, found)
+
+
+def condition_by_hand(name: str) -> dict[str, object]:
+    alpha = {"ones": "ones", "no-alpha": "ones", "shuffled": "shuffled"}.get(name, "masks")
+    mixed = ["a", "b"] if name.endswith("-mix") else None
+    return {"title": f"the {name}", "masks": name, "alpha": alpha, "mixed": mixed}
 
 
 @pytest.mark.parametrize("kind", list(ExperimentKind))
