@@ -113,7 +113,7 @@ def _interrupted() -> str:
 def _run() -> None:
     from encoders.errors import EncoderError
     from pipeline.errors import OptionError, PipelineError
-    from store.errors import StoreError
+    from store.errors import StoreError, StoreNameError
 
     print_in_any_encoding()
     try:
@@ -121,7 +121,7 @@ def _run() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except OptionError as error:
+    except (OptionError, StoreNameError) as error:  # no store has such a name: the line itself is wrong
         click.UsageError(printable(str(error))).show()
         sys.exit(click.UsageError.exit_code)
     except (click.Abort, KeyboardInterrupt):

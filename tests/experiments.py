@@ -83,7 +83,7 @@ def results_by_hand(
                 "preset": "demo",
                 "settings": {},
             },
-            "dataset": "by hand",
+            "data": "numbers by hand",
             "num_videos": dict.fromkeys(splits, num_videos),
             "software": {"fda": "0"},
             "commands": [["fda", "eval", "a store", "--features", "x"]],

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import fda
+from cli.options.files import Place
 from cli.options.names import complete_features, complete_splits
 from cli.options.retrieval import interval_options, protocol_options
 from cli.options.shared import add_options, progress_option, shared_options
@@ -74,7 +75,7 @@ def _compare_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("compare")
-@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
+@click.argument("store_place", metavar="STORE", type=Place(path_type=str))
 @click.argument(
     "names", metavar="N1 N2 ...", nargs=-1, required=True, callback=_checked, shell_complete=complete_features
 )

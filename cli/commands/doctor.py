@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 import fda
+from cli.options.files import Place
 from cli.options.shared import progress_option, shared_options
 from cli.output.doctor import print_checks
 from cli.output.printing import DONE, FAILED, print_json
@@ -15,7 +16,7 @@ PATIENCE_SECONDS = 3.0
 
 
 @click.command("doctor")
-@click.argument("place", metavar="[STORE_OR_FOLDER]", required=False, type=click.Path(path_type=str))
+@click.argument("place", metavar="[STORE_OR_FOLDER]", required=False, type=Place(path_type=str))
 @progress_option
 @shared_options
 def command(place: str | None, as_json: bool, progress: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fda
+from cli.options.files import Place
 from cli.options.models import encoder_options, frame_dtype_option, pooling_option
 from cli.options.names import complete_features, complete_splits
 from cli.options.shared import (
@@ -120,7 +121,7 @@ def _encode_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("encode")
-@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
+@click.argument("store_place", metavar="STORE", type=Place(path_type=str))
 @_encode_options
 @encoder_options
 @workers_option("With --cluster: how many workers to start.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fda
-from cli.options.files import NewFile
+from cli.options.files import NewFile, Place
 from cli.options.names import complete_features, complete_splits
 from cli.options.retrieval import interval_options, protocol_options
 from cli.options.shared import add_options, device_option, progress_option, shared_options
@@ -188,7 +188,7 @@ def _eval_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("eval")
-@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
+@click.argument("store_place", metavar="STORE", type=Place(path_type=str))
 @_eval_options
 @progress_option
 @shared_options

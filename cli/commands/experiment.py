@@ -11,6 +11,7 @@ import click
 
 import fda
 from cli.options.factors import factor_option
+from cli.options.files import Place
 from cli.options.names import complete_presets
 from cli.options.settings import parsed_settings
 from cli.options.shared import (
@@ -46,6 +47,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
 _OPTIONS = (
     click.option(
         "--store",
+        type=Place(path_type=str),
         metavar="STORE",
         help="Ask on this store, which has a split train and one to test on.  [default: generate data in OUT]",
     ),
@@ -131,7 +133,7 @@ def _experiment_options(function: Callable[..., None]) -> Callable[..., None]:
             *("alpha_checkpoint", "activation", "test_split", "thresholds", "device", "yes"),
         )
         options = ExperimentOptions(
-            num_seeds=seeds,
+            seeds=seeds,
             size=Size(size),
             settings=parsed_settings(settings),
             **{name: others.pop(name) for name in names},
@@ -143,7 +145,7 @@ def _experiment_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.command("experiment")
 @click.argument("kind", type=click.Choice([one.value for one in ExperimentKind]))
-@click.argument("out", type=click.Path(file_okay=False, path_type=Path), callback=local_path)
+@click.argument("out", type=Place(file_okay=False, path_type=Path), callback=local_path)
 @_experiment_options
 @progress_option
 @shared_options

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fda
+from cli.options.files import Place
 from cli.options.names import complete_features, complete_masks, complete_splits
 from cli.options.shared import add_options, local_path, progress_option, shared_options
 from cli.output.printing import print_json, say
@@ -90,8 +91,8 @@ def _export_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("export")
-@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
-@click.argument("out", metavar="OUT", type=click.Path(path_type=Path), callback=local_path)
+@click.argument("store_place", metavar="STORE", type=Place(path_type=str))
+@click.argument("out", metavar="OUT", type=Place(path_type=Path), callback=local_path)
 @_export_options
 @progress_option
 @shared_options

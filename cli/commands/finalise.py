@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 import fda
+from cli.options.files import Place
 from cli.options.shared import max_failed_option, progress_option, shared_options, wait_option
 from cli.output.failures import exit_by_failures, print_failures
 from cli.output.printing import FAILED, print_json, say
@@ -14,7 +15,7 @@ from pipeline.run.words import plural
 
 
 @click.command("finalise")
-@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
+@click.argument("store_place", metavar="STORE", type=Place(path_type=str))
 @max_failed_option
 @wait_option
 @progress_option

@@ -12,6 +12,7 @@ import click
 
 import fda
 from cli.commands.preprocess import command as preprocess_command
+from cli.options.files import Place
 from cli.options.names import complete_presets
 from cli.options.settings import parsed_settings
 from cli.options.shared import (
@@ -143,8 +144,8 @@ def _finetune_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("finetune")
-@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
-@click.argument("checkpoint", type=click.Path(file_okay=False, path_type=Path), callback=local_path)
+@click.argument("store_place", metavar="STORE", type=Place(path_type=str))
+@click.argument("checkpoint", type=Place(file_okay=False, path_type=Path), callback=local_path)
 @_finetune_options
 @progress_option
 @shared_options
@@ -185,7 +186,8 @@ def _check_preprocess_table(preset: Preset, name: str) -> None:
 def _print(result: FinetuneResult) -> None:
     history = result.history
     is_windowed = any(one.window_r1 != one.validation_r1 for one in history.evaluations)
-    header = ["epoch", "step", "mean loss", "validation T2V R@1", *(["its last mean"] if is_windowed else [])]
+    chosen_by = history.validation if history.chosen_on_test else "validation"
+    header = ["epoch", "step", "mean loss", f"{chosen_by} T2V R@1", *(["its last mean"] if is_windowed else [])]
     if history.watch_split is not None:
         header += [f"{history.watch_split}, watched: T2V R@1", "V2T R@1"]
     rows = [

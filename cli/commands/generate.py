@@ -9,6 +9,7 @@ import click
 
 import fda
 from cli.options.factors import factor_option
+from cli.options.files import Place
 from cli.options.shared import local_path, progress_option, seed_option, shared_options
 from cli.options.workers import workers_option
 from cli.output.printing import print_json, say
@@ -26,7 +27,7 @@ def _local_or_none(ctx: click.Context, param: click.Parameter, value: Path | Non
 
 
 @click.command("generate")
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), callback=local_path)
+@click.argument("folder", type=Place(file_okay=False, path_type=Path), callback=local_path)
 @click.option(
     "--suite",
     type=click.Choice([str(one) for one in Suite]),
@@ -53,7 +54,7 @@ def _local_or_none(ctx: click.Context, param: click.Parameter, value: Path | Non
 )
 @click.option(
     "--background",
-    type=click.Path(path_type=Path),
+    type=Place(path_type=Path),
     callback=_local_or_none,
     help="Folder of videos of your own: one is the ground of each clip.  [default: a drawn ground]",
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fda
-from cli.options.files import ExistingPath
+from cli.options.files import ExistingPath, Place
 from cli.options.models import frame_dtype_option, pooling_option
 from cli.options.names import complete_features, complete_splits
 from cli.options.shared import add_options, progress_option, shared_options, wait_option
@@ -76,7 +76,7 @@ def _import_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("import-features")
-@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
+@click.argument("store_place", metavar="STORE", type=Place(path_type=str))
 @_import_options
 @wait_option
 @progress_option

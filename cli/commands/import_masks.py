@@ -8,6 +8,7 @@ import click
 
 import fda
 from cli.commands.masks import print_masks
+from cli.options.files import Place
 from cli.options.names import complete_masks
 from cli.options.shared import local_path, progress_option, shared_options
 from cli.options.workers import run_options, workers_option
@@ -18,8 +19,8 @@ from pipeline.run.options import RunOptions
 
 
 @click.command("import-masks")
-@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
-@click.argument("folder", type=click.Path(path_type=Path), callback=local_path)
+@click.argument("store_place", metavar="STORE", type=Place(path_type=str))
+@click.argument("folder", type=Place(path_type=Path), callback=local_path)
 @click.option(
     "--masks", "name", required=True, metavar="NAME", shell_complete=complete_masks, help="Name of the mask set."
 )

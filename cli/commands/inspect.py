@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fda
-from cli.options.files import NewFile
+from cli.options.files import NewFile, Place
 from cli.options.models import known_encoder_options
 from cli.options.names import complete_features, complete_masks, complete_splits
 from cli.options.shared import Function, add_options, device_option, progress_option, seed_option, shared_options
@@ -151,7 +151,7 @@ def _inspect_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("inspect", cls=_IdsAfterDashes)
-@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
+@click.argument("store_place", metavar="STORE", type=Place(path_type=str))
 @click.argument("video_ids", metavar="[ID]...", nargs=-1)
 @_inspect_options
 @known_encoder_options

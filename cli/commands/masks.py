@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fda
+from cli.options.files import Place
 from cli.options.masks import MASK_OPTIONS, take_mask_options
 from cli.options.names import complete_masks
 from cli.options.shared import add_options, progress_option, shared_options
@@ -31,7 +32,7 @@ def _mask_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("masks")
-@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
+@click.argument("store_place", metavar="STORE", type=Place(path_type=str))
 @click.option(
     "--masks",
     "name",
@@ -136,7 +137,7 @@ def print_masks(result: MasksResult) -> None:
             percent(split.empty_share),
             percent(split.full_share),
             percent(split.camera_motion_share),
-            *([f"{split.num_unregistered_pairs or 0:,}"] if is_compensated else []),
+            *([_of_pairs(split)] if is_compensated else []),
             *([_picked(split)] if is_picked else []),
         ]
         for split in result.splits
@@ -145,6 +146,12 @@ def print_masks(result: MasksResult) -> None:
     made = result.num_videos_made
     if result.num_shards_made:
         say(f"{plural(made, 'video')} in {result.seconds:.1f} s: {made / result.seconds:.1f} videos/s")
+
+
+def _of_pairs(split: SplitMasks) -> str:
+    if split.num_unregistered_pairs is None:
+        return "-"
+    return f"{split.num_unregistered_pairs:,} in {plural(split.num_compared_frames or 0, 'frame')}"
 
 
 def _picked(split: SplitMasks) -> str:

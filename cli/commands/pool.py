@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fda
+from cli.options.files import Place
 from cli.options.names import complete_features, complete_splits
 from cli.options.shared import (
     add_options,
@@ -125,8 +126,8 @@ def _pool_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("pool")
-@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
-@click.argument("checkpoint", type=click.Path(file_okay=False, path_type=Path), callback=local_path)
+@click.argument("store_place", metavar="STORE", type=Place(path_type=str))
+@click.argument("checkpoint", type=Place(file_okay=False, path_type=Path), callback=local_path)
 @_pool_options
 @wait_option
 @progress_option

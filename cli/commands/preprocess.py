@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fda
-from cli.options.files import ExistingPath
+from cli.options.files import ExistingPath, Place
 from cli.options.frames import FRAME_OPTIONS, take_frame_fields
 from cli.options.masks import MASK_OPTIONS, take_mask_options
 from cli.options.names import complete_masks
@@ -104,7 +104,7 @@ def _preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.command("preprocess")
 @click.argument("source", type=ExistingPath())
-@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
+@click.argument("store_place", metavar="STORE", type=Place(path_type=str))
 @source_options
 @preset_option
 @_preprocess_options

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 import fda
+from cli.options.files import Place
 from cli.options.names import complete_features, complete_masks, complete_splits
 from cli.options.shared import progress_option, shared_options, wait_option
 from cli.output.printing import print_json, show
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("remove")
-@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
+@click.argument("store_place", metavar="STORE", type=Place(path_type=str))
 @click.option(
     "--masks",
     multiple=True,

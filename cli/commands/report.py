@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import fda
-from cli.options.files import NewFile
+from cli.options.files import ExistingPath, NewFile, Place
 from cli.options.names import complete_features, complete_splits
 from cli.options.shared import add_options, progress_option, shared_options
 from cli.output.printing import print_json, say, show
@@ -59,7 +59,7 @@ _OPTIONS = (
     ),
     click.option(
         "--experiments",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        type=ExistingPath(file_okay=False),
         metavar="FOLDER",
         help="Show the experiments in this folder, see `fda experiment`.  [default: those that lie beside STORE]",
     ),
@@ -82,7 +82,7 @@ def _report_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("report")
-@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
+@click.argument("store_place", metavar="STORE", type=Place(path_type=str))
 @_report_options
 @progress_option
 @shared_options

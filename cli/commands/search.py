@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 import fda
-from cli.options.files import NewFile
+from cli.options.files import NewFile, Place
 from cli.options.models import known_encoder_options
 from cli.options.search import search_options
 from cli.options.shared import progress_option, seed_option, shared_options
@@ -19,7 +19,7 @@ from pipeline.search.options import Query, QueryKind, SearchOptions
 
 
 @click.command("search")
-@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
+@click.argument("store_place", metavar="STORE", type=Place(path_type=str))
 @click.argument("texts", metavar="[QUERY]...", nargs=-1)
 @search_options
 @click.option(

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import fda
-from cli.options.files import ExistingPath
+from cli.options.files import ExistingPath, Place
 from cli.options.models import known_encoder_options
 from cli.options.shared import add_options, seed_option, shared_options
 from cli.output.printing import print_json, say
@@ -50,7 +50,7 @@ _OPTIONS = (
     click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser."),
     click.option(
         "--cache",
-        type=click.Path(path_type=Path),
+        type=Place(path_type=Path),
         help="Folder for videos that had to be made playable.  [default: the user's cache]",
     ),
     click.option(
@@ -77,7 +77,7 @@ def _serve_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("serve")
-@click.argument("stores", metavar="STORE...", nargs=-1, required=True, type=click.Path(path_type=str))
+@click.argument("stores", metavar="STORE...", nargs=-1, required=True, type=Place(path_type=str))
 @_serve_options
 @known_encoder_options
 @seed_option

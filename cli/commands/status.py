@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 import fda
+from cli.options.files import Place
 from cli.options.shared import progress_option, shared_options
 from cli.output.masks import masks_line
 from cli.output.printing import print_json, say, show
@@ -15,7 +16,7 @@ from cli.output.progress import SECONDS_BEFORE_A_BAR, progress_listener
 from cli.output.tables import print_pairs, print_table
 from pipeline.run.words import plural, setting
 from store.json_values import flattened
-from store.stages import masks_stage
+from store.stages import is_masks_stage, masks_stage
 
 if TYPE_CHECKING:
     from pipeline.run.records import PastRun
@@ -29,7 +30,7 @@ COLUMNS = ("", "shards done", "pending", "ok", "cut off", "failed", "KiB a video
 
 
 @click.command("status")
-@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
+@click.argument("store_place", metavar="STORE", type=Place(path_type=str))
 @click.option("--failures", "list_failures", is_flag=True, help="List every video without a clip, with its reason.")
 @progress_option
 @shared_options
@@ -57,8 +58,8 @@ def command(store_place: str, list_failures: bool, progress: bool, as_json: bool
         )
         print_table(title, COLUMNS, [_cells(stage) for stage in split.stages])
         for stage in split.stages:
-            if stage.masks is not None and stage.masks.num_videos_masked:
-                show(masks_line(stage.stage.removeprefix(masks_stage("")), stage.masks))
+            if is_masks_stage(stage.stage):
+                show(_masks_line(split.split, stage))
         if split.features:
             print_table(
                 f"{split.split}: features",
@@ -84,6 +85,15 @@ def command(store_place: str, list_failures: bool, progress: bool, as_json: bool
         print_table(plural(len(rows), "failed video"), FAILURE_COLUMNS, rows, texts=FAILURE_COLUMNS)
     elif status.failures:
         show(f"{plural(len(status.failures), 'video')} failed: --failures lists them")
+
+
+def _masks_line(split: str, stage: StageStatus) -> str:
+    """What a mask set shows; and whether that is all of it."""
+    name, num_pending = stage.stage.removeprefix(masks_stage("")), stage.num_shards - stage.num_done
+    has_masks = stage.masks is not None and stage.masks.num_videos_masked
+    line = masks_line(name, stage.masks) if stage.masks is not None and has_masks else f"{split}: masks {name!r}"
+    pending = f"incomplete, {num_pending:,} of {plural(stage.num_shards, 'shard')} pending"
+    return line if not num_pending else f"{line}{'; ' if has_masks else ' are '}{pending}"
 
 
 def _feature_cells(features: FeatureStatus) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 import fda
+from cli.options.files import Place
 from cli.options.shared import progress_option, shared_options, wait_option
 from cli.output.printing import DONE, FAILED, print_json, say, show
 from cli.output.progress import progress_listener
@@ -21,7 +22,7 @@ SHOWN = 50
 
 
 @click.command("verify")
-@click.argument("store_place", metavar="STORE", type=click.Path(path_type=str))
+@click.argument("store_place", metavar="STORE", type=Place(path_type=str))
 @click.option("--repair", "is_repair", is_flag=True, help="Remove damaged files that the next run rebuilds.")
 @click.option("--quick", "is_quick", is_flag=True, help="Check names, sizes, records and metadata; read no data.")
 @wait_option

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 import fda
+from cli.options.files import Place
 from cli.options.models import encoder_options
 from cli.options.shared import local_path, progress_option, seed_option, shared_options
 from cli.output.printing import print_json, say, show
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Place(dir_okay=False, path_type=Path),
     callback=lambda ctx, param, value: value and local_path(ctx, param, value),
     help="The file to write, with --layout: .safetensors, or what torch.load reads (.pt, .pth).",
 )

@@ -11,7 +11,20 @@ import click
 from pipeline.errors import InputError
 
 
-class ExistingPath(click.Path):
+class Place(click.Path):
+    """A file or folder, or the address of a store. An empty text, as a variable that is not set leaves it, is none.
+
+    A path would take it for the working folder.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return it as click does."""
+        if value == "":
+            self.fail("it is empty: give a place", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class ExistingPath(Place):
     """A file or folder to read.
 
     One that is not there ends the command like a missing store, split or feature set, with exit code 1: the line itself
@@ -36,7 +49,7 @@ class ExistingPath(click.Path):
         return path
 
 
-class NewFile(click.Path):
+class NewFile(Place):
     """A file to write, whose suffix says what will be in it: another would be a file that no program opens."""
 
     def __init__(self, *suffixes: str) -> None:

@@ -9,12 +9,11 @@ from typing import Any
 
 import click
 
+from cli.options.files import Place
 from cli.options.shared import Function, model_options
 from encoders.options import Activation, ModelSource, Pooling
 
-_checkpoint_option = click.option(
-    "--checkpoint", type=click.Path(path_type=Path), help="Folder that `fda finetune` made."
-)
+_checkpoint_option = click.option("--checkpoint", type=Place(path_type=Path), help="Folder that `fda finetune` made.")
 
 frame_dtype_option = click.option(
     "--frame-dtype",

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from cli.main import COMMANDS
-from cli.options.files import ExistingPath
+from cli.options.files import ExistingPath, Place
 from cli.options.names import complete_masks, complete_presets
 from pipeline.run.limits import Limit
 from pipeline.run.options import CLUSTER_KINDS
@@ -222,7 +222,7 @@ def model_options(function: Function) -> Function:
         ),
         click.option(
             "--alpha-checkpoint",
-            type=click.Path(path_type=Path),
+            type=Place(path_type=Path),
             help="Alpha-CLIP .pth file: its vision tower is loaded on top of --pretrained.",
         ),
         click.option(

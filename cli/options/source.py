@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from cli.options.files import ExistingPath
+from cli.options.files import ExistingPath, Place
 from cli.options.shared import add_options
 from pipeline.datasets.layouts.msrvtt import PROTOCOL_SPLITS
 from pipeline.datasets.options import AUTO, SourceOptions
@@ -54,7 +54,7 @@ _OPTIONS = (
     ),
     click.option(
         "--extract-to",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=Place(file_okay=False, path_type=Path),
         help="Extract the videos of video2dataset's tars into this folder, and decode them there.",
     ),
     click.option(

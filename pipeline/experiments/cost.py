@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from encoders.encoding.encoder import Encoder
-from encoders.options import Pooling
+from encoders.options import ModelSource, Pooling
 from encoders.training.options import TrainOptions
 from encoders.training.trainer import TrainBatch, Trainer
 from pipeline.experiments.folder import ExperimentFolder
@@ -30,6 +30,8 @@ _MOST_PAIRS = 8
 _SECONDS_A_CELL = 1.5
 """To load a model, read records, score and write."""
 _BYTES_A_NUMBER = 4
+RANDOM = "none"
+"""`ModelSource.pretrained` of random weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +75,27 @@ class Cost:
         }
 
 
-def cost_of(kind: Kind, plan: Plan, subject: Subject, folder: ExperimentFolder) -> Cost:
-    """Count what is pending, and time it."""
+def cost_of(kind: Kind, plan: Plan, subject: Subject, folder: ExperimentFolder, *, is_preview: bool = False) -> Cost:
+    """Count what is pending, and time it.
+
+    Args:
+        kind: Of experiment.
+        plan: All that it does.
+        subject: What it works on.
+        folder: Its own; what is done there costs nothing.
+        is_preview: Whether to read no weights, which may have to be downloaded: random ones take the same time.
+            Otherwise the real ones are read, so that what is wrong with them is told before anything is written.
+    """
     pending = [cell for cell in plan.cells if not folder.cell(cell.name).is_file()]
     trained = [cell for cell in pending if cell.condition.is_trained]
     encoded = [cell for cell in pending if cell.condition.mixed is None]
     preset = load_preset(plan.trained.preset)
     stored, to_score = _num_frames(kind, plan, subject)
     drawn = preset.with_settings(plan.trained.settings, "--set").batches.frames
-    timed = _timed(plan, preset, (min(drawn, stored) if drawn else stored, to_score))
+    source = model_source(preset, plan.trained)
+    if is_preview:
+        source = ModelSource(model=source.model, pretrained=RANDOM)
+    timed = _timed(plan, source, (min(drawn, stored) if drawn else stored, to_score))
     num_steps = num_pairs = 0
     for cell in trained:
         changed = preset.with_settings(plan.training(cell).settings, "--set")
@@ -118,13 +132,13 @@ class _Timed:
     device: str
 
 
-def _timed(plan: Plan, preset: Preset, num_frames: tuple[int, int]) -> _Timed:
+def _timed(plan: Plan, source: ModelSource, num_frames: tuple[int, int]) -> _Timed:
     """A step and an encoding of clips that are noise; of so many frames to train with, and to score."""
     report = Reporter(ignore_events)
-    ready = load_ready(model_source(preset, plan.trained), plan.trained.device, report)
+    ready = load_ready(source, plan.trained.device, report)
     model, config = ready.loaded.model, ready.loaded.config
     train_frames, eval_frames = num_frames
-    options = preset.with_settings(plan.trained.settings, "--set").train
+    options = load_preset(plan.trained.preset).with_settings(plan.trained.settings, "--set").train
     num_pairs = min(_MOST_PAIRS, options.batch_size)
     options = replace(options, batch_size=num_pairs, accumulate=min(options.accumulate, num_pairs))
     train, clips = (_noise(num_pairs, frames, config.image_size) for frames in (train_frames, eval_frames))

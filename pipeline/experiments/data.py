@@ -37,13 +37,13 @@ def subject_of(folder: Path, kind: Kind, options: ExperimentOptions) -> Subject:
         InputError: The store that was given lacks a split.
     """
     if options.store is None:
-        generated = _generated(kind, options).splits
+        splits_made = generated(kind, options).splits
         return Subject(
             store=str(folder / STORE),
-            num_videos={one.name: one.num_clips for one in generated},
+            num_videos={one.name: one.num_clips for one in splits_made},
             is_generated=True,
             has_truth=True,
-            trained=_trained(options, GENERATED_PRESET, [one.name for one in generated]),
+            trained=_trained(options, GENERATED_PRESET, [one.name for one in splits_made]),
         )
     store = Store.open(options.store)
     splits = store.manifest.splits
@@ -68,18 +68,18 @@ def make_data(folder: Path, kind: Kind, options: ExperimentOptions, listener: Li
     """Generate the videos and decode them, where no store was given; what is complete is kept."""
     if options.store is not None:
         return
-    wanted, place = _generated(kind, options), folder / STORE
+    wanted, place = generated(kind, options), folder / STORE
     run = workers_for(sum(one.num_clips for one in wanted.splits))
-    generated = generate(folder / DATA, wanted, workers=run.workers, listener=listener)
-    preprocess(generated.manifest, place, replace(kind.clips, mask_name=PAPER.name), run=run, listener=listener)
-    import_masks(place, generated.truth, TRUTH.name, run=run, listener=listener)
+    made = generate(folder / DATA, wanted, workers=run.workers, listener=listener)
+    preprocess(made.manifest, place, replace(kind.clips, mask_name=PAPER.name), run=run, listener=listener)
+    import_masks(place, made.truth, TRUTH.name, run=run, listener=listener)
 
 
 def data_commands(folder: Path, kind: Kind, options: ExperimentOptions) -> list[list[str]]:
     """The command lines that do what `make_data` does."""
     if options.store is not None:
         return []
-    made = _generated(kind, options)
+    made = generated(kind, options)
     fields: dict[str, JSON] = {"suite": str(made.suite), "size": str(made.size), "seed": made.seed}
     fields |= {"num_train": made.num_train, "num_eval": made.num_eval}
     factors = [word for name, level in options.factors.items() for word in ("--factor", f"{name}={level}")]
@@ -104,7 +104,8 @@ def _trained(options: ExperimentOptions, preset: str, splits: Collection[str]) -
     )
 
 
-def _generated(kind: Kind, options: ExperimentOptions) -> GenerateOptions:
+def generated(kind: Kind, options: ExperimentOptions) -> GenerateOptions:
+    """The videos that are generated where no store is given."""
     size, few = (Size.TINY, kind.quick_clips) if options.quick else (options.size, (None, None))
     return GenerateOptions(
         suite=kind.suite,

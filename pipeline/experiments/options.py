@@ -41,8 +41,8 @@ class ExperimentOptions:
 
     store: str | None = None
     """A store with a split `train` and one to test on. Default: data are generated in the experiment's own folder."""
-    num_seeds: int = MIN_SEEDS
-    """Trainings of each condition, with the random seeds `seed`, `seed + 1`, ..."""
+    seeds: int = MIN_SEEDS
+    """How many trainings each condition has: with the random seeds `seed`, `seed + 1`, ..."""
     seed: int = 0
     """The first random seed of the trainings, and the one of the generated data."""
     quick: bool = False
@@ -89,17 +89,19 @@ class ExperimentOptions:
                 raise OptionError(f"{name} must be at least {MIN_CLIPS}, got {number}")
         if self.size is not Size.SMALL and (self.quick or self.store is not None):
             raise OptionError(f"size is of generated data, and a quick run's is {Size.TINY}: leave it out")
-        if self.quick and self.num_seeds != MIN_SEEDS:
+        if not isinstance(self.seeds, int):
+            raise OptionError(f"seeds must be how many there are, from seed on, got {self.seeds!r}")
+        if self.quick and self.seeds != MIN_SEEDS:
             raise OptionError(f"a quick experiment has {QUICK_SEEDS} seeds: leave their number out, or quick")
-        if self.num_seeds < MIN_SEEDS:
+        if self.seeds < MIN_SEEDS:
             raise OptionError(
                 f"an experiment needs at least {MIN_SEEDS} seeds, or nothing tells a difference from the luck of one "
-                f"training, got {self.num_seeds}"
+                f"training, got {self.seeds}"
             )
         if self.seed < 0:
             raise OptionError(f"seed must not be negative, got {self.seed}")
 
     @property
-    def seeds(self) -> tuple[int, ...]:
-        """The random seeds of the trainings."""
-        return tuple(range(self.seed, self.seed + (QUICK_SEEDS if self.quick else self.num_seeds)))
+    def random_seeds(self) -> tuple[int, ...]:
+        """Those of the trainings, one after the other."""
+        return tuple(range(self.seed, self.seed + (QUICK_SEEDS if self.quick else self.seeds)))

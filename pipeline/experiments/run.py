@@ -12,7 +12,7 @@ from pipeline.errors import OptionError
 from pipeline.experiments.carry_out import CarryingOut
 from pipeline.experiments.commands import commands_of
 from pipeline.experiments.cost import Cost, cost_of
-from pipeline.experiments.data import data_commands, make_data, subject_of
+from pipeline.experiments.data import data_commands, generated, make_data, subject_of
 from pipeline.experiments.findings import Findings
 from pipeline.experiments.folder import ExperimentFolder
 from pipeline.experiments.kind import Kind, Subject
@@ -138,7 +138,7 @@ def experiment(
 def preview_experiment(
     kind: ExperimentKind | str, folder: str | PathLike[str], options: ExperimentOptions | None = None
 ) -> ExperimentPreview:
-    """What `experiment` would do, and what it would cost; nothing is written.
+    """What `experiment` would do, and what it would cost; nothing is written, and no weights are read or downloaded.
 
     Raises:
         ExperimentMismatchError: The folder has another experiment, or something else.
@@ -147,7 +147,8 @@ def preview_experiment(
     asked = _Asked.of(kind, folder, options)
     asked.folder.check(asked.to_dict())
     subject, plan = asked.planned()
-    return ExperimentPreview(asked.kind.name, asked.folder.path, plan, cost_of(asked.kind, plan, subject, asked.folder))
+    cost = cost_of(asked.kind, plan, subject, asked.folder, is_preview=True)
+    return ExperimentPreview(asked.kind.name, asked.folder.path, plan, cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ class _Asked:
         return {
             "kind": str(self.kind.name),
             "store": one.store,
-            "seeds": list(one.seeds),
+            "seeds": list(one.random_seeds),
             "quick": one.quick,
             "size": str(one.size),
             "factors": {name: str(level) for name, level in one.factors.items()},
@@ -204,7 +205,7 @@ class _Asked:
         report.say(str(cost))
         if cost.minutes > MINUTES_UNASKED and not self.options.yes:
             raise UnconfirmedError(
-                f"this is estimated to take {cost.minutes:.0f} min, over {MINUTES_UNASKED}: give --yes to begin"
+                f"this is estimated to take {cost.minutes:.0f} min, over {MINUTES_UNASKED}: set yes (--yes) to begin"
             )
         return subject, plan
 
@@ -218,12 +219,11 @@ class _Asked:
 
     def _about(self, subject: Subject, plan: Plan) -> Mapping[str, Any]:
         place = self.folder.path
-        store = Store.open(subject.store)
         return {
             "asked": self.to_dict(),
             "asked_by": ["fda", "experiment", str(self.kind.name), str(place), *self._flags()],
             "plan": plan.to_dict(),
-            "dataset": store.manifest.dataset["name"],
+            "data": self._data(subject),
             "num_videos": dict(subject.num_videos),
             "software": dict(software_versions(MODEL_SOFTWARE)),
             "commands": [
@@ -233,11 +233,18 @@ class _Asked:
             ],
         }
 
+    def _data(self, subject: Subject) -> str:
+        """What was worked on, in words."""
+        if not subject.is_generated:
+            return f"data set {Store.open(subject.store).manifest.dataset['name']!r} in {subject.store}"
+        made = generated(self.kind, self.options)
+        return f"generated videos: suite {made.suite}, size {made.size}, seed {made.seed}"
+
     def _flags(self) -> list[str]:
         one, defaults = self.options, ExperimentOptions()
         fields: dict[str, JSON] = {
             "store": one.store,
-            "seeds": None if one.quick else one.num_seeds,
+            "seeds": None if one.quick else one.seeds,
             "seed": one.seed,
             "quick": one.quick,
             "size": str(one.size),
@@ -251,7 +258,7 @@ class _Asked:
             if one.thresholds == defaults.thresholds
             else ",".join(f"{value:g}" for value in one.thresholds),
         }
-        plain = {"seeds": defaults.num_seeds, "seed": 0, "size": str(defaults.size), "test_split": "test"}
+        plain = {"seeds": defaults.seeds, "seed": 0, "size": str(defaults.size), "test_split": "test"}
         settings = [word for key, value in one.settings.items() for word in ("--set", f"{key}={value}")]
         factors = [word for name, level in one.factors.items() for word in ("--factor", f"{name}={level}")]
         return [*flags_of(fields, plain), *factors, *settings]

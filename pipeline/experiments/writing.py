@@ -56,13 +56,14 @@ def _report(kind: Kind, results: Results, found: Findings) -> Iterator[str]:
     )
     yield from ("", "## What was run", "")
     plan = about["plan"]
-    yield f"- `fda experiment {kind.name}`, {plural(len(results.seeds), 'seed')}: {', '.join(map(str, results.seeds))}"
+    yield f"- `{shlex.join(about['asked_by'])}`"
+    yield f"- {plural(len(results.seeds), 'seed')}: {', '.join(map(str, results.seeds))}"
     if plan["left_out"]:
         yield f"- left out: {', '.join(f'`{name}`' for name in plan['left_out'])}"
     changed = "".join(f", {key} = {value}" for key, value in plan["settings"].items())
     yield f"- preset `{plan['preset']}`{changed}; the checkpoint is chosen on validation videos"
     sizes = ", ".join(f"{split} {number:,}" for split, number in about["num_videos"].items())
-    yield f"- videos: {sizes}; data set {about['dataset']}"
+    yield f"- videos: {sizes}; {about['data']}"
     yield f"- software: {', '.join(f'{name} {version}' for name, version in about['software'].items())}"
     yield f"- every number is in `{RESULTS_FILE}`; `{CSV_FILE}` has a row for each condition, seed and direction"
     yield from ("", "## By hand", "", f"`{COMMANDS_FILE}` has the command lines that make each cell.")

@@ -168,6 +168,7 @@ def preprocess(
     reading = reading or SourceOptions()
     check_kinds(options=(options, PreprocessOptions), reading=(reading, SourceOptions))
     check_kinds(decoding=(decoding, DecodingOptions), run=(run, RunOptions))
+    options.masks.check_used()
     check_place(run, worker_memory(options, decoding))
     report = Reporter(listener)
     if not is_video(str(source)) and (num_bytes := file_bytes(Path(source))) >= LARGE_BYTES:

@@ -18,8 +18,8 @@ from pipeline.run.words import plural
 
 _SIDE, _NUM_SHOWN = 128, 6
 _MARGIN, _BETWEEN = 24, 36
-_MAX_PIXELS = 32_000_000
-"""Of the sheet: 96 MiB in memory. Further videos are counted, and shown on the page only."""
+_MAX_PIXELS = 12_000_000
+"""Of the sheet: 36 MiB in memory, and a file that can be sent. Further videos are on the page only."""
 _GROUND, _TEXT, _DIM, _BAD, _LINE = (255, 255, 255), (27, 29, 33), (91, 97, 107), (179, 38, 30), (217, 220, 225)
 """Its own ground, so that it is legible on a dark screen, too."""
 _HEADING, _TITLE, _CAPTION, _FACTS, _LABEL = 24, 18, 16, 14, 13

@@ -20,8 +20,7 @@ from pipeline.masks.backdrop import Backdrop
 from pipeline.masks.camera import CameraWatch
 from pipeline.masks.comparison import Change, threshold_of
 from pipeline.masks.grey import grey_of
-from pipeline.masks.lighting import evenly_lit
-from pipeline.masks.medians import Picture
+from pipeline.masks.lighting import EvenlyLit, evenly_lit
 from pipeline.masks.motions import CameraPath, Run, camera_path
 from pipeline.masks.options import Difference, MaskOptions
 from pipeline.masks.registration import rescaled
@@ -60,6 +59,7 @@ class BackgroundChanges:
         self._chroma = [_chroma(frame) for frame in frames]
         self.watch = CameraWatch()
         self._rests = [False] * len(frames)
+        self._at_rest: dict[tuple[int, int], EvenlyLit] = {}
         self.num_unregistered: int | None = None
         """Pairs whose camera motion was looked for and not found; None if the kind never looks for it."""
         self._watch()
@@ -88,7 +88,7 @@ class BackgroundChanges:
         motions = None if is_still else run.motions
         low_motions = None if is_still else rescaled(run.motions, low_width / width, low_height / height)
         part = slice(run.start, run.stop)
-        lit = evenly_lit(self._luma[part], motions)
+        lit = self._lit_at_rest(run.start, run.stop) if motions is None else evenly_lit(self._luma[part], motions)
         chroma = [lit.chroma(number, planes) for number, planes in enumerate(self._chroma[part])]
         backdrops = [Backdrop([planes[channel] for planes in chroma], low_motions) for channel in range(2)]
         for number, (luma, planes) in enumerate(zip(lit.lumas, chroma, strict=True)):
@@ -97,6 +97,12 @@ class BackgroundChanges:
             coloured = cv2.resize(cv2.max(*low), (width, height), interpolation=cv2.INTER_LINEAR)
             difference = np.asarray(cv2.max(behind.difference(luma), coloured), dtype=np.uint8)
             yield run.start + number, Change(difference, threshold_of(self._options, behind.background, luma))
+
+    def _lit_at_rest(self, start: int, stop: int) -> EvenlyLit:
+        """Some of the pictures in one light, seen by a camera at rest: `auto` asks for them twice."""
+        if (start, stop) not in self._at_rest:
+            self._at_rest[start, stop] = evenly_lit(self._luma[start:stop])
+        return self._at_rest[start, stop]
 
     def _watch(self) -> None:
         pairs = [number for shot in self._shots for number in range(shot.start, shot.stop - 1)]
@@ -116,15 +122,14 @@ class BackgroundChanges:
 
     def _is_calm(self) -> bool:
         """Whether the texture of the picture stays where it is: far cheaper than finding motions."""
-        shares = [
-            share for shot in self._shots if len(shot) > 1 for share in _unrest(self._luma[shot.start : shot.stop])
-        ]
+        lit = [self._lit_at_rest(shot.start, shot.stop) for shot in self._shots if len(shot) > 1]
+        shares = [share for one in lit for share in _unrest(one)]
         return not shares or float(np.quantile(shares, _MOST_FRAMES)) <= _CALM
 
 
-def _unrest(lumas: Sequence[Picture]) -> list[float]:
+def _unrest(lit: EvenlyLit) -> list[float]:
     """For each picture that has texture, the share of it that differs from a background of a camera at rest."""
-    shares, lit = [], evenly_lit(lumas)
+    shares = []
     for number, luma in enumerate(lit.lumas):
         contrast = cv2.subtract(cv2.dilate(luma, _NEAR), cv2.erode(luma, _NEAR))
         textured = cv2.threshold(contrast, _TEXTURE, 255, cv2.THRESH_BINARY)[1]

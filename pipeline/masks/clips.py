@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.masks.background import BackgroundChanges
-from pipeline.masks.options import Cuts, Difference, MaskOptions, WhenEmpty, WhenFull
+from pipeline.masks.options import Difference, MaskOptions, WhenEmpty, WhenFull
 from pipeline.masks.pairs import PairChanges
 from pipeline.masks.shaping import Shaper
 from pipeline.masks.shots import Shot, shots_of
@@ -100,7 +100,7 @@ def clip_masks(
     # OpenCV writes bytes; as 0 and 1 they are the bool array that is returned, without a copy.
     masks = np.zeros(frames.shape[:3], dtype=np.uint8) if out is None else out.view(np.uint8)
     num_components = np.zeros(len(frames), dtype=np.int64)
-    shots = shots_of(frames, options.cuts or Cuts.IGNORE)
+    shots = shots_of(frames, options.cutting)
     changes = _changes(frames, options, shots, next_grey)
     shaper = Shaper(options, *frames.shape[1:3])
     for number, change in changes:

@@ -175,11 +175,42 @@ class MaskOptions:
                 f"frames of a clip do not matter, got cuts {str(self.cuts)!r}: use 'ignore'"
             )
 
+    def check_used(self) -> None:
+        """Refuse options that change nothing, for whoever gave them meant them to.
+
+        Masks that are in a store may have been made with some, so that this is asked of new ones alone.
+
+        Raises:
+            OptionError: There are some.
+        """
+        usual = MaskOptions(difference=self.difference)
+        if self.threshold_mode is ThresholdMode.NOISE:
+            idle = {"threshold": "threshold_mode 'fixed'"}
+        else:
+            idle = dict.fromkeys(("noise_sigmas", "noise_floor"), "threshold_mode 'noise'")
+        for name, needed in idle.items():
+            if (value := getattr(self, name)) != getattr(usual, name):
+                raise OptionError(
+                    f"{name} {value:g} would change nothing: it is for {needed}. Leave it out, or add that"
+                )
+
     @property
     def tau(self) -> float:
         """The threshold, grey levels."""
         assert self.threshold is not None, "__post_init__ sets it"
         return self.threshold
+
+    @property
+    def filling(self) -> Fill:
+        """How masks grow."""
+        assert self.fill is not None, "__post_init__ sets it"
+        return self.fill
+
+    @property
+    def cutting(self) -> Cuts:
+        """How cuts are found."""
+        assert self.cuts is not None, "__post_init__ sets it"
+        return self.cuts
 
     def check_picture(self, height: int, width: int) -> None:
         """Refuse options that leave every mask of pictures of this size empty.

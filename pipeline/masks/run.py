@@ -40,6 +40,7 @@ def make_masks(
         listener: Hears how far the run is.
 
     Raises:
+        OptionError: An option would change nothing.
         StoreMismatchError: Masks of this name were made with other options; the message names both values.
         ShardIncompleteError: Some shard has no frames yet.
         NotInStoreError: `difference="consecutive"`, and the store has no neighbours.
@@ -48,6 +49,7 @@ def make_masks(
     """
     options, clock, report = options or MaskOptions(), RunClock(), Reporter(listener)
     check_kinds(options=(options, MaskOptions), run=(run, RunOptions))
+    options.check_used()
     check_name("mask set", name)
     opened = Store.open(store)
     check_place(run, mask_memory(opened))

@@ -21,7 +21,7 @@ class Shaper:
 
     def __init__(self, options: MaskOptions, height: int, width: int) -> None:
         size = (options.kernel_size, options.min_area, height, width)
-        self._fill = options.fill or Fill.NONE
+        self._fill = options.filling
         self._soft = SoftCleaner(*size) if options.soft else None
         self._cleaner = Cleaner(*size)
 

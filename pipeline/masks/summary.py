@@ -27,6 +27,8 @@ class SplitMasks:
     """Of the videos for which it can be told, those whose camera moved, 0..1."""
     num_unregistered_pairs: int | None
     """Pairs of pictures whose camera motion could not be found; None if it was not looked for."""
+    num_compared_frames: int | None
+    """Frames of the videos for which it was looked for; None if of none."""
     picked_share: dict[str, float] | None = None
     """The share of the videos for which `auto` picked each kind of difference, 0..1; None where nothing was picked."""
 
@@ -50,6 +52,7 @@ class MaskCounts:
     """Videos for which it can be told whether the camera moved."""
     num_moving: int = 0
     num_unregistered: int | None = None
+    num_compared: int | None = None
     picked: Counter[str] = field(default_factory=Counter)
     """How often `auto` picked each kind of difference."""
 
@@ -71,6 +74,7 @@ class MaskCounts:
                 self.picked[outcome.mask_difference] += 1
             if outcome.num_unregistered_pairs is not None:
                 self.num_unregistered = (self.num_unregistered or 0) + outcome.num_unregistered_pairs
+                self.num_compared = (self.num_compared or 0) + (outcome.num_masks or 0)
 
     def summary(self, split: str) -> SplitMasks:
         """The means and shares."""
@@ -84,6 +88,7 @@ class MaskCounts:
             full_share=_share(self.num_full, self.num_masks),
             camera_motion_share=_share(self.num_moving, self.num_telling),
             num_unregistered_pairs=self.num_unregistered,
+            num_compared_frames=self.num_compared,
             picked_share={kind: number / self.picked.total() for kind, number in sorted(self.picked.items())} or None,
         )
 

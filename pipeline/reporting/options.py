@@ -19,7 +19,8 @@ class ReportOptions:
     splits: tuple[str, ...] = ()
     """Splits to score. Default: those with features but for `train`, or `train` if it alone has some."""
     features: tuple[str, ...] = ()
-    """Feature sets to score, the first being the one that others are compared with. Default: all, by name."""
+    """Feature sets to score, the first being the one that others are compared with. Default: all, by
+    name; where there are more than 8, the newest 8."""
     protocol: str = "fda"
     """How ranks are counted: one of `PROTOCOLS`."""
     thumbnails: bool = True

@@ -15,7 +15,7 @@ from pipeline.reporting.scoring import WRONG
 from pipeline.reporting.sections.comparison import comparison_section
 from pipeline.reporting.sections.contents import contents_section
 from pipeline.reporting.sections.duplicates import duplicates_section
-from pipeline.reporting.sections.experiments import experiments_section
+from pipeline.reporting.sections.experiments import experiment_folders, experiments_section
 from pipeline.reporting.sections.failures import failures_section
 from pipeline.reporting.sections.making import making_section
 from pipeline.reporting.sections.masks import masks_section
@@ -101,12 +101,13 @@ def report(
         NotInStoreError: The options name a split or feature set that it does not have, or no feature set of the splits
             that they name.
         FileExistsError: The file exists, and `overwrite` is not set.
-        InputError: The file would lie in the store.
+        InputError: The file would lie in the store, or there is no experiment in `options.experiments`.
     """
     clock, options, told, path = RunClock(), options or ReportOptions(), Reporter(listener), Path(output)
     check_kinds(options=(options, ReportOptions))
     opened = Store.open(store)
     check_writable(path, opened.place, overwrite=options.overwrite)
+    experiment_folders(opened.place, options.experiments)  # refuses a folder without any, before minutes of scoring
     subject = subject_of(opened, options, told)
     sections = tuple(_sections(subject, leading))
     page = Page(subject.title, opened.place, sections, f"fda {version('fda')}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from encoders.errors import EncoderError
@@ -18,7 +18,9 @@ from pipeline.evaluation.slices.families import slice_queries
 from pipeline.evaluation.slices.scoring import SliceScores, score_slices
 from pipeline.reporting.examples import Example, find_examples
 from pipeline.reporting.options import ReportOptions
+from pipeline.reporting.records import worked_on
 from pipeline.run.events import Event, Message, Reporter, ignore_events
+from pipeline.run.records import PastRun
 from pipeline.run.words import listed, plural
 from store.errors import NotInStoreError, StoreError
 from store.features import feature_names
@@ -27,6 +29,8 @@ from store.store import Store
 
 MAX_SPLITS, MAX_SETS = 4, 8
 """Splits that are scored, and feature sets of each: `ReportOptions` names others."""
+MAKING = ("encode", "import-features", "pool")
+"""Commands that make feature sets."""
 MOST_MOVED = 3
 """Queries to name that rose most, and as many that fell most."""
 NUM_PERMUTATIONS = 2_000
@@ -95,8 +99,10 @@ class Scores:
     """Splits with features that were left out."""
 
 
-def score_all(store: Store, options: ReportOptions, report: Reporter) -> Scores:
+def score_all(store: Store, options: ReportOptions, runs: Sequence[PastRun], report: Reporter) -> Scores:
     """Score feature sets, split by split; what cannot be scored is a warning.
+
+    Where there are more than the page has room for and none are named, the newest are scored: as `runs` tell it.
 
     Raises:
         NotInStoreError: The options name a split or feature set that the store does not have, or no feature set of the
@@ -115,7 +121,14 @@ def score_all(store: Store, options: ReportOptions, report: Reporter) -> Scores:
     num_examples_left = MAX_WITH_EXAMPLES
     scored = []
     for split in chosen:
-        one = _Split(store, split, options, report, num_examples_left).scored(wanted[split])
+        names_here = wanted[split] if options.features else _newest(wanted[split], runs)
+        if num_left := max(0, len(wanted[split]) - MAX_SETS):
+            which = "first" if options.features else "newest"
+            report.say(
+                f"split {split!r}: the {MAX_SETS} {which} of {len(wanted[split])} feature sets are scored, and "
+                f"{num_left} left out: --features names others"
+            )
+        one = _Split(store, split, options, report, num_examples_left).scored(names_here)
         num_examples_left -= sum(bool(its.examples) for its in one.sets)
         scored.append(one)
     left = [split for split, its in names.items() if its and split not in chosen]
@@ -125,6 +138,13 @@ def score_all(store: Store, options: ReportOptions, report: Reporter) -> Scores:
 def _named(names: Mapping[str, tuple[str, ...]], features: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """Split -> those of its feature sets that are asked for."""
     return {split: tuple(name for name in features or its if name in its) for split, its in names.items()}
+
+
+def _newest(names: tuple[str, ...], runs: Sequence[PastRun]) -> tuple[str, ...]:
+    """Those for which there is room, by name, and after them the others: the room is for what was made last."""
+    made = {worked_on(run): number for number, run in enumerate(runs) if run.command in MAKING}
+    by_age = sorted(names, key=lambda name: made.get(name, -1), reverse=True)
+    return (*sorted(by_age[:MAX_SETS]), *sorted(by_age[MAX_SETS:]))
 
 
 def _check_named(

@@ -66,17 +66,18 @@ def subject_of(store: Store, options: ReportOptions, report: Reporter) -> Subjec
     except WRONG as error:
         status = None
         report.warn(str(error))
+    runs = read_runs(store, report)
     return Subject(
         view=view,
         options=options,
         report=report,
         status=status,
-        runs=read_runs(store, report),
+        runs=runs,
         claims=tuple(map(str, claims_on(store.folder))),
         masks=_masks(store, report),
         features=_features(store, report),
         shared=_shared(store, report),
-        scores=score_all(store, options, report),
+        scores=score_all(store, options, runs, report),
         pictures=Thumbnails(view, report, options.thumbnails),
     )
 

@@ -20,6 +20,8 @@ _VIDEO_BYTES = 0.023
 _TRUTH_BYTES = 0.005
 _BITRATE_HALVED_BY = 4.0
 """Steps of `compression`; 3.5 measured below the usual, and 6.7 above it."""
+SECONDS_BELOW = 2
+"""Minutes, below which work is told in seconds."""
 _LEAST_NOISE = 0.75
 _NOISE_POWER = 1.3
 """Ten grey levels of noise take eight times as much as two, and none takes three quarters."""
@@ -39,7 +41,12 @@ class GenerationCost:
     def __str__(self) -> str:
         """In one line."""
         hours, size = self.estimated_core_hours, self.estimated_gb
-        work = f"{hours:.1f} core-hours" if hours >= 1 else plural(max(1, round(hours * 60)), "core-minute")
+        if hours >= 1:
+            work = f"{hours:.1f} core-hours"
+        elif hours * 60 >= SECONDS_BELOW:
+            work = plural(round(hours * 60), "core-minute")
+        else:
+            work = plural(max(1, round(hours * 3600)), "core-second")
         disk = f"{size:.1f} GB" if size >= 1 else f"{max(1, round(size * 1000)):,} MB"
         return f"{plural(self.num_clips, 'clip')}, {self.video_hours:.2f} hours of video; about {disk} and {work}"
 

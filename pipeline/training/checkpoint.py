@@ -44,6 +44,11 @@ _NOT_COMPARED = ("software", "machine")
 """Recorded of a run, but not compared: a run may be resumed with other versions or on another machine."""
 
 
+_CLIPS = "clips_sha256"
+"""In the inputs of a run: the digest of all clips of its splits."""
+_SPLITS = ("train_split", "val_split", "watch_split")
+
+
 class CheckpointMismatchError(PipelineError, ValueError):
     """The folder contains something else, or a checkpoint that was trained with other inputs."""
 
@@ -138,8 +143,7 @@ def is_finished(folder: Path, identity: Mapping[str, JSON]) -> bool:
     recorded = _recorded_identity(folder)
     if recorded is None:
         return False
-    changed = differences(_compared(recorded), _compared(identity), where="in the checkpoint")
-    if changed:
+    if changed := _changed(recorded, identity):
         if not any((folder / name).is_file() for name in (STATE_FILE, WEIGHTS_FILE, HISTORY_FILE)):
             return False  # that run ended before its first state: nothing is lost if this one replaces it
         raise CheckpointMismatchError(
@@ -292,6 +296,21 @@ def moved(folder: Path, identity: Mapping[str, JSON]) -> str:
     recorded = _recorded_identity(folder) or identity
     before, now = ({key: values.get(key) for key in _NOT_COMPARED} for values in (recorded, identity))
     return differences(before, now, where="in the checkpoint")
+
+
+def _changed(recorded: Mapping[str, JSON], identity: Mapping[str, JSON]) -> str:
+    """How the inputs of a run differ from those that are recorded; an empty text if they do not."""
+    before, now = _compared(recorded), _compared(identity)
+    if _splits(before) != _splits(now):  # then the digest is of other clips, and the splits say so: none has changed
+        before.pop(_CLIPS, None)
+        now.pop(_CLIPS, None)
+    return differences(before, now, where="in the checkpoint")
+
+
+def _splits(identity: Mapping[str, JSON]) -> list[JSON]:
+    """Those whose clips a run reads."""
+    options = identity.get("options")
+    return [options.get(name) for name in _SPLITS] if isinstance(options, Mapping) else []
 
 
 def _compared(identity: Mapping[str, JSON]) -> dict[str, JSON]:

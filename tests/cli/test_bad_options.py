@@ -6,8 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import click
 import pytest
 
+from cli.main import COMMANDS
+from cli.main import fda as group
+from cli.options.files import Place
 from store.store import Store
 from tests.cli.test_evaluate import cached
 from tests.clips_on_disk import SERIAL_FLAGS, SMALL_FLAGS, Commands, write_small_dataset
@@ -183,6 +187,23 @@ def test_wrong_usage_exits_with_2(fda: Commands, arguments: list[str]) -> None:
     assert (ended.code, ended.out) == (2, "")
     assert "Usage: fda" in ended.err
     assert ended.error_line.startswith("Error: ")
+
+
+def test_an_empty_place_is_none(fda: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `fda generate "$DATA"` gives one where the variable is not set: it would be the working folder."""
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["generate", ""], ["status", ""], ["experiment", "tau", "out", "--store", ""], ["report", ""]):
+        ended = fda(*arguments)
+        assert (ended.code, "it is empty: give a place" in ended.error_line) == (2, True), ended.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_path_that_is_given_is_refused_if_it_is_empty() -> None:
+    for name in COMMANDS:
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        paths = [one for one in command.params if isinstance(one.type, click.Path)]
+        assert all(isinstance(one.type, Place) for one in paths), name
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["preprocess", "--help"], ["eval", "-h"], ["--version"]])

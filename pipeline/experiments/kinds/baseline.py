@@ -41,7 +41,7 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
             *(NO_ALPHA, ONES, WITH_MASKS, SHUFFLED, RANDOM_AREA),
             *(Condition(one.name, one.title, one.name) for one in others),
         ),
-        seeds=options.seeds,
+        seeds=options.random_seeds,
         splits=(options.test_split, *(one for one in subject.num_videos if subject.is_generated and one == "still")),
         more_splits=(),
         watched=options.test_split,
@@ -52,10 +52,12 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
 def findings(results: Results) -> Findings:
     """The table of conditions, what each gains, and the two differences that answer the question."""
     split = results.splits[0]
-    compared = (_differences(results, split),) if references(results) else ()
+    tables = [_conditions(results, one) for one in results.splits]
+    if references(results):
+        tables += [_differences(results, one) for one in results.splits]
     return Findings(
         answer=_answer(results, split),
-        tables=(_conditions(results, split), *compared, _flattery(results)),
+        tables=(*tables, _flattery(results)),
         drawings=(_drawing(results, split),),
     )
 
@@ -89,11 +91,15 @@ def _conditions(results: Results, split: str) -> Table:
             )
         )
     return Table(
-        "conditions",
+        _named("conditions", results, split),
         f"Conditions, split {split}",
         ("alpha channel", "T2V R@1", "T2V R@5", "V2T R@1", "IoU with the truth", "coverage"),
         tuple(rows),
     )
+
+
+def _named(table: str, results: Results, split: str) -> str:
+    return table if split == results.splits[0] else f"{table}-{split}"
 
 
 def _differences(results: Results, split: str) -> Table:
@@ -106,7 +112,7 @@ def _differences(results: Results, split: str) -> Table:
         ]
         rows.append((one["title"], *cells))
     return Table(
-        "differences",
+        _named("differences", results, split),
         f"Differences of R@1 in points, split {split}",
         ("alpha channel", *(f"{short} - {words}" for short in ("T2V", "V2T") for words in compared.values())),
         tuple(rows),

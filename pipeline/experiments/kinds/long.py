@@ -70,7 +70,7 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
         store=subject.store,
         masks=(PAPER,),
         conditions=(TRAINED,),
-        seeds=options.seeds,
+        seeds=options.random_seeds,
         splits=generated if subject.is_generated else (options.test_split,),
         more_splits=(TRAIN_SPLIT, *((VAL_SPLIT,) if trained.val_split else ())),
         watched=None,

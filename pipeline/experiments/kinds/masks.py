@@ -38,7 +38,7 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
         store=subject.store,
         masks=choices,
         conditions=(ONES, *(Condition(one.name, one.title, one.name) for one in choices)),
-        seeds=options.seeds,
+        seeds=options.random_seeds,
         splits=(options.test_split, *(others[:_QUICK_SPLITS] if options.quick else others)),
         more_splits=(),
         watched=None,

@@ -52,7 +52,7 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
             *(Condition(one.name, one.title, one.name) for one in (WHEN_EMPTY, SOFT, AUTO)),
             *mixes,
         ),
-        seeds=options.seeds,
+        seeds=options.random_seeds,
         splits=tuple(one for one in splits if one in subject.num_videos),
         more_splits=tuple(one for one in chosen_on if one in subject.num_videos),
         watched=None,

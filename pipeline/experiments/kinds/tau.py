@@ -46,7 +46,7 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
         store=subject.store,
         masks=masks,
         conditions=(*trained, *reused),
-        seeds=options.seeds,
+        seeds=options.random_seeds,
         splits=(options.test_split,),
         more_splits=(),
         watched=None,

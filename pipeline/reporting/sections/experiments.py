@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
 
-from pipeline.errors import PipelineError
+from pipeline.errors import InputError, PipelineError
 from pipeline.experiments.findings import QUICK, Drawing, Findings, Table
-from pipeline.experiments.folder import RESULTS_FILE
+from pipeline.experiments.folder import ASKED_FILE, RESULTS_FILE
 from pipeline.experiments.options import ExperimentKind
 from pipeline.experiments.results import Results
 from pipeline.reporting.figures import PAGE, drawing, svg_of
@@ -47,7 +47,7 @@ class Experiments:
 
 def experiments_section(subject: Subject) -> Section | None:
     """The section; None where no experiment was found."""
-    folders = list(dict.fromkeys(_folders(subject)))
+    folders = experiment_folders(subject.store.place, subject.options.experiments)
     shown = []
     for number, folder in enumerate(folders[:MOST_EXPERIMENTS]):
         try:
@@ -59,13 +59,21 @@ def experiments_section(subject: Subject) -> Section | None:
     return Section.of("experiments", "Experiments", Experiments(tuple(shown), max(0, len(folders) - MOST_EXPERIMENTS)))
 
 
-def _folders(subject: Subject) -> Iterator[Path]:
-    """Folders of experiments that are done: those beside the store, or under the folder that was named."""
-    named = subject.options.experiments
-    if named is None and "://" in subject.store.place:
-        return
-    top = Path(subject.store.place).absolute().parent if named is None else named
-    yield from (one.parent for one in (top / RESULTS_FILE, *sorted(top.glob(f"*/{RESULTS_FILE}"))) if one.is_file())
+def experiment_folders(store: str, named: Path | None) -> list[Path]:
+    """Folders of experiments that are done: those beside the store, or under the folder that was named.
+
+    Raises:
+        InputError: One was named, and there is none in it.
+    """
+    if named is None and "://" in store:
+        return []
+    top = Path(store).absolute().parent if named is None else named
+    found = [one.parent for one in (top / RESULTS_FILE, *sorted(top.glob(f"*/{RESULTS_FILE}"))) if one.is_file()]
+    if named is not None and not found:
+        begun = sorted(one.parent for one in (*top.glob(ASKED_FILE), *top.glob(f"*/{ASKED_FILE}")))
+        why = f"{begun[0]} has not ended" if begun else f"neither it nor a folder in it has a file {RESULTS_FILE}"
+        raise InputError(f"no experiment in {named}: {why}")
+    return found
 
 
 def _shown(number: int, folder: Path) -> ExperimentShown:
@@ -83,7 +91,7 @@ def _shown(number: int, folder: Path) -> ExperimentShown:
         tables=found.tables,
         figures=tuple(_figure(f"experiment-{number}", one) for one in found.drawings),
         seeds=results.seeds,
-        about=f"data set {about['dataset']}, preset {about['plan']['preset']}{_left_out(about['plan']['left_out'])}",
+        about=f"{about['data']}; preset {about['plan']['preset']}{_left_out(about['plan']['left_out'])}",
     )
 
 

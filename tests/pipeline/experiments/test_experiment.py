@@ -239,8 +239,10 @@ def test_so_many_clips_are_generated_as_are_asked_for(tmp_path: Path) -> None:
 def test_an_experiment_that_there_is_not() -> None:
     with pytest.raises(api.OptionError, match="there is no experiment 'nope': there are baseline, tau"):
         api.experiment("nope", "out")
+    with pytest.raises(api.OptionError, match=r"seeds must be how many there are, from seed on, got \(0, 1, 2\)"):
+        api.ExperimentOptions(seeds=(0, 1, 2))  # type: ignore[arg-type]
     with pytest.raises(api.OptionError, match="at least 3 seeds"):
-        api.ExperimentOptions(num_seeds=1)
+        api.ExperimentOptions(seeds=1)
 
 
 def test_a_mix_takes_cached_features_alone(made: Path, fda: Commands, tmp_path: Path) -> None:
@@ -275,6 +277,7 @@ def test_only_the_conditions_that_are_wanted_are_run_with_those_that_they_need(m
     assert set(found.results.conditions) == {"auto", "auto-whole", "auto-mix"}
     assert "- left out: `ones`, `paper`," in (tmp_path / "out/report.md").read_text()
     assert "--conditions auto-mix" in (tmp_path / "out/commands.sh").read_text()
+    assert "--quick --conditions auto-mix" in (tmp_path / "out/report.md").read_text()
     with pytest.raises(ExperimentMismatchError, match=r"conditions is .*auto-mix.* in .* and .* now"):
         api.experiment("static", tmp_path / "out", usual)
     two = api.experiment("masks", tmp_path / "two", replace(usual, conditions=("ones", "auto", "auto")))
@@ -294,14 +297,28 @@ def test_the_model_to_begin_with_may_be_another_than_the_presets(made: Path, fda
     assert (ended.code, "model is " in ended.error_line) == (1, True), ended.err
 
 
+def test_a_plan_reads_no_weights_and_a_run_reads_them_before_it_writes(
+    made: Path, fda: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--store", made / "store", "--preset", made / "tiny.toml", "--conditions", "ones")
+    weights = ("--pretrained", tmp_path / "nowhere.pt", "--alpha-checkpoint", tmp_path / "nowhere.pth")
+    assert fda("experiment", "masks", tmp_path / "out", *flags, *weights, "--plan").code == 0
+    ended = fda("experiment", "masks", tmp_path / "out", *flags, *weights)
+    assert (ended.code, "nowhere.pt" in ended.error_line) == (1, True), ended.err
+    monkeypatch.setattr("pipeline.experiments.run.MINUTES_UNASKED", -1)
+    assert "set yes (--yes) to begin" in fda("experiment", "masks", tmp_path / "out", *flags).error_line
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_report_shows_what_lies_beside_the_store(ran: Ran, fda: Commands, tmp_path: Path) -> None:
     assert fda("report", ran.folder / "store", "-o", tmp_path / "a.html", "--no-thumbnails").code == 0
     page = ParsedPage((tmp_path / "a.html").read_text())
     assert "Do FDA-CLIP's masks help, and does anything help more?" in page.texts
     assert sum(QUICK in text for text in page.texts) == 4
     elsewhere = ("--no-thumbnails", "--experiments", tmp_path)
-    assert fda("report", ran.folder / "store", "-o", tmp_path / "b.html", *elsewhere).code == 0
-    assert "Experiments" not in ParsedPage((tmp_path / "b.html").read_text()).texts
+    ended = fda("report", ran.folder / "store", "-o", tmp_path / "b.html", *elsewhere)
+    assert (ended.code, f"no experiment in {tmp_path}: neither it nor a folder in it" in ended.error_line) == (1, True)
+    assert not (tmp_path / "b.html").exists()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/results.json").write_text("{")
     ended = fda("report", ran.folder / "store", "-o", tmp_path / "c.html", *elsewhere)

@@ -33,6 +33,13 @@ def test_the_baseline_says_what_the_intervals_carry(share: float, said: str) -> 
     assert flattery.rows[-1][-1].startswith("+2.0 [")
 
 
+def test_every_split_that_is_scored_is_shown() -> None:
+    hits = {"paper": 0.6, "ones": 0.5, "no-alpha": 0.5}
+    found = BASELINE.findings(results_by_hand("baseline", hits, splits=("test", "still")))
+    names = [table.name for table in found.tables]
+    assert names == ["conditions", "conditions-still", "differences", "differences-still", "chosen-on-test"]
+
+
 def test_the_same_results_give_the_same_files(tmp_path: Path) -> None:
     results = results_by_hand("baseline", {"paper": 0.6, "ones": 0.5, "no-alpha": 0.5}, quick=True)
     results.write(tmp_path / "results.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from pipeline.reporting import scoring
 from pipeline.reporting.examples import Example, find_examples
 from pipeline.reporting.options import ReportOptions
 from pipeline.reporting.run import report
-from pipeline.run.events import Reporter, ignore_events
+from pipeline.run.events import Listener, Message, Reporter, ignore_events
+from pipeline.run.records import RunClock, recorded_run
 from store.catalog import Catalog
 from store.claims.holding import claimed
 from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
@@ -265,7 +267,7 @@ def test_a_set_that_cannot_be_shown_is_not_compared(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(scoring, "find_examples", failing)
     monkeypatch.setattr(scoring, "near_duplicates", lambda store, features, name, *_: searched.append(name))
-    scored = scoring.score_all(store, ReportOptions(), Reporter(ignore_events)).splits[0]
+    scored = scoring.score_all(store, ReportOptions(), (), Reporter(ignore_events)).splits[0]
     assert dict(scored.not_scored) == {"also": "no examples"}
     assert scored.comparison is not None
     assert [one.name for one in scored.sets] == [one.name for one in scored.comparison.sets] == ["mine", "yours"]
@@ -292,6 +294,25 @@ def test_many_feature_sets_are_bounded(tmp_path: Path, monkeypatch: pytest.Monke
     result, page = page_of(store, tmp_path / "page.html")
     assert result.num_sets_scored == 1
     assert "Not scored, for want of room: set-1, set-2" in page.text
+
+
+def test_of_many_feature_sets_the_newest_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.reporting.scoring.MAX_SETS", 2)
+    store = make_store(tmp_path / "store", 2)
+    fill_shard(store, store.shards("test")[0])
+    for number, name in enumerate(("c", "b", "a")):
+        add_features(store, name, number)
+        with recorded_run(store.folder, "encode", RunClock(), {"features": name}):
+            time.sleep(0.001)  # so that no two begin at one time
+    told: list[str] = []
+    result = report(store.place, tmp_path / "page.html", ReportOptions(thumbnails=False), listener=heard(told))
+    assert result.num_sets_scored == 2
+    assert "Not scored, for want of room: c." in ParsedPage((tmp_path / "page.html").read_text()).text
+    assert "split 'test': the 2 newest of 3 feature sets are scored, and 1 left out: --features names others" in told
+
+
+def heard(told: list[str]) -> Listener:
+    return lambda event: told.append(event.text) if isinstance(event, Message) else None
 
 
 def test_warnings_are_heard_and_in_the_result_as_json(tmp_path: Path) -> None:

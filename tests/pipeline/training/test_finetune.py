@@ -23,7 +23,15 @@ from pipeline.features.encode import feature_identity
 from pipeline.features.options import FeatureRecipe
 from pipeline.run.checkpoints import has_ended
 from pipeline.run.events import EvaluationDone, Event, Listener, RunPlanned, StepDone
-from pipeline.training.checkpoint import TrainingHistory, is_finished, locked, read_history
+from pipeline.training.checkpoint import (
+    STATE_FILE,
+    CheckpointMismatchError,
+    TrainingHistory,
+    is_finished,
+    locked,
+    read_history,
+    write_run,
+)
 from pipeline.training.finetune import checkpoint_identity, train_model
 from pipeline.training.loop import Scores
 from pipeline.training.options import BatchOptions, TrainingRecipe
@@ -215,6 +223,18 @@ def test_one_clip_more_is_another_training(tmp_path: Path, config: str) -> None:
     hidden.rename(video)
     again = run_preprocess(manifest, tmp_path / "store", retry_failed=True)
     assert checkpoint_identity(again, load_model(config, "none"), OPTIONS)["clips_sha256"] != before["clips_sha256"]
+
+
+def test_another_split_to_watch_is_named_and_no_clips_are_called_changed(
+    store: Store, config: str, tmp_path: Path
+) -> None:
+    loaded = load_model(config, "none")
+    write_run(tmp_path, checkpoint_identity(store, loaded, OPTIONS), {})
+    (tmp_path / STATE_FILE).touch()
+    watching = checkpoint_identity(store, loaded, replace(OPTIONS, watch_split="test"))
+    with pytest.raises(CheckpointMismatchError, match='options.watch_split is null in .* and "test" now') as refused:
+        is_finished(tmp_path, watching)
+    assert "clips" not in str(refused.value)
 
 
 def test_training_and_validating_on_one_split_is_refused(store: Store, config: str, tmp_path: Path) -> None:
