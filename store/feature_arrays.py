@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from store.arrays.int8_rows import INT8_ROWS_NAME, Int8RowsCodec, decode_rows, encode_rows
 from store.arrays.shards import ArraySpec, ZarrArray, open_array
 from store.errors import NotInStoreError, StoreFormatError
+from store.feature_dtypes import FLOAT32, FeatureDtype, FeatureDtypes
 from store.remedies import REBUILD
 from store.schema import Shard, shards_of
 from store.store import Store
@@ -17,9 +21,6 @@ CAPTIONS_PER_SHARD = 1024
 
 MAX_DIM = 2**16
 """Numbers in an embedding: ten times as many as any model gives."""
-
-FrameDtype = Literal["float32", "float16"]
-"""Type of stored frame features. float16 takes half of the bytes, at a relative error of 2**-11."""
 
 
 def caption_shards(store: Store, split: str) -> tuple[Shard, ...]:
@@ -38,12 +39,45 @@ def feature_names(store: Store, split: str) -> tuple[str, ...]:
 
 
 def feature_specs(
-    store: Store, name: str, split: str, part: str, dim: int, frame_dtype: FrameDtype = "float32"
+    store: Store, name: str, split: str, part: str, dim: int, dtypes: FeatureDtypes = FLOAT32
 ) -> tuple[ArraySpec, ...]:
     """The arrays of the `video` or the `text` part of a feature set."""
     if part == "text":
-        return _text_specs(store, name, split, dim)
-    return _clip_specs(store, name, split, dim, frame_dtype)
+        return _text_specs(store, name, split, dim, dtypes)
+    return _clip_specs(store, name, split, dim, dtypes)
+
+
+def in_dtype(spec: ArraySpec, dtype: FeatureDtype) -> ArraySpec:
+    """An array of vectors, kept in another type."""
+    if dtype == "int8":
+        return replace(spec, dtype="float32", codec="int8-rows")
+    return replace(spec, dtype=dtype, codec="raw")
+
+
+def as_stored(vectors: NDArray[np.float32], dtype: FeatureDtype) -> NDArray[np.float32]:
+    """Vectors as they are read again: shape (..., dim), NaN kept."""
+    if dtype == "int8":
+        read = np.empty(vectors.shape, dtype=np.float32)
+        decode_rows(encode_rows(vectors), read.view(np.uint8))
+        return read
+    return vectors.astype(dtype).astype(np.float32)
+
+
+def dtype_in(metadata: Mapping[str, Any]) -> FeatureDtype:
+    """What an array of vectors is kept in, by the content of its `zarr.json`.
+
+    Raises:
+        LookupError, TypeError: It is not the metadata of an array.
+    """
+    inner = metadata["codecs"][0]["configuration"]["codecs"]
+    if inner[0]["name"] == INT8_ROWS_NAME:
+        return "int8"
+    return "float16" if metadata["data_type"] == "float16" else "float32"
+
+
+def stored_dtypes(store: Store, name: str, split: str) -> FeatureDtypes:
+    """What a feature set is kept in. Errors are those of `open_features`."""
+    return FeatureDtypes(*(_dtype_of(open_features(store, name, split, part)) for part in ("video", "frame")))
 
 
 def stored_spec(store: Store, name: str, split: str, part: str) -> ArraySpec:
@@ -55,9 +89,10 @@ def stored_spec(store: Store, name: str, split: str, part: str) -> ArraySpec:
     """
     its_name, array = features_name(name, split, part), open_features(store, name, split, part)
     dim = array.shape[-1] if len(array.shape) > 1 else 1
-    frame_dtype: FrameDtype = "float16" if part == "frame" and array.dtype == np.float16 else "float32"
-    specs = [*_clip_specs(store, name, split, dim, frame_dtype), *_text_specs(store, name, split, dim)]
+    specs = [*_clip_specs(store, name, split, dim, FLOAT32), *_text_specs(store, name, split, dim, FLOAT32)]
     spec = next(spec for spec in specs if spec.name == its_name)
+    if part in ("video", "frame", "text"):
+        spec = in_dtype(spec, _dtype_of(array))
     # The number of rows is that of the catalogue: a store that has grown has more than its arrays, until they are made.
     if array.shape[1:] != spec.item_shape or array.dtype != np.dtype(spec.dtype) or dim > MAX_DIM:
         found = f"of type {array.dtype} and shape {array.shape}"
@@ -90,11 +125,17 @@ def features_name(name: str, split: str, part: str) -> str:
     return f"features.zarr/{name}/{split}/{part}".rstrip("/")
 
 
+def _dtype_of(array: ZarrArray) -> FeatureDtype:
+    if isinstance(array.serializer, Int8RowsCodec):
+        return "int8"
+    return "float16" if array.dtype == np.float16 else "float32"
+
+
 def _clip_specs(
-    store: Store, name: str, split: str, dim: int, frame_dtype: FrameDtype
+    store: Store, name: str, split: str, dim: int, dtypes: FeatureDtypes
 ) -> tuple[ArraySpec, ArraySpec, ArraySpec]:
     num_videos, rows = store.layout(split).num_videos, store.manifest.shard_size
-    video = ArraySpec(
+    vectors = ArraySpec(
         name=features_name(name, split, "video"),
         num_rows=num_videos,
         item_shape=(dim,),
@@ -105,17 +146,18 @@ def _clip_specs(
         dimensions=("video", "dim"),
     )
     frame = replace(
-        video,
+        vectors,
         name=features_name(name, split, "frame"),
         item_shape=(store.layout(split).num_frames, dim),
-        dtype=frame_dtype,
         dimensions=("video", "frame", "dim"),
     )
-    alpha_cosine = replace(video, name=features_name(name, split, "alpha_cosine"), item_shape=(), dimensions=("video",))
-    return video, frame, alpha_cosine
+    alpha_cosine = replace(
+        vectors, name=features_name(name, split, "alpha_cosine"), item_shape=(), dimensions=("video",)
+    )
+    return in_dtype(vectors, dtypes.vectors), in_dtype(frame, dtypes.frames), alpha_cosine
 
 
-def _text_specs(store: Store, name: str, split: str, dim: int) -> tuple[ArraySpec, ArraySpec]:
+def _text_specs(store: Store, name: str, split: str, dim: int, dtypes: FeatureDtypes) -> tuple[ArraySpec, ArraySpec]:
     text = ArraySpec(
         name=features_name(name, split, "text"),
         num_rows=store.layout(split).num_captions,
@@ -134,4 +176,4 @@ def _text_specs(store: Store, name: str, split: str, dim: int) -> tuple[ArraySpe
         fill_value=-1,
         dimensions=("caption",),
     )
-    return text, num_dropped
+    return in_dtype(text, dtypes.vectors), num_dropped

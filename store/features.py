@@ -21,11 +21,11 @@ from store.complete_features import complete_records
 from store.completion import map_many
 from store.errors import ShardIncompleteError
 from store.feature_arrays import MAX_DIM as MAX_DIM
-from store.feature_arrays import FrameDtype as FrameDtype
 from store.feature_arrays import caption_shards as caption_shards
 from store.feature_arrays import feature_names as feature_names
 from store.feature_arrays import feature_specs as feature_specs
 from store.feature_arrays import features_name, open_features, stored_spec
+from store.feature_dtypes import FLOAT32, FeatureDtype, FeatureDtypes
 from store.json_values import JSON
 from store.names import check_name
 from store.own_files import OwnFile, own_files
@@ -67,13 +67,26 @@ class ClipFeatures:
 
     video: NDArray[np.float32]
     """Shape (num_rows, dim), unit rows; NaN where there is no video."""
-    frame: NDArray[np.float32] | NDArray[np.float16]
-    """Shape (num_rows, num_frames, dim), not normalised; NaN where there is no video. Of the type that the feature set
-    was created with."""
+    frame: NDArray[np.float32]
+    """Shape (num_rows, num_frames, dim), not normalised; NaN where there is no video."""
     outcomes: tuple[VideoOutcome, ...]
     """One for each video."""
     alpha_cosine: NDArray[np.float32] | None = None
     """Shape (num_rows,): see `Features.alpha_cosine`; None if it was measured of no video."""
+    dtypes: FeatureDtypes = FLOAT32
+    """What they are kept in: that which the feature set was created with."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextFeatures:
+    """The features of the captions of one shard, to be written."""
+
+    text: NDArray[np.float32]
+    """Shape (num_rows, dim), unit rows."""
+    num_dropped: NDArray[np.int64] | None = None
+    """Shape (num_rows,): see `Features.num_dropped`; None if not known."""
+    dtype: FeatureDtype = "float32"
+    """What they are kept in: that which the feature set was created with."""
 
 
 def feature_stages(store: Store, name: str, split: str) -> tuple[tuple[str, tuple[Shard, ...]], ...]:
@@ -90,7 +103,7 @@ def create_features(
     split: str,
     dim: int,
     attributes: Mapping[str, JSON],
-    frame_dtype: FrameDtype = "float32",
+    dtypes: FeatureDtypes = FLOAT32,
 ) -> None:
     """Create the arrays of a feature set for one split, unless they exist.
 
@@ -99,7 +112,7 @@ def create_features(
     """
     check_name("feature set", name)
     for part in ("video", "text"):
-        for spec in feature_specs(store, name, split, part, dim, frame_dtype):
+        for spec in feature_specs(store, name, split, part, dim, dtypes):
             create_array(store.folder, spec, attributes)
 
 
@@ -130,20 +143,17 @@ def write_clip_features(
     if cosines is None:
         cosines = np.full(shard.num_rows, np.nan, dtype=np.float32)
     withdraw_commit(store.folder, shard, features_stage(name, "video"))
-    frame_dtype: FrameDtype = "float16" if features.frame.dtype == np.float16 else "float32"
-    specs = feature_specs(store, name, shard.split, "video", features.video.shape[-1], frame_dtype)
+    specs = feature_specs(store, name, shard.split, "video", features.video.shape[-1], features.dtypes)
     parts = (features.video, features.frame, cosines)
-    files = [write_shard(store.folder, spec, shard, values) for spec, values in zip(specs, parts, strict=True)]
+    files = [
+        write_shard(store.folder, spec, shard, values.astype(spec.dtype, copy=False))
+        for spec, values in zip(specs, parts, strict=True)
+    ]
     return commit_shard(store.folder, shard, features_stage(name, "video"), features.outcomes, files, inputs)[0]
 
 
 def write_text_features(
-    store: Store,
-    name: str,
-    shard: Shard,
-    text: NDArray[np.float32],
-    num_dropped: NDArray[np.int64] | None = None,
-    inputs: Mapping[str, str] = MappingProxyType({}),
+    store: Store, name: str, shard: Shard, features: TextFeatures, inputs: Mapping[str, str] = MappingProxyType({})
 ) -> CommitRecord:
     """Write and commit the text features of a shard of captions. They are out of date once the captions change.
 
@@ -151,16 +161,19 @@ def write_text_features(
         store: The store.
         name: The feature set.
         shard: Of captions.
-        text: Shape (shard.num_rows, dim), unit rows.
-        num_dropped: Shape (shard.num_rows,): see `Features`; None if not known.
+        features: One row for each caption of the shard.
         inputs: `input_digests` of other stages that they were made from, taken before these were read.
     """
-    dropped = np.full(shard.num_rows, -1, dtype=np.int64) if num_dropped is None else num_dropped
+    text, dropped = features.text, features.num_dropped
+    if dropped is None:
+        dropped = np.full(shard.num_rows, -1, dtype=np.int64)
     made_from = {**inputs, captions_input(shard): store.catalog.captions_digest(shard)}
     withdraw_commit(store.folder, shard, features_stage(name, "text"))
-    text_spec, dropped_spec = feature_specs(store, name, shard.split, "text", text.shape[-1])
+    dtypes = FeatureDtypes(vectors=features.dtype)
+    text_spec, dropped_spec = feature_specs(store, name, shard.split, "text", text.shape[-1], dtypes)
     files = [
-        write_shard(store.folder, spec, shard, part) for spec, part in ((text_spec, text), (dropped_spec, dropped))
+        write_shard(store.folder, text_spec, shard, text.astype(text_spec.dtype, copy=False)),
+        write_shard(store.folder, dropped_spec, shard, dropped),
     ]
     return commit_shard(store.folder, shard, features_stage(name, "text"), (), files, made_from)[0]
 

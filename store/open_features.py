@@ -15,6 +15,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from store.arrays.codecs import codec_named
 from store.arrays.reading import in_threads, read_shard
 from store.arrays.shards import ArraySpec, ArrayValues
 from store.complete_features import complete_records, quick_records
@@ -93,9 +94,10 @@ class OpenFeatures:
         return self._rows_of(self._video, rows)
 
     def all_frames(self, tell: Tell = _tell_nobody) -> NDArray[np.float32] | NDArray[np.float16]:
-        """The embeddings of all frames, as they are stored: shape (num_videos, num_frames, dim), not normalised.
+        """The embeddings of all frames: shape (num_videos, num_frames, dim), not normalised.
 
-        NaN where a video has no frame. Errors are those of `video`.
+        float16 if they are stored so, which takes less memory. NaN where a video has no frame. Errors are those of
+        `video`.
         """
         values = self._frame.all(self.clip_files, tell)
         return np.asarray(values)  # type: ignore[return-value]
@@ -200,9 +202,16 @@ class _VouchedArray:
             out[...] = self.spec.fill_value
             return
         file = self._open(name.rpartition("/")[2])
-        content, end = out.reshape(-1).view(np.uint8), np.empty(_END_BYTES, np.uint8)
-        if file is None or not self._is_whole(file, written, content, end):
+        is_raw = self.spec.codec == "raw"  # then it is read straight into its place
+        size = out.nbytes if is_raw or file is None else max(0, file.num_bytes - _END_BYTES)
+        content = out.reshape(-1).view(np.uint8) if is_raw else np.empty(size, np.uint8)
+        if file is None or not self._is_whole(file, written, content, np.empty(_END_BYTES, np.uint8)):
             raise self._wrong(name, index)
+        if not is_raw:
+            try:
+                codec_named(self.spec.codec).decode(content, out.view(np.uint8))
+            except ValueError as error:  # the file is what its record says, so somebody else wrote both
+                raise self._wrong(name, index) from error
 
     def _is_whole(
         self, file: OpenFile, written: WrittenFile, content: NDArray[np.uint8], end: NDArray[np.uint8]

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 import fda
 from store.completion import input_digests
+from store.feature_dtypes import FLOAT32, FeatureDtypes
 from store.features import (
     ClipFeatures,
-    FrameDtype,
+    TextFeatures,
     caption_shards,
     create_features,
     write_clip_features,
@@ -45,12 +46,12 @@ def searchable(
     *,
     failed: frozenset[int] = frozenset(),
     made_by: Mapping[str, JSON] = WEIGHTS,
-    frame_dtype: FrameDtype = "float32",
+    dtypes: FeatureDtypes = FLOAT32,
 ) -> Store:
     """A store of so many videos with the features `mine`: a video is the mean of its frames, a caption its video."""
     store = make_store(place, len(frames))
     fill_store(store, failed)
-    add_features(store, "mine", frames, failed=failed, made_by=made_by, frame_dtype=frame_dtype)
+    add_features(store, "mine", frames, failed=failed, made_by=made_by, dtypes=dtypes)
     return store
 
 
@@ -61,20 +62,21 @@ def add_features(
     *,
     failed: frozenset[int] = frozenset(),
     made_by: Mapping[str, JSON] = WEIGHTS,
-    frame_dtype: FrameDtype = "float32",
+    dtypes: FeatureDtypes = FLOAT32,
 ) -> None:
-    create_features(store, name, "test", frames.shape[-1], made_by, frame_dtype)
+    create_features(store, name, "test", frames.shape[-1], made_by, dtypes)
     video = unit(np.nan_to_num(frames).mean(axis=1) + np.float32(1e-6))
     for shard in store.shards("test"):
         rows = slice(shard.start, shard.stop)
         gone = [row in failed for row in range(shard.start, shard.stop)]
         its_video, its_frames = video[rows].copy(), frames[rows].copy()
         its_video[gone], its_frames[gone] = np.nan, np.nan
-        features = ClipFeatures(its_video, its_frames.astype(frame_dtype), outcomes(store, shard, failed))
+        features = ClipFeatures(its_video, its_frames, outcomes(store, shard, failed), dtypes=dtypes)
         inputs = input_digests(store, shard, (FRAMES_STAGE, masks_stage(MASKS)))
         write_clip_features(store, name, shard, features, inputs)
     for shard in caption_shards(store, "test"):
-        write_text_features(store, name, shard, np.repeat(video, 2, axis=0)[shard.start : shard.stop])
+        text = np.repeat(video, 2, axis=0)[shard.start : shard.stop]
+        write_text_features(store, name, shard, TextFeatures(text, dtype=dtypes.vectors))
 
 
 def encoded_clips(folder: Path) -> Path:

@@ -15,6 +15,7 @@ from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arra
 from store.completion import input_digests
 from store.features import (
     ClipFeatures,
+    TextFeatures,
     caption_shards,
     create_features,
     read_features,
@@ -84,7 +85,7 @@ def known_store(place: Path, known: Sequence[Known], video: np.ndarray, text: np
         frame = np.repeat(features[:, None], NUM_FRAMES, axis=1)
         write_clip_features(store, "mine", shard, ClipFeatures(features, frame, plain), digests)
     for shard in caption_shards(store, "test"):
-        write_text_features(store, "mine", shard, text[shard.start : shard.stop].astype(np.float32))
+        write_text_features(store, "mine", shard, TextFeatures(text[shard.start : shard.stop].astype(np.float32)))
     return store
 
 

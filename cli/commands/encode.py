@@ -10,7 +10,7 @@ import click
 
 import fda
 from cli.options.files import Place
-from cli.options.models import encoder_options, frame_dtype_option, pooling_option
+from cli.options.models import dtype_options, encoder_options, pooling_option
 from cli.options.names import complete_features, complete_splits
 from cli.options.shared import (
     add_options,
@@ -63,7 +63,7 @@ _OPTIONS = (
         show_default=True,
         help="auto: bf16 if the device supports it and a short test shows it faster and as good; else fp32.",
     ),
-    frame_dtype_option,
+    *dtype_options,
     click.option(
         "--max-words",
         type=click.IntRange(min=MIN_WORDS),
@@ -106,7 +106,7 @@ def _encode_options(function: Callable[..., None]) -> Callable[..., None]:
         pooling: str | None,
         **others: Any,
     ) -> None:
-        names = ("features", "mask_name", "precision", "frame_dtype", "max_words", "sensitivity_every")
+        names = ("features", "mask_name", "precision", "store_dtype", "frame_dtype", "max_words", "sensitivity_every")
         options = EncodeOptions(
             splits=tuple(splits),
             alpha=None if alpha is None else AlphaSource(alpha),

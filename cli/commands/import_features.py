@@ -10,7 +10,7 @@ import click
 
 import fda
 from cli.options.files import ExistingPath, Place
-from cli.options.models import frame_dtype_option, pooling_option
+from cli.options.models import dtype_options, pooling_option
 from cli.options.names import complete_features, complete_splits
 from cli.options.shared import add_options, progress_option, shared_options, wait_option
 from cli.output.printing import print_json
@@ -49,7 +49,7 @@ _OPTIONS = (
         help="Import this split; may be repeated.  [default: all that match]",
     ),
     pooling_option("How frames are pooled into a video. unit-mean: mean of unit-norm features.  [default: mean]"),
-    frame_dtype_option,
+    *dtype_options,
     click.option(
         "--overwrite",
         is_flag=True,
@@ -64,7 +64,18 @@ def _import_options(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def with_options(*, pooling: str | None, splits: Sequence[str], **others: Any) -> None:
-        names = ("features", "text", "video", "frame", "text_ids", "video_ids", "frame_dtype", "overwrite", "yes")
+        names = (
+            "features",
+            "text",
+            "video",
+            "frame",
+            "text_ids",
+            "video_ids",
+            "store_dtype",
+            "frame_dtype",
+            "overwrite",
+            "yes",
+        )
         options = ImportOptions(
             pooling=Pooling.MEAN if pooling is None else Pooling(pooling),
             splits=tuple(splits),

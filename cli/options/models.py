@@ -12,16 +12,23 @@ import click
 from cli.options.files import Place
 from cli.options.shared import Function, model_options
 from encoders.options import Activation, ModelSource, Pooling
+from store.feature_dtypes import FEATURE_DTYPES
 
 _checkpoint_option = click.option("--checkpoint", type=Place(path_type=Path), help="Folder that `fda finetune` made.")
 
-frame_dtype_option = click.option(
-    "--frame-dtype",
-    type=click.Choice(["float32", "float16"]),
+_store_dtype_option = click.option(
+    "--store-dtype",
+    type=click.Choice(FEATURE_DTYPES),
     default="float32",
     show_default=True,
-    help="Number format of stored frame features; float16 needs half the space.",
+    help="Number format of stored features: float16 needs half the space, int8 a quarter.",
 )
+_frame_dtype_option = click.option(
+    "--frame-dtype",
+    type=click.Choice(FEATURE_DTYPES),
+    help="The same for features of frames alone, which need most of the space.  [default: that of --store-dtype]",
+)
+dtype_options = _store_dtype_option, _frame_dtype_option
 
 
 def pooling_option(help_text: str) -> Callable[[Function], Function]:

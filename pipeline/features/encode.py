@@ -124,9 +124,7 @@ def encode_splits(
         plans = plan_encode(store, loaded, options, run.partition, listener)
     for plan in plans:
         dim = loaded.config.embed_dim
-        create_features(
-            store, options.features, plan.inputs.split, dim, plan.inputs.identity, frame_dtype=options.frame_dtype
-        )
+        create_features(store, options.features, plan.inputs.split, dim, plan.inputs.identity, options.dtypes)
     return tuple(_encode_split(store, plan, options, encoders, listener, executor) for plan in plans)
 
 
@@ -153,7 +151,7 @@ def feature_identity(store: Store, loaded: LoadedModel, options: FeatureRecipe, 
         },
         "pooling": str(options.pooling),
         "precision": options.precision,
-        "frame_dtype": options.frame_dtype,
+        **options.dtypes.identity,
         **({} if options.max_words is None else {"max_words": options.max_words}),
         "sensitivity_every": sensitivity,
         "software": dict(software_versions(MODEL_SOFTWARE)),

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from encoders.options import MIN_WORDS, Pooling, Precision
 from pipeline.clips.options import AlphaSource
 from pipeline.errors import OptionError
+from pipeline.run.dtypes import chosen_dtypes
 from pipeline.run.fields import convert_fields
+from store.feature_dtypes import FLOAT32, FeatureDtype, FeatureDtypes
 from store.names import check_name
-
-if TYPE_CHECKING:
-    from store.features import FrameDtype  # whose module loads Zarr, and this one must not
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +29,10 @@ class EncodeOptions:
     """How frames become a video. Default: their mean."""
     precision: str = "auto"
     """`fp32`, `bf16`, or `auto`: bf16 if the device is made for it, and it is measured to be faster and as good."""
-    frame_dtype: FrameDtype = "float32"
-    """Numbers that the features of frames are stored in."""
+    store_dtype: FeatureDtype = "float32"
+    """What the features are kept in: float16 takes half of the space, int8 a quarter."""
+    frame_dtype: FeatureDtype | None = None
+    """What those of frames are kept in, which take most of the space. Default: `store_dtype`."""
     max_words: int | None = None
     """Tokens of a caption that are read, start and end included (CLIP4Clip's `max_words`: 32, and 64 for paragraphs).
     Default: as many as the checkpoint was trained with, or as the model reads."""
@@ -50,8 +50,7 @@ class EncodeOptions:
     def __post_init__(self) -> None:
         convert_fields(self, splits=tuple, alpha=AlphaSource, pooling=Pooling)
         check_name("feature set", self.features)
-        if self.frame_dtype not in ("float32", "float16"):
-            raise OptionError(f"frame_dtype must be float32 or float16, got {self.frame_dtype!r}")
+        _ = self.dtypes  # raises
         if self.precision not in ("auto", *Precision):
             raise OptionError(f"precision must be auto, {' or '.join(Precision)}, got {self.precision!r}")
         if self.batch_frames is not None and self.batch_frames < 1:
@@ -60,6 +59,11 @@ class EncodeOptions:
             raise OptionError(f"max_words must be at least {MIN_WORDS}, got {self.max_words}")
         if self.sensitivity_every < 0:
             raise OptionError(f"sensitivity_every must not be negative, got {self.sensitivity_every}")
+
+    @property
+    def dtypes(self) -> FeatureDtypes:
+        """What all arrays are kept in."""
+        return chosen_dtypes(self.store_dtype, self.frame_dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,8 @@ class FeatureRecipe:
     pooling: Pooling = Pooling.MEAN
     precision: str = "fp32"
     """Of the model's computation."""
-    frame_dtype: FrameDtype = "float32"
-    """Numbers that the features of frames are kept in."""
+    dtypes: FeatureDtypes = FLOAT32
+    """What the features are kept in."""
     max_words: int | None = None
     """Tokens of a caption that are read, start and end included, if that is fewer than the model can read."""
     sensitivity_every: int = 32

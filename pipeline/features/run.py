@@ -34,6 +34,7 @@ from pipeline.features.model import (
 )
 from pipeline.features.options import EncodeOptions, FeatureRecipe
 from pipeline.features.precision import Measured, choose_precision, is_worth_it, measure, memory_of, refusal
+from pipeline.features.rounding import RoundingEffect, measure_rounding
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
 from pipeline.run.options import HERE, RunOptions
@@ -67,6 +68,8 @@ class EncodeResult:
     precision: str
     cosine_to_fp32: float | None
     """Lowest cosine between features in this precision and in float32; None if it was not measured."""
+    rounding: RoundingEffect | None
+    """What storing them in fewer bytes does; None if they are stored as float32, or nothing was pending."""
     peak_memory_mib: int
     seconds: float
     """Loading the model included."""
@@ -96,6 +99,7 @@ class EncodeResult:
             "device": self.device,
             "precision": self.precision,
             "cosine_to_fp32": None if self.cosine_to_fp32 is None else round(self.cosine_to_fp32, 6),
+            "rounding": None if self.rounding is None else self.rounding.to_dict(),
             "peak_memory_mib": self.peak_memory_mib,
             "warnings": list(self.warnings),
         }
@@ -147,7 +151,8 @@ class EncodePreview:
             "pooling": str(recipe.pooling),
             "alpha": str(recipe.alpha),
             "masks": recipe.mask_name,
-            "frame_dtype": recipe.frame_dtype,
+            "store_dtype": recipe.dtypes.vectors,
+            "frame_dtype": recipe.dtypes.frames,
             "max_words": recipe.max_words,
             "memory_mib": self.memory_mib,
             "splits": [
@@ -238,7 +243,7 @@ def _prepared(store: Store, options: EncodeOptions, model: ModelSource, run: Run
         alpha=options.alpha or AlphaSource(trained.get("alpha", "masks")),
         seed=options.seed,
         pooling=options.pooling or Pooling(str(ready.loaded.metadata.get("pooling", Pooling.MEAN))),
-        frame_dtype=options.frame_dtype,
+        dtypes=options.dtypes,
         max_words=None if max_words == config.context_length else max_words,
         sensitivity_every=options.sensitivity_every,
     )
@@ -336,7 +341,7 @@ class _Encoding:
         job = Job("encode", stages, inputs, recorded_inputs)
         with claim_on(self.store.folder, job, run, report) as folder, recorded(folder, job, clock) as record:
             store = Store.open(folder)
-            encoded, num_workers = self._encoded(store, report)
+            encoded, num_workers, rounding = self._encoded(store, report)
             cosines = {one.split: _alpha_cosine(store, recipe.features, one.split) for one in encoded}
             result = EncodeResult(
                 store=store.place,
@@ -347,6 +352,7 @@ class _Encoding:
                 device=str(self.ready.device),
                 precision=recipe.precision,
                 cosine_to_fp32=None if self.measured is None else self.measured.cosine,
+                rounding=rounding,
                 peak_memory_mib=peak_memory_mib(self.ready.device),
                 seconds=clock.seconds,
                 warnings=report.warnings,
@@ -354,15 +360,19 @@ class _Encoding:
             record.result = result.to_dict()
         return result
 
-    def _encoded(self, store: Store, report: Reporter) -> tuple[tuple[SplitEncoded, ...], int]:
-        """Encode what is pending; also returns the number of workers."""
+    def _encoded(self, store: Store, report: Reporter) -> tuple[tuple[SplitEncoded, ...], int, RoundingEffect | None]:
+        """Encode what is pending; also returns the number of workers, and what is lost in storing."""
         run = self.run
         if run.overwrite:
             files = overwritten_files(store, self.recipe.features, self.recipe.splits)
             announce(files, store.place, report, yes=run.yes)
         plans = () if run.overwrite else self.plans(store, report.listener)
+        num_pending = 1 if run.overwrite else sum(plan.num_shards_pending for plan in plans)
+        rounding = measure_rounding(store, self.encoder, self.recipe, run.partition) if num_pending else None
+        if rounding is not None:
+            report.say(str(rounding))
         work = Workload(
-            num_shards=1 if run.overwrite else sum(plan.num_shards_pending for plan in plans),
+            num_shards=num_pending,
             memory=self.memory,
             preflight=partial(Preflight.of, store.folder, distributions=MODEL_SOFTWARE),
             alone=f"in this process, on {self.ready.device}",
@@ -373,7 +383,7 @@ class _Encoding:
             encoded = encode_splits(
                 store, self.ready.loaded, self.recipe, encoders, report.listener, run=run, executor=executor
             )
-        return encoded, num_workers
+        return encoded, num_workers, rounding
 
 
 def _alpha_cosine(store: Store, features: str, split: str) -> float | None:

@@ -20,7 +20,7 @@ from store.clips.shards import slot_checksum
 from store.commits import VideoOutcome
 from store.completion import input_digests, outcomes_of
 from store.errors import ShardIncompleteError
-from store.features import ClipFeatures, write_clip_features, write_text_features
+from store.features import ClipFeatures, TextFeatures, write_clip_features, write_text_features
 from store.json_values import JSON
 from store.places.folder import StoreFolder
 from store.schema import Shard
@@ -134,7 +134,7 @@ def run_task(task: EncodeTask, tell: Tell) -> EncodeReport:
             counts.num_frames += encoded.num_frames
             tell(ItemsDone(tally.num_videos, len(tally.failures), encoded.num_frames))
     for shard in task.captions:
-        counts.num_truncated += _encode_captions(store, encoder, task.options.features, shard)
+        counts.num_truncated += _encode_captions(store, encoder, task.options, shard)
     return EncodeReport(Tally.sum(counts.tallies), counts.num_frames, counts.num_truncated)
 
 
@@ -201,19 +201,17 @@ class _Shards:
             )
             for outcome in encoded.outcomes
         )
-        frame = encoded.frame.astype(self.options.frame_dtype)
-        digests = self.inputs.digests[shard]
-        write_clip_features(
-            self.store, name, shard, ClipFeatures(encoded.video, frame, outcomes, encoded.alpha_cosine), digests
-        )
+        made = ClipFeatures(encoded.video, encoded.frame, outcomes, encoded.alpha_cosine, self.options.dtypes)
+        write_clip_features(self.store, name, shard, made, self.inputs.digests[shard])
         return encoded
 
 
-def _encode_captions(store: Store, encoder: Encoder, name: str, shard: Shard) -> int:
+def _encode_captions(store: Store, encoder: Encoder, options: FeatureRecipe, shard: Shard) -> int:
     """Encode and commit one shard of captions, and return how many were cut to the model's context."""
     texts: Sequence[str] = (
         store.catalog.split_captions(shard.split)["text"].slice(shard.start, shard.num_rows).to_pylist()
     )
     embedded = encoder.encode_texts(texts)
-    write_text_features(store, name, shard, embedded.text, embedded.num_dropped)
+    made = TextFeatures(embedded.text, embedded.num_dropped, options.dtypes.vectors)
+    write_text_features(store, options.features, shard, made)
     return int((embedded.num_dropped > 0).sum())

@@ -70,7 +70,7 @@ class Given:
         return {
             "imported": {name: _digest(one) for name, one in sources.items() if one is not None},
             "pooling": str(options.pooling) if self.video.are_frames else "as imported",
-            "frame_dtype": options.frame_dtype,
+            **options.dtypes.identity,
         }
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from encoders.options import Pooling
 from pipeline.errors import OptionError
+from pipeline.run.dtypes import chosen_dtypes
 from pipeline.run.fields import convert_fields
+from store.feature_dtypes import FeatureDtype, FeatureDtypes
 from store.names import check_name
 
 if TYPE_CHECKING:
     from pipeline.imports.embeddings import Embeddings  # which loads NumPy, and this module must not
-    from store.features import FrameDtype
 
     Source = str | PathLike[str] | Embeddings
 
@@ -38,8 +39,10 @@ class ImportOptions:
     """Default: all splits of which there are embeddings."""
     pooling: Pooling = Pooling.MEAN
     """How frames become a video."""
-    frame_dtype: FrameDtype = "float32"
-    """Numbers that the embeddings of frames are stored in."""
+    store_dtype: FeatureDtype = "float32"
+    """What the embeddings are kept in: float16 takes half of the space, int8 a quarter."""
+    frame_dtype: FeatureDtype | None = None
+    """What those of frames are kept in, which take most of the space. Default: `store_dtype`."""
     overwrite: bool = False
     """Whether to remove the features of these splits first, if there are any."""
     yes: bool = False
@@ -52,5 +55,9 @@ class ImportOptions:
             raise OptionError("--yes is for --overwrite")
         if self.video is None and self.frame is None:
             raise OptionError("give the embeddings of videos (video) or of their frames (frame), beside those of texts")
-        if self.frame_dtype not in ("float32", "float16"):
-            raise OptionError(f"frame_dtype must be float32 or float16, got {self.frame_dtype!r}")
+        _ = self.dtypes  # raises
+
+    @property
+    def dtypes(self) -> FeatureDtypes:
+        """What all arrays are kept in."""
+        return chosen_dtypes(self.store_dtype, self.frame_dtype)

@@ -28,6 +28,7 @@ from store.clips.shards import slot_checksum
 from store.commits import VideoOutcome
 from store.features import (
     ClipFeatures,
+    TextFeatures,
     caption_shards,
     create_features,
     feature_set_files,
@@ -175,7 +176,7 @@ class _Writer:
     def write(self, part: Matched, identity: Mapping[str, JSON], listener: Listener) -> None:
         """Write one split."""
         store, name, split = self.store, self.options.features, part.split
-        create_features(store, name, split, self.given.text.dim, identity, self.options.frame_dtype)
+        create_features(store, name, split, self.given.text.dim, identity, self.options.dtypes)
         clips = make_plan(store, store.shards(split), [features_stage(name, "video")]).pending
         captions = make_plan(store, caption_shards(store, split), [features_stage(name, "text")]).pending
         listener(
@@ -186,7 +187,8 @@ class _Writer:
             )
         )
         for pending in captions:
-            write_text_features(store, name, pending.shard, self._texts(part, pending.shard)[0])
+            found = TextFeatures(self._texts(part, pending.shard)[0], dtype=self.options.dtypes.vectors)
+            write_text_features(store, name, pending.shard, found)
         for pending in clips:
             features, _ = self._clips(part, pending.shard)
             write_clip_features(store, name, pending.shard, features, {})
@@ -226,11 +228,10 @@ class _Writer:
                 frame[slot, : len(frames)] = frames
             checksum = slot_checksum(video[slot])
             outcomes.append(VideoOutcome(video_id, row, VideoStatus.OK, filled=True, checksum=checksum))
-        with np.errstate(over="ignore"):
-            stored = frame.astype(self.options.frame_dtype)
-        if not np.array_equal(np.isinf(stored), np.isinf(frame)):
+        dtypes = self.options.dtypes
+        if dtypes.frames == "float16" and (np.abs(frame) > np.finfo(np.float16).max).any():
             raise InputError("embeddings of frames are too large for float16 (65,504 at most): store them as float32")
-        return ClipFeatures(video, stored, tuple(outcomes)), num_scaled
+        return ClipFeatures(video, frame, tuple(outcomes), dtypes=dtypes), num_scaled
 
     def _pooled(self, index: int, video_id: str) -> tuple[NDArray[np.float32], int]:
         given = self.given.video

@@ -35,10 +35,12 @@ from pipeline.run.writing import Job, claim_on, recorded
 from store.clips.shards import slot_checksum
 from store.completion import input_digests, require_committed
 from store.errors import NotInStoreError
-from store.feature_arrays import FrameDtype, stored_spec
+from store.feature_arrays import stored_dtypes, stored_spec
+from store.feature_dtypes import FeatureDtypes
 from store.feature_reader import FeatureReader
 from store.features import (
     ClipFeatures,
+    TextFeatures,
     caption_shards,
     create_features,
     feature_names,
@@ -258,14 +260,14 @@ class _Pooling:
         store, source, name = self.store, self.options.features, self.options.to
         frame_spec = stored_spec(store, source, split, "frame")
         attributes = {**features_made_with(store, source, split), "pooling": POOLING, "pooled": dict(made_by)}
-        dtype: FrameDtype = "float16" if frame_spec.dtype == "float16" else "float32"
-        create_features(store, name, split, frame_spec.item_shape[1], attributes, dtype)
+        dtypes = stored_dtypes(store, source, split)
+        create_features(store, name, split, frame_spec.item_shape[1], attributes, dtypes)
         clips, num_videos = store.shards(split), store.layout(split).num_videos
         pending = make_plan(store, clips, [features_stage(name, "video")]).pending
         listener(RunPlanned("videos", num_videos, num_videos - sum(one.shard.num_rows for one in pending)))
         reader = FeatureReader(store, source, split)
         for one in pending:
-            num_failed = self._write_videos(one.shard, reader, trainer, dtype)
+            num_failed = self._write_videos(one.shard, reader, trainer, dtypes)
             listener(ItemsDone(one.shard.num_rows, num_failed))
         dropped = read_num_dropped(store, source, split)
         captions = caption_shards(store, split)
@@ -274,7 +276,8 @@ class _Pooling:
             require_committed(store, shard, stage)
             inputs = input_digests(store, shard, [stage])
             rows = slice(shard.start, shard.stop)
-            write_text_features(store, name, shard, reader.texts(shard.start, shard.stop), dropped[rows], inputs)
+            found = TextFeatures(reader.texts(shard.start, shard.stop), dropped[rows], dtypes.vectors)
+            write_text_features(store, name, shard, found, inputs)
         num_filled = sum(
             outcome.filled
             for shard in clips
@@ -282,7 +285,9 @@ class _Pooling:
         )
         return SplitPooled(split, num_filled, num_videos, store.layout(split).num_captions)
 
-    def _write_videos(self, shard: Shard, reader: FeatureReader, trainer: TemporalTrainer, dtype: FrameDtype) -> int:
+    def _write_videos(
+        self, shard: Shard, reader: FeatureReader, trainer: TemporalTrainer, dtypes: FeatureDtypes
+    ) -> int:
         """Pool and commit the videos of a shard; returns how many there are not."""
         store, stage = self.store, features_stage(self.options.features, "video")
         digests = input_digests(store, shard, [stage])
@@ -301,5 +306,5 @@ class _Pooling:
         )
         # What the source was made from is named, too: once the masks change, both are out of date.
         inputs = {**record.inputs, **digests}
-        write_clip_features(store, self.options.to, shard, ClipFeatures(video, frame.astype(dtype), outcomes), inputs)
+        write_clip_features(store, self.options.to, shard, ClipFeatures(video, frame, outcomes, dtypes=dtypes), inputs)
         return shard.num_rows - len(slots)

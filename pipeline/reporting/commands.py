@@ -215,9 +215,9 @@ def _features(made: MadeWith, name: str, runs: Sequence[PastRun]) -> Iterator[St
             flags = flags_of(
                 {
                     "pooling": pooling if pooling != "as imported" else None,
-                    "frame_dtype": text_at(run.options, "frame_dtype"),
+                    **_dtypes(run.options),
                 },
-                {"pooling": "mean", "frame_dtype": "float32"},
+                {"pooling": "mean"},
             )
             files = [
                 word
@@ -234,12 +234,22 @@ def _features(made: MadeWith, name: str, runs: Sequence[PastRun]) -> Iterator[St
             **_model_fields(mapping_at(options, "source")),
             "mask_name": text_at(mapping_at(options, "masks"), "name"),
             "alpha": text_at(drawn, "source") or alpha,
-            **{key: options.get(key) for key in ("pooling", "precision", "frame_dtype", "max_words")},
+            **{key: options.get(key) for key in ("pooling", "precision", "max_words")},
+            **_dtypes(options),
             "sensitivity_every": options.get("sensitivity_every") if alpha != "ones" else None,
             "seed": int_at(drawn, "seed") or int_at(mapping_at(options, "source"), "seed"),
         }
-        flags = flags_of(fields, {"mask_name": "default", "frame_dtype": "float32", "sensitivity_every": 32, "seed": 0})
+        flags = flags_of(fields, {"mask_name": "default", "sensitivity_every": 32, "seed": 0})
         yield Step.of("fda", "encode", made.place, "--features", name, *flags, *splits)
+
+
+def _dtypes(options: Mapping[str, JSON]) -> dict[str, JSON]:
+    """What the features are kept in, where that is not float32."""
+    vectors, frames = (text_at(options, key) or "float32" for key in ("store_dtype", "frame_dtype"))
+    return {
+        "store_dtype": None if vectors == "float32" else vectors,
+        "frame_dtype": None if frames == vectors else frames,
+    }
 
 
 def _pooled(place: str, name: str, run: PastRun, splits: Sequence[str]) -> Step:

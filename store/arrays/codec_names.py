@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
-CodecName = Literal["raw", "zstd", "blosc", "jpeg"]
+CodecName = Literal["raw", "zstd", "blosc", "jpeg", "int8-rows"]
 
-FRAME_CODECS: tuple[CodecName, ...] = get_args(CodecName)
+FRAME_CODECS: tuple[CodecName, ...] = ("raw", "zstd", "blosc", "jpeg")
+"""Those for pictures."""
 
 MAX_JPEG_SIDE = 65_500
 """libjpeg's limit on either side of a picture, pixels."""

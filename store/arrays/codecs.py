@@ -14,6 +14,7 @@ from zarr.abc.codec import ArrayBytesCodec, BytesBytesCodec
 from zarr.codecs import BloscCodec, BytesCodec, ZstdCodec
 
 from store.arrays.codec_names import CodecName
+from store.arrays.int8_rows import Int8RowsCodec, decode_rows, encode_rows
 from store.arrays.jpeg import JpegCodec
 
 _LEVEL = 1
@@ -104,5 +105,6 @@ _CODECS: dict[CodecName, Codec] = {
     "zstd": Codec(BytesCodec(), lambda _: [ZstdCodec(level=_LEVEL)], _compress_zstd, _decompress_zstd),
     "blosc": Codec(BytesCodec(), _blosc, _compress_blosc, _decompress_blosc),
     "jpeg": Codec(_JPEG, lambda _: [], _encode_jpeg, _JPEG.decode_pictures, lossy=True),
+    "int8-rows": Codec(Int8RowsCodec(), lambda _: [], encode_rows, decode_rows, lossy=True),
 }
-"""Name, as `--frame-codec` takes it -> codec."""
+"""Name, as `ArraySpec` has it -> codec."""

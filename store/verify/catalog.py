@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from store.arrays.shards import GROUP_METADATA, ArraySpec, array_identity, array_metadata, group_names
 from store.catalog import CAPTIONS_NAME, VIDEOS_NAME, Catalog
 from store.errors import StoreFormatError, StoreMissingError
-from store.features import MAX_DIM
+from store.feature_arrays import MAX_DIM, dtype_in
+from store.feature_dtypes import FeatureDtype
 from store.formats.seal import is_sealed
 from store.json_values import differences
 from store.places.folder import StoreFolder
@@ -158,22 +160,27 @@ def _wrong(content: bytes, wanted: bytes, spec: ArraySpec, *, is_clip: bool) -> 
 
 def dimension_of(folder: StoreFolder, names: Collection[str]) -> int:
     """Size of the vectors of a feature set, from the first of its arrays with intact metadata; 1 if there is none."""
-    return next((dim for dim, _ in _whole(folder, names)), 1)
+    return next((metadata["shape"][-1] for _, metadata in _whole(folder, names)), 1)
 
 
 def types_of(folder: StoreFolder, names: Collection[str]) -> set[str]:
-    """Types of the arrays of a feature set with intact metadata."""
-    return {data_type for _, data_type in _whole(folder, names)}
+    """Types of the arrays with intact metadata."""
+    return {str(metadata["data_type"]) for _, metadata in _whole(folder, names)}
 
 
-def _whole(folder: StoreFolder, names: Collection[str]) -> Iterator[tuple[int, str]]:
-    """Size of the vectors, and type, of the arrays whose metadata can be believed."""
+def vector_dtypes(folder: StoreFolder, names: Collection[str]) -> dict[str, FeatureDtype]:
+    """What the arrays of a feature set with intact metadata are kept in, by their names."""
+    return {name: dtype_in(metadata) for name, metadata in _whole(folder, names)}
+
+
+def _whole(folder: StoreFolder, names: Collection[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Names and metadata of the arrays whose metadata can be believed."""
     for name in names:
         try:
             content = folder.read(f"{name}/zarr.json")
             metadata = json.loads(content) if is_sealed(content) else {}
-            dim, data_type = metadata["shape"][-1], metadata["data_type"]
-        except (StoreMissingError, ValueError, KeyError, IndexError, TypeError, RecursionError):
+            dim, _, _ = metadata["shape"][-1], metadata["data_type"], dtype_in(metadata)
+        except (StoreMissingError, ValueError, LookupError, TypeError, RecursionError):
             continue  # `verify_array` reports it
         if type(dim) is int and 0 < dim <= MAX_DIM:
-            yield dim, str(data_type)
+            yield name, metadata

@@ -21,13 +21,22 @@ from store.catalog import CAPTIONS_NAME, VIDEOS_NAME, Catalog
 from store.claims.holding import Claim, claims_on
 from store.claims.processes import is_running
 from store.clips.layout import clips_name, frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
-from store.features import FrameDtype, caption_shards, feature_specs
+from store.feature_arrays import in_dtype
+from store.features import caption_shards, feature_specs
 from store.formats.parquet import max_rows
 from store.own_files import OwnFile, Part, own_among, own_name, remove_own
 from store.places.folder import CLAIMS_FOLDER, StoredFile, StoreFolder
 from store.stages import FRAMES_STAGE, features_stage, masks_stage
 from store.store import Store
-from store.verify.catalog import dimension_of, read_manifest, types_of, verify_array, verify_catalog, verify_groups
+from store.verify.catalog import (
+    dimension_of,
+    read_manifest,
+    types_of,
+    vector_dtypes,
+    verify_array,
+    verify_catalog,
+    verify_groups,
+)
 from store.verify.findings import Finding, Kind
 from store.verify.odd import OddNames, find_odd
 from store.verify.rest import foreign, verify_rest
@@ -252,8 +261,9 @@ def _feature_specs(store: Store, name: str, split: str, part: str, listed: Colle
     """The arrays as they should be, with the vector size and type from their own metadata."""
     specs = [spec for spec in feature_specs(store, name, split, part, 1) if spec.item_shape]
     arrays = [spec.name for spec in specs if f"{spec.name}/zarr.json" in listed]
-    frame_dtype: FrameDtype = "float16" if "float16" in types_of(store.folder, arrays) else "float32"
-    return feature_specs(store, name, split, part, dimension_of(store.folder, arrays), frame_dtype)
+    dtypes = vector_dtypes(store.folder, arrays)
+    wanted = feature_specs(store, name, split, part, dimension_of(store.folder, arrays))
+    return tuple(in_dtype(spec, dtypes[spec.name]) if spec.name in dtypes else spec for spec in wanted)
 
 
 def _names(listed: Iterable[str], *patterns: str) -> list[str]:

@@ -19,7 +19,14 @@ from store.catalog import CAPTIONS_NAME, VIDEOS_NAME
 from store.clips.shards import create_clip_arrays, create_mask_arrays
 from store.completion import input_digests
 from store.errors import StoreError
-from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
+from store.features import (
+    ClipFeatures,
+    TextFeatures,
+    caption_shards,
+    create_features,
+    write_clip_features,
+    write_text_features,
+)
 from store.growth import create_store
 from store.places.opening import folder_at
 from store.stages import FRAMES_STAGE, masks_stage
@@ -49,7 +56,7 @@ def write_features(store: Store, name: str, salt: int) -> None:
         write_clip_features(store, name, shard, made, inputs)
     for shard in caption_shards(store, "test"):
         text = np.stack([unit(row, salt + 1) for row in range(shard.start, shard.stop)])
-        write_text_features(store, name, shard, text)
+        write_text_features(store, name, shard, TextFeatures(text))
 
 
 @pytest.fixture(scope="module")

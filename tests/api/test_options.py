@@ -39,7 +39,7 @@ def test_texts_are_the_members_that_they_name() -> None:
         (lambda: LOOSE.MaskOptions(threshold="high"), "threshold must be a number, got 'high'"),
         (lambda: LOOSE.EncodeOptions("mine", alpha="zzz"), "alpha must be one of masks, ones"),
         (lambda: LOOSE.EncodeOptions("mine", splits="test"), "splits must be several names"),
-        (lambda: LOOSE.EncodeOptions("mine", frame_dtype="float8"), "frame_dtype must be float32 or float16"),
+        (lambda: LOOSE.EncodeOptions("mine", frame_dtype="float8"), "frame_dtype must be float32, float16 or int8"),
         (lambda: LOOSE.EncodeOptions("mine", precision="fp8"), "precision must be auto, fp32 or bf16"),
         (lambda: LOOSE.FinetuneOptions(hold_out_share=2), "hold_out_share must lie between 0 and 1"),
         (lambda: LOOSE.EvalOptions(ties="zzz"), "ties must be one of"),

@@ -21,7 +21,7 @@ from store.catalog import Catalog
 from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
 from store.commits import VideoOutcome
 from store.feature_arrays import caption_shards
-from store.features import ClipFeatures, create_features, write_clip_features, write_text_features
+from store.features import ClipFeatures, TextFeatures, create_features, write_clip_features, write_text_features
 from store.growth import create_store
 from store.places.opening import folder_at
 from store.schema import Caption, SplitLayout, Video, VideoStatus
@@ -65,7 +65,7 @@ def make_store(place: Path, num_videos: int) -> Store:
         frame = np.repeat(vectors[:, None], NUM_FRAMES, 1)
         write_clip_features(store, "mine", shard, ClipFeatures(vectors, frame, tuple(outcomes)), {})
     for shard in caption_shards(store, "test"):
-        write_text_features(store, "mine", shard, unit(rng, shard.num_rows))
+        write_text_features(store, "mine", shard, TextFeatures(unit(rng, shard.num_rows)))
     return store
 
 

@@ -27,7 +27,14 @@ from store.catalog import Catalog
 from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
 from store.commits import VideoOutcome
 from store.completion import input_digests
-from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
+from store.features import (
+    ClipFeatures,
+    TextFeatures,
+    caption_shards,
+    create_features,
+    write_clip_features,
+    write_text_features,
+)
 from store.growth import create_store
 from store.places.opening import folder_at
 from store.schema import Caption, Shard, SplitLayout, Video, VideoStatus
@@ -130,7 +137,7 @@ def make_store(place: Path, num_videos: int) -> Store:
         for shard in store.shards("test"):
             _write_shard(store, shard)
         for shard in caption_shards(store, "test"):
-            write_text_features(store, "noise", shard, unit_rows(shard.num_rows, shard.index))
+            write_text_features(store, "noise", shard, TextFeatures(unit_rows(shard.num_rows, shard.index)))
     return store
 
 

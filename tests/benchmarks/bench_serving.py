@@ -19,7 +19,15 @@ from starlette.testclient import TestClient
 
 import fda
 from store.completion import input_digests
-from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
+from store.feature_dtypes import FeatureDtypes
+from store.features import (
+    ClipFeatures,
+    TextFeatures,
+    caption_shards,
+    create_features,
+    write_clip_features,
+    write_text_features,
+)
 from store.stages import FRAMES_STAGE
 from tests.benchmarks.bench_retrieval import DIM, unit_rows
 from tests.browser import Tab, browser_path, started_browser
@@ -46,15 +54,15 @@ FIRST_FRAME = """async (name) => {
 def make_big_store(place: Path, num_videos: int) -> None:
     """So many videos with frames, masks and features."""
     store = make_store(place, num_videos, SHARD_SIZE)
-    create_features(store, FEATURES, "test", DIM, {"made by": "hand"}, "float16")
+    create_features(store, FEATURES, "test", DIM, {"made by": "hand"}, FeatureDtypes(frames="float16"))
     for shard in store.shards("test"):
         fill_shard(store, shard)
         frame = unit_rows(shard.num_rows * NUM_FRAMES, shard.index).reshape(shard.num_rows, NUM_FRAMES, DIM)
         video, its = unit_rows(shard.num_rows, shard.index), outcomes(store, shard)
-        features = ClipFeatures(video, frame.astype(np.float16), its)
+        features = ClipFeatures(video, frame, its, dtypes=FeatureDtypes(frames="float16"))
         write_clip_features(store, FEATURES, shard, features, input_digests(store, shard, [FRAMES_STAGE]))
     for shard in caption_shards(store, "test"):
-        write_text_features(store, FEATURES, shard, unit_rows(shard.num_rows, shard.index))
+        write_text_features(store, FEATURES, shard, TextFeatures(unit_rows(shard.num_rows, shard.index)))
 
 
 def pages(num_videos: int) -> None:

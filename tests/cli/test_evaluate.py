@@ -13,7 +13,14 @@ import zarr
 from numpy.typing import NDArray
 
 from store.completion import input_digests, outcomes_of
-from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
+from store.features import (
+    ClipFeatures,
+    TextFeatures,
+    caption_shards,
+    create_features,
+    write_clip_features,
+    write_text_features,
+)
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 from tests.clips_on_disk import Commands
@@ -58,7 +65,7 @@ def cached(
     for shard in caption_shards(store, "test"):
         dropped = np.zeros(shard.num_rows, np.int64)
         dropped[:num_dropped] = 3
-        write_text_features(store, "mine", shard, text[shard.start : shard.stop], dropped)
+        write_text_features(store, "mine", shard, TextFeatures(text[shard.start : shard.stop], dropped))
     return store
 
 
@@ -188,7 +195,7 @@ def test_the_rule_for_ties_is_the_one_that_was_asked_for(fda: Commands, tmp_path
         frame = np.repeat(same[: shard.num_rows, None], 3, axis=1)
         write_clip_features(store, "same", shard, ClipFeatures(same[: shard.num_rows], frame, outcomes), inputs)
     for shard in caption_shards(store, "test"):
-        write_text_features(store, "same", shard, same[: shard.num_rows])
+        write_text_features(store, "same", shard, TextFeatures(same[: shard.num_rows]))
     mean_rank = {
         ties: json.loads(fda("eval", tmp_path / "store", "--features", "same", "--ties", ties, "--json").out)
         for ties in ("pessimistic", "mean", "optimistic", "each")

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from store.commits import VideoOutcome
 from store.completion import input_digests
-from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
+from store.features import (
+    ClipFeatures,
+    TextFeatures,
+    caption_shards,
+    create_features,
+    write_clip_features,
+    write_text_features,
+)
 from store.places.folder import StoreFolder
 from store.schema import VideoStatus
 from store.stages import FRAMES_STAGE, masks_stage
@@ -46,7 +53,7 @@ def make_whole(place: Path | str) -> Store:
         inputs = input_digests(store, shard, [FRAMES_STAGE, masks_stage(MASKS)])
         write_clip_features(store, "mine", shard, features, inputs)
     for shard in caption_shards(store, "test"):
-        write_text_features(store, "mine", shard, unit_rows(shard.num_rows))
+        write_text_features(store, "mine", shard, TextFeatures(unit_rows(shard.num_rows)))
     return store
 
 

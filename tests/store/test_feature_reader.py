@@ -6,8 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store.errors import NotInStoreError
+from store.feature_dtypes import FeatureDtypes
 from store.feature_reader import FeatureReader
-from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
+from store.features import (
+    ClipFeatures,
+    TextFeatures,
+    caption_shards,
+    create_features,
+    write_clip_features,
+    write_text_features,
+)
 from store.store import Store
 from tests.stores import NUM_FRAMES, make_store, outcomes
 
@@ -21,13 +29,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("store.feature_arrays.CAPTIONS_PER_SHARD", CHUNK)
         made = make_store(tmp_path_factory.mktemp("read") / "store", NUM_VIDEOS)
-        create_features(made, "mine", "test", DIM, {"pooling": "mean"}, "float16")
+        create_features(made, "mine", "test", DIM, {"pooling": "mean"}, FeatureDtypes(frames="float16"))
         for shard in made.shards("test"):
-            rows = FRAMES[shard.start : shard.stop]
-            clips = ClipFeatures(rows[:, 0].astype(np.float32), rows, outcomes(made, shard))
+            rows = FRAMES[shard.start : shard.stop].astype(np.float32)
+            clips = ClipFeatures(rows[:, 0], rows, outcomes(made, shard), dtypes=FeatureDtypes(frames="float16"))
             write_clip_features(made, "mine", shard, clips, {})
         for shard in caption_shards(made, "test"):
-            write_text_features(made, "mine", shard, TEXTS[shard.start : shard.stop])
+            write_text_features(made, "mine", shard, TextFeatures(TEXTS[shard.start : shard.stop]))
     return made
 
 

@@ -13,6 +13,7 @@ from store.completion import committed, input_digests, outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError
 from store.features import (
     ClipFeatures,
+    TextFeatures,
     caption_shards,
     create_features,
     feature_names,
@@ -55,7 +56,7 @@ def encode_all(made: Store, name: str) -> None:
     for shard in made.shards("test"):
         encode_clips(made, name, shard)
     for shard in caption_shards(made, "test"):
-        write_text_features(made, name, shard, unit_rows(shard.num_rows, 100 + shard.index))
+        write_text_features(made, name, shard, TextFeatures(unit_rows(shard.num_rows, 100 + shard.index)))
 
 
 def test_features_come_back_with_the_ids_of_their_rows(tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ def test_features_that_are_rebuilt_while_they_are_read_are_not_mixed(
                 inputs,
             )
         else:
-            write_text_features(made, "mine", shard, rows)
+            write_text_features(made, "mine", shard, TextFeatures(rows))
         return filled(records)
 
     monkeypatch.setattr(store.features, "_filled", rebuild)
@@ -202,6 +203,6 @@ def test_features_that_were_being_made_again_when_the_run_was_killed_are_pending
     with pytest.raises(KeyboardInterrupt):
         encode_clips(made, "mine", clips)
     with pytest.raises(KeyboardInterrupt):
-        write_text_features(made, "mine", captions, unit_rows(captions.num_rows, 7))
+        write_text_features(made, "mine", captions, TextFeatures(unit_rows(captions.num_rows, 7)))
     assert committed(made, clips, features_stage("mine", "video")) is None
     assert committed(made, captions, features_stage("mine", "text")) is None

@@ -18,7 +18,14 @@ from pipeline.frames.preprocess import VideoSource, open_store, plan_preprocess,
 from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks
 from store.completion import committed, input_digests, outcomes_of
 from store.errors import StoreWriteError
-from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
+from store.features import (
+    ClipFeatures,
+    TextFeatures,
+    caption_shards,
+    create_features,
+    write_clip_features,
+    write_text_features,
+)
 from store.places.folder import StoreFolder
 from store.places.objects import ObjectFolder
 from store.places.opening import folder_at
@@ -53,7 +60,7 @@ def run(data: Path, folder: StoreFolder) -> None:
             write_clip_features(there, "fake", shard, ClipFeatures(video, frame, outcomes), inputs)
     for shard in caption_shards(there, "test"):
         if committed(there, shard, features_stage("fake", "text")) is None:
-            write_text_features(there, "fake", shard, np.ones((shard.num_rows, 2), dtype=np.float32))
+            write_text_features(there, "fake", shard, TextFeatures(np.ones((shard.num_rows, 2), dtype=np.float32)))
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from store import complete_features
 from store.commits import METADATA_KEY, commit_name, read_commit
 from store.complete_features import quick_metadata, quick_records
 from store.errors import NotInStoreError, ShardDamagedError, ShardIncompleteError
+from store.feature_dtypes import FeatureDtypes
 from store.features import read_features, read_frame_features
 from store.open_features import OpenFeatures
 from store.places.folder import StoreFolder
@@ -35,7 +36,7 @@ VIDEO = features_stage("mine", "video")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("made") / "store"
-    searchable(place, random_frames(10), failed=FAILED, frame_dtype="float16")
+    searchable(place, random_frames(10), failed=FAILED, dtypes=FeatureDtypes(frames="float16"))
     return place
 
 
@@ -50,7 +51,7 @@ def test_it_reads_what_an_evaluation_reads(
 ) -> None:
     use_server(monkeypatch, server)
     place = tmp_path / "store" if kind == "local" else f"{place_of(request)}/store"
-    store = searchable(place, random_frames(10), failed=FAILED, frame_dtype="float16")
+    store = searchable(place, random_frames(10), failed=FAILED, dtypes=FeatureDtypes(frames="float16"))
     opened, whole = OpenFeatures.open(store, "mine", "test"), read_features(store, "mine", "test")
     video = opened.video()
     assert np.flatnonzero(~np.isnan(video[:, 0])).tolist() == FILLED

@@ -13,6 +13,7 @@ from store.clips.reader import ClipReader
 from store.completion import committed_of_each, input_digests, outcomes_of, outcomes_of_each
 from store.features import (
     ClipFeatures,
+    TextFeatures,
     caption_shards,
     create_features,
     read_features,
@@ -43,7 +44,7 @@ def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, server
         frame = np.ones((shard.num_rows, NUM_FRAMES, DIM), dtype=np.float32)
         write_clip_features(made, "mine", shard, ClipFeatures(video, frame, outcomes_of(made, shard)), inputs)
     for shard in caption_shards(made, "test"):
-        write_text_features(made, "mine", shard, np.ones((shard.num_rows, DIM), dtype=np.float32))
+        write_text_features(made, "mine", shard, TextFeatures(np.ones((shard.num_rows, DIM), dtype=np.float32)))
     return Store.open(made.folder)
 
 

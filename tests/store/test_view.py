@@ -10,7 +10,14 @@ import pytest
 from store.completion import input_digests
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMissingError
 from store.failures import FailedVideo, write_failures
-from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
+from store.features import (
+    ClipFeatures,
+    TextFeatures,
+    caption_shards,
+    create_features,
+    write_clip_features,
+    write_text_features,
+)
 from store.places.opening import folder_at
 from store.schema import VideoStatus
 from store.stages import FRAMES_STAGE, masks_stage
@@ -45,7 +52,9 @@ def write_features(store: Store) -> None:
         made = ClipFeatures(video, frame, outcomes(store, shard, frozenset({FAILED})))
         write_clip_features(store, "mine", shard, made, input_digests(store, shard, stages))
     for shard in caption_shards(store, "test"):
-        write_text_features(store, "mine", shard, np.stack([unit(row, 1) for row in range(shard.start, shard.stop)]))
+        write_text_features(
+            store, "mine", shard, TextFeatures(np.stack([unit(row, 1) for row in range(shard.start, shard.stop)]))
+        )
 
 
 def test_tables_are_arrow(made: Store) -> None:

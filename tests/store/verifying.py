@@ -14,7 +14,14 @@ from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks
 from store.claims.holding import ANY_STAGE, claimed
 from store.commits import CommitRecord, VideoOutcome, read_commit
 from store.completion import committed, input_digests, outcomes_of
-from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
+from store.features import (
+    ClipFeatures,
+    TextFeatures,
+    caption_shards,
+    create_features,
+    write_clip_features,
+    write_text_features,
+)
 from store.places.opening import folder_at
 from store.schema import Shard
 from store.stages import FRAMES_STAGE, features_stage, masks_stage
@@ -41,7 +48,7 @@ def make_features(store: Store) -> None:
         for shard in caption_shards(store, split):
             if committed(store, shard, features_stage("mine", "text")) is None:
                 rows = np.arange(shard.start, shard.stop, dtype=np.float32)
-                write_text_features(store, "mine", shard, np.repeat(rows[:, None], DIM, axis=1))
+                write_text_features(store, "mine", shard, TextFeatures(np.repeat(rows[:, None], DIM, axis=1)))
 
 
 def write_videos(store: Store, shard: Shard, stages: list[str]) -> None:

@@ -28,6 +28,7 @@ from store.errors import NotInStoreError, ShardIncompleteError
 from store.features import (
     ClipFeatures,
     Features,
+    TextFeatures,
     caption_shards,
     create_features,
     write_clip_features,
@@ -62,7 +63,7 @@ def add(
         frame = np.repeat(rows[:, None], 3, axis=1)
         write_clip_features(store, name, shard, ClipFeatures(rows, frame, outcomes(store, shard, failed)), inputs)
     for shard in caption_shards(store, "test"):
-        write_text_features(store, name, shard, text[shard.start : shard.stop].astype(np.float32))
+        write_text_features(store, name, shard, TextFeatures(text[shard.start : shard.stop].astype(np.float32)))
 
 
 def confused(*videos: int) -> NDArray[np.float64]:

@@ -14,7 +14,14 @@ from pipeline.evaluation.options import EvalOptions
 from store.catalog import Catalog
 from store.completion import input_digests, outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError
-from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
+from store.features import (
+    ClipFeatures,
+    TextFeatures,
+    caption_shards,
+    create_features,
+    write_clip_features,
+    write_text_features,
+)
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 from tests.stores import MASKS, fill_shard, fill_store, make_store
@@ -37,7 +44,7 @@ def cached(place: Path, video: np.ndarray, text: np.ndarray, failed: frozenset[i
         inputs = input_digests(store, shard, (FRAMES_STAGE, masks_stage(MASKS)))
         write_clip_features(store, "mine", shard, ClipFeatures(rows, frame, outcomes), inputs)
     for shard in caption_shards(store, "test"):
-        write_text_features(store, "mine", shard, text.astype(np.float32))
+        write_text_features(store, "mine", shard, TextFeatures(text.astype(np.float32)))
     return store
 
 
@@ -120,10 +127,10 @@ def test_equal_captions_of_other_embeddings_are_reported(tmp_path: Path) -> None
     Catalog(store.catalog.videos, captions).write(store.folder)
     text[2] = text[5] = text[0]
     for shard in caption_shards(Store.open(tmp_path), "test"):
-        write_text_features(Store.open(tmp_path), "mine", shard, text.astype(np.float32))
+        write_text_features(Store.open(tmp_path), "mine", shard, TextFeatures(text.astype(np.float32)))
     (found,) = fda.evaluate(tmp_path, "mine", ALL).warnings
     assert found.startswith("1 caption with the text of another caption has another embedding")
     text[9] = text[0]
     for shard in caption_shards(Store.open(tmp_path), "test"):
-        write_text_features(Store.open(tmp_path), "mine", shard, text.astype(np.float32))
+        write_text_features(Store.open(tmp_path), "mine", shard, TextFeatures(text.astype(np.float32)))
     assert not fda.evaluate(tmp_path, "mine", ALL).warnings

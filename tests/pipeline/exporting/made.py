@@ -12,7 +12,14 @@ from store.catalog import Catalog
 from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
 from store.commits import VideoOutcome
 from store.completion import input_digests
-from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
+from store.features import (
+    ClipFeatures,
+    TextFeatures,
+    caption_shards,
+    create_features,
+    write_clip_features,
+    write_text_features,
+)
 from store.growth import create_store
 from store.places.opening import folder_at
 from store.schema import Caption, Shard, SplitLayout, Video, VideoStatus
@@ -110,7 +117,7 @@ def make(place: Path) -> Store:
             write_videos(store, shard)
         texts = rows.split_captions(split)["caption_id"].to_pylist()
         for shard in caption_shards(store, split):
-            write_text_features(store, FEATURES, shard, np.stack([vector_of(text) for text in texts]))
+            write_text_features(store, FEATURES, shard, TextFeatures(np.stack([vector_of(text) for text in texts])))
     return store
 
 

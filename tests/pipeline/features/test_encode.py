@@ -29,6 +29,7 @@ from store.clips.shards import read_frames, write_frames
 from store.commits import CommitRecord
 from store.completion import outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError
+from store.feature_dtypes import FeatureDtypes
 from store.features import read_alpha_cosines, read_features, read_frame_features, write_clip_features
 from store.places.folder import WrittenFile
 from store.places.local import LocalFolder
@@ -40,6 +41,7 @@ from tests.encoders_tiny import TINY, write_config
 from tests.encoding import encode_here
 from tests.stores import fill_store, make_store, tree_digest
 
+HALF_FRAMES = FeatureDtypes(frames="float16")
 OPTIONS = FeatureRecipe(features="mine", splits=("train", "test"))
 FILLED, FAILED = [0, 2], [1, 3, 4]
 """Rows of the split `test`."""
@@ -279,7 +281,7 @@ def test_what_the_alpha_does_is_measured_on_some_videos_and_kept(store: Store, l
 
 def test_frames_may_be_kept_in_half_the_room(store: Store, load: Load) -> None:
     encode_here(store, load(0), OPTIONS)
-    encode_here(store, load(0), replace(OPTIONS, features="half", frame_dtype="float16"))
+    encode_here(store, load(0), replace(OPTIONS, features="half", dtypes=HALF_FRAMES))
     place = Path(store.place) / "features.zarr"
     assert zarr.open_array(place / "half/test/frame", mode="r").dtype == np.float16
     ids, half = read_frame_features(store, "half", "test")
@@ -294,7 +296,10 @@ def test_another_precision_or_pooling_is_another_feature_set(store: Store, load:
     for other, words in (
         (replace(OPTIONS, precision="bf16"), 'precision is "fp32" in the store and "bf16" now'),
         (replace(OPTIONS, pooling=Pooling.UNIT_MEAN), 'pooling is "mean" in the store and "unit-mean" now'),
-        (replace(OPTIONS, frame_dtype="float16"), 'frame_dtype is "float32" in the store and "float16" now'),
+        (
+            replace(OPTIONS, dtypes=HALF_FRAMES),
+            'frame_dtype is "float32" in the store and "float16" now',
+        ),
     ):
         with pytest.raises(StoreMismatchError, match=words):
             encode_here(store, load(0), other)

@@ -20,6 +20,7 @@ from store.clips.shards import create_clip_arrays, create_mask_arrays, write_mas
 from store.completion import input_digests
 from store.features import (
     ClipFeatures,
+    TextFeatures,
     caption_shards,
     create_features,
     write_clip_features,
@@ -279,7 +280,7 @@ def test_a_first_video_without_a_clip_costs_the_others_no_picture(tmp_path: Path
     firsts = {0: 5, 1: 7}
     for shard in caption_shards(store, "test"):
         targets = [firsts.get(row // 2, row // 2) for row in range(shard.start, shard.stop)]
-        write_text_features(store, "near", shard, vectors[targets])
+        write_text_features(store, "near", shard, TextFeatures(vectors[targets]))
     options = fda.InspectOptions(features="near", video_ids=("-vidéo_0", "-vidéo_1"), attention=False)
     found = fda.inspect(store.place, options, fda.InspectFiles(tmp_path / "a.html"))
     parsed = Parsed(tmp_path / "a.html")

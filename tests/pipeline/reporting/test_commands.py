@@ -63,6 +63,7 @@ def test_the_lines_make_the_same_store_again(fda: Commands, tmp_path: Path) -> N
         np.savez(tmp_path / f"{name}.npz", ids=np.array(its), embeddings=rng.normal(size=(len(its), 4)))
     model = ("--model", write_config(tmp_path), "--pretrained", "none", "--seed", "3")
     files = ("--text", tmp_path / "captions.npz", "--video", tmp_path / "videos.npz")
+    small = ("--store-dtype", "int8", "--frame-dtype", "float16")
     for arguments in (
         (
             "preprocess",
@@ -96,11 +97,12 @@ def test_the_lines_make_the_same_store_again(fda: Commands, tmp_path: Path) -> N
             "none",
         ),
         ("encode", place, "--features", "mine", *model, "--masks", "second", "--precision", "fp32", "--split", "test"),
-        ("import-features", place, "--features", "theirs", *files),
+        ("encode", place, "--features", "small", *model, "--precision", "fp32", *small),
+        ("import-features", place, "--features", "theirs", *files, "--store-dtype", "float16"),
     ):
         assert fda(*arguments).code == 0
     lines, unknown = lines_of(Store.open(place))
-    assert [line.split()[1] for line in lines] == ["preprocess", "masks", "masks", "encode", "import-features"]
+    assert [line.split()[1] for line in lines] == ["preprocess", *(2 * ["masks"]), *(2 * ["encode"]), "import-features"]
     assert unknown == ()
     for line in lines:
         words = [str(again) if word == str(place) else word for word in shlex.split(line)[1:]]

@@ -24,7 +24,14 @@ from store.claims.holding import claimed
 from store.clips.shards import ShardFrames, create_clip_arrays, create_mask_arrays, write_frames, write_masks
 from store.completion import input_digests
 from store.errors import NotInStoreError, StoreMissingError
-from store.features import ClipFeatures, caption_shards, create_features, write_clip_features, write_text_features
+from store.features import (
+    ClipFeatures,
+    TextFeatures,
+    caption_shards,
+    create_features,
+    write_clip_features,
+    write_text_features,
+)
 from store.growth import create_store
 from store.places.opening import folder_at
 from store.schema import Caption, SplitLayout, Video
@@ -65,7 +72,7 @@ def add_features(store: Store, name: str, seed: int, split: str = "test") -> Non
         frame = np.repeat(rows[:, None], layout.num_frames, axis=1)
         write_clip_features(store, name, shard, ClipFeatures(rows, frame, outcomes(store, shard)), inputs)
     for shard in caption_shards(store, split):
-        write_text_features(store, name, shard, text[shard.start : shard.stop])
+        write_text_features(store, name, shard, TextFeatures(text[shard.start : shard.stop]))
 
 
 def make_known(place: Path) -> Store:
@@ -357,7 +364,7 @@ def make_two_splits(place: Path) -> Store:
         frame = np.repeat(video[:, None], NUM_FRAMES, axis=1)
         write_clip_features(store, "mine", shard, ClipFeatures(video, frame, known), inputs)
         for of_captions in caption_shards(store, split):
-            write_text_features(store, "mine", of_captions, unit_rows(rng, 3, DIM))
+            write_text_features(store, "mine", of_captions, TextFeatures(unit_rows(rng, 3, DIM)))
     return store
 
 

@@ -14,6 +14,7 @@ from pipeline.search.engine import SearchEngine
 from pipeline.search.options import Query, QueryKind, SearchOptions
 from store.completion import input_digests
 from store.errors import NotInStoreError, ShardIncompleteError, ShardRebuiltError
+from store.feature_dtypes import FeatureDtypes
 from store.features import ClipFeatures, write_clip_features
 from store.growth import create_store
 from store.places.opening import folder_at
@@ -145,7 +146,7 @@ def test_half_precision_frames_and_missing_frames(tmp_path: Path) -> None:
     frames[1, 2:] = np.nan
     frames[3] = np.nan  # as an import without frames leaves it
     frames[4, 0] = 0  # no direction
-    engine = SearchEngine.open([searchable(tmp_path / "store", frames, frame_dtype="float16").place])
+    engine = SearchEngine.open([searchable(tmp_path / "store", frames, dtypes=FeatureDtypes(frames="float16")).place])
     for by in ("video", "frame"):
         (answer,) = engine.search([video(0)], SearchOptions(by=by))  # type: ignore[arg-type]
         num_frames = {hit.row: len(hit.frames) for hit in answer.hits}
