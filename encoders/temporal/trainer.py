@@ -21,13 +21,13 @@ from encoders.options import Pooling
 from encoders.replacing import replacing
 from encoders.temporal.model import TemporalTransformer
 from encoders.temporal.options import TemporalOptions
+from encoders.training.adamw import AdamW
 from encoders.training.losses import symmetric_cross_entropy
-from encoders.training.parameters import learning_rate_factor
+from encoders.training.parameters import ParameterGroup, learning_rate_factor
 from encoders.training.trainer import MAX_LOGIT_SCALE
 from encoders.weights.files import sha256_of
 
 _NOTE = "note"
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +76,19 @@ class TemporalTrainer:
             self._model = model.to(self._device)
         except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
             raise DeviceError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
-        matrices = [one for name, one in self._model.named_parameters() if one.ndim >= 2 and name != "positions"]
-        others = [one for name, one in self._model.named_parameters() if one.ndim < 2 or name == "positions"]
-        self._optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            betas=(options.beta1, options.beta2),
-            eps=options.eps,
+        matrices, others = (
+            {
+                name: one
+                for name, one in self._model.named_parameters()
+                if (one.ndim >= 2 and name != "positions") is is_decayed
+            }
+            for is_decayed in (True, False)
         )
+        groups = [
+            ParameterGroup(tuple(some), list(some.values()), options.lr, decay)
+            for some, decay in ((matrices, options.weight_decay), (others, 0.0))
+        ]
+        self._optimizer = AdamW(groups, (options.beta1, options.beta2), options.eps)
         self.num_done = 0
         """Steps taken."""
 
@@ -109,14 +115,12 @@ class TemporalTrainer:
         value = loss.item()
         if not np.isfinite(value):
             raise DivergedError(f"the loss is {value} at step {self.num_done + 1}: try a lower lr ({options.lr})")
-        self._optimizer.zero_grad()
+        model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), options.grad_clip)
         step = min(self.num_done, self._num_steps - 1)  # false negatives that are kept apart may cost a step more
         factor = learning_rate_factor(step, self._num_steps, options.warmup)
-        for group in self._optimizer.param_groups:
-            group["lr"] = options.lr * factor
-        self._optimizer.step()
+        self._optimizer.step(factor)
         with torch.no_grad():
             model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
         self.num_done += 1
@@ -166,11 +170,9 @@ class TemporalTrainer:
 
     def save_state(self, path: Path, note: str) -> None:
         """Write all that the next steps depend on, and a note of the caller."""
-        tensors = {f"weight/{name}": one for name, one in self._model.state_dict().items()}
-        for name, one in self._model.named_parameters():
-            for moment in _MOMENTS if self.num_done else ():
-                tensors[f"{moment}/{name}"] = self._optimizer.state[one][moment]
-        tensors["num_done"] = torch.tensor(self.num_done)
+        weights = {f"weight/{name}": one for name, one in self._model.state_dict().items()}
+        moments = self._optimizer.state() if self.num_done else {}
+        tensors = {**weights, **moments, "num_done": torch.tensor(self.num_done)}
         with replacing(path) as temporary:
             kept = {name: one.detach().cpu().contiguous() for name, one in tensors.items()}
             safetensors.torch.save_file(kept, temporary, metadata={_NOTE: note})
@@ -196,6 +198,5 @@ class TemporalTrainer:
             {name.removeprefix("weight/"): one for name, one in tensors.items() if name.startswith("weight/")}
         )
         self.num_done = int(tensors["num_done"])
-        for name, one in self._model.named_parameters() if self.num_done else ():
-            moments = {moment: tensors[f"{moment}/{name}"] for moment in _MOMENTS}
-            self._optimizer.state[one] = {"step": torch.tensor(float(self.num_done)), **moments}
+        if self.num_done:
+            self._optimizer.load_state(tensors, self.num_done)

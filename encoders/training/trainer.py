@@ -19,6 +19,7 @@ from encoders.model import AlphaClip, pool
 from encoders.options import Pooling, Precision
 from encoders.patches import gather_patches
 from encoders.tokens import Tokenizer
+from encoders.training.adamw import AdamW
 from encoders.training.losses import symmetric_cross_entropy
 from encoders.training.options import Schedule, TrainOptions
 from encoders.training.parameters import learning_rate_factor, parameter_groups
@@ -29,9 +30,6 @@ MAX_LOGIT_SCALE = math.log(100)
 
 NORM_PART = 2**20
 """Numbers whose squares are added up at once."""
-
-_MOMENTS = ("exp_avg", "exp_avg_sq")
-"""What AdamW stores for each weight, beside the number of steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +104,14 @@ class Trainer:
         self.precision = train_precision(options, self._device)
         self._tokenizer = Tokenizer(model.config.text_length(options.max_words))
         groups = parameter_groups(model, options)
-        self._trained = {
-            name: parameter for group in groups for name, parameter in zip(group.names, group.parameters, strict=True)
-        }
+        trained = [parameter for group in groups for parameter in group.parameters]
         model.requires_grad_(False)
-        for parameter in self._trained.values():
+        for parameter in trained:
             parameter.requires_grad_()
-        self._gradient = _gradient_of(list(self._trained.values()))
+        self._gradient = _gradient_of(trained)
         self._memory = torch.empty(0, device=self._device)
         model.clip.set_grad_checkpointing(options.grad_checkpointing)
-        self._peak_rates = [group.lr for group in groups]
-        settings = [{"params": group.parameters, "weight_decay": group.weight_decay} for group in groups]
-        self._optimizer = torch.optim.AdamW(settings, betas=(options.beta1, options.beta2), eps=options.eps, fused=True)
+        self._optimizer = AdamW(groups, (options.beta1, options.beta2), options.eps, fused=True)
 
     def step(self, batch: TrainBatch, batch_size: int | None = None) -> StepResult:
         """Take one step.
@@ -152,9 +146,7 @@ class Trainer:
         scale = self._model.logit_scale.exp().item()
         schedule = Schedule(self._options.schedule)
         factor = learning_rate_factor(self.num_done, self.num_steps, self._options.warmup, schedule)
-        for group, peak in zip(self._optimizer.param_groups, self._peak_rates, strict=True):
-            group["lr"] = peak * factor
-        self._optimizer.step()
+        self._optimizer.step(factor)
         with torch.no_grad():
             self._model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
         self.num_done += 1
@@ -165,11 +157,9 @@ class Trainer:
 
         The tensors share memory with the trainer.
         """
-        tensors = {f"weight/{name}": tensor for name, tensor in self._model.named_tensors().items()}
-        for name, parameter in self._trained.items():
-            for moment in _MOMENTS if self.num_done else ():
-                tensors[f"{moment}/{name}"] = self._optimizer.state[parameter][moment]
-        return {**tensors, "num_done": torch.tensor(self.num_done)}
+        weights = {f"weight/{name}": tensor for name, tensor in self._model.named_tensors().items()}
+        moments = self._optimizer.state() if self.num_done else {}
+        return {**weights, **moments, "num_done": torch.tensor(self.num_done)}
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Resume where another trainer was, with the same model, options and number of steps.
@@ -181,11 +171,8 @@ class Trainer:
             for name, tensor in self._model.named_tensors().items():
                 tensor.copy_(tensors[f"weight/{name}"])
         self.num_done = int(tensors["num_done"])
-        for name, parameter in self._trained.items() if self.num_done else ():
-            self._optimizer.state[parameter] = {
-                "step": torch.tensor(float(self.num_done), device=self._device),  # where fused AdamW expects it
-                **{moment: tensors[f"{moment}/{name}"].to(self._device) for moment in _MOMENTS},
-            }
+        if self.num_done:
+            self._optimizer.load_state(tensors, self.num_done)
 
     def _check(self, batch: TrainBatch) -> NDArray[np.bool_]:
         is_frame = check_clips(batch.frames, batch.masks, self._model.config.image_size, batch.is_frame)

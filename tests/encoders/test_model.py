@@ -352,11 +352,18 @@ def test_torchvision_that_is_broken_in_another_way_is_not_hidden(monkeypatch: py
         import_open_clip()
 
 
-def test_importing_it_does_not_import_the_compiler_which_works_when_it_is_called() -> None:
+def test_neither_a_model_nor_training_imports_the_compiler_which_works_when_it_is_called() -> None:
     program = (
-        "import sys, torch\n"
-        "from encoders.torchvision_shim import import_open_clip\n"
-        "import_open_clip()\n"
+        "import sys, numpy, torch\n"
+        "from encoders.temporal.options import TemporalOptions\n"
+        "from encoders.temporal.trainer import TemporalShape, TemporalTrainer\n"
+        "from encoders.training.options import TrainOptions\n"
+        "from encoders.training.trainer import TrainBatch, Trainer\n"
+        "from tests.encoders_tiny import random_clips, tiny_model\n"
+        "batch = TrainBatch(*random_clips(2, 1), ['a cat', 'a dog'])\n"
+        "Trainer(tiny_model(), TrainOptions(), 1).step(batch)\n"
+        "features = numpy.eye(4, dtype='float32')\n"
+        "TemporalTrainer(TemporalShape(4, 1, 1), TemporalOptions(layers=1), 1).step(features[:, None], features)\n"
         "assert 'torch._dynamo' not in sys.modules\n"
         "from torchvision.ops.roi_align import is_compile_supported\n"
         "from timm.models.naflexvit import NaFlexRopeIterator\n"
