@@ -25,6 +25,8 @@ _DARK, _LIGHT, _UNKNOWN = "#0b0b0b", "#fdfdfd", "#808080"
 """Of numbers on shades, whatever the colours of a page, and of the dash of what is not known."""
 _QUICK_SPLITS = 3
 """Of the difficult ones, that a quick run scores."""
+_HARD = frozenset(("pan-strong", "zoom-strong", "shake-strong", "flicker-strong", "cuts-strong", "speed-slow"))
+_WHY_HARD = "that defeat differences of neighbours: a moving camera, changing light, cuts, a slow mover"
 _CELL_HEIGHT = 0.3
 """Inches of a row of the heat table."""
 
@@ -49,7 +51,10 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
 def findings(results: Results) -> Findings:
     """R@1 and overlap by kind and difficulty, which kind is best where, and its mean gain."""
     rivals = _rivals(results)
-    tables = [_together(results), *([_which(results)] if rivals else []), _recalls(results)]
+    tables = [_together(results, "together", results.splits, "together")]
+    if hard := _hard(results):
+        tables.append(_together(results, "hard", hard, _WHY_HARD))
+    tables += [*([_which(results)] if rivals else []), _recalls(results)]
     drawings = [_heat(results, "masks-r1", "Text-to-video R@1, %", _recall_of(results), list(results.conditions))]
     if any(results.overlap(name, results.splits[0]) is not None for name in rivals):
         tables.append(_overlaps(results))
@@ -84,19 +89,26 @@ def _answer(results: Results) -> str:
     )
 
 
-def _together(results: Results) -> Table:
+def _hard(results: Results) -> list[str]:
+    """The splits in which what differs between neighbouring frames is, by how they are made, not what moves."""
+    main = results.splits[0]
+    return [split for split in results.splits if split.removeprefix(f"{main}-") in _HARD]
+
+
+def _together(results: Results, name: str, splits: Sequence[str], which: str) -> Table:
+    """R@1 over some splits together, and gains."""
     compared = references(results)
     rows = [
         (
             one["title"],
-            percent_of(results.mean_recall(name, results.splits)),
-            *("-" if than == name else points_of(results.mean_gain(name, than, results.splits)) for than in compared),
+            percent_of(results.mean_recall(condition, splits)),
+            *("-" if than == condition else points_of(results.mean_gain(condition, than, splits)) for than in compared),
         )
-        for name, one in results.conditions.items()
+        for condition, one in results.conditions.items()
     ]
     return Table(
-        "together",
-        f"T2V R@1 over {plural(len(results.splits), 'test split')} together",
+        name,
+        f"T2V R@1 over {plural(len(splits), 'test split')} {which}",
         ("alpha channel", "R@1", *(f"points over {words}" for words in compared.values())),
         tuple(rows),
         ("Splits of one suite show the same scenes: the clips of one scene count as one video in the intervals.",),

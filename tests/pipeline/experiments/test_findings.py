@@ -90,9 +90,32 @@ def test_masks_names_the_best_and_where_it_is_worse(auto: float, hard: float, sa
     found = KINDS[ExperimentKind.MASKS].findings(masks_by_hand(auto, hard))
     assert said in found.answer
     assert "`truth`" not in found.answer  # nobody has it
+    assert "hard" not in [table.name for table in found.tables]  # noise does not defeat differences
     which = next(table for table in found.tables if table.name == "which-to-use")
     assert [row[0] for row in which.rows] == ["test", "test-noise-strong"]
     assert which.rows[1][1] == ("auto" if hard > 0.5 else "paper")
+
+
+def test_masks_tells_apart_the_splits_that_defeat_differences_of_neighbours() -> None:
+    splits = ("test", "test-pan-strong", "test-pan-mild", "test-speed-slow", "test-speed-fast")
+    results = results_by_hand("masks", {"paper": 0.5, "auto": 0.6}, splits=splits)
+    hits, misses = (np.full(200, rank) for rank in (1, 9))
+    cells = []
+    for cell in results.cells:
+        ranks = dict(cell.ranks)
+        for split in ("test-pan-strong", "test-speed-slow"):
+            its = hits if cell.condition == "auto" else misses
+            ranks[split] = {"text_to_video": its, "video_to_text": its}
+        cells.append(replace(cell, ranks=ranks))
+    tables = {
+        table.name: table for table in KINDS[ExperimentKind.MASKS].findings(replace(results, cells=tuple(cells))).tables
+    }
+    assert "2 test splits" in tables["hard"].title
+    r1 = {row[0]: row[1].split(" ")[0] for row in tables["hard"].rows}
+    assert sorted(r1.values()) == ["0.0", "100.0"]
+    gains = [row[2] for row in tables["hard"].rows if row[2] != "-"]
+    assert gains == ["+100.0 [+99.0, +100.0]"]
+    assert [row[1].split(" ")[0] for row in tables["together"].rows] == ["30.0", "76.0"]
 
 
 @pytest.mark.parametrize(("masks", "said"), [(0.2, "that much is lost"), (0.5, NO_DIFFERENCE)])
