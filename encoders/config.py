@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from decimal import Decimal
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
+from encoders.described import CLIP_VOCAB_SIZE, DescribedTower, check_size
 from encoders.errors import ModelError
 from encoders.options import Activation
 from encoders.tables import JSON, as_table, check_keys, read_json, read_table
@@ -16,14 +17,11 @@ from encoders.torchvision_shim import import_open_clip
 
 open_clip = import_open_clip()
 
-CLIP_VOCAB_SIZE = 49408
-"""Byte-pair tokens of CLIP's tokenizer, with start and end tokens. No other tokenizer is used, so no other size."""
-
-
-MAX_LAYERS = 1_000
-"""Of a tower; the deepest ViT that was published has 64. To build so many takes seconds."""
-MAX_SIZE = 1 << 20
-"""Of every other number of an architecture. What is within it may still be more than memory holds: see `num_bytes`."""
+Colours = tuple[float, float, float]
+"""A number for each of R, G and B."""
+CLIP_MEAN: Colours = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD: Colours = (0.26862954, 0.26130258, 0.27577711)
+"""CLIP's mean and standard deviation, where a pixel is 0..1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +82,34 @@ class TextTower:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """A model's name and architecture: a CLIP with ViT towers, as open_clip describes it."""
+    """A model's name and architecture: two towers, as open_clip describes them, and how pixels are normalised."""
 
     name: str
     """One of open_clip's model names, or the stem of the file that describes it."""
     embed_dim: int
-    vision_cfg: VisionTower
-    text_cfg: TextTower
+    vision_cfg: VisionTower | DescribedTower
+    text_cfg: TextTower | DescribedTower
     quick_gelu: bool = False
-    """Whether the towers use `x * sigmoid(1.702 x)`, as OpenAI's and Alpha-CLIP's weights need, instead of GELU."""
+    """Whether open_clip's towers use `x * sigmoid(1.702 x)`, as OpenAI's and Alpha-CLIP's weights need, instead of
+    GELU. timm's towers are not asked."""
+    custom_text: bool = False
+    """Whether the text tower is a module of its own, whose names begin with `text.`."""
+    multimodal_cfg: Mapping[str, JSON] | None = None
+    """What CoCa's decoder of captions is; only the two towers before it are built."""
+    init_logit_bias: float | None = None
+    """Where the bias of the sigmoid loss starts; None: the model has none."""
+    mean: Colours = CLIP_MEAN
+    std: Colours = CLIP_STD
+    """Of the pixels that the vision tower expects: `(x / 255 - mean) / std`."""
 
     def __post_init__(self) -> None:
         _check_sizes(self, "the model", ("embed_dim",))
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            if len(value) != 3 or not all(isinstance(one, float) and abs(one) <= 1 for one in value):
+                raise ModelError(f"{name} must be three numbers within -1..1, for R, G and B, got {value!r}")
+        if not all(one > 0 for one in self.std):
+            raise ModelError(f"std must be above 0, got {self.std!r}")
 
     @property
     def image_size(self) -> int:
@@ -103,14 +117,14 @@ class ModelConfig:
         return self.vision_cfg.image_size
 
     @property
-    def patch_size(self) -> int:
-        """Height and width of a patch, in pixels."""
-        return self.vision_cfg.patch_size
-
-    @property
     def context_length(self) -> int:
         """Tokens in a text, with the start token, the end token and the padding."""
         return self.text_cfg.context_length
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether a token of a text attends only to those before it, so that nothing after its end is looked at."""
+        return not isinstance(self.text_cfg, DescribedTower) or self.text_cfg.is_causal
 
     def text_length(self, max_words: int | None) -> int:
         """Tokens of a text that are read, with the start token and the end token.
@@ -125,29 +139,18 @@ class ModelConfig:
         return max_words or self.context_length
 
     @property
-    def num_weights(self) -> int:
-        """Numbers in all weights.
-
-        >>> round(ModelConfig.from_name_or_file("ViT-B-32-quickgelu").num_weights / 1e6)  # CLIP's 151, and the alpha
-        152
-        """
-        vision, text = self.vision_cfg, self.text_cfg
-        return vision.num_weights + text.num_weights + self.embed_dim * (vision.width + text.width) + 1
-
-    @property
-    def num_bytes(self) -> int:
-        """What it takes at least in float32: its weights, the mask of its text tower, and one picture with alpha."""
-        return 4 * (self.num_weights + self.context_length**2 + 4 * self.image_size**2)
-
-    @property
     def activation(self) -> Activation:
         """What `quick_gelu` says, as a name."""
         return Activation.QUICK_GELU if self.quick_gelu else Activation.GELU
 
     @property
     def architecture(self) -> dict[str, JSON]:
-        """Open_clip's description of the model: `embed_dim`, `vision_cfg`, `text_cfg`, `quick_gelu`."""
-        return {key: value for key, value in asdict(self).items() if key != "name"}
+        """Open_clip's description of the model, with `mean` and `std` beside it where they are not CLIP's."""
+        always = {"embed_dim": self.embed_dim, "quick_gelu": self.quick_gelu}
+        towers = {name: _tower_table(getattr(self, name)) for name in ("vision_cfg", "text_cfg")}
+        others = {name: getattr(self, name) for name in _OPTIONAL if getattr(self, name) != _DEFAULTS[name]}
+        lists = {name: list(value) if isinstance(value, tuple) else value for name, value in others.items()}
+        return {**always, **towers, **lists}
 
     @classmethod
     def from_architecture(cls, name: str, architecture: object, where: str) -> Self:
@@ -159,67 +162,141 @@ class ModelConfig:
             where: where it was found, for messages: "model ViT-B-16".
 
         Raises:
-            ValueError: a tower that is not a CLIP ViT, an unknown or missing key, or a value of the wrong type.
+            ValueError: an architecture that is not supported, an unknown or missing key, or a value of the wrong type.
         """
         table = as_table(architecture, where)
-        if reason := _why_unsupported(table):
-            raise ModelError(f"{where}: {reason}. Only CLIP models with ViT towers can take an alpha channel here")
-        check_keys(
-            table, {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}, {"embed_dim", "vision_cfg", "text_cfg"}, where
-        )
-        embed_dim, quick_gelu = table["embed_dim"], table.get("quick_gelu", False)
-        if not isinstance(embed_dim, int) or isinstance(embed_dim, bool):
-            raise ModelError(f"'embed_dim' in {where} must be a whole number, got {embed_dim!r}")
-        if not isinstance(quick_gelu, bool):
-            raise ModelError(f"'quick_gelu' in {where} must be true or false, got {quick_gelu!r}")
+        required = {"embed_dim", "vision_cfg", "text_cfg"}
+        check_keys(table, required | {"quick_gelu", *_OPTIONAL}, required, where)
+        embed_dim, quick_gelu = _value(table, "embed_dim", int, where), _value(table, "quick_gelu", bool, where)
         return cls(
             name=name,
             embed_dim=embed_dim,
-            vision_cfg=read_table(VisionTower, table["vision_cfg"], f"vision_cfg of {where}"),
-            text_cfg=read_table(TextTower, table["text_cfg"], f"text_cfg of {where}"),
+            vision_cfg=_vision(table["vision_cfg"], f"vision_cfg of {where}"),
+            text_cfg=_text(table["text_cfg"], f"text_cfg of {where}"),
             quick_gelu=quick_gelu,
+            custom_text=_value(table, "custom_text", bool, where),
+            multimodal_cfg=_multimodal(table, where),
+            init_logit_bias=_bias(table, where),
+            mean=_colours(table, "mean", where),
+            std=_colours(table, "std", where),
         )
 
     @classmethod
     def from_name_or_file(cls, model: str) -> Self:
         """Find a model by open_clip's name ("ViT-B-16-quickgelu") or in a JSON file in open_clip's format.
 
+        The file is one of open_clip's model files, or the `open_clip_config.json` that lies beside published weights.
+
         Raises:
             ValueError: an unknown name (close ones are listed), a file that is not JSON, or an architecture that is not
                 supported.
         """
         if model in open_clip.list_models():
-            return cls.from_architecture(model, open_clip.get_model_config(model), f"model {model}")
+            config = cls.from_architecture(model, open_clip.get_model_config(model), f"model {model}")
+            mean, std = _published_colours(model)
+            return replace(config, mean=mean, std=std)
         path = Path(model)
         if not path.is_file():
             close = difflib.get_close_matches(model, open_clip.list_models(), n=4, cutoff=0.5)
             hint = f"did you mean {', '.join(close)}?" if close else "names look like ViT-B-16-quickgelu"
             raise ModelError(f"unknown model {model!r}: it is neither a model of open_clip nor a file; {hint}")
-        return cls.from_architecture(path.stem, read_json(path), str(path))
+        return cls.from_architecture(path.stem, _flat(as_table(read_json(path), str(path)), str(path)), str(path))
+
+
+_OPTIONAL = ("custom_text", "multimodal_cfg", "init_logit_bias", "mean", "std")
+"""Keys that a description has only where they are not as in CLIP."""
+_DEFAULTS = {field.name: field.default for field in fields(ModelConfig)}
 
 
 def supported_models() -> list[ModelConfig]:
     """All of open_clip's models that can take an alpha channel, in its order."""
-    described = {name: open_clip.get_model_config(name) for name in open_clip.list_models()}
-    return [
-        ModelConfig.from_architecture(name, architecture, f"model {name}")
-        for name, architecture in described.items()
-        if not _why_unsupported(architecture)
-    ]
+    return [ModelConfig.from_name_or_file(name) for name in open_clip.list_models() if not why_refused(name)]
 
 
-def _why_unsupported(architecture: Mapping[str, object]) -> str:
-    """Why an architecture is not a CLIP with ViT towers; an empty text if it is one."""
-    vision, text = (architecture.get(key) for key in ("vision_cfg", "text_cfg"))
-    vision, text = (part if isinstance(part, Mapping) else {} for part in (vision, text))
-    reasons = {
-        "the vision tower is a ResNet": isinstance(vision.get("layers"), list),
-        "the vision tower comes from timm": "timm_model_name" in vision,
-        "it is a CoCa model": "multimodal_cfg" in architecture,
-        "the text tower comes from Hugging Face": "hf_model_name" in text,
-        "the tokenizer is not CLIP's": "hf_tokenizer_name" in text,
-    }
-    return next((reason for reason, applies in reasons.items() if applies), "")
+def why_refused(name: str) -> str:
+    """Why one of open_clip's models cannot take an alpha channel here; an empty text if it can."""
+    try:
+        ModelConfig.from_name_or_file(name)
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
+def _tower_table(tower: VisionTower | TextTower | DescribedTower) -> Mapping[str, JSON]:
+    return tower.settings if isinstance(tower, DescribedTower) else asdict(tower)
+
+
+def _vision(description: object, where: str) -> VisionTower | DescribedTower:
+    """A plain ViT if it is described by a ViT's sizes alone."""
+    table = as_table(description, where)
+    if _is_described_by(table, VisionTower) and not isinstance(table.get("layers"), list):
+        return read_table(VisionTower, table, where)
+    return DescribedTower.vision(table, where)
+
+
+def _text(description: object, where: str) -> TextTower | DescribedTower:
+    table = as_table(description, where)
+    if _is_described_by(table, TextTower):
+        return read_table(TextTower, table, where)
+    if "hf_model_name" in table:
+        raise ModelError(f"{where}: text towers from Hugging Face are not supported")
+    return DescribedTower.text(table, where)
+
+
+def _is_described_by(table: Mapping[str, object], kind: type[VisionTower] | type[TextTower]) -> bool:
+    return set(table) <= {field.name for field in fields(kind)}
+
+
+_Kind = TypeVar("_Kind", bound=int)
+
+
+def _value(table: Mapping[str, object], key: str, kind: type[_Kind], where: str) -> _Kind:
+    value = table.get(key, kind())
+    if not isinstance(value, kind) or type(value) is not kind:  # true and false are no numbers
+        raise ModelError(
+            f"{key!r} in {where} must be {'true or false' if kind is bool else 'a whole number'}, got {value!r}"
+        )
+    return value
+
+
+def _bias(table: Mapping[str, object], where: str) -> float | None:
+    value = table.get("init_logit_bias")
+    if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e6):
+        raise ModelError(f"'init_logit_bias' in {where} must be a number, got {value!r}")
+    return None if value is None else float(value)
+
+
+def _multimodal(table: Mapping[str, object], where: str) -> Mapping[str, JSON] | None:
+    if "multimodal_cfg" not in table:
+        return None
+    found: Mapping[str, JSON] = as_table(table["multimodal_cfg"], f"multimodal_cfg of {where}")  # type: ignore[assignment]
+    return found
+
+
+def _colours(table: Mapping[str, object], key: str, where: str) -> Colours:
+    if key not in table:
+        return CLIP_MEAN if key == "mean" else CLIP_STD
+    value = table[key]
+    if not isinstance(value, list) or not all(isinstance(one, int | float) for one in value):
+        raise ModelError(f"{key!r} in {where} must be three numbers, for R, G and B, got {value!r}")
+    return tuple(map(float, value))  # type: ignore[return-value]  # the configuration checks that there are three
+
+
+def _flat(table: Mapping[str, object], where: str) -> Mapping[str, object]:
+    """A model file as it is; of an `open_clip_config.json`, its model with the mean and deviation beside it."""
+    if "model_cfg" not in table:
+        return table
+    pixels = as_table(table.get("preprocess_cfg", {}), f"preprocess_cfg of {where}")
+    model = as_table(table["model_cfg"], f"model_cfg of {where}")
+    return {**model, **{key: pixels[key] for key in ("mean", "std") if key in pixels}}
+
+
+@cache
+def _published_colours(model: str) -> tuple[Colours, Colours]:
+    """Mean and deviation that all published weights of a model of open_clip expect; CLIP's where they differ."""
+    tags = (open_clip.get_pretrained_cfg(model, tag) for tag in open_clip.list_pretrained_tags_by_model(model))
+    found = {(tuple(one.get("mean", CLIP_MEAN)), tuple(one.get("std", CLIP_STD))) for one in tags}
+    return found.pop() if len(found) == 1 else (CLIP_MEAN, CLIP_STD)
 
 
 def _weights_of_a_block(tower: VisionTower | TextTower) -> int:
@@ -231,9 +308,4 @@ def _weights_of_a_block(tower: VisionTower | TextTower) -> int:
 
 def _check_sizes(values: object, where: str, names: tuple[str, ...]) -> None:
     for name in names:
-        value, most = getattr(values, name), MAX_LAYERS if name == "layers" else MAX_SIZE
-        if not value > 0:
-            raise ModelError(f"{where}: {name} must be positive, got {value!r}")
-        if value > most:
-            got = f"{value:,}" if value < 10**12 else f"{Decimal(value):.2e}"  # an int of JSON may have 4,000 digits
-            raise ModelError(f"{where}: {name} must be at most {most:,}, got {got}")
+        check_size(where, name, getattr(values, name))

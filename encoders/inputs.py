@@ -9,11 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from encoders.config import CLIP_MEAN, CLIP_STD, Colours
+
 _Value = TypeVar("_Value", bound=np.generic)
 
-IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
-IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
-"""CLIP's mean and standard deviation of R, G and B, where a pixel is 0..1."""
 Alpha = NDArray[np.bool_ | np.uint8]
 """Binary masks are bool; soft ones are uint8, where 255 is an alpha of 1."""
 MAX_ALPHA = 255
@@ -87,38 +86,47 @@ def only_frames(
     return frames[is_frame], alpha[is_frame]
 
 
-def vision_inputs(frames: NDArray[np.uint8], alpha: Alpha, device: torch.device) -> tuple[Tensor, Tensor]:
+def vision_inputs(
+    frames: NDArray[np.uint8],
+    alpha: Alpha,
+    device: torch.device,
+    mean: Colours = CLIP_MEAN,
+    std: Colours = CLIP_STD,
+) -> tuple[Tensor, Tensor]:
     """Normalise frames and masks on the device that will use them.
 
     Args:
         frames: shape (batch_size, height, width, 3), RGB.
         alpha: shape (batch_size, height, width).
         device: where the model is.
+        mean: of R, G and B, where a pixel is 0..1.
+        std: likewise.
 
     Returns:
         Images of shape (batch_size, 3, height, width) and alpha of shape (batch_size, 1, height, width), float32.
     """
-    return normalise_frames(torch.from_numpy(writable(frames)).to(device)), normalise_alpha(
-        torch.from_numpy(writable(alpha)).to(device)
-    )
+    pictures, masks = (torch.from_numpy(writable(part)).to(device) for part in (frames, alpha))
+    return normalise_frames(pictures, mean, std), normalise_alpha(masks)
 
 
-def normalise_frames(frames: Tensor) -> Tensor:
-    """CLIP's normalisation, `(x / 255 - mean) / std`, in place on the one float copy it makes.
+def normalise_frames(frames: Tensor, mean: Colours, std: Colours) -> Tensor:
+    """A model's normalisation, `(x / 255 - mean) / std`, in place on the one float copy it makes.
 
     Colours stay the innermost axis in memory (torch's channels-last): nothing is transposed, and convolutions run
     faster on it.
 
     Args:
         frames: uint8, shape (batch_size, height, width, 3), RGB.
+        mean: of R, G and B, where a pixel is 0..1.
+        std: likewise.
 
     Returns:
         float32, shape (batch_size, 3, height, width).
     """
     batch_size, height, width, _ = frames.shape
-    std = torch.tensor(IMAGE_STD, dtype=torch.float64)
-    scale = (1 / (255 * std)).to(torch.float32).repeat(width).to(frames.device)
-    shift = (-torch.tensor(IMAGE_MEAN, dtype=torch.float64) / std).to(torch.float32).repeat(width).to(frames.device)
+    means, deviations = (torch.tensor(values, dtype=torch.float64) for values in (mean, std))
+    scale = (1 / (255 * deviations)).to(torch.float32).repeat(width).to(frames.device)
+    shift = (-means / deviations).to(torch.float32).repeat(width).to(frames.device)
     # Scale a whole row at a time: 3 * width numbers fill vector registers; one pixel's three do not (4x slower).
     rows = frames.reshape(batch_size, height, width * 3).to(torch.float32)
     return rows.mul_(scale).add_(shift).view(batch_size, height, width, 3).permute(0, 3, 1, 2)

@@ -1,14 +1,18 @@
-"""Alpha-CLIP: open_clip's CLIP with one more convolution, and nothing else changed."""
+"""Alpha-CLIP: a dual encoder of open_clip with one more convolution, and nothing else changed."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor, nn
 
-from encoders.config import ModelConfig
+from encoders.building import Stem, build, find_stem
+from encoders.config import Colours, ModelConfig
 from encoders.options import Pooling
 from encoders.patches import fold_normalisation
 from encoders.torchvision_shim import import_open_clip
@@ -16,9 +20,31 @@ from encoders.torchvision_shim import import_open_clip
 open_clip = import_open_clip()
 
 ALPHA_WEIGHT = "visual.conv1_alpha.weight"
-"""The one tensor that CLIP does not have; shape (width, 1, patch_size, patch_size)."""
+"""The one tensor that CLIP does not have; shape (width, 1, patch_size, patch_size). In other towers its name is that of
+the first layer with the same ending: `visual.trunk.patch_embed.proj_alpha.weight`."""
+_ALPHA_ENDING = "_alpha.weight"
+_PATCH_SIZE = 16
+"""Where the first layer is no patches: what most ViTs have."""
 
-_PUBLIC_NAMES = {"visual.conv1.rgb.weight": "visual.conv1.weight", "visual.conv1.alpha.weight": ALPHA_WEIGHT}
+_alpha: ContextVar[Tensor] = ContextVar("alpha")
+"""Normalised masks of the pictures that a tower is being given, shape (batch_size, 1, height, width). Towers look at
+the shape of the pictures before the first layer does, so that nothing but pictures goes in by that door. A variable of
+the context is another one in each thread."""
+
+
+def is_alpha(name: str) -> bool:
+    """Whether this is the public name of an alpha convolution's weights."""
+    return name.endswith(_ALPHA_ENDING)
+
+
+@contextmanager
+def _beside(alpha: Tensor) -> Iterator[None]:
+    """Give the first layer these masks, while a tower is given their pictures."""
+    token = _alpha.set(alpha)
+    try:
+        yield
+    finally:
+        _alpha.reset(token)
 
 
 def pool(frame_features: Tensor, is_frame: Tensor, pooling: Pooling) -> Tensor:
@@ -40,55 +66,76 @@ def pool(frame_features: Tensor, is_frame: Tensor, pooling: Pooling) -> Tensor:
 
 
 class AlphaConv(nn.Module):
-    """Patch embedding of an image and its alpha channel: `conv1(image) + conv1_alpha(alpha)`.
+    """The first layer of a vision tower, for pictures and their alpha channel: `conv(pictures) + conv_alpha(alpha)`.
 
-    It replaces `visual.conv1`. It takes what open_clip's vision tower passes on without looking into it: a pair of
-    normalised images and alpha, which is Alpha-CLIP as published, or patches of stored frames, which is the same in one
-    matrix product and faster. A pair and not one tensor of four channels: joining and splitting them takes longer than
-    both convolutions.
+    It takes normalised pictures, with the alpha of the context; or patches of stored frames, which is the same in one
+    matrix product and faster. The alpha is no fourth channel of the pictures: joining and splitting them takes longer
+    than both convolutions.
 
     Source: SunzeY/AlphaCLIP e5676c9, `alpha_clip/model.py`, `VisionTransformer.forward`.
     """
 
-    def __init__(self, conv1: nn.Conv2d) -> None:
-        super().__init__()
-        self.rgb = conv1
-        size, stride = conv1.kernel_size[0], conv1.stride[0]
-        self.alpha = nn.Conv2d(1, conv1.out_channels, kernel_size=size, stride=stride, bias=False)
-        nn.init.zeros_(self.alpha.weight)  # until it is trained or loaded, the model is CLIP and masks change nothing
-
-    def forward(self, pictures: tuple[Tensor, Tensor] | Tensor) -> Tensor:
-        """Embed patches.
+    def __init__(self, conv: nn.Conv2d, mean: Colours, std: Colours) -> None:
+        """Put an alpha convolution of the same kernel, stride and padding beside `conv`.
 
         Args:
-            pictures: images and alpha, of shapes (batch_size, 3, height, width) and (batch_size, 1, height, width); or
-                patches, as `gather_patches` gives them.
+            conv: of three channels.
+            mean: of the pixels that it expects.
+            std: likewise.
+        """
+        super().__init__()
+        self.rgb = conv
+        self.alpha = nn.Conv2d(
+            1,
+            conv.out_channels,
+            kernel_size=(conv.kernel_size[0], conv.kernel_size[1]),
+            stride=(conv.stride[0], conv.stride[1]),
+            padding=conv.padding if isinstance(conv.padding, str) else (conv.padding[0], conv.padding[1]),
+            bias=False,
+        )
+        nn.init.zeros_(self.alpha.weight)  # until it is trained or loaded, masks change nothing
+        self._mean, self._std = mean, std
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Embed pictures.
+
+        Args:
+            pictures: shape (batch_size, 3, height, width); or patches, as `gather_patches` gives them.
 
         Returns:
-            Shape (batch_size, width of the tower, height / patch_size, width / patch_size); of patches, the last two
-            axes are one.
+            Shape (batch_size, width of the tower, rows, columns); of patches, the last two axes are one.
         """
-        if isinstance(pictures, Tensor):
-            weight, bias = fold_normalisation(self.rgb.weight, self.alpha.weight)
+        if pictures.ndim == 3:
+            weight, bias = self.folded()
             return F.linear(pictures, weight, bias).transpose(1, 2)
-        images, alpha = pictures
-        return self.rgb(images) + self.alpha(alpha)  # type: ignore[no-any-return]
+        return self.rgb(pictures) + self.alpha(_alpha.get())  # type: ignore[no-any-return]
+
+    def folded(self, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """Weights and bias for patches of stored frames, computed in a type."""
+        bias = None if self.rgb.bias is None else self.rgb.bias.to(dtype)
+        return fold_normalisation(
+            self.rgb.weight.to(dtype), self.alpha.weight.to(dtype), bias, mean=self._mean, std=self._std
+        )
 
 
 class AlphaClip(nn.Module):
-    """CLIP whose vision tower sees a fourth channel, the mask, and that averages frames into a video."""
+    """A dual encoder whose vision tower sees a fourth channel, the mask, and that averages frames into a video."""
 
     def __init__(self, config: ModelConfig) -> None:
-        """Build the model with random weights, from torch's random state; the alpha convolution is zero."""
+        """Build the model with random weights, from torch's random state; the alpha convolution is zero.
+
+        Raises:
+            ModelError: open_clip or timm refuses the description, or there is no place for an alpha convolution.
+        """
         super().__init__()
         self.config = config
-        self.clip = open_clip.CLIP(
-            embed_dim=config.embed_dim,
-            vision_cfg=open_clip.CLIPVisionCfg(**asdict(config.vision_cfg)),
-            text_cfg=open_clip.CLIPTextCfg(**asdict(config.text_cfg)),
-            quick_gelu=config.quick_gelu,
-        )
-        self.clip.visual.conv1 = AlphaConv(self.clip.visual.conv1)
+        self.clip: Any = build(config)  # of open_clip, which has no types
+        visual: nn.Module = self.clip.visual
+        self.stem: Stem = find_stem(visual, f"model {config.name}")
+        conv = visual.get_submodule(self.stem.name)
+        assert isinstance(conv, nn.Conv2d)
+        visual.set_submodule(self.stem.name, AlphaConv(conv, config.mean, config.std))
+        self._stem_name = f"visual.{self.stem.name}"
 
     @property
     def logit_scale(self) -> nn.Parameter:
@@ -96,8 +143,30 @@ class AlphaClip(nn.Module):
         scale: nn.Parameter = self.clip.logit_scale
         return scale
 
+    @property
+    def alpha_weight(self) -> str:
+        """Public name of the alpha convolution's weights."""
+        return self._stem_name + _ALPHA_ENDING
+
+    @property
+    def first_layer(self) -> AlphaConv:
+        """What sees the pictures and their alpha."""
+        layer = self.clip.visual.get_submodule(self.stem.name)
+        assert isinstance(layer, AlphaConv)
+        return layer
+
+    @property
+    def patch_size(self) -> int:
+        """Height and width of a patch, in pixels; of a tower without patches, what most have."""
+        return self.stem.stride if self.takes_patches else _PATCH_SIZE
+
+    @property
+    def takes_patches(self) -> bool:
+        """Whether the tower goes on from patches as open_clip's ViT does: see `encode_patches`."""
+        return self.stem.is_patches and isinstance(self.clip.visual, open_clip.transformer.VisionTransformer)
+
     def encode_frames(self, images: Tensor, alpha: Tensor) -> Tensor:
-        """Embed frames: [CLS], projected, not normalised.
+        """Embed frames: what the tower makes of each, projected, not normalised.
 
         Args:
             images: normalised, shape (batch_size, 3, image_size, image_size).
@@ -106,7 +175,8 @@ class AlphaClip(nn.Module):
         Returns:
             Shape (batch_size, embed_dim).
         """
-        features: Tensor = self.clip.visual((images, alpha))
+        with _beside(alpha):
+            features: Tensor = self.clip.visual(images)
         return features
 
     def encode_patches(self, patches: Tensor) -> Tensor:
@@ -122,10 +192,10 @@ class AlphaClip(nn.Module):
         return features
 
     def encode_texts(self, tokens: Tensor) -> Tensor:
-        """Embed texts: the end token's features, projected, of unit norm.
+        """Embed texts, of unit norm.
 
-        A token attends only to itself and to those before it, so what follows the end token changes nothing: cut the
-        texts after the longest one, which saves most of the work.
+        Where a token attends only to itself and to those before it, what follows the end token changes nothing: cut
+        the texts after the longest one, which saves most of the work (`TokenizedTexts.num_needed`).
 
         Args:
             tokens: int64, shape (num_texts, num_tokens), at most `context_length` of them.
@@ -136,30 +206,50 @@ class AlphaClip(nn.Module):
         return self.project_ends(self.end_tokens(tokens))
 
     def end_tokens(self, tokens: Tensor) -> Tensor:
-        """What the blocks make of the end token of each text: shape (num_texts, width of the tower)."""
-        clip, length = self.clip, tokens.shape[1]
-        x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
-        x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
-        ends: Tensor = x[
-            torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)
-        ]  # the end token has the highest id
+        """What the blocks make of the token that stands for each text: shape (num_texts, width of the tower).
+
+        Of a tower that is taken whole (with a class token, or from Hugging Face), the projected features.
+        """
+        tower = self._text_tower
+        if tower is None:
+            whole: Tensor = self.clip.text(tokens)
+            return whole
+        length, mask = tokens.shape[1], tower.attn_mask
+        x = tower.token_embedding(tokens) + tower.positional_embedding[:length]
+        x = tower.transformer(x, attn_mask=None if mask is None else mask[:length, :length])
+        is_own = tower is self.clip
+        pool_type, end = (tower.text_pool_type, tower.text_eos_id) if is_own else (tower.pool_type, tower.eos_id)
+        ends: Tensor = open_clip.transformer.text_global_pool(x, tokens, pool_type, eos_token_id=end)
         return ends
 
     def project_ends(self, ends: Tensor) -> Tensor:
-        """End tokens to features of unit norm: shape (num_texts, embed_dim)."""
-        features: Tensor = self.clip.ln_final(ends) @ self.clip.text_projection
-        return F.normalize(features, dim=-1)
+        """Results of `end_tokens` to features of unit norm: shape (num_texts, embed_dim)."""
+        tower = self._text_tower
+        if tower is not None:
+            ends = tower.ln_final(ends)
+            projection = tower.text_projection
+            if isinstance(projection, nn.Linear):
+                ends = projection(ends)
+            elif projection is not None:
+                ends = ends @ projection
+        return F.normalize(ends, dim=-1)
 
-    @staticmethod
-    def public_name(name: str) -> str:
-        """How a parameter of this module is called elsewhere: open_clip's name, or `visual.conv1_alpha.weight`.
+    @property
+    def _text_tower(self) -> Any:
+        """What has open_clip's text transformer; None if the tower is taken whole."""
+        if isinstance(self.clip, open_clip.CLIP):
+            return self.clip
+        tower = self.clip.text
+        is_plain = isinstance(tower, open_clip.transformer.TextTransformer) and tower.cls_emb is None
+        return tower if is_plain else None
 
-        >>> AlphaClip.public_name("clip.visual.conv1.rgb.weight")
-        'visual.conv1.weight'
-        """
+    def public_name(self, name: str) -> str:
+        """How a parameter of this module is called elsewhere: open_clip's name, or that of the alpha convolution."""
         inside = name.removeprefix("clip.")
-        return _PUBLIC_NAMES.get(inside, inside)
+        if inside == f"{self._stem_name}.alpha.weight":
+            return self.alpha_weight
+        return inside.replace(f"{self._stem_name}.rgb.", f"{self._stem_name}.")
 
     def named_tensors(self) -> dict[str, Tensor]:
-        """All weights, under open_clip's names plus `visual.conv1_alpha.weight`. They share memory with the model."""
+        """All weights, under open_clip's names plus that of the alpha convolution. They share memory with the model."""
         return {self.public_name(name): tensor for name, tensor in self.clip.state_dict().items()}

@@ -58,7 +58,7 @@ class ModelSource:
     checkpoint: Path | None = None
     """What `save_checkpoint` wrote; nothing else is needed then."""
     model: str = ""
-    """One of open_clip's ViT names, or a JSON file that describes one."""
+    """One of open_clip's names, or a JSON file that describes a model."""
     pretrained: str = ""
     """One of open_clip's tags for that model, a local file, or "none" for random weights."""
     alpha_checkpoint: Path | None = None

@@ -9,30 +9,37 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from encoders.inputs import ALPHA_MEAN, ALPHA_STD, IMAGE_MEAN, IMAGE_STD, put_alpha
+from encoders.config import Colours
+from encoders.inputs import ALPHA_MEAN, ALPHA_STD, put_alpha
 
 _CENTRE = 128
 """Subtracted from each pixel: -128..127 are exact in bfloat16, and rounding errors of the weights count half as
 much."""
 
 
-def fold_normalisation(rgb: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+def fold_normalisation(
+    rgb: Tensor, alpha: Tensor, bias: Tensor | None = None, *, mean: Colours, std: Colours
+) -> tuple[Tensor, Tensor]:
     """Weights of the convolutions of normalised pixels to weights of patches, and a bias; gradients flow back.
 
     Args:
         rgb: shape (width, 3, patch_size, patch_size).
         alpha: shape (width, 1, patch_size, patch_size).
+        bias: shape (width,), of the first; None: it has none.
+        mean: of the pixels that it expects.
+        std: likewise.
 
     Returns:
         Shapes (width, 4 * patch_size * patch_size) and (width,), of the type of the weights.
     """
     width = len(rgb)
-    mean, std = (torch.tensor(values, dtype=torch.float64) for values in (IMAGE_MEAN, IMAGE_STD))
-    scale, shift = (one.to(rgb)[:, None, None] for one in (1 / (255 * std), (_CENTRE - 255 * mean) / (255 * std)))
+    means, deviations = (torch.tensor(values, dtype=torch.float64) for values in (mean, std))
+    scales = 1 / (255 * deviations)
+    scale, shift = (one.to(rgb)[:, None, None] for one in (scales, (_CENTRE - 255 * means) * scales))
     # Rows of a patch as they lie in memory: height, width, colour; then the mask's.
     colours, moving = (rgb * scale).permute(0, 2, 3, 1).reshape(width, -1), (alpha / ALPHA_STD).reshape(width, -1)
-    bias = (rgb * shift).sum(dim=(1, 2, 3)) - ALPHA_MEAN * moving.sum(dim=1)
-    return torch.cat([colours, moving], dim=1), bias
+    constant = (rgb * shift).sum(dim=(1, 2, 3)) - ALPHA_MEAN * moving.sum(dim=1)
+    return torch.cat([colours, moving], dim=1), constant if bias is None else constant + bias
 
 
 def gather_patches(frames: Tensor, masks: Tensor, patches: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Importing `open_clip` past two obstacles in what it imports.
+"""Importing `open_clip` past three obstacles in what it imports.
 
 **A broken import.** `open_clip` imports torchvision. Where torch is a CPU-only build, PyPI's torchvision cannot load
 its compiled operators, and its Python half then dies on one of them: `operator torchvision::nms does not exist`.
@@ -8,6 +8,9 @@ or is not installed, nothing is declared.
 **A slow import.** torchvision and timm import torch's compiler, each for one function. That is 1.7 of the 4.6 seconds
 of CPU that the import takes, in every process. A stand-in takes the compiler's place meanwhile; what it gives asks the
 real one when it is called.
+
+**A slow import of what is not used.** open_clip imports transformers where it is installed, for text towers of Hugging
+Face. Tokenizers import it when they are made.
 """
 
 import importlib
@@ -30,6 +33,7 @@ _declared: list[torch.library.Library] = []
 
 _COMPILER = "torch._dynamo"
 _UTILS = "torch._dynamo.utils"
+_TRANSFORMERS = "transformers"
 
 
 def import_open_clip() -> ModuleType:
@@ -38,10 +42,16 @@ def import_open_clip() -> ModuleType:
     Raises:
         RuntimeError: torchvision is broken in some other way.
     """
-    with _without_compiler():
+    with _without_compiler(), _without_transformers():
         if importlib.util.find_spec("torchvision") is not None:
             _import_torchvision()
         return importlib.import_module("open_clip")
+
+
+def import_timm() -> ModuleType:
+    """Import `timm`, which open_clip imports too, past the same obstacles."""
+    import_open_clip()
+    return importlib.import_module("timm")
 
 
 def _import_torchvision() -> None:
@@ -61,6 +71,19 @@ def _declare_schemas() -> None:
     # The failed import left sub-modules behind that would count as loaded.
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[name]
+
+
+@contextmanager
+def _without_transformers() -> Iterator[None]:
+    """Let transformers count as not installed, unless it is imported already."""
+    if _TRANSFORMERS in sys.modules:
+        yield
+        return
+    sys.modules[_TRANSFORMERS] = None  # type: ignore[assignment]  # what Python takes for "cannot be imported"
+    try:
+        yield
+    finally:
+        del sys.modules[_TRANSFORMERS]
 
 
 @contextmanager

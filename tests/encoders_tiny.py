@@ -10,16 +10,18 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
-from encoders.config import CLIP_VOCAB_SIZE, ModelConfig, TextTower, VisionTower
-from encoders.inputs import IMAGE_MEAN, IMAGE_STD
+from encoders.config import CLIP_MEAN, CLIP_STD, ModelConfig, TextTower, VisionTower
+from encoders.described import CLIP_VOCAB_SIZE
 from encoders.model import ALPHA_WEIGHT, AlphaClip
 
 VISION_HEADS, TEXT_HEADS = 2, 4
+TINY_VISION = VisionTower(image_size=32, patch_size=16, width=32, layers=2, head_width=16)
+TINY_TEXT = TextTower(context_length=10, vocab_size=CLIP_VOCAB_SIZE, width=16, heads=TEXT_HEADS, layers=1)
 TINY = ModelConfig(
     name="tiny",
     embed_dim=16,
-    vision_cfg=VisionTower(image_size=32, patch_size=16, width=32, layers=2, head_width=16),
-    text_cfg=TextTower(context_length=10, vocab_size=CLIP_VOCAB_SIZE, width=16, heads=TEXT_HEADS, layers=1),
+    vision_cfg=TINY_VISION,
+    text_cfg=TINY_TEXT,
     quick_gelu=True,
 )
 
@@ -82,7 +84,7 @@ def alpha_clip_layout(tensors: Mapping[str, Tensor], prefix: str = "") -> dict[s
 def reference_inputs(frames: NDArray[np.uint8], alpha: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
     """CLIP's and Alpha-CLIP's normalisation, as their transforms state it. Shapes: (n, h, w, 3) and (n, h, w)."""
     images = torch.from_numpy(frames).permute(0, 3, 1, 2).to(torch.float64) / 255
-    mean, std = (torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
+    mean, std = (torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
     masks = (torch.from_numpy(alpha).to(torch.float64)[:, None] - 0.5) / 0.26
     return ((images - mean) / std).float(), masks.float()
 

@@ -214,7 +214,8 @@ def model_options(function: Function) -> Function:
     """Add `--model`, `--pretrained`, `--alpha-checkpoint` and `--activation`."""
     options = (
         click.option(
-            "--model", help="Model: an open_clip ViT such as ViT-B-16-quickgelu, or a JSON file in open_clip's format."
+            "--model",
+            help="Model: one of open_clip's, such as ViT-B-16-quickgelu or PE-Core-B-16, or a JSON file in its format.",
         ),
         click.option(
             "--pretrained",

@@ -102,7 +102,7 @@ class Encoder:
         self._pads = compiled  # the blocks are compiled for one shape; each other one would be compiled again
         self._frame_batch = AdaptiveBatch(batch_frames, self.device)
         self._towers = Towers(model, precision, compiled=compiled)
-        self._tokenizer = Tokenizer(model.config.text_length(max_words))
+        self._tokenizer = Tokenizer.of(model.config, max_words)
         self._copies: torch.cuda.Stream | None = None
         if self.device.type == "cuda":
             self._copies = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]

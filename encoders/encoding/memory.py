@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from encoders.config import ModelConfig, TextTower, VisionTower
 from encoders.encoding.precision import dtype_of
+from encoders.model import AlphaClip
 from encoders.options import Precision
 
 BASE_MIB = 700
@@ -13,6 +18,49 @@ BASE_MIB = 700
 _TOKEN_COPIES = 8
 """Activations of the tower's width that exist at once, besides those of the MLP: the residual stream, its norm,
 queries, keys, values, and the outputs of attention."""
+_LARGEST_COPIES = 4
+"""Of the largest output of a layer, in other towers: of CLIP's ViT it is the MLP's, a quarter of what `_TOKEN_COPIES`
+and the MLP come to."""
+
+
+@dataclass(frozen=True, slots=True)
+class LargestOutputs:
+    """Numbers in the largest output that any layer has, for one frame and for one text."""
+
+    frame: int
+    text: int
+
+    @classmethod
+    def of(cls, model: AlphaClip) -> LargestOutputs | None:
+        """Measured by embedding one frame and one text; None for CLIP's towers, of which their sizes tell it."""
+        config = model.config
+        if isinstance(config.vision_cfg, VisionTower) and isinstance(config.text_cfg, TextTower):
+            return None
+        largest = 0
+
+        def look(_module: nn.Module, _inputs: Any, output: object) -> None:
+            nonlocal largest
+            if isinstance(output, Tensor):
+                largest = max(largest, output.numel())
+
+        device, size, found = model.logit_scale.device, config.image_size, []
+        hooks = [module.register_forward_hook(look) for module in model.modules()]
+        try:
+            with torch.inference_mode():
+                for encode, inputs in (
+                    (
+                        model.encode_frames,
+                        [torch.zeros((1, channels, size, size), device=device) for channels in (3, 1)],
+                    ),
+                    (model.encode_texts, [torch.ones((1, config.context_length), dtype=torch.int64, device=device)]),
+                ):
+                    largest = 0
+                    encode(*inputs)
+                    found.append(largest)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return cls(*found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +79,8 @@ class EncoderMemory:
     """Shards in memory at once: read ahead, being encoded and being written."""
     num_texts: int
     """That are encoded side by side."""
+    largest: LargestOutputs | None = None
+    """Of a model whose towers are not CLIP's."""
 
     @property
     def weights_mib(self) -> int:
@@ -46,18 +96,34 @@ class EncoderMemory:
     @property
     def _num_mlp_weights(self) -> int:
         towers = self.config.vision_cfg, self.config.text_cfg
-        return sum(2 * tower.layers * tower.width * int(tower.width * tower.mlp_ratio) for tower in towers)
+        if self.largest is not None:
+            return self.num_weights  # at most
+        return sum(
+            2 * tower.layers * tower.width * int(tower.width * tower.mlp_ratio)
+            for tower in towers
+            if isinstance(tower, VisionTower | TextTower)
+        )
 
     @property
     def activations_mib(self) -> int:
         """Of one batch of frames, or of the texts that are encoded side by side: never of both."""
-        vision, text = self.config.vision_cfg, self.config.text_cfg
         num_bytes = dtype_of(self.precision).itemsize
-        num_tokens = (vision.image_size // vision.patch_size) ** 2 + 1
-        patches = vision.image_size**2 * 4  # what the first layer multiplies, and the bytes it comes from
-        frame = num_tokens * _per_token(vision) * num_bytes + patches * (num_bytes + 1)
-        longest_text = text.context_length * _per_token(text) * num_bytes
-        return int(max(self.batch_frames * frame, self.num_texts * longest_text)) >> 20
+        frame, text = self._numbers_at_once
+        pictures = self.config.image_size**2 * 4  # what the first layer multiplies, and the bytes it comes from
+        of_frames = self.batch_frames * (frame * num_bytes + pictures * (num_bytes + 1))
+        return int(max(of_frames, self.num_texts * text * num_bytes)) >> 20
+
+    @property
+    def _numbers_at_once(self) -> tuple[float, float]:
+        """Activations of one frame and of one text."""
+        vision, text = self.config.vision_cfg, self.config.text_cfg
+        if isinstance(vision, VisionTower) and isinstance(text, TextTower):
+            num_tokens = (vision.image_size // vision.patch_size) ** 2 + 1
+            return num_tokens * _per_token(vision), text.context_length * _per_token(text)
+        assert self.largest is not None
+        # Other towers begin with normalised pictures in float32.
+        normalised = 4 * 2 * self.config.image_size**2
+        return _LARGEST_COPIES * self.largest.frame + normalised, _LARGEST_COPIES * self.largest.text
 
     @property
     def shards_mib(self) -> int:

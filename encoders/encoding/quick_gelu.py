@@ -10,12 +10,17 @@ Source: openai/CLIP, `clip/model.py`, `QuickGELU`.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import nn
 
 from encoders.model import AlphaClip
+from encoders.torchvision_shim import import_open_clip
+
+open_clip = import_open_clip()
 
 _FACTOR = 1.702
 
@@ -27,22 +32,25 @@ def copy_to_encode(model: AlphaClip, dtype: torch.dtype) -> AlphaClip:
         model: in float32; it is not changed.
         dtype: of the weights. In float32 all are shared with the model, except MLPs with QuickGELU, which change.
     """
-    fuses = model.config.quick_gelu
     shared: dict[int, torch.Tensor] = {}  # the memo of `copy.deepcopy`, by id: what is in it counts as copied
     if dtype is torch.float32:
-        named = chain(model.named_parameters(), model.named_buffers())
-        shared = {id(tensor): tensor for name, tensor in named if not (fuses and ".mlp." in name)}
+        changing = {id(weights) for mlp in _with_quick_gelu(model) for weights in mlp.parameters()}
+        tensors = chain(model.parameters(), model.buffers())
+        shared = {id(tensor): tensor for tensor in tensors if id(tensor) not in changing}
     copied = copy.deepcopy(model, shared)
-    if fuses:
-        _fuse(copied)
+    with torch.no_grad():
+        for mlp in _with_quick_gelu(copied):
+            mlp.c_fc.weight.mul_(_FACTOR)
+            mlp.c_fc.bias.mul_(_FACTOR)
+            mlp.c_proj.weight.div_(_FACTOR)
+            mlp.gelu = nn.SiLU(inplace=True)
     return copied.to(dtype).eval()
 
 
-def _fuse(model: AlphaClip) -> None:
-    for tower in (model.clip.visual.transformer, model.clip.transformer):
-        for block in tower.resblocks:
-            with torch.no_grad():
-                block.mlp.c_fc.weight.mul_(_FACTOR)
-                block.mlp.c_fc.bias.mul_(_FACTOR)
-                block.mlp.c_proj.weight.div_(_FACTOR)
-            block.mlp.gelu = nn.SiLU(inplace=True)
+def _with_quick_gelu(model: AlphaClip) -> Iterator[Any]:
+    """The MLPs of open_clip's blocks that have it."""
+    for module in model.modules():
+        if isinstance(module, open_clip.transformer.ResidualAttentionBlock) and isinstance(
+            module.mlp.gelu, open_clip.transformer.QuickGELU
+        ):
+            yield module.mlp

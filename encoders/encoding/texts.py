@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -54,7 +54,7 @@ def text_batches(tokenized: TokenizedTexts, size: int) -> Iterator[TextBatch]:
         size: places in a batch.
     """
     context_length = tokenized.tokens.shape[1]
-    steps = -(-tokenized.num_tokens // LENGTH_STEP)
+    steps = -(-tokenized.num_needed // LENGTH_STEP)
     for step in sorted(set(steps.tolist())):
         length = min(step * LENGTH_STEP, context_length)
         for rows in torch.split(torch.nonzero(steps == step)[:, 0], size):
@@ -83,7 +83,9 @@ def encode_distinct(
             its texts would come out otherwise than in other runs.
     """
     tokens, place_of = torch.unique(tokenized.tokens, dim=0, return_inverse=True)
-    distinct = TokenizedTexts(tokens, torch.zeros(len(tokens), dtype=torch.int64))
+    num_tokens = torch.zeros(len(tokens), dtype=torch.int64)
+    num_tokens[place_of] = tokenized.num_tokens
+    distinct = replace(tokenized, tokens=tokens, num_tokens=num_tokens, num_dropped=torch.zeros_like(num_tokens))
     size = BATCH_TEXTS_GPU if device.type == "cuda" else BATCH_TEXTS_CPU
     batches = list(text_batches(distinct, size))
 

@@ -31,6 +31,15 @@ class Schedule(StrEnum):
     of the warm-up are rounded down. X-Pool's, and so FDA-CLIP's code."""
 
 
+class Loss(StrEnum):
+    """What is asked of the similarities of a batch."""
+
+    CONTRASTIVE = "contrastive"
+    """CLIP's: which video of the batch belongs to a text, and which text to a video."""
+    SIGMOID = "sigmoid"
+    """SigLIP's: of each text and each video by itself, whether they belong together. The model has a bias for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
     """How to fine-tune. Defaults: FDA-CLIP and Alpha-CLIP for the rates, CLIP4Clip for the rest."""
@@ -47,7 +56,7 @@ class TrainOptions:
     lr: float = 1e-6
     """Peak rate of all weights except the alpha convolution (FDA-CLIP's; CLIP4Clip's 1e-7 fits only its fp16 Adam)."""
     text_lr: float | None = None
-    """Peak rate of the text tower and of the logit scale; None: the same as `lr`."""
+    """Peak rate of the text tower, of the logit scale and of the logit bias; None: the same as `lr`."""
     alpha_lr: float = 1e-4
     """Peak rate of the alpha convolution (Alpha-CLIP's): higher, because it starts from zero and CLIP's weights do
     not."""
@@ -60,6 +69,7 @@ class TrainOptions:
     freeze_text: bool = False
     """Whether the whole text tower stays as it is."""
     freeze_logit_scale: bool = False
+    """Whether the logit scale stays as it is, and the logit bias, where there is one."""
     weight_decay: float = 0.2
     decay_vectors: bool = False
     """Whether norms, biases, the class embedding and the logit scale decay, too, as where torch's AdamW gets all
@@ -73,8 +83,10 @@ class TrainOptions:
     """How the rate rises and falls: cosine, clip4clip or transformers (see `Schedule`)."""
     grad_clip: float = 1.0
     """Upper limit on the norm of the whole gradient."""
+    loss: str = str(Loss.CONTRASTIVE)
+    """contrastive (CLIP), or sigmoid (SigLIP), for models with a logit bias."""
     label_smoothing: float = 0.0
-    """Part of each target, 0..1, that is spread over all pairs of the batch."""
+    """Part of each target, 0..1, that is spread over all pairs of the batch. Only of the contrastive loss."""
     accumulate: int = 1
     """Number of parts in which a step's pairs go through the model: less memory, more time. The gradient is still that
     of the whole batch: each part is embedded once without and once with what the gradient needs (GradCache)."""
@@ -106,6 +118,7 @@ class TrainOptions:
             "eps": (0 < self.eps < finite, "above 0"),
             "warmup": (0 <= self.warmup <= 1, "within 0..1"),
             "grad_clip": (0 < self.grad_clip < finite, "above 0"),
+            "loss": (self.loss in tuple(Loss), " or ".join(Loss)),
             "label_smoothing": (0 <= self.label_smoothing < 1, "0 or more and below 1"),
             "accumulate": (1 <= self.accumulate <= self.batch_size, f"within 1..{self.batch_size} (batch_size)"),
             "precision": (self.precision in ("auto", *Precision), "auto, fp32 or bf16"),
@@ -116,6 +129,11 @@ class TrainOptions:
         for name, (holds, limit) in limits.items():
             if not holds:
                 raise SettingError(f"{name} must be {limit}, got {getattr(self, name)!r}")
+        if self.label_smoothing and self.loss == Loss.SIGMOID:
+            raise SettingError(
+                "label_smoothing is of the contrastive loss, and loss is sigmoid: set it to 0, got "
+                f"{self.label_smoothing}"
+            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object], where: str = "the training options") -> Self:

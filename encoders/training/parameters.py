@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from encoders.errors import SettingError
-from encoders.model import ALPHA_WEIGHT, AlphaClip
-from encoders.training.options import Schedule, TrainOptions
+from encoders.model import AlphaClip, is_alpha
+from encoders.training.options import Loss, Schedule, TrainOptions
 
-_EMBEDDINGS = ("conv1.", "class_embedding", "positional_embedding", "ln_pre.", "token_embedding.")
+_EMBEDDINGS = re.compile(
+    r"(conv\d|bn\d|class_embedding|positional_embedding|ln_pre|token_embedding|cls_emb\b|cls_token|reg_token|pos_embed"
+    r"|patch_embed|rel_pos|norm_pre|stem|transformer\.(embeddings|shared|embed_tokens|rel_embeddings))"
+)
 """How the names of parameters before the first block begin, in their tower."""
+_BLOCK = re.compile(r"(?:^|\.)(?:resblocks|blocks|block|layers?|stages)\.?\d+(?:\.(?:blocks|layer)?\.?\d+)?(?=\.)")
+"""Where the name of a parameter says in which block it is: `transformer.resblocks.3`, `blocks.3`, `stages.1.blocks.2`,
+`layer4.0`, `encoder.layer.3`."""
 
 
 def learning_rate_factor(step: int, num_steps: int, warmup: float, schedule: Schedule = Schedule.COSINE) -> float:
@@ -63,8 +70,9 @@ def parameter_groups(model: AlphaClip, options: TrainOptions) -> list[ParameterG
         ValueError: no parameter is trained.
     """
     members: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
+    places = _places(model)
     for name, parameter in model.named_parameters():
-        place = _place(model, name)
+        place = places[name]
         rate = _rate(place, options)
         if rate > 0 and not _is_frozen(place, options):
             decay = options.weight_decay if options.decay_vectors or parameter.ndim >= 2 else 0.0
@@ -82,26 +90,51 @@ class _Place:
     """Where a parameter is in a model."""
 
     tower: str
-    """`visual`, `text`, `logit_scale`, or `alpha` for the alpha convolution."""
+    """`visual`, `text`, `logit_scale`, `logit_bias`, or `alpha` for the alpha convolution."""
     depth: int
     """0 before the blocks, n in the n-th block, `num_blocks` + 1 after them."""
     num_blocks: int
     """Of the tower."""
 
 
-def _place(model: AlphaClip, name: str) -> _Place:
-    name = model.public_name(name)
-    if name == ALPHA_WEIGHT:
-        return _Place("alpha", 0, 0)
-    if name == "logit_scale":
-        return _Place("logit_scale", 0, 0)
-    config = model.config
-    tower = "visual" if name.startswith("visual.") else "text"
-    num_blocks = (config.vision_cfg if tower == "visual" else config.text_cfg).layers
-    inside = name.removeprefix("visual.")
-    if inside.startswith("transformer.resblocks."):
-        return _Place(tower, int(inside.split(".")[2]) + 1, num_blocks)
-    return _Place(tower, 0 if inside.startswith(_EMBEDDINGS) else num_blocks + 1, num_blocks)
+def _places(model: AlphaClip) -> dict[str, _Place]:
+    """The place of each parameter, by its name in the model."""
+    inside: dict[str, tuple[str, str]] = {}
+    for name, _ in model.named_parameters():
+        public = model.public_name(name)
+        if is_alpha(public):
+            inside[name] = ("alpha", "")
+        elif public in ("logit_scale", "logit_bias"):
+            inside[name] = (public, "")
+        else:
+            tower = "visual" if public.startswith("visual.") else "text"
+            inside[name] = (tower, re.sub(r"^(visual\.|text\.)?(trunk\.)?", "", public))
+    blocks: dict[str, list[str]] = {"visual": [], "text": []}
+    for tower, rest in inside.values():
+        block = _block_of(rest)
+        if block is not None and block not in blocks[tower]:
+            blocks[tower].append(block)
+    places = {}
+    for name, (tower, rest) in inside.items():
+        known = blocks.get(tower, [])
+        block = _block_of(rest)
+        depth = len(known) + 1 if block is None else known.index(block) + 1
+        if block is None and _EMBEDDINGS.match(rest):
+            depth = 0
+        places[name] = _Place(tower, depth, len(known))
+    return places
+
+
+def _block_of(name: str) -> str | None:
+    """The part of a parameter's name that names its block; None outside of blocks.
+
+    >>> [_block_of(name) for name in ("transformer.resblocks.3.ln_1.bias", "stages.1.blocks.2.norm.bias", "norm.bias")]
+    ['transformer.resblocks.3', 'stages.1.blocks.2', None]
+    """
+    if _EMBEDDINGS.match(name):
+        return None
+    found = _BLOCK.search(name)
+    return None if found is None else name[: found.end()]
 
 
 def _is_frozen(place: _Place, options: TrainOptions) -> bool:
@@ -110,6 +143,8 @@ def _is_frozen(place: _Place, options: TrainOptions) -> bool:
             return False
         case "logit_scale":
             return options.freeze_logit_scale
+        case "logit_bias":  # the contrastive loss is the same for any
+            return options.freeze_logit_scale or options.loss != Loss.SIGMOID
         case "text" if options.freeze_text:
             return True
     return place.depth <= options.freeze_layers
@@ -119,6 +154,6 @@ def _rate(place: _Place, options: TrainOptions) -> float:
     if place.tower == "alpha":
         return options.alpha_lr
     lr = options.lr if place.tower == "visual" or options.text_lr is None else options.text_lr
-    if place.tower == "logit_scale":
+    if place.tower in ("logit_scale", "logit_bias"):
         return lr
     return lr * options.layer_decay ** (place.num_blocks + 1 - place.depth)

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from encoders.devices import is_out_of_memory
 from encoders.encoding.precision import computes_bf16
-from encoders.errors import DivergedError, TrainMemoryError
-from encoders.inputs import Alpha, check_clips, only_frames, writable
+from encoders.errors import DivergedError, SettingError, TrainMemoryError
+from encoders.inputs import Alpha, check_clips, normalise_alpha, normalise_frames, only_frames, writable
 from encoders.model import AlphaClip, pool
 from encoders.options import Pooling, Precision
 from encoders.patches import gather_patches
 from encoders.tokens import Tokenizer
 from encoders.training.adamw import AdamW
-from encoders.training.losses import symmetric_cross_entropy
-from encoders.training.options import Schedule, TrainOptions
+from encoders.training.losses import sigmoid_loss, symmetric_cross_entropy
+from encoders.training.options import Loss, Schedule, TrainOptions
 from encoders.training.parameters import learning_rate_factor, parameter_groups
 from encoders.training.processes import ALONE, Processes, nth_share
 
@@ -77,9 +77,10 @@ class _Part:
 
 
 class Trainer:
-    """AdamW on a model's float32 weights, with symmetric cross-entropy between clips and texts.
+    """AdamW on a model's float32 weights, with the loss between clips and texts that the options say.
 
-    Runs where the model is. On the CPU, the same weights, batches and number of threads give the same bits.
+    Runs where the model is, and changes nothing but weights: see `_settle`. On the CPU, the same weights, batches and
+    number of threads give the same bits.
 
     With several processes, each embeds its share of the pairs and computes the loss over the pairs of all, in which
     only its own have a gradient. The sum of these gradients is exactly that of the whole batch.
@@ -95,6 +96,11 @@ class Trainer:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}")
         if other := {parameter.dtype for parameter in model.parameters()} - {torch.float32}:
             raise ValueError(f"weights must be float32 to be trained, got {', '.join(map(str, other))}")
+        if options.loss == Loss.SIGMOID and model.clip.logit_bias is None:
+            raise SettingError(
+                f"loss is sigmoid, and {model.config.name} has no logit bias: give its model file init_logit_bias "
+                "(SigLIP's is -10), or take the contrastive loss"
+            )
         self._model, self._options, self._processes = model, options, processes
         self.num_steps = num_steps
         """Of the whole schedule."""
@@ -102,7 +108,7 @@ class Trainer:
         """Number of steps taken."""
         self._device = model.logit_scale.device
         self.precision = train_precision(options, self._device)
-        self._tokenizer = Tokenizer(model.config.text_length(options.max_words))
+        self._tokenizer = Tokenizer.of(model.config, options.max_words)
         groups = parameter_groups(model, options)
         trained = [parameter for group in groups for parameter in group.parameters]
         model.requires_grad_(False)
@@ -126,7 +132,7 @@ class Trainer:
             TrainMemoryError: the step does not fit into memory; the weights are as before the step.
         """
         is_frame = self._check(batch)
-        self._model.train()
+        _settle(self._model)
         self._gradient.zero_()
         try:
             loss = self._backward(batch, is_frame, len(batch.texts) if batch_size is None else batch_size)
@@ -147,8 +153,9 @@ class Trainer:
         schedule = Schedule(self._options.schedule)
         factor = learning_rate_factor(self.num_done, self.num_steps, self._options.warmup, schedule)
         self._optimizer.step(factor)
-        with torch.no_grad():
-            self._model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+        if self._options.loss == Loss.CONTRASTIVE:  # SigLIP's own scale is above the limit
+            with torch.no_grad():
+                self._model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
         self.num_done += 1
         return StepResult(loss, grad_norm, self._options.lr * factor, scale)
 
@@ -196,8 +203,9 @@ class Trainer:
         loss = self._loss(video, text, batch.labels, batch_size)
         loss.backward()  # type: ignore[no-untyped-call]  # ends at the embeddings and the logit scale
         # Every process computes the same loss, so the sum over processes would count its gradient once for each.
-        if self._model.logit_scale.grad is not None:
-            self._model.logit_scale.grad.div_(self._processes.world_size)
+        for scalar in (self._model.logit_scale, self._model.clip.logit_bias):
+            if scalar is not None and scalar.grad is not None:
+                scalar.grad.div_(self._processes.world_size)
         assert video.grad is not None
         assert text.grad is not None
         start = 0
@@ -217,7 +225,7 @@ class Trainer:
             rows = nth_share(number, num_parts, len(batch.texts))
             frames, masks = only_frames(batch.frames[rows], batch.masks[rows], is_frame[rows])
             tokenized = self._tokenizer(batch.texts[rows])
-            tokens = tokenized.tokens[:, : int(tokenized.num_tokens.max())]
+            tokens = tokenized.tokens[:, : int(tokenized.num_needed.max())]
             yield _Part(
                 torch.from_numpy(writable(frames)).to(self._device),
                 torch.from_numpy(writable(masks)).to(self._device),
@@ -229,7 +237,7 @@ class Trainer:
         """Videos and texts of a part: each float32, shape (num_pairs, embed_dim), rows of unit norm."""
         bf16 = self.precision is Precision.BF16
         with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16):
-            features = self._model.encode_patches(self._patches(part))
+            features = self._frame_features(part)
             text = self._model.encode_texts(part.tokens)
         features = features.float()
         of_clips = features.new_zeros((*part.is_frame.shape, features.shape[-1])).masked_scatter(
@@ -237,9 +245,17 @@ class Trainer:
         )
         return pool(of_clips, part.is_frame, Pooling(self._options.pooling)), text.float()
 
+    def _frame_features(self, part: _Part) -> Tensor:
+        if self._model.takes_patches:
+            return self._model.encode_patches(self._patches(part))
+        config = self._model.config
+        # Colour by colour: from pixel by pixel, torch 2.13's gradient of FastViT's stem writes where it must not.
+        images = normalise_frames(part.frames, config.mean, config.std).contiguous()
+        return self._model.encode_frames(images, normalise_alpha(part.masks))
+
     def _patches(self, part: _Part) -> Tensor:
         """Patches of a part, in the memory of the part before: nothing needs those any more."""
-        size = self._model.config.vision_cfg.patch_size
+        size = self._model.patch_size
         num_patches = (self._model.config.image_size // size) ** 2
         num_values = len(part.frames) * num_patches * 4 * size * size
         if num_values > len(self._memory):
@@ -262,6 +278,8 @@ class Trainer:
         videos, texts = joined
         logits = self._model.logit_scale.exp() * texts @ videos.T
         own_labels = None if labels is None else torch.from_numpy(labels).to(self._device)
+        if self._options.loss == Loss.SIGMOID:
+            return sigmoid_loss(logits + self._model.clip.logit_bias, own_labels)
         return symmetric_cross_entropy(logits, own_labels, self._options.label_smoothing)
 
     def _require_finite(self, what: str, value: float) -> None:
@@ -271,6 +289,19 @@ class Trainer:
                 f"the step before. Lower lr ({self._options.lr}) or alpha_lr ({self._options.alpha_lr}), or check the "
                 "weights it started from"
             )
+
+
+def _settle(model: AlphaClip) -> None:
+    """Let a model compute as it does when it encodes, so that only its weights decide.
+
+    Statistics of batches stay what they are, and nothing is dropped at random: a part of a batch is then embedded alike
+    each time, in whichever part it is, and a run that is resumed gives the same bits. Attention of torch is told that
+    it trains, because the kernel that it has for encoding rounds otherwise.
+    """
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, nn.MultiheadAttention):
+            module.training = True
 
 
 def train_precision(options: TrainOptions, device: torch.device) -> Precision:

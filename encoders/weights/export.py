@@ -13,7 +13,7 @@ from torch import Tensor
 
 from encoders.errors import SettingError
 from encoders.inputs import ALPHA_MEAN, ALPHA_STD
-from encoders.model import ALPHA_WEIGHT, AlphaClip
+from encoders.model import AlphaClip
 from encoders.options import WeightsLayout
 from encoders.replacing import replacing
 from encoders.weights.record import WeightsHeader
@@ -25,7 +25,7 @@ SUFFIXES = (".safetensors", ".pt", ".pth")
 def exported(model: AlphaClip, layout: WeightsLayout) -> dict[str, Tensor]:
     """The weights under a layout's names, float32 on the CPU; they share no memory with the model."""
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.named_tensors().items()}
-    return _alpha_clip(tensors) if layout is WeightsLayout.ALPHA_CLIP else _plain_clip(tensors)
+    return _alpha_clip(tensors) if layout is WeightsLayout.ALPHA_CLIP else _without_alpha(model, tensors)
 
 
 def _alpha_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -36,17 +36,37 @@ def _alpha_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _plain_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Move the alpha convolution's share for an alpha of all ones into the positions.
+def _without_alpha(model: AlphaClip, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Move the alpha convolution's share for an alpha of all ones into what is added to each patch.
 
-    An alpha of all ones adds the same to every patch of every frame, as the positions of the patches do.
+    An alpha of all ones adds the same to every patch of every frame, as the first layer's bias does, or the positions
+    of the patches. A layer that looks over the edge of a picture sees no ones there.
+
+    Raises:
+        SettingError: there is no such place.
     """
-    plain = {name: tensor for name, tensor in tensors.items() if name != ALPHA_WEIGHT}
-    neutral = (1 - ALPHA_MEAN) / ALPHA_STD * tensors[ALPHA_WEIGHT].double().sum(dim=(1, 2, 3))
-    positions = plain["visual.positional_embedding"].double()
-    positions[1:] += neutral  # the first position is that of [CLS], which is no patch
-    plain["visual.positional_embedding"] = positions.float()
+    plain = {name: tensor for name, tensor in tensors.items() if name != model.alpha_weight}
+    neutral = (1 - ALPHA_MEAN) / ALPHA_STD * tensors[model.alpha_weight].double().sum(dim=(1, 2, 3))
+    if not neutral.any() and not tensors[model.alpha_weight].any():
+        return plain
+    bias = model.alpha_weight.replace("_alpha.weight", ".bias")
+    positions = next((name for name in _POSITIONS if name in plain), None)
+    if model.stem.padding == 0 and bias in plain:
+        plain[bias] = (plain[bias].double() + neutral).float()
+    elif model.stem.is_patches and positions is not None and model.stem.name in ("conv1", "trunk.patch_embed.proj"):
+        moved = plain[positions].double()
+        side = model.config.image_size // model.stem.stride
+        moved[..., moved.shape[-2] - side * side :, :] += neutral  # what comes before belongs to tokens, not to patches
+        plain[positions] = moved.float()
+    else:
+        raise SettingError(
+            f"{model.config.name} cannot be written as a plain model: nothing in it can take over what its alpha "
+            f"convolution, {model.alpha_weight}, gives where the alpha is all ones. The checkpoint has all weights"
+        )
     return plain
+
+
+_POSITIONS = ("visual.positional_embedding", "visual.trunk.pos_embed")
 
 
 def left_out(model: AlphaClip, layout: WeightsLayout) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from encoders.errors import WeightsFormatError, WeightsMissingError
-from encoders.model import ALPHA_WEIGHT
+from encoders.model import is_alpha
 from encoders.weights.record import RecordError, TrainingRecord, WeightsHeader
 from encoders.weights.torchscript import read_torchscript
 
@@ -66,7 +66,7 @@ class WeightsFile:
     sha256: str
     """Of the file, in hexadecimal."""
     tensors: Mapping[str, Tensor]
-    """Under open_clip's names, plus `visual.conv1_alpha.weight`."""
+    """Under open_clip's names, plus that of the alpha convolution: `visual.conv1_alpha.weight`."""
     ignored: tuple[str, ...]
     """Entries that are not weights: the scalars of OpenAI's state dicts."""
     quick_gelu: bool | None
@@ -274,14 +274,14 @@ def _recognise(
             f"{path} has Hugging Face's layout (vision_model.*, text_model.*), which is not read: take the file in "
             "OpenAI's or open_clip's layout"
         )
-    is_tower = "conv1.weight" in tensors and "class_embedding" in tensors
+    is_tower = any(name == "conv1.weight" or name.startswith("trunk.") for name in tensors)
     renamed = {_open_clip_name(name, "visual." if is_tower else ""): tensor for name, tensor in tensors.items()}
-    if "visual.conv1.weight" not in renamed or "visual.class_embedding" not in renamed:
+    if not any(name == "visual.conv1.weight" or name.startswith("visual.trunk.") for name in renamed):
         first = ", ".join(sorted(tensors)[:5])
-        raise WeightsFormatError(f"{path} does not contain a CLIP vision transformer: its first tensors are {first}")
+        raise WeightsFormatError(f"{path} does not contain a vision tower of open_clip: its first tensors are {first}")
     if is_tower or set(renamed) != set(tensors):
         return WeightsKind.ALPHA_CLIP, renamed
-    if ALPHA_WEIGHT in renamed:
+    if any(map(is_alpha, renamed)):
         return WeightsKind.FDA, renamed
     return (WeightsKind.OPENAI if is_openai else WeightsKind.OPEN_CLIP), renamed
 

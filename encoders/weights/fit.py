@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from encoders.config import ModelConfig, supported_models
+from encoders.config import ModelConfig, TextTower, VisionTower, supported_models
 from encoders.errors import WeightsFormatError, WeightsMismatchError
-from encoders.model import ALPHA_WEIGHT
+from encoders.model import is_alpha
 from encoders.options import Activation
+from encoders.torchvision_shim import import_open_clip
 from encoders.weights.files import WeightsFile
+
+open_clip = import_open_clip()
 
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 """What weights may be stored as. Others (8 bits, packed) need scales, which no layout here has."""
@@ -31,6 +34,9 @@ def check_activation(config: ModelConfig, file: WeightsFile, declared: Activatio
         WeightsMismatchError: another activation (the message names the model to use), or neither file nor user says it.
     """
     quick_gelu = file.quick_gelu
+    is_plain = isinstance(config.vision_cfg, VisionTower) and isinstance(config.text_cfg, TextTower)
+    if quick_gelu is None and declared is None and not is_plain and sibling_name(config) is None:
+        return  # nobody publishes weights of such towers with another activation than the model's
     if quick_gelu is None and declared is None:
         raise WeightsMismatchError(
             f"{file.path} contains {file.kind.value} weights, and nothing says whether they were trained with "
@@ -63,7 +69,7 @@ def sibling_name(config: ModelConfig) -> str | None:
     """
     suffix = "-quickgelu"
     other = config.name.removesuffix(suffix) if config.name.endswith(suffix) else config.name + suffix
-    return next((model.name for model in supported_models() if model.name == other), None)
+    return other if other in open_clip.list_models() else None
 
 
 def check_fit(config: ModelConfig, file: WeightsFile, targets: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -85,7 +91,7 @@ def check_fit(config: ModelConfig, file: WeightsFile, targets: Mapping[str, Tens
     wanted = {name for name in targets if not file.is_visual_only or name.startswith("visual.")}
     lacking = wanted - set(file.tensors)
     problems = [
-        *_listed("missing", lacking - {ALPHA_WEIGHT}),
+        *_listed("missing", {name for name in lacking if not is_alpha(name)}),
         *_listed("unexpected", set(file.tensors) - wanted),
         *_listed("of another shape", _other_shapes(file.tensors, targets)),
         *_listed("not floating point of 16 bits or more", _no_floats(file.tensors, targets)),
@@ -161,6 +167,8 @@ def _advice(config: ModelConfig, file: WeightsFile) -> str:
 def _has_sizes(file: WeightsFile, config: ModelConfig) -> bool:
     """Whether the tensors that tell models apart have this model's shapes, and the towers its depth."""
     vision, text = config.vision_cfg, config.text_cfg
+    if not isinstance(vision, VisionTower) or not isinstance(text, TextTower):
+        return False  # its shapes are not known without building it
     num_positions = (vision.image_size // vision.patch_size) ** 2 + 1
     shapes: dict[str, tuple[int, ...] | None] = {
         "visual.conv1.weight": (vision.width, 3, vision.patch_size, vision.patch_size),

@@ -13,15 +13,16 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from encoders.building import num_bytes
 from encoders.config import ModelConfig
 from encoders.errors import ModelError, WeightsFormatError, WeightsMismatchError, WeightsMissingError
-from encoders.model import ALPHA_WEIGHT, AlphaClip
+from encoders.model import AlphaClip, is_alpha
 from encoders.options import Activation, ModelSource
 from encoders.replacing import replacing
 from encoders.tables import JSON, as_table, check_keys, read_json
 from encoders.weights.files import TellBytes, WeightsFile, ignore_bytes, read_weights_file, sha256_of
 from encoders.weights.fit import check_activation, check_finite, check_fit
-from encoders.weights.pretrained import download_weights, is_tag, unknown_pretrained
+from encoders.weights.pretrained import download_weights, expected_by, is_tag, unknown_pretrained
 from encoders.weights.published import published_name, unlike_its_name
 from encoders.weights.record import TrainingRecord, WeightsHeader
 
@@ -58,7 +59,7 @@ class WeightsReport:
     @property
     def alpha_is_zero(self) -> bool:
         """Whether the alpha convolution starts at zero, so that masks change nothing before training."""
-        return ALPHA_WEIGHT in self.missing
+        return any(map(is_alpha, self.missing))
 
     @property
     def published(self) -> tuple[str | None, ...]:
@@ -118,7 +119,7 @@ def load_model(
     """Build a model and fill in its weights, in float32 on the CPU.
 
     Args:
-        model: one of open_clip's ViT names, or a JSON file that describes one.
+        model: one of open_clip's names, or a JSON file that describes a model.
         pretrained: one of open_clip's tags for that model, a local file, or "none" for random weights.
         alpha_checkpoint: an Alpha-CLIP state dict (a vision tower), loaded on top of `pretrained`.
         seed: of random weights; the same seed gives the same ones.
@@ -131,7 +132,7 @@ def load_model(
         WeightsFormatError: a file cannot be read, contains NaN or infinity, or belongs to the other argument.
         WeightsMismatchError: a file is not this model's; tensors, shapes, types and activation must all agree.
     """
-    config = ModelConfig.from_name_or_file(model)
+    config = expected_by(ModelConfig.from_name_or_file(model), pretrained)
     # First, so that a path that is wrong does not cost a download.
     alpha_file = None if alpha_checkpoint is None else _vision_tower(alpha_checkpoint, tell)
     if pretrained == "none":
@@ -217,14 +218,15 @@ def _build(config: ModelConfig, seed: int) -> AlphaClip:
 
 
 def _check_memory(config: ModelConfig) -> None:
-    if config.num_bytes < _SMALL_BYTES:
+    needed = num_bytes(config)
+    if needed < _SMALL_BYTES:
         return
     from distributed.system import memory_limit  # here, because it takes half a second to import
 
     machine = int(memory_limit())
-    if config.num_bytes > machine:
+    if needed > machine:
         raise ModelError(
-            f"model {config.name} takes at least {config.num_bytes >> 30:,} GiB, and this machine has "
+            f"model {config.name} takes at least {needed >> 30:,} GiB, and this machine has "
             f"{machine >> 30:,}: use a smaller model, or a machine with more memory"
         )
 

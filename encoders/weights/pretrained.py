@@ -6,9 +6,9 @@ import difflib
 import importlib
 import inspect
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,8 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
-from encoders.config import ModelConfig
+from encoders.config import CLIP_MEAN, CLIP_STD, ModelConfig
 from encoders.errors import WeightsMismatchError, WeightsMissingError
-from encoders.inputs import IMAGE_MEAN, IMAGE_STD
 from encoders.torchvision_shim import import_open_clip
 from encoders.weights.files import TellBytes, ignore_bytes
 from encoders.weights.fit import sibling_name
@@ -31,6 +30,14 @@ _log = logging.getLogger(__name__)
 def is_tag(config: ModelConfig, pretrained: str) -> bool:
     """Whether open_clip knows weights of this name for this model."""
     return pretrained in open_clip.list_pretrained_tags_by_model(config.name)
+
+
+def expected_by(config: ModelConfig, pretrained: str) -> ModelConfig:
+    """The model with the mean and deviation of pixels that a tag's weights were trained with."""
+    if not is_tag(config, pretrained):
+        return config
+    description = open_clip.get_pretrained_cfg(config.name, pretrained)
+    return replace(config, mean=description.get("mean", CLIP_MEAN), std=description.get("std", CLIP_STD))
 
 
 def unknown_pretrained(config: ModelConfig, pretrained: str) -> WeightsMissingError:
@@ -59,7 +66,7 @@ def download_weights(config: ModelConfig, tag: str, tell: TellBytes = ignore_byt
         tell: hears how far the download is.
 
     Raises:
-        WeightsMismatchError: the tag was trained with the other activation, or with another normalisation of images.
+        WeightsMismatchError: the tag was trained with the other activation.
         WeightsMissingError: the download failed.
     """
     description = open_clip.get_pretrained_cfg(config.name, tag)
@@ -69,12 +76,6 @@ def download_weights(config: ModelConfig, tag: str, tell: TellBytes = ignore_byt
             f"the weights {tag!r} were trained {'with' if needs_quick_gelu else 'without'} QuickGELU, "
             f"{config.name} runs {'with' if config.quick_gelu else 'without'} it: "
             f"use {sibling_name(config) or 'another model'}"
-        )
-    mean, std = description.get("mean", IMAGE_MEAN), description.get("std", IMAGE_STD)
-    if not all(math.isclose(a, b, abs_tol=1e-6) for a, b in zip((*mean, *std), (*IMAGE_MEAN, *IMAGE_STD), strict=True)):
-        raise WeightsMismatchError(
-            f"the weights {tag!r} of {config.name} expect images normalised by mean {mean} and std {std}; only CLIP's "
-            f"{IMAGE_MEAN} and {IMAGE_STD} are supported: choose another tag"
         )
     where = description.get("hf_hub") or description.get("url") or "its file"
     # A warning, which is shown by default: it may take minutes, and as long to fail.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from encoders.building import num_bytes
 from encoders.encoding.encoder import Encoder
 from encoders.options import ModelSource, Pooling
 from encoders.training.options import TrainOptions
@@ -148,7 +149,7 @@ def _timed(plan: Plan, source: ModelSource, num_frames: tuple[int, int]) -> _Tim
     return _Timed(
         seconds_a_pair=seconds_a_step / num_pairs,
         seconds_a_clip=seconds_a_batch / num_pairs,
-        model_bytes=config.num_bytes,
+        model_bytes=num_bytes(config),
         num_frames=eval_frames,
         dim=config.embed_dim,
         device=ready.device.type,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from encoders.encoding.encoder import Encoder, lowest_cosine
-from encoders.encoding.memory import EncoderMemory
+from encoders.encoding.memory import EncoderMemory, LargestOutputs
 from encoders.encoding.precision import computes_bf16
 from encoders.inputs import only_frames
 from encoders.options import Precision
@@ -100,6 +100,7 @@ def memory_of(store: Store, ready: ReadyModel, encoder: Encoder, options: Featur
         shard_size=store.manifest.shard_size,
         num_shards_held=READ_AHEAD + 3,
         num_texts=encoder.num_texts_at_once,
+        largest=LargestOutputs.of(ready.loaded.model),
     )
 
 

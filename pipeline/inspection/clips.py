@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.errors import NotFiniteError
+from encoders.errors import ModelError, NotFiniteError
 from pipeline.inspection.attention import Attention
 from pipeline.inspection.facts import InspectedVideo
 from pipeline.pages.pictures import evenly, heated, highlighted, outlined
@@ -219,7 +219,7 @@ class _Attending:
             )
         try:
             maps = {words: self._encoder.attention(frames, alpha) for words, alpha in alphas.items()}
-        except (NotFiniteError, MemoryError) as error:
+        except (NotFiniteError, MemoryError, ModelError) as error:
             return self._none(str(error))
         limits = min(float(one.min()) for one in maps.values()), max(float(one.max()) for one in maps.values())
         return [

@@ -20,9 +20,6 @@ from pipeline.search.pictures import read_picture
 from pipeline.search.source import encoder_words
 from store.json_values import JSON
 
-NO_WORDS = 2
-"""Tokens of a text without words: its start and its end."""
-
 
 class QueryEncoder:
     """The model of a feature set, ready to embed texts and pictures. One thread embeds at a time."""
@@ -31,7 +28,7 @@ class QueryEncoder:
         max_words = made_with.get("max_words")
         self.words = encoder_words(made_with)
         self._encoder = Encoder(loaded.model, max_words=max_words if isinstance(max_words, int) else None)
-        self._tokenizer = Tokenizer(loaded.model.config.text_length(None))
+        self._tokenizer = Tokenizer.of(loaded.model.config)
 
     @classmethod
     def load(cls, source: ModelSource, made_with: Mapping[str, JSON], features: str, report: Reporter) -> QueryEncoder:
@@ -78,8 +75,9 @@ class QueryEncoder:
 
     def _texts(self, texts: Sequence[str], report: Reporter | None) -> NDArray[np.float32]:
         """Shape (num_texts, dim)."""
-        for text, num_tokens in zip(texts, self._tokenizer(texts).num_tokens.tolist(), strict=True):
-            if num_tokens <= NO_WORDS:
+        *counts, without_words = self._tokenizer([*texts, ""]).num_tokens.tolist()
+        for text, num_tokens in zip(texts, counts, strict=True):
+            if num_tokens <= without_words:
                 raise InputError(f"the model reads nothing of the query {text!r:.100}: give it words")
         embedded = self._encoder.encode_texts(texts)
         for text, num_dropped in zip(texts, embedded.num_dropped.tolist(), strict=True):

@@ -67,7 +67,7 @@ def train_model(
     train, val, validation = training_halves(store, options)
     watched = watched_half(store, options)
     drawing = Drawing.of(store, options)
-    tokenizer = Tokenizer(loaded.config.text_length(options.train.max_words))
+    tokenizer = Tokenizer.of(loaded.config, options.train.max_words)
     seen = {row: tokenizer.distinguished(texts) for row, texts in train.captions.items()}
     epochs = [
         draw_epoch(seen, options.train.batch_size, options.batches, generator(Stream.EPOCH, options.seed, epoch))
@@ -91,7 +91,7 @@ def train_model(
     if num_dropped:
         listener(Message(_dropped_words(num_dropped, seen, options), is_warning=True))
     val_split = options.val_split if options.val_split in store.manifest.splits else None
-    clips = TrainingClips(train.clips, drawing, options.batches, loaded.config.patch_size)
+    clips = TrainingClips(train.clips, drawing, options.batches, loaded.model.patch_size)
     loop = TrainingLoop(
         trainer=trainer,
         clips=clips,

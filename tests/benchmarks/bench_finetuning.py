@@ -55,7 +55,7 @@ def main(*, quick: bool = False) -> None:
         trainer = Trainer(loaded.model, TrainOptions(lr=1e-9, alpha_lr=1e-9), num_steps=10_000)
         plain = BatchOptions(alpha_ones=0.1, flip=0.5, frame_jitter=4)
         drawn = BatchOptions(frames=num_frames, crop=0.5, flip=0.5)
-        patch = loaded.config.patch_size
+        patch = loaded.model.patch_size
         alpha = AlphaClips(ClipReader(stored, "test", "default"), AlphaSource.MASKS)
         sources = {
             "fda finetune": TrainingClips(AlphaClips(reader, AlphaSource.MASKS), None, plain, patch),

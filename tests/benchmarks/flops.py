@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from encoders.config import ModelConfig
+from encoders.config import ModelConfig, VisionTower
 
 
 def frame_flops(config: ModelConfig) -> int:
@@ -16,6 +16,7 @@ def frame_flops(config: ModelConfig) -> int:
     162.1
     """
     tower = config.vision_cfg
+    assert isinstance(tower, VisionTower)
     num_patches = (tower.image_size // tower.patch_size) ** 2
     num_tokens, width = num_patches + 1, tower.width
     embedding = num_patches * 4 * tower.patch_size**2 * width  # four channels, the alpha among them

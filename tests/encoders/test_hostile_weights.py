@@ -124,7 +124,7 @@ def test_the_code_of_a_torchscript_archive_does_not_run(tmp_path: Path) -> None:
     made = tmp_path / "made"
     code = f'k: int=torch.numel(torch.from_file("{made}", True, 10))'.encode()
     path = archive_with(tmp_path / "a.pt", b"k: int=3", code)
-    with pytest.raises(WeightsFormatError, match="does not contain a CLIP vision transformer"):
+    with pytest.raises(WeightsFormatError, match="does not contain a vision tower of open_clip"):
         read_weights_file(path)
     assert not made.exists()
     with warnings.catch_warnings():

@@ -3,7 +3,10 @@ import math
 import pytest
 import torch
 
-from encoders.training.losses import symmetric_cross_entropy
+from encoders.torchvision_shim import import_open_clip
+from encoders.training.losses import sigmoid_loss, symmetric_cross_entropy
+
+SigLipLoss = import_open_clip().loss.SigLipLoss
 
 
 def test_loss_by_hand() -> None:
@@ -37,3 +40,18 @@ def test_smoothed_labels_by_hand() -> None:
     logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
     right, wrong = math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))
     assert symmetric_cross_entropy(logits, label_smoothing=0.2).item() == pytest.approx(0.9 * right + 0.1 * wrong)
+
+
+def test_the_sigmoid_loss_is_open_clips() -> None:
+    torch.manual_seed(0)
+    images, texts = (torch.nn.functional.normalize(torch.randn(6, 8), dim=-1) for _ in range(2))
+    scale, bias = torch.tensor(10.0), torch.tensor(-3.0)
+    expected = SigLipLoss()(images, texts, scale, bias)
+    torch.testing.assert_close(sigmoid_loss(scale * texts @ images.T + bias), expected)
+
+
+def test_the_sigmoid_loss_by_hand_where_two_pairs_are_of_one_video() -> None:
+    logits = torch.full((3, 3), 2.0)
+    true, false = math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))
+    found = sigmoid_loss(logits, torch.tensor([4, 4, 1])).item()
+    assert found == pytest.approx((5 * true + 4 * false) / 3)  # five of the nine belong together

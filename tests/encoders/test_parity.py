@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from encoders.config import ModelConfig
+from encoders.config import ModelConfig, TextTower, VisionTower
 from encoders.encoding.encoder import Encoder
 from encoders.model import ALPHA_WEIGHT, AlphaClip
 from encoders.tokens import Tokenizer
@@ -29,8 +29,14 @@ SCALARS = {name: torch.tensor(1) for name in ("input_resolution", "context_lengt
 
 def shallow(config: ModelConfig) -> ModelConfig:
     """With 2 layers in each tower: all layers of a tower are alike, and 24 of them take ten times as long."""
-    vision, text = replace(config.vision_cfg, layers=2), replace(config.text_cfg, layers=2)
-    return replace(config, vision_cfg=vision, text_cfg=text)
+    vision, text = towers_of(config)
+    return replace(config, vision_cfg=replace(vision, layers=2), text_cfg=replace(text, layers=2))
+
+
+def towers_of(config: ModelConfig) -> tuple[VisionTower, TextTower]:
+    assert isinstance(config.vision_cfg, VisionTower)
+    assert isinstance(config.text_cfg, TextTower)
+    return config.vision_cfg, config.text_cfg
 
 
 def random_model(config: ModelConfig) -> AlphaClip:
@@ -62,7 +68,8 @@ def through_files(model: AlphaClip, folder: Path) -> AlphaClip:
 )
 def test_features_are_those_of_the_formulas(tmp_path: Path, name: str, layers: int, is_whole: bool) -> None:
     released = ModelConfig.from_name_or_file(name)
-    assert (released.vision_cfg.layers, released.text_cfg.layers) == (layers, 12)
+    vision, text_tower = towers_of(released)
+    assert (vision.layers, text_tower.layers) == (layers, 12)
     model = random_model(released if is_whole else shallow(released))
     config, tensors = model.config, model.named_tensors()
     frames, alpha = random_clips(1, 1, config.image_size)
@@ -70,11 +77,11 @@ def test_features_are_those_of_the_formulas(tmp_path: Path, name: str, layers: i
     image = torch.from_numpy(encoder.encode_clips(frames, alpha).frame[0])
     text = torch.from_numpy(encoder.encode_texts(TEXTS).text)
     with torch.inference_mode():
-        heads = config.vision_cfg.width // config.vision_cfg.head_width
+        heads = vision.width // vision.head_width
         inputs = reference_inputs(frames[0], alpha[0])
         expected = reference_image_features(alpha_clip_layout(tensors), *inputs, heads=heads)
         tokens = Tokenizer(config.context_length)(TEXTS).tokens
         layout = {key.replace("attn.in_proj_", "attn.in_proj."): tensor for key, tensor in tensors.items()}
-        expected_text = reference_text_features(layout, tokens, heads=config.text_cfg.heads)
+        expected_text = reference_text_features(layout, tokens, heads=text_tower.heads)
     torch.testing.assert_close(F.normalize(image, dim=-1), F.normalize(expected, dim=-1), rtol=0, atol=1e-5)
     torch.testing.assert_close(text, expected_text, rtol=0, atol=1e-5)

@@ -17,14 +17,14 @@ from encoders.errors import DeviceMemoryError
 from encoders.model import AlphaClip
 from encoders.options import Precision
 from encoders.tokens import TokenizedTexts
-from tests.encoders_tiny import TINY, tiny_model
+from tests.encoders_tiny import TINY, TINY_TEXT, tiny_model
 
 WORDS: Final = ["a", "dog", "runs", "over", "the", "long", "grass", "while", "two", "men", "watch", "extraordinarily"]
 TEXT: Final = "a man is riding"
 """What is looked at, among others."""
 
 
-LONGER: Final = replace(TINY, text_cfg=replace(TINY.text_cfg, context_length=32, width=32))
+LONGER: Final = replace(TINY, text_cfg=replace(TINY_TEXT, context_length=32, width=32))
 
 
 def _model() -> AlphaClip:
@@ -91,7 +91,14 @@ def test_batches_are_full_and_each_text_is_in_one(lengths: list[int], size: int,
     tokens = torch.zeros((len(lengths), context_length), dtype=torch.int64)
     for row, length in enumerate(lengths):
         tokens[row, :length] = torch.arange(1, length + 1)
-    batches = list(text_batches(TokenizedTexts(tokens, torch.zeros(len(lengths), dtype=torch.int64)), size))
+    batches = list(
+        text_batches(
+            TokenizedTexts(
+                tokens, torch.tensor(lengths, dtype=torch.int64), torch.zeros(len(lengths), dtype=torch.int64)
+            ),
+            size,
+        )
+    )
     assert sorted(row for batch in batches for row in batch.rows.tolist()) == list(range(len(lengths)))
     for batch in batches:
         assert batch.tokens.shape in [(size, 8), (size, 16), (size, context_length)]
