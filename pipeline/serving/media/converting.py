@@ -28,6 +28,7 @@ from pipeline.video.reading.opening import (
     Deadline,
     OpenVideo,
     check_file,
+    demux,
     extent_of,
     open_video,
     refuse_missing_index,
@@ -132,8 +133,7 @@ def _copied(source: _Source, times: PacketTimes) -> Prepared:
         copy = output.add_stream_from_template(video.stream)
         sound = _Sound.of(video, output, container, _start_of(source.scan) + offset)
         counted = itertools.count()
-        for packet in video.container.demux([video.stream, *sound.streams]):
-            source.deadline.check()
+        for packet in demux(video.container, [video.stream, *sound.streams], source.deadline):
             if packet.stream is not video.stream:
                 sound.take(packet)
             elif packet.size and (at := place.get(next(counted))) is not None:
@@ -153,8 +153,7 @@ def _transcoded(source: _Source) -> Prepared:
         picture = _Pictures(video, output)
         sound = _Sound.of(video, output, "mp4", _start_of(scan) + start)
         numbers = itertools.count()
-        for packet in video.container.demux([video.stream, *sound.streams]):
-            source.deadline.check()
+        for packet in demux(video.container, [video.stream, *sound.streams], source.deadline):
             if packet.stream is not video.stream:
                 sound.take(packet)
                 continue

@@ -6,18 +6,18 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar, cast
 
 import av
 import av.error
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard
+from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
 from pipeline.video.clips import VideoError
@@ -27,6 +27,8 @@ from pipeline.video.reading.headers import crop_of_matroska, crop_of_track, is_s
 from pipeline.video.reading.streams import StreamChoice, choose_stream, has_no_decoder, moving_streams
 from pipeline.video.reading.truncation import FileExtent, file_extent
 from store.schema import VideoStatus
+
+_AnyStream = TypeVar("_AnyStream", bound=Stream)
 
 _DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,kux,live_flv,mpeg,mpegts,mpegvideo,ogg,rm,mxf,nut,dv,gxf,swf,"
@@ -213,12 +215,29 @@ def _packets(
     for other in container.streams:
         if other not in streams:
             other.discard = Discard.all  # sound is not even read
-    for packet in container.demux(streams):
-        deadline.check()
+    for packet in demux(container, streams, deadline):
         if _is_flush(packet):
             break
         if packet.size:
             yield packet
+
+
+def demux(container: InputContainer, streams: Sequence[_AnyStream], deadline: Deadline) -> Iterator[Packet[_AnyStream]]:
+    """The packets of some streams, in the order of the file, PyAV's marks for the end among them.
+
+    Raises:
+        VideoError: `TIMEOUT`.
+        av.error.FFmpegError: The file cannot be read to its end.
+    """
+    while True:
+        try:
+            for packet in cast("Iterator[Packet[_AnyStream]]", container.demux(streams)):
+                deadline.check()
+                yield packet
+        except av.error.BlockingIOError:  # to be asked again, says ffmpeg, where an MPEG-TS is zeros up to its end
+            deadline.check()
+        else:
+            return
 
 
 def _is_flush(packet: Packet[VideoStream]) -> bool:

@@ -19,10 +19,16 @@ _OF_A_CLUSTER = "e7 5854 a7 ab a3 a0 af"
 _ANYWHERE = "ec bf 1a45dfa3"
 """Void, CRC-32, the header of a file that was appended."""
 _SKIPPED = frozenset(map(bytes.fromhex, f"{_OF_A_SEGMENT} {_OF_A_CLUSTER} {_ANYWHERE}".split()))
+_AFTER_A_CLUSTER = frozenset((*map(bytes.fromhex, _OF_A_SEGMENT.split()), _CLUSTER, _SEGMENT))
+"""What never lies inside a cluster."""
 
 
 def walk_matroska(file: BinaryIO, size: int) -> Walk:
-    """Follow the elements of the segment and of its clusters."""
+    """Follow the elements of the segment and of its clusters.
+
+    Where bytes are taken out between two blocks, or from one into another just as long, all elements follow each other.
+    Then the size of their cluster tells: it ends before it should, at a place that nothing shows.
+    """
     file.seek(len(MAGIC))
     header_size = _read_size(file)
     if header_size is None or header_size > size:
@@ -36,13 +42,20 @@ def walk_matroska(file: BinaryIO, size: int) -> Walk:
     end = size if declared_end is None else min(size, declared_end)
     index_place = _index_place(file, place, end)
     breaks = []
+    start_of_cluster, end_of_cluster = 0, None
     while place < end:
-        after = _after_element(file, place, end, is_declared=declared_end is not None)
+        name, after = _element_at(file, place, end, is_declared=declared_end is not None)
+        if end_of_cluster is not None and (place >= end_of_cluster or name in _AFTER_A_CLUSTER):
+            if place != end_of_cluster:
+                breaks.append(start_of_cluster)
+            end_of_cluster = None
         if after is None:
             breaks.append(place)
-            after = find(file, _CLUSTER, place + 1, end)
-        elif index_place > place and read_at(file, place, 4) == _CLUSTER:
-            end, declared_end = min(end, index_place), index_place  # nothing that follows belongs to a frame
+            after, end_of_cluster = find(file, _CLUSTER, place + 1, end), None
+        elif name == _CLUSTER:
+            start_of_cluster, end_of_cluster = place, _end_of_cluster(file, place, after)
+            if index_place > place:
+                end, declared_end = min(end, index_place), index_place  # nothing that follows belongs to a frame
         place = after
     return Walk(declared_end, tuple(breaks), ends_inside=place > end)
 
@@ -57,8 +70,15 @@ def _index_place(file: BinaryIO, start: int, end: int) -> int:
     return start + int.from_bytes(contents[entry + 3 : entry + 3 + num_bytes], "big")
 
 
-def _after_element(file: BinaryIO, place: int, end: int, *, is_declared: bool) -> int | None:
-    """The place after the element at a place, or of its first child if it has children; None if there is no element."""
+def _end_of_cluster(file: BinaryIO, place: int, first_child: int) -> int | None:
+    """Where the cluster at a place ends by its own size; None if it does not say."""
+    file.seek(place + len(_CLUSTER))
+    size = _read_size(file)
+    return None if size is None else first_child + size
+
+
+def _element_at(file: BinaryIO, place: int, end: int, *, is_declared: bool) -> tuple[bytes, int | None]:
+    """The name at a place, and the place after its element, or of its first child; None if there is no element."""
     file.seek(place)
     head = file.read(13)
     num_bytes = 9 - head[0].bit_length()
@@ -66,18 +86,18 @@ def _after_element(file: BinaryIO, place: int, end: int, *, is_declared: bool) -
     if name in (_CLUSTER, _SEGMENT):  # a segment: another file was appended
         file.seek(place + num_bytes)
         _read_size(file)  # may be unknown; the next cluster ends this one
-        return file.tell()
+        return name, file.tell()
     if name not in _SKIPPED:
-        return None
+        return name, None
     file.seek(place + num_bytes)
     content_size = _read_size(file)
     if content_size is None:
-        return None
+        return name, None
     after = file.tell() + content_size
     if name == _SIMPLE_BLOCK and file.read(1) == b"\0":  # a block of no track
-        return None
+        return name, None
     # A size that leads out of a segment of known size is damage. Else, it is the last element, which was cut.
-    return after if after <= end or not is_declared else None
+    return name, after if after <= end or not is_declared else None
 
 
 def _read_size(file: BinaryIO) -> int | None:
