@@ -14,6 +14,7 @@ import torch
 from encoders.weights.files import sha256_of
 from encoders.weights.loading import load_model, save_checkpoint
 from store.store import Store
+from tests.cli.encode_commands import encode, features
 from tests.clips_on_disk import Commands, run_preprocess, write_small_dataset
 from tests.dask_processes import DaskProcesses
 from tests.encoders_tiny import alpha_clip_layout, tiny_model, write_config
@@ -34,15 +35,6 @@ def store(made: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(write_config(tmp_path_factory.mktemp("model")))
-
-
-def encode(store: Path, config: Path, *more: str | Path, name: str = "mine") -> tuple[str | Path, ...]:
-    model = ("--model", config, "--pretrained", "none", "--precision", "fp32", "--no-progress")
-    return ("encode", store, "--features", name, *model, *more)
-
-
-def features(store: Path, name: str = "mine") -> dict[str, str]:
-    return {file: digest for file, digest in tree_digest(store).items() if f"features.zarr/{name}/" in file}
 
 
 def test_a_dry_run_says_what_would_be_loaded_and_changes_nothing(fda: Commands, store: Path, config: Path) -> None:

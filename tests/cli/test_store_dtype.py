@@ -4,45 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.cli.encode_commands import encode, features
 from tests.clips_on_disk import Commands, run_preprocess, write_small_dataset
 from tests.encoders_tiny import write_config
-from tests.stores import tree_digest
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    return Path(run_preprocess(write_small_dataset(folder, {"train": 3, "test": 9}), folder / "store").place)
-
-
-@pytest.fixture
-def store(made: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(made, tmp_path / "store")
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(write_config(tmp_path_factory.mktemp("model")))
-
-
-def encode(store: Path, config: Path, *more: str | Path, name: str = "mine") -> tuple[str | Path, ...]:
-    model = ("--model", config, "--pretrained", "none", "--precision", "fp32", "--no-progress")
-    return ("encode", store, "--features", name, *model, *more)
-
-
-def features(store: Path, name: str = "mine") -> dict[str, str]:
-    return {file: digest for file, digest in tree_digest(store).items() if f"features.zarr/{name}/" in file}
 
 
 @pytest.mark.parametrize("dtype", ["float16", "int8"])
-def test_features_in_fewer_bytes_are_measured_scored_and_searched(
-    fda: Commands, store: Path, config: Path, dtype: str
-) -> None:
+def test_features_in_fewer_bytes_are_measured_scored_and_searched(fda: Commands, tmp_path: Path, dtype: str) -> None:
+    config = Path(write_config(tmp_path))
+    store = Path(run_preprocess(write_small_dataset(tmp_path, {"train": 3, "test": 9}), tmp_path / "store").place)
     small = encode(store, config, "--store-dtype", dtype, name="small")
     assert fda(*encode(store, config)).code == 0
     said = fda(*small)
