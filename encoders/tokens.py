@@ -91,7 +91,8 @@ class HuggingFaceVocabulary:
             self._tokenizer = open_clip.tokenizer.HFTokenizer(name, **settings)
         except ImportError as error:
             raise ModelError(
-                f"the tokenizer {name!r} needs the package transformers: pip install 'fda[transformers]'"
+                f"the tokenizer {name!r} needs the package transformers (pip install 'fda[transformers]'), which "
+                f"cannot be imported: {_first_line(error)}"
             ) from error
         except (OSError, ValueError, TypeError) as error:
             raise ModelError(
@@ -110,9 +111,8 @@ class HuggingFaceVocabulary:
             return []
         found = []
         for text, row in zip(texts, self._tokenizer(list(texts), context_length=most), strict=True):
-            own = torch.nonzero(row != self.pad)[
-                :, 0
-            ]  # of tokenizers that end a text by their padding, all but its end
+            # Of tokenizers that end a text by their padding, all but its end.
+            own = torch.nonzero(row != self.pad)[:, 0]
             kept = row[: int(own[-1]) + 1].tolist() if len(own) else []
             found.append((kept, 0 if len(kept) < most - 1 else max(0, self._count(text) - most)))
         return found

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from encoders.encoding.encoder import Encoder
 from encoders.encoding.texts import text_batches
-from encoders.errors import DeviceMemoryError
+from encoders.errors import DeviceMemoryError, ModelError
 from encoders.model import AlphaClip
 from encoders.options import Precision
-from encoders.tokens import TokenizedTexts
+from encoders.tokens import HuggingFaceVocabulary, TokenizedTexts
 from tests.encoders_tiny import TINY, TINY_TEXT, tiny_model
 
 WORDS: Final = ["a", "dog", "runs", "over", "the", "long", "grass", "while", "two", "men", "watch", "extraordinarily"]
@@ -115,3 +115,14 @@ def test_memory_that_runs_out_is_reported_and_other_errors_are_not_hidden(monkey
         monkeypatch.setattr(encoder._towers, "encode_tokens", fail)
         with pytest.raises(error, match=r"cpu has too little memory for 16 texts|other"):
             encoder.encode_texts(["a dog"])
+
+
+@pytest.mark.parametrize("reason", ["No module named 'transformers'", "tokenizers>=0.22 is required, found 0.23"])
+def test_a_tokenizer_whose_package_cannot_be_imported_says_why(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    def broken(name: str, **settings: object) -> None:
+        raise ImportError(f"{reason}\nmore")
+
+    monkeypatch.setattr("open_clip.tokenizer.HFTokenizer", broken)
+    with pytest.raises(ModelError) as caught:
+        HuggingFaceVocabulary("somewhere/siglip", {})
+    assert str(caught.value).endswith(f"fda[transformers]'), which cannot be imported: {reason}")
