@@ -15,11 +15,8 @@ from pipeline.errors import InputError
 from pipeline.pooling.checkpoint import (
     WEIGHTS_FILE,
     PoolingHistory,
-    check_identity,
-    confirm_removal,
-    locked,
+    pool_folder,
     read_history,
-    remove_checkpoint,
 )
 from pipeline.pooling.data import inputs_digest, parts_of, val_split_of
 from pipeline.pooling.options import PoolOptions
@@ -128,19 +125,20 @@ def pool_features(
         NotInStoreError: The features have no split to train on.
         InputError: No frames are cached with them, or there are too few videos.
         ShardIncompleteError: They are not complete, or out of date.
-        PoolingMismatchError: The folder holds something else, or was trained otherwise.
-        PoolingBusyError: Another run is writing it.
+        CheckpointMismatchError: The folder holds something else, or was trained otherwise.
+        CheckpointBusyError: Another run is writing it.
         StoreMismatchError: Features of the new name were made otherwise.
         StoreBusyError: Another run writes the same features.
         UnconfirmedError: `overwrite` would remove weights or features that are there, and `yes` is not set.
         DivergedError: The loss is not finite.
     """
     clock, report, folder = RunClock(), Reporter(listener), Path(checkpoint)
+    trained = pool_folder(folder)
     check_kinds(options=(options, PoolOptions))
     opened = Store.open(store)
     splits = _splits(opened, options)
     if options.overwrite:
-        confirm_removal(folder, yes=options.yes)
+        trained.confirm_removal(yes=options.yes)
         confirm(_written(opened, options, splits), opened.place, yes=options.yes)
     identity = _identity(opened, options)
     asked_for = {"features": options.to, "source": options.features, "checkpoint": str(folder), "splits": list(splits)}
@@ -149,15 +147,15 @@ def pool_features(
     with (
         claim_on(opened.folder, job, RunOptions(wait=wait), report) as claimed,
         recorded(claimed, job, clock) as record,
-        locked(folder),
+        trained.locked(),
     ):
         pooling = _Pooling(Store.open(claimed), folder, options, splits)
         if options.overwrite:
-            remove_checkpoint(folder)
+            trained.remove()
             files = _written(pooling.store, options, splits)
             announce(files, opened.place, report, yes=options.yes)
             remove_own(claimed, files)
-        check_identity(folder, identity)
+        trained.is_of(identity)  # refuses a folder of other inputs
         ended = read_history(folder)
         history = pooling.train(identity, report.hear) if ended is None else ended
         result = PoolResult(

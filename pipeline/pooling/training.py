@@ -21,8 +21,7 @@ from pipeline.pooling.checkpoint import (
     PoolingEpoch,
     PoolingHistory,
     best_epoch,
-    write_history,
-    write_run,
+    pool_folder,
 )
 from pipeline.pooling.data import Part, TrainingParts
 from pipeline.pooling.options import PoolOptions
@@ -61,7 +60,7 @@ def train_pooling(
     if (folder / STATE_FILE).is_file():
         epochs = [PoolingEpoch(**fields) for fields in json.loads(trainer.load_state(folder / STATE_FILE))]
     else:
-        write_run(folder, identity)
+        pool_folder(folder).write_run(identity)
     listener(RunPlanned("steps", num_steps, min(trainer.num_done, num_steps)))
     while len(epochs) <= temporal.epochs and not _has_stopped(epochs, temporal.patience):
         number = len(epochs)
@@ -80,7 +79,7 @@ def train_pooling(
         weights_sha256=trainer.load_weights(folder / WEIGHTS_FILE),
         training=parts.record.to_dict() if parts.record.trained.num_videos else None,
     )
-    write_history(folder, history)
+    pool_folder(folder).write_history(asdict(history))
     return history
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from encoders.errors import WeightsMismatchError
@@ -14,19 +14,20 @@ from encoders.tokens import Tokenizer
 from encoders.training.processes import ALONE, Processes
 from encoders.training.trainer import Trainer, train_precision
 from encoders.weights.loading import LoadedModel
+from encoders.weights.record import TrainingRecord
 from pipeline.run.events import Listener, Message, RunPlanned, ignore_events
 from pipeline.run.randomness import Stream, generator
 from pipeline.run.software import MODEL_SOFTWARE, software_versions
 from pipeline.run.threads import one_cv2_thread
 from pipeline.run.words import plural
-from pipeline.training.batches import draw_epoch, num_pairs
-from pipeline.training.checkpoint import TrainingHistory, end_run, read_state, write_run
+from pipeline.training.batches import Batch, draw_epoch, num_pairs
+from pipeline.training.checkpoint import Progress, TrainingHistory, end_run, finetune_folder, read_state
 from pipeline.training.clips import TrainingClips
-from pipeline.training.data import Halves, training_halves, watched_half
+from pipeline.training.data import Half, Halves, training_halves, watched_half
 from pipeline.training.drawn import Drawing
 from pipeline.training.log import TrainingLog
 from pipeline.training.loop import SAVE_SECONDS, TrainingLoop
-from pipeline.training.options import TrainingRecipe
+from pipeline.training.options import BatchOptions, TrainingRecipe
 from pipeline.training.overlap import training_record
 from store.clips.shards import clips_identity
 from store.commits import commit_name, file_digest
@@ -64,42 +65,26 @@ def train_model(
         DivergedError: The loss is not finite, or has risen and stays high. The best weights so far are in `folder`.
         WeightsFormatError: The state to resume from is damaged.
     """
-    train, val, validation = training_halves(store, options)
-    watched = watched_half(store, options)
-    drawing = Drawing.of(store, options)
-    tokenizer = Tokenizer.of(loaded.config, options.train.max_words)
-    seen = {row: tokenizer.distinguished(texts) for row, texts in train.captions.items()}
-    epochs = [
-        draw_epoch(seen, options.train.batch_size, options.batches, generator(Stream.EPOCH, options.seed, epoch))
-        for epoch in range(options.train.epochs)
-    ]
-    num_dropped = num_pairs(seen, options.batches) * len(epochs) - sum(
-        len(batch) for epoch in epochs for batch in epoch
-    )
-    num_steps = sum(map(len, epochs))
+    plan = _Plan.of(store, loaded, options)
     identity = checkpoint_identity(store, loaded, options, processes)
     if processes.is_first:
         folder.mkdir(parents=True, exist_ok=True)
-        videos = sorted(val.clips.video_ids[row] for row in val.captions)
-        watching: dict[str, JSON] = {} if watched is None else {"watched, not chosen by": options.watch_split}
-        write_run(folder, identity, {"from": validation, "video_ids": videos, **watching})
-    trainer = Trainer(loaded.model, options.train, num_steps, processes)
+        finetune_folder(folder).write_run(identity, validation=plan.validation(options))
+    trainer = Trainer(loaded.model, options.train, plan.num_steps, processes)
     progress = read_state(folder, trainer)
     _require_agreement(processes, loaded, trainer)
-    record = loaded.training | training_record(store, options, train, val)
-    listener(RunPlanned("steps", num_steps, trainer.num_done))
-    if num_dropped:
-        listener(Message(_dropped_words(num_dropped, seen, options), is_warning=True))
-    val_split = options.val_split if options.val_split in store.manifest.splits else None
-    clips = TrainingClips(train.clips, drawing, options.batches, loaded.model.patch_size)
+    listener(RunPlanned("steps", plan.num_steps, trainer.num_done))
+    if num_dropped := plan.num_dropped(options.batches):
+        listener(Message(_dropped_words(num_dropped, plan.texts, options), is_warning=True))
+    record = loaded.training | training_record(store, options, plan.train, plan.val)
     loop = TrainingLoop(
         trainer=trainer,
-        clips=clips,
+        clips=TrainingClips(plan.train.clips, plan.drawing, options.batches, loaded.model.patch_size),
         loaded=loaded,
         record=record,
         folder=folder,
         options=options,
-        val_split=val_split,
+        val_split=options.val_split if options.val_split in store.manifest.splits else None,
         progress=progress,
         identity=identity,
         processes=processes,
@@ -108,23 +93,73 @@ def train_model(
     )
     with one_cv2_thread(), ExitStack() as stack:  # clips are changed in threads of our own
         log = stack.enter_context(TrainingLog(folder, trainer.num_done)) if processes.is_first else None
-        loop.train(Halves(train, val, watched), epochs, log)
-    best = [one for one in progress.evaluations if one.is_best][-1]
-    result = TrainingHistory(
-        evaluations=tuple(progress.evaluations),
-        best_evaluation=best.number,
-        best_epoch=best.epoch,
-        best_validation_r1=best.validation_r1,
-        num_train_videos=len(train.captions),
-        num_val_videos=len(val.captions),
-        num_pairs_dropped=num_dropped,
-        validation=validation,
-        chosen_on_test=record.chosen_on_test,
-        watch_split=options.watch_split,
-    )
+        loop.train(Halves(plan.train, plan.val, plan.watched), plan.epochs, log)
+    result = plan.history(progress, record, options)
     if processes.is_first:
         end_run(folder, result, identity)
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a training reads, and in which batches."""
+
+    train: Half
+    val: Half
+    val_from: str
+    """Where the validation videos come from."""
+    watched: Half | None
+    drawing: Drawing | None
+    texts: Mapping[int, Sequence[bytes]]
+    """Of each video to train on, what the model reads of its captions."""
+    epochs: Sequence[Sequence[Batch]]
+
+    @classmethod
+    def of(cls, store: Store, loaded: LoadedModel, options: TrainingRecipe) -> _Plan:
+        """Open the splits, and draw all batches.
+
+        Raises:
+            ValueError: There are too few videos to train on, or to validate on.
+        """
+        train, val, val_from = training_halves(store, options)
+        tokenizer = Tokenizer.of(loaded.config, options.train.max_words)
+        texts = {row: tokenizer.distinguished(captions) for row, captions in train.captions.items()}
+        epochs = [
+            draw_epoch(texts, options.train.batch_size, options.batches, generator(Stream.EPOCH, options.seed, epoch))
+            for epoch in range(options.train.epochs)
+        ]
+        return cls(train, val, val_from, watched_half(store, options), Drawing.of(store, options), texts, epochs)
+
+    @property
+    def num_steps(self) -> int:
+        return sum(map(len, self.epochs))
+
+    def num_dropped(self, options: BatchOptions) -> int:
+        """Pairs of a clip and a caption that are in no batch, over all epochs."""
+        num_in_batches = sum(len(batch) for epoch in self.epochs for batch in epoch)
+        return num_pairs(self.texts, options) * len(self.epochs) - num_in_batches
+
+    def validation(self, options: TrainingRecipe) -> dict[str, JSON]:
+        """What the checkpoint says of the videos that choose its weights."""
+        videos: list[JSON] = [*sorted(self.val.clips.video_ids[row] for row in self.val.captions)]
+        watching: dict[str, JSON] = {} if self.watched is None else {"watched, not chosen by": options.watch_split}
+        return {"from": self.val_from, "video_ids": videos, **watching}
+
+    def history(self, progress: Progress, record: TrainingRecord, options: TrainingRecipe) -> TrainingHistory:
+        """The result, once all evaluations are made."""
+        best = [one for one in progress.evaluations if one.is_best][-1]
+        return TrainingHistory(
+            evaluations=tuple(progress.evaluations),
+            best_evaluation=best.number,
+            best_epoch=best.epoch,
+            best_validation_r1=best.validation_r1,
+            num_train_videos=len(self.train.captions),
+            num_val_videos=len(self.val.captions),
+            num_pairs_dropped=self.num_dropped(options.batches),
+            validation=self.val_from,
+            chosen_on_test=record.chosen_on_test,
+            watch_split=options.watch_split,
+        )
 
 
 def checkpoint_identity(

@@ -18,15 +18,7 @@ from pipeline.features.model import ReadyModel, check_before_loading, load_ready
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
 from pipeline.run.records import RunClock, recorded_run
-from pipeline.training.checkpoint import (
-    TrainingHistory,
-    confirm_removal,
-    is_finished,
-    locked,
-    moved,
-    read_history,
-    remove_checkpoint,
-)
+from pipeline.training.checkpoint import TrainingHistory, finetune_folder, is_finished, read_history
 from pipeline.training.data import training_halves, watched_half
 from pipeline.training.drawn import Drawing
 from pipeline.training.finetune import checkpoint_identity, train_model
@@ -106,7 +98,7 @@ def finetune(
     for split in named:
         _require_split(opened, split)
     if options.overwrite:  # likewise; what counts is asked again, under the lock
-        confirm_removal(folder, yes=options.yes)
+        finetune_folder(folder).confirm_removal(yes=options.yes)
     source = model_source(preset, options)
     used = [recipe.train_split, *named]
     if recipe.val_split in opened.manifest.splits and recipe.val_split not in used:
@@ -221,16 +213,17 @@ class _Training:
     def _prepare(self, stack: ExitStack, identity: Mapping[str, JSON], report: Reporter) -> bool:
         """Lock the folder for as long as the stack is open; returns whether this very training has ended there."""
         self._warn_of_differences(report)
-        stack.enter_context(locked(self.folder))
+        checkpoint = finetune_folder(self.folder)
+        stack.enter_context(checkpoint.locked())
         if self.options.overwrite:
-            files = confirm_removal(self.folder, yes=self.options.yes)
+            files = checkpoint.confirm_removal(yes=self.options.yes)
             if files:
                 named = ", ".join(str(path.relative_to(self.folder)) for path in files)
                 report.say(f"--overwrite removes {named} from {self.folder}")
-            remove_checkpoint(self.folder)
+            checkpoint.remove()
         if is_finished(self.folder, identity):
             return True
-        if moved_from := moved(self.folder, identity):
+        if moved_from := checkpoint.moved(identity):
             report.warn(f"what was begun continues elsewhere, and may end with other weights: {moved_from}")
         return False
 

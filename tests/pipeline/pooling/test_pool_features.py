@@ -13,9 +13,10 @@ import fda
 from encoders.temporal.options import TemporalOptions
 from encoders.temporal.trainer import TemporalTrainer
 from pipeline.evaluation.scores.pooling import pool_frames
-from pipeline.pooling.checkpoint import PoolingBusyError, PoolingMismatchError, locked
+from pipeline.pooling.checkpoint import pool_folder
 from pipeline.pooling.options import PoolOptions
 from pipeline.pooling.run import PoolResult, pool_features
+from pipeline.run.checkpoints import CheckpointBusyError, CheckpointMismatchError
 from pipeline.run.events import Event, Message
 from pipeline.run.overwriting import UnconfirmedError
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError
@@ -94,7 +95,7 @@ def test_a_training_that_has_ended_is_only_applied(pooled: tuple[Store, Path, Po
     again = pool_features(store.place, checkpoint, OPTIONS)
     assert again.was_trained
     assert again.history == result.history
-    with pytest.raises(PoolingMismatchError, match=r"trained with other inputs: options.seed is 1 in the checkpoint"):
+    with pytest.raises(CheckpointMismatchError, match=r"trained with other inputs: options.seed is 1 in the"):
         pool_features(store.place, checkpoint, replace(OPTIONS, seed=2))
     with pytest.raises(UnconfirmedError, match="give --yes as well"):
         pool_features(store.place, checkpoint, replace(OPTIONS, overwrite=True))
@@ -133,7 +134,7 @@ def test_it_is_out_of_date_once_its_source_is_rebuilt(tmp_path: Path) -> None:
     assert again.was_trained
     fda.evaluate(store.place, "seq")
     import_frames(store, {"train": ordered_events(9, 40)})
-    with pytest.raises(PoolingMismatchError, match="features_sha256"):
+    with pytest.raises(CheckpointMismatchError, match="features_sha256"):
         pool_features(store.place, tmp_path / "checkpoint", OPTIONS)
     anew = pool_features(store.place, tmp_path / "checkpoint", replace(OPTIONS, overwrite=True, yes=True))
     assert anew.history.weights_sha256 != again.history.weights_sha256
@@ -197,10 +198,13 @@ def test_frames_must_be_cached(tmp_path: Path) -> None:
 def test_folders_of_others_are_left_alone(pooled: tuple[Store, Path, PoolResult], tmp_path: Path) -> None:
     store = pooled[0]
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(PoolingMismatchError, match=r"contains 'thesis.txt', which `fda pool` did not write"):
+    with pytest.raises(CheckpointMismatchError, match=r"contains 'thesis.txt', which `fda pool` did not write"):
         pool_features(store.place, tmp_path, replace(OPTIONS, to="other", overwrite=True, yes=True))
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
-    with locked(tmp_path / "busy"), pytest.raises(PoolingBusyError, match="another `fda pool` is writing"):
+    with (
+        pool_folder(tmp_path / "busy").locked(),
+        pytest.raises(CheckpointBusyError, match="another `fda pool` is"),
+    ):
         pool_features(store.place, tmp_path / "busy", replace(OPTIONS, to="other"))
 
 
@@ -210,7 +214,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     pool_features(store.place, tmp_path / "checkpoint", options)
     weights = tmp_path / "checkpoint" / "pooling.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(PoolingMismatchError, match="is damaged"):
+    with pytest.raises(CheckpointMismatchError, match="is damaged"):
         pool_features(store.place, tmp_path / "checkpoint", options)
 
 

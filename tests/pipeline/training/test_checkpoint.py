@@ -10,21 +10,10 @@ import pytest
 
 from encoders.errors import WeightsMissingError
 from encoders.weights.loading import load_model, save_checkpoint
-from pipeline.run.checkpoints import has_ended
+from pipeline.run.checkpoints import CheckpointBusyError, CheckpointMismatchError, has_ended
 from pipeline.run.events import EvaluationDone
 from pipeline.run.overwriting import UnconfirmedError
-from pipeline.training.checkpoint import (
-    CheckpointBusyError,
-    CheckpointMismatchError,
-    TrainingHistory,
-    confirm_removal,
-    end_run,
-    is_finished,
-    locked,
-    read_history,
-    remove_checkpoint,
-    write_run,
-)
+from pipeline.training.checkpoint import TrainingHistory, end_run, finetune_folder, is_finished, read_history
 from store.json_values import JSON
 from tests.encoders_tiny import write_config
 
@@ -34,13 +23,22 @@ RESULT = TrainingHistory(
 )
 
 
+def _remove(folder: Path) -> None:
+    finetune_folder(folder).remove()
+
+
+def _lock(folder: Path) -> None:
+    with finetune_folder(folder).locked():
+        pass
+
+
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """A folder in which training has saved once, and not ended."""
     loaded = load_model(write_config(tmp_path), "none", None, seed=0)
     folder = tmp_path / "checkpoint"
     folder.mkdir()
-    write_run(folder, IDENTITY, {})
+    finetune_folder(folder).write_run(IDENTITY)
     save_checkpoint(folder, loaded.model, loaded.config, {"identity": IDENTITY})
     return folder
 
@@ -80,25 +78,24 @@ def test_what_a_kill_in_the_first_save_leaves_is_gone_on_with(checkpoint: Path, 
             is_finished(checkpoint, {"options": "any"})
     else:  # nothing was made: another training may have the folder
         assert not is_finished(checkpoint, {"options": "any"})
-    remove_checkpoint(checkpoint)
+    finetune_folder(checkpoint).remove()
     assert list(checkpoint.iterdir()) == []
 
 
 def test_two_runs_do_not_write_one_folder(checkpoint: Path) -> None:
     with (
-        locked(checkpoint),
+        finetune_folder(checkpoint).locked(),
         pytest.raises(CheckpointBusyError, match="another `fda finetune` is writing"),
-        locked(checkpoint),
+        finetune_folder(checkpoint).locked(),
     ):
         pass
-    with locked(checkpoint):
-        pass
+    _lock(checkpoint)
 
 
 @pytest.mark.parametrize("foreign", ["tokenizer.json", "thesis.tex"])
 def test_a_folder_with_other_files_is_left_alone(checkpoint: Path, foreign: str) -> None:
     (checkpoint / foreign).write_text("mine")
-    for act in (remove_checkpoint, lambda folder: is_finished(folder, IDENTITY)):
+    for act in (_remove, lambda folder: is_finished(folder, IDENTITY)):
         with pytest.raises(CheckpointMismatchError, match=f"contains '{foreign}', which `fda finetune` did not write"):
             act(checkpoint)
     assert len(list(checkpoint.iterdir())) == 4
@@ -108,23 +105,23 @@ def test_a_model_of_another_program_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     with pytest.raises(CheckpointMismatchError, match="was not written by `fda finetune`"):
-        remove_checkpoint(tmp_path)
+        finetune_folder(tmp_path).remove()
     assert (tmp_path / "model.safetensors").read_bytes() == b"weights"
 
 
 def test_an_empty_or_absent_folder_is_where_training_begins(tmp_path: Path) -> None:
     assert not is_finished(tmp_path / "nowhere", IDENTITY)
     assert not is_finished(tmp_path, IDENTITY)
-    remove_checkpoint(tmp_path / "nowhere")
+    finetune_folder(tmp_path / "nowhere").remove()
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "history.json", "log.jsonl", "training.safetensors"])
 def test_files_of_our_names_that_nobody_vouches_for_are_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"years of work")
     acts: list[Callable[[Path], object]] = [
-        remove_checkpoint,
+        _remove,
         lambda folder: is_finished(folder, IDENTITY),
-        lambda folder: locked(folder).__enter__(),
+        _lock,
     ]
     for act in acts:
         with pytest.raises(CheckpointMismatchError, match=f"{name} was not written by `fda finetune`"):
@@ -144,7 +141,10 @@ def test_a_link_in_a_checkpoint_is_refused_and_what_it_points_at_stays(
     if (checkpoint / name).exists():
         (checkpoint / name).unlink()
     (checkpoint / name).symlink_to({"file": home / "thesis.tex", "folder": home, "nothing": home / "gone"}[points_at])
-    for act in (remove_checkpoint, lambda folder: locked(folder).__enter__()):
+    for act in (
+        _remove,
+        _lock,
+    ):
         with pytest.raises(CheckpointMismatchError, match=f"{name} is no f(ile|older), but a link"):
             act(checkpoint)
     assert (checkpoint / name).is_symlink()
@@ -159,22 +159,21 @@ def test_what_is_removed_is_listed_and_confirmed_and_notes_beside_the_log_stay(c
     for name in ("events.out.tfevents.1.host", "notes.txt"):
         (checkpoint / "tensorboard" / name).write_text("mine")
     with pytest.raises(UnconfirmedError, match=r"would remove the checkpoint in .*model.safetensors; 4 files, .*--yes"):
-        confirm_removal(checkpoint, yes=False)
-    listed = confirm_removal(checkpoint, yes=True)
+        finetune_folder(checkpoint).confirm_removal(yes=False)
+    listed = finetune_folder(checkpoint).confirm_removal(yes=True)
     before = {path for path in checkpoint.rglob("*") if path.is_file()}
-    remove_checkpoint(checkpoint)
+    finetune_folder(checkpoint).remove()
     left = {path for path in checkpoint.rglob("*") if path.is_file()}
     assert before - left == set(listed)
     assert left == {checkpoint / "tensorboard/notes.txt"}
 
 
 def test_where_nothing_was_made_there_is_nothing_to_confirm(tmp_path: Path) -> None:
-    write_run(tmp_path, IDENTITY, {})
-    assert [path.name for path in confirm_removal(tmp_path, yes=False)] == ["training.json"]
+    finetune_folder(tmp_path).write_run(IDENTITY)
+    assert [path.name for path in finetune_folder(tmp_path).confirm_removal(yes=False)] == ["training.json"]
 
 
 def test_a_lock_file_keeps_what_is_in_it(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text("mine")
-    with locked(tmp_path):
-        pass
+    _lock(tmp_path)
     assert (tmp_path / ".lock").read_text() == "mine"

@@ -21,16 +21,14 @@ from encoders.weights.loading import load_checkpoint, load_model
 from pipeline.clips.options import AlphaSource
 from pipeline.features.encode import feature_identity
 from pipeline.features.options import FeatureRecipe
-from pipeline.run.checkpoints import has_ended
+from pipeline.run.checkpoints import CheckpointMismatchError, has_ended
 from pipeline.run.events import EvaluationDone, Event, Listener, RunPlanned, StepDone
 from pipeline.training.checkpoint import (
     STATE_FILE,
-    CheckpointMismatchError,
     TrainingHistory,
+    finetune_folder,
     is_finished,
-    locked,
     read_history,
-    write_run,
 )
 from pipeline.training.finetune import checkpoint_identity, train_model
 from pipeline.training.loop import Scores
@@ -170,7 +168,7 @@ def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str,
         time.sleep(0.003 * number)
         process.kill()
     assert not has_ended(folder)
-    with locked(folder):
+    with finetune_folder(folder).locked():
         assert not list(folder.glob(".*.partial"))
     assert begin(folder).wait() == 0
     assert digest(folder) == digest(tmp_path / "whole")
@@ -229,7 +227,7 @@ def test_another_split_to_watch_is_named_and_no_clips_are_called_changed(
     store: Store, config: str, tmp_path: Path
 ) -> None:
     loaded = load_model(config, "none")
-    write_run(tmp_path, checkpoint_identity(store, loaded, OPTIONS), {})
+    finetune_folder(tmp_path).write_run(checkpoint_identity(store, loaded, OPTIONS))
     (tmp_path / STATE_FILE).touch()
     watching = checkpoint_identity(store, loaded, replace(OPTIONS, watch_split="test"))
     with pytest.raises(CheckpointMismatchError, match='options.watch_split is null in .* and "test" now') as refused:
