@@ -140,6 +140,8 @@ if TYPE_CHECKING:
     from pipeline.synthetic.suites import Size as Size
     from pipeline.synthetic.suites import Suite as Suite
     from pipeline.training.options import FinetuneOptions as FinetuneOptions
+    from pipeline.training.presets import Preset as Preset
+    from pipeline.training.presets import load_preset as load_preset
     from pipeline.training.run import FinetuneResult as FinetuneResult
     from pipeline.training.run import finetune as finetune
     from pipeline.upkeep.options import RemoveOptions as RemoveOptions
@@ -228,6 +230,7 @@ _MODULES = {
     "pipeline.synthetic.run": ("GenerateResult", "generate"),
     "pipeline.synthetic.suites": ("Size", "Suite"),
     "pipeline.training.options": ("FinetuneOptions",),
+    "pipeline.training.presets": ("Preset", "load_preset"),
     "pipeline.training.run": ("FinetuneResult", "finetune"),
     "pipeline.upkeep.options": ("RemoveOptions",),
     "pipeline.upkeep.run": (

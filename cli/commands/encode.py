@@ -17,6 +17,7 @@ from cli.options.shared import (
     alpha_option,
     device_option,
     mask_option,
+    model_preset_option,
     progress_option,
     seed_option,
     shared_options,
@@ -123,6 +124,7 @@ def _encode_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.command("encode")
 @click.argument("store_place", metavar="STORE", type=Place(path_type=str))
 @_encode_options
+@model_preset_option
 @encoder_options
 @workers_option("With --cluster: how many workers to start.")
 @run_options(

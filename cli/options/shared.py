@@ -57,6 +57,15 @@ def _read_preset(ctx: click.Context, param: click.Parameter, value: str | None) 
     _take_defaults(ctx, param, load_preset(value).preprocess, f"[preprocess] of {value}")
 
 
+def _read_model_of_preset(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Take defaults for this command from the model of a preset, and from what its training would have it read."""
+    if value is None:
+        return
+    from pipeline.training.presets import load_preset
+
+    _take_defaults(ctx, param, load_preset(value).encoding, f"preset {value}")
+
+
 def _take_defaults(ctx: click.Context, param: click.Parameter, table: Mapping[str, object], where: str) -> None:
     by_key = {key: parameter for parameter in ctx.command.params for key in _config_keys(parameter)}
     for key, entry in table.items():
@@ -172,6 +181,15 @@ preset_option = click.option(
     expose_value=False,
     callback=_read_preset,
     help="Use the clip options of a preset of `fda finetune` as defaults.",
+)
+model_preset_option = click.option(
+    "--preset",
+    metavar="NAME",
+    shell_complete=complete_presets,
+    is_eager=True,
+    expose_value=False,
+    callback=_read_model_of_preset,
+    help="Use the model, weights, alpha, pooling and tokens of a preset as defaults: zero-shot, without its training.",
 )
 
 

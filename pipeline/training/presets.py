@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
 
+from encoders.options import ModelSource
 from encoders.tables import as_table, check_keys, read_table
 from encoders.training.options import TrainOptions
 from pipeline.clips.options import AlphaSource
@@ -31,6 +32,23 @@ class Preset:
     """Options of `fda preprocess` that make suitable clips: name -> value."""
     val_split: str | None = None
     """The split by which the weights are chosen, where the user names none. A test split must still be allowed."""
+
+    @property
+    def model_source(self) -> ModelSource:
+        """The model as it is before training: zero-shot."""
+        return ModelSource(model=self.model, pretrained=self.pretrained)
+
+    @property
+    def encoding(self) -> dict[str, object]:
+        """Options of `fda encode` with which clips are embedded as this training would have them: name -> value."""
+        options = {
+            "model": self.model,
+            "pretrained": self.pretrained,
+            "alpha": self.alpha,
+            "pooling": self.train.pooling,
+            "max-words": self.train.max_words,
+        }
+        return {name: value for name, value in options.items() if value is not None}
 
     def with_settings(self, settings: Mapping[str, object], where: str) -> Preset:
         """Change values of [finetune] and [batches] by name.

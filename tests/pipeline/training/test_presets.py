@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from encoders.config import ModelConfig
 from encoders.training.options import TrainOptions
 from encoders.weights.loading import load_model
+from encoders.weights.pretrained import is_tag
 from pipeline.training.presets import clip_differences, load_preset, preset_folder, preset_names
 
 
@@ -25,6 +27,31 @@ def test_the_papers_preset_and_the_authors_differ_where_they_say() -> None:
     assert same == paper.train
     assert replace(code.batches, same_video="apart", align_masks=True) == paper.batches
     assert {**paper.preprocess, "eval-sampling": "prompt-switch"} == code.preprocess
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("pe-core-b16", {"pooling": "unit-mean"}),
+        ("siglip2-b16", {"loss": "sigmoid", "weight_decay": 0.0, "decay_vectors": False, "beta2": 0.95}),
+        ("eva02-b16", {}),
+    ],
+)
+def test_presets_of_other_models_are_the_papers_but_for_what_they_say(name: str, changed: dict[str, object]) -> None:
+    paper, other = load_preset("fda-clip"), load_preset(name)
+    assert other.train == replace(paper.train, alpha_lr=1e-4, **changed)  # type: ignore[arg-type]
+    assert other.batches == paper.batches
+    config = ModelConfig.from_name_or_file(other.model)
+    assert is_tag(config, other.pretrained)
+    assert other.preprocess["image-size"] == config.image_size
+    assert (other.model_source.model, other.model_source.pretrained) == (other.model, other.pretrained)
+    pooling = changed.get("pooling", "mean")
+    assert other.encoding == {
+        "model": other.model,
+        "pretrained": other.pretrained,
+        "alpha": "masks",
+        "pooling": pooling,
+    }
 
 
 def test_a_split_of_the_preset_is_told_where_it_differs() -> None:
