@@ -138,6 +138,19 @@ class ModelConfig:
             )
         return max_words or self.context_length
 
+    def kept_dim(self, truncate_dim: int | None) -> int | None:
+        """First numbers of an embedding that are kept; None: all of them.
+
+        Raises:
+            ModelError: there are fewer, or none is kept.
+        """
+        if truncate_dim is not None and not 1 <= truncate_dim <= self.embed_dim:
+            raise ModelError(
+                f"truncate_dim must be within 1..{self.embed_dim}, the numbers of an embedding of {self.name}, got "
+                f"{truncate_dim}"
+            )
+        return None if truncate_dim == self.embed_dim else truncate_dim
+
     @property
     def activation(self) -> Activation:
         """What `quick_gelu` says, as a name."""

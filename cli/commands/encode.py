@@ -72,6 +72,19 @@ _OPTIONS = (
         "[default: as the checkpoint was trained, or all that the model reads]",
     ),
     click.option(
+        "--truncate-dim",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Keep the first N numbers of each embedding, for models trained for it (Matryoshka).  [default: all]",
+    ),
+    click.option(
+        "--resize-frames",
+        is_flag=True,
+        default=None,
+        help="Resize frames and masks that are stored at another size than the model reads: bicubic, masks by area.  "
+        "[default: as the checkpoint was trained, else refuse]",
+    ),
+    click.option(
         "--sensitivity",
         "sensitivity_every",
         type=click.IntRange(min=0),
@@ -107,7 +120,10 @@ def _encode_options(function: Callable[..., None]) -> Callable[..., None]:
         pooling: str | None,
         **others: Any,
     ) -> None:
-        names = ("features", "mask_name", "precision", "store_dtype", "frame_dtype", "max_words", "sensitivity_every")
+        names = (
+            *("features", "mask_name", "precision", "store_dtype", "frame_dtype", "max_words", "truncate_dim"),
+            *("resize_frames", "sensitivity_every"),
+        )
         options = EncodeOptions(
             splits=tuple(splits),
             alpha=None if alpha is None else AlphaSource(alpha),

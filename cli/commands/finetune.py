@@ -98,6 +98,12 @@ _OPTIONS = (
         "makes are marked.",
     ),
     click.option(
+        "--resize-frames",
+        is_flag=True,
+        help="Resize frames and masks that are stored at another size than the model reads: bicubic, masks by area. "
+        "`fda encode` then does the same.",
+    ),
+    click.option(
         "--save-minutes",
         type=click.FloatRange(min=0),
         default=10.0,
@@ -128,7 +134,7 @@ def _finetune_options(function: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         names = (
             *("preset", "model", "pretrained", "alpha_checkpoint", "mask_name", "train_split", "val_split"),
-            *("watch_split", "choose_on_test", "seed", "device", "overwrite", "yes"),
+            *("watch_split", "choose_on_test", "resize_frames", "seed", "device", "overwrite", "yes"),
         )
         options = FinetuneOptions(
             settings=parsed_settings(settings),

@@ -14,6 +14,7 @@ from cli.output.masks import masks_line
 from cli.output.printing import print_json, say, show
 from cli.output.progress import SECONDS_BEFORE_A_BAR, progress_listener
 from cli.output.tables import print_pairs, print_table
+from pipeline.features.remarks import remarks_on
 from pipeline.run.words import plural, setting
 from store.json_values import flattened
 from store.stages import is_masks_stage, masks_stage
@@ -67,6 +68,9 @@ def command(store_place: str, list_failures: bool, progress: bool, as_json: bool
                 [_feature_cells(one) for one in split.features],
                 texts=FEATURE_COLUMNS,
             )
+        for one in split.features:
+            for remark in remarks_on(one.made_with):
+                show(f"{split.split}: features {one.name!r} are of {remark}")
     show(
         f"{status.num_bytes / 2**20:,.1f} MiB in all; frames stored as {manifest.frame_codec}, "
         f"{plural(manifest.shard_size, 'video')} a shard, "

@@ -25,6 +25,8 @@ def print_preview(preview: EncodePreview) -> None:
         ("alpha", str(recipe.alpha)),
         ("masks", recipe.mask_name),
         ("tokens of a caption", "all that the model reads" if recipe.max_words is None else str(recipe.max_words)),
+        ("numbers kept", "all" if recipe.truncate_dim is None else f"the first {recipe.truncate_dim:,}"),
+        ("frames", "as stored" if recipe.size is None else f"resized to {recipe.size.side} pixels"),
         *weights_rows(preview.weights),
         ("memory", f"at most about {preview.memory_mib:,} MiB"),
     ]

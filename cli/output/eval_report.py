@@ -14,6 +14,7 @@ from pipeline.evaluation.evaluate import Evaluation
 from pipeline.evaluation.metrics import RetrievalMetrics
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.run import EvalReport, num_tied
+from pipeline.features.remarks import remarks_on
 from pipeline.run.words import listed, plural
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def _remarks(result: Evaluation) -> list[str]:
             f"queries whose own item ties with another: {tied['text_to_video']:,} text to video, "
             f"{tied['video_to_text']:,} video to text"
         )
+    said += [f"features of {remark}" for remark in remarks_on(result.attributes)]
     gain = result.metrics.video_to_text.ndcg
     if gain is not None:
         said.append(f"nDCG of video to text, over all captions of a video: {gain:.1f}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,6 +74,7 @@ class Encoder:
         pooling: Pooling = Pooling.MEAN,
         batch_frames: int | None = None,
         max_words: int | None = None,
+        truncate_dim: int | None = None,
         compiled: bool = False,
     ) -> None:
         """Prepare a model for encoding.
@@ -85,11 +87,13 @@ class Encoder:
             batch_frames: frames to encode at once; the default depends on the device. If they do not fit into memory,
                 the number is halved and a warning is logged.
             max_words: tokens of a text that are read, start and end included; None: as many as the model reads.
+            truncate_dim: first numbers of each embedding that are kept, brought to unit norm again, as models allow
+                that were trained for it (Matryoshka); None: all.
             compiled: whether to compile the vision tower, which takes a while.
 
         Raises:
-            ValueError: `batch_frames` is less than 1, the model reads fewer than `max_words`, or there is no such
-                precision or pooling.
+            ValueError: `batch_frames` is less than 1, the model reads fewer than `max_words`, it gives fewer than
+                `truncate_dim`, or there is no such precision or pooling.
         """
         self.device = model.logit_scale.device
         if batch_frames is None:
@@ -97,6 +101,7 @@ class Encoder:
         if batch_frames < 1:
             raise ValueError(f"batch_frames must be at least 1, got {batch_frames}")
         self.config: ModelConfig = model.config
+        self.truncate_dim = model.config.kept_dim(truncate_dim)
         precision, pooling = Precision(precision), Pooling(pooling)  # a plain string would silently match none
         self.precision, self.pooling = precision, pooling
         self._pads = compiled  # the blocks are compiled for one shape; each other one would be compiled again
@@ -150,8 +155,23 @@ class Encoder:
             features = self._frame_features(clips.frames, clips.masks)
             frame = np.full((*clips.is_frame.shape, features.shape[-1]), np.nan, dtype=np.float32)
             frame[clips.is_frame] = _finite(features)
-            video = pool(torch.from_numpy(frame), torch.from_numpy(clips.is_frame), self.pooling)
-            return ClipEmbeddings(video=_finite(video), frame=frame)
+            return self._pooled(frame[..., : self.truncate_dim], clips.is_frame)
+
+    def whole(self) -> Encoder:
+        """The same encoder, which keeps all numbers of an embedding."""
+        other = copy(self)
+        other.truncate_dim = None
+        return other
+
+    def cut_clips(self, clips: ClipEmbeddings, is_frame: NDArray[np.bool_]) -> ClipEmbeddings:
+        """What this encoder keeps of what `whole` gave. Arguments as of `ClipEmbeddings` and `stage`."""
+        return self._pooled(clips.frame[..., : self.truncate_dim], is_frame)
+
+    def cut_texts(self, text: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What this encoder keeps of texts: shape (num_texts, embed_dim) to (num_texts, truncate_dim), unit rows."""
+        if self.truncate_dim is None:
+            return text
+        return _finite(F.normalize(torch.from_numpy(text[:, : self.truncate_dim]), dim=-1))
 
     def encode_clips(
         self, frames: NDArray[np.uint8], alpha: Alpha, is_frame: NDArray[np.bool_] | None = None
@@ -171,7 +191,7 @@ class Encoder:
         """
         tokenized = self._tokenizer(texts)
         features = encode_distinct(tokenized, self._towers.encode_tokens, self.config.embed_dim, self.device)
-        return TextEmbeddings(_finite(features), tokenized.num_dropped.numpy())
+        return TextEmbeddings(self.cut_texts(_finite(features)), tokenized.num_dropped.numpy())
 
     def attention(self, frames: NDArray[np.uint8], alpha: Alpha) -> NDArray[np.float32]:
         """Compute how much the [CLS] of each frame attends to each patch in the last block, on average over its heads.
@@ -194,6 +214,10 @@ class Encoder:
                 lambda batch: self._towers.attention(clips.frames[batch], clips.masks[batch]),
             )
             return _finite(torch.cat([encoded for _, encoded in parts]))
+
+    def _pooled(self, frame: NDArray[np.float32], is_frame: NDArray[np.bool_]) -> ClipEmbeddings:
+        video = pool(torch.from_numpy(frame), torch.from_numpy(is_frame), self.pooling)
+        return ClipEmbeddings(video=_finite(video), frame=frame)
 
     def _wait_for(self, clips: StagedClips) -> None:
         """Let the stream that computes wait for the copy of clips."""

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.clips.options import AlphaSource
+from pipeline.clips.options import AlphaSource, ClipSize
+from pipeline.clips.resizing import resized
 from pipeline.errors import InputError
 from pipeline.run.randomness import Stream, generator
 from pipeline.run.words import plural
@@ -23,7 +24,12 @@ class AlphaClips:
     """Reads clips of a split with the alpha channel that is asked for, as their `masks`."""
 
     def __init__(
-        self, reader: ClipReader, source: AlphaSource, seed: int = 0, givers: Mapping[int, int] | None = None
+        self,
+        reader: ClipReader,
+        source: AlphaSource,
+        seed: int = 0,
+        givers: Mapping[int, int] | None = None,
+        size: ClipSize | None = None,
     ) -> None:
         """Choose the source.
 
@@ -33,12 +39,14 @@ class AlphaClips:
             seed: Random seed.
             givers: Row -> the row whose masks it gets, of all rows that are read, if masks are shuffled. By default,
                 the rows of the reader are shuffled, which must then be those of the whole split.
+            size: What clips are resized to, once they have their alpha; None: they stay as they are stored.
 
         Raises:
             ValueError: Masks are to be shuffled among fewer than two clips, or there is no such source.
         """
         self.reader = reader
         self.source = source = AlphaSource(source)  # a text would be taken for none of them, in silence
+        self.size = size
         self._seed = seed
         if givers is None and source is AlphaSource.SHUFFLED:
             givers = shuffled_rows(sorted(reader.video_ids), seed)
@@ -51,6 +59,10 @@ class AlphaClips:
 
     def read(self, rows: Sequence[int]) -> ClipBatch:
         """Read clips, in the order given."""
+        clips = self._stored(rows)
+        return clips if self.size is None else resized(clips, self.size.side)
+
+    def _stored(self, rows: Sequence[int]) -> ClipBatch:
         match self.source:
             case AlphaSource.MASKS:
                 return self.reader.read(rows)

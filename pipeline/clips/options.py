@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -23,3 +24,16 @@ class AlphaSource(StrEnum):
     def is_drawn(self) -> bool:
         """Whether a seed decides what it is."""
         return self in (AlphaSource.SHUFFLED, AlphaSource.RANDOM_AREA)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSize:
+    """What clips, which are stored as squares, are resized to: `pipeline.clips.resizing.resized` does it."""
+
+    side: int
+    """Of frames and masks, pixels."""
+
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """What is recorded with whatever was made of such clips."""
+        return {"image_size": self.side, "frames": "bicubic", "masks": "area or bilinear, binary from one half on"}

@@ -13,6 +13,7 @@ from pipeline.clips.options import AlphaSource
 from pipeline.features.encoders import Encoders
 from pipeline.features.model import require_size
 from pipeline.features.options import FeatureRecipe
+from pipeline.features.remarks import RESIZED, TRUNCATED
 from pipeline.features.shards import EncodeReport, EncodeTask, SplitInputs, run_task
 from pipeline.run.events import Listener, Phase, RunPlanned, ignore_events
 from pipeline.run.options import HERE, RunOptions
@@ -123,7 +124,7 @@ def encode_splits(
         remove_own(store.folder, overwritten_files(store, options.features, options.splits))
         plans = plan_encode(store, loaded, options, run.partition, listener)
     for plan in plans:
-        dim = loaded.config.embed_dim
+        dim = options.truncate_dim or loaded.config.embed_dim
         create_features(store, options.features, plan.inputs.split, dim, plan.inputs.identity, options.dtypes)
     return tuple(_encode_split(store, plan, options, encoders, listener, executor) for plan in plans)
 
@@ -153,6 +154,8 @@ def feature_identity(store: Store, loaded: LoadedModel, options: FeatureRecipe, 
         "precision": options.precision,
         **options.dtypes.identity,
         **({} if options.max_words is None else {"max_words": options.max_words}),
+        **({} if options.truncate_dim is None else {TRUNCATED: options.truncate_dim}),
+        **({} if options.size is None else {RESIZED: {**options.size.identity}}),
         "sensitivity_every": sensitivity,
         "software": dict(software_versions(MODEL_SOFTWARE)),
     }
@@ -179,7 +182,7 @@ def _drawn_identity(store: Store, options: FeatureRecipe, split: str) -> dict[st
 def _plan_split(
     store: Store, loaded: LoadedModel, options: FeatureRecipe, split: str, partition: Partition, listener: Listener
 ) -> SplitPlan:
-    require_size(store, split, loaded.config)
+    require_size(store, split, loaded.config, resizes=options.size is not None)
     identity = feature_identity(store, loaded, options, split)
     name = options.features
     shards, of_captions = partition.take(store.shards(split)), partition.take(caption_shards(store, split))

@@ -44,6 +44,7 @@ class EncoderOfWorker:
     pooling: Pooling
     batch_frames: int | None
     max_words: int | None
+    truncate_dim: int | None
     compiled: bool
 
     def __call__(self) -> Encoder:
@@ -62,6 +63,7 @@ class EncoderOfWorker:
             pooling=self.pooling,
             batch_frames=self.batch_frames,
             max_words=self.max_words,
+            truncate_dim=self.truncate_dim,
             compiled=self.compiled,
         )
 

@@ -10,7 +10,7 @@ from encoders.devices import Device, move_to
 from encoders.options import ModelSource
 from encoders.weights.files import TellBytes, ignore_bytes
 from encoders.weights.loading import LoadedModel, load
-from pipeline.clips.options import AlphaSource
+from pipeline.clips.options import AlphaSource, ClipSize
 from pipeline.errors import InputError
 from pipeline.features.options import FeatureRecipe
 from pipeline.run.checkpoints import has_ended
@@ -32,7 +32,9 @@ class ReadyModel:
     device: Device
 
 
-def check_before_loading(store: Store, source: ModelSource, splits: Sequence[str], mask_name: str | None) -> None:
+def check_before_loading(
+    store: Store, source: ModelSource, splits: Sequence[str], mask_name: str | None, *, resizes: bool = False
+) -> None:
     """Refuse what the store cannot give, before weights are read, or downloaded for minutes.
 
     Args:
@@ -40,6 +42,7 @@ def check_before_loading(store: Store, source: ModelSource, splits: Sequence[str
         source: The model.
         splits: Those that are to be read.
         mask_name: Of the mask set; None: the one that the checkpoint names.
+        resizes: Whether clips of another size than the model's are resized.
 
     Raises:
         NotInStoreError: There is no such split or mask set.
@@ -53,21 +56,30 @@ def check_before_loading(store: Store, source: ModelSource, splits: Sequence[str
     if source.checkpoint is None:  # a checkpoint is here already, and reading it takes a second
         config = ModelConfig.from_name_or_file(source.model)
         for split in splits:
-            require_size(store, split, config)
+            require_size(store, split, config, resizes=resizes)
 
 
-def require_size(store: Store, split: str, config: ModelConfig) -> None:
-    """Check that a model takes frames of the size that a split has.
+def require_size(store: Store, split: str, config: ModelConfig, *, resizes: bool = False) -> None:
+    """Check that a model takes frames of the size that a split has, or that they can be resized.
 
     Raises:
         InputError: It does not.
     """
     layout, image_size = store.layout(split), config.image_size
-    if (layout.height, layout.width) != (image_size, image_size):
-        raise InputError(
-            f"the frames of split {split!r} are {layout.height} x {layout.width} pixels, {config.name} takes "
-            f"{image_size} x {image_size}: preprocess with --image-size {image_size}, or choose another model"
-        )
+    if (layout.height, layout.width) == (image_size, image_size) or (resizes and layout.height == layout.width):
+        return
+    raise InputError(
+        f"the frames of split {split!r} are {layout.height} x {layout.width} pixels, {config.name} takes "
+        f"{image_size} x {image_size}: decode the videos again, into another store, with `fda preprocess SOURCE "
+        f"OTHER_STORE --image-size {image_size}`; or resize these frames and their masks with --resize-frames"
+    )
+
+
+def size_for(store: Store, splits: Sequence[str], config: ModelConfig) -> ClipSize | None:
+    """What the clips of some splits are resized to for a model; None if all have its size."""
+    layouts = map(store.layout, splits)
+    size = config.image_size
+    return None if all((one.height, one.width) == (size, size) for one in layouts) else ClipSize(size)
 
 
 def told_in_megabytes(listener: Listener) -> TellBytes:
@@ -142,6 +154,12 @@ def training_words(loaded: LoadedModel) -> int | None:
     """Tokens of a caption that a checkpoint was trained to read; None: as many as the model can."""
     max_words = loaded.metadata.get("max_words")
     return max_words if isinstance(max_words, int) else None
+
+
+def was_trained_on_resized(loaded: LoadedModel) -> bool:
+    """Whether a checkpoint was trained on frames that were resized for it."""
+    options = _identity_of(loaded).get("options")
+    return isinstance(options, Mapping) and options.get("size") is not None
 
 
 def _identity_of(loaded: LoadedModel) -> Mapping[str, JSON]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from encoders.options import MIN_WORDS, Pooling, Precision
-from pipeline.clips.options import AlphaSource
+from pipeline.clips.options import AlphaSource, ClipSize
 from pipeline.errors import OptionError
 from pipeline.run.dtypes import chosen_dtypes
 from pipeline.run.fields import convert_fields
@@ -36,6 +36,12 @@ class EncodeOptions:
     max_words: int | None = None
     """Tokens of a caption that are read, start and end included (CLIP4Clip's `max_words`: 32, and 64 for paragraphs).
     Default: as many as the checkpoint was trained with, or as the model reads."""
+    truncate_dim: int | None = None
+    """First numbers of each embedding that are kept, brought to unit norm again, for models that were trained for it
+    (Matryoshka). Default: all."""
+    resize_frames: bool | None = None
+    """Resize frames and masks where they are stored at another size than the model reads. Default: as the checkpoint
+    was trained; else such frames are refused."""
     sensitivity_every: int = 32
     """Every N-th video is also encoded with an alpha of all ones, to measure what the alpha does; 0: none."""
     seed: int = 0
@@ -57,6 +63,8 @@ class EncodeOptions:
             raise OptionError(f"batch_frames must be at least 1, got {self.batch_frames}")
         if self.max_words is not None and self.max_words < MIN_WORDS:
             raise OptionError(f"max_words must be at least {MIN_WORDS}, got {self.max_words}")
+        if self.truncate_dim is not None and self.truncate_dim < 1:
+            raise OptionError(f"truncate_dim must be at least 1, got {self.truncate_dim}")
         if self.sensitivity_every < 0:
             raise OptionError(f"sensitivity_every must not be negative, got {self.sensitivity_every}")
 
@@ -84,6 +92,10 @@ class FeatureRecipe:
     """What the features are kept in."""
     max_words: int | None = None
     """Tokens of a caption that are read, start and end included, if that is fewer than the model can read."""
+    truncate_dim: int | None = None
+    """First numbers of each embedding that are kept, if that is fewer than the model gives."""
+    size: ClipSize | None = None
+    """What clips are resized to, if they are stored at another size."""
     sensitivity_every: int = 32
     """Of every so many videos, one is encoded with an alpha of all ones too, to see what the alpha does; 0: none."""
 

@@ -75,11 +75,16 @@ def measure(
     num_clips = 1 if ready.device.type == "cpu" else PROBED_CLIPS
     # One shard may have a single video, whose masks cannot be shuffled; a precision is as good with its own.
     alpha = AlphaSource.MASKS if options.alpha is AlphaSource.SHUFFLED else options.alpha
-    clips = AlphaClips(reader, alpha, options.seed).read(sorted(reader.video_ids)[:num_clips])
+    clips = AlphaClips(reader, alpha, options.seed, size=options.size).read(sorted(reader.video_ids)[:num_clips])
     frames, masks = only_frames(clips.frames, clips.masks, clips.is_frame)
     some = frames[None, : num_clips * PROBED_FRAMES], masks[None, : num_clips * PROBED_FRAMES]
     texts = store.catalog.split_captions(plan.inputs.split)["text"].slice(0, PROBED_TEXTS).to_pylist()
-    exact = Encoder(ready.loaded.model, batch_frames=encoder.batch_frames, max_words=options.max_words)
+    exact = Encoder(
+        ready.loaded.model,
+        batch_frames=encoder.batch_frames,
+        max_words=options.max_words,
+        truncate_dim=options.truncate_dim,
+    )
     cosine = lowest_cosine(exact, encoder, *some, texts)  # which warms up both, too
     seconds: dict[Encoder, list[float]] = {exact: [], encoder: []}
     for one in [exact, encoder] * PROBES:

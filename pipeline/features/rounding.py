@@ -1,4 +1,4 @@
-"""What keeping embeddings in fewer bytes does to ranks: measured on clips of the store."""
+"""What keeping fewer bytes or numbers of embeddings does to ranks: measured on clips of the store."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from store.feature_dtypes import FeatureDtype
 from store.json_values import JSON
 from store.store import Store
 
+Vectors = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Of videos and of texts."""
 MEASURED_CPU, MEASURED_GPU = 32, 256
 """Videos that are encoded for it, each with one caption."""
 _FEWEST = 2
@@ -27,9 +29,11 @@ _FEWEST = 2
 
 @dataclass(frozen=True, slots=True)
 class RoundingEffect:
-    """Embeddings as they are stored against the same in float32, from text to video."""
+    """Embeddings as they are stored against all their numbers in float32, from text to video."""
 
     dtype: FeatureDtype
+    dim: int | None
+    """First numbers that are kept; None: all."""
     num_videos: int
     """Each with one caption."""
     num_changed: int
@@ -38,25 +42,33 @@ class RoundingEffect:
     """In float32, percent of these captions."""
     r1_stored: float
     cosine: float
-    """The lowest between an embedding and what is stored of it."""
+    """The lowest between an embedding and what is stored of it, with zeros for what is left out."""
 
     def __str__(self) -> str:
         """One sentence for people.
 
-        >>> str(RoundingEffect("int8", 32, 1, 43.75, 43.75, 0.99991))
+        >>> str(RoundingEffect("int8", None, 32, 1, 43.75, 43.75, 0.99991))
         'stored as int8: 1 of 32 captions ranks its video differently, R@1 43.8 and 43.8 in float32, cosine to float32 \
 at least 0.999910, on 32 videos of the store'
+        >>> str(RoundingEffect("float32", 128, 32, 20, 43.75, 34.375, 0.61))
+        'the first 128 numbers: 20 of 32 captions rank their videos differently, R@1 34.4 and 43.8 with all, cosine \
+to all at least 0.610000, on 32 videos of the store'
         """
+        stored = [] if self.dim is None else [f"the first {self.dim:,} numbers"]
+        stored += [] if self.dtype == "float32" else [f"stored as {self.dtype}"]
+        whole = "float32" if self.dim is None else "all"
         verb, whose = ("ranks", "its video") if self.num_changed == 1 else ("rank", "their videos")
         return (
-            f"stored as {self.dtype}: {self.num_changed} of {plural(self.num_videos, 'caption')} {verb} {whose} "
-            f"differently, R@1 {self.r1_stored:.1f} and {self.r1:.1f} in float32, cosine to float32 at least "
+            f"{', '.join(stored)}: {self.num_changed} of {plural(self.num_videos, 'caption')} {verb} {whose} "
+            f"differently, R@1 {self.r1_stored:.1f} and {self.r1:.1f} {'in' if self.dim is None else 'with'} {whole}, "
+            f"cosine to {whole} at least "
             f"{self.cosine:.6f}, on {plural(self.num_videos, 'video')} of the store"
         )
 
     def to_dict(self) -> dict[str, JSON]:
         """The fields as JSON."""
         return {
+            "truncate_dim": self.dim,
             "num_videos": self.num_videos,
             "num_changed_ranks": self.num_changed,
             "r1": round(self.r1, 2),
@@ -65,26 +77,28 @@ at least 0.999910, on 32 videos of the store'
         }
 
     @classmethod
-    def of(cls, dtype: FeatureDtype, video: NDArray[np.float32], text: NDArray[np.float32]) -> RoundingEffect:
+    def of(cls, dtype: FeatureDtype, whole: Vectors, kept: Vectors) -> RoundingEffect:
         """Compare.
 
         Args:
             dtype: What is stored.
-            video: Shape (num_videos, dim), unit norm.
-            text: Likewise, of one caption of each.
+            whole: Videos and one caption of each, each of shape (num_videos, dim), unit norm.
+            kept: The same with the numbers that are kept, unit norm.
         """
-        kept = [as_stored(one, dtype) for one in (video, text)]
-        exact, stored = _ranks(video, text), _ranks(*kept)
+        stored = tuple(as_stored(one, dtype) for one in kept)
+        dim, (video, text) = stored[0].shape[1], whole
+        exact, ranks = _ranks(video, text), _ranks(*stored)
         cosines = [
-            (one * other).sum(axis=1) / np.linalg.norm(other, axis=1)
-            for one, other in zip((video, text), kept, strict=True)
+            (one[:, :dim] * other).sum(axis=1) / np.linalg.norm(other, axis=1)
+            for one, other in zip(whole, stored, strict=True)
         ]
         return cls(
             dtype=dtype,
+            dim=None if dim == video.shape[1] else dim,
             num_videos=len(video),
-            num_changed=int((exact != stored).sum()),
+            num_changed=int((exact != ranks).sum()),
             r1=100 * float((exact == 1).mean()),
-            r1_stored=100 * float((stored == 1).mean()),
+            r1_stored=100 * float((ranks == 1).mean()),
             cosine=min(1.0, float(np.concatenate(cosines).min())),
         )
 
@@ -92,9 +106,10 @@ at least 0.999910, on 32 videos of the store'
 def measure_rounding(
     store: Store, encoder: Encoder, options: FeatureRecipe, partition: Partition
 ) -> RoundingEffect | None:
-    """Encode some videos of a split, each with its first caption; None if nothing is rounded, or there are too few."""
-    if options.dtypes.vectors == "float32":
+    """Encode some videos of a split, each with its first caption; None if all is kept, or there are too few."""
+    if options.dtypes.vectors == "float32" and options.truncate_dim is None:
         return None
+    whole = encoder.whole()
     most = MEASURED_CPU if encoder.device.type == "cpu" else MEASURED_GPU
     for split in options.splits:
         reader = ClipReader(store, split, options.mask_name, shards=partition.take(store.shards(split))[:most])
@@ -106,12 +121,18 @@ def measure_rounding(
             continue
         # Rounding is the same whatever the masks are; and shuffled ones would need the whole split.
         alpha = AlphaSource.MASKS if options.alpha is AlphaSource.SHUFFLED else options.alpha
-        clips = AlphaClips(reader, alpha, options.seed)
+        clips = AlphaClips(reader, alpha, options.seed, size=options.size)
         size = store.manifest.shard_size  # clips at once, as `encode` takes them
         batches = (clips.read(rows[start : start + size]) for start in range(0, len(rows), size))
-        video = np.concatenate([encoder.encode_clips(one.frames, one.masks, one.is_frame).video for one in batches])
-        text = encoder.encode_texts([first[reader.video_ids[row]] for row in rows]).text
-        return RoundingEffect.of(options.dtypes.vectors, video, text)
+        videos: list[NDArray[np.float32]] = []
+        cut: list[NDArray[np.float32]] = []
+        for one in batches:
+            embedded = whole.encode_clips(one.frames, one.masks, one.is_frame)
+            videos.append(embedded.video)
+            cut.append(encoder.cut_clips(embedded, one.is_frame).video)
+        text = whole.encode_texts([first[reader.video_ids[row]] for row in rows]).text
+        kept = np.concatenate(cut), encoder.cut_texts(text)
+        return RoundingEffect.of(options.dtypes.vectors, (np.concatenate(videos), text), kept)
     return None
 
 

@@ -28,9 +28,11 @@ from pipeline.features.model import (
     ReadyModel,
     check_before_loading,
     load_ready,
+    size_for,
     training_of,
     training_words,
     warn_if_trained_otherwise,
+    was_trained_on_resized,
 )
 from pipeline.features.options import EncodeOptions, FeatureRecipe
 from pipeline.features.precision import Measured, choose_precision, is_worth_it, measure, memory_of, refusal
@@ -154,6 +156,8 @@ class EncodePreview:
             "store_dtype": recipe.dtypes.vectors,
             "frame_dtype": recipe.dtypes.frames,
             "max_words": recipe.max_words,
+            "truncate_dim": recipe.truncate_dim,
+            "resized_to": None if recipe.size is None else recipe.size.side,
             "memory_mib": self.memory_mib,
             "splits": [
                 {
@@ -232,9 +236,10 @@ def _prepared(store: Store, options: EncodeOptions, model: ModelSource, run: Run
     if run.workers is not None and run.cluster is None:
         raise OptionError("--workers is for --cluster: this process encodes alone, on all cores or on the GPU")
     splits = options.splits or tuple(store.manifest.splits)
-    check_before_loading(store, model, splits, options.mask_name)
+    check_before_loading(store, model, splits, options.mask_name, resizes=bool(options.resize_frames))
     ready = load_ready(model, options.device, report)
     trained, config = training_of(ready.loaded), ready.loaded.config
+    resizes = was_trained_on_resized(ready.loaded) if options.resize_frames is None else options.resize_frames
     max_words = config.text_length(options.max_words or training_words(ready.loaded))
     recipe = FeatureRecipe(
         features=options.features,
@@ -245,6 +250,8 @@ def _prepared(store: Store, options: EncodeOptions, model: ModelSource, run: Run
         pooling=options.pooling or Pooling(str(ready.loaded.metadata.get("pooling", Pooling.MEAN))),
         dtypes=options.dtypes,
         max_words=None if max_words == config.context_length else max_words,
+        truncate_dim=config.kept_dim(options.truncate_dim),
+        size=size_for(store, splits, config) if resizes else None,
         sensitivity_every=options.sensitivity_every,
     )
     warn_if_trained_otherwise(store, ready.loaded, recipe, report)
@@ -257,6 +264,7 @@ def _prepared(store: Store, options: EncodeOptions, model: ModelSource, run: Run
         pooling=recipe.pooling,
         batch_frames=options.batch_frames,
         max_words=recipe.max_words,
+        truncate_dim=recipe.truncate_dim,
         compiled=options.compiled,
     )
     encoding = _Encoding.of(store, ready, replace(recipe, precision=str(chosen)), of_worker, run)

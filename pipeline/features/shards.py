@@ -126,7 +126,7 @@ def run_task(task: EncodeTask, tell: Tell) -> EncodeReport:
     if task.clips:
         options, split, givers = task.options, task.inputs.split, task.inputs.mask_givers
         reader = ClipReader(store, split, options.mask_name, shards=_shards_to_read(store, task))
-        clips = AlphaClips(reader, options.alpha, options.seed, givers)
+        clips = AlphaClips(reader, options.alpha, options.seed, givers, options.size)
         shards = _Shards(store, options, task.inputs, encoder, clips)
         for encoded in write_behind(shards.write, map(shards.encode, read_ahead(shards.stage, task.clips))):
             tally = Tally.of(encoded.shard.split, encoded.outcomes)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from encoders.temporal.options import TemporalOptions
+from pipeline.features.remarks import resized_to
 from pipeline.frames.options import PreprocessOptions
 from pipeline.masks.options import Difference, MaskOptions
 from pipeline.reporting.records import int_at, list_at, mapping_at, text_at, worked_on
@@ -234,7 +235,8 @@ def _features(made: MadeWith, name: str, runs: Sequence[PastRun]) -> Iterator[St
             **_model_fields(mapping_at(options, "source")),
             "mask_name": text_at(mapping_at(options, "masks"), "name"),
             "alpha": text_at(drawn, "source") or alpha,
-            **{key: options.get(key) for key in ("pooling", "precision", "max_words")},
+            **{key: options.get(key) for key in ("pooling", "precision", "max_words", "truncate_dim")},
+            "resize_frames": resized_to(options) is not None,
             **_dtypes(options),
             "sensitivity_every": options.get("sensitivity_every") if alpha != "ones" else None,
             "seed": int_at(drawn, "seed") or int_at(mapping_at(options, "source"), "seed"),
@@ -298,6 +300,7 @@ def _checkpoints(place: str, encoded: Sequence[PastRun], runs: Sequence[PastRun]
         }
         if "val_split" in run.options:  # what was asked for: the recipe has the preset's, too
             fields["val_split"] = text_at(run.options, "val_split")
+        fields["resize_frames"] = recipe.get("size") is not None
         fields["choose_on_test"] = any(is_test_split(str(recipe.get(key))) for key in ("train_split", "val_split"))
         defaults = {
             "mask_name": "default",

@@ -13,11 +13,13 @@ from encoders.tokens import Tokenizer
 from encoders.weights.loading import LoadedModel
 from pipeline.errors import InputError
 from pipeline.features.model import load_ready
+from pipeline.features.remarks import kept_dim, resized_to, stored_size
 from pipeline.run.events import Reporter
 from pipeline.run.words import cut, plural
 from pipeline.search.options import Query, QueryKind
 from pipeline.search.pictures import read_picture
 from pipeline.search.source import encoder_words
+from pipeline.video.resizing import resize_and_crop
 from store.json_values import JSON
 
 
@@ -27,7 +29,12 @@ class QueryEncoder:
     def __init__(self, loaded: LoadedModel, made_with: Mapping[str, JSON]) -> None:
         max_words = made_with.get("max_words")
         self.words = encoder_words(made_with)
-        self._encoder = Encoder(loaded.model, max_words=max_words if isinstance(max_words, int) else None)
+        self._encoder = Encoder(
+            loaded.model,
+            max_words=max_words if isinstance(max_words, int) else None,
+            truncate_dim=kept_dim(made_with),
+        )
+        self._stored_size = stored_size(made_with) if resized_to(made_with) else None
         self._tokenizer = Tokenizer.of(loaded.model.config)
 
     @classmethod
@@ -64,10 +71,12 @@ class QueryEncoder:
         """
         texts = [query.value for query in queries if query.kind is QueryKind.TEXT]
         size = self._encoder.config.image_size
-        pictures = [read_picture(query.value, size) for query in queries if query.kind is QueryKind.IMAGE]
+        paths = [query.value for query in queries if query.kind is QueryKind.IMAGE]
+        pictures = [read_picture(path, self._stored_size or size) for path in paths]
         found = {QueryKind.TEXT: iter(self._texts(texts, report))}
         if pictures:
-            frames = np.stack(pictures)[:, None]
+            # As the frames of the features were: through their stored size, if they were resized.
+            frames = np.stack([resize_and_crop(picture, size) for picture in pictures])[:, None]
             found[QueryKind.IMAGE] = iter(
                 self._encoder.encode_clips(frames, np.ones(frames.shape[:-1], np.bool_)).video
             )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from encoders.errors import EncoderError
 from encoders.options import ModelSource
 from pipeline.errors import InputError
+from pipeline.features.remarks import resized_to
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.words import listed
 from pipeline.search.answers import Answer
@@ -211,7 +212,11 @@ class SearchEngine:
     def _embedded(self, queries: Sequence[Query], index: SplitIndex) -> NDArray[np.float32]:
         from pipeline.search.pictures import read_picture
 
-        key = (same_space(index.made_with, index.view.place), index.made_with.get("max_words"))
+        key = (
+            same_space(index.made_with, index.view.place),
+            index.made_with.get("max_words"),
+            resized_to(index.made_with),
+        )
         with self._lock:
             if key not in self._encoders:
                 for query in queries:  # what is wrong is said before the seconds that a model takes to load

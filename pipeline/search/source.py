@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from encoders.options import ModelSource
 from pipeline.errors import InputError
+from pipeline.features.remarks import kept_dim
 from pipeline.run.records import read_run
 from store.errors import StoreError
 from store.features import features_made_with
@@ -28,7 +29,7 @@ def encoder_words(made_with: Mapping[str, JSON]) -> str:
 
 
 def same_space(made_with: Mapping[str, JSON], place: str) -> tuple[str, ...]:
-    """Equal for features whose vectors can be compared: those of the same weights.
+    """Equal for features whose vectors can be compared: those of the same weights, and of as many numbers.
 
     Features that were imported can be compared with others of their store alone, for nothing says what made them.
 
@@ -38,7 +39,9 @@ def same_space(made_with: Mapping[str, JSON], place: str) -> tuple[str, ...]:
     False
     """
     model = made_with.get("model")
-    return ("weights", str(model.get("weights_sha256"))) if isinstance(model, Mapping) else ("imported", place)
+    if not isinstance(model, Mapping):
+        return ("imported", place)
+    return ("weights", str(model.get("weights_sha256")), str(kept_dim(made_with)))
 
 
 def recorded_source(store: Store, features: str, split: str, otherwise: str = "") -> ModelSource:

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.clips.alpha import AlphaClips
 from pipeline.clips.options import AlphaSource
+from pipeline.clips.resizing import resized
 from pipeline.run.machine import num_cores
 from pipeline.training.augment import augment
 from pipeline.training.drawn import MOST_THREADS, Drawing, DrawnClips
@@ -40,7 +41,7 @@ class TrainingClips:
             rows: Of the clips.
             rngs: One for each: the same gives the same clip, whatever stands beside it.
         """
-        clips = self._clips.read(rows) if self._drawn is None else self._drawn.read(rows, rngs)
+        clips = self._clips.read(rows) if self._drawn is None else self._drawn_of(self._drawn, rows, rngs)
 
         def change(place: int) -> None:
             augment(clips.frames[place], clips.masks[place], self._options, rngs[place], self._block_size)
@@ -50,3 +51,8 @@ class TrainingClips:
         if self._clips.source in (AlphaSource.ONES, AlphaSource.ZEROS):
             clips.masks[:] = self._clips.source is AlphaSource.ONES
         return clips
+
+    def _drawn_of(self, drawn: DrawnClips, rows: Sequence[int], rngs: Sequence[np.random.Generator]) -> ClipBatch:
+        """Masks are computed from the frames as they are stored, as those of `fda masks` are, and then resized."""
+        clips, size = drawn.read(rows, rngs), self._clips.size
+        return clips if size is None else resized(clips, size.side)

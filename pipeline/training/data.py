@@ -57,12 +57,12 @@ def training_halves(store: Store, options: TrainingRecipe) -> tuple[Half, Half, 
             "that memorised it best. Give another --val-split, or none: then a part of the training videos is held out"
         )
     reader = ClipReader(store, options.train_split, options.mask_name)
-    clips = AlphaClips(reader, options.alpha, options.seed)
+    clips = AlphaClips(reader, options.alpha, options.seed, size=options.size)
     captions = _captions_of(store, options.train_split, reader)
     if options.val_split in store.manifest.splits:
         train = Half(clips, captions)
         val_reader = ClipReader(store, options.val_split, options.mask_name)
-        val_clips = AlphaClips(val_reader, options.alpha, options.seed)
+        val_clips = AlphaClips(val_reader, options.alpha, options.seed, size=options.size)
         val = Half(val_clips, _captions_of(store, options.val_split, val_reader))
         validation = f"split {options.val_split!r}"
     else:
@@ -97,7 +97,7 @@ def watched_half(store: Store, options: TrainingRecipe) -> Half | None:
     captions = _captions_of(store, split, reader)
     if not captions:
         raise InputError(f"split {split!r} of {store.place} has no video with a caption: give another --watch-split")
-    return Half(AlphaClips(reader, options.alpha, options.seed), captions)
+    return Half(AlphaClips(reader, options.alpha, options.seed, size=options.size), captions)
 
 
 def _captions_of(store: Store, split: str, reader: ClipReader) -> dict[int, list[str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from encoders.options import Activation
 from encoders.training.options import TrainOptions
-from pipeline.clips.options import AlphaSource
+from pipeline.clips.options import AlphaSource, ClipSize
 from pipeline.errors import OptionError
 from pipeline.run.fields import convert_fields
 
@@ -88,6 +88,8 @@ class TrainingRecipe:
     """Random seed of batches, captions, hold-out, augmentation and random alpha."""
     watch_split: str | None = None
     """A split that is scored at every evaluation and never used to choose."""
+    size: ClipSize | None = None
+    """What clips are resized to, if they are stored at another size than the model reads."""
 
     @property
     def chosen_on_test(self) -> bool:
@@ -123,6 +125,9 @@ class FinetuneOptions:
     nothing: what choosing on it would have flattered can be read off afterwards. Default: none."""
     choose_on_test: bool = False
     """Allow a test split to be trained or chosen on: the checkpoint and what it makes are marked."""
+    resize_frames: bool = False
+    """Resize frames and masks where they are stored at another size than the model reads. `encode` then does the same
+    for the checkpoint."""
     save_seconds: float = 600.0
     """Between two states that training can be resumed at; one is saved after each evaluation, too."""
     seed: int = 0

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
 
+from encoders.config import ModelConfig
 from encoders.devices import find_device
 from encoders.options import ModelSource
 from encoders.training.processes import Processes, joined_processes
 from pipeline.clips.options import AlphaSource
 from pipeline.datasets.splitting import EXAMPLE
 from pipeline.errors import OptionError, RefusedError
-from pipeline.features.model import ReadyModel, check_before_loading, load_ready
+from pipeline.features.model import ReadyModel, check_before_loading, load_ready, size_for
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
 from pipeline.run.records import RunClock, recorded_run
@@ -103,7 +104,9 @@ def finetune(
     used = [recipe.train_split, *named]
     if recipe.val_split in opened.manifest.splits and recipe.val_split not in used:
         used.append(recipe.val_split)
-    check_before_loading(opened, source, used, recipe.mask_name)
+    check_before_loading(opened, source, used, recipe.mask_name, resizes=options.resize_frames)
+    if options.resize_frames:
+        recipe = replace(recipe, size=size_for(opened, used, ModelConfig.from_name_or_file(source.model)))
     training_halves(opened, recipe)  # refuses too few videos
     watched_half(opened, recipe)
     Drawing.of(opened, recipe)  # refuses masks of which nobody knows how they are made

@@ -1,15 +1,27 @@
-"""What `fda encode` may be asked for beside a model: a preset's."""
+"""What `fda encode` may be asked for beside a model: a preset's, frames resized, a part of each embedding."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
-from tests.clips_on_disk import Commands, run_preprocess, write_small_dataset
-from tests.encoders_tiny import TINY, write_config
+from encoders.encoding.encoder import Encoder
+from encoders.weights.loading import load_model
+from pipeline.clips.alpha import AlphaClips
+from pipeline.clips.options import AlphaSource, ClipSize
+from store.clips.reader import ClipReader
+from store.features import features_made_with, read_features, read_frame_features
+from store.store import Store
+from tests.cli.encode_commands import encode
+from tests.clips_on_disk import SIZE, Commands, run_preprocess, write_small_dataset
+from tests.encoders_tiny import TINY, TINY_VISION, write_config
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +51,92 @@ def test_a_preset_gives_model_and_options_and_flags_win(fda: Commands, store: Pa
     unknown = fda("encode", store, "--features", "mine", "--preset", "pe-core")
     assert unknown.code != 0
     assert "pe-core-b16" in unknown.err
+
+
+def test_frames_of_another_size_are_refused_or_resized_with_their_masks(
+    fda: Commands, store: Path, tmp_path: Path
+) -> None:
+    vision = replace(TINY_VISION, image_size=2 * SIZE)
+    config = Path(write_config(tmp_path, replace(TINY, name="larger", vision_cfg=vision)))
+    line = encode(store, config, "--split", "test", name="larger")
+    refused = fda(*line)
+    assert refused.code == 1
+    assert f"`fda preprocess SOURCE OTHER_STORE --image-size {2 * SIZE}`" in refused.err
+    assert "--resize-frames" in refused.err
+    made = fda(*line, "--resize-frames")
+    assert made.code == 0, made.err
+    assert features_made_with(Store.open(store), "larger", "test")["resized"] == ClipSize(2 * SIZE).identity
+    words = f"frames resized from {SIZE} to {2 * SIZE} pixels"
+    assert words in fda("status", store).out
+    scored = fda("eval", store, "--features", "larger", "--split", "test")
+    assert words in scored.out
+    read = AlphaClips(ClipReader(Store.open(store), "test", "default"), AlphaSource.MASKS, size=ClipSize(2 * SIZE))
+    clips = read.read([0])
+    encoder = Encoder(load_model(str(config), "none").model)
+    expected = encoder.encode_clips(clips.frames, clips.masks, clips.is_frame).video
+    np.testing.assert_allclose(read_features(Store.open(store), "larger", "test").video[:1], expected, atol=1e-6)
+    picture = tmp_path / "frame.png"
+    Image.fromarray(ClipReader(Store.open(store), "test", "default").read([0]).frames[0, 0]).save(picture)
+    found = fda("search", store, "--image", picture, "--features", "larger", "--split", "test", "--json")
+    assert found.code == 0, found.err
+    same = fda(*encode(store, Path(write_config(tmp_path)), "--resize-frames", "--dry-run", "--json"))
+    assert json.loads(same.out)["resized_to"] is None
+
+
+def test_a_checkpoint_of_resized_frames_is_encoded_the_same_way(fda: Commands, store: Path, tmp_path: Path) -> None:
+    vision = replace(TINY_VISION, image_size=SIZE // 2, patch_size=8)
+    write_config(tmp_path, replace(TINY, name="smaller", vision_cfg=vision))
+    preset, checkpoint = tmp_path / "smaller.toml", tmp_path / "checkpoint"
+    preset.write_text(
+        '[model]\nmodel = "smaller.json"\npretrained = "none"\n[finetune]\nepochs = 1\nbatch_size = 3\n'
+        "[batches]\nframes = 2\nflip = 0.5\n"
+    )
+    line = ("finetune", store, checkpoint, "--preset", preset, "--no-progress")
+    refused = fda(*line)
+    assert refused.code == 1
+    assert "--resize-frames" in refused.err
+    trained = fda(*line, "--resize-frames")
+    assert trained.code == 0, trained.err
+    shown = fda("encode", store, "--features", "smaller", "--checkpoint", checkpoint, "--dry-run", "--json")
+    assert shown.code == 0, shown.err
+    assert json.loads(shown.out)["resized_to"] == SIZE // 2
+
+
+def test_first_numbers_of_embeddings_are_measured_scored_and_searched(
+    fda: Commands, store: Path, tmp_path: Path
+) -> None:
+    config, dim = Path(write_config(tmp_path)), TINY.embed_dim // 2
+    some = ("--split", "test", "--pooling", "unit-mean", "--sensitivity", "0")
+    assert fda(*encode(store, config, *some, name="whole")).code == 0
+    first = encode(store, config, *some, "--truncate-dim", str(dim), "--store-dtype", "int8", name="first")
+    said = fda(*first)
+    assert said.code == 0, said.err
+    assert re.search(rf"the first {dim} numbers, stored as int8: \d of 6 captions .* with all, cosine to all", said.err)
+    whole, cut = (read_features(Store.open(store), name, "test") for name in ("whole", "first"))
+    for one, other in ((whole.text, cut.text), (_unit_mean(store, "whole", dim), cut.video)):
+        expected = one[:, :dim] / np.linalg.norm(one[:, :dim], axis=1, keepdims=True)
+        np.testing.assert_allclose(other, expected, atol=0.02)
+    assert f"the first {dim} numbers of each embedding" in fda("status", store).out
+    assert f"the first {dim} numbers of each embedding" in fda("eval", store, "--features", "first").out
+    compared = fda("compare", store, "whole", "first", "--json")
+    assert compared.code == 0, compared.err
+    assert "truncate_dim" in compared.out
+    found = fda("search", store, "a square runs", "--features", "first", "--json")
+    assert found.code == 0, found.err
+    mixed = fda(*encode(store, config, *some, "--store-dtype", "int8", name="first"))
+    assert mixed.code == 1
+    assert "truncate_dim" in mixed.err
+    for number, code in (("0", 2), (str(TINY.embed_dim + 1), 1)):
+        refused = fda(*encode(store, config, "--truncate-dim", number))
+        assert refused.code == code, refused.err
+    assert f"within 1..{TINY.embed_dim}" in refused.err
+    all_of_it = fda(*encode(store, config, *some, "--truncate-dim", str(TINY.embed_dim), name="whole"))
+    assert all_of_it.code == 0, all_of_it.err
+
+
+def _unit_mean(store: Path, name: str, dim: int) -> NDArray[np.float32]:
+    """The mean of the first numbers of each frame at unit norm: shape (num_videos, dim)."""
+    _, frame = read_frame_features(Store.open(store), name, "test")
+    kept = frame[..., :dim]
+    mean: NDArray[np.float32] = np.nanmean(kept / np.linalg.norm(kept, axis=-1, keepdims=True), axis=1)
+    return mean
