@@ -194,7 +194,9 @@ class Encoder:
         return TextEmbeddings(self.cut_texts(_finite(features)), tokenized.num_dropped.numpy())
 
     def attention(self, frames: NDArray[np.uint8], alpha: Alpha) -> NDArray[np.float32]:
-        """Compute how much the [CLS] of each frame attends to each patch in the last block, on average over its heads.
+        """Compute how much each patch of a frame counts where its features are read, on average over the heads.
+
+        That is the attention of the class token in the last block, or of the query of a layer that pools patches.
 
         Args:
             frames: shape (num_frames, height, width, 3), RGB.
@@ -205,6 +207,7 @@ class Encoder:
 
         Raises:
             ValueError: a wrong type, shape or size.
+            ModelError: the vision tower has no such attention: it averages its patches.
         """
         clips = self.stage(frames[None], alpha[None])
         with torch.inference_mode():

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from torch import Tensor, nn
 
+from encoders.encoding.attention import Watch, find_reading
 from encoders.encoding.precision import dtype_of
 from encoders.encoding.quick_gelu import copy_to_encode
 from encoders.errors import ModelError
@@ -104,9 +105,7 @@ class Towers:
             return features
         if self._patches is not None:
             return self._inner.encode_patches(self._gathered(frames, masks)).float()
-        config = self._model.config
-        images, alpha = normalise_frames(frames, config.mean, config.std), normalise_alpha(masks)
-        return self._inner.encode_frames(images.to(self._dtype), alpha.to(self._dtype)).float()
+        return self._inner.encode_frames(*self._normalised(frames, masks)).float()
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Features of texts, of unit norm.
@@ -120,35 +119,30 @@ class Towers:
         return self._model.project_ends(self._inner.end_tokens(tokens).float())
 
     def attention(self, frames: Tensor, masks: Tensor) -> Tensor:
-        """Compute how much [CLS] attends to each patch in the last block, on average over its heads.
+        """Compute how much each patch counts where the features of a frame are read, on average over the heads.
 
         Args:
             frames: as of `encode_frames`.
             masks: likewise.
 
         Returns:
-            float32, shape (batch_size, grid, grid), 0..1. The rest up to a sum of 1 is the attention of [CLS] to
-            itself.
+            float32, shape (batch_size, grid, grid), 0..1. The rest up to a sum of 1 is the attention to other tokens.
 
         Raises:
-            ModelError: the tower has no class token that attends to patches.
+            ModelError: the tower has no such attention, as `find_reading` says.
         """
-        require_attention(self._model)
-        blocks = self._inner.clip.visual.transformer.resblocks
-        x = self._embedded(frames, masks)
-        for block in blocks[:-1]:
-            x = block(x)
-        x, attn = blocks[-1].ln_1(x), blocks[-1].attn
-        joint = F.linear(x, attn.in_proj_weight, attn.in_proj_bias)
-        batch_size, length, width = x.shape
-        query, key, _ = joint.view(batch_size, length, 3, attn.num_heads, width // attn.num_heads).unbind(dim=2)
-        # Only the row of [CLS], the first token: SDPA returns no weights, and the other rows are not needed.
-        scores: Tensor = (
-            torch.einsum("bhd,blhd->bhl", query[:, 0].float(), key.float()) / (width // attn.num_heads) ** 0.5
-        )
-        weights = scores.softmax(dim=-1).mean(dim=1)[:, 1:]
-        grid = int((length - 1) ** 0.5)
-        return weights.reshape(batch_size, grid, grid)
+        with Watch(self._inner.clip.visual, find_reading(self._model)) as watch:
+            if self._patches is not None:
+                self._inner.encode_patches(self._gathered(frames, masks))
+            else:
+                self._inner.encode_frames(*self._normalised(frames, masks))
+        return watch.maps
+
+    def _normalised(self, frames: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures and their alpha, as a first layer that is no patches takes them."""
+        config = self._model.config
+        images, alpha = normalise_frames(frames, config.mean, config.std), normalise_alpha(masks)
+        return images.to(self._dtype), alpha.to(self._dtype)
 
     def _gathered(self, frames: Tensor, masks: Tensor) -> Tensor:
         """Patches of frames with their masks: shape (batch_size, num_patches, 4 * patch_size**2)."""
@@ -166,19 +160,6 @@ class Towers:
         class_token = visual.class_embedding.expand(len(patches), 1, -1)
         x: Tensor = visual.ln_pre(torch.cat([class_token, patches], dim=1) + visual.positional_embedding)
         return x
-
-
-def require_attention(model: AlphaClip) -> None:
-    """Refuse a model of which `attention` has nothing to show.
-
-    Raises:
-        ModelError: its vision tower has no class token that attends to patches.
-    """
-    if not _reads_class_token(model):
-        raise ModelError(
-            f"{model.config.name} has no attention to show: that is how much the class token of a CLIP ViT looks at "
-            "each patch, and this vision tower reads its frames otherwise"
-        )
 
 
 def _goes_on_from_patches(model: AlphaClip) -> bool:

@@ -59,6 +59,7 @@ def test_the_whole_path(name: str, fda: Commands, store: Path, tmp_path: Path, m
     page = tmp_path / "page.html"
     inspected = fda("inspect", store, "--features", name, "--page", page)
     assert inspected.code == 0, inspected.err
-    assert "has no attention to show" in inspected.err
+    assert "no attention" not in inspected.err
+    assert "attention with an alpha of all ones" in page.read_text(encoding="utf-8")
     told = json.loads(fda("weights", "--checkpoint", checkpoint, "--json").out)
     assert told["missing"] == []
