@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +14,12 @@ from encoders.config import ModelConfig
 from encoders.errors import SettingError
 from encoders.model import AlphaClip
 from encoders.torchvision_shim import import_open_clip
-from encoders.training.options import TrainOptions
+from encoders.training.options import Loss, TrainOptions
 from encoders.training.parameters import parameter_groups
+from encoders.training.processes import joined_processes
 from encoders.training.trainer import TrainBatch, Trainer
 from tests.encoders_tiny import TINY, random_clips
+from tests.forked import Forked
 from tests.small_towers import reduced, shrink_timm, stand_in_for_tokenizers
 
 SigLipLoss = import_open_clip().loss.SigLipLoss
@@ -80,6 +84,41 @@ def test_the_step_of_the_sigmoid_loss_is_that_of_open_clips() -> None:
         videos, texts = trainer._embed(part)
         expected = SigLipLoss()(videos, texts, model.logit_scale.exp(), model.clip.logit_bias)
     assert trainer.step(batch).loss == pytest.approx(expected.item(), rel=1e-6)
+
+
+def _one_step(path: Path, loss: str) -> None:
+    """Take a step with the share of this process, and keep what it gave: the loss, and moments of the gradient."""
+    with joined_processes(torch.device("cpu")) as processes:
+        model, mine = _made(BIASED), processes.share(3)
+        frames, masks = random_clips(3, 2)
+        labels = np.array([5, 6, 5])
+        batch = TrainBatch(frames[mine], masks[mine], TEXTS[mine], labels=labels)
+        trainer = Trainer(model, replace(FAST, loss=loss), 1, processes)
+        result = trainer.step(batch, 3)
+        state = {**trainer.state(), "loss": torch.tensor(result.loss), "norm": torch.tensor(result.grad_norm)}
+        torch.save(state, path.with_suffix(f".{processes.rank}"))
+
+
+@pytest.mark.parametrize("loss", Loss)
+def test_the_gradient_of_two_processes_is_that_of_one(loss: Loss, tmp_path: Path) -> None:
+    _one_step(tmp_path / "alone", loss)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    both = [
+        Forked(
+            _one_step, tmp_path / "both", str(loss), err=tmp_path / f"{rank}.err", environment={**place, "RANK": rank}
+        )
+        for rank in "01"
+    ]
+    codes = [one.wait(60) for one in both]
+    assert codes == [0, 0], [(tmp_path / f"{rank}.err").read_text() for rank in "01"]
+    alone, *shares = (torch.load(tmp_path / name) for name in ("alone.0", "both.0", "both.1"))
+    assert alone["norm"] > 0
+    for share in shares:
+        for name, tensor in alone.items():
+            if not name.startswith("weight/"):  # the first step is a gradient's sign, also where it is nearly zero
+                torch.testing.assert_close(share[name], tensor, rtol=1e-4, atol=1e-7, msg=name)
 
 
 def test_a_scale_above_clips_limit_stays_where_the_loss_is_siglips() -> None:
