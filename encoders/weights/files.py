@@ -168,6 +168,11 @@ def _refuse_other_downloads(path: Path) -> None:
             f"{path} is a saved web page, not weights: open it in a browser to see what the site said, "
             "and download the file itself"
         )
+    if path.suffix in (".npz", ".npy"):
+        raise WeightsFormatError(
+            f"{path} is a file of NumPy, as big_vision writes SigLIP's weights, which is not read: take "
+            "open_clip's file of the same weights"
+        )
     if text.startswith(b"version https://git-lfs"):
         raise WeightsFormatError(f"{path} is a Git LFS pointer, not the weights it points to: run `git lfs pull`")
     if all(byte in b"\t\n\r" or byte >= 0x20 for byte in head) and _is_utf8(head):

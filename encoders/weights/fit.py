@@ -19,6 +19,8 @@ open_clip = import_open_clip()
 
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 """What weights may be stored as. Others (8 bits, packed) need scales, which no layout here has."""
+LOGIT_BIAS = "logit_bias"
+"""Of the sigmoid loss: weights that were trained with another loss have none."""
 _NUM_LISTED = 5
 
 
@@ -83,7 +85,7 @@ def check_fit(config: ModelConfig, file: WeightsFile, targets: Mapping[str, Tens
         targets: the model's tensors by name.
 
     Returns:
-        Names that the file lacks and may lack: the alpha convolution, or none.
+        Names that the file lacks and may lack: of the alpha convolution, and the logit bias.
 
     Raises:
         WeightsMismatchError: the file does not fit; the message lists some names, and the models that would fit.
@@ -91,7 +93,7 @@ def check_fit(config: ModelConfig, file: WeightsFile, targets: Mapping[str, Tens
     wanted = {name for name in targets if not file.is_visual_only or name.startswith("visual.")}
     lacking = wanted - set(file.tensors)
     problems = [
-        *_listed("missing", {name for name in lacking if not is_alpha(name)}),
+        *_listed("missing", {name for name in lacking if not is_alpha(name) and name != LOGIT_BIAS}),
         *_listed("unexpected", set(file.tensors) - wanted),
         *_listed("of another shape", _other_shapes(file.tensors, targets)),
         *_listed("not floating point of 16 bits or more", _no_floats(file.tensors, targets)),
@@ -100,7 +102,7 @@ def check_fit(config: ModelConfig, file: WeightsFile, targets: Mapping[str, Tens
         raise WeightsMismatchError(
             f"{file.path} ({file.kind.value}) does not fit {config.name}: {'; '.join(problems)}.{_advice(config, file)}"
         )
-    return tuple(lacking)
+    return tuple(sorted(lacking))
 
 
 def check_finite(file: WeightsFile, targets: Mapping[str, Tensor]) -> None:

@@ -20,8 +20,9 @@ from encoders.model import AlphaClip, is_alpha
 from encoders.options import Activation, ModelSource
 from encoders.replacing import replacing
 from encoders.tables import JSON, as_table, check_keys, read_json
+from encoders.weights.adapting import adapted
 from encoders.weights.files import TellBytes, WeightsFile, ignore_bytes, read_weights_file, sha256_of
-from encoders.weights.fit import check_activation, check_finite, check_fit
+from encoders.weights.fit import LOGIT_BIAS, check_activation, check_finite, check_fit
 from encoders.weights.pretrained import download_weights, expected_by, is_tag, unknown_pretrained
 from encoders.weights.published import published_name, unlike_its_name
 from encoders.weights.record import TrainingRecord, WeightsHeader
@@ -52,7 +53,8 @@ class WeightsReport:
     matched: int
     """Tensors of the model that a file gave."""
     missing: tuple[str, ...]
-    """Tensors of the model that no file gave: the alpha convolution, which is then zero, or all that is random."""
+    """Tensors of the model that no file gave: the alpha convolution, which is then zero, the logit bias, which is then
+    what the model's description says, or all that is random."""
     unexpected: tuple[str, ...]
     """Entries of a file that were not used: the scalars beside OpenAI's weights."""
 
@@ -74,10 +76,12 @@ class WeightsReport:
     def summary(self) -> str:
         """One sentence for people."""
         given = f"{_tensors(self.matched)} from {self.source} ({self.kind})" if self.matched else self.source
-        num_random = len(self.missing) - self.alpha_is_zero
+        bias_starts = self.matched > 0 and LOGIT_BIAS in self.missing
+        num_random = len(self.missing) - self.alpha_is_zero - bias_starts
         random = f"; {_tensors(num_random)} {'is' if num_random == 1 else 'are'} RANDOM" if num_random else ""
         zero = "; the alpha convolution is zero: masks change nothing until it is trained" if self.alpha_is_zero else ""
-        return given + random + zero
+        bias = "; the logit bias starts where the model's description says" if bias_starts else ""
+        return given + random + zero + bias
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +176,7 @@ def _pretrained(
         )
     check_activation(config, file, activation)
     clip = _build(config, seed)
+    file = adapted(file, config, clip.named_tensors())
     missing = _fill(clip, file)
     matched = len(file.tensors)
     report = WeightsReport(pretrained, file.kind.value, file.sha256, matched, missing, file.ignored)
@@ -232,13 +237,17 @@ def _check_memory(config: ModelConfig) -> None:
 
 
 def _fill(clip: AlphaClip, file: WeightsFile) -> tuple[str, ...]:
-    """Copy a file's tensors into the model; return the names of those it lacks (at most the alpha convolution)."""
+    """Copy a file's tensors into the model; return the names of those it lacks.
+
+    At most the alpha convolution, which becomes zero, and the logit bias, which stays where the model's file lets it
+    start.
+    """
     targets = clip.named_tensors()
     missing = check_fit(clip.config, file, targets)
     for name, tensor in file.tensors.items():
         targets[name].copy_(tensor)
     check_finite(file, targets)
-    for name in missing:
+    for name in filter(is_alpha, missing):
         targets[name].zero_()
     return missing
 
