@@ -75,13 +75,16 @@ def find_stem(visual: nn.Module, where: str) -> Stem:
     FastViT's first block has two of them side by side, added up: the first is the larger one.
 
     Raises:
-        ModelError: there is none, or it is not square.
+        ModelError: there is none, or it is not plain and square.
     """
     for name, module in visual.named_modules():
         if isinstance(module, nn.Conv2d) and module.in_channels == 3:
             sizes = (module.kernel_size, module.stride, module.padding)
-            if any(isinstance(one, str) or one[0] != one[1] for one in sizes) or module.groups != 1:
-                raise ModelError(f"{where}: its first convolution, {name}, is not square: no alpha fits beside it")
+            is_plain = type(module) is nn.Conv2d and module.groups == 1 and module.dilation == (1, 1)
+            if not is_plain or any(isinstance(one, str) or one[0] != one[1] for one in sizes):
+                raise ModelError(
+                    f"{where}: its first convolution, {name}, is not plain and square: no alpha fits beside it"
+                )
             kernel, stride, padding = (int(one[0]) for one in sizes)
             return Stem(name, kernel, stride, padding)
     raise ModelError(f"{where}: its vision tower has no convolution of three channels, beside which alpha would go")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from encoders.building import Stem, build, find_stem
 from encoders.config import Colours, ModelConfig
 from encoders.options import Pooling
-from encoders.patches import fold_normalisation
+from encoders.patches import fold_channels, fold_normalisation
 from encoders.torchvision_shim import import_open_clip
 
 open_clip = import_open_clip()
@@ -94,7 +94,7 @@ class AlphaConv(nn.Module):
             bias=False,
         )
         nn.init.zeros_(self.alpha.weight)  # until it is trained or loaded, masks change nothing
-        self._mean, self._std = mean, std
+        self.mean, self.std = mean, std
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Embed pictures.
@@ -112,10 +112,15 @@ class AlphaConv(nn.Module):
 
     def folded(self, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
         """Weights and bias for patches of stored frames, computed in a type."""
+        return fold_normalisation(*self._weights(dtype), mean=self.mean, std=self.std)
+
+    def folded_channels(self, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """Weights and bias of one convolution of stored frames with their masks, computed in a type."""
+        return fold_channels(*self._weights(dtype), mean=self.mean, std=self.std)
+
+    def _weights(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None]:
         bias = None if self.rgb.bias is None else self.rgb.bias.to(dtype)
-        return fold_normalisation(
-            self.rgb.weight.to(dtype), self.alpha.weight.to(dtype), bias, mean=self._mean, std=self._std
-        )
+        return self.rgb.weight.to(dtype), self.alpha.weight.to(dtype), bias
 
 
 class AlphaClip(nn.Module):

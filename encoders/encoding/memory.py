@@ -29,6 +29,8 @@ class LargestOutputs:
 
     frame: int
     text: int
+    num_fused: int = 0
+    """Numbers in weights that encoding has a second time, with norms of batches as part of them."""
 
     @classmethod
     def of(cls, model: AlphaClip) -> LargestOutputs | None:
@@ -60,7 +62,11 @@ class LargestOutputs:
         finally:
             for hook in hooks:
                 hook.remove()
-        return cls(*found)
+        visual: nn.Module = model.clip.visual
+        has_norms = any(isinstance(module, nn.BatchNorm2d) for module in visual.modules())
+        convolutions = [module for module in visual.modules() if isinstance(module, nn.Conv2d) and has_norms]
+        frame, text = found
+        return cls(frame, text, sum(module.weight.numel() for module in convolutions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +90,15 @@ class EncoderMemory:
 
     @property
     def weights_mib(self) -> int:
-        """Of the model, of its copy in another precision, and of float32 MLPs with QuickGELU in one pass.
+        """Of the model, of its copy in another precision, and of what encoding changes in float32.
 
-        The last are counted in any precision: the process that starts a run compares bf16 with float32 first. Workers
-        on other machines do not, and are counted as if they did.
+        That is MLPs with QuickGELU and convolutions with norms of batches. They count in any precision: the process
+        that starts a run compares bf16 with float32 first. Workers on other machines do not, and count as if they did.
         """
         # Without these MLPs in the sum, a run in bf16 took 150 MiB more than estimated.
         num_bytes = 4 if self.precision is Precision.FP32 else 4 + 2
-        return num_bytes * self.num_weights + 4 * self._num_mlp_weights * self.config.quick_gelu >> 20
+        num_fused = 0 if self.largest is None else self.largest.num_fused
+        return (num_bytes * self.num_weights + 4 * (self._num_mlp_weights * self.config.quick_gelu + num_fused)) >> 20
 
     @property
     def _num_mlp_weights(self) -> int:
@@ -121,9 +128,7 @@ class EncoderMemory:
             num_tokens = (vision.image_size // vision.patch_size) ** 2 + 1
             return num_tokens * _per_token(vision), text.context_length * _per_token(text)
         assert self.largest is not None
-        # Other towers begin with normalised pictures in float32.
-        normalised = 4 * 2 * self.config.image_size**2
-        return _LARGEST_COPIES * self.largest.frame + normalised, _LARGEST_COPIES * self.largest.text
+        return _LARGEST_COPIES * self.largest.frame, _LARGEST_COPIES * self.largest.text
 
     @property
     def shards_mib(self) -> int:

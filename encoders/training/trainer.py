@@ -17,7 +17,7 @@ from encoders.errors import DivergedError, SettingError, TrainMemoryError
 from encoders.inputs import Alpha, check_clips, normalise_alpha, normalise_frames, only_frames, writable
 from encoders.model import AlphaClip, pool
 from encoders.options import Pooling, Precision
-from encoders.patches import gather_patches
+from encoders.patches import PatchMemory
 from encoders.tokens import Tokenizer
 from encoders.training.adamw import AdamW
 from encoders.training.losses import sigmoid_loss, symmetric_cross_entropy
@@ -115,7 +115,7 @@ class Trainer:
         for parameter in trained:
             parameter.requires_grad_()
         self._gradient = _gradient_of(trained)
-        self._memory = torch.empty(0, device=self._device)
+        self._patches = PatchMemory(model.patch_size)
         model.clip.set_grad_checkpointing(options.grad_checkpointing)
         self._optimizer = AdamW(groups, (options.beta1, options.beta2), options.eps, fused=True)
 
@@ -247,21 +247,12 @@ class Trainer:
 
     def _frame_features(self, part: _Part) -> Tensor:
         if self._model.takes_patches:
-            return self._model.encode_patches(self._patches(part))
+            # Those of the part before are overwritten: its gradient has been taken.
+            return self._model.encode_patches(self._patches.gather(part.frames, part.masks))
         config = self._model.config
         # Colour by colour: from pixel by pixel, torch 2.13's gradient of FastViT's stem writes where it must not.
         images = normalise_frames(part.frames, config.mean, config.std).contiguous()
         return self._model.encode_frames(images, normalise_alpha(part.masks))
-
-    def _patches(self, part: _Part) -> Tensor:
-        """Patches of a part, in the memory of the part before: nothing needs those any more."""
-        size = self._model.patch_size
-        num_patches = (self._model.config.image_size // size) ** 2
-        num_values = len(part.frames) * num_patches * 4 * size * size
-        if num_values > len(self._memory):
-            self._memory = torch.empty(num_values, device=self._device)
-        patches = self._memory[:num_values].view(len(part.frames), num_patches, -1)
-        return gather_patches(part.frames, part.masks, patches)
 
     def _joined(self, embeddings: Sequence[Tensor]) -> Tensor:
         dim = self._model.config.embed_dim

@@ -92,7 +92,11 @@ def cost_rounds(methods: Mapping[str, Callable[[], Cost]], repeats: int) -> dict
 
 
 def paired_seconds(
-    methods: Mapping[str, Callable[[], object]], repeats: int, peer_of: Mapping[str, str]
+    methods: Mapping[str, Callable[[], object]],
+    repeats: int,
+    peer_of: Mapping[str, str],
+    *,
+    of_processor: bool = False,
 ) -> dict[str, tuple[float, float]]:
     """As `interleaved`, for runs of seconds, over which a machine's speed drifts: each run against its own neighbour.
 
@@ -100,15 +104,18 @@ def paired_seconds(
         methods: a method right after its peer.
         repeats: rounds that count.
         peer_of: method -> what it is compared with.
+        of_processor: take the processor's time, which the work of others hardly changes, not that of a clock.
 
     Returns:
         Method -> median seconds, and the median over the rounds of how many times faster than its peer it was.
     """
     rounds = cost_rounds({name: timed(run) for name, run in methods.items()}, repeats)
-    walls = {name: [cost.wall_seconds for cost in of] for name, of in rounds.items()}
+    taken = {
+        name: [cost.cpu_seconds if of_processor else cost.wall_seconds for cost in of] for name, of in rounds.items()
+    }
     return {
-        name: (median(of), median(base / mine for base, mine in zip(walls[peer_of[name]], of, strict=True)))
-        for name, of in walls.items()
+        name: (median(of), median(base / mine for base, mine in zip(taken[peer_of[name]], of, strict=True)))
+        for name, of in taken.items()
     }
 
 

@@ -70,6 +70,20 @@ def test_all_models_of_open_clip_are_accepted_or_refused_with_a_reason() -> None
     assert len(names) - len(refused) >= 120
 
 
+def _show_to_norms(model: AlphaClip, images: torch.Tensor, alpha: torch.Tensor) -> None:
+    """Let norms of batches see these pictures: with what they start with, hardly anything gets through."""
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train()
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)  # where a block begins with none of its own, too
+        torch.nn.init.normal_(norm.bias, std=0.1)
+    if norms:
+        with torch.no_grad():
+            model.encode_frames(images, alpha)
+    model.eval()
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_without_alpha_a_model_is_open_clips_to_the_bit(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -80,6 +94,10 @@ def test_without_alpha_a_model_is_open_clips_to_the_bit(
     config = ModelConfig.from_architecture("small", described, name)
     torch.manual_seed(0)
     model = AlphaClip(config).eval()
+    size, tokens = config.image_size, random_tokens(config, 3)
+    clips, masks = random_clips(1, 2, size)
+    images, alpha = vision_inputs(clips[0], masks[0], torch.device("cpu"), config.mean, config.std)
+    _show_to_norms(model, images, alpha)
     tensors = model.named_tensors()
     assert model.alpha_weight == FAMILIES[name]
     plain = plain_of(described)
@@ -88,9 +106,6 @@ def test_without_alpha_a_model_is_open_clips_to_the_bit(
     assert not unexpected
     assert all(key.startswith("text_decoder.") for key in missing)
 
-    size, tokens = config.image_size, random_tokens(config, 3)
-    clips, masks = random_clips(1, 2, size)
-    images, alpha = vision_inputs(clips[0], masks[0], torch.device("cpu"), config.mean, config.std)
     with torch.inference_mode():
         expected = plain.encode_image(images, normalize=False)
         assert torch.equal(model.encode_frames(images, alpha), expected)
@@ -119,6 +134,12 @@ def test_without_alpha_a_model_is_open_clips_to_the_bit(
     assert gradient.abs().max() > 0
     with torch.no_grad():
         model.first_layer.alpha.weight.normal_()
+        expected = model.encode_frames(images, alpha)
+    trained, soft = (Encoder(model).encode_clips(clips, one).frame[0] for one in (masks, 255 * masks.astype(np.uint8)))
+    cosine = torch.nn.functional.cosine_similarity(torch.from_numpy(trained), expected, dim=-1)
+    assert cosine.min() >= 0.99999
+    np.testing.assert_array_equal(soft, trained)
+    assert np.abs(trained - found).max() > 1e-3 * np.abs(found).max()
     save_checkpoint(tmp_path, model, config, {})
     again = load_checkpoint(tmp_path)
     assert again.config == config

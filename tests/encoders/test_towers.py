@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from encoders.config import ModelConfig
+from encoders.encoding.copying import copy_to_encode
 from encoders.encoding.encoder import Encoder, lowest_cosine
 from encoders.encoding.memory import EncoderMemory
 from encoders.encoding.precision import computes_bf16
-from encoders.encoding.quick_gelu import copy_to_encode
 from encoders.encoding.towers import Towers
 from encoders.model import AlphaClip
 from encoders.options import Pooling, Precision
@@ -45,7 +45,7 @@ def test_bf16_leaves_the_model_in_float32() -> None:
 @pytest.mark.parametrize("quick_gelu", [True, False])
 def test_what_encodes_shares_the_weights_that_it_does_not_change(quick_gelu: bool) -> None:
     model = AlphaClip(replace(TINY, quick_gelu=quick_gelu)).eval()
-    encodes = copy_to_encode(model, torch.float32)
+    encodes = copy_to_encode(model, shares=True)
     pairs = list(zip(model.named_parameters(), encodes.parameters(), strict=True))
     own = [name for (name, theirs), ours in pairs if ours is not theirs]
     assert encodes.clip.attn_mask is model.clip.attn_mask
