@@ -18,9 +18,9 @@ from store.errors import ClaimLostError, StoreMissingError
 from store.places.folder import OpenFile, Scan, StoredFile, StoreFolder, WrittenFile
 from store.places.opening import folder_at
 
-QUICK = ClaimTimes(beat_seconds=0.02, lease_seconds=0.5, poll_seconds=0.005)
+QUICK = ClaimTimes(beat_seconds=0.02, lease_seconds=0.5, poll_seconds=0.02)
 PATIENT = replace(QUICK, lease_seconds=600)
-NEVER = ClaimTimes(beat_seconds=1e6, lease_seconds=1e9, poll_seconds=0.005)
+NEVER = ClaimTimes(beat_seconds=1e6, lease_seconds=1e9, poll_seconds=0.02)
 """Nobody beats, and nobody is taken for dead for being silent."""
 
 

@@ -120,7 +120,8 @@ def run_preprocess(
     dataset = read_dataset("jsonl", manifest)
     store = opened_store(dataset, place, options)
     plan = plan_preprocess(store, options, retry_failed=retry_failed)
-    preprocess_shards(store, VideoSource(dataset.root, decoder=decoder), plan, options)
+    with decoder_is_kept():
+        preprocess_shards(store, VideoSource(dataset.root, decoder=decoder), plan, options)
     store.folder.remove_partial_files()
     return store
 
@@ -157,7 +158,7 @@ class Commands:
         self._monkeypatch.setattr(sys, "argv", ["fda", *map(str, arguments)])
         code: object = 0
         try:
-            with _decoder_is_kept():
+            with decoder_is_kept():
                 main()
         except SystemExit as stop:
             code = stop.code or 0
@@ -167,8 +168,8 @@ class Commands:
         return Ended(code, out, err)
 
 
-def _decoder_is_kept() -> AbstractContextManager[object]:
-    """Let one decoder process serve all commands of this process: a new one takes longer than a tiny run.
+def decoder_is_kept() -> AbstractContextManager[object]:
+    """Let one decoder process serve all runs of this process: a new one takes longer than a tiny run.
 
     A decoder finds relative paths where it was started: a test that has changed the folder gets one of its own.
     """

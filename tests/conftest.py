@@ -63,9 +63,10 @@ ORDER = "FDA_TEST_ORDER"
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Half as many processes again as there are cores: many tests wait for processes that they start and kill."""
-    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return num_cores + (num_cores + 1) // 2
+    """One process a core: each more collects all tests, and starts a fork server and servers for its fixtures."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:  # as xdist has it
+        return int(os.environ["PYTEST_XDIST_AUTO_NUM_WORKERS"])
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pytest_report_header() -> str:

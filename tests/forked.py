@@ -25,16 +25,21 @@ from pipeline.workers.local_worker import be_worker
 FORK_SERVER = multiprocessing.get_context("forkserver")
 FORK_SERVER.set_forkserver_preload(
     [
+        "cli.commands.finetune",
         "cli.commands.preprocess",
         "distributed.cli.dask_scheduler",
         "distributed.cli.dask_worker",
-        "pipeline.frames.preprocess",
-        "pipeline.training.finetune",
-        "pipeline.workers.dask",
+        "pipeline.frames.run",
+        "pipeline.training.run",
         "pipeline.workers.local_worker",
         "pipeline.workers.worker_side",
+        "store.places.local",
         "tests.claimants",
         "tests.decoders",
+        # What others import at the first call: these take longer than a tiny run does.
+        "array_api_compat.numpy",
+        "pandas",  # pyarrow, for the first table of Python objects
+        "torch.fx.experimental.symbolic_shapes",  # torch, for the first step of training
     ]
 )
 

@@ -6,6 +6,7 @@ Each test lists every violation, one a line, so that one run is enough to fix th
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +44,12 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {module_name(path): ast.parse(path.read_text(encoding="utf-8"), path) for path in FILES}
+@functools.cache
+def modules() -> Mapping[str, ast.Module]:
+    """By name. Not parsed when this file is collected: each process that runs tests collects it, one runs its tests."""
+    return {module_name(path): ast.parse(path.read_text(encoding="utf-8"), path) for path in FILES}
+
+
 Edge = tuple[int, str]
 """The line of an import, and the module it names."""
 
@@ -59,7 +65,7 @@ def imports_of(tree: ast.AST) -> Iterator[Edge]:
         elif isinstance(node, ast.ImportFrom):
             source = "." * node.level + (node.module or "")
             names = [f"{source}.{alias.name}" for alias in node.names]
-            yield from {(node.lineno, name if name in MODULES else source) for name in names}
+            yield from {(node.lineno, name if name in modules() else source) for name in names}
 
 
 def circles(graph: Mapping[str, Sequence[str]]) -> list[list[str]]:
@@ -101,12 +107,12 @@ def fails_with(violations: Sequence[str]) -> None:
 
 
 def test_every_package_is_looked_at() -> None:
-    assert {name.split(".")[0] for name in MODULES} >= MAY_IMPORT.keys() - {"fda"}
+    assert {name.split(".")[0] for name in modules()} >= MAY_IMPORT.keys() - {"fda"}
 
 
 def test_files_import_only_what_their_package_may() -> None:
     violations = []
-    for module, tree in MODULES.items():
+    for module, tree in modules().items():
         package = module.split(".")[0]
         for line, name in imports_of(tree):
             top = name.split(".")[0]
@@ -120,7 +126,7 @@ def test_files_import_only_what_their_package_may() -> None:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    graph = {module: [name for _, name in imports_of(tree) if name in MODULES] for module, tree in MODULES.items()}
+    graph = {module: [name for _, name in imports_of(tree) if name in modules()] for module, tree in modules().items()}
     assert graph["cli.main"]
     fails_with([" <-> ".join(circle) for circle in circles(graph)])
 
@@ -133,7 +139,7 @@ def test_files_are_short() -> None:
 def parameters_of_functions() -> dict[str, int]:
     """`module:line name` of every function -> the number of its parameters; `self` and `cls` do not count."""
     counts = {}
-    for module, tree in MODULES.items():
+    for module, tree in modules().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 given = node.args
@@ -196,7 +202,7 @@ def test_commands_that_need_no_model_load_no_torch() -> None:
 
 def test_importing_does_no_work() -> None:
     """No package writes, prints or starts anything when it is imported."""
-    names = [name for name in MODULES if name.split(".")[0] != "encoders"]
+    names = [name for name in modules() if name.split(".")[0] != "encoders"]
     program = "import threading\n" + "\n".join(f"import {name}" for name in names) + "\n"
     program += "assert threading.active_count() == 1, threading.enumerate()"
     done = in_a_new_interpreter(program)

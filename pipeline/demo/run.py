@@ -40,8 +40,8 @@ MASKS, OBJECTS, ONES, SHUFFLED = "masks", "objects", "ones", "shuffled"
 """Names of the demo's feature sets."""
 PAGE_NAME = "demo.html"
 """The page that the command writes beside the data, the store and the checkpoints."""
-QUICK_TRAIN = 48
-"""Training clips of a quick demo."""
+QUICK_TRAIN, QUICK_EVAL = 24, 8
+"""Clips of a quick demo: to train with, and of each other split."""
 NUM_CLIPS_SHOWN = 8
 
 
@@ -112,7 +112,8 @@ def demo(
     options, place, clock, report = options or DemoOptions(), Path(folder), RunClock(), Reporter(listener)
     if (place / PAGE_NAME).exists() and written_options(place / "data") is None:
         raise InputError(f"{place} contains {PAGE_NAME!r}, which fda did not write: give another folder")
-    wanted = GenerateOptions(seed=options.seed, num_train=QUICK_TRAIN if options.quick else None)
+    num_train, num_eval = (QUICK_TRAIN, QUICK_EVAL) if options.quick else (None, None)
+    wanted = GenerateOptions(seed=options.seed, num_train=num_train, num_eval=num_eval)
     report.say(f"making videos in {place / 'data'}")
     generated = generate(place / "data", wanted, overwrite=True, listener=listener)
     store_place = place / "store"

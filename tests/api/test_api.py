@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from pipeline.run.events import Event
 from store.claims.holding import claimed
 from store.errors import StoreBusyError, StoreMismatchError
 from store.places.opening import folder_at
-from tests.clips_on_disk import SMALL, SMALL_FLAGS, Commands, write_mixed_dataset, write_small_dataset
+from tests.clips_on_disk import SMALL, SMALL_FLAGS, Commands, decoder_is_kept, write_mixed_dataset, write_small_dataset
 from tests.encoders_tiny import write_config
 from tests.paths import ROOT
 from tests.stores import tree_digest
@@ -29,6 +30,13 @@ HERE = fda.RunOptions(workers=0)
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
     return Commands(monkeypatch, capfd)
+
+
+@pytest.fixture(autouse=True)
+def one_decoder() -> Iterator[None]:
+    """For all runs of these tests in this process."""
+    with decoder_is_kept():
+        yield
 
 
 def python(program: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -77,9 +85,9 @@ def test_options_and_results_are_frozen_values() -> None:
             assert parameters.frozen, name
 
 
-@pytest.mark.parametrize("name", ["store", "pipeline", "encoders", "cli"])
-def test_modules_of_the_same_names_beside_a_notebook_do_no_harm(tmp_path: Path, name: str) -> None:
-    (tmp_path / f"{name}.py").write_text("raise RuntimeError('this is not of fda')")
+def test_modules_of_the_same_names_beside_a_notebook_do_no_harm(tmp_path: Path) -> None:
+    for name in ("store", "pipeline", "encoders", "cli"):
+        (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('this {name} is not of fda')")
     done = python("import fda\nprint(fda.MaskOptions().threshold, fda.open_store)", tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("25")

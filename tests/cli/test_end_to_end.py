@@ -147,5 +147,5 @@ def test_the_demo_runs_everything_and_goes_on_where_it_was(fda: Commands, tmp_pa
     assert again.code == 0
     result = json.loads(again.out)
     assert set(result["test"]) == set(result["still"]) == {"masks", "objects", "ones", "shuffled"}
-    assert result["test"]["masks"]["num_videos"] == 24
+    assert result["test"]["masks"]["num_videos"] == 8
     assert "nothing to do: " in again.err

@@ -22,6 +22,7 @@ from store.places.opening import folder_at
 from store.store import MANIFEST_NAME, Store
 from store.verify.findings import Kind
 from store.view import open_store
+from tests.seed import drawn
 from tests.store.foreign import PUT, everything, make_outside, make_whole
 from tests.store.test_foreign_files import COMMANDS
 from tests.stores import MASKS
@@ -36,9 +37,15 @@ FOLDERS = (
     *("catalog", "clips.zarr", "features.zarr", "commits", "claims", FRAMES, "commits/test/frames"),
     *("features.zarr/mine", "features.zarr/mine/test/video"),
 )
+KINDS_OF_FILES = ("folder", "link to a file", "dangling link", "FIFO")
+KINDS_OF_FOLDERS = ("file", "link to a folder", "dangling link", "FIFO")
+NUM_KINDS = 2
+"""Of each name, others at each commit (tests/seed.py)."""
 CASES = [
-    *((name, kind) for name in FILES for kind in ("folder", "link to a file", "dangling link", "FIFO")),
-    *((name, kind) for name in FOLDERS for kind in ("file", "link to a folder", "dangling link", "FIFO")),
+    (name, kind)
+    for names, kinds in ((FILES, KINDS_OF_FILES), (FOLDERS, KINDS_OF_FOLDERS))
+    for name in names
+    for kind in drawn(f"odd {name}").sample(kinds, NUM_KINDS)
 ]
 
 READERS: dict[str, Callable[[str], object]] = {

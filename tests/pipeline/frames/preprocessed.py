@@ -14,7 +14,7 @@ from pipeline.run.plan import Plan
 from store.completion import outcomes_of
 from store.stages import FRAMES_STAGE
 from store.store import Store
-from tests.clips_on_disk import SMALL, opened_store, run_preprocess, write_mixed_dataset
+from tests.clips_on_disk import SMALL, decoder_is_kept, opened_store, run_preprocess, write_mixed_dataset
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,8 @@ def run(manifest: Path, place: Path, options: PreprocessOptions = SMALL) -> tupl
     dataset = read_dataset("jsonl", manifest)
     opened = opened_store(dataset, str(place), options)
     plan = plan_preprocess(opened, options)
-    return plan, preprocess_shards(opened, VideoSource(dataset.root), plan, options)
+    with decoder_is_kept():
+        return plan, preprocess_shards(opened, VideoSource(dataset.root), plan, options)
 
 
 def rows_of(opened: Store, split: str, stage: str = FRAMES_STAGE) -> list[tuple[str, str, bool]]:

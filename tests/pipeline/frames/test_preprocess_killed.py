@@ -28,6 +28,7 @@ from tests.pipeline.frames.preprocessed import copy as copy
 from tests.pipeline.frames.preprocessed import made as made
 from tests.pipeline.frames.preprocessed import manifest as manifest
 from tests.pipeline.frames.preprocessed import run
+from tests.seed import drawn
 from tests.stores import tree_digest
 
 
@@ -85,6 +86,8 @@ class FaultyDisk:
 
 REMEMBERING = RememberingDecoder()
 TWO_SHARDS = replace(SMALL, shard_size=8)
+NUM_WRITES = 6
+"""Writes at which a run is disturbed, others at each commit (tests/seed.py)."""
 
 
 @pytest.mark.parametrize("fault", Fault)
@@ -96,7 +99,7 @@ def test_a_fault_at_any_write_and_a_run_again_end_as_one_undisturbed_run(
         whole = tree_digest(Path(run_preprocess(manifest, tmp_path / "whole", TWO_SHARDS, decoder=REMEMBERING).place))
     num_writes = disk.num_writes
     assert num_writes > 20
-    for number in range(1, num_writes + 1):
+    for number in drawn(f"writes at which a run is {fault}").sample(range(1, num_writes + 1), NUM_WRITES):
         place = tmp_path / f"{number}"
         with (
             disk.failing_at(number, fault),

@@ -6,14 +6,14 @@ import asyncio
 import gc
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from multiprocessing import resource_tracker
+from multiprocessing import Pipe, resource_tracker
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from store.errors import StoreWriteError
 from store.store import Store
 from tests.clips_on_disk import SMALL, opened_store, record, write_clip, write_manifest
 from tests.decoders import KilledWhileItStarts, misbehave, still_clip
-from tests.paths import ROOT
+from tests.forked import Forked
 
 OPTIONS = DecodeOptions(3, 32, timeout_seconds=0.3)
 DECODER = IsolatedDecoder(function=misbehave, grace_seconds=0.3)
@@ -222,18 +222,13 @@ def test_clips_are_those_of_the_function_to_the_bit(tmp_path: Path) -> None:
     assert isolated.sample.frames.flags.writeable
 
 
-ORPHANED = """
-import os, signal, sys, time
-from pathlib import Path
-from pipeline.isolation.decoder import DecodeRequest, IsolatedDecoder
-from pipeline.video.options import DecodeOptions
-from tests.decoders import misbehave
-requests = [DecodeRequest(Path(name), DecodeOptions(3, 32)) for name in sys.argv[1:]]
-clips = IsolatedDecoder(function=misbehave).decode(requests)
-next(clips)
-print(flush=True)
-time.sleep(3600)
-"""
+def be_worker(told: Connection, *names: str) -> None:
+    """Decode the first video, say so, and wait while the second is decoded."""
+    requests = [DecodeRequest(Path(name), DecodeOptions(3, 32)) for name in names]
+    clips = IsolatedDecoder(function=misbehave).decode(requests)
+    next(clips)
+    told.send("decoded")
+    time.sleep(3600)
 
 
 @pytest.mark.parametrize(
@@ -241,12 +236,13 @@ time.sleep(3600)
     [("hang", signal.SIGKILL), ("stuck", signal.SIGKILL), ("stopped", signal.SIGKILL), ("clip_2", signal.SIGTERM)],
 )
 def test_a_decoder_does_not_outlive_its_worker(name: str, death: signal.Signals) -> None:
-    command = [sys.executable, "-c", ORPHANED, "clip_1", name]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as worker:
-        assert worker.stdout is not None
-        worker.stdout.readline()
+    mine, theirs = Pipe()
+    with mine, theirs:
+        worker = Forked(be_worker, theirs, "clip_1", name)
+        assert mine.recv() == "decoded"
         (decoder,) = psutil.Process(worker.pid).children()
         worker.send_signal(death)
+        worker.wait()
     decoder.wait(timeout=10)
 
 

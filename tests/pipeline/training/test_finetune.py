@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +11,7 @@ import pytest
 import torch
 
 import pipeline.training.loop
+from cli.main import fda as main
 from encoders.errors import DivergedError
 from encoders.training.options import TrainOptions
 from encoders.training.trainer import StepResult, TrainBatch, Trainer
@@ -38,6 +36,7 @@ from store.store import Store
 from tests.clips_on_disk import run_preprocess, write_small_dataset
 from tests.encoders_tiny import write_config
 from tests.forked import Forked, forked_fda
+from tests.seed import drawn
 from tests.stores import tree_digest
 
 FILES = ["config.json", "history.json", "model.safetensors", "training.json"]
@@ -112,6 +111,10 @@ class Killed(BaseException):
     """Ends a run."""
 
 
+NUM_KILLS = 4
+"""Events at which a training is killed, others at each commit (tests/seed.py)."""
+
+
 @pytest.mark.parametrize("save_seconds", [0.0, 1e9], ids=["saved after each step", "saved after each epoch"])
 def test_a_run_that_was_killed_at_any_event_and_run_again_ends_with_the_same_bytes(
     store: Store, config: str, tmp_path: Path, save_seconds: float
@@ -132,7 +135,8 @@ def test_a_run_that_was_killed_at_any_event_and_run_again_ends_with_the_same_byt
     run(tmp_path / "whole", events.append)
     assert len(events) == 1 + 8 + 2  # the plan, 12 pairs in batches of 3, twice; two epochs
     logged = [json.loads(line) for line in (tmp_path / "whole/log.jsonl").read_text().splitlines()]
-    for kill_at in range(1, len(events) + 1):
+    points = drawn(f"kills of a training that is saved every {save_seconds} s")
+    for kill_at in points.sample(range(1, len(events) + 1), NUM_KILLS):
         folder, heard = tmp_path / str(kill_at), list[Event]()
 
         def listener(event: Event, heard: list[Event] = heard, kill_at: int = kill_at) -> None:
@@ -164,7 +168,7 @@ def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str,
     folder = tmp_path / "killed"
     for number in range(3):
         process = begin(folder)
-        wait_for_log(folder, 5 + 15 * number, process)
+        wait_for_log(folder, 4 + 4 * number, process)
         time.sleep(0.003 * number)
         process.kill()
     assert not has_ended(folder)
@@ -175,7 +179,7 @@ def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str,
 
 
 def train_long(place: str, config: str, folder: Path) -> None:
-    options = replace(OPTIONS, train=replace(OPTIONS.train, epochs=20))
+    options = replace(OPTIONS, train=replace(OPTIONS.train, epochs=8))
     train_model(Store.open(place), load_model(config, "none"), folder, options, save_seconds=0.0)
 
 
@@ -315,6 +319,21 @@ def test_a_loss_that_rises_and_stays_high_stops_the_run(
         train(store, config, tmp_path, options)
 
 
+def be_torchrun(words: list[str]) -> None:
+    """`torchrun --standalone --nproc-per-node 2 -m cli.main ...`, which here forks its processes."""
+    from torch.distributed.launcher.api import elastic_launch
+    from torch.distributed.run import config_from_args, parse_args
+
+    standalone = ("--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0")
+    options = [*standalone, "--nproc-per-node", "2", "--start-method", "fork", "cli.main"]
+    config, _, _ = config_from_args(parse_args(options))  # type: ignore[no-untyped-call]
+    elastic_launch(config, be_fda)(words)
+
+
+def be_fda(words: list[str]) -> None:
+    assert not main(words, prog_name="fda", standalone_mode=False)
+
+
 def test_two_processes_train_like_one(store: Store, config: str, tmp_path: Path) -> None:
     # Real processes over gloo, under torchrun; batches of 3 give one process one pair and the other two.
     preset = tmp_path / "mine.toml"
@@ -325,13 +344,9 @@ def test_two_processes_train_like_one(store: Store, config: str, tmp_path: Path)
     names = ("alone", "together")
     options = ("--preset", str(preset), "--device", "cpu", "--json")
     alone = forked_fda(tmp_path, "finetune", store.place, tmp_path / "alone", *options)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run(
-        [*torchrun, "-m", "cli.main", "finetune", store.place, str(tmp_path / "together"), *options],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    words = ["finetune", store.place, str(tmp_path / "together"), *options]
+    together = Forked(be_torchrun, words, environment={"OMP_NUM_THREADS": "1"})
+    assert together.wait() == 0
     assert alone.wait() == 0
     single, double = (load_checkpoint(tmp_path / name) for name in names)
     start = load_model(config, "none").model.named_tensors()
