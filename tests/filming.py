@@ -55,6 +55,27 @@ def filmed(
     return np.stack(frames), np.stack(discs)
 
 
+def circling(
+    num_frames: int = 12, radius: float = 10.0, size: int = 96, side: int = 24
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A square that turns in a circle smaller than itself: it covers most of its way in most of the frames.
+
+    Returns:
+        Frames, shape (num_frames, size, size, 3), and where the square is in each.
+    """
+    view = cv2.GaussianBlur(ground()[:size, :size], (0, 0), 4)
+    frames, squares = [], []
+    for t in range(num_frames):
+        angle = 2 * np.pi * t / num_frames
+        top, left = (round((size - side) / 2 + radius * part) for part in (np.sin(angle), np.cos(angle)))
+        frame, square = view.copy(), np.zeros((size, size), np.bool_)
+        square[top : top + side, left : left + side] = True
+        frame[square] = (30, 200, 40)
+        frames.append(frame)
+        squares.append(square)
+    return np.stack(frames), np.stack(squares)
+
+
 def right_and_wrong(masks: Masks, discs: NDArray[np.bool_], pan: float = 0.0) -> tuple[float, float]:
     """The share of the disc that the masks cover, and the share of the ground, far from it, that they cover too."""
     reach = 2 * (int(pan) + 8) + 1

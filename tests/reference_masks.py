@@ -17,6 +17,7 @@ ELLIPSES = {
     1: ["1"],
     3: ["010", "111", "010"],
     5: ["00100", "11111", "11111", "11111", "00100"],
+    9: ["000010000", "011111110", "011111110", *3 * ["111111111"], "011111110", "011111110", "000010000"],
 }
 
 
@@ -55,15 +56,17 @@ def reference(
 
 
 def open_and_close(moved: NDArray[np.bool_], kernel: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    def step(picture: NDArray[np.bool_], *, grow: bool) -> NDArray[np.bool_]:
-        reach = len(kernel) // 2
-        padded = np.pad(picture, reach, constant_values=not grow)
-        done = dilation(padded, kernel) if grow else erosion(padded, kernel)
-        inner: NDArray[np.bool_] = done[reach : done.shape[0] - reach, reach : done.shape[1] - reach]
-        return inner
+    closed = grown(grown(moved, kernel), kernel, shrink=True)
+    return grown(grown(closed, kernel, shrink=True), kernel)
 
-    closed = step(step(moved, grow=True), grow=False)
-    return step(step(closed, grow=False), grow=True)
+
+def grown(picture: NDArray[np.bool_], kernel: NDArray[np.bool_], *, shrink: bool = False) -> NDArray[np.bool_]:
+    """Dilation, or erosion; what is outside changes nothing."""
+    reach = len(kernel) // 2
+    padded = np.pad(picture, reach, constant_values=shrink)
+    done = erosion(padded, kernel) if shrink else dilation(padded, kernel)
+    inner: NDArray[np.bool_] = done[reach : done.shape[0] - reach, reach : done.shape[1] - reach]
+    return inner
 
 
 def keep_large(picture: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:

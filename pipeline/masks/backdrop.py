@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import cv2
@@ -46,6 +47,20 @@ class Behind:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class ChosenGround:
+    """Where the median of pictures that are laid over each other is not the ground, and what the ground is there."""
+
+    differs: NDArray[np.uint8]
+    """Shape (num_pictures, height, width): 1 where a picture differs from the median."""
+    is_left: NDArray[np.bool_]
+    """Shape (height, width): the ground is in the pictures that differ from the median."""
+    is_hidden: NDArray[np.bool_]
+    """Shape (height, width): no picture shows the ground."""
+    around: tuple[Picture, ...]
+    """Of each plane, shape (height, width): what surrounds these pixels, in place of a ground that nobody sees."""
+
+
 class Backdrop:
     """The background of all pictures of a run."""
 
@@ -59,16 +74,23 @@ class Backdrop:
         self._pictures = pictures
         self._size = (pictures[0].shape[1], pictures[0].shape[0])
         self._to_picture: NDArray[np.float64] | None = None
+        self._origin = np.zeros(2, dtype=np.int64)
+        self._laid: Sequence[Picture] = pictures
+        self._seen: Sequence[NDArray[np.bool_]] | None = None
         if motions is None:
-            self._lower, self._upper = middles(pictures)
-            self._count = np.full(pictures[0].shape, len(pictures), dtype=np.uint16)
-            return
+            self.count = np.full(pictures[0].shape, len(pictures), dtype=np.uint16)
+        else:
+            self._lay_over(motions)
+        self.median, self._upper = middles(self._laid)
+
+    def _lay_over(self, motions: Motions) -> None:
+        """Bring all pictures into the view of the middle one."""
         corners = moved_corners(np.asarray(np.linalg.inv(motions), dtype=np.float64), *self._size)
         low = np.floor(corners.min(axis=(0, 1))).astype(np.int64)
         width, height = (np.ceil(corners.max(axis=(0, 1))).astype(np.int64) - low + 1).tolist()
-        self._to_picture = motions @ _shift(low)
+        self._origin, self._to_picture = low, motions @ _shift(low)
         laid, seen = [], []
-        for picture, to_picture, places in zip(pictures, self._to_picture, corners - low, strict=True):
+        for picture, to_picture, places in zip(self._pictures, self._to_picture, corners - low, strict=True):
             canvas, shows = np.zeros((height, width), np.uint8), np.zeros((height, width), np.bool_)
             left, top = np.floor(places.min(axis=0)).astype(np.int64).tolist()
             right, bottom = (np.ceil(places.max(axis=0)).astype(np.int64) + 1).tolist()
@@ -78,20 +100,77 @@ class Backdrop:
             shows[part] = _warped(full, motion, (right - left, bottom - top), _NEAREST, cv2.BORDER_CONSTANT) > 0
             laid.append(canvas)
             seen.append(shows)
-        self._count = fill_unseen(laid, seen)
-        self._lower, self._upper = middles(laid)
+        self.count = fill_unseen(laid, seen)
+        self._laid, self._seen = laid, seen
+
+    def differences(self) -> Iterator[Picture]:
+        """How far each picture is from the median, as `Behind.difference`, where they are laid over each other."""
+        behind = Behind(self.median, None)
+        for number, laid in enumerate(self._laid):
+            difference = behind.difference(laid)
+            if self._seen is not None:
+                difference[~self._seen[number]] = 0
+            yield difference
+
+    def mean_where(self, chosen: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The mean of some of the values of each pixel, shape (height, width); 0 where there are none.
+
+        Args:
+            chosen: Shape (num_pictures, height, width), 0 and 1.
+        """
+        total = np.zeros(self.median.shape, dtype=np.float32)
+        for laid, mask in zip(self._laid, chosen, strict=True):
+            cv2.accumulate(laid, total, mask=mask)
+        total /= np.maximum(chosen.sum(axis=0, dtype=np.int32), 1)
+        return total
+
+    def on_ground(self, ground: ChosenGround, plane: int) -> Backdrop:
+        """The same pictures, with a background that is the ground where the median is not.
+
+        Args:
+            ground: Laid over each other as these pictures are.
+            plane: Which of its planes this one is.
+        """
+        median = np.where(ground.is_left, np.round(self.mean_where(ground.differs)).astype(np.uint8), self.median)
+        changed = copy(self)
+        changed.median = np.where(ground.is_hidden, ground.around[plane], median)
+        return changed
+
+    def enlarged(self, ground: ChosenGround, smaller: Backdrop) -> ChosenGround:
+        """A ground that was found in smaller pictures, laid over each other as these are.
+
+        Args:
+            ground: As it was found.
+            smaller: Of the smaller pictures.
+        """
+        height, width = self.median.shape
+        scale = np.array(smaller._size) / self._size
+        # The centre of pixel 0 is at 0, its left edge at -0.5: (X + 0.5) * scale = x + 0.5.
+        offset = (self._origin + 0.5) * scale - 0.5 - smaller._origin
+        matrix = np.hstack([np.diag(scale), offset[:, None]])
+
+        def large(picture: NDArray[np.uint8], flags: int) -> Picture:
+            found = cv2.warpAffine(picture, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+            return np.asarray(found, dtype=np.uint8)
+
+        return ChosenGround(
+            np.stack([large(mask, _NEAREST) for mask in ground.differs]),
+            large(ground.is_left.view(np.uint8), _NEAREST) > 0,
+            large(ground.is_hidden.view(np.uint8), _NEAREST) > 0,
+            tuple(large(picture, _LINEAR) for picture in ground.around),
+        )
 
     def behind(self, number: int) -> Behind:
         """The background of one of the pictures."""
         if self._to_picture is None:
             if len(self._pictures) >= ENOUGH:
-                return Behind(self._lower, None)
-            lower, upper, count = self._lower, self._upper, self._count
+                return Behind(self.median, None)
+            lower, upper, count = self.median, self._upper, self.count
         else:
             motion = np.linalg.inv(self._to_picture[number])
-            lower = _warped(self._lower, motion, self._size)
+            lower = _warped(self.median, motion, self._size)
             count = cv2.warpPerspective(
-                self._count, motion, self._size, flags=_NEAREST, borderMode=cv2.BORDER_REPLICATE
+                self.count, motion, self._size, flags=_NEAREST, borderMode=cv2.BORDER_REPLICATE
             ).astype(np.uint16)
             if int(count.min()) >= ENOUGH:
                 return Behind(lower, None)

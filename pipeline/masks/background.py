@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.masks.backdrop import Backdrop
+from pipeline.masks.backdrop import ENOUGH, Backdrop
 from pipeline.masks.camera import CameraWatch
 from pipeline.masks.comparison import Change, threshold_of
 from pipeline.masks.grey import grey_of
+from pipeline.masks.ground import choose_ground
 from pipeline.masks.lighting import EvenlyLit, evenly_lit
 from pipeline.masks.motions import CameraPath, Run, camera_path
 from pipeline.masks.options import Difference, MaskOptions
@@ -90,9 +91,16 @@ class BackgroundChanges:
         part = slice(run.start, run.stop)
         lit = self._lit_at_rest(run.start, run.stop) if motions is None else evenly_lit(self._luma[part], motions)
         chroma = [lit.chroma(number, planes) for number, planes in enumerate(self._chroma[part])]
-        backdrops = [Backdrop([planes[channel] for planes in chroma], low_motions) for channel in range(2)]
+        backdrop, backdrops = lit.backdrop, [Backdrop([of[plane] for of in chroma], low_motions) for plane in range(2)]
+        if run.stop - run.start >= ENOUGH:
+            lumas = [_resized(luma, low_width, low_height) for luma in lit.lumas]
+            low_luma = Backdrop(lumas, low_motions)
+            ground = choose_ground([low_luma, *backdrops])
+            if ground is not None:
+                backdrop = backdrop.on_ground(backdrop.enlarged(ground, low_luma), 0)
+                backdrops = [of.on_ground(ground, 1 + plane) for plane, of in enumerate(backdrops)]
         for number, (luma, planes) in enumerate(zip(lit.lumas, chroma, strict=True)):
-            behind = lit.backdrop.behind(number)
+            behind = backdrop.behind(number)
             low = [of.behind(number).difference(plane) for of, plane in zip(backdrops, planes, strict=True)]
             coloured = cv2.resize(cv2.max(*low), (width, height), interpolation=cv2.INTER_LINEAR)
             difference = np.asarray(cv2.max(behind.difference(luma), coloured), dtype=np.uint8)
@@ -142,9 +150,12 @@ def _unrest(lit: EvenlyLit) -> list[float]:
     return shares
 
 
+def _resized(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
 def _chroma(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Cr and Cb at half the size, shape (2, height // 2, width // 2), at least one pixel."""
     height, width = max(frame.shape[0] // 2, 1), max(frame.shape[1] // 2, 1)
-    half = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
-    converted = np.asarray(cv2.cvtColor(half, cv2.COLOR_RGB2YCrCb), dtype=np.uint8)
+    converted = np.asarray(cv2.cvtColor(_resized(frame, width, height), cv2.COLOR_RGB2YCrCb), dtype=np.uint8)
     return np.ascontiguousarray(converted[..., 1:].transpose(2, 0, 1))

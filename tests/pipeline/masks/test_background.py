@@ -18,7 +18,7 @@ from pipeline.masks.motions import camera_path, moved_corners
 from pipeline.masks.options import Compensation, Cuts, Difference, Fill, MaskOptions, ThresholdMode
 from pipeline.masks.shots import Shot
 from store.clips.layout import Masks, moving
-from tests.filming import SIZE, filmed, ground
+from tests.filming import SIZE, circling, filmed, ground
 from tests.pipeline.masks.test_masks import clips
 from tests.reference_backgrounds import background_reference
 
@@ -47,6 +47,21 @@ def test_the_same_bits_as_the_plain_definition(
     options = replace(BACKGROUND, threshold=threshold, kernel_size=kernel_size, min_area=min_area, fill=fill)
     options = replace(options, cuts=Cuts.IGNORE)
     np.testing.assert_array_equal(clip_masks(frames, options).masks, background_reference(frames, options))
+
+
+@pytest.mark.parametrize(("num_frames", "size"), [(3, 64), (6, 65), (12, 64)])
+def test_the_same_bits_where_a_thing_stays(num_frames: int, size: int) -> None:
+    frames, squares = circling(num_frames, radius=7.0, size=size, side=18)
+    masks = clip_masks(frames, BACKGROUND).masks
+    np.testing.assert_array_equal(masks, background_reference(frames, replace(BACKGROUND, cuts=Cuts.IGNORE)))
+    assert overlap(masks, squares) > 0.7
+
+
+@pytest.mark.parametrize("options", AGAINST)
+@pytest.mark.parametrize("radius", [7.0, 10.0])
+def test_a_thing_that_stays_for_most_of_the_frames_is_covered_as_a_whole(options: MaskOptions, radius: float) -> None:
+    frames, squares = circling(radius=radius)
+    assert overlap(clip_masks(frames, options).masks, squares) > 0.75
 
 
 def test_a_whole_object_without_the_ghost_of_where_it_was() -> None:
