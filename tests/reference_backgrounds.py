@@ -79,7 +79,13 @@ def ground_reference(planes: Sequence[Sequence[Picture]]) -> Ground:
     is_left = changes & (2 * sums(is_left, 7) > sums(changes, 7))
     thing = spread([np.where(is_left, one, other) for one, other in zip(medians, left, strict=True)], changes)
     to_thing, to_around = (smoothed(distance(medians, other), is_enclosed) for other in (thing, around))
-    return Ground(differs, is_left, is_enclosed & (to_thing < 0.6 * to_around) & (to_around > 15), around)
+    is_hidden = is_enclosed & (to_thing < 0.6 * to_around) & (to_around > 15)
+    labels = label(is_left | is_hidden, connectivity=2)
+    for number in range(1, int(labels.max()) + 1):
+        region = grown(grown(labels == number, near), near)
+        if (differs & ~is_left & region).any(axis=(1, 2)).mean() < 1 / 3:
+            is_left[labels == number] = is_hidden[labels == number] = False
+    return Ground(differs, is_left, is_hidden, around)
 
 
 def at(plane: Sequence[Picture], found: Ground, which: int) -> Picture:

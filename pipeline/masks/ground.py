@@ -46,6 +46,8 @@ _ALIKE = 0.6
 what the thing hides for a moment is not."""
 _LEAST_UNLIKE = 15.0
 """Grey levels, of all planes together, by which it must differ from the surroundings."""
+_BESIDE = 1 / 3
+"""Share of the pictures: in so many, more of a thing must be beside what it covers for most of the time."""
 _FIRST_WINDOW = 9
 _KNOWN_SHARE = 0.1
 
@@ -88,9 +90,30 @@ def choose_ground(planes: Sequence[Backdrop]) -> ChosenGround | None:
         to_thing = _smoothed(_distance(medians, thing), is_enclosed)
         to_around = _smoothed(from_median, is_enclosed)
         is_hidden = is_enclosed & (to_thing < _ALIKE * to_around) & (to_around > _LEAST_UNLIKE)
+    is_thing = _beside_thing(is_left | is_hidden, (differs > 0) & ~is_left)
+    is_left, is_hidden = is_left & is_thing, is_hidden & is_thing
     if not is_left.any() and not is_hidden.any():
         return None
     return ChosenGround(differs, is_left, is_hidden, tuple(np.round(one).astype(np.uint8) for one in around))
+
+
+def _beside_thing(which: NDArray[np.bool_], thing: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Of what seems to be a thing that stays, the components beside which more of it is in enough pictures.
+
+    What a thing passes, or goes around, is like this in few pictures.
+
+    Args:
+        which: Shape (height, width).
+        thing: Where more of it is in each picture, shape (num_pictures, height, width).
+    """
+    num_labels, labels = cv2.connectedComponents(which.astype(np.uint8), connectivity=8)
+    num_beside = np.zeros(num_labels, dtype=np.int32)
+    for one in thing:
+        near = cv2.dilate(one.astype(np.uint8), _NEAR, iterations=_AROUND) > 0
+        num_beside += np.bincount(labels[near], minlength=num_labels) > 0
+    is_kept = num_beside >= _BESIDE * len(thing)
+    is_kept[0] = False
+    return np.asarray(is_kept[labels], dtype=np.bool_)
 
 
 def _differs(planes: Sequence[Backdrop]) -> NDArray[np.uint8]:

@@ -64,6 +64,22 @@ def test_a_thing_that_stays_for_most_of_the_frames_is_covered_as_a_whole(options
     assert overlap(clip_masks(frames, options).masks, squares) > 0.75
 
 
+@pytest.mark.parametrize("options", AGAINST)
+@pytest.mark.parametrize("left", [105, 96, 73])
+def test_a_still_thing_that_is_hidden_for_a_moment_or_not_at_all_does_not_move(options: MaskOptions, left: int) -> None:
+    """A post of the mover's own colour: in its way, at the edge of it, and where it goes around."""
+    frames, squares = circling(radius=32.0, size=160)
+    post = np.zeros(squares.shape[1:], dtype=np.bool_)
+    post[73:87, left : left + 14] = True
+    for frame, square in zip(frames, squares, strict=True):
+        frame[post & ~square] = (45, 185, 55)
+    masks = np.asarray(clip_masks(frames, options).masks, dtype=np.bool_)
+    assert overlap(masks, squares) > 0.75
+    is_alone = ~squares[:, post].any(axis=1)
+    assert is_alone.sum() > 6
+    assert masks[is_alone][:, post].mean() < 0.1
+
+
 def test_a_whole_object_without_the_ghost_of_where_it_was() -> None:
     frames, discs = filmed(step=30)
     assert overlap(clip_masks(frames, MaskOptions()).masks, discs) < 0.6
