@@ -88,7 +88,7 @@ def test_options_and_results_are_frozen_values() -> None:
 def test_modules_of_the_same_names_beside_a_notebook_do_no_harm(tmp_path: Path) -> None:
     for name in ("store", "pipeline", "encoders", "cli"):
         (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('this {name} is not of fda')")
-    done = python("import fda\nprint(fda.MaskOptions().threshold, fda.open_store)", tmp_path)
+    done = python("import fda\nprint(fda.MaskOptions().threshold, fda.open_store, fda.ModelSource)", tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("25")
 

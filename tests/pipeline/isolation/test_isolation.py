@@ -262,12 +262,13 @@ def two_shards(tmp_path: Path) -> tuple[Store, Path]:
 def test_the_shard_of_a_video_that_crashes_goes_on(tmp_path: Path, workers: int) -> None:
     store, root = two_shards(tmp_path)
     options = replace(SMALL, shard_size=4, timeout_seconds=0.3)
-    plan = plan_preprocess(store, options)
+    plan, before = plan_preprocess(store, options), children()
     if workers:
         with local_dask(workers) as executor:
             result = preprocess_shards(store, VideoSource(root, decoder=DECODER), plan, options, executor)
     else:
         result = preprocess_shards(store, VideoSource(root, decoder=DECODER), plan, options)
+    assert children() == before  # an idle decoder neither
     outcomes = [outcome for shard in store.shards("test") for outcome in outcomes_of(store, shard)]
     assert [str(outcome.status) for outcome in outcomes] == ["ok", "corrupt", "unsupported", "timeout", "corrupt", "ok"]
     assert [outcome.reason for outcome in outcomes if outcome.reason] == [
