@@ -6,11 +6,12 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+from encoders.config import ModelConfig
 from pipeline.errors import InputError
 from pipeline.experiments.kind import VAL_SPLIT, Kind, Subject
 from pipeline.experiments.masks import PAPER, TRUTH, workers_for
 from pipeline.experiments.options import MIN_CLIPS, ExperimentOptions
-from pipeline.frames.options import TRAIN_SPLIT
+from pipeline.frames.options import TRAIN_SPLIT, PreprocessOptions
 from pipeline.frames.run import preprocess
 from pipeline.mask_imports.run import import_masks
 from pipeline.reporting.commands import flags_of, frame_flags
@@ -21,6 +22,7 @@ from pipeline.synthetic.run import generate
 from pipeline.synthetic.suites import Size
 from pipeline.synthetic.writing import MANIFEST_NAME
 from pipeline.training.options import FinetuneOptions
+from pipeline.training.presets import load_preset
 from store.clips.mask_sets import mask_set_names
 from store.json_values import JSON
 from store.store import Store
@@ -71,7 +73,8 @@ def make_data(folder: Path, kind: Kind, options: ExperimentOptions, listener: Li
     wanted, place = generated(kind, options), folder / STORE
     run = workers_for(sum(one.num_clips for one in wanted.splits))
     made = generate(folder / DATA, wanted, workers=run.workers, listener=listener)
-    preprocess(made.manifest, place, replace(kind.clips, mask_name=PAPER.name), run=run, listener=listener)
+    clips = replace(_clips(kind, options), mask_name=PAPER.name)
+    preprocess(made.manifest, place, clips, run=run, listener=listener)
     import_masks(place, made.truth, TRUTH.name, run=run, listener=listener)
 
 
@@ -86,9 +89,15 @@ def data_commands(folder: Path, kind: Kind, options: ExperimentOptions) -> list[
     clips = [str(folder / DATA / MANIFEST_NAME), str(folder / STORE)]
     return [
         ["fda", "generate", str(folder / DATA), *flags_of(fields, {"seed": 0}), *factors],
-        ["fda", "preprocess", *clips, "--masks", PAPER.name, *frame_flags(kind.clips.frame_identity())],
+        ["fda", "preprocess", *clips, "--masks", PAPER.name, *frame_flags(_clips(kind, options).frame_identity())],
         ["fda", "import-masks", clips[1], str(folder / DATA / TRUTH_FOLDER), "--masks", TRUTH.name],
     ]
+
+
+def _clips(kind: Kind, options: ExperimentOptions) -> PreprocessOptions:
+    """Clips as an experiment wants them, of the size that its model reads."""
+    model = options.model or load_preset(options.preset or GENERATED_PRESET).model
+    return replace(kind.clips, image_size=ModelConfig.from_name_or_file(model).image_size)
 
 
 def _trained(options: ExperimentOptions, preset: str, splits: Collection[str]) -> FinetuneOptions:

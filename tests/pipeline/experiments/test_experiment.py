@@ -335,3 +335,5 @@ def test_the_lines_that_generate_data_are_understood(fda: Commands, tmp_path: Pa
             assert lines[1][4:] == ["--masks", "paper", *flags]
             ended = fda(*lines[0][1:], "--dry-run")
             assert ended.code == 0, ended.err
+    small = api.ExperimentOptions(model=write_config(tmp_path), pretrained="none")
+    assert data_commands(tmp_path, KINDS[api.ExperimentKind.BASELINE], small)[1][-2:] == ["--image-size", "32"]
