@@ -17,6 +17,8 @@ _OF_TEXT = ("positional_embedding", "text_projection", "token_embedding.", "tran
 """How names of CLIP's text tower begin, where it is no module of its own."""
 _DECODER = "text_decoder."
 """CoCa's decoder of captions."""
+_COMPUTED = ("attn_mask", "text.attn_mask")
+"""What archives of `open_clip.trace_model` have beside weights: which tokens a token attends to."""
 
 
 def adapted(file: WeightsFile, config: ModelConfig, targets: Mapping[str, Tensor]) -> WeightsFile:
@@ -24,6 +26,7 @@ def adapted(file: WeightsFile, config: ModelConfig, targets: Mapping[str, Tensor
 
     - Text towers of old files go under `text.`, where the model has a module of its own for its text tower.
     - CoCa's decoder is left out: it writes captions, and is none of the two towers.
+    - Masks of tokens, which are computed, are left out.
     - A logit scale or bias may be a scalar or a vector of one number.
 
     Args:
@@ -34,10 +37,11 @@ def adapted(file: WeightsFile, config: ModelConfig, targets: Mapping[str, Tensor
     tensors = dict(file.tensors)
     if "text.positional_embedding" in targets and "positional_embedding" in tensors:
         tensors = {("text." if name.startswith(_OF_TEXT) else "") + name: one for name, one in tensors.items()}
-    decoder = {name for name in tensors if name.startswith(_DECODER) and config.multimodal_cfg is not None}
-    for name in decoder:
+    unused = {name for name in tensors if name.startswith(_DECODER) and config.multimodal_cfg is not None}
+    unused |= {name for name in _COMPUTED if name in tensors and name not in targets}
+    for name in unused:
         del tensors[name]
     for name in ("logit_scale", "logit_bias"):
         if name in tensors and name in targets and tensors[name].numel() == 1:
             tensors[name] = tensors[name].reshape(targets[name].shape)
-    return replace(file, tensors=tensors, ignored=file.ignored + tuple(sorted(decoder)))
+    return replace(file, tensors=tensors, ignored=file.ignored + tuple(sorted(unused)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,18 @@ def test_a_file_of_open_clip_gives_its_features(
     assert loaded.report.missing == (loaded.model.alpha_weight,)
     assert all(entry.startswith("text_decoder.") for entry in loaded.report.unexpected)
     assert bool(loaded.report.unexpected) == name.startswith("coca")
+    _assert_gives_the_same(loaded, plain)
+
+
+def test_an_archive_that_runs_gives_its_features(make: Callable[[str], tuple[Any, str]], tmp_path: Path) -> None:
+    plain, model = make("RN50-quickgelu")
+    inputs = torch.zeros(1, 3, 64, 64), torch.zeros(1, 77, dtype=torch.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing is old, and warns of it
+        torch.jit.trace(plain, inputs, check_trace=False).save(str(tmp_path / "RN50.pt"))  # type: ignore[no-untyped-call]
+    loaded = load_model(model, str(tmp_path / "RN50.pt"))
+    assert loaded.report.kind == "OpenAI CLIP"
+    assert loaded.report.unexpected == ("attn_mask",)  # which is computed
     _assert_gives_the_same(loaded, plain)
 
 
