@@ -12,6 +12,7 @@ from typing import Self, TypeVar
 from encoders.described import CLIP_VOCAB_SIZE, DescribedTower, check_size
 from encoders.errors import ModelError
 from encoders.options import Activation
+from encoders.repositories import Repository, files_digest, tokenizer_files
 from encoders.tables import JSON, as_table, check_keys, read_json, read_table
 from encoders.torchvision_shim import import_open_clip
 
@@ -158,7 +159,10 @@ class ModelConfig:
 
     @property
     def architecture(self) -> dict[str, JSON]:
-        """Open_clip's description of the model, with `mean` and `std` beside it where they are not CLIP's."""
+        """Open_clip's description of the model, with `mean` and `std` beside it where they are not CLIP's.
+
+        A tokenizer in a folder is called by its content: where it lies says nothing on another machine.
+        """
         always = {"embed_dim": self.embed_dim, "quick_gelu": self.quick_gelu}
         towers = {name: _tower_table(getattr(self, name)) for name in ("vision_cfg", "text_cfg")}
         others = {name: getattr(self, name) for name in _OPTIONAL if getattr(self, name) != _DEFAULTS[name]}
@@ -196,9 +200,10 @@ class ModelConfig:
 
     @classmethod
     def from_name_or_file(cls, model: str) -> Self:
-        """Find a model by open_clip's name ("ViT-B-16-quickgelu") or in a JSON file in open_clip's format.
+        """Find a model by open_clip's name ("ViT-B-16-quickgelu"), in a JSON file, a folder or a repository.
 
-        The file is one of open_clip's model files, or the `open_clip_config.json` that lies beside published weights.
+        The file is one of open_clip's model files, or the `open_clip_config.json` that lies beside published weights. A
+        folder or a repository (`encoders.repositories`) has such a file. A tokenizer in the same folder is the model's.
 
         Raises:
             ValueError: an unknown name (close ones are listed), a file that is not JSON, or an architecture that is not
@@ -208,14 +213,46 @@ class ModelConfig:
             config = cls.from_architecture(model, open_clip.get_model_config(model), f"model {model}")
             mean, std = _published_colours(model)
             return replace(config, mean=mean, std=std)
-        path = Path(model)
+        repository = Repository.of(model)
+        path = Path(model) if repository is None else repository.description()
         if not path.is_file():
             close = difflib.get_close_matches(model, open_clip.list_models(), n=4, cutoff=0.5)
             hint = f"did you mean {', '.join(close)}?" if close else "names look like ViT-B-16-quickgelu"
             raise ModelError(f"unknown model {model!r}: it is neither a model of open_clip nor a file; {hint}")
-        return cls.from_architecture(path.stem, _flat(as_table(read_json(path), str(path)), str(path)), str(path))
+        name = path.stem if repository is None else repository.model_name
+        config = cls.from_architecture(name, _flat(as_table(read_json(path), str(path)), str(path)), str(path))
+        beside = None if repository is None else repository.tokenizer_folder
+        return config.with_tokenizer_of(beside or path.parent, is_its=beside is not None)
+
+    @property
+    def tokenizer_name(self) -> str | None:
+        """Of a tokenizer of Hugging Face: on its hub, or a folder; None: the model has CLIP's."""
+        name = self.text_cfg.settings.get("hf_tokenizer_name") if isinstance(self.text_cfg, DescribedTower) else None
+        return name if isinstance(name, str) else None
+
+    @property
+    def tokenizer_folder(self) -> Path | None:
+        """Where the model's tokenizer lies, if that is a folder of this machine."""
+        return self.text_cfg.tokenizer_folder if isinstance(self.text_cfg, DescribedTower) else None
+
+    def with_tokenizer_of(self, folder: Path, *, is_its: bool) -> Self:
+        """The same model, whose tokenizer is a folder.
+
+        Args:
+            folder: where the model is described.
+            is_its: whether the tokenizer lies in it; else it may lie in a folder that the description names.
+        """
+        text, name = self.text_cfg, self.tokenizer_name
+        if not isinstance(text, DescribedTower) or name is None:
+            return self
+        found = folder if is_its else folder / name
+        if not found.is_dir():
+            return self
+        return replace(self, text_cfg=DescribedTower({**text.settings, "hf_tokenizer_name": str(found.absolute())}))
 
 
+BY_CONTENT = "sha256:"
+"""How the name of a tokenizer begins that lies in a folder."""
 _OPTIONAL = ("custom_text", "multimodal_cfg", "init_logit_bias", "mean", "std")
 """Keys that a description has only where they are not as in CLIP."""
 _DEFAULTS = {field.name: field.default for field in fields(ModelConfig)}
@@ -236,7 +273,12 @@ def why_refused(name: str) -> str:
 
 
 def _tower_table(tower: VisionTower | TextTower | DescribedTower) -> Mapping[str, JSON]:
-    return tower.settings if isinstance(tower, DescribedTower) else asdict(tower)
+    if not isinstance(tower, DescribedTower):
+        return asdict(tower)
+    folder = tower.tokenizer_folder
+    if folder is None:
+        return tower.settings
+    return {**tower.settings, "hf_tokenizer_name": f"{BY_CONTENT}{files_digest(tokenizer_files(folder))}"}
 
 
 def _vision(description: object, where: str) -> VisionTower | DescribedTower:

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Self
 
 from encoders.errors import ModelError
@@ -48,6 +49,13 @@ class DescribedTower:
         """Of the Hugging Face model that the text tower is: on its hub, or a folder. None if it is open_clip's own."""
         name = self.settings.get("hf_model_name")
         return name if isinstance(name, str) else None
+
+    @property
+    def tokenizer_folder(self) -> Path | None:
+        """Where the tokenizer of the text tower lies, if that is a folder of this machine."""
+        name = self.settings.get("hf_tokenizer_name")
+        is_folder = isinstance(name, str) and Path(name).is_absolute() and Path(name).is_dir()
+        return Path(name) if isinstance(name, str) and is_folder else None
 
     @property
     def image_size(self) -> int:

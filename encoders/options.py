@@ -12,6 +12,15 @@ MIN_WORDS = 3
 """Tokens that a text must be left with: its start, one of its own, its end."""
 
 
+HUB, LOCAL = "hf-hub:", "local-dir:"
+"""How open_clip's names begin of models that come whole: in a repository of the Hugging Face hub, or in a folder."""
+
+
+def is_whole_model(model: str) -> bool:
+    """Whether a model's name stands for a folder or a repository with its description and its weights."""
+    return model.startswith((HUB, LOCAL)) or Path(model).is_dir()
+
+
 class Pooling(StrEnum):
     """How the features of a clip's frames become those of the clip."""
 
@@ -58,9 +67,11 @@ class ModelSource:
     checkpoint: Path | None = None
     """What `save_checkpoint` wrote; nothing else is needed then."""
     model: str = ""
-    """One of open_clip's names, or a JSON file that describes a model."""
+    """One of open_clip's names, a JSON file that describes a model, `hf-hub:ORG/NAME`, or a folder as open_clip
+    publishes models: with `open_clip_config.json`, weights and maybe a tokenizer."""
     pretrained: str = ""
-    """One of open_clip's tags for that model, a local file, or "none" for random weights."""
+    """One of open_clip's tags for that model, a local file, or "none" for random weights. Of a repository or a folder,
+    its own weights by default."""
     alpha_checkpoint: Path | None = None
     """An Alpha-CLIP state dict (a vision tower), loaded on top of `pretrained`."""
     seed: int = 0
@@ -79,7 +90,7 @@ class ModelSource:
         """The fields as JSON, for `from_dict` on this machine, whatever its working folder: files as absolute paths."""
         return {
             "checkpoint": _absolute(self.checkpoint),
-            "model": str(_absolute(self.model)) if Path(self.model).is_file() else self.model,
+            "model": _absolute_model(self.model),
             "pretrained": str(_absolute(self.pretrained)) if Path(self.pretrained).is_file() else self.pretrained,
             "alpha_checkpoint": _absolute(self.alpha_checkpoint),
             "seed": self.seed,
@@ -97,6 +108,12 @@ class ModelSource:
         if unknown:
             raise ValueError(f"a model's source has no field {min(unknown)!r}")
         return cls(**fields)
+
+
+def _absolute_model(model: str) -> str:
+    prefix = LOCAL if model.startswith(LOCAL) else ""
+    path = model.removeprefix(prefix)
+    return f"{prefix}{_absolute(path)}" if path and Path(path).exists() else model
 
 
 def _absolute(path: str | Path | None) -> str | None:

@@ -11,7 +11,7 @@ import click
 
 from cli.options.files import Place
 from cli.options.shared import Function, model_options
-from encoders.options import Activation, ModelSource, Pooling
+from encoders.options import Activation, ModelSource, Pooling, is_whole_model
 from store.feature_dtypes import FEATURE_DTYPES
 
 _checkpoint_option = click.option("--checkpoint", type=Place(path_type=Path), help="Folder that `fda finetune` made.")
@@ -44,8 +44,8 @@ def encoder_options(function: Callable[..., None]) -> Callable[..., None]:
         source, others = _split_off_source(given)
         if source is None:  # weights are never guessed
             raise click.UsageError(
-                "give --model and --pretrained (a tag such as openai, a file, or `none`: random weights), or "
-                "--checkpoint"
+                "give --model and --pretrained (a tag such as openai, a file, or `none`: random weights), --model "
+                "hf-hub:ORG/NAME or a folder with its own weights, or --checkpoint"
             )
         function(model=source, **others)
 
@@ -74,7 +74,11 @@ def _split_off_source(given: dict[str, Any]) -> tuple[ModelSource | None, dict[s
         return ModelSource(checkpoint=checkpoint), given
     if not any(fields.values()):
         return None, given
-    if not fields["model"] or not fields["pretrained"]:
-        raise click.UsageError("--model and --pretrained go together: which model, and with which weights")
+    if not fields["model"] or not (fields["pretrained"] or is_whole_model(fields["model"])):
+        raise click.UsageError(
+            "--model and --pretrained go together: which model, and with which weights. Only hf-hub:ORG/NAME and a "
+            "folder have their own"
+        )
+    fields["pretrained"] = fields["pretrained"] or ""
     activation = fields.pop("activation")
     return ModelSource(**fields, seed=seed, activation=Activation(activation) if activation else None), given

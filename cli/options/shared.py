@@ -233,11 +233,13 @@ def model_options(function: Function) -> Function:
     options = (
         click.option(
             "--model",
-            help="Model: one of open_clip's, such as ViT-B-16-quickgelu or PE-Core-B-16, or a JSON file in its format.",
+            help="Model: one of open_clip's, such as ViT-B-16-quickgelu or PE-Core-B-16; a JSON file in its format; "
+            "hf-hub:ORG/NAME, or a folder with open_clip_config.json.",
         ),
         click.option(
             "--pretrained",
-            help="Weights: an open_clip tag (openai, laion2b_s34b_b88k, ...), a local file, or `none`: random weights.",
+            help="Weights: an open_clip tag (openai, laion2b_s34b_b88k, ...), a local file, or `none`: random weights. "
+            " [default: those of hf-hub:ORG/NAME, or of the folder]",
         ),
         click.option(
             "--alpha-checkpoint",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +15,17 @@ import torch
 from torch import Tensor
 
 from encoders.building import num_bytes
-from encoders.config import ModelConfig
+from encoders.config import BY_CONTENT, ModelConfig
 from encoders.errors import ModelError, WeightsFormatError, WeightsMismatchError, WeightsMissingError
 from encoders.model import AlphaClip, is_alpha
 from encoders.options import Activation, ModelSource
 from encoders.replacing import replacing
+from encoders.repositories import tokenizer_files
 from encoders.tables import JSON, as_table, check_keys, read_json
 from encoders.weights.adapting import adapted
 from encoders.weights.files import TellBytes, WeightsFile, ignore_bytes, read_weights_file, sha256_of
 from encoders.weights.fit import LOGIT_BIAS, check_activation, check_finite, check_fit
-from encoders.weights.pretrained import download_weights, expected_by, is_tag, unknown_pretrained
+from encoders.weights.pretrained import download_weights, expected_by, is_tag, own_weights, unknown_pretrained
 from encoders.weights.published import published_name, unlike_its_name
 from encoders.weights.record import TrainingRecord, WeightsHeader
 
@@ -31,6 +33,8 @@ FORMAT_VERSION = 1
 """Of a checkpoint's `config.json`."""
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
+TOKENIZER_FOLDER = "tokenizer"
+"""Of a checkpoint, where the model's tokenizer was a local folder."""
 
 _JOINT = " + "
 """Between what is said of two files of weights."""
@@ -123,8 +127,9 @@ def load_model(
     """Build a model and fill in its weights, in float32 on the CPU.
 
     Args:
-        model: one of open_clip's names, or a JSON file that describes a model.
-        pretrained: one of open_clip's tags for that model, a local file, or "none" for random weights.
+        model: see `ModelSource`, and so the next one.
+        pretrained: one of open_clip's tags for that model, a local file, "none" for random weights, or nothing for the
+            weights that lie beside the model's description.
         alpha_checkpoint: an Alpha-CLIP state dict (a vision tower), loaded on top of `pretrained`.
         seed: of random weights; the same seed gives the same ones.
         activation: what the weights were trained with, for files that do not say it: open_clip's state dicts.
@@ -143,7 +148,8 @@ def load_model(
         clip, report = _random(config, seed)
         training = TrainingRecord()
     else:
-        clip, report, training = _pretrained(config, pretrained, seed, activation, tell)
+        source = ModelSource(model=model, pretrained=pretrained, seed=seed, activation=activation)
+        clip, report, training = _pretrained(config, source, tell)
     if alpha_file is not None:
         report = _load_on_top(clip, report, alpha_file)
         training |= alpha_file.training
@@ -159,9 +165,13 @@ def _random(config: ModelConfig, seed: int) -> tuple[AlphaClip, WeightsReport]:
 
 
 def _pretrained(
-    config: ModelConfig, pretrained: str, seed: int, activation: Activation | None, tell: TellBytes
+    config: ModelConfig, source: ModelSource, tell: TellBytes
 ) -> tuple[AlphaClip, WeightsReport, TrainingRecord]:
-    if is_tag(config, pretrained):
+    pretrained, activation = source.pretrained, source.activation
+    if not pretrained:
+        path = own_weights(source.model, tell)
+        activation = activation or config.activation  # which is described beside them
+    elif is_tag(config, pretrained):
         path = download_weights(config, pretrained, tell)
         activation = activation or config.activation  # `download_weights` has checked that it is the tag's
     elif Path(pretrained).exists():
@@ -175,11 +185,11 @@ def _pretrained(
             "(--alpha-checkpoint), and the CLIP it was trained from (such as 'openai') as --pretrained"
         )
     check_activation(config, file, activation)
-    clip = _build(config, seed)
+    clip = _build(config, source.seed)
     file = adapted(file, config, clip.named_tensors())
     missing = _fill(clip, file)
     matched = len(file.tensors)
-    report = WeightsReport(pretrained, file.kind.value, file.sha256, matched, missing, file.ignored)
+    report = WeightsReport(pretrained or source.model, file.kind.value, file.sha256, matched, missing, file.ignored)
     return clip, report, file.training
 
 
@@ -291,6 +301,7 @@ def save_checkpoint(
     with replacing(folder / WEIGHTS_FILE) as temporary:
         safetensors.torch.save_file(tensors, temporary, metadata=header)
         digest = sha256_of(temporary)
+    _copy_tokenizer(config, folder / TOKENIZER_FOLDER)
     description = {
         "format_version": FORMAT_VERSION,
         "name": config.name,
@@ -300,6 +311,17 @@ def save_checkpoint(
     }
     with replacing(folder / CONFIG_FILE) as temporary:
         temporary.write_text(json.dumps(description, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _copy_tokenizer(config: ModelConfig, folder: Path) -> None:
+    """Keep a tokenizer that lies in a folder with the weights: without it, they read no text."""
+    source = config.tokenizer_folder
+    if source is None or source.resolve() == folder.resolve():
+        return
+    folder.mkdir(exist_ok=True)
+    for path in tokenizer_files(source):
+        with replacing(folder / path.name) as temporary:
+            shutil.copyfile(path, temporary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +380,11 @@ def _read_description(path: Path) -> _Description:
     name, digest, metadata = table["name"], table["weights_sha256"], table["metadata"]
     if not isinstance(name, str) or not isinstance(digest, str) or not isinstance(metadata, dict):
         raise ValueError(f"in {path}, name and weights_sha256 must be texts and metadata a table")
-    config = ModelConfig.from_architecture(name, table["architecture"], f"architecture in {path}")
+    described = ModelConfig.from_architecture(name, table["architecture"], f"architecture in {path}")
+    config = described.with_tokenizer_of(path.parent / TOKENIZER_FOLDER, is_its=True)
+    is_lost = config.tokenizer_folder is None and (config.tokenizer_name or "").startswith(BY_CONTENT)
+    if is_lost or config.architecture != described.architecture:
+        raise ValueError(f"{path.parent / TOKENIZER_FOLDER} is not the tokenizer it was written with: copy it again")
     return _Description(config, digest, metadata)
 
 

@@ -13,11 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
 from encoders.config import CLIP_MEAN, CLIP_STD, ModelConfig
-from encoders.errors import WeightsMismatchError, WeightsMissingError
+from encoders.errors import ModelError, WeightsMismatchError, WeightsMissingError
+from encoders.repositories import Repository
 from encoders.torchvision_shim import import_open_clip
 from encoders.weights.files import TellBytes, ignore_bytes
 from encoders.weights.fit import sibling_name
@@ -92,17 +93,28 @@ def download_weights(config: ModelConfig, tag: str, tell: TellBytes = ignore_byt
         ) from error
 
 
-@contextmanager
-def _told(tell: TellBytes) -> Iterator[None]:
-    """Let the hub's client tell how far a download is: its own bar says nothing in a log, and is another beside ours.
+def own_weights(model: str, tell: TellBytes = ignore_bytes) -> Path:
+    """The weights that lie beside the description of a model, in its folder or its repository.
 
-    open_clip hands nothing on to the client, and older clients take no bar: then theirs is shown.
+    Args:
+        model: the folder or the repository.
+        tell: hears how far a download is.
+
+    Raises:
+        ModelError: it is neither.
+        WeightsMissingError: there are none, or they cannot be downloaded.
     """
-    module = importlib.import_module("open_clip.pretrained")
-    download = getattr(module, "hf_hub_download", None)
-    if tell is ignore_bytes or download is None or "tqdm_class" not in inspect.signature(download).parameters:
-        yield
-        return
+    repository = Repository.of(model)
+    if repository is None:
+        raise ModelError(f"no weights are given for {model!r}: give a tag, a file, or 'none' for random weights")
+    if repository.folder is None and not repository.has_cached_weights:
+        _log.warning("downloading the weights of %s", model)
+    takes_bar = "tqdm_class" in inspect.signature(hf_hub_download).parameters
+    return repository.weights({"tqdm_class": _bar(tell)} if takes_bar and tell is not ignore_bytes else {})
+
+
+def _bar(tell: TellBytes) -> type[tqdm]:
+    """A bar for the hub's client that draws nothing, and tells how far it is."""
 
     class Told(tqdm):
         """A bar that draws nothing."""
@@ -115,7 +127,22 @@ def _told(tell: TellBytes) -> Iterator[None]:
             self.num_read += n or 0
             tell(int(self.num_read), int(max(self.num_bytes, self.num_read)))
 
-    module.hf_hub_download = partial(download, tqdm_class=Told)  # type: ignore[attr-defined]
+    return Told
+
+
+@contextmanager
+def _told(tell: TellBytes) -> Iterator[None]:
+    """Let the hub's client tell how far a download is: its own bar says nothing in a log, and is another beside ours.
+
+    open_clip hands nothing on to the client, and older clients take no bar: then theirs is shown.
+    """
+    module = importlib.import_module("open_clip.pretrained")
+    download = getattr(module, "hf_hub_download", None)
+    if tell is ignore_bytes or download is None or "tqdm_class" not in inspect.signature(download).parameters:
+        yield
+        return
+
+    module.hf_hub_download = partial(download, tqdm_class=_bar(tell))  # type: ignore[attr-defined]
     try:
         yield
     finally:

@@ -2,7 +2,7 @@
 
 training.json         inputs of the run, and the videos to validate on; written first
 training.safetensors  state of the run: weights, optimizer, step, scores. Removed when training has ended
-model.safetensors     the weights of the best evaluation so far, with config.json
+model.safetensors     the weights of the best evaluation so far, with config.json, and tokenizer/ if it was a folder
 log.jsonl             one line for each step and each evaluation; tensorboard/ has the same
 history.json          the result; written last
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from encoders.training.state import load_state, save_state
 from encoders.training.trainer import Trainer
-from encoders.weights.loading import CONFIG_FILE, WEIGHTS_FILE, load_checkpoint
+from encoders.weights.loading import CONFIG_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE, load_checkpoint
 from pipeline.run.checkpoints import (
     HISTORY_FILE,
     CheckpointFolder,
@@ -45,7 +45,7 @@ def finetune_folder(folder: Path) -> CheckpointFolder:
         state_file=STATE_FILE,
         weights_file=WEIGHTS_FILE,
         others=(LOG_FILE, CONFIG_FILE),
-        folders={TENSORBOARD_FOLDER: "events.out.tfevents.*"},
+        folders={TENSORBOARD_FOLDER: "events.out.tfevents.*", TOKENIZER_FOLDER: "*.*"},
     )
 
 

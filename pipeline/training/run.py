@@ -10,7 +10,7 @@ from pathlib import Path
 
 from encoders.config import ModelConfig
 from encoders.devices import find_device
-from encoders.options import ModelSource
+from encoders.options import ModelSource, is_whole_model
 from encoders.training.processes import Processes, joined_processes
 from pipeline.clips.options import AlphaSource
 from pipeline.datasets.splitting import EXAMPLE
@@ -161,9 +161,11 @@ def _recipe(preset: Preset, options: FinetuneOptions) -> TrainingRecipe:
 
 def model_source(preset: Preset, options: FinetuneOptions) -> ModelSource:
     """What a training begins with: the preset's model and weights, but for what the options name."""
+    model = options.model or preset.model
+    has_its_own = options.model is not None and is_whole_model(options.model)
     return ModelSource(
-        model=options.model or preset.model,
-        pretrained=options.pretrained or preset.pretrained,
+        model=model,
+        pretrained=options.pretrained or ("" if has_its_own else preset.pretrained),
         alpha_checkpoint=options.alpha_checkpoint,
         seed=options.seed,
         activation=options.activation,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from encoders.encoding.encoder import Encoder
+from encoders.weights.files import sha256_of
 from encoders.weights.loading import load_model
 from pipeline.clips.alpha import AlphaClips
 from pipeline.clips.options import AlphaSource, ClipSize
@@ -21,6 +22,7 @@ from store.features import features_made_with, read_features, read_frame_feature
 from store.store import Store
 from tests.cli.encode_commands import encode
 from tests.clips_on_disk import SIZE, Commands, run_preprocess, write_small_dataset
+from tests.encoders.test_repositories import write_repository
 from tests.encoders_tiny import TINY, TINY_VISION, write_config
 
 
@@ -132,6 +134,26 @@ def test_first_numbers_of_embeddings_are_measured_scored_and_searched(
     assert f"within 1..{TINY.embed_dim}" in refused.err
     all_of_it = fda(*encode(store, config, *some, "--truncate-dim", str(TINY.embed_dim), name="whole"))
     assert all_of_it.code == 0, all_of_it.err
+
+
+def test_a_folder_as_open_clip_publishes_models_is_encoded_trained_and_searched_with(
+    fda: Commands, store: Path, tmp_path: Path
+) -> None:
+    folder, checkpoint = write_repository(tmp_path / "model"), tmp_path / "checkpoint"
+    options = ("--split", "test", "--precision", "fp32", "--no-progress")
+    encoded = fda("encode", store, "--features", "whole-model", "--model", folder, *options)
+    assert encoded.code == 0, encoded.err
+    found = fda("search", store, "a square runs", "--features", "whole-model", "--json")
+    assert found.code == 0, found.err
+    settings = [word for one in ("epochs=1", "batch_size=3", "frames=0") for word in ("--set", one)]
+    trained = fda("finetune", store, checkpoint, "--model", folder, *settings, "--no-progress")
+    assert trained.code == 0, trained.err
+    started = json.loads((checkpoint / "training.json").read_text())["identity"]["start"]
+    assert started["weights_sha256"] == sha256_of(folder / "open_clip_model.safetensors")
+    lacking = fda("encode", store, "--features", "mine", "--model", "ViT-B-32", *options)
+    assert (lacking.code, "--model and --pretrained go together" in lacking.err) == (2, True)
+    hostile = fda("encode", store, "--features", "mine", "--model", "hf-hub:-x/../y", *options)
+    assert (hostile.code, "is not of the form hf-hub:ORG/NAME" in hostile.err) == (1, True)
 
 
 def _unit_mean(store: Path, name: str, dim: int) -> NDArray[np.float32]:

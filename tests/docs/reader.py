@@ -123,8 +123,8 @@ def as_run_here(words: Sequence[str]) -> list[str]:
         "compare": ["--max-missing", "100%"],
     }
     arguments += here.get(arguments[0], [])
-    is_encoding = arguments[0] == "encode" and "--preset" in arguments
-    if arguments[0] == "finetune" or is_encoding or "--pretrained" in arguments:
+    is_zero_shot = arguments[0] == "encode" and "--preset" in arguments
+    if arguments[0] == "finetune" or is_zero_shot or {"--model", "--pretrained"} & set(arguments):
         arguments += ["--model", str(MODEL), "--pretrained", "none"]
     return arguments
 
