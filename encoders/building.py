@@ -11,7 +11,7 @@ from torch import nn
 from encoders.config import ModelConfig, TextTower, VisionTower
 from encoders.described import DescribedTower
 from encoders.errors import ModelError
-from encoders.torchvision_shim import import_open_clip, import_timm
+from encoders.torchvision_shim import import_open_clip, import_text_towers, import_timm
 
 open_clip, timm = import_open_clip(), import_timm()
 
@@ -46,6 +46,7 @@ def build(config: ModelConfig) -> Any:
     vision, text = _settings(config.vision_cfg), _settings(config.text_cfg)
     is_custom = config.custom_text or "hf_model_name" in text
     make = open_clip.CustomTextCLIP if is_custom else open_clip.CLIP
+    _require_described(config)
     try:
         return make(
             embed_dim=config.embed_dim,
@@ -60,11 +61,38 @@ def build(config: ModelConfig) -> Any:
         raise ModelError(f"open_clip cannot build model {config.name}: {words}") from error
 
 
+def _require_described(config: ModelConfig) -> None:
+    """Check that the text tower of Hugging Face is described on this machine, or can be had from the hub.
+
+    Raises:
+        ModelError: it is not.
+    """
+    name = config.text_cfg.hf_name if isinstance(config.text_cfg, DescribedTower) else None
+    if name is None:
+        return
+    try:
+        import_text_towers().AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except ImportError as error:
+        raise ModelError(
+            f"the text tower {name!r} of model {config.name} needs the package transformers (pip install "
+            f"'fda[transformers]'), which cannot be imported: {error}"
+        ) from error
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        words = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ModelError(
+            f"cannot read the description of the text tower {name!r} of model {config.name}: {words}. Without a "
+            f"network, put config.json of https://huggingface.co/{name} into a folder, and name that in the model's "
+            "file as hf_model_name"
+        ) from error
+
+
 def _settings(tower: VisionTower | TextTower | DescribedTower) -> dict[str, Any]:
     """Arguments of open_clip's dataclass. Of CoCa's towers, only what is pooled is asked for."""
     if isinstance(tower, DescribedTower):
         known = tower.settings
         forced = {name: value for name, value in _NO_WEIGHTS_OF_OTHERS.items() if name in known}
+        if tower.hf_name is not None:
+            forced["hf_model_pretrained"] = False  # which is not what open_clip takes by default
         return {**known, **forced, "output_tokens": False}
     return {name: getattr(tower, name) for name in tower.__dataclass_fields__}
 
@@ -109,6 +137,8 @@ def _at_least(tower: VisionTower | TextTower | DescribedTower) -> int:
     if not isinstance(tower, DescribedTower):
         return tower.num_weights
     settings = _settings(tower)
+    if tower.hf_name is not None:
+        return 0  # its sizes are in another file
     if tower.timm_name is not None:
         return _of_timm(tower.timm_name) if any(word in tower.timm_name for word in _HUGE) else 0
     if "heads" in settings or "vocab_size" in settings:

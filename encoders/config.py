@@ -14,7 +14,7 @@ from encoders.errors import ModelError
 from encoders.options import Activation
 from encoders.repositories import Repository, files_digest, tokenizer_files
 from encoders.tables import JSON, as_table, check_keys, read_json, read_table
-from encoders.torchvision_shim import import_open_clip
+from encoders.torchvision_shim import import_open_clip, why_no_transformers
 
 open_clip = import_open_clip()
 
@@ -236,19 +236,19 @@ class ModelConfig:
         return self.text_cfg.tokenizer_folder if isinstance(self.text_cfg, DescribedTower) else None
 
     def with_tokenizer_of(self, folder: Path, *, is_its: bool) -> Self:
-        """The same model, whose tokenizer is a folder.
+        """The same model, whose tokenizer is a folder, and maybe what describes its text tower.
 
         Args:
             folder: where the model is described.
-            is_its: whether the tokenizer lies in it; else it may lie in a folder that the description names.
+            is_its: whether the tokenizer lies in it; else it may lie in a folder beside, which the description names.
         """
         text, name = self.text_cfg, self.tokenizer_name
         if not isinstance(text, DescribedTower) or name is None:
             return self
-        found = folder if is_its else folder / name
-        if not found.is_dir():
-            return self
-        return replace(self, text_cfg=DescribedTower({**text.settings, "hf_tokenizer_name": str(found.absolute())}))
+        text = text.beside(folder)
+        if is_its and folder.is_dir():
+            text = DescribedTower({**text.settings, "hf_tokenizer_name": str(folder.absolute())})
+        return replace(self, text_cfg=text)
 
 
 BY_CONTENT = "sha256:"
@@ -293,8 +293,11 @@ def _text(description: object, where: str) -> TextTower | DescribedTower:
     table = as_table(description, where)
     if _is_described_by(table, TextTower):
         return read_table(TextTower, table, where)
-    if "hf_model_name" in table:
-        raise ModelError(f"{where}: text towers from Hugging Face are not supported")
+    if "hf_model_name" in table and (lacking := why_no_transformers()):
+        raise ModelError(
+            f"{where}: text towers from Hugging Face need the package transformers (pip install 'fda[transformers]'), "
+            f"which cannot be imported: {lacking}"
+        )
     return DescribedTower.text(table, where)
 
 

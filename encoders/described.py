@@ -50,6 +50,13 @@ class DescribedTower:
         name = self.settings.get("hf_model_name")
         return name if isinstance(name, str) else None
 
+    def beside(self, folder: Path) -> Self:
+        """The same text tower, whose names of Hugging Face are taken for folders where there are such beside it."""
+        names = {name: self.settings.get(name) for name in ("hf_model_name", "hf_tokenizer_name")}
+        found = {name: folder / value for name, value in names.items() if isinstance(value, str)}
+        there: dict[str, JSON] = {name: str(path.absolute()) for name, path in found.items() if path.is_dir()}
+        return type(self)({**self.settings, **there}) if there else self
+
     @property
     def tokenizer_folder(self) -> Path | None:
         """Where the tokenizer of the text tower lies, if that is a folder of this machine."""

@@ -10,7 +10,7 @@ of CPU that the import takes, in every process. A stand-in takes the compiler's 
 real one when it is called.
 
 **A slow import of what is not used.** open_clip imports transformers where it is installed, for text towers of Hugging
-Face. Tokenizers import it when they are made.
+Face. Tokenizers and these towers import it when they are made.
 """
 
 import importlib
@@ -52,6 +52,25 @@ def import_timm() -> ModuleType:
     """Import `timm`, which open_clip imports too, past the same obstacles."""
     import_open_clip()
     return importlib.import_module("timm")
+
+
+def why_no_transformers() -> str:
+    """Why transformers cannot be imported; an empty text if it is installed. It is not imported: that takes seconds."""
+    return "" if importlib.util.find_spec(_TRANSFORMERS) is not None else f"No module named {_TRANSFORMERS!r}"
+
+
+def import_text_towers() -> Any:
+    """Import transformers, and let open_clip build its text towers, which was imported as if it were not there.
+
+    Raises:
+        ImportError: transformers cannot be imported.
+    """
+    transformers = importlib.import_module(_TRANSFORMERS)
+    towers = importlib.import_module("open_clip.hf_model")
+    if towers.transformers is None:
+        towers = importlib.reload(towers)
+        vars(importlib.import_module("open_clip.model"))["HFTextEncoder"] = towers.HFTextEncoder
+    return transformers
 
 
 def _import_torchvision() -> None:

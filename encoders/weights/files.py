@@ -28,6 +28,8 @@ OPEN_CLIP_CONFIG = "open_clip_config.json"
 """What open_clip puts beside the weights that it publishes on the Hugging Face hub."""
 _OPENAI_SCALARS = frozenset({"input_resolution", "context_length", "vocab_size"})
 """What OpenAI's state dicts carry beside the weights."""
+_POSITIONS = ".embeddings.position_ids"
+"""How a name ends of numbers 0, 1, 2, ... that older versions of transformers kept with the weights of a text tower."""
 MAX_UNPACKED_BYTES = 64 * 2**20
 """Of the records of an archive that are compressed: code, and never weights."""
 # Damage inside an archive or a pickle raises any of these.
@@ -68,7 +70,7 @@ class WeightsFile:
     tensors: Mapping[str, Tensor]
     """Under open_clip's names, plus that of the alpha convolution: `visual.conv1_alpha.weight`."""
     ignored: tuple[str, ...]
-    """Entries that are not weights: the scalars of OpenAI's state dicts."""
+    """Entries that are not weights: the scalars of OpenAI's state dicts, or positions of Hugging Face's."""
     quick_gelu: bool | None
     """Whether they were trained with QuickGELU; None if nothing in the file or beside it says so."""
     training: TrainingRecord = field(default_factory=TrainingRecord)
@@ -98,17 +100,17 @@ def read_weights_file(path: Path, tell: TellBytes = ignore_bytes) -> WeightsFile
     entries, is_archive = _read_entries(path)
     header = _header(path, entries)
     entries = _without_prefix(_unwrapped(entries, path), "module.")
-    ignored = tuple(sorted(_OPENAI_SCALARS & set(entries)))
-    tensors = {
-        name: entry for name, entry in entries.items() if name not in _OPENAI_SCALARS and isinstance(entry, Tensor)
-    }
-    others = set(entries) - set(tensors) - _OPENAI_SCALARS
+    scalars = _OPENAI_SCALARS & set(entries)
+    unused = {*scalars, *(name for name in entries if name.endswith(_POSITIONS))}
+    tensors = {name: entry for name, entry in entries.items() if name not in unused and isinstance(entry, Tensor)}
+    others = set(entries) - set(tensors) - unused
     if others or not tensors:
         found = ", ".join(sorted(others)[:5]) or "nothing"
         raise WeightsFormatError(f"{path} is not a state dict: it contains {found} instead of named tensors")
-    kind, renamed = _recognise(tensors, is_openai=is_archive or bool(ignored), path=path)
+    kind, renamed = _recognise(tensors, is_openai=is_archive or bool(scalars), path=path)
     training = TrainingRecord() if header is None else header.training
-    return WeightsFile(path, kind, sha256, renamed, ignored, _quick_gelu(path, kind, header), training)
+    quick_gelu = _quick_gelu(path, kind, header)
+    return WeightsFile(path, kind, sha256, renamed, tuple(sorted(unused)), quick_gelu, training)
 
 
 def _quick_gelu(path: Path, kind: WeightsKind, header: WeightsHeader | None) -> bool | None:

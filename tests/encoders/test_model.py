@@ -200,7 +200,6 @@ def test_open_clips_vit_names_are_supported() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("roberta-ViT-B-32", "Hugging Face"),
         ("ViT-B-16-quickglu", "did you mean ViT-B-16-quickgelu"),
         ("zzz", "neither a model of open_clip nor a file"),
     ],
