@@ -18,7 +18,7 @@ HUB, LOCAL = "hf-hub:", "local-dir:"
 
 def is_whole_model(model: str) -> bool:
     """Whether a model's name stands for a folder or a repository with its description and its weights."""
-    return model.startswith((HUB, LOCAL)) or Path(model).is_dir()
+    return model.startswith((HUB, LOCAL)) or (model != "" and Path(model).is_dir())
 
 
 class Pooling(StrEnum):

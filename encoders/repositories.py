@@ -35,8 +35,9 @@ WEIGHTS = (
     "model.safetensors",
     "pytorch_model.bin",
 )
-"""Files of weights, in the order in which open_clip prefers them; the hub is asked for the first and the third."""
-_ON_HUB = (WEIGHTS[0], WEIGHTS[2])
+"""Files of weights, in the order in which open_clip prefers them."""
+ON_HUB = (WEIGHTS[0], WEIGHTS[2])
+"""As which a repository of the hub has its weights."""
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 _BESIDE_TOKENIZER = (
     *("added_tokens.json", "config.json", "merges.txt", "sentencepiece.bpe.model", "special_tokens_map.json"),
@@ -91,8 +92,8 @@ class Repository:
                 raise ModelError(f"model {model!r} is not of the form {HUB}ORG/NAME")
             return cls(model, None, hub_id)
         folder = Path(model.removeprefix(LOCAL))
-        if not folder.is_dir():
-            raise ModelError(f"model {model!r}: there is no folder {folder}")
+        if model == LOCAL or not folder.is_dir():
+            raise ModelError(f"model {model!r}: there is no folder {model.removeprefix(LOCAL)!r}")
         return cls(model, folder)
 
     @property
@@ -126,7 +127,7 @@ class Repository:
     @property
     def has_cached_weights(self) -> bool:
         """Whether the hub need not be asked for them."""
-        return any(isinstance(try_to_load_from_cache(self.hub_id, name), str) for name in _ON_HUB)
+        return any(isinstance(try_to_load_from_cache(self.hub_id, name), str) for name in ON_HUB)
 
     def weights(self, options: Mapping[str, Any] = MappingProxyType({})) -> Path:
         """The file of the weights.
@@ -138,7 +139,7 @@ class Repository:
             WeightsMissingError: there is none, there are several of unknown names, or the hub cannot be reached.
         """
         if self.folder is None:
-            return self._from_hub(_ON_HUB, WeightsMissingError, options)
+            return self._from_hub(ON_HUB, WeightsMissingError, options)
         there = sorted(path.name for path in self.folder.iterdir() if path.suffix in _OF_WEIGHTS and path.is_file())
         found = next((name for name in WEIGHTS if name in there), None)
         if found is None and len(there) != 1:
@@ -173,6 +174,6 @@ class Repository:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise kind(
             f"cannot get {' or '.join(names)} of {self.name}: {said}. Without a network, put {DESCRIPTION}, "
-            f"{' or '.join(_ON_HUB)} and, where there are any, {' and '.join(_TOKENIZER)} of "
+            f"{' or '.join(ON_HUB)} and, where there are any, {' and '.join(_TOKENIZER)} of "
             f"https://huggingface.co/{self.hub_id} into a folder, and give the folder as --model"
         ) from error

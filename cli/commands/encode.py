@@ -80,9 +80,8 @@ _OPTIONS = (
     click.option(
         "--resize-frames",
         is_flag=True,
-        default=None,
-        help="Resize frames and masks that are stored at another size than the model reads: bicubic, masks by area.  "
-        "[default: as the checkpoint was trained, else refuse]",
+        help="Resize frames and masks that are stored at another size than the model reads: bicubic, masks by area. "
+        "A checkpoint that was trained so is encoded so in any case.",
     ),
     click.option(
         "--sensitivity",

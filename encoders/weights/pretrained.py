@@ -18,7 +18,7 @@ from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
 from encoders.config import CLIP_MEAN, CLIP_STD, ModelConfig
 from encoders.errors import ModelError, WeightsMismatchError, WeightsMissingError
-from encoders.repositories import Repository
+from encoders.repositories import ON_HUB, Repository
 from encoders.torchvision_shim import import_open_clip
 from encoders.weights.files import TellBytes, ignore_bytes
 from encoders.weights.fit import sibling_name
@@ -88,9 +88,22 @@ def download_weights(config: ModelConfig, tag: str, tell: TellBytes = ignore_byt
             return Path(open_clip.download_pretrained(description))
     except (OSError, RuntimeError) as error:
         raise WeightsMissingError(
-            f"could not download the weights {tag!r} of {config.name}: {error}. Without a network, "
-            "download them elsewhere and give the file as --pretrained"
+            f"could not download the weights {tag!r} of {config.name}: {str(error).rstrip('.')}. Without a network, "
+            f"download {_files_of(description)} elsewhere, and give the file as --pretrained"
         ) from error
+
+
+def _files_of(description: Mapping[str, object]) -> str:
+    """Where a tag's weights are, in words.
+
+    >>> _files_of({"hf_hub": "timm/ViT-B-16-SigLIP2/"})
+    'open_clip_model.safetensors or open_clip_pytorch_model.bin of https://huggingface.co/timm/ViT-B-16-SigLIP2'
+    """
+    hub, url = str(description.get("hf_hub") or ""), str(description.get("url") or "")
+    if not hub:
+        return url
+    repository, _, name = hub.rpartition("/")
+    return f"{name or ' or '.join(ON_HUB)} of https://huggingface.co/{repository}"
 
 
 def own_weights(model: str, tell: TellBytes = ignore_bytes) -> Path:

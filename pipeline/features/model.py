@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from encoders.config import ModelConfig
 from encoders.devices import Device, move_to
 from encoders.options import ModelSource
+from encoders.tokens import Tokenizer
 from encoders.weights.files import TellBytes, ignore_bytes
 from encoders.weights.loading import LoadedModel, load
 from pipeline.clips.options import AlphaSource, ClipSize
@@ -33,7 +34,13 @@ class ReadyModel:
 
 
 def check_before_loading(
-    store: Store, source: ModelSource, splits: Sequence[str], mask_name: str | None, *, resizes: bool = False
+    store: Store,
+    source: ModelSource,
+    splits: Sequence[str],
+    mask_name: str | None,
+    *,
+    resizes: bool = False,
+    truncate_dim: int | None = None,
 ) -> None:
     """Refuse what the store cannot give, before weights are read, or downloaded for minutes.
 
@@ -43,11 +50,12 @@ def check_before_loading(
         splits: Those that are to be read.
         mask_name: Of the mask set; None: the one that the checkpoint names.
         resizes: Whether clips of another size than the model's are resized.
+        truncate_dim: First numbers of an embedding that are to be kept.
 
     Raises:
         NotInStoreError: There is no such split or mask set.
         InputError: The model takes frames of another size.
-        ModelError: There is no such model.
+        ModelError: There is no such model, its tokenizer cannot be loaded, or its embeddings have fewer numbers.
     """
     for split in splits:
         store.layout(split)
@@ -57,6 +65,8 @@ def check_before_loading(
         config = ModelConfig.from_name_or_file(source.model)
         for split in splits:
             require_size(store, split, config, resizes=resizes)
+        config.kept_dim(truncate_dim)
+        Tokenizer.of(config)
 
 
 def require_size(store: Store, split: str, config: ModelConfig, *, resizes: bool = False) -> None:

@@ -39,9 +39,9 @@ class EncodeOptions:
     truncate_dim: int | None = None
     """First numbers of each embedding that are kept, brought to unit norm again, for models that were trained for it
     (Matryoshka). Default: all."""
-    resize_frames: bool | None = None
-    """Resize frames and masks where they are stored at another size than the model reads. Default: as the checkpoint
-    was trained; else such frames are refused."""
+    resize_frames: bool = False
+    """Resize frames and masks where they are stored at another size than the model reads. A checkpoint that was trained
+    so is encoded so in any case."""
     sensitivity_every: int = 32
     """Every N-th video is also encoded with an alpha of all ones, to measure what the alpha does; 0: none."""
     seed: int = 0

@@ -236,10 +236,10 @@ def _prepared(store: Store, options: EncodeOptions, model: ModelSource, run: Run
     if run.workers is not None and run.cluster is None:
         raise OptionError("--workers is for --cluster: this process encodes alone, on all cores or on the GPU")
     splits = options.splits or tuple(store.manifest.splits)
-    check_before_loading(store, model, splits, options.mask_name, resizes=bool(options.resize_frames))
+    resizes, truncate_dim = options.resize_frames, options.truncate_dim
+    check_before_loading(store, model, splits, options.mask_name, resizes=resizes, truncate_dim=truncate_dim)
     ready = load_ready(model, options.device, report)
     trained, config = training_of(ready.loaded), ready.loaded.config
-    resizes = was_trained_on_resized(ready.loaded) if options.resize_frames is None else options.resize_frames
     max_words = config.text_length(options.max_words or training_words(ready.loaded))
     recipe = FeatureRecipe(
         features=options.features,
@@ -250,8 +250,8 @@ def _prepared(store: Store, options: EncodeOptions, model: ModelSource, run: Run
         pooling=options.pooling or Pooling(str(ready.loaded.metadata.get("pooling", Pooling.MEAN))),
         dtypes=options.dtypes,
         max_words=None if max_words == config.context_length else max_words,
-        truncate_dim=config.kept_dim(options.truncate_dim),
-        size=size_for(store, splits, config) if resizes else None,
+        truncate_dim=config.kept_dim(truncate_dim),
+        size=size_for(store, splits, config) if resizes or was_trained_on_resized(ready.loaded) else None,
         sensitivity_every=options.sensitivity_every,
     )
     warn_if_trained_otherwise(store, ready.loaded, recipe, report)

@@ -95,6 +95,8 @@ def test_names_that_no_repository_has(name: str) -> None:
 def test_folders_that_are_no_models_say_why(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no folder"):
         load_model(f"local-dir:{tmp_path / 'none'}", "")
+    with pytest.raises(ModelError, match="there is no folder ''"):
+        load_model("local-dir:", "")
     with pytest.raises(ModelError, match=r"has no open_clip_config.json"):
         load_model(str(tmp_path), "")
     folder = write_repository(tmp_path / "model", "first.safetensors")
