@@ -129,26 +129,30 @@ def num_bytes(config: ModelConfig) -> int:
     if isinstance(vision, VisionTower) and isinstance(text, TextTower):
         weights = vision.num_weights + text.num_weights + config.embed_dim * (vision.width + text.width) + 1
         return 4 * (weights + config.context_length**2 + pictures)
-    return 4 * (_at_least(vision) + _at_least(text) + config.context_length**2 + pictures)
+    return 4 * (_of_vision(vision) + _of_text(text) + config.context_length**2 + pictures)
 
 
-def _at_least(tower: VisionTower | TextTower | DescribedTower) -> int:
+def _of_vision(tower: VisionTower | DescribedTower) -> int:
     """Numbers in the weights of a tower: all of a plain one; the matrices of what is described, which are most."""
     if not isinstance(tower, DescribedTower):
         return tower.num_weights
-    settings = _settings(tower)
-    if tower.hf_name is not None:
-        return 0  # its sizes are in another file
     if tower.timm_name is not None:
         return _of_timm(tower.timm_name) if any(word in tower.timm_name for word in _HUGE) else 0
-    if "heads" in settings or "vocab_size" in settings:
-        sizes = open_clip.CLIPTextCfg(**settings)
-        return int(sizes.vocab_size * sizes.width + sizes.layers * (4 + 2 * sizes.mlp_ratio) * sizes.width**2)
-    sizes = open_clip.CLIPVisionCfg(**settings)
+    sizes = open_clip.CLIPVisionCfg(**_settings(tower))
     if not isinstance(sizes.layers, int):
         return int(sum(sizes.layers) * sizes.width**2)
     patches = (sizes.image_size // sizes.patch_size) ** 2 + 3 * sizes.patch_size**2
     return int(patches * sizes.width + sizes.layers * (4 + 2 * sizes.mlp_ratio) * sizes.width**2)
+
+
+def _of_text(tower: TextTower | DescribedTower) -> int:
+    """As `_of_vision`."""
+    if not isinstance(tower, DescribedTower):
+        return tower.num_weights
+    if tower.hf_name is not None:
+        return 0  # its sizes are in another file
+    sizes = open_clip.CLIPTextCfg(**_settings(tower))
+    return int(sizes.vocab_size * sizes.width + sizes.layers * (4 + 2 * sizes.mlp_ratio) * sizes.width**2)
 
 
 def _of_timm(name: str) -> int:

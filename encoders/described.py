@@ -101,7 +101,7 @@ class DescribedTower:
             close = difflib.get_close_matches(name, timm.list_models(), n=3)
             hint = f"; did you mean {', '.join(close)}?" if close else ""
             raise ModelError(f"{where}: timm {timm.__version__} has no model {name!r}{hint}")
-        if name is None and "patch_size" not in table and not isinstance(table.get("layers"), list):
+        if name is None and table.get("patch_size") is None and not isinstance(table.get("layers"), list):
             raise ModelError(f"{where} lacks patch_size")
         if "image_size" not in table:
             raise ModelError(f"{where} lacks image_size")
@@ -116,7 +116,7 @@ class DescribedTower:
                 without its tokenizer.
         """
         table = _checked(description, open_clip.CLIPTextCfg(), where)
-        if "hf_tokenizer_name" not in table:
+        if table.get("hf_tokenizer_name") is None:
             if "hf_model_name" in table:
                 raise ModelError(f"{where} lacks hf_tokenizer_name")
             vocab_size = table.get("vocab_size", CLIP_VOCAB_SIZE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -127,8 +128,8 @@ def _first_line(error: Exception) -> str:
 
 
 @functools.cache
-def _vocabulary(name: str, settings: tuple[tuple[str, object], ...]) -> HuggingFaceVocabulary:
-    return HuggingFaceVocabulary(name, dict(settings))
+def _vocabulary(name: str, settings: str) -> HuggingFaceVocabulary:
+    return HuggingFaceVocabulary(name, json.loads(settings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ class Tokenizer:
         given = text.settings.get("tokenizer_kwargs") or {}
         mode = {"tokenizer_mode": text.settings["tokenizer_mode"]} if "tokenizer_mode" in text.settings else {}
         assert isinstance(given, dict)
-        return cls(length, _vocabulary(name, tuple(sorted({**given, **mode}.items()))), padded)
+        return cls(length, _vocabulary(name, json.dumps({**given, **mode}, sort_keys=True)), padded)
 
     def distinguished(self, texts: Sequence[str]) -> list[bytes]:
         """What a model can tell of each text: equal for texts that it cannot tell apart.

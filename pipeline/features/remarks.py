@@ -31,6 +31,15 @@ def kept_dim(made_with: Mapping[str, JSON]) -> int | None:
     return dim if isinstance(dim, int) else None
 
 
+def numbers_kept(dim: int) -> str:
+    """What is kept of an embedding that was cut short.
+
+    >>> numbers_kept(1), numbers_kept(1024)
+    ('the first number', 'the first 1,024 numbers')
+    """
+    return "the first number" if dim == 1 else f"the first {dim:,} numbers"
+
+
 def remarks_on(made_with: Mapping[str, JSON]) -> tuple[str, ...]:
     """What sets a feature set apart from one of whole embeddings of frames as they are stored.
 
@@ -39,4 +48,4 @@ def remarks_on(made_with: Mapping[str, JSON]) -> tuple[str, ...]:
     """
     side, dim = resized_to(made_with), kept_dim(made_with)
     said = [] if side is None else [f"frames resized from {stored_size(made_with) or '?'} to {side} pixels"]
-    return (*said, *([] if dim is None else [f"the first {dim:,} numbers of each embedding"]))
+    return (*said, *([] if dim is None else [f"{numbers_kept(dim)} of each embedding"]))

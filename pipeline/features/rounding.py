@@ -11,6 +11,7 @@ from encoders.encoding.encoder import Encoder
 from pipeline.clips.alpha import AlphaClips
 from pipeline.clips.options import AlphaSource
 from pipeline.features.options import FeatureRecipe
+from pipeline.features.remarks import numbers_kept
 from pipeline.run.partition import Partition
 from pipeline.run.words import plural
 from store.clips.reader import ClipReader
@@ -54,7 +55,7 @@ at least 0.999910, on 32 videos of the store'
         'the first 128 numbers: 20 of 32 captions rank their videos differently, R@1 34.4 and 43.8 with all, cosine \
 to all at least 0.610000, on 32 videos of the store'
         """
-        stored = [] if self.dim is None else [f"the first {self.dim:,} numbers"]
+        stored = [] if self.dim is None else [numbers_kept(self.dim)]
         stored += [] if self.dtype == "float32" else [f"stored as {self.dtype}"]
         whole = "float32" if self.dim is None else "all"
         verb, whose = ("ranks", "its video") if self.num_changed == 1 else ("rank", "their videos")
@@ -137,7 +138,7 @@ def measure_rounding(
 
 
 def _ranks(video: NDArray[np.float32], text: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Of each text's own video: one more than the videos that are nearer."""
+    """Of each text's own video: how many videos are as near or nearer, itself among them. Ties count against it."""
     cosines = text @ video.T
-    ranks: NDArray[np.int64] = 1 + (cosines > np.diag(cosines)[:, None]).sum(axis=1)
+    ranks: NDArray[np.int64] = (cosines >= np.diag(cosines)[:, None]).sum(axis=1)
     return ranks

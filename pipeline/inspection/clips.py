@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.errors import ModelError, NotFiniteError
+from pipeline.clips.resizing import resized
 from pipeline.inspection.attention import Attention
 from pipeline.inspection.facts import InspectedVideo
 from pipeline.pages.pictures import evenly, heated, highlighted, outlined
 from pipeline.run.events import Reporter
 from store.clips.layout import Masks, moving
+from store.clips.reader import ClipBatch
 from store.errors import NotInStoreError, ShardDamagedError, ShardIncompleteError, StoreError
 from store.view import StoreView
 
@@ -195,6 +197,13 @@ def _firsts(view: StoreView, batch: Sequence[InspectedVideo], report: Reporter) 
     return found
 
 
+def _at_size(frames: NDArray[np.uint8], alpha: Masks, side: int) -> tuple[NDArray[np.uint8], Masks]:
+    """Frames and alpha of a video as its model reads them, as `fda encode --resize-frames` does it."""
+    is_frame = np.ones((1, len(frames)), dtype=np.bool_)
+    clips = resized(ClipBatch(("",), np.zeros(1, dtype=np.int64), frames[None], alpha[None], is_frame), side)
+    return clips.frames[0], clips.masks[0]
+
+
 class _Attending:
     """Computes attention until it cannot, and says why then."""
 
@@ -213,12 +222,8 @@ class _Attending:
         if name is not None and name in masks:
             alphas = {f"masks {name!r}": masks[name], **alphas}
         size = self._encoder.config.image_size
-        if frames.shape[1:3] != (size, size):
-            return self._none(
-                f"frames are {frames.shape[1]} x {frames.shape[2]} pixels, the model takes {size} x {size}"
-            )
         try:
-            maps = {words: self._encoder.attention(frames, alpha) for words, alpha in alphas.items()}
+            maps = {words: self._encoder.attention(*_at_size(frames, alpha, size)) for words, alpha in alphas.items()}
         except (NotFiniteError, MemoryError, ModelError) as error:
             return self._none(str(error))
         limits = min(float(one.min()) for one in maps.values()), max(float(one.max()) for one in maps.values())

@@ -33,7 +33,7 @@ _CLOSING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
 _AROUND = 2
 """Pixels around what changes that do not count as surroundings: shadows and blurred edges."""
 _LEAST_AROUND = 1 / 3
-"""Share of the picture: if less does not change, as under changing light, it does not tell what the ground is."""
+"""Share of what three pictures show: if less does not change, as under changing light, it does not tell what the ground is."""
 _MARGIN = 4.0
 """Grey levels, of all planes together, by which the ground must be more like the surroundings than the thing is."""
 _RATIOS = (0.5, 0.5, 0.95)
@@ -64,14 +64,15 @@ def choose_ground(planes: Sequence[Backdrop]) -> ChosenGround | None:
     medians = [plane.median.astype(np.float32) for plane in planes]
     differs = _differs(planes)
     count = differs.sum(axis=0, dtype=np.int32)
-    changes = (count > 0) & (planes[0].count >= ENOUGH)
+    is_known = planes[0].count >= ENOUGH
+    changes = (count > 0) & is_known
     if not changes.any():
         return None
     inside = np.asarray(cv2.morphologyEx(changes.astype(np.uint8), cv2.MORPH_CLOSE, _CLOSING), dtype=np.uint8)
     fill_outlines(inside)
     is_enclosed = (inside > 0) & ~changes
-    is_around = (cv2.dilate(inside, _NEAR, iterations=_AROUND) == 0) & (planes[0].count >= ENOUGH)
-    if is_around.mean() < _LEAST_AROUND:
+    is_around = (cv2.dilate(inside, _NEAR, iterations=_AROUND) == 0) & is_known
+    if np.count_nonzero(is_around) < _LEAST_AROUND * np.count_nonzero(is_known):
         return None
     around = _spread(medians, is_around)
     left = [plane.mean_where(differs) for plane in planes]

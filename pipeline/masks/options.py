@@ -9,6 +9,9 @@ from pipeline.errors import OptionError
 from pipeline.run.fields import convert_fields
 from store.json_values import JSON
 
+GROUND = "ground"
+"""In the identity of masks against a background: how its ground was found, see `pipeline.masks.ground`."""
+
 
 class Difference(StrEnum):
     """What a frame is compared with."""
@@ -228,7 +231,8 @@ class MaskOptions:
         """What two runs must agree on to share one mask set.
 
         A mask set that is older than `fill`, `cuts` and `soft` has none of them, and goes on with the same bytes. So
-        they are left out where they change nothing of what the paper's differences give.
+        they are left out where they change nothing of what the paper's differences give. One that is older than
+        `pipeline.masks.ground` does not say how its ground was found, and is another one.
         """
         identity = asdict(self)
         if not self.soft:
@@ -237,6 +241,8 @@ class MaskOptions:
             for name in ("fill", "cuts"):
                 if identity[name] == _defaults(self.difference)[name]:
                     del identity[name]
+        else:
+            identity[GROUND] = "chosen"
         return identity
 
 

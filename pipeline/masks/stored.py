@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 
 from pipeline.errors import InputError
-from pipeline.masks.options import MaskOptions
+from pipeline.masks.options import GROUND, MaskOptions
 from store.clips.mask_sets import mask_attributes, mask_names
 from store.errors import StoreMismatchError
 from store.json_values import JSON
@@ -54,7 +54,8 @@ def stored_mask_options(store: Store, split: str, name: str) -> MaskOptions | No
     if _is_imported(attributes):
         return None
     found = attributes.get("options")
-    options = found if isinstance(found, Mapping) else {}
+    options = dict(found) if isinstance(found, Mapping) else {}
+    ground = options.pop(GROUND, None)
     known = {field.name for field in fields(MaskOptions)}
     if not options or (unknown := sorted(set(options) - known)):
         what = f"with the options {', '.join(unknown)}, which are not known here" if options else "without any options"
@@ -63,4 +64,11 @@ def stored_mask_options(store: Store, split: str, name: str) -> MaskOptions | No
             f"at random: make a set with `fda masks --masks another`, or take all frames (--set frames=0)"
         )
     make: Callable[..., MaskOptions] = MaskOptions
-    return make(**options)
+    made = make(**options)
+    if made.identity().get(GROUND) != ground:
+        raise InputError(
+            f"masks {name!r} of {store.place} were made by another version, which found the ground otherwise, so they "
+            f"cannot be computed for frames that are drawn at random: make them again with `fda masks --masks {name} "
+            "--overwrite`, or take all frames (--set frames=0)"
+        )
+    return made

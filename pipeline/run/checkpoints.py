@@ -8,7 +8,6 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from pathlib import Path
 
 from encoders.replacing import PARTIAL, replacing
@@ -154,9 +153,9 @@ class CheckpointFolder:
         for name in self.folders:
             with suppress(OSError):  # there is none, or it has files of other programs
                 (self.path / name).rmdir()
-        # The file by which the folder is recognised as ours goes last: a kill in between leaves a folder that this
-        # method still accepts.
-        for name in reversed(self.files):
+        # A state without its weights must not be resumed from. The file by which the folder is recognised as ours goes
+        # last: a kill in between leaves a folder that this method still accepts.
+        for name in (HISTORY_FILE, self.state_file, self.weights_file, *self.others, self.run_file):
             (self.path / name).unlink(missing_ok=True)
 
     def write_run(self, identity: Mapping[str, JSON], **more: JSON) -> None:
@@ -185,9 +184,7 @@ class CheckpointFolder:
         if not self.path.is_dir():
             return
         ours = (*self.files, *self.folders, LOCK_FILE, *(PARTIAL.format(name) for name in self.files))
-        foreign = sorted(
-            path.name for path in self.path.iterdir() if not any(fnmatch(path.name, name) for name in ours)
-        )
+        foreign = sorted(path.name for path in self.path.iterdir() if path.name not in ours)
         if foreign:
             raise CheckpointMismatchError(
                 f"{self.path} contains {foreign[0]!r}, which `{self.command}` did not write: move it away, or give "

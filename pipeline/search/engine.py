@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from encoders.errors import EncoderError
 from encoders.options import ModelSource
 from pipeline.errors import InputError
-from pipeline.features.remarks import resized_to
+from pipeline.features.remarks import resized_to, stored_size
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.words import listed
 from pipeline.search.answers import Answer
@@ -216,6 +216,7 @@ class SearchEngine:
             same_space(index.made_with, index.view.place),
             index.made_with.get("max_words"),
             resized_to(index.made_with),
+            stored_size(index.made_with),
         )
         with self._lock:
             if key not in self._encoders:
