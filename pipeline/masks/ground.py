@@ -33,7 +33,7 @@ _CLOSING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
 _AROUND = 2
 """Pixels around what changes that do not count as surroundings: shadows and blurred edges."""
 _LEAST_AROUND = 1 / 3
-"""Share of what three pictures show: if less does not change, as under changing light, it does not tell what the ground is."""
+"""Share of what three pictures show: if less does not change, as under changing light, nothing tells the ground."""
 _MARGIN = 4.0
 """Grey levels, of all planes together, by which the ground must be more like the surroundings than the thing is."""
 _RATIOS = (0.5, 0.5, 0.95)

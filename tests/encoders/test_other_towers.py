@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from encoders.building import num_bytes
 from encoders.config import CLIP_MEAN, ModelConfig, supported_models, why_refused
 from encoders.encoding.encoder import Encoder
 from encoders.errors import ModelError
@@ -170,6 +171,8 @@ def test_pixels_are_normalised_as_the_weights_expect() -> None:
         ({"no_ln_pre": 1}, {}, "'no_ln_pre' in vision_cfg of it must be true or false, got 1"),
         ({"no_ln_pre": True}, {}, "vision_cfg of it lacks patch_size"),
         ({}, {"pool_type": "last", "vocab_size": 1000}, "49408 or more, got 1000.*hf_tokenizer_name"),
+        ({"no_ln_pre": True, "patch_size": None}, {}, "vision_cfg of it lacks patch_size"),
+        ({}, {"no_causal_mask": True, "vocab_size": 1000, "hf_tokenizer_name": None}, "49408 or more, got 1000"),
         ({}, {"no_causal_mask": "yes"}, "'no_causal_mask' in text_cfg of it must be true or false"),
     ],
 )
@@ -184,6 +187,19 @@ def test_bad_descriptions_are_refused_before_anything_is_built(
     }
     with pytest.raises(ModelError, match=words):
         ModelConfig.from_architecture("it", described, "it")
+
+
+def test_a_text_tower_that_gives_few_sizes_is_no_vision_tower() -> None:
+    described = reduced("ViT-L-14-CLIPA")
+    described["text_cfg"] = {"context_length": 8, "width": 64, "layers": 1, "no_causal_mask": True}
+    assert num_bytes(ModelConfig.from_architecture("small", described, "it")) > 4 * 49408 * 64
+
+
+def test_tokenizer_settings_may_be_lists() -> None:
+    described = reduced("ViT-L-14-CLIPA")
+    described["text_cfg"] |= {"hf_tokenizer_name": "/no/such/folder", "tokenizer_kwargs": {"a": [1]}}
+    with pytest.raises(ModelError, match="tokenizer"):
+        Tokenizer.of(ModelConfig.from_architecture("small", described, "it"))
 
 
 def test_what_open_clip_cannot_build_is_one_line() -> None:

@@ -168,6 +168,25 @@ def test_what_is_removed_is_listed_and_confirmed_and_notes_beside_the_log_stay(c
     assert left == {checkpoint / "tensorboard/notes.txt"}
 
 
+def test_a_state_is_not_left_without_its_weights(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removal is killed at any file: what is left can be trained on."""
+    end_run(checkpoint, RESULT, IDENTITY)
+    (checkpoint / "training.safetensors").write_bytes(b"state")
+    gone: list[str] = []
+    unlink = Path.unlink
+
+    def removed(path: Path, *, missing_ok: bool = False) -> None:
+        gone.append(path.name)
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", removed)
+    _remove(checkpoint)
+    order = [
+        gone.index(name) for name in ("history.json", "training.safetensors", "model.safetensors", "training.json")
+    ]
+    assert order == sorted(order)
+
+
 def test_where_nothing_was_made_there_is_nothing_to_confirm(tmp_path: Path) -> None:
     finetune_folder(tmp_path).write_run(IDENTITY)
     assert [path.name for path in finetune_folder(tmp_path).confirm_removal(yes=False)] == ["training.json"]

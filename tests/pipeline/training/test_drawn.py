@@ -19,7 +19,7 @@ from pipeline.errors import InputError
 from pipeline.mask_imports.options import MaskImportOptions
 from pipeline.masks.clips import difference_masks
 from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks
-from pipeline.masks.options import Difference, MaskOptions
+from pipeline.masks.options import GROUND, Difference, MaskOptions
 from pipeline.masks.stored import stored_mask_options
 from pipeline.run.events import Event, StepDone
 from pipeline.training.clips import TrainingClips
@@ -185,6 +185,10 @@ def test_masks_of_unknown_origin_are_refused_and_imported_ones_are_taken_as_they
         stored_mask_options(store, "train", "newer")
     with pytest.raises(InputError, match="masks 'bare' of .* were made without any options"):
         stored_mask_options(store, "train", "bare")
+    older = {key: value for key, value in MaskOptions(difference=Difference.AUTO).identity().items() if key != GROUND}
+    create_mask_arrays(store, "older", {"options": older}, soft=False)
+    with pytest.raises(InputError, match="found the ground otherwise.*fda masks --masks older --overwrite"):
+        stored_mask_options(store, "train", "older")
     assert stored_mask_options(store, "train", "theirs") is None
     batch = drawn(store, "sampled")
     clips = AlphaClips(ClipReader(store, "train", "sampled"), AlphaSource.MASKS)
