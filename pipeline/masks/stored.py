@@ -68,7 +68,7 @@ def stored_mask_options(store: Store, split: str, name: str) -> MaskOptions | No
     if made.identity().get(GROUND) != ground:
         raise InputError(
             f"masks {name!r} of {store.place} were made by another version, which found the ground otherwise, so they "
-            f"cannot be computed for frames that are drawn at random: make them again with `fda masks --masks {name} "
-            "--overwrite`, or take all frames (--set frames=0)"
+            "cannot be computed for frames that are drawn at random: make them again with their options (`fda masks "
+            f"--masks {name} --difference {made.difference} ... --overwrite`), or take all frames (--set frames=0)"
         )
     return made

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from pipeline.inspection.clips import Strip, inspected_clips
 from pipeline.inspection.facts import InspectedVideo
 from pipeline.run.events import Reporter, ignore_events
 from tests.clips_on_disk import SMALL, write_small_dataset
-from tests.encoders_tiny import tiny_model, write_config
+from tests.encoders_tiny import TINY, TINY_VISION, tiny_model, write_config
 
 OPTIONS = fda.InspectOptions(features="mine", video_ids=("test_0",))
 
@@ -57,6 +57,21 @@ def test_the_model_of_the_features_is_found_by_itself(made: Made, tmp_path: Path
     assert (found.attention, found.warnings) == (None, ())
     assert shown_rows(tmp_path / "b.html") == rows[:3]
     assert "No attention: it takes a model: give --features" in (tmp_path / "b.html").read_text()
+
+
+def test_frames_of_another_size_are_resized_as_they_were_encoded(made: Made, tmp_path: Path) -> None:
+    """The model reads twice the size of the stored frames."""
+    config = replace(TINY, name="larger", vision_cfg=replace(TINY_VISION, image_size=2 * TINY_VISION.image_size))
+    source = fda.ModelSource(model=write_config(tmp_path, config), pretrained="none")
+    recipe = fda.EncodeOptions("larger", precision="fp32", splits=("test",), resize_frames=True)
+    fda.encode(made.place, recipe, source)
+    asked = fda.InspectOptions(video_ids=("test_0",), features="larger")
+    found = fda.inspect(made.place, asked, fda.InspectFiles(tmp_path / "a.html"))
+    assert found.warnings == ()
+    assert shown_rows(tmp_path / "a.html")[3:] == [
+        "attention with masks &#39;default&#39;",
+        "attention with an alpha of all ones",
+    ]
 
 
 def test_both_rows_are_on_one_scale(made: Made) -> None:

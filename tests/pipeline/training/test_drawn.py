@@ -187,7 +187,7 @@ def test_masks_of_unknown_origin_are_refused_and_imported_ones_are_taken_as_they
         stored_mask_options(store, "train", "bare")
     older = {key: value for key, value in MaskOptions(difference=Difference.AUTO).identity().items() if key != GROUND}
     create_mask_arrays(store, "older", {"options": older}, soft=False)
-    with pytest.raises(InputError, match="found the ground otherwise.*fda masks --masks older --overwrite"):
+    with pytest.raises(InputError, match="ground otherwise.*fda masks --masks older --difference auto ... --overw"):
         stored_mask_options(store, "train", "older")
     assert stored_mask_options(store, "train", "theirs") is None
     batch = drawn(store, "sampled")
