@@ -17,6 +17,7 @@ the whole file. The clip is returned if all of its frames lie before the loss (`
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -74,16 +75,18 @@ def _decode_checked(
 ) -> DecodedClip:
     with open_video(path, deadline, options) as video:
         scan = scan_video(video, extent, options, deadline)
+        # The guess saves the second decode of files without usable times, if it turns out right.
+        decode = partial(decode_facts, path, scan, options, deadline)
         # The plan is for videos with at least one frame a slot; shorter ones are decoded from the start.
-        if scan.timeline is not None and len(scan.timeline.pts) >= options.num_frames:
+        if scan.timeline is None or len(scan.timeline.pts) < options.num_frames:
+            events, album = decode(guessed=guessed_positions(scan, options, window), fresh=video)
+        else:
             plan = plan_packets(plan_clip(scan.timeline, scan, options, window), scan)
             try:
-                album = draw_packets(video, scan, plan, options, deadline)
-                return _clip(scan, plan.clip, album)
+                return _clip(scan, plan.clip, draw_packets(video, scan, plan, options, deadline))
             except PlanRefutedError as error:
                 _logger.info("decoding from the start: %s", error)
-    # The guess saves the second decode of files without usable times, if it turns out right.
-    events, album = decode_facts(path, scan, options, deadline, guessed_positions(scan, options, window))
+                events, album = decode(guessed=guessed_positions(scan, options, window))
     sequential = plan_from_frames(scan, events, options, window)
     try:
         if not album.holds(sequential.positions.values()):
@@ -115,7 +118,8 @@ def _sample(plan: ClipPlan, album: Album, options: DecodeOptions) -> ClipSample:
     """Put the pictures in their slots. Slots without a frame come last and stay black."""
     num_slots, num_chosen, size = options.num_frames, len(plan.chosen), options.image_size
     frames = np.zeros((num_slots, size, size, 3), dtype=np.uint8)
-    frames[:num_chosen] = album.pictures(plan.chosen.tolist())
+    for slot, place in enumerate(plan.chosen.tolist()):
+        frames[slot] = album.picture(place)
     pts_seconds = np.full(num_slots, np.nan)
     pts_seconds[:num_chosen] = plan.timeline.seconds_of(plan.chosen)
     frame_index = np.full(num_slots, -1, dtype=np.int64)
@@ -123,8 +127,8 @@ def _sample(plan: ClipPlan, album: Album, options: DecodeOptions) -> ClipSample:
     next_grey = None
     if options.neighbours:
         next_grey = np.zeros(frames.shape[:3], dtype=np.uint8)
-        for slot, picture in enumerate(album.pictures(plan.neighbours.tolist())):
-            next_grey[slot] = _grey(picture)
+        for slot, place in enumerate(plan.neighbours.tolist()):
+            next_grey[slot] = _grey(album.picture(place))
     return ClipSample(frames, pts_seconds, frame_index, next_grey)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -90,25 +91,43 @@ def _segment_frames(
         raise PlanRefutedError(f"a packet was refused: {video_error_of(error).reason}") from error
 
 
+@contextmanager
+def _from_start(
+    path: Path, scan: VideoScan, options: DecodeOptions, deadline: Deadline, fresh: OpenVideo | None
+) -> Iterator[tuple[VideoCodecContext, Iterator[Packet[VideoStream]]]]:
+    """A decoder that has decoded nothing, and all packets that the scan found: without the file if that is possible."""
+    if fresh is not None and scan.buffered is not None:
+        yield fresh.stream.codec_context, iter(scan.buffered)
+        return
+    with open_video(path, deadline, options, scan.choice) as video, closing(video.packets(deadline)) as packets:
+        yield video.stream.codec_context, islice(packets, len(scan.table))  # none after the first loss
+
+
 def decode_events(
-    path: Path, scan: VideoScan, options: DecodeOptions, deadline: Deadline
+    path: Path, scan: VideoScan, options: DecodeOptions, deadline: Deadline, fresh: OpenVideo | None = None
 ) -> Generator[VideoFrame | Damage, None, None]:
     """Decode from the start: frames in presentation order, and packets that the decoder refused.
 
     Close it (`contextlib.closing`) to close the file when stopping early.
 
+    Args:
+        path: The file.
+        scan: Of it.
+        options: The limits.
+        deadline: For all of it.
+        fresh: The video, open, if its decoder was sent nothing yet. Then the file is not opened again, unless its
+            packets are too large to be kept.
+
     Raises:
         VideoError: As `open_video`; `TIMEOUT`; `CORRUPT` when the packets cannot be read.
     """
-    with open_video(path, deadline, options, scan.choice) as video, closing(video.packets(deadline)) as packets:
-        decoder = video.stream.codec_context
-        for number, packet in enumerate(packets, start=1):
-            if number <= len(scan.table) and scan.table.is_hollow[number - 1]:
+    with _from_start(path, scan, options, deadline, fresh) as (decoder, packets):
+        for number, packet in enumerate(packets):
+            deadline.check()
+            if scan.table.is_hollow[number]:
                 yield Damage(packet.pts, _HOLLOW)
             else:
                 yield from _decoded(decoder, packet, deadline)
-            if number == len(scan.table):  # the scan left out the packets after the first loss
-                break
         yield from _decoded(decoder, None, deadline)
 
 
@@ -127,15 +146,21 @@ def _decoded(
 
 
 def decode_facts(
-    path: Path, scan: VideoScan, options: DecodeOptions, deadline: Deadline, guessed: Collection[int] = ()
+    path: Path,
+    scan: VideoScan,
+    options: DecodeOptions,
+    deadline: Deadline,
+    *,
+    guessed: Collection[int] = (),
+    fresh: OpenVideo | None = None,
 ) -> tuple[list[FrameFacts | Damage], Album]:
     """Decode everything and record the facts of each frame.
 
     The frames at the guessed positions are converted on the way: if the guess was right, the video need not be decoded
-    again. The first one that cannot be converted ends the guessing.
+    again. The first one that cannot be converted ends the guessing. `fresh` is as in `decode_events`.
     """
     album, facts, position = Album(options, scan.display), list[FrameFacts | Damage](), -1
-    with closing(decode_events(path, scan, options, deadline)) as events:
+    with closing(decode_events(path, scan, options, deadline, fresh)) as events:
         for event in events:
             facts.append(event if isinstance(event, Damage) else FrameFacts.of(event))
             if isinstance(event, Damage):

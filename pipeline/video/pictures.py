@@ -65,9 +65,9 @@ class Album:
             reason = f"ffmpeg's scaler cannot convert {frame.format.name} pictures: {error.strerror}"
             raise VideoError(VideoStatus.UNSUPPORTED, reason) from error
 
-    def pictures(self, places: Sequence[int]) -> NDArray[np.uint8]:
-        """Pictures by place, shape (len(places), size, size, 3)."""
-        return np.stack([self._pictures[place] for place in places])
+    def picture(self, place: int) -> NDArray[np.uint8]:
+        """The picture at a place, shape (size, size, 3)."""
+        return self._pictures[place]
 
     def holds(self, places: Iterable[int]) -> bool:
         """Whether there is a picture for each place."""

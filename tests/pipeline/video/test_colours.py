@@ -52,7 +52,7 @@ def frame_of(pix_fmt: str, matrix: int, primaries: int = UNTAGGED, color_range: 
 def picture_of(frame: VideoFrame) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     album = Album(ONE, AS_STORED)
     album.add(0, frame)
-    return album.pictures([0])[0], album.notes
+    return album.picture(0), album.notes
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p", "nv12", "yuv422p10le"])
