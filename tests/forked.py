@@ -120,6 +120,7 @@ def _be(environment: Mapping[str, str], outputs: list[str], function: Callable[.
     os.setsid()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the fork server keeps the mask of the moment when it was started
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so do children
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # likewise under `nohup`
     for number, path in enumerate(outputs, start=1):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, number)
