@@ -7,9 +7,12 @@ mismatch", python/cpython#106905).
 
 import os
 import random
+import shutil
 import sys
+import tempfile
 from collections.abc import Generator, Iterator
 from multiprocessing import forkserver
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -24,6 +27,22 @@ from tests.seed import VARIABLE, seed
 if TYPE_CHECKING:
     from tests.clips_on_disk import Commands
     from tests.faults.trials import Trials
+
+MEMORY = Path("/dev/shm")
+ROOM_IN_MEMORY = 4 << 30
+"""Bytes, far more than tests hold at a time: what a test that passed has written is removed at once."""
+
+
+def is_folder_for_tests(folder: Path) -> bool:
+    """Whether there is such a folder with room, in which programs may run: tests write some."""
+    if not os.access(folder, os.W_OK) or shutil.disk_usage(folder).free < ROOM_IN_MEMORY:
+        return False
+    return not os.statvfs(folder).f_flag & os.ST_NOEXEC
+
+
+if "TMPDIR" not in os.environ and is_folder_for_tests(MEMORY):
+    # Tests sync tens of thousands of files: milliseconds each on a disk, where a power cut in a test loses nothing.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)  # pytest has asked for the folder of the system already
 
 hypothesis.settings.register_profile("fda", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("fda")
