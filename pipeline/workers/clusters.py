@@ -22,13 +22,17 @@ from pipeline.run.resources import ONE_THREAD
 from pipeline.workers.dask import MAX_ATTEMPTS, DaskExecutor
 from pipeline.workers.job_settings import ClusterError, JobSettings, cluster_class, job_class
 from pipeline.workers.preflight import Preflight
-from pipeline.workers.worker_watch import SchedulerError
+from pipeline.workers.worker_watch import Patience, SchedulerError
 
 if TYPE_CHECKING:
     from distributed import Client
 
 CONNECT_SECONDS = 10.0
 """How long to wait for a scheduler's answer."""
+
+JOBS_THAT_ENDED = "jobs that were cancelled, or reached their time limit, come back only when this command is run again"
+"""Told while there is no worker: only the batch system knows whether a job has ended, or waits to run once more."""
+PODS = "see what `kubectl get pods` says of them"
 
 
 @contextmanager
@@ -56,7 +60,7 @@ def connected(
         raise SchedulerError(
             f"no Dask scheduler answers at {address}: start one with `dask scheduler`, or repair the address ({error})"
         ) from error
-    with closing(client), _prepared(client, preflight, wait_seconds, say) as executor:
+    with closing(client), _prepared(client, preflight, Patience(wait_seconds), say) as executor:
         yield executor
 
 
@@ -86,10 +90,16 @@ def job_cluster(
     from distributed import Client
 
     _silence_dask()
-    with dask.config.set({"distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}), ExitStack() as stack:
+    settings_of_dask = {
+        "distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1,
+        # Dask cancels a job this long after its worker has left. One that is requeued comes back, be it in hours.
+        "distributed.deploy.lost-worker-timeout": "10000 days",
+    }
+    with dask.config.set(settings_of_dask), ExitStack() as stack:
         cluster = stack.enter_context(closing(_start(settings, num_workers)))
         client = stack.enter_context(closing(Client(cluster, set_as_default=False)))
-        yield stack.enter_context(_prepared(client, preflight, wait_seconds, say))
+        patience = Patience(wait_seconds, PODS if settings.kind == "kubernetes" else JOBS_THAT_ENDED)
+        yield stack.enter_context(_prepared(client, preflight, patience, say))
 
 
 def job_script(settings: JobSettings) -> str:
@@ -170,7 +180,7 @@ def _start(settings: JobSettings, num_workers: int) -> Any:
         for _ in range(num_jobs):
             rejection = submitted.get()
             if rejection is not None:
-                raise ClusterError(f"{command} rejected the job: {_last_line(str(rejection))}") from rejection
+                raise ClusterError(f"{command} rejected the job: {_reason(command, str(rejection))}") from rejection
     except BaseException:  # Ctrl-C, too: jobs that are submitted must be cancelled
         cluster.close()
         raise
@@ -198,14 +208,18 @@ def _reporting(job: Any, submitted: SimpleQueue[Exception | None]) -> Any:
     return ReportingJob
 
 
-def _last_line(text: str) -> str:
+def _reason(command: str, text: str) -> str:
     """The batch system's own words: dask-jobqueue's error ends with what the command printed to stderr.
 
-    >>> _last_line("Command exited with non-zero exit code.\\nstderr:\\nerror: invalid partition\\n")
-    'error: invalid partition'
+    SLURM says in the first line what is wrong, and in the second that it is.
+
+    >>> words = "sbatch: error: invalid partition specified: long\\nsbatch: error: Batch job submission failed\\n"
+    >>> _reason("sbatch", f"Command exited with non-zero exit code.\\nstderr:\\n{words}")
+    'invalid partition specified: long; Batch job submission failed'
     """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it gave no reason"
+    lines = text.rpartition("stderr:\n")[2].splitlines()
+    said = [line.strip().removeprefix(f"{command}: ").removeprefix("error: ") for line in lines if line.strip()]
+    return "; ".join(said) or "it gave no reason"
 
 
 def _silence_dask() -> None:
@@ -216,9 +230,9 @@ def _silence_dask() -> None:
 
 @contextmanager
 def _prepared(
-    client: Client, preflight: Preflight, wait_seconds: float | None, say: Callable[[str], None]
+    client: Client, preflight: Preflight, patience: Patience, say: Callable[[str], None]
 ) -> Iterator[DaskExecutor]:
-    executor = DaskExecutor(client, preflight, wait_seconds=wait_seconds, say=say)
+    executor = DaskExecutor(client, preflight, patience=patience, say=say)
     executor.watch.wait()
     executor.watch.say_threads()
     try:

@@ -28,7 +28,7 @@ from pipeline.workers.executors import Report, Task
 from pipeline.workers.local_workers import START_SECONDS, LocalWorkers
 from pipeline.workers.preflight import Preflight, UnfitWorkerError
 from pipeline.workers.worker_side import run_and_tell
-from pipeline.workers.worker_watch import SECONDS_BETWEEN_LOOKS, WorkerWatch, lost_scheduler
+from pipeline.workers.worker_watch import SECONDS_BETWEEN_LOOKS, Patience, WorkerWatch, lost_scheduler
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -40,6 +40,8 @@ the coordinator's memory: a plan may have a million tasks."""
 
 MAX_ATTEMPTS = 3
 """A task is put off after so many dead workers, and ends the run after as many more while it ran alone."""
+
+LOCAL_PATIENCE = Patience(START_SECONDS)
 
 _logger = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ class DaskExecutor:
         client: Client,
         preflight: Preflight | None = None,
         *,
-        wait_seconds: float | None = START_SECONDS,
+        patience: Patience = LOCAL_PATIENCE,
         say: Callable[[str], None] = _logger.warning,
         refill: Callable[[], object] = lambda: None,
     ) -> None:
@@ -65,12 +67,12 @@ class DaskExecutor:
         Args:
             client: Of the scheduler.
             preflight: What a worker must have to be used.
-            wait_seconds: How long to wait while there is no worker; None: without a limit.
+            patience: How long to wait while there is no worker.
             say: Gets a sentence about workers that lack something or are missing.
             refill: Is called now and then, to replace workers that have ended for good.
         """
         self.client, self.preflight, self.say = client, preflight, say
-        self.watch = WorkerWatch(client, preflight, wait_seconds, say, refill)
+        self.watch = WorkerWatch(client, preflight, patience, say, refill)
 
     def __call__(
         self, function: Callable[[Task, Tell], Report], tasks: Iterable[Task], tell: Tell

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import math
 import re
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -163,7 +164,12 @@ def cluster_class(kind: str) -> Any:
 
 
 def _jobqueue(kind: str) -> Any:
+    before = signal.getsignal(signal.SIGINT)
     try:
         return importlib.import_module(f"dask_jobqueue.{kind}")
     except ModuleNotFoundError as error:
         raise ClusterError("--cluster needs dask-jobqueue: install fda[cluster]") from error
+    finally:
+        # Importing it lets Ctrl-C end any program without a word and with exit code 0, as if all were done.
+        if signal.getsignal(signal.SIGINT) is not before:
+            signal.signal(signal.SIGINT, before)

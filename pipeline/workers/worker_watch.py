@@ -6,6 +6,7 @@ import pickle
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.errors import PipelineError
@@ -19,6 +20,16 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 SECONDS_BEFORE_NOTICE = 10.0
 """How long there may be no worker before the user is told: a worker that died is replaced within seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """What happens while there is no worker."""
+
+    seconds: float | None
+    """How long to wait; None: without a limit."""
+    remedy: str = "start some with `dask worker`"
+    """What the user is told to do, or what must be known for it."""
 
 
 class SchedulerError(PipelineError, RuntimeError):
@@ -40,7 +51,7 @@ class WorkerWatch:
         self,
         client: Client,
         preflight: Preflight | None,
-        wait_seconds: float | None,
+        patience: Patience,
         say: Callable[[str], None],
         refill: Callable[[], object],
     ) -> None:
@@ -49,11 +60,11 @@ class WorkerWatch:
         Args:
             client: Of the scheduler.
             preflight: What a worker must have; None: every worker can be used.
-            wait_seconds: How long to wait while there is no worker; None: without a limit.
+            patience: How long to wait while there is no worker.
             say: Gets a sentence about workers that lack something or are missing.
             refill: Called at each look, to replace workers that have ended for good.
         """
-        self._client, self._preflight, self._wait_seconds, self._say = client, preflight, wait_seconds, say
+        self._client, self._preflight, self._patience, self._say = client, preflight, patience, say
         self._refill = refill
         self._present: frozenset[str] = frozenset()
         self._unfit: dict[str, UnfitWorkerError] = {}
@@ -81,7 +92,7 @@ class WorkerWatch:
 
         Raises:
             SchedulerError: The scheduler does not answer.
-            NoWorkersError: There has been no worker for `wait_seconds`.
+            NoWorkersError: There has been no worker for as long as `patience` allows.
         """
         now = time.monotonic()
         if not at_once and now - self._looked_at < SECONDS_BETWEEN_LOOKS:
@@ -112,7 +123,7 @@ class WorkerWatch:
 
         Raises:
             SchedulerError: The scheduler lacks the software, or does not answer.
-            NoWorkersError: No worker has come in `wait_seconds`, or none of those there can be used.
+            NoWorkersError: No worker has come in the time of `patience`, or none of those there can be used.
         """
         self._check_scheduler()
         self._seen_at = time.monotonic()
@@ -159,20 +170,21 @@ class WorkerWatch:
             self._say(str(error))
 
     def _miss(self, seconds: float) -> None:
-        if self._wait_seconds is not None and seconds >= self._wait_seconds:
+        limit, remedy = self._patience.seconds, self._patience.remedy
+        if limit is not None and seconds >= limit:
             unfit = f"; {next(iter(self._unfit.values()))}" if self._unfit else ""
             raise NoWorkersError(
-                f"no worker at {scheduler_address(self._client)} for {self._wait_seconds:g} s (--worker-timeout): "
-                f"start some with `dask worker`, and run the same command again. What is committed is kept{unfit}"
+                f"no worker at {scheduler_address(self._client)} for {limit:g} s (--worker-timeout): {remedy}. Run "
+                f"the same command again: what is committed is kept{unfit}"
             )
         if self._is_silent and seconds >= SECONDS_BEFORE_NOTICE:
-            self._say_waiting()
+            self._say_waiting(f": {remedy}")
 
-    def _say_waiting(self) -> None:
+    def _say_waiting(self, remedy: str = "") -> None:
         """Once until there is a worker again."""
         self._is_silent = False
-        limit = "" if self._wait_seconds is None else f", for {self._wait_seconds:g} s"
-        self._say(f"waiting for workers at {scheduler_address(self._client)}{limit}")
+        limit = "" if self._patience.seconds is None else f", for {self._patience.seconds:g} s"
+        self._say(f"waiting for workers at {scheduler_address(self._client)}{limit}{remedy}")
 
     def _check_scheduler(self) -> None:
         if self._preflight is None:

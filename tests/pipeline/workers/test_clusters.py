@@ -17,7 +17,7 @@ import pytest
 from pipeline.run.options import BATCH_SYSTEMS
 from pipeline.run.resources import ONE_THREAD, WorkerMemory
 from pipeline.workers.clusters import job_script
-from pipeline.workers.job_settings import JobSettings, settings_of
+from pipeline.workers.job_settings import JobSettings, job_class, settings_of
 from pipeline.workers.preflight import Preflight, UnfitWorkerError, check_here
 from store.claims.holding import claimed
 from store.errors import StorePlaceError
@@ -162,7 +162,7 @@ kill -TERM -- "-$1"
 
 
 @pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def imitated_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder in which the imitated SLURM records its jobs."""
     programs, traces = tmp_path / "bin", tmp_path / "slurm"
     programs.mkdir()
@@ -181,37 +181,46 @@ CONFIG = "[cluster.slurm]\ncores = 2\nmemory = '6 GiB'\ninterface = 'lo'\nqueue 
 
 
 def test_a_run_on_slurm_submits_jobs_and_cancels_them(
-    fda: Commands, manifest: Path, tmp_path: Path, slurm: Path
+    fda: Commands, manifest: Path, tmp_path: Path, imitated_slurm: Path
 ) -> None:
     config = tmp_path / "fda.toml"
     config.write_text(CONFIG)
     assert fda("preprocess", manifest, tmp_path / "whole", *FLAGS, "--workers", "0").code == 0
     submit = ("--cluster", "slurm", "--config", config, "--worker-timeout", "60")
     ended = fda("preprocess", manifest, tmp_path / "store", *FLAGS, *submit, "--workers", "2", "--json")
-    assert ended.code == 0, [path.read_text() for path in slurm.glob("job.*")]
+    assert ended.code == 0, [path.read_text() for path in imitated_slurm.glob("job.*")]
     assert json.loads(ended.out)["workers"] == 2
     assert "2 workers as 1 job\n" in ended.err
     assert tree_digest(tmp_path / "store") == tree_digest(tmp_path / "whole")
-    assert [path.suffix for path in slurm.iterdir() if path.stem.isdigit()] == [".cancelled"]
-    (script,) = slurm.glob("script.*")
+    assert [path.suffix for path in imitated_slurm.iterdir() if path.stem.isdigit()] == [".cancelled"]
+    (script,) = imitated_slurm.glob("script.*")
     assert "#SBATCH -p long" in script.read_text()
     again = fda("preprocess", manifest, tmp_path / "store", *FLAGS, *submit, "--workers", "2")
     assert of_the_run(again.err).startswith("nothing to do")  # and nothing is submitted
-    assert len(list(slurm.glob("script.*"))) == 1
+    assert len(list(imitated_slurm.glob("script.*"))) == 1
 
 
 def test_a_rejected_job_ends_the_run_with_the_message_of_slurm(
-    fda: Commands, manifest: Path, tmp_path: Path, slurm: Path
+    fda: Commands, manifest: Path, tmp_path: Path, imitated_slurm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "fda.toml").write_text(CONFIG)
     (tmp_path / "bin/sbatch").write_text("#!/bin/sh\necho 'error: no partition long' >&2\nexit 1\n")
     place = ("--cluster", "slurm", "--config", tmp_path / "fda.toml", "--workers", "1")
     ended = fda("preprocess", manifest, tmp_path / "store", *FLAGS, *place)
     assert ended.code == 1
-    assert ended.error_line == ("fda: error: sbatch rejected the job: error: no partition long")
-    shutil.rmtree(tmp_path / "bin")
+    assert ended.error_line == "fda: error: sbatch rejected the job: no partition long"
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     missing = fda("preprocess", manifest, tmp_path / "store", *FLAGS, *place)
     assert missing.error_line == "fda: error: sbatch is not on the PATH: run this where jobs are submitted"
+
+
+def test_dask_jobqueue_does_not_take_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its import does; so it is imported once more here."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "dask_jobqueue"]:
+        monkeypatch.delitem(sys.modules, name)
+    before = signal.getsignal(signal.SIGINT)
+    assert job_class("slurm").submit_command == "sbatch"
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.fixture
