@@ -23,6 +23,8 @@ import pytest
 
 from tests.s3 import server as server  # a fixture
 from tests.seed import VARIABLE, seed
+from tests.slurm import slurm as slurm  # a fixture
+from tests.slurm import slurm_server as slurm_server  # another
 
 if TYPE_CHECKING:
     from tests.clips_on_disk import Commands
