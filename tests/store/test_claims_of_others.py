@@ -167,10 +167,11 @@ def test_a_run_of_another_machine_that_dies_while_it_is_waited_for_is_taken_over
 def test_a_run_that_was_stopped_and_taken_for_dead_writes_no_more(
     folder: StoreFolder, start: Callable[..., tuple[BaseProcess, Connection]]
 ) -> None:
-    process, channel = start(hold, folder.place, "another machine")
+    process, channel = start(hold, folder.place, "another machine", context=SPAWN)  # a child: it is waited for
     assert channel.recv() == "holds"
     assert process.pid is not None
     os.kill(process.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)  # until then a thread may end a write, such as that of a heartbeat
     with claimed(folder, "fda test", ["frames"], times=QUICK) as mine:
         before = folder.read("data/holder")
         os.kill(process.pid, signal.SIGCONT)
