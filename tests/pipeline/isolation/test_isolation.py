@@ -41,15 +41,13 @@ DECODER = IsolatedDecoder(function=misbehave, grace_seconds=0.3)
 
 
 @pytest.fixture(scope="module")
-def what_libraries_keep() -> Iterator[None]:
+def what_libraries_keep() -> None:
     """Started once for the life of a process: zarr's event loop, and the resource tracker of multiprocessing."""
     zarr.core.sync.sync(asyncio.sleep(0))
     resource_tracker.ensure_running()
     # What is there already is left out of the collections below: to walk through torch twice a test took half a minute.
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
