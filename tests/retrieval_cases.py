@@ -8,6 +8,11 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline.evaluation.ranking import TextRankCounts, both_ways
+from pipeline.evaluation.scores.backend import Rows
+from pipeline.evaluation.scores.dot import Tiles
+from pipeline.evaluation.scores.equal import Strip, Tile
+
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
@@ -15,9 +20,19 @@ Ints = NDArray[np.int64]
 class MatrixScores:
     """Scores that are known, shape (num_texts, num_videos)."""
 
-    def __init__(self, matrix: Floats) -> None:
+    def __init__(self, matrix: Floats, first_videos: Ints | None = None) -> None:
         self.matrix = matrix
         self.num_texts, self.num_videos = matrix.shape
+        self.first_videos = np.arange(self.num_videos) if first_videos is None else first_videos
+
+    def strip(self, videos: Rows) -> Strip:
+        rows = self.matrix.T[videos]
+
+        def tile(texts: Rows) -> Tile:
+            scores = np.ascontiguousarray(rows[:, texts])
+            return Tile(scores, scores)
+
+        return tile
 
     def of_texts(self, rows: slice) -> Floats:
         return self.matrix[rows].copy()
@@ -38,6 +53,11 @@ class Case:
     @property
     def scores(self) -> MatrixScores:
         return MatrixScores(self.matrix)
+
+    def with_equal_videos(self) -> MatrixScores:
+        """The same, but that each odd video is that before it."""
+        first = np.arange(self.matrix.shape[1]) // 2 * 2
+        return MatrixScores(self.matrix[:, first], first)
 
 
 @st.composite
@@ -73,6 +93,16 @@ def recorded_square(seed: int, num_videos: int, high: int) -> Case:
     matrix = np.random.default_rng(seed).integers(0, high, (num_videos, num_videos)).astype(np.float32)
     matrix[np.arange(num_videos), np.arange(num_videos)] += high // 2
     return Case(matrix, np.arange(num_videos))
+
+
+def video_to_text(scores: Tiles, truth: Ints, *, gains: bool = False) -> TextRankCounts:
+    """The second of both ways."""
+    return both_ways(scores, truth, gains=gains)[1]
+
+
+def whole(scores: Tiles) -> Tile:
+    """All scores in one tile; rows are videos."""
+    return scores.strip(slice(0, scores.num_videos))(slice(0, scores.num_texts))
 
 
 def unit_rows(rng: np.random.Generator, num_rows: int, dim: int) -> Floats:

@@ -160,7 +160,7 @@ def diagnose(
     *,
     listener: Listener = ignore_events,
 ) -> Diagnostics:
-    """Compute diagnostics; this takes one more pass over the scores of captions.
+    """Compute diagnostics; this takes one more pass over the scores.
 
     Args:
         store: The store of the features.

@@ -17,7 +17,7 @@ from pipeline.evaluation.options import EvalOptions
 from pipeline.evaluation.postprocess import DualSoftmax, QueryBankNorm
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.ranking import Ranking, rank
-from pipeline.evaluation.scores.dot import DotScores, Put, Scores
+from pipeline.evaluation.scores.dot import DotScores, Put, Scores, Tiles
 from pipeline.evaluation.scores.pooling import pool_frames
 from pipeline.run.events import Listener, ignore_events
 from pipeline.run.words import plural
@@ -80,7 +80,7 @@ class Evaluation:
 
     def with_processed(
         self,
-        changed: Mapping[str, Scores],
+        changed: Mapping[str, Tiles],
         counted: Protocol,
         bank: Bank | None = None,
         listener: Listener = ignore_events,
@@ -335,9 +335,9 @@ class _Task:
         frame = frames_of(self.store, self.name, split, found)
         return best_value(rule, candidates_of(rule, frame), found, frame, self.put, self.listener)
 
-    def changed(self, features: Features, scores: Scores) -> tuple[dict[str, Scores], Bank | None]:
+    def changed(self, features: Features, scores: Scores) -> tuple[dict[str, Tiles], Bank | None]:
         """Post-processed scores by the name of the processing; and the bank of QB-Norm, if it is used."""
-        changed: dict[str, Scores] = {}
+        changed: dict[str, Tiles] = {}
         bank: Bank | None = None
         if self.options.dsl_temperature is not None:
             changed["dsl"] = DualSoftmax(scores, self.options.dsl_temperature)

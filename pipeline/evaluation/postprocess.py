@@ -7,26 +7,33 @@ Some videos ("hubs") are near to every text. Both methods lower a candidate by i
   saying so.
 - `QueryBankNorm`: a bank of training queries, so that the result of a query depends on no other test query.
 
-Both are `Scores` computed from other `Scores`, in blocks: one pass for the normalisers of a direction, when it is first
-used, and another to rank. Rows are float64, because in float32 small weights would underflow to 0 and tie. Candidates
+Both are `Tiles` computed from `Scores`: a pass for the normalisers of each direction, when the first tile is asked for,
+and another to rank. They are float64, because in float32 small weights would underflow to 0 and tie. Candidates
 whose scores are equal for every query still tie to the bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.evaluation.ranking import blocks
-from pipeline.evaluation.scores.backend import Array, namespace, to_numpy
+from pipeline.evaluation.scores.backend import Array, Rows, index, namespace, to_numpy
 from pipeline.evaluation.scores.dot import Scores
+from pipeline.evaluation.scores.equal import Strip, Tile
 
 LEAST_EXPONENT = -600.0
 """Of a weight: `exp(-745)` is 0 in float64, and the weight is then multiplied by a score, which may be small, too."""
+_BLOCK_ROWS = 4096
+"""Rows of a block at most. With many small products, BLAS's threads wait for one another, and longer if the machine is
+busy with other work."""
+_LEAST_ROWS = 160
+"""Rows of a block at least: with fewer, BLAS packs the columns for longer than it multiplies them."""
+_BLOCK_SCORES = 2**22
+"""Scores of a block: 16 MiB of float32, or `_LEAST_ROWS` rows if that is more."""
 
 
 class DualSoftmax:
@@ -60,29 +67,40 @@ class DualSoftmax:
         if not 0 < temperature < np.inf:
             raise ValueError(f"the temperature must be above zero, got {temperature}")
         self.num_texts, self.num_videos = base.num_texts, base.num_videos
+        self.first_videos = base.first_videos
         self._base, self._scale = base, 1 / temperature
 
-    def of_texts(self, rows: slice) -> Array:
-        """See `Scores`, but in float64.
+    def strip(self, videos: Rows) -> Strip:
+        """See `Tiles`, but in float64.
 
         Raises:
             ValueError: The temperature is so low that weights become 0: candidates that differ would tie.
         """
-        return self._weighted(self._base.of_texts(rows), self._of_videos, self.num_texts)
+        base, of_videos, of_texts = self._base.strip(videos), self._of_videos, self._of_texts
+        self._check(of_videos)
+        self._check(of_texts)
+        of_row = index(of_videos.log_sum, videos)[:, None]
 
-    def of_videos(self, rows: slice) -> Array:
-        """See `of_texts`."""
-        return self._weighted(self._base.of_videos(rows), self._of_texts, self.num_videos)
+        def tile(texts: Rows) -> Tile:
+            found = base(texts)
+            return Tile(
+                self._weighted(found.to_video, of_row, self.num_texts),
+                self._weighted(found.to_text, index(of_texts.log_sum, texts), self.num_videos),
+            )
 
-    def _weighted(self, similarity: Array, columns: _Columns, num_rows: int) -> Array:
+        return tile
+
+    def _check(self, columns: _Columns) -> None:
         least = (columns.lowest - columns.highest) * self._scale
         if least < LEAST_EXPONENT:
             raise InputError(
                 f"temperature {1 / self._scale:g} is too low for scores of {columns.lowest:g} to {columns.highest:g}: "
                 f"it must be at least {(columns.highest - columns.lowest) / -LEAST_EXPONENT:.2g}"
             )
+
+    def _weighted(self, similarity: Array, log_sum: Array, num_rows: int) -> Array:
         xp = namespace(similarity)
-        weights = xp.exp(xp.astype(similarity, xp.float64) * self._scale - columns.log_sum)
+        weights = xp.exp(xp.astype(similarity, xp.float64) * self._scale - log_sum)
         weights *= similarity
         weights *= num_rows
         return weights
@@ -115,15 +133,13 @@ class QueryBankNorm:
     the `k`-th best are active, and a query is normalised if any of its best candidates is active.
     """
 
-    def __init__(
-        self, base: Scores, text_bank: Scores, video_bank: Scores | None = None, *, beta: float = 20.0, k: int = 1
-    ) -> None:
+    def __init__(self, base: Scores, text_bank: Scores, video_bank: Scores, *, beta: float = 20.0, k: int = 1) -> None:
         """Wrap scores.
 
         Args:
             base: Scores of test captions and test videos.
             text_bank: Scores of training captions and the same test videos.
-            video_bank: Scores of the same test captions and training videos; None: video to text is refused.
+            video_bank: Scores of the same test captions and training videos.
             beta: Inverse temperature, above zero; the default is the reference's, for cosines.
             k: See above, at least 1; the default is the reference's.
 
@@ -134,30 +150,37 @@ class QueryBankNorm:
             raise ValueError(f"beta must be above zero and k at least 1, got {beta} and {k}")
         if text_bank.num_videos != base.num_videos:
             raise ValueError(f"text_bank scores {text_bank.num_videos} videos, there are {base.num_videos}")
-        if video_bank is not None and video_bank.num_texts != base.num_texts:
+        if video_bank.num_texts != base.num_texts:
             raise ValueError(f"video_bank scores {video_bank.num_texts} texts, there are {base.num_texts}")
         self.num_texts, self.num_videos = base.num_texts, base.num_videos
+        self.first_videos = base.first_videos
         self._base, self._text_bank, self._video_bank = base, text_bank, video_bank
         self._beta, self._k = beta, k
 
-    def of_texts(self, rows: slice) -> Array:
-        """See `Scores`, but in float64."""
-        return self._normalised(self._base.of_texts(rows), self._of_videos)
+    def strip(self, videos: Rows) -> Strip:
+        """See `Tiles`, but in float64."""
+        base, of_videos, of_texts = self._base.strip(videos), self._of_videos, self._of_texts
+        lowered_row = index(of_videos.log_sum, videos)[:, None] / self._beta
+        row_is_normalised = index(self._videos_normalised, videos)[:, None]
 
-    def of_videos(self, rows: slice) -> Array:
-        """See `of_texts`.
+        def tile(texts: Rows) -> Tile:
+            xp, found = namespace(of_texts.log_sum), base(texts)
+            to_video, to_text = xp.astype(found.to_video, xp.float64), xp.astype(found.to_text, xp.float64)
+            lowered = index(of_texts.log_sum, texts) / self._beta
+            return Tile(
+                xp.where(index(self._texts_normalised, texts), to_video - lowered_row, to_video),
+                xp.where(row_is_normalised, to_text - lowered, to_text),
+            )
 
-        Raises:
-            ValueError: No bank of training videos was given.
-        """
-        return self._normalised(self._base.of_videos(rows), self._of_texts)
+        return tile
 
-    def _normalised(self, similarity: Array, columns: _Columns) -> Array:
-        xp = namespace(similarity)
-        best = xp.max(similarity, axis=1, keepdims=True)
-        is_normalised = xp.any((similarity == best) & columns.is_active, axis=1, keepdims=True)
-        plain = xp.astype(similarity, xp.float64)
-        return xp.where(is_normalised, plain - columns.log_sum / self._beta, plain)
+    @cached_property
+    def _texts_normalised(self) -> Array:
+        return _normalised(self._base.of_texts, self.num_texts, self._of_videos)
+
+    @cached_property
+    def _videos_normalised(self) -> Array:
+        return _normalised(self._base.of_videos, self.num_videos, self._of_texts)
 
     @cached_property
     def _of_videos(self) -> _Columns:
@@ -167,9 +190,25 @@ class QueryBankNorm:
     @cached_property
     def _of_texts(self) -> _Columns:
         bank = self._video_bank
-        if bank is None:
-            raise ValueError("QB-Norm from video to text needs a bank of training videos, and none was given")
         return _columns(bank.of_videos, bank.num_videos, self.num_texts, self._beta, self._k)
+
+
+def _blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
+    """Slices of rows, one after the other, each of as many as may be in memory with all their columns."""
+    size = min(_BLOCK_ROWS, max(_LEAST_ROWS, _BLOCK_SCORES // num_columns))
+    for start in range(0, num_rows, size):
+        yield slice(start, min(start + size, num_rows))
+
+
+def _normalised(of_rows: Callable[[slice], Array], num_rows: int, columns: _Columns) -> Array:
+    """Shape (num_rows,), boolean: whether any of the best candidates of a query is active."""
+    xp = namespace(columns.is_active)
+    found = []
+    for rows in _blocks(num_rows, columns.is_active.shape[0]):
+        similarity = of_rows(rows)
+        best = xp.max(similarity, axis=1, keepdims=True)
+        found.append(xp.any((similarity == best) & columns.is_active, axis=1))
+    return xp.concat(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +237,7 @@ def _columns(
         num_best: How many columns each row makes active.
     """
     found: _Columns | None = None
-    for rows in blocks(num_rows, num_columns):
+    for rows in _blocks(num_rows, num_columns):
         block = _columns_of(of_rows(rows), scale, min(num_best, num_columns))
         found = block if found is None else _merge(found, block)
     assert found is not None  # check_embeddings refuses a matrix without rows

@@ -1,4 +1,4 @@
-"""How many candidates score above, and level with, each query's own item: counted in blocks, without sorting.
+"""How many candidates score above, and level with, each query's own item: counted in tiles, without sorting.
 
 With the score `s(c, v)` of caption `c` and video `v`, and `truth[c]` the video that the caption describes:
 
@@ -19,44 +19,30 @@ and 2 the same:
 
 >>> text = np.array([[9, 1, 2], [8, 8, 0], [9, 4, 7]], np.float32)
 >>> scores, truth = DotScores(text, np.eye(3, dtype=np.float32)), np.arange(3)
->>> to_video = text_to_video(scores, truth)
+>>> to_video, to_text = both_ways(scores, truth)
 >>> to_video.above, to_video.level
 (array([0, 0, 1]), array([1, 2, 1]))
->>> best = video_to_text(scores, truth).best
->>> best.above, best.level
+>>> to_text.best.above, to_text.best.level
 (array([0, 0, 0]), array([2, 1, 1]))
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.scores.backend import (
-    Array,
-    count_above,
-    highest_of_each,
-    like,
-    own_scores,
-    take_columns,
-    to_numpy,
-)
-from pipeline.evaluation.scores.dot import DotScores, Scores
+from pipeline.evaluation.grid import Grid, Span
+from pipeline.evaluation.scores.backend import Array, count_above, highest_of_each, like, parts, to_numpy
+from pipeline.evaluation.scores.dot import DotScores, Tiles
+from pipeline.evaluation.scores.equal import Tile
 from pipeline.run.events import ItemsDone, Listener, RunPlanned, ignore_events
 from store.features import Features
 
-__all__ = ["DotScores", "RankCounts", "TextRankCounts", "text_to_video", "video_to_text"]
-
-_BLOCK_ROWS = 4096
-"""Rows of a block at most. With many small products, BLAS's threads wait for one another, and longer if the machine is
-busy with other work."""
-_LEAST_ROWS = 160
-"""Rows of a block at least: with fewer, BLAS packs the columns for longer than it multiplies them."""
-_BLOCK_SCORES = 2**22
-"""Scores of a block: 16 MiB of float32, or `_LEAST_ROWS` rows if that is more."""
+__all__ = ["DotScores", "RankCounts", "TextRankCounts", "both_ways", "text_to_video"]
 
 Progress = Callable[[int], None]
 """Called with the number of queries ranked since the last call."""
@@ -106,8 +92,8 @@ class TextRankCounts:
     """Shape (num_queries,): nDCG of all own captions, 0..1; None if it was not computed."""
 
 
-def text_to_video(scores: Scores, truth: NDArray[np.int64], tell: Progress = silent) -> RankCounts:
-    """Rank each caption's own video among all videos.
+def text_to_video(scores: Tiles, truth: NDArray[np.int64], tell: Progress = silent) -> RankCounts:
+    """Rank each caption's own video among all videos: half of `both_ways`, for those who need no more.
 
     Args:
         scores: Of captions and videos.
@@ -121,128 +107,210 @@ def text_to_video(scores: Scores, truth: NDArray[np.int64], tell: Progress = sil
     array([5, 5])
     """
     check_truth(scores, truth)
-    above, level = np.empty(len(truth), np.int64), np.empty(len(truth), np.int64)
-    for rows in blocks(len(truth), scores.num_videos):
-        similarity = scores.of_texts(rows)
-        above[rows], level[rows] = count_above(similarity, own_scores(similarity, truth[rows]))
-        del similarity  # before the next block is computed, or memory holds two of them
-        tell(rows.stop - rows.start)
-    _require_numbers(level)
-    return RankCounts(above, level, scores.num_videos)
+    grid = Grid.of(truth, scores.first_videos)
+    captions = CaptionQueries(grid)
+    go_through(scores, grid, (captions,), tell)
+    return captions.counts(scores.num_videos)
 
 
-def video_to_text(
-    scores: Scores, truth: NDArray[np.int64], tell: Progress = silent, *, gains: bool = False
-) -> TextRankCounts:
-    """Rank the captions of each video among all captions.
+def both_ways(
+    scores: Tiles, truth: NDArray[np.int64], tell: Progress = silent, *, gains: bool = False
+) -> tuple[RankCounts, TextRankCounts]:
+    """Rank each caption's own video among all videos, and the captions of each video among all captions.
 
     Args:
         scores: Of captions and videos.
         truth: Shape (num_texts,): the video that each caption describes.
         tell: See `Progress`.
-        gains: Whether to compute nDCG as well.
+        gains: Whether to compute nDCG of video to text as well.
 
     Raises:
         ValueError: As for `text_to_video`.
     """
     check_truth(scores, truth)
-    order = CaptionOrder.of(truth)
-    counts = {name: np.empty(len(order.videos), np.int64) for name in ("best", "best_level", "single", "single_level")}
-    gain = np.empty(len(order.videos)) if gains else None
-    for rows in blocks(scores.num_videos, max(scores.num_texts, 1)):
-        mine = np.flatnonzero((order.videos >= rows.start) & (order.videos < rows.stop))
-        if not len(mine):
-            continue
-        # The product is computed again for this direction. To keep the matrix of `text_to_video` would take 400 MB for
-        # 10,000 x 10,000 and 10 GB for 50,000 x 50,000; and dual softmax has another matrix for each direction.
-        similarity = scores.of_videos(rows)
-        if len(mine) < len(similarity):
-            similarity = similarity[like(order.videos[mine] - rows.start, similarity)]
-        best = order.best(similarity)
-        own = own_scores(best, mine)
-        counts["best"][mine], counts["best_level"][mine] = count_above(best, own)
-        counts["single"][mine], counts["single_level"][mine] = count_above(similarity, own)
-        if gain is not None:
-            gain[mine] = [
-                _gain(row, order.captions_of(number))
-                for number, row in zip(mine.tolist(), to_numpy(similarity), strict=True)
-            ]
-        del similarity, best  # see `text_to_video`
-        tell(len(mine))
-    _require_numbers(counts["best_level"])
-    return TextRankCounts(
-        videos=order.videos,
-        best=RankCounts(counts["best"], counts["best_level"], len(order.videos)),
-        single=RankCounts(counts["single"], counts["single_level"], scores.num_texts),
-        gain=gain,
-    )
+    grid = Grid.of(truth, scores.first_videos)
+    captions, videos = CaptionQueries(grid), VideoQueries(grid, gains=gains)
+    go_through(scores, grid, (captions, videos), tell)
+    return captions.counts(scores.num_videos), videos.counts()
 
 
-@dataclass(frozen=True, slots=True)
-class CaptionOrder:
-    """The captions in the order of their videos, so that those of one video are side by side."""
+class Queries(Protocol):
+    """The queries of one direction, whose candidates are counted tile by tile."""
 
-    videos: NDArray[np.int64]
-    """The videos that have captions, ascending."""
-    captions: NDArray[np.int64]
-    """Shape (num_texts,): captions of the first of `videos`, ascending, then those of the next."""
-    starts: NDArray[np.int64]
-    """Shape (len(videos) + 1,): where the captions of each video begin in `captions`, and where the last ones end."""
-    in_order: bool
-    """Whether `captions` is 0, 1, 2, ...: columns then need no reordering."""
+    def num_in(self, span: Span) -> int:
+        """Number of queries of a strip."""
 
-    @classmethod
-    def of(cls, truth: NDArray[np.int64]) -> CaptionOrder:
-        """Order captions by the video that each describes.
+    def learn(self, span: Span, tile: Tile) -> None:
+        """Take the own scores of the queries of a strip from its tile of the diagonal."""
 
-        >>> order = CaptionOrder.of(np.array([2, 0, 2]))
-        >>> order.videos, order.captions, order.starts
-        (array([0, 2]), array([1, 0, 2]), array([0, 1, 3]))
-        """
-        videos, counts = np.unique(truth, return_counts=True)
-        in_order = bool((np.diff(truth) >= 0).all())
-        return cls(videos, np.argsort(truth, kind="stable"), np.append(0, np.cumsum(counts)), in_order)
-
-    def captions_of(self, number: int) -> NDArray[np.int64]:
-        """The captions of `videos[number]`, ascending."""
-        return self.captions[self.starts[number] : self.starts[number + 1]]
-
-    def best(self, similarity: Array) -> Array:
-        """From scores of some videos with all captions to scores with each of `videos`, by the best of its captions.
+    def count(self, videos: slice, captions: Span, tile: Tile) -> None:
+        """Count the candidates of a part of a tile, whose queries' own scores are known.
 
         Args:
-            similarity: Shape (num_queries, num_texts).
-
-        Returns:
-            Shape (num_queries, len(videos)); `similarity` itself if each video has one caption, in order.
+            videos: Places of the videos of the part.
+            captions: The strip whose captions they are scored with.
+            tile: Scores of these.
         """
-        beside = similarity if self.in_order else take_columns(similarity, self.captions)
-        return highest_of_each(beside, self.starts[:-1])
 
 
-def _gain(row: NDArray[np.float32], own: NDArray[np.int64]) -> float:
-    """The nDCG of the own captions among all captions, all own ones equally relevant; ties count against the model.
+def go_through(scores: Tiles, grid: Grid, queries: Sequence[Queries], tell: Progress) -> None:
+    """Compute each tile once, for all queries: first the diagonal, which has the own scores, then the others."""
+    described = [span for span in grid.spans if span.num_captions]
+    for span in described:
+        tile = scores.strip(grid.videos_of(span))(grid.captions_of(span))
+        for one in queries:
+            one.learn(span, tile)
+        _count_tile(span, span, tile, queries)
+        del tile  # before the next strip has memory for another
+    for span in grid.spans:
+        others = [other for other in described if other is not span]
+        if others:
+            strip = scores.strip(grid.videos_of(span))
+            for other in others:
+                _count_tile(span, other, strip(grid.captions_of(other)), queries)
+            del strip
+        tell(sum(one.num_in(span) for one in queries))
 
-    The i-th best of `k` own captions has rank `i` plus the number of other captions that score at least as high.
 
-    >>> round(_gain(np.array([3, 9, 5, 4], np.float32), np.array([0, 1])), 4)  # at 1 and 4
-    0.8772
+def _count_tile(rows: Span, columns: Span, tile: Tile, queries: Sequence[Queries]) -> None:
+    start = rows.videos.start
+    for part in parts(tile.to_video):
+        some = Tile(tile.to_video[part], tile.to_text[part])
+        for one in queries:
+            one.count(slice(start + part.start, start + part.stop), columns, some)
+
+
+class CaptionQueries:
+    """The captions, each of which ranks all videos."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid, num_texts = grid, len(grid.captions)
+        self._own = np.empty(num_texts, np.float32)
+        self._above, self._at_least = np.zeros((2, num_texts), np.int64)
+
+    def num_in(self, span: Span) -> int:
+        """See `Queries`, and so the others."""
+        return span.num_captions
+
+    def learn(self, span: Span, tile: Tile) -> None:
+        own = own_of_each(tile.to_video, self._grid.owners(span))
+        self._own = self._own.astype(own.dtype, copy=False)
+        self._own[span.captions] = own
+
+    def count(self, videos: slice, captions: Span, tile: Tile) -> None:
+        place = captions.captions
+        above, at_least = count_above(tile.to_video, self._own[place], 0)
+        self._above[place] += above
+        self._at_least[place] += at_least
+
+    def counts(self, num_videos: int) -> RankCounts:
+        """What was counted, in the order of the captions."""
+        above, level = np.empty((2, len(self._own)), np.int64)
+        above[self._grid.captions], level[self._grid.captions] = self._above, self._at_least - self._above
+        _require_numbers(level)
+        return RankCounts(above, level, num_videos)
+
+
+class VideoQueries:
+    """The videos that have captions, each of which ranks videos and captions."""
+
+    def __init__(self, grid: Grid, *, gains: bool) -> None:
+        self._grid, num_videos = grid, len(grid.videos)
+        self._num_captions = np.diff(grid.starts)
+        self._own = np.full(num_videos, np.nan, np.float32)  # of a video without captions nothing is counted
+        self._best, self._single = np.zeros((2, 2, num_videos), np.int64)  # above, at least
+        self._gains = _Gains(grid) if gains else None
+
+    def num_in(self, span: Span) -> int:
+        """See `Queries`, and so the others."""
+        return int((self._num_captions[span.videos] > 0).sum())
+
+    def learn(self, span: Span, tile: Tile) -> None:
+        rows = np.flatnonzero(self._num_captions[span.videos])
+        best = self._best_of(span, tile.to_text)
+        own = to_numpy(best[like(rows, best), like(np.arange(len(rows)), best)])
+        self._own = self._own.astype(own.dtype, copy=False)
+        self._own[span.videos.start + rows] = own
+        if self._gains is not None:
+            self._gains.learn(span, tile)
+
+    def count(self, videos: slice, captions: Span, tile: Tile) -> None:
+        if not self._num_captions[videos].any():
+            return
+        own, best = self._own[videos], self._best_of(captions, tile.to_text)
+        single = np.stack(count_above(tile.to_text, own, 1))
+        self._single[:, videos] += single
+        self._best[:, videos] += single if best is tile.to_text else np.stack(count_above(best, own, 1))
+        if self._gains is not None:
+            self._gains.count(videos, tile)
+
+    def _best_of(self, span: Span, scores: Array) -> Array:
+        """Scores with captions -> with the videos that these describe, by the best of their captions."""
+        starts = self._grid.starts[span.videos][self._num_captions[span.videos] > 0]
+        return highest_of_each(scores, starts - span.captions.start)
+
+    def counts(self) -> TextRankCounts:
+        """What was counted, in the order of the videos."""
+        order = np.argsort(self._grid.videos)
+        places = order[self._num_captions[order] > 0]
+        (best, best_at_least), (single, single_at_least) = self._best[:, places], self._single[:, places]
+        _require_numbers(best_at_least - best)
+        return TextRankCounts(
+            videos=self._grid.videos[places],
+            best=RankCounts(best, best_at_least - best, len(places)),
+            single=RankCounts(single, single_at_least - single, len(self._grid.captions)),
+            gain=None if self._gains is None else self._gains.of(places),
+        )
+
+
+class _Gains:
+    """The nDCG of each video: its own captions among all captions, all own ones equally relevant.
+
+    Ties count against the model: the i-th best own caption has rank `i` plus the number of other captions that score at
+    least as high.
     """
-    mine = np.sort(row[own])[::-1]
-    near = row[row >= mine[-1]]
-    # Of all that score at least as high as the i-th best own caption, `i` at least are own ones.
-    at_least = len(near) - np.searchsorted(np.sort(near), mine, side="left")
-    own_at_least = len(mine) - np.searchsorted(mine[::-1], mine, side="left")
-    ranks = np.arange(1, len(mine) + 1) + (at_least - own_at_least)
-    ideal = np.arange(1, len(mine) + 1)
-    return float((1 / np.log2(1 + ranks)).sum() / (1 / np.log2(1 + ideal)).sum())
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._own = np.empty(len(grid.captions), np.float32)  # those of a video ascending
+        self._at_least = np.zeros(len(grid.captions), np.int64)
+
+    def learn(self, span: Span, tile: Tile) -> None:
+        owners = self._grid.owners(span)
+        own = own_of_each(tile.to_text, owners)
+        self._own = self._own.astype(own.dtype, copy=False)
+        self._own[span.captions] = own[np.lexsort((own, owners))]
+
+    def count(self, videos: slice, tile: Tile) -> None:
+        """See `Queries`."""
+        for start, stop, row in zip(
+            self._grid.starts[videos].tolist(),
+            self._grid.starts[videos.start + 1 : videos.stop + 1].tolist(),
+            to_numpy(tile.to_text),
+            strict=True,
+        ):
+            if start < stop:
+                mine = self._own[start:stop]
+                near = np.sort(row[row >= mine[0]])
+                self._at_least[start:stop] += len(near) - np.searchsorted(near, mine, side="left")
+
+    def of(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The nDCG of the videos at some places."""
+        starts = self._grid.starts
+        return np.array([self._gain(slice(starts[place], starts[place + 1])) for place in places.tolist()])
+
+    def _gain(self, captions: slice) -> float:
+        mine, at_least = self._own[captions], self._at_least[captions][::-1]
+        own_at_least = (len(mine) - np.searchsorted(mine, mine, side="left"))[::-1]
+        ideal = np.arange(1, len(mine) + 1)
+        ranks = ideal + (at_least - own_at_least)
+        return float((1 / np.log2(1 + ranks)).sum() / (1 / np.log2(1 + ideal)).sum())
 
 
-def blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
-    """Slices of rows, one after the other, each of as many as may be in memory with all their columns."""
-    size = min(_BLOCK_ROWS, max(_LEAST_ROWS, _BLOCK_SCORES // num_columns))
-    for start in range(0, num_rows, size):
-        yield slice(start, min(start + size, num_rows))
+def own_of_each(scores: Array, owners: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Of each caption of a tile of the diagonal, the score with its own video."""
+    own: NDArray[np.float32] = to_numpy(scores[like(owners, scores), like(np.arange(len(owners)), scores)])
+    return own
 
 
 def _require_numbers(level: NDArray[np.int64]) -> None:
@@ -251,7 +319,7 @@ def _require_numbers(level: NDArray[np.int64]) -> None:
         raise ValueError(f"the own scores of {wrong} of {len(level)} queries are NaN (the first: {level.argmin()})")
 
 
-def check_truth(scores: Scores, truth: NDArray[np.int64]) -> None:
+def check_truth(scores: Tiles, truth: NDArray[np.int64]) -> None:
     """Check that each caption has its video.
 
     Raises:
@@ -280,16 +348,11 @@ class Ranking:
     to_text: TextRankCounts
 
 
-def rank(features: Features, scores: Scores, listener: Listener = ignore_events) -> Ranking:
+def rank(features: Features, scores: Tiles, listener: Listener = ignore_events) -> Ranking:
     """Rank a feature set by scores of its captions and videos."""
     num_captions, num_videos = len(features.truth), len(np.unique(features.truth))
     listener(RunPlanned("queries", num_captions + num_videos, 0))
-
-    def tell(num_queries: int) -> None:
-        listener(ItemsDone(num_queries))
-
+    several = num_captions > num_videos
     return Ranking(
-        features,
-        text_to_video(scores, features.truth, tell),
-        video_to_text(scores, features.truth, tell, gains=num_captions > num_videos),
+        features, *both_ways(scores, features.truth, lambda number: listener(ItemsDone(number)), gains=several)
     )

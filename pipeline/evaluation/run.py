@@ -26,7 +26,8 @@ from pipeline.evaluation.options import BootstrapOptions, CompareOptions, EvalEx
 from pipeline.evaluation.per_query import per_query_table
 from pipeline.evaluation.postprocess import DualSoftmax
 from pipeline.evaluation.repeats import num_unlike_repeats
-from pipeline.evaluation.scores.dot import DotScores, Put, copies
+from pipeline.evaluation.scores.dot import DotScores, Put
+from pipeline.evaluation.scores.equal import first_of_equal
 from pipeline.evaluation.slices.families import SliceFamily, slice_queries
 from pipeline.evaluation.slices.inputs import caption_texts
 from pipeline.evaluation.slices.scoring import SliceScores, score_slices
@@ -332,8 +333,8 @@ def evaluation_dict(result: Evaluation) -> dict[str, JSON]:
 
 def _num_repeated(text: NDArray[np.float32]) -> int:
     """Captions whose embedding is another caption's as well: whatever is said of one can be said of the other."""
-    again, first = copies(text)
-    return len(again) + len(np.unique(first))
+    first = first_of_equal(text)
+    return int((np.bincount(first)[first] > 1).sum())
 
 
 def _result_dict(result: RetrievalResult) -> dict[str, JSON]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.evaluation.evaluate import TooManyMissingError, scorable_features
-from pipeline.evaluation.ranking import blocks, text_to_video
-from pipeline.evaluation.scores.backend import count_above, own_scores, to_numpy
+from pipeline.evaluation.grid import Grid
+from pipeline.evaluation.ranking import CaptionQueries, RankCounts, go_through
 from pipeline.evaluation.scores.dot import DotScores
-from pipeline.evaluation.top_candidates import best_of
+from pipeline.evaluation.top_candidates import TopCandidates, TopVideos
 from pipeline.run.events import ItemsDone, Reporter, RunPlanned
 from store.errors import NotInStoreError
 from store.features import Features, feature_names, features_made_with
@@ -58,46 +59,44 @@ class SplitRanks:
     def worst(self, count: int, report: Reporter) -> list[tuple[float, str]]:
         """The videos with the worst rank among their captions, worst first; of equal ones, the first in the catalogue.
 
-        This ranks every caption of the split.
-
         Returns:
             The rank as a share of the candidates, and the id.
         """
         truth = self.features.truth
         report.listener(RunPlanned("captions", len(truth), 0))
-        counts = text_to_video(self.scores, truth, lambda number: report.listener(ItemsDone(number)))
+        counts, _ = self._ranked
+        report.listener(ItemsDone(len(truth)))
         worst = np.zeros(len(self.features.video_ids), np.int64)
         np.maximum.at(worst, truth, counts.above + counts.level)
         order = np.argsort(-worst, kind="stable")[:count]
         shares = worst / counts.num_candidates
         return [(float(shares[place]), self.features.video_ids[place]) for place in order.tolist() if worst[place]]
 
+    @cached_property
+    def _ranked(self) -> tuple[RankCounts, TopCandidates]:
+        grid = Grid.of(self.features.truth, self.scores.first_videos)
+        captions, top = CaptionQueries(grid), TopVideos(grid, 1)
+        go_through(self.scores, grid, (captions, top), lambda num_queries: None)
+        return captions.counts(self.scores.num_videos), top.found()
+
     def of(self, caption_ids: Iterable[str]) -> dict[str, CaptionRank]:
         """The ranks of some captions; those of videos without features have none.
 
-        The same blocks of scores are computed as by `fda eval`: in others, the last bits might differ, and with them
-        ranks.
+        Every caption of the split is ranked, in the tiles of `fda eval`: in others, the last bits of scores might
+        differ, and with them ranks.
         """
-        wanted = set(caption_ids)
-        rows = np.array([row for row, name in enumerate(self.features.caption_ids) if name in wanted], np.int64)
-        truth, names, found = self.features.truth, self.features.video_ids, {}
-        for block in blocks(len(truth), self.scores.num_videos):
-            mine = rows[(rows >= block.start) & (rows < block.stop)]
-            if not len(mine):
-                continue
-            similarity = to_numpy(self.scores.of_texts(block))[mine - block.start]
-            own = own_scores(similarity, truth[mine])
-            above, level = count_above(similarity, own)
-            first, highest = best_of(similarity, 1)
-            for number, row in enumerate(mine.tolist()):
-                found[self.features.caption_ids[row]] = CaptionRank(
-                    rank=int(above[number] + level[number]),
-                    num_candidates=self.scores.num_videos,
-                    score=float(own[number]),
-                    first_video_id=names[int(first[number, 0])],
-                    first_score=float(highest[number, 0]),
-                )
-        return found
+        wanted, (counts, top), names = set(caption_ids), self._ranked, self.features.video_ids
+        return {
+            name: CaptionRank(
+                rank=int(counts.above[row] + counts.level[row]),
+                num_candidates=self.scores.num_videos,
+                score=float(top.own[row]),
+                first_video_id=names[int(top.items[row, 0])],
+                first_score=float(top.scores[row, 0]),
+            )
+            for row, name in enumerate(self.features.caption_ids)
+            if name in wanted
+        }
 
 
 class Ranks:

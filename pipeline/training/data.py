@@ -15,7 +15,7 @@ from pipeline.clips.read_ahead import read_ahead
 from pipeline.errors import InputError
 from pipeline.evaluation.metrics import metrics_of
 from pipeline.evaluation.protocols import Ties
-from pipeline.evaluation.ranking import DotScores, text_to_video, video_to_text
+from pipeline.evaluation.ranking import DotScores, both_ways, text_to_video
 from pipeline.run.events import Listener, Phase
 from pipeline.training.batches import MIN_BATCH, hold_out
 from pipeline.training.options import TrainingRecipe
@@ -122,9 +122,10 @@ class Embedded:
         """Text-to-video R@1 in percent: every caption is a query among the videos."""
         return metrics_of(text_to_video(self.scores, self.truth), Ties.PESSIMISTIC).r1
 
-    def v2t_r1(self) -> float:
-        """Video-to-text R@1 in percent: every video is a query among the videos, each scored by its best caption."""
-        return metrics_of(video_to_text(self.scores, self.truth).best, Ties.PESSIMISTIC).r1
+    def r1_both_ways(self) -> tuple[float, float]:
+        """The same, and video-to-text R@1: every video is a query among the videos, each by its best caption."""
+        to_video, to_text = both_ways(self.scores, self.truth)
+        return metrics_of(to_video, Ties.PESSIMISTIC).r1, metrics_of(to_text.best, Ties.PESSIMISTIC).r1
 
 
 def embed(encoder: Encoder, half: Half, processes: Processes, listener: Listener, what: str) -> Embedded:

@@ -221,7 +221,7 @@ def scores_of(encoder: Encoder, halves: Halves, processes: Processes, listener: 
     if halves.watched is None:
         return Scores(validation)
     watched = embed(encoder, halves.watched, processes, listener, "watched videos")
-    return Scores(validation, watched.t2v_r1(), watched.v2t_r1())
+    return Scores(validation, *watched.r1_both_ways())
 
 
 def plan_steps(epochs: Sequence[Sequence[Batch]], evaluations: int) -> Iterator[Step]:

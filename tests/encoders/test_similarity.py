@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from encoders.similarity import place, put_on
-from pipeline.evaluation import ranking
+from pipeline.evaluation import grid, postprocess
 from pipeline.evaluation.postprocess import DualSoftmax, QueryBankNorm
-from pipeline.evaluation.ranking import text_to_video, video_to_text
+from pipeline.evaluation.ranking import both_ways
 from pipeline.evaluation.scores.attention import AttentionScores
-from pipeline.evaluation.scores.dot import DotScores, Put, Scores
+from pipeline.evaluation.scores.dot import DotScores, Put, Tiles
 from pipeline.evaluation.scores.frames import FrameScores
-from tests.retrieval_cases import Floats, Ints, unit_rows
+from tests.retrieval_cases import Floats, Ints, unit_rows, whole
 from tests.seed import seed_number
 
 NUM_CASES = 200
@@ -45,15 +45,15 @@ def needs_cuda() -> None:
         pytest.skip(f"{reason} (FDA_REQUIRE_CUDA=1 turns this into a failure)")
 
 
-def counts(scores: Scores, truth: Ints) -> list[NDArray[np.int64] | NDArray[np.float64]]:
+def counts(scores: Tiles, truth: Ints) -> list[NDArray[np.int64] | NDArray[np.float64]]:
     """All that ranking gives."""
-    to_video, to_text = text_to_video(scores, truth), video_to_text(scores, truth, gains=True)
+    to_video, to_text = both_ways(scores, truth, gains=True)
     assert to_text.gain is not None
     best, single = to_text.best, to_text.single
     return [to_video.above, to_video.level, best.above, best.level, single.above, single.level, to_text.gain]
 
 
-def assert_same(scores: Scores, on_device: Scores, truth: Ints) -> None:
+def assert_same(scores: Tiles, on_device: Tiles, truth: Ints) -> None:
     for here, there in zip(counts(scores, truth), counts(on_device, truth), strict=True):
         np.testing.assert_array_equal(here, there)
 
@@ -68,7 +68,7 @@ def whole_numbers(rng: np.random.Generator) -> tuple[Floats, Floats, Ints]:
 def test_whole_numbers_with_ties(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(seed_number("ties"))
     for _ in range(NUM_CASES):
-        monkeypatch.setattr(ranking, "_BLOCK_ROWS", int(rng.integers(2, 12)))
+        monkeypatch.setattr(grid, "_TILE_SIDE", int(rng.integers(2, 12)))
         text, video, truth = whole_numbers(rng)
         assert_same(DotScores(text, video), DotScores(text, video, put), truth)
 
@@ -91,23 +91,23 @@ def test_real_numbers_that_are_apart(put: Put) -> None:
     assert num_ranked > NUM_CASES / 2
 
 
-def frame_pair(text: Floats, video: Floats, put: Put) -> tuple[Scores, Scores]:
+def frame_pair(text: Floats, video: Floats, put: Put) -> tuple[Tiles, Tiles]:
     frame = np.stack([video, -video, np.full_like(video, np.nan)], axis=1)
     frame[::2, 2] = text[0]
     return FrameScores(text, frame, 2), FrameScores(text, frame, 2, put)
 
 
-def attention_pair(text: Floats, video: Floats, put: Put) -> tuple[Scores, Scores]:
+def attention_pair(text: Floats, video: Floats, put: Put) -> tuple[Tiles, Tiles]:
     frame = np.stack([video, 2 * np.roll(video, 1, axis=1), np.full_like(video, np.nan)], axis=1)
     frame[::2, 2] = text[0]
     return AttentionScores(text, frame, 0.1), AttentionScores(text, frame, 0.1, put)
 
 
-def dual_pair(text: Floats, video: Floats, put: Put) -> tuple[Scores, Scores]:
+def dual_pair(text: Floats, video: Floats, put: Put) -> tuple[Tiles, Tiles]:
     return DualSoftmax(DotScores(text, video), 0.1), DualSoftmax(DotScores(text, video, put), 0.1)
 
 
-def bank_pair(text: Floats, video: Floats, put: Put) -> tuple[Scores, Scores]:
+def bank_pair(text: Floats, video: Floats, put: Put) -> tuple[Tiles, Tiles]:
     rng = np.random.default_rng(len(text))
     texts, videos = unit_rows(rng, 50, text.shape[1]), unit_rows(rng, 20, text.shape[1])
     here = QueryBankNorm(DotScores(text, video), DotScores(texts, video), DotScores(text, videos), k=2)
@@ -115,21 +115,21 @@ def bank_pair(text: Floats, video: Floats, put: Put) -> tuple[Scores, Scores]:
     return here, QueryBankNorm(DotScores(text, video, put), *banks, k=2)
 
 
-Pair = Callable[[Floats, Floats, Put], tuple[Scores, Scores]]
+Pair = Callable[[Floats, Floats, Put], tuple[Tiles, Tiles]]
 
 
 @pytest.mark.parametrize("pair", [frame_pair, attention_pair, dual_pair, bank_pair])
 def test_other_scores(pair: Pair, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranking, "_BLOCK_ROWS", 7)
-    monkeypatch.setattr(ranking, "_LEAST_ROWS", 1)
+    monkeypatch.setattr(postprocess, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(postprocess, "_LEAST_ROWS", 1)
     for seed in range(60):
         rng = np.random.default_rng(seed)
         text, video = unit_rows(rng, 30, 32), unit_rows(rng, 20, 32)
         here, there = pair(text, video, put)
-        whole = slice(0, None)
+        mine_whole, theirs_whole = whole(here), whole(there)
         for mine, theirs in (
-            (here.of_texts(whole), there.of_texts(whole)),
-            (here.of_videos(whole), there.of_videos(whole)),
+            (mine_whole.to_video, theirs_whole.to_video),
+            (mine_whole.to_text, theirs_whole.to_text),
         ):
             np.testing.assert_allclose(mine, theirs.cpu().numpy(), rtol=1e-4, atol=1e-6)
 
@@ -142,8 +142,8 @@ def test_equal_rows_tie_exactly(pair: Pair, seed: int, put: Put) -> None:
     text, video = unit_rows(rng, num_texts, dim), unit_rows(rng, num_videos, dim)
     equal_texts, equal_videos = (np.unique(2 * rng.integers(0, num // 2, 6)) for num in (num_texts, num_videos))
     text[equal_texts], video[equal_videos] = text[equal_texts[0]], video[equal_videos[0]]
-    scores = pair(text, video, put)[1]
-    for rows in (scores.of_texts(slice(0, 9))[:, equal_videos], scores.of_videos(slice(0, 9))[:, equal_texts]):
+    found = whole(pair(text, video, put)[1])
+    for rows in (found.to_video[equal_videos].T, found.to_text[:, equal_texts]):
         assert (rows == rows[:, :1]).all()
 
 

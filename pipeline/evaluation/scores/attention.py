@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.evaluation.scores.backend import Array, namespace
+from pipeline.evaluation.scores.backend import Array, Rows, index, namespace
 from pipeline.evaluation.scores.dot import Put
 from pipeline.evaluation.scores.tiles import TiledScores
 
@@ -48,14 +48,14 @@ class AttentionScores(TiledScores):
         # |v|^2 = w G w: the pooled videos, one for each text and video, need not be in memory.
         self._gram = self._frame @ xp.matrix_transpose(self._frame)
 
-    def _rule(self, products: Array, videos: slice) -> Array:
-        xp, num_frames = namespace(products), self._num_frames[videos]
+    def _rule(self, products: Array, videos: Rows) -> Array:
+        xp, num_frames = namespace(products), index(self._num_frames, videos)
         numbers = xp.arange(products.shape[2], device=array_api_compat.device(products))
         is_frame = numbers[None, :] < num_frames[:, None]
         scaled = xp.where(is_frame, products / self._temperature, -xp.inf)
         weights = xp.exp(scaled - xp.max(scaled, axis=2, keepdims=True))
         weights = weights / xp.sum(weights, axis=2, keepdims=True)
         of_videos = xp.permute_dims(weights, (1, 0, 2))
-        squares = xp.sum((of_videos @ self._gram[videos]) * of_videos, axis=2).T
+        squares = xp.sum((of_videos @ index(self._gram, videos)) * of_videos, axis=2).T
         totals = xp.sum(weights * products, axis=2)  # frames that are not there are zero, and so are their products
         return totals / xp.sqrt(xp.clip(squares, min=_LEAST_SQUARE))

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.evaluation.scores.backend import Array, like
+from pipeline.evaluation.scores.backend import Array, Rows, index, like
+from pipeline.evaluation.scores.equal import EqualRows, Strip
 from pipeline.run.words import plural
 
 Put = Callable[[NDArray[np.float32]], Array]
 """Moves an array to the device that computes."""
 
 
-class Scores(Protocol):
-    """Scores of texts and videos: the higher, the more alike.
+class Tiles(Protocol):
+    """Scores of texts and videos, a rectangle at a time: the higher, the more alike.
 
-    Candidates with equal embeddings score equally to the bit with every query, in whichever block. `of_texts` and
-    `of_videos` are two definitions: their scores of a pair may differ in the last bits, or by more if scores are
-    changed for one direction (dual softmax).
+    Candidates with equal embeddings score equally to the bit with every query, in whichever tile, if equal videos are
+    in one strip, or alone in theirs (`pipeline.evaluation.grid`).
     """
 
     @property
@@ -32,6 +31,20 @@ class Scores(Protocol):
     @property
     def num_videos(self) -> int:
         """Number of videos."""
+
+    @property
+    def first_videos(self) -> NDArray[np.int64]:
+        """Shape (num_videos,): the first video that equals each of them, most often itself."""
+
+    def strip(self, videos: Rows) -> Strip:
+        """Scores of some videos with all texts, some texts at a time."""
+
+
+class Scores(Tiles, Protocol):
+    """Scores of which whole rows may be asked for, too.
+
+    They may differ from those of tiles in the last bits, but those of equal candidates are equal here as well.
+    """
 
     def of_texts(self, rows: slice) -> Array:
         """Scores of some texts with all videos: float32, shape (number of these texts, num_videos)."""
@@ -71,41 +84,55 @@ class DotScores:
             )
         self.num_texts, self.num_videos = len(text), len(video)
         self._text, self._video = put(text), put(video)
-        self._text_copies, self._video_copies = (
-            tuple(like(rows, put_there) for rows in copies(embeddings))
-            for embeddings, put_there in ((text, self._text), (video, self._video))
-        )
+        self._equal = EqualRows.of(text, video)
+
+    @property
+    def first_videos(self) -> NDArray[np.int64]:
+        """See `Tiles`."""
+        return self._equal.first_videos
+
+    def strip(self, videos: Rows) -> Strip:
+        """See `Tiles`."""
+        memory = Memory()
+
+        def product(videos: Rows, texts: Rows) -> Array:
+            video, text = index(self._video, videos), index(self._text, texts)
+            if isinstance(video, np.ndarray):
+                return np.matmul(video, text.T, out=memory.of(len(video), len(text)))
+            return video @ text.T
+
+        return self._equal.strip(product, videos)
 
     def of_texts(self, rows: slice) -> Array:
         """See `Scores`."""
-        return _product(self._text[rows], self._video, self._video_copies)
+        return copied(self._text[rows] @ self._video.T, self._equal.first_videos)
 
     def of_videos(self, rows: slice) -> Array:
         """See `Scores`."""
-        return _product(self._video[rows], self._text, self._text_copies)
+        return copied(self._video[rows] @ self._text.T, self._equal.first_texts)
 
 
-def _product(rows: Array, columns: Array, repeated: tuple[Array, ...]) -> Array:
-    similarity = rows @ columns.T
-    again, first = repeated
+class Memory:
+    """Memory for one product after the other. New memory for each, which the system must clear, takes 5% longer."""
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self._flat = np.empty(0, np.float32)
+
+    def of(self, num_rows: int, num_columns: int) -> NDArray[np.float32]:
+        """A matrix without values, in the memory of the one before it if that is large enough."""
+        size = num_rows * num_columns
+        if len(self._flat) < size:
+            self._flat = np.empty(size, np.float32)
+        return self._flat[:size].reshape(num_rows, num_columns)
+
+
+def copied(scores: Array, first: NDArray[np.int64]) -> Array:
+    """Scores, in place, with those of each column from the first column that equals it."""
+    again = np.flatnonzero(first != np.arange(len(first)))
     if len(again):
-        similarity[:, again] = similarity[:, first]
-    return similarity
-
-
-def copies(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows that repeat an earlier row, and the first row that each of them repeats.
-
-    >>> copies(np.array([[5, 0], [6, 0], [5, -0.0]], np.float32))
-    (array([2]), array([0]))
-    """
-    seen: dict[bytes, int] = {}
-    # Adding zero turns -0 into 0: they are equal numbers with different bytes. A digest, long enough not to collide by
-    # chance, saves keeping a second copy of all rows in memory.
-    keys = (blake2b((row + np.float32(0)).tobytes(), digest_size=16).digest() for row in embeddings)
-    first = np.array([seen.setdefault(key, index) for index, key in enumerate(keys)], np.int64)
-    again = np.flatnonzero(first != np.arange(len(embeddings)))
-    return again, first[again]
+        scores[:, like(again, scores)] = scores[:, like(first[again], scores)]
+    return scores
 
 
 def check_embeddings(name: str, embeddings: NDArray[np.float32]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.scores.backend import Array, namespace
+from pipeline.evaluation.scores.backend import Array, Rows, index, namespace
 from pipeline.evaluation.scores.dot import Put
 from pipeline.evaluation.scores.tiles import TiledScores
 
@@ -27,8 +27,8 @@ class FrameScores(TiledScores):
         super().__init__(text, frame, put)
         self._k = min(k, frame.shape[1])
 
-    def _rule(self, products: Array, videos: slice) -> Array:
-        xp, num_frames = namespace(products), self._num_frames[videos]
+    def _rule(self, products: Array, videos: Rows) -> Array:
+        xp, num_frames = namespace(products), index(self._num_frames, videos)
         # Insertion into a sorted list of k arrays, whole arrays at a time: k is small, and the array API has no top-k.
         highest: list[Array] = []  # scores of the frames so far, in falling order
         for number in range(products.shape[2]):

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.evaluation.scores.backend import Array, like, namespace
-from pipeline.evaluation.scores.dot import Put, check_embeddings, copies
+from pipeline.evaluation.scores.backend import Array, Rows, index, like, namespace, rows_of
+from pipeline.evaluation.scores.dot import Put, check_embeddings, copied
+from pipeline.evaluation.scores.equal import EqualRows, Strip
 from pipeline.run.words import plural
 
 _TILE_SCORES = 2**22
@@ -48,13 +49,15 @@ class TiledScores(ABC):
         self.num_texts, self.num_videos = len(text), len(unit)
         self._text, self._frame = put(text), put(unit)
         self._num_frames = like(num_frames, self._text)
-        self._text_copies, self._video_copies = (
-            tuple(like(rows, self._text) for rows in copies(embeddings))
-            for embeddings in (text, unit.reshape(len(unit), -1))
-        )
+        self._equal = EqualRows.of(text, unit.reshape(len(unit), -1))
+
+    @property
+    def first_videos(self) -> NDArray[np.int64]:
+        """See `Tiles`."""
+        return self._equal.first_videos
 
     @abstractmethod
-    def _rule(self, products: Array, videos: slice) -> Array:
+    def _rule(self, products: Array, videos: Rows) -> Array:
         """Scores of a tile.
 
         Args:
@@ -66,32 +69,36 @@ class TiledScores(ABC):
             Shape (number of texts, number of videos).
         """
 
+    def strip(self, videos: Rows) -> Strip:
+        """See `Tiles`."""
+        return self._equal.strip(self._of_videos, videos)
+
     def of_texts(self, rows: slice) -> Array:
         """See `Scores`."""
         scores = self._empty(len(self._text[rows]), self.num_videos)
         for videos in self._tiles(*scores.shape):
             scores[:, videos] = self._tile(rows, videos)
-        again, first = self._video_copies
-        scores[:, again] = scores[:, first]
-        return scores
+        return copied(scores, self._equal.first_videos)
 
     def of_videos(self, rows: slice) -> Array:
         """See `Scores`."""
-        scores = self._empty(len(self._frame[rows]), self.num_texts)
-        for texts in self._tiles(*scores.shape):
-            scores[:, texts] = self._tile(texts, rows).T
-        again, first = self._text_copies
-        scores[:, again] = scores[:, first]
+        return copied(self._of_videos(rows, slice(0, self.num_texts)), self._equal.first_texts)
+
+    def _of_videos(self, videos: Rows, texts: Rows) -> Array:
+        numbers = np.arange(self.num_texts)[texts]
+        scores = self._empty(len(self._equal.first_videos[videos]), len(numbers))
+        for part in self._tiles(*scores.shape):
+            scores[:, part] = self._tile(rows_of(numbers[part]), videos).T
         return scores
 
     def _empty(self, num_rows: int, num_columns: int) -> Array:
         xp = namespace(self._text)
         return xp.empty((num_rows, num_columns), dtype=xp.float32, device=array_api_compat.device(self._text))
 
-    def _tile(self, texts: slice, videos: slice) -> Array:
+    def _tile(self, texts: Rows, videos: Rows) -> Array:
         """Scores of some texts with some videos, shape (number of these texts, number of these videos)."""
-        xp, frame = namespace(self._text), self._frame[videos]
-        products = self._text[texts] @ xp.reshape(frame, (-1, frame.shape[2])).T
+        xp, frame = namespace(self._text), index(self._frame, videos)
+        products = index(self._text, texts) @ xp.reshape(frame, (-1, frame.shape[2])).T
         return self._rule(xp.reshape(products, (-1, *frame.shape[:2])), videos)
 
     def _tiles(self, num_rows: int, num_columns: int) -> Iterator[slice]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from cli.output.diagnostics import print_diagnostics
+from pipeline.evaluation import grid
 from pipeline.evaluation.diagnostics import (
     Diagnostics,
     DiagnosticsOptions,
@@ -22,10 +25,12 @@ from pipeline.evaluation.diagnostics import (
     modality_gap,
 )
 from pipeline.evaluation.ranking import RankCounts
+from pipeline.evaluation.scores import backend
 from pipeline.evaluation.scores.dot import DotScores
 from pipeline.evaluation.top_candidates import best_of, top_texts, top_videos
 from pipeline.run.events import Event, ItemsDone, Listener, RunPlanned, ignore_events
 from store.features import Features, read_features
+from tests.retrieval_cases import Case, MatrixScores, tied_cases
 from tests.sliced import Known, known_ranking, known_store
 
 # Four videos; the captions of video 1 find video 0 first, and the second of them its own next.
@@ -141,11 +146,30 @@ def test_best_of_is_the_start_of_a_sorted_row(num_rows: int, num_columns: int, k
     np.testing.assert_array_equal(scores, np.take_along_axis(similarity, expected, axis=1))
 
 
-def test_best_of_refuses() -> None:
+@pytest.mark.parametrize("top", [top_videos, top_texts])
+def test_top_candidates_refuse(top: Callable[[MatrixScores, NDArray[np.int64], int], object]) -> None:
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
-        best_of(np.ones((1, 1), np.float32), 0)
+        top(MatrixScores(np.ones((1, 1), np.float32)), np.zeros(1, np.int64), 0)
     with pytest.raises(ValueError, match="1 of 2 queries have NaN scores"):
-        best_of(np.array([[1, np.nan], [1, 2]], np.float32), 1)
+        top(MatrixScores(np.array([[1, np.nan], [1, 2]], np.float32)), np.arange(2), 1)
+
+
+@settings(deadline=None)
+@given(case=tied_cases(), k=st.integers(1, 9), side=st.integers(1, 9), equal=st.booleans())
+def test_tiles_give_the_best_by_a_stable_sort(case: Case, k: int, side: int, *, equal: bool) -> None:
+    scores = case.with_equal_videos() if equal else case.scores
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grid, "_TILE_SIDE", side)
+        patch.setattr(grid, "_LEAST_ROWS", 1)
+        patch.setattr(backend, "_PART_SCORES", 4 * side)
+        videos, texts = top_videos(scores, case.truth, k), top_texts(scores, case.truth, k)
+    owners = np.unique(case.truth)
+    for found, rows in ((videos, scores.matrix), (texts, scores.matrix.T[owners])):
+        np.testing.assert_array_equal(found.items, np.argsort(-rows, axis=1, kind="stable")[:, :k])
+        np.testing.assert_array_equal(found.scores, np.take_along_axis(rows, found.items, axis=1))
+    np.testing.assert_array_equal(videos.own, scores.matrix[np.arange(len(case.truth)), case.truth])
+    own = np.where(case.truth[:, None] == owners, scores.matrix[:, owners], -np.inf)
+    np.testing.assert_array_equal(texts.own, own.max(axis=0))
 
 
 @pytest.mark.parametrize("put", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])

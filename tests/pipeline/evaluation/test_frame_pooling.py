@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation import frame_pooling, ranking
+from pipeline.evaluation import frame_pooling, grid
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.frame_pooling import TEMPERATURES, FramePooling, best_value, candidates_of
 from pipeline.evaluation.options import EvalOptions
-from pipeline.evaluation.ranking import text_to_video, video_to_text
+from pipeline.evaluation.ranking import text_to_video
 from pipeline.evaluation.scores import tiles
 from pipeline.evaluation.scores.attention import AttentionScores
 from pipeline.evaluation.scores.frames import FrameScores
@@ -25,7 +25,7 @@ from store.errors import NotInStoreError
 from store.features import Features
 from tests.frame_stores import frame_store
 from tests.pipeline.evaluation.test_frame_scores import ALL, random_frames
-from tests.retrieval_cases import Floats, unit_rows
+from tests.retrieval_cases import Floats, unit_rows, video_to_text
 
 
 def real_frames(frames: Floats) -> Floats:
@@ -99,7 +99,7 @@ def test_frames_that_cancel_each_other_out_score_nothing() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_equal_rows_tie_exactly(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranking, "_BLOCK_ROWS", int(np.random.default_rng(seed).integers(1, 99)))
+    monkeypatch.setattr(grid, "_TILE_SIDE", int(np.random.default_rng(seed).integers(1, 99)))
     rng = np.random.default_rng(seed)
     num_texts, num_videos, dim = int(rng.integers(30, 200)), int(rng.integers(30, 400)), int(rng.choice([3, 17, 256]))
     text, frame = unit_rows(rng, num_texts, dim), random_frames(rng, num_videos, 4, dim)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation import ranking
-from pipeline.evaluation.ranking import text_to_video, video_to_text
+from pipeline.evaluation import grid
+from pipeline.evaluation.ranking import text_to_video
 from pipeline.evaluation.scores import tiles
 from pipeline.evaluation.scores.dot import DotScores
 from pipeline.evaluation.scores.frames import FrameScores
-from tests.retrieval_cases import Floats, unit_rows
+from tests.retrieval_cases import Floats, unit_rows, video_to_text
 
 ALL = slice(0, None)
 
@@ -86,7 +86,7 @@ def test_a_lacking_frame_is_no_frame_like_another() -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_equal_rows_tie_exactly(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranking, "_BLOCK_ROWS", int(np.random.default_rng(seed).integers(1, 99)))
+    monkeypatch.setattr(grid, "_TILE_SIDE", int(np.random.default_rng(seed).integers(1, 99)))
     rng = np.random.default_rng(seed)
     num_texts, num_videos, dim = int(rng.integers(30, 300)), int(rng.integers(30, 900)), int(rng.choice([3, 17, 512]))
     text, frame = unit_rows(rng, num_texts, dim), random_frames(rng, num_videos, 4, dim)

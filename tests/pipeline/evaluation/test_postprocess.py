@@ -8,14 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.evaluation import ranking
+from pipeline.evaluation import grid, postprocess
 from pipeline.evaluation.postprocess import DualSoftmax, QueryBankNorm
-from pipeline.evaluation.ranking import RankCounts, text_to_video, video_to_text
+from pipeline.evaluation.ranking import RankCounts, both_ways, text_to_video
 from pipeline.evaluation.scores.dot import DotScores
-from tests.retrieval_cases import Case, Floats, MatrixScores, tied_cases, unit_rows
+from tests.retrieval_cases import Case, Floats, MatrixScores, tied_cases, unit_rows, whole
 
 Doubles = NDArray[np.float64]
-ALL = slice(0, None)
 
 
 def softmax(matrix: Doubles, axis: int) -> Doubles:
@@ -50,8 +49,10 @@ def assert_ranked_as(counts: RankCounts, rows: Doubles, own: NDArray[np.int64]) 
 
 
 def small_blocks(patch: pytest.MonkeyPatch, rows: int) -> None:
-    patch.setattr(ranking, "_BLOCK_ROWS", rows)
-    patch.setattr(ranking, "_LEAST_ROWS", 1)
+    patch.setattr(grid, "_TILE_SIDE", rows)
+    patch.setattr(grid, "_LEAST_ROWS", 1)
+    patch.setattr(postprocess, "_BLOCK_ROWS", rows)
+    patch.setattr(postprocess, "_LEAST_ROWS", 1)
 
 
 @settings(deadline=None)
@@ -60,9 +61,9 @@ def test_dual_softmax_is_its_definition(case: Case, rows: int, temperature: floa
     with pytest.MonkeyPatch.context() as patch:
         small_blocks(patch, rows)
         scores = DualSoftmax(case.scores, temperature)
-        for found, axis in ((scores.of_texts(ALL), 0), (scores.of_videos(ALL).T, 1)):
+        for found, axis in ((whole(scores).to_video.T, 0), (whole(scores).to_text.T, 1)):
             np.testing.assert_allclose(found, plain_dual_softmax(case.matrix, temperature, axis), rtol=1e-12)
-        to_video, to_text = text_to_video(scores, case.truth), video_to_text(scores, case.truth)
+        to_video, to_text = both_ways(scores, case.truth)
     assert_ranked_as(to_video, plain_dual_softmax(case.matrix, temperature, 0), case.truth)
     rows_of_videos = plain_dual_softmax(case.matrix, temperature, 1).T[to_text.videos]
     best = np.stack([rows_of_videos[:, case.truth == video].max(axis=1) for video in to_text.videos], axis=1)
@@ -88,7 +89,7 @@ def test_query_bank_norm_is_its_definition(case: Case, rows: int, beta: float, k
     with pytest.MonkeyPatch.context() as patch:
         small_blocks(patch, rows)
         scores = QueryBankNorm(case.scores, MatrixScores(texts), MatrixScores(videos), beta=beta, k=k)
-        to_video, to_text = text_to_video(scores, case.truth), video_to_text(scores, case.truth)
+        to_video, to_text = both_ways(scores, case.truth)
     assert_ranked_as(to_video, plain_query_bank_norm(case.matrix, texts, beta, k), case.truth)
     rows_of_videos = plain_query_bank_norm(case.matrix.T, videos.T, beta, k)[to_text.videos]
     best = np.stack([rows_of_videos[:, case.truth == video].max(axis=1) for video in to_text.videos], axis=1)
@@ -98,8 +99,8 @@ def test_query_bank_norm_is_its_definition(case: Case, rows: int, beta: float, k
 def test_dual_softmax_worked_by_hand() -> None:
     # Text 1 prefers video 0, which text 0 prefers more: at ln 2 the weights are whole numbers.
     scores = DualSoftmax(MatrixScores(np.array([[3, 0], [2, 1]], np.float32)), 1 / np.log(2))
-    assert scores.of_texts(ALL) == pytest.approx(np.array([[3 * 2 * 2 / 3, 0], [2 * 2 / 3, 2 * 2 / 3]]))
-    assert scores.of_videos(ALL) == pytest.approx(np.array([[3 * 2 * 8 / 9, 2 * 2 * 2 / 3], [0, 2 / 3]]))
+    assert pytest.approx(np.array([[3 * 2 * 2 / 3, 0], [2 * 2 / 3, 2 * 2 / 3]])) == whole(scores).to_video.T
+    assert whole(scores).to_text == pytest.approx(np.array([[3 * 2 * 8 / 9, 2 * 2 * 2 / 3], [0, 2 / 3]]))
 
 
 def test_a_negative_score_falls_with_its_share() -> None:
@@ -107,26 +108,21 @@ def test_a_negative_score_falls_with_its_share() -> None:
     assert text_to_video(MatrixScores(matrix), np.array([0, 0])).above.tolist() == [0, 0]
     # Text 0 has nearly no share of video 0 but all of video 1: that one is the lower, as before. With shares turned
     # round, the better of two negative scores is the lower one.
-    scores = DualSoftmax(MatrixScores(matrix), 0.1).of_texts(slice(0, 1))[0]
+    scores = whole(DualSoftmax(MatrixScores(matrix), 0.1)).to_video[:, 0]
     assert scores[1] < scores[0] < 0
-    turned = DualSoftmax(MatrixScores(np.array([[-0.2, -0.3], [-0.9, 0.9]], np.float32)), 0.1).of_texts(slice(0, 1))[0]
+    turned = whole(DualSoftmax(MatrixScores(np.array([[-0.2, -0.3], [-0.9, 0.9]], np.float32)), 0.1)).to_video[:, 0]
     assert turned[0] < turned[1] < 0
 
 
 def test_query_bank_norm_worked_by_hand() -> None:
     # Video 0 is a hub: every text of the bank is near to it, and it alone is active. So text 0 alone is normalised.
     base = MatrixScores(np.array([[0.5, 0.4], [0.1, 0.2]], np.float32))
-    scores = QueryBankNorm(base, MatrixScores(np.array([[0.5, 0.1], [0.5, 0.0], [0.5, 0.0]], np.float32)))
-    found = scores.of_texts(ALL)
+    bank = MatrixScores(np.array([[0.5, 0.1], [0.5, 0.0], [0.5, 0.0]], np.float32))
+    scores = QueryBankNorm(base, bank, base)
+    found = whole(scores).to_video.T
     assert found[0, 0] < found[0, 1]
     assert found[1].tolist() == pytest.approx([0.1, 0.2])
     assert text_to_video(scores, np.array([1, 1])).above.tolist() == [0, 0]
-
-
-def test_video_to_text_without_a_bank_of_videos_is_refused() -> None:
-    scores = MatrixScores(np.ones((2, 2), np.float32))
-    with pytest.raises(ValueError, match="bank of training videos"):
-        QueryBankNorm(scores, scores).of_videos(ALL)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -140,10 +136,10 @@ def test_equal_rows_tie_exactly(seed: int) -> None:
     base = DotScores(text, video)
     banks = DotScores(unit_rows(rng, 2_000, dim), video), DotScores(text, unit_rows(rng, 700, dim))
     for scores in (DualSoftmax(base), QueryBankNorm(base, *banks)):
-        columns = scores.of_texts(slice(0, 7))[:, equal]
-        assert (columns == columns[:, :1]).all()
+        rows = whole(scores).to_video[equal]
+        assert (rows == rows[:1]).all()
         same = np.flatnonzero((text == text[equal[0] % num_texts]).all(axis=1))
-        columns = scores.of_videos(slice(0, 7))[:, same]
+        columns = whole(scores).to_text[:, same]
         assert (columns == columns[:, :1]).all()
 
 
@@ -151,11 +147,11 @@ def test_equal_rows_tie_exactly(seed: int) -> None:
 def test_extreme_scores_stay_numbers(temperature: float) -> None:
     matrix = np.array([[-1, -1, 1, 1e-30], [1, -1, 0, -0.0], [1, 1, 1, 1], [-1, -1, -1, -1]], np.float32)
     scores = DualSoftmax(MatrixScores(matrix), temperature)
-    found = scores.of_texts(ALL)
+    found = whole(scores).to_video.T
     assert np.isfinite(found).all()
     np.testing.assert_array_equal(np.sign(found), np.sign(matrix))  # none vanished
     bank = MatrixScores(1e4 * matrix)
-    assert np.isfinite(QueryBankNorm(MatrixScores(matrix), bank, beta=1e4).of_texts(ALL)).all()
+    assert np.isfinite(whole(QueryBankNorm(MatrixScores(matrix), bank, bank, beta=1e4)).to_video).all()
 
 
 def test_refusals() -> None:
@@ -166,12 +162,12 @@ def test_refusals() -> None:
     with pytest.raises(
         ValueError, match=r"temperature 0.001 is too low for scores of 0 to 1: it must be at least 0.0017"
     ):
-        DualSoftmax(scores, 0.001).of_texts(ALL)
+        whole(DualSoftmax(scores, 0.001))
     with pytest.raises(ValueError, match="beta must be above zero and k at least 1, got 0 and 1"):
-        QueryBankNorm(scores, scores, beta=0)
+        QueryBankNorm(scores, scores, scores, beta=0)
     with pytest.raises(ValueError, match="got 20.0 and 0"):
-        QueryBankNorm(scores, scores, k=0)
+        QueryBankNorm(scores, scores, scores, k=0)
     with pytest.raises(ValueError, match="text_bank scores 2 videos, there are 3"):
-        QueryBankNorm(scores, fewer)
+        QueryBankNorm(scores, fewer, scores)
     with pytest.raises(ValueError, match="video_bank scores 2 texts, there are 3"):
         QueryBankNorm(scores, scores, fewer)

@@ -1,4 +1,4 @@
-"""RankCounts against plain definitions, at every size of a block, and matrices worked by hand."""
+"""RankCounts against plain definitions, at every size of a tile, and matrices worked by hand."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation import ranking
-from pipeline.evaluation.ranking import CaptionOrder, RankCounts, text_to_video, video_to_text
+from pipeline.evaluation import grid
+from pipeline.evaluation.grid import Grid
+from pipeline.evaluation.ranking import RankCounts, both_ways, text_to_video
 from pipeline.evaluation.scores import backend
+from pipeline.evaluation.scores.backend import Rows
 from pipeline.evaluation.scores.dot import DotScores
+from pipeline.evaluation.scores.equal import Strip, Tile
 from tests.retrieval_cases import (
     Case,
     Ints,
@@ -22,6 +25,7 @@ from tests.retrieval_cases import (
     plain_single,
     plain_text_to_video,
     tied_cases,
+    video_to_text,
 )
 
 
@@ -32,21 +36,24 @@ def pairs(counts: RankCounts) -> list[tuple[int, int]]:
 @settings(deadline=None)
 @given(
     case=tied_cases(),
-    most_rows=st.integers(1, 9),
+    side=st.integers(1, 20),
     least_rows=st.integers(1, 4),
-    block_scores=st.sampled_from([1, 20, 2**22]),
-    wide=st.sampled_from([1, 2**13]),
+    part_scores=st.sampled_from([1, 20, 2**18]),
+    most_bytes=st.sampled_from([1, 2, 255]),
+    equal=st.booleans(),
 )
-def test_blocks_give_the_plain_definition(
-    case: Case, most_rows: int, least_rows: int, block_scores: int, wide: int
+def test_tiles_give_the_plain_definition(
+    case: Case, side: int, least_rows: int, part_scores: int, most_bytes: int, *, equal: bool
 ) -> None:
+    scores = case.with_equal_videos() if equal else case.scores
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "_BLOCK_ROWS", most_rows)
-        patch.setattr(ranking, "_LEAST_ROWS", least_rows)
-        patch.setattr(ranking, "_BLOCK_SCORES", block_scores)
-        patch.setattr(backend, "_WIDE", wide)
-        to_video = text_to_video(case.scores, case.truth)
-        to_text = video_to_text(case.scores, case.truth, gains=True)
+        patch.setattr(grid, "_TILE_SIDE", side)
+        patch.setattr(grid, "_LEAST_ROWS", least_rows)
+        patch.setattr(backend, "_PART_SCORES", part_scores)
+        patch.setattr(backend, "_MOST_BYTES", most_bytes)
+        to_video, to_text = both_ways(scores, case.truth, gains=True)
+        assert pairs(text_to_video(scores, case.truth)) == pairs(to_video)
+    case = Case(scores.matrix, case.truth)
     assert pairs(to_video) == plain_text_to_video(case)
     assert to_text.videos.tolist() == sorted(set(case.truth.tolist()))
     assert pairs(to_text.best) == plain_best(case)
@@ -142,25 +149,62 @@ def test_without_ties_equals_a_double_argsort(seed: int) -> None:
     assert single.above.tolist() == [place[i, truth == i].min() for i in range(num_videos)]
 
 
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=40))
-def test_captions_of_a_video_are_side_by_side(owners: list[int]) -> None:
-    truth = np.array(owners, np.int64)
-    order = CaptionOrder.of(truth)
-    assert sorted(order.captions.tolist()) == list(range(len(truth)))
-    assert order.in_order == (order.captions.tolist() == list(range(len(truth))))
-    for number, video in enumerate(order.videos.tolist()):
-        assert order.captions_of(number).tolist() == np.flatnonzero(truth == video).tolist()
+@settings(deadline=None)
+@given(
+    owners=st.lists(st.integers(0, 9), min_size=1, max_size=40),
+    kinds=st.lists(st.integers(0, 5), min_size=10, max_size=15),
+    side=st.integers(1, 9),
+)
+def test_own_scores_lie_in_tiles_of_the_diagonal(owners: list[int], kinds: list[int], side: int) -> None:
+    truth, first = np.array(owners, np.int64), np.array([kinds.index(kind) for kind in kinds])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grid, "_TILE_SIDE", side)
+        patch.setattr(grid, "_LEAST_ROWS", 1)
+        laid = Grid.of(truth, first)
+    assert sorted(laid.videos.tolist()) == list(range(len(kinds)))
+    assert sorted(laid.captions.tolist()) == list(range(len(owners)))
+    strips_of: dict[int, list[list[int]]] = {}
+    place = caption = 0
+    for span in laid.spans:
+        assert (span.videos.start, span.captions.start) == (place, caption)
+        place, caption = span.videos.stop, span.captions.stop
+        videos, captions = laid.videos[span.videos], laid.captions[span.captions]
+        np.testing.assert_array_equal(videos[laid.owners(span)], truth[captions])
+        assert len(videos) == 1 or len(videos) * max(len(captions), len(videos)) <= side**2
+        for kind in np.unique(first[videos]).tolist():
+            strips_of.setdefault(kind, []).append(np.unique(first[videos]).tolist())
+    assert (place, caption) == (len(kinds), len(owners))
+    assert all(len(strips) == 1 or strips == [[kind]] * len(strips) for kind, strips in strips_of.items())
 
 
 def test_progress_adds_up_to_all_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranking, "_BLOCK_ROWS", 3)
+    monkeypatch.setattr(grid, "_TILE_SIDE", 3)
     told: list[int] = []
     scores, truth = MatrixScores(np.ones((10, 5), np.float32)), np.array([4] * 9 + [1])
     text_to_video(scores, truth, told.append)
-    assert told == [3, 3, 3, 1]
+    assert len(told) > 1
+    assert sum(told) == 10
     told.clear()
-    video_to_text(scores, truth, told.append)
-    assert sum(told) == 2  # videos 1 and 4
+    both_ways(scores, truth, told.append)
+    assert sum(told) == 12  # and videos 1 and 4
+
+
+def test_the_scores_of_a_tile_are_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid, "_TILE_SIDE", 3)
+    asked = np.zeros((7, 12), np.int64)
+
+    class Counted(MatrixScores):
+        def strip(self, videos: Rows) -> Strip:
+            tile = super().strip(videos)
+
+            def counted(texts: Rows) -> Tile:
+                asked[np.ix_(np.arange(7)[videos], np.arange(12)[texts])] += 1
+                return tile(texts)
+
+            return counted
+
+    both_ways(Counted(np.ones((12, 7), np.float32)), np.arange(12) % 7, gains=True)
+    assert (asked == 1).all()
 
 
 def test_an_own_score_that_is_nan_is_refused() -> None:
@@ -175,7 +219,7 @@ def test_an_own_score_that_is_nan_is_refused() -> None:
 Rank = Callable[[MatrixScores, Ints], object]
 
 
-@pytest.mark.parametrize("rank", [text_to_video, video_to_text])
+@pytest.mark.parametrize("rank", [text_to_video, both_ways])
 @pytest.mark.parametrize(
     ("num_videos", "truth", "message"),
     [

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.evaluation import metrics
 from pipeline.evaluation.metrics import RetrievalMetrics, RetrievalResult, metrics_of, ranks_of
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol, Ties
-from pipeline.evaluation.ranking import RankCounts, text_to_video, video_to_text
+from pipeline.evaluation.ranking import RankCounts, both_ways
 from tests.retrieval_cases import Case, recorded_case, recorded_square
 
 
@@ -23,7 +23,7 @@ def rank_counts(above: list[int], level: list[int], num_candidates: int) -> Rank
 
 
 def score(protocol: Protocol, case: Case, *, gains: bool = False) -> RetrievalResult:
-    to_video, to_text = text_to_video(case.scores, case.truth), video_to_text(case.scores, case.truth, gains=gains)
+    to_video, to_text = both_ways(case.scores, case.truth, gains=gains)
     return metrics.score(to_video, to_text, protocol)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.evaluation.ranking import text_to_video, video_to_text
+from pipeline.evaluation import grid
+from pipeline.evaluation.ranking import text_to_video
 from pipeline.evaluation.scores.dot import DotScores
-from tests.retrieval_cases import Floats, unit_rows
+from tests.retrieval_cases import Floats, unit_rows, video_to_text
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_equal_videos_tie_exactly(seed: int) -> None:
+def test_equal_videos_tie_exactly(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Equal videos rank equally, whichever of them is the own one, at every position and shape."""
     rng = np.random.default_rng(seed)
+    monkeypatch.setattr(grid, "_TILE_SIDE", int(rng.choice([3, 50, 2040])))
     num_captions, num_videos = int(rng.integers(1, 300)), int(rng.integers(2, 700))
     dim = int(rng.choice([1, 3, 17, 100, 512, 513]))
     text, video = unit_rows(rng, num_captions, dim), unit_rows(rng, num_videos, dim)
@@ -28,9 +30,10 @@ def test_equal_videos_tie_exactly(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_equal_captions_tie_exactly(seed: int) -> None:
+def test_equal_captions_tie_exactly(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One text for every video, far apart and among others: no video knows its own."""
     rng = np.random.default_rng(seed)
+    monkeypatch.setattr(grid, "_TILE_SIDE", int(rng.choice([7, 50, 2040])))
     num_videos, dim = int(rng.integers(2, 90)), int(rng.choice([3, 17, 512, 513]))
     video = unit_rows(rng, num_videos, dim)
     same = np.repeat(unit_rows(rng, 1, dim), num_videos, axis=0)

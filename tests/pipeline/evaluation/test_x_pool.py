@@ -14,8 +14,8 @@ import pytest
 from pipeline.evaluation import metrics
 from pipeline.evaluation.metrics import RetrievalMetrics, RetrievalResult
 from pipeline.evaluation.protocols import PROTOCOLS, Ties
-from pipeline.evaluation.ranking import text_to_video, video_to_text
-from tests.retrieval_cases import Case, recorded_case, recorded_square
+from pipeline.evaluation.ranking import text_to_video
+from tests.retrieval_cases import Case, recorded_case, recorded_square, video_to_text
 
 X_POOL = PROTOCOLS["x-pool"]
 
