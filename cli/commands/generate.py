@@ -66,7 +66,9 @@ def _local_or_none(ctx: click.Context, param: click.Parameter, value: Path | Non
     help="Of --background. frozen: its first frame, so that the truth is exact. moving: its frames.",
 )
 @seed_option
-@workers_option("Worker processes; 0 works in this process alone.  [default: the number of cores]")
+@workers_option(
+    "Worker processes; 0 works in this process alone.  [default: the number of cores; 0 for a few seconds of work]"
+)
 @click.option("--overwrite", is_flag=True, help="Remove a generated data set of other options first.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Print what the data set would take, and end.")
 @progress_option

@@ -33,7 +33,8 @@ from pipeline.run.options import RunOptions
     help="What to do about a video without a file. empty: nothing moves in it.",
 )
 @workers_option(
-    "Worker processes; 0 works in this process alone.  [default: the number of cores, or fewer if memory is short]"
+    "Worker processes; 0 works in this process alone.  [default: the number of cores, or fewer if memory is short; 0 "
+    "for a few seconds of work]"
 )
 @run_options(
     "Remove the mask set of this name first, if there is one.",

@@ -49,7 +49,8 @@ def _mask_options(function: Callable[..., None]) -> Callable[..., None]:
 )
 @_mask_options
 @workers_option(
-    "Worker processes; 0 works in this process alone.  [default: the number of cores, or fewer if memory is short]"
+    "Worker processes; 0 works in this process alone.  [default: the number of cores, or fewer if memory is short; 0 "
+    "for a few seconds of work]"
 )
 @run_options(
     "Remove the mask set of this name first, if there is one.",

@@ -110,7 +110,7 @@ def _preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
 @_preprocess_options
 @workers_option(
     "Worker processes, each with a decoder process; 0 works in this process and its decoder.  "
-    "[default: the number of cores, or fewer if memory is short]"
+    "[default: the number of cores, or fewer if memory is short; 0 for a few seconds of work]"
 )
 @max_failed_option
 @run_options(

@@ -9,7 +9,7 @@ from pathlib import Path
 from encoders.config import ModelConfig
 from pipeline.errors import InputError
 from pipeline.experiments.kind import VAL_SPLIT, Kind, Subject
-from pipeline.experiments.masks import PAPER, TRUTH, workers_for
+from pipeline.experiments.masks import PAPER, TRUTH
 from pipeline.experiments.options import MIN_CLIPS, ExperimentOptions
 from pipeline.frames.options import TRAIN_SPLIT, PreprocessOptions
 from pipeline.frames.run import preprocess
@@ -71,11 +71,10 @@ def make_data(folder: Path, kind: Kind, options: ExperimentOptions, listener: Li
     if options.store is not None:
         return
     wanted, place = generated(kind, options), folder / STORE
-    run = workers_for(sum(one.num_clips for one in wanted.splits))
-    made = generate(folder / DATA, wanted, workers=run.workers, listener=listener)
+    made = generate(folder / DATA, wanted, listener=listener)
     clips = replace(_clips(kind, options), mask_name=PAPER.name)
-    preprocess(made.manifest, place, clips, run=run, listener=listener)
-    import_masks(place, made.truth, TRUTH.name, run=run, listener=listener)
+    preprocess(made.manifest, place, clips, listener=listener)
+    import_masks(place, made.truth, TRUTH.name, listener=listener)
 
 
 def data_commands(folder: Path, kind: Kind, options: ExperimentOptions) -> list[list[str]]:

@@ -11,7 +11,6 @@ from pipeline.masks.options import Difference, Fill, MaskOptions
 from pipeline.masks.overlap import mask_overlap
 from pipeline.masks.run import make_masks
 from pipeline.run.events import Listener, Phase, ignore_events
-from pipeline.run.options import HERE, RunOptions
 from store.clips.mask_sets import mask_set_names
 from store.store import Store
 
@@ -30,18 +29,11 @@ KINDS = (
 ONES = Condition("ones", "alpha all ones", PAPER.name, AlphaSource.ONES)
 """What every experiment compares masks with: the same model, and a channel that says nothing."""
 _REFERENCES = {PAPER.name: "the paper's masks", ONES.name: "all ones"}
-_FEW_VIDEOS = 128
-"""Which are done with in less time than worker processes take to start."""
 
 
 def references(results: Results) -> dict[str, str]:
     """What tables compare every condition with, of what was run: its name -> what it is called there."""
     return {name: words for name, words in _REFERENCES.items() if name in results.conditions}
-
-
-def workers_for(num_videos: int) -> RunOptions:
-    """Where the clips or masks of so many videos are made."""
-    return RunOptions(workers=0) if num_videos <= _FEW_VIDEOS else HERE
 
 
 def ensure_masks(store: str, masks: MaskChoice, listener: Listener = ignore_events) -> None:
@@ -51,8 +43,7 @@ def ensure_masks(store: str, masks: MaskChoice, listener: Listener = ignore_even
         StoreMismatchError: There is one of that name, made with other options.
     """
     if masks.options is not None:
-        num_videos = sum(layout.num_videos for layout in Store.open(store).manifest.splits.values())
-        make_masks(store, masks.name, masks.options, run=workers_for(num_videos), listener=listener)
+        make_masks(store, masks.name, masks.options, listener=listener)
 
 
 def measure_masks(store: str, name: str, splits: Sequence[str], listener: Listener = ignore_events) -> MaskResult:

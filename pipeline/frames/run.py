@@ -22,6 +22,7 @@ from pipeline.frames.preprocess import (
     open_store,
     plan_preprocess,
     preprocess_shards,
+    seconds_to_decode,
     videos_to_decode,
 )
 from pipeline.isolation.decoder import IsolatedDecoder
@@ -29,7 +30,6 @@ from pipeline.masks.mask_sets import summarise_masks
 from pipeline.masks.summary import SplitMasks
 from pipeline.run.events import Listener, Phase, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
-from pipeline.run.machine import num_cores
 from pipeline.run.options import HERE, RunOptions
 from pipeline.run.overwriting import announce
 from pipeline.run.partition import WHOLE, Partition
@@ -41,7 +41,7 @@ from pipeline.run.software import FRAME_SOFTWARE, software_versions
 from pipeline.run.sources import file_bytes
 from pipeline.run.words import plural
 from pipeline.run.writing import Job, claim_on, recorded
-from pipeline.workers.place import Workload, check_place, executor_for
+from pipeline.workers.place import Workload, check_place, executor_for, workers_by_default
 from pipeline.workers.preflight import Preflight
 from store.claims.holding import ANY_STAGE
 from store.contents import shared_videos
@@ -313,7 +313,8 @@ class _Run:
         source = VideoSource(
             root, IsolatedDecoder(memory_mib=self.decoding.decoder_memory_mib), self.decoding.check_videos
         )
-        with executor_for(self.run, work, self.report, default=num_cores()) as (executor, num_workers):
+        default = workers_by_default(len(plan.pending), seconds_to_decode(store, root, plan.pending))
+        with executor_for(self.run, work, self.report, default=default) as (executor, num_workers):
             made = preprocess_shards(store, source, plan, self.options, executor, self.report.listener)
         return made, num_workers
 

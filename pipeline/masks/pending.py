@@ -10,19 +10,23 @@ from typing import TypeVar
 from pipeline.masks.mask_sets import make_shards, plan_masks, summarise_masks
 from pipeline.masks.summary import SplitMasks
 from pipeline.run.events import Reporter, Tell
-from pipeline.run.machine import num_cores
 from pipeline.run.options import RunOptions
+from pipeline.run.plan import Plan
 from pipeline.run.records import RunClock
 from pipeline.run.resources import WorkerMemory
 from pipeline.run.words import plural
 from pipeline.run.writing import Job, recorded
-from pipeline.workers.place import Workload, executor_for
+from pipeline.workers.place import Workload, executor_for, workers_by_default
 from pipeline.workers.preflight import Preflight
 from store.json_values import JSON
 from store.schema import Shard
 from store.store import Store
 
 Task = TypeVar("Task")
+
+BYTES_A_SECOND = 60e6
+"""Of stored frames: 30 ms for a clip of 12 frames of 224 pixels. The kinds of masks take 3 to 62 ms (docs/masks.md),
+reading and writing 10."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,8 @@ class MaskRun:
                 alone="in this process",
                 remedy="a store with a smaller --shard-size makes them smaller",
             )
-            with executor_for(run, work, report, default=num_cores()) as (executor, num_workers):
+            default = workers_by_default(len(plan.pending), _seconds_to_make(store, plan))
+            with executor_for(run, work, report, default=default) as (executor, num_workers):
                 make_shards(make_shard, task_of, plan, executor, report.hear)
             record.is_recorded = bool(plan.pending)
             result = MasksResult(
@@ -111,6 +116,15 @@ class MaskRun:
             )
             record.result = result.to_dict()
         return result
+
+
+def _seconds_to_make(store: Store, plan: Plan) -> float:
+    """About what the masks of a plan take one core."""
+    num_bytes = 0
+    for pending in plan.pending:
+        layout = store.layout(pending.shard.split)
+        num_bytes += pending.shard.num_rows * layout.num_frames * layout.height * layout.width * 3
+    return num_bytes / BYTES_A_SECOND
 
 
 def mask_memory(store: Store) -> WorkerMemory:

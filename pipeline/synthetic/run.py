@@ -9,7 +9,6 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
-from pipeline.run.machine import num_cores
 from pipeline.run.records import RunClock
 from pipeline.run.words import setting
 from pipeline.synthetic.bounds import best_bound, orderless_bound, single_frame_bound
@@ -19,6 +18,7 @@ from pipeline.synthetic.options import GenerateOptions
 from pipeline.synthetic.planning import ClipPlan, plan_clips
 from pipeline.synthetic.suites import SplitSpec
 from pipeline.synthetic.writing import MANIFEST_NAME, Recipe, check_own, remove_dataset, write_dataset, written_options
+from pipeline.workers.place import workers_by_default
 from store.json_values import JSON
 
 
@@ -82,7 +82,8 @@ def generate(
     Args:
         folder: A local folder; made if missing.
         options: What to make. Default: the data set of `fda demo`.
-        workers: Processes that render and encode; 0 and 1 work in this process. Default: the number of cores.
+        workers: Processes that render and encode; 0 and 1 work in this process. Default: the number of cores, or this
+            process where it takes a few seconds.
         overwrite: Whether to remove a generated data set of other options that is there.
         listener: Hears how far it is.
 
@@ -99,7 +100,9 @@ def generate(
     check_own(place)
     _check_same(place, recipe, overwrite=overwrite)
     report.say(f"suite {options.suite}, {options.size}: {cost}")
-    num_written = write_dataset(place, recipe, clips, workers or (1 if workers == 0 else num_cores()), listener)
+    if workers is None:
+        workers = workers_by_default(len(clips), cost.estimated_core_hours * 3600)
+    num_written = write_dataset(place, recipe, clips, workers, listener)
     return GenerateResult(
         manifest=str(place / MANIFEST_NAME),
         truth=str(place / TRUTH),

@@ -85,7 +85,7 @@ def write_dataset(
     folder: Path,
     recipe: Recipe,
     clips: Sequence[ClipPlan],
-    max_workers: int = 1,
+    max_workers: int = 0,
     listener: Listener = ignore_events,
 ) -> int:
     """Write every clip and the manifest, unless they are there.
@@ -94,7 +94,7 @@ def write_dataset(
         folder: Made if missing. It has a data set of this recipe, complete or not, or none.
         recipe: Of the data set.
         clips: What it gives.
-        max_workers: Processes that render and encode; with 1 it is this process.
+        max_workers: Processes that render and encode; with less than two, or than two tasks, it is this process.
         listener: Hears how far it is.
 
     Returns:
@@ -113,7 +113,8 @@ def write_dataset(
     pending = [task for task in tasks if not task.part.is_file()]
     num_pending = sum(len(task.clips) for task in pending)
     listener(RunPlanned("videos", len(clips), len(clips) - num_pending))
-    with nullcontext(run_synchronously) if max_workers == 1 else local_dask(max_workers) as executor:
+    num_workers = min(max_workers, len(pending))
+    with local_dask(num_workers) if num_workers > 1 else nullcontext(run_synchronously) as executor:
         for _ in executor(_write_clips, pending, listener):
             pass
     with replacing(folder / MANIFEST_NAME) as temporary, temporary.open("wb") as manifest:

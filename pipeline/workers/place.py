@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import OptionError
 from pipeline.run.events import Reporter
+from pipeline.run.machine import num_cores
 from pipeline.run.options import SCHEDULER_WAIT_SECONDS, RunOptions
 from pipeline.run.resources import NeedsMemory, machine_memory_mib
 from pipeline.run.words import plural
@@ -17,6 +18,11 @@ from pipeline.workers.dask import local_dask
 from pipeline.workers.executors import Executor, run_synchronously
 from pipeline.workers.job_settings import JobSettings
 from pipeline.workers.preflight import Preflight
+
+SECONDS_ALONE = 5.0
+"""Work of this process for which no workers are started by default. They take two seconds to start on an idle machine,
+and longer from a network disk: each imports Dask and what a task needs, and starts a decoder. Two of them would be done
+no sooner with 4 seconds of work, for twice the processor time."""
 
 _ADDRESS = re.compile(r"(tcp|tls)://[^\s/:]+|(tcp|tls)://\[[0-9a-fA-F:]+\]")
 
@@ -58,6 +64,19 @@ def check_place(run: RunOptions, memory: NeedsMemory | None = None) -> None:
                 settings.check_memory(memory)
             except ValueError as error:
                 raise OptionError(str(error)) from error
+
+
+def workers_by_default(num_tasks: int, seconds: float) -> int:
+    """Workers on this machine for some work, of which no more are started than fit into memory: see `executor_for`.
+
+    Args:
+        num_tasks: Shards, or what else one worker does at a time.
+        seconds: What this process takes for all of them, about.
+
+    Returns:
+        The number of cores; 0 where this process alone is done as soon as workers that have to start first.
+    """
+    return 0 if num_tasks <= 1 or seconds <= SECONDS_ALONE else num_cores()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from pipeline.demo.run import demo
 from pipeline.errors import InputError, OptionError
 from pipeline.masks.clips import difference_masks
 from pipeline.masks.options import MaskOptions
+from pipeline.synthetic import writing
 from pipeline.synthetic.bounds import single_frame_bound
 from pipeline.synthetic.clips import write_clip
 from pipeline.synthetic.factors import FACTORS, PICTURE_FACTORS
@@ -109,7 +110,8 @@ def test_the_bound_of_single_frames_is_a_guess_among_the_clips_that_show_the_obj
     assert single_frame_bound(clips[:1]) == 100.0
 
 
-def test_the_files_are_a_data_set_of_real_videos(tmp_path: Path) -> None:
+def test_the_files_are_a_data_set_of_real_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "CLIPS_PER_TASK", 3)  # one task is done by this process
     result = fda.generate(tmp_path / "a", OPTIONS, workers=0)
     fda.generate(tmp_path / "b", OPTIONS, workers=2)
     assert tree_digest(tmp_path / "a") == tree_digest(tmp_path / "b")  # whoever encodes: the same bytes

@@ -1,0 +1,102 @@
+"""Where the work is done if nobody says it: a few seconds of it by the process that is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.datasets.read import read_dataset
+from pipeline.frames.preprocess import BYTES_A_SECOND, NUM_ESTIMATED, plan_preprocess, seconds_to_decode
+from pipeline.masks import pending
+from pipeline.workers import place as place_of_work
+from pipeline.workers.executors import Executor, run_synchronously
+from pipeline.workers.place import SECONDS_ALONE, workers_by_default
+from tests.clips_on_disk import (
+    SMALL,
+    SMALL_FLAGS,
+    Commands,
+    opened_store,
+    record,
+    write_clip,
+    write_manifest,
+    write_small_dataset,
+)
+from tests.stores import tree_digest
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of workers that runs on four cores start; their tasks run here."""
+    numbers = []
+
+    @contextmanager
+    def local_dask(num_workers: int) -> Iterator[Executor]:
+        numbers.append(num_workers)
+        yield lambda *arguments: run_synchronously(*arguments)
+
+    monkeypatch.setattr(place_of_work, "num_cores", lambda: 4)
+    monkeypatch.setattr(place_of_work, "local_dask", local_dask)
+    return numbers
+
+
+@pytest.mark.usefixtures("started")
+@pytest.mark.parametrize(
+    ("num_tasks", "seconds", "num_workers"),
+    [(0, 0.0, 0), (1, 1e6, 0), (2, SECONDS_ALONE, 0), (2, SECONDS_ALONE + 1, 4), (10_000, 1e6, 4)],
+)
+def test_one_task_and_few_seconds_need_no_workers(num_tasks: int, seconds: float, num_workers: int) -> None:
+    assert workers_by_default(num_tasks, seconds) == num_workers
+
+
+def test_videos_take_what_their_bytes_take_and_only_so_many_are_looked_up(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").touch()
+    os.truncate(tmp_path / "film.mp4", int(100 * BYTES_A_SECOND))
+
+    def seconds(*paths: str) -> float:
+        manifest = write_manifest(tmp_path, [record(f"v{number}", path) for number, path in enumerate(paths)])
+        store = opened_store(read_dataset("jsonl", manifest), tmp_path / str(len(paths)), SMALL)
+        return seconds_to_decode(store, tmp_path, plan_preprocess(store, SMALL).pending)
+
+    assert seconds("gone.mp4") < 1
+    assert 100 < seconds("film.mp4", "gone.mp4") < 101
+    empty = seconds(*["gone.mp4"] * NUM_ESTIMATED)
+    assert empty == seconds(*["gone.mp4"] * NUM_ESTIMATED, "film.mp4") > SECONDS_ALONE
+
+
+def test_a_few_small_videos_are_preprocessed_without_workers_and_large_ones_with(
+    fda: Commands, tmp_path: Path, started: list[int]
+) -> None:
+    def stores(name: str, *more: str) -> dict[str, str]:
+        ended = fda("preprocess", manifest, tmp_path / name, *SMALL_FLAGS, "--max-failed", "100%", *more)
+        assert ended.code == 0, ended.err
+        return tree_digest(tmp_path / name)
+
+    manifest = write_small_dataset(tmp_path, {"train": 2, "test": 3})
+    alone = stores("few")
+    assert started == []
+    assert stores("asked for", "--workers", "2") == alone
+    assert started == [2]
+    os.truncate(tmp_path / "videos" / "test_1.mp4", int(2 * SECONDS_ALONE * BYTES_A_SECOND))  # as if it were long
+    stores("large")
+    assert started == [2, 3]  # no more than shards
+
+
+def test_masks_of_few_frames_are_made_without_workers_and_those_of_many_with(
+    fda: Commands, tmp_path: Path, started: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        write_clip(tmp_path / f"{number}.mp4", number)
+    manifest = write_manifest(tmp_path, [record(str(number), f"{number}.mp4") for number in range(3)])
+    store = opened_store(read_dataset("jsonl", manifest), tmp_path / "store", replace(SMALL, shard_size=2))
+    assert fda("preprocess", manifest, store.place, *SMALL_FLAGS).code == 0
+    flags = ("--kernel-size", "3", "--min-area", "8")
+    assert fda("masks", store.place, "--masks", "few", *flags).code == 0
+    assert started == []
+    monkeypatch.setattr(pending, "BYTES_A_SECOND", 1.0)
+    assert fda("masks", store.place, "--masks", "many", *flags).code == 0
+    assert started == [2]
