@@ -27,6 +27,7 @@ from pipeline.run.words import plural
 from pipeline.workers.executors import Report, Task
 from pipeline.workers.local_workers import START_SECONDS, LocalWorkers
 from pipeline.workers.preflight import Preflight, UnfitWorkerError
+from pipeline.workers.quiet import QUIET
 from pipeline.workers.worker_side import run_and_tell
 from pipeline.workers.worker_watch import SECONDS_BETWEEN_LOOKS, Patience, WorkerWatch, lost_scheduler
 
@@ -303,7 +304,8 @@ def local_dask(num_workers: int) -> Iterator[DaskExecutor]:
     from distributed import Client, LocalCluster
 
     logging.getLogger("distributed").setLevel(logging.ERROR)  # it logs every connection
-    with dask.config.set({"distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}), ExitStack() as stack:
+    settings = {**QUIET, "distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}
+    with dask.config.set(settings), ExitStack() as stack:
         cluster = LocalCluster(
             n_workers=0,
             host="127.0.0.1",

@@ -15,6 +15,7 @@ from threading import Thread
 
 from pipeline.isolation.children import die_with_parent
 from pipeline.isolation.signals import REQUESTS_TO_STOP
+from pipeline.workers.quiet import HEARTBEAT_SECONDS, QUIET
 
 
 def be_worker(address: str, lifeline: Connection, started: Connection) -> None:
@@ -32,12 +33,19 @@ def be_worker(address: str, lifeline: Connection, started: Connection) -> None:
 
 
 async def _work(address: str, started: Connection) -> None:
+    import dask
     from distributed import Worker
 
+    class QuietWorker(Worker):  # type: ignore[misc]  # it has no types
+        async def heartbeat(self) -> None:
+            await super().heartbeat()  # which sets the interval that the scheduler wants
+            self.periodic_callbacks["heartbeat"].callback_time = HEARTBEAT_SECONDS * 1000
+
+    dask.config.set(QUIET)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a task's error is raised by the coordinator
     # One thread, so that av, OpenCV and zarr each use one core: processes scale, threads do not. No limit of memory:
     # `run.resources` bounds it, and above a limit of its own Dask would pause a worker for good.
-    async with Worker(address, nthreads=1, memory_limit=0) as worker:
+    async with QuietWorker(address, nthreads=1, memory_limit=0) as worker:
         started.send(None)
         await worker.finished()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
@@ -20,6 +21,13 @@ from tests.forked import Forked, forked_worker
 
 def process_id(task: int, tell: Tell) -> int:
     return os.getpid()
+
+
+def wakings(task: int, tell: Tell) -> dict[str, float]:
+    """What this worker does again and again, and how often a second."""
+    from distributed import get_worker
+
+    return {name: 1000 / callback.callback_time for name, callback in get_worker().periodic_callbacks.items()}
 
 
 class Starts:
@@ -45,6 +53,14 @@ def test_workers_that_are_killed_while_they_start_are_replaced(
         pids = set(executor(process_id, range(4), ignore_events))
     assert starts.num == 2 + num_killed
     assert os.getpid() not in pids
+
+
+def test_a_worker_that_has_nothing_to_do_sleeps() -> None:
+    with local_dask(1) as executor:
+        end = time.monotonic() + 60
+        while (found := next(executor(wakings, [0], ignore_events)))["heartbeat"] > 1 and time.monotonic() < end:
+            time.sleep(0.05)  # the first sign of life comes after half a second, and slows down the others
+    assert sum(found.values()) < 5, found  # Dask's own: 150
 
 
 def test_the_run_ends_if_every_worker_is_killed_while_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
