@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store.errors import NotInStoreError, StoreFormatError, StoreMissingError
+from store.formats.columns import integers, table_of
 from store.formats.parquet import parquet_bytes, read_table
 from store.formats.seal import check_sealed
 from store.places.folder import StoreFolder
@@ -218,7 +219,7 @@ def _read(folder: StoreFolder, name: str, schema: pa.Schema) -> pa.Table:
     check_sealed(content, path, REBUILD_CATALOG)
     table = read_table(content, path, schema)
     # Rows are positions in the arrays, and readers go by the position in the table. A writer can only give both.
-    counted = [pa.array(np.arange(part.num_rows, dtype=np.int64)) for part in _by_split(table).values()]
+    counted = [integers(np.arange(part.num_rows)) for part in _by_split(table).values()]
     rows = pa.chunked_array(counted, pa.int64())
     if any(table[key].null_count for key in _NEEDED if key in table.column_names) or not table["row"].equals(rows):
         raise StoreFormatError(f"{path} has rows without an id, or in another order than it says: {REBUILD_CATALOG}")
@@ -237,7 +238,7 @@ def _by_split(table: pa.Table) -> dict[str, pa.Table]:
 
 def _table(rows: Iterable[Video] | Iterable[Caption], schema: pa.Schema) -> pa.Table:
     """Rows as a table, converted in batches: as Python objects, millions of rows would take gigabytes."""
-    waiting, parts = iter(rows), [schema.empty_table()]
+    waiting, parts = iter(rows), [table_of(dict.fromkeys(schema.names, ()), schema)]
     while batch := list(islice(waiting, _ROWS_AT_ONCE)):
-        parts.append(pa.table({name: [getattr(row, name) for row in batch] for name in schema.names}, schema=schema))
+        parts.append(table_of({name: [getattr(row, name) for row in batch] for name in schema.names}, schema))
     return pa.concat_tables(parts)

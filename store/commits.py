@@ -17,6 +17,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from store.errors import StoreFormatError, StoreMissingError
+from store.formats.columns import table_of
 from store.formats.parquet import parquet_bytes, read_metadata, read_small_table
 from store.formats.seal import check_sealed
 from store.own_files import own_files
@@ -136,7 +137,7 @@ class CommitRecord:
         columns = {name: [getattr(outcome, name) for outcome in self.outcomes] for name in _SCHEMA.names}
         left_out = [name for name in _OPTIONAL if all(value is None for value in columns[name])]
         schema = pa.schema([column for column in _SCHEMA if column.name not in left_out])
-        table = pa.table({name: columns[name] for name in schema.names}, schema=schema)
+        table = table_of(columns, schema)
         metadata = {
             "shard": asdict(self.shard),
             "stage": self.stage,

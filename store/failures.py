@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Self
 
 import pyarrow as pa
 
 from store.commits import VideoOutcome
 from store.errors import StoreFormatError
+from store.formats.columns import table_of
 from store.formats.parquet import parquet_bytes, read_table
 from store.formats.seal import check_sealed
 from store.places.folder import StoreFolder
@@ -53,7 +54,7 @@ def failures_bytes(failures: Iterable[FailedVideo], splits: Iterable[str]) -> by
     """The table as a Parquet file, in the order of the splits and rows."""
     order = {split: number for number, split in enumerate(splits)}
     rows = sorted(failures, key=lambda failed: (order[failed.split], failed.row))
-    return parquet_bytes(pa.Table.from_pylist([asdict(failed) for failed in rows], schema=_SCHEMA))
+    return parquet_bytes(table_of({name: [getattr(row, name) for row in rows] for name in _SCHEMA.names}, _SCHEMA))
 
 
 def write_failures(folder: StoreFolder, failures: Iterable[FailedVideo], splits: Iterable[str]) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from store.arrays.reading import read_array
@@ -26,6 +25,7 @@ from store.feature_arrays import feature_names as feature_names
 from store.feature_arrays import feature_specs as feature_specs
 from store.feature_arrays import features_name, open_features, stored_spec
 from store.feature_dtypes import FLOAT32, FeatureDtype, FeatureDtypes
+from store.formats.columns import integers
 from store.json_values import JSON
 from store.names import check_name
 from store.own_files import OwnFile, own_files
@@ -197,7 +197,7 @@ def read_features(store: Store, name: str, split: str) -> Features:
     features = Features(
         video_ids=tuple(filled.values()),
         video=np.asarray(_read(store, name, split, "video"), dtype=np.float32)[rows],
-        caption_ids=tuple(captions["caption_id"].take(pa.array(used, pa.int64())).to_pylist()),
+        caption_ids=tuple(captions["caption_id"].take(integers(used)).to_pylist()),
         text=np.asarray(_read(store, name, split, "text"), dtype=np.float32)[used],
         truth=np.asarray([position[owners[row]] for row in used], dtype=np.int64),
         num_dropped=np.asarray(_read(store, name, split, "num_dropped"), dtype=np.int64)[used],

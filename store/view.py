@@ -28,6 +28,7 @@ from store.completion import require_committed_of_each
 from store.errors import NotInStoreError, ShardDamagedError, ShardIncompleteError
 from store.failures import failures_table
 from store.features import Features, feature_names, num_videos_expected, read_features, read_frame_features
+from store.formats.columns import integers
 from store.json_values import JSON
 from store.schema import Shard, SplitLayout
 from store.stages import FRAMES_STAGE, masks_stage
@@ -180,7 +181,7 @@ class StoreView:
         """Embeddings of videos, unit norm: shape (dim,), or (num_videos, dim). Errors as of `features`."""
         rows = self._video_rows(which, split)
         found = self.features(name, rows.split)
-        ids = self.videos(rows.split)["video_id"].take(pa.array(rows.rows, pa.int64())).to_pylist()
+        ids = self.videos(rows.split)["video_id"].take(integers(rows.rows)).to_pylist()
         return rows.shaped(found.video[_positions(found.video_ids, ids, "video", name)])
 
     def frame_features(self, name: str, which: Which, *, split: str | None = None) -> NDArray[np.float32]:
@@ -190,14 +191,14 @@ class StoreView:
         """
         rows = self._video_rows(which, split)
         video_ids, frame = read_frame_features(self.store, name, rows.split)
-        ids = self.videos(rows.split)["video_id"].take(pa.array(rows.rows, pa.int64())).to_pylist()
+        ids = self.videos(rows.split)["video_id"].take(integers(rows.rows)).to_pylist()
         return rows.shaped(frame[_positions(video_ids, ids, "video", name)])
 
     def text_features(self, name: str, which: Which, *, split: str | None = None) -> NDArray[np.float32]:
         """Embeddings of captions, unit norm: shape (dim,), or (num_captions, dim). Errors as of `features`."""
         rows = self._caption_rows(which, split)
         found = self.features(name, rows.split)
-        ids = self.captions(rows.split)["caption_id"].take(pa.array(rows.rows, pa.int64())).to_pylist()
+        ids = self.captions(rows.split)["caption_id"].take(integers(rows.rows)).to_pylist()
         return rows.shaped(found.text[_positions(found.caption_ids, ids, "caption", name)])
 
     def similarities(

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store.features import Features
+from store.formats.columns import column
 from store.store import Store
 
 
@@ -17,8 +18,8 @@ def num_unlike_repeats(store: Store, features: Features, split: str) -> int:
     `fda` that encoded a text together with whichever others were near it.
     """
     captions = store.catalog.split_captions(split)
-    used = captions.filter(pc.is_in(captions["caption_id"], pa.array(features.caption_ids, pa.string())))
-    texts = used["text"].combine_chunks().dictionary_encode().indices.to_numpy()
+    used = captions.filter(pc.is_in(captions["caption_id"], column(features.caption_ids, pa.string())))
+    texts = used["text"].combine_chunks().dictionary_encode().indices.to_pylist()  # not to_numpy, which imports pandas
     _, first, which = np.unique(texts, return_index=True, return_inverse=True)
     first_row = first[which]
     again = np.flatnonzero(first_row != np.arange(len(texts)))
