@@ -13,7 +13,7 @@ from encoders.described import DescribedTower
 from encoders.errors import ModelError
 from encoders.torchvision_shim import import_open_clip, import_text_towers, import_timm
 
-open_clip, timm = import_open_clip(), import_timm()
+open_clip = import_open_clip()
 
 _NO_WEIGHTS_OF_OTHERS = {"timm_model_pretrained": False, "hf_model_pretrained": False}
 """Nothing is downloaded when a model is built: its weights come from one file, which has both towers."""
@@ -158,5 +158,5 @@ def _of_text(tower: TextTower | DescribedTower) -> int:
 def _of_timm(name: str) -> int:
     """Counted on torch's meta device, which has shapes and no memory; loading it takes seconds."""
     with torch.device("meta"):
-        trunk = timm.create_model(name, pretrained=False)
+        trunk = import_timm().create_model(name, pretrained=False)
     return sum(parameter.numel() for parameter in trunk.parameters())

@@ -14,7 +14,6 @@ from encoders.tables import JSON, as_table, check_keys
 from encoders.torchvision_shim import import_open_clip, import_timm
 
 open_clip = import_open_clip()
-timm = import_timm()
 
 MAX_LAYERS = 1_000
 """Of a tower; the deepest ViT that was published has 64. To build so many takes seconds."""
@@ -97,7 +96,8 @@ class DescribedTower:
         table = _checked(description, open_clip.CLIPVisionCfg(), where)
         tower = cls(table)
         name = tower.timm_name
-        if name is not None and not timm.is_model(name):  # also names of hubs, from which timm would download code
+        timm = None if name is None else import_timm()
+        if timm is not None and not timm.is_model(name):  # also names of hubs, from which timm would download code
             close = difflib.get_close_matches(name, timm.list_models(), n=3)
             hint = f"; did you mean {', '.join(close)}?" if close else ""
             raise ModelError(f"{where}: timm {timm.__version__} has no model {name!r}{hint}")

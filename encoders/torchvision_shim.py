@@ -1,4 +1,4 @@
-"""Importing `open_clip` past three obstacles in what it imports.
+"""Importing `open_clip` past obstacles in what it imports.
 
 **A broken import.** `open_clip` imports torchvision. Where torch is a CPU-only build, PyPI's torchvision cannot load
 its compiled operators, and its Python half then dies on one of them: `operator torchvision::nms does not exist`.
@@ -9,8 +9,10 @@ or is not installed, nothing is declared.
 of CPU that the import takes, in every process. A stand-in takes the compiler's place meanwhile; what it gives asks the
 real one when it is called.
 
-**A slow import of what is not used.** open_clip imports transformers where it is installed, for text towers of Hugging
-Face. Tokenizers and these towers import it when they are made.
+**Slow imports of what is not used.** A model of CLIP needs none of these, which take as long as torch itself does:
+transformers, for text towers of Hugging Face; timm, for its vision towers; torchvision's models and data sets, for
+nothing; the hub's whole client, to push models there. They are imported when they are asked for: when such a tower is
+made, or when somebody else in this process names them.
 """
 
 import importlib
@@ -33,7 +35,10 @@ _declared: list[torch.library.Library] = []
 
 _COMPILER = "torch._dynamo"
 _UTILS = "torch._dynamo.utils"
-_TRANSFORMERS = "transformers"
+_TRANSFORMERS, _TIMM = "transformers", "timm"
+_LATER = ("datasets", "models")
+"""Of torchvision: imported when they are first named."""
+_PUSHING, _PUSHERS = "open_clip.push_to_hf_hub", ("push_pretrained_to_hf_hub", "push_to_hf_hub")
 
 
 def import_open_clip() -> ModuleType:
@@ -42,16 +47,33 @@ def import_open_clip() -> ModuleType:
     Raises:
         RuntimeError: torchvision is broken in some other way.
     """
-    with _without_compiler(), _without_transformers():
+    with _without_compiler(), _absent(_TRANSFORMERS), _absent(_TIMM), _without_pushing():
         if importlib.util.find_spec("torchvision") is not None:
             _import_torchvision()
-        return importlib.import_module("open_clip")
+        open_clip = importlib.import_module("open_clip")
+    towers = sys.modules["open_clip.timm_model"]
+    if towers.timm is None:  # it was imported as if it were not there
+        vars(sys.modules["open_clip.model"])["TimmModel"] = _make_timm_model
+    return open_clip
 
 
 def import_timm() -> ModuleType:
-    """Import `timm`, which open_clip imports too, past the same obstacles."""
+    """Import `timm`, past the same obstacles, and let open_clip make its towers."""
     import_open_clip()
-    return importlib.import_module("timm")
+    if _TIMM not in sys.modules:
+        with _without_compiler():
+            importlib.import_module(_TIMM)
+    towers = sys.modules["open_clip.timm_model"]
+    if towers.timm is None:
+        towers = importlib.reload(towers)
+        vars(sys.modules["open_clip.model"])["TimmModel"] = towers.TimmModel
+    return sys.modules[_TIMM]
+
+
+def _make_timm_model(*arguments: Any, **options: Any) -> Any:
+    """What stands for open_clip's class until there is one."""
+    import_timm()
+    return sys.modules["open_clip.timm_model"].TimmModel(*arguments, **options)
 
 
 def why_no_transformers() -> str:
@@ -75,11 +97,36 @@ def import_text_towers() -> Any:
 
 def _import_torchvision() -> None:
     try:
-        importlib.import_module("torchvision")
+        _import_part_of_torchvision()
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
         _declare_schemas()
+        _import_part_of_torchvision()
+
+
+def _import_part_of_torchvision() -> None:
+    """Without what is in `_LATER`, unless it is imported already."""
+    is_there = "torchvision" in sys.modules
+    later = {} if is_there else {f"torchvision.{name}": ModuleType(name) for name in _LATER}
+    sys.modules |= later
+    try:
+        torchvision = importlib.import_module("torchvision")
+    finally:
+        for name in later:
+            del sys.modules[name]
+    if not is_there:
+        for name in _LATER:
+            del vars(torchvision)[name]
+        vars(torchvision)["__getattr__"] = _attribute_of_torchvision
+
+
+def _attribute_of_torchvision(name: str) -> Any:
+    """What Python calls for an attribute of torchvision that is not there."""
+    if name in _LATER:
+        with _without_compiler():
+            return importlib.import_module(f"torchvision.{name}")
+    raise AttributeError(f"module 'torchvision' has no attribute {name!r}")
 
 
 def _declare_schemas() -> None:
@@ -93,16 +140,40 @@ def _declare_schemas() -> None:
 
 
 @contextmanager
-def _without_transformers() -> Iterator[None]:
-    """Let transformers count as not installed, unless it is imported already."""
-    if _TRANSFORMERS in sys.modules:
+def _absent(name: str) -> Iterator[None]:
+    """Let a package count as not installed, unless it is imported already."""
+    if name in sys.modules:
         yield
         return
-    sys.modules[_TRANSFORMERS] = None  # type: ignore[assignment]  # what Python takes for "cannot be imported"
+    sys.modules[name] = None  # type: ignore[assignment]  # what Python takes for "cannot be imported"
     try:
         yield
     finally:
-        del sys.modules[_TRANSFORMERS]
+        del sys.modules[name]
+
+
+@contextmanager
+def _without_pushing() -> Iterator[None]:
+    """Let the module that imports the hub's whole client be imported when one of its functions is called."""
+    if "open_clip" in sys.modules:
+        yield
+        return
+    stand_in = ModuleType(_PUSHING)
+    vars(stand_in).update({name: _pusher(name) for name in _PUSHERS})
+    sys.modules[_PUSHING] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules[_PUSHING]
+
+
+def _pusher(name: str) -> Callable[..., Any]:
+    def push(*arguments: Any, **options: Any) -> Any:
+        real = importlib.import_module(_PUSHING)
+        vars(sys.modules["open_clip"]).update({one: getattr(real, one) for one in _PUSHERS})
+        return getattr(real, name)(*arguments, **options)
+
+    return push
 
 
 @contextmanager

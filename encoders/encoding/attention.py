@@ -20,7 +20,7 @@ from encoders.errors import ModelError
 from encoders.model import AlphaClip
 from encoders.torchvision_shim import import_open_clip, import_timm
 
-open_clip, timm = import_open_clip(), import_timm()
+open_clip = import_open_clip()
 
 _QueryAndKeys = Callable[..., tuple[Tensor, Tensor]]
 """Of a layer and what it is given: its query, shape (batch_size, num_heads, head_width), and its keys, shape
@@ -73,7 +73,7 @@ def _in_open_clip(visual: Any) -> Reading | str:
 
 
 def _in_timm(visual: Any) -> Reading | str:
-    trunk = visual.trunk
+    trunk, timm = visual.trunk, import_timm()
     if isinstance(trunk, timm.models.vision_transformer_relpos.VisionTransformerRelPos):
         return "its blocks weigh patches by their relative positions too, which is not read here"
     if not isinstance(trunk, timm.models.vision_transformer.VisionTransformer | timm.models.eva.Eva):
@@ -162,7 +162,7 @@ def _of_eva(attn: Any, x: Tensor, rope: Tensor | None = None, **_: object) -> tu
     query, key = attn.q_norm(_heads(query, attn.num_heads)), attn.k_norm(_heads(key, attn.num_heads))
     if rope is not None:
         before, patches = key.split([attn.num_prefix_tokens, key.shape[2] - attn.num_prefix_tokens], dim=2)
-        turned = timm.layers.apply_rot_embed_cat(patches, rope, half=attn.rotate_half)
+        turned = import_timm().layers.apply_rot_embed_cat(patches, rope, half=attn.rotate_half)
         key = torch.cat([before, turned], dim=2)
     return query[:, :, 0], key
 

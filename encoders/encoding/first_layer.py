@@ -12,8 +12,6 @@ from encoders.model import AlphaClip, AlphaConv
 from encoders.patches import PatchMemory, PixelMemory
 from encoders.torchvision_shim import import_timm
 
-timm = import_timm()
-
 
 class FirstLayer(Protocol):
     """What makes the input of a tower."""
@@ -112,6 +110,9 @@ def replace_first_layer(model: AlphaClip, dtype: torch.dtype) -> FirstLayer:
 def _goes_on_from_patches(model: AlphaClip) -> bool:
     """Whether the tower is one of timm's transformers that begins with plain patches."""
     trunk = getattr(model.clip.visual, "trunk", None)
+    if trunk is None:
+        return False
+    timm = import_timm()
     if not isinstance(trunk, timm.models.vision_transformer.VisionTransformer | timm.models.eva.Eva):
         return False
     embed = trunk.patch_embed

@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from encoders.model import AlphaClip, AlphaConv
 from encoders.torchvision_shim import import_open_clip, import_timm
 
-open_clip, timm = import_open_clip(), import_timm()
+open_clip = import_open_clip()
 
 
 def fused_modules(model: AlphaClip) -> Iterator[nn.Module]:
@@ -38,6 +38,9 @@ def fuse_norms(model: AlphaClip) -> None:
             for module in list(visual.modules()):
                 _fuse_pairs(module, [("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1")])
             return
+        if not hasattr(visual, "trunk"):  # open_clip's own, which has no such norms
+            return
+        timm = import_timm()
         for module in list(visual.modules()):
             if isinstance(module, timm.models.fastvit.MobileOneBlock) and any(
                 isinstance(one, AlphaConv) for one in module.modules()

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.clips.options import AlphaSource, ClipSize
-from pipeline.clips.resizing import resized
 from pipeline.errors import InputError
 from pipeline.run.randomness import Stream, generator
 from pipeline.run.words import plural
@@ -60,7 +59,11 @@ class AlphaClips:
     def read(self, rows: Sequence[int]) -> ClipBatch:
         """Read clips, in the order given."""
         clips = self._stored(rows)
-        return clips if self.size is None else resized(clips, self.size.side)
+        if self.size is None:
+            return clips
+        from pipeline.clips.resizing import resized  # which loads OpenCV and Pillow
+
+        return resized(clips, self.size.side)
 
     def _stored(self, rows: Sequence[int]) -> ClipBatch:
         match self.source:

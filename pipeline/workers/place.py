@@ -13,7 +13,6 @@ from pipeline.run.machine import num_cores
 from pipeline.run.options import SCHEDULER_WAIT_SECONDS, RunOptions
 from pipeline.run.resources import NeedsMemory, machine_memory_mib
 from pipeline.run.words import plural
-from pipeline.workers.clusters import connected, job_cluster
 from pipeline.workers.dask import local_dask
 from pipeline.workers.executors import Executor, run_synchronously
 from pipeline.workers.job_settings import JobSettings
@@ -93,6 +92,8 @@ def executor_for(run: RunOptions, work: Workload, report: Reporter, *, default: 
     if work.num_shards == 0:
         yield run_synchronously, 0
     elif run.scheduler is not None:
+        from pipeline.workers.clusters import connected  # which loads a decoder, to end it on workers of others
+
         limit = run.worker_timeout_seconds or SCHEDULER_WAIT_SECONDS
         with connected(run.scheduler, work.preflight(), wait_seconds=limit, say=report.say) as executor:
             num_workers = len(executor.watch.fit)
@@ -100,6 +101,8 @@ def executor_for(run: RunOptions, work: Workload, report: Reporter, *, default: 
             report.say(f"{plural(num_workers, 'worker')} at {run.scheduler}, {each}")
             yield executor, num_workers
     elif run.cluster is not None:
+        from pipeline.workers.clusters import job_cluster
+
         settings, num_workers = _job_settings(run), min(wanted, work.num_shards)
         report.say(f"{plural(num_workers, 'worker')} as {plural(settings.num_jobs(num_workers), 'job')}")
         preflight, limit_or_none = work.preflight(), run.worker_timeout_seconds
