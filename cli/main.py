@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import logging
 import os
 import sys
+import threading
 from difflib import get_close_matches
 
 import click
@@ -140,5 +142,24 @@ def _run() -> None:
         raise
 
 
+def program() -> None:
+    """What a shell starts: `main`, and an end of the process that does not take apart what is loaded.
+
+    Python would free every object of every module, which is half a second where torch is loaded. What waits for the end
+    is done: threads, functions of `atexit`, and what is not written yet of stdout and stderr.
+    """
+    try:
+        main()
+    except SystemExit as stop:
+        code = 0 if stop.code is None else stop.code
+        assert isinstance(code, int)
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None and not stream.closed:
+                stream.flush()  # if it fails, Python ends as usual, and says so
+        os._exit(code)
+
+
 if __name__ == "__main__":
-    main()
+    program()

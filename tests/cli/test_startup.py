@@ -1,0 +1,79 @@
+"""What a small run does not need is neither imported nor started, and what is loaded is not taken apart at the end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cli.encode_commands import encode
+from tests.clips_on_disk import SMALL_FLAGS, write_small_dataset
+from tests.encoders_tiny import write_config
+from tests.paths import ROOT
+
+NOT_FOR_ONE_SHARD = ("dask", "distributed", "matplotlib", "pandas", "skimage")
+NOT_FOR_FRAMES = (*NOT_FOR_ONE_SHARD, "open_clip", "torch")
+OF_TORCHVISION = ("torchvision.datasets", "torchvision.models")
+NOT_FOR_CLIP = (*NOT_FOR_ONE_SHARD, *OF_TORCHVISION, "timm", "torch._dynamo", "transformers")
+RUN_EACH = """
+import os, sys
+from cli.main import main
+for words, unwanted, num_processes in {commands!r}:
+    if child := os.fork():
+        if os.waitpid(child, 0)[1] != 0:
+            sys.exit(1)
+        continue
+    started = []
+    starts = ("os.fork", "os.posix_spawn", "subprocess.Popen")
+    sys.addaudithook(lambda event, arguments: started.append(arguments) if event in starts else None)
+    sys.argv = ["fda", *words]
+    try:
+        main()
+    except SystemExit as stop:
+        assert not stop.code, words
+    loaded = set(unwanted) & set(sys.modules)
+    assert not loaded, (words, loaded)
+    assert len(started) == num_processes, (words, started)
+    sys.stderr.flush()
+    os._exit(0)
+"""
+ENDS = """
+import atexit, sys, threading, time
+from cli.main import program
+
+class Loaded:
+    def __del__(self):
+        print("taken apart", flush=True)
+
+loaded = Loaded()
+loaded.itself = loaded
+atexit.register(print, "at the end")
+threading.Thread(target=lambda: (time.sleep(0.1), print("in a thread"))).start()
+sys.argv = ["fda", {word!r}]
+program()
+"""
+
+
+def python(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_small_runs_import_and_start_only_what_they_need(tmp_path: Path) -> None:
+    """Each in a fork of one new interpreter."""
+    manifest, place = write_small_dataset(tmp_path, {"test": 3}), tmp_path / "store"
+    lines = [
+        (("preprocess", manifest, place, *SMALL_FLAGS), NOT_FOR_FRAMES, 1),  # its decoder
+        (("masks", place, "--masks", "other", "--kernel-size", "3"), NOT_FOR_FRAMES, 0),
+        (encode(place, Path(write_config(tmp_path))), NOT_FOR_CLIP, 0),
+        (("eval", place, "--features", "mine"), NOT_FOR_FRAMES, 0),
+    ]
+    commands = [([str(word) for word in words], unwanted, number) for words, unwanted, number in lines]
+    done = python(RUN_EACH.format(commands=commands))
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_program_ends_with_its_code_and_all_that_waits_for_the_end() -> None:
+    for word, code in (("--version", 0), ("--no-such-option", 2)):
+        done = python(ENDS.format(word=word))
+        lines = [line for line in done.stdout.splitlines() if not line.startswith("fda, version")]
+        assert (done.returncode, lines) == (code, ["in a thread", "at the end"]), done.stderr
