@@ -97,6 +97,11 @@ _OPTIONS = (
         help="Change a value of the preset, as in `fda finetune`.",
     ),
     model_options,
+    click.option(
+        "--resize-frames",
+        is_flag=True,
+        help="Resize frames and masks of STORE that have another size than the model reads, as `fda finetune` does.",
+    ),
     click.option("--test-split", default="test", show_default=True, help="The split that is scored."),
     click.option(
         "--thresholds",
@@ -130,7 +135,7 @@ def _experiment_options(function: Callable[..., None]) -> Callable[..., None]:
                 "model",
                 "pretrained",
             ),
-            *("alpha_checkpoint", "activation", "test_split", "thresholds", "device", "yes"),
+            *("alpha_checkpoint", "activation", "resize_frames", "test_split", "thresholds", "device", "yes"),
         )
         options = ExperimentOptions(
             seeds=seeds,

@@ -40,6 +40,7 @@ def _training(plan: Plan, cell: Cell, folder: Path) -> list[str]:
         "alpha": None if options.alpha is None else str(options.alpha),
         "val_split": options.val_split,
         "watch_split": options.watch_split,
+        "resize_frames": options.resize_frames,
         "seed": options.seed,
         "device": options.device,
     }

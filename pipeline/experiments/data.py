@@ -11,6 +11,7 @@ from pipeline.errors import InputError
 from pipeline.experiments.kind import VAL_SPLIT, Kind, Subject
 from pipeline.experiments.masks import PAPER, TRUTH
 from pipeline.experiments.options import MIN_CLIPS, ExperimentOptions
+from pipeline.features.model import require_size
 from pipeline.frames.options import TRAIN_SPLIT, PreprocessOptions
 from pipeline.frames.run import preprocess
 from pipeline.mask_imports.run import import_masks
@@ -23,6 +24,7 @@ from pipeline.synthetic.suites import Size
 from pipeline.synthetic.writing import MANIFEST_NAME
 from pipeline.training.options import FinetuneOptions
 from pipeline.training.presets import load_preset
+from pipeline.training.run import model_source
 from store.clips.mask_sets import mask_set_names
 from store.json_values import JSON
 from store.store import Store
@@ -36,7 +38,7 @@ def subject_of(folder: Path, kind: Kind, options: ExperimentOptions) -> Subject:
     """What there is to work on, or will be: nothing is made here.
 
     Raises:
-        InputError: The store that was given lacks a split.
+        InputError: The store that was given lacks a split, or its frames have another size than the model reads.
     """
     if options.store is None:
         splits_made = generated(kind, options).splits
@@ -57,12 +59,16 @@ def subject_of(folder: Path, kind: Kind, options: ExperimentOptions) -> Subject:
             )
     if splits[options.test_split].num_videos < MIN_CLIPS:
         raise InputError(f"split {options.test_split!r} of {store.place} has one video: intervals are over videos")
+    trained = _trained(options, GIVEN_PRESET, splits)
+    config = ModelConfig.from_name_or_file(model_source(load_preset(trained.preset), trained).model)
+    for split in (TRAIN_SPLIT, options.test_split):  # not after hours of making masks
+        require_size(store, split, config, resizes=options.resize_frames)
     return Subject(
         store=options.store,
         num_videos={split: layout.num_videos for split, layout in splits.items()},
         is_generated=False,
         has_truth=TRUTH.name in mask_set_names(store),
-        trained=_trained(options, GIVEN_PRESET, splits),
+        trained=trained,
     )
 
 
@@ -107,6 +113,7 @@ def _trained(options: ExperimentOptions, preset: str, splits: Collection[str]) -
         pretrained=options.pretrained,
         alpha_checkpoint=options.alpha_checkpoint,
         activation=options.activation,
+        resize_frames=options.resize_frames,
         val_split=VAL_SPLIT if VAL_SPLIT in splits else None,
         device=options.device,
     )

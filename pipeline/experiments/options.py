@@ -67,6 +67,8 @@ class ExperimentOptions:
     alpha_checkpoint: Path | None = None
     """An Alpha-CLIP file to begin with; conditions without an alpha channel begin without it."""
     activation: Activation | None = None
+    resize_frames: bool = False
+    """Resize frames of a store, and their masks, that have another size than the model reads: see `FinetuneOptions`."""
     test_split: str = "test"
     """The split that is scored. An experiment that generates data scores all of them that are made to be."""
     thresholds: tuple[float, ...] = PAPER_THRESHOLDS
@@ -87,6 +89,8 @@ class ExperimentOptions:
         for name in ("num_train", "num_eval"):
             if (number := getattr(self, name)) is not None and number < MIN_CLIPS:
                 raise OptionError(f"{name} must be at least {MIN_CLIPS}, got {number}")
+        if self.store is None and self.resize_frames:
+            raise OptionError("generated frames have the size that the model reads: leave resize_frames out")
         if self.size is not Size.SMALL and (self.quick or self.store is not None):
             raise OptionError(f"size is of generated data, and a quick run's is {Size.TINY}: leave it out")
         if not isinstance(self.seeds, int):

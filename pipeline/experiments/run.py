@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import OptionError
+from pipeline.errors import InputError, OptionError
 from pipeline.experiments.carry_out import CarryingOut
 from pipeline.experiments.commands import commands_of
 from pipeline.experiments.cost import Cost, cost_of
@@ -17,6 +17,7 @@ from pipeline.experiments.findings import Findings
 from pipeline.experiments.folder import ExperimentFolder
 from pipeline.experiments.kind import Kind, Subject
 from pipeline.experiments.kinds.table import KINDS
+from pipeline.experiments.masks import TRUTH
 from pipeline.experiments.options import PAPER_THRESHOLDS, ExperimentKind, ExperimentOptions
 from pipeline.experiments.plan import Plan, weights_of
 from pipeline.experiments.results import Results
@@ -24,6 +25,7 @@ from pipeline.experiments.writing import write_files
 from pipeline.reporting.commands import flags_of
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
+from pipeline.run.files import is_in_store
 from pipeline.run.overwriting import UnconfirmedError
 from pipeline.run.records import RunClock
 from pipeline.run.software import MODEL_SOFTWARE, software_versions
@@ -107,7 +109,8 @@ def experiment(
     Raises:
         ExperimentMismatchError: The folder has another experiment, or something else.
         ExperimentBusyError: Another run is working there.
-        InputError: The store lacks a split.
+        InputError: The folder lies in the store; or the store lacks a split, the truth where it is asked for, or
+            frames of the size that the model reads.
         UnconfirmedError: It would take over `MINUTES_UNASKED`, and `options.yes` is not set.
     """
     asked = _Asked.of(kind, folder, options)
@@ -142,7 +145,8 @@ def preview_experiment(
 
     Raises:
         ExperimentMismatchError: The folder has another experiment, or something else.
-        InputError: The store lacks a split.
+        InputError: The folder lies in the store; or the store lacks a split, the truth where it is asked for, or
+            frames of the size that the model reads.
     """
     asked = _Asked.of(kind, folder, options)
     asked.folder.check(asked.to_dict())
@@ -168,6 +172,10 @@ class _Asked:
         if ExperimentKind(kind) is not ExperimentKind.TAU and options.thresholds != PAPER_THRESHOLDS:
             raise OptionError(f"thresholds are for the experiment 'tau', and this is {str(kind)!r}: leave them out")
         found = KINDS[ExperimentKind(kind)]
+        if options.store is not None and is_in_store(Path(folder), options.store):
+            raise InputError(
+                f"{folder} would lie in the store {options.store}, which has its own files only: give another folder"
+            )
         if options.conditions and found.why_whole:
             raise OptionError(f"the experiment {str(kind)!r} has no choice of conditions: {found.why_whole}")
         return cls(found, ExperimentFolder(Path(folder)), options)
@@ -188,6 +196,7 @@ class _Asked:
             "preset": one.preset,
             "settings": {key: str(value) for key, value in one.settings.items()},
             **weights_of(one),
+            **({"resize_frames": True} if one.resize_frames else {}),
             "test_split": one.test_split,
             "thresholds": list(one.thresholds),
             "software": dict(software_versions(MODEL_SOFTWARE)),
@@ -196,6 +205,13 @@ class _Asked:
     def planned(self) -> tuple[Subject, Plan]:
         subject = subject_of(self.folder.path, self.kind, self.options)
         plan = self.kind.plan(subject, self.options)
+        if not subject.has_truth and TRUTH.name in self.options.conditions:
+            with_truth = self.kind.plan(replace(subject, has_truth=True), self.options)
+            if TRUTH.name in (one.name for one in with_truth.conditions):
+                raise InputError(
+                    f"{subject.store} has no mask set {TRUTH.name!r}, which the condition of this name reads: "
+                    f"`fda import-masks {subject.store} FOLDER --masks {TRUTH.name}` takes one from files"
+                )
         return subject, plan.only(self.options.conditions) if self.options.conditions else plan
 
     def confirmed(self, report: Reporter) -> tuple[Subject, Plan]:
@@ -253,6 +269,7 @@ class _Asked:
             "conditions": ",".join(one.conditions) or None,
             "preset": one.preset,
             **weights_of(one),
+            "resize_frames": one.resize_frames,
             "test_split": one.test_split,
             "thresholds": None
             if one.thresholds == defaults.thresholds

@@ -35,7 +35,7 @@ def check_writable(path: Path, *stores: str | PathLike[str], overwrite: bool = F
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}: make it, or give another place")
     for place in stores:
-        if _is_in(path, os.fspath(place)):
+        if is_in_store(path, os.fspath(place)):
             raise InputError(f"{path} would lie in the store {place}, which has its own files only: give another place")
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(f"cannot write {path.name} into {path.parent}: it is read-only, give another place")
@@ -43,8 +43,8 @@ def check_writable(path: Path, *stores: str | PathLike[str], overwrite: bool = F
         raise FileExistsError(f"{path} exists already: give another name, or --overwrite to replace it")
 
 
-def _is_in(path: Path, place: str) -> bool:
-    """Whether a file would be in the folder of a store on this disk; what is no store is refused by others."""
+def is_in_store(path: Path, place: str) -> bool:
+    """Whether something would be in the folder of a store on this disk; what is no store is refused by others."""
     if "://" in place or not Path(place, MANIFEST_NAME).is_file():
         return False
     return path.resolve().is_relative_to(Path(place).resolve())

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import fda as api
+from pipeline.experiments.commands import commands_of
 from pipeline.experiments.data import data_commands
 from pipeline.experiments.findings import QUICK
 from pipeline.experiments.folder import ExperimentMismatchError
@@ -176,6 +177,28 @@ def test_a_folder_of_something_else_is_left_alone(made: Path, fda: Commands, tmp
     assert tree_digest(tmp_path) == before
 
 
+@pytest.mark.parametrize("more", [(), ("--plan",)])
+def test_a_folder_in_the_store_is_refused(made: Path, fda: Commands, more: tuple[str, ...]) -> None:
+    store = made / "store"
+    before = tree_digest(store)
+    ended = fda("experiment", "tau", store / "out", "--store", store, "--preset", made / "tiny.toml", *more)
+    assert (ended.code, "would lie in the store" in ended.error_line) == (1, True), ended.err
+    assert tree_digest(store) == before
+
+
+def test_frames_of_another_size_are_resized_if_that_is_asked_for(made: Path, fda: Commands, tmp_path: Path) -> None:
+    flags = ("--quick", "--preset", "demo", "--resize-frames", "--plan")
+    ended = fda("experiment", "baseline", tmp_path / "out", "--store", made / "store", *flags)
+    assert ended.code == 0, ended.err
+    options = api.ExperimentOptions(store=str(made / "store"), quick=True, preset="demo", resize_frames=True)
+    plan = api.preview_experiment("baseline", tmp_path / "out", options).plan
+    lines = [line for line in commands_of(plan, tmp_path / "out") if line[1] == "finetune"]
+    assert lines
+    assert all("--resize-frames" in line for line in lines)
+    with pytest.raises(api.OptionError, match="generated frames have the size that the model reads"):
+        api.ExperimentOptions(resize_frames=True)
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
@@ -189,7 +212,10 @@ def test_a_folder_of_something_else_is_left_alone(made: Path, fda: Commands, tmp
         (("--size", "large"), 2, "size is of generated data"),
         (("--conditions", "paper,nope"), 2, "'baseline' has no condition 'nope': no-alpha, ones, paper, shuffled,"),
         (("--conditions", ""), 2, "'baseline' has no condition ''"),
-        (("--alpha-checkpoint", "/no/such.pth", "--preset", "demo"), 1, "cannot read weights from /no/such.pth"),
+        (("--alpha-checkpoint", "/no/such.pth"), 1, "cannot read weights from /no/such.pth"),
+        (("--preset", "demo"), 1, "32 x 32 pixels, demo takes 224 x 224: decode the videos again"),
+        (("--preset", "demo", "--plan"), 1, "or resize these frames and their masks with --resize-frames"),
+        (("--conditions", "truth"), 1, "has no mask set 'truth', which the condition of this name reads: `fda import"),
         (("--seeds", "2"), 2, "2 is not in the range x>=3"),
         (("--set", "epochs"), 2, "'epochs' is not of the form KEY=VALUE"),
         (("--preset", "nope"), 1, "unknown preset 'nope'"),
@@ -198,7 +224,8 @@ def test_a_folder_of_something_else_is_left_alone(made: Path, fda: Commands, tmp
 def test_bad_options_are_named(
     made: Path, fda: Commands, tmp_path: Path, flags: tuple[str, ...], code: int, message: str
 ) -> None:
-    ended = fda("experiment", "baseline", tmp_path / "out", "--store", made / "store", *flags)
+    preset = () if "--preset" in flags else ("--preset", made / "tiny.toml")
+    ended = fda("experiment", "baseline", tmp_path / "out", "--store", made / "store", *preset, *flags)
     assert (ended.code, message in " ".join(ended.err.split())) == (code, True), ended.err
     assert not (tmp_path / "out").exists()
 
