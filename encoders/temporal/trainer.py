@@ -18,7 +18,7 @@ from encoders.devices import find_device
 from encoders.errors import DeviceError, DivergedError, WeightsFormatError
 from encoders.model import pool
 from encoders.options import Pooling
-from encoders.replacing import replacing
+from encoders.saving import save_tensors
 from encoders.temporal.model import TemporalTransformer
 from encoders.temporal.options import TemporalOptions
 from encoders.training.adamw import AdamW
@@ -148,10 +148,8 @@ class TemporalTrainer:
 
     def save_weights(self, path: Path) -> str:
         """Write the weights, whole or not at all, and return the sha256 of the file."""
-        tensors = {name: one.detach().cpu().contiguous() for name, one in self._model.state_dict().items()}
-        with replacing(path) as temporary:
-            safetensors.torch.save_file(tensors, temporary)
-            return sha256_of(temporary)
+        save_tensors(path, self._model.state_dict())
+        return sha256_of(path)
 
     def load_weights(self, path: Path) -> str:
         """Read what `save_weights` wrote, and return the sha256 of the file.
@@ -173,9 +171,7 @@ class TemporalTrainer:
         weights = {f"weight/{name}": one for name, one in self._model.state_dict().items()}
         moments = self._optimizer.state() if self.num_done else {}
         tensors = {**weights, **moments, "num_done": torch.tensor(self.num_done)}
-        with replacing(path) as temporary:
-            kept = {name: one.detach().cpu().contiguous() for name, one in tensors.items()}
-            safetensors.torch.save_file(kept, temporary, metadata={_NOTE: note})
+        save_tensors(path, tensors, {_NOTE: note})
 
     def load_state(self, path: Path) -> str:
         """Go on from what `save_state` wrote, and return its note.

@@ -8,7 +8,7 @@ import safetensors
 import safetensors.torch
 
 from encoders.errors import WeightsFormatError
-from encoders.replacing import replacing
+from encoders.saving import save_tensors
 from encoders.training.trainer import Trainer
 
 _NOTE = "note"
@@ -16,9 +16,7 @@ _NOTE = "note"
 
 def save_state(path: Path, trainer: Trainer, note: str) -> None:
     """Write a trainer's state and a note of the caller to one file, whole or not at all."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trainer.state().items()}
-    with replacing(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata={_NOTE: note})
+    save_tensors(path, trainer.state(), {_NOTE: note})
 
 
 def load_state(path: Path, trainer: Trainer) -> str:

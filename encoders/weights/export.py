@@ -7,15 +7,13 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors.torch
-import torch
 from torch import Tensor
 
 from encoders.errors import SettingError
 from encoders.inputs import ALPHA_MEAN, ALPHA_STD
 from encoders.model import AlphaClip
 from encoders.options import WeightsLayout
-from encoders.replacing import replacing
+from encoders.saving import save_pickled, save_tensors
 from encoders.weights.record import WeightsHeader
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -106,11 +104,10 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], *, layout: WeightsL
         raise FileNotFoundError(f"the folder {path.parent} for {path.name} does not exist: make it first")
     if path.exists():
         raise FileExistsError(f"{path} already exists: give another name, or remove it first")
-    with replacing(path) as temporary:
-        if is_safetensors:
-            safetensors.torch.save_file(dict(tensors), temporary, metadata=header.to_metadata())
-        else:
-            torch.save(_with_header(tensors, header), temporary)
+    if is_safetensors:
+        save_tensors(path, tensors, header.to_metadata())
+    else:
+        save_pickled(path, _with_header(tensors, header))
 
 
 def _with_header(tensors: Mapping[str, Tensor], header: WeightsHeader) -> OrderedDict[str, Tensor]:

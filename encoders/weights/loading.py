@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from encoders.model import AlphaClip, is_alpha
 from encoders.options import Activation, ModelSource
 from encoders.replacing import replacing
 from encoders.repositories import tokenizer_files
+from encoders.saving import save_tensors
 from encoders.tables import JSON, as_table, check_keys, read_json
 from encoders.weights.adapting import adapted
 from encoders.weights.files import TellBytes, WeightsFile, ignore_bytes, read_weights_file, sha256_of
@@ -296,11 +296,9 @@ def save_checkpoint(
         raise ValueError(f"the configuration of {config.name!r} is not that of the model, {model.config.name!r}")
     json.dumps(metadata, allow_nan=False)  # before anything is written
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.named_tensors().items()}
     header = WeightsHeader(config.quick_gelu, training or TrainingRecord()).to_metadata()
-    with replacing(folder / WEIGHTS_FILE) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata=header)
-        digest = sha256_of(temporary)
+    save_tensors(folder / WEIGHTS_FILE, model.named_tensors(), header)
+    digest = sha256_of(folder / WEIGHTS_FILE)
     _copy_tokenizer(config, folder / TOKENIZER_FOLDER)
     description = {
         "format_version": FORMAT_VERSION,
