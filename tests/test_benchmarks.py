@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline.video.decoding import DecodeOptions, decode_clip
 from tests.benchmarks.bench_decoding import fastest_exact_peer, summary
 from tests.benchmarks.bench_resizing import Cosines
 from tests.benchmarks.footage import scenes
 from tests.benchmarks.measure import Cost, Table, interleaved_costs, paired_seconds, ratio_table
+from tests.benchmarks.native import decode_native
 from tests.benchmarks.peers import Truth, neighbours_of, wrong_frames
-from tests.videos import textured_frames
+from tests.videos import decode_all, textured_frames, write_numbered_video
 
 
 def decoding_table(ours: float, **peers: float | None) -> Table:
@@ -116,6 +119,13 @@ def test_frames_that_are_missing_or_too_many_are_wrong() -> None:
     assert wrong_frames(true.frames[:-1], true) == 1
     assert wrong_frames(np.concatenate([true.frames, true.frames[:1]]), true) == 6
     assert wrong_frames(true.frames[:, :-2], true) == 6
+
+
+def test_fda_takes_part_with_its_own_choice_of_frames_at_their_own_size(tmp_path: Path) -> None:
+    path = write_numbered_video(tmp_path / "numbered.mkv", 24)
+    _, everything = decode_all(path)
+    chosen = decode_clip(path, DecodeOptions(6, 32)).sample.frame_index
+    np.testing.assert_array_equal(np.stack(decode_native(str(path), 6)), np.stack(everything)[chosen])
 
 
 def test_a_still_video_has_no_wrong_frames() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -27,9 +26,9 @@ class NativeAlbum(Album):
         rgb = self._reformatter.reformat(frame, format="rgb24", interpolation="BICUBIC", threads=1).to_ndarray()
         self._pictures[place] = rgb.astype(np.uint8, copy=False)
 
-    def pictures(self, places: Sequence[int]) -> NDArray[np.uint8]:
+    def picture(self, place: int) -> NDArray[np.uint8]:
         NativeAlbum.last = self
-        return np.zeros((len(places), 1, 1, 3), dtype=np.uint8)
+        return np.zeros((1, 1, 3), dtype=np.uint8)
 
     def native(self) -> list[NDArray[np.uint8]]:
         """Each of shape (height, width, 3), in order."""
