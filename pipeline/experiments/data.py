@@ -60,6 +60,13 @@ def subject_of(folder: Path, kind: Kind, options: ExperimentOptions) -> Subject:
     if splits[options.test_split].num_videos < MIN_CLIPS:
         raise InputError(f"split {options.test_split!r} of {store.place} has one video: intervals are over videos")
     trained = _trained(options, GIVEN_PRESET, splits)
+    chooses_by = load_preset(trained.preset).val_split
+    if trained.val_split is None and chooses_by is not None:
+        raise InputError(
+            f"the preset {trained.preset} chooses its weights by the split {chooses_by!r}, and an experiment by "
+            f"validation videos: {store.place} has no split {VAL_SPLIT!r}. `fda preprocess --split-by-hash "
+            "train=0.8,val=0.1,test=0.1` makes splits, in another store"
+        )
     config = ModelConfig.from_name_or_file(model_source(load_preset(trained.preset), trained).model)
     for split in (TRAIN_SPLIT, options.test_split):  # not after hours of making masks
         require_size(store, split, config, resizes=options.resize_frames)

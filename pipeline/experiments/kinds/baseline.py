@@ -114,7 +114,7 @@ def _differences(results: Results, split: str) -> Table:
     return Table(
         _named("differences", results, split),
         f"Differences of R@1 in points, split {split}",
-        ("alpha channel", *(f"{short} - {words}" for short in ("T2V", "V2T") for words in compared.values())),
+        ("alpha channel", *(f"{short} over {words}" for short in ("T2V", "V2T") for words in compared.values())),
         tuple(rows),
         ("Each interval is for its own difference: among twenty without any, one is expected to leave out zero.",),
     )

@@ -173,7 +173,7 @@ def _table(results: Results) -> Table:
             for split in results.splits
         ]
         rows.append((one["title"], *cells))
-    compared = [f"{split} - {words}" for words in others.values() for split in results.splits]
+    compared = [f"{split} over {words}" for words in others.values() for split in results.splits]
     columns = ("alpha channel", *results.splits, *compared)
     return Table("repairs", "T2V R@1 on moving and on static captions, and differences in points", columns, tuple(rows))
 

@@ -110,8 +110,8 @@ def _table(results: Results, split: str, thresholds: Sequence[float]) -> Table:
         "thresholds",
         f"R@1 by threshold, split {split}",
         (
-            *("tau", "trained: T2V", "V2T", f"T2V - tau {PAPERS:g}"),
-            *(f"model of {PAPERS:g}: T2V", "its V2T", f"its T2V - tau {PAPERS:g}", "coverage", "IoU with the truth"),
+            *("tau", "trained: T2V", "V2T", f"T2V over tau {PAPERS:g}"),
+            *(f"model of {PAPERS:g}: T2V", "its V2T", f"its T2V over tau {PAPERS:g}", "coverage", "IoU with the truth"),
         ),
         tuple(rows),
     )

@@ -20,7 +20,7 @@ from pipeline.experiments.folder import ExperimentMismatchError
 from pipeline.experiments.kinds.table import KINDS
 from pipeline.experiments.masks import KINDS as MASK_KINDS
 from pipeline.experiments.results import Results
-from tests.clips_on_disk import Commands, Ended
+from tests.clips_on_disk import SMALL, Commands, Ended, run_preprocess, write_small_dataset
 from tests.encoders_tiny import TINY, write_config
 from tests.experiments import write_small_store
 from tests.forked import forked_fda
@@ -197,6 +197,17 @@ def test_frames_of_another_size_are_resized_if_that_is_asked_for(made: Path, fda
     assert all("--resize-frames" in line for line in lines)
     with pytest.raises(api.OptionError, match="generated frames have the size that the model reads"):
         api.ExperimentOptions(resize_frames=True)
+
+
+def test_a_preset_that_chooses_by_the_test_split_needs_validation_videos(fda: Commands, tmp_path: Path) -> None:
+    run_preprocess(write_small_dataset(tmp_path, {"train": 4, "test": 3}), tmp_path / "store", SMALL)
+    refused = fda(
+        *("experiment", "baseline", tmp_path / "out", "--store", tmp_path / "store", "--preset", "fda-clip-authors"),
+        *("--resize-frames", "--plan"),
+    )
+    assert refused.code == 1
+    assert "chooses its weights by the split 'test', and an experiment by validation videos" in refused.err
+    assert "has no split 'val'. `fda preprocess --split-by-hash" in refused.err
 
 
 @pytest.mark.parametrize(
