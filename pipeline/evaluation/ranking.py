@@ -185,7 +185,7 @@ class CaptionQueries:
 
     def __init__(self, grid: Grid) -> None:
         self._grid, num_texts = grid, len(grid.captions)
-        self._own = np.empty(num_texts, np.float32)
+        self._own = np.zeros(num_texts, np.float32)  # not `empty`: what lies there may be no number to convert
         self._above, self._at_least = np.zeros((2, num_texts), np.int64)
 
     def num_in(self, span: Span) -> int:
@@ -272,7 +272,7 @@ class _Gains:
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
-        self._own = np.empty(len(grid.captions), np.float32)  # those of a video ascending
+        self._own = np.zeros(len(grid.captions), np.float32)  # those of a video ascending
         self._at_least = np.zeros(len(grid.captions), np.int64)
 
     def learn(self, span: Span, tile: Tile) -> None:

@@ -100,7 +100,7 @@ class TopVideos:
     def __init__(self, grid: Grid, k: int) -> None:
         """`k` is as for `top_videos`, with its error."""
         self._grid, self._best = grid, _Best(len(grid.captions), len(grid.videos), k)
-        self._own = np.empty(len(grid.captions), np.float32)
+        self._own = np.zeros(len(grid.captions), np.float32)
 
     def num_in(self, span: Span) -> int:
         """See `Queries`, and so the others."""
@@ -108,7 +108,9 @@ class TopVideos:
 
     def learn(self, span: Span, tile: Tile) -> None:
         """See `Queries`."""
-        self._own[span.captions] = own_of_each(tile.to_video, self._grid.owners(span))
+        own = own_of_each(tile.to_video, self._grid.owners(span))
+        self._own = self._own.astype(own.dtype, copy=False)
+        self._own[span.captions] = own
 
     def count(self, videos: slice, captions: Span, tile: Tile) -> None:
         """See `Queries`."""
@@ -135,7 +137,9 @@ class TopTexts:
     def learn(self, span: Span, tile: Tile) -> None:
         """See `Queries`."""
         owners = self._grid.owners(span)
-        np.maximum.at(self._own, span.videos.start + owners, own_of_each(tile.to_text, owners))
+        own = own_of_each(tile.to_text, owners)
+        self._own = self._own.astype(own.dtype, copy=False)
+        np.maximum.at(self._own, span.videos.start + owners, own)
 
     def count(self, videos: slice, captions: Span, tile: Tile) -> None:
         """See `Queries`."""

@@ -12,6 +12,7 @@ from pipeline.evaluation import grid, postprocess
 from pipeline.evaluation.postprocess import DualSoftmax, QueryBankNorm
 from pipeline.evaluation.ranking import RankCounts, both_ways, text_to_video
 from pipeline.evaluation.scores.dot import DotScores
+from pipeline.evaluation.top_candidates import top_texts, top_videos
 from tests.retrieval_cases import Case, Floats, MatrixScores, tied_cases, unit_rows, whole
 
 Doubles = NDArray[np.float64]
@@ -141,6 +142,34 @@ def test_equal_rows_tie_exactly(seed: int) -> None:
         same = np.flatnonzero((text == text[equal[0] % num_texts]).all(axis=1))
         columns = whole(scores).to_text[:, same]
         assert (columns == columns[:, :1]).all()
+
+
+def test_a_query_that_finds_its_own_item_first_scores_it_as_high_as_the_first() -> None:
+    """Also in the last bits, which float32 has not."""
+    rng, truth = np.random.default_rng(0), np.arange(50)
+    text = unit_rows(rng, 50, 8)
+    scores = DualSoftmax(DotScores(text, text))
+    for top in (top_videos(scores, truth, 1), top_texts(scores, truth, 1)):
+        np.testing.assert_array_equal(top.items[:, 0], truth)
+        np.testing.assert_array_equal(top.own, top.scores[:, 0])
+
+
+def test_memory_that_is_not_set_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signalling NaN in it would be a warning when it is converted to float64."""
+    empty = np.empty
+
+    def of_signalling_nans(shape: int | tuple[int, ...], dtype: type = np.float64) -> NDArray[np.generic]:
+        made: NDArray[np.generic] = empty(shape, dtype)
+        if dtype is np.float32:
+            made.view(np.uint32)[...] = 0x7FA00000
+        return made
+
+    monkeypatch.setattr(np, "empty", of_signalling_nans)
+    text = unit_rows(np.random.default_rng(0), 6, 8)
+    scores, truth = DualSoftmax(DotScores(text, text[:3])), np.repeat(np.arange(3), 2)
+    both_ways(scores, truth, gains=True)
+    top_videos(scores, truth, 1)
+    top_texts(scores, truth, 1)
 
 
 @pytest.mark.parametrize("temperature", [0.0035, 0.01, 1e6])
