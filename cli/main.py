@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import threading
+from contextlib import suppress
 from difflib import get_close_matches
 
 import click
@@ -153,7 +154,8 @@ def program() -> None:
     except SystemExit as stop:
         code = 0 if stop.code is None else stop.code
         assert isinstance(code, int)
-        threading._shutdown()  # type: ignore[attr-defined]
+        with suppress(KeyboardInterrupt):  # the command has ended as its code says: only the waiting is interrupted
+            threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
             if stream is not None and not stream.closed:

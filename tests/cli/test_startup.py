@@ -53,6 +53,17 @@ sys.argv = ["fda", {word!r}]
 program()
 """
 
+INTERRUPTED = """
+import atexit, signal, sys, threading
+from cli.main import program
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+threading._register_atexit(signal.raise_signal, signal.SIGINT)  # called where threads are waited for
+atexit.register(print, "at the end")
+sys.argv = ["fda", "--version"]
+program()
+"""
+
 
 def python(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -77,3 +88,8 @@ def test_the_program_ends_with_its_code_and_all_that_waits_for_the_end() -> None
         done = python(ENDS.format(word=word))
         lines = [line for line in done.stdout.splitlines() if not line.startswith("fda, version")]
         assert (done.returncode, lines) == (code, ["in a thread", "at the end"]), done.stderr
+
+
+def test_an_interrupt_at_the_end_changes_neither_the_code_nor_what_is_said() -> None:
+    done = python(INTERRUPTED)
+    assert (done.returncode, done.stdout.splitlines()[1:], done.stderr) == (0, ["at the end"], "")
