@@ -5,6 +5,10 @@ opened, and a clip is one `preadv`. The file stays open as long as its index is 
 rebuilds is a new file under the same name, with its chunks at other offsets.
 zarr-python reads the same values from the same files, which a test checks. `store.arrays.shards` describes the layout
 of a shard.
+
+The checksum of a chunk is checked when a reader first reads it, and again once its file was written to or is another
+one. Between, a reader of many epochs relies on what it has checked: a checksum takes half as long as the bytes.
+From an object store, whose bytes come over a network each time, each is checked.
 """
 
 from __future__ import annotations
@@ -44,6 +48,9 @@ class ChunkReader:
         """Shards whose files were opened. `ClipReader` checks that they are the ones it expects, then removes them."""
         self._folder = folder
         self._files: OrderedDict[int, _ShardFile | None] = OrderedDict()
+        self._checked: dict[int, tuple[tuple[int, ...], int]] = {}
+        """Shard -> the stamp of its file, and the chunks that were checked under it, a bit each. Kept when the file is
+        closed, as a million clips are more files than may be open: 30 bytes a clip."""
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[ChunkReader], tuple[StoreFolder, ArraySpec]]:
@@ -76,20 +83,33 @@ class ChunkReader:
         if file is None or place is None:
             out[...] = self.spec.fill_value
             return
-        offset, num_bytes = place
-        flat = out.reshape(-1).view(np.uint8)
+        what, (offset, num_bytes) = f"chunk {slot}", place
+        content = file.room(what, offset, num_bytes) if self.spec.codec != "raw" else out.reshape(-1).view(np.uint8)
+        if num_bytes != len(content) + _CHECKSUM_BYTES:
+            raise file.damaged(f"the length of its {what}")
+        stamp = file.stamp()
+        checksum = file.fill_content(offset, content)
+        # The stamps of before the first reading and after this one: whoever writes into the file meanwhile changes one.
+        if not self._is_checked(shard, slot, file.stamp()):
+            file.check(what, content, checksum)
+            self._note_checked(shard, slot, stamp)
         if self.spec.codec == "raw":  # nothing to decode: straight into the batch, which saves a copy of each clip
-            if num_bytes != len(flat) + _CHECKSUM_BYTES:
-                raise file.damaged(f"the length of its chunk {slot}")
-            checksum = np.empty(_CHECKSUM_BYTES, dtype=np.uint8)
-            file.fill(offset, [flat, checksum])
-            file.check(f"chunk {slot}", flat, checksum)
-        else:
-            content = file.checked(f"chunk {slot}", offset, num_bytes)
-            try:
-                codec_named(self.spec.codec).decode(content, out.view(np.uint8))
-            except (ValueError, RuntimeError) as error:  # its checksum is right, so somebody else wrote it
-                raise file.damaged(f"the content of its chunk {slot}") from error
+            return
+        try:
+            codec_named(self.spec.codec).decode(content, out.view(np.uint8))
+        except (ValueError, RuntimeError) as error:  # its checksum is right, so somebody else wrote it
+            raise file.damaged(f"the content of its {what}") from error
+
+    def _is_checked(self, shard: int, slot: int, stamp: tuple[int, ...] | None) -> bool:
+        known, slots = self._checked.get(shard, (None, 0))
+        return stamp is not None and known == stamp and bool(slots >> slot & 1)
+
+    def _note_checked(self, shard: int, slot: int, stamp: tuple[int, ...] | None) -> None:
+        if stamp is None:
+            return
+        with self._lock:
+            known, slots = self._checked.get(shard, (stamp, 0))
+            self._checked[shard] = stamp, (slots if known == stamp else 0) | 1 << slot
 
     def stored(self, chunk: int) -> bytes | None:
         """The bytes of a chunk as they are in its file, with their checksum; None if it is not stored.
@@ -188,19 +208,28 @@ class _ShardFile:
 
     def checked(self, what: str, offset: int, num_bytes: int) -> NDArray[np.uint8]:
         """Read bytes that end with their CRC-32C, check it, and return them without it."""
+        content = self.room(what, offset, num_bytes)
+        self.check(what, content, self.fill_content(offset, content))
+        return content
+
+    def room(self, what: str, offset: int, num_bytes: int) -> NDArray[np.uint8]:
+        """Memory for so many bytes at `offset`, without their CRC-32C, if the file has as many."""
         if num_bytes < _CHECKSUM_BYTES:
             raise self.damaged(f"the length of its {what}")
-        self._require(offset, num_bytes)  # before so much memory is asked for
-        content = np.empty(num_bytes, dtype=np.uint8)
-        self.fill(offset, [content])
-        self.check(what, content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:])
-        return content[:-_CHECKSUM_BYTES]
+        self._require(offset, num_bytes)
+        return np.empty(num_bytes - _CHECKSUM_BYTES, dtype=np.uint8)
 
-    def fill(self, offset: int, buffers: list[NDArray[np.uint8]]) -> None:
-        """Read into buffers, one after the other, until all are full."""
-        self._require(offset, sum(map(len, buffers)))
-        if not self._file.fill(offset, buffers):
+    def fill_content(self, offset: int, content: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Read bytes into `content` until it is full, and return the CRC-32C behind them."""
+        checksum = np.empty(_CHECKSUM_BYTES, dtype=np.uint8)
+        self._require(offset, len(content) + _CHECKSUM_BYTES)
+        if not self._file.fill(offset, [content, checksum]):
             raise self._cut_off()
+        return checksum
+
+    def stamp(self) -> tuple[int, ...] | None:
+        """See `OpenFile`."""
+        return self._file.stamp()
 
     def _require(self, offset: int, num_bytes: int) -> None:
         if offset + num_bytes > self._file.num_bytes:

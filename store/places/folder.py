@@ -83,6 +83,12 @@ class OpenFile(Protocol):
     def fill(self, offset: int, buffers: Sequence[NDArray[np.uint8]]) -> bool:
         """Read from `offset` into buffers, one after the other; False if the file ends before they are full."""
 
+    def stamp(self) -> tuple[int, ...] | None:
+        """Another one as soon as the file is written to; None if its bytes come over a network each time.
+
+        What was read and checked need not be checked again while the stamp stays.
+        """
+
 
 class StoreFolder(ABC):
     """The folder of a store. Names of files are relative to it, with forward slashes.

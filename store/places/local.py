@@ -339,6 +339,11 @@ class LocalFile:
             buffers = _after(buffers, num_read) if missing else []
         return True
 
+    def stamp(self) -> tuple[int, ...] | None:
+        """See `OpenFile`. A mounted disk may say a minute late what another machine wrote."""
+        found = os.fstat(self._descriptor)
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
 
 def _after(buffers: Sequence[NDArray[np.uint8]], num_done: int) -> list[NDArray[np.uint8]]:
     """The rest of buffers whose first `num_done` bytes are filled.

@@ -326,6 +326,10 @@ class ObjectFile:
             start += len(buffer)
         return True
 
+    def stamp(self) -> tuple[int, ...] | None:
+        """See `OpenFile`."""
+        return None
+
 
 def _checked_prefix(prefix: str) -> str:
     """Return a prefix that is a path of plain parts; any other raises `StorePlaceError`."""

@@ -36,6 +36,11 @@ def blosc_of(num_bytes: int, *, said: int) -> bytes:
     return bytes(content)
 
 
+def blosc_around(stream: bytes) -> bytes:
+    """A header as masks have it, of a clip of 576 bytes, before any stream."""
+    return struct.pack("<4B5I", 2, 1, 0x94, 1, 576, 576, 24 + len(stream), 20, len(stream)) + stream
+
+
 def zstd_of_unsaid_size(num_bytes: int) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.CompressedOutputStream(sink, "zstd") as stream:
@@ -60,7 +65,13 @@ WRONG_CONTENTS: list[tuple[CodecName, str, bytes]] = [
     *[("zstd", f"{size} bytes, unsaid", zstd_of_unsaid_size(size)) for size in (1 << 20, 100)],
     *[("blosc", f"{size} bytes", bytes(blosc.compress(ZEROS[:size], b"zstd", 1))) for size in (1 << 20, 100)],
 ]
-WRONG_CONTENTS.append(("blosc", "a size beyond its end", blosc_of(576, said=1 << 30)))
+WRONG_CONTENTS += [
+    ("blosc", "a size beyond its end", blosc_of(576, said=1 << 30)),
+    *[("blosc", f"bits of {size} bytes", blosc_around(bytes(zstd.compress(ZEROS[:size], 1)))) for size in (1 << 20, 9)],
+    *[("blosc", f"bits of {size} bytes, unsaid", blosc_around(zstd_of_unsaid_size(size))) for size in (1 << 20, 9)],
+    ("blosc", "bits that are no stream", blosc_around(b"no stream of Zstandard")),
+    ("blosc", "bits and no stream", blosc_around(b"")),
+]
 """What a clip of 3 x 8 x 8 pixels in colour is not."""
 
 
