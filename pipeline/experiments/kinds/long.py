@@ -257,7 +257,7 @@ def _table(name: str, title: str, groups: Mapping[str, _Queries], every: _Querie
     for way in every.hits:
         rows.append((WAYS[way], *(percent_of(one.recall(way)) for one in columns.values())))
         if way != AVERAGE:
-            rows.append(("  less average pooling", *(points_of(one.gain(way)) for one in columns.values())))
+            rows.append(("  over average pooling", *(points_of(one.gain(way)) for one in columns.values())))
     sizes = ", ".join(f"{label} {one.num_videos}" for label, one in groups.items())
     return Table(
         name,

@@ -55,7 +55,7 @@ def test_it_says_what_the_intervals_carry(share: float, said: str) -> None:
     assert "captions of 1 event first, and" in found.answer
     splits, durations, chosen = found.tables
     assert splits.columns == ("pooling", "1 event", "8 events", "all")
-    assert [row[0] for row in splits.rows] == ["average pooling", "attention over frames", "  less average pooling"]
+    assert [row[0] for row in splits.rows] == ["average pooling", "attention over frames", "  over average pooling"]
     assert row_of(splits, "average pooling")[1].startswith("50.0 [")
     assert durations.columns[1:] == ("1.0 to 67.0 s", "67.0 to 134.0 s", "134.0 to 200.0 s", "all")
     assert row_of(durations, "average pooling")[-1] == row_of(splits, "average pooling")[-1]
