@@ -18,6 +18,7 @@ made, or when somebody else in this process names them.
 import importlib
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -33,6 +34,8 @@ _SCHEMAS = (
 _declared: list[torch.library.Library] = []
 """Kept for the life of the process: when a library is garbage-collected, its schemas are removed."""
 
+_one_at_a_time = threading.RLock()
+"""While it is held, stand-ins may be in `sys.modules`."""
 _COMPILER = "torch._dynamo"
 _UTILS = "torch._dynamo.utils"
 _TRANSFORMERS, _TIMM = "transformers", "timm"
@@ -47,27 +50,30 @@ def import_open_clip() -> ModuleType:
     Raises:
         RuntimeError: torchvision is broken in some other way.
     """
-    with _without_compiler(), _absent(_TRANSFORMERS), _absent(_TIMM), _without_pushing():
+    with _one_at_a_time, _without_compiler(), _absent(_TRANSFORMERS), _absent(_TIMM), _without_pushing():
         if importlib.util.find_spec("torchvision") is not None:
             _import_torchvision()
         open_clip = importlib.import_module("open_clip")
-    towers = sys.modules["open_clip.timm_model"]
-    if towers.timm is None:  # it was imported as if it were not there
-        vars(sys.modules["open_clip.model"])["TimmModel"] = _make_timm_model
+        if sys.modules["open_clip.timm_model"].timm is None:  # it was imported as if it were not there
+            vars(sys.modules["open_clip.model"])["TimmModel"] = _make_timm_model
     return open_clip
 
 
 def import_timm() -> ModuleType:
     """Import `timm`, past the same obstacles, and let open_clip make its towers."""
-    import_open_clip()
-    if _TIMM not in sys.modules:
-        with _without_compiler():
-            importlib.import_module(_TIMM)
-    towers = sys.modules["open_clip.timm_model"]
-    if towers.timm is None:
-        towers = importlib.reload(towers)
-        vars(sys.modules["open_clip.model"])["TimmModel"] = towers.TimmModel
-    return sys.modules[_TIMM]
+    with _one_at_a_time:  # threads that build models ask for it while they work
+        towers = sys.modules.get("open_clip.timm_model")
+        if towers is not None and towers.timm is not None:
+            return sys.modules[_TIMM]
+        import_open_clip()
+        if _TIMM not in sys.modules:
+            with _without_compiler():
+                importlib.import_module(_TIMM)
+        towers = sys.modules["open_clip.timm_model"]
+        if towers.timm is None:
+            towers = importlib.reload(towers)
+            vars(sys.modules["open_clip.model"])["TimmModel"] = towers.TimmModel
+        return sys.modules[_TIMM]
 
 
 def _make_timm_model(*arguments: Any, **options: Any) -> Any:

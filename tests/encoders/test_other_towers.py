@@ -17,7 +17,7 @@ from encoders.inputs import vision_inputs
 from encoders.model import AlphaClip
 from encoders.options import Precision
 from encoders.tokens import Tokenizer
-from encoders.torchvision_shim import import_open_clip
+from encoders.torchvision_shim import import_open_clip, import_timm
 from encoders.weights.loading import load_checkpoint, save_checkpoint
 from encoders.weights.pretrained import expected_by
 from tests.encoders_tiny import random_clips
@@ -207,3 +207,15 @@ def test_what_open_clip_cannot_build_is_one_line() -> None:
     described["text_cfg"]["heads"] = 5
     with pytest.raises(ModelError, match="^open_clip cannot build model small: "):
         AlphaClip(ModelConfig.from_architecture("small", described, "it"))
+
+
+def test_timm_is_asked_for_again_without_stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads ask for it while others import: a stand-in that one of them puts there, another would take."""
+
+    def refuse() -> None:
+        raise AssertionError("a stand-in for torch's compiler")
+
+    timm = import_timm()
+    monkeypatch.setattr("encoders.torchvision_shim._without_compiler", refuse)
+    assert import_timm() is timm
+    assert open_clip.timm_model.timm is timm
