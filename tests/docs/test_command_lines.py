@@ -15,6 +15,8 @@ import click
 import pytest
 
 from cli.main import COMMANDS, fda
+from encoders.config import ModelConfig
+from encoders.model import AlphaClip
 from pipeline.datasets.read import read_dataset
 from tests.clips_on_disk import Commands
 from tests.docs.pages import PAGES, Block, anchors, blocks_of, command_lines, inline_code, links
@@ -153,12 +155,18 @@ def test_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
 
-def test_the_manifests_that_pages_show_can_be_read(tmp_path: Path) -> None:
-    blocks = [block for page in PAGES for block in blocks_of(page) if block.language == "json"]
-    assert len(blocks) >= 2
-    for block in blocks:
-        (tmp_path / "clips.jsonl").write_text(block.text, encoding="utf-8")
-        assert len(read_dataset("jsonl", tmp_path / "clips.jsonl").videos) == len(block.text.splitlines())
+def test_the_manifests_and_models_that_pages_show_can_be_read(tmp_path: Path) -> None:
+    shown = [block.text for page in PAGES for block in blocks_of(page) if block.language == "json"]
+    models = [text for text in shown if "embed_dim" in text]
+    manifests = [text for text in shown if text not in models]
+    assert len(manifests) >= 2
+    for text in manifests:
+        (tmp_path / "clips.jsonl").write_text(text, encoding="utf-8")
+        assert len(read_dataset("jsonl", tmp_path / "clips.jsonl").videos) == len(text.splitlines())
+    assert models
+    for text in models:
+        (tmp_path / "model.json").write_text(text, encoding="utf-8")
+        AlphaClip(ModelConfig.from_name_or_file(str(tmp_path / "model.json")))
 
 
 def test_the_rooms_of_the_house_exist() -> None:
