@@ -92,7 +92,7 @@ class DaskProcesses:
         """Kill it with all that it has started."""
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.kill()  # one that was forked a moment ago has no group of its own yet, and no children
+        process.kill()
         process.wait()
 
     def _log(self) -> Path:

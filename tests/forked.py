@@ -11,7 +11,9 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -55,12 +57,18 @@ class Forked:
         err: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start it in this environment; what it prints goes into files, if any are given, and is lost otherwise."""
+        """Start it in this environment; what it prints goes into files, if any are given, and is lost otherwise.
+
+        It leads its process group from the start, so that the group can be killed at any moment.
+        """
         self._out, self._err = out, err
         outputs = [str(path or os.devnull) for path in (out, err)]
         given = {**os.environ, **(environment or {})}
         self._process = FORK_SERVER.Process(target=_be, args=(given, outputs, function, *arguments))
         self._process.start()
+        with suppress(ProcessLookupError):  # it has ended
+            while self.poll() is None and os.getpgid(self.pid) != self.pid:
+                time.sleep(0.001)
 
     @property
     def pid(self) -> int:
