@@ -19,10 +19,9 @@ setup: $(READY) ## Build .venv with everything that fda needs, pinned by constra
 demo: $(READY) ## Make a small motion data set and run everything on it, on the CPU: a table and a page.
 	$(BIN)/fda demo $(DEMO)
 
-# Compiled modules are kept, whatever the shell says: each process that tests start would compile them again. One more
-# worker than there are cores: some tests wait for a browser, a batch system or a process that is to end.
+# Compiled modules are kept, whatever the shell says: each process that tests start would compile them again.
 test: $(READY) ## Run all tests, on all cores.
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --dist worksteal -n $$($(BIN)/python -c 'import os; print(1 + os.cpu_count())')
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(READY) ## Check style with ruff.
 	$(BIN)/ruff check .
