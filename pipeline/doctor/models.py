@@ -1,4 +1,4 @@
-"""Whether models can be built: open_clip, which imports much else."""
+"""Whether models can be built: open_clip and timm, which import much else."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pipeline.doctor.checks import Check, State
 
 
 def check(place: str | None) -> Iterator[Check]:
-    """Import open_clip as the encoders do."""
-    from encoders.torchvision_shim import import_open_clip  # here, so that an error of the import is a row
+    """Import open_clip, and timm for the towers that come from it, as the encoders do."""
+    from encoders.torchvision_shim import import_timm  # here, so that an error of the import is a row
 
-    import_open_clip()
+    import_timm()
     yield Check("software", "open_clip", State.OK, version("open_clip_torch"))

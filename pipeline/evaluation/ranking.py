@@ -193,9 +193,7 @@ class CaptionQueries:
         return span.num_captions
 
     def learn(self, span: Span, tile: Tile) -> None:
-        own = own_of_each(tile.to_video, self._grid.owners(span))
-        self._own = self._own.astype(own.dtype, copy=False)
-        self._own[span.captions] = own
+        self._own = with_more(self._own, span.captions, own_of_each(tile.to_video, self._grid.owners(span)))
 
     def count(self, videos: slice, captions: Span, tile: Tile) -> None:
         place = captions.captions
@@ -229,8 +227,7 @@ class VideoQueries:
         rows = np.flatnonzero(self._num_captions[span.videos])
         best = self._best_of(span, tile.to_text)
         own = to_numpy(best[like(rows, best), like(np.arange(len(rows)), best)])
-        self._own = self._own.astype(own.dtype, copy=False)
-        self._own[span.videos.start + rows] = own
+        self._own = with_more(self._own, span.videos.start + rows, own)
         if self._gains is not None:
             self._gains.learn(span, tile)
 
@@ -278,8 +275,7 @@ class _Gains:
     def learn(self, span: Span, tile: Tile) -> None:
         owners = self._grid.owners(span)
         own = own_of_each(tile.to_text, owners)
-        self._own = self._own.astype(own.dtype, copy=False)
-        self._own[span.captions] = own[np.lexsort((own, owners))]
+        self._own = with_more(self._own, span.captions, own[np.lexsort((own, owners))])
 
     def count(self, videos: slice, tile: Tile) -> None:
         """See `Queries`."""
@@ -311,6 +307,15 @@ def own_of_each(scores: Array, owners: NDArray[np.int64]) -> NDArray[np.float32]
     """Of each caption of a tile of the diagonal, the score with its own video."""
     own: NDArray[np.float32] = to_numpy(scores[like(owners, scores), like(np.arange(len(owners)), scores)])
     return own
+
+
+def with_more(
+    known: NDArray[np.float32], places: slice | NDArray[np.int64], own: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Own scores and those of more queries, as precise as these are: the first tile tells whether they are float64."""
+    known = known.astype(own.dtype, copy=False)
+    known[places] = own
+    return known
 
 
 def _require_numbers(level: NDArray[np.int64]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluation.grid import Grid, Span
-from pipeline.evaluation.ranking import Progress, check_truth, go_through, own_of_each, silent
+from pipeline.evaluation.ranking import Progress, check_truth, go_through, own_of_each, silent, with_more
 from pipeline.evaluation.scores.backend import to_numpy
 from pipeline.evaluation.scores.dot import Tiles
 from pipeline.evaluation.scores.equal import Tile
@@ -108,9 +108,7 @@ class TopVideos:
 
     def learn(self, span: Span, tile: Tile) -> None:
         """See `Queries`."""
-        own = own_of_each(tile.to_video, self._grid.owners(span))
-        self._own = self._own.astype(own.dtype, copy=False)
-        self._own[span.captions] = own
+        self._own = with_more(self._own, span.captions, own_of_each(tile.to_video, self._grid.owners(span)))
 
     def count(self, videos: slice, captions: Span, tile: Tile) -> None:
         """See `Queries`."""

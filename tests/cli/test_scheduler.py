@@ -5,33 +5,19 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import pytest
 from distributed import Client
 
-from tests.clips_on_disk import SMALL, SMALL_FLAGS, Commands, Ended, run_preprocess, write_small_dataset
+from tests.clips_on_disk import Commands, Ended
 from tests.dask_processes import WORKER_OF_ANOTHER_AV, WORKER_WITHOUT_FDA, DaskProcesses, wait_until
 from tests.forked import forked_fda
+from tests.many_shards import FLAGS
+from tests.many_shards import manifest as manifest  # a fixture
+from tests.many_shards import whole as whole  # another
 from tests.stores import tree_digest
-
-NUM_VIDEOS = 40
-FLAGS = (*SMALL_FLAGS, "--shard-size", "1", "--no-progress")
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_small_dataset(tmp_path_factory.mktemp("many"), {"test": NUM_VIDEOS})
-
-
-@pytest.fixture(scope="module")
-def whole(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the store holds after a run in one process."""
-    place = tmp_path_factory.mktemp("whole") / "store"
-    run_preprocess(manifest, place, replace(SMALL, shard_size=1))
-    return tree_digest(place)
 
 
 @pytest.fixture

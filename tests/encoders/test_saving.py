@@ -38,3 +38,17 @@ def test_a_full_disk_is_an_error_of_the_machine_and_the_old_file_stays(
         save(path, {"a": torch.zeros(1_000_000)})
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == ["weights"]
+
+
+def test_a_bug_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    shared = torch.zeros(4)
+    with pytest.raises(RuntimeError, match="share memory"):
+        save_tensors(tmp_path / "weights", {"a": shared, "b": shared})
+    with pytest.raises(RuntimeError, match="a bug"):
+        save_pickled(tmp_path / "weights", _Unwritable())
+    assert list(tmp_path.iterdir()) == []
+
+
+class _Unwritable:
+    def __reduce__(self) -> str:
+        raise RuntimeError("a bug")

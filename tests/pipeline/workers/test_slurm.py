@@ -13,35 +13,22 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.clips_on_disk import SMALL, SMALL_FLAGS, Commands, run_preprocess, write_small_dataset
+from tests.clips_on_disk import Commands
 from tests.dask_processes import wait_until
 from tests.docs.pages import blocks_of
 from tests.forked import forked_fda
+from tests.many_shards import FLAGS, NUM_VIDEOS
+from tests.many_shards import manifest as manifest  # a fixture
+from tests.many_shards import whole as whole  # another
 from tests.paths import ROOT
 from tests.slurm import PARTITION, Slurm
 from tests.stores import tree_digest
 
-NUM_VIDEOS = 40
-FLAGS = (*SMALL_FLAGS, "--shard-size", "1", "--no-progress")
 NUM_COMMITS = 2 * NUM_VIDEOS
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_small_dataset(tmp_path_factory.mktemp("many"), {"test": NUM_VIDEOS})
-
-
-@pytest.fixture(scope="module")
-def whole(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the store holds after a run in one process."""
-    place = tmp_path_factory.mktemp("whole") / "store"
-    run_preprocess(manifest, place, replace(SMALL, shard_size=1))
-    return tree_digest(place)
 
 
 @pytest.fixture
