@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import click
@@ -56,12 +58,23 @@ def _sentence(group: click.Group, arguments: list[str]) -> str:
         kept = _REPAIRED
     partition = params.get("partition")
     part = "" if str(partition) in ("None", _ALL) else f" with part {partition}"
+    if template not in _WITHOUT_TRACE and _is_nothing_there(template, params):
+        kept = "nothing is written yet"
     if template in _WITHOUT_TRACE and kept != _REPAIRED:
         return f"interrupted: {kept}; to begin again{part}:\n  {_line(arguments)}"
     anew = [word for word in arguments if word in _BEGINNING_ANEW] if params.get("overwrite") else []
     without = f", without {anew[0]}, which would begin anew" if anew else ""
     line = _line([word for word in arguments if word not in anew])
     return f"interrupted: {kept}; to go on{part}{without}:\n  {line}"
+
+
+def _is_nothing_there(template: str, params: Mapping[str, Any]) -> bool:
+    """Whether the first place that a sentence names, where a command writes first, is a folder that is not there.
+
+    An object store is not asked: it may not answer, and an interrupt does not wait.
+    """
+    places = [str(params[field]) for _, field, *_ in Formatter().parse(template) if field]
+    return bool(places) and "://" not in places[0] and not Path(places[0]).exists()
 
 
 def _params(group: click.Group, name: str, arguments: list[str]) -> Mapping[str, Any]:

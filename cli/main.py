@@ -152,6 +152,8 @@ def program() -> None:
     try:
         main()
     except SystemExit as stop:
+        if _is_watched():
+            raise
         code = 0 if stop.code is None else stop.code
         assert isinstance(code, int)
         with suppress(KeyboardInterrupt):  # the command has ended as its code says: only the waiting is interrupted
@@ -161,6 +163,14 @@ def program() -> None:
             if stream is not None and not stream.closed:
                 stream.flush()  # if it fails, Python ends as usual, and says so
         os._exit(code)
+
+
+def _is_watched() -> bool:
+    """Whether a profiler, a debugger or a measure of coverage runs this: it writes what it found when all has ended."""
+    if sys.gettrace() or sys.getprofile():
+        return True
+    monitoring = getattr(sys, "monitoring", None)  # how they watch since Python 3.12
+    return monitoring is not None and any(monitoring.get_tool(tool) for tool in range(6))
 
 
 if __name__ == "__main__":

@@ -73,15 +73,14 @@ class ExperimentFolder:
         Raises:
             ExperimentMismatchError: It is one; the message names the difference.
         """
+        others = self._made()
+        if not others:
+            return
         recorded = self.asked()
         if recorded is None:
-            others = sorted(one.name for one in self.path.iterdir()) if self.path.is_dir() else []
-            foreign = [name for name in others if name not in (LOCK_FILE, PARTIAL.format(ASKED_FILE))]
-            if foreign:
-                raise ExperimentMismatchError(
-                    f"{self.path} contains {foreign[0]!r}, and no experiment of fda: give another folder"
-                )
-            return
+            raise ExperimentMismatchError(
+                f"{self.path} contains {others[0]!r}, and no experiment of fda: give another folder"
+            )
         before, now = (
             {key: value for key, value in one.items() if key not in _NOT_COMPARED} for one in (recorded, asked)
         )
@@ -95,9 +94,15 @@ class ExperimentFolder:
         path = self.path / ASKED_FILE
         return read_json(path) if path.is_file() else None
 
+    def _made(self) -> list[str]:
+        """What lies in the folder beside the record of what was asked for; nothing where that was refused."""
+        own = (LOCK_FILE, ASKED_FILE, PARTIAL.format(ASKED_FILE))
+        others = sorted(one.name for one in self.path.iterdir()) if self.path.is_dir() else []
+        return [name for name in others if name not in own]
+
     def begin(self, asked: Mapping[str, JSON]) -> None:
-        """Record what was asked for, unless it is recorded."""
-        if self.asked() is None:
+        """Record what was asked for, unless something is made by an earlier record."""
+        if not self._made() or self.asked() is None:
             write_text(self.path / ASKED_FILE, json.dumps(asked, indent=2, allow_nan=False) + "\n")
 
     @contextmanager

@@ -162,8 +162,11 @@ MODEL = ["--model", "ViT-B-32-quickgelu", "--pretrained", "openai"]
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_ctrl_c_names_what_is_kept_and_the_line_that_goes_on(
-    tmp_path: Path, words: list[str], said: str, again: int | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str, again: int | None
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a store", "CHECKPOINT"):
+        Path(name).mkdir()
     with process(tmp_path, partial(be_a_command_that_hangs, words=words)) as (forked, told):
         assert told.recv() == "ready"
         forked.send_signal(signal.SIGINT)
@@ -173,6 +176,17 @@ def test_ctrl_c_names_what_is_kept_and_the_line_that_goes_on(
     assert message.endswith(":")
     kept = words if again is None else words[:-1]
     assert line == f"  {shlex.join(['fda', *kept])}"
+
+
+def test_ctrl_c_before_anything_is_written_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["preprocess", "clips.jsonl", "store"]
+    line = f"to go on:\n  fda {shlex.join(words)}"
+    assert how_to_go_on(group, words) == f"interrupted: nothing is written yet; {line}"
+    Path("store").mkdir()
+    assert how_to_go_on(group, words) == f"interrupted: the shards that are committed in store are kept; {line}"
+    bucket = "s3://bucket/store"
+    assert f"committed in {bucket} are kept" in how_to_go_on(group, [*words[:-1], bucket])
 
 
 def test_every_command_says_what_an_interrupt_leaves() -> None:

@@ -93,3 +93,10 @@ def test_the_program_ends_with_its_code_and_all_that_waits_for_the_end() -> None
 def test_an_interrupt_at_the_end_changes_neither_the_code_nor_what_is_said() -> None:
     done = python(INTERRUPTED)
     assert (done.returncode, done.stdout.splitlines()[1:], done.stderr) == (0, ["at the end"], "")
+
+
+def test_what_watches_a_command_gets_its_result(tmp_path: Path) -> None:
+    found = tmp_path / "profile"
+    command = [sys.executable, "-m", "cProfile", "-o", str(found), "-m", "cli.main", "--version"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
+    assert found.stat().st_size > 0
