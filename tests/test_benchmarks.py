@@ -15,6 +15,14 @@ from numpy.typing import NDArray
 from pipeline.video.decoding import DecodeOptions, decode_clip
 from tests.benchmarks.bench_decoding import fastest_exact_peer, summary
 from tests.benchmarks.bench_resizing import Cosines
+from tests.benchmarks.bench_retrieval import (
+    clip4clip_padded,
+    full_sort,
+    ours,
+    same_ranks,
+    sort_per_caption,
+    unit_rows,
+)
 from tests.benchmarks.footage import scenes
 from tests.benchmarks.measure import Cost, Table, interleaved_costs, paired_seconds, ratio_table
 from tests.benchmarks.native import decode_native
@@ -145,3 +153,22 @@ def test_cosines_of_frames_and_of_their_mean() -> None:
     cosines = Cosines.between(one, other)
     assert cosines.frame_mean == cosines.frame_min == 0
     assert cosines.clip_min == pytest.approx(3 / 10**0.5)  # (1, 1) and (2, 1)
+
+
+def test_peers_of_ranking_have_the_same_ranks() -> None:
+    text, video, truth = unit_rows(60, 0), unit_rows(17, 1), np.sort(np.arange(60) % 17)
+    expected = ours(text, video, truth)
+    assert same_ranks(clip4clip_padded(text, video, truth), expected).startswith("100.00%")
+    assert same_ranks(sort_per_caption(text, video, truth), expected).startswith("100.00%")
+    expected = ours(text[:15], video[:15], np.arange(15))
+    assert same_ranks(full_sort(text[:15], video[:15]), expected).startswith("100.00%")
+
+
+def test_other_ranks_than_ours_stop_the_benchmark() -> None:
+    ranks = np.arange(1, 201)
+    swapped = ranks.copy()
+    swapped[:2] = [2, 1]  # as rounding does it
+    assert same_ranks({"best": swapped}, {"best": ranks}) == "99.00% of its ranks are the same"
+    for wrong in (np.minimum(ranks + 1, 200), np.where(ranks == 1, 5, ranks)):
+        with pytest.raises(RuntimeError, match="of the ranks are the same"):
+            same_ranks({"best": wrong}, {"best": ranks})

@@ -20,7 +20,8 @@ from pipeline.video.decoding import DecodeOptions, decode_clip
 from tests.benchmarks.footage import CLASSES, QUICK_CLASSES, video_of
 from tests.benchmarks.measure import Cost, Table, interleaved_costs, print_table, ratio_table
 from tests.benchmarks.peer_server import METHODS
-from tests.benchmarks.peers import Peer, PeerError, Truth, neighbours_of, wrong_frames
+from tests.benchmarks.peers import Peer, PeerError, Truth, neighbours_of, require_peers, wrong_frames
+from tests.benchmarks.quoted import quote
 
 NUM_FRAMES, REPEATS = 12, 5
 BASE, TRUE, OURS = "OpenCV, sequential", "PyAV, sequential", "fda"
@@ -110,7 +111,12 @@ def videos_to_measure(folder: Path | None, *, quick: bool) -> dict[str, Path]:
 
 
 def main(*, quick: bool = False, videos: Path | None = None) -> None:
-    """Measure, and print a table a file and a summary."""
+    """Measure, and print a table a file and a summary.
+
+    Raises:
+        PeersMissingError: There is nothing to compare with.
+    """
+    require_peers()
     tables: dict[str, Table] = {}
     with ExitStack() as stack:
         peers = [stack.enter_context(Peer(method)) for method in METHODS]
@@ -124,6 +130,9 @@ def main(*, quick: bool = False, videos: Path | None = None) -> None:
                 continue
             print_table(tables[title])
     print(f"\n{summary(tables)}")
+    for kind in () if videos is not None or quick else CLASSES:
+        if kind.name in tables:
+            quote(f"decoding.{kind.key}", fastest_exact_peer(tables[kind.name])[1], at_least=TARGETS[kind.name])
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from store.store import Store
 from tests.benchmarks.bench_reading import make_store
 from tests.benchmarks.flops import frame_flops
 from tests.benchmarks.measure import Row, Table, paired_seconds, print_table
+from tests.benchmarks.quoted import quote
 
 PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0}
 """Dense bf16, as NVIDIA states it, by a part of the device's name."""
@@ -94,6 +95,8 @@ def _measure(store: Store, loaded: LoadedModel, *, on_gpu: bool, repeats: int) -
             if name.endswith(f", {precision}")
         )
         print_table(Table(f"{title}, {precision}", f"bare forward, {precision}", rows))
+        if not on_gpu:
+            quote(f"encoding.{precision}", found[f"fda encode, {precision}"][1], at_least=0.95)
     if not on_gpu and Precision.BF16 in precisions:
         encoder = Encoder(loaded.model, precision=Precision.BF16)
         cosine = lowest_cosine(Encoder(loaded.model), encoder, some.frames[:4], some.masks[:4])
@@ -101,6 +104,8 @@ def _measure(store: Store, loaded: LoadedModel, *, on_gpu: bool, repeats: int) -
         note = f"lowest cosine to fp32 {cosine:.6f}"
         rows = (Row("fda encode, fp32", fp32, 1.0), Row("fda encode, bf16", bf16, fp32 / bf16, note))
         print_table(Table(f"{title}: precision", "fp32", rows))
+        quote("encoding.bf16_to_fp32", fp32 / bf16, at_least=2.1)
+        quote("encoding.cosine", cosine, "cosine", at_least=0.9999)
 
 
 def _speed(seconds: float, num_frames: int, loaded: LoadedModel, device: torch.device) -> str:

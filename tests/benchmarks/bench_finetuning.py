@@ -34,6 +34,7 @@ from pipeline.training.options import BatchOptions
 from store.clips.reader import ClipReader
 from tests.benchmarks.bench_reading import make_store
 from tests.benchmarks.measure import Row, Table, paired_seconds, print_table
+from tests.benchmarks.quoted import quote
 
 TEXT = "a man in a red shirt is playing the guitar on a stage number {}"
 
@@ -62,7 +63,11 @@ def main(*, quick: bool = False) -> None:
             "frames drawn, masks computed": TrainingClips(alpha, Drawing(num_frames, MaskOptions()), drawn, patch),
         }
         with one_cv2_thread():
-            print_table(reading_table(sources, list(range(batch_size)), num_frames, 1 if quick else 15))
+            reading = reading_table(sources, list(range(batch_size)), num_frames, 1 if quick else 15)
+        print_table(reading)
+        drawn_seconds = reading.row("frames drawn, masks computed").seconds or 0.0
+        quote("finetuning.drawn", reading.row("frames drawn, masks computed").ratio or 0.0)
+        quote("finetuning.drawn_ms", 1e3 * drawn_seconds / batch_size, "ms")
         rng = np.random.default_rng(0)
 
         def batches() -> Iterator[list[int]]:
@@ -105,6 +110,7 @@ def main(*, quick: bool = False) -> None:
             found = paired_seconds(runs, 1 if quick else 7, dict.fromkeys(runs, peer))
         what = f"{num_steps} steps of {batch_size} clips of {num_frames} frames, {model}, {trainer.precision}"
         print_table(Table(what, peer, tuple(Row(name, value, ratio) for name, (value, ratio) in found.items())))
+        quote("finetuning.step", found["fda finetune"][1], at_least=0.85)
 
 
 def reading_table(sources: Mapping[str, TrainingClips], rows: Sequence[int], num_frames: int, repeats: int) -> Table:

@@ -16,6 +16,7 @@ from pipeline.masks.options import Compensation, Difference, MaskOptions, Thresh
 from pipeline.video.decoding import decode_clip
 from pipeline.video.options import DecodeOptions
 from tests.benchmarks.measure import interleaved, print_ratios
+from tests.benchmarks.quoted import quote
 from tests.reference_masks import opencv_grey, reference
 from tests.videos import textured_frames
 
@@ -84,6 +85,8 @@ def main(*, quick: bool = False) -> None:
         seconds = interleaved(methods, 1 if quick else REPEATS)
         per_clip = {method: value / len(clips) for method, value in seconds.items()}
         print_ratios(f"masks of a {name} clip, {NUM_FRAMES} frames of {SIZE} pixels, one thread", per_clip, PEER)
+        if name == "synthetic":
+            quote("masks.paper", per_clip[PEER] / per_clip["fda"], at_least=7)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from tests.benchmarks.footage import CLASSES, QUICK_CLASSES, VideoClass, video_o
 from tests.benchmarks.machine import NUM_CORES
 from tests.benchmarks.measure import Cost, interleaved_costs, print_table, ratio_table
 from tests.benchmarks.peers import ROOT
+from tests.benchmarks.quoted import quote
 
 NUM_VIDEOS, NUM_FRAMES, SIZE, REPEATS = 64, 12, 224, 3
 NUM_DIFFERENT = 2
@@ -87,12 +88,9 @@ def measure(kind: VideoClass, num_videos: int, repeats: int) -> None:
     print_table(ratio_table(title, total, SCRIPT, notes))
     running = {name: total[name] - starts[name] for name in total}
     print_table(ratio_table(f"{title}, without the first {NUM_CORES}", running, SCRIPT))
-    for name, of in (("with start", total), ("without", running)):
-        print(
-            f"  fda preprocess, {name}: {of[SCRIPT] / of[OURS]:.2f}x the script (target 2x), "
-            f"{of[READ_ALL] / of[OURS]:.2f}x its read-every-frame form (target 3x), "
-            f"{of[DECODE_ONLY] / of[OURS]:.0%} of decoding alone (target 85%)"
-        )
+    quote(f"preprocess.{kind.key}", total[SCRIPT] / total[OURS], at_least=2)
+    quote(f"preprocess.{kind.key}_every_frame", total[READ_ALL] / total[OURS], at_least=3)
+    quote(f"preprocess.{kind.key}_decoding", total[DECODE_ONLY] / total[OURS], at_least=0.85)
 
 
 def main(*, quick: bool = False) -> None:

@@ -22,6 +22,7 @@ from store.places.opening import folder_at
 from store.schema import Shard, SplitLayout, Video, VideoStatus
 from store.store import Manifest, Store
 from tests.benchmarks.measure import interleaved_costs, print_ratios, timed
+from tests.benchmarks.quoted import quote
 
 NUM_VIDEOS, NUM_FRAMES, SIZE, BATCH, REPEATS = 128, 12, 224, 32, 15
 
@@ -107,7 +108,13 @@ def main() -> None:
     title = f"shuffled batches of {BATCH} clips of {NUM_FRAMES} frames, with masks"
     print_ratios(title, {name: cost.wall_seconds for name, cost in costs.items()}, "zarr-python")
     title += ", processor time"
-    print_ratios(title, {name: cost.cpu_seconds for name, cost in costs.items()}, "memory-mapped npy")
+    taken = {name: cost.cpu_seconds for name, cost in costs.items()}
+    print_ratios(title, taken, "memory-mapped npy")
+    for epoch, method in (("later", "fda, one thread"), ("first", "fda, one thread, first epoch")):
+        quote(f"reading.zarr_{epoch}", taken["zarr-python"] / taken[method], at_least=5)
+        quote(f"reading.npy_{epoch}", taken["memory-mapped npy"] / taken[method], at_least=1)
+    quote("reading.batch_ms", 1e3 * taken["fda, one thread"], "ms")
+    quote("reading.preadv_ms", 1e3 * taken["preadv of npy"], "ms")
 
 
 if __name__ == "__main__":

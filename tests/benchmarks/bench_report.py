@@ -21,6 +21,7 @@ from pipeline.frames.preprocess import VideoSource, open_store, plan_preprocess,
 from store.places.opening import folder_at
 from tests.benchmarks.bench_scale import OPTIONS, NoDecoder, write_manifest
 from tests.benchmarks.machine import NUM_CORES
+from tests.benchmarks.quoted import quote
 
 DIM, NOISE = 512, (2.0, 3.0)
 
@@ -52,7 +53,7 @@ def main(*, quick: bool = False) -> None:
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         seconds = time.perf_counter() - began
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
-        print(
-            f"{num_videos:,} videos, {len(NOISE)} feature sets, {NUM_CORES} cores: {seconds:.1f} s (target 20), "
-            f"{page.stat().st_size / 1e6:.2f} MB, peak {peak:,} MiB"
-        )
+        print(f"{num_videos:,} videos, {len(NOISE)} feature sets, {NUM_CORES} cores")
+        quote("report.seconds", seconds, "s", at_most=20)
+        quote("report.page", page.stat().st_size / 1e6, "MB")
+        quote("report.memory", peak, "MiB")

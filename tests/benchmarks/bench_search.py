@@ -42,6 +42,7 @@ from store.store import Manifest, Store
 from tests.benchmarks.bench_retrieval import DIM, unit_rows
 from tests.benchmarks.measure import Cost, cost_rounds, interleaved_costs, print_table, ratio_table, timed
 from tests.benchmarks.peers import PEERS_PYTHON
+from tests.benchmarks.quoted import quote
 
 TOP, NUM_FRAMES, SIZE = 10, 12, 8
 RECALL_QUERIES = 100
@@ -115,6 +116,11 @@ def in_memory(num_vectors: int, num_queries: int, repeats: int) -> None:
     seconds = {name: cost.wall_seconds for name, cost in costs.items()}
     title = f"best {TOP} of {num_vectors:,} x {DIM}, {num_queries} at a time"
     print_table(ratio_table(title, seconds, "NumPy product", notes))
+    what = "one" if num_queries == 1 else "many"
+    quote(f"search.{what}_seconds", seconds["fda"], "s", at_most=0.6 if num_queries == 1 else None)
+    quote(f"search.{what}_numpy", seconds["NumPy product"] / seconds["fda"], at_least=1)
+    if "faiss-flat" in seconds:
+        quote(f"search.{what}_faiss", seconds["faiss-flat"] / seconds["fda"])
 
 
 def recall(found: NDArray[np.int64], expected: NDArray[np.int64]) -> str:
@@ -177,6 +183,9 @@ def of_a_store(num_videos: int, repeats: int) -> None:
     seconds = {name: float(np.median([cost.wall_seconds for cost in of])) for name, of in rounds.items()}
     title = f"{num_videos:,} videos x {NUM_FRAMES} frames x {DIM}, with moments"
     print_table(ratio_table(title, seconds, "whole command by id"))
+    quote("search.by_video", seconds["by video, loaded"], "s", at_most=0.15)
+    quote("search.by_frame", seconds["by frame, loaded"], "s", at_most=0.15)
+    quote("search.command", seconds["whole command by id"], "s", at_most=1.5)
 
 
 def main(*, quick: bool = False) -> None:

@@ -30,6 +30,7 @@ from store.features import (
 )
 from store.stages import FRAMES_STAGE
 from tests.benchmarks.bench_retrieval import DIM, unit_rows
+from tests.benchmarks.quoted import quote
 from tests.browser import Tab, browser_path, started_browser
 from tests.serving import make_served_store, server_of
 from tests.stores import NUM_FRAMES, fill_shard, make_store, outcomes
@@ -83,17 +84,15 @@ def _time_pages(client: TestClient, num_videos: int) -> None:
 
     places = np.random.default_rng(0).integers(0, num_videos, NUM_TIMES).tolist()
     kinds = {
-        "of the whole set": [{"page": 1 + place // 50} for place in places],
-        "like a video": [{"q": f"-vidéo_{place}", "kind": "video"} for place in places],
-        "like a video, by the best frame": [
-            {"q": f"-vidéo_{place}", "kind": "video", "by": "frame"} for place in places
-        ],
-        "of a filter": [{"camera": "rests", "page": 1 + place % 20} for place in places],
+        "pages": [{"page": 1 + place // 50} for place in places],
+        "like": [{"q": f"-vidéo_{place}", "kind": "video"} for place in places],
+        "by_frame": [{"q": f"-vidéo_{place}", "kind": "video", "by": "frame"} for place in places],
+        "filter": [{"camera": "rests", "page": 1 + place % 20} for place in places],
     }
     for what, queries in kinds.items():
         first, *others = (seconds(**query) for query in queries)
-        median = statistics.median(others)
-        print(f"  {what:40s} {1000 * median:6.0f} ms (target {1000 * PAGE_SECONDS:.0f}); the first {first:.1f} s")
+        quote(f"serving.{what}", 1e3 * statistics.median(others), "ms", at_most=1e3 * PAGE_SECONDS)
+        quote(f"serving.{what}_first", first, "s")
 
 
 def first_frames() -> None:
@@ -108,15 +107,13 @@ def first_frames() -> None:
         store = make_served_store(Path(folder))
         with server_of(store.place, Path(folder) / "cache") as base, started_browser() as browser:
             tab = Tab.of(browser, base)
-            for video_id, words in (("walk", "as it is"), ("old", "copied out of an AVI"), ("mpeg", "transcoded")):
+            for video_id, what in (("walk", "as_it_is"), ("old", "copied"), ("mpeg", "transcoded")):
                 found = []
                 for _ in range(NUM_TIMES):
                     tab.goto("/?size=50")
                     found.append(tab.page.evaluate(FIRST_FRAME, video_id))
-                print(
-                    f"  {words:40s} {statistics.median(found[1:]):6.0f} ms (target {1000 * FRAME_SECONDS:.0f}); "
-                    f"the first time {found[0]:.0f} ms"
-                )
+                quote(f"serving.{what}", statistics.median(found[1:]), "ms", at_most=1e3 * FRAME_SECONDS)
+                quote(f"serving.{what}_first", found[0], "ms")
 
 
 def main(*, quick: bool = False) -> None:

@@ -22,6 +22,7 @@ from pipeline.workers.dask import local_dask
 from tests.benchmarks.footage import QUICK_CLASSES
 from tests.benchmarks.measure import Cost, interleaved_costs, print_ratios
 from tests.benchmarks.peers import ROOT
+from tests.benchmarks.quoted import quote
 
 REPEATS, NUM_VIDEOS, NUM_CLIPS = 3, 2, 10
 FRAMES = ("--image-size", "224")
@@ -88,6 +89,9 @@ def small_runs(place: Path, repeats: int) -> None:
     }
     seconds = {name: cost.cpu_seconds for name, cost in interleaved_costs(methods, repeats).items()}
     print_ratios(f"preprocess of {NUM_VIDEOS} short videos from nothing, processor time", seconds, "OpenCV script")
+    quote("startup.preprocess", seconds["fda preprocess"], "s", at_most=1.8)
+    quote("startup.preprocess_script", seconds["OpenCV script"], "s")
+    quote("startup.preprocess_imports", seconds[f"Python that imports {libraries}"], "s")
 
     clips = make_folder(place, QUICK_CLASSES[0], NUM_CLIPS).with_name(f"videos-{NUM_CLIPS}.jsonl")
     cost_of(fda("preprocess", clips, store, *FRAMES), store)
@@ -99,7 +103,10 @@ def small_runs(place: Path, repeats: int) -> None:
     }
     seconds = {name: cost.cpu_seconds for name, cost in interleaved_costs(methods, repeats).items()}
     title = f"encode of {NUM_CLIPS} clips by a tiny model from nothing, processor time"
-    print_ratios(title, seconds, "Python that imports torch")
+    torch = "Python that imports torch"
+    print_ratios(title, seconds, torch)
+    quote("startup.encode", seconds["fda encode"], "s", at_most=seconds[torch] + 0.5)
+    quote("startup.torch", seconds[torch], "s")
 
 
 def nap(seconds: float, tell: Tell) -> float:
@@ -127,7 +134,8 @@ def idle(repeats: int, seconds: float) -> None:
     }
     costs = interleaved_costs(methods, repeats)
     share = (costs["long"].cpu_seconds - costs["short"].cpu_seconds) / seconds
-    print(f"\ntwo workers that wait, with their scheduler: {share:.3f} of a core (target 0.01)")
+    print("\ntwo workers that wait, with their scheduler")
+    quote("startup.idle", share, "of a core", at_most=0.01)
 
 
 def main(*, quick: bool = False) -> None:

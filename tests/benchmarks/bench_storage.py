@@ -101,14 +101,14 @@ def timed_reads(store: Store, shuffled: list[int]) -> tuple[float, float, float]
     return whole, random, time.perf_counter() - start
 
 
-def compare_codecs(frames: NDArray[np.uint8]) -> None:
+def compare_codecs(frames: NDArray[np.uint8], repeats: int) -> None:
     """Print a line a codec and shard size; codecs take turns, so that a machine that slows down slows all."""
     shuffled = [int(row) for row in np.random.default_rng(0).permutation(len(frames))[:BATCH]]
     cases = [(codec, size) for codec in FRAME_CODECS for size in SHARD_SIZES]
     times: dict[tuple[str, int], list[tuple[float, ...]]] = {case: [] for case in cases}
     sizes: dict[tuple[str, int], float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             for codec, size in cases:
                 store = empty_store(Path(folder) / "store", codec, size, frames)
                 times[codec, size].append((fill(store, frames), *timed_reads(store, shuffled)))
@@ -145,17 +145,18 @@ def compare_embeddings(frames: NDArray[np.uint8], model: str = "ViT-B-32-quickge
     print(f"  pixels: mean difference {np.abs(frames.astype(np.int16) - lossy).mean():.2f} grey levels")
 
 
-def main() -> None:
+def main(*, quick: bool = False, place: str | None = None, embeddings: bool = False) -> None:
     """Measure, and print the tables."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("store", nargs="?")
-    parser.add_argument("--embeddings", action="store_true")
-    arguments, _ = parser.parse_known_args()
-    frames = stored_clips(arguments.store, NUM_VIDEOS) if arguments.store else made_clips(NUM_VIDEOS)
-    compare_codecs(frames)
-    if arguments.embeddings:
+    num_videos = 16 if quick else NUM_VIDEOS
+    frames = made_clips(num_videos) if place is None else stored_clips(place, num_videos)
+    compare_codecs(frames, 1 if quick else REPEATS)
+    if embeddings:
         compare_embeddings(frames[:16])
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("store", nargs="?", help="whose clips to take instead of made ones")
+    parser.add_argument("--embeddings", action="store_true")
+    arguments = parser.parse_args()
+    main(place=arguments.store, embeddings=arguments.embeddings)

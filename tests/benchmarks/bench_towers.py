@@ -19,6 +19,7 @@ from encoders.encoding.encoder import Encoder
 from encoders.model import AlphaClip
 from encoders.torchvision_shim import import_open_clip
 from tests.benchmarks.measure import Row, Table, paired_seconds, print_table
+from tests.benchmarks.quoted import quote
 from tests.small_towers import plain_of
 
 FAMILIES: dict[str, int] = {
@@ -82,6 +83,7 @@ def measure(name: str, num_blocks: int, num_frames: int, repeats: int) -> None:
     rows = tuple(Row(method, seconds, ratio, notes.get(method, "")) for method, (seconds, ratio) in taken.items())
     what = f"{num_blocks} blocks of {name}" if num_blocks else name
     print_table(Table(f"embedding {num_frames} frames, {what}, one thread, CPU time", peer, rows))
+    quote(f"towers.{name.lower().replace('-', '_')}", taken["fda"][1], at_least=1.0)
 
 
 def _cut(visual: Any, num_blocks: int) -> None:

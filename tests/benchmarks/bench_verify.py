@@ -23,8 +23,10 @@ from store.store import Manifest, Store
 from store.verify.reading import BUFFER_BYTES
 from store.verify.verification import LOCAL_THREADS, verify
 from tests.benchmarks.measure import interleaved, print_ratios
+from tests.benchmarks.quoted import quote
 
 NUM_FRAMES, SHARD_SIZE = 12, 16
+PLAIN, OURS = "plain read, one thread", "fda verify"
 
 
 def make_store(place: Path, num_videos: int, size: int) -> Store:
@@ -90,16 +92,18 @@ def main(*, quick: bool = False) -> None:
         assert not verify(store.folder).findings
         num_times = 1 if quick else 5
         jobs: dict[str, Callable[[], object]] = {
-            "plain read, one thread": lambda: read_all(store.folder, names, 1),
+            PLAIN: lambda: read_all(store.folder, names, 1),
             f"plain read, {LOCAL_THREADS} threads": lambda: read_all(store.folder, names),
-            "fda verify": lambda: verify(store.folder),
+            OURS: lambda: verify(store.folder),
         }
         seconds = interleaved(jobs, num_times)
         num_bytes = sum(stored.num_bytes for stored in files)
-        print_ratios(f"verifying {num_bytes / 2**30:.1f} GiB in the page cache", seconds, "plain read, one thread")
+        print_ratios(f"verifying {num_bytes / 2**30:.1f} GiB in the page cache", seconds, PLAIN)
         rounds = [{name: cold(store.folder, names, job) for name, job in jobs.items()} for _ in range(num_times)]
         on_disk = {name: statistics.median(one[name] for one in rounds) for name in jobs}
-        print_ratios(f"verifying {num_bytes / 2**30:.1f} GiB on the disk", on_disk, "plain read, one thread")
+        print_ratios(f"verifying {num_bytes / 2**30:.1f} GiB on the disk", on_disk, PLAIN)
+        quote("verify.cache", seconds[PLAIN] / seconds[OURS], at_least=0.7)
+        quote("verify.disk", on_disk[PLAIN] / on_disk[OURS], at_least=0.7)
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder) / "store", SHARD_SIZE * (4 if quick else 1000), 4)
         num_shards = len(store.shards("test"))

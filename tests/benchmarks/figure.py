@@ -17,8 +17,9 @@ def draw(results: dict[str, Any], picture: Path) -> None:
     matplotlib: Any = importlib.import_module("matplotlib")
     matplotlib.use("Agg")
     plt: Any = importlib.import_module("matplotlib.pyplot")
-    decoding = [table for table in results["tables"] if table["title"].startswith(DECODING)]
-    others = [table for table in results["tables"] if table not in decoding]
+    tables = [table for part in results["parts"].values() for table in part["tables"]]
+    decoding = [table for table in tables if table["title"].startswith(DECODING)]
+    others = [table for table in tables if table not in decoding]
     num_lines = sum(len(table["rows"]) + 1 for table in others)
     heights = [4.5 if decoding else 0.1, max(0.22 * num_lines, 0.1)]
     figure, (top, bottom) = plt.subplots(

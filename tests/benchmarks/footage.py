@@ -43,6 +43,15 @@ class VideoClass:
     options: Mapping[str, str] = field(default_factory=lambda: {"preset": "medium", "crf": "23"})
 
     @property
+    def key(self) -> str:
+        """Its name, as names of figures have it.
+
+        >>> VideoClass("360p, no B", 360).key
+        '360p_no_b'
+        """
+        return self.name.lower().replace(",", "").replace(" ", "_")
+
+    @property
     def width(self) -> int:
         """16:9, even."""
         return round(self.height * 16 / 9 / 2) * 2

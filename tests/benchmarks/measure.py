@@ -1,11 +1,10 @@
 """Timing methods against a named peer: interleaved, so that a machine that slows down slows all of them.
 
-What is printed is kept as well, and `python -m tests.benchmarks` writes it to a file.
+Tables that are printed are kept as well, and `python -m tests.benchmarks` writes them to a file.
 """
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -171,11 +170,3 @@ def print_table(table: Table) -> None:
 def print_ratios(title: str, seconds: Mapping[str, float], peer: str) -> None:
     """Print a line a method: its time, and how many times faster it is than the peer."""
     print_table(ratio_table(title, seconds, peer))
-
-
-def run_benchmark(main: Callable[..., None], *, quick: bool) -> None:
-    """Run a benchmark; with `quick` on small inputs, where it knows such."""
-    if "quick" in inspect.signature(main).parameters:
-        main(quick=quick)
-    else:
-        main()

@@ -23,6 +23,20 @@ MAX_DIFFERENCE = 4.0
 """Mean grey levels between two conversions of one frame to RGB; two frames of a video with grain differ by more."""
 
 
+class PeersMissingError(RuntimeError):
+    """There is no environment with the peers, and without them there is nothing to compare with."""
+
+
+def require_peers() -> None:
+    """Check that the peers' environment is there.
+
+    Raises:
+        PeersMissingError: It is not.
+    """
+    if not PEERS_PYTHON.exists():
+        raise PeersMissingError("the peers' environment is missing: run `make bench`")
+
+
 class PeerError(RuntimeError):
     """A peer that could not do what it was asked to, in its own words."""
 
