@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.clips.alpha import AlphaClips
 from pipeline.clips.options import AlphaSource
+from pipeline.clips.resizing import resized
+from pipeline.errors import OptionError
 from store.clips.layout import Masks
 from store.clips.reader import ClipReader
 from store.store import Store
@@ -44,6 +46,7 @@ class ClipDataset:
         mask_name: str = "default",
         alpha: AlphaSource = AlphaSource.MASKS,
         seed: int = 0,
+        image_size: int | None = None,
     ) -> None:
         """Open a split.
 
@@ -53,13 +56,19 @@ class ClipDataset:
             mask_name: Name of the mask set.
             alpha: What `ClipItem.masks` contains: the masks, or a control.
             seed: Random seed of `alpha`.
+            image_size: Side to which frames and masks are resized, pixels, as `fda finetune --resize-frames` does it
+                (`pipeline.clips.resizing.resized`); None leaves them as they are stored.
 
         Raises:
+            OptionError: `image_size` is no size.
             NotInStoreError: There is no such split or mask set.
             ShardIncompleteError: Frames or masks are not complete.
         """
+        if image_size is not None and image_size < 1:
+            raise OptionError(f"image_size must be at least 1, not {image_size}")
         store = store if isinstance(store, Store) else Store.open(store)
         self._clips = AlphaClips(ClipReader(store, split, mask_name), alpha, seed)
+        self._image_size = image_size
         self._rows = sorted(self._clips.video_ids)
         self.video_ids = tuple(self._clips.video_ids[row] for row in self._rows)
         """In order: `dataset[i]` is the clip of `video_ids[i]`."""
@@ -78,6 +87,8 @@ class ClipDataset:
     def __getitems__(self, indices: Sequence[int]) -> list[ClipItem]:
         """Several clips, read together: a DataLoader calls this for each batch."""
         batch = self._clips.read([self._rows[index] for index in indices])
+        if self._image_size is not None:
+            batch = resized(batch, self._image_size)
         return [
             ClipItem(video_id=video_id, row=int(row), frames=frames, masks=masks, is_frame=is_frame)
             for video_id, row, frames, masks, is_frame in zip(
