@@ -22,7 +22,9 @@ import dask
 
 from cli.main import main
 from pipeline.run.resources import ONE_THREAD
+from pipeline.workers import place
 from pipeline.workers.local_worker import be_worker
+from pipeline.workers.place import MAX_THREADS
 
 FORK_SERVER = multiprocessing.get_context("forkserver")
 FORK_SERVER.set_forkserver_preload(
@@ -107,13 +109,13 @@ def forked_worker(address: str, lifeline: Connection, started: Connection) -> Fo
     return Forked(be_worker, address, lifeline, started, environment=ONE_THREAD)
 
 
-def forked_fda(folder: Path, *arguments: str | Path) -> Forked:
-    """`fda ...`; what it prints goes into a folder."""
+def forked_fda(folder: Path, *arguments: str | Path, max_threads: int = MAX_THREADS) -> Forked:
+    """`fda ...`; what it prints goes into a folder. More workers than `max_threads` are processes."""
     number = sum(1 for _ in folder.glob("fda.*.err"))
     out, err = (folder / f"fda.{number}.{kind}" for kind in ("out", "err"))
     err.touch()
     words = [str(argument) for argument in arguments]
-    return Forked(_be_fda, words, out=out, err=err, environment={"COLUMNS": "120", "OMP_NUM_THREADS": "1"})
+    return Forked(_be_fda, words, max_threads, out=out, err=err, environment={"COLUMNS": "120", "OMP_NUM_THREADS": "1"})
 
 
 def in_environment(environment: Mapping[str, str], function: Callable[..., object], *arguments: object) -> None:
@@ -136,6 +138,7 @@ def _be(environment: Mapping[str, str], outputs: list[str], function: Callable[.
     in_environment(environment, function, *arguments)
 
 
-def _be_fda(words: list[str]) -> None:
+def _be_fda(words: list[str], max_threads: int) -> None:
+    place.MAX_THREADS = max_threads
     sys.argv = ["fda", *words]
     main()

@@ -301,6 +301,7 @@ class _Run:
     def _make(self, store: Store, plan: Plan) -> tuple[ShardsMade, int]:
         """Decode what is pending; also returns the number of workers."""
         root = self.read.dataset.root
+        decoder = IsolatedDecoder(memory_mib=self.decoding.decoder_memory_mib)
         work = Workload(
             num_shards=len(plan.pending),
             memory=worker_memory(self.options, self.decoding),
@@ -309,11 +310,11 @@ class _Run:
             ),
             alone="in this process and its decoder",
             remedy="--decoder-memory and --shard-size make them smaller",
+            end_waiting=decoder.end_all,
         )
-        source = VideoSource(
-            root, IsolatedDecoder(memory_mib=self.decoding.decoder_memory_mib), self.decoding.check_videos
-        )
-        default = workers_by_default(len(plan.pending), seconds_to_decode(store, root, plan.pending))
+        source = VideoSource(root, decoder, self.decoding.check_videos)
+        seconds = seconds_to_decode(store, root, plan.pending)
+        default = workers_by_default(len(plan.pending), seconds, in_threads=True)
         with executor_for(self.run, work, self.report, default=default) as (executor, num_workers):
             made = preprocess_shards(store, source, plan, self.options, executor, self.report.listener)
         return made, num_workers

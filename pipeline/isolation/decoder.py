@@ -7,7 +7,9 @@ import logging
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
+from weakref import WeakSet
 
 from pipeline.isolation.messages import Bug
 from pipeline.isolation.process import DecoderLostError, DecoderProcess
@@ -48,7 +50,8 @@ class Decoder(Protocol):
 class IsolatedDecoder:
     """Decodes in another process. It is reused from shard to shard, and replaced when it hangs or dies.
 
-    That process works one video ahead: while a clip is handled here, the next one is decoded there.
+    That process works one video ahead: while a clip is handled here, the next one is decoded there. Threads that decode
+    at the same time have a process each.
 
     A video that damages the decoder's memory may crash it only later, during another video. So if a process crashes
     after it has decoded other videos, the current video is decoded again in a new process, and that result counts: how
@@ -95,17 +98,22 @@ class IsolatedDecoder:
                 self._keep(process)
 
     def close(self) -> None:
-        """End the idle process, if there is one."""
-        process = _kept.pop(self, None)
-        if process is not None:
+        """End the idle processes."""
+        pool = _pool_of(self)
+        while (process := pool.take()) is not None:
             process.close()
+
+    def end_all(self) -> None:
+        """End all processes, also those that other threads wait for: the videos that these decode are `PENDING`."""
+        self.close()
+        _pool_of(self).kill()
 
     def _asked(self, process: DecoderProcess | None, request: DecodeRequest | None) -> DecoderProcess | None:
         """A process that decodes the request; without a request, the process as it is."""
         if request is None:
             return process
         if process is None:
-            process = _kept.pop(self, None)
+            process = _pool_of(self).take()
         if process is not None and not process.is_idle:
             process.close()
             process = None
@@ -117,6 +125,7 @@ class IsolatedDecoder:
     def _started(self, request: DecodeRequest) -> DecoderProcess:
         """A new process that decodes the request."""
         process = DecoderProcess(self.function, self.memory_mib << 20)
+        _pool_of(self).add(process)
         process.ask(request.arguments)
         return process
 
@@ -130,20 +139,58 @@ class IsolatedDecoder:
 
     def _keep(self, process: DecoderProcess) -> None:
         """Keep an idle process for the next shard; end one that is still decoding."""
-        if process.is_idle and _kept.setdefault(self, process) is process:
-            return
-        process.close()
+        if process.is_idle:
+            _pool_of(self).keep(process)
+        else:
+            process.close()
 
 
-_kept: dict[IsolatedDecoder, DecoderProcess] = {}
-"""The idle decoder processes of this process, one for each different decoder. Starting one takes a quarter of a second:
-too long to do for every shard."""
+class _Pool:
+    """The processes of one decoder that this process has started.
+
+    Starting one takes a quarter of a second: too long to do for every shard.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._idle: list[DecoderProcess] = []
+        self._all: WeakSet[DecoderProcess] = WeakSet()
+
+    def add(self, process: DecoderProcess) -> None:
+        """Take note of a new process."""
+        with self._lock:
+            self._all.add(process)
+
+    def take(self) -> DecoderProcess | None:
+        """An idle process, if there is one."""
+        with self._lock:
+            return self._idle.pop() if self._idle else None
+
+    def keep(self, process: DecoderProcess) -> None:
+        """Keep a process that is idle."""
+        with self._lock:
+            self._idle.append(process)
+
+    def kill(self) -> None:
+        """Kill every process; those who wait for one see that, and close it."""
+        with self._lock:
+            for process in self._all:
+                process.kill()
+
+
+_pools: dict[IsolatedDecoder, _Pool] = {}
+_pools_lock = Lock()
+
+
+def _pool_of(decoder: IsolatedDecoder) -> _Pool:
+    with _pools_lock:
+        return _pools.setdefault(decoder, _Pool())
 
 
 @atexit.register
 def close_decoders() -> None:
     """End all idle decoder processes of this process."""
-    for decoder in list(_kept):
+    for decoder in list(_pools):
         decoder.close()
 
 

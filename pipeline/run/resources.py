@@ -1,9 +1,9 @@
 """Cores and memory: one thread per process, and how many workers fit into the memory of the machine.
 
-A worker is two processes: the worker itself, which holds one shard, and its decoder, which holds the pictures that a
-codec refers to. Nearly always only one of them is busy. A worker takes at most
+A worker is a thread or a process, which holds one shard, and its decoder, a process that holds the pictures to which a
+codec refers. Nearly always only one of them is busy. A worker takes at most
 
-    BASE_MIB                        both processes, before any video
+    BASE_MIB                        both, before any video
     + SHARD_COPIES x shard          frames while they are put together, encoded and written
     + CLIP_COPIES x clip            one in each process, one on its way
     + decoder_memory_mib            enforced by the kernel: a video that needs more fails

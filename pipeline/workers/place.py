@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from pipeline.errors import OptionError
@@ -17,11 +17,18 @@ from pipeline.workers.dask import local_dask
 from pipeline.workers.executors import Executor, run_synchronously
 from pipeline.workers.job_settings import JobSettings
 from pipeline.workers.preflight import Preflight
+from pipeline.workers.threads import ThreadExecutor
 
 SECONDS_ALONE = 5.0
 """Work of this process for which no workers are started by default. They take two seconds to start on an idle machine,
 and longer from a network disk: each imports Dask and what a task needs, and starts a decoder. Two of them would be done
 no sooner with 4 seconds of work, for twice the processor time."""
+
+SECONDS_IN_A_THREAD = 1.5
+"""The same where workers are threads: one more takes the start of its decoder, a quarter of a second."""
+MAX_THREADS = 8
+"""Workers on this machine that are threads, for tasks that allow it. More are processes, because threads share one
+interpreter: beside decoding, a video takes 7 ms of this process, in part of which no other thread may run."""
 
 _ADDRESS = re.compile(r"(tcp|tls)://[^\s/:]+|(tcp|tls)://\[[0-9a-fA-F:]+\]")
 
@@ -40,6 +47,8 @@ class Workload:
     """Where the work is done without workers, for a message."""
     remedy: str
     """What to do about workers that do not fit into this machine, for a message."""
+    end_waiting: Callable[[], None] | None = None
+    """For tasks that wait for other processes most of their time: ends these. Such tasks run in threads."""
 
 
 def check_place(run: RunOptions, memory: NeedsMemory | None = None) -> None:
@@ -65,17 +74,19 @@ def check_place(run: RunOptions, memory: NeedsMemory | None = None) -> None:
                 raise OptionError(str(error)) from error
 
 
-def workers_by_default(num_tasks: int, seconds: float) -> int:
+def workers_by_default(num_tasks: int, seconds: float, *, in_threads: bool = False) -> int:
     """Workers on this machine for some work, of which no more are started than fit into memory: see `executor_for`.
 
     Args:
         num_tasks: Shards, or what else one worker does at a time.
         seconds: What this process takes for all of them, about.
+        in_threads: Whether workers may be threads: see `Workload.end_waiting`.
 
     Returns:
         The number of cores; 0 where this process alone is done as soon as workers that have to start first.
     """
-    return 0 if num_tasks <= 1 or seconds <= SECONDS_ALONE else num_cores()
+    alone = SECONDS_IN_A_THREAD if in_threads and num_cores() <= MAX_THREADS else SECONDS_ALONE
+    return 0 if num_tasks <= 1 or seconds <= alone else num_cores()
 
 
 @contextmanager
@@ -109,10 +120,17 @@ def executor_for(run: RunOptions, work: Workload, report: Reporter, *, default: 
         with job_cluster(settings, num_workers, preflight, wait_seconds=limit_or_none, say=report.say) as executor:
             yield executor, num_workers
     elif num_workers := _num_fitting(wanted, work, report):
-        with local_dask(num_workers) as executor:
+        with _local(num_workers, work) as executor:
             yield executor, num_workers
     else:
         yield run_synchronously, 0
+
+
+def _local(num_workers: int, work: Workload) -> AbstractContextManager[Executor]:
+    """Workers on this machine: threads where these do, else processes, which take seconds to start."""
+    if work.end_waiting is not None and num_workers <= MAX_THREADS:
+        return nullcontext(ThreadExecutor(num_workers, work.end_waiting))
+    return local_dask(num_workers)
 
 
 def _job_settings(run: RunOptions) -> JobSettings:

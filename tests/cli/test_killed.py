@@ -36,6 +36,8 @@ from tests.stores import tree_digest
 NUM_VIDEOS = 20
 FLAGS = (*SMALL_FLAGS, "--shard-size", "1", "--no-progress")
 NUM_COMMITS = 2 * NUM_VIDEOS
+MAX_THREADS = {"here": 0, "threads": 2, "processes": 0}
+"""By where the work is done."""
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +57,11 @@ def num_commits(place: Path) -> int:
 
 
 class OwnGroup:
-    """`fda preprocess` with Dask workers, all in a process group of their own."""
+    """`fda preprocess` with two workers, all in a process group of their own."""
 
-    def __init__(self, manifest: Path, place: Path) -> None:
-        self.parent = forked_fda(place.parent, "preprocess", manifest, place, *FLAGS, "--workers", "2")
+    def __init__(self, manifest: Path, place: Path, max_threads: int) -> None:
+        words = ("preprocess", manifest, place, *FLAGS, "--workers", "2")
+        self.parent = forked_fda(place.parent, *words, max_threads=max_threads)
 
     def wait_for(self, place: Path, commits: int, seconds: float = 300) -> None:
         end = time.monotonic() + seconds
@@ -98,12 +101,16 @@ def groups() -> Iterator[list[OwnGroup]]:
 
 
 def test_killed_at_random_moments_and_run_again(
-    fda: Commands, manifest: Path, tmp_path: Path, whole: dict[str, str], groups: list[OwnGroup]
+    fda: Commands,
+    manifest: Path,
+    tmp_path: Path,
+    whole: dict[str, str],
+    groups: list[OwnGroup],
 ) -> None:
     rng, place = drawn("moments of a kill"), tmp_path / "store"
-    kills = [(rng.randint(0, 8), True), (rng.randint(9, 30), False)]
-    for commits, everyone in kills:
-        group = OwnGroup(manifest, place)
+    kills = [(rng.randint(0, 8), True, "threads"), (rng.randint(9, 30), False, "processes")]
+    for commits, everyone, workers in kills:
+        group = OwnGroup(manifest, place, MAX_THREADS[workers])
         groups.append(group)
         group.wait_for(place, commits)
         time.sleep(rng.uniform(0, 0.02))
@@ -121,22 +128,28 @@ def test_killed_at_random_moments_and_run_again(
 
 
 @pytest.mark.parametrize(
-    ("number", "workers"),
-    [(signal.SIGINT, "0"), (signal.SIGTERM, "2"), (signal.SIGHUP, "0")],
+    ("number", "workers", "num_processes"),
+    [(signal.SIGINT, "here", 1), (signal.SIGTERM, "processes", 4), (signal.SIGHUP, "threads", 2)],
 )
 def test_an_interrupt_says_how_to_go_on_with_exit_code_1_and_leaves_no_process(
-    manifest: Path, tmp_path: Path, number: signal.Signals, workers: str
+    manifest: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    workers: str,
+    num_processes: int,
 ) -> None:
     """By impatient people, a terminal that is closed, or a batch system: it comes to every process, several times."""
+    num_workers = "0" if workers == "here" else "2"
     place = tmp_path / "store"
     one = json.loads(manifest.read_text().splitlines()[0])
     many = manifest.with_name("many.jsonl")  # one video 500 times: far from done when the signal comes
     many.write_text("".join(json.dumps({**one, "video_id": f"v{number}"}) + "\n" for number in range(500)))
-    process = forked_fda(tmp_path, "preprocess", many, place, *FLAGS, "--workers", workers)
+    words = ("preprocess", many, place, *FLAGS, "--workers", num_workers)
+    process = forked_fda(tmp_path, *words, max_threads=MAX_THREADS[workers])
     try:
         end, started = time.monotonic() + 300, list[psutil.Process]()
         # One worker may have made three shards before the other has its decoder.
-        while num_commits(place) < 3 or len(started) < (1 if workers == "0" else 4):
+        while num_commits(place) < 3 or len(started) < num_processes:
             assert time.monotonic() < end, "the run does not get on"
             time.sleep(0.001)
             started = psutil.Process(process.pid).children(recursive=True)
@@ -150,7 +163,7 @@ def test_an_interrupt_says_how_to_go_on_with_exit_code_1_and_leaves_no_process(
     finally:
         process.kill()
     assert (process.returncode, out) == (1, "")
-    line = shlex.join(["fda", "preprocess", str(many), str(place), *map(str, FLAGS), "--workers", workers])
+    line = shlex.join(["fda", *map(str, words)])
     message = f"fda: error: interrupted: the shards that are committed in {place} are kept; to go on:"
     # click ends the line on which the terminal shows ^C
     assert of_the_run(err).split("\n")[1:] == ["", message, f"  {line}", ""]

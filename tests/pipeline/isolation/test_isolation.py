@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from multiprocessing import Pipe, resource_tracker
 from multiprocessing.connection import Connection
@@ -29,6 +29,8 @@ from pipeline.run.plan import Tally
 from pipeline.video.clips import DecodedClip, VideoError
 from pipeline.video.options import DecodeOptions
 from pipeline.workers.dask import local_dask
+from pipeline.workers.executors import Executor, run_synchronously
+from pipeline.workers.threads import ThreadExecutor
 from store.completion import outcomes_of
 from store.errors import StoreWriteError
 from store.store import Store
@@ -256,16 +258,18 @@ def two_shards(tmp_path: Path) -> tuple[Store, Path]:
     return opened_store(read_dataset("jsonl", manifest), str(tmp_path / "store"), options), tmp_path
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_the_shard_of_a_video_that_crashes_goes_on(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize("workers", ["here", "threads", "processes"])
+def test_the_shard_of_a_video_that_crashes_goes_on(tmp_path: Path, workers: str) -> None:
     store, root = two_shards(tmp_path)
     options = replace(SMALL, shard_size=4, timeout_seconds=0.3)
     plan, before = plan_preprocess(store, options), children()
-    if workers:
-        with local_dask(workers) as executor:
-            result = preprocess_shards(store, VideoSource(root, decoder=DECODER), plan, options, executor)
-    else:
-        result = preprocess_shards(store, VideoSource(root, decoder=DECODER), plan, options)
+    executors: dict[str, AbstractContextManager[Executor]] = {
+        "here": nullcontext(run_synchronously),
+        "threads": nullcontext(ThreadExecutor(2, DECODER.end_all)),
+        "processes": local_dask(2),
+    }
+    with executors[workers] as executor:
+        result = preprocess_shards(store, VideoSource(root, decoder=DECODER), plan, options, executor)
     assert children() == before  # an idle decoder neither
     outcomes = [outcome for shard in store.shards("test") for outcome in outcomes_of(store, shard)]
     assert [str(outcome.status) for outcome in outcomes] == ["ok", "corrupt", "unsupported", "timeout", "corrupt", "ok"]
@@ -290,4 +294,22 @@ def test_nothing_is_left_running_after_an_error(tmp_path: Path, monkeypatch: pyt
 
 
 def refuse(path: Path) -> int:
+    raise StoreWriteError("cannot write")
+
+
+def test_an_error_ends_the_decoders_that_other_threads_wait_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, root = two_shards(tmp_path)
+    options = replace(SMALL, shard_size=4, timeout_seconds=600)  # one shard hangs for ever
+    monkeypatch.setattr("pipeline.frames.task.make_masks", refuse_masks)  # the other is made
+    before = children()
+    executor, plan = ThreadExecutor(2, DECODER.end_all), plan_preprocess(store, options)
+    with pytest.raises(StoreWriteError):
+        preprocess_shards(store, VideoSource(root, decoder=DECODER), plan, options, executor)
+    assert children() == before
+    assert len(list(store.folder.names("commits/test/frames"))) == 1
+
+
+def refuse_masks(*arguments: object) -> None:
     raise StoreWriteError("cannot write")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -37,6 +38,16 @@ def test_the_number_comes_back_also_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError):
         fail()
     assert (inside, cv2.getNumThreads()) == ([1], 3)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_the_number_comes_back_when_the_last_of_several_blocks_ends() -> None:
+    first, second = one_cv2_thread(), one_cv2_thread()  # as in two threads, whose blocks need not nest
+    with ExitStack() as stack:
+        with first:
+            stack.enter_context(second)
+        assert cv2.getNumThreads() == 1
+    assert cv2.getNumThreads() == 3
 
 
 @pytest.mark.usefixtures("three_threads")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from pipeline.frames.preprocess import BYTES_A_SECOND, NUM_ESTIMATED, plan_prepr
 from pipeline.masks import pending
 from pipeline.workers import place as place_of_work
 from pipeline.workers.executors import Executor, run_synchronously
-from pipeline.workers.place import SECONDS_ALONE, workers_by_default
+from pipeline.workers.place import MAX_THREADS, SECONDS_ALONE, SECONDS_IN_A_THREAD, workers_by_default
 from tests.clips_on_disk import (
     SMALL,
     SMALL_FLAGS,
@@ -34,13 +33,13 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of workers that runs on four cores start; their tasks run here."""
     numbers = []
 
-    @contextmanager
-    def local_dask(num_workers: int) -> Iterator[Executor]:
+    def start(num_workers: int, end_waiting: object = None) -> Executor:
         numbers.append(num_workers)
-        yield lambda *arguments: run_synchronously(*arguments)
+        return lambda *arguments: run_synchronously(*arguments)
 
     monkeypatch.setattr(place_of_work, "num_cores", lambda: 4)
-    monkeypatch.setattr(place_of_work, "local_dask", local_dask)
+    monkeypatch.setattr(place_of_work, "local_dask", lambda num_workers: nullcontext(start(num_workers)))
+    monkeypatch.setattr(place_of_work, "ThreadExecutor", start)
     return numbers
 
 
@@ -51,6 +50,14 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 )
 def test_one_task_and_few_seconds_need_no_workers(num_tasks: int, seconds: float, num_workers: int) -> None:
     assert workers_by_default(num_tasks, seconds) == num_workers
+
+
+@pytest.mark.usefixtures("started")
+def test_threads_are_started_for_less_unless_there_are_too_many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert workers_by_default(2, SECONDS_IN_A_THREAD, in_threads=True) == 0
+    assert workers_by_default(2, SECONDS_IN_A_THREAD + 1, in_threads=True) == 4
+    monkeypatch.setattr(place_of_work, "num_cores", lambda: MAX_THREADS + 1)
+    assert workers_by_default(2, SECONDS_IN_A_THREAD + 1, in_threads=True) == 0
 
 
 def test_videos_take_what_their_bytes_take_and_only_so_many_are_looked_up(tmp_path: Path) -> None:
