@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -29,7 +29,7 @@ from store.store import Store
 from tests.videos import Encoding, cut, textured_frames, write_video
 
 FDA = Path(sys.executable).parent / "fda"
-STARTED_IN = Path.cwd()
+_decoders_started_in = Path.cwd()
 SIZE = 32
 SMALL = PreprocessOptions(
     train_frames=2, eval_frames=3, image_size=SIZE, shard_size=2, masks=MaskOptions(kernel_size=3, min_area=8)
@@ -171,12 +171,13 @@ class Commands:
 def decoder_is_kept() -> AbstractContextManager[object]:
     """Let one decoder process serve all runs of this process: a new one takes longer than a tiny run.
 
-    A decoder finds relative paths where it was started: a test that has changed the folder gets one of its own.
+    A decoder finds relative paths where it was started: when the folder has changed, there is a new one.
     """
-    if Path.cwd() == STARTED_IN:
-        return mock.patch.object(IsolatedDecoder, "close")
-    close_decoders()
-    return nullcontext()
+    global _decoders_started_in
+    if Path.cwd() != _decoders_started_in:
+        close_decoders()
+        _decoders_started_in = Path.cwd()
+    return mock.patch.object(IsolatedDecoder, "close")
 
 
 def fda_in_a_process(*arguments: str | Path, timeout: float = 600) -> Ended:

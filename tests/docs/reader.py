@@ -3,8 +3,8 @@
 What cannot be had in a test is replaced, and nothing else:
 
 - The reader's videos are small ones with a moving square.
-- Weights that would be downloaded are random ones of the demo's model, which reads frames of 224 pixels too; a training
-  is one epoch of small batches, in float32.
+- Weights that would be downloaded are random ones of a tiny model, which reads frames of 224 pixels too; a training is
+  one epoch of small batches, in float32.
 - MSVD and MSR-VTT are a few of the same videos, so most of the published ones are missing (`--max-missing 100%`).
 - Generated data sets have four clips to train with and two of each other split.
 - Work is done in this process (`--workers 0`), and what a page makes may be there already (`--overwrite`).
@@ -24,13 +24,20 @@ import pytest
 import torch
 from PIL import Image
 
+from encoders.config import ModelConfig, TextTower, VisionTower
+from encoders.described import CLIP_VOCAB_SIZE
 from encoders.weights.loading import load_model
-from pipeline.training.presets import preset_folder
 from tests.clips_on_disk import Commands, Ended, moving_frames, record, write_manifest
-from tests.encoders_tiny import alpha_clip_layout
+from tests.encoders_tiny import TEXT_HEADS, alpha_clip_layout, write_config
 from tests.videos import Encoding, write_video
 
-MODEL = preset_folder() / "demo.json"
+MODEL = ModelConfig(
+    name="a-tiny-model",
+    embed_dim=64,
+    vision_cfg=VisionTower(image_size=224, patch_size=56, width=32, layers=1, head_width=16),
+    text_cfg=TextTower(context_length=16, vocab_size=CLIP_VOCAB_SIZE, width=16, heads=TEXT_HEADS, layers=1),
+    quick_gelu=True,
+)
 ALPHA_CHECKPOINT = "clip_b16_grit20m_fultune_2xe.pth"
 TINY = ("epochs=1", "batch_size=4", "precision=fp32", "max_words=16")
 COUNTS = {"train": 4, "val": 2, "test": 2}
@@ -60,7 +67,7 @@ def write_reader_files(folder: Path) -> None:
     for seed, (name, these) in enumerate(ids.items()):
         rows = np.random.default_rng(seed).normal(size=(len(these), 8))
         np.savez(folder / f"{name}.npz", ids=np.array(these), embeddings=rows)
-    tensors = dict(load_model(str(MODEL), "none").model.named_tensors())
+    tensors = dict(load_model(write_config(folder, MODEL), "none").model.named_tensors())
     torch.save(alpha_clip_layout(tensors), folder / ALPHA_CHECKPOINT)
     Image.fromarray(moving_frames(0)[0]).save(folder / "photo.jpg")
     (folder / "queries.txt").write_text("a square runs\na square stands\n")
@@ -125,7 +132,7 @@ def as_run_here(words: Sequence[str]) -> list[str]:
     arguments += here.get(arguments[0], [])
     is_zero_shot = arguments[0] == "encode" and "--preset" in arguments
     if arguments[0] == "finetune" or is_zero_shot or {"--model", "--pretrained"} & set(arguments):
-        arguments += ["--model", str(MODEL), "--pretrained", "none"]
+        arguments += ["--model", f"{MODEL.name}.json", "--pretrained", "none"]
     return arguments
 
 
