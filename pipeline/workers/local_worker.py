@@ -12,6 +12,7 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 from threading import Thread
+from typing import Any
 
 from pipeline.isolation.children import die_with_parent
 from pipeline.isolation.signals import REQUESTS_TO_STOP
@@ -37,6 +38,19 @@ async def _work(address: str, started: Connection) -> None:
     from distributed import Worker
 
     class QuietWorker(Worker):  # type: ignore[misc]  # it has no types
+        has_told = False
+
+        def tell_start(self) -> None:
+            if not self.has_told:
+                self.has_told = True
+                started.send(None)
+
+        async def execute(self, key: str, *, stimulus_id: str) -> Any:
+            # The first task may come before this worker is back from its start, and may kill it: a worker that dies
+            # before it has told is taken for one that cannot start.
+            self.tell_start()
+            return await super().execute(key, stimulus_id=stimulus_id)
+
         async def heartbeat(self) -> None:
             await super().heartbeat()  # which sets the interval that the scheduler wants
             self.periodic_callbacks["heartbeat"].callback_time = HEARTBEAT_SECONDS * 1000
@@ -46,7 +60,7 @@ async def _work(address: str, started: Connection) -> None:
     # One thread, so that av, OpenCV and zarr each use one core: processes scale, threads do not. No limit of memory:
     # `run.resources` bounds it, and above a limit of its own Dask would pause a worker for good.
     async with QuietWorker(address, nthreads=1, memory_limit=0) as worker:
-        started.send(None)
+        worker.tell_start()
         await worker.finished()
 
 

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from distributed import Worker
 
 from pipeline.datasets.read import read_dataset
 from pipeline.frames.preprocess import ShardsMade, VideoSource, plan_preprocess, preprocess_shards
 from pipeline.isolation.decoder import DecodeRequest
 from pipeline.isolation.process import DecoderStartError
+from pipeline.run.resources import ONE_THREAD
 from pipeline.video.clips import DecodedClip, VideoError
+from pipeline.workers import dask, local_workers, worker_watch
 from pipeline.workers.clusters import connected
 from pipeline.workers.dask import MAX_ATTEMPTS, WorkerDiedError, local_dask
 from pipeline.workers.executors import Executor, run_synchronously
+from pipeline.workers.local_worker import be_worker
 from pipeline.workers.preflight import Preflight
 from tests.clips_on_disk import SMALL, opened_store, record, run_preprocess, write_clip, write_manifest
 from tests.dask_processes import DaskProcesses
 from tests.decoders import still_clip
+from tests.forked import Forked
 from tests.stores import tree_digest
 
 OPTIONS = replace(SMALL, shard_size=2)
+
+
+@pytest.fixture(autouse=True)
+def dead_workers_are_replaced_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for user in (dask, worker_watch):
+        monkeypatch.setattr(user, "SECONDS_BETWEEN_LOOKS", 0.05)
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,27 @@ def pending(manifest: Path, place: Path) -> list[str]:
     return [one.shard.key for one in plan_preprocess(store, OPTIONS).pending]
 
 
-def test_a_shard_that_kills_its_workers_ends_the_run_and_stays_pending(tmp_path: Path) -> None:
+def be_late_worker(address: str, lifeline: Connection, started: Connection) -> None:
+    """A worker on a busy machine: it gets tasks before it is back from its start."""
+    start = Worker.start_unsafe
+
+    async def start_late(worker: Worker) -> Worker:
+        await start(worker)
+        await asyncio.sleep(0.3)
+        return worker
+
+    with mock.patch.object(Worker, "start_unsafe", start_late):
+        be_worker(address, lifeline, started)
+
+
+def start_late_worker(address: str, lifeline: Connection, started: Connection) -> Forked:
+    return Forked(be_late_worker, address, lifeline, started, environment=ONE_THREAD)
+
+
+def test_a_shard_that_kills_its_workers_ends_the_run_and_stays_pending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_workers, "start_worker", start_late_worker)
     manifest = write_videos(tmp_path / "data", "a", "b", "poison", "c", "d", "e")
     with (
         local_dask(1) as executor,
