@@ -285,7 +285,7 @@ class _Strict:
 
 def _serve() -> None:
     """Be the server, until killed; print the port first."""
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from moto.moto_server.werkzeug_app import create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class Handler(WSGIRequestHandler):
@@ -295,7 +295,8 @@ def _serve() -> None:
         def log(self, *args: object) -> None:
             """Print nothing."""
 
-    application = _Strict(DomainDispatcherApplication(create_backend_app))
+    # Only S3: moto's dispatcher looks at a hundred folders to find out for which service each request is.
+    application = _Strict(create_backend_app("s3"))
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Handler)
     print(server.server_port, flush=True)
     server.serve_forever()
