@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,6 +33,11 @@ def still_clip(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO)
     return DecodedClip(
         ClipSample(frames, index / 25, index), SourceFacts(1.0, 25.0, "none", 25, 32, 32), truncated=False
     )
+
+
+def still_clips(path: Path, options: DecodeOptions, windows: Sequence[Window]) -> Iterator[DecodedClip]:
+    """A still clip for each window of a file."""
+    return (still_clip(path, options, window) for window in windows)
 
 
 def misbehave(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO) -> DecodedClip:
@@ -83,6 +88,23 @@ def misbehave(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO) 
     return still_clip(path, options)
 
 
+def count_windows(path: Path, options: DecodeOptions, windows: Sequence[Window]) -> Iterator[DecodedClip]:
+    """Clips whose every value is how many windows are asked for together."""
+    return (still_clip(Path(f"{len(windows)}.mp4"), options) for _ in windows)
+
+
+def misbehave_together(path: Path, options: DecodeOptions, windows: Sequence[Window]) -> Iterator[DecodedClip]:
+    """Of several windows of a file, do what its stem says at the second one; alone, each gives a still clip."""
+    yield still_clip(path, options)
+    if len(windows) > 1:
+        yield misbehave(path, options)
+
+
+def misbehave_in_turn(path: Path, options: DecodeOptions, windows: Sequence[Window]) -> Iterator[DecodedClip]:
+    """As `misbehave`, for each window of a file."""
+    return (misbehave(path, options, window) for window in windows)
+
+
 @contextmanager
 def _limited(kind: int, value: int) -> Iterator[None]:
     before = resource.getrlimit(kind)
@@ -96,7 +118,7 @@ def _limited(kind: int, value: int) -> Iterator[None]:
 class KilledWhileItStarts:
     """A function for decoder processes that are killed when they load it."""
 
-    def __call__(self, path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO) -> DecodedClip:
+    def __call__(self, path: Path, options: DecodeOptions, windows: Sequence[Window]) -> Iterator[DecodedClip]:
         raise AssertionError("no process gets so far")
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:

@@ -138,8 +138,9 @@ def videos_to_decode(store: Store, shards: Iterable[PendingShard]) -> Iterator[V
 
 def seconds_to_decode(store: Store, videos_root: Path, shards: Iterable[PendingShard]) -> float:
     """About what the videos of some shards take one core, or the first `NUM_ESTIMATED` of them."""
-    videos = islice(videos_to_decode(store, shards), NUM_ESTIMATED)
-    return sum(SECONDS_A_VIDEO + file_bytes(videos_root / video.path) / BYTES_A_SECOND for video in videos)
+    paths = [video.path for video in islice(videos_to_decode(store, shards), NUM_ESTIMATED)]
+    num_bytes = sum(file_bytes(videos_root / path) for path in set(paths))
+    return SECONDS_A_VIDEO * len(paths) + num_bytes / BYTES_A_SECOND
 
 
 def preprocess_shards(
@@ -230,7 +231,8 @@ def _largest_first(store: Store, videos_root: Path, plan: Plan) -> list[PendingS
         return list(plan.pending)
 
     def num_bytes(pending: PendingShard) -> int:
-        return sum(file_bytes(videos_root / video.path) for video in store.catalog.shard_videos(pending.shard))
+        paths = {video.path for video in store.catalog.shard_videos(pending.shard)}
+        return sum(file_bytes(videos_root / path) for path in paths)
 
     return sorted(plan.pending, key=num_bytes, reverse=True)
 

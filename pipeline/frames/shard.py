@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def make_frames(
     found = _kept(store, shard, videos, root, kept_rows, check)
     clips, outcomes = found or (_empty_frames(store, shard), {})
     kept = tuple(outcomes)
-    pending = [video for video in videos if video.row not in outcomes]
+    pending = _by_file([video for video in videos if video.row not in outcomes])
     if found is not None:
         filled = {row for row, outcome in outcomes.items() if outcome.filled}
         _empty_slots(clips, [video.row - shard.start for video in videos if video.row not in filled])
@@ -102,6 +103,17 @@ def _kept(
     paths = {video.row: root / video.path for video in videos}
     changed = changed_rows([(outcome, paths[row]) for row, outcome in outcomes.items()], check)
     return clips, {row: outcome for row, outcome in outcomes.items() if row not in changed}
+
+
+def _by_file(videos: Sequence[Video]) -> list[Video]:
+    """The same videos, those of one file next to each other, in the order in which they end: so they are decoded once.
+
+    >>> parts = [Video(name, "test", 0, name[0], 0.0, end) for name, end in [("a1", None), ("b", None), ("a2", 5.0)]]
+    >>> [video.video_id for video in _by_file(parts)]
+    ['a2', 'a1', 'b']
+    """
+    first = {video.path: number for number, video in reversed(list(enumerate(videos)))}
+    return sorted(videos, key=lambda video: (first[video.path], video.end_seconds or math.inf, video.start_seconds))
 
 
 def _request(video: Video, root: Path, options: DecodeOptions) -> DecodeRequest:

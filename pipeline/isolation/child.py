@@ -16,6 +16,8 @@ import os
 import socket
 import sys
 import traceback
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -23,7 +25,7 @@ from threading import Thread
 import cv2
 
 from pipeline.isolation.children import die_with_parent
-from pipeline.isolation.messages import Bug, Job, Ready, receive, send
+from pipeline.isolation.messages import Bug, Failure, Job, Ready, receive, send
 from pipeline.video.clips import VideoError
 from store.schema import VideoStatus
 
@@ -44,21 +46,32 @@ def main() -> None:
     _send(connection, Ready())
     gc.freeze()  # collections skip what is loaded now, and take a tenth of a millisecond
     while True:
-        _send(connection, answer(job, requests.get()))
-        gc.collect()  # a cycle may hold all packets of a video: too few objects for Python to collect by itself
+        for answer in answers(job, requests.get()):
+            _send(connection, answer)
+            del answer  # it may be large, and the next one is decoded now
+            gc.collect()  # a cycle may hold all packets of a video: too few objects for Python to collect by itself
 
 
-def answer(job: Job, arguments: tuple[object, ...]) -> object:
-    """What the function returns, or why it failed: a `VideoError` or a `Bug`."""
+def answers(job: Job, arguments: tuple[object, ...]) -> Iterator[object]:
+    """What the function gives; if it raises, last of all a `Failure`."""
     try:
-        return job.function(*arguments)
+        yield from map(partial(_limited, job), job.function(*arguments))
     except Exception as error:
-        cause = error.__cause__ if isinstance(error, VideoError) else error
-        if _is_of_memory(cause):
-            return _out_of_memory(job)
-        if isinstance(cause, OSError) and cause.errno in _OF_THE_MACHINE:
-            return VideoError(VideoStatus.PENDING, f"the machine has no room for it: {cause.strerror}")
-        return error if isinstance(error, VideoError) else _bug(error)
+        yield Failure(_told(job, error))
+
+
+def _limited(job: Job, answer: object) -> object:
+    return _told(job, answer) if isinstance(answer, VideoError) else answer
+
+
+def _told(job: Job, error: Exception) -> VideoError | Bug:
+    """An error as it is told: whether it is one of the video, of the machine, or of the limits of this process."""
+    cause = error.__cause__ if isinstance(error, VideoError) else error
+    if _is_of_memory(cause):
+        return _out_of_memory(job)
+    if isinstance(cause, OSError) and cause.errno in _OF_THE_MACHINE:
+        return VideoError(VideoStatus.PENDING, f"the machine has no room for it: {cause.strerror}")
+    return error if isinstance(error, VideoError) else _bug(error)
 
 
 def _bug(error: Exception) -> Bug:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import atexit
 import logging
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, groupby
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
 from weakref import WeakSet
 
-from pipeline.isolation.messages import Bug
+from pipeline.isolation.messages import Bug, Failure
 from pipeline.isolation.process import DecoderLostError, DecoderProcess
 from pipeline.run.resources import DECODER_MEMORY_MIB
 from pipeline.video.clips import DecodedClip, VideoError
-from pipeline.video.decoding import decode_clip
 from pipeline.video.options import WHOLE_VIDEO, DecodeOptions, Window
+from pipeline.video.windows import decode_windows
 from store.schema import VideoStatus
 
 _logger = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DecodeRequest:
-    """One video to decode: the arguments of `decode_clip`."""
+    """One clip to decode: the arguments of `decode_clip`."""
 
     path: Path
     options: DecodeOptions
@@ -36,11 +37,18 @@ class DecodeRequest:
         return (self.path, self.options, self.window)
 
 
+_Pass = tuple[DecodeRequest, ...]
+"""Requests for one file, with the same options."""
+
+
 class Decoder(Protocol):
     """Turns requests into clips. A plain value, because each task carries it to its worker."""
 
     def decode(self, requests: Iterable[DecodeRequest]) -> Generator[DecodedClip | VideoError]:
-        """Answer each request, in order. A caller that does not take all answers must close the generator."""
+        """Answer each request, in order. A caller that does not take all answers must close the generator.
+
+        Requests for one file take least if they follow each other in the order in which their windows end.
+        """
 
     def close(self) -> None:
         """End the decoder processes that this process has started."""
@@ -53,6 +61,9 @@ class IsolatedDecoder:
     That process works one video ahead: while a clip is handled here, the next one is decoded there. Threads that decode
     at the same time have a process each.
 
+    Requests for one file that follow each other, with the same options, are decoded in one pass. Whatever goes wrong in
+    it, be it that the process hangs or dies, the clips that it had not given yet are then decoded one by one.
+
     A video that damages the decoder's memory may crash it only later, during another video. So if a process crashes
     after it has decoded other videos, the current video is decoded again in a new process, and that result counts: how
     a video ends does not depend on the videos before it.
@@ -62,7 +73,7 @@ class IsolatedDecoder:
     """What decoding one video may allocate; above it the video is `UNSUPPORTED`. Enforced on Linux only."""
     grace_seconds: float = 5.0
     """Added to the video's own time limit, which the decoder checks itself unless it hangs; then it is killed."""
-    function: Callable[..., DecodedClip] = decode_clip
+    function: Callable[..., Iterator[DecodedClip | VideoError]] = decode_windows
     """Called in the other process, which imports it by its path."""
 
     def __post_init__(self) -> None:
@@ -78,20 +89,22 @@ class IsolatedDecoder:
         Raises:
             DecoderStartError: The other process does not start.
         """
-        waiting = iter(requests)
-        request = next(waiting, None)
-        process = self._asked(None, request)
+        waiting = _passes(requests)
+        asked, num_taken = next(waiting, ()), 0
+        process = self._asked(None, asked)
         try:
-            while request is not None and process is not None:
-                try:
-                    outcome = self._outcome(process, request)
-                except DecoderLostError as lost:
-                    if lost.is_in_doubt:
-                        process = self._started(request)
-                        continue
-                    process, outcome = None, lost.verdict
-                request = next(waiting, None)
-                process = self._asked(process, request)
+            while asked and process is not None:
+                outcome, is_lost = self._outcome(process, asked[num_taken], is_alone=len(asked) == 1)
+                process = None if is_lost else process
+                if outcome is None:
+                    waiting = chain([(request,) for request in asked[num_taken:]], waiting)
+                    asked, num_taken = next(waiting), 0
+                    process = self._started(asked) if is_lost else self._asked(process, asked)
+                    continue
+                num_taken += 1
+                if num_taken == len(asked):
+                    asked, num_taken = next(waiting, ()), 0
+                    process = self._asked(process, asked)
                 yield outcome
         finally:
             if process is not None:
@@ -108,9 +121,9 @@ class IsolatedDecoder:
         self.close()
         _pool_of(self).kill()
 
-    def _asked(self, process: DecoderProcess | None, request: DecodeRequest | None) -> DecoderProcess | None:
-        """A process that decodes the request; without a request, the process as it is."""
-        if request is None:
+    def _asked(self, process: DecoderProcess | None, asked: _Pass) -> DecoderProcess | None:
+        """A process that decodes some requests; without any, the process as it is."""
+        if not asked:
             return process
         if process is None:
             process = _pool_of(self).take()
@@ -118,24 +131,33 @@ class IsolatedDecoder:
             process.close()
             process = None
         if process is None:
-            return self._started(request)
-        process.ask(request.arguments)
+            return self._started(asked)
+        _ask(process, asked)
         return process
 
-    def _started(self, request: DecodeRequest) -> DecoderProcess:
-        """A new process that decodes the request."""
+    def _started(self, asked: _Pass) -> DecoderProcess:
+        """A new process that decodes some requests."""
         process = DecoderProcess(self.function, self.memory_mib << 20)
         _pool_of(self).add(process)
-        process.ask(request.arguments)
+        _ask(process, asked)
         return process
 
-    def _outcome(self, process: DecoderProcess, request: DecodeRequest) -> DecodedClip | VideoError:
-        answer = process.answer(request.options.timeout_seconds + self.grace_seconds)
-        if isinstance(answer, Bug):
-            _logger.error("a bug of the decoder, met in %s:\n%s", request.path, answer.traceback)
-            return VideoError(VideoStatus.UNSUPPORTED, f"a bug of the decoder: {answer.message}")
-        assert isinstance(answer, DecodedClip | VideoError)
-        return answer
+    def _outcome(
+        self, process: DecoderProcess, request: DecodeRequest, *, is_alone: bool
+    ) -> tuple[DecodedClip | VideoError | None, bool]:
+        """How a request ends, None if it and those after it are to be asked alone; and whether the process is lost."""
+        try:
+            answer = process.answer(request.options.timeout_seconds + self.grace_seconds)
+        except DecoderLostError as lost:
+            return (lost.verdict if is_alone and not lost.is_in_doubt else None), True
+        if not isinstance(answer, Failure):
+            assert isinstance(answer, DecodedClip | VideoError)
+            return answer, False
+        reason = answer.reason
+        if isinstance(reason, Bug):
+            _logger.error("a bug of the decoder, met in %s:\n%s", request.path, reason.traceback)
+            reason = VideoError(VideoStatus.UNSUPPORTED, f"a bug of the decoder: {reason.message}")
+        return (reason if is_alone else None), False
 
     def _keep(self, process: DecoderProcess) -> None:
         """Keep an idle process for the next shard; end one that is still decoding."""
@@ -143,6 +165,16 @@ class IsolatedDecoder:
             _pool_of(self).keep(process)
         else:
             process.close()
+
+
+def _passes(requests: Iterable[DecodeRequest]) -> Iterator[_Pass]:
+    for _, together in groupby(requests, key=lambda request: (request.path, request.options)):
+        yield tuple(together)
+
+
+def _ask(process: DecoderProcess, asked: _Pass) -> None:
+    windows = tuple(request.window for request in asked)
+    process.ask((asked[0].path, asked[0].options, windows), len(windows))
 
 
 class _Pool:

@@ -12,8 +12,10 @@ import pickle
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+from pipeline.video.clips import VideoError
 
 _COUNT = struct.Struct("<I")
 BUFFER_BYTES = 4 << 20
@@ -25,8 +27,8 @@ only costs time."""
 class Job:
     """The first message to a decoder process."""
 
-    function: Callable[..., object]
-    """Called with the arguments of each request; imported by its path."""
+    function: Callable[..., Iterator[object]]
+    """Called with the arguments of each request, it gives the answers one by one; imported by its path."""
     memory_bytes: int
     """What the process may allocate, on top of what it has when it starts."""
 
@@ -38,10 +40,17 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """The answer if the function raised anything but a `VideoError`."""
+    """Why there is no answer, if the function raised anything but a `VideoError`."""
 
     message: str
     traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """In place of the next answer to a request, and of all later ones: the function raised."""
+
+    reason: VideoError | Bug
 
 
 def connected_pair() -> tuple[socket.socket, socket.socket]:

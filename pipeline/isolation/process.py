@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Pipe
 
 from pipeline.errors import PipelineError
 from pipeline.isolation.children import start_child
-from pipeline.isolation.messages import Job, Ready, connected_pair, receive, send
+from pipeline.isolation.messages import Failure, Job, Ready, connected_pair, receive, send
 from pipeline.video.clips import VideoError
 from store.schema import VideoStatus
 
@@ -47,7 +47,7 @@ class DecoderLostError(Exception):
 class DecoderProcess:
     """A process that calls one function for one request after the other."""
 
-    def __init__(self, function: Callable[..., object], memory_bytes: int) -> None:
+    def __init__(self, function: Callable[..., Iterator[object]], memory_bytes: int) -> None:
         """Start it without waiting: it can be asked at once, and answers when it is ready."""
         self._connection, theirs = connected_pair()
         their_lifeline, self._lifeline = Pipe(duplex=False)
@@ -69,17 +69,17 @@ class DecoderProcess:
         """Whether it runs and has answered all requests."""
         return self._num_unanswered == 0 and self._process.poll() is None
 
-    def ask(self, arguments: tuple[object, ...]) -> None:
-        """Send a request. At most one may be unanswered: the time limit counts from the last one."""
-        self._num_unanswered += 1
+    def ask(self, arguments: tuple[object, ...], num_answers: int = 1) -> None:
+        """Send a request for some answers, when all earlier ones are answered."""
+        self._num_unanswered = num_answers
         self._asked_at = time.monotonic()
         self._send(arguments)
 
     def answer(self, limit_seconds: float) -> object:
-        """Wait for the answer to the last request: what the function returned, or a `Bug`.
+        """Wait for the next answer to the request: what the function gave, or the `Failure` that is the last one.
 
         Args:
-            limit_seconds: Wall time from the request on.
+            limit_seconds: Wall time from the request on, or from the answer before.
 
         Raises:
             DecoderLostError: The process died, or was killed here because it took too long.
@@ -94,8 +94,9 @@ class DecoderProcess:
             raise DecoderLostError(VideoError(VideoStatus.TIMEOUT, reason), is_in_doubt=False) from None
         except EOFError:
             raise self._lost(self._end()) from None
-        self._num_unanswered -= 1
+        self._num_unanswered = 0 if isinstance(value, Failure) else self._num_unanswered - 1
         self._num_answered += 1
+        self._asked_at = time.monotonic()
         return value
 
     def kill(self) -> None:

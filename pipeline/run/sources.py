@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from pipeline.run.options import SourceCheck
@@ -21,12 +22,19 @@ def file_bytes(path: Path) -> int:
 
 
 def file_sha256(path: Path) -> str | None:
-    """The sha256 of a file, or None if it cannot be read to its end."""
+    """The sha256 of a file, or None if it cannot be read to its end. For the clips of one file it is read once."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        facts = path.stat()
+        return _sha256(path, (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
     except OSError:
         return None
+
+
+@lru_cache(maxsize=16)  # a file a thread that looks for changed videos
+def _sha256(path: Path, version: tuple[int, ...]) -> str:
+    """As `file_sha256`; another version of a file is another file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def changed_rows(outcomes: Iterable[tuple[VideoOutcome, Path]], check: SourceCheck) -> frozenset[int]:

@@ -29,9 +29,10 @@ from pipeline.video.drawing import PlanRefutedError, decode_facts, draw_packets,
 from pipeline.video.frame_plan import ClipPlan, guessed_positions, plan_clip, plan_from_frames, plan_packets
 from pipeline.video.options import WHOLE_VIDEO, DecodeOptions, Window
 from pipeline.video.pictures import Album
-from pipeline.video.reading.opening import Deadline, check_file, extent_of, open_video, refuse_missing_index
-from pipeline.video.reading.probing import VideoScan, scan_video
-from pipeline.video.reading.truncation import FileExtent
+from pipeline.video.reading.opening import Deadline
+from pipeline.video.reading.probing import VideoScan
+from pipeline.video.reading.scanned import open_scanned
+from pipeline.video.reading.timeline import Timeline
 from store.schema import VideoStatus
 
 __all__ = ["ClipSample", "DecodeOptions", "DecodedClip", "SourceFacts", "VideoError", "Window", "decode_clip"]
@@ -54,49 +55,42 @@ def decode_clip(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO
             `TIMEOUT`, and `CORRUPT` (not a video, or damaged where a wanted frame depends on it).
     """
     deadline = Deadline.after(options.timeout_seconds)
-    check_file(path)
-    extent = extent_of(path)
-    refuse_missing_index(path, extent)
-    try:
-        return _decode_checked(path, options, window, deadline, extent=extent)
-    except VideoError as error:
-        # These are symptoms of the loss, and a whole copy of the file is the remedy: report the loss.
-        explained = [VideoStatus.CORRUPT, VideoStatus.NO_VIDEO_STREAM, VideoStatus.TOO_SHORT]
-        if extent.walk.breaks:
-            explained.append(VideoStatus.UNSUPPORTED)  # what is read there may be anything
-        if extent.is_damaged and error.status in explained:
-            reason = f"part of the file is lost, {extent.where_lost}; {error.reason}"
-            raise VideoError(VideoStatus.TRUNCATED, reason) from error
-        raise
-
-
-def _decode_checked(
-    path: Path, options: DecodeOptions, window: Window, deadline: Deadline, *, extent: FileExtent
-) -> DecodedClip:
-    with open_video(path, deadline, options) as video:
-        scan = scan_video(video, extent, options, deadline)
+    with open_scanned(path, options, deadline) as file:
+        video, scan = file.video, file.scan
         # The guess saves the second decode of files without usable times, if it turns out right.
         decode = partial(decode_facts, path, scan, options, deadline)
-        # The plan is for videos with at least one frame a slot; shorter ones are decoded from the start.
-        if scan.timeline is None or len(scan.timeline.pts) < options.num_frames:
+        timeline = planned_timeline_of(scan, options)
+        if timeline is None:
             events, album = decode(guessed=guessed_positions(scan, options, window), fresh=video)
         else:
-            plan = plan_packets(plan_clip(scan.timeline, scan, options, window), scan)
+            clip = plan_clip(timeline, scan, options, window)
             try:
-                return _clip(scan, plan.clip, draw_packets(video, scan, plan, options, deadline))
+                plan = plan_packets(timeline, clip.wanted, scan)
+                return clip_of(scan, clip, draw_packets(video, scan, plan, options, deadline), options)
             except PlanRefutedError as error:
                 _logger.info("decoding from the start: %s", error)
                 events, album = decode(guessed=guessed_positions(scan, options, window))
-    sequential = plan_from_frames(scan, events, options, window)
-    try:
-        if not album.holds(sequential.positions.values()):
-            album = draw_sequentially(path, scan, sequential, options, deadline)
-        return _clip(scan, sequential.clip, album.moved(sequential.positions))
-    except PlanRefutedError as error:
-        raise VideoError(VideoStatus.CORRUPT, "the decoder gives other frames when asked twice") from error
+        sequential = plan_from_frames(scan, events, options, window)
+        try:
+            positions = sequential.positions.values()
+            if not album.holds(positions):
+                album = draw_sequentially(path, scan, positions, sequential.expected_pts, options, deadline)
+            return clip_of(scan, sequential.clip, album.moved(sequential.positions), options)
+        except PlanRefutedError as error:
+            raise VideoError(VideoStatus.CORRUPT, "the decoder gives other frames when asked twice") from error
 
 
-def _clip(scan: VideoScan, plan: ClipPlan, album: Album) -> DecodedClip:
+def planned_timeline_of(scan: VideoScan, options: DecodeOptions) -> Timeline | None:
+    """The timeline by which packets are chosen, or None if the video is decoded from its start.
+
+    The packet plan is for videos with at least one frame a slot.
+    """
+    timeline = scan.timeline
+    return None if timeline is None or len(timeline.pts) < options.num_frames else timeline
+
+
+def clip_of(scan: VideoScan, plan: ClipPlan, album: Album, options: DecodeOptions) -> DecodedClip:
+    """A clip, when all of its frames are in the album."""
     timeline = plan.timeline
     num_frames = len(timeline.pts)
     shown, covered = (
@@ -111,7 +105,7 @@ def _clip(scan: VideoScan, plan: ClipPlan, album: Album) -> DecodedClip:
         height=album.height,
     )
     notes = album.notes if scan.choice.note is None else (scan.choice.note, *album.notes)
-    return DecodedClip(_sample(plan, album, album.options), source, timeline.truncated, notes)
+    return DecodedClip(_sample(plan, album, options), source, timeline.truncated, notes)
 
 
 def _sample(plan: ClipPlan, album: Album, options: DecodeOptions) -> ClipSample:

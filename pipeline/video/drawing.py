@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -15,11 +15,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.video.clips import VideoError
-from pipeline.video.frame_plan import PacketPlan, SequentialPlan
+from pipeline.video.frame_plan import PacketPlan
 from pipeline.video.options import DecodeOptions
 from pipeline.video.pictures import Album
 from pipeline.video.reading.opening import Deadline, OpenVideo, open_video, video_error_of
 from pipeline.video.reading.probing import VideoScan, read_packets
+from pipeline.video.segments import Segment
 from pipeline.video.soundness import Damage, FrameFacts
 from store.schema import VideoStatus
 
@@ -45,19 +46,30 @@ def draw_packets(
 ) -> Album:
     """Send a video's decoder the packets of a plan, and convert the frames that it wants.
 
-    Each segment must give exactly the planned frames, undamaged and in order.
-
     Raises:
         PlanRefutedError: The plan does not hold.
         VideoError: As `open_video` and `Album.add`; `TIMEOUT`.
     """
-    places = {int(plan.clip.timeline.pts[place]): place for place in plan.clip.wanted}
+    if any(is_hollow(segment, scan) for segment in plan.segments):
+        raise PlanRefutedError(_HOLLOW.reason)
+    album = Album(options, scan.display)
+    with closing(drawn_segments(video, scan, plan, options, deadline, into=album)) as segments:
+        for _ in segments:
+            pass
+    return album
+
+
+def drawn_segments(
+    video: OpenVideo, scan: VideoScan, plan: PacketPlan, options: DecodeOptions, deadline: Deadline, *, into: Album
+) -> Generator[Segment, None, None]:
+    """As `draw_packets`: give each segment of the plan once all of its frames are converted into the album.
+
+    Each must give exactly the planned frames, undamaged and in order. None of them may be hollow.
+    """
+    places = {int(plan.timeline.pts[place]): place for place in plan.wanted}
+    decoder = video.stream.codec_context
     # In one pass: packets that are not in memory are read from the file once, not once a segment.
     everything = [place for segment in plan.segments for place in segment.packets.tolist()]
-    if bool(scan.table.is_hollow[everything].any()):
-        raise PlanRefutedError(_HOLLOW.reason)
-    decoder = video.stream.codec_context
-    album = Album(options, scan.display)
     with closing(read_packets(video.path, scan, everything, deadline, options)) as packets:
         for segment in plan.segments:
             expected = iter(segment.shown_pts.tolist())
@@ -67,12 +79,17 @@ def draw_packets(
                 if frame.pts is None or frame.pts != tick or frame.is_corrupt:
                     raise PlanRefutedError(f"a frame at {frame.pts} (corrupt: {frame.is_corrupt}), {tick} was planned")
                 if tick in places:
-                    album.add(places[tick], frame)
+                    into.add(places[tick], frame)
             missing = next(expected, None)
             if missing is not None:
                 raise PlanRefutedError(f"the decoder gave no frame at {missing}")
             decoder.flush_buffers()  # a drained decoder takes no packet until it is flushed
-    return album
+            yield segment
+
+
+def is_hollow(segment: Segment, scan: VideoScan) -> bool:
+    """Whether a part of a packet of a segment is lost."""
+    return bool(scan.table.is_hollow[segment.packets].any())
 
 
 def _segment_frames(
@@ -175,18 +192,31 @@ def decode_facts(
 
 
 def draw_sequentially(
-    path: Path, scan: VideoScan, plan: SequentialPlan, options: DecodeOptions, deadline: Deadline
+    path: Path,
+    scan: VideoScan,
+    positions: Collection[int],
+    expected_pts: Sequence[int | None],
+    options: DecodeOptions,
+    deadline: Deadline,
 ) -> Album:
-    """Decode from the start to the last frame that a plan wants, and convert the wanted frames, by position.
+    """Decode from the start to the last of some positions, and convert the frames there.
 
-    Damage was judged when the plan was made. All frames must have the same times as then.
+    Damage was judged when they were planned. All frames must have the same times as then.
+
+    Args:
+        path: The file.
+        scan: Of it.
+        positions: Of the frames, among all that the decoder gives.
+        expected_pts: As in `SequentialPlan`.
+        options: How large, and the limits.
+        deadline: For all of it.
 
     Raises:
         PlanRefutedError: The plan does not hold.
         VideoError: As `decode_events` and `Album.add`.
     """
     album = Album(options, scan.display)
-    wanted = frozenset(plan.positions.values())
+    wanted = frozenset(positions)
     last = max(wanted)
     position = -1
     with closing(decode_events(path, scan, options, deadline)) as events:
@@ -194,7 +224,7 @@ def draw_sequentially(
             if isinstance(event, Damage):
                 continue
             position += 1
-            if position >= len(plan.expected_pts) or event.pts != plan.expected_pts[position]:
+            if position >= len(expected_pts) or event.pts != expected_pts[position]:
                 raise PlanRefutedError(f"frame {position} has pts {event.pts}, which was not planned")
             if position in wanted:
                 album.add(position, event)

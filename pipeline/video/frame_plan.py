@@ -43,9 +43,11 @@ class ClipPlan:
 
 @dataclass(frozen=True, slots=True)
 class PacketPlan:
-    """A clip, and the packets to decode for it."""
+    """Frames to draw, and the packets to decode for them."""
 
-    clip: ClipPlan
+    timeline: Timeline
+    wanted: Sequence[int]
+    """Places in the timeline to draw, increasing."""
     segments: tuple[Segment, ...]
 
 
@@ -95,16 +97,22 @@ def guessed_positions(scan: VideoScan, options: DecodeOptions, window: Window) -
         return frozenset()
 
 
-def plan_packets(clip: ClipPlan, scan: VideoScan) -> PacketPlan:
-    """The packets to decode for a clip: few if the codec allows it, else all packets up to the last frame."""
+def plan_packets(timeline: Timeline, wanted: Sequence[int], scan: VideoScan) -> PacketPlan:
+    """The packets to decode for some frames: few if the codec allows it, else all packets up to the last frame.
+
+    Args:
+        timeline: That of the scan.
+        wanted: Places in it, increasing: those of a clip, or of several.
+        scan: Of the video.
+    """
     shown = np.flatnonzero(scan.table.is_shown)
     in_order = shown[np.argsort(scan.table.pts[shown])]  # the packet of each frame of the timeline
-    packets = in_order[clip.wanted].tolist()
+    packets = in_order[np.array(wanted, np.int64)].tolist()
     if scan.may_end_early:
         # Half a packet may give no frame, and the video is then one frame shorter than planned. Decoding it tells.
         packets.append(int(shown[-1]))
     segments = plan_segments(scan.table, packets) if scan.may_skip else None
-    return PacketPlan(clip, segments or (everything_to(scan.table, max(packets)),))
+    return PacketPlan(timeline, wanted, segments or (everything_to(scan.table, max(packets)),))
 
 
 def plan_from_frames(

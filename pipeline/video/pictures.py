@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Self
 
@@ -30,20 +31,43 @@ _NEWER_SIDE_DATA = range(28, 64)
 """Kinds of side data (`AVFrameSideDataType`) after the last one in PyAV 18.1; ffmpeg 8.1 has four of them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A converted frame."""
+
+    rgb: NDArray[np.uint8]
+    """Shape (size, size, 3)."""
+    height: int
+    """Of the frame as displayed, in pixels."""
+    width: int
+    note: str | None = None
+    """What is to be known of it, in one line."""
+
+
 class Album:
     """The converted frames of one video, each by its place in the video."""
 
     def __init__(self, options: DecodeOptions, display: Display) -> None:
-        self.options = options
+        self._options = options
         self._display = display
         # One for all frames: it keeps what it has set up. `frame.reformat()` with its default threads takes 1.3x to 2x.
         self._reformatter = VideoReformatter()
-        self._pictures: dict[int, NDArray[np.uint8]] = {}
-        self.height = 0
+        self._pictures: dict[int, Picture] = {}
+
+    @property
+    def height(self) -> int:
         """Of the first frame added, as displayed, in pixels."""
-        self.width = 0
-        self.notes: tuple[str, ...] = ()
-        """What is to be known of the pictures, each in one line."""
+        return next(iter(self._pictures.values())).height
+
+    @property
+    def width(self) -> int:
+        """As `height`."""
+        return next(iter(self._pictures.values())).width
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of the pictures, each in one line, once."""
+        return tuple(dict.fromkeys(one.note for one in self._pictures.values() if one.note is not None))
 
     def add(self, place: int, frame: VideoFrame) -> None:
         """Convert a frame.
@@ -53,35 +77,35 @@ class Album:
         """
         height, width = shown_shape(frame, self._display)
         self._check_size(frame, height, width)
-        if not self._pictures:
-            self.height, self.width = height, width
         note = take_nearest_colours(frame)
-        if note is not None and note not in self.notes:
-            self.notes += (note,)
-        size, resize = self.options.image_size, self.options.resize
+        size, resize = self._options.image_size, self._options.resize
         try:
-            self._pictures[place] = square_picture(frame, self._reformatter, size, resize, self._display)
+            rgb = square_picture(frame, self._reformatter, size, resize, self._display)
         except av.error.FFmpegError as error:  # it says nothing about the file, which was decoded
             reason = f"ffmpeg's scaler cannot convert {frame.format.name} pictures: {error.strerror}"
             raise VideoError(VideoStatus.UNSUPPORTED, reason) from error
+        self._pictures[place] = Picture(rgb, height, width, note)
 
     def picture(self, place: int) -> NDArray[np.uint8]:
         """The picture at a place, shape (size, size, 3)."""
-        return self._pictures[place]
+        return self._pictures[place].rgb
 
     def holds(self, places: Iterable[int]) -> bool:
         """Whether there is a picture for each place."""
         return self._pictures.keys() >= set(places)
 
     def moved(self, positions: Mapping[int, int]) -> Self:
-        """The same pictures under other places; `positions` maps each new place to the present one."""
-        album = type(self)(self.options, self._display)
-        album.height, album.width, album.notes = self.height, self.width, self.notes
+        """Some of the pictures under other places; `positions` maps each new place to the present one."""
+        album = type(self)(self._options, self._display)
         album._pictures = {place: self._pictures[position] for place, position in positions.items()}
         return album
 
+    def keep(self, places: Collection[int]) -> None:
+        """Let go of all pictures but those at some places."""
+        self._pictures = {place: picture for place, picture in self._pictures.items() if place in places}
+
     def _check_size(self, frame: VideoFrame, height: int, width: int) -> None:
-        options = self.options
+        options = self._options
         check_pixels(frame.height, frame.width, options)
         if min(height, width) < options.min_side:
             limit = f"its shorter side must have at least {options.min_side} pixels"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.video import drawing
 from pipeline.video.decoding import decode_clip
 from pipeline.video.options import DecodeOptions
-from pipeline.video.pictures import Album
+from pipeline.video.pictures import Album, Picture
 
 
 class NativeAlbum(Album):
@@ -22,9 +22,8 @@ class NativeAlbum(Album):
     """That of the last clip."""
 
     def add(self, place: int, frame: VideoFrame) -> None:
-        self.height, self.width = frame.height, frame.width
         rgb = self._reformatter.reformat(frame, format="rgb24", interpolation="BICUBIC", threads=1).to_ndarray()
-        self._pictures[place] = rgb.astype(np.uint8, copy=False)
+        self._pictures[place] = Picture(rgb.astype(np.uint8, copy=False), frame.height, frame.width)
 
     def picture(self, place: int) -> NDArray[np.uint8]:
         NativeAlbum.last = self
@@ -32,7 +31,7 @@ class NativeAlbum(Album):
 
     def native(self) -> list[NDArray[np.uint8]]:
         """Each of shape (height, width, 3), in order."""
-        return [self._pictures[place] for place in sorted(self._pictures)]
+        return [self._pictures[place].rgb for place in sorted(self._pictures)]
 
 
 def decode_native(path: str, num_frames: int) -> list[NDArray[np.uint8]]:

@@ -28,7 +28,7 @@ from tests.clips_on_disk import (
     write_manifest,
     write_small_dataset,
 )
-from tests.decoders import misbehave, still_clip
+from tests.decoders import misbehave_in_turn, still_clips
 from tests.forked import forked_fda
 from tests.seed import drawn
 from tests.stores import tree_digest
@@ -178,7 +178,7 @@ def test_a_video_whose_decoder_is_killed_is_pending_and_the_same_command_decodes
     for name in ("killed_1", "clip_2"):
         (tmp_path / f"{name}.mp4").write_bytes(b"a video")
     manifest = write_manifest(tmp_path, [record(name, f"{name}.mp4") for name in ("killed_1", "clip_2")])
-    monkeypatch.setattr("pipeline.frames.run.IsolatedDecoder", partial(IsolatedDecoder, function=misbehave))
+    monkeypatch.setattr("pipeline.frames.run.IsolatedDecoder", partial(IsolatedDecoder, function=misbehave_in_turn))
     ended = fda("preprocess", manifest, tmp_path / "store", *flags)
     why = "the decoder was killed (signal 9, SIGKILL), probably because the machine ran out of memory"
     assert ended.code == 1
@@ -192,7 +192,7 @@ def test_a_video_whose_decoder_is_killed_is_pending_and_the_same_command_decodes
     assert fda("verify", tmp_path / "store").code == 0
     assert fda("finalise", tmp_path / "store").code == 1
 
-    monkeypatch.setattr("pipeline.frames.run.IsolatedDecoder", partial(IsolatedDecoder, function=still_clip))
+    monkeypatch.setattr("pipeline.frames.run.IsolatedDecoder", partial(IsolatedDecoder, function=still_clips))
     ended = fda("preprocess", manifest, tmp_path / "store", *flags)
     assert (ended.code, "2 clips; no video failed" in ended.out) == (0, True)
     assert fda("preprocess", manifest, tmp_path / "whole", *flags).code == 0

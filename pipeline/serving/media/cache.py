@@ -21,9 +21,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.isolation.messages import Bug
+from pipeline.isolation.messages import Failure
 from pipeline.isolation.process import DecoderLostError, DecoderProcess
-from pipeline.serving.media.converting import MediaRequest, Prepared, prepare
+from pipeline.serving.media.converting import MediaRequest, Prepared, answer
 from pipeline.serving.media.playable import Way
 from pipeline.serving.options import ConversionOptions
 from pipeline.video.clips import VideoError
@@ -166,7 +166,7 @@ class MediaCache:
             try:
                 with self._lock:
                     self._busy.add(process)
-                answer = process.answer(request.timeout_seconds + _GRACE_SECONDS)
+                given = process.answer(request.timeout_seconds + _GRACE_SECONDS)
             except DecoderLostError as lost:
                 if lost.is_in_doubt and not is_last:
                     continue
@@ -175,12 +175,12 @@ class MediaCache:
                 with self._lock:
                     self._busy.discard(process)
             self._keep(process)
-            if isinstance(answer, Bug):
-                raise VideoError(VideoStatus.UNSUPPORTED, f"it cannot be made playable: {answer.message}")
-            if isinstance(answer, VideoError):
-                raise answer
-            assert isinstance(answer, Prepared)
-            return answer
+            if isinstance(given, Failure):
+                if isinstance(given.reason, VideoError):
+                    raise given.reason
+                raise VideoError(VideoStatus.UNSUPPORTED, f"it cannot be made playable: {given.reason.message}")
+            assert isinstance(given, Prepared)
+            return given
         raise AssertionError("unreachable")
 
     def _process(self, *, fresh: bool) -> DecoderProcess:
@@ -188,7 +188,7 @@ class MediaCache:
             process = None if fresh or not self._idle else self._idle.pop()
         if process is not None and process.is_idle:
             return process
-        return DecoderProcess(prepare, _MEMORY_MIB << 20)
+        return DecoderProcess(answer, _MEMORY_MIB << 20)
 
     def _keep(self, process: DecoderProcess) -> None:
         with self._lock:

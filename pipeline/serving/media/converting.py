@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -83,6 +83,11 @@ class _Source:
     def open(self) -> AbstractContextManager[OpenVideo]:
         """The file, opened again from its start."""
         return open_video(self.request.path, self.deadline, self.options, self.scan.choice)
+
+
+def answer(request: MediaRequest) -> Iterator[Prepared]:
+    """What a process of `pipeline.isolation` does for a request: `prepare`, once."""
+    yield prepare(request)
 
 
 def prepare(request: MediaRequest) -> Prepared:

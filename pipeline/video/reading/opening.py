@@ -47,7 +47,7 @@ _JPEG = b"\xff\xd8\xff"
 """The first bytes of a JPEG picture, and of a file of nothing but such pictures."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deadline:
     """The moment, on the monotonic clock, after which work on a video stops."""
 
@@ -64,14 +64,21 @@ class Deadline:
         """Seconds left, at least a millisecond: to ffmpeg, a negative timeout means no timeout."""
         return max(0.001, self.at - time.monotonic())
 
+    def restart(self) -> None:
+        """Begin again: what comes now has all of its time."""
+        self.at = time.monotonic() + self.limit_seconds
+
     def check(self) -> None:
         """Raise `VideoError` (`TIMEOUT`) if it has passed."""
         if time.monotonic() > self.at:
             raise VideoError(VideoStatus.TIMEOUT, f"not decoded within {self.limit_seconds:g} s")
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path) -> os.stat_result:
     """Refuse a path that is not a readable regular file with content. Pipes and devices are never opened.
+
+    Returns:
+        The facts of the file.
 
     Raises:
         VideoError: `MISSING` if no file can be read there, with what is there instead. A file without read permission
@@ -85,6 +92,7 @@ def check_file(path: Path) -> None:
         if facts.st_size == 0:
             raise VideoError(VideoStatus.EMPTY, "the file has 0 bytes")
         path.open("rb").close()
+        return facts
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise VideoError(VideoStatus.MISSING, _os_reason(error)) from error
 

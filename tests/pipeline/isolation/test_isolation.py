@@ -27,7 +27,8 @@ from pipeline.isolation.decoder import DecodeRequest, IsolatedDecoder
 from pipeline.isolation.process import DecoderStartError
 from pipeline.run.plan import Tally
 from pipeline.video.clips import DecodedClip, VideoError
-from pipeline.video.options import DecodeOptions
+from pipeline.video.decoding import decode_clip
+from pipeline.video.options import DecodeOptions, Window
 from pipeline.workers.dask import local_dask
 from pipeline.workers.executors import Executor, run_synchronously
 from pipeline.workers.threads import ThreadExecutor
@@ -35,11 +36,11 @@ from store.completion import outcomes_of
 from store.errors import StoreWriteError
 from store.store import Store
 from tests.clips_on_disk import SMALL, opened_store, record, write_clip, write_manifest
-from tests.decoders import KilledWhileItStarts, misbehave, still_clip
+from tests.decoders import KilledWhileItStarts, count_windows, misbehave_in_turn, misbehave_together
 from tests.forked import Forked
 
 OPTIONS = DecodeOptions(3, 32, timeout_seconds=0.3)
-DECODER = IsolatedDecoder(function=misbehave, grace_seconds=0.3)
+DECODER = IsolatedDecoder(function=misbehave_in_turn, grace_seconds=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +160,24 @@ def test_a_video_is_not_blamed_for_what_an_earlier_one_did_to_the_decoder() -> N
     assert decode("damage_1", "segfault", "clip_3", options=patient) == ["1", CRASHES["segfault"], "3"]
 
 
+@pytest.mark.parametrize("name", ["segfault_7", "hang_7", "killed_7", "bug_7", "greedy_7", "kernel_7"])
+def test_a_pass_that_fails_costs_no_window_of_its_file(name: str) -> None:
+    decoder = IsolatedDecoder(function=misbehave_together, grace_seconds=0.3)
+    with closing(decoder):
+        assert decode("clip_1", name, name, name, "clip_2", decoder=decoder) == ["1", "7", "7", "7", "2"]
+        assert decode(name, name, decoder=decoder) == ["7", "7"]  # at the last one
+
+
+def test_windows_of_one_file_are_asked_for_together() -> None:
+    decoder = IsolatedDecoder(function=count_windows)
+    requests = [
+        DecodeRequest(Path(name), OPTIONS, Window(0, end)) for name, end in zip("aaabba", range(1, 7), strict=True)
+    ]
+    with closing(decoder):
+        counts = [int(clip.sample.frames.max()) for clip in decoder.decode(requests) if isinstance(clip, DecodedClip)]
+    assert counts == [3, 3, 3, 2, 2, 1]
+
+
 def test_a_process_outlives_the_thread_that_started_it() -> None:
     requests = [DecodeRequest(Path(f"slow_{number}.mp4"), replace(OPTIONS, timeout_seconds=20)) for number in (1, 2)]
     before = children()
@@ -198,7 +217,7 @@ def test_a_process_that_cannot_start_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "path", [path for path in sys.path if "site-packages" in path])
-    decoder = IsolatedDecoder(function=still_clip)  # in tests/, which is found by no path now
+    decoder = IsolatedDecoder(function=misbehave_in_turn)  # in tests/, which is found by no path now
     with pytest.raises(DecoderStartError, match=r"did not start \(exit code 1\)"):
         decode("clip_1", decoder=decoder)
     assert "ModuleNotFoundError" in capfd.readouterr().err
@@ -212,7 +231,7 @@ def test_clips_are_those_of_the_function_to_the_bit(tmp_path: Path) -> None:
         missing, isolated = decoder.decode(
             [DecodeRequest(tmp_path / "gone.mp4", options), DecodeRequest(path, options)]
         )
-    direct = decoder.function(path, options)
+    direct = decode_clip(path, options)
     assert isinstance(missing, VideoError)
     assert str(missing) == "missing: there is no such file"
     assert isinstance(isolated, DecodedClip)
@@ -225,7 +244,7 @@ def test_clips_are_those_of_the_function_to_the_bit(tmp_path: Path) -> None:
 def be_worker(told: Connection, *names: str) -> None:
     """Decode the first video, say so, and wait while the second is decoded."""
     requests = [DecodeRequest(Path(name), DecodeOptions(3, 32)) for name in names]
-    clips = IsolatedDecoder(function=misbehave).decode(requests)
+    clips = IsolatedDecoder(function=misbehave_in_turn).decode(requests)
     next(clips)
     told.send("decoded")
     time.sleep(3600)

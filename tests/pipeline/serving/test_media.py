@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 import fda
 from pipeline.serving.media import cache as cache_module
 from pipeline.serving.media.cache import BusyError, MediaCache
-from pipeline.serving.media.converting import MediaRequest, Prepared, prepare
+from pipeline.serving.media.converting import MediaRequest, Prepared, answer, prepare
 from pipeline.serving.media.playable import Way
 from pipeline.serving.media.times import decoding_times
 from pipeline.video.clips import VideoError
@@ -264,7 +264,7 @@ class TestCache:
     def test_its_end_does_not_wait_for_a_video(
         self, served: ServedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(cache_module, "prepare", sleep_long)
+        monkeypatch.setattr(cache_module, "answer", sleep_long)
         media, has_begun, ended = MediaCache(fda.ConversionOptions(folder=tmp_path)), threading.Event(), []
 
         class Begun(set[object]):
@@ -290,11 +290,11 @@ class TestCache:
     def test_a_process_that_crashes_costs_one_video(
         self, served: ServedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(cache_module, "prepare", end_at_once)
+        monkeypatch.setattr(cache_module, "answer", end_at_once)
         media = MediaCache(fda.ConversionOptions(folder=tmp_path))
         with pytest.raises(VideoError, match="exit code 3"):
             media.playable(served.videos / "old.avi", WHOLE_VIDEO)
-        monkeypatch.setattr(cache_module, "prepare", prepare)
+        monkeypatch.setattr(cache_module, "answer", answer)
         assert media.playable(served.videos / "old.avi", WHOLE_VIDEO).path.exists()
         assert not list(tmp_path.glob("partial-*"))
         media.close()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pipeline.video import decoding
 from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError
 from pipeline.video.decoding import decode_clip
-from pipeline.video.frame_plan import ClipPlan, PacketPlan, plan_packets
+from pipeline.video.frame_plan import PacketPlan, plan_packets
 from pipeline.video.options import DecodeOptions, Resize
 from pipeline.video.reading.probing import VideoScan
+from pipeline.video.reading.timeline import Timeline
 from pipeline.video.resizing import resize_and_crop
 from store.schema import VideoStatus
 from tests.videos import (
@@ -209,8 +210,8 @@ def test_a_plan_that_does_not_hold_gives_way_to_the_exact_decode(
     right = decode_clip(path, options())
     planned = plan_packets
 
-    def wrong(clip: ClipPlan, scan: VideoScan) -> PacketPlan:
-        plan = planned(clip, scan)
+    def wrong(timeline: Timeline, wanted: Sequence[int], scan: VideoScan) -> PacketPlan:
+        plan = planned(timeline, wanted, scan)
         return replace(plan, segments=tuple(replace(part, shown_pts=part.shown_pts + 1) for part in plan.segments))
 
     monkeypatch.setattr(decoding, "plan_packets", wrong)

@@ -17,8 +17,11 @@ import pytest
 from pipeline.video.clips import VideoError
 from pipeline.video.decoding import decode_clip
 from pipeline.video.options import DecodeOptions
+from pipeline.video.reading import probing
 from store.schema import VideoStatus
 from tests.paths import ROOT
+from tests.seed import drawn
+from tests.windows import check_windows, some_options, some_windows
 from tests.zoo.kinds import CORE_ENCODERS, ZOO
 from tests.zoo.making import with_streams
 from tests.zoo.truth import FullDecode, decode_fully, expected_picture
@@ -73,6 +76,19 @@ def test_clips_are_those_of_a_full_decode(seen: Seen, name: str, num_frames: int
     }
     np.testing.assert_array_equal(clip.sample.frames, np.stack([pictures[place] for place in expected.frame_index]))
     assert not clip.truncated
+
+
+NASTY = ["h264_vfr.mkv", "h264_edit_middle.mp4", "h264_raw.h264", "h264_times_restart.ts", "mpeg4_dropped.avi"]
+SOME = sorted({*NASTY, *drawn("kinds of windows").sample(sorted(ZOO), 25)})
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_windows_in_one_pass_are_those_of_each_alone(seen: Seen, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, whole = seen(name)
+    chance = drawn(f"windows of {name}")
+    if chance.random() < 0.3:  # as for large files
+        monkeypatch.setattr(probing, "BUFFERED_BYTES", 0)
+    check_windows(path, some_options(chance), some_windows(chance, len(whole.frames) / 25))
 
 
 def _refusal(path: Path, **limits: float) -> VideoError:
