@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +25,7 @@ from tests.benchmarks.bench_retrieval import (
     unit_rows,
 )
 from tests.benchmarks.footage import scenes
-from tests.benchmarks.measure import Cost, Table, interleaved_costs, paired_seconds, ratio_table
+from tests.benchmarks.measure import Cost, Table, cost_rounds, interleaved_costs, paired_seconds, ratio_table
 from tests.benchmarks.native import decode_native
 from tests.benchmarks.peers import Truth, neighbours_of, wrong_frames
 from tests.videos import decode_all, textured_frames, write_numbered_video
@@ -81,8 +82,18 @@ def test_summary_has_no_targets_for_other_files() -> None:
 
 
 def test_first_round_is_not_counted() -> None:
-    costs = iter([100.0, 1.0, 5.0, 2.0])
+    costs = iter([20.0, 1.0, 5.0, 2.0])
     assert interleaved_costs({"fda": lambda: Cost(next(costs), 0.5)}, 3) == {"fda": Cost(2.0, 0.5)}
+
+
+@pytest.mark.parametrize(
+    ("round_seconds", "repeats", "counted"),
+    [(1, 5, [1, 2, 3, 4, 5]), (14, 5, [1, 2, 3]), (29, 5, [1, 2]), (31, 5, [0, 1]), (31, 1, [0])],
+)
+def test_rounds_that_take_long_are_fewer(round_seconds: float, repeats: int, counted: list[int]) -> None:
+    numbers = itertools.count()
+    found = cost_rounds({"fda": lambda: Cost(round_seconds, next(numbers))}, repeats)
+    assert [cost.cpu_seconds for cost in found["fda"]] == counted
 
 
 def test_each_run_is_compared_with_the_one_before_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,8 @@ class VideoClass:
     is_vfr: bool = False
     """Frames fall off at random, and the rest keep their times."""
     options: Mapping[str, str] = field(default_factory=lambda: {"preset": "medium", "crf": "23"})
+    aspect: float = 16 / 9
+    """Width by height."""
 
     @property
     def key(self) -> str:
@@ -53,8 +55,8 @@ class VideoClass:
 
     @property
     def width(self) -> int:
-        """16:9, even."""
-        return round(self.height * 16 / 9 / 2) * 2
+        """Even."""
+        return round(self.height * self.aspect / 2) * 2
 
 
 _X264 = {"preset": "medium", "crf": "23"}

@@ -6,7 +6,7 @@ Tables that are printed are kept as well, and `python -m tests.benchmarks` write
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -67,8 +67,15 @@ printed: list[Table] = []
 """Every table printed so far by this process."""
 
 
+LONG_SECONDS = 30.0
+"""Of rounds that count: no further one begins after so long. A first round that takes as long is counted too, for what
+must warm up is a small part of it. So that all benchmarks end within half an hour."""
+MIN_ROUNDS = 2
+"""That count, however long they take."""
+
+
 def interleaved_costs(methods: Mapping[str, Callable[[], Cost]], repeats: int) -> dict[str, Cost]:
-    """Run all methods in turn, again and again, after one round that is not counted.
+    """Run all methods in turn, again and again, after one round that is not counted; see `LONG_SECONDS`.
 
     Returns:
         Method -> medians of what it said it took.
@@ -81,13 +88,22 @@ def interleaved_costs(methods: Mapping[str, Callable[[], Cost]], repeats: int) -
 
 def cost_rounds(methods: Mapping[str, Callable[[], Cost]], repeats: int) -> dict[str, list[Cost]]:
     """As `interleaved_costs`; method -> what each round took."""
-    costs: dict[str, list[Cost]] = {name: [] for name in methods}
-    for round_number in range(repeats + 1):
-        for name, run in methods.items():
-            cost = run()
-            if round_number:
-                costs[name].append(cost)
-    return costs
+    rounds: list[dict[str, Cost]] = []
+    first = _one_round(methods)
+    if seconds_of([first]) > LONG_SECONDS:
+        rounds.append(first)
+    while len(rounds) < repeats and (len(rounds) < MIN_ROUNDS or seconds_of(rounds) < LONG_SECONDS):
+        rounds.append(_one_round(methods))
+    return {name: [one[name] for one in rounds] for name in methods}
+
+
+def _one_round(methods: Mapping[str, Callable[[], Cost]]) -> dict[str, Cost]:
+    return {name: run() for name, run in methods.items()}
+
+
+def seconds_of(rounds: Sequence[Mapping[str, Cost]]) -> float:
+    """Of a clock, for all methods of all rounds."""
+    return sum(cost.wall_seconds for one in rounds for cost in one.values())
 
 
 def paired_seconds(
@@ -101,7 +117,7 @@ def paired_seconds(
 
     Args:
         methods: a method right after its peer.
-        repeats: rounds that count.
+        repeats: rounds that count, at most.
         peer_of: method -> what it is compared with.
         of_processor: take the processor's time, which the work of others hardly changes, not that of a clock.
 
