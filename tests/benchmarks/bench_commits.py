@@ -29,7 +29,7 @@ from tests.benchmarks.footage import CLASSES, QUICK_CLASSES, VideoClass
 from tests.benchmarks.quoted import quote
 from tests.clips_on_disk import opened_store
 
-NUM_VIDEOS = 64
+NUM_VIDEOS = 32
 OPTIONS = PreprocessOptions()
 
 

@@ -120,7 +120,7 @@ def script(listing: Path, out: Path) -> list[str]:
 
 
 def seconds_a_video(data_set: DataSet, files: Sequence[Path], place: Path, repeats: int) -> dict[str, Cost]:
-    """Method -> what a video takes, as the difference of runs over all copies and over two of a video of middle size."""
+    """Method -> what a video takes: the difference of runs over all copies, and over two of a video of middle size."""
     many = make_folders(place / "many", files, data_set.copies)
     middle = sorted(files, key=lambda path: path.stat().st_size)[len(files) // 2]
     few = make_folders(place / "few", [middle], dict.fromkeys(FRAMES, 1))

@@ -41,7 +41,7 @@ def main(*, quick: bool = False) -> None:
     device = find_device("auto")
     on_gpu = device.type == "cuda"
     models = ("ViT-B-16-quickgelu", "ViT-L-14-quickgelu") if on_gpu else ("ViT-B-32-quickgelu",)
-    num_videos = 8 if quick else 2048 if on_gpu else 32
+    num_videos = 8 if quick else 2048 if on_gpu else 12
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder) / "store", num_videos)
         for model in models:

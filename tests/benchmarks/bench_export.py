@@ -139,7 +139,7 @@ def print_memory(folder: Path, counts: tuple[int, int]) -> None:
 def main(*, quick: bool = False) -> None:
     """Measure, and print."""
     with tempfile.TemporaryDirectory() as folder:
-        compare_with_disk(Path(folder), 100 if quick else 5_000, 1 if quick else 5)
+        compare_with_disk(Path(folder), 100 if quick else 5_000, 1 if quick else 3)
     with tempfile.TemporaryDirectory() as folder:
         print_memory(Path(folder), (32, 64) if quick else (500, 5_000))
 

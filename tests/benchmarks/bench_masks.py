@@ -20,7 +20,7 @@ from tests.benchmarks.quoted import quote
 from tests.reference_masks import opencv_grey, reference
 from tests.videos import textured_frames
 
-NUM_FRAMES, SIZE, REPEATS, MAX_REAL = 12, 224, 7, 16
+NUM_FRAMES, SIZE, REPEATS, MAX_REAL = 12, 224, 7, 4
 PEER = "scikit-image"
 FOLDER = Path(os.environ.get("FDA_TEST_CLIPS", Path(__file__).resolve().parents[3] / "shared" / "data" / "clips"))
 

@@ -1,4 +1,4 @@
-"""Memory and open files of a long run: 10,000 tiny videos through the real workers.
+"""Memory and open files of a long run: thousands of tiny videos through the real workers.
 
 `python -m tests.benchmarks memory` prints what coordinator, workers and decoders hold as it goes on.
 """
@@ -58,7 +58,7 @@ class Watch:
 
 def main(*, quick: bool = False) -> None:
     """Make the videos (one file under many names), and run."""
-    num_videos = 300 if quick else 10_000
+    num_videos = 300 if quick else 4_000
     print(f"\nMemory over {num_videos:,} videos of 8 frames, {NUM_CORES} workers")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

@@ -32,7 +32,7 @@ from pipeline.video.resizing import centre_crop, crop_start, resize_and_crop, re
 from tests.benchmarks.footage import CLASSES, QUICK_CLASSES, video_of
 from tests.benchmarks.measure import interleaved, print_ratios
 
-SIZE, NUM_FRAMES, REPEATS = 224, 12, 7
+SIZE, NUM_FRAMES, REPEATS = 224, 12, 5
 CLIP, EXACT = "RGB, PIL bicubic (CLIP)", "right RGB, PIL bicubic"
 RIGHT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 Picture = NDArray[np.uint8]

@@ -37,7 +37,7 @@ from store.schema import Shard, SplitLayout, Video, VideoStatus
 from store.store import Manifest, Store
 from tests.videos import textured_frames
 
-NUM_VIDEOS, SHARD_SIZES, BATCH, REPEATS = 64, (16, 64), 32, 3
+NUM_VIDEOS, SHARD_SIZES, BATCH, REPEATS = 64, (16, 64), 32, 2
 
 
 def made_clips(num_clips: int) -> NDArray[np.uint8]:

@@ -49,7 +49,7 @@ def main(*, quick: bool = False) -> None:
     torch.set_num_threads(1)
     try:
         for name, num_blocks in FAMILIES.items():
-            measure(name, num_blocks, 2 if quick else NUM_FRAMES, 1 if quick else 5)
+            measure(name, num_blocks, 2 if quick else NUM_FRAMES, 1 if quick else 3)
     finally:
         torch.set_num_threads(threads)
 

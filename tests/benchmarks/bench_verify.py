@@ -86,7 +86,7 @@ def cold(folder: StoreFolder, names: list[str], work: Callable[[], object]) -> f
 def main(*, quick: bool = False) -> None:
     """Measure, and print the ratios."""
     with tempfile.TemporaryDirectory() as folder:
-        store = make_store(Path(folder) / "store", 2 * SHARD_SIZE if quick else 32 * SHARD_SIZE, 224)
+        store = make_store(Path(folder) / "store", 2 * SHARD_SIZE if quick else 16 * SHARD_SIZE, 224)
         files = list(store.folder.walk())
         names = [stored.name for stored in files]
         assert not verify(store.folder).findings

@@ -67,30 +67,38 @@ printed: list[Table] = []
 """Every table printed so far by this process."""
 
 
-LONG_SECONDS = 30.0
+LONG_SECONDS = 20.0
 """Of rounds that count: no further one begins after so long. A first round that takes as long is counted too, for what
 must warm up is a small part of it. So that all benchmarks end within half an hour."""
 MIN_ROUNDS = 2
 """That count, however long they take."""
 
 
-def interleaved_costs(methods: Mapping[str, Callable[[], Cost]], repeats: int) -> dict[str, Cost]:
+def interleaved_costs(
+    methods: Mapping[str, Callable[[], Cost]], repeats: int, *, is_warm: bool = False
+) -> dict[str, Cost]:
     """Run all methods in turn, again and again, after one round that is not counted; see `LONG_SECONDS`.
+
+    Args:
+        methods: Name -> run.
+        repeats: Rounds that count, at most.
+        is_warm: Every method has run just before, so that the first round counts.
 
     Returns:
         Method -> medians of what it said it took.
     """
     return {
         name: Cost(median(cost.wall_seconds for cost in of), median(cost.cpu_seconds for cost in of))
-        for name, of in cost_rounds(methods, repeats).items()
+        for name, of in cost_rounds(methods, repeats, is_warm=is_warm).items()
     }
 
 
-def cost_rounds(methods: Mapping[str, Callable[[], Cost]], repeats: int) -> dict[str, list[Cost]]:
+def cost_rounds(
+    methods: Mapping[str, Callable[[], Cost]], repeats: int, *, is_warm: bool = False
+) -> dict[str, list[Cost]]:
     """As `interleaved_costs`; method -> what each round took."""
     rounds: list[dict[str, Cost]] = []
-    first = _one_round(methods)
-    if seconds_of([first]) > LONG_SECONDS:
+    if not is_warm and seconds_of([first := _one_round(methods)]) > LONG_SECONDS:
         rounds.append(first)
     while len(rounds) < repeats and (len(rounds) < MIN_ROUNDS or seconds_of(rounds) < LONG_SECONDS):
         rounds.append(_one_round(methods))
