@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import compress
 from typing import Any, Self
 
@@ -247,28 +247,51 @@ def withdraw_commit(folder: StoreFolder, shard: Shard, stage: str, *, keep: bool
     return True
 
 
-def commit_shard(
-    folder: StoreFolder,
+@dataclass(frozen=True, slots=True)
+class ShardDraft:
+    """A shard of a stage with its record, before anything of it is written."""
+
+    record: CommitRecord
+    record_content: bytes
+    contents: Mapping[str, bytes | None]
+    """Name -> content of every file of the shard; None for one that Zarr does not store."""
+    keeps_record: bool = False
+    """Whether a record that stands is kept aside until the shard is written, for the rows that are the same in both."""
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a video of it is `PENDING`: then the record is kept aside, where the next run finds the others."""
+        return any(outcome.status is VideoStatus.PENDING for outcome in self.record.outcomes)
+
+    @property
+    def record_name(self) -> str:
+        """Where its record goes."""
+        return (withdrawn_name if self.is_pending else commit_name)(self.record.shard, self.record.stage)
+
+    @property
+    def as_input(self) -> dict[str, str]:
+        """`CommitRecord.inputs` of what is computed from it."""
+        return {commit_name(self.record.shard, self.record.stage): str(self.record.sha256)}
+
+
+def draft_shard(
     shard: Shard,
     stage: str,
     outcomes: Sequence[VideoOutcome],
-    files: Sequence[WrittenFile | None],
+    contents: Mapping[str, bytes | None],
     inputs: Mapping[str, str],
-) -> tuple[CommitRecord, str]:
-    """Write the record of a shard whose files have all been written: from this moment they count.
-
-    Unless a video is `PENDING`: then the record is kept aside, where the next run finds the other videos.
+    *,
+    keeps_record: bool = False,
+) -> ShardDraft:
+    """A shard of a stage as it is to be written.
 
     Args:
-        folder: The store.
         shard: Which rows.
         stage: What was made of them.
         outcomes: One for each video, in row order; none for captions.
-        files: What `write_shard` returned; None, for a file that Zarr does not store, is skipped.
+        contents: Name -> what `shard_content` returned, for each file of the shard.
         inputs: Name -> sha256 of what the shard was computed from, as it was before it was read.
-
-    Returns:
-        The record, and its sha256 as it is stored.
+        keeps_record: See `ShardDraft`.
 
     Raises:
         ValueError: The outcomes are not one for each row, in order.
@@ -276,12 +299,38 @@ def commit_shard(
     # `fda verify` compares a record with the catalogue. That it agrees with itself is checked here, before it counts.
     if outcomes and [outcome.row for outcome in outcomes] != list(range(shard.start, shard.stop)):
         raise ValueError(f"shard {shard.key} of {stage}: outcomes are for rows {[outcome.row for outcome in outcomes]}")
-    written = tuple(file for file in files if file is not None)
-    record = CommitRecord(shard, stage, tuple(outcomes), written, inputs)
+    files = tuple(WrittenFile.of(name, content) for name, content in contents.items() if content is not None)
+    record = CommitRecord(shard, stage, tuple(outcomes), files, inputs)
     content = record.to_bytes()
-    is_pending = any(outcome.status is VideoStatus.PENDING for outcome in outcomes)
-    folder.write((withdrawn_name if is_pending else commit_name)(shard, stage), content)
-    return record, hashlib.sha256(content).hexdigest()
+    return ShardDraft(replace(record, sha256=hashlib.sha256(content).hexdigest()), content, contents, keeps_record)
+
+
+def commit_shards(folder: StoreFolder, drafts: Sequence[ShardDraft]) -> None:
+    """Write stages of one shard: all their files, and then their records, from when on they count.
+
+    Together, because a disk takes hardly longer for the files of two stages than for those of one.
+
+    Args:
+        folder: The store.
+        drafts: In the order in which the stages build on each other.
+
+    Raises:
+        StoreWriteError: The disk is full, read-only or failing. What was committed before is pending again.
+    """
+    # Withdrawn before the first file is written: a run that is killed in between must not leave new files under the old
+    # record. One may be kept aside, as clips that are not rebuilt need not be decoded again after such a kill.
+    was_committed = [
+        withdraw_commit(folder, draft.record.shard, draft.record.stage, keep=draft.keeps_record) for draft in drafts
+    ]
+    contents = {name: content for draft in drafts for name, content in draft.contents.items()}
+    for name in [name for name, content in contents.items() if content is None]:
+        folder.remove(name)
+    files = {name: content for name, content in contents.items() if content is not None}
+    # A record that a power cut leaves without the one of the stage before counts as out of date.
+    folder.write_in_order([files, {draft.record_name: draft.record_content for draft in drafts}])
+    for draft, was in zip(drafts, was_committed, strict=True):
+        if was and draft.keeps_record and not draft.is_pending:
+            folder.remove(withdrawn_name(draft.record.shard, draft.record.stage))
 
 
 def read_commit(folder: StoreFolder, shard: Shard, stage: str, *, with_outcomes: bool = True) -> CommitRecord | None:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.arrays.reading import read_array
-from store.arrays.shards import attributes_of, create_array, write_shard
-from store.commits import CommitRecord, VideoOutcome, commit_shard, read_commit, withdraw_commit
+from store.arrays.shards import attributes_of, create_array, shard_content
+from store.commits import CommitRecord, VideoOutcome, commit_shards, draft_shard, read_commit
 from store.complete_features import complete_records
 from store.completion import map_many
 from store.errors import ShardIncompleteError
@@ -142,14 +142,15 @@ def write_clip_features(
     cosines = features.alpha_cosine
     if cosines is None:
         cosines = np.full(shard.num_rows, np.nan, dtype=np.float32)
-    withdraw_commit(store.folder, shard, features_stage(name, "video"))
     specs = feature_specs(store, name, shard.split, "video", features.video.shape[-1], features.dtypes)
     parts = (features.video, features.frame, cosines)
-    files = [
-        write_shard(store.folder, spec, shard, values.astype(spec.dtype, copy=False))
+    contents = {
+        spec.shard_name(shard.index): shard_content(spec, shard, values.astype(spec.dtype, copy=False))
         for spec, values in zip(specs, parts, strict=True)
-    ]
-    return commit_shard(store.folder, shard, features_stage(name, "video"), features.outcomes, files, inputs)[0]
+    }
+    draft = draft_shard(shard, features_stage(name, "video"), features.outcomes, contents, inputs)
+    commit_shards(store.folder, [draft])
+    return draft.record
 
 
 def write_text_features(
@@ -168,14 +169,15 @@ def write_text_features(
     if dropped is None:
         dropped = np.full(shard.num_rows, -1, dtype=np.int64)
     made_from = {**inputs, captions_input(shard): store.catalog.captions_digest(shard)}
-    withdraw_commit(store.folder, shard, features_stage(name, "text"))
     dtypes = FeatureDtypes(vectors=features.dtype)
     text_spec, dropped_spec = feature_specs(store, name, shard.split, "text", text.shape[-1], dtypes)
-    files = [
-        write_shard(store.folder, text_spec, shard, text.astype(text_spec.dtype, copy=False)),
-        write_shard(store.folder, dropped_spec, shard, dropped),
-    ]
-    return commit_shard(store.folder, shard, features_stage(name, "text"), (), files, made_from)[0]
+    contents = {
+        text_spec.shard_name(shard.index): shard_content(text_spec, shard, text.astype(text_spec.dtype, copy=False)),
+        dropped_spec.shard_name(shard.index): shard_content(dropped_spec, shard, dropped),
+    }
+    draft = draft_shard(shard, features_stage(name, "text"), (), contents, made_from)
+    commit_shards(store.folder, [draft])
+    return draft.record
 
 
 def read_features(store: Store, name: str, split: str) -> Features:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from store.arrays.codec_names import CodecName
+from store.arrays.shards import ArraySpec, ArrayValues, shard_content
 from store.catalog import Catalog
 from store.clips.shards import (
     ShardFrames,
@@ -19,6 +21,7 @@ from store.clips.shards import (
 )
 from store.commits import VideoOutcome
 from store.growth import create_store
+from store.places.folder import StoreFolder, WrittenFile
 from store.places.opening import folder_at
 from store.schema import Caption, Shard, SplitLayout, Video, VideoStatus
 from store.store import Manifest, Store
@@ -27,6 +30,17 @@ SHARD_SIZE = 4
 NUM_FRAMES = 3
 SIZE = 8
 MASKS = "default"
+
+
+def write_shard(
+    folder: StoreFolder, spec: ArraySpec, shard: Shard, values: ArrayValues, kept: Mapping[int, bytes] | None = None
+) -> WrittenFile | None:
+    """Write one shard of an array, without a record; None if every value is the fill value."""
+    name, content = spec.shard_name(shard.index), shard_content(spec, shard, values, kept)
+    if content is None:
+        folder.remove(name)
+        return None
+    return folder.write(name, content)
 
 
 def make_manifest(

@@ -9,12 +9,12 @@ import errno
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from store.places.folder import StoreFolder, WrittenFile
+from store.places.folder import StoreFolder
 from store.places.local import LocalFolder
 from store.places.opening import folder_at
 from store.schema import Shard
@@ -91,27 +91,32 @@ def test_a_retry_that_was_killed_and_is_given_up_leaves_what_stood(trials: Trial
 
 
 def _is_renamed_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(self: LocalFolder, name: str, content: bytes) -> object:
-        self.path(name).parent.mkdir(parents=True, exist_ok=True)
-        with self.path(name).open("wb") as file:
-            file.write(content)
-        return WrittenFile.of(name, content)
+    def write(self: LocalFolder, groups: Sequence[Mapping[str, bytes]]) -> None:
+        for name, content in (item for group in groups for item in group.items()):
+            self.path(name).parent.mkdir(parents=True, exist_ok=True)
+            with self.path(name).open("wb") as file:
+                file.write(content)
 
-    monkeypatch.setattr(LocalFolder, "write", write)
+    monkeypatch.setattr(LocalFolder, "write_in_order", write)
 
 
 def _is_committed_while_it_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def leave(folder: StoreFolder, shard: Shard, stage: str, *, keep: bool = False) -> bool:
         return False
 
-    monkeypatch.setattr("store.clips.shards.withdraw_commit", leave)
+    monkeypatch.setattr("store.commits.withdraw_commit", leave)
 
 
 @pytest.mark.parametrize(
-    ("breaking", "name"), [(_is_renamed_too_early, "create"), (_is_committed_while_it_is_written_again, "changed")]
+    ("breaking", "name", "is_half"),
+    [(_is_renamed_too_early, "create", True), (_is_committed_while_it_is_written_again, "changed", False)],
 )
 def test_these_trials_find_what_is_broken(
-    breaking: Callable[[pytest.MonkeyPatch], None], name: str, trials: Trials, monkeypatch: pytest.MonkeyPatch
+    breaking: Callable[[pytest.MonkeyPatch], None],
+    name: str,
+    is_half: bool,
+    trials: Trials,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scenario = next(one for one in SCENARIOS if one.name == name)
     trials.undisturbed(scenario)
@@ -120,7 +125,7 @@ def test_these_trials_find_what_is_broken(
     trials.start(trials.undisturbed(scenario).base)
     with operations(trials.place, recorder):
         trials.world.run(scenario.command, trials.place)
-    points = [point for point in recorder.points if point.is_half]
+    points = [point for point in recorder.points if point.is_half is is_half]
     assert any(is_found(trials, scenario, point) for point in points)
 
 

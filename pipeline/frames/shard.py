@@ -1,4 +1,4 @@
-"""The frames of one shard: every video decoded, its slot filled or left empty, and the shard committed."""
+"""The frames of one shard: every video decoded, its slot filled or left empty."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pipeline.run.options import SourceCheck
 from pipeline.run.sources import changed_rows, file_bytes, file_sha256
 from pipeline.video.clips import DecodedClip, VideoError
 from pipeline.video.options import DecodeOptions, Window
-from store.clips.shards import ShardFrames, read_kept, write_frames
-from store.commits import VideoOutcome
+from store.clips.shards import ShardFrames, draft_frames, read_kept
+from store.commits import ShardDraft, VideoOutcome
 from store.schema import Shard, Video, VideoStatus
 from store.store import Store
 
@@ -30,6 +30,8 @@ class MadeFrames:
     """As they are read from the store: with a lossy codec, not quite what was decoded."""
     outcomes: tuple[VideoOutcome, ...]
     """One a video, in row order."""
+    draft: ShardDraft | None = None
+    """What is to be committed; None: they are in the store."""
     num_frames: int = 0
     """Of the clips that were decoded now."""
     num_source_bytes: int = 0
@@ -48,7 +50,7 @@ def make_frames(
     decoder: Decoder,
     tell: Tell,
 ) -> MadeFrames:
-    """Decode and commit a shard; one with a video that is still pending is kept aside.
+    """Decode a shard, for `commit_shards`; one with a video that is still pending will be kept aside.
 
     Args:
         store: Where it goes.
@@ -77,14 +79,15 @@ def make_frames(
             items = _items(clip, file_bytes(request.path))
             made += items
             tell(items)
-    written = write_frames(
+    drafted = draft_frames(
         store,
         shard,
         clips,
         [outcomes[video.row] for video in videos],
         kept_rows=[row for row in kept if outcomes[row].filled],
     )
-    return MadeFrames(written.clips, written.record.outcomes, made.num_frames, made.num_source_bytes)
+    draft = drafted.draft
+    return MadeFrames(drafted.clips, draft.record.outcomes, draft, made.num_frames, made.num_source_bytes)
 
 
 def _kept(

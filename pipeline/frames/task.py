@@ -9,12 +9,13 @@ from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.shard import MadeFrames, make_frames
 from pipeline.isolation.decoder import Decoder
 from pipeline.masks.options import MaskSet
-from pipeline.masks.shard import make_masks
+from pipeline.masks.shard import draft_masks_of
 from pipeline.run.events import ItemsDone, Tell
 from pipeline.run.options import SourceCheck
 from pipeline.run.plan import Tally
 from pipeline.run.threads import one_cv2_thread
 from store.clips.shards import read_frames
+from store.commits import commit_shards
 from store.completion import outcomes_of
 from store.places.folder import StoreFolder
 from store.schema import Shard, Video
@@ -73,8 +74,11 @@ def preprocess_shard(task: PreprocessTask, tell: Tell) -> ShardReport:
     else:
         made = MadeFrames(read_frames(store, shard), outcomes_of(store, shard))
     tally = Tally.of(shard.split, made.outcomes)
+    drafts = [] if made.draft is None else [made.draft]
     if masks_stage(options.mask_name) in task.stages and not tally.pending:
-        make_masks(store, shard, MaskSet(options.mask_name, options.masks), made.clips, made.outcomes)
+        mask_set = MaskSet(options.mask_name, options.masks)
+        drafts.append(draft_masks_of(store, shard, mask_set, made.clips, made.outcomes))
+    commit_shards(store.folder, drafts)
     if FRAMES_STAGE not in task.stages:
         tell(ItemsDone(tally.num_videos, len(tally.failures)))
     return ShardReport(shard, tally, made.num_source_bytes, made.num_frames)

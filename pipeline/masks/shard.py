@@ -13,8 +13,8 @@ import numpy as np
 from pipeline.masks.clips import ClipMasks, clip_masks
 from pipeline.masks.options import MaskOptions, MaskSet
 from store.clips.layout import Masks
-from store.clips.shards import ShardFrames, slot_checksum, write_masks
-from store.commits import CommitRecord, VideoOutcome
+from store.clips.shards import ShardFrames, draft_masks, slot_checksum
+from store.commits import CommitRecord, ShardDraft, VideoOutcome, commit_shards
 from store.schema import Shard
 from store.store import Store
 
@@ -22,13 +22,22 @@ from store.store import Store
 def make_masks(
     store: Store, shard: Shard, mask_set: MaskSet, clips: ShardFrames, outcomes: Sequence[VideoOutcome]
 ) -> CommitRecord:
-    """Compute and commit one mask set's part of a shard.
+    """Compute and commit one mask set's part of a shard: see `draft_masks_of`."""
+    draft = draft_masks_of(store, shard, mask_set, clips, outcomes)
+    commit_shards(store.folder, [draft])
+    return draft.record
+
+
+def draft_masks_of(
+    store: Store, shard: Shard, mask_set: MaskSet, clips: ShardFrames, outcomes: Sequence[VideoOutcome]
+) -> ShardDraft:
+    """Compute one mask set's part of a shard, for `commit_shards`.
 
     Args:
         store: Where it goes.
-        shard: Which rows; their frames are committed.
+        shard: Which rows; their frames are committed, or will be with it.
         mask_set: Its name and options.
-        clips: The frames as they were read from the store, or written to it. If a clip has fewer frames than slots,
+        clips: The frames as they are read from the store. If a clip has fewer frames than slots,
             the masks of the empty slots stay empty.
         outcomes: The outcome of each video in the frames stage, in row order.
     """
@@ -37,7 +46,7 @@ def make_masks(
     for slot, outcome in enumerate(outcomes):
         made = _fill(masks[slot], clips, slot, mask_set.options) if outcome.filled else None
         mask_outcomes.append(_outcome(outcome, made, masks[slot]))
-    return write_masks(store, shard, mask_set.name, masks, mask_outcomes, clips.inputs)
+    return draft_masks(store, shard, mask_set.name, masks, mask_outcomes, clips.inputs)
 
 
 def _fill(masks: Masks, clips: ShardFrames, slot: int, options: MaskOptions) -> ClipMasks:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -125,6 +125,10 @@ class ChunkReader:
         content = file.checked(f"chunk {slot}", *place)
         return content.tobytes() + checksum_of(content)
 
+    def take(self, shard: int, file: _ShardFile | None) -> None:
+        """Use this as the file of a shard, whatever is in the store."""
+        self._files[shard] = file
+
     def _file(self, shard: int) -> _ShardFile | None:
         """The file of a shard, or None if it has none because every value is the fill value."""
         with self._lock:
@@ -143,9 +147,23 @@ def read_shard(folder: StoreFolder, spec: ArraySpec, shard: Shard) -> ArrayValue
     Raises:
         ShardDamagedError: A checksum is wrong, or the file is cut off.
     """
+    return _rows_of(ChunkReader(folder, spec), shard)
+
+
+def read_content(folder: StoreFolder, spec: ArraySpec, shard: Shard, content: bytes | None) -> ArrayValues:
+    """`read_shard` of a file that is yet to be written: what readers will get."""
+    reader = ChunkReader(folder, spec)
+    if content is None:
+        reader.take(shard.index, None)
+    else:
+        reader.take(shard.index, _ShardFile(_InMemory(content), spec.shard_name(shard.index), spec.chunks_per_shard))
+    return _rows_of(reader, shard)
+
+
+def _rows_of(reader: ChunkReader, shard: Shard) -> ArrayValues:
+    spec = reader.spec
     first, count = shard.index * spec.chunks_per_shard, math.ceil(shard.num_rows / spec.chunk_rows)
-    values = ChunkReader(folder, spec).read(range(first, first + count))
-    return values.reshape(-1, *spec.item_shape)[: shard.num_rows]
+    return reader.read(range(first, first + count)).reshape(-1, *spec.item_shape)[: shard.num_rows]
 
 
 def read_array(folder: StoreFolder, spec: ArraySpec) -> ArrayValues:
@@ -246,6 +264,23 @@ class _ShardFile:
     def damaged(self, what: str) -> ShardDamagedError:
         """The error to raise when `what` is wrong."""
         return ShardDamagedError(f"{self._name} is damaged: {what} is wrong. {REBUILD}")
+
+
+class _InMemory:
+    """An `OpenFile` of bytes."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = np.frombuffer(content, np.uint8)
+        self.num_bytes = len(content)
+
+    def fill(self, offset: int, buffers: Sequence[NDArray[np.uint8]]) -> bool:
+        for buffer in buffers:
+            buffer[:] = self._content[offset : offset + len(buffer)]
+            offset += len(buffer)
+        return True
+
+    def stamp(self) -> tuple[int, ...] | None:
+        return None
 
 
 def _open_shard(folder: StoreFolder, spec: ArraySpec, shard: int) -> _ShardFile | None:

@@ -1,7 +1,7 @@
-"""Zarr v3 arrays whose shards are written whole: one call makes one shard of one array, and one file.
+"""Zarr v3 arrays whose shards are written whole: a shard of an array is one file.
 
-Each shard is assembled in memory, and `StoreFolder.write` writes it in one step. So no task reads, changes and writes
-back a file, and two tasks never write into the same one: the shard is the smallest unit that may be written
+Each shard is assembled in memory, and `store.commits.commit_shards` writes it in one step. So no task reads, changes
+and writes back a file, and two tasks never write into the same one: the shard is the smallest unit that may be written
 concurrently (zarr-python #3682).
 
 A shard is its chunks, one after the other, and then an index: offset and length of each, as 64-bit little-endian
@@ -31,7 +31,7 @@ from store.arrays.codecs import codec_named
 from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError
 from store.formats.seal import BLANK, SEAL_KEY, check_sealed, sealed
 from store.json_values import JSON, differences
-from store.places.folder import StoreFolder, WrittenFile
+from store.places.folder import StoreFolder
 from store.places.zarr_view import ReadOnlyZarr
 from store.remedies import FROM_COPY
 from store.schema import Shard
@@ -142,13 +142,12 @@ def create_array(
         folder.write(metadata_name, array_metadata(spec, existing["attributes"]))
 
 
-def write_shard(
-    folder: StoreFolder, spec: ArraySpec, shard: Shard, values: ArrayValues, kept: Mapping[int, bytes] | None = None
-) -> WrittenFile | None:
-    """Write one shard of an array: the only way that array data are written.
+def shard_content(
+    spec: ArraySpec, shard: Shard, values: ArrayValues, kept: Mapping[int, bytes] | None = None
+) -> bytes | None:
+    """The file of one shard of an array: array data are written as this says, and in no other way.
 
     Args:
-        folder: The store.
         spec: The array.
         shard: Which rows.
         values: Shape (shard.num_rows, *spec.item_shape).
@@ -156,7 +155,7 @@ def write_shard(
             copied as they are. If decoded frames were encoded again, a lossy codec would lose a little more each time.
 
     Returns:
-        The file written, or None if every value is the fill value: Zarr then stores no file.
+        Its content, or None if every value is the fill value: Zarr then stores no file.
     """
     if values.shape != (shard.num_rows, *spec.item_shape) or values.dtype != np.dtype(spec.dtype):
         raise ValueError(
@@ -164,11 +163,7 @@ def write_shard(
             f"got {values.dtype} of shape {values.shape}"
         )
     chunks = _encode_chunks(spec, values, kept or {})
-    name = spec.shard_name(shard.index)
-    if all(chunk is None for chunk in chunks):
-        folder.remove(name)
-        return None
-    return folder.write(name, _join(chunks))
+    return None if all(chunk is None for chunk in chunks) else _join(chunks)
 
 
 def open_array(folder: StoreFolder, name: str) -> ZarrArray:

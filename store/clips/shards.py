@@ -10,24 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.arrays.codecs import codec_named
-from store.arrays.reading import ChunkReader, read_shard
-from store.arrays.shards import ArraySpec, ArrayValues, create_array, write_shard
+from store.arrays.reading import ChunkReader, read_content, read_shard
+from store.arrays.shards import ArraySpec, ArrayValues, create_array, shard_content
 from store.clips.layout import Masks, frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
 from store.clips.mask_sets import mask_attributes, stored_masks_spec
-from store.commits import (
-    CommitRecord,
-    VideoOutcome,
-    commit_name,
-    commit_shard,
-    withdraw_commit,
-    withdrawn_name,
-)
+from store.commits import CommitRecord, ShardDraft, VideoOutcome, commit_name, commit_shards, draft_shard
 from store.completion import input_digests, kept_record
 from store.errors import NotInStoreError, ShardDamagedError, ShardIncompleteError
 from store.json_values import JSON
 from store.names import check_name
-from store.places.folder import WrittenFile
-from store.schema import Shard, VideoStatus
+from store.schema import Shard
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 
@@ -66,14 +58,19 @@ class ShardFrames:
 
 
 @dataclass(frozen=True, slots=True)
-class WrittenFrames:
-    """The frames of one shard once they are stored."""
+class FramesDraft:
+    """The frames of one shard as they are to be stored, or are."""
 
     clips: ShardFrames
-    """As every reader gets them from now on. With a lossy codec they differ a little from what was passed in. Masks are
-    computed from these."""
-    record: CommitRecord
+    """As every reader gets them. With a lossy codec they differ a little from what was passed in. Masks are computed
+    from these."""
+    draft: ShardDraft
     """With a checksum of each slot as it is read back."""
+
+    @property
+    def record(self) -> CommitRecord:
+        """Of the shard."""
+        return self.draft.record
 
 
 def create_clip_arrays(store: Store, attributes: Mapping[str, JSON]) -> None:
@@ -101,15 +98,15 @@ def create_mask_arrays(
         create_array(store.folder, masks_spec(store, split, name, soft=soft), attributes, remedy)
 
 
-def write_frames(
+def draft_frames(
     store: Store,
     shard: Shard,
     clips: ShardFrames,
     outcomes: Sequence[VideoOutcome],
     *,
     kept_rows: Collection[int] = (),
-) -> WrittenFrames:
-    """Write and commit the frames of a shard; with a `PENDING` video it is written, and not committed.
+) -> FramesDraft:
+    """The frames of a shard for `commit_shards`; with a `PENDING` video they will be written, and not committed.
 
     Args:
         store: The store.
@@ -121,7 +118,6 @@ def write_frames(
     Raises:
         ValueError: The store has neighbours of frames and `clips` has none, or the other way round; or outcomes and
             `clips` disagree on which rows have a video.
-        StoreWriteError: The disk is full, read-only or failing. A shard that was committed before is pending again.
     """
     split = shard.split
     if store.manifest.neighbours != (clips.next_grey is not None):
@@ -133,53 +129,67 @@ def write_frames(
     has_frames = (clips.frame_index[:, 0] >= 0).tolist()
     if [outcome.filled for outcome in outcomes] != has_frames:
         raise ValueError(f"shard {shard.key}: outcomes and frame_index disagree on which rows have a video")
-    # Withdrawn before the first file is written: a run that is killed in between must not leave new files under the old
-    # record. It is kept aside, as clips that are not rebuilt need not be decoded again after such a kill.
-    was_committed = withdraw_commit(store.folder, shard, FRAMES_STAGE, keep=True)
-    file, frames = _write_pictures(store, frames_spec(store, split), shard, clips.frames, kept_rows)
-    written, next_grey = [file], None
+    contents: dict[str, bytes | None] = {}
+    frames, next_grey = _pictures(store, frames_spec(store, split), shard, clips.frames, kept_rows, contents), None
     if clips.next_grey is not None:
-        file, next_grey = _write_pictures(store, next_grey_spec(store, split), shard, clips.next_grey, kept_rows)
-        written.append(file)
-    written.append(write_shard(store.folder, pts_spec(store, split), shard, clips.pts_seconds))
-    written.append(write_shard(store.folder, frame_index_spec(store, split), shard, clips.frame_index))
+        next_grey = _pictures(store, next_grey_spec(store, split), shard, clips.next_grey, kept_rows, contents)
+    pts, index = pts_spec(store, split), frame_index_spec(store, split)
+    contents[pts.shard_name(shard.index)] = shard_content(pts, shard, clips.pts_seconds)
+    contents[index.shard_name(shard.index)] = shard_content(index, shard, clips.frame_index)
     checked = [
         replace(outcome, checksum=slot_checksum(frames[outcome.row - shard.start]) if outcome.filled else None)
         for outcome in outcomes
     ]
-    record, sha256 = commit_shard(store.folder, shard, FRAMES_STAGE, checked, written, {})
-    if was_committed and not any(outcome.status is VideoStatus.PENDING for outcome in outcomes):
-        store.folder.remove(withdrawn_name(shard, FRAMES_STAGE))
-    inputs = {commit_name(shard, FRAMES_STAGE): sha256}
-    return WrittenFrames(replace(clips, frames=frames, next_grey=next_grey, inputs=inputs), record)
+    draft = draft_shard(shard, FRAMES_STAGE, checked, contents, {}, keeps_record=True)
+    return FramesDraft(replace(clips, frames=frames, next_grey=next_grey, inputs=draft.as_input), draft)
 
 
-def _write_pictures(
-    store: Store, spec: ArraySpec, shard: Shard, pictures: NDArray[np.uint8], kept_rows: Collection[int]
-) -> tuple[WrittenFile | None, NDArray[np.uint8]]:
-    """Write one shard of pictures, and return its file and the pictures as a reader gets them."""
+def write_frames(
+    store: Store,
+    shard: Shard,
+    clips: ShardFrames,
+    outcomes: Sequence[VideoOutcome],
+    *,
+    kept_rows: Collection[int] = (),
+) -> FramesDraft:
+    """Write and commit the frames of a shard: see `draft_frames` and `commit_shards`."""
+    made = draft_frames(store, shard, clips, outcomes, kept_rows=kept_rows)
+    commit_shards(store.folder, [made.draft])
+    return made
+
+
+def _pictures(
+    store: Store,
+    spec: ArraySpec,
+    shard: Shard,
+    pictures: NDArray[np.uint8],
+    kept_rows: Collection[int],
+    contents: dict[str, bytes | None],
+) -> NDArray[np.uint8]:
+    """Add one shard of pictures to the contents, and return the pictures as a reader gets them."""
     reader = ChunkReader(store.folder, spec)
     stored = {row - shard.start: reader.stored(row) for row in kept_rows}
     kept = {slot: content for slot, content in stored.items() if content is not None}
-    file = write_shard(store.folder, spec, shard, pictures, kept)
+    content = shard_content(spec, shard, pictures, kept)
+    contents[spec.shard_name(shard.index)] = content
     if not codec_named(spec.codec).lossy:
-        return file, pictures
-    return file, np.asarray(read_shard(store.folder, spec, shard), dtype=np.uint8)
+        return pictures
+    return np.asarray(read_content(store.folder, spec, shard, content), dtype=np.uint8)
 
 
-def write_masks(
+def draft_masks(
     store: Store,
     shard: Shard,
     name: str,
     masks: Masks,
     outcomes: Sequence[VideoOutcome],
     inputs: Mapping[str, str],
-) -> CommitRecord:
-    """Write and commit a mask set's part of a shard.
+) -> ShardDraft:
+    """A mask set's part of a shard for `commit_shards`.
 
     Args:
         store: The store.
-        shard: Which rows; their frames are committed.
+        shard: Which rows; their frames are committed, or will be with it.
         name: Of the mask set.
         masks: Shape (shard.num_rows, num_frames, height, width); of the type that the mask set was created for.
         outcomes: One a video, in row order.
@@ -190,9 +200,23 @@ def write_masks(
     """
     if commit_name(shard, FRAMES_STAGE) not in inputs:
         raise ValueError(f"shard {shard.key}: masks need the inputs of the frames they were made from, got {inputs}")
-    withdraw_commit(store.folder, shard, masks_stage(name))
-    file = write_shard(store.folder, stored_masks_spec(store, shard.split, name), shard, masks)
-    return commit_shard(store.folder, shard, masks_stage(name), outcomes, [file], inputs)[0]
+    spec = stored_masks_spec(store, shard.split, name)
+    contents = {spec.shard_name(shard.index): shard_content(spec, shard, masks)}
+    return draft_shard(shard, masks_stage(name), outcomes, contents, inputs)
+
+
+def write_masks(
+    store: Store,
+    shard: Shard,
+    name: str,
+    masks: Masks,
+    outcomes: Sequence[VideoOutcome],
+    inputs: Mapping[str, str],
+) -> CommitRecord:
+    """Write and commit a mask set's part of a shard: see `draft_masks` and `commit_shards`."""
+    draft = draft_masks(store, shard, name, masks, outcomes, inputs)
+    commit_shards(store.folder, [draft])
+    return draft.record
 
 
 def read_frames(store: Store, shard: Shard) -> ShardFrames:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,10 @@ def column(values: Sequence[object], kind: pa.DataType) -> pa.Array | pa.Chunked
     >>> column(["a", None, "b"], pa.string()).to_pylist()
     ['a', None, 'b']
     """
-    is_there = np.fromiter((value is not None for value in values), np.bool_, len(values))
-    num_missing = len(values) - int(is_there.sum())
-    validity = _bits(is_there) if num_missing else None
+    num_missing = sum(value is None for value in values)
+    if num_missing == len(values):
+        return pa.nulls(num_missing, kind)
+    validity = _bits(np.array([value is not None for value in values])) if num_missing else None
     if kind in _NUMBERS:
         given: list[Any] = [0 if value is None else value for value in values]
         numbers = array(_NUMBERS[kind], given)
@@ -49,10 +51,11 @@ def column(values: Sequence[object], kind: pa.DataType) -> pa.Array | pa.Chunked
             raise TypeError(f"not all are booleans: {values}")
         return pa.Array.from_buffers(kind, len(values), [validity, _bits(np.array(values, np.bool_))], num_missing)
     texts = [b"" if value is None else str.encode(value) for value in values]  # type: ignore[arg-type]
-    ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
-    if ends[-1] > _MOST_BYTES:
+    joined = b"".join(texts)
+    if len(joined) > _MOST_BYTES:
         return pa.array(values, kind)  # in several pieces
-    buffers = [validity, pa.py_buffer(ends.astype(np.int32).tobytes()), pa.py_buffer(b"".join(texts))]
+    ends = array("i", accumulate(map(len, texts), initial=0))
+    buffers = [validity, pa.py_buffer(ends), pa.py_buffer(joined)]
     return pa.Array.from_buffers(kind, len(values), buffers, num_missing)
 
 

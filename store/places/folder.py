@@ -14,6 +14,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+Content = bytes | memoryview
+
 PARTIAL_FOLDER = "partial"
 """Files that are being written to a local disk. The next run removes what a killed run left there."""
 
@@ -39,7 +41,7 @@ class WrittenFile:
     """
 
     @classmethod
-    def of(cls, name: str, content: bytes | memoryview) -> Self:
+    def of(cls, name: str, content: Content) -> Self:
         """The description of a file `name` with this content."""
         return cls(name, len(content), xxhash.xxh3_128_hexdigest(content))
 
@@ -119,13 +121,24 @@ class StoreFolder(ABC):
         """The same folder, whose `write` and `remove` raise `ClaimLostError` once that claim has been removed."""
 
     @abstractmethod
-    def write(self, name: str, content: bytes | memoryview) -> WrittenFile:
+    def write(self, name: str, content: Content) -> WrittenFile:
         """Write a file atomically and durably: after a crash at any point it is complete, or as it was before.
 
         Raises:
             StoreWriteError: The disk is full, read-only or failing. The file `name` is as it was before.
             ClaimLostError: Another run considered this one dead, and claimed the store.
         """
+
+    def write_in_order(self, groups: Sequence[Mapping[str, Content]]) -> None:
+        """`write` many files, group by group: where one of a group is found, also after a crash, all before it are.
+
+        Raises:
+            StoreWriteError: See `write`. Files of the first groups may be written.
+            ClaimLostError: See `write`.
+        """
+        for group in groups:
+            for name, content in group.items():
+                self.write(name, content)
 
     @abstractmethod
     def read(self, name: str) -> bytes:

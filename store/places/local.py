@@ -7,8 +7,7 @@ import errno
 import os
 import re
 import stat
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -17,7 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.errors import ClaimLostError, StoreMissingError, StorePlaceError, StoreReadError, StoreWriteError
-from store.places.folder import CLAIMS_FOLDER, PARTIAL_FOLDER, UNCLAIMED, Scan, StoredFile, StoreFolder, WrittenFile
+from store.places.folder import (
+    CLAIMS_FOLDER,
+    PARTIAL_FOLDER,
+    UNCLAIMED,
+    Content,
+    Scan,
+    StoredFile,
+    StoreFolder,
+    WrittenFile,
+)
+from store.places.local_writing import LocalWrite, NotWrittenError, sync_folder
 from store.places.plain import OddError, PlainFolder, check_folders, kind_of, open_plain, plain_size
 from store.remedies import RETRY_WRITE, RUN_AGAIN
 
@@ -68,22 +77,26 @@ class LocalFolder(StoreFolder):
         """The path of the file `name`."""
         return self.root / name
 
-    def write(self, name: str, content: bytes | memoryview) -> WrittenFile:
+    def write(self, name: str, content: Content) -> WrittenFile:
+        """See `StoreFolder`."""
+        self.write_in_order([{name: content}])
+        return WrittenFile.of(name, content)
+
+    def write_in_order(self, groups: Sequence[Mapping[str, Content]]) -> None:
         """See `StoreFolder`."""
         self._check_claim()
-        partial = f"{PARTIAL_FOLDER}/{self.claim or UNCLAIMED}/{uuid.uuid4().hex}"
+        writing = LocalWrite(self.root, f"{PARTIAL_FOLDER}/{self.claim or UNCLAIMED}", self._check_claim)
         for tries_left in reversed(range(MAX_TRIES)):
             try:
-                self._replace(name, partial, content)
-                break
-            except OddError as odd:
-                raise odd.writing("write", name, self.place) from odd
-            except OSError as error:
+                writing.write(groups)
+                return
+            except NotWrittenError as error:
+                if isinstance(error.cause, OddError):
+                    raise error.cause.writing("write", error.name, self.place) from error.cause
                 # Another run has just begun or ended, and removed the folder of partial files as a leftover: try again.
-                is_swept = isinstance(error, FileNotFoundError | FileExistsError)
+                is_swept = isinstance(error.cause, FileNotFoundError | FileExistsError)
                 if not (is_swept and tries_left):
-                    raise _write_error("write", name, self.root, error) from error
-        return WrittenFile.of(name, content)
+                    raise _write_error("write", error.name, self.root, error.cause) from error.cause
 
     def read(self, name: str) -> bytes:
         """See `StoreFolder`."""
@@ -259,7 +272,7 @@ class LocalFolder(StoreFolder):
         """Make it durable that files were removed."""
         for folder in dict.fromkeys(name.rpartition("/")[0] for name in names):
             try:
-                _sync_folder(self.path(folder))
+                sync_folder(self.path(folder))
             except FileNotFoundError:  # another run is removing the same leftovers
                 continue
             except OSError as error:
@@ -273,40 +286,6 @@ class LocalFolder(StoreFolder):
             except OSError:  # something is in it
                 return
             folder = folder.rpartition("/")[0]
-
-    def _replace(self, name: str, partial: str, content: bytes | memoryview) -> None:
-        target, half = self.path(name), self.path(partial)
-        made = self._make_folders(name)
-        with contextlib.suppress(FileNotFoundError):
-            plain_size(self.place, name)  # a link or a folder of that name is the user's
-        self._make_folders(partial)
-        try:
-            _write_through(half, content)
-            # A run that considers this one dead removes first its claim and then its partial files. So either the claim
-            # is missing now, or the partial file is missing at the rename: a dead run never replaces a file.
-            self._check_claim()
-            half.replace(target)
-            for folder in made:  # after the rename: one commit of the journal has them all, only the first sync waits
-                _sync_folder(folder.parent)
-            _sync_folder(target.parent)
-        finally:
-            half.unlink(missing_ok=True)
-
-    def _make_folders(self, name: str) -> list[Path]:
-        """Make the folders in which a file lies, and return those that were missing, the outermost first.
-
-        A power cut may lose each of them with everything in it, until its parent is synced.
-        """
-        made = _make_folder(self.root)
-        folder = ""
-        for part in name.split("/")[:-1]:
-            folder = f"{folder}/{part}".lstrip("/")
-            try:
-                check_folders(self.place, folder)
-            except FileNotFoundError:
-                self.path(folder).mkdir(exist_ok=True)
-                made.append(self.path(folder))
-        return made
 
     def _check_claim(self) -> None:
         # Opened, and not only looked up: on a mounted disk, opening asks the server, and attributes may be a minute
@@ -366,32 +345,6 @@ def _is_ours(name: str) -> bool:
     (True, True, False)
     """
     return all(part == UNCLAIMED or _OWN_PARTIAL.fullmatch(part) for part in name.split("/")[1:])
-
-
-def _make_folder(path: Path) -> list[Path]:
-    """Make a folder, and return it with the parents that were made too, the outermost first."""
-    missing = [path]
-    while not missing[-1].is_dir():
-        missing.append(missing[-1].parent)
-    made = missing[-2::-1]
-    for folder in made:
-        folder.mkdir(exist_ok=True)
-    return made
-
-
-def _write_through(path: Path, content: bytes | memoryview) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())  # the data before the name: a power cut must not leave a name without its data
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_error(what: str, name: str, root: Path, error: OSError) -> StoreWriteError:

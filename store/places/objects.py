@@ -27,7 +27,7 @@ from store.errors import (
     StoreReadError,
     StoreWriteError,
 )
-from store.places.folder import CLAIMS_FOLDER, Scan, StoredFile, StoreFolder, WrittenFile
+from store.places.folder import CLAIMS_FOLDER, Content, Scan, StoredFile, StoreFolder, WrittenFile
 from store.places.s3 import RequestError, bucket_is_known, note_bucket, request
 from store.remedies import RETRY_WRITE, RUN_AGAIN
 
@@ -91,7 +91,7 @@ class ObjectFolder(StoreFolder):
         """See `StoreFolder`."""
         return replace(self, claim=claim)
 
-    def write(self, name: str, content: bytes | memoryview) -> WrittenFile:
+    def write(self, name: str, content: Content) -> WrittenFile:
         """See `StoreFolder`. If the answer is lost, it is written again: the bytes are the same."""
         if len(content) > MAX_PUT_BYTES:
             raise StoreWriteError(

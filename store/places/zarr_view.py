@@ -47,7 +47,7 @@ class ReadOnlyZarr(Store):
         return await asyncio.to_thread(self._folder.num_bytes, self._name(key)) is not None
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Raise: a store is written by `write_shard` only."""
+        """Raise: a store is written by `commit_shards` only."""
         self._check_writable()
 
     async def delete(self, key: str) -> None:

@@ -3,7 +3,7 @@
 Every file is checked once. Data files are compared with the size and the XXH3 checksum in the commit record of their
 shard; small files have a seal; the metadata of groups are always the same. All other files are reported.
 
-What only a bug in our own writer could cause is not looked for here. `write_frames` and `commit_shard` refuse it, and
+What only a bug in our own writer could cause is not looked for here. `draft_frames` and `draft_shard` refuse it, and
 tests of the writer look for it (`test_what_verify_takes_from_the_writer`).
 """
 

@@ -7,7 +7,6 @@ the run's own wall time, so no other process has to be quiet for them to mean so
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -20,6 +19,8 @@ from unittest.mock import patch
 import pipeline.frames.shard
 import pipeline.masks.shard
 import store.clips.shards
+import store.commits
+import store.places.local_writing
 from pipeline.datasets.read import read_dataset
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_shards
@@ -64,9 +65,9 @@ def shares(videos: Path) -> Mapping[str, float]:
         ("checksums of clips and masks, sha256", pipeline.masks.shard, "slot_checksum"),
         ("checksums of videos, sha256", pipeline.frames.shard, "file_sha256"),
         ("checksums of files, XXH3", WrittenFile, "of"),
-        ("commit records", store.clips.shards, "commit_shard"),
-        ("commit records", store.clips.shards, "withdraw_commit"),
-        ("flushing to the disk", os, "fsync"),
+        ("commit records", store.commits.CommitRecord, "to_bytes"),
+        ("commit records", store.commits, "withdraw_commit"),
+        ("flushing to the disk", store.places.local_writing, "_at_once"),
     ]
     dataset = read_dataset("jsonl", videos.with_name(f"{videos.name}.jsonl"))
     with ExitStack() as stack:

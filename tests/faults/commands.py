@@ -52,6 +52,8 @@ class OwnDecoder:
     def close(self) -> None:
         """There is nothing to end."""
 
+    end_all = close
+
 
 @functools.cache
 def decode_cached(*arguments: Any) -> DecodedClip | VideoError:

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from unittest import mock
 
 from pipeline.clips.read_ahead import WRITER
+from store.places.local_writing import FLUSHER
 
 MKDIR, CREATE, WRITE, SYNC, SYNC_FOLDER = "mkdir", "create", "write", "sync", "sync_folder"
 RENAME, UNLINK, RMDIR = "rename", "unlink", "rmdir"
@@ -52,8 +53,8 @@ class Policy(Protocol):
 def operations(root: Path, policy: Policy) -> Iterator[None]:
     """Hand every call that changes something in `root`, or makes `root`, to a policy.
 
-    Those of this thread and of the one that writes behind it, of which only one writes at a time; a claim's sign of
-    life comes at any time, and is not counted.
+    Those of this thread and of the one that writes behind it, of which only one writes at a time, and of those that
+    flush for it; a claim's sign of life comes at any time, and is not counted.
     """
     watch = _Watch(os.path.abspath(root), policy)
     with (
@@ -77,6 +78,7 @@ class _Watch:
         self._root = root
         self._policy = policy
         self._thread = threading.current_thread()
+        self._flushing = threading.Lock()
 
     def one_path(
         self, kind: str, function: Callable[..., None], is_needed: Callable[[str], bool]
@@ -115,7 +117,8 @@ class _Watch:
             operation = Operation(SYNC_FOLDER if os.path.isdir(path) else SYNC, path)
             # the folder that `root` lies in counts as well: it holds the name of `root`
             if self._concerns(path) or path == os.path.dirname(self._root):
-                self._policy(operation, lambda: function(descriptor), _nothing)
+                with self._flushing:  # one after the other: a policy counts them
+                    self._policy(operation, lambda: function(descriptor), _nothing)
             else:
                 function(descriptor)
 
@@ -136,7 +139,7 @@ class _Watch:
     def _concerns(self, path: str) -> bool:
         is_inside = path == self._root or path.startswith(self._root + os.sep)
         thread = threading.current_thread()
-        return is_inside and (thread is self._thread or thread.name.startswith(WRITER))
+        return is_inside and (thread is self._thread or thread.name.startswith((WRITER, FLUSHER)))
 
 
 class _WatchedFile:

@@ -129,8 +129,8 @@ class Disk:
 def completed(operations: Sequence[Operation], root: Path) -> list[dict[str, bytes | None]]:
     """What must be on the disk after each operation: name in the store -> content, None where it was removed.
 
-    A file counts once the run goes on to write or remove the next one: then `StoreFolder.write` has returned. What lies
-    in a folder that is removed as a whole is left out, and so are partial files.
+    Files count once the run goes on to write or remove others: then `StoreFolder.write_in_order` has returned. What
+    lies in a folder that is removed as a whole is left out, and so are partial files.
     """
     done: dict[str, bytes | None] = {}
     under_way: dict[str, bytes | None] = {}
@@ -144,7 +144,7 @@ def completed(operations: Sequence[Operation], root: Path) -> list[dict[str, byt
         elif operation.kind == WRITE:
             contents[operation.path] = contents.get(operation.path, b"") + operation.content
         elif operation.kind == RENAME:
-            under_way = {name: contents[operation.path]}
+            under_way = {**under_way, name: contents[operation.path]}
         elif operation.kind in (UNLINK, RMDIR) and not is_partial:
             gone = {other for other in {**done, **under_way} if other == name or other.startswith(f"{name}/")}
             done = {other: content for other, content in done.items() if other not in gone}

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store.arrays.codec_names import CodecName
-from store.arrays.shards import ArraySpec, attributes_of, create_array, open_array, write_shard
+from store.arrays.shards import ArraySpec, attributes_of, create_array, open_array
 from store.errors import NotInStoreError, StoreMismatchError
 from store.json_values import differences
 from store.places.local import LocalFolder
 from store.schema import Shard, shards_of
-from tests.stores import tree_digest
+from tests.stores import tree_digest, write_shard
 
 LOSSLESS: st.SearchStrategy[CodecName] = st.sampled_from(["raw", "zstd", "blosc"])
 

@@ -10,13 +10,14 @@ import pytest
 
 import store.arrays.reading
 from store.arrays.reading import ChunkReader, in_threads
-from store.arrays.shards import ArraySpec, checksum_of, create_array, write_shard
+from store.arrays.shards import ArraySpec, checksum_of, create_array
 from store.errors import ShardDamagedError
 from store.places.folder import StoreFolder
 from store.places.local import LocalFolder
 from store.places.objects import ObjectFolder
 from store.schema import shards_of
 from tests.store.objects import folder as folder  # a fixture
+from tests.stores import write_shard
 
 NUM_ROWS, SHARD_ROWS, ROWS = 6, 3, range(6)
 

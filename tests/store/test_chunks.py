@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store.arrays.reading import ChunkReader, in_threads
-from store.arrays.shards import ArraySpec, create_array, write_shard
+from store.arrays.shards import ArraySpec, create_array
 from store.errors import ShardDamagedError
 from store.places.local import LocalFolder
 from store.schema import shards_of
+from tests.stores import write_shard
 
 
 def spec_of(num_rows: int, shard_rows: int, *, masks: bool, chunk_rows: int = 1) -> ArraySpec:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from store.clips.shards import ShardFrames, read_frames, read_next_grey, slot_ch
 from store.commits import CommitRecord, commit_name
 from store.completion import committed, input_digests, outcomes_of, require_committed
 from store.errors import NotInStoreError, ShardIncompleteError, StoreFormatError
+from store.places.local import LocalFolder
 from store.stages import FRAMES_STAGE, masks_stage
 from tests.stores import MASKS, clip_frames, clip_masks, fill_shard, fill_store, make_store, outcomes, tree_digest
 
@@ -254,12 +256,15 @@ def test_a_shard_that_was_being_rewritten_when_the_run_was_killed_is_pending(
     shard = store.shards("test")[0]
     clips = read_frames(store, shard)
 
-    def killed(*_: object) -> None:
-        raise Killed
+    def killed(folder: LocalFolder, groups: Sequence[Mapping[str, bytes]]) -> None:
+        whole(folder, groups[:1])
+        if len(groups) > 1:  # the records are in the second
+            raise Killed
 
     again = replace(clips, frames=255 - clips.frames)
     masks = np.stack([~clip_masks(row) for row in range(3)])
-    monkeypatch.setattr("store.clips.shards.commit_shard", killed)
+    whole = LocalFolder.write_in_order
+    monkeypatch.setattr(LocalFolder, "write_in_order", killed)
     with pytest.raises(Killed):
         write_masks(store, shard, MASKS, masks, outcomes(store, shard), clips.inputs)
     assert committed(store, shard, masks_stage(MASKS)) is None

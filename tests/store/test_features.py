@@ -23,6 +23,7 @@ from store.features import (
     write_text_features,
 )
 from store.own_files import remove_own
+from store.places.local import LocalFolder
 from store.schema import Shard
 from store.stages import FRAMES_STAGE, features_stage, masks_stage
 from store.store import Store
@@ -198,7 +199,7 @@ def test_features_that_were_being_made_again_when_the_run_was_killed_are_pending
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store.features, "commit_shard", killed)
+    monkeypatch.setattr(LocalFolder, "write_in_order", killed)
     clips, captions = made.shards("test")[0], caption_shards(made, "test")[0]
     with pytest.raises(KeyboardInterrupt):
         encode_clips(made, "mine", clips)

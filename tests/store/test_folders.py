@@ -18,14 +18,15 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Suf
 from zarr.core.buffer import default_buffer_prototype
 
 from store.arrays.reading import read_shard
-from store.arrays.shards import ArraySpec, create_array, open_array, write_shard
-from store.errors import ClaimLostError, StoreMissingError
+from store.arrays.shards import ArraySpec, create_array, open_array
+from store.errors import ClaimLostError, StoreMissingError, StoreWriteError
 from store.places.folder import StoredFile, StoreFolder, WrittenFile
 from store.places.objects import TAIL_BYTES
 from store.places.opening import folder_at
 from store.places.zarr_view import ReadOnlyZarr
 from store.schema import Shard
 from tests.s3 import Server, place_of, use_server
+from tests.stores import write_shard
 
 SIZES = (0, 1, 7, TAIL_BYTES - 1, TAIL_BYTES, TAIL_BYTES + 1, 3 * TAIL_BYTES + 5)
 CONTENT = np.random.default_rng(0).integers(0, 256, SIZES[-1], dtype=np.uint8).tobytes()
@@ -57,6 +58,20 @@ def test_what_is_written_again_is_replaced_and_leaves_nothing_behind(folder: Sto
     assert folder.read("name") == b"2"
     assert list(folder.walk()) == [StoredFile("name", 1)]
     assert folder.folders("") == []
+
+
+def test_where_a_group_is_written_all_groups_before_it_are(folder: StoreFolder) -> None:
+    folder.write_in_order([])
+    folder.write_in_order([{}, {"a/1": b"1", "b/2": b"2"}, {}, {"c": b"3"}])
+    assert {stored.name: folder.read(stored.name) for stored in folder.walk()} == {"a/1": b"1", "b/2": b"2", "c": b"3"}
+
+
+def test_a_group_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+    folder = folder_at(tmp_path)
+    folder.write_in_order([{"a": b"1", "b/c": b"2"}])
+    with pytest.raises(StoreWriteError, match="cannot write b in .*: b is a folder"):
+        folder.write_in_order([{"a": b"one", "f": b"3"}, {"b": b"4"}])
+    assert {stored.name: folder.read(stored.name) for stored in folder.walk()} == {"a": b"1", "b/c": b"2"}
 
 
 def test_what_is_not_there(folder: StoreFolder) -> None:

@@ -13,11 +13,11 @@ from numcodecs import blosc, zstd
 
 from store.arrays.codec_names import CodecName
 from store.arrays.reading import ChunkReader
-from store.arrays.shards import ArraySpec, checksum_of, write_shard
+from store.arrays.shards import ArraySpec, checksum_of
 from store.clips.layout import frames_spec
 from store.errors import ShardDamagedError
 from store.store import Store
-from tests.stores import fill_store, make_store
+from tests.stores import fill_store, make_store, write_shard
 
 
 def jpeg_of(height: int, width: int, said: tuple[int, int] | None = None) -> bytes:

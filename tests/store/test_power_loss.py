@@ -12,7 +12,7 @@ import xxhash
 
 from store.commits import CommitRecord
 from store.errors import StoreFormatError
-from store.places import local
+from store.places import local_writing
 from store.places.folder import WrittenFile
 from store.places.opening import folder_at
 from tests.faults.operations import SYNC, SYNC_FOLDER, operations
@@ -111,7 +111,7 @@ def test_after_a_power_cut_the_next_run_makes_the_same_bytes(trials: Trials, sce
 def test_this_disk_loses_what_is_not_synced(tmp_path: Path) -> None:
     """Without any sync, each of these may be all that is left."""
     recorder, place = Recorder(), tmp_path / "store"
-    with operations(place, recorder), mock.patch.object(local, "_sync_folder"):
+    with operations(place, recorder), mock.patch.object(local_writing, "sync_folder"):
         folder_at(place).write("commits/test/frames/00000.parquet", b"content")
     disk = Disk(place, tmp_path / "nothing")
     for operation in recorder.done:

@@ -16,7 +16,7 @@ from pipeline.upkeep.status import store_status
 from store.catalog import CAPTIONS_NAME, VIDEOS_NAME, Catalog
 from store.clips.reader import ClipReader
 from store.clips.shards import create_clip_arrays, create_mask_arrays
-from store.commits import VideoOutcome, commit_name, commit_shard
+from store.commits import VideoOutcome, commit_name, commit_shards, draft_shard
 from store.completion import committed_of_each, outcomes_of_each
 from store.errors import ShardIncompleteError, StoreFormatError, StoreMismatchError, StoreMissingError
 from store.growth import Growth, create_store
@@ -59,7 +59,7 @@ def commit(store: Store, shard: Shard) -> None:
         VideoOutcome(video.video_id, video.row, VideoStatus.MISSING, filled=False)
         for video in store.catalog.shard_videos(shard)
     ]
-    commit_shard(store.folder, shard, FRAMES_STAGE, outcomes, (), {})
+    commit_shards(store.folder, [draft_shard(shard, FRAMES_STAGE, outcomes, {}, {})])
 
 
 def grown_store(place: Path, first: Sequence[str] = ("d", "b"), num_done: int = 3) -> Store:

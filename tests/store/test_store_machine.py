@@ -362,7 +362,7 @@ def test_the_machine_finds_a_record_that_stays_while_its_data_change(
     changed = replace(Model(), made=Made("changed"))
     oracle.reach(None, Model().preprocess, Model())
     oracle.reach(Model(), changed.preprocess, changed)
-    monkeypatch.setattr("store.clips.shards.withdraw_commit", lambda *_, **__: False)
+    monkeypatch.setattr("store.commits.withdraw_commit", lambda *_, **__: False)
 
     def is_found(number: int) -> bool:
         machine = StoreMachine(oracle)

@@ -16,7 +16,7 @@ from store.claims.holding import claimed
 from store.clips.layout import frame_index_spec, frames_spec
 from store.clips.mask_sets import stored_masks_spec
 from store.clips.shards import read_frames, write_frames
-from store.commits import commit_shard
+from store.commits import draft_shard
 from store.completion import outcomes_of
 from store.places.opening import folder_at
 from store.schema import Shard
@@ -94,7 +94,7 @@ def test_the_writer_refuses_what_verify_does_not_look_for(place: Path) -> None:
         write_frames(store, shard, clips, turned)
     for wrong in (outcomes[:1], outcomes[::-1]):
         with pytest.raises(ValueError, match="test/00000 of frames: outcomes are for rows"):
-            commit_shard(store.folder, shard, FRAMES_STAGE, wrong, [], {})
+            draft_shard(shard, FRAMES_STAGE, wrong, {}, {})
     assert look(place).findings == ()
 
 

@@ -31,7 +31,6 @@ from store.completion import outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError
 from store.feature_dtypes import FeatureDtypes
 from store.features import read_alpha_cosines, read_features, read_frame_features, write_clip_features
-from store.places.folder import WrittenFile
 from store.places.local import LocalFolder
 from store.schema import Shard
 from store.store import Store
@@ -39,6 +38,7 @@ from store.verify.verification import verify
 from tests.clips_on_disk import SMALL, run_preprocess, write_mixed_dataset
 from tests.encoders_tiny import TINY, write_config
 from tests.encoding import encode_here
+from tests.faulty_disk import Fault, FaultyDisk, Killed
 from tests.stores import fill_store, make_store, tree_digest
 
 HALF_FRAMES = FeatureDtypes(frames="float16")
@@ -122,36 +122,19 @@ def test_a_second_run_encodes_nothing_and_changes_no_byte(store: Store, load: Lo
     assert tree_digest(Path(store.place)) == before
 
 
-class Killed(BaseException):
-    """Ends a run."""
-
-
 def test_killed_at_any_write_and_run_again_the_bytes_are_the_same(
     made: Path, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, num_writes, kill_at = LocalFolder.write, 0, 0
-    loaded, options = load(0), replace(OPTIONS, splits=("test",))
-
-    def counted(folder: LocalFolder, name: str, content: bytes | memoryview) -> WrittenFile:
-        nonlocal num_writes
-        num_writes += 1
-        if num_writes == kill_at:
-            folder.path("partial/unclaimed").mkdir(parents=True, exist_ok=True)
-            folder.path(f"partial/unclaimed/{0:032x}").write_bytes(content[: len(content) // 2])
-            raise Killed
-        return write(folder, name, content)
-
-    monkeypatch.setattr(LocalFolder, "write", counted)
+    disk, loaded, options = FaultyDisk(monkeypatch), load(0), replace(OPTIONS, splits=("test",))
     whole = Store.open(shutil.copytree(made, tmp_path / "whole"))
-    encode_here(whole, loaded, options)
-    total = num_writes
+    with disk.failing_at(None, Fault.KILLED_HALF_WAY):
+        encode_here(whole, loaded, options)
+    total = disk.num_writes
     assert total > 10  # arrays, shards, commits
     for number in range(1, total + 1):
         store = Store.open(shutil.copytree(made, tmp_path / str(number)))
-        num_writes, kill_at = 0, number
-        with pytest.raises(Killed):
+        with disk.failing_at(number, Fault.KILLED_HALF_WAY), pytest.raises(Killed):
             encode_here(store, loaded, options)
-        kill_at = 0
         encode_here(store, loaded, options)
         assert tree_digest(Path(store.place)) == tree_digest(Path(whole.place)), f"killed at write {number}"
         shutil.rmtree(Path(store.place))

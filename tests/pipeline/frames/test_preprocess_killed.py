@@ -2,87 +2,31 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from enum import Enum
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import store.places.local
 from pipeline.datasets.read import read_dataset
 from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_shards
 from store.errors import StoreWriteError
-from store.places.folder import StoreFolder, WrittenFile
-from store.places.local import LocalFolder
+from store.places.local_writing import LocalWrite
 from store.store import Store, clear_store
 from tests.clips_on_disk import SMALL, opened_store, run_preprocess
 from tests.decoders import RememberingDecoder
+from tests.faulty_disk import Fault, FaultyDisk, Killed
 from tests.pipeline.frames.preprocessed import copy as copy
 from tests.pipeline.frames.preprocessed import made as made
 from tests.pipeline.frames.preprocessed import manifest as manifest
 from tests.pipeline.frames.preprocessed import run
 from tests.seed import drawn
 from tests.stores import tree_digest
-
-
-class Killed(BaseException):
-    """Stands for whatever ends a process: nothing in the code may catch it."""
-
-
-class Fault(Enum):
-    """What happens at a write."""
-
-    FULL = "the disk is full"
-    KILLED_HALF_WAY = "killed, with half a file left behind"
-    KILLED_BEFORE_RENAME = "killed, with a whole file that has no name yet"
-
-
-@dataclass
-class FaultyDisk:
-    """Counts the writes of the store, and lets one of them fail. Decoding, a pure function, is done once."""
-
-    monkeypatch: pytest.MonkeyPatch
-    num_writes: int = 0
-
-    @contextmanager
-    def failing_at(self, number: int | None, fault: Fault) -> Iterator[None]:
-        write, self.num_writes = LocalFolder.write, 0
-
-        def faulty(folder: LocalFolder, name: str, content: bytes | memoryview) -> WrittenFile:
-            self.num_writes += 1
-            if self.num_writes != number:
-                return write(folder, name, content)
-            if fault is Fault.FULL:
-                return self._on_a_full_disk(write, folder, name, content)
-            kept = content if fault is Fault.KILLED_BEFORE_RENAME else content[: len(content) // 2]
-            folder.path("partial/unclaimed").mkdir(parents=True, exist_ok=True)
-            folder.path(f"partial/unclaimed/{number:032x}").write_bytes(kept)
-            raise Killed
-
-        with self.monkeypatch.context() as patch:
-            patch.setattr(LocalFolder, "write", faulty)
-            yield
-
-    def _on_a_full_disk(
-        self, write: object, folder: StoreFolder, name: str, content: bytes | memoryview
-    ) -> WrittenFile:
-        def full(descriptor: int) -> None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        assert callable(write)
-        with self.monkeypatch.context() as patch:
-            patch.setattr(os, "fsync", full)
-            written = write(folder, name, content)
-            assert isinstance(written, WrittenFile)
-            return written
-
 
 REMEMBERING = RememberingDecoder()
 TWO_SHARDS = replace(SMALL, shard_size=8)
@@ -177,17 +121,17 @@ def test_a_run_that_ends_takes_nothing_away_from_another(manifest: Path, made: S
     """Two runs on one store: each file of the one is on its way once when the other ends and cleans up."""
     place, dataset = tmp_path / "store", read_dataset("jsonl", manifest)
     opened = opened_store(dataset, str(place), SMALL)
-    write_through, num_written, num_before = store.places.local._write_through, 0, len(tree_digest(place))
+    rename, before = LocalWrite._rename, set(tree_digest(place))
+    swept: set[str] = set()
 
-    def other_run_ends(path: Path, content: bytes | memoryview) -> None:
-        nonlocal num_written
-        write_through(path, content)
-        num_written += 1
-        if num_written % 2:
+    def other_run_ends(self: LocalWrite, halves: Mapping[str, str], names: Sequence[str]) -> None:
+        if not swept.issuperset(names):
+            swept.update(names)
             opened.folder.remove_partial_files()
+        rename(self, halves, names)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store.places.local, "_write_through", other_run_ends)
+        patch.setattr(LocalWrite, "_rename", other_run_ends)
         preprocess_shards(opened, VideoSource(dataset.root), plan_preprocess(opened, SMALL), SMALL)
-    assert num_written == 2 * (len(tree_digest(place)) - num_before)
+    assert swept == set(tree_digest(place)) - before
     assert tree_digest(place) == tree_digest(Path(made.place))

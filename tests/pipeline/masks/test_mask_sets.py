@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,13 @@ from store.completion import outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError, StoreMismatchError, StoreWriteError
 from store.growth import create_store
 from store.own_files import remove_own
-from store.places.folder import WrittenFile
 from store.places.local import LocalFolder
 from store.places.opening import folder_at
 from store.schema import Shard, VideoStatus
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 from tests.clips_on_disk import SMALL, run_preprocess, write_mixed_dataset
+from tests.faulty_disk import Fault, FaultyDisk, Killed
 from tests.stores import NUM_FRAMES, SIZE, clip_frames, make_catalog, make_manifest, tree_digest
 
 RAW = MaskOptions(kernel_size=1, min_area=0)
@@ -194,37 +194,19 @@ def test_frames_that_a_clip_lacks_have_no_masks(tmp_path: Path, neighbours: bool
 # Faults
 
 
-class Killed(BaseException):
-    """In place of anything that ends a process."""
-
-
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("fault", [Fault.KILLED_HALF_WAY, Fault.KILLED_BEFORE_RENAME])
 def test_killed_at_any_write_and_run_again(
-    made: Store, copy: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, half: bool
+    made: Store, copy: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    write, num_writes, last = LocalFolder.write, 0, 0
-
-    def faulty(folder: LocalFolder, name: str, content: bytes | memoryview) -> WrittenFile:
-        nonlocal num_writes
-        num_writes += 1
-        if num_writes == last:
-            folder.path("partial/unclaimed").mkdir(parents=True, exist_ok=True)
-            folder.path(f"partial/unclaimed/{0:032x}").write_bytes(content[: len(content) // 2] if half else content)
-            raise Killed
-        return write(folder, name, content)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(LocalFolder, "write", faulty)
+    disk = FaultyDisk(monkeypatch)
+    with disk.failing_at(None, fault):
         run(copy)
-    whole, total = tree_digest(Path(copy.place)), num_writes
+    whole, total = tree_digest(Path(copy.place)), disk.num_writes
     assert total == 2 + 4 + 4 - 1  # array metadata, commits, shards, of which one holds no mask
     for last in range(1, total + 1):
         store = Store.open(shutil.copytree(Path(made.place), tmp_path / str(last)))
-        num_writes = 0
-        with monkeypatch.context() as patch, suppress(Killed):
-            patch.setattr(LocalFolder, "write", faulty)
+        with disk.failing_at(last, fault), pytest.raises(Killed):
             run(store)
-        assert num_writes == last
         left = tree_digest(Path(store.place), leave_out=("partial",))
         assert {name: whole[name] for name in left} == left
         run(store)
@@ -263,13 +245,13 @@ def test_a_removal_that_was_killed_and_run_again(
 
 
 def test_a_full_disk_is_an_error_that_can_be_repaired(copy: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(folder: LocalFolder, name: str, content: bytes | memoryview) -> WrittenFile:
-        raise StoreWriteError(f"cannot write {name}")
+    def full(folder: LocalFolder, groups: Sequence[Mapping[str, bytes]]) -> None:
+        raise StoreWriteError(f"cannot write {groups[0]}")
 
     create_mask_set(copy, NAME, HIGH)
     plan = plan_masks(copy, NAME)
     with monkeypatch.context() as patch:
-        patch.setattr(LocalFolder, "write", full)
+        patch.setattr(LocalFolder, "write_in_order", full)
         with pytest.raises(StoreWriteError):
             make_mask_set(copy, NAME, HIGH, plan, run_synchronously)
     assert len(plan_masks(copy, NAME).pending) == 4
