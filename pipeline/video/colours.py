@@ -45,7 +45,7 @@ def take_nearest_colours(frame: VideoFrame) -> str | None:
     if frame.color_range not in _RANGES:
         frame.color_range = 0
     tagged = frame.colorspace
-    if tagged in _SCALED or not _has_chroma(frame):
+    if tagged in _SCALED or not has_chroma(frame):
         return None
     if tagged in (_DERIVED, _DERIVED_CONSTANT):
         frame.colorspace = _OF_PRIMARIES.get(frame.color_primaries, _BT709)
@@ -57,7 +57,7 @@ def take_nearest_colours(frame: VideoFrame) -> str | None:
     return f"colour matrix {name} cannot be converted, {_NAMES[frame.colorspace]} was used: colours may be wrong"
 
 
-def _has_chroma(frame: VideoFrame) -> bool:
-    """Whether the matrix matters: not to grey, palettes and RGB."""
+def has_chroma(frame: VideoFrame) -> bool:
+    """Whether its pixels are luma and chroma, to which a matrix belongs: not grey, palettes and RGB."""
     kind = frame.format
     return len(kind.components) >= 3 and not (kind.is_rgb or kind.is_bayer or kind.has_palette)

@@ -51,9 +51,10 @@ class Display:
         crop = self.crop_of(height, width)
         if crop is not None:
             height, width = crop.rows[1] - crop.rows[0], crop.columns[1] - crop.columns[0]
-        if self.pixel_aspect > 1:
+        across, down = self.pixel_aspect.numerator, self.pixel_aspect.denominator  # compared faster than fractions are
+        if across > down:
             return height, max(1, round(width * self.pixel_aspect))
-        return max(1, round(height / self.pixel_aspect)), width
+        return (max(1, round(height / self.pixel_aspect)) if across < down else height), width
 
 
 AS_STORED = Display()

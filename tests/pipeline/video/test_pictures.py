@@ -14,8 +14,8 @@ from PIL import Image
 
 from pipeline.video.decoding import decode_clip
 from pipeline.video.options import DecodeOptions, Resize
-from pipeline.video.pictures import display_matrix, square_picture, upright
-from pipeline.video.resizing import resize_and_crop
+from pipeline.video.pictures import _SCALING, display_matrix, square_picture, upright
+from pipeline.video.resizing import centre_crop, resize_and_crop, resized_shape
 from tests.videos import Encoding, decode_all, decode_all_with_opencv, textured_frames, write_video
 
 BT709, BT601 = 1, 6
@@ -104,6 +104,21 @@ def test_a_mirrored_video_is_mirrored_back(tmp_path: Path) -> None:
 def test_all_eight_orientations(matrix: tuple[int, ...], expected: list[list[int]]) -> None:
     picture = np.array([[[1], [2]], [[3], [4]]], dtype=np.uint8)
     assert upright(picture, matrix)[:, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("kind", ["yuv420p", "yuvj420p", "yuv422p10le", "yuv444p", "nv12", "yuva420p", "yuv410p"])
+def test_planes_hold_the_values_that_swscale_gives_as_packed_rgb(kind: str) -> None:
+    rng, packed, planar = np.random.default_rng(0), VideoReformatter(), VideoReformatter()
+    for width, height in [(64, 48), (33, 47), (100, 60), (32, 32)]:
+        frame = av.VideoFrame(width, height, kind)
+        for plane in frame.planes:
+            plane.update(rng.integers(0, 256, plane.buffer_size, dtype=np.uint8).tobytes())
+        for matrix, color_range in [(1, 1), (2, 0), (9, 2)]:
+            frame.colorspace, frame.color_range = matrix, color_range
+            shape = resized_shape(height, width, 32)
+            rgb = packed.reformat(frame, *shape[::-1], "rgb24", interpolation=_SCALING, threads=1).to_ndarray()
+            expected = centre_crop(rgb.astype(np.uint8, copy=False), 32)
+            np.testing.assert_array_equal(square_picture(frame, planar, 32), expected)
 
 
 @pytest.mark.parametrize("shape", [(33, 47), (48, 65), (49, 64)])
