@@ -89,7 +89,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"all unless named: {', '.join(NAMES)}")
     parser.add_argument("--quick", action="store_true", help="small inputs, one round: the figures mean nothing")
-    parser.add_argument("--videos", type=Path, help="decoding: a folder of videos instead of generated footage")
+    parser.add_argument("--videos", type=Path, help="decoding, preprocess: a folder of videos to measure")
     parser.add_argument("--out", type=Path, default=ROOT / "bench", help="where the results go (default: bench/)")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(NAMES))

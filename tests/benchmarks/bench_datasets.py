@@ -21,10 +21,10 @@ from functools import partial
 from pathlib import Path
 from shlex import join
 
-from tests.benchmarks.bench_startup import cost_of, fda
 from tests.benchmarks.footage import VideoClass, video_of
 from tests.benchmarks.machine import NUM_CORES
 from tests.benchmarks.measure import Cost, interleaved_costs, print_table, ratio_table
+from tests.benchmarks.processes import cost_of, fda
 from tests.benchmarks.quoted import quote
 
 FRAMES = {"train": 24, "test": 12}

@@ -1,27 +1,22 @@
 """What the smallest runs cost the processor, from nothing, and what a run costs that waits for its workers.
 
 `python -m tests.benchmarks startup` runs whole commands in turns, against Pythons that only import what each cannot do
-without, and against the OpenCV script. All of their processes count, those that are killed too: each command is run
-under a parent of its own, which inherits and waits for every process that the command leaves.
+without, and against the OpenCV script. All of their processes count.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from pipeline.run.events import Tell, ignore_events
 from pipeline.workers.dask import local_dask
 from tests.benchmarks.footage import QUICK_CLASSES
-from tests.benchmarks.measure import Cost, interleaved_costs, print_ratios
-from tests.benchmarks.peers import ROOT
+from tests.benchmarks.measure import interleaved_costs, print_ratios
+from tests.benchmarks.processes import cost_of, fda
 from tests.benchmarks.quoted import quote
 
 REPEATS, NUM_VIDEOS, NUM_CLIPS = 3, 2, 10
@@ -31,39 +26,6 @@ TINY = {
     "vision_cfg": {"image_size": 224, "patch_size": 32, "width": 32, "layers": 2, "head_width": 16},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 4, "layers": 1},
 }
-PARENT = """
-import ctypes, json, os, subprocess, sys, time
-ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans become children of this process
-start, cpu, codes = time.perf_counter(), 0.0, {}
-pid = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid
-while True:
-    try:
-        ended, status, used = os.wait4(-1, 0)
-    except ChildProcessError:
-        break
-    codes[ended], cpu = status, cpu + used.ru_utime + used.ru_stime
-print(json.dumps([time.perf_counter() - start, cpu, codes[pid]]))
-"""
-"""Linux only."""
-
-
-def cost_of(command: Sequence[str | Path], made: Path | None = None) -> Cost:
-    """What a command and all its processes take; what it made is removed first."""
-    if made is not None:
-        shutil.rmtree(made, ignore_errors=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", PARENT, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
-    wall, cpu, code = json.loads(done.stdout)
-    if code:
-        raise RuntimeError(f"{' '.join(map(str, command))} ended with {code}")
-    return Cost(wall, cpu)
-
-
-def fda(*words: str | Path) -> list[str | Path]:
-    """A command line, as a shell runs it."""
-    return [sys.executable, "-m", "cli.main", *words]
 
 
 def importing(names: str) -> list[str]:
