@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,13 @@ from typing import Any
 from tests.benchmarks.bench_decoding import TARGETS, TARGETS_TO_BASE
 from tests.benchmarks.machine import facts
 from tests.benchmarks.peers import PEERS_PYTHON, ROOT
+from tests.benchmarks.quoted import figures_of
 
 HERE = Path(__file__).parent
 NAMES = tuple(sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py")))
 ONE_THREAD = {"retrieval", "search"}
 """Parts whose matrix products run in one thread, as their peers' do; a BLAS must be told so before it is loaded."""
-TIMEOUT_SECONDS = 900
+TIMEOUT_SECONDS = 600
 """After which a part is ended: it hangs, or is far too slow here."""
 
 
@@ -105,11 +107,15 @@ def main() -> int:
         part = results["parts"][name] = part_results(name, options, quick=arguments.quick)
         place.write_text(json.dumps(results, indent=1) + "\n")
         print(f"[{name}: {part['seconds']:.0f} s, {part['cpu_seconds']:.0f} s of the processor]\n", flush=True)
-    return report(results["parts"], names, place)
+    return report(results, names, place)
 
 
-def report(parts: dict[str, Any], names: list[str] | tuple[str, ...], place: Path) -> int:
-    """Say how long it took and what failed; 1 if something did."""
+def report(results: dict[str, Any], names: Sequence[str], place: Path) -> int:
+    """Say how long it took, which targets are missed, and what failed; 1 if something did."""
+    parts = results["parts"]
+    for name, figure in figures_of(results).items():
+        if figure.is_missed:
+            print(f"missed: {name}, {figure}")
     print(f"in all {sum(parts[name]['seconds'] for name in names) / 60:.1f} min\n{place}")
     draw(place)
     errors = {name: parts[name]["error"] for name in names if parts[name]["error"]}
