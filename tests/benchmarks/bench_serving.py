@@ -38,7 +38,7 @@ from tests.stores import NUM_FRAMES, fill_shard, make_store, outcomes
 
 NUM_VIDEOS, QUICK_VIDEOS = 100_000, 300
 """Of the set that pages are made of."""
-FEATURES, SHARD_SIZE, NUM_TIMES = "random", 16, 9
+FEATURES, SHARD_SIZE, NUM_TIMES = "random", 16, 7
 PAGE_SECONDS, FRAME_SECONDS = 0.2, 0.3
 """Targets."""
 FIRST_FRAME = """async (name) => {

@@ -105,7 +105,7 @@ def main(*, quick: bool = False) -> None:
     repeats = 1 if quick else REPEATS
     with tempfile.TemporaryDirectory() as folder:
         small_runs(Path(folder), repeats)
-    idle(repeats, 4.0 if quick else 20.0)
+    idle(repeats, 4.0 if quick else 10.0)
 
 
 if __name__ == "__main__":
