@@ -84,6 +84,12 @@ class Repository:
             return None
         if model.startswith(HUB):
             hub_id = model.removeprefix(HUB)
+            if "@" in hub_id:
+                name, _, revision = hub_id.partition("@")
+                raise ModelError(
+                    f"model {model!r} names the revision {revision!r}, and open_clip takes no revisions: download the "
+                    f"files of that revision of https://huggingface.co/{name} into a folder, and give the folder"
+                )
             try:
                 validate_repo_id(hub_id)
             except HFValidationError as error:

@@ -92,6 +92,11 @@ def test_names_that_no_repository_has(name: str) -> None:
         ModelConfig.from_name_or_file(f"hf-hub:{name}")
 
 
+def test_a_revision_is_refused_with_what_to_do() -> None:
+    with pytest.raises(ModelError, match="names the revision 'v2'.*https://huggingface.co/a/b into a folder"):
+        ModelConfig.from_name_or_file("hf-hub:a/b@v2")
+
+
 def test_folders_that_are_no_models_say_why(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no folder"):
         load_model(f"local-dir:{tmp_path / 'none'}", "")
