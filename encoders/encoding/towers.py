@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from encoders.encoding.attention import Watch, find_reading
+from encoders.encoding.class_token import ClassToken
 from encoders.encoding.copying import copy_to_encode
 from encoders.encoding.first_layer import replace_first_layer
+from encoders.encoding.packed import pack_blocks, packs_blocks
 from encoders.encoding.precision import dtype_of
 from encoders.errors import ModelError
 from encoders.model import AlphaClip
@@ -42,16 +44,18 @@ class Towers:
         self._inner = copy_to_encode(model, shares=dtype is torch.float32)
         self._first = replace_first_layer(self._inner, dtype)
         self._inner.to(dtype)
+        if packs_blocks(model.logit_scale.device, dtype) and not compiled:
+            pack_blocks(self._inner)
         self._blocks: Callable[[Tensor], Tensor] | None = None
         if _reads_class_token(model):
-            self._blocks = self._inner.clip.visual.transformer
+            self._blocks = ClassToken(self._inner.clip.visual.transformer.resblocks)
         if compiled:
             if self._blocks is None:
                 raise ModelError(
                     f"{model.config.name} is not compiled: only ViTs of open_clip with a class token are; leave out "
                     "--compile"
                 )
-            self._blocks = torch.compile(self._inner.clip.visual.transformer, dynamic=False)
+            self._blocks = torch.compile(self._blocks, dynamic=False)
 
     def encode_frames(self, frames: Tensor, masks: Tensor) -> Tensor:
         """Features of each frame, projected, not normalised.
@@ -66,7 +70,7 @@ class Towers:
         inputs, visual = self._first.inputs(frames, masks), self._model.clip.visual
         if self._blocks is None:
             return self._embedded_by_all(inputs)
-        classes: Tensor = self._blocks(self._embedded(inputs))[:, 0].float()
+        classes: Tensor = self._blocks(self._embedded(inputs)).float()
         features: Tensor = visual.ln_post(classes) @ visual.proj
         return features
 

@@ -126,11 +126,10 @@ def test_attention_is_that_of_the_last_block() -> None:
     weights = []
     block = MODEL.clip.visual.transformer.resblocks[-1]
 
-    def keep(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        x = block.ln_1(inputs[0])
+    def keep(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], x: torch.Tensor) -> None:
         weights.append(block.attn(x, x, x, need_weights=True, average_attn_weights=True)[1])
 
-    hook = block.register_forward_pre_hook(keep)
+    hook = block.ln_1.register_forward_hook(keep)
     with torch.inference_mode():
         Towers(MODEL, Precision.FP32).encode_frames(torch.from_numpy(frames[0]), torch.from_numpy(alpha[0]))
     hook.remove()
