@@ -25,11 +25,12 @@ WORKER_OF_ANOTHER_AV = (
 )
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 300) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 300, pause: float = 0.01) -> None:
+    """Look again and again, with a pause of so many seconds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, what
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 def _read_whole(path: Path, found: dict[str, str]) -> bool:

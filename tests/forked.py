@@ -7,6 +7,7 @@ Tests of what a shell sees (`fda_in_a_process`) start a new interpreter.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -20,6 +21,7 @@ from typing import Any
 
 import dask
 
+from cli import interrupts
 from cli.main import main
 from pipeline.run.resources import ONE_THREAD
 from pipeline.workers import place
@@ -140,5 +142,6 @@ def _be(environment: Mapping[str, str], outputs: list[str], function: Callable[.
 
 def _be_fda(words: list[str], max_threads: int) -> None:
     place.MAX_THREADS = max_threads
+    interrupts.PATIENCE_SECONDS = math.inf  # a busy machine takes long to end it, and tests signal until it has ended
     sys.argv = ["fda", *words]
     main()

@@ -38,6 +38,8 @@ CONF = "SLURM_CONF"
 REQUIRED = "FDA_REQUIRE_SLURM"
 PARTITION = "cpu"
 """As in docs/clusters.md."""
+PAUSE_SECONDS = 0.2
+"""Between two looks at SLURM, each of which is a program that connects to the controller."""
 
 SLURM_CONF = """\
 ClusterName=fda
@@ -101,14 +103,14 @@ class Slurm:
     def wait_for_end(self, job: str) -> dict[str, str]:
         """How a job ended: its state, its exit code (`3:0`), where its output lies."""
         over = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
-        wait_until(lambda: self.state(job) in over, f"job {job} does not end", seconds=600)
+        wait_until(lambda: self.state(job) in over, f"job {job} does not end", seconds=600, pause=PAUSE_SECONDS)
         return self.show(job)
 
     def cancel_all(self) -> None:
         for job in self.queue():
             self("scancel", "--full", "--signal=KILL", job)  # or a shell that waits for its children takes 30 s to end
             self("scancel", job)
-        wait_until(lambda: not self.queue(), "cancelled jobs do not end")
+        wait_until(lambda: not self.queue(), "cancelled jobs do not end", pause=PAUSE_SECONDS)
 
 
 @pytest.fixture(scope="session")
@@ -155,7 +157,7 @@ def running_slurm() -> Iterator[Slurm]:
             command, stdin=subprocess.PIPE, stdout=output, stderr=output, cwd=ROOT, start_new_session=True
         )
         with server:  # closes its stdin at the end, and waits for it
-            wait_until(lambda: _is_idle(slurm, server), "SLURM does not start")
+            wait_until(lambda: _is_idle(slurm, server), "SLURM does not start", pause=PAUSE_SECONDS)
             yield slurm
 
 

@@ -97,7 +97,7 @@ def test_a_run_that_was_taken_for_dead_ends_with_the_reason(
     run = preprocess_in_a_process(manifest, tmp_path / "store")
     while not any(stored.name.startswith("commits/") for stored in folder.walk()):
         assert run.poll() is None
-        time.sleep(0.001)
+        time.sleep(0.005)
     run.send_signal(signal.SIGSTOP)
     for name in folder.names("claims"):
         folder.remove(name)

@@ -25,7 +25,7 @@ from tests.many_shards import FLAGS, NUM_VIDEOS
 from tests.many_shards import manifest as manifest  # a fixture
 from tests.many_shards import whole as whole  # another
 from tests.paths import ROOT
-from tests.slurm import PARTITION, Slurm
+from tests.slurm import PARTITION, PAUSE_SECONDS, Slurm
 from tests.stores import tree_digest
 
 NUM_COMMITS = 2 * NUM_VIDEOS
@@ -71,7 +71,7 @@ def outputs(folder: Path) -> str:
 def requeue(slurm: Slurm, job: str, store: Path) -> int:
     """Let a job end, and begin again a few seconds later; how many commits it has made."""
     slurm("scontrol", "requeue", job)
-    wait_until(lambda: slurm.state(job) == "PENDING", "the job is not requeued")
+    wait_until(lambda: slurm.state(job) == "PENDING", "the job is not requeued", pause=PAUSE_SECONDS)
     slurm("scontrol", "update", f"JobId={job}", "StartTime=now+3")  # SLURM would wait for two minutes
     return num_commits(store)
 
@@ -187,7 +187,7 @@ def test_one_command_whose_job_is_requeued_and_then_cancelled_and_the_same_comma
     assert json.loads(ended.out)["num_shards_made"] < NUM_VIDEOS
     assert (folder / "activated").exists()
     assert tree_digest(store) == whole
-    wait_until(lambda: slurm.queue() == [], "the job outlives the command")
+    wait_until(lambda: slurm.queue() == [], "the job outlives the command", pause=PAUSE_SECONDS)
 
 
 def test_a_partition_that_is_not_there(fda: Commands, manifest: Path, folder: Path, slurm: Slurm) -> None:
