@@ -82,6 +82,8 @@ def fork_server() -> None:
 
 
 ORDER = "FDA_TEST_ORDER"
+SHARED = ("slurm_server", "trials", "server")
+"""Fixtures of the session that take seconds to make, those of the longest tests first."""
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -120,15 +122,24 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Shuffle files, and the tests in each, if `FDA_TEST_ORDER` is set: no test may need what ran before it."""
-    if ORDER not in os.environ:
-        return
-    rng = random.Random(os.environ[ORDER])
-    files: dict[str, list[pytest.Item]] = {}
+    """Begin with the files that share a fixture of `SHARED`, so that it is made in one process or two, not in each.
+
+    If `FDA_TEST_ORDER` is set, shuffle files instead, and the tests in each: no test may need what ran before it.
+    """
+    by_name: dict[str, list[pytest.Item]] = {}
     for item in items:
-        files.setdefault(item.nodeid.split("::")[0], []).append(item)
-    shuffled = list(files.values())
-    rng.shuffle(shuffled)
-    for tests in shuffled:
-        rng.shuffle(tests)
-    items[:] = [item for tests in shuffled for item in tests]
+        by_name.setdefault(item.nodeid.split("::")[0], []).append(item)
+    files = list(by_name.values())
+    if ORDER in os.environ:
+        rng = random.Random(os.environ[ORDER])
+        rng.shuffle(files)
+        for tests in files:
+            rng.shuffle(tests)
+    else:
+        files.sort(key=_first_shared)
+    items[:] = [item for tests in files for item in tests]
+
+
+def _first_shared(tests: list[pytest.Item]) -> int:
+    used = {name for item in tests for name in getattr(item, "fixturenames", ())}
+    return next((number for number, name in enumerate(SHARED) if name in used), len(SHARED))

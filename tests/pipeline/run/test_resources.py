@@ -72,7 +72,7 @@ def test_the_machine_has_some_memory() -> None:
 
 
 @needs_proc
-@pytest.mark.parametrize(("shard_size", "height", "width"), [(1, 1080, 1920), (64, 240, 320)])
+@pytest.mark.parametrize(("shard_size", "height", "width"), [(1, 1080, 1920), (32, 240, 320)])
 def test_a_worker_stays_below_the_formula_and_not_far_below(
     tmp_path: Path, shard_size: int, height: int, width: int
 ) -> None:
