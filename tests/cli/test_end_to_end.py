@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from pipeline.demo.page import demo_section
 from pipeline.reporting.page import Page
 from pipeline.run.events import EvaluationDone
@@ -126,7 +128,9 @@ def test_the_page_of_the_demo_shows_its_training() -> None:
     assert "epoch 2 1.500 40.0" in page.text
 
 
-def test_the_demo_runs_everything_and_goes_on_where_it_was(fda: Commands, tmp_path: Path) -> None:
+def test_the_demo_runs_everything_and_goes_on_where_it_was(
+    fda: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "demo"
     ended = fda("demo", folder, "--quick", "--no-progress")  # .ci/run has it as the shell runs it
     assert ended.code == 0, ended.err
@@ -143,8 +147,10 @@ def test_the_demo_runs_everything_and_goes_on_where_it_was(fda: Commands, tmp_pa
     assert "“ a red circle is moving ”" in parsed.text
     assert f"fda encode {folder}/store --features masks --checkpoint {folder}/checkpoints/masks" in parsed.text
     assert page.stat().st_size < 5_000_000
+    pages = []
+    monkeypatch.setattr("pipeline.demo.page.write_demo_page", lambda path, *arguments: pages.append(path))
     again = fda("demo", folder, "--quick", "--json")
-    assert again.code == 0
+    assert (again.code, pages) == (0, [page])
     result = json.loads(again.out)
     assert set(result["test"]) == set(result["still"]) == {"masks", "objects", "ones", "shuffled"}
     assert result["test"]["masks"]["num_videos"] == 8
