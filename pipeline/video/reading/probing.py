@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import dropwhile
 from pathlib import Path
 
 import av.error
@@ -29,6 +31,11 @@ BUFFERED_BYTES = 1 << 26
 """The packets of a video are kept in memory up to this size; above it, they are read from the file again."""
 PACKET_BYTES = 1 << 10
 """About what a packet takes besides its content."""
+
+JUMP_PACKETS = 300
+"""So many packets are read in the time of a seek, or more."""
+_SEEKABLE = frozenset({"mp4", "matroska"})
+"""Demuxers with an index, that give a packet the same times after a seek as before."""
 
 _MICROSECOND = Fraction(1, 1_000_000)
 """The unit of a container's duration in ffmpeg."""
@@ -152,19 +159,63 @@ class _PacketBuffer:
 def read_packets(
     path: Path, scan: VideoScan, places: Sequence[int], deadline: Deadline, options: DecodeOptions
 ) -> Generator[Packet[VideoStream], None, None]:
-    """The packets at some places of the table, increasing: from memory, or read from the file again."""
+    """The packets at some places of the table, increasing: from memory, or read from the file again.
+
+    Where the next place is far ahead, the file is not read up to it: ffmpeg seeks. If it does not find the packet that
+    the table has there, everything is read from the start.
+    """
     if scan.buffered is not None:
         yield from (scan.buffered[place] for place in places)
         return
-    wanted = iter(places)
-    place = next(wanted, None)
-    with open_video(path, deadline, options, scan.choice) as video, closing(video.packets(deadline)) as packets:
-        for number, packet in enumerate(packets):
-            if number == place:
+    waiting, may_jump = deque(places), True
+    while waiting:
+        with open_video(path, deadline, options, scan.choice) as video:
+            reader = _Reader(video, scan.table, deadline, may_jump=may_jump)
+            while waiting and (packet := reader.packet_at(waiting[0])) is not None:
+                waiting.popleft()
                 yield packet
-                place = next(wanted, None)
-            if place is None:
-                return
+        if not reader.has_jumped:
+            return  # with all of them, or the file has fewer than before
+        may_jump = False
+
+
+class _Reader:
+    """Reads packets of an open file by their places in its table, increasing."""
+
+    def __init__(self, video: OpenVideo, table: PacketTable, deadline: Deadline, *, may_jump: bool) -> None:
+        self._video, self._table, self._deadline = video, table, deadline
+        self._may_jump = may_jump and not _SEEKABLE.isdisjoint(video.container.format.name.split(","))
+        self._packets: Iterator[Packet[VideoStream]] = video.packets(deadline)
+        self._next = 0
+        """The place of the next packet."""
+        self.has_jumped = False
+        """Whether there was a seek: each packet is then compared with the table."""
+
+    def packet_at(self, place: int) -> Packet[VideoStream] | None:
+        """The packet at a place; None if there is none or, after a seek, another one."""
+        if self._may_jump and place - self._next >= JUMP_PACKETS:
+            self._jump(place)
+        for packet in self._packets:
+            self._next += 1
+            if self._next > place:
+                return packet if not self.has_jumped or self._is_at(packet, place) else None
+        return None
+
+    def _jump(self, place: int) -> None:
+        """Seek to a key frame that lies behind all earlier packets; if the place is none, nothing is done."""
+        table, times = self._table, [self._table.pts[place], self._table.dts[place]]
+        if not table.is_key[place] or table.file_end[place] <= table.file_end[place - 1] or NO_TIME in times:
+            return
+        self._video.container.seek(int(min(times)), stream=self._video.stream)
+        later = dropwhile(lambda packet: _file_end(packet) < table.file_end[place], self._video.packets(self._deadline))
+        self._packets, self._next, self.has_jumped = later, place, True
+
+    def _is_at(self, packet: Packet[VideoStream], place: int) -> bool:
+        return (packet.pts, _file_end(packet)) == (int(self._table.pts[place]), int(self._table.file_end[place]))
+
+
+def _file_end(packet: Packet[VideoStream]) -> int:
+    return 0 if packet.pos is None else packet.pos + packet.size
 
 
 def planned_timeline(

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from pipeline.video import windows as module
 from pipeline.video.clips import DecodedClip, VideoError
@@ -18,6 +20,7 @@ from pipeline.video.decoding import decode_clip
 from pipeline.video.options import DecodeOptions, Window
 from pipeline.video.pictures import Album
 from pipeline.video.reading import probing, scanned
+from pipeline.video.reading.opening import Deadline, OpenVideo
 from pipeline.video.windows import decode_windows
 from store.schema import VideoStatus
 from tests.fuzzing import LOSSES, MUTATIONS, mutant
@@ -179,3 +182,29 @@ def test_the_scan_of_a_large_file_is_kept_until_the_file_changes(
     path.write_bytes(of_zoo(folder, "h264_no_b.avi").read_bytes())
     assert decode_clip(path, OPTIONS).source != small.source
     assert done["scan_video"] == 6
+
+
+@pytest.mark.parametrize("name", ["h264_gop12.mp4", "h264_gop12.mkv", "h264_edit_middle.mp4"])
+@pytest.mark.parametrize("is_found", [True, False])
+def test_a_large_file_is_not_read_again_up_to_the_frames_that_are_wanted(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, *, is_found: bool
+) -> None:
+    path, late, num_read = of_zoo(folder, name), Window(0.7), Counter[str]()
+    right = decode_clip(path, OPTIONS, late)
+    monkeypatch.setattr(probing, "BUFFERED_BYTES", 0)
+    decode_clip(path, OPTIONS, late)  # which keeps the scan
+    packets = OpenVideo.packets
+
+    def counted(self: OpenVideo, deadline: Deadline) -> Iterator[Packet[VideoStream]]:
+        for packet in packets(self, deadline):
+            num_read["packets"] += 1
+            yield packet
+
+    monkeypatch.setattr(OpenVideo, "packets", counted)
+    check_same_outcome(decode_clip(path, OPTIONS, late), right)
+    from_the_start = num_read.pop("packets")
+    monkeypatch.setattr(probing, "JUMP_PACKETS", 3)
+    if not is_found:  # as where ffmpeg finds another packet
+        monkeypatch.setattr(probing._Reader, "_is_at", lambda *_: False)
+    check_same_outcome(decode_clip(path, OPTIONS, late), right)
+    assert (num_read["packets"] < from_the_start) == is_found

@@ -88,6 +88,7 @@ def test_windows_in_one_pass_are_those_of_each_alone(seen: Seen, name: str, monk
     chance = drawn(f"windows of {name}")
     if chance.random() < 0.3:  # as for large files
         monkeypatch.setattr(probing, "BUFFERED_BYTES", 0)
+        monkeypatch.setattr(probing, "JUMP_PACKETS", 3)
     check_windows(path, some_options(chance), some_windows(chance, len(whole.frames) / 25))
 
 
