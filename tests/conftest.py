@@ -87,10 +87,13 @@ SHARED = ("slurm_server", "trials", "server")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One process a core: each more collects all tests, and starts a fork server and servers for its fixtures."""
+    """One process a core, and one more, for tests wait for processes, clocks and SLURM a fifth of their time.
+
+    Each more would collect all tests, and start a fork server and servers for its fixtures, for less.
+    """
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:  # as xdist has it
         return int(os.environ["PYTEST_XDIST_AUTO_NUM_WORKERS"])
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def pytest_report_header() -> str:

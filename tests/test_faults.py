@@ -31,10 +31,11 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="de
 
 KILLS_OF_EACH = 1
 """Besides the last point of a run, which is the one where most has been done."""
-DOUBLE_KILLS_OF_EACH = 1
 FAILURES_OF_EACH = 1
 NUM_GIVEN_UP = 4
 BY_NAME = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name.replace(" ", "_"))
+NUM_KILLED_TWICE = len(SCENARIOS) // 2
+"""Scenarios whose second run is killed as well, others at each commit."""
 
 
 @BY_NAME
@@ -44,11 +45,11 @@ def test_killed_anywhere_and_run_again_the_bytes_are_the_same(trials: Trials, sc
         trials.disturbed(scenario, [point])
 
 
-@BY_NAME
-def test_killed_again_while_it_resumes(trials: Trials, scenario: Scenario) -> None:
-    points, rng = trials.undisturbed(scenario).points, drawn(f"{scenario.name} twice")
-    for _ in range(DOUBLE_KILLS_OF_EACH):
-        trials.disturbed(scenario, rng.choices(points, k=2))
+@pytest.mark.parametrize("number", range(NUM_KILLED_TWICE))
+def test_killed_again_while_it_resumes(trials: Trials, number: int) -> None:
+    scenario = drawn("killed twice").sample(SCENARIOS, NUM_KILLED_TWICE)[number]
+    rng = drawn(f"{scenario.name} twice")
+    trials.disturbed(scenario, rng.choices(trials.undisturbed(scenario).points, k=2))
 
 
 @BY_NAME

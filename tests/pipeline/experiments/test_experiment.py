@@ -350,7 +350,8 @@ def test_a_plan_reads_no_weights_and_a_run_reads_them_before_it_writes(
 
 
 def test_the_report_shows_what_lies_beside_the_store(ran: Ran, made: Path, fda: Commands, tmp_path: Path) -> None:
-    assert fda("report", ran.folder / "store", "-o", tmp_path / "a.html", "--no-thumbnails").code == 0
+    one_set = ("--no-thumbnails", "--features", "baseline.ones.s0")
+    assert fda("report", ran.folder / "store", "-o", tmp_path / "a.html", *one_set).code == 0
     page = ParsedPage((tmp_path / "a.html").read_text())
     assert "Do FDA-CLIP's masks help, and does anything help more?" in page.texts
     assert sum(QUICK in text for text in page.texts) == 4
