@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from pipeline.video.clips import VideoError
 
 _COUNT = struct.Struct("<I")
@@ -95,9 +97,8 @@ def receive(connection: socket.socket, deadline: float | None = None) -> object:
     return pickle.loads(body, buffers=buffers)
 
 
-def _read(connection: socket.socket, num_bytes: int, deadline: float | None) -> bytearray:
-    content = bytearray(num_bytes)
-    view, position = memoryview(content), 0
+def _read(connection: socket.socket, num_bytes: int, deadline: float | None) -> memoryview:
+    view, position = np.empty(num_bytes, dtype=np.uint8).data, 0  # a bytearray is filled with zeros first
     while position < num_bytes:
         # Not 0, which would make the socket non-blocking: after the deadline, what has arrived is still read.
         connection.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
@@ -108,4 +109,4 @@ def _read(connection: socket.socket, num_bytes: int, deadline: float | None) -> 
         if num_read == 0:
             raise EOFError("the other end of the connection is closed")
         position += num_read
-    return content
+    return view

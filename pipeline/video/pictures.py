@@ -21,7 +21,7 @@ from pipeline.video.colours import has_chroma, take_nearest_colours
 from pipeline.video.options import DecodeOptions, Resize
 from pipeline.video.reading.display import AS_STORED, Crop, Display
 from pipeline.video.reading.opening import check_pixels
-from pipeline.video.resizing import centre_crop, resize_and_crop, resized_shape
+from pipeline.video.resizing import centre, centre_crop, resize_and_crop, resized_shape
 from store.schema import VideoStatus
 
 _IDENTITY = (1, 0, 0, 0, 1, 0, 0, 0, 1)
@@ -155,7 +155,7 @@ def square_picture(
     stored = (width, height) if _is_turned(matrix) else (height, width)
     if not has_chroma(frame):
         return centre_crop(upright(_converted(frame, reformatter, *stored, _SCALING), matrix), size)
-    planes = [centre_crop(upright(plane, matrix), size) for plane in _planes(frame, reformatter, *stored)]
+    planes = [centre(upright(plane, matrix), size) for plane in _planes(frame, reformatter, *stored)]
     return np.asarray(cv2.merge(planes), dtype=np.uint8)
 
 

@@ -35,10 +35,15 @@ def crop_start(length: int, size: int) -> int:
     return round((length - size) / 2.0)
 
 
-def centre_crop(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The middle square of a picture or a plane of one, shape (size, size, ...), contiguous."""
+def centre(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The middle square of a picture or of a plane of one, shape (size, size, ...): a view."""
     top, left = crop_start(picture.shape[0], size), crop_start(picture.shape[1], size)
-    return np.ascontiguousarray(picture[top : top + size, left : left + size])
+    return picture[top : top + size, left : left + size]
+
+
+def centre_crop(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The middle square of a picture, shape (size, size, 3), contiguous."""
+    return np.ascontiguousarray(centre(rgb, size))
 
 
 def resize_and_crop(rgb: NDArray[np.uint8], size: int, shown: tuple[int, int] | None = None) -> NDArray[np.uint8]:

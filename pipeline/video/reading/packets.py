@@ -20,6 +20,8 @@ NO_TIME = -(2**63)
 
 _SECTOR, _RUN = bytes(512), bytes(64)
 _JPEG_END = b"\xff\xd9"
+_PARAMETERS = frozenset({"new_extradata", "param_change"})
+"""Kinds of side data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,8 @@ def is_padded(content: bytes) -> bool:
 
 def _has_new_parameters(packet: Packet[VideoStream]) -> bool:
     """Whether the container announces other parameters from this packet on."""
-    return packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change")
+    # Few packets have side data, and to ask for each kind by its name takes a fifth of the time of looking at a packet.
+    return any(data.data_type in _PARAMETERS for data in packet.iter_sidedata())
 
 
 def _flags(content: bytearray) -> NDArray[np.bool_]:
