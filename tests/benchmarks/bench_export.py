@@ -133,7 +133,7 @@ def print_memory(folder: Path, counts: tuple[int, int]) -> None:
         peaks = [peak_mib(folder / str(count), folder / "out", name) for count in counts]
         print(f"  {name:20} {peaks[0]:8.0f} {peaks[1]:8.0f}", flush=True)
         for size, peak in zip(("few", "many"), peaks, strict=True):
-            quote(f"export.{name}_{size}_mib", peak, "MiB")
+            quote(f"export.{name.replace('-', '_')}_{size}_mib", peak, "MiB")
 
 
 def main(*, quick: bool = False) -> None:

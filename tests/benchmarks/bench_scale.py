@@ -38,7 +38,7 @@ from store.places.opening import folder_at
 from tests.benchmarks.machine import NUM_CORES
 
 OPTIONS = PreprocessOptions(image_size=16)
-DEFAULT_VIDEOS = 60_000
+DEFAULT_VIDEOS = 40_000
 CLIP_BYTES = 12 * 224 * 224 * 3
 FILES_A_SHARD = 6
 """frames, pts_seconds, frame_index, masks, and the records of frames and masks."""

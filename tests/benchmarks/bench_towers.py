@@ -39,7 +39,7 @@ FAMILIES: dict[str, int] = {
 the blocks, so that with all of them a ratio is nearer to 1."""
 _TEXT = {"context_length": 8, "width": 64, "heads": 1, "layers": 1}
 """No text is embedded."""
-NUM_FRAMES = 8
+NUM_FRAMES = 4
 
 
 def main(*, quick: bool = False) -> None:
@@ -78,7 +78,7 @@ def measure(name: str, num_blocks: int, num_frames: int, repeats: int) -> None:
         "fda": lambda: encoder.encode_clips(frames, masks),
     }
     peer = "open_clip's own loop"
-    taken = paired_seconds(runs, repeats, dict.fromkeys(runs, peer), of_processor=True)
+    taken = paired_seconds(runs, repeats, dict.fromkeys(runs, peer), of_processor=True, is_warm=True)
     notes = {"fda": f"cosine at alpha zero {cosine:.7f}"}
     rows = tuple(Row(method, seconds, ratio, notes.get(method, "")) for method, (seconds, ratio) in taken.items())
     what = f"{num_blocks} blocks of {name}" if num_blocks else name

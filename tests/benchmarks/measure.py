@@ -120,6 +120,7 @@ def paired_seconds(
     peer_of: Mapping[str, str],
     *,
     of_processor: bool = False,
+    is_warm: bool = False,
 ) -> dict[str, tuple[float, float]]:
     """As `interleaved`, for runs of seconds, over which a machine's speed drifts: each run against its own neighbour.
 
@@ -128,11 +129,12 @@ def paired_seconds(
         repeats: rounds that count, at most.
         peer_of: method -> what it is compared with.
         of_processor: take the processor's time, which the work of others hardly changes, not that of a clock.
+        is_warm: every method has run just before.
 
     Returns:
         Method -> median seconds, and the median over the rounds of how many times faster than its peer it was.
     """
-    rounds = cost_rounds({name: timed(run) for name, run in methods.items()}, repeats)
+    rounds = cost_rounds({name: timed(run) for name, run in methods.items()}, repeats, is_warm=is_warm)
     taken = {
         name: [cost.cpu_seconds if of_processor else cost.wall_seconds for cost in of] for name, of in rounds.items()
     }
