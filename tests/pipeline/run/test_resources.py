@@ -32,14 +32,15 @@ from pipeline.frames.options import PreprocessOptions
 from tests.clips_on_disk import opened_store
 
 options = PreprocessOptions(**json.loads(sys.argv[3]))
-dataset, me, seen = read_dataset("jsonl", Path(sys.argv[1])), psutil.Process(), []
+dataset, me, children, seen = read_dataset("jsonl", Path(sys.argv[1])), psutil.Process(), [], []
 
 def peak(process):
     return int(Path(f"/proc/{process.pid}/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
 
 def watch(event):
     if isinstance(event, ItemsDone) and event.num_done:
-        (child,) = me.children()
+        children[:] = children or me.children()  # a look at all processes of the machine: once
+        (child,) = children
         kib = [process.memory_info().rss >> 10 for process in (me, child)]
         seen.append((*kib, me.num_fds(), child.num_fds(), peak(child)))
 
