@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 NAMES = tuple(sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py")))
 ONE_THREAD = {"retrieval", "search"}
 """Parts whose matrix products run in one thread, as their peers' do; a BLAS must be told so before it is loaded."""
-TIMEOUT_SECONDS = 600
+TIMEOUT_SECONDS = 900
 """After which a part is ended: it hangs, or is far too slow here."""
 
 
