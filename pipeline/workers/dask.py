@@ -12,6 +12,7 @@ alone. If `MAX_ATTEMPTS` workers die under it again, the run ends with an error 
 from __future__ import annotations
 
 import logging
+import pickle
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
@@ -19,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Generic
 
 from pipeline.errors import PipelineError
 from pipeline.run.events import ItemsDone, Tell
@@ -28,11 +29,11 @@ from pipeline.workers.executors import Report, Task
 from pipeline.workers.local_workers import START_SECONDS, LocalWorkers
 from pipeline.workers.preflight import Preflight, UnfitWorkerError
 from pipeline.workers.quiet import QUIET
-from pipeline.workers.worker_side import run_and_tell
+from pipeline.workers.worker_side import SECONDS_BETWEEN_MESSAGES, Progress, Telling, run_and_tell
 from pipeline.workers.worker_watch import SECONDS_BETWEEN_LOOKS, Patience, WorkerWatch, lost_scheduler
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
 
 TASKS_PER_WORKER = 2
@@ -41,6 +42,10 @@ the coordinator's memory: a plan may have a million tasks."""
 
 MAX_ATTEMPTS = 3
 """A task is put off after so many dead workers, and ends the run after as many more while it ran alone."""
+
+MESSAGES_A_SECOND = 100
+"""Of all workers, about their progress. With ten a second of each of 256 workers, messages took the coordinator more
+time than tasks did."""
 
 LOCAL_PATIENCE = Patience(START_SECONDS)
 
@@ -105,13 +110,12 @@ class _Flight(Generic[Task]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Arrived:
-    """A task that ended, with a report or an error."""
+class _Failed:
+    """A task that ended with an error."""
 
     key: str
     """Of its future."""
-    report: Any
-    error: BaseException | None = None
+    error: BaseException
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +141,10 @@ class _Run(Generic[Task, Report]):
         self._executor, self._client, self._watch = executor, executor.client, executor.watch
         self._function, self._waiting, self._tell = function, iter(tasks), tell
         self._topic = f"fda-{uuid.uuid4().hex}"
+        self._telling = Telling(self._topic)
         self._flights: dict[str, _Flight[Task]] = {}
         """By the key of their future."""
-        self._arrived: SimpleQueue[_Arrived | tuple[str, ItemsDone]] = SimpleQueue()
+        self._arrived: SimpleQueue[_Failed | Progress] = SimpleQueue()
         self._client.subscribe_topic(self._topic, self._put_message)
 
     def reports(self) -> Iterator[Report]:
@@ -179,27 +184,28 @@ class _Run(Generic[Task, Report]):
             self._client.unsubscribe_topic(self._topic)
             self._client.cancel([flight.future for flight in self._flights.values()])
 
-    def _put_message(self, event: tuple[float, tuple[str, list[int]]]) -> None:
+    def _put_message(self, event: tuple[float, tuple[str, tuple[int, ...], bytes | None]]) -> None:
         """Runs in the client's own thread."""
-        _, (key, numbers) = event
-        self._arrived.put((key, ItemsDone(*numbers)))
+        self._arrived.put(Progress.from_message(event[1]))
 
-    def _fetch(self, future: Future) -> None:
-        """Fetch the report of a task. Runs in a thread of the client.
+    def _put_failure(self, future: Future) -> None:
+        """Runs in a thread of the client, when a task has ended. If it ended well, its report is in a message.
 
-        Not in the main thread, because it may block: if a worker dies before its report was fetched, Dask runs the
-        task again, and if the task is bound to that worker it waits without a limit. Meanwhile the main thread looks
-        at the workers, and submits such a task again: see `_submit_stranded_again`.
+        The result is not asked for: that is two more requests a task, and it may block. Where a worker dies before its
+        result was fetched, Dask runs the task again.
         """
+        if future.status == "finished":
+            return
         try:
-            self._arrived.put(_Arrived(future.key, future.result()))
+            future.result()
         except (Exception, CancelledError) as error:
-            self._arrived.put(_Arrived(future.key, None, error))
+            self._arrived.put(_Failed(future.key, error))
 
     def _submit_what_fits(self) -> None:
         """Fill the window, whose width follows the workers that are there now."""
         self._watch.look()
         num_workers = max(1, len(self._watch.fit))
+        self._telling = Telling(self._topic, max(SECONDS_BETWEEN_MESSAGES, num_workers / MESSAGES_A_SECOND))
         while len(self._flights) < num_workers * TASKS_PER_WORKER:
             try:
                 task = next(self._waiting)
@@ -210,13 +216,13 @@ class _Run(Generic[Task, Report]):
     def _submit(self, task: Task, told: ItemsDone) -> None:
         key = f"{self._topic}-{uuid.uuid4().hex}"
         only = self._watch.restriction
-        called = partial(run_and_tell, self._function, self._topic, self._executor.preflight)
+        called = partial(run_and_tell, self._function, self._telling, self._executor.preflight)
         # If no worker is left, the task goes to any; `only` is empty then, and the task is submitted again with the
         # next look. Not pure, and with a key of its own: Dask would run equal tasks once.
         workers = sorted(only) if only else None
         future = self._client.submit(called, key, task, key=key, pure=False, workers=workers)
         self._flights[key] = _Flight(task, future, only, told)
-        future.add_done_callback(self._fetch)
+        future.add_done_callback(self._put_failure)
 
     def _ended(self) -> tuple[_Flight[Task], Report | _Deaths]:
         """Wait for the next task to end, with a report or because workers died under it."""
@@ -225,16 +231,18 @@ class _Run(Generic[Task, Report]):
 
         while True:
             arrived = self._next_arrived()
-            if not isinstance(arrived, _Arrived):
-                self._tell_growth(*arrived)
+            flight = self._flights.get(arrived.key)
+            if flight is None:  # it was submitted again under another key, or has ended
                 continue
-            flight = self._flights.pop(arrived.key, None)
-            if flight is None:  # it was submitted again under another key
-                continue
+            if isinstance(arrived, Progress):
+                self._tell_growth(flight, arrived.total)
+                if arrived.report is None:
+                    continue
+                del self._flights[arrived.key]
+                return flight, pickle.loads(arrived.report)
+            del self._flights[arrived.key]
             try:
-                if arrived.error is not None:
-                    raise arrived.error
-                return flight, arrived.report
+                raise arrived.error
             except KilledWorker as error:
                 return flight, _Deaths(error.allowed_failures + 1)
             except (
@@ -251,7 +259,7 @@ class _Run(Generic[Task, Report]):
                     raise
             self._submit(flight.task, flight.told)
 
-    def _next_arrived(self) -> _Arrived | tuple[str, ItemsDone]:
+    def _next_arrived(self) -> _Failed | Progress:
         while True:
             try:
                 return self._arrived.get(timeout=SECONDS_BETWEEN_LOOKS)
@@ -271,10 +279,9 @@ class _Run(Generic[Task, Report]):
             self._client.cancel([flight.future])
             self._submit(flight.task, flight.told)
 
-    def _tell_growth(self, key: str, total: ItemsDone) -> None:
+    def _tell_growth(self, flight: _Flight[Task], total: ItemsDone) -> None:
         """Report new items. A task whose worker died counts from 0 again: nothing is new until it is past its mark."""
-        flight = self._flights.get(key)
-        if flight is not None and total.num_done >= flight.told.num_done:
+        if total.num_done >= flight.told.num_done:
             self._tell(total - flight.told)
             flight.told = total
 
@@ -294,26 +301,37 @@ class _Run(Generic[Task, Report]):
 
 
 @contextmanager
+def scheduler_here() -> Iterator[LocalCluster]:
+    """Start a scheduler in this process, over TCP, without workers."""
+    import dask
+    from distributed import LocalCluster
+
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # it logs every connection
+    settings = {**QUIET, "distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}
+    with (
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=0,
+            host="127.0.0.1",
+            dashboard_address=":0",  # any free port: the default one may be another run's
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+    ):
+        yield cluster
+
+
+@contextmanager
 def local_dask(num_workers: int) -> Iterator[DaskExecutor]:
     """Start a scheduler in this process and `num_workers` worker processes on this machine, over TCP.
 
     Raises:
         NoWorkersError: No worker process starts here.
     """
-    import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # it logs every connection
-    settings = {**QUIET, "distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}
-    with dask.config.set(settings), ExitStack() as stack:
-        cluster = LocalCluster(
-            n_workers=0,
-            host="127.0.0.1",
-            dashboard_address=":0",  # any free port: the default one may be another run's
-            silence_logs=logging.CRITICAL,
-        )
+    with ExitStack() as last, scheduler_here() as cluster:
         workers = LocalWorkers(cluster.scheduler_address, num_workers)
-        stack.callback(workers.close)  # last, when the scheduler has told them to end
-        stack.enter_context(cluster)
+        last.callback(workers.close)  # when the scheduler has told them to end
         workers.wait()
-        yield DaskExecutor(stack.enter_context(Client(cluster)), refill=workers.refill)
+        with Client(cluster) as client:
+            yield DaskExecutor(client, refill=workers.refill)

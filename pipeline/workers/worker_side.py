@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from pipeline.run.events import ItemsDone, Tell
 from pipeline.workers.preflight import Preflight, check_here
@@ -18,21 +19,56 @@ Task = TypeVar("Task")
 Report = TypeVar("Report")
 
 SECONDS_BETWEEN_MESSAGES = 0.1
-"""Progress is sent no more often: a thousand videos a second must not become a thousand messages."""
+"""A worker sends its progress no more often: a thousand videos a second must not become a thousand messages."""
+
+_sent_at: dict[str, float] = {}
+"""Address of a worker in this process -> when it last sent its progress."""
 
 _AT_WORK = Lock()
 """Held by the task that runs. A worker that was started with several threads still runs one task at a time, because the
 memory that a worker takes is computed for one task and its decoder."""
 
 
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """How workers report their progress."""
+
+    topic: str
+    """Where the coordinator listens."""
+    seconds_between: float = SECONDS_BETWEEN_MESSAGES
+    """Of one worker, so that all together do not flood the coordinator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a worker tells of a task."""
+
+    key: str
+    """Of the task."""
+    total: ItemsDone
+    """All its items so far."""
+    report: bytes | None = None
+    """Pickled, in the last message of a task that ended well."""
+
+    def to_message(self) -> tuple[str, tuple[int, ...], bytes | None]:
+        """As Dask sends it."""
+        return self.key, astuple(self.total), self.report
+
+    @classmethod
+    def from_message(cls, message: tuple[str, tuple[int, ...], bytes | None]) -> Self:
+        """The inverse of `to_message`."""
+        key, numbers, report = message
+        return cls(key, ItemsDone(*numbers), report)
+
+
 def run_and_tell(
-    function: Callable[[Task, Tell], Report], topic: str, preflight: Preflight | None, key: str, task: Task
-) -> Report:
-    """Run one task.
+    function: Callable[[Task, Tell], Report], telling: Telling, preflight: Preflight | None, key: str, task: Task
+) -> None:
+    """Run one task, and send its report.
 
     Args:
         function: Runs the task, and returns its report.
-        topic: Where the coordinator listens for progress.
+        telling: How it reports its progress.
         preflight: What this process must have.
         key: Of the task, in the messages.
         task: The task.
@@ -45,15 +81,14 @@ def run_and_tell(
     worker = get_worker()
     if preflight is not None:
         check_here(preflight, worker.address)
-    messages = _Messages(worker, topic, key)
+    messages = _Messages(worker, telling, key)
     with _AT_WORK:
         try:
             report = function(task, messages)
         except Exception as error:
             _cut_circle(error)
             raise
-    messages.send()
-    return report
+    messages.send(report)
 
 
 def _cut_circle(error: BaseException) -> None:
@@ -71,19 +106,23 @@ class _Messages:
     """Counts the items of one task, and sends the counts to the coordinator now and then.
 
     Sends totals, not single items, so that a message that is lost or arrives twice does no harm. Items that are done
-    within `SECONDS_BETWEEN_MESSAGES` of a message are in the next one, which at the latest is sent when the task ends.
+    soon after a message are in the next one, at the latest in that with the report of the task.
     """
 
-    def __init__(self, worker: Worker, topic: str, key: str) -> None:
-        self._worker, self._topic, self._key = worker, topic, key
-        self._total = ItemsDone()
-        self._sent_at = -SECONDS_BETWEEN_MESSAGES
+    def __init__(self, worker: Worker, telling: Telling, key: str) -> None:
+        self._worker, self._telling, self._key = worker, telling, key
+        self.total = ItemsDone()
 
     def __call__(self, items: ItemsDone) -> None:
-        self._total += items
-        if time.monotonic() - self._sent_at >= SECONDS_BETWEEN_MESSAGES:
-            self.send()
+        self.total += items
+        now, address = time.monotonic(), self._worker.address
+        if now - _sent_at.get(address, -self._telling.seconds_between) >= self._telling.seconds_between:
+            _sent_at[address] = now
+            self._send(None)
 
-    def send(self) -> None:
-        self._sent_at = time.monotonic()
-        self._worker.log_event(self._topic, (self._key, astuple(self._total)))
+    def send(self, report: object) -> None:
+        """Send the report. The coordinator would have to ask for a result, which takes two more requests."""
+        self._send(pickle.dumps(report))
+
+    def _send(self, report: bytes | None) -> None:
+        self._worker.log_event(self._telling.topic, Progress(self._key, self.total, report).to_message())

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -27,7 +30,7 @@ from pipeline.workers.dask import (
     local_dask,
 )
 from pipeline.workers.executors import run_synchronously
-from pipeline.workers.worker_side import SECONDS_BETWEEN_MESSAGES
+from pipeline.workers.worker_side import SECONDS_BETWEEN_MESSAGES, Progress, Telling, _Messages
 from pipeline.workers.worker_watch import WorkerWatch
 from store.errors import StoreWriteError
 from tests.dask_processes import DaskProcesses
@@ -174,6 +177,22 @@ def test_many_items_are_few_messages(dask: DaskExecutor) -> None:
     assert len(heard) <= 3 + (time.monotonic() - start) / SECONDS_BETWEEN_MESSAGES
 
 
+def test_a_worker_of_many_seldom_tells_of_its_items() -> None:
+    sent: list[Any] = []
+    worker: Any = SimpleNamespace(address="tcp://one of many", log_event=lambda topic, message: sent.append(message))
+    for key in ("first", "second"):
+        messages = _Messages(worker, Telling("topic", seconds_between=60), key)
+        for _ in range(3):
+            messages(ItemsDone(1))
+        messages.send(f"report of the {key}")
+    told = [Progress.from_message(message) for message in sent]
+    assert [(one.key, one.total.num_done, one.report and pickle.loads(one.report)) for one in told] == [
+        ("first", 1, None),
+        ("first", 3, "report of the first"),
+        ("second", 3, "report of the second"),
+    ]
+
+
 def test_items_are_reported_while_their_task_runs(dask: DaskExecutor, tmp_path: Path) -> None:
     heard: list[ItemsDone] = []
 
@@ -198,15 +217,16 @@ def test_a_report_that_is_lost_with_its_worker_is_made_again_by_one_that_joins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     processes = DaskProcesses(tmp_path)
-    first, fetch = processes.worker(), _Run._fetch
+    first, put = processes.worker(), _Run._put_message
 
-    def fetch_too_late(run: _Run[int, int], future: Future) -> None:
+    def put_unless_lost(run: _Run[int, int], event: Any) -> None:
         if first.poll() is None:
             processes.kill(first)
             processes.worker()
-        fetch(run, future)
+        else:
+            put(run, event)
 
-    monkeypatch.setattr(_Run, "_fetch", fetch_too_late)
+    monkeypatch.setattr(_Run, "_put_message", put_unless_lost)
     monkeypatch.setattr(WorkerWatch, "restriction", property(lambda watch: watch.fit))
     try:
         with Client(processes.address) as client:
