@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 
 from store.errors import NotInStoreError, StoreFormatError, StoreMissingError
 from store.formats.columns import integers, table_of
-from store.formats.parquet import parquet_bytes, read_table
+from store.formats.parquet import num_rows_of, parquet_bytes, read_table
 from store.formats.seal import check_sealed
 from store.places.folder import StoreFolder
 from store.remedies import REBUILD_CATALOG
@@ -53,6 +54,34 @@ _ROWS_AT_ONCE = 65_536
 """Rows of a table that are converted to Python objects at a time."""
 
 
+@dataclass(frozen=True, slots=True)
+class CaptionsFile:
+    """Captions of a store that nobody has asked for yet. What only needs the videos saves more than half the memory."""
+
+    folder: StoreFolder
+    num_rows: int
+    counts: Mapping[str, int] | None = None
+    """Split -> captions that it should have; None: it is not known."""
+
+    @classmethod
+    def of(cls, folder: StoreFolder) -> Self:
+        """Those of a store, whose file is checked but for its rows; errors are those of `Catalog.read`."""
+        return cls(folder, num_rows_of(_whole(folder, CAPTIONS_NAME), f"{folder.place}/{CAPTIONS_NAME}"))
+
+    def read(self) -> pa.Table:
+        """The captions.
+
+        Raises:
+            StoreFormatError: The file has rows that no writer gives it, or other numbers of them than it should.
+        """
+        captions = read_captions(self.folder)
+        found = {split: part.num_rows for split, part in _by_split(captions).items()}
+        for split, count in (self.counts or {}).items():
+            if found.get(split, 0) != count:
+                raise _other_counts("captions", split, found.get(split, 0), count)
+        return captions
+
+
 @dataclass(frozen=True)
 class Catalog:
     """All videos and captions of a store, as Arrow tables, so that millions of rows take little memory."""
@@ -60,8 +89,24 @@ class Catalog:
     videos: pa.Table
     """Columns video_id, split, row, path, start_seconds, end_seconds, category. The videos of a split are consecutive,
     in row order."""
-    captions: pa.Table
-    """Columns caption_id, video_id, split, row, text, in the same order; the captions of a video are consecutive."""
+    its_captions: pa.Table | CaptionsFile
+    """See `captions`."""
+
+    @cached_property
+    def captions(self) -> pa.Table:
+        """Columns caption_id, video_id, split, row, text. Read on first use.
+
+        In the order of the videos; the captions of a video are consecutive.
+
+        Raises:
+            StoreFormatError: See `CaptionsFile.read`.
+        """
+        return self.its_captions.read() if isinstance(self.its_captions, CaptionsFile) else self.its_captions
+
+    @property
+    def num_rows(self) -> tuple[int, int]:
+        """Videos and captions."""
+        return self.videos.num_rows, self.its_captions.num_rows
 
     @classmethod
     def of(cls, videos: Iterable[Video], captions: Iterable[Caption]) -> Catalog:
@@ -76,7 +121,7 @@ class Catalog:
             StoreMissingError: A file of it is missing.
             StoreFormatError: A file of it was changed since it was written, or has rows that no writer gives it.
         """
-        return cls(read_videos(folder), read_captions(folder))
+        return cls(read_videos(folder), CaptionsFile.of(folder))
 
     def write(self, folder: StoreFolder) -> None:
         """Write the two files, the videos last: if that file exists, the catalogue is complete."""
@@ -89,23 +134,13 @@ class Catalog:
         Raises:
             StoreFormatError: There are fewer rows than the manifest says.
         """
-        videos, captions = [], []
-        for split, layout in layouts.items():
-            counts = (layout.num_videos, layout.num_captions)
-            found = (
-                self._video_slices.get(split, self.videos.slice(0, 0)),
-                self._caption_slices.get(split, self.captions.slice(0, 0)),
-            )
-            if any(table.num_rows < count for table, count in zip(found, counts, strict=True)):
-                raise StoreFormatError(
-                    f"the catalogue's numbers of videos and captions of split {split!r} are {found[0].num_rows} and "
-                    f"{found[1].num_rows}, and those of store.json are {counts[0]} and {counts[1]}: {REBUILD_CATALOG}"
-                )
-            videos.append(found[0].slice(0, counts[0]))
-            captions.append(found[1].slice(0, counts[1]))
-        if sum(map(len, videos)) == len(self.videos) and sum(map(len, captions)) == len(self.captions):
-            return self
-        return Catalog(pa.concat_tables(videos).combine_chunks(), pa.concat_tables(captions).combine_chunks())
+        num_videos = {split: layout.num_videos for split, layout in layouts.items()}
+        num_captions = {split: layout.num_captions for split, layout in layouts.items()}
+        videos = _first("videos", self.videos, self._video_slices, num_videos)
+        is_all = sum(num_captions.values()) == self.its_captions.num_rows
+        if is_all and isinstance(self.its_captions, CaptionsFile):
+            return Catalog(videos, replace(self.its_captions, counts=num_captions))
+        return Catalog(videos, _first("captions", self.captions, self._caption_slices, num_captions))
 
     def digest(self) -> str:
         """The sha256 of all rows, in order."""
@@ -179,11 +214,13 @@ class Catalog:
         Raises:
             NotInStoreError: There is no such split.
         """
-        return self._slice(self._video_slices, split)
+        self._check_split(split)
+        return self._video_slices[split]
 
     def split_captions(self, split: str) -> pa.Table:
         """The part of `captions` that belongs to a split."""
-        return self._slice(self._caption_slices, split)
+        self._check_split(split)
+        return self._caption_slices.get(split, self.captions.slice(0, 0))  # a split may have no caption
 
     @cached_property
     def _video_slices(self) -> Mapping[str, pa.Table]:
@@ -193,10 +230,27 @@ class Catalog:
     def _caption_slices(self) -> Mapping[str, pa.Table]:
         return _by_split(self.captions)
 
-    def _slice(self, slices: Mapping[str, pa.Table], split: str) -> pa.Table:
+    def _check_split(self, split: str) -> None:
         if split not in self.splits:
             raise NotInStoreError(f"no split {split!r} here: the store has {', '.join(map(repr, self.splits))}")
-        return slices.get(split, self.captions.slice(0, 0))  # a split has videos; it may have no caption
+
+
+def _first(what: str, table: pa.Table, slices: Mapping[str, pa.Table], counts: Mapping[str, int]) -> pa.Table:
+    """The first rows of each split of a table, as many as are counted."""
+    parts = []
+    for split, count in counts.items():
+        found = slices.get(split, table.slice(0, 0))
+        if found.num_rows < count:
+            raise _other_counts(what, split, found.num_rows, count)
+        parts.append(found.slice(0, count))
+    return table if sum(map(len, parts)) == len(table) else pa.concat_tables(parts).combine_chunks()
+
+
+def _other_counts(what: str, split: str, num_found: int, count: int) -> StoreFormatError:
+    return StoreFormatError(
+        f"the catalogue's number of {what} of split {split!r} is {num_found}, and that of store.json is {count}: "
+        f"{REBUILD_CATALOG}"
+    )
 
 
 def read_videos(folder: StoreFolder) -> pa.Table:
@@ -212,18 +266,23 @@ def read_captions(folder: StoreFolder) -> pa.Table:
 def _read(folder: StoreFolder, name: str, schema: pa.Schema) -> pa.Table:
     """One of the two files, whose every bit is what was written."""
     path = f"{folder.place}/{name}"
-    try:
-        content = folder.read(name)
-    except StoreMissingError as error:
-        raise StoreMissingError(f"{path} is missing: {REBUILD_CATALOG}") from error
-    check_sealed(content, path, REBUILD_CATALOG)
-    table = read_table(content, path, schema)
+    table = read_table(_whole(folder, name), path, schema)
     # Rows are positions in the arrays, and readers go by the position in the table. A writer can only give both.
     counted = [integers(np.arange(part.num_rows)) for part in _by_split(table).values()]
     rows = pa.chunked_array(counted, pa.int64())
     if any(table[key].null_count for key in _NEEDED if key in table.column_names) or not table["row"].equals(rows):
         raise StoreFormatError(f"{path} has rows without an id, or in another order than it says: {REBUILD_CATALOG}")
     return table
+
+
+def _whole(folder: StoreFolder, name: str) -> bytes:
+    path = f"{folder.place}/{name}"
+    try:
+        content = folder.read(name)
+    except StoreMissingError as error:
+        raise StoreMissingError(f"{path} is missing: {REBUILD_CATALOG}") from error
+    check_sealed(content, path, REBUILD_CATALOG)
+    return content
 
 
 def _by_split(table: pa.Table) -> dict[str, pa.Table]:

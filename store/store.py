@@ -148,7 +148,7 @@ class Store:
         # The catalogue has rows that the manifest does not count yet. If they are new videos, they come after the
         # others, whose digest is unchanged. If they are captions of existing videos, they are in between, and nothing
         # fits.
-        if catalog is not written and catalog.digest() != self.manifest.dataset["digest"]:
+        if catalog.num_rows != written.num_rows and catalog.digest() != self.manifest.dataset["digest"]:
             raise StoreFormatError(
                 f"{self.place} was left half-way through an update of its captions: {PREPROCESS_AGAIN}"
             )

@@ -18,6 +18,10 @@ FREE_BYTES, BYTES_A_BYTE = 2**26, 1000
 catalogue of a million videos with numbers as ids, and the same caption for all, has 0.4 rows and 19 bytes a byte."""
 
 
+_ROWS_AT_ONCE = 1 << 16
+"""Rows of a large table that are written as one group, and read at a time. Reading takes three times its memory."""
+
+
 def parquet_bytes(table: pa.Table, metadata: Mapping[str, str] | None = None, *, is_small: bool = False) -> bytes:
     """A table as the bytes of a Parquet file, sealed: equal tables give equal bytes.
 
@@ -30,7 +34,7 @@ def parquet_bytes(table: pa.Table, metadata: Mapping[str, str] | None = None, *,
     options = {"compression": "none", "use_dictionary": False, "write_statistics": False} if is_small else {}
     sink = io.BytesIO()
     with pq.ParquetWriter(sink, table.schema, **{"compression": "zstd", "store_schema": False, **options}) as writer:
-        writer.write_table(table)
+        writer.write_table(table, row_group_size=_ROWS_AT_ONCE)
         writer.add_key_value_metadata({**(metadata or {}), SEAL_KEY: BLANK})
     return sealed(sink.getvalue())
 
@@ -39,8 +43,9 @@ def read_table(content: bytes, name: str, schema: pa.Schema) -> pa.Table:
     """Read the bytes of a Parquet file, if it has the expected columns and is not far larger than its bytes suggest.
 
     Rows and uncompressed bytes are checked by the footer before anything is read. Texts are read as dictionaries, in
-    which a repeated text takes almost no memory, and their total size is checked before they are expanded. If pages
-    contradict the footer, Arrow may still allocate 2 GiB for a page, the maximum of the format, before it is refused.
+    which a repeated text takes almost no memory, and their total size is checked before they are expanded, some rows at
+    a time: dictionaries of all rows would take three times the memory of the table. If pages contradict the footer,
+    Arrow may still allocate 2 GiB for a page, the maximum of the format, before it is refused.
 
     Args:
         content: The file.
@@ -61,10 +66,12 @@ def read_table(content: bytes, name: str, schema: pa.Schema) -> pa.Table:
     try:
         with pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts, pre_buffer=False) as file:
             _check_footer(file, name, schema, len(content))
-            table = file.read(use_threads=False)
-        num_bytes = sum(_laid_out_bytes(chunk) for text in texts for chunk in table[text].chunks)
-        _check_at_most(num_bytes, FREE_BYTES + BYTES_A_BYTE * len(content), "bytes of text", name)
-        return table.cast(schema).replace_schema_metadata(file.metadata.metadata)
+            most, num_bytes, parts = FREE_BYTES + BYTES_A_BYTE * len(content), 0, [schema.empty_table()]
+            for batch in file.iter_batches(_ROWS_AT_ONCE, use_threads=False):
+                num_bytes += sum(_laid_out_bytes(batch[text]) for text in texts)
+                _check_at_most(num_bytes, most, "bytes of text", name)
+                parts.append(pa.Table.from_batches([batch]).cast(schema))
+        return pa.concat_tables(parts).replace_schema_metadata(file.metadata.metadata)
     except KeyError as error:
         raise StoreFormatError(f"{name} has other columns than it should: no {error}") from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -118,6 +125,20 @@ def read_small_table(
     if list(zip(found.names, found.types, strict=True)) != wanted:
         raise StoreFormatError(f"{name} has other columns than it should: {', '.join(found.names):.500}")
     return table.replace_schema_metadata(about.metadata)
+
+
+def num_rows_of(content: bytes, name: str) -> int:
+    """The rows of a Parquet file, by its footer.
+
+    Raises:
+        StoreFormatError: It is not a Parquet file, or declares more than so many bytes may have.
+    """
+    try:
+        num_rows: int = pq.ParquetFile(pa.BufferReader(content)).metadata.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise StoreFormatError(f"{name} is not a readable Parquet file: {error}") from error
+    _check_at_most(num_rows, max_rows(len(content)), "rows", name)
+    return num_rows
 
 
 def read_metadata(content: bytes, name: str) -> Mapping[bytes, bytes]:

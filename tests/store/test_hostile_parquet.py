@@ -52,7 +52,7 @@ def _repeated_text() -> bytes:
     ("make", "message"),
     [
         (_repeated_rows, "x declares 4,000,000 rows, and may have 1,"),
-        (_repeated_text, "x declares 10,000,000,000 bytes of text"),
+        (_repeated_text, "x declares 6,553,600,000 bytes of text"),
         (lambda: parquet(rows(1, ["z" * 10**8]), compression="zstd", use_dictionary=False), "bytes uncompressed"),
         (
             lambda: parquet(

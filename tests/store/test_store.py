@@ -13,7 +13,7 @@ from store.catalog import Catalog
 from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError, StoreMissingError
 from store.growth import create_store
 from store.places.opening import folder_at
-from store.schema import Caption, SplitLayout, Video, shards_of
+from store.schema import Caption, Shard, SplitLayout, Video, shards_of
 from store.store import Store, clear_store
 from tests.stores import make_catalog, make_manifest, make_store, tree_digest
 
@@ -175,3 +175,13 @@ def test_the_manifest_holds_no_clock_time(tmp_path: Path) -> None:
 def test_a_row_is_not_negative() -> None:
     with pytest.raises(ValueError, match="row must not be negative, got -1 for 'a'"):
         Video("a", "test", -1, "a.mp4")
+
+
+def test_videos_are_found_without_reading_the_captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_store(tmp_path, 6)
+    catalog = Store.open(tmp_path).catalog
+    with monkeypatch.context() as patch:
+        patch.setattr("store.catalog.read_captions", lambda folder: pytest.fail("captions were read"))
+        assert [video.row for video in catalog.shard_videos(Shard("test", 1, 4, 6))] == [4, 5]
+        assert catalog.num_rows == (6, 12)
+    assert catalog.split_captions("test").num_rows == 12
