@@ -6,11 +6,15 @@ import hashlib
 import json
 import os
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import islice
+from operator import eq
 from pathlib import Path
+from typing import Any, overload
 
+from pipeline.datasets.packed import Packed, repeated
 from pipeline.errors import PipelineError
 from pipeline.video.options import WHOLE_VIDEO, Window
 from store.names import check_name
@@ -71,6 +75,63 @@ class VideoRecord:
             _check_encodable(f"caption {number} of video {self.video_id!r}", caption)
 
 
+class VideoRecords(Sequence[VideoRecord]):
+    """Videos of a data set, in little memory: each is made anew whenever it is asked for."""
+
+    def __init__(self, records: Iterable[VideoRecord]) -> None:
+        self._rows = Packed(map(_row_of, records))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[VideoRecord]:
+        return map(_record_of, self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> VideoRecord: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[VideoRecord]: ...
+
+    def __getitem__(self, index: int | slice) -> VideoRecord | Sequence[VideoRecord]:
+        if isinstance(index, int):
+            return _record_of(self._rows[index])
+        wanted = range(len(self))[index]
+        if wanted.step < 0:
+            return tuple(self)[index]
+        return tuple(islice(self, wanted.start, wanted.stop, wanted.step))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]  # it compares with lists, too
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
+def _row_of(record: VideoRecord) -> tuple[object, ...]:
+    """Its fields in order, without a class of this package."""
+    window = None if record.window == WHOLE_VIDEO else (record.window.start_seconds, record.window.end_seconds)
+    return record.video_id, record.path, record.split, record.captions, window, record.category
+
+
+def _record_of(row: tuple[Any, ...]) -> VideoRecord:
+    """The inverse of `_row_of`. The fields were checked when the record was first made."""
+    video_id, path, split, captions, window, category = row
+    record = object.__new__(VideoRecord)
+    for name, value in (
+        ("video_id", video_id),
+        ("path", path),
+        ("split", split),
+        ("captions", captions),
+        ("window", WHOLE_VIDEO if window is None else Window(*window)),
+        ("category", category),
+    ):
+        object.__setattr__(record, name, value)
+    return record
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """Videos and their captions, in the order of their source."""
@@ -78,8 +139,8 @@ class Dataset:
     name: str
     root: Path
     """The folder that the paths of the videos are relative to."""
-    videos: tuple[VideoRecord, ...]
-    """At least one; no two with one id."""
+    videos: Sequence[VideoRecord]
+    """At least one; no two with one id. Whatever is given becomes `VideoRecords`."""
     protocol_split: str | None = None
     """Which of the published splits of the data set these are, if there are several."""
     caption_unit: CaptionUnit = CaptionUnit.SENTENCE
@@ -94,13 +155,11 @@ class Dataset:
         _check_one_line("name", self.name)
         if not self.videos:
             raise DatasetError(f"data set {self.name!r} contains no video")
-        seen: set[str] = set()
-        for video in self.videos:
-            if video.video_id in seen:
-                raise DatasetError(
-                    f"data set {self.name!r} contains video {video.video_id!r} twice; ids must be unique"
-                )
-            seen.add(video.video_id)
+        if not isinstance(self.videos, VideoRecords):
+            object.__setattr__(self, "videos", VideoRecords(self.videos))
+        twice = repeated(lambda: (video.video_id for video in self.videos))
+        if twice is not None:
+            raise DatasetError(f"data set {self.name!r} contains video {twice!r} twice; ids must be unique")
 
     def digest(self) -> str:
         """The sha256, in hexadecimal, of all records in order. The place of the videos' folder does not count."""
@@ -115,7 +174,7 @@ class Dataset:
 
 def as_paragraphs(dataset: Dataset) -> Dataset:
     """The data set with one text a video: its captions in order, joined by spaces; none stay none."""
-    videos = tuple(
+    videos = VideoRecords(
         replace(video, captions=(joined(video.captions),)) if video.captions else video for video in dataset.videos
     )
     return replace(dataset, videos=videos, caption_unit=CaptionUnit.PARAGRAPH)

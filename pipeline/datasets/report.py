@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from pipeline.datasets.published import Published
@@ -67,11 +67,9 @@ def report_on(dataset: Dataset, published: Published) -> DatasetReport:
 
     Two captions are one text if they differ only in case and spaces: CLIP's tokenizer gives the same tokens.
     """
-    by_split: dict[str, list[VideoRecord]] = {}
-    for video in dataset.videos:
-        by_split.setdefault(video.split, []).append(video)
-    names = dict.fromkeys([*by_split, *published.sizes, *dataset.left_out])
-    splits = tuple(_split_report(split, by_split.get(split, []), dataset, published) for split in names)
+    there = dict.fromkeys(video.split for video in dataset.videos)
+    names = dict.fromkeys([*there, *published.sizes, *dataset.left_out])
+    splits = tuple(_split_report(split, dataset, published) for split in names)
     leaked = _leaked(dataset)
     return DatasetReport(
         name=dataset.name,
@@ -110,25 +108,33 @@ def expected_videos(dataset: Dataset, published: Published) -> dict[str, int]:
     }
 
 
-def _split_report(split: str, videos: list[VideoRecord], dataset: Dataset, published: Published) -> SplitReport:
+def _split_report(split: str, dataset: Dataset, published: Published) -> SplitReport:
+    def videos() -> Iterator[VideoRecord]:
+        return (video for video in dataset.videos if video.split == split)
+
     missing = tuple(dataset.left_out.get(split, ()))
     size = published.sizes.get(split)
-    num_shared, num_tied = (0, 0) if split == TRAIN_SPLIT else _ties(videos)
+    num_shared, num_tied = (0, 0) if split == TRAIN_SPLIT else _ties(videos())
+    num_videos, num_captions, without_captions = 0, 0, []
+    for video in videos():
+        num_videos, num_captions = num_videos + 1, num_captions + len(video.captions)
+        if not video.captions:
+            without_captions.append(video.video_id)
     is_by_sentence = dataset.caption_unit is CaptionUnit.SENTENCE
     return SplitReport(
         split=split,
-        num_videos=len(videos),
-        num_captions=sum(len(video.captions) for video in videos),
-        expected_videos=size.num_videos if size else len(videos) + len(missing) if missing else None,
+        num_videos=num_videos,
+        num_captions=num_captions,
+        expected_videos=size.num_videos if size else num_videos + len(missing) if missing else None,
         expected_captions=size.num_captions if size and is_by_sentence else None,
         missing=missing,
-        without_captions=tuple(video.video_id for video in videos if not video.captions),
+        without_captions=tuple(without_captions),
         num_shared_captions=num_shared,
         num_tied_captions=num_tied,
     )
 
 
-def _ties(videos: list[VideoRecord]) -> tuple[int, int]:
+def _ties(videos: Iterable[VideoRecord]) -> tuple[int, int]:
     """Number of texts that several videos have, and number of captions with such a text."""
     first_of: dict[str, str] = {}
     shared: set[str] = set()
@@ -144,9 +150,10 @@ def _ties(videos: list[VideoRecord]) -> tuple[int, int]:
 
 def _leaked(dataset: Dataset) -> tuple[str, ...]:
     """Ids outside train whose clip overlaps a clip of train in the same file. `Dataset` ensures that ids differ."""
+    elsewhere = {video.path for video in dataset.videos if video.split != TRAIN_SPLIT}
     spans_of: defaultdict[str, list[Span]] = defaultdict(list)
     for video in dataset.videos:
-        if video.split == TRAIN_SPLIT:
+        if video.split == TRAIN_SPLIT and video.path in elsewhere:
             spans_of[video.path].append(_span(video))
     # Merged and sorted first, so that each video is looked up by bisection: comparing all pairs is quadratic.
     merged = {path: _merged(spans) for path, spans in spans_of.items()}

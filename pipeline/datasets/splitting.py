@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, VideoRecords
 from pipeline.errors import OptionError
 from pipeline.run.words import plural
 from pipeline.video.options import WHOLE_VIDEO
@@ -91,7 +91,7 @@ def split_by_hash(dataset: Dataset, shares: Mapping[str, float]) -> Dataset:
         raise DatasetError(
             f"data set {dataset.name!r} has splits of its own ({', '.join(named)}): leave --split-by-hash out"
         )
-    videos = tuple(replace(video, split=_drawn(_source(video), shares)) for video in dataset.videos)
+    videos = VideoRecords(replace(video, split=_drawn(_source(video), shares)) for video in dataset.videos)
     left_out: dict[str, tuple[str, ...]] = {}
     for video_id in dataset.left_out.get(DEFAULT_SPLIT, ()):
         split = _drawn(source_of(video_id), shares)

@@ -257,19 +257,21 @@ def _tasks(
 
 def _catalog(dataset: Dataset) -> Catalog:
     """Give each video its row: splits in the order in which they first appear, videos in the order of the source."""
-    splits: dict[str, list[VideoRecord]] = {}
-    for record in dataset.videos:
-        splits.setdefault(record.split, []).append(record)
+    splits = dict.fromkeys(record.split for record in dataset.videos)
     videos = (
         Video(one.video_id, split, row, one.path, one.window.start_seconds, one.window.end_seconds, one.category)
-        for split, records in splits.items()
-        for row, one in enumerate(records)
+        for split in splits
+        for row, one in enumerate(_of_split(dataset, split))
     )
-    captions = (caption for split, records in splits.items() for caption in _captions(split, records))
+    captions = (caption for split in splits for caption in _captions(split, _of_split(dataset, split)))
     return Catalog.of(videos, captions)
 
 
-def _captions(split: str, records: Sequence[VideoRecord]) -> Iterator[Caption]:
+def _of_split(dataset: Dataset, split: str) -> Iterator[VideoRecord]:
+    return (record for record in dataset.videos if record.split == split)
+
+
+def _captions(split: str, records: Iterable[VideoRecord]) -> Iterator[Caption]:
     row = 0
     for record in records:
         for number, text in enumerate(record.captions):

@@ -12,21 +12,22 @@ from __future__ import annotations
 
 import reprlib
 import sys
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
+from pipeline.datasets.packed import Packed, repeated
 from pipeline.datasets.reading.files import read_lines, require_file
 from pipeline.datasets.reading.json_files import as_object, as_texts, errors_at, parse_json, text_of
 from pipeline.datasets.reading.manifest import CAPTIONS, PATH, VIDEO_ID, ManifestKeys, UnknownKeys, VideoPaths
-from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, relative_path
-from pipeline.video.options import Window
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, VideoRecords, relative_path
+from pipeline.video.options import WHOLE_VIDEO, Window
 
 MAX_JSONL_BYTES = 2**36
 """Some hundred million videos."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """What one line says of a video."""
 
     video_id: str
@@ -61,25 +62,24 @@ def read_jsonl(
     """
     require_file(source)
     keys, paths = ManifestKeys(id_key, path_key, caption_key or CAPTIONS), VideoPaths(source, videos)
-    unknown, rows = UnknownKeys(keys), dict[int, _Row]()
-    line_of: dict[str, int] = {}
+    unknown, rows = UnknownKeys(keys), Packed()
     has_captions = False
     for number, line in read_lines(source, MAX_JSONL_BYTES):
         with errors_at(f"{source}:{number}"):
             fields = as_object(parse_json(line), "the line")
             unknown.see(number, fields)
             has_captions = has_captions or keys.captions in fields
-            row = _row(fields, keys, paths)
-            if row.video_id in line_of:
-                raise DatasetError(f"video_id {row.video_id!r} is already on line {line_of[row.video_id]}")
-        line_of[row.video_id] = number
-        rows[number] = row
+            rows.append((number, *_row(fields, keys, paths)))
     if not rows:
         raise DatasetError(f"{source} contains no record; write one JSON object a line")
     if caption_key is not None and not has_captions:
         raise DatasetError(f"{source} has no key {caption_key!r} on any line; give with --caption-key one that it has")
+    twice = repeated(lambda: (video_id for _, video_id, *_ in rows))
+    if twice is not None:
+        first, second = islice((number for number, video_id, *_ in rows if video_id == twice), 2)
+        raise DatasetError(f"{source}:{second}: video_id {twice!r} is already on line {first}")
     root = paths.root()
-    records = tuple(_record(source, number, row, root) for number, row in rows.items())
+    records = VideoRecords(_record(source, number, _Row(*row), root) for number, *row in rows)
     name = Path(source.name.removesuffix(".gz")).stem
     return Dataset(name, root, records, likely_mistakes=unknown.sentences())
 
@@ -112,7 +112,7 @@ def _captions(value: object, key: str) -> tuple[str, ...]:
 def _window(fields: dict[str, object]) -> Window:
     start, end = _seconds(fields, "start_seconds"), _seconds(fields, "end_seconds")
     try:
-        return Window(start or 0.0, end)
+        return WHOLE_VIDEO if not start and end is None else Window(start or 0.0, end)
     except ValueError as error:
         raise DatasetError(str(error)) from error
 

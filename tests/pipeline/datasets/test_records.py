@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, relative_path
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, VideoRecords, relative_path
+from pipeline.video.options import Window
 from tests.pipeline.datasets.files import record
 
 
@@ -88,3 +89,18 @@ def test_a_relative_path_stays_inside_and_is_a_fixed_point(parts: list[str]) -> 
 @pytest.mark.parametrize("caption", ["\u200ba\u200b", "\u202b\u0645", "👩\u200d🚀", "é", "7", "?", "\ue000"])
 def test_what_shows_anything_is_a_caption(caption: str) -> None:
     assert VideoRecord("a", "a.mp4", "test", (caption,)).captions == (caption,)
+
+
+def test_videos_of_a_data_set_are_a_sequence_that_is_packed() -> None:
+    """More than are packed at a time, one of them in a window and with a category."""
+    captions = [(f"caption {number}",) * (number % 3) for number in range(5000)]
+    videos = [VideoRecord(f"v{number}", f"{number}.mp4", "test", its) for number, its in enumerate(captions)]
+    videos[4500] = replace(videos[4500], window=Window(1.5, None), category="cats")
+    records = VideoRecords(videos)
+    assert records == videos
+    assert records != videos[:-1]
+    assert [records[place] for place in (0, 4095, 4096, 4500, -1)] == [videos[i] for i in (0, 4095, 4096, 4500, -1)]
+    assert records[::1000] == tuple(videos[::1000])
+    assert records[3:1:-1] == tuple(videos[3:1:-1])
+    with pytest.raises(IndexError):
+        records[5000]
