@@ -1,14 +1,16 @@
 """A step of fine-tuning out of a store, against the bare forward and backward pass over tensors in memory.
 
 A step whose frames are drawn of four times as many stored ones, their masks computed from them, cropped and flipped, is
-measured beside one that is fed from stored masks; and so is the reading of its clips alone, without a model.
+measured beside one that is fed from stored masks; and so is the reading of its clips alone, without a model. Last come
+steps in bf16 that are fed from the store, against the same steps on batches that are in memory.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +113,35 @@ def main(*, quick: bool = False) -> None:
         what = f"{num_steps} steps of {batch_size} clips of {num_frames} frames, {model}, {trainer.precision}"
         print_table(Table(what, peer, tuple(Row(name, value, ratio) for name, (value, ratio) in found.items())))
         quote("finetuning.step", found["fda finetune"][1], at_least=0.85)
+        trainer = Trainer(loaded.model, TrainOptions(lr=1e-9, alpha_lr=1e-9, precision="bf16"), num_steps=10_000)
+        with one_cv2_thread():
+            fed(trainer, sources["fda finetune"], texts, num_steps, 1 if quick else 3)
+
+
+def fed(trainer: Trainer, source: TrainingClips, texts: Sequence[str], num_steps: int, repeats: int) -> None:
+    """Steps on batches that are read beside them, against steps on the same batches, read before."""
+    rows = list(range(len(texts)))
+
+    def read(_: int) -> TrainBatch:
+        clips = source.read(rows, [np.random.default_rng(row) for row in rows])
+        return TrainBatch(clips.frames, clips.masks, texts, clips.is_frame)
+
+    in_memory = read(0)
+    peer, ours = "from memory", "from the store"
+
+    def steps(batches: Iterable[TrainBatch]) -> None:
+        for batch in batches:
+            trainer.step(batch)
+
+    runs: dict[str, Callable[[], object]] = {
+        peer: lambda: steps(repeat(in_memory, num_steps)),
+        ours: lambda: steps(read_ahead(read, range(num_steps))),
+    }
+    of_processor = find_device("auto").type == "cpu"  # a GPU computes while the processor reads
+    found = paired_seconds(runs, repeats, dict.fromkeys(runs, peer), of_processor=of_processor)
+    what = f"{num_steps} steps in {trainer.precision}, fed" + (", processor time" if of_processor else "")
+    print_table(Table(what, peer, tuple(Row(name, value, ratio) for name, (value, ratio) in found.items())))
+    quote("finetuning.fed", found[ours][1], at_least=0.97)
 
 
 def reading_table(sources: Mapping[str, TrainingClips], rows: Sequence[int], num_frames: int, repeats: int) -> Table:
