@@ -22,6 +22,9 @@ from encoders.torchvision_shim import import_open_clip
 
 open_clip = import_open_clip()
 
+MOST_TOKENS = 300
+"""Of a frame, for attention by whole matrices: its time is 0.5 to 0.75 of that of torch's fused attention for 50 to 257
+tokens, and the same for 577, where the matrices of a frame take 21 MiB."""
 _OPERATORS = ("_is_mkldnn_bf16_supported", "_reorder_linear_weight", "_linear_pointwise")
 
 
@@ -105,12 +108,12 @@ class _PackedBlock(nn.Module):
         return narrowed
 
     def _attention(self, joined: Tensor) -> Tensor:
-        """Queries, keys and values, shape (batch_size, num_tokens, 3 * width), to (batch_size, num_tokens, width).
-
-        For as few tokens as pictures have, this takes two thirds of the time of torch's fused attention.
-        """
+        """Queries, keys and values, shape (batch_size, num_tokens, 3 * width), to (batch_size, num_tokens, width)."""
         batch_size, num_tokens, _ = joined.shape
         heads = joined.view(batch_size, num_tokens, 3, self._num_heads, -1).permute(2, 0, 3, 1, 4)
+        if num_tokens > MOST_TOKENS:
+            fused = nn.functional.scaled_dot_product_attention(*heads)
+            return fused.transpose(1, 2).reshape(batch_size, num_tokens, -1)
         query, key, value = heads.reshape(3, batch_size * self._num_heads, num_tokens, -1)
         nothing = query.new_empty(())
         scores = torch.baddbmm(nothing, query, key.mT, beta=0, alpha=query.shape[-1] ** -0.5)
@@ -119,7 +122,7 @@ class _PackedBlock(nn.Module):
 
 
 def _name_of(activation: nn.Module) -> tuple[str, str] | None:
-    """What oneDNN calls an activation; None if it has it not."""
+    """What oneDNN calls an activation; None if it has none."""
     if isinstance(activation, nn.SiLU):
         return "swish", ""
     if isinstance(activation, nn.GELU):

@@ -123,5 +123,6 @@ def _reads_class_token(model: AlphaClip) -> bool:
         model.takes_patches
         and visual.attn_pool is None
         and visual.pool_type == "tok"
+        and visual.transformer.batch_first
         and all(isinstance(one, open_clip.transformer.ResidualAttentionBlock) for one in visual.transformer.resblocks)
     )

@@ -310,7 +310,7 @@ class _Run:
             ),
             alone="in this process and its decoder",
             remedy="--decoder-memory and --shard-size make them smaller",
-            end_waiting=decoder.end_all,
+            end_waiting=decoder.end_used_by,
         )
         source = VideoSource(root, decoder, self.decoding.check_videos)
         seconds = seconds_to_decode(store, root, plan.pending)

@@ -74,6 +74,7 @@ def preprocess_shard(task: PreprocessTask, tell: Tell) -> ShardReport:
     else:
         made = MadeFrames(read_frames(store, shard), outcomes_of(store, shard))
     tally = Tally.of(shard.split, made.outcomes)
+    tell(ItemsDone())  # where a run that has ended stops: masks may take seconds
     drafts = [] if made.draft is None else [made.draft]
     if masks_stage(options.mask_name) in task.stages and not tally.pending:
         mask_set = MaskSet(options.mask_name, options.masks)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import atexit
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from pipeline.isolation.messages import Bug, Failure
 from pipeline.isolation.process import DecoderLostError, DecoderProcess
@@ -116,10 +116,13 @@ class IsolatedDecoder:
         while (process := pool.take()) is not None:
             process.close()
 
-    def end_all(self) -> None:
-        """End all processes, also those that other threads wait for: the videos that these decode are `PENDING`."""
-        self.close()
-        _pool_of(self).kill()
+    def end_used_by(self, threads: Collection[int]) -> None:
+        """Kill the processes that some threads wait for: the videos that these decode are `PENDING`.
+
+        Args:
+            threads: `Thread.ident` of each.
+        """
+        _pool_of(self).kill(threads)
 
     def _asked(self, process: DecoderProcess | None, asked: _Pass) -> DecoderProcess | None:
         """A process that decodes some requests; without any, the process as it is."""
@@ -132,13 +135,14 @@ class IsolatedDecoder:
             process = None
         if process is None:
             return self._started(asked)
+        _pool_of(self).use(process)
         _ask(process, asked)
         return process
 
     def _started(self, asked: _Pass) -> DecoderProcess:
         """A new process that decodes some requests."""
         process = DecoderProcess(self.function, self.memory_mib << 20)
-        _pool_of(self).add(process)
+        _pool_of(self).use(process)
         _ask(process, asked)
         return process
 
@@ -186,12 +190,13 @@ class _Pool:
     def __init__(self) -> None:
         self._lock = Lock()
         self._idle: list[DecoderProcess] = []
-        self._all: WeakSet[DecoderProcess] = WeakSet()
+        self._users: WeakKeyDictionary[DecoderProcess, int] = WeakKeyDictionary()
+        """The thread that uses a process."""
 
-    def add(self, process: DecoderProcess) -> None:
-        """Take note of a new process."""
+    def use(self, process: DecoderProcess) -> None:
+        """Take note of the thread that uses a process: this one."""
         with self._lock:
-            self._all.add(process)
+            self._users[process] = get_ident()
 
     def take(self) -> DecoderProcess | None:
         """An idle process, if there is one."""
@@ -201,13 +206,15 @@ class _Pool:
     def keep(self, process: DecoderProcess) -> None:
         """Keep a process that is idle."""
         with self._lock:
+            self._users.pop(process, None)
             self._idle.append(process)
 
-    def kill(self) -> None:
-        """Kill every process; those who wait for one see that, and close it."""
+    def kill(self, threads: Collection[int]) -> None:
+        """Kill what some threads use; they see that, and close it."""
         with self._lock:
-            for process in self._all:
-                process.kill()
+            for process, user in self._users.items():
+                if user in threads:
+                    process.kill()
 
 
 _pools: dict[IsolatedDecoder, _Pool] = {}

@@ -68,7 +68,7 @@ def decode_windows(
         options: As in `decode_clip`.
         windows: At least one. In the order in which they end, least is kept in memory.
     """
-    clip_bytes = options.num_frames * options.image_size**2 * (4 if options.neighbours else 3)
+    clip_bytes = options.num_frames * options.image_size**2 * (6 if options.neighbours else 3)
     most = max(1, PASS_BYTES // clip_bytes)
     for start in range(0, len(windows), most):
         yield from _answers(path, options, windows[start : start + most])
@@ -77,17 +77,24 @@ def decode_windows(
 def _answers(
     path: Path, options: DecodeOptions, windows: Sequence[Window]
 ) -> Generator[DecodedClip | VideoError, None, None]:
-    number = 0
-    if len(windows) > 1:
-        deadline = Deadline.after(options.timeout_seconds)
+    number, is_worth_it = 0, True
+    while is_worth_it and len(windows) - number > 1:
+        first, deadline = number, Deadline.after(options.timeout_seconds)
         try:
-            with closing(_in_one_pass(path, options, windows, deadline)) as outcomes:
-                for outcome in outcomes:
-                    yield outcome or _alone(path, options, windows[number])
+            with closing(_in_one_pass(path, options, windows[number:], deadline)) as outcomes:
+                for outcome in takewhile(lambda outcome: outcome is not None, outcomes):
+                    assert outcome is not None
+                    yield outcome
                     number += 1
                     deadline.restart()
+            is_worth_it = number > first
         except VideoError as error:
             _logger.info("the windows that are left are decoded one by one: %s", error)
+            is_worth_it = False
+        # After the pass has been closed: beside it, a window may lack the memory that it has alone.
+        if number < len(windows):
+            yield _alone(path, options, windows[number])
+            number += 1
     for window in windows[number:]:
         yield _alone(path, options, window)
 

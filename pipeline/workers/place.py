@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -47,7 +47,7 @@ class Workload:
     """Where the work is done without workers, for a message."""
     remedy: str
     """What to do about workers that do not fit into this machine, for a message."""
-    end_waiting: Callable[[], None] | None = None
+    end_waiting: Callable[[Collection[int]], None] | None = None
     """For tasks that wait for other processes most of their time: ends these. Such tasks run in threads."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
@@ -23,8 +23,8 @@ class ThreadExecutor:
     """Runs as many tasks at a time as it has threads, all in this process: see `Executor`."""
 
     num_threads: int
-    end_waiting: Callable[[], None]
-    """Ends what tasks wait for, whichever thread started it. Called when a run ends before its tasks do."""
+    end_waiting: Callable[[Collection[int]], None]
+    """Ends what the tasks of some threads wait for, given as `Thread.ident`. Called if a run ends before its tasks."""
 
     def __call__(
         self, function: Callable[[Task, Tell], Report], tasks: Iterable[Task], tell: Tell
@@ -32,11 +32,11 @@ class ThreadExecutor:
         """See `pipeline.workers.executors.Executor`. Its threads have ended when it ends."""
         run = _Run(function, iter(tasks))
         threads = [Thread(target=run.work, name=f"fda-task-{i}", daemon=True) for i in range(self.num_threads)]
-        with signals_blocked(*REQUESTS_TO_STOP):  # for this thread, which reacts to them
-            for thread in threads:
-                thread.start()
+        num_working = len(threads)
         try:
-            num_working = len(threads)
+            with signals_blocked(*REQUESTS_TO_STOP):  # for this thread, which reacts to them
+                for thread in threads:
+                    thread.start()
             while num_working:
                 told = run.told.get()
                 if isinstance(told, ItemsDone):
@@ -49,10 +49,14 @@ class ThreadExecutor:
                     raise told
         finally:
             run.has_ended.set()
-            while any(thread.is_alive() for thread in threads):
-                self.end_waiting()  # again and again: a thread may just have started something
-                for thread in threads:
+            # Not where each has said that it ends: what it used is idle, and another run may have it now.
+            while num_working and (alive := [thread for thread in threads if thread.is_alive()]):
+                self.end_waiting({thread.ident for thread in alive if thread.ident is not None})
+                for thread in alive:  # again and again: it may just have started something
                     thread.join(_SECONDS_TO_END)
+            for thread in threads:
+                if thread.ident is not None:  # else it did not start
+                    thread.join()
 
 
 class _RunEndedError(Exception):

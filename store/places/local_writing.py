@@ -66,7 +66,7 @@ class LocalWrite:
                 for name, content in group.items()
             }
             # the data before the names: a power cut must not leave a name without its data
-            _at_once(lambda name: os.fsync(files[name].fileno()), {name: name for name in files})
+            _at_once(lambda name: _finish(files[name]), {name: name for name in files})
             # A run that considers this one dead removes first its claim and then its partial files. So either the claim
             # is missing now, or the partial file is missing at the rename: a dead run never replaces a file.
             self.check_claim()
@@ -116,6 +116,12 @@ class LocalWrite:
                 (self.root / folder).mkdir(exist_ok=True)
                 made.append(self.root / folder)
         return made
+
+
+def _finish(file: BinaryIO) -> None:
+    """Make the content of a file durable, and close it: some file systems upload then, and rename no open file."""
+    os.fsync(file.fileno())
+    file.close()
 
 
 def sync_folder(path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from encoders.encoding import packed
 from encoders.encoding.class_token import ClassToken
 from encoders.encoding.packed import pack_blocks, packs_blocks
 from tests.encoders_tiny import tiny_model
@@ -32,6 +33,19 @@ def test_packed_blocks_compute_what_they_replace(activation: nn.Module) -> None:
         found = blocks[0](x.to(torch.bfloat16)).float()
     assert type(blocks[0]) is not type(blocks[-1])
     assert float(nn.functional.cosine_similarity(found, expected, dim=-1).min()) > 0.9999
+
+
+@packs
+def test_many_tokens_attend_by_torchs_fused_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = copy.deepcopy(MODEL).to(torch.bfloat16), torch.randn(2, 5, WIDTH).to(torch.bfloat16)
+    pack_blocks(model)
+    block = model.clip.visual.transformer.resblocks[0]
+    with torch.inference_mode():
+        by_matrices = block(x).float()
+        monkeypatch.setattr(packed, "MOST_TOKENS", 4)
+        monkeypatch.setattr(torch, "baddbmm", None)
+        found = block(x).float()
+    assert float(nn.functional.cosine_similarity(found, by_matrices, dim=-1).min()) > 0.9999
 
 
 @packs

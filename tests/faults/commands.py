@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,8 @@ class OwnDecoder:
     def close(self) -> None:
         """There is nothing to end."""
 
-    end_all = close
+    def end_used_by(self, threads: Collection[int]) -> None:
+        """There is nothing to end."""
 
 
 @functools.cache

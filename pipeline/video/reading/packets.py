@@ -206,7 +206,10 @@ def is_padded(content: bytes) -> bool:
 def _has_new_parameters(packet: Packet[VideoStream]) -> bool:
     """Whether the container announces other parameters from this packet on."""
     # Few packets have side data, and to ask for each kind by its name takes a fifth of the time of looking at a packet.
-    return any(data.data_type in _PARAMETERS for data in packet.iter_sidedata())
+    try:
+        return any(data.data_type in _PARAMETERS for data in packet.iter_sidedata())
+    except IndexError:  # a kind that is newer than this PyAV
+        return packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change")
 
 
 def _flags(content: bytearray) -> NDArray[np.bool_]:

@@ -161,19 +161,24 @@ def read_packets(
 ) -> Generator[Packet[VideoStream], None, None]:
     """The packets at some places of the table, increasing: from memory, or read from the file again.
 
-    Where the next place is far ahead, the file is not read up to it: ffmpeg seeks. If it does not find the packet that
-    the table has there, everything is read from the start.
+    Where the next place is far ahead, the file is not read up to it: ffmpeg seeks. If it fails there, or does not find
+    the packet that the table has, everything is read from the start.
     """
     if scan.buffered is not None:
         yield from (scan.buffered[place] for place in places)
         return
     waiting, may_jump = deque(places), True
     while waiting:
-        with open_video(path, deadline, options, scan.choice) as video:
-            reader = _Reader(video, scan.table, deadline, may_jump=may_jump)
-            while waiting and (packet := reader.packet_at(waiting[0])) is not None:
-                waiting.popleft()
-                yield packet
+        reader = None
+        try:
+            with open_video(path, deadline, options, scan.choice) as video:
+                reader = _Reader(video, scan.table, deadline, may_jump=may_jump)
+                while waiting and (packet := reader.packet_at(waiting[0])) is not None:
+                    waiting.popleft()
+                    yield packet
+        except VideoError as error:
+            if reader is None or not reader.has_jumped or error.status is VideoStatus.TIMEOUT:
+                raise
         if not reader.has_jumped:
             return  # with all of them, or the file has fewer than before
         may_jump = False
@@ -206,9 +211,10 @@ class _Reader:
         table, times = self._table, [self._table.pts[place], self._table.dts[place]]
         if not table.is_key[place] or table.file_end[place] <= table.file_end[place - 1] or NO_TIME in times:
             return
+        self.has_jumped = True
         self._video.container.seek(int(min(times)), stream=self._video.stream)
         later = dropwhile(lambda packet: _file_end(packet) < table.file_end[place], self._video.packets(self._deadline))
-        self._packets, self._next, self.has_jumped = later, place, True
+        self._packets, self._next = later, place
 
     def _is_at(self, packet: Packet[VideoStream], place: int) -> bool:
         return (packet.pts, _file_end(packet)) == (int(self._table.pts[place]), int(self._table.file_end[place]))

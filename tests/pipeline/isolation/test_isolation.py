@@ -284,7 +284,7 @@ def test_the_shard_of_a_video_that_crashes_goes_on(tmp_path: Path, workers: str)
     plan, before = plan_preprocess(store, options), children()
     executors: dict[str, AbstractContextManager[Executor]] = {
         "here": nullcontext(run_synchronously),
-        "threads": nullcontext(ThreadExecutor(2, DECODER.end_all)),
+        "threads": nullcontext(ThreadExecutor(2, DECODER.end_used_by)),
         "processes": local_dask(2),
     }
     with executors[workers] as executor:
@@ -323,7 +323,7 @@ def test_an_error_ends_the_decoders_that_other_threads_wait_for(
     options = replace(SMALL, shard_size=4, timeout_seconds=600)  # one shard hangs for ever
     monkeypatch.setattr("pipeline.frames.task.draft_masks_of", refuse_masks)  # the other is decoded
     before = children()
-    executor, plan = ThreadExecutor(2, DECODER.end_all), plan_preprocess(store, options)
+    executor, plan = ThreadExecutor(2, DECODER.end_used_by), plan_preprocess(store, options)
     with pytest.raises(StoreWriteError):
         preprocess_shards(store, VideoSource(root, decoder=DECODER), plan, options, executor)
     assert children() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
@@ -185,9 +186,9 @@ def test_the_scan_of_a_large_file_is_kept_until_the_file_changes(
 
 
 @pytest.mark.parametrize("name", ["h264_gop12.mp4", "h264_gop12.mkv", "h264_edit_middle.mp4"])
-@pytest.mark.parametrize("is_found", [True, False])
+@pytest.mark.parametrize("goes", ["well", "elsewhere", "wrong"])
 def test_a_large_file_is_not_read_again_up_to_the_frames_that_are_wanted(
-    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, *, is_found: bool
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, goes: str
 ) -> None:
     path, late, num_read = of_zoo(folder, name), Window(0.7), Counter[str]()
     right = decode_clip(path, OPTIONS, late)
@@ -204,7 +205,40 @@ def test_a_large_file_is_not_read_again_up_to_the_frames_that_are_wanted(
     check_same_outcome(decode_clip(path, OPTIONS, late), right)
     from_the_start = num_read.pop("packets")
     monkeypatch.setattr(probing, "JUMP_PACKETS", 3)
-    if not is_found:  # as where ffmpeg finds another packet
+    if goes == "elsewhere":  # as where ffmpeg finds another packet
         monkeypatch.setattr(probing._Reader, "_is_at", lambda *_: False)
+    elif goes == "wrong":
+        monkeypatch.setattr(probing, "_file_end", cannot_be_read)
     check_same_outcome(decode_clip(path, OPTIONS, late), right)
-    assert (num_read["packets"] < from_the_start) == is_found
+    assert (num_read["packets"] < from_the_start) == (goes == "well")
+
+
+def cannot_be_read(packet: Packet[VideoStream]) -> int:
+    raise VideoError(VideoStatus.CORRUPT, "the index is damaged")
+
+
+def test_a_window_that_a_pass_leaves_is_decoded_when_the_pass_is_closed(
+    folder: Path, done: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, num_open = of_zoo(folder, "h264_gop12.mp4"), [0]
+    in_one_pass, alone = module._in_one_pass, vars(module)["decode_clip"]
+
+    def doubtful(*arguments: Any) -> Iterator[DecodedClip | VideoError | None]:
+        num_open[0] += 1
+        try:
+            with closing(in_one_pass(*arguments)) as outcomes:
+                yield next(outcomes)
+                yield None
+        finally:
+            num_open[0] -= 1
+
+    def needs_memory(*arguments: Any) -> DecodedClip:
+        if num_open[0]:
+            raise VideoError(VideoStatus.UNSUPPORTED, "cannot be decoded: Cannot allocate memory")
+        clip: DecodedClip = alone(*arguments)
+        return clip
+
+    monkeypatch.setattr(module, "_in_one_pass", doubtful)
+    monkeypatch.setattr(module, "decode_clip", needs_memory)
+    check_windows(path, OPTIONS, FOUR)
+    assert done["decode_clip"] == 2

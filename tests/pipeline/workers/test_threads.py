@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from threading import Event, get_ident
 
@@ -25,7 +25,7 @@ def nothing_left() -> Iterator[None]:
 
 
 def executor(num_threads: int = 2) -> ThreadExecutor:
-    return ThreadExecutor(num_threads, lambda: None)
+    return ThreadExecutor(num_threads, lambda threads: None)
 
 
 def tell_of_each(number: int, tell: Tell) -> int:
@@ -83,10 +83,39 @@ def test_the_first_error_ends_the_run_and_what_other_tasks_wait_for() -> None:
             drawn.append(number)
             yield number
 
-    threads, told = ThreadExecutor(2, may_go_on.set), list[ItemsDone]()
+    threads, told = ThreadExecutor(2, lambda waiting: may_go_on.set()), list[ItemsDone]()
     with pytest.raises(StoreWriteError, match="number 1"):
         list(threads(run, tasks(), told.append))
     assert (drawn, told) == ([0, 1], [])
+
+
+def test_a_run_that_ends_well_ends_nothing_that_others_may_use() -> None:
+    def refuse(threads: Collection[int]) -> None:
+        raise AssertionError("nobody waits")
+
+    for _ in range(20):
+        assert sorted(ThreadExecutor(3, refuse)(tell_of_each, range(5), ignore_events)) == [0, 1, 4, 9, 16]
+
+
+def test_threads_end_if_not_all_of_them_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started, may_go_on = threading.Thread.start, list[threading.Thread](), Event()
+
+    def start_one(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    def wait(number: int, tell: Tell) -> None:
+        assert may_go_on.wait(60)
+
+    def end_waiting(threads: Collection[int]) -> None:
+        assert threads == {started[0].ident}
+        may_go_on.set()
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    with pytest.raises(RuntimeError, match="can't start"):
+        list(ThreadExecutor(2, end_waiting)(wait, range(2), ignore_events))
 
 
 def test_a_caller_that_takes_no_more_reports_ends_the_run() -> None:
