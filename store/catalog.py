@@ -60,26 +60,39 @@ class CaptionsFile:
 
     folder: StoreFolder
     num_rows: int
+    sha256: str
+    """Of the file, as it was when the store was opened."""
     counts: Mapping[str, int] | None = None
     """Split -> captions that it should have; None: it is not known."""
+    digest: str | None = None
+    """Of the catalogue that these captions belong to, if it is known."""
 
     @classmethod
     def of(cls, folder: StoreFolder) -> Self:
         """Those of a store, whose file is checked but for its rows; errors are those of `Catalog.read`."""
-        return cls(folder, num_rows_of(_whole(folder, CAPTIONS_NAME), f"{folder.place}/{CAPTIONS_NAME}"))
+        content = _whole(folder, CAPTIONS_NAME)
+        num_rows = num_rows_of(content, f"{folder.place}/{CAPTIONS_NAME}")
+        return cls(folder, num_rows, hashlib.sha256(content).hexdigest())
 
-    def read(self) -> pa.Table:
-        """The captions.
+    def read(self, videos: pa.Table) -> pa.Table:
+        """The captions, without those that a run has added since the store was opened.
+
+        Args:
+            videos: Those of the catalogue.
 
         Raises:
-            StoreFormatError: The file has rows that no writer gives it, or other numbers of them than it should.
+            StoreFormatError: The file has rows that no writer gives it, or fewer than it should; or a run has updated
+                captions since.
         """
-        captions = read_captions(self.folder)
-        found = {split: part.num_rows for split, part in _by_split(captions).items()}
-        for split, count in (self.counts or {}).items():
-            if found.get(split, 0) != count:
-                raise _other_counts("captions", split, found.get(split, 0), count)
-        return captions
+        content = _whole(self.folder, CAPTIONS_NAME)
+        captions = _table_of(content, f"{self.folder.place}/{CAPTIONS_NAME}", _CAPTIONS)
+        if self.counts is None:
+            return captions
+        found = _first("captions", captions, _by_split(captions), self.counts)
+        is_same = hashlib.sha256(content).hexdigest() == self.sha256
+        if not is_same and Catalog(videos, found).digest() != self.digest:
+            raise StoreFormatError(f"{self.folder.place}: a run has updated its captions: open it again")
+        return found
 
 
 @dataclass(frozen=True)
@@ -101,7 +114,7 @@ class Catalog:
         Raises:
             StoreFormatError: See `CaptionsFile.read`.
         """
-        return self.its_captions.read() if isinstance(self.its_captions, CaptionsFile) else self.its_captions
+        return self.its_captions.read(self.videos) if isinstance(self.its_captions, CaptionsFile) else self.its_captions
 
     @property
     def num_rows(self) -> tuple[int, int]:
@@ -128,8 +141,12 @@ class Catalog:
         folder.write(CAPTIONS_NAME, parquet_bytes(self.captions))
         folder.write(VIDEOS_NAME, parquet_bytes(self.videos))
 
-    def first(self, layouts: Mapping[str, SplitLayout]) -> Catalog:
+    def first(self, layouts: Mapping[str, SplitLayout], digest: str | None = None) -> Catalog:
         """The part that the manifest counts: a store that is growing has new rows here before they count.
+
+        Args:
+            layouts: By split.
+            digest: What the manifest says of that part; captions that are read later are compared with it.
 
         Raises:
             StoreFormatError: There are fewer rows than the manifest says.
@@ -139,7 +156,7 @@ class Catalog:
         videos = _first("videos", self.videos, self._video_slices, num_videos)
         is_all = sum(num_captions.values()) == self.its_captions.num_rows
         if is_all and isinstance(self.its_captions, CaptionsFile):
-            return Catalog(videos, replace(self.its_captions, counts=num_captions))
+            return Catalog(videos, replace(self.its_captions, counts=num_captions, digest=digest))
         return Catalog(videos, _first("captions", self.captions, self._caption_slices, num_captions))
 
     def digest(self) -> str:
@@ -265,8 +282,11 @@ def read_captions(folder: StoreFolder) -> pa.Table:
 
 def _read(folder: StoreFolder, name: str, schema: pa.Schema) -> pa.Table:
     """One of the two files, whose every bit is what was written."""
-    path = f"{folder.place}/{name}"
-    table = read_table(_whole(folder, name), path, schema)
+    return _table_of(_whole(folder, name), f"{folder.place}/{name}", schema)
+
+
+def _table_of(content: bytes, path: str, schema: pa.Schema) -> pa.Table:
+    table = read_table(content, path, schema)
     # Rows are positions in the arrays, and readers go by the position in the table. A writer can only give both.
     counted = [integers(np.arange(part.num_rows)) for part in _by_split(table).values()]
     rows = pa.chunked_array(counted, pa.int64())

@@ -144,11 +144,12 @@ class Store:
     def catalog(self) -> Catalog:
         """Every video and caption. Read on first use, so that a worker that only writes never loads it."""
         written = Catalog.read(self.folder)
-        catalog = written.first(self.manifest.splits)
+        digest = str(self.manifest.dataset.get("digest"))
+        catalog = written.first(self.manifest.splits, digest)
         # The catalogue has rows that the manifest does not count yet. If they are new videos, they come after the
         # others, whose digest is unchanged. If they are captions of existing videos, they are in between, and nothing
         # fits.
-        if catalog.num_rows != written.num_rows and catalog.digest() != self.manifest.dataset["digest"]:
+        if catalog.num_rows != written.num_rows and catalog.digest() != digest:
             raise StoreFormatError(
                 f"{self.place} was left half-way through an update of its captions: {PREPROCESS_AGAIN}"
             )

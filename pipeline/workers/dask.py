@@ -107,15 +107,17 @@ class _Flight(Generic[Task]):
     """Workers that may run it; None: all."""
     told: ItemsDone
     """Its items that were reported to the caller."""
+    report: bytes | None = None
+    """Pickled: it comes in a message before Dask says that the task has ended."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Failed:
-    """A task that ended with an error."""
+class _Ended:
+    """A task that ended, as Dask says it."""
 
     key: str
     """Of its future."""
-    error: BaseException
+    error: BaseException | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ class _Run(Generic[Task, Report]):
         self._telling = Telling(self._topic)
         self._flights: dict[str, _Flight[Task]] = {}
         """By the key of their future."""
-        self._arrived: SimpleQueue[_Failed | Progress] = SimpleQueue()
+        self._arrived: SimpleQueue[_Ended | Progress] = SimpleQueue()
         self._client.subscribe_topic(self._topic, self._put_message)
 
     def reports(self) -> Iterator[Report]:
@@ -188,18 +190,19 @@ class _Run(Generic[Task, Report]):
         """Runs in the client's own thread."""
         self._arrived.put(Progress.from_message(event[1]))
 
-    def _put_failure(self, future: Future) -> None:
+    def _put_end(self, future: Future) -> None:
         """Runs in a thread of the client, when a task has ended. If it ended well, its report is in a message.
 
         The result is not asked for: that is two more requests a task, and it may block. Where a worker dies before its
         result was fetched, Dask runs the task again.
         """
-        if future.status == "finished":
-            return
-        try:
-            future.result()
-        except (Exception, CancelledError) as error:
-            self._arrived.put(_Failed(future.key, error))
+        error: BaseException | None = None
+        if future.status != "finished":
+            try:
+                future.result()
+            except (Exception, CancelledError) as failure:
+                error = failure
+        self._arrived.put(_Ended(future.key, error))
 
     def _submit_what_fits(self) -> None:
         """Fill the window, whose width follows the workers that are there now."""
@@ -222,13 +225,10 @@ class _Run(Generic[Task, Report]):
         workers = sorted(only) if only else None
         future = self._client.submit(called, key, task, key=key, pure=False, workers=workers)
         self._flights[key] = _Flight(task, future, only, told)
-        future.add_done_callback(self._put_failure)
+        future.add_done_callback(self._put_end)
 
     def _ended(self) -> tuple[_Flight[Task], Report | _Deaths]:
         """Wait for the next task to end, with a report or because workers died under it."""
-        from distributed import KilledWorker
-        from distributed.comm import CommClosedError
-
         while True:
             arrived = self._next_arrived()
             flight = self._flights.get(arrived.key)
@@ -236,30 +236,40 @@ class _Run(Generic[Task, Report]):
                 continue
             if isinstance(arrived, Progress):
                 self._tell_growth(flight, arrived.total)
-                if arrived.report is None:
-                    continue
-                del self._flights[arrived.key]
-                return flight, pickle.loads(arrived.report)
+                # It does not end the task: a worker may die between its message and the end, and Dask starts it again.
+                flight.report = arrived.report or flight.report
+                continue
             del self._flights[arrived.key]
-            try:
-                raise arrived.error
-            except KilledWorker as error:
-                return flight, _Deaths(error.allowed_failures + 1)
-            except (
-                CancelledError,
-                CommClosedError,
-            ) as error:  # how a client ends its futures when it loses the scheduler
-                raise lost_scheduler(self._client) from error
-            except UnfitWorkerError as error:
-                self._watch.exclude(error)
-                self._watch.look(at_once=True)
-            except ImportError:  # a worker without `fda` has joined, and cannot even raise UnfitWorkerError
-                self._watch.look(at_once=True)
-                if not self._watch.check_all():
-                    raise
+            if arrived.error is None and flight.report is not None:
+                return flight, pickle.loads(flight.report)
+            deaths = None if arrived.error is None else self._deaths(arrived.error)
+            if deaths is not None:
+                return flight, deaths
             self._submit(flight.task, flight.told)
 
-    def _next_arrived(self) -> _Failed | Progress:
+    def _deaths(self, error: BaseException) -> _Deaths | None:
+        """What is to be learnt from an error; None: the task is run again. Raises an error that ends the run."""
+        from distributed import KilledWorker
+        from distributed.comm import CommClosedError
+
+        if isinstance(error, KilledWorker):
+            return _Deaths(error.allowed_failures + 1)
+        if isinstance(error, CancelledError | CommClosedError):  # how a client ends its futures without a scheduler
+            raise lost_scheduler(self._client) from error
+        if isinstance(error, UnfitWorkerError):
+            self._watch.exclude(error)
+            self._watch.look(at_once=True)
+        elif isinstance(
+            error, ImportError
+        ):  # a worker without `fda` has joined, and cannot even raise UnfitWorkerError
+            self._watch.look(at_once=True)
+            if not self._watch.check_all():
+                raise error
+        else:
+            raise error
+        return None
+
+    def _next_arrived(self) -> _Ended | Progress:
         while True:
             try:
                 return self._arrived.get(timeout=SECONDS_BETWEEN_LOOKS)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from store.errors import StoreFormatError
+from store.store import Store
 from tests.clips_on_disk import SMALL_FLAGS, Commands, record, write_clip, write_manifest, write_small_dataset
 from tests.stores import tree_digest
 
@@ -166,6 +168,23 @@ def test_other_captions_are_taken_over_on_request_alone(fda: Commands, folder: P
     texts = pq.read_table(tmp_path / "store/catalog/captions.parquet")["text"].to_pylist()
     assert "clip one of test" in texts
     assert "clip 1 of test" not in texts
+
+
+def test_a_store_that_was_open_before_a_run_has_the_captions_of_then_or_refuses(
+    fda: Commands, folder: Path, tmp_path: Path
+) -> None:
+    every, place = lines(folder), tmp_path / "store"
+    fda("preprocess", some(folder, every[:3]), place, *FLAGS)
+    before, never_read = Store.open(place), Store.open(place)
+    assert before.catalog.videos.num_rows == never_read.catalog.videos.num_rows == 3
+    assert fda("preprocess", folder / "clips.jsonl", place, *FLAGS).code == 0
+    assert before.catalog.split_captions("test")["video_id"].to_pylist() == [
+        f"test_{number}" for number in (0, 0, 1, 1, 2, 2)
+    ]
+    changed = some(folder, [line.replace("clip 1 of test", "clip one of test") for line in every])
+    assert fda("preprocess", changed, place, *FLAGS, "--update-captions").code == 0
+    with pytest.raises(StoreFormatError, match="a run has updated its captions: open it again"):
+        never_read.catalog.split_captions("test")
 
 
 def test_videos_that_lie_elsewhere_now_are_the_same(fda: Commands, folder: Path, tmp_path: Path) -> None:

@@ -236,6 +236,24 @@ def test_a_report_that_is_lost_with_its_worker_is_made_again_by_one_that_joins(
         processes.end()
 
 
+def test_a_task_whose_report_is_lost_is_run_again(dask: DaskExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    put, put_end, ends, lost = _Run._put_message, _Run._put_end, list[Future](), list[object]()
+
+    def lose_the_first(run: _Run[int, int], event: Any) -> None:
+        if lost:
+            put(run, event)
+        lost.append(event)
+
+    def count(run: _Run[int, int], future: Future) -> None:
+        ends.append(future)
+        put_end(run, future)
+
+    monkeypatch.setattr(_Run, "_put_message", lose_the_first)
+    monkeypatch.setattr(_Run, "_put_end", count)
+    assert list(dask(square, [7], ignore_events)) == [49]
+    assert (len(ends), len(lost)) == (2, 2)
+
+
 def test_an_error_comes_back_as_it_was_raised(dask: DaskExecutor) -> None:
     with pytest.raises(StoreWriteError, match="cannot write number 3"):
         list(run_synchronously(refuse_three, range(10), ignore_events))
