@@ -31,11 +31,6 @@ class DecodeRequest:
     options: DecodeOptions
     window: Window = WHOLE_VIDEO
 
-    @property
-    def arguments(self) -> tuple[object, ...]:
-        """In the order of `decode_clip`."""
-        return (self.path, self.options, self.window)
-
 
 _Pass = tuple[DecodeRequest, ...]
 """Requests for one file, with the same options."""

@@ -25,7 +25,8 @@ ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _THREAD_LIMITS} | {
     "VECLIB_MAXIMUM_THREADS": "1",
     "BLOSC_NTHREADS": "1",
 }
-"""Environment of every working process: there is one for each core, so libraries must not start threads."""
+"""Environment of every process that is started to work: there is one for each core, so libraries must not start
+threads."""
 
 BASE_MIB = 320
 SHARD_COPIES = 4
@@ -71,7 +72,7 @@ class WorkerMemory:
 
     @property
     def total_mib(self) -> int:
-        """Both processes of a worker.
+        """A worker and its decoder.
 
         >>> WorkerMemory(shard_size=16, num_frames=12, image_size=224).total_mib
         2483

@@ -71,6 +71,8 @@ def plan_clip(timeline: Timeline, scan: VideoScan, options: DecodeOptions, windo
     start, end = timeline.span(window)
     if end == UNKNOWN_END:
         end = timeline.readable_end
+        if start >= end:  # `clip4clip` cuts the second at which a clip begins, and might still find a frame
+            raise timeline.lost()
     chosen = timeline.choose(options, window, scan.average_rate)
     neighbours = np.empty(0, np.int64)
     if options.neighbours:

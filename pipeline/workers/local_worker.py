@@ -57,7 +57,7 @@ async def _work(address: str, started: Connection) -> None:
 
     dask.config.set(QUIET)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a task's error is raised by the coordinator
-    # One thread, so that av, OpenCV and zarr each use one core: processes scale, threads do not. No limit of memory:
+    # One thread, so that av, OpenCV and zarr each use one core: there are as many processes. No limit of memory:
     # `run.resources` bounds it, and above a limit of its own Dask would pause a worker for good.
     async with QuietWorker(address, nthreads=1, memory_limit=0) as worker:
         worker.tell_start()

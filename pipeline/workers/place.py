@@ -26,6 +26,7 @@ no sooner with 4 seconds of work, for twice the processor time."""
 
 SECONDS_IN_A_THREAD = 1.5
 """The same where workers are threads: one more takes the start of its decoder, a quarter of a second."""
+
 MAX_THREADS = 8
 """Workers on this machine that are threads, for tasks that allow it. More are processes, because threads share one
 interpreter: beside decoding, a video takes 7 ms of this process, in part of which no other thread may run."""

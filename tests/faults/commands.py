@@ -47,7 +47,7 @@ class OwnDecoder:
         """Answer each request, in order."""
         for request in requests:
             self.asked.append(request.path)
-            yield _copied(self._decode(*request.arguments))
+            yield _copied(self._decode(request.path, request.options, request.window))
 
     def close(self) -> None:
         """There is nothing to end."""

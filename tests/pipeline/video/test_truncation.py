@@ -2,14 +2,18 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 
 from pipeline.video.clips import VideoError
 from pipeline.video.decoding import decode_clip
-from pipeline.video.options import WHOLE_VIDEO, DecodeOptions
-from pipeline.video.reading.timeline import Timeline, timeline_of
+from pipeline.video.frame_plan import plan_clip
+from pipeline.video.options import WHOLE_VIDEO, DecodeOptions, Sampling, SamplingMode, Window
+from pipeline.video.reading.probing import VideoScan
+from pipeline.video.reading.timeline import UNKNOWN_END, Timeline, timeline_of
 from pipeline.video.reading.truncation import file_extent
 from store.schema import VideoStatus
 from tests.videos import Encoding, cut, textured_frames, write_video
@@ -77,6 +81,15 @@ def test_a_cut_file_whose_frames_survive_is_a_truncated_clip(folder: Path) -> No
     assert clip.source.duration_seconds == pytest.approx(40 * 1001 / 30000, abs=0.001)  # the declared length
     assert clip.source.num_frames < 40
     assert clip.source.fps == pytest.approx(29.97, abs=0.01)
+
+
+@pytest.mark.parametrize("mode", [SamplingMode.UNIFORM, SamplingMode.CLIP4CLIP])
+def test_a_window_behind_what_is_readable_is_truncated(mode: SamplingMode) -> None:
+    timeline = Timeline(np.arange(13), UNKNOWN_END, 13, Fraction(1, 10))
+    scan = cast("VideoScan", SimpleNamespace(average_rate=Fraction(10)))
+    with pytest.raises(VideoError, match=r"only the first 1\.300 s are readable, of an unknown length") as caught:
+        plan_clip(timeline, scan, DecodeOptions(2, 32, sampling=Sampling(mode)), Window(1.7))
+    assert caught.value.status == VideoStatus.TRUNCATED
 
 
 @pytest.mark.parametrize("keep", [0.01, 0.5, 0.99])
