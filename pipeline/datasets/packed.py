@@ -7,8 +7,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import numpy as np
-
 _ROWS_AT_ONCE = 4096
 _FASTEST = 1
 """Of zlib: a row is packed in 1.5 microseconds, to a third."""
@@ -54,6 +52,8 @@ def repeated(names: Callable[[], Iterable[str]]) -> str | None:
     >>> repeated(lambda: iter("abcb")), repeated(lambda: "abc")
     ('b', None)
     """
+    import numpy as np  # not for a help text, which takes half of its time
+
     hashes = np.sort(np.fromiter(map(hash, names()), np.int64))
     doubtful = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
     seen: set[str] = set()

@@ -66,7 +66,7 @@ def read_table(content: bytes, name: str, schema: pa.Schema) -> pa.Table:
     try:
         with pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts, pre_buffer=False) as file:
             _check_footer(file, name, schema, len(content))
-            most, num_bytes, parts = FREE_BYTES + BYTES_A_BYTE * len(content), 0, [schema.empty_table()]
+            most, num_bytes, parts = FREE_BYTES + BYTES_A_BYTE * len(content), 0, [pa.Table.from_batches([], schema)]
             for batch in file.iter_batches(_ROWS_AT_ONCE, use_threads=False):
                 num_bytes += sum(_laid_out_bytes(batch[text]) for text in texts)
                 _check_at_most(num_bytes, most, "bytes of text", name)
