@@ -239,4 +239,6 @@ def _prepared(
         yield executor
     finally:
         if client.status == "running":  # the workers of a running scheduler live on; their decoders must not
-            client.run(close_decoders, workers=sorted(executor.watch.fit), on_error="ignore")
+            # Those that are there: the scheduler would try for 30 s to reach one that has died since the last look.
+            present = executor.watch.fit & client.nthreads().keys()
+            client.run(close_decoders, workers=sorted(present), on_error="ignore")
