@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from pipeline.errors import InputError
 from store.json_values import JSON
+from store.places.local_writing import sync_folder
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer  # of collections.abc from Python 3.12 on
@@ -211,12 +212,3 @@ class Destination:
         """Let go of the list of files, and of threads."""
         self._aside.shutdown()
         self._names.close()
-
-
-def sync_folder(path: Path) -> None:
-    """Have the names in a folder on the disk: after that, a power cut does not lose them."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,8 +17,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import InputError, OptionError, PipelineError
-from pipeline.exporting.destination import FILES_FILE, RECORD_FILE, RECORD_KIND, Destination, sync_folder
+from pipeline.exporting.destination import FILES_FILE, RECORD_FILE, RECORD_KIND, Destination
 from store.errors import StoreError
+from store.places.local_writing import sync_folder
 from store.remedies import RUN_AGAIN
 
 PARTIAL = ".{}.partial"

@@ -82,16 +82,24 @@ class _Run(Generic[Task, Report]):
     def work(self) -> None:
         """Run one task after the other, until there is none or the run has ended."""
         try:
-            while not self.has_ended.is_set():
-                with self._lock:
-                    task = next(self._tasks)
+            for task in self._drawn():
                 self.told.put(_Made(self._function(task, self._tell)))
-        except (StopIteration, _RunEndedError):
+        except _RunEndedError:
             pass
         except BaseException as error:
             self.told.put(error)
         finally:
             self.told.put(None)
+
+    def _drawn(self) -> Iterator[Task]:
+        """The tasks of one thread: which they are depends on when it asks."""
+        while not self.has_ended.is_set():
+            with self._lock:
+                try:
+                    task = next(self._tasks)
+                except StopIteration:
+                    return
+            yield task
 
     def _tell(self, items: ItemsDone) -> None:
         if self.has_ended.is_set():

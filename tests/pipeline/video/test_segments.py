@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pytest
+from av.packet import Packet
+from av.video.stream import VideoStream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.video.reading import packets
 from pipeline.video.reading.bitstream import Picture
 from pipeline.video.reading.packets import NO_TIME, PacketTable
 from pipeline.video.segments import everything_to, plan_segments
@@ -133,3 +137,16 @@ def test_a_table_checks_its_columns() -> None:
     assert table.decoded_end == 2
     assert PacketTable.of([(0, NO_TIME)]).decoded_end is None
     assert np.array_equal(table.head(1).pts, [0])
+
+
+@pytest.mark.parametrize("kind", ["new_extradata", "skip_samples"])
+def test_side_data_that_is_newer_than_pyav_hides_no_other(kind: str) -> None:
+    class WithNewKind:
+        def iter_sidedata(self) -> list[object]:
+            raise IndexError("tuple index out of range")  # what PyAV raises for a kind without a name
+
+        def has_sidedata(self, name: str) -> bool:
+            return name == kind
+
+    packet = cast("Packet[VideoStream]", WithNewKind())
+    assert packets._has_new_parameters(packet) == (kind == "new_extradata")

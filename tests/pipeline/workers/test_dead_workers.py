@@ -6,18 +6,19 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
-from distributed import Worker
+from distributed import Client, Worker
 
 from pipeline.datasets.read import read_dataset
 from pipeline.frames.preprocess import ShardsMade, VideoSource, plan_preprocess, preprocess_shards
-from pipeline.isolation.decoder import DecodeRequest
+from pipeline.isolation.decoder import DecodeRequest, close_decoders
 from pipeline.isolation.process import DecoderStartError
 from pipeline.run.resources import ONE_THREAD
 from pipeline.video.clips import DecodedClip, VideoError
@@ -141,8 +142,19 @@ def test_a_death_for_another_reason_is_not_blamed_on_the_video(tmp_path: Path) -
     assert tree_digest(tmp_path / "store") == tree_digest(tmp_path / "whole")
 
 
-def test_a_scheduler_that_gives_tasks_up_at_once_changes_nothing(tmp_path: Path) -> None:
+def test_a_scheduler_that_gives_tasks_up_at_once_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The shard under which a worker died once is made, although the scheduler blames it for that."""
+    asked_to_close, run_there = list[str](), Client.run
+
+    def watched(client: Client, function: Callable[..., object], *arguments: object, **options: Any) -> object:
+        if function is close_decoders:
+            asked_to_close.extend(options["workers"])
+            assert set(asked_to_close) <= client.nthreads().keys()  # for one that is dead, the run would wait
+        return run_there(client, function, *arguments, **options)
+
+    monkeypatch.setattr(Client, "run", watched)
     manifest = write_videos(tmp_path / "data", "a", "b", "poison", "c", "once", "d")
     dataset = read_dataset("jsonl", manifest)
     preflight = Preflight.of(opened_store(dataset, tmp_path / "store", OPTIONS).folder)

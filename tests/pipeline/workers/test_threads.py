@@ -131,6 +131,17 @@ def test_a_caller_that_takes_no_more_reports_ends_the_run() -> None:
     assert len(drawn) < 10_000
 
 
+@pytest.mark.parametrize("error", [StopIteration, KeyError, SystemExit])
+def test_whatever_a_task_raises_ends_the_run(error: type[BaseException]) -> None:
+    def run(number: int, tell: Tell) -> int:
+        raise error
+
+    iterator = executor()(run, range(3), ignore_events)
+    # A generator may not end by StopIteration: Python makes a RuntimeError of it.
+    with pytest.raises(RuntimeError if error is StopIteration else error):
+        list(iterator)
+
+
 def test_an_error_of_the_list_of_tasks_is_raised() -> None:
     def tasks() -> Iterator[int]:
         yield 1
