@@ -88,7 +88,7 @@ def test_all_readers_read_the_same(stored: tuple[FeatureDtype, Path]) -> None:
     texts = np.concatenate([reader.texts(one.start, one.stop) for one in caption_shards(store, "test")])
     np.testing.assert_array_equal(texts, opened.text())
     np.testing.assert_array_equal(opened.text_row(5), texts[5])
-    plain = zarr.open_array(place / "features.zarr/mine/test/video", mode="r")  # by zarr-python alone
+    plain = zarr.open_array(place / "features.zarr/mine/test/video", mode="r")
     np.testing.assert_array_equal(np.asarray(plain[:], np.float32), opened.video())
     assert np.abs(np.linalg.norm(features.video, axis=1) - 1).max() < (1e-6 if dtype != "float16" else 2.0**-10)
 
