@@ -12,11 +12,13 @@ import click
 import pytest
 
 from cli.main import fda
-from pipeline.run.resources import WorkerMemory
+from pipeline.frames.options import DecodingOptions, PreprocessOptions
+from pipeline.frames.run import worker_memory
 from pipeline.workers.job_settings import JobSettings
 from tests.paths import ROOT
 
 PAGE = (ROOT / "docs/clusters.md").read_text(encoding="utf-8")
+WORKER = worker_memory(PreprocessOptions(), DecodingOptions())
 
 
 def snippets(language: str) -> list[str]:
@@ -77,4 +79,16 @@ def test_there_is_a_command_for_each_step() -> None:
 @pytest.mark.parametrize("toml", snippets("toml"), ids=lambda toml: toml.splitlines()[0])
 def test_the_settings_are_known_and_big_enough(toml: str) -> None:
     ((kind, table),) = tomllib.loads(toml)["cluster"].items()
-    JobSettings(kind, table).check_memory(WorkerMemory(shard_size=16, num_frames=12, image_size=224))
+    JobSettings(kind, table).check_memory(WORKER)
+
+
+def test_the_memory_of_a_script_holds_all_the_workers_that_it_starts() -> None:
+    asked, fitting = [], []
+    for script in snippets("bash"):
+        options = dict(re.findall(r"--(mem|cpus-per-task|workers)[= ](\S+)", script))
+        if {"mem", "workers"} <= options.keys():
+            cpus = options["cpus-per-task"]
+            asked.append(int(options["workers"].replace('"$SLURM_CPUS_PER_TASK"', cpus)))
+            fitting.append(WORKER.num_fitting(int(cpus), int(options["mem"].removesuffix("G")) << 10))
+    assert asked == [32, 4]
+    assert fitting == asked
