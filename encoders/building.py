@@ -11,7 +11,7 @@ from torch import nn
 from encoders.config import ModelConfig, TextTower, VisionTower
 from encoders.described import DescribedTower
 from encoders.errors import ModelError
-from encoders.torchvision_shim import import_open_clip, import_text_towers, import_timm
+from encoders.torchvision_shim import INSTALL_TRANSFORMERS, import_open_clip, import_text_towers, import_timm
 
 open_clip = import_open_clip()
 
@@ -74,8 +74,8 @@ def _require_described(config: ModelConfig) -> None:
         import_text_towers().AutoConfig.from_pretrained(name, trust_remote_code=False)
     except ImportError as error:
         raise ModelError(
-            f"the text tower {name!r} of model {config.name} needs the package transformers (pip install "
-            f"'fda[transformers]'), which cannot be imported: {error}"
+            f"the text tower {name!r} of model {config.name} needs the package transformers "
+            f"({INSTALL_TRANSFORMERS}), which cannot be imported: {error}"
         ) from error
     except (OSError, ValueError, LookupError, TypeError) as error:
         words = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

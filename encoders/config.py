@@ -14,7 +14,7 @@ from encoders.errors import ModelError
 from encoders.options import Activation
 from encoders.repositories import Repository, files_digest, tokenizer_files
 from encoders.tables import JSON, as_table, check_keys, read_json, read_table
-from encoders.torchvision_shim import import_open_clip, why_no_transformers
+from encoders.torchvision_shim import INSTALL_TRANSFORMERS, import_open_clip, why_no_transformers
 
 open_clip = import_open_clip()
 
@@ -295,7 +295,7 @@ def _text(description: object, where: str) -> TextTower | DescribedTower:
         return read_table(TextTower, table, where)
     if "hf_model_name" in table and (lacking := why_no_transformers()):
         raise ModelError(
-            f"{where}: text towers from Hugging Face need the package transformers (pip install 'fda[transformers]'), "
+            f"{where}: text towers from Hugging Face need the package transformers ({INSTALL_TRANSFORMERS}), "
             f"which cannot be imported: {lacking}"
         )
     return DescribedTower.text(table, where)

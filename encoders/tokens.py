@@ -16,7 +16,7 @@ from torch import Tensor
 from encoders.config import ModelConfig
 from encoders.described import DescribedTower
 from encoders.errors import ModelError
-from encoders.torchvision_shim import import_open_clip
+from encoders.torchvision_shim import INSTALL_TRANSFORMERS, import_open_clip
 
 open_clip = import_open_clip()
 
@@ -93,7 +93,7 @@ class HuggingFaceVocabulary:
             self._tokenizer = open_clip.tokenizer.HFTokenizer(name, **settings)
         except ImportError as error:
             raise ModelError(
-                f"the tokenizer {name!r} needs the package transformers (pip install 'fda[transformers]'), which "
+                f"the tokenizer {name!r} needs the package transformers ({INSTALL_TRANSFORMERS}), which "
                 f"cannot be imported: {_first_line(error)}"
             ) from error
         except (OSError, ValueError, TypeError) as error:

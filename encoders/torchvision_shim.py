@@ -82,6 +82,10 @@ def _make_timm_model(*arguments: Any, **options: Any) -> Any:
     return sys.modules["open_clip.timm_model"].TimmModel(*arguments, **options)
 
 
+INSTALL_TRANSFORMERS = "pip install -e '.[transformers]' in fda's folder"
+"""The remedy where it is missing: as `store.remedies.install_extra`, which cannot be imported here."""
+
+
 def why_no_transformers() -> str:
     """Why transformers cannot be imported; an empty text if it is installed. It is not imported: that takes seconds."""
     return "" if importlib.util.find_spec(_TRANSFORMERS) is not None else f"No module named {_TRANSFORMERS!r}"

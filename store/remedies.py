@@ -28,3 +28,12 @@ REBUILD_CATALOG = "run its `fda preprocess` again, with the same data set and op
 
 REBUILD_FAILURES = "`fda finalise` rebuilds it"
 """For the table of failed videos, which the commit records have."""
+
+
+def install_extra(extra: str) -> str:
+    """For a package that is missing: `extra` is one of the optional dependencies in pyproject.toml.
+
+    `fda` itself is not named: it is on no index, where another package may have its name. `-e`, as in `make setup`,
+    because pip would replace the checkout by a copy of it.
+    """
+    return f"pip install -e '.[{extra}]' in fda's folder"

@@ -13,6 +13,7 @@ from cli.options.names import complete_features, complete_splits
 from cli.options.shared import Function, add_options
 from pipeline.errors import InputError
 from pipeline.search.options import By, Filters, Find, Query, QueryKind, SearchOptions
+from store.remedies import install_extra
 
 MAX_QUERIES_BYTES = 2**24
 """Of a file of queries."""
@@ -112,7 +113,8 @@ _OPTIONS = (
     click.option(
         "--approximate",
         is_flag=True,
-        help="Keep 8-bit copies in memory, a quarter of the exact vectors: for millions of videos. Needs fda[usearch].",
+        help="Keep 8-bit copies in memory, a quarter of the exact vectors: for millions of videos. Needs usearch: "
+        f"{install_extra('usearch')}.",
     ),
     click.option("--camera", type=click.Choice(["moves", "rests"]), help="Only videos whose camera moves, or rests."),
 )

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.doctor.checks import Check, State
+from store.remedies import install_extra
 
 GROUP, S3 = "cluster", "s3"
 _SUBMITTING = {"slurm": "sbatch", "pbs": "qsub", "lsf": "bsub"}
@@ -41,7 +42,7 @@ def _batch_systems() -> Iterator[Check]:
     for kind, path in there.items():
         if find_spec("dask_jobqueue") is None:
             found = f"{path}; dask-jobqueue, which submits the workers, is not installed"
-            yield Check(GROUP, kind, State.WARNING, found, remedy="pip install 'fda[cluster]'")
+            yield Check(GROUP, kind, State.WARNING, found, remedy=install_extra("cluster"))
         else:
             yield Check(GROUP, kind, State.OK, path, used=f"with --cluster {kind}")
     if not there:
@@ -58,14 +59,14 @@ def _kubernetes() -> Iterator[Check]:
         return
     if find_spec("dask_kubernetes") is None:
         text = f"{found} is there; dask-kubernetes is not installed"
-        yield Check(GROUP, "kubernetes", State.WARNING, text, remedy="pip install 'fda[kubernetes]'")
+        yield Check(GROUP, "kubernetes", State.WARNING, text, remedy=install_extra("kubernetes"))
     else:
         yield Check(GROUP, "kubernetes", State.OK, str(found), used="with --cluster kubernetes")
 
 
 def _s3() -> Iterator[Check]:
     if find_spec("s3fs") is None:
-        yield Check(S3, "s3fs", State.OPTIONAL, "not installed", remedy="for stores at s3://: pip install 'fda[s3]'")
+        yield Check(S3, "s3fs", State.OPTIONAL, "not installed", remedy=f"for stores at s3://: {install_extra('s3')}")
         return
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"  # of this child alone: to ask for a role would be a request
     from botocore.session import Session

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from packaging.requirements import Requirement
 
 from pipeline.doctor.checks import Check, State, reason
+from store.remedies import install_extra
 
 GROUP, EXTRAS = "software", "extras"
 
@@ -134,7 +135,7 @@ def _extras(wanted: list[Requirement]) -> Iterator[Check]:
         purpose = _PURPOSES.get(extra)
         text = "; ".join(lacking) if lacking else ", ".join(found)
         state = State.OPTIONAL if lacking else State.OK
-        remedy = f"pip install 'fda[{extra}]'" if lacking else None
+        remedy = install_extra(extra) if lacking else None
         yield Check(EXTRAS, extra, state, text if purpose is None else f"{text}: {purpose}", remedy=remedy)
 
 

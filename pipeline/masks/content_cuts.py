@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.masks.options import Cuts, MaskOptions
+from store.remedies import install_extra
 
 
 def content_cuts(frames: NDArray[np.uint8]) -> list[int]:
@@ -45,6 +46,6 @@ def _scenedetect() -> tuple[Any, Any]:
         from scenedetect import ContentDetector, FrameTimecode
     except ImportError as error:
         raise InputError(
-            f"cuts 'content' needs scenedetect ({error}): pip install 'fda[scenedetect]', or use cuts 'difference'"
+            f"cuts 'content' needs scenedetect ({error}): {install_extra('scenedetect')}, or use cuts 'difference'"
         ) from error
     return ContentDetector, FrameTimecode

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from store.remedies import install_extra
 
 Floats = NDArray[np.float32]
 
@@ -92,6 +93,6 @@ def usearch_here() -> tuple[Any, Any]:
         from usearch.index import MetricKind, search
     except ImportError as error:
         raise InputError(
-            f"an approximate search needs usearch ({error}): pip install 'fda[usearch]', or search exactly"
+            f"an approximate search needs usearch ({error}): {install_extra('usearch')}, or search exactly"
         ) from error
     return search, MetricKind

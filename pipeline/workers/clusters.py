@@ -23,6 +23,7 @@ from pipeline.workers.dask import MAX_ATTEMPTS, DaskExecutor
 from pipeline.workers.job_settings import ClusterError, JobSettings, cluster_class, job_class
 from pipeline.workers.preflight import Preflight
 from pipeline.workers.worker_watch import Patience, SchedulerError
+from store.remedies import install_extra
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -161,7 +162,7 @@ def _start(settings: JobSettings, num_workers: int) -> Any:
         try:
             from dask_kubernetes.operator import KubeCluster
         except ModuleNotFoundError as error:
-            raise ClusterError("--cluster kubernetes needs dask-kubernetes: install fda[kubernetes]") from error
+            raise ClusterError(f"--cluster kubernetes needs dask-kubernetes: {install_extra('kubernetes')}") from error
         spec = kubernetes_spec(settings, f"fda-{uuid.uuid4().hex[:8]}", num_jobs)
         return KubeCluster(custom_cluster_spec=spec, namespace=settings.table.get("namespace"), quiet=True)
     job = job_class(settings.kind)

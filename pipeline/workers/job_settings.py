@@ -19,6 +19,7 @@ from typing import Any
 from pipeline.errors import InputError, PipelineError
 from pipeline.run.resources import NeedsMemory
 from pipeline.run.words import plural
+from store.remedies import install_extra
 
 _Types = tuple[type, ...]
 
@@ -168,7 +169,7 @@ def _jobqueue(kind: str) -> Any:
     try:
         return importlib.import_module(f"dask_jobqueue.{kind}")
     except ModuleNotFoundError as error:
-        raise ClusterError("--cluster needs dask-jobqueue: install fda[cluster]") from error
+        raise ClusterError(f"--cluster needs dask-jobqueue: {install_extra('cluster')}") from error
     finally:
         # Importing it lets Ctrl-C end any program without a word and with exit code 0, as if all were done.
         if signal.getsignal(signal.SIGINT) is not before:

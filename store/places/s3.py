@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from store.errors import StorePlaceError
+from store.remedies import install_extra
 
 _logger = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ class _Connection:
             from s3fs import S3FileSystem
         except ImportError as error:
             raise StorePlaceError(
-                f"a store at s3:// needs s3fs, which is not installed ({error}): pip install 'fda[s3]'"
+                f"a store at s3:// needs s3fs, which is not installed ({error}): {install_extra('s3')}"
             ) from error
         self.known_buckets: set[str] = set()
         self._client: Any = None

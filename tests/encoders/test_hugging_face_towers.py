@@ -21,7 +21,7 @@ from encoders.weights.loading import load_checkpoint, load_model, save_checkpoin
 from tests.encoders_tiny import TINY_VISION, random_clips
 from tests.small_towers import plain_of
 
-transformers = pytest.importorskip("transformers", reason="fda[transformers] is not installed")
+transformers = pytest.importorskip("transformers", reason="the extra transformers is not installed")
 open_clip = import_open_clip()
 
 WORDS = ["a", "dog", "cat", "runs", "stands", "red"]

@@ -17,6 +17,7 @@ from encoders.errors import DeviceMemoryError, ModelError
 from encoders.model import AlphaClip
 from encoders.options import Precision
 from encoders.tokens import HuggingFaceVocabulary, TokenizedTexts
+from store.remedies import install_extra
 from tests.encoders_tiny import TINY, TINY_TEXT, tiny_model
 
 WORDS: Final = ["a", "dog", "runs", "over", "the", "long", "grass", "while", "two", "men", "watch", "extraordinarily"]
@@ -125,4 +126,4 @@ def test_a_tokenizer_whose_package_cannot_be_imported_says_why(monkeypatch: pyte
     monkeypatch.setattr("open_clip.tokenizer.HFTokenizer", broken)
     with pytest.raises(ModelError) as caught:
         HuggingFaceVocabulary("somewhere/siglip", {})
-    assert str(caught.value).endswith(f"fda[transformers]'), which cannot be imported: {reason}")
+    assert str(caught.value).endswith(f"({install_extra('transformers')}), which cannot be imported: {reason}")

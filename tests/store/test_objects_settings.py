@@ -19,6 +19,7 @@ from store.errors import StoreError, StorePlaceError, StoreReadError, StoreWrite
 from store.places.objects import ObjectFolder
 from store.places.opening import folder_at
 from store.places.s3 import RequestError
+from store.remedies import install_extra
 from tests.s3 import SECRET
 from tests.store.objects import folder as folder
 from tests.store.objects import reconnected as reconnected
@@ -187,7 +188,7 @@ def test_without_s3fs_the_extra_is_named(
     folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch, reconnected: None
 ) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    with pytest.raises(StorePlaceError, match=re.escape("pip install 'fda[s3]'")):
+    with pytest.raises(StorePlaceError, match=re.escape(install_extra("s3"))):
         folder.read("name")
 
 

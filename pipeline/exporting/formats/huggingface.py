@@ -19,6 +19,7 @@ from pipeline.exporting.options import ExportOptions
 from pipeline.exporting.source import Batch, Parts, Selected
 from pipeline.exporting.tables import as_vectors, caption_lists, vector_type, videos_schema, videos_table
 from pipeline.exporting.writer import FormatWriter, MissingPackageError
+from store.remedies import install_extra
 
 _SCRATCH = "rows.arrow"
 
@@ -38,7 +39,7 @@ class HuggingFaceWriter(FormatWriter):
         if importlib.util.find_spec("datasets") is None:
             raise MissingPackageError(
                 "--format huggingface is written by the package datasets, which is not installed: "
-                "pip install 'fda[huggingface]'"
+                f"{install_extra('huggingface')}"
             )
 
     def add(self, batch: Batch) -> None:

@@ -23,6 +23,7 @@ from pipeline.doctor.probes import LANES, Probe
 from pipeline.run.events import ItemsDone, RunPlanned
 from pipeline.run.machine import CgroupLimits
 from store.claims.claim import Claim, write_claim
+from store.remedies import install_extra
 from tests.stores import fill_store, make_store
 
 TORCH = Probe("devices", "software", "torch", True, 60.0, "install it again")
@@ -160,7 +161,7 @@ class TestSoftware:
             "serve": State.OPTIONAL,
         }
         assert extras["search"].found == "usearch 1.9, and fda needs >=2"
-        assert extras["serve"].remedy == "pip install 'fda[serve]'"
+        assert extras["serve"].remedy == install_extra("serve")
 
     def test_a_checkout_that_is_not_installed_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def nothing(name: str) -> str:
@@ -314,7 +315,7 @@ class TestCluster:
         assert named(found, "sge").state is State.OK
         monkeypatch.setattr(cluster, "find_spec", lambda name: None)
         found = list(cluster.check(None))
-        assert named(found, "slurm").remedy == "pip install 'fda[cluster]'"
+        assert named(found, "slurm").remedy == install_extra("cluster")
         assert named(found, "s3fs").state is State.OPTIONAL
 
     def test_credentials_are_found_and_never_told(self, monkeypatch: pytest.MonkeyPatch) -> None:

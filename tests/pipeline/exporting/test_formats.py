@@ -229,7 +229,7 @@ def test_hugging_face_names_the_extra_that_is_missing(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"datasets, which is not installed: pip install 'fda\[huggingface\]'"):
+    with pytest.raises(ImportError, match=r"datasets, which is not installed: pip install -e '\.\[huggingface\]'"):
         fda.export(store.place, tmp_path / "out", fda.ExportOptions(fda.ExportFormat.HUGGINGFACE))
     assert list(tmp_path.iterdir()) == []
 

@@ -92,7 +92,7 @@ def test_cuts_by_scenedetect() -> None:
 
 def test_scenedetect_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scenedetect", None)
-    message = r"needs scenedetect .* pip install 'fda\[scenedetect\]', or use cuts 'difference'"
+    message = r"needs scenedetect .* pip install -e '\.\[scenedetect\]' .*, or use cuts 'difference'"
     with pytest.raises(InputError, match=message):
         check_cuts(MaskOptions(cuts=Cuts.CONTENT))
     with pytest.raises(InputError, match=message):

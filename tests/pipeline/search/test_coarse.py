@@ -67,7 +67,7 @@ def test_it_answers_as_the_exact_search_without_the_exact_vectors_in_memory(
 def test_without_its_library_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "usearch.index", None)
     store = searchable(tmp_path / "store", random_frames(3))
-    with pytest.raises(InputError, match=r"needs usearch .* pip install 'fda\[usearch\]', or search exactly"):
+    with pytest.raises(InputError, match=r"needs usearch .* pip install -e '\.\[usearch\]' .*, or search exactly"):
         fda.search(store.place, VIDEO, APPROXIMATE)
 
 
