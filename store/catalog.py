@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -13,11 +13,14 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from store.catalog_rows import TAKEN_AT_ONCE, CatalogRows
 from store.errors import NotInStoreError, StoreFormatError, StoreMissingError
-from store.formats.columns import integers, table_of
-from store.formats.parquet import num_rows_of, parquet_bytes, read_table
+from store.formats.columns import numbers_of, table_of
+from store.formats.parquet import GROUP_ROWS
 from store.formats.seal import check_sealed
+from store.formats.table_file import num_rows_of
 from store.places.folder import StoreFolder
 from store.remedies import REBUILD_CATALOG
 from store.schema import Caption, Shard, SplitLayout, Video
@@ -47,13 +50,6 @@ _CAPTIONS = pa.schema(
 )
 
 
-_NEEDED = ("video_id", "caption_id", "split", "row", "path", "text")
-"""Columns that have a value in every row."""
-
-_ROWS_AT_ONCE = 65_536
-"""Rows of a table that are converted to Python objects at a time."""
-
-
 @dataclass(frozen=True, slots=True)
 class CaptionsFile:
     """Captions of a store that nobody has asked for yet. What only needs the videos saves more than half the memory."""
@@ -74,7 +70,7 @@ class CaptionsFile:
         num_rows = num_rows_of(content, f"{folder.place}/{CAPTIONS_NAME}")
         return cls(folder, num_rows, hashlib.sha256(content).hexdigest())
 
-    def read(self, videos: pa.Table) -> pa.Table:
+    def read(self, videos: CatalogRows) -> CatalogRows:
         """The captions, without those that a run has added since the store was opened.
 
         Args:
@@ -85,28 +81,31 @@ class CaptionsFile:
                 captions since.
         """
         content = _whole(self.folder, CAPTIONS_NAME)
-        captions = _table_of(content, f"{self.folder.place}/{CAPTIONS_NAME}", _CAPTIONS)
+        captions = CatalogRows.checked(content, f"{self.folder.place}/{CAPTIONS_NAME}", _CAPTIONS)
         if self.counts is None:
             return captions
-        found = _first("captions", captions, _by_split(captions), self.counts)
+        found = _first("captions", captions, self.counts)
         is_same = hashlib.sha256(content).hexdigest() == self.sha256
         if not is_same and Catalog(videos, found).digest() != self.digest:
             raise StoreFormatError(f"{self.folder.place}: a run has updated its captions: open it again")
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Catalog:
-    """All videos and captions of a store, as Arrow tables, so that millions of rows take little memory."""
+    """All videos and captions of a store, as the bytes of their files, so that millions of rows take little memory.
 
-    videos: pa.Table
+    A few rows are read where they lie. `videos` and `captions` are tables of all, with more than four times the memory.
+    """
+
+    video_rows: CatalogRows
     """Columns video_id, split, row, path, start_seconds, end_seconds, category. The videos of a split are consecutive,
     in row order."""
-    its_captions: pa.Table | CaptionsFile
-    """See `captions`."""
+    its_captions: CatalogRows | CaptionsFile
+    """See `caption_rows`."""
 
     @cached_property
-    def captions(self) -> pa.Table:
+    def caption_rows(self) -> CatalogRows:
         """Columns caption_id, video_id, split, row, text. Read on first use.
 
         In the order of the videos; the captions of a video are consecutive.
@@ -114,17 +113,33 @@ class Catalog:
         Raises:
             StoreFormatError: See `CaptionsFile.read`.
         """
-        return self.its_captions.read(self.videos) if isinstance(self.its_captions, CaptionsFile) else self.its_captions
+        its = self.its_captions
+        return its.read(self.video_rows) if isinstance(its, CaptionsFile) else its
+
+    @cached_property
+    def videos(self) -> pa.Table:
+        """`video_rows` in memory."""
+        return self.video_rows.table()
+
+    @cached_property
+    def captions(self) -> pa.Table:
+        """`caption_rows` in memory; errors are the same."""
+        return self.caption_rows.table()
 
     @property
     def num_rows(self) -> tuple[int, int]:
         """Videos and captions."""
-        return self.videos.num_rows, self.its_captions.num_rows
+        return self.video_rows.num_rows, self.its_captions.num_rows
 
     @classmethod
     def of(cls, videos: Iterable[Video], captions: Iterable[Caption]) -> Catalog:
         """Make a catalogue of rows that are already in array order; iterators are consumed one by one."""
-        return cls(_table(videos, _VIDEOS), _table(captions, _CAPTIONS))
+        return cls.of_tables(_tables(videos, _VIDEOS), _tables(captions, _CAPTIONS))
+
+    @classmethod
+    def of_tables(cls, videos: Iterable[pa.Table], captions: Iterable[pa.Table]) -> Catalog:
+        """`of`, with rows as tables, one after the other."""
+        return cls(CatalogRows.made_of(videos, _VIDEOS), CatalogRows.made_of(captions, _CAPTIONS))
 
     @classmethod
     def read(cls, folder: StoreFolder) -> Catalog:
@@ -138,8 +153,8 @@ class Catalog:
 
     def write(self, folder: StoreFolder) -> None:
         """Write the two files, the videos last: if that file exists, the catalogue is complete."""
-        folder.write(CAPTIONS_NAME, parquet_bytes(self.captions))
-        folder.write(VIDEOS_NAME, parquet_bytes(self.videos))
+        folder.write(CAPTIONS_NAME, self.caption_rows.content())
+        folder.write(VIDEOS_NAME, self.video_rows.content())
 
     def first(self, layouts: Mapping[str, SplitLayout], digest: str | None = None) -> Catalog:
         """The part that the manifest counts: a store that is growing has new rows here before they count.
@@ -153,76 +168,94 @@ class Catalog:
         """
         num_videos = {split: layout.num_videos for split, layout in layouts.items()}
         num_captions = {split: layout.num_captions for split, layout in layouts.items()}
-        videos = _first("videos", self.videos, self._video_slices, num_videos)
+        videos = _first("videos", self.video_rows, num_videos)
         is_all = sum(num_captions.values()) == self.its_captions.num_rows
         if is_all and isinstance(self.its_captions, CaptionsFile):
             return Catalog(videos, replace(self.its_captions, counts=num_captions, digest=digest))
-        return Catalog(videos, _first("captions", self.captions, self._caption_slices, num_captions))
+        return Catalog(videos, _first("captions", self.caption_rows, num_captions))
 
     def digest(self) -> str:
         """The sha256 of all rows, in order."""
         content = hashlib.sha256()
-        for table in (self.videos, self.captions):
-            for start in range(0, table.num_rows, _ROWS_AT_ONCE):
-                for values in table.slice(start, _ROWS_AT_ONCE).to_pydict().values():
+        for rows in (self.video_rows, self.caption_rows):
+            for table in rows.parts():  # of 65,536 rows: of other sizes, it would be another digest
+                for values in table.to_pydict().values():
                     content.update(json.dumps(values).encode())
         return content.hexdigest()
 
+    def equals(self, other: Catalog) -> bool:
+        """Whether both have the same rows in the same order."""
+        return self.video_rows.equals(other.video_rows) and self.caption_rows.equals(other.caption_rows)
+
     def captions_digest(self, shard: Shard) -> str:
         """The sha256 of the captions of a shard of captions, with their ids."""
-        rows = self.split_captions(shard.split).slice(shard.start, shard.num_rows)
+        self._check_split(shard.split)
+        rows = self.caption_rows.of(shard.split, shard.start, shard.stop)
         texts = [text for name in ("caption_id", "text") for text in rows[name].to_pylist()]
         return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
-    def by_id(self) -> dict[str, Video]:
-        """Video id -> its row."""
-        names = self.videos.column_names
-        columns = [self.videos[name].to_pylist() for name in names]
-        videos = (Video(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True))
-        return {video.video_id: video for video in videos}
+    def captions_of_each(self, split: str) -> NDArray[np.int64]:
+        """How many captions each video of a split has, shape (num_videos,).
 
-    def texts(self) -> dict[str, list[str]]:
-        """Video id -> its captions."""
-        texts: dict[str, list[str]] = {}
-        ids, all_texts = (self.captions[name].to_pylist() for name in ("video_id", "text"))
-        for video_id, text in zip(ids, all_texts, strict=True):
-            texts.setdefault(video_id, []).append(text)
-        return texts
+        Captions of other videos come last, where a run was killed that had written the captions of a store that grows,
+        and not yet its videos. They do not count.
+        """
+        counts = np.zeros(self.video_rows.count(split), np.int64)
+        tables = self.video_rows.parts(split, ("video_id",))
+        rows = enumerate(video_id for table in tables for video_id in table["video_id"].to_pylist())
+        row, video_id = next(rows, (0, None))
+        for table in self.caption_rows.parts(split, ("video_id",)):
+            runs = pc.run_end_encode(table["video_id"].combine_chunks())
+            lengths = np.diff(numbers_of(runs.run_ends), prepend=0).tolist()
+            for its, length in zip(runs.values.to_pylist(), lengths, strict=True):
+                while video_id != its:
+                    row, video_id = next(rows, (0, None))
+                    if video_id is None:
+                        return counts
+                counts[row] += length
+        return counts
 
-    def arranged(self, order: Mapping[str, Sequence[str]]) -> Catalog:
+    def arranged(self, order: Mapping[str, NDArray[np.int64]]) -> Catalog:
         """Videos of this catalogue in another order, with their captions.
 
         Args:
-            order: Split -> ids of its videos, in the order of their rows.
+            order: Split -> positions of its videos in the file of this catalogue, in the order of their rows.
         """
-        videos, texts = self.by_id(), self.texts()
-        captions = (
-            Caption(f"{video_id}#{number}", video_id, split, row, text)
-            for split, ids in order.items()
-            for row, (video_id, number, text) in enumerate(
-                (video_id, number, text) for video_id in ids for number, text in enumerate(texts.get(video_id, ()))
-            )
-        )
-        rows = (
-            replace(videos[video_id], split=split, row=row)
-            for split, ids in order.items()
-            for row, video_id in enumerate(ids)
-        )
-        return Catalog.of(rows, captions)
+        counts, starts = self._captions_by_position()
+        num_at_once = max(1, TAKEN_AT_ONCE * self.num_rows[0] // max(self.num_rows))
+        cut = [
+            (split, positions[start : start + num_at_once])
+            for split, positions in order.items()
+            for start in range(0, len(positions), num_at_once)
+        ]
+        captions = ((split, _spread(starts[positions], counts[positions])) for split, positions in cut)
+        return Catalog(self.video_rows.taken(cut), self.caption_rows.taken(captions))
+
+    def _captions_by_position(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """For each row of the file of videos, how many captions it has, and the first one's row in their file."""
+        counts, starts = (np.zeros(self.video_rows.file.num_rows, np.int64) for _ in range(2))
+        for split, span in self.video_rows.spans.items():
+            of_each = self.captions_of_each(split)
+            counts[span.start : span.stop] = of_each
+            first = self.caption_rows.spans.get(split, range(0)).start
+            starts[span.start : span.stop] = first + np.cumsum(of_each) - of_each
+        return counts, starts
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
         """The splits, in the order of the catalogue."""
-        return tuple(pc.unique(self.videos["split"]).to_pylist())
+        return tuple(self.video_rows.spans)
 
     def video_ids(self, split: str, start: int, stop: int) -> list[str]:
         """The ids of the videos of the rows `[start, stop)` of a split."""
-        ids: list[str] = self.split_videos(split)["video_id"].slice(start, stop - start).to_pylist()
+        self._check_split(split)
+        ids: list[str] = self.video_rows.of(split, start, stop)["video_id"].to_pylist()
         return ids
 
     def shard_videos(self, shard: Shard) -> tuple[Video, ...]:
         """The videos of one shard, in row order."""
-        rows = self.split_videos(shard.split).slice(shard.start, shard.num_rows)
+        self._check_split(shard.split)
+        rows = self.video_rows.of(shard.split, shard.start, shard.stop)
         return tuple(Video(**fields) for fields in rows.to_pylist())
 
     def split_videos(self, split: str) -> pa.Table:
@@ -241,61 +274,40 @@ class Catalog:
 
     @cached_property
     def _video_slices(self) -> Mapping[str, pa.Table]:
-        return _by_split(self.videos)
+        return _by_split(self.videos, self.video_rows)
 
     @cached_property
     def _caption_slices(self) -> Mapping[str, pa.Table]:
-        return _by_split(self.captions)
+        return _by_split(self.captions, self.caption_rows)
 
     def _check_split(self, split: str) -> None:
         if split not in self.splits:
             raise NotInStoreError(f"no split {split!r} here: the store has {', '.join(map(repr, self.splits))}")
 
 
-def _first(what: str, table: pa.Table, slices: Mapping[str, pa.Table], counts: Mapping[str, int]) -> pa.Table:
-    """The first rows of each split of a table, as many as are counted."""
-    parts = []
+def _first(what: str, rows: CatalogRows, counts: Mapping[str, int]) -> CatalogRows:
+    """The first rows of each split, as many as are counted."""
     for split, count in counts.items():
-        found = slices.get(split, table.slice(0, 0))
-        if found.num_rows < count:
-            raise _other_counts(what, split, found.num_rows, count)
-        parts.append(found.slice(0, count))
-    return table if sum(map(len, parts)) == len(table) else pa.concat_tables(parts).combine_chunks()
+        if rows.count(split) < count:
+            raise StoreFormatError(
+                f"the catalogue's number of {what} of split {split!r} is {rows.count(split)}, and that of store.json "
+                f"is {count}: {REBUILD_CATALOG}"
+            )
+    return rows.first(counts)
 
 
-def _other_counts(what: str, split: str, num_found: int, count: int) -> StoreFormatError:
-    return StoreFormatError(
-        f"the catalogue's number of {what} of split {split!r} is {num_found}, and that of store.json is {count}: "
-        f"{REBUILD_CATALOG}"
-    )
-
-
-def read_videos(folder: StoreFolder) -> pa.Table:
+def read_videos(folder: StoreFolder) -> CatalogRows:
     """The one file of `Catalog.read`; errors are the same."""
-    return _read(folder, VIDEOS_NAME, _VIDEOS)
+    return CatalogRows.checked(_whole(folder, VIDEOS_NAME), f"{folder.place}/{VIDEOS_NAME}", _VIDEOS)
 
 
-def read_captions(folder: StoreFolder) -> pa.Table:
+def read_captions(folder: StoreFolder) -> CatalogRows:
     """The other file of `Catalog.read`; errors are the same."""
-    return _read(folder, CAPTIONS_NAME, _CAPTIONS)
-
-
-def _read(folder: StoreFolder, name: str, schema: pa.Schema) -> pa.Table:
-    """One of the two files, whose every bit is what was written."""
-    return _table_of(_whole(folder, name), f"{folder.place}/{name}", schema)
-
-
-def _table_of(content: bytes, path: str, schema: pa.Schema) -> pa.Table:
-    table = read_table(content, path, schema)
-    # Rows are positions in the arrays, and readers go by the position in the table. A writer can only give both.
-    counted = [integers(np.arange(part.num_rows)) for part in _by_split(table).values()]
-    rows = pa.chunked_array(counted, pa.int64())
-    if any(table[key].null_count for key in _NEEDED if key in table.column_names) or not table["row"].equals(rows):
-        raise StoreFormatError(f"{path} has rows without an id, or in another order than it says: {REBUILD_CATALOG}")
-    return table
+    return CatalogRows.checked(_whole(folder, CAPTIONS_NAME), f"{folder.place}/{CAPTIONS_NAME}", _CAPTIONS)
 
 
 def _whole(folder: StoreFolder, name: str) -> bytes:
+    """One of the two files, whose every bit is what was written."""
     path = f"{folder.place}/{name}"
     try:
         content = folder.read(name)
@@ -305,19 +317,26 @@ def _whole(folder: StoreFolder, name: str) -> bytes:
     return content
 
 
-def _by_split(table: pa.Table) -> dict[str, pa.Table]:
+def _by_split(table: pa.Table, rows: CatalogRows) -> dict[str, pa.Table]:
     """Split -> its rows, which are consecutive: slices that share the table's memory."""
-    counts = pc.value_counts(table["split"]).to_pylist()  # in the order in which the splits come
     slices, start = {}, 0
-    for count in counts:
-        slices[count["values"]] = table.slice(start, count["counts"])
-        start += count["counts"]
+    for split in rows.spans:
+        slices[split] = table.slice(start, rows.count(split))
+        start += rows.count(split)
     return slices
 
 
-def _table(rows: Iterable[Video] | Iterable[Caption], schema: pa.Schema) -> pa.Table:
-    """Rows as a table, converted in batches: as Python objects, millions of rows would take gigabytes."""
-    waiting, parts = iter(rows), [table_of(dict.fromkeys(schema.names, ()), schema)]
-    while batch := list(islice(waiting, _ROWS_AT_ONCE)):
-        parts.append(table_of({name: [getattr(row, name) for row in batch] for name in schema.names}, schema))
-    return pa.concat_tables(parts)
+def _tables(rows: Iterable[Video] | Iterable[Caption], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Rows as tables: as Python objects, millions of them would take gigabytes."""
+    waiting = iter(rows)
+    while batch := list(islice(waiting, GROUP_ROWS)):
+        yield table_of({name: [getattr(row, name) for row in batch] for name in schema.names}, schema)
+
+
+def _spread(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers of runs of consecutive ones.
+
+    >>> _spread(np.array([5, 0]), np.array([2, 3])).tolist()
+    [5, 6, 0, 1, 2]
+    """
+    return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())

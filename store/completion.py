@@ -13,6 +13,7 @@ from typing import TypeVar
 from store.catalog import Catalog
 from store.commits import CommitRecord, VideoOutcome, commit_name, file_digest, read_commit, read_record, withdrawn_name
 from store.errors import ShardIncompleteError, StoreFormatError, StoreMissingError
+from store.file_sizes import FileSizes
 from store.places.folder import StoreFolder
 from store.remedies import REBUILD
 from store.schema import Shard
@@ -243,8 +244,8 @@ class _CompletionCheck:
         """What is read as a table."""
         self._catalog = catalog
         """What the videos of records are compared with; None: they are not."""
-        self._sizes: dict[str, dict[str, int]] | None = {} if list_files else None
-        """Array -> name -> size of its files, if `list_files`."""
+        self._sizes: dict[str, FileSizes] | None = {} if list_files else None
+        """Array -> sizes of its files, if `list_files`."""
         self._lock = Lock()
 
     def judge(
@@ -310,8 +311,7 @@ class _CompletionCheck:
         array = name.rpartition("/")[0]
         with self._lock:
             if array not in self._sizes:
-                listed = self._store.folder.walk(array)
-                self._sizes[array] = {stored.name: stored.num_bytes for stored in listed}
+                self._sizes[array] = FileSizes.of(self._store.folder.walk(array))
             size = self._sizes[array].get(name)
         # A record lists the file, so it should be there: what is no file is in no listing, and asking for it says so.
         return self._store.folder.num_bytes(name) if size is None else size

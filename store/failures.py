@@ -11,8 +11,9 @@ import pyarrow as pa
 from store.commits import VideoOutcome
 from store.errors import StoreFormatError
 from store.formats.columns import table_of
-from store.formats.parquet import parquet_bytes, read_table
+from store.formats.parquet import parquet_bytes
 from store.formats.seal import check_sealed
+from store.formats.table_file import read_table
 from store.places.folder import StoreFolder
 from store.remedies import REBUILD_FAILURES
 from store.schema import VideoStatus

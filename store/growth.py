@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-
-import pyarrow.compute as pc
+from dataclasses import replace
 
 from store.catalog import Catalog
 from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError, StoreMissingError
+from store.merging import Growth, merged
 from store.places.folder import StoreFolder
 from store.rebuilding import rebuilt_catalog
-from store.remedies import REBUILD_CATALOG, START_OVER
-from store.schema import Video
+from store.remedies import REBUILD_CATALOG
+from store.schema import SplitLayout
 from store.store import MANIFEST_NAME, Manifest, Store, check_empty
-
-NAMED = 3
-"""At most so many videos are named in an error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Growth:
-    """What changed in a store when its data set was read again."""
-
-    new_videos: Mapping[str, int]
-    """Split -> videos that were added to it."""
-    num_moved: int = 0
-    """Videos whose files have a new path."""
-    num_recaptioned: int = 0
-    """Videos of the store whose captions have changed."""
-    num_captioned: int = 0
-    """Videos of the store that had no caption, and have some now."""
-    rebuilt: str | None = None
-    """Why the catalogue was rebuilt from the commit records and the data set; None if it was whole."""
-
-    @property
-    def num_new_videos(self) -> int:
-        """Over all splits."""
-        return sum(self.new_videos.values())
-
 
 NO_GROWTH = Growth({})
 
@@ -94,7 +67,7 @@ def _grow(
     dataset = {**manifest.dataset, "name": store.manifest.dataset["name"]}
     # If they differ, a run was killed between the catalogue and the manifest: the manifest is still to be written.
     is_recorded = dataset == store.manifest.dataset
-    if is_recorded and existing.videos.equals(catalog.videos) and existing.captions.equals(catalog.captions):
+    if is_recorded and existing.equals(catalog):
         return store, NO_GROWTH
     grown, growth = merged(existing, catalog, store.place)
     if growth.num_recaptioned and not update_captions:
@@ -106,13 +79,14 @@ def _grow(
     layouts = {
         split: replace(
             manifest.splits[split],
-            num_videos=grown.split_videos(split).num_rows,
-            num_captions=grown.split_captions(split).num_rows,
+            num_videos=grown.video_rows.count(split),
+            num_captions=grown.caption_rows.count(split),
         )
         for split in grown.splits
     }
     wanted = replace(manifest, dataset={**dataset, "digest": grown.digest()}, splits=layouts)
-    if wanted != store.manifest:
+    # Rows alone differ if a run was killed before it wrote the manifest of new captions, and now they are the old ones.
+    if wanted != store.manifest or not existing.equals(grown):
         grown.write(store.folder)
         store.folder.write(MANIFEST_NAME, wanted.to_bytes())
     return Store(store.folder, wanted), growth
@@ -134,7 +108,7 @@ def _catalog_to_grow(store: Store) -> Catalog:
     try:
         written = Catalog.read(store.folder)
         layouts = {
-            split: replace(layout, num_captions=_num_captions(written, split, layout.num_videos))
+            split: replace(layout, num_captions=_num_captions(written, split, layout))
             for split, layout in store.manifest.splits.items()
         }
         return written.first(layouts)
@@ -142,67 +116,9 @@ def _catalog_to_grow(store: Store) -> Catalog:
         raise CatalogLostError(str(error).removesuffix(f": {REBUILD_CATALOG}")) from error
 
 
-def _num_captions(catalog: Catalog, split: str, num_videos: int) -> int:
-    """Captions of the first videos of a split."""
-    video_ids = catalog.split_videos(split)["video_id"].slice(0, num_videos)
-    counted: int | None = pc.sum(pc.is_in(catalog.split_captions(split)["video_id"], value_set=video_ids)).as_py()
-    return counted or 0
-
-
-def merged(existing: Catalog, wanted: Catalog, place: str) -> tuple[Catalog, Growth]:
-    """The catalogue of a store with the new videos of a data set, each split's after its existing ones.
-
-    Args:
-        existing: Of the store.
-        wanted: Of the data set.
-        place: For errors.
-
-    Raises:
-        StoreMismatchError: A video of the store is missing, has moved to another split, or is another part of its file.
-    """
-    old, new = existing.by_id(), wanted.by_id()
-    _check_none_missing(old, new, place)
-    old_texts, new_texts = existing.texts(), wanted.texts()
-    kept: dict[str, list[str]] = {split: [] for split in (*existing.splits, *wanted.splits)}
-    added: dict[str, list[str]] = {split: [] for split in kept}
-    for video_id, video in old.items():
-        kept[video.split].append(video_id)
-    for video_id, video in new.items():
-        if video_id not in old:
-            added[video.split].append(video_id)
-    growth = Growth(
-        new_videos={split: len(ids) for split, ids in added.items() if ids},
-        num_moved=sum(old[video_id].path != new[video_id].path for video_id in old),
-        num_recaptioned=sum(one in old_texts and old_texts[one] != new_texts.get(one) for one in old),
-        num_captioned=sum(one not in old_texts and one in new_texts for one in old),
-    )
-    return wanted.arranged({split: [*kept[split], *added[split]] for split in kept}), growth
-
-
-def _check_none_missing(old: Mapping[str, Video], new: Mapping[str, Video], place: str) -> None:
-    missing = [video_id for video_id in old if video_id not in new]
-    if missing:
-        raise StoreMismatchError(
-            f"{_named(missing)} of {place} {'is' if len(missing) == 1 else 'are'} no longer in the data set. "
-            f"A store only grows: put back what was removed, or {START_OVER}"
-        )
-    for video_id, video in old.items():
-        for key in ("split", "start_seconds", "end_seconds"):
-            before, now = getattr(video, key), getattr(new[video_id], key)
-            if before != now:
-                raise StoreMismatchError(
-                    f"video {video_id!r} of {place} has changed: its {key} is {before!r} in the store and "
-                    f"{now!r} now. Give it another video_id, or {START_OVER}"
-                )
-
-
-def _named(video_ids: Sequence[str]) -> str:
-    """A few videos by name.
-
-    >>> _named(["a"]), _named(["a", "b", "c", "d"])
-    ("video 'a'", "4 videos ('a', 'b', 'c' and others)")
-    """
-    if len(video_ids) == 1:
-        return f"video {video_ids[0]!r}"
-    others = " and others" if len(video_ids) > NAMED else ""
-    return f"{len(video_ids)} videos ({', '.join(map(repr, video_ids[:NAMED]))}{others})"
+def _num_captions(catalog: Catalog, split: str, layout: SplitLayout) -> int:
+    """Captions of the first videos of a split, as many as the manifest counts."""
+    found = (catalog.video_rows.count(split), catalog.caption_rows.count(split))
+    if found == (layout.num_videos, layout.num_captions):
+        return layout.num_captions
+    return int(catalog.captions_of_each(split)[: layout.num_videos].sum())

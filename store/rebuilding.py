@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import numpy as np
 
 from store.catalog import Catalog, read_captions, read_videos
+from store.catalog_rows import CatalogRows
 from store.commits import WITHDRAWN_FOLDER, read_record
 from store.completion import map_many
 from store.errors import StoreFormatError, StoreMismatchError, StoreMissingError
@@ -45,13 +45,14 @@ def rebuilt_catalog(store: Store, catalog: Catalog, *, update_captions: bool = F
     if videos is None:
         order = {split: _order(store, split, recorded[split], catalog) for split in layouts}
     else:
-        order = {split: _of_split(videos, split).to_pylist()[: layout.num_videos] for split, layout in layouts.items()}
-    _check_known(store, chain.from_iterable(order.values()), catalog.videos["video_id"].to_pylist())
-    rebuilt = catalog.arranged(order)
+        order = {split: videos.of(split, 0, its.num_videos)["video_id"].to_pylist() for split, its in layouts.items()}
+    row_of = {video_id: row for row, video_id in enumerate(catalog.videos["video_id"].to_pylist())}
+    _check_known(store, chain.from_iterable(order.values()), row_of)
+    rebuilt = catalog.arranged({split: np.array([row_of[one] for one in ids], int) for split, ids in order.items()})
     captions = _whole_captions(store)
     whole = Catalog(
-        rebuilt.videos if videos is None else videos,
-        rebuilt.captions if captions is None else captions,
+        rebuilt.video_rows if videos is None else videos,
+        rebuilt.caption_rows if captions is None else captions,
     )
     try:
         found = whole.first(layouts)
@@ -60,7 +61,7 @@ def rebuilt_catalog(store: Store, catalog: Catalog, *, update_captions: bool = F
     if found.digest() == store.manifest.dataset["digest"]:
         return found
     if videos is not None and update_captions:
-        return Catalog(videos, rebuilt.captions).first(_counted(layouts, rebuilt))
+        return Catalog(videos, rebuilt.caption_rows).first(_counted(layouts, rebuilt))
     remedy = "; if only captions have changed, give --update-captions" if videos is not None else ""
     raise _not_the_same(store, f"its times, paths or captions are not those of the catalogue that is lost{remedy}")
 
@@ -106,31 +107,27 @@ def _check_known(store: Store, wanted: Iterable[str], known: Iterable[str]) -> N
         raise _not_the_same(store, f"video {gone!r} is not in it")
 
 
-def _whole_videos(store: Store) -> pa.Table | None:
+def _whole_videos(store: Store) -> CatalogRows | None:
     """The videos of the catalogue, if that file is whole and has as many as the manifest counts."""
     try:
         videos = read_videos(store.folder)
     except (StoreFormatError, StoreMissingError):
         return None
-    enough = (len(_of_split(videos, split)) >= layout.num_videos for split, layout in store.manifest.splits.items())
+    enough = (videos.count(split) >= layout.num_videos for split, layout in store.manifest.splits.items())
     return videos if all(enough) else None
 
 
-def _whole_captions(store: Store) -> pa.Table | None:
+def _whole_captions(store: Store) -> CatalogRows | None:
     try:
         return read_captions(store.folder)
     except (StoreFormatError, StoreMissingError):
         return None
 
 
-def _of_split(videos: pa.Table, split: str) -> pa.ChunkedArray:
-    return videos.filter(pc.equal(videos["split"], split))["video_id"]
-
-
 def _counted(layouts: Mapping[str, SplitLayout], catalog: Catalog) -> dict[str, SplitLayout]:
     """The layouts with as many captions as the catalogue has."""
-    counts = {split: catalog.split_captions(split).num_rows for split in layouts}
-    return {split: replace(layout, num_captions=counts[split]) for split, layout in layouts.items()}
+    counts = catalog.caption_rows.count
+    return {split: replace(layout, num_captions=counts(split)) for split, layout in layouts.items()}
 
 
 def _not_the_same(store: Store, what: str) -> StoreMismatchError:

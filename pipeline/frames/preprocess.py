@@ -29,8 +29,9 @@ from store.catalog import Catalog
 from store.clips.shards import create_clip_arrays, create_mask_arrays
 from store.commits import CommitRecord
 from store.completion import committed_of_each
-from store.growth import Growth, create_store
+from store.growth import create_store
 from store.json_values import JSON
+from store.merging import Growth
 from store.places.folder import StoreFolder
 from store.schema import Caption, Shard, SplitLayout, Video
 from store.stages import FRAMES_STAGE, masks_stage
@@ -210,15 +211,16 @@ def find_changed(
         paths = [(outcome, videos_root / video.path) for outcome, video in zip(record.outcomes, videos, strict=True)]
         return shard, changed_rows(paths, check)
 
-    found: list[tuple[Shard, frozenset[int]]] = []
+    found: dict[Shard, frozenset[int]] = {}
     phase = Phase("videos looked at", sum(shard.num_rows for shard in shards), listener)
     with ThreadPoolExecutor(NUM_LOOKING, thread_name_prefix="fda-look") as pool:
         complete = ((shard, record) for shard, (record,) in committed_of_each(store, shards, [FRAMES_STAGE]) if record)
         while batch := list(islice(complete, 64)):
-            for rows in pool.map(lambda one: look(*one), batch):
-                found.append(rows)
-                phase.done(rows[0].num_rows)
-    return {shard: rows for shard, rows in found if rows}
+            for shard, rows in pool.map(lambda one: look(*one), batch):
+                if rows:
+                    found[shard] = rows
+                phase.done(shard.num_rows)
+    return found
 
 
 def _largest_first(store: Store, videos_root: Path, plan: Plan) -> list[PendingShard]:
@@ -282,8 +284,8 @@ def _captions(split: str, records: Iterable[VideoRecord]) -> Iterator[Caption]:
 def _layout(catalog: Catalog, split: str, options: PreprocessOptions) -> SplitLayout:
     decode = options.decode_options(split)
     return SplitLayout(
-        num_videos=catalog.split_videos(split).num_rows,
-        num_captions=catalog.split_captions(split).num_rows,
+        num_videos=catalog.video_rows.count(split),
+        num_captions=catalog.caption_rows.count(split),
         num_frames=decode.num_frames,
         height=decode.image_size,
         width=decode.image_size,

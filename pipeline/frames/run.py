@@ -45,8 +45,8 @@ from pipeline.workers.place import Workload, check_place, executor_for, workers_
 from pipeline.workers.preflight import Preflight
 from store.claims.holding import ANY_STAGE
 from store.contents import shared_videos
-from store.growth import Growth
 from store.json_values import JSON
+from store.merging import Growth
 from store.places.folder import StoreFolder
 from store.places.opening import folder_at
 from store.schema import SplitLayout

@@ -128,6 +128,7 @@ def make_plan(
     """
     pending: list[PendingShard] = []
     complete: list[Tally] = []
+    after = [tuple(stages[number:]) for number in range(len(stages))]  # shared by hundreds of thousands of shards
     found = committed_of_each(store, shards, stages, num_with_outcomes=1)
     for shard, records in Phase("records", len(shards), listener).each(found):
         first = records[0]
@@ -136,12 +137,12 @@ def make_plan(
             # Not all rows need to be made again if the shard has grown, or a run was killed while it made it again.
             kept = kept_record(store, shard, stages[0])
             known = _of_these_videos(store, kept)
-            pending.append(PendingShard(shard, tuple(stages), _kept_rows(known, redone, retry_failed=retry_failed)))
+            pending.append(PendingShard(shard, after[0], _kept_rows(known, redone, retry_failed=retry_failed)))
         elif redone or (retry_failed and not all(outcome.filled for outcome in first.outcomes)):
             rows = _kept_rows(first.outcomes, redone, retry_failed=retry_failed)
-            pending.append(PendingShard(shard, tuple(stages), rows))
+            pending.append(PendingShard(shard, after[0], rows))
         elif None in records:  # the first pending stage, and all stages that are made from it
-            pending.append(PendingShard(shard, tuple(stages[records.index(None) :])))
+            pending.append(PendingShard(shard, after[records.index(None)]))
         else:
             complete.append(Tally.of(shard.split, first.outcomes))
     return Plan(tuple(pending), len(shards), Tally.sum(complete))

@@ -67,3 +67,20 @@ def integers(values: NDArray[np.int64] | Sequence[int]) -> pa.Array:
     """Integers as a column, none of which is missing."""
     numbers = np.ascontiguousarray(values, np.int64)
     return pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(numbers)], 0)
+
+
+def numbers_of(values: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
+    """The inverse of `integers`, for integers of 32 and 64 bits.
+
+    >>> numbers_of(pa.chunked_array([integers([7, 8]), integers([9]).slice(1), integers([1, 2]).slice(1)])).tolist()
+    [7, 8, 2]
+    """
+    chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
+    if any(chunk.null_count for chunk in chunks):
+        raise ValueError("a number is missing")
+    found = []
+    for chunk in chunks:
+        num_bytes = chunk.type.bit_width // 8
+        if len(chunk):
+            found.append(np.frombuffer(chunk.buffers()[1], f"=i{num_bytes}", len(chunk), chunk.offset * num_bytes))
+    return np.concatenate([np.zeros(0, np.int64), *found])

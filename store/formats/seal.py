@@ -35,7 +35,7 @@ def sealed(content: bytes) -> bytes:
         raise ValueError(f"content to be sealed needs one {SEAL_KEY} of 64 zeros, got {len(places)}")
     digest = hashlib.sha256(content).hexdigest().encode()
     start, stop = places[0].span(1)
-    return content[:start] + digest + content[stop:]
+    return b"".join((memoryview(content)[:start], digest, memoryview(content)[stop:]))  # half a gigabyte is copied once
 
 
 def is_sealed(content: bytes) -> bool:

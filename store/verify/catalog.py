@@ -58,7 +58,7 @@ def verify_catalog(store: Store) -> tuple[Catalog | None, list[Finding]]:
     digest = store.manifest.dataset.get("digest")
     if digest != its_digest:
         return None, [_disagrees(VIDEOS_NAME, f"its digest is not that of {MANIFEST_NAME} ({digest})")]
-    num_more = everything.videos.num_rows - catalog.videos.num_rows
+    num_more = everything.num_rows[0] - catalog.num_rows[0]
     if everything.num_rows != catalog.num_rows:
         what = f"it has {num_more:,} videos more than {MANIFEST_NAME}: a run was killed while the store grew"
         found.append(Finding(Kind.UNFINISHED, VIDEOS_NAME, what, PREPROCESS_AGAIN))

@@ -151,7 +151,7 @@ def test_a_run_record_that_no_run_writes(hostile: Path, fields: dict[str, object
 def test_a_catalogue_whose_rows_are_in_another_order_than_they_say(hostile: Path) -> None:
     store = Store.open(hostile)
     catalog = store.catalog
-    Catalog(catalog.videos.take([1, 0, 2, 3, 4, 5]), catalog.captions).write(store.folder)
+    Catalog.of_tables([catalog.videos.take([1, 0, 2, 3, 4, 5])], [catalog.captions]).write(store.folder)
     with pytest.raises(StoreFormatError, match=r"videos.parquet has rows .* in another order.* `fda preprocess` again"):
         fda.open_store(hostile).videos()
 

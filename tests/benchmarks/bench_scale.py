@@ -3,7 +3,7 @@
 `python -m tests.benchmarks scale` makes real runs with a decoder that decodes nothing, and pictures of 16 pixels: what
 is left is the reading of the manifest, the catalogue, the plan, the scheduler, the tasks and the six files of a shard.
 `python -m tests.benchmarks.bench_scale --videos-planned 1000000` makes the largest of a million, and `--plan 10000000`
-only plans ten million: the memory of the coordinator.
+is all that the coordinator does for ten million, with its memory: see `tests.benchmarks.coordinator`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from pipeline.datasets.source import read_source
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.preprocess import (
     VideoSource,
-    _tasks,
     find_changed,
     open_store,
     plan_preprocess,
@@ -36,15 +35,10 @@ from pipeline.frames.preprocess import (
 )
 from pipeline.isolation.decoder import DecodeRequest
 from pipeline.run.options import SourceCheck
-from pipeline.run.plan import Tally
 from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError
 from pipeline.workers.dask import local_dask
-from store.catalog import Catalog
-from store.clips.shards import create_clip_arrays, create_mask_arrays
-from store.growth import create_store
 from store.places.opening import folder_at
-from store.schema import Caption, SplitLayout, Video
-from store.store import Manifest, Store
+from tests.benchmarks import coordinator
 from tests.benchmarks.machine import NUM_CORES
 from tests.benchmarks.measure import interleaved
 
@@ -160,32 +154,6 @@ def measured(num_videos: int) -> list[Phase]:
     return [Phase(**fields) for fields in json.loads(done.stdout.splitlines()[-1])]
 
 
-def make_catalog(place: Path, num_videos: int) -> None:
-    """A store of so many videos of one split, with its catalogue and nothing else."""
-    numbers = range(num_videos)
-    ids = (f"video_{number:09d}" for number in numbers)
-    videos = (Video(name, "train", row, f"{row // 1000:06d}/{name}.mp4") for row, name in enumerate(ids))
-    texts = ((f"video_{row:09d}", f"somebody does thing number {row} in a room with a table") for row in numbers)
-    captions = (Caption(f"{name}#0", name, "train", row, text) for row, (name, text) in enumerate(texts))
-    layout = SplitLayout(num_videos, num_videos, 12, 16, 16)
-    manifest = Manifest({"name": "planned", "digest": "0" * 64}, 16, {"train": layout}, OPTIONS.frame_identity(), {})
-    store = create_store(folder_at(place), manifest, Catalog.of(videos, captions))[0]
-    create_clip_arrays(store, {})
-    create_mask_arrays(store, OPTIONS.mask_name, {})
-
-
-def plan_catalog(place: Path) -> Phase:
-    """Plan all of a store, and make every task, with what a coordinator keeps of each."""
-    began = time.monotonic()
-    store = Store.open(place)
-    plan = plan_preprocess(store, OPTIONS)
-    source = VideoSource(place, decoder=NoDecoder())
-    kept = {task.shard: Tally(task.shard.num_rows) for task in _tasks(store, source, plan.pending, OPTIONS)}
-    assert len(kept) == plan.num_shards
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    return Phase("catalogue, plan and tasks", time.monotonic() - began, peak)
-
-
 def print_flushes(place: Path, rounds: int) -> None:
     """What a shard waits for the disk: its six files and nothing else, one after the other and as they are written."""
     folder, content = folder_at(place), bytes(10_000)
@@ -228,19 +196,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--one", type=int)
     parser.add_argument("--plan", type=int, help="only plan so many videos, for the coordinator's memory")
-    parser.add_argument("--plan-of", type=Path)
-    parser.add_argument("--make-in", type=Path)
     parser.add_argument("--videos-planned", type=int, default=DEFAULT_VIDEOS)
     arguments = parser.parse_args()
-    if arguments.plan_of is not None:
-        print(plan_catalog(arguments.plan_of))
-    elif arguments.make_in is not None:
-        make_catalog(arguments.make_in, arguments.plan)
-    elif arguments.plan is not None:
-        command = [sys.executable, "-m", "tests.benchmarks.bench_scale"]
-        with tempfile.TemporaryDirectory() as one_folder:  # two processes, as one begins with the peak of its parent
-            subprocess.run([*command, "--plan", str(arguments.plan), "--make-in", one_folder], check=True)
-            subprocess.run([*command, "--plan-of", one_folder], check=True)
+    if arguments.plan is not None:
+        print(f"{arguments.plan:,} videos, the process that hands out tasks")
+        with tempfile.TemporaryDirectory() as one_folder:
+            write_manifest(Path(one_folder) / "clips.jsonl", arguments.plan)
+            coordinator.measure(Path(one_folder), arguments.plan, OPTIONS)
     elif arguments.one is not None:
         with tempfile.TemporaryDirectory() as one_folder:
             print(json.dumps([vars(phase) for phase in run(Path(one_folder), arguments.one)]))

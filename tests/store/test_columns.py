@@ -57,7 +57,7 @@ def test_no_catalogue_or_record_imports_pandas() -> None:
         "from store.catalog import Catalog\n"
         "from store.schema import Caption, Video\n"
         "made = Catalog.of([Video('v', 'test', 0, 'v.mp4')], [Caption('v#0', 'v', 'test', 0, 'a text')])\n"
-        "made.digest(), made.by_id(), made.split_videos('test')\n"
+        "made.digest(), made.captions_of_each('test'), made.split_videos('test')\n"
         "print('pandas' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

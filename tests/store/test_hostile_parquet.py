@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from store.errors import StoreFormatError
-from store.formats.parquet import parquet_bytes, read_small_table, read_table
+from store.formats.parquet import parquet_bytes, read_small_table
+from store.formats.table_file import read_table
 
 SCHEMA = pa.schema([("video_id", pa.string()), ("row", pa.int64()), ("fps", pa.float64()), ("filled", pa.bool_())])
 

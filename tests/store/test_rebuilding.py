@@ -19,8 +19,9 @@ from store.clips.shards import create_clip_arrays, create_mask_arrays
 from store.commits import VideoOutcome, commit_name, commit_shards, draft_shard
 from store.completion import committed_of_each, outcomes_of_each
 from store.errors import ShardIncompleteError, StoreFormatError, StoreMismatchError, StoreMissingError
-from store.growth import Growth, create_store
+from store.growth import create_store
 from store.json_values import JSON
+from store.merging import Growth
 from store.places.opening import folder_at
 from store.schema import Caption, Shard, SplitLayout, Video, VideoStatus
 from store.stages import FRAMES_STAGE

@@ -124,7 +124,7 @@ def test_equal_captions_of_other_embeddings_are_reported(tmp_path: Path) -> None
     texts = store.catalog.captions["text"].to_pylist()
     texts[2] = texts[5] = texts[9] = texts[0]
     captions = store.catalog.captions.set_column(4, "text", pa.array(texts))
-    Catalog(store.catalog.videos, captions).write(store.folder)
+    Catalog.of_tables([store.catalog.videos], [captions]).write(store.folder)
     text[2] = text[5] = text[0]
     for shard in caption_shards(Store.open(tmp_path), "test"):
         write_text_features(Store.open(tmp_path), "mine", shard, TextFeatures(text.astype(np.float32)))
