@@ -119,16 +119,13 @@ def _row_of(record: VideoRecord) -> tuple[object, ...]:
 def _record_of(row: tuple[Any, ...]) -> VideoRecord:
     """The inverse of `_row_of`. The fields were checked when the record was first made."""
     video_id, path, split, captions, window, category = row
-    record = object.__new__(VideoRecord)
-    for name, value in (
-        ("video_id", video_id),
-        ("path", path),
-        ("split", split),
-        ("captions", captions),
-        ("window", WHOLE_VIDEO if window is None else Window(*window)),
-        ("category", category),
-    ):
-        object.__setattr__(record, name, value)
+    record, assign = object.__new__(VideoRecord), object.__setattr__
+    assign(record, "video_id", video_id)
+    assign(record, "path", path)
+    assign(record, "split", split)
+    assign(record, "captions", captions)
+    assign(record, "window", WHOLE_VIDEO if window is None else Window(*window))
+    assign(record, "category", category)
     return record
 
 
@@ -208,7 +205,12 @@ def relative_path(path: str, root: Path) -> str:
     ('a/clip 1.mp4', 'a.mp4')
     """
     _check_one_line("path", path)
+    plain = os.path.normpath(path)
+    if plain == path and not path.startswith(os.sep) and path.split(os.sep, 1)[0] not in (os.curdir, os.pardir):
+        return path  # as almost all are, and the rest of this takes ten times as long
     here = os.path.normpath(root.absolute())
+    if plain == path and path.startswith(here + os.sep):
+        return path[len(here) + 1 :]
     inside = os.path.relpath(os.path.normpath(root.absolute() / path), here)
     if inside == os.curdir or inside == os.pardir or inside.startswith(os.pardir + os.sep):
         raise DatasetError(
@@ -219,7 +221,7 @@ def relative_path(path: str, root: Path) -> str:
 
 
 def _check_one_line(name: str, text: str) -> None:
-    if not text or any(character in text for character in "\0\n\r"):
+    if not text or "\0" in text or "\n" in text or "\r" in text:
         raise DatasetError(f"{name} must be one line of text, not empty and without NUL, got {text!r}")
     _check_encodable(name, text)
 

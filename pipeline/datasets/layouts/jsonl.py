@@ -91,7 +91,7 @@ def _record(source: Path, number: int, row: _Row, root: Path) -> VideoRecord:
 
 
 def _row(fields: dict[str, object], keys: ManifestKeys, paths: VideoPaths) -> _Row:
-    lacking = [field for field in (VIDEO_ID, PATH) if keys.names[field] not in fields]
+    lacking = [field for field, key in ((VIDEO_ID, keys.video_id), (PATH, keys.path)) if key not in fields]
     if lacking:
         raise DatasetError(keys.missing(fields, *lacking))
     video_id, place = text_of(fields, keys.video_id), paths.place(text_of(fields, keys.path))

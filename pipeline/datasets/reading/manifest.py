@@ -138,6 +138,7 @@ class VideoPaths:
     def __init__(self, source: Path, videos: Path | None) -> None:
         self.folder = (source.parent if videos is None else videos).absolute()
         require_folder(self.folder)
+        self._plain_folder = os.path.normpath(self.folder)
         self._may_lie_elsewhere = videos is None
         self._first_relative: str | None = None
         self._first_elsewhere: str | None = None
@@ -153,9 +154,9 @@ class VideoPaths:
         if not is_absolute:
             inside = relative_path(path, self.folder)
             self._first_relative = self._first_relative or path
-            return os.path.normpath(self.folder / inside)
+            return os.path.join(self._plain_folder, inside)  # noqa: PTH118 - a Path takes ten times as long
         place = f"/{relative_path(path, Path('/'))}"
-        if not Path(place).is_relative_to(os.path.normpath(self.folder)):
+        if not Path(place).is_relative_to(self._plain_folder):
             if not self._may_lie_elsewhere or not is_video(place):  # not the decoder's business, wherever it came from
                 relative_path(path, self.folder)
             self._first_elsewhere = self._first_elsewhere or path
