@@ -9,11 +9,18 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import pyarrow as pa
 
-from store.commits import read_commit
+from store.commits import CommitRecord, commit_name
 from store.completion import map_many
+from store.errors import StoreMissingError
+from store.places.folder import StoreFolder
+from store.schema import Shard
 from store.stages import FRAMES_STAGE
 from store.store import Store
+
+_SOURCE = ("video_id", "source_sha256")
+"""What of the outcomes of a record is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +46,27 @@ def content_digests(store: Store, split: str) -> dict[str, str]:
 def _digests(store: Store, split: str, tell: Callable[[], None] = lambda: None) -> Iterator[tuple[str, str]]:
     """Those of a split, shard by shard: there may be millions."""
     shards = store.shards(split)
-    records = map_many(store.folder, lambda shard: read_commit(store.folder, shard, FRAMES_STAGE), shards)
-    for shard, record in zip(shards, records, strict=True):
+    tables = map_many(store.folder, lambda shard: _sources(store.folder, shard), shards)
+    for shard, table in zip(shards, tables, strict=True):
         tell()
-        if record is None:
+        if table is None:
             continue
-        windows = {one.video_id: (one.start_seconds, one.end_seconds) for one in store.catalog.shard_videos(shard)}
-        for outcome in record.outcomes:
-            if outcome.source_sha256 is not None and outcome.video_id in windows:
-                yield outcome.video_id, _digest(outcome.source_sha256, *windows[outcome.video_id])
+        videos = store.catalog.video_rows.of(split, shard.start, shard.stop)
+        spans = zip(*(videos[name].to_pylist() for name in ("start_seconds", "end_seconds")), strict=True)
+        span_of = dict(zip(videos["video_id"].to_pylist(), spans, strict=True))
+        for video_id, sha256 in zip(*(table[name].to_pylist() for name in _SOURCE), strict=True):
+            if sha256 is not None and video_id in span_of:
+                yield video_id, _digest(sha256, *span_of[video_id])
+
+
+def _sources(folder: StoreFolder, shard: Shard) -> pa.Table | None:
+    """Ids of the videos of a shard and digests of their files, by its record; None if it has none."""
+    name = commit_name(shard, FRAMES_STAGE)
+    try:
+        content = folder.read(name)
+    except StoreMissingError:
+        return None
+    return CommitRecord.from_bytes(content, name, _SOURCE, as_table=True).table
 
 
 def _digest(of_file: str, start_seconds: float, end_seconds: float | None) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -79,7 +80,21 @@ class VideoRecords(Sequence[VideoRecord]):
     """Videos of a data set, in little memory: each is made anew whenever it is asked for."""
 
     def __init__(self, records: Iterable[VideoRecord]) -> None:
-        self._rows = Packed(map(_row_of, records))
+        self.split_sizes: Counter[str] = Counter()
+        """Split -> its videos, in the order in which the splits first appear."""
+        self._rows = Packed(map(self._counted, records))
+
+    def _counted(self, record: VideoRecord) -> tuple[object, ...]:
+        self.split_sizes[record.split] += 1
+        return _row_of(record)
+
+    def ids(self) -> Iterator[str]:
+        """The ids alone, in half of the time."""
+        return (row[0] for row in self._rows)
+
+    def of_split(self, split: str) -> Iterator[VideoRecord]:
+        """Those of one split."""
+        return (_record_of(row) for row in self._rows if row[2] == split)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -154,9 +169,15 @@ class Dataset:
             raise DatasetError(f"data set {self.name!r} contains no video")
         if not isinstance(self.videos, VideoRecords):
             object.__setattr__(self, "videos", VideoRecords(self.videos))
-        twice = repeated(lambda: (video.video_id for video in self.videos))
+        twice = repeated(self.records.ids)
         if twice is not None:
             raise DatasetError(f"data set {self.name!r} contains video {twice!r} twice; ids must be unique")
+
+    @property
+    def records(self) -> VideoRecords:
+        """`videos`, with what is faster of them than to go through all."""
+        assert isinstance(self.videos, VideoRecords)
+        return self.videos
 
     def digest(self) -> str:
         """The sha256, in hexadecimal, of all records in order. The place of the videos' folder does not count."""

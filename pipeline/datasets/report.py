@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from pipeline.datasets.published import Published
@@ -67,8 +67,7 @@ def report_on(dataset: Dataset, published: Published) -> DatasetReport:
 
     Two captions are one text if they differ only in case and spaces: CLIP's tokenizer gives the same tokens.
     """
-    there = dict.fromkeys(video.split for video in dataset.videos)
-    names = dict.fromkeys([*there, *published.sizes, *dataset.left_out])
+    names = dict.fromkeys([*dataset.records.split_sizes, *published.sizes, *dataset.left_out])
     splits = tuple(_split_report(split, dataset, published) for split in names)
     leaked = _leaked(dataset)
     return DatasetReport(
@@ -89,7 +88,7 @@ def report_on(dataset: Dataset, published: Published) -> DatasetReport:
 
 def splits_in_other_case(dataset: Dataset, known: Iterable[str] = ()) -> list[str]:
     """What to tell of splits whose names differ in case alone from a usual one, a `known` one or each other's."""
-    there = dict.fromkeys(video.split for video in dataset.videos)
+    there = dataset.records.split_sizes
     like: dict[str, str] = {split.casefold(): split for split in (*there, *known, *USUAL_SPLITS)}  # the last one wins
     return [
         f"split {split!r} is another one than {meant!r}: if it is the same, write {meant!r}"
@@ -101,7 +100,7 @@ def splits_in_other_case(dataset: Dataset, known: Iterable[str] = ()) -> list[st
 def expected_videos(dataset: Dataset, published: Published) -> dict[str, int]:
     """Split -> number of videos that it should have, for the splits where this is known."""
     names = [*published.sizes, *dataset.left_out]
-    there = Counter(video.split for video in dataset.videos)
+    there = dataset.records.split_sizes
     return {
         split: size.num_videos if (size := published.sizes.get(split)) else there[split] + len(dataset.left_out[split])
         for split in dict.fromkeys(names)
@@ -109,14 +108,11 @@ def expected_videos(dataset: Dataset, published: Published) -> dict[str, int]:
 
 
 def _split_report(split: str, dataset: Dataset, published: Published) -> SplitReport:
-    def videos() -> Iterator[VideoRecord]:
-        return (video for video in dataset.videos if video.split == split)
-
     missing = tuple(dataset.left_out.get(split, ()))
     size = published.sizes.get(split)
-    num_shared, num_tied = (0, 0) if split == TRAIN_SPLIT else _ties(videos())
+    num_shared, num_tied = (0, 0) if split == TRAIN_SPLIT else _ties(dataset.records.of_split(split))
     num_videos, num_captions, without_captions = 0, 0, []
-    for video in videos():
+    for video in dataset.records.of_split(split):
         num_videos, num_captions = num_videos + 1, num_captions + len(video.captions)
         if not video.captions:
             without_captions.append(video.video_id)
@@ -150,15 +146,18 @@ def _ties(videos: Iterable[VideoRecord]) -> tuple[int, int]:
 
 def _leaked(dataset: Dataset) -> tuple[str, ...]:
     """Ids outside train whose clip overlaps a clip of train in the same file. `Dataset` ensures that ids differ."""
-    elsewhere = {video.path for video in dataset.videos if video.split != TRAIN_SPLIT}
+    others = [split for split in dataset.records.split_sizes if split != TRAIN_SPLIT]
+    elsewhere = {video.path for split in others for video in dataset.records.of_split(split)}
     spans_of: defaultdict[str, list[Span]] = defaultdict(list)
-    for video in dataset.videos:
-        if video.split == TRAIN_SPLIT and video.path in elsewhere:
+    for video in dataset.records.of_split(TRAIN_SPLIT) if elsewhere else ():
+        if video.path in elsewhere:
             spans_of[video.path].append(_span(video))
+    if not spans_of:
+        return ()
     # Merged and sorted first, so that each video is looked up by bisection: comparing all pairs is quadratic.
     merged = {path: _merged(spans) for path, spans in spans_of.items()}
-    others = (video for video in dataset.videos if video.split != TRAIN_SPLIT and video.path in merged)
-    return tuple(video.video_id for video in others if _touches(_span(video), merged[video.path]))
+    inside = (video for video in dataset.videos if video.split != TRAIN_SPLIT and video.path in merged)
+    return tuple(video.video_id for video in inside if _touches(_span(video), merged[video.path]))
 
 
 def _span(video: VideoRecord) -> Span:

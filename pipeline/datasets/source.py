@@ -90,8 +90,8 @@ def _read(source: Path, options: SourceOptions) -> tuple[Recognised, Dataset]:
 
 def _check(dataset: Dataset, options: SourceOptions) -> None:
     """Refuse what the options say that must not be in a data set."""
-    bare = [video.video_id for video in dataset.videos if not video.captions]
-    if options.require_captions and bare:
+    bare = [video.video_id for video in dataset.videos if not video.captions] if options.require_captions else []
+    if bare:
         have = "has" if len(bare) == 1 else "have"
         raise DatasetError(
             f"{len(bare):,} of {plural(len(dataset.videos), 'video')} of data set {dataset.name!r} {have} no caption: "

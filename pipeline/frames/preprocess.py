@@ -259,18 +259,14 @@ def _tasks(
 
 def _catalog(dataset: Dataset) -> Catalog:
     """Give each video its row: splits in the order in which they first appear, videos in the order of the source."""
-    splits = dict.fromkeys(record.split for record in dataset.videos)
+    records = dataset.records
     videos = (
         Video(one.video_id, split, row, one.path, one.window.start_seconds, one.window.end_seconds, one.category)
-        for split in splits
-        for row, one in enumerate(_of_split(dataset, split))
+        for split in records.split_sizes
+        for row, one in enumerate(records.of_split(split))
     )
-    captions = (caption for split in splits for caption in _captions(split, _of_split(dataset, split)))
+    captions = (one for split in records.split_sizes for one in _captions(split, records.of_split(split)))
     return Catalog.of(videos, captions)
-
-
-def _of_split(dataset: Dataset, split: str) -> Iterator[VideoRecord]:
-    return (record for record in dataset.videos if record.split == split)
 
 
 def _captions(split: str, records: Iterable[VideoRecord]) -> Iterator[Caption]:
