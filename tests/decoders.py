@@ -18,7 +18,7 @@ from threading import Timer
 import numpy as np
 import psutil
 
-from pipeline.isolation.decoder import DecodeRequest
+from pipeline.isolation.decoder import Answer, DecodeRequest
 from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError
 from pipeline.video.decoding import decode_clip
 from pipeline.video.options import WHOLE_VIDEO, DecodeOptions, Window
@@ -82,6 +82,17 @@ def misbehave(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO) 
             os.write(1, b"what a C library prints\n")
         case "slow":
             time.sleep(0.3)
+        case "gate":  # until a test opens it
+            path.with_suffix(".begun").touch()
+            while not path.with_suffix(".open").exists():
+                time.sleep(0.005)
+        case "beside":  # a clip whose every value is how many of these are being decoded
+            mark = path.with_suffix(".running")
+            mark.touch()
+            time.sleep(0.02)
+            number = sum(1 for _ in path.parent.glob("*.running"))
+            mark.unlink()
+            return still_clip(Path(f"{number}.mp4"), options)
         case "terminated":  # by a batch system, with all of its job
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGINT)
@@ -133,9 +144,9 @@ def _die() -> None:
 class RememberingDecoder:
     """Decodes in this process, and each video once. For tests of what comes after decoding, which run it many times."""
 
-    def decode(self, requests: Iterable[DecodeRequest]) -> Generator[DecodedClip | VideoError]:
-        for request in requests:
-            yield _decoded_once(request)
+    def decode(self, requests: Iterable[DecodeRequest]) -> Generator[Answer]:
+        for position, request in enumerate(requests):
+            yield Answer(position, _decoded_once(request))
 
     def close(self) -> None:
         """Nothing runs for it."""

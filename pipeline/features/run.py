@@ -46,8 +46,7 @@ from pipeline.run.records import RunClock
 from pipeline.run.software import MODEL_SOFTWARE
 from pipeline.run.words import plural
 from pipeline.run.writing import Job, claim_on, recorded
-from pipeline.workers.executors import run_synchronously
-from pipeline.workers.place import Workload, check_place, executor_for
+from pipeline.workers.place import Workload, check_place, workers_for
 from pipeline.workers.preflight import Preflight
 from store.features import read_alpha_cosines
 from store.json_values import JSON
@@ -386,12 +385,12 @@ class _Encoding:
             alone=f"in this process, on {self.ready.device}",
             remedy="--batch-frames makes them smaller",
         )
-        with executor_for(run, work, report, default=0) as (executor, num_workers):
-            encoders = EncoderHere(self.encoder) if executor is run_synchronously else self.of_worker
+        with workers_for(run, work, report, default=0) as workers:
+            encoders = self.of_worker if workers.number else EncoderHere(self.encoder)
             encoded = encode_splits(
-                store, self.ready.loaded, self.recipe, encoders, report.listener, run=run, executor=executor
+                store, self.ready.loaded, self.recipe, encoders, report.listener, run=run, executor=workers.executor
             )
-        return encoded, num_workers, rounding
+        return encoded, workers.number, rounding
 
 
 def _alpha_cosine(store: Store, features: str, split: str) -> float | None:

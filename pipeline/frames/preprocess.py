@@ -14,7 +14,7 @@ from pipeline.datasets.records import Dataset, VideoRecord
 from pipeline.datasets.report import expected_videos
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.task import PreprocessTask, preprocess_shard
-from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder
+from pipeline.isolation.decoder import DEFAULT_DECODER, Decoder, OneAtATime
 from pipeline.masks.content_cuts import check_cuts
 from pipeline.run.events import Listener, Message, Phase, RunPlanned, ignore_events
 from pipeline.run.options import SourceCheck
@@ -137,11 +137,22 @@ def videos_to_decode(store: Store, shards: Iterable[PendingShard]) -> Iterator[V
             yield from (one for one in store.catalog.shard_videos(pending.shard) if one.row not in pending.kept_rows)
 
 
-def seconds_to_decode(store: Store, videos_root: Path, shards: Iterable[PendingShard]) -> float:
-    """About what the videos of some shards take one core, or the first `NUM_ESTIMATED` of them."""
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """What there is to decode, of the first `NUM_ESTIMATED` videos."""
+
+    num_files: int
+    """Each is decoded by one process."""
+    seconds: float
+    """What they take one core, about."""
+
+
+def estimate_decoding(store: Store, videos_root: Path, shards: Iterable[PendingShard]) -> Decoding:
+    """What there is to decode of some shards."""
     paths = [video.path for video in islice(videos_to_decode(store, shards), NUM_ESTIMATED)]
-    num_bytes = sum(file_bytes(videos_root / path) for path in set(paths))
-    return SECONDS_A_VIDEO * len(paths) + num_bytes / BYTES_A_SECOND
+    files = set(paths)
+    num_bytes = sum(file_bytes(videos_root / path) for path in files)
+    return Decoding(len(files), SECONDS_A_VIDEO * len(paths) + num_bytes / BYTES_A_SECOND)
 
 
 def preprocess_shards(
@@ -154,8 +165,8 @@ def preprocess_shards(
 ) -> ShardsMade:
     """Run a plan, and count how every video of the store ended. Nothing that it started outlives it.
 
-    A video whose decoding the machine stopped is tried once more when all others are done, shard after shard: what took
-    the memory may have been another worker.
+    A video whose decoding the machine stopped is tried once more when all others are done, alone: what took the memory
+    may have been another one.
     """
     listener(RunPlanned("videos", plan.complete.num_videos + plan.num_videos_pending, plan.complete.num_videos))
     tasks = _tasks(store, source, _largest_first(store, source.root, plan), options)
@@ -176,7 +187,7 @@ def preprocess_shards(
         if put_off:
             number = plural(sum(len(tallies[one.shard].pending) for one in put_off), "video")
             listener(Message(f"{number} tried again alone: the machine stopped the decoding"))
-        for task in _tasks(store, source, put_off, options):
+        for task in _tasks(store, replace(source, decoder=OneAtATime(source.decoder)), put_off, options):
             run([task])
     finally:
         source.decoder.close()

@@ -18,11 +18,11 @@ from pipeline.frames.options import DecodingOptions, PreprocessOptions
 from pipeline.frames.preprocess import (
     ShardsMade,
     VideoSource,
+    estimate_decoding,
     find_changed,
     open_store,
     plan_preprocess,
     preprocess_shards,
-    seconds_to_decode,
     videos_to_decode,
 )
 from pipeline.isolation.decoder import IsolatedDecoder
@@ -41,7 +41,7 @@ from pipeline.run.software import FRAME_SOFTWARE, software_versions
 from pipeline.run.sources import file_bytes
 from pipeline.run.words import plural
 from pipeline.run.writing import Job, claim_on, recorded
-from pipeline.workers.place import Workload, check_place, executor_for, workers_by_default
+from pipeline.workers.place import InThreads, Workload, check_place, workers_by_default, workers_for
 from pipeline.workers.preflight import Preflight
 from store.claims.holding import ANY_STAGE
 from store.contents import shared_videos
@@ -301,23 +301,25 @@ class _Run:
     def _make(self, store: Store, plan: Plan) -> tuple[ShardsMade, int]:
         """Decode what is pending; also returns the number of workers."""
         root = self.read.dataset.root
-        decoder = IsolatedDecoder(memory_mib=self.decoding.decoder_memory_mib)
+        memory, decoder_mib = worker_memory(self.options, self.decoding), self.decoding.decoder_memory_mib
+        decoding = estimate_decoding(store, root, plan.pending)
+        processes = IsolatedDecoder(memory_mib=decoder_mib)  # the same, however many of them may be used
         work = Workload(
             num_shards=len(plan.pending),
-            memory=worker_memory(self.options, self.decoding),
+            memory=memory,
             preflight=partial(
                 Preflight.of, store.folder, (root / video.path for video in videos_to_decode(store, plan.pending))
             ),
             alone="in this process and its decoder",
             remedy="--decoder-memory and --shard-size make them smaller",
-            end_waiting=decoder.end_used_by,
+            in_threads=InThreads(processes.end_used_by, decoding.num_files, memory.decoder_mib),
         )
-        source = VideoSource(root, decoder, self.decoding.check_videos)
-        seconds = seconds_to_decode(store, root, plan.pending)
-        default = workers_by_default(len(plan.pending), seconds, in_threads=True)
-        with executor_for(self.run, work, self.report, default=default) as (executor, num_workers):
-            made = preprocess_shards(store, source, plan, self.options, executor, self.report.listener)
-        return made, num_workers
+        default = workers_by_default(work.num_parts, decoding.seconds, num_threads=work.num_shards)
+        with workers_for(self.run, work, self.report, default=default) as workers:
+            decoder = IsolatedDecoder(memory_mib=decoder_mib, num_processes=workers.num_decoders)
+            source = VideoSource(root, decoder, self.decoding.check_videos)
+            made = preprocess_shards(store, source, plan, self.options, workers.executor, self.report.listener)
+        return made, workers.number
 
     def _result(self, store: Store, made: ShardsMade, num_workers: int, run: str | None) -> PreprocessResult:
         if made.tally.pending:

@@ -60,23 +60,24 @@ def make_frames(
         options: How clips are drawn.
         kept_rows: Rows that were made before and are kept, unless they turn out to be damaged or of other videos.
         check: How to tell that a row is of another video.
-        decoder: Decodes them, one after the other.
+        decoder: Decodes them.
         tell: Is told of each video when it has ended.
     """
     found = _kept(store, shard, videos, root, kept_rows, check)
     clips, outcomes = found or (_empty_frames(store, shard), {})
     kept = tuple(outcomes)
-    pending = _by_file([video for video in videos if video.row not in outcomes])
+    pending = _by_file([video for video in videos if video.row not in outcomes], root)
     if found is not None:
         filled = {row for row, outcome in outcomes.items() if outcome.filled}
         _empty_slots(clips, [video.row - shard.start for video in videos if video.row not in filled])
     requests = [_request(video, root, options) for video in pending]
     made = ItemsDone()
-    with closing(decoder.decode(requests)) as decoded:
-        for video, request, clip in zip(pending, requests, decoded, strict=True):
+    with closing(decoder.decode(requests)) as answers:
+        for answer in answers:
+            video, path, clip = pending[answer.position], requests[answer.position].path, answer.outcome
             _fill(clips, video.row - shard.start, clip)
-            outcomes[video.row] = _outcome(video, clip, request.path)
-            items = _items(clip, file_bytes(request.path))
+            outcomes[video.row] = _outcome(video, clip, path)
+            items = _items(clip, file_bytes(path))
             made += items
             tell(items)
     drafted = draft_frames(
@@ -108,15 +109,19 @@ def _kept(
     return clips, {row: outcome for row, outcome in outcomes.items() if row not in changed}
 
 
-def _by_file(videos: Sequence[Video]) -> list[Video]:
+def _by_file(videos: Sequence[Video], root: Path) -> list[Video]:
     """The same videos, those of one file next to each other, in the order in which they end: so they are decoded once.
 
+    Large files come first: begun last, one of them would be decoded alone while other decoders have nothing left.
+
     >>> parts = [Video(name, "test", 0, name[0], 0.0, end) for name, end in [("a1", None), ("b", None), ("a2", 5.0)]]
-    >>> [video.video_id for video in _by_file(parts)]
+    >>> [video.video_id for video in _by_file(parts, Path("missing"))]
     ['a2', 'a1', 'b']
     """
     first = {video.path: number for number, video in reversed(list(enumerate(videos)))}
-    return sorted(videos, key=lambda video: (first[video.path], video.end_seconds or math.inf, video.start_seconds))
+    files = sorted(first, key=lambda path: (-file_bytes(root / path), first[path]))
+    rank = {path: number for number, path in enumerate(files)}
+    return sorted(videos, key=lambda video: (rank[video.path], video.end_seconds or math.inf, video.start_seconds))
 
 
 def _request(video: Video, root: Path, options: DecodeOptions) -> DecodeRequest:

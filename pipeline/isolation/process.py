@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -69,6 +70,15 @@ class DecoderProcess:
         """Whether it runs and has answered all requests."""
         return self._num_unanswered == 0 and self._process.poll() is None
 
+    @property
+    def connection(self) -> socket.socket:
+        """Readable when `answer` has something to read."""
+        return self._connection
+
+    def deadline(self, limit_seconds: float) -> float:
+        """When `answer` gives up, on the monotonic clock."""
+        return self._asked_at + limit_seconds if self._is_ready else self._started_at + START_SECONDS
+
     def ask(self, arguments: tuple[object, ...], num_answers: int = 1) -> None:
         """Send a request for some answers, when all earlier ones are answered."""
         self._num_unanswered = num_answers
@@ -76,7 +86,9 @@ class DecoderProcess:
         self._send(arguments)
 
     def answer(self, limit_seconds: float) -> object:
-        """Wait for the next answer to the request: what the function gave, or the `Failure` that is the last one.
+        """Wait for what comes next: what the function gave, or the `Failure` that is the last answer to a request.
+
+        Before the first of all comes `Ready`, which is none: ask again.
 
         Args:
             limit_seconds: Wall time from the request on, or from the answer before.
@@ -85,9 +97,10 @@ class DecoderProcess:
             DecoderLostError: The process died, or was killed here because it took too long.
             DecoderStartError: The process did not start.
         """
-        self._wait_until_ready()
+        if not self._is_ready:
+            return self._readiness()
         try:
-            value = receive(self._connection, self._asked_at + limit_seconds)
+            value = receive(self._connection, self.deadline(limit_seconds))
         except TimeoutError:
             self.close()
             reason = f"the decoder hung: killed after {limit_seconds:g} s"
@@ -110,9 +123,7 @@ class DecoderProcess:
         self._connection.close()
         self._lifeline.close()
 
-    def _wait_until_ready(self) -> None:
-        if self._is_ready:
-            return
+    def _readiness(self) -> Ready:
         try:
             message = receive(self._connection, self._started_at + START_SECONDS)
         except TimeoutError as error:
@@ -126,6 +137,7 @@ class DecoderProcess:
         assert isinstance(message, Ready)
         self._is_ready = True
         self._asked_at = max(self._asked_at, time.monotonic())  # the start does not count against the first video
+        return message
 
     def _lost(self, return_code: int) -> DecoderLostError:
         is_in_doubt = self._num_answered > 0 and not _is_from_outside(return_code)

@@ -16,7 +16,7 @@ from pipeline.run.records import RunClock
 from pipeline.run.resources import WorkerMemory
 from pipeline.run.words import plural
 from pipeline.run.writing import Job, recorded
-from pipeline.workers.place import Workload, executor_for, workers_by_default
+from pipeline.workers.place import Workload, workers_by_default, workers_for
 from pipeline.workers.preflight import Preflight
 from store.json_values import JSON
 from store.schema import Shard
@@ -99,8 +99,8 @@ class MaskRun:
                 remedy="a store with a smaller --shard-size makes them smaller",
             )
             default = workers_by_default(len(plan.pending), _seconds_to_make(store, plan))
-            with executor_for(run, work, report, default=default) as (executor, num_workers):
-                make_shards(make_shard, task_of, plan, executor, report.hear)
+            with workers_for(run, work, report, default=default) as workers:
+                make_shards(make_shard, task_of, plan, workers.executor, report.hear)
             record.is_recorded = bool(plan.pending)
             result = MasksResult(
                 store=store.place,
@@ -109,7 +109,7 @@ class MaskRun:
                 num_shards=plan.num_shards,
                 num_shards_made=len(plan.pending),
                 num_videos_made=plan.num_videos_pending,
-                num_workers=num_workers,
+                num_workers=workers.number,
                 seconds=self.clock.seconds,
                 run=record.name if record.is_recorded else None,
                 warnings=report.warnings,

@@ -47,9 +47,9 @@ class RunOptions:
     """Where a run works, and what it may do."""
 
     workers: int | None = None
-    """Workers on this machine, or of `cluster`; 0 works in this process. Those of `preprocess` are threads, up to 8,
-    with a decoder each; all others are processes. Default: the number of cores, or fewer if memory is short; 0 for a
-    few seconds of work."""
+    """Workers on this machine, or of `cluster`; 0 works in this process. Those of `preprocess` are decoder processes of
+    threads, which share shards, while no more than 8 shards are made at a time; all others are processes. Default: the
+    number of cores, or fewer if memory is short; 0 for a few seconds of work."""
     scheduler: str | None = None
     """Address of a running Dask scheduler, such as `tcp://10.0.0.1:8786`: its workers are used."""
     cluster: ClusterOptions | None = None

@@ -11,6 +11,8 @@ codec refers. Nearly always only one of them is busy. A worker takes at most
 where a shard is shard_size clips, and a clip num_frames x image_size x image_size x 3 bytes. The last term is the
 largest. It is a limit, not what is used: a 360p video takes 30 MiB of it, 2160p 450, and 8K in 8 bits 1100. A codec
 keeps up to 16 pictures and a few in progress: about 20 times 1.5 bytes a pixel in 8 bits 4:2:0, twice that in 10 bits.
+
+Where there are more workers than shards, the others are decoders alone, which take DECODER_BASE_MIB and the last two.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _THREAD_LIMITS} | {
 threads."""
 
 BASE_MIB = 320
+DECODER_BASE_MIB = 70
 SHARD_COPIES = 4
 CLIP_COPIES = 3
 DECODER_MEMORY_MIB = 2048
@@ -67,8 +70,16 @@ class WorkerMemory:
         >>> WorkerMemory(shard_size=16, num_frames=12, image_size=224).worker_mib  # a shard has 27.6 MiB
         435
         """
-        clip = self.num_frames * self.image_size**2 * 3
-        return BASE_MIB + (SHARD_COPIES * self.shard_size * clip + CLIP_COPIES * clip) // (1 << 20)
+        return BASE_MIB + (SHARD_COPIES * self.shard_size + CLIP_COPIES) * self._clip_bytes // (1 << 20)
+
+    @property
+    def decoder_mib(self) -> int:
+        """A decoder that works at a shard which another worker holds.
+
+        >>> WorkerMemory(shard_size=16, num_frames=12, image_size=224).decoder_mib
+        2123
+        """
+        return DECODER_BASE_MIB + CLIP_COPIES * self._clip_bytes // (1 << 20) + self.decoder_memory_mib
 
     @property
     def total_mib(self) -> int:
@@ -87,6 +98,10 @@ class WorkerMemory:
         (5, 2, 1)
         """
         return max(1, min(num_workers, int(machine_mib * SHARE_OF_MACHINE) // self.total_mib))
+
+    @property
+    def _clip_bytes(self) -> int:
+        return self.num_frames * self.image_size**2 * 3
 
 
 def machine_memory_mib() -> int:

@@ -72,11 +72,11 @@ def read_background(
     tried = [files[(first + number) % len(files)] for number in range(min(_MAX_TRIED, len(files)))]
     for name in tried:
         # One by one: told of the next as well, the decoder would begin with it, and be of no use for the next clip.
-        (outcome,) = IsolatedDecoder().decode([DecodeRequest(options.background / name, how, window)])
-        if isinstance(outcome, VideoError):
-            failed = outcome
+        (answer,) = IsolatedDecoder().decode([DecodeRequest(options.background / name, how, window)])
+        if isinstance(answer.outcome, VideoError):
+            failed = answer.outcome
             continue
-        sample = outcome.sample
+        sample = answer.outcome.sample
         shown = list(sample.frames[sample.frame_index >= 0])
         return name, _to_and_fro(shown, 1 if is_frozen else num_frames)
     raise InputError(f"{options.background}: no background of {len(tried)} tried can be decoded; {tried[-1]}: {failed}")

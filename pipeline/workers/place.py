@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pipeline.errors import OptionError
 from pipeline.run.events import Reporter
 from pipeline.run.machine import num_cores
 from pipeline.run.options import SCHEDULER_WAIT_SECONDS, RunOptions
-from pipeline.run.resources import NeedsMemory, machine_memory_mib
+from pipeline.run.resources import SHARE_OF_MACHINE, NeedsMemory, machine_memory_mib
 from pipeline.run.words import plural
 from pipeline.workers.dask import local_dask
 from pipeline.workers.executors import Executor, run_synchronously
@@ -28,10 +28,23 @@ SECONDS_IN_A_THREAD = 1.5
 """The same where workers are threads: one more takes the start of its decoder, a quarter of a second."""
 
 MAX_THREADS = 8
-"""Workers on this machine that are threads, for tasks that allow it. More are processes, because threads share one
-interpreter: beside decoding, a video takes 7 ms of this process, in part of which no other thread may run."""
+"""Shards that threads on this machine make at a time, where tasks allow it. For more there are processes, because
+threads share one interpreter: beside decoding, a video takes 7 ms of this process, in part of which no other thread may
+run."""
 
 _ADDRESS = re.compile(r"(tcp|tls)://[^\s/:]+|(tcp|tls)://\[[0-9a-fA-F:]+\]")
+
+
+@dataclass(frozen=True, slots=True)
+class InThreads:
+    """Of tasks that wait for other processes most of their time, and use as many of these as are free: in threads."""
+
+    end_waiting: Callable[[Collection[int]], None]
+    """Ends what the tasks of some threads wait for: see `ThreadExecutor`."""
+    num_parts: int
+    """What can be done at a time at most, of all shards: more workers than shards work at the same ones."""
+    helper_mib: int
+    """What a worker takes that works at the shard of another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +61,24 @@ class Workload:
     """Where the work is done without workers, for a message."""
     remedy: str
     """What to do about workers that do not fit into this machine, for a message."""
-    end_waiting: Callable[[Collection[int]], None] | None = None
-    """For tasks that wait for other processes most of their time: ends these. Such tasks run in threads."""
+    in_threads: InThreads | None = None
+    """Where tasks may run in threads."""
+
+    @property
+    def num_parts(self) -> int:
+        """Workers that find something to do."""
+        return self.num_shards if self.in_threads is None else max(self.num_shards, self.in_threads.num_parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Those of a run."""
+
+    executor: Executor
+    number: int
+    """0: the work is done in this process."""
+    num_decoders: int = 1
+    """Of each process that runs tasks, of all its threads together."""
 
 
 def check_place(run: RunOptions, memory: NeedsMemory | None = None) -> None:
@@ -75,24 +104,24 @@ def check_place(run: RunOptions, memory: NeedsMemory | None = None) -> None:
                 raise OptionError(str(error)) from error
 
 
-def workers_by_default(num_tasks: int, seconds: float, *, in_threads: bool = False) -> int:
-    """Workers on this machine for some work, of which no more are started than fit into memory: see `executor_for`.
+def workers_by_default(num_parts: int, seconds: float, *, num_threads: int | None = None) -> int:
+    """Workers on this machine for some work, of which no more are started than fit into memory: see `workers_for`.
 
     Args:
-        num_tasks: Shards, or what else one worker does at a time.
+        num_parts: Shards, or what else one worker does at a time.
         seconds: What this process takes for all of them, about.
-        in_threads: Whether workers may be threads: see `Workload.end_waiting`.
+        num_threads: Shards, if they may be made in threads: see `InThreads`.
 
     Returns:
         The number of cores; 0 where this process alone is done as soon as workers that have to start first.
     """
-    alone = SECONDS_IN_A_THREAD if in_threads and num_cores() <= MAX_THREADS else SECONDS_ALONE
-    return 0 if num_tasks <= 1 or seconds <= alone else num_cores()
+    in_threads = num_threads is not None and min(num_threads, num_cores()) <= MAX_THREADS
+    return 0 if num_parts <= 1 or seconds <= (SECONDS_IN_A_THREAD if in_threads else SECONDS_ALONE) else num_cores()
 
 
 @contextmanager
-def executor_for(run: RunOptions, work: Workload, report: Reporter, *, default: int) -> Iterator[tuple[Executor, int]]:
-    """What runs the tasks, and how many workers that are: 0 if the work is done in this process.
+def workers_for(run: RunOptions, work: Workload, report: Reporter, *, default: int) -> Iterator[Workers]:
+    """What runs the tasks of a run.
 
     Args:
         run: Where to work.
@@ -102,7 +131,7 @@ def executor_for(run: RunOptions, work: Workload, report: Reporter, *, default: 
     """
     wanted = default if run.workers is None else run.workers
     if work.num_shards == 0:
-        yield run_synchronously, 0
+        yield Workers(run_synchronously, 0)
     elif run.scheduler is not None:
         from pipeline.workers.clusters import connected  # which loads a decoder, to end it on workers of others
 
@@ -111,7 +140,7 @@ def executor_for(run: RunOptions, work: Workload, report: Reporter, *, default: 
             num_workers = len(executor.watch.fit)
             each = f"at most about {work.memory.total_mib:,} MiB each"
             report.say(f"{plural(num_workers, 'worker')} at {run.scheduler}, {each}")
-            yield executor, num_workers
+            yield Workers(executor, num_workers)
     elif run.cluster is not None:
         from pipeline.workers.clusters import job_cluster
 
@@ -119,19 +148,15 @@ def executor_for(run: RunOptions, work: Workload, report: Reporter, *, default: 
         report.say(f"{plural(num_workers, 'worker')} as {plural(settings.num_jobs(num_workers), 'job')}")
         preflight, limit_or_none = work.preflight(), run.worker_timeout_seconds
         with job_cluster(settings, num_workers, preflight, wait_seconds=limit_or_none, say=report.say) as executor:
-            yield executor, num_workers
-    elif num_workers := _num_fitting(wanted, work, report):
-        with _local(num_workers, work) as executor:
-            yield executor, num_workers
-    else:
-        yield run_synchronously, 0
-
-
-def _local(num_workers: int, work: Workload) -> AbstractContextManager[Executor]:
-    """Workers on this machine: threads where these do, else processes, which take seconds to start."""
-    if work.end_waiting is not None and num_workers <= MAX_THREADS:
-        return nullcontext(ThreadExecutor(num_workers, work.end_waiting))
-    return local_dask(num_workers)
+            yield Workers(executor, num_workers)
+    elif wanted == 0:
+        report.say(f"{work.alone}, at most about {work.memory.total_mib:,} MiB")
+        yield Workers(run_synchronously, 0)
+    elif work.in_threads is not None and min(wanted, work.num_shards) <= MAX_THREADS:
+        yield _in_threads(wanted, work, work.in_threads, report)
+    else:  # processes, which take seconds to start
+        with local_dask(num_workers := _num_fitting(wanted, work, report)) as executor:
+            yield Workers(executor, num_workers)
 
 
 def _job_settings(run: RunOptions) -> JobSettings:
@@ -145,11 +170,26 @@ def _job_settings(run: RunOptions) -> JobSettings:
 def _num_fitting(wanted: int, work: Workload, report: Reporter) -> int:
     """Workers on this machine: no more than pending shards, and than fit into memory."""
     memory, wanted = work.memory, min(wanted, work.num_shards)
-    if wanted == 0:
-        report.say(f"{work.alone}, at most about {memory.total_mib:,} MiB")
-        return 0
-    machine_mib = machine_memory_mib()
-    num_workers = memory.num_fitting(wanted, machine_mib)
-    why = f": {wanted} do not fit into {machine_mib:,} MiB ({work.remedy})" if num_workers < wanted else ""
-    report.say(f"{plural(num_workers, 'worker')}, at most about {memory.total_mib:,} MiB each{why}")
+    num_workers = memory.num_fitting(wanted, machine_memory_mib())
+    each = f"at most about {memory.total_mib:,} MiB each"
+    report.say(f"{plural(num_workers, 'worker')}, {each}{_why_fewer(num_workers, wanted, work)}")
     return num_workers
+
+
+def _in_threads(wanted: int, work: Workload, how: InThreads, report: Reporter) -> Workers:
+    """A thread for each shard that is made at a time; a worker more is one decoder more for those."""
+    if wanted <= work.num_shards or how.num_parts <= work.num_shards:
+        number = num_threads = _num_fitting(wanted, work, report)
+    else:
+        wanted, num_threads = min(wanted, how.num_parts), work.memory.num_fitting(work.num_shards, machine_memory_mib())
+        total_mib = num_threads * work.memory.total_mib
+        room_mib = int(machine_memory_mib() * SHARE_OF_MACHINE) - total_mib
+        num_helpers = max(0, min(wanted - num_threads, room_mib // how.helper_mib))
+        number, total_mib = num_threads + num_helpers, total_mib + num_helpers * how.helper_mib
+        at = f"{plural(number, 'worker')} at {plural(work.num_shards, 'shard')}"
+        report.say(f"{at}, at most about {total_mib:,} MiB together{_why_fewer(number, wanted, work)}")
+    return Workers(ThreadExecutor(num_threads, how.end_waiting), number, num_decoders=number)
+
+
+def _why_fewer(number: int, wanted: int, work: Workload) -> str:
+    return f": {wanted} do not fit into {machine_memory_mib():,} MiB ({work.remedy})" if number < wanted else ""

@@ -33,10 +33,10 @@ from pipeline.frames.preprocess import (
     plan_preprocess,
     preprocess_shards,
 )
-from pipeline.isolation.decoder import DecodeRequest
+from pipeline.isolation.decoder import Answer, DecodeRequest
 from pipeline.masks.mask_sets import summarise_masks
 from pipeline.run.options import SourceCheck
-from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError
+from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts
 from pipeline.workers.threads import ThreadExecutor
 from store.contents import shared_videos
 from store.places.opening import folder_at
@@ -69,14 +69,15 @@ class Phase:
 class NoDecoder:
     """Gives every video the same clip at once."""
 
-    def decode(self, requests: Iterable[DecodeRequest]) -> Generator[DecodedClip | VideoError]:
+    def decode(self, requests: Iterable[DecodeRequest]) -> Generator[Answer]:
         """Answer each request, in order."""
-        for request in requests:
+        for position, request in enumerate(requests):
             num_frames = request.options.num_frames
             frames = np.arange(num_frames * 16 * 16 * 3, dtype=np.uint8).reshape(num_frames, 16, 16, 3)
             index = np.arange(num_frames)
             facts = SourceFacts(num_frames / 25, 25.0, "h264", num_frames, 16, 16)
-            yield DecodedClip(ClipSample(frames, index / 25, index), facts, truncated=False)
+            clip = DecodedClip(ClipSample(frames, index / 25, index), facts, truncated=False)
+            yield Answer(position, clip)
 
     def close(self) -> None:
         """Nothing runs."""

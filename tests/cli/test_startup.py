@@ -15,6 +15,7 @@ NOT_FOR_ONE_SHARD = ("dask", "distributed", "matplotlib", "pandas", "skimage")
 NOT_FOR_FRAMES = (*NOT_FOR_ONE_SHARD, "open_clip", "torch")
 OF_TORCHVISION = ("torchvision.datasets", "torchvision.models")
 NOT_FOR_CLIP = (*NOT_FOR_ONE_SHARD, *OF_TORCHVISION, "timm", "torch._dynamo", "transformers")
+ONE_SHARD = ("--shard-size", "3")
 RUN_EACH = """
 import os, sys
 from cli.main import main
@@ -74,6 +75,7 @@ def test_small_runs_import_and_start_only_what_they_need(tmp_path: Path) -> None
     manifest, place = write_small_dataset(tmp_path, {"test": 3}), tmp_path / "store"
     lines = [
         (("preprocess", manifest, place, *SMALL_FLAGS), NOT_FOR_FRAMES, 1),  # its decoder
+        (("preprocess", manifest, tmp_path / "two", *SMALL_FLAGS, *ONE_SHARD, "--workers", "2"), NOT_FOR_FRAMES, 2),
         (("masks", place, "--masks", "other", "--kernel-size", "3"), NOT_FOR_FRAMES, 0),
         (encode(place, Path(write_config(tmp_path))), NOT_FOR_CLIP, 0),
         (("eval", place, "--features", "mine"), NOT_FOR_FRAMES, 0),

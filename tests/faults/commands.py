@@ -28,7 +28,7 @@ from cli.main import fda
 from encoders.options import ModelSource
 from encoders.weights.loading import LoadedModel, load_model
 from pipeline.features.model import ReadyModel
-from pipeline.isolation.decoder import DecodeRequest
+from pipeline.isolation.decoder import Answer, DecodeRequest
 from pipeline.video.clips import DecodedClip, VideoError
 from pipeline.video.decoding import decode_clip
 from tests.faults.operations import Policy, operations
@@ -43,11 +43,11 @@ class OwnDecoder:
         self._decode = decode
         self.asked: list[Path] = []
 
-    def decode(self, requests: Iterable[DecodeRequest]) -> Generator[DecodedClip | VideoError]:
+    def decode(self, requests: Iterable[DecodeRequest]) -> Generator[Answer]:
         """Answer each request, in order."""
-        for request in requests:
+        for position, request in enumerate(requests):
             self.asked.append(request.path)
-            yield _copied(self._decode(request.path, request.options, request.window))
+            yield Answer(position, _copied(self._decode(request.path, request.options, request.window)))
 
     def close(self) -> None:
         """There is nothing to end."""

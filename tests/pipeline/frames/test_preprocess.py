@@ -17,7 +17,7 @@ import pipeline.frames.preprocess
 from pipeline.datasets.read import read_dataset
 from pipeline.frames.options import PreprocessOptions
 from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_shards
-from pipeline.isolation.decoder import DecodeRequest
+from pipeline.isolation.decoder import Answer, DecodeRequest
 from pipeline.masks.clips import difference_masks
 from pipeline.masks.options import MaskOptions
 from pipeline.run.events import Event, ItemsDone, RunPlanned
@@ -161,25 +161,27 @@ def test_any_order_of_the_shards_gives_the_same_bytes(
     assert tree_digest(Path(opened.place)) == tree_digest(Path(made.place))
 
 
-def test_the_shards_with_most_bytes_of_video_begin_first(manifest: Path, tmp_path: Path) -> None:
+def test_the_shards_with_most_bytes_of_video_begin_first_and_in_each_its_largest(
+    manifest: Path, tmp_path: Path
+) -> None:
     opened = opened_store(read_dataset("jsonl", manifest), str(tmp_path / "store"), SMALL)
     folder, asked = tmp_path / "videos", list[str]()
     folder.mkdir()
     for number, video_id in enumerate(["test_0", "gone", "-x_é", "cut", "text", "train_0"]):
-        (folder / f"{video_id}.mp4").write_bytes(bytes([10, 0, 30, 10, 50, 1][number]))
+        (folder / f"{video_id}.mp4").write_bytes(bytes([10, 20, 30, 10, 50, 1][number]))
 
     @dataclass(frozen=True)
     class Refusing:
-        def decode(self, requests: Iterable[DecodeRequest]) -> Generator[VideoError]:
-            for request in requests:
+        def decode(self, requests: Iterable[DecodeRequest]) -> Generator[Answer]:
+            for position, request in enumerate(requests):
                 asked.append(request.path.stem)
-                yield VideoError(VideoStatus.CORRUPT, "no")
+                yield Answer(position, VideoError(VideoStatus.CORRUPT, "no"))
 
         def close(self) -> None:
             pass
 
     result = preprocess_shards(opened, VideoSource(folder, decoder=Refusing()), plan_preprocess(opened, SMALL), SMALL)
-    assert asked == ["text", "-x_é", "cut", "test_0", "gone", "train_0", "train_1"]
+    assert asked == ["text", "-x_é", "cut", "gone", "test_0", "train_0", "train_1"]
     assert [failure.video_id for failure in result.tally.failures] == ["train_0", "train_1", *TEST_IDS]
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from pipeline.datasets.read import read_dataset
 from pipeline.frames.preprocess import ShardsMade, VideoSource, plan_preprocess, preprocess_shards
-from pipeline.isolation.decoder import DecodeRequest
+from pipeline.isolation.decoder import Answer, DecodeRequest
 from pipeline.run.events import Event, ItemsDone, Message
 from pipeline.upkeep.status import store_status
-from pipeline.video.clips import DecodedClip, VideoError
+from pipeline.video.clips import VideoError
 from pipeline.workers.dask import DaskExecutor, local_dask
 from pipeline.workers.executors import Executor, run_synchronously
 from store.clips.shards import read_frames
@@ -37,18 +37,18 @@ class StoppingDecoder:
     is_harmless: bool = False
     kills_all: bool = False
 
-    def decode(self, requests: Iterable[DecodeRequest]) -> Generator[DecodedClip | VideoError]:
-        for request in requests:
+    def decode(self, requests: Iterable[DecodeRequest]) -> Generator[Answer]:
+        for position, request in enumerate(requests):
             kind, mark = request.path.stem.split("_")[0], request.path.with_suffix(".killed")
             if self.kills_all:
-                yield VideoError(VideoStatus.PENDING, REASON)
+                yield Answer(position, VideoError(VideoStatus.PENDING, REASON))
             elif kind == "broken" and not self.is_harmless:
-                yield VideoError(VideoStatus.CORRUPT, "it is broken")
+                yield Answer(position, VideoError(VideoStatus.CORRUPT, "it is broken"))
             elif not self.is_harmless and (kind == "killed" or (kind == "once" and not mark.exists())):
                 mark.touch()
-                yield VideoError(VideoStatus.PENDING, REASON)
+                yield Answer(position, VideoError(VideoStatus.PENDING, REASON))
             else:
-                yield still_clip(request.path, request.options, request.window)
+                yield Answer(position, still_clip(request.path, request.options, request.window))
 
     def close(self) -> None:
         """Nothing runs for it."""

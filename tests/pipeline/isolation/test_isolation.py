@@ -23,7 +23,7 @@ import zarr.core.sync
 
 from pipeline.datasets.read import read_dataset
 from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_shards
-from pipeline.isolation.decoder import DecodeRequest, IsolatedDecoder
+from pipeline.isolation.decoder import Answer, DecodeRequest, IsolatedDecoder
 from pipeline.isolation.process import DecoderStartError
 from pipeline.run.plan import Tally
 from pipeline.video.clips import DecodedClip, VideoError
@@ -74,10 +74,15 @@ def held() -> tuple[int, set[int]]:
 def decode(*names: str, decoder: IsolatedDecoder = DECODER, options: DecodeOptions = OPTIONS) -> list[str]:
     """How each video ended: the value of its frames for a clip, else status and reason."""
     requests = [DecodeRequest(Path(f"{name}.mp4"), options) for name in names]
-    return [
-        str(int(outcome.sample.frames.max())) if isinstance(outcome, DecodedClip) else str(outcome)
-        for outcome in decoder.decode(requests)
-    ]
+    answers = sorted(decoder.decode(requests), key=lambda answer: answer.position)
+    assert [answer.position for answer in answers] == list(range(len(names)))
+    return [ended(answer) for answer in answers]
+
+
+def ended(answer: Answer) -> str:
+    """How a video ended: the value of its frames for a clip, else status and reason."""
+    clip = answer.outcome
+    return str(int(clip.sample.frames.max())) if isinstance(clip, DecodedClip) else str(clip)
 
 
 def children() -> set[int]:
@@ -174,8 +179,8 @@ def test_windows_of_one_file_are_asked_for_together() -> None:
         DecodeRequest(Path(name), OPTIONS, Window(0, end)) for name, end in zip("aaabba", range(1, 7), strict=True)
     ]
     with closing(decoder):
-        counts = [int(clip.sample.frames.max()) for clip in decoder.decode(requests) if isinstance(clip, DecodedClip)]
-    assert counts == [3, 3, 3, 2, 2, 1]
+        counts = [ended(answer) for answer in decoder.decode(requests)]
+    assert counts == ["3", "3", "3", "2", "2", "1"]
 
 
 def test_a_process_outlives_the_thread_that_started_it() -> None:
@@ -183,9 +188,9 @@ def test_a_process_outlives_the_thread_that_started_it() -> None:
     before = children()
     with closing(DECODER.decode(requests)) as outcomes:
         with ThreadPoolExecutor(1) as pool:
-            assert isinstance(pool.submit(next, outcomes).result(), DecodedClip)
+            assert ended(pool.submit(next, outcomes).result()) == "1"
         (pid,) = children() - before
-        assert isinstance(next(outcomes), DecodedClip)
+        assert ended(next(outcomes)) == "2"
         assert children() - before == {pid}
 
 
@@ -204,7 +209,7 @@ def test_a_caller_who_is_slow_to_take_a_clip_still_gets_it() -> None:
     with closing(DECODER.decode([DecodeRequest(Path(f"clip_{number}.mp4"), OPTIONS) for number in (1, 2)])) as clips:
         next(clips)
         time.sleep(1.0)  # past the limit of the second video, which is done and waiting
-        assert isinstance(next(clips), DecodedClip)
+        assert ended(next(clips)) == "2"
 
 
 def test_a_caller_may_stop_early() -> None:
@@ -228,9 +233,8 @@ def test_clips_are_those_of_the_function_to_the_bit(tmp_path: Path) -> None:
     options = DecodeOptions(3, 32, neighbours=True)
     decoder = IsolatedDecoder()
     with closing(decoder):
-        missing, isolated = decoder.decode(
-            [DecodeRequest(tmp_path / "gone.mp4", options), DecodeRequest(path, options)]
-        )
+        requests = [DecodeRequest(tmp_path / "gone.mp4", options), DecodeRequest(path, options)]
+        missing, isolated = (answer.outcome for answer in decoder.decode(requests))
     direct = decode_clip(path, options)
     assert isinstance(missing, VideoError)
     assert str(missing) == "missing: there is no such file"

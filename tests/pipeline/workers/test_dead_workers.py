@@ -18,10 +18,9 @@ from distributed import Client, Worker
 
 from pipeline.datasets.read import read_dataset
 from pipeline.frames.preprocess import ShardsMade, VideoSource, plan_preprocess, preprocess_shards
-from pipeline.isolation.decoder import DecodeRequest, close_decoders
+from pipeline.isolation.decoder import Answer, DecodeRequest, close_decoders
 from pipeline.isolation.process import DecoderStartError
 from pipeline.run.resources import ONE_THREAD
-from pipeline.video.clips import DecodedClip, VideoError
 from pipeline.workers import dask, local_workers, worker_watch
 from pipeline.workers.clusters import connected
 from pipeline.workers.dask import MAX_ATTEMPTS, WorkerDiedError, local_dask
@@ -50,8 +49,8 @@ class LethalDecoder:
     marks: Path
     is_harmless: bool = False
 
-    def decode(self, requests: Iterable[DecodeRequest]) -> Generator[DecodedClip | VideoError]:
-        for request in requests:
+    def decode(self, requests: Iterable[DecodeRequest]) -> Generator[Answer]:
+        for position, request in enumerate(requests):
             kind = request.path.stem.split("_")[0]
             if kind == "broken":
                 raise DecoderStartError("the decoder process did not start")
@@ -59,7 +58,7 @@ class LethalDecoder:
                 log.write(f"{request.path.stem}\n")  # the order of all processes: they append
             if not self.is_harmless and (kind == "poison" or (kind == "once" and self._is_first())):
                 os.kill(os.getpid(), signal.SIGKILL)
-            yield still_clip(request.path, request.options, request.window)
+            yield Answer(position, still_clip(request.path, request.options, request.window))
 
     def close(self) -> None:
         """Nothing runs for it."""
