@@ -8,7 +8,8 @@ In a few more codecs, a packet flagged as key refers to nothing before it. For a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 
 
@@ -45,12 +46,13 @@ _HEVC_LAST_VCL = 31
 _H264_PARAMETERS, _HEVC_PARAMETERS = frozenset({7, 8, 13, 15}), frozenset({32, 33, 34})
 _LOST = bytes(64)
 """More zeros than any writer pads with."""
-_MPEG_SEQUENCE, _MPEG_GROUP, _MPEG_EXTENSION = b"\x00\x00\x01\xb3", b"\x00\x00\x01\xb8", b"\x00\x00\x01\xb5"
+_MPEG_PICTURE, _MPEG_SEQUENCE, _MPEG_EXTENSION, _MPEG_GROUP = 0x00, 0xB3, 0xB5, 0xB8
+_MPEG_CODES = re.compile(rb"\x00\x00\x01([\x00\xb3\xb5\xb8])")
+"""One search a packet for all of them: each byte is looked at once."""
 _MPEG_QUANT_MATRIX = 3
-_MPEG4_LAYERS = tuple(b"\x00\x00\x01" + bytes([code]) for code in range(0x20, 0x30))
-_MPEG4_GROUP = b"\x00\x00\x01\xb3"
-_MPEG_PICTURE, _MPEG4_VOP = b"\x00\x00\x01\x00", b"\x00\x00\x01\xb6"
 _MPEG_I, _MPEG_B = 1, 3
+_MPEG4_LAYERS, _MPEG4_GROUP, _MPEG4_VOP = range(0x20, 0x30), 0xB3, 0xB6
+_MPEG4_CODES = re.compile(rb"\x00\x00\x01([\x20-\x2f\xb3\xb6])")
 _MPEG4_I, _MPEG4_B = 0, 2
 
 _STANDALONE_WHERE_KEY = frozenset(
@@ -180,11 +182,12 @@ def _hevc_picture(units: Iterator[bytes | memoryview]) -> Picture:
 
 def _mpeg_picture(packet: bytes) -> Picture:
     """`picture_coding_type` of the picture, or of both its fields; an I picture starts."""
-    kinds = [packet[place + 5] >> 3 & 7 for place in _places(packet, _MPEG_PICTURE) if place + 5 < len(packet)]
-    parameters = _between(packet, _MPEG_SEQUENCE, (_MPEG_GROUP, _MPEG_PICTURE))
-    for place in _places(packet, _MPEG_EXTENSION):  # matrices may also come with a picture, and hold from there on
-        if packet[place + 4 : place + 5] and packet[place + 4] >> 4 == _MPEG_QUANT_MATRIX:
-            parameters += packet[place : place + 72]
+    codes = _start_codes(packet, _MPEG_CODES)
+    kinds = [packet[at + 5] >> 3 & 7 for code, at in codes if code == _MPEG_PICTURE and at + 5 < len(packet)]
+    parameters = _headers(packet, codes, (_MPEG_SEQUENCE,), (_MPEG_GROUP, _MPEG_PICTURE))
+    for code, at in codes:  # matrices may also come with a picture, and hold from there on
+        if code == _MPEG_EXTENSION and packet[at + 4 : at + 5] and packet[at + 4] >> 4 == _MPEG_QUANT_MATRIX:
+            parameters += packet[at : at + 72]
     if not kinds:
         return replace(PLAIN, parameters=parameters)
     is_reference = any(kind != _MPEG_B for kind in kinds)
@@ -193,32 +196,36 @@ def _mpeg_picture(packet: bytes) -> Picture:
 
 def _mpeg4_picture(packet: bytes) -> Picture:
     """`vop_coding_type`. Some files pack a B picture into the packet of the picture that it refers to."""
-    kinds = [packet[place + 4] >> 6 for place in _places(packet, _MPEG4_VOP) if place + 4 < len(packet)]
-    parameters = b"".join(_between(packet, code, (_MPEG4_GROUP, _MPEG4_VOP)) for code in _MPEG4_LAYERS)
+    codes = _start_codes(packet, _MPEG4_CODES)
+    kinds = [packet[at + 4] >> 6 for code, at in codes if code == _MPEG4_VOP and at + 4 < len(packet)]
+    parameters = _headers(packet, codes, _MPEG4_LAYERS, (_MPEG4_GROUP, _MPEG4_VOP))
     if not kinds:
         return replace(PLAIN, parameters=parameters)
     is_reference = any(kind != _MPEG4_B for kind in kinds)
     return Picture(kinds[0] == _MPEG4_I, is_reference, parameters=parameters)
 
 
-def _between(packet: bytes, start: bytes, ends: tuple[bytes, ...]) -> bytes:
-    """The bytes from a start code to the first of the end codes after it; empty without a start code.
+def _start_codes(packet: bytes, codes: re.Pattern[bytes]) -> list[tuple[int, int]]:
+    """The start codes that a pattern finds, with their places.
 
-    >>> _between(b"..start header end picture", b"start", (b"picture", b"end"))
-    b'start header '
+    >>> _start_codes(bytes([9, 0, 0, 1, 0x20, 9, 0, 0, 1, 0xB6]), _MPEG4_CODES)
+    [(32, 1), (182, 6)]
     """
-    place = packet.find(start)
-    if place < 0:
-        return b""
-    found = [end for end in (packet.find(code, place) for code in ends) if end >= 0]
-    return packet[place : min(found, default=len(packet))]
+    return [(found[1][0], found.start()) for found in codes.finditer(packet)]
 
 
-def _places(packet: bytes, code: bytes) -> Iterator[int]:
-    place = packet.find(code)
-    while place >= 0:
-        yield place
-        place = packet.find(code, place + len(code))
+def _headers(packet: bytes, codes: list[tuple[int, int]], starts: Container[int], ends: Container[int]) -> bytes:
+    """The bytes from the first start code of each kind to the first end code after it.
+
+    >>> _headers(b"..header end picture", [(1, 2), (8, 9), (9, 13)], {1}, {8, 9})
+    b'header '
+    """
+    headers: dict[int, bytes] = {}
+    for number, (code, at) in enumerate(codes):
+        if code in starts and code not in headers:
+            end = next((later for other, later in codes[number:] if other in ends), len(packet))
+            headers[code] = packet[at:end]
+    return b"".join(headers.values())
 
 
 def _vp9_is_shown(packet: bytes | memoryview) -> bool:
