@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.video.decoding import DecodeOptions, decode_clip
-from tests.benchmarks.bench_decoding import fastest_exact_peer, summary
+from tests.benchmarks import measure
+from tests.benchmarks.bench_decoding import FLOOR, fastest_exact_peer, medians, near_methods, summary
 from tests.benchmarks.bench_resizing import Cosines
 from tests.benchmarks.bench_retrieval import (
     clip4clip_padded,
@@ -25,8 +26,8 @@ from tests.benchmarks.bench_retrieval import (
     unit_rows,
 )
 from tests.benchmarks.footage import scenes
-from tests.benchmarks.measure import Cost, Table, cost_rounds, interleaved_costs, paired_seconds, ratio_table
-from tests.benchmarks.native import decode_native
+from tests.benchmarks.measure import Cost, Rounds, Table, cost_rounds, interleaved_costs, paired_seconds, ratio_table
+from tests.benchmarks.native import decode_barely, decode_native
 from tests.benchmarks.peers import Truth, neighbours_of, wrong_frames
 from tests.videos import decode_all, textured_frames, write_numbered_video
 
@@ -64,6 +65,21 @@ def test_fastest_exact_peer_is_never_a_wrong_one() -> None:
     assert fastest_exact_peer(decoding_table(0.2, seek=0.01, decord=0.5, absent=None)) == ("decord", 2.5)
 
 
+def test_calls_alone_are_no_peer_and_say_how_fast_fda_could_be() -> None:
+    table = decoding_table(0.2, **{"decord": 0.5, FLOOR: 0.1})
+    assert fastest_exact_peer(table) == ("decord", 2.5)
+    assert fastest_exact_peer(table, FLOOR) == ("decord", 5.0)
+    assert medians({"a": table, "b": decoding_table(0.25)}).splitlines() == [
+        "fda, against the fastest exact peer: 3.25x (median of 2; 2.50 to 4.00)",
+        f"{FLOOR}, against the fastest exact peer: 5.00x (median of 1; 5.00 to 5.00)",
+    ]
+
+
+def test_methods_that_are_far_slower_are_not_measured_again() -> None:
+    seconds = {"fda": 0.2, "fastest": 1.0, "near": 1.9, "far": 2.1}
+    assert near_methods({name: Cost(0.1, cpu) for name, cpu in seconds.items()}) == ["fda", "fastest", "near"]
+
+
 def test_table_without_its_peer_is_refused() -> None:
     with pytest.raises(ValueError, match="OpenCV was not measured|OpenCV, which all are compared with"):
         ratio_table("decoding", {"OpenCV": None, "fda": 1.0}, "OpenCV")
@@ -94,6 +110,13 @@ def test_rounds_that_take_long_are_fewer(round_seconds: float, repeats: int, cou
     numbers = itertools.count()
     found = cost_rounds({"fda": lambda: Cost(round_seconds, next(numbers))}, repeats)
     assert [cost.cpu_seconds for cost in found["fda"]] == counted
+
+
+def test_rounds_and_how_far_they_differ_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "rounds_made", [])
+    walls = {"fda": iter([1.0, 2.0, 1.5]), "tar": iter([4.0, 4.0, 5.0])}
+    cost_rounds({name: lambda of=of: Cost(next(of), 1.0) for name, of in walls.items()}, 3, is_warm=True)  # type: ignore[misc]
+    assert measure.rounds_made == [Rounds(("fda", "tar"), 3, wall_spread=2.0, cpu_spread=1.0)]
 
 
 def test_each_run_is_compared_with_the_one_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +168,7 @@ def test_fda_takes_part_with_its_own_choice_of_frames_at_their_own_size(tmp_path
     _, everything = decode_all(path)
     chosen = decode_clip(path, DecodeOptions(6, 32)).sample.frame_index
     np.testing.assert_array_equal(np.stack(decode_native(str(path), 6)), np.stack(everything)[chosen])
+    np.testing.assert_array_equal(np.stack(decode_barely(str(path), 6)), np.stack(everything)[chosen])
 
 
 def test_a_still_video_has_no_wrong_frames() -> None:

@@ -65,7 +65,7 @@ def part_results(name: str, options: list[str], *, quick: bool) -> dict[str, Any
                 end_group(process)
         now = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_seconds = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
-        given = {"quick": quick, "error": error, "tables": [], "quoted": {}}
+        given = {"quick": quick, "error": error, "tables": [], "rounds": [], "quoted": {}}
         given |= json.loads(file.read_text()) if file.exists() else {}
         return {"seconds": time.perf_counter() - start, "cpu_seconds": cpu_seconds, **given}
 

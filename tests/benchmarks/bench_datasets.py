@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from shlex import join
 
-from tests.benchmarks.footage import VideoClass, video_of
+from tests.benchmarks.footage import VideoClass, videos_of
 from tests.benchmarks.machine import NUM_CORES
 from tests.benchmarks.measure import Cost, interleaved_costs, print_table, ratio_table
 from tests.benchmarks.processes import cost_of, fda
@@ -175,7 +175,7 @@ def main(*, quick: bool = False) -> None:
     for data_set in DATA_SETS.values():
         if quick:
             data_set = replace(data_set, kinds=data_set.kinds[:2], copies=dict.fromkeys(FRAMES, 1))
-        measure(data_set, [video_of(kind) for kind in data_set.kinds], 1 if quick else 3)
+        measure(data_set, videos_of(data_set.kinds), 1 if quick else 3)
 
 
 if __name__ == "__main__":

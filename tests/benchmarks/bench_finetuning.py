@@ -47,7 +47,7 @@ def main(*, quick: bool = False) -> None:
     on_gpu = device.type == "cuda"
     model = "ViT-B-16-quickgelu" if on_gpu else "ViT-B-32-quickgelu"
     batch_size, num_frames = (64, 6) if on_gpu else (8, 6)
-    num_steps = 1 if quick else 20 if on_gpu else 2
+    num_steps = 20 if on_gpu and not quick else 1
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder) / "store", num_videos=2 * batch_size, num_frames=num_frames)
         loaded = load_model(model, "none")

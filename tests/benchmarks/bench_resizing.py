@@ -33,6 +33,8 @@ from tests.benchmarks.footage import CLASSES, QUICK_CLASSES, video_of
 from tests.benchmarks.measure import interleaved, print_ratios
 
 SIZE, NUM_FRAMES, REPEATS = 224, 12, 5
+NUM_EMBEDDED = 4
+"""Frames of a generated clip, which is one texture all the time."""
 CLIP, EXACT = "RGB, PIL bicubic (CLIP)", "right RGB, PIL bicubic"
 RIGHT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 Picture = NDArray[np.uint8]
@@ -209,7 +211,7 @@ def main(*, quick: bool = False, videos: Path | None = None, checkpoint: Path | 
     if videos is not None:
         paths = [path for path in sorted(videos.rglob("*")) if path.suffix in {".mp4", ".avi", ".mkv", ".webm"}]
     model = load_model("ViT-B-32", "none", None, seed=0) if checkpoint is None else load_checkpoint(checkpoint)
-    print_embeddings(paths, model, 1 if quick else NUM_FRAMES)
+    print_embeddings(paths, model, 1 if quick else NUM_FRAMES if videos is not None else NUM_EMBEDDED)
 
 
 if __name__ == "__main__":

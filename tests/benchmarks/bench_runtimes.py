@@ -94,7 +94,7 @@ def measure(
         runs: dict[str, Callable[[], Cost]] = dict(theirs)
         for name, encoder in encoders.items():
             runs[name] = timed(lambda encoder=encoder: encoder.encode_clips(frames, masks))  # type: ignore[misc]
-        rounds = cost_rounds(runs, repeats)
+        rounds = cost_rounds(runs, repeats, is_warm=True)  # each has just been asked
     of_processor = num_threads == 1
     seconds = {
         name: [cost.cpu_seconds if of_processor else cost.wall_seconds for cost in of] for name, of in rounds.items()

@@ -40,12 +40,13 @@ from store.places.opening import folder_at
 from store.schema import Caption, Shard, SplitLayout, Video, VideoStatus
 from store.store import Manifest, Store
 from tests.benchmarks.bench_retrieval import DIM, unit_rows
+from tests.benchmarks.filling import fill_shards
 from tests.benchmarks.measure import Cost, cost_rounds, interleaved_costs, print_table, ratio_table, timed
 from tests.benchmarks.peers import PEERS_PYTHON
 from tests.benchmarks.quoted import quote
 
 TOP, NUM_FRAMES, SIZE = 10, 12, 8
-RECALL_QUERIES = 100
+RECALL_QUERIES = 25
 """Of which it is counted how many of the best are found."""
 Floats = NDArray[np.float32]
 Search = Callable[[Floats], NDArray[np.int64]]
@@ -112,7 +113,7 @@ def in_memory(num_vectors: int, num_queries: int, repeats: int) -> None:
         notes |= {name: recall(ask(checked)[1], expected) for name, ask in theirs.items()}
         methods = {name: timed(lambda run=run: run(queries)) for name, run in ours.items()}  # type: ignore[misc]
         methods |= {name: lambda ask=ask: ask(queries)[0] for name, ask in theirs.items()}  # type: ignore[misc]
-        costs = interleaved_costs(methods, repeats)
+        costs = interleaved_costs(methods, repeats, is_warm=True)  # by the check
     seconds = {name: cost.wall_seconds for name, cost in costs.items()}
     title = f"best {TOP} of {num_vectors:,} x {DIM}, {num_queries} at a time"
     print_table(ratio_table(title, seconds, "NumPy product", notes))
@@ -140,14 +141,14 @@ def make_store(place: Path, num_videos: int) -> Store:
         create_clip_arrays(store, {"made by": "hand"})
         create_mask_arrays(store, "default", {"options": {}})
         create_features(store, "noise", "test", DIM, {"model": {"name": "noise", "weights_sha256": "0" * 64}})
-        for shard in store.shards("test"):
-            _write_shard(store, shard)
+        fill_shards(store, write_shard)
         for shard in caption_shards(store, "test"):
             write_text_features(store, "noise", shard, TextFeatures(unit_rows(shard.num_rows, shard.index)))
     return store
 
 
-def _write_shard(store: Store, shard: Shard) -> None:
+def write_shard(store: Store, shard: Shard) -> None:
+    """Frames, masks and features of a shard."""
     shape = (shard.num_rows, NUM_FRAMES)
     times, index = np.tile(np.arange(NUM_FRAMES) / 2, (shard.num_rows, 1)), np.tile(np.arange(12), (shard.num_rows, 1))
     outcomes = [

@@ -29,8 +29,11 @@ from store.features import (
     write_clip_features,
     write_text_features,
 )
+from store.schema import Shard
 from store.stages import FRAMES_STAGE
+from store.store import Store
 from tests.benchmarks.bench_retrieval import DIM, unit_rows
+from tests.benchmarks.filling import fill_shards
 from tests.benchmarks.quoted import quote
 from tests.browser import Tab, browser_path, started_browser
 from tests.serving import make_served_store, server_of
@@ -57,14 +60,18 @@ def make_big_store(place: Path, num_videos: int) -> None:
     """So many videos with frames, masks and features."""
     store = make_store(place, num_videos, SHARD_SIZE)
     create_features(store, FEATURES, "test", DIM, {"made by": "hand"}, FeatureDtypes(frames="float16"))
-    for shard in store.shards("test"):
-        fill_shard(store, shard)
-        frame = unit_rows(shard.num_rows * NUM_FRAMES, shard.index).reshape(shard.num_rows, NUM_FRAMES, DIM)
-        video, its = unit_rows(shard.num_rows, shard.index), outcomes(store, shard)
-        features = ClipFeatures(video, frame, its, dtypes=FeatureDtypes(frames="float16"))
-        write_clip_features(store, FEATURES, shard, features, input_digests(store, shard, [FRAMES_STAGE]))
+    fill_shards(store, write_shard)
     for shard in caption_shards(store, "test"):
         write_text_features(store, FEATURES, shard, TextFeatures(unit_rows(shard.num_rows, shard.index)))
+
+
+def write_shard(store: Store, shard: Shard) -> None:
+    """Frames, masks and features of a shard."""
+    fill_shard(store, shard)
+    frame = unit_rows(shard.num_rows * NUM_FRAMES, shard.index).reshape(shard.num_rows, NUM_FRAMES, DIM)
+    video, its = unit_rows(shard.num_rows, shard.index), outcomes(store, shard)
+    features = ClipFeatures(video, frame, its, dtypes=FeatureDtypes(frames="float16"))
+    write_clip_features(store, FEATURES, shard, features, input_digests(store, shard, [FRAMES_STAGE]))
 
 
 def pages(num_videos: int) -> None:

@@ -52,6 +52,7 @@ def small_runs(place: Path, repeats: int) -> None:
     seconds = {name: cost.cpu_seconds for name, cost in interleaved_costs(methods, repeats).items()}
     print_ratios(f"preprocess of {NUM_VIDEOS} short videos from nothing, processor time", seconds, "OpenCV script")
     quote("startup.preprocess", seconds["fda preprocess"], "s", at_most=1.8)
+    quote("startup.preprocess_workers", seconds["fda preprocess --workers 2"], "s")
     quote("startup.preprocess_script", seconds["OpenCV script"], "s")
     quote("startup.preprocess_imports", seconds[f"Python that imports {libraries}"], "s")
 

@@ -6,9 +6,10 @@ they compress to almost nothing, and then a decoder's cost is elsewhere than in 
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,8 @@ import cv2
 import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
+
+from tests.benchmarks.machine import NUM_CORES
 
 FORMAT = 1
 """To be raised when the footage changes, so that no old file is taken for a new one."""
@@ -81,16 +84,30 @@ QUICK_CLASSES: tuple[VideoClass, ...] = tuple(
 )
 
 
-def video_of(kind: VideoClass, folder: Path | None = None, *, seed: int = 0) -> Path:
+def _place_of(kind: VideoClass, *, seed: int = 0) -> Path:
+    folder = Path(tempfile.gettempdir()) / f"fda-footage-{FORMAT}"
+    return folder / f"{kind.name.replace(' ', '-').replace(',', '')}-{seed}{kind.suffix}"
+
+
+def video_of(kind: VideoClass, *, seed: int = 0) -> Path:
     """The file of a class; it is made where it is not there yet."""
-    folder = folder or Path(tempfile.gettempdir()) / f"fda-footage-{FORMAT}"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{kind.name.replace(' ', '-').replace(',', '')}-{seed}{kind.suffix}"
+    path = _place_of(kind, seed=seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         unfinished = path.with_name(f".{os.getpid()}{path.name}")
         _encode(unfinished, kind, seed)
         unfinished.rename(path)
     return path
+
+
+def videos_of(kinds: Sequence[VideoClass]) -> list[Path]:
+    """The files of several classes; those that are not there yet are made by a process a core, the longest first."""
+    missing = [kind for kind in kinds if not _place_of(kind).exists()]
+    if len(missing) > 1:
+        work = sorted(missing, key=lambda kind: kind.seconds * kind.height * kind.width, reverse=True)
+        with multiprocessing.get_context("spawn").Pool(NUM_CORES) as pool:
+            pool.map(video_of, work, chunksize=1)
+    return [video_of(kind) for kind in kinds]
 
 
 def _encode(path: Path, kind: VideoClass, seed: int) -> None:

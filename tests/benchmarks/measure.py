@@ -1,6 +1,7 @@
 """Timing methods against a named peer: interleaved, so that a machine that slows down slows all of them.
 
-Tables that are printed are kept as well, and `python -m tests.benchmarks` writes them to a file.
+Tables that are printed are kept as well, with how many rounds there were and how far these differed, and
+`python -m tests.benchmarks` writes them to a file.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,43 @@ printed: list[Table] = []
 """Every table printed so far by this process."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """How often methods ran in turns, and how far the rounds of one and the same method differed."""
+
+    methods: tuple[str, ...]
+    num_rounds: int
+    wall_spread: float
+    """Time of the slowest round by that of the fastest, of the method where it is largest."""
+    cpu_spread: float
+
+    @classmethod
+    def of(cls, rounds: Mapping[str, Sequence[Cost]]) -> Self:
+        """Those of some methods, each of which ran as often."""
+        walls = [[cost.wall_seconds for cost in of] for of in rounds.values()]
+        processors = [[cost.cpu_seconds for cost in of] for of in rounds.values()]
+        return cls(tuple(rounds), len(walls[0]), _spread(walls), _spread(processors))
+
+    def __str__(self) -> str:
+        """As it is printed.
+
+        >>> print(Rounds.of({"fda": [Cost(2, 1), Cost(3, 1)], "tar": [Cost(4, 1), Cost(5, 1.1)]}))
+        2 rounds, which differ by up to 1.50x of a clock, 1.10x of the processor
+        """
+        if self.num_rounds == 1:
+            return "1 round"
+        differ = f"by up to {self.wall_spread:.2f}x of a clock, {self.cpu_spread:.2f}x of the processor"
+        return f"{self.num_rounds} rounds, which differ {differ}"
+
+
+def _spread(times: Sequence[Sequence[float]]) -> float:
+    return max((max(of) / min(of) for of in times if min(of) > 0), default=1.0)
+
+
+rounds_made: list[Rounds] = []
+"""Of everything timed so far by this process."""
+
+
 LONG_SECONDS = 20.0
 """Of rounds that count: no further one begins after so long. A first round that takes as long is counted too, for what
 must warm up is a small part of it. So that all benchmarks end within half an hour."""
@@ -94,15 +133,22 @@ def interleaved_costs(
 
 
 def cost_rounds(
-    methods: Mapping[str, Callable[[], Cost]], repeats: int, *, is_warm: bool = False
+    methods: Mapping[str, Callable[[], Cost]],
+    repeats: int,
+    *,
+    is_warm: bool = False,
+    long_seconds: float = LONG_SECONDS,
 ) -> dict[str, list[Cost]]:
-    """As `interleaved_costs`; method -> what each round took."""
+    """As `interleaved_costs`; method -> what each round took. `long_seconds` takes the place of `LONG_SECONDS`."""
     rounds: list[dict[str, Cost]] = []
-    if not is_warm and seconds_of([first := _one_round(methods)]) > LONG_SECONDS:
+    if not is_warm and seconds_of([first := _one_round(methods)]) > long_seconds:
         rounds.append(first)
-    while len(rounds) < repeats and (len(rounds) < MIN_ROUNDS or seconds_of(rounds) < LONG_SECONDS):
+    while len(rounds) < repeats and (len(rounds) < MIN_ROUNDS or seconds_of(rounds) < long_seconds):
         rounds.append(_one_round(methods))
-    return {name: [one[name] for one in rounds] for name in methods}
+    found = {name: [one[name] for one in rounds] for name in methods}
+    rounds_made.append(Rounds.of(found))
+    print(f"  ({rounds_made[-1]})", flush=True)
+    return found
 
 
 def _one_round(methods: Mapping[str, Callable[[], Cost]]) -> dict[str, Cost]:

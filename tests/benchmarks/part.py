@@ -41,6 +41,7 @@ def run_part(name: str, *, quick: bool, videos: Path | None) -> dict[str, object
         "quick": quick,
         "error": error,
         "tables": [asdict(table) for table in measure.printed],
+        "rounds": [asdict(one) for one in measure.rounds_made],
         "quoted": {name: asdict(figure) for name, figure in quoted.quoted.items()},
     }
 

@@ -155,6 +155,11 @@ def fda(path: str, frame_index: Sequence[int]) -> Frames:
     return list(importlib.import_module("tests.benchmarks.native").decode_native(path, len(frame_index)))
 
 
+def libav_calls(path: str, frame_index: Sequence[int]) -> Frames:
+    """The calls of libav that fda makes for these frames, and nothing else."""
+    return list(importlib.import_module("tests.benchmarks.native").decode_barely(path, len(frame_index)))
+
+
 METHODS: dict[str, tuple[Method, tuple[str, ...]]] = {
     "OpenCV, sequential": (opencv_sequential, ("cv2",)),
     "OpenCV, read every frame": (opencv_read_all, ("cv2",)),
@@ -164,6 +169,7 @@ METHODS: dict[str, tuple[Method, tuple[str, ...]]] = {
     "decord": (decord, ("decord",)),
     "torchcodec, exact": (torchcodec, ("torchcodec", "torchcodec.decoders", "torch")),
     "ffmpeg CLI, select": (ffmpeg_select, ("av",)),
+    "libav's calls alone": (libav_calls, ("tests.benchmarks.native",)),
     "fda": (fda, ("tests.benchmarks.native",)),
 }
 """Name -> what does it, and the modules that it needs."""

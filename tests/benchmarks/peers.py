@@ -19,6 +19,8 @@ from tests.benchmarks.measure import Cost
 ROOT = Path(__file__).resolve().parents[2]
 PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 """Of the environment that `make bench` builds from `peers.txt`."""
+OURS = frozenset({"fda", "libav's calls alone"})
+"""Methods that run in fda's environment."""
 MAX_DIFFERENCE = 4.0
 """Mean grey levels between two conversions of one frame to RGB; two frames of a video with grain differ by more."""
 
@@ -50,11 +52,12 @@ class Peer:
         self.unavailable = ""
         """Why it cannot work; empty where it can."""
         self.version = ""
-        python = Path(sys.executable) if method == "fda" else PEERS_PYTHON
+        is_ours = method in OURS
+        python = Path(sys.executable) if is_ours else PEERS_PYTHON
         if not python.exists():
             self.unavailable = "the peers' environment is missing: run `make bench`"
             return
-        server = ["-m", "tests.benchmarks.peer_server"] if method == "fda" else ["tests/benchmarks/peer_server.py"]
+        server = ["-m", "tests.benchmarks.peer_server"] if is_ours else ["tests/benchmarks/peer_server.py"]
         self._process = subprocess.Popen(
             [python, *server, method],
             cwd=ROOT,
@@ -97,17 +100,17 @@ class Peer:
             raise PeerError(str(answer["error"]))
         return Cost(float(str(answer["wall_seconds"])), float(str(answer["cpu_seconds"])))
 
-    def frames(self, path: Path, frame_index: Sequence[int], folder: Path) -> NDArray[np.uint8]:
-        """Frames, shape (num_frames, height, width, 3).
+    def frames(self, path: Path, frame_index: Sequence[int], folder: Path) -> tuple[NDArray[np.uint8], Cost]:
+        """Frames, shape (num_frames, height, width, 3), and what they took.
 
         Raises:
             PeerError: It failed.
         """
         save = folder / "frames.npy"
-        self.ask(path, frame_index, save)
+        cost = self.ask(path, frame_index, save)
         frames: NDArray[np.uint8] = np.load(save)
         save.unlink()
-        return frames
+        return frames, cost
 
     def __enter__(self) -> Self:
         return self
