@@ -5,7 +5,8 @@ decodes again what its neighbours have decoded.
 
 A pass gives a clip only if it is the one that the window gives alone: its frames are chosen without regard to other
 windows, and come out of the decoder undamaged, with the times that were planned for them (`decoding.py`). A window from
-which a pass takes no clip is decoded alone. So no window changes how another one ends.
+which a pass takes no clip is decoded alone, and another pass begins behind it. So no window changes how another one
+ends, and damage costs only those that depend on it.
 """
 
 from __future__ import annotations
@@ -48,12 +49,13 @@ from pipeline.video.segments import Segment
 from store.schema import VideoStatus
 
 PASS_BYTES = 1 << 26
-"""Of pictures: a pass has no more windows than that holds the clips of. 37 clips of 12 frames of 224 pixels."""
+"""Of pictures: a pass has no more windows than this holds the clips of: 37 of 12 frames of 224 pixels, 6 of 64."""
 
 _logger = logging.getLogger(__name__)
 
-_Outcomes = Generator[DecodedClip | VideoError | None, None, None]
-"""One a window, in order; None for one that is to be decoded alone."""
+_Outcomes = Generator[DecodedClip | VideoError | int, None, None]
+"""One a window, in order. If a pass does not get to the last window, the end is a number: so many of the windows that
+follow are to be decoded alone."""
 
 
 def decode_windows(
@@ -77,26 +79,21 @@ def decode_windows(
 def _answers(
     path: Path, options: DecodeOptions, windows: Sequence[Window]
 ) -> Generator[DecodedClip | VideoError, None, None]:
-    number, is_worth_it = 0, True
-    while is_worth_it and len(windows) - number > 1:
-        first, deadline = number, Deadline.after(options.timeout_seconds)
-        try:
-            with closing(_in_one_pass(path, options, windows[number:], deadline)) as outcomes:
-                for outcome in takewhile(lambda outcome: outcome is not None, outcomes):
-                    assert outcome is not None
-                    yield outcome
-                    number += 1
-                    deadline.restart()
-            is_worth_it = number > first
-        except VideoError as error:
-            _logger.info("the windows that are left are decoded one by one: %s", error)
-            is_worth_it = False
+    number = 0
+    while number < len(windows):
+        num_alone, deadline = 0, Deadline.after(options.timeout_seconds)
+        with closing(_tried_in_one_pass(path, options, windows[number:], deadline)) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, int):
+                    num_alone = outcome
+                    break
+                yield outcome
+                number += 1
+                deadline.restart()
         # After the pass has been closed: beside it, a window may lack the memory that it has alone.
-        if number < len(windows):
-            yield _alone(path, options, windows[number])
-            number += 1
-    for window in windows[number:]:
-        yield _alone(path, options, window)
+        for window in windows[number : number + num_alone]:
+            yield _alone(path, options, window)
+        number += num_alone
 
 
 def _alone(path: Path, options: DecodeOptions, window: Window) -> DecodedClip | VideoError:
@@ -104,6 +101,18 @@ def _alone(path: Path, options: DecodeOptions, window: Window) -> DecodedClip | 
         return decode_clip(path, options, window)
     except VideoError as error:
         return error
+
+
+def _tried_in_one_pass(path: Path, options: DecodeOptions, windows: Sequence[Window], deadline: Deadline) -> _Outcomes:
+    """The windows, as far as a pass gets. One that fails as a whole is not tried again: each would cost as much."""
+    if len(windows) == 1:
+        yield 1
+        return
+    try:
+        yield from _in_one_pass(path, options, windows, deadline)
+    except VideoError as error:
+        _logger.info("the windows that are left are decoded one by one: %s", error)
+        yield len(windows)
 
 
 def _in_one_pass(path: Path, options: DecodeOptions, windows: Sequence[Window], deadline: Deadline) -> _Outcomes:
@@ -162,14 +171,17 @@ def _by_packets(
     album, drawn, refuted = Album(options, scan.display), set[int](), set[int]()
     waiting = deque(plans)
 
-    def ended() -> Iterator[DecodedClip | VideoError | None]:
+    def is_refuted(plan: ClipPlan | VideoError) -> bool:
+        return isinstance(plan, ClipPlan) and not refuted.isdisjoint(plan.wanted)
+
+    def ended() -> Iterator[DecodedClip | VideoError | int]:
         """The next windows, as far as it is known how they end."""
         while waiting:
             plan = waiting[0]
             if isinstance(plan, VideoError):
                 yield plan
-            elif not refuted.isdisjoint(plan.wanted):
-                yield None
+            elif is_refuted(plan):
+                yield len(list(takewhile(is_refuted, waiting)))  # mostly, one damaged part refutes several
             elif drawn.issuperset(plan.wanted):
                 yield clip_of(scan, plan, album.moved({place: place for place in plan.wanted}), options)
             else:

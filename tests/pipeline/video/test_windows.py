@@ -10,6 +10,7 @@ from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -26,7 +27,7 @@ from pipeline.video.windows import decode_windows
 from store.schema import VideoStatus
 from tests.fuzzing import LOSSES, MUTATIONS, mutant
 from tests.seed import drawn
-from tests.windows import check_same_outcome, check_windows, some_options, some_windows
+from tests.windows import alone, check_same_outcome, check_windows, some_options, some_windows
 from tests.zoo.kinds import ZOO
 
 OPTIONS = DecodeOptions(4, 32)
@@ -93,6 +94,23 @@ def test_damage_costs_the_windows_that_depend_on_it_a_decode_of_their_own(folder
     assert 1 <= done["decode_clip"] < len(FOUR)
 
 
+@pytest.mark.parametrize("packet", [1, 13, 20])
+def test_windows_behind_a_damaged_part_share_a_pass_again(folder: Path, done: Counter[str], packet: int) -> None:
+    """A group of 12 frames lasts 0.4 s: damage refutes four windows, be they the first ones or the last of the pass."""
+    path, windows = of_zoo(folder, "h264_gop12.mp4"), [Window(0.1 * i, 0.1 * (i + 1)) for i in range(16)]
+    with av.open(path) as container:
+        start, size = [(one.pos or 0, one.size) for one in container.demux(video=0) if one.size][packet]
+    content = bytearray(path.read_bytes())
+    content[start + size // 2 : start + size] = bytes(size - size // 2)
+    broken = folder / f"broken_{packet}.mp4"
+    broken.write_bytes(content)
+    outcomes = list(decode_windows(broken, OPTIONS, windows))
+    assert done == {"scan_video": 6, "decode_clip": 4}
+    assert any(isinstance(outcome, VideoError) for outcome in outcomes)
+    for outcome, window in zip(outcomes, windows, strict=True):
+        check_same_outcome(outcome, alone(broken, OPTIONS, window))
+
+
 @pytest.mark.parametrize("name", drawn("kinds of damage").sample(sorted(ZOO), 12))
 def test_windows_of_a_damaged_file_end_as_each_alone(folder: Path, name: str) -> None:
     if ZOO[name].missing_encoder:
@@ -143,7 +161,7 @@ def test_a_pass_that_runs_out_of_time_leaves_the_rest_to_each_alone(
 ) -> None:
     by_packets = module._by_packets
 
-    def slow(*arguments: Any) -> Iterator[DecodedClip | VideoError | None]:
+    def slow(*arguments: Any) -> Iterator[DecodedClip | VideoError | int]:
         yield next(by_packets(*arguments))
         raise VideoError(VideoStatus.TIMEOUT, "not decoded within 120 s")
 
@@ -223,12 +241,12 @@ def test_a_window_that_a_pass_leaves_is_decoded_when_the_pass_is_closed(
     path, num_open = of_zoo(folder, "h264_gop12.mp4"), [0]
     in_one_pass, alone = module._in_one_pass, vars(module)["decode_clip"]
 
-    def doubtful(*arguments: Any) -> Iterator[DecodedClip | VideoError | None]:
+    def doubtful(*arguments: Any) -> Iterator[DecodedClip | VideoError | int]:
         num_open[0] += 1
         try:
             with closing(in_one_pass(*arguments)) as outcomes:
                 yield next(outcomes)
-                yield None
+                yield 1
         finally:
             num_open[0] -= 1
 
