@@ -46,16 +46,37 @@ class Packed:
         return rows
 
 
+def repeated_hashes(names: Iterable[str]) -> set[int]:
+    """The hashes that several names have, in 8 bytes a name: all that are there twice, and hardly another one.
+
+    >>> repeated_hashes("abcb") == {hash("b")}
+    True
+    """
+    import numpy as np  # not for a help text, which takes half of its time
+
+    hashes = np.sort(np.fromiter(map(hash, names), np.int64))
+    return set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+
+
+def common_hashes(names: Iterable[str], others: Iterable[str]) -> set[int]:
+    """The hashes of names that are among both, and hardly another one.
+
+    >>> common_hashes("abb", "bc") == {hash("b")}
+    True
+    """
+    import numpy as np
+
+    found, wanted = (np.fromiter(map(hash, some), np.int64) for some in (names, others))
+    return set(np.intersect1d(found, wanted).tolist())
+
+
 def repeated(names: Callable[[], Iterable[str]]) -> str | None:
     """The first name that was there before, or None; in 16 bytes a name, where a set of them takes a hundred.
 
     >>> repeated(lambda: iter("abcb")), repeated(lambda: "abc")
     ('b', None)
     """
-    import numpy as np  # not for a help text, which takes half of its time
-
-    hashes = np.sort(np.fromiter(map(hash, names()), np.int64))
-    doubtful = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+    doubtful = repeated_hashes(names())
     seen: set[str] = set()
     for name in names() if doubtful else ():
         if hash(name) in doubtful:

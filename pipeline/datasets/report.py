@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 
+from pipeline.datasets.packed import common_hashes, repeated_hashes
 from pipeline.datasets.published import Published
 from pipeline.datasets.reading.files import first_few
 from pipeline.datasets.records import CaptionUnit, Dataset, VideoRecord
@@ -17,6 +18,8 @@ from store.json_values import JSON
 TRAIN_SPLIT = "train"
 USUAL_SPLITS = (TRAIN_SPLIT, "val", "test")
 """Names that options have as defaults, and by which frames are counted."""
+MOST_NAMED = 100
+"""Ids of videos without a caption."""
 Span = tuple[float, float]
 """`[start, end)` in seconds."""
 
@@ -34,8 +37,10 @@ class SplitReport:
     """As published; None if nothing is published, or each video has one paragraph."""
     missing: tuple[str, ...]
     """Listed ids that are not used: see `Dataset.left_out`."""
+    num_without_captions: int
+    """Videos that have no caption: candidates, and no queries."""
     without_captions: tuple[str, ...]
-    """Ids of the videos that have no caption: candidates, and no queries."""
+    """Their ids, or the first `MOST_NAMED`: ten million videos may have none yet."""
     num_shared_captions: int
     """Texts that describe more than one video of the split; 0 for train, where nothing is ranked."""
     num_tied_captions: int
@@ -110,12 +115,13 @@ def expected_videos(dataset: Dataset, published: Published) -> dict[str, int]:
 def _split_report(split: str, dataset: Dataset, published: Published) -> SplitReport:
     missing = tuple(dataset.left_out.get(split, ()))
     size = published.sizes.get(split)
-    num_shared, num_tied = (0, 0) if split == TRAIN_SPLIT else _ties(dataset.records.of_split(split))
-    num_videos, num_captions, without_captions = 0, 0, []
+    num_shared, num_tied = (0, 0) if split == TRAIN_SPLIT else _ties(lambda: dataset.records.of_split(split))
+    num_videos, num_captions, num_bare, bare = 0, 0, 0, list[str]()
     for video in dataset.records.of_split(split):
         num_videos, num_captions = num_videos + 1, num_captions + len(video.captions)
         if not video.captions:
-            without_captions.append(video.video_id)
+            num_bare += 1
+            bare += [video.video_id] if num_bare <= MOST_NAMED else []
     is_by_sentence = dataset.caption_unit is CaptionUnit.SENTENCE
     return SplitReport(
         split=split,
@@ -124,22 +130,28 @@ def _split_report(split: str, dataset: Dataset, published: Published) -> SplitRe
         expected_videos=size.num_videos if size else num_videos + len(missing) if missing else None,
         expected_captions=size.num_captions if size and is_by_sentence else None,
         missing=missing,
-        without_captions=tuple(without_captions),
+        num_without_captions=num_bare,
+        without_captions=tuple(bare),
         num_shared_captions=num_shared,
         num_tied_captions=num_tied,
     )
 
 
-def _ties(videos: Iterable[VideoRecord]) -> tuple[int, int]:
+def _ties(videos: Callable[[], Iterable[VideoRecord]]) -> tuple[int, int]:
     """Number of texts that several videos have, and number of captions with such a text."""
+
+    def texts() -> Iterator[tuple[str, str]]:
+        """Each as CLIP's tokenizer sees it, and the id of its video."""
+        return ((" ".join(one.lower().split()), video.video_id) for video in videos() for one in video.captions)
+
     first_of: dict[str, str] = {}
     shared: set[str] = set()
     counts: Counter[str] = Counter()
-    for video in videos:
-        for caption in video.captions:
-            text = " ".join(caption.lower().split())  # as CLIP's tokenizer sees it
+    again = repeated_hashes(text for text, _ in texts())
+    for text, video_id in texts() if again else ():
+        if hash(text) in again:  # else it is not kept: there may be millions
             counts[text] += 1
-            if first_of.setdefault(text, video.video_id) != video.video_id:
+            if first_of.setdefault(text, video_id) != video_id:
                 shared.add(text)
     return len(shared), sum(counts[text] for text in shared)
 
@@ -147,10 +159,14 @@ def _ties(videos: Iterable[VideoRecord]) -> tuple[int, int]:
 def _leaked(dataset: Dataset) -> tuple[str, ...]:
     """Ids outside train whose clip overlaps a clip of train in the same file. `Dataset` ensures that ids differ."""
     others = [split for split in dataset.records.split_sizes if split != TRAIN_SPLIT]
-    elsewhere = {video.path for split in others for video in dataset.records.of_split(split)}
+
+    def paths(*splits: str) -> Iterator[str]:
+        return (video.path for split in splits for video in dataset.records.of_split(split))
+
+    elsewhere = common_hashes(paths(TRAIN_SPLIT), paths(*others)) if TRAIN_SPLIT in dataset.records.split_sizes else ()
     spans_of: defaultdict[str, list[Span]] = defaultdict(list)
     for video in dataset.records.of_split(TRAIN_SPLIT) if elsewhere else ():
-        if video.path in elsewhere:
+        if hash(video.path) in elsewhere:
             spans_of[video.path].append(_span(video))
     if not spans_of:
         return ()
@@ -201,11 +217,11 @@ def _warnings(splits: tuple[SplitReport, ...], leaked: tuple[str, ...], missing_
                 f"{one.split} has {one.num_captions:,} captions, and {one.expected_captions:,} are published: "
                 "numbers on it cannot be compared"
             )
-        if one.without_captions:
-            have = "has" if len(one.without_captions) == 1 else "have"
+        if one.num_without_captions:
+            num, have = one.num_without_captions, "has" if one.num_without_captions == 1 else "have"
             found.append(
-                f"{len(one.without_captions):,} of {plural(one.num_videos, 'video')} of {one.split} {have} no caption: "
-                f"{first_few(one.without_captions)}. Decoding needs none: add captions and run this again before "
+                f"{num:,} of {plural(one.num_videos, 'video')} of {one.split} {have} no caption: "
+                f"{first_few(one.without_captions, num)}. Decoding needs none: add captions and run this again before "
                 "`fda encode`"
             )
         if one.num_shared_captions:

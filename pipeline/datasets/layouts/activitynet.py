@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.datasets.reading.files import find_videos, require_text_file, text_file
 from pipeline.datasets.reading.json_files import as_object, as_texts, errors_at, field_of, read_json
-from pipeline.datasets.records import CaptionUnit, Dataset, VideoRecord, joined
+from pipeline.datasets.records import CaptionUnit, Dataset, VideoRecord, VideoRecords, joined
 
 SPLIT_FILES = {"train": "train.json", "test": "val_1.json"}
 PREFIX = "v_"
@@ -45,7 +45,7 @@ def read_activitynet(source: Path, videos: Path | None = None) -> Dataset:
     ids = [video_id for video_id, _, _ in paragraphs]
     path_of = find_videos(root, {stem: one for one in ids for stem in (one, one.removeprefix(PREFIX))})
     with errors_at(str(source)):
-        records = tuple(
+        records = VideoRecords(
             VideoRecord(video_id, path_of.get(video_id, f"{video_id}.mp4"), split, (text,) if text else ())
             for video_id, split, text in paragraphs
         )

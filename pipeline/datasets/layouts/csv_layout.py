@@ -6,22 +6,25 @@
 One of `video_id` and `path` may be left out: a path is then found by the id, anywhere below the folder of the videos,
 and an id is the path without its ending. A path is relative to the file, or absolute (see `VideoPaths`). `caption` may
 be left out or blank: the video then has none. So may `split` (`test`), `category`, `start_seconds` and `end_seconds`,
-which mean the same as in `jsonl`. Other columns are ignored, and reported. The rows of a video need not be adjacent.
+which mean the same as in `jsonl`. Other columns are ignored, and reported. The rows of a video need not be adjacent;
+where they are, a large table takes less memory.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from pipeline.datasets.packed import Packed, repeated
 from pipeline.datasets.reading.csv_files import read_table
 from pipeline.datasets.reading.files import find_videos, require_file, without_ending
 from pipeline.datasets.reading.json_files import errors_at
 from pipeline.datasets.reading.manifest import CAPTIONS, PATH, VIDEO_ID, ManifestKeys, UnknownKeys, VideoPaths
-from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, relative_path
-from pipeline.video.options import Window
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, VideoRecords, relative_path
+from pipeline.video.options import WHOLE_VIDEO, Window
 
 MAX_CSV_BYTES = 2**33
 """Some fifty million captions."""
@@ -31,8 +34,7 @@ CAPTION = "caption"
 """Its column: a row has one caption."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """What all rows of a video must agree on."""
 
     video_id: str | None
@@ -42,18 +44,19 @@ class _Row:
     window: Window
     category: str | None
 
+    @property
+    def name(self) -> str:
+        """What a video is known by."""
+        return self.video_id or str(self.place)
+
+    def check(self, number: int, earlier: _Row) -> None:
+        """Refuse it if it says something else of its video than line `number`."""
+        if self != earlier:
+            raise DatasetError(f"video {self.name!r} differs from line {number}: {self} and {earlier}")
+
     def __str__(self) -> str:
         times = (self.window.start_seconds, self.window.end_seconds)
         return f"path {self.place!r}, split {self.split!r}, seconds {times}, category {self.category!r}"
-
-
-@dataclass(frozen=True, slots=True)
-class _VideoRows:
-    """A video, the line of its first row, and its captions so far."""
-
-    row: _Row
-    number: int
-    captions: list[str] = field(default_factory=list)
 
 
 def read_csv(
@@ -80,27 +83,57 @@ def read_csv(
     require_file(source)
     keys, paths = ManifestKeys(id_key, path_key, caption_key or CAPTION), VideoPaths(source, videos)
     unknown = UnknownKeys(keys)
-    gathered: dict[str, _VideoRows] = {}
-    for number, fields in read_table(source, MAX_CSV_BYTES):
-        with errors_at(f"{source}:{number}"):
-            if not gathered:  # all rows have the same columns
-                _check_columns(fields, keys, caption_key)
-                unknown.see(1, fields)
-            row = _row(fields, keys, paths)
-            name = row.video_id or str(row.place)
-            video = gathered.setdefault(name, _VideoRows(row, number))
-            if row != video.row:
-                raise DatasetError(f"video {name!r} differs from line {video.number}: {row} and {video.row}")
-        if caption := fields.get(keys.captions):
-            video.captions.append(caption)
-    if not gathered:
+    table = read_table(source, MAX_CSV_BYTES)
+    first = next(table, None)
+    if first is None:
         raise DatasetError(f"{source} contains no row; write one caption a line, below a line that names the columns")
+    number, fields = first  # all rows have the same columns
+    with errors_at(f"{source}:{number}"):
+        _check_columns(fields, keys, caption_key)
+    unknown.see(1, fields)
+    rows = Packed(_adjacent(source, chain([first], table), keys, paths))
+    if repeated(lambda: (_Row(*row).name for _, _, *row in rows)) is not None:
+        rows = Packed(_gathered(source, rows))
     root = paths.root()
-    without_path = {name: name for name, video in gathered.items() if video.row.place is None}
-    found = find_videos(root, without_path) if without_path else {}
-    records = tuple(_record(source, video, root, found) for video in gathered.values())
+    found = {} if keys.path in fields else find_videos(root, {video_id: video_id for _, _, video_id, *_ in rows})
+    records = VideoRecords(
+        _record(f"{source}:{number}", _Row(*row), captions, root, found) for number, captions, *row in rows
+    )
     name = Path(source.name.removesuffix(".gz")).stem
     return Dataset(name, root, records, likely_mistakes=unknown.sentences())
+
+
+def _adjacent(
+    source: Path, table: Iterable[tuple[int, Mapping[str, str]]], keys: ManifestKeys, paths: VideoPaths
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of one video that follow each other, as one: number of the first, captions, and fields of its `_Row`."""
+    first, first_number, captions = None, 0, list[str]()
+    for number, fields in table:
+        with errors_at(f"{source}:{number}"):
+            row = _row(fields, keys, paths)
+            if first is not None and row.name == first.name:
+                row.check(first_number, first)
+            else:
+                if first is not None:
+                    yield first_number, tuple(captions), *first
+                first, first_number, captions = row, number, []
+        if caption := fields.get(keys.captions):
+            captions.append(caption)
+    if first is not None:
+        yield first_number, tuple(captions), *first
+
+
+def _gathered(source: Path, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """All rows of a video as one, in the order in which the videos first come."""
+    first_of: dict[str, tuple[int, list[str], _Row]] = {}
+    for number, captions, *fields in rows:
+        row = _Row(*fields)
+        first_number, gathered, first = first_of.setdefault(row.name, (number, [], row))
+        with errors_at(f"{source}:{number}"):
+            row.check(first_number, first)
+        gathered.extend(captions)
+    for number, gathered, row in first_of.values():
+        yield number, tuple(gathered), *row
 
 
 def _check_columns(fields: Mapping[str, str], keys: ManifestKeys, caption_key: str | None) -> None:
@@ -110,22 +143,21 @@ def _check_columns(fields: Mapping[str, str], keys: ManifestKeys, caption_key: s
         raise DatasetError(keys.missing(fields, CAPTIONS))
 
 
-def _record(source: Path, video: _VideoRows, root: Path, found: Mapping[str, str]) -> VideoRecord:
-    row = video.row
-    with errors_at(f"{source}:{video.number}"):
+def _record(place: str, row: _Row, captions: tuple[str, ...], root: Path, found: Mapping[str, str]) -> VideoRecord:
+    with errors_at(place):
         if row.place is not None:
             path = relative_path(row.place, root)
         else:
             path = found.get(str(row.video_id), f"{row.video_id}.mp4")
         video_id = without_ending(path) if row.video_id is None else row.video_id
-        return VideoRecord(video_id, path, row.split, tuple(video.captions), row.window, row.category)
+        return VideoRecord(video_id, path, row.split, captions, row.window, row.category)
 
 
 def _row(fields: Mapping[str, str], keys: ManifestKeys, paths: VideoPaths) -> _Row:
     place = paths.place(fields[keys.path]) if keys.path in fields else None
     start, end = _seconds(fields, "start_seconds"), _seconds(fields, "end_seconds")
     try:
-        window = Window(start or 0.0, end)
+        window = WHOLE_VIDEO if not start and end is None else Window(start or 0.0, end)
     except ValueError as error:
         raise DatasetError(str(error)) from error
     video_id = fields.get(keys.video_id)

@@ -25,7 +25,7 @@ from pipeline.datasets.reading.json_files import (
     read_json,
     text_of,
 )
-from pipeline.datasets.records import CaptionUnit, Dataset, DatasetError, VideoRecord, joined
+from pipeline.datasets.records import CaptionUnit, Dataset, DatasetError, VideoRecord, VideoRecords, joined
 from pipeline.video.options import Window
 
 SPLITS = ("train", "val", "test")
@@ -65,7 +65,7 @@ def read_didemo(source: Path, videos: Path | None = None) -> Dataset:
     root = (source if videos is None else videos).absolute()
     path_of = find_videos(root, {video_id: video_id for texts in paragraphs.values() for video_id in texts})
     with errors_at(str(source)):
-        records = tuple(
+        records = VideoRecords(
             VideoRecord(video_id, path_of.get(video_id, f"{video_id}.mp4"), split, (text,) if text else (), WINDOW)
             for split, texts in paragraphs.items()
             for video_id, text in texts.items()

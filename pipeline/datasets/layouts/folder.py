@@ -6,13 +6,16 @@ path if this is `train`, `val` or `test`, and `test` otherwise. A video without 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.datasets.reading.files import files_below, first_few, is_video, read_lines, without_ending
 from pipeline.datasets.reading.json_files import errors_at
-from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, VideoRecords
 
 SPLIT_FOLDERS = ("train", "val", "test")
+TEXT = ".txt"
+"""The ending of a file of captions."""
 
 
 def read_folder(source: Path, videos: Path | None = None) -> Dataset:
@@ -26,13 +29,17 @@ def read_folder(source: Path, videos: Path | None = None) -> Dataset:
         DatasetError: if there is no video, two videos have one stem, or a caption file is not UTF-8.
     """
     root = (source if videos is None else videos).absolute()
-    path_of, files = _videos_by_id(root), files_below(source)
-    caption_files = {without_ending(path): source / path for path in files if path.endswith(".txt")}
-    records = [_record(video_id, path, caption_files.get(video_id)) for video_id, path in path_of.items()]
-    stray = [f"{stem}.txt" for stem in caption_files if stem not in path_of]
+    files = files_below(source)
+    path_of = _videos_by_id(root, files if videos is None else files_below(root))
+    described = {without_ending(path): None for path in files if path.endswith(TEXT)}
+    stray = [f"{stem}{TEXT}" for stem in described if stem not in path_of]
+    records = VideoRecords(
+        _record(video_id, path, source / f"{video_id}{TEXT}" if video_id in described else None)
+        for video_id, path in path_of.items()
+    )
     tables = [] if any(record.captions for record in records) else [path for path in files if _may_be_manifest(path)]
     mistakes = (*_without_video(stray, root), *_not_read(tables, source))
-    return Dataset(source.absolute().name, root, tuple(records), likely_mistakes=mistakes)
+    return Dataset(source.absolute().name, root, records, likely_mistakes=mistakes)
 
 
 def captions_in(path: Path) -> tuple[str, ...]:
@@ -59,9 +66,9 @@ def _not_read(tables: list[str], source: Path) -> tuple[str, ...]:
     return (f"no video has a <stem>.txt, and {first_few(tables)} is not read: to read it, give {source / tables[0]}",)
 
 
-def _videos_by_id(root: Path) -> dict[str, str]:
+def _videos_by_id(root: Path, files: Iterable[str]) -> dict[str, str]:
     path_of: dict[str, str] = {}
-    for path in filter(is_video, files_below(root)):
+    for path in filter(is_video, files):
         other = path_of.setdefault(without_ending(path), path)
         if other != path:
             raise DatasetError(f"{root}: {other!r} and {path!r} have one stem, so one id; rename one of them")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.datasets.reading.files import find_videos, read_lines, require_text_file, text_file
 from pipeline.datasets.reading.json_files import errors_at
-from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, VideoRecords
 
 SPLIT_FILES = {
     "train": "LSMDC16_annos_training.csv",
@@ -50,7 +50,7 @@ def read_lsmdc(source: Path, videos: Path | None = None) -> Dataset:
     root = (source if videos is None else videos).absolute()
     path_of = find_videos(root, {clip: clip for _, clip in captions})
     with errors_at(str(source)):
-        records = tuple(
+        records = VideoRecords(
             VideoRecord(clip, path_of.get(clip, f"{clip}.avi"), split, tuple(texts))
             for (split, clip), texts in captions.items()
         )

@@ -30,7 +30,7 @@ from pipeline.datasets.reading.json_files import (
     read_json,
     text_of,
 )
-from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, VideoRecords
 
 DATA_JSON = "MSRVTT_data.json"
 TEST_1K_A = "MSRVTT_JSFUSION_test.csv"
@@ -102,13 +102,19 @@ def read_msrvtt(source: Path, videos: Path | None = None, *, protocol_split: str
     ids = [video_id for split_ids in listed.values() for video_id in split_ids]
     root = (source if videos is None else videos).absolute()
     path_of = find_videos(root, {video_id: video_id for video_id in ids})
-    records = []
-    for split, captions_of in listed.items():
-        for video_id, captions in captions_of.items():
-            path, category = path_of.get(video_id, f"{video_id}.mp4"), known.category_of.get(video_id)
-            with errors_at(str(source)):
-                records.append(VideoRecord(video_id, path, split, captions, category=category))
-    return Dataset("msrvtt", root, tuple(records), protocol_split, missing_files=tuple(missing))
+    with errors_at(str(source)):
+        records = VideoRecords(
+            VideoRecord(
+                video_id,
+                path_of.get(video_id, f"{video_id}.mp4"),
+                split,
+                captions,
+                category=known.category_of.get(video_id),
+            )
+            for split, captions_of in listed.items()
+            for video_id, captions in captions_of.items()
+        )
+    return Dataset("msrvtt", root, records, protocol_split, missing_files=tuple(missing))
 
 
 def _only_split(source: Path) -> str:

@@ -24,7 +24,7 @@ from typing import NoReturn, TypeVar
 
 from pipeline.datasets.reading.files import find_videos, read_lines, require_file, require_text_file, text_file
 from pipeline.datasets.reading.json_files import as_object, as_texts, errors_at, read_json
-from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, VideoRecords
 
 LIST_FILES = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"}
 CAPTIONS_PICKLE = "raw-captions.pkl"
@@ -77,12 +77,12 @@ def read_msvd(source: Path, videos: Path | None = None) -> Dataset:
     captions_file, captions = _read_captions(source, split_of, id_of)
     root = (source if videos is None else videos).absolute()
     path_of = find_videos(root, {**{video_id: video_id for video_id in split_of}, **id_of})
-    records = []
-    for video_id, split in split_of.items():
-        with errors_at(str(captions_file)):
-            path = path_of.get(video_id, f"{video_id}.avi")
-            records.append(VideoRecord(video_id, path, split, captions.get(video_id, ())))
-    return Dataset("msvd", root, tuple(records))
+    with errors_at(str(captions_file)):
+        records = VideoRecords(
+            VideoRecord(video_id, path_of.get(video_id, f"{video_id}.avi"), split, captions.get(video_id, ()))
+            for video_id, split in split_of.items()
+        )
+    return Dataset("msvd", root, records)
 
 
 def _read_mapping(source: Path) -> dict[str, str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipeline.datasets.reading.files import find_videos, read_lines, require_folder, text_file
 from pipeline.datasets.reading.json_files import as_list, as_object, as_texts, errors_at, field_of, read_json, text_of
-from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, VideoRecords
 
 SPLIT_FILES = {
     "train": "vatex_training_v1.0.json",
@@ -58,7 +58,7 @@ def read_vatex(source: Path, videos: Path | None = None) -> Dataset:
     root = (source if videos is None else videos).absolute()
     path_of = find_videos(root, {video_id: video_id for captions in splits.values() for video_id in captions})
     with errors_at(str(source)):
-        records = tuple(
+        records = VideoRecords(
             VideoRecord(video_id, path_of.get(video_id, f"{video_id}.mp4"), split, texts)
             for split, captions in splits.items()
             for video_id, texts in captions.items()

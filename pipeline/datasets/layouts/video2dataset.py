@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import secrets
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -25,7 +25,7 @@ from pipeline.datasets.reading.files import (
     require_folder,
 )
 from pipeline.datasets.reading.json_files import errors_at
-from pipeline.datasets.records import Dataset, DatasetError, VideoRecord
+from pipeline.datasets.records import Dataset, DatasetError, VideoRecord, VideoRecords
 
 SPLIT = "test"
 """Of all videos: video2dataset has no splits."""
@@ -73,8 +73,14 @@ def read_video2dataset(source: Path, videos: Path | None = None, *, extract_to: 
             f"the videos of {source} are in tars and cannot be decoded there: give --extract-to FOLDER, with "
             f"{num_mib + 1:,} MiB free, or with --videos the folder to which they were extracted before"
         )
-    records: list[VideoRecord] = []
     left_out: list[str] = []
+    records = VideoRecords(_videos_in(tars, extract_to, left_out))
+    name, not_used = source.absolute().name, {SPLIT: tuple(left_out)} if left_out else {}
+    return Dataset(name, root.absolute(), records, left_out=not_used)
+
+
+def _videos_in(tars: Iterable[Path], extract_to: Path | None, left_out: list[str]) -> Iterator[VideoRecord]:
+    """The videos of tars, which are extracted; adds the keys without one to `left_out`."""
     tar_of: dict[str, Path] = {}
     for path in tars:
         for key, sample in _samples(path).items():
@@ -86,11 +92,10 @@ def read_video2dataset(source: Path, videos: Path | None = None, *, extract_to: 
                 continue
             ending = PurePosixPath(sample.video.name).suffix
             with errors_at(str(path)):
-                records.append(VideoRecord(key, f"{path.stem}/{key}{ending}", SPLIT, sample.captions))
+                video = VideoRecord(key, f"{path.stem}/{key}{ending}", SPLIT, sample.captions)
             if extract_to is not None:
-                _extract(path, sample.video, extract_to / records[-1].path)
-    name, not_used = source.absolute().name, {SPLIT: tuple(left_out)} if left_out else {}
-    return Dataset(name, root.absolute(), tuple(records), left_out=not_used)
+                _extract(path, sample.video, extract_to / video.path)
+            yield video
 
 
 def _samples(path: Path) -> dict[str, _Sample]:

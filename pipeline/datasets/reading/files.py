@@ -6,7 +6,6 @@ import gzip
 import os
 import stat
 import zlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -103,16 +102,14 @@ def find_videos(root: Path, id_of: Mapping[str, str]) -> dict[str, str]:
     Raises:
         DatasetError: if `root` is no folder, or two files could be the video of one id.
     """
-    candidates: defaultdict[str, list[str]] = defaultdict(list)
+    path_of: dict[str, str] = {}
     for path in files_below(root):
         name = PurePosixPath(path)
         if name.stem in id_of and (is_video(path) or not name.suffix):
-            candidates[id_of[name.stem]].append(path)
-    path_of: dict[str, str] = {}
-    for video_id, paths in candidates.items():
-        if len(paths) > 1:
-            raise DatasetError(f"{root}: {paths[0]!r} and {paths[1]!r} could both be video {video_id!r}; keep one")
-        path_of[video_id] = paths[0]
+            video_id = id_of[name.stem]
+            other = path_of.setdefault(video_id, path)
+            if other != path:
+                raise DatasetError(f"{root}: {other!r} and {path!r} could both be video {video_id!r}; keep one")
     return path_of
 
 
@@ -210,14 +207,15 @@ def decode_line(line: bytes, path: Path, number: int) -> str:
         raise DatasetError(f"{path}:{number}: not UTF-8 ({error}); convert the file to UTF-8") from error
 
 
-def first_few(names: Iterable[str]) -> str:
-    """The first five names, for a message.
+def first_few(names: Iterable[str], total: int | None = None) -> str:
+    """The first five names, for a message; `total` is how many there are, if not all of them are given.
 
-    >>> first_few(["a", "b"]), first_few("abcdefg")
-    ("'a', 'b'", "'a', 'b', 'c', 'd', 'e' and 2 more")
+    >>> first_few(["a", "b"]), first_few("abcdefg"), first_few("abcdef", 99)
+    ("'a', 'b'", "'a', 'b', 'c', 'd', 'e' and 2 more", "'a', 'b', 'c', 'd', 'e' and 94 more")
     """
     names = list(names)
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    total = len(names) if total is None else total
+    more = f" and {total - 5} more" if total > 5 else ""
     return ", ".join(map(repr, names[:5])) + more
 
 

@@ -8,7 +8,7 @@ from pipeline.datasets.layouts.msrvtt import PROTOCOL_SPLITS
 from pipeline.datasets.published import NOTHING, PUBLISHED, Published, SplitSize, published_of
 from pipeline.datasets.read import LAYOUTS
 from pipeline.datasets.records import CaptionUnit, Dataset, VideoRecord, as_paragraphs
-from pipeline.datasets.report import report_on
+from pipeline.datasets.report import MOST_NAMED, report_on
 from pipeline.video.options import Window
 
 
@@ -95,6 +95,14 @@ def test_a_video_that_overlaps_train_has_leaked() -> None:
     )
     assert report.leaked == ("film 8-10", "film")
     assert "2 videos outside train overlap videos of train: 'film 8-10', 'film'" in report.warnings
+
+
+def test_of_many_videos_without_a_caption_the_first_are_named() -> None:
+    num = MOST_NAMED + 23
+    report = report_on(dataset(*(video(f"v{number}") for number in range(num))), NOTHING)
+    (split,) = report.splits
+    assert (split.num_without_captions, len(split.without_captions)) == (num, MOST_NAMED)
+    assert f"'v0', 'v1', 'v2', 'v3', 'v4' and {num - 5} more." in report.warnings[0]
 
 
 def test_the_report_as_json() -> None:

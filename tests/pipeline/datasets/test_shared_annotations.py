@@ -57,7 +57,7 @@ def test_msrvtt_1k_a_without_the_captions_of_train(tmp_path: Path) -> None:
     report = report_of("msrvtt", tmp_path, "1k-A")
     assert counts(report) == {"test": (1000, 1000, 1000), "train": (9000, 39800, 9000)}
     by_split = {one.split: one for one in report.splits}
-    assert len(by_split["train"].without_captions) == 7010  # the others are of the official test set
+    assert by_split["train"].num_without_captions == 7010  # the others are of the official test set
     assert (by_split["test"].num_shared_captions, by_split["test"].num_tied_captions) == (4, 9)
     assert report.missing_files == ("MSRVTT_data.json",)
     assert any("official validation set" in warning for warning in report.warnings)
@@ -69,7 +69,7 @@ def test_msrvtt_by_the_other_splits(tmp_path: Path) -> None:
     assert counts(full) == {"test": (2990, 59800, 2990), "train": (6513, 0, 6513), "val": (497, 0, 497)}
     miech = report_of("msrvtt", tmp_path, "1k-B")
     assert counts(miech) == {"test": (1000, 17920, 1000), "train": (6656, 27340, 6656)}
-    assert {one.split: len(one.without_captions) for one in miech.splits} == {"test": 104, "train": 5289}
+    assert {one.split: one.num_without_captions for one in miech.splits} == {"test": 104, "train": 5289}
 
 
 def test_what_is_said_of_msrvtt_is_so() -> None:
