@@ -302,7 +302,7 @@ class _Run:
         """Decode what is pending; also returns the number of workers."""
         root = self.read.dataset.root
         memory, decoder_mib = worker_memory(self.options, self.decoding), self.decoding.decoder_memory_mib
-        decoding = estimate_decoding(store, root, plan.pending)
+        estimate = estimate_decoding(store, root, plan.pending)
         processes = IsolatedDecoder(memory_mib=decoder_mib)  # the same, however many of them may be used
         work = Workload(
             num_shards=len(plan.pending),
@@ -312,9 +312,9 @@ class _Run:
             ),
             alone="in this process and its decoder",
             remedy="--decoder-memory and --shard-size make them smaller",
-            in_threads=InThreads(processes.end_used_by, decoding.num_files, memory.decoder_mib),
+            in_threads=InThreads(processes.end_used_by, estimate.num_files, memory.decoder_mib),
         )
-        default = workers_by_default(work.num_parts, decoding.seconds, num_threads=work.num_shards)
+        default = workers_by_default(work.num_parts, estimate.seconds, num_threads=work.num_shards)
         with workers_for(self.run, work, self.report, default=default) as workers:
             decoder = IsolatedDecoder(memory_mib=decoder_mib, num_processes=workers.num_decoders)
             source = VideoSource(root, decoder, self.decoding.check_videos)

@@ -152,7 +152,7 @@ def workers_for(run: RunOptions, work: Workload, report: Reporter, *, default: i
     elif wanted == 0:
         report.say(f"{work.alone}, at most about {work.memory.total_mib:,} MiB")
         yield Workers(run_synchronously, 0)
-    elif work.in_threads is not None and min(wanted, work.num_shards) <= MAX_THREADS:
+    elif work.in_threads is not None and _num_held(wanted, work) <= MAX_THREADS:
         yield _in_threads(wanted, work, work.in_threads, report)
     else:  # processes, which take seconds to start
         with local_dask(num_workers := _num_fitting(wanted, work, report)) as executor:
@@ -167,13 +167,17 @@ def _job_settings(run: RunOptions) -> JobSettings:
         raise OptionError(str(error)) from error
 
 
+def _num_held(wanted: int, work: Workload) -> int:
+    """Shards that workers on this machine hold at a time: one a worker, and no more than fit into memory."""
+    return work.memory.num_fitting(min(wanted, work.num_shards), machine_memory_mib())
+
+
 def _num_fitting(wanted: int, work: Workload, report: Reporter) -> int:
-    """Workers on this machine: no more than pending shards, and than fit into memory."""
-    memory, wanted = work.memory, min(wanted, work.num_shards)
-    num_workers = memory.num_fitting(wanted, machine_memory_mib())
-    each = f"at most about {memory.total_mib:,} MiB each"
-    report.say(f"{plural(num_workers, 'worker')}, {each}{_why_fewer(num_workers, wanted, work)}")
-    return num_workers
+    """Workers on this machine that hold a shard each."""
+    wanted, number = min(wanted, work.num_shards), _num_held(wanted, work)
+    each = f"at most about {work.memory.total_mib:,} MiB each"
+    report.say(f"{plural(number, 'worker')}, {each}{_why_fewer(number, wanted, work)}")
+    return number
 
 
 def _in_threads(wanted: int, work: Workload, how: InThreads, report: Reporter) -> Workers:
@@ -181,7 +185,7 @@ def _in_threads(wanted: int, work: Workload, how: InThreads, report: Reporter) -
     if wanted <= work.num_shards or how.num_parts <= work.num_shards:
         number = num_threads = _num_fitting(wanted, work, report)
     else:
-        wanted, num_threads = min(wanted, how.num_parts), work.memory.num_fitting(work.num_shards, machine_memory_mib())
+        wanted, num_threads = min(wanted, how.num_parts), _num_held(wanted, work)
         total_mib = num_threads * work.memory.total_mib
         room_mib = int(machine_memory_mib() * SHARE_OF_MACHINE) - total_mib
         num_helpers = max(0, min(wanted - num_threads, room_mib // how.helper_mib))

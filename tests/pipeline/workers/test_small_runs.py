@@ -138,6 +138,21 @@ def test_workers_beyond_the_shards_fit_into_memory_too(
         assert f"together: 6 do not fit into {machine_mib:,} MiB (" in ended.err
 
 
+def test_workers_are_threads_if_no_more_fit_into_memory_than_may_be(
+    fda: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(num_workers: int) -> Executor:
+        raise AssertionError(f"{num_workers} processes are started")
+
+    monkeypatch.setattr(place_of_work, "local_dask", refuse)
+    monkeypatch.setattr(place_of_work, "MAX_THREADS", 2)
+    memory = WorkerMemory(SMALL.shard_size, SMALL.eval_frames, SMALL.image_size)
+    monkeypatch.setattr(place_of_work, "machine_memory_mib", lambda: 3 * memory.total_mib)  # and some for all else
+    manifest = write_small_dataset(tmp_path, {"test": 6})
+    ended = fda("preprocess", manifest, tmp_path / "store", *SMALL_FLAGS, "--workers", "3", "--json")
+    assert json.loads(ended.out)["workers"] == 2
+
+
 def test_masks_of_few_frames_are_made_without_workers_and_those_of_many_with(
     fda: Commands, tmp_path: Path, started: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
