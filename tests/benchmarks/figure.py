@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 DECODING = "decoding 12 frames, CPU time: "
-OURS = "fda"
+OURS, CALLS = "fda", "libav's calls alone"
 
 
 def draw(results: dict[str, Any], picture: Path) -> None:
@@ -38,7 +38,7 @@ def _draw_decoding(axes: Any, tables: list[dict[str, Any]], targets: dict[str, d
         return
     names = [table["title"].removeprefix(DECODING) for table in tables]
     methods = [row["method"] for row in tables[0]["rows"]]
-    markers = dict(zip(methods, "s.v^<>dxo", strict=False))
+    markers = dict(zip(methods, "s.v^<>dx_o", strict=False))
     for method in methods:
         ratios = [next(row["ratio"] for row in table["rows"] if row["method"] == method) for table in tables]
         points = [(place, ratio) for place, ratio in enumerate(ratios) if ratio is not None]
@@ -54,7 +54,8 @@ def _draw_decoding(axes: Any, tables: list[dict[str, Any]], targets: dict[str, d
             label=method,
         )
     for place, (name, table) in enumerate(zip(names, tables, strict=True)):
-        peers = [row["ratio"] for row in table["rows"] if row["method"] != OURS and row["ratio"] is not None]
+        others = [row for row in table["rows"] if row["method"] not in (OURS, CALLS)]
+        peers = [row["ratio"] for row in others if row["ratio"] is not None]
         target = max(targets["to_fastest_exact_peer"].get(name, 1.0) * max(peers), targets["to_opencv"].get(name, 0.0))
         label = "target of fda" if place == 0 else None
         axes.hlines(target, place - 0.35, place + 0.35, color="black", linewidth=1.5, label=label)
