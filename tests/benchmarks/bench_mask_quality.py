@@ -2,7 +2,7 @@
 
 Cameras that rest, shake, pan and zoom, light that flickers and a noisy sensor, each with slow, medium and fast movers
 (`tests.benchmarks.moving_scenes`). Two more tables say what a clip costs, and whether a clip that has a cut is divided
-at it. `python -m tests.benchmarks.bench_mask_quality` takes five clips of each kind instead of two.
+at it. `python -m tests.benchmarks.bench_mask_quality` takes five clips of each kind instead of one.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def print_cuts(scenes: Mapping[tuple[str, str], Sequence[MovingScene]]) -> None:
     print()
 
 
-def main(*, quick: bool = False, num_seeds: int = 2) -> None:
+def main(*, quick: bool = False, num_seeds: int = 1) -> None:
     """Make the clips, as many of each kind as there are seeds, measure, and print the tables."""
     cv2.setNumThreads(1)
     seeds = range(1 if quick else num_seeds)
