@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import secrets
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
@@ -20,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 from pipeline.errors import PipelineError
 from pipeline.run.events import ItemsDone, Tell
@@ -47,7 +48,14 @@ MESSAGES_A_SECOND = 100
 """Of all workers, about their progress. With ten a second of each of 256 workers, messages took the coordinator more
 time than tasks did."""
 
+NUM_TOPICS = 8
+"""A scheduler keeps a topic, and its last 1,000 messages, for as long as it lives: one a run would fill the memory of a
+scheduler that serves many. Those that run at the same time share few, so that hardly any gets what others send."""
+
 LOCAL_PATIENCE = Patience(START_SECONDS)
+
+Message = tuple[float, tuple[str, tuple[int, ...], bytes | None]]
+"""When the scheduler got it, and what `Progress.to_message` gives."""
 
 _logger = logging.getLogger(__name__)
 
@@ -79,6 +87,9 @@ class DaskExecutor:
         """
         self.client, self.preflight, self.say = client, preflight, say
         self.watch = WorkerWatch(client, preflight, patience, say, refill)
+        self.topic = f"fda-{secrets.randbelow(NUM_TOPICS)}"
+        self._runs: dict[str, _Run[Any, Any]] = {}
+        """By their names, with which the keys of their tasks begin."""
 
     def __call__(
         self, function: Callable[[Task, Tell], Report], tasks: Iterable[Task], tell: Tell
@@ -95,6 +106,24 @@ class DaskExecutor:
             yield from run.reports()
         finally:
             run.end()
+
+    def listen(self, run: _Run[Any, Any]) -> None:
+        """Hand the messages about the tasks of a run to it."""
+        if not self._runs:
+            self.client.subscribe_topic(self.topic, self._hand_on)
+        self._runs[run.name] = run
+
+    def forget(self, run: _Run[Any, Any]) -> None:
+        """Undo `listen`."""
+        self._runs.pop(run.name, None)
+        if not self._runs and self.client.status == "running":
+            self.client.unsubscribe_topic(self.topic)
+
+    def _hand_on(self, event: Message) -> None:
+        """Runs in the client's own thread. A message may be of another client's run, or of one that has ended."""
+        run = self._runs.get(event[1][0].rpartition("-")[0])
+        if run is not None:
+            run.put_message(event)
 
 
 @dataclass(slots=True)
@@ -142,12 +171,12 @@ class _Run(Generic[Task, Report]):
     ) -> None:
         self._executor, self._client, self._watch = executor, executor.client, executor.watch
         self._function, self._waiting, self._tell = function, iter(tasks), tell
-        self._topic = f"fda-{uuid.uuid4().hex}"
-        self._telling = Telling(self._topic)
+        self.name = f"fda-{uuid.uuid4().hex}"
+        self._telling = Telling(executor.topic)
         self._flights: dict[str, _Flight[Task]] = {}
         """By the key of their future."""
         self._arrived: SimpleQueue[_Ended | Progress] = SimpleQueue()
-        self._client.subscribe_topic(self._topic, self._put_message)
+        executor.listen(self)
 
     def reports(self) -> Iterator[Report]:
         """Run all tasks; those under which workers died come last, one by one."""
@@ -182,11 +211,11 @@ class _Run(Generic[Task, Report]):
 
     def end(self) -> None:
         """Cancel the tasks in flight."""
+        self._executor.forget(self)
         if self._client.status == "running":  # a client whose scheduler is lost would wait for it
-            self._client.unsubscribe_topic(self._topic)
             self._client.cancel([flight.future for flight in self._flights.values()])
 
-    def _put_message(self, event: tuple[float, tuple[str, tuple[int, ...], bytes | None]]) -> None:
+    def put_message(self, event: Message) -> None:
         """Runs in the client's own thread."""
         self._arrived.put(Progress.from_message(event[1]))
 
@@ -208,7 +237,7 @@ class _Run(Generic[Task, Report]):
         """Fill the window, whose width follows the workers that are there now."""
         self._watch.look()
         num_workers = max(1, len(self._watch.fit))
-        self._telling = Telling(self._topic, max(SECONDS_BETWEEN_MESSAGES, num_workers / MESSAGES_A_SECOND))
+        self._telling = Telling(self._executor.topic, max(SECONDS_BETWEEN_MESSAGES, num_workers / MESSAGES_A_SECOND))
         while len(self._flights) < num_workers * TASKS_PER_WORKER:
             try:
                 task = next(self._waiting)
@@ -217,7 +246,7 @@ class _Run(Generic[Task, Report]):
             self._submit(task, ItemsDone())
 
     def _submit(self, task: Task, told: ItemsDone) -> None:
-        key = f"{self._topic}-{uuid.uuid4().hex}"
+        key = f"{self.name}-{uuid.uuid4().hex}"
         only = self._watch.restriction
         called = partial(run_and_tell, self._function, self._telling, self._executor.preflight)
         # If no worker is left, the task goes to any; `only` is empty then, and the task is submitted again with the

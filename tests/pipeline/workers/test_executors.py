@@ -21,6 +21,7 @@ from distributed import Client, Future
 from pipeline.run.events import ItemsDone, Tell, ignore_events
 from pipeline.run.resources import ONE_THREAD
 from pipeline.workers.dask import (
+    NUM_TOPICS,
     TASKS_PER_WORKER,
     DaskExecutor,
     WorkerDiedError,
@@ -217,7 +218,7 @@ def test_a_report_that_is_lost_with_its_worker_is_made_again_by_one_that_joins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     processes = DaskProcesses(tmp_path)
-    first, put = processes.worker(), _Run._put_message
+    first, put = processes.worker(), _Run.put_message
 
     def put_unless_lost(run: _Run[int, int], event: Any) -> None:
         if first.poll() is None:
@@ -226,7 +227,7 @@ def test_a_report_that_is_lost_with_its_worker_is_made_again_by_one_that_joins(
         else:
             put(run, event)
 
-    monkeypatch.setattr(_Run, "_put_message", put_unless_lost)
+    monkeypatch.setattr(_Run, "put_message", put_unless_lost)
     monkeypatch.setattr(WorkerWatch, "restriction", property(lambda watch: watch.fit))
     try:
         with Client(processes.address) as client:
@@ -237,7 +238,7 @@ def test_a_report_that_is_lost_with_its_worker_is_made_again_by_one_that_joins(
 
 
 def test_a_task_whose_report_is_lost_is_run_again(dask: DaskExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    put, put_end, ends, lost = _Run._put_message, _Run._put_end, list[Future](), list[object]()
+    put, put_end, ends, lost = _Run.put_message, _Run._put_end, list[Future](), list[object]()
 
     def lose_the_first(run: _Run[int, int], event: Any) -> None:
         if lost:
@@ -248,7 +249,7 @@ def test_a_task_whose_report_is_lost_is_run_again(dask: DaskExecutor, monkeypatc
         ends.append(future)
         put_end(run, future)
 
-    monkeypatch.setattr(_Run, "_put_message", lose_the_first)
+    monkeypatch.setattr(_Run, "put_message", lose_the_first)
     monkeypatch.setattr(_Run, "_put_end", count)
     assert list(dask(square, [7], ignore_events)) == [49]
     assert (len(ends), len(lost)) == (2, 2)
@@ -273,6 +274,30 @@ def test_a_caller_may_stop_early(dask: DaskExecutor) -> None:
     assert isinstance(reports, Iterator)
     reports.close()
     assert run(dask, square, [6]) == [36]
+
+
+def test_a_scheduler_keeps_no_more_for_each_run(dask: DaskExecutor) -> None:
+    assert dask.client.scheduler is not None
+    for _ in range(NUM_TOPICS + 1):
+        with Client(dask.client.scheduler.address, set_as_default=False) as client:
+            assert run(DaskExecutor(client), square, [3]) == [9]
+    topics = {name for name in dask.client.get_events() if name.startswith("fda-")}
+    assert len(topics) <= NUM_TOPICS
+
+
+def test_runs_of_one_topic_do_not_disturb_each_other(dask: DaskExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of one client, and one of another."""
+    monkeypatch.setattr("pipeline.workers.dask.NUM_TOPICS", 1)
+    assert dask.client.scheduler is not None
+    with Client(dask.client.scheduler.address, set_as_default=False) as client:
+        one, other = DaskExecutor(dask.client), DaskExecutor(client)
+        heard: list[list[ItemsDone]] = [[], [], []]
+        runs = [
+            executor(tell_of_each, [number, number], told.append)
+            for executor, number, told in zip((one, one, other), (1, 3, 5), heard, strict=True)
+        ]
+        assert list(zip(*runs, strict=True)) == [(1, 3, 5), (1, 3, 5)]
+        assert [sum(items.num_done for items in told) for told in heard] == [2, 6, 10]
 
 
 class RunOfLethalTasks(_Run[int, int]):
