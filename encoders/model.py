@@ -19,10 +19,9 @@ from encoders.torchvision_shim import import_open_clip
 
 open_clip = import_open_clip()
 
-ALPHA_WEIGHT = "visual.conv1_alpha.weight"
-"""The one tensor that CLIP does not have; shape (width, 1, patch_size, patch_size). In other towers its name is that of
-the first layer with the same ending: `visual.trunk.patch_embed.proj_alpha.weight`."""
 _ALPHA_ENDING = "_alpha.weight"
+"""Of the name of the one tensor that CLIP does not have, shape (width, 1, patch_size, patch_size). It begins as that of
+the first layer: `visual.conv1_alpha.weight`, in other towers `visual.trunk.patch_embed.proj_alpha.weight`."""
 _PATCH_SIZE = 16
 """Where the first layer is no patches: what most ViTs have."""
 

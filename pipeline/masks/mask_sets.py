@@ -95,18 +95,6 @@ def plan_masks(store: Store, name: str, partition: Partition = WHOLE, listener: 
     return make_plan(store, partition.take(store.all_shards()), [masks_stage(name)], listener=listener)
 
 
-def make_mask_set(
-    store: Store,
-    name: str,
-    options: MaskOptions,
-    plan: Plan,
-    executor: Executor = run_synchronously,
-    listener: Listener = ignore_events,
-) -> None:
-    """Run a plan."""
-    make_shards(mask_shard, lambda shard: MaskTask(store.folder, shard, name, options), plan, executor, listener)
-
-
 def make_shards(
     make_shard: Callable[[Task, Tell], Shard],
     task_of: Callable[[Shard], Task],

@@ -73,11 +73,6 @@ def shots_of(frames: NDArray[np.uint8], cuts: Cuts) -> tuple[Shot, ...]:
     return tuple(Shot(start, stop) for start, stop in zip([0, *starts], [*starts, len(frames)], strict=True))
 
 
-def likeness(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
-    """How much two pictures have in common, 0..3; each of shape (height, width, 3), RGB."""
-    return _likeness(_View.of(before), _View.of(after))
-
-
 def _cuts(frames: NDArray[np.uint8]) -> list[int]:
     """The first frames of all shots but the first."""
     views = [_View.of(frame) for frame in frames]

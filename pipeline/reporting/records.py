@@ -34,16 +34,6 @@ class Work:
         """In the unit."""
         return self.number / self.seconds if self.seconds else 0.0
 
-    @property
-    def frames_a_second(self) -> float | None:
-        """Frames decoded or encoded a second."""
-        return None if self.num_frames is None or not self.seconds else self.num_frames / self.seconds
-
-    @property
-    def source_bytes_a_second(self) -> float | None:
-        """Bytes of video read a second."""
-        return None if self.num_source_bytes is None or not self.seconds else self.num_source_bytes / self.seconds
-
 
 def read_runs(store: Store, report: Reporter) -> tuple[PastRun, ...]:
     """The latest runs, oldest first; a record that cannot be read is a warning."""
@@ -122,9 +112,3 @@ def int_at(fields: Mapping[str, JSON], key: str) -> int | None:
     """The whole number at a key; None, if there is something else."""
     found = fields.get(key)
     return found if type(found) is int else None
-
-
-def number_at(fields: Mapping[str, JSON], key: str) -> float | None:
-    """The number at a key; None, if there is something else."""
-    found = fields.get(key)
-    return float(found) if type(found) in (int, float) else None  # type: ignore[arg-type]

@@ -11,10 +11,9 @@ import numpy as np
 
 from encoders.errors import EncoderError
 from pipeline.errors import PipelineError
-from pipeline.run.words import plural
 from pipeline.search.answers import Answer, FrameScore, Hit
 from pipeline.search.engine import SearchEngine
-from pipeline.search.options import Filters, Find, Query, QueryKind, SearchOptions
+from pipeline.search.options import Filters, Query, QueryKind, SearchOptions
 from pipeline.serving.address import Address, inclusive, limits
 from pipeline.serving.facets import passing
 from pipeline.serving.library import Library, VideoKey
@@ -196,12 +195,6 @@ def score_range(listings: Sequence[Listing]) -> tuple[float, float]:
     """The lowest and the highest score of a frame on a page: what bars are drawn between."""
     scores = [frame.score for listing in listings for item in listing.items for frame in item.frames]
     return (min(scores), max(scores)) if scores else (0.0, 1.0)
-
-
-def found_words(listing: Listing, find: Find) -> str:
-    """How much was searched, in words."""
-    noun = "caption" if find is Find.CAPTIONS else "video"
-    return plural(listing.num_candidates, noun)
 
 
 def num_pages(listing: Listing, size: int) -> int:

@@ -115,13 +115,3 @@ def value_of(factor: str, level: str | float) -> float:
         kind = "a whole number" if one.is_whole else "a number"
         raise OptionError(f"{factor} ({one.about}) must be {kind} in {one.low:g}..{one.high:g}, got {level}")
     return number
-
-
-def level_name(factor: str, value: float) -> str:
-    """A value as people write it: the name of its level, or the number.
-
-    >>> level_name("pan", 0.25), level_name("pan", 0.3)
-    ('strong', '0.3')
-    """
-    named = [name for name, number in FACTORS[factor].levels.items() if number == value]
-    return named[0] if named else f"{value:g}"

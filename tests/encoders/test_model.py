@@ -17,13 +17,14 @@ from encoders.building import num_bytes
 from encoders.config import ModelConfig, TextTower, VisionTower, supported_models
 from encoders.errors import ModelError
 from encoders.inputs import check_clips, vision_inputs
-from encoders.model import ALPHA_WEIGHT, AlphaClip, AlphaConv, pool
+from encoders.model import AlphaClip, AlphaConv, pool
 from encoders.options import Pooling
 from encoders.patches import gather_patches
 from encoders.tokens import Tokenizer
 from encoders.torchvision_shim import import_open_clip
 from encoders.weights.loading import load_model
 from tests.encoders_tiny import (
+    ALPHA_WEIGHT,
     TEXT_HEADS,
     TINY,
     TINY_TEXT,

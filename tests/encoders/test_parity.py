@@ -11,10 +11,11 @@ import torch.nn.functional as F  # noqa: N812
 
 from encoders.config import ModelConfig, TextTower, VisionTower
 from encoders.encoding.encoder import Encoder
-from encoders.model import ALPHA_WEIGHT, AlphaClip
+from encoders.model import AlphaClip
 from encoders.tokens import Tokenizer
 from encoders.weights.loading import load_model
 from tests.encoders_tiny import (
+    ALPHA_WEIGHT,
     alpha_clip_layout,
     random_clips,
     randomise,

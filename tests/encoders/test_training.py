@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from encoders.errors import DivergedError, TrainMemoryError, WeightsFormatError
-from encoders.model import ALPHA_WEIGHT, AlphaClip
+from encoders.model import AlphaClip
 from encoders.training.options import Schedule, TrainOptions
 from encoders.training.parameters import parameter_groups
 from encoders.training.state import load_state, save_state
 from encoders.training.trainer import MAX_LOGIT_SCALE, NORM_PART, TrainBatch, Trainer, norm_of
-from tests.encoders_tiny import TINY, random_clips, tiny_model
+from tests.encoders_tiny import ALPHA_WEIGHT, TINY, random_clips, tiny_model
 
 FAST = TrainOptions(lr=3e-3, alpha_lr=1e-2, weight_decay=0.0, warmup=0.0)
 TEXTS = ["a cat", "a dog", "two birds", "the sea"]

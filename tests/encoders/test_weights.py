@@ -12,13 +12,22 @@ from torch import Tensor, nn
 
 from encoders.config import ModelConfig
 from encoders.errors import WeightsFormatError, WeightsMismatchError, WeightsMissingError
-from encoders.model import ALPHA_WEIGHT
 from encoders.options import Activation
 from encoders.torchvision_shim import import_open_clip
 from encoders.weights.files import WeightsFile, WeightsKind, sha256_of
 from encoders.weights.fit import check_activation
 from encoders.weights.loading import load_model
-from tests.encoders_tiny import PLAIN, TENSORS, TINY, alpha_clip_layout, assert_same, saved, tiny_model, write_config
+from tests.encoders_tiny import (
+    ALPHA_WEIGHT,
+    PLAIN,
+    TENSORS,
+    TINY,
+    alpha_clip_layout,
+    assert_same,
+    saved,
+    tiny_model,
+    write_config,
+)
 
 open_clip = import_open_clip()
 

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.datasets.read import read_dataset
 from pipeline.frames.preprocess import VideoSource, open_store, plan_preprocess, preprocess_shards
-from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks
+from pipeline.masks.mask_sets import create_mask_set, plan_masks
 from store.completion import committed, input_digests, outcomes_of
 from store.errors import StoreWriteError
 from store.features import (
@@ -33,6 +33,7 @@ from store.stages import FRAMES_STAGE, features_stage, masks_stage
 from store.store import Store
 from tests.clips_on_disk import SMALL, write_small_dataset
 from tests.decoders import RememberingDecoder
+from tests.mask_sets import make_mask_set
 from tests.s3 import IMPATIENT_SECONDS, Fault, Seen, Server, tree, use_server
 from tests.seed import drawn
 from tests.store.objects import FAULTS

@@ -55,7 +55,6 @@ class Masks:
     """All mask sets."""
 
     sets: tuple[MaskSetShown, ...]
-    with_pictures: bool
 
 
 def masks_section(subject: Subject) -> Section:
@@ -82,7 +81,7 @@ def masks_section(subject: Subject) -> Section:
                 clips=_clips(subject, name, known),
             )
         )
-    return Section.of("masks", "Masks", Masks(tuple(shown), subject.options.thumbnails))
+    return Section.of("masks", "Masks", Masks(tuple(shown)))
 
 
 def _outcomes(store: Store, name: str, splits: list[str]) -> dict[str, list[VideoOutcome]]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.masks.clips import clip_masks
-from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks, summarise_masks
+from pipeline.masks.mask_sets import create_mask_set, plan_masks, summarise_masks
 from pipeline.masks.options import Difference, MaskOptions, MaskSet
 from pipeline.masks.shard import make_masks
 from pipeline.workers.dask import local_dask
@@ -33,6 +33,7 @@ from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 from tests.clips_on_disk import SMALL, run_preprocess, write_mixed_dataset
 from tests.faulty_disk import Fault, FaultyDisk, Killed
+from tests.mask_sets import make_mask_set
 from tests.stores import NUM_FRAMES, SIZE, clip_frames, make_catalog, make_manifest, tree_digest
 
 RAW = MaskOptions(kernel_size=1, min_area=0)

@@ -11,11 +11,12 @@ import pytest
 
 from pipeline.datasets.read import read_dataset
 from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_shards
-from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks
+from pipeline.masks.mask_sets import create_mask_set, plan_masks
 from pipeline.run.events import Event, ItemsDone
 from pipeline.run.threads import one_cv2_thread
 from tests.clips_on_disk import SMALL, opened_store, write_small_dataset
 from tests.decoders import RememberingDecoder
+from tests.mask_sets import make_mask_set
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from pipeline.clips.options import AlphaSource
 from pipeline.errors import InputError
 from pipeline.mask_imports.options import MaskImportOptions
 from pipeline.masks.clips import difference_masks
-from pipeline.masks.mask_sets import create_mask_set, make_mask_set, plan_masks
+from pipeline.masks.mask_sets import create_mask_set, plan_masks
 from pipeline.masks.options import GROUND, Difference, MaskOptions
 from pipeline.masks.stored import stored_mask_options
 from pipeline.run.events import Event, StepDone
@@ -32,6 +32,7 @@ from store.clips.shards import create_mask_arrays, read_frames
 from store.store import Store
 from tests.clips_on_disk import SMALL, run_preprocess, write_small_dataset
 from tests.encoders_tiny import write_config
+from tests.mask_sets import make_mask_set
 from tests.stores import tree_digest
 
 DRAWN = BatchOptions("all", "negatives", frames=3)
