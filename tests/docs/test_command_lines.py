@@ -27,6 +27,7 @@ README = ROOT / "README.md"
 TOP = ("cli", "encoders", "pipeline", "store")
 TESTED_ELSEWHERE = ("python.md", "evaluation.md")
 """Their Python is run by tests of their own."""
+WHERE_FDA_IS = "PATH=$PWD/.venv/bin:$PATH"
 OF_OTHERS = {"--array", "--memory-limit", "--nthreads", "--preload", "--requeue"}
 """Options of SLURM and Dask that pages name."""
 PREPARED = (
@@ -123,6 +124,8 @@ def test_other_lines_are_understood(page: Path, prepared: Path, monkeypatch: pyt
             assert words[1] in _make_targets(), words
         elif words[:2] == ["python", "-m"]:
             assert importlib.util.find_spec(words[2]) is not None, words
+        elif words[0] == "export":
+            assert words[1:] == [WHERE_FDA_IS]
         elif words[0] == "pip":
             assert set(re.findall(r"\[(\w+)\]", " ".join(words))) <= _extras(), words
         else:
@@ -149,6 +152,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         target = page.parent / file if file else page
         assert target.exists(), file
         assert not anchor or anchor in anchors(target), f"{file}#{anchor}"
+
+
+def test_readme_says_where_fda_is_before_it_is_run() -> None:
+    lines = [words for words in command_lines(README) if words[0] in ("export", "fda")]
+    assert lines[0] == ["export", WHERE_FDA_IS]
+    assert "VENV := .venv\nBIN := $(VENV)/bin\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def test_readme_is_short() -> None:
