@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.isolation.messages import Failure
+from pipeline.isolation.messages import Failure, Ready
 from pipeline.isolation.process import DecoderLostError, DecoderProcess
 from pipeline.serving.media.converting import MediaRequest, Prepared, answer
 from pipeline.serving.media.playable import Way
@@ -160,13 +160,16 @@ class MediaCache:
 
     def _asked(self, request: MediaRequest) -> Prepared:
         """The answer of a process that may crash or hang."""
+        limit = request.timeout_seconds + _GRACE_SECONDS
         for is_last in (False, True):
             process = self._process(fresh=is_last)
             process.ask((request,))
             try:
                 with self._lock:
                     self._busy.add(process)
-                given = process.answer(request.timeout_seconds + _GRACE_SECONDS)
+                given = process.answer(limit)
+                if isinstance(given, Ready):  # the first that comes of a process
+                    given = process.answer(limit)
             except DecoderLostError as lost:
                 if lost.is_in_doubt and not is_last:
                     continue
