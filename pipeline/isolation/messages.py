@@ -11,7 +11,6 @@ from __future__ import annotations
 import pickle
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -23,6 +22,8 @@ _COUNT = struct.Struct("<I")
 BUFFER_BYTES = 4 << 20
 """Requested on both ends: a clip of 12 x 224 x 224 x 3 bytes then needs no second turn. The kernel may give less, which
 only costs time."""
+SILENCE_SECONDS = 10.0
+"""How long a sender may pause in the middle of a message: it only copies what it has in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,28 +81,30 @@ def send(connection: socket.socket, value: object) -> None:
         connection.sendall(part)
 
 
-def receive(connection: socket.socket, deadline: float | None = None) -> object:
+def receive(connection: socket.socket, limit_seconds: float | None = None) -> object:
     """Wait for a value.
 
     Args:
         connection: One end.
-        deadline: On the monotonic clock. A message that arrived before it is returned, however late the call.
+        limit_seconds: Until its first byte. The rest is waited for as long as it keeps coming, for the sender of a long
+            message is blocked until its receiver begins to read: then at most `SILENCE_SECONDS` from part to part.
 
     Raises:
-        TimeoutError: Some of the message had not arrived at the deadline.
+        TimeoutError: Nothing came for so long.
         EOFError: The other end is closed.
     """
-    (num_parts,) = _COUNT.unpack(_read(connection, _COUNT.size, deadline))
-    sizes = struct.unpack(f"<{num_parts}Q", _read(connection, 8 * num_parts, deadline))
-    body, *buffers = [_read(connection, size, deadline) for size in sizes]
+    (num_parts,) = _COUNT.unpack(_read(connection, _COUNT.size, limit_seconds))
+    silence = None if limit_seconds is None else SILENCE_SECONDS
+    sizes = struct.unpack(f"<{num_parts}Q", _read(connection, 8 * num_parts, silence))
+    body, *buffers = [_read(connection, size, silence) for size in sizes]
     return pickle.loads(body, buffers=buffers)
 
 
-def _read(connection: socket.socket, num_bytes: int, deadline: float | None) -> memoryview:
+def _read(connection: socket.socket, num_bytes: int, limit_seconds: float | None) -> memoryview:
     view, position = np.empty(num_bytes, dtype=np.uint8).data, 0  # a bytearray is filled with zeros first
     while position < num_bytes:
-        # Not 0, which would make the socket non-blocking: after the deadline, what has arrived is still read.
-        connection.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
+        # Not 0, which would make the socket non-blocking: after the limit, what has arrived is still read.
+        connection.settimeout(None if limit_seconds is None else max(0.001, limit_seconds))
         try:
             num_read = connection.recv_into(view[position:])
         except ConnectionResetError:  # the other end was closed with something unread
@@ -109,4 +112,5 @@ def _read(connection: socket.socket, num_bytes: int, deadline: float | None) -> 
         if num_read == 0:
             raise EOFError("the other end of the connection is closed")
         position += num_read
+        limit_seconds = None if limit_seconds is None else SILENCE_SECONDS
     return view

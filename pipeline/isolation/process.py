@@ -100,7 +100,7 @@ class DecoderProcess:
         if not self._is_ready:
             return self._readiness()
         try:
-            value = receive(self._connection, self.deadline(limit_seconds))
+            value = receive(self._connection, self.deadline(limit_seconds) - time.monotonic())
         except TimeoutError:
             self.close()
             reason = f"the decoder hung: killed after {limit_seconds:g} s"
@@ -125,7 +125,7 @@ class DecoderProcess:
 
     def _readiness(self) -> Ready:
         try:
-            message = receive(self._connection, self._started_at + START_SECONDS)
+            message = receive(self._connection, self._started_at + START_SECONDS - time.monotonic())
         except TimeoutError as error:
             self.close()
             raise _not_started("killed: it took too long") from error

@@ -15,6 +15,7 @@ from dataclasses import replace
 from multiprocessing import Pipe, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import psutil
@@ -205,11 +206,23 @@ def test_a_request_to_stop_is_the_workers_to_heed() -> None:
     assert decode("terminated_1", "clip_2") == ["1", "2"]
 
 
-def test_a_caller_who_is_slow_to_take_a_clip_still_gets_it() -> None:
-    with closing(DECODER.decode([DecodeRequest(Path(f"clip_{number}.mp4"), OPTIONS) for number in (1, 2)])) as clips:
+def test_a_caller_who_is_slow_to_take_a_clip_still_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clip is larger than the buffers of the socket, as where net.core.wmem_max is 212,992: its sender waits."""
+    monkeypatch.setattr("pipeline.isolation.messages.BUFFER_BYTES", 100_000)
+    large = DecodeOptions(12, 224, timeout_seconds=0.9)
+    before = children()
+    with (
+        closing(IsolatedDecoder(function=count_windows, grace_seconds=0.3)) as decoder,
+        closing(decoder.decode([DecodeRequest(Path(name), large) for name in "ab"])) as clips,
+    ):
         next(clips)
-        time.sleep(1.0)  # past the limit of the second video, which is done and waiting
-        assert ended(next(clips)) == "2"
+        (pid,) = children() - before
+        time.sleep(1.5)  # past the limit of the second video, which is done
+        os.kill(pid, signal.SIGSTOP)
+        resumed = Timer(0.2, os.kill, (pid, signal.SIGCONT))  # on a busy machine, it does not go on at once
+        resumed.start()
+        assert ended(next(clips)) == "1"
+        resumed.join()
 
 
 def test_a_caller_may_stop_early() -> None:
