@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import atexit
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from math import inf
 from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Lock, get_ident
@@ -20,6 +20,7 @@ from pipeline.isolation.messages import Bug, Failure, Ready
 from pipeline.isolation.pool import DecoderPool, Share
 from pipeline.isolation.process import DecoderLostError, DecoderProcess
 from pipeline.run.resources import DECODER_MEMORY_MIB
+from pipeline.run.running_time import SLICE_SECONDS
 from pipeline.video.clips import DecodedClip, VideoError
 from pipeline.video.options import WHOLE_VIDEO, DecodeOptions, Window
 from pipeline.video.windows import decode_windows
@@ -198,18 +199,20 @@ class _Deal:
 
     def _heard(self) -> list[DecoderProcess]:
         """Wait until a process has something to tell or takes too long, or one more may be used."""
-        first = min((self._deadline(process) for process in self._busy), default=None)
-        seconds = None if first is None else max(0.0, first - time.monotonic())
         bell = [self._share.bell] if self._waiting else []  # else nobody would take what it rings for
-        ready = wait([*(process.connection for process in self._busy), *bell], seconds)
-        now = time.monotonic()
-        return [one for one in self._busy if one.connection in ready or self._deadline(one) <= now]
+        connections = [*(process.connection for process in self._busy), *bell]
+        ready, left = list[object](), self._left_seconds()
+        while not ready and left > 0:
+            ready = list(wait(connections, min(left, SLICE_SECONDS)))
+            left = self._left_seconds()
+        return [one for one in self._busy if one.connection in ready or one.left_seconds(self._limit(one)) <= 0]
 
     def _limit(self, process: DecoderProcess) -> float:
         return self._busy[process].request.options.timeout_seconds + self._grace_seconds
 
-    def _deadline(self, process: DecoderProcess) -> float:
-        return process.deadline(self._limit(process))
+    def _left_seconds(self) -> float:
+        """Until the first of them has taken too long."""
+        return min((process.left_seconds(self._limit(process)) for process in self._busy), default=inf)
 
     def _answer(self, process: DecoderProcess) -> Answer | None:
         """What a process has to tell of a request; None if that is to be asked again, or is being decoded still."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.run.running_time import SLICE_SECONDS, RunningTime
 from pipeline.video.clips import VideoError
 
 _COUNT = struct.Struct("<I")
@@ -103,14 +104,25 @@ def receive(connection: socket.socket, limit_seconds: float | None = None) -> ob
 def _read(connection: socket.socket, num_bytes: int, limit_seconds: float | None) -> memoryview:
     view, position = np.empty(num_bytes, dtype=np.uint8).data, 0  # a bytearray is filled with zeros first
     while position < num_bytes:
-        # Not 0, which would make the socket non-blocking: after the limit, what has arrived is still read.
-        connection.settimeout(None if limit_seconds is None else max(0.001, limit_seconds))
-        try:
-            num_read = connection.recv_into(view[position:])
-        except ConnectionResetError:  # the other end was closed with something unread
-            num_read = 0
+        num_read = _read_some(connection, view[position:], limit_seconds)
         if num_read == 0:
             raise EOFError("the other end of the connection is closed")
         position += num_read
         limit_seconds = None if limit_seconds is None else SILENCE_SECONDS
     return view
+
+
+def _read_some(connection: socket.socket, view: memoryview, limit_seconds: float | None) -> int:
+    """Read what is there; 0 bytes if the other end is closed."""
+    waited = RunningTime()
+    while True:
+        seconds = None if limit_seconds is None else min(SLICE_SECONDS, limit_seconds - waited.seconds())
+        # Not 0, which would make the socket non-blocking: after the limit, what has arrived is still read.
+        connection.settimeout(None if seconds is None else max(0.001, seconds))
+        try:
+            return connection.recv_into(view)
+        except ConnectionResetError:  # the other end was closed with something unread
+            return 0
+        except TimeoutError:
+            if limit_seconds is None or waited.seconds() >= limit_seconds:
+                raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Pipe
@@ -13,6 +12,7 @@ from multiprocessing.connection import Pipe
 from pipeline.errors import PipelineError
 from pipeline.isolation.children import start_child
 from pipeline.isolation.messages import Failure, Job, Ready, connected_pair, receive, send
+from pipeline.run.running_time import RunningTime
 from pipeline.video.clips import VideoError
 from store.schema import VideoStatus
 
@@ -56,7 +56,7 @@ class DecoderProcess:
         with theirs, their_lifeline:
             self._process = start_child("pipeline.isolation.child", [*map(str, inherited)], inherited, _ENVIRONMENT)
         self._is_ready = False
-        self._started_at = self._asked_at = time.monotonic()
+        self._waited = RunningTime()
         self._num_unanswered = self._num_answered = 0
         self._send(Job(function, memory_bytes))
 
@@ -75,14 +75,14 @@ class DecoderProcess:
         """Readable when `answer` has something to read."""
         return self._connection
 
-    def deadline(self, limit_seconds: float) -> float:
-        """When `answer` gives up, on the monotonic clock."""
-        return self._asked_at + limit_seconds if self._is_ready else self._started_at + START_SECONDS
+    def left_seconds(self, limit_seconds: float) -> float:
+        """Until `answer` gives up. To be asked at least every `SLICE_SECONDS` of a wait."""
+        return (limit_seconds if self._is_ready else START_SECONDS) - self._waited.seconds()
 
     def ask(self, arguments: tuple[object, ...], num_answers: int = 1) -> None:
         """Send a request for some answers, when all earlier ones are answered."""
         self._num_unanswered = num_answers
-        self._asked_at = time.monotonic()
+        self._waited.restart()
         self._send(arguments)
 
     def answer(self, limit_seconds: float) -> object:
@@ -91,7 +91,7 @@ class DecoderProcess:
         Before the first of all comes `Ready`, which is none: ask again.
 
         Args:
-            limit_seconds: Wall time from the request on, or from the answer before.
+            limit_seconds: From the request on, or from the answer before: time in which this process could run.
 
         Raises:
             DecoderLostError: The process died, or was killed here because it took too long.
@@ -100,7 +100,7 @@ class DecoderProcess:
         if not self._is_ready:
             return self._readiness()
         try:
-            value = receive(self._connection, self.deadline(limit_seconds) - time.monotonic())
+            value = receive(self._connection, self.left_seconds(limit_seconds))
         except TimeoutError:
             self.close()
             reason = f"the decoder hung: killed after {limit_seconds:g} s"
@@ -109,7 +109,7 @@ class DecoderProcess:
             raise self._lost(self._end()) from None
         self._num_unanswered = 0 if isinstance(value, Failure) else self._num_unanswered - 1
         self._num_answered += 1
-        self._asked_at = time.monotonic()
+        self._waited.restart()
         return value
 
     def kill(self) -> None:
@@ -125,7 +125,7 @@ class DecoderProcess:
 
     def _readiness(self) -> Ready:
         try:
-            message = receive(self._connection, self._started_at + START_SECONDS - time.monotonic())
+            message = receive(self._connection, START_SECONDS - self._waited.seconds())
         except TimeoutError as error:
             self.close()
             raise _not_started("killed: it took too long") from error
@@ -136,7 +136,7 @@ class DecoderProcess:
             raise _not_started(f"exit code {return_code}") from error
         assert isinstance(message, Ready)
         self._is_ready = True
-        self._asked_at = max(self._asked_at, time.monotonic())  # the start does not count against the first video
+        self._waited.restart()  # the start does not count against the first video
         return message
 
     def _lost(self, return_code: int) -> DecoderLostError:

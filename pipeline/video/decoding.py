@@ -54,7 +54,7 @@ def decode_clip(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO
             frames: no motion), `TRUNCATED` (a part of the file is lost before the last frame wanted, or its index),
             `TIMEOUT`, and `CORRUPT` (not a video, or damaged where a wanted frame depends on it).
     """
-    deadline = Deadline.after(options.timeout_seconds)
+    deadline = Deadline(options.timeout_seconds)
     with open_scanned(path, options, deadline) as file:
         video, scan = file.video, file.scan
         # The guess saves the second decode of files without usable times, if it turns out right.

@@ -81,7 +81,7 @@ def _answers(
 ) -> Generator[DecodedClip | VideoError, None, None]:
     number = 0
     while number < len(windows):
-        num_alone, deadline = 0, Deadline.after(options.timeout_seconds)
+        num_alone, deadline = 0, Deadline(options.timeout_seconds)
         with closing(_tried_in_one_pass(path, options, windows[number:], deadline)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, int):

@@ -77,7 +77,7 @@ def choice_of(path: str, num_frames: int) -> Choice:
         ValueError: Its packets have no usable times.
     """
     options = _options(num_frames)
-    with open_scanned(Path(path), options, Deadline.after(60)) as file:
+    with open_scanned(Path(path), options, Deadline(60)) as file:
         timeline = planned_timeline_of(file.scan, options)
         if timeline is None:
             raise ValueError("its packets cannot be planned")

@@ -97,7 +97,7 @@ def prepare(request: MediaRequest) -> Prepared:
         VideoError: The file is missing, is no video, is damaged, or takes too long.
     """
     path, options = request.path, DecodeOptions(num_frames=2, timeout_seconds=request.timeout_seconds)
-    deadline = Deadline.after(request.timeout_seconds)
+    deadline = Deadline(request.timeout_seconds)
     check_file(path)
     extent = extent_of(path)
     refuse_missing_index(path, extent)

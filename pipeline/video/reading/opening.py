@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Self, TypeVar, cast
+from typing import TypeVar, cast
 
 import av
 import av.error
@@ -20,6 +19,7 @@ from av.packet import Packet
 from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
+from pipeline.run.running_time import RunningTime
 from pipeline.video.clips import VideoError
 from pipeline.video.options import DecodeOptions
 from pipeline.video.reading.display import SQUARE, Crop, Display
@@ -49,28 +49,22 @@ _JPEG = b"\xff\xd8\xff"
 
 @dataclass(slots=True)
 class Deadline:
-    """The moment, on the monotonic clock, after which work on a video stops."""
+    """After so many seconds, work on a video stops.
 
-    at: float
+    A call of ffmpeg that takes longer than `LONGEST_STEP_SECONDS` counts as no more, as if this process had been
+    stopped meanwhile. Whoever has started it counts right, and kills it.
+    """
+
     limit_seconds: float
-
-    @classmethod
-    def after(cls, seconds: float) -> Self:
-        """The deadline so many seconds from now."""
-        return cls(time.monotonic() + seconds, seconds)
-
-    @property
-    def left_seconds(self) -> float:
-        """Seconds left, at least a millisecond: to ffmpeg, a negative timeout means no timeout."""
-        return max(0.001, self.at - time.monotonic())
+    _running: RunningTime = field(default_factory=RunningTime)
 
     def restart(self) -> None:
         """Begin again: what comes now has all of its time."""
-        self.at = time.monotonic() + self.limit_seconds
+        self._running.restart()
 
     def check(self) -> None:
-        """Raise `VideoError` (`TIMEOUT`) if it has passed."""
-        if time.monotonic() > self.at:
+        """Raise `VideoError` (`TIMEOUT`) if it has passed. To be called often: at each packet."""
+        if self._running.seconds() > self.limit_seconds:
             raise VideoError(VideoStatus.TIMEOUT, f"not decoded within {self.limit_seconds:g} s")
 
 
@@ -161,8 +155,6 @@ def ffmpeg_errors() -> Iterator[None]:
 
 def video_error_of(error: av.error.FFmpegError) -> VideoError:
     """An error of PyAV as a `VideoError`."""
-    if isinstance(error, av.error.ExitError):  # PyAV's timeout has interrupted ffmpeg
-        return VideoError(VideoStatus.TIMEOUT, "ffmpeg did not open or read the file in time")
     return VideoError(_status_of(error), f"ffmpeg: {error.strerror or type(error).__name__}")
 
 
@@ -302,7 +294,7 @@ def _open_container(path: Path, deadline: Deadline, options: DecodeOptions) -> I
     deadline.check()
     with ffmpeg_errors():
         try:
-            container = _opened(path, deadline, options)
+            container = _opened(path, options)
         except av.error.ArgumentError as error:  # the demuxer is not in the whitelist
             reason = f"the file is no video in a format that is accepted (ffmpeg: {error.strerror})"
             raise VideoError(VideoStatus.CORRUPT, reason) from error
@@ -316,7 +308,7 @@ def _open_container(path: Path, deadline: Deadline, options: DecodeOptions) -> I
             yield container
 
 
-def _opened(path: Path, deadline: Deadline, options: DecodeOptions) -> InputContainer:
+def _opened(path: Path, options: DecodeOptions) -> InputContainer:
     with _os_errors(), path.open("rb") as file:
         is_jpeg = file.read(len(_JPEG)) == _JPEG
     return av.open(
@@ -327,7 +319,6 @@ def _opened(path: Path, deadline: Deadline, options: DecodeOptions) -> InputCont
         # One more than the limit, so that a file above it is seen to be.
         options={**_OPTIONS, "max_streams": str(options.max_streams + 1)},
         metadata_errors="replace",  # titles and the like may be in any encoding, and are not used
-        timeout=(deadline.left_seconds, deadline.left_seconds),
     )
 
 

@@ -179,8 +179,8 @@ def test_time_runs_out(video: Path) -> None:
 def test_time_runs_out_while_decoding(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moment = time.monotonic()
     ticks = iter(range(10_000))
-    monkeypatch.setattr("pipeline.video.reading.opening.time.monotonic", lambda: moment + next(ticks))
-    assert refusal(video, DecodeOptions(6, 32, timeout_seconds=60)).status == VideoStatus.TIMEOUT
+    monkeypatch.setattr("pipeline.run.running_time.time.monotonic", lambda: moment + next(ticks))
+    assert refusal(video, DecodeOptions(6, 32, timeout_seconds=30)).status == VideoStatus.TIMEOUT
 
 
 def test_damage_refuses_the_frames_that_depend_on_it_and_no_others(tmp_path: Path, video: Path) -> None:
@@ -189,7 +189,7 @@ def test_damage_refuses_the_frames_that_depend_on_it_and_no_others(tmp_path: Pat
     error = refusal(broken, DecodeOptions(20, 32))
     assert error.status == VideoStatus.CORRUPT
     assert "damage" in error.reason
-    deadline = Deadline.after(60)
+    deadline = Deadline(60)
     with open_video(broken, deadline, OPTIONS) as video_there:
         scan = scan_video(video_there, file_extent(broken), OPTIONS, deadline)
     events, _ = decode_facts(broken, scan, OPTIONS, deadline)

@@ -173,7 +173,7 @@ def test_a_pass_that_runs_out_of_time_leaves_the_rest_to_each_alone(
 def test_each_window_has_the_time_of_a_video(folder: Path, done: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock counts how often it is asked."""
     path, ticks, windows = of_zoo(folder, "h264_gop12.mp4"), count(), [Window(0.4 * i, 0.4 * (i + 1)) for i in range(6)]
-    monkeypatch.setattr("pipeline.video.reading.opening.time.monotonic", lambda: next(ticks))
+    monkeypatch.setattr("pipeline.run.running_time.time.monotonic", lambda: next(ticks))
     patient = replace(OPTIONS, timeout_seconds=86_400)
     ended_at = [next(ticks) for _ in decode_windows(path, patient, windows)]
     longest = max(after - before for before, after in pairwise([0, *ended_at]))
