@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from threading import Timer
 
@@ -22,6 +23,8 @@ from pipeline.isolation.decoder import Answer, DecodeRequest
 from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError
 from pipeline.video.decoding import decode_clip
 from pipeline.video.options import WHOLE_VIDEO, DecodeOptions, Window
+
+_turns = count(1)
 
 
 def still_clip(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO) -> DecodedClip:
@@ -77,6 +80,8 @@ def misbehave(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO) 
             Timer(0.1, os.abort).start()
         case "bug":
             raise ZeroDivisionError("a frame rate of 0")
+        case "turn":  # a clip whose every value is how many of these the process has been asked for
+            return still_clip(Path(f"{next(_turns)}.mp4"), options)
         case "print":
             print("what a library prints", flush=True)
             os.write(1, b"what a C library prints\n")

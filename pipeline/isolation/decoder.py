@@ -57,7 +57,7 @@ class Decoder(Protocol):
         """
 
     def close(self) -> None:
-        """End the decoder processes that this process has started."""
+        """End the decoder processes that are idle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class OneAtATime:
                     yield Answer(position, answer.outcome)
 
     def close(self) -> None:
-        """End its processes."""
+        """End those of its processes that are idle."""
         self.decoder.close()
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from threading import Lock, get_ident
 
-from pipeline.isolation.process import DecoderProcess
+from pipeline.isolation.process import DecoderProcess, DecoderStartError
+
+_logger = logging.getLogger(__name__)
 
 
 class DecoderPool:
@@ -23,7 +26,8 @@ class DecoderPool:
         self.start = start
         self.lock = Lock()
         """Of the lists here, and of all shares."""
-        self.idle: list[DecoderProcess] = []
+        self.idle: dict[DecoderProcess, int] = {}
+        """The thread that used each; those kept last come last."""
         self.shares: list[Share] = []
 
     def close(self) -> None:
@@ -38,10 +42,18 @@ class DecoderPool:
                 if share.user in threads:
                     share.end()
 
-    def idle_one(self) -> DecoderProcess | None:
-        """A process that is idle, or has died since; None if there is none."""
+    def idle_one(self, thread: int | None = None) -> DecoderProcess | None:
+        """A process that is idle, or has died since; None if there is none.
+
+        The one that a thread used last, if there is one: it has the scan of a large file, of which there may be more.
+        """
         with self.lock:
-            return self.idle.pop() if self.idle else None
+            if not self.idle:
+                return None
+            latest = list(reversed(self.idle))
+            chosen = next((one for one in latest if self.idle[one] == thread), latest[0])
+            del self.idle[chosen]
+            return chosen
 
 
 class Share:
@@ -82,11 +94,22 @@ class Share:
             if not may_have:
                 return None
             self._num_held += 1
-        while (process := self._pool.idle_one()) is not None:
+        while (process := self._pool.idle_one(self.user)) is not None:
             if process.is_idle:
                 return self._held(process)
             process.close()
-        return self._started()
+        return self._one_more()
+
+    def _one_more(self) -> DecoderProcess | None:
+        """A new process; None if the system starts none, and this call has others."""
+        try:
+            return self._started()
+        except DecoderStartError as error:
+            if not self._processes:
+                raise
+            self._limit = 0  # asked again, the system would refuse again
+            _logger.warning("a shard is decoded by %d processes: %s", len(self._processes), error)
+            return None
 
     def replace(self, lost: DecoderProcess) -> DecoderProcess:
         """A new process, which has decoded nothing yet, in place of one that has ended."""
@@ -102,7 +125,7 @@ class Share:
         with self._pool.lock:
             self._processes.remove(process)
             if is_idle:
-                self._pool.idle.append(process)
+                self._pool.idle[process] = self.user
             self._hold_one_less()
 
     def must_give(self) -> bool:

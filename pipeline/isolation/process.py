@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from multiprocessing.connection import Pipe
 
 from pipeline.errors import PipelineError
@@ -32,7 +32,7 @@ kernel when memory runs out, by a batch system at the end of its patience, by a 
 
 
 class DecoderStartError(PipelineError, RuntimeError):
-    """The decoder process did not start."""
+    """The decoder process did not start, or cannot be started."""
 
 
 class DecoderLostError(Exception):
@@ -49,16 +49,31 @@ class DecoderProcess:
     """A process that calls one function for one request after the other."""
 
     def __init__(self, function: Callable[..., Iterator[object]], memory_bytes: int) -> None:
-        """Start it without waiting: it can be asked at once, and answers when it is ready."""
-        self._connection, theirs = connected_pair()
-        their_lifeline, self._lifeline = Pipe(duplex=False)
-        inherited = [theirs.fileno(), their_lifeline.fileno()]
-        with theirs, their_lifeline:
-            self._process = start_child("pipeline.isolation.child", [*map(str, inherited)], inherited, _ENVIRONMENT)
+        """Start it without waiting: it can be asked at once, and answers when it is ready.
+
+        Raises:
+            DecoderStartError: The system starts no more processes.
+        """
+        try:
+            with ExitStack() as opened:
+                self._process = self._start(opened)
+                opened.pop_all()  # it runs: nothing is closed
+        except OSError as error:
+            raise DecoderStartError(
+                f"a decoder process cannot be started: {error.strerror}. Use fewer --workers, or allow more processes, "
+                "open files or memory (ulimit -u, -n, -v)"
+            ) from error
         self._is_ready = False
         self._waited = RunningTime()
         self._num_unanswered = self._num_answered = 0
         self._send(Job(function, memory_bytes))
+
+    def _start(self, opened: ExitStack) -> subprocess.Popen[bytes]:
+        self._connection, theirs = map(opened.enter_context, connected_pair())
+        their_lifeline, self._lifeline = map(opened.enter_context, Pipe(duplex=False))
+        inherited = [theirs.fileno(), their_lifeline.fileno()]
+        with theirs, their_lifeline:
+            return start_child("pipeline.isolation.child", [*map(str, inherited)], inherited, _ENVIRONMENT)
 
     @property
     def pid(self) -> int:

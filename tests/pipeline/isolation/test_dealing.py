@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import socket
 import time
@@ -13,12 +15,15 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from queue import SimpleQueue
+from subprocess import Popen
 from threading import Thread, get_ident
+from typing import Any
 
 import psutil
 import pytest
 
 from pipeline.isolation import decoder as decoder_module
+from pipeline.isolation.children import start_child
 from pipeline.isolation.decoder import Answer, DecodeRequest, IsolatedDecoder, OneAtATime
 from pipeline.run.running_time import SLICE_SECONDS
 from pipeline.video.clips import DecodedClip
@@ -232,6 +237,39 @@ def test_who_waits_for_a_first_process_is_ended_too(tmp_path: Path, gates: Gates
     decoder.end_used_by({first.ident})
     assert {first.next(), first.next()} == {_killed()}
     first.join()
+
+
+def test_a_call_goes_on_with_those_that_the_system_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = children()
+
+    def start_two(*arguments: Any) -> Popen[bytes]:
+        if len(children() - before) == 2:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return start_child(*arguments)
+
+    monkeypatch.setattr("pipeline.isolation.process.start_child", start_two)
+    names = [f"clip_{number}" for number in range(8)]
+    assert all_ended(of(4).decode(asked(tmp_path, *names))) == list("01234567")
+    (warning,) = caplog.messages
+    assert warning.startswith("a shard is decoded by 2 processes: a decoder process cannot be started: Resource")
+
+
+def test_a_thread_gets_the_process_that_it_used_last(tmp_path: Path) -> None:
+    """Which may have the scan of a film, of which it decodes more now."""
+    decoder = of(2)
+    with ThreadPoolExecutor(1) as other:
+
+        def in_turn(*names: str) -> list[str]:
+            return other.submit(lambda: all_ended(decoder.decode(asked(tmp_path, *names)))).result()
+
+        with closing(decoder.decode(asked(tmp_path, "turn", "turn", "turn"))) as mine:
+            assert [ended(next(mine)) for _ in range(2)] == ["1", "2"]
+            assert in_turn("turn") == ["1"]
+            assert [ended(one) for one in mine] == ["3"]
+        assert in_turn("turn") == ["2"]
+        assert all_ended(decoder.decode(asked(tmp_path, "turn"))) == ["4"]
 
 
 def test_more_calls_than_there_may_be_processes_have_one_each(tmp_path: Path) -> None:

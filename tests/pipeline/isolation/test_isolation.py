@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import signal
@@ -239,6 +240,18 @@ def test_a_process_that_cannot_start_is_an_error(
     with pytest.raises(DecoderStartError, match=r"did not start \(exit code 1\)"):
         decode("clip_1", decoder=decoder)
     assert "ModuleNotFoundError" in capfd.readouterr().err
+
+
+def test_a_process_that_the_system_does_not_start_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `ulimit -u` does it, but not to root. What was opened for it is closed, or a warning fails this test."""
+
+    def refused(*arguments: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr("pipeline.isolation.process.start_child", refused)
+    with pytest.raises(DecoderStartError, match="Resource temporarily unavailable. Use fewer --workers"):
+        decode("clip_1")
+    gc.collect()
 
 
 def test_clips_are_those_of_the_function_to_the_bit(tmp_path: Path) -> None:
