@@ -168,8 +168,9 @@ def preprocess_shards(
     A video whose decoding the machine stopped is tried once more when all others are done, alone: what took the memory
     may have been another one.
     """
+    shards = _largest_first(store, source.root, plan, listener)
     listener(RunPlanned("videos", plan.complete.num_videos + plan.num_videos_pending, plan.complete.num_videos))
-    tasks = _tasks(store, source, _largest_first(store, source.root, plan), options)
+    tasks = _tasks(store, source, shards, options)
     tallies: dict[Shard, Tally] = {}
     num_frames = num_source_bytes = 0
 
@@ -234,20 +235,22 @@ def find_changed(
     return found
 
 
-def _largest_first(store: Store, videos_root: Path, plan: Plan) -> list[PendingShard]:
+def _largest_first(store: Store, videos_root: Path, plan: Plan, listener: Listener) -> list[PendingShard]:
     """The shards that are pending, those with most bytes of video first, unless there are too many to look.
 
     What takes long then begins early. In the order of the source, the last shard may hold a film, at which one worker
     works while the others have run out of shards. A shard is made the same wherever it stands.
     """
-    if plan.num_videos_pending > SORTED_UP_TO:
+    if plan.num_videos_pending > SORTED_UP_TO or len(plan.pending) < 2:
         return list(plan.pending)
-
-    def num_bytes(pending: PendingShard) -> int:
-        paths = {video.path for video in store.catalog.shard_videos(pending.shard)}
-        return sum(file_bytes(videos_root / path) for path in paths)
-
-    return sorted(plan.pending, key=num_bytes, reverse=True)
+    files = {one: {video.path for video in store.catalog.shard_videos(one.shard)} for one in plan.pending}
+    paths, sizes = set[str]().union(*files.values()), dict[str, int]()
+    waiting, phase = iter(paths), Phase("files looked at", len(paths), listener)
+    with ThreadPoolExecutor(NUM_LOOKING, thread_name_prefix="fda-look") as pool:
+        while batch := list(islice(waiting, 1024)):
+            sizes.update(zip(batch, pool.map(lambda path: file_bytes(videos_root / path), batch), strict=True))
+            phase.done(len(batch))
+    return sorted(plan.pending, key=lambda one: sum(sizes[path] for path in files[one]), reverse=True)
 
 
 def _tasks(

@@ -20,7 +20,7 @@ from pipeline.frames.preprocess import VideoSource, plan_preprocess, preprocess_
 from pipeline.isolation.decoder import Answer, DecodeRequest
 from pipeline.masks.clips import difference_masks
 from pipeline.masks.options import MaskOptions
-from pipeline.run.events import Event, ItemsDone, RunPlanned
+from pipeline.run.events import Event, ItemsDone, Phase, RunPlanned
 from pipeline.video.clips import VideoError
 from pipeline.video.decoding import decode_clip
 from pipeline.video.options import DecodeOptions
@@ -162,8 +162,9 @@ def test_any_order_of_the_shards_gives_the_same_bytes(
 
 
 def test_the_shards_with_most_bytes_of_video_begin_first_and_in_each_its_largest(
-    manifest: Path, tmp_path: Path
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Phase, "SHORT_SECONDS", 0.0)
     opened = opened_store(read_dataset("jsonl", manifest), str(tmp_path / "store"), SMALL)
     folder, asked = tmp_path / "videos", list[str]()
     folder.mkdir()
@@ -180,7 +181,9 @@ def test_the_shards_with_most_bytes_of_video_begin_first_and_in_each_its_largest
         def close(self) -> None:
             pass
 
-    result = preprocess_shards(opened, VideoSource(folder, decoder=Refusing()), plan_preprocess(opened, SMALL), SMALL)
+    source, plan, heard = VideoSource(folder, decoder=Refusing()), plan_preprocess(opened, SMALL), list[Event]()
+    result = preprocess_shards(opened, source, plan, SMALL, listener=heard.append)
+    assert [event.unit for event in heard if isinstance(event, RunPlanned)] == ["files looked at", "videos"]
     assert asked == ["text", "-x_é", "cut", "gone", "test_0", "train_0", "train_1"]
     assert [failure.video_id for failure in result.tally.failures] == ["train_0", "train_1", *TEST_IDS]
 
