@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def write_manifest(path: Path, num_videos: int, tests_of_ten: int = 1) -> None:
             file.write(json.dumps(record) + "\n")
 
 
-def run(folder: Path, num_videos: int) -> list[Phase]:
+def run(folder: Path, num_videos: int, options: PreprocessOptions) -> list[Phase]:
     """Everything that `fda preprocess` does with so many videos, twice: the second time nothing is pending."""
     phases: list[Phase] = []
     began, used = time.monotonic(), time.process_time()
@@ -112,20 +112,20 @@ def run(folder: Path, num_videos: int) -> list[Phase]:
     note("write the manifest (not counted)")
     dataset = read_source(folder / "clips.jsonl", SourceOptions()).dataset  # in memory to the end, as in a run
     note("read the manifest")
-    store = open_store(dataset, folder_at(folder / "store"), OPTIONS)[0]
+    store = open_store(dataset, folder_at(folder / "store"), options)[0]
     root = dataset.root
     note("catalogue and arrays")
-    plan = plan_preprocess(store, OPTIONS)
+    plan = plan_preprocess(store, options)
     note("plan, all pending")
     executor = ThreadExecutor(NUM_CORES, lambda threads: None)  # what `executor_for` gives for up to eight workers
-    preprocess_shards(store, VideoSource(root, decoder=NoDecoder()), plan, OPTIONS, executor)
+    preprocess_shards(store, VideoSource(root, decoder=NoDecoder()), plan, options, executor)
     note("run: tasks and commits")
     assert not [*shared_videos(store)]
-    summarise_masks(store, OPTIONS.mask_name)
+    summarise_masks(store, options.mask_name)
     note("what the records say in all")
     find_changed(store, store.all_shards(), root, SourceCheck.SIZE)
     note("look for changed videos")
-    assert not plan_preprocess(store, OPTIONS).pending
+    assert not plan_preprocess(store, options).pending
     note("plan, nothing pending")
     return phases
 
@@ -146,7 +146,7 @@ def _line(name: str, seconds: float, cpu_seconds: float, num_videos: int) -> str
     return f"  {name:34s} {seconds:8.1f} s   {each:8.4f} ms  {cpu_each:18.4f} ms"
 
 
-def print_estimates(small: list[Phase], num_small: int, large: list[Phase], num_large: int) -> None:
+def print_estimates(shard_size: int, small: list[Phase], num_small: int, large: list[Phase], num_large: int) -> None:
     """What the measured costs make at larger sizes, were they to grow as they did between the two runs."""
     peak_small, peak_large = small[-1].peak_mib, large[-1].peak_mib
     mib_a_video = max(0.0, (peak_large - peak_small) / (num_large - num_small))
@@ -154,7 +154,7 @@ def print_estimates(small: list[Phase], num_small: int, large: list[Phase], num_
     seconds_a_video = (counted[1] - counted[0]) / (num_large - num_small)
     print("\n  estimated from these two runs:")
     for number in ESTIMATED:
-        shards = math.ceil(number / OPTIONS.shard_size)
+        shards = math.ceil(number / shard_size)
         print(
             f"  {number:12,} videos: {shards:10,} tasks, {FILES_A_SHARD * shards:11,} objects, "
             f"{number * CLIP_BYTES / 2**40:6.1f} TiB of raw frames, {number * seconds_a_video / 3600:7.1f} h without "
@@ -162,9 +162,10 @@ def print_estimates(small: list[Phase], num_small: int, large: list[Phase], num_
         )
 
 
-def measured(num_videos: int) -> list[Phase]:
+def measured(num_videos: int, shard_size: int) -> list[Phase]:
     """`run` in a process of its own, for its peak of memory."""
-    command = [sys.executable, "-m", "tests.benchmarks.bench_scale", "--one", str(num_videos)]
+    arguments = ["--one", str(num_videos), "--shard-size", str(shard_size)]
+    command = [sys.executable, "-m", "tests.benchmarks.bench_scale", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return [Phase(**fields) for fields in json.loads(done.stdout.splitlines()[-1])]
 
@@ -193,18 +194,18 @@ def print_flushes(place: Path, rounds: int) -> None:
     print(f"\n  six files, each flushed with its folder: {told}")
 
 
-def main(*, quick: bool = False, num_videos: int = DEFAULT_VIDEOS) -> None:
+def main(*, quick: bool = False, num_videos: int = DEFAULT_VIDEOS, shard_size: int = OPTIONS.shard_size) -> None:
     """Run two sizes, and estimate from them."""
     num_large = 2_000 if quick else num_videos
     num_small = num_large // 5
     both = {}
     for number in (num_small, num_large):
         print(f"\n{number:,} videos of which none is decoded, {NUM_CORES} workers", flush=True)
-        both[number] = measured(number)
+        both[number] = measured(number, shard_size)
         print_phases(both[number], number)
     with tempfile.TemporaryDirectory() as folder:
         print_flushes(Path(folder), 2 if quick else 30)
-    print_estimates(both[num_small], num_small, both[num_large], num_large)
+    print_estimates(shard_size, both[num_small], num_small, both[num_large], num_large)
 
 
 if __name__ == "__main__":
@@ -212,14 +213,16 @@ if __name__ == "__main__":
     parser.add_argument("--one", type=int)
     parser.add_argument("--plan", type=int, help="only plan so many videos, for the coordinator's memory")
     parser.add_argument("--videos-planned", type=int, default=DEFAULT_VIDEOS)
+    parser.add_argument("--shard-size", type=int, default=OPTIONS.shard_size)
     arguments = parser.parse_args()
+    its_options = replace(OPTIONS, shard_size=arguments.shard_size)
     if arguments.plan is not None:
         print(f"{arguments.plan:,} videos, the process that hands out tasks")
         with tempfile.TemporaryDirectory() as one_folder:
             write_manifest(Path(one_folder) / "clips.jsonl", arguments.plan)
-            coordinator.measure(Path(one_folder), arguments.plan, OPTIONS)
+            coordinator.measure(Path(one_folder), arguments.plan, its_options)
     elif arguments.one is not None:
         with tempfile.TemporaryDirectory() as one_folder:
-            print(json.dumps([vars(phase) for phase in run(Path(one_folder), arguments.one)]))
+            print(json.dumps([vars(phase) for phase in run(Path(one_folder), arguments.one, its_options)]))
     else:
-        main(num_videos=arguments.videos_planned)
+        main(num_videos=arguments.videos_planned, shard_size=arguments.shard_size)
