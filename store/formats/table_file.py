@@ -26,7 +26,7 @@ _MOST_RECENT = 16
 class TableFile:
     """The bytes of a Parquet file, of which a row group at a time becomes a table. Threads may share it.
 
-    A catalogue of ten million videos and captions is 0.2 to 0.5 GiB as files, and 2 GiB as tables.
+    A catalogue of ten million videos and captions is 0.15 to 0.8 GiB as files, and 2 GiB as tables.
 
     Rows and uncompressed bytes are checked by the footer before anything is read. Texts are read as dictionaries, in
     which a repeated text takes almost no memory, and their total size is checked before they are expanded, some rows at
