@@ -22,7 +22,7 @@ from store.formats.parquet import GROUP_ROWS
 from store.formats.seal import check_sealed
 from store.formats.table_file import num_rows_of
 from store.places.folder import StoreFolder
-from store.remedies import REBUILD_CATALOG
+from store.remedies import REBUILD_CATALOG, RUN_AGAIN
 from store.schema import Caption, Shard, SplitLayout, Video
 
 VIDEOS_NAME = "catalog/videos.parquet"
@@ -87,7 +87,9 @@ class CaptionsFile:
         found = _first("captions", captions, self.counts)
         is_same = hashlib.sha256(content).hexdigest() == self.sha256
         if not is_same and Catalog(videos, found).digest() != self.digest:
-            raise StoreFormatError(f"{self.folder.place}: a run has updated its captions: open it again")
+            raise StoreFormatError(
+                f"{self.folder.place}: a run has updated its captions meanwhile: {RUN_AGAIN}, or open the store again"
+            )
         return found
 
 

@@ -47,15 +47,15 @@ def verify_catalog(store: Store) -> tuple[Catalog | None, list[Finding]]:
     found = [*_seals(store.folder)]
     if found:
         return None, found
+    digest = store.manifest.dataset.get("digest")
     try:
         everything = Catalog.read(store.folder)
-        catalog = everything.first(store.manifest.splits)
+        catalog = everything.first(store.manifest.splits, str(digest))
         its_digest = catalog.digest()
     except StoreFormatError as error:
         return None, [_disagrees(VIDEOS_NAME, str(error).removesuffix(f": {REBUILD_CATALOG}"))]
     # The digest is over every row, in order. If it fits, the rows are those that the writer wrote: whether they are
     # numbered from 0, and ids are unique, is checked by tests of the writer.
-    digest = store.manifest.dataset.get("digest")
     if digest != its_digest:
         return None, [_disagrees(VIDEOS_NAME, f"its digest is not that of {MANIFEST_NAME} ({digest})")]
     num_more = everything.num_rows[0] - catalog.num_rows[0]

@@ -182,7 +182,7 @@ def test_a_store_that_was_open_before_a_run_has_the_captions_of_then_or_refuses(
     ]
     changed = some(folder, [line.replace("clip 1 of test", "clip one of test") for line in every])
     assert fda("preprocess", changed, place, *FLAGS, "--update-captions").code == 0
-    with pytest.raises(StoreFormatError, match="a run has updated its captions: open it again"):
+    with pytest.raises(StoreFormatError, match="updated its captions meanwhile: run the same command again"):
         never_read.catalog.split_captions("test")
 
 

@@ -8,7 +8,7 @@ import pickle
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,6 +25,7 @@ from store.places.folder import Content, WrittenFile
 from store.places.local import LocalFolder
 from store.schema import Caption, Shard, SplitLayout, Video
 from store.store import Manifest, Store
+from store.verify.catalog import verify_catalog
 
 
 @dataclass(frozen=True)
@@ -253,6 +254,29 @@ def test_captions_that_were_updated_half_way_and_are_the_old_ones_again(tmp_path
         create_store(FailingFolder(tmp_path, refused="store.json"), manifest_of(after), after, update_captions=True)
     create_store(folder, manifest_of(before), before, update_captions=True)
     assert Store.open(tmp_path).catalog.captions["text"].to_pylist() == ["this"]
+
+
+@dataclass(frozen=True)
+class GrowingFolder(LocalFolder):
+    """Its captions are others from the third time on that they are read."""
+
+    later: bytes = b""
+    reads: list[str] = field(default_factory=list)
+
+    def read(self, name: str) -> bytes:
+        self.reads.append(name)
+        return self.later if self.reads.count(name) > 2 and name == CAPTIONS_NAME else super().read(name)
+
+
+def test_captions_that_a_run_adds_while_they_are_verified_are_no_damage(tmp_path: Path) -> None:
+    before, after = catalog_of([Told("v")]), catalog_of([Told("v"), Told("w")])
+    create_store(LocalFolder.at(tmp_path), manifest_of(before), before)
+    folder = GrowingFolder(tmp_path, later=after.caption_rows.content())
+    catalog, findings = verify_catalog(Store.open(folder))
+    assert folder.reads.count(CAPTIONS_NAME) == 3
+    assert findings == []
+    assert catalog is not None
+    assert catalog.equals(before)
 
 
 def test_a_catalogue_that_is_pickled_is_the_same() -> None:

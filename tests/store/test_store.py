@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.catalog import Catalog
+from store.catalog import CaptionsFile, Catalog
 from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError, StoreMissingError
 from store.growth import create_store
 from store.places.opening import folder_at
@@ -181,7 +181,7 @@ def test_videos_are_found_without_reading_the_captions(tmp_path: Path, monkeypat
     make_store(tmp_path, 6)
     catalog = Store.open(tmp_path).catalog
     with monkeypatch.context() as patch:
-        patch.setattr("store.catalog.read_captions", lambda folder: pytest.fail("captions were read"))
+        patch.setattr(CaptionsFile, "read", lambda *arguments: pytest.fail("captions were read"))
         assert [video.row for video in catalog.shard_videos(Shard("test", 1, 4, 6))] == [4, 5]
         assert catalog.num_rows == (6, 12)
     assert catalog.split_captions("test").num_rows == 12

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,9 +21,11 @@ from pipeline.errors import OptionError
 from pipeline.search.options import By, Find, Query, QueryKind, SearchOptions
 from pipeline.search.run import search
 from pipeline.serving.address import PAGE_SIZES, SHOWN, Address
+from store.catalog import CAPTIONS_NAME, Catalog
+from store.growth import create_store
 from tests.pipeline.serving.conftest import HOST
 from tests.serving import HOSTILE_CAPTIONS, HOSTILE_ID, Page, ServedStore
-from tests.stores import fill_store, make_store, tree_digest
+from tests.stores import fill_store, make_catalog, make_manifest, make_store, tree_digest
 
 TEXT = st.text(max_size=30)
 RANGES = st.tuples(st.integers(0, 50), st.integers(50, 99)).map(lambda pair: f"{pair[0]}..{pair[1]}")
@@ -283,6 +287,23 @@ def test_videos_that_come_while_it_serves_are_shown(tmp_path: Path) -> None:
         assert "Its frames are not in the store yet" in get(client).text
         fill_store(store)
         assert "Its frames are not in the store yet" not in get(client).text
+
+
+def test_captions_that_are_updated_while_it_serves_are_shown(tmp_path: Path) -> None:
+    """Also where they were not read before; while the update is under way, pages are refused."""
+    folder, before = make_store(tmp_path / "store", 2).folder, make_catalog(2)
+    texts = [text.replace("caption", "other words") for text in before.captions["text"].to_pylist()]
+    captions = before.captions.set_column(4, before.captions.schema.field(4), pa.array(texts))
+    after, manifest = Catalog.of_tables([before.videos], [captions]), make_manifest(2)
+    manifest = replace(manifest, dataset={**manifest.dataset, "digest": after.digest()})
+    app = fda.create_app(folder.place, fda.ServeOptions(check_seconds=0))
+    with TestClient(app, base_url=HOST) as client:
+        assert client.get("/frame", params={"s": 0, "id": "-vidéo_0", "slots": "0"}).status_code == 404
+        folder.write(CAPTIONS_NAME, after.caption_rows.content())
+        refused = client.get("/video", params={"v": "-vidéo_0"})
+        assert (refused.status_code, "a run has updated its captions" in refused.text) == (500, True)
+        create_store(folder, manifest, after, update_captions=True)
+        assert "other words 0 of 0" in get(client, "/video", v="-vidéo_0").text
 
 
 def test_several_stores_are_one_set(tmp_path: Path, served: ServedStore) -> None:
