@@ -20,13 +20,14 @@ from store.errors import NotInStoreError, StoreFormatError, StoreMissingError
 from store.formats.columns import numbers_of, table_of
 from store.formats.parquet import GROUP_ROWS
 from store.formats.seal import check_sealed
-from store.formats.table_file import num_rows_of
 from store.places.folder import StoreFolder
-from store.remedies import REBUILD_CATALOG, RUN_AGAIN
+from store.remedies import PREPROCESS_AGAIN, REBUILD_CATALOG, RUN_AGAIN
 from store.schema import Caption, Shard, SplitLayout, Video
 
 VIDEOS_NAME = "catalog/videos.parquet"
 CAPTIONS_NAME = "catalog/captions.parquet"
+_END_BYTES = 4096
+"""Of a Parquet file, in which its seal is: it comes after the places of all rows."""
 
 _VIDEOS = pa.schema(
     [
@@ -55,38 +56,50 @@ class CaptionsFile:
     """Captions of a store that nobody has asked for yet. What only needs the videos saves more than half the memory."""
 
     folder: StoreFolder
-    num_rows: int
-    sha256: str
-    """Of the file, as it was when the store was opened."""
+    end_sha256: str
+    """Of the end of the file, as it was when the store was opened. The seal is there: other captions have another."""
     counts: Mapping[str, int] | None = None
-    """Split -> captions that it should have; None: it is not known."""
+    """Split -> captions that count; None: all."""
     digest: str | None = None
-    """Of the catalogue that these captions belong to, if it is known."""
+    """Of the catalogue that those which count belong to."""
 
     @classmethod
     def of(cls, folder: StoreFolder) -> Self:
-        """Those of a store, whose file is checked but for its rows; errors are those of `Catalog.read`."""
-        content = _whole(folder, CAPTIONS_NAME)
-        num_rows = num_rows_of(content, f"{folder.place}/{CAPTIONS_NAME}")
-        return cls(folder, num_rows, hashlib.sha256(content).hexdigest())
+        """Those of a store. Nothing is believed yet: the file may be damaged.
+
+        Raises:
+            StoreMissingError: There is none.
+        """
+        path, file = f"{folder.place}/{CAPTIONS_NAME}", folder.open(CAPTIONS_NAME)
+        if file is None:
+            raise StoreMissingError(f"{path} is missing: {REBUILD_CATALOG}")
+        end = np.empty(min(file.num_bytes, _END_BYTES), np.uint8)
+        if not file.fill(file.num_bytes - len(end), [end]):
+            raise StoreFormatError(f"{path} was cut while it was read: {REBUILD_CATALOG}")
+        return cls(folder, hashlib.sha256(end.data).hexdigest())
 
     def read(self, videos: CatalogRows) -> CatalogRows:
-        """The captions, without those that a run has added since the store was opened.
+        """The captions that count, without those that a run has added since the store was opened.
 
         Args:
             videos: Those of the catalogue.
 
         Raises:
-            StoreFormatError: The file has rows that no writer gives it, or fewer than it should; or a run has updated
-                captions since.
+            StoreMissingError: The file has gone.
+            StoreFormatError: The file was changed since it was written, has rows that no writer gives it, or fewer than
+                it should; or a run has updated captions since the store was opened, or was killed while it did.
         """
         content = _whole(self.folder, CAPTIONS_NAME)
         captions = CatalogRows.checked(content, f"{self.folder.place}/{CAPTIONS_NAME}", _CAPTIONS)
         if self.counts is None:
             return captions
         found = _first("captions", captions, self.counts)
-        is_same = hashlib.sha256(content).hexdigest() == self.sha256
-        if not is_same and Catalog(videos, found).digest() != self.digest:
+        is_same = hashlib.sha256(memoryview(content)[-_END_BYTES:]).hexdigest() == self.end_sha256
+        # New videos have their captions after the others, whose digest is unchanged. Other captions of the same videos
+        # are in between, and nothing fits.
+        if (not is_same or found.num_rows != captions.num_rows) and Catalog(videos, found).digest() != self.digest:
+            if is_same:
+                raise StoreFormatError(half_way(self.folder))
             raise StoreFormatError(
                 f"{self.folder.place}: a run has updated its captions meanwhile: {RUN_AGAIN}, or open the store again"
             )
@@ -131,7 +144,10 @@ class Catalog:
     @property
     def num_rows(self) -> tuple[int, int]:
         """Videos and captions."""
-        return self.video_rows.num_rows, self.its_captions.num_rows
+        its, num_videos = self.its_captions, self.video_rows.num_rows
+        if isinstance(its, CaptionsFile) and its.counts is not None:
+            return num_videos, sum(its.counts.values())
+        return num_videos, self.caption_rows.num_rows
 
     @classmethod
     def of(cls, videos: Iterable[Video], captions: Iterable[Caption]) -> Catalog:
@@ -149,7 +165,8 @@ class Catalog:
 
         Raises:
             StoreMissingError: A file of it is missing.
-            StoreFormatError: A file of it was changed since it was written, or has rows that no writer gives it.
+            StoreFormatError: The file of the videos was changed since it was written, or has rows that no writer gives
+                it. That of the captions is checked when it is read: in an object store, it may have gigabytes.
         """
         return cls(read_videos(folder), CaptionsFile.of(folder))
 
@@ -163,7 +180,8 @@ class Catalog:
 
         Args:
             layouts: By split.
-            digest: What the manifest says of that part; captions that are read later are compared with it.
+            digest: What the manifest says of that part. If it is given, captions may be read later, and are compared
+                with it if they have changed until then.
 
         Raises:
             StoreFormatError: There are fewer rows than the manifest says.
@@ -171,8 +189,7 @@ class Catalog:
         num_videos = {split: layout.num_videos for split, layout in layouts.items()}
         num_captions = {split: layout.num_captions for split, layout in layouts.items()}
         videos = _first("videos", self.video_rows, num_videos)
-        is_all = sum(num_captions.values()) == self.its_captions.num_rows
-        if is_all and isinstance(self.its_captions, CaptionsFile):
+        if digest is not None and isinstance(self.its_captions, CaptionsFile) and "caption_rows" not in vars(self):
             return Catalog(videos, replace(self.its_captions, counts=num_captions, digest=digest))
         return Catalog(videos, _first("captions", self.caption_rows, num_captions))
 
@@ -306,6 +323,11 @@ def read_videos(folder: StoreFolder) -> CatalogRows:
 def read_captions(folder: StoreFolder) -> CatalogRows:
     """The other file of `Catalog.read`; errors are the same."""
     return CatalogRows.checked(_whole(folder, CAPTIONS_NAME), f"{folder.place}/{CAPTIONS_NAME}", _CAPTIONS)
+
+
+def half_way(folder: StoreFolder) -> str:
+    """What is wrong with a store in which a run was killed while it updated captions, and what to do."""
+    return f"{folder.place} was left half-way through an update of its captions: {PREPROCESS_AGAIN}"
 
 
 def _whole(folder: StoreFolder, name: str) -> bytes:

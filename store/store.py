@@ -11,7 +11,7 @@ from typing import Self
 
 from store.arrays.codec_names import CodecName
 from store.arrays.codecs import codec_named
-from store.catalog import CAPTIONS_NAME, VIDEOS_NAME, Catalog
+from store.catalog import CAPTIONS_NAME, VIDEOS_NAME, Catalog, half_way
 from store.errors import NotInStoreError, StoreFormatError, StoreMismatchError, StoreMissingError
 from store.formats.parquet import max_rows
 from store.formats.seal import BLANK, SEAL_KEY, check_sealed, sealed
@@ -20,7 +20,7 @@ from store.names import check_name
 from store.own_files import OwnFile, Part, own_files, own_name, remove_own
 from store.places.folder import CLAIMS_FOLDER, PARTIAL_FOLDER, StoredFile, StoreFolder
 from store.places.opening import folder_at
-from store.remedies import FROM_COPY, PREPROCESS_AGAIN, REBUILD_CATALOG, START_OVER
+from store.remedies import FROM_COPY, REBUILD_CATALOG, START_OVER
 from store.schema import FORMAT_VERSION, Shard, SplitLayout, check_shard_size, shards_of
 
 MANIFEST_NAME = "store.json"
@@ -146,13 +146,9 @@ class Store:
         written = Catalog.read(self.folder)
         digest = str(self.manifest.dataset.get("digest"))
         catalog = written.first(self.manifest.splits, digest)
-        # The catalogue has rows that the manifest does not count yet. If they are new videos, they come after the
-        # others, whose digest is unchanged. If they are captions of existing videos, they are in between, and nothing
-        # fits.
-        if catalog.num_rows != written.num_rows and catalog.digest() != digest:
-            raise StoreFormatError(
-                f"{self.place} was left half-way through an update of its captions: {PREPROCESS_AGAIN}"
-            )
+        # Where the store grows, the catalogue has videos that the manifest does not count yet, after the others.
+        if catalog.video_rows.num_rows != written.video_rows.num_rows and catalog.digest() != digest:
+            raise StoreFormatError(half_way(self.folder))
         return catalog
 
     @property

@@ -156,20 +156,6 @@ def read_table(content: bytes, name: str, schema: pa.Schema) -> pa.Table:
     return TableFile(content, name, schema).table()
 
 
-def num_rows_of(content: bytes, name: str) -> int:
-    """The rows of a Parquet file, by its footer.
-
-    Raises:
-        StoreFormatError: It is not a Parquet file, or declares more than so many bytes may have.
-    """
-    try:
-        num_rows: int = pq.ParquetFile(pa.BufferReader(content)).metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise StoreFormatError(f"{name} is not a readable Parquet file: {error}") from error
-    check_at_most(num_rows, max_rows(len(content)), "rows", name)
-    return num_rows
-
-
 def _check_footer(file: pq.ParquetFile, name: str, schema: pa.Schema, num_bytes: int) -> None:
     fields = [(field.name, _stored_type(field)) for field in file.schema_arrow]
     if fields != [(field.name, field.type) for field in schema]:

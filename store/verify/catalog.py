@@ -50,7 +50,8 @@ def verify_catalog(store: Store) -> tuple[Catalog | None, list[Finding]]:
     digest = store.manifest.dataset.get("digest")
     try:
         everything = Catalog.read(store.folder)
-        catalog = everything.first(store.manifest.splits, str(digest))
+        num_videos, num_captions = everything.video_rows.num_rows, everything.caption_rows.num_rows
+        catalog = everything.first(store.manifest.splits)
         its_digest = catalog.digest()
     except StoreFormatError as error:
         return None, [_disagrees(VIDEOS_NAME, str(error).removesuffix(f": {REBUILD_CATALOG}"))]
@@ -58,10 +59,13 @@ def verify_catalog(store: Store) -> tuple[Catalog | None, list[Finding]]:
     # numbered from 0, and ids are unique, is checked by tests of the writer.
     if digest != its_digest:
         return None, [_disagrees(VIDEOS_NAME, f"its digest is not that of {MANIFEST_NAME} ({digest})")]
-    num_more = everything.num_rows[0] - catalog.num_rows[0]
-    if everything.num_rows != catalog.num_rows:
-        what = f"it has {num_more:,} videos more than {MANIFEST_NAME}: a run was killed while the store grew"
-        found.append(Finding(Kind.UNFINISHED, VIDEOS_NAME, what, PREPROCESS_AGAIN))
+    more_videos, more_captions = num_videos - catalog.num_rows[0], num_captions - catalog.num_rows[1]
+    if more_videos or more_captions:
+        name, more = (
+            (VIDEOS_NAME, f"{more_videos:,} videos") if more_videos else (CAPTIONS_NAME, f"{more_captions:,} captions")
+        )
+        what = f"it has {more} more than {MANIFEST_NAME}: a run was killed while the store grew"
+        found.append(Finding(Kind.UNFINISHED, name, what, PREPROCESS_AGAIN))
     return catalog, found
 
 

@@ -26,6 +26,7 @@ from store.places.local import LocalFolder
 from store.schema import Caption, Shard, SplitLayout, Video
 from store.store import Manifest, Store
 from store.verify.catalog import verify_catalog
+from store.verify.findings import Kind
 
 
 @dataclass(frozen=True)
@@ -258,14 +259,37 @@ def test_captions_that_were_updated_half_way_and_are_the_old_ones_again(tmp_path
 
 @dataclass(frozen=True)
 class GrowingFolder(LocalFolder):
-    """Its captions are others from the third time on that they are read."""
+    """Its captions are others from the second time on that they are read."""
 
-    later: bytes = b""
+    later: bytes | None = None
     reads: list[str] = field(default_factory=list)
 
     def read(self, name: str) -> bytes:
         self.reads.append(name)
-        return self.later if self.reads.count(name) > 2 and name == CAPTIONS_NAME else super().read(name)
+        return self.later if self.later and self.reads.count(name) > 1 and name == CAPTIONS_NAME else super().read(name)
+
+
+def test_captions_whose_update_was_cut_short_are_refused(tmp_path: Path) -> None:
+    before, after = catalog_of([Told("v")]), catalog_of([Told("v", captions=("this", "that"))])
+    folder = LocalFolder.at(tmp_path)
+    create_store(folder, manifest_of(before), before)
+    with pytest.raises(StoreWriteError):
+        create_store(FailingFolder(tmp_path, refused="store.json"), manifest_of(after), after, update_captions=True)
+    catalog = Store.open(tmp_path).catalog
+    assert catalog.video_ids("a", 0, 1) == ["v"]
+    with pytest.raises(StoreFormatError, match="left half-way through an update of its captions: run its"):
+        catalog.split_captions("a")
+
+
+def test_captions_are_read_once_and_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    catalog = catalog_of([Told("v"), Told("w")])
+    folder = GrowingFolder(tmp_path)
+    create_store(folder, manifest_of(catalog), catalog)
+    opened = Store.open(folder).catalog
+    assert (opened.num_rows, len(opened.shard_videos(Shard("a", 0, 0, 2)))) == ((2, 2), 2)
+    assert CAPTIONS_NAME not in folder.reads
+    assert opened.captions.equals(catalog.captions)
+    assert folder.reads.count(CAPTIONS_NAME) == 1
 
 
 def test_captions_that_a_run_adds_while_they_are_verified_are_no_damage(tmp_path: Path) -> None:
@@ -273,8 +297,8 @@ def test_captions_that_a_run_adds_while_they_are_verified_are_no_damage(tmp_path
     create_store(LocalFolder.at(tmp_path), manifest_of(before), before)
     folder = GrowingFolder(tmp_path, later=after.caption_rows.content())
     catalog, findings = verify_catalog(Store.open(folder))
-    assert folder.reads.count(CAPTIONS_NAME) == 3
-    assert findings == []
+    assert folder.reads.count(CAPTIONS_NAME) == 2
+    assert [finding.kind for finding in findings] == [Kind.UNFINISHED]
     assert catalog is not None
     assert catalog.equals(before)
 

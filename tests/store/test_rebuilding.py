@@ -96,7 +96,7 @@ def test_a_lost_catalogue_is_refused_and_rebuilt_with_the_same_bytes(tmp_path: P
     with pytest.raises(
         (StoreFormatError, StoreMissingError), match="catalog/.*parquet.* run its `fda preprocess` again"
     ):
-        open_store(tmp_path).videos()
+        open_store(tmp_path).captions()
     found = verify(folder_at(tmp_path))
     assert {finding.kind for finding in found.findings} == {Kind.CATALOG_DAMAGED}
     assert all("`fda preprocess` again" in finding.remedy for finding in found.findings)
