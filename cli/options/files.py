@@ -42,7 +42,8 @@ class ExistingPath(Place):
         """
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if not path.exists():
-            name = "" if param is None or ctx is None else f"{param.get_error_hint(ctx)}: "
+            is_option = isinstance(param, click.Option) and ctx is not None  # an argument is known by its value
+            name = f"{param.get_error_hint(ctx)}: " if param is not None and is_option else ""
             kinds = {"file": self.file_okay, "folder": self.dir_okay}
             what = " or ".join(kind for kind, is_okay in kinds.items() if is_okay)
             raise InputError(f"{name}there is no {what} {path}")

@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from pipeline.datasets.packed import common_hashes, repeated_hashes
 from pipeline.datasets.published import Published
 from pipeline.datasets.reading.files import first_few
 from pipeline.datasets.records import CaptionUnit, Dataset, VideoRecord
-from pipeline.run.words import plural
+from pipeline.run.words import cut, plural
 from store.json_values import JSON
 
 TRAIN_SPLIT = "train"
 USUAL_SPLITS = (TRAIN_SPLIT, "val", "test")
 """Names that options have as defaults, and by which frames are counted."""
 MOST_NAMED = 100
-"""Ids of videos without a caption."""
+"""Ids of videos without a caption, and texts that several videos have."""
+_SHOWN = 60
+"""Characters of a text in a warning."""
 Span = tuple[float, float]
 """`[start, end)` in seconds."""
 
@@ -43,6 +45,8 @@ class SplitReport:
     """Their ids, or the first `MOST_NAMED`: ten million videos may have none yet."""
     num_shared_captions: int
     """Texts that describe more than one video of the split; 0 for train, where nothing is ranked."""
+    shared_captions: tuple[str, ...]
+    """These texts, or the first `MOST_NAMED`, in lower case."""
     num_tied_captions: int
     """Captions with such a text. One of them must tie from text to video, and all of them from video to text."""
 
@@ -115,7 +119,7 @@ def expected_videos(dataset: Dataset, published: Published) -> dict[str, int]:
 def _split_report(split: str, dataset: Dataset, published: Published) -> SplitReport:
     missing = tuple(dataset.left_out.get(split, ()))
     size = published.sizes.get(split)
-    num_shared, num_tied = (0, 0) if split == TRAIN_SPLIT else _ties(lambda: dataset.records.of_split(split))
+    shared, num_tied = ((), 0) if split == TRAIN_SPLIT else _ties(lambda: dataset.records.of_split(split))
     num_videos, num_captions, num_bare, bare = 0, 0, 0, list[str]()
     for video in dataset.records.of_split(split):
         num_videos, num_captions = num_videos + 1, num_captions + len(video.captions)
@@ -132,28 +136,29 @@ def _split_report(split: str, dataset: Dataset, published: Published) -> SplitRe
         missing=missing,
         num_without_captions=num_bare,
         without_captions=tuple(bare),
-        num_shared_captions=num_shared,
+        num_shared_captions=len(shared),
+        shared_captions=tuple(shared)[:MOST_NAMED],
         num_tied_captions=num_tied,
     )
 
 
-def _ties(videos: Callable[[], Iterable[VideoRecord]]) -> tuple[int, int]:
-    """Number of texts that several videos have, and number of captions with such a text."""
+def _ties(videos: Callable[[], Iterable[VideoRecord]]) -> tuple[Collection[str], int]:
+    """The texts that several videos have, in the order of the data set, and number of captions with such a text."""
 
     def texts() -> Iterator[tuple[str, str]]:
         """Each as CLIP's tokenizer sees it, and the id of its video."""
         return ((" ".join(one.lower().split()), video.video_id) for video in videos() for one in video.captions)
 
     first_of: dict[str, str] = {}
-    shared: set[str] = set()
+    shared: dict[str, None] = {}
     counts: Counter[str] = Counter()
     again = repeated_hashes(text for text, _ in texts())
     for text, video_id in texts() if again else ():
         if hash(text) in again:  # else it is not kept: there may be millions
             counts[text] += 1
             if first_of.setdefault(text, video_id) != video_id:
-                shared.add(text)
-    return len(shared), sum(counts[text] for text in shared)
+                shared[text] = None
+    return shared, sum(counts[text] for text in shared)
 
 
 def _leaked(dataset: Dataset) -> tuple[str, ...]:
@@ -228,8 +233,10 @@ def _warnings(splits: tuple[SplitReport, ...], leaked: tuple[str, ...], missing_
             texts, verb = ("text", "describes") if one.num_shared_captions == 1 else ("texts", "describe")
             found.append(
                 f"{one.num_shared_captions:,} {texts} of {one.split} {verb} more than one video "
-                f"({one.num_tied_captions:,} captions): ties are unavoidable, most of all from video to text"
+                f"({one.num_tied_captions:,} captions): ties are unavoidable, most of all from video to text: "
+                f"{first_few((cut(text, _SHOWN) for text in one.shared_captions), one.num_shared_captions)}"
             )
     if leaked:
-        found.append(f"{len(leaked):,} videos outside train overlap videos of train: {first_few(leaked)}")
+        overlap = "overlaps" if len(leaked) == 1 else "overlap"
+        found.append(f"{plural(len(leaked), 'video')} outside train {overlap} videos of train: {first_few(leaked)}")
     return found

@@ -116,7 +116,7 @@ def refuse_mistakes(name: str, mistakes: Sequence[str]) -> None:
 def _counts(one: SplitReport) -> str:
     """How much of a split was found.
 
-    >>> _counts(SplitReport("test", 2, 5, 3, None, (), 0, (), 0, 0))
+    >>> _counts(SplitReport("test", 2, 5, 3, None, (), 0, (), 0, (), 0))
     '2 of 3 videos, 5 captions'
     """
 

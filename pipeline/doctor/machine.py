@@ -63,7 +63,8 @@ def _workers() -> str:
     memory = WorkerMemory(options.shard_size, options.eval_frames, options.image_size)
     number = memory.num_fitting(num_cores(), memory_bytes() >> 20)
     fewer = "; more do not fit into memory" if number < num_cores() else ""
-    return f"{plural(number, 'worker')} in preprocess, of at most {memory.total_mib:,} MiB each{fewer}"
+    each = "" if number == 1 else " each"
+    return f"{plural(number, 'worker')} in preprocess, of at most {memory.total_mib:,} MiB{each}{fewer}"
 
 
 def _cpu_name() -> str:

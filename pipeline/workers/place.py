@@ -138,8 +138,7 @@ def workers_for(run: RunOptions, work: Workload, report: Reporter, *, default: i
         limit = run.worker_timeout_seconds or SCHEDULER_WAIT_SECONDS
         with connected(run.scheduler, work.preflight(), wait_seconds=limit, say=report.say) as executor:
             num_workers = len(executor.watch.fit)
-            each = f"at most about {work.memory.total_mib:,} MiB each"
-            report.say(f"{plural(num_workers, 'worker')} at {run.scheduler}, {each}")
+            report.say(f"{plural(num_workers, 'worker')} at {run.scheduler}, {_taking(num_workers, work)}")
             yield Workers(executor, num_workers)
     elif run.cluster is not None:
         from pipeline.workers.clusters import job_cluster
@@ -175,8 +174,7 @@ def _num_held(wanted: int, work: Workload) -> int:
 def _num_fitting(wanted: int, work: Workload, report: Reporter) -> int:
     """Workers on this machine that hold a shard each."""
     wanted, number = min(wanted, work.num_shards), _num_held(wanted, work)
-    each = f"at most about {work.memory.total_mib:,} MiB each"
-    report.say(f"{plural(number, 'worker')}, {each}{_why_fewer(number, wanted, work)}")
+    report.say(f"{plural(number, 'worker')}, {_taking(number, work)}{_why_fewer(number, wanted, work)}")
     return number
 
 
@@ -193,6 +191,10 @@ def _in_threads(wanted: int, work: Workload, how: InThreads, report: Reporter) -
         at = f"{plural(number, 'worker')} at {plural(work.num_shards, 'shard')}"
         report.say(f"{at}, at most about {total_mib:,} MiB together{_why_fewer(number, wanted, work)}")
     return Workers(ThreadExecutor(num_threads, how.end_waiting), number, num_decoders=number)
+
+
+def _taking(number: int, work: Workload) -> str:
+    return f"at most about {work.memory.total_mib:,} MiB{'' if number == 1 else ' each'}"
 
 
 def _why_fewer(number: int, wanted: int, work: Workload) -> str:

@@ -228,6 +228,11 @@ def test_options_from_a_file(fda: Commands, small: Path, tmp_path: Path) -> None
     assert "no features 'mine' for split 'test'" in absent.err
 
 
+def test_a_source_that_is_not_there_is_named_once(fda: Commands, tmp_path: Path) -> None:
+    ended = fda("preprocess", "nosuch.jsonl", tmp_path / "store")
+    assert (ended.code, ended.err) == (1, "fda: error: there is no file or folder nosuch.jsonl\n")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

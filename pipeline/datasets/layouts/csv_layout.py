@@ -52,11 +52,24 @@ class _Row(NamedTuple):
     def check(self, number: int, earlier: _Row) -> None:
         """Refuse it if it says something else of its video than line `number`."""
         if self != earlier:
-            raise DatasetError(f"video {self.name!r} differs from line {number}: {self} and {earlier}")
+            there = earlier._said()
+            differing = [
+                f"{what} {said}, there {there[what]}" for what, said in self._said().items() if said != there[what]
+            ]
+            raise DatasetError(
+                f"video {self.name!r} differs from line {number}: {'; '.join(differing)}: rows of one video differ in "
+                "their captions only; give another video or window another video_id"
+            )
 
-    def __str__(self) -> str:
-        times = (self.window.start_seconds, self.window.end_seconds)
-        return f"path {self.place!r}, split {self.split!r}, seconds {times}, category {self.category!r}"
+    def _said(self) -> dict[str, str]:
+        """What it says, in words."""
+        start, end = self.window.start_seconds, self.window.end_seconds
+        return {
+            "path": repr(self.place),
+            "split": repr(self.split),
+            "window": f"from {start:g} s" + ("" if end is None else f" to {end:g} s"),
+            "category": "none" if self.category is None else repr(self.category),
+        }
 
 
 def read_csv(

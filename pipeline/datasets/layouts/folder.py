@@ -83,5 +83,6 @@ def _videos_by_id(root: Path, files: Iterable[str]) -> dict[str, str]:
 def _record(video_id: str, path: str, caption_file: Path | None) -> VideoRecord:
     top = path.split("/")[0]
     split = top if "/" in path and top in SPLIT_FOLDERS else "test"
+    captions = () if caption_file is None else captions_in(caption_file)
     with errors_at(str(caption_file or path)):
-        return VideoRecord(video_id, path, split, () if caption_file is None else captions_in(caption_file))
+        return VideoRecord(video_id, path, split, captions)

@@ -77,7 +77,10 @@ def read_jsonl(
     twice = repeated(lambda: (video_id for _, video_id, *_ in rows))
     if twice is not None:
         first, second = islice((number for number, video_id, *_ in rows if video_id == twice), 2)
-        raise DatasetError(f"{source}:{second}: video_id {twice!r} is already on line {first}")
+        raise DatasetError(
+            f"{source}:{second}: video_id {twice!r} is already on line {first}: write all captions of a video as the "
+            f"list {keys.captions!r} of one line, and give another video another id"
+        )
     root = paths.root()
     records = VideoRecords(_record(source, number, _Row(*row), root) for number, *row in rows)
     name = Path(source.name.removesuffix(".gz")).stem

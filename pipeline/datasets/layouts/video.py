@@ -24,6 +24,7 @@ def read_video(source: Path, videos: Path | None = None) -> Dataset:
     root = (source.parent if videos is None else videos).absolute()
     require_folder(root)
     path, captions = relative_path(str(source.absolute()), root), source.with_suffix(".txt")
+    texts = captions_in(captions) if captions.exists() else ()
     with errors_at(str(source)):
-        video = VideoRecord(source.stem, path, "test", captions_in(captions) if captions.exists() else ())
+        video = VideoRecord(source.stem, path, "test", texts)
         return Dataset(source.stem, root, (video,))

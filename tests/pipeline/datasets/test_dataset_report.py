@@ -71,8 +71,11 @@ def test_captions_that_several_videos_have_are_counted_outside_train() -> None:
     by_split = {one.split: one for one in report.splits}
     assert (by_split["test"].num_shared_captions, by_split["test"].num_tied_captions) == (2, 5)
     assert (by_split["train"].num_shared_captions, by_split["train"].num_tied_captions) == (0, 0)
-    assert len(report.warnings) == 1
-    assert report.warnings[0].startswith("2 texts of test describe more than one video (5 captions)")
+    assert by_split["test"].shared_captions == ("a man sings", "a cat")
+    assert report.warnings == (
+        "2 texts of test describe more than one video (5 captions): ties are unavoidable, most of all from video to "
+        "text: 'a man sings', 'a cat'",
+    )
 
 
 def test_paragraphs_are_not_counted_against_sentences() -> None:
@@ -95,6 +98,8 @@ def test_a_video_that_overlaps_train_has_leaked() -> None:
     )
     assert report.leaked == ("film 8-10", "film")
     assert "2 videos outside train overlap videos of train: 'film 8-10', 'film'" in report.warnings
+    two = dataset(video("a", "x", split="train", path="f.mp4"), video("b", "y", path="f.mp4"))
+    assert report_on(two, NOTHING).warnings == ("1 video outside train overlaps videos of train: 'b'",)
 
 
 def test_of_many_videos_without_a_caption_the_first_are_named() -> None:

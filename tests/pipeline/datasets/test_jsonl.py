@@ -112,7 +112,7 @@ def test_a_broken_gzip_file(tmp_path: Path, content: bytes) -> None:
         (line(captions=7), "'captions' must be a list of strings, got 7"),
         (line(captions=["a", 1]), "'captions' must be a list of strings"),
         (line(captions=["x", " "]), "caption 2 of video 'a' is blank"),
-        (line(video_id="first"), "video_id 'first' is already on line 1"),
+        (line(video_id="first"), "video_id 'first' is already on line 1: write all captions of a video as the list"),
     ],
 )
 def test_jsonl_names_the_broken_line(tmp_path: Path, broken: str, message: str) -> None:

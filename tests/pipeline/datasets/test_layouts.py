@@ -265,6 +265,11 @@ def test_csv_with_ids_or_paths_alone(tmp_path: Path) -> None:
         ("path,caption,start_seconds\na.mp4,x,nan\n", r"a\.csv:2: 'start_seconds' must be a number of seconds"),
         ("path,caption,start_seconds\na.mp4,x,-1\n", r"a\.csv:2: a clip starts at 0 s or later"),
         ("path,caption,split\na.mp4,x,test\na.mp4,y,train\n", r"a\.csv:3: video '.*/a\.mp4' differs from line 2"),
+        (
+            "video_id,path,caption,start_seconds,end_seconds\na,a.mp4,x,,\na,a.mp4,y,2,4\n",
+            r"a\.csv:3: video 'a' differs from line 2: window from 2 s to 4 s, there from 0 s: rows of one video "
+            "differ in their captions only; give another video or window another video_id$",
+        ),
         ('path,caption\na.mp4,x\nb.mp4,"never closed\n', r"a\.csv:3: not a row of a table: unexpected end of data"),
         ('path,caption\nb.mp4,"' + "x\n" * 100_000, r"a\.csv:2: not a row of a table: field larger than field limit"),
         ("path,caption\na.mp4," + "x" * 2**20, r"a\.csv:2: longer than 1048576 bytes"),

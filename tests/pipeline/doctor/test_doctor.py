@@ -341,7 +341,7 @@ class TestMachine:
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
         found = list(machine.check(None))
         assert named(found, "CPU").found.endswith("64 cores; this process may run on 8; a cgroup gives the time of 2")
-        used = "1 worker in preprocess, of at most 2,483 MiB each; more do not fit into memory"
+        used = "1 worker in preprocess, of at most 2,483 MiB; more do not fit into memory"
         assert named(found, "CPU").used == used
         assert "limited to 1.0 GiB" in named(found, "memory").found
         assert named(found, "open files").remedy == "ulimit -n 4096"

@@ -120,7 +120,7 @@ def test_the_command_says_what_workers_take_and_starts_no_more_than_fit(
     assert (
         of_the_run(few.err)
         .splitlines()[0]
-        .startswith(f"1 worker, at most about {total:,} MiB each: 3 do not fit into 1,024 MiB")
+        .startswith(f"1 worker, at most about {total:,} MiB: 3 do not fit into 1,024 MiB")
     )
     assert " by 1 worker: " in few.err
     assert few.code == alone.code == 0
@@ -128,7 +128,7 @@ def test_the_command_says_what_workers_take_and_starts_no_more_than_fit(
     without_decoder = WorkerMemory(1, 3, 32).worker_mib
     masks = fda("masks", tmp_path / "few", "--masks", "other", "--workers", "3", "--no-progress")
     assert masks.err.splitlines()[0].startswith(
-        f"1 worker, at most about {without_decoder:,} MiB each: 3 do not fit into 640 MiB"
+        f"1 worker, at most about {without_decoder:,} MiB: 3 do not fit into 640 MiB"
     )
     one = fda("masks", tmp_path / "alone", "--masks", "other", "--workers", "0", "--no-progress", "--json")
     assert one.err.splitlines()[0] == f"in this process, at most about {without_decoder:,} MiB"
