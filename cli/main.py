@@ -47,6 +47,10 @@ COMMANDS = {
 }
 
 
+_BEGINS_WITH_A_DASH = (
+    "a text, an id or a file that begins with - comes after --, behind all options; a file may have ./ before it "
+    "instead"
+)
 REPORT = "fda: this is a bug of fda, not of yours. What is committed is kept. Please report it with what follows:"
 
 
@@ -121,6 +125,10 @@ def _run() -> None:
     print_in_any_encoding()
     try:
         sys.exit(fda.main(prog_name="fda", standalone_mode=False))  # what a command gave to `Context.exit`, else None
+    except click.NoSuchOption as error:
+        hint = "" if error.possibilities else f" ({_BEGINS_WITH_A_DASH})"
+        click.UsageError(printable(f"{error.format_message()}{hint}"), error.ctx).show()
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -47,18 +47,6 @@ class _CountOrAll(click.ParamType[int]):
         return count
 
 
-class _IdsAfterDashes(click.Command):
-    """Says how to name a video whose id looks like an option."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, and explain."""
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            hint = "an id that begins with - comes after --: fda inspect STORE [OPTIONS] -- -ID"
-            raise click.UsageError(f"{error.format_message()} ({hint})", ctx) from error
-
-
 def _count(flag: str, text: str) -> Callable[[Function], Function]:
     return click.option(flag, type=click.IntRange(min=1), metavar="N", help=text)
 
@@ -150,7 +138,7 @@ def _inspect_options(function: Callable[..., None]) -> Callable[..., None]:
     return add_options(with_options, (*_CHOICES, *_SHOWN, *_FILES))
 
 
-@click.command("inspect", cls=_IdsAfterDashes)
+@click.command("inspect")
 @click.argument("store_place", metavar="STORE", type=Place(path_type=str))
 @click.argument("video_ids", metavar="[ID]...", nargs=-1)
 @_inspect_options

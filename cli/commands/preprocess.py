@@ -178,6 +178,8 @@ def _print(result: PreprocessResult) -> None:
         for split, layout in result.splits.items()
     ]
     print_table(result.store, ["split", "videos", "captions", "frames"], rows)
+    if result.partition != WHOLE:
+        show(f"of part {result.partition} alone:")
     for masks in result.masks:
         if masks.num_videos_masked:
             show(masks_line(result.mask_name, masks))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,7 +71,9 @@ def _take_defaults(ctx: click.Context, param: click.Parameter, table: Mapping[st
     by_key = {key: parameter for parameter in ctx.command.params for key in _config_keys(parameter)}
     for key, entry in table.items():
         if key.replace("_", "-") not in by_key:
-            raise click.BadParameter(f"{where} has no option {key!r}", ctx, param)
+            close = get_close_matches(key.replace("_", "-"), by_key)
+            meant = f": did you mean {' or '.join(map(repr, close))}?" if close else ""
+            raise click.BadParameter(f"{where} has no option {key!r}{meant}", ctx, param)
         if isinstance(entry, float) and isinstance(by_key[key.replace("_", "-")].type, click.types.IntParamType):
             raise click.BadParameter(f"{where} {key} must be a whole number, got {entry}", ctx, param)
     named = {key: by_key[key.replace("_", "-")] for key in table}

@@ -42,9 +42,22 @@ def check(place: str | None) -> Iterator[Check]:
         with tempfile.TemporaryFile(dir=folder, buffering=0) as file:  # without a name: a kill leaves nothing either
             yield _speed(*_measured(file))
     except OSError as error:
-        found = f"this user cannot write into {folder}: {error.strerror or reason(error)}"
+        found = _refused(folder, error)
         remedy = "commands that only read work; to write, choose another folder or change its permissions"
         yield Check(GROUP, "speed", State.WARNING, found, remedy=remedy)
+
+
+def why_not_writable(folder: Path) -> str | None:
+    """Why this user cannot write into a folder, in words; None if nothing is in the way."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return _refused(folder, error)
+
+
+def _refused(folder: Path, error: OSError) -> str:
+    return f"this user cannot write into {folder}: {error.strerror or reason(error)}"
 
 
 def nearest_folder(path: Path) -> Path:

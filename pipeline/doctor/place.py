@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.doctor.checks import Check, State
+from pipeline.doctor.disk import nearest_folder, why_not_writable
 from pipeline.run.words import plural
 
 GROUP = "store"
@@ -33,6 +34,11 @@ def check(place: str | None) -> Iterator[Check]:
         return
     if not is_there:
         kind = "a folder without a store" if folder.is_local and Path(place).is_dir() else "nothing yet"
+        why_not = why_not_writable(nearest_folder(Path(place))) if folder.is_local else None
+        if why_not is not None:
+            remedy = "give another folder, or change its permissions"
+            yield Check(GROUP, "place", State.WARNING, f"{folder.place}: {kind}; {why_not}", remedy=remedy)
+            return
         yield Check(GROUP, "place", State.OK, f"{folder.place}: {kind}", used="`fda preprocess` makes a store there")
         return
     try:

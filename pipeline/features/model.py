@@ -134,8 +134,14 @@ def load_ready(source: ModelSource, device: str, report: Reporter) -> ReadyModel
     return ready
 
 
-def warn_if_trained_otherwise(store: Store, loaded: LoadedModel, recipe: FeatureRecipe, report: Reporter) -> None:
-    """Warn if what is encoded differs from what the checkpoint was trained with."""
+def warn_of_inputs(store: Store, loaded: LoadedModel, recipe: FeatureRecipe, report: Reporter) -> None:
+    """Warn of splits without captions, and if what is encoded differs from what the checkpoint was trained with."""
+    for split in recipe.splits:
+        if not store.layout(split).num_captions:
+            report.warn(
+                f"{split} has no caption, and `fda eval` needs some: add them to the data set, run its `fda "
+                "preprocess` again, and then this"
+            )
     identity, trained = _identity_of(loaded), training_of(loaded)
     if not trained:
         return

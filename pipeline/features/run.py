@@ -31,7 +31,7 @@ from pipeline.features.model import (
     size_for,
     training_of,
     training_words,
-    warn_if_trained_otherwise,
+    warn_of_inputs,
     was_trained_on_resized,
 )
 from pipeline.features.options import EncodeOptions, FeatureRecipe
@@ -253,7 +253,7 @@ def _prepared(store: Store, options: EncodeOptions, model: ModelSource, run: Run
         size=size_for(store, splits, config) if resizes or was_trained_on_resized(ready.loaded) else None,
         sensitivity_every=options.sensitivity_every,
     )
-    warn_if_trained_otherwise(store, ready.loaded, recipe, report)
+    warn_of_inputs(store, ready.loaded, recipe, report)
     chosen = choose_precision(options.precision, store, ready, recipe, overwrite=run.overwrite)
     of_worker = EncoderOfWorker(
         source=model,

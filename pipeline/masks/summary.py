@@ -25,6 +25,8 @@ class SplitMasks:
     full_share: float | None
     camera_motion_share: float | None
     """Of the videos for which it can be told, those whose camera moved, 0..1."""
+    num_camera_known: int
+    """Videos for which it can be told."""
     num_unregistered_pairs: int | None
     """Pairs of pictures whose camera motion could not be found; None if it was not looked for."""
     num_compared_frames: int | None
@@ -87,6 +89,7 @@ class MaskCounts:
             empty_share=_share(self.num_empty, self.num_masks),
             full_share=_share(self.num_full, self.num_masks),
             camera_motion_share=_share(self.num_moving, self.num_telling),
+            num_camera_known=self.num_telling,
             num_unregistered_pairs=self.num_unregistered,
             num_compared_frames=self.num_compared,
             picked_share={kind: number / self.picked.total() for kind, number in sorted(self.picked.items())} or None,

@@ -228,6 +228,17 @@ def test_options_from_a_file(fda: Commands, small: Path, tmp_path: Path) -> None
     assert "no features 'mine' for split 'test'" in absent.err
 
 
+@pytest.mark.parametrize(
+    "words", [("preprocess", "-dash.mp4", "out"), ("search", "s", "-5 degrees"), ("eval", "s", "--zzz")]
+)
+def test_what_begins_with_a_dash_and_is_no_option_has_a_remedy(fda: Commands, words: tuple[str, ...]) -> None:
+    ended = fda(*words)
+    assert ended.code == 2
+    assert "No such option '-" in ended.err
+    assert "begins with - comes after --, behind all options; a file may have ./ before it" in ended.err
+    assert "comes after" not in fda("eval", "s", "--feature", "x").err  # it is likely a typing error
+
+
 def test_a_source_that_is_not_there_is_named_once(fda: Commands, tmp_path: Path) -> None:
     ended = fda("preprocess", "nosuch.jsonl", tmp_path / "store")
     assert (ended.code, ended.err) == (1, "fda: error: there is no file or folder nosuch.jsonl\n")
@@ -236,7 +247,8 @@ def test_a_source_that_is_not_there_is_named_once(fda: Commands, tmp_path: Path)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[preprocess]\nimage_sise = 3\n", "[preprocess] has no option 'image_sise'"),
+        ("[preprocess]\nimage_sise = 3\n", "[preprocess] has no option 'image_sise': did you mean 'image-size'"),
+        ("[preprocess]\nzzz = 3\n", "[preprocess] has no option 'zzz'\n"),
         ("[preprocess\n", "fda.toml"),
         ("preprocess = 3\n", "[preprocess] must be a table"),
         ("[preprocess]\nimage_size = 'big'\n", "'big' is not a valid integer"),

@@ -15,7 +15,15 @@ from encoders.weights.files import sha256_of
 from encoders.weights.loading import load_model, save_checkpoint
 from store.store import Store
 from tests.cli.encode_commands import encode, features
-from tests.clips_on_disk import Commands, run_preprocess, write_small_dataset
+from tests.clips_on_disk import (
+    SERIAL_FLAGS,
+    Commands,
+    record,
+    run_preprocess,
+    write_clip,
+    write_manifest,
+    write_small_dataset,
+)
 from tests.dask_processes import DaskProcesses
 from tests.encoders_tiny import alpha_clip_layout, tiny_model, write_config
 from tests.stores import tree_digest
@@ -193,6 +201,17 @@ def test_status_says_of_each_feature_set_whether_it_is_stale(fda: Commands, stor
     printed = fda("status", store).out
     assert "stale: " in printed
     assert "train: features" in printed
+
+
+def test_a_split_without_captions_is_told(fda: Commands, config: Path, tmp_path: Path) -> None:
+    write_clip(tmp_path / "0.mp4", 0)
+    manifest = write_manifest(tmp_path, [record("a", "0.mp4", captions=[]), record("b", "0.mp4", split="val")])
+    assert fda("preprocess", manifest, tmp_path / "store", *SERIAL_FLAGS, "--no-progress").code == 0
+    ended = fda(*encode(tmp_path / "store", config))
+    assert (ended.code, ended.err.count("no caption")) == (0, 1)
+    assert (
+        "warning: test has no caption, and `fda eval` needs some: add them to the data set, run its `fda " in ended.err
+    )
 
 
 def test_features_of_frames_are_pooled_again(fda: Commands, store: Path, config: Path) -> None:

@@ -59,7 +59,7 @@ def test_ids_that_look_like_options(fda: Commands, place: Path) -> None:
     assert [one["status"] for one in json.loads(named.out)["videos"]] == ["ok", "corrupt"]
     wrong = fda("inspect", place, "-vidéo_3")
     assert wrong.code == 2
-    assert "an id that begins with - comes after --: fda inspect STORE [OPTIONS] -- -ID" in wrong.error_line
+    assert "an id or a file that begins with - comes after --" in wrong.error_line
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ def test_parts_in_any_order_and_finalise_make_what_one_run_makes(fda: Commands, 
         part = fda("preprocess", manifest, place, *FLAGS, *allow, "--partition", f"{index}/3")
         assert part.code == 0
         assert f"this was part {index}/3: run `fda finalise" in part.err
+        assert f"\nof part {index}/3 alone:\n" in part.out
     early = fda("finalise", place, "--json")
     assert early.code == 1
     assert "test: 1 of 3 shards of frames are pending, the first is test/00000" in early.err

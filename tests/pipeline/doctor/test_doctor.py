@@ -281,6 +281,9 @@ class TestPlace:
         assert named(place.check(str(tmp_path)), "place").found.endswith("a folder without a store")
         assert named(place.check(str(tmp_path / "new")), "place").found.endswith("nothing yet")
         assert named(place.check(str(file)), "place").state is State.MISSING
+        refused = named(place.check("/proc/self/store"), "place")
+        assert (refused.state, refused.used) == (State.WARNING, None)
+        assert "nothing yet; this user cannot write into /proc/self: " in refused.found
         assert named(place.check("s3://b"), "place").state is State.MISSING
         (tmp_path / "store.json").write_text("[]")
         assert named(place.check(str(tmp_path)), "place").state is State.MISSING
