@@ -140,16 +140,7 @@ def feature_identity(store: Store, loaded: LoadedModel, options: FeatureRecipe, 
     return {
         **clips_identity(store, split, options.mask_name),
         "alpha": _drawn_identity(store, options, split) if options.alpha.is_drawn else str(options.alpha),
-        "model": {
-            "name": loaded.config.name,
-            "architecture": loaded.config.architecture,
-            "weights_sha256": loaded.report.sha256,
-            "kind": loaded.report.kind,
-            "chosen_on_test": bool(loaded.metadata.get("chosen_on_test")) or loaded.training.chosen_on_test,
-            "train_split": loaded.metadata.get("train_split"),
-            "val_split": loaded.metadata.get("val_split"),
-            **({"training": loaded.training.to_dict()} if loaded.training else {}),
-        },
+        "model": model_identity(loaded),
         "pooling": str(options.pooling),
         "precision": options.precision,
         **options.dtypes.identity,
@@ -158,6 +149,20 @@ def feature_identity(store: Store, loaded: LoadedModel, options: FeatureRecipe, 
         **({} if options.size is None else {RESIZED: {**options.size.identity}}),
         "sensitivity_every": sensitivity,
         "software": dict(software_versions(MODEL_SOFTWARE)),
+    }
+
+
+def model_identity(loaded: LoadedModel) -> dict[str, JSON]:
+    """Which model and weights made a feature set, and what they were trained on."""
+    return {
+        "name": loaded.config.name,
+        "architecture": loaded.config.architecture,
+        "weights_sha256": loaded.report.sha256,
+        "kind": loaded.report.kind,
+        "chosen_on_test": bool(loaded.metadata.get("chosen_on_test")) or loaded.training.chosen_on_test,
+        "train_split": loaded.metadata.get("train_split"),
+        "val_split": loaded.metadata.get("val_split"),
+        **({"training": loaded.training.to_dict()} if loaded.training else {}),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from encoders.encoding.encoder import Encoder, lowest_cosine
 from encoders.encoding.memory import EncoderMemory, LargestOutputs
@@ -14,11 +15,16 @@ from encoders.options import Precision
 from pipeline.clips.alpha import AlphaClips
 from pipeline.clips.options import AlphaSource
 from pipeline.clips.read_ahead import READ_AHEAD
-from pipeline.features.encode import SplitPlan, feature_identity, made_with
+from pipeline.features.encode import SplitPlan, feature_identity, made_with, model_identity
 from pipeline.features.model import ReadyModel
 from pipeline.features.options import FeatureRecipe
+from pipeline.features.timing import speedup_of
 from pipeline.run.events import Reporter
+from pipeline.run.options import RunOptions
+from pipeline.run.partition import WHOLE
+from pipeline.run.words import plural
 from store.clips.reader import ClipReader
+from store.features import feature_names
 from store.json_values import differences
 from store.store import Store
 
@@ -27,10 +33,6 @@ PROBED_CLIPS, PROBED_FRAMES = 4, 4
 
 
 PROBED_TEXTS = 8
-
-
-PROBES = 3
-"""Of each precision; the fastest counts, for nothing makes a machine faster than it is."""
 
 
 LEAST_SPEEDUP, LEAST_COSINE = 1.2, 0.999
@@ -44,21 +46,49 @@ class Measured:
     cosine: float
     """The lowest between features of one frame."""
     speedup: float
+    """To two digits, as it is printed: what is printed and what is decided cannot differ."""
     num_frames: int
     """That it was measured on."""
 
+    def __str__(self) -> str:
+        """In words."""
+        frames = plural(self.num_frames, "frame")
+        return f"cosine to fp32 at least {self.cosine:.6f}, {self.speedup:.2f}x its speed, on {frames} of the store"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which precision to encode in."""
+
+    precision: Precision
+    is_settled: bool
+    """Whether it holds whatever is measured."""
+
 
 def choose_precision(
-    asked: str, store: Store, ready: ReadyModel, options: FeatureRecipe, *, overwrite: bool
-) -> Precision:
-    """What `auto` stands for: that of the features that are there and stay, else what the device is made for."""
+    asked: str, store: Store, ready: ReadyModel, options: FeatureRecipe, run: RunOptions, report: Reporter
+) -> Choice:
+    """What `auto` stands for; a choice that follows another feature set is reported.
+
+    The precision of these features where they are there and stay, else of another set that the same model made, else
+    what the device is made for, which is to be measured.
+    """
     if asked != "auto":
-        return Precision(asked)
-    for split in () if overwrite else options.splits:
+        return Choice(Precision(asked), is_settled=True)
+    for split in () if run.overwrite else options.splits:
         there = made_with(store, options.features, split)
         if there is not None and "precision" in there:  # imported features have none, and are refused later
-            return Precision(str(there["precision"]))
-    return Precision.BF16 if computes_bf16(ready.device) else Precision.FP32
+            return Choice(Precision(str(there["precision"])), is_settled=True)
+    wanted = model_identity(ready.loaded)
+    for split in store.manifest.splits:
+        for name in feature_names(store, split):
+            there = made_with(store, name, split) or {}
+            if name != options.features and there.get("model") == wanted and "precision" in there:
+                report.say(f"{there['precision']}, as features {name!r} of the same model")
+                return Choice(Precision(str(there["precision"])), is_settled=True)
+    # The parts of a job must agree without asking each other, so that none of them may go by what it measures.
+    precision = Precision.BF16 if computes_bf16(ready.device) else Precision.FP32
+    return Choice(precision, is_settled=run.partition != WHOLE)
 
 
 def measure(
@@ -86,12 +116,10 @@ def measure(
         truncate_dim=options.truncate_dim,
     )
     cosine = lowest_cosine(exact, encoder, *some, texts)  # which warms up both, too
-    seconds: dict[Encoder, list[float]] = {exact: [], encoder: []}
-    for one in [exact, encoder] * PROBES:
-        began = time.perf_counter()
-        one.encode_clips(*some)
-        seconds[one].append(time.perf_counter() - began)
-    return Measured(cosine, min(seconds[exact]) / min(seconds[encoder]), some[0].shape[1])
+    # Processor time is what other processes take no part of. A GPU's work is not in it.
+    clock = time.process_time if ready.device.type == "cpu" else time.perf_counter
+    speedup = speedup_of(partial(encoder.encode_clips, *some), partial(exact.encode_clips, *some), clock)
+    return Measured(cosine, round(speedup, 2), some[0].shape[1])
 
 
 def memory_of(store: Store, ready: ReadyModel, encoder: Encoder, options: FeatureRecipe) -> EncoderMemory:

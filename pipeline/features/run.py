@@ -19,7 +19,6 @@ from pipeline.features.encode import (
     SplitPlan,
     encode_splits,
     feature_identity,
-    made_with,
     overwritten_files,
     plan_encode,
 )
@@ -41,10 +40,8 @@ from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds
 from pipeline.run.options import HERE, RunOptions
 from pipeline.run.overwriting import announce, confirm
-from pipeline.run.partition import WHOLE
 from pipeline.run.records import RunClock
 from pipeline.run.software import MODEL_SOFTWARE
-from pipeline.run.words import plural
 from pipeline.run.writing import Job, claim_on, recorded
 from pipeline.workers.place import Workload, check_place, workers_for
 from pipeline.workers.preflight import Preflight
@@ -254,20 +251,20 @@ def _prepared(store: Store, options: EncodeOptions, model: ModelSource, run: Run
         sensitivity_every=options.sensitivity_every,
     )
     warn_of_inputs(store, ready.loaded, recipe, report)
-    chosen = choose_precision(options.precision, store, ready, recipe, overwrite=run.overwrite)
+    chosen = choose_precision(options.precision, store, ready, recipe, run, report)
     of_worker = EncoderOfWorker(
         source=model,
         sha256=ready.loaded.report.sha256,
         device=options.device,
-        precision=chosen,
+        precision=chosen.precision,
         pooling=recipe.pooling,
         batch_frames=options.batch_frames,
         max_words=recipe.max_words,
         truncate_dim=recipe.truncate_dim,
         compiled=options.compiled,
     )
-    encoding = _Encoding.of(store, ready, replace(recipe, precision=str(chosen)), of_worker, run)
-    return encoding.in_a_precision_that_pays(report, is_asked=options.precision != "auto")
+    encoding = _Encoding.of(store, ready, replace(recipe, precision=str(chosen.precision)), of_worker, run)
+    return encoding.in_a_precision_that_pays(report, is_settled=chosen.is_settled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,21 +296,15 @@ class _Encoding:
         """What is pending in the store, which is this one's, maybe through a claim on it."""
         return plan_encode(store, self.ready.loaded, self.recipe, self.run.partition, listener)
 
-    def in_a_precision_that_pays(self, report: Reporter, *, is_asked: bool) -> _Encoding:
+    def in_a_precision_that_pays(self, report: Reporter, *, is_settled: bool) -> _Encoding:
         """The same in float32, if `auto` took another precision that is measured to be no faster, or not as good."""
         store, recipe = self.store, self.recipe
         if self.of_worker.precision is Precision.FP32:
             return self
-        is_there = not self.run.overwrite and any(made_with(store, recipe.features, split) for split in recipe.splits)
-        # The parts of a job must agree without asking each other, so that none of them may go by what it measures.
-        is_given = is_asked or is_there or self.run.partition != WHOLE
         measured = measure(store, self.ready, self.encoder, self.plans(store, report.listener), recipe)
         if measured is not None:
-            report.say(
-                f"{recipe.precision}: cosine to fp32 at least {measured.cosine:.6f}, {measured.speedup:.1f}x its "
-                f"speed, on {plural(measured.num_frames, 'frame')} of the store"
-            )
-        if is_given or measured is None or is_worth_it(measured, report):
+            report.say(f"{recipe.precision}: {measured}")
+        if is_settled or measured is None or is_worth_it(measured, report):
             return replace(self, measured=measured)
         of_worker = replace(self.of_worker, precision=Precision.FP32)
         return _Encoding.of(store, self.ready, replace(recipe, precision=str(Precision.FP32)), of_worker, self.run)

@@ -162,3 +162,24 @@ def _unit_mean(store: Path, name: str, dim: int) -> NDArray[np.float32]:
     kept = frame[..., :dim]
     mean: NDArray[np.float32] = np.nanmean(kept / np.linalg.norm(kept, axis=-1, keepdims=True), axis=1)
     return mean
+
+
+def test_auto_follows_a_set_of_the_same_model(fda: Commands, store: Path, tmp_path: Path) -> None:
+    """Two sets that are made to be compared differ in what was asked, not in what a machine measured that minute."""
+
+    def encoded(name: str, *more: str) -> tuple[str, str]:
+        model = ("--model", write_config(tmp_path), "--pretrained", "none")
+        ended = fda("encode", store, "--features", name, *model, "--no-progress", "--json", *more)
+        return json.loads(ended.out)["precision"], ended.err
+
+    encoded("first", "--precision", "bf16", "--split", "train")
+    precision, said = encoded("second", "--pooling", "unit-mean", "--split", "test")
+    assert precision == "bf16"
+    assert "bf16, as features 'first' of the same model" in said
+    precision, said = encoded("third", "--precision", "fp32", "--split", "test")
+    assert (precision, "as features" in said) == ("fp32", False)
+    assert "as features" not in encoded("other", "--seed", "1", "--dry-run")[1]
+    encoded("first", "--precision", "fp32", "--overwrite", "--yes")
+    encoded("second", "--precision", "fp32", "--overwrite", "--yes")
+    precision, said = encoded("fourth", "--dry-run")
+    assert (precision, "fp32, as features 'first' of the same model" in said) == ("fp32", True)
