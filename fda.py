@@ -255,13 +255,26 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = sorted(_HOMES)  # strings they are
 
+__version__: str
+"""Of the distribution that is installed, as `fda --version` prints it."""
+
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _installed_version()
     if name not in _HOMES:
         raise AttributeError(f"module 'fda' has no attribute {name!r}")
     value = getattr(_imported(_HOMES[name]), name)
     globals()[name] = value  # found at once from now on
     return value
+
+
+def _installed_version() -> str:
+    metadata = importlib.import_module("importlib.metadata")
+    try:
+        return str(metadata.version("fda"))
+    except metadata.PackageNotFoundError as error:  # which is an ImportError, and would break `hasattr`
+        raise AttributeError("fda runs from its folder and is not installed: its version is not known") from error
 
 
 def _imported(module: str) -> ModuleType:
@@ -283,7 +296,7 @@ def _imported(module: str) -> ModuleType:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_HOMES, "__version__"})
 
 
 def _take_own_packages() -> None:

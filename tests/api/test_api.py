@@ -76,6 +76,11 @@ def test_what_editors_see_is_what_there_is() -> None:
         _ = fda.nothing
 
 
+def test_the_version_is_that_of_the_command(command: Commands) -> None:
+    assert "__version__" in dir(fda)
+    assert command("--version").out.split() == ["fda,", "version", fda.__version__]
+
+
 def test_options_and_results_are_frozen_values() -> None:
     for name in fda.__all__:
         value = getattr(fda, name)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.clips_on_disk import write_small_dataset
-from tests.encoders_tiny import write_config
+from tests.docs.pages import blocks_of
 from tests.paths import ROOT
 
 PAGE = ROOT / "docs/python.md"
@@ -16,7 +16,8 @@ PAGE = ROOT / "docs/python.md"
 
 def test_the_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_small_dataset(tmp_path, {"train": 6, "test": 4})
-    write_config(tmp_path)
+    (described,) = [block.text for block in blocks_of(PAGE) if block.language == "json"]
+    (tmp_path / "tiny.json").write_text(described, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     text = PAGE.read_text(encoding="utf-8")
     # In this process, so that nothing of the page's workers outlives the test.
