@@ -328,9 +328,13 @@ def commit_shards(folder: StoreFolder, drafts: Sequence[ShardDraft]) -> None:
     files = {name: content for name, content in contents.items() if content is not None}
     # A record that a power cut leaves without the one of the stage before counts as out of date.
     folder.write_in_order([files, {draft.record_name: draft.record_content for draft in drafts}])
-    for draft, was in zip(drafts, was_committed, strict=True):
-        if was and draft.keeps_record and not draft.is_pending:
-            folder.remove(withdrawn_name(draft.record.shard, draft.record.stage))
+    folder.remove_files(  # which leaves no empty folder
+        [
+            withdrawn_name(draft.record.shard, draft.record.stage)
+            for draft, was in zip(drafts, was_committed, strict=True)
+            if was and draft.keeps_record and not draft.is_pending
+        ]
+    )
 
 
 def read_commit(folder: StoreFolder, shard: Shard, stage: str, *, with_outcomes: bool = True) -> CommitRecord | None:

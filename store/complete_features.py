@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 
 from store.arrays.reading import in_threads
+from store.arrays.shards import attributes_of
 from store.commits import METADATA_KEY, CommitRecord, commit_name
 from store.completion import READ_AT_ONCE, Pending, judged_of_each
 from store.errors import ShardIncompleteError
+from store.feature_arrays import open_features
 from store.formats.seal import is_sealed
 from store.places.folder import OpenFile, StoreFolder, WrittenFile
 from store.schema import Shard
-from store.stages import FRAMES_STAGE, command_of, is_masks_stage, stage_of_record
+from store.stages import FRAMES_STAGE, is_masks_stage, stage_of_record
 from store.store import Store
 
 _THREADS = 2
@@ -32,7 +34,7 @@ Stages = Iterable[tuple[str, Sequence[Shard]]]
 
 
 def complete_records(
-    store: Store, name: str, split: str, stages: Stages, num_shards: int | None = None
+    store: Store, name: str, split: str, stages: Stages, num_rows: int | None = None
 ) -> list[CommitRecord]:
     """The records of shards of some stages of a feature set, those of videos with their outcomes.
 
@@ -41,7 +43,7 @@ def complete_records(
         name: Of the feature set.
         split: Of the store.
         stages: Each with the shards to look at.
-        num_shards: For the error: how many a stage has, if more than these.
+        num_rows: For the error: how many a stage has, if more than these.
 
     Raises:
         ShardIncompleteError: One is missing or older than what it was made from.
@@ -50,16 +52,29 @@ def complete_records(
     for stage, shards in stages:
         is_video = stage.endswith("/video")
         found = list(judged_of_each(store, shards, [stage], num_with_outcomes=int(is_video)))
-        pending = [(shard, judged.why) for shard, (judged,) in found if isinstance(judged, Pending)]
+        pending = [(shard, judged) for shard, (judged,) in found if isinstance(judged, Pending)]
         if pending:
-            (first, why), older = pending[0], "frames or masks" if is_video else "captions"
-            share = f"{len(pending)} of {num_shards or len(shards)} {stage.rpartition('/')[2]} shards"
+            (first, reason), num_all = pending[0], num_rows or sum(shard.num_rows for shard in shards)
+            share = (
+                f"{sum(shard.num_rows for shard, _ in pending):,} of {num_all:,} {'videos' if is_video else 'captions'}"
+            )
+            are_new = {judged.is_missing or judged.has_grown for _, judged in pending}
+            are = {True: "not encoded yet", False: "out of date"}
+            state = " or ".join(are[is_new] for is_new in sorted(are_new, reverse=True))
             raise ShardIncompleteError(
-                f"features {name!r}: {share} of split {split!r} of {store.place} are missing or older than their "
-                f"{older} (first: {first.key}, as {why}): run {command_of(stage)} again"
+                f"features {name!r}: {share} of split {split!r} of {store.place} are {state} (first "
+                f"shard: {first.key}, as {reason.why}): run {_maker(store, name, split)} again"
             )
         complete += [judged for _, (judged,) in found if not isinstance(judged, Pending)]
     return complete
+
+
+def _maker(store: Store, name: str, split: str) -> str:
+    """The command that made a feature set."""
+    made_with = attributes_of(open_features(store, name, split, "video"))
+    known = {"pooled": "pool", "imported": "import-features"}  # what is pooled may be of imported frames
+    command = next((command for key, command in known.items() if key in made_with), "encode")
+    return f"the `fda {command}` that made features {name!r}"
 
 
 def quick_records(store: Store, name: str, split: str, stage: str) -> list[Mapping[str, WrittenFile]]:
@@ -78,7 +93,7 @@ def quick_records(store: Store, name: str, split: str, stage: str) -> list[Mappi
     in_threads(look_at, len(shards), _THREADS if store.folder.is_local else READ_AT_ONCE)
     doubtful = [shard for shard, files in zip(shards, found, strict=True) if files is None]
     if doubtful:
-        for record in complete_records(store, name, split, [(stage, doubtful)], len(shards)):
+        for record in complete_records(store, name, split, [(stage, doubtful)], store.layout(split).num_videos):
             found[record.shard.index] = {file.name: file for file in record.files}
     return [files for files in found if files is not None]
 

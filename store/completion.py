@@ -159,6 +159,8 @@ class Pending:
     """One clause, for messages. It names the file."""
     is_missing: bool = False
     """Whether it has no record."""
+    has_grown: bool = False
+    """Whether its record is of the rows that it had before the split grew."""
     is_damage: bool = False
     """Whether its record is damaged, or of other videos than the catalogue has."""
 
@@ -272,7 +274,8 @@ class _CompletionCheck:
         except StoreFormatError as error:
             return Pending(without_remedy(error), is_damage=True)
         if record.shard != shard or record.stage != stage:
-            return Pending(f"{name} is of rows {record.shard.start} to {record.shard.stop - 1} of {record.stage}")
+            its_rows = f"{name} is of rows {record.shard.start} to {record.shard.stop - 1} of {record.stage}"
+            return Pending(its_rows, has_grown=record.stage == stage and _is_part(record.shard, shard))
         if with_outcomes and self._catalog is not None:
             why = other_videos(self._catalog, record)
             if why is not None:

@@ -71,9 +71,11 @@ class FeatureStatus:
 
     @property
     def state(self) -> str:
-        """`current`, `incomplete`, or `stale: 2 of 4 shards`."""
+        """`current`, `incomplete`, or `stale: 2 of 5 shards`, with `, 2 not made` where there are such."""
         if self.num_stale:
-            return f"stale: {self.num_stale} of {plural(self.num_shards, 'shard')}"
+            num_absent = self.num_shards - self.num_current - self.num_stale
+            absent = f", {num_absent:,} not made" if num_absent else ""
+            return f"stale: {self.num_stale:,} of {plural(self.num_shards, 'shard')}{absent}"
         return "current" if self.num_current == self.num_shards else "incomplete"
 
 

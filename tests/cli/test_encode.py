@@ -199,7 +199,7 @@ def test_status_says_of_each_feature_set_whether_it_is_stale(fda: Commands, stor
     again = fda("masks", store, "--masks", "default", *other)
     assert again.code == 0, again.err
     printed = fda("status", store).out
-    assert "stale: " in printed
+    assert "stale: 4 of 6 shards, 2 not made" in printed
     assert "train: features" in printed
 
 

@@ -60,6 +60,7 @@ def test_videos_appended_end_as_if_they_had_always_been_there(
     # The manifest keeps the name that the data set had when the store was made.
     assert {name for name in whole if grown.get(name) != whole[name]} == {"store.json"}
     assert set(grown) == set(whole)
+    assert not (tmp_path / "store/withdrawn").exists()
 
 
 def test_new_videos_in_the_midst_come_after_those_that_stand(fda: Commands, folder: Path, tmp_path: Path) -> None:

@@ -107,10 +107,12 @@ def test_features_that_are_not_complete_are_not_read(tmp_path: Path) -> None:
     fill_store(made)
     create_features(made, "mine", "test", DIM, {})
     encode_clips(made, "mine", made.shards("test")[0])
-    with pytest.raises(ShardIncompleteError, match=r"1 of 2 video shards of split 'test' .*first: test/00001"):
+    with pytest.raises(
+        ShardIncompleteError, match=r"2 of 6 videos of split 'test' .* are not encoded yet \(first shard: test/00001"
+    ):
         read_features(made, "mine", "test")
     encode_clips(made, "mine", made.shards("test")[1])
-    with pytest.raises(ShardIncompleteError, match="3 of 3 text shards"):
+    with pytest.raises(ShardIncompleteError, match="12 of 12 captions of .* are not encoded yet"):
         read_features(made, "mine", "test")
 
 
@@ -119,7 +121,7 @@ def test_features_of_frames_that_have_changed_are_not_read(tmp_path: Path) -> No
     fill_store(made)
     encode_all(made, "mine")
     fill_shard(made, made.shards("test")[1], failed=frozenset({5}))
-    with pytest.raises(ShardIncompleteError, match="older than their frames or masks"):
+    with pytest.raises(ShardIncompleteError, match="2 of 6 videos of .* are out of date"):
         read_features(made, "mine", "test")
 
 

@@ -193,7 +193,9 @@ def test_stores_without_features_or_with_pending_ones(tmp_path: Path) -> None:
         SearchEngine.open([store.place]).search([video(0)], SearchOptions())
     half = searchable(tmp_path / "half", random_frames(NUM_VIDEOS))
     (Path(half.place) / "commits/test/features/mine/video/00001.parquet").unlink()
-    with pytest.raises(ShardIncompleteError, match="'mine': 1 of .* are missing"):
+    with pytest.raises(
+        ShardIncompleteError, match="'mine': 4 of 10 videos .* are not encoded yet .*run the `fda encode` that made"
+    ):
         SearchEngine.open([half.place]).search([video(0)], SearchOptions())
     stale = searchable(tmp_path / "stale", random_frames(NUM_VIDEOS))
     fill_shard(stale, stale.shards("test")[0], frozenset({1}))
@@ -301,7 +303,7 @@ def test_a_store_that_grows_under_an_open_engine_is_opened_anew(tmp_path: Path) 
     fill_shard(grown, grown.shards("test")[-1])
     with pytest.raises(ShardRebuiltError, match="has got other videos since it was opened"):
         engine.search([video(0)], SearchOptions(filters=fda.Filters(motion=(0, 1))))
-    with pytest.raises(ShardIncompleteError, match="features 'mine': 1 of 3 video shards"):
+    with pytest.raises(ShardIncompleteError, match="features 'mine': 3 of 11 videos .*not encoded yet"):
         engine.search([video(0)], SearchOptions())
     assert engine.views[0].splits["test"].num_videos == NUM_VIDEOS + 1
 
