@@ -11,6 +11,7 @@ from torch import nn
 from encoders.config import ModelConfig, TextTower, VisionTower
 from encoders.described import DescribedTower
 from encoders.errors import ModelError
+from encoders.hub import quiet_hub
 from encoders.torchvision_shim import INSTALL_TRANSFORMERS, import_open_clip, import_text_towers, import_timm
 
 open_clip = import_open_clip()
@@ -71,7 +72,8 @@ def _require_described(config: ModelConfig) -> None:
     if name is None:
         return
     try:
-        import_text_towers().AutoConfig.from_pretrained(name, trust_remote_code=False)
+        with quiet_hub():
+            import_text_towers().AutoConfig.from_pretrained(name, trust_remote_code=False)
     except ImportError as error:
         raise ModelError(
             f"the text tower {name!r} of model {config.name} needs the package transformers "

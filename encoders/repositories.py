@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from encoders.errors import ModelError, WeightsMissingError
+from encoders.hub import quiet_hub
 from encoders.options import HUB, LOCAL, is_whole_model
 
 DESCRIPTION = "open_clip_config.json"
@@ -171,7 +172,8 @@ class Repository:
         error: Exception | None = None
         for name in names:
             try:
-                return Path(hf_hub_download(self.hub_id, name, **options))
+                with quiet_hub():
+                    return Path(hf_hub_download(self.hub_id, name, **options))
             except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as failed:
                 error = failed
                 break

@@ -16,6 +16,7 @@ from torch import Tensor
 from encoders.config import ModelConfig
 from encoders.described import DescribedTower
 from encoders.errors import ModelError
+from encoders.hub import quiet_hub
 from encoders.torchvision_shim import INSTALL_TRANSFORMERS, import_open_clip
 
 open_clip = import_open_clip()
@@ -90,7 +91,8 @@ class HuggingFaceVocabulary:
         """
         self._name = name
         try:
-            self._tokenizer = open_clip.tokenizer.HFTokenizer(name, **settings)
+            with quiet_hub():
+                self._tokenizer = open_clip.tokenizer.HFTokenizer(name, **settings)
         except ImportError as error:
             raise ModelError(
                 f"the tokenizer {name!r} needs the package transformers ({INSTALL_TRANSFORMERS}), which "

@@ -118,7 +118,6 @@ def _config_keys(parameter: click.Parameter) -> list[str]:
 def _configure_logging(ctx: click.Context, param: click.Parameter, value: int) -> None:
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(value, 2)]
     handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
-    logging.getLogger("huggingface_hub").setLevel(level if value else logging.ERROR)  # it logs every attempt
     for name in ("botocore", "aiobotocore", "s3fs", "fsspec"):
         logging.getLogger(name).setLevel(logging.WARNING)  # asked for more, they print tokens and signatures
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)

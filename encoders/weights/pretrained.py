@@ -18,6 +18,7 @@ from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
 from encoders.config import CLIP_MEAN, CLIP_STD, ModelConfig
 from encoders.errors import ModelError, WeightsMismatchError, WeightsMissingError
+from encoders.hub import quiet_hub
 from encoders.repositories import ON_HUB, Repository
 from encoders.torchvision_shim import import_open_clip
 from encoders.weights.files import TellBytes, ignore_bytes
@@ -84,7 +85,7 @@ def download_weights(config: ModelConfig, tag: str, tell: TellBytes = ignore_byt
     what = "checking" if level == logging.INFO else "downloading"
     _log.log(level, "%s the weights %r of %s: %s", what, tag, config.name, where)
     try:
-        with _told(tell):
+        with _told(tell), quiet_hub():
             return Path(open_clip.download_pretrained(description))
     except (OSError, RuntimeError) as error:
         raise WeightsMissingError(

@@ -54,6 +54,23 @@ def test_without_a_network_the_message_says_what_to_do(tmp_path: Path, monkeypat
         load_model("ViT-B-16-quickgelu", "openai", None, seed=0)
 
 
+@pytest.mark.parametrize(("level", "expected"), [(logging.WARNING, []), (logging.INFO, ["Retrying in 1s"])])
+def test_the_attempts_of_the_hubs_client_are_told_where_more_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, level: int, expected: list[str]
+) -> None:
+    client = logging.getLogger("huggingface_hub.utils._http")
+
+    def fail(description: object) -> str:
+        client.warning("Retrying in 1s")
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(open_clip, "download_pretrained", fail)
+    with caplog.at_level(level, "encoders"), pytest.raises(WeightsMissingError, match="no route to host"):
+        load_model("ViT-B-16-quickgelu", "openai", None, seed=0)
+    assert [record.getMessage() for record in caplog.records if record.name == client.name] == expected
+    assert client.isEnabledFor(logging.WARNING)
+
+
 def test_a_download_is_told_of_before_it_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
