@@ -11,7 +11,17 @@ from typing import Any
 
 import click
 
+from cli.kept import videos_kept
+
 _COMMITTED = "the shards that are committed in {store_place} are kept"
+_STAGES = {
+    "preprocess": "frames",
+    "masks": "masks/{name}",
+    "import-masks": "masks/{name}",
+    "encode": "features/{features}/video",
+    "import-features": "features/{features}/video",
+}
+"""Command -> the stage whose videos it counts; the names are those of its parameters."""
 _UNCHANGED, _STORE_UNCHANGED = "nothing was changed", "the store is as it was"
 _EXPORTED = "nothing is kept, and what was at {out} is as it was"
 _KEPT = {
@@ -60,6 +70,9 @@ def _sentence(group: click.Group, arguments: list[str]) -> str:
     part = "" if str(partition) in ("None", _ALL) else f" with part {partition}"
     if template not in _WITHOUT_TRACE and _is_nothing_there(template, params):
         kept = "nothing is written yet"
+    elif name in _STAGES:
+        stage = _STAGES[name].format_map({key: str(params[key]) for key in params})
+        kept = videos_kept(str(params["store_place"]), stage, params.get("splits") or ()) or kept
     if template in _WITHOUT_TRACE and kept != _REPAIRED:
         return f"interrupted: {kept}; to begin again{part}:\n  {_line(arguments)}"
     anew = [word for word in arguments if word in _BEGINNING_ANEW] if params.get("overwrite") else []
@@ -69,12 +82,14 @@ def _sentence(group: click.Group, arguments: list[str]) -> str:
 
 
 def _is_nothing_there(template: str, params: Mapping[str, Any]) -> bool:
-    """Whether the first place that a sentence names, where a command writes first, is a folder that is not there.
+    """Whether the first place that a sentence names, where a command writes first, is not there, or is no store yet.
 
     An object store is not asked: it may not answer, and an interrupt does not wait.
     """
     places = [str(params[field]) for _, field, *_ in Formatter().parse(template) if field]
-    return bool(places) and "://" not in places[0] and not Path(places[0]).exists()
+    if not places or "://" in places[0]:
+        return False
+    return not (Path(places[0]) / ("store.json" if template is _COMMITTED else "")).exists()
 
 
 def _params(group: click.Group, name: str, arguments: list[str]) -> Mapping[str, Any]:

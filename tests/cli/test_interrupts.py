@@ -21,7 +21,9 @@ from cli.going_on import how_to_go_on
 from cli.interrupts import SIGNALS, interruptible
 from cli.main import COMMANDS, main
 from cli.main import fda as group
+from store.growth import create_store
 from tests.forked import Forked
+from tests.stores import fill_shard, fill_store, make_catalog, make_manifest, make_store
 
 SENTENCE = "interrupted: run it again"
 
@@ -132,7 +134,7 @@ def be_a_command_that_hangs(told: Connection, words: list[str]) -> None:
     main()
 
 
-COMMITTED = "the shards that are committed in a store are kept; to go on"
+NONE = "none of 6 videos is kept in a store; to go on"
 UNCHANGED = "the store is as it was; to begin again"
 MODEL = ["--model", "ViT-B-32-quickgelu", "--pretrained", "openai"]
 
@@ -140,15 +142,19 @@ MODEL = ["--model", "ViT-B-32-quickgelu", "--pretrained", "openai"]
 @pytest.mark.parametrize(
     ("words", "said", "again"),
     [
-        (["preprocess", __file__, "a store", "--partition", "3/8"], f"{COMMITTED} with part 3/8", None),
-        (["masks", "a store", "--masks", "low", "--overwrite"], f"{COMMITTED}, without --overwrite, which would", 2),
+        (
+            ["preprocess", __file__, "a store", "--partition", "3/8"],
+            "4 of 6 videos are kept in a store; to go on with part 3/8",
+            None,
+        ),
+        (["masks", "a store", "--masks", "low", "--overwrite"], f"{NONE}, without --overwrite, which would", 2),
         (
             ["finetune", "a store", "CHECKPOINT", "--preset", "demo"],
             "CHECKPOINT keeps the last saved state of the training, and the best weights so far; to go on",
             None,
         ),
-        (["encode", "a store", "--features", "mine", *MODEL], COMMITTED, None),
-        (["import-features", "a store", "--features", "f", "--text", __file__, "--video", __file__], COMMITTED, None),
+        (["encode", "a store", "--features", "mine", *MODEL], NONE, None),
+        (["import-features", "a store", "--features", "f", "--text", __file__, "--video", __file__], NONE, None),
         (["status", "a store"], UNCHANGED, None),
         (["verify", "a store"], UNCHANGED, None),
         (["verify", "a store", "--repair"], "every file is as it was, or repaired; to go on", None),
@@ -165,8 +171,9 @@ def test_ctrl_c_names_what_is_kept_and_the_line_that_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str, again: int | None
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("a store", "CHECKPOINT"):
-        Path(name).mkdir()
+    store = make_store("a store", 6)
+    fill_shard(store, store.shards("test")[0])
+    Path("CHECKPOINT").mkdir()
     with process(tmp_path, partial(be_a_command_that_hangs, words=words)) as (forked, told):
         assert told.recv() == "ready"
         forked.send_signal(signal.SIGINT)
@@ -184,7 +191,13 @@ def test_ctrl_c_before_anything_is_written_keeps_nothing(tmp_path: Path, monkeyp
     line = f"to go on:\n  fda {shlex.join(words)}"
     assert how_to_go_on(group, words) == f"interrupted: nothing is written yet; {line}"
     Path("store").mkdir()
-    assert how_to_go_on(group, words) == f"interrupted: the shards that are committed in store are kept; {line}"
+    assert how_to_go_on(group, words) == f"interrupted: nothing is written yet; {line}"
+    store = make_store("store", 5)
+    assert how_to_go_on(group, words) == f"interrupted: none of 5 videos is kept in store; {line}"
+    fill_store(store)
+    grown = create_store(store.folder, make_manifest(6, digest="e" * 64), make_catalog(6))[0]
+    assert grown.shards("test")[-1].num_rows == 2
+    assert how_to_go_on(group, words) == f"interrupted: 5 of 6 videos are kept in store; {line}"
     bucket = "s3://bucket/store"
     assert f"committed in {bucket} are kept" in how_to_go_on(group, [*words[:-1], bucket])
 
