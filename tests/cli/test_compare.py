@@ -125,4 +125,4 @@ def test_what_cannot_be_compared(store: Store, fda: Commands, tmp_path: Path) ->
     fill_shard(store, store.shards("test")[1], failed=frozenset({5}))
     ended = fda("compare", store.place, "mine", "tau25")
     assert ended.code == 1
-    assert "older than their frames or masks" in ended.error_line
+    assert "are out of date" in ended.error_line

@@ -203,7 +203,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'paired' cannot be applied to split 'test': it takes one caption a video"):
         compare(store, ["mine", "yours"], replace(QUICK, protocol="paired"))
     fill_shard(store, store.shards("test")[1], failed=frozenset({5}))
-    with pytest.raises(ShardIncompleteError, match="older than their frames or masks"):
+    with pytest.raises(ShardIncompleteError, match="are out of date"):
         compare(store, ["mine", "yours"], QUICK)
     with pytest.raises(ValueError, match="there is no protocol 'mine'"):
         CompareOptions(protocol="mine")

@@ -113,7 +113,7 @@ def test_features_that_are_missing_or_out_of_date(tmp_path: Path) -> None:
     with pytest.raises(NotInStoreError, match=r"no features 'yours' .*there: 'mine'"):
         evaluate(store, "yours", ALL)
     fill_shard(store, store.shards("test")[1], failed=frozenset({5}))
-    with pytest.raises(ShardIncompleteError, match="older than their frames or masks"):
+    with pytest.raises(ShardIncompleteError, match="are out of date"):
         evaluate(store, "mine", ALL)
 
 
