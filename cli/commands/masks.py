@@ -137,23 +137,19 @@ def print_masks(result: MasksResult) -> None:
             percent(split.mean_coverage),
             percent(split.empty_share),
             percent(split.full_share),
-            _of_known(split),
+            percent(split.camera_motion_share),
             *([_of_pairs(split)] if is_compensated else []),
             *([_picked(split)] if is_picked else []),
         ]
         for split in result.splits
     ]
     print_table(f"masks {result.masks}", columns, rows)
+    for split in result.splits:
+        if 0 < split.num_camera_known < split.num_videos_masked:
+            say(f"{split.split}: of {plural(split.num_camera_known, 'video')} it can be told whether the camera moves")
     made = result.num_videos_made
     if result.num_shards_made:
         say(f"{plural(made, 'video')} in {result.seconds:.1f} s: {made / result.seconds:.1f} videos/s")
-
-
-def _of_known(split: SplitMasks) -> str:
-    """Such as `87.0% of 23`: the videos for which it can be told whether the camera moves, if these are not all."""
-    share = percent(split.camera_motion_share)
-    is_known_of_all = split.num_camera_known == split.num_videos_masked
-    return share if is_known_of_all or not split.num_camera_known else f"{share} of {split.num_camera_known:,}"
 
 
 def _of_pairs(split: SplitMasks) -> str:
