@@ -203,19 +203,25 @@ def readable(place: Path) -> dict[tuple[str, ...], str]:
     try:
         store = Store.open(place)
         splits = tuple(store.manifest.splits)
-        store.catalog  # noqa: B018  # which is read here
+        store.catalog  # noqa: B018  # whose videos are read here
     except StoreError:
         return found
     for split in splits:
-        captions = store.catalog.split_captions(split)
-        for video_id, text in zip(captions["video_id"].to_pylist(), captions["text"].to_pylist(), strict=True):
-            found["texts", split, video_id] = f"{found.get(('texts', split, video_id), '')}{text}\n"
+        with contextlib.suppress(StoreError):
+            found |= _texts(store, split)
         for name in mask_set_names(store):
             with contextlib.suppress(StoreError):
                 found |= _clips(store, split, name)
         for name in feature_names(store, split):
             with contextlib.suppress(StoreError):
                 found |= _features(store, split, name)
+    return found
+
+
+def _texts(store: Store, split: str) -> dict[tuple[str, ...], str]:
+    captions, found = store.catalog.split_captions(split), dict[tuple[str, ...], str]()
+    for video_id, text in zip(captions["video_id"].to_pylist(), captions["text"].to_pylist(), strict=True):
+        found["texts", split, video_id] = f"{found.get(('texts', split, video_id), '')}{text}\n"
     return found
 
 
