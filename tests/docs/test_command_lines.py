@@ -139,7 +139,9 @@ def test_commands_and_options_in_the_text_exist(page: Path) -> None:
         if words[0] == "make" and len(words) > 1:
             assert set(words[1:2]) <= _make_targets(), code
         flags = {word.split("=")[0] for word in words if re.fullmatch(r"--[a-z][\w-]*(=.*)?", word)}
-        if words[0] == "fda" and len(words) > 1 and words[1].islower() and "." not in words[1]:
+        if words[0] == "fda" and words[1:] and words[1].startswith("--"):
+            assert flags <= {flag for option in fda.params for flag in option.opts}, code
+        elif words[0] == "fda" and len(words) > 1 and words[1].islower() and "." not in words[1]:
             assert words[1] in COMMANDS, code
             assert flags <= _flags(words[1]), code
         elif words[0].startswith("--"):
