@@ -12,14 +12,15 @@ from typing import Any
 import click
 
 from cli.kept import videos_kept
+from store.stages import FRAMES_STAGE, features_stage, masks_stage
 
 _COMMITTED = "the shards that are committed in {store_place} are kept"
 _STAGES = {
-    "preprocess": "frames",
-    "masks": "masks/{name}",
-    "import-masks": "masks/{name}",
-    "encode": "features/{features}/video",
-    "import-features": "features/{features}/video",
+    "preprocess": FRAMES_STAGE,
+    "masks": masks_stage("{name}"),
+    "import-masks": masks_stage("{name}"),
+    "encode": features_stage("{features}", "video"),
+    "import-features": features_stage("{features}", "video"),
 }
 """Command -> the stage whose videos it counts; the names are those of its parameters."""
 _UNCHANGED, _STORE_UNCHANGED = "nothing was changed", "the store is as it was"

@@ -81,7 +81,7 @@ def _answers(
 ) -> Generator[DecodedClip | VideoError, None, None]:
     number = 0
     while number < len(windows):
-        num_alone, deadline = 0, Deadline(options.timeout_seconds)
+        begin, num_alone, deadline = number, 0, Deadline(options.timeout_seconds)
         with closing(_tried_in_one_pass(path, options, windows[number:], deadline)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, int):
@@ -90,6 +90,7 @@ def _answers(
                 yield outcome
                 number += 1
                 deadline.restart()
+        assert num_alone or number > begin, "a pass told nothing: the next one would not either"
         # After the pass has been closed: beside it, a window may lack the memory that it has alone.
         for window in windows[number : number + num_alone]:
             yield _alone(path, options, window)
