@@ -1,4 +1,7 @@
-"""Decoders for tests: one that misbehaves in the decoder process as a file name says, and one in this process."""
+"""Decoders for tests that misbehave in the decoder process, as a file name says.
+
+Each decoder process of such a test imports this: nothing here imports what decodes real videos.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,15 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from threading import Timer
 
 import numpy as np
-import psutil
 
-from pipeline.isolation.decoder import Answer, DecodeRequest
-from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError
-from pipeline.video.decoding import decode_clip
+from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts
 from pipeline.video.options import WHOLE_VIDEO, DecodeOptions, Window
 
 _turns = count(1)
@@ -64,6 +62,8 @@ def misbehave(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO) 
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         case "capped":  # by a batch system or a kernel that does not overcommit, below the decoder's own limit
+            import psutil
+
             most = psutil.Process().memory_info().vms + (64 << 20)
             resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
             np.ones(1 << 28, dtype=np.uint8)
@@ -143,23 +143,3 @@ class KilledWhileItStarts:
 
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-@dataclass(frozen=True)
-class RememberingDecoder:
-    """Decodes in this process, and each video once. For tests of what comes after decoding, which run it many times."""
-
-    def decode(self, requests: Iterable[DecodeRequest]) -> Generator[Answer]:
-        for position, request in enumerate(requests):
-            yield Answer(position, _decoded_once(request))
-
-    def close(self) -> None:
-        """Nothing runs for it."""
-
-
-@lru_cache
-def _decoded_once(request: DecodeRequest) -> DecodedClip | VideoError:
-    try:
-        return decode_clip(request.path, request.options, request.window)
-    except VideoError as error:
-        return error

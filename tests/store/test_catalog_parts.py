@@ -123,7 +123,7 @@ TEXTS = st.lists(st.sampled_from(["x", "y", "z"]), max_size=3).map(tuple)
 @st.composite
 def two_data_sets(draw: st.DrawFn) -> tuple[list[Told], list[Told]]:
     """One, and what became of it: more videos in any order, some with another path or other captions."""
-    names = [f"v{number}" for number in range(draw(st.integers(1, 30)))]
+    names = [f"v{number}" for number in range(draw(st.integers(1, 16)))]
     every = [Told(name, draw(st.sampled_from("ab")), "p.mp4", draw(TEXTS)) for name in names]
     old = draw(st.lists(st.sampled_from(every), min_size=1, unique=True))
     new = [
@@ -135,8 +135,8 @@ def two_data_sets(draw: st.DrawFn) -> tuple[list[Told], list[Told]]:
     return old, new
 
 
-@settings(deadline=None)
-@given(two_data_sets(), st.sampled_from([1, 3, 4, 100]), st.booleans())
+@settings(max_examples=50)
+@given(two_data_sets(), st.sampled_from([2, 3, 100]), st.booleans())
 def test_a_data_set_that_grew_is_merged_as_if_both_were_in_memory(
     data: tuple[list[Told], list[Told]], num_rows: int, is_ambiguous: bool
 ) -> None:

@@ -32,8 +32,8 @@ from store.places.opening import folder_at
 from store.stages import FRAMES_STAGE, features_stage, masks_stage
 from store.store import Store
 from tests.clips_on_disk import SMALL, write_small_dataset
-from tests.decoders import RememberingDecoder
 from tests.mask_sets import make_mask_set
+from tests.remembering import RememberingDecoder
 from tests.s3 import IMPATIENT_SECONDS, Fault, Seen, Server, tree, use_server
 from tests.seed import drawn
 from tests.store.objects import FAULTS

@@ -19,12 +19,12 @@ from store.errors import StoreWriteError
 from store.places.local_writing import LocalWrite
 from store.store import Store, clear_store
 from tests.clips_on_disk import SMALL, opened_store, run_preprocess
-from tests.decoders import RememberingDecoder
 from tests.faulty_disk import Fault, FaultyDisk, Killed
 from tests.pipeline.frames.preprocessed import copy as copy
 from tests.pipeline.frames.preprocessed import made as made
 from tests.pipeline.frames.preprocessed import manifest as manifest
 from tests.pipeline.frames.preprocessed import run
+from tests.remembering import RememberingDecoder
 from tests.seed import drawn
 from tests.stores import tree_digest
 

@@ -13,7 +13,7 @@ from pipeline.run.sources import file_sha256
 from store.completion import outcomes_of
 from store.store import Store
 from tests.clips_on_disk import SMALL, record, run_preprocess, write_clip, write_manifest
-from tests.decoders import RememberingDecoder
+from tests.remembering import RememberingDecoder
 from tests.stores import tree_digest
 
 OPTIONS = replace(SMALL, shard_size=4)

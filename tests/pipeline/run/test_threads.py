@@ -15,8 +15,8 @@ from pipeline.masks.mask_sets import create_mask_set, plan_masks
 from pipeline.run.events import Event, ItemsDone
 from pipeline.run.threads import one_cv2_thread
 from tests.clips_on_disk import SMALL, opened_store, write_small_dataset
-from tests.decoders import RememberingDecoder
 from tests.mask_sets import make_mask_set
+from tests.remembering import RememberingDecoder
 
 
 @pytest.fixture
