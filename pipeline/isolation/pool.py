@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from threading import Lock, get_ident
 
-from pipeline.isolation.process import DecoderProcess, DecoderStartError
+from pipeline.isolation.process import DecoderProcess, DecoderStartError, cannot_start
 
 _logger = logging.getLogger(__name__)
 
@@ -65,6 +65,9 @@ class Share:
         Args:
             pool: Of all calls.
             limit: How many processes may be in use, of all calls together.
+
+        Raises:
+            DecoderStartError: No more files may be open.
         """
         self._pool, self._limit = pool, limit
         self.user = get_ident()
@@ -73,7 +76,10 @@ class Share:
         self._num_held = 0
         """Processes, with one that is being started."""
         self._is_waiting = self._is_ended = False
-        self._bell, self._rope = socket.socketpair()
+        try:
+            self._bell, self._rope = socket.socketpair()
+        except OSError as error:
+            raise cannot_start(error) from error
         self._bell.setblocking(False)
         self._rope.setblocking(False)
         with pool.lock:

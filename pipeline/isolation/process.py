@@ -59,10 +59,7 @@ class DecoderProcess:
                 self._process = self._start(opened)
                 opened.pop_all()  # it runs: nothing is closed
         except OSError as error:
-            raise DecoderStartError(
-                f"a decoder process cannot be started: {error.strerror}. Use fewer --workers, or allow more processes, "
-                "open files or memory (ulimit -u, -n, -v)"
-            ) from error
+            raise cannot_start(error) from error
         self._is_ready = False
         self._waited = RunningTime()
         self._num_unanswered = self._num_answered = 0
@@ -170,6 +167,14 @@ class DecoderProcess:
             return self._process.wait()
         finally:
             self.close()
+
+
+def cannot_start(error: OSError) -> DecoderStartError:
+    """The system gives no process, or not what one needs."""
+    return DecoderStartError(
+        f"a decoder process cannot be started: {error.strerror}. Use fewer --workers, or allow more processes, open "
+        "files or memory (ulimit -u, -n, -v)"
+    )
 
 
 def _not_started(ended: str) -> DecoderStartError:
