@@ -16,9 +16,9 @@ from encoders.model import AlphaClip
 
 ALPHA_WEIGHT = "visual.conv1_alpha.weight"
 """The one tensor that CLIP does not have."""
-VISION_HEADS, TEXT_HEADS = 2, 4
+VISION_HEADS, TEXT_HEADS = 2, 2
 TINY_VISION = VisionTower(image_size=32, patch_size=16, width=32, layers=2, head_width=16)
-TINY_TEXT = TextTower(context_length=10, vocab_size=CLIP_VOCAB_SIZE, width=16, heads=TEXT_HEADS, layers=1)
+TINY_TEXT = TextTower(context_length=10, vocab_size=CLIP_VOCAB_SIZE, width=8, heads=TEXT_HEADS, layers=1)
 TINY = ModelConfig(
     name="tiny",
     embed_dim=16,

@@ -68,7 +68,7 @@ def reduced(name: str) -> dict[str, Any]:
     elif "timm_model_name" not in vision:
         vision |= {"layers": 1, "width": 32, "head_width": 16, "image_size": 2 * vision["patch_size"]}
         vision |= {"attn_pooler_heads": 2} if vision.get("attentional_pool") else {}
-    text |= {"layers": 1, "width": WIDTH, "heads": 2}
+    text |= {"layers": 1, "width": 16, "heads": 2}
     if "hf_tokenizer_name" in text:
         text["vocab_size"] = 1000
     if "multimodal_cfg" in described:

@@ -28,6 +28,7 @@ from encoders.weights.fit import LOGIT_BIAS, check_activation, check_finite, che
 from encoders.weights.pretrained import download_weights, expected_by, is_tag, own_weights, unknown_pretrained
 from encoders.weights.published import published_name, unlike_its_name
 from encoders.weights.record import TrainingRecord, WeightsHeader
+from encoders.weights.without_draws import WithoutDraws
 
 FORMAT_VERSION = 1
 """Of a checkpoint's `config.json`."""
@@ -185,7 +186,7 @@ def _pretrained(
             "(--alpha-checkpoint), and the CLIP it was trained from (such as 'openai') as --pretrained"
         )
     check_activation(config, file, activation)
-    clip = _build(config, source.seed)
+    clip = _build_to_fill(config)
     file = adapted(file, config, clip.named_tensors())
     missing = _fill(clip, file)
     matched = len(file.tensors)
@@ -230,6 +231,12 @@ def _build(config: ModelConfig, seed: int) -> AlphaClip:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return AlphaClip(config).eval()
+
+
+def _build_to_fill(config: ModelConfig) -> AlphaClip:
+    """Build a model whose weights are whatever was in memory, for a file that has them all. Errors: see `_build`."""
+    with WithoutDraws():
+        return _build(config, seed=0)
 
 
 def _check_memory(config: ModelConfig) -> None:
@@ -358,7 +365,7 @@ def load_checkpoint(folder: Path | str, tell: TellBytes = ignore_bytes) -> Loade
         )
     file = read_weights_file(path)
     check_activation(description.config, file, None)
-    clip = _build(description.config, seed=0)
+    clip = _build_to_fill(description.config)
     missing = _fill(clip, file)
     report = WeightsReport(str(folder), "fda checkpoint", digest, len(file.tensors), missing, ())
     _log.info("weights of %s: %s", description.config.name, report.summary())

@@ -245,7 +245,7 @@ def test_bad_config_files_say_what_is_wrong(tmp_path: Path, text: str, words: st
         ("vision_cfg", "width", 32.0, "'width'.*whole number, got 32.0"),
         ("vision_cfg", "pool_tipe", "avg", "unknown keys: pool_tipe"),
         ("text_cfg", "vocab_size", 1000, "49408, got 1000"),
-        ("text_cfg", "heads", 3, "16 is not a multiple of heads 3"),
+        ("text_cfg", "heads", 3, "8 is not a multiple of heads 3"),
         ("text_cfg", "context_length", 1, "at least 2 \\(start and end\\), got 1"),
     ],
 )

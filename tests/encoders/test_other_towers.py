@@ -146,6 +146,9 @@ def test_without_alpha_a_model_is_open_clips_to_the_bit(
     save_checkpoint(tmp_path, model, config, {})
     again = load_checkpoint(tmp_path)
     assert again.config == config
+    numbers = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for key, tensor in (*again.model.named_parameters(), *again.model.named_buffers()):
+        assert torch.equal(tensor, numbers[key]), key  # not what was in memory
     np.testing.assert_array_equal(
         Encoder(again.model).encode_clips(clips, masks).video, Encoder(model).encode_clips(clips, masks).video
     )

@@ -43,7 +43,7 @@ def test_plain_clip_is_the_model_with_an_alpha_of_all_ones(tmp_path: Path, suffi
     clip = open_clip.CLIP(
         TINY.embed_dim,
         open_clip.CLIPVisionCfg(image_size=32, patch_size=16, width=32, layers=2, head_width=16),
-        open_clip.CLIPTextCfg(context_length=10, width=16, heads=4, layers=1),
+        open_clip.CLIPTextCfg(context_length=10, width=8, heads=2, layers=1),
         quick_gelu=True,
     ).eval()
     read = load_model(

@@ -80,36 +80,44 @@ def score(it: Scoring) -> CellScores:
     if names is None:
         return score_splits(it)
     cells = [Cell(it.plan.condition(name), it.cell.seed) for name in names]
-    pair = _Pair(it.store, *(it.plan.features(cell) for cell in cells))
-    on_validation = {weight: pair.mean_r1(it.plan.more_splits, weight) for weight in _WEIGHTS}
-    weight = max(_WEIGHTS, key=lambda one: on_validation[one]) if it.plan.more_splits else _UNCHOSEN
+    masked, whole = (it.plan.features(cell) for cell in cells)
+    pairs = {split: _Pair.read(it.store, masked, whole, split) for split in (*it.plan.splits, *it.plan.more_splits)}
+    weight = _UNCHOSEN
+    if it.plan.more_splits:
+        weight = max(_WEIGHTS, key=lambda one: sum(pairs[split].r1(one) for split in it.plan.more_splits))
     return CellScores(
-        {split: Scored.of(pair.evaluated(split, weight)) for split in it.plan.splits},
+        {split: Scored.of(pairs[split].evaluated(weight)) for split in it.plan.splits},
         {"weight": weight, "chosen_on": list(it.plan.more_splits)},
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """Cached features of one checkpoint, with masks and of the whole image."""
+    """Cached features of one checkpoint on a split, with masks and of the whole image."""
 
-    store: Store
-    masked: str
-    whole: str
+    split: str
+    name: str
+    """Of the features with masks."""
+    masked: Features
+    whole: Features
 
-    def mean_r1(self, splits: tuple[str, ...], weight: float) -> float:
-        """Mean text-to-video R@1 of splits, percent; 0 if there are none."""
-        found = [self.evaluated(split, weight).metrics.text_to_video.r1 for split in splits]
-        return sum(found) / len(found) if found else 0.0
+    @classmethod
+    def read(cls, store: Store, masked: str, whole: str, split: str) -> _Pair:
+        """Read both feature sets of a split: once, for all weights."""
+        pair = cls(split, masked, read_features(store, masked, split), read_features(store, whole, split))
+        if pair.masked.video_ids != pair.whole.video_ids:
+            raise InputError(f"features {masked!r} and {whole!r} have other videos: run the command again")
+        return pair
 
-    def evaluated(self, split: str, weight: float) -> Evaluation:
+    def r1(self, weight: float) -> float:
+        """Text-to-video R@1 by mixed features, percent."""
+        return self.evaluated(weight).metrics.text_to_video.r1
+
+    def evaluated(self, weight: float) -> Evaluation:
         """The ranks by mixed features of videos; those of captions are the same in both."""
-        masked, whole = (read_features(self.store, name, split) for name in (self.masked, self.whole))
-        if masked.video_ids != whole.video_ids:
-            raise InputError(f"features {self.masked!r} and {self.whole!r} have other videos: run the command again")
-        found = replace(masked, video=mixed(masked, whole, weight))
+        found = replace(self.masked, video=mixed(self.masked, self.whole, weight))
         scores = DotScores(found.text, found.video)
-        return evaluate_scores(found, scores, EvalOptions(split=split), features=self.masked, pooling="mixed")
+        return evaluate_scores(found, scores, EvalOptions(split=self.split), features=self.name, pooling="mixed")
 
 
 def mixed(masked: Features, whole: Features, weight: float) -> NDArray[np.float32]:
