@@ -24,8 +24,8 @@ _SMALLER: dict[str, dict[str, object]] = {
     "fastvit_mci4": {"layers": (1,) * 5, "embed_dims": (16, 32, 64, 128, 256)},
     "fastvit": {"layers": (1,) * 4, "embed_dims": (16, 32, 64, 128)},
     "swin": {"depths": (1, 1, 1, 1), "embed_dim": 16, "num_heads": (1, 1, 2, 2)},
-    "vitamin": {"depth": 1},
-    "vit_base_mci": {"depth": 1},
+    "vitamin": {"depth": 1, "img_size": 64},
+    "vit_base_mci": {"depth": 1, "img_size": 64},
     "": {"depth": 1, "embed_dim": WIDTH, "num_heads": 4},
 }
 """How the name of a timm model begins -> what makes it smaller."""
@@ -68,6 +68,8 @@ def reduced(name: str) -> dict[str, Any]:
     elif "timm_model_name" not in vision:
         vision |= {"layers": 1, "width": 32, "head_width": 16, "image_size": 2 * vision["patch_size"]}
         vision |= {"attn_pooler_heads": 2} if vision.get("attentional_pool") else {}
+    if vision.get("timm_model_name", "").startswith(("vitamin", "vit_base_mci")):
+        vision["image_size"] = 64
     text |= {"layers": 1, "width": 16, "heads": 2}
     if "hf_tokenizer_name" in text:
         text["vocab_size"] = 1000

@@ -14,6 +14,9 @@ LEAST_SECONDS = 0.03
 LEAST_ROUNDS, MOST_ROUNDS = 3, 11
 """Of each."""
 
+AGREEMENT = 1.05
+"""The largest ratio of a pair by the smallest: where pairs differ by no more, others would say the same."""
+
 ENOUGH_SECONDS = 1.0
 """After which no round begins that is above the least number."""
 
@@ -32,7 +35,9 @@ def speedup_of(one: Work, other: Work, clock: Clock) -> float:
     while min(_seconds(one, times, clock), _seconds(other, times, clock)) < LEAST_SECONDS:
         times *= 2
     ratios: list[float] = []
-    while len(ratios) < LEAST_ROUNDS or (len(ratios) < MOST_ROUNDS and clock() - began < ENOUGH_SECONDS):
+    while len(ratios) < LEAST_ROUNDS or (
+        max(ratios) > AGREEMENT * min(ratios) and len(ratios) < MOST_ROUNDS and clock() - began < ENOUGH_SECONDS
+    ):
         if len(ratios) % 2:  # who is first changes, for a machine may slow down all along
             mine, its = _seconds(one, times, clock), _seconds(other, times, clock)
         else:

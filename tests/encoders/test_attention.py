@@ -23,7 +23,7 @@ def _small(name: str, monkeypatch: pytest.MonkeyPatch) -> AlphaClip:
     with torch.no_grad():
         for tensor in model.parameters():
             if tensor.ndim == 2:  # so that some patches count more than others
-                tensor.mul_(5)
+                tensor.mul_(10)
         model.first_layer.alpha.weight.normal_(std=0.1)
     return model
 

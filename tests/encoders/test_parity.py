@@ -16,9 +16,11 @@ from torch import Tensor
 
 from encoders.config import ModelConfig, TextTower, VisionTower
 from encoders.encoding.encoder import Encoder
+from encoders.inputs import vision_inputs
 from encoders.model import AlphaClip
 from encoders.tokens import Tokenizer
 from encoders.weights.loading import load_model
+from encoders.weights.without_draws import WithoutDraws
 from tests.encoders_tiny import (
     ALPHA_WEIGHT,
     alpha_clip_layout,
@@ -34,9 +36,14 @@ TEXTS = ["a red star is moving", "two dogs play with a ball on the beach while a
 SCALARS = {name: torch.tensor(1) for name in ("input_resolution", "context_length", "vocab_size")}
 
 
-def shallow(config: ModelConfig) -> ModelConfig:
-    """With 2 layers in each tower: all layers of a tower are alike, and 24 of them take ten times as long."""
-    return changed(config, layers=2)
+def shallow(config: ModelConfig, *, has_narrow_text: bool) -> ModelConfig:
+    """With a layer in each tower: all layers of a tower are alike, and 24 of them take ten times as long.
+
+    The vectors of words are the most of it: two models that have the same text tower need it once.
+    """
+    config = changed(config, layers=1)
+    text = towers_of(config)[1]
+    return replace(config, text_cfg=replace(text, width=64, heads=2)) if has_narrow_text else config
 
 
 def narrow(config: ModelConfig) -> ModelConfig:
@@ -58,9 +65,21 @@ def towers_of(config: ModelConfig) -> tuple[VisionTower, TextTower]:
 
 
 def random_model(config: ModelConfig) -> AlphaClip:
+    """A million random numbers, over and over: to draw a hundred million takes longer than all else here."""
+    with WithoutDraws():
+        model = AlphaClip(config).eval()
+    tensors = model.named_tensors()
+    drawn = torch.randn(1_000_003, generator=torch.Generator().manual_seed(3))
+    for name, tensor in tensors.items():
+        if tensor.ndim > 1 and name != ALPHA_WEIGHT:
+            outputs = tensor.shape[1] if name.endswith("proj") else tensor.shape[0]
+            scaled = drawn * (tensor.numel() / outputs) ** -0.5
+            times = -(-tensor.numel() // len(scaled))
+            tensor.view(-1).copy_(scaled.repeat(times)[: tensor.numel()])
+        elif name.endswith("bias"):
+            tensor.zero_()
     torch.manual_seed(3)
-    model = AlphaClip(config).eval()
-    randomise(model.named_tensors())
+    randomise(tensors)
     return model
 
 
@@ -76,19 +95,26 @@ def through_files(model: AlphaClip, folder: Path) -> AlphaClip:
 
 
 @pytest.mark.parametrize(
-    ("name", "layers", "is_whole"),
+    ("name", "layers", "with_the_text_tower_of"),
     [
-        ("ViT-B-32-quickgelu", 12, True),
-        ("ViT-B-16-quickgelu", 12, False),
-        ("ViT-L-14-quickgelu", 24, False),
-        ("ViT-L-14-336-quickgelu", 24, False),
+        ("ViT-B-16-quickgelu", 12, "ViT-B-32-quickgelu"),
+        ("ViT-L-14-quickgelu", 24, None),
+        ("ViT-L-14-336-quickgelu", 24, "ViT-L-14-quickgelu"),
     ],
 )
-def test_features_are_those_of_the_formulas(name: str, layers: int, is_whole: bool) -> None:
+def test_features_are_those_of_the_formulas(name: str, layers: int, with_the_text_tower_of: str | None) -> None:
     released = ModelConfig.from_name_or_file(name)
     vision, text_tower = towers_of(released)
     assert (vision.layers, text_tower.layers) == (layers, 12)
-    model = random_model(released if is_whole else shallow(released))
+    if with_the_text_tower_of is not None:
+        assert text_tower == towers_of(ModelConfig.from_name_or_file(with_the_text_tower_of))[1]
+    model = random_model(shallow(released, has_narrow_text=with_the_text_tower_of is not None))
+    expect_features_of_the_formulas(model, model.named_tensors())
+
+
+def test_features_of_a_whole_model_are_those_of_the_formulas() -> None:
+    model = random_model(ModelConfig.from_name_or_file("ViT-B-32-quickgelu"))
+    assert [tower.layers for tower in towers_of(model.config)] == [12, 12]
     expect_features_of_the_formulas(model, model.named_tensors())
 
 
@@ -108,8 +134,11 @@ def expect_features_of_the_formulas(model: AlphaClip, tensors: Mapping[str, Tens
         heads = vision.width // vision.head_width
         inputs = reference_inputs(frames[0], alpha[0])
         expected = reference_image_features(alpha_clip_layout(tensors), *inputs, heads=heads)
+        plain = model.encode_frames(*vision_inputs(frames[0], alpha[0], torch.device("cpu")))
         tokens = Tokenizer(config.context_length)(TEXTS).tokens
         layout = {key.replace("attn.in_proj_", "attn.in_proj."): tensor for key, tensor in tensors.items()}
         expected_text = reference_text_features(layout, tokens, heads=text_tower.heads)
+    assert expected.abs().mean() > 0.1
+    torch.testing.assert_close(plain, expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(F.normalize(image, dim=-1), F.normalize(expected, dim=-1), rtol=0, atol=1e-5)
     torch.testing.assert_close(text, expected_text, rtol=0, atol=1e-5)

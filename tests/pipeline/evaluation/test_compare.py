@@ -309,7 +309,7 @@ def two_sets(draw: st.DrawFn) -> tuple[RankCounts, RankCounts, Ints]:
     return RankCounts(above[0], level[0], 20), RankCounts(above[1], level[1], 20), video
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(sets=two_sets(), ties=st.sampled_from(list(Ties)), block=st.sampled_from([1, 2**21]), lower=st.booleans())
 def test_p_values_are_those_of_loops(
     sets: tuple[RankCounts, RankCounts, Ints], ties: Ties, block: int, lower: bool

@@ -8,7 +8,7 @@ from itertools import count, repeat
 
 import pytest
 
-from pipeline.features.timing import LEAST_SECONDS, speedup_of
+from pipeline.features.timing import LEAST_ROUNDS, LEAST_SECONDS, speedup_of
 
 
 @dataclass
@@ -49,6 +49,13 @@ def test_long_work_is_done_few_times() -> None:
     machine = Machine()
     measured(machine, 10, 20)
     assert machine.num_calls <= 8
+
+
+def test_pairs_that_agree_are_enough_and_others_are_not() -> None:
+    quiet, busy = Machine(), Machine(1 + number % 5 / 5 for number in count())
+    assert measured(quiet, 0.04, 0.06) == pytest.approx(1.5)
+    measured(busy, 0.04, 0.06)
+    assert quiet.num_calls == 2 * (1 + LEAST_ROUNDS) < busy.num_calls
 
 
 def test_a_machine_that_gets_slower_and_slower() -> None:

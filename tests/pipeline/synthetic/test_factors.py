@@ -207,13 +207,13 @@ def test_factors_that_contradict_each_other() -> None:
 
 @pytest.mark.parametrize("codec", list(Codec))
 def test_every_codec_gives_the_same_bytes_again(codec: Codec, tmp_path: Path) -> None:
-    options = GenerateOptions(num_train=1, num_eval=1, codec=codec, factors={"seconds": 1, "pan": "strong"})
+    options = GenerateOptions(num_train=1, num_eval=1, codec=codec, factors={"seconds": 0.5, "pan": "strong"})
     for name in "ab":
         fda.generate(tmp_path / name, options, workers=0)
     assert tree_digest(tmp_path / "a") == tree_digest(tmp_path / "b")
     with av.open(tmp_path / "a/videos/test_00000.mp4") as container:
         assert container.streams.video[0].codec_context.name.removeprefix("libvpx-") == codec
-        assert sum(1 for _ in container.decode(video=0)) == 12
+        assert sum(1 for _ in container.decode(video=0)) == 6
 
 
 def test_grounds_of_ones_own(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ class Killed(BaseException):
     """Ends a run."""
 
 
-NUM_KILLS = 4
+NUM_KILLS = 3
 """Events at which a training is killed, others at each commit (tests/seed.py)."""
 
 
@@ -179,7 +179,7 @@ def test_killed_for_real_while_it_saves_and_run_again(store: Store, config: str,
 
 
 def train_long(place: str, config: str, folder: Path) -> None:
-    options = replace(OPTIONS, train=replace(OPTIONS.train, epochs=8))
+    options = replace(OPTIONS, train=replace(OPTIONS.train, epochs=6))
     train_model(Store.open(place), load_model(config, "none"), folder, options, save_seconds=0.0)
 
 
