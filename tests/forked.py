@@ -13,41 +13,32 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
+from multiprocessing import connection
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import DupFd
 from pathlib import Path
+from subprocess import TimeoutExpired
+from threading import Lock
 from typing import Any
 
 import dask
+import pytest
 
 from cli import interrupts
 from cli.main import main
+from pipeline.isolation.signals import REQUESTS_TO_STOP
 from pipeline.run.resources import ONE_THREAD
 from pipeline.workers import place
 from pipeline.workers.local_worker import be_worker
 from pipeline.workers.place import MAX_THREADS
 
 FORK_SERVER = multiprocessing.get_context("forkserver")
-FORK_SERVER.set_forkserver_preload(
-    [
-        "cli.commands.finetune",
-        "cli.commands.preprocess",
-        "distributed.cli.dask_scheduler",
-        "distributed.cli.dask_worker",
-        "pipeline.frames.run",
-        "pipeline.training.run",
-        "pipeline.workers.local_worker",
-        "pipeline.workers.worker_side",
-        "store.places.local",
-        "tests.claimants",
-        "tests.decoders",
-        # What others import at the first call: these take longer than a tiny run does.
-        "array_api_compat.numpy",
-        "pandas",  # pyarrow, for the first table of Python objects
-        "torch.fx.experimental.symbolic_shapes",  # torch, for the first step of training
-    ]
-)
+FORK_SERVER.set_forkserver_preload(["tests.preloaded"])
+_LOCK = Lock()
+"""Of what `multiprocessing` knows of all its processes: each start looks how all others have ended."""
 
 
 class Forked:
@@ -69,7 +60,8 @@ class Forked:
         outputs = [str(path or os.devnull) for path in (out, err)]
         given = {**os.environ, **(environment or {})}
         self._process = FORK_SERVER.Process(target=_be, args=(given, outputs, function, *arguments))
-        self._process.start()
+        with _LOCK:
+            self._process.start()
         with suppress(ProcessLookupError):  # it has ended
             while self.poll() is None and os.getpgid(self.pid) != self.pid:
                 time.sleep(0.001)
@@ -81,15 +73,17 @@ class Forked:
 
     @property
     def returncode(self) -> int | None:
-        return self._process.exitcode
+        return self.poll()
 
     def poll(self) -> int | None:
-        return self._process.exitcode
+        with _LOCK:
+            return None if self._process.is_alive() else self._process.exitcode  # once ended, its files are closed
 
-    def wait(self, seconds: float | None = None) -> int:
-        self._process.join(seconds)
-        assert self._process.exitcode is not None, "it does not end"
-        return self._process.exitcode
+    def wait(self, timeout: float | None = None) -> int:
+        connection.wait([self._process.sentinel], timeout)
+        if (code := self.poll()) is None:
+            raise TimeoutExpired("a forked process", timeout or 0)
+        return code
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Wait for its end; what it printed."""
@@ -102,8 +96,9 @@ class Forked:
 
     def kill(self) -> None:
         """Kill it, and not what it has started."""
-        self._process.kill()
-        self._process.join()
+        with _LOCK:
+            self._process.kill()
+        self.wait()
 
 
 def forked_worker(address: str, lifeline: Connection, started: Connection) -> Forked:
@@ -120,12 +115,47 @@ def forked_fda(folder: Path, *arguments: str | Path, max_threads: int = MAX_THRE
     return Forked(_be_fda, words, max_threads, out=out, err=err, environment={"COLUMNS": "120", "OMP_NUM_THREADS": "1"})
 
 
+class _Inherited:
+    """An open file for a process that is being started, in which it becomes the number that it has there."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __reduce__(self) -> tuple[Callable[..., int], tuple[object]]:
+        return _taken_over, (DupFd(self._number),)
+
+
+def _taken_over(given: Any) -> int:
+    number: int = given.detach()
+    return number
+
+
+def forked_child(
+    module: str, arguments: Sequence[str], inherited: Sequence[int], environment: Mapping[str, str] | None = None
+) -> Forked:
+    """For `children.start_child`: programs whose only arguments are what they inherit. What they print is lost."""
+    assert [*arguments] == [str(number) for number in inherited]
+    return Forked(_be_child, module, [_Inherited(number) for number in inherited], environment=environment)
+
+
+@pytest.fixture
+def forked_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoder processes that this process starts are forked: a new interpreter takes a tenth of a second to begin."""
+    monkeypatch.setattr("pipeline.isolation.process.start_child", forked_child)
+
+
 def in_environment(environment: Mapping[str, str], function: Callable[..., object], *arguments: object) -> None:
     """Call a function in another environment than that in which the fork server was started."""
+    before = _of_dask(os.environ)
     os.environ.clear()
     os.environ.update(environment)
-    dask.config.refresh()
+    if _of_dask(environment) != before:
+        dask.config.refresh()  # which reads files: as long as to fork
     function(*arguments)
+
+
+def _of_dask(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith("DASK_")}
 
 
 def _be(environment: Mapping[str, str], outputs: list[str], function: Callable[..., object], *arguments: Any) -> None:
@@ -138,6 +168,12 @@ def _be(environment: Mapping[str, str], outputs: list[str], function: Callable[.
         os.dup2(file, number)
         os.close(file)
     in_environment(environment, function, *arguments)
+
+
+def _be_child(module: str, inherited: list[int]) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, REQUESTS_TO_STOP)
+    sys.argv = [module, *map(str, inherited)]
+    import_module(module).main()
 
 
 def _be_fda(words: list[str], max_threads: int) -> None:

@@ -15,7 +15,6 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from queue import SimpleQueue
-from subprocess import Popen
 from threading import Thread, get_ident
 from typing import Any
 
@@ -23,13 +22,14 @@ import psutil
 import pytest
 
 from pipeline.isolation import decoder as decoder_module
-from pipeline.isolation.children import start_child
 from pipeline.isolation.decoder import Answer, DecodeRequest, IsolatedDecoder, OneAtATime
 from pipeline.run.running_time import SLICE_SECONDS
 from pipeline.video.clips import DecodedClip
 from pipeline.video.options import DecodeOptions
 from tests.dask_processes import wait_until
 from tests.decoders import misbehave_in_turn, misbehave_together
+from tests.forked import Forked, forked_child
+from tests.forked import forked_decoders as forked_decoders  # a fixture
 from tests.seed import drawn
 
 PATIENT, HURRIED = DecodeOptions(3, 32, timeout_seconds=60), DecodeOptions(3, 32, timeout_seconds=0.3)
@@ -42,7 +42,7 @@ SECONDS = 60
 
 
 @pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
+def nothing_left(forked_decoders: None) -> Iterator[None]:
     before = children()
     yield
     DECODER.close()
@@ -244,10 +244,10 @@ def test_a_call_goes_on_with_those_that_the_system_starts(
 ) -> None:
     before = children()
 
-    def start_two(*arguments: Any) -> Popen[bytes]:
+    def start_two(*arguments: Any) -> Forked:
         if len(children() - before) == 2:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        return start_child(*arguments)
+        return forked_child(*arguments)
 
     monkeypatch.setattr("pipeline.isolation.process.start_child", start_two)
     names = [f"clip_{number}" for number in range(8)]

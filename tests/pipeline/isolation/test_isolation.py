@@ -40,6 +40,7 @@ from store.store import Store
 from tests.clips_on_disk import SMALL, opened_store, record, write_clip, write_manifest
 from tests.decoders import KilledWhileItStarts, count_windows, misbehave_in_turn, misbehave_together
 from tests.forked import Forked
+from tests.forked import forked_decoders as forked_decoders  # a fixture
 
 OPTIONS = DecodeOptions(3, 32, timeout_seconds=0.3)
 DECODER = IsolatedDecoder(function=misbehave_in_turn, grace_seconds=0.3)
@@ -88,7 +89,7 @@ def ended(answer: Answer) -> str:
 
 
 def children() -> set[int]:
-    return {child.pid for child in psutil.Process().children()}
+    return {child.pid for child in psutil.Process().children(recursive=True)}
 
 
 CRASHES = {
@@ -113,17 +114,20 @@ OF_THE_MACHINE = {
 }
 
 
+@pytest.mark.usefixtures("forked_decoders")
 def test_what_the_machine_does_to_a_decoder_is_no_property_of_its_first_video_or_a_later_one() -> None:
     patient = replace(OPTIONS, timeout_seconds=20)
     names = ["killed", "clip_1", *OF_THE_MACHINE, "clip_2"]
     assert decode(*names, options=patient) == [KILLED, "1", *OF_THE_MACHINE.values(), "2"]
 
 
+@pytest.mark.usefixtures("forked_decoders")
 def test_a_decoder_that_is_killed_while_it_starts_leaves_its_video_pending() -> None:
     decoder = IsolatedDecoder(function=KilledWhileItStarts())
     assert decode("clip_1", "clip_2", decoder=decoder) == [KILLED, KILLED]
 
 
+@pytest.mark.usefixtures("forked_decoders")
 @pytest.mark.parametrize("name", CRASHES)
 def test_a_video_that_takes_the_decoder_down_is_recorded_and_the_next_one_is_decoded(name: str) -> None:
     assert decode("clip_1", name, "clip_2", name) == ["1", CRASHES[name], "2", CRASHES[name]]
@@ -160,6 +164,7 @@ def test_a_bug_costs_its_video_alone_and_the_log_shows_where_it_was(caplog: pyte
     assert "in misbehave" in logged.getMessage()
 
 
+@pytest.mark.usefixtures("forked_decoders")
 def test_a_video_is_not_blamed_for_what_an_earlier_one_did_to_the_decoder() -> None:
     """The first damages the decoder, which goes down during the second: that is decoded again, in a new process."""
     patient = replace(OPTIONS, timeout_seconds=20)
@@ -167,6 +172,7 @@ def test_a_video_is_not_blamed_for_what_an_earlier_one_did_to_the_decoder() -> N
     assert decode("damage_1", "segfault", "clip_3", options=patient) == ["1", CRASHES["segfault"], "3"]
 
 
+@pytest.mark.usefixtures("forked_decoders")
 @pytest.mark.parametrize("name", ["segfault_7", "hang_7", "killed_7", "bug_7", "greedy_7", "kernel_7"])
 def test_a_pass_that_fails_costs_no_window_of_its_file(name: str) -> None:
     decoder = IsolatedDecoder(function=misbehave_together, grace_seconds=0.3)
@@ -307,6 +313,7 @@ def two_shards(tmp_path: Path) -> tuple[Store, Path]:
     return opened_store(read_dataset("jsonl", manifest), str(tmp_path / "store"), options), tmp_path
 
 
+@pytest.mark.usefixtures("forked_decoders")
 @pytest.mark.parametrize("workers", ["here", "threads", "processes"])
 def test_the_shard_of_a_video_that_crashes_goes_on(tmp_path: Path, workers: str) -> None:
     store, root = two_shards(tmp_path)
@@ -332,6 +339,7 @@ def test_the_shard_of_a_video_that_crashes_goes_on(tmp_path: Path, workers: str)
     assert result.num_frames == 2 * SMALL.eval_frames
 
 
+@pytest.mark.usefixtures("forked_decoders")
 def test_nothing_is_left_running_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, root = two_shards(tmp_path)
     options = replace(SMALL, shard_size=4, timeout_seconds=0.3)
@@ -346,6 +354,7 @@ def refuse(path: Path) -> int:
     raise StoreWriteError("cannot write")
 
 
+@pytest.mark.usefixtures("forked_decoders")
 def test_an_error_ends_the_decoders_that_other_threads_wait_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
