@@ -1,6 +1,6 @@
 """Runs that are killed for real (SIGKILL), or whose disk fails, at the writes of every command; then run again.
 
-Here about a hundred moments, others at each commit (tests/seed.py); `make soak` tries thousands.
+Here about eighty moments, others at each commit (tests/seed.py); `make soak` tries thousands.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from store.places.local import LocalFolder
 from store.places.opening import folder_at
 from store.schema import Shard
 from tests.faults.commands import in_a_fork, run_under
-from tests.faults.draws import DISK_ERRORS, draw_error
+from tests.faults.draws import DISK_ERRORS, draw_failure
 from tests.faults.operations import CREATE, MKDIR, RENAME, WRITE, operations
 from tests.faults.policies import FailAt, Failure, KillAt, Point, Recorder
 from tests.faults.scenarios import SCENARIOS, Scenario
@@ -29,35 +29,27 @@ from tests.stores import tree_digest
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descriptors are looked up in /proc")
 
-KILLS_OF_EACH = 1
-"""Besides the last point of a run, which is the one where most has been done."""
-FAILURES_OF_EACH = 1
-NUM_GIVEN_UP = 4
+NUM_FAILURES = 2 * len(SCENARIOS) // 3
+"""As many scenarios, others at each commit, of which one operation fails."""
+NUM_GIVEN_UP = 3
 BY_NAME = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name.replace(" ", "_"))
-NUM_KILLED_TWICE = len(SCENARIOS) // 2
-"""Scenarios whose second run is killed as well, others at each commit."""
 
 
 @BY_NAME
 def test_killed_anywhere_and_run_again_the_bytes_are_the_same(trials: Trials, scenario: Scenario) -> None:
+    """Half of them are killed again while they resume, the others also at the last point, where most has been done."""
     points, rng = trials.undisturbed(scenario).points, drawn(scenario.name)
-    for point in (points[-1], *rng.sample(points[:-1], KILLS_OF_EACH)):
-        trials.disturbed(scenario, [point])
+    if rng.random() < 0.5:
+        trials.disturbed(scenario, rng.choices(points, k=2))
+    else:
+        trials.disturbed(scenario, [rng.choice(points)])
+        trials.disturbed(scenario, [points[-1]])
 
 
-@pytest.mark.parametrize("number", range(NUM_KILLED_TWICE))
-def test_killed_again_while_it_resumes(trials: Trials, number: int) -> None:
-    scenario = drawn("killed twice").sample(SCENARIOS, NUM_KILLED_TWICE)[number]
-    rng = drawn(f"{scenario.name} twice")
-    trials.disturbed(scenario, rng.choices(trials.undisturbed(scenario).points, k=2))
-
-
-@BY_NAME
-def test_an_operation_that_fails_is_told_of_and_the_next_run_repairs_it(trials: Trials, scenario: Scenario) -> None:
-    right, rng = trials.undisturbed(scenario), drawn(f"{scenario.name} fails")
-    for number in rng.sample(range(len(right.operations)), FAILURES_OF_EACH):
-        failure = Failure(number, draw_error(rng), is_for_good=rng.random() < 0.5, is_half=rng.random() < 0.3)
-        trials.disturbed(scenario, [failure])
+@pytest.mark.parametrize("number", range(NUM_FAILURES))
+def test_an_operation_that_fails_is_told_of_and_the_next_run_repairs_it(trials: Trials, number: int) -> None:
+    scenario = drawn("failures").sample(SCENARIOS, NUM_FAILURES)[number]
+    trials.disturbed(scenario, [draw_failure(trials.undisturbed(scenario), drawn(f"{scenario.name} fails"))])
 
 
 @pytest.mark.parametrize("number", DISK_ERRORS, ids=errno.errorcode.get)
@@ -109,13 +101,16 @@ def _is_committed_while_it_is_written_again(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("breaking", "name", "is_half"),
-    [(_is_renamed_too_early, "create", True), (_is_committed_while_it_is_written_again, "changed", False)],
+    ("breaking", "name", "points_of"),
+    [
+        (_is_renamed_too_early, "create", lambda recorder: [one for one in recorder.points[::-1] if one.is_half]),
+        (_is_committed_while_it_is_written_again, "changed", lambda recorder: [recorder.before_the_first_record]),
+    ],
 )
 def test_these_trials_find_what_is_broken(
     breaking: Callable[[pytest.MonkeyPatch], None],
     name: str,
-    is_half: bool,
+    points_of: Callable[[Recorder], list[Point]],
     trials: Trials,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -126,8 +121,7 @@ def test_these_trials_find_what_is_broken(
     trials.start(trials.undisturbed(scenario).base)
     with operations(trials.place, recorder):
         trials.world.run(scenario.command, trials.place)
-    points = [point for point in recorder.points if point.is_half is is_half]
-    assert any(is_found(trials, scenario, point) for point in reversed(points))  # at the end, most can be lost
+    assert any(is_found(trials, scenario, point) for point in points_of(recorder))
 
 
 def is_found(trials: Trials, scenario: Scenario, point: Point) -> bool:

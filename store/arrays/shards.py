@@ -15,6 +15,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import google_crc32c
@@ -279,6 +280,13 @@ def _join(chunks: Sequence[Sequence[Encoded] | None]) -> bytes:
 
 def array_metadata(spec: ArraySpec, attributes: Mapping[str, JSON]) -> bytes:
     """The `zarr.json` of an array, sealed: zarr-python's own, with what made the array as its attributes."""
+    # one order, whether the attributes come from a caller or were read back from a file: equal arrays, equal bytes
+    return _array_metadata(spec, json.dumps({**attributes, SEAL_KEY: BLANK}, sort_keys=True))
+
+
+@lru_cache(maxsize=256)
+def _array_metadata(spec: ArraySpec, attributes: str) -> bytes:
+    """What zarr-python makes in another thread, by its event loop: a run or a verification asks for it many times."""
     files: dict[str, Buffer] = {}
     codec = codec_named(spec.codec)
     chunk_bytes = math.prod(spec.chunk_shape) * np.dtype(spec.dtype).itemsize
@@ -293,8 +301,7 @@ def array_metadata(spec: ArraySpec, attributes: Mapping[str, JSON]) -> bytes:
         fill_value=spec.fill_value,
         dimension_names=spec.dimensions,
         chunk_key_encoding={"name": "default", "separator": "."},
-        # one order, whether the attributes come from a caller or were read back from a file: equal arrays, equal bytes
-        attributes=json.loads(json.dumps({**attributes, SEAL_KEY: BLANK}, sort_keys=True)),
+        attributes=json.loads(attributes),
         zarr_format=3,
     )
     return sealed(files["zarr.json"].to_bytes())

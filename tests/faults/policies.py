@@ -29,13 +29,22 @@ class Recorder:
 
         After a change is before the next one; before and after a sync the files read the same.
         """
-        changes = [operation for operation in self.done if operation.kind not in (SYNC, SYNC_FOLDER)]
         points = []
-        for number, operation in enumerate(changes):
+        for number, operation in enumerate(self._changes):
             points.append(Point(number, is_half=False))
             if operation.kind == WRITE and len(operation.content) > 1:
                 points.append(Point(number, is_half=True))
         return points
+
+    @property
+    def before_the_first_record(self) -> Point:
+        """When all data of a shard have their names, and its first commit record has not."""
+        is_record = ["/commits/" in operation.target for operation in self._changes]
+        return Point(is_record.index(True))
+
+    @property
+    def _changes(self) -> list[Operation]:
+        return [operation for operation in self.done if operation.kind not in (SYNC, SYNC_FOLDER)]
 
 
 @dataclass(frozen=True, slots=True)

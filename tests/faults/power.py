@@ -168,7 +168,7 @@ def _of_another_process(claim: bytes) -> bytes:
 
 def _files(folder: _Folder, prefix: str, choose: Choice) -> Iterator[tuple[str, bytes]]:
     for name, versions in folder.entries.items():
-        found = versions[choose(len(versions))]
+        found = versions[choose(len(versions))] if len(versions) > 1 else versions[0]
         if isinstance(found, _Folder):
             yield from _files(found, f"{prefix}{name}/", choose)
         elif found is not None:

@@ -42,6 +42,17 @@ def trials_in_memory() -> Iterator[Trials]:
         yield Trials(Path(folder))
 
 
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The store that a command finds."""
+
+    place: Path
+    """There is no such folder where the command makes one."""
+    files: Mapping[str, str]
+    """Name -> digest."""
+    readable: Readable
+
+
 @dataclass(frozen=True)
 class Undisturbed:
     """A scenario without a fault."""
@@ -72,20 +83,20 @@ class Trials:
         self.place = folder / "work" / "store"
         """Always the same: a path is part of some messages."""
         self._known: dict[str, Undisturbed] = {}
-        self._bases: dict[tuple[tuple[str, ...], ...], Path] = {}
+        self._bases: dict[tuple[tuple[str, ...], ...], Base] = {}
 
     def undisturbed(self, scenario: Scenario) -> Undisturbed:
         """What a scenario is when nothing happens."""
         if scenario.name not in self._known:
             base = self._base(scenario.before)
-            self.start(base)
+            self.start(base.place)
             recorder = Recorder()
             decoded = run_under(recorder, self.place, self.world.arguments(scenario.command, self.place))
             self._known[scenario.name] = Undisturbed(
-                base=base,
-                base_files=tree_digest(base, NOT_COMPARED) if base.exists() else {},
+                base=base.place,
+                base_files=base.files,
                 files=tree_digest(self.place, NOT_COMPARED),
-                readable=(readable(base), readable(self.place)),
+                readable=(base.readable, readable(self.place)),
                 decoded=tuple(decoded),
                 filled=filled_videos(self.place),
                 operations=tuple(recorder.done),
@@ -170,15 +181,16 @@ class Trials:
             for part in (str(self.place), said, "run the same command again"):
                 assert part in str(raised), f"{str(raised)!r} does not say {part!r}"
 
-    def _base(self, commands: tuple[tuple[str, ...], ...]) -> Path:
+    def _base(self, commands: tuple[tuple[str, ...], ...]) -> Base:
         """The store that commands make, in a folder of its own."""
+        if not commands:
+            return Base(self._folder / "nothing", {}, {})
         if commands not in self._bases:
+            self.start(self._base(commands[:-1]).place)
+            self.world.run(commands[-1], self.place)
             base = self._folder / f"base_{len(self._bases)}"
-            self._bases[commands] = base
-            if commands:
-                self.start(self._base(commands[:-1]))
-                self.world.run(commands[-1], self.place)
-                shutil.copytree(self.place, base)
+            shutil.copytree(self.place, base)
+            self._bases[commands] = Base(base, tree_digest(base, NOT_COMPARED), readable(base))
         return self._bases[commands]
 
 

@@ -87,20 +87,13 @@ def test_damage_is_named_and_repaired(place: Path, whole: Path, manifest: Path, 
     assert [(one.kind, one.name) for one in found.findings] == [(kind, name)]
     assert found.num_wrong == 1
     assert found.findings[0].is_repairable
+    is_seen_without_its_data = kind is not Kind.CHUNK_DAMAGED
+    assert look(place, is_quick=True).findings == (found.findings if is_seen_without_its_data else ())
     repair_under_claim(place)
     assert look(place).num_wrong == 0
     make_everything(manifest, place)
     assert tree_digest(place) == tree_digest(whole)
     assert look(place).findings == ()
-
-
-def test_what_reads_no_data_finds_all_but_flipped_bits_of_data(whole: Path, tmp_path: Path) -> None:
-    for number, (name, do, kind) in enumerate(DAMAGE.values()):
-        place = tmp_path / str(number)
-        shutil.copytree(whole, place)
-        do(place / name)
-        found = [] if kind is Kind.CHUNK_DAMAGED else [(kind, name)]
-        assert [(one.kind, one.name) for one in look(place, is_quick=True).findings] == found
 
 
 @pytest.mark.parametrize(
@@ -191,7 +184,7 @@ def copied(whole: Path) -> Iterator[Path]:
         yield Path(folder, "store")
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_any_change_of_any_file_is_named_and_repaired(whole: Path, manifest: Path, data: st.DataObject) -> None:
     names = list(tree_digest(whole))
