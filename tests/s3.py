@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import io
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pytest
 
@@ -85,10 +86,26 @@ class Script:
             self.fault_of = fault_of
 
 
-class Proxy(ThreadingHTTPServer):
-    """Hands requests on to the server, but for those that its script spoils."""
+def read_head(file: io.BufferedIOBase) -> bytes:
+    """The first line of a message of HTTP and its headers, with the empty line after them; b"" if there is none."""
+    lines = []
+    while line := file.readline():
+        lines.append(line)
+        if line == b"\r\n":
+            return b"".join(lines)
+    return b""
 
-    daemon_threads = True
+
+def num_bytes_after(head: bytes) -> int:
+    """Length of the body that a message declares. No client or server here sends one in chunks."""
+    declared = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+    return int(declared[1]) if declared else 0
+
+
+class Proxy(ThreadingTCPServer):
+    """Hands requests on to the server, byte for byte, but for those that its script spoils."""
+
+    allow_reuse_address = daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, port: int, script: Script) -> None:
@@ -98,89 +115,79 @@ class Proxy(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that has gone is no news."""
 
 
-class _ProxyHandler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # an answer is two writes: the second would wait 40 ms for the first
+class _ProxyHandler(StreamRequestHandler):
+    """One connection of a client, with one to the server."""
+
+    disable_nagle_algorithm = True
     server: Proxy
-    _backend: http.client.HTTPConnection | None = None
 
-    def log_message(self, *args: Any) -> None:
-        """Print nothing."""
+    def handle(self) -> None:
+        with (
+            socket.create_connection(("127.0.0.1", self.server.backend_port)) as self._backend,
+            self._backend.makefile("rb") as self._answers,
+        ):
+            while head := read_head(self.rfile):
+                if b"\r\nexpect: 100-continue\r\n" in head.lower():
+                    self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                if not self._pass_on(head, self.rfile.read(num_bytes_after(head))):
+                    return
 
-    def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        fault = self.server.script.next_fault(Seen(self.command, self.path, len(body)))
+    def _pass_on(self, head: bytes, body: bytes) -> bool:
+        """Answer a request; return whether the connection is still open."""
+        method, path, _ = head.split(b"\r\n", 1)[0].decode("ascii").split(" ")
+        fault = self.server.script.next_fault(Seen(method, path, len(body)))
         match fault:
             case Fault.DROPPED:
-                self._hang_up()
-            case Fault.SLOW_DOWN:
-                self._refuse(503, "SlowDown", "Please reduce your request rate.")
-            case Fault.INTERNAL:
-                self._refuse(500, "InternalError", "We encountered an internal error. Please try again.")
-            case Fault.UPLOAD_CUT:
-                self._cut_upload(body)
-                self._hang_up()
-            case Fault.UPLOAD_CHANGED:
-                self._send(*self._ask_server(body[:-1] + bytes([body[-1] ^ 1]) if body else body))
-            case Fault.ANSWER_LOST:
-                self._ask_server(body)
-                self._hang_up()
-            case Fault.LATE:
-                self._ask_server(body)
-                time.sleep(LATE_SECONDS)
-                self._hang_up()
-            case Fault.ANSWER_CUT:
-                status, headers, content = self._ask_server(body)
-                self._send(status, headers, content, len(content) // 2)
-                self._hang_up()
-            case None:
-                self._send(*self._ask_server(body))
-
-    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _answer  # noqa: N815
-
-    def _ask_server(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        if self._backend is None:
-            self._backend = http.client.HTTPConnection("127.0.0.1", self.server.backend_port)
-        self._backend.request(self.command, self.path, body, dict(self.headers))
-        answer = self._backend.getresponse()
-        content = answer.read()
-        left_out = ("connection", "date", "server")  # moto names two servers
-        return answer.status, [one for one in answer.getheaders() if one[0].lower() not in left_out], content
-
-    def finish(self) -> None:
-        if self._backend is not None:
-            self._backend.close()
-        super().finish()
-
-    def _cut_upload(self, body: bytes) -> None:
-        head = f"{self.command} {self.path} HTTP/1.1\r\n{self.headers.as_string().strip()}\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", self.server.backend_port)) as backend:
-            backend.sendall(head.replace("\r\n", "\n").replace("\n", "\r\n").encode() + body[: len(body) // 2])
-            backend.shutdown(socket.SHUT_WR)
-            while backend.recv(4096):
                 pass
-
-    def _send(self, status: int, headers: list[tuple[str, str]], content: bytes, num_sent: int | None = None) -> None:
-        self.send_response_only(status)
-        for key, value in headers:
-            self.send_header(key, value)
-        self.end_headers()
-        self.wfile.write(content[:num_sent])
-
-    def _refuse(self, status: int, code: str, message: str) -> None:
-        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
-        self._send(status, [("Content-Length", str(len(body)))], b"" if self.command == "HEAD" else body)
-
-    def _hang_up(self) -> None:
-        self.close_connection = True
-        self.wfile.flush()
+            case Fault.SLOW_DOWN:
+                return self._refuse(method, "503 Slow Down", "SlowDown", "Please reduce your request rate.")
+            case Fault.INTERNAL:
+                message = "We encountered an internal error. Please try again."
+                return self._refuse(method, "500 Internal Server Error", "InternalError", message)
+            case Fault.UPLOAD_CUT:
+                self._backend.sendall(head + body[: len(body) // 2])
+                self._backend.shutdown(socket.SHUT_WR)
+                self._answers.read()
+            case Fault.UPLOAD_CHANGED:
+                return self._send(*self._ask_server(method, head, body[:-1] + bytes([body[-1] ^ 1]) if body else body))
+            case Fault.ANSWER_LOST:
+                self._ask_server(method, head, body)
+            case Fault.LATE:
+                self._ask_server(method, head, body)
+                time.sleep(LATE_SECONDS)
+            case Fault.ANSWER_CUT:
+                head, content = self._ask_server(method, head, body)
+                self._send(head, content[: len(content) // 2])
+            case None:
+                return self._send(*self._ask_server(method, head, body))
         self.connection.shutdown(socket.SHUT_RDWR)
+        return False
+
+    def _ask_server(self, method: str, head: bytes, body: bytes) -> tuple[bytes, bytes]:
+        """Head and body of its answer."""
+        self._backend.sendall(head + body)
+        answer = read_head(self._answers)
+        return answer, b"" if method == "HEAD" else self._answers.read(num_bytes_after(answer))
+
+    def _send(self, head: bytes, content: bytes) -> bool:
+        self.wfile.write(head + content)  # one write, one packet
+        return True
+
+    def _refuse(self, method: str, status: str, code: str, message: str) -> bool:
+        body = error_page(code, message)
+        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n"
+        return self._send(head.encode(), b"" if method == "HEAD" else body)
+
+
+def error_page(code: str, message: str) -> bytes:
+    """What S3 says of a request that it refuses."""
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
 
 
 @dataclass(frozen=True)
@@ -199,8 +206,10 @@ class Server:
 def running_server() -> Iterator[Server]:
     """Start the two, and make the bucket."""
     command = [sys.executable, "-m", "tests.s3"]
-    root = Path(__file__).parents[1]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=root, text=True) as process:
+    root, environ = Path(__file__).parents[1], {**os.environ, "MOTO_DISABLE_GLOBAL_CORS": "true"}  # no browser asks it
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=root, env=environ, text=True
+    ) as process:
         assert process.stdout is not None
         proxy = Proxy(int(process.stdout.readline()), Script())
         thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -262,43 +271,85 @@ def tree(folder: StoreFolder, leave_out: Iterable[str] = ("runs", "claims")) -> 
     }
 
 
-class _Strict:
-    """Refuses what did not come whole, as AWS does: moto would keep it."""
+class _MotoHandler(StreamRequestHandler):
+    """One connection to moto, kept open: werkzeug, which moto brings, closes it after each answer and waits 10 ms.
 
-    def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
-        self._application = application
+    What did not come whole is refused, as AWS does: moto would keep it.
+    """
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        num_bytes = int(environ.get("CONTENT_LENGTH") or 0)
-        try:
-            body = environ["wsgi.input"].read(num_bytes) if num_bytes else b""
-        except OSError:
-            body = b""
-        if len(body) != num_bytes or environ["HTTP_X_AMZ_CONTENT_SHA256"] != hashlib.sha256(body).hexdigest():
-            code = "IncompleteBody" if len(body) != num_bytes else "XAmzContentSHA256Mismatch"
-            answer = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>damaged</Message></Error>".encode()
-            start_response("400 Bad Request", [("Content-Length", str(len(answer))), ("Connection", "close")])
-            return [answer]
-        environ["wsgi.input"] = io.BytesIO(body)
-        return self._application(environ, start_response)
+    disable_nagle_algorithm = True
+    server: _MotoServer
+
+    def handle(self) -> None:
+        while head := read_head(self.rfile):
+            num_bytes = num_bytes_after(head)
+            body = self.rfile.read(num_bytes)
+            environ = self._environ(head, body)
+            if len(body) == num_bytes and environ["HTTP_X_AMZ_CONTENT_SHA256"] == hashlib.sha256(body).hexdigest():
+                self.wfile.write(self._answer(environ))
+                continue
+            page = error_page("IncompleteBody" if len(body) < num_bytes else "XAmzContentSHA256Mismatch", "damaged")
+            self.wfile.write(f"HTTP/1.1 400 Bad Request\r\nContent-Length: {len(page)}\r\n\r\n".encode() + page)
+
+    def _answer(self, environ: dict[str, Any]) -> bytes:
+        lines: list[str] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> None:
+            lines[:] = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers)]
+
+        parts = self.server.application(environ, start_response)
+        content = b"".join(parts)
+        if not any(line.lower().startswith("content-length:") for line in lines):
+            lines.append(f"Content-Length: {len(content)}")
+        return "\r\n".join([*lines, "\r\n"]).encode("latin-1") + content
+
+    def _environ(self, head: bytes, body: bytes) -> dict[str, Any]:
+        """A request as WSGI has it."""
+        first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+        method, target, protocol = first.split(" ")
+        path, _, query = target.partition("?")
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": method,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+            "QUERY_STRING": query,
+            "RAW_URI": target,
+            "REMOTE_ADDR": "127.0.0.1",
+            "SERVER_NAME": "127.0.0.1",
+            "SERVER_PORT": str(self.server.server_address[1]),
+            "SERVER_PROTOCOL": protocol,
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(body),
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+        }
+        for line in lines:
+            name, _, value = line.partition(":")
+            name = name.upper().replace("-", "_")
+            environ[name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"] = value.strip()
+        return environ
+
+
+class _MotoServer(ThreadingTCPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self) -> None:
+        from moto.moto_server.werkzeug_app import create_backend_app
+
+        super().__init__(("127.0.0.1", 0), _MotoHandler)
+        # Only S3: moto's dispatcher looks at a hundred folders to find out for which service each request is.
+        self.application = create_backend_app("s3")
+        self.application.debug = False
 
 
 def _serve() -> None:
     """Be the server, until killed; print the port first."""
-    from moto.moto_server.werkzeug_app import create_backend_app
-    from werkzeug.serving import WSGIRequestHandler, make_server
-
-    class Handler(WSGIRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def log(self, *args: object) -> None:
-            """Print nothing."""
-
-    # Only S3: moto's dispatcher looks at a hundred folders to find out for which service each request is.
-    application = _Strict(create_backend_app("s3"))
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Handler)
-    print(server.server_port, flush=True)
+    server = _MotoServer()
+    print(server.server_address[1], flush=True)
     server.serve_forever()
 
 
