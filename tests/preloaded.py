@@ -26,7 +26,6 @@ MODULES = (
     # What others import at the first call: these take longer than a tiny run does.
     "array_api_compat.numpy",
     "pandas",  # pyarrow, for the first table of Python objects
-    "torch.fx.experimental.symbolic_shapes",  # torch, for the first step of training
 )
 
 gc.disable()

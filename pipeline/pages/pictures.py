@@ -9,8 +9,6 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from skimage.segmentation import find_boundaries
-from skimage.util import montage
 
 from store.clips.layout import SURE, Masks, levels, moving
 
@@ -18,6 +16,7 @@ OUTLINE = (255, 0, 160)
 """RGB of the edge of a mask: a colour that footage rarely has."""
 GAP = 2
 """Pixels between two frames of a strip."""
+_NEIGHBOURS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 _MIME = {".png": "image/png", ".jpg": "image/jpeg"}
 
 
@@ -35,7 +34,8 @@ def evenly(num_frames: int, num_shown: int) -> NDArray[np.int64]:
 def outlined(frame: NDArray[np.uint8], mask: Masks) -> NDArray[np.uint8]:
     """A frame with the edge of what moves drawn: shape (height, width, 3), RGB. A soft mask is cut at one half."""
     drawn = frame.copy()
-    drawn[find_boundaries(moving(mask), mode="thick")] = OUTLINE
+    edge = cv2.morphologyEx(moving(mask).view(np.uint8), cv2.MORPH_GRADIENT, _NEIGHBOURS)
+    drawn[edge.astype(np.bool_)] = OUTLINE
     return drawn
 
 
@@ -69,9 +69,12 @@ def filmstrip(frames: NDArray[np.uint8], masks: Masks, *, num_shown: int = 6, si
     chosen = evenly(len(frames), num_shown)
     lit = [highlighted(frames[index], masks[index]) for index in chosen]
     cells = [shrunk(frame, side) for frame in (*frames[chosen], *lit)]
-    grid: NDArray[np.uint8] = montage(
-        np.stack(cells), fill=(255, 255, 255), grid_shape=(2, len(chosen)), padding_width=2, channel_axis=3
-    )
+    step = side + GAP
+    grid = np.full((2 * step + GAP, len(chosen) * step + GAP, 3), 255, np.uint8)
+    for number, cell in enumerate(cells):
+        row, column = divmod(number, len(chosen))
+        top, left = row * step + GAP, column * step + GAP
+        grid[top : top + side, left : left + side] = cell
     return grid
 
 

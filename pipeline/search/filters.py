@@ -16,6 +16,7 @@ from pipeline.search.options import Filters
 from store.commits import CommitRecord, VideoOutcome, commit_name
 from store.completion import map_many, outcomes_of
 from store.errors import ShardRebuiltError, StoreError
+from store.formats.columns import column
 from store.remedies import RUN_AGAIN
 from store.schema import Shard
 from store.stages import FRAMES_STAGE
@@ -48,7 +49,7 @@ class Facts:
         videos = self.view.videos(self.split)
         passed = np.ones(len(videos), np.bool_)
         if filters.categories:
-            found = pc.is_in(videos["category"].combine_chunks(), pa.array(filters.categories, pa.string()))
+            found = pc.is_in(videos["category"].combine_chunks(), column(filters.categories, pa.string()))
             passed &= np.asarray(found, np.bool_)
         if filters.duration_seconds is not None:
             passed &= self._within("duration_seconds", FRAMES_STAGE, filters.duration_seconds)

@@ -21,6 +21,7 @@ from store.clips.layout import pts_spec
 from store.completion import map_many
 from store.errors import StoreError
 from store.features import features_made_with
+from store.formats.columns import integers, numbers_of
 from store.json_values import JSON
 from store.open_features import OpenFeatures
 from store.schema import Shard
@@ -106,7 +107,7 @@ class SplitVectors:
     @_Once
     def video_ids(self) -> tuple[str, ...]:
         """The id of each video."""
-        ids: list[str] = self.view.videos(self.opened.split)["video_id"].take(pa.array(self.rows)).to_pylist()
+        ids: list[str] = self.view.videos(self.opened.split)["video_id"].take(integers(self.rows)).to_pylist()
         return tuple(ids)
 
     @_Once
@@ -114,7 +115,8 @@ class SplitVectors:
         """Rows of the captions whose video has features, and the positions of these videos."""
         owners = self.view.captions(self.opened.split)["video_id"].combine_chunks()
         ids = self.view.videos(self.opened.split)["video_id"].combine_chunks()
-        owner_rows = np.asarray(pc.index_in(owners, ids.take(pa.array(self.rows))).fill_null(-1), np.int64)
+        found = pc.index_in(owners, ids.take(integers(self.rows))).cast(pa.int64())
+        owner_rows = numbers_of(found.fill_null(integers([-1])[0]))
         used = np.flatnonzero(owner_rows >= 0)
         return used, owner_rows[used]
 
@@ -131,7 +133,7 @@ class SplitVectors:
     @_Once
     def caption_ids(self) -> tuple[str, ...]:
         """The id of each caption."""
-        ids = self.view.captions(self.opened.split)["caption_id"].take(pa.array(self.caption_rows)).to_pylist()
+        ids = self.view.captions(self.opened.split)["caption_id"].take(integers(self.caption_rows)).to_pylist()
         return tuple(ids)
 
     @_Once
@@ -220,7 +222,7 @@ class SplitIndex:
     def captions_of(self, positions: Sequence[int]) -> tuple[str, ...]:
         """The texts of some captions of `vectors`."""
         rows = self.vectors.caption_rows[list(positions)]
-        texts: list[str] = self.view.captions(self.split)["text"].take(pa.array(rows)).to_pylist()
+        texts: list[str] = self.view.captions(self.split)["text"].take(integers(rows)).to_pylist()
         return tuple(texts)
 
     @_Once

@@ -15,6 +15,7 @@ from pipeline.run.words import listed
 from pipeline.search.index import SplitIndex
 from pipeline.search.options import Find, Query, QueryKind
 from store.errors import NotInStoreError
+from store.formats.columns import column
 from store.view import StoreView
 
 MAX_COMPARED = 5_000
@@ -40,10 +41,11 @@ class Known:
 
 def find_known(query: Query, indices: Sequence[SplitIndex]) -> Known | None:
     """A video or caption by its id, in the first split that has it with features; None if there is none."""
+    wanted = column([query.value], pa.string())[0]
     for index in indices:
         is_video = query.kind is QueryKind.VIDEO
         table = index.view.videos(index.split) if is_video else index.view.captions(index.split)
-        row: int = pc.index(table["video_id" if is_video else "caption_id"], query.value).as_py()
+        row: int = pc.index(table["video_id" if is_video else "caption_id"], wanted).as_py()
         if row < 0:
             continue
         vectors = index.vectors
@@ -96,8 +98,8 @@ def unknown(
 def _similar(name: str, columns: Sequence[pa.ChunkedArray]) -> list[str]:
     """Ids worth comparing: those with the same first letters, in whichever case, then any."""
     names: dict[str, None] = {}
-    for column in columns:
-        starts = pc.starts_with(column, pattern=name[:3], ignore_case=True)
-        for part in (column.filter(starts), column):
+    for texts in columns:
+        starts = pc.starts_with(texts, pattern=name[:3], ignore_case=True)
+        for part in (texts.filter(starts), texts):
             names |= dict.fromkeys(part.slice(0, MAX_COMPARED).to_pylist())
     return list(names)

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import struct
-import subprocess
 import sys
 import zlib
 from html.parser import HTMLParser
@@ -21,7 +20,6 @@ from encoders.weights.loading import load_model
 from store.store import Store
 from tests.clips_on_disk import Commands
 from tests.encoders_tiny import write_config
-from tests.paths import ROOT
 from tests.searching import encoded_clips, random_frames, searchable
 from tests.stores import tree_digest
 from tests.terminal import terminal
@@ -359,15 +357,3 @@ def test_the_page_of_a_store_whose_frames_are_gone(
     ended = fda("search", store.place, "--video", "-vidéo_0", "--html", "page.html", "--json")
     assert (ended.code, json.loads(ended.out)["page"]) == (0, str(tmp_path / "page.html"))
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("no stored frame") == 5
-
-
-def test_a_query_by_id_loads_no_torch(place: Path) -> None:
-    """In a process of its own, as the shell starts it."""
-    program = (
-        "import sys\nfrom cli.main import main\n"
-        f"sys.argv = ['fda', 'search', {str(place)!r}, '--video', 'test_0', '--json']\n"
-        "try:\n    main()\nfinally:\n    assert not {'torch', 'open_clip', 'dask', 'matplotlib'} & set(sys.modules)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert len(json.loads(done.stdout)["answers"][0]["hits"]) == 5

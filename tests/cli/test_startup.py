@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cli.encode_commands import encode
@@ -14,12 +15,12 @@ from tests.paths import ROOT
 NOT_FOR_ONE_SHARD = ("dask", "distributed", "matplotlib", "pandas", "skimage")
 NOT_FOR_FRAMES = (*NOT_FOR_ONE_SHARD, "open_clip", "torch")
 OF_TORCHVISION = ("torchvision.datasets", "torchvision.models")
-NOT_FOR_CLIP = (*NOT_FOR_ONE_SHARD, *OF_TORCHVISION, "timm", "torch._dynamo", "transformers")
+NOT_FOR_CLIP = (*NOT_FOR_ONE_SHARD, *OF_TORCHVISION, "sympy", "timm", "torch._dynamo", "transformers")
 ONE_SHARD = ("--shard-size", "3")
 RUN_EACH = """
 import os, sys
 from cli.main import main
-for words, unwanted, num_processes in {commands!r}:
+for commands, unwanted, num_processes in {lines!r}:
     if child := os.fork():
         if os.waitpid(child, 0)[1] != 0:
             sys.exit(1)
@@ -27,14 +28,15 @@ for words, unwanted, num_processes in {commands!r}:
     started = []
     starts = ("os.fork", "os.posix_spawn", "subprocess.Popen")
     sys.addaudithook(lambda event, arguments: started.append(arguments) if event in starts else None)
-    sys.argv = ["fda", *words]
-    try:
-        main()
-    except SystemExit as stop:
-        assert not stop.code, words
+    for words in commands:
+        sys.argv = ["fda", *words]
+        try:
+            main()
+        except SystemExit as stop:
+            assert not stop.code, words
     loaded = set(unwanted) & set(sys.modules)
-    assert not loaded, (words, loaded)
-    assert len(started) == num_processes, (words, started)
+    assert not loaded, (commands, loaded)
+    assert len(started) == num_processes, (commands, started)
     sys.stderr.flush()
     os._exit(0)
 """
@@ -71,17 +73,23 @@ def python(program: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_small_runs_import_and_start_only_what_they_need(tmp_path: Path) -> None:
-    """Each in a fork of one new interpreter."""
-    manifest, place = write_small_dataset(tmp_path, {"test": 3}), tmp_path / "store"
-    lines = [
-        (("preprocess", manifest, place, *SMALL_FLAGS), NOT_FOR_FRAMES, 1),  # its decoder
-        (("preprocess", manifest, tmp_path / "two", *SMALL_FLAGS, *ONE_SHARD, "--workers", "2"), NOT_FOR_FRAMES, 2),
-        (("masks", place, "--masks", "other", "--kernel-size", "3"), NOT_FOR_FRAMES, 0),
-        (encode(place, Path(write_config(tmp_path))), NOT_FOR_CLIP, 0),
-        (("eval", place, "--features", "mine"), NOT_FOR_FRAMES, 0),
+    """Each line in a fork of one new interpreter."""
+    manifest, place = write_small_dataset(tmp_path, {"train": 3}), tmp_path / "store"
+    model = ("--model", write_config(tmp_path), "--pretrained", "none", "--preset", "demo")
+    few = ("epochs=1", "batch_size=2", "max_words=8")
+    settings = [word for one in few for word in ("--set", one)]
+    train: Sequence[str | Path] = ("finetune", place, tmp_path / "checkpoint", *model, *settings, "--hold-out", "0.4")
+    score = ("eval", place, "--features", "mine", "--split", "train")
+    search = ("search", place, "--video", "train_0", "--html", tmp_path / "page.html")
+    lines: Sequence[tuple[Sequence[Sequence[str | Path]], Sequence[str], int]] = [
+        ([("preprocess", manifest, place, *SMALL_FLAGS)], NOT_FOR_FRAMES, 1),  # its decoder
+        ([("preprocess", manifest, tmp_path / "two", *SMALL_FLAGS, *ONE_SHARD, "--workers", "2")], NOT_FOR_FRAMES, 2),
+        ([("masks", place, "--masks", "other", "--kernel-size", "3")], NOT_FOR_FRAMES, 0),
+        ([train, encode(place, Path(write_config(tmp_path)))], NOT_FOR_CLIP, 0),
+        ([score, search], NOT_FOR_FRAMES, 0),
     ]
-    commands = [([str(word) for word in words], unwanted, number) for words, unwanted, number in lines]
-    done = python(RUN_EACH.format(commands=commands))
+    words = [([[*map(str, command)] for command in commands], unwanted, number) for commands, unwanted, number in lines]
+    done = python(RUN_EACH.format(lines=words))
     assert done.returncode == 0, done.stderr
 
 

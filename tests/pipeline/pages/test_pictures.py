@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from skimage.segmentation import find_boundaries
+from skimage.util import montage
 
-from pipeline.pages.pictures import OUTLINE, filmstrip, highlighted, outlined
+from pipeline.pages.pictures import OUTLINE, evenly, filmstrip, highlighted, outlined, shrunk
 
 
 def frame_and_mask() -> tuple[np.ndarray, np.ndarray]:
@@ -12,6 +14,27 @@ def frame_and_mask() -> tuple[np.ndarray, np.ndarray]:
     mask = np.zeros((24, 24), bool)
     mask[6:18, 6:18] = True
     return frame, mask
+
+
+def test_edges_are_those_of_scikit_image() -> None:
+    rng = np.random.default_rng(0)
+    for height, width in ((1, 1), (1, 9), (9, 1), (13, 17), (13, 17)):
+        frame = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        for share in (0.05, 0.5, 0.95):
+            mask = rng.random((height, width)) < share
+            expected = frame.copy()
+            expected[find_boundaries(mask, mode="thick")] = OUTLINE
+            np.testing.assert_array_equal(outlined(frame, mask), expected)
+
+
+def test_a_strip_has_the_frames_above_and_what_moves_below() -> None:
+    rng = np.random.default_rng(0)
+    frames, masks = rng.integers(0, 256, (5, 24, 24, 3), dtype=np.uint8), rng.random((5, 24, 24)) < 0.5
+    chosen = evenly(5, 3)
+    lit = [highlighted(frames[number], masks[number]) for number in chosen]
+    cells = np.stack([shrunk(picture, 16) for picture in (*frames[chosen], *lit)])
+    expected = montage(cells, fill=(255, 255, 255), grid_shape=(2, 3), padding_width=2, channel_axis=3)
+    np.testing.assert_array_equal(filmstrip(frames, masks, num_shown=3, side=16), expected)
 
 
 def test_what_rests_is_dimmed_to_a_third_and_what_moves_is_as_it_was() -> None:
