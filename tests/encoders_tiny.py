@@ -69,6 +69,14 @@ def assert_same(model: AlphaClip, expected: Mapping[str, Tensor]) -> None:
         assert torch.equal(found[name], tensor), name
 
 
+def assert_close(
+    found: Tensor, expected: Tensor, *, rtol: float = 1.3e-6, atol: float = 1e-5, message: str = ""
+) -> None:
+    """As torch's own, which imports sympy and all of `torch.distributed.tensor` first."""
+    both = found.detach().numpy(), expected.detach().numpy()
+    np.testing.assert_allclose(*both, rtol=rtol, atol=atol, err_msg=message, equal_nan=False, strict=True)
+
+
 def saved(path: Path, entries: object) -> Path:
     torch.save(entries, path)
     return path

@@ -11,7 +11,7 @@ from encoders.encoding.encoder import Encoder
 from encoders.errors import ModelError
 from encoders.inputs import vision_inputs
 from encoders.model import AlphaClip
-from tests.encoders_tiny import random_clips
+from tests.encoders_tiny import assert_close, random_clips
 from tests.small_towers import reduced, shrink_timm, stand_in_for_tokenizers
 
 
@@ -70,7 +70,7 @@ def test_attention_is_that_of_the_layer_that_reads_the_patches(name: str, monkey
     assert found.shape == (2, grid, grid)
     assert len(weights[0]) - grid**2 in (0, 1)
     expected = weights[:, -(grid**2) :].reshape(found.shape)
-    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-3, atol=1e-5)
+    assert_close(torch.from_numpy(found), expected, rtol=1e-3, atol=1e-5)
     assert found.max() > 1.01 * found.min()
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from encoders.encoding import packed
 from encoders.encoding.class_token import ClassToken
 from encoders.encoding.packed import pack_blocks, packs_blocks
-from tests.encoders_tiny import tiny_model
+from tests.encoders_tiny import assert_close, tiny_model
 
 MODEL = tiny_model()
 WIDTH = MODEL.clip.visual.transformer.width
@@ -66,4 +66,4 @@ def test_the_class_token_is_what_all_blocks_make_of_it() -> None:
     transformer, x = MODEL.clip.visual.transformer, torch.randn(2, 5, WIDTH)
     with torch.inference_mode():
         found = ClassToken(transformer.resblocks)(x)
-        torch.testing.assert_close(found, transformer(x)[:, 0], atol=1e-5, rtol=1e-5)
+        assert_close(found, transformer(x)[:, 0], atol=1e-5, rtol=1e-5)

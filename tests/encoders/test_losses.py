@@ -5,6 +5,7 @@ import torch
 
 from encoders.torchvision_shim import import_open_clip
 from encoders.training.losses import sigmoid_loss, symmetric_cross_entropy
+from tests.encoders_tiny import assert_close
 
 SigLipLoss = import_open_clip().loss.SigLipLoss
 
@@ -47,7 +48,7 @@ def test_the_sigmoid_loss_is_open_clips() -> None:
     images, texts = (torch.nn.functional.normalize(torch.randn(6, 8), dim=-1) for _ in range(2))
     scale, bias = torch.tensor(10.0), torch.tensor(-3.0)
     expected = SigLipLoss()(images, texts, scale, bias)
-    torch.testing.assert_close(sigmoid_loss(scale * texts @ images.T + bias), expected)
+    assert_close(sigmoid_loss(scale * texts @ images.T + bias), expected)
 
 
 def test_the_sigmoid_loss_by_hand_where_two_pairs_are_of_one_video() -> None:

@@ -20,7 +20,7 @@ from encoders.tokens import Tokenizer
 from encoders.torchvision_shim import import_open_clip, import_timm
 from encoders.weights.loading import load_checkpoint, save_checkpoint
 from encoders.weights.pretrained import expected_by
-from tests.encoders_tiny import random_clips
+from tests.encoders_tiny import assert_close, random_clips
 from tests.small_towers import plain_of, random_tokens, reduced, shrink_timm, stand_in_for_tokenizers
 
 open_clip = import_open_clip()
@@ -115,14 +115,14 @@ def test_without_alpha_a_model_is_open_clips_to_the_bit(
         text = plain.encode_text(tokens, normalize=True)
         assert torch.equal(model.encode_texts(tokens), text)
         if config.is_causal:
-            torch.testing.assert_close(model.encode_texts(tokens[:, :7]), text, rtol=0, atol=1e-6)
+            assert_close(model.encode_texts(tokens[:, :7]), text, rtol=0, atol=1e-6)
     found = Encoder(model).encode_clips(clips, masks).frame[0]
     cosine = torch.nn.functional.cosine_similarity(torch.from_numpy(found), expected, dim=-1)
     assert cosine.min() >= 0.99999
     texts = ["a dog runs", "two birds sit on a long wire over the sea"]
     tokens = Tokenizer.of(config)(texts).tokens
     with torch.inference_mode():
-        torch.testing.assert_close(
+        assert_close(
             torch.from_numpy(Encoder(model).encode_texts(texts).text),
             plain.encode_text(tokens, normalize=True),
             rtol=0,

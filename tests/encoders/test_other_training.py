@@ -18,7 +18,7 @@ from encoders.training.options import Loss, TrainOptions
 from encoders.training.parameters import parameter_groups
 from encoders.training.processes import joined_processes
 from encoders.training.trainer import TrainBatch, Trainer
-from tests.encoders_tiny import TINY, random_clips
+from tests.encoders_tiny import TINY, assert_close, random_clips
 from tests.forked import Forked
 from tests.small_towers import reduced, shrink_timm, stand_in_for_tokenizers
 
@@ -118,7 +118,7 @@ def test_the_gradient_of_two_processes_is_that_of_one(loss: Loss, tmp_path: Path
     for share in shares:
         for name, tensor in alone.items():
             if not name.startswith("weight/"):  # the first step is a gradient's sign, also where it is nearly zero
-                torch.testing.assert_close(share[name], tensor, rtol=1e-4, atol=1e-7, msg=name)
+                assert_close(share[name], tensor, rtol=1e-4, atol=1e-7, message=name)
 
 
 def test_a_scale_above_clips_limit_stays_where_the_loss_is_siglips() -> None:

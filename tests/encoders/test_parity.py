@@ -24,6 +24,7 @@ from encoders.weights.without_draws import WithoutDraws
 from tests.encoders_tiny import (
     ALPHA_WEIGHT,
     alpha_clip_layout,
+    assert_close,
     random_clips,
     randomise,
     reference_image_features,
@@ -139,6 +140,6 @@ def expect_features_of_the_formulas(model: AlphaClip, tensors: Mapping[str, Tens
         layout = {key.replace("attn.in_proj_", "attn.in_proj."): tensor for key, tensor in tensors.items()}
         expected_text = reference_text_features(layout, tokens, heads=text_tower.heads)
     assert expected.abs().mean() > 0.1
-    torch.testing.assert_close(plain, expected, rtol=0, atol=1e-5)
-    torch.testing.assert_close(F.normalize(image, dim=-1), F.normalize(expected, dim=-1), rtol=0, atol=1e-5)
-    torch.testing.assert_close(text, expected_text, rtol=0, atol=1e-5)
+    assert_close(plain, expected, rtol=0, atol=1e-5)
+    assert_close(F.normalize(image, dim=-1), F.normalize(expected, dim=-1), rtol=0, atol=1e-5)
+    assert_close(text, expected_text, rtol=0, atol=1e-5)

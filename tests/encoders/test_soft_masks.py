@@ -11,7 +11,7 @@ from encoders.inputs import normalise_alpha, put_alpha
 from encoders.options import Precision
 from encoders.training.options import TrainOptions
 from encoders.training.trainer import TrainBatch, Trainer
-from tests.encoders_tiny import random_clips, tiny_model
+from tests.encoders_tiny import assert_close, random_clips, tiny_model
 
 MODEL = tiny_model()
 
@@ -62,13 +62,13 @@ def test_bytes_become_alpha_in_one_place(dtype: torch.dtype) -> None:
     assert values[0] == 0
     assert values[255] == 1
     assert (values.diff() >= 0).all()
-    torch.testing.assert_close(values.double(), torch.arange(256, dtype=torch.float64) / 255, rtol=0, atol=2**-8)
+    assert_close(values.double(), torch.arange(256, dtype=torch.float64) / 255, rtol=0, atol=2**-8)
     assert put_alpha(torch.empty(2, dtype=dtype), torch.tensor([False, True])).tolist() == [0, 1]
 
 
 def test_alpha_is_normalised_as_alpha_clip_does() -> None:
     found = normalise_alpha(torch.tensor([[[0, 51, 255]]], dtype=torch.uint8))
-    torch.testing.assert_close(found.flatten(), (torch.tensor([0.0, 0.2, 1.0]) - 0.5) / 0.26)
+    assert_close(found.flatten(), (torch.tensor([0.0, 0.2, 1.0]) - 0.5) / 0.26)
 
 
 def test_other_types_are_refused() -> None:

@@ -20,7 +20,7 @@ from encoders.options import Pooling, Precision
 from encoders.tokens import Tokenizer
 from pipeline.evaluation.names import POOLINGS
 from pipeline.evaluation.scores.pooling import pool_frames
-from tests.encoders_tiny import TINY, random_clips, tiny_model
+from tests.encoders_tiny import TINY, assert_close, random_clips, tiny_model
 
 MODEL = tiny_model()
 
@@ -52,7 +52,7 @@ def test_what_encodes_shares_the_weights_that_it_does_not_change(quick_gelu: boo
     assert own == [name for (name, _), _ in pairs if quick_gelu and ".mlp." in name]
     frames = torch.randn(5, 3, 32, 32), torch.randn(5, 1, 32, 32)
     with torch.inference_mode():
-        torch.testing.assert_close(encodes.encode_frames(*frames), model.encode_frames(*frames), rtol=0, atol=2e-6)
+        assert_close(encodes.encode_frames(*frames), model.encode_frames(*frames), rtol=0, atol=2e-6)
 
 
 def test_a_compiled_tower_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +159,7 @@ def test_what_follows_the_end_of_a_text_changes_nothing() -> None:
     tokens = Tokenizer(TINY.context_length)(["a dog"]).tokens
     with torch.inference_mode():
         whole, cut = MODEL.encode_texts(tokens), MODEL.encode_texts(tokens[:, :4])
-    torch.testing.assert_close(whole, cut, rtol=0, atol=1e-6)
+    assert_close(whole, cut, rtol=0, atol=1e-6)
 
 
 def test_what_a_cpu_computes_is_known() -> None:

@@ -15,6 +15,7 @@ from encoders.temporal.model import TemporalTransformer, num_heads
 from encoders.temporal.options import TemporalOptions
 from encoders.temporal.trainer import TemporalShape, TemporalTrainer
 from pipeline.evaluation.scores.pooling import pool_frames
+from tests.encoders_tiny import assert_close
 from tests.ordered_events import DIM, ordered_events
 from tests.retrieval_cases import Floats
 
@@ -94,7 +95,7 @@ def test_what_stands_where_a_video_has_no_frame_is_not_seen() -> None:
     is_frame[1, 4:] = is_frame[2, 1] = False
     others = torch.where(is_frame[..., None], frames, 9.0)
     first, second = (model(one, is_frame)[is_frame] for one in (frames, others))
-    torch.testing.assert_close(first, second)
+    assert_close(first, second)
     assert not torch.allclose(model(others, torch.ones_like(is_frame))[is_frame], first)
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 import pipeline.training.loop
 from cli.main import fda as main
@@ -34,7 +33,7 @@ from pipeline.training.options import BatchOptions, TrainingRecipe
 from store.errors import NotInStoreError
 from store.store import Store
 from tests.clips_on_disk import run_preprocess, write_small_dataset
-from tests.encoders_tiny import write_config
+from tests.encoders_tiny import assert_close, write_config
 from tests.forked import Forked, forked_fda
 from tests.seed import drawn
 from tests.stores import tree_digest
@@ -352,7 +351,7 @@ def test_two_processes_train_like_one(store: Store, config: str, tmp_path: Path)
     start = load_model(config, "none").model.named_tensors()
     moved = 0.0
     for name, tensor in single.model.named_tensors().items():
-        torch.testing.assert_close(double.model.named_tensors()[name], tensor, rtol=1e-3, atol=2e-5)
+        assert_close(double.model.named_tensors()[name], tensor, rtol=1e-3, atol=2e-5)
         moved = max(moved, (tensor - start[name]).abs().max().item())
     assert moved > 1e-3  # they did train
     lines = [[json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()] for name in names]
