@@ -40,7 +40,7 @@ MASKS, OBJECTS, ONES, SHUFFLED = "masks", "objects", "ones", "shuffled"
 """Names of the demo's feature sets."""
 PAGE_NAME = "demo.html"
 """The page that the command writes beside the data, the store and the checkpoints."""
-QUICK_TRAIN, QUICK_EVAL = 24, 8
+QUICK_TRAIN, QUICK_EVAL = 12, 4
 """Clips of a quick demo: to train with, and of each other split."""
 NUM_CLIPS_SHOWN = 8
 

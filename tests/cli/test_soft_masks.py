@@ -41,6 +41,9 @@ def test_every_command_takes_a_soft_mask_set(fda: Commands, videos: Path, tmp_pa
     refused = fda("masks", store, "--masks", "default", *MASK_FLAGS)
     assert refused.code == 1
     assert "soft is true in the store" in refused.error_line
+    report = tmp_path / "report.html"
+    assert fda("report", store, "--output", report).code == 0
+    assert "--soft" in report.read_text()
     assert fda("finetune", store, checkpoint, "--preset", preset, "--set", "epochs=1").code == 0
     encoded = fda("encode", store, "--features", "mine", "--checkpoint", checkpoint, "--precision", "fp32")
     assert encoded.code == 0, encoded.err
@@ -49,9 +52,6 @@ def test_every_command_takes_a_soft_mask_set(fda: Commands, videos: Path, tmp_pa
     page, sheet = tmp_path / "page.html", tmp_path / "sheet.png"
     assert fda("inspect", store, "--features", "mine", "--page", page, "--sheet", sheet).code == 0
     assert "masks &#39;default&#39;, overlay" in page.read_text()
-    report = tmp_path / "report.html"
-    assert fda("report", store, "--output", report).code == 0
-    assert "--soft" in report.read_text()
 
     assert fda("export", store, tmp_path / "tars", "--format", "webdataset", "--images", "png").code == 0
     with tarfile.open(next((tmp_path / "tars").glob("test-*.tar"))) as tar:

@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> str:
     fda.preprocess(manifest, place, fda.PreprocessOptions(image_size=32), run=fda.RunOptions(workers=0))
     model = fda.ModelSource(model=write_config(tmp_path), pretrained="none")
     for alpha in (fda.AlphaSource.MASKS, fda.AlphaSource.ONES):
-        fda.encode(place, fda.EncodeOptions(str(alpha), alpha=alpha), model)
+        fda.encode(place, fda.EncodeOptions(str(alpha), alpha=alpha, precision="fp32"), model)
     return place
 
 

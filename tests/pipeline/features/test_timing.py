@@ -31,8 +31,8 @@ class Machine:
         return do
 
 
-def measured(machine: Machine, one: float, other: float) -> float:
-    return speedup_of(machine.work(one), machine.work(other), machine.clock)
+def measured(machine: Machine, one: float, other: float, limit: float = 1.5) -> float:
+    return speedup_of(machine.work(one), machine.work(other), machine.clock, limit)
 
 
 @pytest.mark.parametrize(("one", "other"), [(0.1, 0.2), (1e-5, 2e-5), (5.0, 10.0)])
@@ -56,6 +56,13 @@ def test_pairs_that_agree_are_enough_and_others_are_not() -> None:
     assert measured(quiet, 0.04, 0.06) == pytest.approx(1.5)
     measured(busy, 0.04, 0.06)
     assert quiet.num_calls == 2 * (1 + LEAST_ROUNDS) < busy.num_calls
+
+
+@pytest.mark.parametrize(("limit", "is_clear"), [(0.5, True), (1.5, False), (3.0, True)])
+def test_few_pairs_are_enough_where_all_are_far_from_the_limit(limit: float, is_clear: bool) -> None:
+    machine = Machine(1 + number % 5 / 5 for number in count())
+    measured(machine, 0.04, 0.06, limit)
+    assert (machine.num_calls == 2 * (1 + LEAST_ROUNDS)) is is_clear
 
 
 def test_a_machine_that_gets_slower_and_slower() -> None:
