@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.context import ForkContext, ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tests.claimants import NEVER
 from tests.forked import FORK_SERVER, in_environment
 from tests.s3 import Server, place_of, use_server
 
-Context = SpawnContext | ForkServerContext
+Context = ForkContext | ForkServerContext
 ELSEWHERE = ProcessId(4242, 1, "another machine")
 
 

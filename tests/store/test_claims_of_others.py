@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 import pytest
 
 from store.claims.claim import write_beat, write_claim
-from store.claims.holding import ANY_STAGE, claimed, claims_on
+from store.claims.holding import ANY_STAGE, Claim, claimed, claims_on
 from store.claims.processes import this_process
 from store.errors import StoreBusyError, StoreError
 from store.places.folder import StoreFolder
@@ -23,7 +23,8 @@ from tests.store.claiming import any_folder as any_folder
 from tests.store.claiming import folder as folder
 from tests.store.claiming import start as start
 
-SPAWN = multiprocessing.get_context("spawn")
+FORK = multiprocessing.get_context("fork")
+"""Whose processes are children of this one: it waits for them, and nobody else does."""
 
 
 # A run of the same machine
@@ -101,7 +102,7 @@ def test_a_run_that_asks_without_end_is_taken_for_a_holder(folder: StoreFolder) 
 def test_a_killed_run_of_this_machine_is_taken_over_at_once(
     folder: StoreFolder, start: Callable[..., tuple[BaseProcess, Connection]]
 ) -> None:
-    process, channel = start(hold, folder.place, None, context=SPAWN)  # a child of this process: nobody else reaps it
+    process, channel = start(hold, folder.place, None, context=FORK)
     assert channel.recv() == "holds"
     with pytest.raises(StoreBusyError):
         take(folder)
@@ -135,13 +136,20 @@ def test_a_run_of_another_machine_that_beats_is_not_disturbed(any_folder: StoreF
     assert claims_on(folder) == (claim,)
 
 
-@pytest.mark.parametrize("is_held", [True, False], ids=["at work", "asking"])
-def test_a_run_of_another_machine_that_is_silent_is_taken_over(any_folder: StoreFolder, is_held: bool) -> None:
-    folder = any_folder
+def test_a_run_of_another_machine_that_is_silent_is_taken_over(any_folder: StoreFolder) -> None:
+    claim = claim_of()
+    write_claim(any_folder, claim)
+    write_beat(any_folder, claim.id, 17)
+    check_taken_over(any_folder, claim)
+
+
+def test_a_run_of_another_machine_that_asked_and_is_silent_is_taken_over(folder: StoreFolder) -> None:
     claim = claim_of()
     write_claim(folder, claim)
-    if is_held:
-        write_beat(folder, claim.id, 17)
+    check_taken_over(folder, claim)
+
+
+def check_taken_over(folder: StoreFolder, claim: Claim) -> None:
     watching = Simulated()
     messages = take(folder, watching.times)
     assert messages[-1] == f"{claim} has ended: its claim on {folder.place} is removed"
@@ -167,7 +175,7 @@ def test_a_run_of_another_machine_that_dies_while_it_is_waited_for_is_taken_over
 def test_a_run_that_was_stopped_and_taken_for_dead_writes_no_more(
     folder: StoreFolder, start: Callable[..., tuple[BaseProcess, Connection]]
 ) -> None:
-    process, channel = start(hold, folder.place, "another machine", context=SPAWN)  # a child: it is waited for
+    process, channel = start(hold, folder.place, "another machine", context=FORK)
     assert channel.recv() == "holds"
     assert process.pid is not None
     os.kill(process.pid, signal.SIGSTOP)

@@ -23,7 +23,7 @@ ROWS = st.lists(
 
 
 @given(ROWS)
-@settings(max_examples=50)
+@settings(max_examples=35)
 def test_a_table_has_the_bytes_of_pyarrows_own(rows: list[tuple[object, ...]]) -> None:
     values = {name: [row[number] for row in rows] for number, name in enumerate(SCHEMA.names)}
     mine, theirs = table_of(values, SCHEMA), pa.table(values, schema=SCHEMA)

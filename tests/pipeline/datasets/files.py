@@ -29,7 +29,7 @@ def write_data(path: Path, content: object = b"") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = content if isinstance(content, str | bytes) else json.dumps(content)
     plain = text.encode() if isinstance(text, str) else text
-    path.write_bytes(gzip.compress(plain) if path.suffix == ".gz" else plain)
+    path.write_bytes(gzip.compress(plain, compresslevel=1) if path.suffix == ".gz" else plain)
     return path
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.video.clips import VideoError
@@ -94,6 +94,7 @@ def test_a_constant_rate_looks_every_so_often(numbered: Path) -> None:
     assert held.sample.frame_index.tolist() == [10, 13, 16, 19]
 
 
+@settings(max_examples=60)
 @given(st.integers(-(10**6), 10**6), st.integers(1, 10**6), st.fractions(Fraction(1, 10), 10**5), st.integers(1, 40))
 def test_rate_targets_are_the_definition(start: int, span: int, interval: Fraction, most: int) -> None:
     looks: list[Fraction] = []

@@ -53,7 +53,7 @@ def streams(draw: st.DrawFn) -> Stream:
     return Stream(PacketTable.of(times, pictures), tuple(refers_to))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(streams(), st.data())
 def test_what_is_decoded_is_right_and_nothing_is_lost(stream: Stream, data: st.DataObject) -> None:
     table = stream.table
