@@ -6,23 +6,30 @@ import importlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
+from unittest import mock
 
 from tests.forked import Forked
 from tests.paths import ROOT
 
-PLAIN_WORKER = "from distributed.cli.dask_worker import main; main()"
-WORKER_WITHOUT_FDA = f"import sys; sys.modules['pipeline'] = sys.modules['store'] = None; {PLAIN_WORKER}"
-WORKER_OF_ANOTHER_AV = (
-    "import importlib.metadata as known; version = known.version; "
-    f"known.version = lambda name: '1.2.3' if name == 'av' else version(name); {PLAIN_WORKER}"
-)
+
+def lack_fda() -> None:
+    """Be a worker in whose environment `fda` is not installed."""
+    ours = ("pipeline", "store")
+    for name in [name for name in sys.modules if name.split(".")[0] in ours]:
+        del sys.modules[name]
+    sys.modules.update(dict.fromkeys(ours))  # type: ignore[arg-type]  # None: it is not found
+
+
+def have_another_av() -> None:
+    """Be a worker in whose environment is another version of PyAV."""
+    mock.patch("pipeline.run.software.version", lambda name: "1.2.3" if name == "av" else version(name)).start()
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 300, pause: float = 0.01) -> None:
@@ -52,18 +59,18 @@ class DaskProcesses:
             "PYTHONPATH": str(ROOT),
             "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(allowed_failures),
         }
-        self._started: list[Forked | subprocess.Popen[bytes]] = []
+        self._started: list[Forked] = []
         place = ("--scheduler-file", str(folder / "scheduler"), "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
         self.scheduler = self._forked("scheduler", place)
         found: dict[str, str] = {}
         wait_until(lambda: _read_whole(folder / "scheduler", found), "the scheduler does not start")
         self.address = found["address"]
 
-    def worker(self, *options: str, program: str | None = None) -> Forked | subprocess.Popen[bytes]:
-        """Start a worker: `dask worker`, or a program that becomes one. It has no nanny: it is not replaced."""
+    def worker(self, *options: str, changed: Callable[[], None] | None = None) -> Forked:
+        """Start `dask worker`, in an environment that is changed first. It has no nanny: it is not replaced."""
         folder = ("--local-directory", str(self._folder))
         options = (self.address, "--nthreads", "1", *folder, "--no-dashboard", "--no-nanny", *options)
-        return self._forked("worker", options) if program is None else self._interpreter(program, options)
+        return self._forked("worker", options, changed)
 
     @contextmanager
     def always_a_worker(self) -> Iterator[None]:
@@ -89,38 +96,23 @@ class DaskProcesses:
             self.kill(process)
 
     @staticmethod
-    def kill(process: Forked | subprocess.Popen[bytes]) -> None:
+    def kill(process: Forked) -> None:
         """Kill it with all that it has started."""
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.kill()
         process.wait()
 
-    def _log(self) -> Path:
-        return self._folder / f"log{len(self._started)}"
-
-    def _forked(self, what: str, options: Sequence[str]) -> Forked:
-        process = Forked(_be_dask, what, [*options], err=self._log(), environment=self._environment)
-        self._started.append(process)
-        return process
-
-    def _interpreter(self, program: str, options: Sequence[str]) -> subprocess.Popen[bytes]:
-        """A new one, for a program that must run before anything is imported."""
-        with self._log().open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-c", program, *options],
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                cwd=self._folder,
-                env={**os.environ, **self._environment},
-                start_new_session=True,
-            )
+    def _forked(self, what: str, options: Sequence[str], changed: Callable[[], None] | None = None) -> Forked:
+        log = self._folder / f"log{len(self._started)}"
+        process = Forked(_be_dask, what, [*options], changed, err=log, environment=self._environment)
         self._started.append(process)
         return process
 
 
-def _be_dask(what: str, options: list[str]) -> None:
+def _be_dask(what: str, options: list[str], changed: Callable[[], None] | None) -> None:
     """Be `dask scheduler` or `dask worker`."""
     sys.argv = [f"dask-{what}", *options]
+    if changed is not None:
+        changed()
     importlib.import_module(f"distributed.cli.dask_{what}").main()

@@ -31,9 +31,10 @@ from cli import interrupts
 from cli.main import main
 from pipeline.isolation.signals import REQUESTS_TO_STOP
 from pipeline.run.resources import ONE_THREAD
-from pipeline.workers import place
+from pipeline.workers import place, worker_watch
 from pipeline.workers.local_worker import be_worker
 from pipeline.workers.place import MAX_THREADS
+from pipeline.workers.worker_watch import SECONDS_BEFORE_NOTICE
 
 FORK_SERVER = multiprocessing.get_context("forkserver")
 FORK_SERVER.set_forkserver_preload(["tests.preloaded"])
@@ -106,13 +107,22 @@ def forked_worker(address: str, lifeline: Connection, started: Connection) -> Fo
     return Forked(be_worker, address, lifeline, started, environment=ONE_THREAD)
 
 
-def forked_fda(folder: Path, *arguments: str | Path, max_threads: int = MAX_THREADS) -> Forked:
-    """`fda ...`; what it prints goes into a folder. More workers than `max_threads` are processes."""
+def forked_fda(
+    folder: Path,
+    *arguments: str | Path,
+    max_threads: int = MAX_THREADS,
+    notice_seconds: float = SECONDS_BEFORE_NOTICE,
+) -> Forked:
+    """`fda ...`; what it prints goes into a folder.
+
+    More workers than `max_threads` are processes. After `notice_seconds` without a worker it says so.
+    """
     number = sum(1 for _ in folder.glob("fda.*.err"))
     out, err = (folder / f"fda.{number}.{kind}" for kind in ("out", "err"))
     err.touch()
     words = [str(argument) for argument in arguments]
-    return Forked(_be_fda, words, max_threads, out=out, err=err, environment={"COLUMNS": "120", "OMP_NUM_THREADS": "1"})
+    environment = {"COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+    return Forked(_be_fda, words, max_threads, notice_seconds, out=out, err=err, environment=environment)
 
 
 class _Inherited:
@@ -176,8 +186,9 @@ def _be_child(module: str, inherited: list[int]) -> None:
     import_module(module).main()
 
 
-def _be_fda(words: list[str], max_threads: int) -> None:
+def _be_fda(words: list[str], max_threads: int, notice_seconds: float) -> None:
     place.MAX_THREADS = max_threads
+    worker_watch.SECONDS_BEFORE_NOTICE = notice_seconds
     interrupts.PATIENCE_SECONDS = math.inf  # a busy machine takes long to end it, and tests signal until it has ended
     sys.argv = ["fda", *words]
     main()

@@ -2,29 +2,25 @@
 
 It takes root, and Debian's packages `slurm-wlm` and `munge`; neither systemd nor anything in /etc is used. The node
 claims far more cores and memory than there are, so that scripts run with what they ask for. A process of its own
-(`python -m tests.slurm`) starts the daemons, and kills them and all jobs when the tests end, however they end. Each
+(`tests/slurm_daemons.py`) starts the daemons, and kills them and all jobs when the tests end, however they end. Each
 process of pytest that needs SLURM has one of its own: none knows of another, and one takes half a second of CPU time.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
-import select
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import psutil
 import pytest
 
 from tests.dask_processes import wait_until
@@ -68,7 +64,8 @@ SlurmdParameters=config_overrides
 MessageTimeout=100
 KillWait=120
 SlurmdTimeout=0
-SchedulerParameters=batch_sched_delay=0
+# Jobs whose time has come are looked for each second, and not each half minute.
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
 NodeName={host} NodeAddr=127.0.0.1 CPUs=256 RealMemory=1000000
 PartitionName={partition} Nodes=ALL Default=YES
 """
@@ -152,7 +149,7 @@ def running_slurm() -> Iterator[Slurm]:
         folder.chmod(0o755)
         slurm = _write_settings(folder)
         output = stack.enter_context((folder / "output").open("w"))
-        command = [sys.executable, "-m", "tests.slurm", str(folder)]
+        command = [sys.executable, "-m", "tests.slurm_daemons", str(folder), *map(_found, DAEMONS)]
         server = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=output, stderr=output, cwd=ROOT, start_new_session=True
         )
@@ -200,47 +197,3 @@ def _is_idle(slurm: Slurm, server: subprocess.Popen[bytes]) -> bool:
     asked = ["sinfo", "--noheader", "--format=%T"]
     given = {**os.environ, CONF: str(slurm.conf)}
     return subprocess.run(asked, capture_output=True, text=True, check=False, env=given).stdout.strip() == "idle"
-
-
-def _serve(folder: Path) -> None:
-    """Run the daemons until stdin ends, because the tests have closed it or were killed, or until one of them ends."""
-    given = {**os.environ, CONF: str(folder / "slurm.conf")}
-    files = {name: folder / f"munge.{name}" for name in ("key", "socket", "pid", "log", "seed")}
-    places = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
-    munge = [_found("munged"), "--foreground", *(f"--{option}={files[name]}" for option, name in places.items())]
-    commands = [munge, [_found("slurmctld"), "-D"], [_found("slurmd"), "-D"]]
-    _adopt_orphans()
-    daemons: list[subprocess.Popen[bytes]] = []
-    try:
-        for command in commands:
-            daemons.append(subprocess.Popen(command, env=given, stdin=subprocess.DEVNULL))
-            while not files["socket"].exists() and daemons[0].poll() is None:  # the others need munged
-                time.sleep(0.01)
-        while all(daemon.poll() is None for daemon in daemons):
-            if select.select([sys.stdin], [], [], 0.5)[0]:
-                return
-        sys.exit("a daemon has ended by itself")
-    finally:
-        _kill_all()
-
-
-def _adopt_orphans() -> None:
-    """Become the parent of all that descends from this process and is orphaned: each step of a job begins as that."""
-    pr_set_child_subreaper = 36
-    if ctypes.CDLL(None, use_errno=True).prctl(pr_set_child_subreaper, 1, 0, 0, 0) != 0:
-        sys.exit(f"no child subreaper: {os.strerror(ctypes.get_errno())}")
-
-
-def _kill_all() -> None:
-    """Kill the daemons, and every process of a job."""
-    this = psutil.Process()
-    while members := this.children(recursive=True):
-        for process in members:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        with suppress(ChildProcessError):
-            os.waitpid(-1, 0)
-
-
-if __name__ == "__main__":
-    _serve(Path(sys.argv[1]))

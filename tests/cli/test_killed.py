@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,7 +21,6 @@ import pytest
 
 from pipeline.isolation.decoder import IsolatedDecoder
 from tests.clips_on_disk import (
-    FDA,
     SMALL_FLAGS,
     Commands,
     fda_in_a_process,
@@ -210,25 +210,48 @@ def may_mount() -> bool:
     return subprocess.run(try_it, capture_output=True, check=False).returncode == 0
 
 
+ON_A_SMALL_DISK = """
+import os, shutil, subprocess, sys
+from cli.main import main
+import pipeline.frames.run  # once for all runs
+
+disk, *command = sys.argv[1:]
+
+def mount(*words):
+    subprocess.run(["mount", *words, disk], check=True)
+
+def run(name, *more):
+    pid = os.fork()
+    if pid == 0:
+        for number, kind in enumerate(("out", "err"), start=1):
+            os.dup2(os.open(f"{name}.{kind}", os.O_WRONLY | os.O_CREAT), number)
+        sys.argv = ["fda", *command, "--workers", *more]
+        main()
+    with open(f"{name}.code", "w") as file:
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=file)
+
+mount("-t", "tmpfs", "-o", "size=400k", "tmpfs")
+run("full", "1")
+shutil.copytree(f"{disk}/store", "full")
+mount("-o", "remount,size=20m")
+run("room", "0")
+mount("-o", "remount,ro")
+run("read_only", "0", "--masks", "other")
+run("nothing", "0")
+shutil.copytree(f"{disk}/store", "room")
+"""
+"""A program for a file system of its own: it runs a command on a disk that is full, has room, and takes nothing."""
+
+
 @pytest.mark.skipif(not may_mount(), reason="no file system can be mounted here (unshare -rm)")
 def test_a_disk_that_is_full_and_then_has_room(
     fda: Commands, manifest: Path, tmp_path: Path, whole: dict[str, str]
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = f"'{FDA}' preprocess '{manifest}' '{disk}/store' {' '.join(FLAGS)} --workers"
-    script = f"""
-        mount -t tmpfs -o size=400k tmpfs '{disk}' || exit 99
-        {command} 1 > full.out 2> full.err; echo $? > full.code
-        cp -r '{disk}/store' full
-        mount -o remount,size=20m '{disk}' || exit 98
-        {command} 0 > room.out 2> room.err; echo $? > room.code
-        mount -o remount,ro '{disk}' || exit 97
-        {command} 0 --masks other > read_only.out 2> read_only.err; echo $? > read_only.code
-        {command} 0 > nothing.out 2> nothing.err; echo $? > nothing.code
-        cp -r '{disk}/store' room
-    """
-    subprocess.run(["unshare", "-rm", "sh", "-c", script], cwd=tmp_path, check=True, timeout=600)
+    command = map(str, (disk, "preprocess", manifest, disk / "store", *FLAGS))
+    program = ["unshare", "-rm", sys.executable, "-c", ON_A_SMALL_DISK, *command]
+    subprocess.run(program, cwd=tmp_path, check=True, timeout=600)
 
     def said(name: str) -> tuple[int, str, str]:
         code, out, err = ((tmp_path / f"{name}.{kind}").read_text() for kind in ("code", "out", "err"))

@@ -13,7 +13,7 @@ import pytest
 from distributed import Client
 
 from tests.clips_on_disk import Commands, Ended
-from tests.dask_processes import WORKER_OF_ANOTHER_AV, WORKER_WITHOUT_FDA, DaskProcesses, wait_until
+from tests.dask_processes import DaskProcesses, have_another_av, lack_fda, wait_until
 from tests.forked import forked_fda
 from tests.many_shards import FLAGS
 from tests.many_shards import manifest as manifest  # a fixture
@@ -68,13 +68,13 @@ def ended_run(manifest: Path, place: Path, dask: DaskProcesses, *more: str) -> E
 def test_a_worker_is_killed_and_another_joins(
     manifest: Path, tmp_path: Path, whole: dict[str, str], dask: DaskProcesses
 ) -> None:
-    first, unfit = dask.worker("--nthreads", "2"), dask.worker(program=WORKER_OF_ANOTHER_AV)
+    first, unfit = dask.worker("--nthreads", "2"), dask.worker(changed=have_another_av)
     with Client(dask.address) as client:
         client.wait_for_workers(2)
     with Running(manifest, tmp_path / "store", dask) as run:
         run.wait_for(5)
         dask.worker()
-        dask.worker(program=WORKER_WITHOUT_FDA)
+        dask.worker(changed=lack_fda)
         run.wait_for(20)
         dask.kill(first)
         ended = run.end()
@@ -129,7 +129,7 @@ def test_an_interrupt_cancels_the_tasks_and_leaves_the_workers(
 def test_workers_that_lack_something_are_named_and_do_nothing(
     manifest: Path, tmp_path: Path, dask: DaskProcesses
 ) -> None:
-    dask.worker(program=WORKER_WITHOUT_FDA)
+    dask.worker(changed=lack_fda)
     with Client(dask.address) as client:
         client.wait_for_workers(1)
         (address,) = client.nthreads()

@@ -80,7 +80,7 @@ def test_the_limit_of_who_waits_for_the_decoder_does_not_count_it(tmp_path: Path
 
 
 def test_a_run_that_is_suspended_and_continued_has_all_clips(tmp_path: Path, video: Path) -> None:
-    names = [f"video_{number}" for number in range(40)]  # so many that one is seen while it is decoded
+    names = [f"video_{number}" for number in range(20)]  # so many that one is seen while it is decoded
     for name in names:
         (tmp_path / f"{name}.mkv").hardlink_to(video)
     manifest, place = write_manifest(tmp_path, [record(name, f"{name}.mkv") for name in names]), tmp_path / "store"

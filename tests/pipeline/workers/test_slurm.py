@@ -72,7 +72,7 @@ def requeue(slurm: Slurm, job: str, store: Path) -> int:
     """Let a job end, and begin again a few seconds later; how many commits it has made."""
     slurm("scontrol", "requeue", job)
     wait_until(lambda: slurm.state(job) == "PENDING", "the job is not requeued", pause=PAUSE_SECONDS)
-    slurm("scontrol", "update", f"JobId={job}", "StartTime=now+3")  # SLURM would wait for two minutes
+    slurm("scontrol", "update", f"JobId={job}", "StartTime=now+1")  # SLURM would wait for two minutes
     return num_commits(store)
 
 
@@ -167,7 +167,7 @@ def test_one_command_whose_job_is_requeued_and_then_cancelled_and_the_same_comma
     monkeypatch.setenv("DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT", "100ms")  # Dask's default would cancel it later
     store = folder / "store"
     command = cluster_command(manifest, folder)
-    run = forked_fda(folder, *command)
+    run = forked_fda(folder, *command, notice_seconds=1)
     try:
         wait_while(lambda: run.poll() is None, lambda: num_commits(store) >= 3)
         (job,) = slurm.queue()
