@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,8 +17,9 @@ from numpy.typing import NDArray
 
 import fda
 from pipeline.run.limits import Limit
-from tests.clips_on_disk import FDA, moving_frames, record, write_manifest
+from tests.clips_on_disk import moving_frames, record, write_manifest
 from tests.encoders_tiny import write_config
+from tests.forked import forked_fda
 from tests.videos import Encoding, write_video
 
 RATE = Fraction(30)
@@ -111,20 +111,21 @@ def make_served_store(folder: Path) -> ServedStore:
 
 
 @contextmanager
-def server_of(place: Path, cache: Path) -> Iterator[str]:
-    """The address of `fda serve` in a process of its own, which Ctrl-C ends."""
-    command = [str(FDA), "serve", str(place), "--port", "0", "--cache", str(cache)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert process.stderr is not None
-    (url,) = re.findall(r"http://127\.0\.0\.1:\d+", process.stderr.readline())
+def server_of(place: Path, folder: Path) -> Iterator[str]:
+    """The address of `fda serve` in a process of its own, which Ctrl-C ends; what it writes goes into a folder."""
+    process = forked_fda(folder, "serve", place, "--port", "0", "--cache", folder / "cache")
+    said = folder / "fda.0.err"
+    while not (found := re.findall(r"(http://127\.0\.0\.1:\d+)/ ", said.read_text())):
+        assert process.poll() is None, said.read_text()
+        time.sleep(0.01)
     try:
-        yield url
+        yield found[0]
     finally:
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=60)[1].splitlines()
+        lines = process.communicate(timeout=60)[1].splitlines()[1:]
     assert process.returncode == 0
-    assert re.fullmatch(r"fda serve has ended: [\d,]+ requests? answered, nothing was changed", said[-1]), said
-    assert all(line.startswith("weights: ") for line in said[:-1]), said
+    assert re.fullmatch(r"fda serve has ended: [\d,]+ requests? answered, nothing was changed", lines[-1]), lines
+    assert all(line.startswith("weights: ") for line in lines[:-1]), lines
 
 
 @dataclass

@@ -114,7 +114,7 @@ def first_frames() -> None:
     print("\nFrom a click to the first frame")
     with tempfile.TemporaryDirectory() as folder:
         store = make_served_store(Path(folder))
-        with server_of(store.place, Path(folder) / "cache") as base, started_browser() as browser:
+        with server_of(store.place, Path(folder)) as base, started_browser() as browser:
             tab = Tab.of(browser, base)
             for video_id, what in (("walk", "as_it_is"), ("old", "copied"), ("mpeg", "transcoded")):
                 found = []

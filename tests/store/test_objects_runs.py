@@ -73,7 +73,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def expected(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What a run on a local disk makes, undisturbed."""
     folder = folder_at(tmp_path_factory.mktemp("store") / "store")
     run(data, folder)
@@ -81,7 +81,7 @@ def expected(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 def test_a_run_of_which_every_request_fails_at_first_ends_like_any_other(
-    folder: ObjectFolder, server: Server, data: Path, expected: dict[str, bytes]
+    folder: ObjectFolder, server: Server, data: Path, expected: dict[str, str]
 ) -> None:
     """Over many commits, each request meets each fault."""
     first = drawn("the first fault of a run").randrange(len(FAULTS))
@@ -98,7 +98,7 @@ def test_a_run_whose_answers_come_too_late_ends_like_any_other(
     monkeypatch: pytest.MonkeyPatch,
     reconnected: None,
     data: Path,
-    expected: dict[str, bytes],
+    expected: dict[str, str],
 ) -> None:
     use_server(monkeypatch, server, read_seconds=IMPATIENT_SECONDS)
     server.script.begin(lambda number, seen: Fault.LATE if number % 20 == 5 else None)
@@ -108,7 +108,7 @@ def test_a_run_whose_answers_come_too_late_ends_like_any_other(
 
 
 def test_a_run_that_dies_at_any_write_is_finished_by_the_next(
-    folder: ObjectFolder, server: Server, monkeypatch: pytest.MonkeyPatch, data: Path, expected: dict[str, bytes]
+    folder: ObjectFolder, server: Server, monkeypatch: pytest.MonkeyPatch, data: Path, expected: dict[str, str]
 ) -> None:
     """Each run dies of its first change that no earlier one died of, and does not know that the server has made it."""
     use_server(monkeypatch, server, attempts=1)
@@ -148,7 +148,7 @@ def killed_at_put(number: int, pid: Callable[[], int], fault: Fault) -> Callable
 
 @pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.UPLOAD_CUT])
 def test_a_process_killed_at_a_write_is_finished_by_the_next(
-    folder: ObjectFolder, server: Server, data: Path, expected: dict[str, bytes], fault: Fault
+    folder: ObjectFolder, server: Server, data: Path, expected: dict[str, str], fault: Fault
 ) -> None:
     """It is a fork: the child has a connection of its own, though its parent had one."""
     number = drawn(f"the write of a kill, {fault}").randint(1, NUM_PUTS)

@@ -21,6 +21,7 @@ from store.features import (
     write_clip_features,
     write_text_features,
 )
+from store.places.opening import folder_at
 from store.stages import FRAMES_STAGE, masks_stage
 from store.store import Store
 from tests.s3 import Server, place_of, use_server
@@ -30,12 +31,22 @@ DIM = 2
 NUM_SHARDS = 3
 
 
+@pytest.fixture(scope="module")
+def place(request: pytest.FixtureRequest, server: Server) -> Iterator[str]:
+    """Frames, masks and features of three shards of videos and three of captions: no test changes them."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_server(patch, server)
+        patch.setattr("store.feature_arrays.CAPTIONS_PER_SHARD", 4)
+        fill(make_store(place_of(request), 2 * NUM_SHARDS, shard_size=2))
+        yield place_of(request)
+
+
 @pytest.fixture
-def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, server: Server) -> Store:
-    """Frames, masks and features of three shards of videos and three of captions."""
-    use_server(monkeypatch, server)
-    monkeypatch.setattr("store.feature_arrays.CAPTIONS_PER_SHARD", 4)
-    made = make_store(place_of(request), 2 * NUM_SHARDS, shard_size=2)
+def made(place: str) -> Store:
+    return Store.open(folder_at(place))
+
+
+def fill(made: Store) -> None:
     fill_store(made)
     create_features(made, "mine", "test", DIM, {})
     for shard in made.shards("test"):
@@ -45,7 +56,6 @@ def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, server
         write_clip_features(made, "mine", shard, ClipFeatures(video, frame, outcomes_of(made, shard)), inputs)
     for shard in caption_shards(made, "test"):
         write_text_features(made, "mine", shard, TextFeatures(np.ones((shard.num_rows, DIM), dtype=np.float32)))
-    return Store.open(made.folder)
 
 
 @contextmanager
