@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from store.claims.holding import ANY_STAGE, claimed, claims_on
 from store.places.opening import folder_at
-from tests.clips_on_disk import SMALL_FLAGS, Commands, run_preprocess, write_small_dataset
+from tests.clips_on_disk import SMALL, SMALL_FLAGS, Commands, run_preprocess, write_small_dataset
 from tests.forked import Forked, forked_fda
 from tests.stores import tree_digest
 
@@ -24,11 +26,17 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the store holds after a run that nothing disturbed."""
+def made(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of a run that nothing disturbed."""
     place = tmp_path_factory.mktemp("whole") / "store"
-    assert ended(preprocess_in_a_process(manifest, place))[0] == 0
-    return tree_digest(place)
+    run_preprocess(manifest, place, replace(SMALL, shard_size=1))
+    return place
+
+
+@pytest.fixture(scope="module")
+def whole(made: Path) -> dict[str, str]:
+    """What it holds."""
+    return tree_digest(made)
 
 
 def preprocess_in_a_process(manifest: Path, place: Path, *flags: str) -> Forked:
@@ -44,9 +52,9 @@ def ended(run: Forked) -> tuple[int | None, str]:
 @pytest.mark.parametrize(
     "command",
     [
-        ["preprocess", "MANIFEST", "STORE", *SMALL_FLAGS, "--workers", "0"],
-        ["preprocess", "MANIFEST", "STORE", *SMALL_FLAGS, "--workers", "0", "--overwrite"],
-        ["preprocess", "MANIFEST", "STORE", *SMALL_FLAGS, "--workers", "0", "--partition", "1/2"],
+        ["preprocess", "MANIFEST", "STORE", *FLAGS],
+        ["preprocess", "MANIFEST", "STORE", *FLAGS, "--overwrite"],
+        ["preprocess", "MANIFEST", "STORE", *FLAGS, "--partition", "1/2"],
         ["masks", "STORE", "--masks", "other", "--workers", "0"],
         ["remove", "STORE", "--masks", "default", "--yes"],
         ["finalise", "STORE"],
@@ -54,10 +62,9 @@ def ended(run: Forked) -> tuple[int | None, str]:
     ids=" ".join,
 )
 def test_a_command_that_writes_is_refused_while_another_run_holds_the_store(
-    fda: Commands, manifest: Path, tmp_path: Path, command: list[str]
+    fda: Commands, manifest: Path, made: Path, tmp_path: Path, command: list[str]
 ) -> None:
-    place = tmp_path / "store"
-    run_preprocess(manifest, place)
+    place = shutil.copytree(made, tmp_path / "store")
     folder = folder_at(place)
     with claimed(folder, "fda test", [ANY_STAGE]):
         before = tree_digest(place)

@@ -2,9 +2,9 @@
 
 What cannot be had in a test is replaced, and nothing else:
 
-- The reader's videos are small ones with a moving square.
-- Weights that would be downloaded are random ones of a tiny model, which reads frames of 224 pixels too; a training is
-  one epoch of small batches, in float32.
+- The reader's videos are small ones with a moving square, and stored frames have 112 pixels, if the page does not say.
+- Weights that would be downloaded are random ones of a tiny model, which reads frames of 112 pixels; a training is one
+  epoch of small batches, in float32.
 - MSVD and MSR-VTT are a few of the same videos, so most of the published ones are missing (`--max-missing 100%`).
 - Generated data sets have four clips to train with and two of each other split.
 - Work is done in this process (`--workers 0`), and what a page makes may be there already (`--overwrite`).
@@ -31,10 +31,11 @@ from tests.clips_on_disk import Commands, Ended, moving_frames, record, write_ma
 from tests.encoders_tiny import TEXT_HEADS, alpha_clip_layout, write_config
 from tests.videos import Encoding, write_video
 
+SIZE = 112
 MODEL = ModelConfig(
     name="a-tiny-model",
     embed_dim=64,
-    vision_cfg=VisionTower(image_size=224, patch_size=56, width=32, layers=1, head_width=16),
+    vision_cfg=VisionTower(image_size=SIZE, patch_size=28, width=32, layers=1, head_width=16),
     text_cfg=TextTower(context_length=16, vocab_size=CLIP_VOCAB_SIZE, width=16, heads=TEXT_HEADS, layers=1),
     quick_gelu=True,
 )
@@ -130,6 +131,8 @@ def as_run_here(words: Sequence[str]) -> list[str]:
         "compare": ["--max-missing", "100%"],
     }
     arguments += here.get(arguments[0], [])
+    if arguments[0] == "preprocess" and "--image-size" not in arguments:
+        arguments += ["--image-size", str(SIZE)]
     is_zero_shot = arguments[0] == "encode" and "--preset" in arguments
     if arguments[0] == "finetune" or is_zero_shot or {"--model", "--pretrained"} & set(arguments):
         arguments += ["--model", f"{MODEL.name}.json", "--pretrained", "none"]
