@@ -37,13 +37,11 @@ BY_NAME = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: sc
 
 @BY_NAME
 def test_killed_anywhere_and_run_again_the_bytes_are_the_same(trials: Trials, scenario: Scenario) -> None:
-    """Half of them are killed again while they resume, the others also at the last point, where most has been done."""
-    points, rng = trials.undisturbed(scenario).points, drawn(scenario.name)
-    if rng.random() < 0.5:
-        trials.disturbed(scenario, rng.choices(points, k=2))
-    else:
-        trials.disturbed(scenario, [rng.choice(points)])
-        trials.disturbed(scenario, [points[-1]])
+    """Where data have no record yet, or at the last point, where most has been done; and at another, or once more."""
+    right, rng = trials.undisturbed(scenario), drawn(scenario.name)
+    first, other = right.before_the_first_record or right.points[-1], rng.choice(right.points)
+    for points in [[first, other]] if rng.random() < 0.5 else [[first], [other]]:
+        trials.disturbed(scenario, points)
 
 
 @pytest.mark.parametrize("number", range(NUM_FAILURES))
@@ -110,7 +108,7 @@ def _is_committed_while_it_is_written_again(monkeypatch: pytest.MonkeyPatch) -> 
 def test_these_trials_find_what_is_broken(
     breaking: Callable[[pytest.MonkeyPatch], None],
     name: str,
-    points_of: Callable[[Recorder], list[Point]],
+    points_of: Callable[[Recorder], Sequence[Point]],
     trials: Trials,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,21 +30,21 @@ class Recorder:
         After a change is before the next one; before and after a sync the files read the same.
         """
         points = []
-        for number, operation in enumerate(self._changes):
+        for number, operation in enumerate(_changes(self.done)):
             points.append(Point(number, is_half=False))
             if operation.kind == WRITE and len(operation.content) > 1:
                 points.append(Point(number, is_half=True))
         return points
 
     @property
-    def before_the_first_record(self) -> Point:
-        """When all data of a shard have their names, and its first commit record has not."""
-        is_record = ["/commits/" in operation.target for operation in self._changes]
-        return Point(is_record.index(True))
+    def before_the_first_record(self) -> Point | None:
+        """When all data of a shard have their names, and its commit record has not; None for a run without a record."""
+        are_records = ["/commits/" in operation.target for operation in _changes(self.done)]
+        return Point(are_records.index(True)) if any(are_records) else None
 
-    @property
-    def _changes(self) -> list[Operation]:
-        return [operation for operation in self.done if operation.kind not in (SYNC, SYNC_FOLDER)]
+
+def _changes(operations: Iterable[Operation]) -> list[Operation]:
+    return [operation for operation in operations if operation.kind not in (SYNC, SYNC_FOLDER)]
 
 
 @dataclass(frozen=True, slots=True)

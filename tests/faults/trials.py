@@ -70,6 +70,7 @@ class Undisturbed:
     """File name -> digest of the frames of each video that has any, once the command has ended."""
     operations: tuple[Operation, ...]
     points: tuple[Point, ...]
+    before_the_first_record: Point | None
 
 
 class Trials:
@@ -101,6 +102,7 @@ class Trials:
                 filled=filled_videos(self.place),
                 operations=tuple(recorder.done),
                 points=tuple(recorder.points),
+                before_the_first_record=recorder.before_the_first_record,
             )
         return self._known[scenario.name]
 
