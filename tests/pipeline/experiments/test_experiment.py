@@ -91,7 +91,9 @@ def test_without_alpha_the_alpha_channel_changes_nothing(ran: Ran) -> None:
     results = Results.read(ran.out / "results.json")
     view = api.open_store(ran.folder / "store")
     assert {one.more["alpha_cosine"]["test"] is None for one in results.cells_of("no-alpha")} == {True}
-    masked = api.EncodeOptions("masked", splits=("test",), mask_name="paper", precision="fp32")
+    # Said, for a checkpoint brings the alpha that it was trained with.
+    masks = api.AlphaSource.MASKS
+    masked = api.EncodeOptions("masked", splits=("test",), mask_name="paper", alpha=masks, precision="fp32")
     api.encode(ran.folder / "store", masked, api.ModelSource(checkpoint=ran.out / "checkpoints/no-alpha.s0"))
     ones, others = (view.features(name, "test").video for name in ("baseline.no-alpha.s0", "masked"))
     assert (ones == others).all()
