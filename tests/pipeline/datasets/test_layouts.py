@@ -305,7 +305,7 @@ def test_json_size_is_bounded_packed_or_not(tmp_path: Path, name: str, monkeypat
 
 
 def test_lines_that_unpack_to_too_much(tmp_path: Path) -> None:
-    line = lsmdc_line("a", "x")
+    line = lsmdc_line("a", "x" * 1000)
     path = write_data(tmp_path / f"{TEST_FILE}.gz", line * (2**26 // len(line) + 2))
     assert path.stat().st_size < 2**20
     with pytest.raises(DatasetError, match=r"publictect\.csv\.gz unpacks to more than 67108864 bytes"):
