@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -48,7 +49,9 @@ def start() -> Iterator[Callable[..., tuple[BaseProcess, Connection]]]:
     ) -> tuple[BaseProcess, Connection]:
         here, there = context.Pipe()
         process = context.Process(target=in_environment, args=(dict(os.environ), target, place, there, *arguments))
-        process.start()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # threads of this process: a fork of it needs none
+            process.start()
         there.close()
         started.append(process)
         return process, here
