@@ -20,11 +20,12 @@ _MODULES = {
     "google-crc32c": "google_crc32c",
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
+    "scikit-image": "skimage",
 }
 """Distribution -> what is imported of it, where that is another name."""
 _IMPORTED = (
     *("av", "opencv-python-headless", "pillow", "numpy", "pyarrow", "zarr", "numcodecs", "dask", "distributed"),
-    *("google-crc32c", "xxhash", "safetensors", "scipy"),
+    *("google-crc32c", "xxhash", "safetensors", "scipy", "scikit-image"),
 )
 """What is tried: packages with compiled code, which may be of another machine, and what takes no time. torch and
 open_clip are tried beside the devices."""
