@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,9 +28,15 @@ from tests.encoders_tiny import TINY, TINY_VISION, write_config
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     return Path(run_preprocess(write_small_dataset(folder, {"train": 4, "test": 6}), folder / "store").place)
+
+
+@pytest.fixture
+def store(original: Path, tmp_path: Path) -> Path:
+    """Of each test alone."""
+    return shutil.copytree(original, tmp_path / "store")
 
 
 def test_a_preset_gives_model_and_options_and_flags_win(fda: Commands, store: Path, tmp_path: Path) -> None:

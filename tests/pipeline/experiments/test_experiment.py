@@ -49,15 +49,21 @@ class Ran:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("original")
     write_small_store(folder)
     return folder
 
 
+@pytest.fixture
+def made(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store and a preset, of each test alone."""
+    return shutil.copytree(original, tmp_path_factory.mktemp("made") / "here")
+
+
 @pytest.fixture(scope="module")
-def ran(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    folder = shutil.copytree(made, tmp_path_factory.mktemp("ran") / "here")
+def ran(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    folder = shutil.copytree(original, tmp_path_factory.mktemp("ran") / "here")
     options = api.ExperimentOptions(
         store=str(folder / "store"), preset=str(folder / "tiny.toml"), quick=True, conditions=CONDITIONS
     )

@@ -165,6 +165,7 @@ def test_keys_flags_and_downloads(browser: Browser, base: str, tmp_path: Path) -
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.reload()
     page.click("#flagged")
+    page.wait_for_url("**/list?*")  # until it is loaded: a click waits only for its beginning
     assert page.locator(".card").count() == 2
     with page.expect_download() as download:
         page.click("text=Download txt")
