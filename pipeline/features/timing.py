@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 
 Work = Callable[[], object]
@@ -15,10 +15,10 @@ LEAST_ROUNDS, MOST_ROUNDS = 3, 11
 """Of each."""
 
 AGREEMENT = 1.05
-"""The largest ratio of a pair by the smallest: where pairs differ by no more, others would say the same."""
+"""Where the largest ratio of a pair is at most so many times the smallest, more pairs would say the same."""
 
 CLEARLY = 1.25
-"""Times a limit, or a part of it: where all pairs are beyond, others would not change what is decided by it."""
+"""Where all pairs are above the limit by this factor, or all below it, more pairs would not change the decision."""
 
 ENOUGH_SECONDS = 1.0
 """After which no round begins that is above the least number."""
@@ -39,12 +39,8 @@ def speedup_of(one: Work, other: Work, clock: Clock, limit: float) -> float:
     while min(_seconds(one, times, clock), _seconds(other, times, clock)) < LEAST_SECONDS:
         times *= 2
     ratios: list[float] = []
-    while len(ratios) < LEAST_ROUNDS or (
-        max(ratios) > AGREEMENT * min(ratios)
-        and limit / CLEARLY < max(ratios)
-        and min(ratios) < limit * CLEARLY
-        and len(ratios) < MOST_ROUNDS
-        and clock() - began < ENOUGH_SECONDS
+    while len(ratios) < LEAST_ROUNDS or not (
+        _is_decided(ratios, limit) or len(ratios) == MOST_ROUNDS or clock() - began >= ENOUGH_SECONDS
     ):
         if len(ratios) % 2:  # who is first changes, for a machine may slow down all along
             mine, its = _seconds(one, times, clock), _seconds(other, times, clock)
@@ -52,6 +48,16 @@ def speedup_of(one: Work, other: Work, clock: Clock, limit: float) -> float:
             its, mine = _seconds(other, times, clock), _seconds(one, times, clock)
         ratios.append(its / mine)
     return median(ratios)
+
+
+def _is_decided(ratios: Sequence[float], limit: float) -> bool:
+    """Whether more pairs of rounds would change nothing.
+
+    >>> _is_decided([1.1, 1.14, 1.12], 1.1), _is_decided([1.4, 3.0], 1.1), _is_decided([0.5, 3.0], 1.1)
+    (True, True, False)
+    """
+    least, most = min(ratios), max(ratios)
+    return most <= AGREEMENT * least or most <= limit / CLEARLY or least >= limit * CLEARLY
 
 
 def _seconds(work: Work, times: int, clock: Clock) -> float:
