@@ -14,6 +14,7 @@ def demo_result(texts: Sequence[str], histories: Mapping[str, TrainingHistory] |
     """A clip for each text, which is its id and its caption."""
     frames, masks = np.zeros((3, 8, 8, 3), np.uint8), np.ones((3, 8, 8), np.bool_)
     return DemoResult(
+        is_quick=False,
         moving={},
         still={},
         histories=histories or {},

@@ -9,6 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from pipeline.demo.run import MASKS, OBJECTS, ONES, SHUFFLED, DemoResult
+from pipeline.experiments.findings import QUICK
 from pipeline.pages.environment import templates_of
 from pipeline.pages.pictures import data_url, filmstrip
 from pipeline.reporting.figures import MARKERS, SERIES, drawing, svg_of
@@ -53,6 +54,7 @@ def demo_section(result: DemoResult, header: Sequence[str], rows: Sequence[Seque
         templates_of("pipeline.demo")
         .get_template("section.html")
         .render(
+            notice=QUICK if result.is_quick else "",
             header=header,
             rows=rows,
             histories=result.histories,

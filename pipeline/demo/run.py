@@ -64,6 +64,8 @@ class DemoClip:
 class DemoResult:
     """What the demo measured."""
 
+    is_quick: bool
+    """Whether the models saw so little that the numbers say nothing of masks."""
     moving: Mapping[str, EvalReport]
     """By feature set, on the split `test`, whose captions name the object that moves."""
     still: Mapping[str, EvalReport]
@@ -83,6 +85,7 @@ class DemoResult:
     def to_dict(self) -> dict[str, JSON]:
         """The result as JSON."""
         return {
+            "quick": self.is_quick,
             "test": {name: report.to_dict() for name, report in self.moving.items()},
             "still": {name: report.to_dict() for name, report in self.still.items()},
             "chance_r1": self.chance_r1,
@@ -133,6 +136,7 @@ def demo(
     store = Store.open(store_place)
     num_test_clips = store.layout("test").num_videos
     return DemoResult(
+        is_quick=options.quick,
         moving=moving,
         still=still,
         histories=histories,

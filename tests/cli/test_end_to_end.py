@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.demo.page import demo_section
+from pipeline.demo.run import DemoResult
+from pipeline.experiments.findings import QUICK
 from pipeline.reporting.page import Page
 from pipeline.run.events import EvaluationDone
 from pipeline.training.checkpoint import TrainingHistory
@@ -16,6 +19,8 @@ from tests.demo_results import demo_result
 from tests.encoders_tiny import write_config
 from tests.html_pages import ParsedPage
 from tests.stores import tree_digest
+
+ANSWER = "times the best that any model could guess from single frames"
 
 
 def write_preset(folder: Path) -> Path:
@@ -126,6 +131,7 @@ def test_the_page_of_the_demo_shows_its_training() -> None:
     page.check()
     assert page.tags.count("svg") == 1
     assert "epoch 2 1.500 40.0" in page.text
+    assert QUICK not in page.text
 
 
 def test_the_demo_runs_everything_and_goes_on_where_it_was(
@@ -135,8 +141,9 @@ def test_the_demo_runs_everything_and_goes_on_where_it_was(
     ended = fda("demo", folder, "--quick", "--no-progress")  # .ci/run has it as the shell runs it
     assert ended.code == 0, ended.err
     titles = ("the paper's motion masks", "masks of whole objects", "without (alpha all ones)", "another clip's masks")
-    for title in (*titles, "chance"):
-        assert title in ended.out
+    for words in (*titles, "chance", QUICK):
+        assert words in ended.out
+    assert ANSWER not in ended.out
     page = folder / "demo.html"
     assert f"page: {page}" in ended.out
     assert f"search it: fda serve {folder}/store --open    (try: a red star is moving)" in ended.out
@@ -144,14 +151,21 @@ def test_the_demo_runs_everything_and_goes_on_where_it_was(
     parsed.check()
     assert parsed.titles[:4] == ["Does the motion mask help?", "In short", "Retrieval", "Feature sets compared"]
     assert parsed.tags.count("img") > 8  # the test clips, and those of the report
+    assert QUICK in parsed.text
     assert "“ a red circle is moving ”" in parsed.text
     assert f"fda encode {folder}/store --features masks --checkpoint {folder}/checkpoints/masks" in parsed.text
     assert page.stat().st_size < 5_000_000
-    pages = []
-    monkeypatch.setattr("pipeline.demo.page.write_demo_page", lambda path, *arguments: pages.append(path))
+    pages: list[tuple[Path, DemoResult]] = []
+    monkeypatch.setattr(
+        "pipeline.demo.page.write_demo_page", lambda path, store, result, *arguments: pages.append((path, result))
+    )
     again = fda("demo", folder, "--quick", "--json")
-    assert (again.code, pages) == (0, [page])
+    assert (again.code, [path for path, _ in pages]) == (0, [page])
     result = json.loads(again.out)
+    assert result["quick"] is True
     assert set(result["test"]) == set(result["still"]) == {"masks", "objects", "ones", "shuffled"}
     assert result["test"]["masks"]["num_videos"] == 4
     assert "nothing to do: " in again.err
+    monkeypatch.setattr("fda.demo", lambda *arguments, **options: replace(pages[0][1], is_quick=False))
+    whole = fda("demo", folder)
+    assert (ANSWER in whole.out, QUICK in whole.out) == (True, False)
