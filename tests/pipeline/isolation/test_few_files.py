@@ -54,7 +54,7 @@ def test_each_number_of_free_files_is_enough_or_told_of() -> None:
         decoder, before = IsolatedDecoder(function=misbehave_in_turn), psutil.Process().num_fds()
         with only(num_free), closing(decoder):
             found = outcome(decoder)
-        assert psutil.Process().num_fds() == before
+        assert psutil.Process().num_fds() <= before  # servers of other tests may close theirs
         if found == "a clip":
             assert num_free > 0
             return

@@ -326,7 +326,7 @@ def test_the_shard_of_a_video_that_crashes_goes_on(tmp_path: Path, workers: str)
     }
     with executors[workers] as executor:
         result = preprocess_shards(store, VideoSource(root, decoder=DECODER), plan, options, executor)
-    assert children() == before  # an idle decoder neither
+    assert children() <= before  # an idle decoder neither
     outcomes = [outcome for shard in store.shards("test") for outcome in outcomes_of(store, shard)]
     assert [str(outcome.status) for outcome in outcomes] == ["ok", "corrupt", "unsupported", "timeout", "corrupt", "ok"]
     assert [outcome.reason for outcome in outcomes if outcome.reason] == [
@@ -347,7 +347,7 @@ def test_nothing_is_left_running_after_an_error(tmp_path: Path, monkeypatch: pyt
     before = children()
     with pytest.raises(StoreWriteError):
         preprocess_shards(store, VideoSource(root, decoder=DECODER), plan_preprocess(store, options), options)
-    assert children() == before
+    assert children() <= before
 
 
 def refuse(path: Path) -> int:
@@ -365,7 +365,7 @@ def test_an_error_ends_the_decoders_that_other_threads_wait_for(
     executor, plan = ThreadExecutor(2, DECODER.end_used_by), plan_preprocess(store, options)
     with pytest.raises(StoreWriteError):
         preprocess_shards(store, VideoSource(root, decoder=DECODER), plan, options, executor)
-    assert children() == before
+    assert children() <= before
     assert store.folder.names("commits/test/frames") == []
 
 
