@@ -12,7 +12,7 @@ from tests.clips_on_disk import SMALL_FLAGS, write_small_dataset
 from tests.encoders_tiny import write_config
 from tests.paths import ROOT
 
-NOT_FOR_ONE_SHARD = ("dask", "distributed", "matplotlib", "pandas", "skimage")
+NOT_FOR_ONE_SHARD = ("dask", "distributed", "matplotlib", "pandas", "skimage.segmentation")
 NOT_FOR_FRAMES = (*NOT_FOR_ONE_SHARD, "open_clip", "torch")
 OF_TORCHVISION = ("torchvision.datasets", "torchvision.models")
 NOT_FOR_CLIP = (*NOT_FOR_ONE_SHARD, *OF_TORCHVISION, "sympy", "timm", "torch._dynamo", "transformers")
