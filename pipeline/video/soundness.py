@@ -2,8 +2,9 @@
 
 ffmpeg conceals damage. It invents the missing parts of a broken picture and flags that one picture (most decoders do);
 pictures predicted from it come out without a flag. So damage is spread here, from where it is seen over all frames that
-may have been predicted from it. Damage that a decoder does not notice (a flipped bit that decodes to other valid
-pixels) is not seen here either: video streams carry no checksums.
+may have been predicted from it. Damage that a decoder does not report is not seen here either: mostly a flipped bit
+that decodes to other valid pixels, since most video streams carry no checksums (FFV1 does, and its decoder only logs
+that they do not match). Such a picture may contain parts of any picture decoded before it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ decodes again what its neighbours have decoded.
 A pass gives a clip only if it is the one that the window gives alone: its frames are chosen without regard to other
 windows, and come out of the decoder undamaged, with the times that were planned for them (`decoding.py`). A window from
 which a pass takes no clip is decoded alone, and another pass begins behind it. So no window changes how another one
-ends, and damage costs only those that depend on it.
+ends, and damage costs only those that depend on it. Only a picture with damage that its decoder does not report may
+differ (`soundness.py`): it may contain parts of pictures decoded before it, and a pass decodes others.
 """
 
 from __future__ import annotations

@@ -43,6 +43,9 @@ Left out on purpose: playlists and descriptions that open other files or URLs (c
 ...), devices, and demuxers that turn any bytes into video (tty, rawvideo).
 """
 _OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
+_SILENT_DECODERS = frozenset({"mjpeg"})
+"""They show what they have of a damaged picture, and older pictures behind it, without a flag; ffmpeg's
+`err_detect=explode` makes them refuse it. H.264 and others flag it, and would refuse also what does no harm."""
 _JPEG = b"\xff\xd8\xff"
 """The first bytes of a JPEG picture, and of a file of nothing but such pictures."""
 
@@ -340,6 +343,8 @@ def _prepared(stream: VideoStream, options: DecodeOptions) -> VideoStream:
     context.thread_type = av.codec.context.ThreadType.NONE
     # The decoder checks the size as well: pictures inside a stream may be larger than its header says.
     context.options = {"max_pixels": str(options.max_pixels)}
+    if context.name in _SILENT_DECODERS:
+        context.options |= {"err_detect": "explode"}
     return stream
 
 

@@ -307,3 +307,20 @@ def test_a_picture_with_a_hole_is_damaged_and_black_pictures_are_not(folder: Pat
     assert caught.value.status == VideoStatus.CORRUPT
     black = write_video(folder / "black.avi", 0 * moving(6, 480, 640), Encoding("mjpeg", pix_fmt="yuvj420p"))
     assert not decode_clip(black, DecodeOptions(6, 32)).truncated
+
+
+@pytest.mark.parametrize("name", ["noise.avi", "noise.mov", "noise.mkv"])
+@pytest.mark.parametrize("nonsense", [b"\xff\x00" * 200, b"\xff\xd9" * 200], ids=["no code", "ends early"])
+def test_a_damaged_jpeg_picture_is_not_shown(folder: Path, name: str, nonsense: bytes) -> None:
+    """Its decoder would show the rest of an older picture, and say nothing."""
+    noise = np.random.default_rng(0).integers(0, 256, (6, 96, 128, 3), dtype=np.uint8)
+    path = write_video(folder / name, noise, Encoding("mjpeg", pix_fmt="yuvj420p"))
+    content = path.read_bytes()
+    starts = [place for place in range(len(content)) if content.startswith(b"\xff\xd8\xff", place)]
+    start = (starts[3] + starts[4]) // 2
+    damaged = content[:start] + nonsense + content[start + len(nonsense) :]
+    with pytest.raises(VideoError, match="is damaged or depends on damage") as caught:
+        clip_of(damaged, path, DecodeOptions(6, 32))
+    assert caught.value.status == VideoStatus.CORRUPT
+    with_others = clip_of(damaged, path, DecodeOptions(2, 32), end_seconds=0.1)
+    check_same(with_others, decode_clip(path, DecodeOptions(2, 32), Window(end_seconds=0.1)))

@@ -119,7 +119,7 @@ def test_windows_of_a_damaged_file_end_as_each_alone(folder: Path, name: str) ->
     path = folder / f"damaged.{name}"
     mutation = chance.choice(sorted(MUTATIONS | LOSSES))
     path.write_bytes(mutant(of_zoo(folder, name).read_bytes(), mutation, str(chance.random())))
-    check_windows(path, some_options(chance), some_windows(chance, 2.0))
+    check_windows(path, some_options(chance), some_windows(chance, 2.0), folder / name)
 
 
 def test_an_error_of_the_file_is_that_of_each_window(folder: Path, done: Counter[str]) -> None:
