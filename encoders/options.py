@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
+from encoders.errors import ModelError
+
 MIN_WORDS = 3
 """Tokens that a text must be left with: its start, one of its own, its end."""
 
@@ -85,6 +87,8 @@ class ModelSource:
             object.__setattr__(self, name, None if value is None else Path(value))
         if self.activation is not None:
             object.__setattr__(self, "activation", Activation(self.activation))
+        if self.checkpoint is not None and (self.model or self.pretrained or self.alpha_checkpoint or self.activation):
+            raise ModelError("--checkpoint holds the model and its weights: give it alone")
 
     def to_dict(self) -> dict[str, str | int | None]:
         """The fields as JSON, for `from_dict` on this machine, whatever its working folder: files as absolute paths."""

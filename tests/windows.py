@@ -31,7 +31,8 @@ def some_options(chance: Random) -> DecodeOptions:
     """Any sampling, few frames and many."""
     mode = chance.choice(list(SamplingMode))
     num_frames = 6 if mode is SamplingMode.PROMPT_SWITCH else chance.choice([1, 3, 6, 12])
-    sampling = Sampling(mode, Fraction(chance.choice([1, 5, 20])), chance.choice(list(Keep)))
+    fps, keep = Fraction(chance.choice([1, 5, 20])), chance.choice(list(Keep))
+    sampling = Sampling(mode, fps if mode.takes_fps else Fraction(1), keep if mode.takes_keep else Keep.UNIFORM)
     return DecodeOptions(num_frames, 32, sampling=sampling, neighbours=chance.random() < 0.3)
 
 

@@ -13,7 +13,7 @@ import click
 
 import fda
 from cli.options.files import Place
-from cli.options.shared import local_path, progress_option, seed_option, shared_options
+from cli.options.shared import on_this_machine, progress_option, seed_option, shared_options
 from cli.output.printing import print_json, show
 from cli.output.progress import progress_listener
 from cli.output.tables import print_table
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command("demo")
-@click.argument("folder", type=Place(file_okay=False, path_type=Path), callback=local_path)
+@click.argument("folder", type=Place(file_okay=False, path_type=Path), callback=on_this_machine)
 @click.option("--quick", is_flag=True, help="A tiny data set and one epoch: runs everything, and shows nothing.")
 @seed_option
 @progress_option

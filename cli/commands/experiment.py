@@ -17,8 +17,8 @@ from cli.options.settings import parsed_settings
 from cli.options.shared import (
     add_options,
     device_option,
-    local_path,
     model_options,
+    on_this_machine,
     progress_option,
     seed_option,
     shared_options,
@@ -150,7 +150,7 @@ def _experiment_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.command("experiment")
 @click.argument("kind", type=click.Choice([one.value for one in ExperimentKind]))
-@click.argument("out", type=Place(file_okay=False, path_type=Path), callback=local_path)
+@click.argument("out", type=Place(file_okay=False, path_type=Path), callback=on_this_machine)
 @_experiment_options
 @progress_option
 @shared_options

@@ -12,7 +12,7 @@ import click
 import fda
 from cli.options.files import Place
 from cli.options.names import complete_features, complete_masks, complete_splits
-from cli.options.shared import add_options, local_path, progress_option, shared_options
+from cli.options.shared import add_options, on_this_machine, progress_option, shared_options
 from cli.output.printing import print_json, say
 from cli.output.progress import progress_listener
 from cli.output.tables import print_table
@@ -92,7 +92,7 @@ def _export_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.command("export")
 @click.argument("store_place", metavar="STORE", type=Place(path_type=str))
-@click.argument("out", metavar="OUT", type=Place(path_type=Path), callback=local_path)
+@click.argument("out", metavar="OUT", type=Place(path_type=Path), callback=on_this_machine)
 @_export_options
 @progress_option
 @shared_options

@@ -19,9 +19,9 @@ from cli.options.shared import (
     add_options,
     alpha_option,
     device_option,
-    local_path,
     mask_option,
     model_options,
+    on_this_machine,
     progress_option,
     seed_option,
     shared_options,
@@ -151,7 +151,7 @@ def _finetune_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.command("finetune")
 @click.argument("store_place", metavar="STORE", type=Place(path_type=str))
-@click.argument("checkpoint", type=Place(file_okay=False, path_type=Path), callback=local_path)
+@click.argument("checkpoint", type=Place(file_okay=False, path_type=Path), callback=on_this_machine)
 @_finetune_options
 @progress_option
 @shared_options

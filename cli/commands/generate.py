@@ -10,7 +10,7 @@ import click
 import fda
 from cli.options.factors import factor_option
 from cli.options.files import Place
-from cli.options.shared import local_path, progress_option, seed_option, shared_options
+from cli.options.shared import on_this_machine, progress_option, seed_option, shared_options
 from cli.options.workers import workers_option
 from cli.output.printing import print_json, say
 from cli.output.progress import progress_listener
@@ -22,12 +22,8 @@ if TYPE_CHECKING:
     from pipeline.synthetic.run import GenerateResult
 
 
-def _local_or_none(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    return None if value is None else local_path(ctx, param, value)
-
-
 @click.command("generate")
-@click.argument("folder", type=Place(file_okay=False, path_type=Path), callback=local_path)
+@click.argument("folder", type=Place(file_okay=False, path_type=Path), callback=on_this_machine)
 @click.option(
     "--suite",
     type=click.Choice([str(one) for one in Suite]),
@@ -55,7 +51,7 @@ def _local_or_none(ctx: click.Context, param: click.Parameter, value: Path | Non
 @click.option(
     "--background",
     type=Place(path_type=Path),
-    callback=_local_or_none,
+    callback=on_this_machine,
     help="Folder of videos of your own: one is the ground of each clip.  [default: a drawn ground]",
 )
 @click.option(

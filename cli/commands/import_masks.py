@@ -10,7 +10,7 @@ import fda
 from cli.commands.masks import print_masks
 from cli.options.files import Place
 from cli.options.names import complete_masks
-from cli.options.shared import local_path, progress_option, shared_options
+from cli.options.shared import on_this_machine, progress_option, shared_options
 from cli.options.workers import run_options, workers_option
 from cli.output.printing import print_json
 from cli.output.progress import progress_listener
@@ -20,7 +20,7 @@ from pipeline.run.options import RunOptions
 
 @click.command("import-masks")
 @click.argument("store_place", metavar="STORE", type=Place(path_type=str))
-@click.argument("folder", type=Place(path_type=Path), callback=local_path)
+@click.argument("folder", type=Place(path_type=Path), callback=on_this_machine)
 @click.option(
     "--masks", "name", required=True, metavar="NAME", shell_complete=complete_masks, help="Name of the mask set."
 )

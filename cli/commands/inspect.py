@@ -158,8 +158,6 @@ def command(
     Videos are named by their ids, or chosen; several choices are added up. Without --page and --sheet, inspect.html and
     inspect.png are written. A video that failed is shown with its reason. Changes nothing in the store.
     """
-    if model is not None and not options.attention:
-        raise click.UsageError("--checkpoint, or --model, is for attention, which --no-attention leaves out")
     with progress_listener("inspect", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
         result = fda.inspect(store_place, options, files, model=model, listener=listener)
     print_json(result.to_dict()) if as_json else _print(result)

@@ -15,7 +15,7 @@ from cli.options.names import complete_features, complete_splits
 from cli.options.shared import (
     add_options,
     device_option,
-    local_path,
+    on_this_machine,
     progress_option,
     seed_option,
     shared_options,
@@ -127,7 +127,7 @@ def _pool_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.command("pool")
 @click.argument("store_place", metavar="STORE", type=Place(path_type=str))
-@click.argument("checkpoint", type=Place(file_okay=False, path_type=Path), callback=local_path)
+@click.argument("checkpoint", type=Place(file_okay=False, path_type=Path), callback=on_this_machine)
 @_pool_options
 @wait_option
 @progress_option

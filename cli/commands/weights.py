@@ -10,7 +10,7 @@ import click
 import fda
 from cli.options.files import Place
 from cli.options.models import encoder_options
-from cli.options.shared import local_path, progress_option, seed_option, shared_options
+from cli.options.shared import on_this_machine, progress_option, seed_option, shared_options
 from cli.output.printing import print_json, say, show
 from cli.output.progress import SECONDS_BEFORE_A_BAR, progress_listener
 from cli.output.tables import print_pairs
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     type=Place(dir_okay=False, path_type=Path),
-    callback=lambda ctx, param, value: value and local_path(ctx, param, value),
+    callback=on_this_machine,
     help="The file to write, with --layout: .safetensors, or what torch.load reads (.pt, .pth).",
 )
 @progress_option

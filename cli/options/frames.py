@@ -154,11 +154,11 @@ def take_frame_fields(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     rest = dict(values)
     mode, fps, keep = SamplingMode(rest.pop("sampling")), rest.pop("fps"), rest.pop("keep")
     of_eval = SamplingMode(rest.pop("eval_sampling") or mode)
-    if fps is not None and SamplingMode.FPS not in (mode, of_eval):
+    if fps is not None and not (mode.takes_fps or of_eval.takes_fps):
         raise click.UsageError(f"--fps belongs to --sampling fps, not to {mode}")
-    if keep is not None and not {mode, of_eval} & {SamplingMode.FPS, SamplingMode.CLIP4CLIP}:
+    if keep is not None and not (mode.takes_keep or of_eval.takes_keep):
         raise click.UsageError(f"--keep belongs to --sampling fps and clip4clip, not to {mode}")
-    sampling, eval_sampling = (Sampling(one, fps or Fraction(1), Keep(keep or Keep.UNIFORM)) for one in (mode, of_eval))
+    sampling, eval_sampling = (_sampling(one, fps, keep) for one in (mode, of_eval))
     fields = {
         "sampling": sampling,
         "eval_sampling": None if of_eval is mode else eval_sampling,
@@ -167,3 +167,13 @@ def take_frame_fields(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
         **{name: rest.pop(name) for name in _SAME_NAME},
     }
     return fields, rest
+
+
+def _sampling(mode: SamplingMode, fps: Fraction | None, keep: str | None) -> Sampling:
+    """One of the two samplings, with those of the flags that it knows: the other one may be of another mode."""
+    taken: dict[str, Any] = {}
+    if fps is not None and mode.takes_fps:
+        taken["fps"] = fps
+    if keep is not None and mode.takes_keep:
+        taken["keep"] = keep
+    return Sampling(mode, **taken)

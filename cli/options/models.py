@@ -11,6 +11,7 @@ import click
 
 from cli.options.files import Place
 from cli.options.shared import Function, model_options
+from encoders.errors import ModelError
 from encoders.options import Activation, ModelSource, Pooling, is_whole_model
 from store.feature_dtypes import FEATURE_DTYPES
 
@@ -69,9 +70,10 @@ def _split_off_source(given: dict[str, Any]) -> tuple[ModelSource | None, dict[s
     fields = {name: given.pop(name) for name in names}
     checkpoint, seed = given.pop("checkpoint"), given.pop("seed")
     if checkpoint is not None:
-        if any(fields.values()):
-            raise click.UsageError("--checkpoint holds the model and its weights: give it alone")
-        return ModelSource(checkpoint=checkpoint), given
+        try:
+            return ModelSource(checkpoint=checkpoint, **{name: one for name, one in fields.items() if one}), given
+        except ModelError as error:
+            raise click.UsageError(str(error)) from error
     if not any(fields.values()):
         return None, given
     if not fields["model"] or not (fields["pretrained"] or is_whole_model(fields["model"])):

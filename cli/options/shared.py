@@ -16,6 +16,8 @@ from rich.logging import RichHandler
 from cli.main import COMMANDS
 from cli.options.files import ExistingPath, Place
 from cli.options.names import complete_masks, complete_presets
+from pipeline.errors import OptionError
+from pipeline.run.fields import local_path
 from pipeline.run.limits import Limit
 from pipeline.run.options import CLUSTER_KINDS
 from pipeline.run.partition import WHOLE, Partition
@@ -123,11 +125,12 @@ def _configure_logging(ctx: click.Context, param: click.Parameter, value: int) -
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
 
 
-def local_path(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
-    """Refuse an address such as s3://bucket/folder, which would otherwise become a folder of that name."""
-    if value.parts and value.parts[0].endswith(":"):
-        raise click.BadParameter("give a local folder: only a STORE can be at s3://", ctx, param)
-    return value
+def on_this_machine(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse an address such as s3://bucket/folder at once, and with the name of the argument."""
+    try:
+        return None if value is None else local_path(value)
+    except OptionError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
 
 
 _SHARED = (

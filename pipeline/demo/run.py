@@ -24,6 +24,7 @@ from pipeline.frames.run import preprocess
 from pipeline.masks.options import Difference, MaskOptions
 from pipeline.masks.run import make_masks
 from pipeline.run.events import Listener, Reporter, ignore_events
+from pipeline.run.fields import local_path
 from pipeline.run.records import RunClock
 from pipeline.synthetic.options import GenerateOptions
 from pipeline.synthetic.run import generate
@@ -112,7 +113,7 @@ def demo(
     Raises:
         InputError: The folder has files of the names of the demo's, which it did not write.
     """
-    options, place, clock, report = options or DemoOptions(), Path(folder), RunClock(), Reporter(listener)
+    options, place, clock, report = options or DemoOptions(), local_path(folder), RunClock(), Reporter(listener)
     if (place / PAGE_NAME).exists() and written_options(place / "data") is None:
         raise InputError(f"{place} contains {PAGE_NAME!r}, which fda did not write: give another folder")
     num_train, num_eval = (QUICK_TRAIN, QUICK_EVAL) if options.quick else (None, None)

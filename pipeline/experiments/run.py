@@ -24,7 +24,7 @@ from pipeline.experiments.results import Results
 from pipeline.experiments.writing import write_files
 from pipeline.reporting.commands import flags_of
 from pipeline.run.events import Listener, Reporter, ignore_events
-from pipeline.run.fields import check_kinds
+from pipeline.run.fields import check_kinds, local_path
 from pipeline.run.files import is_in_store
 from pipeline.run.overwriting import UnconfirmedError
 from pipeline.run.records import RunClock
@@ -165,20 +165,20 @@ class _Asked:
 
     @classmethod
     def of(cls, kind: ExperimentKind | str, folder: str | PathLike[str], options: ExperimentOptions | None) -> _Asked:
-        options = options or ExperimentOptions()
+        options, place = options or ExperimentOptions(), local_path(folder)
         check_kinds(options=(options, ExperimentOptions))
         if kind not in tuple(ExperimentKind):
             raise OptionError(f"there is no experiment {kind!r}: there are {', '.join(ExperimentKind)}")
         if ExperimentKind(kind) is not ExperimentKind.TAU and options.thresholds != PAPER_THRESHOLDS:
             raise OptionError(f"thresholds are for the experiment 'tau', and this is {str(kind)!r}: leave them out")
         found = KINDS[ExperimentKind(kind)]
-        if options.store is not None and is_in_store(Path(folder), options.store):
+        if options.store is not None and is_in_store(place, options.store):
             raise InputError(
                 f"{folder} would lie in the store {options.store}, which has its own files only: give another folder"
             )
         if options.conditions and found.why_whole:
             raise OptionError(f"the experiment {str(kind)!r} has no choice of conditions: {found.why_whole}")
-        return cls(found, ExperimentFolder(Path(folder)), options)
+        return cls(found, ExperimentFolder(place), options)
 
     def to_dict(self) -> dict[str, JSON]:
         """What decides the experiment: a folder has one of them."""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError, OptionError, PipelineError
 from pipeline.exporting.destination import FILES_FILE, RECORD_FILE, RECORD_KIND, Destination
+from pipeline.run.fields import local_path
 from store.errors import StoreError
 from store.places.local_writing import sync_folder
 from store.remedies import RUN_AGAIN
@@ -47,11 +48,9 @@ def check_out(out: str | os.PathLike[str], store: str) -> Path:
         OptionError: It is an address, or the store, or in the store, or the store is in it.
     """
     given = os.fspath(out)
-    if "://" in given:
-        raise OptionError(f"an export is written to a local folder, got {given!r}: only a STORE can be at s3://")
-    if not given or "\0" in given:
+    if "\0" in given:
         raise OptionError(f"OUT must be a folder, got {given!r}")
-    path = Path(given).resolve()
+    path = local_path(given).resolve()
     if not path.name:
         raise OptionError(f"OUT must be a folder of its own, got {given!r}")
     if "://" not in store:

@@ -13,6 +13,7 @@ from encoders.weights.record import TrainingRecord, WeightsHeader
 from pipeline.errors import OptionError
 from pipeline.features.model import told_in_megabytes
 from pipeline.run.events import Listener, ignore_events
+from pipeline.run.fields import local_path
 from store.json_values import JSON
 
 
@@ -76,20 +77,21 @@ def weights(
     """
     if (layout is None) != (output is None):
         raise OptionError("--layout and -o go together: what to write, and where to")
+    file = None if output is None else local_path(output)
     loaded = load(model, told_in_megabytes(listener))
     num_written = 0
     lost: tuple[str, ...] = ()
-    if layout is not None and output is not None:
+    if layout is not None and file is not None:
         tensors = exported(loaded.model, layout)
         header = WeightsHeader(loaded.config.quick_gelu, loaded.training)
-        write_weights(Path(output), tensors, layout=layout, header=header)
+        write_weights(file, tensors, layout=layout, header=header)
         num_written, lost = len(tensors), tuple(left_out(loaded.model, layout))
     return WeightsResult(
         model=loaded.config.name,
         activation=str(loaded.config.activation),
         report=loaded.report,
         num_weights=sum(tensor.numel() for tensor in loaded.model.named_tensors().values()),
-        output=None if output is None else Path(output),
+        output=file,
         num_written=num_written,
         left_out=lost,
         training=loaded.training,

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 
 from encoders.options import ModelSource
+from pipeline.errors import OptionError
 from pipeline.inspection.attention import Attention, find_attention
 from pipeline.inspection.choosing import choose, existing_masks
 from pipeline.inspection.clips import InspectedClip, inspected_clips
@@ -74,12 +75,15 @@ def inspect(
         NotInStoreError: There is no such video, split, mask set or feature set.
         ShardIncompleteError: The features are not complete.
         InputError: No video is found, another model made the features, or a file would lie in the store.
+        OptionError: A model is given, and `options.attention` is false.
         FileExistsError: A file is there, and `files.overwrite` is false.
         FileNotFoundError: The folder of a file is not there.
     """
     clock, report = RunClock(), Reporter(listener)
     options, files = options or InspectOptions(), files or InspectFiles()
     check_kinds(options=(options, InspectOptions), files=(files, InspectFiles))
+    if model is not None and not options.attention:
+        raise OptionError("--checkpoint, or --model, is for attention, which --no-attention leaves out")
     for path in (files.page, files.sheet):
         if path is not None:
             check_writable(path, store, overwrite=files.overwrite)

@@ -22,7 +22,7 @@ from pipeline.pooling.data import inputs_digest, parts_of, val_split_of
 from pipeline.pooling.options import PoolOptions
 from pipeline.pooling.training import train_pooling
 from pipeline.run.events import ItemsDone, Listener, Reporter, RunPlanned, ignore_events
-from pipeline.run.fields import check_kinds
+from pipeline.run.fields import check_kinds, local_path
 from pipeline.run.options import RunOptions
 from pipeline.run.overwriting import announce, confirm
 from pipeline.run.plan import make_plan
@@ -132,7 +132,7 @@ def pool_features(
         UnconfirmedError: `overwrite` would remove weights or features that are there, and `yes` is not set.
         DivergedError: The loss is not finite.
     """
-    clock, report, folder = RunClock(), Reporter(listener), Path(checkpoint)
+    clock, report, folder = RunClock(), Reporter(listener), local_path(checkpoint)
     trained = pool_folder(folder)
     check_kinds(options=(options, PoolOptions))
     opened = Store.open(store)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from fractions import Fraction
 from operator import index
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,21 @@ def _wanted(kind: Callable[[Any], object]) -> str:
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return f"one of {', '.join(kind)}"
     return _WORDS.get(kind, "of another type")
+
+
+def local_path(place: str | PathLike[str]) -> Path:
+    """A path on this machine: where a function writes what is not a store.
+
+    Raises:
+        OptionError: It is empty, which would be the working folder; or an address such as `s3://bucket/folder`, which
+            would become a folder of that name.
+    """
+    path = Path(place)
+    if not fspath(place):
+        raise OptionError("it is empty: give a place")
+    if path.parts and path.parts[0].endswith(":"):
+        raise OptionError(f"{fspath(place)}: give a local folder: only a STORE can be at s3://")
+    return path
 
 
 def check_kinds(**given: tuple[object, type]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.run.events import Listener, Reporter, ignore_events
-from pipeline.run.fields import check_kinds
+from pipeline.run.fields import check_kinds, local_path
 from pipeline.run.records import RunClock
 from pipeline.run.words import setting
 from pipeline.synthetic.bounds import best_bound, orderless_bound, single_frame_bound
@@ -93,7 +93,7 @@ def generate(
     """
     options, clock, report = options or GenerateOptions(), RunClock(), Reporter(listener)
     check_kinds(options=(options, GenerateOptions))
-    place = Path(folder)
+    place = local_path(folder)
     clips = plan_clips(options, listener)
     cost = cost_of(options, clips)
     recipe = Recipe.of(options)

@@ -17,7 +17,7 @@ from pipeline.datasets.splitting import EXAMPLE
 from pipeline.errors import OptionError, RefusedError
 from pipeline.features.model import ReadyModel, check_before_loading, load_ready, size_for
 from pipeline.run.events import Listener, Reporter, ignore_events
-from pipeline.run.fields import check_kinds
+from pipeline.run.fields import check_kinds, local_path
 from pipeline.run.records import RunClock, recorded_run
 from pipeline.training.checkpoint import TrainingHistory, finetune_folder, is_finished, read_history
 from pipeline.training.data import training_halves, watched_half
@@ -74,7 +74,7 @@ def finetune(
         listener: Hears of every step and evaluation.
 
     Raises:
-        OptionError: Training would choose on test videos unasked.
+        OptionError: Training would choose on test videos unasked, or `checkpoint` is no local folder.
         InputError: There is no such preset, or it is wrong.
         NotInStoreError: There is no such split or mask set.
         ShardIncompleteError: Frames or masks are not complete.
@@ -84,7 +84,7 @@ def finetune(
         WeightsError: The weights to begin with are missing, damaged, or not this model's.
         DivergedError: The loss is not finite, or has risen and stays high.
     """
-    options, folder = options or FinetuneOptions(), Path(checkpoint)
+    options, folder = options or FinetuneOptions(), local_path(checkpoint)
     check_kinds(options=(options, FinetuneOptions))
     clock, report = RunClock(), Reporter(listener)
     preset = load_preset(options.preset)

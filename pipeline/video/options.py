@@ -40,6 +40,16 @@ class SamplingMode(StrEnum):
     **They are not in the order of time**: first one of each span, then the next one of each. So neighbours in the clip
     are a span apart, and once its last frame stands before its first."""
 
+    @property
+    def takes_fps(self) -> bool:
+        """Whether `Sampling.fps` changes what is chosen."""
+        return self is SamplingMode.FPS
+
+    @property
+    def takes_keep(self) -> bool:
+        """Whether `Sampling.keep` does."""
+        return self in (SamplingMode.FPS, SamplingMode.CLIP4CLIP)
+
 
 class Keep(StrEnum):
     """Which frames are kept if there are too many (CLIP4Clip's `slice_framepos`)."""
@@ -63,6 +73,10 @@ class Sampling:
         convert_fields(self, mode=SamplingMode, fps=Fraction, keep=Keep)
         if not 0 < self.fps <= MAX_FPS:
             raise OptionError(f"fps must be positive and at most {MAX_FPS}, got {self.fps}")
+        if self.fps != 1 and not self.mode.takes_fps:
+            raise OptionError(f"fps belongs to sampling 'fps', not to {str(self.mode)!r}: leave it out")
+        if self.keep is not Keep.UNIFORM and not self.mode.takes_keep:
+            raise OptionError(f"keep belongs to sampling 'fps' and 'clip4clip', not to {str(self.mode)!r}")
 
     def to_dict(self) -> dict[str, str]:
         """The mode and the parameters that it uses, as strings.

@@ -49,8 +49,46 @@ def test_texts_are_the_members_that_they_name() -> None:
         (lambda: LOOSE.RemoveOptions(masks="default"), "masks must be several names"),
         (lambda: LOOSE.RunOptions(workers="2"), "workers must be a whole number, got '2'"),
         (lambda: LOOSE.ClusterOptions("foo"), "no cluster 'foo'"),
+        (lambda: LOOSE.Sampling("uniform", fps=2), "fps belongs to sampling 'fps', not to 'uniform'"),
+        (lambda: LOOSE.Sampling("prompt-switch", keep="head"), "keep belongs to sampling 'fps' and 'clip4clip'"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(make: Callable[[], object], message: str) -> None:
     with pytest.raises(fda.OptionError, match=message):
         make()
+
+
+def test_a_checkpoint_is_given_alone() -> None:
+    """Its model and weights would be used, and what else is named would be ignored in silence."""
+    for others in ({"model": "ViT-B-32"}, {"pretrained": "openai"}, {"alpha_checkpoint": "a.pth"}):
+        with pytest.raises(fda.EncoderError, match="give it alone"):
+            LOOSE.ModelSource(checkpoint="trained", **others)
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/trained", Path("s3://bucket/trained"), ""])
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda place: fda.finetune("store", place),
+        lambda place: fda.pool_features("store", place, fda.PoolOptions("mine", "pooled")),
+        lambda place: fda.experiment("tau", place),
+        lambda place: fda.preview_experiment("tau", place),
+        lambda place: fda.generate(place),
+        lambda place: fda.demo(place),
+        lambda place: fda.weights(fda.ModelSource(), layout=fda.WeightsLayout.CLIP, output=place),
+    ],
+    ids=["finetune", "pool", "experiment", "preview_experiment", "generate", "demo", "weights"],
+)
+def test_what_is_no_store_wants_a_local_folder(
+    run: Callable[[str | Path], object], place: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a folder called `s3:`, and not the working folder."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(fda.OptionError, match="give a local folder|it is empty: give a place"):
+        run(place)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_without_attention_is_refused() -> None:
+    with pytest.raises(fda.OptionError, match="is for attention, which --no-attention leaves out"):
+        fda.inspect("store", fda.InspectOptions(attention=False), model=fda.ModelSource(model="ViT-B-32"))
