@@ -108,10 +108,12 @@ if TYPE_CHECKING:
     from pipeline.reporting.run import ReportResult as ReportResult
     from pipeline.reporting.run import report as report
     from pipeline.run.events import EvaluationDone as EvaluationDone
+    from pipeline.run.events import Event as Event
     from pipeline.run.events import ItemsDone as ItemsDone
     from pipeline.run.events import Message as Message
     from pipeline.run.events import RunPlanned as RunPlanned
     from pipeline.run.events import StepDone as StepDone
+    from pipeline.run.limits import Limit as Limit
     from pipeline.run.options import ClusterOptions as ClusterOptions
     from pipeline.run.options import RunOptions as RunOptions
     from pipeline.run.options import SourceCheck as SourceCheck
@@ -217,7 +219,8 @@ _MODULES = {
     "pipeline.pooling.run": ("PoolResult", "pool_features"),
     "pipeline.reporting.options": ("ReportOptions",),
     "pipeline.reporting.run": ("ReportResult", "report"),
-    "pipeline.run.events": ("EvaluationDone", "ItemsDone", "Message", "RunPlanned", "StepDone"),
+    "pipeline.run.events": ("EvaluationDone", "Event", "ItemsDone", "Message", "RunPlanned", "StepDone"),
+    "pipeline.run.limits": ("Limit",),
     "pipeline.run.options": ("ClusterOptions", "RunOptions", "SourceCheck"),
     "pipeline.run.overwriting": ("UnconfirmedError",),
     "pipeline.run.partition": ("Partition",),

@@ -52,24 +52,20 @@ _OPTIONS = (
 
 
 def _compare_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the flags that make up `CompareOptions`, and hand them on as `asked`, a function of the store's place."""
+    """Add the flags that make up `CompareOptions`, and hand them on as that one value."""
 
     @functools.wraps(function)
     def with_options(*, split: str, max_missing: Limit, ties: str | None, **others: Any) -> None:
-        fields = {
-            "split": split,
-            "protocol": others.pop("protocol"),
-            "ties": None if ties is None else Ties(ties),
-            "bootstrap": BootstrapOptions(others.pop("level"), others.pop("resamples"), others.pop("seed")),
-            "num_permutations": others.pop("permutations"),
-            "num_moved": others.pop("top"),
-        }
-
-        def asked(place: str) -> CompareOptions:
-            num_videos = fda.open_store(place).num_videos_expected(split)
-            return CompareOptions(max_missing=max_missing.share_of(num_videos), **fields)
-
-        function(asked=asked, **others)
+        options = CompareOptions(
+            split=split,
+            max_missing=max_missing,
+            protocol=others.pop("protocol"),
+            ties=None if ties is None else Ties(ties),
+            bootstrap=BootstrapOptions(others.pop("level"), others.pop("resamples"), others.pop("seed")),
+            num_permutations=others.pop("permutations"),
+            num_moved=others.pop("top"),
+        )
+        function(options=options, **others)
 
     return add_options(with_options, _OPTIONS)
 
@@ -85,7 +81,7 @@ def _compare_options(function: Callable[..., None]) -> Callable[..., None]:
 def command(
     store_place: str,
     names: Sequence[str],
-    asked: Callable[[str], CompareOptions],
+    options: CompareOptions,
     as_json: bool,
     progress: bool,
 ) -> None:
@@ -97,7 +93,6 @@ def command(
     """
     from cli.output.comparison import comparison_notes, print_comparison  # NumPy, which --help does without
 
-    options = asked(store_place)
     with progress_listener("compare", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
         result = fda.compare(store_place, names, options, listener=listener)
     for note in comparison_notes(result):

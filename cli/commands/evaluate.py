@@ -147,7 +147,7 @@ class _Files:
 
 
 def _eval_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add all flags, and hand them on as `asked`, a function of the store's place, `extras` and `files`."""
+    """Add all flags, and hand them on as three values, `options`, `extras` and `files`."""
 
     @functools.wraps(function)
     def with_options(
@@ -166,12 +166,7 @@ def _eval_options(function: Callable[..., None]) -> Callable[..., None]:
         fields["ties"] = None if ties is None else Ties(ties)
         fields["dsl_temperature"] = dsl_temperature if dsl else None
         fields["bank_split"] = bank_split if qb_norm else None
-        EvalOptions(split=split, **fields)  # refuses what does not fit together, before a store is opened
-
-        def asked(place: str) -> EvalOptions:
-            num_videos = fda.open_store(place).num_videos_expected(split)
-            return EvalOptions(split=split, max_missing=max_missing.share_of(num_videos), **fields)
-
+        options = EvalOptions(split=split, max_missing=max_missing, **fields)
         files = _Files(others.pop("figure"), others.pop("per_query"), others.pop("overwrite"))
         bootstrap = BootstrapOptions(others.pop("level"), others.pop("resamples"), others.pop("seed"))
         slices: Sequence[str] = others.pop("slices")
@@ -182,7 +177,7 @@ def _eval_options(function: Callable[..., None]) -> Callable[..., None]:
             near_duplicates=others.pop("near_duplicates"),
             device=others.pop("device"),
         )
-        function(asked=asked, extras=extras, files=files, **others)
+        function(options=options, extras=extras, files=files, **others)
 
     return add_options(with_options, (*_SCORING, protocol_options, interval_options, *_EXTRAS, *_FILES))
 
@@ -195,7 +190,7 @@ def _eval_options(function: Callable[..., None]) -> Callable[..., None]:
 def command(
     store_place: str,
     features: str,
-    asked: Callable[[str], EvalOptions],
+    options: EvalOptions,
     extras: EvalExtras,
     files: _Files,
     as_json: bool,
@@ -209,7 +204,6 @@ def command(
     from cli.output.eval_report import print_report  # NumPy, which --help does without
 
     files.check(store_place)
-    options = asked(store_place)
     with progress_listener("eval", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
         report = fda.evaluate(store_place, features, options, extras=extras, listener=listener)
     print_json(report.to_dict()) if as_json else print_report(report)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from cli.options.shared import LimitType, add_options, seed_option
-from pipeline.evaluation.options import BootstrapOptions
+from pipeline.evaluation.options import TENTH, BootstrapOptions
 from pipeline.evaluation.protocols import PROTOCOLS, Ties
 
 _DEFAULTS = BootstrapOptions()
@@ -56,7 +56,7 @@ def protocol_options(function: Function) -> Function:
         click.option(
             "--max-missing",
             type=LimitType(),
-            default="10%",
+            default=str(TENTH),
             show_default=True,
             help="Refuse to score if more videos of the split than this have no features.",
         ),
@@ -67,7 +67,13 @@ def protocol_options(function: Function) -> Function:
 def interval_options(function: Function) -> Function:
     """Add `--level`, `--resamples` and `--seed`: `BootstrapOptions(level, resamples, seed)`."""
     options = (
-        click.option("--level", type=Level(), default="95%", show_default=True, help="Confidence of the intervals."),
+        click.option(
+            "--level",
+            type=Level(),
+            default=f"{_DEFAULTS.level:.0%}",
+            show_default=True,
+            help="Confidence of the intervals.",
+        ),
         click.option(
             "--resamples",
             type=click.IntRange(min=100),

@@ -25,6 +25,7 @@ from pipeline.masks.options import Difference, MaskOptions
 from pipeline.masks.run import make_masks
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import local_path
+from pipeline.run.limits import NONE
 from pipeline.run.records import RunClock
 from pipeline.synthetic.options import GenerateOptions
 from pipeline.synthetic.run import generate
@@ -190,7 +191,7 @@ def _encoded(place: Path, name: str, way: _Way, listener: Listener) -> EncodeRes
 
 
 def _scored(store: Path, features: str, split: str) -> EvalReport:
-    return evaluate(store, features, EvalOptions(split=split, max_missing=0.0), extras=EvalExtras(intervals=None))
+    return evaluate(store, features, EvalOptions(split=split, max_missing=NONE), extras=EvalExtras(intervals=None))
 
 
 def _clips(store: Store, moving: Mapping[str, EvalReport]) -> list[DemoClip]:

@@ -20,6 +20,7 @@ from pipeline.evaluation.ranking import Ranking, rank
 from pipeline.evaluation.scores.dot import DotScores, Put, Scores, Tiles
 from pipeline.evaluation.scores.pooling import pool_frames
 from pipeline.run.events import Listener, ignore_events
+from pipeline.run.limits import Limit
 from pipeline.run.words import plural
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.features import Features, read_features, read_frame_features
@@ -97,14 +98,14 @@ class Evaluation:
         return isinstance(model, Mapping) and model.get("chosen_on_test") is True
 
 
-def scorable_features(store: Store, name: str, split: str, max_missing: float, pooling: str | None = None) -> Features:
+def scorable_features(store: Store, name: str, split: str, max_missing: Limit, pooling: str | None = None) -> Features:
     """Read a feature set, and refuse it if too many videos have no features.
 
     Args:
         store: The store.
         name: Name of the feature set.
         split: The split to read.
-        max_missing: Share of the split's videos, in [0, 1], that may lack features.
+        max_missing: How many of the split's videos may lack features.
         pooling: Pool the cached features of frames again; by default, use the cached features of videos.
 
     Raises:
@@ -121,10 +122,10 @@ def scorable_features(store: Store, name: str, split: str, max_missing: float, p
             f"{num_expected} of {plural(num_expected, 'video')} of split {split!r} have no features, so nothing can be "
             "scored: repair the videos, `fda preprocess` reports the reasons"
         )
-    if missing > max_missing:
+    if num_expected - num_videos > max_missing(num_expected):
         raise TooManyMissingError(
             f"{num_expected - num_videos} of {plural(num_expected, 'video')} of split {split!r} ({missing:.1%}) have "
-            f"no features, over the limit of {max_missing:.1%}: repair the videos (`fda preprocess` reports the "
+            f"no features, over the limit of {max_missing}: repair the videos (`fda preprocess` reports the "
             "reasons) or raise --max-missing to score the rest"
         )
     if not len(cached.truth):

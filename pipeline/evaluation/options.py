@@ -10,6 +10,9 @@ from pipeline.errors import OptionError
 from pipeline.evaluation.names import FAMILIES, FRAME_POOLINGS, POOLINGS
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol, Ties
 from pipeline.run.fields import convert_fields
+from pipeline.run.limits import Limit
+
+TENTH = Limit(share=0.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +20,8 @@ class EvalOptions:
     """What is scored, and how ranks are counted."""
 
     split: str = "test"
-    max_missing: float = 0.1
-    """Share of the split's videos, in [0, 1], that may lack features."""
+    max_missing: Limit = TENTH
+    """How many of the split's videos may lack features. Also as a number, a share or a text: 5, 0.1, `10%`."""
     pooling: str | None = None
     """One of `POOLINGS`: pool the cached features of frames again. One of `FRAME_POOLINGS`: score each text by frames.
     None: use the cached features of videos."""
@@ -41,9 +44,8 @@ class EvalOptions:
     """Add results with QB-Norm, whose banks are the captions and videos of this split; None: none."""
 
     def __post_init__(self) -> None:
-        convert_fields(self, ties=Ties)
+        convert_fields(self, ties=Ties, max_missing=Limit.of)
         _require_protocol(self.protocol)
-        _require_share(self.max_missing)
         if self.top_frames is not None and self.top_frames < 1:
             raise OptionError(f"top_frames must be at least 1, got {self.top_frames}")
         if self.dsl_temperature is not None and not self.dsl_temperature > 0:
@@ -159,8 +161,8 @@ class CompareOptions:
     """How feature sets are compared."""
 
     split: str = "test"
-    max_missing: float = 0.1
-    """Share of the split's videos, in [0, 1], that may lack features in at least one set."""
+    max_missing: Limit = TENTH
+    """How many of the split's videos may lack features in at least one set; as in `EvalOptions`."""
     protocol: str = "fda"
     """One of `PROTOCOLS`."""
     ties: Ties | None = None
@@ -173,9 +175,8 @@ class CompareOptions:
     """Queries to name that rose most, and as many that fell most, in each direction of retrieval."""
 
     def __post_init__(self) -> None:
-        convert_fields(self, ties=Ties)
+        convert_fields(self, ties=Ties, max_missing=Limit.of)
         _require_protocol(self.protocol)
-        _require_share(self.max_missing)
         if self.num_permutations < 100:
             raise OptionError(f"a p-value needs at least 100 permutations, got {self.num_permutations}")
         if self.num_moved < 0:
@@ -200,11 +201,6 @@ def check_names(names: Sequence[str]) -> None:
     twice = [name for index, name in enumerate(names) if name in names[:index]]
     if twice:
         raise OptionError(f"feature set {twice[0]!r} is given twice: a set does not differ from itself")
-
-
-def _require_share(max_missing: float) -> None:
-    if not 0 <= max_missing <= 1:  # NaN too
-        raise OptionError(f"max_missing is a share of the videos, from 0 to 1, got {max_missing}")
 
 
 def _require_protocol(name: str) -> None:

@@ -75,6 +75,7 @@ class EvalReport:
             "features": self.result.features,
             "dataset": {} if self.store is None else dict(self.store.manifest.dataset),
             **asdict(self.options),
+            "max_missing": str(self.options.max_missing),
             "ties": str(self.options.counted.ties),
             "bootstrap": None
             if self.intervals is None or self.extras.intervals is None

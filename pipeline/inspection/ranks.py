@@ -15,6 +15,7 @@ from pipeline.evaluation.ranking import CaptionQueries, RankCounts, go_through
 from pipeline.evaluation.scores.dot import DotScores
 from pipeline.evaluation.top_candidates import TopCandidates, TopVideos
 from pipeline.run.events import ItemsDone, Reporter, RunPlanned
+from pipeline.run.limits import ALL
 from store.errors import NotInStoreError
 from store.features import Features, feature_names, features_made_with
 from store.json_values import JSON
@@ -53,7 +54,7 @@ class SplitRanks:
             InputError: No caption has a video with features, or embeddings are NaN or not of unit norm.
             TooManyMissingError: No video has features.
         """
-        found = scorable_features(store, features, split, max_missing=1.0)
+        found = scorable_features(store, features, split, max_missing=ALL)
         return cls(found, DotScores(found.text, found.video))
 
     def worst(self, count: int, report: Reporter) -> list[tuple[float, str]]:

@@ -15,6 +15,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.evaluate import frames_of, scorable_features
 from pipeline.evaluation.slices.inputs import caption_texts
 from pipeline.pooling.options import PoolOptions
+from pipeline.run.limits import ALL
 from pipeline.training.batches import MIN_BATCH, hold_out
 from store.commits import commit_name, file_digest
 from store.contents import content_digests
@@ -102,7 +103,7 @@ def val_split_of(store: Store, options: PoolOptions) -> str | None:
 
 def _read(store: Store, name: str, split: str) -> Part:
     try:
-        features = scorable_features(store, name, split, 1.0)
+        features = scorable_features(store, name, split, ALL)
     except NotInStoreError as error:
         raise NotInStoreError(f"a temporal transformer is trained on cached features of frames: {error}") from error
     return Part(features, frames_of(store, name, split, features), caption_texts(store, features, split))

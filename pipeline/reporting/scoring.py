@@ -20,6 +20,7 @@ from pipeline.reporting.examples import Example, find_examples
 from pipeline.reporting.options import ReportOptions
 from pipeline.reporting.records import worked_on
 from pipeline.run.events import Event, Message, Reporter, ignore_events
+from pipeline.run.limits import ALL
 from pipeline.run.records import PastRun
 from pipeline.run.words import listed, plural
 from store.errors import NotInStoreError, StoreError
@@ -213,7 +214,7 @@ class _Split:
 
     def _set(self, name: str, *, is_first: bool) -> ScoredSet:
         self.report.say(f"scoring features {name!r} of split {self.split!r}")
-        asked = EvalOptions(split=self.split, max_missing=1.0, protocol=self.options.protocol)
+        asked = EvalOptions(split=self.split, max_missing=ALL, protocol=self.options.protocol)
         found = evaluate(self.store.place, name, asked, extras=EvalExtras(), listener=self._progress)
         result = found.result
         slices, why = self._slices(found)
@@ -252,7 +253,7 @@ class _Split:
         self.report.say(f"comparing {len(self.rankings)} feature sets of split {self.split!r}")
         options = CompareOptions(
             split=self.split,
-            max_missing=1.0,
+            max_missing=ALL,
             protocol=self.options.protocol,
             num_moved=MOST_MOVED,
             num_permutations=NUM_PERMUTATIONS,

@@ -57,6 +57,8 @@ def convert_fields(options: object, **kinds: Callable[[Any], object]) -> None:
             raise OptionError(f"{name} must be several names in a tuple or list, got the text {value!r}")
         try:
             object.__setattr__(options, name, kind(value))
+        except OptionError as error:  # which says what is wanted
+            raise OptionError(f"{name}: {error}") from error
         except (TypeError, ValueError) as error:
             raise OptionError(f"{name} must be {_wanted(kind)}, got {value!r}") from error
 

@@ -72,9 +72,8 @@ class Limit:
         """
         return total * self.share if self.share is not None else self.count or 0
 
-    def share_of(self, total: int) -> float:
-        """The limit as a share of `total` videos, which are one or more; a count of more than these is all of them."""
-        return min(1.0, self(total) / total)
-
     def __str__(self) -> str:
         return f"{self.count}" if self.share is None else f"{100 * self.share:.6g}%"
+
+
+NONE, ALL = Limit(count=0), Limit(share=1.0)

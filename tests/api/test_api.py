@@ -15,7 +15,7 @@ import pytest
 import fda
 from pipeline.errors import OptionError
 from pipeline.masks.options import MaskOptions
-from pipeline.run.events import Event
+from pipeline.run.limits import Limit
 from store.claims.holding import claimed
 from store.errors import StoreBusyError, StoreMismatchError
 from store.places.opening import folder_at
@@ -131,7 +131,7 @@ def test_python_and_the_shell_leave_the_same_bytes(command: Commands, tmp_path: 
     fda.make_masks(by_python, "low", other, run=HERE)
     options = fda.EncodeOptions("mine", mask_name="low", precision="fp32")
     fda.encode(by_python, options, fda.ModelSource(model=model, pretrained="none"))
-    report = fda.evaluate(by_python, "mine", fda.EvalOptions(max_missing=1.0))
+    report = fda.evaluate(by_python, "mine", fda.EvalOptions(max_missing=Limit.of(1.0)))
 
     shell = command("preprocess", clips, by_shell, *SMALL_FLAGS, "--workers", "0", "--max-failed", "100%", "--json")
     flags = ("--kernel-size", "3", "--min-area", "8", "--threshold", "10", "--workers", "0")
@@ -158,7 +158,7 @@ def test_a_run_from_python_and_another_run_exclude_each_other(command: Commands,
 
     refused: list[int] = []
 
-    def listen(event: Event) -> None:
+    def listen(event: fda.Event) -> None:
         if isinstance(event, fda.RunPlanned):  # while the run from Python is at work
             refused.append(command("masks", place, "--masks", "default", "--workers", "0").code)
 
@@ -167,7 +167,7 @@ def test_a_run_from_python_and_another_run_exclude_each_other(command: Commands,
 
 
 def test_warnings_are_values_and_events(tmp_path: Path) -> None:
-    heard: list[Event] = []
+    heard: list[fda.Event] = []
     made = fda.preprocess(write_mixed_dataset(tmp_path), tmp_path / "store", SMALL, run=HERE, listener=heard.append)
     messages = [event for event in heard if isinstance(event, fda.Message)]
     assert made.warnings == tuple(one.text for one in messages if one.is_warning)

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import fda
+from pipeline.run.limits import Limit
 from pipeline.run.records import RunClock, recorded_run
 from pipeline.upkeep.finalise import finalise
 from store.catalog import CAPTIONS_NAME, VIDEOS_NAME
@@ -101,13 +102,13 @@ def of_clips(place: Path) -> str:
 
 def of_eval(place: Path) -> str:
     extras = fda.EvalExtras(fda.BootstrapOptions(num_resamples=100), ("all",))
-    report = fda.evaluate(place, "mine", fda.EvalOptions("test", max_missing=0.5), extras=extras)
+    report = fda.evaluate(place, "mine", fda.EvalOptions("test", max_missing=Limit.of(0.5)), extras=extras)
     return plain(report.to_dict())
 
 
 def of_compare(place: Path) -> str:
     options = fda.CompareOptions(
-        max_missing=0.5, num_permutations=100, bootstrap=fda.BootstrapOptions(num_resamples=100)
+        max_missing=Limit.of(0.5), num_permutations=100, bootstrap=fda.BootstrapOptions(num_resamples=100)
     )
     return plain(fda.compare(place, ["mine", "other"], options).to_dict())
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.evaluation.evaluate import TooManyMissingError
+from pipeline.run.limits import Limit
 from pipeline.run.words import plural
 from store.features import Features
 
@@ -36,7 +37,7 @@ def pair(sets: Mapping[str, Features]) -> dict[str, Features]:
     return {name: _cut(one, video_ids, caption_ids, described[name]) for name, one in sets.items()}
 
 
-def require_enough(common: Features, split: str, max_missing: float) -> None:
+def require_enough(common: Features, split: str, max_missing: Limit) -> None:
     """Refuse to compare sets that have too few videos in common.
 
     Raises:
@@ -44,10 +45,10 @@ def require_enough(common: Features, split: str, max_missing: float) -> None:
     """
     num_videos, num_expected = len(common.video_ids), common.num_videos_expected
     missing = (num_expected - num_videos) / num_expected
-    if missing > max_missing or not len(common.truth):
+    if num_expected - num_videos > max_missing(num_expected) or not len(common.truth):
         raise TooManyMissingError(
             f"{num_expected - num_videos} of {plural(num_expected, 'video')} of split {split!r} ({missing:.1%}) lack "
-            f"features in one set or another, over the limit of {max_missing:.1%}: encode what is missing, or raise "
+            f"features in one set or another, over the limit of {max_missing}: encode what is missing, or raise "
             "--max-missing to compare on the rest"
         )
 

@@ -23,6 +23,7 @@ from pipeline.evaluation.ranking import RankCounts
 from pipeline.evaluation.statistics.intervals import Interval
 from pipeline.evaluation.statistics.permutation import p_values
 from pipeline.evaluation.statistics.resampling import Queries, RanksByVideo, resample
+from pipeline.run.limits import Limit
 from store.completion import input_digests
 from store.errors import NotInStoreError, ShardIncompleteError
 from store.features import (
@@ -41,7 +42,7 @@ from tests.pipeline.evaluation.test_evaluate import NUM_VIDEOS, ONE_HOT, cached
 from tests.pipeline.evaluation.test_intervals import Floats, Ints, hand_made
 from tests.stores import MASKS, fill_shard, outcomes
 
-QUICK = CompareOptions(max_missing=0.0, bootstrap=BootstrapOptions(num_resamples=100), num_permutations=200)
+QUICK = CompareOptions(max_missing=Limit.of(0.0), bootstrap=BootstrapOptions(num_resamples=100), num_permutations=200)
 PERFECT = np.repeat(ONE_HOT, 2, axis=0)
 """Text features of a store of `cached`: two captions a video, each like its video."""
 
@@ -122,7 +123,7 @@ def test_numbers_side_by_side_are_those_of_eval(tmp_path: Path) -> None:
     add(store, "yours", ONE_HOT, confused(5))
     result = compare(store, ["mine", "yours"], QUICK)
     for one in result.sets:
-        assert one.metrics == evaluate(store, one.name, EvalOptions("test", max_missing=0.0)).metrics
+        assert one.metrics == evaluate(store, one.name, EvalOptions("test", max_missing=Limit.of(0.0))).metrics
         assert set(one.intervals) == set(DIRECTIONS)
         assert all(interval.low <= interval.high for interval in one.intervals["text_to_video"].values())
     assert result.protocol == PROTOCOLS["fda"]
@@ -154,7 +155,7 @@ def test_only_videos_that_all_sets_have_are_queries_and_candidates(tmp_path: Pat
     """Video 1 is missing in one set; in the other it stood before video 0, and must not count against it."""
     store = cached(tmp_path, ONE_HOT, confused(0))
     add(store, "yours", ONE_HOT, PERFECT, failed=frozenset({1}))
-    result = compare(store, ["mine", "yours"], replace(QUICK, max_missing=0.5))
+    result = compare(store, ["mine", "yours"], replace(QUICK, max_missing=Limit.of(0.5)))
     assert (result.num_videos, result.num_videos_expected) == (5, 6)
     assert (result.num_captions, result.num_captions_expected) == (10, 12)
     assert [(one.num_videos_left_out, one.num_captions_left_out) for one in result.sets] == [(1, 2), (0, 0)]
@@ -166,11 +167,11 @@ def test_too_many_missing_in_one_set_or_another(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, PERFECT)
     add(store, "b", ONE_HOT, PERFECT, failed=frozenset({1}))
     add(store, "c", ONE_HOT, PERFECT, failed=frozenset({2}))
-    with pytest.raises(TooManyMissingError, match=r"1 of 6 videos .* have no features, over the limit of 10.0%"):
-        compare(store, ["mine", "b"], replace(QUICK, max_missing=0.1))
-    with pytest.raises(TooManyMissingError, match=r"2 of 6 .*\(33.3%\) lack features in one set or another.*20.0%"):
-        compare(store, ["b", "c"], replace(QUICK, max_missing=0.2))
-    assert compare(store, ["b", "c"], replace(QUICK, max_missing=2 / 6)).num_videos == 4
+    with pytest.raises(TooManyMissingError, match=r"1 of 6 videos .* have no features, over the limit of 10%:"):
+        compare(store, ["mine", "b"], replace(QUICK, max_missing=Limit.of(0.1)))
+    with pytest.raises(TooManyMissingError, match=r"2 of 6 .*\(33.3%\) lack features in one set or another.*of 20%:"):
+        compare(store, ["b", "c"], replace(QUICK, max_missing=Limit.of(0.2)))
+    assert compare(store, ["b", "c"], replace(QUICK, max_missing=Limit.of(2 / 6))).num_videos == 4
 
 
 def test_differences_of_inputs_and_models_are_reported_apart(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import fda
 from pipeline.evaluation.evaluate import TooManyMissingError, evaluate
 from pipeline.evaluation.options import EvalOptions
+from pipeline.run.limits import Limit
 from store.catalog import Catalog
 from store.completion import input_digests, outcomes_of
 from store.errors import NotInStoreError, ShardIncompleteError
@@ -27,7 +28,7 @@ from store.store import Store
 from tests.stores import MASKS, fill_shard, fill_store, make_store
 
 NUM_VIDEOS = 6
-ALL = EvalOptions("test", max_missing=0.0)
+ALL = EvalOptions("test", max_missing=Limit.of(0.0))
 
 
 def cached(place: Path, video: np.ndarray, text: np.ndarray, failed: frozenset[int] = frozenset()) -> Store:
@@ -81,7 +82,7 @@ def test_figures_worked_by_hand(tmp_path: Path) -> None:
 
 def test_failed_videos_are_counted_and_their_captions_left_out(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, np.repeat(ONE_HOT, 2, axis=0), failed=frozenset({1, 4}))
-    result = evaluate(store, "mine", EvalOptions("test", max_missing=0.5))
+    result = evaluate(store, "mine", EvalOptions("test", max_missing=Limit.of(0.5)))
     assert (result.num_videos, result.num_videos_expected) == (4, 6)
     assert (result.num_captions, result.num_captions_expected) == (8, 12)
     assert result.metrics.text_to_video.r1 == 100.0
@@ -89,15 +90,15 @@ def test_failed_videos_are_counted_and_their_captions_left_out(tmp_path: Path) -
 
 def test_too_many_missing_are_refused(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, np.repeat(ONE_HOT, 2, axis=0), failed=frozenset({1, 4}))
-    with pytest.raises(TooManyMissingError, match=r"2 of 6 videos of split 'test' \(33.3%\) have no features.*10.0%"):
-        evaluate(store, "mine", EvalOptions("test", max_missing=0.1))
-    assert evaluate(store, "mine", EvalOptions("test", max_missing=2 / 6)).num_videos == 4
+    with pytest.raises(TooManyMissingError, match=r"2 of 6 videos of split 'test' \(33.3%\) have no features.*of 10%:"):
+        evaluate(store, "mine", EvalOptions("test", max_missing=Limit.of(0.1)))
+    assert evaluate(store, "mine", EvalOptions("test", max_missing=Limit.of(2 / 6))).num_videos == 4
 
 
 def test_nothing_to_score_is_refused_whatever_the_limit(tmp_path: Path) -> None:
     store = cached(tmp_path, ONE_HOT, np.repeat(ONE_HOT, 2, axis=0), failed=frozenset(range(NUM_VIDEOS)))
     with pytest.raises(TooManyMissingError, match="6 of 6 videos"):
-        evaluate(store, "mine", EvalOptions("test", max_missing=1.0))
+        evaluate(store, "mine", EvalOptions("test", max_missing=Limit.of(1.0)))
 
 
 def test_a_nan_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import fda
 from pipeline.errors import InputError, OptionError
 from pipeline.evaluation.arrays import unit_rows
+from pipeline.run.limits import Limit
 from store.errors import StoreMismatchError
 from store.store import Store
 from tests.clips_on_disk import Commands, run_preprocess, write_small_dataset
@@ -126,7 +127,7 @@ def test_videos_without_an_embedding_count_as_failed(store: Store) -> None:
     result = fda.import_features(store.place, given(store, video=fda.Embeddings(VIDEO[:3], video_ids[:3])))
     assert result.splits[0].num_videos == 3
     assert f"3 of {NUM_VIDEOS} videos of split 'test' have no embedding: they count as failed" in result.warnings
-    report = fda.evaluate(store.place, "theirs", fda.EvalOptions(max_missing=0.5))
+    report = fda.evaluate(store.place, "theirs", fda.EvalOptions(max_missing=Limit.of(0.5)))
     assert report.result.num_videos == 3
 
 

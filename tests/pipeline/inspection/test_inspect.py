@@ -16,6 +16,7 @@ import fda
 from pipeline.inspection import clips, page, sheet
 from pipeline.inspection.facts import InspectedVideo
 from pipeline.pages.pictures import evenly
+from pipeline.run.limits import Limit
 from store.clips.shards import create_clip_arrays, create_mask_arrays, write_masks
 from store.completion import input_digests
 from store.features import (
@@ -116,7 +117,7 @@ def test_drawing_follows_from_the_seed(place: Path) -> None:
 
 
 def test_ranks_are_those_of_eval(place: Path) -> None:
-    table = fda.evaluate(place, "mine", fda.EvalOptions(max_missing=1.0)).per_query()
+    table = fda.evaluate(place, "mine", fda.EvalOptions(max_missing=Limit.of(1.0))).per_query()
     expected = {
         row["query_id"]: (row["rank"], row["top1_video_id"], row["own_score"], row["top1_score"])
         for row in table.to_pylist()

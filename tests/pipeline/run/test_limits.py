@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import OptionError
 from pipeline.evaluation.options import CompareOptions, EvalOptions
+from pipeline.frames.options import DecodingOptions
 from pipeline.run.limits import Limit
 from tests.clips_on_disk import Commands
 
@@ -23,13 +26,11 @@ from tests.clips_on_disk import Commands
 def test_a_whole_number_is_a_count_and_a_fraction_is_a_share(given: object, of_200: float, shown: str) -> None:
     limit = Limit.of(given)
     assert (limit(200), str(limit), Limit.of(str(limit))(200)) == (of_200, shown, of_200)
-    assert limit.share_of(200) == min(1, of_200 / 200)
 
 
 @given(count=st.integers(0, 10**9), total=st.integers(1, 10**9))
-def test_a_count_is_a_share_of_any_number(count: int, total: int) -> None:
+def test_a_count_is_one_of_any_number(count: int, total: int) -> None:
     assert Limit.of(str(count))(total) == count
-    assert 0 <= Limit.of(str(count)).share_of(total) <= 1
 
 
 @pytest.mark.parametrize(
@@ -44,11 +45,13 @@ def test_what_is_neither_is_refused(given: object) -> None:
         Limit.of(given)
 
 
-@pytest.mark.parametrize("options", [EvalOptions, CompareOptions])
-@pytest.mark.parametrize("share", [-0.1, 5.0, float("nan")])
-def test_a_share_in_python_lies_between_0_and_1(options: type[EvalOptions], share: float) -> None:
-    with pytest.raises(OptionError, match="max_missing is a share of the videos, from 0 to 1"):
-        options(max_missing=share)
+@pytest.mark.parametrize("options", [EvalOptions, CompareOptions, DecodingOptions])
+def test_options_take_what_the_command_line_takes(options: Any) -> None:
+    for limit in (3, 0.25, "3", "25%", Limit(count=3)):
+        assert options(max_missing=limit).max_missing == Limit.of(limit)
+    for limit in (-0.1, 5.0, float("nan"), -1, "some"):
+        with pytest.raises(OptionError, match=r"max_missing: .*(-10%|500%|nan%|-1|'some')"):
+            options(max_missing=limit)
 
 
 @pytest.mark.parametrize(
