@@ -20,8 +20,14 @@ from store.places.opening import folder_at
 
 QUICK = ClaimTimes(beat_seconds=0.02, lease_seconds=0.5, poll_seconds=0.02)
 PATIENT = replace(QUICK, lease_seconds=600)
-NEVER = ClaimTimes(beat_seconds=1e6, lease_seconds=1e9, poll_seconds=0.02)
-"""Nobody beats, and nobody is taken for dead for being silent."""
+
+
+def _must_not_wait(seconds: float) -> None:
+    raise AssertionError("it waits, where nobody would end its wait")
+
+
+NEVER = ClaimTimes(beat_seconds=1e6, lease_seconds=1e9, poll_seconds=0.02, sleep=_must_not_wait)
+"""Nobody beats, and nobody is taken for dead for being silent; nor waits, as that would be for ever."""
 
 
 def compete(place: str, inside: Path, num_rounds: int, machine: str | None) -> None:
@@ -73,7 +79,10 @@ class Turns:
         self._go = [threading.Semaphore(0) for _ in actors]
         self._has_ended = [False for _ in actors]
         self._errors: list[BaseException] = []
-        self._threads = [threading.Thread(target=self._run, args=(one, actor)) for one, actor in enumerate(actors)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(one, actor), daemon=True)  # if one is stuck, the others end
+            for one, actor in enumerate(actors)
+        ]
 
     def run(self, order: Sequence[int], most: int = 3000) -> None:
         """Take the turns as `order` says, then each in turn, until all have ended; the first error is raised."""

@@ -27,10 +27,10 @@ from store.places.opening import folder_at
 from tests.claimants import NEVER, QUICK, MemoryFolder, Turns, compete, fork_and_hold
 from tests.forked import FORK_SERVER, in_environment
 from tests.s3 import Server, place_of, use_server
+from tests.store.claiming import Simulated, take
 from tests.store.claiming import any_folder as any_folder
 from tests.store.claiming import folder as folder
 from tests.store.claiming import start as start
-from tests.store.claiming import take
 
 
 def wait_until(happens: Callable[[], bool], seconds: float = 300) -> None:
@@ -149,7 +149,7 @@ def test_a_run_that_was_taken_for_dead_while_it_asked_asks_anew(
         write_beat(folder, claim_id, number)
 
     monkeypatch.setattr(store.claims.holding, "write_beat", stops_first)
-    with claimed(folder, "fda masks", ["frames"], times=NEVER) as mine:
+    with claimed(folder, "fda masks", ["frames"], times=Simulated().times) as mine:
         mine.write("data/x", b"1")
         assert asked == [asked[0], mine.claim]
         assert asked[0] != mine.claim
