@@ -9,6 +9,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from aiohttp import ServerDisconnectedError
+from botocore import exceptions
+from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 
 import store.places.objects
 import store.places.s3
@@ -109,6 +113,17 @@ def test_a_fault_that_stays_is_named_after_a_few_attempts(
     assert folder.num_bytes("new") in ((100, None) if fault in (Fault.ANSWER_LOST, Fault.ANSWER_CUT) else (None,))
 
 
+def test_a_group_of_files_is_written_after_the_one_before_it(
+    folder: ObjectFolder, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_server(monkeypatch, server, attempts=1)
+    server.script.begin(lambda _, seen: Fault.DROPPED if seen.kind == "PUT" and seen.path.endswith("/b") else None)
+    with pytest.raises(StoreWriteError):
+        folder.write_in_order([{"a": b"1", "b": b"2"}, {"c": b"3"}])
+    server.script.begin()
+    assert folder.names("") == ["a"]
+
+
 def test_a_half_written_file_is_never_seen(folder: ObjectFolder, server: Server) -> None:
     folder.write("name", b"before" * 100)
     server.script.begin(always(Fault.UPLOAD_CUT))
@@ -138,6 +153,55 @@ def test_one_attempt_is_one_request_and_a_refusal_is_not_repeated(folder: Object
     with pytest.raises(StoreMissingError):
         folder.read("gone")
     assert [seen.kind for seen in server.script.seen] == ["GET"]
+
+
+PASSING = (
+    *("SlowDown", "RequestLimitExceeded", "Throttling", "ThrottlingException", "RequestThrottled", "TooManyRequests"),
+    *("BandwidthLimitExceeded", "OperationAborted", "RequestTimeout", "IncompleteBody", "BadDigest"),
+    "XAmzContentSHA256Mismatch",
+)
+
+
+def answered(code: str, status: int) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}, "x")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_repeated"),
+    [
+        *((answered(code, 400), True) for code in PASSING),
+        *((answered("Another", status), True) for status in (429, 500, 502, 503, 504)),
+        *((answered("Another", status), False) for status in (400, 409, 412, 499, 501)),
+        (exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2), True),
+        (exceptions.ConnectTimeoutError(endpoint_url="x"), True),
+        (exceptions.HTTPClientError(error=ServerDisconnectedError()), True),
+        (exceptions.HTTPClientError(error=KeyError("x")), False),
+        (exceptions.SSLError(endpoint_url="x", error="x"), False),
+        (exceptions.ParamValidationError(report="x"), False),
+        (ResponseParserError("not well-formed"), True),
+        (ServerDisconnectedError(), True),
+        (ConnectionResetError("reset by peer"), True),
+        (ValueError("no url"), False),
+    ],
+    ids=repr,
+)
+def test_what_may_pass_is_tried_again_and_nothing_else(
+    folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch, error: Exception, is_repeated: bool
+) -> None:
+    """Also what no server here answers, and what other versions of the libraries raise."""
+    left = [error]
+
+    def send(*given: object) -> dict[str, bytes]:
+        if left:
+            raise left.pop()
+        return {"Body": b"1"}
+
+    monkeypatch.setattr(store.places.s3._Connection, "send", send)
+    if is_repeated:
+        assert folder.read("name") == b"1"
+    else:
+        with pytest.raises(StoreReadError):
+            folder.read("name")
 
 
 def test_no_attempt_begins_after_the_time_is_over(
