@@ -8,7 +8,6 @@ decoder's memory (`pipeline.run.resources` computes what a worker takes).
 
 from __future__ import annotations
 
-import logging
 import shlex
 import shutil
 import uuid
@@ -22,6 +21,7 @@ from pipeline.run.resources import ONE_THREAD
 from pipeline.workers.dask import MAX_ATTEMPTS, DaskExecutor
 from pipeline.workers.job_settings import ClusterError, JobSettings, cluster_class, job_class
 from pipeline.workers.preflight import Preflight
+from pipeline.workers.quiet import quiet_logs
 from pipeline.workers.worker_watch import Patience, SchedulerError
 from store.remedies import install_extra
 
@@ -54,15 +54,15 @@ def connected(
     """
     from distributed import Client
 
-    _silence_dask()
-    try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except OSError as error:  # Dask's TimeoutError, too
-        raise SchedulerError(
-            f"no Dask scheduler answers at {address}: start one with `dask scheduler`, or repair the address ({error})"
-        ) from error
-    with closing(client), _prepared(client, preflight, Patience(wait_seconds), say) as executor:
-        yield executor
+    with quiet_logs(), ExitStack() as stack:
+        try:
+            client = stack.enter_context(closing(Client(address, timeout=CONNECT_SECONDS, set_as_default=False)))
+        except OSError as error:  # Dask's TimeoutError, too
+            raise SchedulerError(
+                f"no Dask scheduler answers at {address}: start one with `dask scheduler`, or repair the address "
+                f"({error})"
+            ) from error
+        yield stack.enter_context(_prepared(client, preflight, Patience(wait_seconds), say))
 
 
 @contextmanager
@@ -90,13 +90,12 @@ def job_cluster(
     import dask
     from distributed import Client
 
-    _silence_dask()
     settings_of_dask = {
         "distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1,
         # Dask cancels a job this long after its worker has left. One that is requeued comes back, be it in hours.
         "distributed.deploy.lost-worker-timeout": "10000 days",
     }
-    with dask.config.set(settings_of_dask), ExitStack() as stack:
+    with quiet_logs(), dask.config.set(settings_of_dask), ExitStack() as stack:
         cluster = stack.enter_context(closing(_start(settings, num_workers)))
         client = stack.enter_context(closing(Client(cluster, set_as_default=False)))
         patience = Patience(wait_seconds, PODS if settings.kind == "kubernetes" else JOBS_THAT_ENDED)
@@ -221,12 +220,6 @@ def _reason(command: str, text: str) -> str:
     lines = text.rpartition("stderr:\n")[2].splitlines()
     said = [line.strip().removeprefix(f"{command}: ").removeprefix("error: ") for line in lines if line.strip()]
     return "; ".join(said) or "it gave no reason"
-
-
-def _silence_dask() -> None:
-    """A failure is an error of the run, in one line; Dask and its event loop would also print a traceback."""
-    for name in ("distributed", "distributed.client", "tornado.application"):  # the client has a level of its own
-        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from pipeline.run.words import plural
 from pipeline.workers.executors import Report, Task
 from pipeline.workers.local_workers import START_SECONDS, LocalWorkers
 from pipeline.workers.preflight import Preflight, UnfitWorkerError
-from pipeline.workers.quiet import QUIET
+from pipeline.workers.quiet import QUIET, quiet_logs
 from pipeline.workers.worker_side import SECONDS_BETWEEN_MESSAGES, Progress, Telling, run_and_tell
 from pipeline.workers.worker_watch import SECONDS_BETWEEN_LOOKS, Patience, WorkerWatch, lost_scheduler
 
@@ -345,9 +345,9 @@ def scheduler_here() -> Iterator[LocalCluster]:
     import dask
     from distributed import LocalCluster
 
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # it logs every connection
     settings = {**QUIET, "distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}
     with (
+        quiet_logs(),  # it logs every connection
         dask.config.set(settings),
         LocalCluster(
             n_workers=0,

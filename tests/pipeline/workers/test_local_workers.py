@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from pipeline.run.events import Tell, ignore_events
 from pipeline.workers import local_workers
-from pipeline.workers.dask import local_dask
+from pipeline.workers.dask import local_dask, scheduler_here
 from pipeline.workers.local_workers import MAX_KILLED
 from pipeline.workers.worker_watch import NoWorkersError
 from tests.forked import Forked, forked_worker
@@ -96,3 +97,12 @@ def test_workers_are_replaced_and_end_with_the_run() -> None:
         (second,) = executor(process_id, [0], ignore_events)
     assert second != first
     assert not psutil.pid_exists(second)
+
+
+def test_the_callers_logging_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook may have a Dask of its own, and wants to hear of it."""
+    logger = logging.getLogger("distributed")
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    with scheduler_here():
+        assert logger.level == logging.CRITICAL
+    assert logger.level == logging.INFO
