@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pipeline.clips.options import AlphaSource as AlphaSource
     from pipeline.datasets.options import SourceOptions as SourceOptions
     from pipeline.demo.options import DemoOptions as DemoOptions
-    from pipeline.demo.run import DemoResult as DemoResult
+    from pipeline.demo.result import DemoResult as DemoResult
     from pipeline.demo.run import demo as demo
     from pipeline.doctor.checks import Check as Check
     from pipeline.doctor.checks import State as State
@@ -178,7 +178,8 @@ _MODULES = {
     "pipeline.clips.options": ("AlphaSource",),
     "pipeline.datasets.options": ("SourceOptions",),
     "pipeline.demo.options": ("DemoOptions",),
-    "pipeline.demo.run": ("DemoResult", "demo"),
+    "pipeline.demo.result": ("DemoResult",),
+    "pipeline.demo.run": ("demo",),
     "pipeline.doctor.checks": ("Check", "State"),
     "pipeline.doctor.run": ("DoctorResult", "doctor"),
     "pipeline.errors": ("InputError", "OptionError", "PipelineError"),

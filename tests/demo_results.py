@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from pipeline.demo.run import DemoClip, DemoResult
+from pipeline.demo.result import DemoClip, DemoResult
 from pipeline.training.checkpoint import TrainingHistory
 
 
@@ -22,6 +23,7 @@ def demo_result(texts: Sequence[str], histories: Mapping[str, TrainingHistory] |
         bound_r1=31.8,
         num_test_clips=24,
         clips=tuple(DemoClip(text, text, frames, masks, 1, 7) for text in texts),
+        page=Path("demo.html"),
         seconds=1.0,
         warnings=(),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from cli.output.tables import print_table
 from pipeline.demo.options import DemoOptions
 
 if TYPE_CHECKING:
-    from pipeline.demo.run import DemoResult
+    from pipeline.demo.result import DemoResult
 
 
 @click.command("demo")
@@ -37,30 +36,23 @@ def command(folder: Path, quick: bool, seed: int, as_json: bool, progress: bool)
     and those of whole objects. The table also shows two controls: the masks of other clips, and a split whose captions
     name an object that rests. Run again, it goes on where it was.
     """
-    from cli.output.demo_table import demo_table
-    from pipeline.demo.page import write_demo_page  # cv2, which --help does without
-    from pipeline.demo.run import PAGE_NAME
-
     with progress_listener("demo", progress) as listener:
         result = fda.demo(folder, DemoOptions(quick, seed), listener=listener)
-        page, table = folder / PAGE_NAME, demo_table(result)
-        write_demo_page(page, folder / "store", result, table, listener)
-    if as_json:
-        print_json({**result.to_dict(), "page": str(page.resolve())})
-    else:
-        _print(result, page, *table)
+    print_json(result.to_dict()) if as_json else _print(result, folder)
 
 
-def _print(result: DemoResult, page: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from pipeline.experiments.findings import QUICK  # which loads NumPy
+def _print(result: DemoResult, folder: Path) -> None:
+    from pipeline.demo.page import QUESTION  # NumPy, which --help does without
+    from pipeline.demo.table import demo_table
+    from pipeline.experiments.findings import QUICK
 
-    print_table("Does the motion mask help?", header, rows)
+    print_table(QUESTION, *demo_table(result))
     show(QUICK if result.is_quick else _answer(result))
     num_clips = result.num_test_clips
     show(f"{num_clips} test clips: one hit is {100 / num_clips:.1f} points. still: captions name an object that")
     show("rests, so masks point at the wrong one and should not help.")
-    show(f"page: {page.resolve()}  ({result.seconds:.0f} s)")
-    line = shlex.join([_program(), "serve", str(page.parent / "store"), "--open"])
+    show(f"page: {result.page}  ({result.seconds:.0f} s)")
+    line = shlex.join([_program(), "serve", str(folder / "store"), "--open"])
     show(f"search it: {line}    (try: a red star is moving)")
 
 

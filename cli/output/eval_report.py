@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from cli.output.diagnostics import print_diagnostics
@@ -17,11 +15,6 @@ from pipeline.evaluation.run import EvalReport, num_tied
 from pipeline.features.remarks import remarks_on
 from pipeline.run.words import listed, plural
 
-if TYPE_CHECKING:
-    pass
-
-METRIC_COLUMNS = ("R@1", "R@5", "R@10", "MdR", "MnR")
-"""What `metric_cells` gives."""
 FULL_COLUMNS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR")
 _FIELDS = ("r1", "r5", "r10", "r50", "median_rank", "mean_rank")
 
@@ -113,12 +106,6 @@ def _remarks(result: Evaluation) -> list[str]:
             f"{plural(measured, 'video')})"
         )
     return said + [f"not a fair number: {caveat}" for caveat in result.caveats]
-
-
-def metric_cells(metrics: RetrievalMetrics) -> list[str]:
-    """The figures of one direction, in the order of `METRIC_COLUMNS`."""
-    cells = _full_cells(metrics)
-    return [*cells[:3], *cells[4:]]
 
 
 def _full_cells(metrics: RetrievalMetrics) -> list[str]:

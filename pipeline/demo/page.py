@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 
 from markupsafe import Markup
 
-from pipeline.demo.run import MASKS, OBJECTS, ONES, SHUFFLED, DemoResult
+from pipeline.demo.result import MASKS, OBJECTS, ONES, SHUFFLED, DemoResult
+from pipeline.demo.table import demo_table
 from pipeline.experiments.findings import QUICK
 from pipeline.pages.environment import templates_of
 from pipeline.pages.pictures import data_url, filmstrip
@@ -23,20 +23,12 @@ from pipeline.training.checkpoint import TrainingHistory
 QUESTION = "Does the motion mask help?"
 
 
-def write_demo_page(
-    path: Path,
-    store: str | PathLike[str],
-    result: DemoResult,
-    table: tuple[Sequence[str], Sequence[Sequence[str]]],
-    listener: Listener = ignore_events,
-) -> ReportResult:
-    """Write the page; captions and ids are escaped.
+def write_demo_page(store: str | PathLike[str], result: DemoResult, listener: Listener = ignore_events) -> ReportResult:
+    """Write the page of a result; captions and ids are escaped.
 
     Args:
-        path: Of the HTML file.
         store: Of the demo.
         result: What the demo measured.
-        table: Titles of the columns, and rows, of the table that the command prints.
         listener: Hears how far it is.
     """
     options = ReportOptions(
@@ -45,7 +37,7 @@ def write_demo_page(
         features=(ONES, MASKS, OBJECTS, SHUFFLED),
         overwrite=True,
     )
-    return report(store, path, options, leading=[demo_section(result, *table)], listener=listener)
+    return report(store, result.page, options, leading=[demo_section(result, *demo_table(result))], listener=listener)
 
 
 def demo_section(result: DemoResult, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Section:

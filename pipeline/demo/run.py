@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from encoders.options import ModelSource
 from pipeline.clips.options import AlphaSource
 from pipeline.demo.options import DemoOptions
+from pipeline.demo.page import write_demo_page
+from pipeline.demo.result import MASKS, OBJECTS, ONES, SHUFFLED, DemoClip, DemoResult
 from pipeline.errors import InputError
 from pipeline.evaluation.metrics import ranks_of
 from pipeline.evaluation.options import EvalExtras, EvalOptions
@@ -30,71 +29,16 @@ from pipeline.run.records import RunClock
 from pipeline.synthetic.options import GenerateOptions
 from pipeline.synthetic.run import generate
 from pipeline.synthetic.writing import written_options
-from pipeline.training.checkpoint import TrainingHistory
 from pipeline.training.options import FinetuneOptions
 from pipeline.training.run import FinetuneResult, finetune
-from store.clips.layout import Masks
 from store.clips.reader import ClipReader
-from store.json_values import JSON
 from store.store import Store
 
-MASKS, OBJECTS, ONES, SHUFFLED = "masks", "objects", "ones", "shuffled"
-"""Names of the demo's feature sets."""
 PAGE_NAME = "demo.html"
-"""The page that the command writes beside the data, the store and the checkpoints."""
+"""The page that is written beside the data, the store and the checkpoints."""
 QUICK_TRAIN, QUICK_EVAL = 12, 4
 """Clips of a quick demo: to train with, and of each other split."""
 NUM_CLIPS_SHOWN = 8
-
-
-@dataclass(frozen=True, slots=True)
-class DemoClip:
-    """One test clip, with where the model ranks it for its own caption."""
-
-    video_id: str
-    caption: str
-    frames: NDArray[np.uint8]
-    """Shape (num_frames, height, width, 3), RGB."""
-    masks: Masks
-    """Shape (num_frames, height, width)."""
-    rank_with_masks: int
-    """Among all test clips; 1 is best."""
-    rank_without: int
-
-
-@dataclass(frozen=True, slots=True)
-class DemoResult:
-    """What the demo measured."""
-
-    is_quick: bool
-    """Whether the models saw so little that the numbers say nothing of masks."""
-    moving: Mapping[str, EvalReport]
-    """By feature set, on the split `test`, whose captions name the object that moves."""
-    still: Mapping[str, EvalReport]
-    """By feature set, on the split `still`, whose captions name an object that rests."""
-    histories: Mapping[str, TrainingHistory]
-    """By feature set: how the training went."""
-    chance_r1: float
-    """R@1 in percent of a guess."""
-    bound_r1: float
-    """R@1 in percent of an ideal model that sees single frames: it knows every object, and not which one moves."""
-    num_test_clips: int
-    clips: tuple[DemoClip, ...]
-    """The first test clips."""
-    seconds: float
-    warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, JSON]:
-        """The result as JSON."""
-        return {
-            "quick": self.is_quick,
-            "test": {name: report.to_dict() for name, report in self.moving.items()},
-            "still": {name: report.to_dict() for name, report in self.still.items()},
-            "chance_r1": self.chance_r1,
-            "single_frame_bound_r1": self.bound_r1,
-            "seconds": round(self.seconds, 1),
-            "warnings": list(self.warnings),
-        }
 
 
 def demo(
@@ -104,7 +48,8 @@ def demo(
 
     In every clip four objects stand on a still ground and one of them moves; the caption names it. A single frame does
     not tell which one moves, so without masks no per-frame encoder can know. Two controls: the masks of other clips,
-    and a split whose captions name an object that rests. Called again, it continues where it was.
+    and a split whose captions name an object that rests. A page shows all of it. Called again, it continues where it
+    was.
 
     Args:
         folder: A local folder for the videos, the store and the checkpoints.
@@ -137,7 +82,7 @@ def demo(
     moving, still = ({name: _scored(store_place, name, split) for name in _WAYS} for split in ("test", "still"))
     store = Store.open(store_place)
     num_test_clips = store.layout("test").num_videos
-    return DemoResult(
+    result = DemoResult(
         is_quick=options.quick,
         moving=moving,
         still=still,
@@ -146,9 +91,12 @@ def demo(
         bound_r1=next(one.single_frame_bound_r1 or 0.0 for one in generated.splits if one.split == "test"),
         num_test_clips=num_test_clips,
         clips=tuple(_clips(store, moving)),
+        page=(place / PAGE_NAME).resolve(),
         seconds=clock.seconds,
         warnings=tuple(warnings),
     )
+    write_demo_page(store_place, result, listener)
+    return replace(result, seconds=clock.seconds)
 
 
 @dataclass(frozen=True, slots=True)

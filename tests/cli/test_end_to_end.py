@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.demo.page import demo_section
-from pipeline.demo.run import DemoResult
+from pipeline.demo.result import DemoResult
 from pipeline.experiments.findings import QUICK
 from pipeline.reporting.page import Page
 from pipeline.run.events import EvaluationDone
@@ -155,17 +155,16 @@ def test_the_demo_runs_everything_and_goes_on_where_it_was(
     assert "“ a red circle is moving ”" in parsed.text
     assert f"fda encode {folder}/store --features masks --checkpoint {folder}/checkpoints/masks" in parsed.text
     assert page.stat().st_size < 5_000_000
-    pages: list[tuple[Path, DemoResult]] = []
-    monkeypatch.setattr(
-        "pipeline.demo.page.write_demo_page", lambda path, store, result, *arguments: pages.append((path, result))
-    )
+    shown: list[DemoResult] = []
+    monkeypatch.setattr("pipeline.demo.run.write_demo_page", lambda store, result, *arguments: shown.append(result))
     again = fda("demo", folder, "--quick", "--json")
-    assert (again.code, [path for path, _ in pages]) == (0, [page])
+    assert (again.code, [one.page for one in shown]) == (0, [page])
     result = json.loads(again.out)
+    assert result["page"] == str(page)
     assert result["quick"] is True
     assert set(result["test"]) == set(result["still"]) == {"masks", "objects", "ones", "shuffled"}
     assert result["test"]["masks"]["num_videos"] == 4
     assert "nothing to do: " in again.err
-    monkeypatch.setattr("fda.demo", lambda *arguments, **options: replace(pages[0][1], is_quick=False))
+    monkeypatch.setattr("fda.demo", lambda *arguments, **options: replace(shown[0], is_quick=False))
     whole = fda("demo", folder)
     assert (ANSWER in whole.out, QUICK in whole.out) == (True, False)

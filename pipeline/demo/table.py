@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from cli.output.eval_report import METRIC_COLUMNS, metric_cells
-from pipeline.demo.run import DemoResult
+from pipeline.demo.result import DemoResult
+from pipeline.evaluation.metrics import RetrievalMetrics
+
+METRIC_COLUMNS = ("R@1", "R@5", "R@10", "MdR", "MnR")
+_METRICS = ("r1", "r5", "r10", "median_rank", "mean_rank")
+"""Their fields."""
 
 TITLES = {
     "masks": "with the paper's motion masks",
@@ -14,6 +18,10 @@ TITLES = {
 """Feature set -> its row."""
 
 
+def _cells(metrics: RetrievalMetrics) -> list[str]:
+    return [f"{getattr(metrics, name):.1f}" for name in _METRICS]
+
+
 def _header() -> list[str]:
     return ["text to video, test clips", *METRIC_COLUMNS, "V2T R@1", "still R@1"]
 
@@ -22,7 +30,7 @@ def _rows(result: DemoResult) -> list[list[str]]:
     rows = [
         [
             title,
-            *metric_cells(result.moving[name].result.metrics.text_to_video),
+            *_cells(result.moving[name].result.metrics.text_to_video),
             f"{result.moving[name].result.metrics.video_to_text.r1:.1f}",
             f"{result.still[name].result.metrics.text_to_video.r1:.1f}",
         ]
