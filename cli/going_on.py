@@ -1,4 +1,4 @@
-"""What an interrupted command says: what is kept, and the line that goes on from there."""
+"""What an interrupted command says: what is kept, and the line that resumes from there."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _KEPT = {
     "pool": "{checkpoint} keeps the last epoch that ended, and {store_place} the shards that are committed",
     "finetune": "{checkpoint} keeps the last saved state of the training, and the best weights so far",
     "finalise": "nothing is lost",
-    "remove": "what is removed stays removed, and nothing that is half removed counts",
+    "remove": "what is removed stays removed, and a set that is half removed is not used",
     "export": _EXPORTED,
     "experiment": "what is done in {out} is kept, and the last state of a training",
     "demo": "what is complete in {folder} is kept",
@@ -49,7 +49,7 @@ _REPAIRED = "every file is as it was, or repaired"
 _ALL = "1/1"
 """The partition of a run that is not done in parts."""
 _BEGINNING_ANEW = ("--overwrite", "--yes")
-"""Without these flags, the same line goes on; with them it would remove what was made."""
+"""Without these flags, the same line resumes; with them it would remove what was made."""
 
 
 def how_to_go_on(group: click.Group, arguments: Sequence[str]) -> str:
@@ -75,11 +75,11 @@ def _sentence(group: click.Group, arguments: list[str]) -> str:
         stage = _STAGES[name].format_map({key: str(params[key]) for key in params})
         kept = videos_kept(str(params["store_place"]), stage, params.get("splits") or ()) or kept
     if template in _WITHOUT_TRACE and kept != _REPAIRED:
-        return f"interrupted: {kept}; to begin again{part}:\n  {_line(arguments)}"
+        return f"interrupted: {kept}; to run it again{part}:\n  {_line(arguments)}"
     anew = [word for word in arguments if word in _BEGINNING_ANEW] if params.get("overwrite") else []
-    without = f", without {anew[0]}, which would begin anew" if anew else ""
+    without = f", without {anew[0]}, which would start over" if anew else ""
     line = _line([word for word in arguments if word not in anew])
-    return f"interrupted: {kept}; to go on{part}{without}:\n  {line}"
+    return f"interrupted: {kept}; to resume{part}{without}:\n  {line}"
 
 
 def _is_nothing_there(template: str, params: Mapping[str, Any]) -> bool:

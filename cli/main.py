@@ -35,7 +35,7 @@ COMMANDS = {
     "export": ("cli.commands.export", "Write a store in a layout of other programs: Parquet, webdataset, ..."),
     "experiment": ("cli.commands.experiment", "Answer a question by many trainings, with intervals: do masks help?"),
     "search": ("cli.commands.search", "Find videos by a text, a picture, or another video."),
-    "report": ("cli.commands.report", "Write a page about a store that can be sent on, with all numbers and figures."),
+    "report": ("cli.commands.report", "Write a page about a store to share, with all numbers and figures."),
     "serve": ("cli.commands.serve", "Search stores in a browser, and look at videos, frames and masks."),
     "weights": ("cli.commands.weights", "Inspect weights; write a model in the layout of Alpha-CLIP or CLIP."),
     "finalise": ("cli.commands.finalise", "End a job done in parts: what is pending, what failed."),
@@ -101,7 +101,7 @@ def fda() -> None:
     fda search STORE "a dog runs"
 
     Exit codes: 0 done; 1 failed, also where a store, a file, a split or a feature set is not there; 2 wrong usage: the
-    line itself is wrong, whatever is there; 3 done, but more videos failed than --max-failed allows.
+    command line itself is wrong; 3 done, but more videos failed than --max-failed allows.
     """
 
 

@@ -298,7 +298,7 @@ class _CompletionCheck:
                 return f"{its} is missing, which {command_of(stage)} makes"
         except StoreFormatError as error:
             return f"{without_remedy(error)}, which {command_of(stage or '')} rebuilds"
-        return f"{name} was made from another {its} than the present one"
+        return f"{its} has changed since {name} was made"
 
     def _input_digest(self, name: str, contents: dict[str, bytes]) -> str | None:
         # Masks are made from the frames whose record was read a moment ago. To compare them with that very record saves

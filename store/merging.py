@@ -134,7 +134,7 @@ def _check_same_splits(existing: Catalog, wanted: CatalogRows, found: NDArray[np
 
 
 def _videos_compared(existing: Catalog, grown: Catalog, place: str) -> int:
-    """How many videos of a store have another path now, if nothing else of them has changed."""
+    """How many videos of a store have a new path, if nothing else of them has changed."""
     num_moved = 0
     for split in existing.splits:
         parts = existing.video_rows.parts(split)
@@ -152,7 +152,7 @@ def _videos_compared(existing: Catalog, grown: Catalog, place: str) -> int:
 
 
 def _captions_compared(existing: Catalog, grown: Catalog) -> tuple[int, int]:
-    """How many videos of a store have other captions now, and how many have some that had none."""
+    """How many videos of a store have changed captions, and how many have some that had none."""
     num_recaptioned = num_captioned = 0
     for split in existing.splits:
         before = existing.captions_of_each(split)

@@ -39,7 +39,7 @@ _OPTIONS = (
         type=click.IntRange(min=100),
         default=_DEFAULTS.num_permutations,
         show_default=True,
-        help="How often the sets change places at random, video by video, for the p-values.",
+        help="Number of random swaps of the sets, video by video, for the p-values.",
     ),
     click.option(
         "--top",
@@ -85,7 +85,7 @@ def command(
     as_json: bool,
     progress: bool,
 ) -> None:
-    """Feature sets side by side, and each against the first: N2 less N1, with intervals and p-values.
+    """Feature sets side by side, and each against the first: N2 minus N1, with intervals and p-values.
 
     Only videos that all sets have are compared. Intervals are bootstrapped over videos with all their captions, the
     same ones for all sets. A p-value is the share of random swaps of the sets, video by video, that give a difference

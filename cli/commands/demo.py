@@ -34,7 +34,7 @@ def command(folder: Path, quick: bool, seed: int, as_json: bool, progress: bool)
     In every clip four objects stand on a still ground and one of them moves; the caption names it. A single frame does
     not tell which one moves, so without masks no per-frame encoder can know. Two kinds of masks are tried: the paper's,
     and those of whole objects. The table also shows two controls: the masks of other clips, and a split whose captions
-    name an object that rests. Run again, it goes on where it was.
+    name an object that rests. If it is interrupted, run the same command again: it resumes.
     """
     with progress_listener("demo", progress) as listener:
         result = fda.demo(folder, DemoOptions(quick, seed), listener=listener)

@@ -81,7 +81,7 @@ _OPTIONS = (
         "--resize-frames",
         is_flag=True,
         help="Resize frames and masks that are stored at another size than the model reads: bicubic, masks by area. "
-        "A checkpoint that was trained so is encoded so in any case.",
+        "Always on for a checkpoint that was trained with it.",
     ),
     click.option(
         "--sensitivity",
@@ -160,7 +160,7 @@ def command(
 ) -> None:
     """Embed the clips and captions of STORE, and cache the embeddings in it under a name.
 
-    If it is interrupted, run the same command again: it continues. Features of the same name are never mixed: if the
+    If it is interrupted, run the same command again: it resumes. Features of the same name are never mixed: if the
     weights, the masks or anything else that made them differ, the command refuses and names what differs. --dry-run
     shows what would be loaded, tensor by tensor.
     """

@@ -49,14 +49,14 @@ _OPTIONS = (
         "--store",
         type=Place(path_type=str),
         metavar="STORE",
-        help="Ask on this store, which has a split train and one to test on.  [default: generate data in OUT]",
+        help="Use this store, with a split train and one to test on.  [default: generate data in OUT]",
     ),
     click.option(
         "--seeds",
         type=click.IntRange(min=MIN_SEEDS),
         default=MIN_SEEDS,
         show_default=True,
-        help="Train each condition with so many random seeds: --seed and those after it.",
+        help="Number of random seeds for each condition: --seed and the next ones.",
     ),
     seed_option,
     click.option("--quick", is_flag=True, help="A tiny data set, two seeds, an epoch: runs everything, shows nothing."),
@@ -109,11 +109,11 @@ _OPTIONS = (
         show_default=True,
         callback=_thresholds,
         metavar="N,N,...",
-        help="Of tau: grey levels by which a pixel must differ.",
+        help="Thresholds of tau: grey levels by which a pixel must differ.",
     ),
     device_option,
     click.option("--plan", "is_plan", is_flag=True, help="Print what would be done and what it would cost, and end."),
-    click.option("--yes", is_flag=True, help="Begin although it is estimated to take more than an hour."),
+    click.option("--yes", is_flag=True, help="Start even if the estimate is over an hour."),
 )
 
 
@@ -164,8 +164,8 @@ def command(kind: str, out: Path, options: ExperimentOptions, is_plan: bool, as_
     static     what do masks cost where the caption names what does not move, and what repairs it?
     long       where does average pooling end in long videos, and what helps?
 
-    Killed at any moment and started again, the same command goes on. OUT then has report.md, results.json,
-    results.csv, figures, and commands.sh, with which any of the numbers can be made by hand.
+    If it is interrupted, run the same command again: it resumes. OUT then has report.md, results.json, results.csv,
+    figures, and commands.sh, with which each number can be reproduced.
     """
     if is_plan:
         preview = fda.preview_experiment(kind, out, options)

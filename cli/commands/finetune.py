@@ -158,7 +158,7 @@ def _finetune_options(function: Callable[..., None]) -> Callable[..., None]:
 def command(store_place: str, checkpoint: Path, options: FinetuneOptions, as_json: bool, progress: bool) -> None:
     """Train Alpha-CLIP on STORE, and keep the best weights in the folder CHECKPOINT.
 
-    Killed at any moment and started again, the same command goes on from the last state, and on the same machine ends
+    If it is interrupted, run the same command again: it resumes from the last state, and on the same machine ends
     with the very same weights. Several GPUs train together: `torchrun --nproc-per-node N -m cli.main finetune ...`.
 
     The best weights have the highest text-to-video R@1 on the split `val`, evaluated after each epoch or, as the preset

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     type=click.Choice([str(one) for one in BackgroundMotion]),
     default=str(BackgroundMotion.FROZEN),
     show_default=True,
-    help="Of --background. frozen: its first frame, so that the truth is exact. moving: its frames.",
+    help="What --background shows. frozen: its first frame, so that the truth is exact. moving: its frames.",
 )
 @seed_option
 @workers_option(

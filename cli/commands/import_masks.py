@@ -56,7 +56,7 @@ def command(
 
     FOLDER has a file VIDEO_ID.npz for each video, with an array `masks` (frames, height, width), bool or uint8, as the
     video is shown. They are of all frames of the video, or an array `frame_index` says of which. They are resized and
-    cropped as the frames are. If it is interrupted, run the same command again: it continues.
+    cropped as the frames are. If it is interrupted, run the same command again: it resumes.
 
     \b
     fda generate DATA --size tiny

@@ -63,7 +63,7 @@ def command(
 ) -> None:
     """Make another mask set from the frames of STORE, without decoding, under a name.
 
-    The paper's masks are the default. If it is interrupted, run the same command again: it continues. Masks of the
+    The paper's masks are the default. If it is interrupted, run the same command again: it resumes. Masks of the
     same name are never mixed: if the options differ, the command refuses and names what differs. Features that were
     made from a mask set that is rebuilt with other options are refused by `fda encode` then, and its --overwrite
     --yes rebuilds them.
@@ -146,7 +146,8 @@ def print_masks(result: MasksResult) -> None:
     print_table(f"masks {result.masks}", columns, rows)
     for split in result.splits:
         if 0 < split.num_camera_known < split.num_videos_masked:
-            say(f"{split.split}: of {plural(split.num_camera_known, 'video')} it can be told whether the camera moves")
+            known = plural(split.num_camera_known, "video")
+            say(f"{split.split}: whether the camera moves is known for {known}")
     made = result.num_videos_made
     if result.num_shards_made:
         say(f"{plural(made, 'video')} in {result.seconds:.1f} s: {made / result.seconds:.1f} videos/s")

@@ -114,7 +114,7 @@ def _preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
 )
 @max_failed_option
 @run_options(
-    "Remove the store first, if there is one: what fda wrote, and no other file. What goes is printed.",
+    "Remove the store first, if there is one: what fda wrote, and no other file. It prints what it removes.",
     "With --overwrite: remove feature sets as well.",
 )
 @progress_option
@@ -150,7 +150,7 @@ def command(
     against the published numbers. Warnings name what would spoil results: missing captions and files, training videos
     in other splits, captions that several test videos share.
 
-    If it is interrupted, run the same command again: it continues. A video that cannot be read is recorded with
+    If it is interrupted, run the same command again: it resumes. A video that cannot be read is recorded with
     the reason, and its slot stays empty. Where a name begins with `-`, write `./` before it.
     """
     with progress_listener("preprocess", progress) as listener:

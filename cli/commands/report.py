@@ -87,11 +87,11 @@ def _report_options(function: Callable[..., None]) -> Callable[..., None]:
 @progress_option
 @shared_options
 def command(store_place: str, output: Path, options: ReportOptions, as_json: bool, progress: bool) -> None:
-    """Write one HTML file about STORE that can be sent on: nothing else is needed to read it.
+    """Write one HTML file about STORE, to share: nothing else is needed to read it.
 
     It has what is in the store and how it was made, failed videos, masks, every feature set with confidence intervals,
     their comparison and slices, example retrievals, videos that splits share, speeds, versions, and the commands to get
-    there again. What is missing or damaged is said on the page. The store is read, and not changed.
+    there again. The page names what is missing or damaged. The store is read, and not changed.
     """
     with progress_listener("report", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
         result = fda.report(store_place, output, options, listener=listener)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 @click.option(
     "--layout",
     type=click.Choice([str(layout) for layout in WeightsLayout]),
-    help="Of the file to write. alpha-clip: the vision tower, for Alpha-CLIP's code. clip: both towers, for OpenAI's "
-    "and open_clip's; without the alpha convolution, it is the model where alpha is all ones.",
+    help="Layout of the file to write. alpha-clip: the vision tower, for Alpha-CLIP's code. clip: both towers, for "
+    "OpenAI's and open_clip's; without the alpha convolution, it is the model where alpha is all ones.",
 )
 @click.option(
     "-o",

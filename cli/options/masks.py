@@ -38,28 +38,29 @@ MASK_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] =
         "--threshold",
         type=click.FloatRange(0, 255),
         default=None,
-        help="Grey levels (0..255): a pixel moves where it differs by more.  [default: 25; 15 against a background]",
+        help="Grey levels (0..255) by more than which a moving pixel differs.  [default: 25; 15 against a background]",
     ),
     click.option(
         "--threshold-mode",
         type=_choice(ThresholdMode),
         default=str(_DEFAULTS.threshold_mode),
         show_default=True,
-        help="noise: instead of --threshold, --noise-sigmas times the noise of each pair of frames, a robust estimate.",
+        help="How the threshold is set. fixed: by --threshold. noise: --noise-sigmas times the noise of each pair of "
+        "frames.",
     ),
     click.option(
         "--noise-sigmas",
         type=click.FloatRange(0, 1000, min_open=True),
         default=_DEFAULTS.noise_sigmas,
         show_default=True,
-        help="Of --threshold-mode noise: standard deviations.",
+        help="Threshold of --threshold-mode noise, standard deviations.",
     ),
     click.option(
         "--noise-floor",
         type=click.FloatRange(0, 255),
         default=_DEFAULTS.noise_floor,
         show_default=True,
-        help="Of --threshold-mode noise: the threshold is never lower, grey levels.",
+        help="Lowest threshold of --threshold-mode noise, grey levels.",
     ),
     click.option(
         "--kernel-size",

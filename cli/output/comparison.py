@@ -40,7 +40,7 @@ def print_comparison(result: Comparison) -> None:
         rows = [[_LABELS[metric], *(_scored_cell(one, direction, metric) for one in result.sets)] for metric in METRICS]
         print_table(f"{title}, {percent} intervals", ["", *(one.name for one in result.sets)], rows)
     for other in result.against_first:
-        _print_against(other, f"{other.name} less {result.sets[0].name}", percent)
+        _print_against(other, f"{other.name} minus {result.sets[0].name}", percent)
     show(
         f"{plural(result.num_captions, 'caption')} x {plural(result.num_videos, 'video')} ({result.num_videos:,} of "
         f"{plural(result.num_videos_expected, 'video')} used); {protocol_words(result.protocol)}; "

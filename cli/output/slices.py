@@ -28,7 +28,7 @@ def print_slices(scores: SliceScores) -> None:
     if scores.static_gap:
         names = {"text_to_video": "text to video", "video_to_text": "video to text"}
         gaps = ", ".join(f"{names[direction]} {gap:+.1f}" for direction, gap in scores.static_gap.items())
-        show(f"R@1 of static objects less that of all others, in points: {gaps}{_few_static(scores.families)}")
+        show(f"R@1 of static objects minus that of all others, in points: {gaps}{_few_static(scores.families)}")
     level = next((one.level for found in scores.all_queries.intervals.values() for one in found.values()), None)
     if level is not None:
         show(f"intervals are those of R@1, {100 * level:g}%")

@@ -28,7 +28,7 @@ class EvalOptions:
     temperature: float | None = None
     """Of `attention`; None: the one with the best R@1 on `choose_split`."""
     shot_distance: float | None = None
-    """Of `best-shot`: 1 less the cosine of two frames, above which a new shot begins; None: as for `temperature`."""
+    """Of `best-shot`: 1 minus the cosine of two frames, above which a new shot begins; None: as for `temperature`."""
     top_frames: int | None = None
     """Score each text by this many best frames of a video instead of by the video; with `best-frames` and None, as many
     as have the best R@1 on `choose_split`."""
@@ -72,7 +72,7 @@ class EvalOptions:
             raise OptionError(f"temperature must be above 0, got {self.temperature}")
         if self.shot_distance is not None and not -2 <= self.shot_distance <= 2:
             raise OptionError(
-                f"shot_distance must be in -2..2 (1 less a cosine; below 0, each frame is a shot), got "
+                f"shot_distance must be in -2..2 (1 minus a cosine; below 0, each frame is a shot), got "
                 f"{self.shot_distance}"
             )
         if self.bank_split is not None and self.frame_pooling is not None:

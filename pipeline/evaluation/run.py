@@ -277,7 +277,7 @@ def _families(store: Store, result: Evaluation, names: Sequence[str], report: Re
     known = {family.name for family in families}
     for name in wanted:
         if name not in known:
-            report.warn(f"no slices by {name}: the store has nothing to tell them by")
+            report.warn(f"no slices by {name}: the store has no values for it")
     return tuple(family for family in families if family.name in wanted)
 
 

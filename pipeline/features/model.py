@@ -125,7 +125,7 @@ def load_ready(source: ModelSource, device: str, report: Reporter) -> ReadyModel
     if loaded.metadata.get("chosen_on_test") or loaded.training.chosen_on_test:
         report.warn(
             f"{loaded.report.source} was chosen by its score on test videos, or trained on them: scores on these are "
-            "no fair ones"
+            "not fair"
         )
     for words in loaded.report.warnings():
         report.warn(words)

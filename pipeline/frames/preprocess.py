@@ -211,7 +211,7 @@ def find_changed(
     check: SourceCheck,
     listener: Listener = ignore_events,
 ) -> dict[Shard, frozenset[int]]:
-    """Shard -> rows whose videos are other files now than when they were decoded, of the shards that stand.
+    """Complete shard -> rows whose videos have changed since they were decoded.
 
     Many files are looked at at a time: to ask a network file system for one takes a millisecond.
     """

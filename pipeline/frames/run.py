@@ -290,10 +290,9 @@ class _Run:
     def _tell_what_is_left(self, store: Store, made: ShardsMade) -> None:
         num_missing, num_found = found_again(store, made.tally, self.read.dataset.root)
         if num_found:
-            are = "is" if num_found == 1 else "are"
+            exist = "exists" if num_found == 1 else "exist"
             self.report.warn(
-                f"{num_found:,} of {plural(num_missing, 'missing video')} {are} there now: --retry-failed decodes what "
-                "is there"
+                f"{num_found:,} of {plural(num_missing, 'missing video')} now {exist}: --retry-failed decodes them"
             )
         elif not made.plan.pending:
             self.report.say(f"nothing to do: {plural(made.plan.num_shards, 'shard')}, all complete")
@@ -360,11 +359,11 @@ def _growth(growth: Growth) -> Iterator[str]:
         added = ", ".join(f"{number:,} to {split!r}" for split, number in growth.new_videos.items())
         yield f"the store grows: {plural(growth.num_new_videos, 'new video')} ({added})"
     if growth.num_moved:
-        yield f"{plural(growth.num_moved, 'video')} of the store have other paths now"
+        yield f"{plural(growth.num_moved, 'video')} of the store have new paths"
     if growth.num_captioned:
         yield f"captions are added to {plural(growth.num_captioned, 'video')} of the store that had none"
     if growth.num_recaptioned:
-        yield f"{plural(growth.num_recaptioned, 'video')} of the store have other captions now"
+        yield f"{plural(growth.num_recaptioned, 'video')} of the store have new captions"
 
 
 def _used(store: Store, report: DatasetReport, made: ShardsMade) -> dict[str, Used]:

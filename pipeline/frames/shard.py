@@ -99,7 +99,7 @@ def _kept(
     rows: Collection[int],
     check: SourceCheck,
 ) -> tuple[ShardFrames, dict[int, VideoOutcome]] | None:
-    """What stands of a shard, and how its videos ended, but for those that are other files now."""
+    """What is kept of a shard, and how its videos ended, without those whose files have changed."""
     found = read_kept(store, shard, rows) if rows else None
     if found is None:
         return None

@@ -249,5 +249,5 @@ def _require_memory(num_bytes: int, place: Path) -> None:
     if num_bytes >> 20 > memory_mib // 2:
         raise InputError(
             f"{place} holds {num_bytes >> 20:,} MiB of embeddings, more than half of this machine's {memory_mib:,} MiB "
-            "of memory: give an .npy file, which is read bit by bit"
+            "of memory: give an .npy file, which is read piece by piece"
         )

@@ -179,7 +179,7 @@ def cannot_start(error: OSError) -> DecoderStartError:
 
 def _not_started(ended: str) -> DecoderStartError:
     return DecoderStartError(
-        f"the decoder process did not start ({ended}); what it said is on stderr: repair that, and run again"
+        f"the decoder process did not start ({ended}); its message is on stderr: repair that, and run again"
     )
 
 

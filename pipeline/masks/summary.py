@@ -24,9 +24,9 @@ class SplitMasks:
     """Of all masks, those in which nothing moves, 0..1."""
     full_share: float | None
     camera_motion_share: float | None
-    """Of the videos for which it can be told, those whose camera moved, 0..1."""
+    """Of the videos for which this is known, the share whose camera moved, 0..1."""
     num_camera_known: int
-    """Videos for which it can be told."""
+    """Videos for which this is known."""
     num_unregistered_pairs: int | None
     """Pairs of pictures whose camera motion could not be found; None if it was not looked for."""
     num_compared_frames: int | None
@@ -51,7 +51,7 @@ class MaskCounts:
     num_empty: int = 0
     num_full: int = 0
     num_telling: int = 0
-    """Videos for which it can be told whether the camera moved."""
+    """Videos for which it is known whether the camera moved."""
     num_moving: int = 0
     num_unregistered: int | None = None
     num_compared: int | None = None

@@ -58,5 +58,5 @@ class PoolOptions:
         for split in filter(None, (self.train_split, self.val_split)):
             if is_test_split(split):
                 raise OptionError(
-                    f"split {split!r} is for testing: trained or chosen on it, the scores would be flattered"
+                    f"split {split!r} is for testing: training or choosing on it would bias the scores upwards"
                 )

@@ -122,7 +122,7 @@ class FinetuneOptions:
     """Part of the training videos, 0..1, that is held out if there is no validation split."""
     watch_split: str | None = None
     """A split, such as `test`, whose R@1s are recorded at every evaluation (`history.json`, `log.jsonl`). It chooses
-    nothing: what choosing on it would have flattered can be read off afterwards. Default: none."""
+    nothing: the bias of choosing on it can be read off afterwards. Default: none."""
     choose_on_test: bool = False
     """Allow a test split to be trained or chosen on: the checkpoint and what it makes are marked."""
     resize_frames: bool = False

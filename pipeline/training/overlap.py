@@ -32,11 +32,11 @@ def check_overlap(store: Store, recipe: TrainingRecipe, *, choose_on_test: bool)
         tests = [split for split in shared.splits if is_test_split(split) and split not in used]
         if recipe.val_split in shared.splits and tests and not choose_on_test:
             raise OptionError(
-                f"{sharing(shared)}: the weights would be chosen on videos that are scored, which flatters the "
-                "scores. Take them out of one of the splits, or add --choose-on-test to do it anyway"
+                f"{sharing(shared)}: the weights would be chosen on videos that are scored, which biases the "
+                "scores upwards. Take them out of one of the splits, or add --choose-on-test to do it anyway"
             )
         if used & set(shared.splits) and (tests or used >= set(shared.splits)):
-            yield f"{sharing(shared)}: scores on these are no fair ones"
+            yield f"{sharing(shared)}: scores on these are not fair"
 
 
 def training_record(store: Store, recipe: TrainingRecipe, train: Half, val: Half) -> TrainingRecord:

@@ -154,7 +154,8 @@ def _recipe(preset: Preset, options: FinetuneOptions) -> TrainingRecipe:
         asked = "" if options.val_split or not preset.val_split else f" (of preset {options.preset})"
         raise OptionError(
             f"--train-split {recipe.train_split} and --val-split {recipe.val_split}{asked} would train, or choose the "
-            "weights, on the videos that are scored, which flatters the scores: add --choose-on-test to do it anyway"
+            "weights, on the videos that are scored, which biases the scores upwards: add --choose-on-test to do it "
+            "anyway"
         )
     return recipe
 
@@ -229,7 +230,10 @@ class _Training:
         if is_finished(self.folder, identity):
             return True
         if moved_from := checkpoint.moved(identity):
-            report.warn(f"what was begun continues elsewhere, and may end with other weights: {moved_from}")
+            report.warn(
+                "this training began on another machine or with other software, and may end with other weights: "
+                f"{moved_from}"
+            )
         return False
 
     def _warn_of_differences(self, report: Reporter) -> None:

@@ -132,7 +132,7 @@ class LocalWorkers:
         """Raise if another one would not start either."""
         if code >= 0:
             raise NoWorkersError(
-                f"a worker process did not start (exit code {code}); what it said is on stderr: repair that, or work "
+                f"a worker process did not start (exit code {code}); its message is on stderr: repair that, or work "
                 "in this process with --workers 0"
             )
         self._num_killed += 1

@@ -169,7 +169,7 @@ class ShardVerifier:
             else:
                 digest = self._other_digest(its)
             if digest != sha256:
-                what = f"it was made from another {its} than the present one"
+                what = f"{its} has changed since it was made"
                 remedy = f"run {command_of(stage.name)} again, which rebuilds it"
                 yield Finding(Kind.STALE, commit_name(shard, stage.name), what, remedy, repair=repair)
                 return

@@ -54,7 +54,7 @@ def test_tables(store: Store, fda: Commands) -> None:
     ]
     assert "text to video, 95% intervals" in lines
     assert any(re.fullmatch(r"R@1 60\.0 \[.*\] 100\.0 \[\d\d\.\d, 100\.0\]", line) for line in lines)
-    assert "tau50 less tau25, text to video" in lines
+    assert "tau50 minus tau25, text to video" in lines
     assert any(line.startswith("R@1 +40.0 [") for line in lines)
     assert any(line.startswith("MnR -0.4 [") for line in lines)
     assert "text to video: 4 of 10 queries better, 0 worse, 6 the same" in lines

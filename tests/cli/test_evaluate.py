@@ -168,7 +168,7 @@ def test_slices_diagnostics_and_every_query(fda: Commands, tmp_path: Path) -> No
     flags = ("--slice", "motion", "--slice", "category", "--diagnostics", "--per-query", ranks)
     ended = fda("eval", tmp_path / "store", "--features", "mine", *flags, "--json")
     assert ended.code == 0, ended.err
-    assert "no slices by category: the store has nothing to tell them by" in ended.err
+    assert "no slices by category: the store has no values for it" in ended.err
     found = json.loads(ended.out)
     assert found["slices"]
     assert found["diagnostics"]

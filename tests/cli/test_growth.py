@@ -192,7 +192,7 @@ def test_videos_that_lie_elsewhere_now_are_the_same(fda: Commands, folder: Path,
     (folder / "videos").rename(folder / "moved")
     moved = some(folder, [line.replace("videos/", "moved/") for line in lines(folder)])
     ended = fda("preprocess", moved, tmp_path / "store", *FLAGS, "--check-videos", "content")
-    assert "8 videos of the store have other paths now" in ended.err
+    assert "8 videos of the store have new paths" in ended.err
     assert json.loads(ended.out)["num_videos_made"] == 0
 
 

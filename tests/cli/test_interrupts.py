@@ -134,8 +134,8 @@ def be_a_command_that_hangs(told: Connection, words: list[str]) -> None:
     main()
 
 
-NONE = "none of 6 videos is kept in a store; to go on"
-UNCHANGED = "the store is as it was; to begin again"
+NONE = "none of 6 videos is kept in a store; to resume"
+UNCHANGED = "the store is as it was; to run it again"
 MODEL = ["--model", "ViT-B-32-quickgelu", "--pretrained", "openai"]
 
 
@@ -144,24 +144,24 @@ MODEL = ["--model", "ViT-B-32-quickgelu", "--pretrained", "openai"]
     [
         (
             ["preprocess", __file__, "a store", "--partition", "3/8"],
-            "4 of 6 videos are kept in a store; to go on with part 3/8",
+            "4 of 6 videos are kept in a store; to resume with part 3/8",
             None,
         ),
         (["masks", "a store", "--masks", "low", "--overwrite"], f"{NONE}, without --overwrite, which would", 2),
         (
             ["finetune", "a store", "CHECKPOINT", "--preset", "demo"],
-            "CHECKPOINT keeps the last saved state of the training, and the best weights so far; to go on",
+            "CHECKPOINT keeps the last saved state of the training, and the best weights so far; to resume",
             None,
         ),
         (["encode", "a store", "--features", "mine", *MODEL], NONE, None),
         (["import-features", "a store", "--features", "f", "--text", __file__, "--video", __file__], NONE, None),
         (["status", "a store"], UNCHANGED, None),
         (["verify", "a store"], UNCHANGED, None),
-        (["verify", "a store", "--repair"], "every file is as it was, or repaired; to go on", None),
-        (["remove", "a store", "--masks", "low", "--yes"], "what is removed stays removed, and nothing that", None),
+        (["verify", "a store", "--repair"], "every file is as it was, or repaired; to resume", None),
+        (["remove", "a store", "--masks", "low", "--yes"], "what is removed stays removed, and a set that", None),
         (
             ["export", "a store", "an export", "--format", "parquet", "--overwrite"],
-            "nothing is kept, and what was at an export is as it was; to begin again",
+            "nothing is kept, and what was at an export is as it was; to run it again",
             None,
         ),
     ],
@@ -188,7 +188,7 @@ def test_ctrl_c_names_what_is_kept_and_the_line_that_goes_on(
 def test_ctrl_c_before_anything_is_written_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["preprocess", "clips.jsonl", "store"]
-    line = f"to go on:\n  fda {shlex.join(words)}"
+    line = f"to resume:\n  fda {shlex.join(words)}"
     assert how_to_go_on(group, words) == f"interrupted: nothing is written yet; {line}"
     Path("store").mkdir()
     assert how_to_go_on(group, words) == f"interrupted: nothing is written yet; {line}"

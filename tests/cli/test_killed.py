@@ -167,7 +167,7 @@ def test_an_interrupt_says_how_to_go_on_with_exit_code_1_and_leaves_no_process(
     line = shlex.join(["fda", *map(str, words)])
     # click ends the line on which the terminal shows ^C
     _, empty, message, *rest = of_the_run(err).split("\n")
-    kept = re.fullmatch(f"fda: error: interrupted: ([0-9]+) of 500 videos are kept in {place}; to go on:", message)
+    kept = re.fullmatch(f"fda: error: interrupted: ([0-9]+) of 500 videos are kept in {place}; to resume:", message)
     assert (empty, rest) == ("", [f"  {line}", ""])
     assert kept is not None
     assert int(kept[1]) == len(list(place.glob("commits/*/frames/*.parquet"))) > 0

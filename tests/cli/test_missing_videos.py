@@ -138,17 +138,17 @@ def test_what_cannot_be_looked_for_is_missing(tmp_path: Path, path: str) -> None
 def test_videos_that_have_come_since_are_told(fda: Commands, manifest: Path, clips: Path, tmp_path: Path) -> None:
     there, store = only(clips, tmp_path / "there", 0), tmp_path / "store"
     arguments = ("preprocess", manifest, store, "--videos", there, *FLAGS)
-    assert "are there now" not in fda(*arguments, "--max-missing", "100%").err
+    assert "missing videos now exist" not in fda(*arguments, "--max-missing", "100%").err
     assert "nothing to do: 2 shards, all complete" in fda(*arguments).err
     for number in (1, 2):
         shutil.copy(clips / f"{number}.mp4", there)
     (there / "3.mp4").mkdir()  # no video
     told = fda(*arguments, "--json")
-    warning = "2 of 3 missing videos are there now: --retry-failed decodes what is there"
+    warning = "2 of 3 missing videos now exist: --retry-failed decodes them"
     assert (f"warning: {warning}" in told.err, "nothing to do" in told.err) == (True, False)
     assert warning in json.loads(told.out)["warnings"]
     retried = fda(*arguments, "--retry-failed")
-    assert ("3 clips; 1 video failed" in retried.out, "there now" in retried.err) == (True, False)
+    assert ("3 clips; 1 video failed" in retried.out, "now exist" in retried.err) == (True, False)
 
 
 def test_python_users_get_an_error_of_its_own(manifest: Path, tmp_path: Path) -> None:

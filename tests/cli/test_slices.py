@@ -51,7 +51,7 @@ def test_tables(scores: SliceScores, capsys: pytest.CaptureFixture[str]) -> None
     assert "camera: all queries are in one slice, 'camera stands still'" in lines
     assert (
         lines[-4]
-        == "R@1 of static objects less that of all others, in points: text to video -100.0, video to text +0.0"
+        == "R@1 of static objects minus that of all others, in points: text to video -100.0, video to text +0.0"
     )
     assert lines[-1] == "* queries of fewer than 10 videos"
     assert lines[-3] == "intervals are those of R@1, 95%"

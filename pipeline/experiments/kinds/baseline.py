@@ -57,7 +57,7 @@ def findings(results: Results) -> Findings:
         tables += [_differences(results, one) for one in results.splits]
     return Findings(
         answer=_answer(results, split),
-        tables=(*tables, _flattery(results)),
+        tables=(*tables, _bias_table(results)),
         drawings=(_drawing(results, split),),
     )
 
@@ -120,7 +120,7 @@ def _differences(results: Results, split: str) -> Table:
     )
 
 
-def _flattery(results: Results) -> Table:
+def _bias_table(results: Results) -> Table:
     """What choosing the checkpoint on the test split would have added, evaluation by evaluation of each training."""
     chosen: dict[str, list[float]] = {}
     best: dict[str, list[float]] = {}
@@ -129,19 +129,19 @@ def _flattery(results: Results) -> Table:
         chosen[name] = [one["watched_chosen"] for one in trainings if one is not None]
         best[name] = [one["watched_best"] for one in trainings if one is not None]
     titles = {name: one["title"] for name, one in results.conditions.items()}
-    rows = [_flattered(titles[name], chosen[name], best[name]) for name in titles]
+    rows = [_bias_row(titles[name], chosen[name], best[name]) for name in titles]
     over = [[sum(seed) / len(seed) for seed in zip(*one.values(), strict=True)] for one in (chosen, best)]
     num = len(next(iter(chosen.values())))
     return Table(
         "chosen-on-test",
-        "What choosing the checkpoint on the test split flatters: T2V R@1 there, while training",
-        ("alpha channel", "chosen on validation", "chosen on test", "flatters by"),
-        (*rows, _flattered("mean of all", *over)),
+        "Bias of choosing the checkpoint on the test split: T2V R@1 there, while training",
+        ("alpha channel", "chosen on validation", "chosen on test", "bias"),
+        (*rows, _bias_row("mean of all", *over)),
         (f"Means of {plural(num, 'seed')}; intervals are over seeds alone, for the test videos are the same in both.",),
     )
 
 
-def _flattered(title: str, chosen: Sequence[float], best: Sequence[float]) -> tuple[str, ...]:
+def _bias_row(title: str, chosen: Sequence[float], best: Sequence[float]) -> tuple[str, ...]:
     gain = mean_of([more - less for less, more in zip(chosen, best, strict=True)])
     means = (f"{100 * sum(one) / len(one):.1f}" for one in (chosen, best))
     return (title, *means, points_of(gain))

@@ -180,7 +180,7 @@ class _Queries:
         return crossed_share(self.hits[way], self.video)
 
     def gain(self, way: str) -> Estimate:
-        """R@1 less that of average pooling: paired by seed and caption."""
+        """R@1 minus that of average pooling: paired by seed and caption."""
         return crossed_difference(self.hits[AVERAGE], self.hits[way], self.video)
 
 

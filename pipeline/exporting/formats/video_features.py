@@ -34,8 +34,8 @@ class VideoFeaturesWriter(FormatWriter):
         """See `FormatWriter`."""
         if batch.selected.is_imported:
             raise InputError(
-                f"features {batch.selected.features!r} were imported, so that nobody knows when their frames are, "
-                "which video_features says: take --format clip-video-encode, or a feature set of `fda encode`"
+                f"features {batch.selected.features!r} were imported, so the times of their frames are not known, "
+                "and video_features needs them: use --format clip-video-encode, or a feature set of `fda encode`"
             )
         facts = batch.clip_facts
         rates = [None] * len(batch) if facts is None else facts["fps"].to_pylist()

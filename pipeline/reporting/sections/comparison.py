@@ -79,7 +79,7 @@ def _figure(number: int, found: Comparison) -> Markup:
                 axes.plot([difference.value], [place], MARKERS[side], color=SERIES[side], markersize=5.5)
         axes.set_yticks(range(len(others)), [shortened(one.name) for one in others], parse_math=False)
         axes.set_ylim(len(others) - 0.5, -0.5)
-        axes.set_xlabel("R@1 less that of the first set, points")
+        axes.set_xlabel("R@1 minus that of the first set, points")
         handles = [
             axes.plot([], [], MARKERS[side], color=SERIES[side], label=TITLES[direction])[0]
             for side, direction in enumerate(DIRECTIONS)

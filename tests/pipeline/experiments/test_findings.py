@@ -26,11 +26,11 @@ def test_the_baseline_says_what_the_intervals_carry(share: float, said: str) -> 
     found = BASELINE.findings(results_by_hand("baseline", {"paper": share, "ones": 0.5, "no-alpha": 0.5}))
     assert found.answer.count(said) == 2
     assert f"{100 * (share - 0.5):+.1f} [" in found.answer
-    conditions, differences, flattery = found.tables
+    conditions, differences, bias = found.tables
     assert [row[0] for row in conditions.rows] == ["the paper", "the ones", "the no-alpha"]
     assert differences.rows[0][1] == "-"  # of itself
-    assert flattery.rows[-1][0] == "mean of all"
-    assert flattery.rows[-1][-1].startswith("+2.0 [")
+    assert bias.rows[-1][0] == "mean of all"
+    assert bias.rows[-1][-1].startswith("+2.0 [")
 
 
 def test_every_split_that_is_scored_is_shown() -> None:

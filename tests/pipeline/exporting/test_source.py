@@ -134,7 +134,7 @@ def test_features_of_some_splits_and_without_frames(own: Store, tmp_path: Path) 
     ]
     with pytest.raises(fda.InputError, match="have no embeddings of frames .*they were imported without"):
         fda.export(own.place, tmp_path / "cve", options("clip-video-encode", features="theirs"))
-    with pytest.raises(fda.InputError, match="nobody knows when their frames are"):
+    with pytest.raises(fda.InputError, match="the times of their frames are not known"):
         fda.export(own.place, tmp_path / "vf", options("video-features", features="theirs"))
     with pytest.raises(fda.NotInStoreError, match="no features 'theirs' for split 'train'"):
         fda.export(own.place, tmp_path / "train", replace(theirs, splits=("train",)))

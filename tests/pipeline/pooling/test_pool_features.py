@@ -123,7 +123,7 @@ def test_it_is_out_of_date_once_its_source_is_rebuilt(tmp_path: Path) -> None:
     pool_features(store.place, tmp_path / "checkpoint", OPTIONS)
     text, frame = splits["test"]
     import_frames(store, {"test": (text, frame[:, ::-1])})
-    with pytest.raises(ShardIncompleteError, match=r"made from another commits/test/features/mine/video.*fda pool"):
+    with pytest.raises(ShardIncompleteError, match=r"commits/test/features/mine/video.*has changed since.*fda pool"):
         fda.evaluate(store.place, "seq")
     states = {one.name: one.state for one in fda.status(store.place).status.splits[2].features}
     assert states["seq"] == "stale: 1 of 2 shards"

@@ -199,7 +199,7 @@ def test_stores_without_features_or_with_pending_ones(tmp_path: Path) -> None:
         SearchEngine.open([half.place]).search([video(0)], SearchOptions())
     stale = searchable(tmp_path / "stale", random_frames(NUM_VIDEOS))
     fill_shard(stale, stale.shards("test")[0], frozenset({1}))
-    with pytest.raises(ShardIncompleteError, match="was made from another commits/test/frames/00000.parquet"):
+    with pytest.raises(ShardIncompleteError, match="commits/test/frames/00000.parquet has changed since"):
         SearchEngine.open([stale.place]).search([video(0)], SearchOptions())
 
 

@@ -153,7 +153,7 @@ def test_masks_are_told_of_in_one_line(tmp_path: Path) -> None:
     assert frames.masks is None
     assert (
         "test: masks 'default' cover 50.0% of the picture on average; 25.0% are empty, 18.8% full; the camera moves "
-        "in 33.3% of the 3 videos for which it can be told\n"
+        "in 33.3% of the 3 videos for which this is known\n"
     ) in CliRunner().invoke(command, [str(tmp_path)]).output
 
 
