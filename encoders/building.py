@@ -10,7 +10,7 @@ from torch import nn
 
 from encoders.config import ModelConfig, TextTower, VisionTower
 from encoders.described import DescribedTower
-from encoders.errors import ModelError
+from encoders.errors import ModelError, first_line
 from encoders.hub import quiet_hub
 from encoders.torchvision_shim import INSTALL_TRANSFORMERS, import_open_clip, import_text_towers, import_timm
 
@@ -58,8 +58,7 @@ def build(config: ModelConfig) -> Any:
         )
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         # Numbers that do not fit each other raise any of these, in open_clip or in timm.
-        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"open_clip cannot build model {config.name}: {words}") from error
+        raise ModelError(f"open_clip cannot build model {config.name}: {first_line(error)}") from error
 
 
 def _require_described(config: ModelConfig) -> None:
@@ -80,11 +79,10 @@ def _require_described(config: ModelConfig) -> None:
             f"({INSTALL_TRANSFORMERS}), which cannot be imported: {error}"
         ) from error
     except (OSError, ValueError, LookupError, TypeError) as error:
-        words = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ModelError(
-            f"cannot read the description of the text tower {name!r} of model {config.name}: {words}. Without a "
-            f"network, put config.json of https://huggingface.co/{name} into a folder, and name that in the model's "
-            "file as hf_model_name"
+            f"cannot read the description of the text tower {name!r} of model {config.name}: {first_line(error)}. "
+            f"Without a network, put config.json of https://huggingface.co/{name} into a folder, and name that in the "
+            "model's file as hf_model_name"
         ) from error
 
 

@@ -33,7 +33,7 @@ def find_device(device: str) -> torch.device:
     try:
         return torch.device(device)
     except RuntimeError as error:
-        raise DeviceError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
+        raise DeviceError.of(device, error) from error
 
 
 def move_to(model: AlphaClip, device: str) -> torch.device:
@@ -50,7 +50,7 @@ def move_to(model: AlphaClip, device: str) -> torch.device:
     try:
         model.to(chosen)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise DeviceError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
+        raise DeviceError.of(device, error) from error
     return chosen
 
 

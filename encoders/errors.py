@@ -1,5 +1,20 @@
 """Errors that a caller can tell apart. Each is also the builtin that fits it."""
 
+from __future__ import annotations
+
+from typing import Self
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, for a message of one line: its first line, or its class if it says nothing.
+
+    >>> first_line(ValueError("no such device.\\nUse one of ..."))
+    'no such device'
+    >>> first_line(KeyError())
+    'KeyError'
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
 
 class EncoderError(Exception):
     """Something is wrong with a model, with its weights or with a training run."""
@@ -39,6 +54,11 @@ class SettingError(EncoderError, ValueError):
 
 class DeviceError(EncoderError, ValueError):
     """There is no such device, or torch cannot use it here."""
+
+    @classmethod
+    def of(cls, device: str, error: Exception) -> Self:
+        """From the device as it was given, and what torch raised."""
+        return cls(f"cannot use device {device!r}: {first_line(error)}")
 
 
 class DeviceMemoryError(EncoderError, MemoryError):

@@ -15,7 +15,9 @@ MIN_WORDS = 3
 
 
 HUB, LOCAL = "hf-hub:", "local-dir:"
-"""How open_clip's names begin of models that come whole: in a repository of the Hugging Face hub, or in a folder."""
+"""How open_clip's names begin of models that come with their weights: in a repository of the hub, or in a folder."""
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+"""The file there that describes the model, the mean and deviation of its pixels, and its tokenizer."""
 
 
 def is_whole_model(model: str) -> bool:

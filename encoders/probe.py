@@ -8,6 +8,7 @@ import torch
 
 from encoders.devices import find_device
 from encoders.encoding.precision import computes_bf16
+from encoders.errors import first_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def _why_no_gpu() -> str | None:
     try:
         torch.cuda.init()  # type: ignore[no-untyped-call]
     except Exception as error:  # of many classes: a driver that is too old, none at all, a device that is broken
-        return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return first_line(error)
     return None
 
 

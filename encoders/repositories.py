@@ -1,4 +1,4 @@
-"""Models that come whole, as open_clip publishes them: a description, weights, maybe a tokenizer, side by side.
+"""Models that come with their weights, as open_clip publishes them: beside a description, and maybe a tokenizer.
 
 They lie in a folder (`local-dir:FOLDER`, or its path alone), or in a repository of the Hugging Face hub
 (`hf-hub:ORG/NAME`), of which the files that are cached are taken without asking the hub.
@@ -22,12 +22,10 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from encoders.errors import ModelError, WeightsMissingError
+from encoders.errors import ModelError, WeightsMissingError, first_line
 from encoders.hub import quiet_hub
-from encoders.options import HUB, LOCAL, is_whole_model
+from encoders.options import HUB, LOCAL, OPEN_CLIP_CONFIG, is_whole_model
 
-DESCRIPTION = "open_clip_config.json"
-"""What describes the model, the mean and deviation of its pixels, and its tokenizer."""
 WEIGHTS = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -122,12 +120,12 @@ class Repository:
             ModelError: it is not there, or cannot be had from the hub.
         """
         if self.folder is None:
-            return self._from_hub((DESCRIPTION,), ModelError)
-        path = self.folder / DESCRIPTION
+            return self._from_hub((OPEN_CLIP_CONFIG,), ModelError)
+        path = self.folder / OPEN_CLIP_CONFIG
         if not path.is_file():
             raise ModelError(
-                f"{self.folder} has no {DESCRIPTION}, which describes the model; a checkpoint of `fda finetune` is "
-                "given as --checkpoint"
+                f"{self.folder} has no {OPEN_CLIP_CONFIG}, which describes the model; a checkpoint of `fda finetune` "
+                "is given as --checkpoint"
             )
         return path
 
@@ -179,9 +177,9 @@ class Repository:
                 break
             except EntryNotFoundError as missing:  # the next one may be there
                 error = missing
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        assert error is not None
         raise kind(
-            f"cannot get {' or '.join(names)} of {self.name}: {said}. Without a network, put {DESCRIPTION}, "
-            f"{' or '.join(ON_HUB)} and, where there are any, {' and '.join(_TOKENIZER)} of "
+            f"cannot get {' or '.join(names)} of {self.name}: {first_line(error)}. Without a network, put "
+            f"{OPEN_CLIP_CONFIG}, {' or '.join(ON_HUB)} and, where there are any, {' and '.join(_TOKENIZER)} of "
             f"https://huggingface.co/{self.hub_id} into a folder, and give the folder as --model"
         ) from error

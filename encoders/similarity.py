@@ -42,7 +42,7 @@ def place(device: str) -> Placement:
     try:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise DeviceError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
+        raise DeviceError.of(device, error) from error
     torch.set_float32_matmul_precision("highest")
     name = f" ({torch.cuda.get_device_name(chosen)})" if chosen.type == "cuda" else ""
     return Placement(lambda array: put_on(array, chosen), f"{chosen}{name}")

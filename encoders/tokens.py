@@ -15,7 +15,7 @@ from torch import Tensor
 
 from encoders.config import ModelConfig
 from encoders.described import DescribedTower
-from encoders.errors import ModelError
+from encoders.errors import ModelError, first_line
 from encoders.hub import quiet_hub
 from encoders.torchvision_shim import INSTALL_TRANSFORMERS, import_open_clip
 
@@ -96,11 +96,11 @@ class HuggingFaceVocabulary:
         except ImportError as error:
             raise ModelError(
                 f"the tokenizer {name!r} needs the package transformers ({INSTALL_TRANSFORMERS}), which "
-                f"cannot be imported: {_first_line(error)}"
+                f"cannot be imported: {first_line(error)}"
             ) from error
         except (OSError, ValueError, TypeError) as error:
             raise ModelError(
-                f"cannot load the tokenizer {name!r}: {_first_line(error)}. Without a network, put tokenizer.json and "
+                f"cannot load the tokenizer {name!r}: {first_line(error)}. Without a network, put tokenizer.json and "
                 f"tokenizer_config.json of https://huggingface.co/{name} into a folder, and name that as "
                 "hf_tokenizer_name in the model's file"
             ) from error
@@ -124,10 +124,6 @@ class HuggingFaceVocabulary:
     def _count(self, text: str) -> int:
         """Tokens of a text, however long."""
         return len(self._tokenizer.tokenizer(self._tokenizer.clean_fn(text)).input_ids)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 @functools.cache

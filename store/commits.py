@@ -58,6 +58,8 @@ _SCHEMA = pa.schema(
         ("mask_difference", pa.string()),
     ]
 )
+OUTCOME_FIELDS = ("video_id", "row", "status", "filled")
+"""Those without which there is no `VideoOutcome`: the others have a default."""
 _OPTIONAL = ("mask_difference",)
 """The last columns: a record has them only if an outcome has a value, as records that are older than they are."""
 
@@ -72,7 +74,7 @@ class VideoOutcome:
     filled: bool
     """Whether its slot in the arrays has data. An unfilled slot is never read as a video."""
     reason: str | None = None
-    """One line: why there is no clip, or what is to be known of it. None for most clips."""
+    """One line: why there is no clip, or a remark on it. None for most clips."""
     duration_seconds: float | None = None
     fps: float | None = None
     codec: str | None = None

@@ -6,7 +6,8 @@ import re
 
 from store.errors import StoreNameError
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
+"""The regular expression of a name."""
 
 
 def check_name(kind: str, name: str) -> str:
@@ -15,7 +16,7 @@ def check_name(kind: str, name: str) -> str:
     >>> check_name("split", "train")
     'train'
     """
-    if not _NAME.fullmatch(str(name)) or name == "zarr.json":
+    if not re.fullmatch(NAME, str(name)) or name == "zarr.json":
         raise StoreNameError(
             f"{kind} name {name!r}: use up to 100 letters, digits, '_', '.' and '-', and begin with none of '.' and '-'"
         )

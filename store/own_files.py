@@ -15,6 +15,7 @@ from enum import IntEnum
 from store.arrays.shards import GROUP_METADATA
 from store.errors import StoreMissingError
 from store.formats.seal import SEAL_KEY
+from store.names import NAME
 from store.places.folder import StoredFile, StoreFolder
 
 MAX_METADATA_BYTES = 2**20
@@ -55,11 +56,10 @@ class OwnFile:
     """Of a mask set or a feature set."""
 
 
-_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
 _ID = r"[0-9a-f]{32}"
-_SPLIT = rf"(?P<split>{_NAME})"
-_CLIPS = rf"clips\.zarr/{_SPLIT}/(?:(?P<frames>frames|next_grey|pts_seconds|frame_index)|masks/(?P<masks>{_NAME}))"
-_FEATURES = rf"features\.zarr/(?P<features>{_NAME})/{_SPLIT}"
+_SPLIT = rf"(?P<split>{NAME})"
+_CLIPS = rf"clips\.zarr/{_SPLIT}/(?:(?P<frames>frames|next_grey|pts_seconds|frame_index)|masks/(?P<masks>{NAME}))"
+_FEATURES = rf"features\.zarr/(?P<features>{NAME})/{_SPLIT}"
 _VECTORS = rf"{_FEATURES}/(?:video|frame|alpha_cosine|text|num_dropped)"
 _CHUNK = r"c(?:\.[0-9]+)+"
 _PATTERNS = tuple(
@@ -69,15 +69,15 @@ _PATTERNS = tuple(
         (Part.CATALOG, r"catalog/(?:videos|captions|failures)\.parquet"),
         (
             Part.RECORD,
-            rf"(?:commits|withdrawn)/{_SPLIT}/(?:(?P<frames>frames)|masks/(?P<masks>{_NAME})|"
-            rf"features/(?P<features>{_NAME})/(?:video|text))/[0-9]{{5,}}\.parquet",
+            rf"(?:commits|withdrawn)/{_SPLIT}/(?:(?P<frames>frames)|masks/(?P<masks>{NAME})|"
+            rf"features/(?P<features>{NAME})/(?:video|text))/[0-9]{{5,}}\.parquet",
         ),
         (Part.DATA, rf"{_CLIPS}/{_CHUNK}"),
         (Part.DATA, rf"{_VECTORS}/{_CHUNK}"),
         (Part.ARRAY, rf"{_CLIPS}/zarr\.json"),
         (Part.ARRAY, rf"{_VECTORS}/zarr\.json"),
         (Part.GROUP, rf"{_FEATURES}/zarr\.json"),
-        (Part.GROUP, rf"features\.zarr/(?P<features>{_NAME})/zarr\.json"),
+        (Part.GROUP, rf"features\.zarr/(?P<features>{NAME})/zarr\.json"),
         (Part.GROUP, rf"clips\.zarr/{_SPLIT}/(?:masks/)?zarr\.json"),
         (Part.GROUP, r"(?:clips|features)\.zarr/zarr\.json"),
         (Part.RUN, r"runs/[0-9]{8}T[0-9]{6}-[a-z-]+-[0-9]+\.json"),
@@ -87,10 +87,10 @@ _PATTERNS = tuple(
 )
 
 _FOLDER = re.compile(
-    rf"catalog|runs|claims|partial(?:/(?:{_ID}|unclaimed))?|clips\.zarr(?:/{_NAME}(?:/(?:frames|next_grey|pts_seconds|"
-    rf"frame_index|masks(?:/{_NAME})?))?)?|features\.zarr(?:/{_NAME}(?:/{_NAME}(?:/(?:video|frame|alpha_cosine|text|"
-    rf"num_dropped))?)?)?|(?:commits|withdrawn)(?:/{_NAME}(?:/(?:frames|masks(?:/{_NAME})?|"
-    rf"features(?:/{_NAME}(?:/(?:video|text))?)?))?)?"
+    rf"catalog|runs|claims|partial(?:/(?:{_ID}|unclaimed))?|clips\.zarr(?:/{NAME}(?:/(?:frames|next_grey|pts_seconds|"
+    rf"frame_index|masks(?:/{NAME})?))?)?|features\.zarr(?:/{NAME}(?:/{NAME}(?:/(?:video|frame|alpha_cosine|text|"
+    rf"num_dropped))?)?)?|(?:commits|withdrawn)(?:/{NAME}(?:/(?:frames|masks(?:/{NAME})?|"
+    rf"features(?:/{NAME}(?:/(?:video|text))?)?))?)?"
 )
 
 

@@ -166,7 +166,7 @@ class Store:
         """
         folder = place if isinstance(place, StoreFolder) else folder_at(place)
         if folder.num_bytes(MANIFEST_NAME) is None:
-            raise StoreMissingError(f"no store at {folder.place}: `fda preprocess` makes one")
+            raise no_store(folder)
         manifest = Manifest.from_bytes(folder.read(MANIFEST_NAME), folder.place)
         num_bytes = folder.num_bytes(VIDEOS_NAME)
         if num_bytes is None:
@@ -196,6 +196,11 @@ class Store:
     def all_shards(self) -> tuple[Shard, ...]:
         """The shards of all splits, split by split."""
         return tuple(shard for split in self.manifest.splits for shard in self.shards(split))
+
+
+def no_store(folder: StoreFolder) -> StoreMissingError:
+    """There is no store in a folder."""
+    return StoreMissingError(f"no store at {folder.place}: `fda preprocess` makes one")
 
 
 def clear_store(folder: StoreFolder) -> None:

@@ -10,13 +10,13 @@ from cli.output.slices import print_slices
 from cli.output.tables import print_table
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.evaluation.metrics import RetrievalMetrics
+from pipeline.evaluation.names import METRICS
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.run import EvalReport, num_tied
 from pipeline.features.remarks import remarks_on
 from pipeline.run.words import listed, plural
 
 FULL_COLUMNS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR")
-_FIELDS = ("r1", "r5", "r10", "r50", "median_rank", "mean_rank")
 
 
 def print_report(report: EvalReport) -> None:
@@ -62,7 +62,7 @@ def _direction_rows(report: EvalReport, direction: str) -> list[list[str]]:
         found = report.intervals[direction]
         level = next(iter(found.values())).level
         rows.append(
-            [f"  {100 * level:g}% interval", *(f"{found[key].low:.1f}-{found[key].high:.1f}" for key in _FIELDS)]
+            [f"  {100 * level:g}% interval", *(f"{found[key].low:.1f}-{found[key].high:.1f}" for key in METRICS)]
         )
     for key, processed in report.result.processed.items():
         rows.append([f"{name}, {_label(key, report)}", *_full_cells(getattr(processed, direction))])
@@ -109,7 +109,7 @@ def _remarks(result: Evaluation) -> list[str]:
 
 
 def _full_cells(metrics: RetrievalMetrics) -> list[str]:
-    return [f"{getattr(metrics, field):.1f}" for field in _FIELDS]
+    return [f"{getattr(metrics, field):.1f}" for field in METRICS]
 
 
 def protocol_words(protocol: Protocol) -> str:

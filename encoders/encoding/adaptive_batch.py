@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from encoders.devices import is_out_of_memory
-from encoders.errors import DeviceMemoryError
+from encoders.errors import DeviceMemoryError, first_line
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class AdaptiveBatch:
                     raise
                 if self.size == 1:
                     raise DeviceMemoryError(
-                        f"{self._device} has too little memory for this model: {_first_line(error)}"
+                        f"{self._device} has too little memory for this model: {first_line(error)}"
                     ) from error
             else:
                 done = batch.stop
@@ -61,7 +61,3 @@ class AdaptiveBatch:
         _log.warning("out of memory with %d at once: continuing with %d", before, self.size)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

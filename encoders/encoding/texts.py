@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from encoders.devices import is_out_of_memory
-from encoders.errors import DeviceMemoryError
+from encoders.errors import DeviceMemoryError, first_line
 from encoders.tokens import TokenizedTexts
 
 BATCH_TEXTS_CPU, BATCH_TEXTS_GPU = 16, 64
@@ -99,9 +99,7 @@ def encode_distinct(
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        raise DeviceMemoryError(f"{device} has too little memory for {size} texts: {str(error).splitlines()[0]}") from (
-            error
-        )
+        raise DeviceMemoryError(f"{device} has too little memory for {size} texts: {first_line(error)}") from error
     for batch, part in zip(batches, parts, strict=True):
         features[batch.rows] = part.cpu()  # here, where a GPU has been given all of its work
     return features[place_of]

@@ -75,7 +75,7 @@ class TemporalTrainer:
         try:
             self._model = model.to(self._device)
         except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-            raise DeviceError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
+            raise DeviceError.of(device, error) from error
         matrices, others = (
             {
                 name: one

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from encoders.errors import ProcessesError
+from encoders.errors import ProcessesError, first_line
 
 _Value = TypeVar("_Value")
 
@@ -96,7 +96,7 @@ def joined_processes(device: torch.device) -> Iterator[Processes]:
             dist.init_process_group("gloo", timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:  # of torch: a variable of torchrun's is missing, or a peer is not there
         raise ProcessesError(
-            f"the processes of this training cannot reach each other: {str(error).splitlines()[0]}. Start them with "
+            f"the processes of this training cannot reach each other: {first_line(error)}. Start them with "
             "torchrun, or unset WORLD_SIZE to train in one process"
         ) from error
     try:

@@ -19,13 +19,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from encoders.errors import WeightsFormatError, WeightsMissingError
+from encoders.errors import WeightsFormatError, WeightsMissingError, first_line
 from encoders.model import is_alpha
+from encoders.options import OPEN_CLIP_CONFIG
 from encoders.weights.record import RecordError, TrainingRecord, WeightsHeader
 from encoders.weights.torchscript import read_torchscript
 
-OPEN_CLIP_CONFIG = "open_clip_config.json"
-"""What open_clip puts beside the weights that it publishes on the Hugging Face hub."""
 _OPENAI_SCALARS = frozenset({"input_resolution", "context_length", "vocab_size"})
 """What OpenAI's state dicts carry beside the weights."""
 _POSITIONS = ".embeddings.position_ids"
@@ -204,11 +203,11 @@ def _read_entries(path: Path) -> tuple[object, bool]:
     except pickle.UnpicklingError as error:
         raise WeightsFormatError(
             f"{path} is not a weights file, or contains Python objects besides tensors, which are never unpickled "
-            f"because that can run code; save its state dict alone, best as .safetensors ({_first_line(error)})"
+            f"because that can run code; save its state dict alone, best as .safetensors ({first_line(error)})"
         ) from error
     except (safetensors.SafetensorError, RuntimeError, OSError, EOFError, *_DAMAGED) as error:
         raise WeightsFormatError(
-            f"{path} is cut short or damaged: {_first_line(error)}. Download or copy it again"
+            f"{path} is cut short or damaged: {first_line(error)}. Download or copy it again"
         ) from error
 
 
@@ -245,10 +244,6 @@ def _refuse_hostile_archive(path: Path) -> None:
             f"{path} unpacks to {num_packed + num_stored:,} bytes, which torch never writes: it is damaged, or made to "
             "exhaust memory"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _unwrapped(entries: object, path: Path) -> Mapping[str, object]:

@@ -169,6 +169,6 @@ def is_cached(description: Mapping[str, object]) -> bool:
     if not hub:
         return "file" in description or (Path.home() / ".cache/clip" / Path(url).name).is_file()
     repository, _, name = hub.rpartition("/")
-    name = name or "open_clip_pytorch_model.bin"
-    names = (name, "open_clip_model.safetensors", Path(name).with_suffix(".safetensors").name)
+    name = name or ON_HUB[1]
+    names = (name, ON_HUB[0], Path(name).with_suffix(".safetensors").name)
     return any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)

@@ -17,6 +17,8 @@ from store.names import check_name
 DEFAULT_SPLIT = "test"
 """Of every video of a data set without splits."""
 EXAMPLE = "train=0.9,val=0.05,test=0.05"
+MAKE_SPLITS = f"`fda preprocess --split-by-hash {EXAMPLE}` makes splits, in another store"
+"""The remedy for a store without a split that is needed."""
 _SECONDS = r"\d{1,9}(?:[.:]\d{1,9}){0,3}"
 _CLIP = re.compile(rf"(?P<source>.+?)(?:[_#](?P<start>{_SECONDS})[_-](?P<end>{_SECONDS})|#\d+)", re.DOTALL)
 _YOUTUBE_CLIP = re.compile(r"(?P<source>(?=.*[a-z])(?=.*[A-Za-z0-9][A-Z])[A-Za-z0-9_-]{11})[._-]\d+")

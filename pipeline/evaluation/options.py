@@ -45,7 +45,7 @@ class EvalOptions:
 
     def __post_init__(self) -> None:
         convert_fields(self, ties=Ties, max_missing=Limit.of)
-        _require_protocol(self.protocol)
+        require_protocol(self.protocol)
         if self.top_frames is not None and self.top_frames < 1:
             raise OptionError(f"top_frames must be at least 1, got {self.top_frames}")
         if self.dsl_temperature is not None and not self.dsl_temperature > 0:
@@ -176,7 +176,7 @@ class CompareOptions:
 
     def __post_init__(self) -> None:
         convert_fields(self, ties=Ties, max_missing=Limit.of)
-        _require_protocol(self.protocol)
+        require_protocol(self.protocol)
         if self.num_permutations < 100:
             raise OptionError(f"a p-value needs at least 100 permutations, got {self.num_permutations}")
         if self.num_moved < 0:
@@ -203,6 +203,7 @@ def check_names(names: Sequence[str]) -> None:
         raise OptionError(f"feature set {twice[0]!r} is given twice: a set does not differ from itself")
 
 
-def _require_protocol(name: str) -> None:
+def require_protocol(name: str) -> None:
+    """Refuse a name that is not one of `PROTOCOLS`."""
     if name not in PROTOCOLS:
         raise OptionError(f"there is no protocol {name!r}: there are {', '.join(PROTOCOLS)}")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from encoders.config import ModelConfig
+from pipeline.datasets.splitting import MAKE_SPLITS
 from pipeline.errors import InputError
 from pipeline.experiments.kind import VAL_SPLIT, Kind, Subject
 from pipeline.experiments.masks import PAPER, TRUTH
@@ -55,7 +56,7 @@ def subject_of(folder: Path, kind: Kind, options: ExperimentOptions) -> Subject:
         if split not in splits:
             raise InputError(
                 f"{store.place} has no split {split!r}, which an experiment needs: it has {', '.join(splits)}. "
-                "`fda preprocess --split-by-hash train=0.8,val=0.1,test=0.1` makes splits, in another store"
+                f"{MAKE_SPLITS}"
             )
     if splits[options.test_split].num_videos < MIN_CLIPS:
         raise InputError(f"split {options.test_split!r} of {store.place} has one video: intervals are over videos")
@@ -64,8 +65,7 @@ def subject_of(folder: Path, kind: Kind, options: ExperimentOptions) -> Subject:
     if trained.val_split is None and chooses_by is not None:
         raise InputError(
             f"the preset {trained.preset} chooses its weights by the split {chooses_by!r}, and an experiment by "
-            f"validation videos: {store.place} has no split {VAL_SPLIT!r}. `fda preprocess --split-by-hash "
-            "train=0.8,val=0.1,test=0.1` makes splits, in another store"
+            f"validation videos: {store.place} has no split {VAL_SPLIT!r}. {MAKE_SPLITS}"
         )
     config = ModelConfig.from_name_or_file(model_source(load_preset(trained.preset), trained).model)
     for split in (TRAIN_SPLIT, options.test_split):  # not after hours of making masks

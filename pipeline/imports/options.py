@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from encoders.options import Pooling
 from pipeline.errors import OptionError
 from pipeline.run.dtypes import chosen_dtypes
-from pipeline.run.fields import convert_fields
+from pipeline.run.fields import check_yes, convert_fields
 from store.feature_dtypes import FeatureDtype, FeatureDtypes
 from store.names import check_name
 
@@ -51,8 +51,7 @@ class ImportOptions:
     def __post_init__(self) -> None:
         convert_fields(self, splits=tuple, pooling=Pooling)
         check_name("feature set", self.features)
-        if self.yes and not self.overwrite:
-            raise OptionError("--yes is for --overwrite")
+        check_yes(overwrite=self.overwrite, yes=self.yes)
         if self.video is None and self.frame is None:
             raise OptionError("give the embeddings of videos (video) or of their frames (frame), beside those of texts")
         _ = self.dtypes  # raises

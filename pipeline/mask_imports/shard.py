@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from pipeline.mask_imports.files import mask_file_name, read_masks
 from pipeline.mask_imports.fitting import fitted_clip
 from pipeline.mask_imports.options import MaskImportOptions
 from pipeline.run.events import ItemsDone, Tell
+from pipeline.run.sources import sha256_of
 from pipeline.run.threads import one_cv2_thread
 from store.clips.layout import Masks, moving
 from store.clips.shards import read_frame_index, slot_checksum, write_masks
@@ -89,7 +89,7 @@ def _imported(
                 raise
             raise InputError(f"{path}: {error}") from error  # the geometry does not know of files
         masks[: len(wanted)] = read[places]
-        num_bytes, digest = path.stat().st_size, _sha256(path)
+        num_bytes, digest = path.stat().st_size, sha256_of(path)
     else:
         reason = NO_FILE
     shown = moving(masks[: len(wanted)])
@@ -110,8 +110,3 @@ def _imported(
         num_empty_masks=int((areas == 0).sum()),
         num_full_masks=int((areas >= FULL_COVERAGE * shown[0].size).sum()),
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from pipeline.masks.backdrop import ENOUGH, Backdrop
 from pipeline.masks.camera import CameraWatch
 from pipeline.masks.comparison import Change, threshold_of
-from pipeline.masks.grey import grey_of
 from pipeline.masks.ground import choose_ground
 from pipeline.masks.lighting import EvenlyLit, evenly_lit
 from pipeline.masks.motions import CameraPath, Run, camera_path
 from pipeline.masks.options import Difference, MaskOptions
 from pipeline.masks.registration import rescaled
 from pipeline.masks.shots import Shot
+from pipeline.video.grey import grey_of
 
 _NEAR = np.ones((3, 3), dtype=np.uint8)
 _TEXTURE = 20

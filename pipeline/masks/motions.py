@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.masks.grey import Grey
 from pipeline.masks.registration import camera_view
 from pipeline.masks.shots import Shot
+from pipeline.video.grey import Grey
 
 Motions = NDArray[np.float64]
 """Shape (num_frames, 3, 3), homographies: a pixel (x, y) of a view is at `motion @ (x, y, 1)` in each frame."""

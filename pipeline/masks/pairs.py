@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from pipeline.masks.camera import CameraWatch
 from pipeline.masks.comparison import Change, Comparison
-from pipeline.masks.grey import Grey, grey_of
 from pipeline.masks.options import Compensation, Difference, MaskOptions
 from pipeline.masks.shots import Shot
+from pipeline.video.grey import Grey, grey_of
 
 
 class PairChanges:

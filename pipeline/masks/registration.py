@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.masks.grey import Grey
 from pipeline.masks.options import Compensation
+from pipeline.video.grey import Grey
 
 Points = NDArray[np.float32]
 Motion = NDArray[np.float64]

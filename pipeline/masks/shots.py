@@ -22,9 +22,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.masks.grey import grey_of
 from pipeline.masks.options import Cuts
 from pipeline.masks.registration import camera_view
+from pipeline.video.grey import grey_of
 
 _SIDE = 56
 _REACH = 14

@@ -16,7 +16,7 @@ from pipeline.evaluation.evaluate import frames_of, scorable_features
 from pipeline.evaluation.slices.inputs import caption_texts
 from pipeline.pooling.options import PoolOptions
 from pipeline.run.limits import ALL
-from pipeline.training.batches import MIN_BATCH, hold_out
+from pipeline.training.batches import MIN_BATCH, held_out_words, hold_out
 from store.commits import commit_name, file_digest
 from store.contents import content_digests
 from store.errors import NotInStoreError
@@ -82,8 +82,7 @@ def parts_of(store: Store, options: PoolOptions) -> TrainingParts:
     if val_split is None:
         rows, held_out = hold_out(sorted(train.captions), options.hold_out_share, options.seed)
         val, train = train.of(held_out), train.of(rows)
-        share = f"{100 * options.hold_out_share:.3g}%"
-        validation = f"{share} of split {options.train_split!r}, held out: there is no split 'val'"
+        validation = held_out_words(options.hold_out_share, options.train_split, "val")
     else:
         val, validation = _read(store, options.features, val_split), f"split {val_split!r}"
     if len(train.captions) < MIN_BATCH or not val.captions:

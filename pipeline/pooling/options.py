@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from encoders.temporal.options import TemporalOptions
 from pipeline.errors import OptionError
-from pipeline.run.fields import check_kinds, convert_fields
-from pipeline.training.options import is_test_split
+from pipeline.run.fields import check_kinds, check_yes, convert_fields
+from pipeline.training.options import check_hold_out, is_test_split
 from store.names import check_name
 
 
@@ -49,10 +49,8 @@ class PoolOptions:
             raise OptionError(f"features {self.to!r} would be read and written: give --to another name")
         if self.captions not in ("all", "one"):
             raise OptionError(f"captions must be all or one, got {self.captions!r}")
-        if not 0 < self.hold_out_share < 1:
-            raise OptionError(f"hold_out_share must lie between 0 and 1, got {self.hold_out_share}")
-        if self.yes and not self.overwrite:
-            raise OptionError("--yes is for --overwrite")
+        check_hold_out(self.hold_out_share)
+        check_yes(overwrite=self.overwrite, yes=self.yes)
         if self.train_split == self.val_split:
             raise OptionError(f"split {self.train_split!r} cannot be both trained and validated on")
         for split in filter(None, (self.train_split, self.val_split)):

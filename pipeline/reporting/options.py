@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import OptionError
-from pipeline.evaluation.protocols import PROTOCOLS
+from pipeline.evaluation.options import require_protocol
 from pipeline.run.fields import convert_fields
 
 
@@ -32,8 +32,7 @@ class ReportOptions:
 
     def __post_init__(self) -> None:
         convert_fields(self, splits=tuple, features=tuple, experiments=Path)
-        if self.protocol not in PROTOCOLS:
-            raise OptionError(f"there is no protocol {self.protocol!r}: there are {', '.join(PROTOCOLS)}")
+        require_protocol(self.protocol)
         for what in ("splits", "features"):
             names = getattr(self, what)
             if twice := [name for index, name in enumerate(names) if name in names[:index]]:

@@ -36,6 +36,12 @@ _WORDS: dict[object, str] = {
 }
 
 
+def check_yes(*, overwrite: bool, yes: bool) -> None:
+    """Refuse a `yes` that confirms nothing."""
+    if yes and not overwrite:
+        raise OptionError("--yes is for --overwrite")
+
+
 def convert_fields(options: object, **kinds: Callable[[Any], object]) -> None:
     """Convert fields of a frozen dataclass, in its `__post_init__`; None stays None.
 

@@ -9,7 +9,7 @@ from operator import index
 from typing import Any
 
 from pipeline.errors import OptionError
-from pipeline.run.fields import convert_fields
+from pipeline.run.fields import check_yes, convert_fields
 from pipeline.run.partition import WHOLE, Partition
 
 BATCH_SYSTEMS = ("slurm", "pbs", "lsf", "sge")
@@ -77,8 +77,7 @@ class RunOptions:
             raise OptionError("--cluster needs --workers: how many to start, in as many jobs as that takes")
         if self.worker_timeout_seconds is not None and self.scheduler is None and self.cluster is None:
             raise OptionError("--worker-timeout is for --scheduler and --cluster")
-        if self.yes and not self.overwrite:
-            raise OptionError("--yes is for --overwrite")
+        check_yes(overwrite=self.overwrite, yes=self.yes)
         if self.overwrite and self.partition != WHOLE:
             raise OptionError("--overwrite would remove what the other parts have made: remove it before the job")
 

@@ -21,6 +21,12 @@ def file_bytes(path: Path) -> int:
     return facts.st_size if stat.S_ISREG(facts.st_mode) else 0
 
 
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file. Raises OSError if it cannot be read to its end."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def file_sha256(path: Path) -> str | None:
     """The sha256 of a file, or None if it cannot be read to its end. For the clips of one file it is read once."""
     try:
@@ -32,9 +38,8 @@ def file_sha256(path: Path) -> str | None:
 
 @lru_cache(maxsize=16)  # a file a thread that looks for changed videos
 def _sha256(path: Path, version: tuple[int, ...]) -> str:
-    """As `file_sha256`; another version of a file is another file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """As `sha256_of`; another version of a file is another file."""
+    return sha256_of(path)
 
 
 def changed_rows(outcomes: Iterable[tuple[VideoOutcome, Path]], check: SourceCheck) -> frozenset[int]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.run.words import listed
 from pipeline.search.options import Filters
-from store.commits import CommitRecord, VideoOutcome, commit_name
+from store.commits import OUTCOME_FIELDS, CommitRecord, VideoOutcome, commit_name
 from store.completion import map_many, outcomes_of
 from store.errors import ShardRebuiltError, StoreError
 from store.formats.columns import column
@@ -25,8 +25,6 @@ from store.view import StoreView
 FACTS_OF_FRAMES = ("duration_seconds",)
 FACTS_OF_MASKS = ("mask_coverage", "camera_motion")
 """Fields of a `VideoOutcome`, of frames and of masks."""
-_NEEDED = ("video_id", "row", "status", "filled")
-"""Without these there is no `VideoOutcome`."""
 
 
 @dataclass
@@ -73,7 +71,7 @@ class Facts:
         def outcomes(shard: Shard) -> tuple[VideoOutcome, ...]:
             name = commit_name(shard, stage)
             try:
-                record = CommitRecord.from_bytes(store.folder.read(name), name, (*_NEEDED, *names))
+                record = CommitRecord.from_bytes(store.folder.read(name), name, (*OUTCOME_FIELDS, *names))
             except StoreError:
                 return outcomes_of(store, shard, stage)  # which says what is wrong
             if len(record.outcomes) != shard.num_rows:

@@ -99,6 +99,15 @@ def _take(
     return taken
 
 
+def held_out_words(share: float, train_split: str, val_split: str) -> str:
+    """Where the videos come from that `hold_out` took to validate on.
+
+    >>> held_out_words(0.1, "train", "val")
+    "10% of split 'train', held out: there is no split 'val'"
+    """
+    return f"{100 * share:.3g}% of split {train_split!r}, held out: there is no split {val_split!r}"
+
+
 def hold_out(rows: Sequence[int], share: float, seed: int) -> tuple[list[int], list[int]]:
     """Split rows in two at random: those to train on, and a share of at least one to validate on.
 

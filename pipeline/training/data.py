@@ -17,7 +17,7 @@ from pipeline.evaluation.metrics import metrics_of
 from pipeline.evaluation.protocols import Ties
 from pipeline.evaluation.ranking import DotScores, both_ways, text_to_video
 from pipeline.run.events import Listener, Phase
-from pipeline.training.batches import MIN_BATCH, hold_out
+from pipeline.training.batches import MIN_BATCH, held_out_words, hold_out
 from pipeline.training.options import TrainingRecipe
 from store.clips.reader import ClipReader
 from store.store import Store
@@ -69,8 +69,7 @@ def training_halves(store: Store, options: TrainingRecipe) -> tuple[Half, Half, 
         train_rows, val_rows = hold_out(sorted(captions), options.hold_out_share, options.seed)
         train = Half(clips, {row: captions[row] for row in train_rows})
         val = Half(clips, {row: captions[row] for row in val_rows})
-        share = f"{100 * options.hold_out_share:.3g}%"
-        validation = f"{share} of split {options.train_split!r}, held out: there is no split {options.val_split!r}"
+        validation = held_out_words(options.hold_out_share, options.train_split, options.val_split)
     if len(train.captions) < MIN_BATCH or not val.captions:
         raise InputError(
             f"training needs at least {MIN_BATCH} videos and one to validate on: "

@@ -10,7 +10,7 @@ from encoders.options import Activation
 from encoders.training.options import TrainOptions
 from pipeline.clips.options import AlphaSource, ClipSize
 from pipeline.errors import OptionError
-from pipeline.run.fields import convert_fields
+from pipeline.run.fields import check_yes, convert_fields
 
 
 def is_test_split(name: str) -> bool:
@@ -20,6 +20,12 @@ def is_test_split(name: str) -> bool:
     (True, True, False)
     """
     return "test" in name.lower()
+
+
+def check_hold_out(share: float) -> None:
+    """Refuse a share of the training videos that is none or all of them."""
+    if not 0 < share < 1:
+        raise OptionError(f"hold_out_share must lie between 0 and 1, got {share}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +147,7 @@ class FinetuneOptions:
 
     def __post_init__(self) -> None:
         convert_fields(self, alpha=AlphaSource, activation=Activation, alpha_checkpoint=Path)
-        if self.yes and not self.overwrite:
-            raise OptionError("--yes is for --overwrite")
-        if not 0 < self.hold_out_share < 1:
-            raise OptionError(f"hold_out_share must lie between 0 and 1, got {self.hold_out_share}")
+        check_yes(overwrite=self.overwrite, yes=self.yes)
+        check_hold_out(self.hold_out_share)
         if not self.save_seconds >= 0:
             raise OptionError(f"save_seconds must not be negative, got {self.save_seconds}")

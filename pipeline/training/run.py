@@ -13,7 +13,7 @@ from encoders.devices import find_device
 from encoders.options import ModelSource, is_whole_model
 from encoders.training.processes import Processes, joined_processes
 from pipeline.clips.options import AlphaSource
-from pipeline.datasets.splitting import EXAMPLE
+from pipeline.datasets.splitting import MAKE_SPLITS
 from pipeline.errors import OptionError, RefusedError
 from pipeline.features.model import ReadyModel, check_before_loading, load_ready, size_for
 from pipeline.run.events import Listener, Reporter, ignore_events
@@ -132,10 +132,7 @@ def _require_split(store: Store, split: str) -> None:
     try:
         store.layout(split)
     except NotInStoreError as error:
-        raise NotInStoreError(
-            f"{error}. If the data set names no splits, `fda preprocess --split-by-hash {EXAMPLE}` makes some, in "
-            "another store"
-        ) from error
+        raise NotInStoreError(f"{error}. If the data set names no splits, {MAKE_SPLITS}") from error
 
 
 def _recipe(preset: Preset, options: FinetuneOptions) -> TrainingRecipe:

@@ -20,13 +20,12 @@ import logging
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.video.clips import ClipSample, DecodedClip, SourceFacts, VideoError
 from pipeline.video.drawing import PlanRefutedError, decode_facts, draw_packets, draw_sequentially
 from pipeline.video.frame_plan import ClipPlan, guessed_positions, plan_clip, plan_from_frames, plan_packets
+from pipeline.video.grey import grey_of
 from pipeline.video.options import WHOLE_VIDEO, DecodeOptions, Window
 from pipeline.video.pictures import Album
 from pipeline.video.reading.opening import Deadline
@@ -122,9 +121,5 @@ def _sample(plan: ClipPlan, album: Album, options: DecodeOptions) -> ClipSample:
     if options.neighbours:
         next_grey = np.zeros(frames.shape[:3], dtype=np.uint8)
         for slot, place in enumerate(plan.neighbours.tolist()):
-            next_grey[slot] = _grey(album.picture(place))
+            next_grey[slot] = grey_of(album.picture(place))
     return ClipSample(frames, pts_seconds, frame_index, next_grey)
-
-
-def _grey(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)

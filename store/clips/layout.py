@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from store.arrays.codec_names import CodecName
 from store.arrays.shards import ArraySpec
+from store.errors import NotInStoreError
 from store.store import Store
 
 Masks = NDArray[np.bool_ | np.uint8]
@@ -113,4 +114,11 @@ def _pictures_spec(
         chunk_rows=1,
         dimensions=("video", "frame", "height", "width", *(("channel",) if colour else ())),
         codec=codec,
+    )
+
+
+def no_neighbours(store: Store) -> NotInStoreError:
+    """The store was made without neighbours."""
+    return NotInStoreError(
+        f"{store.place} has no neighbours of its frames: make a store with `fda preprocess --neighbours`"
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from store.arrays.reading import ChunkReader, in_threads, read_shard
 from store.arrays.shards import ArrayValues
-from store.clips.layout import Masks, as_masks, frame_index_spec, frames_spec, next_grey_spec
+from store.clips.layout import Masks, as_masks, frame_index_spec, frames_spec, next_grey_spec, no_neighbours
 from store.clips.mask_sets import stored_masks_spec
 from store.commits import read_commit
 from store.completion import map_many, require_committed_of_each
@@ -151,9 +151,7 @@ class ClipReader:
             NotInStoreError: The store was made without neighbours, or a row has no video.
         """
         if self._next_grey is None:
-            raise NotInStoreError(
-                f"{self._store.place} has no neighbours of its frames: make a store with `fda preprocess --neighbours`"
-            )
+            raise no_neighbours(self._store)
         return np.asarray(self._read_alone(self._next_grey, rows, slots), dtype=np.uint8)
 
     def _read_alone(self, reader: ChunkReader, rows: Sequence[int], slots: NDArray[np.int64] | None) -> ArrayValues:

@@ -12,11 +12,19 @@ from numpy.typing import NDArray
 from store.arrays.codecs import codec_named
 from store.arrays.reading import ChunkReader, read_content, read_shard
 from store.arrays.shards import ArraySpec, ArrayValues, create_array, shard_content
-from store.clips.layout import Masks, frame_index_spec, frames_spec, masks_spec, next_grey_spec, pts_spec
+from store.clips.layout import (
+    Masks,
+    frame_index_spec,
+    frames_spec,
+    masks_spec,
+    next_grey_spec,
+    no_neighbours,
+    pts_spec,
+)
 from store.clips.mask_sets import mask_attributes, stored_masks_spec
 from store.commits import CommitRecord, ShardDraft, VideoOutcome, commit_name, commit_shards, draft_shard
 from store.completion import input_digests, kept_record
-from store.errors import NotInStoreError, ShardDamagedError, ShardIncompleteError
+from store.errors import ShardDamagedError, ShardIncompleteError
 from store.json_values import JSON
 from store.names import check_name
 from store.schema import Shard
@@ -295,9 +303,7 @@ def read_next_grey(store: Store, shard: Shard) -> NDArray[np.uint8]:
         ShardDamagedError: The data are damaged: a checksum is wrong.
     """
     if not store.manifest.neighbours:
-        raise NotInStoreError(
-            f"{store.place} has no neighbours of its frames: make a store with `fda preprocess --neighbours`"
-        )
+        raise no_neighbours(store)
     return np.asarray(read_shard(store.folder, next_grey_spec(store, shard.split), shard), dtype=np.uint8)
 
 

@@ -16,8 +16,8 @@ from store.json_values import differences
 from store.places.folder import StoreFolder
 from store.remedies import FROM_COPY, PREPROCESS_AGAIN, REBUILD_CATALOG
 from store.stages import FRAMES_STAGE, command_of
-from store.store import MANIFEST_NAME, Manifest, Store
-from store.verify.findings import Finding, Kind, Repair
+from store.store import MANIFEST_NAME, Manifest, Store, no_store
+from store.verify.findings import CHANGED, MISSING, Finding, Kind, Repair
 
 CATALOG_REMEDY = f"{FROM_COPY}, or {REBUILD_CATALOG}"
 
@@ -30,7 +30,7 @@ def read_manifest(folder: StoreFolder) -> Manifest | Finding:
         StoreFormatError: It is intact, and was written by another version.
     """
     if folder.num_bytes(MANIFEST_NAME) is None:
-        raise StoreMissingError(f"no store at {folder.place}: `fda preprocess` makes one")
+        raise no_store(folder)
     content = folder.read(MANIFEST_NAME)
     if is_sealed(content):
         return Manifest.from_bytes(content, folder.place)
@@ -80,12 +80,10 @@ def _seals(folder: StoreFolder) -> Iterator[Finding]:
                 what = "it is missing, and nothing is committed: a run was killed while it made the store"
                 yield Finding(Kind.UNFINISHED, name, what, PREPROCESS_AGAIN)
             else:
-                yield Finding(Kind.CATALOG_DAMAGED, name, "it is missing", CATALOG_REMEDY)
+                yield Finding(Kind.CATALOG_DAMAGED, name, MISSING, CATALOG_REMEDY)
             continue
         if not is_sealed(content):
-            yield Finding(
-                Kind.CATALOG_DAMAGED, name, "it was changed since it was written: its checksum is wrong", CATALOG_REMEDY
-            )
+            yield Finding(Kind.CATALOG_DAMAGED, name, CHANGED, CATALOG_REMEDY)
 
 
 def _disagrees(name: str, what: str) -> Finding:
@@ -96,7 +94,7 @@ def verify_groups(folder: StoreFolder, arrays: Collection[str], listed: Mapping[
     """Check the groups above arrays. Their metadata are always the same, so `--repair` can write them."""
     for name in sorted({group for array in arrays for group in group_names(array)}):
         if name not in listed or folder.read(name) != GROUP_METADATA:
-            what = "it is missing" if name not in listed else "it is not the metadata of a group of a store"
+            what = MISSING if name not in listed else "it is not the metadata of a group of a store"
             yield Finding(
                 Kind.GROUP_DAMAGED,
                 name,
@@ -126,7 +124,7 @@ def verify_array(
     if name not in listed:
         if not any(its.startswith("commits/") for its in its_files):
             return None  # nothing of it is committed: the next run of its command writes the metadata first
-        what: str | None = "it is missing"
+        what: str | None = MISSING
     else:
         content = store.folder.read(name)
         try:
@@ -155,7 +153,7 @@ def verify_array(
 
 def _wrong(content: bytes, wanted: bytes, spec: ArraySpec, *, is_clip: bool) -> str | None:
     if not is_sealed(content):
-        return "it was changed since it was written: its checksum is wrong"
+        return CHANGED
     found, expected = (dict(array_identity(json.loads(metadata))) for metadata in (content, wanted))
     if not is_clip:  # only the command knows their attributes
         found, expected = {"array": found["array"]}, {"array": expected["array"]}

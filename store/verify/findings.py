@@ -9,6 +9,12 @@ from typing import Self
 from store.json_values import JSON
 from store.schema import Shard
 
+CHANGED = "it was changed since it was written: its checksum is wrong"
+MISSING = "it is missing"
+"""What is wrong with files of several kinds."""
+BY_HAND = "remove it by hand if you do not need it"
+"""The remedy for files that are not of the store."""
+
 
 class Kind(StrEnum):
     """What is wrong with a file, or with its shard."""

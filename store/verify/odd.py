@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from store.own_files import OwnFile, own_folder, own_name
 from store.places.folder import Scan, StoredFile
-from store.verify.findings import Finding, Kind
+from store.verify.findings import BY_HAND, Finding, Kind
 
 _AWAY = "move it away; then `fda verify` says what is missing, and what rebuilds it"
 _ITSELF = "put what it points at in its place, or remove the link; nothing behind it is read, written or removed"
@@ -43,7 +43,7 @@ def find_odd(found: Scan, own: Iterable[OwnFile], splits: Collection[str]) -> li
     for name, what in sorted(found.odd.items()):
         if own_name(StoredFile(name, 0)) is None and not own_folder(name):
             sentence = f"it is {what}, of no store, and nothing reads it"
-            findings.append(Finding(Kind.FOREIGN, name, sentence, "remove it by hand if you do not need it"))
+            findings.append(Finding(Kind.FOREIGN, name, sentence, BY_HAND))
         elif what.startswith("a link"):
             findings.append(Finding(Kind.LINK, name, f"it is {what}", _ITSELF))
         else:

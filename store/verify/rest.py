@@ -13,9 +13,9 @@ from store.failures import FAILURES_NAME
 from store.formats.seal import is_sealed
 from store.own_files import OwnFile, Part
 from store.places.folder import CLAIMS_FOLDER, StoreFolder
-from store.remedies import PREPROCESS_AGAIN, REMOVE
+from store.remedies import PREPROCESS_AGAIN, REBUILD_FAILURES, REMOVE
 from store.store import MANIFEST_NAME
-from store.verify.findings import Finding, Kind, Repair
+from store.verify.findings import BY_HAND, CHANGED, Finding, Kind, Repair
 
 
 def verify_rest(
@@ -64,7 +64,7 @@ def verify_rest(
 def foreign(name: str) -> Finding:
     """A file of no store: nobody vouches for it, so it is never removed."""
     what = "it is not a file of this store, and nothing reads it"
-    return Finding(Kind.FOREIGN, name, what, "remove it by hand if you do not need it")
+    return Finding(Kind.FOREIGN, name, what, BY_HAND)
 
 
 def _is_in_array(name: str, arrays: Collection[str]) -> bool:
@@ -91,8 +91,8 @@ def _sealed(folder: StoreFolder, name: str) -> Iterator[Finding]:
     yield Finding(
         Kind.RUN_DAMAGED if is_run else Kind.FAILURES_DAMAGED,
         name,
-        "it was changed since it was written: its checksum is wrong",
-        f"nothing depends on it: {REMOVE}" if is_run else f"{REMOVE}, and `fda finalise` rebuilds it",
+        CHANGED,
+        f"nothing depends on it: {REMOVE}" if is_run else f"{REMOVE}, and {REBUILD_FAILURES}",
         repair=Repair((name,)),
     )
 

@@ -8,19 +8,16 @@ from dataclasses import dataclass, field
 
 from store.arrays.shards import ArraySpec
 from store.catalog import Catalog
-from store.commits import CommitRecord, commit_name, withdrawn_name
+from store.commits import OUTCOME_FIELDS, CommitRecord, commit_name, withdrawn_name
 from store.completion import input_digest, other_videos
 from store.errors import StoreFormatError, StoreMissingError
 from store.remedies import REBUILD
 from store.schema import Shard
 from store.stages import command_of
 from store.store import Store
-from store.verify.findings import Finding, Kind, Repair
+from store.verify.findings import CHANGED, Finding, Kind, Repair
 from store.verify.odd import OddNames
 from store.verify.reading import read_through
-
-_COLUMNS = ("video_id", "row", "status", "filled")
-"""The fields of outcomes that are read: those without a default. Every byte of the record is covered by its seal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ class ShardVerifier:
         repair = Repair((name, *existing, *self._withdrawn(shard, stage.name)))
         try:
             content = self.store.folder.read(name)
-            record = CommitRecord.from_bytes(content, name, _COLUMNS)
+            record = CommitRecord.from_bytes(content, name, OUTCOME_FIELDS)  # its seal covers the others too
         except (StoreFormatError, StoreMissingError) as error:
             what = f"it {str(error).removesuffix(f': {REBUILD}').removeprefix(name).lstrip()}"
             found = [Finding(Kind.RECORD_DAMAGED, name, what, REBUILD, repair=repair)]
@@ -144,8 +141,7 @@ class ShardVerifier:
                 state.num_bytes += size
                 read = read_through(self.store.folder, written.name)
                 if read != (written.num_bytes, written.xxh128):
-                    what = "it was changed since it was written: its checksum is wrong"
-                    yield Finding(Kind.CHUNK_DAMAGED, written.name, what, REBUILD, repair=repair)
+                    yield Finding(Kind.CHUNK_DAMAGED, written.name, CHANGED, REBUILD, repair=repair)
         recorded = {written.name for written in record.files}
         for name in data:
             if name in self.listed and name not in recorded:

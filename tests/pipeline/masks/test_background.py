@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from pipeline.errors import OptionError
 from pipeline.masks.clips import clip_masks
-from pipeline.masks.grey import grey_of
 from pipeline.masks.lighting import levels_after, light_change
 from pipeline.masks.motions import camera_path, moved_corners
 from pipeline.masks.options import GROUND, Compensation, Cuts, Difference, Fill, MaskOptions, ThresholdMode
 from pipeline.masks.shots import Shot
+from pipeline.video.grey import grey_of
 from store.clips.layout import Masks, moving
 from tests.filming import SIZE, circling, filmed, ground
 from tests.pipeline.masks.test_masks import clips
