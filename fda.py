@@ -129,6 +129,7 @@ if TYPE_CHECKING:
     from pipeline.search.options import Find as Find
     from pipeline.search.options import Query as Query
     from pipeline.search.options import QueryKind as QueryKind
+    from pipeline.search.options import SearchFiles as SearchFiles
     from pipeline.search.options import SearchOptions as SearchOptions
     from pipeline.search.run import search as search
     from pipeline.serving.app import create_app as create_app
@@ -136,11 +137,13 @@ if TYPE_CHECKING:
     from pipeline.serving.options import ServeOptions as ServeOptions
     from pipeline.serving.run import ServeResult as ServeResult
     from pipeline.serving.run import serve as serve
+    from pipeline.synthetic.costs import GenerationCost as GenerationCost
     from pipeline.synthetic.options import BackgroundMotion as BackgroundMotion
     from pipeline.synthetic.options import Codec as Codec
     from pipeline.synthetic.options import GenerateOptions as GenerateOptions
     from pipeline.synthetic.run import GenerateResult as GenerateResult
     from pipeline.synthetic.run import generate as generate
+    from pipeline.synthetic.run import preview_generation as preview_generation
     from pipeline.synthetic.suites import Size as Size
     from pipeline.synthetic.suites import Suite as Suite
     from pipeline.training.options import FinetuneOptions as FinetuneOptions
@@ -227,13 +230,14 @@ _MODULES = {
     "pipeline.run.partition": ("Partition",),
     "pipeline.search.answers": ("Answer", "FrameScore", "Hit", "SearchResult"),
     "pipeline.search.engine": ("SearchEngine",),
-    "pipeline.search.options": ("By", "Filters", "Find", "Query", "QueryKind", "SearchOptions"),
+    "pipeline.search.options": ("By", "Filters", "Find", "Query", "QueryKind", "SearchFiles", "SearchOptions"),
     "pipeline.search.run": ("search",),
     "pipeline.serving.app": ("create_app",),
     "pipeline.serving.options": ("ConversionOptions", "ServeOptions"),
     "pipeline.serving.run": ("ServeResult", "serve"),
+    "pipeline.synthetic.costs": ("GenerationCost",),
     "pipeline.synthetic.options": ("BackgroundMotion", "Codec", "GenerateOptions"),
-    "pipeline.synthetic.run": ("GenerateResult", "generate"),
+    "pipeline.synthetic.run": ("GenerateResult", "generate", "preview_generation"),
     "pipeline.synthetic.suites": ("Size", "Suite"),
     "pipeline.training.options": ("FinetuneOptions",),
     "pipeline.training.presets": ("Preset", "load_preset"),

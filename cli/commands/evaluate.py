@@ -213,12 +213,9 @@ def command(
 def _write(report: EvalReport, files: _Files) -> None:
     from cli.output.eval_report import protocol_words
     from cli.output.slice_figure import NothingToDrawError, draw_slices
-    from pipeline.evaluation.per_query import write_per_query
 
     if files.per_query is not None:
-        table = report.per_query()
-        about = {**report.settings(), "slices": {one.name: one.to_dict() for one in report.families}}
-        write_per_query(table, files.per_query, about, overwrite=files.overwrite)
+        table = report.write_per_query(files.per_query, overwrite=files.overwrite)
         say(f"{plural(table.num_rows, 'query')}: {files.per_query}")
     if files.figure is not None and report.slices is not None:
         result = report.result

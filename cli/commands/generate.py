@@ -84,22 +84,12 @@ def command(
     """
     options = GenerateOptions(**given)  # type: ignore[arg-type]  # click has checked the names
     if is_dry:
-        _print_plan(options, as_json=as_json)
+        cost = fda.preview_generation(options)
+        print_json(cost.to_dict()) if as_json else say(f"suite {options.suite}, {options.size}: {cost}")
         return
     with progress_listener("generate", progress) as listener:
         result = fda.generate(folder, options, workers=workers, overwrite=overwrite, listener=listener)
     print_json(result.to_dict()) if as_json else _print(result)
-
-
-def _print_plan(options: GenerateOptions, *, as_json: bool) -> None:
-    from pipeline.synthetic.costs import cost_of
-    from pipeline.synthetic.planning import plan_clips
-
-    cost = cost_of(options, plan_clips(options))
-    if as_json:
-        print_json(cost.to_dict())
-    else:
-        say(f"suite {options.suite}, {options.size}: {cost}")
 
 
 def _print(result: GenerateResult) -> None:

@@ -15,7 +15,7 @@ from cli.options.shared import progress_option, seed_option, shared_options
 from cli.output.printing import print_json, say
 from cli.output.progress import SECONDS_BEFORE_A_BAR, progress_listener
 from encoders.options import ModelSource
-from pipeline.search.options import Query, QueryKind, SearchOptions
+from pipeline.search.options import Query, QueryKind, SearchFiles, SearchOptions
 
 
 @click.command("search")
@@ -55,20 +55,11 @@ def command(
 
     if overwrite and html is None:
         raise click.UsageError("--overwrite is for the page of --html")
-    if html is not None:
-        from pipeline.run.files import check_writable  # pyarrow
-
-        check_writable(html, store_place, *also, overwrite=overwrite)  # before the search, not after it
+    files = SearchFiles(html, overwrite)
     if model is not None and not any(query.kind in (QueryKind.TEXT, QueryKind.IMAGE) for query in queries):
         say("no model is needed: queries by --video and --caption take vectors of the store")
     with progress_listener("search", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
-        result = fda.search([store_place, *also], queries, options, model=model, listener=listener)
-    if html is not None:
-        from pipeline.search.page import write_search_page  # OpenCV
-
-        write_search_page(html, result)
-        say(f"page: {html}")
-    if as_json:
-        print_json({**result.to_dict(), "page": None if html is None else str(html.absolute())})
-    else:
-        print_answers(result, options.find)
+        result = fda.search([store_place, *also], queries, options, files, model=model, listener=listener)
+    if result.page is not None:
+        say(f"page: {result.page}")
+    print_json(result.to_dict()) if as_json else print_answers(result, options.find)

@@ -23,7 +23,7 @@ from pipeline.evaluation.metrics import RetrievalResult
 from pipeline.evaluation.names import FAMILIES
 from pipeline.evaluation.near_duplicates import NearDuplicate, near_duplicates
 from pipeline.evaluation.options import BootstrapOptions, CompareOptions, EvalExtras, EvalOptions
-from pipeline.evaluation.per_query import per_query_table
+from pipeline.evaluation.per_query import per_query_table, write_per_query
 from pipeline.evaluation.postprocess import DualSoftmax
 from pipeline.evaluation.repeats import num_unlike_repeats
 from pipeline.evaluation.scores.dot import DotScores, Put
@@ -68,6 +68,17 @@ class EvalReport:
         result, store = self.result, self.store
         texts = None if store is None else caption_texts(store, result.ranking.features, result.split)
         return per_query_table(result.ranking, result.scores, texts, self.families)
+
+    def write_per_query(self, path: str | PathLike[str], *, overwrite: bool = False) -> pa.Table:
+        """Write `per_query` as Parquet, with what made it as metadata; returns the table.
+
+        Raises:
+            FileExistsError: The file exists, and `overwrite` is false.
+        """
+        table = self.per_query()
+        about = {**self.settings(), "slices": {one.name: one.to_dict() for one in self.families}}
+        write_per_query(table, Path(path), about, overwrite=overwrite)
+        return table
 
     def settings(self) -> dict[str, JSON]:
         """Everything that decides the numbers: enough to get them again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from pipeline.search.options import Query
 from store.json_values import JSON
@@ -87,10 +88,12 @@ class SearchResult:
     answers: tuple[Answer, ...]
     seconds: float
     warnings: tuple[str, ...]
+    page: Path | None = None
 
     def to_dict(self) -> dict[str, JSON]:
         """The result as JSON."""
         return {
+            "page": None if self.page is None else str(self.page.absolute()),
             "answers": [answer.to_dict() for answer in self.answers],
             "seconds": round(self.seconds, 3),
             "warnings": list(self.warnings),

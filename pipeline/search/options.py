@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
 from operator import index
+from pathlib import Path
 
 from pipeline.errors import OptionError
 from pipeline.run.fields import check_kinds, convert_fields, limits
@@ -116,3 +117,16 @@ class SearchOptions:
             raise OptionError(f"the number of hits must be at least 1, got {self.top}")
         if self.approximate and (self.find is not Find.VIDEOS or self.by is not By.VIDEO):
             raise OptionError("an approximate search is for videos as whole clips: search captions and frames exactly")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchFiles:
+    """Files that `fda search` writes."""
+
+    page: Path | None = None
+    """One HTML file: the hits with their frames."""
+    overwrite: bool = False
+    """Whether to replace it."""
+
+    def __post_init__(self) -> None:
+        convert_fields(self, page=Path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from pipeline.pages.environment import templates_of, write_page
 from pipeline.pages.pictures import data_url, shrunk
 from pipeline.pages.texts import visible
 from pipeline.run.words import cut, listed, plural
-from pipeline.search.answers import Answer, Hit, SearchResult
+from pipeline.search.answers import Answer, Hit
 from pipeline.search.moments import clock
 from pipeline.search.options import QueryKind
 from store.errors import StoreError
@@ -64,20 +64,20 @@ class _Section:
     cards: tuple[_Card, ...]
 
 
-def write_search_page(path: Path, result: SearchResult) -> None:
+def write_search_page(path: Path, answers: Iterable[Answer]) -> None:
     """Write the page. Whatever comes from a data set is escaped; frames come from the stores, not from the videos.
 
     A video whose frames cannot be read has a card without a picture.
 
     Args:
         path: Of the HTML file.
-        result: What was found.
+        answers: What was found.
 
     Raises:
         OSError: The folder is missing, or cannot be written.
     """
     pictures = _Pictures()
-    sections = [_section(answer, pictures) for answer in result.answers]
+    sections = [_section(answer, pictures) for answer in answers]
     html = templates_of("pipeline.search").get_template("search.html")
     write_page(path, html.render(sections=sections, num_without=pictures.num_left_out, limit=MAX_HITS_WITH_PICTURES))
 

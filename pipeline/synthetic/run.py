@@ -67,6 +67,21 @@ class GenerateResult:
         }
 
 
+def preview_generation(options: GenerateOptions | None = None, *, listener: Listener = ignore_events) -> GenerationCost:
+    """What `generate` would take; nothing is written.
+
+    Args:
+        options: What to make. Default: the data set of `fda demo`.
+        listener: Hears how far the plan is.
+
+    Raises:
+        OptionError: The factors contradict each other or the suite.
+    """
+    options = options or GenerateOptions()
+    check_kinds(options=(options, GenerateOptions))
+    return cost_of(options, plan_clips(options, listener))
+
+
 def generate(
     folder: str | PathLike[str],
     options: GenerateOptions | None = None,

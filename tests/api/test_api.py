@@ -22,6 +22,7 @@ from store.places.opening import folder_at
 from tests.clips_on_disk import SMALL, SMALL_FLAGS, Commands, decoder_is_kept, write_mixed_dataset, write_small_dataset
 from tests.encoders_tiny import write_config
 from tests.paths import ROOT
+from tests.searching import random_frames, searchable
 from tests.stores import tree_digest
 
 HERE = fda.RunOptions(workers=0)
@@ -236,3 +237,31 @@ def test_a_bug_shows_where_it_happened_and_asks_for_a_report(monkeypatch: pytest
     monkeypatch.setattr(sys, "argv", ["fda", "status", str(tmp_path)])
     with pytest.raises(KeyError, match="a bug"):
         main()
+
+
+def test_files_of_the_commands_are_written_from_python_as_well(command: Commands, tmp_path: Path) -> None:
+    """The page of a search, the table of all queries; and what a generated data set would take."""
+    store = searchable(tmp_path / "store", random_frames(6)).place
+    files = fda.SearchFiles(tmp_path / "page.html")
+    query = fda.Query("-vidéo_0", fda.QueryKind.VIDEO)
+    found = fda.search(store, query, files=files)
+    assert (found.page, found.to_dict()["page"]) == (files.page, str(files.page))
+    made = (tmp_path / "page.html").read_bytes()
+    with pytest.raises(FileExistsError):
+        fda.search(store, query, files=files)
+    line = ("search", store, "--video", query.value, "--html", tmp_path / "page.html")
+    assert (command(*line).code, command(*line, "--overwrite").code) == (1, 0)
+    assert (tmp_path / "page.html").read_bytes() == made
+
+    python, shell = tmp_path / "python.parquet", tmp_path / "shell.parquet"
+    (features,) = fda.open_store(store).feature_names("test")
+    report = fda.evaluate(store, features)
+    assert report.write_per_query(python).num_rows == report.result.num_captions + report.result.num_videos
+    assert command("eval", store, "--features", features, "--per-query", shell).code == 0
+    assert shell.read_bytes() == python.read_bytes()
+
+    options = fda.GenerateOptions(size=fda.Size.TINY, num_train=2, num_eval=1)
+    flags = ("--size", "tiny", "--num-train", "2", "--num-eval", "1", "--dry-run", "--json")
+    asked = command("generate", tmp_path / "data", *flags)
+    assert json.loads(asked.out) == fda.preview_generation(options).to_dict()
+    assert not (tmp_path / "data").exists()
