@@ -209,6 +209,7 @@ def read_features(store: Store, name: str, split: str) -> Features:
         alpha_cosine=np.asarray(_read(store, name, split, "alpha_cosine"), dtype=np.float32)[rows],
         attributes=attributes,
     )
+    # Records, arrays, records again: a shard that is rebuilt meanwhile would mix rows of two versions.
     _check_unchanged(store, name, split, records)
     return features
 

@@ -97,7 +97,7 @@ class CarryingOut:
             training=training,
             more=scores.more,
         )
-        self.folder.write_cell(cell.name, found.to_dict())
+        self.folder.write_cell(cell.name, found.to_dict())  # last: a cell that has its file is not carried out again
 
     def _same_queries(self, split: str, scored: Scored) -> None:
         """All cells must be scored on the same queries, or they could not be paired."""

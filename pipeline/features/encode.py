@@ -122,7 +122,7 @@ def encode_splits(
     plans = plan_encode(store, loaded, options, run.partition, listener)
     if run.overwrite:
         remove_own(store.folder, overwritten_files(store, options.features, options.splits))
-        plans = plan_encode(store, loaded, options, run.partition, listener)
+        plans = plan_encode(store, loaded, options, run.partition, listener)  # all of it is pending now
     for plan in plans:
         dim = options.truncate_dim or loaded.config.embed_dim
         create_features(store, options.features, plan.inputs.split, dim, plan.inputs.identity, options.dtypes)
@@ -196,6 +196,7 @@ def _plan_split(
     stages = FRAMES_STAGE, masks_stage(options.mask_name)
     pending = _shards(clips)
     phase = Phase("records", 2 * len(pending), listener)
+    # Before the inputs are checked: if one is rebuilt in between, the features are out of date, and not silently wrong.
     digests = {shard: input_digests(store, shard, stages) for shard in phase.each(pending)}
     for _ in phase.each(require_committed_of_each(store, pending, stages)):
         pass  # raises if frames or masks of a shard are not complete

@@ -160,6 +160,7 @@ class _Shards:
         """Read a shard, and send it on its way to the device."""
         outcomes = outcomes_of(self.store, shard, masks_stage(self.options.mask_name))
         stages = FRAMES_STAGE, masks_stage(self.options.mask_name)
+        # The commit record will name the inputs of the plan, so the clips must be those.
         if input_digests(self.store, shard, stages) != self.inputs.digests[shard]:
             raise ShardIncompleteError(
                 f"shard {shard.key} of {self.store.place} has been rebuilt since this run opened it: "

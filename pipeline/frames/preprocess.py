@@ -193,6 +193,7 @@ def preprocess_shards(
     finally:
         source.decoder.close()
     tally = Tally.sum([plan.complete, *(tallies[pending.shard] for pending in plan.pending)])
+    # A part of an array job knows nothing of the others' failures: `fda finalise` writes the table of all.
     if plan.num_shards == len(store.all_shards()) and not tally.pending:
         close_frames(store, tally)
     return ShardsMade(plan, tally, num_frames, num_source_bytes)

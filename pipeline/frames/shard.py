@@ -69,6 +69,7 @@ def make_frames(
     pending = _by_file([video for video in videos if video.row not in outcomes], root)
     if found is not None:
         filled = {row for row, outcome in outcomes.items() if outcome.filled}
+        # Else a video that fails now would keep the clip of an earlier file.
         _empty_slots(clips, [video.row - shard.start for video in videos if video.row not in filled])
     requests = [_request(video, root, options) for video in pending]
     made = ItemsDone()

@@ -76,15 +76,18 @@ def choose_ground(planes: Sequence[Backdrop]) -> ChosenGround | None:
         return None
     around = _spread(medians, is_around)
     left = [plane.mean_where(differs) for plane in planes]
+    # Neither value says by itself which is the ground. But the ground continues around it, and a thing does not.
     from_median, from_left = _distance(medians, around), _distance(left, around)
     fixed, more, most = _RATIOS
     ratio = np.minimum(fixed + more * 2 * count / np.maximum(planes[0].count, 1), most)
     is_left = changes & (_smoothed(from_left, changes) + _MARGIN < ratio * _smoothed(from_median, changes))
+    # Where the thing moves, its colours are known. A median that is not like them is ground that it hid for a moment.
     if (is_passing := changes & ~is_left).any():
         passing = _spread(left, is_passing)
         is_left &= _smoothed(_distance(medians, passing), changes) < _ALIKE * _smoothed(from_median, changes)
     num_left, num_changing = (_sums(which.astype(np.float32), _MAJORITY) for which in (is_left, changes))
     is_left = changes & (2 * num_left > num_changing)
+    # What is enclosed never changes, so there is one value to judge, and no second one to compare it with.
     is_hidden = np.zeros_like(is_enclosed)
     if is_enclosed.any():
         thing = _spread([np.where(is_left, one, other) for one, other in zip(medians, left, strict=True)], changes)

@@ -66,6 +66,7 @@ def train_pooling(
         number = len(epochs)
         mean_loss = _epoch(trainer, train, number, options, listener) if number else None
         epochs.append(_validated(trainer, val, number, mean_loss))
+        # Weights before the state: a kill between the two repeats this epoch, which then writes the same weights.
         if best_epoch(epochs) == number:
             trainer.save_weights(folder / WEIGHTS_FILE)
         trainer.save_state(folder / STATE_FILE, json.dumps([asdict(epoch) for epoch in epochs]))
