@@ -12,7 +12,10 @@ from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
 
+import av
 import numpy as np
+from av.audio.stream import AudioStream
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 import fda
@@ -65,14 +68,39 @@ def write_videos(folder: Path) -> None:
     (folder / "text.mp4").write_text("this is no video")
 
 
+def write_with_sound(path: Path, codec: str, sound: str, num_frames: int) -> None:
+    """Each frame with 1152 samples of silence, four fifths of its time."""
+    with av.open(str(path), "w") as container:
+        options = {**NO_B, "x264-params": "keyint=15:scenecut=0"} if codec == "libx264" else {}
+        picture = container.add_stream(codec, rate=RATE, options=options)
+        audio = container.add_stream(sound, rate=44100, layout="stereo")
+        assert isinstance(picture, VideoStream)
+        assert isinstance(audio, AudioStream)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        resampler = av.AudioResampler(format=audio.format, rate=44100)
+        for index, level in enumerate(numbered_frames(num_frames)):
+            frame = av.VideoFrame.from_ndarray(level, format="rgb24")
+            frame.pts, frame.time_base = index, 1 / RATE
+            container.mux(picture.encode(frame))
+            samples = av.AudioFrame.from_ndarray(np.zeros((2, 1152), np.float32), format="fltp", layout="stereo")
+            samples.sample_rate, samples.pts, samples.time_base = 44100, 1152 * index, Fraction(1, 44100)
+            for resampled in resampler.resample(samples):
+                container.mux(audio.encode(resampled))
+        container.mux(picture.encode(None))
+        container.mux(audio.encode(None))
+
+
 def write_data(folder: Path) -> Path:
-    """The videos, and a manifest with windows, categories, hostile texts, a missing video and one that is none."""
+    """The videos, and a manifest with windows, categories, hostile texts, a missing video and one that is none.
+
+    `old` begins after the second key frame of its file.
+    """
     write_videos(folder / "videos")
     records = [
         {**record("walk", "videos/walk.mp4", captions=["a grey that grows", "it gets light"]), "category": "grey"},
-        {**record("old", "videos/old.avi", captions=["an old grey"]), "category": "grey"},
+        {**record("old", "videos/old.avi", captions=["an old grey"]), "category": "grey", "start_seconds": 1.2},
         {**record("part", "videos/walk.mp4"), "start_seconds": 1.0, "end_seconds": 2.0},
-        record("mpeg", "videos/mpeg.avi"),
+        {**record("mpeg", "videos/mpeg.avi"), "start_seconds": 0.2, "end_seconds": 0.8},
         record("web", "videos/web.webm"),
         record(HOSTILE_ID, "videos/square_0.mp4", captions=HOSTILE_CAPTIONS),
         {**record("square_1", "videos/square_1.mp4", captions=[]), "category": "square"},

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import socket
+import subprocess
 import urllib.request
 from pathlib import Path
 from threading import Thread
@@ -16,7 +19,7 @@ from starlette.testclient import TestClient
 import fda as library
 from pipeline.run.events import Message
 from pipeline.serving.run import serve
-from tests.clips_on_disk import Commands
+from tests.clips_on_disk import FDA, Commands
 from tests.s3 import Server, place_of, use_server
 from tests.stores import fill_store, make_store
 
@@ -87,6 +90,27 @@ def test_it_says_where_it_is_and_what_it_did(store: str, monkeypatch: pytest.Mon
     assert json.loads(json.dumps(result.to_dict()))["url"] == result.url
     assert result.warnings == (heard[0],)
     assert heard[0].startswith("everybody who reaches http://")
+
+
+def test_as_a_shell_starts_it_and_ctrl_c_ends_it(store: str) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [str(FDA), "serve", store, "--port", "0", "--json"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        assert process.stderr is not None
+        try:
+            said = process.stderr.readline()
+            found = re.fullmatch(r"fda serve is at (http://127\.0\.0\.1:\d+/) \(Ctrl-C ends it\)\n", said)
+            assert found is not None, said
+            with urllib.request.urlopen(found[1], timeout=60) as answer:
+                assert "2 videos" in answer.read().decode()
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert err == "fda serve has ended: 1 request answered, nothing was changed\n"
+    assert (json.loads(out)["url"], json.loads(out)["num_requests"]) == (found[1], 1)
 
 
 def test_a_store_at_s3(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, server: Server) -> None:

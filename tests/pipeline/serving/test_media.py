@@ -13,8 +13,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from av.audio.stream import AudioStream
-from av.video.stream import VideoStream
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
@@ -30,7 +28,7 @@ from pipeline.video.decoding import decode_clip
 from pipeline.video.options import WHOLE_VIDEO, DecodeOptions, Window
 from tests.crashing import end_at_once, sleep_long
 from tests.pipeline.serving.conftest import HOST
-from tests.serving import NO_B, NUM_NUMBERED, RATE, ServedStore, number_in, numbered_frames
+from tests.serving import NO_B, NUM_NUMBERED, RATE, ServedStore, number_in, numbered_frames, write_with_sound
 from tests.videos import Encoding, remux, write_audio, write_video
 from tests.zoo.kinds import ZOO
 from tests.zoo.truth import expected_picture
@@ -95,14 +93,21 @@ def test_another_container_is_copied(served: ServedStore, tmp_path: Path) -> Non
     assert prepared(vp8, tmp_path / "y") == Prepared(Way.COPY, "video/webm", 0.0)
 
 
-@pytest.mark.parametrize("name", ["old.avi", "mpeg.avi"])
-def test_of_a_clip_only_its_part_is_made(served: ServedStore, tmp_path: Path, name: str) -> None:
-    found = prepared(served.videos / name, tmp_path / "x", Window(0.5, 0.8))
-    first = round(found.offset_seconds * float(RATE))
-    numbers = [number for _, number in shown(tmp_path / "x")]
-    assert first <= 15
-    assert {*range(15, 24)} <= {*numbers} <= {*range(first, 28)}
-    assert shown(tmp_path / "x")[0][0] == 0.0
+@pytest.mark.parametrize(("name", "start", "way"), [("old.avi", 1.2, Way.COPY), ("mpeg.avi", 0.5, Way.TRANSCODE)])
+def test_of_a_clip_only_its_part_is_made(
+    served: ServedStore, tmp_path: Path, name: str, start: float, way: Way
+) -> None:
+    """A copy begins with the key frame before the clip, and ends with what its last frames refer to."""
+    found = prepared(served.videos / name, tmp_path / "x", Window(start, start + 0.3))
+    assert found.way is way
+    first, begins, ends = (round(seconds * RATE) for seconds in (found.offset_seconds, start, start + 0.3))
+    assert 0 < first <= begins
+    assert first == begins or way is Way.COPY
+    frames = shown(tmp_path / "x")
+    assert [number for _, number in frames][: ends - first] == [*range(first, ends)]
+    assert len(frames) <= ends - first + 3
+    times = [seconds + found.offset_seconds for seconds, _ in frames]
+    assert times == pytest.approx([number / float(RATE) for _, number in frames], abs=2e-3)
 
 
 def test_another_codec_is_transcoded(served: ServedStore, tmp_path: Path) -> None:
@@ -121,29 +126,24 @@ def test_of_a_long_video_only_the_first_part_is_transcoded(served: ServedStore, 
 @pytest.mark.parametrize(("codec", "way"), [("libx264", Way.COPY), ("mpeg4", Way.TRANSCODE)])
 @pytest.mark.parametrize("sound", ["mp2", "libmp3lame"])
 def test_sound_comes_with_the_pictures(tmp_path: Path, codec: str, way: Way, sound: str) -> None:
-    with av.open(str(tmp_path / "x.mkv"), "w") as container:
-        picture = container.add_stream(codec, rate=RATE, options=NO_B if codec == "libx264" else {})
-        audio = container.add_stream(sound, rate=44100, layout="stereo")
-        assert isinstance(picture, VideoStream)
-        assert isinstance(audio, AudioStream)
-        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
-        resampler = av.AudioResampler(format=audio.format, rate=44100)
-        for index, level in enumerate(numbered_frames(15)):
-            frame = av.VideoFrame.from_ndarray(level, format="rgb24")
-            frame.pts, frame.time_base = index, 1 / RATE
-            container.mux(picture.encode(frame))
-            samples = av.AudioFrame.from_ndarray(np.zeros((2, 1152), np.float32), format="fltp", layout="stereo")
-            samples.sample_rate, samples.pts, samples.time_base = 44100, 1152 * index, Fraction(1, 44100)
-            for resampled in resampler.resample(samples):
-                container.mux(audio.encode(resampled))
-        container.mux(picture.encode(None))
-        container.mux(audio.encode(None))
+    write_with_sound(tmp_path / "x.mkv", codec, sound, 15)
     assert prepared(tmp_path / "x.mkv", tmp_path / "y").way is way
     with av.open(str(tmp_path / "y")) as container:
         assert container.streams.audio[0].codec_context.codec.canonical_name == ("aac" if sound == "mp2" else "mp3")
         assert container.duration is not None
         assert sum(frame.samples for frame in container.decode(audio=0)) > 0.3 * 44100
     assert_shows(tmp_path / "y", range(15))
+
+
+@pytest.mark.parametrize(("codec", "way", "start"), [("libx264", Way.COPY, 1.0), ("mpeg4", Way.TRANSCODE, 1.2)])
+def test_the_sound_of_a_part_begins_with_its_pictures(tmp_path: Path, codec: str, way: Way, start: float) -> None:
+    write_with_sound(tmp_path / "x.mkv", codec, "libmp3lame", 60)
+    found = prepared(tmp_path / "x.mkv", tmp_path / "y", Window(1.2, 1.9))
+    assert found.way is way
+    assert found.offset_seconds == pytest.approx(start, abs=1e-3)
+    with av.open(str(tmp_path / "y")) as container:
+        num_samples = sum(frame.samples for frame in container.decode(audio=0))
+    assert num_samples / 44100 == pytest.approx(60 * 1152 / 44100 - start, abs=0.1)
 
 
 def test_pictures_are_turned_and_made_square_as_players_do(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_facets_have_the_counts_of_what_they_lead_to(client: TestClient) -> None
         assert f"{len(Page(client.get(link).text).cards)}" in page.text
     assert get(client, category="grey").cards == ["walk", "old"]
     assert get(client, category=["grey", "square"], split="train").cards == ["square_2"]
-    assert set(get(client, seconds="2.5..3.5").cards) == {"walk", "old"}
+    assert set(get(client, seconds="1.5..3.5").cards) == {"walk", "old"}
     assert "No video passes these filters" in get(client, category="none such").text
 
 
