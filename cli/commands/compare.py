@@ -31,7 +31,9 @@ def _checked(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -
 
 
 _OPTIONS = (
-    click.option("--split", shell_complete=complete_splits, default="test", show_default=True, help="Which split."),
+    click.option(
+        "--split", shell_complete=complete_splits, default=_DEFAULTS.split, show_default=True, help="Which split."
+    ),
     protocol_options,
     interval_options,
     click.option(

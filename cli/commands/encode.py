@@ -36,6 +36,7 @@ from pipeline.run.words import plural
 if TYPE_CHECKING:
     from pipeline.features.run import EncodeResult
 
+_DEFAULTS = EncodeOptions("features")
 _OPTIONS = (
     click.option(
         "--features",
@@ -60,7 +61,7 @@ _OPTIONS = (
     click.option(
         "--precision",
         type=click.Choice(["auto", *(str(precision) for precision in Precision)]),
-        default="auto",
+        default=_DEFAULTS.precision,
         show_default=True,
         help="auto: bf16 if the device supports it and a short test shows it faster and as good; else fp32.",
     ),
@@ -87,7 +88,7 @@ _OPTIONS = (
         "--sensitivity",
         "sensitivity_every",
         type=click.IntRange(min=0),
-        default=32,
+        default=_DEFAULTS.sensitivity_every,
         show_default=True,
         metavar="N",
         help="Also encode every N-th video with an alpha of all ones, to measure what the alpha does; 0: none.",

@@ -26,6 +26,7 @@ from pipeline.run.words import plural
 if TYPE_CHECKING:
     from pipeline.evaluation.run import EvalReport
 
+_DEFAULTS = EvalOptions()
 FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 
 _SCORING = (
@@ -36,7 +37,9 @@ _SCORING = (
         shell_complete=complete_features,
         help="Name of the feature set.",
     ),
-    click.option("--split", default="test", show_default=True, shell_complete=complete_splits, help="Split to score."),
+    click.option(
+        "--split", default=_DEFAULTS.split, show_default=True, shell_complete=complete_splits, help="Split to score."
+    ),
     click.option(
         "--pooling",
         type=click.Choice([*POOLINGS, *FRAME_POOLINGS]),
@@ -64,7 +67,7 @@ _SCORING = (
     ),
     click.option(
         "--choose-split",
-        default="val",
+        default=_DEFAULTS.choose_split,
         show_default=True,
         shell_complete=complete_splits,
         help="Split by whose R@1 the value of --pooling attention, best-shot or best-frames is chosen.",

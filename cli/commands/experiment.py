@@ -44,6 +44,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     return () if value is None else tuple(one.strip() for one in value.split(","))
 
 
+_DEFAULTS = ExperimentOptions()
 _OPTIONS = (
     click.option(
         "--store",
@@ -63,7 +64,7 @@ _OPTIONS = (
     click.option(
         "--size",
         type=click.Choice([one.value for one in Size]),
-        default=str(ExperimentOptions().size),
+        default=str(_DEFAULTS.size),
         show_default=True,
         help="Amount of data to generate.",
     ),
@@ -102,7 +103,9 @@ _OPTIONS = (
         is_flag=True,
         help="Resize frames and masks of STORE that have another size than the model reads, as `fda finetune` does.",
     ),
-    click.option("--test-split", default="test", show_default=True, help="The split that is scored."),
+    click.option(
+        "--test-split", default=ExperimentOptions().test_split, show_default=True, help="The split that is scored."
+    ),
     click.option(
         "--thresholds",
         default=",".join(f"{one:g}" for one in PAPER_THRESHOLDS),

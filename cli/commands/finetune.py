@@ -49,11 +49,12 @@ def _print_preset(ctx: click.Context, param: click.Parameter, value: str | None)
     ctx.exit()
 
 
+_DEFAULTS = FinetuneOptions()
 _OPTIONS = (
     click.option(
         "--preset",
         shell_complete=complete_presets,
-        default="fda-clip",
+        default=_DEFAULTS.preset,
         show_default=True,
         help=f"A model and how to train it: {', '.join(preset_names())}, or a TOML file of the same form.",
     ),
@@ -74,7 +75,7 @@ _OPTIONS = (
     ),
     mask_option,
     alpha_option,
-    click.option("--train-split", default="train", show_default=True, help="Train on this split."),
+    click.option("--train-split", default=_DEFAULTS.train_split, show_default=True, help="Train on this split."),
     click.option(
         "--val-split",
         help="Choose the best weights by this split.  "
@@ -87,7 +88,7 @@ _OPTIONS = (
     click.option(
         "--hold-out",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
-        default=0.1,
+        default=_DEFAULTS.hold_out_share,
         show_default=True,
         help="Part of the training videos that is held out where there is no --val-split.",
     ),
@@ -106,7 +107,7 @@ _OPTIONS = (
     click.option(
         "--save-minutes",
         type=click.FloatRange(min=0),
-        default=10.0,
+        default=_DEFAULTS.save_seconds / 60,
         show_default=True,
         help="Minutes between saved training states. A state is also saved after each evaluation.",
     ),

@@ -32,7 +32,7 @@ from pipeline.run.words import plural
 if TYPE_CHECKING:
     from pipeline.pooling.run import PoolResult
 
-_DEFAULTS = TemporalOptions()
+_DEFAULTS, _POOLING = TemporalOptions(), PoolOptions("features", "pooled")
 _OPTIONS = (
     click.option(
         "--features",
@@ -49,7 +49,7 @@ _OPTIONS = (
         shell_complete=complete_splits,
         help="Write this split; may be repeated.  [default: all that have the features]",
     ),
-    click.option("--train-split", default="train", show_default=True, help="Train on this split."),
+    click.option("--train-split", default=_POOLING.train_split, show_default=True, help="Train on this split."),
     click.option(
         "--val-split",
         help="Choose the best epoch by this split.  "
@@ -58,14 +58,14 @@ _OPTIONS = (
     click.option(
         "--hold-out",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
-        default=0.1,
+        default=_POOLING.hold_out_share,
         show_default=True,
         help="Part of the training videos that is held out where there is no --val-split.",
     ),
     click.option(
         "--captions",
         type=click.Choice(["all", "one"]),
-        default="all",
+        default=_POOLING.captions,
         show_default=True,
         help="Pairs of an epoch: every caption, or one of each video at random.",
     ),

@@ -31,7 +31,7 @@ _OPTIONS = (
     ),
     click.option(
         "--host",
-        default="127.0.0.1",
+        default=ServeOptions().host,
         show_default=True,
         help="Address to listen at. Any but this machine's own shows the videos to everybody who reaches it.",
     ),

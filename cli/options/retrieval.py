@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from cli.options.shared import LimitType, add_options, seed_option
-from pipeline.evaluation.options import TENTH, BootstrapOptions
+from pipeline.evaluation.options import TENTH, BootstrapOptions, EvalOptions
 from pipeline.evaluation.protocols import PROTOCOLS, Ties
 
 _DEFAULTS = BootstrapOptions()
@@ -43,7 +43,7 @@ def protocol_options(function: Function) -> Function:
         click.option(
             "--protocol",
             type=click.Choice(list(PROTOCOLS)),
-            default="fda",
+            default=EvalOptions().protocol,
             show_default=True,
             help=" ".join(f"{one.name}: {one.summary}." for one in PROTOCOLS.values()) + " --json has all of them.",
         ),

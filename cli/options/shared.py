@@ -16,6 +16,8 @@ from rich.logging import RichHandler
 from cli.main import COMMANDS
 from cli.options.files import ExistingPath, Place
 from cli.options.names import complete_masks, complete_presets
+from encoders.options import Activation
+from pipeline.clips.options import AlphaSource
 from pipeline.errors import OptionError
 from pipeline.run.fields import local_path
 from pipeline.run.limits import Limit
@@ -223,7 +225,7 @@ mask_option = click.option(
 )
 alpha_option = click.option(
     "--alpha",
-    type=click.Choice(["masks", "ones", "zeros", "shuffled", "random-area"]),
+    type=click.Choice([str(source) for source in AlphaSource]),
     help="Content of the alpha channel: the clip's masks, or a control: all ones, all zeros, another clip's masks, "
     "random rectangles of the masks' area.  [default: masks, or that of the preset or checkpoint]",
 )
@@ -253,7 +255,7 @@ def model_options(function: Function) -> Function:
         ),
         click.option(
             "--activation",
-            type=click.Choice(["quickgelu", "gelu"]),
+            type=click.Choice([str(activation) for activation in Activation]),
             help="Activation that the weights of --pretrained were trained with, for files that do not record it.",
         ),
     )

@@ -4,7 +4,7 @@
                             frame_index (num_masks,), integers, if they are not of all frames of the video from the
                             first on: the position of the frame of each mask, in order of presentation, from 0
 
-A character of an id that no file name takes is written as in `pipeline.exporting.file_names`. Nothing is unpickled, a
+A character of an id that no file name takes is written as in `pipeline.run.file_names`. Nothing is unpickled, a
 header is believed only as far as memory allows, and of the masks one is in memory at a time.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.exporting.file_names import file_name
+from pipeline.run.file_names import file_name
 
 MAX_MASKS = 1 << 22
 MAX_PIXELS = 1 << 26

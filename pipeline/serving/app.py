@@ -40,6 +40,8 @@ _T = TypeVar("_T")
 SEARCHES_AT_ONCE, PAGES_AT_ONCE, PICTURES_AT_ONCE, VIDEOS_AT_ONCE = 4, 4, 4, 32
 """Threads for each kind of answer: a search may wait for its model, and must not hold up the others meanwhile."""
 _STATIC = {"serve.css": "text/css", "serve.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_SENT_BEFORE = {"serve.css": ("pipeline.pages", "style.css"), "serve.js": ("pipeline.serving", "words.js")}
+"""File -> the package and name of the template that is sent before it, as one file."""
 
 
 @dataclass(frozen=True)
@@ -316,7 +318,7 @@ async def _static(server: _Server, request: Request) -> Response:
 
 
 def _static_content(name: str) -> bytes:
-    own = resources.files("pipeline.serving").joinpath("templates", name).read_bytes()
-    if name != "serve.css":
-        return own
-    return resources.files("pipeline.pages").joinpath("templates", "style.css").read_bytes() + b"\n" + own
+    names = [("pipeline.serving", name)]
+    if name in _SENT_BEFORE:
+        names.insert(0, _SENT_BEFORE[name])
+    return b"\n".join(resources.files(package).joinpath("templates", file).read_bytes() for package, file in names)

@@ -4,7 +4,7 @@
     OUT/test/ID.txt     the first caption, if there is one
     OUT/test/ID.json    video_id, all captions, when the frames are, ...
 
-ID is the id of the video as `pipeline.exporting.file_names` spells it; the JSON file has it as it is.
+ID is the id of the video as `pipeline.run.file_names` spells it; the JSON file has it as it is.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Sequence
 
 from pipeline.exporting.arrays import as_type, npy_bytes
 from pipeline.exporting.croissant import DescribedFiles
-from pipeline.exporting.file_names import file_name
 from pipeline.exporting.source import Batch, Parts
 from pipeline.exporting.tables import video_records
 from pipeline.exporting.writer import FormatWriter
+from pipeline.run.file_names import file_name
 
 
 class ClipVideoEncodeWriter(FormatWriter):

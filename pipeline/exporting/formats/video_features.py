@@ -5,7 +5,7 @@
     OUT/test/ID_timestamps_ms.npy   (num_frames,): when each frame is shown
 
 There, every frame of the video has a row. Here, the frames of the clip have: go by their times, and not by the rate.
-ID is the id of the video as `pipeline.exporting.file_names` spells it.
+ID is the id of the video as `pipeline.run.file_names` spells it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.exporting.arrays import as_type, npy_bytes
 from pipeline.exporting.croissant import DescribedFiles
-from pipeline.exporting.file_names import file_name
 from pipeline.exporting.source import Batch, Parts
 from pipeline.exporting.writer import FormatWriter
+from pipeline.run.file_names import file_name
 from pipeline.run.words import plural
 
 

@@ -2,7 +2,7 @@
 
     OUT/test-000000.tar     KEY.json, KEY.frame00.jpg, KEY.frame01.jpg, ..., KEY.mask00.png, ...
 
-KEY is the id of the video as `pipeline.exporting.file_names` spells it, without dots; the JSON has it as it is, with
+KEY is the id of the video as `pipeline.run.file_names` spells it, without dots; the JSON has it as it is, with
 the captions, the time of each frame and the statistics of the masks. Masks are 255 where something moves; soft ones
 are how likely it moves, 0 to 255.
 """
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from pipeline.exporting.croissant import DescribedFiles
 from pipeline.exporting.destination import Destination
-from pipeline.exporting.file_names import file_name
 from pipeline.exporting.options import ExportOptions, FrameImages
 from pipeline.exporting.source import Batch, Parts, Selected
 from pipeline.exporting.tables import video_records
 from pipeline.exporting.writer import VIDEOS_PER_FILE, FormatWriter
+from pipeline.run.file_names import file_name
 from store.arrays.jpeg import JpegCodec
 from store.clips.layout import Masks, levels
 

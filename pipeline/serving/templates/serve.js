@@ -1,26 +1,9 @@
-"use strict";
 // Pages work without this file, but for the player's times, flags, pictures and keys. Every state is in the address.
 (() => {
-  const $ = (selector, within = document) => within.querySelector(selector);
-  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-  const clock = (seconds) => {
-    const tenths = Math.round(seconds * 10);
-    const minutes = Math.floor(tenths / 600);
-    return `${minutes}:${((tenths % 600) / 10).toFixed(1).padStart(4, "0")}`;
-  };
-
   // The address of this page with a frame of a card: its link has no long query.
   function addressOf(cell) {
     const [, store, id] = /^(\d+):(.*)$/s.exec(cell.closest("[data-name]").dataset.name);
     return addressWith({ s: store === "0" ? null : store, v: id, t: String(Number(cell.dataset.t)) });
-  }
-
-  // What happens, for people who cannot see it.
-  let saidTimer = 0;
-  function say(text) {
-    $("#said").textContent = text;
-    clearTimeout(saidTimer);
-    saidTimer = setTimeout(() => { $("#said").textContent = ""; }, 2500);
   }
 
   // The address: what is selected in it changes without another page.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import fda
 from pipeline.exporting.destination import FILES_FILE, RECORD_FILE
-from pipeline.exporting.file_names import file_name
+from pipeline.run.file_names import file_name
 from store.store import Store
 from tests.pipeline.exporting.made import (
     DIM,

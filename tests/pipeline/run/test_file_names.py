@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.exporting.file_names import MAX_BYTES, file_name
+from pipeline.run.file_names import MAX_BYTES, file_name
 
 IDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1) | st.text("./\\%~2Ea", min_size=1, max_size=9)
 
