@@ -48,7 +48,7 @@ _WITHOUT_TRACE = (_UNCHANGED, _STORE_UNCHANGED, _EXPORTED)
 _REPAIRED = "every file is as it was, or repaired"
 _ALL = "1/1"
 """The partition of a run that is not done in parts."""
-_BEGINNING_ANEW = ("--overwrite", "--yes")
+_STARTING_OVER = ("--overwrite", "--yes")
 """Without these flags, the same line resumes; with them it would remove what was made."""
 
 
@@ -76,9 +76,9 @@ def _sentence(group: click.Group, arguments: list[str]) -> str:
         kept = videos_kept(str(params["store_place"]), stage, params.get("splits") or ()) or kept
     if template in _WITHOUT_TRACE and kept != _REPAIRED:
         return f"interrupted: {kept}; to run it again{part}:\n  {_line(arguments)}"
-    anew = [word for word in arguments if word in _BEGINNING_ANEW] if params.get("overwrite") else []
-    without = f", without {anew[0]}, which would start over" if anew else ""
-    line = _line([word for word in arguments if word not in anew])
+    dropped = [word for word in arguments if word in _STARTING_OVER] if params.get("overwrite") else []
+    without = f", without {dropped[0]}, which would start over" if dropped else ""
+    line = _line([word for word in arguments if word not in dropped])
     return f"interrupted: {kept}; to resume{part}{without}:\n  {line}"
 
 

@@ -115,7 +115,7 @@ class CatalogRows:
         )
 
     def taken(self, order: Iterable[tuple[str, NDArray[np.int64]]]) -> Self:
-        """Rows of this table in another order, numbered anew in each split.
+        """Rows of this table in another order, renumbered in each split.
 
         Args:
             order: Which split some rows belong to now, and their positions in the file. Those of a split follow each

@@ -90,8 +90,8 @@ def command(store_place: str, output: Path, options: ReportOptions, as_json: boo
     """Write one HTML file about STORE, to share: nothing else is needed to read it.
 
     It has what is in the store and how it was made, failed videos, masks, every feature set with confidence intervals,
-    their comparison and slices, example retrievals, videos that splits share, speeds, versions, and the commands to get
-    there again. The page names what is missing or damaged. The store is read, and not changed.
+    their comparison and slices, example retrievals, videos that splits share, speeds, versions, and the commands that
+    reproduce it. The page names what is missing or damaged. The store is read, and not changed.
     """
     with progress_listener("report", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
         result = fda.report(store_place, output, options, listener=listener)

@@ -78,7 +78,7 @@ def _label(processing: str, report: EvalReport) -> str:
 
 
 def _remarks(result: Evaluation) -> list[str]:
-    """What is to be known of the numbers, each in a sentence."""
+    """Remarks on the numbers, each in a sentence."""
     features, said = result.ranking.features, []
     num_absent = result.num_videos_expected - result.num_videos - len(features.missing_video_ids)
     if num_absent:

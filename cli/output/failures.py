@@ -29,7 +29,7 @@ def exit_by_failures(tally: Tally, max_failed: Limit) -> None:
 
 
 def _print_notes(tally: Tally) -> None:
-    """Say what is to be known of clips: choices that a person may want to check."""
+    """Print the notes on clips: choices that a person may want to check."""
     if tally.noted:
         show(f"{plural(len(tally.noted), 'clip')} with a note:")
     for clip in tally.noted[:FAILURES_SHOWN]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def weights_rows(report: WeightsReport) -> list[tuple[str, str]]:
-    """What is to be known of a model's weights, for `print_pairs`."""
+    """Facts about a model's weights, for `print_pairs`."""
     return [
         ("weights", report.source),
         ("kind", report.kind),

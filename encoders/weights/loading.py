@@ -38,7 +38,7 @@ TOKENIZER_FOLDER = "tokenizer"
 """Of a checkpoint, where the model's tokenizer was a local folder."""
 
 _JOINT = " + "
-"""Between what is said of two files of weights."""
+"""Between the reports on two files of weights."""
 _SMALL_BYTES = 1 << 30
 """A model that every machine holds: its memory is not asked for."""
 

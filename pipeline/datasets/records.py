@@ -77,7 +77,7 @@ class VideoRecord:
 
 
 class VideoRecords(Sequence[VideoRecord]):
-    """Videos of a data set, in little memory: each is made anew whenever it is asked for."""
+    """Videos of a data set, in little memory: each is unpacked when it is asked for."""
 
     def __init__(self, records: Iterable[VideoRecord]) -> None:
         self.split_sizes: Counter[str] = Counter()

@@ -1,1 +1,1 @@
-"""`fda doctor`. Come here to change what is looked at on a machine, and what is said to do about it."""
+"""`fda doctor`. Come here to change what is checked on a machine, and the remedies."""

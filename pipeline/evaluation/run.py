@@ -344,7 +344,7 @@ def evaluation_dict(result: Evaluation) -> dict[str, JSON]:
 
 
 def _num_repeated(text: NDArray[np.float32]) -> int:
-    """Captions whose embedding is another caption's as well: whatever is said of one can be said of the other."""
+    """Captions whose embedding is another caption's as well: whatever holds for one holds for the other."""
     first = first_of_equal(text)
     return int((np.bincount(first)[first] > 1).sum())
 

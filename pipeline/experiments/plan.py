@@ -177,7 +177,7 @@ class Plan:
             splits=(*self.splits, *self.more_splits),
             mask_name=cell.condition.masks,
             alpha=cell.condition.alpha,
-            precision="fp32",  # `auto` is measured anew each time, and a cell must not depend on that
+            precision="fp32",  # `auto` is measured again each time, and a cell must not depend on that
             seed=cell.seed,
             device=self.trained.device,
         )

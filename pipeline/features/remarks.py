@@ -1,4 +1,4 @@
-"""What is to be known of a feature set beside its model, from what is written into it."""
+"""Remarks on a feature set beside its model, from what is written into it."""
 
 from __future__ import annotations
 

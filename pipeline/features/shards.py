@@ -37,8 +37,8 @@ class SplitInputs:
 
     split: str
     identity: Mapping[str, JSON]
-    """What will have made the features. This and the digests are taken before the clips are opened: where another run
-    makes frames or masks anew from then on, the features are known as older."""
+    """What will have made the features. This and the digests are taken before the clips are opened: if another run
+    rebuilds frames or masks after that, the features are out of date."""
     digests: Mapping[Shard, Mapping[str, str]]
     """Shard -> what `input_digests` gave for it."""
     mask_givers: Mapping[int, int] | None = None

@@ -76,7 +76,7 @@ class InspectedVideo:
     """`pending` as well if its shard is not complete."""
     has_clip: bool
     reason: str | None
-    """Why there is no clip; of a clip, what is to be known of it."""
+    """Why there is no clip; of a clip, its note."""
     duration_seconds: float | None
     fps: float | None
     codec: str | None

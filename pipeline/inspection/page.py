@@ -47,7 +47,7 @@ class PageHead:
     """Which model looks, or why there is none."""
     has_attention: bool
     notes: Sequence[str] = ()
-    """What is to be known before the page is trusted."""
+    """What a reader must know before trusting the page."""
 
 
 def write_inspection_page(path: Path, head: PageHead, clips: Iterable[InspectedClip], report: Reporter) -> None:

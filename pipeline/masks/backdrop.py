@@ -1,4 +1,4 @@
-"""What lies behind that which moves: the temporal median of pictures, laid over each other by the camera's motion."""
+"""What lies behind that which moves: the temporal median of pictures, aligned by the camera's motion."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Behind:
 
 @dataclass(frozen=True, slots=True)
 class ChosenGround:
-    """Where the median of pictures that are laid over each other is not the ground, and what the ground is there."""
+    """Where the median of aligned pictures is not the ground, and what the ground is there."""
 
     differs: NDArray[np.uint8]
     """Shape (num_pictures, height, width): 1 where a picture differs from the median."""
@@ -104,7 +104,7 @@ class Backdrop:
         self._laid, self._seen = laid, seen
 
     def differences(self) -> Iterator[Picture]:
-        """How far each picture is from the median, as `Behind.difference`, where they are laid over each other."""
+        """How far each picture is from the median, as `Behind.difference`, once they are aligned."""
         behind = Behind(self.median, None)
         for number, laid in enumerate(self._laid):
             difference = behind.difference(laid)
@@ -137,7 +137,7 @@ class Backdrop:
         return changed
 
     def enlarged(self, ground: ChosenGround, smaller: Backdrop) -> ChosenGround:
-        """A ground that was found in smaller pictures, laid over each other as these are.
+        """A ground that was found in smaller pictures, aligned as these are.
 
         Args:
             ground: As it was found.

@@ -2,7 +2,7 @@
 
 Pairs of frames show a moving thing twice, where it was and where it is. The background, the temporal median, shows what
 is behind it, so that a frame differs from it where the thing is now, and as a whole. Where the camera moves, the frames
-are first laid over each other by its motion.
+are first aligned by its motion.
 
 Frames are compared in luma, and in chroma at half the size, as video has it: many a thing is as light as what is behind
 it. Before, the background takes on the light of the frame.

@@ -56,7 +56,7 @@ def choose_ground(planes: Sequence[Backdrop]) -> ChosenGround | None:
     """Find where the median is not the ground.
 
     Args:
-        planes: Of luma and of each channel of chroma, of one size: laid over each other alike.
+        planes: Of luma and of each channel of chroma, of one size, aligned alike.
 
     Returns:
         None if the median is the ground everywhere, or if nothing can tell.

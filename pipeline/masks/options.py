@@ -23,7 +23,7 @@ class Difference(StrEnum):
     BACKGROUND = "background"
     """Each frame with the temporal median of the frames of its shot."""
     REGISTERED = "registered"
-    """The same, after the frames are laid over each other by the motion of the camera."""
+    """The same, after the frames are aligned by the motion of the camera."""
     AUTO = "auto"
     """`background` for clips whose camera rests, `registered` for the others."""
 

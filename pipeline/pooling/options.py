@@ -13,7 +13,7 @@ from store.names import check_name
 
 @dataclass(frozen=True, slots=True)
 class PoolOptions:
-    """Which feature set is pooled anew, into which."""
+    """Which feature set is pooled again, into which."""
 
     features: str
     """Name of the feature set whose frames are read."""

@@ -1,4 +1,4 @@
-"""`fda report`, as one function: everything that a store can tell, on one page to send on."""
+"""`fda report`, as one function: everything that a store shows, on one page to share."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ class CheckpointFolder:
             (self.path / name).unlink(missing_ok=True)
 
     def write_run(self, identity: Mapping[str, JSON], **more: JSON) -> None:
-        """Record the inputs of a run, and what else is to be known of it."""
+        """Record the inputs of a run, and the facts beside them."""
         self._write(self.run_file, {"identity": identity, **more})
 
     def write_history(self, history: Mapping[str, object]) -> None:

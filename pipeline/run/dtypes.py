@@ -7,7 +7,7 @@ from store.feature_dtypes import FEATURE_DTYPES, FeatureDtype, FeatureDtypes
 
 
 def chosen_dtypes(store_dtype: FeatureDtype, frame_dtype: FeatureDtype | None) -> FeatureDtypes:
-    """Frames are kept as everything else, unless it is said otherwise.
+    """Frames are kept as everything else, unless given otherwise.
 
     Raises:
         OptionError: There is no such type.

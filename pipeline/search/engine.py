@@ -102,7 +102,7 @@ class SearchEngine:
                     answers[number].append(answer)
         except ShardIncompleteError as error:
             if isinstance(error, ShardRebuiltError) or _have_grown(views):
-                self._forget(views)  # the next query reads everything anew
+                self._forget(views)  # the next query reads everything again
             raise
         for query, its in zip(queries, answers, strict=True):
             if not its:
@@ -117,10 +117,10 @@ class SearchEngine:
 
     def _forget(self, views: tuple[StoreView, ...]) -> None:
         """Forget what was read of these views, unless another thread has done so."""
-        anew = tuple(open_store(view.place) for view in views)
+        reopened = tuple(open_store(view.place) for view in views)
         with self._opened:
             if self.views is views:
-                self.views, self._indices = anew, {}
+                self.views, self._indices = reopened, {}
 
     def _only_features(self) -> tuple[str, ...]:
         names = {name for view in self.views for split in view.splits for name in view.feature_names(split)}
@@ -220,7 +220,7 @@ class SearchEngine:
         )
         with self._lock:
             if key not in self._encoders:
-                for query in queries:  # what is wrong is said before the seconds that a model takes to load
+                for query in queries:  # errors are reported before the seconds that a model takes to load
                     if query.kind is QueryKind.IMAGE:
                         read_picture(query.value, size=1)
                 self._encoders[key] = self._loaded(index)

@@ -143,7 +143,7 @@ def _cuts(plan: ClipPlan, num_frames: int) -> list[int]:
 
 
 def _gains(plan: ClipPlan, num_frames: int, amount: Amount) -> NDArray[np.float32]:
-    """The light of each frame, shape (num_frames,), 1 on average: a few waves, and some of it anew in each frame."""
+    """The light of each frame, shape (num_frames,), 1 on average: a few waves, and a random part for each frame."""
     rng = plan.generator(Draw.FLICKER)
     hertz, phases = rng.uniform(*_FLICKER_HERTZ, _NUM_WAVES), rng.uniform(0, 2 * np.pi, _NUM_WAVES)
     seconds = np.arange(num_frames) / amount.fps

@@ -1,4 +1,4 @@
-"""What happens in a clip, and what is said of it: pure draws, made without a picture.
+"""What happens in a clip, and its captions: pure draws, made without a picture.
 
 No single frame tells which object moves, as objects are exchangeable: the set of their kinds is as likely whichever of
 them is named, and each may be the mover.

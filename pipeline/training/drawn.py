@@ -77,7 +77,7 @@ class Drawing:
 
 
 class DrawnClips:
-    """Reads the clips of a split with frames drawn anew at each reading."""
+    """Reads the clips of a split with frames drawn again at each reading."""
 
     def __init__(self, clips: AlphaClips, drawing: Drawing) -> None:
         """Draw as `drawing` says from the frames of `clips`, and give them masks or controls as these have them."""

@@ -40,7 +40,7 @@ class BatchOptions:
     may, and they count as positives in the loss. `negatives`: it may, and they count as negatives, as in the code of
     CLIP4Clip, X-Pool and FDA-CLIP. Where both pairs have the very same frames, the two are one and the same loss."""
     frames: int = 0
-    """Frames of a clip in a step: one at random in each of so many equal spans of its stored frames, drawn anew each
+    """Frames of a clip in a step: one at random in each of so many equal spans of its stored frames, drawn again each
     epoch (FDA-CLIP's code: 6). Their masks are computed from them. 0: all stored frames, with their stored masks."""
     crop: float = 0.0
     """Least share, 0..1, of the picture that a random part of it has, which is resized to the whole picture: one part

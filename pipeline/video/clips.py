@@ -80,7 +80,7 @@ class SourceFacts:
 
 @dataclass(frozen=True, slots=True)
 class DecodedClip:
-    """A clip, and what is to be known of it."""
+    """A clip, and its notes."""
 
     sample: ClipSample
     source: SourceFacts

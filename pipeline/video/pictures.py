@@ -42,7 +42,7 @@ class Picture:
     """Of the frame as displayed, in pixels."""
     width: int
     note: str | None = None
-    """What is to be known of it, in one line."""
+    """A note on it, in one line."""
 
 
 class Album:
@@ -67,7 +67,7 @@ class Album:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is to be known of the pictures, each in one line, once."""
+        """Notes on the pictures, each in one line, once."""
         return tuple(dict.fromkeys(one.note for one in self._pictures.values() if one.note is not None))
 
     def add(self, place: int, frame: VideoFrame) -> None:

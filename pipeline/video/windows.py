@@ -224,7 +224,7 @@ def _ends_as_planned(file: ScannedVideo, timeline: Timeline, options: DecodeOpti
 def _tried_segments(
     file: ScannedVideo, plan: PacketPlan, options: DecodeOptions, deadline: Deadline, album: Album
 ) -> Generator[tuple[Segment, bool], None, None]:
-    """The segments of a plan, and whether each holds. After one that does not, the file is opened anew.
+    """The segments of a plan, and whether each holds. After one that does not, the file is opened again.
 
     Raises:
         VideoError: `TIMEOUT`.

@@ -78,7 +78,7 @@ class Difference:
     value: float
     interval: Interval
     p_value: float
-    """Two-sided, for this metric alone: with several metrics, chance has several tries."""
+    """Two-sided, for this metric alone: with several metrics, some are small by chance."""
 
 
 @dataclass(frozen=True, slots=True)

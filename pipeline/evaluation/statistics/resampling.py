@@ -48,7 +48,7 @@ class Queries:
     rounds_half_down: bool = False
 
     def of(self, rows: NDArray[np.int64]) -> Queries:
-        """Some of the queries; their videos are numbered anew, in the same order."""
+        """Some of the queries; their videos are renumbered, in the same order."""
         return replace(self, counts=self.counts.of(rows), video=np.unique(self.video[rows], return_inverse=True)[1])
 
 

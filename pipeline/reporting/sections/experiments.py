@@ -29,7 +29,7 @@ class ExperimentShown:
     question: str
     answer: str
     warning: str
-    """What is to be known before its numbers are read; empty if nothing is."""
+    """What a reader must know before the numbers; may be empty."""
     tables: tuple[Table, ...]
     figures: tuple[Markup, ...]
     seeds: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""How the store was made: runs with their throughput, the commands to get there again, versions."""
+"""How the store was made: runs with their throughput, the commands that reproduce it, versions."""
 
 from __future__ import annotations
 

@@ -235,7 +235,7 @@ class _Frames:
     def end(self) -> int | None:
         """When the last frame ends, in ticks; it is shown for as long as its packet says, or the least interval.
 
-        None if times go back: files were joined, and nothing is said of their sum.
+        None if times go back: files were joined, and no header has their sum.
         """
         if self._goes_back or not len(self._intervals):
             return None

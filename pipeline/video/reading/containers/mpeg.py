@@ -70,7 +70,7 @@ def walk_ts(file: BinaryIO, size: int, start: int, step: int) -> Walk:
 def _left_out(packets: NDArray[np.uint8], counters: NDArray[np.int64]) -> list[int]:
     """Rows before which packets of the same stream are missing. `counters` has the last of each stream, and is updated.
 
-    Where a file begins anew with its tables, their counters at 0, files were joined, and nothing is missing.
+    Where a file starts over with its tables, their counters at 0, files were joined, and nothing is missing.
     """
     pid = (packets[:, 1].astype(np.int64) & 0x1F) << 8 | packets[:, 2]
     has_adaptation, has_payload = packets[:, 3] & 0x20 > 0, packets[:, 3] & 0x10 > 0

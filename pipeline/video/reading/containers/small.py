@@ -21,7 +21,7 @@ _SECTOR = bytes(512)
 _ASF_PACKET = bytes.fromhex("82")
 """Two bytes of error correction follow, as in all files."""
 _FLV_TAGS = frozenset({8, 9, 18})
-"""Sound, pictures, and what is said of them."""
+"""Sound, pictures, and their metadata."""
 _FLV_KIND = 0x1F
 _MANY_ZEROS = 64
 """More than there are between the units of a raw stream, or at the end of a payload."""
