@@ -24,7 +24,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from encoders.errors import DivergedError as DivergedError
     from encoders.errors import EncoderError as EncoderError
+    from encoders.errors import ModelError as ModelError
+    from encoders.errors import WeightsError as WeightsError
     from encoders.options import Activation as Activation
     from encoders.options import ModelSource as ModelSource
     from encoders.options import Pooling as Pooling
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from pipeline.clips.dataset import ClipDataset as ClipDataset
     from pipeline.clips.options import AlphaSource as AlphaSource
     from pipeline.datasets.options import SourceOptions as SourceOptions
+    from pipeline.datasets.records import DatasetError as DatasetError
     from pipeline.demo.options import DemoOptions as DemoOptions
     from pipeline.demo.result import DemoResult as DemoResult
     from pipeline.demo.run import demo as demo
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
     from pipeline.errors import OptionError as OptionError
     from pipeline.errors import PipelineError as PipelineError
     from pipeline.evaluation.comparing.compare import Comparison as Comparison
+    from pipeline.evaluation.comparing.pairing import CaptionsDifferError as CaptionsDifferError
+    from pipeline.evaluation.evaluate import TooManyMissingError as TooManyMissingError
     from pipeline.evaluation.options import BootstrapOptions as BootstrapOptions
     from pipeline.evaluation.options import CompareOptions as CompareOptions
     from pipeline.evaluation.options import EvalExtras as EvalExtras
@@ -54,6 +60,8 @@ if TYPE_CHECKING:
     from pipeline.evaluation.run import EvalReport as EvalReport
     from pipeline.evaluation.run import compare as compare
     from pipeline.evaluation.run import evaluate as evaluate
+    from pipeline.experiments.folder import ExperimentBusyError as ExperimentBusyError
+    from pipeline.experiments.folder import ExperimentMismatchError as ExperimentMismatchError
     from pipeline.experiments.options import ExperimentKind as ExperimentKind
     from pipeline.experiments.options import ExperimentOptions as ExperimentOptions
     from pipeline.experiments.run import ExperimentPreview as ExperimentPreview
@@ -64,8 +72,11 @@ if TYPE_CHECKING:
     from pipeline.exporting.options import ExportOptions as ExportOptions
     from pipeline.exporting.options import FrameImages as FrameImages
     from pipeline.exporting.options import VectorType as VectorType
+    from pipeline.exporting.place import ExportBusyError as ExportBusyError
+    from pipeline.exporting.place import ExportWriteError as ExportWriteError
     from pipeline.exporting.run import ExportResult as ExportResult
     from pipeline.exporting.run import export as export
+    from pipeline.exporting.writer import MissingPackageError as MissingPackageError
     from pipeline.features.options import EncodeOptions as EncodeOptions
     from pipeline.features.run import EncodePreview as EncodePreview
     from pipeline.features.run import EncodeResult as EncodeResult
@@ -73,6 +84,7 @@ if TYPE_CHECKING:
     from pipeline.features.run import preview_encoding as preview_encoding
     from pipeline.features.weights import WeightsResult as WeightsResult
     from pipeline.features.weights import weights as weights
+    from pipeline.frames.missing import VideosMissingError as VideosMissingError
     from pipeline.frames.options import DecodingOptions as DecodingOptions
     from pipeline.frames.options import PreprocessOptions as PreprocessOptions
     from pipeline.frames.run import PreprocessResult as PreprocessResult
@@ -107,6 +119,8 @@ if TYPE_CHECKING:
     from pipeline.reporting.options import ReportOptions as ReportOptions
     from pipeline.reporting.run import ReportResult as ReportResult
     from pipeline.reporting.run import report as report
+    from pipeline.run.checkpoints import CheckpointBusyError as CheckpointBusyError
+    from pipeline.run.checkpoints import CheckpointMismatchError as CheckpointMismatchError
     from pipeline.run.events import EvaluationDone as EvaluationDone
     from pipeline.run.events import Event as Event
     from pipeline.run.events import ItemsDone as ItemsDone
@@ -135,6 +149,7 @@ if TYPE_CHECKING:
     from pipeline.serving.app import create_app as create_app
     from pipeline.serving.options import ConversionOptions as ConversionOptions
     from pipeline.serving.options import ServeOptions as ServeOptions
+    from pipeline.serving.run import PortError as PortError
     from pipeline.serving.run import ServeResult as ServeResult
     from pipeline.serving.run import serve as serve
     from pipeline.synthetic.costs import GenerationCost as GenerationCost
@@ -165,21 +180,25 @@ if TYPE_CHECKING:
     from pipeline.video.options import Sampling as Sampling
     from pipeline.video.options import SamplingMode as SamplingMode
     from store.errors import NotInStoreError as NotInStoreError
+    from store.errors import ShardDamagedError as ShardDamagedError
     from store.errors import ShardIncompleteError as ShardIncompleteError
     from store.errors import StoreBusyError as StoreBusyError
     from store.errors import StoreError as StoreError
+    from store.errors import StoreFormatError as StoreFormatError
     from store.errors import StoreMismatchError as StoreMismatchError
+    from store.errors import StoreMissingError as StoreMissingError
     from store.view import StoreView as StoreView
     from store.view import open_store as open_store
 
 _MODULES = {
-    "encoders.errors": ("EncoderError",),
+    "encoders.errors": ("DivergedError", "EncoderError", "ModelError", "WeightsError"),
     "encoders.options": ("Activation", "ModelSource", "Pooling", "Precision", "WeightsLayout"),
     "encoders.temporal.options": ("TemporalOptions",),
     "encoders.training.options": ("TrainOptions",),
     "pipeline.clips.dataset": ("ClipDataset",),
     "pipeline.clips.options": ("AlphaSource",),
     "pipeline.datasets.options": ("SourceOptions",),
+    "pipeline.datasets.records": ("DatasetError",),
     "pipeline.demo.options": ("DemoOptions",),
     "pipeline.demo.result": ("DemoResult",),
     "pipeline.demo.run": ("demo",),
@@ -187,16 +206,22 @@ _MODULES = {
     "pipeline.doctor.run": ("DoctorResult", "doctor"),
     "pipeline.errors": ("InputError", "OptionError", "PipelineError"),
     "pipeline.evaluation.comparing.compare": ("Comparison",),
+    "pipeline.evaluation.comparing.pairing": ("CaptionsDifferError",),
+    "pipeline.evaluation.evaluate": ("TooManyMissingError",),
     "pipeline.evaluation.options": ("BootstrapOptions", "CompareOptions", "EvalExtras", "EvalOptions"),
     "pipeline.evaluation.protocols": ("Ties",),
     "pipeline.evaluation.run": ("EvalReport", "compare", "evaluate"),
+    "pipeline.experiments.folder": ("ExperimentBusyError", "ExperimentMismatchError"),
     "pipeline.experiments.options": ("ExperimentKind", "ExperimentOptions"),
     "pipeline.experiments.run": ("ExperimentPreview", "ExperimentResult", "experiment", "preview_experiment"),
     "pipeline.exporting.options": ("ExportFormat", "ExportOptions", "FrameImages", "VectorType"),
+    "pipeline.exporting.place": ("ExportBusyError", "ExportWriteError"),
     "pipeline.exporting.run": ("ExportResult", "export"),
+    "pipeline.exporting.writer": ("MissingPackageError",),
     "pipeline.features.options": ("EncodeOptions",),
     "pipeline.features.run": ("EncodePreview", "EncodeResult", "encode", "preview_encoding"),
     "pipeline.features.weights": ("WeightsResult", "weights"),
+    "pipeline.frames.missing": ("VideosMissingError",),
     "pipeline.frames.options": ("DecodingOptions", "PreprocessOptions"),
     "pipeline.frames.run": ("PreprocessResult", "preprocess"),
     "pipeline.imports.embeddings": ("Embeddings",),
@@ -223,6 +248,7 @@ _MODULES = {
     "pipeline.pooling.run": ("PoolResult", "pool_features"),
     "pipeline.reporting.options": ("ReportOptions",),
     "pipeline.reporting.run": ("ReportResult", "report"),
+    "pipeline.run.checkpoints": ("CheckpointBusyError", "CheckpointMismatchError"),
     "pipeline.run.events": ("EvaluationDone", "Event", "ItemsDone", "Message", "RunPlanned", "StepDone"),
     "pipeline.run.limits": ("Limit",),
     "pipeline.run.options": ("ClusterOptions", "RunOptions", "SourceCheck"),
@@ -234,7 +260,7 @@ _MODULES = {
     "pipeline.search.run": ("search",),
     "pipeline.serving.app": ("create_app",),
     "pipeline.serving.options": ("ConversionOptions", "ServeOptions"),
-    "pipeline.serving.run": ("ServeResult", "serve"),
+    "pipeline.serving.run": ("PortError", "ServeResult", "serve"),
     "pipeline.synthetic.costs": ("GenerationCost",),
     "pipeline.synthetic.options": ("BackgroundMotion", "Codec", "GenerateOptions"),
     "pipeline.synthetic.run": ("GenerateResult", "generate", "preview_generation"),
@@ -254,7 +280,16 @@ _MODULES = {
         "verify",
     ),
     "pipeline.video.options": ("Keep", "Resize", "Sampling", "SamplingMode"),
-    "store.errors": ("NotInStoreError", "ShardIncompleteError", "StoreBusyError", "StoreError", "StoreMismatchError"),
+    "store.errors": (
+        "NotInStoreError",
+        "ShardDamagedError",
+        "ShardIncompleteError",
+        "StoreBusyError",
+        "StoreError",
+        "StoreFormatError",
+        "StoreMismatchError",
+        "StoreMissingError",
+    ),
     "store.view": ("StoreView", "open_store"),
 }
 """Module -> what is public of it. A test holds this and the imports above together."""

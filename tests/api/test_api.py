@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import is_dataclass
+from inspect import isclass, isfunction
 from pathlib import Path
 
 import pytest
@@ -265,3 +268,12 @@ def test_files_of_the_commands_are_written_from_python_as_well(command: Commands
     asked = command("generate", tmp_path / "data", *flags)
     assert json.loads(asked.out) == fda.preview_generation(options).to_dict()
     assert not (tmp_path / "data").exists()
+
+
+def test_the_errors_that_functions_name_can_be_caught() -> None:
+    """Of all that a docstring lists under Raises, whoever catches it needs no other import."""
+    documented = [getattr(fda, name) for name in fda.__all__]
+    documented += [one for kind in documented if isclass(kind) for one in vars(kind).values() if isfunction(one)]
+    named = {name for one in documented for name in re.findall(r"^ +(\w+Error):", one.__doc__ or "", re.MULTILINE)}
+    assert {"DatasetError", "StoreMissingError", "WeightsError"} <= named
+    assert named - set(fda.__all__) <= set(dir(builtins))
