@@ -16,9 +16,7 @@ from cli.options.workers import run_options, workers_option
 from cli.output.printing import print_json, say
 from cli.output.progress import progress_listener
 from cli.output.tables import print_table
-from pipeline.errors import OptionError
 from pipeline.run.options import RunOptions
-from pipeline.run.partition import WHOLE
 from pipeline.run.words import percent, plural
 
 if TYPE_CHECKING:
@@ -74,34 +72,9 @@ def command(
     over videos of the intersection over the union, of precision and of recall.
     """
     options, _ = take_mask_options(flags)
-    if against is not None:
-        _check_reference(store_place, against, run)
     with progress_listener("masks", progress) as listener:
-        result = fda.make_masks(store_place, name, options, run=run, listener=listener)
-    splits = [] if against is None else [one.split for one in result.splits if one.num_videos_masked]
-    overlaps = [fda.mask_overlap(store_place, name, str(against), split) for split in splits]
-    if as_json:
-        found = result.to_dict()
-        print_json(found if against is None else {**found, "overlaps": [one.to_dict() for one in overlaps]})
-        return
-    print_masks(result)
-    if overlaps:
-        _print_overlaps(overlaps)
-
-
-def _check_reference(store_place: str, against: str, run: RunOptions) -> None:
-    """Refuse a reference that is not there, before masks are made.
-
-    Raises:
-        NotInStoreError: There is no such mask set.
-        OptionError: Only a part of the masks is made.
-    """
-    if run.partition != WHOLE:
-        raise OptionError("--against compares whole splits, and --partition makes a part of them: give one of the two")
-    view = fda.open_store(store_place)
-    if against not in view.mask_names():
-        there = ", ".join(map(repr, view.mask_names())) or "none"
-        raise fda.NotInStoreError(f"no masks {against!r} in {view.place} to compare with: there are {there}")
+        result = fda.make_masks(store_place, name, options, against=against, run=run, listener=listener)
+    print_json(result.to_dict()) if as_json else print_masks(result)
 
 
 def _print_overlaps(overlaps: Sequence[MaskOverlap]) -> None:
@@ -151,6 +124,8 @@ def print_masks(result: MasksResult) -> None:
     made = result.num_videos_made
     if result.num_shards_made:
         say(f"{plural(made, 'video')} in {result.seconds:.1f} s: {made / result.seconds:.1f} videos/s")
+    if result.overlaps:
+        _print_overlaps(result.overlaps)
 
 
 def _of_pairs(split: SplitMasks) -> str:

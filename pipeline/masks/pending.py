@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from pipeline.masks.mask_sets import make_shards, plan_masks, summarise_masks
+from pipeline.masks.overlap import MaskOverlap
 from pipeline.masks.summary import SplitMasks
 from pipeline.run.events import Reporter, Tell
 from pipeline.run.options import RunOptions
@@ -48,6 +49,8 @@ class MasksResult:
     run: str | None
     """Name of the run record in the store; None if there was nothing to do."""
     warnings: tuple[str, ...]
+    overlaps: tuple[MaskOverlap, ...] | None = None
+    """How well the masks of each split cover those of another set; None if they were not compared."""
 
     def to_dict(self) -> dict[str, JSON]:
         """The result as JSON."""
@@ -63,6 +66,8 @@ class MasksResult:
             "videos_per_second": round(self.num_videos_made / self.seconds, 3),
             "warnings": list(self.warnings),
         }
+        if self.overlaps is not None:
+            found["overlaps"] = [one.to_dict() for one in self.overlaps]
         return found if self.run is None else {**found, "run": self.run}
 
 

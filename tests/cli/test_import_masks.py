@@ -191,6 +191,8 @@ def test_masks_against_the_truth(fda: Commands, place: Path) -> None:
     }
     assert overlaps.keys() == {"train", "test"}
     assert overlaps["test"] == api.mask_overlap(place / "store", "low", "truth", "test").to_dict()
+    made = api.make_masks(place / "store", "low", api.MaskOptions(threshold=9, min_area=4), against="truth")
+    assert {one.split: one.to_dict() for one in made.overlaps or ()} == overlaps
     ended = fda(*arguments, "--against", "truth")
     assert "masks low against truth" in ended.out
     assert f"{100 * overlaps['test']['mean_iou']:.1f}%" in ended.out
