@@ -44,7 +44,7 @@ def read_json(path: Path) -> object:
     with path.open("rb") as file:
         content = file.read(MAX_JSON_BYTES + 1)
     if len(content) > MAX_JSON_BYTES:
-        raise SettingError(f"{path} is no description of a model: it has more than {MAX_JSON_BYTES >> 20} MiB")
+        raise SettingError(f"{path} is not a description of a model: it has more than {MAX_JSON_BYTES >> 20} MiB")
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -34,7 +34,9 @@ def differences(
 
 
 def _shown(value: JSON) -> str:
-    """As JSON, the beginning of it if it is too long to be read in a message."""
+    """As JSON, the beginning of it if it is too long to be read in a message; a key that is not there is not set."""
+    if value is None:
+        return "not set"
     text = json.dumps(value)
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN // 2 + 1]}..."
 

@@ -37,7 +37,7 @@ def _thresholds(ctx: click.Context, param: click.Parameter, value: str) -> tuple
     try:
         return tuple(float(one) for one in value.split(","))
     except ValueError as error:
-        raise click.BadParameter(f"{value!r} are no numbers with commas between them", ctx, param) from error
+        raise click.BadParameter(f"{value!r} is not a list of numbers, such as 0,12.5,25", ctx, param) from error
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:

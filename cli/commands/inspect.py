@@ -41,7 +41,7 @@ class _CountOrAll(click.ParamType[int]):
         try:
             count = int(value)
         except ValueError:
-            self.fail(f"{value!r} is no number: --failed=20, or --failed at the end of the line", param, ctx)
+            self.fail(f"{value!r} is not a number: --failed=20, or --failed at the end of the line", param, ctx)
         if count < 1:
             self.fail(f"{count} is not in the range x>=1.", param, ctx)
         return count

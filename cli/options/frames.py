@@ -30,7 +30,7 @@ class Rate(click.ParamType[Fraction]):
         try:
             rate = Fraction(str(value))
         except (ValueError, ZeroDivisionError):
-            self.fail(f"{value!r} is no number of frames a second, such as 2, 0.5 or 30000/1001", param, ctx)
+            self.fail(f"{value!r} is not a number of frames a second, such as 2, 0.5 or 30000/1001", param, ctx)
         if not 0 < rate <= MAX_FPS:
             self.fail(f"{value!r} must be more than 0 and at most {MAX_FPS}", param, ctx)
         return rate

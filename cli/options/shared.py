@@ -43,7 +43,7 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     unknown_tables = sorted(set(tables) - set(COMMANDS))
     if unknown_tables:
         raise click.BadParameter(
-            f"{value}: [{unknown_tables[0]}] is no command; tables are named {', '.join(COMMANDS)}, and cluster.NAME",
+            f"{value}: [{unknown_tables[0]}] is not a command: name tables {', '.join(COMMANDS)}, or cluster.NAME",
             ctx,
             param,
         )
@@ -107,7 +107,9 @@ def _cluster_tables(ctx: click.Context, param: click.Parameter, path: Path, tabl
     for name, table in tables.items():
         if name not in CLUSTER_KINDS or not isinstance(table, dict):
             raise click.BadParameter(
-                f"{path}: [cluster] {name} is no table of a cluster; there are {', '.join(CLUSTER_KINDS)}", ctx, param
+                f"{path}: [cluster] {name} is not a table of a cluster; there are {', '.join(CLUSTER_KINDS)}",
+                ctx,
+                param,
             )
     return tables
 

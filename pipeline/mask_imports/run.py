@@ -66,7 +66,7 @@ def import_masks(
     check_name("mask set", name)
     source = Path(folder).absolute()
     if not source.is_dir():
-        raise InputError(f"{folder} is no folder: give one with a file VIDEO_ID.npz for each video")
+        raise InputError(f"{folder} is not a folder: give one with a file VIDEO_ID.npz for each video")
     opened = Store.open(store)
     check_place(run, mask_memory(opened))
     asked_for = {"name": name, "source": str(source), **options.identity()}

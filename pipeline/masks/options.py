@@ -194,7 +194,7 @@ class MaskOptions:
         for name, needed in idle.items():
             if (value := getattr(self, name)) != getattr(usual, name):
                 raise OptionError(
-                    f"{name} {value:g} would change nothing: it is for {needed}. Leave it out, or add that"
+                    f"{name} {value:g} would change nothing: it is for {needed}. Leave it out, or set that"
                 )
 
     @property

@@ -48,11 +48,11 @@ def picture_of(content: bytes, size: int, name: str) -> NDArray[np.uint8]:
         ground = Image.new("RGBA", upright.size, "white")
         return resize_and_crop(np.array(Image.alpha_composite(ground, upright).convert("RGB")), size)
     except UnidentifiedImageError as error:
-        raise InputError(f"{name} is no picture that can be read: give a JPEG, PNG, WebP or the like") from error
+        raise InputError(f"{name} is not a picture that can be read: give a JPEG, PNG, WebP or the like") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{name} has more than {MAX_PIXELS:,} pixels: make it smaller") from error
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error) as error:
-        raise InputError(f"{name} is no whole picture ({error})") from error
+        raise InputError(f"{name} is not a whole picture ({error})") from error
 
 
 def _content(path: str) -> bytes:
@@ -63,7 +63,7 @@ def _content(path: str) -> bytes:
         if stat.S_ISDIR(found.st_mode):
             raise InputError(f"{path} is a folder: give a picture's file")
         if not stat.S_ISREG(found.st_mode):
-            raise InputError(f"{path} is no file: give a picture's file")
+            raise InputError(f"{path} is not a file: give a picture's file")
         if not found.st_size:
             raise InputError(f"{path} is empty: give a picture's file")
         if found.st_size > MAX_FILE_BYTES:
@@ -74,6 +74,6 @@ def _content(path: str) -> bytes:
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}") from error
     except ValueError as error:
-        raise InputError(f"{path!r} is no name of a file: {error}") from error
+        raise InputError(f"{path!r} is not a name of a file: {error}") from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error

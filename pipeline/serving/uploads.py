@@ -51,7 +51,7 @@ class Uploads:
         except InputError:
             raise
         except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-            raise InputError("this is no picture that can be read: give a JPEG, PNG, WebP, GIF or BMP") from error
+            raise InputError("this is not a picture that can be read: give a JPEG, PNG, WebP, GIF or BMP") from error
         digest = hashlib.sha256(content).hexdigest()[:32]
         with self._lock:
             if self._folder is None:

@@ -176,7 +176,7 @@ def test_soft_masks(fda: Commands, place: Path) -> None:
 
 def test_a_folder_that_is_not_there(fda: Commands, place: Path) -> None:
     ended = fda("import-masks", place / "store", place / "nowhere", "--masks", "truth", *SERIAL_FLAGS[-2:])
-    assert (ended.code, "is no folder: give one with a file VIDEO_ID.npz" in ended.err) == (1, True)
+    assert (ended.code, "is not a folder: give one with a file VIDEO_ID.npz" in ended.err) == (1, True)
 
 
 def test_masks_against_the_truth(fda: Commands, place: Path) -> None:

@@ -74,7 +74,7 @@ def test_ids_that_look_like_options(fda: Commands, place: Path) -> None:
         (("--page", "nowhere/a.html"), 1, "fda: error: there is no folder nowhere for a.html"),
         (("--worst-rank", "2"), 2, "Error: --worst-rank needs --features"),
         (("--failed=0",), 2, "Error: Invalid value for '--failed': 0 is not in the range x>=1."),
-        (("--failed", "mine"), 2, "Error: Invalid value for '--failed': 'mine' is no number: --failed=20"),
+        (("--failed", "mine"), 2, "Error: Invalid value for '--failed': 'mine' is not a number: --failed=20"),
         (("--random", "0"), 2, "Error: Invalid value for '--random': 0 is not in the range x>=1."),
         (("--page", "a.pdf"), 2, "Error: Invalid value for '--page': 'a.pdf' must end in .html or .htm"),
         (("--sheet", "a.jpg"), 2, "Error: Invalid value for '--sheet': 'a.jpg' must end in .png"),

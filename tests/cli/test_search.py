@@ -218,12 +218,12 @@ def test_pictures_that_cannot_be_read(fda: Commands, place: Path, picture: Path,
     said = {
         "missing.png": "there is no file",
         "empty.png": "is empty",
-        "cut.png": "is no whole picture",
-        "text.jpg": "is no picture that can be read",
+        "cut.png": "is not a whole picture",
+        "text.jpg": "is not a picture that can be read",
         "bomb.png": "has more than 134,217,728 pixels",
         "half.gif": "is no",
         "folder.png": "is a folder",
-        "fifo.png": "is no file",
+        "fifo.png": "is not a file",
     }
     for name, words in said.items():
         ended = fda("search", place, "--image", tmp_path / name)

@@ -160,7 +160,7 @@ def test_an_array_grows_and_keeps_what_made_it(tmp_path: Path) -> None:
 
 def test_differences_name_what_only_one_side_has() -> None:
     assert differences({"a": 1}, {"b": {"c": None}}) == (
-        'a is 1 in the store and null now; b is null in the store and {"c": null} now'
+        'a is 1 in the store and not set now; b is not set in the store and {"c": null} now'
     )
     assert differences({"a": [1, 2]}, {"a": [1, 2]}) == ""
 

@@ -145,7 +145,7 @@ def _opened(path: Path) -> tarfile.TarFile:
     try:
         return tarfile.open(path, "r:")  # never compressed: the bytes that `_check_headers` has checked
     except (tarfile.TarError, ValueError) as error:
-        raise DatasetError(f"{path} is no tar that can be read: {error}") from error
+        raise DatasetError(f"{path} is not a tar that can be read: {error}") from error
 
 
 def _check_headers(path: Path) -> None:
@@ -194,7 +194,7 @@ def _members(path: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     except (tarfile.TarError, ValueError) as error:
         if isinstance(error, DatasetError):
             raise
-        raise DatasetError(f"{path} is no tar that can be read: {error}") from error
+        raise DatasetError(f"{path} is not a tar that can be read: {error}") from error
 
 
 def _check_member(path: Path, member: tarfile.TarInfo) -> None:

@@ -51,7 +51,7 @@ def read_captions(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
                     found = (in_one_line(row[name] or "") for name in sorted(columns, key=_number))
                     yield row["key"], tuple(caption for caption in found if caption)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} is no Parquet file that can be read: {error}") from error
+        raise DatasetError(f"{path} is not a Parquet file that can be read: {error}") from error
 
 
 def _number(column: str) -> int:

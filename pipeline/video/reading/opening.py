@@ -299,7 +299,7 @@ def _open_container(path: Path, deadline: Deadline, options: DecodeOptions) -> I
         try:
             container = _opened(path, options)
         except av.error.ArgumentError as error:  # the demuxer is not in the whitelist
-            reason = f"the file is no video in a format that is accepted (ffmpeg: {error.strerror})"
+            reason = f"the file is not a video in a format that is accepted (ffmpeg: {error.strerror})"
             raise VideoError(VideoStatus.CORRUPT, reason) from error
         except av.error.MemoryError as error:  # demuxers raise it also if no more streams may be added
             reason = f"the file has more than {options.max_streams} streams, or asks for more memory than there is"

@@ -219,7 +219,7 @@ def pax(records: str, size: int) -> bytes:
         (header("x", 2**17, tarfile.GNUTYPE_LONGNAME) + bytes(2**18), "the header at byte 0 has 131072 bytes"),
         (header("x", 10, tarfile.XGLTYPE) + b"9 size=99\n".ljust(512, b"\0") + header("a.mp4", 0), "more than 8 GiB"),
         (pax("size=4096", 512) + bytes(512), "has more than 8 GiB or holes"),
-        (pax("GNU.sparse.major=1|GNU.sparse.minor=0", 512) + bytes(512), "more than 8 GiB or holes|no tar that can"),
+        (pax("GNU.sparse.major=1|GNU.sparse.minor=0", 512) + bytes(512), "more than 8 GiB or holes|not a tar that can"),
         (b"x" * 1024, "no header of a tar at byte 0"),
         (b"PK\x03\x04" + bytes(1020), "no header of a tar at byte 0"),
         (header("a.mp4", 0)[:300], "no header of a tar at byte 0"),
@@ -258,7 +258,7 @@ def test_tables_that_are_refused(source: Path, columns: dict[str, list[str | Non
 
 def test_a_table_that_is_none(source: Path) -> None:
     (source / "00000.parquet").write_bytes(b"PAR1 and nothing more")
-    with pytest.raises(DatasetError, match=r"00000\.parquet is no Parquet file that can be read"):
+    with pytest.raises(DatasetError, match=r"00000\.parquet is not a Parquet file that can be read"):
         read_dataset("video2dataset", source, source)
 
 

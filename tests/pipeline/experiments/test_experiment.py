@@ -228,7 +228,7 @@ def test_a_preset_that_chooses_by_the_test_split_needs_validation_videos(fda: Co
     ("flags", "code", "message"),
     [
         (("--test-split", "nope"), 1, "has no split 'nope', which an experiment needs: it has train, val, test"),
-        (("--thresholds", "1,x"), 2, "'1,x' are no numbers with commas between them"),
+        (("--thresholds", "1,x"), 2, "'1,x' is not a list of numbers, such as 0,12.5,25"),
         (("--thresholds", "300"), 2, "thresholds must be grey levels in 0..255"),
         (("--thresholds", "10"), 2, "thresholds are for the experiment 'tau', and this is 'baseline'"),
         (("--quick", "--seeds", "5"), 2, "a quick experiment has 2 seeds"),

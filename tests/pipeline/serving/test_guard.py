@@ -158,7 +158,7 @@ class TestPictures:
 
     @pytest.mark.parametrize("content", [b"", b"<svg onload=alert(1)>", png()[:60], b"GIF89a" + b"\xff" * 99])
     def test_what_is_no_picture_is_refused(self, client: TestClient, content: bytes) -> None:
-        assert "no picture" in self.give(client, content)["problem"]
+        assert "not a picture" in self.give(client, content)["problem"]
 
     def test_one_that_is_too_large_is_refused(self, client: TestClient) -> None:
         assert "more than 16 MiB" in self.give(client, bytes(17 << 20))["problem"]

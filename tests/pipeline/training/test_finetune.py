@@ -233,7 +233,7 @@ def test_another_split_to_watch_is_named_and_no_clips_are_called_changed(
     finetune_folder(tmp_path).write_run(checkpoint_identity(store, loaded, OPTIONS))
     (tmp_path / STATE_FILE).touch()
     watching = checkpoint_identity(store, loaded, replace(OPTIONS, watch_split="test"))
-    with pytest.raises(CheckpointMismatchError, match='options.watch_split is null in .* and "test" now') as refused:
+    with pytest.raises(CheckpointMismatchError, match='options.watch_split is not set in .* and "test" now') as refused:
         is_finished(tmp_path, watching)
     assert "clips" not in str(refused.value)
 

@@ -121,7 +121,7 @@ def _one_pixel_tall(path: Path) -> Path:
     ("name", "make", "status", "words"),
     [
         ("empty.mp4", _bytes(b""), VideoStatus.EMPTY, "0 bytes"),
-        ("text.txt", _text, VideoStatus.CORRUPT, "no video in a format that is accepted"),
+        ("text.txt", _text, VideoStatus.CORRUPT, "not a video in a format that is accepted"),
         ("text.mp4", _text, VideoStatus.CORRUPT, "Invalid data"),
         ("noise.avi", _bytes(random.Random(1).randbytes(5000)), VideoStatus.CORRUPT, "Invalid data"),
         ("list.ffconcat", _playlist, VideoStatus.CORRUPT, "format that is accepted"),

@@ -120,7 +120,11 @@ def manifest(tmp_path: Path) -> Path:
         ("[cluster.slurm]\nmemory = '9 GiB'\nnodes = 3", ["--workers", "1"], "has no setting 'nodes'"),
         ("[cluster.slurm]\nmemory = '9 GiB'", [], "--cluster needs --workers"),
         ("[cluster.slurm]\nmemory = '1 GiB'", ["--workers", "1"], "a job of 1,024 MiB is too small for 1 worker"),
-        ("[cluster.condor]\nmemory = '9 GiB'", ["--workers", "1"], "condor is no table of a cluster; there are slurm"),
+        (
+            "[cluster.condor]\nmemory = '9 GiB'",
+            ["--workers", "1"],
+            "condor is not a table of a cluster; there are slurm",
+        ),
         ("cluster = 3", ["--workers", "1"], "write [cluster.NAME], with NAME one of slurm"),
         ("", ["--workers", "1"], "[cluster.slurm] needs memory"),
     ],
