@@ -1,13 +1,15 @@
-"""Names of directions, metrics, slices and poolings. This imports nothing, so that `--help` can list them at once."""
+"""Names of directions, metrics, slices and poolings. This loads no NumPy, so that `--help` can list them at once."""
 
 from __future__ import annotations
+
+from encoders.options import Pooling
 
 DIRECTIONS = ("text_to_video", "video_to_text")
 """Of retrieval: fields of `RetrievalResult`."""
 METRICS = ("r1", "r5", "r10", "r50", "median_rank", "mean_rank")
 """Metrics that get a confidence interval: fields of `RetrievalMetrics`."""
-POOLINGS = ("mean", "unit-mean")
-"""How frames become a video: see `encoders.options.Pooling`."""
+POOLINGS = tuple(map(str, Pooling))
+"""How frames become a video."""
 FRAME_POOLINGS = ("attention", "best-shot", "best-frames")
 """Ways to score a text by the frames of a video, each with one value: see `pipeline.evaluation.frame_pooling`."""
 FAMILIES = (

@@ -9,7 +9,7 @@ from typing import Any, Self
 from urllib.parse import quote, urlencode
 
 from pipeline.errors import OptionError
-from pipeline.search.options import By, Find
+from pipeline.search.options import By, Find, QueryKind
 
 MAX_QUERY = 1000
 """Characters of a text that are searched: models read 77 tokens."""
@@ -176,7 +176,7 @@ def inclusive(found: tuple[float, float] | None) -> tuple[float, float] | None:
 
 
 _CHOICES: Mapping[str, Sequence[str]] = {
-    "kind": ("text", "video", "caption"),
+    "kind": tuple(str(kind) for kind in QueryKind if kind is not QueryKind.IMAGE),  # which has a digest of its own
     "camera": ("moves", "rests"),
     "show": SHOWN,
 }
