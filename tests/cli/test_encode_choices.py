@@ -18,6 +18,7 @@ from encoders.weights.files import sha256_of
 from encoders.weights.loading import load_model
 from pipeline.clips.alpha import AlphaClips
 from pipeline.clips.options import AlphaSource, ClipSize
+from pipeline.video.resizing import resize_and_crop
 from store.clips.reader import ClipReader
 from store.features import features_made_with, read_features, read_frame_features
 from store.store import Store
@@ -84,10 +85,17 @@ def test_frames_of_another_size_are_refused_or_resized_with_their_masks(
     encoder = Encoder(load_model(str(config), "none").model)
     expected = encoder.encode_clips(clips.frames, clips.masks, clips.is_frame).video
     np.testing.assert_allclose(read_features(Store.open(store), "larger", "test").video[:1], expected, atol=1e-6)
-    picture = tmp_path / "frame.png"
-    Image.fromarray(ClipReader(Store.open(store), "test", "default").read([0]).frames[0, 0]).save(picture)
-    found = fda("search", store, "--image", picture, "--features", "larger", "--split", "test", "--json")
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    flags = ("--image", tmp_path / "picture.png", "--features", "larger", "--split", "test", "--json")
+    found = fda("search", store, *flags)
     assert found.code == 0, found.err
+    # A picture comes to the model as the frames did: through the size in which they are stored.
+    as_stored = resize_and_crop(resize_and_crop(pixels, SIZE), 2 * SIZE)[None, None]
+    vector = encoder.encode_clips(as_stored, np.ones(as_stored.shape[:-1], np.bool_)).video[0]
+    cosines = read_features(Store.open(store), "larger", "test").video @ vector
+    hits = json.loads(found.out)["answers"][0]["hits"]
+    assert {hit["row"]: hit["score"] for hit in hits} == pytest.approx(dict(enumerate(cosines.tolist())), abs=1e-5)
     same = fda(*encode(store, Path(write_config(tmp_path)), "--resize-frames", "--dry-run", "--json"))
     assert json.loads(same.out)["resized_to"] is None
 

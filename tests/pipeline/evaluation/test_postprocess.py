@@ -183,6 +183,18 @@ def test_extreme_scores_stay_numbers(temperature: float) -> None:
     assert np.isfinite(whole(QueryBankNorm(MatrixScores(matrix), bank, bank, beta=1e4)).to_video).all()
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("place", [0, 3])
+def test_scores_of_every_block_count_for_how_low_a_temperature_may_be(
+    monkeypatch: pytest.MonkeyPatch, value: float, place: int
+) -> None:
+    small_blocks(monkeypatch, 1)
+    scores = np.full(4, 1 - value, np.float32)
+    scores[place] = value
+    with pytest.raises(ValueError, match="is too low for scores of 0 to 1"):
+        whole(DualSoftmax(MatrixScores(scores.reshape(2, 2)), 0.001))
+
+
 def test_refusals() -> None:
     scores, fewer = MatrixScores(np.eye(3, dtype=np.float32)), MatrixScores(np.eye(2, dtype=np.float32))
     for temperature in (0.0, -1.0, np.inf, np.nan):

@@ -155,6 +155,15 @@ def test_half_precision_frames_and_missing_frames(tmp_path: Path) -> None:
         assert all(np.isfinite(hit.score) for hit in answer.hits)
 
 
+def test_times_that_are_damaged_cost_the_moments_alone(tmp_path: Path, frames: np.ndarray) -> None:
+    store = searchable(tmp_path / "store", frames)
+    store.folder.write("clips.zarr/test/pts_seconds/c.1.0", b"damaged")
+    (answer,) = SearchEngine.open([store.place]).search([video(0)], SearchOptions(top=100))
+    assert {hit.row: len(hit.frames) for hit in answer.hits} == {
+        row: 0 if row in range(4, 8) else 3 for row in range(1, NUM_VIDEOS)
+    }
+
+
 def test_a_vector_that_is_not_finite_never_ranks(tmp_path: Path) -> None:
     store = searchable(tmp_path / "store", random_frames(NUM_VIDEOS))
     shard = store.shards("test")[0]

@@ -72,6 +72,24 @@ def test_equal_vectors_tie_wherever_they_are_and_whatever_is_asked_with_them() -
         assert (alone.items.tolist(), alone.scores.tolist()) == (one.items.tolist(), one.scores.tolist())
 
 
+class Rounded(Vectors):
+    """Products that are off by nearly as much as rounding may be, the highest downwards and all others upwards."""
+
+    def products(self, items: slice, queries: np.ndarray) -> np.ndarray:
+        exact = Vectors.products(self, items, queries)
+        off = np.float32(0.9 * scan.slack(self.dim))
+        return np.where(exact == exact.max(), exact - off, exact + off)
+
+
+def test_what_rounding_puts_behind_others_is_found_all_the_same() -> None:
+    off = 0.9 * scan.slack(2)
+    highest = np.array([0.9, 0.9 + 0.3 * off, 0.5, 0.9], np.float32)
+    rows, query = np.stack([highest, np.sqrt(1 - highest**2)], axis=1), np.array([[1, 0]], np.float32)
+    assert Rounded(rows).products(slice(4), query).argmax() != 1
+    (found,) = best(Rounded(rows), query, np.ones(4, np.bool_), 1)
+    assert found.items.tolist() == [1]
+
+
 def test_the_slack_is_more_than_the_rounding_of_any_order() -> None:
     rng = np.random.default_rng(0)
     rows, query = unit(rng.standard_normal((3_000, 512)).astype(np.float32)), unit(np.ones(512, np.float32))
