@@ -201,8 +201,8 @@ def command(
 ) -> None:
     """Text-to-video and video-to-text retrieval on cached features: R@1, R@5, R@10, R@50, median and mean rank.
 
-    Protocol `fda`: every caption is a query; a tie counts against the model; a video finds a text by its best caption;
-    NaN is refused. R@k in percent. docs/evaluation.md has every formula.
+    Protocol `fda`: every caption is a query; from video to text, each video counts by the best of its captions; a tie
+    counts against the model; NaN is refused. R@k in percent. docs/evaluation.md has every formula.
     """
     from cli.output.eval_report import print_report  # NumPy, which --help does without
 

@@ -62,9 +62,9 @@ def command(
     """Make another mask set from the frames of STORE, without decoding, under a name.
 
     The paper's masks are the default. If it is interrupted, run the same command again: it resumes. Masks of the
-    same name are never mixed: if the options differ, the command refuses and names what differs. Features that were
-    made from a mask set that is rebuilt with other options are refused by `fda encode` then, and its --overwrite
-    --yes rebuilds them.
+    same name are never mixed: if the options differ, the command refuses and names what differs. If a
+    mask set is rebuilt with other options, `fda encode` refuses the features that were made from it; with --overwrite
+    --yes it rebuilds them.
 
     The table has, for each split and before --when-empty and --when-full: the mean share of the picture that moves,
     the masks that are empty and full, and the videos whose camera moved. With --difference auto it also has the share

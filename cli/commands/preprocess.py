@@ -109,7 +109,7 @@ def _preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
 @preset_option
 @_preprocess_options
 @workers_option(
-    "Workers, each a decoder process, which share shards if these are fewer; 0 is one video at a time.  "
+    "Number of workers, each a decoder process; if there are fewer shards, they share them. 0: one video at a time.  "
     "[default: the number of cores, or fewer if memory is short; 0 for a few seconds of work]"
 )
 @max_failed_option

@@ -38,9 +38,9 @@ COLUMNS = ("", "shards done", "pending", "ok", "cut off", "failed", "KiB a video
 def command(store_place: str, list_failures: bool, progress: bool, as_json: bool) -> None:
     """What a store contains and what is pending: shards, videos, sizes, options, the latest runs.
 
-    Reads commit records alone, no frame; changes nothing. Files that are cut off and gave all their frames are counted
-    as such; the others failed. A shard is pending if it was never made, has lost data, or is older than what it was
-    made from: the command that made it rebuilds it.
+    Reads commit records only, no frames; changes nothing. The column `cut off` counts files that are cut off but gave
+    all their frames; files that did not have failed. A shard is pending if it was never made, has lost data, or is
+    older than what it was made from: the command that made it rebuilds it.
     """
     with progress_listener("status", progress, after_seconds=SECONDS_BEFORE_A_BAR) as listener:
         result = fda.status(store_place, listener=listener)

@@ -56,9 +56,10 @@ FRAME_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] 
         type=click.Choice([str(mode) for mode in SamplingMode]),
         default=str(_DEFAULTS.sampling.mode),
         show_default=True,
-        help="uniform: at the centres of equal spans of time. fps: at --fps from the start. clip4clip: as CLIP4Clip "
-        "does it, one a second by frame number over the rate cut to an integer. prompt-switch: as Prompt Switch and "
-        "FDA-CLIP's code test, from six spans, not in the order of time: masks then compare frames a span apart.",
+        help="Which frames are taken. uniform: at the centres of equal spans of time. fps: --fps a second, from the "
+        "start. clip4clip: as CLIP4Clip counts: one a second, with the frame rate cut to an integer. prompt-switch: "
+        "those that Prompt Switch and FDA-CLIP's code test on, not in the order of time, so that masks compare frames "
+        "far apart.",
     ),
     click.option(
         "--eval-sampling",

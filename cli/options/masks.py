@@ -133,8 +133,8 @@ MASK_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] =
     click.option(
         "--soft",
         is_flag=True,
-        help="Store how likely each pixel moves (0 to 255), not whether it does: the share of the thresholds from half "
-        "of the chosen one to twice of it that its difference exceeds.",
+        help="Store how likely each pixel moves (0 to 255), not whether it does: the share of the thresholds, from "
+        "half to twice the chosen one, that its difference exceeds.",
     ),
 )
 """All of them; the values are for `take_mask_options`."""

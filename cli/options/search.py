@@ -87,7 +87,7 @@ _OPTIONS = (
         multiple=True,
         shell_complete=complete_features,
         metavar="NAME",
-        help="Feature set; each of several is answered by itself.  [default: the only one]",
+        help="Feature set to search; may be repeated: each has its own answer.  [default: the only one]",
     ),
     click.option(
         "--split",
@@ -107,9 +107,9 @@ _OPTIONS = (
     click.option("--top", type=int, default=10, show_default=True, metavar="N", help="Number of hits, at most."),
     click.option("--category", "categories", multiple=True, help="Only videos of this category; may be repeated."),
     click.option(
-        "--motion", type=Range(is_share=True), help="Only videos whose masks cover such a share of the picture: 5%-50%."
+        "--motion", type=Range(is_share=True), help="Only videos whose masks cover this share of the picture: 5%-50%."
     ),
-    click.option("--duration", type=Range(), help="Only videos that last so long, in seconds: 10-30."),
+    click.option("--duration", type=Range(), help="Only videos that last this long, in seconds: 10-30."),
     click.option(
         "--approximate",
         is_flag=True,

@@ -64,8 +64,8 @@ _OPTIONS = (
         "--split-by-hash",
         metavar="SPLIT=SHARE,...",
         callback=_parse_shares,
-        help=f"Split a data set without splits, such as {EXAMPLE}. The hash of a video's id draws: no video changes "
-        "its split when others come, and clips of one source stay together.",
+        help=f"Split a data set without splits, such as {EXAMPLE}. The hash of a video's id decides: no video "
+        "changes its split when others are added, and clips of one source stay together.",
     ),
     click.option("--require-captions", is_flag=True, help="Refuse SOURCE if a video has no caption."),
     click.option(

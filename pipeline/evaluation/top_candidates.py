@@ -42,11 +42,7 @@ def top_videos(scores: Tiles, truth: NDArray[np.int64], k: int, tell: Progress =
     Raises:
         ValueError: `truth` is wrong (see `text_to_video`), `k` is below 1, or a score is NaN.
     """
-    check_truth(scores, truth)
-    grid = Grid.of(truth, scores.first_videos)
-    top = TopVideos(grid, k)
-    go_through(scores, grid, (top,), tell)
-    return top.found()
+    return _top(TopVideos, scores, truth, k, tell)
 
 
 def top_texts(scores: Tiles, truth: NDArray[np.int64], k: int, tell: Progress = silent) -> TopCandidates:
@@ -61,9 +57,15 @@ def top_texts(scores: Tiles, truth: NDArray[np.int64], k: int, tell: Progress = 
     Raises:
         ValueError: `truth` is wrong (see `text_to_video`), `k` is below 1, or a score is NaN.
     """
+    return _top(TopTexts, scores, truth, k, tell)
+
+
+def _top(
+    kind: type[TopVideos] | type[TopTexts], scores: Tiles, truth: NDArray[np.int64], k: int, tell: Progress
+) -> TopCandidates:
     check_truth(scores, truth)
     grid = Grid.of(truth, scores.first_videos)
-    top = TopTexts(grid, k)
+    top = kind(grid, k)
     go_through(scores, grid, (top,), tell)
     return top.found()
 

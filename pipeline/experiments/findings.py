@@ -72,10 +72,7 @@ def percent_of(estimate: Estimate | None) -> str:
     >>> percent_of(Estimate(0.458, Interval(0.312, 0.605, 0.95), ()))
     '45.8 [31.2, 60.5]'
     """
-    if estimate is None:
-        return "-"
-    low, high = estimate.interval.low, estimate.interval.high
-    return f"{100 * estimate.value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    return _with_interval(estimate, ".1f")
 
 
 def points_of(estimate: Estimate | None) -> str:
@@ -85,10 +82,14 @@ def points_of(estimate: Estimate | None) -> str:
     >>> points_of(Estimate(0.025, Interval(-0.04, 0.09, 0.95), ()))
     '+2.5 [-4.0, +9.0]'
     """
+    return _with_interval(estimate, "+.1f")
+
+
+def _with_interval(estimate: Estimate | None, form: str) -> str:
     if estimate is None:
         return "-"
     low, high = estimate.interval.low, estimate.interval.high
-    return f"{100 * estimate.value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return f"{100 * estimate.value:{form}} [{100 * low:{form}}, {100 * high:{form}}]"
 
 
 def verdict(estimate: Estimate, *, better: str = "better", worse: str = "worse") -> str:

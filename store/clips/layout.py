@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -72,28 +74,25 @@ def masks_spec(store: Store, split: str, name: str, *, soft: bool) -> ArraySpec:
 
 def pts_spec(store: Store, split: str) -> ArraySpec:
     """When each frame is shown, seconds, a shard a chunk; NaN where there is no frame."""
-    layout, rows = store.layout(split), store.manifest.shard_size
-    return ArraySpec(
-        name=clips_name(split, "pts_seconds"),
-        num_rows=layout.num_videos,
-        item_shape=(layout.num_frames,),
-        dtype="float64",
-        fill_value=np.nan,
-        shard_rows=rows,
-        chunk_rows=rows,
-        dimensions=("video", "frame"),
-    )
+    return _numbers_spec(store, split, "pts_seconds", "float64", np.nan)
 
 
 def frame_index_spec(store: Store, split: str) -> ArraySpec:
     """Position of each frame in its video, a shard a chunk; -1 where there is no frame."""
+    return _numbers_spec(store, split, "frame_index", "int64", -1)
+
+
+def _numbers_spec(
+    store: Store, split: str, part: str, dtype: Literal["int64", "float64"], fill_value: float
+) -> ArraySpec:
+    """An array with a number for each frame."""
     layout, rows = store.layout(split), store.manifest.shard_size
     return ArraySpec(
-        name=clips_name(split, "frame_index"),
+        name=clips_name(split, part),
         num_rows=layout.num_videos,
         item_shape=(layout.num_frames,),
-        dtype="int64",
-        fill_value=-1,
+        dtype=dtype,
+        fill_value=fill_value,
         shard_rows=rows,
         chunk_rows=rows,
         dimensions=("video", "frame"),
