@@ -54,6 +54,19 @@ def move_to(model: AlphaClip, device: str) -> torch.device:
     return chosen
 
 
+def computes_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16, and so computes in it at twice the speed or more.
+
+    GPUs from NVIDIA's Ampere on; CPUs with AVX-512 BF16 or AMX.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and any(
+        bool(getattr(torch.cpu, name, bool)())  # private names, which torch may rename: then False
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an error says that memory ran out."""
     # torch has an error class for GPUs only; on the CPU the allocator's message is all there is.

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from encoders.devices import find_device
-from encoders.encoding.precision import computes_bf16
+from encoders.devices import computes_bf16, find_device
 from encoders.errors import first_line
 
 

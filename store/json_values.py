@@ -1,4 +1,4 @@
-"""JSON values, and the differences between two of them."""
+"""JSON values: the differences between two of them, and what is at a key."""
 
 from __future__ import annotations
 
@@ -54,3 +54,33 @@ def flattened(value: Mapping[str, JSON], prefix: str = "") -> dict[str, JSON]:
         else:
             flat[f"{prefix}{key}"] = one
     return flat
+
+
+def mapping_at(fields: Mapping[str, JSON], *keys: str) -> Mapping[str, JSON]:
+    """What is at a path of keys; nothing, if that is something else: a record may be of another version.
+
+    >>> mapping_at({"a": {"b": {"c": 1}}}, "a", "b"), mapping_at({"a": 7}, "a", "b")
+    ({'c': 1}, {})
+    """
+    found: JSON = fields
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def list_at(fields: Mapping[str, JSON], key: str) -> Sequence[JSON]:
+    """The list at a key; empty, if there is something else."""
+    found = fields.get(key)
+    return found if isinstance(found, list | tuple) else ()
+
+
+def text_at(fields: Mapping[str, JSON], key: str) -> str | None:
+    """The text at a key; None, if there is something else."""
+    found = fields.get(key)
+    return found if isinstance(found, str) else None
+
+
+def int_at(fields: Mapping[str, JSON], key: str) -> int | None:
+    """The whole number at a key; None, if there is something else."""
+    found = fields.get(key)
+    return found if type(found) is int else None

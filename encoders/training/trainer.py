@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from encoders.devices import is_out_of_memory
-from encoders.encoding.precision import computes_bf16
+from encoders.devices import computes_bf16, is_out_of_memory
 from encoders.errors import DivergedError, SettingError, TrainMemoryError
 from encoders.inputs import Alpha, check_clips, normalise_alpha, normalise_frames, only_frames, writable
 from encoders.model import AlphaClip, pool

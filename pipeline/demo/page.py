@@ -11,8 +11,8 @@ from pipeline.demo.result import MASKS, OBJECTS, ONES, SHUFFLED, DemoResult
 from pipeline.demo.table import demo_table
 from pipeline.experiments.findings import QUICK
 from pipeline.pages.environment import templates_of
+from pipeline.pages.figures import MARKERS, SERIES, drawing, svg_of
 from pipeline.pages.pictures import data_url, filmstrip
-from pipeline.reporting.figures import MARKERS, SERIES, drawing, svg_of
 from pipeline.reporting.options import ReportOptions
 from pipeline.reporting.page import Section
 from pipeline.reporting.run import ReportResult, report

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pipeline.command_lines.flags import flags_of, mask_flags
 from pipeline.experiments.plan import CHECKPOINTS, Cell, Plan, weights_of
-from pipeline.reporting.commands import flags_of, mask_flags
 from store.json_values import JSON
 
 

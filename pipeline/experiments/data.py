@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from encoders.config import ModelConfig
+from pipeline.command_lines.flags import flags_of, frame_flags
 from pipeline.datasets.splitting import MAKE_SPLITS
 from pipeline.errors import InputError
 from pipeline.experiments.kind import VAL_SPLIT, Kind, Subject
@@ -16,7 +17,6 @@ from pipeline.features.model import require_size
 from pipeline.frames.options import TRAIN_SPLIT, PreprocessOptions
 from pipeline.frames.run import preprocess
 from pipeline.mask_imports.run import import_masks
-from pipeline.reporting.commands import flags_of, frame_flags
 from pipeline.run.events import Listener, ignore_events
 from pipeline.synthetic.clips import TRUTH as TRUTH_FOLDER
 from pipeline.synthetic.options import GenerateOptions

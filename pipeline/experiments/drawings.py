@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.evaluation.statistics.crossed import Estimate
 from pipeline.experiments.findings import Drawing, percent_of
-from pipeline.reporting.figures import MARKERS, Colours
+from pipeline.pages.figures import MARKERS, Colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.evaluation.statistics.crossed import Estimate
-from pipeline.reporting.figures import WIDTH, Colours
+from pipeline.pages.figures import WIDTH, Colours
 from store.json_values import JSON
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from pipeline.command_lines.flags import flags_of
 from pipeline.errors import InputError, OptionError
 from pipeline.experiments.carry_out import CarryingOut
 from pipeline.experiments.commands import commands_of
@@ -22,7 +23,6 @@ from pipeline.experiments.options import PAPER_THRESHOLDS, ExperimentKind, Exper
 from pipeline.experiments.plan import Plan, weights_of
 from pipeline.experiments.results import Results
 from pipeline.experiments.writing import write_files
-from pipeline.reporting.commands import flags_of
 from pipeline.run.events import Listener, Reporter, ignore_events
 from pipeline.run.fields import check_kinds, local_path
 from pipeline.run.files import is_in_store

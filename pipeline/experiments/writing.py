@@ -15,7 +15,7 @@ from pipeline.experiments.findings import QUICK, Findings, Table
 from pipeline.experiments.folder import RESULTS_FILE, write_text
 from pipeline.experiments.kind import Kind
 from pipeline.experiments.results import Results
-from pipeline.reporting.figures import PAPER, drawing, write_figure
+from pipeline.pages.figures import PAPER, drawing, write_figure
 from pipeline.run.words import plural
 
 REPORT_FILE, CSV_FILE, COMMANDS_FILE = "report.md", "results.csv", "commands.sh"

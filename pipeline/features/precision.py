@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from encoders.devices import computes_bf16
 from encoders.encoding.encoder import Encoder, lowest_cosine
 from encoders.encoding.memory import EncoderMemory, LargestOutputs
-from encoders.encoding.precision import computes_bf16
 from encoders.inputs import only_frames
 from encoders.options import Precision
 from pipeline.clips.alpha import AlphaClips

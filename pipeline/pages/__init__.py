@@ -1,1 +1,1 @@
-"""HTML pages and the pictures in them. Come here to change how pages look."""
+"""HTML pages, and the figures and pictures in them. Come here to change how pages look."""

@@ -1,1 +1,1 @@
-"""`fda report`: one page about a store. Come here to change what the page says, and how its figures look."""
+"""`fda report`: one page about a store. Come here to change what the page says."""

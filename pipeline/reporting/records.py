@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.run.events import Reporter
 from pipeline.run.records import PastRun, read_run
 from store.completion import map_many
 from store.errors import StoreError
-from store.json_values import JSON
+from store.json_values import int_at, list_at, mapping_at, text_at
 from store.store import Store
 
 MAX_RECORDS = 2_000
@@ -82,33 +82,3 @@ def work_of(run: PastRun) -> Work | None:
         device = text_at(mapping_at(run.options, "machine"), "device") or ""
         return Work(made, "epoch", seconds, where=device) if made else None
     return None
-
-
-def mapping_at(fields: Mapping[str, JSON], *keys: str) -> Mapping[str, JSON]:
-    """What is at a path of keys; nothing, if that is something else: a record may be of another version.
-
-    >>> mapping_at({"a": {"b": {"c": 1}}}, "a", "b"), mapping_at({"a": 7}, "a", "b")
-    ({'c': 1}, {})
-    """
-    found: JSON = fields
-    for key in keys:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
-
-
-def list_at(fields: Mapping[str, JSON], key: str) -> Sequence[JSON]:
-    """The list at a key; empty, if there is something else."""
-    found = fields.get(key)
-    return found if isinstance(found, list | tuple) else ()
-
-
-def text_at(fields: Mapping[str, JSON], key: str) -> str | None:
-    """The text at a key; None, if there is something else."""
-    found = fields.get(key)
-    return found if isinstance(found, str) else None
-
-
-def int_at(fields: Mapping[str, JSON], key: str) -> int | None:
-    """The whole number at a key; None, if there is something else."""
-    found = fields.get(key)
-    return found if type(found) is int else None

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
-from encoders.devices import find_device, move_to
+from encoders.devices import computes_bf16, find_device, move_to
 from encoders.encoding.encoder import BATCH_FRAMES_CPU, BATCH_FRAMES_GPU, Encoder, lowest_cosine
-from encoders.encoding.precision import computes_bf16, dtype_of
+from encoders.encoding.precision import dtype_of
 from encoders.inputs import vision_inputs
 from encoders.model import AlphaClip
 from encoders.options import Precision

@@ -21,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from encoders.devices import computes_bf16
 from encoders.encoding.encoder import Encoder
-from encoders.encoding.precision import computes_bf16
 from encoders.inputs import vision_inputs
 from encoders.model import AlphaClip
 from encoders.options import Precision

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from encoders.config import ModelConfig
+from encoders.devices import computes_bf16
 from encoders.encoding.copying import copy_to_encode
 from encoders.encoding.encoder import Encoder, lowest_cosine
 from encoders.encoding.memory import EncoderMemory
-from encoders.encoding.precision import computes_bf16
 from encoders.encoding.towers import Towers
 from encoders.model import AlphaClip
 from encoders.options import Pooling, Precision

@@ -30,9 +30,9 @@ from pipeline.experiments.options import ExperimentKind, ExperimentOptions
 from pipeline.experiments.plan import CHECKPOINTS, Cell, Condition, Plan
 from pipeline.experiments.results import Results
 from pipeline.frames.options import TRAIN_SPLIT, PreprocessOptions
+from pipeline.pages.figures import MARKERS, Colours
 from pipeline.pooling.options import PoolOptions
 from pipeline.pooling.run import pool_features
-from pipeline.reporting.figures import MARKERS, Colours
 from pipeline.run.words import plural
 from pipeline.synthetic.suites import Suite
 from store.json_values import JSON

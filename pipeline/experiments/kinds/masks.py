@@ -13,7 +13,7 @@ from pipeline.experiments.masks import KINDS, ONES, PAPER, TRUTH, references
 from pipeline.experiments.options import ExperimentKind, ExperimentOptions
 from pipeline.experiments.plan import Condition, Plan
 from pipeline.experiments.results import Results
-from pipeline.reporting.figures import Colours
+from pipeline.pages.figures import Colours
 from pipeline.run.words import plural
 from pipeline.synthetic.suites import Suite
 

@@ -15,7 +15,7 @@ from pipeline.experiments.options import ExperimentKind, ExperimentOptions
 from pipeline.experiments.plan import Condition, MaskChoice, Plan
 from pipeline.experiments.results import Results
 from pipeline.masks.options import MaskOptions
-from pipeline.reporting.figures import MARKERS, Colours
+from pipeline.pages.figures import MARKERS, Colours
 from pipeline.run.words import listed
 from pipeline.synthetic.suites import Suite
 

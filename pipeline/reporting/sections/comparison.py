@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from pipeline.evaluation.comparing.compare import AgainstFirst, Comparison, UnlikeSetting
 from pipeline.evaluation.names import DIRECTIONS
-from pipeline.reporting.figures import DIM, MARKERS, SERIES, drawing, svg_of
+from pipeline.pages.figures import DIM, MARKERS, SERIES, drawing, svg_of
 from pipeline.reporting.page import Section, first_of
 from pipeline.reporting.scoring import ScoredSplit
 from pipeline.reporting.sections.retrieval import COLUMNS, TITLES, shortened

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.reporting.page import Section, first_of
-from pipeline.reporting.records import mapping_at, text_at
 from pipeline.reporting.subject import Subject
 from pipeline.upkeep.status import FeatureStatus, SplitStatus, StageStatus
 from store.features import num_videos_expected
-from store.json_values import JSON, flattened
+from store.json_values import JSON, flattened, mapping_at, text_at
 from store.schema import SplitLayout
 
 MOST_ROWS = 40

@@ -13,7 +13,7 @@ from pipeline.experiments.findings import QUICK, Drawing, Findings, Table
 from pipeline.experiments.folder import ASKED_FILE, RESULTS_FILE
 from pipeline.experiments.options import ExperimentKind
 from pipeline.experiments.results import Results
-from pipeline.reporting.figures import PAGE, drawing, svg_of
+from pipeline.pages.figures import PAGE, drawing, svg_of
 from pipeline.reporting.page import Section
 from pipeline.reporting.subject import Subject
 

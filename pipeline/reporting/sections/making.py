@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from pipeline.reporting.commands import MadeWith, Step, Steps, steps_to
 from pipeline.reporting.page import Section
-from pipeline.reporting.records import Work, mapping_at, work_of, worked_on
+from pipeline.reporting.records import Work, work_of, worked_on
 from pipeline.reporting.scoring import NUM_PERMUTATIONS
 from pipeline.reporting.subject import Subject
 from pipeline.run.records import PastRun
 from pipeline.run.software import software_versions
-from store.json_values import JSON
+from store.json_values import JSON, mapping_at
 
 MOST_RUNS = 30
 

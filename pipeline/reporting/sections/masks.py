@@ -10,7 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from pipeline.masks.summary import SplitMasks
-from pipeline.reporting.figures import SERIES, drawing, svg_of
+from pipeline.pages.figures import SERIES, drawing, svg_of
 from pipeline.reporting.page import Section
 from pipeline.reporting.subject import Subject
 from pipeline.reporting.thumbnails import Strip

@@ -12,7 +12,7 @@ from pipeline.evaluation.names import DIRECTIONS
 from pipeline.evaluation.options import BootstrapOptions
 from pipeline.evaluation.protocols import PROTOCOLS, Protocol
 from pipeline.evaluation.statistics.intervals import Interval
-from pipeline.reporting.figures import MARKERS, SERIES, drawing, svg_of
+from pipeline.pages.figures import MARKERS, SERIES, drawing, svg_of
 from pipeline.reporting.page import Section
 from pipeline.reporting.scoring import ScoredSet, ScoredSplit
 from pipeline.reporting.subject import Subject

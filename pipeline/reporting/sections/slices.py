@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from pipeline.evaluation.names import FAMILIES
 from pipeline.evaluation.slices.scoring import FEW_VIDEOS, FamilyScores, SliceScore
+from pipeline.pages.figures import MARKERS, SERIES, drawing, svg_of
 from pipeline.pages.texts import visible
-from pipeline.reporting.figures import MARKERS, SERIES, drawing, svg_of
 from pipeline.reporting.page import Section
 from pipeline.reporting.scoring import ScoredSet, ScoredSplit
 from pipeline.reporting.sections.retrieval import shortened

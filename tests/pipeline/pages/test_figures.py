@@ -6,7 +6,7 @@ import re
 
 import matplotlib
 
-from pipeline.reporting.figures import MARKERS, SERIES, drawing, svg_of
+from pipeline.pages.figures import MARKERS, SERIES, drawing, svg_of
 from tests.html_pages import ParsedPage
 
 EVIL = '<b onclick="x"> #010101 $x$ & "'

@@ -1,0 +1,1 @@
+"""Command lines of `fda`, written from options."""
