@@ -164,6 +164,7 @@ if TYPE_CHECKING:
     from pipeline.training.options import FinetuneOptions as FinetuneOptions
     from pipeline.training.presets import Preset as Preset
     from pipeline.training.presets import load_preset as load_preset
+    from pipeline.training.presets import preset_names as preset_names
     from pipeline.training.run import FinetuneResult as FinetuneResult
     from pipeline.training.run import finetune as finetune
     from pipeline.upkeep.options import RemoveOptions as RemoveOptions
@@ -266,7 +267,7 @@ _MODULES = {
     "pipeline.synthetic.run": ("GenerateResult", "generate", "preview_generation"),
     "pipeline.synthetic.suites": ("Size", "Suite"),
     "pipeline.training.options": ("FinetuneOptions",),
-    "pipeline.training.presets": ("Preset", "load_preset"),
+    "pipeline.training.presets": ("Preset", "load_preset", "preset_names"),
     "pipeline.training.run": ("FinetuneResult", "finetune"),
     "pipeline.upkeep.options": ("RemoveOptions",),
     "pipeline.upkeep.run": (

@@ -68,7 +68,7 @@ def read_table(kind: type[_Table], values: object, where: str) -> _Table:
     check_keys(table, known, required, where)
     hints = get_type_hints(kind)
     make: Callable[..., _Table] = kind
-    return make(**{key: _scalar(value, hints[key], f"{key!r} in {where}") for key, value in table.items()})
+    return make(**{key: as_scalar(value, hints[key], f"{key!r} in {where}") for key, value in table.items()})
 
 
 def as_table(values: object, where: str) -> Mapping[str, object]:
@@ -90,7 +90,12 @@ def check_keys(table: Mapping[str, object], known: set[str], required: set[str],
         raise SettingError(f"{where} lacks {', '.join(missing)}")
 
 
-def _scalar(value: object, hint: object, where: str) -> object:
+def as_scalar(value: object, hint: object, where: str) -> object:
+    """Return a value as one of the type `hint`, which is among `_ACCEPTED`.
+
+    Raises:
+        ValueError: it is of another type.
+    """
     accepted = _ACCEPTED[hint]
     if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
         raise SettingError(f"{where} must be {' or '.join(_name(kind) for kind in accepted)}, got {value!r}")

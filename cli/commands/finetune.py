@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fda
-from cli.commands.preprocess import command as preprocess_command
 from cli.options.files import Place
 from cli.options.names import complete_presets
 from cli.options.settings import parsed_settings
@@ -31,10 +30,10 @@ from cli.output.progress import progress_listener
 from cli.output.tables import print_table
 from encoders.options import Activation
 from pipeline.clips.options import AlphaSource
-from pipeline.errors import InputError, RefusedError
+from pipeline.errors import RefusedError
 from pipeline.run.words import plural
 from pipeline.training.options import FinetuneOptions
-from pipeline.training.presets import Preset, load_preset, preset_folder, preset_names
+from pipeline.training.presets import chosen_preset, preset_folder, preset_names
 
 if TYPE_CHECKING:
     from pipeline.training.run import FinetuneResult
@@ -166,12 +165,7 @@ def command(store_place: str, checkpoint: Path, options: FinetuneOptions, as_jso
     says, more often. Where there is no `val`, a tenth of `train` is held out, and training.json lists these videos.
     log.jsonl and tensorboard/ have every step.
     """
-    preset = load_preset(options.preset)
-    _check_preprocess_table(preset, options.preset)
-    try:
-        preset.with_settings(options.settings, "--set")  # before torch is loaded, which takes seconds
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    chosen_preset(options)  # refused before torch is loaded, which takes seconds
     with progress_listener("finetune", progress) as listener:
         try:
             result = fda.finetune(store_place, checkpoint, options, listener=listener)
@@ -180,14 +174,6 @@ def command(store_place: str, checkpoint: Path, options: FinetuneOptions, as_jso
     if not result.is_first_process:
         return
     print_json(result.to_dict()) if as_json else _print(result)
-
-
-def _check_preprocess_table(preset: Preset, name: str) -> None:
-    """Refuse keys of a preset's [preprocess] that `fda preprocess` does not know: they are names of its options."""
-    known = {option.name for option in preprocess_command.params}
-    unknown = sorted(key for key in preset.preprocess if key.replace("-", "_") not in known)
-    if unknown:
-        raise InputError(f"[preprocess] of preset {name!r} has unknown keys: {', '.join(unknown)}")
 
 
 def _print(result: FinetuneResult) -> None:

@@ -9,13 +9,14 @@ import click
 
 import fda
 from cli.options.files import Place
-from cli.options.masks import MASK_OPTIONS, take_mask_options
+from cli.options.masks import MASK_OPTIONS
 from cli.options.names import complete_masks
 from cli.options.shared import add_options, progress_option, shared_options
 from cli.options.workers import run_options, workers_option
 from cli.output.printing import print_json, say
 from cli.output.progress import progress_listener
 from cli.output.tables import print_table
+from pipeline.frames.named import named_masks
 from pipeline.run.options import RunOptions
 from pipeline.run.words import percent, plural
 
@@ -71,7 +72,7 @@ def command(
     of the videos for which each kind was picked. --against adds a table of the overlap with another mask set: the mean
     over videos of the intersection over the union, of precision and of recall.
     """
-    options, _ = take_mask_options(flags)
+    options = named_masks(flags)
     with progress_listener("masks", progress) as listener:
         result = fda.make_masks(store_place, name, options, against=against, run=run, listener=listener)
     print_json(result.to_dict()) if as_json else print_masks(result)

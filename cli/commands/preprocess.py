@@ -11,8 +11,8 @@ import click
 
 import fda
 from cli.options.files import ExistingPath, Place
-from cli.options.frames import FRAME_OPTIONS, take_frame_fields
-from cli.options.masks import MASK_OPTIONS, take_mask_options
+from cli.options.frames import FRAME_OPTIONS
+from cli.options.masks import MASK_OPTIONS
 from cli.options.names import complete_masks
 from cli.options.shared import LimitType, max_failed_option, preset_option, progress_option, shared_options
 from cli.options.source import source_options
@@ -23,6 +23,7 @@ from cli.output.printing import print_json, say, show
 from cli.output.progress import progress_listener
 from cli.output.tables import print_table
 from pipeline.datasets.options import SourceOptions
+from pipeline.frames.named import CLIP_NAMES, named_clips
 from pipeline.frames.options import DecodingOptions, PreprocessOptions
 from pipeline.run.limits import Limit
 from pipeline.run.options import RunOptions, SourceCheck
@@ -81,7 +82,6 @@ def _preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def with_options(
         *,
-        masks: str,
         decoder_memory: int,
         retry_failed: bool,
         check_videos: str,
@@ -89,12 +89,10 @@ def _preprocess_options(function: Callable[..., None]) -> Callable[..., None]:
         max_missing: Limit,
         **others: Any,
     ) -> None:
-        fields, rest = take_frame_fields(others)
-        mask_options, rest = take_mask_options(rest)
-        options = PreprocessOptions(**fields, mask_name=masks, masks=mask_options)
+        options = named_clips({name: others.pop(name) for name in CLIP_NAMES})
         check = SourceCheck(check_videos)
         decoding = DecodingOptions(decoder_memory, retry_failed, check, update_captions, max_missing)
-        function(options=options, decoding=decoding, **rest)
+        function(options=options, decoding=decoding, **others)
 
     decorated: Callable[..., None] = with_options
     for option in (*reversed(_DECODING), *reversed(_OPTIONS)):

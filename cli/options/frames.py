@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 import click
 
 from pipeline.frames.options import PreprocessOptions
-from pipeline.video.options import MAX_FPS, MAX_LIMITS, MAX_TIMEOUT_SECONDS, Keep, Resize, Sampling, SamplingMode
+from pipeline.video.options import MAX_FPS, MAX_LIMITS, MAX_TIMEOUT_SECONDS, Keep, Resize, SamplingMode
 from store.arrays.codec_names import FRAME_CODECS
 
 _DEFAULTS = PreprocessOptions()
@@ -131,50 +131,4 @@ FRAME_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] 
         help="Maximum number of streams; a file with more is refused.",
     ),
 )
-"""All of them; the values are for `take_frame_fields`."""
-
-_SAME_NAME = (
-    "train_frames",
-    "eval_frames",
-    "image_size",
-    "frame_codec",
-    "neighbours",
-    "shard_size",
-    "max_pixels",
-    "max_packets",
-    "max_streams",
-)
-
-
-def take_frame_fields(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The fields of `PreprocessOptions` that the flags of `FRAME_OPTIONS` make, and the values of all other flags.
-
-    Raises:
-        click.UsageError: A flag that the sampling mode does not know.
-    """
-    rest = dict(values)
-    mode, fps, keep = SamplingMode(rest.pop("sampling")), rest.pop("fps"), rest.pop("keep")
-    of_eval = SamplingMode(rest.pop("eval_sampling") or mode)
-    if fps is not None and not (mode.takes_fps or of_eval.takes_fps):
-        raise click.UsageError(f"--fps belongs to --sampling fps, not to {mode}")
-    if keep is not None and not (mode.takes_keep or of_eval.takes_keep):
-        raise click.UsageError(f"--keep belongs to --sampling fps and clip4clip, not to {mode}")
-    sampling, eval_sampling = (_sampling(one, fps, keep) for one in (mode, of_eval))
-    fields = {
-        "sampling": sampling,
-        "eval_sampling": None if of_eval is mode else eval_sampling,
-        "resize": Resize(rest.pop("resize")),
-        "timeout_seconds": rest.pop("timeout"),
-        **{name: rest.pop(name) for name in _SAME_NAME},
-    }
-    return fields, rest
-
-
-def _sampling(mode: SamplingMode, fps: Fraction | None, keep: str | None) -> Sampling:
-    """One of the two samplings, with those of the flags that it knows: the other one may be of another mode."""
-    taken: dict[str, Any] = {}
-    if fps is not None and mode.takes_fps:
-        taken["fps"] = fps
-    if keep is not None and mode.takes_keep:
-        taken["keep"] = keep
-    return Sampling(mode, **taken)
+"""All of them; the values are for `pipeline.frames.named.named_clips`."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, TypeVar
 
 import click
 
@@ -20,7 +19,6 @@ from pipeline.masks.options import (
 )
 
 _DEFAULTS = MaskOptions()
-_Kind = TypeVar("_Kind", Fill, Cuts)
 
 
 def _check_odd(ctx: click.Context, param: click.Parameter, value: int) -> int:
@@ -137,26 +135,4 @@ MASK_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] =
         "half to twice the chosen one, that its difference exceeds.",
     ),
 )
-"""All of them; the values are for `take_mask_options`."""
-
-_SAME_NAME = ("threshold", "noise_sigmas", "noise_floor", "kernel_size", "min_area", "full_coverage", "soft")
-
-
-def take_mask_options(values: Mapping[str, Any]) -> tuple[MaskOptions, dict[str, Any]]:
-    """What the flags of `MASK_OPTIONS` make, and the values of all other flags."""
-    rest = dict(values)
-    options = MaskOptions(
-        difference=Difference(rest.pop("difference")),
-        compensation=Compensation(rest.pop("compensation")),
-        threshold_mode=ThresholdMode(rest.pop("threshold_mode")),
-        when_empty=WhenEmpty(rest.pop("when_empty")),
-        when_full=WhenFull(rest.pop("when_full")),
-        fill=_given(Fill, rest.pop("fill")),
-        cuts=_given(Cuts, rest.pop("cuts")),
-        **{name: rest.pop(name) for name in _SAME_NAME},
-    )
-    return options, rest
-
-
-def _given(kind: Callable[[str], _Kind], value: str | None) -> _Kind | None:
-    return None if value is None else kind(value)
+"""All of them; the values are for `pipeline.frames.named.named_masks`."""

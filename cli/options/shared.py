@@ -57,7 +57,7 @@ def _read_preset(ctx: click.Context, param: click.Parameter, value: str | None) 
     """Take defaults for this command from the [preprocess] table of a preset."""
     if value is None:
         return
-    from pipeline.training.presets import load_preset  # torch, which this command does without else
+    from pipeline.training.presets import load_preset
 
     _take_defaults(ctx, param, load_preset(value).preprocess, f"[preprocess] of {value}")
 
@@ -68,7 +68,16 @@ def _read_model_of_preset(ctx: click.Context, param: click.Parameter, value: str
         return
     from pipeline.training.presets import load_preset
 
-    _take_defaults(ctx, param, load_preset(value).encoding, f"preset {value}")
+    preset = load_preset(value)
+    options, source = preset.encode_options("any"), preset.model_source
+    given = {
+        "model": source.model,
+        "pretrained": source.pretrained,
+        "alpha": options.alpha,
+        "pooling": options.pooling,
+        "max_words": options.max_words,
+    }
+    ctx.default_map = {**(ctx.default_map or {}), **{key: str(one) for key, one in given.items() if one is not None}}
 
 
 def _take_defaults(ctx: click.Context, param: click.Parameter, table: Mapping[str, object], where: str) -> None:

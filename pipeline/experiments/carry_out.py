@@ -15,7 +15,7 @@ from pipeline.experiments.results import CellResult, MaskResult, Queries, Result
 from pipeline.features.run import encode
 from pipeline.run.events import Event, ItemsDone, Listener, Message, Reporter, RunPlanned, StepDone
 from pipeline.training.evaluations import window_mean
-from pipeline.training.presets import load_preset
+from pipeline.training.presets import chosen_preset
 from pipeline.training.run import FinetuneResult, finetune
 from store.json_values import JSON
 from store.store import Store
@@ -84,8 +84,7 @@ class CarryingOut:
         folder = self.folder.path / CHECKPOINTS / cell.checkpoint
         folder.parent.mkdir(exist_ok=True)
         found = finetune(self.plan.store, folder, self.plan.training(cell), listener=self.listener)
-        preset = load_preset(self.plan.trained.preset).with_settings(self.plan.training(cell).settings, "--set")
-        return _training(found, preset.train.window)
+        return _training(found, chosen_preset(self.plan.training(cell)).train.window)
 
     def _keep(self, cell: Cell, training: dict[str, JSON] | None, scores: CellScores) -> None:
         for name, scored in scores.scored.items():

@@ -21,7 +21,7 @@ from pipeline.features.model import load_ready
 from pipeline.frames.options import TRAIN_SPLIT
 from pipeline.run.events import Reporter, ignore_events
 from pipeline.run.words import plural
-from pipeline.training.presets import Preset, load_preset
+from pipeline.training.presets import Preset, chosen_preset, load_preset
 from pipeline.training.run import model_source
 from store.json_values import JSON
 from store.store import Store
@@ -139,7 +139,7 @@ def _timed(plan: Plan, source: ModelSource, num_frames: tuple[int, int]) -> _Tim
     ready = load_ready(source, plan.trained.device, report)
     model, config = ready.loaded.model, ready.loaded.config
     train_frames, eval_frames = num_frames
-    options = load_preset(plan.trained.preset).with_settings(plan.trained.settings, "--set").train
+    options = chosen_preset(plan.trained).train
     num_pairs = min(_MOST_PAIRS, options.batch_size)
     options = replace(options, batch_size=num_pairs, accumulate=min(options.accumulate, num_pairs))
     train, clips = (_noise(num_pairs, frames, config.image_size) for frames in (train_frames, eval_frames))

@@ -4,34 +4,44 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
+from os import PathLike
 from pathlib import Path
 
-from encoders.options import ModelSource
+from encoders.options import ModelSource, Pooling
 from encoders.tables import as_table, check_keys, read_table
 from encoders.training.options import TrainOptions
 from pipeline.clips.options import AlphaSource
-from pipeline.errors import InputError
-from pipeline.training.options import BatchOptions
+from pipeline.errors import InputError, OptionError
+from pipeline.features.options import EncodeOptions
+from pipeline.frames.named import read_clips
+from pipeline.frames.options import PreprocessOptions
+from pipeline.training.options import BatchOptions, FinetuneOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """The content of a preset file."""
+    """The content of a preset file, and the options that it is for each function."""
 
     model: str
     """One of open_clip's names, or the path of a JSON file (in the preset: relative to it)."""
     pretrained: str
     """Tag, file (in the preset: relative to it, if it exists) or "none"."""
-    alpha: str
-    """What goes into the alpha channel: see `pipeline.clips.options.AlphaSource`."""
+    alpha: AlphaSource
+    """What goes into the alpha channel."""
     train: TrainOptions
     batches: BatchOptions
     preprocess: Mapping[str, object]
-    """Options of `fda preprocess` that make suitable clips: name -> value."""
+    """The table [preprocess] as the file has it: flags of `fda preprocess` -> values. `preprocess_options` reads it."""
+    preprocess_options: PreprocessOptions
+    """With which `fda.preprocess` makes the clips that this is for."""
     val_split: str | None = None
     """The split by which the weights are chosen, where the user names none. A test split must still be allowed."""
+    name: str = field(default="", compare=False)
+    """What `load_preset` was given: a name, or a file."""
+    settings: Mapping[str, object] = field(default_factory=dict, compare=False)
+    """What `with_settings` has changed: key -> value."""
 
     @property
     def model_source(self) -> ModelSource:
@@ -39,18 +49,21 @@ class Preset:
         return ModelSource(model=self.model, pretrained=self.pretrained)
 
     @property
-    def encoding(self) -> dict[str, object]:
-        """Options of `fda encode` with which clips are embedded as this training would have them: name -> value."""
-        options = {
-            "model": self.model,
-            "pretrained": self.pretrained,
-            "alpha": self.alpha,
-            "pooling": self.train.pooling,
-            "max-words": self.train.max_words,
-        }
-        return {name: value for name, value in options.items() if value is not None}
+    def finetune_options(self) -> FinetuneOptions:
+        """With which `fda.finetune` trains as this says; `dataclasses.replace` changes what is not in a preset."""
+        return FinetuneOptions(preset=self.name, settings=self.settings)
 
-    def with_settings(self, settings: Mapping[str, object], where: str) -> Preset:
+    def encode_options(self, features: str) -> EncodeOptions:
+        """With which `fda.encode` embeds clips as this training would have them, with `model_source` or another model.
+
+        Args:
+            features: Name of the feature set.
+        """
+        return EncodeOptions(
+            features, alpha=self.alpha, pooling=Pooling(self.train.pooling), max_words=self.train.max_words
+        )
+
+    def with_settings(self, settings: Mapping[str, object], where: str = "settings") -> Preset:
         """Change values of [finetune] and [batches] by name.
 
         Raises:
@@ -65,6 +78,7 @@ class Preset:
             self,
             train=TrainOptions.from_dict({**asdict(self.train), **train}, where),
             batches=read_table(BatchOptions, {**asdict(self.batches), **batches}, where),
+            settings={**self.settings, **settings},
         )
 
 
@@ -89,17 +103,16 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in preset_folder().glob("*.toml"))
 
 
-def load_preset(name_or_path: str) -> Preset:
-    """Read a preset by its name, or a file of the same form.
+def load_preset(name_or_path: str | PathLike[str]) -> Preset:
+    """Read a preset by its name, or a file of the same form, and check all of it.
 
     Raises:
         ValueError: neither a preset nor a file, a file that is not TOML, an unknown or missing key, or a bad value.
     """
-    path = preset_folder() / f"{name_or_path}.toml" if name_or_path in preset_names() else Path(name_or_path)
+    name = str(name_or_path)
+    path = preset_folder() / f"{name}.toml" if name in preset_names() else Path(name)
     if not path.is_file():
-        raise InputError(
-            f"unknown preset {name_or_path!r}: it is neither a file nor one of {', '.join(preset_names())}"
-        )
+        raise InputError(f"unknown preset {name!r}: it is neither a file nor one of {', '.join(preset_names())}")
     try:
         tables: Mapping[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -111,12 +124,28 @@ def load_preset(name_or_path: str) -> Preset:
     return Preset(
         model=_beside(path, table.model),
         pretrained=_beside(path, table.pretrained),
-        alpha=table.alpha,
+        alpha=AlphaSource(table.alpha),
         train=TrainOptions.from_dict(as_table(tables["finetune"], f"[finetune] of {path}"), f"[finetune] of {path}"),
         batches=read_table(BatchOptions, tables.get("batches", {}), f"[batches] of {path}"),
         preprocess=as_table(tables.get("preprocess", {}), f"[preprocess] of {path}"),
+        preprocess_options=read_clips(tables.get("preprocess", {}), f"[preprocess] of {path}"),
         val_split=read_table(_SplitsTable, tables.get("splits", {}), f"[splits] of {path}").val,
+        name=name,
     )
+
+
+def chosen_preset(options: FinetuneOptions) -> Preset:
+    """The preset of a training, with the settings that were changed.
+
+    Raises:
+        OptionError: An unknown setting, or a bad value of one.
+        ValueError: As `load_preset`.
+    """
+    preset = load_preset(options.preset)
+    try:
+        return preset.with_settings(options.settings, "--set")
+    except ValueError as error:
+        raise OptionError(str(error)) from error
 
 
 def clip_differences(preset: Preset, made_with: Sequence[Mapping[str, object]]) -> list[str]:

@@ -25,7 +25,7 @@ from pipeline.training.drawn import Drawing
 from pipeline.training.finetune import checkpoint_identity, train_model
 from pipeline.training.options import FinetuneOptions, TrainingRecipe
 from pipeline.training.overlap import check_overlap
-from pipeline.training.presets import Preset, clip_differences, load_preset
+from pipeline.training.presets import Preset, chosen_preset, clip_differences
 from store.clips.mask_sets import mask_attributes
 from store.errors import NotInStoreError
 from store.json_values import JSON
@@ -87,11 +87,7 @@ def finetune(
     options, folder = options or FinetuneOptions(), local_path(checkpoint)
     check_kinds(options=(options, FinetuneOptions))
     clock, report = RunClock(), Reporter(listener)
-    preset = load_preset(options.preset)
-    try:
-        preset = preset.with_settings(options.settings, "--set")
-    except ValueError as error:
-        raise OptionError(str(error)) from error
+    preset = chosen_preset(options)
     recipe = _recipe(preset, options)
     opened = Store.open(store)
     _require_split(opened, recipe.train_split)  # before weights are downloaded
@@ -143,7 +139,7 @@ def _recipe(preset: Preset, options: FinetuneOptions) -> TrainingRecipe:
         val_split=options.val_split or preset.val_split or "val",
         hold_out_share=options.hold_out_share,
         mask_name=options.mask_name or "default",
-        alpha=options.alpha or AlphaSource(preset.alpha),
+        alpha=options.alpha or preset.alpha,
         seed=options.seed,
         watch_split=options.watch_split,
     )

@@ -51,6 +51,35 @@ WEIGHTS = ("--model", "ViT-B-32", "--pretrained", "openai")
 def test_flags_and_options_have_the_same_defaults(
     fda: Commands, monkeypatch: pytest.MonkeyPatch, function: str, line: Sequence[str], expected: Sequence[object]
 ) -> None:
+    assert options_given(fda, monkeypatch, function, line, expected) == expected
+
+
+@pytest.mark.parametrize("name", [*api.preset_names(), "MINE"])
+def test_commands_take_of_a_preset_what_python_has_of_it(
+    fda: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    if name == "MINE":
+        name = str(tmp_path / "mine.toml")
+        Path(name).write_text(
+            '[model]\nmodel = "a"\npretrained = "none"\nalpha = "ones"\n[finetune]\nmax_words = 8\n[preprocess]\n'
+            "sampling = 'fps'\nfps = 0.3\nkeep = 'head'\neval-sampling = 'uniform'\nthreshold = 30\nmasks = 'soft'\n"
+            "soft = true\nneighbours = true\nimage-size = 64\ntimeout = 3\nframe-codec = 'zstd'\nmin_area = 2\n",
+            encoding="utf-8",
+        )
+    preset = api.load_preset(name)
+    lines: dict[str, tuple[list[str], list[object]]] = {
+        "preprocess": (["preprocess", ".", "store"], [preset.preprocess_options]),
+        "encode": (["encode", "store", "--features", "a"], [preset.encode_options("a"), preset.model_source]),
+        "finetune": (["finetune", "store", "checkpoint"], [preset.finetune_options]),
+    }
+    for function, (line, expected) in lines.items():
+        assert options_given(fda, monkeypatch, function, [*line, "--preset", name], expected) == expected
+
+
+def options_given(
+    fda: Commands, monkeypatch: pytest.MonkeyPatch, function: str, line: Sequence[str], expected: Sequence[object]
+) -> list[object]:
+    """What a command calls a function with, of the kinds of what is expected."""
     calls: list[list[object]] = []
 
     def called(*arguments: object, **named: Any) -> None:
@@ -61,4 +90,4 @@ def test_flags_and_options_have_the_same_defaults(
     ended = fda(*line)
     assert (ended.code, ended.error_line.endswith("called")) == (1, True), ended.err
     kinds = {type(one) for one in expected}
-    assert [one for one in calls[0] if type(one) in kinds] == expected
+    return [one for one in calls[0] if type(one) in kinds]

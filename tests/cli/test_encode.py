@@ -274,7 +274,7 @@ def test_a_val_split_that_is_not_there_is_not_passed_over(
         f'[model]\nmodel = "{config}"\npretrained = "none"\n[finetune]\nepochs = 1\n[preprocess]\ntresh = 1\n'
     )
     train = ("finetune", store, tmp_path / "checkpoint", "--preset", preset)
-    assert "[preprocess] of preset" in fda(*train).error_line
+    assert f"[preprocess] of {preset} has" in fda(*train).error_line
     assert "unknown keys: tresh" in fda(*train).error_line
     preset.write_text(preset.read_text().replace("tresh = 1\n", ""))
     ended = fda(*train, "--val-split", "nope")
