@@ -8,7 +8,7 @@ The interval of a median or mean rank is the percentile interval of a bootstrap 
 
 Both are about the choice of queries. The candidates stay the
 same: a video drawn twice is two queries but one candidate, and a video not drawn is still a candidate. So the interval
-does not cover a gallery of another size, nor another training run. docs/evaluation.md has the formulae.
+does not cover a gallery of another size, nor another training run. docs/comparing.md has the formulae.
 """
 
 from __future__ import annotations

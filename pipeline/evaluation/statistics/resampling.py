@@ -1,7 +1,7 @@
 """Ranks by video, and their metrics if each video counts a given number of times.
 
 A data set is a sample of videos: the captions of one video are not independent queries. So a resample draws videos,
-with replacement, and takes all queries of a video as often as it was drawn: a cluster bootstrap (docs/evaluation.md).
+with replacement, and takes all queries of a video as often as it was drawn: a cluster bootstrap (docs/comparing.md).
 No list of the drawn queries is made. A draw is a row of weights, one for each video:
 
 - R@k and the mean rank are quotients of weighted sums over videos: one matrix product for a block of draws.
