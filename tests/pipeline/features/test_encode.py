@@ -262,6 +262,25 @@ def test_what_the_alpha_does_is_measured_on_some_videos_and_kept(store: Store, l
     ):
         encode_here(store, loaded, replace(options, features=name))
         assert np.isnan(read_features(store, name, "test").alpha_cosine).all()
+    # What would not have been measured anyhow makes no other feature set.
+    encode_here(store, loaded, replace(OPTIONS, features="ones", alpha=AlphaSource.ONES, sensitivity_every=0))
+
+
+def test_what_is_counted_is_of_the_right_videos_and_captions(
+    tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two videos that follow failed ones, the second is measured; of two captions, one has a word too many."""
+    most = TINY.context_length - 2  # a token begins a text, and one ends it
+    monkeypatch.setattr("tests.stores.SIZE", TINY.image_size)
+    monkeypatch.setattr("tests.stores._text", lambda video, number: "a " * (most + number))
+    store, loaded = make_store(tmp_path / "store", 4), with_alpha(load(0), 1.0)
+    fill_store(store, failed=frozenset({0, 2}))
+    (ended,) = encode_here(store, loaded, replace(OPTIONS, splits=("test",), sensitivity_every=3))
+    features = read_features(store, "mine", "test")
+    clips = ClipReader(store, "test", "default").read([3])
+    ones = Encoder(loaded.model).encode_clips(clips.frames, np.ones_like(clips.masks)).video
+    np.testing.assert_allclose(features.alpha_cosine, [np.nan, (features.video[1] * ones).sum()], atol=1e-5)
+    assert (ended.num_captions, ended.num_captions_truncated) == (8, 4)
 
 
 def test_frames_may_be_kept_in_half_the_room(store: Store, load: Load) -> None:
