@@ -14,9 +14,10 @@ from pipeline.experiments.plan import CHECKPOINTS, Cell, Plan
 from pipeline.experiments.results import CellResult, MaskResult, Queries, Results
 from pipeline.features.run import encode
 from pipeline.run.events import Event, ItemsDone, Listener, Message, Reporter, RunPlanned, StepDone
+from pipeline.training.checkpoint import TrainingHistory
 from pipeline.training.evaluations import window_mean
 from pipeline.training.presets import chosen_preset
-from pipeline.training.run import FinetuneResult, finetune
+from pipeline.training.run import finetune
 from store.json_values import JSON
 from store.store import Store
 
@@ -84,7 +85,7 @@ class CarryingOut:
         folder = self.folder.path / CHECKPOINTS / cell.checkpoint
         folder.parent.mkdir(exist_ok=True)
         found = finetune(self.plan.store, folder, self.plan.training(cell), listener=self.listener)
-        return _training(found, chosen_preset(self.plan.training(cell)).train.window)
+        return training_kept(found.history, chosen_preset(self.plan.training(cell)).train.window)
 
     def _keep(self, cell: Cell, training: dict[str, JSON] | None, scores: CellScores) -> None:
         for name, scored in scores.scored.items():
@@ -110,9 +111,13 @@ class CarryingOut:
             )
 
 
-def _training(found: FinetuneResult, window: int) -> dict[str, JSON]:
-    """What is kept of how a training went."""
-    history = found.history
+def training_kept(history: TrainingHistory, window: int) -> dict[str, JSON]:
+    """What is kept of how a training went.
+
+    Args:
+        history: Its result.
+        window: Evaluations over whose mean weights are chosen; those of the watched split are compared likewise.
+    """
     kept: dict[str, JSON] = {
         "evaluations": [
             {key: getattr(one, key) for key in ("epoch", "step", "mean_loss", "validation_r1", "watched_t2v_r1")}

@@ -101,6 +101,21 @@ def test_where_memory_runs_out_batches_are_halved_and_it_is_said(
     assert encoder.batch_frames == 2
 
 
+def test_of_a_batch_smaller_than_the_size_its_own_half_is_tried_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = Towers.encode_frames
+    sizes = []
+
+    def limited(towers: Towers, frames: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(frames))
+        if len(frames) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(towers, frames, masks)
+
+    monkeypatch.setattr(Towers, "encode_frames", limited)
+    Encoder(MODEL, batch_frames=64).encode_clips(*random_clips(1, 3))
+    assert sizes == [3, 1, 1, 1]
+
+
 def test_a_frame_that_does_not_fit_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
