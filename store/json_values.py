@@ -20,7 +20,7 @@ def differences(
     >>> differences({"masks": {"threshold": 25}}, {"masks": {"threshold": 50}})
     'masks.threshold is 25 in the store and 50 now'
     >>> differences({"digests": "A" * 1000}, {"digests": None})
-    'digests is "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA... in the store and null now'
+    'digests is "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA... in the store and not set now'
     """
     parts = []
     for key in sorted({*found, *wanted}):
