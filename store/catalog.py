@@ -189,6 +189,7 @@ class Catalog:
         num_videos = {split: layout.num_videos for split, layout in layouts.items()}
         num_captions = {split: layout.num_captions for split, layout in layouts.items()}
         videos = _first("videos", self.video_rows, num_videos)
+        # `caption_rows` is in `vars` once it was asked for: then the captions are in memory, and are cut here.
         if digest is not None and isinstance(self.its_captions, CaptionsFile) and "caption_rows" not in vars(self):
             return Catalog(videos, replace(self.its_captions, counts=num_captions, digest=digest))
         return Catalog(videos, _first("captions", self.caption_rows, num_captions))
@@ -222,8 +223,10 @@ class Catalog:
         counts = np.zeros(self.video_rows.count(split), np.int64)
         tables = self.video_rows.parts(split, ("video_id",))
         rows = enumerate(video_id for table in tables for video_id in table["video_id"].to_pylist())
+        # Captions are in the order of the videos, so both are gone through once, side by side.
         row, video_id = next(rows, (0, None))
         for table in self.caption_rows.parts(split, ("video_id",)):
+            # The captions of a video are one run, or several where parts end within them.
             runs = pc.run_end_encode(table["video_id"].combine_chunks())
             lengths = np.diff(numbers_of(runs.run_ends), prepend=0).tolist()
             for its, length in zip(runs.values.to_pylist(), lengths, strict=True):
@@ -241,6 +244,7 @@ class Catalog:
             order: Split -> positions of its videos in the file of this catalogue, in the order of their rows.
         """
         counts, starts = self._captions_by_position()
+        # So many videos that they, and on average their captions, are at most `TAKEN_AT_ONCE` rows.
         num_at_once = max(1, TAKEN_AT_ONCE * self.num_rows[0] // max(self.num_rows))
         cut = [
             (split, positions[start : start + num_at_once])
@@ -257,6 +261,7 @@ class Catalog:
             of_each = self.captions_of_each(split)
             counts[span.start : span.stop] = of_each
             first = self.caption_rows.spans.get(split, range(0)).start
+            # The sum of those before it, which is the sum up to it without its own.
             starts[span.start : span.stop] = first + np.cumsum(of_each) - of_each
         return counts, starts
 

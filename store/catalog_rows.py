@@ -105,6 +105,7 @@ class CatalogRows:
 
     def content(self) -> bytes:
         """The file with these rows and no others: the same rows give the same bytes."""
+        # Then the file has these rows and no others, and need not be written once more.
         is_all = list(self.spans.values()) == list(_end_to_end(self.spans)) and self.num_rows == self.file.num_rows
         return self.file.content if is_all else parquet_of(self.parts(), self.file.schema)
 
@@ -154,6 +155,7 @@ def _add_runs(spans: dict[str, range], table: pa.Table, start: int) -> NDArray[n
     begin = start
     for split, end in zip(runs.values.to_pylist(), (start + numbers_of(runs.run_ends)).tolist(), strict=True):
         known = spans.get(split, range(begin, begin))
+        # They are equal if the split is new, or goes on from the last part. Otherwise another one was in between.
         if known.stop != begin:
             return None
         rows.append(np.arange(begin - known.start, end - known.start))

@@ -164,6 +164,7 @@ class CommitRecord:
         Raises:
             StoreFormatError: It is not a commit record, or it is damaged.
         """
+        # First: of a damaged footer, Arrow may crash, and take the process with it.
         check_sealed(content, name, REBUILD)
         try:
             if columns is None or columns:
@@ -325,6 +326,7 @@ def commit_shards(folder: StoreFolder, drafts: Sequence[ShardDraft]) -> None:
         withdraw_commit(folder, draft.record.shard, draft.record.stage, keep=draft.keeps_record) for draft in drafts
     ]
     contents = {name: content for draft in drafts for name, content in draft.contents.items()}
+    # A file of nothing but the fill value does not exist in Zarr; one from before would still be read.
     for name in [name for name, content in contents.items() if content is None]:
         folder.remove(name)
     files = {name: content for name, content in contents.items() if content is not None}

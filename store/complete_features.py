@@ -112,6 +112,8 @@ class _QuickLook:
         """The files of a shard whose record is certainly complete; None if it may not be."""
         name = commit_name(shard, self._stage)
         content = self._content(self._stage, name)
+        # The ids of a record lie in one piece, as their column has no dictionary. Where they fill several pages, this
+        # is not sure.
         if content is None or not is_sealed(content) or self._encoded_ids(shard) not in content:
             return None
         try:
@@ -157,6 +159,7 @@ def quick_metadata(content: bytes) -> Any:
     Raises:
         ValueError: It is not found.
     """
+    # The last one: an id or a reason before the footer may contain the key.
     start = content.rindex(METADATA_KEY.encode()) + len(METADATA_KEY) + 1
     length = shift = 0
     while True:

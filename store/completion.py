@@ -220,6 +220,7 @@ def kept_record(store: Store, shard: Shard, stage: str) -> CommitRecord | None:
     the run was killed. The files under the latter may be those from before or from after.
     """
     folder = store.folder
+    # The record itself first: a kill while it was kept aside leaves both, and nothing rewritten yet.
     for name in (commit_name(shard, stage), withdrawn_name(shard, stage)):
         try:
             record = read_record(folder, name)
@@ -267,6 +268,7 @@ class _CompletionCheck:
         name = commit_name(shard, stage)
         try:
             contents[name] = self._store.folder.read(name)
+            # None: all fields, as outcomes. Names: these as a table. Empty: nothing of the outcomes is read.
             columns = self._columns.get(stage) if with_outcomes and has_outcomes(stage) else ()
             record = CommitRecord.from_bytes(contents[name], name, columns, as_table=columns is not None)
         except StoreMissingError:
@@ -327,6 +329,7 @@ def input_digest(store: Store, name: str) -> str | None:
     split, start, stop = name.removeprefix("captions[").removesuffix("]").rsplit(":", 2)
     if split not in store.manifest.splits:
         return None
+    # Any number of the shard will do: the digest is of its rows.
     return store.catalog.captions_digest(Shard(split, 0, int(start), int(stop)))
 
 

@@ -86,6 +86,7 @@ def shared_videos(store: Store, tell: Callable[[], None] = lambda: None) -> Iter
         for split in store.manifest.splits
     }
     for one, other in combinations(beginnings, 2):
+        # Equal first eight bytes may be chance: then the whole digests are compared, with all ids in memory.
         if len(np.intersect1d(beginnings[one], beginnings[other])):
             pairs = _same(content_digests(store, one), content_digests(store, other))
             if pairs:

@@ -69,6 +69,7 @@ def dtype_in(metadata: Mapping[str, Any]) -> FeatureDtype:
     Raises:
         LookupError, TypeError: It is not the metadata of an array.
     """
+    # The only codec of such an array is that of shards, and the codecs of its chunks are within it.
     inner = metadata["codecs"][0]["configuration"]["codecs"]
     if inner[0]["name"] == INT8_ROWS_NAME:
         return "int8"

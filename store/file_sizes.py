@@ -27,6 +27,7 @@ class FileSizes:
         """Those of files in any order."""
         names, sizes = array("q"), array("q")
         for stored in files:
+            # Other in each process, and never stored.
             names.append(hash(stored.name))
             sizes.append(stored.num_bytes)
         order = np.argsort(np.array(names, np.int64))
@@ -36,5 +37,6 @@ class FileSizes:
         """The size of a file; None if it is not there, or cannot be told from another."""
         wanted = hash(name)
         place = bisect_left(self._names, wanted)
+        # Two files with one hash: neither is known here, and the folder is asked.
         same = self._names[place : place + 2].count(wanted)
         return self._sizes[place] if same == 1 else None

@@ -65,6 +65,7 @@ def merged(existing: Catalog, wanted: Catalog, place: str) -> tuple[Catalog, Gro
     for split in dict.fromkeys((*existing.splits, *wanted.splits)):
         span, num_kept = wanted.video_rows.spans.get(split, range(0)), existing.video_rows.count(split)
         added = span.start + np.flatnonzero(is_new[span.start : span.stop])
+        # Existing videos in their rows, then new ones in the order of the data set.
         order[split] = np.concatenate([found[start : start + num_kept], added])
         start += num_kept
         if len(added):
@@ -91,8 +92,10 @@ def positions(rows: CatalogRows, among: CatalogRows, place: str) -> NDArray[np.i
     theirs, mine = _hashes(among), _hashes(rows)  # 8 bytes each: as texts, ids take ten times as much
     order = np.argsort(theirs)
     ordered = theirs[order]
+    # A hash above all others is searched for behind the last: it is compared with the last, and found missing.
     places = np.minimum(np.searchsorted(ordered, mine), len(ordered) - 1)
     found, is_missing = order[places], ordered[places] != mine
+    # Hashes that two rows of the data set have: one id twice, or two ids by chance. Texts tell which.
     doubtful = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
     exact: dict[str, int] = {}
     for position, video_id in enumerate(_ids(among)) if doubtful else ():
@@ -104,6 +107,7 @@ def positions(rows: CatalogRows, among: CatalogRows, place: str) -> NDArray[np.i
     if is_missing.any():
         raise _missing([video_id for video_id, is_one in zip(_ids(rows), is_missing, strict=True) if is_one], place)
     known, counts = np.unique(found, return_counts=True)
+    # Two videos of the store are one of the data set.
     if len(known) != len(found):
         raise _twice(
             among.file.rows(range(first := int(known[counts > 1][0]), first + 1))["video_id"][0].as_py(), place

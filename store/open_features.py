@@ -157,6 +157,7 @@ class OpenFeatures:
     @staticmethod
     def _by_shard(rows: Sequence[int], shards: Sequence[Shard]) -> Iterator[tuple[Shard, list[int], list[int]]]:
         """Each shard that some rows are in, with their positions among `rows`, and in the shard."""
+        # All shards but the last have as many rows as the first.
         size = shards[0].num_rows
         places: dict[int, list[int]] = {}
         for place, row in enumerate(rows):

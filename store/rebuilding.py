@@ -55,6 +55,8 @@ def rebuilt_catalog(store: Store, catalog: Catalog, *, update_captions: bool = F
         rebuilt.caption_rows if captions is None else captions,
     )
     try:
+        # Files that are whole as they are, and what is rebuilt for the others: the digest tells whether they fit
+        # together.
         found = whole.first(layouts)
     except StoreFormatError:
         found = rebuilt
@@ -83,6 +85,7 @@ def _recorded(store: Store, split: str) -> dict[int, str]:
         return {outcome.row: outcome.video_id for outcome in record.outcomes} if record is not None else {}
 
     for found in map_many(store.folder, rows, names):
+        # Records that count come first: one that was kept aside only adds rows that they lack.
         recorded |= {row: video_id for row, video_id in found.items() if row not in recorded}
     return recorded
 

@@ -62,6 +62,7 @@ class Manifest:
             StoreFormatError: It is not a manifest, is damaged, or was written by another version.
         """
         path = f"{place}/{MANIFEST_NAME}"
+        # Before the seal is checked: an older store shall be told its version, and not that it was changed.
         version = _version_without_seal(content)
         if version not in (None, FORMAT_VERSION):
             _check_version(version, place)
@@ -120,6 +121,7 @@ class Manifest:
         mine, theirs = asdict(self), asdict(other)
         for fields in (mine, theirs):
             del fields["software"], fields["dataset"]
+        # Counts may grow, and splits may be added; the shape of the clips of a split must stay.
         for split in {*mine["splits"], *theirs["splits"]}:
             if split in mine["splits"] and split in theirs["splits"]:
                 for fields in (mine, theirs):

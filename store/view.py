@@ -216,6 +216,7 @@ class StoreView:
         found = self.features(name, split)
         rows = _chosen(found.caption_ids, captions, "caption", name)
         columns = _chosen(found.video_ids, videos, "video", name)
+        # Position among all videos -> column; -1 for videos that were not named.
         place = np.full(len(found.video_ids), -1, dtype=np.int64)
         place[columns] = np.arange(len(columns))
         return Similarities(

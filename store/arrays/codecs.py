@@ -109,9 +109,12 @@ def _unpack_bits(content: NDArray[np.uint8], out: NDArray[np.uint8]) -> bool:
     A block of n bytes is shuffled to n/8 bytes with the lowest bit of each, then n/8 with the next bit, and so on.
     Blosc undoes this for all eight bits; of a mask, only the lowest is ever set.
     """
+    # Each of the eight bits of a byte has n/8 bytes: n must be a multiple of 8.
     if len(content) < _BLOSC_BLOCK.size or out.size % 8:
         return False
     header = content[: _BLOSC_BLOCK.size].tobytes()
+    # Bytes 0-3 are `kind`, then five numbers of 32 bits: bytes before compression, of a block and after compression;
+    # then where the first block begins, and the length in front of it.
     *kind, num_bytes, block_bytes, _, start, num_compressed = _BLOSC_BLOCK.unpack(header)
     rest = content[_BLOSC_BLOCK.size :]
     if tuple(kind) != _ZSTD_BITS or block_bytes != num_bytes or start != _BLOSC_BLOCK.size - 4:
@@ -119,6 +122,7 @@ def _unpack_bits(content: NDArray[np.uint8], out: NDArray[np.uint8]) -> bool:
     if num_compressed != len(rest) or num_compressed == num_bytes:  # of all its length: it is not compressed
         return False
     shuffled = _zstd_values(rest, num_bytes)
+    # A higher bit is set somewhere: these are no zeros and ones.
     if shuffled[num_bytes // 8 :].max():
         return False
     out[:] = np.unpackbits(shuffled[: num_bytes // 8], bitorder="little")

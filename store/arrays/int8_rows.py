@@ -73,10 +73,13 @@ def encode_rows(vectors: NDArray[np.generic]) -> NDArray[np.uint8]:
     """
     rows = np.asarray(vectors, dtype=np.float32).reshape(-1, vectors.shape[-1]).astype(np.float64)
     is_known = np.isfinite(rows).all(axis=1, keepdims=True)
+    # No int8 is NaN: the scale becomes NaN below, and with it the row when it is read.
     rows = np.where(is_known, rows, 0.0)
     largest = np.abs(rows).max(axis=1, keepdims=True)
+    # The largest number of a row becomes 127; a row of zeros stays one.
     rounded = np.rint(rows * np.divide(_MOST, largest, out=np.zeros_like(largest), where=largest > 0))
     lengths, of_rounded = (np.linalg.norm(one, axis=1, keepdims=True) for one in (rows, rounded))
+    # Not `largest / 127`: this scale gives the rounded row the length of the row.
     scales = np.divide(lengths, of_rounded, out=np.zeros_like(lengths), where=of_rounded > 0)
     scales = np.where(is_known, scales, np.nan)
     return np.frombuffer(scales.astype("<f4").tobytes() + rounded.astype(np.int8).tobytes(), dtype=np.uint8)

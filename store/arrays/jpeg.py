@@ -77,6 +77,7 @@ class JpegCodec(ArrayBytesCodec):
                 f"{MAX_JPEG_SIDE} a side is the maximum: use fewer frames, or another frame codec"
             )
         if tall.ndim == 3:
+            # OpenCV encodes BGR. It decodes to RGB if asked, below.
             tall = np.asarray(cv2.cvtColor(tall, cv2.COLOR_RGB2BGR), dtype=np.uint8)
         settings = [
             *(cv2.IMWRITE_JPEG_QUALITY, self.quality),
@@ -96,6 +97,7 @@ class JpegCodec(ArrayBytesCodec):
         decoded = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB if tall.ndim == 3 else cv2.IMREAD_GRAYSCALE)
         if decoded is None or decoded.shape != tall.shape:
             raise ValueError(f"a chunk is not a JPEG of shape {tall.shape}")
+        # `tall` is a view of `out`.
         tall[...] = decoded
 
     def compute_encoded_size(self, input_byte_length: int, _chunk_spec: ArraySpec) -> int:

@@ -101,6 +101,8 @@ class ChunkReader:
             raise file.damaged(f"the content of its {what}") from error
 
     def _is_checked(self, shard: int, slot: int, stamp: tuple[int, ...] | None) -> bool:
+        # Without the lock: another thread may put a new pair there now, and then this chunk is at most checked once
+        # more.
         known, slots = self._checked.get(shard, (None, 0))
         return stamp is not None and known == stamp and bool(slots >> slot & 1)
 
@@ -132,6 +134,8 @@ class ChunkReader:
     def _file(self, shard: int) -> _ShardFile | None:
         """The file of a shard, or None if it has none because every value is the fill value."""
         with self._lock:
+            # Opened under the lock, so that two threads never open one file twice. One that is dropped is closed once
+            # no thread reads it.
             if shard not in self._files:
                 self._files[shard] = _open_shard(self._folder, self.spec, shard)
                 self.opened.add(shard)
@@ -163,6 +167,7 @@ def read_content(folder: StoreFolder, spec: ArraySpec, shard: Shard, content: by
 def _rows_of(reader: ChunkReader, shard: Shard) -> ArrayValues:
     spec = reader.spec
     first, count = shard.index * spec.chunks_per_shard, math.ceil(shard.num_rows / spec.chunk_rows)
+    # (count, chunk_rows, *item) -> (count * chunk_rows, *item), without the rows that fill the last chunk.
     return reader.read(range(first, first + count)).reshape(-1, *spec.item_shape)[: shard.num_rows]
 
 
@@ -198,6 +203,7 @@ def in_threads(work: Callable[[int], None], count: int, num_threads: int) -> Non
         others = [pool.submit(do_share, share) for share in range(1, num_shares)]
         do_share(0)
         for other in others:
+            # Raises what a thread raised.
             other.result()
 
 
@@ -215,7 +221,9 @@ class _ShardFile:
         """
         self._file, self._name = file, name
         num_bytes = 16 * num_chunks + _CHECKSUM_BYTES
+        # In a file that is shorter than its index, this goes beyond the end, which is refused.
         start = max(0, file.num_bytes - num_bytes)
+        # (16 * num_chunks,) bytes -> (num_chunks, 2): offset and length of each.
         self._index = self.checked("index", start, num_bytes).view("<u8").reshape(-1, 2)
 
     def place(self, slot: int) -> tuple[int, int] | None:
@@ -234,6 +242,7 @@ class _ShardFile:
         """Memory for so many bytes at `offset`, without their CRC-32C, if the file has as many."""
         if num_bytes < _CHECKSUM_BYTES:
             raise self.damaged(f"the length of its {what}")
+        # Before memory is allocated: an index may claim any length.
         self._require(offset, num_bytes)
         return np.empty(num_bytes - _CHECKSUM_BYTES, dtype=np.uint8)
 

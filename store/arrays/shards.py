@@ -129,6 +129,7 @@ def create_array(
     metadata_name = f"{spec.name}/zarr.json"
     wanted = array_metadata(spec, attributes)
     if folder.num_bytes(metadata_name) is None:
+        # The groups first: where an array has its metadata, those above it have theirs, also after a kill.
         for name in group_names(spec.name):
             if folder.num_bytes(name) is None:
                 folder.write(name, GROUP_METADATA)
@@ -140,6 +141,7 @@ def create_array(
     if changed:
         raise StoreMismatchError(f"{spec.name} in {folder.place} was made with other options: {changed}. {remedy}")
     if num_rows != spec.num_rows:  # the store has grown since
+        # With the software that made the array, not that of this run.
         folder.write(metadata_name, array_metadata(spec, existing["attributes"]))
 
 
@@ -220,6 +222,7 @@ def array_identity(metadata: Mapping[str, Any]) -> Mapping[str, JSON]:
     """
     fields = dict(metadata)
     attributes = {key: value for key, value in fields.pop("attributes", {}).items() if key not in _NOT_COMPARED}
+    # The first axis is its length, which grows.
     return {**attributes, "array": {**fields, "shape": fields["shape"][1:]}}
 
 
@@ -259,6 +262,7 @@ def _is_fill(chunk: ArrayValues, fill_value: float | bool) -> bool:
     # The first value decides for almost every chunk, and saves a pass over all of a clip.
     flat = chunk.reshape(-1)
     return all(
+        # NaN is the one number that is not equal to itself.
         bool(np.isnan(part).all() if fill_value != fill_value else (part == fill_value).all())
         for part in (flat[:1], flat)
     )
@@ -274,6 +278,7 @@ def _join(chunks: Sequence[Sequence[Encoded] | None]) -> bytes:
             index[number] = offset, num_bytes
             offset += num_bytes
     parts = [part for chunk in chunks if chunk is not None for part in chunk]
+    # `join` takes the memory of an array, so each chunk is copied once.
     contents = [part.data if isinstance(part, np.ndarray) else part for part in parts]
     return b"".join([*contents, index.tobytes(), checksum_of(index.tobytes())])
 
@@ -297,6 +302,7 @@ def _array_metadata(spec: ArraySpec, attributes: str) -> bytes:
         shards=(spec.shard_rows, *spec.item_shape),
         dtype=spec.dtype,
         serializer=codec.serializer,
+        # The checksum last: it is of the bytes as they are stored.
         compressors=[*codec.compressors(chunk_bytes), Crc32cCodec()],
         fill_value=spec.fill_value,
         dimension_names=spec.dimensions,

@@ -79,6 +79,7 @@ class Claim:
     @classmethod
     def damaged(cls, claim_id: str) -> Self:
         """The claim that stands in for one whose file cannot be parsed."""
+        # Of no machine, so that no process here is taken for it: it is watched until its lease ends.
         unknown = ProcessId(1, 0, "")
         started = datetime.fromtimestamp(0, UTC)
         return cls(claim_id, "", (ANY_STAGE,), None, "", "", "", unknown, started, is_damaged=True)
@@ -142,6 +143,7 @@ def why_excluded(mine: Claim, other: Claim) -> str | None:
     if mine.partition is None or other.partition is None:
         return "both write the same stages"
     mine_of, other_of = _part(mine.partition), _part(other.partition)
+    # Parts of two jobs may be of different shards, and then both write the same ones.
     if (mine.command, set(mine.stages), mine.inputs) != (other.command, set(other.stages), other.inputs):
         return "both write parts of the same stages, but not of the same job: commands, inputs or options differ"
     if mine_of[1] != other_of[1]:
@@ -190,6 +192,7 @@ def read_claim(folder: StoreFolder, claim_id: str) -> SeenClaim | None:
         OSError: Its file exists and cannot be read, so nothing is known about it.
     """
     if (folder.num_bytes(json_name(claim_id)) or 0) > MAX_CLAIM_BYTES:
+        # It is parsed below, as a damaged claim.
         content = b""
     else:
         try:
@@ -202,6 +205,7 @@ def read_claim(folder: StoreFolder, claim_id: str) -> SeenClaim | None:
         beat = b"" if too_long else folder.read(beat_name(claim_id))
     claim = _claim_of(claim_id, content)
     names = (json_name(claim_id), *(() if beat is None else (beat_name(claim_id),)))
+    # A damaged claim counts as held: it never withdraws.
     return SeenClaim(claim, content + (beat or b""), beat is not None or claim.is_damaged, names)
 
 

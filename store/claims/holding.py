@@ -214,6 +214,7 @@ class _Asking:
                 if any(rival.claim.id < mine.id or rival.will_stay(self._times) for rival in rivals):
                     return None
                 self._pause()  # until each of them withdraws, or turns out to hold its claim
+            # Through the claimed folder: it raises if another run removed the claim in the meantime.
             write_beat(self._folder.claimed_by(mine.id), mine.id, 0)
             is_held = True
             return mine.id

@@ -63,6 +63,7 @@ def _state_and_start(pid: int) -> tuple[str, int] | None:
     try:
         # the second field is the name in brackets, which may itself contain brackets and blanks
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        # Without the first two fields, number 3 is at 0 and number 22 at 19.
         return fields[0].decode(), int(fields[19])
     except OSError:
         return None

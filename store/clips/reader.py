@@ -91,6 +91,7 @@ class ClipReader:
                 self.video_ids |= {outcome.row: outcome.video_id for outcome in outcomes if outcome.filled}
         self._is_frame = np.zeros((store.layout(split).num_videos, store.layout(split).num_frames), dtype=np.bool_)
         index_spec = frame_index_spec(store, split)
+        # After the records: if the index is rebuilt in between, the first `read` of its shard finds another record.
         indexes = map_many(store.folder, lambda shard: read_shard(store.folder, index_spec, shard), shards)
         for shard, frame_index in zip(shards, indexes, strict=True):
             self._is_frame[shard.start : shard.stop] = frame_index >= 0
@@ -118,6 +119,7 @@ class ClipReader:
         return ClipBatch(
             video_ids=tuple(self.video_ids[row] for row in rows),
             rows=np.asarray(rows, dtype=np.int64),
+            # (clips, 1, frames, height, width, 3) -> (clips, frames, height, width, 3): a chunk has one video.
             frames=np.asarray(frames[:, 0], dtype=np.uint8),
             masks=as_masks(masks[:, 0]),
             is_frame=self._is_frame[list(rows)],
@@ -163,6 +165,7 @@ class ClipReader:
 
         def read_one(position: int) -> None:
             if slots is None:
+                # A chunk has one video: (frames, ...) -> (1, frames, ...), a view, so that it is read into its place.
                 reader.read_into(rows[position], values[position][np.newaxis])
                 return
             (whole,) = reader.read([rows[position]])  # its checksum is that of the whole clip

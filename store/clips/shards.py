@@ -176,10 +176,12 @@ def _pictures(
 ) -> NDArray[np.uint8]:
     """Add one shard of pictures to the contents, and return the pictures as a reader gets them."""
     reader = ChunkReader(store.folder, spec)
+    # A chunk has one video: rows are chunks, and slots are chunks of the shard.
     stored = {row - shard.start: reader.stored(row) for row in kept_rows}
     kept = {slot: content for slot, content in stored.items() if content is not None}
     content = shard_content(spec, shard, pictures, kept)
     contents[spec.shard_name(shard.index)] = content
+    # Readers get what was given, so nothing is decoded.
     if not codec_named(spec.codec).lossy:
         return pictures
     return np.asarray(read_content(store.folder, spec, shard, content), dtype=np.uint8)
@@ -264,6 +266,7 @@ def read_kept(store: Store, shard: Shard, rows: Collection[int]) -> tuple[ShardF
         The shard's frames, and row -> outcome of the rows that are valid in them; None if no row is.
     """
     record = kept_record(store, shard, FRAMES_STAGE)
+    # A file that is missing would be read as nothing but the fill value, without an error.
     if record is None or any(store.folder.num_bytes(written.name) is None for written in record.files):
         return None
     wanted = [outcome for outcome in record.outcomes if outcome.row in rows]
@@ -274,6 +277,7 @@ def read_kept(store: Store, shard: Shard, rows: Collection[int]) -> tuple[ShardF
     kept = {}
     for outcome in wanted:
         slot = outcome.row - shard.start
+        # The files may be those from before or from after: each slot is compared with what the record says of it.
         has_frames = bool((clips.frame_index[slot] >= 0).any())
         if has_frames == outcome.filled and (not has_frames or slot_checksum(clips.frames[slot]) == outcome.checksum):
             kept[outcome.row] = outcome

@@ -50,7 +50,9 @@ def parquet_of(
             writer.write_table(table, row_group_size=GROUP_ROWS)
             is_empty = False
         if is_empty:
+            # One row group without rows, as an empty table has if it is written in one go.
             writer.write_table(pa.Table.from_batches([], schema))
+        # The seal last, behind all that comes from a data set: `is_sealed` tries the last places.
         writer.add_key_value_metadata({**(metadata or {}), SEAL_KEY: BLANK})
     return sealed(sink.getvalue())
 
@@ -103,6 +105,7 @@ def read_small_table(
         StoreFormatError: It is not such a file.
     """
     try:
+        # `pre_buffer` fetches pages ahead in other threads, for slow file systems. This file is in memory.
         file = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
         about = file.metadata
         if optional and about.num_columns == len(schema) - len(optional):
@@ -111,11 +114,14 @@ def read_small_table(
         check_at_most(about.num_rows, len(content), "rows", name)
         check_at_most(sum(group.total_byte_size for group in groups), len(content), "bytes uncompressed", name)
         for number, kind in enumerate(schema.types):  # much faster than over its fields
+            # With a dictionary, a few bytes could stand for a long text many times, and the sizes above would not limit
+            # memory.
             if pa.types.is_string(kind) and any(group.column(number).has_dictionary_page for group in groups):
                 raise StoreFormatError(
                     f"{name} has a dictionary for {schema.names[number]!r}, and no such file has one"
                 )
         table = file.read(columns, use_threads=False)
+    # An IndexError is that of `group.column` where the file has fewer columns than the schema.
     except (pa.ArrowException, OSError, UnicodeDecodeError, IndexError) as error:
         raise StoreFormatError(f"{name} is not a readable Parquet file: {error}") from error
     found, fields = table.schema, zip(schema.names, schema.types, strict=True)

@@ -17,6 +17,7 @@ SEAL_KEY = "fda.sha256"
 """The key of the digest in the JSON, or in the metadata of the Parquet file."""
 _MAX_PLACES = 8
 """Places of a file that are tried."""
+# Between key and digest: `": "` in JSON; in the footer of a Parquet file the type of a field and the length 64.
 _SEALED = re.compile(rb"fda\.sha256[^0-9a-f]{1,16}([0-9a-f]{64})")
 
 

@@ -51,10 +51,14 @@ class TableFile:
         self._texts = [field.name for field in schema if pa.types.is_string(field.type)]
         self._text_bytes: dict[int, int] = {}
         """Row group -> bytes of its texts, of those that were read."""
+        # Of all row groups, because `table` keeps all of them at once.
         self._all_text_bytes = 0
         self._recent: OrderedDict[int, pa.Table] = OrderedDict()
+        # The first is for the file of Arrow and the counts of bytes, the second for the tables that are kept. `_kept`
+        # takes the first while it holds the second; nothing takes them the other way round.
         self._lock, self._lock_of_recent = Lock(), Lock()
         with self._reading():
+            # `pre_buffer` fetches pages ahead in other threads, for slow file systems. These bytes are in memory.
             self._file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=self._texts, pre_buffer=False)
             _check_footer(self._file, name, schema, len(content))
         about = self._file.metadata
@@ -65,6 +69,7 @@ class TableFile:
         """First row of each row group, and at last the number of rows."""
 
     def __reduce__(self) -> tuple[type[TableFile], tuple[bytes, str, pa.Schema]]:
+        # Neither locks nor Arrow's file can be pickled: a worker parses the footer again.
         return TableFile, (self.content, self._name, self.schema)
 
     @property
@@ -82,11 +87,15 @@ class TableFile:
     def rows(self, rows: range) -> pa.Table:
         """A few consecutive rows, which are likely followed by others near them: row groups read last are kept."""
         parts = [self._cut(self._kept(number), number, rows) for number in self._groups_of(rows)]
+        # Arrow cannot join no tables at all.
         return parts[0] if len(parts) == 1 else pa.concat_tables(parts or [pa.Table.from_batches([], self.schema)])
 
     def take(self, rows: NDArray[np.int64]) -> pa.Table:
         """Rows in any order, shape (num_rows,); each row group is read once."""
+        # The row group of each row. `right`, so that a row is not found in an empty group that begins where its own
+        # does.
         numbers = np.searchsorted(self._starts, rows, side="right") - 1
+        # Rows by row group, and in each in the order given; `np.unique` gives the groups in the same order.
         order = np.argsort(numbers, kind="stable")
         parts, start = [pa.Table.from_batches([], self.schema)], 0
         for number, count in zip(*np.unique(numbers, return_counts=True), strict=True):
@@ -94,6 +103,7 @@ class TableFile:
             parts.append(self._read(number).take(integers(places)))
             start += count
         found = pa.concat_tables(parts).combine_chunks()
+        # `found` has the rows in `order`. To take them by its inverse brings back the order that was asked for.
         is_in_order = bool((order[1:] > order[:-1]).all())
         return found if is_in_order else found.take(integers(np.argsort(order)))
 
@@ -106,15 +116,18 @@ class TableFile:
         """The row groups that some consecutive rows are in."""
         if not rows:
             return range(0)
+        # From the group that has the first row to the one before that which begins at `stop` or later.
         return range(bisect_right(self._starts, rows.start) - 1, bisect_left(self._starts, rows.stop))
 
     def _cut(self, table: pa.Table, number: int, rows: range) -> pa.Table:
         """Those of some rows that are in a row group."""
         start = max(0, rows.start - self._starts[number])
+        # Arrow cuts a length that goes beyond the end of the table.
         return table.slice(start, rows.stop - self._starts[number] - start)
 
     def _kept(self, number: int) -> pa.Table:
         with self._lock_of_recent:
+            # Read under the lock: of two threads that want one row group, the second waits for the table of the first.
             if number not in self._recent:
                 self._recent[number] = self._read(number)
                 if len(self._recent) > _MOST_RECENT:
@@ -126,7 +139,10 @@ class TableFile:
         """One row group."""
         parts, most = [pa.Table.from_batches([], self.schema)], FREE_BYTES + BYTES_A_BYTE * len(self.content)
         with self._lock, self._reading():
+            # A group that is read again counts once.
             self._all_text_bytes -= self._text_bytes.pop(number, 0)
+            # A group from anybody may have more rows than ours have. Each batch is counted as dictionaries, and only
+            # then expanded by the cast.
             for batch in self._file.iter_batches(GROUP_ROWS, row_groups=[number], use_threads=False):
                 num_bytes = sum(_laid_out_bytes(batch[text]) for text in self._texts)
                 self._text_bytes[number] = self._text_bytes.get(number, 0) + num_bytes
@@ -165,9 +181,12 @@ def _check_footer(file: pq.ParquetFile, name: str, schema: pa.Schema, num_bytes:
     most = max_rows(num_bytes)
     check_at_most(file.metadata.num_rows, most, "rows", name)
     rows = [group.num_rows for group in groups]
+    # Numbers in a footer are signed. A group has at least one row, but for that of an empty table: more groups than
+    # rows can only be there to fill memory.
     if min(rows, default=0) < 0 or len(rows) > most + 1 or sum(rows) != file.metadata.num_rows:
         raise StoreFormatError(f"{name} contradicts itself: its row groups do not add up to {file.metadata.num_rows}")
     sizes = [group.total_byte_size for group in groups]
+    # A negative size as it is, so that it is refused: in a sum it would make room for others.
     num_uncompressed = min([0, *sizes]) or sum(sizes)
     check_at_most(num_uncompressed, FREE_BYTES + BYTES_A_BYTE * num_bytes, "bytes uncompressed", name)
 

@@ -136,6 +136,8 @@ class StoreFolder(ABC):
             StoreWriteError: See `write`. Files of the first groups may be written.
             ClaimLostError: See `write`.
         """
+        # Right where `write` returns only once the file is durable: then the order of the calls is the order on the
+        # disk.
         for group in groups:
             for name, content in group.items():
                 self.write(name, content)

@@ -119,6 +119,8 @@ class LocalFolder(StoreFolder):
         """See `StoreFolder`."""
         try:
             opened = PlainFolder(self.place, folder)
+        # The folder may be missing, or not a folder. Nothing is said before a file of it is asked for: `open` gives
+        # None for the one and raises for the other.
         except (OSError, OddError):
             return lambda name: self.open(f"{folder}/{name}")  # which says what is wrong
 
@@ -145,6 +147,7 @@ class LocalFolder(StoreFolder):
         """See `StoreFolder`."""
         removed = [name for name in names if self._unlink(name)]
         self._sync(removed)
+        # The longest name first: a folder is empty only after those in it have gone.
         for folder in sorted({name.rpartition("/")[0] for name in names}, key=len, reverse=True):
             self._prune(folder)
 
@@ -187,6 +190,7 @@ class LocalFolder(StoreFolder):
             try:
                 entries = self._entries(waiting.pop())
             except StoreReadError as error:
+                # What is odd goes into the scan; a disk that fails ends it.
                 if not isinstance(error.__cause__, OddError):
                     raise
                 odd[error.__cause__.name] = error.__cause__.found
@@ -221,9 +225,12 @@ class LocalFolder(StoreFolder):
         removed = []
         for folder in folders:
             claim = folder.rsplit("/", 1)[1]
+            # Nothing says whether a writer without a claim still lives. Most such files are claims of runs that ask, so
+            # they are left alone while any run has a claim.
             is_live = bool(claims) if claim == UNCLAIMED else f"{CLAIMS_FOLDER}/{claim}.json" in claims
             if not is_live:
                 removed += [name for name in self.names(folder) if _is_ours(name) and self._unlink(name)]
+                # One is enough: all are in the same folder.
                 self._sync(removed[-1:])
                 self._prune(folder)  # it stays if a run considered dead begins to write, and will find no claim
         self._prune(PARTIAL_FOLDER)
@@ -251,6 +258,7 @@ class LocalFolder(StoreFolder):
                 f"cannot {what} {name or 'the files'} in {self.root}: this user may not. Change the permissions, or "
                 "run as its owner"
             ) from error
+        # It is a FileNotFoundError too, which the next clause would turn into another error.
         except StoreMissingError:
             raise
         except OSError as error:
@@ -294,6 +302,8 @@ class LocalFolder(StoreFolder):
         """Remove a folder of the store if it is empty, and then those above it."""
         while folder and self._is_folder(folder):
             try:
+                # It refuses a folder with something in it, in one step: what another run writes into it now is never
+                # lost.
                 self.path(folder).rmdir()
             except OSError:  # something is in it
                 return
@@ -333,6 +343,7 @@ class LocalFile:
     def stamp(self) -> tuple[int, ...] | None:
         """See `OpenFile`. A mounted disk may say a minute late what another machine wrote."""
         found = os.fstat(self._descriptor)
+        # The last one because a program can set the time of modification back, and not that of the last change.
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 

@@ -87,6 +87,7 @@ class LocalWrite:
                 with _naming(name):
                     file = stack.enter_context(path.open("wb"))
                     file.write(content)
+                    # From Python to the system, for `_finish` flushes only what the system has.
                     file.flush()
                 yield file
         finally:
@@ -138,6 +139,7 @@ def _make_folder(path: Path) -> list[Path]:
     missing = [path]
     while not missing[-1].is_dir():
         missing.append(missing[-1].parent)
+    # All but the last, which exists, the outermost first.
     made = missing[-2::-1]
     for folder in made:
         folder.mkdir(exist_ok=True)
@@ -161,6 +163,7 @@ def _at_once(work: Callable[[Item], None], items: Mapping[Item, str]) -> None:
     try:
         named(last)
     finally:
+        # The caller closes the files when this raises: no thread may still flush one then.
         wait(waiting)
     for done in waiting:
         done.result()

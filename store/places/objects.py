@@ -100,6 +100,7 @@ class ObjectFolder(StoreFolder):
             )
         self._check_claim()
         try:
+            # botocore takes no memoryview.
             request("put_object", self._check_claim, **self._object(name), Body=bytes(content))
         except RequestError as error:
             raise self._write_error("write", name, error) from error
@@ -126,6 +127,7 @@ class ObjectFolder(StoreFolder):
                 return ObjectFile(self, name, "", 0, b"")
             raise self._read_error("read", name, error) from error
         tail: bytes = answer["Body"]
+        # `bytes 0-99/1000`: the size comes last. A server that ignores ranges sends all of the file, and no such field.
         num_bytes = int(str(answer.get("ContentRange", f"/{len(tail)}")).rsplit("/", 1)[1])
         return ObjectFile(self, name, str(answer["ETag"]), num_bytes, tail)
 
@@ -161,6 +163,7 @@ class ObjectFolder(StoreFolder):
 
     def folders(self, folder: str) -> list[str]:
         """See `StoreFolder`."""
+        # With a delimiter, S3 lists each folder once, as a prefix that ends with "/".
         found = (entry["Prefix"] for page in self._pages(folder, Delimiter="/") for entry in page["CommonPrefixes"])
         return sorted(self._name(key.removesuffix("/")) for key in found)
 
@@ -217,12 +220,15 @@ class ObjectFolder(StoreFolder):
         following: dict[str, str] = {}
         while True:
             page = self._list_page(folder, {**fields, **following})
+            # A page without folders lacks the field.
             yield {"CommonPrefixes": (), **page}
             if not page["IsTruncated"]:
                 return
             following = {"ContinuationToken": page["NextContinuationToken"]}
 
     def _list_page(self, folder: str, fields: Mapping[str, str]) -> Mapping[str, Any]:
+        # It ends with a slash: without it, a listing of `test` would have the files of `test2`. Of a whole bucket it is
+        # empty.
         prefix = f"{self._key(folder)}/" if folder else f"{self.prefix}/".lstrip("/")
         try:
             page = request("list_objects_v2", Bucket=self.bucket, Prefix=prefix, MaxKeys=REMOVED_AT_ONCE, **fields)
@@ -243,6 +249,7 @@ class ObjectFolder(StoreFolder):
             )
         except RequestError as error:
             raise self._write_error("remove", self._name(keys[0]["Key"]), error) from error
+        # The answer is a success even if single objects could not be removed; `Quiet` leaves out those that were.
         for failed in answer.get("Errors", ()):
             reason = RequestError(failed.get("Code", ""), f"the server says {failed.get('Code')}: {failed['Message']}")
             raise self._write_error("remove", self._name(failed["Key"]), reason)

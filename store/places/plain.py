@@ -71,6 +71,7 @@ def check_folders(root: str, folder: str) -> None:
     name = ""
     for part in folder.split("/") if folder else ():
         name = f"{name}/{part}" if name else part
+        # Each folder by itself: `O_NOFOLLOW` refuses a link in the last part of a name only.
         mode = os.lstat(f"{root}/{name}").st_mode
         if not stat.S_ISDIR(mode):
             raise OddError(name, kind_of(f"{root}/{name}", mode), FOLDER)
@@ -94,6 +95,7 @@ def open_plain(root: str, name: str) -> int:
     """Open a file for reading, and return its descriptor; errors are those of `plain_size`, and of `os.open`."""
     plain_size(root, name)
     descriptor = os.open(f"{root}/{name}", _OPEN_FLAGS)
+    # Another program may have put something else there since `plain_size` looked.
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
@@ -110,6 +112,7 @@ class PlainFolder:
         self._descriptor = os.open(f"{root}/{folder}", os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
 
     def __del__(self) -> None:
+        # Python calls this also for an object whose `__init__` raised.
         if hasattr(self, "_descriptor"):
             os.close(self._descriptor)
 

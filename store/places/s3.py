@@ -212,6 +212,7 @@ class _Connection:
         return answer
 
     async def _send(self, operation: str, fields: Mapping[str, Any], patience: Patience) -> Mapping[str, Any]:
+        # Connects at the first request only.
         self._client = await self._file_system.set_session()
         send = getattr(self._client, operation)(**fields)
         if "Body" in fields:  # no other timeout covers a server that stops reading
@@ -285,7 +286,9 @@ def _may_pass(error: Exception, code: str, status: int) -> bool:
     from botocore.parsers import ResponseParserError
 
     if status:
+        # 501: the server does not have this operation, now or later.
         return code in _TRY_AGAIN or status == 429 or (status >= 500 and status != 501)
+    # First, because it is one of botocore's ConnectionErrors: a certificate that is refused once is refused again.
     if isinstance(error, exceptions.SSLError):
         return False
     if type(error) is exceptions.HTTPClientError:  # botocore wraps any error of aiohttp in it

@@ -33,6 +33,7 @@ class ReadOnlyZarr(Store):
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """The content of a file, or a part of it; None if there is no such file."""
+        # A `StoreFolder` blocks, and this is called in the event loop of zarr-python.
         content = await asyncio.to_thread(self._read, self._name(key), byte_range)
         return None if content is None else prototype.buffer.from_bytes(content)
 

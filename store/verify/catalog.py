@@ -129,6 +129,7 @@ def verify_array(
         content = store.folder.read(name)
         try:
             what = _wrong(content, wanted, spec, is_clip=is_clip)
+            # Metadata that are wrong in something else say nothing of the length.
             num_rows = spec.num_rows if what is not None else json.loads(content)["shape"][0]
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):  # whose seal is right
             what, num_rows = "it is not the metadata of an array", spec.num_rows
@@ -182,6 +183,7 @@ def _whole(folder: StoreFolder, names: Collection[str]) -> Iterator[tuple[str, M
         try:
             content = folder.read(f"{name}/zarr.json")
             metadata = json.loads(content) if is_sealed(content) else {}
+            # Callers read the other two as well: metadata that lack one of them are left out here.
             dim, _, _ = metadata["shape"][-1], metadata["data_type"], dtype_in(metadata)
         except (StoreMissingError, ValueError, LookupError, TypeError, RecursionError):
             continue  # `verify_array` reports it

@@ -70,6 +70,7 @@ def foreign(name: str) -> Finding:
 def _is_in_array(name: str, arrays: Collection[str]) -> bool:
     """Whether a file is in the folder of an array, or below it."""
     parts = name.split("/")
+    # The name of an array has three parts or more: `clips.zarr/test/frames`.
     return any("/".join(parts[:depth]) in arrays for depth in range(3, len(parts)))
 
 
@@ -78,6 +79,7 @@ def _is_empty_group(folder: StoreFolder, name: str) -> bool:
     try:
         return folder.read(name) == GROUP_METADATA
     except StoreMissingError:
+        # It was listed, and has been removed since: nothing is left to report.
         return True
 
 

@@ -88,8 +88,12 @@ class ShardVerifier:
         else:
             found = [*self._record_findings(stage, shard, record, name, repair)]
             if not found:
+                # Of a record that is wrong itself, neither files nor inputs are believed; the repair is the same for
+                # all.
                 found = [*self._data_findings(record, data, repair, state)]
             if not found:
+                # Only of a record whose files are right: what was made from it, a later stage of this shard, is
+                # compared with it.
                 state.digests[name] = hashlib.sha256(content).hexdigest()
                 found = [*self._input_findings(stage, shard, record, repair, state)]
             if record.shard != shard and not found:
@@ -153,6 +157,7 @@ class ShardVerifier:
     ) -> Iterator[Finding]:
         """Check that a shard is not out of date. If an input is pending, so is the shard, and not out of date."""
         for its, sha256 in record.inputs.items():
+            # Captions cannot be compared without a catalogue, and that is a finding already.
             if its.startswith("captions[") and self.catalog is None:
                 continue
             if its.startswith("commits/"):

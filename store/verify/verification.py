@@ -95,6 +95,7 @@ def verify(
     findings = find_odd(found, own.values(), () if isinstance(manifest, Finding) else manifest.splits)
     odd = OddNames(frozenset(finding.name for finding in findings if not finding.kind.is_harmless))
     own_claims = () if odd.hide(CLAIMS_FOLDER) else claims_on(folder)
+    # Not the claim of this very run, which `--repair` has.
     live = tuple(claim for claim in own_claims if claim.id != folder.claim and _may_be_alive(claim))
     if isinstance(manifest, Finding):
         return Verification((manifest, *findings), {}, len(found.files), 0, live)
@@ -102,6 +103,7 @@ def verify(
     if not (odd.hide(VIDEOS_NAME) or odd.hide(CAPTIONS_NAME)):
         catalog, of_catalog = verify_catalog(store)
         findings = [*of_catalog, *findings]
+    # The number of shards follows from the manifest alone then: it may be anything, and each shard takes memory.
     if catalog is None and manifest.num_rows > max_rows(sum(found.files.values())):
         return Verification(tuple(findings), {}, len(found.files), 0, live)  # more than there can be
     findings += [foreign(name) for name in sorted(found.files) if name not in own and not odd.hide(name)]
@@ -199,6 +201,7 @@ def _verdicts(verifier: ShardVerifier, stages: Sequence[Stage]) -> Iterator[Shar
     shards = iter(range(num_shards(stages)))
     num_threads = LOCAL_THREADS if verifier.store.folder.is_local else OBJECT_THREADS
     with ThreadPoolExecutor(num_threads, thread_name_prefix="fda-verify") as pool:
+        # `map` hands over all that it is given at once: of millions of shards, too much to wait in memory.
         while batch := list(islice(shards, 16 * num_threads)):
             yield from pool.map(lambda index: verifier.verify(index, stages), batch)
 
@@ -259,6 +262,7 @@ def _masks_spec(store: Store, split: str, name: str, listed: Collection[str]) ->
 
 def _feature_specs(store: Store, name: str, split: str, part: str, listed: Collection[str]) -> tuple[ArraySpec, ...]:
     """The arrays as they should be, with the vector size and type from their own metadata."""
+    # For their names only, so any size of vectors will do; those of single numbers tell nothing about it.
     specs = [spec for spec in feature_specs(store, name, split, part, 1) if spec.item_shape]
     arrays = [spec.name for spec in specs if f"{spec.name}/zarr.json" in listed]
     dtypes = vector_dtypes(store.folder, arrays)
