@@ -71,6 +71,7 @@ class AlphaClips:
                 return self.reader.read(rows)
             case AlphaSource.SHUFFLED:
                 frames = self.reader.read_frames(rows)
+                # The other clip may have fewer frames than this one: its masks go on from its first.
                 givers = [self.givers[row] for row in rows]
                 masks = repeated(self.reader.read_masks(givers), self.reader.is_frame(givers))
                 return self._with_masks(rows, frames, masks)
@@ -110,10 +111,11 @@ def random_areas(masks: Masks, rng: np.random.Generator) -> Masks:
     areas, most = np.zeros_like(masks), all_moving(masks)
     _, height, width = masks.shape
     for mask, area in zip(masks, areas, strict=True):
-        wanted = round(int(mask.sum()) / most)
+        wanted = round(int(mask.sum()) / most)  # pixels: 1 or 255 is one that moves
         if wanted == 0:
             continue
         # The sides' ratio is drawn from 1:2 to 2:1, evenly on a logarithmic scale, and cut where a side does not fit.
+        # At least so many rows that the area fits into the width.
         rows = np.clip(round((wanted * 2 ** rng.uniform(-1, 1)) ** 0.5), max(1, -(-wanted // width)), height)
         columns = min(width, max(1, round(wanted / rows)))
         top, left = rng.integers(0, height - rows + 1), rng.integers(0, width - columns + 1)
@@ -131,6 +133,7 @@ def repeated(masks: Masks, is_frame: NDArray[np.bool_]) -> Masks:
     Returns:
         Shape (num_clips, num_frames, height, width).
     """
+    # (num_clips, num_frames): 0, 1, ... n - 1, 0, 1, ...
     slots = np.arange(masks.shape[1]) % is_frame.sum(axis=1, keepdims=True)
     repeated: Masks = np.take_along_axis(masks, slots[:, :, None, None], axis=1)
     return repeated
@@ -158,5 +161,6 @@ def shuffled_rows(rows: Sequence[int], seed: int) -> dict[int, int]:
     """
     if len(rows) < 2:
         raise InputError(f"masks cannot be shuffled among {plural(len(rows), 'clip')}: it takes two")
+    # A cycle: a plain shuffle would leave some clips with their own masks.
     cycle = [rows[index] for index in generator(Stream.SHUFFLE, seed).permutation(len(rows))]
     return dict(zip(cycle, [*cycle[1:], cycle[0]], strict=True))

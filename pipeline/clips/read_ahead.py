@@ -29,13 +29,14 @@ def read_ahead(read: Callable[[Item], Value], items: Iterable[Item], depth: int 
         try:
             for item in waiting:
                 ahead.append(pool.submit(read, item))
+                # Submitted first, then yielded: while the caller works at one, `depth` more are read or wait.
                 if len(ahead) > depth:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
         finally:
             for future in ahead:
-                future.cancel()
+                future.cancel()  # what has not begun; the pool waits for what has
 
 
 def write_behind(write: Callable[[Value], Result], values: Iterable[Value]) -> Generator[Result]:

@@ -38,6 +38,7 @@ def resized(clips: ClipBatch, side: int) -> ClipBatch:
     frames = np.zeros((*clips.is_frame.shape, side, side, 3), np.uint8)
     masks = np.zeros((*clips.is_frame.shape, side, side), clips.masks.dtype)
     is_soft = masks.dtype == np.uint8
+    # (clip, slot) of each frame: one a task, as clips are few and frames many
     slots: list[list[int]] = np.argwhere(clips.is_frame).tolist()
 
     def resize(number: int) -> None:

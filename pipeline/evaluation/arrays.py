@@ -53,6 +53,7 @@ def unit_rows(values: ArrayLike, whose: str, names: Sequence[str] | None = None)
             f"{whose}: {len(wrong)} of {len(array)} embeddings are NaN, infinite or zero, so that they have no "
             f"direction (first: {first}): leave these out, or repair what made them"
         )
+    # Other types are converted, and so are not the same bits in any case.
     stays = np.abs(norms - 1) < ROUNDING if array.dtype == np.float32 else np.zeros(len(array), np.bool_)
     units = np.empty(array.shape, np.float32)  # new: the caller's array stays as it is
     for part in parts:

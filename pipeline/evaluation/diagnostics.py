@@ -174,6 +174,7 @@ def diagnose(
     features = ranking.features
     listener(RunPlanned("queries", len(features.truth), 0))
     top = top_videos(scores, features.truth, options.k, _progress(listener))
+    # (n, k) -> (n, num_shown): one pass serves both, as more videos are needed for hubs than are shown.
     shown = replace(top, items=top.items[:, : options.num_shown], scores=top.scores[:, : options.num_shown])
     ranks = ranking.to_video.above + ranking.to_video.level
     worst_first = np.argsort(-ranks, kind="stable")  # stable: equal ranks stay in the order of the catalogue
@@ -201,6 +202,7 @@ def hubness(found: NDArray[np.int64], features: Features) -> Hubness:
     """
     num_videos = len(features.video_ids)
     counts = np.bincount(found.ravel(), minlength=num_videos)
+    # (n, k) == (n, 1) -> (n,): captions that find their own video, counted by video.
     own = np.bincount(features.truth[(found == features.truth[:, None]).any(axis=1)], minlength=num_videos)
     largest = np.argsort(-counts, kind="stable")[:NUM_HUBS].tolist()
     apart = counts - counts.mean()
@@ -217,6 +219,7 @@ def modality_gap(features: Features) -> ModalityGap:
     """Compute `ModalityGap` over all pairs: exact, not sampled, and without the matrix of scores."""
     text_scale, video_scale = (1 / np.linalg.norm(rows, axis=1) for rows in (features.text, features.video))
     num_texts, num_videos = len(text_scale), len(video_scale)
+    # (n,) @ (n, dim): scaled to unit norm and summed in one product, without a copy of the embeddings.
     text_mean = (text_scale @ features.text).astype(np.float64) / num_texts
     video_mean = (video_scale @ features.video).astype(np.float64) / num_videos
     products = np.einsum("ij,ij->i", features.text, features.video[features.truth], dtype=np.float64)

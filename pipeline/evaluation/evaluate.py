@@ -133,6 +133,7 @@ def scorable_features(store: Store, name: str, split: str, max_missing: Limit, p
             f"split {split!r} has no caption of a video with features: there is nothing to score. Add captions to the "
             "data set, and run `fda preprocess` and `fda encode` again"
         )
+    # Videos are checked where it is known whether they are used as they are, or pooled again from frames.
     _require_unit_rows(f"the captions of features {name!r}, split {split!r}", cached.text, cached.caption_ids)
     return pooled_features(store, name, split, cached, pooling)
 
@@ -225,6 +226,7 @@ def evaluate(
     task = _Task(store, features, options or EvalOptions(), put, listener)
     options, split = task.options, task.options.split
     found, are_paragraphs = task.read(split), has_paragraphs(store)
+    # Before the scores, which take the time.
     require_applicable(found, f"split {split!r}", options.counted, are_paragraphs=are_paragraphs)
     scores, pooling = task.scores(found)
     changed, bank = task.changed(found, scores)
@@ -344,6 +346,8 @@ class _Task:
             changed["dsl"] = DualSoftmax(scores, self.options.dsl_temperature)
         if self.options.bank_split is not None:
             found = self._bank(self.options.bank_split)
+            # A bank has the queries of the other split, and the candidates of this one: in each direction one of the
+            # two.
             texts = DotScores(found.text, features.video, self.put)
             videos = DotScores(features.text, found.video, self.put)
             changed["qb-norm"] = QueryBankNorm(scores, texts, videos)

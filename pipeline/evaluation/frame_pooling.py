@@ -125,6 +125,6 @@ def best_value(
     def quality(value: float) -> tuple[float, float]:
         counts = text_to_video(FramePooling(rule, value).scores(features.text, frame, put), features.truth)
         found = metrics_of(counts, Ties.PESSIMISTIC)
-        return found.r1, -found.mean_rank
+        return found.r1, -found.mean_rank  # the mean rank tells values apart where few videos give few different R@1
 
     return max(Phase("values to choose from", len(candidates), listener).each(candidates), key=quality)

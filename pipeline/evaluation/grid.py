@@ -105,17 +105,21 @@ def _cuts(starts: NDArray[np.int64], first: NDArray[np.int64]) -> list[int]:
     """
     num_videos, num_captions = len(first), int(starts[-1])
     num_scores = _TILE_SIDE**2
+    # A strip of r videos has about r * num_captions / num_videos captions, and a tile the product of both.
     most_rows = min(_TILE_SIDE, max(1, isqrt(num_scores * num_videos // num_captions)))
+    # One video of very many captions makes a strip as wide as they are, and so lower.
     most_rows = min(most_rows, max(_LEAST_ROWS, num_scores // int(np.diff(starts).max())))
     most_rows = -(-num_videos // -(-num_videos // most_rows))  # as even as can be
     most_captions = max(num_scores // most_rows, 1)
     cuts = [0]
     while (start := cuts[-1]) < num_videos:
+        # As many videos as have `most_captions` together, but one in any case.
         stop = int(np.searchsorted(starts, starts[start] + most_captions, side="right")) - 1
         stop = min(max(stop, start + 1), start + most_rows, num_videos)
         begin, end = (int(np.searchsorted(first, first[start], side=side)) for side in ("left", "right"))
         if begin < start:  # the rest of too many equal videos
             stop = min(stop, end)
+        # Equal videos at the end of the strip: it ends before them, so that they begin the next one together.
         elif stop < num_videos and stop > end:
             stop = int(np.searchsorted(first, first[stop], side="left"))
         cuts.append(stop)

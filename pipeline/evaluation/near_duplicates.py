@@ -117,4 +117,5 @@ def _nearest(
         nearest[start : start + step] = scores.argmax(axis=1)
         tell(len(scores))
     # From the difference, because 1 - cosine of near-equal rows is rounding alone.
+    # Of unit rows, |a - b|^2 = 2 - 2 cos
     return nearest, ((video - others[nearest]).astype(np.float64) ** 2).sum(axis=1) / 2

@@ -73,6 +73,7 @@ def per_query_table(
     """
     features = ranking.features
     video_ids, caption_ids = np.array(features.video_ids, object), np.array(features.caption_ids, object)
+    # From tiles, as the ranks are: see `top_candidates`.
     videos = top_videos(scores, features.truth, 1)
     best_texts = top_texts(scores, features.truth, 1)
     owners, queries = video_ids[features.truth], video_ids[ranking.to_text.videos]

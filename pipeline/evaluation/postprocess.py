@@ -79,11 +79,13 @@ class DualSoftmax:
         base, of_videos, of_texts = self._base.strip(videos), self._of_videos, self._of_texts
         self._check(of_videos)
         self._check(of_texts)
-        of_row = index(of_videos.log_sum, videos)[:, None]
+        of_row = index(of_videos.log_sum, videos)[:, None]  # (v,) -> (v, 1): tiles have videos as rows
 
         def tile(texts: Rows) -> Tile:
             found = base(texts)
             return Tile(
+                # Text to video: the share of a text among all texts of the video, so one divisor for each row. Video to
+                # text: one for each column. So the two directions have other scores, and a tile has two arrays.
                 self._weighted(found.to_video, of_row, self.num_texts),
                 self._weighted(found.to_text, index(of_texts.log_sum, texts), self.num_videos),
             )
@@ -91,6 +93,7 @@ class DualSoftmax:
         return tile
 
     def _check(self, columns: _Columns) -> None:
+        # No weight of any candidate is smaller: `log_sum` is at most as far above the highest score as log(n).
         least = (columns.lowest - columns.highest) * self._scale
         if least < LEAST_EXPONENT:
             raise InputError(
@@ -100,9 +103,10 @@ class DualSoftmax:
 
     def _weighted(self, similarity: Array, log_sum: Array, num_rows: int) -> Array:
         xp = namespace(similarity)
+        # exp(s / t) / sum exp(s / t), by logarithms: each alone would overflow at low temperatures.
         weights = xp.exp(xp.astype(similarity, xp.float64) * self._scale - log_sum)
         weights *= similarity
-        weights *= num_rows
+        weights *= num_rows  # so that a share of 1 / n leaves a score as it is; no rank depends on it
         return weights
 
     @cached_property
@@ -160,14 +164,16 @@ class QueryBankNorm:
     def strip(self, videos: Rows) -> Strip:
         """See `Tiles`, but in float64."""
         base, of_videos, of_texts = self._base.strip(videos), self._of_videos, self._of_texts
-        lowered_row = index(of_videos.log_sum, videos)[:, None] / self._beta
+        lowered_row = index(of_videos.log_sum, videos)[:, None] / self._beta  # (v, 1)
         row_is_normalised = index(self._videos_normalised, videos)[:, None]
 
         def tile(texts: Rows) -> Tile:
             xp, found = namespace(of_texts.log_sum), base(texts)
             to_video, to_text = xp.astype(found.to_video, xp.float64), xp.astype(found.to_text, xp.float64)
-            lowered = index(of_texts.log_sum, texts) / self._beta
+            lowered = index(of_texts.log_sum, texts) / self._beta  # (t,): one for each column
             return Tile(
+                # (t,) and (v, 1) spread to (v, t). A query is normalised with all of its candidates, or with none:
+                # otherwise logarithms would be compared with cosines.
                 xp.where(index(self._texts_normalised, texts), to_video - lowered_row, to_video),
                 xp.where(row_is_normalised, to_text - lowered, to_text),
             )
@@ -207,7 +213,7 @@ def _normalised(of_rows: Callable[[slice], Array], num_rows: int, columns: _Colu
     for rows in _blocks(num_rows, columns.is_active.shape[0]):
         similarity = of_rows(rows)
         best = xp.max(similarity, axis=1, keepdims=True)
-        found.append(xp.any((similarity == best) & columns.is_active, axis=1))
+        found.append(xp.any((similarity == best) & columns.is_active, axis=1))  # (rows, columns) -> (rows,)
     return xp.concat(found)
 
 
@@ -247,11 +253,12 @@ def _columns(
 def _columns_of(similarity: Array, scale: float, num_best: int) -> _Columns:
     xp = namespace(similarity)
     limit = (
+        # (rows, 1), also where sorted
         xp.max(similarity, axis=1, keepdims=True) if num_best == 1 else xp.sort(similarity, axis=1)[:, -num_best, None]
     )
     is_active = xp.any(similarity >= limit, axis=0)
     exponent = xp.astype(similarity, xp.float64) * scale
-    highest = xp.max(exponent, axis=0)
+    highest = xp.max(exponent, axis=0)  # (columns,): of each column in this block; `_merge` brings blocks together
     exponent -= highest
     return _Columns(
         log_sum=xp.log(_sum_of_rows(xp.exp(exponent))) + highest,

@@ -66,6 +66,7 @@ class EvalReport:
     def per_query(self) -> pa.Table:
         """The rank of every query, and what was retrieved instead: see `pipeline.evaluation.per_query`."""
         result, store = self.result, self.store
+        # Read again, and not kept: few reports are asked for single queries.
         texts = None if store is None else caption_texts(store, result.ranking.features, result.split)
         return per_query_table(result.ranking, result.scores, texts, self.families)
 
@@ -86,6 +87,7 @@ class EvalReport:
             "features": self.result.features,
             "dataset": {} if self.store is None else dict(self.store.manifest.dataset),
             **asdict(self.options),
+            # After `asdict`, in its place: as people write it, and the rule for ties that was used, not None.
             "max_missing": str(self.options.max_missing),
             "ties": str(self.options.counted.ties),
             "bootstrap": None
@@ -158,6 +160,8 @@ def evaluate(*what: Any, **how: Any) -> EvalReport:
             or, in a store, not of unit norm.
         OptionError: An option needs a store, and there is none.
     """
+    # An array is never a path, so that the first argument tells which of the two is meant. Its own function then
+    # refuses arguments that it does not have, by their names.
     first = what[0] if what else how.get("store")
     return _of_store(*what, **how) if isinstance(first, str | PathLike) else _of_arrays(*what, **how)
 
@@ -174,6 +178,7 @@ def _of_store(
     check_kinds(options=(options, EvalOptions), extras=(extras, EvalExtras))
     opened = Store.open(store)
     result = score(opened, features, options, put=_put(extras.device, report), listener=listener)
+    # Only told: ranks are right for these embeddings, and other people's cannot be made again here.
     if num_unlike := num_unlike_repeats(opened, result.ranking.features, result.split):
         report.warn(
             f"{plural(num_unlike, 'caption')} with the text of another caption "
@@ -181,6 +186,7 @@ def _of_store(
             "which ranks first: made by another program or an older version, or on unlike machines. If `fda encode` "
             "made them, `--overwrite --yes` on machines of one kind makes them equal"
         )
+    # Before intervals and diagnostics, which take longer: masks that are not complete end it here.
     families = _families(opened, result, extras.slices, report)
     return EvalReport(
         result=result,
@@ -221,6 +227,7 @@ def _of_arrays(
         "diagnostics": extras.diagnostics,
         "near_duplicates": extras.near_duplicates,
     }
+    # Refused, not ignored: a report without what was asked for would look like one in which nothing was found.
     if asked := [name for name, value in need_store.items() if value]:
         raise OptionError(f"{', '.join(asked)}: needs a store; `fda.import_features` writes embeddings into one")
     found, changed = features_of_arrays(text, video, pairs)
@@ -281,7 +288,7 @@ def _put(device: str, report: Reporter) -> Put:
 
 def _families(store: Store, result: Evaluation, names: Sequence[str], report: Reporter) -> tuple[SliceFamily, ...]:
     """The families that were asked for, of those that the store can tell."""
-    wanted = FAMILIES if "all" in names else tuple(dict.fromkeys(names))
+    wanted = FAMILIES if "all" in names else tuple(dict.fromkeys(names))  # each once, in the order given
     if not wanted:
         return ()
     families = slice_queries(store, result.ranking, result.split)
@@ -302,6 +309,7 @@ def _intervals(
 ) -> IntervalTable | None:
     if bootstrap is None:
         return None
+    # Intervals are the default, so one video is no error: nobody may have asked for them.
     if len(result.ranking.to_text.videos) < 2:
         report.warn("no intervals: they are over videos, and only one has captions")
         return None
@@ -312,6 +320,7 @@ def num_tied(result: Evaluation) -> dict[str, int]:
     """Direction -> queries whose own item scores as high as another."""
     ranking = result.ranking
     return {
+        # `level` counts the own item as well: from 2 on, another one ties with it.
         "text_to_video": int((ranking.to_video.level > 1).sum()),
         "video_to_text": int((ranking.to_text.best.level > 1).sum()),
     }
@@ -346,6 +355,7 @@ def evaluation_dict(result: Evaluation) -> dict[str, JSON]:
 def _num_repeated(text: NDArray[np.float32]) -> int:
     """Captions whose embedding is another caption's as well: whatever holds for one holds for the other."""
     first = first_of_equal(text)
+    # How often each first row occurs, looked up for every row: (n,).
     return int((np.bincount(first)[first] > 1).sum())
 
 

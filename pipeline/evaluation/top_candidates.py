@@ -91,6 +91,7 @@ class _Best:
         rows += places.start
         values = np.concatenate([self.scores[rows], values], axis=1)
         candidates = np.concatenate([self.items[rows], items[order][columns]], axis=1)
+        # By score, then by row: the result does not depend on the order in which tiles come.
         chosen = np.lexsort((candidates, -values))[:, : self.k]
         self.scores[rows] = np.take_along_axis(values, chosen, axis=1)
         self.items[rows] = np.take_along_axis(candidates, chosen, axis=1)
@@ -177,5 +178,6 @@ def best_of(similarity: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64],
     rows, columns = np.nonzero(similarity >= last[:, None])  # k of each row, or more if scores tie with the k-th
     values = similarity[rows, columns]
     order = np.lexsort((columns, -values, rows))
+    # `order` is sorted by row first: the first k places of each row.
     chosen = order[np.searchsorted(rows, np.arange(len(similarity)))[:, None] + np.arange(k)]
     return columns[chosen], values[chosen]

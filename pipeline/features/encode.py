@@ -119,6 +119,7 @@ def encode_splits(
         NotInStoreError: There is no such split or mask set.
         ValueError: The model takes frames of another size, or the name cannot be one.
     """
+    # Checks all splits before anything is removed.
     plans = plan_encode(store, loaded, options, run.partition, listener)
     if run.overwrite:
         remove_own(store.folder, overwritten_files(store, options.features, options.splits))
@@ -136,6 +137,7 @@ def overwritten_files(store: Store, features: str, splits: Sequence[str]) -> tup
 
 def feature_identity(store: Store, loaded: LoadedModel, options: FeatureRecipe, split: str) -> dict[str, JSON]:
     """What made a feature set: two runs must agree on all but the software to share it."""
+    # As it is used: with all ones, no number of videos to compare makes another feature set.
     sensitivity = options.sensitivity_every if options.measures_sensitivity else 0
     return {
         **clips_identity(store, split, options.mask_name),
@@ -144,6 +146,7 @@ def feature_identity(store: Store, loaded: LoadedModel, options: FeatureRecipe, 
         "pooling": str(options.pooling),
         "precision": options.precision,
         **options.dtypes.identity,
+        # Only where they are used: feature sets that are older than these options go on under their name.
         **({} if options.max_words is None else {"max_words": options.max_words}),
         **({} if options.truncate_dim is None else {TRUNCATED: options.truncate_dim}),
         **({} if options.size is None else {RESIZED: {**options.size.identity}}),
@@ -218,6 +221,7 @@ def _encode_split(
     listener(RunPlanned("videos", complete.num_videos + plan.clips.num_videos_pending, complete.num_videos))
     reports: list[EncodeReport] = []
     if plan.clips.pending or plan.captions.pending:
+        # In this process one task for all: reading and writing stay beside the encoding from shard to shard.
         per_task = None if executor is run_synchronously else SHARDS_PER_TASK
         tasks = _tasks(store, plan, options, encoders, per_task)
         reports = list(executor(run_task, tasks, listener))
@@ -237,6 +241,7 @@ def _tasks(
     store: Store, plan: SplitPlan, options: FeatureRecipe, encoders: Encoders, per_task: int | None
 ) -> Iterator[EncodeTask]:
     """All that is pending in one task, or in tasks of so many shards."""
+    # Clips first: they take longest, so that workers that are done early have captions left.
     parts: tuple[Sequence[Shard], Sequence[Shard]] = (_shards(plan.clips), _shards(plan.captions))
     for number, shards in enumerate(parts):
         size = per_task or max(1, len(shards))

@@ -71,6 +71,7 @@ class EncoderOfWorker:
 @lru_cache(maxsize=1)
 def _encoder_of_worker(wanted: EncoderOfWorker) -> Encoder:
     loaded = load(wanted.source)
+    # The same name may be another file there, and features of two models would lie in one set.
     if loaded.report.sha256 != wanted.sha256:
         raise WeightsMismatchError(
             f"the weights {loaded.report.source} have SHA-256 {loaded.report.sha256} on this worker and "

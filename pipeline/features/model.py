@@ -103,6 +103,7 @@ def told_in_megabytes(listener: Listener) -> TellBytes:
         nonlocal phase, num_told
         if phase is None:
             phase, num_told = Phase("MB of weights", num_bytes // MB, listener), 0
+        # Whole megabytes since the last call: rounding each part would lose some of each.
         phase.done(num_read // MB - num_told)
         num_told = num_read // MB
         if num_read == num_bytes:
@@ -150,6 +151,7 @@ def warn_of_inputs(store: Store, loaded: LoadedModel, recipe: FeatureRecipe, rep
     words = loaded.config.text_length(training_words(loaded)), loaded.config.text_length(recipe.max_words)
     if words[0] != words[1]:
         found.append(f"max_words was {words[0]} and is {words[1]}")
+    # With controls on both sides, no mask has been or will be looked at.
     for key in ("clips", "masks") if AlphaSource.MASKS in (trained["alpha"], recipe.alpha) else ("clips",):
         mine, theirs = identity.get(key), here[key]
         if isinstance(mine, Mapping) and isinstance(theirs, Mapping):

@@ -107,6 +107,7 @@ def measure(
     alpha = AlphaSource.MASKS if options.alpha is AlphaSource.SHUFFLED else options.alpha
     clips = AlphaClips(reader, alpha, options.seed, size=options.size).read(sorted(reader.video_ids)[:num_clips])
     frames, masks = only_frames(clips.frames, clips.masks, clips.is_frame)
+    # (1, n, h, w, 3): one clip of all the frames, however many each video has
     some = frames[None, : num_clips * PROBED_FRAMES], masks[None, : num_clips * PROBED_FRAMES]
     texts = store.catalog.split_captions(plan.inputs.split)["text"].slice(0, PROBED_TEXTS).to_pylist()
     exact = Encoder(

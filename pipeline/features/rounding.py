@@ -89,6 +89,7 @@ to all at least 0.610000, on 32 videos of the store'
         stored = tuple(as_stored(one, dtype) for one in kept)
         dim, (video, text) = stored[0].shape[1], whole
         exact, ranks = _ranks(video, text), _ranks(*stored)
+        # Of unit rows, the product over the kept numbers is the product over all, with zeros for those left out.
         cosines = [
             (one[:, :dim] * other).sum(axis=1) / np.linalg.norm(other, axis=1)
             for one, other in zip(whole, stored, strict=True)
@@ -116,6 +117,7 @@ def measure_rounding(
         reader = ClipReader(store, split, options.mask_name, shards=partition.take(store.shards(split))[:most])
         captions = store.catalog.split_captions(split)
         owners, texts = captions["video_id"].to_pylist(), captions["text"].to_pylist()
+        # The first caption of each video is set last, and stays
         first = dict(zip(reversed(owners), reversed(texts), strict=True))
         rows = [row for row in sorted(reader.video_ids) if reader.video_ids[row] in first][:most]
         if len(rows) < _FEWEST:

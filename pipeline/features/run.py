@@ -235,6 +235,7 @@ def _prepared(store: Store, options: EncodeOptions, model: ModelSource, run: Run
     resizes, truncate_dim = options.resize_frames, options.truncate_dim
     check_before_loading(store, model, splits, options.mask_name, resizes=resizes, truncate_dim=truncate_dim)
     ready = load_ready(model, options.device, report)
+    # What the user leaves open is as in the training of the checkpoint, which only its file knows.
     trained, config = training_of(ready.loaded), ready.loaded.config
     max_words = config.text_length(options.max_words or training_words(ready.loaded))
     recipe = FeatureRecipe(
@@ -245,8 +246,10 @@ def _prepared(store: Store, options: EncodeOptions, model: ModelSource, run: Run
         seed=options.seed,
         pooling=options.pooling or Pooling(str(ready.loaded.metadata.get("pooling", Pooling.MEAN))),
         dtypes=options.dtypes,
+        # The whole context by whichever way is one identity
         max_words=None if max_words == config.context_length else max_words,
         truncate_dim=config.kept_dim(truncate_dim),
+        # One size for all splits, so that a set has one identity; clips that have it already are not touched.
         size=size_for(store, splits, config) if resizes or was_trained_on_resized(ready.loaded) else None,
         sensitivity_every=options.sensitivity_every,
     )
@@ -338,6 +341,7 @@ class _Encoding:
         recorded_inputs = {**inputs, "source": self.ready.source.to_dict(), "partition": str(run.partition)}
         job = Job("encode", stages, inputs, recorded_inputs)
         with claim_on(self.store.folder, job, run, report) as folder, recorded(folder, job, clock) as record:
+            # Through the claim: what this one writes fails if the claim is lost.
             store = Store.open(folder)
             encoded, num_workers, rounding = self._encoded(store, report)
             cosines = {one.split: _alpha_cosine(store, recipe.features, one.split) for one in encoded}

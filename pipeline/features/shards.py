@@ -49,6 +49,7 @@ class SplitInputs:
         """The part of these shards."""
         givers = self.mask_givers
         if givers is not None:
+            # A task is sent to its worker whole: the table of a large split would go along with each.
             rows = (row for shard in shards for row in range(shard.start, shard.stop))
             givers = {row: givers[row] for row in rows if row in givers}
         return SplitInputs(self.split, self.identity, {shard: self.digests[shard] for shard in shards}, givers)
@@ -128,6 +129,8 @@ def run_task(task: EncodeTask, tell: Tell) -> EncodeReport:
         reader = ClipReader(store, split, options.mask_name, shards=_shards_to_read(store, task))
         clips = AlphaClips(reader, options.alpha, options.seed, givers, options.size)
         shards = _Shards(store, options, task.inputs, encoder, clips)
+        # Three at a time: one is read, one encoded, one written. `map` is lazy, and runs in this thread, as the model
+        # must.
         for encoded in write_behind(shards.write, map(shards.encode, read_ahead(shards.stage, task.clips))):
             tally = Tally.of(encoded.shard.split, encoded.outcomes)
             counts.tallies.append(tally)
@@ -166,12 +169,14 @@ class _Shards:
                 f"shard {shard.key} of {self.store.place} has been rebuilt since this run opened it: "
                 "run the same command again"
             )
+        # Only rows with a clip: a failed video has zeros there, and would get an embedding.
         batch = self.clips.read([outcome.row for outcome in outcomes if outcome.filled])
         every = self.options.sensitivity_every
         probed = np.flatnonzero(batch.rows % every == 0) if self.options.measures_sensitivity else np.empty(0, np.int64)
         probes = None
         if len(probed):
             ones = np.ones(batch.masks[probed].shape, np.bool_)
+            # In a batch of its own: what is in a batch changes the last bits of the features
             probes = self.encoder.stage(batch.frames[probed], ones, batch.is_frame[probed])
         clips = self.encoder.stage(batch.frames, batch.masks, batch.is_frame)
         return _Staged(shard, outcomes, batch.rows - shard.start, clips, probed, probes)
@@ -185,6 +190,7 @@ class _Shards:
         video[staged.slots], frame[staged.slots] = embedded.video, embedded.frame
         if staged.probes is not None:
             ones = self.encoder.encode_staged(staged.probes).video
+            # Both of unit norm
             alpha_cosine[staged.slots[staged.probed]] = (ones * embedded.video[staged.probed]).sum(axis=1)
         num_frames = int(staged.clips.is_frame.sum())
         return _Encoded(shard, video, frame, alpha_cosine, staged.outcomes, num_frames)

@@ -41,6 +41,7 @@ def require_found(paths: Sequence[str], root: Path, limit: Limit, *, num_pending
     """
     there = in_parallel(lambda path: (root / path).exists(), paths)
     missing = [path for path, is_there in zip(paths, there, strict=True) if not is_there]
+    # Of a sample, as many of all as of it.
     if not missing or len(missing) / len(paths) * num_pending <= limit(num_videos):
         return
     some_of = "" if len(paths) == num_pending else f" that were looked for, of {num_pending:,},"

@@ -98,6 +98,7 @@ def open_store(
             "digest": catalog.digest(),
             "protocol_split": dataset.protocol_split,
             "caption_unit": str(dataset.caption_unit),
+            # As published, where the set is known: the store can then tell that the source lacks videos.
             "num_videos_expected": dict(expected_videos(dataset, published_of(dataset.name, dataset.protocol_split))),
         },
         shard_size=options.shard_size,
@@ -149,6 +150,7 @@ class Decoding:
 
 def estimate_decoding(store: Store, videos_root: Path, shards: Iterable[PendingShard]) -> Decoding:
     """What there is to decode of some shards."""
+    # Lazily: after so many, no further part of the catalogue is read.
     paths = [video.path for video in islice(videos_to_decode(store, shards), NUM_ESTIMATED)]
     files = set(paths)
     num_bytes = sum(file_bytes(videos_root / path) for path in files)
@@ -178,7 +180,7 @@ def preprocess_shards(
         nonlocal num_frames, num_source_bytes
         with closing(executor(preprocess_shard, tasks, listener)) as reports:
             for report in reports:
-                tallies[report.shard] = report.tally
+                tallies[report.shard] = report.tally  # a shard that is tried again replaces its first tally
                 num_frames += report.num_frames
                 num_source_bytes += report.num_source_bytes
 
@@ -188,9 +190,12 @@ def preprocess_shards(
         if put_off:
             number = plural(sum(len(tallies[one.shard].pending) for one in put_off), "video")
             listener(Message(f"{number} tried again alone: the machine stopped the decoding"))
+        # One executor call a task, so that nothing else runs beside it: what took the memory may have been another
+        # video.
         for task in _tasks(store, replace(source, decoder=OneAtATime(source.decoder)), put_off, options):
             run([task])
     finally:
+        # Also after an error: idle decoders would stay for as long as this process lives.
         source.decoder.close()
     tally = Tally.sum([plan.complete, *(tallies[pending.shard] for pending in plan.pending)])
     # A part of an array job knows nothing of the others' failures: `fda finalise` writes the table of all.
@@ -227,6 +232,7 @@ def find_changed(
     found: dict[Shard, frozenset[int]] = {}
     phase = Phase("videos looked at", sum(shard.num_rows for shard in shards), listener)
     with ThreadPoolExecutor(NUM_LOOKING, thread_name_prefix="fda-look") as pool:
+        # A generator: as many records are in memory as a batch has, not as the store has.
         complete = ((shard, record) for shard, (record,) in committed_of_each(store, shards, [FRAMES_STAGE]) if record)
         while batch := list(islice(complete, 64)):
             for shard, rows in pool.map(lambda one: look(*one), batch):
@@ -288,6 +294,7 @@ def _captions(split: str, records: Iterable[VideoRecord]) -> Iterator[Caption]:
     row = 0
     for record in records:
         for number, text in enumerate(record.captions):
+            # Numbered within its video, so that the id of a caption does not change when the store grows.
             yield Caption(f"{record.video_id}#{number}", record.video_id, split, row, text)
             row += 1
 

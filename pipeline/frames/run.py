@@ -197,6 +197,7 @@ class _Run:
     clock: RunClock
 
     def into(self, folder: StoreFolder) -> PreprocessResult:
+        # In a store that is there, only what is pending is looked for, and that is known under the claim.
         is_new = self.run.overwrite or folder.num_bytes(MANIFEST_NAME) is None
         if is_new:  # before there is a store, and before --overwrite has removed one
             videos = self.read.dataset.videos
@@ -207,6 +208,7 @@ class _Run:
             plan = self._plan(store)
             if not is_new:
                 shards = self.run.partition.take(store.all_shards())
+                # Before the first video is recorded as missing: a wrong folder would record them all.
                 self._require_found(*pending_paths(store, plan), sum(shard.num_rows for shard in shards))
             with recorded(claimed, job, self.clock) as record:
                 made, num_workers = self._make(store, plan)
@@ -254,6 +256,7 @@ class _Run:
         if is_cleared:
             announce(files_to_clear(folder), folder.place, self.report, yes=self.run.yes)
             clear_store(folder)
+        # Before the store grows: with a split of another case, it would grow by a split that nobody meant.
         mistaken_splits = [] if is_cleared else self._mistaken_splits(folder)
         store, growth = open_store(
             self.read.dataset,
@@ -328,6 +331,7 @@ class _Run:
             if one.num_clips < one.num_expected:
                 self.report.warn(f"{split} has clips of {one.num_clips:,} of {plural(one.num_expected, 'video')}")
         plan = made.plan
+        # It reads all commit records, which a run that made nothing does not repeat.
         if self.run.partition == WHOLE and plan.pending:
             phase = Phase("records", len(store.all_shards()), self.report.listener)
             for shared in shared_videos(store, phase.done):

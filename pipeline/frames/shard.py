@@ -63,6 +63,8 @@ def make_frames(
         decoder: Decodes them.
         tell: Is told of each video when it has ended.
     """
+    # `kept_rows` are of the plan. Meanwhile a file may have changed, or a slot have been damaged: then it is made as
+    # well.
     found = _kept(store, shard, videos, root, kept_rows, check)
     clips, outcomes = found or (_empty_frames(store, shard), {})
     kept = tuple(outcomes)
@@ -77,6 +79,7 @@ def make_frames(
         for answer in answers:
             video, path, clip = pending[answer.position], requests[answer.position].path, answer.outcome
             _fill(clips, video.row - shard.start, clip)
+            # The size is taken after decoding. A file that changed meanwhile is found as changed by the next run.
             outcomes[video.row] = _outcome(video, clip, path)
             items = _items(clip, file_bytes(path))
             made += items
@@ -119,9 +122,11 @@ def _by_file(videos: Sequence[Video], root: Path) -> list[Video]:
     >>> [video.video_id for video in _by_file(parts, Path("missing"))]
     ['a2', 'a1', 'b']
     """
+    # Reversed: the first of a file is set last
     first = {video.path: number for number, video in reversed(list(enumerate(videos)))}
     files = sorted(first, key=lambda path: (-file_bytes(root / path), first[path]))
     rank = {path: number for number, path in enumerate(files)}
+    # By end, as `decode_windows` wants it: then it can let go of pictures earliest.
     return sorted(videos, key=lambda video: (rank[video.path], video.end_seconds or math.inf, video.start_seconds))
 
 

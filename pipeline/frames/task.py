@@ -76,9 +76,11 @@ def preprocess_shard(task: PreprocessTask, tell: Tell) -> ShardReport:
     tally = Tally.of(shard.split, made.outcomes)
     tell(ItemsDone())  # where a run that has ended stops: masks may take seconds
     drafts = [] if made.draft is None else [made.draft]
+    # With a video pending, frames are kept aside and not committed, so masks of them would be of no committed frames.
     if masks_stage(options.mask_name) in task.stages and not tally.pending:
         mask_set = MaskSet(options.mask_name, options.masks)
         drafts.append(draft_masks_of(store, shard, mask_set, made.clips, made.outcomes))
+    # Frames and masks in one call: the files of both are written first, then both records.
     commit_shards(store.folder, drafts)
     if FRAMES_STAGE not in task.stages:
         tell(ItemsDone(tally.num_videos, len(tally.failures)))

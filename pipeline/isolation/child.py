@@ -35,6 +35,7 @@ _OF_THE_MACHINE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 def main() -> None:
     """Answer requests until the worker has ended."""
+    # Before anything else: from here on this process ends with its worker, whatever hangs.
     die_with_parent(int(sys.argv[2]))
     connection = socket.socket(fileno=int(sys.argv[1]))
     job = receive(connection)
@@ -42,6 +43,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     _limit_memory(job.memory_bytes)
     requests: SimpleQueue[tuple[object, ...]] = SimpleQueue()
+    # A thread, although requests come one by one: only a read notices that the worker has ended.
     Thread(target=_listen, args=(connection, requests), daemon=True).start()
     _send(connection, Ready())
     gc.freeze()  # collections skip what is loaded now, and take a tenth of a millisecond

@@ -35,6 +35,7 @@ def start_child(
     """
     with signals_blocked(*REQUESTS_TO_STOP):
         return subprocess.Popen(
+            # -P: not the current folder, where a user's file may have the name of a module of ours.
             [sys.executable, "-P", "-c", _PROGRAM.format(module=module), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=2,  # to stderr: what a library prints must not get into the results on stdout

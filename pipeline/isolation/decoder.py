@@ -188,7 +188,7 @@ class _Deal:
 
     def _begin_more(self) -> None:
         """Use every process that is free."""
-        self._share.user = get_ident()
+        self._share.user = get_ident()  # a generator may go on in another thread than the one that began it
         while self._waiting and (process := self._share.take()) is not None:
             self._ask(process, self._waiting.popleft())
 
@@ -205,6 +205,7 @@ class _Deal:
         while not ready and left > 0:
             ready = list(wait(connections, min(left, SLICE_SECONDS)))
             left = self._left_seconds()
+        # One that hangs says nothing. `answer` then times out at once, and kills it.
         return [one for one in self._busy if one.connection in ready or one.left_seconds(self._limit(one)) <= 0]
 
     def _limit(self, process: DecoderProcess) -> float:
@@ -225,6 +226,7 @@ class _Deal:
             return None
         if isinstance(told, Failure) and len(asked.requests) > 1:
             _verdict_on(told.reason, asked.request)
+            # In front and in order: this process goes on with the same file, whose scan it may have kept.
             self._waiting.extendleft(reversed(asked.alone()))
             self._go_on(process)
             return None
@@ -251,6 +253,7 @@ class _Deal:
             self._share.give_back(process)
             self._begin_more()
             return Answer(asked.position, lost.verdict)
+        # The first one alone, and of a process that has decoded nothing: if that dies too, it is this video's fault.
         first, *others = asked.alone()
         self._waiting.extendleft(reversed(others))
         self._ask(self._share.replace(process), first)

@@ -98,7 +98,7 @@ def receive(connection: socket.socket, limit_seconds: float | None = None) -> ob
     silence = None if limit_seconds is None else SILENCE_SECONDS
     sizes = struct.unpack(f"<{num_parts}Q", _read(connection, 8 * num_parts, silence))
     body, *buffers = [_read(connection, size, silence) for size in sizes]
-    return pickle.loads(body, buffers=buffers)
+    return pickle.loads(body, buffers=buffers)  # from our own child alone, over a socket without a name
 
 
 def _read(connection: socket.socket, num_bytes: int, limit_seconds: float | None) -> memoryview:

@@ -100,6 +100,7 @@ class Share:
             if not may_have:
                 return None
             self._num_held += 1
+        # Its place is counted already, so that no other call takes it while this one starts a process without the lock.
         while (process := self._pool.idle_one(self.user)) is not None:
             if process.is_idle:
                 return self._held(process)
@@ -120,11 +121,12 @@ class Share:
     def replace(self, lost: DecoderProcess) -> DecoderProcess:
         """A new process, which has decoded nothing yet, in place of one that has ended."""
         with self._pool.lock:
-            self._processes.remove(lost)
+            self._processes.remove(lost)  # not `_hold_one_less`: its place stays with this call
         return self._started()
 
     def give_back(self, process: DecoderProcess) -> None:
         """Keep a process for other calls if it is idle; end it if it is still decoding."""
+        # Outside the lock: to end a process, its death is waited for, and no other call should wait for that.
         is_idle = process.is_idle
         if not is_idle:
             process.close()
@@ -143,7 +145,7 @@ class Share:
         """Kill what there is, or end the wait for the first. Called with the lock."""
         for process in self._processes:
             process.kill()
-        self._is_ended = self._is_waiting
+        self._is_ended = self._is_waiting  # a call that has processes sees their deaths instead
         self._ring()
 
     def is_ended(self) -> bool:
@@ -157,6 +159,7 @@ class Share:
         for process in list(self._processes):
             self.give_back(process)
         with self._pool.lock:
+            # Not in the list any more: nobody rings the bell that is closed below.
             self._pool.shares.remove(self)
             for other in self._others():
                 other._ring()

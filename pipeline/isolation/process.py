@@ -62,6 +62,7 @@ class DecoderProcess:
             raise cannot_start(error) from error
         self._is_ready = False
         self._waited = RunningTime()
+        # `Ready` is not waited for: several processes start side by side, and the request lies ready for each.
         self._num_unanswered = self._num_answered = 0
         self._send(Job(function, memory_bytes))
 
@@ -69,6 +70,7 @@ class DecoderProcess:
         self._connection, theirs = map(opened.enter_context, connected_pair())
         their_lifeline, self._lifeline = map(opened.enter_context, Pipe(duplex=False))
         inherited = [theirs.fileno(), their_lifeline.fileno()]
+        # The child has copies. Ours are closed, or its death would not close the connection, nor ours its lifeline.
         with theirs, their_lifeline:
             return start_child("pipeline.isolation.child", [*map(str, inherited)], inherited, _ENVIRONMENT)
 
@@ -161,6 +163,7 @@ class DecoderProcess:
 
     def _end(self) -> int:
         try:
+            # It closed its end, so it is about to end by itself, and only its own exit code tells why.
             return self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()

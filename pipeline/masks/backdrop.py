@@ -14,6 +14,7 @@ from pipeline.masks.medians import Picture, fill_unseen, middles
 from pipeline.masks.motions import Motions, moved_corners
 
 _NEAR = np.ones((3, 3), dtype=np.uint8)
+# Inverse map: OpenCV takes a matrix that leads from a pixel of the result to one of the source, which our motions do.
 _LINEAR = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 _NEAREST = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
 ENOUGH = 3
@@ -85,18 +86,22 @@ class Backdrop:
 
     def _lay_over(self, motions: Motions) -> None:
         """Bring all pictures into the view of the middle one."""
+        # (n, 4, 2), (x, y) in the view of the middle picture: motions lead from there to the pictures.
         corners = moved_corners(np.asarray(np.linalg.inv(motions), dtype=np.float64), *self._size)
         low = np.floor(corners.min(axis=(0, 1))).astype(np.int64)
         width, height = (np.ceil(corners.max(axis=(0, 1))).astype(np.int64) - low + 1).tolist()
+        # The canvas begins at `low` of that view, so that no pixel has a negative place.
         self._origin, self._to_picture = low, motions @ _shift(low)
         laid, seen = [], []
         for picture, to_picture, places in zip(self._pictures, self._to_picture, corners - low, strict=True):
             canvas, shows = np.zeros((height, width), np.uint8), np.zeros((height, width), np.bool_)
+            # Only the part that a picture can cover is warped: the canvas may have four times its area.
             left, top = np.floor(places.min(axis=0)).astype(np.int64).tolist()
             right, bottom = (np.ceil(places.max(axis=0)).astype(np.int64) + 1).tolist()
             part, motion = (slice(top, bottom), slice(left, right)), to_picture @ _shift(np.array([left, top]))
             canvas[part] = _warped(picture, motion, (right - left, bottom - top))
             full = np.full_like(picture, 1)
+            # Nearest, and 0 outside: linear interpolation would make a rim that is neither seen nor unseen.
             shows[part] = _warped(full, motion, (right - left, bottom - top), _NEAREST, cv2.BORDER_CONSTANT) > 0
             laid.append(canvas)
             seen.append(shows)
@@ -163,6 +168,7 @@ class Backdrop:
     def behind(self, number: int) -> Behind:
         """The background of one of the pictures."""
         if self._to_picture is None:
+            # Without motions each picture shows each pixel, so that one number decides for all of them.
             if len(self._pictures) >= ENOUGH:
                 return Behind(self.median, None)
             lower, upper, count = self.median, self._upper, self.count
@@ -176,6 +182,7 @@ class Backdrop:
                 return Behind(lower, None)
             upper = _warped(self._upper, motion, self._size)
         picture = self._pictures[number]
+        # Of two values one is this picture's own. The other, its background, is the one that is farther from it.
         is_upper = (count < ENOUGH) & (cv2.absdiff(picture, upper) > cv2.absdiff(picture, lower))
         return Behind(np.where(is_upper, upper, lower), count >= ENOUGH - 1)
 

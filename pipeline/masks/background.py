@@ -57,13 +57,14 @@ class BackgroundChanges:
         """
         self._options, self._shots = options, shots
         self._luma = [grey_of(frame) for frame in frames]
-        self._chroma = [_chroma(frame) for frame in frames]
+        self._chroma = [_chroma(frame) for frame in frames]  # each (2, h // 2, w // 2)
         self.watch = CameraWatch()
-        self._rests = [False] * len(frames)
+        self._rests = [False] * len(frames)  # by the first frame of a pair; the last of each shot begins none
         self._at_rest: dict[tuple[int, int], EvenlyLit] = {}
         self.num_unregistered: int | None = None
         """Pairs whose camera motion was looked for and not found; None if the kind never looks for it."""
         self._watch()
+        # Until motions are looked for, each shot is one run of a camera at rest.
         self._runs = tuple(Run(shot.start, np.tile(np.eye(3), (len(shot), 1, 1))) for shot in shots)
         self.difference = Difference.BACKGROUND
         """The kind that was used: of `auto`, the one it picked."""
@@ -87,6 +88,7 @@ class BackgroundChanges:
         low_height, low_width = self._chroma[0].shape[1:]
         is_still = is_still or self.difference == Difference.BACKGROUND
         motions = None if is_still else run.motions
+        # Motions are in pixels, and those of chroma are larger.
         low_motions = None if is_still else rescaled(run.motions, low_width / width, low_height / height)
         part = slice(run.start, run.stop)
         lit = self._lit_at_rest(run.start, run.stop) if motions is None else evenly_lit(self._luma[part], motions)
@@ -97,11 +99,13 @@ class BackgroundChanges:
             low_luma = Backdrop(lumas, low_motions)
             ground = choose_ground([low_luma, *backdrops])
             if ground is not None:
+                # The ground is chosen at the size of chroma, where all three planes have a value for each pixel.
                 backdrop = backdrop.on_ground(backdrop.enlarged(ground, low_luma), 0)
                 backdrops = [of.on_ground(ground, 1 + plane) for plane, of in enumerate(backdrops)]
         for number, (luma, planes) in enumerate(zip(lit.lumas, chroma, strict=True)):
             behind = backdrop.behind(number)
             low = [of.behind(number).difference(plane) for of, plane in zip(backdrops, planes, strict=True)]
+            # (h // 2, w // 2) -> (h, w)
             coloured = cv2.resize(cv2.max(*low), (width, height), interpolation=cv2.INTER_LINEAR)
             difference = np.asarray(cv2.max(behind.difference(luma), coloured), dtype=np.uint8)
             yield run.start + number, Change(difference, threshold_of(self._options, behind.background, luma))

@@ -62,7 +62,9 @@ class CameraWatch:
         """Which pairs count, and which of these show motion; each of shape (num_pairs,)."""
         first, second = _cells(self._before), _cells(self._after)
         textured = (first.max(axis=0) - first.min(axis=0) >= _TEXTURE) & _BORDER.reshape(-1)
+        # bytes: a plain difference would wrap
         differs = np.maximum(first, second) - np.minimum(first, second) > _CHANGE
+        # (49, num_pairs, 64) -> (num_pairs, 64); 49 pixels at most fit a byte.
         changed = differs.sum(axis=0, dtype=np.uint8) >= _CHANGED_PIXELS
         num_textured = textured.sum(axis=-1)
         tells = num_textured >= _MIN_TEXTURED
@@ -76,5 +78,6 @@ def _small(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _cells(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Small pictures by cell, shape (49, num_pictures, 64): pixels first, over which NumPy then reduces fastest."""
+    # (n, 56, 56) -> (n, 8, 7, 8, 7) -> (7, 7, n, 8, 8)
     by_cell = np.stack(pictures).reshape(-1, _CELLS, _CELL, _CELLS, _CELL).transpose(2, 4, 0, 1, 3)
     return by_cell.reshape(_CELL**2, -1, _CELLS**2)

@@ -76,6 +76,7 @@ class Cleaner:
         if num_labels <= _BYTE_LABELS:
             return self._keep_large_of_few(num_labels, mask)
         kept = self._is_large(np.bincount(self._labels.reshape(-1), minlength=num_labels))
+        # (num_labels,) looked up by (h, w): 1 where the component of a pixel is kept.
         np.take(kept, self._labels, out=mask)
         return int(kept.sum())
 

@@ -107,7 +107,9 @@ def clip_masks(
         num_components[number] = shaper.shape(change, masks[number])
     if options.difference == Difference.SAMPLED:  # one pair less than frames
         for last in (shot.stop - 1 for shot in shots if len(shot) > 1):
+            # The last frame of each shot, since no pair leads out of it. A shot of one frame keeps its empty mask.
             masks[last], num_components[last] = masks[last - 1], num_components[last - 1]
+    # (n,): one by one, because OpenCV counts one picture at a time.
     areas = np.array([cv2.countNonZero(mask) for mask in (moving(masks) if options.soft else masks).view(np.uint8)])
     is_empty, is_full = areas == 0, areas >= options.full_coverage * masks[0].size
     summary = MaskSummary(

@@ -25,6 +25,7 @@ def content_cuts(frames: NDArray[np.uint8]) -> list[int]:
     detector = detector_class(min_scene_len=0)  # a shot may be of one sampled frame
     cuts: list[int] = []
     for number, frame in enumerate(frames):
+        # It takes BGR. The rate is any: only numbers of frames are read from what it finds.
         found = detector.process_frame(timecode_class(number, 25.0), np.ascontiguousarray(frame[..., ::-1]))
         cuts += [cut.frame_num for cut in found]
     return sorted({cut for cut in cuts if 0 < cut < len(frames)})

@@ -62,8 +62,8 @@ def choose_ground(planes: Sequence[Backdrop]) -> ChosenGround | None:
         None if the median is the ground everywhere, or if nothing can tell.
     """
     medians = [plane.median.astype(np.float32) for plane in planes]
-    differs = _differs(planes)
-    count = differs.sum(axis=0, dtype=np.int32)
+    differs = _differs(planes)  # (n, h, w)
+    count = differs.sum(axis=0, dtype=np.int32)  # (h, w): how many pictures differ from the median
     is_known = planes[0].count >= ENOUGH
     changes = (count > 0) & is_known
     if not changes.any():
@@ -116,7 +116,7 @@ def _beside_thing(which: NDArray[np.bool_], thing: NDArray[np.bool_]) -> NDArray
         near = cv2.dilate(one.astype(np.uint8), _NEAR, iterations=_AROUND) > 0
         num_beside += np.bincount(labels[near], minlength=num_labels) > 0
     is_kept = num_beside >= _BESIDE * len(thing)
-    is_kept[0] = False
+    is_kept[0] = False  # label 0 is what is in no component
     return np.asarray(is_kept[labels], dtype=np.bool_)
 
 

@@ -88,6 +88,7 @@ def light_change(background: Picture, picture: Picture) -> tuple[float, float] |
         fits = distance <= max(2.0, _WITHIN * float(np.median(distance)))
         x_mean, y_mean = float(x[fits].mean()), float(y[fits].mean())
         variance = float(((x[fits] - x_mean) ** 2).mean())
+        # Covariance over variance: the slope of least squares.
         gain = float(((x[fits] - x_mean) * (y[fits] - y_mean)).mean()) / variance if variance >= _FLAT else 1.0
         offset = y_mean - gain * x_mean
     return (gain, offset) if 1 / _MOST_GAIN < gain < _MOST_GAIN else None

@@ -33,6 +33,7 @@ def middles(pictures: Sequence[Picture]) -> tuple[Picture, Picture]:
     for low, high in _comparisons(len(rows)):
         cv2.min(rows[low], rows[high], dst=spare)
         cv2.max(rows[low], rows[high], dst=rows[high])
+        # The buffers change places instead of their content: each comparison makes one new picture, and frees one.
         rows[low], spare = spare, rows[low]
     return rows[(len(rows) - 1) // 2], rows[min((len(rows) + 1) // 2, len(rows) - 1)]
 
@@ -72,6 +73,7 @@ def _comparisons(count: int) -> tuple[tuple[int, int], ...]:
     """
     needed = {(count - 1) // 2, min((count + 1) // 2, count - 1)}
     kept = []
+    # Backwards from the middles: a comparison counts if it decides a value that is needed after it.
     for low, high in reversed(_batcher(count)):
         if low in needed or high in needed:
             needed |= {low, high}

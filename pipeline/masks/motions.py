@@ -69,12 +69,14 @@ def camera_path(greys: Sequence[Grey], shots: Sequence[Shot], rests: Sequence[bo
         for number in range(shot.start, shot.stop - 1):
             step = camera_view(greys[number], greys[number + 1])
             num_unregistered += step is None
+            # From the first frame of the run to this one. A pair that is at rest but was not found adds no motion.
             last = steps[-1] if step is None else step @ steps[-1]
             is_known = step is not None or rests[number]
             if is_known and _area([*steps, last], width, height) <= _MOST_AREA:
                 steps.append(last)
                 continue
             of_shot.append(_run(start, steps))
+            # Either the motion is not known, or the common view has become too large: the next frame begins a run.
             start, steps = number + 1, [np.eye(3)]
         of_shot.append(_run(start, steps))
         num_moved += _num_moved(of_shot, shot, width, height)
@@ -95,6 +97,7 @@ def moved_corners(motions: Motions, width: int, height: int) -> NDArray[np.float
 
 def _run(start: int, steps: Sequence[NDArray[np.float64]]) -> Run:
     motions = np.stack(steps)
+    # From "relative to the first frame" to "relative to the middle one", where the view of all is smallest.
     return Run(start, motions @ np.linalg.inv(motions[len(motions) // 2]))
 
 

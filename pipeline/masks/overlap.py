@@ -139,4 +139,5 @@ def _pairs(store: Store, masks: str, against: str, split: str) -> Iterator[tuple
         for row, its, reference, shown in zip(
             some, readers[0].read_masks(some), readers[1].read_masks(some), is_frame, strict=True
         ):
+            # (num_slots, h, w) -> (num_frames, h, w): an empty slot is no picture, and would lower the coverage.
             yield readers[0].video_ids[row], its[shown], reference[shown]

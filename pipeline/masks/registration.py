@@ -106,6 +106,7 @@ def _found(before: Grey, after: Grey, kind: Compensation) -> _Found | None:
     corners = _corners(first)
     if len(corners) < _MIN_CORNERS:
         return None
+    # Of the guesses the one that most corners agree with, each held to the limits below.
     best: _Found | None = None
     most = 0
     for guess in _guesses(first, second):
@@ -128,15 +129,18 @@ def _found(before: Grey, after: Grey, kind: Compensation) -> _Found | None:
 
 def _refined(found: _Found) -> NDArray[np.float64]:
     whole = _whole(found.motion)
+    # (n, 2) -> (n, 1, 2), as OpenCV takes points, and back; the farther of x and y: (n,)
     aside = np.abs(cv2.transform(found.tracked[:, None], found.motion)[:, 0] - found.moved).max(axis=1)
     near = aside < _NEAR
     if int(near.sum()) < _MIN_FOR_VIEW:
         return whole
     view, agreeing = cv2.findHomography(found.tracked[near], found.moved[near], cv2.RANSAC, _TOLERANCE, maxIters=500)
+    # A tenth more: with eight numbers for four, a few more corners agree whatever the camera does.
     if view is None or int(agreeing.sum()) < max(_MIN_FOR_VIEW, 1.1 * int(found.agreeing.sum())):
         return whole
     side = float(_SIDE - 1)
     corners = np.array([[[0.0, 0.0]], [[side, 0.0]], [[side, side]], [[0.0, side]]])
+    # A homography of corners in one part of the picture may be wild in the rest. So its four corners are compared.
     bent = np.abs(cv2.perspectiveTransform(corners, view) - cv2.perspectiveTransform(corners, whole)).max()
     return np.asarray(view, dtype=np.float64) if float(bent) <= _NEAR else whole
 
@@ -158,6 +162,7 @@ def moved_back(after: Grey, motion: Motion) -> tuple[Grey, NDArray[np.bool_]]:
         Both of shape (height, width).
     """
     size, flags = (after.shape[1], after.shape[0]), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    # A white picture, moved alike: where it is less than white, some of what was interpolated came from outside.
     inside = cv2.warpAffine(np.full_like(after, 255), motion, size, flags=flags)
     picture = cv2.warpAffine(after, motion, size, flags=flags)
     return np.asarray(picture, dtype=np.uint8), np.asarray(inside) >= _INSIDE
@@ -177,6 +182,7 @@ def rescaled(motion: NDArray[np.float64], x_scale: float, y_scale: float) -> NDA
     array([[ 1.,  0.,  6.],
            [ 0.,  1., -2.]])
     """
+    # x -> (x + 0.5) * x_scale - 0.5, by the centres of pixels
     scale = np.array([[x_scale, 0.0, (x_scale - 1) / 2], [0.0, y_scale, (y_scale - 1) / 2], [0.0, 0.0, 1.0]])
     done: NDArray[np.float64] = scale @ motion @ np.linalg.inv(scale)
     return done
@@ -207,12 +213,14 @@ def _corners(picture: Grey) -> Points:
     """The strongest corner of each cell that has one, or of every second cell, shape (num_corners, 2), (x, y)."""
     strength = np.asarray(cv2.cornerMinEigenVal(picture, 5, ksize=3))
     per_side = _SIDE // _CELL
+    # (112, 112) -> (14, 8, 14, 8) -> (14, 14, 8, 8) -> (196, 64): a row for each cell
     cells = strength.reshape(per_side, _CELL, per_side, _CELL).swapaxes(1, 2).reshape(per_side**2, _CELL**2)
     inner = cells.argmax(axis=1)
     number = np.flatnonzero(cells.max(axis=1) > _CORNER)
     every_second = number[(number % per_side + number // per_side) % 2 == 0]
     if len(every_second) >= _ENOUGH_CORNERS:
         number = every_second
+    # Place of the cell and of the corner in it, both counted row by row.
     x = number % per_side * _CELL + inner[number] % _CELL
     y = number // per_side * _CELL + inner[number] // _CELL
     return np.stack([x, y], axis=1).astype(np.float32)
@@ -222,6 +230,7 @@ def _guesses(before: Grey, after: Grey) -> tuple[Points, ...]:
     """Shifts to start from: the one at which the middle of the first picture matches the second, if large; and none."""
     still = np.zeros(2, dtype=np.float32)
     middle = _resized(before, _COARSE_SIDE)[_COARSE_REACH:-_COARSE_REACH, _COARSE_REACH:-_COARSE_REACH]
+    # (29, 29): the place `_COARSE_REACH` is no shift
     match = cv2.matchTemplate(_resized(after, _COARSE_SIDE), middle, cv2.TM_CCOEFF_NORMED)
     place = np.asarray(cv2.minMaxLoc(match)[3])
     far = ((place - _COARSE_REACH) * (_SIDE // _COARSE_SIDE)).astype(np.float32)
@@ -230,7 +239,7 @@ def _guesses(before: Grey, after: Grey) -> tuple[Points, ...]:
 
 def _track(before: Grey, after: Grey, corners: Points, guess: Points) -> tuple[Points, Points]:
     """Where corners are, and where they moved; lost ones are left out."""
-    levels = _LEVELS if not guess.any() else 1
+    levels = _LEVELS if not guess.any() else 1  # a guess leaves a short way
     found, status, _ = cv2.calcOpticalFlowPyrLK(
         before,
         after,
@@ -248,6 +257,7 @@ def _shift(tracked: Points, found: Points) -> tuple[Motion, NDArray[np.bool_]]:
     """The shift that most corners agree on, and which ones do."""
     shifts = found - tracked
     x, y = shifts.T
+    # (n, n): which shifts agree with which; there are 196 corners at most.
     agreements = (np.abs(x[:, None] - x) < _TOLERANCE) & (np.abs(y[:, None] - y) < _TOLERANCE)
     agreeing = agreements[agreements.sum(axis=1).argmax()]
     shift = shifts[agreeing].mean(axis=0, dtype=np.float64)

@@ -59,12 +59,14 @@ def make_masks(
     options.check_used()
     check_name("mask set", name)
     opened = Store.open(store)
+    # Before the claim: a place of work that cannot be leaves no trace in the store.
     check_place(run, mask_memory(opened))
     if against is not None:
         _check_reference(opened, against, run)
     asked_for = {"name": name, **options.identity(), "software": dict(software_versions(FRAME_SOFTWARE))}
     job = Job("masks", [masks_stage(name)], options.identity(), asked_for)
     with claim_on(opened.folder, job, run, report) as folder:
+        # Opened again, under the claim: another run may have changed the store since it was looked at.
         claimed = Store.open(folder)
         if run.overwrite:
             confirm_stale(features_from_masks(claimed, [name]), name, report, yes=run.yes)
@@ -74,6 +76,7 @@ def make_masks(
         result = mask_run.make(mask_shard, lambda shard: MaskTask(claimed.folder, shard, name, options))
     if against is None:
         return result
+    # `mask_overlap` refuses a split without clips
     splits = [one.split for one in result.splits if one.num_videos_masked]
     return replace(result, overlaps=tuple(mask_overlap(opened.place, name, against, split) for split in splits))
 

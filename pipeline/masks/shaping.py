@@ -53,5 +53,6 @@ class Shaper:
         if self._fill.has_hysteresis:
             weak = np.zeros_like(mask)
             self._cleaner.clean(change.difference, WEAK * change.threshold, weak)
+            # The weak mask is cleaned as well: specks of noise beside a component do not become a part of it.
             mask[:], num_components = connected_to(weak, mask)
         return fill_outlines(mask) if self._fill.has_contours else num_components

@@ -116,7 +116,9 @@ def _colours(small: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _likeness(first: _View, second: _View) -> float:
     colours = float(np.minimum(first.colours, second.colours).sum())
+    # Both ways: after a zoom, or where a mover covers the middle of one, only one of the middles is in the other.
     structure = max(_match(first.grey, second.grey), _match(second.grey, first.grey), 0.0)
+    # (56, 56) -> (8, 7, 8, 7) -> (8, 8): mean difference of each cell
     differs = np.abs(first.even - second.even).reshape(_SIDE // _CELL, _CELL, _SIDE // _CELL, _CELL).mean(axis=(1, 3))
     return colours + structure + float((differs < _SAME).mean())
 

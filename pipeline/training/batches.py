@@ -51,6 +51,7 @@ def draw_epoch(
     """
     if batch_size < MIN_BATCH:
         raise InputError(f"batch_size must be at least {MIN_BATCH}, got {batch_size}: a contrastive loss needs pairs")
+    # In the order of rows, so that what is drawn does not depend on the order of the mapping.
     pairs = list(_pairs(captions, options, rng))
     waiting = deque(pairs[index] for index in rng.permutation(len(pairs)))
     batches: list[Batch] = []
@@ -89,12 +90,14 @@ def _take(
     while waiting and len(taken) < batch_size:
         row, number = pair = waiting.popleft()
         text = captions[row][number]
+        # Its text is there for another video, or its video is there already.
         if owners.get(text, row) != row or (apart and row in rows):
             skipped.append(pair)
             continue
         owners[text] = row
         rows.add(row)
         taken.append(pair)
+    # In front, for the next batch: put at the end, pairs of common texts would all meet in the last batches.
     waiting.extendleft(reversed(skipped))
     return taken
 
@@ -117,6 +120,7 @@ def hold_out(rows: Sequence[int], share: float, seed: int) -> tuple[list[int], l
     """
     if not 0 < share < 1:
         raise InputError(f"the share held out must lie between 0 and 1, got {share}")
+    # By the seed alone: the same videos are held out whenever the run is resumed.
     num_held_out = max(1, round(len(rows) * share))
     order = generator(Stream.HOLD_OUT, seed).permutation(len(rows))
     held_out = {rows[index] for index in order[:num_held_out]}

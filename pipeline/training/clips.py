@@ -43,6 +43,7 @@ class TrainingClips:
         """
         clips = self._clips.read(rows) if self._drawn is None else self._drawn_of(self._drawn, rows, rngs)
 
+        # Threads are safe: each changes one clip, in place, with a generator that no other uses.
         def change(place: int) -> None:
             augment(clips.frames[place], clips.masks[place], self._options, rngs[place], self._block_size)
 

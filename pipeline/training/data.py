@@ -61,6 +61,7 @@ def training_halves(store: Store, options: TrainingRecipe) -> tuple[Half, Half, 
     captions = _captions_of(store, options.train_split, reader)
     if options.val_split in store.manifest.splits:
         train = Half(clips, captions)
+        # All frames and stored masks, also where training draws: scores of two evaluations are of the same clips.
         val_reader = ClipReader(store, options.val_split, options.mask_name)
         val_clips = AlphaClips(val_reader, options.alpha, options.seed, size=options.size)
         val = Half(val_clips, _captions_of(store, options.val_split, val_reader))
@@ -139,6 +140,7 @@ def embed(encoder: Encoder, half: Half, processes: Processes, listener: Listener
     """
     rows = sorted(half.captions)
     texts = [text for row in rows for text in half.captions[row]]
+    # Shares are contiguous, so that those of all processes, joined in order, are the whole.
     mine = rows[processes.share(len(rows))]
     dim = encoder.config.embed_dim
     clips = read_ahead(
@@ -149,6 +151,7 @@ def embed(encoder: Encoder, half: Half, processes: Processes, listener: Listener
     for batch in clips:
         embedded.append(encoder.encode_clips(batch.frames, batch.masks, batch.is_frame).video)
         phase.done(len(batch.frames))
+    # The empty one, for a process whose share is none
     videos = processes.collect(np.concatenate([np.empty((0, dim), dtype=np.float32), *embedded]))
     text = processes.collect(encoder.encode_texts(texts[processes.share(len(texts))]).text)
     truth = np.repeat(np.arange(len(rows)), [len(half.captions[row]) for row in rows])

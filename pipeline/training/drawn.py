@@ -42,6 +42,7 @@ def draw_slots(num_stored: int, num_drawn: int, rng: np.random.Generator) -> NDA
     [0, 1, 2, 3]
     """
     num_spans = min(num_stored, num_drawn)
+    # In integers: each frame is in one span, and no span is empty.
     edges = np.arange(num_spans + 1) * num_stored // num_spans
     return rng.integers(edges[:-1], edges[1:])
 
@@ -72,7 +73,7 @@ class Drawing:
                 f"--train-frames {4 * num_frames}, or set frames to {num_stored} or less (--set frames=0 takes all)"
             )
         if recipe.alpha in (AlphaSource.ONES, AlphaSource.ZEROS):
-            return cls(num_frames, None)
+            return cls(num_frames, None)  # these controls need no masks, and so no options of them
         return cls(num_frames, stored_mask_options(store, split, recipe.mask_name))
 
 
@@ -119,6 +120,7 @@ class DrawnClips:
                 return self._masks(rows, slots, frames)
             case AlphaSource.SHUFFLED:
                 givers = [self._clips.givers[row] for row in rows]
+                # Masks are computed from frames that belong together, so other frames are drawn as well: the giver's.
                 theirs = self._draw(givers, rngs)
                 return repeated(self._masks(givers, theirs, self._reader.read_frames(givers, theirs)), theirs >= 0)
             case AlphaSource.RANDOM_AREA:
@@ -139,6 +141,7 @@ class DrawnClips:
         def make(place: int) -> None:
             number = int((slots[place] >= 0).sum())
             following = None if next_grey is None else next_grey[place, :number]
+            # Only of the frames that there are: an empty slot would be a frame that differs from its neighbour.
             clip_masks(frames[place, :number], options, following, out=masks[place, :number])
 
         in_threads(make, len(rows), self._num_threads)

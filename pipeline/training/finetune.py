@@ -65,17 +65,21 @@ def train_model(
         DivergedError: The loss is not finite, or has risen and stays high. The best weights so far are in `folder`.
         WeightsFormatError: The state to resume from is damaged.
     """
+    # All that may be refused is refused here, before the folder is made.
     plan = _Plan.of(store, loaded, options)
     identity = checkpoint_identity(store, loaded, options, processes)
     if processes.is_first:
         folder.mkdir(parents=True, exist_ok=True)
+        # First of all files: a run that is killed now can be told apart from one with other inputs.
         finetune_folder(folder).write_run(identity, validation=plan.validation(options))
+    # The number of steps decides the schedule of the learning rate, so that all batches are drawn before.
     trainer = Trainer(loaded.model, options.train, plan.num_steps, processes)
     progress = read_state(folder, trainer)
     _require_agreement(processes, loaded, trainer)
     listener(RunPlanned("steps", plan.num_steps, trainer.num_done))
     if num_dropped := plan.num_dropped(options.batches):
         listener(Message(_dropped_words(num_dropped, plan.texts, options), is_warning=True))
+    # What the weights were trained on before counts as well: a checkpoint may be the start.
     record = loaded.training | training_record(store, options, plan.train, plan.val)
     loop = TrainingLoop(
         trainer=trainer,
@@ -92,6 +96,7 @@ def train_model(
         save_seconds=save_seconds,
     )
     with one_cv2_thread(), ExitStack() as stack:  # clips are changed in threads of our own
+        # At the step of the state: what a killed run had logged after it is dropped, and logged again.
         log = stack.enter_context(TrainingLog(folder, trainer.num_done)) if processes.is_first else None
         loop.train(Halves(plan.train, plan.val, plan.watched), plan.epochs, log)
     result = plan.history(progress, record, options)
@@ -123,6 +128,7 @@ class _Plan:
         """
         train, val, val_from = training_halves(store, options)
         tokenizer = Tokenizer.of(loaded.config, options.train.max_words)
+        # By tokens, not by text: two captions that are cut to the same tokens would be false negatives of each other.
         texts = {row: tokenizer.distinguished(captions) for row, captions in train.captions.items()}
         epochs = [
             draw_epoch(texts, options.train.batch_size, options.batches, generator(Stream.EPOCH, options.seed, epoch))
@@ -147,6 +153,7 @@ class _Plan:
 
     def history(self, progress: Progress, record: TrainingRecord, options: TrainingRecipe) -> TrainingHistory:
         """The result, once all evaluations are made."""
+        # Each was the best so far; the last of them has the weights that are in the folder.
         best = [one for one in progress.evaluations if one.is_best][-1]
         return TrainingHistory(
             evaluations=tuple(progress.evaluations),
@@ -176,7 +183,7 @@ def checkpoint_identity(
             "architecture": loaded.config.architecture,
             "weights_sha256": loaded.report.sha256,
         },
-        "options": json.loads(json.dumps(asdict(options))),
+        "options": json.loads(json.dumps(asdict(options))),  # as it is read back: tuples are lists, and enums texts
         "software": dict(software_versions(MODEL_SOFTWARE)),
         "machine": {
             "device": device.type,
@@ -202,6 +209,7 @@ def _clips_digest(store: Store, options: TrainingRecipe) -> str:
 
 def _require_agreement(processes: Processes, loaded: LoadedModel, trainer: Trainer) -> None:
     """Check that all processes start with the same weights, at the same step."""
+    # A process that reads another folder would begin at step 0, and wait for the others for ever.
     starts = processes.collect((loaded.report.sha256, trainer.num_done))
     if len(set(starts)) > 1:
         raise WeightsMismatchError(

@@ -22,9 +22,11 @@ class TrainingLog:
         """Start a log, or continue one after `num_done` steps."""
         path = folder / LOG_FILE
         lines = _lines_up_to(path, num_done)
+        # Rewritten whole: cut in place, a second kill could leave half of it.
         with replacing(path) as temporary:
             temporary.write_text("".join(lines), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
+        # TensorBoard hides what an earlier file has from this step on
         self._writer = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=num_done + 1)
 
     def __enter__(self) -> Self:

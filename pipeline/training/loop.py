@@ -82,10 +82,12 @@ class TrainingLoop:
         """Take the steps that are left of a plan."""
         train = halves.train
         saved_at = time.monotonic()
+        # The plan is the same in every run, so that resuming is leaving out what is done.
         steps = list(plan_steps(epochs, self.options.train.evaluations))[self.trainer.num_done :]
         began = time.monotonic()
         for step, batch in zip(steps, read_ahead(lambda step: self._read(train, step), steps), strict=True):
             result = self._take(step, batch, train, log)
+            # With the wait for the batch: what is slower, reading or training, shows in it.
             seconds, began = time.monotonic() - began, time.monotonic()
             if log is not None:
                 log.step(step.number, _scalars(result, len(step.batch) / seconds), epoch=step.epoch)
@@ -109,6 +111,7 @@ class TrainingLoop:
         rngs = [generator(Stream.AUGMENTATION, self.options.seed, step.epoch, step.number, place) for place in places]
         clips = self.clips.read(rows, rngs)
         texts = [train.captions[row][number] for row, number in zip(rows, numbers, strict=True)]
+        # Of the whole batch: the loss is over the pairs of all processes
         labels = step.batch.rows if self.options.batches.same_video == "together" else None
         return TrainBatch(clips.frames, clips.masks, texts, clips.is_frame, labels)
 
@@ -140,6 +143,7 @@ class TrainingLoop:
         mean, guess = (sum(values) / RECENT_STEPS for values in (progress.recent, progress.guesses))
         lowest = mean if progress.lowest_mean is None else min(mean, progress.lowest_mean)
         progress.lowest_mean = lowest
+        # Twice the lowest alone would stop a training whose loss is near 0. Guessing is log(number of pairs).
         if mean > max(2 * lowest, 0.95 * guess):
             raise DivergedError(
                 f"the loss has risen: {mean:.3f} over {RECENT_STEPS} steps up to step {self.trainer.num_done}, "
@@ -150,6 +154,7 @@ class TrainingLoop:
     def _evaluate(self, step: Step, halves: Halves, num_epochs: int, log: TrainingLog | None) -> None:
         """Score the model as it is, and keep it if it is the best so far."""
         progress = self.progress
+        # The last batch of an epoch may be smaller
         mean_loss = float(np.average(progress.losses, weights=progress.sizes))
         scores = self._score(step, halves, log)
         earlier = [one.validation_r1 for one in progress.evaluations]
@@ -162,12 +167,14 @@ class TrainingLoop:
             mean_loss=mean_loss,
             validation_r1=scores.validation,
             window_r1=mean,
+            # -1: the first is the best even at 0; of equals, the earlier stays
             is_best=mean > max((one.window_r1 for one in progress.evaluations), default=-1.0),
             watched_t2v_r1=scores.watched_t2v,
             watched_v2t_r1=scores.watched_v2t,
         )
         progress.evaluations.append(done)
         progress.losses, progress.sizes = [], []
+        # Before the state is written. Killed in between, this evaluation is made again, and writes the same weights.
         if done.is_best and self.processes.is_first:
             save_checkpoint(self.folder, self.loaded.model, self.loaded.config, self._metadata(done), self.record)
         if log is not None:

@@ -29,6 +29,7 @@ def check_overlap(store: Store, recipe: TrainingRecipe, *, choose_on_test: bool)
     """
     used = {recipe.train_split, recipe.val_split}
     for shared in shared_videos(store):
+        # A test split that is trained or chosen on by name was allowed already.
         tests = [split for split in shared.splits if is_test_split(split) and split not in used]
         if recipe.val_split in shared.splits and tests and not choose_on_test:
             raise OptionError(

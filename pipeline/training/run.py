@@ -91,6 +91,7 @@ def finetune(
     recipe = _recipe(preset, options)
     opened = Store.open(store)
     _require_split(opened, recipe.train_split)  # before weights are downloaded
+    # What somebody has named must be there. The default `val` may be absent: videos are then held out.
     named = [split for split in (options.val_split or preset.val_split, options.watch_split) if split is not None]
     for split in named:
         _require_split(opened, split)
@@ -103,10 +104,13 @@ def finetune(
     check_before_loading(opened, source, used, recipe.mask_name, resizes=options.resize_frames)
     if options.resize_frames:
         recipe = replace(recipe, size=size_for(opened, used, ModelConfig.from_name_or_file(source.model)))
+    # The next three are made again in `train_model`. Here they only refuse, before the weights are loaded.
     training_halves(opened, recipe)  # refuses too few videos
     watched_half(opened, recipe)
     Drawing.of(opened, recipe)  # refuses masks of which nobody knows how they are made
     overlaps = list(check_overlap(opened, recipe, choose_on_test=options.choose_on_test))
+    # From here on each process must do as many `collect`s as the others: one that raises alone would leave them
+    # waiting.
     with joined_processes(find_device(options.device)) as processes:
         for overlap in overlaps:
             report.warn(overlap)
@@ -156,6 +160,7 @@ def _recipe(preset: Preset, options: FinetuneOptions) -> TrainingRecipe:
 def model_source(preset: Preset, options: FinetuneOptions) -> ModelSource:
     """What a training begins with: the preset's model and weights, but for what the options name."""
     model = options.model or preset.model
+    # Another architecture with the preset's weights is refused when they are loaded; a whole model brings its own.
     has_its_own = options.model is not None and is_whole_model(options.model)
     return ModelSource(
         model=model,
@@ -181,11 +186,12 @@ class _Training:
     def carry_out(self, clock: RunClock, report: Reporter) -> tuple[TrainingHistory, bool]:
         """Train, unless this very training has ended before; also returns whether it had."""
         processes = self.processes
+        # Before training, which changes the weights in place.
         identity = checkpoint_identity(self.store, self.ready.loaded, self.recipe, processes)
         with ExitStack() as stack:
             with _in_step(processes):
                 was_finished = processes.is_first and self._prepare(stack, identity, report)
-            was_finished = processes.collect(was_finished)[0]
+            was_finished = processes.collect(was_finished)[0]  # only the first has looked
             if was_finished:
                 if processes.is_first:
                     report.say(f"nothing to do: {self.folder} was trained to the end with these inputs")

@@ -6,6 +6,7 @@ from typing import Final
 
 from av.video.frame import VideoFrame
 
+# Numbers of H.273, table 4, which are also those of ffmpeg's `AVColorSpace`. 5 and 6 are one matrix.
 _RGB, _BT709, _UNTAGGED, _FCC, _BT470BG, _BT601, _SMPTE240M, _BT2020 = 0, 1, 2, 4, 5, 6, 7, 9
 _SCALED = frozenset({_RGB, _BT709, _UNTAGGED, _FCC, _BT470BG, _BT601, _SMPTE240M, _BT2020})
 """Matrices that swscale converts (`sws_test_colorspace`); it refuses a picture with any other."""
@@ -43,7 +44,7 @@ def take_nearest_colours(frame: VideoFrame) -> str | None:
         What was done, in one line; None if the tags are as they were, or do not matter.
     """
     if frame.color_range not in _RANGES:
-        frame.color_range = 0
+        frame.color_range = 0  # unspecified: swscale refuses numbers that it does not know here as well
     tagged = frame.colorspace
     if tagged in _SCALED or not has_chroma(frame):
         return None

@@ -68,6 +68,7 @@ def decode_clip(path: Path, options: DecodeOptions, window: Window = WHOLE_VIDEO
                 return clip_of(scan, clip, draw_packets(video, scan, plan, options, deadline), options)
             except PlanRefutedError as error:
                 _logger.info("decoding from the start: %s", error)
+                # Not `fresh`: the decoder of this video has seen packets by now, so the file is opened again.
                 events, album = decode(guessed=guessed_positions(scan, options, window))
         sequential = plan_from_frames(scan, events, options, window)
         try:
@@ -92,6 +93,7 @@ def clip_of(scan: VideoScan, plan: ClipPlan, album: Album, options: DecodeOption
     """A clip, when all of its frames are in the album."""
     timeline = plan.timeline
     num_frames = len(timeline.pts)
+    # If the end is lost, nobody knows how long the last frame was shown: it counts neither as a frame nor as time.
     shown, covered = (
         (num_frames, timeline.end_pts) if not timeline.truncated else (num_frames - 1, int(timeline.pts[-1]))
     )
@@ -119,7 +121,7 @@ def _sample(plan: ClipPlan, album: Album, options: DecodeOptions) -> ClipSample:
     frame_index[:num_chosen] = plan.chosen
     next_grey = None
     if options.neighbours:
-        next_grey = np.zeros(frames.shape[:3], dtype=np.uint8)
+        next_grey = np.zeros(frames.shape[:3], dtype=np.uint8)  # (n, h, w): `frames` without the colours
         for slot, place in enumerate(plan.neighbours.tolist()):
             next_grey[slot] = grey_of(album.picture(place))
     return ClipSample(frames, pts_seconds, frame_index, next_grey)

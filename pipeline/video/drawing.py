@@ -50,6 +50,7 @@ def draw_packets(
         PlanRefutedError: The plan does not hold.
         VideoError: As `open_video` and `Album.add`; `TIMEOUT`.
     """
+    # Before anything is decoded: decoders of many codecs take zeros for a picture, without an error.
     if any(is_hollow(segment, scan) for segment in plan.segments):
         raise PlanRefutedError(_HOLLOW.reason)
     album = Album(options, scan.display)
@@ -103,6 +104,7 @@ def _segment_frames(
             if packet is None:
                 raise PlanRefutedError("the file gave fewer packets when it was read again")
             yield from decoder.decode(packet)
+        # B pictures wait in the decoder for pictures that are shown later; None fetches them
         yield from decoder.decode(None)
     except _REFUSALS as error:
         raise PlanRefutedError(f"a packet was refused: {video_error_of(error).reason}") from error
@@ -113,6 +115,7 @@ def _from_start(
     path: Path, scan: VideoScan, options: DecodeOptions, deadline: Deadline, fresh: OpenVideo | None
 ) -> Iterator[tuple[VideoCodecContext, Iterator[Packet[VideoStream]]]]:
     """A decoder that has decoded nothing, and all packets that the scan found: without the file if that is possible."""
+    # An open file alone does not do: its scan has read it to the end, so the packets must lie in memory.
     if fresh is not None and scan.buffered is not None:
         yield fresh.stream.codec_context, iter(scan.buffered)
         return
@@ -224,6 +227,7 @@ def draw_sequentially(
             if isinstance(event, Damage):
                 continue
             position += 1
+            # Positions count frames, not events: `expected_pts` has no entry for a refused packet either.
             if position >= len(expected_pts) or event.pts != expected_pts[position]:
                 raise PlanRefutedError(f"frame {position} has pts {event.pts}, which was not planned")
             if position in wanted:

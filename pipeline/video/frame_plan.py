@@ -78,6 +78,8 @@ def plan_clip(timeline: Timeline, scan: VideoScan, options: DecodeOptions, windo
     if options.neighbours:
         last = len(timeline.pts) - 1
         neighbours = np.where(chosen < last, chosen + 1, last - 1)
+        # The frame after the last chosen one may be among the lost ones. The next that is left would show another
+        # moment.
         following = int(chosen.max()) + 1
         if timeline.truncated and (following > last or timeline.pts[following] >= timeline.readable_end):
             raise timeline.lost()
@@ -92,7 +94,7 @@ def guessed_positions(scan: VideoScan, options: DecodeOptions, window: Window) -
     num_frames = int(scan.table.is_shown.sum())
     if num_frames < 2 or not scan.average_rate:
         return frozenset()
-    counted = timeline_of(range(num_frames), 1, 1 / scan.average_rate, None, None)
+    counted = timeline_of(range(num_frames), 1, 1 / scan.average_rate, None, None)  # a tick is a frame
     try:
         return frozenset(plan_clip(counted, scan, options, window).wanted)
     except VideoError:  # only a guess: the decoded frames decide, and raise what is true of them
@@ -132,11 +134,13 @@ def plan_from_frames(
         raise _too_few(len(frames), damage)
     expected = [frame.pts for frame in frames]
     sound = sound_frames(events)
+    # If no packet was refused, each frame came out, and the decoder's own times are used; they are surer than packets'.
     positions = None if damage is None else _sound_positions(scan, expected, sound)
     if scan.timeline is not None and positions is not None:
         timeline = scan.timeline
     else:
         timeline = _timeline_of_frames(scan, frames, _loss_among(scan, events))
+        # Where times had to be counted, the ticks of the timeline are numbers of frames, and not what the decoder gave.
         ticks = timeline.pts.tolist() if len(timeline.pts) == len(frames) else expected
         positions = {tick: position for position, tick in enumerate(ticks) if tick is not None}
     clip = plan_clip(timeline, scan, options, window)
@@ -170,6 +174,7 @@ def _sound_positions(
 ) -> dict[int, int] | None:
     """Position among the decoded frames of each sound one, by its tick; None if the packets' timeline lacks one."""
     positions = {tick: place for place, tick in enumerate(decoded_pts) if tick is not None and sound[place]}
+    # Fewer positions than sound frames: two have the same time, or one has none.
     in_order = list(positions) == sorted(positions) and len(positions) == sound.sum()
     on_timeline = scan.timeline is not None and positions.keys() <= set(scan.timeline.pts.tolist())
     return positions if in_order and on_timeline else None

@@ -144,6 +144,7 @@ def square_picture(
         av.error.FFmpegError: swscale cannot convert from the frame's format.
     """
     matrix = display_matrix(frame)
+    # Before the cut: `display` refers to pictures of the stored size, and the cut one has another.
     shown = shown_shape(frame, display, matrix)
     crop = display.crop_of(frame.height, frame.width)
     if crop is not None:
@@ -152,6 +153,7 @@ def square_picture(
         rgb = _converted(frame, reformatter, frame.height, frame.width, Interpolation.BICUBIC)
         return resize_and_crop(upright(rgb, matrix), size, shown)
     height, width = resized_shape(*shown, size)
+    # swscale makes the stored picture smaller, and only the small one is turned. Turning swaps the sides back.
     stored = (width, height) if _is_turned(matrix) else (height, width)
     if not has_chroma(frame):
         return centre_crop(upright(_converted(frame, reformatter, *stored, _SCALING), matrix), size)
@@ -172,8 +174,9 @@ def _planes(frame: VideoFrame, reformatter: VideoReformatter, height: int, width
     swscale has vector code for planar RGB, and none for RGB in one plane.
     """
     planar = reformatter.reformat(frame, width, height, "gbrp", interpolation=_SCALING, threads=1)
-    green, blue, red = planar.planes
+    green, blue, red = planar.planes  # the order of ffmpeg's `gbrp`
     for plane in (red, green, blue):
+        # (h, line_size) -> (h, w): ffmpeg pads rows to the width of its vectors.
         yield np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(height, plane.line_size)[:, :width]
 
 

@@ -75,6 +75,7 @@ def sound_frames(events: Sequence[FrameFacts | Damage]) -> NDArray[np.bool_]:
             continue
         if event.is_corrupt:
             damage = event
+            # B pictures are shown before the picture they are predicted from, so they have come out already.
             _mark_bidirectional_run(frames, sound)
         elif event.is_key and _clears(event, damage):
             damage = None

@@ -71,6 +71,7 @@ def decode_windows(
         options: As in `decode_clip`.
         windows: At least one. In the order in which they end, least is kept in memory.
     """
+    # neighbours are RGB until the clip is made
     clip_bytes = options.num_frames * options.image_size**2 * (6 if options.neighbours else 3)
     most = max(1, PASS_BYTES // clip_bytes)
     for start in range(0, len(windows), most):
@@ -107,6 +108,7 @@ def _alone(path: Path, options: DecodeOptions, window: Window) -> DecodedClip | 
 
 def _tried_in_one_pass(path: Path, options: DecodeOptions, windows: Sequence[Window], deadline: Deadline) -> _Outcomes:
     """The windows, as far as a pass gets. One that fails as a whole is not tried again: each would cost as much."""
+    # A pass for a single window saves nothing over `decode_clip`.
     if len(windows) == 1:
         yield 1
         return
@@ -155,6 +157,8 @@ def _from_the_start(
     positions = {position for plan in clips for position in plan.positions.values()}
     if not album.holds(positions):
         try:
+            # The times are those of one decode, the same in all plans. There is a clip: an album holds no positions at
+            # once.
             album = draw_sequentially(path, scan, positions, clips[0].expected_pts, options, deadline)
         except PlanRefutedError as error:
             raise VideoError(VideoStatus.CORRUPT, str(error)) from error
@@ -190,6 +194,7 @@ def _by_packets(
                 return
             waiting.popleft()
 
+    # First, because one missing frame at the end means that any of the planned times may be wrong.
     if wanted and not _ends_as_planned(file, timeline, options, deadline):
         refuted.update(wanted)
     yield from ended()
@@ -200,6 +205,7 @@ def _by_packets(
         is_shown = np.isin(timeline.pts[wanted], segment.shown_pts)
         (drawn if holds else refuted).update(np.array(wanted)[is_shown].tolist())
         yield from ended()
+        # Pictures of clips that are answered: a pass over a film would hold all of them to its end.
         album.keep({place for later in waiting if isinstance(later, ClipPlan) for place in later.wanted})
 
 
@@ -245,5 +251,6 @@ def _tried_segments(
                 _logger.info("a part of the pass does not hold: %s", error)
             if waiting:  # the first one is hollow or refuted
                 yield waiting.popleft(), False
+                # A decoder that met damage, and a reader that stopped inside, are not used again.
                 stack.close()
                 video = stack.enter_context(open_video(video.path, deadline, options, scan.choice))

@@ -121,6 +121,7 @@ class DaskExecutor:
 
     def _hand_on(self, event: Message) -> None:
         """Runs in the client's own thread. A message may be of another client's run, or of one that has ended."""
+        # Keys are NAME-UUID, see `_submit`. `get`: the caller's thread may have forgotten the run a moment ago.
         run = self._runs.get(event[1][0].rpartition("-")[0])
         if run is not None:
             run.put_message(event)
@@ -211,6 +212,7 @@ class _Run(Generic[Task, Report]):
 
     def end(self) -> None:
         """Cancel the tasks in flight."""
+        # First of all: messages of tasks that are about to be cancelled have no reader any more.
         self._executor.forget(self)
         if self._client.status == "running":  # a client whose scheduler is lost would wait for it
             self._client.cancel([flight.future for flight in self._flights.values()])
@@ -345,6 +347,7 @@ def scheduler_here() -> Iterator[LocalCluster]:
     import dask
     from distributed import LocalCluster
 
+    # Dask gives a task up with the first death beyond those that it allows.
     settings = {**QUIET, "distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1}
     with (
         quiet_logs(),  # it logs every connection
@@ -371,6 +374,7 @@ def local_dask(num_workers: int) -> Iterator[DaskExecutor]:
     with ExitStack() as last, scheduler_here() as cluster:
         workers = LocalWorkers(cluster.scheduler_address, num_workers)
         last.callback(workers.close)  # when the scheduler has told them to end
+        # Before the client: without workers there is nothing to submit to, and a start that fails says why.
         workers.wait()
         with Client(cluster) as client:
             yield DaskExecutor(client, refill=workers.refill)

@@ -55,6 +55,8 @@ class _Worker:
 
     def look(self) -> int | None:
         """Note whether it has started; how it ended, if it did."""
+        # In this order. Asked the other way round, a worker that tells its start and dies between the two questions
+        # would be taken for one that cannot start.
         code = self.process.poll()
         if not self.has_started and self.started.poll():
             try:
@@ -125,6 +127,7 @@ class LocalWorkers:
     def _new(self) -> _Worker:
         their_lifeline, lifeline = Pipe(duplex=False)
         started, their_started = Pipe(duplex=False)
+        # The child has copies. With ours open, neither side would see the other's end.
         with their_lifeline, their_started:
             return _Worker(start_worker(self._address, their_lifeline, their_started), lifeline, started)
 

@@ -130,7 +130,7 @@ def workers_for(run: RunOptions, work: Workload, report: Reporter, *, default: i
         default: Workers on this machine, unless `run.workers` says so; 0 is this process.
     """
     wanted = default if run.workers is None else run.workers
-    if work.num_shards == 0:
+    if work.num_shards == 0:  # no scheduler is asked, and no job is submitted, for nothing
         yield Workers(run_synchronously, 0)
     elif run.scheduler is not None:
         from pipeline.workers.clusters import connected  # which loads a decoder, to end it on workers of others
@@ -185,6 +185,7 @@ def _in_threads(wanted: int, work: Workload, how: InThreads, report: Reporter) -
     else:
         wanted, num_threads = min(wanted, how.num_parts), _num_held(wanted, work)
         total_mib = num_threads * work.memory.total_mib
+        # A thread holds a shard and a decoder, a helper a decoder alone: what threads leave free is for helpers.
         room_mib = int(machine_memory_mib() * SHARE_OF_MACHINE) - total_mib
         num_helpers = max(0, min(wanted - num_threads, room_mib // how.helper_mib))
         number, total_mib = num_threads + num_helpers, total_mib + num_helpers * how.helper_mib

@@ -48,6 +48,7 @@ class ThreadExecutor:
                 else:
                     raise told
         finally:
+            # First, so that a thread whose wait is ended below draws no other task.
             run.has_ended.set()
             # Not where each has said that it ends: what it used is idle, and another run may have it now.
             while num_working and (alive := [thread for thread in threads if thread.is_alive()]):
@@ -89,6 +90,7 @@ class _Run(Generic[Task, Report]):
         except BaseException as error:
             self.told.put(error)
         finally:
+            # Last of all: the caller counts these, and takes nothing more from a thread that has sent one
             self.told.put(None)
 
     def _drawn(self) -> Iterator[Task]:

@@ -82,6 +82,7 @@ def run_and_tell(
     if preflight is not None:
         check_here(preflight, worker.address)
     messages = _Messages(worker, telling, key)
+    # The check above does not wait for it: an unfit worker is told of while another of its threads still works.
     with _AT_WORK:
         try:
             report = function(task, messages)

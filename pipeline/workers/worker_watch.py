@@ -103,6 +103,7 @@ class WorkerWatch:
             raise lost_scheduler(self._client) from error
         self._looked_at = now
         self._present = frozenset(threads)
+        # Before the count below: a worker of this machine that has just ended is replaced, and not missed.
         self._refill()
         if self.fit:
             self._seen_at, self._is_silent = now, True
@@ -155,6 +156,7 @@ class WorkerWatch:
                 others.append(address)
             else:
                 unfit.append(UnfitWorkerError(address, address, problem))
+        # As bytes: a worker without `fda` can take them, and say that it cannot read them.
         answers = self._client.run(_look_function(), pickle.dumps(self._preflight), workers=others) if others else {}
         for address, (host, problem) in answers.items():
             if problem is not None:

@@ -231,6 +231,7 @@ def compare(
     """
     check_names(names)
     options = options or CompareOptions()
+    # Each set alone first: its own gaps are told by its name, before those that sets have only together.
     found = {name: scorable_features(store, name, options.split, options.max_missing) for name in names}
     paired = _paired(store, found, options)
     rankings = {name: rank(one, DotScores(one.text, one.video, put), listener) for name, one in paired.items()}
@@ -259,6 +260,7 @@ def compare_rankings(
         found,
         {
             name: rankings[name]
+            # Compared in order: a set with the same videos in another order would be paired with wrong ranks.
             if (one.video_ids, one.caption_ids) == (found[name].video_ids, found[name].caption_ids)
             else rank(one, DotScores(one.text, one.video), listener)
             for name, one in paired.items()
@@ -320,7 +322,7 @@ def _resampled(
             ranking=rankings[name],
             queries=queries[name],
             samples=by_direction,
-            resampled={direction: next(drawn) for direction in by_direction},
+            resampled={direction: next(drawn) for direction in by_direction},  # in the order of `flat`
         )
         for name, by_direction in samples.items()
     ]
@@ -381,6 +383,7 @@ def _differences(
     values = other.samples[direction].unweighted() - first.samples[direction].unweighted()
     spread = percentiles(other.resampled[direction] - first.resampled[direction], level)
     return {
+        # Rounded, because two equal sets differ by rounding alone; + 0.0 makes 0 of -0.
         metric: Difference(round(value, 12) + 0.0, spread[metric], p_value)
         for metric, value, p_value in zip(METRICS, values.tolist(), p_of_each.tolist(), strict=True)
     }

@@ -78,6 +78,7 @@ def rank_changes(
         num_moved: Queries to name at most that rose, and that fell.
     """
     quotient, difference = np.log(after / before), after - before
+    # `lexsort` takes its last key first. Rounded: log(1/2) and log(100/200) may differ in the last bit.
     rising = np.lexsort((difference, quotient.round(9)))
     falling = np.lexsort((-difference, -quotient.round(9)))
     return RankChanges(

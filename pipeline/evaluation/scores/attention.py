@@ -51,11 +51,13 @@ class AttentionScores(TiledScores):
     def _rule(self, products: Array, videos: Rows) -> Array:
         xp, num_frames = namespace(products), index(self._num_frames, videos)
         numbers = xp.arange(products.shape[2], device=array_api_compat.device(products))
-        is_frame = numbers[None, :] < num_frames[:, None]
+        is_frame = numbers[None, :] < num_frames[:, None]  # (v, f)
+        # (t, v, f): exp(-inf) is 0, so a frame that is not there has no weight.
         scaled = xp.where(is_frame, products / self._temperature, -xp.inf)
         weights = xp.exp(scaled - xp.max(scaled, axis=2, keepdims=True))
         weights = weights / xp.sum(weights, axis=2, keepdims=True)
+        # (t, v, f) -> (v, t, f), to be multiplied with the Gram matrices, (v, f, f), video by video.
         of_videos = xp.permute_dims(weights, (1, 0, 2))
-        squares = xp.sum((of_videos @ index(self._gram, videos)) * of_videos, axis=2).T
+        squares = xp.sum((of_videos @ index(self._gram, videos)) * of_videos, axis=2).T  # (t, v)
         totals = xp.sum(weights * products, axis=2)  # frames that are not there are zero, and so are their products
         return totals / xp.sqrt(xp.clip(squares, min=_LEAST_SQUARE))

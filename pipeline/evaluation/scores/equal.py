@@ -64,6 +64,7 @@ class EqualRows:
         repeated: Array = None
         if len(self.repeated):
             found = product(rows, self.repeated)
+            # A copy, because `product` may put its next result into the same memory.
             repeated = namespace(found).asarray(found, copy=True)
 
         def tile(texts: Rows) -> Tile:
@@ -74,7 +75,7 @@ class EqualRows:
                 scores[:, like(columns, scores)] = take_columns(repeated, slots[columns])
             if not all_differ:
                 scores = scores[like(places, scores)]
-            return Tile(scores, scores)
+            return Tile(scores, scores)  # both directions rank by the same cosines
 
         return tile
 

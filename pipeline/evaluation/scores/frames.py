@@ -39,5 +39,6 @@ class FrameScores(TiledScores):
                 highest.append(scores)
         total = highest[0]
         for place, scores in enumerate(highest[1:], 1):
+            # Of a video with fewer frames the places after them hold -inf.
             total = total + xp.where(num_frames > place, scores, 0.0)
         return total / xp.astype(xp.clip(num_frames, max=self._k), xp.float32)

@@ -33,6 +33,6 @@ def pool_frames(frame: NDArray[np.float32], pooling: str) -> NDArray[np.float32]
     check_embeddings("frame", features[is_frame])
     if pooling == "unit-mean":
         features /= np.linalg.norm(features, axis=2, keepdims=True)
-    video = features.mean(axis=1, where=is_frame[:, :, None])
+    video = features.mean(axis=1, where=is_frame[:, :, None])  # (v, f, dim) -> (v, dim)
     pooled: NDArray[np.float32] = video / np.linalg.norm(video, axis=1, keepdims=True)
     return pooled

@@ -30,12 +30,13 @@ def shot_features(frame: NDArray[np.float32], distance: float) -> NDArray[np.flo
     """
     unit, num_frames = unit_frames(frame)
     is_frame = np.arange(unit.shape[1]) < num_frames[:, None]
-    begins = np.zeros(unit.shape[:2], np.int64)
+    begins = np.zeros(unit.shape[:2], np.int64)  # (v, f)
     begins[:, 1:] = _distances(unit) > distance
-    shot = np.cumsum(begins, axis=1)
+    shot = np.cumsum(begins, axis=1)  # the number of the shot that each frame is in, from 0
     num_shots = np.where(is_frame, shot, 0).max(axis=1) + 1
     sums = np.zeros((len(unit), int(num_shots.max()), unit.shape[2]), np.float32)
     videos, places = np.nonzero(is_frame)
+    # `add.at`, because a plain += adds only one of several frames of a shot.
     np.add.at(sums, (videos, shot[videos, places]), unit[videos, places])
     sums /= np.maximum(np.linalg.norm(sums, axis=2, keepdims=True), np.float32(1e-6))
     sums[np.arange(sums.shape[1]) >= num_shots[:, None]] = np.nan

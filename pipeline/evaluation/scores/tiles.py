@@ -88,7 +88,7 @@ class TiledScores(ABC):
         numbers = np.arange(self.num_texts)[texts]
         scores = self._empty(len(self._equal.first_videos[videos]), len(numbers))
         for part in self._tiles(*scores.shape):
-            scores[:, part] = self._tile(rows_of(numbers[part]), videos).T
+            scores[:, part] = self._tile(rows_of(numbers[part]), videos).T  # rules have texts as rows, strips videos
         return scores
 
     def _empty(self, num_rows: int, num_columns: int) -> Array:
@@ -98,6 +98,7 @@ class TiledScores(ABC):
     def _tile(self, texts: Rows, videos: Rows) -> Array:
         """Scores of some texts with some videos, shape (number of these texts, number of these videos)."""
         xp, frame = namespace(self._text), index(self._frame, videos)
+        # (t, dim) @ (dim, v * f) -> (t, v * f), then (t, v, f): one large product for all frames.
         products = index(self._text, texts) @ xp.reshape(frame, (-1, frame.shape[2])).T
         return self._rule(xp.reshape(products, (-1, *frame.shape[:2])), videos)
 
@@ -121,10 +122,12 @@ def unit_frames(frame: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArra
     without = np.flatnonzero(num_frames == 0)
     if len(without):
         raise InputError(f"{len(without)} of {plural(len(frame), 'video')} have no frame (the first: {without[0]})")
+    # Ones for what is lacking, until the norms are taken: zeros and NaN would be refused.
     unit = np.where(is_lacking[:, :, None], np.float32(1), frame)
     check_embeddings("frame", unit.reshape(-1, frame.shape[2]))
     unit /= np.linalg.norm(unit, axis=2, keepdims=True)
     if is_lacking.any():
         unit[is_lacking] = 0  # no frame is zero, so that a video with fewer frames is never a copy of one with more
+        # False before True: frames come first, and stay in the order of time.
         unit = np.take_along_axis(unit, np.argsort(is_lacking, axis=1, kind="stable")[:, :, None], axis=1)
     return unit, num_frames

@@ -207,6 +207,7 @@ def _motion(queries: _Queries, facts: SplitFacts, num_bins: int) -> SliceFamily:
     coverage = facts.coverage
     moves = coverage > 0
     cuts = quantile_cuts(coverage[moves], num_bins)
+    # -1 unknown, 0 nothing moves, then the bins. NaN > 0 is false, so it is no bin.
     of = np.where(moves, 1 + np.searchsorted(cuts, coverage, side="right"), np.where(np.isnan(coverage), -1, 0))
     kinds = [("none", "all masks empty"), *_bins(cuts, _percent)]
     return queries.by_video("motion", f"by the mean coverage of the masks {facts.mask_name!r}", kinds, of)
@@ -217,6 +218,7 @@ def _masks_that_are(
 ) -> SliceFamily:
     """Whether none, some or all masks of a clip are empty, or full."""
     known = ~np.isnan(num_masks) & ~np.isnan(number)
+    # 0 none, 1 some, 2 all: "all" is "some", and one more.
     of = np.where(known, (number > 0).astype(np.int64) + (known & (number == num_masks)), -1)
     kinds = [("none", f"no mask {what}"), ("some", f"some masks {what}"), ("all", f"all masks {what}")]
     return queries.by_video(f"{what}-masks", f"by how many masks of the clip are {what}", kinds, of)
@@ -249,6 +251,7 @@ def _static(queries: _Queries, facts: SplitFacts, kinds: NDArray[np.int64], num_
     )
 
     def kind(videos: NDArray[np.int64], speaks_of_rest: NDArray[np.bool_]) -> NDArray[np.int64]:
+        # The numbers of `labels` below
         return np.where(known[videos], np.where(moves_little[videos] & speaks_of_rest, 0, 1), -1)
 
     of_captions = kind(queries.truth, speaks_of_rest)

@@ -54,6 +54,7 @@ def split_facts(store: Store, features: Features, split: str, mask_name: str | N
         values = [getattr(outcomes.get(video_id), field, None) for video_id in features.video_ids]
         return np.array([np.nan if value is None else value for value in values], np.float64)
 
+    # The catalogue has all videos of the split, features only those with a clip: matched by id, never by row.
     videos = store.catalog.split_videos(split)
     categories = dict(zip(videos["video_id"].to_pylist(), videos["category"].to_pylist(), strict=True))
     return SplitFacts(

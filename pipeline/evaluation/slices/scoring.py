@@ -110,6 +110,7 @@ def score_slices(
         level: Confidence of the intervals.
     """
     captions, videos = np.arange(len(ranking.to_video)), np.arange(len(ranking.to_text.videos))
+    # As a slice, so that its numbers come of the same code as those beside it.
     everything = Slice("all", "all queries", captions, videos)
     queries = queries_of(ranking, protocol)
     scored = tuple(
@@ -132,8 +133,10 @@ def _score(
     ranking: Ranking, protocol: Protocol, some: Slice, queries: Mapping[str, Queries], level: float
 ) -> SliceScore:
     to_video, to_text = ranking.to_video, among_texts(ranking.to_text, protocol)
+    # Of the split, before it is cut to the slice: its tables would not be comparable if a slice had another protocol.
     several = len(to_video) > len(to_text)
     samples = {
+        # A slice may have captions and no video: a video is in the slice of most of its captions.
         direction: RanksByVideo.of(queries[direction].of(rows))
         for direction, rows in (("text_to_video", some.captions), ("video_to_text", some.videos))
         if len(rows)
@@ -151,13 +154,14 @@ def _score(
         intervals={
             direction: dict(zip(SHARES, share_intervals(sample, level), strict=True))
             for direction, sample in samples.items()
-            if sample.num_videos > 1
+            if sample.num_videos > 1  # one video shows no variance between videos
         },
     )
 
 
 def _static_gap(families: Sequence[FamilyScores]) -> dict[str, float]:
     """See `SliceScores.static_gap`."""
+    # Empty if this family was not asked for.
     slices = {one.name: one for family in families if family.name == STATIC for one in family.slices}
     gap = {}
     for direction in DIRECTIONS:

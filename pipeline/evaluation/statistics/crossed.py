@@ -93,6 +93,7 @@ def crossed_share(values: ArrayLike, video: ArrayLike | None = None, *, level: f
     spread = share * (1 - share)
     num_effective = num_videos if variance <= 1e-20 else min(max(spread / variance, 1.0), table.num_queries)
     squared = _quantile(level, degrees if variance > 1e-20 else num_videos - 1) ** 2
+    # Wilson's interval, not yet divided by 1 + z^2 / n.
     middle = share + squared / (2 * num_effective)
     half = math.sqrt(squared * (spread / num_effective + squared / (4 * num_effective**2)))
     low, high = ((middle + side * half) / (1 + squared / num_effective) for side in (-1, 1))
@@ -134,6 +135,7 @@ class _Table:
         num_videos = int(owner.max()) + 1 if len(owner) else 0
         if num_videos < 2 or len(values) < 2:
             raise InputError(f"an interval needs at least 2 videos and 2 seeds, got {num_videos} and {len(values)}")
+        # (num_videos, num_seeds)
         sums = np.column_stack([np.bincount(owner, one, num_videos) for one in values]).astype(np.float64)
         return cls(sums, np.bincount(owner, minlength=num_videos).astype(np.float64))
 
@@ -162,7 +164,7 @@ class _Table:
         both = of_videos + of_seeds
         if both <= 0:
             return 0.0, float(num_videos - 1)
-        return both, both**2 / (of_videos**2 / (num_videos - 1) + of_seeds**2 / (num_seeds - 1))
+        return both, both**2 / (of_videos**2 / (num_videos - 1) + of_seeds**2 / (num_seeds - 1))  # Satterthwaite
 
 
 def _half_width(table: _Table, level: float, pseudo: float) -> float:

@@ -50,6 +50,7 @@ def p_values(
     phase = Phase("permutations", num_permutations, listener)
     for count in block_sizes(2 * num_videos, num_permutations):
         swapped = rng.integers(0, 2, (count, num_videos)).astype(np.float64)
+        # (count, 2 * num_videos): weights over the videos of both sets; of each video, one of the two counts.
         as_first, as_other = np.hstack([1 - swapped, swapped]), np.hstack([swapped, 1 - swapped])
         for number, ranks in enumerate(joint):
             difference = np.abs(ranks.metrics(as_other) - ranks.metrics(as_first))

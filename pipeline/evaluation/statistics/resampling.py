@@ -92,7 +92,7 @@ class RanksByVideo:
 
         With weights of one they equal those of `metrics_of`.
         """
-        sums = weights @ self._sums
+        sums = weights @ self._sums  # (num_draws, num_videos) @ (num_videos, 6)
         num_ranks = sums[:, -1]
         means = sums[:, :-1] / num_ranks[:, None]
         return np.column_stack([100 * means[:, :-1], self._medians(weights, num_ranks), means[:, -1]])
@@ -122,6 +122,7 @@ class RanksByVideo:
         """The mean of the middle two ranks of each draw, or the lower of them: shape (num_draws,)."""
         ends, up_to = self._cells
         starts = np.concatenate([[0], ends[:-1]])
+        # Places of the middle two among n ranks: (n + 1) // 2 and (n + 2) // 2, the same one if n is odd.
         middle = np.column_stack([num_ranks + 1, num_ranks + (1 if self.lower_median else 2)]) // 2  # the first is 1
         counts = weights @ up_to
         cell = _places(counts, middle)
@@ -130,6 +131,7 @@ class RanksByVideo:
         if (self.ranks[starts] == self.ranks[ends - 1])[cell].all():
             place = starts[cell]  # all ranks of these cells are equal, so that any place of a cell will do
         else:
+            # What lies in the cells before these
             before = counts[:, [cell.min() - 1]] if first else np.zeros((len(weights), 1))
             place = first + self._counted(weights, slice(first, last), middle - before)
         medians: NDArray[np.float64] = self.ranks[place].mean(axis=1)
@@ -164,6 +166,7 @@ class RanksByVideo:
         part = starts * _NUM_CELLS // len(self.ranks)
         edges = np.append(starts[1:][part[1:] > part[:-1]], len(self.ranks))
         cell = np.repeat(np.arange(len(edges)), np.diff(edges, prepend=0))
+        # A pair of numbers as one, so that a single count gives the table (num_videos, num_cells).
         table = np.bincount(self.video * len(edges) + cell, minlength=self.num_videos * len(edges))
         return edges, np.cumsum(table.reshape(self.num_videos, -1), axis=1).astype(np.float64)
 
@@ -205,6 +208,7 @@ def draws(num_videos: int, num_draws: int, rng: np.random.Generator) -> Iterator
     [[5.0, 5.0, 5.0]]
     """
     for count in block_sizes(num_videos, num_draws):
+        # Each draw has numbers of its own, so that one `bincount` counts all draws of the block.
         drawn = rng.integers(0, num_videos, (count, num_videos)) + num_videos * np.arange(count)[:, None]
         yield np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
 
@@ -227,6 +231,7 @@ def resample(
     Raises:
         ValueError: There are fewer than two videos, so that resamples could not differ.
     """
+    # All samples have the same videos, in one order: a draw is a row of weights for all of them.
     num_videos = samples[0].num_videos
     if num_videos < 2:
         raise InputError(f"resampling needs at least 2 videos with captions, got {num_videos}")

@@ -98,6 +98,7 @@ def parser_of(codec: str, extradata: bytes | None) -> PictureParser | None:
     if codec == "mpeg4":
         return lambda packet, is_key: _mpeg4_picture(bytes(packet))
     if codec == "vp8":
+        # The first byte, from its lowest bit: 1 bit "not key", 3 of version, 1 "shown", 3 of a size.
         return lambda packet, is_key: Picture(is_key, is_reference=True, is_shown=bool(packet[0] >> 4 & 1))
     if codec == "vp9":
         return lambda packet, is_key: Picture(is_key, is_reference=True, is_shown=_vp9_is_shown(packet))
@@ -108,6 +109,8 @@ def parser_of(codec: str, extradata: bytes | None) -> PictureParser | None:
 
 def _nal_length_bytes(codec: str, extradata: bytes) -> int | None:
     """Bytes of the length before each NAL unit (avcC, hvcC), or None if start codes separate them."""
+    # Both configuration records begin with version 1, and have `lengthSizeMinusOne` in the low two bits of this byte.
+    # Extradata that begins with a start code belongs to a stream whose units are separated by start codes (Annex B).
     place = 4 if codec == "h264" else 21
     if len(extradata) <= place or extradata[:3] in (b"\0\0\0", b"\0\0\1") or extradata[0] != 1:
         return None
@@ -128,7 +131,7 @@ def _nal_units(packet: bytes | memoryview, length_bytes: int | None) -> Iterator
             place = following
         return
     start, size = 0, len(packet)
-    while start + length_bytes + 2 <= size:
+    while start + length_bytes + 2 <= size:  # 2: the longer of the heads of a unit, HEVC's
         begin = start + length_bytes
         if packet[start : start + len(_LOST)] == _LOST:
             yield _LOST
@@ -147,6 +150,7 @@ def _h264_picture(units: Iterator[bytes | memoryview]) -> Picture:
     heads, parameters, is_hollow = [], b"", False
     for unit in units:
         is_hollow |= unit is _LOST
+        # Head of a unit, 1 byte: 1 bit 0, 2 bits `nal_ref_idc`, 5 bits `nal_unit_type`.
         kind = unit[0] & 31 if len(unit) else 0
         if kind in _H264_SLICES:
             heads.append(unit[0])
@@ -163,6 +167,7 @@ def _hevc_picture(units: Iterator[bytes | memoryview]) -> Picture:
     slices, parameters, is_hollow = [], b"", False
     for unit in units:
         is_hollow |= unit is _LOST
+        # Head of a unit, 2 bytes: 1 bit 0, 6 bits `nal_unit_type`, 6 bits of layer, 3 bits `nuh_temporal_id_plus1`.
         kind = unit[0] >> 1 & 63 if len(unit) >= 2 else None
         if kind is not None and kind <= _HEVC_LAST_VCL:
             slices.append((kind, (unit[1] & 7) - 1))
@@ -183,6 +188,7 @@ def _hevc_picture(units: Iterator[bytes | memoryview]) -> Picture:
 def _mpeg_picture(packet: bytes) -> Picture:
     """`picture_coding_type` of the picture, or of both its fields; an I picture starts."""
     codes = _start_codes(packet, _MPEG_CODES)
+    # After the 4 bytes of the start code: 10 bits `temporal_reference`, 3 bits `picture_coding_type`.
     kinds = [packet[at + 5] >> 3 & 7 for code, at in codes if code == _MPEG_PICTURE and at + 5 < len(packet)]
     parameters = _headers(packet, codes, (_MPEG_SEQUENCE,), (_MPEG_GROUP, _MPEG_PICTURE))
     for code, at in codes:  # matrices may also come with a picture, and hold from there on
@@ -197,6 +203,7 @@ def _mpeg_picture(packet: bytes) -> Picture:
 def _mpeg4_picture(packet: bytes) -> Picture:
     """`vop_coding_type`. Some files pack a B picture into the packet of the picture that it refers to."""
     codes = _start_codes(packet, _MPEG4_CODES)
+    # `vop_coding_type` is the first 2 bits after the 4 bytes of the start code.
     kinds = [packet[at + 4] >> 6 for code, at in codes if code == _MPEG4_VOP and at + 4 < len(packet)]
     parameters = _headers(packet, codes, _MPEG4_LAYERS, (_MPEG4_GROUP, _MPEG4_VOP))
     if not kinds:
@@ -238,6 +245,8 @@ def _vp9_is_shown(packet: bytes | memoryview) -> bool:
         return True
     first = packet[0]
     after_profile = 3 if first >> 4 & 3 == 3 else 2  # profile 3 has a reserved bit more
+    # From the highest bit of the first byte: 2 bits mark, 2 of profile, then those read here: show an existing frame,
+    # frame type, show this frame.
     bits = first << after_profile + 2
     shows_existing, shows = bits >> 7 & 1, bits >> 5 & 1
     return bool(shows_existing or shows)

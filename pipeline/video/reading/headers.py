@@ -78,13 +78,15 @@ def _track_id(boxes: _Elements, track: _Element) -> int | None:
 
 def _clap(boxes: _Elements, entry: _Element) -> Crop | None:
     head = boxes.content(entry, _SAMPLE_ENTRY_BYTES)
+    # 8 bytes that all sample entries have, 16 reserved, then 2 width and 2 height.
     width, height = int.from_bytes(head[24:26], "big"), int.from_bytes(head[26:28], "big")
     for box in boxes.children(entry.part(_SAMPLE_ENTRY_BYTES)):
         if box.kind == b"clap":
             content = boxes.content(box, 32)
             numbers = [int.from_bytes(content[i : i + 4], "big", signed=True) for i in range(0, 32, 4)]
-            if len(content) < 32 or min(numbers[1::2]) < 1:
+            if len(content) < 32 or min(numbers[1::2]) < 1:  # a denominator of 0
                 return None
+            # Numerator and denominator, 4 bytes each, of: width, height, horizontal and vertical offset of the centre.
             columns, rows, right, down = (Fraction(*numbers[i : i + 2]) for i in range(0, 8, 2))
             return _crop((height, width), _aperture(height, rows, down), _aperture(width, columns, right))
     return None

@@ -88,7 +88,7 @@ def check_file(path: Path) -> os.stat_result:
             raise VideoError(VideoStatus.MISSING, f"the path is {_kind(facts.st_mode)}, not a file")
         if facts.st_size == 0:
             raise VideoError(VideoStatus.EMPTY, "the file has 0 bytes")
-        path.open("rb").close()
+        path.open("rb").close()  # permission is asked for here: ffmpeg's error would count as a damaged file
         return facts
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise VideoError(VideoStatus.MISSING, _os_reason(error)) from error
@@ -273,12 +273,14 @@ def open_video(
     if choice is None:
         with _open_container(path, deadline, options) as container:
             streams = _moving_streams(container)
+            # The usual file: opened once, since no packets were read to choose a stream.
             if len(streams) == 1:
                 choice = StreamChoice(streams[0].index)
                 yield OpenVideo(path, container, _prepared(streams[0], options), choice)
                 return
             choice = choose_stream(streams, _readable(_packets(container, streams, deadline), options.max_packets))
     with _open_container(path, deadline, options) as container:
+        # Opened again after a choice, which has read the packets.
         stream = container.streams[choice.index]
         assert isinstance(stream, VideoStream)
         yield OpenVideo(path, container, _prepared(stream, options), choice)

@@ -117,6 +117,7 @@ class PacketLog:
         picture = PLAIN if self._parser is None else self._parser(content, is_key)
         if len(self) and (_has_new_parameters(packet) or picture.parameters not in (b"", self._parameters)):
             self.changes_parameters = True
+        # The first packet of most files repeats the header's parameters; only a later change is one.
         elif not len(self):
             self._parameters = picture.parameters
         pts = NO_TIME if packet.pts is None else packet.pts
@@ -170,6 +171,7 @@ class PacketLog:
         zeros = np.pad(_flags(self._zeros_inside), 1)
         is_alone = zeros[1:-1] & ~zeros[:-2] & ~zeros[2:]
         starts_hollow, ends_in_zeros = _flags(self._hollow), _flags(self._zeros_last)
+        # After the last packet nothing can tell padding from a hole. Where zeros are rare, they are a hole.
         hole_begins = ends_in_zeros & np.append(starts_hollow[1:], self._searches_zeros)
         # In HEVC only the highest sub-layer has none above it that may refer to its non-reference pictures.
         below_highest = layer < layer.max(initial=0)

@@ -147,6 +147,7 @@ class _PacketBuffer:
 
     def add(self, packet: Packet[VideoStream]) -> None:
         self._num_bytes += packet.size + PACKET_BYTES
+        # All are dropped, not only later ones: half of the packets would save no reading of the file.
         if self._num_bytes > BUFFERED_BYTES:
             self._packets = None
         elif self._packets is not None:
@@ -177,6 +178,7 @@ def read_packets(
                     waiting.popleft()
                     yield packet
         except VideoError as error:
+            # Without a seek, reading again would fail again.
             if reader is None or not reader.has_jumped or error.status is VideoStatus.TIMEOUT:
                 raise
         if not reader.has_jumped:
@@ -212,6 +214,8 @@ class _Reader:
         if not table.is_key[place] or table.file_end[place] <= table.file_end[place - 1] or NO_TIME in times:
             return
         self.has_jumped = True
+        # Demuxers search by pts or by dts. The lesser one lies behind the packet for neither, and ffmpeg seeks
+        # backwards.
         self._video.container.seek(int(min(times)), stream=self._video.stream)
         later = dropwhile(lambda packet: _file_end(packet) < table.file_end[place], self._video.packets(self._deadline))
         self._packets, self._next = later, place
@@ -278,6 +282,7 @@ def declared_end_of(container: InputContainer, stream: VideoStream, start_pts: i
     if "mp4" in names and stream.duration is not None and stream.duration > 0:
         return DeclaredEnd(start_pts + stream.duration, is_exact=True)
     if not _DECLARING.isdisjoint(names) and container.duration is not None:
+        # Exact only if all streams are video: the longest one sets the duration of the file.
         ticks = int(container.duration * _MICROSECOND / stream.time_base)
         return DeclaredEnd(ticks, is_exact=len(container.streams.video) == len(container.streams))
     return None

@@ -69,6 +69,7 @@ def open_scanned(path: Path, options: DecodeOptions, deadline: Deadline) -> Iter
     key = _Key.of(path, check_file(path), options)
     extent, scan = _kept.get(key, (None, None))
     if extent is None:
+        # Before the next scan, so that two large tables are never in memory together.
         _kept.clear()
         extent = extent_of(path)
     refuse_missing_index(path, extent)

@@ -47,6 +47,7 @@ def choose_stream(streams: Sequence[VideoStream], packets: Iterable[Packet[Video
         height, width = _shape(stream)
         is_default = Disposition.default in stream.disposition
         num_frames = counts[stream.index]
+        # -index: of equal streams, the first
         return num_frames > 1, height > 0, is_default, height * width, num_frames, -stream.index
 
     chosen, *others = sorted(streams, key=rank, reverse=True)

@@ -64,6 +64,7 @@ class Timeline:
 
     def span(self, window: Window) -> tuple[int, int]:
         """The ticks `[start, end)` of a clip, clamped to the video; at least one tick."""
+        # A header may declare an end before the last frame that is there.
         end = max(self.end_pts, int(self.pts[-1]) + 1)
         start = min(end - 1, self.start_pts + self._ticks(window.start_seconds))
         if window.end_seconds is not None:
@@ -108,6 +109,7 @@ class Timeline:
             whole = self.seconds(end - self.start_pts)
             reason = f"the clip begins at {window.start_seconds:g} s, and the video ends at {whole:.3f} s"
             raise VideoError(VideoStatus.TOO_SHORT, reason)
+        # With a loss, the clip may have had more frames: `choose` decides what is missing.
         if first == last and not end > self.readable_end:
             when = self.seconds(int(self.pts[first]) - self.start_pts)
             raise VideoError(VideoStatus.TOO_SHORT, f"the clip has 1 frame, at {when:.3f} s, and motion needs two")
@@ -119,7 +121,7 @@ class Timeline:
             # Lost frames have numbers too. More of them than the clip takes from its start make no difference.
             interval = max(1, (int(self.pts[-1]) - self.start_pts) // max(1, len(self.pts) - 1))
             most = options.num_frames * max(1, round(rate or 0))
-            num_frames += min(most, -((self.readable_end - self.end_pts) // interval))
+            num_frames += min(most, -((self.readable_end - self.end_pts) // interval))  # ceil, in integers
         try:
             indices = clip4clip_indices(num_frames, rate or Fraction(0), window.start_seconds, window.end_seconds)
         except ValueError as error:

@@ -176,11 +176,12 @@ def first_loss(table: PacketTable, extent: FileExtent, declared: DeclaredEnd | N
     num_broken = _num_broken(table) if losses and extent.family is not Family.STREAM else 0
     whole = table.head(len(table) - num_broken)
     frames = _Frames(whole, extent, None if declared is None else declared.ticks)
-    numbers = np.searchsorted(whole.file_end, losses, side="right").tolist()
+    numbers = np.searchsorted(whole.file_end, losses, side="right").tolist()  # packets that end at or before each loss
     found = next((place for place in range(len(losses)) if frames.may_be_missing_after(numbers[place])), None)
     if found is None and not num_broken:
         return None
     num_before = len(whole) if found is None else numbers[found]
+    # At the end of the file it cannot: a packet that was cut there is flagged, or not given at all.
     if found is not None and losses[found] < extent.size:
         num_before = max(0, num_before - 1)  # what begins before a break may end in it
     end = declared.ticks if declared is not None and declared.is_exact else None
@@ -198,6 +199,7 @@ def implausible_gap(table: PacketTable, extent: FileExtent) -> Loss | None:
     if extent.family is not Family.STREAM or len(table) < 2 or bool((table.dts == NO_TIME).any()):
         return None
     intervals = np.diff(table.dts)
+    # The median: one long hole would move a mean.
     is_hole = intervals > _LONGEST_HOLD * np.median(intervals)
     if not is_hole.any():
         return None

@@ -35,6 +35,7 @@ def walk_iso(file: BinaryIO, size: int) -> Walk:
         is_last = length < content - place  # size 0 is "to the end"; others are garbage
         after = size if is_last else place + length
         if kind in (b"moov", b"moof") and after <= size:
+            # `mvex` in `moov` announces fragments, also if none of them has arrived.
             index = read_at(file, content, min(after - content, _MAX_INDEX_BYTES))
             has_index |= kind == b"moov"
             is_fragmented |= kind == b"moof" or b"mvex" in index
@@ -55,6 +56,7 @@ def walk_iso(file: BinaryIO, size: int) -> Walk:
 def _box_at(file: BinaryIO, place: int) -> tuple[int, bytes, int]:
     """Length, type and place of the content of a box. For a length of 1, 8 bytes more have it."""
     head = read_at(file, place, 16)
+    # Layout: 4 bytes length (of the whole box), 4 type, then 8 bytes of a longer length or the content.
     length = int.from_bytes(head[:4], "big")
     is_long = length == 1
     return int.from_bytes(head[8:16], "big") if is_long else length, head[4:8], place + (16 if is_long else 8)

@@ -10,6 +10,7 @@ from pipeline.video.reading.containers.walk import Walk, find, read_at
 MAGIC = bytes.fromhex("1a45dfa3")
 _SEGMENT, _CLUSTER = bytes.fromhex("18538067"), bytes.fromhex("1f43b675")
 _SIMPLE_BLOCK = bytes.fromhex("a3")
+# `SeekID` of 4 bytes, which is that of Cues; then `SeekPosition`.
 _INDEX_ENTRY, _POSITION = bytes.fromhex("53ab841c53bb6b"), bytes.fromhex("53ac")
 _CONTENTS_BYTES = 512
 _OF_A_SEGMENT = "114d9b74 1549a966 1654ae6b 1c53bb6b 1941a469 1043a770 1254c367"
@@ -66,6 +67,7 @@ def _index_place(file: BinaryIO, start: int, end: int) -> int:
     entry = contents.find(_INDEX_ENTRY) + len(_INDEX_ENTRY)
     if entry < len(_INDEX_ENTRY) or contents[entry : entry + 2] != _POSITION:
         return 0
+    # The size of a short element is one byte, `0x8n`. The position counts from the first byte in the segment.
     num_bytes = contents[entry + 2] & 0x0F
     return start + int.from_bytes(contents[entry + 3 : entry + 3 + num_bytes], "big")
 
@@ -80,8 +82,8 @@ def _end_of_cluster(file: BinaryIO, place: int, first_child: int) -> int | None:
 def _element_at(file: BinaryIO, place: int, end: int, *, is_declared: bool) -> tuple[bytes, int | None]:
     """The name at a place, and the place after its element, or of its first child; None if there is no element."""
     file.seek(place)
-    head = file.read(13)
-    num_bytes = 9 - head[0].bit_length()
+    head = file.read(13)  # 4 of an id, 8 of a size, and the first of the content
+    num_bytes = 9 - head[0].bit_length()  # as many bytes as the first one has leading zero bits, and one
     name = head[:num_bytes]
     if name in (_CLUSTER, _SEGMENT):  # a segment: another file was appended
         file.seek(place + num_bytes)

@@ -34,6 +34,7 @@ def ts_start(head: bytes) -> tuple[int, int] | None:
     is_sync = np.frombuffer(head, np.uint8) == _SYNC
     for step in TS_STEPS:
         places = len(head) - 4 * step
+        # Five sync bytes in step: 0x47 is "G", so that one or two come by chance in any file.
         in_step = [is_sync[n * step : n * step + places] for n in range(5)] if places > 0 else [is_sync[:0]]
         found = np.flatnonzero(np.logical_and.reduce(in_step))
         if len(found):
@@ -72,6 +73,8 @@ def _left_out(packets: NDArray[np.uint8], counters: NDArray[np.int64]) -> list[i
 
     Where a file starts over with its tables, their counters at 0, files were joined, and nothing is missing.
     """
+    # The head, 4 bytes: sync; 3 flags and 13 bits PID; 2 bits scrambling, 2 bits "has adaptation field, has payload", 4
+    # bits counter. The adaptation field begins with its length; the first bit in it announces a jump of the counter.
     pid = (packets[:, 1].astype(np.int64) & 0x1F) << 8 | packets[:, 2]
     has_adaptation, has_payload = packets[:, 3] & 0x20 > 0, packets[:, 3] & 0x10 > 0
     is_jump = has_adaptation & (packets[:, 4] > 0) & (packets[:, 5] & 0x80 > 0)  # says itself that it does
@@ -84,7 +87,7 @@ def _left_out(packets: NDArray[np.uint8], counters: NDArray[np.int64]) -> list[i
         mine = np.flatnonzero((pid == stream) & has_payload)
         before = np.concatenate([counters[stream : stream + 1], counter[mine[:-1]]])
         step = (counter[mine] - before) % 16
-        is_missing = (before >= 0) & (step > 1) & ~is_jump[mine]
+        is_missing = (before >= 0) & (step > 1) & ~is_jump[mine]  # 0: a packet may be sent twice
         for at in np.flatnonzero(is_missing):
             since = mine[at - 1] if at else -1
             if not ((tables > since) & (tables <= mine[at])).any():
@@ -131,10 +134,13 @@ def walk_ps(file: BinaryIO, size: int) -> Walk:
 def _after_part(head: bytes, place: int) -> int | None:
     """The place after a pack's header or a packet; `place` itself if its length is unknown; None if there is none."""
     kind = head[3]
+    # Codes below that of the end belong to what is inside of packets: pictures, slices, sequence headers.
     if head[:3] != _START or kind <= END[3]:
         return None
     if kind == PACK[3]:
+        # A pack's head: 12 bytes in MPEG-1; in MPEG-2, two bits 01 after the code, and 14 bytes, the last of which
+        # counts the stuffing that follows.
         is_mpeg2 = len(head) > 13 and head[4] >> 6 == 1
         return place + (14 + (head[13] & 7) if is_mpeg2 else 12)
     length = int.from_bytes(head[4:6], "big")
-    return place + 6 + length if length or kind == _SYSTEM else place
+    return place + 6 + length if length or kind == _SYSTEM else place  # 4 of code, 2 of length

@@ -32,6 +32,7 @@ def walk_avi(file: BinaryIO, size: int) -> Walk:
                 break  # bytes after the last part are nobody's
             part_size = int.from_bytes(head[4:8], "little")
             is_declared = part_size not in _UNKNOWN_SIZES
+            # the size counts what follows it: not the 8 bytes of name and size
             part_end = place + 8 + part_size if is_declared else size
             place += 12
             continue
@@ -40,6 +41,7 @@ def walk_avi(file: BinaryIO, size: int) -> Walk:
             return Walk(part_end if is_declared else None, (0,))  # ffmpeg takes the times from it
         if after is None and place % 2 == 0:  # a writer that forgot to pad
             after = _after_chunk(read_at(file, place - 1, 12), place - 1)
+        # One more: a part may or may not count the byte that pads its last chunk.
         if after is None or after > part_end + 1:
             is_cut = after is not None and not is_declared
             return Walk(part_end if is_declared else None, () if is_cut else (place,), ends_inside=is_cut)

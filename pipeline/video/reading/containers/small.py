@@ -32,13 +32,15 @@ _GIF_EXTENSION, _GIF_IMAGE, _GIF_END = 0x21, 0x2C, 0x3B
 
 def walk_flv(file: BinaryIO, size: int) -> Walk:
     """Follow the tags: each has a type, a size, a time and a stream that is always 0."""
+    # The header: 3 bytes of mark, 1 version, 1 flags, 4 its own length.
     place = int.from_bytes(read_at(file, 5, 4), "big") + 4  # each tag is followed by its length; here by 0
     while place + 11 <= size:
+        # 1 byte type, 3 size of the content, 4 time, 3 stream.
         head = read_at(file, place, 11)
         if head[0] & _FLV_KIND not in _FLV_TAGS or head[8:11] != bytes(3):
             return Walk(None, (place,))
-        place += 15 + int.from_bytes(head[1:4], "big")
-    return Walk(ends_inside=place != size and place != size + 4)
+        place += 15 + int.from_bytes(head[1:4], "big")  # 11 of head, and 4 of length after the content
+    return Walk(ends_inside=place != size and place != size + 4)  # writers may leave out the length after the last tag
 
 
 def walk_ogg(file: BinaryIO, size: int) -> Walk:
@@ -47,6 +49,8 @@ def walk_ogg(file: BinaryIO, size: int) -> Walk:
     breaks = []
     place = 0
     while place + 27 <= size:
+        # 14 bytes of mark, version, flags and time, 4 stream, 4 number of the page, 4 checksum, 1 number of segments
+        # (at most 255), then the length of each segment in a byte.
         head = read_at(file, place, 27 + 255)
         if head[:4] != OGG:
             breaks.append(place)
@@ -69,6 +73,8 @@ def walk_asf(file: BinaryIO, size: int) -> Walk:
         length = int.from_bytes(head[16:24], "little")
         if head[:16] == ASF and length <= size:
             properties = find(file, _ASF_PROPERTIES, 0, length)
+            # Offset of the least size of a packet in the File Properties Object; the greatest follows it, and is the
+            # same.
             packet_size = int.from_bytes(read_at(file, properties + 92, 4), "little")
             place += length
         elif head[:16] == _ASF_DATA and 0 < packet_size < _MIN_ASF_PACKET:
@@ -94,9 +100,11 @@ def _is_holed(packet: bytes) -> bool:
 
     Two bits each say how many bytes a field has: that of the packet's length, a number, and the padding.
     """
+    # From the lowest bit: 1 bit "several payloads", then 2 bits each for the sequence, the padding and the packet
+    # length.
     flags = packet[_ASF_FLAGS]
     sizes = [_ASF_FIELD_BYTES[flags >> shift & 3] for shift in (5, 1, 3)]
-    place = _ASF_FLAGS + 2 + sizes[0] + sizes[1]
+    place = _ASF_FLAGS + 2 + sizes[0] + sizes[1]  # 2: these flags, and those of the payloads
     padding = int.from_bytes(packet[place : place + sizes[2]], "little")
     content = packet[: len(packet) - min(padding, len(packet))]
     return _SECTOR in content or content.endswith(bytes(_MANY_ZEROS))
@@ -104,6 +112,7 @@ def _is_holed(packet: bytes) -> bool:
 
 def walk_ivf(file: BinaryIO, size: int) -> Walk:
     """Follow the frames: each has a size and a number, which goes up. The header may have their count."""
+    # The header, mostly 32 bytes: 4 mark, 2 version, 2 its length, 4 codec, 2 + 2 size, 4 + 4 rate, 4 number of frames.
     start = int.from_bytes(read_at(file, 6, 2), "little")
     num_missing = int.from_bytes(read_at(file, 24, 4), "little")
     place, before = start, -1
@@ -120,7 +129,7 @@ def walk_ivf(file: BinaryIO, size: int) -> Walk:
 def walk_gif(file: BinaryIO, size: int) -> Walk:
     """Follow the blocks up to the end mark. Some writers leave the mark out, between blocks."""
     flags = read_at(file, 10, 1)[0] if size > 10 else 0
-    place = 13 + _colours(flags)
+    place = 13 + _colours(flags)  # 6 of mark and version, 7 of the screen, the last but two being flags
     while place < size:
         start, kind = place, read_at(file, place, 10)
         if kind[0] == _GIF_END:
@@ -128,9 +137,10 @@ def walk_gif(file: BinaryIO, size: int) -> Walk:
         if kind[0] == _GIF_EXTENSION:
             place += 2
         elif kind[0] == _GIF_IMAGE and len(kind) == 10:
-            place += 11 + _colours(kind[9])
+            place += 11 + _colours(kind[9])  # 10 of the descriptor, the last being flags, and 1 of code size
         else:
             return Walk(None, (start,))
+        # Extensions and images end alike: blocks of a length in one byte and so many bytes, up to one of length 0.
         while place < size and (length := read_at(file, place, 1)[0]):
             place += 1 + length
         if place >= size:
@@ -152,7 +162,7 @@ def walk_png(file: BinaryIO, size: int) -> Walk:
         length = int.from_bytes(head[:4], "big")
         if not head[4:].isalpha() or place + 12 + length > size:
             return Walk(None, (place,))
-        content = read_at(file, place + 4, 8 + length)
+        content = read_at(file, place + 4, 8 + length)  # type, content, checksum: the checksum is of the first two
         if zlib.crc32(content[:-4]).to_bytes(4, "big") != content[-4:]:
             return Walk(None, (place,))
         if head[4:] == b"IEND":
@@ -178,6 +188,7 @@ def walk_mxf(file: BinaryIO, size: int) -> Walk:
     place = 0
     while place + 17 <= size:
         head = read_at(file, place, 25)
+        # A length (BER): one byte below 128, or 128 + n and then n bytes.
         num_bytes = head[16] & 0x7F if head[16] & 0x80 else 0
         if head[:4] != MXF or num_bytes > 8:
             return Walk(None, (place,))
