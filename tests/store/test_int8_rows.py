@@ -52,6 +52,12 @@ def test_a_row_keeps_its_length_and_its_direction(rows: NDArray[np.float32]) -> 
     np.testing.assert_allclose(again, found, rtol=1e-6)
 
 
+def test_a_row_uses_the_whole_range_of_its_numbers() -> None:
+    """The bytes are what other readers of a store decode: four of the scale, then one a number."""
+    content = encode_rows(np.array([[0.5, -1.0, 0.25]], np.float32))
+    assert content[4:].view(np.int8).tolist() == [64, -127, 32]
+
+
 def test_a_row_with_nan_is_a_row_of_nan_and_zeros_stay() -> None:
     rows = np.array([[1, np.nan, 3], [0, 0, 0], [np.inf, 1, 1], [0, 0, -5]], np.float32)
     found = rounded(rows)

@@ -141,6 +141,13 @@ def test_more_windows_than_a_pass_may_hold_take_more_passes(
     assert (done["scan_video"], done["decode_clip"]) == (2 + 4, 0)
 
 
+def test_a_clip_larger_than_a_pass_may_hold_is_decoded_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PASS_BYTES", 1)
+    path = of_zoo(folder, "h264_gop12.mp4")
+    for outcome, window in zip(decode_windows(path, OPTIONS, FOUR), FOUR, strict=True):
+        check_same_outcome(outcome, decode_clip(path, OPTIONS, window))
+
+
 def test_no_more_pictures_are_kept_than_windows_to_come_need(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
 
@@ -171,14 +178,14 @@ def test_a_pass_that_runs_out_of_time_leaves_the_rest_to_each_alone(
 
 
 def test_each_window_has_the_time_of_a_video(folder: Path, done: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock counts how often it is asked."""
-    path, ticks, windows = of_zoo(folder, "h264_gop12.mp4"), count(), [Window(0.4 * i, 0.4 * (i + 1)) for i in range(6)]
-    monkeypatch.setattr("pipeline.run.running_time.time.monotonic", lambda: next(ticks))
+    """The clock counts how often it is asked: in hundredths, for a whole second from look to look counts as no more."""
+    path, asked, windows = of_zoo(folder, "h264_gop12.mp4"), count(), [Window(0.4 * i, 0.4 * (i + 1)) for i in range(6)]
+    monkeypatch.setattr("pipeline.run.running_time.time.monotonic", lambda: next(asked) / 100)
     patient = replace(OPTIONS, timeout_seconds=86_400)
-    ended_at = [next(ticks) for _ in decode_windows(path, patient, windows)]
+    ended_at = [next(asked) / 100 for _ in decode_windows(path, patient, windows)]
     longest = max(after - before for before, after in pairwise([0, *ended_at]))
-    assert longest + 10 < ended_at[-1]
-    list(decode_windows(path, replace(patient, timeout_seconds=longest + 10), windows))
+    assert longest + 0.2 < ended_at[-1]
+    list(decode_windows(path, replace(patient, timeout_seconds=longest + 0.1), windows))
     assert done == {"scan_video": 2}
 
 
