@@ -172,11 +172,12 @@ class Repository:
             try:
                 with quiet_hub():
                     return Path(hf_hub_download(self.hub_id, name, **options))
-            except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as failed:
+            except (EntryNotFoundError, HfHubHTTPError, OSError) as failed:
                 error = failed
-                break
-            except EntryNotFoundError as missing:  # the next one may be there
-                error = missing
+                # Only if the hub says that it has no such file may it have the next one. A hub that cannot be reached
+                # is a LocalEntryNotFoundError; both are kinds of EntryNotFoundError and of OSError.
+                if isinstance(failed, LocalEntryNotFoundError) or not isinstance(failed, EntryNotFoundError):
+                    break
         assert error is not None
         raise kind(
             f"cannot get {' or '.join(names)} of {self.name}: {first_line(error)}. Without a network, put "

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import torch
 from encoders.config import ModelConfig
 from encoders.errors import ModelError, WeightsFormatError, WeightsMissingError
 from encoders.options import ModelSource
+from encoders.repositories import Repository
 from encoders.weights.loading import load, load_checkpoint, load_model, save_checkpoint
 from tests.encoders_tiny import PLAIN, TINY, assert_same
 
@@ -84,6 +88,49 @@ def test_a_repository_that_cannot_be_had_names_the_files_to_fetch(cache: Path) -
     (write_repository(cached(cache)) / "open_clip_model.safetensors").unlink()
     with pytest.raises(WeightsMissingError, match="cannot get open_clip_model.safetensors or"):
         load_model(f"hf-hub:{ORG}/{NAME}", "")
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """A hub with one repository, which has its weights as a pickle alone."""
+
+    content = b"weights"
+
+    def do_HEAD(self) -> None:
+        is_there = self.path.endswith("/open_clip_pytorch_model.bin")
+        self.send_response(200 if is_there else 404)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", str(len(self.content)) if is_there else "0")
+        self.send_header(*(("ETag", f'"{COMMIT}"') if is_there else ("X-Error-Code", "EntryNotFound")))
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        self.wfile.write(self.content)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is printed."""
+
+
+@pytest.fixture
+def hub() -> Iterator[str]:
+    """The address of a hub on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_repository_that_lacks_safetensors_gives_its_pickle(
+    hub: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    repository = Repository.of(f"hf-hub:{ORG}/{NAME}")
+    assert repository is not None
+    found = repository.weights({"endpoint": hub, "cache_dir": cache})
+    assert (found.name, found.read_bytes()) == ("open_clip_pytorch_model.bin", _Hub.content)
 
 
 @pytest.mark.parametrize("name", ["", "name", "-x/y", "../..", "a/b/c", "ö/ü", "a/b\n", "a/..b", "a b/c", "org/"])
