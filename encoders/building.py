@@ -142,6 +142,7 @@ def _of_vision(tower: VisionTower | DescribedTower) -> int:
     if not isinstance(sizes.layers, int):
         return int(sum(sizes.layers) * sizes.width**2)
     patches = (sizes.image_size // sizes.patch_size) ** 2 + 3 * sizes.patch_size**2
+    # A block: four square matrices of attention, and two of the MLP that are `mlp_ratio` times as large.
     return int(patches * sizes.width + sizes.layers * (4 + 2 * sizes.mlp_ratio) * sizes.width**2)
 
 

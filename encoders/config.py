@@ -38,6 +38,7 @@ class VisionTower:
     ls_init_value: float | None = None
 
     def __post_init__(self) -> None:
+        # First: the rest divides by these sizes.
         _check_sizes(self, "vision_cfg", ("image_size", "patch_size", "width", "layers", "head_width", "mlp_ratio"))
         if self.image_size % self.patch_size:
             raise ModelError(
@@ -49,7 +50,10 @@ class VisionTower:
     @property
     def num_weights(self) -> int:
         """Numbers in its weights, with the alpha convolution and without the projection."""
+        # For each number of the width: a patch of three colours and alpha, the positions of all patches and of the
+        # class token.
         patches = 4 * self.patch_size**2 + (self.image_size // self.patch_size) ** 2 + 1
+        # 5: the class token, then the factors and the summands of `ln_pre` and of `ln_post`.
         return (patches + 5) * self.width + self.layers * _weights_of_a_block(self)
 
 
@@ -78,6 +82,7 @@ class TextTower:
     def num_weights(self) -> int:
         """Numbers in its weights, without the projection."""
         tokens = self.vocab_size + self.context_length
+        # 2: the factors and the summands of `ln_final`.
         return (tokens + 2) * self.width + self.layers * _weights_of_a_block(self)
 
 
@@ -165,6 +170,7 @@ class ModelConfig:
         """
         always = {"embed_dim": self.embed_dim, "quick_gelu": self.quick_gelu}
         towers = {name: _tower_table(getattr(self, name)) for name in ("vision_cfg", "text_cfg")}
+        # What is as in CLIP is left out, as in open_clip's files.
         others = {name: getattr(self, name) for name in _OPTIONAL if getattr(self, name) != _DEFAULTS[name]}
         lists = {name: list(value) if isinstance(value, tuple) else value for name, value in others.items()}
         return {**always, **towers, **lists}
@@ -209,6 +215,7 @@ class ModelConfig:
             ValueError: an unknown name (close ones are listed), a file that is not JSON, or an architecture that is not
                 supported.
         """
+        # Before files and folders: what lies in the working folder never changes what a name means.
         if model in open_clip.list_models():
             config = cls.from_architecture(model, open_clip.get_model_config(model), f"model {model}")
             mean, std = _published_colours(model)
@@ -247,6 +254,7 @@ class ModelConfig:
             return self
         text = text.beside(folder)
         if is_its and folder.is_dir():
+            # The absolute path, by which `tokenizer_folder` tells a folder from a name on the hub.
             text = DescribedTower({**text.settings, "hf_tokenizer_name": str(folder.absolute())})
         return replace(self, text_cfg=text)
 
@@ -284,6 +292,7 @@ def _tower_table(tower: VisionTower | TextTower | DescribedTower) -> Mapping[str
 def _vision(description: object, where: str) -> VisionTower | DescribedTower:
     """A plain ViT if it is described by a ViT's sizes alone."""
     table = as_table(description, where)
+    # A ResNet has the keys of a ViT, and a list of layers.
     if _is_described_by(table, VisionTower) and not isinstance(table.get("layers"), list):
         return read_table(VisionTower, table, where)
     return DescribedTower.vision(table, where)
@@ -293,6 +302,7 @@ def _text(description: object, where: str) -> TextTower | DescribedTower:
     table = as_table(description, where)
     if _is_described_by(table, TextTower):
         return read_table(TextTower, table, where)
+    # Here, before anything is downloaded for a model that cannot be built.
     if "hf_model_name" in table and (lacking := why_no_transformers()):
         raise ModelError(
             f"{where}: text towers from Hugging Face need the package transformers ({INSTALL_TRANSFORMERS}), "
@@ -309,6 +319,7 @@ _Kind = TypeVar("_Kind", bound=int)
 
 
 def _value(table: Mapping[str, object], key: str, kind: type[_Kind], where: str) -> _Kind:
+    # Only what may be left out gets 0 or false here: `embed_dim` is required.
     value = table.get(key, kind())
     if not isinstance(value, kind) or type(value) is not kind:  # true and false are no numbers
         raise ModelError(
@@ -319,6 +330,7 @@ def _value(table: Mapping[str, object], key: str, kind: type[_Kind], where: str)
 
 def _bias(table: Mapping[str, object], where: str) -> float | None:
     value = table.get("init_logit_bias")
+    # `not abs(value) < 1e6`, and not `>=`: it is true of NaN, which Python reads from JSON, as well.
     if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e6):
         raise ModelError(f"'init_logit_bias' in {where} must be a number, got {value!r}")
     return None if value is None else float(value)
@@ -353,6 +365,7 @@ def _flat(table: Mapping[str, object], where: str) -> Mapping[str, object]:
 def _published_colours(model: str) -> tuple[Colours, Colours]:
     """Mean and deviation that all published weights of a model of open_clip expect; CLIP's where they differ."""
     tags = (open_clip.get_pretrained_cfg(model, tag) for tag in open_clip.list_pretrained_tags_by_model(model))
+    # A tag is not known yet here. `expected_by` takes that of the tag once it is.
     found = {(tuple(one.get("mean", CLIP_MEAN)), tuple(one.get("std", CLIP_STD))) for one in tags}
     return found.pop() if len(found) == 1 else (CLIP_MEAN, CLIP_STD)
 
@@ -361,6 +374,8 @@ def _weights_of_a_block(tower: VisionTower | TextTower) -> int:
     """Numbers in the weights of one residual attention block of open_clip."""
     width, hidden = tower.width, int(tower.width * tower.mlp_ratio)
     scales = 0 if tower.ls_init_value is None else 2 * width
+    # Matrices: queries, keys, values and output; the MLP's two. Then 9 vectors of the width: 4 biases of the former, 1
+    # of the MLP's second, and 2 of each norm.
     return 4 * width**2 + 2 * width * hidden + 9 * width + hidden + scales
 
 

@@ -60,6 +60,7 @@ class DescribedTower:
     def tokenizer_folder(self) -> Path | None:
         """Where the tokenizer of the text tower lies, if that is a folder of this machine."""
         name = self.settings.get("hf_tokenizer_name")
+        # Only an absolute path: a name on the hub may be that of a folder in the working folder, too.
         is_folder = isinstance(name, str) and Path(name).is_absolute() and Path(name).is_dir()
         return Path(name) if isinstance(name, str) and is_folder else None
 
@@ -78,6 +79,7 @@ class DescribedTower:
         """Of a text tower: whether a token attends only to those before it, and one that a text has stands for it."""
         settings = self.settings
         looks_on = settings.get("no_causal_mask") or settings.get("embed_cls") or self.hf_name is not None
+        # `argmax` finds the end token, whose number is the largest. `last` would read the last column: padding.
         return not looks_on and settings.get("pool_type", "argmax") in ("argmax", "eos", "first")
 
     def _whole_number(self, key: str, default: int) -> int:
@@ -135,6 +137,7 @@ def check_size(where: str, name: str, value: int | float) -> None:
         ModelError: it is.
     """
     most = MAX_LAYERS if name in _DEPTHS else MAX_SIZE
+    # And not `value <= 0`: NaN is refused as well.
     if not value > 0:
         raise ModelError(f"{where}: {name} must be positive, got {value!r}")
     if value > most:
@@ -160,6 +163,7 @@ def _check_value(name: str, value: object, default: object, where: str) -> None:
             check_size(where, name, one)
         return
     match default:
+        # Before `int`: a bool is one.
         case bool():
             fits, wanted = isinstance(value, bool), "true or false"
         case int():

@@ -125,10 +125,12 @@ def normalise_frames(frames: Tensor, mean: Colours, std: Colours) -> Tensor:
     """
     batch_size, height, width, _ = frames.shape
     means, deviations = (torch.tensor(values, dtype=torch.float64) for values in (mean, std))
+    # (x / 255 - mean) / std = x * scale + shift; both (3,) -> (3 * width,), once for each pixel of a row.
     scale = (1 / (255 * deviations)).to(torch.float32).repeat(width).to(frames.device)
     shift = (-means / deviations).to(torch.float32).repeat(width).to(frames.device)
     # Scale a whole row at a time: 3 * width numbers fill vector registers; one pixel's three do not (4x slower).
     rows = frames.reshape(batch_size, height, width * 3).to(torch.float32)
+    # (batch, height, 3 * width) -> (batch, height, width, 3) -> (batch, 3, height, width), a view.
     return rows.mul_(scale).add_(shift).view(batch_size, height, width, 3).permute(0, 3, 1, 2)
 
 

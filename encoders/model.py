@@ -220,9 +220,13 @@ class AlphaClip(nn.Module):
             return whole
         length, mask = tokens.shape[1], tower.attn_mask
         x = tower.token_embedding(tokens) + tower.positional_embedding[:length]
+        # The mask was made for all columns: of fewer, its corner.
         x = tower.transformer(x, attn_mask=None if mask is None else mask[:length, :length])
+        # open_clip's `CLIP` has the text tower's modules itself, under names with `text_` before.
         is_own = tower is self.clip
         pool_type, end = (tower.text_pool_type, tower.text_eos_id) if is_own else (tower.pool_type, tower.eos_id)
+        # (num_texts, num_tokens, width) -> (num_texts, width). The last norm, which looks at each token by itself, then
+        # has one token a text to do.
         ends: Tensor = open_clip.transformer.text_global_pool(x, tokens, pool_type, eos_token_id=end)
         return ends
 

@@ -38,9 +38,11 @@ def fold_normalisation(
     width = len(rgb)
     means, deviations = (torch.tensor(values, dtype=torch.float64) for values in (mean, std))
     scales = 1 / (255 * deviations)
+    # A pixel is x = 128 + c, and (x / 255 - mean) / std = c * scale + shift with shift = (128 - 255 mean) * scale.
     scale, shift = (one.to(rgb)[:, None, None] for one in (scales, (_CENTRE - 255 * means) * scales))
     # Rows of a patch as they lie in memory: height, width, colour; then the mask's.
     colours, moving = (rgb * scale).permute(0, 2, 3, 1).reshape(width, -1), (alpha / ALPHA_STD).reshape(width, -1)
+    # What a patch gives that has c = 0 everywhere and no alpha: the shifts, weighed and added up.
     constant = (rgb * shift).sum(dim=(1, 2, 3)) - ALPHA_MEAN * moving.sum(dim=1)
     return torch.cat([colours, moving], dim=1), constant if bias is None else constant + bias
 
@@ -59,9 +61,11 @@ def gather_patches(frames: Tensor, masks: Tensor, patches: Tensor) -> Tensor:
     """
     batch_size, height, width, _ = frames.shape
     num_values = patches.shape[-1]
+    # Four numbers a pixel: three colours and alpha.
     size = round((num_values // 4) ** 0.5)
     rows, columns = height // size, width // size
     # In bytes first: turning round and converting at once is several times slower.
+    # (b, rows, size, columns, 3 size) -> (b, rows, columns, size, 3 size) -> (b, num_patches, 3 size²)
     pixels = frames.view(batch_size, rows, size, columns, size * 3).transpose(2, 3).reshape(*patches.shape[:2], -1)
     moving = masks.view(batch_size, rows, size, columns, size).transpose(2, 3).reshape(*patches.shape[:2], -1)
     patches[..., : 3 * size * size].copy_(pixels).sub_(_CENTRE)
@@ -129,6 +133,7 @@ class PixelMemory:
             dtype: of what it takes. All bytes are exact in bfloat16.
         """
         self._padding, self._dtype = padding, dtype
+        # Shape (4,): the byte that is 0 once it is normalised, less the centre. It is no whole number.
         self._outside = 255 * _of_four_channels(mean, mean)[0] - _CENTRE
         self._bytes, self._pixels = torch.empty(0), torch.empty(0)
 
@@ -146,6 +151,7 @@ class PixelMemory:
         if self._bytes.shape[1:] != (height, width, 4) or len(self._bytes) < batch_size:
             around = 2 * self._padding
             self._bytes = torch.empty((batch_size, height, width, 4), dtype=torch.uint8, device=frames.device)
+            # The edge is written here only: each batch overwrites what is inside of it.
             outside = self._outside.to(frames.device, self._dtype)
             self._pixels = outside.repeat(batch_size, height + around, width + around, 1)
         joined, pixels = self._bytes[:batch_size], self._pixels[:batch_size]

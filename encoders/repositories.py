@@ -56,6 +56,7 @@ def files_digest(paths: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         content = path.read_bytes()
+        # With the length, so that no other names and contents make the same bytes.
         digest.update(f"{path.name} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()

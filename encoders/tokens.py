@@ -54,6 +54,7 @@ class ClipVocabulary:
         vocabulary, found = _byte_pairs(), []
         for text in texts:
             pairs = vocabulary.encode(text)
+            # Two places are for the start and the end.
             kept = pairs[: most - 2]
             found.append(([vocabulary.sot_token_id, *kept, vocabulary.eot_token_id], len(pairs) - len(kept)))
         return found
@@ -70,6 +71,7 @@ def _byte_pairs() -> _Clean:
     token: a caption with `<end_of_text>` in it would end there. A blank after the bracket makes it a text like others,
     and changes nothing else: the vocabulary parts a bracket from the letters after it anyway.
     """
+    # A copy: open_clip's own stays as it is for other code.
     vocabulary: _Clean = copy.copy(open_clip.tokenizer._tokenizer)
     clean = vocabulary.clean_fn
     vocabulary.clean_fn = lambda text: _NAME_OF_SPECIAL.sub("< ", clean(text))
@@ -118,6 +120,8 @@ class HuggingFaceVocabulary:
             # Of tokenizers that end a text by their padding, all but its end.
             own = torch.nonzero(row != self.pad)[:, 0]
             kept = row[: int(own[-1]) + 1].tolist() if len(own) else []
+            # Only a text that may have been cut is tokenized once more. `most - 1`, as `kept` lacks the end where that
+            # is padding.
             found.append((kept, 0 if len(kept) < most - 1 else max(0, self._count(text) - most)))
         return found
 

@@ -118,6 +118,8 @@ def _import_torchvision() -> None:
 def _import_part_of_torchvision() -> None:
     """Without what is in `_LATER`, unless it is imported already."""
     is_there = "torchvision" in sys.modules
+    # torchvision imports these from itself, and takes what is in `sys.modules`: empty modules, which are then
+    # forgotten.
     later = {} if is_there else {f"torchvision.{name}": ModuleType(name) for name in _LATER}
     sys.modules |= later
     try:
@@ -169,6 +171,7 @@ def _without_pushing() -> Iterator[None]:
         yield
         return
     stand_in = ModuleType(_PUSHING)
+    # open_clip imports these two names from it, and calls neither.
     vars(stand_in).update({name: _pusher(name) for name in _PUSHERS})
     sys.modules[_PUSHING] = stand_in
     try:

@@ -26,6 +26,7 @@ class ClassToken(nn.Module):
             x = block(x)
         last: Any = self.last
         normed = last.ln_1(x)
+        # (batch, tokens, width) -> (batch, 1, width): one query, and keys and values of all tokens.
         token: Tensor = x[:, :1] + last.ls_1(last.attention(normed[:, :1], normed, normed))
         token = token + last.ls_2(last.mlp(last.ln_2(token)))
         return token.squeeze(1)

@@ -153,12 +153,14 @@ class Encoder:
         self._wait_for(clips)
         with torch.inference_mode():
             features = self._frame_features(clips.frames, clips.masks)
+            # (frames of all clips, dim) -> (clips, frames, dim), NaN where a clip has no frame.
             frame = np.full((*clips.is_frame.shape, features.shape[-1]), np.nan, dtype=np.float32)
             frame[clips.is_frame] = _finite(features)
             return self._pooled(frame[..., : self.truncate_dim], clips.is_frame)
 
     def whole(self) -> Encoder:
         """The same encoder, which keeps all numbers of an embedding."""
+        # Shallow: both have the same towers, and the same batch size once memory has run out.
         other = copy(self)
         other.truncate_dim = None
         return other
@@ -238,6 +240,7 @@ class Encoder:
             pictures, moving = frames[batch], masks[batch]
             num_frames, num_lacking = len(pictures), self.batch_frames - len(pictures)
             if self._pads and num_lacking:
+                # Pairs from the last axis on: colours, width, height and, at its end, the batch.
                 pictures = F.pad(pictures, (0, 0, 0, 0, 0, 0, 0, num_lacking))
                 moving = F.pad(moving, (0, 0, 0, 0, 0, num_lacking))
             return self._towers.encode_frames(pictures, moving)[:num_frames]

@@ -34,6 +34,7 @@ class _FoldedPatches(nn.Module):
     def __init__(self, conv: AlphaConv, dtype: torch.dtype) -> None:
         super().__init__()
         self._memory = PatchMemory(conv.rgb.kernel_size[0], dtype)
+        # Folded in float64 and then rounded once, to the type of the product.
         weight, bias = conv.folded(torch.float64)
         self.register_buffer("weight", weight.to(dtype))
         self.register_buffer("bias", bias.to(dtype))
@@ -43,6 +44,8 @@ class _FoldedPatches(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """Shape (batch_size, width, num_patches)."""
+        # (batch, num_patches, 4 * patch_size²) -> (batch, num_patches, width) -> (batch, width, num_patches), as
+        # `conv1` has it.
         return F.linear(patches, self.weight, self.bias).transpose(1, 2)
 
 
@@ -55,6 +58,7 @@ class _TimmPatches(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """Shape (batch_size, num_patches, width)."""
+        # timm has patches before the width, so it is turned back.
         embedded: Tensor = self.norm(self.patches(patches).transpose(1, 2))
         return embedded
 
@@ -78,6 +82,7 @@ class _FoldedConvolution(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Shape (batch_size, width, rows, columns)."""
+        # No padding here: `PixelMemory` has put the edge around, where bytes of 0 would not be normalised zeros.
         return F.conv2d(pixels, self.weight, self.bias, self._stride)
 
 
@@ -116,5 +121,6 @@ def _goes_on_from_patches(model: AlphaClip) -> bool:
     if not isinstance(trunk, timm.models.vision_transformer.VisionTransformer | timm.models.eva.Eva):
         return False
     embed = trunk.patch_embed
+    # Such towers look at the height and the width of their input, and patches have neither.
     looks_at_size = trunk.dynamic_img_size or embed.dynamic_img_pad if type(embed) is timm.layers.PatchEmbed else True
     return model.stem.is_patches and not looks_at_size and bool(embed.flatten)

@@ -36,6 +36,8 @@ def fuse_norms(model: AlphaClip) -> None:
     with torch.no_grad():
         if isinstance(visual, open_clip.modified_resnet.ModifiedResNet):
             for module in list(visual.modules()):
+                # The names in open_clip's ResNet; "0" and "1" are those of the layers beside a block that goes down in
+                # size.
                 _fuse_pairs(module, [("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1")])
             return
         if not hasattr(visual, "trunk"):  # open_clip's own, which has no such norms
@@ -60,10 +62,12 @@ def _fuse_pairs(module: nn.Module, pairs: list[tuple[str, str]]) -> None:
 
 def _fuse_first(block: Any) -> None:
     """Fuse FastViT's first block, whose branches all see the picture and one of them its alpha."""
+    # timm fuses plain convolutions only: alpha is taken out first, and put back with its share of the norm.
     branch = next(one for one in block.conv_kxk if isinstance(one.conv, AlphaConv))
     first, norm = branch.conv, branch.bn
     branch.conv = first.rgb
     block.reparameterize()
     block.reparam_conv = AlphaConv(block.reparam_conv, first.mean, first.std)
     factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+    # (width, 1, kernel, kernel) times (width,): what the norm multiplies a channel with. Its summand is in the bias.
     block.reparam_conv.alpha.weight.copy_(first.alpha.weight * factor[:, None, None, None])

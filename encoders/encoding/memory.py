@@ -52,6 +52,7 @@ class LargestOutputs:
                 for encode, inputs in (
                     (
                         model.encode_frames,
+                        # A picture and its alpha.
                         [torch.zeros((1, channels, size, size), device=device) for channels in (3, 1)],
                     ),
                     (model.encode_texts, [torch.ones((1, config.context_length), dtype=torch.int64, device=device)]),
@@ -106,6 +107,7 @@ class EncoderMemory:
         if self.largest is not None:
             return self.num_weights  # at most
         return sum(
+            # Both matrices of each MLP.
             2 * tower.layers * tower.width * int(tower.width * tower.mlp_ratio)
             for tower in towers
             if isinstance(tower, VisionTower | TextTower)
@@ -133,6 +135,7 @@ class EncoderMemory:
     @property
     def shards_mib(self) -> int:
         """Frames and masks, each in at most two places: where it was read, and a copy."""
+        # Bytes: three colours and the mask.
         clip = self.clip_frames * self.config.image_size**2 * 4
         return 2 * self.num_shards_held * self.shard_size * clip >> 20
 

@@ -95,6 +95,7 @@ class _PackedBlock(nn.Module):
         self._to_heads = _PackedLinear(attn.in_proj_weight, attn.in_proj_bias)
         self._from_heads = _PackedLinear(attn.out_proj.weight, attn.out_proj.bias)
         follows = _name_of(mlp.gelu)
+        # An activation that oneDNN does not have is a pass of its own.
         self._after: nn.Module = nn.Identity() if follows else mlp.gelu
         self._widen = _PackedLinear(mlp.c_fc.weight, mlp.c_fc.bias, follows or ("none", ""))
         self._narrow = _PackedLinear(mlp.c_proj.weight, mlp.c_proj.bias)
@@ -110,14 +111,19 @@ class _PackedBlock(nn.Module):
     def _attention(self, joined: Tensor) -> Tensor:
         """Queries, keys and values, shape (batch_size, num_tokens, 3 * width), to (batch_size, num_tokens, width)."""
         batch_size, num_tokens, _ = joined.shape
+        # (batch, tokens, 3 * width) -> (batch, tokens, 3, heads, head_width) -> (3, batch, heads, tokens, head_width)
         heads = joined.view(batch_size, num_tokens, 3, self._num_heads, -1).permute(2, 0, 3, 1, 4)
         if num_tokens > MOST_TOKENS:
+            # (batch, heads, tokens, head_width)
             fused = nn.functional.scaled_dot_product_attention(*heads)
             return fused.transpose(1, 2).reshape(batch_size, num_tokens, -1)
+        # Each (batch * heads, tokens, head_width); `reshape` is the one copy.
         query, key, value = heads.reshape(3, batch_size * self._num_heads, num_tokens, -1)
         nothing = query.new_empty(())
+        # (batch * heads, tokens, tokens). `bmm` takes no factor; with `beta=0` the summand is never read.
         scores = torch.baddbmm(nothing, query, key.mT, beta=0, alpha=query.shape[-1] ** -0.5)
         seen = torch.bmm(scores.softmax(dim=-1), value).view(batch_size, self._num_heads, num_tokens, -1)
+        # (batch, heads, tokens, head_width) -> (batch, tokens, heads, head_width) -> (batch, tokens, width)
         return seen.transpose(1, 2).flatten(2)
 
 

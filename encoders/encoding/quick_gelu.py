@@ -33,6 +33,7 @@ def speed_up_quick_gelu(model: AlphaClip) -> None:
         for mlp in mlps_with_quick_gelu(model):
             mlp.c_fc.weight.mul_(_FACTOR)
             mlp.c_fc.bias.mul_(_FACTOR)
+            # Not its bias, which is added after the product.
             mlp.c_proj.weight.div_(_FACTOR)
             mlp.gelu = nn.SiLU(inplace=True)
 

@@ -54,6 +54,7 @@ def text_batches(tokenized: TokenizedTexts, size: int) -> Iterator[TextBatch]:
         size: places in a batch.
     """
     context_length = tokenized.tokens.shape[1]
+    # Rounded up.
     steps = -(-tokenized.num_needed // LENGTH_STEP)
     for step in sorted(set(steps.tolist())):
         length = min(step * LENGTH_STEP, context_length)
@@ -82,8 +83,10 @@ def encode_distinct(
         MemoryError: a batch does not fit into the memory of the device. It is not made smaller as those of frames are:
             its texts would come out otherwise than in other runs.
     """
+    # (num_texts, columns) -> (distinct, columns); `place_of`, shape (num_texts,), says which of them each text is.
     tokens, place_of = torch.unique(tokenized.tokens, dim=0, return_inverse=True)
     num_tokens = torch.zeros(len(tokens), dtype=torch.int64)
+    # Texts of the same tokens write the same number.
     num_tokens[place_of] = tokenized.num_tokens
     distinct = replace(tokenized, tokens=tokens, num_tokens=num_tokens, num_dropped=torch.zeros_like(num_tokens))
     size = BATCH_TEXTS_GPU if device.type == "cuda" else BATCH_TEXTS_CPU

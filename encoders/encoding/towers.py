@@ -41,7 +41,9 @@ class Towers:
             ModelError: what is to be compiled is none of open_clip's ViTs.
         """
         self._model, dtype = model, dtype_of(precision)
+        # In another type, each weight becomes another tensor anyway: to share would change the model's own.
         self._inner = copy_to_encode(model, shares=dtype is torch.float32)
+        # Before the weights are rounded: the first layer is folded from those in float32.
         self._first = replace_first_layer(self._inner, dtype)
         self._inner.to(dtype)
         if packs_blocks(model.logit_scale.device, dtype) and not compiled:
@@ -70,6 +72,7 @@ class Towers:
         inputs, visual = self._first.inputs(frames, masks), self._model.clip.visual
         if self._blocks is None:
             return self._embedded_by_all(inputs)
+        # (batch, 1 + num_patches, width) -> (batch, width)
         classes: Tensor = self._blocks(self._embedded(inputs)).float()
         features: Tensor = visual.ln_post(classes) @ visual.proj
         return features
@@ -110,6 +113,7 @@ class Towers:
     def _embedded(self, patches: Tensor) -> Tensor:
         """Input of the first block: shape (batch_size, 1 + num_patches, width)."""
         visual = self._inner.clip.visual
+        # (batch, width, num_patches) -> (batch, num_patches, width)
         embedded = visual.conv1(patches).transpose(1, 2)
         class_token = visual.class_embedding.expand(len(embedded), 1, -1)
         x: Tensor = visual.ln_pre(torch.cat([class_token, embedded], dim=1) + visual.positional_embedding)

@@ -36,6 +36,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, is_no_frame: Tensor) -> Tensor:
         y = self.ln_1(x)
+        # torch leaves out the keys where the mask is True.
         x = x + self.attn(y, y, y, key_padding_mask=is_no_frame, need_weights=False)[0]
         y = self.c_fc(self.ln_2(x))
         return x + self.c_proj(y * torch.sigmoid(1.702 * y))  # type: ignore[no-any-return]
@@ -85,4 +86,5 @@ class TemporalTransformer(nn.Module):
     def _positions_of(self, num_frames: int) -> Tensor:
         if num_frames == len(self.positions):
             return self.positions
+        # (trained, dim) -> (1, dim, trained) -> (1, dim, num_frames) -> (num_frames, dim)
         return F.interpolate(self.positions.T[None], num_frames, mode="linear", align_corners=False)[0].T

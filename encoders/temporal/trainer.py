@@ -69,6 +69,7 @@ class TemporalTrainer:
         """
         self.shape, self._options, self._num_steps = shape, options, num_steps
         self._device = find_device(device)
+        # No device: weights are drawn on the CPU, the same for each device.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = TemporalTransformer(shape.dim, shape.num_frames, shape.layers, options.logit_scale)
@@ -110,6 +111,7 @@ class TemporalTrainer:
         """
         options, model = self._options, self._model.train()
         video, _ = self._forward(frame)
+        # (pairs, dim) @ (dim, pairs) -> (pairs, pairs): a text a row.
         logits = model.logit_scale.exp() * self._put(text) @ video.T
         loss = symmetric_cross_entropy(logits, None if labels is None else torch.from_numpy(labels).to(self._device))
         value = loss.item()
@@ -139,6 +141,7 @@ class TemporalTrainer:
     def _forward(self, frame: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
         frames = self._put(frame)
         is_frame = ~torch.isnan(frames).all(dim=2)
+        # NaN would spread through attention even where it is masked; a frame of zeros stays one.
         units = F.normalize(torch.nan_to_num(frames), dim=-1)
         out = self._model(units, is_frame)
         return pool(out, is_frame, Pooling.UNIT_MEAN), out

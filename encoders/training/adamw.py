@@ -42,6 +42,8 @@ class AdamW:
         with torch.no_grad():
             for group in self._groups:
                 adamw(
+                    # Parameters, gradients, first and second moments; no largest second moments, which only AMSGrad
+                    # has; steps taken.
                     list(group.parameters),
                     [_gradient(one) for one in group.parameters],
                     [self._first[name] for name in group.names],

@@ -38,6 +38,7 @@ def symmetric_cross_entropy(
     if labels is None:
         target = torch.arange(len(similarity_logits), device=similarity_logits.device)
     else:
+        # (n, n): 1 where text and video belong together. Symmetric, so one target serves rows and columns.
         together = (labels[:, None] == labels[None, :]).to(similarity_logits.dtype)
         target = together / together.sum(dim=1, keepdim=True)
     rows = F.cross_entropy(similarity_logits, target, label_smoothing=label_smoothing)
@@ -70,6 +71,7 @@ def sigmoid_loss(similarity_logits: Tensor, labels: Tensor | None = None) -> Ten
         together = torch.eye(len(similarity_logits), dtype=torch.bool, device=similarity_logits.device)
     else:
         together = labels[:, None] == labels[None, :]
+    # 1 where they belong together, else -1.
     signs = together.to(similarity_logits.dtype) * 2 - 1
     return -F.logsigmoid(signs * similarity_logits).sum() / len(similarity_logits)
 

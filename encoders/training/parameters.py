@@ -118,6 +118,7 @@ def _places(model: AlphaClip) -> dict[str, _Place]:
     for name, (tower, rest) in inside.items():
         known = blocks.get(tower, [])
         block = _block_of(rest)
+        # Blocks count in the order in which the model names them.
         depth = len(known) + 1 if block is None else known.index(block) + 1
         if block is None and _EMBEDDINGS.match(rest):
             depth = 0
@@ -147,6 +148,7 @@ def _is_frozen(place: _Place, options: TrainOptions) -> bool:
             return options.freeze_logit_scale or options.loss != Loss.SIGMOID
         case "text" if options.freeze_text:
             return True
+    # -1 freezes nothing, 0 what is before the first block.
     return place.depth <= options.freeze_layers
 
 
@@ -156,4 +158,6 @@ def _rate(place: _Place, options: TrainOptions) -> float:
     lr = options.lr if place.tower == "visual" or options.text_lr is None else options.text_lr
     if place.tower in ("logit_scale", "logit_bias"):
         return lr
+    # What comes after the blocks has the whole rate, the last block one factor, embeddings one more than the first
+    # block.
     return lr * options.layer_decay ** (place.num_blocks + 1 - place.depth)

@@ -110,6 +110,7 @@ class Trainer:
         self._tokenizer = Tokenizer.of(model.config, options.max_words)
         groups = parameter_groups(model, options)
         trained = [parameter for group in groups for parameter in group.parameters]
+        # What is frozen has no gradient to compute either.
         model.requires_grad_(False)
         for parameter in trained:
             parameter.requires_grad_()
@@ -182,6 +183,7 @@ class Trainer:
 
     def _check(self, batch: TrainBatch) -> NDArray[np.bool_]:
         is_frame = check_clips(batch.frames, batch.masks, self._model.config.image_size, batch.is_frame)
+        # Of a small batch, one of several processes may have no pair; it still takes part in sums.
         if len(batch.texts) != len(batch.frames) or (self._processes.world_size == 1 and not batch.texts):
             raise ValueError(
                 f"a batch needs one text for each clip, got {len(batch.texts)} texts and {len(batch.frames)} clips"
@@ -198,6 +200,8 @@ class Trainer:
         else:  # GradCache: the loss needs the embeddings of all parts, and memory has room for the graph of one
             with torch.no_grad():
                 embedded = [self._embed(part) for part in parts]
+        # Detached: the gradient of the loss is first taken to the embeddings, then from each part's embeddings to the
+        # weights.
         video, text = (self._joined([one[side].detach() for one in embedded]) for side in (0, 1))
         loss = self._loss(video, text, batch.labels, batch_size)
         loss.backward()  # type: ignore[no-untyped-call]  # ends at the embeddings and the logit scale
@@ -227,6 +231,7 @@ class Trainer:
             rows = nth_share(number, num_parts, len(batch.texts))
             frames, masks = only_frames(batch.frames[rows], batch.masks[rows], is_frame[rows])
             tokenized = self._tokenizer(batch.texts[rows])
+            # Columns that no text needs are left out: less work, and the same features.
             tokens = tokenized.tokens[:, : int(tokenized.num_needed.max())]
             yield _Part(
                 torch.from_numpy(writable(frames)).to(self._device),
@@ -242,6 +247,7 @@ class Trainer:
             features = self._frame_features(part)
             text = self._model.encode_texts(part.tokens)
         features = features.float()
+        # (frames of all clips, dim) -> (pairs, frames, dim), zero where a clip has no frame.
         of_clips = features.new_zeros((*part.is_frame.shape, features.shape[-1])).masked_scatter(
             part.is_frame.unsqueeze(-1), features
         )
@@ -266,9 +272,11 @@ class Trainer:
         mine = self._processes.share(batch_size)
         joined = []
         for part in (video, text):
+            # No gradient goes through other processes: own rows are put back in place of their copies.
             others = self._processes.gather(part.detach(), batch_size)
             joined.append(torch.cat([others[: mine.start], part, others[mine.stop :]]))
         videos, texts = joined
+        # (pairs, dim) @ (dim, pairs) -> (pairs, pairs): a text a row.
         logits = self._model.logit_scale.exp() * texts @ videos.T
         own_labels = None if labels is None else torch.from_numpy(labels).to(self._device)
         if self._options.loss == Loss.SIGMOID:
@@ -324,6 +332,7 @@ def _gradient_of(parameters: Sequence[nn.Parameter]) -> Tensor:
     start = 0
     for parameter in parameters:
         stop = start + parameter.numel()
+        # torch adds to a gradient that is there, in place, so that it stays a view.
         parameter.grad = gradient[start:stop].view_as(parameter)
         start = stop
     return gradient

@@ -44,7 +44,9 @@ def _without_alpha(model: AlphaClip, tensors: Mapping[str, Tensor]) -> dict[str,
         SettingError: there is no such place.
     """
     plain = {name: tensor for name, tensor in tensors.items() if name != model.alpha_weight}
+    # (width, 1, kernel, kernel) -> (width,): what an alpha of 1, once it is normalised, adds to each output.
     neutral = (1 - ALPHA_MEAN) / ALPHA_STD * tensors[model.alpha_weight].double().sum(dim=(1, 2, 3))
+    # Weights that are not zero may add up to zero, and still give something at an edge that is padded.
     if not neutral.any() and not tensors[model.alpha_weight].any():
         return plain
     bias = model.alpha_weight.replace("_alpha.weight", ".bias")
@@ -53,6 +55,7 @@ def _without_alpha(model: AlphaClip, tensors: Mapping[str, Tensor]) -> dict[str,
         plain[bias] = (plain[bias].double() + neutral).float()
     elif model.stem.is_patches and positions is not None and model.stem.name in ("conv1", "trunk.patch_embed.proj"):
         moved = plain[positions].double()
+        # Patches in a row. Shape of positions: (tokens, width), or (1, tokens, width) in timm.
         side = model.config.image_size // model.stem.stride
         moved[..., moved.shape[-2] - side * side :, :] += neutral  # what comes before belongs to tokens, not to patches
         plain[positions] = moved.float()

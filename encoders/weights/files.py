@@ -187,6 +187,7 @@ def _is_utf8(head: bytes) -> bool:
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
+        # A character has at most four bytes: of the last one, up to three may be here.
         return error.start >= len(head) - 3
     return True
 
@@ -237,6 +238,7 @@ def _refuse_hostile_archive(path: Path) -> None:
         return
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
+    # Sizes as the archive declares them, before anything is unpacked.
     num_packed = sum(entry.file_size for entry in entries if entry.compress_type != zipfile.ZIP_STORED)
     num_stored = sum(entry.file_size for entry in entries if entry.compress_type == zipfile.ZIP_STORED)
     if num_packed > MAX_UNPACKED_BYTES or num_stored > path.stat().st_size:
@@ -281,6 +283,7 @@ def _recognise(
     if not any(name == "visual.conv1.weight" or name.startswith("visual.trunk.") for name in renamed):
         first = ", ".join(sorted(tensors)[:5])
         raise WeightsFormatError(f"{path} does not contain a vision tower of open_clip: its first tensors are {first}")
+    # Alpha-CLIP's layout alone has no `visual.` before the names, or a dot after `in_proj`.
     if is_tower or set(renamed) != set(tensors):
         return WeightsKind.ALPHA_CLIP, renamed
     if any(map(is_alpha, renamed)):

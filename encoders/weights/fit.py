@@ -180,6 +180,7 @@ def _has_sizes(file: WeightsFile, config: ModelConfig) -> bool:
             int(vision.width * vision.mlp_ratio),
             vision.width,
         ),
+        # No tensor: a block more would be a deeper model.
         f"visual.transformer.resblocks.{vision.layers}.mlp.c_fc.weight": None,
         "positional_embedding": (text.context_length, text.width),
         "text_projection": (text.width, config.embed_dim),

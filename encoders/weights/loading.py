@@ -210,6 +210,7 @@ def _load_on_top(clip: AlphaClip, report: WeightsReport, file: WeightsFile) -> W
     check_activation(clip.config, file, None)
     missing = _fill(clip, file)
     given = set(file.tensors)
+    # What neither file gives; the alpha convolution may be missing in both, and counts once.
     still_missing = tuple(name for name in report.missing if name not in given | set(missing)) + missing
     return WeightsReport(
         source=f"{report.source}{_JOINT}{file.path}",
@@ -262,6 +263,7 @@ def _fill(clip: AlphaClip, file: WeightsFile) -> tuple[str, ...]:
     targets = clip.named_tensors()
     missing = check_fit(clip.config, file, targets)
     for name, tensor in file.tensors.items():
+        # Into the model: a state dict shares its memory, and autograd does not see it.
         targets[name].copy_(tensor)
     check_finite(file, targets)
     for name in filter(is_alpha, missing):

@@ -170,5 +170,6 @@ def is_cached(description: Mapping[str, object]) -> bool:
         return "file" in description or (Path.home() / ".cache/clip" / Path(url).name).is_file()
     repository, _, name = hub.rpartition("/")
     name = name or ON_HUB[1]
+    # open_clip asks for safetensors first where a tag names no file, or a pickle.
     names = (name, ON_HUB[0], Path(name).with_suffix(".safetensors").name)
     return any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)

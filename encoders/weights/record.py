@@ -49,6 +49,7 @@ class KnownVideos:
     def of(cls, sha256s: Iterable[str]) -> Self:
         """Of digests in hexadecimal."""
         starts = frozenset(bytes.fromhex(sha256)[:_DIGEST_BYTES] for sha256 in sha256s)
+        # The smallest, and not any: see above.
         return cls(frozenset(sorted(starts)[:MAX_DIGESTS]), len(starts))
 
     def __or__(self, other: KnownVideos) -> KnownVideos:
@@ -86,6 +87,7 @@ class KnownVideos:
             raise RecordError(f"'sha256_starts' in {where} is not base64: {error}") from error
         starts = range(0, len(content), _DIGEST_BYTES)
         digests = frozenset(content[start : start + _DIGEST_BYTES] for start in starts)
+        # A last digest that is cut, or fewer videos than digests: no writer gives this.
         if len(content) % _DIGEST_BYTES or not isinstance(num_videos, int) or num_videos < len(digests):
             raise RecordError(f"{where} has {len(content)} bytes of digests for {num_videos!r} videos")
         return cls(digests, num_videos)

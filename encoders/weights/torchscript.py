@@ -31,6 +31,7 @@ _DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+# How torch writes each class: its name, then the names of parameters and of buffers, in quotes.
 _LISTED = re.compile(r"^class (\w+)\(Module\):\n  __parameters__ = \[(.*)\]\n  __buffers__ = \[(.*)\]$", re.MULTILINE)
 
 
@@ -42,6 +43,7 @@ def read_torchscript(path: Path) -> Mapping[str, Tensor]:
         KeyError, RuntimeError, ValueError: the archive is damaged.
     """
     with zipfile.ZipFile(path) as archive:
+        # All records lie in one folder, whose name is that of the file when it was saved.
         constants = next(name for name in archive.namelist() if name.endswith("/constants.pkl"))
         reader = _Reader(archive, constants.removesuffix("constants.pkl"))
         module = reader.load()
@@ -63,9 +65,11 @@ class _Module:
 
 
 def _tensors(module: _Module, prefix: str, above: frozenset[int]) -> Iterator[tuple[str, Tensor]]:
+    # A pickle may put a module into itself. 100: before Python's own limit of calls, and far above what models have.
     if id(module) in above or len(above) > 100:
         raise ValueError(f"the modules are nested endlessly, at {prefix:.100}")
     for name, value in getattr(module, "attributes", {}).items():
+        # A module may have tensors as plain attributes, which are in no state dict.
         if isinstance(value, Tensor) and (module.listed is None or name in module.listed):
             yield prefix + name, value
         elif isinstance(value, _Module):
@@ -77,6 +81,7 @@ class _Reader(pickle.Unpickler):
 
     def __init__(self, archive: zipfile.ZipFile, prefix: str) -> None:
         pickled = archive.read(f"{prefix}data.pkl")
+        # Before the unpickler sees it.
         _check_memo(pickled)
         super().__init__(BytesIO(pickled))
         self._archive = archive
@@ -86,6 +91,7 @@ class _Reader(pickle.Unpickler):
 
     def find_class(self, module_name: str, global_name: str, /) -> object:
         """Replace every name by a stand-in, or by a function that only builds tensors or containers."""
+        # torch puts this before the names of all classes of an archive.
         if module_name.split(".")[0] == "__torch__":
             return self._stand_in(module_name, global_name)
         if module_name == "torch" and global_name in _DTYPES:
@@ -97,17 +103,24 @@ class _Reader(pickle.Unpickler):
     def persistent_load(self, pid: object, /) -> Tensor:
         """A storage, as a tensor of one dimension."""
         match pid:
+            # What torch writes for a storage: its class (a dtype here, see `find_class`), the name of its record, the
+            # device, and how many numbers it has.
             case ("storage", torch.dtype() as dtype, str(key), str(), int(num_elements)):
                 if key not in self._storages:
                     record = self._archive.read(f"{self._prefix}data/{key}")
+                    # A record is the numbers alone, as they lie in memory. A `bytearray`, as torch warns of memory that
+                    # it may not write to; torch makes no tensor of no bytes.
                     self._storages[key] = torch.frombuffer(bytearray(record), dtype=dtype) if record else torch.empty(0)
+                # Two tensors may name one record, and a hostile archive may give it two types.
                 if num_elements != len(self._storages[key]) or (num_elements and self._storages[key].dtype != dtype):
                     raise ValueError(f"record {key} has another size than its tensor declares, {num_elements}")
+                # Only an empty one has another type here.
                 return self._storages[key].to(dtype)
         raise pickle.UnpicklingError("a storage of another kind than tensors have")
 
     def _stand_in(self, module_name: str, global_name: str) -> type[_Module]:
         if (module_name, global_name) not in self._classes:
+            # The class `__torch__.a.b.C` is in `code/__torch__/a/b.py`.
             name = f"{self._prefix}code/{module_name.replace('.', '/')}.py"
             code = self._archive.read(name).decode() if name in self._archive.namelist() else ""
             listed = None
@@ -121,6 +134,8 @@ class _Reader(pickle.Unpickler):
 def _check_memo(pickled: bytes) -> None:
     """Refuse a memo larger than the pickle: unpickling allocates memory up to the highest index."""
     for number, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
+        # A pickler numbers what it remembers from 0, at most one an instruction. `MEMOIZE` has no index: it takes the
+        # next.
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= number:
             raise pickle.UnpicklingError(f"it has memo index {argument} at instruction {number}")
 
@@ -141,6 +156,7 @@ _FUNCTIONS: Mapping[tuple[str, str], Callable[..., object]] = {
     ("torch.jit._pickle", "build_doublelist"): _itself,
     ("torch.jit._pickle", "build_boollist"): _itself,
     ("torch.jit._pickle", "build_tensorlist"): _itself,
+    # The second argument is the type of a list or a table, in words: values have theirs already.
     ("torch.jit._pickle", "restore_type_tag"): _itself,
 }
 """The functions that archives call."""
