@@ -52,6 +52,12 @@ def test_each_part_of_a_split_table_has_all_names(rows: list[list[str]], width: 
     assert named >= max(1, rules)
 
 
+def test_one_long_text_does_not_make_short_ones_wrap() -> None:
+    with terminal(60) as screen:
+        print_table("failed", ("", "status", "why"), [["a", "two words", "long words " * 20]], texts=["status", "why"])
+    assert any("two words" in line for line in screen.lines)
+
+
 @settings(max_examples=20)
 @given(rows=tables())
 def test_a_wide_terminal_and_a_pipe_get_the_same_table(rows: list[list[str]]) -> None:
