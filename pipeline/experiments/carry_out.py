@@ -42,6 +42,7 @@ class CarryingOut:
         """Do what is pending, and put together all that was found."""
         masks = [self._masks(choice.name) for choice in self.plan.masks]
         cells = list(self.plan.cells)
+        # By the file alone: it is written last of all that a cell does, and whole.
         pending = [cell for cell in cells if not self.folder.cell(cell.name).is_file()]
         for number, cell in enumerate(pending, start=1):
             self.report.say(f"cell {number} of {len(pending)}: {cell.condition.label}, seed {cell.seed}")
@@ -76,6 +77,7 @@ class CarryingOut:
     def _carry_out(self, cell: Cell) -> None:
         plan = self.plan
         training = self._trained(cell) if cell.condition.is_trained else None
+        # A mix reads features of two other cells, which come before it in the plan.
         if cell.condition.mixed is None:
             encode(plan.store, plan.encoding(cell), plan.model(cell, self.folder.path), listener=self.listener)
         scores = self.kind.score(Scoring(Store.open(self.plan.store), self.folder.path, self.plan, cell))
@@ -132,7 +134,7 @@ def training_kept(history: TrainingHistory, window: int) -> dict[str, JSON]:
     watched = [one.watched_t2v_r1 for one in history.evaluations if one.watched_t2v_r1 is not None]
     if watched:
         means = [window_mean(watched[: number + 1], window) for number in range(len(watched))]
-        kept["watched_chosen"] = watched[history.best_evaluation - 1] / 100
+        kept["watched_chosen"] = watched[history.best_evaluation - 1] / 100  # numbered from 1; percent to share
         kept["watched_best"] = watched[means.index(max(means))] / 100
     return kept
 

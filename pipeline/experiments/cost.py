@@ -95,21 +95,25 @@ def cost_of(kind: Kind, plan: Plan, subject: Subject, folder: ExperimentFolder, 
     drawn = preset.with_settings(plan.trained.settings, "--set").batches.frames
     source = model_source(preset, plan.trained)
     if is_preview:
+        # The time of a step does not depend on what the weights are.
         source = ModelSource(model=source.model, pretrained=RANDOM)
+    # A clip with fewer frames than are drawn is trained on with those that it has.
     timed = _timed(plan, source, (min(drawn, stored) if drawn else stored, to_score))
     num_steps = num_pairs = 0
     for cell in trained:
         changed = preset.with_settings(plan.training(cell).settings, "--set")
         each = _num_pairs(changed, subject) * changed.train.epochs
         num_pairs += each
+        # Over all epochs at once: the real number is higher by a step an epoch at most.
         num_steps += math.ceil(each / changed.train.batch_size)
     num_clips = sum(subject.num_videos[split] for split in (*plan.splits, *plan.more_splits))
-    val = subject.num_videos.get("val", subject.num_videos[TRAIN_SPLIT] // 10)
+    val = subject.num_videos.get("val", subject.num_videos[TRAIN_SPLIT] // 10)  # or as many as are held out by default
     of_trained = [preset.with_settings(plan.training(one).settings, "--set").train for one in trained]
     watched = 0 if plan.watched is None else subject.num_videos[plan.watched]
     num_validated = sum(one.epochs * one.evaluations for one in of_trained) * (val + watched)
     seconds = num_pairs * timed.seconds_a_pair + len(pending) * _SECONDS_A_CELL
     seconds += (num_clips * len(encoded) + num_validated) * timed.seconds_a_clip
+    # One of the video, one a frame
     vectors = num_clips * len(encoded) * (1 + timed.num_frames) * timed.dim * _BYTES_A_NUMBER
     return Cost(
         num_trainings=len(trained),
@@ -141,6 +145,7 @@ def _timed(plan: Plan, source: ModelSource, num_frames: tuple[int, int]) -> _Tim
     train_frames, eval_frames = num_frames
     options = chosen_preset(plan.trained).train
     num_pairs = min(_MOST_PAIRS, options.batch_size)
+    # A part of an accumulated batch has a pair at least.
     options = replace(options, batch_size=num_pairs, accumulate=min(options.accumulate, num_pairs))
     train, clips = (_noise(num_pairs, frames, config.image_size) for frames in (train_frames, eval_frames))
     seconds_a_step = _seconds(_stepping(Trainer(model, options, num_steps=3), train, options))

@@ -58,6 +58,7 @@ def subject_of(folder: Path, kind: Kind, options: ExperimentOptions) -> Subject:
                 f"{store.place} has no split {split!r}, which an experiment needs: it has {', '.join(splits)}. "
                 f"{MAKE_SPLITS}"
             )
+    # Before anything is trained: no interval could be given in the end.
     if splits[options.test_split].num_videos < MIN_CLIPS:
         raise InputError(f"split {options.test_split!r} of {store.place} has one video: intervals are over videos")
     trained = _trained(options, GIVEN_PRESET, splits)
@@ -87,6 +88,7 @@ def make_data(folder: Path, kind: Kind, options: ExperimentOptions, listener: Li
     made = generate(folder / DATA, wanted, listener=listener)
     clips = replace(_clips(kind, options), mask_name=PAPER.name)
     preprocess(made.manifest, place, clips, listener=listener)
+    # Last: each of the three keeps what is complete, so that a killed run goes on with the first that is not.
     import_masks(place, made.truth, TRUTH.name, listener=listener)
 
 

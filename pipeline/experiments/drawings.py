@@ -28,6 +28,7 @@ def shares_by_row(
 
     def draw(panels: Sequence[Axes], colours: Colours) -> None:
         (axes,) = panels
+        # All markers of a row together take 0.6 of it, and lie around its middle.
         step = 0.6 / len(series)
         for number, label in enumerate(series):
             places = [row + step * (number - (len(series) - 1) / 2) for row in range(len(rows))]

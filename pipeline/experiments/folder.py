@@ -102,6 +102,7 @@ class ExperimentFolder:
 
     def begin(self, asked: Mapping[str, JSON]) -> None:
         """Record what was asked for, unless something is made by an earlier record."""
+        # Until something is made, what was asked for may be changed: a run that was refused has recorded it already.
         if not self._made() or self.asked() is None:
             write_text(self.path / ASKED_FILE, json.dumps(asked, indent=2, allow_nan=False) + "\n")
 

@@ -55,6 +55,7 @@ class Scored:
         queries = Queries(
             caption_ids=features.caption_ids,
             video_ids=tuple(features.video_ids[row] for row in videos.tolist()),
+            # `videos` are ascending rows, those with captions: from the row of a video to its number among them.
             owner=tuple(np.searchsorted(videos, features.truth).tolist()),
         )
         to_text = ranking.to_text.best
@@ -85,6 +86,7 @@ class Scoring:
     def evaluate(self, split: str, features: str | None = None) -> Evaluation:
         """Score a feature set of the plan, by default the cell's own."""
         options = EvalOptions(split=split)
+        # No intervals: those of an experiment are over seeds as well, and made of the ranks of all cells.
         found = evaluate(self.store.place, features or self.features, options, extras=EvalExtras(intervals=None))
         return found.result
 

@@ -49,6 +49,7 @@ def ensure_masks(store: str, masks: MaskChoice, listener: Listener = ignore_even
 def measure_masks(store: str, name: str, splits: Sequence[str], listener: Listener = ignore_events) -> MaskResult:
     """How much the masks of each video cover, and how far they overlap with the truth, where it is known."""
     has_truth = TRUTH.name in mask_set_names(Store.open(store))
+    # `mask_overlap` takes a reference in any case.
     against = TRUTH.name if has_truth else name  # compared with itself, a set still says what it covers
     phase = Phase("splits measured", len(splits), listener)
     found = {split: mask_overlap(store, name, against, split).videos for split in phase.each(splits)}

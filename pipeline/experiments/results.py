@@ -146,6 +146,7 @@ class Results:
 
     def ranks(self, condition: str, scored: str, direction: str) -> NDArray[np.int64]:
         """Shape (num_seeds, num_queries)."""
+        # `cells_of` sorts by seed, so that row i is of the same seed in all conditions: differences are paired by it.
         return np.stack([cell.ranks[scored][direction] for cell in self.cells_of(condition)])
 
     def recall(self, condition: str, scored: str, direction: str = DIRECTIONS[0], k: int = 1) -> Estimate:
@@ -208,6 +209,8 @@ class Results:
 
     def write(self, path: Path) -> None:
         """Write all of it; the same numbers give the same bytes."""
+        # A line for each cell: so two results can be compared with `diff`, and a reader in any language goes line by
+        # line.
         parts = [
             f'"format": {FORMAT}',
             f'"about": {_compact(self.about)}',

@@ -116,6 +116,7 @@ def experiment(
     asked = _Asked.of(kind, folder, options)
     clock, report = RunClock(), Reporter(listener)
     asked.folder.check(asked.to_dict())
+    # Without the lock, as it may take minutes and ask for more; nothing is written by it.
     planned = None if asked.folder.results.is_file() else asked.confirmed(report)
     with asked.folder.locked():
         asked.folder.check(asked.to_dict())  # again: another run may have begun here
@@ -231,6 +232,7 @@ class _Asked:
         make_data(self.folder.path, self.kind, self.options, report.listener)
         results = CarryingOut.of(self.kind, plan, self.folder, report).results(self._about(subject, plan))
         results.write(self.folder.results)
+        # As a later call reads them, so that both write the same tables: JSON has no tuples and no NumPy numbers.
         return Results.read(self.folder.results)
 
     def _about(self, subject: Subject, plan: Plan) -> Mapping[str, Any]:

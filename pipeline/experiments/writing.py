@@ -35,6 +35,7 @@ def write_files(folder: Path, kind: Kind, results: Results, found: Findings) -> 
         paths += [folder / f"{one.name}.svg", folder / f"{one.name}.png"]
     write_text(folder / CSV_FILE, _csv(results))
     write_text(folder / COMMANDS_FILE, _commands(kind, results))
+    # The report last, as it names the other files.
     write_text(folder / REPORT_FILE, "\n".join(_report(kind, results, found)) + "\n")
     return tuple(paths)
 

@@ -37,6 +37,7 @@ class GrowingArray:
             "fortran_order": False,
             "shape": (self.num_rows, *self._item_shape),
         }
+        # Version 1.0 in any case: `np.save` would choose one by the content.
         np.lib.format.write_array_header_1_0(header, about)
         return header.getvalue()
 

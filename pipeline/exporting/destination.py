@@ -57,9 +57,11 @@ class NewFile(io.RawIOBase):
         self.num_bytes += size
         if self._digest is not None:
             _result_of(self._hashing)
+            # The part before is in the digest by now: parts must go into it in order, whoever does it.
             if size < _MIN_ASIDE:
                 self._digest.update(content)
             else:
+                # A copy, as the caller may change its buffer as soon as this returns.
                 self._hashing = self._aside.submit(self._digest.update, bytes(content))
         self._num_unflushed += size
         if self._num_unflushed >= _FLUSHED_BYTES and (self._flushing is None or self._flushing.done()):
@@ -128,6 +130,7 @@ class Destination:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            # x: never over a file, which two ids may share on a disk that ignores case.
             opened = path.open("xb")
         except FileExistsError as error:
             raise InputError(
@@ -199,6 +202,8 @@ class Destination:
     def finish(self, record: Mapping[str, JSON]) -> None:
         """Write what this is; nothing is added after that."""
         self.write(RECORD_FILE, (json.dumps({"kind": RECORD_KIND, **record}, indent=2) + "\n").encode())
+        # The list names itself last. Both are on the disk before the folder is moved: what it lists can then be
+        # removed.
         self._names.write(FILES_FILE + "\n")
         self._names.flush()
         os.fsync(self._names.fileno())

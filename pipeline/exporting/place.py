@@ -162,11 +162,13 @@ def _claimed(out: Path) -> Iterator[Path]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
+            # A lock on the folder itself: the system frees it with the process, however that ends.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise _busy(out) from error
         if not _is_same(descriptor, folder):  # the other one has just ended
             raise _busy(out)
+        # Before `out` is looked at: it may be missing only because a killed export had moved it aside.
         _put_back(out)
         _empty(folder, out)
         try:
@@ -210,12 +212,14 @@ def _move(folder: Path, out: Path) -> None:
     """Put a complete export in its place."""
     if out.is_dir() and any(out.iterdir()):
         replaced = out.with_name(REPLACED.format(out.name))
+        # A folder cannot be renamed over one that is not empty. Killed between the two renames, nothing is at `out`:
+        # `_put_back` of the next export ends this.
         out.rename(replaced)
         folder.rename(out)
         _remove_export(replaced)
     else:
         folder.rename(out)  # over an empty folder, if there is one
-    sync_folder(out.parent)
+    sync_folder(out.parent)  # a rename is on the disk when its folder is
 
 
 def _put_back(out: Path) -> None:

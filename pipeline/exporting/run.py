@@ -105,6 +105,7 @@ def export(
     kind = writer_of(options)
     opened = Store.open(store)
     place = check_out(out, opened.place)
+    # Early, before records are read; again under the lock, and before the move.
     check_free(place, overwrite=options.overwrite)
     splits = _splits(opened, options, report)
     others = {} if options.features else {one: None for split in splits for one in feature_names(opened, split)}
@@ -113,6 +114,8 @@ def export(
     selected = [Selected.of(opened, split, options, kind.parts, report) for split in splits]
     listener(RunPlanned("videos", sum(opened.layout(split).num_videos for split in splits), 0))
     with exporting_to(place, overwrite=options.overwrite) as destination:
+        # Ends what is still open also after an error: a library's file would otherwise be closed after its folder is
+        # gone.
         with destination.open:
             writer = kind(destination, options, selected)
             exported = tuple(_export_split(writer, one, listener) for one in selected)
@@ -124,6 +127,7 @@ def export(
             described = writer.finish()
         about = _about(opened, options, exported)
         destination.write(CROISSANT_FILE, croissant(str(opened.manifest.dataset["name"]), about, described))
+        # Last of all: a folder with a record is a whole export.
         destination.finish(_record(opened, options, selected, exported))
     for sentence in writer.warnings():
         report.warn(sentence)

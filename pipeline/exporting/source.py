@@ -73,7 +73,7 @@ class Selected:
             NotInStoreError: There is no such split, mask set or feature set.
             ShardIncompleteError: Embeddings of captions are pending.
         """
-        store.layout(split)
+        store.layout(split)  # raises if there is no such split
         masks = options.masks if parts.masks else None
         if masks is not None:
             mask_attributes(store, split, masks)
@@ -81,6 +81,7 @@ class Selected:
             masks = DEFAULT_MASKS
         features = options.features if parts.features else None
         found = cls(store, split, parts, features, masks, has_clips=True)
+        # Captions have shards of their own, which `batches` does not go through.
         if found.reader is not None:
             shards = caption_shards(store, split)
             for _ in require_committed_of_each(
@@ -90,6 +91,7 @@ class Selected:
         if options.masks is not None or parts.frames:
             return found
         # Embeddings may have been imported into a store without frames, and masks may not be made yet.
+        # Asked once here, so that a format that can do without is told in a warning, and not by an error halfway.
         missing = found._first_missing()
         if missing == FRAMES_STAGE and features is not None and not parts.requires_times:
             report.warn(
@@ -153,9 +155,11 @@ class Selected:
         facts = {FRAMES_STAGE: CLIP_FACTS, **({} if self.masks is None else {masks_stage(self.masks): MASK_FACTS})}
         columns = {stage: ("filled", *facts.get(stage, ())) for stage in stages}
         shards = store.shards(self.split)
+        # A generator: records are read as it is drawn from, which only the thread of `read_ahead` does.
         found = require_committed_of_each(store, shards, stages, columns=columns)
         for shard, records in read_ahead(lambda _: next(found), shards):
             before = {commit_name(shard, record.stage): record.sha256 for record in records}
+            # Captions are in the order of their videos: those of a shard lie between these two.
             start, stop = np.searchsorted(owners, [shard.start, shard.stop]).tolist()
             batch = Batch(
                 selected=self,
@@ -167,10 +171,12 @@ class Selected:
                 records=dict(zip(stages, records, strict=True)),
             )
             yield batch
+            # After the caller has read what it needs: another run may have rebuilt the shard between two of its reads.
             if input_digests(store, shard, stages) != before:
                 raise ShardIncompleteError(
                     f"shard {shard.key} of {store.place} was rebuilt while it was read: {RUN_AGAIN}"
                 )
+        # Made anew: `made_with` of this one is remembered, and would equal itself.
         now = Selected(store, self.split, self.parts, self.features, self.masks, self.has_clips).made_with
         if now != made_with:
             raise ShardIncompleteError(
@@ -208,6 +214,7 @@ class Batch:
         """Slots in the shard of the videos that are exported: all of them have what the format requires."""
         parts, selected = self.selected.parts, self.selected
         wanted = [features_stage(selected.features, "video")] if selected.features is not None else []
+        # Without features, a video is exported if it has a clip. With them, one may have an embedding and no clip.
         wanted += [FRAMES_STAGE] if parts.frames or parts.requires_times or not wanted else []
         filled = np.ones(self.shard.num_rows, dtype=np.bool_)
         for stage in wanted:
@@ -231,6 +238,7 @@ class Batch:
     @cached_property
     def videos(self) -> pa.Table:
         """Rows of the catalogue of the videos that are exported."""
+        # The slice itself where nothing is left out, which is usual: a copy of each table would take its time.
         return self.all_videos if not self.num_left_out else self.all_videos.take(pa.array(self.slots))
 
     @cached_property
@@ -247,6 +255,7 @@ class Batch:
     @cached_property
     def owners(self) -> NDArray[np.int64]:
         """Position among the videos of the video of each caption; ascending."""
+        # `slots` are ascending: from the slot in the shard to the place among those that are left.
         return np.searchsorted(self.slots, self.all_owners[self._kept]) if self.num_left_out else self.all_owners
 
     @cached_property
@@ -269,6 +278,7 @@ class Batch:
         table, filled = self._table(stage), self._filled(stage)
         if len(self) == len(filled) and filled.all():
             return table
+        # A masked index takes a row of nulls: a video with an embedding, and without a clip.
         return table.take(pa.array(self.slots, mask=~filled[self.slots]))
 
     def _filled(self, stage: str) -> NDArray[np.bool_]:
@@ -302,6 +312,7 @@ class Batch:
 
     def padded_frame_vectors(self) -> NDArray[np.float32]:
         """The same as one array: shape (len(self), num_frames, dim); NaN where there is no frame."""
+        # (num_rows, num_frames, dim) -> (len(self), num_frames, dim)
         return self._reader.frames(self.shard)[self.slots]
 
     def text_vectors(self) -> NDArray[np.float32]:
@@ -316,6 +327,7 @@ class Batch:
 
     def padded_times(self) -> NDArray[np.float64]:
         """The same as one array: shape (len(self), num_frames); NaN where there is no frame."""
+        # A chunk has the times of a whole shard, (1, shard_size, num_frames); the last shard may have fewer rows.
         found = self.selected.times.read([self.shard.index])[0, : self.shard.num_rows]
         return np.asarray(found, dtype=np.float64)[self.slots]
 
@@ -329,6 +341,7 @@ class Batch:
         shapes = None if masks is None else ChunkReader(store.folder, stored_masks_spec(store, self.split, masks))
         for slot in self.slots.tolist():
             row = self.shard.start + slot
+            # A chunk of frames or masks is one clip, so that one video is in memory at a time.
             its = None if shapes is None else as_masks(shapes.read([row])[0, 0])
             yield np.asarray(frames.read([row])[0, 0], dtype=np.uint8), its
 
@@ -346,6 +359,7 @@ def _owners(captions: pa.Table, videos: pa.Table, place: str) -> NDArray[np.int6
     """
     found = pc.index_in(captions["video_id"].combine_chunks(), value_set=videos["video_id"].combine_chunks())
     owners = np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
+    # -1, no such video, would be the lowest, and so the first
     if len(owners) and (owners[0] < 0 or (np.diff(owners) < 0).any()):
         raise StoreFormatError(f"the captions of {place} are in another order than its videos: {REBUILD_CATALOG}")
     return owners

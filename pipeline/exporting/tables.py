@@ -111,6 +111,7 @@ def caption_bounds(batch: Batch) -> NDArray[np.int32]:
 def caption_lists(values: pa.Array | pa.ChunkedArray, batch: Batch) -> pa.Array:
     """Values of captions as one list a video."""
     flat = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    # Bounds and values: no text is copied, as lists of Python would do.
     return pa.ListArray.from_arrays(pa.array(caption_bounds(batch)), flat)
 
 
@@ -127,5 +128,5 @@ def frame_seconds(batch: Batch) -> pa.Array:
     times = batch.padded_times()
     is_frame = ~np.isnan(times)
     counts = is_frame.sum(axis=1)
-    bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)  # (n + 1,), as Arrow has lists
     return pa.ListArray.from_arrays(pa.array(bounds), pa.array(times[is_frame]), mask=pa.array(counts == 0))

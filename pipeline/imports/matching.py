@@ -45,6 +45,7 @@ class Given:
                 (options.frame, options.video_ids, False),
             )
         )
+        # Frames alone are enough: `write` pools them.
         video = frame if video is None else video
         if text is None or video is None:
             raise TypeError("ImportOptions requires texts, and videos or frames")
@@ -117,6 +118,7 @@ def _rows(
             )
         return dict(enumerate(range(len(ids))))
     index_of = _indices(given, given.ids)
+    # If any id is one of the store, all are read as ids: a file that mixes both would be matched by chance.
     if index_of.keys().isdisjoint(ids) and texts is not None:
         ids, index_of = texts, _indices(given, map(in_one_line, given.ids))
     elif index_of.keys().isdisjoint(ids):  # paths, as clip-retrieval has them
@@ -197,7 +199,7 @@ def _digest(given: Embeddings) -> str:
 
 def _bytes_of(given: Embeddings) -> Iterator[bytes]:
     for one in given.ids or ():
-        yield f"{len(one)}:{one}".encode()
+        yield f"{len(one)}:{one}".encode()  # with its length, so that "ab", "c" and "a", "bc" differ
     for values in given.values:  # one by one: an array that is mapped from a file is never in memory as a whole
-        yield f"{values.dtype.str}{values.shape}".encode()
+        yield f"{values.dtype.str}{values.shape}".encode()  # equal bytes of another shape are other embeddings
         yield np.ascontiguousarray(values).tobytes()

@@ -97,6 +97,7 @@ def _table(path: Path) -> pa.Table:
 
 def _in_npz(path: Path) -> Embeddings:
     with zipfile.ZipFile(path) as archive:
+        # As unpacked, by the list of the archive: a small file may say that it holds terabytes.
         _require_memory(sum(member.file_size for member in archive.infolist()), path)
     with np.load(path, allow_pickle=False) as arrays:
         names = list(arrays)
@@ -127,7 +128,7 @@ def _in_parquet(path: Path, *, of_texts: bool) -> Embeddings:
     widths = set(values.value_lengths().to_pylist()) if not pa.types.is_fixed_size_list(values.type) else set()
     if values.null_count or len(widths) > 1:
         raise InputError(f"{path}: the lists of column {lists[0]!r} must all be there, and of one length")
-    array = values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1)
+    array = values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1)  # (num_rows, dim)
     return Embeddings(array, None if name is None else _ids_of(table[name].to_pylist(), path), str(path))
 
 
@@ -182,6 +183,7 @@ def _of_clip_retrieval(folder: Path, *, of_texts: bool) -> Embeddings:
         )
     _require_memory(sum(path.stat().st_size for path in arrays.values()), folder)
     values, ids = [], []
+    # By number, not by name: row i of an array is of row i of the table with its number.
     for number in sorted(arrays):
         values.append(_array(arrays[number]))
         table = _table(tables[number])
@@ -203,6 +205,7 @@ def _number(path: Path) -> int:
 
 def _in_tar(path: Path) -> Iterator[tuple[str, NDArray[np.generic]]]:
     require_file(path)
+    # r: is not compressed, as clip-video-encode writes: so a tar holds no more than its size.
     with tarfile.open(path, "r:") as tar:
         for member in tar:
             name = PurePosixPath(member.name)

@@ -109,8 +109,11 @@ def import_features(
     opened = Store.open(store)
     given = Given.of(options)
     parts = [matched(opened, split, given) for split in options.splits or opened.manifest.splits]
+    # Without a choice, splits of which nothing was given are none of its business. A split that was named is refused
+    # below.
     parts = [part for part in parts if part.video or options.splits]
     check_matches(opened, given, parts, report)
+    # By the content of the embeddings, so that a run with other files goes not on with what an earlier one has begun.
     identity = given.identity(options)
     job = Job(
         "import-features",
@@ -127,12 +130,14 @@ def import_features(
         writer = _Writer(Store.open(folder), options, given)
         for part in parts:  # all, before anything is written: half a feature set would have to be removed again
             writer.check(part, listener)
+        # After the check: old features are not removed for new ones that cannot be used.
         if options.overwrite:
             files = [own for part in parts for own in feature_set_files(folder, options.features, part.split)]
             announce(files, opened.place, report, yes=options.yes)
             remove_own(folder, files)
         for part in parts:
             writer.write(part, identity, listener)
+        # Counted by `check`, over all shards: a run that resumes writes only some of them.
         if writer.num_scaled:
             report.warn(
                 f"{plural(writer.num_scaled, 'embedding')} of texts or videos had a norm other than 1: all are scaled "
@@ -176,6 +181,7 @@ class _Writer:
     def write(self, part: Matched, identity: Mapping[str, JSON], listener: Listener) -> None:
         """Write one split."""
         store, name, split = self.store, self.options.features, part.split
+        # Refuses features of that name that were made of anything else.
         create_features(store, name, split, self.given.text.dim, identity, self.options.dtypes)
         clips = make_plan(store, store.shards(split), [features_stage(name, "video")]).pending
         captions = make_plan(store, caption_shards(store, split), [features_stage(name, "text")]).pending
@@ -191,6 +197,7 @@ class _Writer:
             write_text_features(store, name, pending.shard, found)
         for pending in clips:
             features, _ = self._clips(part, pending.shard)
+            # No inputs: what becomes of the store's frames and masks does not make these out of date.
             write_clip_features(store, name, pending.shard, features, {})
             num_failed = sum(not outcome.filled for outcome in features.outcomes)
             listener(ItemsDone(pending.shard.num_rows, num_failed))
@@ -199,9 +206,11 @@ class _Writer:
         """The captions of a shard, and how many were not of unit norm."""
         given = self.given.text
         rows = [row for row in range(shard.start, shard.stop) if row in part.text]
+        # NaN stays for captions of videos that have no embedding: `check_matches` has refused all others without one.
         found = np.full((shard.num_rows, given.dim), np.nan, np.float32)
         num_scaled = 0
         if rows:
+            # (len(rows), dim): a text has one row
             values = np.stack([given.frames_of(part.text[row])[0] for row in rows])
             ids = self.store.catalog.split_captions(part.split)["caption_id"].slice(shard.start, shard.num_rows)
             units, num_scaled = unit_rows(values, given.source, [ids[row - shard.start].as_py() for row in rows])
@@ -212,6 +221,7 @@ class _Writer:
         """The videos of a shard, and how many were not of unit norm."""
         layout = self.store.layout(part.split)
         video = np.full((shard.num_rows, self.given.text.dim), np.nan, np.float32)
+        # As many frames as the store's clips have, also where none were given: readers know no other shape.
         frame = np.full((shard.num_rows, layout.num_frames, self.given.text.dim), np.nan, np.float32)
         ids = self.store.catalog.split_videos(part.split)["video_id"].slice(shard.start, shard.num_rows).to_pylist()
         outcomes, num_scaled = [], 0
@@ -221,7 +231,7 @@ class _Writer:
                 reason = f"no embedding of it in {PurePosixPath(self.given.video.source).name}"
                 outcomes.append(VideoOutcome(video_id, row, VideoStatus.MISSING, filled=False, reason=reason))
                 continue
-            (video[slot],), is_scaled = self._pooled(index, video_id)
+            (video[slot],), is_scaled = self._pooled(index, video_id)  # one row, and 0 or 1
             num_scaled += is_scaled
             if self.given.frame is not None:
                 frames = self._frames(part, row, video_id, layout.num_frames)
@@ -229,6 +239,7 @@ class _Writer:
             checksum = slot_checksum(video[slot])
             outcomes.append(VideoOutcome(video_id, row, VideoStatus.OK, filled=True, checksum=checksum))
         dtypes = self.options.dtypes
+        # Only frames: videos are of unit norm. NaN, for no frame, compares false.
         if dtypes.frames == "float16" and (np.abs(frame) > np.finfo(np.float16).max).any():
             raise InputError("embeddings of frames are too large for float16 (65,504 at most): store them as float32")
         return ClipFeatures(video, frame, tuple(outcomes), dtypes=dtypes), num_scaled
@@ -238,6 +249,7 @@ class _Writer:
         rows = given.frames_of(index)
         if given.are_frames:
             rows = _present(rows, given, video_id)
+            # (num_frames, dim) -> (1, num_frames, dim) -> (1, dim)
             rows = pool_frames(rows[None], str(self.options.pooling))
         return unit_rows(rows, given.source, [video_id])
 
@@ -246,6 +258,7 @@ class _Writer:
         assert given is not None, "only called with frames"
         if row not in part.frame:
             raise InputError(f"{given.source} has no frames of video {video_id!r}, of which there is an embedding")
+        # Not scaled: pooling by `mean` weights frames by their norms, as encoders give them.
         rows = _present(given.frames_of(part.frame[row]), given, video_id)
         if len(rows) > num_frames:
             raise InputError(

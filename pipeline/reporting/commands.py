@@ -102,12 +102,15 @@ def steps_to(made: MadeWith, runs: Sequence[PastRun]) -> Steps:
         for step in _masks(
             made.place, name, attributes, [run for run in ran if run.command == "masks" and worked_on(run) == name]
         )
+        # `fda preprocess` makes a mask set as well, and its line has the options.
         if not (step.is_comment and name in by_preprocess)
     ]
     encoded = {name: _of_set(name, attributes, ran) for name, attributes in made.features.items()}
+    # Of feature sets, and not of all trainings: a checkpoint that nothing was encoded with leads to nothing here.
     trained = list(_checkpoints(made.place, [run for some in encoded.values() for run in some], ran, unknown))
     features = [step for name, some in encoded.items() for step in _features(made, name, some)]
     features.sort(key=lambda step: step.words[1:2] == ("pool",))  # after what they are made from
+    # Each once: a command that was resumed has a record for each time.
     lines = list(dict.fromkeys((*frames, *masks, *trained, *features)))
     if len(lines) > MOST_LINES:
         unknown.append(f"{len(lines) - MOST_LINES:,} more lines are left out here: the run records have them")
@@ -244,6 +247,7 @@ def _checkpoints(place: str, encoded: Sequence[PastRun], runs: Sequence[PastRun]
     """The trainings whose checkpoints made a feature set."""
     wanted = [text_at(mapping_at(run.options, "source"), "checkpoint") for run in encoded]
     trainings = {text_at(run.result, "checkpoint"): run for run in runs if run.command == "finetune"}
+    # A folder may have been moved, or be named in another way: relative here, absolute there.
     by_name = {(name or "").rstrip("/").rpartition("/")[2]: run for name, run in trainings.items()}
     for checkpoint in dict.fromkeys(name for name in wanted if name):
         run = trainings.get(checkpoint) or by_name.get(checkpoint.rstrip("/").rpartition("/")[2])

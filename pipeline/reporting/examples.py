@@ -70,6 +70,7 @@ def _chosen(counts: RankCounts, videos: NDArray[np.int64]) -> list[tuple[str, in
     ranks = ranks_of(counts, Ties.PESSIMISTIC).astype(np.int64)
     drawn = np.random.default_rng(0).permutation(len(ranks))
     furthest = np.argsort(-ranks, kind="stable")
+    # The furthest are taken first, as there are few of them; `found` has the order of the page.
     kinds = {
         "furthest": (furthest[ranks[furthest] > 1], NUM_FURTHEST),
         "right": (drawn[ranks[drawn] == 1], NUM_RIGHT),
@@ -94,6 +95,7 @@ class _Finder:
 
     def of_caption(self, kind: str, row: int, rank: int) -> Example:
         features, scores = self.result.ranking.features, self.result.scores
+        # (1, num_videos) -> (num_videos,). One row again for each example: scores of all captions were not kept.
         found = to_numpy(scores.of_texts(slice(row, row + 1)))[0]
         own = int(features.truth[row])
         other = _best_but(found, np.array([own]))
@@ -112,7 +114,7 @@ class _Finder:
         features, to_text = self.result.ranking.features, self.result.ranking.to_text
         video = int(to_text.videos[row])
         found = to_numpy(self.result.scores.of_videos(slice(video, video + 1)))[0]
-        mine = np.flatnonzero(features.truth == video)
+        mine = np.flatnonzero(features.truth == video)  # the captions of this video
         own = int(mine[found[mine].argmax()])
         other = _best_but(found, mine)
         return Example(

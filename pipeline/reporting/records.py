@@ -47,6 +47,7 @@ def read_runs(store: Store, report: Reporter) -> tuple[PastRun, ...]:
         except StoreError as error:
             return str(error)
 
+    # Names begin with the time, so that the last ones are the latest. Many at a time, for those in S3.
     found = list(map_many(store.folder, read, names[-MAX_RECORDS:]))
     for sentence in (one for one in found if isinstance(one, str)):
         report.warn(sentence)

@@ -132,6 +132,7 @@ def _sections(subject: Subject, leading: Sequence[Section]) -> Iterator[Section]
             continue
         try:
             section = make(subject)
+        # One section that fails does not cost the page, whose scores took minutes.
         except WRONG as error:
             subject.report.warn(f"the section on {name} is missing: {error}")
         else:

@@ -111,7 +111,7 @@ def score_all(store: Store, options: ReportOptions, runs: Sequence[PastRun], rep
     """
     names = {split: feature_names(store, split) for split in store.manifest.splits}
     for split in options.splits:
-        store.layout(split)
+        store.layout(split)  # raises for a split that is not there
     known = set().union(*names.values())
     for name in options.features:
         if name not in known:
@@ -122,6 +122,7 @@ def score_all(store: Store, options: ReportOptions, runs: Sequence[PastRun], rep
     num_examples_left = MAX_WITH_EXAMPLES
     scored = []
     for split in chosen:
+        # Those that were named stay in their order: the first is what others are compared with.
         names_here = wanted[split] if options.features else _newest(wanted[split], runs)
         if num_left := max(0, len(wanted[split]) - MAX_SETS):
             which = "first" if options.features else "newest"
@@ -130,8 +131,10 @@ def score_all(store: Store, options: ReportOptions, runs: Sequence[PastRun], rep
                 f"{num_left} left out: --features names others"
             )
         one = _Split(store, split, options, report, num_examples_left).scored(names_here)
+        # Over all splits: examples have pictures, and these the most bytes of the page.
         num_examples_left -= sum(bool(its.examples) for its in one.sets)
         scored.append(one)
+    # Told on the page, so that a split that was not scored does not look like one without features.
     left = [split for split, its in names.items() if its and split not in chosen]
     return Scores(tuple(scored), tuple(left))
 
@@ -143,6 +146,7 @@ def _named(names: Mapping[str, tuple[str, ...]], features: tuple[str, ...]) -> d
 
 def _newest(names: tuple[str, ...], runs: Sequence[PastRun]) -> tuple[str, ...]:
     """Those for which there is room, by name, and after them the others: the room is for what was made last."""
+    # Runs are in order of time, so that the last one that made a set counts. A set without a record is the oldest.
     made = {worked_on(run): number for number, run in enumerate(runs) if run.command in MAKING}
     by_age = sorted(names, key=lambda name: made.get(name, -1), reverse=True)
     return (*sorted(by_age[:MAX_SETS]), *sorted(by_age[MAX_SETS:]))
@@ -196,6 +200,7 @@ class _Split:
         not_scored: dict[str, str] = {}
         for name in names[:MAX_SETS]:
             try:
+                # `not sets`: the first that can be scored, even if one before it could not.
                 sets.append(self._set(name, is_first=not sets))
             except WRONG as error:
                 not_scored[name] = str(error)
@@ -214,9 +219,11 @@ class _Split:
 
     def _set(self, name: str, *, is_first: bool) -> ScoredSet:
         self.report.say(f"scoring features {name!r} of split {self.split!r}")
+        # However many videos are missing: the page says so beside the number (`_coverage`), and shows what there is.
         asked = EvalOptions(split=self.split, max_missing=ALL, protocol=self.options.protocol)
         found = evaluate(self.store.place, name, asked, extras=EvalExtras(), listener=self._progress)
         result = found.result
+        # Not by `EvalExtras.slices`: masks that are pending would fail the whole evaluation.
         slices, why = self._slices(found)
         examples: tuple[Example, ...] = ()
         if self.num_examples_left > 0:
@@ -243,6 +250,7 @@ class _Split:
             examples=examples,
         )
         self.rankings[name] = result.ranking  # now that it is sure to be shown
+        # Once a split: near-duplicates are a matter of its videos, and another set finds much the same.
         if is_first:
             self._find_duplicates(result, name)
         return scored
@@ -259,6 +267,7 @@ class _Split:
             num_permutations=NUM_PERMUTATIONS,
         )
         try:
+            # By the rankings that the sets were scored with: to score them again would take as long as all before.
             return compare_rankings(self.store, self.rankings, options, listener=self._progress), ""
         except WRONG as error:
             self.report.warn(f"the feature sets of split {self.split!r} are not compared: {error}")
@@ -278,6 +287,7 @@ class _Split:
         return score_slices(found.result.ranking, families, found.options.counted, level), ""
 
     def _find_duplicates(self, result: Evaluation, name: str) -> None:
+        # A reporter of its own, as its warnings belong beside the duplicates, and not at the top of the page.
         told, num_splits = Reporter(ignore_events), len(self.store.manifest.splits)
         if num_splits > MAX_SEARCHED:
             self.duplicate_remarks = (f"near-duplicates are not looked for among more than {MAX_SEARCHED} splits",)
@@ -293,7 +303,7 @@ class _Split:
 def _coverage(result: Evaluation) -> tuple[str, ...]:
     """A caveat if fewer videos are scored than there should be."""
     missing = result.num_videos_expected - result.num_videos
-    if missing <= 0.1 * result.num_videos_expected:
+    if missing <= 0.1 * result.num_videos_expected:  # the default of `EvalOptions.max_missing`
         return ()
     return (
         f"{missing:,} of {plural(result.num_videos_expected, 'video')} have no features: `fda eval` refuses that "

@@ -63,6 +63,7 @@ class Thumbnails:
             return Strip(video_id, None)
         if layout.num_frames * layout.height * layout.width * 3 > _MAX_CLIP_BYTES:
             return Strip(video_id, None, "its frames are too large for a thumbnail")
+        # Looked at before a picture is made, so that the last one may exceed it: by some kilobytes.
         if self.num_bytes > MAX_BYTES:
             return Strip(video_id, None, "no room for more pictures on this page")
         try:

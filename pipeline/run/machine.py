@@ -71,8 +71,11 @@ def _groups(root: Path) -> Iterator[Path]:
         mounts = (root / "proc/self/mountinfo").read_text().splitlines()
     except (OSError, ValueError):
         return  # no Linux, or one that does not tell
+    # Lines of `cgroup`: NUMBER:CONTROLLERS:PATH; in the second version of cgroups one line, without controllers.
     paths = [(set(names.split(",")), path) for _, names, path in (line.split(":", 2) for line in groups)]
     for line in mounts:
+        # Lines of `mountinfo` (proc(5)): id, parent, device, root of what is mounted, mount point, options, some more -
+        # kind, source, options of the file system, among which are the controllers of the first version.
         before, _, after = line.partition(" - ")
         place, (kind, *_, options) = before.split(), after.split()
         for controllers, path in paths:

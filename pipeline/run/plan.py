@@ -138,6 +138,7 @@ def make_plan(
             kept = kept_record(store, shard, stages[0])
             known = _of_these_videos(store, kept)
             pending.append(PendingShard(shard, after[0], _kept_rows(known, redone, retry_failed=retry_failed)))
+        # All stages again: masks are made of the frames, whose file is written whole.
         elif redone or (retry_failed and not all(outcome.filled for outcome in first.outcomes)):
             rows = _kept_rows(first.outcomes, redone, retry_failed=retry_failed)
             pending.append(PendingShard(shard, after[0], rows))

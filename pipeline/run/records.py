@@ -119,6 +119,7 @@ def recorded_run(folder: StoreFolder, command: str, clock: RunClock, options: Ma
     try:
         yield run
     except BaseException as error:
+        # KeyboardInterrupt and SystemExit are no `Exception`: Ctrl-C, or a signal of a batch system.
         ended = str(error) or type(error).__name__ if isinstance(error, Exception) else INTERRUPTED
         try:
             if folder.num_bytes(MANIFEST_NAME) is not None:  # else there is no store

@@ -35,6 +35,7 @@ class RunningTime:
     def seconds(self) -> float:
         """Look at the clock."""
         now = time.monotonic()
+        # A longer step is time in which this process did not run: nobody could look.
         self._seconds += min(now - self._looked_at, LONGEST_STEP_SECONDS)
         self._looked_at = now
         return self._seconds

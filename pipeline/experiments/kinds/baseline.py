@@ -130,6 +130,7 @@ def _bias_table(results: Results) -> Table:
         best[name] = [one["watched_best"] for one in trainings if one is not None]
     titles = {name: one["title"] for name, one in results.conditions.items()}
     rows = [_bias_row(titles[name], chosen[name], best[name]) for name in titles]
+    # The mean over conditions for each seed: seeds are what varies here, and conditions are not drawn.
     over = [[sum(seed) / len(seed) for seed in zip(*one.values(), strict=True)] for one in (chosen, best)]
     num = len(next(iter(chosen.values())))
     return Table(

@@ -71,7 +71,9 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
         masks=(PAPER,),
         conditions=(TRAINED,),
         seeds=options.random_seeds,
+        # Of generated data, a split for each number of events, each a gallery of its own.
         splits=generated if subject.is_generated else (options.test_split,),
+        # Encoded as well: the temporal transformer is trained on cached frames, and values are chosen on validation.
         more_splits=(TRAIN_SPLIT, *((VAL_SPLIT,) if trained.val_split else ())),
         watched=None,
         trained=trained,
@@ -96,15 +98,19 @@ def score(it: Scoring) -> CellScores:
     """Score the cached frames of a cell in all ways; each value is chosen once, on validation."""
     pooling = pooling_of(it.plan, it.cell)
     folder = it.folder / CHECKPOINTS / f"{SEQTRANSF}.{it.cell.name}"
+    # Before anything is scored: it goes on where it was killed, and writes the features that the last way scores.
     trained = pool_features(it.plan.store, folder, pooling)
     scored: dict[str, Scored] = {}
+    # Epoch 0 is before the first step
     chosen: dict[str, JSON] = {SEQTRANSF: f"epoch {trained.history.best_epoch} of {len(trained.history.epochs) - 1}"}
     seconds: dict[str, JSON] = {}
     for split in it.plan.splits:
+        # Without validation videos no value can be chosen; the transformer holds out some of its own.
         for way in WAYS if it.plan.trained.val_split else (AVERAGE, SEQTRANSF):
             found = _evaluated(it, split, way, pooling.to)
             scored[split if way == AVERAGE else f"{split}/{way}"] = Scored.of(found)
-            chosen.setdefault(way, found.pooling)
+            chosen.setdefault(way, found.pooling)  # the same for all splits: it is chosen on validation
+            # Once: whatever the way, the videos of a split are the same.
             if way == AVERAGE:
                 seconds[split] = _seconds(it, split, found)
     return CellScores(scored, {"chosen": chosen, "seconds": seconds})
@@ -186,15 +192,17 @@ class _Queries:
 
 def _queries(results: Results, splits: Sequence[str]) -> _Queries:
     ways = [way for way in WAYS if way == AVERAGE or f"{splits[0]}/{way}" in results.cells[0].ranks]
+    # Of each split an array (num_seeds, num_queries), joined along the queries below.
     hits: dict[str, list[NDArray[np.bool_]]] = {way: [] for way in ways}
     video, seconds, num_before = [], [], 0
     for split in splits:
         owner = results.queries[split].videos(DIRECTIONS[0])
-        known = results.cells[0].more["seconds"][split]
+        known = results.cells[0].more["seconds"][split]  # of any cell: all are scored on the same videos
         of_videos = np.array([np.nan if one is None else one for one in known], np.float64)
         for way in ways:
             scored = split if way == AVERAGE else f"{split}/{way}"
             hits[way].append(results.ranks(TRAINED.name, scored, DIRECTIONS[0]) <= 1)
+        # Numbers of videos go on from split to split: unlike those of one suite of masks, these are other scenes.
         video.append(owner + num_before)
         seconds.append(of_videos[owner])
         num_before += len(of_videos)
@@ -205,13 +213,14 @@ def _queries(results: Results, splits: Sequence[str]) -> _Queries:
 def _bins(queries: _Queries) -> dict[str, _Queries]:
     """Bins of durations, by their names; none if durations are not known or all the same."""
     known = queries.seconds[~np.isnan(queries.seconds)]
+    # Each edge once: where many videos last equally long, quantiles coincide, and their bin would be empty.
     edges = np.unique(np.quantile(known, np.linspace(0, 1, NUM_BINS + 1))) if len(known) else np.empty(0)
     found = {}
     for number, (low, high) in enumerate(pairwise(edges.tolist())):
-        is_last = number == len(edges) - 2
+        is_last = number == len(edges) - 2  # the last bin has its upper end, which is the longest video
         is_in = (queries.seconds >= low) & ((queries.seconds <= high) if is_last else (queries.seconds < high))
         some = queries.where(is_in)
-        if some.num_videos > 1:
+        if some.num_videos > 1:  # an interval is over videos
             found[f"{low:.1f} to {high:.1f} s"] = some
     return found
 
@@ -292,6 +301,7 @@ def _drawing(name: str, what: str, groups: Mapping[str, _Queries]) -> Drawing:
 
     def draw(panels: Sequence[Axes], colours: Colours) -> None:
         (axes,) = panels
+        # The first way is average pooling, in ink and dashed; the others follow in the colours of series.
         looks = zip(
             (colours.ink, *colours.series), ("x", *MARKERS), strict=True
         )  # average pooling is what all are against

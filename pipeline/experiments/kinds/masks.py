@@ -78,8 +78,10 @@ def _answer(results: Results) -> str:
     if best == than:
         return f"Over {where}, no kind of mask has a higher mean R@1 than {named}."
     among = sum(name != than for name in rivals)
+    # `best` was picked by these very numbers: an interval that did not know would leave out zero too often.
     gain = results.mean_gain(best, than, results.splits, among=among)
     said = verdict(gain, better="better", worse="worse")
+    # Split by split, so that a mean over all does not hide harm on one.
     worse = [one for one in results.splits if results.gain(best, than, one).interval.high < 0]
     widened = f"an interval for the best of {among}" if among > 1 else "a 95% interval"
     there = f"worse on {', '.join(worse)}" if worse else "on no split is it found to be worse"

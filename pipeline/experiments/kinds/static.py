@@ -31,6 +31,7 @@ WHEN_EMPTY = MaskChoice("empty-ones", "the paper's, all ones where empty", MaskO
 WITH_MASKS = Condition(PAPER.name, PAPER.title, PAPER.name)
 _REPAIRS = (WHEN_EMPTY.name, SOFT.name)
 """Besides mixes."""
+# From 1 down: of weights with equal R@1, `max` takes the first, which is nearest to masks alone.
 _WEIGHTS = tuple(round(1 - number / 10, 1) for number in range(11))
 """Of the masked features, that are tried: from masks alone to the whole image alone."""
 _UNCHOSEN = 0.5
@@ -41,6 +42,7 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
     """Masks and all ones; empty-mask rules and soft masks; and of two models, features with and without masks mixed."""
     splits = [options.test_split, f"{options.test_split}{STATIC}"]
     chosen_on = ["val", f"val{STATIC}"]
+    # `whole` before its mix, which needs it: `Plan` checks that order.
     mixes = [one for mask in (PAPER, AUTO) for one in _mix(mask)]
     return Plan(
         kind=ExperimentKind.STATIC,
@@ -62,9 +64,11 @@ def plan(subject: Subject, options: ExperimentOptions) -> Plan:
 
 def _mix(masks: MaskChoice) -> tuple[Condition, Condition]:
     """The model of some masks without them, and the mix of its features with them and without."""
+    # Encoded by the checkpoint that was trained with masks: only one model gives vectors that may be added.
     whole = Condition(
         f"{masks.name}-whole",
         f"model of {masks.name}, whole image",
+        # A mask set must be named, and with an alpha of all ones none is read.
         PAPER.name,
         AlphaSource.ONES,
         trained_as=masks.name,
@@ -76,6 +80,7 @@ def _mix(masks: MaskChoice) -> tuple[Condition, Condition]:
 
 def score(it: Scoring) -> CellScores:
     """Score a cell; of a mix, choose the weight on the validation splits first."""
+    # The other cells of the same seed are encoded by now.
     names = it.cell.condition.mixed
     if names is None:
         return score_splits(it)
@@ -84,6 +89,7 @@ def score(it: Scoring) -> CellScores:
     pairs = {split: _Pair.read(it.store, masked, whole, split) for split in (*it.plan.splits, *it.plan.more_splits)}
     weight = _UNCHOSEN
     if it.plan.more_splits:
+        # The sum over validation splits, moving and static ones: a weight for one alone would be paid for by the other.
         weight = max(_WEIGHTS, key=lambda one: sum(pairs[split].r1(one) for split in it.plan.more_splits))
     return CellScores(
         {split: Scored.of(pairs[split].evaluated(weight)) for split in it.plan.splits},
@@ -105,6 +111,7 @@ class _Pair:
     def read(cls, store: Store, masked: str, whole: str, split: str) -> _Pair:
         """Read both feature sets of a split: once, for all weights."""
         pair = cls(split, masked, read_features(store, masked, split), read_features(store, whole, split))
+        # Rows are added below, so they must be of the same videos in the same order.
         if pair.masked.video_ids != pair.whole.video_ids:
             raise InputError(f"features {masked!r} and {whole!r} have other videos: run the command again")
         return pair
@@ -115,6 +122,7 @@ class _Pair:
 
     def evaluated(self, weight: float) -> Evaluation:
         """The ranks by mixed features of videos; those of captions are the same in both."""
+        # Captions are those of `masked`: a text is embedded without any alpha, so `whole` has the same ones.
         found = replace(self.masked, video=mixed(self.masked, self.whole, weight))
         scores = DotScores(found.text, found.video)
         return evaluate_scores(found, scores, EvalOptions(split=self.split), features=self.name, pooling="mixed")
@@ -122,7 +130,7 @@ class _Pair:
 
 def mixed(masked: Features, whole: Features, weight: float) -> NDArray[np.float32]:
     """Features of videos, `weight` times those with masks and the rest without, at unit norm: (num_videos, dim)."""
-    both = weight * masked.video + (1 - weight) * whole.video
+    both = weight * masked.video + (1 - weight) * whole.video  # (num_videos, dim); both are of unit norm
     units: NDArray[np.float32] = (both / np.linalg.norm(both, axis=1, keepdims=True)).astype(np.float32)
     return units
 
@@ -159,6 +167,7 @@ def _answer(results: Results) -> str:
 
 def _best_repair(results: Results, repairs: Sequence[str]) -> str:
     static, moving = _static(results), results.splits[0]
+    # Chosen on the static split, so only its interval is widened for the choice; on the others nothing was chosen.
     best = max(repairs, key=lambda name: results.gain(name, WITH_MASKS.name, static).value)
     there, here = (
         results.gain(best, WITH_MASKS.name, split, among=len(repairs) if split == static else 1)

@@ -101,6 +101,7 @@ class _Part:
         self._rows: list[pa.Table] = []
 
     def add(self, batch: Batch) -> None:
+        # (num_videos, dim) -> (num_captions, dim): a row for each pair, as the layout has it.
         self._images.append(as_type(batch.vectors()[batch.owners], self._vectors))
         self._texts.append(as_type(batch.text_vectors(), self._vectors))
         captions = batch.captions
@@ -110,6 +111,7 @@ class _Part:
         self.num_videos += len(batch)
 
     def end(self) -> DescribedTable:
+        # Ids and texts of a part wait until its end: a table of many small row groups is slow to read.
         pq.write_table(pa.concat_tables(self._rows), self._metadata)
         self._images.end()
         self._texts.end()

@@ -94,6 +94,7 @@ class _Rows:
 
         self._open.close()
         with self._out.by_library_in(self.split) as folder, _without_bars(datasets):
+            # Mapped, not read: the rows of a split need not fit into memory.
             rows = datasets.Dataset.from_file(str(self._out.scratch_path(_SCRATCH))).data
             # Its own fingerprint is of the path and the time; this one is of the content.
             datasets.Dataset(rows, fingerprint=self._file.sha256).save_to_disk(str(folder))

@@ -84,6 +84,7 @@ class _SplitArrays:
     def add(self, batch: Batch) -> None:
         frames = batch.padded_frame_vectors()
         self._has_frames |= not np.isnan(frames).all()
+        # Before the videos of this batch are appended: rows so far are its first row.
         self._truth.append(batch.owners + self._embeddings["video"].num_rows)
         for name, values in (("video", batch.vectors()), ("frame", frames), ("text", batch.text_vectors())):
             self._embeddings[name].append(as_type(values, self._vectors))
@@ -98,7 +99,7 @@ class _SplitArrays:
             array.end()
         self._open.close()
         for name in ("video", "text", *(["frame"] if self._has_frames else [])):
-            chunks = self._ids["text" if name == "text" else "video"]
+            chunks = self._ids["text" if name == "text" else "video"]  # frames have the ids of their videos
             self._write(name, pa.chunked_array([chunk for ids in chunks for chunk in ids.chunks], pa.string()))
         self._out.remove_scratch()
 
@@ -119,6 +120,7 @@ class _SplitArrays:
                 about.compress_type = compression
                 with (
                     self._out.scratch_path(f"{scratch}.npy").open("rb") as source,
+                    # The size is not known before, and might be over 4 GiB.
                     archive.open(about, "w", force_zip64=True) as target,
                 ):
                     while block := source.read(2**20):

@@ -72,6 +72,7 @@ class _Table:
                 writer.out.open.enter_context(pa.BufferedOutputStream(pa.PythonFile(self._file, "w"), _BUFFER_BYTES)),
                 schema,
                 compression={**dict.fromkeys(map(_leaf, schema), "zstd"), "vector.list.element": "none"},
+                # Only columns with few values: for ids and captions, all different, a dictionary is built in vain.
                 use_dictionary=texts,
                 write_statistics=others,
             )
@@ -99,6 +100,7 @@ class _Table:
     def _write(self) -> None:
         self._end_writing()
         if self._waiting:
+            # One group at a time is written, and one collected: no more are in memory.
             self._writing = self._thread.submit(self._parquet.write_table, pa.concat_tables(self._waiting))
         self._waiting, self._num_bytes = [], 0
 

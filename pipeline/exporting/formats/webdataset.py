@@ -79,6 +79,7 @@ class _Tar:
     def __init__(self, out: Destination, name: str) -> None:
         self._open = out.open.enter_context(ExitStack())
         file = self._open.enter_context(out.file(name))
+        # w|: as a stream, because the file that it writes into cannot be sought in.
         self._tar = self._open.enter_context(tarfile.open(fileobj=file, mode="w|"))  # noqa: SIM115, the stack closes it
         self.num_videos = 0
 
@@ -110,7 +111,7 @@ class _Tar:
 def _encoded(frame: NDArray[np.uint8], images: FrameImages) -> bytes:
     if images is FrameImages.JPEG:
         return JpegCodec().encode_pictures(frame)
-    return _png(np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), dtype=np.uint8))
+    return _png(np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), dtype=np.uint8))  # OpenCV writes BGR
 
 
 def _png(picture: NDArray[np.uint8]) -> bytes:

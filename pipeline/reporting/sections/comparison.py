@@ -74,7 +74,7 @@ def _figure(number: int, found: Comparison) -> Markup:
         for side, direction in enumerate(DIRECTIONS):
             for row, other in enumerate(others):
                 difference = other.directions[direction].differences["r1"]
-                place = row + 0.26 * (side - 0.5)
+                place = row + 0.26 * (side - 0.5)  # both directions of a set beside each other
                 axes.hlines(place, difference.interval.low, difference.interval.high, color=SERIES[side], linewidth=1.6)
                 axes.plot([difference.value], [place], MARKERS[side], color=SERIES[side], markersize=5.5)
         axes.set_yticks(range(len(others)), [shortened(one.name) for one in others], parse_math=False)

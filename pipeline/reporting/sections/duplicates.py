@@ -64,6 +64,7 @@ def duplicates_section(subject: Subject) -> Section | None:
 
 def _near(subject: Subject, scored: ScoredSplit) -> SplitDuplicates:
     found, first = scored.duplicates or (), scored.sets[0]
+    # A set first: a video that is like several of one other split counts once there.
     videos = Counter(other for other, _ in {(one.other_split, one.video_id) for one in found})
     return SplitDuplicates(
         split=scored.split,

@@ -89,6 +89,7 @@ def _by_status(failed: Iterable[FailedVideo]) -> Iterable[StatusRow]:
 def _by_reason(failed: Iterable[FailedVideo]) -> list[ReasonRow]:
     groups: dict[tuple[str, str], list[FailedVideo]] = {}
     for one in failed:
+        # By shape: reasons name a time or a size, so that nearly each of a thousand would be a group of its own.
         groups.setdefault((str(one.status), shape_of(one.reason or "")), []).append(one)
     rows = [
         ReasonRow(status, some[0].reason or "no reason was recorded", len(some), tuple(some[:MOST_EXAMPLES]))

@@ -142,6 +142,7 @@ def _versions(subject: Subject) -> tuple[tuple[str, ...], tuple[Versions, ...]]:
         software = mapping_at(attributes, "software")
         same = next((key for key, its in columns.items() if its == software and key.startswith("features ")), None)
         if same is not None:
+            # Renamed, to the end: one column for all feature sets that the same versions made.
             columns[f"{same}, {name}"] = columns.pop(same)
         elif software:
             columns[f"features {name}"] = software

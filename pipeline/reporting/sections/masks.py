@@ -134,6 +134,7 @@ def _clips(subject: Subject, name: str, known: Mapping[str, list[VideoOutcome]])
     if moving:
         chosen["the camera moves"] = moving[len(moving) // 2]
     chosen["most motion"] = by_coverage[-1]
+    # A clip may be chosen twice, as among few. Reversed, so that it keeps the first of its reasons.
     unique = {one.row: (what, one) for what, one in reversed(chosen.items())}
     return tuple(
         MaskClip(what, one.mask_coverage or 0.0, split, subject.pictures.of(one.video_id, split, name))

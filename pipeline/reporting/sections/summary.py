@@ -94,6 +94,7 @@ def _headlines(subject: Subject) -> tuple[Headline, ...]:
     for scored in subject.scores.splits:
         if not scored.sets:
             continue
+        # With its caveats, which the template shows: the best may be the one that was trained on these videos.
         best = max(scored.sets, key=lambda one: one.metrics.text_to_video.r1)
         interval = None if best.intervals is None else best.intervals["text_to_video"]["r1"]
         found.append(
