@@ -38,10 +38,12 @@ class Packed:
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """One row; its neighbours are unpacked with it."""
+        # The range takes negative numbers, and raises IndexError, as a list does.
         number, place = divmod(range(len(self))[index], _ROWS_AT_ONCE)
         return self._last[place] if number == len(self._packs) else self._unpacked(number)[place]
 
     def _unpacked(self, number: int) -> list[tuple[Any, ...]]:
+        # Safe: these bytes were made above, in this process, and never leave its memory.
         rows: list[tuple[Any, ...]] = pickle.loads(zlib.decompress(self._packs[number]))
         return rows
 
@@ -54,6 +56,7 @@ def repeated_hashes(names: Iterable[str]) -> set[int]:
     """
     import numpy as np  # not for a help text, which takes half of its time
 
+    # Python salts the hashes of texts in each process: they are compared here, and never stored.
     hashes = np.sort(np.fromiter(map(hash, names), np.int64))
     return set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
 
@@ -76,6 +79,7 @@ def repeated(names: Callable[[], Iterable[str]]) -> str | None:
     >>> repeated(lambda: iter("abcb")), repeated(lambda: "abc")
     ('b', None)
     """
+    # Two texts may have one hash by chance: only those with a hash that is there twice are compared as texts.
     doubtful = repeated_hashes(names())
     seen: set[str] = set()
     for name in names() if doubtful else ():

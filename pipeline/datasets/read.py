@@ -78,6 +78,7 @@ def read_dataset(layout: str, source: Path, videos: Path | None = None, **option
     if layout not in LAYOUTS:
         raise DatasetError(f"unknown layout {layout!r}; --dataset is one of {', '.join(LAYOUTS)}")
     require_source(source)
+    # A file for a layout of folders, or the other way round.
     if LAYOUTS[layout].is_file is source.is_dir():
         kind = "a folder, not a file" if source.is_dir() else "a file, not a folder"
         raise DatasetError(f"{source} is {kind} as layout {layout!r} needs: name another layout with --dataset")
@@ -105,6 +106,7 @@ def recognise_layout(source: Path) -> Recognised:
     marked = {
         layout: name
         for layout, about in LAYOUTS.items()
+        # Of a folder, layouts of folders alone: one .jsonl in it does not make it a manifest.
         if about.is_file is not source.is_dir() and (name := _first_mark(source, about.marks))
     }
     if len(marked) > 1:

@@ -66,6 +66,7 @@ class VideoRecord:
             check_name("split", self.split)
         except ValueError as error:
             raise DatasetError(str(error)) from error
+        # Whatever the root is: only a plain path stays as it is relative to `/`.
         if relative_path(self.path, Path("/")) != self.path:
             raise DatasetError(f"path must be relative and plain, got {self.path!r}; see relative_path")
         for number, caption in enumerate(self.captions, start=1):
@@ -111,6 +112,7 @@ class VideoRecords(Sequence[VideoRecord]):
     def __getitem__(self, index: int | slice) -> VideoRecord | Sequence[VideoRecord]:
         if isinstance(index, int):
             return _record_of(self._rows[index])
+        # A slice of a range is a range: start, stop and step without negative places.
         wanted = range(len(self))[index]
         if wanted.step < 0:
             return tuple(self)[index]
@@ -134,6 +136,7 @@ def _row_of(record: VideoRecord) -> tuple[object, ...]:
 def _record_of(row: tuple[Any, ...]) -> VideoRecord:
     """The inverse of `_row_of`. The fields were checked when the record was first made."""
     video_id, path, split, captions, window, category = row
+    # Without `__post_init__`, whose checks take most of the time, and past the setter that frozen classes refuse.
     record, assign = object.__new__(VideoRecord), object.__setattr__
     assign(record, "video_id", video_id)
     assign(record, "path", path)
@@ -183,8 +186,10 @@ class Dataset:
         """The sha256, in hexadecimal, of all records in order. The place of the videos' folder does not count."""
         content = hashlib.sha256()
         for video in self.videos:
+            # A list and a dict among texts: neither can be taken for a caption. What is not given adds nothing.
             span = [] if video.window == WHOLE_VIDEO else [[video.window.start_seconds, video.window.end_seconds]]
             kind = [] if video.category is None else [{"category": video.category}]
+            # ASCII and no blanks, so that the bytes do not depend on the version of `json`.
             row = [video.video_id, video.path, video.split, *span, *kind, *video.captions]
             content.update(json.dumps(row, ensure_ascii=True, separators=(",", ":")).encode() + b"\n")
         return content.hexdigest()
@@ -232,6 +237,7 @@ def relative_path(path: str, root: Path) -> str:
     here = os.path.normpath(root.absolute())
     if plain == path and path.startswith(here + os.sep):
         return path[len(here) + 1 :]
+    # By letters: `..` after a link to a folder leads elsewhere on disk, and nothing is looked up here.
     inside = os.path.relpath(os.path.normpath(root.absolute() / path), here)
     if inside == os.curdir or inside == os.pardir or inside.startswith(os.pardir + os.sep):
         raise DatasetError(

@@ -168,6 +168,7 @@ def _leaked(dataset: Dataset) -> tuple[str, ...]:
     def paths(*splits: str) -> Iterator[str]:
         return (video.path for split in splits for video in dataset.records.of_split(split))
 
+    # Files of both sides, by hash: in most data sets there are none, and no span is kept.
     elsewhere = common_hashes(paths(TRAIN_SPLIT), paths(*others)) if TRAIN_SPLIT in dataset.records.split_sizes else ()
     spans_of: defaultdict[str, list[Span]] = defaultdict(list)
     for video in dataset.records.of_split(TRAIN_SPLIT) if elsewhere else ():
@@ -183,6 +184,7 @@ def _leaked(dataset: Dataset) -> tuple[str, ...]:
 
 def _span(video: VideoRecord) -> Span:
     end = video.window.end_seconds
+    # An open end overlaps whatever comes later: how long the file is, is not known yet.
     return video.window.start_seconds, math.inf if end is None else end
 
 
@@ -194,6 +196,7 @@ def _merged(spans: list[Span]) -> list[Span]:
     """
     apart: list[Span] = []
     for start, end in sorted(spans):
+        # Spans that only touch stay apart: their ends do not belong to them.
         if apart and start < apart[-1][1]:
             apart[-1] = (apart[-1][0], max(end, apart[-1][1]))
         else:
@@ -207,6 +210,7 @@ def _touches(span: Span, apart: list[Span]) -> bool:
     >>> _touches((3.0, 4.0), [(0.0, 3.0), (4.0, 5.0)]), _touches((3.0, 4.5), [(0.0, 3.0), (4.0, 5.0)])
     (False, True)
     """
+    # A tuple of one sorts before any pair with the same start: spans that begin at the end do not count.
     before = bisect_left(apart, (span[1],))
     return before > 0 and apart[before - 1][1] > span[0]
 

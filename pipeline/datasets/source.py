@@ -68,6 +68,7 @@ def read_source(source: Path, options: SourceOptions) -> ReadSource:
     if options.paragraphs:
         dataset = as_paragraphs(dataset)
     if options.split_by_hash is not None:
+        # After the paragraphs and before the checks, which tell of the splits that the store will have.
         dataset = split_by_hash(dataset, options.split_by_hash)
     _check(dataset, options)
     report = report_on(dataset, published_of(recognised.layout, dataset.protocol_split))

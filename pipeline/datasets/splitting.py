@@ -47,6 +47,7 @@ def parse_shares(given: str | Mapping[str, float]) -> dict[str, float]:
         if split in shares or not 0 < share <= 1:  # NaN too
             raise OptionError(f"split_by_hash takes each split once, with a share from 0 to 1, got {given!r}")
         shares[split] = share
+    # 0.9 + 0.05 + 0.05 is not 1 in floating point.
     if abs(sum(shares.values()) - 1) > 1e-6:
         raise OptionError(f"the shares of split_by_hash add up to {sum(shares.values()):g} instead of 1: {given!r}")
     return shares
@@ -67,6 +68,7 @@ def source_of(video_id: str) -> str:
     ('video_7', 'street/cat', 'walk_2024_05')
     """
     found = _CLIP.fullmatch(video_id)
+    # `walk_2024_05` ends with two numbers as well, and the second is not later than the first.
     if found is not None and (found["start"] is None or _clock(found["start"]) < _clock(found["end"])):
         return found["source"]
     found = _YOUTUBE_CLIP.fullmatch(video_id)
@@ -122,11 +124,13 @@ def _clock(text: str) -> float:
 
 
 def _source(video: VideoRecord) -> str:
+    # Clips cut from one file have ids of any kind: what they share is the file.
     return source_of(video.video_id if video.window == WHOLE_VIDEO else PurePosixPath(video.path).stem)
 
 
 def _drawn(source: str, shares: Mapping[str, float]) -> str:
     """The split whose part of [0, 1) the hash of a name falls into."""
+    # The first 64 bits as a number in [0, 1): the same on every machine, unlike `hash`.
     point = int.from_bytes(hashlib.sha256(source.encode()).digest()[:8], "big") / 2**64
     end = 0.0
     for split, share in shares.items():

@@ -48,6 +48,7 @@ def find_attention(
     masks = None if made_with is None else made_with.get("masks")
     mask_name = str(masks["name"]) if isinstance(masks, Mapping) and "name" in masks else None
     try:
+        # A model that the user named must work; one that a record names may have moved, and the page is useful without.
         source = model or recorded_source(store, str(options.features), ranks.splits[0])
         encoder, made_here = _loaded(source, options.device, report)
     except (EncoderError, InputError, OSError) as error:

@@ -61,6 +61,7 @@ def choose(
         store.layout(split)
     found = {"named": _named(store, options.video_ids, splits)}
     if options.worst_rank is not None:
+        # Ranks among the videos that a model was trained on say little.
         default = ("test",) if "test" in ranks.splits else ranks.splits
         worst = ranks.worst(options.worst_rank, options.splits or default)
         found["worst-rank"] = _rows_of(store, worst)
@@ -79,6 +80,7 @@ def choose(
     places: dict[tuple[str, int], dict[str, int]] = {}
     for name, videos in found.items():
         for place, video in enumerate(videos, 1):
+            # A video that several choices find is shown once, where the first one has it.
             places.setdefault(video, {})[name] = place
     if not places:
         names = " and ".join(f"--{name}" for name in found if name != "named")
@@ -203,6 +205,7 @@ class _Survey:
         if name == "camera":
             places = places[self.camera_moves[places]]
         coverage = self.coverage[places]
+        # Stable: equal ones in the order of the catalogue, in every run.
         order = np.argsort(coverage if name == "emptiest" else -coverage, kind="stable")
         return self._videos(places[order[:count]])
 

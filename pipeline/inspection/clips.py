@@ -101,7 +101,9 @@ def _read(view: StoreView, batch: Sequence[InspectedVideo]) -> list[_Read | Stor
     try:
         frames, times, masks = view.frames(rows, split=split), view.pts_seconds(rows, split=split), _masks(view, batch)
     except _OF_ONE_CLIP as error:
+        # One by one, to find out which: the others are shown.
         return [error] if len(batch) == 1 else [read for one in batch for read in _read(view, [one])]
+    # (clips, t): slots that a short video does not fill have no time.
     is_frame = np.isfinite(times)
     return [
         _Read(
@@ -160,7 +162,7 @@ def _inspected(
         seconds=tuple(times[shown].tolist()),
         strips=tuple(strips),
         times=times,
-        coverage={name: moving(its).mean(axis=(1, 2)) for name, its in masks.items()},
+        coverage={name: moving(its).mean(axis=(1, 2)) for name, its in masks.items()},  # (t, h, w) -> (t,)
         instead=instead,
     )
 
@@ -216,6 +218,7 @@ class _Attending:
         if self._encoder is None:
             return []
         name = self._attention.mask_name
+        # The features' masks are not shown here: the first that are stand in for them, and the title names them.
         if name not in masks and masks:
             name = next(iter(masks))
         alphas: dict[str, Masks] = {"an alpha of all ones": np.ones(frames.shape[:-1], np.bool_)}
@@ -226,6 +229,7 @@ class _Attending:
             maps = {words: self._encoder.attention(*_at_size(frames, alpha, size)) for words, alpha in alphas.items()}
         except (NotFiniteError, MemoryError, ModelError) as error:
             return self._none(str(error))
+        # Of both together: on a scale each, no difference would be seen.
         limits = min(float(one.min()) for one in maps.values()), max(float(one.max()) for one in maps.values())
         return [
             Strip(
@@ -238,5 +242,6 @@ class _Attending:
 
     def _none(self, why: str) -> list[Strip]:
         self._report.warn(f"no attention: {why}")
+        # What fails for one video fails for all: it is said once.
         self._encoder = None
         return []

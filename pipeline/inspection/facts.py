@@ -122,6 +122,7 @@ def describe(store: Store, chosen: Sequence[Chosen], masks: Sequence[str], ranks
         here = {one.row: one for one in chosen if one.split == split}
         captions = _captions(store, split, {one.video_id for one in here.values()}, ranks)
         size, shards = store.manifest.shard_size, store.shards(split)
+        # Only shards with a video that is shown: a store may have thousands.
         wanted = [shards[index] for index in sorted({row // size for row in here})]
         stages = [FRAMES_STAGE, *map(masks_stage, masks)]
         for shard, judged in judged_of_each(store, wanted, stages):
@@ -193,6 +194,7 @@ def _outcome(judged: CommitRecord | Pending, video: Video) -> tuple[VideoOutcome
     """How a video ended in a stage; or None, and why its shard is pending."""
     if isinstance(judged, Pending):
         return None, f"its shard is pending: {judged.why}"
+    # Outcomes are in the order of rows, one for each row of the shard.
     return judged.outcomes[video.row - judged.shard.start], None
 
 

@@ -117,6 +117,7 @@ def _cut(text: str, font: ImageFont.FreeTypeFont, width: int, mark: str = _CUT) 
     low, high = 1, len(text)  # so many letters fit, and so many do not
     while high - low > 1:
         middle = (low + high) // 2
+        # By bisection: measuring lays out the whole text, so that letter by letter takes time by its square.
         low, high = (middle, high) if font.getlength(text[:middle] + mark) <= width else (low, middle)
     return text[:low] + mark
 

@@ -81,6 +81,7 @@ def _measured(parts: Iterable[str], num_videos: int, report: Reporter) -> Iterat
     """Pass the parts on, and warn early if all of them will be too much for a browser."""
     num_bytes = num_clips = 0
     for part in parts:
+        # Letters, not bytes: pictures are base64, and nearly all of the page.
         num_bytes += len(part)
         num_clips += part.count("</article>")
         if num_clips == _CLIPS_TO_MEASURE:

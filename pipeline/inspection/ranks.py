@@ -68,9 +68,11 @@ class SplitRanks:
         counts, _ = self._ranked
         report.listener(ItemsDone(len(truth)))
         worst = np.zeros(len(self.features.video_ids), np.int64)
+        # (num_captions,) -> (num_videos,). `level` counts the video itself, so that ranks begin at 1.
         np.maximum.at(worst, truth, counts.above + counts.level)
         order = np.argsort(-worst, kind="stable")[:count]
         shares = worst / counts.num_candidates
+        # 0 is a video without captions.
         return [(float(shares[place]), self.features.video_ids[place]) for place in order.tolist() if worst[place]]
 
     @cached_property

@@ -50,10 +50,12 @@ class Coarse:
         """
         rows, copies, count = np.empty(num_rows, np.int64), np.empty((num_rows, dim), np.int8), 0
         for first, part in parts:
+            # A row without features is NaN throughout, so that its first number tells.
             there = np.flatnonzero(~np.isnan(part[:, 0]))
             rows[count : count + len(there)] = first + there
             copies[count : count + len(there)] = _copied(part[there])
             count += len(there)
+        # Views of arrays that were made for all rows: how many have features is known only now.
         return cls(rows[:count], copies[:count])
 
     def likeliest(self, query: Floats, passed: NDArray[np.bool_], top: int) -> NDArray[np.int64]:
@@ -69,16 +71,20 @@ class Coarse:
         """
         exact, kinds = usearch_here()
         places = np.flatnonzero(passed)
+        # All would be chosen: the exact vectors decide alone.
         if len(places) <= shortlisted(top):
             return places
+        # Without filters the copies are searched where they lie; indexing would copy all of them.
         copies = self.copies if len(places) == len(self.copies) else self.copies[places]
         found = exact(copies, _copied(query[None])[0], shortlisted(top), kinds.Cos, exact=True)
+        # Ascending, so that of equal exact scores the first row comes first, as in an exact search.
         return np.sort(places[np.asarray(found.keys, np.int64)])
 
 
 def _copied(vectors: Floats) -> NDArray[np.int8]:
     """Each vector scaled so that its largest number is 127."""
     largest = np.abs(vectors).max(axis=1, keepdims=True)
+    # A vector of zeros divides by 0 and becomes NaN, which would be any number as int8.
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.nan_to_num(np.rint(vectors * (127 / largest))), np.int8)
 

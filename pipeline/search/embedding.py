@@ -34,6 +34,7 @@ class QueryEncoder:
             max_words=max_words if isinstance(max_words, int) else None,
             truncate_dim=kept_dim(made_with),
         )
+        # Encoding may have resized stored frames to what the model reads; a picture then takes the same two steps.
         self._stored_size = stored_size(made_with) if resized_to(made_with) else None
         self._tokenizer = Tokenizer.of(loaded.model.config)
 
@@ -51,6 +52,7 @@ class QueryEncoder:
                 f"features {features!r} were imported, and nothing says that this model made them: search by --video "
                 "or --caption"
             )
+        # One query takes a fraction of a second on a CPU; a GPU may be busy with a run.
         loaded = load_ready(source, "cpu", report).loaded
         if loaded.report.sha256 != model.get("weights_sha256"):
             raise InputError(
@@ -76,14 +78,17 @@ class QueryEncoder:
         found = {QueryKind.TEXT: iter(self._texts(texts, report))}
         if pictures:
             # As the frames of the features were: through their stored size, if they were resized.
+            # (pictures, 1, h, w, 3): clips of one frame
             frames = np.stack([resize_and_crop(picture, size) for picture in pictures])[:, None]
             found[QueryKind.IMAGE] = iter(
                 self._encoder.encode_clips(frames, np.ones(frames.shape[:-1], np.bool_)).video
             )
+        # In the order in which they were asked: each kind hands on its vectors one by one.
         return np.stack([next(found[query.kind]) for query in queries])
 
     def _texts(self, texts: Sequence[str], report: Reporter | None) -> NDArray[np.float32]:
         """Shape (num_texts, dim)."""
+        # An empty text has its markers alone: a text with no more tokens than that says nothing to the model.
         *counts, without_words = self._tokenizer([*texts, ""]).num_tokens.tolist()
         for text, num_tokens in zip(texts, counts, strict=True):
             if num_tokens <= without_words:

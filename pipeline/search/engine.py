@@ -89,6 +89,7 @@ class SearchEngine:
         """
         if options.approximate:
             usearch_here()  # before gigabytes are read
+        # Another thread may reopen the stores meanwhile: `_forget` compares with those of this query.
         views = self.views
         names = dict.fromkeys(options.features) or self._only_features()
         groups = [group for name in names for group in self._groups(name)]
@@ -101,6 +102,7 @@ class SearchEngine:
                 for number, answer in self._answers(queries, group, searched, options):
                     answers[number].append(answer)
         except ShardIncompleteError as error:
+            # Features that are merely pending stay pending: to reopen the stores would only throw away what was read.
             if isinstance(error, ShardRebuiltError) or _have_grown(views):
                 self._forget(views)  # the next query reads everything again
             raise
@@ -111,14 +113,17 @@ class SearchEngine:
 
     def index(self, view: StoreView, features: str, split: str) -> SplitIndex:
         """The index of a split, of which each part is read once."""
+        # No vector is read here: `SplitIndex` reads when it is asked.
         key = (view.place, features, split)
         with self._opened:
             return self._indices.setdefault(key, SplitIndex(view, features, split, self.report.hear))
 
     def _forget(self, views: tuple[StoreView, ...]) -> None:
         """Forget what was read of these views, unless another thread has done so."""
+        # Outside the lock: a store far away takes seconds to open.
         reopened = tuple(open_store(view.place) for view in views)
         with self._opened:
+            # Only once: of several queries that failed on the same views, the first one brings new ones.
             if self.views is views:
                 self.views, self._indices = reopened, {}
 
@@ -135,6 +140,8 @@ class SearchEngine:
         """The splits that have features of a name, those together whose vectors can be compared."""
         groups: dict[object, list[SplitIndex]] = {}
         with self._opened:
+            # The lock is held over both lines, so that no index is made of a view that was just forgotten; `index`
+            # takes it again.
             there = [(view, split) for view in self.views for split in view.splits if name in view.feature_names(split)]
             indices = [self.index(view, name, split) for view, split in there]
         for index in indices:
@@ -191,6 +198,7 @@ class SearchEngine:
         self, queries: Sequence[Query], known: Sequence[Known | None], group: Sequence[SplitIndex]
     ) -> NDArray[np.float32]:
         """Queries as vectors: shape (num_queries, dim)."""
+        # All in one batch, and none if every query is an id: then no model is loaded.
         to_embed = [query for query, its in zip(queries, known, strict=True) if its is None]
         embedded = iter(self._embedded(to_embed, group[0])) if to_embed else iter(())
         return np.stack([next(embedded) if its is None else its.vector for its in known])
@@ -202,6 +210,7 @@ class SearchEngine:
         try:
             return QueryEncoder.load(source, index.made_with, index.features, self.report)
         except EncoderError as error:
+            # The user chose that model: its error says what to do about it.
             if self.model is not None:
                 raise
             raise InputError(
@@ -212,6 +221,7 @@ class SearchEngine:
     def _embedded(self, queries: Sequence[Query], index: SplitIndex) -> NDArray[np.float32]:
         from pipeline.search.pictures import read_picture
 
+        # Everything on which a query's vector depends: feature sets that agree in this share one loaded model.
         key = (
             same_space(index.made_with, index.view.place),
             index.made_with.get("max_words"),
@@ -243,17 +253,20 @@ def _search(
     counts = [0] * len(vectors)
     for index in searched:
         excluded = [None if its is None else its.place_in(index, options.find) for its in selves]
+        # A video is most like itself: it is among the hits and dropped below, so that one more is needed.
         top = options.top + any(place is not None for place in excluded)
         passed = index.candidates(options.filters)
         if options.approximate:
             bests = [_likeliest(index, query, passed, top) for query in vectors]
         elif options.find is Find.CAPTIONS:
+            # (num_videos,) -> (num_captions,): a caption passes with its video.
             passed = passed[index.vectors.truth]
             bests = best(Vectors(index.vectors.text), vectors, passed, top)
         elif options.by is By.FRAME:
             bests = best(BestFrames(index.stored_frames, index.frame_norms), vectors, passed, top)
         else:
             bests = best(Vectors(index.vectors.video), vectors, passed, top)
+        # Other queries of the batch have one more hit than asked for; `ranked` cuts all to `options.top`.
         for number, (its, place) in enumerate(zip(bests, excluded, strict=True)):
             counts[number] += int(passed.sum()) - int(place is not None and bool(passed[place]))
             found[number] += [

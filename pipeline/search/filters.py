@@ -54,13 +54,16 @@ class Facts:
         if filters.motion is not None:
             passed &= self._within("mask_coverage", self.masks_stage, filters.motion)
         if filters.camera_moves is not None:
+            # Of a truth value both limits are the value: True is 1.0 in the column.
             passed &= self._within("camera_motion", self.masks_stage, (filters.camera_moves,) * 2)
         return passed
 
     def _within(self, name: str, stage: str, limits: tuple[float, float]) -> NDArray[np.bool_]:
         if name not in self._values:
+            # All facts of a stage at once, as they lie in the same commit records.
             self._values |= self._read(stage)
         values = self._values[name]
+        # NaN is in no range: what was not measured does not pass.
         return (values >= limits[0]) & (values <= limits[1])
 
     def _read(self, stage: str) -> dict[str, NDArray[np.float64]]:
@@ -71,9 +74,11 @@ class Facts:
         def outcomes(shard: Shard) -> tuple[VideoOutcome, ...]:
             name = commit_name(shard, stage)
             try:
+                # Only these columns: a split may have a million outcomes.
                 record = CommitRecord.from_bytes(store.folder.read(name), name, (*OUTCOME_FIELDS, *names))
             except StoreError:
                 return outcomes_of(store, shard, stage)  # which says what is wrong
+            # The shard was made again after the catalogue was read: its rows are other videos now.
             if len(record.outcomes) != shard.num_rows:
                 raise ShardRebuiltError(f"{store.place} has got other videos since it was opened: {RUN_AGAIN}")
             return record.outcomes

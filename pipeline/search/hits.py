@@ -41,6 +41,7 @@ def hits_of(
         vectors: The queries: shape (num_queries, dim).
         options: What was searched for.
     """
+    # By the identity of the index: it has arrays in it, and cannot be a key itself.
     asked: dict[int, list[tuple[int, int, Found]]] = {}
     indices: dict[int, SplitIndex] = {}
     for number, its in enumerate(found):
@@ -93,9 +94,11 @@ def _frames_of(
 ) -> list[tuple[FrameScore, ...]]:
     """The scores of the frames of each hit, for its own query."""
     scored: list[tuple[FrameScore, ...]] = [()] * len(videos)
+    # In the order of rows, so that neighbours, and what several queries found, come from one reading of a chunk.
     order = np.argsort(videos, kind="stable").tolist()
     for start in range(0, len(order), VIDEOS_AT_ONCE):
         places = order[start : start + VIDEOS_AT_ONCE]
+        # At most `VIDEOS_AT_ONCE`: a thousand hits of many frames each would not fit beside the index.
         distinct = sorted({videos[place] for place in places})
         frames = dict(zip(distinct, index.frames_of(distinct), strict=True))
         if not any(np.isfinite(its).any() for its in frames.values()):

@@ -54,8 +54,10 @@ class _Once(Generic[_Value]):
     def __get__(self, instance: Any, owner: type) -> _Once[_Value] | _Value:
         if instance is None:
             return self
+        # Reentrant, as one property needs others. A second thread waits here, and then finds the value.
         with instance.lock:
             if self._name not in instance.__dict__:
+                # Written past `__setattr__`, which frozen dataclasses refuse.
                 instance.__dict__[self._name] = self._compute(instance)
             value: _Value = instance.__dict__[self._name]
             return value
@@ -83,6 +85,7 @@ class SplitVectors:
     def _of_split(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Rows of the videos with features, and their vectors."""
         video = self.opened.video(_counted(self))
+        # A video without features is NaN throughout.
         rows = np.flatnonzero(~np.isnan(video[:, 0]))
         return rows, _compacted(video, rows)
 
@@ -97,6 +100,7 @@ class SplitVectors:
     @property
     def rows(self) -> NDArray[np.int64]:
         """Shape (num_videos,): the row of each video in its split, ascending."""
+        # An approximate search must not read all exact vectors only to know which rows there are.
         return self.coarse.rows if "coarse" in self.__dict__ else self._of_split[0]
 
     @property
@@ -115,6 +119,7 @@ class SplitVectors:
         """Rows of the captions whose video has features, and the positions of these videos."""
         owners = self.view.captions(self.opened.split)["video_id"].combine_chunks()
         ids = self.view.videos(self.opened.split)["video_id"].combine_chunks()
+        # For each caption the position of its video; null for a video without features.
         found = pc.index_in(owners, ids.take(integers(self.rows))).cast(pa.int64())
         owner_rows = numbers_of(found.fill_null(integers([-1])[0]))
         used = np.flatnonzero(owner_rows >= 0)
@@ -178,9 +183,11 @@ class SplitIndex:
         """Shape (num_videos, num_frames): the norm of each of `stored_frames`; NaN where there is no frame."""
         frames = self.stored_frames
         norms = np.empty(frames.shape[:2], np.float32)
+        # In blocks: stored in half precision, all frames as float32 would take twice their memory again.
         for start in range(0, len(frames), BLOCK_ROWS // 8):
             block = frames[start : start + BLOCK_ROWS // 8].astype(np.float32, copy=False)
             norms[start : start + BLOCK_ROWS // 8] = np.sqrt(np.einsum("vfd,vfd->vf", block, block))
+        # Frames that are not there are NaN or zeros. Divided by NaN they score NaN, which `np.fmax` passes over.
         norms[~(np.isfinite(norms) & (norms > 0))] = np.nan
         return norms
 
@@ -208,6 +215,7 @@ class SplitIndex:
             except StoreError:
                 return np.full((shards[index].num_rows, *spec.item_shape), np.nan)
 
+        # Each shard once: its times are in one small file.
         wanted = np.unique(rows // size).tolist()
         read_ones = dict(zip(wanted, map_many(store.folder, read, wanted), strict=True))
         times = [read_ones[row // size][row % size] for row in rows.tolist()]
@@ -230,6 +238,7 @@ class SplitIndex:
         """Position of a video -> position of its first caption; -1 without one."""
         first = np.full(len(self.rows), -1, np.int64)
         truth = self.vectors.truth
+        # Backwards: of several captions of a video the one that is assigned last stays, which is the first.
         first[truth[::-1]] = np.arange(len(truth))[::-1]
         return first
 
@@ -242,6 +251,7 @@ class SplitIndex:
     @_Once
     def _facts(self) -> Facts:
         masks = self.vectors.attributes.get("masks")
+        # Features without masks, or imported ones, name no mask set: motion is then that of the usual one.
         stage = masks_stage(str(masks["name"]) if isinstance(masks, dict) else "default")
         return Facts(self.view, self.split, stage)
 
@@ -249,6 +259,7 @@ class SplitIndex:
         """Shape (num_videos,): which videos of `vectors` pass the filters."""
         if filters == Filters():
             return np.ones(len(self.rows), np.bool_)
+        # `Facts` keeps what it reads in a dict, and has no lock of its own.
         with self.lock:
             return self._facts.passing(filters)[self.rows]
 

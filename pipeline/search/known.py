@@ -36,6 +36,7 @@ class Known:
     def place_in(self, index: SplitIndex, find: Find) -> int | None:
         """Where it is itself among what is searched; None if it is not: nothing is like itself for an answer."""
         is_found = (self.kind is QueryKind.VIDEO) == (find is Find.VIDEOS)
+        # By identity: a row of another split, or a split of another store, may have the same position.
         return self.position if is_found and index is self.index else None
 
 
@@ -50,8 +51,10 @@ def find_known(query: Query, indices: Sequence[SplitIndex]) -> Known | None:
             continue
         vectors = index.vectors
         rows = vectors.rows if is_video else vectors.caption_rows
+        # Rows ascend; a video without features has none among them, and lies between two others.
         position = int(np.searchsorted(rows, row))
         if position < len(rows) and rows[position] == row:
+            # One row from the file: the whole matrix may not have been read yet, and is not needed for this.
             vector = vectors.opened.videos([row])[0] if is_video else vectors.opened.text_row(row)
             return Known(index, query.kind, position, vector)
     return None

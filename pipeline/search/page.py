@@ -112,6 +112,7 @@ def _card(hit: Hit, pictures: _Pictures, lowest: float, highest: float) -> _Card
 
 def _strip(hit: Hit, frames: NDArray[np.uint8] | None, lowest: float, highest: float) -> Iterator[_Frame]:
     for one in hit.frames:
+        # With a single score, or equal ones, all bars are whole.
         share = (one.score - lowest) / (highest - lowest) if highest > lowest else 1.0
         yield _Frame(
             clock=clock(one.seconds),
@@ -140,6 +141,7 @@ class _Pictures:
             if hit.store not in self._views:
                 self._views[hit.store] = open_store(hit.store)
             frames = self._views[hit.store].frames(hit.row, split=hit.split)
+            # Only those that could be read count against the limit.
             self._num_shown += 1
             return frames
         return None

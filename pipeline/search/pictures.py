@@ -44,13 +44,17 @@ def picture_of(content: bytes, size: int, name: str) -> NDArray[np.uint8]:
             with Image.open(io.BytesIO(content)) as opened:
                 if opened.width * opened.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
+                # Phones store pictures as the sensor lies and note the rotation in EXIF, which Pillow does not apply by
+                # itself.
                 upright = ImageOps.exif_transpose(opened).convert("RGBA")
+        # Transparent pixels have any colour, mostly black: logos would be black on black.
         ground = Image.new("RGBA", upright.size, "white")
         return resize_and_crop(np.array(Image.alpha_composite(ground, upright).convert("RGB")), size)
     except UnidentifiedImageError as error:
         raise InputError(f"{name} is not a picture that can be read: give a JPEG, PNG, WebP or the like") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{name} has more than {MAX_PIXELS:,} pixels: make it smaller") from error
+    # What Pillow's readers raise for damaged files differs by format; PNG raises SyntaxError.
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error) as error:
         raise InputError(f"{name} is not a whole picture ({error})") from error
 
@@ -62,6 +66,7 @@ def _content(path: str) -> bytes:
         found = file.stat()
         if stat.S_ISDIR(found.st_mode):
             raise InputError(f"{path} is a folder: give a picture's file")
+        # A pipe or a device: to read it would wait, or never end.
         if not stat.S_ISREG(found.st_mode):
             raise InputError(f"{path} is not a file: give a picture's file")
         if not found.st_size:

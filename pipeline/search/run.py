@@ -46,6 +46,7 @@ def search(
     places = [stores] if isinstance(stores, str | PathLike) else list(stores)
     asked = [queries] if isinstance(queries, str | Query) else list(queries)
     if files.page is not None:
+        # Before the search, which may take minutes: a page that cannot be written is refused at once.
         check_writable(files.page, *places, overwrite=files.overwrite)
     engine = SearchEngine.open(places, model, listener)
     answers = engine.search([one if isinstance(one, Query) else Query(one) for one in asked], options)

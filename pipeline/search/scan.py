@@ -117,7 +117,9 @@ class BestFrames:
     def products(self, items: slice, queries: Floats) -> Floats:
         """See `Candidates`."""
         block = self.frames[items]
+        # (items, frames, dim) -> (items * frames, dim) -> (queries, items, frames)
         found = products(block.reshape(-1, self.dim), queries).reshape(len(queries), *block.shape[:2])
+        # (queries, items); `fmax` passes over NaN, and gives it only for an item without any frame.
         return np.asarray(np.fmax.reduce(found / self.norms[items], axis=2))
 
     def scores(self, items: NDArray[np.int64], query: Floats) -> Floats:
@@ -134,6 +136,7 @@ def best(candidates: Candidates, queries: Floats, passed: NDArray[np.bool_], top
         passed: Shape (num_items,).
         top: How many, at most.
     """
+    # Queries of one group: each has a rough score for every item.
     at_once = max(1, SCORES_AT_ONCE // max(1, candidates.num_items))
     found: list[Best] = []
     for start in range(0, len(queries), at_once):
@@ -150,9 +153,10 @@ def products(rows: Floats | NDArray[np.float16], queries: Floats) -> Floats:
     fast as OpenBLAS multiplies a matrix by a vector; from `MANY_QUERIES` on, its product of matrices is faster.
     """
     if rows.dtype == np.float16:
+        # `_widened` rows are too small by 2**112; a power of two on the query makes up for it without rounding.
         rows, queries = _widened(rows.astype(np.float16, copy=False)), queries * np.float32(2.0**112)
     if len(queries) >= MANY_QUERIES:
-        return np.asarray(queries @ rows.T)
+        return np.asarray(queries @ rows.T)  # (num_queries, dim) @ (dim, num_rows)
     return np.stack([np.vecdot(rows, query) for query in queries])
 
 
@@ -165,6 +169,8 @@ def _widened(rows: NDArray[np.float16]) -> Floats:
     >>> (_widened(np.array([1.5, -2, 6e-8], np.float16)) * np.float32(2.0**112)).tolist()
     [1.5, -2.0, 5.960464477539063e-08]
     """
+    # float16: sign 1, exponent 5 (bias 15), fraction 10 bits; float32: 1, 8 (bias 127), 23. The fractions' tops meet
+    # after a shift by 23 - 10 = 13; the biases differ by 127 - 15 = 112.
     bits = rows.view(np.int16).astype(np.int32)
     np.left_shift(bits, 13, out=bits)
     np.bitwise_and(bits, np.int32(-0x70002000), out=bits)  # the sign, which has filled the bits above, and the number
@@ -207,8 +213,11 @@ def _rough(candidates: Candidates, queries: Floats, passed: NDArray[np.bool_]) -
         if passed[block].any():
             scores[:, block] = candidates.products(block, queries)
 
+    # One thread for many queries: BLAS brings its own. Each block writes its own columns, so that no lock is needed.
     in_threads(score, -(-candidates.num_items // step), 1 if are_many else NUM_READ_THREADS)
+    # A block is scored as a whole if one of its items passed.
     scores[:, ~passed] = -np.inf
+    # Not NaN: `np.partition` would sort it to the top.
     scores[~np.isfinite(scores)] = -np.inf
     return scores
 
@@ -218,9 +227,11 @@ def _chosen(candidates: Candidates, query: Floats, rough: Floats, top: int) -> B
     if not top:
         return Best(np.empty(0, np.int64), np.empty(0, np.float32))
     lowest = np.partition(rough, -top)[-top]
+    # Twice: the rough score of the item may be too low, and `lowest` too high, by the slack each.
     items = np.flatnonzero((rough >= lowest - 2 * slack(candidates.dim)) & (rough > -np.inf))
     step = max(1, RESCORED_AT_ONCE // (candidates.dim * 16))
     parts = [candidates.scores(items[start : start + step], query) for start in range(0, len(items), step)]
     scores = np.concatenate([np.empty(0, np.float32), *parts])
+    # `items` ascend, and stable sorting keeps that order among equal scores.
     order = np.argsort(-scores, kind="stable")[:top]
     return Best(items[order], scores[order])

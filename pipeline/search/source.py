@@ -41,6 +41,7 @@ def same_space(made_with: Mapping[str, JSON], place: str) -> tuple[str, ...]:
     model = made_with.get("model")
     if not isinstance(model, Mapping):
         return ("imported", place)
+    # Vectors cut to fewer numbers (Matryoshka) have another length, and cannot be multiplied with whole ones.
     return ("weights", str(model.get("weights_sha256")), str(kept_dim(made_with)))
 
 
@@ -63,6 +64,7 @@ def recorded_source(store: Store, features: str, split: str, otherwise: str = ""
             f"features {features!r} of {store.place} were imported, and no model of theirs is known"
             f"{otherwise and f': {otherwise}'}"
         )
+    # Names begin with the time: the latest record first, where the weights most likely still are.
     for name in sorted(store.folder.names("runs"), reverse=True):
         try:
             options = read_run(store.folder, name)["options"]

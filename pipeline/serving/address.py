@@ -97,8 +97,10 @@ class Address:
                 continue
             if one.name in ("splits", "categories"):
                 found[one.name] = tuple(dict.fromkeys(texts))
+            # Forms send empty fields for what was left out.
             elif texts[-1] or one.name == "video":
                 found[one.name] = _read(one.name, texts[-1])
+        # Cut, not refused: people paste whole paragraphs; the page says that it was cut.
         found["query"] = found.get("query", "")[:MAX_QUERY]
         return cls(**found)
 
@@ -113,6 +115,7 @@ class Address:
             if isinstance(value, tuple):
                 pairs += [(its, one) for one in value]
             else:
+                # Milliseconds are enough for a moment, and keep links short.
                 pairs.append((its, f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else value))
         return f"{path}?{urlencode(pairs)}" if pairs else path
 
@@ -144,6 +147,7 @@ class Address:
     @property
     def question(self) -> Address:
         """This state without what is selected in it: what the list of videos depends on."""
+        # Equal for all videos of one list, so that to select another one finds the list kept (`Site._results`).
         return replace(self, store=0, video="", time=None, masks="", show=SHOWN[0])
 
 
@@ -200,6 +204,7 @@ def _read(name: str, text: str) -> object:
             number = int(text)
             if not 0 <= number <= MAX_PAGE or (name == "page" and number < 1):
                 raise ValueError
+            # Any size becomes the nearest that is offered: nobody makes the server draw 100,000 cards.
             return min(PAGE_SIZES, key=lambda size: abs(size - number)) if name == "size" else number
         if name == "time":
             seconds = float(text)

@@ -57,6 +57,7 @@ class _Server:
 
     async def page(self, make: Callable[[Site], str], address: Address | None = None) -> Response:
         """A page, made in a thread; what it shows says whether a search is made for it."""
+        # A search may wait seconds for its model: pages that need none have threads of their own.
         limiter = self.searches if address is not None and address.is_search else self.pages
         return HTMLResponse(await anyio.to_thread.run_sync(lambda: make(self.current.site()), limiter=limiter))
 
@@ -101,6 +102,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        # The server runs here; what follows is done at its end.
         yield
         server.media.close()
         server.current.uploads.close()
@@ -135,6 +137,7 @@ def create_app(
         },
         lifespan=lifespan,
     )
+    # Called by `serve` after it has begun to listen: loading a model must not delay the first page.
     app.state.warm = warm
     return app
 
@@ -211,6 +214,7 @@ async def _frame(server: _Server, request: Request) -> Response:
         except ValueError as error:
             raise error if isinstance(error, PipelineError) else OptionError(str(error)) from None
         tag = f'"{site.pictures.tag(asked)}"'
+        # The tag needs commit records only: a browser that has the picture is answered without reading frames.
         return tag, None if tag in tags else site.pictures.jpeg(asked, tag)
 
     tag, content = await anyio.to_thread.run_sync(drawn, limiter=server.pictures)
@@ -233,6 +237,7 @@ async def _playable(server: _Server, request: Request) -> Playable:
 
     def make() -> Playable:
         site = server.current.site()
+        # Of anything but a few digits int() would raise, here where no caller expects it.
         number = given.get("s", "0")
         key = site.video(int(number) if number.isdecimal() and len(number) < 4 else -1, given.get("id", ""))
         shelf = site.library.shelves[key.store]
@@ -277,8 +282,10 @@ async def _media(server: _Server, request: Request) -> Response:
         playable.path,
         stat_result=facts,
         media_type=playable.prepared.content_type,
+        # Asked for again each time, by tag: the address may have another video by now.
         headers={"cache-control": "private, no-cache"},
     )
+    # `FileResponse` answers ranges, which players need to seek, but not conditional requests.
     if response.headers["etag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers={"etag": response.headers["etag"]})
     return response
@@ -296,6 +303,7 @@ async def _take_image(server: _Server, request: Request) -> Response:
     async for part in request.stream():
         content += part
         if len(content) > MAX_BYTES:
+            # While it arrives: Content-Length may be missing or untrue.
             return JSONResponse({"problem": f"the picture has more than {MAX_BYTES >> 20} MiB"}, 413)
     try:
         add = partial(server.current.uploads.add, bytes(content))

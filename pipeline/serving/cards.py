@@ -101,7 +101,9 @@ def card_of(library: Library, item: Item, address: Address, between: tuple[float
     outcome = None if item.frames else shelf.outcome(key)
     frames = item.frames or _without_scores(shelf, key, outcome)
     shown = _chosen(frames, STRIP_FRAMES)
+    # Without scores the middle frame: the first one of a video is often black or a title.
     best = max(frames, key=lambda frame: frame.score) if item.frames else (frames[len(frames) // 2] if frames else None)
+    # Both are seconds since the first frame of the file.
     at = best.seconds if best is not None and item.frames else shelf.window(key)[0]
     return Card(
         item=item,
@@ -197,6 +199,7 @@ def _chosen(frames: Sequence[FrameScore], most: int) -> list[FrameScore]:
     best = max(frames, key=lambda one: -math.inf if math.isnan(one.score) else one.score, default=None)
     if best is not None and not math.isnan(best.score) and best not in chosen:
         nearest = min(range(len(chosen)), key=lambda place: abs(chosen[place].frame - best.frame))
+        # In place of the frame nearest to it, so that the strip stays in order of time.
         chosen[nearest] = best
     return chosen
 

@@ -57,6 +57,7 @@ def facets_of(library: Library, address: Address, *, waits: bool = True) -> tupl
     masks = _masks(library, address)
 
     def others(name: str) -> NDArray[np.bool_]:
+        # Its own choice does not count: the numbers beside the other values say what choosing them would give.
         return _all_of([mask for other, mask in masks.items() if other != name], len(library))
 
     found = [
@@ -70,6 +71,7 @@ def facets_of(library: Library, address: Address, *, waits: bool = True) -> tupl
             _ranges(seconds, others("seconds"), address, Ranges("seconds", "Duration", SECONDS, "s")),
             _camera(library.camera, others("camera"), address),
         ]
+    # One value divides nothing.
     return tuple(facet for facet in found if len(facet.values) > 1 or facet.num_chosen)
 
 
@@ -103,6 +105,7 @@ def _within(values: NDArray[np.float64], between: tuple[float, float] | None) ->
 
 def _named(values: Names, passed: NDArray[np.bool_], address: Address, field: str, title: str) -> Facet:
     chosen: tuple[str, ...] = getattr(address, field)
+    # What is chosen is listed even if nothing is left of it, or it could not be taken back.
     pairs = {**dict.fromkeys(chosen, 0), **values.counts(passed)}
     most = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:MAX_VALUES]
     if field == "splits":

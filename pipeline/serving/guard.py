@@ -60,15 +60,19 @@ class Guard:
     def _refusal(self, method: str, headers: Headers) -> str | None:
         """Why a request is refused; None if it is not."""
         host = headers.get("host", "")
+        # Two Host headers: a proxy may look at the one, and this at the other.
         if len(headers.getlist("host")) != 1 or not self._is_ours(host):
             return f"fda serve does not answer to the name {host!r:.100}: --allow-host NAME allows it"
+        # Browsers send both and pages cannot set them; curl and scripts send neither, and are no other page's.
         site, mode = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode", "navigate")
         is_reading = method in ("GET", "HEAD")
+        # A link from elsewhere may open a page here: the page that has the link cannot read what comes.
         if site not in _OWN_SITES and not (is_reading and mode == "navigate"):
             return "pages of other servers may not ask fda serve"
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
             return "pages of other servers may not ask fda serve"
+        # Browsers name at least one of the two when they post.
         if not is_reading and origin is None and site != "same-origin":
             return "a request that sends something must come from a page of fda serve"
         return None
@@ -97,6 +101,7 @@ def _name_of(host: str) -> str:
     """
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
+    # `localhost.` is the same name, written in full.
     return host.partition(":")[0].lower().rstrip(".")
 
 

@@ -52,8 +52,12 @@ class Recent:
     def get(self, key: object, read: Callable[[], _T]) -> _T:
         """What was read a moment ago, or is read now."""
         if time.monotonic() - self._since > self.SECONDS:
+            # A new dict, not `clear()`: another thread may be between its look and its read below, and holds the old
+            # one.
             self._values, self._since = {}, time.monotonic()
         values = self._values
+        # Two threads may read the same thing at once: that costs time and harms nothing, where a lock would make all
+        # wait.
         if key not in values:
             values[key] = read()
         found: _T = values[key]
@@ -88,6 +92,7 @@ class Shelf:
             if isinstance(root, str):
                 found[Path(root)] = None
             elif isinstance(source, str):  # recorded by an older version
+                # Of a folder, or of the file that lists the videos: which one it was is not said.
                 found[Path(source)] = found[Path(source).parent] = None
         return tuple(found)
 
@@ -141,6 +146,7 @@ class Shelf:
     def file(self, key: VideoKey) -> Path | None:
         """The file of a video, where its catalogue says it is; None if there is none."""
         place = PurePosixPath(str(self.record(key)["path"]))
+        # `is_file` raises ValueError for a NUL.
         if place.is_absolute() or ".." in place.parts or "\0" in str(place):
             return None  # a catalogue that somebody made to read other files
         return next((path for root in self.roots if (path := root / place).is_file()), None)
@@ -164,6 +170,7 @@ class Shelf:
         """How a video ended in a stage; None if its shard is pending."""
         shard = self.shard_of(key)
         record = self._recent.get((shard, stage), lambda: _record_or_none(self.view, shard, stage))
+        # Id and row: the shard may have been made again, of other videos, since the catalogue was read.
         return next((one for one in record or () if one.row == key.row and one.video_id == key.video_id), None)
 
     def pts_seconds(self, key: VideoKey) -> NDArray[np.float64]:
@@ -176,6 +183,7 @@ class Shelf:
         except StoreError:
             return np.empty(0)
         times = np.asarray(values[key.row - shard.start], np.float64)
+        # Slots that a short clip does not fill are NaN, after those that it does.
         return times[np.isfinite(times)]
 
 
@@ -299,9 +307,11 @@ class Library:
         start = 0
         for shelf in self.shelves:
             for split, layout in shelf.view.splits.items():
+                # A view: what is written into it is written into `values`. The catalogue has the splits in this order.
                 part = values[:, start : start + layout.num_videos]
                 start += layout.num_videos
                 _read_outcomes(shelf.view, split, FRAMES_STAGE, {"duration_seconds": part[0]})
+                # The first mask set alone, which is also the one that the player shows unless another is chosen.
                 for name in shelf.view.mask_names()[:1]:
                     _read_outcomes(
                         shelf.view, split, masks_stage(name), {"mask_coverage": part[1], "camera_motion": part[2]}
@@ -318,6 +328,7 @@ def _read_outcomes(view: StoreView, split: str, stage: str, into: dict[str, NDAr
         for outcome in outcomes or ():
             for name, column in into.items():
                 value = getattr(outcome, name)
+                # A store that grew since it was opened has rows beyond these.
                 if value is not None and outcome.row < len(column):
                     column[outcome.row] = value
 

@@ -69,6 +69,7 @@ def neighbours_of(library: Library, engine: SearchEngine, key: VideoKey, feature
         return Listing("", problem="There are no features to compare videos by: `fda encode` makes them.")
     try:
         query = Query(key.video_id, QueryKind.VIDEO)
+        # One more, which is dropped below: where two stores have this id, the engine may take the other store's video.
         answer, *_ = engine.search([query], SearchOptions((features,), top=NUM_NEIGHBOURS + 1))
     except (StoreError, PipelineError, EncoderError) as error:
         return Listing(features, problem=str(error))
@@ -95,6 +96,7 @@ def _ranks(
     captions = np.flatnonzero(vectors.truth == place)[:MAX_CAPTIONS]
     scores = vectors.text[captions] @ vectors.video.T
     own = scores[:, place]
+    # Itself included, so that ranks begin at 1.
     ranks = (scores >= own[:, None]).sum(axis=1)
     pairs = zip(captions.tolist(), ranks.tolist(), own.tolist(), strict=True)
     return {vectors.caption_ids[caption]: (rank, score) for caption, rank, score in pairs}, len(vectors.video_ids)

@@ -61,6 +61,7 @@ class Pictures:
             if request.masks not in mask_names(shelf.view.store, request.key.split):
                 raise NotInStoreError(f"no masks {request.masks!r}")
             outcomes.append(shelf.outcome(request.key, masks_stage(request.masks)))
+        # Checksums of what is stored: a clip that is decoded again to the same bytes keeps its tag.
         sums = [one.checksum for one in outcomes if one is not None and one.filled]
         if len(sums) < len(outcomes):
             raise NotInStoreError(f"video {request.key.video_id!r} has no clip, or it is pending")
@@ -78,6 +79,7 @@ class Pictures:
             if kept is not None:
                 self._kept.move_to_end((request, tag))
                 return kept
+        # Outside the lock: it reads frames. Two threads may draw the same picture, and the first one is kept.
         content = encoded(self._drawn(request), ".jpg", 82)
         with self._lock:
             if (request, tag) not in self._kept:
@@ -98,6 +100,7 @@ class Pictures:
             masks = as_masks(ChunkReader(store.folder, spec).read([key.row])[0, 0])[slots]
             draw = outlined if request.show == "outline" else highlighted
             frames = np.stack([draw(frame, mask) for frame, mask in zip(frames, masks, strict=True)])
+        # (side, slots * side, 3): side by side
         return np.concatenate([_sized(frame, request.side) for frame in frames], axis=1)
 
 

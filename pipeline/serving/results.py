@@ -114,6 +114,7 @@ def _query(library: Library, uploads: Uploads, address: Address) -> tuple[Query 
         found_kind = QueryKind(kind)
     elif library.anywhere(text) is not None:
         found_kind = QueryKind.VIDEO
+    # Ids of captions are VIDEO#NUMBER: only then is it worth the dict of all captions, which is large.
     elif "#" in text and any(text in shelf.caption_videos for shelf in library.shelves):
         found_kind = QueryKind.CAPTION
     else:
@@ -144,6 +145,7 @@ def _answers(
     engine: SearchEngine, query: Query, name: str, address: Address, *, is_compared: bool
 ) -> Sequence[Answer | _Failed]:
     """The answers of a feature set: one, unless stores have features of this name by several encoders."""
+    # To compare, ranks of hits on later pages are needed too; otherwise only those down to this page.
     top = MAX_RANKED if is_compared else min(MAX_RANKED, address.page * address.size)
     camera = None if not address.camera else address.camera == "moves"
     filters = Filters(

@@ -84,16 +84,20 @@ def serve(
         report.say(f"fda serve is at {url} (Ctrl-C ends it)")
         config = uvicorn.Config(
             app,
+            # Not httptools, which uvicorn prefers where it is installed: only h11 has a limit of header bytes to set.
             http="h11",
             ws="none",
             h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+            # The command line prints its own lines; uvicorn would set up logging of the whole program.
             log_config=None,
             access_log=False,
             server_header=False,
+            # Anybody could claim to be another address by X-Forwarded-For.
             proxy_headers=False,
             timeout_graceful_shutdown=_END_SECONDS,
         )
         server = uvicorn.Server(config)
+        # A daemon: Ctrl-C must not wait until a model has loaded.
         threading.Thread(target=app.state.warm, daemon=True).start()
         if options.open_browser:
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
@@ -112,6 +116,7 @@ def _listening(options: ServeOptions) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
+        # Or a server could not start again for a minute while connections of the last one are in TIME_WAIT.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         listening.listen(128)

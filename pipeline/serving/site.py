@@ -199,6 +199,7 @@ class Site:
             if kept is not None:
                 self._results.move_to_end(question)
                 return kept
+        # Outside the lock: a search takes long, and to make one twice harms nothing.
         results = results_of(self.library, self.engine, self.uploads, question)
         if not any(one.problem for one in results.listings):  # a problem may be gone the next time
             with self._lock:
@@ -272,9 +273,11 @@ class Current:
         with self._lock:
             if self._site is not None and time.monotonic() - self._checked_at < self.options.check_seconds:
                 return self._site
+            # Under the lock, so that of many requests after `check_seconds` one looks.
             views = [open_store(place) for place in self.places]
             print_now = [_fingerprint(view) for view in views]
             if self._site is None or print_now != self._print:
+                # Only frames or masks are new: the engine keeps its gigabytes of vectors and its model.
                 is_same = self._site is not None and [one[0] for one in print_now] == [one[0] for one in self._print]
                 engine = self._site.engine if is_same and self._site is not None else None
                 engine = engine or SearchEngine(tuple(views), self.model, Reporter(self.listener))
@@ -296,6 +299,7 @@ def _fingerprint(view: StoreView) -> tuple[object, object]:
     ]
 
     def counts(names: list[str]) -> list[int]:
+        # Numbers of commit records, which a run adds one by one. Elsewhere each listing is a request over the network.
         return [len(folder.names(name)) for name in names] if folder.is_local else []
 
     return (view.store.manifest, features, counts(parts)), (view.mask_names(), counts(stages))

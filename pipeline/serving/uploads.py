@@ -43,10 +43,12 @@ class Uploads:
             InputError: It is no picture, or too large.
         """
         try:
+            # Only formats that browsers show: Pillow's readers of rare ones are a way in for made-up files.
             with Image.open(io.BytesIO(content), formats=tuple(_FORMATS)) as picture:
                 kind = _FORMATS[picture.format or ""]
                 if picture.width * picture.height > _MAX_PIXELS:
                     raise InputError(f"the picture has {picture.width} x {picture.height} pixels: give a smaller one")
+                # Decodes it: the header of a cut-off file opens without an error.
                 picture.load()
         except InputError:
             raise
@@ -60,6 +62,7 @@ class Uploads:
                 (self._folder / digest).write_bytes(content)
             self._sizes[digest], self._types[digest] = len(content), kind
             self._sizes.move_to_end(digest)
+            # What was used longest ago goes first: `find` moves a picture to the end.
             while sum(self._sizes.values()) > _MAX_KEPT_BYTES:
                 old, _ = self._sizes.popitem(last=False)
                 (self._folder / old).unlink(missing_ok=True)

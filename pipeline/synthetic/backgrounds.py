@@ -66,6 +66,7 @@ def read_background(
         image_size=max(amount.width, amount.height),
         sampling=Sampling(SamplingMode.FPS, Fraction(amount.fps), Keep.HEAD),
     )
+    # Whole seconds, rounded up: no more of a film of two hours is decoded than the clip is long.
     window = Window(0.0, math.ceil(num_frames / amount.fps))
     first = int(plan.generator(Draw.BACKGROUND).integers(len(files)))
     failed: VideoError | None = None
@@ -77,6 +78,7 @@ def read_background(
             failed = answer.outcome
             continue
         sample = answer.outcome.sample
+        # Slots that a shorter video does not fill have -1.
         shown = list(sample.frames[sample.frame_index >= 0])
         return name, _to_and_fro(shown, 1 if is_frozen else num_frames)
     raise InputError(f"{options.background}: no background of {len(tried)} tried can be decoded; {tried[-1]}: {failed}")
@@ -88,6 +90,7 @@ def _to_and_fro(frames: Sequence[NDArray[np.uint8]], number: int) -> list[NDArra
     >>> [int(frame) for frame in _to_and_fro([np.uint8(0), np.uint8(1), np.uint8(2)], 7)]
     [0, 1, 2, 1, 0, 1, 2]
     """
+    # There and back without the two ends twice: 0 1 2 1 | 0 1 2 1
     period = max(1, 2 * len(frames) - 2)
     places = (number_passed % period for number_passed in range(number))
     return [frames[min(place, period - place)] for place in places]

@@ -25,6 +25,7 @@ def single_frame_bound(clips: Sequence[ClipPlan]) -> float:
     chances = []
     for clip in clips:
         weights = [1 / _num_captions(other) for other in clips if _shows(clip, other)]
+        # It takes the likeliest clip: whether that is the right one has that clip's share of the weights.
         chances.append(max(weights) / sum(weights))
     return 100 * float(np.mean(chances))
 

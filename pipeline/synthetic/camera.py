@@ -45,8 +45,9 @@ def camera_path(
     shaken = settings.shake * _trembling(seconds, *waves)
     shift = along[:, None] * np.array([math.cos(direction), math.sin(direction)]) + shaken[:, :2]
     cosine, sine = magnified * np.cos(shaken[:, 2]), magnified * np.sin(shaken[:, 2])
-    linear = np.stack([np.stack([cosine, -sine], axis=1), np.stack([sine, cosine], axis=1)], axis=1)
+    linear = np.stack([np.stack([cosine, -sine], axis=1), np.stack([sine, cosine], axis=1)], axis=1)  # (t, 2, 2)
     centre = np.array([amount.width, amount.height]) / 2
+    # x' = L (x - centre - shift) + centre: it turns and magnifies about the middle of the picture.
     offset = centre - np.einsum("tij,tj->ti", linear, centre + shift * amount.height)
     return np.concatenate([linear, offset[:, :, None]], axis=2)
 
@@ -59,6 +60,7 @@ def _there_and_back(seconds: NDArray[np.float64], rate: float, reach: float, sta
     """
     length = rate * float(seconds[-1] - seconds[0])
     place = rate * seconds + (-length / 2 if length <= 2 * reach else start * reach)
+    # A triangle between -reach and reach, of period 4 * reach.
     wave: NDArray[np.float64] = reach - np.abs((place + reach) % (4 * reach) - 2 * reach)
     return wave if length > 2 * reach else place
 
@@ -68,6 +70,7 @@ def _trembling(
 ) -> NDArray[np.float64]:
     """Three smooth random motions, shape (num_frames, 3), each with a root mean square of about 1."""
     waves = np.sin(2 * np.pi * seconds[:, None, None] * hertz + phases)
+    # A sine has a mean square of 1/2, and squares of independent waves add up.
     total: NDArray[np.float64] = waves.sum(axis=2) * math.sqrt(2 / _NUM_WAVES)
     return total
 
@@ -78,6 +81,7 @@ def margin_of(path: NDArray[np.float64] | None, amount: Amount) -> int:
         return 0
     width, height = amount.width, amount.height
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64)
+    # (t, 4, 2): where the corners of the picture lie in the world. An affine map keeps the rest between them.
     seen = np.stack([(corners - frame[:, 2]) @ np.linalg.inv(frame[:, :2]).T for frame in path])
     beyond = max(float(-seen.min()), float((seen - np.array([width, height])).max()), 0.0)
     return math.ceil(beyond) + 4  # a cubic filter reaches 2 pixels
@@ -94,6 +98,7 @@ def seen_from(corners: Points, view: NDArray[np.float64] | None) -> Points:
 def ground_view(view: NDArray[np.float64], margin: int) -> NDArray[np.float64]:
     """The map from a ground that reaches `margin` pixels beyond the picture on each side, to the picture."""
     moved = view.copy()
+    # The ground's pixel (margin, margin) is the world's (0, 0).
     moved[:, 2] -= view[:, :2] @ np.array([margin, margin])
     return moved
 

@@ -34,6 +34,7 @@ def write_clip(
     seen = 0
     with replacing(folder / video) as video_file, replacing(folder / truth) as truth_file:
         crf = round(plan.settings.compression)
+        # Frame by frame into both: a clip of ten minutes does not fit into memory.
         with VideoWriter(video_file, amount, options.codec, crf) as frames, TruthWriter(truth_file, shape) as masks:
             for frame in render(plan, amount, grounds):
                 frames.add(frame.rgb)

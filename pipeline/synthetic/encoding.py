@@ -30,11 +30,13 @@ class VideoWriter:
     def __init__(self, path: Path, amount: Amount, codec: Codec, crf: int) -> None:
         """Open an `.mp4` of the size and rate of `amount`; a higher `crf` is smaller and worse."""
         encoder, options = _ENCODERS[codec]
+        # Otherwise the file has FFmpeg's version in it, and equal options would give other bytes after an update.
         self._container = av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"})
         stream = self._container.add_stream(encoder, rate=Fraction(amount.fps))
         assert isinstance(stream, VideoStream)
         stream.height, stream.width = amount.height, amount.width
         stream.pix_fmt = "yuv420p"
+        # Encoders divide pictures among threads, and the bytes depend on how.
         stream.codec_context.thread_count = 1
         stream.options = {"crf": str(crf), **options}
         self._stream = stream

@@ -25,6 +25,7 @@ def draw_ground(rng: np.random.Generator, settings: Settings, amount: Amount, ma
     height, width = amount.height + 2 * margin, amount.width + 2 * margin
     ground = np.full((height, width, 3), MEAN_LEVEL, np.float32)
     for cell, share in _CELLS:
+        # One more value than cells, and one for the last cell where it is cut.
         rows, columns = height // cell + 2, width // cell + 2
         grey = rng.normal(0.0, share * settings.texture, (rows, columns, 1))
         tint = rng.normal(0.0, _TINT * settings.texture, (rows, columns, 3))
@@ -38,6 +39,7 @@ def fitted(frame: NDArray[np.uint8], amount: Amount, margin: int) -> NDArray[np.
     height, width = amount.height + 2 * margin, amount.width + 2 * margin
     scale = max(height / frame.shape[0], width / frame.shape[1])
     size = max(width, round(frame.shape[1] * scale)), max(height, round(frame.shape[0] * scale))
+    # Averages where it shrinks: cubic would let fine texture flicker as aliases.
     scaled = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     top, left = (scaled.shape[0] - height) // 2, (scaled.shape[1] - width) // 2
     return np.ascontiguousarray(scaled[top : top + height, left : left + width]).astype(np.uint8, copy=False)

@@ -64,6 +64,7 @@ class ClipPlan:
 
     def scene_generator(self, kinds: Sequence[Kind]) -> np.random.Generator:
         """The random numbers of the first scene, its ground and the noise, which follow those of the kinds."""
+        # What `_plan_clip` has drawn from it is drawn again, so that the numbers continue from there.
         rng = np.random.default_rng(self.key)
         draw_kinds(rng, kinds, self.named, self.settings)
         return rng
@@ -108,6 +109,7 @@ def _plan_clip(options: GenerateOptions, spec: SplitSpec, index: int, attempt: i
     # Two clips after each other show the same events in opposite orders, so that the order alone tells them apart.
     is_paired = settings.events > 1 and not rests
     scene, is_second = divmod(index, 2) if is_paired else (index, 0)
+    # The two clips of a pair have equal keys, and so one scene.
     key = (options.seed, spec.stream + _PAIRS * is_paired, scene, *([attempt] if attempt else []))
     rng = np.random.default_rng([*key, int(Draw.LEVELS)])
     named = int(rng.integers(len(kinds))) if spec.event_counts else scene % len(kinds)
@@ -135,6 +137,7 @@ def _check_settings(options: GenerateOptions, settings: Settings, rests: bool, s
         raise OptionError(f"{settings.distractors:g} distractors need as many kinds of objects: there are {num_kinds}")
     if rests and settings.distractors < 1:
         raise OptionError(f"split {split} names objects that rest: set distractors to 1 or more")
+    # The shortest event lasts half of a slot of seconds / (events + 1), and must last a frame.
     least = (settings.events + 1) / (EVENT_SHARE[0] * options.amount.fps)
     if settings.events > 1 and settings.seconds < least:
         raise OptionError(
@@ -147,6 +150,7 @@ def _draw_level(rng: np.random.Generator, options: GenerateOptions, name: str) -
     """A level of a factor: mostly the usual one, which is the one that was set for all clips."""
     usual = float(getattr(options.base, name))
     others = [value for value in FACTORS[name].levels.values() if value != usual]
+    # Both are always drawn, so that the levels of the factors that follow do not depend on this one.
     is_usual, other = rng.random() < USUAL_SHARE, float(rng.choice(others))
     return usual if is_usual else other
 

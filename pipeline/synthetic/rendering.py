@@ -76,10 +76,13 @@ def render(
         if number in starts:
             place = starts.index(number)
             stop = starts[place + 1] if place + 1 < len(starts) else num_frames
+            # Later shots have generators of their own: the noise, which goes on from `rng`, is the same with cuts and
+            # without.
             scene_rng = rng if place == 0 else plan.generator(Draw.SCENE, place)
             shot = _shot(plan, amount, scene_rng, (place, number, stop), background)
         assert shot is not None, "the first frame begins a shot"
         picture, mask, view = _picture(plan, shot, number, passed, amount)
+        # (h, w): one value for all three colours. It is drawn also at noise 0, so that levels differ in nothing else.
         noise = plan.settings.noise * rng.standard_normal(picture.shape[:2], dtype=np.float32)
         lit = picture if plan.settings.flicker == 0 else picture * gains[number]
         yield RenderedFrame(np.clip(lit + noise[..., None], 0, 255).astype(np.uint8), mask, view)
@@ -101,6 +104,7 @@ def _shot(
         grounds = [draw_ground(rng, plan.settings, amount, margin)]
     else:
         grounds = [fitted(frame, amount, margin) for frame in background]
+        # Mirrored in every second shot: a cut must change the ground, and there is one video for all of a clip.
         grounds = [np.ascontiguousarray(ground[:, ::-1]) for ground in grounds] if number % 2 else grounds
     return _Shot(first, stop, scene, grounds, path, margin)
 
@@ -123,8 +127,10 @@ def _picture(
         ).astype(np.uint8, copy=False)
     kinds, movers = plan.story.kinds, plan.story.movers
     mask = np.zeros(picture.shape[:2], np.bool_)
+    # An event is [start, end): as in `_frames_moved`.
     seconds = number / amount.fps
     moving = {event.index for event in plan.story.events if event.start_seconds <= seconds < event.end_seconds}
+    # What moves comes last, so that nothing is painted over it and its mask is what is seen.
     for index in (*(index for index in range(len(kinds)) if index not in movers), *movers):
         corners = seen_from(shot.scene.corners(index, kinds[index], passed[index, number]), view)
         paint_object(picture, corners, kinds[index])
@@ -161,5 +167,6 @@ def _frames_moved(plan: ClipPlan, num_frames: int, amount: Amount) -> NDArray[np
             moved = np.minimum(np.arange(num_frames), event.end_seconds * amount.fps)
         else:
             moved = np.clip(seconds - event.start_seconds, 0, event.end_seconds - event.start_seconds) * amount.fps
+        # An object that moves again goes on from where it stopped.
         passed[event.index] += moved
     return passed

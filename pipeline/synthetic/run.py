@@ -113,6 +113,7 @@ def generate(
     cost = cost_of(options, clips)
     recipe = Recipe.of(options)
     check_own(place)
+    # After the plan: a data set is not removed for options that contradict each other.
     _check_same(place, recipe, overwrite=overwrite)
     report.say(f"suite {options.suite}, {options.size}: {cost}")
     if workers is None:

@@ -53,13 +53,16 @@ def draw_scene(rng: np.random.Generator, settings: Settings, num_objects: int, a
     """Draw radii, orbits and places: every orbit lies in a cell of its own, in the central square of the picture."""
     side = max(_USUAL_SIDE, math.ceil(math.sqrt(num_objects)))
     cell, shrunk = 1 / side, _USUAL_SIDE / side
+    # Large objects leave less room in their cells.
     orbit = min(ORBIT, _USUAL_ORBIT_ROOM - settings.size)
     radii = shrunk * rng.uniform(settings.size - SIZE_SPREAD, settings.size + SIZE_SPREAD, num_objects)
     orbits = shrunk * rng.uniform(orbit - ORBIT_SPREAD, orbit + ORBIT_SPREAD, num_objects)
     cells = rng.permutation(side * side)[:num_objects]
     slack = np.maximum(cell / 2 - _GAP - radii - orbits, 0.0)[:, None]
+    # (num_objects, 2): column and row of the grid, as x and y in heights
     middles = np.stack([cells % side, cells // side], axis=1) * cell + cell / 2
     centres = middles + rng.uniform(-1.0, 1.0, (num_objects, 2)) * slack
+    # The grid is a square in the middle of a wide picture, which a centre crop keeps.
     margin = np.array([(amount.width - amount.height) / 2, 0.0])
     low, high = SPEED_SPREAD
     rounds = rng.uniform(low * settings.speed, high * settings.speed) * rng.choice([-1.0, 1.0])
@@ -79,6 +82,7 @@ _USUAL_ORBIT_ROOM = 1 / _USUAL_SIDE / 2 - SIZE_SPREAD - ORBIT_SPREAD - _GAP / 2
 
 def paint(canvas: NDArray[np.uint8], corners: Points, colour: tuple[int, ...]) -> None:
     """Fill an outline, antialiased, in place."""
+    # OpenCV takes whole numbers, of which `shift` says how many bits are the fraction.
     fixed = np.round(corners * (1 << _BITS)).astype(np.int32)
     cv2.fillPoly(canvas, [fixed], colour, lineType=cv2.LINE_AA, shift=_BITS)
 
@@ -92,5 +96,6 @@ def covered(shape: tuple[int, int], corners: Points) -> NDArray[np.bool_]:
     """The pixels of which an object covers at least half: shape `shape`."""
     canvas = np.zeros(shape, np.uint8)
     paint(canvas, corners, (255,))
+    # Antialiased, a pixel's value is the covered share of it, of 255.
     is_covered: NDArray[np.bool_] = canvas >= 128
     return is_covered

@@ -66,6 +66,7 @@ def draw_kinds(rng: np.random.Generator, kinds: Sequence[Kind], named: int, sett
     """
     num_others = round(settings.distractors)
     pool = np.arange(len(kinds)) if settings.lookalikes == 0 else _alike(rng, kinds, named, settings)
+    # No kind twice: a caption would not say which of the two moves.
     others = rng.choice(pool[pool != named], num_others, replace=False)
     return tuple(kinds[kind] for kind in (named, *others))
 
@@ -113,7 +114,9 @@ def draw_events(
     slot = settings.seconds / (number + 1)
     lengths = slot * rng.uniform(*EVENT_SHARE, number)
     pauses = rng.uniform(0.5, 1.0, number + 1)
+    # Events and pauses together fill the clip.
     pauses *= (settings.seconds - lengths.sum()) / pauses.sum()
+    # Each starts after all pauses and events before it; the last pause is the end of the clip.
     starts = np.cumsum(pauses[:-1]) + np.concatenate([[0.0], np.cumsum(lengths[:-1])])
     events = tuple(
         Event(index, round(float(start), 3), round(float(start + length), 3))
@@ -127,12 +130,14 @@ def _draw_order(rng: np.random.Generator, number: int, movers: range) -> list[in
     """Which object moves when. The opposite order is another one."""
     if number > 1 and len(movers) < 2:
         raise OptionError(f"{number} events need at least 2 objects that may move: set distractors to more")
+    # Two objects in turn, an odd number of times, read the same backwards: a b a.
     if number > 2 and number % 2 and len(movers) < 3:
         raise OptionError(f"{number} events need at least 3 objects that may move: set distractors to more")
     for _ in range(_MAX_DRAWS):
         order = [movers[0]]
         while len(order) < number:
             order.append(int(rng.choice([index for index in movers if index != order[-1]])))
+        # The other clip of the pair tells the opposite order: it must be another caption.
         if number == 1 or order != order[::-1]:
             return order
     raise AssertionError(f"no order of {number} events among {len(movers)} objects in {_MAX_DRAWS} draws")

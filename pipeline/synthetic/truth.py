@@ -36,8 +36,10 @@ class TruthWriter:
         # A ZipInfo of its own has the date 1980-01-01: the same truth gives the same bytes.
         info = zipfile.ZipInfo(f"{name}.npy")
         info.compress_type = zipfile.ZIP_DEFLATED
+        # How large it will be is not known, and the header that says so is written first.
         member = self._file.open(info, "w", force_zip64=True)
         described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
+        # The header of a .npy alone: its rows follow one by one.
         np.lib.format.write_array_header_1_0(member, described)
         return member
 

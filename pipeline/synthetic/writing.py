@@ -110,6 +110,7 @@ def write_dataset(
         _Task(folder, recipe, number, tuple(clips[start : start + CLIPS_PER_TASK]))
         for number, start in enumerate(starts)
     ]
+    # A part is written after all of its clips: what a killed run left of others is made again.
     pending = [task for task in tasks if not task.part.is_file()]
     num_pending = sum(len(task.clips) for task in pending)
     listener(RunPlanned("videos", len(clips), len(clips) - num_pending))
@@ -119,6 +120,7 @@ def write_dataset(
             pass
     with replacing(folder / MANIFEST_NAME) as temporary, temporary.open("wb") as manifest:
         for task in tasks:
+            # In the order of the plan, whichever worker came first.
             manifest.write(task.part.read_bytes())
     write_whole(folder / OPTIONS_NAME, _description(recipe, is_complete=True))  # last: everything else is complete
     shutil.rmtree(folder / PARTS)
@@ -174,6 +176,7 @@ def remove_dataset(folder: Path) -> None:
     (folder / MANIFEST_NAME).unlink(missing_ok=True)
     for name, pattern in _OWN_FOLDERS.items():
         for path in (folder / name).iterdir() if (folder / name).is_dir() else ():
+            # A folder may have files that somebody put beside ours.
             if path.is_file() and re.fullmatch(pattern, path.name):
                 path.unlink()
     (folder / OPTIONS_NAME).unlink(missing_ok=True)  # last: until then the folder is known as ours

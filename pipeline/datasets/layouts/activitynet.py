@@ -43,6 +43,7 @@ def read_activitynet(source: Path, videos: Path | None = None) -> Dataset:
                     paragraphs.append((video_id, split, joined(sentences)))
     root = (source if videos is None else videos).absolute()
     ids = [video_id for video_id, _, _ in paragraphs]
+    # Two stems for each id: downloads are named with `v_` or by the bare YouTube id.
     path_of = find_videos(root, {stem: one for one in ids for stem in (one, one.removeprefix(PREFIX))})
     with errors_at(str(source)):
         records = VideoRecords(

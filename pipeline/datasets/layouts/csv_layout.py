@@ -97,6 +97,7 @@ def read_csv(
     keys, paths = ManifestKeys(id_key, path_key, caption_key or CAPTION), VideoPaths(source, videos)
     unknown = UnknownKeys(keys)
     table = read_table(source, MAX_CSV_BYTES)
+    # The header is checked by the first row, before millions of others are read.
     first = next(table, None)
     if first is None:
         raise DatasetError(f"{source} contains no row; write one caption a line, below a line that names the columns")
@@ -105,6 +106,7 @@ def read_csv(
         _check_columns(fields, keys, caption_key)
     unknown.see(1, fields)
     rows = Packed(_adjacent(source, chain([first], table), keys, paths))
+    # Only where rows of a video are apart are all of them held in a dict.
     if repeated(lambda: (_Row(*row).name for _, _, *row in rows)) is not None:
         rows = Packed(_gathered(source, rows))
     root = paths.root()
@@ -162,6 +164,7 @@ def _record(place: str, row: _Row, captions: tuple[str, ...], root: Path, found:
             path = relative_path(row.place, root)
         else:
             path = found.get(str(row.video_id), f"{row.video_id}.mp4")
+        # By the path relative to the root, which is known only after all rows were read.
         video_id = without_ending(path) if row.video_id is None else row.video_id
         return VideoRecord(video_id, path, row.split, captions, row.window, row.category)
 

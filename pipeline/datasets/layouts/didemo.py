@@ -58,6 +58,7 @@ def read_didemo(source: Path, videos: Path | None = None) -> Dataset:
         paragraphs[split] = _paragraphs(path)
         listed = text_file(source, f"{split}_list.txt")
         if listed is not None:
+            # Without repeats, in the order of the list.
             ids = dict.fromkeys(_id_of(name) for _, name in read_lines(listed))
             paragraphs[split] = {video_id: paragraphs[split].get(video_id, "") for video_id in ids}
     if "test" not in paragraphs:
@@ -79,6 +80,7 @@ def _id_of(name: str) -> str:
     >>> _id_of("12@N00_4_5.mov"), _id_of("12@N00_4_5")
     ('12@N00_4_5', '12@N00_4_5')
     """
+    # A dot may belong to the id: only endings of videos are cut.
     return without_ending(name) if is_video(name) else name
 
 
@@ -86,6 +88,7 @@ def _paragraphs(path: Path) -> dict[str, str]:
     """The sentences of each video, as one text."""
     sentences: defaultdict[str, list[str]] = defaultdict(list)
     for video_id, texts in _read_jsonl(path) if ".jsonl" in path.suffixes else _read_json(path):
+        # One entry a moment: those of one video are spread over the file.
         sentences[_id_of(video_id)] += texts
     return {video_id: joined(texts) for video_id, texts in sentences.items()}
 

@@ -37,6 +37,7 @@ def read_folder(source: Path, videos: Path | None = None) -> Dataset:
         _record(video_id, path, source / f"{video_id}{TEXT}" if video_id in described else None)
         for video_id, path in path_of.items()
     )
+    # Only if no video has a caption: beside captions a table may be anything.
     tables = [] if any(record.captions for record in records) else [path for path in files if _may_be_manifest(path)]
     mistakes = (*_without_video(stray, root), *_not_read(tables, source))
     return Dataset(source.absolute().name, root, records, likely_mistakes=mistakes)

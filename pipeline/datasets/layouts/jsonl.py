@@ -74,6 +74,7 @@ def read_jsonl(
         raise DatasetError(f"{source} contains no record; write one JSON object a line")
     if caption_key is not None and not has_captions:
         raise DatasetError(f"{source} has no key {caption_key!r} on any line; give with --caption-key one that it has")
+    # A function, as the rows are read twice: a set of the ids of a hundred million videos would not fit.
     twice = repeated(lambda: (video_id for _, video_id, *_ in rows))
     if twice is not None:
         first, second = islice((number for number, video_id, *_ in rows if video_id == twice), 2)
@@ -115,6 +116,7 @@ def _captions(value: object, key: str) -> tuple[str, ...]:
 def _window(fields: dict[str, object]) -> Window:
     start, end = _seconds(fields, "start_seconds"), _seconds(fields, "end_seconds")
     try:
+        # Written out or left out, a whole video has the same window, which `packed` leaves out.
         return WHOLE_VIDEO if not start and end is None else Window(start or 0.0, end)
     except ValueError as error:
         raise DatasetError(str(error)) from error
@@ -124,6 +126,7 @@ def _seconds(fields: dict[str, object], key: str) -> float | None:
     value = fields.get(key)
     if value is None:
         return None
+    # bool is an int to Python, and `true` is no number of seconds.
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DatasetError(f"{key!r} must be a number of seconds, got {type(value).__name__} {reprlib.repr(value)}")
     if not abs(value) <= sys.float_info.max:  # NaN too: it is not JSON, but Python reads it

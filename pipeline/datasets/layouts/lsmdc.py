@@ -65,4 +65,5 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
             raise DatasetError(
                 f"{path}:{number}: expected {NUM_FIELDS} fields and tabs between them, got {line!r:.100}"
             )
+        # clip, start and end aligned, start and end extracted, sentence
         yield fields[0].strip(), fields[-1]

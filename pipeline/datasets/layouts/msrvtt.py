@@ -121,6 +121,7 @@ def _only_split(source: Path) -> str:
     """The only splits whose files all exist, or at least the test list."""
     lists = {name: [_list_file(source, names) for names in splits.values()] for name, splits in PROTOCOL_SPLITS.items()}
     fitting = [name for name, paths in lists.items() if all(paths)]
+    # The last one is the test list: all protocols name their splits in the order train, val, test.
     fitting = fitting or [name for name, paths in lists.items() if paths[-1]]
     if len(fitting) == 1:
         return fitting[0]
@@ -134,6 +135,7 @@ def _only_split(source: Path) -> str:
 
 def _list_file(source: Path, names: Sequence[str]) -> Path | None:
     folders = [source, *sorted(path for path in source.iterdir() if path.is_dir())]
+    # Names outside, folders inside: a better file in a lower folder is taken before a worse one above it.
     return next((path for name in names for folder in folders if (path := text_file(folder, name))), None)
 
 
@@ -144,6 +146,7 @@ def _read_list(path: Path, split: str, known: _Annotations) -> Iterator[tuple[st
         if video_id in seen:
             raise DatasetError(f"{path}:{number}: id {video_id!r} is already on line {seen[video_id]}; keep one")
         seen[video_id] = number
+        # 1k-A pairs each test video with one of its 20 captions, which its list has: the others are not used.
         yield video_id, tuple(known.captions.get(video_id, ())) if sentence is None else (sentence,)
 
 
@@ -193,6 +196,7 @@ def _read_annotations(source: Path) -> _Annotations:
             for number, entry in enumerate(as_list(read_json(path), "the file")):
                 with errors_at(f"[{number}]"):
                     fields = as_object(entry)
+                    # This file, which comes with retrieval code, names videos by their files.
                     video_id = text_of(fields, "video").removesuffix(".mp4")
                     captions.setdefault(video_id, as_texts(field_of(fields, "caption"), "'caption'"))
     return _Annotations(captions)

@@ -76,6 +76,7 @@ def read_msvd(source: Path, videos: Path | None = None) -> Dataset:
     split_of = _read_lists(source, id_of)
     captions_file, captions = _read_captions(source, split_of, id_of)
     root = (source if videos is None else videos).absolute()
+    # Files are named by the id, or by the `vidN` of the mapping.
     path_of = find_videos(root, {**{video_id: video_id for video_id in split_of}, **id_of})
     with errors_at(str(captions_file)):
         records = VideoRecords(
@@ -175,6 +176,7 @@ def _read_pickle(path: Path, listed: Mapping[str, str], id_of: Mapping[str, str]
     if not isinstance(content, dict):
         raise DatasetError(f"{path} must contain a dict from id to captions, got {type(content).__name__}")
     content = _with_ids(path, {name: tokens for name, tokens in content.items() if isinstance(name, str)}, id_of)
+    # Only listed ids are joined: a pickle may have any number of others.
     captions, left = {}, MAX_CAPTION_CHARACTERS
     for video_id in listed:
         if video_id in content:
@@ -192,6 +194,7 @@ def _join_tokens(path: Path, video_id: str, captions: object, max_characters: in
             raise DatasetError(
                 f"{path}: a caption of {video_id!r} must be a list of tokens, got {reprlib.repr(tokens)}"
             )
+        # 1 for the blank between tokens, and 1 a caption, so that empty ones count too.
         max_characters -= sum(len(token) + 1 for token in tokens) + 1
         if max_characters < 0:
             raise DatasetError(
@@ -218,8 +221,11 @@ def _check_opcodes(pickled: bytes) -> None:
         if opcode.name not in _PLAIN_OPCODES:
             what = opcode.name if argument is None else f"{opcode.name} {reprlib.repr(argument)}"
             raise _PickleRefusedError(f"asks for {what} at byte {position}: more than text in lists, it may run code")
+        # `genops` yields one by one: nothing beyond this is parsed.
         if number == MAX_PICKLE_OPCODES:
             raise _PickleRefusedError(f"has more than {MAX_PICKLE_OPCODES} instructions")
+        # The unpickler makes its memo as long as the highest index: 5 bytes could ask for gigabytes. MEMOIZE counts by
+        # itself.
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= number:
             raise _PickleRefusedError(f"keeps {argument} things at instruction {number} (byte {position})")
 

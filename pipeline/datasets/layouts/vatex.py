@@ -73,6 +73,7 @@ def _by_lists(
     source: Path, captions_by_file: Mapping[str, Mapping[str, tuple[str, ...]]], missing: list[str]
 ) -> dict[str, dict[str, tuple[str, ...]]]:
     """Split -> id -> captions, maybe none. Missing lists are added to `missing`."""
+    # The lists' val and test are both parts of the official validation file: ids are looked up in all files.
     everywhere = {video_id: texts for captions in captions_by_file.values() for video_id, texts in captions.items()}
     splits = {}
     for split, name in LIST_FILES.items():

@@ -107,6 +107,7 @@ def _samples(path: Path) -> dict[str, _Sample]:
     for key, captions in _rows_of(table) if has_table else ():
         if key in captions_of:
             raise DatasetError(f"{table}: key {key!r} appears twice; keep one")
+        # A row without a video in the tar is one that video2dataset could not fetch.
         captions_of[key] = captions
     with _opened(path) as tar:
         for member in _members(path, tar):
@@ -136,6 +137,7 @@ def _key_of(name: str) -> tuple[str, str]:
     ('a.b/00012', 'mp4')
     """
     folder, _, base = name.rpartition("/")
+    # By WebDataset's rule: files of one sample share the name up to the first dot.
     stem, _, ending = base.partition(".")
     return (f"{folder}/{stem}" if folder else stem), ending.lower()
 
@@ -159,8 +161,11 @@ def _check_headers(path: Path) -> None:
     num_bytes, start = path.stat().st_size, 0
     with path.open("rb") as file:
         for _ in range(MAX_MEMBERS):
+            # A tar is a row of blocks of 512 bytes: a header with name, size and type, then the content, filled up with
+            # zeros.
             file.seek(start)
             block = file.read(_BLOCK)
+            # A block of zeros is the end; some writers leave it out, and the file ends.
             if not block.strip(b"\0"):
                 return
             try:
@@ -172,7 +177,9 @@ def _check_headers(path: Path) -> None:
                     raise DatasetError(f"{path}: the header at byte {start} has {header.size} bytes; it was not read")
             elif header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE):
                 raise DatasetError(f"{path}: {header.name!r} is a link, a device or a file with holes; it was not read")
+            # To the next header: the content takes whole blocks.
             start += _BLOCK + -(-header.size // _BLOCK) * _BLOCK
+            # Large sizes are written in binary, with a sign: a negative one would lead back, for ever.
             if header.size < 0 or start > num_bytes:
                 raise DatasetError(f"{path}: {header.name!r} claims {header.size} bytes: the tar is cut off")
     raise DatasetError(f"{path} has more than {MAX_MEMBERS} members")
@@ -203,6 +210,7 @@ def _check_member(path: Path, member: tarfile.TarInfo) -> None:
         raise DatasetError(f"{path}: {member.name!r} has more than 8 GiB or holes; it was not read")
     if member.name.startswith("/") or ".." in member.name.split("/") or "\0" in member.name:
         raise DatasetError(f"{path}: {member.name!r} would be extracted outside the folder; it was not read")
+    # `./a.mp4` and `a.mp4` are one key.
     member.name = os.path.normpath(member.name)
 
 
@@ -224,6 +232,7 @@ def _extract(path: Path, member: tarfile.TarInfo, target: Path) -> None:
     # A random name, because parts of an array job may extract the member at the same time.
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     with path.open("rb") as tar, partial.open("wb") as file:
+        # Copied by hand: `tarfile` would also set owner, mode and time, as the tar says.
         tar.seek(member.offset_data)
         left = member.size
         while left and (some := tar.read(min(left, 2**20))):

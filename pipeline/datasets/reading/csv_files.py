@@ -41,6 +41,7 @@ def delimiter_of(header: str) -> str:
     >>> delimiter_of("key;vid_key;video_id;sentence"), delimiter_of("video_id")
     (';', ',')
     """
+    # `max` keeps the first of equal ones, and the comma comes first.
     return max(DELIMITERS, key=header.count)
 
 
@@ -48,8 +49,10 @@ def _rows(path: Path, max_bytes: int) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, their fields stripped, each with the number of the line where it begins."""
     lines = (line for _, line in read_raw_lines(path, max_bytes))
     header = next(lines, "")
+    # Strict: otherwise a stray quotation mark is taken as it is, and may swallow the rows that follow.
     reader = csv.reader(chain([header], lines), delimiter=delimiter_of(header), strict=True)
     while True:
+        # `line_num` counts lines read so far, of which a row with line breaks in quotation marks has several.
         number = reader.line_num + 1
         try:
             row = next(reader, None)

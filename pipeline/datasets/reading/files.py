@@ -70,6 +70,7 @@ def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Itera
             f"the folder {folder} cannot be read: {error.strerror}. Make it readable, move it away, or name another "
             "folder with --videos"
         ) from error
+    # By device and inode: a link and its folder have different paths, and the same of these.
     here = (status.st_dev, status.st_ino)
     if here in above:
         raise DatasetError(f"{folder} is a link to a folder above itself; remove it")
@@ -109,6 +110,7 @@ def find_videos(root: Path, id_of: Mapping[str, str]) -> dict[str, str]:
             video_id = id_of[name.stem]
             other = path_of.setdefault(video_id, path)
             if other != path:
+                # To take the first would be to decode one of two videos without anybody knowing which.
                 raise DatasetError(f"{root}: {other!r} and {path!r} could both be video {video_id!r}; keep one")
     return path_of
 
@@ -173,8 +175,10 @@ def read_raw_lines(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> Iterator[tupl
     """
     with _opened(path, max_bytes) as file:
         number, left = 0, max_bytes
+        # At most so much is read of a line: a file without line breaks would be in memory as a whole.
         while line := file.readline(MAX_LINE_BYTES + 1):
             number += 1
+            # Counted while unpacking: 64 MiB of gzip may unpack to 64 GiB.
             left -= len(line)
             if len(line) > MAX_LINE_BYTES:
                 raise DatasetError(f"{path}:{number}: longer than {MAX_LINE_BYTES} bytes; is this one entry a line?")

@@ -56,6 +56,7 @@ class ManifestKeys:
         for field in (*needed, CAPTIONS):
             found = None if self.names[field] in fields else _key_of(field, left)
             if found is not None:
+                # A key is suggested for one field only.
                 del left[found]
                 options.append(f"{OPTION_OF[field]} {found}")
         return message + (f": give {' '.join(options)}" if options else "")
@@ -76,6 +77,7 @@ class UnknownKeys:
 
     def see(self, number: int, fields: Mapping[str, object]) -> None:
         """Take the keys of line `number`."""
+        # Both are in every line that `fda generate` writes, and hardly in anybody else's.
         is_generated = {"truth", "factors"} <= fields.keys()
         for name in fields:
             if is_generated and name in GENERATED:
@@ -83,6 +85,7 @@ class UnknownKeys:
             if name not in self._known and name not in self._line_of:
                 self._line_of[name] = number
                 field = field_like(name) if len(self._line_of) <= _MAX_COMPARED else None
+                # A line that has the field itself uses the other key for something else.
                 if field is not None and self._key_of[field] not in fields:
                     self._meant[name] = field
 
@@ -112,6 +115,7 @@ def field_like(name: str) -> str | None:
     >>> field_like("start"), field_like("start_secconds"), field_like("Clip-ID"), field_like("fps")
     ('start_seconds', 'start_seconds', 'video_id', None)
     """
+    # Cut, as comparing takes time by the product of the lengths, and keys come from anybody.
     plain = name[:40].strip().lower().replace("-", "_").replace(" ", "_")
     field_of = {other: field for field, others in USUAL_NAMES.items() for other in (field, *others)}
     close = [plain] if plain in field_of else get_close_matches(plain, field_of, n=1, cutoff=_ALIKE)
@@ -161,6 +165,7 @@ class VideoPaths:
                 relative_path(path, self.folder)
             self._first_elsewhere = self._first_elsewhere or path
         above = str(PurePosixPath(place).parent)
+        # Path by path: a list of all of them would be as large as the manifest.
         self._common = above if self._common is None else os.path.commonpath([self._common, above])
         return place
 

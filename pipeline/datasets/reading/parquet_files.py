@@ -41,7 +41,9 @@ def read_captions(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         left = MAX_CAPTION_BYTES
         # As dictionaries, so that a text that a file repeats takes memory once, and can be counted before it is copied.
         with pq.ParquetFile(path, read_dictionary=["key", *columns], pre_buffer=False) as file:
+            # Few rows, as one caption may have megabytes.
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["key", *columns]):
+                # As they will be as Python texts, each repetition a copy: before `to_pylist` makes them.
                 left -= sum(_num_bytes(column) for column in batch.columns)
                 if left < 0:
                     raise DatasetError(f"{path} contains more than {MAX_CAPTION_BYTES} bytes of captions")

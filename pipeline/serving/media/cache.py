@@ -76,6 +76,7 @@ class MediaCache:
         """
         name = _name(path, window)
         with self._lock:
+            # The file may be gone: another server shares the folder, and makes room in it.
             known = self._known.get(name)
             if known is not None and known.path.exists():
                 self._known.move_to_end(name)
@@ -83,9 +84,11 @@ class MediaCache:
             future = self._running.get(name)
             is_mine = future is None
             if future is None:
+                # Each waits in a thread of the server: more of them would leave none for other answers.
                 if len(self._running) >= self._options.waiting:
                     raise BusyError
                 future = self._running[name] = Future()
+        # Outside the lock. Whoever else asks for this video meanwhile waits for the same future.
         if is_mine:
             self._make(name, MediaRequest(path, window, self.folder / name, *self._limits), future)
         return future.result()
@@ -113,6 +116,7 @@ class MediaCache:
     def _make(self, name: str, request: MediaRequest, future: Future[Playable]) -> None:
         try:
             playable = self._read(name) or self._written(name, request)
+        # All of them: a future without a result would let the others wait for ever.
         except BaseException as error:
             future.set_exception(error)
         else:
@@ -123,6 +127,7 @@ class MediaCache:
                     self._known.popitem(last=False)
         finally:
             with self._lock:
+                # After `_known` has it, so that no thread finds neither and makes it again.
                 del self._running[name]
 
     def _read(self, name: str) -> Playable | None:
@@ -131,6 +136,7 @@ class MediaCache:
         try:
             fields = json.loads(facts.read_text(encoding="utf-8"))
             prepared = Prepared(**{**fields, "way": Way(fields["way"])})
+            # The time of the last use, by which `_make_room` chooses. Raises if the video is gone and its JSON is not.
             os.utime(path)
         except (OSError, ValueError, TypeError, KeyError):
             return None
@@ -142,6 +148,8 @@ class MediaCache:
             if prepared.way is Way.DIRECT:
                 return Playable(request.path, prepared)
             target, facts = self.folder / name, self.folder / f"{name}.json"
+            # In one file system, so that the names appear whole or not at all; the JSON last, as it says that the video
+            # is there.
             partial.replace(target)
             partial.write_text(json.dumps(asdict(prepared)), encoding="utf-8")
             partial.replace(facts)
@@ -156,11 +164,14 @@ class MediaCache:
         try:
             yield Path(name)
         finally:
+            # After a success there is nothing left: the name was moved away.
             Path(name).unlink(missing_ok=True)
 
     def _asked(self, request: MediaRequest) -> Prepared:
         """The answer of a process that may crash or hang."""
+        # The process ends by its own deadline; only one that hangs inside a library is killed from here.
         limit = request.timeout_seconds + _GRACE_SECONDS
+        # A process that had other videos before may have been harmed by these: the verdict is that of a fresh one.
         for is_last in (False, True):
             process = self._process(fresh=is_last)
             process.ask((request,))
@@ -189,6 +200,7 @@ class MediaCache:
     def _process(self, *, fresh: bool) -> DecoderProcess:
         with self._lock:
             process = None if fresh or not self._idle else self._idle.pop()
+        # One that died while it waited (killed for memory, say) is left, and replaced.
         if process is not None and process.is_idle:
             return process
         return DecoderProcess(answer, _MEMORY_MIB << 20)
@@ -216,6 +228,7 @@ class MediaCache:
             if too_many <= 0:
                 break
             if path != keep:
+                # First: a JSON without its video is no entry, and a video without it neither.
                 path.with_name(f"{path.name}.json").unlink(missing_ok=True)
                 path.unlink(missing_ok=True)
                 too_many -= size

@@ -100,6 +100,7 @@ def prepare(request: MediaRequest) -> Prepared:
     deadline = Deadline(request.timeout_seconds)
     check_file(path)
     extent = extent_of(path)
+    # Before FFmpeg opens it: it would look for the index in the whole of a cut-off file.
     refuse_missing_index(path, extent)
     with open_video(path, deadline, options) as video:
         way, direct = way_of(video.container, video.stream), None
@@ -126,11 +127,15 @@ def _copied(source: _Source, times: PacketTimes) -> Prepared:
     shift = int(times.pts[part.start])
     # Pictures that are decoded after the first key frame and shown before it refer to what is left out.
     numbers = [number for number in range(part.start, part.stop) if times.pts[number] >= shift]
+    # The player's clock starts at the key frame; `offset` says which time of the video that is.
     pts = times.pts[numbers] - shift
+    # `place`: number of the packet in the file -> its place in `pts`.
     dts, place = decoding_times(pts), dict(zip(numbers, itertools.count()))
+    # One time more than pictures: the last one lasts as long as the others do on average.
     in_order = np.append(
         np.sort(pts), pts.max(initial=0) + max(1, round(float(np.diff(np.sort(pts)).mean() if len(pts) > 1 else 1)))
     )
+    # Each picture lasts until the next one in time, which is not the next in the file.
     lasts = in_order[np.searchsorted(in_order, pts) + 1] - pts
     offset = float(shift * times.time_base)
     container = container_of(source.scan.codec)
@@ -141,6 +146,7 @@ def _copied(source: _Source, times: PacketTimes) -> Prepared:
         for packet in demux(video.container, [video.stream, *sound.streams], source.deadline):
             if packet.stream is not video.stream:
                 sound.take(packet)
+            # Empty packets are not counted: they are no pictures, and the times have none of them.
             elif packet.size and (at := place.get(next(counted))) is not None:
                 packet.pts, packet.dts, packet.duration = int(pts[at]), int(dts[at]), int(lasts[at])
                 packet.time_base, packet.stream = times.time_base, copy
@@ -191,10 +197,12 @@ def _seconds(frame: VideoFrame, number: int, scan: VideoScan) -> float:
     """When a frame is shown, from the first frame on."""
     if scan.timeline is not None and frame.pts is not None:
         return float((frame.pts - scan.timeline.start_pts) * scan.time_base)
+    # As packets are timed in `packet_times`; 25 where the file names no rate at all.
     return float(number / (scan.average_rate or 25))
 
 
 def _output(source: _Source, container: str) -> OutputContainer:
+    # The index before the pictures: a browser plays before it has the whole file.
     options = {"movflags": "+faststart"} if container == "mp4" else {}
     return av.open(str(source.request.target), "w", format=container, options=options)
 
@@ -206,8 +214,10 @@ class _Pictures:
         context = video.stream.codec_context
         height, width = video.display().shape_of(context.height, context.width)
         scale = min(1.0, MAX_SIDE / max(height, width))
+        # Even: yuv420p has one colour for 2 x 2 pixels.
         self._width, self._height = (max(2, 2 * round(side * scale / 2)) for side in (width, height))
         self._output, self._reformatter, self._last = output, VideoReformatter(), -1
+        # The rate is a hint to the encoder; times are given in ticks.
         stream = output.add_stream(
             "libx264", rate=Fraction(30), options={"preset": "veryfast", "crf": "23", "g": str(_KEY_FRAMES_APART)}
         )
@@ -220,8 +230,10 @@ class _Pictures:
     def add(self, frame: VideoFrame, seconds: float) -> None:
         """Encode a picture that is shown at a time later than the last one's."""
         pts = round(seconds * _TICKS)
+        # Times that stand still or go back, as files have them: MP4 refuses the packet.
         if pts <= self._last:
             return
+        # Set before the first picture is encoded: the header is written with it.
         if self._last < 0 and frame.rotation:
             self._stream.set_display_rotation(frame.rotation)
         shown = self._reformatter.reformat(frame, self._width, self._height, format="yuv420p")
@@ -250,6 +262,7 @@ class _Sound:
                 format="fltp" if container == "mp4" else "flt",
                 layout="stereo",
                 rate=SOUND_RATE,
+                # Samples of a frame: AAC takes 1024, Opus 20 ms, which are 960 at 48 kHz.
                 frame_size=1024 if container == "mp4" else 960,
             )
             target = output.add_stream(encoder, rate=SOUND_RATE, layout="stereo")
@@ -270,6 +283,7 @@ class _Sound:
         if packet.pts < shift:
             return
         packet.pts -= shift
+        # Frames of sound are decoded in the order in which they are heard.
         packet.dts = packet.pts
         if self._resampler is None:
             packet.stream = self._target

@@ -67,6 +67,7 @@ def content_type(container: InputContainer) -> str:
 
 def _kind(container: InputContainer) -> str | None:
     """`mp4`, `webm`, or None for any other container."""
+    # FFmpeg has one demuxer for the family, named "mov,mp4,m4a,3gp,3g2,mj2".
     names = container.format.name.split(",")
     if "mp4" in names:
         return "mp4"
@@ -87,5 +88,6 @@ def _starts_at_zero(container: InputContainer, stream: VideoStream) -> bool:
     if stream.time_base is None:
         return False
     first = float((stream.start_time or 0) * stream.time_base)
+    # Of all streams; in microseconds.
     earliest = (container.start_time or 0) / av.time_base
     return abs(first) < _LATEST_START and _EARLIEST_SOUND <= earliest < _LATEST_START

@@ -38,6 +38,7 @@ class PacketTimes:
         if window.end_seconds is None:
             return slice(first, len(self.pts))
         shown = np.flatnonzero(self.pts < float(Fraction(window.end_seconds) / self.time_base))
+        # To the last packet in the file that is shown before the end: pictures are not stored in the order of showing.
         return slice(first, max(first, int(shown[-1])) + 1)
 
 
@@ -57,6 +58,7 @@ def packet_times(path: Path, scan: VideoScan, options: DecodeOptions, deadline: 
     order = _decoded_order(path, scan, options, deadline)
     if order is None:
         return None
+    # The inverse of `order`: from place in time -> packet to packet -> place in time.
     shown_at = np.empty(len(order), np.int64)
     shown_at[order] = np.arange(len(order))
     # As `pipeline.video` does: frame i is shown at i over the average rate.
@@ -73,6 +75,7 @@ def decoding_times(pts: NDArray[np.int64]) -> NDArray[np.int64]:
     array([-1,  0,  1,  2])
     """
     in_order = np.sort(pts)
+    # The k-th packet is decoded at the k-th time, all moved back so far that no picture is shown before it is decoded.
     return np.asarray(in_order - max(0, int((in_order - pts).max(initial=0))))
 
 
@@ -87,6 +90,7 @@ def _decoded_order(path: Path, scan: VideoScan, options: DecodeOptions, deadline
                 deadline.check()
                 packet.pts = packet.dts = number  # comes out again with its frame
                 found += [frame.pts for frame in context.decode(packet)]
+            # The decoder holds back pictures that it reorders; None asks for them.
             found += [frame.pts for frame in context.decode(None)]
     if sorted(number for number in found if number is not None) != list(range(num_packets)):
         return None
